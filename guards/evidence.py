@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from guards.shares import WHOLE_BP
+
 Floats = NDArray[np.float64]
 Counts = Mapping[int, tuple[int, int]]
 """First bad events by the canary's share, in units of 0.01 %, at the time of each event: (canary's, live model's)."""
 
-WHOLE_BP = 10_000
-"""The share of all cards, in units of 0.01 % (basis points)."""
 LARGEST_RATIO = 20.0
 RATIOS = 40
 """The grid of rate ratios that a guard averages over goes from the tolerated factor to 20, in 40 logarithmic steps."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from guards.errors import LadderError
-from guards.evidence import WHOLE_BP
+from guards.shares import WHOLE_BP, share_text
 
 LONGEST_SECONDS = 30 * 86_400
 """The longest time on one rung, and the longest watch after a promotion: 30 days."""
@@ -34,7 +34,7 @@ class Rung(msgspec.Struct, frozen=True, omit_defaults=True):
     seconds: int | None = None
 
     def __str__(self) -> str:
-        share = f"{Decimal(self.share_bp) / 100:f}%"
+        share = share_text(self.share_bp)
         if self.seconds is None:
             return share
         unit = next(unit for unit, length in _UNITS.items() if self.seconds % length == 0)

@@ -10,7 +10,6 @@ import msgspec
 from guards.specs import GuardKind
 
 APPROVED, REVIEWED, DECLINED = "approve", "review", "decline"
-LIVE, CANARY = "live", "canary"
 _BY_MODEL = "model"
 _STALE = "stale"
 _BY_DECISION = {REVIEWED: GuardKind.REVIEWED, DECLINED: GuardKind.DECLINED}

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from guards.evidence import WHOLE_BP, Counts, log_evidence_of, log_ratio_evidence_of
+from guards.evidence import Counts, log_evidence_of, log_ratio_evidence_of
+from guards.shares import WHOLE_BP
 from guards.specs import Action, GuardKind, GuardSpec, total_alpha
 from guards.state import GuardState
 

@@ -7,9 +7,10 @@ read twice after a restart change no evidence; only `decided`, the number of pay
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from guards.evidence import WHOLE_BP, Counts
+from guards.evidence import Counts
 from guards.hashes import HashSet, hash_of
-from guards.records import APPROVED, CANARY, LIVE, DecidedScore, GuardedOutcome, bad_events, said
+from guards.records import APPROVED, DecidedScore, GuardedOutcome, bad_events, said
+from guards.shares import CANARY, LIVE, WHOLE_BP
 from guards.specs import GuardKind, Guards
 
 

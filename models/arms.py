@@ -13,12 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from guards.shares import WHOLE_BP
 from models.errors import InvalidShareError
 
-LIVE = "live"
-CANARY = "canary"
-BUCKETS = 10_000
-"""Shares have steps of 0.01 %."""
 _BUCKET_BYTES = 8
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?) ?%")
 
@@ -36,14 +33,9 @@ class Canary(NamedTuple):
 
 
 def bucket(salt: str, card_id: str) -> int:
-    """Return a card's bucket, 0 to 9,999: BLAKE2b of its id, keyed by the salt."""
+    """Return a card's bucket, 0 to 9,999, one for each 0.01 %: BLAKE2b of its id, keyed by the salt."""
     digest = blake2b(card_id.encode(), key=salt.encode(), digest_size=_BUCKET_BYTES).digest()
-    return int.from_bytes(digest) % BUCKETS
-
-
-def share_text(share_bp: int) -> str:
-    """Return a share for people: 25 basis points are "0.25%"."""
-    return f"{share_bp / 100:g}%"
+    return int.from_bytes(digest) % WHOLE_BP
 
 
 def parse_share(text: str) -> int:
@@ -54,7 +46,7 @@ def parse_share(text: str) -> int:
     """
     found = _SHARE.fullmatch(text.strip())
     share_bp = int(Decimal(found[1]) * 100) if found else 0
-    if not 0 < share_bp <= BUCKETS:
+    if not 0 < share_bp <= WHOLE_BP:
         expected = "a percentage from 0.01% to 100% in steps of 0.01, such as 1%"
         raise InvalidShareError(f"a share is {expected}, not {text!r}")
     return share_bp

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from models.arms import share_text
+from guards.shares import share_text
 from models.commands import Command, CommandKind
 from models.lineup import Lineup
 from models.problems import Problem, ProblemCode

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from models.arms import BUCKETS, Canary
+from guards.shares import WHOLE_BP
+from models.arms import Canary
 from models.commands import LEAVES_REVISION, Command, CommandKind, Event, EventKind
-from models.errors import InvalidTimeError
 from models.persistent import GrowingMap, LiveBefore, LiveSince
 from models.problems import Problem
-from models.times import parse_time_ms
+from models.times import stated_ms
 
 _NO_ANSWERS: Mapping[str, "Answer"] = MappingProxyType({})
 
@@ -178,7 +178,7 @@ def follow(lineup: Lineup, event: Event) -> Lineup:
     if changed is None:
         return lineup
     if changed.live != lineup.live:
-        changed = replace(changed, live_since=lineup.live_since.with_added(_ms(event.at), changed.live))
+        changed = replace(changed, live_since=lineup.live_since.with_added(stated_ms(event.at), changed.live))
     return replace(_answered(changed, event), revision=event.revision)
 
 
@@ -222,21 +222,13 @@ def _with_live(lineup: Lineup) -> LiveBefore:
 
 def _watch_end(event: Event) -> int | None:
     """Return when a promotion's watch ends; None where it has none."""
-    return None if event.watch_until is None else _ms(event.watch_until) or None
-
-
-def _ms(text: str) -> int:
-    """Return a time of an event; 0 where there is no such time, which no worker of this version writes."""
-    try:
-        return parse_time_ms(text).epoch_ms
-    except InvalidTimeError:
-        return 0
+    return None if event.watch_until is None else stated_ms(event.watch_until) or None
 
 
 def _canary(lineup: Lineup, event: Event) -> Lineup | None:
     """Start a canary, or change its share. A watch ends: from now on live and the canary are compared."""
     model, share_bp, salt, before = event.model, event.share_bp, event.salt, lineup.canary
-    if model is None or salt is None or share_bp is None or not 0 < share_bp < BUCKETS:
+    if model is None or salt is None or share_bp is None or not 0 < share_bp < WHOLE_BP:
         return None
     if lineup.live in (None, model) or (before is not None and (before.model, before.salt) != (model, salt)):
         return None

@@ -44,6 +44,17 @@ def parse_time_ms(value: object) -> Moment:
     raise InvalidTimeError(f"{type(value).__name__} is neither RFC 3339 text nor integer epoch milliseconds")
 
 
+def stated_ms(text: str) -> int:
+    """Return a time that an event states, in epoch milliseconds; 0 where there is no such time.
+
+    An event's pattern admits the 31st of June. No worker writes it, but another program may write to the log.
+    """
+    try:
+        return parse_time_ms(text).epoch_ms
+    except InvalidTimeError:
+        return 0
+
+
 def format_time(epoch_ms: int) -> str:
     """Format a time as the records do: UTC, three decimals, `Z`."""
     _check_range(Moment(epoch_ms, 0), epoch_ms)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
-from models.arms import CANARY, LIVE
+from guards.shares import CANARY, LIVE
 from models.commands import Digest, Revision, Timestamp, Token
 from models.expected import text_like
 from models.policy import Band, Decision, Floats, Policy, Unit, bands

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from models.arms import CANARY
+from guards.shares import CANARY
 from models.commands import Event, EventKind
-from models.errors import InvalidTimeError
 from models.lineup import Lineup, follow
-from models.times import parse_time_ms
+from models.times import stated_ms
 
 _FIRST_PAUSE_MS = 1_000
 _LONGEST_PAUSE_MS = 3_600_000
@@ -100,7 +99,7 @@ class ChallengerHistory:
         for event in events:
             after = follow(lineup, event)
             if after.revision != lineup.revision:
-                terms[after.revision] = _term(after, _ms(event.at))
+                terms[after.revision] = _term(after, stated_ms(event.at))
             lineup = after
         return cls(lineup, terms)
 
@@ -166,7 +165,7 @@ def reported_totals(events: Iterable[Event], digest: str, since_ms: int) -> Work
             continue
         totals = Totals(event.compared or 0, event.skipped or 0, event.failed or 0)
         run = (event.worker, event.revision)
-        at_ms, (before, before_ms) = _ms(event.at), last.get(run, (Totals(), since_ms))
+        at_ms, (before, before_ms) = stated_ms(event.at), last.get(run, (Totals(), since_ms))
         same_run = totals.missed >= before.missed and totals.compared >= before.compared
         last[run] = (totals, at_ms)
         if at_ms < since_ms:
@@ -176,11 +175,3 @@ def reported_totals(events: Iterable[Event], digest: str, since_ms: int) -> Work
         else:
             within = within.plus(totals.minus(before) if same_run else totals)
     return WorkerReports(within, astride)
-
-
-def _ms(text: str) -> int:
-    """Parse an event's time; 0 where it is invalid, since another program may write to the log."""
-    try:
-        return parse_time_ms(text).epoch_ms
-    except InvalidTimeError:
-        return 0

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from features.errors import FormulaError, HistoryDamagedError
 from features.history.store import Fate, HistoryStore, Observed, observe_all
 from features.vector.sets import FeatureSets, Vectors
-from models.arms import CANARY, LIVE
+from guards.shares import CANARY, LIVE
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
@@ -100,6 +100,7 @@ class Pipeline:
     def __init__(self, settings: Settings, feature_sets: FeatureSets, store: HistoryStore) -> None:
         self._settings = settings
         self._features = feature_sets
+        self._names = {fingerprint: one.names for fingerprint, one in feature_sets.by_fingerprint.items()}
         self._store = store
 
     async def decide(self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
@@ -240,10 +241,9 @@ class Pipeline:
 
     def _frame(self, terms: DecisionTerms, now_ms: int) -> ScoreFrame:
         live = terms.serving.live.fingerprint
-        names = {one: features.names for one, features in self._features.by_fingerprint.items()}
         return ScoreFrame(
             settings=self._settings,
-            names=names[live],
+            names=self._names[live],
             fingerprint=live,
             code_version=CODE_VERSION,
             revision=terms.serving.revision,
@@ -252,7 +252,7 @@ class Pipeline:
             now_ms=now_ms,
             headers=terms.headers,
             look_back_days=self._features.look_back_days,
-            others=names,
+            others=self._names,
         )
 
 

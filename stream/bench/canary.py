@@ -5,10 +5,9 @@ are in memory, and the time that they take is left out: a canary does not change
 the shadow part of it, which compares both sides in a process of its own.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
-from resource import getpagesize
 from statistics import median
 from time import process_time
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from models.arms import Canary
 from models.loading import Model
 from stream.bench.payments import payments
 from stream.bench.stages import consumed
+from stream.bench.worker import resident_mib
 from stream.clock import now_ms
 from stream.control.model_cache import CanaryModel, ServingModels
 from stream.pipeline import DecisionTerms, Pipeline
@@ -95,12 +95,8 @@ async def measure_canary(
     return lines
 
 
-def measure_model_bytes(load: Callable[[], Model]) -> int:
-    """Return the resident bytes that a model takes, as the mean of several copies of it."""
-    kept, before = [load()], _resident_bytes()
+def measure_model_mib(load: Callable[[], Model]) -> float:
+    """Return the resident memory that a model takes, as the mean of several copies of it."""
+    kept, before = [load()], resident_mib(os.getpid())
     kept += [load() for _ in range(_COPIES)]
-    return (_resident_bytes() - before) // _COPIES
-
-
-def _resident_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * getpagesize()
+    return (resident_mib(os.getpid()) - before) / _COPIES

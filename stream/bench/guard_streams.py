@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from guards.evidence import CONCENTRATION, WHOLE_BP, log_evidence
+from guards.evidence import CONCENTRATION, log_evidence
+from guards.shares import WHOLE_BP
 from guards.specs import GuardKind
 
 Floats = NDArray[np.float64]

@@ -96,7 +96,7 @@ async def measure_sizes(settings: Settings, digest: str, challenger: str | None,
             made = payments(effort.payments, seed=4)
             await _decide(run, worker, made, effort.rate)
             histories = await _histories(client, own, len(made))
-            rise, resident = await _used_memory(client) - before, resident_mib(worker)
+            rise, resident = await _used_memory(client) - before, resident_mib(worker.pid)
             await _answer_the_rest(run, made, effort.rate)
             return Sizes(own.compression, await _topics(own), histories, rise, resident)
         except TimeoutError as error:

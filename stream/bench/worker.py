@@ -189,9 +189,9 @@ def _ignore(_item: ScheduledRecord, _where: RecordMetadata) -> None:
     """Ignore an acknowledgement; the injector raises if one is missing."""
 
 
-def resident_mib(child: Child) -> float:
+def resident_mib(pid: int) -> float:
     """Return a process's resident memory, from /proc."""
-    pages = int(Path(f"/proc/{child.pid}/statm").read_text().split()[1])
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * 4096 / 2**20
 
 
@@ -219,7 +219,7 @@ async def measure_backlog(run: WorkerBench, digest: str, backlog: list[Published
     return {
         "start to first decision, s": round(until_first, 2),
         "from backlog, decisions/s": round(len(backlog) / spent),
-        "resident after backlog, MiB": round(resident_mib(child)),
+        "resident after backlog, MiB": round(resident_mib(child.pid)),
     }, child
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.arms import CANARY, LIVE
+from guards.shares import CANARY, LIVE
 from models.policy import Decision
 from shadow.protocol import Compare, CompareResult
 from stream.clock import Stage

@@ -20,13 +20,11 @@ from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 from stream.control.client import read_events
 from stream.errors import ReportError
-from stream.kafka.scan import scan_topic
+from stream.kafka.scan import EARLIER_SCORES, scan_topic
 from stream.kafka.topics import SCORES, SHADOW_SCORES
 from stream.settings import Settings
 
 DAY_MS = 86_400_000
-_EARLIER_SCORES = 1_000
-"""This many scores before the window are read too: a score's validity depends on those before it."""
 
 Progress = Callable[[str, float], None]
 """Called with the topic that is read, and the share of it that has been."""
@@ -166,7 +164,7 @@ async def _read_expected(
     """Collect the window's valid decisions that had to be compared."""
     (history, digest), topic = challenger, settings.topic(SCORES.name)
     expected, valid = ExpectedComparisons({}, 0), ValidScores[Any]()
-    async with scan_topic(settings, topic, since_ms, _EARLIER_SCORES) as scores:
+    async with scan_topic(settings, topic, since_ms, EARLIER_SCORES) as scores:
         async for records, share in scores.read():
             for record, score in valid.of(records):
                 decided_ms = parse_time_ms(score.scored_at).epoch_ms

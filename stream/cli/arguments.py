@@ -5,7 +5,8 @@ import re
 import click
 import msgspec
 
-from models.arms import BUCKETS, parse_share
+from guards.shares import WHOLE_BP
+from models.arms import parse_share
 from models.commands import ModelName
 from models.errors import InvalidShareError, InvalidTimeError
 from models.times import parse_time_ms
@@ -57,7 +58,7 @@ class ShareParam(click.ParamType):
             share_bp = parse_share(str(value))
         except InvalidShareError as error:
             self.fail(str(error), param, ctx)
-        if share_bp == BUCKETS:
+        if share_bp == WHOLE_BP:
             self.fail("all cards are no share: promote the model instead", param, ctx)
         return share_bp
 

@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
-from models.arms import share_text
+from guards.shares import share_text
 from models.errors import ModelError
 from models.loading import Model
 from models.loading import load as load_model
@@ -62,21 +62,21 @@ def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
 @needs("train", "duckdb")
 def canary(name: str, beside: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Measure CPU of a decision at a canary of 1, 10 and 50 % against none, alternating, and a model's memory."""
-    from stream.bench.canary import SHARES_BP, measure_canary, measure_model_bytes  # noqa: PLC0415 - it needs an extra
+    from stream.bench.canary import SHARES_BP, measure_canary, measure_model_mib  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
     models = model_or_refuse(settings, name), model_or_refuse(settings, beside)
     lines = asyncio.run(measure_canary(settings, features_or_refuse(settings.features), models))
-    model_bytes = measure_model_bytes(lambda: model_or_refuse(settings, beside))
+    model_mib = measure_model_mib(lambda: model_or_refuse(settings, beside))
     if as_json:
         found = {str(line.batch): {str(share): us for share, us in line.us_a_decision.items()} for line in lines}
-        say(as_json, {"us_a_decision_by_share_bp": found, "model_bytes": model_bytes}, "")
+        say(as_json, {"us_a_decision_by_share_bp": found, "model_mib": model_mib}, "")
         return
     table = Table("batch", "µs, none", *(f"at {share_text(one)} (times)" for one in SHARES_BP[1:]))
     for line in lines:
         none, *shares = line.us_a_decision.values()
         table.add_row(str(line.batch), f"{none:.1f}", *(f"{us:.1f} ({us / none:.2f})" for us in shares))
-    Console().print(table, f"memory of the canary's model: {model_bytes / 2**20:.1f} MiB")
+    Console().print(table, f"memory of the canary's model: {model_mib:.1f} MiB")
 
 
 @click.command()

@@ -9,7 +9,7 @@ import click
 import msgspec
 from aiokafka.errors import KafkaError
 
-from models.arms import share_text
+from guards.shares import share_text
 from models.commands import LONGEST_REASON, CommandKind, Event, EventKind
 from stream.cli.output import refuse, say
 from stream.cli.settings import refuse_kafka, refused_settings

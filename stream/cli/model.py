@@ -54,6 +54,12 @@ _canary_options = (
         "--share", "share_bp", type=ShareParam(), required=True, help="Of the cards, e.g. 1%; in steps of 0.01%."
     ),
 )
+_OPTIONS = {
+    CommandKind.PROMOTE: (_watch_option,),
+    CommandKind.ROLL_BACK: (_to_option,),
+    CommandKind.CANARY: _canary_options,
+}
+"""The options that one kind of command has beside those of all."""
 
 
 def _command(kind: CommandKind, name: str, help_text: str) -> None:
@@ -66,13 +72,8 @@ def _command(kind: CommandKind, name: str, help_text: str) -> None:
         send(settings, request, as_json=as_json)
 
     decorated: Callable[..., None] = _wish_options(run)
-    if kind is CommandKind.PROMOTE:
-        decorated = _watch_option(decorated)
-    if kind is CommandKind.CANARY:
-        for option in _canary_options:
-            decorated = option(decorated)
-    if kind is CommandKind.ROLL_BACK:
-        decorated = _to_option(decorated)
+    for option in _OPTIONS.get(kind, ()):
+        decorated = option(decorated)
     if kind in NAMES_A_MODEL:
         decorated = click.argument("digest", type=ModelParam(), metavar="MODEL")(decorated)
     model.command(name, help=help_text)(decorated)

@@ -11,7 +11,8 @@ import click
 import msgspec
 from aiokafka.errors import KafkaError
 
-from models.arms import Canary, share_text
+from guards.shares import share_text
+from models.arms import Canary
 from models.commands import Command, Event
 from models.deadline import in_thread
 from models.errors import ModelError
@@ -79,11 +80,11 @@ def _read_names(settings: Settings, digests: set[str]) -> Names:
 
 def facts(entry: HistoryEntry, names: Names) -> dict[str, Any]:
     """Return the event with who and why, and with the models in use before and after it."""
-    command, (actor, reason) = entry.command, author(entry)
+    command = entry.command
     event: dict[str, Any] = msgspec.to_builtins(entry.event)
-    return event | {
-        "actor": actor and redact_text(actor),
-        "reason": None if reason is None else redact_text(reason),
+    return {
+        **event,
+        **author_facts(entry),
         "force": command and command.force,
         "issued_at": command and command.issued_at,
         "void": entry.void,
@@ -96,14 +97,25 @@ def _roles_facts(roles: ModelRoles, names: Names) -> dict[str, Any]:
     return {
         "live": model_facts(roles.live, names),
         "challenger": model_facts(roles.challenger, names),
-        "canary": roles.canary and {**(model_facts(roles.canary.model, names) or {}), **share_facts(roles.canary)},
+        "canary": canary_facts(roles.canary, names),
         "quarantined": [model_facts(digest, names) for digest in sorted(roles.quarantined)],
     }
 
 
-def share_facts(canary: Canary) -> dict[str, Any]:
-    """Return a canary's share and salt for JSON."""
-    return {"share_bp": canary.share_bp, "salt": canary.salt}
+def canary_facts(canary: Canary | None, names: Names) -> dict[str, Any] | None:
+    """Return a canary's model, share and salt for JSON; None for no canary."""
+    if canary is None:
+        return None
+    return {**(model_facts(canary.model, names) or {}), "share_bp": canary.share_bp, "salt": canary.salt}
+
+
+def author_facts(entry: HistoryEntry) -> dict[str, str | None]:
+    """Return who sent the command behind a verdict and why, for JSON, without card numbers."""
+    actor, reason = _author(entry)
+    return {
+        "actor": None if actor is None else redact_text(actor),
+        "reason": None if reason is None else redact_text(reason),
+    }
 
 
 def model_facts(digest: str | None, names: Names) -> dict[str, Any] | None:
@@ -167,14 +179,14 @@ def _until(entry: HistoryEntry) -> str:
 
 def sender(entry: HistoryEntry) -> str:
     """Say who sent the command behind a verdict, and why."""
-    actor, reason = author(entry)
+    actor, reason = _author(entry)
     if actor is None:
         return "by: unknown, the command could not be read"
     forced = " (forced)" if entry.command is not None and entry.command.force else ""
     return f"by {actor}{forced}: {reason or 'no reason given'}"
 
 
-def author(entry: HistoryEntry) -> tuple[str | None, str | None]:
+def _author(entry: HistoryEntry) -> tuple[str | None, str | None]:
     """Return who sent the command and why; an acceptance says it too, where the command cannot be read any more."""
     said: Command | Event = entry.event if entry.command is None else entry.command
     return said.actor, said.reason

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import click
 
-from models.arms import share_text
+from guards.shares import share_text
 from models.lineup import Lineup
 from models.logins import without_logins
 from stream.clock import now_ms

@@ -8,16 +8,16 @@ from typing import Any
 import click
 from aiokafka.errors import KafkaError
 
-from models.arms import share_text
+from guards.shares import share_text
 from models.times import format_time
 from stream.cli.model_history import (
     Names,
-    author,
+    author_facts,
+    canary_facts,
     label,
     model_facts,
     names_of,
     sender,
-    share_facts,
     warn_unknown_commands,
     wrapped,
 )
@@ -27,7 +27,6 @@ from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
 from stream.control.who import FirstDecision, Reign, WhoAt, who_at
 from stream.errors import ControlLogError
-from stream.redaction import redact_text
 
 _HUNDREDTHS = 100
 
@@ -58,16 +57,14 @@ def print_who(time_ms: int, *, as_json: bool) -> None:
 
 def facts(found: WhoAt, reign: Reign, names: Names) -> dict[str, Any]:
     """Return the answer for JSON."""
-    canary, (actor, reason) = reign.canary, author(reign.entry)
     return {
         "revision": reign.first,
         "until_revision": reign.until,
         "since": reign.entry.event.at,
         "command_id": reign.entry.event.command_id,
         "live": model_facts(reign.live, names),
-        "canary": canary and {**(model_facts(canary.model, names) or {}), **share_facts(canary)},
-        "actor": actor and redact_text(actor),
-        "reason": None if reason is None else redact_text(reason),
+        "canary": canary_facts(reign.canary, names),
+        **author_facts(reign.entry),
         "partitions": {str(partition): one._asdict() for partition, one in found.partitions.items()},
     }
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
@@ -105,6 +105,13 @@ class CommandRequest:
         }
 
 
+class ReadLog(NamedTuple):
+    """What the log says as a whole, and the deployment's events in it."""
+
+    fold: EventFold
+    events: list[Event]
+
+
 async def read_events(settings: Settings) -> list[Event]:
     """Read all events of the deployment that the log holds now, each once: verdicts in the order in which they count.
 
@@ -112,10 +119,7 @@ async def read_events(settings: Settings) -> list[Event]:
         ControlLogError: the log has lost records.
         aiokafka.errors.KafkaError: the broker does not answer.
     """
-    async with _LogReader(settings) as reader:
-        await reader.read_to_end()
-        reader.require_trusted()
-        return reader.events()
+    return (await read_log(settings)).events
 
 
 async def read_fold(settings: Settings) -> EventFold:
@@ -125,10 +129,20 @@ async def read_fold(settings: Settings) -> EventFold:
         ControlLogError: the log has lost records.
         aiokafka.errors.KafkaError: the broker does not answer.
     """
+    return (await read_log(settings)).fold
+
+
+async def read_log(settings: Settings) -> ReadLog:
+    """Read the log once, for what `read_fold` returns and what `read_events` returns.
+
+    Raises:
+        ControlLogError: the log has lost records.
+        aiokafka.errors.KafkaError: the broker does not answer.
+    """
     async with _LogReader(settings) as reader:
         await reader.read_to_end()
         reader.require_trusted()
-        return reader.log.fold
+        return ReadLog(reader.log.fold, reader.events())
 
 
 async def read_history(settings: Settings) -> History:
@@ -138,7 +152,11 @@ async def read_history(settings: Settings) -> History:
         ControlLogError: the event log has lost records.
         aiokafka.errors.KafkaError: the broker does not answer.
     """
-    events = await read_events(settings)
+    return await history_with_commands(settings, await read_events(settings))
+
+
+async def history_with_commands(settings: Settings, events: Sequence[Event]) -> History:
+    """Return the verdicts among the deployment's events with the commands behind them, as far as these can be read."""
     try:
         async with asyncio.timeout(_COMMANDS_SECONDS):
             commands = await _read_commands(settings)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from models.arms import Canary
 from models.commands import Command, Event, EventKind
-from models.errors import InvalidTimeError
 from models.lineup import Lineup, follow
-from models.times import parse_time_ms
+from models.times import stated_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def history_of(deployment: str, events: Iterable[Event], commands: Mapping[str, 
 
 
 def _entry(event: Event, command: Command | None, before: Lineup, after: Lineup) -> HistoryEntry:
-    at_ms = _at_ms(event)
+    at_ms = stated_ms(event.at)
     return HistoryEntry(
         event,
         command,
@@ -103,10 +102,3 @@ def _command_of(event: Event, commands: Mapping[str, Command]) -> Command | None
 
 def _roles(lineup: Lineup, at_ms: int) -> ModelRoles:
     return ModelRoles(lineup.live, lineup.challenger_at(at_ms), lineup.quarantined, lineup.canary)
-
-
-def _at_ms(event: Event) -> int:
-    try:
-        return parse_time_ms(event.at).epoch_ms
-    except InvalidTimeError:  # the pattern admits the 31st of June; no worker writes it
-        return 0

@@ -7,20 +7,18 @@ scores themselves are read beside it, and what they say counts.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from models.arms import CANARY, LIVE, Canary
+from guards.shares import CANARY, LIVE
+from models.arms import Canary
 from models.commands import Event, EventKind
-from models.errors import InvalidTimeError
-from models.times import parse_time_ms
+from models.times import stated_ms
 from stream.consumer import ValidScores
 from stream.contract.outputs import DecidedBy, Score
-from stream.control.client import read_events, read_fold, read_history
+from stream.control.client import history_with_commands, read_log
 from stream.control.history import History, HistoryEntry
-from stream.kafka.scan import scan_topic
+from stream.kafka.scan import EARLIER_SCORES, scan_topic
 from stream.kafka.topics import own_scores
 from stream.settings import Settings
 
-_EARLIER_SCORES = 1_000
-"""This many scores before the time are read too: a score's validity depends on those before it."""
 _CLOCKS_MS = 60_000
 """The judge's clock and the brokers' may differ by this much."""
 
@@ -93,13 +91,14 @@ async def who_at(settings: Settings, time_ms: int, progress: Progress) -> WhoAt:
         ControlLogError: the event log has lost records.
         aiokafka.errors.KafkaError: the broker does not answer.
     """
-    history = await read_history(settings)
+    log = await read_log(settings)
+    history = await history_with_commands(settings, log.events)
     reign = reign_at(history.entries, time_ms)
     if reign is None:
         return WhoAt(None, {}, history)
-    cutovers = cutovers_of(await read_events(settings), reign)
-    topic = settings.topic(own_scores(settings, (await read_fold(settings)).term).name)
-    since_ms, found = _ms(reign.entry.event.at) - _CLOCKS_MS, dict[int, FirstDecision]()
+    cutovers = cutovers_of(log.events, reign)
+    topic = settings.topic(own_scores(settings, log.fold.term).name)
+    since_ms, found = stated_ms(reign.entry.event.at) - _CLOCKS_MS, dict[int, FirstDecision]()
     async with scan_topic(settings, topic, since_ms) as whole:
         partitions = sorted(whole.first)
     for partition in partitions:
@@ -114,7 +113,7 @@ async def who_at(settings: Settings, time_ms: int, progress: Progress) -> WhoAt:
 def reign_at(entries: Sequence[HistoryEntry], time_ms: int) -> Reign | None:
     """Return the stretch of revisions at a time: of the last acceptance until then; None if nobody was live."""
     changes = [one for one in entries if not one.void and (one.before.live, one.before.canary) != _who(one)]
-    begun = [at for at, one in enumerate(changes) if _ms(one.event.at) <= time_ms]
+    begun = [at for at, one in enumerate(changes) if stated_ms(one.event.at) <= time_ms]
     if not begun or changes[begun[-1]].after.live is None:
         return None
     at = begun[-1]
@@ -143,7 +142,7 @@ class FirstScore(NamedTuple):
 async def _first_score(settings: Settings, where: tuple[str, int, int], reign: Reign) -> FirstScore | None:
     """Read a partition of scores since a time until its first valid decision under the stretch, or a later one."""
     (topic, partition, since_ms), valid, has_earlier = where, ValidScores[Any](), False
-    async with scan_topic(settings, topic, since_ms, _EARLIER_SCORES) as scores:
+    async with scan_topic(settings, topic, since_ms, EARLIER_SCORES) as scores:
         scores.start_at({partition: scores.first[partition]})
         async for records, _share in scores.read():
             for record, score in valid.of(records):
@@ -171,11 +170,3 @@ def first_decision(cutovers: Mapping[int, int], first: FirstScore | None, reign:
 
 def _who(entry: HistoryEntry) -> tuple[str | None, Canary | None]:
     return entry.after.live, entry.after.canary
-
-
-def _ms(text: str) -> int:
-    """Return a time of an event; 0 where there is no such time, which no worker writes."""
-    try:
-        return parse_time_ms(text).epoch_ms
-    except InvalidTimeError:
-        return 0

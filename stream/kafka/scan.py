@@ -19,6 +19,8 @@ OPEN_SECONDS = 75.0
 A producer that writes exactly once has one open at nearly any time, often for as long as a checkpoint takes; brokers
 abort one whose producer is gone after 60 s, by default.
 """
+EARLIER_SCORES = 1_000
+"""So many scores before a time are read too by whoever needs the valid ones since: validity depends on those before."""
 _FETCH_MS = 500
 
 FetchedRecords = tuple[Sequence[FetchedRecord], float]

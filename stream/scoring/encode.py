@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.history.store import NOWHERE, Observed
-from models.arms import LIVE
+from guards.shares import LIVE
 from models.policy import Decision
 from models.times import format_time
 from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source

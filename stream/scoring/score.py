@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.errors import FormulaError
-from models.arms import CANARY, LIVE
+from guards.shares import CANARY, LIVE
 from models.errors import ScoringError
 from models.loading import Model
 from models.policy import Decision, bands

@@ -28,7 +28,7 @@ from opentelemetry.sdk.metrics.export import (
 from prometheus_client import CollectorRegistry
 
 from features.history.store import LabelStatus
-from models.arms import LIVE
+from guards.shares import LIVE
 from models.policy import Decision
 from stream.clock import Stage, now_ms
 from stream.contract.codes import DeadLetterCode

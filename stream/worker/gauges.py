@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from features.history.store import Entity
 from features.redis.cache import CacheStats
-from models.arms import BUCKETS
+from guards.shares import WHOLE_BP
 from stream.control.model_cache import LoadedModels
 from stream.kafka.held_back import HeldBack
 from stream.kafka.stray import given_up_as_error
@@ -131,7 +131,7 @@ class GaugeSources:
 
     def _canary_share(self) -> float:
         serving = self.models.serving()
-        return 0.0 if serving is None or serving.canary is None else serving.canary.cards.share_bp / BUCKETS
+        return 0.0 if serving is None or serving.canary is None else serving.canary.cards.share_bp / WHOLE_BP
 
     def _model_info(self) -> Iterator[Values]:
         """Return role, digest, name and version of each model; of the challenger, the worker knows only the digest."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
-from models.arms import share_text
+from guards.shares import share_text
 from models.commands import CommandKind, Event, EventKind
 from models.lineup import Lineup
 from stream.control.follower import Follower

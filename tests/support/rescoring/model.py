@@ -20,6 +20,7 @@ from stream.rescoring.topic_run import compare_topic, score_topic
 from stream.settings import Settings
 from stream.training.request import TrainingRequest
 from stream.training.run import train
+from support.rescoring.faults import Act, Play
 from support.rescoring.world import World, opened
 from support.training_files import START_MS, transactions, write
 
@@ -64,6 +65,21 @@ def compared(
         opened(world, patch)
         request = TopicRequest(world.settings, wanted or Range(), out, sets, 1)
         return compare_topic(request, lambda _stage, _done, _total: None)
+
+
+def assert_explained(world: World, stream: list[Act], *more: str) -> DiffReport | None:
+    """Play a stream of acts, and assert that each decision is made again or its difference explained.
+
+    `more` are reasons beside the ordinary ones. None if nothing was decided.
+    """
+    play = Play(world)
+    if not play.run(stream):
+        return None
+    found = compared(world)
+    assert found.examples == ()
+    assert found.compared == play.decided == found.equal + found.explained
+    assert set(found.reasons) <= {"degraded", "order_unknown", "history_epoch_changed", *more}
+    return found
 
 
 def scored(world: World, out: Path, wanted: Range | None = None) -> ScoreReport:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.arms import Canary, bucket, parse_share, share_text
+from guards.shares import share_text
+from models.arms import Canary, bucket, parse_share
 from models.errors import InvalidShareError
 
 CARDS = [f"card-{number}" for number in range(20_000)]

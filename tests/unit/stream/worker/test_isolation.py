@@ -10,7 +10,7 @@ from features.errors import HistoryDamagedError, StoreError, StoreRefusedError, 
 from features.history.store import Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
-from models.arms import LIVE
+from guards.shares import LIVE
 from models.errors import ScoringError
 from models.loading import Model
 from models.policy import Policy
