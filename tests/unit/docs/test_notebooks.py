@@ -39,8 +39,10 @@ def test_every_link_of_a_notebook_exists_and_every_command_too(notebook: Path) -
     assert len(lines) > 1
     for line in lines:
         group, name, *options = shlex.split(line)
-        family = main.get_command(click.Context(main), group)
+        top = click.Context(main, **main.context_settings)  # a command keeps the first context's names of --help
+        family = main.get_command(top, group)
         assert isinstance(family, click.Group)
-        command = family.get_command(click.Context(family), name)
+        context = click.Context(family, parent=top)
+        command = family.get_command(context, name)
         assert command is not None, line
-        command.parse_args(click.Context(command), options)
+        command.parse_args(click.Context(command, parent=context), options)

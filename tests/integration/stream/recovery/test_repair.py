@@ -83,7 +83,7 @@ def test_decisions_wait_until_a_redis_that_restarted_empty_is_repaired(
     forgetful.kill()
     forgetful.start()
     scenario.await_detected(before)  # although no payment comes in
-    assert "rebuilt from Kafka" in str(worker.await_not_ready())
+    until(lambda: "rebuilt from Kafka" in str(worker.readiness()[1]), "the worker says that it rebuilds")
     scenario.run_weeks(5)
     scenario.await_whole()
     worker.await_ready()

@@ -97,6 +97,7 @@ def test_the_trace_of_a_single_payment_covers_its_producer_redis_and_its_score(
         "messaging.consumer.group.name": fleet.environment["GROUP"],
         "fraudstream.batch.size": 1,
         "fraudstream.revision": 1,
+        "fraudstream.arm": "live",
         "fraudstream.model.digest": score.model.digest,
         "fraudstream.outcome": "decided",
         "fraudstream.decision": score.decision,
