@@ -4,7 +4,7 @@ As text it is `1% 10min, 5% 1h, 25% 1h, 100%`; as JSON a list of rungs. The last
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -105,21 +105,26 @@ def problems_of(rungs: Sequence[Rung]) -> tuple[str, ...]:
     if not rungs:
         return (f"a ladder needs at least one rung, as in {_EXAMPLE}",)
     problems = [] if len(rungs) <= MOST_RUNGS else [f"{len(rungs)} rungs; a ladder has at most {MOST_RUNGS}"]
+    if rungs[0].share_bp == WHOLE_BP:
+        problems.append("rung 1, 100%: a ladder begins below 100%; `model promote` makes a model live at once")
     below = 0
     for number, rung in enumerate(rungs[:MOST_RUNGS], 1):
-        is_last = number == len(rungs)
-        if not 0 < rung.share_bp <= WHOLE_BP:
-            problems.append(f"rung {number}, {rung}: a share is above 0 and at most 100%")
-        elif rung.share_bp <= below:
-            problems.append(f"rung {number}, {rung}: not above the rung before; shares ascend")
-        if rung.seconds is None and not is_last:
-            problems.append(f"rung {number}, {rung}: how long? Write a time, as in {rung} 1h")
-        if rung.seconds is not None and not 0 < rung.seconds <= LONGEST_SECONDS:
-            problems.append(f"rung {number}, {rung}: a time is above 0 and at most 30d")
+        problems += [f"rung {number}, {rung}: {one}" for one in _rung_problems(rung, below, number == len(rungs))]
         below = rung.share_bp
     if rungs[-1].share_bp != WHOLE_BP and len(rungs) <= MOST_RUNGS:
         problems.append(f"rung {len(rungs)}, {rungs[-1]}: the last rung must be 100%, the promotion")
     return tuple(problems)
+
+
+def _rung_problems(rung: Rung, below: int, is_last: bool) -> Iterator[str]:  # noqa: FBT001
+    if not 0 < rung.share_bp <= WHOLE_BP:
+        yield "a share is above 0 and at most 100%"
+    elif rung.share_bp <= below:
+        yield "not above the rung before; shares ascend"
+    if rung.seconds is None and not is_last:
+        yield f"how long? Write a time, as in {rung} 1h"
+    if rung.seconds is not None and not 0 < rung.seconds <= LONGEST_SECONDS:
+        yield "a time is above 0 and at most 30d"
 
 
 class RolloutPhase(StrEnum):

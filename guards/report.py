@@ -59,6 +59,16 @@ def breaches(found: Mapping[str, Any]) -> dict[GuardKind, Action]:
     return {GuardKind(kind): Action(guard["action"]) for kind, guard in found["guards"].items() if guard["breached"]}
 
 
+def breached_kinds(evidence: object) -> frozenset[GuardKind]:
+    """Return the guards that are breached by some command's evidence, which may be any JSON."""
+    guards = evidence.get("guards") if isinstance(evidence, dict) else None
+    if not isinstance(guards, dict):
+        return frozenset()
+    return frozenset(
+        kind for kind in GuardKind if isinstance(guards.get(kind), dict) and guards[kind].get("breached") is True
+    )
+
+
 def recomputed(found: Mapping[str, Any]) -> dict[GuardKind, float]:
     """Compute each guard's E again from the counts that some evidence states."""
     values = {}

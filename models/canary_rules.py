@@ -10,14 +10,14 @@ from models.problems import Problem, ProblemCode
 
 def canary_salt(lineup: Lineup, command: Command) -> str | None:
     """Return what the cards' hash is keyed with; a running canary keeps its own, so that no card changes sides."""
-    if command.kind is not CommandKind.CANARY:
+    if command.kind not in (CommandKind.CANARY, CommandKind.ROLLOUT):
         return None
     return command.salt or command.command_id if lineup.canary is None else lineup.canary.salt
 
 
 def canary_problems(lineup: Lineup, command: Command, model: str | None) -> Iterator[Problem]:
     """Refuse a canary that cannot run, and what must not be beside one; `model` is the command's, if it is known."""
-    if command.kind is CommandKind.CANARY and lineup.live is None:
+    if command.kind in (CommandKind.CANARY, CommandKind.ROLLOUT) and lineup.live is None:
         yield Problem(ProblemCode.NOTHING_LIVE, "no model is live beside which a canary could run; promote one")
     if lineup.canary is None or model is None:
         return
@@ -28,6 +28,8 @@ def canary_problems(lineup: Lineup, command: Command, model: str | None) -> Iter
             yield Problem(ProblemCode.CANARY_RUNNING, detail)
     elif command.kind is CommandKind.CHALLENGE:
         yield Problem(ProblemCode.CANARY_RUNNING, f"{running}: it is compared with the live model as it is")
+    elif command.kind is CommandKind.ROLLOUT:
+        yield Problem(ProblemCode.CANARY_RUNNING, f"{running}; end it first, by `fraudstream model end-canary`")
     elif command.kind is CommandKind.CANARY:
         yield from _change_problems(lineup.canary.share_bp, lineup.canary.salt, command, running)
 

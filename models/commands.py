@@ -3,12 +3,15 @@
 `judge` decides commands, `lineup` folds events.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 
+from guards.errors import GuardError
+from guards.ladder import Ladder, Rung
+from guards.specs import read_guards
 from models.errors import InvalidTimeError
 from models.expected import FORM_OF_TOKENS, expected, text_like, without_pattern
 from models.problems import Problem, ProblemCode
@@ -62,19 +65,30 @@ class CommandKind(StrEnum):
     CANARY = "canary"
     """Let a model decide for a share of the cards, or change the share of the model that does."""
     END_CANARY = "end_canary"
-    """Let the live model decide for all cards again."""
+    """Let the live model decide for all cards again; it ends a rollout, too."""
+    ROLLOUT = "rollout"
+    """Start a canary at the first share of a ladder, which a guard climbs."""
+    PAUSE = "pause"
+    """Keep a rollout at its share."""
+    RESUME = "resume"
+    """Let a paused rollout climb again; the guards that paused it do not hold it any more."""
+    FREEZE = "freeze"
+    """Refuse automatic commands that raise a model's exposure; with `hands_off` those that end it, too."""
+    THAW = "thaw"
+    """Let automatic commands act again."""
     ACCEPT_LOSS = "accept_loss"
     """Let a partition go on that lost records, or whose topic was made anew."""
     SKIP = "skip"
     """Let a partition pass over records that cannot be read."""
 
 
-NAMES_A_MODEL = frozenset({CommandKind.CHALLENGE, CommandKind.PROMOTE, CommandKind.CANARY})
+NAMES_A_MODEL = frozenset({CommandKind.CHALLENGE, CommandKind.PROMOTE, CommandKind.CANARY, CommandKind.ROLLOUT})
 LEAVES_REVISION = frozenset({CommandKind.ACCEPT_LOSS, CommandKind.SKIP})
 """Commands about partitions: they change no lineup, so the revision stays as it is."""
 _NEEDED_BY = {
     "model": NAMES_A_MODEL,
     "share_bp": frozenset({CommandKind.CANARY}),
+    "ladder": frozenset({CommandKind.ROLLOUT}),
     "topic": LEAVES_REVISION,
     "partition": LEAVES_REVISION,
     "log": frozenset({CommandKind.ACCEPT_LOSS}),
@@ -83,7 +97,9 @@ _NEEDED_BY = {
 }
 """The fields that some kinds of command need, and no others take."""
 _TAKEN_BY = _NEEDED_BY | {
-    "salt": frozenset({CommandKind.CANARY}),
+    "salt": frozenset({CommandKind.CANARY, CommandKind.ROLLOUT}),
+    "guards": frozenset({CommandKind.ROLLOUT}),
+    "hands_off": frozenset({CommandKind.FREEZE}),
     "watch_seconds": frozenset({CommandKind.PROMOTE}),
     "to": frozenset({CommandKind.ROLL_BACK}),
     "arms": frozenset(),
@@ -92,6 +108,7 @@ _TAKEN_BY = _NEEDED_BY | {
 _ALIASES = {"rollback": "roll_back"}  # the command line's spelling
 _TIMES = ("issued_at", "expires_at", "to")
 
+LARGEST_EVIDENCE_BYTES = 16 * 1024
 LARGEST_COMMAND_BYTES = 256 * 1024
 """The largest command that is decoded: lists of a thousand cards have room, and a compressed record has any size."""
 MOST_CONTAINERS = 10_000
@@ -124,6 +141,10 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     log: LogNumber | None = None
     up_to: Count | None = None
     offset: Count | None = None
+    ladder: tuple[Rung, ...] | None = None
+    guards: dict[str, Any] | None = None
+    hands_off: bool = False
+    evidence: dict[str, Any] | None = None
 
     @property
     def needs_candidate(self) -> bool:
@@ -173,7 +194,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     `accept_loss`, with `up_to`, and to an accepted `skip`, with `offset` (without `log`: 0);
     `watch_until` to an accepted promotion whose predecessor stays as challenger until then; `to` to the promotion of
     what was live at that time, which a `roll_back` asked for; `share_bp` and `salt` to an accepted `canary`: the
-    model's share of the buckets, and what the cards' hash is keyed with; `compared`, `skipped` and `failed` to
+    model's share of the buckets, and what the cards' hash is keyed with, and to an accepted `rollout`, with `ladder`
+    and `guards`; `paused` and `frozen` (with `hands_off`) say what is so from now on; `evidence` is the command's,
+    card numbers in its texts redacted; `compared`, `skipped` and `failed` to
     `shadow`; `actor` and `reason` to `accepted`, where they are the command's, and to `restoring`; `records` to
     `restored`, which has the `command_id` of its `restoring`.
     """
@@ -198,6 +221,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     to: Timestamp | None = None
     share_bp: BasisPoints | None = None
     salt: Salt | None = None
+    ladder: tuple[Rung, ...] | None = None
+    guards: dict[str, Any] | None = None
+    paused: bool | None = None
+    frozen: bool | None = None
+    hands_off: bool | None = None
+    evidence: dict[str, Any] | None = None
     compared: Total | None = None
     skipped: Total | None = None
     failed: Total | None = None
@@ -304,12 +333,30 @@ def _value_problems(field: msgspec.structs.FieldInfo, value: object) -> tuple[Pr
         msgspec.convert(value, field.type)
         if field.name in _TIMES:
             parse_time_ms(value)  # the pattern alone admits the 31st of June
+        if field.name in _READ_AS:
+            _READ_AS[field.name](value)
     except msgspec.ValidationError:
         code = ProblemCode.UNSUPPORTED_KIND if field.name == "kind" else ProblemCode.INVALID_FIELD
         return (Problem(code, f"{field.name}: expected {expected(field.type)}, got {_quoted(value)}"),)
     except InvalidTimeError as error:
         return (Problem(ProblemCode.INVALID_FIELD, f"{field.name}: {error}"),)
+    except GuardError as error:  # names the field itself
+        return (Problem(ProblemCode.INVALID_FIELD, str(error)),)
     return ()
+
+
+def _read_evidence(value: object) -> None:
+    size = len(msgspec.json.encode(value))
+    if size > LARGEST_EVIDENCE_BYTES:
+        raise GuardError(f"evidence: {size} bytes as JSON, more than {LARGEST_EVIDENCE_BYTES}; leave some of it out")
+
+
+_READ_AS: Mapping[str, Callable[[object], object]] = {
+    "ladder": Ladder.from_json,
+    "guards": read_guards,
+    "evidence": _read_evidence,
+}
+"""The fields that a type does not say all of."""
 
 
 def _kind_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:

@@ -13,6 +13,8 @@ from models.commands import LEAVES_REVISION, Command, CommandKind, Event, EventK
 from models.lineup import Answer, Lineup, artifact_needed
 from models.logs import Logs
 from models.problems import Problem, ProblemCode
+from models.rollout_rules import rollout_problems
+from models.rollouts import Plan, plan_of
 from models.times import format_time
 
 
@@ -69,6 +71,7 @@ class Accepted:
     log: int | None = None
     share_bp: int | None = None
     salt: str | None = None
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         *_state_problems(lineup, command, model, now_ms),
         *_artifact_problems(lineup, command, fleet),
         *_partition_problems(command, fleet),
+        *rollout_problems(lineup, command),
     )
     needs_answers = command.needs_candidate and not command.force
     if now_ms >= command.expires_ms:
@@ -139,12 +143,14 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         return Refused(problems, model)
     if command.kind in LEAVES_REVISION:
         return _about_partition(lineup, command, fleet)
+    plan = plan_of(command)
     accepted = Accepted(
         lineup.revision + 1,
         model,
         _watch_until(lineup, model, _watch_ms(command, fleet), now_ms),
-        share_bp=command.share_bp,
+        share_bp=command.share_bp if plan is None else plan.ladder.rungs[0].share_bp,
         salt=canary_salt(lineup, command),
+        plan=plan,
     )
     if model is None or not needs_answers:
         return accepted
@@ -201,7 +207,7 @@ def _revision_problems(lineup: Lineup, command: Command) -> Iterator[Problem]:
 
 def _state_problems(lineup: Lineup, command: Command, model: str | None, now_ms: int) -> Iterator[Problem]:
     match command.kind:
-        case CommandKind.CHALLENGE | CommandKind.PROMOTE | CommandKind.CANARY:
+        case CommandKind.CHALLENGE | CommandKind.PROMOTE | CommandKind.CANARY | CommandKind.ROLLOUT:
             yield from _choice_problems(lineup, command, model)
             yield from canary_problems(lineup, command, model)
         case CommandKind.WITHDRAW if lineup.challenger_at(now_ms) is None:
@@ -324,6 +330,7 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
             kind, revision, watch_until_ms = EventKind.ACCEPTED, verdict.revision, verdict.watch_until_ms
             about = {name: getattr(command, name) for name in ("topic", "partition", "up_to", "offset", "to")}
             about |= {name: getattr(verdict, name) for name in ("topic_id", "log", "share_bp", "salt")}
+            about |= _states(command, verdict.plan) | {"evidence": command.evidence}
         case Refused():
             kind, problems = EventKind.REFUSED, verdict.problems
         case Waiting():
@@ -340,6 +347,20 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
         problems=problems,
         **about,
     )
+
+
+def _states(command: Command, plan: Plan | None) -> dict[str, Any]:
+    """Return what is so in full after a command about a rollout or a freeze."""
+    match command.kind:
+        case CommandKind.ROLLOUT if plan is not None:
+            return {"ladder": plan.ladder.rungs, "guards": plan.guards, "paused": False}
+        case CommandKind.PAUSE | CommandKind.RESUME:
+            return {"paused": command.kind is CommandKind.PAUSE}
+        case CommandKind.FREEZE:
+            return {"frozen": True, "hands_off": command.hands_off}
+        case CommandKind.THAW:
+            return {"frozen": False}
+    return {}
 
 
 def unreadable_event(unreadable: UnreadableRecord, deployment: str, revision: int, origin: Origin) -> Event:

@@ -13,6 +13,7 @@ from models.arms import Canary
 from models.commands import LEAVES_REVISION, Command, CommandKind, Event, EventKind
 from models.persistent import GrowingMap, LiveBefore, LiveSince
 from models.problems import Problem
+from models.rollouts import Freeze, Rollout, begun, paused, promoted, resumed
 from models.times import stated_ms
 
 _NO_ANSWERS: Mapping[str, "Answer"] = MappingProxyType({})
@@ -88,7 +89,8 @@ class Lineup:
     contain a digest of `quarantined`, and no two neighbours of (`previous`, `live`) are equal. `answers` maps each
     answered command to its first answer. Where `watched_until_ms` is set, `challenger` is `rollback_target`: the
     promoted model's predecessor, kept in the shadow until then. The model of `canary` is neither live, nor challenger,
-    nor quarantined, and no watch runs beside it. `live_since` says who was live at which time.
+    nor quarantined, and no watch runs beside it. `rollout` is the one whose canary runs, or whose model it made live.
+    `live_since` says who was live at which time.
     """
 
     deployment: str
@@ -97,6 +99,8 @@ class Lineup:
     challenger: str | None = None
     watched_until_ms: int | None = None
     canary: Canary | None = None
+    rollout: Rollout | None = None
+    frozen: Freeze | None = None
     previous: Sequence[str] = ()
     quarantined: frozenset[str] = frozenset()
     answers: Mapping[str, Event] = field(default_factory=lambda: MappingProxyType({}))
@@ -152,14 +156,13 @@ class Lineup:
 def artifact_needed(lineup: Lineup, command: Command) -> str | None:
     """Return the model that the command needs: its own, the roll-back target, or None."""
     match command.kind:
-        case CommandKind.CHALLENGE | CommandKind.PROMOTE | CommandKind.CANARY:
+        case CommandKind.CHALLENGE | CommandKind.PROMOTE | CommandKind.CANARY | CommandKind.ROLLOUT:
             return command.model
         case CommandKind.ROLL_BACK if command.to_ms is not None:
             return lineup.live_since.at(command.to_ms)
         case CommandKind.ROLL_BACK | CommandKind.DEMOTE:
             return lineup.rollback_target if lineup.canary is None else None
-        case CommandKind.END_CANARY | CommandKind.WITHDRAW | CommandKind.ACCEPT_LOSS | CommandKind.SKIP:
-            return None
+    return None
 
 
 def follow(lineup: Lineup, event: Event) -> Lineup:
@@ -210,6 +213,7 @@ def _promote(lineup: Lineup, event: Event) -> Lineup | None:
         challenger=challenger if watch is None else lineup.live,
         watched_until_ms=watch,
         canary=None,
+        rollout=promoted(lineup.rollout, model),
         previous=_with_live(lineup),
         quarantined=lineup.quarantined - {model},
     )
@@ -242,7 +246,27 @@ def _canary(lineup: Lineup, event: Event) -> Lineup | None:
 
 
 def _end_canary(lineup: Lineup, _event: Event) -> Lineup | None:
-    return None if lineup.canary is None else replace(lineup, canary=None)
+    return None if lineup.canary is None else replace(lineup, canary=None, rollout=None)
+
+
+def _rollout(lineup: Lineup, event: Event) -> Lineup | None:
+    rollout = begun(event)
+    if rollout is None or lineup.canary is not None or event.share_bp != rollout.ladder.rungs[0].share_bp:
+        return None
+    started = _canary(lineup, event)
+    return None if started is None else replace(started, rollout=rollout)
+
+
+def _pause(lineup: Lineup, event: Event) -> Lineup | None:
+    rollout = lineup.rollout
+    if rollout is None or lineup.canary is None:
+        return None
+    return replace(lineup, rollout=paused(rollout, event) if event.command is CommandKind.PAUSE else resumed(rollout))
+
+
+def _freeze(lineup: Lineup, event: Event) -> Lineup:
+    freeze = Freeze(bool(event.hands_off)) if event.command is CommandKind.FREEZE else None
+    return replace(lineup, frozen=freeze)
 
 
 def _roll_back(lineup: Lineup, event: Event) -> Lineup | None:
@@ -259,6 +283,7 @@ def _roll_back(lineup: Lineup, event: Event) -> Lineup | None:
         live=lineup.rollback_target,
         challenger=None if lineup.explicit_challenger == lineup.rollback_target else lineup.explicit_challenger,
         watched_until_ms=None,
+        rollout=None,
         previous=LiveBefore.of(lineup.previous).without_last(),
     )
 
@@ -281,6 +306,7 @@ def _demote_canary(lineup: Lineup, model: str) -> Lineup:
     return replace(
         lineup,
         canary=None,
+        rollout=None,
         previous=LiveBefore.of(lineup.previous).without(model, lineup.revision, lineup.live),
         quarantined=lineup.quarantined | {model},
     )
@@ -296,5 +322,10 @@ _TRANSITIONS: Mapping[CommandKind, Callable[[Lineup, Event], Lineup | None]] = M
         CommandKind.DEMOTE: _demote,
         CommandKind.CANARY: _canary,
         CommandKind.END_CANARY: _end_canary,
+        CommandKind.ROLLOUT: _rollout,
+        CommandKind.PAUSE: _pause,
+        CommandKind.RESUME: _pause,
+        CommandKind.FREEZE: _freeze,
+        CommandKind.THAW: _freeze,
     }
 )

@@ -6,6 +6,7 @@ not found. `stream.card_numbers` says what a card number is.
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from stream.card_numbers import LONGEST, card_numbers, holds_enough_digits
 
@@ -47,6 +48,18 @@ def redact(text: bytes) -> bytes:
 def redact_text(text: str) -> str:
     """Replace each card number in a text."""
     return redact(text.encode("utf-8", "replace")).decode()
+
+
+def redact_json(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Replace each card number in the texts of plain JSON, names included; numbers stay as they are."""
+    match value:
+        case str():
+            return redact_text(value)
+        case dict():
+            return {redact_text(name): redact_json(one) for name, one in value.items()}
+        case list() | tuple():
+            return [redact_json(one) for one in value]
+    return value
 
 
 def redact_each(texts: Sequence[bytes]) -> Sequence[bytes]:

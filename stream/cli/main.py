@@ -37,6 +37,10 @@ COMMANDS = {
         "stream.cli.replay:replay",
         "Replay the decision about a transaction, from its own record and from the logs.",
     ),
+    "rollout": CommandSource(
+        "stream.cli.rollout:rollout",
+        "Raise a model's share by a ladder that `fraudstream guard` climbs, and that it leaves if harm shows.",
+    ),
     "schema": CommandSource(
         "stream.cli.schema:schema", "Print the JSON Schema of a record, or one object with all of them."
     ),

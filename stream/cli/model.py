@@ -54,7 +54,11 @@ _canary_options = (
         "--share", "share_bp", type=ShareParam(), required=True, help="Of the cards, e.g. 1%; in steps of 0.01%."
     ),
 )
+_hands_off_option = click.option(
+    "--hands-off", is_flag=True, help="Refuse automatic commands that end a model's exposure, too."
+)
 _OPTIONS = {
+    CommandKind.FREEZE: (_hands_off_option,),
     CommandKind.PROMOTE: (_watch_option,),
     CommandKind.ROLL_BACK: (_to_option,),
     CommandKind.CANARY: _canary_options,
@@ -97,6 +101,11 @@ _command(
     "Return to the model that was live before, and quarantine the live one; while a canary runs, end it, and "
     "quarantine its model.",
 )
+
+_command(
+    CommandKind.FREEZE, "freeze", "Refuse what a guard asks for that raises a model's exposure; a way back stays open."
+)
+_command(CommandKind.THAW, "thaw", "Let a guard act again.")
 
 
 @model.command("import")

@@ -2,42 +2,40 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from uuid import uuid4
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from guards.ladder import Ladder
 from models.commands import (
     Command,
     CommandKind,
     Event,
-    EventKind,
     argument_problems,
     encode,
     read_command,
-    read_event,
 )
-from models.event_log import EventFold, EventLog
+from models.event_log import EventFold
 from models.times import format_time
 from stream.clock import now_ms
 from stream.control.announcements import outcome_attributes
 from stream.control.history import History, history_of
+from stream.control.log_reader import LogReader
 from stream.control.unjudged import FIRST_SECONDS, tell_if_unjudged
-from stream.errors import ControlLogError
-from stream.kafka.client import connection_options, explain_error, producer_options, require_topic
+from stream.kafka.client import explain_error, producer_options, require_topic
 from stream.kafka.fetcher import open_consumer
 from stream.kafka.publisher import Headers
-from stream.kafka.topics import MODEL_CONTROL, MODEL_EVENTS
+from stream.kafka.topics import MODEL_CONTROL
 from stream.kafka.tracing import OperationTracing
 from stream.settings import Settings
 from stream.tasks import end_tasks
 
 LONGEST_WAIT_SECONDS = 86_400
-_VERDICTS = (EventKind.ACCEPTED, EventKind.REFUSED)
 _COMMANDS_SECONDS = 10.0
 """How long the commands behind verdicts are read; without them, a history does not say who and why."""
 
@@ -62,7 +60,9 @@ class CommandRequest:
     `watch` is for how many seconds a promotion keeps its predecessor in the shadow; None: the workers' setting.
     `share_bp` is a canary's share of the cards in 0.01 %, `salt` what the cards' hash is keyed with; None: the id of
     the command that starts it. `to_ms` is the time of which a roll-back restores the live model; None: the one before.
-    `partition` names what a loss or unreadable records are accepted of.
+    `ladder` and `guards` are those of a rollout, the latter as plain JSON; without them, the default ones. `hands_off`
+    belongs to a freeze. `evidence` says on what ground the command is sent. `partition` names what a loss or unreadable
+    records are accepted of.
 
     Raises:
         ValueError: workers would refuse the command for some of its values, all of them named.
@@ -79,6 +79,10 @@ class CommandRequest:
     share_bp: int | None = None
     salt: str | None = None
     to_ms: int | None = None
+    ladder: Ladder | None = None
+    guards: Mapping[str, Any] | None = None
+    hands_off: bool = False
+    evidence: Mapping[str, Any] | None = None
     partition: PartitionArguments | None = None
 
     def __post_init__(self) -> None:
@@ -101,6 +105,10 @@ class CommandRequest:
             "share_bp": self.share_bp,
             "salt": self.salt,
             "to": None if self.to_ms is None else format_time(self.to_ms),
+            "ladder": None if self.ladder is None else self.ladder.rungs,
+            "guards": self.guards,
+            "hands_off": self.hands_off,
+            "evidence": self.evidence,
             **({} if self.partition is None else self.partition._asdict()),
         }
 
@@ -139,7 +147,7 @@ async def read_log(settings: Settings) -> ReadLog:
         ControlLogError: the log has lost records.
         aiokafka.errors.KafkaError: the broker does not answer.
     """
-    async with _LogReader(settings) as reader:
+    async with LogReader(settings) as reader:
         await reader.read_to_end()
         reader.require_trusted()
         return ReadLog(reader.log.fold, reader.events())
@@ -216,11 +224,11 @@ async def send_command(
 async def _send_and_await_verdict(
     settings: Settings, request: CommandRequest, headers: Headers, tell: Tell | None
 ) -> tuple[str, Event | None]:
-    async with _LogReader(settings) as reader:
+    async with LogReader(settings) as reader:
         await reader.require_topic(settings.topic(MODEL_CONTROL.name))
         await reader.read_to_end()
         expected = request.expected_revision
-        command = _command(settings, request, reader.revision() if expected is None else expected)
+        command = command_of(settings, request, reader.revision() if expected is None else expected)
         await _send(settings, command, headers)
         try:
             async with asyncio.timeout(request.wait + 1.0), _telling(settings, request, tell):
@@ -244,7 +252,8 @@ async def _telling(settings: Settings, request: CommandRequest, tell: Tell | Non
         await end_tasks(telling)
 
 
-def _command(settings: Settings, request: CommandRequest, revision: int) -> Command:
+def command_of(settings: Settings, request: CommandRequest, revision: int) -> Command:
+    """Return the command that asks for what a request wants, with a new id, issued now."""
     now = now_ms()
     return Command(
         command_id=uuid4().hex,
@@ -264,87 +273,3 @@ async def _send(settings: Settings, command: Command, headers: Headers) -> None:
         await producer.send_and_wait(topic, encode(command), key, 0, headers=list(headers))
     finally:
         await producer.stop()
-
-
-class _LogReader:
-    """A reader of the event log, from its beginning."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.log = EventLog(settings.deployment)
-        self._deployment = settings.deployment
-        self._tp = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
-        self._other: dict[str, Event] = {}
-        self._verdicts: dict[str, Event] = {}
-        self._consumer = AIOKafkaConsumer(
-            **connection_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
-        )
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._consumer.start()
-            await self.require_topic(self._tp.topic)
-        except BaseException:  # a cancellation as well
-            await self._consumer.stop()
-            raise
-        self._consumer.assign([self._tp])
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._consumer.stop()
-
-    async def require_topic(self, topic: str) -> None:
-        """Fail at once if a topic is missing."""
-        await require_topic(self._consumer, topic)
-
-    async def read_to_end(self) -> None:
-        """Read up to the end that the log has now."""
-        end = (await self._consumer.end_offsets([self._tp]))[self._tp]
-        begin = (await self._consumer.beginning_offsets([self._tp]))[self._tp]
-        self._consumer.seek(self._tp, self.log.seek(begin, end))
-        while await self._consumer.position(self._tp) < end:
-            await self.read()
-
-    async def read(self) -> None:
-        """Read new events; waits briefly if there are none."""
-        for record in (await self._consumer.getmany(self._tp, timeout_ms=200)).get(self._tp, []):
-            event = self.log.add(record.offset, record.value or b"")
-            if event is None or event.deployment != self._deployment:
-                continue
-            if event.kind in _VERDICTS and event.command_id is not None:
-                self._verdicts.setdefault(event.command_id, event)
-            elif event.kind not in _VERDICTS:
-                self._other.setdefault(event.event_id, event)
-
-    def require_trusted(self) -> None:
-        """Raise if the log has lost records, so that its fold may be another deployment's past.
-
-        Raises:
-            ControlLogError: it has.
-        """
-        if (loss := self.log.why_untrusted(self._tp.topic)) is not None:
-            raise ControlLogError(loss)
-
-    def revision(self) -> int:
-        """Return the current revision; of a log that has lost records, the newest that it still names.
-
-        Raises:
-            ControlLogError: it names none.
-        """
-        if self.log.why_untrusted(self._tp.topic) is None:
-            return self.log.fold.lineup.revision
-        accepted = [event.revision for event in self._verdicts.values() if event.kind is EventKind.ACCEPTED]
-        if not accepted:
-            self.require_trusted()
-        return max(accepted)
-
-    def answer_to(self, command_id: str) -> Event | None:
-        """Return the verdict on a command; where the log has lost records, the first that names it."""
-        if self.log.why_untrusted(self._tp.topic) is None:
-            return self.log.fold.lineup.answers.get(command_id)
-        return self._verdicts.get(command_id)
-
-    def events(self) -> list[Event]:
-        """Return the deployment's events, verdicts first."""
-        verdicts = (read_event(value) for value in self.log.kept.values())
-        own = [event for event in verdicts if isinstance(event, Event) and event.deployment == self._deployment]
-        return [*own, *self._other.values()]

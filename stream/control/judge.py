@@ -50,7 +50,7 @@ from stream.kafka.publisher import Headers, Publisher
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import LABELS, MODEL_CONTROL, MODEL_EVENTS, TRANSACTIONS
 from stream.kafka.tracing import OperationTrace
-from stream.redaction import redact_text
+from stream.redaction import redact_json, redact_text
 from stream.settings import Settings
 from stream.watchdog import end_on_error
 
@@ -314,7 +314,12 @@ class Judge:
 
 def _with_author(event: Event, command: Command) -> Event:
     """Return an acceptance with who asked for it and why, since workers that do not judge see no command."""
-    return msgspec.structs.replace(event, actor=redact_text(command.actor), reason=redact_text(command.reason))
+    return msgspec.structs.replace(
+        event,
+        actor=redact_text(command.actor),
+        reason=redact_text(command.reason),
+        evidence=redact_json(command.evidence),
+    )
 
 
 def _log_verdict(command: Command, event: Event) -> None:

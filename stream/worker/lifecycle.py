@@ -44,7 +44,15 @@ _VERBS = {
     CommandKind.WITHDRAW: "challenger withdrawn",
     CommandKind.CANARY: "canary is",
     CommandKind.END_CANARY: "ended the canary, live for all cards is",
+    CommandKind.ROLLOUT: "a rollout begins, canary is",
+    CommandKind.PAUSE: "the rollout is paused",
+    CommandKind.RESUME: "the rollout goes on",
+    CommandKind.FREEZE: "automatic commands are frozen",
+    CommandKind.THAW: "automatic commands act again",
 }
+_ABOUT_NO_MODEL = frozenset(
+    {CommandKind.WITHDRAW, CommandKind.PAUSE, CommandKind.RESUME, CommandKind.FREEZE, CommandKind.THAW}
+)
 
 
 def log_start(settings: Settings) -> None:
@@ -150,7 +158,7 @@ class LineupChanges:
 
     def _log(self, event: Event, lineup: Lineup) -> None:
         command = CommandKind(event.command or CommandKind.PROMOTE)
-        digest = event.model or (None if command is CommandKind.WITHDRAW else lineup.live)
+        digest = event.model or (None if command in _ABOUT_NO_MODEL else lineup.live)
         quarantined = ""
         if event.model is None and command in (CommandKind.ROLL_BACK, CommandKind.DEMOTE):
             quarantined = ", its model is quarantined" if command is CommandKind.DEMOTE else ""

@@ -16,7 +16,7 @@ MINUTE_MS = 60_000
 
 @st.composite
 def ladders(draw: st.DrawFn) -> Ladder:
-    shares = sorted(draw(st.sets(st.integers(1, 9_999), max_size=8)))
+    shares = sorted(draw(st.sets(st.integers(1, 9_999), min_size=1, max_size=8)))
     rungs = [Rung(share_bp, draw(st.integers(1, 30 * 86_400))) for share_bp in shares]
     return Ladder([*rungs, Rung(10_000, draw(st.none() | st.integers(1, 30 * 86_400)))])
 
@@ -52,6 +52,7 @@ def test_text_and_json_give_the_same_ladder_back(ladder: Ladder) -> None:
         ("0.015% 1h, 100%", "rung 1, '0.015% 1h': shares go in steps of 0.01 %; 0.015% is between two of them"),
         ("0% 1h, 100%", "rung 1, 0% 1h: a share is above 0 and at most 100%"),
         ("101% 1h, 100%", "rung 1, 101% 1h: a share is above 0 and at most 100%"),
+        ("100% 1h", "rung 1, 100%: a ladder begins below 100%"),
         ("1% 0s, 100%", "a time is above 0 and at most 30d"),
         ("1% 31d, 100%", "a time is above 0 and at most 30d"),
         (", ".join(f"{at}% 1h" for at in range(1, 22)) + ", 100%", "22 rungs; a ladder has at most 20"),

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from guards.ladder import Ladder
 from models.arms import Canary
 from models.commands import LEAVES_REVISION, NAMES_A_MODEL, Command, CommandKind, Event, EventKind
 from models.judge import Accepted, Fleet, HeldArtifact, Origin, judge, verdict_event
@@ -74,7 +75,10 @@ def check_invariants(lineup: Any) -> None:
         assert lineup.canary.model not in {lineup.live, lineup.challenger} | lineup.quarantined
         assert 0 < lineup.canary.share_bp < 10_000
         assert lineup.watched_until_ms is None
+        assert lineup.rollout is None or (lineup.rollout.model, lineup.rollout.promoted) == (lineup.canary.model, False)
         assert lineup.deciding == {lineup.live, lineup.canary.model} <= set(lineup.needed)
+    elif lineup.rollout is not None:
+        assert (lineup.rollout.model, lineup.rollout.promoted) == (lineup.live, True)
 
 
 A, B, C = MODELS
@@ -279,6 +283,7 @@ def command_of(number: Any, kind: Any, model: Any, revision: Any) -> Any:
         kind=CommandKind(kind),
         model=model if kind in NAMES_A_MODEL else None,
         share_bp=1 + number if kind is CommandKind.CANARY else None,
+        ladder=Ladder.parse("1% 1h, 100%").rungs if kind is CommandKind.ROLLOUT else None,
         actor="a",
         reason="",
         issued_at="2026-01-01T00:00:00.000Z",

@@ -1,0 +1,130 @@
+"""`fraudstream rollout`: raises a model's share of the cards by a ladder, and says where it stands."""
+
+from collections.abc import Callable
+from getpass import getuser
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from guards.errors import GuardError
+from guards.ladder import Ladder
+from guards.specs import default_guards, guards_json, read_guards
+from models.commands import CommandKind
+from stream.cli.arguments import ModelParam
+from stream.cli.commands import reason_option, refused_arguments, send, wait_option
+from stream.cli.output import Command, json_option
+from stream.cli.settings import settings_or_refuse
+from stream.control.client import CommandRequest
+
+_DEFAULT_ALPHA = 0.05
+
+
+@click.group()
+def rollout() -> None:
+    """Raise a model's share by a ladder that `fraudstream guard` climbs, and that it leaves if harm shows."""
+
+
+def _sent(function: Command) -> Command:
+    """Add the options that all commands to the workers have."""
+    for option in (
+        reason_option,
+        click.option(
+            "--expected-revision",
+            type=click.IntRange(0),
+            help="The command is void if the revision is another; by default the present one.",
+        ),
+        wait_option,
+        json_option,
+    ):
+        function = option(function)
+    return function
+
+
+class LadderParam(click.ParamType):
+    """Reads a ladder such as `1% 10min, 5% 1h, 25% 1h, 100%`."""
+
+    name = "ladder"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Ladder:
+        """Return the ladder, or fail with what was expected."""
+        try:
+            return Ladder.parse(str(value))
+        except GuardError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _send(kind: CommandKind, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    settings = settings_or_refuse()
+    with refused_arguments():
+        request = CommandRequest(kind=kind, actor=settings.actor or getuser(), **options)
+    send(settings, request, as_json=as_json)
+
+
+@rollout.command("start")
+@click.argument("digest", type=ModelParam(), metavar="MODEL")
+@click.option(
+    "--ladder",
+    required=True,
+    type=LadderParam(),
+    help='Shares and how long each lasts, e.g. "1% 10min, 5% 1h, 25% 1h, 100%"; a time behind 100% is how long the '
+    "promotion is watched.",
+)
+@click.option(
+    "--guards",
+    "guards_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A JSON file: for each guard alpha, factor and action; by default all guards share --alpha.",
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 0.2, min_open=True),
+    help=f"The probability of a false alarm of any guard; by default {_DEFAULT_ALPHA:g}.",
+)
+@click.option("--salt", help="Keys the hash that chooses the cards; by default the command's id.")
+@_sent
+def start(
+    digest: str,
+    ladder: Ladder,
+    guards_file: Path | None,
+    alpha: float | None,
+    as_json: bool,  # noqa: FBT001 - a flag
+    **options: Any,  # noqa: ANN401 - click's options
+) -> None:
+    """Start MODEL as a canary at the first share of a ladder, once every worker is ready with it.
+
+    The guard raises the share when a rung's time is over, enough was decided and nothing is held; the last rung is a
+    promotion. It ends the canary when a guard says that the model harms.
+    """
+    if guards_file is not None and alpha is not None:
+        raise click.UsageError("--alpha and --guards exclude each other: the file states each guard's alpha")
+    try:
+        guards = _guards_of(guards_file) if guards_file else guards_json(default_guards(alpha or _DEFAULT_ALPHA))
+    except GuardError as error:
+        raise click.UsageError(f"--guards: {error}" if guards_file else f"--alpha: {error}") from error
+    _send(CommandKind.ROLLOUT, as_json, model=digest, ladder=ladder, guards=guards, **options)
+
+
+def _guards_of(file: Path) -> dict[str, Any]:
+    try:
+        return guards_json(read_guards(msgspec.json.decode(file.read_bytes())))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"--guards: {file} is no JSON: {error}") from error
+
+
+def _simple(kind: CommandKind, name: str, help_text: str) -> None:
+    def run(as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+        _send(kind, as_json, **options)
+
+    decorated: Callable[..., None] = _sent(run)
+    rollout.command(name, help=help_text)(decorated)
+
+
+_simple(CommandKind.PAUSE, "pause", "Keep the share as it is until `resume`; a guard may still end the canary.")
+_simple(
+    CommandKind.RESUME,
+    "resume",
+    "Let the guard climb on. What paused it is accepted: those guards do not hold this rollout again.",
+)
+_simple(CommandKind.END_CANARY, "abort", "End the rollout: the live model decides for all cards again.")

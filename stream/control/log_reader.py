@@ -1,0 +1,98 @@
+"""Read `model-events` from its beginning, and go on: what it says of a deployment, and the answers to commands."""
+
+from typing import Self
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from models.commands import Event, EventKind, read_event
+from models.event_log import EventLog
+from stream.errors import ControlLogError
+from stream.kafka.client import connection_options, require_topic
+from stream.kafka.topics import MODEL_EVENTS
+from stream.settings import Settings
+
+_VERDICTS = (EventKind.ACCEPTED, EventKind.REFUSED)
+
+
+class LogReader:
+    """A reader of the event log, from its beginning; open as long as more is to be read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.log = EventLog(settings.deployment)
+        self._deployment = settings.deployment
+        self._tp = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
+        self._other: dict[str, Event] = {}
+        self._verdicts: dict[str, Event] = {}
+        self._consumer = AIOKafkaConsumer(
+            **connection_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
+        )
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._consumer.start()
+            await self.require_topic(self._tp.topic)
+        except BaseException:  # a cancellation as well
+            await self._consumer.stop()
+            raise
+        self._consumer.assign([self._tp])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._consumer.stop()
+
+    async def require_topic(self, topic: str) -> None:
+        """Fail at once if a topic is missing."""
+        await require_topic(self._consumer, topic)
+
+    async def read_to_end(self) -> None:
+        """Read up to the end that the log has now."""
+        end = (await self._consumer.end_offsets([self._tp]))[self._tp]
+        begin = (await self._consumer.beginning_offsets([self._tp]))[self._tp]
+        self._consumer.seek(self._tp, self.log.seek(begin, end))
+        while await self._consumer.position(self._tp) < end:
+            await self.read()
+
+    async def read(self) -> None:
+        """Read new events; waits briefly if there are none."""
+        for record in (await self._consumer.getmany(self._tp, timeout_ms=200)).get(self._tp, []):
+            event = self.log.add(record.offset, record.value or b"")
+            if event is None or event.deployment != self._deployment:
+                continue
+            if event.kind in _VERDICTS and event.command_id is not None:
+                self._verdicts.setdefault(event.command_id, event)
+            elif event.kind not in _VERDICTS:
+                self._other.setdefault(event.event_id, event)
+
+    def require_trusted(self) -> None:
+        """Raise if the log has lost records, so that its fold may be another deployment's past.
+
+        Raises:
+            ControlLogError: it has.
+        """
+        if (loss := self.log.why_untrusted(self._tp.topic)) is not None:
+            raise ControlLogError(loss)
+
+    def revision(self) -> int:
+        """Return the current revision; of a log that has lost records, the newest that it still names.
+
+        Raises:
+            ControlLogError: it names none.
+        """
+        if self.log.why_untrusted(self._tp.topic) is None:
+            return self.log.fold.lineup.revision
+        accepted = [event.revision for event in self._verdicts.values() if event.kind is EventKind.ACCEPTED]
+        if not accepted:
+            self.require_trusted()
+        return max(accepted)
+
+    def answer_to(self, command_id: str) -> Event | None:
+        """Return the verdict on a command; where the log has lost records, the first that names it."""
+        if self.log.why_untrusted(self._tp.topic) is None:
+            return self.log.fold.lineup.answers.get(command_id)
+        return self._verdicts.get(command_id)
+
+    def events(self) -> list[Event]:
+        """Return the deployment's events, verdicts first."""
+        verdicts = (read_event(value) for value in self.log.kept.values())
+        own = [event for event in verdicts if isinstance(event, Event) and event.deployment == self._deployment]
+        return [*own, *self._other.values()]

@@ -1,0 +1,141 @@
+"""What a guard watches now, a canary or a promotion beside its predecessor: a fold of the event log alone.
+
+Two guards, or one that was restarted, so watch the same from the same revision on.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from guards.report import breached_kinds
+from guards.shares import WHOLE_BP
+from guards.specs import GuardKind, Guards, default_guards
+from models.commands import Event, EventKind
+from models.lineup import Lineup, follow
+from models.rollouts import Rollout
+from models.times import stated_ms
+
+PAIRED_BP = WHOLE_BP // 2
+"""Of two models that decide the same payments alike, each is the one that swaps a decision half of the times."""
+
+
+class Stretch(StrEnum):
+    """What is watched."""
+
+    CANARY = "canary"
+    """A canary decides for a share of the cards."""
+    PROMOTION = "promotion"
+    """A model was promoted, and its predecessor scores in the shadow for a while."""
+
+
+class Watched(NamedTuple):
+    """A canary or a promotion that is watched.
+
+    Attributes:
+        stretch: which of both.
+        since: the revision that began it; with the deployment it names what is watched.
+        since_ms: when that was accepted.
+        model: the digest of the model that is new.
+        other: that of the model which it is compared with.
+        guards: what is guarded; for a canary or a promotion without a rollout the default guards.
+        rollout: the rollout that it belongs to, if any.
+        shares: by revision, the share with which a bad event is the new model's if both are alike: the canary's, or
+            one half, since a promotion is watched in pairs.
+        share_bp: the share now; 10,000 for a promotion.
+        share_since_ms: when the share was set.
+        until_ms: when the watch of a promotion ends; None for a canary.
+    """
+
+    stretch: Stretch
+    since: int
+    since_ms: int
+    model: str
+    other: str
+    guards: Guards
+    rollout: Rollout | None
+    shares: Mapping[int, int]
+    share_bp: int
+    share_since_ms: int
+    until_ms: int | None = None
+
+    @property
+    def waived(self) -> frozenset[GuardKind]:
+        """The guards that an operator let go on."""
+        return frozenset() if self.rollout is None else self.rollout.waived
+
+    def is_over(self, now_ms: int) -> bool:
+        """Tell whether the watch of a promotion has ended by the clock."""
+        return self.until_ms is not None and now_ms >= self.until_ms
+
+
+class Past(NamedTuple):
+    """What the log says to a guard: the lineup, what is to be watched, and when guards were last breached."""
+
+    lineup: Lineup
+    watched: Watched | None = None
+    breached_ms: int | None = None
+
+
+def past_of(deployment: str, events: Iterable[Event]) -> Past:
+    """Fold a deployment's events, in the order of the log."""
+    past = Past(Lineup(deployment))
+    for event in events:
+        past = after(past, event)
+    return past
+
+
+def after(past: Past, event: Event) -> Past:
+    """Return what the log says after one more event."""
+    lineup = follow(past.lineup, event)
+    if lineup.revision == past.lineup.revision:
+        return past._replace(lineup=lineup)
+    at_ms = stated_ms(event.at)
+    breached = event.kind is EventKind.ACCEPTED and breached_kinds(event.evidence)
+    return Past(lineup, _watched(past, lineup, at_ms), at_ms if breached else past.breached_ms)
+
+
+def _watched(past: Past, lineup: Lineup, at_ms: int) -> Watched | None:
+    if lineup.canary is not None:
+        return _canary(past, lineup, at_ms)
+    if lineup.watched_until_ms is None or lineup.challenger is None or lineup.live is None:
+        return None
+    before = past.watched
+    if before is not None and before.stretch is Stretch.PROMOTION and before.until_ms == lineup.watched_until_ms:
+        return before._replace(rollout=lineup.rollout, shares={**before.shares, lineup.revision: PAIRED_BP})
+    return Watched(
+        Stretch.PROMOTION,
+        lineup.revision,
+        at_ms,
+        lineup.live,
+        lineup.challenger,
+        default_guards() if lineup.rollout is None else lineup.rollout.guards,
+        lineup.rollout,
+        {lineup.revision: PAIRED_BP},
+        WHOLE_BP,
+        at_ms,
+        lineup.watched_until_ms,
+    )
+
+
+def _canary(past: Past, lineup: Lineup, at_ms: int) -> Watched:
+    assert lineup.canary is not None and lineup.live is not None  # noqa: S101,PT018
+    share_bp, before = lineup.canary.share_bp, past.watched
+    if past.lineup.canary is None or before is None:
+        return Watched(
+            Stretch.CANARY,
+            lineup.revision,
+            at_ms,
+            lineup.canary.model,
+            lineup.live,
+            default_guards() if lineup.rollout is None else lineup.rollout.guards,
+            lineup.rollout,
+            {lineup.revision: share_bp},
+            share_bp,
+            at_ms,
+        )
+    return before._replace(
+        rollout=lineup.rollout,
+        shares={**before.shares, lineup.revision: share_bp},
+        share_bp=share_bp,
+        share_since_ms=at_ms if share_bp != before.share_bp else before.share_since_ms,
+    )
