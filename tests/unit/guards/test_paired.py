@@ -1,4 +1,4 @@
-"""A promotion watched by pairs: counts against a naive count, no alarm without a difference, and a worse model found."""
+"""A promotion watched by pairs: against a naive count, without a difference, and with a worse model."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -152,4 +152,3 @@ def test_what_is_no_comparison_is_an_error_of_decoding() -> None:
     for value in (b"", b"[]", b"{}", b'{"transaction_id":"t","card_id":"c","live":{},"challenger":{},"revision":1}'):
         with pytest.raises(msgspec.DecodeError):
             read_comparison(value)
-
