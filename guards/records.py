@@ -3,7 +3,7 @@
 Reading ten fields of a score takes a quarter of the time of building all of them.
 """
 
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 
@@ -29,23 +29,28 @@ class Overrule(msgspec.Struct, frozen=True):
 class ScorePlace(msgspec.Struct, frozen=True):
     """The place of a score's transaction, by which `stream.consumer.Standing` tells whether the score is valid."""
 
-    offset: int
-    log: int = 0
+    offset: Annotated[int, msgspec.Meta(ge=0, le=2**44 - 1)]
+    log: Annotated[int, msgspec.Meta(ge=0, le=511)] = 0
 
 
 class GuardedScore(msgspec.Struct, frozen=True):
-    """A `score/1`, as far as a guard reads it."""
+    """A `score/1`, as far as a guard reads it.
+
+    What decides validity is as strict as in `stream.contract.outputs.Score`: a record that is no score must not make
+    later scores void.
+    """
 
     transaction_id: str
     card_id: str
     decision: str
     decided_by: str
     revision: int
-    epoch: int
+    epoch: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     source: ScorePlace
     deployment: str = ""
     arm: str | None = None
     overruled: Overrule | None = None
+    schema: Literal["score/1"] = "score/1"
 
 
 class GuardedOutcome(msgspec.Struct, frozen=True):

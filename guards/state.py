@@ -197,6 +197,13 @@ class GuardState:
         self._sought.clear()
         self.seek_all()
 
+    def forget_outcomes(self, partition: int) -> None:
+        """Forget what was read of a partition of `outcomes`, so that it can be read again from its beginning."""
+        self.outcomes.pop(partition, None)
+        self._found.clear()
+        self._sought.clear()
+        self.seek_all()
+
     def seek_all(self) -> None:
         """Look for the approvals of all frauds again, after partitions were put in or taken out."""
         for counts in self.outcomes.values():

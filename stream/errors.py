@@ -8,6 +8,7 @@ StreamError                     the root: catch it to catch all errors of this p
 ├── TopicsError                 topics are missing or laid out differently: `fraudstream topics apply`
 ├── MeasurementError            what is to be measured does not run: show the message; nothing was measured
 ├── RebuildError                histories cannot be rebuilt this way: the message says what to do
+├── RecountError                some evidence cannot be counted again from the topics: show the message
 ├── ReportError                 there is nothing to report on: show the message
 └── PublishError                a broker has not acknowledged all outputs: read the ends of the topics, then retry
 """
@@ -53,6 +54,10 @@ class MeasurementError(StreamError):
 
 class RebuildError(StreamError):
     """Histories cannot be rebuilt; the message says why."""
+
+
+class RecountError(StreamError):
+    """The topics no longer hold all records that some evidence was computed of; the message names the partitions."""
 
 
 class ReportError(StreamError):

@@ -171,6 +171,11 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
     (stream.RebuildError,): ErrorFate(
         "`features rebuild` finds no worker, or finds one despite `--here`", Handling.REFUSED
     ),
+    (stream.RecountError,): ErrorFate(
+        "The records behind some evidence are no longer on the topics",
+        Handling.REFUSED,
+        "The message names the partitions",
+    ),
     (stream.ReportError,): ErrorFate("`shadow report` finds no such challenger", Handling.REFUSED),
     (stream.MeasurementError,): ErrorFate(
         "What `bench` measures does not run", Handling.REFUSED, "The message names the logs"

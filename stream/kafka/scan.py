@@ -133,13 +133,19 @@ async def scan_topic(settings: Settings, topic: str, since_ms: int, before: int 
         await consumer.end_offsets([TopicPartition(topic, 0)])  # loads the topic's metadata, and so its partitions
         tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
         consumer.assign(tps)
-        yield TopicScan(settings, consumer, await _firsts(consumer, tps, since_ms), before)
+        yield TopicScan(settings, consumer, await first_offsets(consumer, tps, since_ms), before)
     finally:
         await consumer.stop()
 
 
-async def _firsts(consumer: LogConsumer, tps: Sequence[TopicPartition], since_ms: int) -> dict[TopicPartition, int]:
-    """Return each partition's first offset since a time; its beginning for 0, as a record may have no timestamp."""
+async def first_offsets(
+    consumer: LogConsumer, tps: Sequence[TopicPartition], since_ms: int
+) -> dict[TopicPartition, int]:
+    """Return each partition's first offset since a time; its beginning for 0, as a record may have no timestamp.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not respond.
+    """
     if not since_ms:
         begins: dict[TopicPartition, int] = await consumer.beginning_offsets(tps)
         return begins

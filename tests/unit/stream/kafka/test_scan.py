@@ -122,4 +122,4 @@ async def test_a_scan_since_0_begins_at_the_beginning_since_records_may_have_no_
         return {FIRST: SimpleNamespace(offset=4), SECOND: None}
 
     consumer: Any = SimpleNamespace(beginning_offsets=beginning, end_offsets=ends, offsets_for_times=for_times)
-    assert await scan._firsts(consumer, list(ENDS), since_ms) == firsts
+    assert await scan.first_offsets(consumer, list(ENDS), since_ms) == firsts
