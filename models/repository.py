@@ -227,7 +227,7 @@ class Repository:
 
     def _write(self, name: str, value: bytes) -> None:
         if isinstance(self._files, LocalFileSystem):
-            _replace_file(Path(self._path(name)), value)
+            replace_file(Path(self._path(name)), value)
         else:
             self._files.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
             self._files.pipe_file(self._path(name), value)
@@ -359,7 +359,12 @@ def _replace(draft: Path, target: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _replace_file(target: Path, value: bytes) -> None:
+def replace_file(target: Path, value: bytes) -> None:
+    """Write a file whole or not at all, whatever ends the process or the machine meanwhile; its folder is created.
+
+    Raises:
+        OSError: it cannot be written; what was there stays.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(f".{target.name}-{secrets.token_hex(8)}")
     try:

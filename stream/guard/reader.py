@@ -15,7 +15,7 @@ from guards.records import GuardedScore, read_outcome, read_score
 from guards.specs import GuardKind
 from guards.state import GuardState, PartitionCounts
 from stream.consumer import Standing, place_of
-from stream.guard.topics import FetchedPart, ReadTopic, GuardedTopics
+from stream.guard.topics import FetchedPart, GuardedTopics, ReadTopic
 from stream.kafka.scan import EARLIER_SCORES
 from stream.kafka.topics import OUTCOMES, SCORES, SHADOW_SCORES
 from stream.kafka.unpacking import FetchedRecord
