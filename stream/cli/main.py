@@ -25,6 +25,10 @@ COMMANDS = {
         "stream.cli.features:features",
         "List the features that are computed here, compute them for a file, and rebuild their histories.",
     ),
+    "guard": CommandSource(
+        "stream.cli.guard:guard",
+        "Watch canaries and promotions until SIGTERM: climb a rollout's ladder, and end it where it harms.",
+    ),
     "model": CommandSource(
         "stream.cli.model:model",
         "Choose the live model and the challenger; models are named by digest, or an unambiguous prefix of 8 or more.",

@@ -11,6 +11,7 @@ import click
 import msgspec
 from aiokafka.errors import KafkaError
 
+from guards.report import explain
 from guards.shares import share_text
 from models.arms import Canary
 from models.commands import Command, Event
@@ -61,7 +62,11 @@ def warn_unknown_commands(found: History) -> None:
 
 def names_of(settings: Settings, entries: Iterable[HistoryEntry]) -> Names:
     """Return the models that entries name, as far as the repository says in time what they are."""
-    digests = {digest for entry in entries for digest in entry.digests}
+    return names_of_models(settings, {digest for entry in entries for digest in entry.digests})
+
+
+def names_of_models(settings: Settings, digests: set[str]) -> Names:
+    """Return what the repository says in time of some models."""
     if not digests:
         return {}
     try:
@@ -128,7 +133,12 @@ def model_facts(digest: str | None, names: Names) -> dict[str, Any] | None:
 
 def text(entry: HistoryEntry, names: Names, columns: int) -> str:
     """Return an entry for people: the verdict in one line, and below it what changed, who, and why."""
-    below = [*_changes(entry, names), *(f"{one.code}: {one.detail}" for one in entry.event.problems), sender(entry)]
+    below = [
+        *_changes(entry, names),
+        *_grounds(entry),
+        *(f"{one.code}: {one.detail}" for one in entry.event.problems),
+        sender(entry),
+    ]
     return "\n".join([verdict_line(entry.event), *(wrapped(line, columns) for line in below)])
 
 
@@ -162,6 +172,17 @@ def _changes(entry: HistoryEntry, names: Names) -> Iterator[str]:
 
 def _canary(canary: Canary | None, names: Names) -> str:
     return "none" if canary is None else f"{label(canary.model, names)} at {share_text(canary.share_bp)}"
+
+
+def _grounds(entry: HistoryEntry) -> Iterator[str]:
+    """Say in words on what evidence of guards a command was sent."""
+    said = entry.event.evidence or (entry.command.evidence if entry.command is not None else None)
+    if said is None:
+        return
+    try:
+        yield from explain(said)
+    except (KeyError, TypeError, ValueError, AttributeError):  # anybody may send evidence of any form
+        yield f"on the ground of {msgspec.json.encode(said).decode()}"
 
 
 def label(digest: str | None, names: Names) -> str:

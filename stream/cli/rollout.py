@@ -16,7 +16,9 @@ from stream.cli.arguments import ModelParam
 from stream.cli.commands import reason_option, refused_arguments, send, wait_option
 from stream.cli.output import Command, json_option
 from stream.cli.settings import settings_or_refuse
+from stream.cli.watching import watching_options
 from stream.control.client import CommandRequest
+from stream.guard.finding import Limits
 
 _DEFAULT_ALPHA = 0.05
 
@@ -127,4 +129,19 @@ _simple(
     "resume",
     "Let the guard climb on. What paused it is accepted: those guards do not hold this rollout again.",
 )
+
+
+@rollout.command("status")
+@watching_options
+@json_option
+def status(limits: Limits, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Say what the share is, what it waits for, and how far each guard is from its bound.
+
+    It counts the scores and outcomes since the rollout began by itself, so that it needs no guard that runs.
+    """
+    from stream.cli.rollout_status import print_status  # noqa: PLC0415 - rich comes with it, not with a pause
+
+    print_status(limits, as_json=as_json)
+
+
 _simple(CommandKind.END_CANARY, "abort", "End the rollout: the live model decides for all cards again.")

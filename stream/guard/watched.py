@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+from guards.errors import GuardSpecError
+from guards.paired import PAIRED_SHARE_BP, paired_guards
 from guards.report import breached_kinds
 from guards.shares import WHOLE_BP
 from guards.specs import GuardKind, Guards, default_guards
@@ -14,9 +16,6 @@ from models.commands import Event, EventKind
 from models.lineup import Lineup, follow
 from models.rollouts import Rollout
 from models.times import stated_ms
-
-PAIRED_BP = WHOLE_BP // 2
-"""Of two models that decide the same payments alike, each is the one that swaps a decision half of the times."""
 
 
 class Stretch(StrEnum):
@@ -69,11 +68,19 @@ class Watched(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What the log says to a guard: the lineup, what is to be watched, and when guards were last breached."""
+    """What the log says to a guard.
+
+    Attributes:
+        lineup: the deployment's.
+        watched: what is to be watched, if anything.
+        breached_ms: when guards were last breached.
+        publisher: the deployment whose decisions count; None before the first promotion.
+    """
 
     lineup: Lineup
     watched: Watched | None = None
     breached_ms: int | None = None
+    publisher: str | None = None
 
 
 def past_of(deployment: str, events: Iterable[Event]) -> Past:
@@ -91,7 +98,11 @@ def after(past: Past, event: Event) -> Past:
         return past._replace(lineup=lineup)
     at_ms = stated_ms(event.at)
     breached = event.kind is EventKind.ACCEPTED and breached_kinds(event.evidence)
-    return Past(lineup, _watched(past, lineup, at_ms), at_ms if breached else past.breached_ms)
+    return past._replace(
+        lineup=lineup,
+        watched=_watched(past, lineup, at_ms),
+        breached_ms=at_ms if breached else past.breached_ms,
+    )
 
 
 def _watched(past: Past, lineup: Lineup, at_ms: int) -> Watched | None:
@@ -101,20 +112,28 @@ def _watched(past: Past, lineup: Lineup, at_ms: int) -> Watched | None:
         return None
     before = past.watched
     if before is not None and before.stretch is Stretch.PROMOTION and before.until_ms == lineup.watched_until_ms:
-        return before._replace(rollout=lineup.rollout, shares={**before.shares, lineup.revision: PAIRED_BP})
+        return before._replace(rollout=lineup.rollout, shares={**before.shares, lineup.revision: PAIRED_SHARE_BP})
     return Watched(
         Stretch.PROMOTION,
         lineup.revision,
         at_ms,
         lineup.live,
         lineup.challenger,
-        default_guards() if lineup.rollout is None else lineup.rollout.guards,
+        _paired_guards(lineup.rollout),
         lineup.rollout,
-        {lineup.revision: PAIRED_BP},
+        {lineup.revision: PAIRED_SHARE_BP},
         WHOLE_BP,
         at_ms,
         lineup.watched_until_ms,
     )
+
+
+def _paired_guards(rollout: Rollout | None) -> Guards:
+    """Return what watches a promotion: a rollout's guards, or the default ones where none of them works by pairs."""
+    try:
+        return paired_guards(default_guards() if rollout is None else rollout.guards)
+    except GuardSpecError:
+        return paired_guards(default_guards())
 
 
 def _canary(past: Past, lineup: Lineup, at_ms: int) -> Watched:

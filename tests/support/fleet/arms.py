@@ -43,12 +43,12 @@ def _after(now: Rollout, event: Mapping[str, Any]) -> Rollout:
     match event["command"]:
         case "promote":
             return Rollout(event["model"])
-        case "canary":
+        case "canary" | "rollout":
             return Rollout(now.live, event["model"], event["share_bp"], event["salt"])
         case "end_canary" | "roll_back" | "demote":
             assert now.canary is not None, "without a canary these change the live model, which is not known here"
             return Rollout(now.live)
-        case "challenge" | "withdraw":
+        case "challenge" | "withdraw" | "pause" | "resume" | "freeze" | "thaw":
             return now
     raise AssertionError(f"not known here: {event['command']}")
 

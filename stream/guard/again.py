@@ -1,0 +1,87 @@
+"""Compute the evidence of a command again from the topics, so that anybody can check what a guard did."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from guards.paired import Pair
+from guards.report import disagreements, evidence
+from models.commands import Event, EventKind
+from models.rollouts import is_automatic
+from stream.control.client import history_with_commands, read_log
+from stream.errors import RecountError
+from stream.guard.process import counted
+from stream.guard.recount import recount
+from stream.guard.watched import Stretch, Watched, past_of
+from stream.settings import Settings
+
+
+class Recounted(NamedTuple):
+    """The evidence that a command stated, that of the topics, and what of both differs, in words."""
+
+    verdict: Event
+    stated: Mapping[str, Any]
+    counted: Mapping[str, Any]
+    differences: tuple[str, ...]
+
+
+async def recounted(settings: Settings, command_id: str) -> Recounted:
+    """Count again up to the positions that a command's evidence states, and compare.
+
+    Raises:
+        RecountError: no such command was answered, it states no evidence of guards, or the records are gone.
+        ControlLogError: the event log has lost records.
+        aiokafka.errors.KafkaError: the brokers do not answer, or a topic is missing.
+    """
+    log = await read_log(settings)
+    before, verdict = _up_to(log.events, command_id)
+    stated = verdict.evidence or await _sent_evidence(settings, log.events, command_id)
+    if not is_automatic(stated) or stated is None:
+        raise RecountError(f"command {command_id} was not sent on the evidence of guards")
+    watched = _watched(settings, before, stated)
+    state = counted(settings, watched)
+    pair = Pair(watched.model, watched.other) if watched.stretch is Stretch.PROMOTION else None
+    positions: Mapping[str, Sequence[int]] = stated.get("positions") or {}
+    if not positions:
+        raise RecountError(f"the evidence of command {command_id} states no positions: it was too long with them")
+    await recount(settings, state, watched.since_ms, positions, pair)
+    found = evidence(state)
+    return Recounted(verdict, stated, found, (*disagreements(stated), *_differences(stated, found)))
+
+
+def _up_to(events: Sequence[Event], command_id: str) -> tuple[list[Event], Event]:
+    """Return what the log said before a command's verdict, and the verdict."""
+    for place, event in enumerate(events):
+        if event.command_id == command_id and event.kind in (EventKind.ACCEPTED, EventKind.REFUSED):
+            return list(events[:place]), event
+    raise RecountError(
+        f"no command {command_id} of this deployment has a verdict; `fraudstream model history` lists them"
+    )
+
+
+async def _sent_evidence(settings: Settings, events: Sequence[Event], command_id: str) -> Mapping[str, Any] | None:
+    """Return the evidence of a command that was refused: only an acceptance keeps it."""
+    history = await history_with_commands(settings, events)
+    return next(
+        (one.command.evidence for one in history.entries if one.command and one.command.command_id == command_id), None
+    )
+
+
+def _watched(settings: Settings, events: Sequence[Event], stated: Mapping[str, Any]) -> Watched:
+    """Return what was watched when the evidence was made."""
+    watched = past_of(settings.deployment, events).watched
+    if watched is None or watched.since != stated.get("since"):
+        raise RecountError(
+            f"the evidence is of what began at revision {stated.get('since')}, which was over before the command's "
+            "verdict, so that it is not known what was counted"
+        )
+    return watched
+
+
+def _differences(stated: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Return where the counts of the topics are not those that were stated."""
+    problems = []
+    for kind, guard in stated["guards"].items():
+        counts = found["guards"].get(kind, {}).get("counts")
+        if counts != guard.get("counts"):
+            problems.append(f"{kind}: the topics have {counts}, the evidence states {guard.get('counts')}")
+    return problems

@@ -1,0 +1,66 @@
+"""The guard's process: its start, its signals, its pages and its exit code."""
+
+import asyncio
+import logging
+import os
+import signal
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from stream.errors import StreamError
+from stream.guard.checkpoint_file import CheckpointFile
+from stream.guard.finding import Limits
+from stream.guard.pages import serving
+from stream.guard.process import Guard
+from stream.logs import log_service_to_stderr, service_formatter
+from stream.settings import Settings
+from stream.tasks import end_tasks, failure_of
+from stream.telemetry.environment import read as read_telemetry
+from stream.telemetry.setup import Telemetry, begin
+from stream.watchdog import EXIT_FATAL
+
+log = logging.getLogger("fraudstream.guard")
+
+
+def run_guard(settings: Settings, limits: Limits, checkpoint: Path | None) -> int:
+    """Run until SIGTERM or SIGINT, and return the exit code: 0, or 70 after a fatal error.
+
+    Raises:
+        SettingsError: a setting cannot be used, as an address for the web server that another process has.
+    """
+    secrets = settings.secrets() | read_telemetry(os.environ).secrets
+    named = msgspec.structs.replace(settings, worker_id=settings.worker_id or f"guard-{os.getpid()}")
+    always = {"deployment": settings.deployment, "worker": named.worker_id}
+    log_service_to_stderr(settings.log_level, service_formatter(settings.log_format, secrets, always))
+    log.info("fraudstream %s: guard of deployment %s starts", version("fraudstream"), settings.deployment)
+    telemetry = begin(named, os.environ)
+    try:
+        return asyncio.run(_run(named, limits, telemetry, checkpoint))
+    except StreamError:
+        raise
+    except Exception:
+        log.critical("the guard failed", exc_info=True)  # a traceback that Python prints itself is not cleaned
+        return EXIT_FATAL
+    finally:
+        telemetry.stop()
+
+
+async def _run(settings: Settings, limits: Limits, telemetry: Telemetry, checkpoint: Path | None) -> int:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    kept = None if checkpoint is None else CheckpointFile(checkpoint)
+    guard = Guard(settings, limits, telemetry.operations, kept)
+    async with serving(settings, guard, telemetry):
+        watching, stopping = asyncio.create_task(guard.run()), asyncio.create_task(stopped.wait())
+        try:
+            await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if watching.done() and (failure := failure_of(watching)) is not None:
+                raise failure
+        finally:
+            await end_tasks(watching, stopping)
+            await guard.close()
+    log.info("the guard ends")
+    return 0

@@ -1,0 +1,295 @@
+"""The guard's loop: read the log, count what was decided, look, and act.
+
+All that it knows can be read again from the topics, so it may be killed at any time, and two of them do no harm: the
+second one's command expects a revision that is over.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from guards.paired import Pair
+from guards.report import LARGEST_EVIDENCE_BYTES, evidence, explain
+from guards.state import GuardState
+from models.commands import Command, CommandKind, EventKind, encode
+from models.times import format_time
+from stream.clock import now_ms
+from stream.control.client import CommandRequest, command_of
+from stream.control.log_reader import LogReader
+from stream.errors import ControlLogError
+from stream.guard.checkpoint_file import CheckpointFile
+from stream.guard.finding import Finding, Limits, Order, Sight, finding_on
+from stream.guard.reader import GuardReader
+from stream.guard.watched import Past, Stretch, Watched, past_of
+from stream.kafka.client import explain_error, producer_options
+from stream.kafka.stray import given_up_as_error
+from stream.kafka.topics import MODEL_CONTROL
+from stream.kafka.tracing import OperationTrace, OperationTracing
+from stream.settings import Settings
+
+log = logging.getLogger("fraudstream.guard")
+
+_IDLE_SECONDS = 0.5
+_RETRY_SECONDS = 1.0
+_CHECKPOINT_SECONDS = 30.0
+_ENDING_SECONDS = 15.0
+"""A command that ends a model's exposure is sent again if no worker has judged it in this time."""
+_RAISING_SECONDS = 60.0
+_PAUSE_AFTER_REFUSAL_MS = {False: 1_000, True: 30_000}
+"""How long after a refusal the guard tries again, by whether the command raises exposure."""
+
+
+class Unfinished(msgspec.Struct):
+    """A command that was sent and has no verdict yet."""
+
+    command: Command
+    order: Order
+    trace: OperationTrace
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the guard sees at present.
+
+    Attributes:
+        past: what the log says; None until it was read.
+        watched: what is watched; None if nothing is.
+        sight: what was counted of it; None until all of it was read once.
+        finding: what follows from it.
+        lost: the records that were removed before they were read, at most; None where nobody can count them.
+        trouble: why the guard does not see, in words; None if it does.
+    """
+
+    past: Past | None = None
+    watched: Watched | None = None
+    sight: Sight | None = None
+    finding: Finding | None = None
+    lost: Mapping[str, int | None] | None = None
+    trouble: str | None = "the event log was not read yet"
+
+    def reasons(self, now: int, longest_behind_ms: int = 60_000) -> list[str]:
+        """Return why the guard does not watch; empty if it does, or if there is nothing to watch."""
+        if self.trouble is not None:
+            return [self.trouble]
+        if self.watched is None:
+            return []
+        if self.sight is None:
+            return ["what was decided since the beginning is being counted"]
+        behind_ms = now - self.sight.read_until_ms
+        return [f"it is {behind_ms / 1000:,.0f} s behind the decisions"] if behind_ms > longest_behind_ms else []
+
+
+def counted(settings: Settings, watched: Watched) -> GuardState:
+    """Return an empty state for what is watched."""
+    return GuardState(watched.guards, settings.deployment, watched.shares)
+
+
+def reader_of(settings: Settings, watched: Watched, state: GuardState, ids: Mapping[str, str]) -> GuardReader:
+    """Return a reader of the topics that tell of what is watched."""
+    pair = Pair(watched.model, watched.other) if watched.stretch is Stretch.PROMOTION else None
+    return GuardReader(settings, state, watched.since_ms, pair, ids)
+
+
+def sight_of(settings: Settings, past: Past, watched: Watched, reader: GuardReader, blind: tuple[str, ...]) -> Sight:
+    """Return what a reader has counted of what is watched, with the evidence for a command."""
+    found = evidence(reader.state)
+    about: dict[str, Any] = {
+        "watched": str(watched.stretch),
+        "since": watched.since,
+        "share_bp": watched.share_bp,
+        "read_until": format_time(reader.read_until_ms or 0),
+    }
+    whole = {**about, **found}
+    if len(msgspec.json.encode(whole)) > LARGEST_EVIDENCE_BYTES:
+        whole.pop("positions", None)
+    decided = reader.state.decided().get(watched.share_bp, (0, 0))[0]
+    return Sight(now_ms(), reader.read_until_ms or 0, whole, decided, (*blind, *_silent(settings, past)))
+
+
+def _silent(settings: Settings, past: Past) -> tuple[str, ...]:
+    publisher = past.publisher
+    if publisher in (None, settings.deployment):
+        return ()
+    return (f"this deployment decides silently: {publisher} publishes",)
+
+
+class Guard:
+    """Watches the canaries and promotions of one deployment until it is cancelled."""
+
+    def __init__(
+        self, settings: Settings, limits: Limits, operations: OperationTracing, checkpoint: CheckpointFile | None
+    ) -> None:
+        self.view = View()
+        self.sent: dict[tuple[CommandKind, str], int] = {}
+        """How many commands were sent, by kind and outcome: `accepted`, `refused` or `no_verdict`."""
+        self._settings = settings
+        self._limits = limits
+        self._operations = operations
+        self._checkpoint = checkpoint
+        self._reader: GuardReader | None = None
+        self._since: int | None = None
+        self._named: Mapping[str, Any] = {}
+        self._unfinished: list[Unfinished] = []
+        self._not_before_ms = {False: 0, True: 0}
+        self._folded: tuple[int, Past] | None = None
+        self._said: tuple[Any, ...] = ()
+
+    async def run(self) -> None:
+        """Watch for ever; where Kafka does not answer, try again."""
+        while True:
+            try:
+                await self._connected()
+            except (KafkaError, ControlLogError) as error:
+                said = str(error) if isinstance(error, ControlLogError) else await explain_error(self._settings, error)
+                if said != self.view.trouble:
+                    log.warning("the guard cannot watch, retrying: %s", said)
+                self.view = replace(self.view, trouble=said)
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def close(self) -> None:
+        """Disconnect, and keep what was counted."""
+        if self._reader is not None:
+            await self._keep(self._reader)
+            await self._reader.close()
+
+    async def _connected(self) -> None:
+        producer = AIOKafkaProducer(**producer_options(self._settings))
+        async with LogReader(self._settings) as events:
+            try:
+                with given_up_as_error():
+                    await producer.start()
+                kept = asyncio.get_running_loop().time()
+                while True:
+                    with given_up_as_error():
+                        await self._turn(events, producer)
+                    if self._reader is not None and asyncio.get_running_loop().time() >= kept + _CHECKPOINT_SECONDS:
+                        await self._keep(self._reader)
+                        kept = asyncio.get_running_loop().time()
+            finally:
+                await producer.stop()
+
+    async def _turn(self, events: LogReader, producer: AIOKafkaProducer) -> None:
+        """Read once what is new, look at it, and act."""
+        past = await self._read_log(events)
+        watched = past.watched
+        if watched is None or watched.is_over(now_ms()):
+            await self._leave()
+            self.view = View(past, trouble=None)
+            await asyncio.sleep(_IDLE_SECONDS)
+            return
+        reader = await self._entered(watched)
+        await reader.step(lambda: self._refresh(events, watched, reader))
+        past = self._past()
+        if past.watched is None or past.watched.since != watched.since or reader.read_until_ms is None:
+            return
+        self._look(past, past.watched, reader)
+        await self._act(producer)
+
+    # --- read
+
+    async def _read_log(self, events: LogReader) -> Past:
+        await events.read_to_end()
+        events.require_trusted()
+        revision = events.log.fold.lineup.revision
+        if self._folded is None or self._folded[0] != revision:
+            past = past_of(self._settings.deployment, events.events())
+            self._folded = revision, past._replace(publisher=events.log.fold.term.publisher)
+        self._settle(events)
+        return self._past()
+
+    def _past(self) -> Past:
+        assert self._folded is not None  # noqa: S101 - it was read
+        return self._folded[1]
+
+    async def _refresh(self, events: LogReader, watched: Watched, reader: GuardReader) -> None:
+        now = (await self._read_log(events)).watched
+        if now is not None and now.since == watched.since:
+            for revision, share_bp in now.shares.items():
+                reader.state.set_share(revision, share_bp)
+
+    async def _entered(self, watched: Watched) -> GuardReader:
+        """Return the reader of what is watched; begin to read it if it is new."""
+        if self._reader is None or self._since != watched.since:
+            await self._leave()
+            named = {"watched": str(watched.stretch), "since": watched.since, "models": [watched.model, watched.other]}
+            kept = self._checkpoint and self._checkpoint.load(named, watched.guards, self._settings.deployment)
+            state = counted(self._settings, watched) if kept is None else kept.state
+            self._reader = reader_of(self._settings, watched, state, {} if kept is None else kept.topic_ids)
+            self._since, self._named = watched.since, named
+            log.info("watching the %s of %s since revision %d", watched.stretch, watched.model[:12], watched.since)
+        return self._reader
+
+    async def _leave(self) -> None:
+        if self._reader is not None:
+            await self._reader.close()
+            self._reader = self._since = None
+            log.info("nothing is watched any more")
+
+    async def _keep(self, reader: GuardReader) -> None:
+        if self._checkpoint is not None:
+            await self._checkpoint.save(self._named, reader.state, reader.topic_ids)
+
+    # --- look
+
+    def _look(self, past: Past, watched: Watched, reader: GuardReader) -> None:
+        lost = {f"{tp.topic} partition {tp.partition}": count for tp, count in reader.lost.items()}
+        blind = tuple(f"{where}: records were removed before they were counted" for where in lost)
+        sight = sight_of(self._settings, past, watched, reader, blind)
+        finding = finding_on(past, watched, sight, self._limits)
+        self.view = View(past, watched, sight, finding, lost, None)
+        said = tuple(finding.breached), watched.since
+        if said != self._said:
+            self._said = said
+            for line in explain(sight.evidence) if finding.breached else ():
+                log.warning("%s", line)
+
+    # --- act
+
+    async def _act(self, producer: AIOKafkaProducer) -> None:
+        finding, past, now = self.view.finding, self._past(), now_ms()
+        order = None if finding is None else finding.order
+        if order is None or now < self._not_before_ms[order.raises] or _silent(self._settings, past):
+            return
+        if any(one.order.kind is order.kind or order.raises for one in self._unfinished):
+            return
+        assert self.view.sight is not None  # noqa: S101 - what was found was seen
+        request = CommandRequest(
+            order.kind,
+            self._settings.actor or "guard",
+            order.reason,
+            _RAISING_SECONDS if order.raises else _ENDING_SECONDS,
+            model=order.model,
+            share_bp=order.share_bp,
+            watch=order.watch,
+            evidence=self.view.sight.evidence,
+        )
+        command = command_of(self._settings, request, past.lineup.revision)
+        trace = self._operations.begin(f"guard {order.kind}")
+        self._unfinished.append(Unfinished(command, order, trace))
+        log.info("command %s (%s): %s", command.command_id, order.kind, order.reason)
+        topic, key = self._settings.topic(MODEL_CONTROL.name), self._settings.deployment.encode()
+        await producer.send_and_wait(topic, encode(command), key, 0, headers=list(trace.headers))
+
+    def _settle(self, events: LogReader) -> None:
+        """Note the verdicts on what was sent, and forget commands that expired without one."""
+        for one in list(self._unfinished):
+            answer = events.answer_to(one.command.command_id)
+            if answer is None and now_ms() < one.command.expires_ms:
+                continue
+            outcome = "no_verdict" if answer is None else str(answer.kind)
+            self._unfinished.remove(one)
+            self.sent[one.order.kind, outcome] = self.sent.get((one.order.kind, outcome), 0) + 1
+            if answer is not None and answer.kind is EventKind.ACCEPTED:
+                one.trace.done({"fraudstream.command.outcome": outcome, "fraudstream.revision": answer.revision})
+            else:
+                self._not_before_ms[one.order.raises] = now_ms() + _PAUSE_AFTER_REFUSAL_MS[one.order.raises]
+                one.trace.failed(outcome)
+            problems = () if answer is None else answer.problems
+            why = "".join(f"; {problem.code}: {problem.detail}" for problem in problems)
+            log.info("command %s (%s): %s%s", one.command.command_id, one.order.kind, outcome, why)

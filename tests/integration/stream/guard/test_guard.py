@@ -1,0 +1,151 @@
+"""The guard on a fleet: it climbs a ladder, ends what harms, and may be killed, doubled, frozen and checked."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Event, Thread
+from typing import Any
+
+from models.policy import Policy
+from stream.consumer import ValidScores
+from stream.contract.outputs import Score
+from support.fleet.arms import assert_decided_by_arm, assert_revisions_rise, rollouts
+from support.fleet.fleet import Fleet, sources, until
+from support.fleet.payments import payment, put_model
+from support.fleet.workers import COMMAND, Worker
+
+CARDS = 400
+DECLINES_ALL = Policy(review_at=1e-9, decline_at=2e-9)
+REVIEWS_ALL = Policy(review_at=1e-9, decline_at=1.0)
+GUARD = (*COMMAND[:-1], "guard", "--cool-down", "0", "--least-decisions", "20")
+
+
+def run(fleet: Fleet, *arguments: str) -> dict[str, Any]:
+    done = fleet.cli(*arguments, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def command(fleet: Fleet, *arguments: str) -> dict[str, Any]:
+    return run(fleet, *arguments, "--reason", "test")
+
+
+@contextmanager
+def payments_flowing(fleet: Fleet, first: int = 0) -> Iterator[Callable[[], int]]:
+    """Publish some 200 payments a second; yield a function that stops it and returns how many there are."""
+    over, number = Event(), [first]
+
+    def publish() -> None:
+        while not over.is_set():
+            fleet.publish(payment(one, cards=CARDS) for one in range(number[0], number[0] + 20))
+            number[0] += 20
+            time.sleep(0.1)
+
+    thread = Thread(target=publish)
+    thread.start()
+
+    def stop() -> int:
+        over.set()
+        thread.join()
+        return number[0]
+
+    try:
+        yield stop
+    finally:
+        stop()
+
+
+def accepted(fleet: Fleet, kind: str) -> list[dict[str, Any]]:
+    return [event for event in fleet.events("accepted") if event["command"] == kind]
+
+
+def stop(guards: Iterable[Worker]) -> None:
+    assert [guard.terminate() for guard in guards] == [0 for _ in guards]
+
+
+def test_a_guard_ends_a_canary_that_declines_all_and_what_it_saw_can_be_counted_again(fleet: Fleet) -> None:
+    workers = fleet.go_live()
+    bad = put_model(fleet.models, seed=1, policy=DECLINES_ALL)
+    guard = fleet.worker(GUARD)
+    with payments_flowing(fleet) as stopped:
+        guard.await_ready()
+        command(fleet, "model", "freeze", "--hands-off")
+        begun = command(fleet, "rollout", "start", bad, "--ladder", "10% 1h, 100%")
+        until(lambda: "declined is breached" in held(fleet), "the guards are breached, and hands are off")
+        assert accepted(fleet, "end_canary") == []
+        command(fleet, "model", "thaw")
+        until(lambda: accepted(fleet, "end_canary") != [], "the guard ends the canary", 20)
+        count = stopped()
+    assert_whole(fleet, fleet.await_scores(count), count)
+    (ended,) = accepted(fleet, "end_canary")
+    assert_counted(fleet, ended, begun["revision"])
+    assert "first declines are the canary's" in fleet.cli("model", "history").stdout
+    assert run(fleet, "rollout", "status")["watched"] is None
+    stop([guard, *workers])
+
+
+def held(fleet: Fleet) -> list[str]:
+    return list(run(fleet, "rollout", "status").get("held", ()))
+
+
+def assert_counted(fleet: Fleet, ended: Mapping[str, Any], since: int) -> None:
+    """Assert that the evidence is what `scores` say up to its positions, by a count of our own and by `guard replay`."""
+    stated = ended["evidence"]["guards"]["declined"]
+    assert stated["breached"]
+    assert stated["e"] >= stated["bound"] == 100
+    positions, cards = ended["evidence"]["positions"]["scores"], dict[str, str]()
+    for record, score in ValidScores[Any]().of(fleet.read("scores")):
+        if score.revision >= since and record.offset < positions[record.partition] and score.decision == "decline":
+            cards.setdefault(score.card_id, str(score.arm))
+    arms = list(cards.values())
+    assert stated["counts"] == [{"share_bp": 1_000, "canary": arms.count("canary"), "live": arms.count("live")}]
+    again = run(fleet, "guard", "replay", ended["command_id"])
+    assert (again["equal"], again["differences"]) == (True, [])
+    assert again["counted"]["guards"] == ended["evidence"]["guards"]
+
+
+def assert_whole(fleet: Fleet, valid: Sequence[Score], count: int) -> None:
+    """Assert one decision for each payment, by the arm of its card at its revision, revisions rising."""
+    assert len(valid) == len(sources(list(valid))) == count
+    assert_decided_by_arm(valid, rollouts(fleet))
+    assert_revisions_rise(valid)
+
+
+def test_a_ladder_is_climbed_once_by_two_guards_of_which_one_is_killed_and_its_top_is_watched(fleet: Fleet) -> None:
+    workers = fleet.go_live()
+    good = put_model(fleet.models, seed=1)
+    kept = ("--checkpoint", str(fleet.folder / "guard.json.gz"))
+    first, second = fleet.worker((*GUARD, *kept)), fleet.worker(GUARD)
+    with payments_flowing(fleet) as stopped:
+        first.await_ready()
+        second.await_ready()
+        guards = fleet.folder / "guards.json"
+        guards.write_text('{"stood_in": {"alpha": 0.01, "action": "roll_back"}}')
+        command(fleet, "rollout", "start", good, "--ladder", "10% 2s, 50% 3s, 100% 2s", "--guards", str(guards))
+        first.kill()
+        until(lambda: accepted(fleet, "canary") != [], "the first rung is left")
+        first = fleet.worker((*GUARD, *kept))
+        until(lambda: len(accepted(fleet, "promote")) > 1, "the model is promoted")
+        assert run(fleet, "rollout", "status")["watched"] in ("promotion", None)
+        count = stopped()
+    valid = fleet.await_scores(count)
+    assert_whole(fleet, valid, count)
+    assert [one.share_bp for one in rollouts(fleet).values()] == [0, 1_000, 5_000, 0]
+    assert [one["evidence"]["share_bp"] for one in accepted(fleet, "canary")] == [1_000]
+    stop([first, second, *workers])
+
+
+def test_a_guard_pauses_a_rollout_that_reviews_more_and_a_person_lets_it_go_on(fleet: Fleet) -> None:
+    workers = fleet.go_live()
+    worse = put_model(fleet.models, seed=1, policy=REVIEWS_ALL)
+    guard = fleet.worker(GUARD)
+    with payments_flowing(fleet):
+        command(fleet, "rollout", "start", worse, "--ladder", "10% 1s, 100%")
+        until(lambda: accepted(fleet, "pause") != [], "the guard pauses the rollout")
+        command(fleet, "rollout", "resume")
+        until(lambda: len(accepted(fleet, "promote")) > 1, "it goes on to its top")
+    (paused,) = accepted(fleet, "pause")
+    assert [kind for kind, one in paused["evidence"]["guards"].items() if one["breached"]] == ["reviewed"]
+    stop([guard, *workers])

@@ -1,0 +1,184 @@
+"""What a guard watches by the event log, and what it does by what it has counted."""
+
+from typing import Any
+
+import pytest
+
+from guards.ladder import Ladder, RolloutPhase
+from guards.paired import PAIRED_SHARE_BP, paired_guards
+from guards.records import GuardedScore, ScorePlace
+from guards.report import evidence
+from guards.specs import GuardKind, default_guards, guards_json
+from guards.state import GuardState
+from models.commands import CommandKind, Event, EventKind
+from models.times import format_time
+from stream.guard.finding import Finding, Limits, Order, Sight, finding_on
+from stream.guard.watched import Past, Stretch, past_of
+
+A, B = "a" * 64, "b" * 64
+LADDER = Ladder.parse("1% 10min, 5% 1h, 100% 2h")
+MINUTE = 60_000
+LIMITS = Limits(cool_down_ms=10 * MINUTE, least_decisions=200)
+Step = tuple[str, dict[str, Any]]
+PROMOTED: Step = ("promote", {"model": A})
+STARTED: Step = (
+    "rollout",
+    {
+        "model": B,
+        "share_bp": 100,
+        "salt": "s",
+        "ladder": LADDER.rungs,
+        "guards": guards_json(default_guards()),
+        "paused": False,
+    },
+)
+CANARY: Step = ("canary", {"model": B, "share_bp": 100, "salt": "s"})
+TOP: Step = ("promote", {"model": B, "watch_until": format_time(200 * MINUTE)})
+
+
+def ramp(share_bp: int) -> Step:
+    return ("canary", {"model": B, "share_bp": share_bp, "salt": "s"})
+
+
+def breached(kind: str, command: str) -> Step:
+    return (
+        command,
+        {"evidence": {"guards": {kind: {"breached": True}}}, "paused": True if command == "pause" else None},
+    )
+
+
+def past(*steps: Step) -> Past:
+    """Fold accepted commands, one a minute, the first at minute 0."""
+    return past_of("default", [event(number, *step) for number, step in enumerate(steps)])
+
+
+def event(number: int, kind: str, fields: dict[str, Any]) -> Event:
+    return Event(
+        event_id=f"e-{number}",
+        deployment="default",
+        kind=EventKind.ACCEPTED,
+        revision=number + 1,
+        worker="w",
+        at=format_time(number * MINUTE),
+        command_id=f"c-{number}",
+        command=CommandKind(kind),
+        **fields,
+    )
+
+
+def counted(now: Past, canary: int = 0, live: int = 0, decision: str = "decline", by: str = "model") -> dict[str, Any]:
+    """Return the evidence of one decision for each of so many cards in each arm."""
+    assert now.watched is not None
+    state = GuardState(now.watched.guards, "default", now.watched.shares)
+    revision = max(now.watched.shares)
+    scores = [
+        GuardedScore(f"t{arm}{card}", f"{arm}{card}", decision, by, revision, 0, ScorePlace(card), "default", arm)
+        for arm, number in (("canary", canary), ("live", live))
+        for card in range(number)
+    ]
+    state.count(0, scores, len(scores))
+    return evidence(state)
+
+
+def find(now: Past, minutes: float, *, decisions: int = 1_000, blind: tuple[str, ...] = (), **counts: Any) -> Finding:
+    assert now.watched is not None
+    at_ms = round(minutes * MINUTE)
+    return finding_on(now, now.watched, Sight(at_ms, at_ms, counted(now, **counts), decisions, blind), LIMITS)
+
+
+def test_a_canary_is_watched_under_the_share_of_each_revision_from_its_beginning_to_its_end() -> None:
+    assert past(PROMOTED).watched is None
+    now = past(PROMOTED, STARTED, ("freeze", {"hands_off": False}), ramp(500), ("thaw", {}), ramp(500))
+    watched = now.watched
+    assert watched is not None
+    assert (watched.stretch, watched.since, watched.since_ms) == (Stretch.CANARY, 2, MINUTE)
+    assert (watched.model, watched.other, watched.guards) == (B, A, default_guards())
+    assert dict(watched.shares) == {2: 100, 3: 100, 4: 500, 5: 500, 6: 500}
+    assert (watched.share_bp, watched.share_since_ms) == (500, 3 * MINUTE)
+    assert past(PROMOTED, STARTED, ("end_canary", {})).watched is None
+
+
+def test_a_second_canary_is_another_one() -> None:
+    watched = past(PROMOTED, CANARY, ("end_canary", {}), ramp(700)).watched
+    assert watched is not None
+    assert (watched.since, dict(watched.shares), watched.rollout) == (4, {4: 700}, None)
+
+
+def test_a_promotion_is_watched_in_pairs_for_as_long_as_its_predecessor_stays_in_the_shadow() -> None:
+    now = past(PROMOTED, STARTED, TOP, ("freeze", {}))
+    watched = now.watched
+    assert watched is not None
+    assert (watched.stretch, watched.since, watched.model, watched.other) == (Stretch.PROMOTION, 3, B, A)
+    assert dict(watched.shares) == {3: PAIRED_SHARE_BP, 4: PAIRED_SHARE_BP}
+    assert watched.guards == paired_guards(default_guards())
+    assert [watched.is_over(minute * MINUTE) for minute in (199, 200)] == [False, True]
+    only = {"sample_ratio": {"alpha": 0.01, "action": "hold", "factor": 1.0}}
+    again = past(PROMOTED, ("rollout", STARTED[1] | {"guards": only}), TOP).watched
+    assert again is not None
+    assert again.guards == paired_guards(default_guards())
+    assert past(PROMOTED, STARTED, TOP, ("withdraw", {})).watched is None
+    assert past(PROMOTED, STARTED, TOP, ("roll_back", {})).watched is None
+
+
+def test_it_climbs_when_time_is_over_enough_was_decided_and_nothing_is_held() -> None:
+    now = past(PROMOTED, STARTED)
+    early = find(now, 5)
+    assert (early.order, early.progress and early.progress.phase) == (None, RolloutPhase.WAITING)
+    assert find(now, 11, decisions=199).order is None
+    due = find(now, 11).order
+    assert due == Order(CommandKind.CANARY, f"rung 2 of {LADDER}: 5%", raises=True, model=B, share_bp=500)
+    top = find(past(PROMOTED, STARTED, ramp(500)), 63).order
+    assert top == Order(CommandKind.PROMOTE, f"rung 3 of {LADDER}", raises=True, model=B, watch=7_200)
+
+
+@pytest.mark.parametrize(
+    ("step", "why"),
+    [
+        (("pause", {"paused": True}), "paused"),
+        (("freeze", {"hands_off": False}), "frozen"),
+        (("freeze", {"hands_off": True}), "frozen"),
+    ],
+)
+def test_nothing_climbs_while_a_person_holds_it(step: Step, why: str) -> None:
+    found = find(past(PROMOTED, STARTED, step), 60)
+    assert (found.order, found.progress and found.progress.phase) == (None, RolloutPhase.HELD)
+    assert why in found.held[0]
+    assert find(past(PROMOTED, STARTED), 60, blind=("a partition was lost",)).held == ("a partition was lost",)
+
+
+def test_a_breach_ends_the_canary_at_once_and_under_a_freeze_too_but_not_with_hands_off() -> None:
+    ending = Order(CommandKind.END_CANARY, "breached: declined")
+    for steps in ((STARTED,), (CANARY,), (STARTED, ("freeze", {"hands_off": False})), (STARTED, ("pause", {}))):
+        assert find(past(PROMOTED, *steps), 2, canary=30, live=30).order == ending
+    found = find(past(PROMOTED, STARTED, ("freeze", {"hands_off": True})), 2, canary=30, live=30)
+    assert (found.order, list(found.breached)) == (None, [GuardKind.DECLINED, GuardKind.SAMPLE_RATIO])
+
+
+def test_reviews_pause_a_rollout_and_once_resumed_do_not_hold_it_again() -> None:
+    reviews = {"canary": 30, "live": 30, "decision": "review"}
+    assert find(past(PROMOTED, STARTED), 2, **reviews).order == Order(
+        CommandKind.PAUSE, "breached: reviewed, sample_ratio"
+    )
+    held = past(PROMOTED, STARTED, breached("reviewed", "pause"))
+    assert find(held, 60, **reviews).order is None
+    resumed = past(PROMOTED, STARTED, breached("reviewed", "pause"), ("resume", {"paused": False}))
+    assert list(find(resumed, 60, **reviews).breached) == [GuardKind.SAMPLE_RATIO]
+    assert find(resumed, 60, canary=9, live=0, decision="review").order is not None
+    assert find(past(PROMOTED, CANARY), 2, **reviews).order is None  # there is no ladder to hold
+
+
+def test_nothing_climbs_in_the_cool_down_after_a_breach() -> None:
+    again = past(
+        PROMOTED, STARTED, breached("declined", "end_canary"), ("canary", CANARY[1]), ("end_canary", {}), STARTED
+    )
+    assert again.breached_ms == 2 * MINUTE
+    assert find(again, 11.5).held == ("cool-down after a breach: 30 s more",)
+    assert find(again, 16).order is not None
+
+
+def test_a_watched_promotion_is_rolled_back_by_declines_that_only_it_makes_and_only_told_of_reviews() -> None:
+    now = past(PROMOTED, STARTED, TOP)
+    assert find(now, 5, canary=30, live=2).order == Order(CommandKind.ROLL_BACK, "breached: declined")
+    reviews = find(now, 5, canary=30, live=2, decision="review")
+    assert (reviews.order, list(reviews.breached)) == (None, [GuardKind.REVIEWED])
+    assert find(now, 5, canary=9, live=9).order is None
