@@ -19,6 +19,7 @@ from models.deadline import in_thread
 from models.errors import ModelError
 from models.overview import SHORT_DIGEST, ModelOverview, overviews
 from models.repository import Repository
+from models.rollouts import Rollout
 from models.times import format_time
 from stream.cli.commands import verdict_line
 from stream.cli.letter_text import printable
@@ -48,10 +49,25 @@ def print_history(*, as_json: bool) -> None:
     warn_unknown_commands(found)
     names = names_of(settings, found.entries)
     columns = shutil.get_terminal_size().columns
-    for entry in found.entries:
-        click.echo(msgspec.json.encode(facts(entry, names)) if as_json else text(entry, names, columns))
+    for entry, begins in zip(found.entries, begun_rollouts(found.entries), strict=True):
+        if as_json:
+            click.echo(msgspec.json.encode(facts(entry, names)))
+            continue
+        if begins is not None:
+            click.echo(f"rollout of {label(begins.model, names)} by the ladder {begins.ladder}")
+        margin = _INDENT * 2 if entry.rollout else ""
+        click.echo(textwrap.indent(text(entry, names, columns - len(margin)), margin))
     if not found.entries and not as_json:
         click.echo(f"no command to deployment {settings.deployment} has a verdict yet")
+
+
+def begun_rollouts(entries: Iterable[HistoryEntry]) -> Iterator[Rollout | None]:
+    """Yield for each entry the rollout whose first entry it is; None for others."""
+    last: str | None = None
+    for entry in entries:
+        rollout = entry.rollout
+        yield rollout if rollout is not None and rollout.command_id != last else None
+        last = last if rollout is None else rollout.command_id
 
 
 def warn_unknown_commands(found: History) -> None:
@@ -93,6 +109,7 @@ def facts(entry: HistoryEntry, names: Names) -> dict[str, Any]:
         "force": command and command.force,
         "issued_at": command and command.issued_at,
         "void": entry.void,
+        "rollout": entry.rollout and entry.rollout.command_id,
         "before": _roles_facts(entry.before, names),
         "after": _roles_facts(entry.after, names),
     }

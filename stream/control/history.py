@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from models.arms import Canary
 from models.commands import Command, Event, EventKind
 from models.lineup import Lineup, follow
+from models.rollouts import Rollout
 from models.times import stated_ms
 
 
@@ -35,7 +36,7 @@ class HistoryEntry:
     """A verdict, the command that it answers (None: `model-control` does not hold it any more), and what it changed.
 
     `void` is set for a verdict that changed nothing because another one on the same command, or for the same revision,
-    came first. `watched_until_ms` is until when the challenger after it stays there: the predecessor of a promotion.
+    came first. `rollout` is the one in which the verdict was given. `watched_until_ms` is until when the challenger after it stays there: the predecessor of a promotion.
     """
 
     event: Event
@@ -43,6 +44,7 @@ class HistoryEntry:
     before: ModelRoles
     after: ModelRoles
     void: bool
+    rollout: Rollout | None = None
     watched_until_ms: int | None = None
 
     @property
@@ -88,6 +90,7 @@ def _entry(event: Event, command: Command | None, before: Lineup, after: Lineup)
         _roles(after, at_ms),
         # `follow` returns the same lineup for a void verdict; the refusal of a record without an id answers no command
         void=event.command_id is not None and after is before,
+        rollout=after.rollout or before.rollout,
         watched_until_ms=after.watched_until_ms,
     )
 

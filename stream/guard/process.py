@@ -218,7 +218,8 @@ class Guard:
         if self._reader is None or self._since != watched.since:
             await self._leave()
             named = {"watched": str(watched.stretch), "since": watched.since, "models": [watched.model, watched.other]}
-            kept = self._checkpoint and self._checkpoint.load(named, watched.guards, self._settings.deployment)
+            stored, deployment = self._checkpoint, self._settings.deployment
+            kept = None if stored is None else stored.load(named, watched.guards, deployment)
             state = counted(self._settings, watched) if kept is None else kept.state
             self._reader = reader_of(self._settings, watched, state, {} if kept is None else kept.topic_ids)
             self._since, self._named = watched.since, named

@@ -4,10 +4,17 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import log
+from random import Random
+from statistics import median
 from threading import Event, Thread
 from typing import Any
 
+import pytest
+
+from guards.evidence import log_evidence_of
 from models.policy import Policy
+from models.times import stated_ms
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 from support.fleet.arms import assert_decided_by_arm, assert_revisions_rise, rollouts
@@ -15,7 +22,7 @@ from support.fleet.fleet import Fleet, sources, until
 from support.fleet.payments import payment, put_model
 from support.fleet.workers import COMMAND, Worker
 
-CARDS = 400
+CARDS, RUNS = 400, 20
 DECLINES_ALL = Policy(review_at=1e-9, decline_at=2e-9)
 REVIEWS_ALL = Policy(review_at=1e-9, decline_at=1.0)
 GUARD = (*COMMAND[:-1], "guard", "--cool-down", "0", "--least-decisions", "20")
@@ -91,7 +98,7 @@ def held(fleet: Fleet) -> list[str]:
 
 
 def assert_counted(fleet: Fleet, ended: Mapping[str, Any], since: int) -> None:
-    """Assert that the evidence is what `scores` say up to its positions, by a count of our own and by `guard replay`."""
+    """Assert that the evidence is what `scores` say up to its positions, counted here and by `guard replay`."""
     stated = ended["evidence"]["guards"]["declined"]
     assert stated["breached"]
     assert stated["e"] >= stated["bound"] == 100
@@ -149,3 +156,71 @@ def test_a_guard_pauses_a_rollout_that_reviews_more_and_a_person_lets_it_go_on(f
     (paused,) = accepted(fleet, "pause")
     assert [kind for kind, one in paused["evidence"]["guards"].items() if one["breached"]] == ["reviewed"]
     stop([guard, *workers])
+
+
+@pytest.mark.acceptance
+def test_a_ladder_is_climbed_while_workers_judges_and_guards_come_and_go(fleet: Fleet) -> None:
+    workers = fleet.go_live(3)
+    good = put_model(fleet.models, seed=1)
+    kept = ("--checkpoint", str(fleet.folder / "guard.json.gz"))
+    guard, random = fleet.worker((*GUARD, *kept)), Random(13)
+    with payments_flowing(fleet) as stopped:
+        guard.await_ready()
+        guards = fleet.folder / "guards.json"
+        guards.write_text('{"stood_in": {"alpha": 0.01, "action": "roll_back"}}')
+        ladder = "1% 8s, 5% 8s, 25% 8s, 100% 1min"
+        command(fleet, "rollout", "start", good, "--ladder", ladder, "--guards", str(guards))
+        for rung in (2, 3, 4):
+            victim = workers.pop(random.randrange(len(workers)))
+            (victim.kill if rung % 2 else victim.terminate)()
+            guard.kill()
+            guard = fleet.worker((*GUARD, *kept))
+            workers.append(fleet.worker())
+            until(lambda rung=rung: len(rungs(fleet)) >= rung, f"rung {rung}", 120)
+        count = stopped()
+    valid = fleet.await_scores(count)
+    assert_whole(fleet, valid, count)
+    assert [event.get("share_bp") for event in rungs(fleet)] == [100, 500, 2_500, None]
+    diff = run(fleet, "score", "--topic", "--diff")
+    assert (diff["compared"], diff["unexplained"]) == (len(valid), 0)
+    stop([guard, *workers])
+
+
+def rungs(fleet: Fleet) -> list[dict[str, Any]]:
+    first, *others = fleet.events("accepted")
+    assert first["command"] == "promote"
+    return [event for event in others if event["command"] in ("rollout", "canary", "promote")]
+
+
+@pytest.mark.acceptance
+def test_bad_canaries_are_ended_soon_after_the_breach(fleet: Fleet, report: Callable[[str], None]) -> None:
+    workers = fleet.go_live(2)
+    bad, guard = put_model(fleet.models, seed=1, policy=DECLINES_ALL), fleet.worker(GUARD)
+    with payments_flowing(fleet) as stopped:
+        guard.await_ready()
+        for number in range(1, RUNS + 1):
+            command(fleet, "rollout", "start", bad, "--ladder", "10% 1h, 100%")
+            until(lambda number=number: len(accepted(fleet, "end_canary")) == number, f"run {number} is ended")
+        count = stopped()
+    valid = fleet.await_scores(count)
+    assert_whole(fleet, valid, count)
+    seconds = sorted(seconds_after_breach(valid, event["revision"]) for event in accepted(fleet, "rollout"))
+    middle, last = median(seconds), seconds[-1]
+    report(f"{RUNS} bad canaries: last decision after the breach, p50 {middle:.2f} s, max {last:.2f} s")
+    assert seconds[-1] < 10
+    stop([guard, *workers])
+
+
+def seconds_after_breach(valid: Sequence[Score], revision: int) -> float:
+    """Return how long after the decision that breached the guard on declines the canary decided last."""
+    by_time = sorted((score for score in valid if score.revision == revision), key=lambda score: score.scored_at)
+    arms, cards, breach_ms = [0, 0], set[str](), None
+    for score in by_time:
+        if score.decision == "decline" and score.card_id not in cards:
+            cards.add(score.card_id)
+            arms[score.arm != "canary"] += 1
+            if breach_ms is None and log_evidence_of({1_000: (arms[0], arms[1])}) >= log(100):
+                breach_ms = stated_ms(score.scored_at)
+    assert breach_ms is not None
+    last_ms = max(stated_ms(score.scored_at) for score in by_time if score.arm == "canary")
+    return (last_ms - breach_ms) / 1000

@@ -380,6 +380,7 @@ def test_the_json_history_has_one_object_for_each_verdict(run: Run, digests: tup
         "force": False,
         "issued_at": "2026-01-01T00:00:00.000Z",
         "void": False,
+        "rollout": None,
         "before": {"live": live, "challenger": None, "canary": None, "quarantined": []},
         "after": {"live": after, "challenger": None, "canary": None, "quarantined": []},
     }
