@@ -36,7 +36,8 @@ class HistoryEntry:
     """A verdict, the command that it answers (None: `model-control` does not hold it any more), and what it changed.
 
     `void` is set for a verdict that changed nothing because another one on the same command, or for the same revision,
-    came first. `rollout` is the one in which the verdict was given. `watched_until_ms` is until when the challenger after it stays there: the predecessor of a promotion.
+    came first. `rollout` is the one in which the verdict was given. `watched_until_ms` is until when the challenger
+    after it stays there: the predecessor of a promotion.
     """
 
     event: Event

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import msgspec
 
+from stream.clock import now_ms
 from stream.errors import StreamError
 from stream.guard.checkpoint_file import CheckpointFile
 from stream.guard.finding import Limits
-from stream.guard.pages import serving
+from stream.guard.pages import served_pages
 from stream.guard.process import Guard
 from stream.logs import log_service_to_stderr, service_formatter
 from stream.settings import Settings
@@ -53,7 +54,8 @@ async def _run(settings: Settings, limits: Limits, telemetry: Telemetry, checkpo
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     kept = None if checkpoint is None else CheckpointFile(checkpoint)
     guard = Guard(settings, limits, telemetry.operations, kept)
-    async with serving(settings, guard, telemetry):
+    telemetry.watch(guard.gauges.gauges())
+    async with served_pages(settings, telemetry, lambda: guard.view.reasons(now_ms())):
         watching, stopping = asyncio.create_task(guard.run()), asyncio.create_task(stopped.wait())
         try:
             await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,27 +1,61 @@
-from collections.abc import AsyncIterator
+"""The pages of a guard's process, on `FRAUDSTREAM_HTTP`: whether it lives, whether it watches, and its metrics."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 from aiohttp import web
 
-from stream.clock import now_ms
+from stream.errors import SettingsError
+from stream.pages import LIVE, METRICS_TYPE, address_problem, no_page, readiness
+from stream.settings import Settings
+from stream.telemetry.setup import Telemetry
+
+Lines = Callable[[], Sequence[str]]
+
+_STOP_SECONDS = 2.0
 
 
 @asynccontextmanager
-async def serving(settings: Any, guard: Any, telemetry: Any) -> AsyncIterator[None]:
+async def served_pages(
+    settings: Settings, telemetry: Telemetry, reasons: Lines, warnings: Lines = tuple
+) -> AsyncIterator[None]:
+    """Serve `/health/live`, `/health/ready` and `/metrics`, and nothing else, during the block.
+
+    Args:
+        settings: the address, and the secrets that no reason may show.
+        telemetry: the metrics.
+        reasons: why the guard cannot do its work now; it is ready if there is none.
+        warnings: what else an operator should know.
+
+    Raises:
+        SettingsError: the address cannot be bound, as when a worker on this machine has it.
+    """
+    secrets = settings.secrets()
+
+    async def root(_request: web.Request) -> web.Response:
+        return web.json_response(no_page(), status=404)
+
+    async def live(_request: web.Request) -> web.Response:
+        return web.json_response(LIVE)
+
+    async def ready(_request: web.Request) -> web.Response:
+        found, status = readiness(reasons(), warnings(), secrets)
+        return web.json_response(found, status=status)
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=telemetry.metrics(), headers={"Content-Type": METRICS_TYPE})
+
     app = web.Application()
-
-    async def live(_):
-        return web.json_response({"live": True})
-
-    async def ready(_):
-        reasons = guard.view.reasons(now_ms())
-        return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
-
-    app.add_routes([web.get("/health/live", live), web.get("/health/ready", ready)])
-    runner = web.AppRunner(app)
+    handlers = {"/": root, "/health/live": live, "/health/ready": ready, "/metrics": metrics}
+    app.add_routes([web.get(path, handler) for path, handler in handlers.items()])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_STOP_SECONDS)
     await runner.setup()
-    host, _, port = settings.http.rpartition(":")
-    await web.TCPSite(runner, host, int(port)).start()
-    yield
-    await runner.cleanup()
+    try:
+        host, _, port = settings.http.rpartition(":")
+        try:
+            await web.TCPSite(runner, host or None, int(port)).start()
+        except OSError as error:
+            raise SettingsError(address_problem(host, int(port), error)) from error
+        yield
+    finally:
+        await runner.cleanup()

@@ -25,6 +25,7 @@ from stream.control.log_reader import LogReader
 from stream.errors import ControlLogError
 from stream.guard.checkpoint_file import CheckpointFile
 from stream.guard.finding import Finding, Limits, Order, Sight, finding_on
+from stream.guard.gauges import GuardGauges
 from stream.guard.reader import GuardReader
 from stream.guard.watched import Past, Stretch, Watched, past_of
 from stream.kafka.client import explain_error, producer_options
@@ -41,6 +42,7 @@ _CHECKPOINT_SECONDS = 30.0
 _ENDING_SECONDS = 15.0
 """A command that ends a model's exposure is sent again if no worker has judged it in this time."""
 _RAISING_SECONDS = 60.0
+_SENT = (CommandKind.CANARY, CommandKind.PROMOTE, CommandKind.PAUSE, CommandKind.END_CANARY, CommandKind.ROLL_BACK)
 _PAUSE_AFTER_REFUSAL_MS = {False: 1_000, True: 30_000}
 """How long after a refusal the guard tries again, by whether the command raises exposure."""
 
@@ -126,8 +128,9 @@ class Guard:
         self, settings: Settings, limits: Limits, operations: OperationTracing, checkpoint: CheckpointFile | None
     ) -> None:
         self.view = View()
-        self.sent: dict[tuple[CommandKind, str], int] = {}
-        """How many commands were sent, by kind and outcome: `accepted`, `refused` or `no_verdict`."""
+        self.gauges = GuardGauges()
+        for kind in _SENT:
+            self.gauges.announce(kind, EventKind.ACCEPTED)
         self._settings = settings
         self._limits = limits
         self._operations = operations
@@ -180,6 +183,7 @@ class Guard:
         watched = past.watched
         if watched is None or watched.is_over(now_ms()):
             await self._leave()
+            self.gauges.rest()
             self.view = View(past, trouble=None)
             await asyncio.sleep(_IDLE_SECONDS)
             return
@@ -244,6 +248,7 @@ class Guard:
         sight = sight_of(self._settings, past, watched, reader, blind)
         finding = finding_on(past, watched, sight, self._limits)
         self.view = View(past, watched, sight, finding, lost, None)
+        self.gauges.watch(reader.state, reader.read_until_ms)
         said = tuple(finding.breached), watched.since
         if said != self._said:
             self._said = said
@@ -285,7 +290,7 @@ class Guard:
                 continue
             outcome = "no_verdict" if answer is None else str(answer.kind)
             self._unfinished.remove(one)
-            self.sent[one.order.kind, outcome] = self.sent.get((one.order.kind, outcome), 0) + 1
+            self.gauges.sent(one.order.kind, outcome)
             if answer is not None and answer.kind is EventKind.ACCEPTED:
                 one.trace.done({"fraudstream.command.outcome": outcome, "fraudstream.revision": answer.revision})
             else:

@@ -46,6 +46,10 @@ MetricName = Literal[
     "fraudstream.decisions",
     "fraudstream.degraded",
     "fraudstream.dropped_fields",
+    "fraudstream.guard.behind",
+    "fraudstream.guard.commands",
+    "fraudstream.guard.evidence_ratio",
+    "fraudstream.guard.watching",
     "fraudstream.halted",
     "fraudstream.history.damaged",
     "fraudstream.history.incomplete",
@@ -128,11 +132,7 @@ CATALOGUE: dict[MetricName, Metric] = {
         "the share of hits falls: `observe` takes longer; raise FRAUDSTREAM_CACHE_MB.",
     ),
     "fraudstream.cache.size": Metric(
-        MetricKind.GAUGE,
-        "By",
-        ("entity",),
-        "Memory of the histories that this worker caches.",
-        "sizing a worker's memory.",
+        MetricKind.GAUGE, "By", ("entity",), "Memory of the histories that this worker caches.", "sizing its memory."
     ),
     "fraudstream.canary.share": Metric(
         MetricKind.GAUGE,
@@ -203,6 +203,34 @@ CATALOGUE: dict[MetricName, Metric] = {
         ("field",),
         "Optional fields that were invalid and were dropped.",
         "a producer sends a field in another format.",
+    ),
+    "fraudstream.guard.behind": Metric(
+        MetricKind.GAUGE,
+        "s",
+        (),
+        "How far behind now a guard has read everything, of what it watches.",
+        "it grows: the guard reads slower than workers write, or a partition cannot be read.",
+    ),
+    "fraudstream.guard.commands": Metric(
+        MetricKind.COUNTER,
+        "{command}",
+        ("command", "outcome"),
+        "Commands that a guard has sent, by kind and by what became of them.",
+        "a canary changed or ended and nobody did it, or a guard's commands are refused.",
+    ),
+    "fraudstream.guard.evidence_ratio": Metric(
+        MetricKind.GAUGE,
+        "1",
+        ("guard",),
+        "log E of a guard divided by the logarithm of its bound: 1 or more is a breach, below 0 speaks for the canary.",
+        "it rises towards 1: the canary does more harm than the live model.",
+    ),
+    "fraudstream.guard.watching": Metric(
+        MetricKind.GAUGE,
+        "1",
+        (),
+        "1 while a guard reads a canary, or a promotion that is watched; else 0.",
+        "0 or absent while `fraudstream.canary.share` is above 0: nothing would end a bad canary.",
     ),
     "fraudstream.halted": Metric(
         MetricKind.GAUGE,
@@ -297,11 +325,7 @@ CATALOGUE: dict[MetricName, Metric] = {
         "load is uneven, or a rebalance does not finish.",
     ),
     "fraudstream.ready": Metric(
-        MetricKind.GAUGE,
-        "1",
-        (),
-        "1 if `/health/ready` answers 200.",
-        "0: `/health/ready` has the reasons.",
+        MetricKind.GAUGE, "1", (), "1 if `/health/ready` answers 200.", "0: `/health/ready` has the reasons."
     ),
     "fraudstream.repeated": Metric(
         MetricKind.COUNTER,

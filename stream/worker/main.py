@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import msgspec
 from faust.web import Request, Response, View
 
-from models.logins import without_logins
 from stream.errors import SettingsError, StreamError
 from stream.logs import log_service_to_stderr, service_formatter
+from stream.pages import LIVE, METRICS_TYPE, no_page, readiness
 from stream.settings import Settings
 from stream.tasks import end_tasks, failure_of
 from stream.telemetry.environment import read as read_telemetry
@@ -21,8 +21,6 @@ from stream.watchdog import EXIT_FATAL, Watchdog
 from stream.worker.app import WorkerApp
 from stream.worker.lifecycle import Drain, log_start
 
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-PAGES = ("/health/live", "/health/ready", "/metrics")
 log = logging.getLogger("fraudstream.worker")
 
 _PATIENCE_SECONDS = 60.0
@@ -30,28 +28,24 @@ _BEAT_SECONDS = 1.0
 
 
 def add_health(app: WorkerApp) -> None:
-    """Serve `/health/live`, `/health/ready` and `/metrics`, the only pages of a worker; `/` names them, with a 404.
-
-    A 200 or a redirect there would pass for "ready" with a load balancer or a person.
-    """
+    """Serve `/health/live`, `/health/ready` and `/metrics`, the only pages of a worker; `/` names them, with a 404."""
     secrets = app.settings.secrets()
 
     @app.page("/")
     async def root(view: View, _request: Request) -> Response:
         """Answer what there is instead."""
-        return view.json({"error": "no such page", "pages": PAGES}, status=404)
+        return view.json(no_page(), status=404)
 
     @app.page("/health/live")
     async def live(view: View, _request: Request) -> Response:
         """Answer that the process is alive."""
-        return view.json({"live": True})
+        return view.json(LIVE)
 
     @app.page("/health/ready")
     async def ready(view: View, _request: Request) -> Response:
         """Answer whether this worker decides, all reasons if it does not, and what else an operator should know."""
-        reasons = [without_logins(reason, secrets) for reason in app.reasons()]
-        found = {"ready": not reasons, "reasons": reasons, "warnings": app.warnings()}
-        return view.json(found, status=503 if reasons else 200)
+        found, status = readiness(app.reasons(), app.warnings(), secrets)
+        return view.json(found, status=status)
 
     @app.page("/metrics")
     async def metrics(view: View, _request: Request) -> Response:

@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import log
-from random import Random
 from statistics import median
 from threading import Event, Thread
 from typing import Any
 
+import numpy as np
 import pytest
 
 from guards.evidence import log_evidence_of
@@ -144,6 +144,7 @@ def test_a_ladder_is_climbed_once_by_two_guards_of_which_one_is_killed_and_its_t
     stop([first, second, *workers])
 
 
+@pytest.mark.acceptance
 def test_a_guard_pauses_a_rollout_that_reviews_more_and_a_person_lets_it_go_on(fleet: Fleet) -> None:
     workers = fleet.go_live()
     worse = put_model(fleet.models, seed=1, policy=REVIEWS_ALL)
@@ -163,7 +164,7 @@ def test_a_ladder_is_climbed_while_workers_judges_and_guards_come_and_go(fleet: 
     workers = fleet.go_live(3)
     good = put_model(fleet.models, seed=1)
     kept = ("--checkpoint", str(fleet.folder / "guard.json.gz"))
-    guard, random = fleet.worker((*GUARD, *kept)), Random(13)
+    guard, random = fleet.worker((*GUARD, *kept)), np.random.default_rng(13)
     with payments_flowing(fleet) as stopped:
         guard.await_ready()
         guards = fleet.folder / "guards.json"
@@ -171,7 +172,7 @@ def test_a_ladder_is_climbed_while_workers_judges_and_guards_come_and_go(fleet: 
         ladder = "1% 8s, 5% 8s, 25% 8s, 100% 1min"
         command(fleet, "rollout", "start", good, "--ladder", ladder, "--guards", str(guards))
         for rung in (2, 3, 4):
-            victim = workers.pop(random.randrange(len(workers)))
+            victim = workers.pop(random.integers(len(workers)))
             (victim.kill if rung % 2 else victim.terminate)()
             guard.kill()
             guard = fleet.worker((*GUARD, *kept))

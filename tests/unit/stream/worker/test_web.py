@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from stream.worker.web import address_problem
+from stream.pages import address_problem
 
 
 def test_a_worker_whose_port_is_taken_ends_with_2_and_one_line_that_names_the_setting() -> None:
