@@ -18,6 +18,7 @@ from stream.consumer import ValidScores
 from stream.guard.reader import GuardReader
 from stream.guard.topics import FetchedPart, GuardedTopics, ReadTopic
 from stream.kafka.topic_ids import TopicState
+from stream.kafka.unpacking import Unreadable
 from stream.settings import Settings
 from support.fleet.payments import PARTITIONS
 from support.handmade_scores import handmade_scores, score
@@ -189,3 +190,19 @@ async def test_what_was_taken_before_an_error_is_fetched_again_over_a_new_connec
         await topics.fetch()
     assert [one.offset for one in (await topics.fetch()).records[first]] == [4, 5, 6, 7]
     assert len(made) == 2
+
+
+async def test_records_that_cannot_be_unpacked_or_decoded_are_counted_and_end_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consumer, state = Consumer(), GuardState(GUARDS, "", {1: 100})
+    reader = GuardReader(Settings(), state, 0)
+
+    async def connected() -> Consumer:
+        return consumer
+
+    monkeypatch.setattr(reader.topics, "_connected", connected)
+    consumer.passed_over = [(TopicPartition("scores", 0), Unreadable(4, 7, "its checksum is wrong"))]
+    assert await reader.step(known) == 4, "records of {}, which are no scores"
+    assert await reader.step(known) == 4
+    assert (reader.unreadable, reader.void, state.partitions[0].position) == (3 + 8, 0, 8)
