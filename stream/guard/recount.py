@@ -40,6 +40,8 @@ async def recount(
         _require_held(reader, ends, ranges)
         while behind := [tp for tp, end in ends.items() if reader.topics.positions[tp] < end]:
             fetched = await reader.topics.fetch(_WAIT_MS, behind)
+            if fetched.anew:
+                raise _gone([f"{tp.topic} partition {tp.partition} was made anew" for tp in fetched.anew])
             records = {
                 tp: [record for record in found if record.offset < ends[tp]] for tp, found in fetched.records.items()
             }
@@ -60,7 +62,11 @@ def _require_held(
         elif first >= end or tp in reader.lost:
             problems.append(f"{tp.topic} partition {tp.partition} has no records before {first} any more")
     if problems:
-        raise RecountError(
-            f"the evidence cannot be counted again: {'; '.join(problems)}. `retention.ms` of these topics says how "
-            "long records are kept; the counts that the evidence states are all that is left"
-        )
+        raise _gone(problems)
+
+
+def _gone(problems: Sequence[str]) -> RecountError:
+    return RecountError(
+        f"the evidence cannot be counted again: {'; '.join(problems)}. `retention.ms` of these topics says how long "
+        "records are kept; the counts that the evidence states are all that is left"
+    )

@@ -269,3 +269,17 @@ def test_a_large_hash_set_keeps_eight_bytes_for_each_and_finds_all() -> None:
     assert all(hash_of(str(number)) not in hashes for number in range(20_000, 20_100))
     assert len(hashes.packed()) == 8 * len(hashes) == 160_000
     assert Exposure(100, canary=True) != Exposure(100, canary=False)
+
+
+@given(APPROVALS, FRAUDS, FRAUDS)
+def test_outcomes_can_be_counted_again(
+    scores: list[GuardedScore], one: list[GuardedOutcome], other: list[GuardedOutcome]
+) -> None:
+    state, alone = GuardState(GUARDS, "default", SHARES), GuardState(GUARDS, "default", SHARES)
+    for counted in (state, alone):
+        counted.count(0, scores, len(scores))
+        counted.count_outcomes(1, other, len(other))
+    state.count_outcomes(0, one, len(one))
+    state.forget_outcomes(0)
+    assert every_count(state) == every_count(alone)
+    assert 0 not in state.outcomes

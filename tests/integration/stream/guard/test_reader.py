@@ -1,5 +1,6 @@
 """The reader of a guard on a real broker: valid scores and outcomes, from a checkpoint on, and what Kafka lost."""
 
+import asyncio
 import json
 import time
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from guards.checkpoint import read_state, state_json
 from guards.paired import PAIRED_SHARE_BP, Pair, paired_guards
 from guards.records import GuardedOutcome
 from guards.report import evidence
-from guards.specs import default_guards
+from guards.specs import GuardKind, default_guards
 from guards.state import GuardState
 from stream.clock import now_ms
 from stream.consumer import ValidScores
@@ -102,6 +103,19 @@ def new_state() -> GuardState:
     return GuardState(GUARDS, "")
 
 
+async def known() -> None:
+    """All shares are known."""
+
+
+async def step_and_break_off(reader: GuardReader) -> None:
+    """Cancel steps at several points; what they had taken must be read again."""
+    for seconds in (0.02, 0.1, 0.3, 0.5):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while True:
+                    await reader.step(known)
+
+
 async def step_until_now(reader: GuardReader) -> None:
     """Step until everything that is there now was read and counted."""
     wanted, deadline = now_ms(), time.monotonic() + 30
@@ -130,6 +144,12 @@ def without_positions(found: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key != "positions"}
 
 
+async def assert_counted_again(settings: Settings, since_ms: int, found: dict[str, Any]) -> None:
+    again = GuardState(GUARDS, "", {1: 3_000})
+    await recount(settings, again, since_ms, found["positions"])
+    assert without_positions(evidence(again)) == without_positions(found)
+
+
 async def test_a_guard_goes_on_from_its_checkpoint_and_its_evidence_can_be_counted_again(read: Topics) -> None:
     read.make("scores", "outcomes")
     since_ms, scores = now_ms(), with_arms(handmade_scores(seed=1))
@@ -143,6 +163,7 @@ async def test_a_guard_goes_on_from_its_checkpoint_and_its_evidence_can_be_count
     added = [(PARTITIONS, score(PARTITIONS, 1, 0, offset)) for offset in range(30)]
     read.send("scores", scores[half:])
     async with GuardReader(read.settings, read_state(json.loads(stored), GUARDS, ""), since_ms, None, ids) as reader:
+        await step_and_break_off(reader)
         await step_until_now(reader)
         read.add_partition("scores", "outcomes")
         read.send("scores", added)
@@ -154,9 +175,7 @@ async def test_a_guard_goes_on_from_its_checkpoint_and_its_evidence_can_be_count
         assert (dict(reader.lost), reader.void > 50, reader.unreadable > 50) == ({}, True, True)
     assert without_positions(late) == without_positions(expected([*scores, *added], outcomes))
     for found in (early, late):
-        again = GuardState(GUARDS, "", {1: 3_000})
-        await recount(read.settings, again, since_ms, found["positions"])
-        assert without_positions(evidence(again)) == without_positions(found)
+        await assert_counted_again(read.settings, since_ms, found)
 
 
 async def test_records_that_were_removed_unread_are_told_of_and_a_topic_made_anew_is_counted_anew(
@@ -191,14 +210,10 @@ async def test_a_watch_reads_comparisons(read: Topics) -> None:
     pairs = [{"transaction_id": f"t-{at}", "card_id": f"c-{at}", "revision": 1} | sides for at in range(20)]
     read.send("shadow-scores", [(at % PARTITIONS, msgspec.json.encode(one)) for at, one in enumerate(pairs)])
     state = GuardState(paired_guards(GUARDS), "", {1: PAIRED_SHARE_BP})
-
-    async def refresh() -> None:
-        """All shares are known."""
-
     async with GuardReader(read.settings, state, now_ms(), Pair(NEW, PREVIOUS)) as reader:
         while sum(counts.position for counts in state.partitions.values()) < len(pairs):
-            await reader.step(refresh)
-    assert state.counts_of(next(kind for kind in state.guards if kind == "declined")) == {PAIRED_SHARE_BP: (20, 0)}
+            await reader.step(known)
+    assert state.counts_of(GuardKind.DECLINED) == {PAIRED_SHARE_BP: (20, 0)}
 
 
 async def test_a_missing_topic_is_an_error_that_says_what_to_do(read: Topics) -> None:

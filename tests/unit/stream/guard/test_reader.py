@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from guards.state import GuardState
 from stream.consumer import ValidScores
 from stream.guard.reader import GuardReader
 from stream.guard.topics import FetchedPart, GuardedTopics, ReadTopic
+from stream.kafka.topic_ids import TopicState
+from stream.kafka.unpacking import Unreadable
 from stream.settings import Settings
 from support.fleet.payments import PARTITIONS
 from support.handmade_scores import handmade_scores, score
@@ -117,7 +120,7 @@ class Consumer:
 
     def __init__(self) -> None:
         self.at = {TopicPartition("scores", number): 0 for number in range(2)}
-        self.end, self.taken = 10, 4
+        self.end, self.taken, self.fails = 10, 4, False
         self.fetcher: Any = self
         self.queues: Any = self
         self.out_of_range: dict[TopicPartition, int] = {}
@@ -136,6 +139,8 @@ class Consumer:
         return {tp: records} if records else {}
 
     async def position(self, tp: TopicPartition) -> int:
+        if self.fails:
+            raise KafkaError("away")
         return self.at[tp]
 
 
@@ -158,3 +163,46 @@ async def test_the_time_up_to_which_a_partition_is_read_is_that_of_its_last_reco
     assert (await topics.fetch()).until_ms == {first: 200}, "it does not go back"
     consumer.taken = 1
     assert (await topics.fetch()).until_ms == {first: 400}
+
+
+async def test_what_was_taken_before_an_error_is_fetched_again_over_a_new_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    topics = GuardedTopics(Settings(), [ReadTopic("scores", 0, positions={0: 0, 1: 0})])
+    made: list[Consumer] = []
+
+    async def states(_admin: object) -> dict[str, TopicState]:
+        return {"scores": TopicState("", 2)}
+
+    async def assigned(_tps: object) -> Consumer:
+        consumer = Consumer()
+        consumer.at = dict(topics.positions)
+        made.append(consumer)
+        return consumer
+
+    monkeypatch.setattr("stream.guard.topics.open_admin", lambda _settings: nullcontext())
+    monkeypatch.setattr(topics, "_states", states)
+    monkeypatch.setattr(topics, "_assigned", assigned)
+    first = TopicPartition("scores", 0)
+    assert [one.offset for one in (await topics.fetch()).records[first]] == [0, 1, 2, 3]
+    made[0].fails = True
+    with pytest.raises(KafkaError):
+        await topics.fetch()
+    assert [one.offset for one in (await topics.fetch()).records[first]] == [4, 5, 6, 7]
+    assert len(made) == 2
+
+
+async def test_records_that_cannot_be_unpacked_or_decoded_are_counted_and_end_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consumer, state = Consumer(), GuardState(GUARDS, "", {1: 100})
+    reader = GuardReader(Settings(), state, 0)
+
+    async def connected() -> Consumer:
+        return consumer
+
+    monkeypatch.setattr(reader.topics, "_connected", connected)
+    consumer.passed_over = [(TopicPartition("scores", 0), Unreadable(4, 7, "its checksum is wrong"))]
+    assert await reader.step(known) == 4, "records of {}, which are no scores"
+    assert await reader.step(known) == 4
+    assert (reader.unreadable, reader.void, state.partitions[0].position) == (3 + 8, 0, 8)
