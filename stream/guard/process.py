@@ -56,7 +56,7 @@ class Unfinished(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class GuardView:
     """What the guard sees at present.
 
     Attributes:
@@ -127,7 +127,7 @@ class Guard:
     def __init__(
         self, settings: Settings, limits: Limits, operations: OperationTracing, checkpoint: CheckpointFile | None
     ) -> None:
-        self.view = View()
+        self.view = GuardView()
         self.gauges = GuardGauges()
         for kind in _SENT:
             self.gauges.announce(kind, EventKind.ACCEPTED)
@@ -184,7 +184,7 @@ class Guard:
         if watched is None or watched.is_over(now_ms()):
             await self._leave()
             self.gauges.rest()
-            self.view = View(past, trouble=None)
+            self.view = GuardView(past, trouble=None)
             await asyncio.sleep(_IDLE_SECONDS)
             return
         reader = await self._entered(watched)
@@ -247,7 +247,7 @@ class Guard:
         blind = tuple(f"{where}: records were removed before they were counted" for where in lost)
         sight = sight_of(self._settings, past, watched, reader, blind)
         finding = finding_on(past, watched, sight, self._limits)
-        self.view = View(past, watched, sight, finding, lost, None)
+        self.view = GuardView(past, watched, sight, finding, lost, None)
         self.gauges.watch(reader.state, reader.read_until_ms)
         said = tuple(finding.breached), watched.since
         if said != self._said:
