@@ -1,6 +1,7 @@
 """The guard on a fleet: it climbs a ladder, ends what harms, and may be killed, doubled, frozen and checked."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -82,6 +83,10 @@ def test_a_guard_ends_a_canary_that_declines_all_and_what_it_saw_can_be_counted_
         begun = command(fleet, "rollout", "start", bad, "--ladder", "10% 1h, 100%")
         until(lambda: "declined is breached" in held(fleet), "the guards are breached, and hands are off")
         assert accepted(fleet, "end_canary") == []
+        metrics = guard.get("/metrics")[1]
+        assert "\nfraudstream_guard_watching 1.0\n" in metrics
+        assert float(re.findall(r'guard_evidence_ratio{guard="declined"} (.+)', metrics)[0]) >= 1
+        assert "fraudstream_ready" not in metrics  # it is no worker
         command(fleet, "model", "thaw")
         until(lambda: accepted(fleet, "end_canary") != [], "the guard ends the canary", 20)
         count = stopped()
