@@ -91,9 +91,15 @@ def _entry(event: Event, command: Command | None, before: Lineup, after: Lineup)
         _roles(after, at_ms),
         # `follow` returns the same lineup for a void verdict; the refusal of a record without an id answers no command
         void=event.command_id is not None and after is before,
-        rollout=after.rollout or before.rollout,
+        rollout=_rollout(before, after),
         watched_until_ms=after.watched_until_ms,
     )
+
+
+def _rollout(before: Lineup, after: Lineup) -> Rollout | None:
+    """Return the rollout to which a verdict belongs; once its model is live, only what ends it does."""
+    over = before.rollout is not None and before.rollout.promoted and after.rollout == before.rollout
+    return None if over else after.rollout or before.rollout
 
 
 def _command_of(event: Event, commands: Mapping[str, Command]) -> Command | None:

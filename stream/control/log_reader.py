@@ -17,10 +17,12 @@ _VERDICTS = (EventKind.ACCEPTED, EventKind.REFUSED)
 class LogReader:
     """A reader of the event log, from its beginning; open as long as more is to be read."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, verdicts_only: bool = False) -> None:
+        """Read for `settings.deployment`; a reader for months keeps `verdicts_only`, and what workers report not."""
         self.log = EventLog(settings.deployment)
         self._deployment = settings.deployment
         self._tp = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
+        self._verdicts_only = verdicts_only
         self._other: dict[str, Event] = {}
         self._verdicts: dict[str, Event] = {}
         self._consumer = AIOKafkaConsumer(
@@ -60,7 +62,7 @@ class LogReader:
                 continue
             if event.kind in _VERDICTS and event.command_id is not None:
                 self._verdicts.setdefault(event.command_id, event)
-            elif event.kind not in _VERDICTS:
+            elif event.kind not in _VERDICTS and not self._verdicts_only:
                 self._other.setdefault(event.event_id, event)
 
     def require_trusted(self) -> None:

@@ -37,6 +37,8 @@ from stream.settings import Settings
 log = logging.getLogger("fraudstream.guard")
 
 _IDLE_SECONDS = 0.5
+_LOOK_SECONDS = 0.5
+"""So often it looks where nothing new was decided: time alone makes a rung due."""
 _RETRY_SECONDS = 1.0
 _CHECKPOINT_SECONDS = 30.0
 _ENDING_SECONDS = 15.0
@@ -142,6 +144,7 @@ class Guard:
         self._not_before_ms = {False: 0, True: 0}
         self._folded: tuple[int, Past] | None = None
         self._said: tuple[Any, ...] = ()
+        self._looked = (0, 0.0)
 
     async def run(self) -> None:
         """Watch for ever; where Kafka does not answer, try again."""
@@ -157,13 +160,15 @@ class Guard:
 
     async def close(self) -> None:
         """Disconnect, and keep what was counted."""
+        for one in self._unfinished:
+            one.trace.failed("given_up")
         if self._reader is not None:
             await self._keep(self._reader)
             await self._reader.close()
 
     async def _connected(self) -> None:
         producer = AIOKafkaProducer(**producer_options(self._settings))
-        async with LogReader(self._settings) as events:
+        async with LogReader(self._settings, verdicts_only=True) as events:
             try:
                 with given_up_as_error():
                     await producer.start()
@@ -188,12 +193,14 @@ class Guard:
             await asyncio.sleep(_IDLE_SECONDS)
             return
         reader = await self._entered(watched)
-        await reader.step(lambda: self._refresh(events, watched, reader))
-        past = self._past()
+        read = await reader.step(lambda: self._refresh(events, watched, reader))
+        past, now = self._past(), asyncio.get_running_loop().time()
         if past.watched is None or past.watched.since != watched.since or reader.read_until_ms is None:
             return
-        self._look(past, past.watched, reader)
-        await self._act(producer)
+        if read or past.lineup.revision != self._looked[0] or now > self._looked[1] + _LOOK_SECONDS:
+            self._looked = past.lineup.revision, now
+            self._look(past, past.watched, reader)
+            await self._act(producer)
 
     # --- read
 
@@ -277,10 +284,14 @@ class Guard:
         )
         command = command_of(self._settings, request, past.lineup.revision)
         trace = self._operations.begin(f"guard {order.kind}")
-        self._unfinished.append(Unfinished(command, order, trace))
         log.info("command %s (%s): %s", command.command_id, order.kind, order.reason)
         topic, key = self._settings.topic(MODEL_CONTROL.name), self._settings.deployment.encode()
-        await producer.send_and_wait(topic, encode(command), key, 0, headers=list(trace.headers))
+        try:
+            await producer.send_and_wait(topic, encode(command), key, 0, headers=list(trace.headers))
+        except BaseException as error:  # if it was written nevertheless, the next one is refused
+            trace.failed(type(error).__name__)
+            raise
+        self._unfinished.append(Unfinished(command, order, trace))
 
     def _settle(self, events: LogReader) -> None:
         """Note the verdicts on what was sent, and forget commands that expired without one."""

@@ -12,10 +12,13 @@ from guards.paired import PAIRED_SHARE_BP, paired_guards
 from guards.report import breached_kinds
 from guards.shares import WHOLE_BP
 from guards.specs import GuardKind, Guards, default_guards
-from models.commands import Event, EventKind
+from models.commands import CommandKind, Event
 from models.lineup import Lineup, follow
 from models.rollouts import Rollout
 from models.times import stated_ms
+
+_AFTER_A_BREACH = (CommandKind.PAUSE, CommandKind.END_CANARY, CommandKind.ROLL_BACK, CommandKind.DEMOTE)
+"""A command that raises a share shows guards as breached, too, that a person let go on."""
 
 
 class Stretch(StrEnum):
@@ -97,7 +100,7 @@ def after(past: Past, event: Event) -> Past:
     if lineup.revision == past.lineup.revision:
         return past._replace(lineup=lineup)
     at_ms = stated_ms(event.at)
-    breached = event.kind is EventKind.ACCEPTED and breached_kinds(event.evidence)
+    breached = event.command in _AFTER_A_BREACH and breached_kinds(event.evidence)
     return past._replace(
         lineup=lineup,
         watched=_watched(past, lineup, at_ms),

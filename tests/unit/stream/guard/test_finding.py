@@ -162,6 +162,8 @@ def test_reviews_pause_a_rollout_and_once_resumed_do_not_hold_it_again() -> None
     held = past(PROMOTED, STARTED, breached("reviewed", "pause"))
     assert find(held, 60, **reviews).order is None
     resumed = past(PROMOTED, STARTED, breached("reviewed", "pause"), ("resume", {"paused": False}))
+    climbing = past(PROMOTED, STARTED, ("canary", ramp(500)[1] | breached("reviewed", "canary")[1]))
+    assert climbing.breached_ms is None
     assert list(find(resumed, 60, **reviews).breached) == [GuardKind.SAMPLE_RATIO]
     assert find(resumed, 60, canary=9, live=0, decision="review").order is not None
     assert find(past(PROMOTED, CANARY), 2, **reviews).order is None  # there is no ladder to hold
