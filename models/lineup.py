@@ -158,8 +158,7 @@ def artifact_needed(lineup: Lineup, command: Command) -> str | None:
             return lineup.live_since.at(command.to_ms)
         case CommandKind.ROLL_BACK | CommandKind.DEMOTE:
             return lineup.rollback_target if lineup.canary is None else None
-        case CommandKind.END_CANARY | CommandKind.WITHDRAW | CommandKind.ACCEPT_LOSS | CommandKind.SKIP:
-            return None
+    return None
 
 
 def follow(lineup: Lineup, event: Event) -> Lineup:

@@ -25,6 +25,7 @@ COMMANDS = {
         "stream.cli.features:features",
         "List the features that are computed here, compute them for a file, and rebuild their histories.",
     ),
+    "keys": CommandSource("stream.cli.keys:keys", "Make keys that sign commands."),
     "model": CommandSource(
         "stream.cli.model:model",
         "Choose the live model and the challenger; models are named by digest, or an unambiguous prefix of 8 or more.",

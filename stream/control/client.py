@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 from uuid import uuid4
 
@@ -26,6 +26,7 @@ from models.times import format_time
 from stream.clock import now_ms
 from stream.control.announcements import outcome_attributes
 from stream.control.history import History, history_of
+from stream.control.keys import Signer, read_signer
 from stream.control.unjudged import FIRST_SECONDS, tell_if_unjudged
 from stream.errors import ControlLogError
 from stream.kafka.client import connection_options, explain_error, producer_options, require_topic
@@ -62,7 +63,7 @@ class CommandRequest:
     `watch` is for how many seconds a promotion keeps its predecessor in the shadow; None: the workers' setting.
     `share_bp` is a canary's share of the cards in 0.01 %, `salt` what the cards' hash is keyed with; None: the id of
     the command that starts it. `to_ms` is the time of which a roll-back restores the live model; None: the one before.
-    `partition` names what a loss or unreadable records are accepted of.
+    `partition` names what a loss or unreadable records are accepted of, `countersigns` the command that is approved.
 
     Raises:
         ValueError: workers would refuse the command for some of its values, all of them named.
@@ -80,6 +81,8 @@ class CommandRequest:
     salt: str | None = None
     to_ms: int | None = None
     partition: PartitionArguments | None = None
+    countersigns: str | None = None
+    command_id: str = field(default_factory=lambda: uuid4().hex)
 
     def __post_init__(self) -> None:
         given = {"expected_revision": self.expected_revision, **self.arguments()}
@@ -101,6 +104,7 @@ class CommandRequest:
             "share_bp": self.share_bp,
             "salt": self.salt,
             "to": None if self.to_ms is None else format_time(self.to_ms),
+            "countersigns": self.countersigns,
             **({} if self.partition is None else self.partition._asdict()),
         }
 
@@ -159,7 +163,7 @@ async def history_with_commands(settings: Settings, events: Sequence[Event]) -> 
     """Return the verdicts among the deployment's events with the commands behind them, as far as these can be read."""
     try:
         async with asyncio.timeout(_COMMANDS_SECONDS):
-            commands = await _read_commands(settings)
+            commands = await read_commands(settings)
     except TimeoutError:
         unknown = f"{settings.topic(MODEL_CONTROL.name)} was not read within {_COMMANDS_SECONDS:g} s"
     except KafkaError as error:
@@ -169,8 +173,12 @@ async def history_with_commands(settings: Settings, events: Sequence[Event]) -> 
     return replace(history_of(settings.deployment, events, {}), unknown=unknown)
 
 
-async def _read_commands(settings: Settings) -> dict[str, Command]:
-    """Return the deployment's commands by id, the first of each id: a repeated one gets the first one's answer."""
+async def read_commands(settings: Settings) -> dict[str, Command]:
+    """Return the deployment's commands by id, the first of each id: a repeated one gets the first one's answer.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not answer.
+    """
     tp, found = TopicPartition(settings.topic(MODEL_CONTROL.name), 0), dict[str, Command]()
     consumer = open_consumer(settings, fetch_max_wait_ms=50)
     try:
@@ -199,6 +207,7 @@ async def send_command(
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not answer.
+        SettingsError: the key that signs cannot be used; nothing was sent.
     """
     trace = operations.begin(f"model {request.kind}")
     try:
@@ -216,12 +225,13 @@ async def send_command(
 async def _send_and_await_verdict(
     settings: Settings, request: CommandRequest, headers: Headers, tell: Tell | None
 ) -> tuple[str, Event | None]:
+    signer = read_signer(settings)
     async with _LogReader(settings) as reader:
         await reader.require_topic(settings.topic(MODEL_CONTROL.name))
         await reader.read_to_end()
         expected = request.expected_revision
         command = _command(settings, request, reader.revision() if expected is None else expected)
-        await _send(settings, command, headers)
+        await _send(settings, command, headers, signer)
         try:
             async with asyncio.timeout(request.wait + 1.0), _telling(settings, request, tell):
                 while (answer := reader.answer_to(command.command_id)) is None:
@@ -247,7 +257,7 @@ async def _telling(settings: Settings, request: CommandRequest, tell: Tell | Non
 def _command(settings: Settings, request: CommandRequest, revision: int) -> Command:
     now = now_ms()
     return Command(
-        command_id=uuid4().hex,
+        command_id=request.command_id,
         deployment=settings.deployment,
         expected_revision=revision,
         issued_at=format_time(now),
@@ -256,12 +266,14 @@ def _command(settings: Settings, request: CommandRequest, revision: int) -> Comm
     )
 
 
-async def _send(settings: Settings, command: Command, headers: Headers) -> None:
+async def _send(settings: Settings, command: Command, headers: Headers, signer: Signer | None) -> None:
+    value = encode(command)
+    signature = () if signer is None else signer.headers(value)
     producer = AIOKafkaProducer(**producer_options(settings))
     try:
         await producer.start()
         topic, key = settings.topic(MODEL_CONTROL.name), settings.deployment.encode()
-        await producer.send_and_wait(topic, encode(command), key, 0, headers=list(headers))
+        await producer.send_and_wait(topic, value, key, 0, headers=[*headers, *signature])
     finally:
         await producer.stop()
 
