@@ -80,20 +80,24 @@ class CommandKind(StrEnum):
     """Let a partition go on that lost records, or whose topic was made anew."""
     SKIP = "skip"
     """Let a partition pass over records that cannot be read."""
+    COUNTERSIGN = "countersign"
+    """Approve a command that another person sent and that counts only with a second signature."""
 
 
 NAMES_A_MODEL = frozenset({CommandKind.CHALLENGE, CommandKind.PROMOTE, CommandKind.CANARY, CommandKind.ROLLOUT})
-LEAVES_REVISION = frozenset({CommandKind.ACCEPT_LOSS, CommandKind.SKIP})
-"""Commands about partitions: they change no lineup, so the revision stays as it is."""
+ABOUT_PARTITIONS = frozenset({CommandKind.ACCEPT_LOSS, CommandKind.SKIP})
+LEAVES_REVISION = ABOUT_PARTITIONS | {CommandKind.COUNTERSIGN}
+"""Commands that change no lineup, so the revision stays as it is."""
 _NEEDED_BY = {
     "model": NAMES_A_MODEL,
     "share_bp": frozenset({CommandKind.CANARY}),
     "ladder": frozenset({CommandKind.ROLLOUT}),
-    "topic": LEAVES_REVISION,
-    "partition": LEAVES_REVISION,
+    "topic": ABOUT_PARTITIONS,
+    "partition": ABOUT_PARTITIONS,
     "log": frozenset({CommandKind.ACCEPT_LOSS}),
     "up_to": frozenset({CommandKind.ACCEPT_LOSS}),
     "offset": frozenset({CommandKind.SKIP}),
+    "countersigns": frozenset({CommandKind.COUNTERSIGN}),
 }
 """The fields that some kinds of command need, and no others take."""
 _TAKEN_BY = _NEEDED_BY | {
@@ -145,6 +149,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     guards: dict[str, Any] | None = None
     hands_off: bool = False
     evidence: dict[str, Any] | None = None
+    countersigns: Token | None = None
 
     @property
     def needs_candidate(self) -> bool:
@@ -197,8 +202,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     model's share of the buckets, and what the cards' hash is keyed with, and to an accepted `rollout`, with `ladder`
     and `guards`; `paused` and `frozen` (with `hands_off`) say what is so from now on; `evidence` is the command's,
     card numbers in its texts redacted; `compared`, `skipped` and `failed` to
-    `shadow`; `actor` and `reason` to `accepted`, where they are the command's, and to `restoring`; `records` to
-    `restored`, which has the `command_id` of its `restoring`.
+    `shadow`; `countersigns` to an accepted `countersign`: the command that it approves, and `countersigned_by` to the
+    acceptance of that command: who approved it; `actor` and `reason` to `accepted`, where they are the command's, and
+    to `restoring`; `records` to `restored`, which has the `command_id` of its `restoring`.
     """
 
     event_id: Token
@@ -233,6 +239,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     records: Total | None = None
     actor: Actor | None = None
     reason: Reason | None = None
+    countersigns: Token | None = None
+    countersigned_by: Actor | None = None
     problems: tuple[Problem, ...] = ()
 
 

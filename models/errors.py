@@ -4,6 +4,7 @@ ModelError                        catch this to catch all errors of the package
 ├── InvalidTimeError              the text or number is not a time: report it to its sender
 ├── InvalidShareError             the text is not a share of cards: report it to its sender
 ├── RepositoryUnavailableError    the repository does not respond: retry later
+├── InvalidKeysError              a file of keys cannot be used: correct it
 ├── DamagedSnapshotError          a snapshot of the control log cannot be read: use another
 ├── ArtifactError                 the artifact is unusable: use another, or store it again
 │   ├── MissingArtifactError      the repository holds no artifact with this digest
@@ -23,6 +24,10 @@ class InvalidTimeError(ModelError, ValueError):
 
 class InvalidShareError(ModelError, ValueError):
     """The text is not a percentage from 0.01% to 100% in steps of 0.01."""
+
+
+class InvalidKeysError(ModelError, ValueError):
+    """The text is not a table of public keys; the message has a line for each problem."""
 
 
 class RepositoryUnavailableError(ModelError):

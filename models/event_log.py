@@ -14,6 +14,7 @@ from models.commands import Event, EventKind, read_event
 from models.lineup import Candidates, Lineup, follow, follow_candidates
 from models.logs import Logs, follow_logs
 from models.terms import Term, follow_term
+from models.two_persons import NOBODY, follow_countersigned
 
 NOT_KEPT = frozenset(
     kind.value
@@ -41,13 +42,14 @@ _any_event = msgspec.json.Decoder(_AnyEvent).decode
 
 
 class EventFold:
-    """One deployment's lineup and candidates, the logs of the input, the term, and the events to be restored."""
+    """One deployment's lineup, candidates, countersignatures, the logs of the input, the term, and what is restored."""
 
     def __init__(self, deployment: str) -> None:
         self.lineup = Lineup(deployment)
         self.candidates = Candidates(deployment)
         self.logs = Logs()
         self.term = Term()
+        self.countersigned = NOBODY
         self.missing_revision: int | None = None
         """The first revision that the log lacks, though a record of it names a later one; None if there is none."""
         self.named: dict[str, int] = {}
@@ -75,6 +77,7 @@ class EventFold:
         self.candidates = follow_candidates(self.candidates, event)
         self.logs = follow_logs(self.logs, event)
         self.term = follow_term(self.term, event)
+        self.countersigned = follow_countersigned(self.countersigned, self.lineup, event)
 
 
 def _kept_name(value: bytes, event: Event | None) -> str | None:

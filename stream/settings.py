@@ -148,6 +148,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     actor: Author = ""
     """The author that is recorded with a command; empty: the login name."""
+    command_keys: str = ""
+    """For workers: a TOML file of the public keys that may sign commands, and what each may do; empty: commands need no
+    signature. All workers of a deployment need the same keys."""
+    two_persons: bool = False
+    """With `FRAUDSTREAM_COMMAND_KEYS`: a `promote`, a `rollout` and a `roll_back` to a time count only when another
+    person has countersigned them. Where commands are sent from, it lets them wait for that, 10 minutes by default."""
+    signing_key: str = ""
+    """Where commands are sent from: a PEM file of the Ed25519 private key that signs them; empty: they are not
+    signed."""
 
     def topic(self, name: str) -> str:
         """Return a topic's full name."""

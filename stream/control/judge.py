@@ -16,7 +16,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from models.commands import LEAVES_REVISION, Command, Event, EventKind, UnreadableRecord, read_command
+from models.commands import ABOUT_PARTITIONS, Command, Event, EventKind, UnreadableRecord, read_command
 from models.deadline import in_thread
 from models.judge import (
     Accepted,
@@ -28,7 +28,6 @@ from models.judge import (
     Refused,
     Verdict,
     Waiting,
-    judge,
     unreadable_event,
     verdict_event,
 )
@@ -36,11 +35,14 @@ from models.lineup import artifact_needed
 from models.loading import inspect_artifact
 from models.problems import Problem, ProblemCode
 from models.repository import DEADLINE_SECONDS
+from models.signing import Seal
+from models.two_persons import Rules, Sealed, judge_sealed
 from stream.clock import now_ms
 from stream.consumer import trace_headers
 from stream.control.announcements import new_origin, outcome_attributes
 from stream.control.backlog import last_record
 from stream.control.follower import Follower, end_offset
+from stream.control.keys import read_signatures
 from stream.control.model_cache import ModelCache, ModelLoader
 from stream.kafka.batches import Batch, Record
 from stream.kafka.client import group_members
@@ -68,11 +70,16 @@ Inspected = HeldArtifact | tuple[Problem, ...]
 
 
 class PendingCommand(NamedTuple):
-    """A command without a verdict, the trace of its judging, and what the repository holds of the model it names."""
+    """A command without a verdict, the trace of its judging, and what the repository holds of the model it names.
+
+    `seal` says who signed its record, `batch` is the one that it came in.
+    """
 
     command: Command
     trace: OperationTrace
     inspection: "asyncio.Task[Inspected]"
+    seal: Seal
+    batch: Batch
 
 
 class JudgeDeps(NamedTuple):
@@ -87,14 +94,21 @@ class JudgeDeps(NamedTuple):
 
 
 class Judge:
-    """Judges batches of commands in order; commands that wait for workers or the repository do not block the others."""
+    """Judges batches of commands in order; commands that wait for workers or the repository do not block the others.
+
+    Raises:
+        SettingsError: the file of the keys that sign commands cannot be used.
+    """
 
     def __init__(self, deps: JudgeDeps) -> None:
         self._deps = deps
+        self._signatures = read_signatures(deps.settings)
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._inspections = asyncio.Semaphore(_MOST_INSPECTIONS)
         self._inspecting: set[asyncio.Task[Inspected]] = set()
+        self._pending: dict[str, PendingCommand] = {}
+        """The commands without an answer by id, of each id the first."""
         self._tp = TopicPartition(deps.settings.topic(MODEL_CONTROL.name), 0)
         self._events = TopicPartition(deps.settings.topic(MODEL_EVENTS.name), 0)
         self.owner = False
@@ -173,26 +187,44 @@ class Judge:
         if isinstance(command, UnreadableRecord):
             await self._refuse_unreadable(command)
             return None
-        pending = await self._begin(command, record)
+        pending = await self._begin(batch, command, record)
         if await self._judge_once(pending):
+            self._forget(pending)
             return None
-        return self._spawn(self._judge_until_final(batch, pending))
+        return self._spawn(self._judge_until_final(pending))
 
-    async def _begin(self, command: Command, record: Record) -> PendingCommand:
+    async def _begin(self, batch: Batch, command: Command, record: Record) -> PendingCommand:
         """Begin to judge a command; if it needs the repository, give it a moment, unless it is already slow."""
         trace = self._deps.follower.operations.begin(f"judge {command.kind}", trace_headers(record.headers))
-        if self._backlog_end is None or record.offset < self._backlog_end:
-            self._backlog.add(command.command_id)
-        slow, inspection = bool(self._inspecting), self._spawn(self._inspect(command))
+        seal = self._signatures.seal(command, record.value or b"", record.headers)
+        slow, inspection = bool(self._inspecting), self._spawn(self._inspect(command, seal))
         self._inspecting.add(inspection)
         inspection.add_done_callback(self._inspecting.discard)
+        pending = PendingCommand(command, trace, inspection, seal, batch)
+        if self._is_first(pending) and (self._backlog_end is None or record.offset < self._backlog_end):
+            self._backlog.add(command.command_id)
         if not slow or not command.needs_candidate:
             await asyncio.wait({inspection}, timeout=_IN_ORDER_SECONDS)
-        return PendingCommand(command, trace, inspection)
+        return pending
 
-    async def _inspect(self, command: Command) -> Inspected:
-        """Ask the repository for the model that the command names, if it names one."""
-        name = artifact_needed(self._deps.follower.lineup, command) if command.needs_candidate else None
+    def _is_first(self, pending: PendingCommand) -> bool:
+        """Tell whether no earlier record with the command's id waits: a repeated id gets the answer of the first.
+
+        So nobody can put another command in the place of one that a second person is about to countersign.
+        """
+        first = self._pending.get(pending.command.command_id)
+        if first is None or not first.batch.current():
+            self._pending[pending.command.command_id] = first = pending
+        return first is pending
+
+    def _forget(self, pending: PendingCommand) -> None:
+        if self._pending.get(pending.command.command_id) is pending:
+            del self._pending[pending.command.command_id]
+
+    async def _inspect(self, command: Command, seal: Seal) -> Inspected:
+        """Ask the repository for the model that the command names, if it names one and is signed as it must be."""
+        needed = command.needs_candidate and not seal.problems
+        name = artifact_needed(self._deps.follower.lineup, command) if needed else None
         if name is None:
             return ()
         try:
@@ -205,12 +237,14 @@ class Judge:
     def _unanswered(self, why: str) -> tuple[Problem, ...]:
         return (Problem(ProblemCode.REPOSITORY_UNAVAILABLE, f"{self._deps.loader.repository.place}: {why}"),)
 
-    async def _judge_until_final(self, batch: Batch, pending: PendingCommand) -> None:
-        while batch.current():
+    async def _judge_until_final(self, pending: PendingCommand) -> None:
+        while pending.batch.current():
             await self._deps.follower.wait_for_change(_POLL_SECONDS)
             if await self._judge_once(pending):
+                self._forget(pending)
                 return
         self._backlog.discard(pending.command.command_id)
+        self._forget(pending)
         pending.trace.failed("given_up")
 
     async def _acknowledge(self, batch: Batch, partition: int, waiting: Sequence["asyncio.Task[None]"]) -> None:
@@ -222,11 +256,14 @@ class Judge:
         command = pending.command
         if not pending.inspection.done() and now_ms() < command.expires_ms:
             return False
+        if not self._is_first(pending) and command.command_id not in self._deps.follower.lineup.answers:
+            return False
         async with self._lock:
             try:
                 with given_up_as_error():
                     fleet = await self._fleet(pending)
-                verdict = judge(self._deps.follower.lineup, command, fleet, now_ms())
+                sealed = Sealed(command, pending.seal)
+                verdict = judge_sealed(self._deps.follower.lineup, sealed, fleet, self._rules(command), now_ms())
                 self._backlog.discard(command.command_id)
                 return await self._publish_verdict(pending, verdict)
             except KafkaError as error:
@@ -245,10 +282,16 @@ class Judge:
             input_topic=await self._input_topic(command),
         )
 
+    def _rules(self, command: Command) -> Rules:
+        """Return what is known of signatures, and the command that this one countersigns, if it waits here."""
+        awaited = self._pending.get(command.countersigns or "")
+        sealed = None if awaited is None else Sealed(awaited.command, awaited.seal)
+        return Rules(self._signatures.two_persons, self._deps.follower.countersigned, sealed)
+
     async def _input_topic(self, command: Command) -> InputTopic | None:
         """Return what the brokers say of the partition that the command names, if it is one of ours."""
         inputs = {self._deps.settings.topic(layout.name) for layout in (TRANSACTIONS, LABELS)}
-        if command.kind not in LEAVES_REVISION or command.topic not in inputs or command.partition is None:
+        if command.kind not in ABOUT_PARTITIONS or command.topic not in inputs or command.partition is None:
             return None
         count = (await self._deps.admin.describe_topics([command.topic]))[0]["partitions"]
         if command.partition >= len(count):
@@ -264,7 +307,7 @@ class Judge:
         return () if target is None else self._deps.cache.held(target)
 
     async def _publish_verdict(self, pending: PendingCommand, verdict: Verdict) -> bool:
-        (command, trace, _), lineup = pending, self._deps.follower.lineup
+        command, trace, lineup = pending.command, pending.trace, self._deps.follower.lineup
         match verdict:
             case Waiting():
                 if command.command_id not in self._deps.follower.candidates.pending:
@@ -278,7 +321,7 @@ class Judge:
             case Accepted() | Refused():
                 event = verdict_event(command, verdict, lineup.revision, self._origin())
                 if event.kind is EventKind.ACCEPTED:
-                    event = _with_author(event, command)
+                    event = _with_author(event, command, self._deps.follower.countersigned.get(command.command_id))
                 _log_verdict(command, event)
                 await self._publish(event, trace.headers)
                 answer = self._deps.follower.lineup.answers.get(command.command_id)
@@ -289,6 +332,8 @@ class Judge:
 
     async def _refuse_unreadable(self, command: UnreadableRecord) -> None:
         lineup = self._deps.follower.lineup
+        if command.command_id in self._pending:  # the answer of that id belongs to the command that waits
+            command = msgspec.structs.replace(command, command_id=None)
         event = unreadable_event(command, lineup.deployment, lineup.revision, self._origin())
         while True:
             try:
@@ -312,13 +357,14 @@ class Judge:
         return task
 
 
-def _with_author(event: Event, command: Command) -> Event:
-    """Return an acceptance with who asked for it and why, since workers that do not judge see no command."""
+def _with_author(event: Event, command: Command, second: str | None) -> Event:
+    """Return an acceptance with who asked for it, why, and who countersigned: other workers see no command."""
     return msgspec.structs.replace(
         event,
         actor=redact_text(command.actor),
         reason=redact_text(command.reason),
         evidence=redact_json(command.evidence),
+        countersigned_by=second,
     )
 
 

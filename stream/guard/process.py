@@ -21,6 +21,7 @@ from models.commands import Command, CommandKind, EventKind, encode
 from models.times import format_time
 from stream.clock import now_ms
 from stream.control.client import CommandRequest, command_of
+from stream.control.keys import read_signer
 from stream.control.log_reader import LogReader
 from stream.errors import ControlLogError
 from stream.guard.checkpoint_file import CheckpointFile
@@ -137,6 +138,7 @@ class Guard:
         self._limits = limits
         self._operations = operations
         self._checkpoint = checkpoint
+        self._signer = read_signer(settings)
         self._reader: GuardReader | None = None
         self._since: int | None = None
         self._named: Mapping[str, Any] = {}
@@ -286,8 +288,10 @@ class Guard:
         trace = self._operations.begin(f"guard {order.kind}")
         log.info("command %s (%s): %s", command.command_id, order.kind, order.reason)
         topic, key = self._settings.topic(MODEL_CONTROL.name), self._settings.deployment.encode()
+        value = encode(command)
+        signature = () if self._signer is None else self._signer.headers(value)
         try:
-            await producer.send_and_wait(topic, encode(command), key, 0, headers=list(trace.headers))
+            await producer.send_and_wait(topic, value, key, 0, headers=[*trace.headers, *signature])
         except BaseException as error:  # if it was written nevertheless, the next one is refused
             trace.failed(type(error).__name__)
             raise

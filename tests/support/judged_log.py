@@ -24,10 +24,8 @@ from stream.settings import Settings
 class Logged:
     """A record on either topic."""
 
-    headers: tuple[tuple[str, bytes], ...] = ()
-
-    def __init__(self, offset: int, value: bytes) -> None:
-        self.offset, self.value = offset, value
+    def __init__(self, offset: int, value: bytes, headers: tuple[tuple[str, bytes], ...] = ()) -> None:
+        self.offset, self.value, self.headers = offset, value, headers
 
 
 class EventLog:
@@ -56,8 +54,13 @@ class Repository:
 class JudgedLog:
     """A judge of a group with one member, its log, and the models that this worker has loaded."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, held: Mapping[str, HeldArtifact | tuple[Problem, ...]]) -> None:
-        settings = Settings(worker_id="w-1")
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        held: Mapping[str, HeldArtifact | tuple[Problem, ...]],
+        settings: Settings | None = None,
+    ) -> None:
+        settings = msgspec.structs.replace(settings or Settings(), worker_id="w-1")
         self.follower = Follower(settings)
         self.follower.caught_up = True
         self.log = EventLog(self.follower)
@@ -65,7 +68,9 @@ class JudgedLog:
         self.repository = Repository()
         loader = ModelLoader(self.repository, {"f": lambda _: None}, "w-1")  # type: ignore[arg-type,dict-item,return-value]
         self.cache = ModelCache(self.follower, self.models, loader, self.log)  # type: ignore[arg-type]
-        self.judge = Judge(JudgeDeps(settings, self.follower, loader, self.cache, self.log, None))  # type: ignore[arg-type]
+        parts: Any = (settings, self.follower, loader, self.cache, self.log, None)
+        self._deps = JudgeDeps(*parts)
+        self.judge = Judge(self._deps)
         self._offset = 0
         self._held = held
 
@@ -89,10 +94,18 @@ class JudgedLog:
         model.digest, model.manifest = digest, msgspec.defstruct("Manifest", [("fingerprint", str)])("f")  # type: ignore[assignment]
         self.models.add(digest, model)
 
+    def restart(self) -> None:
+        """Let another worker judge, which has read all events and no command."""
+        self.judge = Judge(self._deps)
+
     async def send(self, *commands: Command) -> Batch:
         """Have commands judged that one poll returned."""
-        records: Any = [Logged(self._offset + at, encode(command)) for at, command in enumerate(commands)]
-        self._offset += len(commands)
+        return await self.send_records(*(Logged(0, encode(command)) for command in commands))
+
+    async def send_records(self, *logged: Logged) -> Batch:
+        """Have records judged that one poll returned."""
+        records: Any = [Logged(self._offset + at, one.value, one.headers) for at, one in enumerate(logged)]
+        self._offset += len(records)
         ledger = CommitLedger()
         batch = Batch("model-control", 1, {0: records}, ledger, asyncio.Event())
         ledger.track(judge_module.TopicPartition("model-control", 0), 1, records[-1].offset)

@@ -71,7 +71,7 @@ def test_no_other_distribution_ships_a_package_of_that_name(name: str) -> None:
 def test_the_packages_named_where_an_extra_is_missing_are_those_of_the_project(project: dict[str, object]) -> None:
     declared: dict[str, list[str]] = project["optional-dependencies"]  # type: ignore[assignment]
     assert declared["demo"][0] == "fraudstream[train]"
-    whole = {"train": declared["train"], "demo": declared["train"] + declared["demo"][1:]}
+    whole = declared | {"demo": declared["train"] + declared["demo"][1:]}
     assert {extra: sorted(packages) for extra, packages in whole.items()} == {
         extra: sorted(packages) for extra, packages in EXTRAS.items()
     }

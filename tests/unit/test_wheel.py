@@ -29,6 +29,7 @@ EXTRAS = {
     "model import payments.csv --vectors payments.csv --name cards": "train",
     "bench features": "train",
     "bench stages --model 3f9a02c1": "train",
+    "keys new ann.pem --person ann": "signing",
     "demo": "demo",
 }
 """Commands that need an extra, and which."""
@@ -39,7 +40,7 @@ from stream.cli.main import main
 answers = []
 for words in json.loads(sys.argv[1]):
     used = CliRunner().invoke(main, words.split(), prog_name="fraudstream")
-    name = words.split()[: 2 if words.startswith(("bench", "features", "model")) else 1]
+    name = words.split()[: 2 if words.startswith(("bench", "features", "keys", "model")) else 1]
     explained = CliRunner().invoke(main, [*name, "--help"], prog_name="fraudstream")
     answers.append((used.exit_code, used.stdout, used.stderr, explained.stdout))
 print(json.dumps(answers))

@@ -221,7 +221,14 @@ def fill_from_a_file_and_from_topics(role: Callable[[str], Fleet], past: str) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "topic"), [("producer", "scores"), ("producer", "model-control"), ("consumer", "scores")]
+    ("name", "topic"),
+    [
+        ("producer", "scores"),
+        ("producer", "model-control"),
+        ("consumer", "scores"),
+        ("operator", "scores"),
+        *((name, "model-events") for name in ("operator", "producer", "backfill", "consumer")),
+    ],
 )
 async def test_a_role_cannot_write_a_topic_of_another_role(
     environments: dict[str, Environment], name: str, topic: str

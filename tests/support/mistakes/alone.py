@@ -60,6 +60,12 @@ def a_file_that_is_no_folder(place: Place) -> Mapping[str, str]:
     return a_file(place)
 
 
+def a_key(place: Place) -> Mapping[str, str]:
+    """Write a file where a private key should be, which the page need not show."""
+    (place.folder / "ann.pem").write_text("")
+    return {}
+
+
 def a_certificate_file(place: Place) -> Mapping[str, str]:
     """Write a file that holds no certificate."""
     (place.folder / "authority.pem").write_text("no certificate\n")
@@ -100,6 +106,25 @@ SETTINGS = (
         command="topics apply --partitions 4",
         settings={"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CAFILE": "authority.pem"},
         prepare=a_certificate_file,
+    ),
+    Mistake(
+        title="A line of the file of keys was changed",
+        command="worker",
+        settings={"COMMAND_KEYS": "keys.toml"},
+        files={
+            "keys.toml": '"21fe31dfa154a261" = { public = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=", '
+            'person = "ann", role = "operator" }\n'
+            '"8a88e3dd7409f195" = { public = "/VHNjhdR2WOYS7gPxUd0sCY5cXwtGnyfIKyjvF7zOhA=", '
+            'person = "bob", role = "boss" }\n'
+        },
+    ),
+    Mistake(title="Two persons, but no keys", command="worker", settings={"TWO_PERSONS": "true"}),
+    Mistake(
+        title="The extra for signatures is not installed",
+        command="model rollback",
+        settings={"SIGNING_KEY": "ann.pem"},
+        prepare=a_key,
+        hidden=("cryptography",),
     ),
     Mistake(title="A Redis URL of another scheme", command="worker", settings={"REDIS_URL": "http://redis:6379/0"}),
     Mistake(

@@ -44,6 +44,7 @@ ALL: dict[str, tuple[str, Any]] = {
     "worker_id": ("worker-1", "worker-1"),
     "log_level": ("WARNING", "warning"),
     "log_format": ("json", "json"),
+    "two_persons": ("true", True),
 }
 
 

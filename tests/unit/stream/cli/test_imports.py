@@ -15,7 +15,8 @@ from support.environment import without_settings
 
 KAFKA = {"aiokafka", "async_timeout", "cramjam", "msgspec", "packaging", "typing_extensions"}
 MODELS = {"fsspec", "numpy"}
-HISTORIES = {"hiredis", "numpy", "opentelemetry", "psutil", "redis"}  # redis itself imports OpenTelemetry's API
+HISTORIES = {"cryptography", "hiredis", "numpy", "opentelemetry", "psutil", "redis"}
+"""redis itself imports OpenTelemetry's API, and cryptography where that is installed."""
 RICH = {"markdown_it", "mdurl", "pygments", "rich"}
 
 ALLOWED: dict[tuple[str, ...], set[str]] = {
@@ -28,6 +29,7 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
     ("model", "show", "3f9a02c1"): KAFKA | MODELS | RICH,
     ("model", "history"): KAFKA | MODELS,
     ("model", "promote", "3f9a02c1", "--wait", "1"): KAFKA | MODELS,
+    ("keys", "new", "--help"): {"msgspec", "numpy", "typing_extensions"},
     ("shadow", "report"): KAFKA | RICH | {"numpy"},
     ("features", "list"): KAFKA | RICH | {"numpy"},
     ("features", "compute", "--help"): KAFKA | RICH | {"numpy"},
@@ -82,6 +84,10 @@ def test_a_process_imports_no_package_of_training_or_of_another_process(module: 
     found = imported(f"import {module}")
     assert "numpy" in found
     assert found & PROCESSES[module] == set()
+
+
+def test_a_worker_without_keys_does_not_import_what_verifies_signatures() -> None:
+    imported("import stream.worker.main, stream.control.keys; assert 'stream.control.ed25519' not in sys.modules")
 
 
 def test_importing_the_booster_does_not_import_scikit_learn_and_leaves_it_importable() -> None:

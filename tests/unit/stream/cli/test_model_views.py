@@ -367,6 +367,20 @@ def test_the_history_says_what_changed_who_and_why(run: Run, digests: tuple[str,
     ]
 
 
+def test_the_history_says_who_countersigned(run: Run, digests: tuple[str, str]) -> None:
+    approved = accepted(0, "countersign", command_id="c-2", countersigns="c-1", actor="bob", reason="report read")
+    promoted = accepted(1, model=digests[0], command_id="c-1", actor="ann", countersigned_by="bob", reason="the first")
+    assert lines(run(past([approved, promoted]), "history", width=120)) == [
+        "2026-01-01T00:00:00.000Z  revision 0  accepted  countersign c-1",
+        "  by bob: report read",
+        f"2026-01-01T00:00:00.000Z  revision 1  accepted  promote {digests[0][:12]}",
+        f"  live: none -> cards 2026-10-14 {digests[0][:12]}",
+        "  by ann, countersigned by bob: the first",
+    ]
+    (_, shown) = [json.loads(line) for line in run(past([approved, promoted]), "history", "--json").stdout.splitlines()]
+    assert shown["countersigned_by"] == "bob"
+
+
 def test_the_json_history_has_one_object_for_each_verdict(run: Run, digests: tuple[str, str]) -> None:
     first, second = digests
     sent = command("promote", command_id="c-e-2-default", model=second, reason="as good")

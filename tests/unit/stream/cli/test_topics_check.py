@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from stream.cli import topics
+from stream.cli.main import main
 from stream.kafka.partitioners import PARTITIONERS, KeySample, Placement
 from stream.settings import Settings
 
@@ -22,7 +23,7 @@ def check(monkeypatch: pytest.MonkeyPatch, samples: dict[str, KeySample], *argum
         return samples[topic]
 
     monkeypatch.setattr(topics, "sample_keys", sample_keys)
-    return CliRunner().invoke(topics.topics, ["check", *arguments], prog_name="fraudstream topics")
+    return CliRunner().invoke(main, ["topics", "check", *arguments], prog_name="fraudstream")
 
 
 def test_a_topic_that_grew_is_told_apart_and_ends_with_0(monkeypatch: pytest.MonkeyPatch) -> None:

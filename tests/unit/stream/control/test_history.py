@@ -104,7 +104,7 @@ async def read(monkeypatch: pytest.MonkeyPatch, commands: Any) -> History:
         return [accepted(1, model=A)]
 
     monkeypatch.setattr(client, "read_events", events)
-    monkeypatch.setattr(client, "_read_commands", commands)
+    monkeypatch.setattr(client, "read_commands", commands)
     return await client.read_history(Settings())
 
 

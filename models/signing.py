@@ -1,0 +1,170 @@
+"""Who signed a command, and whether the role of that key may send it: a pure function of a record and a table of keys.
+
+A signature covers the exact bytes of the record's value, so it covers the deployment, the command's id, the revision
+that it expects and its expiry: a copy gets the first answer again, and one for another deployment, revision or time is
+refused. It does not cover the topic: fleets with the same deployment name on two clusters need different keys.
+"""
+
+import binascii
+import tomllib
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+
+from models.commands import Actor, Command
+from models.errors import InvalidKeysError
+from models.expected import expected, without_pattern
+from models.problems import Problem, ProblemCode
+
+KEY_HEADER = "fraudstream-key"
+SIGNATURE_HEADER = "fraudstream-signature"
+PUBLIC_BYTES = 32
+_ID_DIGITS = 16
+_LONGEST_QUOTATION = 64
+
+Headers = Sequence[tuple[str, bytes | None]]
+Verify = Callable[[bytes, bytes, bytes], bool]
+"""Tells whether a signature is that of a public key over a value: (public key, signature, value)."""
+
+
+class Role(StrEnum):
+    """What a key may do."""
+
+    OPERATOR = "operator"
+    """Send every command."""
+    GUARD = "guard"
+    """Send what a guard decides, and nothing else: `canary`, `end_canary`, `promote`, `pause`, and `roll_back` without
+    a time."""
+
+
+_GUARDS_KINDS = frozenset({"canary", "end_canary", "promote", "roll_back", "pause"})
+
+
+class TrustedKey(NamedTuple):
+    """A public key that workers accept: its 32 bytes, whose it is, and what it may do."""
+
+    public: bytes
+    person: str
+    role: Role
+
+
+Keyring = Mapping[str, TrustedKey]
+"""The trusted keys by id."""
+
+
+class Seal(NamedTuple):
+    """Who signed a command; or why it does not count. Both are empty where commands need no signature."""
+
+    person: str | None = None
+    role: Role | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+class _KeyLine(msgspec.Struct, forbid_unknown_fields=True):
+    """A key as a line of the file has it."""
+
+    public: str
+    person: Actor
+    role: Role
+
+
+def key_id(public: bytes) -> str:
+    """Return the id of a public key: the first 16 hexadecimal digits of its SHA-256."""
+    return sha256(public).hexdigest()[:_ID_DIGITS]
+
+
+def key_line(public: bytes, person: str, role: Role) -> str:
+    """Return the line of a file of keys for one key."""
+    name = msgspec.json.encode(person).decode()
+    return f'"{key_id(public)}" = {{ public = "{b64encode(public).decode()}", person = {name}, role = "{role}" }}'
+
+
+def read_keyring(text: str) -> Keyring:
+    """Read a file of keys: TOML, a line `"ID" = { public = "…", person = "…", role = "operator" }` for each.
+
+    Raises:
+        InvalidKeysError: names everything that is wrong with it.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidKeysError(f"no TOML: {error}") from error
+    keys, problems = dict[str, TrustedKey](), list[str]()
+    for name, entry in table.items():
+        try:
+            keys[name] = _trusted(name, entry)
+        except InvalidKeysError as error:
+            problems.append(f"key {name!r}: {error}")
+    problems += _common_problems(keys)
+    if not table:
+        problems.append("it holds no key; `fraudstream keys new` prints the line for one")
+    if problems:
+        raise InvalidKeysError("\n".join(problems))
+    return keys
+
+
+def _trusted(name: str, entry: object) -> TrustedKey:
+    try:
+        found = msgspec.convert(entry, _KeyLine)
+    except msgspec.ValidationError as error:
+        form = f"public, person ({expected(Actor)}) and role ({expected(Role)})"
+        raise InvalidKeysError(f"expected {form}: {without_pattern(error)}") from error
+    try:
+        public = b64decode(found.public, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidKeysError(f"public is not base64: {error}") from error
+    if len(public) != PUBLIC_BYTES:
+        raise InvalidKeysError(f"public has {len(public)} bytes; an Ed25519 public key has {PUBLIC_BYTES}")
+    if name != key_id(public):
+        raise InvalidKeysError(f"the id of this public key is {key_id(public)!r}: one of the two was changed")
+    return TrustedKey(public, found.person, found.role)
+
+
+def _common_problems(keys: Keyring) -> Iterator[str]:
+    """Yield the names that look like one person's but would count as two."""
+    spelled: dict[str, str] = {}
+    for one in keys.values():
+        first = spelled.setdefault(" ".join(one.person.casefold().split()), one.person)
+        if first != one.person:
+            yield f"{first!r} and {one.person!r} would count as two persons: write the name of one person in one way"
+
+
+def seal_of(keyring: Keyring, command: Command, value: bytes, headers: Headers, verify: Verify) -> Seal:
+    """Return who signed a record of `model-control`, of which `command` was decoded, and what is wrong with that."""
+    names, signatures = ([text for name, text in headers if name == one] for one in (KEY_HEADER, SIGNATURE_HEADER))
+    if (len(names), len(signatures)) != (1, 1):
+        found = f"got {len(names)} and {len(signatures)}"
+        detail = f"expected one header {KEY_HEADER} and one {SIGNATURE_HEADER}, {found}; set FRAUDSTREAM_SIGNING_KEY"
+        return _refused(ProblemCode.UNSIGNED, detail)
+    key = keyring.get((names[0] or b"").decode("ascii", "replace"))
+    if key is None:
+        shown = (names[0] or b"")[:_LONGEST_QUOTATION].decode("ascii", "replace")
+        return _refused(ProblemCode.UNKNOWN_KEY, f"no worker here trusts the key {shown!r}; add it to the file of keys")
+    if not _is_signed(key, signatures[0] or b"", value, verify):
+        detail = f"the signature is not that of {key.person}'s key over this value; nothing else can be said of it"
+        return _refused(ProblemCode.WRONG_SIGNATURE, detail)
+    return Seal(key.person, key.role, tuple(_permission_problems(key, command)))
+
+
+def _is_signed(key: TrustedKey, signature: bytes, value: bytes, verify: Verify) -> bool:
+    try:
+        return verify(key.public, b64decode(signature, validate=True), value)
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _permission_problems(key: TrustedKey, command: Command) -> Iterator[Problem]:
+    if key.role is Role.GUARD and (command.kind not in _GUARDS_KINDS or command.to is not None):
+        what = f"{command.kind} to a time" if command.to is not None else command.kind
+        yield Problem(ProblemCode.NOT_PERMITTED, f"{what} needs a key of the role operator, and this one is a guard's")
+    if command.actor != key.person:
+        detail = f"the key is that of {key.person!r}, the command's actor is {command.actor!r}: set FRAUDSTREAM_ACTOR"
+        yield Problem(ProblemCode.WRONG_ACTOR, detail)
+
+
+def _refused(code: ProblemCode, detail: str) -> Seal:
+    return Seal(problems=(Problem(code, detail),))

@@ -1,0 +1,114 @@
+"""The keys of commands, as the settings name them: those that a worker trusts, and the one that signs what is sent."""
+
+import logging
+from base64 import b64encode
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from models.commands import Command
+from models.errors import InvalidKeysError
+from models.signing import (
+    KEY_HEADER,
+    SIGNATURE_HEADER,
+    Headers,
+    Keyring,
+    Role,
+    Seal,
+    Verify,
+    key_id,
+    read_keyring,
+    seal_of,
+)
+from stream.errors import SettingsError, install_extra
+from stream.settings import PREFIX, Settings
+
+log = logging.getLogger("fraudstream.keys")
+
+_KEYS = f"{PREFIX}COMMAND_KEYS"
+_SIGNING_KEY = f"{PREFIX}SIGNING_KEY"
+_PERSONS = 2
+_READABLE_BY_OTHERS = 0o044
+
+
+class Signatures(NamedTuple):
+    """What a judge asks of signatures; by default nothing."""
+
+    keyring: Keyring | None = None
+    verify: Verify | None = None
+    two_persons: bool = False
+
+    def seal(self, command: Command, value: bytes, headers: Headers) -> Seal:
+        """Return who signed a record, and what is wrong with that."""
+        if self.keyring is None or self.verify is None:
+            return Seal()
+        return seal_of(self.keyring, command, value, headers, self.verify)
+
+
+def read_signatures(settings: Settings) -> Signatures:
+    """Read the keys that a worker trusts.
+
+    Raises:
+        SettingsError: the file of keys cannot be used, or two persons are required and it has keys of fewer.
+    """
+    if not settings.command_keys:
+        if settings.two_persons:
+            raise SettingsError(f"{PREFIX}TWO_PERSONS: needs {_KEYS} as well, which is empty: it says whose a key is")
+        return Signatures()
+    try:
+        keyring = read_keyring(_read(_KEYS, settings.command_keys).decode())
+    except (InvalidKeysError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{_KEYS}: {settings.command_keys}: {error}") from error
+    operators = {key.person for key in keyring.values() if key.role is Role.OPERATOR}
+    if settings.two_persons and len(operators) < _PERSONS:
+        found = f"{settings.command_keys} has keys of {len(operators)}"
+        raise SettingsError(f"{PREFIX}TWO_PERSONS: needs keys of two persons of the role operator, but {found}")
+    return Signatures(keyring, _ed25519(_KEYS).verify, settings.two_persons)
+
+
+class Signer(NamedTuple):
+    """Signs what is sent: the id of its key, and what makes a signature of 64 bytes over a value."""
+
+    key_id: str
+    sign: Callable[[bytes], bytes]
+
+    def headers(self, value: bytes) -> Headers:
+        """Return the headers of a record with this value."""
+        signature = b64encode(self.sign(value))
+        return ((KEY_HEADER, self.key_id.encode()), (SIGNATURE_HEADER, signature))
+
+
+def read_signer(settings: Settings) -> Signer | None:
+    """Read the key that signs commands; None if there is none. Warns of a file that other users may read.
+
+    Raises:
+        SettingsError: the file cannot be used.
+    """
+    file = settings.signing_key
+    if not file:
+        return None
+    pem = _read(_SIGNING_KEY, file)
+    try:
+        key = _ed25519(_SIGNING_KEY).PrivateKey.from_pem(pem)
+    except ValueError as error:
+        raise SettingsError(f"{_SIGNING_KEY}: {file} {error}; `fraudstream keys new` makes a key") from error
+    if Path(file).stat().st_mode & _READABLE_BY_OTHERS:
+        log.warning("%s: other users may read %s, and sign with it: chmod 600 %s", _SIGNING_KEY, file, file)
+    return Signer(key_id(key.public), key.sign)
+
+
+def _read(setting: str, file: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{setting}: {file} cannot be read: {error.strerror}") from error
+
+
+def _ed25519(setting: str) -> ModuleType:
+    """Import what signs and verifies: only where a setting needs it, since the extra may be missing."""
+    try:
+        from stream.control import ed25519  # noqa: PLC0415 - see above
+    except ImportError as error:
+        raise SettingsError(f"{setting}: signatures need cryptography: {install_extra('signing')}") from error
+    return ed25519

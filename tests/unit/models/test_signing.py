@@ -1,0 +1,121 @@
+"""A command counts where one is required only if a trusted key signed exactly its bytes, and may send it."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.commands import Command, CommandKind, encode
+from models.errors import InvalidKeysError
+from models.signing import KEY_HEADER, SIGNATURE_HEADER, Role, Seal, key_line, read_keyring, seal_of
+from stream.control.ed25519 import verify
+from support.judged_log import Logged, command
+from support.signing import holder, signatures
+
+ANN, BOB, GUARD = holder("ann"), holder("bob"), holder("guard", Role.GUARD)
+KEYRING: Any = signatures(ANN, BOB, GUARD).keyring
+
+
+def asked(kind: str = "promote", actor: str = "ann", **changes: Any) -> Command:
+    return msgspec.structs.replace(command(kind, "c-1", 0, "a" * 64), actor=actor, **changes)
+
+
+def seal(one: Command, record: Logged, **headers: bytes) -> Seal:
+    named = {**dict(record.headers), **{name.replace("_", "-"): text for name, text in headers.items()}}
+    return seal_of(KEYRING, one, record.value, list(named.items()), verify)
+
+
+def codes(found: Seal) -> list[str]:
+    return [problem.code.value for problem in found.problems]
+
+
+def test_a_trusted_signature_names_the_person_and_the_role() -> None:
+    assert seal(asked(), ANN.signed(asked())) == Seal("ann", Role.OPERATOR)
+    of_guard = asked("canary", "guard", share_bp=100)
+    assert seal(of_guard, GUARD.signed(of_guard)) == Seal("guard", Role.GUARD)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_a_signature_does_not_hold_for_a_value_with_one_byte_changed(at: int, change: int) -> None:
+    record = ANN.signed(asked())
+    value = bytearray(record.value)
+    value[at % len(value)] ^= change
+    assert codes(seal(asked(), Logged(0, bytes(value), record.headers))) == ["wrong_signature"]
+
+
+@given(st.binary(max_size=100))
+def test_no_other_bytes_are_a_signature(signature: bytes) -> None:
+    assert codes(seal(asked(), ANN.signed(asked()), fraudstream_signature=signature)) == ["wrong_signature"]
+
+
+def test_another_key_than_the_one_that_is_named_is_refused() -> None:
+    found = seal(asked(), ANN.signed(asked()), fraudstream_key=BOB.key_id.encode())
+    assert codes(found) == ["wrong_signature"]
+    assert found.person is None
+    for name in (holder("ann").key_id.encode(), b"", b"\xff" * 300):
+        found = seal(asked(), ANN.signed(asked()), fraudstream_key=name)
+        assert codes(found) == ["unknown_key"]
+        assert len(found.problems[0].detail) < 200
+
+
+@pytest.mark.parametrize(
+    "headers", [(), ((KEY_HEADER, b"k"),), ((SIGNATURE_HEADER, b"s"),), 2 * ANN.signed(asked()).headers]
+)
+def test_a_record_without_exactly_one_signature_is_unsigned(headers: Any) -> None:
+    found = seal_of(KEYRING, asked(), encode(asked()), headers, verify)
+    assert codes(found) == ["unsigned"]
+    assert "FRAUDSTREAM_SIGNING_KEY" in found.problems[0].detail
+
+
+@pytest.mark.parametrize("kind", list(CommandKind))
+def test_a_guard_may_send_what_a_guard_decides_and_an_operator_everything(kind: CommandKind) -> None:
+    permitted = kind in {"canary", "end_canary", "promote", "roll_back", "pause"}
+    assert codes(seal(asked(kind, "guard"), GUARD.signed(asked(kind, "guard")))) == (
+        [] if permitted else ["not_permitted"]
+    )
+    assert codes(seal(asked(kind), ANN.signed(asked(kind)))) == []
+
+
+def test_a_guard_may_not_roll_back_to_a_time() -> None:
+    to_a_time = asked("roll_back", "guard", model=None, to="2026-01-01T00:00:00.000Z")
+    found = seal(to_a_time, GUARD.signed(to_a_time))
+    assert codes(found) == ["not_permitted"]
+    assert "roll_back to a time" in found.problems[0].detail
+
+
+def test_a_command_of_another_actor_than_the_keys_person_is_refused_with_all_problems() -> None:
+    found = seal(asked(actor="ann"), BOB.signed(asked(actor="ann")))
+    assert codes(found) == ["wrong_actor"]
+    assert "the key is that of 'bob', the command's actor is 'ann'" in found.problems[0].detail
+    assert codes(seal(asked("demote"), GUARD.signed(asked("demote")))) == ["not_permitted", "wrong_actor"]
+
+
+def test_a_file_of_keys_is_read_from_the_lines_that_are_printed() -> None:
+    odd = holder('"ann" \\ é', Role.GUARD)
+    assert (
+        read_keyring("\n".join(one.line for one in (ANN, BOB, GUARD, odd))) == signatures(ANN, BOB, GUARD, odd).keyring
+    )
+
+
+WRONG = {
+    "": "it holds no key; `fraudstream keys new` prints the line for one",
+    "x = ": "no TOML: ",
+    f"{ANN.line}\n{ANN.line}": "no TOML: ",
+    "x = 1": "key 'x': expected public, person .* and role \\(one of operator, guard\\): Expected `object`, got `int`",
+    ANN.line.replace("operator", "chief"): "key '[0-9a-f]{16}': expected .*: Invalid enum value 'chief'",
+    ANN.line.replace("person", "name"): "unknown field `name`",
+    ANN.line.replace('"ann"', '""'): "length >= 1",
+    ANN.line.replace('public = "', 'public = "!'): "public is not base64",
+    key_line(b"short", "ann", Role.OPERATOR): "public has 5 bytes; an Ed25519 public key has 32",
+    ANN.line.replace(ANN.key_id, BOB.key_id): f"the id of this public key is '{ANN.key_id}'",
+    f"{ANN.line}\n{holder(' Ann').line}": "'ann' and ' Ann' would count as two persons",
+    f"x = 1\n{ANN.line.replace(ANN.key_id, BOB.key_id)}": r"(?s)key 'x'.*\nkey '",
+}
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_a_file_of_keys_that_cannot_be_used_is_refused_with_all_problems(text: str) -> None:
+    with pytest.raises(InvalidKeysError, match=WRONG[text]):
+        read_keyring(text)
