@@ -86,7 +86,7 @@ class CommandRequest:
     evidence: Mapping[str, Any] | None = None
     partition: PartitionArguments | None = None
     countersigns: str | None = None
-    command_id: str = field(default_factory=lambda: uuid4().hex)
+    command_id: str = field(default_factory=lambda: uuid4().hex, compare=False)
 
     def __post_init__(self) -> None:
         given = {"expected_revision": self.expected_revision, **self.arguments()}
