@@ -46,14 +46,21 @@ def is_for_two(kind: str, *, to_a_time: bool) -> bool:
     return kind in _FOR_TWO or (kind == CommandKind.ROLL_BACK and to_a_time)
 
 
-def needs_second_person(sealed: Sealed, rules: Rules) -> bool:
+def needs_second_person(lineup: Lineup, sealed: Sealed, rules: Rules) -> bool:
     """Tell whether a command still needs a countersignature.
 
-    What a guard sends needs none: it climbs a ladder whose `rollout` was countersigned.
+    The top of a ladder needs none, since its `rollout` was countersigned.
     """
-    (command, seal) = sealed
-    for_two = rules.two_persons and seal.role is not Role.GUARD
+    (command, _) = sealed
+    for_two = rules.two_persons and not _climbs(lineup, sealed)
     return for_two and is_for_two(command.kind, to_a_time=command.to is not None) and not _is_approved(command, rules)
+
+
+def _climbs(lineup: Lineup, sealed: Sealed) -> bool:
+    """Tell whether a guard promotes the model of the rollout that runs."""
+    rollout = None if lineup.canary is None else lineup.rollout
+    by_guard = sealed.seal.role is Role.GUARD and sealed.command.kind is CommandKind.PROMOTE
+    return by_guard and rollout is not None and rollout.model == sealed.command.model
 
 
 def _is_approved(command: Command, rules: Rules) -> bool:
@@ -68,7 +75,7 @@ def judge_sealed(lineup: Lineup, sealed: Sealed, fleet: Fleet, rules: Rules, now
     if seal.problems:
         return Refused(seal.problems)
     verdict = judge(lineup, command, fleet, now_ms)
-    if isinstance(verdict, Accepted) and needs_second_person(sealed, rules):
+    if isinstance(verdict, Accepted) and needs_second_person(lineup, sealed, rules):
         return Waiting(str(verdict.model), ())
     return _with_problems(verdict, tuple(_problems(lineup, sealed, rules, now_ms)))
 
@@ -84,7 +91,7 @@ def _problems(lineup: Lineup, sealed: Sealed, rules: Rules, now_ms: int) -> Iter
     (command, seal) = sealed
     if command.kind is CommandKind.COUNTERSIGN:
         yield from _countersign_problems(lineup, sealed, rules)
-    elif now_ms >= command.expires_ms and needs_second_person(sealed, rules):
+    elif now_ms >= command.expires_ms and needs_second_person(lineup, sealed, rules):
         detail = f"nobody but {seal.person} signed it in time; `--wait` sets how long it waits"
         yield Problem(ProblemCode.NOT_COUNTERSIGNED, detail)
 
@@ -97,7 +104,7 @@ def _countersign_problems(lineup: Lineup, sealed: Sealed, rules: Rules) -> Itera
     elif awaited is None:
         detail = f"no command {name} waits in deployment {lineup.deployment}; its sender was told the id"
         yield Problem(ProblemCode.UNKNOWN_COMMAND, detail)
-    elif not needs_second_person(awaited, rules):
+    elif not needs_second_person(lineup, awaited, rules):
         why = f"{rules.countersigned[name]} did it" if name in rules.countersigned else "it counts without"
         yield Problem(ProblemCode.NOT_AWAITED, f"command {name} needs no countersignature: {why}")
     elif awaited.seal.person == sealed.seal.person:

@@ -1,6 +1,7 @@
 """`fraudstream rollout`: raises a model's share of the cards by a ladder, and says where it stands."""
 
 from collections.abc import Callable
+from functools import partial
 from getpass import getuser
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,14 @@ from guards.ladder import Ladder
 from guards.specs import default_guards, guards_json, read_guards
 from models.commands import CommandKind
 from stream.cli.arguments import ModelParam
-from stream.cli.commands import reason_option, refused_arguments, send, wait_option
+from stream.cli.commands import (
+    countersigned_wait_option,
+    reason_option,
+    refused_arguments,
+    send,
+    wait_of,
+    wait_option,
+)
 from stream.cli.output import Command, json_option
 from stream.cli.settings import settings_or_refuse
 from stream.cli.watching import watching_options
@@ -28,7 +36,7 @@ def rollout() -> None:
     """Raise a model's share by a ladder that `fraudstream guard` climbs, and that it leaves if harm shows."""
 
 
-def _sent(function: Command) -> Command:
+def _sent(function: Command, wait: Callable[[Command], Command] = wait_option) -> Command:
     """Add the options that all commands to the workers have."""
     for option in (
         reason_option,
@@ -37,7 +45,7 @@ def _sent(function: Command) -> Command:
             type=click.IntRange(0),
             help="The command is void if the revision is another; by default the present one.",
         ),
-        wait_option,
+        wait,
         json_option,
     ):
         function = option(function)
@@ -59,8 +67,9 @@ class LadderParam(click.ParamType):
 
 def _send(kind: CommandKind, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     settings = settings_or_refuse()
+    wait = wait_of(settings, kind, options.pop("wait"), to_a_time=False)
     with refused_arguments():
-        request = CommandRequest(kind=kind, actor=settings.actor or getuser(), **options)
+        request = CommandRequest(kind=kind, wait=wait, actor=settings.actor or getuser(), **options)
     send(settings, request, as_json=as_json)
 
 
@@ -85,7 +94,7 @@ def _send(kind: CommandKind, as_json: bool, **options: Any) -> None:  # noqa: AN
     help=f"The probability of a false alarm of any guard; by default {_DEFAULT_ALPHA:g}.",
 )
 @click.option("--salt", help="Keys the hash that chooses the cards; by default the command's id.")
-@_sent
+@partial(_sent, wait=countersigned_wait_option)
 def start(
     digest: str,
     ladder: Ladder,

@@ -1,16 +1,21 @@
 """Where two persons are required, what raises a model counts only when another person has countersigned it."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
+from guards.ladder import Ladder
+from guards.specs import default_guards
+from models.arms import Canary
 from models.commands import Command, CommandKind, Event, EventKind, encode
 from models.event_log import EventFold
 from models.judge import Accepted, Answered, Fleet, HeldArtifact, Refused, Verdict, Waiting
 from models.lineup import Lineup, follow
 from models.persistent import LiveSince
 from models.problems import Problem, ProblemCode
+from models.rollouts import Rollout
 from models.signing import Role, Seal
 from models.two_persons import (
     NOBODY,
@@ -28,6 +33,8 @@ A, B = "a" * 64, "b" * 64
 NOW = 1_767_225_600_000
 START = Lineup("default", revision=4, live=A, previous=(B,), live_since=LiveSince().with_added(0, B))
 FLEET = Fleet(frozenset({"f"}), frozenset(), HeldArtifact(B, "f"))
+LADDER = Ladder.parse("1% 1h, 100%")
+CLIMBING = replace(START, canary=Canary(B, 100, "s"), rollout=Rollout("c-0", B, LADDER, default_guards()))
 ANN, BOB, GUARD = Seal("ann", Role.OPERATOR), Seal("bob", Role.OPERATOR), Seal("guard", Role.GUARD)
 
 
@@ -76,7 +83,6 @@ def test_only_what_makes_a_model_live_for_all_waits_for_a_second_person(command:
     assert isinstance(verdict(Sealed(command, ANN), Rules(two_persons=True)), expected)
     assert isinstance(verdict(Sealed(command, ANN), Rules()), Accepted)
     assert isinstance(verdict(Sealed(command, ANN), Rules(two_persons=True, countersigned={"c-1": "bob"})), Accepted)
-    assert isinstance(verdict(Sealed(command, GUARD), Rules(two_persons=True)), Accepted)
 
 
 def test_a_rollout_is_for_two_persons() -> None:
@@ -129,7 +135,7 @@ def test_a_countersignature_that_counts_for_nothing_is_refused() -> None:
     assert codes(countersigned(Sealed(asked(), ANN), ANN)) == ["same_person"]
     assert codes(countersigned(Sealed(asked(), ANN), known={"c-1": "cat"})) == ["not_awaited"]
     assert codes(countersigned(Sealed(asked("withdraw"), ANN))) == ["not_awaited"]
-    assert codes(countersigned(Sealed(asked(), GUARD))) == ["not_awaited"]
+    assert codes(countersigned(Sealed(asked(), GUARD), lineup=CLIMBING)) == ["not_awaited"]
     decided = follow(START, event("refused", 4, "e", command_id="c-1"))
     assert codes(countersigned(Sealed(asked(), ANN), lineup=decided)) == ["already_decided"]
     rules = Rules(awaited=Sealed(asked(), ANN))
@@ -140,7 +146,23 @@ def test_a_countersignature_that_counts_for_nothing_is_refused() -> None:
 def test_a_command_needs_a_second_person_until_it_has_one() -> None:
     for known, needs in ((NOBODY, True), ({"c-1": "bob"}, False), ({"c-9": "bob"}, True)):
         rules = Rules(two_persons=True, countersigned=known)
-        assert needs_second_person(Sealed(asked(), ANN), rules) is needs
+        assert needs_second_person(START, Sealed(asked(), ANN), rules) is needs
+
+
+@pytest.mark.parametrize(
+    ("lineup", "sealed", "needs"),
+    [
+        (CLIMBING, Sealed(asked(), GUARD), False),
+        (CLIMBING, Sealed(asked(), ANN), True),
+        (CLIMBING, Sealed(msgspec.structs.replace(asked(), model="c" * 64), GUARD), True),
+        (START, Sealed(asked(), GUARD), True),
+        (replace(CLIMBING, canary=None), Sealed(asked(), GUARD), True),
+    ],
+)
+def test_a_guard_promotes_alone_only_the_model_of_a_rollout_that_runs(
+    lineup: Lineup, sealed: Sealed, needs: Any
+) -> None:
+    assert needs_second_person(lineup, sealed, Rules(two_persons=True)) is needs
 
 
 def fold(*events: Event) -> Countersigned:
