@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from models.decline_cap import CapShare, Limits
 from models.errors import InvalidTimeError
 from models.expected import FORM_OF_TOKENS, expected, text_like, without_pattern
 from models.problems import Problem, ProblemCode
@@ -63,6 +64,8 @@ class CommandKind(StrEnum):
     """Let a model decide for a share of the cards, or change the share of the model that does."""
     END_CANARY = "end_canary"
     """Let the live model decide for all cards again."""
+    LIMITS = "limits"
+    """Set what overrules decisions; the lineup keeps it until it is set again."""
     ACCEPT_LOSS = "accept_loss"
     """Let a partition go on that lost records, or whose topic was made anew."""
     SKIP = "skip"
@@ -75,6 +78,7 @@ LEAVES_REVISION = frozenset({CommandKind.ACCEPT_LOSS, CommandKind.SKIP})
 _NEEDED_BY = {
     "model": NAMES_A_MODEL,
     "share_bp": frozenset({CommandKind.CANARY}),
+    "decline_cap": frozenset({CommandKind.LIMITS}),
     "topic": LEAVES_REVISION,
     "partition": LEAVES_REVISION,
     "log": frozenset({CommandKind.ACCEPT_LOSS}),
@@ -112,6 +116,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     share_bp: BasisPoints | None = None
     salt: Salt | None = None
     arms: dict[str, BasisPoints] | None = None
+    decline_cap: CapShare | None = None
     actor: Actor
     reason: Reason
     issued_at: Timestamp
@@ -173,7 +178,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     `accept_loss`, with `up_to`, and to an accepted `skip`, with `offset` (without `log`: 0);
     `watch_until` to an accepted promotion whose predecessor stays as challenger until then; `to` to the promotion of
     what was live at that time, which a `roll_back` asked for; `share_bp` and `salt` to an accepted `canary`: the
-    model's share of the buckets, and what the cards' hash is keyed with; `compared`, `skipped` and `failed` to
+    model's share of the buckets, and what the cards' hash is keyed with; `limits` to an accepted `limits`: all that
+    overrules decisions from then on; `compared`, `skipped` and `failed` to
     `shadow`; `actor` and `reason` to `accepted`, where they are the command's, and to `restoring`; `records` to
     `restored`, which has the `command_id` of its `restoring`.
     """
@@ -198,6 +204,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     to: Timestamp | None = None
     share_bp: BasisPoints | None = None
     salt: Salt | None = None
+    limits: Limits | None = None
     compared: Total | None = None
     skipped: Total | None = None
     failed: Total | None = None

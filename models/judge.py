@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from models.canary_rules import canary_problems, canary_salt
 from models.commands import LEAVES_REVISION, Command, CommandKind, Event, EventKind, UnreadableRecord
+from models.decline_cap import Limits
 from models.lineup import Answer, Lineup, artifact_needed
 from models.logs import Logs
 from models.problems import Problem, ProblemCode
@@ -59,7 +60,7 @@ class Accepted:
     `topic_id` is that of the topic in which a loss or a skip is accepted, `log` its number.
 
     Where a promotion is watched, the model that was live stays in the shadow until `watch_until_ms`. `share_bp` and
-    `salt` are those of a canary.
+    `salt` are those of a canary, `limits` all that overrules decisions after a command about it.
     """
 
     revision: int
@@ -69,6 +70,7 @@ class Accepted:
     log: int | None = None
     share_bp: int | None = None
     salt: str | None = None
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         _watch_until(lineup, model, _watch_ms(command, fleet), now_ms),
         share_bp=command.share_bp,
         salt=canary_salt(lineup, command),
+        limits=Limits(command.decline_cap) if command.kind is CommandKind.LIMITS else None,
     )
     if model is None or not needs_answers:
         return accepted
@@ -323,7 +326,7 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
         case Accepted():
             kind, revision, watch_until_ms = EventKind.ACCEPTED, verdict.revision, verdict.watch_until_ms
             about = {name: getattr(command, name) for name in ("topic", "partition", "up_to", "offset", "to")}
-            about |= {name: getattr(verdict, name) for name in ("topic_id", "log", "share_bp", "salt")}
+            about |= {name: getattr(verdict, name) for name in ("topic_id", "log", "share_bp", "salt", "limits")}
         case Refused():
             kind, problems = EventKind.REFUSED, verdict.problems
         case Waiting():

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from guards.shares import WHOLE_BP
 from models.arms import Canary
 from models.commands import LEAVES_REVISION, Command, CommandKind, Event, EventKind
+from models.decline_cap import DeclineCap, Limits
 from models.persistent import GrowingMap, LiveBefore, LiveSince
 from models.problems import Problem
 from models.times import stated_ms
@@ -88,7 +89,8 @@ class Lineup:
     contain a digest of `quarantined`, and no two neighbours of (`previous`, `live`) are equal. `answers` maps each
     answered command to its first answer. Where `watched_until_ms` is set, `challenger` is `rollback_target`: the
     promoted model's predecessor, kept in the shadow until then. The model of `canary` is neither live, nor challenger,
-    nor quarantined, and no watch runs beside it. `live_since` says who was live at which time.
+    nor quarantined, and no watch runs beside it. `live_since` says who was live at which time. `limits` is what
+    overrules decisions, whichever models decide; None: it was never set.
     """
 
     deployment: str
@@ -101,6 +103,7 @@ class Lineup:
     quarantined: frozenset[str] = frozenset()
     answers: Mapping[str, Event] = field(default_factory=lambda: MappingProxyType({}))
     live_since: LiveSince = field(default_factory=LiveSince)
+    limits: Limits | None = None
 
     @property
     def serving(self) -> bool:
@@ -122,6 +125,11 @@ class Lineup:
     def deciding(self) -> frozenset[str]:
         """The models that decide: the live one, and the canary's."""
         return frozenset(digest for digest in (self.live, self.canary and self.canary.model) if digest)
+
+    @property
+    def decline_cap(self) -> DeclineCap | None:
+        """The cap on declines in force; None: none."""
+        return None if self.limits is None else self.limits.cap
 
     @property
     def explicit_challenger(self) -> str | None:
@@ -159,6 +167,8 @@ def artifact_needed(lineup: Lineup, command: Command) -> str | None:
         case CommandKind.ROLL_BACK | CommandKind.DEMOTE:
             return lineup.rollback_target if lineup.canary is None else None
         case CommandKind.END_CANARY | CommandKind.WITHDRAW | CommandKind.ACCEPT_LOSS | CommandKind.SKIP:
+            return None
+        case CommandKind.LIMITS:
             return None
 
 
@@ -286,6 +296,10 @@ def _demote_canary(lineup: Lineup, model: str) -> Lineup:
     )
 
 
+def _limits(lineup: Lineup, event: Event) -> Lineup | None:
+    return None if event.limits is None else replace(lineup, limits=event.limits)
+
+
 # A handler returns None for an event that no judge of this version writes; it is void.
 _TRANSITIONS: Mapping[CommandKind, Callable[[Lineup, Event], Lineup | None]] = MappingProxyType(
     {
@@ -296,5 +310,6 @@ _TRANSITIONS: Mapping[CommandKind, Callable[[Lineup, Event], Lineup | None]] = M
         CommandKind.DEMOTE: _demote,
         CommandKind.CANARY: _canary,
         CommandKind.END_CANARY: _end_canary,
+        CommandKind.LIMITS: _limits,
     }
 )

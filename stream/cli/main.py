@@ -25,6 +25,10 @@ COMMANDS = {
         "stream.cli.features:features",
         "List the features that are computed here, compute them for a file, and rebuild their histories.",
     ),
+    "limits": CommandSource(
+        "stream.cli.limits:limits",
+        "Set and show what overrules decisions: the cap on the share of payments that is declined.",
+    ),
     "model": CommandSource(
         "stream.cli.model:model",
         "Choose the live model and the challenger; models are named by digest, or an unambiguous prefix of 8 or more.",

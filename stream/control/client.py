@@ -62,7 +62,8 @@ class CommandRequest:
     `watch` is for how many seconds a promotion keeps its predecessor in the shadow; None: the workers' setting.
     `share_bp` is a canary's share of the cards in 0.01 %, `salt` what the cards' hash is keyed with; None: the id of
     the command that starts it. `to_ms` is the time of which a roll-back restores the live model; None: the one before.
-    `partition` names what a loss or unreadable records are accepted of.
+    `decline_cap` is the share of declines that `limits` allows, 1 for no cap. `partition` names what a loss or
+    unreadable records are accepted of.
 
     Raises:
         ValueError: workers would refuse the command for some of its values, all of them named.
@@ -79,6 +80,7 @@ class CommandRequest:
     share_bp: int | None = None
     salt: str | None = None
     to_ms: int | None = None
+    decline_cap: float | None = None
     partition: PartitionArguments | None = None
 
     def __post_init__(self) -> None:
@@ -100,6 +102,7 @@ class CommandRequest:
             "watch_seconds": None if self.watch is None else math.ceil(self.watch),
             "share_bp": self.share_bp,
             "salt": self.salt,
+            "decline_cap": self.decline_cap,
             "to": None if self.to_ms is None else format_time(self.to_ms),
             **({} if self.partition is None else self.partition._asdict()),
         }

@@ -44,6 +44,7 @@ MetricName = Literal[
     "fraudstream.deadline.misses",
     "fraudstream.decided.amount",
     "fraudstream.decisions",
+    "fraudstream.decline_cap.active",
     "fraudstream.degraded",
     "fraudstream.dropped_fields",
     "fraudstream.halted",
@@ -58,6 +59,7 @@ MetricName = Literal[
     "fraudstream.latency",
     "fraudstream.lost_unread",
     "fraudstream.model.info",
+    "fraudstream.overruled",
     "fraudstream.partitions",
     "fraudstream.ready",
     "fraudstream.repeated",
@@ -190,6 +192,13 @@ CATALOGUE: dict[MetricName, Metric] = {
         "Decisions written, by decision, by what decided, and by arm: `live` or `canary`.",
         "the approval rate changes, anything but `model` decides, or a canary decides otherwise than live.",
     ),
+    "fraudstream.decline_cap.active": Metric(
+        MetricKind.GAUGE,
+        "{partition}",
+        ("arm",),
+        "Own partitions in which the cap on declines holds: what the arm's model declines is reviewed.",
+        "above 0: a model declines more than `fraudstream limits show` allows; end the canary, or roll back.",
+    ),
     "fraudstream.degraded": Metric(
         MetricKind.COUNTER,
         "{decision}",
@@ -288,6 +297,13 @@ CATALOGUE: dict[MetricName, Metric] = {
         ("role", "digest", "name", "version"),
         "1 for each model that this worker uses; of the challenger it knows only the digest.",
         "finding out which model is live on which worker.",
+    ),
+    "fraudstream.overruled": Metric(
+        MetricKind.COUNTER,
+        "{decision}",
+        ("by", "arm"),
+        "Decisions that were changed after the model had spoken, by what changed them: `decline_cap`.",
+        "`fraudstream.decline_cap.active` is above 0: how many payments it is about.",
     ),
     "fraudstream.partitions": Metric(
         MetricKind.GAUGE,

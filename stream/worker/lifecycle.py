@@ -17,6 +17,7 @@ from aiokafka import TopicPartition
 
 from guards.shares import share_text
 from models.commands import CommandKind, Event, EventKind
+from models.decline_cap import limits_text
 from models.lineup import Lineup
 from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels
@@ -44,7 +45,10 @@ _VERBS = {
     CommandKind.WITHDRAW: "challenger withdrawn",
     CommandKind.CANARY: "canary is",
     CommandKind.END_CANARY: "ended the canary, live for all cards is",
+    CommandKind.LIMITS: "limits set:",
 }
+
+_OF_NO_MODEL = frozenset({CommandKind.WITHDRAW, CommandKind.LIMITS})
 
 
 def log_start(settings: Settings) -> None:
@@ -138,7 +142,8 @@ class LineupChanges:
         shadow = f", challenger {self.model(lineup.challenger)}" if lineup.challenger else ""
         canary = lineup.canary
         share = "" if canary is None else f", canary {self.model(canary.model)} at {share_text(canary.share_bp)}"
-        return f"revision {lineup.revision}, live model {self.model(lineup.live)}{share}{shadow}"
+        limits = "" if lineup.decline_cap is None else f", {limits_text(lineup.limits)}"
+        return f"revision {lineup.revision}, live model {self.model(lineup.live)}{share}{shadow}{limits}"
 
     def model(self, digest: str | None) -> str:
         """Return the name, version and abbreviated digest of a model; its digest alone if it is not loaded here."""
@@ -150,7 +155,7 @@ class LineupChanges:
 
     def _log(self, event: Event, lineup: Lineup) -> None:
         command = CommandKind(event.command or CommandKind.PROMOTE)
-        digest = event.model or (None if command is CommandKind.WITHDRAW else lineup.live)
+        digest = event.model or (None if command in _OF_NO_MODEL else lineup.live)
         quarantined = ""
         if event.model is None and command in (CommandKind.ROLL_BACK, CommandKind.DEMOTE):
             quarantined = ", its model is quarantined" if command is CommandKind.DEMOTE else ""
@@ -158,7 +163,7 @@ class LineupChanges:
         what = f"{_VERBS[command]} {self.model(digest)}" if digest else _VERBS[command]
         if event.share_bp is not None:
             what += f" at {share_text(event.share_bp)}"
-        what += quarantined
+        what += quarantined if event.limits is None else f" {limits_text(event.limits)}"
         found = None if digest is None else self._models.get(digest)
         actor, reason = (redact_text(text or "") for text in (event.actor, event.reason))
         log.info(

@@ -25,6 +25,7 @@ GAUGES: Gauges = {
     "fraudstream.canary.share": lambda: {(): 0.25},
     "fraudstream.control_log.lost": lambda: {(): 0},
     "fraudstream.control_log.unsaved": lambda: {(): 2},
+    "fraudstream.decline_cap.active": lambda: {("canary",): 1},
     "fraudstream.halted": lambda: {(): 0},
     "fraudstream.history.damaged": lambda: {(): 2},
     "fraudstream.history.incomplete": lambda: {(): 1},
