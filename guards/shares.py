@@ -6,6 +6,6 @@ WHOLE_BP = 10_000
 """The share of all cards."""
 
 
-def share_text(share_bp: int) -> str:
+def share_text(share_bp: float) -> str:
     """Return a share for people: 25 basis points are "0.25%"."""
     return f"{share_bp / 100:g}%"

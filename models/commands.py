@@ -12,6 +12,7 @@ import msgspec
 from guards.errors import GuardError
 from guards.ladder import Ladder, Rung
 from guards.specs import read_guards
+from models.decline_cap import CapShare, Limits
 from models.errors import InvalidTimeError
 from models.expected import FORM_OF_TOKENS, expected, text_like, without_pattern
 from models.problems import Problem, ProblemCode
@@ -76,6 +77,8 @@ class CommandKind(StrEnum):
     """Refuse automatic commands that raise a model's exposure; with `hands_off` those that end it, too."""
     THAW = "thaw"
     """Let automatic commands act again."""
+    LIMITS = "limits"
+    """Set what overrules decisions; the lineup keeps it until it is set again."""
     ACCEPT_LOSS = "accept_loss"
     """Let a partition go on that lost records, or whose topic was made anew."""
     SKIP = "skip"
@@ -92,6 +95,7 @@ _NEEDED_BY = {
     "model": NAMES_A_MODEL,
     "share_bp": frozenset({CommandKind.CANARY}),
     "ladder": frozenset({CommandKind.ROLLOUT}),
+    "decline_cap": frozenset({CommandKind.LIMITS}),
     "topic": ABOUT_PARTITIONS,
     "partition": ABOUT_PARTITIONS,
     "log": frozenset({CommandKind.ACCEPT_LOSS}),
@@ -133,6 +137,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     share_bp: BasisPoints | None = None
     salt: Salt | None = None
     arms: dict[str, BasisPoints] | None = None
+    decline_cap: CapShare | None = None
     actor: Actor
     reason: Reason
     issued_at: Timestamp
@@ -200,11 +205,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     `watch_until` to an accepted promotion whose predecessor stays as challenger until then; `to` to the promotion of
     what was live at that time, which a `roll_back` asked for; `share_bp` and `salt` to an accepted `canary`: the
     model's share of the buckets, and what the cards' hash is keyed with, and to an accepted `rollout`, with `ladder`
-    and `guards`; `paused` and `frozen` (with `hands_off`) say what is so from now on; `evidence` is the command's,
-    card numbers in its texts redacted; `compared`, `skipped` and `failed` to
-    `shadow`; `countersigns` to an accepted `countersign`: the command that it approves, and `countersigned_by` to the
-    acceptance of that command: who approved it; `actor` and `reason` to `accepted`, where they are the command's, and
-    to `restoring`; `records` to `restored`, which has the `command_id` of its `restoring`.
+    and `guards`; `paused` and `frozen` (with `hands_off`) say what is so from now on; `limits` to an accepted `limits`:
+    all that overrules decisions from then on; `evidence` is the command's, card numbers in its texts redacted;
+    `compared`, `skipped` and `failed` to `shadow`; `countersigns` to an accepted `countersign`: the command that it
+    approves, and `countersigned_by` to the acceptance of that command: who approved it; `actor` and `reason` to
+    `accepted`, where they are the command's, and to `restoring`; `records` to `restored`, which has the `command_id`
+    of its `restoring`.
     """
 
     event_id: Token
@@ -233,6 +239,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     frozen: bool | None = None
     hands_off: bool | None = None
     evidence: dict[str, Any] | None = None
+    limits: Limits | None = None
     compared: Total | None = None
     skipped: Total | None = None
     failed: Total | None = None

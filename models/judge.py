@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from models.canary_rules import canary_problems, canary_salt
 from models.commands import ABOUT_PARTITIONS, LEAVES_REVISION, Command, CommandKind, Event, EventKind, UnreadableRecord
+from models.decline_cap import Limits
 from models.lineup import Answer, Lineup, artifact_needed
 from models.logs import Logs
 from models.problems import Problem, ProblemCode
@@ -61,7 +62,7 @@ class Accepted:
     `topic_id` is that of the topic in which a loss or a skip is accepted, `log` its number.
 
     Where a promotion is watched, the model that was live stays in the shadow until `watch_until_ms`. `share_bp` and
-    `salt` are those of a canary.
+    `salt` are those of a canary, `limits` all that overrules decisions after a command about it.
     """
 
     revision: int
@@ -72,6 +73,7 @@ class Accepted:
     share_bp: int | None = None
     salt: str | None = None
     plan: Plan | None = None
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         share_bp=command.share_bp if plan is None else plan.ladder.rungs[0].share_bp,
         salt=canary_salt(lineup, command),
         plan=plan,
+        limits=Limits(command.decline_cap) if command.kind is CommandKind.LIMITS else None,
     )
     if model is None or not needs_answers:
         return accepted
@@ -332,7 +335,7 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
             kind, revision, watch_until_ms = EventKind.ACCEPTED, verdict.revision, verdict.watch_until_ms
             about = {name: getattr(command, name) for name in ("topic", "partition", "up_to", "offset", "to")}
             about["countersigns"] = command.countersigns
-            about |= {name: getattr(verdict, name) for name in ("topic_id", "log", "share_bp", "salt")}
+            about |= {name: getattr(verdict, name) for name in ("topic_id", "log", "share_bp", "salt", "limits")}
             about |= _states(command, verdict.plan) | {"evidence": command.evidence}
         case Refused():
             kind, problems = EventKind.REFUSED, verdict.problems

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from guards.shares import WHOLE_BP
 from models.arms import Canary
 from models.commands import LEAVES_REVISION, Command, CommandKind, Event, EventKind
+from models.decline_cap import DeclineCap, Limits
 from models.persistent import GrowingMap, LiveBefore, LiveSince
 from models.problems import Problem
 from models.rollouts import Freeze, Rollout, begun, paused, promoted, resumed
@@ -90,7 +91,8 @@ class Lineup:
     answered command to its first answer. Where `watched_until_ms` is set, `challenger` is `rollback_target`: the
     promoted model's predecessor, kept in the shadow until then. The model of `canary` is neither live, nor challenger,
     nor quarantined, and no watch runs beside it. `rollout` is the one whose canary runs, or whose model it made live.
-    `live_since` says who was live at which time.
+    `live_since` says who was live at which time. `limits` is what overrules decisions, whichever models decide; None:
+    it was never set.
     """
 
     deployment: str
@@ -105,6 +107,7 @@ class Lineup:
     quarantined: frozenset[str] = frozenset()
     answers: Mapping[str, Event] = field(default_factory=lambda: MappingProxyType({}))
     live_since: LiveSince = field(default_factory=LiveSince)
+    limits: Limits | None = None
 
     @property
     def serving(self) -> bool:
@@ -126,6 +129,11 @@ class Lineup:
     def deciding(self) -> frozenset[str]:
         """The models that decide: the live one, and the canary's."""
         return frozenset(digest for digest in (self.live, self.canary and self.canary.model) if digest)
+
+    @property
+    def decline_cap(self) -> DeclineCap | None:
+        """The cap on declines in force; None: none."""
+        return None if self.limits is None else self.limits.cap
 
     @property
     def explicit_challenger(self) -> str | None:
@@ -312,6 +320,10 @@ def _demote_canary(lineup: Lineup, model: str) -> Lineup:
     )
 
 
+def _limits(lineup: Lineup, event: Event) -> Lineup | None:
+    return None if event.limits is None else replace(lineup, limits=event.limits)
+
+
 # A handler returns None for an event that no judge of this version writes; it is void.
 _TRANSITIONS: Mapping[CommandKind, Callable[[Lineup, Event], Lineup | None]] = MappingProxyType(
     {
@@ -327,5 +339,6 @@ _TRANSITIONS: Mapping[CommandKind, Callable[[Lineup, Event], Lineup | None]] = M
         CommandKind.RESUME: _pause,
         CommandKind.FREEZE: _freeze,
         CommandKind.THAW: _freeze,
+        CommandKind.LIMITS: _limits,
     }
 )

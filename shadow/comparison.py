@@ -35,10 +35,11 @@ class Side(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """One decision, and what another model would have decided. Delivered at least once.
+    """What one model decided, and what another would have. Delivered at least once.
 
     `live` is the live model's side, `challenger` that of the challenger or of the canary's model. The decision is the
-    live model's where `arm` is `live`, and the other's where `arm` is `canary`.
+    live model's where `arm` is `live`, and the other's where `arm` is `canary`: what the model said, also where a cap
+    overruled that on the score.
     """
 
     schema: Literal["comparison/1"] = "comparison/1"
@@ -66,6 +67,10 @@ class _ModelRef(msgspec.Struct, frozen=True):
     digest: str
 
 
+class _Overruled(msgspec.Struct, frozen=True):
+    decision: Decision = msgspec.field(name="from")
+
+
 class DecidedScore(msgspec.Struct, frozen=True):
     """The fields of a `score/1` record that a comparison needs."""
 
@@ -82,6 +87,12 @@ class DecidedScore(msgspec.Struct, frozen=True):
     source: Source
     deployment: str = ""
     arm: str | None = LIVE
+    overruled: _Overruled | None = None
+
+    @property
+    def said(self) -> Decision:
+        """What the model decided, or what stood in for it, before anything overruled it."""
+        return self.decision if self.overruled is None else self.overruled.decision
 
 
 class Result(NamedTuple):
@@ -108,7 +119,7 @@ def compare(decided: DecidedScore, digest: str, result: Result, now_ms: int) -> 
     That is the challenger, or the canary's model for a decision of the live one, or the live one for one of the canary.
     """
     digest_made = None if decided.model is None else decided.model.digest
-    made = Side(digest_made, decided.score, decided.band, decided.decision)
+    made = Side(digest_made, decided.score, decided.band, decided.said)
     sides = made, Side(digest, *result)
     live, challenger = reversed(sides) if decided.arm == CANARY else sides
     return Comparison(
@@ -121,7 +132,7 @@ def compare(decided: DecidedScore, digest: str, result: Result, now_ms: int) -> 
         currency=decided.currency,
         live=live,
         challenger=challenger,
-        decision_changed=decided.decision is not result.decision,
+        decision_changed=decided.said is not result.decision,
         revision=decided.revision,
         source=decided.source,
         compared_at=format_time(now_ms),

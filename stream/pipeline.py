@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from features.errors import FormulaError, HistoryDamagedError
 from features.history.store import Fate, HistoryStore, Observed, observe_all
 from features.vector.sets import FeatureSets, Vectors
 from guards.shares import CANARY, LIVE
+from models.decline_cap import DeclineWindows
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
@@ -76,12 +78,16 @@ class Outputs:
 
 
 class DecisionTerms(NamedTuple):
-    """The context of a batch: the models that score, the epoch of each partition, the log, and each score's headers."""
+    """The context of a batch: the models that score, the epoch of each partition, the log, and each score's headers.
+
+    `declines` are the windows of the cap on declines of each partition, behind which the batch begins.
+    """
 
     serving: ServingModels
     epochs: Mapping[int, int]
     headers: Callable[[Record], Headers]
     log: int = 0
+    declines: Mapping[int, DeclineWindows] = MappingProxyType({})
 
 
 class _Part(NamedTuple):

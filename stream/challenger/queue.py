@@ -21,7 +21,10 @@ from stream.scoring.tracing import BatchTrace
 
 @dataclass(frozen=True, slots=True)
 class DecisionColumns:
-    """What the shadow needs of n decisions; the input records are dropped, since they may be much larger."""
+    """What the shadow needs of n decisions; the input records are dropped, since they may be much larger.
+
+    `decisions` are what the models said, before anything overruled them.
+    """
 
     matrix: NDArray[np.float64]
     partitions: Sequence[int]
@@ -46,7 +49,7 @@ class DecisionColumns:
             matrix if count == len(scored) else matrix[:count].copy(),
             [record.partition for record in scored.records[:count]],
             scored.outgoing[:count],
-            [judgement.decision for judgement in scored.judgements[:count]],
+            [judgement.said for judgement in scored.judgements[:count]],
             [judgement.score for judgement in scored.judgements[:count]],
             [transaction.amount_minor for transaction in scored.transactions[:count]],
             [transaction.currency for transaction in scored.transactions[:count]],

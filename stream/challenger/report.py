@@ -72,8 +72,8 @@ class DecisionKey(NamedTuple):
     """What a decision and its comparison have in common, besides the transaction's offset.
 
     A transaction may be decided twice, by a worker that did not know yet that it had lost the partition. That score is
-    void, but its comparison exists; the key tells them apart if revision, model or decision differ. There are few keys,
-    and `ExpectedComparisons` needs at most one bit for each offset and key.
+    void, but its comparison exists; the key tells them apart if revision, model or its decision differ. There are few
+    keys, and `ExpectedComparisons` needs at most one bit for each offset and key. `decision` is what the model said.
     """
 
     partition: int
@@ -91,7 +91,7 @@ class ExpectedComparisons(NamedTuple):
     def add(self, score: Score) -> None:
         """Add a valid decision; those of a partition must come in the order of their source offsets."""
         digest = None if score.model is None else score.model.digest
-        key = DecisionKey(score.source.partition, score.revision, digest, score.decision)
+        key = DecisionKey(score.source.partition, score.revision, digest, score.said)
         self.offsets.setdefault(key, OffsetSet()).add(score.source.offset)
 
     def remove(self, one: Comparison) -> bool:

@@ -8,6 +8,7 @@ import msgspec
 from guards.shares import WHOLE_BP
 from models.arms import parse_share
 from models.commands import ModelName
+from models.decline_cap import NO_CAP
 from models.errors import InvalidShareError, InvalidTimeError
 from models.times import parse_time_ms
 from stream.settings import read_seconds
@@ -61,6 +62,21 @@ class ShareParam(click.ParamType):
         if share_bp == WHOLE_BP:
             self.fail("all cards are no share: promote the model instead", param, ctx)
         return share_bp
+
+
+class CapParam(click.ParamType):
+    """Reads `2%` as a share, 0.02, and `off` as 1: no cap."""
+
+    name = "share"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return a share above 0 and at most 1, or fail with what was expected."""
+        if value == "off":
+            return NO_CAP
+        try:
+            return parse_share(str(value)) / WHOLE_BP
+        except InvalidShareError as error:
+            self.fail(f"{error}; `off` removes the cap", param, ctx)
 
 
 class MomentParam(click.ParamType):

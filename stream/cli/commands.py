@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from guards.shares import share_text
 from models.commands import LONGEST_REASON, CommandKind, Event, EventKind
+from models.decline_cap import limits_text
 from models.two_persons import SECONDS, is_for_two
 from stream.cli.output import refuse, say
 from stream.cli.settings import refuse_kafka, refused_settings
@@ -31,6 +32,11 @@ def _harmless(_context: click.Context, _option: click.Parameter, reason: str) ->
 
 
 reason_option = click.option("--reason", default="", callback=_harmless, help="Why; kept with the command for ever.")
+revision_option = click.option(
+    "--expected-revision",
+    type=click.IntRange(0),
+    help="The command is void if the revision is another; by default the present one.",
+)
 wait_option = click.option(
     "--wait", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds."
 )
@@ -121,9 +127,11 @@ def verdict_line(event: Event) -> str:
 
 
 def _object(event: Event) -> str:
-    """Return what a verdict is about: a model, a partition, or a command."""
+    """Return what a verdict is about: a model, limits, a partition, or a command."""
     if event.countersigns is not None:
         return event.countersigns
+    if event.limits is not None:
+        return limits_text(event.limits)
     if event.topic is None:
         share = "" if event.share_bp is None else f" at {share_text(event.share_bp)}"
         past = "" if event.to is None else f" as at {event.to}"

@@ -30,6 +30,10 @@ COMMANDS = {
         "Watch canaries and promotions until SIGTERM: climb a rollout's ladder, and end it where it harms.",
     ),
     "keys": CommandSource("stream.cli.keys:keys", "Make keys that sign commands."),
+    "limits": CommandSource(
+        "stream.cli.limits:limits",
+        "Set and show what overrules decisions: the cap on the share of payments that is declined.",
+    ),
     "model": CommandSource(
         "stream.cli.model:model",
         "Choose the live model and the challenger; models are named by digest, or an unambiguous prefix of 8 or more.",

@@ -9,7 +9,14 @@ import click
 
 from models.commands import NAMES_A_MODEL, CommandKind
 from stream.cli.arguments import Duration, ModelParam, MomentParam, ShareParam
-from stream.cli.commands import countersigned_wait_option, reason_option, refused_arguments, send, wait_of
+from stream.cli.commands import (
+    countersigned_wait_option,
+    reason_option,
+    refused_arguments,
+    revision_option,
+    send,
+    wait_of,
+)
 from stream.cli.countersign import countersign
 from stream.cli.extras import needs
 from stream.cli.output import Command, json_option
@@ -27,11 +34,7 @@ def _wish_options(function: Command) -> Command:
     """Add the options that all commands to the workers have."""
     for option in (
         reason_option,
-        click.option(
-            "--expected-revision",
-            type=click.IntRange(0),
-            help="The command is void if the revision is another; by default the present one.",
-        ),
+        revision_option,
         countersigned_wait_option,
         click.option("--force", is_flag=True, help="Do not wait for workers to be ready."),
         json_option,

@@ -16,6 +16,7 @@ from guards.shares import share_text
 from models.arms import Canary
 from models.commands import Command, Event
 from models.deadline import in_thread
+from models.decline_cap import limits_text
 from models.errors import ModelError
 from models.overview import SHORT_DIGEST, ModelOverview, overviews
 from models.repository import Repository
@@ -120,6 +121,7 @@ def _roles_facts(roles: ModelRoles, names: Names) -> dict[str, Any]:
         "live": model_facts(roles.live, names),
         "challenger": model_facts(roles.challenger, names),
         "canary": canary_facts(roles.canary, names),
+        "limits": None if roles.limits is None else msgspec.to_builtins(roles.limits),
         "quarantined": [model_facts(digest, names) for digest in sorted(roles.quarantined)],
     }
 
@@ -181,6 +183,8 @@ def _changes(entry: HistoryEntry, names: Names) -> Iterator[str]:
         yield f"canary: {_canary(before.canary, names)} -> {_canary(after.canary, names)}"
     if before.challenger != after.challenger:
         yield f"shadow: {label(before.challenger, names)} -> {label(after.challenger, names)}{_until(entry)}"
+    if before.limits != after.limits:
+        yield f"limits: {limits_text(before.limits)} -> {limits_text(after.limits)}"
     for digest in sorted(after.quarantined - before.quarantined):
         yield f"quarantined: {label(digest, names)}"
     for digest in sorted(before.quarantined - after.quarantined):

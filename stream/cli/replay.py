@@ -51,6 +51,9 @@ def _shown(found: dict) -> RenderableType:  # type: ignore[type-arg]
     place = f"partition {found['partition']} offset {found['offset']}, scores offset {found['scores_offset']}"
     head = f"{found['transaction_id']} of {found['card_id']}, decided at {found['decided_at']}: {place}"
     parts: list[RenderableType] = [Text(head, style="bold"), _steps(found["from_record"])]
+    if found["overruled"] is not None:
+        why = found["overruled"]
+        parts.append(Text(f"\noverruled by {why['by']}: {why['from']} became {found['decision']}"))
     logs = found["logs"]
     if logs is None:
         parts.append(Text(f"\nfrom the logs: {found['logs_note']}"))

@@ -50,6 +50,8 @@ def compared(report: DiffReport) -> RenderableType:
     if report.reasons:
         parts.append(_counts("explained by", report.reasons, of=report.compared))
     parts.append(_counts("decided by", report.decided_by | {d[:_SHORT]: n for d, n in report.models.items()}))
+    if report.overruled:
+        parts.append(_counts("overruled afterwards by", report.overruled, of=report.compared))
     not_compared = {"transactions without a decision": report.undecided, "void scores": report.void}
     if any(not_compared.values()):
         parts.append(_counts("not compared", not_compared))

@@ -41,6 +41,13 @@ class ModelName(msgspec.Struct, frozen=True):
     digest: str
 
 
+class Overruled(msgspec.Struct, frozen=True):
+    """What changed a decision after the model had spoken (`decline_cap`), and what the model said."""
+
+    by: str
+    decision: Decision = msgspec.field(name="from")
+
+
 class Positions(msgspec.Struct, frozen=True):
     """How many records of each history, counted from its beginning, the decision saw, and the history epoch."""
 
@@ -66,6 +73,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     decided_by: DecidedBy
     model: ModelName | None
     arm: str | None
+    overruled: Overruled | None = None
     deployment: str = ""
     revision: Count
     fingerprint: str
@@ -78,6 +86,11 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     source: Source
     scored_at: TimeText
     latency_ms: int
+
+    @property
+    def said(self) -> Decision:
+        """What the model decided, or what stood in for it, before anything overruled it."""
+        return self.decision if self.overruled is None else self.overruled.decision
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from models.arms import Canary
 from models.commands import Command, Event, EventKind
+from models.decline_cap import Limits
 from models.lineup import Lineup, follow
 from models.rollouts import Rollout
 from models.times import stated_ms
@@ -12,12 +13,14 @@ from models.times import stated_ms
 
 @dataclass(frozen=True, slots=True)
 class ModelRoles:
-    """The models that had a role at one time, by digest."""
+    """The models that had a role at one time, by digest, and the limits of their decisions."""
 
     live: str | None
     challenger: str | None
     quarantined: frozenset[str]
     canary: Canary | None = None
+    limits: Limits | None = None
+    """What overruled decisions then, whichever models made them."""
 
     def of(self, digest: str) -> tuple[bool, bool, bool, int]:
         """Tell whether a model is live, is the challenger, and is quarantined, and its canary's share, 0 if none."""
@@ -111,4 +114,4 @@ def _command_of(event: Event, commands: Mapping[str, Command]) -> Command | None
 
 
 def _roles(lineup: Lineup, at_ms: int) -> ModelRoles:
-    return ModelRoles(lineup.live, lineup.challenger_at(at_ms), lineup.quarantined, lineup.canary)
+    return ModelRoles(lineup.live, lineup.challenger_at(at_ms), lineup.quarantined, lineup.canary, lineup.limits)

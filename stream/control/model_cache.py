@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from models.arms import Canary
 from models.deadline import in_thread
+from models.decline_cap import DeclineCap
 from models.judge import HeldArtifact
 from models.loading import Model, VectoriseProbe, load
 from models.problems import Problem
@@ -47,6 +48,8 @@ class ServingModels(NamedTuple):
     challenger: str | None = None
     """The digest of the model that is in the shadow now."""
     canary: CanaryModel | None = None
+    decline_cap: DeclineCap | None = None
+    """The cap on declines at that revision."""
 
     @property
     def compares(self) -> bool:
@@ -148,7 +151,9 @@ class LoadedModels:
                 return None
             canary = CanaryModel(model, lineup.canary)
         fallback = self._models.get(lineup.rollback_target or "")
-        return ServingModels(lineup.revision, live, fallback, lineup.challenger_at(now_ms()), canary)
+        return ServingModels(
+            lineup.revision, live, fallback, lineup.challenger_at(now_ms()), canary, lineup.decline_cap
+        )
 
 
 class ModelCache:

@@ -7,7 +7,7 @@ there. A commit's metadata says how far scores had been read, so only the rest h
 import hashlib
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from aiokafka import TopicPartition
@@ -15,9 +15,21 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import OffsetAndMetadata
 
+from guards.shares import LIVE
+from models import policy
 from models.commands import LogNumber
+from models.decline_cap import (
+    DECLINE_CAP,
+    LONGEST_ARM,
+    NO_DECLINES,
+    WINDOW,
+    DeclineWindow,
+    DeclineWindows,
+    from_note,
+    noted,
+)
 from stream.consumer import Standing, log_and_offset, place_of
-from stream.contract.outputs import Count, Offset
+from stream.contract.outputs import Count, Offset, Overruled
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
@@ -30,13 +42,16 @@ class SourcePlace(msgspec.Struct):
 
 
 class ScoreValidity(msgspec.Struct):
-    """The fields of a score that decide whether it is valid, its revision, and the identity of its transaction."""
+    """The fields of a score that decide whether it is valid, or that a position keeps of it."""
 
     epoch: Count
     revision: Count
     source: SourcePlace
     card_id: str = ""
     transaction_id: str = ""
+    arm: str | None = None
+    decision: str = ""
+    overruled: Overruled | None = None
 
     @property
     def place(self) -> int:
@@ -50,12 +65,18 @@ def identity_of(card_id: str, transaction_id: str) -> str:
 
 
 class Decision(NamedTuple):
-    """What a position needs of a score: its epoch, revision, place, and the identity of its transaction."""
+    """What a position needs of a score: its epoch, revision, place, and the identity of its transaction.
+
+    `declined` tells whether the model of the arm declined, `capped` whether the cap on declines overruled that.
+    """
 
     epoch: int
     revision: int
     place: int
     identity: str = ""
+    arm: str = LIVE
+    declined: bool = False
+    capped: bool = False
 
 
 _Counter = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
@@ -63,9 +84,13 @@ read_validity = msgspec.json.Decoder(ScoreValidity).decode
 _LOG = re.compile(r"[1-9][0-9]{0,2}")
 _Text = Annotated[str, msgspec.Meta(max_length=64)]
 _Old = tuple[_Counter, _Counter, Count, Count]
-_New = tuple[_Counter, _Counter, Count, Count, _Text, _Text]
-_decode_old = msgspec.json.Decoder(_Old).decode
-_decode_new = msgspec.json.Decoder(_New).decode
+_Middle = tuple[_Counter, _Counter, Count, Count, _Text, _Text]
+_Arm = Annotated[str, msgspec.Meta(max_length=LONGEST_ARM)]
+_Declines = dict[_Arm, tuple[Annotated[bytes, msgspec.Meta(max_length=WINDOW // 8)], bool]]
+_New = tuple[_Counter, _Counter, Count, Count, _Text, _Text, _Declines]
+_decoders = tuple(msgspec.json.Decoder(form).decode for form in (_New, _Middle, _Old))
+_UNNOTED: tuple[Any, ...] = ("", "", {})
+"""What the last fields are in a note that lacks them."""
 
 
 class Position(NamedTuple):
@@ -73,7 +98,7 @@ class Position(NamedTuple):
 
     `cutovers` are the (revision, first offset) found while reading the tail, `void` is the number of void scores there.
     `identity` is that of the last decided transaction, empty if unknown; `topic_id` and `log` are those of the topic
-    that is read, the id empty if unknown.
+    that is read, the id empty if unknown. `declines` are the windows of the cap on declines, as far as they are known.
     """
 
     standing: Standing = Standing()
@@ -84,6 +109,7 @@ class Position(NamedTuple):
     identity: str = ""
     topic_id: str = ""
     log: int = 0
+    declines: DeclineWindows = NO_DECLINES
 
     def after(self, score: Decision) -> "Position":
         """Return the position after one more score."""
@@ -99,17 +125,26 @@ class Position(NamedTuple):
             scores_offset=scores_offset,
             cutovers=self.cutovers + new,
             identity=score.identity,
+            declines=self._declines_after(score),
         )
+
+    def _declines_after(self, score: Decision) -> DeclineWindows:
+        window = self.declines.get(score.arm, DeclineWindow())
+        return {**self.declines, score.arm: window.after(declined=score.declined, overruled=score.capped)}
 
     def decided_to(self, log: int) -> int:
         """Return the offset after the last decision in a log; 0 if that decision is in another one."""
         decided_log, offset = log_and_offset(self.standing.last_place)
         return offset + 1 if decided_log == log else 0
 
-    def to_metadata(self) -> str:
-        """Encode what the partition's next owner needs, as a commit's metadata."""
+    def to_metadata(self, *, with_declines: bool = False) -> str:
+        """Encode what the partition's next owner needs, as a commit's metadata.
+
+        The version before does not know `declines` and would read all scores again; so they are left out as long as
+        it can run: until something is set that limits declines.
+        """
         note = (*self.standing, self.revision, self.scores_offset, self.identity, topic_note(self.topic_id, self.log))
-        return msgspec.json.encode(note).decode()
+        return msgspec.json.encode((*note, noted(self.declines)) if with_declines else note).decode()
 
 
 def topic_note(topic_id: str, log: int) -> str:
@@ -164,19 +199,19 @@ class VoidCounter:
 def parse_metadata(metadata: str | None) -> Position:
     """Decode a commit's metadata; the beginning of the topic if it is not ours.
 
-    Versions before the identity was noted wrote the first four fields only.
+    Versions before the identity was noted wrote the first four fields only, those before declines were limited six.
     """
-    note = (metadata or "").encode("utf-8", "replace")
-    try:
-        epoch, place, revision, scores_offset, identity, topic = _decode_new(note)
-    except msgspec.DecodeError:
-        identity = topic = ""
+    note: tuple[Any, ...]
+    for decode in _decoders:
         try:
-            epoch, place, revision, scores_offset = _decode_old(note)
+            note = decode((metadata or "").encode("utf-8", "replace"))
         except msgspec.DecodeError:
-            return Position()
-    topic_id, log = read_topic_note(topic)
-    return Position(Standing(epoch, place), revision, scores_offset, identity=identity, topic_id=topic_id, log=log)
+            continue
+        epoch, place, revision, scores_offset, identity, topic, declines = (*note, *_UNNOTED[len(note) - 4 :])
+        topic_id, log = read_topic_note(topic)
+        standing, windows = Standing(epoch, place), from_note(declines)
+        return Position(standing, revision, scores_offset, (), 0, identity, topic_id, log, windows)
+    return Position()
 
 
 async def committed_offsets(
@@ -210,4 +245,13 @@ def read_decision(record: FetchedRecord) -> Decision | None:
         score = read_validity(record.value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return Decision(score.epoch, score.revision, score.place, identity_of(score.card_id, score.transaction_id))
+    said = score.decision if score.overruled is None else score.overruled.decision
+    return Decision(
+        score.epoch,
+        score.revision,
+        score.place,
+        identity_of(score.card_id, score.transaction_id),
+        score.arm or LIVE,
+        declined=said == policy.Decision.DECLINE,
+        capped=score.overruled is not None and score.overruled.by == DECLINE_CAP,
+    )

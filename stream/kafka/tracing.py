@@ -21,6 +21,7 @@ AttributeName = Literal[
     "fraudstream.degraded",
     "fraudstream.model.digest",
     "fraudstream.outcome",
+    "fraudstream.overruled",
     "fraudstream.problems",
     "fraudstream.revision",
     "fraudstream.worker",

@@ -33,7 +33,7 @@ from stream.rescoring.workdir import Workdir
 NO_TRANSACTION = -1
 """The number, and the fate, of a decision whose transaction was not read."""
 _KEPT = ("partition", "offset", "transaction_id", "card_id", "merchant_id", "occurred_at", "amount_minor", "currency",
-         "decided_by", "degraded", "digest")  # fmt: skip
+         "decided_by", "overruled_by", "degraded", "digest")  # fmt: skip
 _FATE_NAMES = np.array([*FATE_NAMES, None], object)
 """NO_TRANSACTION is the index of the last."""
 

@@ -13,9 +13,9 @@ import numpy as np
 from aiokafka.partitioner import DefaultPartitioner
 
 from features.vector.sets import FeatureSets
-from models.policy import bands
+from models.policy import Decision, bands
 from stream.consumer import Standing
-from stream.contract.outputs import Score
+from stream.contract.outputs import Overruled, Score
 from stream.kafka.offsets import read_validity
 from stream.kafka.topics import SCORES
 from stream.rescoring.log_replay import LogReplay, replay_from_logs
@@ -116,7 +116,10 @@ class ReplayStep(msgspec.Struct, frozen=True):
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
-    """A replayed decision; `equal` is true if every step matches. `logs` is None if the logs no longer hold it."""
+    """A replayed decision; `equal` is true if every step matches. `logs` is None if the logs no longer hold it.
+
+    What the model said is replayed; `overruled` says what changed it into `decision` afterwards.
+    """
 
     transaction_id: str
     card_id: str
@@ -124,6 +127,8 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
     scores_offset: int
     decided_at: str
+    decision: Decision
+    overruled: Overruled | None
     from_record: tuple[ReplayStep, ...]
     logs: LogReplay | None
     logs_note: str
@@ -150,6 +155,8 @@ def replay(settings: Settings, sets: FeatureSets, wanted: tuple[str, str | None]
         offset=score.source.offset,
         scores_offset=found.offset,
         decided_at=score.scored_at,
+        decision=score.decision,
+        overruled=score.overruled,
         from_record=steps,
         logs=logs,
         logs_note=note,
@@ -174,7 +181,7 @@ def from_record(score: Score, url: str) -> list[ReplayStep]:
         again = decide_by_rules(list(score.features), vector).value
         return [
             *steps,
-            ReplayStep("rules", score.decision.value, again, again == score.decision.value, "no model decided"),
+            ReplayStep("rules", score.said.value, again, again == score.said.value, "no model decided"),
         ]
     model = deciding_model(url, score.model.digest)
     if model is None:
@@ -196,5 +203,5 @@ def from_record(score: Score, url: str) -> list[ReplayStep]:
         *steps,
         ReplayStep("score", score.score, float(value[0]), not different(value, recorded)[0], "calibrated probability"),
         ReplayStep("band", score.band, band, band == score.band),
-        ReplayStep("policy", score.decision.value, decision, decision == score.decision.value, policy),
+        ReplayStep("policy", score.said.value, decision, decision == score.said.value, policy),
     ]

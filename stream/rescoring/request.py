@@ -91,7 +91,9 @@ class Example(msgspec.Struct, frozen=True):
 class DiffReport(msgspec.Struct, frozen=True, kw_only=True):
     """The result of comparing decisions.
 
-    `reasons` counts the decisions that each explains; one with two reasons counts in both. `undecided` counts the
+    `reasons` counts the decisions that each explains; one with two reasons counts in both. `overruled`
+    counts those whose model's decision was changed afterwards, by what changed it: what the model said is compared.
+    `undecided` counts the
     transactions of the range that would be decided and have no valid decision, `void` the void scores that were read.
     """
 
@@ -102,6 +104,7 @@ class DiffReport(msgspec.Struct, frozen=True, kw_only=True):
     reasons: dict[str, int]
     models: dict[str, int]
     decided_by: dict[str, int]
+    overruled: dict[str, int]
     undecided: int
     void: int
     examples: tuple[Example, ...]

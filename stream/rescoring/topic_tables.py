@@ -33,7 +33,7 @@ CREATE_DECISIONS = """CREATE TABLE decisions (
     transaction_id VARCHAR, card_id VARCHAR, merchant_id VARCHAR, occurred_ms BIGINT, amount_minor BIGINT,
     currency VARCHAR, history_epoch BIGINT, card_position BIGINT, merchant_position BIGINT, device_position BIGINT,
     incomplete BOOLEAN, undecidable BOOLEAN, score DOUBLE, band BIGINT, decision VARCHAR, decided_by VARCHAR,
-    digest VARCHAR, fingerprint VARCHAR, degraded VARCHAR, features BLOB, is_vector BOOLEAN)"""
+    overruled_by VARCHAR, digest VARCHAR, fingerprint VARCHAR, degraded VARCHAR, features BLOB, is_vector BOOLEAN)"""
 CREATE_LABEL_EVENTS = """CREATE TABLE label_events (
     partition BIGINT, "offset" BIGINT, published_ms BIGINT, transaction_id VARCHAR,
     card_id VARCHAR, merchant_id VARCHAR, fraud BOOLEAN, labelled_ms BIGINT, reported_by VARCHAR, occurred_ms BIGINT,
@@ -126,7 +126,10 @@ class TopicTables:
         self._insert("transactions", columns)
 
     def scores(self, records: Sequence[Record]) -> None:
-        """Insert the valid ones of records of the scores topic, which come in order for each partition."""
+        """Insert the valid ones of records of the scores topic, which come in order for each partition.
+
+        `decision` is what the model said, before anything overruled it.
+        """
         entity_filter = self._entity_filter
         found = [
             (record, score)
@@ -148,8 +151,10 @@ class TopicTables:
         columns["incomplete"] = np.array([HISTORY_INCOMPLETE in score.degraded for score in scores], np.bool_)
         columns["undecidable"] = np.array([UNDECIDABLE in score.degraded for score in scores], np.bool_)
         columns["score"] = np.array([np.nan if score.score is None else score.score for score in scores], np.float64)
-        for name in ("transaction_id", "card_id", "merchant_id", "currency", "decision", "decided_by", "fingerprint"):
+        for name in ("transaction_id", "card_id", "merchant_id", "currency", "decided_by", "fingerprint"):
             columns[name] = _texts(str(getattr(score, name)) for score in scores)
+        columns["decision"] = _texts(str(score.said) for score in scores)
+        columns["overruled_by"] = _texts(None if score.overruled is None else score.overruled.by for score in scores)
         columns["digest"] = _texts(None if score.model is None else score.model.digest for score in scores)
         columns["degraded"] = _texts(",".join(score.degraded) for score in scores)
         columns["is_vector"] = np.array([self._is_known(score) for score in scores], np.bool_)

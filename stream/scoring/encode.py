@@ -12,7 +12,7 @@ from features.history.store import NOWHERE, Observed
 from guards.shares import LIVE
 from models.policy import Decision
 from models.times import format_time
-from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source
+from stream.contract.outputs import DecidedBy, ModelName, Overruled, Positions, Score, Source
 from stream.contract.transaction import Transaction
 from stream.kafka.batches import Record
 from stream.kafka.publisher import Headers, Outgoing
@@ -72,6 +72,12 @@ class Judgement:
     degraded: tuple[str, ...] = ()
     arm: str = LIVE
     fingerprint: str | None = None
+    overruled: Overruled | None = None
+
+    @property
+    def said(self) -> Decision:
+        """What the model decided, or what stood in for it, before anything overruled it."""
+        return self.decision if self.overruled is None else self.overruled.decision
 
 
 Judged = tuple[NDArray[np.intp], Mapping[str, NDArray[np.float64]], Sequence[Judgement]]
@@ -196,6 +202,7 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
             decided_by=judgement.decided_by,
             model=judgement.model,
             arm=judgement.arm,
+            overruled=judgement.overruled,
             deployment=frame.settings.deployment,
             revision=frame.revision,
             fingerprint=fingerprint,

@@ -4,29 +4,9 @@ Instruments are created from this table alone and `docs/reference/metrics-and-sp
 compares the alert rules and the dashboard in `deploy/` with it.
 """
 
-from enum import StrEnum
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
-
-class MetricKind(StrEnum):
-    """A metric that only rises, one that holds the last value, or one that counts values by bucket."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-
-class Metric(NamedTuple):
-    """One row; `unit` is a UCUM code as OpenTelemetry uses it, `{…}` for counts; `look_when` names the occasion."""
-
-    kind: MetricKind
-    unit: str
-    attributes: tuple[str, ...]
-    meaning: str
-    look_when: str
-    bounds: tuple[float, ...] = ()
-    """A histogram's bucket bounds, in its unit."""
-
+from stream.telemetry.metric import Metric, MetricKind
 
 MetricName = Literal[
     "fraudstream.already_decided",
@@ -44,6 +24,7 @@ MetricName = Literal[
     "fraudstream.deadline.misses",
     "fraudstream.decided.amount",
     "fraudstream.decisions",
+    "fraudstream.decline_cap.active",
     "fraudstream.degraded",
     "fraudstream.dropped_fields",
     "fraudstream.guard.behind",
@@ -62,6 +43,7 @@ MetricName = Literal[
     "fraudstream.latency",
     "fraudstream.lost_unread",
     "fraudstream.model.info",
+    "fraudstream.overruled",
     "fraudstream.partitions",
     "fraudstream.ready",
     "fraudstream.repeated",
@@ -190,6 +172,13 @@ CATALOGUE: dict[MetricName, Metric] = {
         "Decisions written, by decision, by what decided, and by arm: `live` or `canary`.",
         "the approval rate changes, anything but `model` decides, or a canary decides otherwise than live.",
     ),
+    "fraudstream.decline_cap.active": Metric(
+        MetricKind.GAUGE,
+        "{partition}",
+        ("arm",),
+        "Own partitions in which the cap on declines holds: what the arm's model declines is reviewed.",
+        "above 0: a model declines more than `fraudstream limits show` allows; end the canary, or roll back.",
+    ),
     "fraudstream.degraded": Metric(
         MetricKind.COUNTER,
         "{decision}",
@@ -316,6 +305,13 @@ CATALOGUE: dict[MetricName, Metric] = {
         ("role", "digest", "name", "version"),
         "1 for each model that this worker uses; of the challenger it knows only the digest.",
         "finding out which model is live on which worker.",
+    ),
+    "fraudstream.overruled": Metric(
+        MetricKind.COUNTER,
+        "{decision}",
+        ("by", "arm"),
+        "Decisions that were changed after the model had spoken, by what changed them: `decline_cap`.",
+        "`fraudstream.decline_cap.active` is above 0: how many payments it is about.",
     ),
     "fraudstream.partitions": Metric(
         MetricKind.GAUGE,

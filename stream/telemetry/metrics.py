@@ -29,6 +29,7 @@ from prometheus_client import CollectorRegistry
 
 from features.history.store import LabelStatus
 from guards.shares import LIVE
+from models.decline_cap import DECLINE_CAP
 from models.policy import Decision
 from stream.clock import Stage, now_ms
 from stream.contract.codes import DeadLetterCode
@@ -49,7 +50,8 @@ from stream.scoring.facts import (
 from stream.scoring.score import CANARY_MODEL_FAILED, LIVE_MODEL_FAILED, NO_MODEL
 from stream.scoring.two_partitions import CARD_ON_TWO_PARTITIONS
 from stream.settings import Settings
-from stream.telemetry.catalogue import CATALOGUE, MetricKind, MetricName
+from stream.telemetry.catalogue import CATALOGUE, MetricName
+from stream.telemetry.metric import MetricKind
 
 _FEW = 24
 """With fewer values a loop is faster than numpy."""
@@ -183,6 +185,9 @@ class MetricTotals:
             return
         counts["fraudstream.decisions"].update((one.decision, one.decided_by, one.arm) for one in scored.judgements)
         counts["fraudstream.degraded"].update((reason,) for one in scored.judgements for reason in one.degraded)
+        counts["fraudstream.overruled"].update(
+            (one.overruled.by, one.arm) for one in scored.judgements if one.overruled is not None
+        )
         # Headers have names of their producers' choice, so they count as one field.
         counts["fraudstream.dropped_fields"].update(
             ("headers" if field.startswith("headers") else field,) for fields in scored.dropped for field in fields
@@ -245,6 +250,7 @@ def _initial_series(transactions: str, labels: str) -> Iterator[tuple[MetricName
     yield from (("fraudstream.history.reapplied", (topic.name,)) for topic in (TRANSACTIONS, LABELS))
     yield from (("fraudstream.labels", (status.value,)) for status in LabelStatus)
     yield from (("fraudstream.lost_unread", (topic,)) for topic in (transactions, labels))
+    yield "fraudstream.overruled", (DECLINE_CAP, LIVE)
     yield from (("fraudstream.unknown_fields", (topic,)) for topic in (transactions, labels))
     yield from (("fraudstream.shadow.missed", (reason,)) for reason in ("skipped", "failed"))
 

@@ -242,6 +242,8 @@ class SampledBatchTrace:
                     "fraudstream.decided_by": judgement.decided_by,
                     "fraudstream.degraded": judgement.degraded,
                 }
+                if judgement.overruled is not None:
+                    results[_place(record)]["fraudstream.overruled"] = judgement.overruled.by
         for sampled in self._sampled.values():
             if backfill_mark(sampled.record.headers) is not None:
                 results.setdefault(_place(sampled.record), {"fraudstream.outcome": "backfilled"})

@@ -181,8 +181,7 @@ class WorkerApp(faust.App):
         if not _degrades(self.settings) and (incomplete := parts.repairer.reasons()):
             return incomplete
         sources = (parts.group, parts.published, parts.cache, parts.decider, parts.losses, parts.judge, parts.labeller)
-        consumer = self.current_consumer()
-        aside = [] if consumer is None else consumer.reasons()
+        aside = consumer.reasons() if (consumer := self.current_consumer()) else []
         return list(dict.fromkeys((*aside, *(reason for source in sources for reason in source.reasons()))))
 
     def warnings(self) -> list[str]:
@@ -202,6 +201,7 @@ class WorkerApp(faust.App):
             damaged=lambda: parts.repair.damaged,
             waiting_labels=lambda: parts.labeller.waiting,
             revision=lambda: parts.follower.lineup.revision,
+            capped=parts.positions.capped,
             queued=lambda: parts.comparer.queued,
             cache_stats=lambda: parts.store.cache_stats,
             lost_events=lambda: parts.follower.log.lost,

@@ -22,14 +22,16 @@ from stream.kafka.publisher import Publisher
 from stream.kafka.topics import DEAD_LETTERS, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
+from stream.scoring.cap import cap_declines
 from stream.scoring.encode import Scored
 from stream.scoring.facts import Decided, FactListener, Retried
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
 from stream.worker.backfilled import BackfilledShare
+from stream.worker.cap_log import CapLog
 from stream.worker.isolation import apply_isolating, decide_isolating
 from stream.worker.outputs import PartitionWriter, TopicOutputs
-from stream.worker.positions import DecisionPositions
+from stream.worker.positions import DecisionPositions, ScoresToWrite
 from stream.worker.retry import retry_until_done
 from stream.worker.role import Role
 from stream.worker.unconfirmed import UnconfirmedDecisions
@@ -81,6 +83,7 @@ class Decider:
         self._positions = deps.positions
         self._runs = DeadLetterRuns()
         self._unconfirmed = UnconfirmedDecisions()
+        self._cap_log = CapLog()
         self._trouble: str | None = None
 
     def reasons(self) -> list[str]:
@@ -140,11 +143,13 @@ class Decider:
         serving = await self._await_serving(batch)
         role = self._positions.role
         decided, records = self._split_decided(batch)
-        self._unconfirmed.look({one: self._positions[one] for one in batch.current()})
+        positions = {one: self._positions[one] for one in batch.current()}
+        self._unconfirmed.look(positions)
         already_decided = len(decided) - sum(len(one.scored.among(decided)) for one in self._unconfirmed.found)
         await apply_isolating(self._deps.pipeline, decided, self._positions.log)
         trace = self._deps.tracing.begin(records)
-        terms = DecisionTerms(serving, dict(self._positions.epochs), trace.headers, self._positions.log)
+        declines = {partition: position.declines for partition, position in positions.items()}
+        terms = DecisionTerms(serving, dict(self._positions.epochs), trace.headers, self._positions.log, declines)
         try:
             outputs = await decide_isolating(self._deps.pipeline, records, terms)
             fact = replace(await self._publish(batch, role, terms, outputs), already_decided=already_decided)
@@ -186,19 +191,21 @@ class Decider:
         self._runs.add(outputs.dead, {partition: batch.records[partition] for partition in current})
         stopwatch = Stopwatch()
         dead = self._unwritten(outputs.dead, current)
-        found = outputs.scored.by_partition()
+        scored, declines = cap_declines(outputs.scored, terms.declines, terms.serving.decline_cap)
+        found = scored.by_partition()
         scores = TopicOutputs(role.scores, {partition: found.get(partition, []) for partition in current})
-        await self._write(batch, terms, scores, dead)
+        await self._write(batch, terms._replace(declines=declines), scores, dead)
         stopwatch.lap("publish")
         written = batch.current()
+        self._cap_log.look({one: self._positions[one] for one in written}, terms.serving.decline_cap)
         for partition in written:
             if partition in self._runs.halted:
                 self._deps.consumer().halt(TopicPartition(self._topic, partition))
             else:
-                batch.acknowledge(partition, self._positions[partition].to_metadata())
+                batch.acknowledge(partition, self._positions.note(partition))
         outputs.stages.extend(stopwatch.stages)
         fact = Decided(
-            outputs.scored,
+            scored,
             dead,
             outputs.repeated,
             outputs.unknown_fields,
@@ -242,9 +249,8 @@ class Decider:
             if self._positions.get(partition) is None:  # its topic or the role has changed meanwhile
                 batch.set_aside(partition, self._positions.why(partition))
         for partition, end in written.ends.items():
-            if batch.is_current(partition) and not self._positions.advance(
-                partition, terms.serving.revision, scores.records[partition], end
-            ):
+            new = ScoresToWrite(scores.records[partition], terms.declines[partition])
+            if batch.is_current(partition) and not self._positions.advance(partition, terms.serving.revision, new, end):
                 batch.set_aside(partition, "another worker has written to its scores, which are read again")
                 self._positions.read_again(partition)
 

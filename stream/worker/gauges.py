@@ -74,6 +74,7 @@ class GaugeSources:
     damaged: Callable[[], int]
     waiting_labels: Callable[[], int]
     revision: Callable[[], int]
+    capped: Callable[[], Mapping[str, int]]
     queued: Callable[[], int]
     cache_stats: Callable[[], Mapping[Entity, CacheStats]]
     lost_events: Callable[[], int]
@@ -95,6 +96,7 @@ class GaugeSources:
             "fraudstream.canary.share": lambda: _one(self._canary_share()),
             "fraudstream.control_log.lost": lambda: _one(self.lost_events()),
             "fraudstream.control_log.unsaved": lambda: _one(self.unsaved_events()),
+            "fraudstream.decline_cap.active": lambda: {(arm,): count for arm, count in self.capped().items()},
             "fraudstream.halted": lambda: _one(consumer.halted if (consumer := self.consumer()) else 0),
             "fraudstream.history.damaged": lambda: _one(self.damaged()),
             "fraudstream.history.incomplete": lambda: _one(self.incomplete()),

@@ -17,6 +17,7 @@ from aiokafka import TopicPartition
 
 from guards.shares import share_text
 from models.commands import CommandKind, Event, EventKind
+from models.decline_cap import limits_text
 from models.lineup import Lineup
 from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels
@@ -49,9 +50,17 @@ _VERBS = {
     CommandKind.RESUME: "the rollout goes on",
     CommandKind.FREEZE: "automatic commands are frozen",
     CommandKind.THAW: "automatic commands act again",
+    CommandKind.LIMITS: "limits set:",
 }
 _ABOUT_NO_MODEL = frozenset(
-    {CommandKind.WITHDRAW, CommandKind.PAUSE, CommandKind.RESUME, CommandKind.FREEZE, CommandKind.THAW}
+    {
+        CommandKind.WITHDRAW,
+        CommandKind.LIMITS,
+        CommandKind.PAUSE,
+        CommandKind.RESUME,
+        CommandKind.FREEZE,
+        CommandKind.THAW,
+    }
 )
 
 
@@ -146,7 +155,8 @@ class LineupChanges:
         shadow = f", challenger {self.model(lineup.challenger)}" if lineup.challenger else ""
         canary = lineup.canary
         share = "" if canary is None else f", canary {self.model(canary.model)} at {share_text(canary.share_bp)}"
-        return f"revision {lineup.revision}, live model {self.model(lineup.live)}{share}{shadow}"
+        limits = "" if lineup.decline_cap is None else f", {limits_text(lineup.limits)}"
+        return f"revision {lineup.revision}, live model {self.model(lineup.live)}{share}{shadow}{limits}"
 
     def model(self, digest: str | None) -> str:
         """Return the name, version and abbreviated digest of a model; its digest alone if it is not loaded here."""
@@ -166,7 +176,7 @@ class LineupChanges:
         what = f"{_VERBS[command]} {self.model(digest)}" if digest else _VERBS[command]
         if event.share_bp is not None:
             what += f" at {share_text(event.share_bp)}"
-        what += quarantined
+        what += quarantined if event.limits is None else f" {limits_text(event.limits)}"
         found = None if digest is None else self._models.get(digest)
         actor, reason = (redact_text(text or "") for text in (event.actor, event.reason))
         log.info(

@@ -5,6 +5,7 @@ Each partition is read on its own, so that one whose scores cannot be read holds
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, RebalanceInProgressError
 
+from guards.shares import LIVE
+from models.decline_cap import DeclineWindows
 from models.judge import InputTopic
 from models.terms import number_in_term
 from stream.consumer import Standing, log_and_offset, place_of
@@ -49,6 +52,13 @@ class PositionsDeps(NamedTuple):
     consumer: Callable[[], BatchConsumer]
     copies: CommitCopies
     emit: FactListener
+
+
+class ScoresToWrite(NamedTuple):
+    """The scores of one partition, and the windows of its cap on declines after them."""
+
+    records: Sequence[Outgoing]
+    declines: DeclineWindows
 
 
 class _Reading(NamedTuple):
@@ -96,6 +106,14 @@ class DecisionPositions:
     def known(self) -> Mapping[int, Position]:
         """Return the position of each own partition that is known."""
         return self._known
+
+    def capped(self) -> Mapping[str, int]:
+        """Return in how many own partitions the cap on declines holds, by arm; callable from any thread."""
+        cap, found = self._deps.follower.lineup.decline_cap, Counter({LIVE: 0})
+        for partition, position in tuple(self._known.items()):
+            for arm, window in position.declines.items() if partition in self.partitions else ():
+                found[arm] += window.holds(cap)
+        return found
 
     def committed(self, partition: int) -> int:
         """Return the offset that was committed when the assignment began."""
@@ -178,18 +196,25 @@ class DecisionPositions:
             return None
         return {one: max(at.decided_to(self.log), self.committed(one)) for one, at in self._known.items()}
 
-    def advance(self, partition: int, revision: int, scores: Sequence[Outgoing], end: int) -> bool:
+    def note(self, partition: int) -> str:
+        """Return the metadata of a commit behind a known partition's last score."""
+        return self._note(self._known[partition])
+
+    def _note(self, position: Position) -> str:
+        return position.to_metadata(with_declines=self._deps.follower.lineup.limits is not None)
+
+    def advance(self, partition: int, revision: int, scores: ScoresToWrite, end: int) -> bool:
         """Move a partition behind scores that the broker has acknowledged; its topic ends at `end` now.
 
         Returns False if somebody else has written there since: then it must be read which scores are valid.
         """
-        before, last = self._known[partition], scores[-1]
-        if end - len(scores) != before.scores_offset:
+        before, last = self._known[partition], scores.records[-1]
+        if end - len(scores.records) != before.scores_offset:
             log.warning("partition %d: offsets %d to %d are of others", partition, before.scores_offset, end)
             return False
         place = place_of(self.log, last.source_offset)
         if revision > before.revision:
-            self._announce(partition, ((revision, scores[0].source_offset),))
+            self._announce(partition, ((revision, scores.records[0].source_offset),))
         self._known[partition] = before._replace(
             standing=before.standing.after(self.epochs[partition], place),
             revision=revision,
@@ -197,6 +222,7 @@ class DecisionPositions:
             cutovers=(),
             void=0,
             identity=identity_of((last.key or b"").decode(), last.transaction_id),
+            declines=scores.declines,
         )
         return True
 
@@ -345,7 +371,7 @@ class DecisionPositions:
             raise RebalanceInProgressError(f"partition {partition} has scores of a term that is not known here yet")
         if mine is None and number_in_term(seen) >= generation and seen >= term.epoch(0, -1):
             # The offset stays: later records may be decided, but not applied to the histories yet.
-            commit = Commit(offset, position.to_metadata())
+            commit = Commit(offset, self._note(position))
             if not await self._deps.consumer().commit_now(TopicPartition(self._topic, partition), commit):
                 raise RebalanceInProgressError(f"epoch {seen} of partition {partition} may be a newer owner's")
         if mine is not None and seen > mine:

@@ -10,7 +10,7 @@ from features.history.store import LabelStatus
 from models.policy import Decision
 from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode
-from stream.contract.outputs import DecidedBy, ModelName
+from stream.contract.outputs import DecidedBy, ModelName, Overruled
 from stream.contract.transaction import Transaction
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Outgoing
@@ -32,6 +32,7 @@ BEGAN_NS = 1_769_860_800_000_000_000
 DIGEST = "d" * 64
 VERBS = ("decode", "observe", "vectorise", "score", "encode", "publish")
 MODEL = ModelName("cards", "2026-01", DIGEST)
+CAPPED = Overruled("decline_cap", Decision.DECLINE)
 
 
 def stages(names: Sequence[str] = VERBS, each_ns: int = 2_000_000) -> list[Stage]:
@@ -63,7 +64,7 @@ def decided(what: Scored, dead: Sequence[DeadLetter] = (), **changes: Any) -> De
 def one_of_each(prefix: str = "") -> list[Fact]:
     """Return facts that touch every counter and histogram."""
     record = Told(topic=f"{prefix}transactions")
-    late = scored([record], [5_000], degraded=("history_incomplete",))
+    late = scored([record], [5_000], degraded=("history_incomplete",), overruled=CAPPED)
     late = Scored(late.records, late.transactions, [("mcc",)], *[getattr(late, name) for name in _LAST])
     dead = DeadLetter(record, DeadLetterCode.NOT_JSON, "why")
     return [

@@ -13,6 +13,7 @@ from opentelemetry.trace import get_current_span
 from features.history.records import HASH_MASK, HASHES
 from features.history.store import Entity
 from features.redis.damage import DamagedHistory
+from models.decline_cap import noted
 from shadow.comparison import read_comparison
 from stream.consumer import ValidScores, trace_of
 from stream.contract.codes import Rejection
@@ -157,18 +158,18 @@ def check_scores(data: bytes) -> None:
         with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             read_comparison(value)
     assert position.scores_offset == data.count(b"\n") + 1
-    assert _noted(parse_metadata(position.to_metadata())) == _noted(position)
+    assert _noted(parse_metadata(position.to_metadata(with_declines=True))) == _noted(position)
 
 
 def check_commit_notes(data: bytes) -> None:
     """Read the metadata of a commit, which anyone who may commit for the group can write."""
     position = parse_metadata(data.decode("utf-8", "surrogateescape"))
-    assert _noted(parse_metadata(position.to_metadata())) == _noted(position)
+    assert _noted(parse_metadata(position.to_metadata(with_declines=True))) == _noted(position)
 
 
 def _noted(position: Position) -> tuple[object, ...]:
     """Return what a note says of a position."""
-    return (*position[:3], *position[5:])
+    return (*position[:3], *position[5:-1], noted(position.declines))
 
 
 def _check_letter(kept: Outgoing) -> None:

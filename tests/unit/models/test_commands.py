@@ -94,6 +94,13 @@ def test_all_problems_are_returned_at_once_with_the_command_id() -> None:
         ({"kind": "canary", "share_bp": 1, "watch_seconds": 1}, "watch_seconds"),
         ({"kind": "canary", "share_bp": 1, "model": ...}, "model"),
         ({"kind": "end_canary"}, "model"),
+        ({"kind": "limits", "model": ...}, "decline_cap"),
+        ({"kind": "limits", "model": ..., "decline_cap": 0}, "decline_cap"),
+        ({"kind": "limits", "model": ..., "decline_cap": 1.01}, "decline_cap"),
+        ({"kind": "limits", "model": ..., "decline_cap": "2%"}, "decline_cap"),
+        ({"kind": "limits", "decline_cap": 0.02}, "model"),
+        ({"kind": "limits", "model": ..., "decline_cap": 0.02, "share_bp": 5}, "share_bp"),
+        ({"decline_cap": 0.02}, "decline_cap"),
         ({"share_bp": 100}, "share_bp"),
         ({"salt": "s"}, "salt"),
         ({"arms": {"a": 5_000}}, "arms"),
@@ -112,6 +119,15 @@ def test_each_invalid_field_is_named(changes: Any, field: Any) -> None:
     assert field in [name for _, name in codes(read(**changes))]
 
 
+def test_a_cap_on_declines_is_a_share_and_what_is_none_is_refused_in_words() -> None:
+    for share in (1, 1.0, 0.0001, 2e-2):
+        command = read(kind="limits", model=..., decline_cap=share)
+        assert isinstance(command, Command)
+        assert (command.decline_cap, read_command(encode(command))) == (share, command)
+    (problem,) = read(kind="limits", model=..., decline_cap=2).problems
+    assert problem.detail == "decline_cap: expected a number above 0 and at most 1, got 2"
+
+
 @pytest.mark.parametrize("value", [b"", b"[]", b"null", b'"\xff"', b'{"command_id":', b"[" * 100_000])
 def test_bytes_that_are_no_json_object_are_reported_as_an_invalid_record(value: Any) -> None:
     assert codes(read_command(value))[0][0] is ProblemCode.INVALID_RECORD
@@ -119,7 +135,7 @@ def test_bytes_that_are_no_json_object_are_reported_as_an_invalid_record(value: 
 
 @given(
     st.dictionaries(
-        st.sampled_from([*GOOD, "force", "share_bp", "arms", "schema"]),
+        st.sampled_from([*GOOD, "force", "share_bp", "arms", "decline_cap", "schema"]),
         st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text()),
     )
 )

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.commands import encode
+from models.decline_cap import Limits
 from models.event_log import EventLog
 from models.snapshot import plan_restore
 from support.control_events import accepted, event, logs, read, restore_of
@@ -45,6 +46,14 @@ def test_a_log_that_lost_records_within_is_not_trusted(left: Any) -> None:
     assert not log.trusted
     assert "lacks the record of revision" in str(log.why_untrusted("model-events"))
     assert read([*left, *restore_of(values(PROMOTED))]).trusted
+
+
+def test_a_log_with_an_acceptance_of_a_later_version_is_not_trusted_once_its_revision_is_named() -> None:
+    """As a version without `limits` reads them: it must not go on as if they were not there."""
+    unknown = encode(accepted(2, "limits", limits=Limits(0.02))).replace(b'"limits"', b'"of_a_later_version"')
+    assert read([accepted(1), unknown]).fold.lineup.revision == 1
+    log = read([accepted(1), unknown, event("cutover", 2, "e", partition=0, offset=0)])
+    assert "lacks the record of revision 2, or a newer version wrote it" in str(log.why_untrusted("model-events"))
 
 
 def test_events_of_another_deployment_are_no_loss() -> None:

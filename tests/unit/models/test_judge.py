@@ -1,10 +1,12 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from models.arms import Canary
-from models.commands import Command, CommandKind, EventKind, UnreadableRecord
+from models.commands import Command, CommandKind, EventKind, UnreadableRecord, encode
+from models.decline_cap import Limits
 from models.judge import (
     Accepted,
     Answered,
@@ -216,6 +218,21 @@ def test_the_way_back_needs_no_repository_but_is_refused_to_a_model_that_could_n
     assert judge(LIVE, back, replace(loading, artifact=away), ISSUED) == Accepted(5, B)
     assert judge(LIVE, back, replace(loading, artifact=damaged), ISSUED) == Refused(damaged, B)
     assert judge(LIVE, command(), replace(loading, artifact=away), ISSUED) == Refused(away)
+
+
+# --- limits
+
+
+def test_limits_are_accepted_at_once_whoever_is_live_and_the_event_has_all_of_them() -> None:
+    for lineup in (LIVE, Lineup("default", 4), CANARY):
+        sent = command("limits", None, decline_cap=0.02)
+        verdict = judge(lineup, sent, fleet(None, members=()), ISSUED)
+        assert verdict == Accepted(5, None, limits=Limits(0.02))
+        event = verdict_event(sent, verdict, 4, Origin("e", "w1", ISSUED))
+        assert (event.command, event.limits, event.model) == (CommandKind.LIMITS, Limits(0.02), None)
+        assert msgspec.json.decode(encode(event))["limits"] == {"decline_cap": 0.02}
+    late = judge(LIVE, command("limits", None, 3, decline_cap=1.0), fleet(None), ISSUED)
+    assert codes(late) == [ProblemCode.WRONG_REVISION]
 
 
 # --- canary

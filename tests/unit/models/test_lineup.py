@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from guards.ladder import Ladder
 from models.arms import Canary
 from models.commands import LEAVES_REVISION, NAMES_A_MODEL, Command, CommandKind, Event, EventKind
+from models.decline_cap import DeclineCap, Limits
 from models.judge import Accepted, Fleet, HeldArtifact, Origin, judge, verdict_event
 from models.lineup import Candidates, Lineup, artifact_needed, follow, follow_candidates
 from models.times import format_time
@@ -150,6 +151,22 @@ def test_a_canary_ends_a_watch_and_takes_its_model_out_of_the_shadow_and_of_quar
     assert (named.challenger, named.compared_at(0), named.shadows_at(0)) == (C, C, {C})
     assert fold(("promote", A), ("promote", B), ("demote", None), canary(B)).quarantined == frozenset()
     assert fold(("promote", A), canary(B), ("challenge", B)).challenger is None
+
+
+def test_limits_hold_whichever_models_decide_until_they_are_set_again() -> None:
+    def limits(cap: float) -> Event:
+        return accepted(1, "limits", limits=Limits(cap))
+
+    lineup = follow(START, limits(0.02))
+    assert (START.decline_cap, lineup.revision, lineup.decline_cap) == (None, 1, DeclineCap(0.02))
+    steps = (("promote", A), ("promote", B), canary(C), ("demote", None), ("roll_back", None), ("challenge", B))
+    for number, step in enumerate(steps, start=2):
+        fields = dict(zip(("share_bp", "salt"), step[4:], strict=False))
+        lineup = follow(lineup, accepted(number, *step[:4], **fields))
+        assert (lineup.revision, lineup.decline_cap) == (number, DeclineCap(0.02))
+    off = follow(lineup, replace(limits(1), revision=8, command_id="c-8"))
+    assert (off.revision, off.limits, off.decline_cap, off.live) == (8, Limits(1.0), None, A)
+    assert follow(off, replace(limits(1), limits=None, revision=9, command_id="c-9")).revision == 8
 
 
 @pytest.mark.parametrize(("kind", "quarantined"), [("roll_back", set()), ("demote", {B}), ("end_canary", set())])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from opentelemetry.propagate import extract
 from opentelemetry.trace import get_current_span
 
+from models.decline_cap import DeclineWindow
 from stream.consumer import Headers, Standing, ValidScores, trace_of
 from stream.kafka.offsets import Decision, Position, identity_of, parse_metadata, read_topic_note, topic_note
 from stream.kafka.score_tails import _start
@@ -241,6 +242,25 @@ def test_commit_metadata_round_trips_in_less_than_160_characters(
     position = position._replace(log=log)
     assert parse_metadata(position.to_metadata()) == position._replace(cutovers=())
     assert len(position.to_metadata()) < 160
+
+
+windows = st.builds(DeclineWindow, st.integers(0, 2**2_000 - 1), st.booleans())
+
+
+@given(st.dictionaries(st.from_regex(r"[A-Za-z0-9._:@-]{1,64}", fullmatch=True), windows, max_size=8))
+def test_the_windows_of_the_cap_on_declines_fit_into_a_commit(declines: dict[str, DeclineWindow]) -> None:
+    identity, topic_id = identity_of("card-1", "t-1"), "6b1d1b5c-6c3e-4a44-9a2b-7c0e0a1f2b3c"
+    position = Position(Standing(2**62, 2**62), 2**62, 2**62, (), 0, identity, topic_id, 511, declines)
+    metadata = position.to_metadata(with_declines=True)
+    assert parse_metadata(metadata) == position
+    assert len(metadata.encode()) <= 4_096
+
+
+def test_a_commit_without_them_is_one_that_the_version_before_reads() -> None:
+    before = Position(Standing(3, 40), 2, 50, identity="i", topic_id="t")
+    held = before._replace(declines={"live": DeclineWindow(5, overruled=True)})
+    assert held.to_metadata() == before.to_metadata() == '[3,40,2,50,"i","t"]'
+    assert parse_metadata(held.to_metadata()) == before
 
 
 def test_a_commit_names_the_log_beside_the_topic_unless_it_is_the_first() -> None:

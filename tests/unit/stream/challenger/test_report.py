@@ -18,7 +18,7 @@ from stream.challenger.report import ExpectedComparisons, ShadowReport, _is_expe
 from stream.challenger.tables import report_tables
 from stream.cli.main import main
 from stream.cli.shadow import _since_ms, facts
-from stream.contract.outputs import Score
+from stream.contract.outputs import Overruled, Score
 from stream.demo.scoreboard import Place
 from stream.errors import ReportError
 from support.demo_scores import score
@@ -149,6 +149,12 @@ def test_the_comparison_of_a_void_decision_does_not_match_the_valid_decision(voi
     expected.add(decision(7))
     assert not _is_expected(expected, CHALLENGER, msgspec.structs.replace(valid, **void))
     assert [_is_expected(expected, CHALLENGER, one) for one in (valid, valid)] == [True, False]
+
+
+def test_a_decision_that_was_overruled_is_matched_by_what_its_model_said() -> None:
+    expected, valid = ExpectedComparisons({}, 0), comparison(7, Decision.DECLINE, Decision.APPROVE, 1)
+    expected.add(decision(7, decision=Decision.REVIEW, overruled=Overruled("decline_cap", Decision.DECLINE)))
+    assert _is_expected(expected, CHALLENGER, valid)
 
 
 def test_a_decision_by_rules_is_matched_only_by_a_comparison_without_a_live_model() -> None:

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 from features.declaration import load
 from models.artifact import Imported, TrainingData
 from models.commands import Command, CommandKind, Event
+from models.decline_cap import Limits
 from models.errors import RepositoryUnavailableError
 from models.problems import Problem, ProblemCode
 from models.repository import Repository
@@ -395,10 +396,25 @@ def test_the_json_history_has_one_object_for_each_verdict(run: Run, digests: tup
         "issued_at": "2026-01-01T00:00:00.000Z",
         "void": False,
         "rollout": None,
-        "before": {"live": live, "challenger": None, "canary": None, "quarantined": []},
-        "after": {"live": after, "challenger": None, "canary": None, "quarantined": []},
+        "before": {"live": live, "challenger": None, "canary": None, "limits": None, "quarantined": []},
+        "after": {"live": after, "challenger": None, "canary": None, "limits": None, "quarantined": []},
     }
     assert (found[0]["actor"], found[0]["reason"], found[0]["before"]["live"]) == (None, None, None)
+
+
+def test_the_history_says_in_words_which_limits_were_set(run: Run) -> None:
+    log = [accepted(1, "limits", limits=Limits(0.02)), accepted(2, "limits", limits=Limits(1.0))]
+    found = past(log, command("limits", command_id="c-e-1-default", reason="", decline_cap=0.02))
+    assert lines(run(found, "history")) == [
+        "2026-01-01T00:00:00.000Z  revision 1  accepted  limits declines capped at 2%",
+        "  limits: no cap on declines -> declines capped at 2%",
+        "  by ann: no reason given",
+        "2026-01-01T00:00:00.000Z  revision 2  accepted  limits no cap on declines",
+        "  limits: declines capped at 2% -> no cap on declines",
+        "  by: unknown, the command could not be read",
+    ]
+    second = json.loads(lines(run(found, "history", "--json"))[1])
+    assert (second["before"]["limits"], second["after"]["limits"]) == ({"decline_cap": 0.02}, {"decline_cap": 1.0})
 
 
 def test_a_reason_moves_no_cursor_shows_no_card_number_and_is_wrapped(run: Run) -> None:

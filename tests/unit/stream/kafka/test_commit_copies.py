@@ -22,7 +22,7 @@ AT = Position(Standing(7, 49), 3, 50, identity=LAST.identity, topic_id=HERE.tran
 
 
 def copy_of(position: Position = AT, group: str = HERE.group, scores_id: str = HERE.scores_id) -> CommitCopy:
-    return CommitCopy(group, 50, position.to_metadata(), scores_id)
+    return CommitCopy(group, 50, position.to_metadata(with_declines=True), scores_id)
 
 
 def at(**changes: Any) -> CommitCopy:
@@ -116,7 +116,9 @@ class StoredScores:
 def encode(score: Decision) -> bytes:
     source = {"offset": score.place}
     ids = {"card_id": "card", "transaction_id": f"tx-{score.place}"}
-    return msgspec.json.encode({"epoch": score.epoch, "revision": score.revision, "source": source} | ids)
+    made = {"epoch": score.epoch, "revision": score.revision, "source": source, "arm": score.arm} | ids
+    overruled = {"by": "decline_cap", "from": "decline"} if score.capped else None
+    return msgspec.json.encode(made | {"decision": "review" if score.capped else "approve", "overruled": overruled})
 
 
 def read(scores: Sequence[Decision], copy: CommitCopy | None, committed: int | None = None) -> tuple[ResumePoint, int]:
@@ -134,8 +136,8 @@ def folded(scores: Sequence[Decision]) -> Position:
     return position
 
 
-def decision(epoch: int, place: int) -> Decision:
-    return Decision(epoch, 1, place, identity_of("card", f"tx-{place}"))
+def decision(epoch: int, place: int, *, declined: bool = False) -> Decision:
+    return Decision(epoch, 1, place, identity_of("card", f"tx-{place}"), declined=declined, capped=declined)
 
 
 NORMAL = [decision(1, place) for place in range(20)]
@@ -160,7 +162,9 @@ def test_a_commit_that_kafka_has_is_used_whatever_the_copy_says() -> None:
     assert (taken, point.applied) == (len(NORMAL), 30)
 
 
-scores_of_zombies = st.lists(st.builds(decision, st.integers(1, 4), st.integers(0, 12)), max_size=20)
+scores_of_zombies = st.lists(
+    st.builds(decision, st.integers(1, 4), st.integers(0, 12), declined=st.booleans()), max_size=20
+)
 
 
 @given(scores_of_zombies, st.integers(0, 20))
@@ -185,6 +189,6 @@ def test_an_invented_copy_is_used_only_if_it_describes_the_score_before_its_posi
     wrong = Position(standing, revision, known, identity=identity, topic_id=HERE.transactions_id)
     point, _ = read(scores, copy_of(wrong))
     if point.copied is not None:
-        assert scores[known - 1] == Decision(standing.highest_epoch, revision, standing.last_place, identity)
+        assert scores[known - 1][:4] == (standing.highest_epoch, revision, standing.last_place, identity)
     else:
         assert point.position.standing == folded(scores).standing

@@ -1,9 +1,15 @@
 """`fraudstream replay`: one decision again from its record and from the logs, each step compared with the record."""
 
-from typing import Any
+import io
+from typing import Any, cast
 
+import msgspec
 import pytest
+from rich.console import Console
 
+from models.policy import Decision
+from stream.cli.replay import _shown
+from stream.contract.outputs import Overruled
 from stream.rescoring import log_replay
 from stream.rescoring import replay as replay_module
 from stream.rescoring.replay import Replay, replay
@@ -64,6 +70,20 @@ def test_an_altered_record_differs_only_where_it_was_altered(live: Trained) -> N
     assert found.logs.verdict == "unexplained"
     alter(world, "t-50", band=3)
     assert [step.step for step in replayed(world, "t-50").from_record if not step.equal] == ["band"]
+
+
+def test_what_the_model_said_is_replayed_of_a_decision_that_was_overruled(live: Trained) -> None:
+    world = weeks(live)
+    said = replayed(world, "t-50").decision
+    (other, another) = [one for one in Decision if one is not said]
+    alter(world, "t-50", decision=other, overruled=Overruled("decline_cap", said))
+    found = replayed(world, "t-50")
+    assert (found.equal, found.decision, found.overruled) == (True, other, Overruled("decline_cap", said))
+    console = Console(file=io.StringIO(), width=120)
+    console.print(_shown(msgspec.to_builtins(found)))
+    assert f"overruled by decline_cap: {said} became {other}" in cast("io.StringIO", console.file).getvalue()
+    alter(world, "t-50", overruled=Overruled("decline_cap", another))
+    assert [step.step for step in replayed(world, "t-50").from_record if not step.equal] == ["policy"]
 
 
 def test_a_degraded_decision_is_explained(live: Trained) -> None:

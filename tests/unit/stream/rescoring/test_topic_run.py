@@ -11,9 +11,10 @@ from click.testing import CliRunner
 from features.history.store import Fate
 from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
+from models.policy import Decision
 from stream.cli.main import main
 from stream.contract.label import read_label
-from stream.contract.outputs import Score
+from stream.contract.outputs import Overruled, Score
 from stream.dataset.columns import UNPACKED
 from stream.rescoring import workdir
 from stream.rescoring.request import NothingToScoreError, Range
@@ -118,6 +119,21 @@ def test_void_and_undecodable_scores_are_left_out(live: Trained) -> None:
     world.append("scores", partition, b"\xff")
     found = compared(world)
     assert (found.compared, found.equal, found.void) == (30, 30, 1)
+
+
+def test_what_the_models_said_is_compared_and_what_overruled_it_is_counted(live: Trained, tmp_path: Path) -> None:
+    world, out = weeks(live, 24), tmp_path / "out.parquet"
+    compared(world, out=out)
+    said = {name: Decision(one["recorded_decision"]) for name, one in lines(out).items()}
+    for name in ("t-5", "t-9"):
+        (other, another) = [one for one in Decision if one is not said[name]]
+        alter(world, name, decision=other, overruled=Overruled("decline_cap", said[name]))
+    found = compared(world, out=out)
+    assert (found.compared, found.equal, found.overruled) == (24, 24, {"decline_cap": 2})
+    assert {name for name, one in lines(out).items() if one["overruled_by"] == "decline_cap"} == {"t-5", "t-9"}
+    assert {name: one["recorded_decision"] for name, one in lines(out).items()} == said
+    alter(world, "t-9", overruled=Overruled("decline_cap", another))
+    assert compared(world).unexplained == 1
 
 
 def test_an_undecided_transaction_is_counted_and_explains_later_differences(live: Trained) -> None:

@@ -11,7 +11,8 @@ from models.policy import Decision
 from stream.scoring.facts import Compared, Fact, ignore_fact
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
-from stream.telemetry.catalogue import CATALOGUE, MetricKind, prometheus_name
+from stream.telemetry.catalogue import CATALOGUE, prometheus_name
+from stream.telemetry.metric import MetricKind
 from stream.telemetry.metrics import Gauges, HistogramTally, MetricTotals
 from stream.telemetry.setup import begin
 from support.stream_records import Told
@@ -29,6 +30,7 @@ GAUGES: Gauges = {
     "fraudstream.guard.commands": lambda: {("end_canary", "accepted"): 1},
     "fraudstream.guard.evidence_ratio": lambda: {("declined",): 0.4},
     "fraudstream.guard.watching": lambda: {(): 1},
+    "fraudstream.decline_cap.active": lambda: {("canary",): 1},
     "fraudstream.halted": lambda: {(): 0},
     "fraudstream.history.damaged": lambda: {(): 2},
     "fraudstream.history.incomplete": lambda: {(): 1},

@@ -28,7 +28,7 @@ from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.steps import OperationTracer
 from stream.telemetry.tracing import MAX_LINKS, BatchTracer, TraceIds, Tracers, context_of, with_traceparent
 from support.stream_records import CARD_NUMBER, CARD_NUMBERS, Told
-from support.telemetry_facts import BEGAN_NS, DIGEST, decided, scored, stages
+from support.telemetry_facts import BEGAN_NS, CAPPED, DIGEST, decided, scored, stages
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SAMPLED = f"00-{TRACE}-{PARENT}-01".encode()
@@ -283,7 +283,9 @@ def test_spans_have_exactly_the_documented_attributes() -> None:
     some = records(2)
     batch_trace = bench.tracing.begin(some)
     batch_trace.headers(some[0])
-    batch_trace.decided(decided(scored(some[:1]), [DeadLetter(some[1], DeadLetterCode.NOT_JSON, "why")]))
+    batch_trace.decided(
+        decided(scored(some[:1], overruled=CAPPED), [DeadLetter(some[1], DeadLetterCode.NOT_JSON, "why")])
+    )
     bench.operations.begin("send transactions").done(sent_attributes("transactions", 0, 7))
     event = Event(
         event_id="e",

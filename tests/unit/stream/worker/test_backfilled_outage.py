@@ -14,6 +14,7 @@ from features.errors import StoreUnavailableError
 from features.history.store import Entity, Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
+from models.lineup import Lineup
 from models.loading import Model
 from models.policy import Policy
 from models.terms import Term
@@ -81,6 +82,7 @@ class Scores:
 def known_positions(partitions: Sequence[int]) -> DecisionPositions:
     """Return the positions of partitions of which nothing is decided yet."""
     made: Any = DecisionPositions.__new__(DecisionPositions)
+    made._deps = SimpleNamespace(follower=SimpleNamespace(lineup=Lineup("default")))
     made._known = {one: Position(revision=1) for one in partitions}
     made._committed, made._losses, made.log = {}, {}, 0
     made.epochs = dict.fromkeys(partitions, 1)

@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 
 from features.redis.progress import NO_END, LogPart
 from models.judge import InputTopic
+from models.lineup import Lineup
 from models.logs import AcceptedLoss, Logs, SkippedRange, TopicLogs
 from models.terms import Term
 from stream.consumer import Standing, place_of
@@ -95,7 +96,9 @@ def brokers(monkeypatch: pytest.MonkeyPatch) -> Brokers:
 
 def positions_on(brokers: Brokers) -> DecisionPositions:
     logs: Any = SimpleNamespace(skipped={})
-    follower: Any = SimpleNamespace(term=Term(), wait_for_change=brokers.wait_for_change, logs=logs)
+    follower: Any = SimpleNamespace(
+        term=Term(), lineup=Lineup("default"), wait_for_change=brokers.wait_for_change, logs=logs
+    )
     unused: Any = None
     consumer: Any = brokers
     deps = PositionsDeps(Settings(), follower, unused, unused, unused, lambda: consumer, unused, lambda _: None)

@@ -26,6 +26,7 @@ from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.backfilled import BackfilledShare
 from stream.worker.decider import Decider, DeciderDeps
+from stream.worker.positions import ScoresToWrite
 from stream.worker.role import Role
 from support.stream_records import LATEST_MS, Told, text
 
@@ -57,6 +58,9 @@ class Positions:
     def get(self, partition: int) -> Position | None:
         return self.known.get(partition)
 
+    def note(self, partition: int) -> str:
+        return self.known[partition].to_metadata()
+
     def why(self, _partition: int) -> str:
         return "its last decisions are being read"
 
@@ -69,8 +73,8 @@ class Positions:
     def read_again(self, partition: int, _after: object = None) -> None:
         del self.known[partition]
 
-    def advance(self, partition: int, _revision: int, scores: Sequence[Outgoing], _end: int) -> bool:
-        self.known[partition] = Position(Standing(EPOCH, scores[-1].source_offset))
+    def advance(self, partition: int, _revision: int, scores: ScoresToWrite, _end: int) -> bool:
+        self.known[partition] = Position(Standing(EPOCH, scores.records[-1].source_offset))
         return True
 
 

@@ -1,0 +1,163 @@
+"""The cap on declines: what it overrules is what a plain recount of each decision says, however decisions are cut."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from itertools import pairwise
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.decline_cap import (
+    WINDOW,
+    DeclineCap,
+    DeclineWindow,
+    DeclineWindows,
+    Limits,
+    from_note,
+    limits_text,
+    noted,
+    overrule,
+)
+
+DECLINED, APPROVED = True, False
+NOTES = msgspec.json.Decoder(dict[str, tuple[bytes, bool]])
+SHARES = st.sampled_from([0.0001, 0.0005, 0.0035, 0.02, 0.07, 0.25, 0.5, 0.9999])
+
+
+def recounted(decisions: Sequence[bool], share: float) -> Iterator[bool]:
+    """Yield whether each decision is overruled, by a count after each one: the cap ends when that falls too low."""
+    window, allowed, holds = deque([APPROVED] * WINDOW, maxlen=WINDOW), Decimal(str(share)) * WINDOW, False
+    for declined in decisions:
+        window.append(declined)
+        if declined and sum(window) > allowed:
+            holds = True
+        elif sum(window) < allowed * Decimal("0.8"):
+            holds = False
+        yield declined and holds
+
+
+def by_the_rule(decisions: Sequence[bool], shares: Sequence[float | None]) -> Iterator[bool]:
+    """Yield whether each decision is overruled under its own share: the rule of the reference, decline by decline."""
+    window, was_overruled = deque([APPROVED] * WINDOW, maxlen=WINDOW), False
+    for declined, share in zip(decisions, shares, strict=True):
+        before = sum(window)
+        window.append(declined)
+        if declined:
+            allowed = Decimal(str(share or 0)) * WINDOW
+            goes_on = was_overruled and before >= allowed * Decimal("0.8")
+            was_overruled = share is not None and (goes_on or sum(window) > allowed)
+        yield declined and was_overruled
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[bool]:
+    """Make some thousand decisions of stretches in which every n-th one is declined."""
+    stretches = st.tuples(st.sampled_from([1, 2, 3, 10, 60, 5_000]), st.integers(1, 1_500))
+    parts = draw(st.lists(stretches, min_size=1, max_size=6))
+    return [at % every == every - 1 for every, length in parts for at in range(length)]
+
+
+def cuts_of(count: int) -> st.SearchStrategy[list[int]]:
+    """Cut so many decisions into batches; some are empty."""
+    inner = st.lists(st.integers(0, count), max_size=12)
+    return inner.map(lambda found: [0, *sorted(found), count])
+
+
+def through_a_note(window: DeclineWindow) -> DeclineWindow:
+    """Return what the next owner of the partition finds in the commit."""
+    return from_note(NOTES.decode(msgspec.json.encode(noted({"live": window}))))["live"]
+
+
+def folded(window: DeclineWindow, decisions: Sequence[bool], overruled: Sequence[int]) -> DeclineWindow:
+    """Return the window that a worker restores from the scores of these decisions."""
+    for at, declined in enumerate(decisions):
+        window = window.after(declined=declined, overruled=at in overruled)
+    return window
+
+
+@given(st.data(), streams(), SHARES)
+def test_what_is_overruled_is_what_a_recount_says_whatever_the_batches_retries_and_restores(
+    data: st.DataObject, decisions: list[bool], share: float
+) -> None:
+    cuts, cap = data.draw(cuts_of(len(decisions))), DeclineCap(share)
+    window, found = DeclineWindow(), list[int]()
+    for first, last in pairwise(cuts):
+        batch = decisions[first:last]
+        overruled, after = overrule(window, batch, cap)
+        match data.draw(st.sampled_from(["written", "tried again", "restored from the commit", "from the scores"])):
+            case "tried again":
+                overruled, after = overrule(window, batch, cap)
+            case "restored from the commit":
+                after = through_a_note(after)
+            case "from the scores":
+                after = folded(through_a_note(window), batch, overruled)
+        found += [first + at for at in overruled]
+        window = after
+    expected = recounted(decisions, share)
+    assert found == [at for at, overruled in enumerate(expected) if overruled]
+    assert window.declines == sum(decisions[-WINDOW:])
+
+
+@given(st.data(), streams())
+def test_a_cap_that_is_set_changed_or_taken_away_holds_from_then_on(data: st.DataObject, decisions: list[bool]) -> None:
+    cuts = data.draw(cuts_of(len(decisions)))
+    shares, window, found = list[float | None](), DeclineWindow(), list[int]()
+    for first, last in pairwise(cuts):
+        share = data.draw(st.none() | SHARES)
+        shares += [share] * (last - first)
+        overruled, window = overrule(window, decisions[first:last], None if share is None else DeclineCap(share))
+        found += [first + at for at in overruled]
+    expected = by_the_rule(decisions, shares)
+    assert found == [at for at, overruled in enumerate(expected) if overruled]
+
+
+def test_the_first_decline_beyond_the_share_of_a_whole_window_is_overruled_though_the_window_is_not_full() -> None:
+    cap = DeclineCap(0.02)
+    overruled, window = overrule(DeclineWindow(), [DECLINED] * 42, cap)
+    assert (overruled, window.holds(cap)) == ([40, 41], True)
+    assert overrule(DeclineWindow(), [DECLINED] * 40, cap)[0] == []
+
+
+def test_a_cap_ends_by_itself_once_models_decline_less_than_four_fifths_of_it() -> None:
+    cap = DeclineCap(0.02)
+    _, window = overrule(DeclineWindow(), [DECLINED] * 41, cap)
+    _, window = overrule(window, [APPROVED] * (WINDOW - 41 + 9), cap)
+    assert (window.declines, window.holds(cap)) == (32, True)
+    assert overrule(window, [DECLINED], cap)[0] == [0]
+    _, ended = overrule(window, [APPROVED], cap)
+    assert (ended.declines, ended.holds(cap)) == (31, False)
+    assert overrule(ended, [DECLINED], cap)[0] == []
+
+
+def test_without_a_cap_the_window_moves_so_that_a_cap_that_is_set_later_holds_at_once() -> None:
+    overruled, window = overrule(DeclineWindow(), [DECLINED] * 100, None)
+    assert (overruled, window.declines) == ([], 100)
+    assert overrule(window, [DECLINED], DeclineCap(0.05))[0] == [0]
+
+
+@pytest.mark.parametrize(
+    ("share", "most", "least"), [(0.0001, 0, 1), (0.0035, 7, 6), (0.07, 140, 112), (0.9, 1800, 1440)]
+)
+def test_the_counts_of_a_share_are_exact(share: float, most: int, least: int) -> None:
+    assert (DeclineCap(share).most, DeclineCap(share).least) == (most, least)
+
+
+def test_a_cap_of_everything_is_none() -> None:
+    assert [Limits(share).cap for share in (None, 1.0, 0.02)] == [None, None, DeclineCap(0.02)]
+    assert limits_text(None) == limits_text(Limits(1.0)) == "no cap on declines"
+    assert limits_text(Limits(0.0725)) == "declines capped at 7.25%"
+
+
+def test_a_note_of_many_arms_stays_below_what_kafka_takes_and_keeps_the_live_one() -> None:
+    names = [*(f"{number:064}" for number in range(20)), "0" * 65, "\n", "\u00e4"]
+    windows: DeclineWindows = {name: DeclineWindow((1 << WINDOW) - 1, overruled=True) for name in names}
+    note = msgspec.json.encode(noted({**windows, "live": DeclineWindow(5)}))
+    assert len(note) < 4_096 - 500
+    found = from_note(NOTES.decode(note))
+    assert found["live"] == DeclineWindow(5)
+    assert found.items() <= {**windows, "live": DeclineWindow(5)}.items()
+    assert len(found) == 8
+    assert found.keys() <= {*names[:20], "live"}

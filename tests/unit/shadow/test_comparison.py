@@ -1,0 +1,18 @@
+"""A comparison has what the models said, also of a decision that was overruled afterwards."""
+
+import msgspec
+import pytest
+
+from models.policy import Decision
+from shadow.comparison import Result, compare, read_decided
+from stream.contract.outputs import Overruled
+from stream.demo.scoreboard import Place
+from support.demo_scores import score
+
+
+@pytest.mark.parametrize(("other", "changed"), [(Decision.DECLINE, False), (Decision.REVIEW, True)])
+def test_the_side_that_decided_has_what_its_model_said(other: Decision, changed: bool) -> None:  # noqa: FBT001 - a case
+    capped = score("t-1", Place(0, 7), decision=Decision.REVIEW, overruled=Overruled("decline_cap", Decision.DECLINE))
+    found = compare(read_decided(msgspec.json.encode(capped)), "c" * 64, Result(0.9, 800, other), 0)
+    assert (found.decided.decision, found.challenger.decision) == (Decision.DECLINE, other)
+    assert found.decision_changed is changed
