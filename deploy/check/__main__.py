@@ -98,6 +98,8 @@ def bring_up(check: Check) -> None:
     check.stack.compose("run", "--rm", "-T", "publisher", PUBLISHER[-1], "0")
     health = [container["Health"] for container in check.stack.containers("worker")]
     check.report.expect(health == ["healthy"] * WORKERS, f"{WORKERS} workers are ready with a first model", health)
+    guards = [container["Health"] for container in check.stack.containers("guard")]
+    check.report.expect(guards == ["healthy"], "a guard is ready to watch", guards)
 
 
 def wait_for_decisions(check: Check, since: EndOffsets) -> Scores:
@@ -117,6 +119,8 @@ def check_metrics(check: Check, scores: Scores) -> None:
     report.expect(up == WORKERS, f"Prometheus reaches {WORKERS} workers", up)
     ready = until(lambda: prometheus.value("sum(fraudstream_ready)"), lambda value: value == WORKERS, seconds=30)
     report.expect(ready == WORKERS, f"{WORKERS} workers report ready", ready)
+    guards = until(lambda: prometheus.value('sum(up{job="fraudstream-guard"})'), lambda value: value == 1, seconds=30)
+    report.expect(guards == 1, "Prometheus reaches the guard", guards)
     written = scores.records
     counted = until(
         lambda: prometheus.value("sum(fraudstream_decisions_total)"), lambda value: value == written, seconds=30
@@ -167,7 +171,7 @@ def check_after_kill(check: Check) -> None:
 
 
 def check_shutdown(check: Check) -> None:
-    """Check that the loss raises an alert, and that the remaining worker shuts down cleanly."""
+    """Check that the loss raises an alert, and that the remaining worker and the guard shut down cleanly."""
     pending = until(
         lambda: check.prometheus.labels("ALERTS", "alertname"), lambda names: "WorkerLost" in names, seconds=30
     )
@@ -177,6 +181,9 @@ def check_shutdown(check: Check) -> None:
     check.report.expect(
         codes == [0, KILLED_EXIT_CODE], "the other worker drains and exits with 0 when it is stopped", codes
     )
+    check.stack.compose("stop", "guard")
+    codes = [container["ExitCode"] for container in check.stack.containers("guard")]
+    check.report.expect(codes == [0], "the guard exits with 0 when it is stopped", codes)
 
 
 def take_down(check: Check, images: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Secured Kafka and Redis: five roles, each with the permissions of docs/how-to/secure.md and no more."""
+"""Secured Kafka and Redis: six roles, each with the permissions of docs/how-to/secure.md and no more."""
 
 import asyncio
 import json
@@ -19,6 +19,7 @@ from features.declaration import load
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.client import COMMANDS
 from features.redis.store import RedisStore
+from models.policy import Policy
 from stream.cli.main import main
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
@@ -30,7 +31,7 @@ from stream.settings import Settings, read_settings
 from support.certificates import Authority, NoCertificates
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import payment, put_model
-from support.fleet.workers import Worker
+from support.fleet.workers import COMMAND, Worker
 from support.kafka.jars import NoJars
 from support.kafka.secured import PASSWORDS, SecuredCluster
 from support.redis.replicated import NAME, secured_sentinel
@@ -203,11 +204,38 @@ def test_the_documented_acls_suffice_for_every_role(
     report = role("operator").cli("shadow", "report", "--json")
     assert report.returncode == 0, report.stderr
     assert json.loads(report.stdout)["compared"] == PAYMENTS
+    guard_ends_a_bad_canary(role, tmp_path)
     assert [worker.terminate() for worker in workers] == [0, 0]
     assert "so nobody judges this command" in role("operator").cli("model", "withdraw", "--wait", "6").stderr
     for worker in workers:
         assert "min.insync.replicas below" in worker.log()
         assert not [secret for secret in SECRETS if secret in worker.log()]
+
+
+def last_command(operator: Fleet) -> dict[str, Any]:
+    """Return the last command that was accepted, as the command line has it."""
+    last: dict[str, Any] = json.loads(operator.cli("model", "history", "--json").stdout.splitlines()[-1])
+    return last
+
+
+def guard_ends_a_bad_canary(role: Callable[[str], Fleet], folder: Path) -> None:
+    """Let a guard with its own rights end a canary that declines all, and an operator see and check what it saw."""
+    operator, guard = role("operator"), role("guard").worker((*COMMAND[:-1], "guard"))
+    bad = put_model(operator.models, seed=2, policy=Policy(review_at=1e-9, decline_at=2e-9))
+    for command in (("withdraw",), ("canary", bad, "--share", "50%")):
+        done = operator.cli("model", *command, "--reason", "test")
+        assert done.returncode == 0, done.stderr
+    status = operator.cli("rollout", "status", "--json")
+    assert json.loads(status.stdout)["watched"] == "canary", status.stderr
+    guard.await_ready()
+    numbers = range(PAST + PAYMENTS, PAST + 2 * PAYMENTS)
+    done = role("producer").cli("publish", str(write_payments(folder / "more.csv", numbers)))
+    assert done.returncode == 0, done.stderr
+    until(lambda: last_command(operator)["command"] == "end_canary", "the guard ends the canary")
+    again = operator.cli("guard", "replay", last_command(operator)["command_id"])
+    assert again.returncode == 0, again.stderr
+    assert guard.terminate() == 0
+    assert not [secret for secret in SECRETS if secret in guard.log()]
 
 
 def fill_from_a_file_and_from_topics(role: Callable[[str], Fleet], past: str) -> None:

@@ -7,7 +7,8 @@ from stream.demo.services.processes import free_port
 from support.certificates import Authority
 from support.kafka.jars import START_SECONDS, JarsCluster, Layout, resolve_jars
 
-PASSWORDS = {name: f"{name}-secret" for name in ("admin", "worker", "producer", "backfill", "consumer", "operator")}
+ROLES = ("admin", "worker", "guard", "producer", "backfill", "consumer", "operator")
+PASSWORDS = {name: f"{name}-secret" for name in ROLES}
 ACL_COMMAND = "org.apache.kafka.tools.AclCommand"
 
 

@@ -39,6 +39,7 @@ def test_compose_defines_exactly_the_expected_services() -> None:
         "redis",
         "topics",
         "worker",
+        "guard",
         "model",
         "publisher",
         "decisions",
@@ -47,7 +48,7 @@ def test_compose_defines_exactly_the_expected_services() -> None:
         "grafana",
     }
     assert set(SERVICES) == expected
-    assert {"topics", "worker", "model", "publisher", "decisions"} == OURS
+    assert {"topics", "worker", "guard", "model", "publisher", "decisions"} == OURS
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -84,7 +85,7 @@ def test_images_install_only_locked_packages() -> None:
 
 def test_the_image_checks_liveness_and_compose_checks_readiness() -> None:
     assert [words for instruction, words in INSTRUCTIONS if instruction == "HEALTHCHECK" and "/health/live" in words]
-    assert "/health/ready" in SERVICES["worker"]["healthcheck"]["test"][-1]
+    assert all("/health/ready" in SERVICES[name]["healthcheck"]["test"][-1] for name in ("worker", "guard"))
     assert ["STOPSIGNAL", "SIGTERM"] in INSTRUCTIONS
 
 
@@ -170,6 +171,22 @@ def test_every_volume_is_declared_and_every_mounted_file_exists() -> None:
     assert {source for source, *_ in mounts if not source.startswith(".")} == set(COMPOSE["volumes"])
     assert all((DEPLOY / source).exists() for source, *_ in mounts if source.startswith("."))
     assert SERVICES["worker"]["volumes"] == ["models:/models:ro"]
+
+
+def test_a_guard_is_a_job_of_its_own_named_as_the_workers_and_its_checkpoint_is_on_a_volume_of_its_user() -> None:
+    jobs = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"]
+    asked = {job["job_name"]: job["dns_sd_configs"][0]["names"] for job in jobs}
+    assert asked == {"fraudstream": ["worker"], "fraudstream-guard": ["guard"]}
+    *command, checkpoint = SERVICES["guard"]["command"]
+    assert command == ["fraudstream", "guard", "--checkpoint"]
+    folder = str(Path(checkpoint).parent)
+    assert SERVICES["guard"]["volumes"] == [f"guard:{folder}"]
+    made = {
+        word
+        for line in re.findall(r"install -d -o fraudstream -g fraudstream (.*)", DOCKERFILE)
+        for word in line.split()
+    }
+    assert folder in made
 
 
 def test_only_grafana_needs_a_profile_to_start() -> None:

@@ -31,7 +31,7 @@ def test_the_operator_may_create_every_topic_and_a_worker_may_read_or_write_each
 
 
 def test_each_topic_may_be_written_by_exactly_one_role_and_the_input_by_a_backfill_too() -> None:
-    roles = ("operator", "worker", "producer", "backfill", "consumer")
+    roles = ("operator", "worker", "guard", "producer", "backfill", "consumer")
     writers: dict[str, Any] = {
         layout.name: {user for user in roles if layout.name in allowed(user, "Write")} for layout in WITH_SILENT
     }
@@ -42,7 +42,7 @@ def test_each_topic_may_be_written_by_exactly_one_role_and_the_input_by_a_backfi
         "scores-default": {"worker"},
         "shadow-scores": {"worker"},
         "outcomes": {"worker"},
-        "model-control": {"operator"},
+        "model-control": {"operator", "guard"},
         "model-events": {"worker"},
         "dead-letters": {"worker"},
     }
