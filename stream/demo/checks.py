@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from models.commands import CommandKind, Event, EventKind
+from stream.demo.canary import CanaryFacts, breached
 from stream.demo.commands import CommandLog
 from stream.demo.comparisons import RevisionComparisons
 from stream.demo.scoreboard import Outage, Place, Scoreboard, waited
@@ -109,6 +110,20 @@ def shadow_unseen(comparisons: RevisionComparisons, commands: CommandLog) -> tup
         for revision in revisions
         if revision not in comparisons.by_revision
     )
+
+
+def canary_not_ended(canary: CanaryFacts | None) -> tuple[str, ...]:
+    """Report a bad canary that did not begin, that no guard ended on evidence, or whose cards had another arm."""
+    if canary is None:
+        return ("the canary of the bad model did not begin",)
+    problems = []
+    if canary.end is None or canary.end.answer is None:
+        problems.append("no guard ended the canary of the bad model")
+    elif not breached(canary.end.answer.evidence):
+        problems.append("the canary of the bad model was ended without evidence of a breach")
+    if not canary.decided:
+        problems.append("the canary of the bad model decided nothing")
+    return (*problems, *_named("decided by the arm of another card", canary.wrong_arms))
 
 
 def not_recovered(board: Scoreboard, outage: Outage, partitions: int) -> tuple[str, ...]:

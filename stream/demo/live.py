@@ -16,6 +16,7 @@ from aiokafka.structs import RecordMetadata
 
 from stream.clock import now_ms
 from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
+from stream.demo.canary import canary_facts
 from stream.demo.errors import DemoError
 from stream.demo.operator import DemoModels, Operator
 from stream.demo.panel import line, panel
@@ -50,7 +51,7 @@ class LiveResult(NamedTuple):
 
 
 class LiveRun:
-    """One run. `models` maps digests to names: first the model that is live first, then the one that is promoted."""
+    """One run. `models` maps digests to names: of the model that is live first, of the promoted, and of the bad one."""
 
     def __init__(self, stack: DemoStack, plan: DemoPlan, traffic: Traffic, models: dict[str, str]) -> None:
         self.board = Scoreboard()
@@ -85,7 +86,7 @@ class LiveRun:
             await injector.run(until_transaction(self._live, int(self._plan.rate * KEPT_SECONDS)))
 
     async def _flow(self, presenter: Presenter) -> LiveResult:
-        first, second = self._models.values()
+        first, second, _bad = self._models.values()
         with presenter.step(f"promote {first} through the control topic") as step:
             step.result = f"revision {(await self._operator.promote_first()).revision}"
         async with self._producer() as producer:
@@ -185,6 +186,8 @@ class LiveRun:
             labels=self._traffic.labels,
             void=self._reader.valid.void,
             planned=tuple(self._operator.planned),
+            canary=canary_facts(self.board.armed, self._reader.commands),
+            has_canary=True,
         )
 
     def _injector(self, producer: AIOKafkaProducer, rate: float | None, *, live: bool) -> Injector:

@@ -1,4 +1,6 @@
-"""What an operator does while payments are decided: challenge, promote, roll back, and with `--chaos` kill the worker.
+"""What an operator does while payments are decided: challenge, promote, roll back, and let a bad model have some cards.
+
+With `--chaos` the worker is killed, too.
 
 It acts from outside: commands through the control topic, a signal to a process. `reader` reads the results.
 """
@@ -13,9 +15,12 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from guards.ladder import Ladder
+from guards.specs import default_guards, guards_json
 from models.commands import CommandKind, Event, EventKind
 from stream.clock import now_ms
 from stream.control.client import CommandRequest
+from stream.demo.canary import LADDER
 from stream.demo.errors import DemoError
 from stream.demo.plan import Action, DemoPlan
 from stream.demo.reader import Reader
@@ -31,6 +36,10 @@ BACK_SECONDS = 120.0
 IN_FLIGHT_LOOKS = 5_000
 LOOK_SECONDS = 0.02
 WATCH_LOOKS = 2_000
+GUARD_LOOKS = 2_000
+"""So often is looked whether the guard watches; a busy machine takes a while to start it."""
+ENDED_LOOKS = 3_000
+"""So often is looked whether the guard has ended the bad model: for a minute."""
 SHADOWED = 2
 """A challenger is in the shadow under so many revisions: before the promotion, and in the watch after it."""
 FOLLOW_SECONDS = 0.5
@@ -38,10 +47,11 @@ FOLLOW_SECONDS = 0.5
 
 
 class DemoModels(NamedTuple):
-    """The two models, by digest: the one that is live first, and the one that is promoted."""
+    """The models, by digest: the one that is live first, the one that is promoted, and the one that a guard ends."""
 
     first: str
     second: str
+    bad: str
 
 
 class Operator:
@@ -53,7 +63,7 @@ class Operator:
         self._stack = stack
         self._settings = stack.settings
         self._plan = plan
-        self._board, self._comparisons = reader.board, reader.comparisons
+        self._board, self._comparisons, self._commands = reader.board, reader.comparisons, reader.commands
         self._models = models
 
     async def promote_first(self) -> Event:
@@ -81,6 +91,7 @@ class Operator:
             Action.PROMOTE: self._promote,
             Action.KILL: self._kill,
             Action.ROLL_BACK: self._roll_back,
+            Action.CANARY: self._canary,
         }
         while self.planned:
             await asyncio.sleep(began + self.planned[0].seconds - time.monotonic())
@@ -88,6 +99,24 @@ class Operator:
 
     async def _promote(self) -> Event | None:
         return await self._command(CommandKind.PROMOTE, self._models.second, "to show that decisions go on")
+
+    async def _canary(self) -> None:
+        """Start a guard, then a rollout of the bad model, and wait until the guard has ended it."""
+        self._stack.guard.start()
+        for _ in range(GUARD_LOOKS):
+            if not await asyncio.to_thread(self._stack.guard_reasons):
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        answer = await self._command(
+            CommandKind.ROLLOUT, self._models.bad, "to show what a guard does", Ladder.parse(LADDER)
+        )
+        if answer is None or answer.kind is not EventKind.ACCEPTED:
+            return
+        for _ in range(ENDED_LOOKS):
+            record = self._commands.last(CommandKind.END_CANARY)
+            if record is not None and record.accepted:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _roll_back(self) -> Event | None:
         """Roll back once the watch has compared something: a busy machine takes a while to start the challenger."""
@@ -139,7 +168,9 @@ class Operator:
         why = "no verdict" if answer is None else "; ".join(problem.detail for problem in answer.problems)
         raise DemoError(f"a command was not accepted: {why}; the worker's log ends:\n{self._stack.log_end()}")
 
-    async def _command(self, kind: CommandKind, digest: str | None, reason: str) -> Event | None:
+    async def _command(
+        self, kind: CommandKind, digest: str | None, reason: str, ladder: Ladder | None = None
+    ) -> Event | None:
         request = CommandRequest(
             kind=kind,
             model=digest,
@@ -148,5 +179,7 @@ class Operator:
             expected_revision=None,
             wait=VERDICT_SECONDS,
             force=False,
+            ladder=ladder,
+            guards=None if ladder is None else guards_json(default_guards()),
         )
         return (await command_traced(self._settings, request))[1]

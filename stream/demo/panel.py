@@ -10,12 +10,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from guards.shares import share_text
 from models.commands import CommandKind
 from stream.challenger.tables import changed_decisions
 from stream.demo.comparisons import RevisionComparison
 from stream.demo.scoreboard import TruthTally
 from stream.demo.timeline import timeline_table
-from stream.demo.view import SHORT, View, amount, delay, share
+from stream.demo.view import SHORT, View, amount, arms_text, delay, share
 from stream.demo.world.rows import Pattern
 
 FRAUDS = list(Pattern)[1:]
@@ -26,6 +27,8 @@ def panel(view: View) -> Panel:
     newest, total = view.comparisons.newest, max(view.total, view.done)  # a late action makes the stream longer
     bar = Padding(ProgressBar(total=total, completed=view.done, complete_style="cyan"), 0)
     parts: list[RenderableType] = [bar, figures_table(view), "", timeline_table(view), "", revisions_table(view), ""]
+    if view.canary is not None:
+        parts.append(f"[bold]guard on declines[/]: {arms_text(view.canary)}")
     if newest is None:
         parts.append(Text("no comparison yet", style="dim"))
     else:
@@ -42,11 +45,14 @@ def line(view: View) -> str:
     total, shadow = board.total, ""
     if newest is not None:
         shadow = f"  shadow {share(view.coverage(newest))} compared, {share(newest.agreement, 1)} agreed"
+    watched = ""
+    if view.canary is not None:
+        watched = f"  canary E {view.canary.evidence:,.3g} of {view.canary.bound:,.3g}"
     return (
         f"{view.done:,}/{view.total:,} sent  {board.rate(view.now_ms):.0f} tx/s  in flight {board.in_flight}  "
         f"latency {delay(board.recent_decision(view.now_ms))}  "
         f"approve {total.approved:,} review {total.reviewed} decline {total.declined}  "
-        f"precision {share(total.precision)}{shadow}  void {view.void}  revision {board.revision}"
+        f"precision {share(total.precision)}{shadow}{watched}  void {view.void}  revision {board.revision}"
     )
 
 
@@ -84,7 +90,7 @@ def revisions_table(view: View, *, by_pattern: bool = False) -> Table:
         kinds = [board.patterns.get((revision, pattern), TruthTally()) for pattern in patterns]
         table.add_row(
             str(revision),
-            f"{view.model(digest)} [dim]{(digest or '')[:SHORT]}[/]",
+            f"{view.model(digest)}{_canary_of(view, revision)} [dim]{(digest or '')[:SHORT]}[/]",
             f"{tally.decided:,}",
             f"{share(tally.precision)} of {tally.alerts}",
             f"{share(tally.recall)} of {tally.frauds}",
@@ -94,8 +100,17 @@ def revisions_table(view: View, *, by_pattern: bool = False) -> Table:
     return table
 
 
+def _canary_of(view: View, revision: int) -> str:
+    canary = view.canary
+    if canary is None or canary.revision != revision:
+        return ""
+    return f" and {view.model(canary.model)} ({share_text(canary.share_bp)})"
+
+
 def role(view: View, compared: RevisionComparison) -> str:
-    """Name the challenger's role: `shadow` before its promotion, `watch` if it was live before."""
+    """Name the challenger's role: `shadow` before its promotion, `watch` if it was live before; or it is a `canary`."""
+    if view.canary is not None and view.canary.revision == compared.revision:
+        return "canary"
     promotions = [record.revision for record in view.commands.records if record.kind is CommandKind.PROMOTE]
     return "watch" if compared.revision in promotions else "shadow"
 

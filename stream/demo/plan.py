@@ -34,6 +34,7 @@ class Action(Enum):
     PROMOTE = "the challenger is promoted"
     KILL = "the worker is killed"
     ROLL_BACK = "the promotion is rolled back"
+    CANARY = "a bad model gets some cards"
 
 
 class ScheduledAction(NamedTuple):
@@ -43,7 +44,7 @@ class ScheduledAction(NamedTuple):
     action: Action
 
 
-PROMOTE_AT, KILL_AT, ROLL_BACK_AT = 0.4, 0.6, 0.8
+PROMOTE_AT, KILL_AT, ROLL_BACK_AT, CANARY_AT = 0.35, 0.5, 0.7, 0.8
 """Shares of the live stream, so that each revision decides for a while."""
 SESSION_SECONDS = 6
 """The group's session timeout; with the embedded broker each join takes half of it."""
@@ -88,7 +89,8 @@ class DemoPlan:
     def actions(self) -> tuple[ScheduledAction, ...]:
         """What is done while payments are live, in order."""
         killed = ((KILL_AT, Action.KILL),) if self.chaos else ()
-        planned = ((PROMOTE_AT, Action.PROMOTE), *killed, (ROLL_BACK_AT, Action.ROLL_BACK))
+        last = (ROLL_BACK_AT, Action.ROLL_BACK), (CANARY_AT, Action.CANARY)
+        planned = ((PROMOTE_AT, Action.PROMOTE), *killed, *last)
         return tuple(ScheduledAction(share * self.seconds, action) for share, action in planned)
 
     @property

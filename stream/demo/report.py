@@ -8,13 +8,14 @@ from rich.console import Group, RenderableType
 from rich.rule import Rule
 from rich.table import Table
 
+from guards.shares import share_text
 from models.commands import CommandKind
 from stream.challenger.tables import tally_tables
 from stream.demo.comparisons import RevisionComparison
 from stream.demo.panel import comparison_texts, revisions_table, role
 from stream.demo.plan import CHAOS_SESSION_SECONDS
 from stream.demo.scoreboard import Percentiles
-from stream.demo.summary import ChaosSummary, RunFacts, Summary
+from stream.demo.summary import CanarySummary, ChaosSummary, RunFacts, Summary
 from stream.demo.timeline import accepted, cutover
 from stream.demo.view import View, payments, seconds
 
@@ -35,6 +36,7 @@ PAGES = (
     Page("docs/architecture.md", "", "how it works, batch by batch, and where faults go"),
     Page("docs/explanation/models-and-who-is-live.md", "", "commands, verdicts, and how a model becomes live"),
     Page("docs/how-to/run-a-shadow.md", "", "what the shadow promises, and how its report is read"),
+    Page("docs/how-to/roll-out-a-model.md", "", "ladders, what a guard watches, and when it ends a model"),
     Page("docs/how-to/read-traces-and-metrics.md", "", "traces, metrics, and when to look at which"),
     Page("docs/how-to/run-in-containers.md", "", "the same with Apache Kafka, Jaeger and Prometheus, in containers"),
 )
@@ -82,6 +84,8 @@ def facts(view: View, summary: Summary) -> Table:
     if summary.chaos is not None:
         table.add_row("chaos", _chaos(summary.chaos))
     table.add_row("roll-back", _command(view, CommandKind.ROLL_BACK))
+    if view.canary is not None and summary.canary is not None:
+        table.add_row("guard", _guard(view, summary.canary))
     return table
 
 
@@ -89,10 +93,11 @@ def verdict(summary: Summary) -> str:
     """Return that all checks passed, or all problems."""
     if not summary.ok:
         return "[bold red]checks failed[/]:\n" + "\n".join(f"  {problem}" for problem in summary.problems)
+    canary = ", every card's arm as its hash says" if summary.canary is not None else ""
     lost = ", the killed worker's included" if summary.chaos is not None else ""
     return (
         f"[bold green]all checks passed[/]: every payment decided exactly once{lost}; no offset skipped, "
-        f"no void score, no partition back to an older revision. {summary.seconds:.0f} s in all."
+        f"no void score, no partition back to an older revision{canary}. {summary.seconds:.0f} s in all."
     )
 
 
@@ -112,8 +117,11 @@ def next_steps() -> Table:
 
 def _shadow(view: View, compared: RevisionComparison) -> str:
     coverage = view.coverage(compared)
-    skipped = view.outage is not None and coverage is not None and coverage < NEARLY_ALL
-    note = " (the shadow skips a backlog)" if skipped and role(view, compared) == "watch" else ""
+    partial, note = coverage is not None and coverage < NEARLY_ALL, ""
+    if partial and role(view, compared) == "canary":
+        note = " (since the challenger's process runs)"
+    elif partial and view.outage is not None and role(view, compared) == "watch":
+        note = " (the shadow skips a backlog)"
     return "; ".join(comparison_texts(view, compared, note))
 
 
@@ -124,6 +132,18 @@ def _command(view: View, kind: CommandKind) -> str:
     if not record.accepted:
         return f"{view.model(record.model)} refused: {record.refusal}"
     return f"{view.model(record.model)}: {accepted(record)}; decides {cutover(view, record)} (partition:offset)"
+
+
+def _guard(view: View, canary: CanarySummary) -> str:
+    name, declined = view.model(canary.model), f"{canary.declined:,} of {payments(canary.decided)} declined"
+    if canary.after_breach_ms is None or canary.to_breach_ms is None:
+        return f"{name} was not ended; {declined}"
+    own, live = canary.first_declines
+    return (
+        f"{name} had {share_text(canary.share_bp)} of the cards, {declined}: breached ({', '.join(canary.breached)}) "
+        f"{seconds(max(canary.to_breach_ms, 0))} after its start, decided last "
+        f"{seconds(max(canary.after_breach_ms, 0))} after that; first declines: {own} by it, {live} by the live model"
+    )
 
 
 def _chaos(chaos: ChaosSummary) -> str:

@@ -2,7 +2,7 @@
 
 It starts a broker, a Redis and a worker, simulates cards, and trains two models, each on the history as it was known on
 its day. `live` then publishes the last days of the history and a live stream with a challenger, a promotion, perhaps a
-kill of the worker, and a roll-back.
+kill of the worker, a roll-back, and a bad model that a guard ends.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from rich.terminal_theme import DIMMED_MONOKAI
 from features.declaration import load as load_features
 from models.repository import Repository
 from stream.clock import now_ms
+from stream.demo.canary import BAD, put_bad_model
 from stream.demo.live import LiveRun
 from stream.demo.panel import panel
 from stream.demo.plan import BETTER, PLAIN, DemoPlan, ModelSpec
@@ -150,6 +151,7 @@ def run_demo(plan: DemoPlan, output: DemoOutput) -> Summary:
         models = {
             train_model(world, spec, plan, services.folder, presenter).digest: spec.version for spec in (PLAIN, BETTER)
         }
+        models[put_bad_model(Repository(str(services.folder / "models")), list(models)[1])] = BAD
         with presenter.step("wait for the worker to join its group") as step:
             services.await_worker(joined)
             step.result = f"process {services.worker.pid}, http://{services.settings.http}/health/ready"

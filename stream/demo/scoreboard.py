@@ -12,8 +12,11 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from guards.shares import CANARY
 from models.policy import Decision
+from models.times import stated_ms
 from stream.contract.outputs import Score
+from stream.demo.canary import ArmedDecision
 from stream.demo.world.rows import Pattern
 
 RECENT_MS = 10_000
@@ -127,7 +130,9 @@ class Scoreboard:
     """Decided by an older revision than the record before."""
     takeovers: list[Takeover] = field(default_factory=list)
     digests: dict[int, str] = field(default_factory=dict)
-    """By revision, the model that decided."""
+    """By revision, the model that was live."""
+    armed: list[ArmedDecision] = field(default_factory=list)
+    """The decisions on live transactions, each with its card's arm."""
     tallies: dict[int, TruthTally] = field(default_factory=dict)
     patterns: dict[tuple[int, Pattern], TruthTally] = field(default_factory=dict)
     delays: list[Delay] = field(default_factory=list)
@@ -159,7 +164,13 @@ class Scoreboard:
         truth = self.truths.get(score.transaction_id)
         if truth is None or not truth.live:
             return
-        if score.model is not None:
+        declined = score.decision is Decision.DECLINE
+        self.armed.append(
+            ArmedDecision(
+                score.transaction_id, score.card_id, score.revision, score.arm, declined, stated_ms(score.scored_at)
+            )
+        )
+        if score.model is not None and score.arm != CANARY:
             self.digests[score.revision] = score.model.digest
         self.fallbacks += score.decided_by.value != "model"
         self._count(score, truth)

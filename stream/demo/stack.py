@@ -1,4 +1,4 @@
-"""The processes of the demo: broker, Redis and one worker, in one folder; none of them outlives the demo."""
+"""The processes of the demo: broker, Redis, one worker and one guard, in one folder; none of them outlives the demo."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ class DemoStack:
     environment: dict[str, str]
     """The worker's settings, also for every other command."""
     worker: Child
+    guard: Child
+    """It watches canaries and promotions; started for the last act alone."""
+    guard_http: str
 
     @property
     def settings(self) -> Settings:
@@ -43,19 +46,18 @@ class DemoStack:
 
     def reasons(self) -> list[str]:
         """Return why the worker does not decide yet; empty if it does."""
-        connection = http.client.HTTPConnection(self.settings.http, timeout=2)
-        try:
-            connection.request("GET", "/health/ready")
-            return [str(reason) for reason in json.loads(connection.getresponse().read())["reasons"]]
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            return [f"it does not answer yet ({type(error).__name__})"]
-        finally:
-            connection.close()
+        return _reasons(self.settings.http)
+
+    def guard_reasons(self) -> list[str]:
+        """Return why the guard does not watch yet; empty if it does."""
+        return _reasons(self.guard_http)
 
     def check(self) -> None:
-        """Raise DemoError, with the end of the log, if the worker has exited."""
+        """Raise DemoError, with the end of the log, if the worker or a guard that was started has exited."""
         if not self.worker.running:
             raise DemoError(f"the worker ended with {self.worker.exit_code}; its log ends with:\n{self.log_end()}")
+        if self.guard.exit_code is not None:
+            raise DemoError(f"the guard ended with {self.guard.exit_code}; its log ends with:\n{_end_of(self.guard)}")
 
     def await_worker(self, holds: Callable[[list[str]], bool]) -> None:
         """Wait until `holds` accepts the worker's reasons; raises DemoError after a minute and a half."""
@@ -68,7 +70,22 @@ class DemoStack:
 
     def log_end(self) -> str:
         """Return the last lines of the worker's log."""
-        return "\n".join(self.worker.tail().splitlines()[-LOG_LINES:])
+        return _end_of(self.worker)
+
+
+def _end_of(child: Child) -> str:
+    return "\n".join(child.tail().splitlines()[-LOG_LINES:])
+
+
+def _reasons(address: str) -> list[str]:
+    connection = http.client.HTTPConnection(address, timeout=2)
+    try:
+        connection.request("GET", "/health/ready")
+        return [str(reason) for reason in json.loads(connection.getresponse().read())["reasons"]]
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return [f"it does not answer yet ({type(error).__name__})"]
+    finally:
+        connection.close()
 
 
 def joined(reasons: list[str]) -> bool:
@@ -78,7 +95,7 @@ def joined(reasons: list[str]) -> bool:
 
 @contextmanager
 def demo_stack(folder: Path, session_seconds: int) -> Iterator[DemoStack]:
-    """Run a broker and a Redis in `folder`, with a worker that is not started yet; stop all three at the end.
+    """Run a broker and a Redis in `folder`, with a worker and a guard that are not started yet; stop all at the end.
 
     The worker's session timeout is `session_seconds`.
 
@@ -89,16 +106,23 @@ def demo_stack(folder: Path, session_seconds: int) -> Iterator[DemoStack]:
         environment = _environment(folder, broker.brokers, redis.url) | {
             f"{PREFIX}SESSION_TIMEOUT": f"{session_seconds}s"
         }
-        command = (sys.executable, "-P", "-m", "stream.cli", "worker")
-        worker = Child(command, folder / "worker.log", {"PYTHONUNBUFFERED": "1", "PYTHONPATH": _path(), **environment})
+        worker, guard_http = _child(folder, "worker", environment), f"127.0.0.1:{free_port()}"
+        guard = _child(folder, "guard", environment | {f"{PREFIX}HTTP": guard_http, f"{PREFIX}WORKER_ID": "demo-guard"})
         try:
-            yield DemoStack(folder, environment, worker)
+            yield DemoStack(folder, environment, worker, guard, guard_http)
         finally:
+            guard.stop()
             worker.stop()
 
 
+def _child(folder: Path, name: str, environment: dict[str, str]) -> Child:
+    """Return a process of fraudstream, named as its command and not started yet."""
+    command = (sys.executable, "-P", "-m", "stream.cli", name)
+    return Child(command, folder / f"{name}.log", {"PYTHONUNBUFFERED": "1", "PYTHONPATH": _path(), **environment})
+
+
 def _path() -> str:
-    """Let the worker import the packages from where this process imported them."""
+    """Let a child import the packages from where this process imported them."""
     return os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from models.commands import CommandKind
 from stream.demo import checks
+from stream.demo.canary import CanaryFacts, breached
 from stream.demo.commands import CommandRecord
 from stream.demo.comparisons import Amount, RevisionComparison
 from stream.demo.scoreboard import Delay, Outage, Percentiles, TruthTally, percentiles, undisturbed, waited
@@ -70,6 +71,26 @@ class ChaosSummary(msgspec.Struct, frozen=True, kw_only=True):
     """From the kill until the backlog was decided."""
 
 
+class CanarySummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The bad model as a canary. Durations in milliseconds, None if it was not ended."""
+
+    model: str | None
+    share_bp: int
+    decided: int
+    declined: int
+    """What the canary decided and declined before it ended."""
+    first_declines: tuple[int, int]
+    """Cards whose first decline was the canary's, and the live model's."""
+    evidence: float
+    bound: float
+    breached: tuple[str, ...]
+    """The guards that ended it."""
+    to_breach_ms: int | None
+    """From the rollout's acceptance to the decision with which the guard on declines was breached."""
+    after_breach_ms: int | None
+    """From that decision to the canary's last."""
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """One run. Latencies in milliseconds, of live transactions; `problems` is empty if all checks passed."""
 
@@ -93,6 +114,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     commands: tuple[CommandSummary, ...]
     shadow: tuple[ShadowSummary, ...]
     chaos: ChaosSummary | None
+    canary: CanarySummary | None
     revisions: tuple[RevisionSummary, ...]
     first_offsets: dict[int, dict[int, int]]
     """By partition and revision."""
@@ -126,7 +148,9 @@ def problems_of(run: RunFacts) -> tuple[str, ...]:
         *checks.verdicts(commands),
         *checks.shadow_unseen(view.comparisons, commands),
     ]
-    for kind in checks.EXPECTED:
+    if view.has_canary:
+        problems += checks.canary_not_ended(view.canary)
+    for kind in (*checks.EXPECTED, CommandKind.ROLLOUT, CommandKind.END_CANARY):
         record = commands.last(kind)
         if record is not None and record.revision is not None:
             problems += checks.missed_cutovers(board, range(view.partitions), record.revision)
@@ -158,6 +182,7 @@ def summarise(run: RunFacts) -> Summary:
         commands=tuple(map(_command, view.commands.records)),
         shadow=tuple(_shadow(view, compared) for _, compared in sorted(view.comparisons.by_revision.items())),
         chaos=None if view.outage is None else _chaos(view, view.outage),
+        canary=None if view.canary is None else _canary(view.canary),
         revisions=tuple(
             _revision(number, board.digests.get(number), tally) for number, tally in sorted(board.tallies.items())
         ),
@@ -215,6 +240,22 @@ def _chaos(view: View, outage: Outage) -> ChaosSummary:
         longest_wait_ms=longest(delayed),
         most_waiting=outage.most_waiting,
         caught_up_ms=None if outage.caught_up_ms is None else outage.caught_up_ms - outage.killed_ms,
+    )
+
+
+def _canary(canary: CanaryFacts) -> CanarySummary:
+    answer = None if canary.end is None else canary.end.answer
+    return CanarySummary(
+        model=canary.model,
+        share_bp=canary.share_bp,
+        decided=canary.decided,
+        declined=canary.declined,
+        first_declines=canary.first_declines,
+        evidence=canary.evidence,
+        bound=canary.bound,
+        breached=tuple(breached(None if answer is None else answer.evidence)),
+        to_breach_ms=None if canary.breached_ms is None else canary.breached_ms - canary.started_ms,
+        after_breach_ms=canary.after_breach_ms,
     )
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from models.commands import CommandKind
 from stream.demo.commands import CommandRecord
 from stream.demo.scoreboard import Outage, waited
-from stream.demo.view import View, payments, seconds
+from stream.demo.view import View, arms_text, payments, seconds
 
 GOOD, BAD, OPEN = "green", "red", "yellow"
 SIGNS = {GOOD: "✓", BAD: "✗", OPEN: "…"}
@@ -93,7 +93,10 @@ def _command(view: View, record: CommandRecord) -> TimelineEntry:
     if not _changes_live_model(view, record):
         return TimelineEntry(at_ms, event, accepted(record), GOOD)
     style = GOOD if len(record.cutovers) >= view.partitions else OPEN
-    return TimelineEntry(at_ms, event, accepted(record), style, cutover(view, record))
+    detail = cutover(view, record)
+    if record.kind is CommandKind.END_CANARY and view.canary is not None:
+        detail = arms_text(view.canary)
+    return TimelineEntry(at_ms, event, accepted(record), style, detail)
 
 
 def _event(view: View, record: CommandRecord) -> str:
@@ -103,6 +106,10 @@ def _event(view: View, record: CommandRecord) -> str:
             return f"[bold]{model}[/] goes live"
         case CommandKind.CHALLENGE:
             return f"[bold]{model}[/] goes into the shadow"
+        case CommandKind.ROLLOUT:
+            return f"[bold]{model}[/] gets some cards"
+        case CommandKind.END_CANARY:
+            return "[bold]the guard ends it[/]"
         case CommandKind.ROLL_BACK:
             return f"rolled back to [bold]{model}[/]" if record.model else "the promotion is rolled back"
         case _:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from guards.shares import share_text
+from stream.demo.canary import CanaryFacts
 from stream.demo.commands import CommandLog
 from stream.demo.comparisons import Amount, RevisionComparison, RevisionComparisons
 from stream.demo.plan import ScheduledAction
@@ -35,6 +37,10 @@ class View:
     void: int
     planned: tuple[ScheduledAction, ...] = ()
     """What has not happened yet."""
+    canary: CanaryFacts | None = None
+    """What the bad model did as a canary; None before it begins."""
+    has_canary: bool = False
+    """Whether the run has that act at all."""
 
     def model(self, digest: str | None) -> str:
         """Return the name of a model."""
@@ -80,3 +86,14 @@ def payments(count: int) -> str:
 def amount(total: Amount) -> str:
     """Format a number of transactions and their amount in euro."""
     return f"{total.events:,}, € {total.euro:,.0f}" if total.events else "none"
+
+
+def arms_text(canary: CanaryFacts) -> str:
+    """Return whose the first declines are, the evidence and, once it has ended, how soon that was."""
+    own, live = canary.first_declines
+    found = (
+        f"{own:,} of {own + live:,} first declines by {share_text(canary.share_bp)} of the cards: "
+        f"E = {canary.evidence:,.3g}, the bound is {canary.bound:,.3g}"
+    )
+    after_ms = canary.after_breach_ms
+    return found if after_ms is None else f"{found}; it decided last {seconds(max(after_ms, 0))} after the breach"

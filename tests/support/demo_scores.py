@@ -1,7 +1,10 @@
 """Scores as a worker writes them, and demo runs that have read them, for tests of the demo."""
 
+import io
 from dataclasses import replace
 from typing import Any
+
+from rich.console import Console
 
 from models.commands import Command, CommandKind, Event, EventKind
 from models.policy import Decision
@@ -210,3 +213,12 @@ def without(view: View, command_id: str) -> View:
         if entry.command_id != command_id:
             again.event(entry)
     return replace(view, commands=again)
+
+
+def drawn(what: object, width: int = 110) -> str:
+    """Return what a terminal of so many columns shows."""
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(what)
+    stream = console.file
+    assert isinstance(stream, io.StringIO)
+    return stream.getvalue()

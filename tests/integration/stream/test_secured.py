@@ -226,7 +226,8 @@ def guard_ends_a_bad_canary(role: Callable[[str], Fleet], folder: Path) -> None:
         done = operator.cli("model", *command, "--reason", "test")
         assert done.returncode == 0, done.stderr
     status = operator.cli("rollout", "status", "--json")
-    assert json.loads(status.stdout)["watched"] == "canary", status.stderr
+    assert status.returncode == 0, status.stderr
+    assert json.loads(status.stdout)["watched"] == "canary"
     guard.await_ready()
     numbers = range(PAST + PAYMENTS, PAST + 2 * PAYMENTS)
     done = role("producer").cli("publish", str(write_payments(folder / "more.csv", numbers)))

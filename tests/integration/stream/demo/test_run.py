@@ -135,22 +135,30 @@ def test_the_demo_succeeds_and_leaves_no_process_or_file(ended: Running) -> None
     assert ended.left() == []
 
 
-def test_the_demo_runs_a_shadow_a_promotion_a_watch_and_a_rollback(ended: Running) -> None:
+def test_the_demo_runs_a_shadow_a_promotion_a_watch_a_rollback_and_a_canary_that_the_guard_ends(ended: Running) -> None:
     assert ended.process.returncode == 0, ended.errors
     facts = json.loads(ended.output)
-    plain, better = facts["commands"][0]["model"], facts["commands"][1]["model"]
+    plain, better, _, _, bad, _ = (command["model"] for command in facts["commands"])
     assert [(command["kind"], command["verdict"], command["model"]) for command in facts["commands"]] == [
         ("promote", "accepted", plain),
         ("challenge", "accepted", better),
         ("promote", "accepted", better),
         ("roll_back", "accepted", plain),
+        ("rollout", "accepted", bad),
+        ("end_canary", "accepted", facts["commands"][5]["model"]),
     ]
-    assert [command["revision"] for command in facts["commands"]] == [1, 2, 3, 4]
+    assert [command["revision"] for command in facts["commands"]] == [1, 2, 3, 4, 5, 6]
+    assert len({plain, better, bad}) == 3
     assert all("demo-worker" in command["ready_ms"] for command in facts["commands"][:3])
     assert 0 <= facts["rollback_ms"] < 5_000
     decided = {revision["revision"]: revision["model"] for revision in facts["revisions"]}
-    assert (decided[2], decided[3], decided[4]) == (plain, better, plain)
-    assert all(firsts["2"] < firsts["3"] < firsts["4"] for firsts in facts["first_offsets"].values())
+    assert [decided[revision] for revision in range(2, 7)] == [plain, better, plain, plain, plain]
+    assert all(list(firsts.values()) == sorted(firsts.values()) for firsts in facts["first_offsets"].values())
+    canary = facts["canary"]
+    assert (canary["model"], canary["share_bp"], canary["breached"]) == (bad, 1_000, ["declined"])
+    assert canary["evidence"] >= canary["bound"] == 100
+    assert canary["decided"] >= canary["declined"] >= canary["first_declines"][0] > 0
+    assert canary["after_breach_ms"] is not None
     comparisons = {comparison["revision"]: comparison for comparison in facts["shadow"]}
     assert (comparisons[2]["live"], comparisons[2]["challenger"]) == (plain, better)
     assert (comparisons[3]["live"], comparisons[3]["challenger"]) == (better, plain)
@@ -197,7 +205,7 @@ def test_without_a_terminal_the_demo_prints_plain_lines(start: Callable[..., Run
     assert demo.end() == 0, demo.errors
     assert "\x1b" not in demo.output
     assert re.search(r"^train model cards better: [\d.]+ s", demo.output, re.MULTILINE)
-    assert re.search(r"tx/s .* latency p50 \d+ p99 \d+ ms .* revision [1-4]$", demo.output, re.MULTILINE)
+    assert re.search(r"tx/s .* latency p50 \d+ p99 \d+ ms .* revision [1-6]$", demo.output, re.MULTILINE)
     assert demo.left() == []
 
 
@@ -248,7 +256,7 @@ def test_keep_leaves_the_demo_running_and_prints_settings_for_the_command_line(s
         check=True,
         timeout=60,
     )
-    assert [json.loads(line)["revision"] for line in looked.stdout.splitlines()] == [1, 2, 3, 4]
+    assert [json.loads(line)["revision"] for line in looked.stdout.splitlines()] == [1, 2, 3, 4, 5, 6]
     demo.process.send_signal(signal.SIGINT)
     assert demo.end(30) == 0, demo.errors
     assert demo.left() == []

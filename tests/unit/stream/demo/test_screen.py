@@ -22,7 +22,19 @@ from stream.demo.summary import summarise
 from stream.demo.timeline import clock, news
 from stream.demo.view import View, seconds, share
 from stream.demo.world.rows import Pattern
-from support.demo_scores import BACK, PROMOTED, comparison, refused, run_of, score, sent, sound_board, view_of, without
+from support.demo_scores import (
+    BACK,
+    PROMOTED,
+    comparison,
+    drawn,
+    refused,
+    run_of,
+    score,
+    sent,
+    sound_board,
+    view_of,
+    without,
+)
 from support.paths import HOUSE
 
 
@@ -42,14 +54,6 @@ def busy_view() -> View:
         pair = (Decision.DECLINE, Decision.APPROVE)
         view.comparisons.compare([comparison(f"m{number}", place, pair, revision=PROMOTED)])
     return view
-
-
-def drawn(what: object, width: int = 110) -> str:
-    console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    console.print(what)
-    stream = console.file
-    assert isinstance(stream, io.StringIO)
-    return stream.getvalue()
 
 
 def test_the_panel_fits_a_terminal_of_110_by_40_and_shows_models_commands_and_comparisons() -> None:

@@ -1,0 +1,153 @@
+"""The act in which a bad model becomes a canary and a guard ends it: who decided what, and how far the harm went.
+
+Arms and the breach are computed here again, from the event log and the scores alone, as any consumer can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+
+from guards.evidence import log_evidence_of
+from guards.shares import CANARY, LIVE, WHOLE_BP
+from guards.specs import GuardKind
+from models.artifact import read_artifact, write_artifact
+from models.commands import CommandKind, Event
+from models.policy import Policy
+from models.repository import Repository
+from stream.demo.commands import CommandLog, CommandRecord
+
+BAD = "bad"
+"""The version of the model that must not stay."""
+LADDER = "10% 1h, 100%"
+APPROVED_PART = 0.75
+"""The bad model declines what is above so much of the model's probe rows, which are spread over its scores."""
+
+
+def put_bad_model(repository: Repository, digest: str) -> str:
+    """Store a copy of a model that declines at far lower scores, and return its digest.
+
+    Raises:
+        ModelError: the repository does not answer.
+    """
+    artifact = read_artifact(repository.fetch(digest))
+    scores = sorted(artifact.probe_rows.scores)
+    at = scores[int(len(scores) * APPROVED_PART)]
+    manifest = msgspec.structs.replace(artifact.manifest, version=BAD, policy=Policy(at, at), parent=digest)
+    return repository.put(write_artifact(msgspec.structs.replace(artifact, manifest=manifest)))
+
+
+class ArmedDecision(NamedTuple):
+    """A decision on a live transaction and its card's arm; `scored_ms` in epoch milliseconds."""
+
+    transaction_id: str
+    card_id: str
+    revision: int
+    arm: str | None
+    declined: bool
+    scored_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryFacts:
+    """What the canary did, as far as it is known. Times in epoch milliseconds, None until they are known."""
+
+    model: str | None
+    revision: int
+    share_bp: int
+    decided: int
+    """By the canary."""
+    declined: int
+    """By the canary."""
+    first_declines: tuple[int, int]
+    """Cards whose first decline was the canary's, and the live model's."""
+    evidence: float
+    """E of the guard on declines."""
+    bound: float
+    started_ms: int
+    breached_ms: int | None
+    """When the decision was made with which E reached the bound."""
+    last_ms: int | None
+    """When the canary decided last."""
+    end: CommandRecord | None
+    """The guard's command, once it was accepted."""
+    wrong_arms: tuple[str, ...]
+    """Transactions whose arm is not the one that the card's hash gives."""
+
+    @property
+    def after_breach_ms(self) -> int | None:
+        """Time from the breach to the canary's last decision; None unless the canary has ended."""
+        if self.end is None or self.breached_ms is None or self.last_ms is None:
+            return None
+        return self.last_ms - self.breached_ms
+
+
+def canary_facts(decisions: Sequence[ArmedDecision], commands: CommandLog) -> CanaryFacts | None:
+    """Return what the last canary did; None while no rollout was accepted."""
+    record = commands.last(CommandKind.ROLLOUT)
+    if record is None or record.answer is None or record.revision is None or record.answer.share_bp is None:
+        return None
+    started, share_bp = record.answer, record.answer.share_bp
+    own = sorted((one for one in decisions if one.revision == record.revision), key=lambda one: one.scored_ms)
+    by_canary = [one for one in own if one.arm == CANARY]
+    bound = _bound(started)
+    firsts, breached_ms = _first_declines(own, share_bp, bound)
+    end = commands.last(CommandKind.END_CANARY)
+    return CanaryFacts(
+        model=record.model,
+        revision=record.revision,
+        share_bp=share_bp,
+        decided=len(by_canary),
+        declined=sum(one.declined for one in by_canary),
+        first_declines=firsts,
+        evidence=math.exp(min(log_evidence_of({share_bp: firsts}), 700.0)),
+        bound=bound,
+        started_ms=record.answered_ms,
+        breached_ms=breached_ms,
+        last_ms=by_canary[-1].scored_ms if by_canary else None,
+        end=end if end is not None and end.accepted else None,
+        wrong_arms=tuple(_wrong_arms(decisions, started)),
+    )
+
+
+def breached(evidence: Mapping[str, Any] | None) -> list[str]:
+    """Return the guards that were breached, by the evidence of a command."""
+    guards = (evidence or {}).get("guards", {})
+    return [kind for kind, guard in guards.items() if guard["breached"]]
+
+
+def arm_of(card_id: str, salt: str, share_bp: int) -> str:
+    """Return the arm of a card while a canary runs, as the contract defines it."""
+    digest = hashlib.blake2b(card_id.encode(), digest_size=8, key=salt.encode()).digest()
+    return CANARY if int.from_bytes(digest, "big") % WHOLE_BP < share_bp else LIVE
+
+
+def _bound(started: Event) -> float:
+    guards = started.guards or {}
+    return 1 / float(guards[str(GuardKind.DECLINED)]["alpha"]) if str(GuardKind.DECLINED) in guards else math.inf
+
+
+def _first_declines(own: Iterable[ArmedDecision], share_bp: int, bound: float) -> tuple[tuple[int, int], int | None]:
+    """Count cards by the arm of their first decline; return the counts, and when E reached the bound."""
+    seen, counts, breached_ms = set[str](), [0, 0], None
+    for one in own:
+        if not one.declined or one.card_id in seen:
+            continue
+        seen.add(one.card_id)
+        counts[one.arm != CANARY] += 1
+        if breached_ms is None and log_evidence_of({share_bp: (counts[0], counts[1])}) >= math.log(bound):
+            breached_ms = one.scored_ms
+    return (counts[0], counts[1]), breached_ms
+
+
+def _wrong_arms(decisions: Iterable[ArmedDecision], started: Event) -> Iterable[str]:
+    salt, share_bp = started.salt or "", started.share_bp or 0
+    for one in decisions:
+        expected = arm_of(one.card_id, salt, share_bp) if one.revision == started.revision else LIVE
+        if one.arm != expected:
+            yield one.transaction_id
