@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from guards.ladder import Ladder
 from models.commands import Command, Event, EventKind, encode
 from models.judge import HeldArtifact
 from models.signing import Role
@@ -94,10 +95,17 @@ async def test_a_command_for_two_waits_for_another_person_and_blocks_no_other(ju
     assert problems(answer(judged, "late")) == ["already_decided"]
 
 
-async def test_what_a_guard_promotes_needs_no_second_person(judged: JudgedLog) -> None:
-    await judged.send_records(GUARD.signed(asked("promote", "p", 0, A, actor="guard")))
-    assert answer(judged, "p").countersigned_by is None
-    assert judged.follower.lineup.live == A
+async def test_only_the_top_of_a_ladder_that_two_persons_began_needs_no_second_person(judged: JudgedLog) -> None:
+    await judged.send_records(GUARD.signed(asked("promote", "alone", 0, A, actor="guard")))
+    assert "alone" not in judged.follower.lineup.answers
+    await judged.send_records(ANN.signed(asked("promote", "p", 0, A)), BOB.signed(countersign("c", "p")))
+    await eventually(judged, lambda: "p" in judged.follower.lineup.answers)
+    begin = asked("rollout", "r", 1, B, ladder=Ladder.parse("1% 1s, 100%").rungs)
+    await judged.send_records(ANN.signed(begin), BOB.signed(countersign("d", "r", 1)))
+    await eventually(judged, lambda: "r" in judged.follower.lineup.answers)
+    await judged.send_records(GUARD.signed(asked("promote", "top", 2, B, actor="guard")))
+    assert answer(judged, "top").countersigned_by is None
+    assert judged.follower.lineup.live == B
 
 
 async def test_a_judge_that_starts_anew_finds_command_and_countersignature_again(judged: JudgedLog) -> None:
