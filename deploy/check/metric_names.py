@@ -1,6 +1,7 @@
 """The names of the catalogue's metrics in Prometheus, by the rules of OpenTelemetry's exporter."""
 
-from stream.telemetry.catalogue import CATALOGUE, MetricKind
+from stream.telemetry.catalogue import CATALOGUE
+from stream.telemetry.metric import MetricKind
 
 _UNITS = {"By": "_bytes", "d": "_days", "s": "_seconds"}
 _ENDINGS = {
