@@ -94,7 +94,7 @@ class BlockComparison:
         names = self._workdir.sets.by_fingerprint[fingerprint].names
         is_decided, has_vector = self._codes[which] == DECIDE, self._is_vector[which]
         recorded_vectors = self._recorded_vectors(which, len(names))
-        log_vectors, is_displaced = self._log_vectors(fingerprint, which, recorded_vectors)
+        log_vectors, is_displaced, nearer_vectors = self._log_vectors(fingerprint, which, recorded_vectors)
         log_vectors[~is_decided] = np.nan
         for at, name in enumerate(names):
             self._vectors[name][which] = log_vectors[:, at]
@@ -104,7 +104,8 @@ class BlockComparison:
             target[which[is_decided]] = values
         is_foreign = ~has_vector & np.array([self._features[row] is not None for row in which.tolist()], np.bool_)
         flags = (has_vector, is_decided, is_rescored, is_foreign, is_displaced, self._is_undecidable[which])
-        compared = ComparedDecisions(recorded_vectors, log_vectors, self._recorded.of(which), outputs, *flags)
+        vectors = (recorded_vectors, log_vectors, nearer_vectors)
+        compared = ComparedDecisions(*vectors, self._recorded.of(which), outputs, *flags)
         again = compared.differing_features().any(axis=1) | (~is_decided & has_vector)
         from_record, _ = rescore(models.of(np.flatnonzero(again)), names, recorded_vectors[again])
         for target, values in zip(outputs, from_record, strict=True):
@@ -116,14 +117,15 @@ class BlockComparison:
                 which[unequal], list(judge(names, compared.of(unequal), explainer, self._rows(which[unequal])))
             )
 
-    def _log_vectors(self, fingerprint: str, which: Ints, recorded_vectors: Floats) -> tuple[Floats, Flags]:
-        """Return the vectors from the logs, and which of them are those of a displaced record.
+    def _log_vectors(self, fingerprint: str, which: Ints, recorded_vectors: Floats) -> tuple[Floats, Flags, Floats]:
+        """Return the vectors from the logs, which of them are a displaced record's, and those that may be, too.
 
         A vector from the search for displaced records is taken if it equals the recorded one: there is no other sign
-        that a record was displaced.
+        that a record was displaced. One that does not is taken by `judge`, if other reasons explain what differs.
         """
         vectors, is_displaced = block_vectors(self._workdir, self._number, fingerprint), np.zeros(len(which), np.bool_)
         found, feature_set = vectors[which], self._workdir.sets.by_fingerprint[fingerprint]
+        nearer = found.copy()
         is_later = np.array([one is True for one in self._base["is_later_epoch"].tolist()], np.bool_)[which]
         for kind in self._workdir.others if self._workdir.is_searched else ():
             columns = columns_of(feature_set, kind)
@@ -133,8 +135,9 @@ class BlockComparison:
             differs = different(found[:, columns], recorded_vectors[:, columns]).any(axis=1)
             fits = is_later & differs & ~different(candidates, recorded_vectors[:, columns]).any(axis=1)
             found[np.ix_(np.flatnonzero(fits), columns)] = candidates[fits]
+            nearer[np.ix_(np.flatnonzero(is_later & differs), columns)] = candidates[is_later & differs]
             is_displaced |= fits
-        return found, is_displaced
+        return found, is_displaced, nearer
 
     def _recorded_vectors(self, which: Ints, width: int) -> Floats:
         """Return the recorded vectors; NaN where there is none."""
@@ -162,7 +165,7 @@ class BlockComparison:
         no_vectors = np.empty((len(which), 0))
         yes = np.ones(len(which), np.bool_)
         flags = (has_features, yes, is_rescored, ~yes, ~yes, self._is_undecidable[which])
-        compared = ComparedDecisions(no_vectors, no_vectors, self._recorded.of(which), outputs, *flags)
+        compared = ComparedDecisions(no_vectors, no_vectors, no_vectors, self._recorded.of(which), outputs, *flags)
         lines = [VerdictLine() for _ in which]
         for at, line in enumerate(lines):
             line.add_reason(reason) if reason else line.add_difference(TRANSACTION, ("decided", None), None)

@@ -2,11 +2,13 @@
 
 Such a decision saw everything in the log but what its own partition has after it. How long the log was at that time is
 not on record; it held the decision's own record and all that was published before it. So every prefix of the log that
-may have been the whole log is tried, until the features come out to the last bit.
+may have been the whole log is tried, until the features come out to the last bit. If none does, the one that gives
+most of them counts, since another reason may explain the rest.
 """
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -87,15 +89,15 @@ class LogPass(OtherPass):
         return PartyLog(batch.transactions, history, np.array(drafted.positions, np.int64), found[last])
 
     def search(self, log: PartyLog, at: int, recorded: DifferingDecision) -> VisibleFeatures:
-        """Return what transaction `at` saw of the first prefix that gives its recorded features, else the likeliest."""
-        wanted, found = recorded.vector[self._columns[recorded.which]], []
+        """Return what transaction `at` saw of the likeliest of the prefixes that give most of its recorded features."""
+        wanted, found = recorded.vector[self._columns[recorded.which]], list[tuple[int, VisibleFeatures]]()
         for seen in self._prefixes(log, at):
-            equal = np.flatnonzero(~different(seen.vectors[recorded.which], wanted[np.newaxis]).any(axis=1))
-            if len(equal):
-                found = [_one(seen, int(equal[0]))]
+            counts = different(seen.vectors[recorded.which], wanted[np.newaxis]).sum(axis=1)
+            best = int(counts.argmin())
+            found.append((int(counts[best]), _one(seen, best)))
+            if not counts[best]:
                 break
-            found = found or [_one(seen, 0)]
-        return found[0]
+        return min(found, key=itemgetter(0))[1]
 
     def _prefixes(self, log: PartyLog, at: int) -> Iterator[VisibleFeatures]:
         """Yield what a transaction saw of the log's prefixes, several at a time."""

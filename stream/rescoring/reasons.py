@@ -27,7 +27,8 @@ class Reason(StrEnum):
     features that could be computed, or from none. What the model would have decided cannot be proven."""
     HISTORY_EPOCH_CHANGED = "history_epoch_changed"
     """Histories were lost. The decision's position shows fewer records before it than the logs hold; or a repair
-    displaced its record, and some prefix of the log gives its features exactly; or its position, from before the loss,
+    displaced its record, and some prefix of the log gives its features exactly, or all but those that other reasons
+    explain; or its position, from before the loss,
     counts a record that was answered only after it, and the feature looks at such a record."""
     BEYOND_RETENTION = "beyond_retention"
     """The feature looks back beyond what the topic still holds, or the transaction itself is no longer on it."""

@@ -27,12 +27,14 @@ class ComparedDecisions(NamedTuple):
 
     Rescored outputs are computed from the recorded vector if there is one (`has_vector`), else from the one from the
     logs. `is_decided`: the transaction would be decided now. `is_rescored`: its model could be loaded.
+    `nearer_vectors` are those from the logs if a repair displaced every record that it may have displaced.
     `is_foreign`: the recorded features are not those of the feature set that the record names. `is_displaced`: the
     vector from the logs is that of a record that a repair displaced. `is_undecidable`: the decision says so.
     """
 
     recorded_vectors: Floats
     log_vectors: Floats
+    nearer_vectors: Floats
     recorded: RescoredOutputs
     rescored: RescoredOutputs
     has_vector: Flags
@@ -46,6 +48,11 @@ class ComparedDecisions(NamedTuple):
         """Tell which features can be compared and differ, shape (k, features)."""
         comparable = (self.is_decided & self.has_vector)[:, np.newaxis]
         return different(self.log_vectors, self.recorded_vectors) & comparable
+
+    def nearly_displaced(self) -> Flags:
+        """Tell it of the vectors if every record that a repair may have displaced was displaced."""
+        comparable = (self.is_decided & self.has_vector)[:, np.newaxis]
+        return different(self.nearer_vectors, self.recorded_vectors) & comparable
 
     def differing_outputs(self) -> Mapping[str, Flags]:
         """Tell whose score, band and decision differ, of those that could be rescored."""
@@ -65,9 +72,9 @@ class ComparedDecisions(NamedTuple):
 
     def of(self, which: Flags) -> "ComparedDecisions":
         """Return some of the decisions."""
-        vectors = self.recorded_vectors[which], self.log_vectors[which]
+        vectors = self.recorded_vectors[which], self.log_vectors[which], self.nearer_vectors[which]
         outputs = self.recorded.of(which), self.rescored.of(which)
-        return ComparedDecisions(*vectors, *outputs, *(flags[which] for flags in self[4:]))
+        return ComparedDecisions(*vectors, *outputs, *(flags[which] for flags in self[5:]))
 
 
 @dataclass(slots=True)
@@ -113,7 +120,7 @@ def judge(
     """Yield the verdict on each decision: what differs, and why."""
     reasons, masks = zip(*explainer.explain(rows), strict=True)
     first, fates = _first(masks), list(explainer.fate(rows))
-    differing = compared.differing_features()
+    differing, nearer = compared.differing_features(), compared.nearly_displaced()
     for at in range(len(first)):
         line = VerdictLine()
         if not compared.is_decided[at]:
@@ -123,8 +130,12 @@ def judge(
             line.add_reason(Reason.HISTORY_EPOCH_CHANGED)
         if compared.is_foreign[at]:
             line.add_difference(FEATURES, ("not those of this table", None), None)
+        vector = compared.log_vectors[at]
+        if (differing[at] & (first[at] < 0)).any() and not (nearer[at] & (first[at] < 0)).any():
+            line.add_reason(Reason.HISTORY_EPOCH_CHANGED)  # displaced, and other reasons explain the rest
+            vector, differing[at] = compared.nearer_vectors[at], nearer[at]
         for column in np.flatnonzero(differing[at]).tolist():
-            pair = _number(compared.recorded_vectors[at, column]), _number(compared.log_vectors[at, column])
+            pair = _number(compared.recorded_vectors[at, column]), _number(vector[column])
             line.add_difference(names[column], pair, None if first[at, column] < 0 else reasons[first[at, column]])
         found = first[at][first[at] >= 0]
         compare_outputs(line, compared, at, reasons[found.min()] if len(found) else None)

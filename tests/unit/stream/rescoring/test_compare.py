@@ -3,12 +3,12 @@
 from hypothesis import HealthCheck, example, given, settings
 
 from support.examples import examples
+from support.rescoring.cases import DISPLACED_BESIDE_A_PAYMENT_ON_TWO_PARTITIONS, PAY
 from support.rescoring.faults import DAY_MS, Act, Play, acts
 from support.rescoring.model import Trained, assert_explained, compared
 
 ORDINARY = ("label", "early label", "again", "conflict")
 FAULTS = ("away", "back", "decide elsewhere", "lose", "repair", "crash", "label crash")
-PAY = Act("pay", 0, 0, None, 0, 0, 0, fraud=False, partitions=(0, 1, 2))
 LATE_BEHIND_ONE_APPENDED_BY_A_CRASH = [
     *[PAY] * 4,
     PAY._replace(merchant=1),
@@ -56,6 +56,7 @@ def test_every_difference_after_faults_of_redis_is_explained(live: Trained, stre
 
 @given(acts(*ORDINARY, *FAULTS))
 @example(CONFLICT_DECIDED_BEFORE_THE_PAYMENT_SENT_FIRST)
+@example(DISPLACED_BESIDE_A_PAYMENT_ON_TWO_PARTITIONS)
 @settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_difference_of_cards_on_several_partitions_is_explained(live: Trained, stream: list[Act]) -> None:
     world = live.world()
