@@ -185,6 +185,7 @@ def slowest_ms(scores: list[Score], since: int) -> int:
     return max(score.latency_ms for score in scores if int(score.transaction_id[2:]) >= since)
 
 
+@pytest.mark.acceptance
 @pytest.mark.full_size
 def test_old_and_new_workers_warm_up_a_longer_horizon_during_a_rolling_restart(scenario: Scenario) -> None:
     fleet = scenario.fleet
@@ -204,6 +205,7 @@ def test_old_and_new_workers_warm_up_a_longer_horizon_during_a_rolling_restart(s
     scenario.check(old, new, LATER // 2)
 
 
+@pytest.mark.acceptance
 @pytest.mark.full_size
 def test_decisions_continue_during_a_warm_up_and_its_models_are_accepted_only_afterwards(
     scenario: Scenario, kafka: Cluster, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]

@@ -157,6 +157,7 @@ def test_decisions_wait_while_redis_is_away_under_load_and_equal_a_recount_after
     report(f"seed {SEED}: all that waited decided {caught_up / 1000:.1f} s after Redis was back; {quantiles(valid)}")
 
 
+@pytest.mark.acceptance
 def test_decisions_without_redis_under_load_are_marked_and_all_others_equal_a_recount(
     proxied: tuple[Fleet, RedisProxy], report: Callable[[str], None]
 ) -> None:
@@ -231,6 +232,7 @@ def test_labels_of_payments_decided_without_redis_are_applied_after_them_by_the_
     assert set(statuses) <= {"applied", "corrected"}, statuses
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("redis_down", ["wait", "degrade"])
 def test_a_slow_redis_delays_decisions_and_changes_none(
     proxied: tuple[Fleet, RedisProxy], redis_down: str, report: Callable[[str], None]

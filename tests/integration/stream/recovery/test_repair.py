@@ -185,6 +185,7 @@ def pending_parts(worker: Worker) -> int:
     return round(float(count))
 
 
+@pytest.mark.acceptance
 def test_the_remaining_worker_finishes_the_repair_of_a_killed_one(slow: Slow) -> None:
     scenario, front = slow
     workers = scenario.fleet.go_live(workers=2)
@@ -201,6 +202,7 @@ def test_the_remaining_worker_finishes_the_repair_of_a_killed_one(slow: Slow) ->
     assert unmarked(scenario.check())
 
 
+@pytest.mark.acceptance
 def test_a_redis_that_is_emptied_again_during_a_repair_is_repaired_again(slow: Slow) -> None:
     scenario, front = slow
     scenario.fleet.go_live(workers=2)

@@ -25,6 +25,7 @@ FROM '{TRANSACTIONS}' WHERE TX_DATETIME >= '{FROM}' ORDER BY TRANSACTION_ID
 pytestmark = [pytest.mark.integration, needs_handbook]
 
 
+@pytest.mark.acceptance
 def test_scoring_a_file_computes_the_published_feature_table_row_by_row(tmp_path: Path) -> None:
     database = duckdb.connect()
     database.execute(f"COPY ({FILE}) TO '{tmp_path}/in.parquet' (FORMAT parquet)")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+import pytest
 
 from stream.contract.outputs import Score
 from support import handbook
@@ -171,6 +172,7 @@ def decision(score: Score) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in OWN}
 
 
+@pytest.mark.acceptance
 def test_a_run_with_faults_gives_the_same_results_as_one_without(
     fleet: Fleet, kafka: Cluster, tmp_path: Path, start_worker: Callable[..., Worker], report: Callable[[str], None]
 ) -> None:
