@@ -34,15 +34,17 @@ def log_evidence_for(kind: GuardKind, spec: GuardSpec, counts: Counts) -> float:
     return log_evidence_of(counts, spec.factor)
 
 
-def evidence(state: GuardState) -> dict[str, Any]:
+def evidence(state: GuardState, about: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the evidence of all guards as plain JSON, for `evidence` of a command: at most 16,000 bytes.
 
     `alpha` is the sum over all guards. For each guard: `alpha`, `factor`, `action`, `bound` = 1/alpha, `e` (at most
     1e304), `breached` (whether e >= bound), and `counts`, the cards with a first bad event by share and arm. `decided`
     are the payments by share and arm. `positions` are the offsets behind the last record that was read, a list by
-    partition, so that it can be computed again from the topics; left out if they would not fit.
+    partition, so that it can be computed again from the topics; left out if they would not fit. `about` is what else it
+    says, first.
     """
     found: dict[str, Any] = {
+        **(about or {}),
         "alpha": _rounded(total_alpha(state.guards)),
         "guards": {
             str(kind): _guard_evidence(kind, spec, state.counts_of(kind)) for kind, spec in state.guards.items()
@@ -59,12 +61,12 @@ def breaches(found: Mapping[str, Any]) -> dict[GuardKind, Action]:
     return {GuardKind(kind): Action(guard["action"]) for kind, guard in found["guards"].items() if guard["breached"]}
 
 
-def breached_kinds(evidence: object) -> frozenset[GuardKind]:
-    """Return the guards that are breached by some command's evidence, which may be any JSON."""
+def breached_kinds(evidence: object) -> tuple[GuardKind, ...]:
+    """Return the guards that are breached by some command's evidence, which may be any JSON, in the order of kinds."""
     guards = evidence.get("guards") if isinstance(evidence, dict) else None
     if not isinstance(guards, dict):
-        return frozenset()
-    return frozenset(
+        return ()
+    return tuple(
         kind for kind in GuardKind if isinstance(guards.get(kind), dict) and guards[kind].get("breached") is True
     )
 

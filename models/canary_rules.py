@@ -22,14 +22,12 @@ def canary_problems(lineup: Lineup, command: Command, model: str | None) -> Iter
     if lineup.canary is None or model is None:
         return
     running = f"{lineup.canary.model} is the canary, at {share_text(lineup.canary.share_bp)}"
-    if model != lineup.canary.model:
+    if command.kind is CommandKind.ROLLOUT or model != lineup.canary.model:
         if command.kind is not CommandKind.CHALLENGE and model != lineup.live:
             detail = f"{running}; end it first, by `fraudstream model end-canary`"
             yield Problem(ProblemCode.CANARY_RUNNING, detail)
     elif command.kind is CommandKind.CHALLENGE:
         yield Problem(ProblemCode.CANARY_RUNNING, f"{running}: it is compared with the live model as it is")
-    elif command.kind is CommandKind.ROLLOUT:
-        yield Problem(ProblemCode.CANARY_RUNNING, f"{running}; end it first, by `fraudstream model end-canary`")
     elif command.kind is CommandKind.CANARY:
         yield from _change_problems(lineup.canary.share_bp, lineup.canary.salt, command, running)
 

@@ -126,6 +126,11 @@ class Lineup:
         return tuple(dict.fromkeys(digest for digest in (self.live, canary, self.rollback_target) if digest))
 
     @property
+    def climbing(self) -> Rollout | None:
+        """The rollout whose canary runs."""
+        return None if self.canary is None else self.rollout
+
+    @property
     def deciding(self) -> frozenset[str]:
         """The models that decide: the live one, and the canary's."""
         return frozenset(digest for digest in (self.live, self.canary and self.canary.model) if digest)
@@ -266,8 +271,8 @@ def _rollout(lineup: Lineup, event: Event) -> Lineup | None:
 
 
 def _pause(lineup: Lineup, event: Event) -> Lineup | None:
-    rollout = lineup.rollout
-    if rollout is None or lineup.canary is None:
+    rollout = lineup.climbing
+    if rollout is None:
         return None
     return replace(lineup, rollout=paused(rollout, event) if event.command is CommandKind.PAUSE else resumed(rollout))
 

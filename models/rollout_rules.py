@@ -14,7 +14,7 @@ _ENDS_EXPOSURE = frozenset(
 
 def rollout_problems(lineup: Lineup, command: Command) -> Iterator[Problem]:
     """Refuse what would change nothing, and what automation must not do now."""
-    climbing = lineup.rollout if lineup.canary is not None else None
+    climbing = lineup.climbing
     match command.kind:
         case CommandKind.PAUSE | CommandKind.RESUME if climbing is None:
             yield Problem(

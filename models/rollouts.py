@@ -69,7 +69,7 @@ def begun(event: Event) -> Rollout | None:
 
 def paused(rollout: Rollout, event: Event) -> Rollout:
     """Return a rollout after an accepted `pause`."""
-    return replace(rollout, paused=True, breached=breached_kinds(event.evidence))
+    return replace(rollout, paused=True, breached=frozenset(breached_kinds(event.evidence)))
 
 
 def resumed(rollout: Rollout) -> Rollout:

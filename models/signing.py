@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from models.commands import Actor, Command
+from models.commands import Actor, Command, CommandKind
 from models.errors import InvalidKeysError
 from models.expected import expected, without_pattern
 from models.problems import Problem, ProblemCode
@@ -41,7 +41,15 @@ class Role(StrEnum):
     a time."""
 
 
-_GUARDS_KINDS = frozenset({"canary", "end_canary", "promote", "roll_back", "pause"})
+_GUARDS_KINDS = frozenset(
+    {
+        CommandKind.CANARY,
+        CommandKind.END_CANARY,
+        CommandKind.PROMOTE,
+        CommandKind.ROLL_BACK,
+        CommandKind.PAUSE,
+    }
+)
 
 
 class TrustedKey(NamedTuple):

@@ -16,7 +16,7 @@ from models.signing import Role, Seal
 
 SECONDS = 600.0
 """How long a command waits by default that another person has to countersign."""
-_FOR_TWO = frozenset({"promote", "rollout"})
+_FOR_TWO = frozenset({CommandKind.PROMOTE, CommandKind.ROLLOUT})
 
 Countersigned = Mapping[str, str]
 """Who countersigned, by the id of a command that has no answer yet."""
@@ -41,9 +41,9 @@ class Rules(NamedTuple):
     awaited: Sealed | None = None
 
 
-def is_for_two(kind: str, *, to_a_time: bool) -> bool:
+def is_for_two(kind: CommandKind, *, to_a_time: bool) -> bool:
     """Tell whether commands of this kind count only with a countersignature, where two persons are required."""
-    return kind in _FOR_TWO or (kind == CommandKind.ROLL_BACK and to_a_time)
+    return kind in _FOR_TWO or (kind is CommandKind.ROLL_BACK and to_a_time)
 
 
 def needs_second_person(lineup: Lineup, sealed: Sealed, rules: Rules) -> bool:
@@ -58,7 +58,7 @@ def needs_second_person(lineup: Lineup, sealed: Sealed, rules: Rules) -> bool:
 
 def _climbs(lineup: Lineup, sealed: Sealed) -> bool:
     """Tell whether a guard promotes the model of the rollout that runs."""
-    rollout = None if lineup.canary is None else lineup.rollout
+    rollout = lineup.climbing
     by_guard = sealed.seal.role is Role.GUARD and sealed.command.kind is CommandKind.PROMOTE
     return by_guard and rollout is not None and rollout.model == sealed.command.model
 

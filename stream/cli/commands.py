@@ -1,9 +1,10 @@
 """Options and sending that the commands to a deployment's workers share."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from getpass import getuser
+from typing import Any
 
 import click
 import msgspec
@@ -13,13 +14,15 @@ from guards.shares import share_text
 from models.commands import LONGEST_REASON, CommandKind, Event, EventKind
 from models.decline_cap import limits_text
 from models.two_persons import SECONDS, is_for_two
-from stream.cli.output import refuse, say
-from stream.cli.settings import refuse_kafka, refused_settings
+from stream.cli.output import json_option, refuse, say
+from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
 from stream.control.client import CommandRequest, PartitionArguments
 from stream.errors import ControlLogError
 from stream.redaction import holds_card_number
 from stream.settings import Settings
 from stream.telemetry.command_line import command_traced
+
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def _harmless(_context: click.Context, _option: click.Parameter, reason: str) -> str:
@@ -37,11 +40,10 @@ revision_option = click.option(
     type=click.IntRange(0),
     help="The command is void if the revision is another; by default the present one.",
 )
-wait_option = click.option(
-    "--wait", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True, help="Seconds."
-)
-
 _WAIT_SECONDS = 60.0
+wait_option = click.option(
+    "--wait", type=click.FloatRange(0, min_open=True), default=_WAIT_SECONDS, show_default=True, help="Seconds."
+)
 countersigned_wait_option = click.option(
     "--wait",
     type=click.FloatRange(0, min_open=True),
@@ -56,6 +58,18 @@ def wait_of(settings: Settings, kind: CommandKind, wait: float | None, *, to_a_t
     return SECONDS if settings.two_persons and is_for_two(kind, to_a_time=to_a_time) else _WAIT_SECONDS
 
 
+def command_options(*own: Option, wait: Option = wait_option) -> Option:
+    """Add the options that all commands to the workers have, and some of one's own."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        options: tuple[Option, ...] = (reason_option, revision_option, wait, *own, json_option)
+        for option in options:
+            function = option(function)
+        return function
+
+    return decorate
+
+
 @contextmanager
 def refused_arguments() -> Iterator[None]:
     """Exit with 2 if a request cannot be made of the arguments, before anything is sent."""
@@ -63,6 +77,15 @@ def refused_arguments() -> Iterator[None]:
         yield
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+def send_kind(kind: CommandKind, *, as_json: bool, wait: float | None, **options: Any) -> None:  # noqa: ANN401 - click's
+    """Send a command of a kind with the values of its options, as `send` does; exit with 2 if they make none."""
+    settings = settings_or_refuse()
+    seconds = wait_of(settings, kind, wait, to_a_time=options.get("to_ms") is not None)
+    with refused_arguments():
+        request = CommandRequest(kind=kind, actor=settings.actor or getuser(), wait=seconds, **options)
+    send(settings, request, as_json=as_json)
 
 
 def send(settings: Settings, wish: CommandRequest, *, as_json: bool) -> None:

@@ -1,7 +1,6 @@
 """`fraudstream limits`: sets and shows what overrules decisions, in all workers of a deployment."""
 
 import asyncio
-from getpass import getuser
 from typing import Any
 
 import click
@@ -10,10 +9,10 @@ from aiokafka.errors import KafkaError
 from models.commands import CommandKind
 from models.decline_cap import WINDOW, Limits, limits_text
 from stream.cli.arguments import CapParam
-from stream.cli.commands import reason_option, refused_arguments, revision_option, send, wait_option
+from stream.cli.commands import reason_option, revision_option, send_kind, wait_option
 from stream.cli.output import json_option, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
-from stream.control.client import CommandRequest, read_fold
+from stream.control.client import read_fold
 from stream.errors import ControlLogError
 
 
@@ -34,12 +33,9 @@ def limits() -> None:
 @revision_option
 @wait_option
 @json_option
-def set_command(as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+def set_command(**options: Any) -> None:  # noqa: ANN401 - click's options
     """Set the limits of a deployment's decisions; they hold for every model until they are set again."""
-    settings = settings_or_refuse()
-    with refused_arguments():
-        request = CommandRequest(CommandKind.LIMITS, settings.actor or getuser(), **options)
-    send(settings, request, as_json=as_json)
+    send_kind(CommandKind.LIMITS, **options)
 
 
 @limits.command("show")

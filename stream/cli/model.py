@@ -1,7 +1,6 @@
 """`fraudstream model`: sends commands about the live model and the challenger; shows, lists and imports models."""
 
 from collections.abc import Callable
-from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +8,11 @@ import click
 
 from models.commands import NAMES_A_MODEL, CommandKind
 from stream.cli.arguments import Duration, ModelParam, MomentParam, ShareParam
-from stream.cli.commands import (
-    countersigned_wait_option,
-    reason_option,
-    refused_arguments,
-    revision_option,
-    send,
-    wait_of,
-)
+from stream.cli.commands import command_options, countersigned_wait_option, send_kind
 from stream.cli.countersign import countersign
 from stream.cli.extras import needs
-from stream.cli.output import Command, json_option
+from stream.cli.output import json_option
 from stream.cli.restore import restore
-from stream.cli.settings import settings_or_refuse
-from stream.control.client import CommandRequest
 
 
 @click.group()
@@ -30,19 +20,9 @@ def model() -> None:
     """Choose the live model and the challenger; models are named by digest, or an unambiguous prefix of 8 or more."""
 
 
-def _wish_options(function: Command) -> Command:
-    """Add the options that all commands to the workers have."""
-    for option in (
-        reason_option,
-        revision_option,
-        countersigned_wait_option,
-        click.option("--force", is_flag=True, help="Do not wait for workers to be ready."),
-        json_option,
-    ):
-        function = option(function)
-    return function
-
-
+_wish_options = command_options(
+    click.option("--force", is_flag=True, help="Do not wait for workers to be ready."), wait=countersigned_wait_option
+)
 _watch_option = click.option(
     "--watch", type=Duration(), help="How long the previous model stays in the shadow, e.g. 30min; 0: not at all."
 )
@@ -74,11 +54,7 @@ def _command(kind: CommandKind, name: str, help_text: str) -> None:
     """Register one command to the workers."""
 
     def run(digest: str | None = None, **options: Any) -> None:  # noqa: ANN401 - click's options
-        settings, as_json = settings_or_refuse(), options.pop("as_json")
-        wait = wait_of(settings, kind, options.pop("wait"), to_a_time=options.get("to_ms") is not None)
-        with refused_arguments():
-            request = CommandRequest(kind=kind, model=digest, actor=settings.actor or getuser(), wait=wait, **options)
-        send(settings, request, as_json=as_json)
+        send_kind(kind, model=digest, **options)
 
     decorated: Callable[..., None] = _wish_options(run)
     for option in _OPTIONS.get(kind, ()):

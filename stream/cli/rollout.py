@@ -1,8 +1,6 @@
 """`fraudstream rollout`: raises a model's share of the cards by a ladder, and says where it stands."""
 
 from collections.abc import Callable
-from functools import partial
-from getpass import getuser
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +12,9 @@ from guards.ladder import Ladder
 from guards.specs import default_guards, guards_json, read_guards
 from models.commands import CommandKind
 from stream.cli.arguments import ModelParam
-from stream.cli.commands import (
-    countersigned_wait_option,
-    reason_option,
-    refused_arguments,
-    send,
-    wait_of,
-    wait_option,
-)
-from stream.cli.output import Command, json_option
-from stream.cli.settings import settings_or_refuse
+from stream.cli.commands import command_options, countersigned_wait_option, send_kind
+from stream.cli.output import json_option
 from stream.cli.watching import watching_options
-from stream.control.client import CommandRequest
 from stream.guard.finding import Limits
 
 _DEFAULT_ALPHA = 0.05
@@ -34,22 +23,6 @@ _DEFAULT_ALPHA = 0.05
 @click.group()
 def rollout() -> None:
     """Raise a model's share by a ladder that `fraudstream guard` climbs, and that it leaves if harm shows."""
-
-
-def _sent(function: Command, wait: Callable[[Command], Command] = wait_option) -> Command:
-    """Add the options that all commands to the workers have."""
-    for option in (
-        reason_option,
-        click.option(
-            "--expected-revision",
-            type=click.IntRange(0),
-            help="The command is void if the revision is another; by default the present one.",
-        ),
-        wait,
-        json_option,
-    ):
-        function = option(function)
-    return function
 
 
 class LadderParam(click.ParamType):
@@ -63,14 +36,6 @@ class LadderParam(click.ParamType):
             return Ladder.parse(str(value))
         except GuardError as error:
             self.fail(str(error), param, ctx)
-
-
-def _send(kind: CommandKind, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
-    settings = settings_or_refuse()
-    wait = wait_of(settings, kind, options.pop("wait"), to_a_time=False)
-    with refused_arguments():
-        request = CommandRequest(kind=kind, wait=wait, actor=settings.actor or getuser(), **options)
-    send(settings, request, as_json=as_json)
 
 
 @rollout.command("start")
@@ -94,13 +59,12 @@ def _send(kind: CommandKind, as_json: bool, **options: Any) -> None:  # noqa: AN
     help=f"The probability of a false alarm of any guard; by default {_DEFAULT_ALPHA:g}.",
 )
 @click.option("--salt", help="Keys the hash that chooses the cards; by default the command's id.")
-@partial(_sent, wait=countersigned_wait_option)
+@command_options(wait=countersigned_wait_option)
 def start(
     digest: str,
     ladder: Ladder,
     guards_file: Path | None,
     alpha: float | None,
-    as_json: bool,  # noqa: FBT001 - a flag
     **options: Any,  # noqa: ANN401 - click's options
 ) -> None:
     """Start MODEL as a canary at the first share of a ladder, once every worker is ready with it.
@@ -114,7 +78,7 @@ def start(
         guards = _guards_of(guards_file) if guards_file else guards_json(default_guards(alpha or _DEFAULT_ALPHA))
     except GuardError as error:
         raise click.UsageError(f"--guards: {error}" if guards_file else f"--alpha: {error}") from error
-    _send(CommandKind.ROLLOUT, as_json, model=digest, ladder=ladder, guards=guards, **options)
+    send_kind(CommandKind.ROLLOUT, model=digest, ladder=ladder, guards=guards, **options)
 
 
 def _guards_of(file: Path) -> dict[str, Any]:
@@ -125,10 +89,10 @@ def _guards_of(file: Path) -> dict[str, Any]:
 
 
 def _simple(kind: CommandKind, name: str, help_text: str) -> None:
-    def run(as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
-        _send(kind, as_json, **options)
+    def run(**options: Any) -> None:  # noqa: ANN401 - click's options
+        send_kind(kind, **options)
 
-    decorated: Callable[..., None] = _sent(run)
+    decorated: Callable[..., None] = command_options()(run)
     rollout.command(name, help=help_text)(decorated)
 
 

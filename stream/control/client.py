@@ -278,13 +278,24 @@ def command_of(settings: Settings, request: CommandRequest, revision: int) -> Co
     )
 
 
-async def _send(settings: Settings, command: Command, headers: Headers, signer: Signer | None) -> None:
+async def send_signed(
+    settings: Settings, producer: AIOKafkaProducer, command: Command, headers: Headers, signer: Signer | None
+) -> None:
+    """Send a command, signed if there is a key for it, and wait until it is written.
+
+    Raises:
+        aiokafka.errors.KafkaError: it is unknown whether it was written.
+    """
     value = encode(command)
     signature = () if signer is None else signer.headers(value)
+    topic, key = settings.topic(MODEL_CONTROL.name), settings.deployment.encode()
+    await producer.send_and_wait(topic, value, key, 0, headers=[*headers, *signature])
+
+
+async def _send(settings: Settings, command: Command, headers: Headers, signer: Signer | None) -> None:
     producer = AIOKafkaProducer(**producer_options(settings))
     try:
         await producer.start()
-        topic, key = settings.topic(MODEL_CONTROL.name), settings.deployment.encode()
-        await producer.send_and_wait(topic, value, key, 0, headers=[*headers, *signature])
+        await send_signed(settings, producer, command, headers, signer)
     finally:
         await producer.stop()

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -113,12 +113,6 @@ def canary_facts(decisions: Sequence[ArmedDecision], commands: CommandLog) -> Ca
         end=end if end is not None and end.accepted else None,
         wrong_arms=tuple(_wrong_arms(decisions, started)),
     )
-
-
-def breached(evidence: Mapping[str, Any] | None) -> list[str]:
-    """Return the guards that were breached, by the evidence of a command."""
-    guards = (evidence or {}).get("guards", {})
-    return [kind for kind, guard in guards.items() if guard["breached"]]
 
 
 def arm_of(card_id: str, salt: str, share_bp: int) -> str:

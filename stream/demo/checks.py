@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from guards.report import breached_kinds
 from models.commands import CommandKind, Event, EventKind
-from stream.demo.canary import CanaryFacts, breached
+from stream.demo.canary import CanaryFacts
 from stream.demo.commands import CommandLog
 from stream.demo.comparisons import RevisionComparisons
 from stream.demo.scoreboard import Outage, Place, Scoreboard, waited
@@ -119,7 +120,7 @@ def canary_not_ended(canary: CanaryFacts | None) -> tuple[str, ...]:
     problems = []
     if canary.end is None or canary.end.answer is None:
         problems.append("no guard ended the canary of the bad model")
-    elif not breached(canary.end.answer.evidence):
+    elif not breached_kinds(canary.end.answer.evidence):
         problems.append("the canary of the bad model was ended without evidence of a breach")
     if not canary.decided:
         problems.append("the canary of the bad model decided nothing")

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import msgspec
 
+from guards.report import breached_kinds
 from models.commands import CommandKind
 from stream.demo import checks
-from stream.demo.canary import CanaryFacts, breached
+from stream.demo.canary import CanaryFacts
 from stream.demo.commands import CommandRecord
 from stream.demo.comparisons import Amount, RevisionComparison
 from stream.demo.scoreboard import Delay, Outage, Percentiles, TruthTally, percentiles, undisturbed, waited
@@ -253,7 +254,7 @@ def _canary(canary: CanaryFacts) -> CanarySummary:
         first_declines=canary.first_declines,
         evidence=canary.evidence,
         bound=canary.bound,
-        breached=tuple(breached(None if answer is None else answer.evidence)),
+        breached=breached_kinds(None if answer is None else answer.evidence),
         to_breach_ms=None if canary.breached_ms is None else canary.breached_ms - canary.started_ms,
         after_breach_ms=canary.after_breach_ms,
     )

@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from guards.paired import Pair
 from guards.report import disagreements, evidence
 from models.commands import Event, EventKind
 from models.rollouts import is_automatic
 from stream.control.client import history_with_commands, read_log
 from stream.errors import RecountError
-from stream.guard.process import counted
 from stream.guard.recount import recount
-from stream.guard.watched import Stretch, Watched, past_of
+from stream.guard.sight import empty_state
+from stream.guard.watched import Watched, past_of
 from stream.settings import Settings
 
 
@@ -38,12 +37,11 @@ async def recounted(settings: Settings, command_id: str) -> Recounted:
     if not is_automatic(stated) or stated is None:
         raise RecountError(f"command {command_id} was not sent on the evidence of guards")
     watched = _watched(settings, before, stated)
-    state = counted(settings, watched)
-    pair = Pair(watched.model, watched.other) if watched.stretch is Stretch.PROMOTION else None
+    state = empty_state(settings, watched)
     positions: Mapping[str, Sequence[int]] = stated.get("positions") or {}
     if not positions:
         raise RecountError(f"the evidence of command {command_id} states no positions: it was too long with them")
-    await recount(settings, state, watched.since_ms, positions, pair)
+    await recount(settings, state, watched.since_ms, positions, watched.pair)
     found = evidence(state)
     return Recounted(verdict, stated, found, (*disagreements(stated), *_differences(stated, found)))
 

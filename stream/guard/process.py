@@ -14,13 +14,10 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from guards.paired import Pair
-from guards.report import LARGEST_EVIDENCE_BYTES, evidence, explain
-from guards.state import GuardState
-from models.commands import Command, CommandKind, EventKind, encode
-from models.times import format_time
+from guards.report import explain
+from models.commands import Command, CommandKind, EventKind
 from stream.clock import now_ms
-from stream.control.client import CommandRequest, command_of
+from stream.control.client import CommandRequest, command_of, send_signed
 from stream.control.keys import read_signer
 from stream.control.log_reader import LogReader
 from stream.errors import ControlLogError
@@ -28,10 +25,10 @@ from stream.guard.checkpoint_file import CheckpointFile
 from stream.guard.finding import Finding, Limits, Order, Sight, finding_on
 from stream.guard.gauges import GuardGauges
 from stream.guard.reader import GuardReader
-from stream.guard.watched import Past, Stretch, Watched, past_of
+from stream.guard.sight import empty_state, reader_of, sight_of, silent
+from stream.guard.watched import Past, Watched, past_of
 from stream.kafka.client import explain_error, producer_options
 from stream.kafka.stray import given_up_as_error
-from stream.kafka.topics import MODEL_CONTROL
 from stream.kafka.tracing import OperationTrace, OperationTracing
 from stream.settings import Settings
 
@@ -67,7 +64,6 @@ class GuardView:
         watched: what is watched; None if nothing is.
         sight: what was counted of it; None until all of it was read once.
         finding: what follows from it.
-        lost: the records that were removed before they were read, at most; None where nobody can count them.
         trouble: why the guard does not see, in words; None if it does.
     """
 
@@ -75,7 +71,6 @@ class GuardView:
     watched: Watched | None = None
     sight: Sight | None = None
     finding: Finding | None = None
-    lost: Mapping[str, int | None] | None = None
     trouble: str | None = "the event log was not read yet"
 
     def reasons(self, now: int, longest_behind_ms: int = 60_000) -> list[str]:
@@ -88,40 +83,6 @@ class GuardView:
             return ["what was decided since the beginning is being counted"]
         behind_ms = now - self.sight.read_until_ms
         return [f"it is {behind_ms / 1000:,.0f} s behind the decisions"] if behind_ms > longest_behind_ms else []
-
-
-def counted(settings: Settings, watched: Watched) -> GuardState:
-    """Return an empty state for what is watched."""
-    return GuardState(watched.guards, settings.deployment, watched.shares)
-
-
-def reader_of(settings: Settings, watched: Watched, state: GuardState, ids: Mapping[str, str]) -> GuardReader:
-    """Return a reader of the topics that tell of what is watched."""
-    pair = Pair(watched.model, watched.other) if watched.stretch is Stretch.PROMOTION else None
-    return GuardReader(settings, state, watched.since_ms, pair, ids)
-
-
-def sight_of(settings: Settings, past: Past, watched: Watched, reader: GuardReader, blind: tuple[str, ...]) -> Sight:
-    """Return what a reader has counted of what is watched, with the evidence for a command."""
-    found = evidence(reader.state)
-    about: dict[str, Any] = {
-        "watched": str(watched.stretch),
-        "since": watched.since,
-        "share_bp": watched.share_bp,
-        "read_until": format_time(reader.read_until_ms or 0),
-    }
-    whole = {**about, **found}
-    if len(msgspec.json.encode(whole)) > LARGEST_EVIDENCE_BYTES:
-        whole.pop("positions", None)
-    decided = reader.state.decided().get(watched.share_bp, (0, 0))[0]
-    return Sight(now_ms(), reader.read_until_ms or 0, whole, decided, (*blind, *_silent(settings, past)))
-
-
-def _silent(settings: Settings, past: Past) -> tuple[str, ...]:
-    publisher = past.publisher
-    if publisher in (None, settings.deployment):
-        return ()
-    return (f"this deployment decides silently: {publisher} publishes",)
 
 
 class Guard:
@@ -186,7 +147,7 @@ class Guard:
 
     async def _turn(self, events: LogReader, producer: AIOKafkaProducer) -> None:
         """Read once what is new, look at it, and act."""
-        past = await self._read_log(events)
+        past = await self._read_log(events) if self._reader is None else self._past()  # each step reads it as well
         watched = past.watched
         if watched is None or watched.is_over(now_ms()):
             await self._leave()
@@ -211,8 +172,8 @@ class Guard:
         events.require_trusted()
         revision = events.log.fold.lineup.revision
         if self._folded is None or self._folded[0] != revision:
-            past = past_of(self._settings.deployment, events.events())
-            self._folded = revision, past._replace(publisher=events.log.fold.term.publisher)
+            past = past_of(self._settings.deployment, events.events(), events.log.fold.term.publisher)
+            self._folded = revision, past
         self._settle(events)
         return self._past()
 
@@ -233,7 +194,7 @@ class Guard:
             named = {"watched": str(watched.stretch), "since": watched.since, "models": [watched.model, watched.other]}
             stored, deployment = self._checkpoint, self._settings.deployment
             kept = None if stored is None else stored.load(named, watched.guards, deployment)
-            state = counted(self._settings, watched) if kept is None else kept.state
+            state = empty_state(self._settings, watched) if kept is None else kept.state
             self._reader = reader_of(self._settings, watched, state, {} if kept is None else kept.topic_ids)
             self._since, self._named = watched.since, named
             log.info("watching the %s of %s since revision %d", watched.stretch, watched.model[:12], watched.since)
@@ -252,11 +213,9 @@ class Guard:
     # --- look
 
     def _look(self, past: Past, watched: Watched, reader: GuardReader) -> None:
-        lost = {f"{tp.topic} partition {tp.partition}": count for tp, count in reader.lost.items()}
-        blind = tuple(f"{where}: records were removed before they were counted" for where in lost)
-        sight = sight_of(self._settings, past, watched, reader, blind)
+        sight = sight_of(self._settings, past, watched, reader)
         finding = finding_on(past, watched, sight, self._limits)
-        self.view = GuardView(past, watched, sight, finding, lost, None)
+        self.view = GuardView(past, watched, sight, finding, None)
         self.gauges.watch(reader.state, reader.read_until_ms)
         said = tuple(finding.breached), watched.since
         if said != self._said:
@@ -269,7 +228,7 @@ class Guard:
     async def _act(self, producer: AIOKafkaProducer) -> None:
         finding, past, now = self.view.finding, self._past(), now_ms()
         order = None if finding is None else finding.order
-        if order is None or now < self._not_before_ms[order.raises] or _silent(self._settings, past):
+        if order is None or now < self._not_before_ms[order.raises] or silent(self._settings, past):
             return
         if any(one.order.kind is order.kind or order.raises for one in self._unfinished):
             return
@@ -287,11 +246,8 @@ class Guard:
         command = command_of(self._settings, request, past.lineup.revision)
         trace = self._operations.begin(f"guard {order.kind}")
         log.info("command %s (%s): %s", command.command_id, order.kind, order.reason)
-        topic, key = self._settings.topic(MODEL_CONTROL.name), self._settings.deployment.encode()
-        value = encode(command)
-        signature = () if self._signer is None else self._signer.headers(value)
         try:
-            await producer.send_and_wait(topic, value, key, 0, headers=[*trace.headers, *signature])
+            await send_signed(self._settings, producer, command, trace.headers, self._signer)
         except BaseException as error:  # if it was written nevertheless, the next one is refused
             trace.failed(type(error).__name__)
             raise

@@ -8,9 +8,9 @@ from guards.shares import share_text
 from guards.specs import guards_json
 from models.times import format_time
 from stream.clock import now_ms
-from stream.control.log_reader import LogReader
+from stream.control.client import read_log
 from stream.guard.finding import Finding, Limits, Sight, finding_on
-from stream.guard.process import counted, reader_of, sight_of
+from stream.guard.sight import empty_state, reader_of, sight_of
 from stream.guard.watched import Past, Stretch, Watched, past_of
 from stream.settings import Settings
 
@@ -37,24 +37,19 @@ async def read_status(settings: Settings, limits: Limits, tell: Tell) -> Status:
         ControlLogError: the event log has lost records.
         aiokafka.errors.KafkaError: the brokers do not answer, or a topic is missing.
     """
-    async with LogReader(settings) as events:
-        await events.read_to_end()
-        events.require_trusted()
-        past = past_of(settings.deployment, events.events())._replace(publisher=events.log.fold.term.publisher)
+    fold, events = await read_log(settings)
+    past = past_of(settings.deployment, events, fold.term.publisher)
     watched = past.watched
     if watched is None or watched.is_over(now_ms()):
         return Status(past)
     begun_ms, read = now_ms(), 0
-    async with reader_of(settings, watched, counted(settings, watched), {}) as reader:
+    async with reader_of(settings, watched, empty_state(settings, watched), {}) as reader:
         ends, starts = await reader.topics.ranges(), reader.topics.positions
         total = sum(max(end - starts.get(tp, begin), 0) for tp, (begin, end) in ends.items())
         while reader.read_until_ms is None or reader.read_until_ms < begun_ms:
             read += await reader.step(_nothing)
             tell(min(read, total), total)
-        blind = tuple(
-            f"{tp.topic} partition {tp.partition}: records were removed before they were counted" for tp in reader.lost
-        )
-        sight = sight_of(settings, past, watched, reader, blind)
+        sight = sight_of(settings, past, watched, reader)
     return Status(past, watched, sight, finding_on(past, watched, sight, limits))
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from guards.errors import GuardSpecError
-from guards.paired import PAIRED_SHARE_BP, paired_guards
+from guards.paired import PAIRED_SHARE_BP, Pair, paired_guards
 from guards.report import breached_kinds
 from guards.shares import WHOLE_BP
 from guards.specs import GuardKind, Guards, default_guards
@@ -65,6 +65,11 @@ class Watched(NamedTuple):
         """The guards that an operator let go on."""
         return frozenset() if self.rollout is None else self.rollout.waived
 
+    @property
+    def pair(self) -> Pair | None:
+        """The models whose comparisons are counted; None where the scores of two arms are."""
+        return Pair(self.model, self.other) if self.stretch is Stretch.PROMOTION else None
+
     def is_over(self, now_ms: int) -> bool:
         """Tell whether the watch of a promotion has ended by the clock."""
         return self.until_ms is not None and now_ms >= self.until_ms
@@ -86,9 +91,9 @@ class Past(NamedTuple):
     publisher: str | None = None
 
 
-def past_of(deployment: str, events: Iterable[Event]) -> Past:
-    """Fold a deployment's events, in the order of the log."""
-    past = Past(Lineup(deployment))
+def past_of(deployment: str, events: Iterable[Event], publisher: str | None = None) -> Past:
+    """Fold a deployment's events, in the order of the log; `publisher` is whose decisions count."""
+    past = Past(Lineup(deployment), publisher=publisher)
     for event in events:
         past = after(past, event)
     return past

@@ -2,12 +2,9 @@
 
 import json
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import log
 from statistics import median
-from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -20,10 +17,11 @@ from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 from support.fleet.arms import assert_decided_by_arm, assert_revisions_rise, rollouts
 from support.fleet.fleet import Fleet, sources, until
-from support.fleet.payments import payment, put_model
+from support.fleet.load import Load
+from support.fleet.payments import put_model
 from support.fleet.workers import COMMAND, Worker
 
-CARDS, RUNS = 400, 20
+RATE, RUNS = 200, 20
 DECLINES_ALL = Policy(review_at=1e-9, decline_at=2e-9)
 REVIEWS_ALL = Policy(review_at=1e-9, decline_at=1.0)
 GUARD = (*COMMAND[:-1], "guard", "--cool-down", "0", "--least-decisions", "20")
@@ -40,31 +38,6 @@ def command(fleet: Fleet, *arguments: str) -> dict[str, Any]:
     return run(fleet, *arguments, "--reason", "test")
 
 
-@contextmanager
-def payments_flowing(fleet: Fleet, first: int = 0) -> Iterator[Callable[[], int]]:
-    """Publish some 200 payments a second; yield a function that stops it and returns how many there are."""
-    over, number = Event(), [first]
-
-    def publish() -> None:
-        while not over.is_set():
-            fleet.publish(payment(one, cards=CARDS) for one in range(number[0], number[0] + 20))
-            number[0] += 20
-            time.sleep(0.1)
-
-    thread = Thread(target=publish)
-    thread.start()
-
-    def stop() -> int:
-        over.set()
-        thread.join()
-        return number[0]
-
-    try:
-        yield stop
-    finally:
-        stop()
-
-
 def accepted(fleet: Fleet, kind: str) -> list[dict[str, Any]]:
     return [event for event in fleet.events("accepted") if event["command"] == kind]
 
@@ -77,7 +50,7 @@ def test_a_guard_ends_a_canary_that_declines_all_and_what_it_saw_can_be_counted_
     workers = fleet.go_live()
     bad = put_model(fleet.models, seed=1, policy=DECLINES_ALL)
     guard = fleet.worker(GUARD)
-    with payments_flowing(fleet) as stopped:
+    with Load(fleet, RATE) as load:
         guard.await_ready()
         command(fleet, "model", "freeze", "--hands-off")
         begun = command(fleet, "rollout", "start", bad, "--ladder", "10% 1h, 100%")
@@ -89,7 +62,7 @@ def test_a_guard_ends_a_canary_that_declines_all_and_what_it_saw_can_be_counted_
         assert "fraudstream_ready" not in metrics  # it is no worker
         command(fleet, "model", "thaw")
         until(lambda: accepted(fleet, "end_canary") != [], "the guard ends the canary", 20)
-        count = stopped()
+    count = len(load.sent)
     assert_whole(fleet, fleet.await_scores(count), count)
     (ended,) = accepted(fleet, "end_canary")
     assert_counted(fleet, ended, begun["revision"])
@@ -130,7 +103,7 @@ def test_a_ladder_is_climbed_once_by_two_guards_of_which_one_is_killed_and_its_t
     good = put_model(fleet.models, seed=1)
     kept = ("--checkpoint", str(fleet.folder / "guard.json.gz"))
     first, second = fleet.worker((*GUARD, *kept)), fleet.worker(GUARD)
-    with payments_flowing(fleet) as stopped:
+    with Load(fleet, RATE) as load:
         first.await_ready()
         second.await_ready()
         guards = fleet.folder / "guards.json"
@@ -141,7 +114,7 @@ def test_a_ladder_is_climbed_once_by_two_guards_of_which_one_is_killed_and_its_t
         first = fleet.worker((*GUARD, *kept))
         until(lambda: len(accepted(fleet, "promote")) > 1, "the model is promoted")
         assert run(fleet, "rollout", "status")["watched"] in ("promotion", None)
-        count = stopped()
+    count = len(load.sent)
     valid = fleet.await_scores(count)
     assert_whole(fleet, valid, count)
     assert [one.share_bp for one in rollouts(fleet).values()] == [0, 1_000, 5_000, 0]
@@ -154,7 +127,7 @@ def test_a_guard_pauses_a_rollout_that_reviews_more_and_a_person_lets_it_go_on(f
     workers = fleet.go_live()
     worse = put_model(fleet.models, seed=1, policy=REVIEWS_ALL)
     guard = fleet.worker(GUARD)
-    with payments_flowing(fleet):
+    with Load(fleet, RATE):
         command(fleet, "rollout", "start", worse, "--ladder", "10% 1s, 100%")
         until(lambda: accepted(fleet, "pause") != [], "the guard pauses the rollout")
         command(fleet, "rollout", "resume")
@@ -170,7 +143,7 @@ def test_a_ladder_is_climbed_while_workers_judges_and_guards_come_and_go(fleet: 
     good = put_model(fleet.models, seed=1)
     kept = ("--checkpoint", str(fleet.folder / "guard.json.gz"))
     guard, random = fleet.worker((*GUARD, *kept)), np.random.default_rng(13)
-    with payments_flowing(fleet) as stopped:
+    with Load(fleet, RATE) as load:
         guard.await_ready()
         guards = fleet.folder / "guards.json"
         guards.write_text('{"stood_in": {"alpha": 0.01, "action": "roll_back"}}')
@@ -183,7 +156,7 @@ def test_a_ladder_is_climbed_while_workers_judges_and_guards_come_and_go(fleet: 
             guard = fleet.worker((*GUARD, *kept))
             workers.append(fleet.worker())
             until(lambda rung=rung: len(rungs(fleet)) >= rung, f"rung {rung}", 120)
-        count = stopped()
+    count = len(load.sent)
     valid = fleet.await_scores(count)
     assert_whole(fleet, valid, count)
     assert [event.get("share_bp") for event in rungs(fleet)] == [100, 500, 2_500, None]
@@ -202,12 +175,12 @@ def rungs(fleet: Fleet) -> list[dict[str, Any]]:
 def test_bad_canaries_are_ended_soon_after_the_breach(fleet: Fleet, report: Callable[[str], None]) -> None:
     workers = fleet.go_live(2)
     bad, guard = put_model(fleet.models, seed=1, policy=DECLINES_ALL), fleet.worker(GUARD)
-    with payments_flowing(fleet) as stopped:
+    with Load(fleet, RATE) as load:
         guard.await_ready()
         for number in range(1, RUNS + 1):
             command(fleet, "rollout", "start", bad, "--ladder", "10% 1h, 100%")
             until(lambda number=number: len(accepted(fleet, "end_canary")) == number, f"run {number} is ended")
-        count = stopped()
+    count = len(load.sent)
     valid = fleet.await_scores(count)
     assert_whole(fleet, valid, count)
     seconds = sorted(seconds_after_breach(valid, event["revision"]) for event in accepted(fleet, "rollout"))

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from guards.evidence import log_evidence_of
+from guards.report import breached_kinds
 from models.arms import Canary
 from models.artifact import read_artifact
 from models.commands import CommandKind, EventKind
 from models.policy import Decision
 from models.repository import Repository
-from stream.demo.canary import BAD, ArmedDecision, CanaryFacts, arm_of, breached, canary_facts, put_bad_model
+from stream.demo.canary import BAD, ArmedDecision, CanaryFacts, arm_of, canary_facts, put_bad_model
 from stream.demo.checks import canary_not_ended
 from stream.demo.commands import CommandLog
 from stream.demo.comparisons import RevisionComparison
@@ -104,7 +105,7 @@ def test_a_second_decline_of_a_card_is_not_counted() -> None:
 def test_nothing_is_known_before_the_rollout_is_accepted() -> None:
     assert canary_facts(decisions(), CommandLog()) is None
     assert facts_of(None).after_breach_ms is None
-    assert breached(None) == []
+    assert breached_kinds(None) == ()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiokafka import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +19,7 @@ from models.policy import Policy
 from models.terms import Term
 from stream.contract.backfill import BackfillMark
 from stream.control.model_cache import ServingModels
-from stream.kafka.batches import Batch, CommitLedger
+from stream.kafka.batches import CommitLedger
 from stream.kafka.offsets import Position
 from stream.kafka.publisher import Destination, Outgoing, Published
 from stream.pipeline import Pipeline
@@ -34,6 +33,7 @@ from stream.worker.backfilled import BackfilledShare
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.positions import DecisionPositions
 from stream.worker.role import Role
+from support.delivered import deliver
 from support.examples import examples
 from support.stream_records import Told, text
 
@@ -144,18 +144,12 @@ class Worker:
     async def _deliver(self, records: Mapping[int, Sequence[Told]]) -> None:
         if not records:
             return
-        batch = Batch("transactions", 1, records, self._ledger, asyncio.Event())
-        for partition, some in records.items():
-            self._ledger.track(TopicPartition("transactions", partition), 1, some[-1].offset)
-        async with asyncio.timeout(5):
-            await self._decider.handle(batch)
-        for partition, some in records.items():
+        batch = await deliver(self._decider, self._ledger, self.at, records)
+        for partition in records:
             if partition in batch.acknowledged:
-                self.at[partition] = some[-1].offset + 1
                 self.aside.pop(partition, None)
             else:
                 self.aside[partition] = batch.aside[partition]
-                self._ledger.withdraw(TopicPartition("transactions", partition), 1, some[-1].offset)
 
     def due(self, partition: int) -> list[int]:
         """Return the offsets of a partition's payments that are to be decided."""

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
-from aiokafka import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +19,7 @@ from models.policy import Decision, Policy
 from models.terms import Term
 from stream.contract.outputs import Score
 from stream.control.model_cache import CanaryModel, ServingModels
-from stream.kafka.batches import Batch, Commit, CommitLedger
+from stream.kafka.batches import Commit, CommitLedger
 from stream.kafka.offsets import Position, folded, parse_metadata
 from stream.kafka.publisher import Destination, Outgoing, Published
 from stream.kafka.unpacking import FetchedRecord
@@ -33,6 +32,7 @@ from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.positions import DecisionPositions
 from stream.worker.role import Role
 from support.decline_cap import CAPPED, should_be_overruled
+from support.delivered import deliver
 from support.examples import examples
 from support.stream_records import Told, text
 
@@ -136,16 +136,7 @@ class Worker:
         records = {partition: some for partition, some in records.items() if some}
         if not records:
             return
-        batch = Batch("transactions", 1, records, self._ledger, asyncio.Event())
-        for partition, some in records.items():
-            self._ledger.track(TopicPartition("transactions", partition), 1, some[-1].offset)
-        async with asyncio.timeout(5):
-            await self._decider.handle(batch)
-        for partition, some in records.items():
-            if partition in batch.acknowledged:
-                self.at[partition] = some[-1].offset + 1
-            else:
-                self._ledger.withdraw(TopicPartition("transactions", partition), 1, some[-1].offset)
+        await deliver(self._decider, self._ledger, self.at, records)
         for tp, commit in self._ledger.committable().items() if commits else ():
             self.brokers.commits[tp.partition] = commit
 

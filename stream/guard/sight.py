@@ -1,0 +1,46 @@
+"""From what is watched to what was seen of it: empty counts, the reader that fills them, the evidence in them."""
+
+from collections.abc import Mapping
+
+from guards.report import evidence
+from guards.state import GuardState
+from models.times import format_time
+from stream.clock import now_ms
+from stream.guard.finding import Sight
+from stream.guard.reader import GuardReader
+from stream.guard.watched import Past, Watched
+from stream.settings import Settings
+
+
+def empty_state(settings: Settings, watched: Watched) -> GuardState:
+    """Return an empty state for what is watched."""
+    return GuardState(watched.guards, settings.deployment, watched.shares)
+
+
+def reader_of(settings: Settings, watched: Watched, state: GuardState, ids: Mapping[str, str]) -> GuardReader:
+    """Return a reader of the topics that tell of what is watched."""
+    return GuardReader(settings, state, watched.since_ms, watched.pair, ids)
+
+
+def sight_of(settings: Settings, past: Past, watched: Watched, reader: GuardReader) -> Sight:
+    """Return what a reader has counted of what is watched, with the evidence for a command."""
+    read_until_ms = reader.read_until_ms or 0
+    about = {
+        "watched": str(watched.stretch),
+        "since": watched.since,
+        "share_bp": watched.share_bp,
+        "read_until": format_time(read_until_ms),
+    }
+    decided = reader.state.decided().get(watched.share_bp, (0, 0))[0]
+    blind = (
+        f"{tp.topic} partition {tp.partition}: records were removed before they were counted" for tp in reader.lost
+    )
+    found = evidence(reader.state, about)
+    return Sight(now_ms(), read_until_ms, found, decided, (*blind, *silent(settings, past)))
+
+
+def silent(settings: Settings, past: Past) -> tuple[str, ...]:
+    """Return why the guard of this deployment does not act; nothing if its decisions are those that count."""
+    if past.publisher in (None, settings.deployment):
+        return ()
+    return (f"this deployment decides silently: {past.publisher} publishes",)
