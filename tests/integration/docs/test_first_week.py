@@ -118,7 +118,7 @@ class Week:
         self.type("fraudstream score today.csv --model DIGEST-1 --out scores.csv")
         self.type("fraudstream score --topic --diff")
         self.type("fraudstream publish changed.csv")
-        self.fleet.await_records("dead-letters", 1)
+        self.fleet.await_dead_letters(1)
         self.type("fraudstream dead-letters list")
         self.type("fraudstream dead-letters redrive --all")
         self.type("fraudstream replay no-such-payment")

@@ -5,7 +5,6 @@ import json
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +71,7 @@ def broker(authority: Authority) -> Iterator[SecuredCluster]:
         pytest.skip(f"no secured Apache Kafka: {reason}")
     try:
         cluster.start()
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda command: cluster.acls(*command), acl_commands()))
+        cluster.acls(acl_commands())
         yield cluster
     finally:
         cluster.close()

@@ -19,6 +19,8 @@ from support.fleet.payments import PARTITIONS, ends, payment, publish, put_model
 from support.fleet.workers import COMMAND, Worker
 from support.kafka.cluster import Cluster
 
+IDENTITY = ("deployment", "source.topic", "source.partition", "source.offset")
+"""The headers of a dead letter that tell it from others; after a crash the same one may come again."""
 CLI = (sys.executable, "-m", "stream.cli")
 
 
@@ -98,6 +100,20 @@ class Fleet:
         """Wait until a topic has so many records."""
         until(lambda: sum(self.ends(topic).values()) >= count, f"{count} records in {topic}", seconds)
         return self.read(topic)
+
+    def await_dead_letters(self, count: int, seconds: float = 60.0) -> list[ConsumerRecord[bytes, bytes]]:
+        """Wait until so many records have a dead letter, and return the first of each: they come at least once."""
+        until(lambda: sum(self.ends("dead-letters").values()) >= count, f"{count} dead letters", seconds)
+        until(lambda: len(self.dead_letters()) >= count, f"{count} records with dead letters", seconds)
+        return self.dead_letters()
+
+    def dead_letters(self) -> list[ConsumerRecord[bytes, bytes]]:
+        """Return each deployment's first dead letter of each record that has one."""
+        first: dict[tuple[bytes | None, ...], ConsumerRecord[bytes, bytes]] = {}
+        for letter in self.read("dead-letters"):
+            headers = dict(letter.headers)
+            first.setdefault(tuple(headers[name] for name in IDENTITY), letter)
+        return list(first.values())
 
     def await_outcomes(self, count: int, seconds: float = 60.0) -> None:
         """Wait until so many labels have an outcome; a second outcome of the same label is not counted."""

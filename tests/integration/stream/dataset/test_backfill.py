@@ -113,6 +113,7 @@ def check_live(fleet: Fleet, names: list[str]) -> None:
     assert fleet.read("dead-letters") == []
 
 
+@pytest.mark.acceptance
 def test_histories_lost_while_no_worker_ran_are_rebuilt_although_nothing_was_decided_or_nothing_since(
     apart: Fleet, own_redis: OwnRedis, tmp_path: Path
 ) -> None:

@@ -187,6 +187,7 @@ def test_chaos_kills_the_worker_and_no_payment_is_lost_or_decided_twice(
     assert len(drawn) < 200_000
 
 
+@pytest.mark.acceptance
 def test_a_demo_stopped_while_its_killed_worker_is_down_leaves_no_process_or_file(
     start: Callable[..., Running],
 ) -> None:
@@ -209,7 +210,7 @@ def test_without_a_terminal_the_demo_prints_plain_lines(start: Callable[..., Run
     assert demo.left() == []
 
 
-@pytest.mark.parametrize(("moment", "number", "code"), cases(SIGNALS, short=(SIGNALS[0], SIGNALS[1], SIGNALS[4])))
+@pytest.mark.parametrize(("moment", "number", "code"), cases(SIGNALS, short=(SIGNALS[0], SIGNALS[4])))
 def test_a_signal_stops_the_demo_cleanly_with_its_exit_code(
     start: Callable[..., Running], moment: str, number: signal.Signals, code: int
 ) -> None:

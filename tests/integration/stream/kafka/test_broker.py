@@ -56,6 +56,7 @@ async def test_a_group_consumes_the_records_of_a_partition(kafka: Cluster, topic
     assert await consume(kafka.brokers, topic, 2) == [b"a", b"b"]
 
 
+@pytest.mark.acceptance
 async def test_records_survive_a_kill_and_a_restart_on_the_same_address(
     kafka_outage: Cluster, topic_prefix: str
 ) -> None:

@@ -42,7 +42,7 @@ def test_a_payment_a_year_ahead_is_refused_and_left_out_when_histories_are_rebui
         assert producer.flush(30) == 0
     apart.publish([genuine(number) for number in range(3)])
     apart.await_scores(3)
-    (letter,) = apart.await_records("dead-letters", 1)
+    (letter,) = apart.await_dead_letters(1)
     assert dict(letter.headers)["error.code"] == b"ahead_of_clock"
     asyncio.run(own_redis.empty())
     until(lambda: any("lost histories" in one for one in worker.readiness()[1]), "the loss is noticed")

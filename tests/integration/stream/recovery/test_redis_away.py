@@ -131,6 +131,7 @@ def scored_ms(score: Score) -> int:
     return parse_time_ms(score.scored_at).epoch_ms
 
 
+@pytest.mark.acceptance
 def test_decisions_wait_while_redis_is_away_under_load_and_equal_a_recount_afterwards(
     apart: Fleet, own_redis: OwnRedis, report: Callable[[str], None]
 ) -> None:

@@ -160,6 +160,7 @@ def test_the_deletion_of_a_cached_history_is_detected_without_keyspace_notificat
     assert unmarked(scenario.check())
 
 
+@pytest.mark.acceptance
 def test_a_repair_is_finished_after_partitions_move_to_a_new_worker(slow: Slow) -> None:
     scenario, front = slow
     scenario.fleet.go_live()
@@ -226,6 +227,7 @@ def start_slow_repair(scenario: Scenario, front: RedisProxy) -> int:
     return before
 
 
+@pytest.mark.acceptance
 def test_with_redis_down_degrade_decisions_continue_during_a_repair_and_are_marked(slow: Slow) -> None:
     scenario, front = slow
     scenario.fleet.go_live(workers=2, REDIS_DOWN="degrade")

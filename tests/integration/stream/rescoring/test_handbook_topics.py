@@ -62,7 +62,7 @@ CASES = {
 @needs_handbook
 @pytest.mark.full_size
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", cases(CASES, short=("waiting",)))
+@pytest.mark.parametrize("name", cases(CASES, short=("folding",)))
 def test_rescoring_leaves_no_decision_of_a_disturbed_stream_unexplained(
     apart: Fleet, own_redis: OwnRedis, name: str, tmp_path: Path, report: Callable[[str], None]
 ) -> None:

@@ -62,7 +62,7 @@ def test_each_invalid_record_becomes_a_dead_letter_and_its_neighbours_are_decide
         records += [(key, value), payment(number)]
     fleet.publish(records)
     valid = fleet.await_scores(len(ROWS) + 1)
-    letters = fleet.await_records("dead-letters", len(ROWS))
+    letters = fleet.await_dead_letters(len(ROWS))
     assert {score.transaction_id for score in valid} == {f"t-{number}" for number in range(len(ROWS) + 1)}
     assert len(letters) == len(ROWS)
     sent = {key_value(record): dict(record.headers) for record in letters}
@@ -84,7 +84,7 @@ def test_a_dead_letter_keeps_its_headers_names_its_source_and_has_no_card_number
     asyncio.run(
         _send(fleet, bad(merchant_id=CARD_NUMBER), [("correlation-id", b"c-1"), ("note", CARD_NUMBER.encode())])
     )
-    (letter,) = fleet.await_records("dead-letters", 1)
+    (letter,) = fleet.await_dead_letters(1)
     headers = dict(letter.headers)
     assert headers["correlation-id"] == b"c-1"
     assert headers["source.topic"] == f"{fleet.prefix}transactions".encode()
@@ -136,7 +136,7 @@ def test_valid_labels_become_outcomes_and_invalid_ones_dead_letters(fleet: Fleet
         payment(1)["merchant_id"],
         payment(1)["occurred_at"],
     )
-    (letter,) = fleet.await_records("dead-letters", 1)
+    (letter,) = fleet.await_dead_letters(1)
     assert dict(letter.headers)["error.code"] == b"invalid_field"
 
 
@@ -144,7 +144,7 @@ def test_a_thousand_dead_letters_in_a_row_halt_their_partition_and_unset_readine
     (worker,) = fleet.go_live()
     other = next(f"card-{at}" for at in range(50) if partition_of(f"card-{at}") != partition_of(KEY))
     fleet.publish([(KEY, b"broken")] * 1_000)
-    fleet.await_records("dead-letters", 1_000)
+    fleet.await_dead_letters(1_000)
     reasons = worker.await_not_ready()
     assert "1000 dead letters in a row" in str(reasons)
     fleet.publish([payment(1, card_id=KEY), payment(2, card_id=other)])

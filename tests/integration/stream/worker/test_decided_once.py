@@ -52,7 +52,7 @@ def test_a_producers_retry_at_another_offset_is_decided_once_and_other_content_i
     fleet.await_scores(2)
     fleet.publish([payment(2), payment(1, amount_minor=99), payment(3, card_id=payment(1)["card_id"])])
     valid = fleet.await_scores(3)
-    (letter,) = fleet.await_records("dead-letters", 1)
+    (letter,) = fleet.await_dead_letters(1)
     assert sorted(score.transaction_id for score in valid) == ["t-1", "t-2", "t-3"]
     assert dict(letter.headers)["error.code"] == b"transaction_conflict"
     last = next(score for score in valid if score.transaction_id == "t-3")

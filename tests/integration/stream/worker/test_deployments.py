@@ -73,7 +73,7 @@ def test_a_second_deployment_decides_silently_and_the_same(fleet: Fleet, green: 
             assert decided[score.transaction_id].features == score.features
     assert blue.readiness() == (True, [])
     assert other.readiness() == (True, [])
-    letters = [dict(letter.headers) for letter in fleet.await_records("dead-letters", 1)]
+    letters = [dict(letter.headers) for letter in fleet.await_dead_letters(1)]
     assert {headers["deployment"].decode() for headers in letters} >= {fleet.environment["DEPLOYMENT"]}
 
 
@@ -100,6 +100,7 @@ def a_file(path: Path, some: list[dict[str, Any]]) -> Path:
     return write(path, {name: [one[name] for one in some] for name in some[0]})
 
 
+@pytest.mark.acceptance
 def test_a_silent_deployment_loses_unread_payments_by_retention_and_goes_on_when_exactly_that_is_accepted(
     fleet: Fleet, green: Fleet, kafka: Cluster
 ) -> None:

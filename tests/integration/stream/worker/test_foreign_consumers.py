@@ -88,7 +88,7 @@ def test_java_and_librdkafka_read_what_a_worker_compresses_and_scores_of_every_o
     assert {partition_of(one["card_id"]) for one in payments} == set(range(PARTITIONS))
     fleet.publish([*payments, payment(COUNT, amount_minor=-1)])
     fleet.await_scores(COUNT)
-    fleet.await_records("dead-letters", 1)
+    fleet.await_dead_letters(1)
     assert worker.terminate() == 0
     assert codecs_of(fleet, "scores") == {"zstd"}
     for topic in ("dead-letters", "model-events", "model-control"):

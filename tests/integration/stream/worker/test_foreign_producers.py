@@ -100,7 +100,7 @@ def test_each_client_with_each_codec_gets_one_decision_for_each_committed_paymen
     assert Counter(score.transaction_id for score in valid) == Counter(one["transaction_id"] for one in good)
     expected = Counter(code for shipment in full for code, _ in shipment.dead())
     expected[DeadLetterCode.WRONG_KEY] += DRAWN * (len(sent) - len(full))
-    letters = apart.await_records("dead-letters", expected.total())
+    letters = apart.await_dead_letters(expected.total())
     assert Counter(dict(letter.headers)["error.code"].decode() for letter in letters) == expected
     assert headers_of_scores(apart, full) == {one.name: HEADERS for one in full}
     assert_an_open_transaction_holds_back_its_partition_alone(apart, place, workers)
@@ -211,7 +211,7 @@ def test_a_header_that_is_not_text_is_left_out_and_named_and_its_record_is_decid
         odd.append(second["transaction_id"])
     valid = fleet.await_scores(len(good))
     fleet.await_outcomes(len(CODECS))
-    letters = fleet.await_records("dead-letters", len(CODECS))
+    letters = fleet.await_dead_letters(len(CODECS))
     assert Counter(score.transaction_id for score in valid) == Counter(good)
     assert {one.transaction_id: len(one.dropped) for one in valid if one.dropped} == dict.fromkeys(odd, 2)
     headers = {json.loads(record.value)["transaction_id"]: record.headers for record in fleet.read("scores")}
@@ -237,7 +237,7 @@ def test_what_unpacks_to_more_than_a_topic_takes_is_decided_or_is_cut_to_a_dead_
     store(fleet, [raw(near)], partition_of("near"))
     store(fleet, [raw(near | BAD)], partition_of("near"))
     valid = fleet.await_scores(len(good) + 1)
-    letters = [dict(letter.headers) for letter in fleet.await_records("dead-letters", bad + 1)]
+    letters = [dict(letter.headers) for letter in fleet.await_dead_letters(bad + 1)]
     assert Counter(score.transaction_id for score in valid) == Counter([*good, near["transaction_id"]])
     assert Counter(headers["error.code"] for headers in letters) == {b"invalid_field": bad + 1}
     assert sum("error.truncated" in headers for headers in letters) == bad

@@ -94,7 +94,7 @@ def test_compressed_records_that_unpack_to_megabytes_become_dead_letters_and_hol
     assert {score.transaction_id for score in fleet.await_scores(11)} == {"t-0", *(f"t-{at}" for at in range(3, 13))}
     assert worker.exit_code is None
     assert worker.readiness() == (True, [])
-    letters = [(dict(letter.headers), letter.value) for letter in fleet.read("dead-letters")]
+    letters = [(dict(letter.headers), letter.value) for letter in fleet.dead_letters()]
     cut = [headers["error.truncated"] for headers, _ in letters if "error.truncated" in headers]
     assert sorted(cut) == sorted(b"value of %d bytes" % len(value) for value in (dashes, noted, label))
     codes = Counter(headers["error.code"] for headers, _ in letters)

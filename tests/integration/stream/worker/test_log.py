@@ -30,7 +30,7 @@ def live_through_it_all(fleet: Fleet) -> tuple[Worker, str, str]:
     fleet.publish([payment(number) for number in range(20)])
     fleet.publish([(f"card-{number % 8}", b"no JSON") for number in range(40)])
     fleet.await_scores(20)
-    fleet.await_records("dead-letters", 40)
+    fleet.await_dead_letters(40)
     assert first.terminate() == 0
     until(lambda: "partitions of generation 3" in second.log(), "the second worker has got all partitions")
     second.await_ready()

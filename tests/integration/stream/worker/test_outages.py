@@ -25,7 +25,7 @@ def test_a_dead_letter_that_could_not_be_written_is_written_after_a_restart(flee
     assert fleet.cli("topics", "apply", "--partitions", str(PARTITIONS)).returncode == 0
     fleet.worker().await_ready()
     valid = fleet.await_scores(2)
-    (letter,) = fleet.await_records("dead-letters", 1)
+    (letter,) = fleet.await_dead_letters(1)
     assert letter.value == b"{"
     assert set(sources(valid).values()) == {1}
 

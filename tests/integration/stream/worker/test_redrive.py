@@ -72,7 +72,7 @@ def test_a_dead_letter_is_sent_again_once_and_one_whose_original_is_gone_is_refu
     (worker,) = fleet.go_live()
     with_number = json.dumps(payment(1) | {"card_id": CARD_NUMBER}).encode()
     fleet.publish([ahead(0), (CARD_NUMBER, with_number), ahead(2, OTHER_CARD)])
-    fleet.await_records("dead-letters", 3)
+    fleet.await_dead_letters(3)
     assert worker.terminate() == 0
     look(fleet)
     first, second = send_one(fleet)

@@ -29,6 +29,7 @@ from stream.rescoring import file_run, workdir
 from stream.rescoring.request import ComputationError, FileRequest, ScoreReport, UnknownModelError
 from stream.training.request import TrainingRequest
 from stream.training.run import train
+from support.acceptance import sized
 from support.examples import examples
 from support.fleet.payments import put_model
 from support.training_files import DAY_MS, START_MS, transactions, write
@@ -168,7 +169,7 @@ full_rows = st.lists(
 
 
 @given(full_rows)
-@settings(max_examples=examples(8), phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=sized(3, 8), phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_what_score_writes_it_reads_again_with_equal_results(
     models: str, digest: str, tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
 ) -> None:
