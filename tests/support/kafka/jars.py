@@ -101,7 +101,7 @@ class JarsCluster:
         self._settings.write_text((RECIPE / layout.properties).read_text().format(**{**places, **layout.values}))
         logging = f"-Dlog4j2.configurationFile={RECIPE / 'log4j2.properties'}"
         heap = ["-Xms256m", f"-Xmx{layout.heap_mb}m"]
-        java = ["java", *heap, "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", logging]
+        java = ["java", *heap, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", logging]
         self._java = [*java, "-cp", classpath]
         self._child = Child([*self._java, "kafka.Kafka", str(self._settings)], folder / "broker.log")
         self._format()

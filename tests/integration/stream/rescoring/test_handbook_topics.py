@@ -19,7 +19,6 @@ from features.history import records
 from features.history.panes import read_notes
 from features.redis.cache import HEADER
 from models.repository import Repository
-from support.acceptance import cases, sized
 from support.fleet.fleet import CLI, Fleet, sources, until
 from support.fleet.workers import Worker
 from support.handbook import LABEL_DELAY_MS, label, needs_handbook, rows, transaction
@@ -29,7 +28,7 @@ from support.rescoring.faulty_command import BUGS
 from support.rescoring.faulty_command import COMMAND as FAULTY
 from support.training_files import trained
 
-COUNT = sized(9_000, 300_000)
+COUNT = 300_000
 SECONDS = 120 + COUNT / 500
 STRETCHES = 80
 AHEAD = 2
@@ -60,9 +59,9 @@ CASES = {
 
 
 @needs_handbook
-@pytest.mark.full_size
+@pytest.mark.acceptance
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", cases(CASES, short=("folding",)))
+@pytest.mark.parametrize("name", CASES)
 def test_rescoring_leaves_no_decision_of_a_disturbed_stream_unexplained(
     apart: Fleet, own_redis: OwnRedis, name: str, tmp_path: Path, report: Callable[[str], None]
 ) -> None:
