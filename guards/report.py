@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from guards.evidence import Counts, log_evidence_of, log_ratio_evidence_of
+from guards.row_time import explained as row_time_explained
 from guards.shares import WHOLE_BP
 from guards.specs import Action, GuardKind, GuardSpec, total_alpha
 from guards.state import GuardState
@@ -34,21 +35,22 @@ def log_evidence_for(kind: GuardKind, spec: GuardSpec, counts: Counts) -> float:
     return log_evidence_of(counts, spec.factor)
 
 
-def evidence(state: GuardState, about: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def evidence(
+    state: GuardState, about: Mapping[str, Any] | None = None, row_time: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the evidence of all guards as plain JSON, for `evidence` of a command: at most 16,000 bytes.
 
     `alpha` is the sum over all guards. For each guard: `alpha`, `factor`, `action`, `bound` = 1/alpha, `e` (at most
     1e304), `breached` (whether e >= bound), and `counts`, the cards with a first bad event by share and arm. `decided`
     are the payments by share and arm. `positions` are the offsets behind the last record that was read, a list by
     partition, so that it can be computed again from the topics; left out if they would not fit. `about` is what else it
-    says, first.
+    says, first; `row_time` is what `guards.row_time.row_time_evidence` says, if that is guarded.
     """
+    counted = {str(kind): _guard_evidence(kind, spec, state.counts_of(kind)) for kind, spec in state.guards.items()}
     found: dict[str, Any] = {
         **(about or {}),
         "alpha": _rounded(total_alpha(state.guards)),
-        "guards": {
-            str(kind): _guard_evidence(kind, spec, state.counts_of(kind)) for kind, spec in state.guards.items()
-        },
+        "guards": counted if row_time is None else {**counted, str(GuardKind.ROW_TIME): row_time},
         "decided": _rows(state.decided()),
     }
     positions = {"scores": _positions(state.partitions), "outcomes": _positions(state.outcomes)}
@@ -72,9 +74,11 @@ def breached_kinds(evidence: object) -> tuple[GuardKind, ...]:
 
 
 def recomputed(found: Mapping[str, Any]) -> dict[GuardKind, float]:
-    """Compute each guard's E again from the counts that some evidence states."""
+    """Compute the E of each guard that counts events again from the counts that some evidence states."""
     values = {}
     for name, guard in found["guards"].items():
+        if name == GuardKind.ROW_TIME:
+            continue
         kind, counts = GuardKind(name), {row["share_bp"]: (row["canary"], row["live"]) for row in guard["counts"]}
         spec = GuardSpec(guard["alpha"], Action(guard["action"]), guard["factor"])
         values[kind] = _e(log_evidence_for(kind, spec, counts))
@@ -82,7 +86,7 @@ def recomputed(found: Mapping[str, Any]) -> dict[GuardKind, float]:
 
 
 def disagreements(found: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what is wrong with some evidence: an E that its counts do not give, or a verdict that its E does not."""
+    """Return what is wrong with some evidence: an E or a verdict that its own figures do not give."""
     problems = []
     for kind, value in recomputed(found).items():
         guard = found["guards"][kind]
@@ -90,6 +94,10 @@ def disagreements(found: Mapping[str, Any]) -> tuple[str, ...]:
             problems.append(f"{kind}: its counts give E = {value:g}, but it states {guard['e']:g}")
         if guard["breached"] != (guard["e"] >= guard["bound"]):
             problems.append(f"{kind}: E = {guard['e']:g} against {guard['bound']:g} is not what `breached` says")
+    row_time = found["guards"].get(GuardKind.ROW_TIME)
+    if row_time is not None and row_time["breached"] != ((row_time["row_us"] or 0) > row_time["budget_us"]):
+        problems.append(f"{GuardKind.ROW_TIME}: {row_time['row_us']} against {row_time['budget_us']:g} µs is not what "
+                        "`breached` says")  # fmt: skip
     return tuple(problems)
 
 
@@ -99,6 +107,8 @@ def explain(found: Mapping[str, Any]) -> list[str]:
 
 
 def _explained(kind: GuardKind, guard: Mapping[str, Any]) -> str:
+    if kind is GuardKind.ROW_TIME:
+        return row_time_explained(guard)
     rows: Sequence[Mapping[str, int]] = guard["counts"]
     canary, total = sum(row["canary"] for row in rows), sum(row["canary"] + row["live"] for row in rows)
     if not total:

@@ -1,9 +1,10 @@
 """What guards a rollout: for each kind of bad event the false-alarm probability, the tolerated factor, and the action.
 
-`guards` of a `rollout` command is these as plain JSON: an object of kinds, each with `alpha`, `factor` and `action`.
+`guards` of a `rollout` command is these as plain JSON: an object of kinds, each with `alpha`, `factor` and `action`;
+`row_time`, which counts no events, has `budget_us` and `action`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -16,10 +17,11 @@ from guards.evidence import LARGEST_RATIO
 LARGEST_ALPHA = 0.2
 """The largest total alpha: a rollout that is stopped without cause once in five times guards nothing."""
 _LARGEST_FACTOR = LARGEST_RATIO / 2
+LARGEST_BUDGET_US = 1_000_000.0
 
 
 class GuardKind(StrEnum):
-    """What a guard watches; all but the last count the first bad event of each card."""
+    """What a guard watches; all but the last two count the first bad event of each card."""
 
     REVIEWED = "reviewed"
     """The arm's decision was `review`, before a cap or a let-through overruled it."""
@@ -31,6 +33,8 @@ class GuardKind(StrEnum):
     """An approved payment was later labelled as fraud."""
     SAMPLE_RATIO = "sample_ratio"
     """Cards are not divided as the share says: an arm loses cards, or cards are assigned wrongly."""
+    ROW_TIME = "row_time"
+    """The new model takes more processor time for a row than its budget, as a worker measured."""
 
 
 class Action(StrEnum):
@@ -62,6 +66,24 @@ class GuardSpec(msgspec.Struct, frozen=True):
 
 
 Guards = Mapping[GuardKind, GuardSpec]
+"""The guards that count events, by kind; `RowTimeSpec` is beside them."""
+
+
+class RowTimeSpec(msgspec.Struct, frozen=True):
+    """The budget of the new model's time.
+
+    Attributes:
+        budget_us: the microseconds of processor time that the new model may take for a row, at the median of its calls
+            on any worker: above 0, at most 1,000,000.
+        action: what follows a breach.
+    """
+
+    budget_us: float
+    action: Action = Action.HOLD
+
+
+DEFAULT_ROW_TIME = RowTimeSpec(2_000.0)
+"""A model that keeps to it lets a worker score at least 500 payments a second."""
 
 PARTS_OF_ALPHA: Mapping[GuardKind, int] = MappingProxyType(
     {
@@ -89,7 +111,7 @@ TOTAL_ALPHA = 0.05
 
 
 def default_guards(total_alpha: float = TOTAL_ALPHA) -> Guards:
-    """Return all guards, with the alpha divided by `PARTS_OF_ALPHA`: 0.01 each by default.
+    """Return all guards that count events, with the alpha divided by `PARTS_OF_ALPHA`: 0.01 each by default.
 
     Raises:
         GuardSpecError: the alpha is not above 0 and at most 0.2.
@@ -105,7 +127,7 @@ def total_alpha(guards: Guards) -> float:
 
 
 def read_guards(value: object) -> Guards:
-    """Read the `guards` of a command from plain JSON.
+    """Read those of the `guards` of a command that count events from plain JSON; all of it must be right.
 
     Raises:
         GuardSpecError: a kind or field is unknown, missing or out of range; the message names each of them.
@@ -114,10 +136,13 @@ def read_guards(value: object) -> Guards:
         raise GuardSpecError(f'guards: expected an object such as {{"declined": {{…}}}}, got {type(value).__name__}')
     found, problems = dict[GuardKind, GuardSpec](), list[str]()
     for name, fields in value.items():
+        if name == GuardKind.ROW_TIME:
+            problems += _row_time_problems(fields)
+            continue
         if name not in set(GuardKind):
             problems.append(f"guards.{str(name)[:40]}: unknown kind; the kinds are {', '.join(GuardKind)}")
             continue
-        if unknown := _unknown(fields):
+        if unknown := _unknown(fields, GuardSpec):
             problems.append(f"guards.{name}.{unknown}: unknown field; a guard has alpha, factor and action")
             continue
         try:
@@ -129,19 +154,40 @@ def read_guards(value: object) -> Guards:
     return _valid(found)
 
 
-def _unknown(fields: object) -> str | None:
-    known = set(GuardSpec.__struct_fields__)
+def read_row_time(value: object) -> RowTimeSpec | None:
+    """Read the budget of the new model's time from the `guards` that `read_guards` has read; None if there is none."""
+    fields = value.get(GuardKind.ROW_TIME) if isinstance(value, dict) else None
+    return None if fields is None else msgspec.convert(fields, RowTimeSpec)
+
+
+def _row_time_problems(fields: object) -> Iterator[str]:
+    name = f"guards.{GuardKind.ROW_TIME}"
+    if unknown := _unknown(fields, RowTimeSpec):
+        yield f"{name}.{unknown}: unknown field; it has budget_us and action"
+        return
+    try:
+        spec = msgspec.convert(fields, RowTimeSpec)
+    except msgspec.ValidationError as error:
+        yield f"{name}: {error}"
+        return
+    if not 0 < spec.budget_us <= LARGEST_BUDGET_US:
+        yield f"{name}.budget_us: {spec.budget_us:g} is not above 0 and at most {LARGEST_BUDGET_US:,.0f}"
+
+
+def _unknown(fields: object, spec: type[msgspec.Struct]) -> str | None:
+    known = set(spec.__struct_fields__)
     return next((str(one)[:40] for one in fields if one not in known), None) if isinstance(fields, dict) else None
 
 
-def guards_json(guards: Guards) -> dict[str, Any]:
-    """Return the guards as plain JSON, which `read_guards` reads."""
-    return {str(kind): msgspec.to_builtins(guard) for kind, guard in guards.items()}
+def guards_json(guards: Guards, row_time: RowTimeSpec | None = None) -> dict[str, Any]:
+    """Return the guards as plain JSON, which `read_guards` and `read_row_time` read."""
+    found = {str(kind): msgspec.to_builtins(guard) for kind, guard in guards.items()}
+    return found if row_time is None else {**found, str(GuardKind.ROW_TIME): msgspec.to_builtins(row_time)}
 
 
 def problems_of(guards: Guards) -> tuple[str, ...]:
     """Return everything that is wrong with guards; nothing if they can be used."""
-    problems = [] if guards else ["guards: none; a rollout needs at least one"]
+    problems = [] if guards else ["guards: none that counts events; a rollout needs at least one"]
     for kind, guard in guards.items():
         if not 0 < guard.alpha <= LARGEST_ALPHA:
             problems.append(f"guards.{kind}.alpha: {guard.alpha:g} is not above 0 and at most {LARGEST_ALPHA:g}")

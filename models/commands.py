@@ -190,6 +190,8 @@ class EventKind(StrEnum):
     """The transaction at `offset` of `partition` is the first that a worker decided there under `revision`."""
     SHADOW = "shadow"
     """A worker missed comparisons: its totals since it loaded the challenger `model`, at `revision`."""
+    ROW_TIME = "row_time"
+    """A worker measured how long the new model of a canary or of a watched promotion, `model`, takes for a row."""
     RESTORING = "restoring"
     """`fraudstream model restore` begins to write back events; `actor` and `reason` say who and why."""
     RESTORED = "restored"
@@ -207,7 +209,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     model's share of the buckets, and what the cards' hash is keyed with, and to an accepted `rollout`, with `ladder`
     and `guards`; `paused` and `frozen` (with `hands_off`) say what is so from now on; `limits` to an accepted `limits`:
     all that overrules decisions from then on; `evidence` is the command's, card numbers in its texts redacted;
-    `compared`, `skipped` and `failed` to `shadow`; `countersigns` to an accepted `countersign`: the command that it
+    `compared`, `skipped` and `failed` to `shadow`; `row_us`, microseconds of processor time, the median of the last
+    calls, to `row_time`; `countersigns` to an accepted `countersign`: the command that it
     approves, and `countersigned_by` to the acceptance of that command: who approved it; `actor` and `reason` to
     `accepted`, where they are the command's, and to `restoring`; `records` to `restored`, which has the `command_id`
     of its `restoring`.
@@ -243,6 +246,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     compared: Total | None = None
     skipped: Total | None = None
     failed: Total | None = None
+    row_us: Annotated[float, msgspec.Meta(ge=0)] | None = None
     records: Total | None = None
     actor: Actor | None = None
     reason: Reason | None = None

@@ -24,6 +24,7 @@ NOT_KEPT = frozenset(
         EventKind.NOT_READY,
         EventKind.CUTOVER,
         EventKind.SHADOW,
+        EventKind.ROW_TIME,
         EventKind.RESTORING,
         EventKind.RESTORED,
     )

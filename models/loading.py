@@ -24,6 +24,7 @@ from models.judge import HeldArtifact
 from models.policy import Floats, Policy
 from models.problems import Problem, ProblemCode
 from models.repository import Repository
+from models.row_times import RowTimes
 
 VectoriseProbe = Callable[[Sequence[bytes]], Floats]
 """Turns n histories, each as JSON, into float64 of shape (n, features); raises ProbeError for one it cannot read."""
@@ -46,6 +47,8 @@ class Model:
         self.digest = digest
         self.manifest = manifest
         self.probe_hash = ""
+        self.row_times = RowTimes()
+        """Of the calls that decided payments; whoever decides adds them."""
         self._booster = booster
         self._calibrator = Calibrator.of(manifest.calibration)
 

@@ -7,7 +7,16 @@ from typing import Any, NamedTuple
 from guards.errors import GuardError
 from guards.ladder import Ladder
 from guards.report import breached_kinds
-from guards.specs import GuardKind, Guards, default_guards, guards_json, read_guards
+from guards.specs import (
+    DEFAULT_ROW_TIME,
+    GuardKind,
+    Guards,
+    RowTimeSpec,
+    default_guards,
+    guards_json,
+    read_guards,
+    read_row_time,
+)
 from models.commands import Command, CommandKind, Event
 
 
@@ -16,7 +25,8 @@ class Rollout:
     """A model's way up a ladder.
 
     It begins with an accepted `rollout` and ends with its canary; once `promoted`, it lasts until another change of
-    the live model, and its guards watch the promotion. `breached` are the guards on whose evidence it was paused;
+    the live model, and its guards watch the promotion. `guards` are those that count events, `row_time` is the budget
+    of the model's time, if it is guarded. `breached` are the guards on whose evidence it was paused;
     `waived` are those that an operator let go on by resuming: they hold it no more.
     """
 
@@ -24,6 +34,7 @@ class Rollout:
     model: str
     ladder: Ladder
     guards: Guards
+    row_time: RowTimeSpec | None = None
     paused: bool = False
     breached: frozenset[GuardKind] = frozenset()
     waived: frozenset[GuardKind] = frozenset()
@@ -47,8 +58,9 @@ def plan_of(command: Command) -> Plan | None:
     """Return what a `rollout` declares, the default guards if it names none; None for other commands."""
     if command.kind is not CommandKind.ROLLOUT or command.ladder is None:
         return None
-    guards = default_guards() if command.guards is None else read_guards(command.guards)
-    return Plan(Ladder(command.ladder), guards_json(guards))
+    if command.guards is None:
+        return Plan(Ladder(command.ladder), guards_json(default_guards(), DEFAULT_ROW_TIME))
+    return Plan(Ladder(command.ladder), guards_json(read_guards(command.guards), read_row_time(command.guards)))
 
 
 def is_automatic(evidence: Mapping[str, Any] | None) -> bool:
@@ -64,7 +76,7 @@ def begun(event: Event) -> Rollout | None:
         ladder, guards = Ladder(event.ladder), read_guards(event.guards)
     except GuardError:
         return None
-    return Rollout(event.command_id, event.model, ladder, guards)
+    return Rollout(event.command_id, event.model, ladder, guards, read_row_time(event.guards))
 
 
 def paused(rollout: Rollout, event: Event) -> Rollout:

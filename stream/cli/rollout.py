@@ -9,7 +9,15 @@ import msgspec
 
 from guards.errors import GuardError
 from guards.ladder import Ladder
-from guards.specs import default_guards, guards_json, read_guards
+from guards.specs import (
+    DEFAULT_ROW_TIME,
+    LARGEST_BUDGET_US,
+    RowTimeSpec,
+    default_guards,
+    guards_json,
+    read_guards,
+    read_row_time,
+)
 from models.commands import CommandKind
 from stream.cli.arguments import ModelParam
 from stream.cli.commands import command_options, countersigned_wait_option, send_kind
@@ -51,12 +59,20 @@ class LadderParam(click.ParamType):
     "--guards",
     "guards_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A JSON file: for each guard alpha, factor and action; by default all guards share --alpha.",
+    help="A JSON file: for each guard alpha, factor and action, for row_time budget_us and action; by default all "
+    "guards, those that count events sharing --alpha.",
 )
 @click.option(
     "--alpha",
     type=click.FloatRange(0, 0.2, min_open=True),
     help=f"The probability of a false alarm of any guard; by default {_DEFAULT_ALPHA:g}.",
+)
+@click.option(
+    "--row-budget",
+    type=click.FloatRange(0, LARGEST_BUDGET_US, min_open=True),
+    metavar="MICROSECONDS",
+    help="The processor time that the model may take for a row; above it the share is held. By default "
+    f"{DEFAULT_ROW_TIME.budget_us:g}.",
 )
 @click.option("--salt", help="Keys the hash that chooses the cards; by default the command's id.")
 @command_options(wait=countersigned_wait_option)
@@ -65,6 +81,7 @@ def start(
     ladder: Ladder,
     guards_file: Path | None,
     alpha: float | None,
+    row_budget: float | None,
     **options: Any,  # noqa: ANN401 - click's options
 ) -> None:
     """Start MODEL as a canary at the first share of a ladder, once every worker is ready with it.
@@ -72,10 +89,15 @@ def start(
     The guard raises the share when a rung's time is over, enough was decided and nothing is held; the last rung is a
     promotion. It ends the canary when a guard says that the model harms.
     """
-    if guards_file is not None and alpha is not None:
-        raise click.UsageError("--alpha and --guards exclude each other: the file states each guard's alpha")
+    if guards_file is not None and (alpha, row_budget) != (None, None):
+        given = "--row-budget" if alpha is None else "--alpha"
+        raise click.UsageError(f"{given} and --guards exclude each other: the file states each guard in full")
     try:
-        guards = _guards_of(guards_file) if guards_file else guards_json(default_guards(alpha or _DEFAULT_ALPHA))
+        if guards_file is not None:
+            guards = _guards_of(guards_file)
+        else:
+            row_time = RowTimeSpec(row_budget or DEFAULT_ROW_TIME.budget_us, DEFAULT_ROW_TIME.action)
+            guards = guards_json(default_guards(alpha or _DEFAULT_ALPHA), row_time)
     except GuardError as error:
         raise click.UsageError(f"--guards: {error}" if guards_file else f"--alpha: {error}") from error
     send_kind(CommandKind.ROLLOUT, model=digest, ladder=ladder, guards=guards, **options)
@@ -83,7 +105,8 @@ def start(
 
 def _guards_of(file: Path) -> dict[str, Any]:
     try:
-        return guards_json(read_guards(msgspec.json.decode(file.read_bytes())))
+        stated = msgspec.json.decode(file.read_bytes())
+        return guards_json(read_guards(stated), read_row_time(stated))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise click.UsageError(f"--guards: {file} is no JSON: {error}") from error
 

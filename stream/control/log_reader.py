@@ -1,5 +1,6 @@
 """Read `model-events` from its beginning, and go on: what it says of a deployment, and the answers to commands."""
 
+from collections.abc import Collection
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -12,17 +13,19 @@ from stream.kafka.topics import MODEL_EVENTS
 from stream.settings import Settings
 
 _VERDICTS = (EventKind.ACCEPTED, EventKind.REFUSED)
+REPORTS = frozenset(EventKind) - set(_VERDICTS)
+"""All that is no verdict."""
 
 
 class LogReader:
     """A reader of the event log, from its beginning; open as long as more is to be read."""
 
-    def __init__(self, settings: Settings, *, verdicts_only: bool = False) -> None:
-        """Read for `settings.deployment`; a reader for months keeps `verdicts_only`, and what workers report not."""
+    def __init__(self, settings: Settings, reports: Collection[EventKind] = REPORTS) -> None:
+        """Read for `settings.deployment`; of what workers report, a reader for months keeps only what it needs."""
         self.log = EventLog(settings.deployment)
         self._deployment = settings.deployment
         self._tp = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
-        self._verdicts_only = verdicts_only
+        self._reports = reports
         self._other: dict[str, Event] = {}
         self._verdicts: dict[str, Event] = {}
         self._consumer = AIOKafkaConsumer(
@@ -62,7 +65,7 @@ class LogReader:
                 continue
             if event.kind in _VERDICTS and event.command_id is not None:
                 self._verdicts.setdefault(event.command_id, event)
-            elif event.kind not in _VERDICTS and not self._verdicts_only:
+            elif event.kind in self._reports:
                 self._other.setdefault(event.event_id, event)
 
     def require_trusted(self) -> None:
@@ -92,6 +95,11 @@ class LogReader:
         if self.log.why_untrusted(self._tp.topic) is None:
             return self.log.fold.lineup.answers.get(command_id)
         return self._verdicts.get(command_id)
+
+    @property
+    def reported(self) -> int:
+        """The number of reports that are kept."""
+        return len(self._other)
 
     def events(self) -> list[Event]:
         """Return the deployment's events, verdicts first."""

@@ -16,7 +16,6 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from guards.ladder import Ladder
-from guards.specs import default_guards, guards_json
 from models.commands import CommandKind, Event, EventKind
 from stream.clock import now_ms
 from stream.control.client import CommandRequest
@@ -180,6 +179,6 @@ class Operator:
             wait=VERDICT_SECONDS,
             force=False,
             ladder=ladder,
-            guards=None if ladder is None else guards_json(default_guards()),
+            guards=None,
         )
         return (await command_traced(self._settings, request))[1]

@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from guards.report import disagreements, evidence
+from guards.row_time import row_time_evidence
+from guards.specs import GuardKind
 from models.commands import Event, EventKind
 from models.rollouts import is_automatic
 from stream.control.client import history_with_commands, read_log
 from stream.errors import RecountError
 from stream.guard.recount import recount
 from stream.guard.sight import empty_state
-from stream.guard.watched import Watched, past_of
+from stream.guard.watched import Watched, past_of, row_time_of
 from stream.settings import Settings
 
 
@@ -42,7 +44,8 @@ async def recounted(settings: Settings, command_id: str) -> Recounted:
     if not positions:
         raise RecountError(f"the evidence of command {command_id} states no positions: it was too long with them")
     await recount(settings, state, watched.since_ms, positions, watched.pair)
-    found = evidence(state)
+    row_time = _reported(log.events, watched, stated)
+    found = evidence(state, row_time=row_time)
     return Recounted(verdict, stated, found, (*disagreements(stated), *_differences(stated, found)))
 
 
@@ -75,11 +78,23 @@ def _watched(settings: Settings, events: Sequence[Event], stated: Mapping[str, A
     return watched
 
 
+def _reported(events: Sequence[Event], watched: Watched, stated: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what the evidence must say of the new model's time: what the event that it names reports."""
+    row_time = stated["guards"].get(GuardKind.ROW_TIME)
+    if row_time is None or watched.row_time is None:
+        return None
+    named = (event for event in events if event.event_id == row_time.get("event_id"))
+    return row_time_evidence(watched.row_time, next((row_time_of(watched, event) for event in named), None))
+
+
 def _differences(stated: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """Return where the counts of the topics are not those that were stated."""
     problems = []
     for kind, guard in stated["guards"].items():
         counts = found["guards"].get(kind, {}).get("counts")
-        if counts != guard.get("counts"):
+        if kind == GuardKind.ROW_TIME:
+            if guard != found["guards"].get(kind):
+                problems.append(f"{kind}: the event log has {found['guards'].get(kind)}, the evidence states {guard}")
+        elif counts != guard.get("counts"):
             problems.append(f"{kind}: the topics have {counts}, the evidence states {guard.get('counts')}")
     return problems

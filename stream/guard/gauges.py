@@ -3,11 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
-from guards.report import log_evidence_for
-from guards.state import GuardState
+from guards.specs import GuardKind
 from stream.clock import now_ms
 from stream.telemetry.metrics import Gauges, Values
+
+_LEAST_E = 1e-300
+"""An E below has no logarithm."""
 
 
 class GuardGauges:
@@ -19,17 +22,14 @@ class GuardGauges:
         self._read_until_ms: int | None = None
         self._commands: Counter[Values] = Counter()
 
-    def watch(self, state: GuardState, read_until_ms: int | None) -> None:
+    def watch(self, evidence: Mapping[str, Any], read_until_ms: int | None) -> None:
         """Show a rollout or watch that is being read, as it is now.
 
         Args:
-            state: its counts.
+            evidence: that of `guards.report.evidence`.
             read_until_ms: `GuardReader.read_until_ms`.
         """
-        self._ratios = {
-            (str(kind),): log_evidence_for(kind, spec, state.counts_of(kind)) / math.log(spec.bound)
-            for kind, spec in state.guards.items()
-        }
+        self._ratios = {(kind,): _ratio(kind, guard) for kind, guard in evidence["guards"].items()}
         self._read_until_ms, self._watching = read_until_ms, True
 
     def rest(self) -> None:
@@ -56,3 +56,10 @@ class GuardGauges:
     def _behind(self) -> dict[Values, float]:
         until_ms = self._read_until_ms
         return {} if until_ms is None else {(): max(0, now_ms() - until_ms) / 1000}
+
+
+def _ratio(kind: str, guard: Mapping[str, Any]) -> float:
+    """Return how far a guard is on its way to a breach: 0 at the outset, 1 at its bound."""
+    if kind == GuardKind.ROW_TIME:
+        return float((guard["row_us"] or 0.0) / guard["budget_us"])
+    return math.log(max(guard["e"], _LEAST_E)) / math.log(guard["bound"])

@@ -105,7 +105,7 @@ class Guard:
         self._named: Mapping[str, Any] = {}
         self._unfinished: list[Unfinished] = []
         self._not_before_ms = {False: 0, True: 0}
-        self._folded: tuple[int, Past] | None = None
+        self._folded: tuple[tuple[int, int], Past] | None = None
         self._said: tuple[Any, ...] = ()
         self._looked = (0, 0.0)
 
@@ -131,7 +131,7 @@ class Guard:
 
     async def _connected(self) -> None:
         producer = AIOKafkaProducer(**producer_options(self._settings))
-        async with LogReader(self._settings, verdicts_only=True) as events:
+        async with LogReader(self._settings, (EventKind.ROW_TIME,)) as events:
             try:
                 with given_up_as_error():
                     await producer.start()
@@ -170,10 +170,10 @@ class Guard:
     async def _read_log(self, events: LogReader) -> Past:
         await events.read_to_end()
         events.require_trusted()
-        revision = events.log.fold.lineup.revision
-        if self._folded is None or self._folded[0] != revision:
+        read = events.log.fold.lineup.revision, events.reported
+        if self._folded is None or self._folded[0] != read:
             past = past_of(self._settings.deployment, events.events(), events.log.fold.term.publisher)
-            self._folded = revision, past
+            self._folded = read, past
         self._settle(events)
         return self._past()
 
@@ -216,7 +216,7 @@ class Guard:
         sight = sight_of(self._settings, past, watched, reader)
         finding = finding_on(past, watched, sight, self._limits)
         self.view = GuardView(past, watched, sight, finding, None)
-        self.gauges.watch(reader.state, reader.read_until_ms)
+        self.gauges.watch(sight.evidence, reader.read_until_ms)
         said = tuple(finding.breached), watched.since
         if said != self._said:
             self._said = said

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from guards.report import evidence
+from guards.row_time import row_time_evidence, slowest
 from guards.state import GuardState
 from models.times import format_time
 from stream.clock import now_ms
@@ -35,7 +36,9 @@ def sight_of(settings: Settings, past: Past, watched: Watched, reader: GuardRead
     blind = (
         f"{tp.topic} partition {tp.partition}: records were removed before they were counted" for tp in reader.lost
     )
-    found = evidence(reader.state, about)
+    spec = watched.row_time
+    row_time = None if spec is None else row_time_evidence(spec, slowest(past.row_times.values()))
+    found = evidence(reader.state, about, row_time)
     return Sight(now_ms(), read_until_ms, found, decided, (*blind, *silent(settings, past)))
 
 

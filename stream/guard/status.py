@@ -82,7 +82,7 @@ def facts(status: Status) -> dict[str, Any]:
         and {
             "command_id": rollout.command_id,
             "ladder": rollout.ladder.to_json(),
-            "guards": guards_json(rollout.guards),
+            "guards": guards_json(rollout.guards, rollout.row_time),
             "paused": rollout.paused,
             "waived": sorted(rollout.waived),
         },

@@ -5,14 +5,16 @@ Two guards, or one that was restarted, so watch the same from the same revision 
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from guards.errors import GuardSpecError
 from guards.paired import PAIRED_SHARE_BP, Pair, paired_guards
 from guards.report import breached_kinds
+from guards.row_time import RowTime
 from guards.shares import WHOLE_BP
-from guards.specs import GuardKind, Guards, default_guards
-from models.commands import CommandKind, Event
+from guards.specs import DEFAULT_ROW_TIME, GuardKind, Guards, RowTimeSpec, default_guards
+from models.commands import CommandKind, Event, EventKind
 from models.lineup import Lineup, follow
 from models.rollouts import Rollout
 from models.times import stated_ms
@@ -39,7 +41,7 @@ class Watched(NamedTuple):
         since_ms: when that was accepted.
         model: the digest of the model that is new.
         other: that of the model which it is compared with.
-        guards: what is guarded; for a canary or a promotion without a rollout the default guards.
+        guards: what is guarded by counts; for a canary or a promotion without a rollout the default guards.
         rollout: the rollout that it belongs to, if any.
         shares: by revision, the share with which a bad event is the new model's if both are alike: the canary's, or
             one half, since a promotion is watched in pairs.
@@ -59,6 +61,11 @@ class Watched(NamedTuple):
     share_bp: int
     share_since_ms: int
     until_ms: int | None = None
+
+    @property
+    def row_time(self) -> RowTimeSpec | None:
+        """The budget of the new model's time, if that is guarded."""
+        return DEFAULT_ROW_TIME if self.rollout is None else self.rollout.row_time
 
     @property
     def waived(self) -> frozenset[GuardKind]:
@@ -83,12 +90,14 @@ class Past(NamedTuple):
         watched: what is to be watched, if anything.
         breached_ms: when guards were last breached.
         publisher: the deployment whose decisions count; None before the first promotion.
+        row_times: how long the new model takes for a row, as each worker measured last.
     """
 
     lineup: Lineup
     watched: Watched | None = None
     breached_ms: int | None = None
     publisher: str | None = None
+    row_times: Mapping[str, RowTime] = MappingProxyType({})
 
 
 def past_of(deployment: str, events: Iterable[Event], publisher: str | None = None) -> Past:
@@ -101,16 +110,37 @@ def past_of(deployment: str, events: Iterable[Event], publisher: str | None = No
 
 def after(past: Past, event: Event) -> Past:
     """Return what the log says after one more event."""
+    if event.kind is EventKind.ROW_TIME:
+        return _measured(past, event)
     lineup = follow(past.lineup, event)
     if lineup.revision == past.lineup.revision:
         return past._replace(lineup=lineup)
     at_ms = stated_ms(event.at)
     breached = event.command in _AFTER_A_BREACH and breached_kinds(event.evidence)
+    watched = _watched(past, lineup, at_ms)
+    goes_on = watched is not None and past.watched is not None and watched.since == past.watched.since
     return past._replace(
         lineup=lineup,
-        watched=_watched(past, lineup, at_ms),
+        watched=watched,
+        row_times=past.row_times if goes_on else {},
         breached_ms=at_ms if breached else past.breached_ms,
     )
+
+
+def row_time_of(watched: Watched, event: Event) -> RowTime | None:
+    """Return what an event of the deployment reports of the time of what is watched; None if it reports none."""
+    if event.kind is not EventKind.ROW_TIME or event.row_us is None:
+        return None
+    if event.model != watched.model or event.revision < watched.since:
+        return None
+    return RowTime(event.row_us, event.worker, event.event_id)
+
+
+def _measured(past: Past, event: Event) -> Past:
+    if past.watched is None or event.deployment != past.lineup.deployment:
+        return past
+    found = row_time_of(past.watched, event)
+    return past if found is None else past._replace(row_times={**past.row_times, found.worker: found})
 
 
 def _watched(past: Past, lineup: Lineup, at_ms: int) -> Watched | None:

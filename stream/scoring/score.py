@@ -7,6 +7,7 @@ it never declines, and sends to review what an analyst would check first.
 """
 
 from collections.abc import Sequence
+from time import thread_time_ns
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -129,7 +130,9 @@ def _score_row(models: tuple[ServingModels, Sequence[_Rung]], vectors: VectorSou
 
 
 def _by_model(rung: _Rung, matrix: Floats, arm: str) -> list[Judgement]:
-    model, scores = rung.model, rung.model.score(matrix)
+    model, began = rung.model, thread_time_ns()
+    scores = model.score(matrix)
+    model.row_times.add(thread_time_ns() - began, len(matrix))
     name = ModelName(model.name, model.version, model.digest)
     return [
         Judgement(value, band, decision, rung.decided_by, name, rung.degraded, arm, model.fingerprint)

@@ -18,14 +18,11 @@ from faust.tables import TableManager
 from faust.types import TP
 from mode.types import ServiceT
 
-from features.errors import StoreRefusedError
-from features.memory_store import MemoryStore
-from features.redis.store import RedisStore, StoreOptions
-from features.vector.sets import FeatureSets, load_sets
+from features.redis.store import RedisStore
+from features.vector.sets import load_sets
 from models.errors import RepositoryUnavailableError
 from models.repository import Repository
 from stream.challenger.comparer import Comparer
-from stream.clock import now_ms
 from stream.control.follower import Follower
 from stream.control.judge import Judge, JudgeDeps
 from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
@@ -40,8 +37,7 @@ from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer, BatchTransport
 from stream.pipeline import Pipeline
-from stream.recovery.outage import DegradingStore, WaitingStore
-from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress, WarmupCheck, needed_horizons
+from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress, WarmupCheck
 from stream.settings import PREFIX, Settings
 from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_on_error, end_process
@@ -56,7 +52,9 @@ from stream.worker.lifecycle import Assignments, LifecycleLog
 from stream.worker.losses import InputLosses, LossesDeps
 from stream.worker.positions import DecisionPositions, PositionsDeps
 from stream.worker.role import PublishedScores
+from stream.worker.row_times import RowTimeReports
 from stream.worker.startup import Startup, StartupDeps
+from stream.worker.stores import DecisionStore, decision_store, degrades, redis_store
 from stream.worker.web import OwnPages
 from stream.worker.young_history import missing_days, young_history
 
@@ -65,10 +63,6 @@ _REQUEST_SECONDS = 40.0
 _POLL_SECONDS = 300.0
 _ADMIN_MS = 3_000
 """A hung broker costs each attempt at it so long; all that is asked is small, and asked again."""
-
-
-DecisionStore = WaitingStore | DegradingStore
-"""The histories as decisions and labels see them: they wait for Redis, or decisions go on without it."""
 
 
 class Boot(BootStrategy):
@@ -178,7 +172,7 @@ class WorkerApp(faust.App):
         parts = self.parts
         if starting := parts.startup.reasons():
             return starting
-        if not _degrades(self.settings) and (incomplete := parts.repairer.reasons()):
+        if not degrades(self.settings) and (incomplete := parts.repairer.reasons()):
             return incomplete
         sources = (parts.group, parts.published, parts.cache, parts.decider, parts.losses, parts.judge, parts.labeller)
         aside = consumer.reasons() if (consumer := self.current_consumer()) else []
@@ -268,10 +262,10 @@ def build_parts(
     features = load_sets(settings.features)
     follower = Follower(settings, telemetry.operations)
     models = LoadedModels(follower)
-    store = _redis_store(settings, features, models)
+    store = redis_store(settings, features, models)
     admin = AIOKafkaAdminClient(**connection_options(settings) | {"request_timeout_ms": _ADMIN_MS})
     publisher = Publisher(settings)
-    histories = _decision_store(settings, features, store)
+    histories = decision_store(settings, features, store)
     repair = RepairProgress()
     warmup = WarmupCheck(features, store, repair.text)
     loader = ModelLoader(_repository(settings), probe_vectorisers(features), settings.worker_id, warmup.problems)
@@ -294,7 +288,7 @@ def build_parts(
             publisher=publisher,
             positions=positions,
             consumer=consumer.created,
-            may_decide=lambda: judge.settled and (_degrades(settings) or not store.incomplete),
+            may_decide=lambda: judge.settled and (degrades(settings) or not store.incomplete),
             emit=telemetry.emit,
             tracing=telemetry.tracing,
             shadow=comparer,
@@ -327,6 +321,7 @@ def build_parts(
             publisher=publisher,
             cache=cache,
             comparer=comparer,
+            row_times=RowTimeReports(follower, models, publisher, settings.worker_id),
             repairer=repairer,
             losses=losses,
             group=group,
@@ -365,38 +360,6 @@ def _repository(settings: Settings) -> Repository:
         return Repository(settings.models)
     except RepositoryUnavailableError as error:
         raise SettingsError(f"{PREFIX}MODELS: {error}") from error
-
-
-def _redis_store(settings: Settings, features: FeatureSets, models: LoadedModels) -> RedisStore:
-    """Return the store in Redis; it asks how far back the models look that decide at the time.
-
-    Raises:
-        SettingsError: the URL names no server that can be used.
-    """
-    try:
-        options = StoreOptions(
-            cache_bytes=settings.cache_mb << 20,
-            batch_bytes=settings.batch_mb << 20,
-            needed=lambda: needed_horizons(features, models.serving()),
-        )
-        return RedisStore(settings.redis_url, settings.deployment, features, now_ms, options)
-    except StoreRefusedError as error:
-        raise SettingsError(f"{PREFIX}REDIS_URL: {error}") from error
-
-
-def _decision_store(settings: Settings, features: FeatureSets, store: RedisStore) -> DecisionStore:
-    """Return the store for decisions and labels, by `FRAUDSTREAM_REDIS_DOWN`."""
-    if not _degrades(settings):
-        return WaitingStore(store)
-    inner = WaitingStore(store, labels_alone=True)
-    return DegradingStore(
-        inner, lambda: MemoryStore(features, store.cached_copy, store.state.retentions, settings.batch_mb << 20)
-    )
-
-
-def _degrades(settings: Settings) -> bool:
-    """Tell whether decisions go on while Redis is unavailable or histories are incomplete."""
-    return settings.redis_down == "degrade"
 
 
 def _withheld(settings: Settings, histories: DecisionStore, topic: str) -> bool:

@@ -35,6 +35,7 @@ from stream.worker.group import GroupCheck
 from stream.worker.losses import InputLosses
 from stream.worker.positions import DecisionPositions
 from stream.worker.role import PublishedScores
+from stream.worker.row_times import RowTimeReports
 
 log = logging.getLogger("fraudstream.startup")
 
@@ -54,6 +55,7 @@ class StartupDeps(NamedTuple):
     publisher: Publisher
     cache: ModelCache
     comparer: Comparer
+    row_times: RowTimeReports
     repairer: Repairer
     losses: InputLosses
     group: GroupCheck
@@ -100,9 +102,7 @@ class Startup(Service):
         self._waiting_for = "the control log has not been read to its end"
         await deps.follower.wait_until_caught_up()
         await self._until("the control log", deps.snapshots.check)
-        self._begin(deps.snapshots.run())
-        self._begin(deps.topics.run())
-        self._begin(deps.cache.run())
+        self._begin(deps.snapshots.run(), deps.topics.run(), deps.cache.run(), deps.row_times.run())
         deps.comparer.start()
         self._begin(deps.repairer.run())
         self._begin(deps.losses.watch())
@@ -192,10 +192,11 @@ class Startup(Service):
                 log.warning("the deletion of histories by other clients may go undetected: %s", error)
                 return
 
-    def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        task.add_done_callback(self._ended)
-        self._work.append(task)
+    def _begin(self, *work: Coroutine[None, None, None]) -> None:
+        for one in work:
+            task = asyncio.create_task(one)
+            task.add_done_callback(self._ended)
+            self._work.append(task)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if (failure := failure_of(task)) is not None:

@@ -21,6 +21,7 @@ from models.arms import Canary
 from models.errors import ProbeError, ScoringError
 from models.loading import Model
 from models.policy import Policy
+from models.row_times import RowTimes
 from stream.control.model_cache import CanaryModel, ServingModels
 from stream.control.probes import vectorise_probe, write_probe
 from stream.pipeline import DecisionTerms, Pipeline
@@ -202,6 +203,7 @@ class Constant:
 
     name, version = "m", "1"
     policy = Policy(review_at=0.5, decline_at=0.8)
+    row_times = RowTimes()
 
     def __init__(self, digest: str, fingerprint: str, score: float) -> None:
         self.digest, self.fingerprint, self._score = digest, fingerprint, score

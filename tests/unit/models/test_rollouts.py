@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from guards.ladder import Ladder
-from guards.specs import GuardKind, default_guards, guards_json
+from guards.specs import DEFAULT_ROW_TIME, GuardKind, default_guards, guards_json
 from models.commands import Command, CommandKind, UnreadableRecord, encode, read_command
 from models.judge import Accepted, Fleet, HeldArtifact, Origin, Refused, judge, verdict_event
 from models.lineup import Lineup, follow
@@ -65,7 +65,7 @@ def test_a_rollout_starts_a_canary_at_its_first_share_with_every_guard_stated() 
     assert (lineup.rollout.ladder, lineup.rollout.guards) == (LADDER, default_guards())
     event = lineup.answers["c-1-rollout"]
     assert (event.share_bp, event.salt, event.paused, event.model) == (100, "s", False, B)
-    assert event.guards == guards_json(default_guards())
+    assert event.guards == guards_json(default_guards(), DEFAULT_ROW_TIME)
     assert started().canary == (B, 100, "c-1-rollout")
 
 
@@ -144,7 +144,7 @@ def test_a_rollout_is_refused_with_all_that_is_wrong_with_its_ladder_its_guards_
     ]
     wrong = problems(guards={"declined": {"alpha": 2, "action": "hold"}, "x": {}}, evidence={"why": "x" * 20_000})
     assert wrong == [
-        "guards.x: unknown kind; the kinds are reviewed, declined, stood_in, fraud_approved, sample_ratio",
+        "guards.x: unknown kind; the kinds are reviewed, declined, stood_in, fraud_approved, sample_ratio, row_time",
         "evidence: 20010 bytes as JSON, more than 16384; leave some of it out",
     ]
     assert problems(kind="promote") == ["ladder: promote takes none"]

@@ -123,6 +123,27 @@ def test_a_ladder_is_climbed_once_by_two_guards_of_which_one_is_killed_and_its_t
 
 
 @pytest.mark.acceptance
+def test_a_guard_ends_a_canary_whose_model_takes_longer_for_a_row_than_its_budget(fleet: Fleet) -> None:
+    workers = fleet.go_live(workers=2)
+    slow, guards = put_model(fleet.models, seed=1), fleet.folder / "guards.json"
+    budget = {"budget_us": 1, "action": "roll_back"}
+    guards.write_text(json.dumps({"stood_in": {"alpha": 0.01, "action": "roll_back"}, "row_time": budget}))
+    guard = fleet.worker(GUARD)
+    with Load(fleet, RATE):
+        command(fleet, "rollout", "start", slow, "--ladder", "50% 1h, 100%", "--guards", str(guards))
+        until(lambda: accepted(fleet, "end_canary") != [], "the guard ends the canary")
+    (ended,) = accepted(fleet, "end_canary")
+    stated = ended["evidence"]["guards"]
+    assert [kind for kind, one in stated.items() if one["breached"]] == ["row_time"]
+    (report,) = [one for one in fleet.events("row_time") if one["event_id"] == stated["row_time"]["event_id"]]
+    assert (report["model"], report["row_us"]) == (slow, stated["row_time"]["row_us"])
+    assert 10 < report["row_us"] < 100_000
+    assert run(fleet, "guard", "replay", ended["command_id"])["equal"]
+    assert "row_time: the new model takes" in fleet.cli("model", "history").stdout
+    stop([guard, *workers])
+
+
+@pytest.mark.acceptance
 def test_a_guard_pauses_a_rollout_that_reviews_more_and_a_person_lets_it_go_on(fleet: Fleet) -> None:
     workers = fleet.go_live()
     worse = put_model(fleet.models, seed=1, policy=REVIEWS_ALL)

@@ -8,12 +8,13 @@ from guards.ladder import Ladder, RolloutPhase
 from guards.paired import PAIRED_SHARE_BP, paired_guards
 from guards.records import GuardedScore, ScorePlace
 from guards.report import evidence
-from guards.specs import GuardKind, default_guards, guards_json
+from guards.row_time import row_time_evidence, slowest
+from guards.specs import DEFAULT_ROW_TIME, Action, GuardKind, RowTimeSpec, default_guards, guards_json
 from guards.state import GuardState
 from models.commands import CommandKind, Event, EventKind
 from models.times import format_time
 from stream.guard.finding import Finding, Limits, Order, Sight, finding_on
-from stream.guard.watched import Past, Stretch, past_of
+from stream.guard.watched import Past, Stretch, after, past_of
 
 A, B = "a" * 64, "b" * 64
 LADDER = Ladder.parse("1% 10min, 5% 1h, 100% 2h")
@@ -77,7 +78,8 @@ def counted(now: Past, canary: int = 0, live: int = 0, decision: str = "decline"
         for card in range(number)
     ]
     state.count(0, scores, len(scores))
-    return evidence(state)
+    row_time = now.watched.row_time and row_time_evidence(now.watched.row_time, slowest(now.row_times.values()))
+    return evidence(state, row_time=row_time)
 
 
 def find(now: Past, minutes: float, *, decisions: int = 1_000, blind: tuple[str, ...] = (), **counts: Any) -> Finding:
@@ -184,3 +186,65 @@ def test_a_watched_promotion_is_rolled_back_by_declines_that_only_it_makes_and_o
     reviews = find(now, 5, canary=30, live=2, decision="review")
     assert (reviews.order, list(reviews.breached)) == (None, [GuardKind.REVIEWED])
     assert find(now, 5, canary=9, live=9).order is None
+
+
+def measured(now: Past, row_us: float, worker: str = "w-1", revision: int = 2, **other: Any) -> Past:
+    """Fold a worker's report on the new model's time."""
+    fields = {"deployment": "default", "model": B} | other
+    return after(
+        now,
+        Event(
+            event_id=f"row-{worker}-{row_us:g}",
+            kind=EventKind.ROW_TIME,
+            revision=revision,
+            worker=worker,
+            at=format_time(0),
+            row_us=row_us,
+            **fields,
+        ),
+    )
+
+
+def with_budget(action: Action) -> Step:
+    return ("rollout", STARTED[1] | {"guards": guards_json(default_guards(), RowTimeSpec(300.0, action))})
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"), [(Action.HOLD, CommandKind.PAUSE), (Action.ROLL_BACK, CommandKind.END_CANARY)]
+)
+def test_a_model_that_takes_longer_than_its_budget_on_any_worker_is_held_or_ended(
+    action: Action, kind: CommandKind
+) -> None:
+    now = measured(measured(past(PROMOTED, with_budget(action)), 120.0), 290.0, "w-2")
+    assert find(now, 11).breached == {}
+    over = measured(now, 310.0, "w-2")
+    assert find(over, 11).order == Order(kind, "breached: row_time")
+    assert find(measured(over, 290.0, "w-2"), 11).breached == {}
+
+
+def test_a_person_may_let_a_slow_model_go_on() -> None:
+    steps = (PROMOTED, with_budget(Action.HOLD), breached("row_time", "pause"), ("resume", {"paused": False}))
+    found = find(measured(past(*steps), 310.0, revision=4), 60)
+    assert found.breached == {}
+    assert found.order is not None
+    assert found.order.share_bp == 500
+
+
+def test_times_of_other_models_deployments_and_earlier_stretches_do_not_count() -> None:
+    now = past(PROMOTED, CANARY)
+    assert now.watched is not None
+    assert now.watched.row_time == DEFAULT_ROW_TIME
+    assert measured(now, 9_000.0, model=A).row_times == {}
+    assert measured(now, 9_000.0, deployment="green").row_times == {}
+    assert measured(now, 9_000.0, revision=1).row_times == {}
+    over = measured(now, 9_000.0)
+    assert find(over, 11).breached == {GuardKind.ROW_TIME: Action.HOLD}
+    assert find(over, 11).order is None  # there is no ladder to hold
+    assert after(over, event(2, *ramp(200))).row_times == over.row_times
+    assert after(over, event(2, *TOP)).row_times == {}
+    assert past(PROMOTED, STARTED).watched.row_time is None  # type: ignore[union-attr] # its guards have no budget
+
+
+def test_a_promoted_model_is_held_to_the_budget_of_its_rollout() -> None:
+    now = measured(past(PROMOTED, with_budget(Action.ROLL_BACK), TOP), 310.0, revision=3)
+    assert find(now, 5).order == Order(CommandKind.ROLL_BACK, "breached: row_time")

@@ -9,7 +9,9 @@ from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
 from guards.paired import PairedScore
-from guards.specs import GuardKind, default_guards
+from guards.report import evidence
+from guards.row_time import RowTime, row_time_evidence
+from guards.specs import DEFAULT_ROW_TIME, GuardKind, default_guards
 from guards.state import GuardState
 from stream.errors import SettingsError
 from stream.guard.gauges import GuardGauges
@@ -87,18 +89,20 @@ def test_the_metrics_say_what_is_watched_how_near_a_breach_is_and_what_was_sent(
     assert exported(telemetry) == {"watching": {"": 0}, "commands_total": {"end_canary accepted": 0}}
     guards = {kind: guard for kind, guard in default_guards().items() if kind is GuardKind.DECLINED}
     state = GuardState(guards, "default")
-    gauges.watch(state, 8_000)
+    gauges.watch(evidence(state, row_time=row_time_evidence(DEFAULT_ROW_TIME, None)), 8_000)
     gauges.sent("end_canary", "accepted")
     assert exported(telemetry) == {
         "watching": {"": 1},
         "behind_seconds": {"": 2.5},
-        "evidence_ratio": {"declined": 0},
+        "evidence_ratio": {"declined": 0, "row_time": 0},
         "commands_total": {"end_canary accepted": 1},
     }
     state.set_share(1, 5_000)
     state.count(0, [PairedScore(f"t-{card}", f"c-{card}", "decline", 1, "default", "canary") for card in range(40)], 40)
-    gauges.watch(state, None)
+    measured = row_time_evidence(DEFAULT_ROW_TIME, RowTime(500.0, "w", "e"))
+    gauges.watch(evidence(state, row_time=measured), None)
     found = exported(telemetry)
+    assert found["evidence_ratio"]["row_time"] == 0.25
     assert found["evidence_ratio"]["declined"] > 1
     assert "behind_seconds" not in found
     gauges.rest()

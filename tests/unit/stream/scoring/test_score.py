@@ -1,4 +1,5 @@
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from models.errors import ScoringError
 from models.loading import Model, load
 from models.policy import Decision, bands
 from models.repository import Repository
+from models.row_times import LEAST_CALLS
 from stream.contract.outputs import DecidedBy, ModelName
 from stream.control.model_cache import CanaryModel, ServingModels
 from stream.scoring.score import REVIEW_ABOVE, Floats, decide_by_rules, score
@@ -205,3 +207,32 @@ def test_the_rules_never_decline_and_review_values_above_a_limit(values: dict[st
     decision = decide_by_rules(tuple(values), np.array(list(values.values()), np.float64))
     above = any(values.get(name, math.nan) > limit for name, limit in REVIEW_ABOVE.items())
     assert decision is (Decision.REVIEW if above else Decision.APPROVE)
+
+
+class Waiting(Model):
+    """A model that waits for 5 ms and computes for 1 ms before each score."""
+
+    def __init__(self, of: Model) -> None:
+        super().__init__(of.digest, of.manifest, of._booster)
+
+    def score(self, matrix: Floats) -> Floats:
+        time.sleep(0.005)
+        end_ns = time.thread_time_ns() + 1_000_000
+        while time.thread_time_ns() < end_ns:
+            pass
+        return super().score(matrix)
+
+
+def test_the_processor_time_of_each_arms_model_is_measured_and_what_it_waits_is_not(
+    models: tuple[Model, Model],
+) -> None:
+    live, canary = Waiting(models[0]), Waiting(models[1])
+    serving = ServingModels(1, live, None, canary=CanaryModel(canary, Canary(canary.digest, 5_000, "s")))
+    began_ns = time.thread_time_ns()
+    for _ in range(LEAST_CALLS):
+        score(serving, SameVectors(rows(5, seed=3)), np.array([True, False, False, False, False]))
+    spent_us = (time.thread_time_ns() - began_ns) / 1_000 / LEAST_CALLS
+    assert canary.row_times.median_us is not None
+    assert live.row_times.median_us is not None
+    assert 1_000 <= canary.row_times.median_us < spent_us - 1_000
+    assert 250 <= live.row_times.median_us < canary.row_times.median_us

@@ -11,6 +11,7 @@ from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.loading import Model
 from models.policy import Policy
+from models.row_times import RowTimes
 from stream.contract.backfill import BACKFILL_HEADER, BackfillMark
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
@@ -30,6 +31,7 @@ class CountingModel:
 
     fingerprint, name, version, digest = FEATURES.newest.fingerprint, "card", "1", "d" * 64
     policy = Policy(review_at=0.3, decline_at=0.5)
+    row_times = RowTimes()
 
     def score(self, matrix: Any) -> Any:
         return matrix[:, FEATURES.newest.names.index("card_count_1d")] / 10

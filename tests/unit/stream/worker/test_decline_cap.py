@@ -16,6 +16,7 @@ from models.decline_cap import DeclineCap, DeclineWindow, Limits
 from models.lineup import Lineup
 from models.loading import Model
 from models.policy import Decision, Policy
+from models.row_times import RowTimes
 from models.terms import Term
 from stream.contract.outputs import Score
 from stream.control.model_cache import CanaryModel, ServingModels
@@ -53,6 +54,7 @@ class AmountModel:
 
     fingerprint, name, version = FEATURES.newest.fingerprint, "amount", "1"
     policy = Policy(review_at=0.5, decline_at=0.6)
+    row_times = RowTimes()
 
     def __init__(self, digest: str) -> None:
         self.digest = digest

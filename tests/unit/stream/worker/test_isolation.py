@@ -14,6 +14,7 @@ from guards.shares import LIVE
 from models.errors import ScoringError
 from models.loading import Model
 from models.policy import Policy
+from models.row_times import RowTimes
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
 from stream.kafka.batches import Record
@@ -40,6 +41,7 @@ class CountingModel:
 
     fingerprint, name, version, digest = FEATURES.newest.fingerprint, "card", "1", "d" * 64
     policy = Policy(review_at=0.3, decline_at=0.5)
+    row_times = RowTimes()
 
     def score(self, matrix: Any) -> Any:
         return matrix[:, FEATURES.newest.names.index("card_count_1d")] / 10

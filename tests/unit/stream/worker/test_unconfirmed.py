@@ -14,6 +14,7 @@ from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.loading import Model
 from models.policy import Policy
+from models.row_times import RowTimes
 from models.terms import Term
 from stream.consumer import Standing
 from stream.control.model_cache import ServingModels
@@ -40,6 +41,7 @@ class EvenModel:
 
     fingerprint, name, version, digest = FEATURES.newest.fingerprint, "even", "1", "d" * 64
     policy = Policy(review_at=0.3, decline_at=0.5)
+    row_times = RowTimes()
 
     def score(self, matrix: Any) -> Any:
         return matrix[:, 0] * 0

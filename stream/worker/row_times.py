@@ -1,0 +1,93 @@
+"""Report on the event log how long the new model takes for a row, so that its guard can hold it to a budget."""
+
+import asyncio
+import logging
+from typing import NamedTuple
+
+from aiokafka.errors import KafkaError
+
+from guards.specs import DEFAULT_ROW_TIME, RowTimeSpec
+from models.commands import EventKind
+from models.lineup import Lineup
+from stream.clock import now_ms
+from stream.control.announcements import new_origin
+from stream.control.follower import Follower
+from stream.control.model_cache import LoadedModels
+from stream.kafka.publisher import Publisher
+
+log = logging.getLogger("fraudstream.row_times")
+
+_LOOK_SECONDS = 0.5
+_PAUSE_MS = 60_000
+"""A time that goes back and forth over its budget is reported at most so often."""
+
+
+class GuardedModel(NamedTuple):
+    """The model whose time is guarded, and its budget."""
+
+    digest: str
+    spec: RowTimeSpec
+
+
+def guarded_model(lineup: Lineup, now_ms: int) -> GuardedModel | None:
+    """Return the model of the canary, or of the watched promotion, and its budget; None if nothing is guarded."""
+    if lineup.canary is not None:
+        digest: str | None = lineup.canary.model
+    elif lineup.watched_until_ms is not None and now_ms < lineup.watched_until_ms:
+        digest = lineup.live
+    else:
+        return None
+    spec = DEFAULT_ROW_TIME if lineup.rollout is None else lineup.rollout.row_time
+    return None if digest is None or spec is None else GuardedModel(digest, spec)
+
+
+class Reported(NamedTuple):
+    """What was reported last: at which revision, whether it was over the budget, and when."""
+
+    revision: int
+    is_over: bool
+    at_ms: int
+
+
+class RowTimeReports:
+    """Reports the guarded model's time once at each revision, and when it crosses its budget."""
+
+    def __init__(self, follower: Follower, models: LoadedModels, publisher: Publisher, worker: str) -> None:
+        self._follower = follower
+        self._models = models
+        self._publisher = publisher
+        self._worker = worker
+        self._reported: Reported | None = None
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            await self.report_due(now_ms())
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def report_due(self, now_ms: int) -> None:
+        """Write a report if one is due; one that cannot be written is due again."""
+        lineup = self._follower.lineup
+        guarded = guarded_model(lineup, now_ms)
+        model = None if guarded is None else self._models.get(guarded.digest)
+        row_us = None if model is None else model.row_times.median_us
+        if guarded is None or row_us is None:
+            return
+        report = Reported(lineup.revision, row_us > guarded.spec.budget_us, now_ms)
+        if not self._is_due(report):
+            return
+        event = new_origin(self._worker).event(
+            lineup.deployment, EventKind.ROW_TIME, lineup.revision, model=guarded.digest, row_us=round(row_us, 1)
+        )
+        try:
+            await self._publisher.publish_event(event)
+        except KafkaError as error:
+            log.warning("the time of model %s for a row was not reported, retrying: %s", guarded.digest[:12], error)
+        else:
+            self._reported = report
+
+    def _is_due(self, report: Reported) -> bool:
+        before = self._reported
+        if before is None or before.revision != report.revision:
+            return True
+        return report.is_over != before.is_over and report.at_ms >= before.at_ms + _PAUSE_MS
