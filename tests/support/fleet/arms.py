@@ -30,10 +30,15 @@ class Rollout(NamedTuple):
 
 
 def rollouts(fleet: Fleet) -> dict[int, Rollout]:
-    """Return who decides at each revision, from the acceptances alone; only promotions and canaries are known."""
+    """Return who decides at each revision, from the acceptances alone; only promotions and canaries are known.
+
+    An acceptance that does not make the next revision is void: a judge wrote it that had been replaced.
+    """
     found: dict[int, Rollout] = {}
     now = Rollout("")
     for event in fleet.events("accepted"):
+        if event["revision"] != len(found) + 1:
+            continue
         now = _after(now, event)
         found[event["revision"]] = now
     return found

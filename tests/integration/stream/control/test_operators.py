@@ -1,0 +1,153 @@
+"""Several operators at once, and judges that come back from the dead: one verdict counts, and all go by it."""
+
+import json
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+
+from support.fleet.arms import assert_decided_by_arm, assert_revisions_rise, rollouts
+from support.fleet.fleet import Fleet, sources, until
+from support.fleet.load import Load
+from support.fleet.payments import put_model
+from support.fleet.workers import Worker
+
+pytestmark = pytest.mark.acceptance
+
+RATE = 200
+ROUNDS = 3
+SESSION = "8"
+"""Seconds: so long a judge waits for a member that is stopped, before the fleet is without it."""
+Answer = subprocess.CompletedProcess[str]
+
+
+class Named:
+    """A fleet whose workers have names, so that an event tells which of them wrote it."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.first = put_model(fleet.models)
+        self.workers = {f"w-{at}": fleet.worker(WORKER_ID=f"w-{at}", SESSION_TIMEOUT=SESSION) for at in range(3)}
+        until(lambda: all(worker.has_joined for worker in self.workers.values()), "the group is joined")
+        fleet.promote(self.first)
+        for worker in self.workers.values():
+            worker.await_ready()
+
+    def command(self, *arguments: str) -> Answer:
+        """Send a command as an operator does, with the patience for a judge that is replaced meanwhile."""
+        return self.fleet.cli("model", *arguments, "--reason", "test", "--wait", "60")
+
+    def asked(self, model: str) -> dict[str, Any] | None:
+        """Return the event by which a judge asks whether a model can be served, if one did."""
+        return next((event for event in self.fleet.events("candidate") if event["model"] == model), None)
+
+    def terminate(self) -> None:
+        assert [worker.terminate() for worker in self.workers.values()] == [0] * len(self.workers)
+
+
+def at_once(*sent: Callable[[], Answer]) -> list[Answer]:
+    with ThreadPoolExecutor(len(sent)) as pool:
+        return list(pool.map(lambda send: send(), sent))
+
+
+def verdicts(fleet: Fleet) -> dict[str, list[str]]:
+    """Return the kinds of all verdicts on each command, in the order of the log."""
+    found: dict[str, list[str]] = {}
+    for record in fleet.read("model-events"):
+        event = json.loads(record.value)
+        if event["kind"] in ("accepted", "refused"):
+            found.setdefault(event["command_id"], []).append(event["kind"])
+    return found
+
+
+def test_of_commands_that_operators_send_at_once_one_is_accepted_for_each_revision(fleet: Fleet) -> None:
+    named = Named(fleet)
+    second, third = put_model(fleet.models, seed=1), put_model(fleet.models, seed=2)
+    with Load(fleet, RATE) as load:
+        load.await_decisions(time.monotonic())
+        for number in range(ROUNDS):
+            share = f"{number + 1}%"
+            canaries = [partial(named.command, "canary", model, "--share", share) for model in (second, third)]
+            answers = at_once(*canaries, partial(named.command, "challenge", third))
+            assert any(answer.returncode == 0 for answer in answers), [one.stderr for one in answers]
+            assert all(answer.returncode == 0 or "refused" in answer.stdout for answer in answers)
+            done = named.command("end-canary")
+            assert done.returncode == 0 or "no_canary" in done.stdout, done.stdout
+        load.await_decisions(time.monotonic())
+    assert_whole(fleet, load)
+    accepted = Counter(event["revision"] for event in fleet.events("accepted"))
+    assert accepted == dict.fromkeys(range(1, len(accepted) + 1), 1)
+    assert all(len(kinds) == 1 for kinds in verdicts(fleet).values())
+    named.terminate()
+
+
+def assert_whole(fleet: Fleet, load: Load) -> None:
+    """Assert one decision for each payment, by the arm of its card at its revision, revisions rising."""
+    valid = fleet.await_scores(len(load.sent))
+    assert len(valid) == len(sources(valid)) == len(load.sent)
+    assert_decided_by_arm(valid, rollouts(fleet))
+    assert_revisions_rise(valid)
+
+
+def test_a_judge_that_was_stopped_with_a_command_in_its_hands_changes_nothing_when_it_goes_on(
+    fleet: Fleet, report: Callable[[str], None]
+) -> None:
+    named = Named(fleet)
+    late = 0
+    with Load(fleet, RATE) as load:
+        for number in range(ROUNDS):
+            load.await_decisions(time.monotonic())
+            model = put_model(fleet.models, seed=number + 1)
+            late += zombie_round(named, model)
+            done = named.command("end-canary")
+            assert done.returncode == 0, done.stderr
+        load.await_decisions(time.monotonic())
+    assert_whole(fleet, load)
+    by_revision = rollouts(fleet)
+    assert list(by_revision) == list(range(1, 2 * ROUNDS + 2))
+    assert len({one.canary for one in by_revision.values()} - {None}) == ROUNDS
+    report(f"{ROUNDS} judges stopped with a command in their hands, {late} wrote a second verdict")
+    named.terminate()
+
+
+def zombie_round(named: Named, model: str) -> int:
+    """Stop a judge that waits for a member, until another gave the verdict; return how many verdicts came late."""
+    judge = named.fleet.events("accepted")[-1]["worker"]
+    member, zombie = next(one for name, one in named.workers.items() if name != judge), named.workers[judge]
+    with ThreadPoolExecutor(1) as pool, stopped(zombie) as stop:
+        with stopped(member) as stop_member:
+            stop_member()
+            sent = pool.submit(named.command, "canary", model, "--share", "20%")
+            until(lambda: named.asked(model) is not None, "the judge asks whether the model can be served", 10)
+            stop()
+        answer = sent.result()
+        time.sleep(0.5)  # for the fleet to go on under the new revision while the judge is still stopped
+    assert answer.returncode == 0, answer.stderr
+    last = named.fleet.events("accepted")[-1]
+    assert (last["model"], last["worker"] != judge) == (model, True)
+    until(lambda: knows(zombie, last["revision"]), "the judge that was stopped knows the verdict")
+    zombie.await_ready()
+    kinds = verdicts(named.fleet)[last["command_id"]]
+    assert kinds[0] == "accepted"
+    return len(kinds) - 1
+
+
+@contextmanager
+def stopped(worker: Worker) -> Iterator[Callable[[], None]]:
+    """Yield a function that stops a worker; it goes on at the end."""
+    try:
+        yield lambda: worker.signal(signal.SIGSTOP)
+    finally:
+        worker.signal(signal.SIGCONT)
+
+
+def knows(worker: Worker, revision: int) -> bool:
+    """Tell whether a worker has folded a revision."""
+    return f"\nfraudstream_revision {revision}.0\n" in worker.get("/metrics")[1]
