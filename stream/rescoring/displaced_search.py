@@ -1,9 +1,10 @@
 """Search for what a decision saw of another party's log if a repair later displaced its record there.
 
 Such a decision saw everything in the log but what its own partition has after it. How long the log was at that time is
-not on record; it held the decision's own record and all that was published before it. So every prefix of the log that
-may have been the whole log is tried, until the features come out to the last bit. If none does, the one that gives
-most of them counts, since another reason may explain the rest.
+not on record; it held the decision's own record and all that was published before it, and it may have held what had
+been sent: a worker appends a payment before it decides it, and may end in between. So every prefix of the log that may
+have been the whole log is tried, until the features come out to the last bit. If none does, the one that gives most of
+them counts, since another reason may explain the rest.
 """
 
 from collections import deque
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from features.history.displaced import ALL_DISPLACED
-from features.history.frames import Floats
+from features.history.frames import Flags, Floats
 from features.history.history import History
 from features.history.store import Entity, Ints, Transactions
 from stream.dataset.database import connect_memory, quoted
@@ -41,12 +42,16 @@ class DifferingDecision(NamedTuple):
 
 
 class PartyLog(NamedTuple):
-    """One party's whole log: its transactions, their positions, and by position when each record was published."""
+    """One party's whole log: its transactions, and their positions; by position when each record was published.
+
+    `sent_ms` is by position when each was sent, before which it was in no log.
+    """
 
     transactions: Transactions
     history: History
     positions: Ints
     published_ms: Ints
+    sent_ms: Ints
 
     def possible_ends(self, at: int) -> Sequence[int]:
         """Return the last positions that the log may have had when transaction `at` was decided, likely ones first.
@@ -54,10 +59,16 @@ class PartyLog(NamedTuple):
         The likeliest is the last record published by then.
         """
         position = int(self.positions[at])
-        later_ms = self.published_ms[position:] - self.published_ms[position]
-        likely, last = (position + int(np.flatnonzero(later_ms <= late)[-1]) for late in (0, IN_FLIGHT_MS))
-        ends = sorted(range(position, last + 1), key=lambda end: abs(end - likely))
+        decided_ms = self.published_ms[position]
+        likely = _last(self.published_ms[position:] <= decided_ms)
+        last = _last(self.sent_ms[position:] <= decided_ms + IN_FLIGHT_MS)
+        ends = sorted(range(position, position + last + 1), key=lambda end: abs(end - position - likely))
         return ends[:MAX_PREFIXES]
+
+
+def _last(flags: Flags) -> int:
+    """Return the last place of a true flag, of which there is one."""
+    return int(np.flatnonzero(flags)[-1])
 
 
 class LogPass(OtherPass):
@@ -71,22 +82,22 @@ class LogPass(OtherPass):
         self,
         batch: ShardBatch,
         scored_ms: Ints,
+        sent_ms: Ints,
         labels: deque[IncomingLabel],
         parked: Mapping[tuple[int, int], Ints],
     ) -> PartyLog:
-        """Append all of a party's transactions, scored at these times, and their labels."""
+        """Append all of a party's transactions, scored and sent at these times, and their labels."""
         due = list(labels)
         placed = [*other_labels_before(labels, batch.sort_keys(), batch.last_key)]
         placed += [PartyLabel(len(batch.numbers), one.party, one.row) for one in labels]
         drafted = self.draft(batch.transactions, placed, parked)
         (history,) = set(drafted.histories)
-        found = np.full(history.length, -1, np.int64)
-        found[[position for _, position in drafted.labels]] = [one.published_ms for one in due]
-        found[drafted.positions] = scored_ms
-        last = np.maximum.accumulate(
-            np.where(found < 0, 0, np.arange(len(found)))
-        )  # parked labels: as their transaction
-        return PartyLog(batch.transactions, history, np.array(drafted.positions, np.int64), found[last])
+        places = [position for _, position in drafted.labels]
+        published, sent = (
+            _by_position(history.length, (drafted.positions, times), (places, [one.published_ms for one in due]))
+            for times in (scored_ms, sent_ms)
+        )
+        return PartyLog(batch.transactions, history, np.array(drafted.positions, np.int64), published, sent)
 
     def search(self, log: PartyLog, at: int, recorded: DifferingDecision) -> VisibleFeatures:
         """Return what transaction `at` saw of the likeliest of the prefixes that give most of its recorded features."""
@@ -112,6 +123,14 @@ class LogPass(OtherPass):
             yield self.features_at(batch, places, np.repeat(row[np.newaxis], len(some), axis=0))
 
 
+def _by_position(length: int, *parts: tuple[Sequence[int], Sequence[int] | Ints]) -> Ints:
+    """Return the times of a log's records, given positions and times; a parked label has that of its transaction."""
+    found = np.full(length, -1, np.int64)
+    for positions, times in reversed(parts):
+        found[positions] = times
+    return found[np.maximum.accumulate(np.where(found < 0, 0, np.arange(length)))]
+
+
 def _one(seen: VisibleFeatures, at: int) -> VisibleFeatures:
     return VisibleFeatures([vectors[at : at + 1] for vectors in seen.vectors], seen.visible[at : at + 1])
 
@@ -134,16 +153,16 @@ def search_displaced(entity: Entity, workdir: Workdir, shard: int) -> None:
             incoming = read_incoming_labels(
                 workdir, entity, OtherPass(workdir.sets, entity).hashes(source.entity_ids())
             )
-            scored_ms, start = _published_ms(source), 0
+            scored_ms, sent_ms, start = _published_ms(source), _sent_ms(source), 0
             for batch in source.batches():
                 decided = workdir.is_in_other_logs(batch.numbers, DECIDE)
-                batch_ms = scored_ms[start : start + len(decided)][decided]
+                batch_ms, batch_sent_ms = (one[start : start + len(decided)][decided] for one in (scored_ms, sent_ms))
                 start += len(decided)
                 party = LogPass(workdir, entity)
                 (name,) = party.hashes({getattr(batch.transactions, f"{entity.value}_ids")[0]})
                 labels = deque(one for one in incoming.ordered if one.party == name)
                 accepted = to_decide(batch, decided)
-                log = party.load(accepted, batch_ms, labels, incoming.parked)
+                log = party.load(accepted, batch_ms, batch_sent_ms, labels, incoming.parked)
                 for at in np.flatnonzero(np.isin(accepted.rows, rows)).tolist():
                     output.write(accepted.rows[at : at + 1], party.search(log, at, recorded[int(accepted.rows[at])]))
             workdir.progress()[shard] = start
@@ -154,6 +173,11 @@ def _published_ms(source: Shard) -> Ints:
     scored_ms = np.ma.asarray(source.column("scored_ms"), np.int64)
     found: Ints = np.where(np.ma.getmaskarray(scored_ms), source.column("timestamp_ms"), scored_ms.data)
     return found
+
+
+def _sent_ms(source: Shard) -> Ints:
+    """Return when the transactions of a shard were sent."""
+    return np.asarray(source.column("timestamp_ms"), np.int64)
 
 
 def _differing_decisions(workdir: Workdir) -> dict[int, DifferingDecision]:

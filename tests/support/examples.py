@@ -11,11 +11,15 @@ ORDINARY = 100
 def register_profiles() -> None:
     """Register the two profiles and load `ci`; `pytest --hypothesis-profile thorough` loads the other afterwards.
 
+    `ci` draws the same examples each time, so that a change is judged by what it changes; `thorough` draws new ones.
+
     A slow draw is no failure: machines are shared, and in a fresh checkout the first draw builds tables of characters.
     """
     slow = [HealthCheck.too_slow]
     settings.register_profile("thorough", deadline=None, max_examples=ORDINARY, suppress_health_check=slow)
-    settings.register_profile("ci", deadline=None, max_examples=part_of(ORDINARY), suppress_health_check=slow)
+    settings.register_profile(
+        "ci", deadline=None, max_examples=part_of(ORDINARY), suppress_health_check=slow, derandomize=True
+    )
     settings.load_profile("ci")
 
 

@@ -54,3 +54,13 @@ DISPLACED_BESIDE_A_PAYMENT_ON_TWO_PARTITIONS = [
     PAY._replace(what="repair", merchant=1, pause_ms=1, late_ms=1, back=3, partitions=(2, 1, 0)),
 ]
 """A displaced decision saw a payment of its own batch, and in its window one whose place a repair had taken away."""
+APPENDED_LONG_BEFORE_ITS_DECISION = [
+    PAY._replace(merchant=1, partitions=(0, 2, 1)),
+    PAY._replace(what="lose", pause_ms=DAY_MS, fraud=True),
+    PAY._replace(card=2, merchant=1, pause_ms=60000, late_ms=38 * DAY_MS, partitions=(0, 2, 1)),
+    PAY._replace(what="crash", back=2),
+    PAY._replace(what="repair"),
+    PAY._replace(what="decide elsewhere", card=3, device=1, pause_ms=60000, back=3, partitions=(0, 2, 1)),
+    PAY._replace(what="decide elsewhere", card=2, device=0, pause_ms=DAY_MS, back=1, fraud=True, partitions=(2, 0, 1)),
+]
+"""A repair displaces a payment, and finds one that a worker had appended before it ended, decided only a day later."""

@@ -3,7 +3,7 @@
 from hypothesis import HealthCheck, example, given, settings
 
 from support.examples import examples
-from support.rescoring.cases import DISPLACED_BESIDE_A_PAYMENT_ON_TWO_PARTITIONS, PAY
+from support.rescoring.cases import APPENDED_LONG_BEFORE_ITS_DECISION, DISPLACED_BESIDE_A_PAYMENT_ON_TWO_PARTITIONS, PAY
 from support.rescoring.faults import DAY_MS, Act, Play, acts
 from support.rescoring.model import Trained, assert_explained, compared
 
@@ -49,6 +49,7 @@ def test_decisions_without_faults_are_reproduced_to_the_last_bit(live: Trained, 
 
 @given(acts(*ORDINARY, *FAULTS))
 @example(LATE_BEHIND_ONE_APPENDED_BY_A_CRASH)
+@example(APPENDED_LONG_BEFORE_ITS_DECISION)
 @settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_difference_after_faults_of_redis_is_explained(live: Trained, stream: list[Act]) -> None:
     assert_explained(live.world(), stream)
