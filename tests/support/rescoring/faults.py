@@ -120,7 +120,7 @@ class Play:
         self._pay(stream[0])
         self.decided += self.world.decide()
         for act in stream:
-            if self._waiting_ms() + act.pause_ms < MOST_WAITING_MS:
+            if self._waiting_ms() + act.pause_ms < self._most_waiting_ms():
                 self.world.now_ms += act.pause_ms
             getattr(self, "_" + act.what.replace(" ", "_"))(act)
         self._back(stream[-1])
@@ -128,6 +128,11 @@ class Play:
             self._answer()
         self.decided += self.world.decide()
         return self.decided
+
+    def _most_waiting_ms(self) -> int:
+        """Return how long a decision may wait: less than any history is kept without a new record."""
+        kept = (horizon_ms for one in self.world.sets.sets for horizon_ms in one.horizons_ms.values())
+        return min(MOST_WAITING_MS, *kept)
 
     def _waiting_ms(self) -> int:
         """Return for how long the oldest payment has waited for its decision."""
