@@ -25,7 +25,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup  ## the main job on simulated cards, here, without Docker or Java: about three minutes
 	$(BIN)/fraudstream demo
 
-test: lint  ## lint, types, import contracts, and all tests except the long ones: about 15 minutes
+test: lint  ## lint, types, import contracts, and all tests except the long ones: about 20 minutes
 	$(PYTEST) -m "not acceptance"
 
 lint: setup  ## ruff, formatting, the import contracts, and mypy (alone: `make types`)
