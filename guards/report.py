@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from guards.evidence import Counts, log_evidence_of, log_ratio_evidence_of
+from guards.row_time import disagreements as row_time_disagreements
 from guards.row_time import explained as row_time_explained
 from guards.shares import WHOLE_BP
 from guards.specs import Action, GuardKind, GuardSpec, total_alpha
@@ -95,10 +96,7 @@ def disagreements(found: Mapping[str, Any]) -> tuple[str, ...]:
         if guard["breached"] != (guard["e"] >= guard["bound"]):
             problems.append(f"{kind}: E = {guard['e']:g} against {guard['bound']:g} is not what `breached` says")
     row_time = found["guards"].get(GuardKind.ROW_TIME)
-    if row_time is not None and row_time["breached"] != ((row_time["row_us"] or 0) > row_time["budget_us"]):
-        problems.append(f"{GuardKind.ROW_TIME}: {row_time['row_us']} against {row_time['budget_us']:g} µs is not what "
-                        "`breached` says")  # fmt: skip
-    return tuple(problems)
+    return (*problems, *(() if row_time is None else row_time_disagreements(row_time)))
 
 
 def explain(found: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ A payment waits for its whole batch, so a slow arm makes both late, and no compa
 worker measures the processor time of the new model's own calls, and reports it on the event log.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from guards.specs import RowTimeSpec
@@ -35,6 +35,12 @@ def row_time_evidence(spec: RowTimeSpec, measured: RowTime | None) -> dict[str, 
         "event_id": measured.event_id,
         "breached": row_us > spec.budget_us,
     }
+
+
+def disagreements(guard: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with what `row_time_evidence` states: a verdict that its own figures do not give."""
+    if guard["breached"] != ((guard["row_us"] or 0) > guard["budget_us"]):
+        yield f"row_time: {guard['row_us']} against {guard['budget_us']:g} µs is not what `breached` says"
 
 
 def explained(guard: Mapping[str, Any]) -> str:

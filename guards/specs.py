@@ -185,6 +185,15 @@ def guards_json(guards: Guards, row_time: RowTimeSpec | None = None) -> dict[str
     return found if row_time is None else {**found, str(GuardKind.ROW_TIME): msgspec.to_builtins(row_time)}
 
 
+def guards_in_full(stated: object) -> dict[str, Any]:
+    """Return the `guards` of a command with every field stated.
+
+    Raises:
+        GuardSpecError: see `read_guards`.
+    """
+    return guards_json(read_guards(stated), read_row_time(stated))
+
+
 def problems_of(guards: Guards) -> tuple[str, ...]:
     """Return everything that is wrong with guards; nothing if they can be used."""
     problems = [] if guards else ["guards: none that counts events; a rollout needs at least one"]

@@ -13,6 +13,7 @@ from guards.specs import (
     Guards,
     RowTimeSpec,
     default_guards,
+    guards_in_full,
     guards_json,
     read_guards,
     read_row_time,
@@ -60,7 +61,12 @@ def plan_of(command: Command) -> Plan | None:
         return None
     if command.guards is None:
         return Plan(Ladder(command.ladder), guards_json(default_guards(), DEFAULT_ROW_TIME))
-    return Plan(Ladder(command.ladder), guards_json(read_guards(command.guards), read_row_time(command.guards)))
+    return Plan(Ladder(command.ladder), guards_in_full(command.guards))
+
+
+def row_time_budget(rollout: Rollout | None) -> RowTimeSpec | None:
+    """Return the budget of the new model's time, if it is guarded; of a canary without a rollout the default one."""
+    return DEFAULT_ROW_TIME if rollout is None else rollout.row_time
 
 
 def is_automatic(evidence: Mapping[str, Any] | None) -> bool:

@@ -14,9 +14,8 @@ from guards.specs import (
     LARGEST_BUDGET_US,
     RowTimeSpec,
     default_guards,
+    guards_in_full,
     guards_json,
-    read_guards,
-    read_row_time,
 )
 from models.commands import CommandKind
 from stream.cli.arguments import ModelParam
@@ -105,8 +104,7 @@ def start(
 
 def _guards_of(file: Path) -> dict[str, Any]:
     try:
-        stated = msgspec.json.decode(file.read_bytes())
-        return guards_json(read_guards(stated), read_row_time(stated))
+        return guards_in_full(msgspec.json.decode(file.read_bytes()))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise click.UsageError(f"--guards: {file} is no JSON: {error}") from error
 

@@ -13,14 +13,14 @@ from stream.kafka.topics import MODEL_EVENTS
 from stream.settings import Settings
 
 _VERDICTS = (EventKind.ACCEPTED, EventKind.REFUSED)
-REPORTS = frozenset(EventKind) - set(_VERDICTS)
+_REPORTS = frozenset(EventKind) - set(_VERDICTS)
 """All that is no verdict."""
 
 
 class LogReader:
     """A reader of the event log, from its beginning; open as long as more is to be read."""
 
-    def __init__(self, settings: Settings, reports: Collection[EventKind] = REPORTS) -> None:
+    def __init__(self, settings: Settings, reports: Collection[EventKind] = _REPORTS) -> None:
         """Read for `settings.deployment`; of what workers report, a reader for months keeps only what it needs."""
         self.log = EventLog(settings.deployment)
         self._deployment = settings.deployment

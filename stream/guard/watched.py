@@ -13,10 +13,10 @@ from guards.paired import PAIRED_SHARE_BP, Pair, paired_guards
 from guards.report import breached_kinds
 from guards.row_time import RowTime
 from guards.shares import WHOLE_BP
-from guards.specs import DEFAULT_ROW_TIME, GuardKind, Guards, RowTimeSpec, default_guards
+from guards.specs import GuardKind, Guards, RowTimeSpec, default_guards
 from models.commands import CommandKind, Event, EventKind
 from models.lineup import Lineup, follow
-from models.rollouts import Rollout
+from models.rollouts import Rollout, row_time_budget
 from models.times import stated_ms
 
 _AFTER_A_BREACH = (CommandKind.PAUSE, CommandKind.END_CANARY, CommandKind.ROLL_BACK, CommandKind.DEMOTE)
@@ -65,7 +65,7 @@ class Watched(NamedTuple):
     @property
     def row_time(self) -> RowTimeSpec | None:
         """The budget of the new model's time, if that is guarded."""
-        return DEFAULT_ROW_TIME if self.rollout is None else self.rollout.row_time
+        return row_time_budget(self.rollout)
 
     @property
     def waived(self) -> frozenset[GuardKind]:

@@ -94,7 +94,7 @@ class LogPass(OtherPass):
         (history,) = set(drafted.histories)
         places = [position for _, position in drafted.labels]
         published, sent = (
-            _by_position(history.length, (drafted.positions, times), (places, [one.published_ms for one in due]))
+            _by_position(history.length, (places, [one.published_ms for one in due]), (drafted.positions, times))
             for times in (scored_ms, sent_ms)
         )
         return PartyLog(batch.transactions, history, np.array(drafted.positions, np.int64), published, sent)
@@ -124,9 +124,9 @@ class LogPass(OtherPass):
 
 
 def _by_position(length: int, *parts: tuple[Sequence[int], Sequence[int] | Ints]) -> Ints:
-    """Return the times of a log's records, given positions and times; a parked label has that of its transaction."""
+    """Return the times of a log's records: the last of the given ones; a parked label has that of its transaction."""
     found = np.full(length, -1, np.int64)
-    for positions, times in reversed(parts):
+    for positions, times in parts:
         found[positions] = times
     return found[np.maximum.accumulate(np.where(found < 0, 0, np.arange(length)))]
 
@@ -153,7 +153,8 @@ def search_displaced(entity: Entity, workdir: Workdir, shard: int) -> None:
             incoming = read_incoming_labels(
                 workdir, entity, OtherPass(workdir.sets, entity).hashes(source.entity_ids())
             )
-            scored_ms, sent_ms, start = _published_ms(source), _sent_ms(source), 0
+            sent_ms = np.asarray(source.column("timestamp_ms"), np.int64)
+            scored_ms, start = _published_ms(source, sent_ms), 0
             for batch in source.batches():
                 decided = workdir.is_in_other_logs(batch.numbers, DECIDE)
                 batch_ms, batch_sent_ms = (one[start : start + len(decided)][decided] for one in (scored_ms, sent_ms))
@@ -168,16 +169,11 @@ def search_displaced(entity: Entity, workdir: Workdir, shard: int) -> None:
             workdir.progress()[shard] = start
 
 
-def _published_ms(source: Shard) -> Ints:
+def _published_ms(source: Shard, sent_ms: Ints) -> Ints:
     """Return when the transactions of a shard were decided, or, those that never will be, when they were sent."""
     scored_ms = np.ma.asarray(source.column("scored_ms"), np.int64)
-    found: Ints = np.where(np.ma.getmaskarray(scored_ms), source.column("timestamp_ms"), scored_ms.data)
+    found: Ints = np.where(np.ma.getmaskarray(scored_ms), sent_ms, scored_ms.data)
     return found
-
-
-def _sent_ms(source: Shard) -> Ints:
-    """Return when the transactions of a shard were sent."""
-    return np.asarray(source.column("timestamp_ms"), np.int64)
 
 
 def _differing_decisions(workdir: Workdir) -> dict[int, DifferingDecision]:

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from aiokafka.errors import KafkaError
 
-from guards.specs import DEFAULT_ROW_TIME, RowTimeSpec
+from guards.specs import RowTimeSpec
 from models.commands import EventKind
 from models.lineup import Lineup
+from models.rollouts import row_time_budget
 from stream.clock import now_ms
 from stream.control.announcements import new_origin
 from stream.control.follower import Follower
@@ -37,7 +38,7 @@ def guarded_model(lineup: Lineup, now_ms: int) -> GuardedModel | None:
         digest = lineup.live
     else:
         return None
-    spec = DEFAULT_ROW_TIME if lineup.rollout is None else lineup.rollout.row_time
+    spec = row_time_budget(lineup.rollout)
     return None if digest is None or spec is None else GuardedModel(digest, spec)
 
 

@@ -104,15 +104,17 @@ class Startup(Service):
         await self._until("the control log", deps.snapshots.check)
         self._begin(deps.snapshots.run(), deps.topics.run(), deps.cache.run(), deps.row_times.run())
         deps.comparer.start()
-        self._begin(deps.repairer.run())
-        self._begin(deps.losses.watch())
-        self._begin(deps.group.watch())
-        self._begin(deps.positions.watch_role())
-        self._begin(deps.published.run())
-        self._begin(deps.copier.run())
-        self._begin(self._trim())
-        self._begin(self._check_redis())
-        self._begin(self._watch_deletions())
+        self._begin(
+            deps.repairer.run(),
+            deps.losses.watch(),
+            deps.group.watch(),
+            deps.positions.watch_role(),
+            deps.published.run(),
+            deps.copier.run(),
+            self._trim(),
+            self._check_redis(),
+            self._watch_deletions(),
+        )
 
     async def on_stop(self) -> None:
         """End the background work and close the connections; all published records are acknowledged by then."""

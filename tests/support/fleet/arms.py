@@ -2,11 +2,11 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stream.contract.outputs import Score
-from support.fleet.fleet import Fleet
+from support.fleet.fleet import Fleet, sources
 
 
 class Rollout(NamedTuple):
@@ -64,6 +64,13 @@ def assert_decided_by_arm(scores: Iterable[Score], by_revision: Mapping[int, Rol
         rollout = by_revision[score.revision]
         expected = rollout.arm(score.card_id)
         assert (score.arm, score.model and score.model.digest) == (expected, rollout.model(expected)), score
+
+
+def assert_whole(fleet: Fleet, valid: Sequence[Score], count: int) -> None:
+    """Assert one decision for each payment, by the arm of its card at its revision, revisions rising."""
+    assert len(valid) == len(sources(list(valid))) == count
+    assert_decided_by_arm(valid, rollouts(fleet))
+    assert_revisions_rise(valid)
 
 
 def assert_revisions_rise(scores: Iterable[Score]) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from support.fleet.arms import assert_decided_by_arm, assert_revisions_rise, rollouts
-from support.fleet.fleet import Fleet, sources, until
+from support.fleet.arms import assert_whole, rollouts
+from support.fleet.fleet import Fleet, until
 from support.fleet.load import Load
 from support.fleet.payments import put_model
 from support.fleet.workers import Worker
@@ -81,19 +81,11 @@ def test_of_commands_that_operators_send_at_once_one_is_accepted_for_each_revisi
             done = named.command("end-canary")
             assert done.returncode == 0 or "no_canary" in done.stdout, done.stdout
         load.await_decisions(time.monotonic())
-    assert_whole(fleet, load)
+    assert_whole(fleet, fleet.await_scores(len(load.sent)), len(load.sent))
     accepted = Counter(event["revision"] for event in fleet.events("accepted"))
     assert accepted == dict.fromkeys(range(1, len(accepted) + 1), 1)
     assert all(len(kinds) == 1 for kinds in verdicts(fleet).values())
     named.terminate()
-
-
-def assert_whole(fleet: Fleet, load: Load) -> None:
-    """Assert one decision for each payment, by the arm of its card at its revision, revisions rising."""
-    valid = fleet.await_scores(len(load.sent))
-    assert len(valid) == len(sources(valid)) == len(load.sent)
-    assert_decided_by_arm(valid, rollouts(fleet))
-    assert_revisions_rise(valid)
 
 
 def test_a_judge_that_was_stopped_with_a_command_in_its_hands_changes_nothing_when_it_goes_on(
@@ -111,7 +103,7 @@ def test_a_judge_that_was_stopped_with_a_command_in_its_hands_changes_nothing_wh
             done = named.command("end-canary")
             assert done.returncode == 0, done.stderr
         load.await_decisions(time.monotonic())
-    assert_whole(fleet, load)
+    assert_whole(fleet, fleet.await_scores(len(load.sent)), len(load.sent))
     by_revision = rollouts(fleet)
     assert list(by_revision) == list(range(1, 2 * tried + 2))
     assert len({one.canary for one in by_revision.values()} - {None}) == tried

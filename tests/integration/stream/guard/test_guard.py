@@ -15,8 +15,8 @@ from models.policy import Policy
 from models.times import stated_ms
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
-from support.fleet.arms import assert_decided_by_arm, assert_revisions_rise, rollouts
-from support.fleet.fleet import Fleet, sources, until
+from support.fleet.arms import assert_whole, rollouts
+from support.fleet.fleet import Fleet, until
 from support.fleet.load import Load
 from support.fleet.payments import put_model
 from support.fleet.workers import COMMAND, Worker
@@ -89,13 +89,6 @@ def assert_counted(fleet: Fleet, ended: Mapping[str, Any], since: int) -> None:
     again = run(fleet, "guard", "replay", ended["command_id"])
     assert (again["equal"], again["differences"]) == (True, [])
     assert again["counted"]["guards"] == ended["evidence"]["guards"]
-
-
-def assert_whole(fleet: Fleet, valid: Sequence[Score], count: int) -> None:
-    """Assert one decision for each payment, by the arm of its card at its revision, revisions rising."""
-    assert len(valid) == len(sources(list(valid))) == count
-    assert_decided_by_arm(valid, rollouts(fleet))
-    assert_revisions_rise(valid)
 
 
 def test_a_ladder_is_climbed_once_by_two_guards_of_which_one_is_killed_and_its_top_is_watched(fleet: Fleet) -> None:
