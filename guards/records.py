@@ -60,6 +60,7 @@ class GuardedOutcome(msgspec.Struct, frozen=True):
     card_id: str
     fraud: bool = False
     status: str = ""
+    deployment: str = ""
 
     @property
     def confirms_fraud(self) -> bool:

@@ -73,7 +73,7 @@ class GuardState:
 
     Attributes:
         guards: what is guarded.
-        deployment: whose rollout it is; revisions are its own, so scores of another are passed over.
+        deployment: whose rollout it is; revisions are its own, so scores and outcomes of another are passed over.
         shares: the canary's share, in units of 0.01 %, by revision.
         partitions: the counts by partition of `scores`.
         outcomes: the confirmed frauds by partition of `outcomes`.
@@ -144,12 +144,12 @@ class GuardState:
 
         Args:
             partition: the partition of `outcomes`.
-            outcomes: its records up to `position`.
+            outcomes: its records up to `position`; those of other deployments are passed over.
             position: the offset behind the last record read there.
         """
         counts = self.outcomes.setdefault(partition, OutcomePartition())
         for outcome in outcomes:
-            if outcome.confirms_fraud:
+            if outcome.confirms_fraud and outcome.deployment == self.deployment:
                 transaction = hash_of(outcome.transaction_id)
                 counts.frauds.setdefault(transaction, hash_of(outcome.card_id))
                 self._seek(transaction)

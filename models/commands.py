@@ -39,6 +39,8 @@ Salt = Token
 """It keys a hash whose key has at most 64 bytes, as many as a token."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 LogNumber = Annotated[int, msgspec.Meta(ge=0, le=511)]
+TermNumber = Annotated[int, msgspec.Meta(ge=0, le=2**20 - 1)]
+"""An epoch, which has the term above its lower 32 bits, stays below 2^53."""
 TopicName = Annotated[
     str, text_like("^[A-Za-z0-9._-]{1,249}$", "a topic as Kafka names it, 1 to 249 letters, digits, . _ -")
 ]
@@ -85,11 +87,14 @@ class CommandKind(StrEnum):
     """Let a partition pass over records that cannot be read."""
     COUNTERSIGN = "countersign"
     """Approve a command that another person sent and that counts only with a second signature."""
+    CUT_OVER = "cut_over"
+    """Let the deployment of the command publish from now on, in place of the one that does; `expected_revision` is the
+    term."""
 
 
 NAMES_A_MODEL = frozenset({CommandKind.CHALLENGE, CommandKind.PROMOTE, CommandKind.CANARY, CommandKind.ROLLOUT})
 ABOUT_PARTITIONS = frozenset({CommandKind.ACCEPT_LOSS, CommandKind.SKIP})
-LEAVES_REVISION = ABOUT_PARTITIONS | {CommandKind.COUNTERSIGN}
+LEAVES_REVISION = ABOUT_PARTITIONS | {CommandKind.COUNTERSIGN, CommandKind.CUT_OVER}
 """Commands that change no lineup, so the revision stays as it is."""
 _NEEDED_BY = {
     "model": NAMES_A_MODEL,
@@ -162,6 +167,11 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
         return self.kind in NAMES_A_MODEL or self.to is not None
 
     @property
+    def asks_workers(self) -> bool:
+        """Whether every worker has to answer before it is accepted."""
+        return not self.force and (self.needs_candidate or self.kind is CommandKind.CUT_OVER)
+
+    @property
     def to_ms(self) -> int | None:
         """The epoch millisecond to which a roll-back returns; None: to what was live before."""
         return None if self.to is None else parse_time_ms(self.to).epoch_ms
@@ -181,13 +191,16 @@ class EventKind(StrEnum):
     REFUSED = "refused"
     """The judge refused the command for good; `problems` say why."""
     CANDIDATE = "candidate"
-    """The judge asks every worker to load `model` and to answer under this `command_id`."""
+    """The judge asks every worker to load `model` and to answer under this `command_id`; for a `cut_over`, to answer
+    whether it could publish now."""
     READY = "ready"
     """A worker has loaded and probed `model`."""
     NOT_READY = "not_ready"
-    """A worker could not load `model`, or may not serve it yet; `problems` say why."""
+    """A worker could not load `model`, may not serve it yet, or could not publish now; `problems` say why."""
     CUTOVER = "cutover"
     """The transaction at `offset` of `partition` is the first that a worker decided there under `revision`."""
+    HANDOVER = "handover"
+    """The transaction at `offset` of `partition` is the first that the deployment published there in `term`."""
     SHADOW = "shadow"
     """A worker missed comparisons: its totals since it loaded the challenger `model`, at `revision`."""
     ROW_TIME = "row_time"
@@ -202,7 +215,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     """One event on `model-events`. Fields that do not belong to its kind are absent.
 
     `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash` belongs
-    to `ready`; `partition` and `offset` to `cutover`; `topic`, `topic_id`, `partition` and `log` to an accepted
+    to `ready`; `partition` and `offset` to `cutover` and to `handover`; `term` to `handover` and to an accepted
+    `cut_over`, which begins it; `topic`, `topic_id`, `partition` and `log` to an accepted
     `accept_loss`, with `up_to`, and to an accepted `skip`, with `offset` (without `log`: 0);
     `watch_until` to an accepted promotion whose predecessor stays as challenger until then; `to` to the promotion of
     what was live at that time, which a `roll_back` asked for; `share_bp` and `salt` to an accepted `canary`: the
@@ -243,6 +257,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     hands_off: bool | None = None
     evidence: dict[str, Any] | None = None
     limits: Limits | None = None
+    term: TermNumber | None = None
     compared: Total | None = None
     skipped: Total | None = None
     failed: Total | None = None

@@ -23,6 +23,7 @@ NOT_KEPT = frozenset(
         EventKind.READY,
         EventKind.NOT_READY,
         EventKind.CUTOVER,
+        EventKind.HANDOVER,
         EventKind.SHADOW,
         EventKind.ROW_TIME,
         EventKind.RESTORING,
@@ -59,7 +60,12 @@ class EventFold:
         """The records to be restored, by `event_id`, each once, in the order of the log."""
 
     def add(self, value: bytes, event: Event | None) -> None:
-        """Fold the next record; `event` is None where this version cannot read it."""
+        """Fold the next record; `event` is None where this version cannot read it.
+
+        A void hand-over counts as unsaid: its judge answers the command again.
+        """
+        if event is not None and self.term.is_void(event):
+            return
         if event is not None:
             self._follow(event)
         name = _kept_name(value, event)

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 
 from models.canary_rules import canary_problems, canary_salt
 from models.commands import ABOUT_PARTITIONS, LEAVES_REVISION, Command, CommandKind, Event, EventKind, UnreadableRecord
+from models.cut_over_rules import cut_over_problems
 from models.decline_cap import Limits
 from models.lineup import Answer, Lineup, artifact_needed
 from models.logs import Logs
 from models.problems import Problem, ProblemCode
 from models.rollout_rules import rollout_problems
 from models.rollouts import Plan, plan_of
+from models.terms import Term
 from models.times import format_time
 
 
@@ -40,10 +42,10 @@ class Fleet:
 
     `fingerprints` are the feature sets that the workers compute, `members` the workers of the group. `artifact` belongs
     to the command's `lineup.artifact_needed`: for a model that it names, what the repository holds, or why it holds
-    nothing; for the model to return to, what this worker has loaded, or why it could not load it (empty: not tried
-    yet). `answers` are the answers to this command's candidate. `watch_ms` is how long a promotion is watched that does
-    not state it. `logs` are the logs of the input topics, and `input_topic` is the one that the command names; None if
-    this deployment reads no such partition.
+    nothing; for the model to return to or to publish with, what this worker has loaded, or why it could not load it
+    (empty: not tried yet). `answers` are the answers to this command's candidate. `watch_ms` is how long a promotion is
+    watched that does not state it. `logs` are the logs of the input topics, and `input_topic` is the one that the
+    command names; None if this deployment reads no such partition. `term` says which deployment publishes.
     """
 
     fingerprints: frozenset[str]
@@ -53,16 +55,18 @@ class Fleet:
     watch_ms: int = 0
     logs: Logs = field(default_factory=Logs)
     input_topic: InputTopic | None = None
+    term: Term = field(default_factory=Term)
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The command makes `revision`; `model` is its full digest, if it names a model.
+    """The command makes `revision`; `model` is the full digest of the model that it is about.
 
     `topic_id` is that of the topic in which a loss or a skip is accepted, `log` its number.
 
     Where a promotion is watched, the model that was live stays in the shadow until `watch_until_ms`. `share_bp` and
-    `salt` are those of a canary, `limits` all that overrules decisions after a command about it.
+    `salt` are those of a canary, `limits` all that overrules decisions after a command about it, `term` is the one that
+    a hand-over begins.
     """
 
     revision: int
@@ -74,6 +78,7 @@ class Accepted:
     salt: str | None = None
     plan: Plan | None = None
     limits: Limits | None = None
+    term: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,25 +141,19 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         *_artifact_problems(lineup, command, fleet),
         *_partition_problems(command, fleet),
         *rollout_problems(lineup, command),
+        *cut_over_problems(lineup, command, fleet.term),
     )
-    needs_answers = command.needs_candidate and not command.force
+    needs_answers = command.asks_workers
     if now_ms >= command.expires_ms:
         expired = (_expired(command, fleet), *_answer_problems(fleet)) if needs_answers else (_expired(command, None),)
         return Refused((*problems, *expired), model)
     if problems:
         return Refused(problems, model)
     if command.kind in LEAVES_REVISION:
-        return _leaving_revision(lineup, command, fleet)
-    plan = plan_of(command)
-    accepted = Accepted(
-        lineup.revision + 1,
-        model,
-        _watch_until(lineup, model, _watch_ms(command, fleet), now_ms),
-        share_bp=command.share_bp if plan is None else plan.ladder.rungs[0].share_bp,
-        salt=canary_salt(lineup, command),
-        plan=plan,
-        limits=Limits(command.decline_cap) if command.kind is CommandKind.LIMITS else None,
-    )
+        accepted = _leaving_revision(lineup, command, fleet)
+    else:
+        watch_until_ms = _watch_until(lineup, model, _watch_ms(command, fleet), now_ms)
+        accepted = _next_revision(lineup, command, model, watch_until_ms)
     if model is None or not needs_answers:
         return accepted
     return _by_answers(accepted, fleet, model)
@@ -167,8 +166,24 @@ def _model(lineup: Lineup, command: Command, fleet: Fleet) -> str | None:
     return artifact_needed(lineup, command)
 
 
+def _next_revision(lineup: Lineup, command: Command, model: str | None, watch_until_ms: int | None) -> Accepted:
+    """Accept a command that changes the lineup."""
+    plan = plan_of(command)
+    return Accepted(
+        lineup.revision + 1,
+        model,
+        watch_until_ms,
+        share_bp=command.share_bp if plan is None else plan.ladder.rungs[0].share_bp,
+        salt=canary_salt(lineup, command),
+        plan=plan,
+        limits=Limits(command.decline_cap) if command.kind is CommandKind.LIMITS else None,
+    )
+
+
 def _leaving_revision(lineup: Lineup, command: Command, fleet: Fleet) -> Accepted:
     """Accept a command that changes no lineup; a skip names no log, so it is the one that the topic is now."""
+    if command.kind is CommandKind.CUT_OVER:
+        return Accepted(lineup.revision, lineup.live, term=fleet.term.number + 1)
     if command.kind not in ABOUT_PARTITIONS:
         return Accepted(lineup.revision, None)
     topic_id = None if fleet.input_topic is None else fleet.input_topic.topic_id
@@ -203,7 +218,7 @@ def _unanswered(fleet: Fleet) -> tuple[str, ...]:
 
 
 def _revision_problems(lineup: Lineup, command: Command) -> Iterator[Problem]:
-    if command.expected_revision != lineup.revision:
+    if command.kind is not CommandKind.CUT_OVER and command.expected_revision != lineup.revision:
         yield Problem(
             ProblemCode.WRONG_REVISION,
             f"the command expects revision {command.expected_revision}, the current one is {lineup.revision}",
@@ -335,7 +350,9 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
             kind, revision, watch_until_ms = EventKind.ACCEPTED, verdict.revision, verdict.watch_until_ms
             about = {name: getattr(command, name) for name in ("topic", "partition", "up_to", "offset", "to")}
             about["countersigns"] = command.countersigns
-            about |= {name: getattr(verdict, name) for name in ("topic_id", "log", "share_bp", "salt", "limits")}
+            about |= {
+                name: getattr(verdict, name) for name in ("topic_id", "log", "share_bp", "salt", "limits", "term")
+            }
             about |= _states(command, verdict.plan) | {"evidence": command.evidence}
         case Refused():
             kind, problems = EventKind.REFUSED, verdict.problems

@@ -30,7 +30,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model that the workers must load for a command, and each worker's latest answer."""
+    """A model with which the workers must be ready for a command, and each worker's latest answer."""
 
     model: str
     answers: Mapping[str, Answer] = field(default_factory=lambda: _NO_ANSWERS)
@@ -45,12 +45,17 @@ class Candidates:
     pending: Mapping[str, Candidate] = field(default_factory=lambda: MappingProxyType({}))
 
     def model_by_command(self, *, shadow: bool) -> dict[str, str]:
-        """Return the models by `command_id`: those proposed as challenger if `shadow`, else all others."""
+        """Return the models to load by `command_id`: those proposed as challenger if `shadow`, else all others."""
         return {
             command_id: candidate.model
             for command_id, candidate in self.pending.items()
-            if (candidate.command is CommandKind.CHALLENGE) is shadow
+            if candidate.command is not CommandKind.CUT_OVER and (candidate.command is CommandKind.CHALLENGE) is shadow
         }
+
+    def cut_overs(self) -> dict[str, str]:
+        """Return the models that are to publish decisions after a hand-over, by its `command_id`."""
+        pending = self.pending.items()
+        return {name: one.model for name, one in pending if one.command is CommandKind.CUT_OVER}
 
     def answers_to(self, command_id: str) -> Mapping[str, Answer]:
         """Return the answers by worker; empty if the command has no candidate."""
@@ -167,7 +172,7 @@ class Lineup:
 
 
 def artifact_needed(lineup: Lineup, command: Command) -> str | None:
-    """Return the model that the command needs: its own, the roll-back target, or None."""
+    """Return the model that the command needs: its own, the roll-back target, the one that is to publish, or None."""
     match command.kind:
         case CommandKind.CHALLENGE | CommandKind.PROMOTE | CommandKind.CANARY | CommandKind.ROLLOUT:
             return command.model
@@ -175,6 +180,8 @@ def artifact_needed(lineup: Lineup, command: Command) -> str | None:
             return lineup.live_since.at(command.to_ms)
         case CommandKind.ROLL_BACK | CommandKind.DEMOTE:
             return lineup.rollback_target if lineup.canary is None else None
+        case CommandKind.CUT_OVER:
+            return lineup.live
     return None
 
 

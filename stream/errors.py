@@ -10,6 +10,7 @@ StreamError                     the root: catch it to catch all errors of this p
 ├── RebuildError                histories cannot be rebuilt this way: the message says what to do
 ├── RecountError                some evidence cannot be counted again from the topics: show the message
 ├── ReportError                 there is nothing to report on: show the message
+├── DeploymentError             deployments cannot be compared, or handed over: show the message
 └── PublishError                a broker has not acknowledged all outputs: read the ends of the topics, then retry
 """
 
@@ -63,6 +64,10 @@ class RecountError(StreamError):
 
 class ReportError(StreamError):
     """There is no such challenger, and there was none."""
+
+
+class DeploymentError(StreamError):
+    """No hand-over is possible as things are, or a deployment cannot be read; the message says why, and what to do."""
 
 
 class PublishError(StreamError):

@@ -181,6 +181,11 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         Handling.REFUSED,
         "The message names the partitions",
     ),
+    (stream.DeploymentError,): ErrorFate(
+        "`deployment` finds nothing to hand over, or cannot read the silent decisions",
+        Handling.REFUSED,
+        "The message says what to do",
+    ),
     (stream.ReportError,): ErrorFate("`shadow report` finds no such challenger", Handling.REFUSED),
     (stream.MeasurementError,): ErrorFate(
         "What `bench` measures does not run", Handling.REFUSED, "The message names the logs"

@@ -1,8 +1,8 @@
 """Report on a challenger, folded from the topics of scores and comparisons and from the event log.
 
-Scores say which decisions had to be compared, comparisons which were, events why the rest was not. All three are read
-as streams: memory holds a few bits for each decision, and a tally. `stream.challenger.tables` renders
-the report.
+Scores say which decisions had to be compared, comparisons which were, events why the rest was not; of all three, those
+of one deployment, whether it published its decisions or decided silently. All three are read as streams: memory holds a
+few bits for each decision, and a tally. `stream.challenger.tables` renders the report.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from stream.contract.outputs import Score
 from stream.control.client import read_events
 from stream.errors import ReportError
 from stream.kafka.scan import EARLIER_SCORES, scan_topic
-from stream.kafka.topics import SCORES, SHADOW_SCORES
+from stream.kafka.topics import SCORES, SHADOW_SCORES, decision_topics
 from stream.settings import Settings
 
 DAY_MS = 86_400_000
@@ -80,25 +80,38 @@ class DecisionKey(NamedTuple):
     revision: int
     digest: str | None
     decision: Decision
+    silent: bool = False
 
 
 class ExpectedComparisons(NamedTuple):
-    """The source offsets of decisions that need a comparison, by key, and the number of void scores."""
+    """The source offsets of decisions that need a comparison, by key, and the number of void scores.
+
+    Those of silent decisions are apart, since they come in an order of their own.
+    """
 
     offsets: dict[DecisionKey, OffsetSet]
     void: int
 
-    def add(self, score: Score) -> None:
-        """Add a valid decision; those of a partition must come in the order of their source offsets."""
+    def add(self, score: Score, *, silent: bool = False) -> None:
+        """Add a valid decision; those of a partition on one topic must come in the order of their source offsets."""
         digest = None if score.model is None else score.model.digest
-        key = DecisionKey(score.source.partition, score.revision, digest, score.said)
+        key = DecisionKey(score.source.partition, score.revision, digest, score.said, silent)
         self.offsets.setdefault(key, OffsetSet()).add(score.source.offset)
+
+    def supersede(self, score: Score) -> None:
+        """Remove the silent decision about a transaction that the deployment has published: that one counts."""
+        for key, offsets in self.offsets.items():
+            if key.silent and key.partition == score.source.partition:
+                offsets.remove(score.source.offset)
 
     def remove(self, one: Comparison) -> bool:
         """Remove the decision of a comparison, and tell whether it was expected."""
-        made = one.decided
-        offsets = self.offsets.get(DecisionKey(one.source.partition, one.revision, made.digest, made.decision))
-        return offsets is not None and offsets.remove(one.source.offset)
+        key = DecisionKey(one.source.partition, one.revision, one.decided.digest, one.decided.decision)
+        return any(
+            offsets.remove(one.source.offset)
+            for offsets in (self.offsets.get(key), self.offsets.get(key._replace(silent=True)))
+            if offsets is not None
+        )
 
     @property
     def total(self) -> int:
@@ -161,31 +174,42 @@ def choose(history: ChallengerHistory, digest: str | None, at_ms: int) -> str:
 async def _read_expected(
     settings: Settings, challenger: tuple[ChallengerHistory, str], since_ms: int, progress: Progress
 ) -> ExpectedComparisons:
-    """Collect the window's valid decisions that had to be compared."""
-    (history, digest), topic = challenger, settings.topic(SCORES.name)
-    expected, valid = ExpectedComparisons({}, 0), ValidScores[Any]()
-    async with scan_topic(settings, topic, since_ms, EARLIER_SCORES) as scores:
-        async for records, share in scores.read():
-            for record, score in valid.of(records):
-                decided_ms = parse_time_ms(score.scored_at).epoch_ms
-                made = ArmAndModel(score.arm, None if score.model is None else score.model.digest)
-                if record.offset >= scores.first[record.partition] and history.should_compare(
-                    digest, score.revision, decided_ms, made
-                ):
-                    expected.add(score)
-            progress(topic, share)
-    return expected._replace(void=valid.void)
+    """Collect the window's valid decisions of the deployment that had to be compared; silent ones are read first."""
+    expected, void = ExpectedComparisons({}, 0), 0
+    for topic in await decision_topics(settings):
+        silent, valid = topic != settings.topic(SCORES.name), ValidScores[Any]()
+        async with scan_topic(settings, topic, since_ms, EARLIER_SCORES) as scores:
+            async for records, share in scores.read():
+                for record, score in valid.of(records):
+                    if score.deployment == settings.deployment and record.offset >= scores.first[record.partition]:
+                        _expect(expected, challenger, score, silent=silent)
+                progress(topic, share)
+        void += valid.void
+    return expected._replace(void=void)
+
+
+def _expect(
+    expected: ExpectedComparisons, challenger: tuple[ChallengerHistory, str], score: Score, *, silent: bool
+) -> None:
+    """Add a decision if it had to be compared with the challenger."""
+    history, digest = challenger
+    if not silent:
+        expected.supersede(score)
+    decided_ms = parse_time_ms(score.scored_at).epoch_ms
+    made = ArmAndModel(score.arm, None if score.model is None else score.model.digest)
+    if history.should_compare(digest, score.revision, decided_ms, made):
+        expected.add(score, silent=silent)
 
 
 async def _tally_comparisons(
     settings: Settings, sought: tuple[ExpectedComparisons, str], since_ms: int, progress: Progress
 ) -> Tally:
-    """Tally the expected comparisons of a challenger, each decision once."""
+    """Tally the deployment's expected comparisons of a challenger, each decision once."""
     (expected, digest), topic = sought, settings.topic(SHADOW_SCORES.name)
     tally = Tally.zero()
     async with scan_topic(settings, topic, since_ms) as shadow_scores:
         async for records, share in shadow_scores.read():
-            found = _readable([record.value or b"" for record in records])
+            found = _readable([record.value or b"" for record in records], settings.deployment)
             tally = tally.merge(Tally.of(one for one in found if _is_expected(expected, digest, one)))
             progress(topic, share)
     return tally
@@ -196,12 +220,14 @@ def _is_expected(expected: ExpectedComparisons, digest: str, one: Comparison) ->
     return one.challenger.digest == digest and expected.remove(one)
 
 
-def _readable(values: Sequence[bytes]) -> list[Comparison]:
-    """Decode comparisons; records that another program wrote are skipped."""
+def _readable(values: Sequence[bytes], deployment: str) -> list[Comparison]:
+    """Decode a deployment's comparisons; records that another deployment or program wrote are skipped."""
     found = []
     for value in values:
         try:
-            found.append(read_comparison(value))
+            one = read_comparison(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
+        if one.deployment == deployment:
+            found.append(one)
     return found

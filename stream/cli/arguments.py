@@ -11,9 +11,10 @@ from models.commands import ModelName
 from models.decline_cap import NO_CAP
 from models.errors import InvalidShareError, InvalidTimeError
 from models.times import parse_time_ms
-from stream.settings import read_seconds
+from stream.settings import Name, read_seconds
 
 _OFFSETS = re.compile(r"(\d+):(\d+)-(\d+)")
+_NOTHING = re.compile(r"0+(\.0+)?\s*%?")
 _LONGEST_SHOWN = 80
 
 
@@ -77,6 +78,48 @@ class CapParam(click.ParamType):
             return parse_share(str(value)) / WHOLE_BP
         except InvalidShareError as error:
             self.fail(f"{error}; `off` removes the cap", param, ctx)
+
+
+class BudgetParam(click.ParamType):
+    """Reads `1%` as a share, 0.01; `0%` is none at all."""
+
+    name = "share"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return a share of 0 to 1, or fail with what was expected."""
+        text = str(value)
+        try:
+            return 0.0 if _NOTHING.fullmatch(text) else parse_share(text) / WHOLE_BP
+        except InvalidShareError as error:
+            self.fail(str(error), param, ctx)
+
+
+class GroupParam(click.ParamType):
+    """Reads `green=payments-green` as a deployment and its consumer group."""
+
+    name = "deployment=group"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Return both names, or fail with what was expected."""
+        deployment, _, group = str(value).partition("=")
+        if not deployment or not group:
+            self.fail(f"{value!r} is not DEPLOYMENT=GROUP, such as green=payments-green", param, ctx)
+        return deployment, group
+
+
+class DeploymentParam(click.ParamType):
+    """Reads the name of a deployment."""
+
+    name = "deployment"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name, or fail with what was expected."""
+        try:
+            return msgspec.convert(value, Name)
+        except msgspec.ValidationError:
+            self.fail(
+                f"{str(value)[:_LONGEST_SHOWN]!r} cannot be a deployment: 1 to 64 letters, digits, . _ -", param, ctx
+            )
 
 
 class MomentParam(click.ParamType):

@@ -89,7 +89,15 @@ def send_kind(kind: CommandKind, *, as_json: bool, wait: float | None, **options
 
 
 def send(settings: Settings, wish: CommandRequest, *, as_json: bool) -> None:
-    """Send a command, print its verdict, and exit with 1 if it was not accepted.
+    """Send a command, print its verdict, and exit with 1 if it was not accepted."""
+    answer = verdict_on(settings, wish, as_json=as_json)
+    say(as_json, msgspec.to_builtins(answer), verdict_text(answer))
+    if answer.kind is not EventKind.ACCEPTED:
+        raise SystemExit(1)
+
+
+def verdict_on(settings: Settings, wish: CommandRequest, *, as_json: bool) -> Event:
+    """Send a command and return its verdict; exit with 1 if there is none in time.
 
     While there is no verdict, standard error says so if no worker is there to give one.
     """
@@ -109,9 +117,7 @@ def send(settings: Settings, wish: CommandRequest, *, as_json: bool) -> None:
         if as_json:
             say(as_json, {"command_id": command_id, "kind": None}, "")
         refuse(f"no verdict within {wish.wait:g} s; command {command_id} has expired{told.advice}")
-    say(as_json, msgspec.to_builtins(answer), verdict_text(answer))
-    if answer.kind is not EventKind.ACCEPTED:
-        raise SystemExit(1)
+    return answer
 
 
 class _Told:
@@ -150,11 +156,13 @@ def verdict_line(event: Event) -> str:
 
 
 def _object(event: Event) -> str:
-    """Return what a verdict is about: a model, limits, a partition, or a command."""
+    """Return what a verdict is about: a model, limits, a term, a partition, or a command."""
     if event.countersigns is not None:
         return event.countersigns
     if event.limits is not None:
         return limits_text(event.limits)
+    if event.term is not None:
+        return f"term {event.term}"
     if event.topic is None:
         share = "" if event.share_bp is None else f" at {share_text(event.share_bp)}"
         past = "" if event.to is None else f" as at {event.to}"

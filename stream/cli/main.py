@@ -21,6 +21,10 @@ COMMANDS = {
         "stream.cli.demo:demo",
         "Show the main job: live decisions, a challenger, a promotion, a roll-back, and a guard that ends a canary.",
     ),
+    "deployment": CommandSource(
+        "stream.cli.deployment:deployment",
+        "Compare two deployments on the same topics, and let one take over from the other.",
+    ),
     "features": CommandSource(
         "stream.cli.features:features",
         "List the features that are computed here, compute them for a file, and rebuild their histories.",

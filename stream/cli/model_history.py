@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from guards.report import explain
 from guards.shares import share_text
 from models.arms import Canary
-from models.commands import Command, Event
+from models.commands import Command, CommandKind, Event
 from models.deadline import in_thread
 from models.decline_cap import limits_text
 from models.errors import ModelError
@@ -28,6 +28,7 @@ from stream.cli.model_roles import warn
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.control.client import read_history
 from stream.control.history import History, HistoryEntry, ModelRoles
+from stream.deployments.evidence import in_words
 from stream.errors import ControlLogError
 from stream.redaction import redact_text
 from stream.settings import Settings
@@ -196,12 +197,12 @@ def _canary(canary: Canary | None, names: Names) -> str:
 
 
 def _grounds(entry: HistoryEntry) -> Iterator[str]:
-    """Say in words on what evidence of guards a command was sent."""
+    """Say in words on what evidence of guards, or of the gates of a hand-over, a command was sent."""
     said = entry.event.evidence or (entry.command.evidence if entry.command is not None else None)
     if said is None:
         return
     try:
-        yield from explain(said)
+        yield from in_words(said) if entry.event.command is CommandKind.CUT_OVER else explain(said)
     except (KeyError, TypeError, ValueError, AttributeError):  # anybody may send evidence of any form
         yield f"on the ground of {msgspec.json.encode(said).decode()}"
 

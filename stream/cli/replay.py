@@ -26,7 +26,10 @@ _SHOWN = 5
 @json_option
 @needs("train", "duckdb")
 def replay(transaction_id: str, card: str | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Replay the decision about a transaction, from its own record and from the logs."""
+    """Replay the decision about a transaction, from its own record and from the logs.
+
+    That is the published decision; where another deployment made it, the silent one of this deployment if there is one.
+    """
     from stream.cli.repository import repository_or_refuse  # noqa: PLC0415 - fsspec, late
     from stream.rescoring.replay import replay as run  # noqa: PLC0415 - it needs the extra `train`
 
@@ -48,9 +51,13 @@ def replay(transaction_id: str, card: str | None, as_json: bool) -> None:  # noq
 
 def _shown(found: dict) -> RenderableType:  # type: ignore[type-arg]
     """Lay out a replay."""
-    place = f"partition {found['partition']} offset {found['offset']}, scores offset {found['scores_offset']}"
+    scores = f"{found['scores_topic']} offset {found['scores_offset']}"
+    place = f"partition {found['partition']} offset {found['offset']}, {scores}, by {found['deployment']}"
     head = f"{found['transaction_id']} of {found['card_id']}, decided at {found['decided_at']}: {place}"
-    parts: list[RenderableType] = [Text(head, style="bold"), _steps(found["from_record"])]
+    parts: list[RenderableType] = [Text(head, style="bold")]
+    if found["note"]:
+        parts.append(Text(found["note"]))
+    parts.append(_steps(found["from_record"]))
     if found["overruled"] is not None:
         why = found["overruled"]
         parts.append(Text(f"\noverruled by {why['by']}: {why['from']} became {found['decision']}"))

@@ -46,13 +46,17 @@ def compared(report: DiffReport) -> RenderableType:
     """Lay out the report of a comparison."""
     rows = {"compared": report.compared, "equal": report.equal, "explained": report.explained}
     rows["unexplained"] = report.unexplained
-    parts: list[RenderableType] = [_counts("decisions", rows, of=report.compared)]
+    parts: list[RenderableType] = [_counts(f"decisions of {report.deployment}", rows, of=report.compared)]
+    if report.silent:
+        published = report.compared - report.silent
+        parts.append(_counts("made", {"published": published, "silently": report.silent}, of=report.compared))
     if report.reasons:
         parts.append(_counts("explained by", report.reasons, of=report.compared))
     parts.append(_counts("decided by", report.decided_by | {d[:_SHORT]: n for d, n in report.models.items()}))
     if report.overruled:
         parts.append(_counts("overruled afterwards by", report.overruled, of=report.compared))
-    not_compared = {"transactions without a decision": report.undecided, "void scores": report.void}
+    not_compared = {"transactions without a decision": report.undecided}
+    not_compared |= {"decided by another deployment alone": report.elsewhere, "void scores": report.void}
     if any(not_compared.values()):
         parts.append(_counts("not compared", not_compared))
     if report.examples:
@@ -110,7 +114,8 @@ def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
     """Rescore a transactions FILE (parquet, CSV), or a range of the topic.
 
     Each row gets its features at the time of the transaction, its score, its decision and its fate. With --diff the
-    recorded decisions are compared with the rescored ones; the exit code is 1 if a difference is unexplained.
+    recorded decisions of the deployment, published or silent, are compared with the rescored ones; the exit code is 1
+    if a difference is unexplained.
     """
     _check_use(file, options)
     settings = settings_or_refuse()

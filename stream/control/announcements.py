@@ -35,6 +35,15 @@ class Cutover(NamedTuple):
     offset: int
 
 
+class Handover(NamedTuple):
+    """The first offset of a partition that the deployment published in a term, and the revision of that decision."""
+
+    partition: int
+    term: int
+    revision: int
+    offset: int
+
+
 async def announce_cutover(publisher: Publisher, settings: Settings, cutover: Cutover) -> None:
     """Publish the event once; a lost one does no harm."""
     event = new_origin(settings.worker_id).event(
@@ -48,6 +57,22 @@ async def announce_cutover(publisher: Publisher, settings: Settings, cutover: Cu
         await publisher.publish_event(event)
     except KafkaError as error:
         log.warning("%s could not be announced: %s", cutover, error)
+
+
+async def announce_handover(publisher: Publisher, settings: Settings, handover: Handover) -> None:
+    """Publish the event once; a lost one does no harm: `scores` say the same."""
+    event = new_origin(settings.worker_id).event(
+        settings.deployment,
+        EventKind.HANDOVER,
+        handover.revision,
+        partition=handover.partition,
+        offset=handover.offset,
+        term=handover.term,
+    )
+    try:
+        await publisher.publish_event(event)
+    except KafkaError as error:
+        log.warning("%s could not be announced: %s", handover, error)
 
 
 class CandidateAnswers:

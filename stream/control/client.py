@@ -241,7 +241,9 @@ async def _send_and_await_verdict(
         await reader.require_topic(settings.topic(MODEL_CONTROL.name))
         await reader.read_to_end()
         expected = request.expected_revision
-        command = command_of(settings, request, reader.revision() if expected is None else expected)
+        if expected is None:
+            expected = reader.term() if request.kind is CommandKind.CUT_OVER else reader.revision()
+        command = command_of(settings, request, expected)
         await _send(settings, command, headers, signer)
         try:
             async with asyncio.timeout(request.wait + 1.0), _telling(settings, request, tell):

@@ -280,6 +280,7 @@ class Judge:
             watch_ms=round(deps.settings.watch * 1000),
             logs=deps.follower.logs,
             input_topic=await self._input_topic(command),
+            term=deps.follower.term,
         )
 
     def _rules(self, command: Command) -> Rules:

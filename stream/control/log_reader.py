@@ -90,6 +90,15 @@ class LogReader:
             self.require_trusted()
         return max(accepted)
 
+    def term(self) -> int:
+        """Return the number of the present term.
+
+        Raises:
+            ControlLogError: the log has lost records, so that it may be a later one.
+        """
+        self.require_trusted()
+        return self.log.fold.term.number
+
     def answer_to(self, command_id: str) -> Event | None:
         """Return the verdict on a command; where the log has lost records, the first that names it."""
         if self.log.why_untrusted(self._tp.topic) is None:

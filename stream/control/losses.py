@@ -9,13 +9,14 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 
 from models.judge import InputTopic
 from models.logs import Logs
+from models.terms import Term
 from stream.control.client import read_fold
 from stream.kafka.client import missing_topic, open_admin
 from stream.kafka.inputs import input_states, is_same_record, partitions_of
 from stream.kafka.losses import Loss, Progress, find_start, progress_of_labels
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.score_tails import read_resume_points
-from stream.kafka.topics import LABELS, TRANSACTIONS, TopicLayout, own_scores
+from stream.kafka.topics import LABELS, TRANSACTIONS, own_scores
 from stream.settings import Settings
 
 
@@ -42,14 +43,13 @@ async def read_losses(settings: Settings) -> FoundLosses:
         aiokafka.errors.KafkaError: the brokers do not respond, or a topic is missing.
     """
     fold = await read_fold(settings)
-    scores = own_scores(settings, fold.term)
     async with open_admin(settings) as admin:
         tps = {one.name: await _partitions(admin, settings.topic(one.name)) for one in (TRANSACTIONS, LABELS)}
-        await _partitions(admin, settings.topic(scores.name))
+        await _partitions(admin, settings.topic(own_scores(settings, fold.term).name))
         states = await input_states(settings, admin, [tp for some in tps.values() for tp in some])
         progress = {
             **await _progress_of_transactions(
-                settings, admin, scores, {tp: states[tp] for tp in tps[TRANSACTIONS.name]}
+                settings, admin, fold.term, {tp: states[tp] for tp in tps[TRANSACTIONS.name]}
             ),
             **await _progress_of_labels(settings, admin, tps[LABELS.name]),
         }
@@ -72,10 +72,10 @@ async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> list[TopicParti
 
 
 async def _progress_of_transactions(
-    settings: Settings, admin: AIOKafkaAdminClient, scores: TopicLayout, states: dict[TopicPartition, InputTopic]
+    settings: Settings, admin: AIOKafkaAdminClient, term: Term, states: dict[TopicPartition, InputTopic]
 ) -> dict[TopicPartition, Progress]:
     """Return how far the deployment itself has read, whether it publishes or decides silently."""
-    points = await read_resume_points(settings, admin, [tp.partition for tp in states], scores.name)
+    points = await read_resume_points(settings, admin, [tp.partition for tp in states], term)
     same = await asyncio.gather(
         *(is_same_record(settings, tp, state, points[tp.partition].position) for tp, state in states.items())
     )

@@ -1,7 +1,8 @@
 """Who was live at a time, for which share of the cards, since which payment of each partition.
 
 The event log says who and why. A partition's first payment is that of its `cutover` event, which is an index; the
-scores themselves are read beside it, and what they say counts.
+scores themselves are read beside it, and what they say counts: those on `scores`, from when the deployment published,
+and those on its own topic, from when it decided silently.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +12,12 @@ from guards.shares import CANARY, LIVE
 from models.arms import Canary
 from models.commands import Event, EventKind
 from models.times import stated_ms
-from stream.consumer import ValidScores
+from stream.consumer import ValidScores, place_of
 from stream.contract.outputs import DecidedBy, Score
 from stream.control.client import history_with_commands, read_log
 from stream.control.history import History, HistoryEntry
 from stream.kafka.scan import EARLIER_SCORES, scan_topic
-from stream.kafka.topics import own_scores
+from stream.kafka.topics import decision_topics
 from stream.settings import Settings
 
 _CLOCKS_MS = 60_000
@@ -97,17 +98,25 @@ async def who_at(settings: Settings, time_ms: int, progress: Progress) -> WhoAt:
     if reign is None:
         return WhoAt(None, {}, history)
     cutovers = cutovers_of(log.events, reign)
-    topic = settings.topic(own_scores(settings, log.fold.term).name)
-    since_ms, found = stated_ms(reign.entry.event.at) - _CLOCKS_MS, dict[int, FirstDecision]()
-    async with scan_topic(settings, topic, since_ms) as whole:
-        partitions = sorted(whole.first)
-    for partition in partitions:
-        first = await _first_score(settings, (topic, partition, since_ms), reign)
+    firsts, found = await _first_scores(settings, reign, progress), dict[int, FirstDecision]()
+    for partition, first in firsts.items():
         offsets = cutovers.get(partition, {})
         if first is not None or offsets:
             found[partition] = first_decision(offsets, first, reign)
-        progress(topic, (partition + 1) / len(partitions))
     return WhoAt(reign, found, history)
+
+
+async def _first_scores(settings: Settings, reign: Reign, progress: Progress) -> dict[int, "FirstScore | None"]:
+    """Return the deployment's first valid decision under a stretch by partition; None where there is none."""
+    since_ms, firsts = stated_ms(reign.entry.event.at) - _CLOCKS_MS, dict[int, list[FirstScore]]()
+    for topic in await decision_topics(settings):
+        async with scan_topic(settings, topic, since_ms) as whole:
+            partitions = sorted(whole.first)
+        for partition in partitions:
+            one = await _first_score(settings, (topic, partition, since_ms), reign)
+            firsts.setdefault(partition, []).extend([] if one is None else [one])
+            progress(topic, (partition + 1) / len(partitions))
+    return {partition: earliest(some) for partition, some in sorted(firsts.items())}
 
 
 def reign_at(entries: Sequence[HistoryEntry], time_ms: int) -> Reign | None:
@@ -137,6 +146,14 @@ class FirstScore(NamedTuple):
 
     score: Score
     is_first: bool
+
+
+def earliest(firsts: Sequence[FirstScore]) -> FirstScore | None:
+    """Return the first of the first decisions on several topics; none is known to be it if some may be deleted."""
+    if not firsts:
+        return None
+    first = min(firsts, key=lambda one: place_of(one.score.source.log, one.score.source.offset))
+    return first._replace(is_first=all(one.is_first for one in firsts))
 
 
 async def _first_score(settings: Settings, where: tuple[str, int, int], reign: Reign) -> FirstScore | None:

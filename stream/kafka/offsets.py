@@ -6,6 +6,7 @@ there. A commit's metadata says how far scores had been read, so only the rest h
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
@@ -28,6 +29,7 @@ from models.decline_cap import (
     from_note,
     noted,
 )
+from models.terms import term_of
 from stream.consumer import Standing, log_and_offset, place_of
 from stream.contract.outputs import Count, Offset, Overruled
 from stream.kafka.unpacking import FetchedRecord
@@ -87,16 +89,20 @@ _Old = tuple[_Counter, _Counter, Count, Count]
 _Middle = tuple[_Counter, _Counter, Count, Count, _Text, _Text]
 _Arm = Annotated[str, msgspec.Meta(max_length=LONGEST_ARM)]
 _Declines = dict[_Arm, tuple[Annotated[bytes, msgspec.Meta(max_length=WINDOW // 8)], bool]]
-_New = tuple[_Counter, _Counter, Count, Count, _Text, _Text, _Declines]
-_decoders = tuple(msgspec.json.Decoder(form).decode for form in (_New, _Middle, _Old))
-_UNNOTED: tuple[Any, ...] = ("", "", {})
+_Limited = tuple[_Counter, _Counter, Count, Count, _Text, _Text, _Declines]
+_Terms = Annotated[tuple[_Counter, ...], msgspec.Meta(min_length=2, max_length=5)]
+_New = tuple[_Counter, _Counter, Count, Count, _Text, _Text, _Declines, _Terms]
+_decoders = tuple(msgspec.json.Decoder(form).decode for form in (_New, _Limited, _Middle, _Old))
+_FOLLOWED = 3
+_UNNOTED: tuple[Any, ...] = ("", "", {}, (0, 0))
 """What the last fields are in a note that lacks them."""
 
 
 class Position(NamedTuple):
-    """One partition's standing at `scores_offset`, and the revision of its last valid decision.
+    """One partition's standing at `scores_offset`, and the revision and the term of its last valid decision.
 
-    `cutovers` are the (revision, first offset) found while reading the tail, `void` is the number of void scores there.
+    `cutovers` are the (revision, first offset) of the last term that were found while reading the tail, `handover` is
+    the first offset of that term if it was found there, `void` is the number of void scores there.
     `identity` is that of the last decided transaction, empty if unknown; `topic_id` and `log` are those of the topic
     that is read, the id empty if unknown. `declines` are the windows of the cap on declines, as far as they are known.
     """
@@ -110,6 +116,8 @@ class Position(NamedTuple):
     topic_id: str = ""
     log: int = 0
     declines: DeclineWindows = NO_DECLINES
+    term: int = 0
+    handover: int | None = None
 
     def after(self, score: Decision) -> "Position":
         """Return the position after one more score."""
@@ -118,15 +126,22 @@ class Position(NamedTuple):
         if not self.standing.is_valid(score.epoch, score.place):
             return self._replace(standing=standing, scores_offset=scores_offset, void=self.void + 1)
         _, offset = log_and_offset(score.place)
-        new = ((score.revision, offset),) if score.revision > self.revision else ()
-        return self._replace(
+        term = term_of(score.epoch)
+        before = self if term == self.term else self._replace(revision=0, cutovers=(), handover=offset)
+        new = ((score.revision, offset),) if score.revision > before.revision else ()
+        return before._replace(
             standing=standing,
-            revision=max(score.revision, self.revision),
+            revision=max(score.revision, before.revision),
             scores_offset=scores_offset,
-            cutovers=self.cutovers + new,
+            cutovers=before.cutovers + new,
             identity=score.identity,
             declines=self._declines_after(score),
+            term=term,
         )
+
+    def revision_in(self, term: int) -> int:
+        """Return the revision of the last valid decision if it was made in a term: only then it binds the next one."""
+        return self.revision if self.term == term else 0
 
     def _declines_after(self, score: Decision) -> DeclineWindows:
         window = self.declines.get(score.arm, DeclineWindow())
@@ -137,14 +152,35 @@ class Position(NamedTuple):
         decided_log, offset = log_and_offset(self.standing.last_place)
         return offset + 1 if decided_log == log else 0
 
-    def to_metadata(self, *, with_declines: bool = False) -> str:
+    def to_metadata(self, *, with_declines: bool = False, term: int = 0, published: "Position | None" = None) -> str:
         """Encode what the partition's next owner needs, as a commit's metadata.
 
-        The version before does not know `declines` and would read all scores again; so they are left out as long as
-        it can run: until something is set that limits declines.
+        `term` is the one in which it is written; it tells whether the position is one on `scores` or on the topic of a
+        silent deployment. `published` is where the latter stands on `scores`.
+
+        Earlier versions do not know the last fields and would read all scores again; so they are left out as long as
+        those can run: `declines` until something is set that limits them, the terms until a second deployment is there.
         """
-        note = (*self.standing, self.revision, self.scores_offset, self.identity, topic_note(self.topic_id, self.log))
-        return msgspec.json.encode((*note, noted(self.declines)) if with_declines else note).decode()
+        topic = topic_note(self.topic_id, self.log)
+        note: tuple[object, ...] = (*self.standing, self.revision, self.scores_offset, self.identity, topic)
+        with_terms = term > 0 or published is not None
+        if with_terms or with_declines:
+            note = (*note, noted(self.declines) if with_declines else {})
+        if with_terms:
+            followed = () if published is None else (*published.standing, published.scores_offset)
+            note = (*note, (term, self.term, *followed))
+        return msgspec.json.encode(note).decode()
+
+
+class CommitNote(NamedTuple):
+    """The metadata of a commit: the position, the term in which it was written, and the position on `scores`.
+
+    The latter is that of a silent deployment, whose own position is one on another topic; None if it is not known.
+    """
+
+    position: Position = Position()
+    term: int = 0
+    published: Position | None = None
 
 
 def topic_note(topic_id: str, log: int) -> str:
@@ -197,9 +233,15 @@ class VoidCounter:
 
 
 def parse_metadata(metadata: str | None) -> Position:
+    """Decode the position of a commit's metadata; the beginning of the topic if it is not ours."""
+    return read_note(metadata).position
+
+
+def read_note(metadata: str | None) -> CommitNote:
     """Decode a commit's metadata; the beginning of the topic if it is not ours.
 
-    Versions before the identity was noted wrote the first four fields only, those before declines were limited six.
+    Versions before the identity was noted wrote the first four fields only, those before declines were limited six,
+    those before hand-overs seven.
     """
     note: tuple[Any, ...]
     for decode in _decoders:
@@ -207,11 +249,21 @@ def parse_metadata(metadata: str | None) -> Position:
             note = decode((metadata or "").encode("utf-8", "replace"))
         except msgspec.DecodeError:
             continue
-        epoch, place, revision, scores_offset, identity, topic, declines = (*note, *_UNNOTED[len(note) - 4 :])
+        epoch, place, revision, scores_offset, identity, topic, declines, terms = (*note, *_UNNOTED[len(note) - 4 :])
         topic_id, log = read_topic_note(topic)
         standing, windows = Standing(epoch, place), from_note(declines)
-        return Position(standing, revision, scores_offset, (), 0, identity, topic_id, log, windows)
-    return Position()
+        written_in, term, *followed = terms
+        position = Position(standing, revision, scores_offset, (), 0, identity, topic_id, log, windows, term)
+        return CommitNote(position, written_in, _followed(followed))
+    return CommitNote()
+
+
+def _followed(noted: Sequence[int]) -> Position | None:
+    """Return a position on `scores` that a silent deployment has noted; under which revision they decide is not."""
+    if len(noted) != _FOLLOWED:
+        return None
+    epoch, place, scores_offset = noted
+    return Position(Standing(epoch, place), 0, max(0, scores_offset), term=max(0, term_of(epoch)))
 
 
 async def committed_offsets(

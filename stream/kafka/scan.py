@@ -50,6 +50,14 @@ class TopicScan:
         """Return the ranges that could not be unpacked, and were passed over."""
         return [(tp, one) for tp, one in self._consumer.fetcher.passed_over if one.first < self._ends[tp]]
 
+    async def ends(self) -> dict[int, int]:
+        """Return the present ends of committed records, by partition.
+
+        Raises:
+            aiokafka.errors.KafkaError: the broker does not respond.
+        """
+        return {tp.partition: end for tp, end in (await self._consumer.end_offsets(list(self._firsts))).items()}
+
     def start_at(self, firsts: Mapping[int, int]) -> None:
         """Read these partitions alone, each from an offset."""
         self._firsts = {tp: firsts[tp.partition] for tp in self._firsts if tp.partition in firsts}

@@ -1,24 +1,66 @@
-"""Reads the ends of the scores partitions, each from the position that its commit names, or a copy of that commit."""
+"""Reads the ends of the scores partitions, each from the position that its commit names, or a copy of that commit.
+
+A deployment that publishes has its decisions on `scores`, a silent one on a topic of its own. A commit of the time
+before a hand-over says how far the other topic was read.
+"""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import RebalanceInProgressError
+from aiokafka.structs import OffsetAndMetadata
 
+from models.terms import Term
 from stream.kafka.commit_copies import CommitCopy, CopySource, Origin, why_unproven
 from stream.kafka.fetcher import LogConsumer, open_consumer
-from stream.kafka.offsets import Position, ResumePoint, committed_offsets, folded, parse_metadata, read_decision
+from stream.kafka.offsets import (
+    CommitNote,
+    Position,
+    ResumePoint,
+    committed_offsets,
+    folded,
+    read_decision,
+    read_note,
+)
 from stream.kafka.scan import record_at
 from stream.kafka.topic_ids import topic_states
-from stream.kafka.topics import TRANSACTIONS
+from stream.kafka.topics import SCORES, TRANSACTIONS, own_scores, publishes_in
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.score_tails")
 
 _FETCH_MS = 500
+_LAST_BATCH_MS = 5_000
+
+
+class TailSources(NamedTuple):
+    """What a tail may be read from beside the commits.
+
+    `copies` are asked for what stands in for commits that are gone. `published` returns how far the worker has followed
+    a partition of `scores` while its deployment was silent; None: it has not.
+    """
+
+    copies: CopySource | None = None
+    published: Callable[[int], Position | None] = lambda _partition: None
+
+
+_NO_SOURCES = TailSources()
+
+
+def noted_on_scores(settings: Settings, term: Term, note: CommitNote) -> Position | None:
+    """Return the position on `scores` that a commit names; None if it names none.
+
+    Raises:
+        RebalanceInProgressError: it was made in a term that is not known here yet.
+    """
+    if note.term > term.number:
+        raise RebalanceInProgressError(f"it was committed in term {note.term}, which is not known here yet")
+    return note.position if publishes_in(settings, term, note.term) else note.published
 
 
 class TailReader:
@@ -58,8 +100,10 @@ class TailReader:
         begin = (await self._consumer.beginning_offsets([tp]))[tp]
         end = (await self._consumer.end_offsets([tp]))[tp]
         if start.committed is None and self._copies is not None:
-            start = await self._by_copy(tp, self._copies.get(partition), (begin, end))
-        position = _start(start.position, begin, end)
+            start = await self._by_copy(tp, start, self._copies.get(partition), (begin, end))
+        if start.position.scores_offset > end:
+            end = await self._end_of_last_batch(tp, begin, end)
+        position = start_at(start.position, begin, end)
         self._consumer.seek(tp, position.scores_offset)
         while position.scores_offset < end:
             self.progress[partition] = (position.scores_offset, end)
@@ -70,8 +114,22 @@ class TailReader:
         self.progress.pop(partition, None)
         return start._replace(position=position)
 
-    async def _by_copy(self, tp: TopicPartition, copy: CommitCopy | None, span: tuple[int, int]) -> ResumePoint:
-        """Return the point of a copy that is proven; else the beginning of the scores."""
+    async def _end_of_last_batch(self, tp: TopicPartition, begin: int, end: int) -> int:
+        """Return the end of a partition that seems to end before what was read of it.
+
+        The embedded broker of the demo counts the last batch as one record.
+        """
+        if begin >= end:
+            return end
+        self._consumer.seek(tp, end - 1)
+        records = (await self._consumer.getmany(tp, timeout_ms=_LAST_BATCH_MS)).get(tp, ())
+        ends: list[int] = [record.offset + 1 for record in records]
+        return max([end, *ends])
+
+    async def _by_copy(
+        self, tp: TopicPartition, start: ResumePoint, copy: CommitCopy | None, span: tuple[int, int]
+    ) -> ResumePoint:
+        """Return the point of a copy that is proven; else `start`."""
         at = copy.position.scores_offset - 1 if copy is not None else -1
         begin, end = span
         record = await record_at(self._consumer, tp, at) if begin <= at < end else None
@@ -82,8 +140,9 @@ class TailReader:
             )
             return ResumePoint(None, copy.position, copy.offset)
         if end > begin:
+            begin = max(begin, start.position.scores_offset)
             log.warning("%s partition %d is read from %d on: no commit, and no use of its copy: %s", *tp, begin, why)
-        return ResumePoint(None, Position())
+        return start
 
 
 @asynccontextmanager
@@ -91,28 +150,31 @@ async def tail_reader(
     settings: Settings,
     admin: AIOKafkaAdminClient,
     partitions: Iterable[int],
-    scores: str,
-    copies: CopySource | None = None,
+    term: Term,
+    sources: TailSources = _NO_SOURCES,
 ) -> AsyncIterator[TailReader]:
-    """Read the commits of some partitions of `transactions`, and open a reader of their tails in the topic `scores`.
+    """Read the commits of some partitions of `transactions`, and open a reader of the tails of their scores.
 
-    Where commits are gone, `copies` is asked for what stands in for them.
+    These are on the topic to which the deployment writes in `term`.
 
     Raises:
+        RebalanceInProgressError: a commit was made in a term that is not known here yet.
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
-    names = [settings.topic(TRANSACTIONS.name), settings.topic(scores)]
+    names = [settings.topic(TRANSACTIONS.name), settings.topic(own_scores(settings, term).name)]
     tps = [TopicPartition(names[0], partition) for partition in partitions]
     committed = await committed_offsets(settings, admin, tps)
     known = {tp: committed[tp] for tp in tps if tp in committed and committed[tp].offset >= 0}
+    followed = sources.published if own_scores(settings, term) is SCORES else _NO_SOURCES.published
     starts = {
-        tp.partition: ResumePoint(known[tp].offset, parse_metadata(known[tp].metadata))
+        tp.partition: resume_point(settings, term, known[tp], followed(tp.partition))
         if tp in known
-        else ResumePoint(None, Position())
+        else ResumePoint(None, followed(tp.partition) or Position())
         for tp in tps
     }
     states = await topic_states(admin, names)
     ids = [states[name].topic_id if name in states else "" for name in names]
+    copies = sources.copies
     found = await copies.of_transactions() if copies is not None and len(known) < len(tps) else None
     consumer = open_consumer(settings, fetch_max_wait_ms=settings.fetch_wait_ms)
     try:
@@ -123,22 +185,35 @@ async def tail_reader(
         await consumer.stop()
 
 
+def resume_point(settings: Settings, term: Term, commit: OffsetAndMetadata, followed: Position | None) -> ResumePoint:
+    """Return from where on the scores are read that the deployment writes in a term.
+
+    If the commit was made on the other side of a hand-over, its position is one on the other topic: payments up to it
+    are applied all the same, and `scores` are read on from where they were followed to. So they are if it has no note.
+    """
+    note = read_note(commit.metadata)
+    on_scores = noted_on_scores(settings, term, note)
+    publishes = publishes_in(settings, term, term.number)
+    if note != CommitNote() and publishes is publishes_in(settings, term, note.term):
+        return ResumePoint(commit.offset, note.position)
+    position = (followed or on_scores or Position()) if publishes else Position()
+    return ResumePoint(commit.offset, position._replace(topic_id=note.position.topic_id, log=note.position.log))
+
+
 async def read_resume_points(
-    settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int], scores: str
+    settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int], term: Term
 ) -> dict[int, ResumePoint]:
     """Read the committed offsets and the tails of the deployment's own scores, for all partitions at once.
-
-    The commits say from where: `scores` must be the topic that the deployment writes, see `own_scores`.
 
     Raises:
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
-    async with tail_reader(settings, admin, partitions, scores) as reader:
+    async with tail_reader(settings, admin, partitions, term) as reader:
         points = await asyncio.gather(*map(reader.read, reader.partitions))
         return dict(zip(reader.partitions, points, strict=True))
 
 
-def _start(committed: Position, begin: int, end: int) -> Position:
+def start_at(committed: Position, begin: int, end: int) -> Position:
     """Start at the committed position; at the beginning if that lies past the end, as after the topic was recreated."""
     if committed.scores_offset > end:
         return Position(scores_offset=begin)

@@ -88,7 +88,26 @@ def own_scores(settings: Settings, term: Term) -> TopicLayout:
 
     While no model was ever promoted, every deployment is one that publishes.
     """
-    return SCORES if term.publisher in (None, settings.deployment) else silent_scores(settings)
+    return SCORES if publishes_in(settings, term, term.number) else silent_scores(settings)
+
+
+def publishes_in(settings: Settings, term: Term, number: int) -> bool:
+    """Tell whether the deployment writes to `scores` in one of the terms up to this one."""
+    return term.published_in(number) in (None, settings.deployment)
+
+
+async def decision_topics(settings: Settings) -> tuple[str, ...]:
+    """Return the topics that may have decisions of the deployment: its silent ones, if that topic exists, and `scores`.
+
+    Around a hand-over it may decide a transaction on both; then what is on `scores` counts, which comes last.
+
+    Raises:
+        aiokafka.errors.KafkaError: the brokers do not respond.
+    """
+    silent = settings.topic(silent_scores(settings).name)
+    async with open_admin(settings) as admin:
+        exists = silent in await admin.list_topics()
+    return (*([silent] if exists else []), settings.topic(SCORES.name))
 
 
 LAYOUTS = (TRANSACTIONS, LABELS, SCORES, SHADOW_SCORES, OUTCOMES, MODEL_CONTROL, MODEL_EVENTS, DEAD_LETTERS)

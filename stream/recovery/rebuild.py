@@ -14,7 +14,7 @@ from stream.errors import RebuildError
 from stream.kafka.client import group_members, open_admin, require_topic
 from stream.kafka.inputs import has_filled_histories
 from stream.kafka.score_tails import read_resume_points
-from stream.kafka.topics import SCORES, TRANSACTIONS, own_scores
+from stream.kafka.topics import SCORES, TRANSACTIONS
 from stream.recovery.reapply import log_reader, part_count
 from stream.recovery.repair import REPORT_SECONDS, Repair, RepairDeps, RepairStatus
 from stream.scoring.facts import ignore_fact
@@ -123,7 +123,7 @@ async def read_offsets(settings: Settings) -> dict[LogPart, int]:
         if running:
             raise RebuildError(f"{len(running)} workers run, which rebuild themselves: leave out --here, or stop them")
         fold = await read_fold(settings)
-        scores, log = own_scores(settings, fold.term), fold.logs.last(settings.topic(TRANSACTIONS.name))
-        points = await read_resume_points(settings, admin, partitions, scores.name)
+        log = fold.logs.last(settings.topic(TRANSACTIONS.name))
+        points = await read_resume_points(settings, admin, partitions, fold.term)
     ends = {LogPart(of_labels=True, partition=partition): NO_END for partition in partitions}
     return ends | {LogPart(of_labels=False, partition=one): point.read_to(log) for one, point in points.items()}

@@ -7,8 +7,10 @@ at 0 again; such a restart shows as a pause of at least the horizon before a pos
 one.
 
 A record without a usable position is ordered by time: a decision made without its history, a label in a device's log,
-a backfilled payment, which has no decision. The latter counts as applied when it was written; certainly it was before
-the next decision of its partition (`applied_by_ms`). A card's transactions always keep the order of their partition;
+and a payment that was applied without a decision of this deployment (`is_applied_only`), because it was backfilled or
+another deployment decided it before this one began or had caught up. It counts as applied when it was written, or when
+the other deployment decided it, since a silent one reads no further; certainly it was before the next decision of its
+partition (`applied_by_ms`). A card's transactions always keep the order of their partition;
 those of another partition, if producers put a card on two, are placed among them by position and time. Transactions and
 labels without a decision come after everything else, ordered by their records' timestamps. All of it is SQL over the
 tables of `topic_tables`.
@@ -30,11 +32,14 @@ WITH first AS (
 )
 SELECT row_number() OVER (ORDER BY transactions.partition, transactions."offset") - 1 AS number,
     transactions.* EXCLUDE (is_backfilled),
-    coalesce(decisions.scored_ms, CASE WHEN transactions.is_backfilled THEN timestamp_ms END) AS scored_ms,
+    coalesce(
+        decisions.scored_ms, CASE WHEN transactions.is_backfilled THEN timestamp_ms ELSE others.scored_ms END
+    ) AS scored_ms,
     decisions.history_epoch, decisions.incomplete, decisions.score_offset,
     decisions.card_position, decisions.merchant_position, decisions.device_position,
     transactions.is_backfilled AND decisions.scored_ms IS NULL AS is_backfilled,
-    transactions.is_backfilled OR decisions.scored_ms IS NOT NULL AS is_decided,
+    (transactions.is_backfilled OR others.scored_ms IS NOT NULL) AND decisions.scored_ms IS NULL AS is_applied_only,
+    transactions.is_backfilled OR coalesce(decisions.scored_ms, others.scored_ms) IS NOT NULL AS is_decided,
     transactions."offset" <= max(transactions."offset")
         FILTER (transactions.is_backfilled OR decisions.scored_ms IS NOT NULL)
         OVER (PARTITION BY transactions.partition) AS is_passed,
@@ -45,6 +50,8 @@ SELECT row_number() OVER (ORDER BY transactions.partition, transactions."offset"
     coalesce(history_epoch > (SELECT epoch FROM first), false) AS is_later_epoch
 FROM transactions LEFT JOIN decisions
     ON transactions.partition = decisions.partition AND transactions."offset" = decisions."offset"
+LEFT JOIN (SELECT partition, "offset", max(scored_ms) AS scored_ms FROM elsewhere GROUP BY ALL) AS others
+    ON transactions.partition = others.partition AND transactions."offset" = others."offset"
 ORDER BY number
 """
 # Only labels of transactions that some label calls fraud change a feature. Of two outcomes of one label, the first

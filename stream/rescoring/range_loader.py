@@ -4,9 +4,12 @@ A decision depends on the histories of its card and the other parties: on transa
 earliest of the range, and on their decisions and labels, which record the order in which they were seen. A day more of
 these is read, because a transaction may be decided late. A time bounds what was not read (`floors_ms`), so that
 decisions that may depend on it are known.
+
+A deployment's decisions lie on `scores`, from when it published, and on its own `scores-<deployment>`, from when it
+decided silently; that one may not exist.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, NamedTuple
 
@@ -15,7 +18,7 @@ import msgspec
 from features.declaration import DAY_MS, HOUR_MS
 from models.errors import InvalidTimeError
 from models.times import format_time, parse_time_ms
-from stream.kafka.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
+from stream.kafka.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS, silent_scores
 from stream.rescoring.request import NothingToScoreError, Progress, Range
 from stream.rescoring.topic_reader import Offsets, Records, TopicPart, TopicReader
 from stream.rescoring.topic_tables import TopicTables
@@ -30,11 +33,13 @@ class LoadedRange(NamedTuple):
     """What was read.
 
     `wanted` has the first offset and the end of the range by partition, of the transactions topic or, if `by_score`, of
-    the scores topic. `decisions` is true if the range is one of decisions, not of transactions. Transactions of a
-    partition that were not read occurred before `floors_ms`; None: all were read.
+    the scores topic, and `silent` then those of the deployment's own silent scores. `decisions` is true if the range is
+    one of decisions, not of transactions. Transactions of a partition that were not read occurred before `floors_ms`;
+    None: all were read.
     """
 
     wanted: Mapping[int, tuple[int, int]]
+    silent: Mapping[int, tuple[int, int]]
     decisions: bool
     by_score: bool
     starts: Offsets
@@ -66,50 +71,59 @@ class RangeLoader:
         """
         transactions = await self._topics.whole(self._settings.topic(TRANSACTIONS.name))
         by_score = decisions and wanted.offsets is None
-        requested = await self._requested(transactions, wanted, by_score=by_score)
+        scores = await self._score_topics()
+        requested = await self._requested(scores if by_score else [transactions], wanted)
         low_ms = None
         if wanted.offsets is not None or wanted.from_ms is not None:
             low_ms = await self._earliest(requested) - self._lookback.horizon_ms - self._lookback.skew_ms
         high_ms = None if wanted.to_ms is None else wanted.to_ms + DAY_MS
         read = await self._between(transactions, low_ms, high_ms)
         if not by_score:
-            read = replace(
-                read,
-                starts={one: min(start, requested.starts.get(one, start)) for one, start in read.starts.items()},
-                ends={one: max(end, requested.ends.get(one, end)) for one, end in read.ends.items()},
-            )
+            read = _with(read, requested[0])
         await self._read("transactions", read, tables.transactions)
-        since_ms = await self._decided_since(transactions, low_ms)
-        await self._read(
-            "decisions", await self._related(SCORES.name, since_ms, high_ms, LEAD_IN_SCORES), tables.scores
-        )
-        await self._read("outcomes", await self._related(OUTCOMES.name, since_ms, high_ms), tables.outcomes)
-        labels = await self._related(LABELS.name, since_ms, high_ms)
+        seen_ms = await self._decided_since(transactions, low_ms), high_ms
+        await self._read_decisions(tables, scores, seen_ms)
+        outcomes = await self._topics.whole(self._settings.topic(OUTCOMES.name))
+        await self._read("outcomes", await self._related(outcomes, seen_ms), tables.outcomes)
+        labels = await self._related(await self._topics.whole(self._settings.topic(LABELS.name)), seen_ms)
         if decisions:  # those without an outcome may have been applied nevertheless
             first = {one: tables.answered_labels.get(one, -1) + 1 for one in labels.starts}
             labels = replace(labels, starts={one: max(start, first[one]) for one, start in labels.starts.items()})
         await self._read("labels", labels, tables.labels)
-        wanted_offsets = {one: (start, requested.ends[one]) for one, start in requested.starts.items()}
-        return LoadedRange(wanted_offsets, decisions, by_score, read.starts, await self._floors(read, low_ms))
+        silent = _spans(requested[1]) if len(requested) > 1 else {}
+        floors_ms = await self._floors(read, low_ms)
+        return LoadedRange(_spans(requested[0]), silent, decisions, by_score, read.starts, floors_ms)
 
-    async def _requested(self, transactions: TopicPart, wanted: Range, *, by_score: bool) -> TopicPart:
-        """Return the part of the topic that the range selects.
+    async def _read_decisions(
+        self, tables: TopicTables, scores: Sequence[TopicPart], seen_ms: tuple[int | None, int | None]
+    ) -> None:
+        """Read the valid decisions of both topics, and keep one of each transaction."""
+        published, *silent = [await self._related(whole, seen_ms, LEAD_IN_SCORES) for whole in scores]
+        await self._read("decisions", published, tables.scores)
+        for part in silent:
+            await self._read("silent decisions", part, tables.silent_scores)
+        tables.keep_one_decision_each()
+
+    async def _score_topics(self) -> Sequence[TopicPart]:
+        """Return the topics that have decisions of the deployment: `scores`, and its silent ones if they exist."""
+        scores = await self._topics.whole(self._settings.topic(SCORES.name))
+        silent = await self._topics.existing(self._settings.topic(silent_scores(self._settings).name))
+        return [scores] if silent is None else [scores, silent]
+
+    async def _requested(self, topics: Sequence[TopicPart], wanted: Range) -> Sequence[TopicPart]:
+        """Return the parts of the topics that the range selects; offsets are those of the first topic.
 
         Raises:
-            NothingToScoreError: it is empty.
+            NothingToScoreError: all are empty.
         """
-        whole = await self._topics.whole(self._settings.topic(SCORES.name)) if by_score else transactions
         if wanted.offsets is None:
-            starts, ends = (
-                await self._topics.since(whole, wanted.from_ms),
-                await self._topics.until(whole, wanted.to_ms),
-            )
-            part = TopicPart(whole.topic, starts, ends)
+            parts = [await self._between(whole, wanted.from_ms, wanted.to_ms) for whole in topics]
         else:
-            part = _clip(whole, wanted.offsets)
-        if not part.count:
-            raise NothingToScoreError(f"nothing of topic {whole.topic} is in the range: {await self._describe(whole)}")
-        return part
+            parts = [_clip(topics[0], wanted.offsets)]
+        if not any(part.count for part in parts):
+            held = [f"of topic {whole.topic} is in the range: {await self._describe(whole)}" for whole in topics]
+            raise NothingToScoreError(f"nothing {'; and nothing '.join(held)}")
+        return parts
 
     async def _describe(self, whole: TopicPart) -> str:
         first = await self._topics.first_ms(whole)
@@ -118,7 +132,7 @@ class RangeLoader:
         offsets = ", ".join(f"{one}:{whole.starts[one]}-{whole.ends[one]}" for one in sorted(whole.starts))
         return f"it holds records since {format_time(min(first.values()))}, by partition {offsets}"
 
-    async def _earliest(self, requested: TopicPart) -> int:
+    async def _earliest(self, requested: Sequence[TopicPart]) -> int:
         """Return when the earliest transaction of the range occurred."""
         earliest = FAR_FUTURE_MS
 
@@ -126,7 +140,8 @@ class RangeLoader:
             nonlocal earliest
             earliest = min(earliest, *map(_occurred_ms, records), FAR_FUTURE_MS)
 
-        await self._read("range", requested, find_earliest)
+        for part in requested:
+            await self._read("range", part, find_earliest)
         return earliest
 
     async def _between(self, whole: TopicPart, low_ms: int | None, high_ms: int | None) -> TopicPart:
@@ -141,9 +156,9 @@ class RangeLoader:
             low_ms = min((await self._topics.first_ms(transactions)).values(), default=None)
         return None if low_ms is None else low_ms - HOUR_MS
 
-    async def _related(self, name: str, since_ms: int | None, until_ms: int | None, lead_in: int = 0) -> TopicPart:
-        whole = await self._topics.whole(self._settings.topic(name))
-        part = await self._between(whole, since_ms, until_ms)
+    async def _related(self, whole: TopicPart, seen_ms: tuple[int | None, int | None], lead_in: int = 0) -> TopicPart:
+        """Return the part of a topic between two times, and some records before it."""
+        part = await self._between(whole, *seen_ms)
         starts = {one: max(whole.starts[one], start - lead_in) for one, start in part.starts.items()}
         return replace(part, starts=starts)
 
@@ -171,6 +186,17 @@ def _clip(whole: TopicPart, offsets: Mapping[int, tuple[int, int]]) -> TopicPart
         raise NothingToScoreError(f"topic {whole.topic} has no partitions {unknown}, but 0 to {max(whole.starts)}")
     starts = {one: max(whole.starts[one], start) for one, (start, _) in offsets.items()}
     return TopicPart(whole.topic, starts, {one: min(whole.ends[one], end) for one, (_, end) in offsets.items()})
+
+
+def _with(part: TopicPart, more: TopicPart) -> TopicPart:
+    """Return a part of a topic that reaches over another part as well."""
+    starts = {one: min(start, more.starts.get(one, start)) for one, start in part.starts.items()}
+    ends = {one: max(end, more.ends.get(one, end)) for one, end in part.ends.items()}
+    return replace(part, starts=starts, ends=ends)
+
+
+def _spans(part: TopicPart) -> Mapping[int, tuple[int, int]]:
+    return {one: (start, part.ends[one]) for one, start in part.starts.items()}
 
 
 class _OccurredAt(msgspec.Struct):

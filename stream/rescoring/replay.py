@@ -1,7 +1,8 @@
 """Replays one decision: finds the valid score of a transaction, and rescores it from its own record and from the logs.
 
-Every score of a partition is read, because whether one is valid depends on those before it. `stream.cli.replay` prints
-the result.
+Every score of a partition is read, because whether one is valid depends on those before it. A deployment that decides
+silently asks for its own decision, which does not count; where it has none, the published one is replayed with the
+histories of the deployment that made it. `stream.cli.replay` prints the result.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from models.policy import Decision, bands
 from stream.consumer import Standing
 from stream.contract.outputs import Overruled, Score
 from stream.kafka.offsets import read_validity
-from stream.kafka.topics import SCORES
+from stream.kafka.topics import SCORES, silent_scores
 from stream.rescoring.log_replay import LogReplay, replay_from_logs
 from stream.rescoring.request import NothingToScoreError, Progress, Range, TopicRequest
 from stream.rescoring.rescore import deciding_model, different
@@ -31,10 +32,12 @@ _decode_score = msgspec.json.Decoder(Score).decode
 
 
 class FoundDecision(NamedTuple):
-    """A valid decision, and its offset on the scores topic."""
+    """A valid decision, its topic and its offset there; `counts` is the published one if that is another one."""
 
     score: Score
     offset: int
+    topic: str
+    counts: Score | None = None
 
 
 async def find(
@@ -42,30 +45,45 @@ async def find(
 ) -> FoundDecision:
     """Return the valid decision about a transaction; `wanted` is its id and that of its card, if known.
 
-    The partition that most producers choose for the card is searched first.
+    That is the published one, unless another deployment made it, and this one has decided silently.
 
     Raises:
         NothingToScoreError: there is none, or there are several.
         aiokafka.errors.KafkaError: the broker does not answer, or the topic does not exist.
     """
-    transaction_id, card_id = wanted
-    whole = await topics.whole(settings.topic(SCORES.name))
-    found: list[FoundDecision] = []
-    for partition in _likely_first(whole, card_id):
-        part = TopicPart(whole.topic, {partition: whole.starts[partition]}, {partition: whole.ends[partition]})
-        found += await _search(topics, part, wanted, progress)
-        if found and card_id is not None:
-            break
-    cards = sorted({one.score.card_id for one in found})
+    scores = await topics.whole(settings.topic(SCORES.name))
+    silent = await topics.existing(settings.topic(silent_scores(settings).name))
+    searched = [scores] if silent is None or not silent.count else [scores, silent]
+    published = await _find_on(topics, scores, wanted, progress)
+    own: list[FoundDecision] = []
+    if not (published and published[0].score.deployment == settings.deployment):
+        own = [one for topic in searched[1:] for one in await _find_on(topics, topic, wanted, progress)]
+    cards = sorted({one.score.card_id for one in (*published, *own)})
     if len(cards) > 1:
-        raise NothingToScoreError(f"several cards have a transaction {transaction_id!r}; name one with --card: {cards}")
-    if not found:
-        whose = "" if card_id is None else f" of card {card_id!r}"
+        raise NothingToScoreError(f"several cards have a transaction {wanted[0]!r}; name one with --card: {cards}")
+    if own:
+        return own[0]._replace(counts=published[0].score if published else None)
+    if not published:
+        whose = "" if wanted[1] is None else f" of card {wanted[1]!r}"
+        where = " or ".join(topic.topic for topic in searched)
         raise NothingToScoreError(
-            f"no valid decision about transaction {transaction_id!r}{whose} is on {whole.topic}; "
+            f"no valid decision about transaction {wanted[0]!r}{whose} is on {where}; "
             "if it was refused, dead-letters says why"
         )
-    return found[0]
+    return published[0]
+
+
+async def _find_on(
+    topics: TopicReader, whole: TopicPart, wanted: tuple[str, str | None], progress: Progress
+) -> list[FoundDecision]:
+    """Return the valid decisions about a transaction on a topic; the card's likeliest partition is searched first."""
+    found: list[FoundDecision] = []
+    for partition in _likely_first(whole, wanted[1]):
+        part = TopicPart(whole.topic, {partition: whole.starts[partition]}, {partition: whole.ends[partition]})
+        found += await _search(topics, part, wanted, progress)
+        if found and wanted[1] is not None:
+            break
+    return found
 
 
 def _likely_first(whole: TopicPart, card_id: str | None) -> Sequence[int]:
@@ -94,7 +112,7 @@ async def _search(
             is_valid = standing.is_valid(validity.epoch, validity.place)
             standing = standing.after(validity.epoch, validity.place)
             if is_valid and score is not None and _matches(score, wanted):
-                found.append(FoundDecision(score, record.offset))
+                found.append(FoundDecision(score, record.offset, part.topic))
         done += len(records)
         progress(f"scores {partition}", done, part.count)
     return found
@@ -118,6 +136,8 @@ class ReplayStep(msgspec.Struct, frozen=True):
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """A replayed decision; `equal` is true if every step matches. `logs` is None if the logs no longer hold it.
 
+    `deployment` made it, and it counts if it is `published`; `scores_topic` is where it lies. `note` says of a silent
+    one which decision counts, and of another deployment's how to replay it with its settings.
     What the model said is replayed; `overruled` says what changed it into `decision` afterwards.
     """
 
@@ -125,7 +145,11 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     card_id: str
     partition: int
     offset: int
+    deployment: str
+    published: bool
+    scores_topic: str
     scores_offset: int
+    note: str
     decided_at: str
     decision: Decision
     overruled: Overruled | None
@@ -146,14 +170,19 @@ def replay(settings: Settings, sets: FeatureSets, wanted: tuple[str, str | None]
     score = found.score
     steps = tuple(from_record(score, settings.models))
     target = Range(offsets={score.source.partition: (score.source.offset, score.source.offset + 1)})
-    logs, note = replay_from_logs(TopicRequest(settings, target, None, sets, 1), score, progress)
+    made_by = msgspec.structs.replace(settings, deployment=score.deployment)
+    logs, note = replay_from_logs(TopicRequest(made_by, target, None, sets, 1), score, progress)
     is_equal = all(step.equal for step in steps) and logs is not None and logs.verdict == "equal"
     return Replay(
         transaction_id=score.transaction_id,
         card_id=score.card_id,
         partition=score.source.partition,
         offset=score.source.offset,
+        deployment=score.deployment,
+        published=found.topic == settings.topic(SCORES.name),
+        scores_topic=found.topic,
         scores_offset=found.offset,
+        note=_note(settings, found),
         decided_at=score.scored_at,
         decision=score.decision,
         overruled=score.overruled,
@@ -162,6 +191,25 @@ def replay(settings: Settings, sets: FeatureSets, wanted: tuple[str, str | None]
         logs_note=note,
         equal=is_equal,
     )
+
+
+def _note(settings: Settings, found: FoundDecision) -> str:
+    """Say whose decision was replayed, where that is not what the settings' deployment has published."""
+    made, counts = found.score.deployment, found.counts
+    if counts is not None:
+        return (
+            f"{made} decided silently, so this decision does not count; {counts.deployment} published its own, "
+            f"{counts.decision.value}: set FRAUDSTREAM_DEPLOYMENT={counts.deployment} to replay that"
+        )
+    if found.topic != settings.topic(SCORES.name):
+        return f"{made} decided silently, so this decision does not count; {SCORES.name} has none about it any more"
+    if made != settings.deployment:
+        return (
+            f"{made} published this decision, and {settings.deployment} has none of its own: it is replayed with the "
+            f"histories of {made}. Set FRAUDSTREAM_DEPLOYMENT={made}, and FRAUDSTREAM_FEATURES and FRAUDSTREAM_MODELS "
+            "as it has them"
+        )
+    return ""
 
 
 async def _find(settings: Settings, wanted: tuple[str, str | None], progress: Progress) -> FoundDecision:

@@ -89,14 +89,17 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class DiffReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of comparing decisions.
+    """The result of comparing the decisions of one deployment; `silent` of them lie on its own topic, not on `scores`.
 
-    `reasons` counts the decisions that each explains; one with two reasons counts in both. `overruled`
-    counts those whose model's decision was changed afterwards, by what changed it: what the model said is compared.
-    `undecided` counts the
-    transactions of the range that would be decided and have no valid decision, `void` the void scores that were read.
+    `reasons` counts the decisions that each explains; one with two reasons counts in both. `overruled` counts those
+    whose model's decision was changed afterwards, by what changed it: what the model said is compared. Of the
+    transactions between its first and its last decision of the range in each partition, `undecided` counts those that
+    would be decided and have no valid decision of any deployment, `elsewhere` those that only another deployment
+    decided: this one applied them to its histories, as it does before it begins and while it catches up. `void` counts
+    the void scores that were read, of whichever deployment.
     """
 
+    deployment: str
     compared: int
     equal: int
     explained: int
@@ -105,6 +108,8 @@ class DiffReport(msgspec.Struct, frozen=True, kw_only=True):
     models: dict[str, int]
     decided_by: dict[str, int]
     overruled: dict[str, int]
+    silent: int
     undecided: int
+    elsewhere: int
     void: int
     examples: tuple[Example, ...]

@@ -55,6 +55,14 @@ class TopicReader:
         begins, ends = await self._consumer.beginning_offsets(tps), await self._consumer.end_offsets(tps)
         return TopicPart(topic, {tp.partition: begins[tp] for tp in tps}, {tp.partition: ends[tp] for tp in tps})
 
+    async def existing(self, topic: str) -> TopicPart | None:
+        """Return the whole of a topic; None if it does not exist, or this client may not see it.
+
+        Raises:
+            aiokafka.errors.KafkaError: the broker does not answer.
+        """
+        return await self.whole(topic) if topic in await self._consumer.topics() else None
+
     async def since(self, whole: TopicPart, moment_ms: int | None) -> Offsets:
         """Return each partition's first offset with a timestamp at or after a moment; its first for None."""
         if moment_ms is None:

@@ -1,7 +1,8 @@
 """Score a range of the transactions topic, or compare the decisions of a range with themselves rescored.
 
 Both load the range into tables, order every entity's log as the stream saw it, and write shards; the stages that follow
-are those of `file_run`. Progress goes to a function that the caller gives.
+are those of `file_run`. Histories and decisions are those of one deployment, the settings' own. Progress goes to a
+function that the caller gives.
 """
 
 import asyncio
@@ -51,7 +52,8 @@ EXAMPLES = 10
 """The most unexplained decisions that a report lists."""
 RANGES = """
 CREATE TABLE ranges (
-    partition BIGINT, first_offset BIGINT, end_offset BIGINT, read_from BIGINT, floor_ms BIGINT
+    partition BIGINT, first_offset BIGINT, end_offset BIGINT, first_silent BIGINT, end_silent BIGINT,
+    read_from BIGINT, floor_ms BIGINT
 )
 """
 WANTED_TRANSACTIONS = """
@@ -63,8 +65,11 @@ WHERE "offset" >= first_offset AND "offset" < end_offset AND NOT is_backfilled
 WANTED_DECISIONS = """
 CREATE TABLE wanted AS SELECT row_number() OVER (ORDER BY partition, "offset") - 1 AS row, partition, "offset"
 FROM decisions JOIN ranges USING (partition)
-WHERE {column} >= first_offset AND {column} < end_offset AND ({has_beginning} OR "offset" >= read_from)
+WHERE {is_in_range} AND ({has_beginning} OR "offset" >= read_from)
 """
+BY_TRANSACTION = '"offset" >= first_offset AND "offset" < end_offset'
+BY_SCORE = """CASE WHEN is_silent THEN score_offset >= first_silent AND score_offset < end_silent
+    ELSE score_offset >= first_offset AND score_offset < end_offset END"""
 ROWS = """
 CREATE VIEW rows AS SELECT ordered.*, coalesce(wanted.row, -1) AS row
 FROM ordered LEFT JOIN wanted USING (partition, "offset")
@@ -117,12 +122,15 @@ FROM ordered JOIN several USING (card_id, transaction_id) WHERE {kind}_id IS NOT
 """
 CLOCKS_APART_MS = 30_000
 """So much the clocks of two workers may differ, one of which has applied what the other one's decision sees."""
-UNCERTAIN_UNTIL_MS = f"CASE WHEN is_backfilled THEN applied_by_ms + {CLOCKS_APART_MS} END"
+UNCERTAIN_UNTIL_MS = f"CASE WHEN is_applied_only THEN applied_by_ms + {CLOCKS_APART_MS} END"
 """When the place of a record without a position no longer matters: a later decision has certainly seen it."""
-UNDECIDED = """
+WITHOUT_DECISION = """
 SELECT number FROM rows JOIN (SELECT partition, min("offset") AS low, max("offset") AS high FROM wanted GROUP BY 1)
-USING (partition) WHERE "offset" BETWEEN low AND high AND NOT is_decided
+USING (partition) WHERE "offset" BETWEEN low AND high AND {condition}
 """
+UNDECIDED = WITHOUT_DECISION.format(condition="NOT is_decided")
+ELSEWHERE = WITHOUT_DECISION.format(condition="is_applied_only AND NOT is_backfilled")
+SILENT = 'SELECT count(*) FILTER (is_silent) FROM wanted JOIN decisions USING (partition, "offset")'
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +171,8 @@ def score_topic(request: TopicRequest, model: str, progress: Progress) -> ScoreR
 def compare_topic(request: TopicRequest, progress: Progress) -> DiffReport:
     """Rescore every valid decision of a range with the model that its record names, and compare.
 
+    They are those of one deployment: what it published, and what it decided silently and has not published as well.
+
     Raises:
         RescoringError: what is wrong with the range or this machine.
         aiokafka.errors.KafkaError: the broker does not answer, or a topic does not exist.
@@ -191,13 +201,29 @@ def prepare(
         temporary_folder(beside, "score", ComputationError) as folder,
         connect(folder / DATABASE, request.threads) as connection,
     ):
-        tables = TopicTables(connection, request.sets, round(request.settings.future_skew * 1000), entity_filter)
+        settings = request.settings
+        skew_ms = round(settings.future_skew * 1000)
+        tables = TopicTables(connection, request.sets, skew_ms, settings.deployment, entity_filter)
         loaded = asyncio.run(_load(request, tables, progress, decisions=decisions))
         workdir = _order(request, (folder, connection), loaded, progress)
+        if not workdir.rows:
+            raise NothingToScoreError(_nothing(tables, decisions=decisions))
         create_base(connection, workdir, decisions=decisions)
         write_shards(connection, workdir)
         progress("shard", 1, 1)
         yield PreparedRange(workdir, connection, tables)
+
+
+def _nothing(tables: TopicTables, *, decisions: bool) -> str:
+    """Say that a range has nothing to score, and who decided it if the settings' deployment did not."""
+    found = "the range has records, but none of them is a payment to decide or a valid decision"
+    others = ", ".join(tables.others())
+    if not (decisions and others):
+        return found
+    return (
+        f"{found} of deployment {tables.deployment}; scores has decisions of {others}: "
+        "FRAUDSTREAM_DEPLOYMENT names the deployment whose decisions are compared"
+    )
 
 
 async def _load(request: TopicRequest, tables: TopicTables, progress: Progress, *, decisions: bool) -> LoadedRange:
@@ -216,8 +242,6 @@ def _order(request: TopicRequest, where: tuple[Path, Any], loaded: LoadedRange, 
     order_logs(connection, request.sets.horizons_ms, sketch.entities)
     progress("order", 1, 1)
     transactions, rows = select_rows(connection, loaded, has_beginning=request.range.from_ms is not None)
-    if not rows:
-        raise NothingToScoreError("the range has records, but none of them is a payment to decide or a valid decision")
     shards = shard_count(transactions, request.threads)
     return Workdir(folder, request.sets, transactions, rows, shards, PROCESS_MEMORY_MB)
 
@@ -227,11 +251,11 @@ def select_rows(connection: Any, loaded: LoadedRange, *, has_beginning: bool) ->
     connection.execute(RANGES)
     for partition, read_from in loaded.starts.items():
         first, end = loaded.wanted.get(partition, (0, 0))
-        line = [partition, first, end, read_from, loaded.floors_ms[partition]]
-        connection.execute("INSERT INTO ranges VALUES (?, ?, ?, ?, ?)", line)
+        line = [partition, first, end, *loaded.silent.get(partition, (0, 0)), read_from, loaded.floors_ms[partition]]
+        connection.execute("INSERT INTO ranges VALUES (?, ?, ?, ?, ?, ?, ?)", line)
     if loaded.decisions:
-        column = "score_offset" if loaded.by_score else '"offset"'
-        connection.execute(WANTED_DECISIONS.format(column=column, has_beginning=str(has_beginning)))
+        is_in_range = BY_SCORE if loaded.by_score else BY_TRANSACTION
+        connection.execute(WANTED_DECISIONS.format(is_in_range=is_in_range, has_beginning=str(has_beginning)))
     else:
         connection.execute(WANTED_TRANSACTIONS)
     connection.execute(ROWS)
@@ -247,7 +271,7 @@ def create_base(connection: Any, workdir: Workdir, *, decisions: bool) -> None: 
     connection.execute(COMPARED_BASE)
     for kind in workdir.entities:
         # A card's own log is in the order of its partition, with or without histories.
-        unplaced = f"{kind is not Entity.CARD} AND (incomplete OR is_backfilled)"
+        unplaced = f"{kind is not Entity.CARD} AND (incomplete OR is_applied_only)"
         connection.execute(
             f"COPY (SELECT {kind.value}_id AS entity_id, occurred_ms, number, "
             f"{UNCERTAIN_UNTIL_MS} AS uncertain_until_ms FROM ordered "
@@ -283,8 +307,8 @@ def write_differing(connection: Any, workdir: Workdir) -> int:  # noqa: ANN401 -
 def _report(prepared: PreparedRange) -> DiffReport:
     connection, workdir = prepared.connection, prepared.workdir
     verdicts = count_values(connection, workdir, "verdict")
-    undecided = np.array([number for (number,) in connection.execute(UNDECIDED).fetchall()], np.int64)
     return DiffReport(
+        deployment=prepared.tables.deployment,
         compared=workdir.rows,
         equal=verdicts.get("equal", 0),
         explained=verdicts.get("explained", 0),
@@ -293,10 +317,18 @@ def _report(prepared: PreparedRange) -> DiffReport:
         models=count_values(connection, workdir, "digest"),
         decided_by=count_values(connection, workdir, "decided_by"),
         overruled=count_values(connection, workdir, "overruled_by"),
-        undecided=int((workdir.fates()[undecided] == DECIDE).sum()),
-        void=prepared.tables.valid.void,
+        silent=int(connection.execute(SILENT).fetchall()[0][0]),
+        undecided=_count_to_decide(prepared, UNDECIDED),
+        elsewhere=_count_to_decide(prepared, ELSEWHERE),
+        void=prepared.tables.void,
         examples=_examples(connection, workdir),
     )
+
+
+def _count_to_decide(prepared: PreparedRange, select: str) -> int:
+    """Count those of some transactions that would be decided; the others are repetitions, conflicts or too late."""
+    numbers = np.array([number for (number,) in prepared.connection.execute(select).fetchall()], np.int64)
+    return int((prepared.workdir.fates()[numbers] == DECIDE).sum())
 
 
 def _examples(connection: Any, workdir: Workdir) -> tuple[Example, ...]:  # noqa: ANN401 - a connection of a module without types

@@ -1,8 +1,9 @@
 """Loads records of the topics into tables: `transactions`, valid `decisions`, and `label_events` (labels as applied).
 
-Records come in batches and are kept in the database, not in memory. Records that cannot be read, or that do not count,
-are counted. A filter keeps only the records of one decision's card, merchant and device; those are few, so one decision
-can be rescored within seconds.
+Decisions and labels are those of one deployment, whose histories are rescored: `scores` is folded as a whole, since
+validity depends on every score, and its other valid decisions go to `elsewhere`. Records come in batches and are kept
+in the database, not in memory. Records that cannot be read, or that do not count, are counted. A filter keeps only the
+records of one decision's card, merchant and device; those are few, so one decision can be rescored within seconds.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,15 +30,38 @@ CREATE_TRANSACTIONS = """CREATE TABLE transactions (
     amount_minor BIGINT, exponent BIGINT, currency VARCHAR, content UBIGINT, place BIGINT, traits BIGINT,
     is_backfilled BOOLEAN)"""
 CREATE_DECISIONS = """CREATE TABLE decisions (
-    partition BIGINT, "offset" BIGINT, score_offset BIGINT, scored_ms BIGINT,
+    partition BIGINT, "offset" BIGINT, log BIGINT, is_silent BOOLEAN, score_offset BIGINT, scored_ms BIGINT,
     transaction_id VARCHAR, card_id VARCHAR, merchant_id VARCHAR, occurred_ms BIGINT, amount_minor BIGINT,
     currency VARCHAR, history_epoch BIGINT, card_position BIGINT, merchant_position BIGINT, device_position BIGINT,
     incomplete BOOLEAN, undecidable BOOLEAN, score DOUBLE, band BIGINT, decision VARCHAR, decided_by VARCHAR,
     overruled_by VARCHAR, digest VARCHAR, fingerprint VARCHAR, degraded VARCHAR, features BLOB, is_vector BOOLEAN)"""
+CREATE_ELSEWHERE = """CREATE TABLE elsewhere (
+    partition BIGINT, "offset" BIGINT, scored_ms BIGINT, deployment VARCHAR)"""
 CREATE_LABEL_EVENTS = """CREATE TABLE label_events (
     partition BIGINT, "offset" BIGINT, published_ms BIGINT, transaction_id VARCHAR,
     card_id VARCHAR, merchant_id VARCHAR, fraud BOOLEAN, labelled_ms BIGINT, reported_by VARCHAR, occurred_ms BIGINT,
     history_epoch BIGINT, card_position BIGINT, merchant_position BIGINT, device_position BIGINT)"""
+# Around a hand-over a deployment may decide a transaction on both of its topics. Its record is appended once: at its
+# own place in the history, the second decision sees what the first one saw. So the first one tells when it was applied.
+FIRST_APPLIED = """
+UPDATE decisions SET scored_ms = first.scored_ms
+FROM (
+    SELECT partition, "offset", log, history_epoch, min(scored_ms) AS scored_ms FROM decisions WHERE NOT incomplete
+    GROUP BY ALL HAVING count(*) > 1
+) AS first
+WHERE decisions.partition = first.partition AND decisions."offset" = first."offset" AND decisions.log = first.log
+    AND decisions.history_epoch = first.history_epoch AND NOT decisions.incomplete
+"""
+LEAVE_OTHERS = """
+DELETE FROM decisions WHERE rowid IN (
+    SELECT id FROM (
+        SELECT rowid AS id,
+            row_number() OVER (PARTITION BY partition, "offset" ORDER BY log DESC, is_silent, score_offset DESC) AS nth
+        FROM decisions
+    ) WHERE nth > 1
+)
+"""
+SEVERAL_OF_ONE = "SELECT coalesce(bool_or(is_silent) OR max(log) > min(log), false) FROM decisions"
 POSITIONS = ("card", "merchant", "device")
 
 Columns = dict[str, Any]
@@ -79,13 +103,13 @@ class EntityFilter:
 
 
 class TopicTables:
-    """Fills the tables `transactions`, `decisions` and `label_events` of a database.
+    """Fills the tables `transactions`, `decisions`, `elsewhere` and `label_events` of a database.
 
     Attributes:
+        deployment: whose histories are rescored: of all decisions and outcomes, only its own are evidence of them.
         rejected: how many records are not valid transactions.
         unreadable: how many records are not valid outcomes or labels.
-        valid: the reader of scores; it counts the void ones.
-        answered_labels: by partition, the offset of the last label that has an outcome.
+        answered_labels: by partition, the offset of the last label that has an outcome of the deployment.
     """
 
     def __init__(
@@ -93,18 +117,26 @@ class TopicTables:
         connection: Any,  # noqa: ANN401 - of a module without types
         sets: FeatureSets,
         skew_ms: int,
+        deployment: str,
         entity_filter: EntityFilter | None = None,
     ) -> None:
+        self.deployment = deployment
         self._connection = connection
         self._entity_filter = entity_filter
         self._skew_ms = skew_ms
         self._names = {fingerprint: one.names for fingerprint, one in sets.by_fingerprint.items()}
         self.rejected = self.unreadable = 0
         self._refused: RefusedOffsets = frozenset()
-        self.valid: ValidScores[Record] = ValidScores()
+        self._published: ValidScores[Record] = ValidScores()
+        self._silent: ValidScores[Record] = ValidScores()
         self.answered_labels: dict[int, int] = {}
-        for statement in (CREATE_TRANSACTIONS, CREATE_DECISIONS, CREATE_LABEL_EVENTS):
+        for statement in (CREATE_TRANSACTIONS, CREATE_DECISIONS, CREATE_ELSEWHERE, CREATE_LABEL_EVENTS):
             connection.execute(statement)
+
+    @property
+    def void(self) -> int:
+        """The void scores that were read, of whichever deployment."""
+        return self._published.void + self._silent.void
 
     def leave_out(self, refused: RefusedOffsets) -> None:
         """Leave out records that were ahead of the clock of the worker that read them."""
@@ -128,18 +160,53 @@ class TopicTables:
     def scores(self, records: Sequence[Record]) -> None:
         """Insert the valid ones of records of the scores topic, which come in order for each partition.
 
-        `decision` is what the model said, before anything overruled it.
+        Those of other deployments go to `elsewhere`. `decision` is what the model said, before anything overruled it.
         """
+        found = self._wanted(self._published, records)
+        self._insert_decisions([one for one in found if one[1].deployment == self.deployment], is_silent=False)
+        others = [score for _, score in found if score.deployment != self.deployment]
+        columns = _numbers(
+            partition=[score.source.partition for score in others],
+            offset=[score.source.offset for score in others],
+            scored_ms=[parse_time_ms(score.scored_at).epoch_ms for score in others],
+        )
+        columns["deployment"] = _texts(score.deployment for score in others)
+        self._insert("elsewhere", columns)
+
+    def silent_scores(self, records: Sequence[Record]) -> None:
+        """Insert the valid ones of records of the deployment's own silent scores, in order for each partition."""
+        found = self._wanted(self._silent, records)
+        self._insert_decisions([one for one in found if one[1].deployment == self.deployment], is_silent=True)
+
+    def keep_one_decision_each(self) -> None:
+        """Keep one decision of each transaction, after all scores: the newest log's, and the published one.
+
+        The record was appended to the histories once, so its `scored_ms` becomes that of the first decision.
+        """
+        if self._connection.execute(SEVERAL_OF_ONE).fetchall()[0][0]:
+            self._connection.execute(FIRST_APPLIED)
+            self._connection.execute(LEAVE_OTHERS)
+
+    def others(self) -> list[str]:
+        """Return the other deployments whose valid decisions were read."""
+        found = self._connection.execute("SELECT DISTINCT deployment FROM elsewhere ORDER BY deployment").fetchall()
+        return [name for (name,) in found]
+
+    def _wanted(self, valid: ValidScores[Record], records: Sequence[Record]) -> list[tuple[Record, Score]]:
+        """Return the valid scores about transactions that the filter selects."""
         entity_filter = self._entity_filter
-        found = [
+        return [
             (record, score)
-            for record, score in self.valid.of(records)
+            for record, score in valid.of(records)
             if entity_filter is None or entity_filter.has_decision(score.source.partition, score.source.offset)
         ]
+
+    def _insert_decisions(self, found: Sequence[tuple[Record, Score]], *, is_silent: bool) -> None:
         scores = [score for _, score in found]
         columns = _numbers(
             partition=[score.source.partition for score in scores],
             offset=[score.source.offset for score in scores],
+            log=[score.source.log for score in scores],
             score_offset=[record.offset for record, _ in found],
             scored_ms=[parse_time_ms(score.scored_at).epoch_ms for score in scores],
             occurred_ms=[parse_time_ms(score.occurred_at).epoch_ms for score in scores],
@@ -148,6 +215,7 @@ class TopicTables:
             band=[score.band for score in scores],
             **_positions(scores),
         )
+        columns["is_silent"] = np.full(len(scores), is_silent)
         columns["incomplete"] = np.array([HISTORY_INCOMPLETE in score.degraded for score in scores], np.bool_)
         columns["undecidable"] = np.array([UNDECIDABLE in score.degraded for score in scores], np.bool_)
         columns["score"] = np.array([np.nan if score.score is None else score.score for score in scores], np.float64)
@@ -173,13 +241,16 @@ class TopicTables:
         return np.array([score.features[name] for name in self._names[score.fingerprint]], np.float64).tobytes()
 
     def outcomes(self, records: Sequence[Record]) -> None:
-        """Insert records of the outcomes topic: labels with their positions in the histories."""
+        """Insert the deployment's records of the outcomes topic: labels with their positions in its histories."""
         found = []
         for record in records:
             try:
-                found.append((record.timestamp, _decode_outcome(record.value or b"")))
+                outcome = _decode_outcome(record.value or b"")
             except _UNREADABLE:
                 self.unreadable += 1
+                continue
+            if outcome.deployment == self.deployment:
+                found.append((record.timestamp, outcome))
         for _, outcome in found:
             source = outcome.source
             self.answered_labels[source.partition] = max(

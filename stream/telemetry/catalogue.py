@@ -4,65 +4,9 @@ Instruments are created from this table alone and `docs/reference/metrics-and-sp
 compares the alert rules and the dashboard in `deploy/` with it.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
-from stream.telemetry.metric import Metric, MetricKind
-
-MetricName = Literal[
-    "fraudstream.already_decided",
-    "fraudstream.aside",
-    "fraudstream.backfilled",
-    "fraudstream.batch.size",
-    "fraudstream.cache.evictions",
-    "fraudstream.cache.lookups",
-    "fraudstream.cache.size",
-    "fraudstream.canary.share",
-    "fraudstream.control_log.lost",
-    "fraudstream.control_log.unsaved",
-    "fraudstream.dead_letters",
-    "fraudstream.deadline.missed_amount",
-    "fraudstream.deadline.misses",
-    "fraudstream.decided.amount",
-    "fraudstream.decisions",
-    "fraudstream.decline_cap.active",
-    "fraudstream.degraded",
-    "fraudstream.dropped_fields",
-    "fraudstream.guard.behind",
-    "fraudstream.guard.commands",
-    "fraudstream.guard.evidence_ratio",
-    "fraudstream.guard.watching",
-    "fraudstream.halted",
-    "fraudstream.history.damaged",
-    "fraudstream.history.incomplete",
-    "fraudstream.history.missing",
-    "fraudstream.history.open_parts",
-    "fraudstream.history.reapplied",
-    "fraudstream.labels",
-    "fraudstream.labels.waiting",
-    "fraudstream.lag",
-    "fraudstream.latency",
-    "fraudstream.lost_unread",
-    "fraudstream.model.info",
-    "fraudstream.overruled",
-    "fraudstream.partitions",
-    "fraudstream.ready",
-    "fraudstream.repeated",
-    "fraudstream.retries",
-    "fraudstream.revision",
-    "fraudstream.shadow.changed_amount",
-    "fraudstream.shadow.compared",
-    "fraudstream.shadow.decisions_changed",
-    "fraudstream.shadow.missed",
-    "fraudstream.shadow.queued",
-    "fraudstream.shadow.score_shift",
-    "fraudstream.stage.duration",
-    "fraudstream.topics.deviating",
-    "fraudstream.uncommitted",
-    "fraudstream.uncommitted.age",
-    "fraudstream.unknown_fields",
-    "fraudstream.void_scores",
-]
-
+from stream.telemetry.metric import Metric, MetricKind, MetricName
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
 _STAGE_SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
@@ -320,6 +264,13 @@ CATALOGUE: dict[MetricName, Metric] = {
         "Partitions assigned to this worker.",
         "load is uneven, or a rebalance does not finish.",
     ),
+    "fraudstream.publishes": Metric(
+        MetricKind.GAUGE,
+        "1",
+        (),
+        "1 if this worker's deployment writes its decisions to `scores`, 0 if it decides silently.",
+        "no worker has 1, or those of two deployments do for long.",
+    ),
     "fraudstream.ready": Metric(
         MetricKind.GAUGE, "1", (), "1 if `/health/ready` answers 200.", "0: `/health/ready` has the reasons."
     ),
@@ -394,6 +345,13 @@ CATALOGUE: dict[MetricName, Metric] = {
         "Time of one batch in a stage: decode, observe, vectorise, score, encode, publish.",
         "latency rises, to find the stage.",
         _STAGE_SECONDS,
+    ),
+    "fraudstream.term": Metric(
+        MetricKind.GAUGE,
+        "1",
+        (),
+        "The term that this worker follows: how many hand-overs between deployments it knows of.",
+        "workers differ, of whichever deployment: one does not read `model-events`.",
     ),
     "fraudstream.topics.deviating": Metric(
         MetricKind.GAUGE,

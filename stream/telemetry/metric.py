@@ -1,7 +1,64 @@
-"""What a row of the catalogue of metrics says."""
+"""What a row of the catalogue of metrics says, and the names of all metrics."""
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+MetricName = Literal[
+    "fraudstream.already_decided",
+    "fraudstream.aside",
+    "fraudstream.backfilled",
+    "fraudstream.batch.size",
+    "fraudstream.cache.evictions",
+    "fraudstream.cache.lookups",
+    "fraudstream.cache.size",
+    "fraudstream.canary.share",
+    "fraudstream.control_log.lost",
+    "fraudstream.control_log.unsaved",
+    "fraudstream.dead_letters",
+    "fraudstream.deadline.missed_amount",
+    "fraudstream.deadline.misses",
+    "fraudstream.decided.amount",
+    "fraudstream.decisions",
+    "fraudstream.decline_cap.active",
+    "fraudstream.degraded",
+    "fraudstream.dropped_fields",
+    "fraudstream.guard.behind",
+    "fraudstream.guard.commands",
+    "fraudstream.guard.evidence_ratio",
+    "fraudstream.guard.watching",
+    "fraudstream.halted",
+    "fraudstream.history.damaged",
+    "fraudstream.history.incomplete",
+    "fraudstream.history.missing",
+    "fraudstream.history.open_parts",
+    "fraudstream.history.reapplied",
+    "fraudstream.labels",
+    "fraudstream.labels.waiting",
+    "fraudstream.lag",
+    "fraudstream.latency",
+    "fraudstream.lost_unread",
+    "fraudstream.model.info",
+    "fraudstream.overruled",
+    "fraudstream.partitions",
+    "fraudstream.publishes",
+    "fraudstream.ready",
+    "fraudstream.repeated",
+    "fraudstream.retries",
+    "fraudstream.revision",
+    "fraudstream.shadow.changed_amount",
+    "fraudstream.shadow.compared",
+    "fraudstream.shadow.decisions_changed",
+    "fraudstream.shadow.missed",
+    "fraudstream.shadow.queued",
+    "fraudstream.shadow.score_shift",
+    "fraudstream.stage.duration",
+    "fraudstream.term",
+    "fraudstream.topics.deviating",
+    "fraudstream.uncommitted",
+    "fraudstream.uncommitted.age",
+    "fraudstream.unknown_fields",
+    "fraudstream.void_scores",
+]
 
 
 class MetricKind(StrEnum):

@@ -50,8 +50,8 @@ from stream.scoring.facts import (
 from stream.scoring.score import CANARY_MODEL_FAILED, LIVE_MODEL_FAILED, NO_MODEL
 from stream.scoring.two_partitions import CARD_ON_TWO_PARTITIONS
 from stream.settings import Settings
-from stream.telemetry.catalogue import CATALOGUE, MetricName
-from stream.telemetry.metric import MetricKind
+from stream.telemetry.catalogue import CATALOGUE
+from stream.telemetry.metric import MetricKind, MetricName
 
 _FEW = 24
 """With fewer values a loop is faster than numpy."""

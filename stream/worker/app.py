@@ -43,6 +43,7 @@ from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_on_error, end_process
 from stream.worker.backfilled import BackfilledShare
 from stream.worker.commit_copies import CommitCopier, CommitCopies
+from stream.worker.cut_over import CutOverAnswers, PublishingGates
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.fact_log import FactLog
 from stream.worker.gauges import GaugeSources, Lag
@@ -95,11 +96,15 @@ class NoTables(TableManager):
             await self.recovery.start()
 
 
-class ConsumerAccess(NamedTuple):
-    """Two ways to the consumer that Faust creates at start-up: `created` requires it, `current` may return None."""
+class AppAccess(NamedTuple):
+    """What parts need of the app: the consumer that Faust creates at start-up, and why the worker does not decide.
+
+    `created` requires that it has been created, `current` may return None.
+    """
 
     created: Callable[[], BatchConsumer]
     current: Callable[[], BatchConsumer | None]
+    reasons: Callable[[], list[str]]
 
 
 class WorkerParts(NamedTuple):
@@ -137,7 +142,7 @@ class WorkerApp(faust.App):
         super().__init__(settings.group, **_faust_options(settings))
         self.settings = settings
         self.telemetry = telemetry
-        access = ConsumerAccess(self.created_consumer, self.current_consumer)
+        access = AppAccess(self.created_consumer, self.current_consumer, self.reasons)
         self.facts = FactLog(telemetry.emit)
         watched = dataclasses.replace(telemetry, emit=self.facts)
         self.parts = build_parts(settings, watched, access, challenger_command)
@@ -195,6 +200,8 @@ class WorkerApp(faust.App):
             damaged=lambda: parts.repair.damaged,
             waiting_labels=lambda: parts.labeller.waiting,
             revision=lambda: parts.follower.lineup.revision,
+            term=lambda: parts.positions.role.term.number,
+            publishes=lambda: parts.positions.role.publishes,
             capped=parts.positions.capped,
             queued=lambda: parts.comparer.queued,
             cache_stats=lambda: parts.store.cache_stats,
@@ -251,7 +258,7 @@ class WorkerApp(faust.App):
 
 
 def build_parts(
-    settings: Settings, telemetry: Telemetry, consumer: ConsumerAccess, challenger_command: Sequence[str] | None
+    settings: Settings, telemetry: Telemetry, app: AppAccess, challenger_command: Sequence[str] | None
 ) -> WorkerParts:
     """Make the parts of a worker; nothing is connected yet.
 
@@ -272,12 +279,12 @@ def build_parts(
     cache = ModelCache(follower, models, loader, publisher)
     comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems)
     judge = Judge(JudgeDeps(settings, follower, loader, cache, publisher, admin))
-    published = PublishedScores(settings, follower)
+    published = PublishedScores(settings, follower, admin)
     copies = CommitCopies(store.commit_notes)
     positions = DecisionPositions(
-        PositionsDeps(settings, follower, published, publisher, admin, consumer.created, copies, telemetry.emit)
+        PositionsDeps(settings, follower, published, publisher, admin, app.created, copies, telemetry.emit)
     )
-    losses = InputLosses(LossesDeps(settings, follower, admin, positions, consumer.created, copies, telemetry.emit))
+    losses = InputLosses(LossesDeps(settings, follower, admin, positions, app.created, copies, telemetry.emit))
     labeller = Labeller(LabellerDeps(settings, histories, publisher, losses, telemetry.emit, telemetry.tracing))
     decider = Decider(
         DeciderDeps(
@@ -287,7 +294,7 @@ def build_parts(
             follower=follower,
             publisher=publisher,
             positions=positions,
-            consumer=consumer.created,
+            consumer=app.created,
             may_decide=lambda: judge.settled and (degrades(settings) or not store.incomplete),
             emit=telemetry.emit,
             tracing=telemetry.tracing,
@@ -300,7 +307,7 @@ def build_parts(
             settings=settings,
             policy=features,
             store=store,
-            consumer=consumer.current,
+            consumer=app.current,
             read_to=positions.read_to,
             withheld=partial(_withheld, settings, histories),
             emit=telemetry.emit,
@@ -322,6 +329,19 @@ def build_parts(
             cache=cache,
             comparer=comparer,
             row_times=RowTimeReports(follower, models, publisher, settings.worker_id),
+            cut_overs=CutOverAnswers(
+                follower,
+                models,
+                publisher,
+                settings.worker_id,
+                PublishingGates(
+                    app.reasons,
+                    lambda: store.incomplete or histories.degraded or store.state.pending_repair is not None,
+                    positions,
+                    published,
+                    app.current,
+                ),
+            ),
             repairer=repairer,
             losses=losses,
             group=group,
@@ -329,7 +349,7 @@ def build_parts(
             published=published,
             snapshots=snapshots,
             topics=topics,
-            copier=CommitCopier(settings, store.commit_notes, consumer.current, positions.scores_ids),
+            copier=CommitCopier(settings, store.commit_notes, app.current, positions.scores_ids),
         )
     )
     return WorkerParts(

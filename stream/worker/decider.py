@@ -91,7 +91,8 @@ class Decider:
         found = [f"partition {partition} halted: {why}" for partition, why in self._runs.halted.items()]
         found += self._positions.reasons()
         known, revision = self._positions.known(), self._deps.follower.lineup.revision
-        if behind := [one for one, at in known.items() if at.revision > revision]:
+        term = self._positions.role.term.number
+        if behind := [one for one, at in known.items() if at.revision_in(term) > revision]:
             found.append(f"partitions {behind} were decided under a revision that is not known here yet")
         return [*found, self._trouble] if self._trouble else found
 
@@ -129,10 +130,11 @@ class Decider:
         """Return the partitions whose position is not known or has a later revision, and why."""
         positions = {partition: self._positions.get(partition) for partition in batch.current()}
         unread = {partition: self._positions.why(partition) for partition, at in positions.items() if at is None}
+        term = self._positions.role.term.number
         return unread | {
             partition: f"it was decided under revision {at.revision}, which is not known here yet"
             for partition, at in positions.items()
-            if at is not None and at.revision > revision
+            if at is not None and at.revision_in(term) > revision
         }
 
     # --- decide and publish

@@ -74,6 +74,8 @@ class GaugeSources:
     damaged: Callable[[], int]
     waiting_labels: Callable[[], int]
     revision: Callable[[], int]
+    term: Callable[[], int]
+    publishes: Callable[[], bool]
     capped: Callable[[], Mapping[str, int]]
     queued: Callable[[], int]
     cache_stats: Callable[[], Mapping[Entity, CacheStats]]
@@ -106,9 +108,11 @@ class GaugeSources:
             "fraudstream.lag": self.lag.shown,
             "fraudstream.model.info": lambda: dict.fromkeys(self._model_info(), 1),
             "fraudstream.partitions": self._partitions,
+            "fraudstream.publishes": lambda: _one(self.publishes()),
             "fraudstream.ready": lambda: _one(not self.reasons()),
             "fraudstream.revision": lambda: _one(self.revision()),
             "fraudstream.shadow.queued": lambda: _one(self.queued()),
+            "fraudstream.term": lambda: _one(self.term()),
             "fraudstream.topics.deviating": lambda: {(topic,): count for topic, count in self.deviating().items()},
             "fraudstream.uncommitted": lambda: {key: one.records for key, one in self._held_back()},
             "fraudstream.uncommitted.age": self._uncommitted_age,

@@ -16,16 +16,16 @@ from aiokafka.errors import KafkaError, RebalanceInProgressError
 from guards.shares import LIVE
 from models.decline_cap import DeclineWindows
 from models.judge import InputTopic
-from models.terms import number_in_term
+from models.terms import Term, number_in_term
 from stream.consumer import Standing, log_and_offset, place_of
-from stream.control.announcements import Cutover, announce_cutover
+from stream.control.announcements import Cutover, Handover, announce_cutover, announce_handover
 from stream.control.follower import Follower
 from stream.kafka.batches import Commit
 from stream.kafka.inputs import input_states, is_same_record
 from stream.kafka.losses import Progress, Start, find_start
 from stream.kafka.offsets import Position, ResumePoint, VoidCounter, identity_of
 from stream.kafka.publisher import Outgoing, Publisher
-from stream.kafka.score_tails import TailReader, tail_reader
+from stream.kafka.score_tails import TailReader, TailSources, tail_reader
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
@@ -73,7 +73,8 @@ class DecisionPositions:
 
     def __init__(self, deps: PositionsDeps) -> None:
         self._deps = deps
-        self._topic = deps.settings.topic(TRANSACTIONS.name)
+        self.topic = deps.settings.topic(TRANSACTIONS.name)
+        """The topic whose partitions these are."""
         self._known: dict[int, Position] = {}
         self._committed: dict[int, int] = {}
         self._voids = VoidCounter()
@@ -93,6 +94,7 @@ class DecisionPositions:
         self.partitions: frozenset[int] = frozenset()
         self.log = 0
         """The number of the topic's log that is read now."""
+        self._term: Term = deps.follower.term
         self.role = role_of(deps.settings, deps.follower)
         """Under which the positions are known."""
 
@@ -126,7 +128,7 @@ class DecisionPositions:
     def reasons(self) -> list[str]:
         """Return which positions are not known yet, and how far their reading is."""
         found = [] if self.generation is not None else ["the consumer group has not been joined"]
-        topic = self._topic
+        topic = self.topic
         found += [
             f"{topic} partition {one}: {why}" for one, why in sorted(self._losses.items()) if one in self.partitions
         ]
@@ -144,6 +146,7 @@ class DecisionPositions:
 
     def _claim(self) -> None:
         """Read all positions under the present role."""
+        self._term = self._deps.follower.term
         self.role = role_of(self._deps.settings, self._deps.follower)
         self._known, self.epochs, self._committed, self._losses = {}, {}, {}, {}
         self._begin(self.partitions)
@@ -153,7 +156,8 @@ class DecisionPositions:
         while True:
             await self._deps.follower.wait_for_change(_ROLE_SECONDS)
             if role_of(self._deps.settings, self._deps.follower) != self.role:
-                log.warning("deployment %s publishes from now on", self._deps.follower.term.publisher)
+                term = self._deps.follower.term
+                log.warning("term %d: deployment %s publishes from now on", term.number, term.publisher)
                 self._displaced |= self.partitions
                 self._claim()
 
@@ -198,10 +202,14 @@ class DecisionPositions:
 
     def note(self, partition: int) -> str:
         """Return the metadata of a commit behind a known partition's last score."""
-        return self._note(self._known[partition])
+        return self._note(partition, self._known[partition])
 
-    def _note(self, position: Position) -> str:
-        return position.to_metadata(with_declines=self._deps.follower.lineup.limits is not None)
+    def _note(self, partition: int, position: Position) -> str:
+        return position.to_metadata(
+            with_declines=self._deps.follower.lineup.limits is not None,
+            term=self.role.term.number,
+            published=None if self.role.publishes else self._deps.published.position(partition),
+        )
 
     def advance(self, partition: int, revision: int, scores: ScoresToWrite, end: int) -> bool:
         """Move a partition behind scores that the broker has acknowledged; its topic ends at `end` now.
@@ -212,9 +220,10 @@ class DecisionPositions:
         if end - len(scores.records) != before.scores_offset:
             log.warning("partition %d: offsets %d to %d are of others", partition, before.scores_offset, end)
             return False
-        place = place_of(self.log, last.source_offset)
-        if revision > before.revision:
-            self._announce(partition, ((revision, scores.records[0].source_offset),))
+        place, first = place_of(self.log, last.source_offset), scores.records[0].source_offset
+        term = self.role.term.number
+        new = ((revision, first),) if revision > before.revision_in(term) else ()
+        self._announce(partition, new, (first, revision) if before.term < term else None)
         self._known[partition] = before._replace(
             standing=before.standing.after(self.epochs[partition], place),
             revision=revision,
@@ -223,6 +232,8 @@ class DecisionPositions:
             void=0,
             identity=identity_of((last.key or b"").decode(), last.transaction_id),
             declines=scores.declines,
+            term=term,
+            handover=None,
         )
         return True
 
@@ -258,8 +269,9 @@ class DecisionPositions:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _read_together(self, reading: _Reading, left: set[int]) -> None:
-        deps, scores = self._deps, self.role.scores.removeprefix(self._deps.settings.topic_prefix)
-        async with tail_reader(deps.settings, deps.admin, sorted(left), scores, deps.copies) as reader:
+        deps = self._deps
+        sources = TailSources(deps.copies, deps.published.position)
+        async with tail_reader(deps.settings, deps.admin, sorted(left), self._term, sources) as reader:
             self._readers.append(reader)
             try:
                 await asyncio.gather(*(self._read(reader, reading, one, left) for one in reader.partitions))
@@ -288,7 +300,7 @@ class DecisionPositions:
     async def _resume(self, reading: _Reading, partition: int, point: ResumePoint) -> None:
         """Resume one partition where it can be read on; wait while what it lost is not accepted."""
         standing = self._standing_of(partition, point)
-        tp = TopicPartition(self._topic, partition)
+        tp = TopicPartition(self.topic, partition)
         (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
         found = await self._find_start(reading, tp, state, point)
         if found is None or not self._is_newest(reading, partition):
@@ -299,16 +311,16 @@ class DecisionPositions:
         committed = max(start.offset, start.committed or 0)
         if partition in self._displaced or start.offset != stands_at:
             await self._deps.consumer().rewind(tp, start.offset, committed)
-        if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, position, committed):
+        point = point._replace(position=position)
+        if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, point, committed):
             return
         if self._is_newest(reading, partition):
             self.log = start.log
             self._displaced.discard(partition)
             self._committed[partition] = committed
             self._known[partition] = position
-            if void := self._voids.count_new(partition, point):
-                self._deps.emit(VoidFound(partition, void))
-            self._announce(partition, position.cutovers)
+            self._count_void(partition, point)
+            self._announce_found(partition, position)
             self._deps.consumer().aside.hurry(tp)
 
     def _standing_of(self, partition: int, point: ResumePoint) -> Standing:
@@ -327,7 +339,7 @@ class DecisionPositions:
         place = self._deps.published.last_place(partition)
         if place is None:
             raise RebalanceInProgressError("the published scores are being read")
-        if (published := log_and_offset(place)[0]) > self._deps.follower.logs.last(self._topic):
+        if (published := log_and_offset(place)[0]) > self._deps.follower.logs.last(self.topic):
             raise RebalanceInProgressError(f"it was decided in log {published}, which is not known here yet")
         return standing._replace(last_place=place)
 
@@ -356,7 +368,11 @@ class DecisionPositions:
             (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
         return None
 
-    async def _claim_epoch(self, partition: int, position: Position, offset: int) -> bool:
+    def _count_void(self, partition: int, point: ResumePoint) -> None:
+        if void := self._voids.count_new(partition, point):
+            self._deps.emit(VoidFound(partition, void))
+
+    async def _claim_epoch(self, partition: int, point: ResumePoint, offset: int) -> bool:
         """Take an epoch once per assignment, but never one above a newer owner's; tell whether we own the partition.
 
         An epoch at or above our generation was written either before the group's generations were reset, or by a newer
@@ -365,14 +381,17 @@ class DecisionPositions:
         Raises:
             RebalanceInProgressError: it did not; read the position again.
         """
-        generation, term = self.generation or 0, self.role.term
+        generation, term, position = self.generation or 0, self.role.term, point.position
         mine, seen = self.epochs.get(partition), position.standing.highest_epoch
         if term.is_before(seen):
+            self._count_void(partition, point)
             raise RebalanceInProgressError(f"partition {partition} has scores of a term that is not known here yet")
         if mine is None and number_in_term(seen) >= generation and seen >= term.epoch(0, -1):
+            if not self.role.publishes and self._deps.published.position(partition) is None:
+                raise RebalanceInProgressError("how far the published scores were followed is not known yet")
             # The offset stays: later records may be decided, but not applied to the histories yet.
-            commit = Commit(offset, self._note(position))
-            if not await self._deps.consumer().commit_now(TopicPartition(self._topic, partition), commit):
+            commit = Commit(offset, self._note(partition, position))
+            if not await self._deps.consumer().commit_now(TopicPartition(self.topic, partition), commit):
                 raise RebalanceInProgressError(f"epoch {seen} of partition {partition} may be a newer owner's")
         if mine is not None and seen > mine:
             log.error(
@@ -382,10 +401,22 @@ class DecisionPositions:
         self.epochs[partition] = term.epoch(generation, seen) if mine is None else mine
         return True
 
-    def _announce(self, partition: int, cutovers: Iterable[tuple[int, int]]) -> None:
+    def _announce_found(self, partition: int, position: Position) -> None:
+        """Announce what the tail holds of this term; it may be that whoever decided it died before."""
+        if position.term != self.role.term.number:
+            return
+        first = next(iter(position.cutovers), (position.revision, 0))[0]
+        self._announce(partition, position.cutovers, None if position.handover is None else (position.handover, first))
+
+    def _announce(self, partition: int, cutovers: Iterable[tuple[int, int]], begun: tuple[int, int] | None) -> None:
+        """Announce revisions by their first offsets, and the first offset of this term, with its revision."""
+        deps, term = self._deps, self.role.term.number
         for revision, offset in cutovers:
-            cutover = Cutover(partition, revision, offset)
-            self._spawn(announce_cutover(self._deps.publisher, self._deps.settings, cutover))
+            self._spawn(announce_cutover(deps.publisher, deps.settings, Cutover(partition, revision, offset)))
+        if begun is not None and self.role.publishes:
+            offset, revision = begun
+            handover = Handover(partition, term, revision, offset)
+            self._spawn(announce_handover(deps.publisher, deps.settings, handover))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

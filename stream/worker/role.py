@@ -9,16 +9,19 @@ import logging
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from models.terms import Term
 from stream.consumer import log_and_offset
 from stream.control.follower import Follower
 from stream.kafka.fetcher import LogConsumer, open_consumer
-from stream.kafka.offsets import Position, folded
+from stream.kafka.offsets import Position, committed_offsets, folded, read_note
+from stream.kafka.score_tails import noted_on_scores, start_at
 from stream.kafka.stray import given_up_as_error
-from stream.kafka.topics import SCORES, own_scores
+from stream.kafka.topics import SCORES, TRANSACTIONS, own_scores
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.role")
@@ -45,9 +48,10 @@ def role_of(settings: Settings, follower: Follower) -> Role:
 class PublishedScores:
     """The last valid decisions on `scores`, in the own partitions, while another deployment publishes them."""
 
-    def __init__(self, settings: Settings, follower: Follower) -> None:
+    def __init__(self, settings: Settings, follower: Follower, admin: AIOKafkaAdminClient) -> None:
         self._settings = settings
         self._follower = follower
+        self._admin = admin
         self._partitions: frozenset[int] = frozenset()
         self._positions: dict[int, Position] = {}
         self._ends: dict[int, int] = {}
@@ -56,6 +60,10 @@ class PublishedScores:
         """Follow the partitions of a new assignment."""
         self._partitions = frozenset(partitions)
         self._positions, self._ends = {}, {}
+
+    def position(self, partition: int) -> Position | None:
+        """Return how far `scores` were followed while this deployment was silent; None if they were not."""
+        return self._positions.get(partition)
 
     def last_place(self, partition: int) -> int | None:
         """Return the place of the last valid decision; None until `scores` was read to its end."""
@@ -109,11 +117,34 @@ class PublishedScores:
             await consumer.stop()
 
     async def _begin(self, consumer: LogConsumer, partitions: frozenset[int]) -> None:
+        """Begin where the commits say that `scores` were read to; else at their beginning."""
         tps = [TopicPartition(self._settings.topic(SCORES.name), partition) for partition in sorted(partitions)]
         consumer.assign(tps)
         begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        noted = await self._noted(partitions)
+        starts = {tp.partition: start_at(noted.get(tp.partition, Position()), begins[tp], ends[tp]) for tp in tps}
         for tp in tps:
-            consumer.seek(tp, begins[tp])
+            consumer.seek(tp, starts[tp.partition].scores_offset)
         if partitions is self._partitions:
-            self._positions = {tp.partition: Position(scores_offset=begins[tp]) for tp in tps}
-            self._ends = {tp.partition: ends[tp] for tp in tps}
+            self._positions, self._ends = starts, {tp.partition: ends[tp] for tp in tps}
+
+    async def _noted(self, partitions: frozenset[int]) -> dict[int, Position]:
+        """Return the position on `scores` that each partition's commit names, if it names one.
+
+        A deployment that never followed them begins where the one that publishes was at its last commit.
+        """
+        topic = self._settings.topic(TRANSACTIONS.name)
+        tps = [TopicPartition(topic, partition) for partition in sorted(partitions)]
+        found = await self._noted_by(self._settings, tps)
+        publisher = msgspec.structs.replace(self._settings, deployment=str(self._follower.term.publisher), group="")
+        try:
+            return await self._noted_by(publisher, [tp for tp in tps if tp.partition not in found]) | found
+        except GroupAuthorizationFailedError:
+            return found
+
+    async def _noted_by(self, settings: Settings, tps: list[TopicPartition]) -> dict[int, Position]:
+        """Return the positions on `scores` that the commits of a deployment's group name."""
+        commits = await committed_offsets(settings, self._admin, tps) if tps else {}
+        term = self._follower.term
+        noted = {tp: noted_on_scores(settings, term, read_note(commits[tp].metadata)) for tp in tps}
+        return {tp.partition: position for tp, position in noted.items() if position is not None}

@@ -31,6 +31,7 @@ from stream.recovery.repairer import Repairer
 from stream.settings import Settings
 from stream.tasks import end_tasks, failure_of
 from stream.worker.commit_copies import CommitCopier
+from stream.worker.cut_over import CutOverAnswers
 from stream.worker.group import GroupCheck
 from stream.worker.losses import InputLosses
 from stream.worker.positions import DecisionPositions
@@ -56,6 +57,7 @@ class StartupDeps(NamedTuple):
     cache: ModelCache
     comparer: Comparer
     row_times: RowTimeReports
+    cut_overs: CutOverAnswers
     repairer: Repairer
     losses: InputLosses
     group: GroupCheck
@@ -105,6 +107,7 @@ class Startup(Service):
         self._begin(deps.snapshots.run(), deps.topics.run(), deps.cache.run(), deps.row_times.run())
         deps.comparer.start()
         self._begin(
+            deps.cut_overs.run(),
             deps.repairer.run(),
             deps.losses.watch(),
             deps.group.watch(),

@@ -98,9 +98,9 @@ def lines(out: Path) -> dict[str, dict[str, Any]]:
     return {row[names.index("transaction_id")]: dict(zip(names, row, strict=True)) for row in reversed(rows)}
 
 
-def alter(world: World, transaction_id: str, /, **changes: Any) -> None:
+def alter(world: World, transaction_id: str, /, topic: str = "scores", **changes: Any) -> None:
     """Change the record of a decision; `features` are merged, `rescored` recomputes the outputs from them."""
-    for log in world.topics["scores"].values():
+    for log in world.topics[topic].values():
         for record in log:
             score = msgspec.json.decode(record.value, type=Score)  # type: ignore[arg-type]
             if score.transaction_id == transaction_id:

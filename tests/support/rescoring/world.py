@@ -18,6 +18,7 @@ from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
 from models.loading import Model
 from models.policy import bands
+from models.terms import Term
 from stream.contract.backfill import BackfillMark
 from stream.contract.label import read_label
 from stream.contract.outputs import Score
@@ -101,6 +102,10 @@ class World:
     """The records that were ahead of the worker's clock, as their dead letters say."""
     divides: bool = False
     """Whether producers put each card's payments on all partitions in turn."""
+    silent: bool = False
+    """Whether another deployment publishes, so that decisions go to the worker's own topic."""
+    term: int = 0
+    """The term in which it decides; epochs of a later one are higher."""
 
     def __post_init__(self) -> None:
         names = ("transactions", "labels", "scores", "outcomes")
@@ -108,6 +113,22 @@ class World:
         self.histories = Histories(self.sets)
         self.undecided: dict[int, int] = defaultdict(int)
         self.observed: dict[int, int] = defaultdict(int)
+
+    def beside(self, other: "World") -> None:
+        """Put this deployment on the topics of another one, whose decisions are published until `take_over`."""
+        own = f"scores-{self.settings.deployment}"
+        other.topics.setdefault(own, {number: [] for number in range(PARTITIONS)})
+        self.topics, self.silent, self.now_ms = other.topics, True, other.now_ms
+
+    def take_over(self, other: "World") -> None:
+        """Publish from now on, in the next term; the other deployment goes on silently."""
+        other.topics.setdefault(f"scores-{other.settings.deployment}", {number: [] for number in range(PARTITIONS)})
+        self.silent, other.silent, self.term = False, True, max(self.term, other.term) + 1
+
+    def catch_up(self) -> None:
+        """Apply records without decisions, as a deployment does with those that another one has published."""
+        self.observe(range(PARTITIONS))
+        self.undecided = defaultdict(int, {number: len(log) for number, log in self.topics["transactions"].items()})
 
     def publish(self, *payments: Mapping[str, Any], topic: str = "transactions") -> list[Record]:
         """Append payments, or labels, to their partitions."""
@@ -141,14 +162,14 @@ class World:
         self.now_ms += 1000
         pipeline = Pipeline(self.settings, self.sets, store or self.histories)
         serving = terms.get("serving", ServingModels(1, self.model, None))
+        epochs = dict.fromkeys(chosen, Term(self.term).epoch(1, -1))
         outputs = completed(
-            pipeline.decide(
-                waiting, DecisionTerms(serving, dict.fromkeys(chosen, 1), NoTracing().headers), lambda: self.now_ms
-            )
+            pipeline.decide(waiting, DecisionTerms(serving, epochs, NoTracing().headers), lambda: self.now_ms)
         )
+        topic = f"scores-{self.settings.deployment}" if self.silent else "scores"
         for partition, lot in outputs.scored.by_partition().items():
             for one in lot:
-                self.append("scores", partition, one.value)
+                self.append(topic, partition, one.value)
         for number in chosen:
             self.undecided[number] = len(self.topics["transactions"][number])
         return len(outputs.scored)
@@ -171,7 +192,8 @@ class World:
         self.now_ms += 1
         done = self.apply(label)
         parsed = read_label(label.value, label.key, (label.partition, label.offset))
-        self.append("outcomes", label.partition, _encode(_outcome(label, parsed.label, done)))  # type: ignore[union-attr]
+        outcome = _outcome(label, parsed.label, done, (self.settings.deployment, 0))  # type: ignore[union-attr]
+        self.append("outcomes", label.partition, _encode(outcome))
 
     def apply(self, label: Record) -> LabelResult:
         """Apply a published label, as a worker does that ends, or loses its histories, before it writes the outcome."""
@@ -221,6 +243,9 @@ class ListedTopics:
         logs = self._topics[topic]
         ends = {number: log[-1].offset + 1 if log else self._ends[topic][number] for number, log in logs.items()}
         return TopicPart(topic, {number: log[0].offset if log else ends[number] for number, log in logs.items()}, ends)
+
+    async def existing(self, topic: str) -> TopicPart | None:
+        return await self.whole(topic) if topic in self._topics else None
 
     async def since(self, whole: TopicPart, moment_ms: int | None) -> Offsets:
         if moment_ms is None:

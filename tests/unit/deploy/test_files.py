@@ -39,6 +39,9 @@ def test_compose_defines_exactly_the_expected_services() -> None:
         "redis",
         "topics",
         "worker",
+        "green",
+        "green-redis",
+        "green-topics",
         "guard",
         "model",
         "publisher",
@@ -48,7 +51,7 @@ def test_compose_defines_exactly_the_expected_services() -> None:
         "grafana",
     }
     assert set(SERVICES) == expected
-    assert {"topics", "worker", "guard", "model", "publisher", "decisions"} == OURS
+    assert {"topics", "worker", "green-topics", "green", "guard", "model", "publisher", "decisions"} == OURS
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -146,7 +149,8 @@ def test_every_aggregation_in_an_alert_is_by_job() -> None:
 def test_an_image_of_ours_is_built_once_and_never_pulled() -> None:
     built = [(SERVICES[name]["image"], SERVICES[name]["build"]["target"]) for name in OURS if "build" in SERVICES[name]]
     assert sorted(target for _, target in built) == ["tools", "worker"]
-    assert {image for image, _ in built} == {SERVICES[name]["image"] for name in OURS}
+    images = {SERVICES[name]["image"].replace("GREEN_IMAGE", "WORKER_IMAGE") for name in OURS}
+    assert {image for image, _ in built} == images
     assert {SERVICES[name]["pull_policy"] for name in OURS} == {"never"}
 
 
@@ -176,7 +180,7 @@ def test_every_volume_is_declared_and_every_mounted_file_exists() -> None:
 def test_a_guard_is_a_job_of_its_own_named_as_the_workers_and_its_checkpoint_is_on_a_volume_of_its_user() -> None:
     jobs = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"]
     asked = {job["job_name"]: job["dns_sd_configs"][0]["names"] for job in jobs}
-    assert asked == {"fraudstream": ["worker"], "fraudstream-guard": ["guard"]}
+    assert asked == {"fraudstream": ["worker"], "fraudstream-green": ["green"], "fraudstream-guard": ["guard"]}
     *command, checkpoint = SERVICES["guard"]["command"]
     assert command == ["fraudstream", "guard", "--checkpoint"]
     folder = str(Path(checkpoint).parent)
@@ -189,8 +193,10 @@ def test_a_guard_is_a_job_of_its_own_named_as_the_workers_and_its_checkpoint_is_
     assert folder in made
 
 
-def test_only_grafana_needs_a_profile_to_start() -> None:
-    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"grafana"}
+def test_only_grafana_and_a_second_fleet_need_a_profile_to_start() -> None:
+    optional = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    green = {name: ["green"] for name in ("green", "green-redis", "green-topics")}
+    assert optional == {"grafana": ["grafana"]} | green
 
 
 def test_the_build_context_is_exactly_what_the_dockerfile_copies() -> None:

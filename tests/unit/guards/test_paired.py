@@ -43,7 +43,8 @@ def comparison(
 def state_of(comparisons: Iterable[GuardedComparison], frauds: Iterable[GuardedComparison] = ()) -> GuardState:
     state = GuardState(GUARDS, "default", {7: PAIRED_SHARE_BP})
     state.count(0, paired_scores(comparisons, PAIR), 1)
-    state.count_outcomes(0, [GuardedOutcome(one.transaction_id, one.card_id, fraud=True) for one in frauds], 1)
+    labelled = [GuardedOutcome(one.transaction_id, one.card_id, fraud=True, deployment="default") for one in frauds]
+    state.count_outcomes(0, labelled, 1)
     return state
 
 

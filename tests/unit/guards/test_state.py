@@ -58,10 +58,16 @@ APPROVALS = st.lists(
     unique_by=lambda one: one.transaction_id,  # a payment has one valid score
     min_size=4,
 )
-FRAUDS = st.lists(st.integers(0, 8).map(lambda payment: GuardedOutcome(str(payment), f"c-{payment % 4}", fraud=True)))
+
+
+def _outcome(payment: int | str, card: int, fraud: bool = True, **fields: str) -> GuardedOutcome:  # noqa: FBT001, FBT002 - a field
+    return GuardedOutcome(str(payment), f"c-{card}", fraud, **({"deployment": "default"} | fields))
+
+
+FRAUDS = st.lists(st.integers(0, 8).map(lambda payment: _outcome(payment, payment % 4)))
 OUTCOMES = st.lists(
     st.builds(
-        lambda card, payment, fraud, status: GuardedOutcome(str(payment), f"c-{card}", fraud, status),
+        lambda card, payment, fraud, status: _outcome(payment, card, fraud, status=status),
         st.integers(0, 8),
         st.integers(0, 20),
         st.booleans(),
@@ -183,11 +189,16 @@ def test_a_cards_first_approved_fraud_is_counted_under_the_share_and_arm_of_its_
         6,
     )
     labels = [("declined", 1, True), ("first", 1, True), ("second", 1, True), ("other", 2, True), ("capped", 3, True)]
-    outcomes = [
-        GuardedOutcome(payment, f"c-{card}", fraud) for payment, card, fraud in [*labels, ("genuine", 4, False)]
-    ]
+    outcomes = [_outcome(*one) for one in [*labels, ("genuine", 4, False)]]
     state.count_outcomes(5, outcomes, 6)  # labels lie on another partition than their payments
     assert state.counts_of(GuardKind.FRAUD_APPROVED) == {100: (0, 1), 500: (1, 0)}
+
+
+def test_the_outcomes_of_another_deployment_are_not_counted() -> None:
+    state = GuardState(GUARDS, "default", SHARES)
+    state.count(0, [score(1, transaction_id="one"), score(2, transaction_id="two")], 2)
+    state.count_outcomes(0, [_outcome("one", 1, deployment="green"), _outcome("two", 2)], 2)
+    assert state.counts_of(GuardKind.FRAUD_APPROVED) == {100: (0, 1)}
 
 
 def test_without_a_guard_on_approved_fraud_no_payment_is_remembered() -> None:

@@ -145,3 +145,20 @@ def test_a_restore_from_any_snapshot_that_reaches_to_the_loss_gives_the_lineup_b
         assert list(after.kept) == list(whole.kept)
         again = plan_restore(deployment, snapshot, after, from_start=False)
         assert (again.needed, again.missing) == (False, 0)
+
+
+def test_an_acceptance_of_a_hand_over_that_came_too_late_counts_as_unsaid() -> None:
+    """Its judge reads that another deployment was faster, and answers the same command again: with a refusal."""
+    faster = accepted(1, "cut_over", deployment="green", term=1)
+    late = accepted(4, "cut_over", term=1, event_id="e-late")
+    log = read([accepted(1, deployment="blue"), *PROMOTED, faster, late])
+    assert log.fold.term.publisher == "green"
+    assert late.command_id not in log.fold.lineup.answers
+    assert late.event_id not in log.kept
+    refused = event("refused", 4, "e-refused", command_id=late.command_id)
+    assert (
+        read([accepted(1, deployment="blue"), *PROMOTED, faster, late, refused]).fold.lineup.answers[
+            str(late.command_id)
+        ]
+        == refused
+    )

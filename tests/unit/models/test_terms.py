@@ -1,4 +1,7 @@
-"""The deployment whose first promotion was accepted first publishes; epochs order terms, and workers within them."""
+"""The deployment whose first promotion was accepted first publishes, until a hand-over names another.
+
+Epochs order terms, and workers within them.
+"""
 
 from functools import reduce
 
@@ -7,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.commands import CommandKind, Event, EventKind
-from models.terms import Term, follow_term, number_in_term
+from models.terms import Term, follow_term, number_in_term, term_of
 
 NUMBERS = st.integers(0, 2**20)
 TERM = 2**32
 
 
-def event(deployment: str, kind: EventKind = EventKind.ACCEPTED, command: CommandKind | None = None) -> Event:
+def event(
+    deployment: str, kind: EventKind = EventKind.ACCEPTED, command: CommandKind | None = None, term: int | None = None
+) -> Event:
     return Event(
         event_id="e",
         deployment=deployment,
@@ -23,7 +28,12 @@ def event(deployment: str, kind: EventKind = EventKind.ACCEPTED, command: Comman
         at="2026-01-01T00:00:00.000Z",
         command_id="c",
         command=command or CommandKind.PROMOTE,
+        term=term,
     )
+
+
+def cut_over(deployment: str, term: int | None, kind: EventKind = EventKind.ACCEPTED) -> Event:
+    return event(deployment, kind, CommandKind.CUT_OVER, term)
 
 
 def test_nobody_publishes_before_the_first_promotion() -> None:
@@ -70,3 +80,28 @@ def test_an_epoch_of_a_later_term_is_recognised() -> None:
     assert not Term(1).is_before(2 * TERM - 1)
     assert not Term(0).is_before(-1)
     assert number_in_term(-1) == -1
+
+
+def test_an_accepted_hand_over_begins_the_next_term() -> None:
+    term = reduce(follow_term, [event("blue"), cut_over("green", 1), event("green"), cut_over("blue", 2)], Term())
+    assert term == Term(2, "blue", ("blue", "green"))
+    assert [term.published_in(number) for number in range(4)] == ["blue", "green", "blue", None]
+
+
+@pytest.mark.parametrize("stale", [cut_over("red", term) for term in (None, 0, 1, 3)])
+def test_a_hand_over_that_does_not_make_the_next_term_is_void(stale: Event) -> None:
+    term = reduce(follow_term, [event("blue"), cut_over("green", 1)], Term())
+    assert term.is_void(stale)
+    assert follow_term(term, stale) == term
+
+
+def test_a_refused_hand_over_and_one_before_any_promotion_name_nobody() -> None:
+    refused = cut_over("green", None, EventKind.REFUSED)
+    blue = follow_term(Term(), event("blue"))
+    assert (blue.is_void(refused), follow_term(blue, refused)) == (False, blue)
+    assert Term().is_void(cut_over("green", 1))
+    assert follow_term(Term(), cut_over("green", 1)) == Term()
+
+
+def test_the_term_of_an_epoch_is_what_is_above_its_number() -> None:
+    assert [term_of(epoch) for epoch in (-1, 0, TERM - 1, TERM, 5 * TERM + 7)] == [-1, 0, 0, 1, 5]

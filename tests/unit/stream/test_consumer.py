@@ -14,7 +14,7 @@ from opentelemetry.trace import get_current_span
 from models.decline_cap import DeclineWindow
 from stream.consumer import Headers, Standing, ValidScores, trace_of
 from stream.kafka.offsets import Decision, Position, identity_of, parse_metadata, read_topic_note, topic_note
-from stream.kafka.score_tails import _start
+from stream.kafka.score_tails import start_at
 from support.stream_records import Told
 
 with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # its import calls what Python will remove
@@ -304,11 +304,11 @@ def test_a_position_counts_every_score_and_follows_standing_revision_and_cutover
 
 def test_the_tail_is_read_from_the_committed_position_unless_the_topic_was_recreated() -> None:
     committed = Position(Standing(3, 40), 2, 50)
-    assert _start(committed, 0, 60) == committed
-    assert _start(committed, 0, 50) == committed
-    assert _start(committed, 55, 60) == committed._replace(scores_offset=55)
-    assert _start(committed, 0, 49) == Position()
-    assert _start(committed, 7, 49) == Position(scores_offset=7)
+    assert start_at(committed, 0, 60) == committed
+    assert start_at(committed, 0, 50) == committed
+    assert start_at(committed, 55, 60) == committed._replace(scores_offset=55)
+    assert start_at(committed, 0, 49) == Position()
+    assert start_at(committed, 7, 49) == Position(scores_offset=7)
 
 
 def test_a_consumer_continues_the_trace_of_a_score() -> None:

@@ -26,6 +26,7 @@ from support.measure_command import measure
 from support.redis.own import OwnRedis
 from support.rescoring.faulty_command import BUGS
 from support.rescoring.faulty_command import COMMAND as FAULTY
+from support.rescoring.kept import keep_unexplained
 from support.training_files import trained
 
 COUNT = 300_000
@@ -172,6 +173,8 @@ def compare_all(fleet: Fleet, report: Callable[[str], None]) -> dict[str, Any]:
     figures = ", ".join(f"{name} {found[name]}" for name in REPORTED)
     cost = f"{done.seconds:.1f} s, {found['compared'] / done.seconds:,.0f} rows/s, {done.peak_mb:,.0f} MB"
     report(f"{figures}; {cost}")
+    if kept := keep_unexplained(fleet, found["examples"]):
+        report(f"what is unexplained is kept in {kept}")
     inexact = f"SELECT count(*) FROM '{out}' WHERE reasons = 'history_epoch_changed' AND differences IS NOT NULL"  # noqa: S608
     ((count,),) = duckdb.connect().execute(inexact).fetchall()
     assert count <= found["compared"] // 1000, "too many decisions differ after the repair"

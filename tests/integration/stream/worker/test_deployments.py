@@ -11,10 +11,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
-from stream.consumer import ValidScores
-from stream.contract.outputs import Score
+from support.fleet.deployments import go_live_when_warm, other_deployment, silent_scores
 from support.fleet.fleet import Fleet, until
-from support.fleet.payments import PARTITIONS, payment, put_model
+from support.fleet.payments import PARTITIONS, payment
 from support.fleet.workers import Worker
 from support.kafka.admin import remove_before
 from support.kafka.cluster import Cluster
@@ -22,34 +21,13 @@ from support.training_files import write
 
 
 @pytest.fixture
-def green(fleet: Fleet, tmp_path: Path, start_worker: Callable[..., Worker]) -> Fleet:
+def green(fleet: Fleet, start_worker: Callable[..., Worker]) -> Fleet:
     """Another deployment on the topics of `fleet`."""
-    own = {"DEPLOYMENT": f"{fleet.prefix}green", "GROUP": "", "MODELS": str(tmp_path / "green-models")}
-    return Fleet(fleet.environment | own, tmp_path, start_worker)
+    return other_deployment(fleet, start_worker)
 
 
 def payments(first: int, count: int) -> list[dict[str, Any]]:
     return [payment(number, cards=30) for number in range(first, first + count)]
-
-
-def go_live_when_warm(green: Fleet) -> Worker:
-    """Start a worker of another deployment, and promote a model once its histories are rebuilt from Kafka."""
-    digest, worker = put_model(green.models), green.worker()
-    until(lambda: worker.has_joined, "the group is joined")
-
-    def promoted() -> bool:
-        done = green.cli("model", "promote", digest, "--reason", "test", "--json", "--wait", "10")
-        assert done.returncode == 0 or "features_warming" in done.stdout, done.stdout
-        return done.returncode == 0
-
-    until(promoted, "the model is live")
-    worker.await_ready()
-    return worker
-
-
-def silent_scores(fleet: Fleet) -> list[Score]:
-    reader: ValidScores[Any] = ValidScores()
-    return [score for _, score in reader.of(fleet.read(f"scores-{fleet.environment['DEPLOYMENT']}"))]
 
 
 def test_a_second_deployment_decides_silently_and_the_same(fleet: Fleet, green: Fleet) -> None:
@@ -59,7 +37,7 @@ def test_a_second_deployment_decides_silently_and_the_same(fleet: Fleet, green: 
     fleet.publish([label_of(before[0])], topic="labels")
     fleet.await_scores(len(before))
     assert green.cli("topics", "apply", "--partitions", str(PARTITIONS)).returncode == 0
-    other = go_live_when_warm(green)
+    (other,) = go_live_when_warm(green)
     fleet.publish([*after, after[0] | {"amount_minor": -1}])
     published = fleet.await_scores(len(before) + len(after))
     silent = f"scores-{green.environment['DEPLOYMENT']}"
@@ -94,6 +72,49 @@ def test_a_silent_deployment_applies_a_backfill_and_decides_the_same_behind_it(
     assert decided == {score.transaction_id: score.features for score in published}
     assert decided.keys() == {one["transaction_id"] for one in after}
     assert min((features or {})["card_count_30d"] or 0 for features in decided.values()) > 1
+
+
+def test_the_decisions_of_a_silent_deployment_and_of_the_publishing_one_are_made_again_each_from_its_own_histories(
+    fleet: Fleet, green: Fleet
+) -> None:
+    fleet.go_live()
+    before, after = payments(0, 80), payments(100, 120)
+    fleet.publish(before)
+    fleet.publish([label_of(one) for one in before[:20]], topic="labels")
+    fleet.await_scores(len(before))
+    assert green.cli("topics", "apply", "--partitions", str(PARTITIONS)).returncode == 0
+    go_live_when_warm(green)
+    fleet.publish(after[:60])
+    fleet.publish([label_of(one) for one in after[:20]], topic="labels")
+    fleet.publish(after[60:])
+    fleet.await_scores(len(before) + len(after))
+    await_silent_scores(green, len(after))
+    found = diff(fleet)
+    assert found["deployment"] == fleet.environment["DEPLOYMENT"]
+    assert (found["compared"], found["unexplained"], found["silent"]) == (len(before) + len(after), 0, 0)
+    found = diff(green)
+    assert found["deployment"] == green.environment["DEPLOYMENT"]
+    assert (found["compared"], found["unexplained"], found["silent"]) == (len(after), 0, len(after))
+    assert (found["undecided"], found["elsewhere"], found["equal"]) == (0, 0, len(after)), found
+    replay_silently(fleet, green, after[-1]["transaction_id"])
+
+
+def diff(fleet: Fleet) -> dict[str, Any]:
+    done = fleet.cli("score", "--topic", "--diff", "--json", "--threads", "1")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def replay_silently(fleet: Fleet, green: Fleet, transaction_id: str) -> None:
+    """Replay a decision that both deployments made: each replays its own."""
+    for one, is_published in ((fleet, True), (green, False)):
+        done = one.cli("replay", transaction_id, "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = json.loads(done.stdout)
+        assert (found["deployment"], found["published"]) == (one.environment["DEPLOYMENT"], is_published)
+        assert found["equal"]
+        assert bool(found["note"]) is not is_published
 
 
 def a_file(path: Path, some: list[dict[str, Any]]) -> Path:
@@ -135,7 +156,7 @@ def lose_silently(
     """
     fleet.go_live()
     assert green.cli("topics", "apply", "--partitions", str(PARTITIONS)).returncode == 0
-    worker = go_live_when_warm(green)
+    (worker,) = go_live_when_warm(green)
     fleet.publish(read)
     await_silent_scores(green, len(read))
     assert worker.terminate() == 0

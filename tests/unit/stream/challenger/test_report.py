@@ -43,6 +43,7 @@ def comparison(
         revision=1,
         source=Source("transactions", 0, offset),
         compared_at="2026-01-01T00:00:00.000Z",
+        deployment="default",
     )
 
 
@@ -178,7 +179,25 @@ def test_expected_decisions_take_less_than_a_byte_each() -> None:
 
 
 def test_unreadable_comparisons_are_skipped() -> None:
-    assert _readable([b"", b"[", b"{}", b"\xff", encode_comparison(SOME[0])]) == [SOME[0]]
+    assert _readable([b"", b"[", b"{}", b"\xff", encode_comparison(SOME[0])], "default") == [SOME[0]]
+
+
+def test_comparisons_of_another_deployment_are_skipped() -> None:
+    other = msgspec.structs.replace(SOME[1], deployment="green")
+    assert _readable([encode_comparison(one) for one in (SOME[0], other)], "default") == [SOME[0]]
+    assert _readable([encode_comparison(one) for one in (SOME[0], other)], "green") == [other]
+
+
+def test_a_silent_decision_is_expected_too_unless_the_deployment_published_one_about_the_payment() -> None:
+    expected = ExpectedComparisons({}, 0)
+    for offset in (5, 6, 7):
+        expected.add(decision(offset), silent=True)
+    for offset in (3, 7):
+        expected.supersede(decision(offset))
+        expected.add(decision(offset))
+    assert expected.total == 4
+    some = [comparison(offset, Decision.APPROVE, Decision.APPROVE, 1) for offset in (3, 5, 6, 7, 7)]
+    assert [_is_expected(expected, CHALLENGER, one) for one in some] == [True, True, True, True, False]
 
 
 @pytest.mark.parametrize(

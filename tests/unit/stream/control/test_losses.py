@@ -17,6 +17,7 @@ from stream.control import losses
 from stream.control.losses import read_losses
 from stream.kafka import client
 from stream.kafka.offsets import Position, ResumePoint
+from stream.kafka.topics import own_scores
 from stream.settings import Settings
 
 PAYMENTS = TopicPartition("transactions", 0)
@@ -45,8 +46,8 @@ async def states(_settings: Settings, _admin: object, tps: list[TopicPartition])
     return {tp: InputTopic("id", 50 if tp == PAYMENTS else 0, 120) for tp in tps}
 
 
-async def points(_settings: Settings, _admin: object, partitions: list[int], scores: str) -> dict[int, ResumePoint]:
-    last = {"scores": 99, "scores-green": 9}[scores]
+async def points(settings: Settings, _admin: object, partitions: list[int], term: Term) -> dict[int, ResumePoint]:
+    last = {"scores": 99, "scores-green": 9}[own_scores(settings, term).name]
     return {one: ResumePoint(10, Position(Standing(1, last), topic_id="id")) for one in partitions}
 
 

@@ -9,7 +9,7 @@ from models.commands import Event, EventKind
 from models.times import format_time
 from stream.contract.outputs import DecidedBy, ModelName
 from stream.control.history import history_of
-from stream.control.who import FirstDecision, FirstScore, cutovers_of, first_decision, reign_at
+from stream.control.who import FirstDecision, FirstScore, cutovers_of, earliest, first_decision, reign_at
 from support.demo_scores import Place, score
 from support.shadow_cases import accepted
 
@@ -90,6 +90,15 @@ def test_a_score_that_contradicts_the_event_log_is_told() -> None:
         deleted = first_decision({2: 4}, FirstScore(one, is_first=False), reign)
         assert deleted == FirstDecision(4, 9, None, earlier_deleted=True)
     assert first_decision({2: 4, 3: 12}, None, reign) == FirstDecision(4, None)
+
+
+def test_of_published_and_silent_decisions_the_one_of_the_earliest_payment_is_the_first() -> None:
+    silent = FirstScore(score("t-1", Place(0, 9), revision=2), is_first=True)
+    published = FirstScore(score("t-2", Place(0, 12), revision=2), is_first=True)
+    assert earliest([silent, published]) == earliest([published, silent]) == silent
+    deleted = earliest([silent, published._replace(is_first=False)])
+    assert deleted == silent._replace(is_first=False)
+    assert earliest([]) is None
 
 
 def first(cutover: int, one: Any, reign: Any) -> FirstDecision:

@@ -23,7 +23,7 @@ def counted() -> GuardState:
     state = GuardState(GUARDS, "default", {3: 100})
     fields = {"deployment": "default", "decided_by": "model", "revision": 3, "epoch": 1, "source": ScorePlace(7)}
     state.count(0, [GuardedScore("t-1", "c-1", "approve", arm="canary", **fields)], 9, (1, 7))  # type: ignore[arg-type]
-    state.count_outcomes(1, [GuardedOutcome("t-1", "c-1", fraud=True)], 4)
+    state.count_outcomes(1, [GuardedOutcome("t-1", "c-1", fraud=True, deployment="default")], 4)
     return state
 
 

@@ -89,8 +89,9 @@ class StoredScore(NamedTuple):
 class StoredScores:
     """Stands in for the consumer of one partition of scores; `taken` counts the records that were read."""
 
-    def __init__(self, scores: Sequence[Decision]) -> None:
+    def __init__(self, scores: Sequence[Decision], end: int | None = None) -> None:
         self._records = [StoredScore(offset, encode(score)) for offset, score in enumerate(scores)]
+        self._end = len(scores) if end is None else end
         self._at = 0
         self.taken = 0
 
@@ -98,7 +99,7 @@ class StoredScores:
         return dict.fromkeys(tps, 0)
 
     async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict.fromkeys(tps, len(self._records))
+        return dict.fromkeys(tps, self._end)
 
     def seek(self, _tp: TopicPartition, offset: int) -> None:
         self._at = offset
@@ -192,3 +193,18 @@ def test_an_invented_copy_is_used_only_if_it_describes_the_score_before_its_posi
         assert scores[known - 1][:4] == (standing.highest_epoch, revision, standing.last_place, identity)
     else:
         assert point.position.standing == folded(scores).standing
+
+
+@pytest.mark.parametrize(
+    ("position", "taken"),
+    [(folded(NORMAL), 3), (folded(NORMAL)._replace(scores_offset=21), 3 + 20)],
+    ids=["what was read is there", "it is not"],
+)
+def test_a_position_past_the_end_that_the_broker_names_counts_if_the_last_batch_reaches_it(
+    position: Position, taken: int
+) -> None:
+    stored: Any = StoredScores(NORMAL, end=18)
+    reader = TailReader(stored, SCORES.topic, HERE, {0: ResumePoint(7, position)}, None)
+    point = asyncio.run(reader.read(0))
+    assert point.position.standing == Standing(1, 19)
+    assert stored.taken == taken

@@ -111,6 +111,64 @@ def test_a_record_without_features_is_noted_and_replayed_from_the_logs(live: Tra
     assert (found.logs.verdict, found.logs.reasons) == ("explained", ("features_not_recorded",))
 
 
+def beside(live: Trained) -> tuple[World, World]:
+    """Let another deployment decide the last ten payments as well, and publish ten more after a hand-over."""
+    world, green = weeks(live), live.world(deployment="green")
+    green.beside(world)
+    green.catch_up()
+    for number in range(60, 80):
+        if number == 70:
+            green.take_over(world)
+        world.now_ms += DAY_MS // 2
+        world.publish(world.pay(number, card_id=f"card-{number % 9}", merchant_id=f"shop-{number % 2}"))
+        for one in (green, world) if number >= 70 else (world, green):
+            one.now_ms = max(world.now_ms, green.now_ms)
+            one.decide()
+    return world, green
+
+
+def shown(found: Replay) -> str:
+    console = Console(file=io.StringIO(), width=500)
+    console.print(_shown(msgspec.to_builtins(found)))
+    return cast("io.StringIO", console.file).getvalue()
+
+
+def test_a_silent_deployment_replays_its_own_decision_and_is_told_which_one_counts(live: Trained) -> None:
+    _, green = beside(live)
+    found = replayed(green, "t-65")
+    assert (found.equal, found.deployment, found.published) == (True, "green", False)
+    assert found.scores_topic == "scores-green"
+    assert "this decision does not count; default published its own" in found.note
+    assert "set FRAUDSTREAM_DEPLOYMENT=default" in shown(found)
+    assert "by green" in shown(found)
+
+
+def test_a_published_decision_of_the_deployment_is_replayed_without_a_note(live: Trained) -> None:
+    world, green = beside(live)
+    for one, name in ((world, "t-65"), (green, "t-75")):
+        found = replayed(one, name)
+        assert (found.equal, found.deployment, found.published) == (True, one.settings.deployment, True)
+        assert (found.note, found.scores_topic) == ("", "scores")
+
+
+def test_a_decision_of_another_deployment_alone_is_replayed_with_the_histories_of_that_one(live: Trained) -> None:
+    _, green = beside(live)
+    found = replayed(green, "t-50")
+    assert (found.equal, found.deployment, found.published) == (True, "default", True)
+    assert "green has none of its own" in found.note
+    assert "Set FRAUDSTREAM_DEPLOYMENT=default" in found.note
+
+
+def test_a_silent_decision_whose_published_one_is_deleted_is_replayed_as_silent(live: Trained) -> None:
+    world, green = beside(live)
+    world.drop("scores", {number: len(log) for number, log in world.topics["scores"].items()})
+    found = replayed(green, "t-65")
+    assert (found.deployment, found.published) == ("green", False)
+    assert "scores has none about it any more" in found.note
+    with pytest.raises(NothingToScoreError, match="is on scores or scores-green; if it was refused"):
+        replayed(green, "t-50")
+
+
 def test_a_missing_or_ambiguous_decision_raises(live: Trained) -> None:
     world = weeks(live)
     with pytest.raises(NothingToScoreError, match="no valid decision about transaction 'nobody'"):

@@ -89,7 +89,7 @@ def known_positions(partitions: Sequence[int]) -> DecisionPositions:
     made._committed, made._losses, made.log = {}, {}, 0
     made.epochs = dict.fromkeys(partitions, 1)
     made.generation, made.partitions = 1, frozenset(partitions)
-    made.role = Role(Term(1, "default"), publishes=True, scores="scores")
+    made.role = Role(Term(0, "default"), publishes=True, scores="scores")
     return cast("DecisionPositions", made)
 
 

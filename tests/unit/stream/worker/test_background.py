@@ -60,7 +60,7 @@ async def test_the_published_scores_are_followed_again(monkeypatch: pytest.Monke
     monkeypatch.setattr(role, "_RETRY_SECONDS", 0.001)
     monkeypatch.setattr(role, "_POLL_SECONDS", 0.001)
     monkeypatch.setattr(role, "open_consumer", lambda *_, **__: SimpleNamespace(start=requests, stop=stop))
-    published = PublishedScores(Settings(deployment="green"), follower)  # type: ignore[arg-type]
+    published = PublishedScores(Settings(deployment="green"), follower, None)  # type: ignore[arg-type]
     published.assigned([0])
     await assert_asks_again(published.run(), requests)
 

@@ -151,7 +151,7 @@ def _positions(brokers: Brokers) -> DecisionPositions:
     made._committed, made._losses, made.log = {}, {}, 0
     made.epochs = dict.fromkeys(range(PARTITIONS), 1)
     made.generation, made.partitions = 1, frozenset(range(PARTITIONS))
-    made.role = Role(Term(1, "default"), publishes=True, scores="scores")
+    made.role = Role(Term(0, "default"), publishes=True, scores="scores")
     made.read_again = lambda partition, _after=None: made._known.update({partition: brokers.position(partition)})
     return cast("DecisionPositions", made)
 

@@ -10,21 +10,24 @@ import pytest
 from aiokafka import TopicPartition
 
 from features.redis.progress import NO_END, LogPart
+from models.decline_cap import NO_DECLINES
 from models.judge import InputTopic
 from models.lineup import Lineup
 from models.logs import AcceptedLoss, Logs, SkippedRange, TopicLogs
 from models.terms import Term
 from stream.consumer import Standing, place_of
+from stream.control.announcements import Cutover, Handover
 from stream.kafka.batches import Commit
 from stream.kafka.fetcher import Trouble
 from stream.kafka.losses import Progress, Start, find_start
 from stream.kafka.offsets import Position, ResumePoint
+from stream.kafka.publisher import Outgoing
 from stream.kafka.unpacking import Unreadable
 from stream.recovery.repairer import Repairer, RepairerDeps
 from stream.settings import Settings
 from stream.worker import positions
 from stream.worker.losses import InputLosses, LossesDeps
-from stream.worker.positions import DecisionPositions, PositionsDeps
+from stream.worker.positions import DecisionPositions, PositionsDeps, ScoresToWrite
 
 TP = TopicPartition("transactions", 0)
 LOST = "at most 5 records were removed"
@@ -41,6 +44,7 @@ class Brokers:
         self.committed: int | None = 5
         self.last = 4
         self.log = 0
+        self.revision = 0
         self.topic_id = "id"
         self.asked: list[object] = []
         self.rewound: list[int] = []
@@ -56,7 +60,7 @@ class Brokers:
 
     async def read(self, _partition: int) -> ResumePoint:
         return ResumePoint(
-            self.committed, Position(standing=Standing(GENERATION - 1, self.last), scores_offset=next(self.ends))
+            self.committed, Position(Standing(GENERATION - 1, self.last), self.revision, next(self.ends))
         )
 
     async def states(self, *_: object) -> dict[TopicPartition, InputTopic]:
@@ -101,7 +105,8 @@ def positions_on(brokers: Brokers) -> DecisionPositions:
     )
     unused: Any = None
     consumer: Any = brokers
-    deps = PositionsDeps(Settings(), follower, unused, unused, unused, lambda: consumer, unused, lambda _: None)
+    published: Any = SimpleNamespace(position=lambda _partition: None)
+    deps = PositionsDeps(Settings(), follower, published, unused, unused, lambda: consumer, unused, lambda _: None)
     return DecisionPositions(deps)
 
 
@@ -162,13 +167,36 @@ async def test_a_silent_deployment_that_read_nothing_counts_what_is_published_as
     logs: Any = SimpleNamespace(last=lambda _topic: 0)
     places = iter([None, place_of(1, 3), 9])
     follower: Any = SimpleNamespace(term=Term(0, "other"), wait_for_change=brokers.wait_for_change, logs=logs)
-    published: Any = SimpleNamespace(last_place=lambda _partition: next(places))
+    published: Any = SimpleNamespace(last_place=lambda _partition: next(places), position=lambda _partition: None)
     read._deps = read._deps._replace(follower=follower, published=published)
     read.assigned(GENERATION, [0])
     await settle()
     await settle()
     assert brokers.asked == [Progress(None, same_record=True)], "asked once the published log is known"
     assert read[0].standing.last_place == 9
+
+
+async def test_the_first_decision_of_a_term_is_announced_though_another_deployment_had_a_later_revision(
+    brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced: list[object] = []
+
+    async def announce(_publisher: object, _settings: Settings, what: object) -> None:
+        announced.append(what)
+
+    monkeypatch.setattr(positions, "announce_cutover", announce)
+    monkeypatch.setattr(positions, "announce_handover", announce)
+    brokers.accepted, brokers.revision = True, 9
+    read = positions_on(brokers)
+    read._deps.follower.term = Term(1, "default", ("blue",))
+    read.assigned(GENERATION, [0])
+    await settle()
+    for number, revision in enumerate((2, 2, 3)):
+        score = Outgoing(10 + number, b"card", b"", (), f"t-{number}")
+        assert read.advance(0, revision, ScoresToWrite([score], NO_DECLINES), read[0].scores_offset + 1)
+    await settle()
+    assert announced == [Cutover(0, 2, 10), Handover(0, 1, 2, 10), Cutover(0, 3, 12)]
+    assert (read[0].term, read[0].revision) == (1, 3)
 
 
 async def test_only_the_newest_reading_of_a_partition_counts_and_the_others_end(brokers: Brokers) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
 
 from models.terms import Term
 from stream.consumer import place_of
@@ -23,6 +24,10 @@ def score(tp: TopicPartition, offset: int) -> FetchedRecord:
     source = {"topic": "transactions", "partition": tp.partition, "offset": offset, "log": 0}
     fields = {"epoch": 1, "revision": 1, "card_id": "c", "transaction_id": f"t-{offset}", "source": source}
     return FetchedRecord(tp.topic, tp.partition, offset, 0, 0, b"c", msgspec.json.encode(fields), ())
+
+
+async def no_commits(_group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
+    return dict.fromkeys(partitions, OffsetAndMetadata(-1, ""))
 
 
 class Scores:
@@ -61,7 +66,8 @@ async def test_a_rebalance_during_a_fetch_of_the_published_scores_follows_the_ne
     opened = iter(consumers)
     monkeypatch.setattr(role, "open_consumer", lambda *_, **__: next(opened))
     follower: Any = SimpleNamespace(term=Term(1, "blue"))
-    published = PublishedScores(Settings(deployment="green"), follower)
+    commits: Any = SimpleNamespace(list_consumer_group_offsets=no_commits)
+    published = PublishedScores(Settings(deployment="green"), follower, commits)
     published.assigned([0, 1])
     following = asyncio.create_task(published.run())
     try:

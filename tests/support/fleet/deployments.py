@@ -1,0 +1,145 @@
+"""Two deployments on the same topics, hand-overs between them, and what must hold of `scores` afterwards."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from models.commands import CommandKind, Event
+from stream.consumer import ValidScores
+from stream.contract.outputs import Score
+from stream.control.client import CommandRequest, send_command
+from stream.kafka.tracing import NoOperationTracing
+from stream.settings import Settings
+from support.fleet.fleet import Fleet, sources, until
+from support.fleet.payments import put_model
+from support.fleet.workers import Worker
+
+EPOCHS_OF_A_TERM = 2**32
+
+
+def other_deployment(fleet: Fleet, start_worker: Callable[..., Worker], name: str = "green", **settings: str) -> Fleet:
+    """Return another deployment on the topics of `fleet`, with models of its own."""
+    models = str(Path(fleet.folder) / f"{name}-models")
+    own = {"DEPLOYMENT": f"{fleet.prefix}{name}", "GROUP": "", "MODELS": models} | settings
+    return Fleet(fleet.environment | own, fleet.folder, start_worker)
+
+
+def go_live_when_warm(green: Fleet, workers: int = 1, seed: int = 0) -> list[Worker]:
+    """Start workers of another deployment, and promote a model once its histories are rebuilt from Kafka."""
+    digest, started = put_model(green.models, seed=seed), [green.worker() for _ in range(workers)]
+    until(lambda: all(worker.has_joined for worker in started), "the group is joined")
+
+    def promoted() -> bool:
+        done = green.cli("model", "promote", digest, "--reason", "test", "--json", "--wait", "10")
+        assert done.returncode == 0 or "features_warming" in done.stdout, done.stdout
+        return done.returncode == 0
+
+    until(promoted, "the model is live")
+    for worker in started:
+        worker.await_ready()
+    return started
+
+
+def cut_over(fleet: Fleet, *, force: bool = False, wait: float = 30.0, **fields: Any) -> Event | None:
+    """Ask for a hand-over to a deployment, and return the verdict; the evidence is a test's word."""
+    named = {name.lower(): value for name, value in fleet.environment.items() if name in _CONNECTING}
+    evidence = {} if force else {"go": True}
+    request = CommandRequest(
+        CommandKind.CUT_OVER, "ann", "test", wait, force=force, **({"evidence": evidence} | fields)
+    )
+    return asyncio.run(send_command(Settings(**named), request, NoOperationTracing()))[1]
+
+
+_CONNECTING = ("BROKERS", "TOPIC_PREFIX", "DEPLOYMENT", "GROUP")
+
+
+def hand_over(fleet: Fleet) -> Event:
+    """Hand over to a deployment as soon as its workers could publish."""
+    found: list[Event] = []
+
+    def accepted() -> bool:
+        verdict = cut_over(fleet)
+        assert verdict is not None
+        found.append(verdict)
+        return verdict.kind == "accepted"
+
+    until(accepted, f"{fleet.environment['DEPLOYMENT']} may publish")
+    return found[-1]
+
+
+def silent_scores(fleet: Fleet) -> list[Score]:
+    """Return the valid scores of a deployment's own topic."""
+    reader: ValidScores[Any] = ValidScores()
+    return [score for _, score in reader.of(fleet.read(f"scores-{fleet.environment['DEPLOYMENT']}"))]
+
+
+class PublishedByTerm(NamedTuple):
+    """What `scores` hold by the rule of valid scores.
+
+    `decided` are the valid scores of each partition in order; `undecided` and `decided_twice` count offsets of
+    `transactions`; `changed_more_than_once` counts the terms of a partition that it returned to, and decisions of a
+    term by a deployment that was not named in it.
+    """
+
+    decided: Mapping[int, Sequence[Score]]
+    payments: int
+    undecided: int
+    decided_twice: int
+    changed_more_than_once: int
+    void: int
+
+    @property
+    def firsts(self) -> dict[int, dict[int, int]]:
+        """The first offset of each term, by partition."""
+        found: dict[int, dict[int, int]] = {}
+        for partition, scores in self.decided.items():
+            for score in scores:
+                term = score.epoch // EPOCHS_OF_A_TERM
+                found.setdefault(partition, {}).setdefault(term, score.source.offset)
+        return found
+
+
+def published_by_term(fleet: Fleet, publishers: Sequence[str]) -> PublishedByTerm:
+    """Read `scores` as a consumer does that knows nothing of fleets, and count what must not be.
+
+    `publishers` are the deployments that were named, from term 0 on.
+    """
+    scores, reader = fleet.scores()
+    decided: dict[int, list[Score]] = defaultdict(list)
+    for score in scores:
+        decided[score.source.partition].append(score)
+    offered = {(partition, at) for partition, end in fleet.ends("transactions").items() for at in range(end)}
+    counts, wrong = sources(scores), 0
+    for of_partition in decided.values():
+        terms = [score.epoch // EPOCHS_OF_A_TERM for score in of_partition]
+        wrong += sum(later < earlier for earlier, later in pairwise(terms))
+        wrong += sum(one.deployment != publishers[term] for one, term in zip(of_partition, terms, strict=True))
+    return PublishedByTerm(
+        decided, len(offered), len(offered - counts.keys()), sum(n > 1 for n in counts.values()), wrong, reader.void
+    )
+
+
+def assert_published_once(fleet: Fleet, publishers: Sequence[str]) -> PublishedByTerm:
+    """Check that all payments are decided once, and each term's decisions are those of its deployment, in one run."""
+    found = published_by_term(fleet, publishers)
+    assert (found.undecided, found.decided_twice, found.changed_more_than_once) == (0, 0, 0)
+    return found
+
+
+def assert_announced(green: Fleet, firsts: dict[int, dict[int, int]]) -> None:
+    """Check that a `handover` event says of each partition and term above 0 what `scores` say."""
+    expected = {
+        (partition, term): offset for partition, of_terms in firsts.items() for term, offset in of_terms.items() if term
+    }
+
+    def announced() -> dict[tuple[int, int], int]:
+        found: dict[tuple[int, int], int] = {}
+        for event in green.events("handover"):
+            found.setdefault((event["partition"], event["term"]), event["offset"])
+        return found
+
+    until(lambda: announced().keys() >= expected.keys(), "every hand-over is announced")
+    assert announced() == expected

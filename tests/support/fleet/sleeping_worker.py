@@ -1,0 +1,40 @@
+"""A worker that stops itself between deciding a batch and writing its scores, as a virtual machine that is paused does.
+
+It does so once, at the first batch with scores after the file that FRAUDSTREAM_TEST_SLEEP names has been made, and
+removes the file. SIGCONT wakes it: it then writes what it has decided.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from stream.kafka.dead_letters import DeadLetter
+from stream.worker.outputs import PartitionWriter, TopicOutputs, Written
+
+COMMAND = (sys.executable, str(Path(__file__).resolve()), "worker")
+VARIABLE = "FRAUDSTREAM_TEST_SLEEP"
+
+_write = PartitionWriter.write
+
+
+def _sleep_if_asked(flag: Path) -> None:
+    if flag.exists():
+        flag.unlink()
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+async def _sleeping_write(
+    writer: PartitionWriter, outputs: TopicOutputs, dead: Sequence[DeadLetter], may_go_on: Callable[[], bool]
+) -> Written:
+    if any(outputs.records.values()):
+        _sleep_if_asked(Path(os.environ[VARIABLE]))
+    return await _write(writer, outputs, dead, may_go_on)
+
+
+if __name__ == "__main__":
+    from stream.cli.main import main
+
+    PartitionWriter.write = _sleeping_write  # type: ignore[method-assign]
+    main()
