@@ -23,6 +23,11 @@ INTERRUPTIONS = ("Query interrupted", "KeyboardInterrupt")
 @click.option(
     "--chaos", is_flag=True, help="Kill the worker in the middle, and show that nothing is lost or done twice."
 )
+@click.option(
+    "--blue-green",
+    is_flag=True,
+    help="In place of the canary: let a second fleet take over, and hand back to the first.",
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the cards and of the models.")
 @click.option(
     "--rate", type=click.FloatRange(1, 2_000), default=150.0, show_default=True, help="Transactions a second."
@@ -38,7 +43,8 @@ def demo(as_json: bool, picture: Path | None, **numbers: Any) -> None:  # noqa: 
 
     It needs the extra `demo`, no Docker and no Java, takes about two minutes, and leaves nothing behind. It ends with
     1 if a transaction was lost, late or decided twice, if an offset was skipped, if a command was refused, if no guard
-    ended the bad canary, or if a card had another arm than its hash says.
+    ended the bad canary, or if a card had another arm than its hash says. With --blue-green it ends with 1 if a
+    partition did not change its fleet at exactly one offset for each hand-over.
     """
     signals = _Signals()
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from guards.report import breached_kinds
 from models.commands import CommandKind, Event, EventKind
@@ -11,6 +11,7 @@ from stream.demo.canary import CanaryFacts
 from stream.demo.commands import CommandLog
 from stream.demo.comparisons import RevisionComparisons
 from stream.demo.scoreboard import Outage, Place, Scoreboard, waited
+from stream.demo.terms import FIRST_TERM, TermRevision
 
 SHOWN = 3
 EXPECTED = {
@@ -60,33 +61,40 @@ def offset_gaps(board: Scoreboard) -> tuple[str, ...]:
 
 
 def void_scores(void: int, unreadable: int) -> tuple[str, ...]:
-    """Report void scores: only a worker that outlived its assignment writes them, and none did here."""
+    """Report void scores: only a worker that outlived its assignment or its term writes them; `void` had no right to.
+
+    Those that a fleet writes until it notices that another one publishes are not among them.
+    """
     found = {"void": void, "unreadable": unreadable}
     return tuple(f"{count} scores were {what}" for what, count in found.items() if count)
 
 
 def revisions_gone_back(board: Scoreboard) -> tuple[str, ...]:
-    """Name records that an older revision decided than the record before them."""
+    """Name records that an older revision decided than the record before them; in a new term they begin anew."""
     return _named("decided by a revision older than the one before", list(map(_at, board.went_back)))
 
 
 def missed_cutovers(board: Scoreboard, partitions: Iterable[int], revision: int) -> tuple[str, ...]:
-    """Name partitions in which the revision decided nothing."""
-    missed = [partition for partition in partitions if revision not in board.first_offsets.get(partition, {})]
+    """Name partitions in which a revision of the first term decided nothing."""
+    wanted = TermRevision(FIRST_TERM, revision)
+    missed = [partition for partition in partitions if wanted not in board.first_offsets.get(partition, {})]
     return tuple(f"partition {partition}: revision {revision} decided nothing there" for partition in missed)
 
 
 def cutovers_unlike_announced(board: Scoreboard, events: Sequence[Event], revision: int) -> tuple[str, ...]:
-    """Compare the workers' `cutover` events with the first offsets that the scores themselves show."""
-    announced: Mapping[int | None, int | None] = {
-        event.partition: event.offset
-        for event in events
-        if event.kind is EventKind.CUTOVER and event.revision == revision
-    }
+    """Compare the workers' `cutover` events with the first offsets of the first term that the scores themselves show.
+
+    `events` are those of the deployment that published in it. Later ones tell of later terms, and of silent decisions.
+    """
+    announced: dict[int | None, int | None] = {}
+    for event in events:
+        if event.kind is EventKind.CUTOVER and event.revision == revision:
+            announced.setdefault(event.partition, event.offset)
+    wanted = TermRevision(FIRST_TERM, revision)
     return tuple(
-        f"partition {partition}: revision {revision} began at offset {first[revision]}, announced was {offset}"
+        f"partition {partition}: revision {revision} began at offset {first[wanted]}, announced was {offset}"
         for partition, first in sorted(board.first_offsets.items())
-        if revision in first and (offset := announced.get(partition)) != first[revision]
+        if wanted in first and (offset := announced.get(partition)) != first[wanted]
     )
 
 

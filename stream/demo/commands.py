@@ -36,8 +36,10 @@ class CommandRecord:
 
     @property
     def revision(self) -> int | None:
-        """The revision that the command created; None if it created none."""
-        return self.answer.revision if self.answer is not None and self.accepted else None
+        """The revision that the command created; None if it created none, as a hand-over does not."""
+        if self.answer is None or not self.accepted or self.kind is CommandKind.CUT_OVER:
+            return None
+        return self.answer.revision
 
     @property
     def took_ms(self) -> int | None:
@@ -52,7 +54,7 @@ class CommandRecord:
 
 @dataclass(slots=True)
 class CommandLog:
-    """All commands, with their answers and cutovers."""
+    """All commands of a deployment, with their answers and cutovers."""
 
     events: list[Event] = field(default_factory=list)
     _records: dict[str, CommandRecord] = field(default_factory=dict)

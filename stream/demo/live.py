@@ -25,10 +25,13 @@ from stream.demo.presenter import Draw, Presenter
 from stream.demo.reader import Reader
 from stream.demo.scoreboard import GroundTruth, Place, Scoreboard
 from stream.demo.stack import DemoStack
+from stream.demo.terms import FIRST_TERM, TermRevision
 from stream.demo.timeline import news
 from stream.demo.traffic import Traffic, until_transaction
 from stream.demo.view import View
+from stream.deployments.publishers import publishers_of
 from stream.kafka.client import producer_options
+from stream.kafka.topics import silent_scores
 from stream.tasks import end_tasks
 
 DRAW_SECONDS = 0.25
@@ -36,8 +39,6 @@ PATIENCE_SECONDS = 20.0
 """The run fails if nothing is decided for so long while transactions are undecided."""
 WARM_AHEAD = 4_000
 """The history is published so far ahead of the decisions; more would only take memory."""
-EXTRA_SECONDS = 60
-"""If an action was late, the stream goes on for at most so long, until its revision has decided everywhere."""
 
 Result = TypeVar("Result")
 
@@ -61,7 +62,8 @@ class LiveRun:
         self._traffic = traffic
         self._live = traffic.live()
         self._models = models
-        self._reader = Reader(self._settings, plan.partitions, self.board)
+        silent_topic = silent_scores(stack.green.settings).name if plan.blue_green else None
+        self._reader = Reader(self._settings, plan.partitions, self.board, silent_topic)
         self._operator = Operator(stack, plan, self._reader, DemoModels(*models))
         self._began_ms = 0
 
@@ -78,6 +80,11 @@ class LiveRun:
     def second(self) -> str:
         """The digest of the model that is promoted and rolled back."""
         return list(self._models)[1]
+
+    @property
+    def has_second_fleet(self) -> bool:
+        """Whether another fleet was started beside the first one."""
+        return self._plan.blue_green
 
     async def continue_live(self) -> None:
         """Go on publishing until cancelled, or until the simulated days are over."""
@@ -134,12 +141,20 @@ class LiveRun:
 
     async def _extend(self, injector: Injector, operator: asyncio.Task[None]) -> None:
         """Go on publishing while an action is pending, or the newest revision has not decided in every partition."""
-        for _ in range(EXTRA_SECONDS):
-            newest = max((record.revision or 0 for record in self._reader.commands.records), default=0)
-            seen = all(newest in self.board.first_offsets[number] for number in range(self._plan.partitions))
-            if operator.done() and seen:
+        for _ in range(self._plan.extra_seconds):
+            if operator.done() and self._newest_decided():
                 return
             await injector.run(until_transaction(self._live, int(self._plan.rate)))
+
+    def _newest_decided(self) -> bool:
+        """Tell whether each partition has a decision of the newest revision, and of the newest term."""
+        newest = max((record.revision or 0 for record in self._reader.commands.records), default=0)
+        wanted = TermRevision(FIRST_TERM, newest)
+        term = publishers_of(self._reader.events).term.number
+        return all(
+            wanted in self.board.first_offsets[number] and self.board.terms.stretch(number, term) is not None
+            for number in range(self._plan.partitions)
+        )
 
     # --- what runs beside
 
@@ -187,7 +202,8 @@ class LiveRun:
             void=self._reader.valid.void,
             planned=tuple(self._operator.planned),
             canary=canary_facts(self.board.armed, self._reader.commands),
-            has_canary=True,
+            has_canary=not self._plan.blue_green,
+            blue_green=self._operator.blue_green.state if self._plan.blue_green else None,
         )
 
     def _injector(self, producer: AIOKafkaProducer, rate: float | None, *, live: bool) -> Injector:

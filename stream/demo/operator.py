@@ -1,6 +1,6 @@
 """What an operator does while payments are decided: challenge, promote, roll back, and let a bad model have some cards.
 
-With `--chaos` the worker is killed, too.
+With `--chaos` the worker is killed, too; with `--blue-green` a second fleet takes over in place of the bad model.
 
 It acts from outside: commands through the control topic, a signal to a process. `reader` reads the results.
 """
@@ -19,6 +19,7 @@ from guards.ladder import Ladder
 from models.commands import CommandKind, Event, EventKind
 from stream.clock import now_ms
 from stream.control.client import CommandRequest
+from stream.demo.blue_green import BlueGreenAct
 from stream.demo.canary import LADDER
 from stream.demo.errors import DemoError
 from stream.demo.plan import Action, DemoPlan
@@ -64,6 +65,8 @@ class Operator:
         self._plan = plan
         self._board, self._comparisons, self._commands = reader.board, reader.comparisons, reader.commands
         self._models = models
+        self.blue_green = BlueGreenAct(stack, reader, models.second)
+        """The act with a second fleet, which not every plan has."""
 
     async def promote_first(self) -> Event:
         """Make the first model live.
@@ -91,6 +94,9 @@ class Operator:
             Action.KILL: self._kill,
             Action.ROLL_BACK: self._roll_back,
             Action.CANARY: self._canary,
+            Action.START_GREEN: self.blue_green.start,
+            Action.CUT_OVER: self.blue_green.cut_over,
+            Action.GO_BACK: self.blue_green.go_back,
         }
         while self.planned:
             await asyncio.sleep(began + self.planned[0].seconds - time.monotonic())

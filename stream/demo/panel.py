@@ -14,7 +14,9 @@ from guards.shares import share_text
 from models.commands import CommandKind
 from stream.challenger.tables import changed_decisions
 from stream.demo.comparisons import RevisionComparison
+from stream.demo.fleets import fleets_table, publisher_text, silent_text
 from stream.demo.scoreboard import TruthTally
+from stream.demo.stack import GREEN
 from stream.demo.timeline import timeline_table
 from stream.demo.view import SHORT, View, amount, arms_text, delay, share
 from stream.demo.world.rows import Pattern
@@ -29,6 +31,9 @@ def panel(view: View) -> Panel:
     parts: list[RenderableType] = [bar, figures_table(view), "", timeline_table(view), "", revisions_table(view), ""]
     if view.canary is not None:
         parts.append(f"[bold]guard on declines[/]: {arms_text(view.canary)}")
+    if view.blue_green is not None:
+        parts += [f"[bold]{publisher_text(view.blue_green)}[/]", fleets_table(view, view.blue_green)]
+        parts += [f"[bold]{GREEN} while silent[/]: {silent_text(view.blue_green)}"]
     if newest is None:
         parts.append(Text("no comparison yet", style="dim"))
     else:
@@ -48,11 +53,14 @@ def line(view: View) -> str:
     watched = ""
     if view.canary is not None:
         watched = f"  canary E {view.canary.evidence:,.3g} of {view.canary.bound:,.3g}"
+    if view.blue_green is not None:
+        watched = f"  {publisher_text(view.blue_green)}"
     return (
         f"{view.done:,}/{view.total:,} sent  {board.rate(view.now_ms):.0f} tx/s  in flight {board.in_flight}  "
         f"latency {delay(board.recent_decision(view.now_ms))}  "
         f"approve {total.approved:,} review {total.reviewed} decline {total.declined}  "
-        f"precision {share(total.precision)}{shadow}{watched}  void {view.void}  revision {board.revision}"
+        f"precision {share(total.precision)}{shadow}{watched}  void {view.void}  "
+        f"revision {None if board.newest is None else board.newest.revision}"
     )
 
 
@@ -81,21 +89,24 @@ def revisions_table(view: View, *, by_pattern: bool = False) -> Table:
     """Draw how right each revision was by the simulator's truth, and how much of each kind of fraud it alerted."""
     board, patterns = view.board, FRAUDS if by_pattern else []
     table = Table(box=None, padding=(0, 1), pad_edge=False)
+    if view.blue_green is not None:
+        table.add_column("term", justify="right", no_wrap=True)
     table.add_column("rev", justify="right", no_wrap=True)
     table.add_column("model", no_wrap=True)
     for name in ("decided", "alert precision", "frauds found", *(pattern.name.lower() for pattern in patterns)):
         table.add_column(name, justify="right", no_wrap=True)
-    for revision, tally in sorted(board.tallies.items()):
-        digest = board.digests.get(revision)
-        kinds = [board.patterns.get((revision, pattern), TruthTally()) for pattern in patterns]
+    for key, tally in sorted(board.tallies.items()):
+        digest = board.digests.get(key)
+        kinds = [board.patterns.get((key, pattern), TruthTally()) for pattern in patterns]
         table.add_row(
-            str(revision),
-            f"{view.model(digest)}{_canary_of(view, revision)} [dim]{(digest or '')[:SHORT]}[/]",
+            *(() if view.blue_green is None else (str(key.term),)),
+            str(key.revision),
+            f"{view.model(digest)}{_canary_of(view, key.revision)} [dim]{(digest or '')[:SHORT]}[/]",
             f"{tally.decided:,}",
             f"{share(tally.precision)} of {tally.alerts}",
             f"{share(tally.recall)} of {tally.frauds}",
             *(f"{kind.caught}/{kind.frauds}" for kind in kinds),
-            style="bold" if revision == board.revision else "",
+            style="bold" if key == board.newest else "",
         )
     return table
 

@@ -35,6 +35,9 @@ class Action(Enum):
     KILL = "the worker is killed"
     ROLL_BACK = "the promotion is rolled back"
     CANARY = "a bad model gets some cards"
+    START_GREEN = "green starts beside it"
+    CUT_OVER = "green takes over"
+    GO_BACK = "the first fleet takes over"
 
 
 class ScheduledAction(NamedTuple):
@@ -44,8 +47,21 @@ class ScheduledAction(NamedTuple):
     action: Action
 
 
-PROMOTE_AT, KILL_AT, ROLL_BACK_AT, CANARY_AT = 0.35, 0.5, 0.7, 0.8
-"""Shares of the live stream, so that each revision decides for a while."""
+CANARY_AT = ((0.35, Action.PROMOTE), (0.5, Action.KILL), (0.7, Action.ROLL_BACK), (0.8, Action.CANARY))
+"""Shares of the live stream at which actions are due, so that each revision decides for a while."""
+BLUE_GREEN_AT = (
+    (0.05, Action.START_GREEN),
+    (0.2, Action.PROMOTE),
+    (0.35, Action.KILL),
+    (0.45, Action.ROLL_BACK),
+    (0.6, Action.CUT_OVER),
+    (0.8, Action.GO_BACK),
+)
+"""The same with a second fleet, which fills its histories and is compared meanwhile; the hand-over waits for that."""
+EXTRA_SECONDS = 60
+"""If an action was late, the stream goes on for at most so long, until its revision has decided everywhere."""
+BLUE_GREEN_EXTRA_SECONDS = 360
+"""Likewise with a second fleet: on a busy machine it takes longer to fill its histories."""
 SESSION_SECONDS = 6
 """The group's session timeout; with the embedded broker each join takes half of it."""
 CHAOS_SESSION_SECONDS = 3
@@ -77,6 +93,8 @@ class DemoPlan:
     decline_share: float = 0.005
     chaos: bool = False
     """Whether the worker is killed in the middle."""
+    blue_green: bool = False
+    """Whether a second fleet takes over and the first one comes back, in place of the bad model."""
     keep: bool = False
 
     def __post_init__(self) -> None:
@@ -88,10 +106,17 @@ class DemoPlan:
     @property
     def actions(self) -> tuple[ScheduledAction, ...]:
         """What is done while payments are live, in order."""
-        killed = ((KILL_AT, Action.KILL),) if self.chaos else ()
-        last = (ROLL_BACK_AT, Action.ROLL_BACK), (CANARY_AT, Action.CANARY)
-        planned = ((PROMOTE_AT, Action.PROMOTE), *killed, *last)
-        return tuple(ScheduledAction(share * self.seconds, action) for share, action in planned)
+        planned = BLUE_GREEN_AT if self.blue_green else CANARY_AT
+        return tuple(
+            ScheduledAction(share * self.seconds, action)
+            for share, action in planned
+            if self.chaos or action is not Action.KILL
+        )
+
+    @property
+    def extra_seconds(self) -> int:
+        """For how long the stream goes on, at most, if an action was late."""
+        return BLUE_GREEN_EXTRA_SECONDS if self.blue_green else EXTRA_SECONDS
 
     @property
     def session_seconds(self) -> int:
@@ -106,5 +131,6 @@ class DemoPlan:
     @property
     def live_days(self) -> int:
         """The number of days to simulate after the history, with a margin for quiet ones."""
-        needed = self.live_count + (self.rate * KEPT_SECONDS if self.keep else 0)
+        later = BLUE_GREEN_EXTRA_SECONDS if self.blue_green else 0
+        needed = self.live_count + self.rate * (KEPT_SECONDS if self.keep else later)
         return math.ceil(needed * 1.25 / (self.cards * PURCHASES_A_CARD_DAY)) + 1

@@ -1,4 +1,7 @@
-"""Reads decisions, comparisons, outcomes, dead letters, commands and events, as any consumer would."""
+"""Reads decisions, comparisons, outcomes, dead letters, commands and events, as any consumer would.
+
+With a second fleet it reads that one's silent decisions, too.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from stream.clock import now_ms
 from stream.consumer import ValidScores
 from stream.demo.commands import CommandLog
 from stream.demo.comparisons import RevisionComparisons
-from stream.demo.scoreboard import Scoreboard
+from stream.demo.scoreboard import Place, Scoreboard
+from stream.demo.silent import SilentComparison
 from stream.kafka.client import connection_options
 from stream.kafka.topics import DEAD_LETTERS, MODEL_CONTROL, MODEL_EVENTS, OUTCOMES, SCORES, SHADOW_SCORES
 from stream.settings import Settings
@@ -23,21 +27,42 @@ FETCH_WAIT_MS = 10
 Records = list[Any]
 
 
-class Reader:
-    """Reads each partition in order from its beginning."""
+class _OfDeployment(msgspec.Struct):
+    """The field of an outcome that is read here."""
 
-    def __init__(self, settings: Settings, partitions: int, board: Scoreboard) -> None:
+    deployment: str = ""
+
+
+class _ScoreEpoch(msgspec.Struct):
+    """The field of a void score that is read here."""
+
+    epoch: int
+
+
+_of_deployment = msgspec.json.Decoder(_OfDeployment).decode
+
+
+class Reader:
+    """Reads each partition in order from its beginning; `silent_topic` has the decisions of a second fleet, if any."""
+
+    def __init__(self, settings: Settings, partitions: int, board: Scoreboard, silent_topic: str | None = None) -> None:
         self.valid: ValidScores[Any] = ValidScores()
         self.unreadable = 0
         """Comparisons that cannot be parsed; `valid` counts such scores."""
         self.comparisons = RevisionComparisons(board.truths)
         self.commands = CommandLog()
+        """Those of the settings' deployment."""
+        self.events: list[Event] = []
+        """Those of all deployments."""
+        self.silent = SilentComparison()
+        self._valid_silent: ValidScores[Any] = ValidScores()
         self._settings = settings
         self.board = board
         partitioned: dict[str, Callable[[Records], None]] = {
             SCORES.name: self._scores,
             SHADOW_SCORES.name: self._comparisons,
             OUTCOMES.name: self._outcomes,
+            **({} if silent_topic is None else {silent_topic: self._silent_scores}),
         }
         single: dict[str, Callable[[Records], None]] = {
             DEAD_LETTERS.name: self._dead_letters,
@@ -70,8 +95,19 @@ class Reader:
 
     def _scores(self, records: Records) -> None:
         seen_ms = now_ms()
-        for _, score in self.valid.of(records):
-            self.board.decide(score, seen_ms)
+        for record in records:
+            void = self.valid.void
+            for _, score in self.valid.of([record]):
+                self.board.decide(score, seen_ms)
+                if score.deployment == self._settings.deployment and self.board.is_live(score.transaction_id):
+                    self.silent.publish(Place(score.source.partition, score.source.offset), score.decision)
+            if self.valid.void > void:
+                epoch = msgspec.json.decode(record.value, type=_ScoreEpoch).epoch
+                self.board.terms.pass_over(epoch, self.valid.standings[record.partition].highest_epoch)
+
+    def _silent_scores(self, records: Records) -> None:
+        for _, score in self._valid_silent.of(records):
+            self.silent.decide_silently(Place(score.source.partition, score.source.offset), score.decision)
 
     def _comparisons(self, records: Records) -> None:
         comparisons: list[Comparison] = []
@@ -83,7 +119,9 @@ class Reader:
         self.comparisons.compare(comparisons)
 
     def _outcomes(self, records: Records) -> None:
-        self.board.outcomes += len(records)
+        """Count the outcomes of the first fleet: each deployment writes its own."""
+        own = self._settings.deployment
+        self.board.outcomes += sum(_of_deployment(record.value).deployment == own for record in records)
 
     def _dead_letters(self, records: Records) -> None:
         for record in records:
@@ -92,11 +130,13 @@ class Reader:
     def _commands(self, records: Records) -> None:
         for record in records:
             command = read_command(record.value or b"")
-            if isinstance(command, Command):
+            if isinstance(command, Command) and command.deployment == self._settings.deployment:
                 self.commands.command(command)
 
     def _events(self, records: Records) -> None:
         for record in records:
             event = read_event(record.value or b"")
             if isinstance(event, Event):
-                self.commands.event(event)
+                self.events.append(event)
+                if event.deployment == self._settings.deployment:
+                    self.commands.event(event)

@@ -11,7 +11,9 @@ from rich.table import Table
 from guards.shares import share_text
 from models.commands import CommandKind
 from stream.challenger.tables import tally_tables
+from stream.demo.blue_green import BlueGreen
 from stream.demo.comparisons import RevisionComparison
+from stream.demo.fleets import BlueGreenSummary, budget_text, places_text, silent_text
 from stream.demo.panel import comparison_texts, revisions_table, role
 from stream.demo.plan import CHAOS_SESSION_SECONDS
 from stream.demo.scoreboard import Percentiles
@@ -37,11 +39,13 @@ PAGES = (
     Page("docs/explanation/models-and-who-is-live.md", "", "commands, verdicts, and how a model becomes live"),
     Page("docs/how-to/run-a-shadow.md", "", "what the shadow promises, and how its report is read"),
     Page("docs/how-to/roll-out-a-model.md", "", "ladders, what a guard watches, and when it ends a model"),
+    Page("docs/how-to/hand-over.md", "", "how a second fleet takes over, and what it costs"),
     Page("docs/how-to/read-traces-and-metrics.md", "", "traces, metrics, and when to look at which"),
     Page("docs/how-to/run-in-containers.md", "", "the same with Apache Kafka, Jaeger and Prometheus, in containers"),
 )
 GO_ON = (
     ("fraudstream demo --chaos", "kills the worker in the middle"),
+    ("fraudstream demo --blue-green", "lets a second fleet take over, and hands back"),
     ("fraudstream demo --keep", "leaves everything running at the end, for your own commands"),
 )
 
@@ -86,7 +90,30 @@ def facts(view: View, summary: Summary) -> Table:
     table.add_row("roll-back", _command(view, CommandKind.ROLL_BACK))
     if view.canary is not None and summary.canary is not None:
         table.add_row("guard", _guard(view, summary.canary))
+    if view.blue_green is not None and summary.blue_green is not None:
+        _add_fleets(table, view.blue_green, summary.blue_green)
     return table
+
+
+def _add_fleets(table: Table, state: BlueGreen, summary: BlueGreenSummary) -> None:
+    """Add the second fleet and both hand-overs."""
+    table.add_row(
+        "green",
+        f"a second fleet with a model of its own, its histories filled from Kafka, was ready "
+        f"{seconds(summary.ready_ms)} after its start; beside the first one: {silent_text(state)}",
+    )
+    terms = {one.deployment: one for one in summary.terms[1:]}
+    for name, run in zip(("hand-over", "way back"), state.hand_overs, strict=False):
+        term = terms.get(run.to)
+        if run.problem or run.result is None or term is None:
+            table.add_row(name, f"to {run.to} failed: {run.problem}")
+            continue
+        took = seconds(None if run.ended_ms is None else run.ended_ms - run.asked_ms)
+        table.add_row(
+            name,
+            f"to {run.to} in term {term.term}, {took} with its {len(run.result.gates)} gates; {budget_text(run)}. "
+            f"First offset and pause: {places_text(term)}; {term.late} void scores of the fleet before",
+        )
 
 
 def verdict(summary: Summary) -> str:
@@ -95,9 +122,13 @@ def verdict(summary: Summary) -> str:
         return "[bold red]checks failed[/]:\n" + "\n".join(f"  {problem}" for problem in summary.problems)
     canary = ", every card's arm as its hash says" if summary.canary is not None else ""
     lost = ", the killed worker's included" if summary.chaos is not None else ""
+    void, fleets = "no void score", ""
+    if summary.blue_green is not None:
+        void = f"{summary.void} void scores, all of a replaced fleet" if summary.void else void
+        fleets = " in its term; each partition changed its fleet at one offset a term, as its handover event says"
     return (
         f"[bold green]all checks passed[/]: every payment decided exactly once{lost}; no offset skipped, "
-        f"no void score, no partition back to an older revision{canary}. {summary.seconds:.0f} s in all."
+        f"{void}, no partition back to an older revision{fleets}{canary}. {summary.seconds:.0f} s in all."
     )
 
 

@@ -2,7 +2,7 @@
 
 It starts a broker, a Redis and a worker, simulates cards, and trains two models, each on the history as it was known on
 its day. `live` then publishes the last days of the history and a live stream with a challenger, a promotion, perhaps a
-kill of the worker, a roll-back, and a bad model that a guard ends.
+kill of the worker, a roll-back, and a bad model that a guard ends; or, in place of that, with a second fleet.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ from rich.terminal_theme import DIMMED_MONOKAI
 from features.declaration import load as load_features
 from models.repository import Repository
 from stream.clock import now_ms
+from stream.demo.blue_green import BUDGET
 from stream.demo.canary import BAD, put_bad_model
 from stream.demo.live import LiveRun
 from stream.demo.panel import panel
 from stream.demo.plan import BETTER, PLAIN, DemoPlan, ModelSpec
 from stream.demo.presenter import Presenter
 from stream.demo.report import report
-from stream.demo.stack import DemoStack, demo_stack, joined
+from stream.demo.stack import FIRST, GREEN, DemoStack, demo_stack, joined
 from stream.demo.summary import RunFacts, Summary, summarise
 from stream.demo.traffic import Traffic, as_of, simulate_plan
 from stream.demo.world.world import World
 from stream.demo.world.writing import write_history
 from stream.kafka.topics import apply as apply_topics
+from stream.settings import PREFIX
 from stream.training.request import TrainingReport, TrainingRequest
 from stream.training.run import train
 
@@ -145,7 +147,7 @@ def run_demo(plan: DemoPlan, output: DemoOutput) -> Summary:
         with presenter.step("start a Kafka-compatible broker and a Redis") as step:
             services = exits.enter_context(demo_stack(Path(folder), plan.session_seconds))
             step.result = f"{services.settings.brokers} and {services.settings.redis_url}"
-        asyncio.run(apply_topics(services.settings, plan.partitions, 1))
+        _apply_topics(services, plan)
         services.worker.start()  # joining takes some seconds, in which the models are trained
         world = _simulate(plan, presenter)
         models = {
@@ -160,6 +162,12 @@ def run_demo(plan: DemoPlan, output: DemoOutput) -> Summary:
         if plan.keep:
             _keep(live, services, presenter)
         return summary
+
+
+def _apply_topics(services: DemoStack, plan: DemoPlan) -> None:
+    """Create all topics, those of a second fleet too: the embedded broker would create one that is asked for anyhow."""
+    for settings in (services.settings, *([services.green.settings] if plan.blue_green else [])):
+        asyncio.run(apply_topics(settings, plan.partitions, 1))
 
 
 def _simulate(plan: DemoPlan, presenter: Presenter) -> World:
@@ -181,10 +189,22 @@ def _run_live(live: LiveRun, plan: DemoPlan, output: DemoOutput, began: float) -
     summary = summarise(run)
     output.presenter.say(report(run, summary))
     if output.picture is not None:
-        recorder = SvgRecorder(f"fraudstream demo{' --chaos' if plan.chaos else ''}")
+        options = f"{' --chaos' if plan.chaos else ''}{' --blue-green' if plan.blue_green else ''}"
+        recorder = SvgRecorder(f"fraudstream demo{options}")
         recorder.record(Group(panel(result.view), report(run, summary)))
         recorder.save(output.picture)
     return summary
+
+
+def _second_fleet_lines(services: DemoStack) -> tuple[str, ...]:
+    """Return how to look at the second fleet, with its settings, and to let it take over once more."""
+    named = ("DEPLOYMENT", "GROUP", "HTTP")
+    settings = " ".join(f"{PREFIX}{name}={services.green.environment[PREFIX + name]}" for name in named)
+    options = f"--group {FIRST}={FIRST} --budget {BUDGET} --reproduced"
+    return (
+        f"  {settings} fraudstream deployment status {GREEN} {options}",
+        f"  {settings} fraudstream deployment cut-over {GREEN} {options}",
+    )
 
 
 def _keep(live: LiveRun, services: DemoStack, presenter: Presenter) -> None:
@@ -196,6 +216,7 @@ def _keep(live: LiveRun, services: DemoStack, presenter: Presenter) -> None:
         "  fraudstream model list          # which model is live",
         f"  fraudstream model promote {live.second[:8]}   # promote the second model again, while payments are decided",
         f"  curl http://{services.settings.http}/health/ready",
+        *(_second_fleet_lines(services) if live.has_second_fleet else ()),
         f"logs, models and histories to train on are in {services.folder}, until this ends",
     ):
         presenter.say(text)

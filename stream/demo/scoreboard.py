@@ -17,6 +17,7 @@ from models.policy import Decision
 from models.times import stated_ms
 from stream.contract.outputs import Score
 from stream.demo.canary import ArmedDecision
+from stream.demo.terms import PublishedTerms, TermRevision
 from stream.demo.world.rows import Pattern
 
 RECENT_MS = 10_000
@@ -124,29 +125,35 @@ class Scoreboard:
     """Every valid score of a transaction: one, if all is well."""
     offsets: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     """By partition, the decided offsets in the order of the scores."""
-    first_offsets: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
+    first_offsets: dict[int, dict[TermRevision, int]] = field(default_factory=lambda: defaultdict(dict))
     """By partition and revision, the first offset that it decided."""
     went_back: list[Place] = field(default_factory=list)
-    """Decided by an older revision than the record before."""
+    """Decided by an older revision than the record before, or in an older term."""
     takeovers: list[Takeover] = field(default_factory=list)
-    digests: dict[int, str] = field(default_factory=dict)
+    terms: PublishedTerms = field(default_factory=PublishedTerms)
+    digests: dict[TermRevision, str] = field(default_factory=dict)
     """By revision, the model that was live."""
     armed: list[ArmedDecision] = field(default_factory=list)
     """The decisions on live transactions, each with its card's arm."""
-    tallies: dict[int, TruthTally] = field(default_factory=dict)
-    patterns: dict[tuple[int, Pattern], TruthTally] = field(default_factory=dict)
+    tallies: dict[TermRevision, TruthTally] = field(default_factory=dict)
+    patterns: dict[tuple[TermRevision, Pattern], TruthTally] = field(default_factory=dict)
     delays: list[Delay] = field(default_factory=list)
     fallbacks: int = 0
     """Not decided by the live model."""
     outcomes: int = 0
     dead: dict[str, int] = field(default_factory=dict)
     """Dead letters by code."""
-    _revisions: dict[int, int] = field(default_factory=dict)
+    _revisions: dict[int, TermRevision] = field(default_factory=dict)
     _epochs: dict[int, int] = field(default_factory=dict)
 
     def due(self, transaction_id: str, truth: GroundTruth) -> None:
         """Record that a transaction is sent now."""
         self.truths[transaction_id] = truth
+
+    def is_live(self, transaction_id: str) -> bool:
+        """Tell whether a transaction belongs to the live stream."""
+        truth = self.truths.get(transaction_id)
+        return truth is not None and truth.live
 
     def acknowledge(self, transaction_id: str, place: Place) -> None:
         """Record that the broker has acknowledged a transaction."""
@@ -157,7 +164,8 @@ class Scoreboard:
         place = Place(score.source.partition, score.source.offset)
         self.decided.setdefault(score.transaction_id, []).append(place)
         self.offsets[place.partition].append(place.offset)
-        self._revise(place, score.revision)
+        self._revise(place, TermRevision.of(score))
+        self.terms.decide(score)
         if score.epoch > self._epochs.setdefault(place.partition, score.epoch):
             self._epochs[place.partition] = score.epoch
             self.takeovers.append(Takeover(seen_ms, place.partition))
@@ -171,7 +179,7 @@ class Scoreboard:
             )
         )
         if score.model is not None and score.arm != CANARY:
-            self.digests[score.revision] = score.model.digest
+            self.digests[TermRevision.of(score)] = score.model.digest
         self.fallbacks += score.decided_by.value != "model"
         self._count(score, truth)
         self.delays.append(Delay(seen_ms, score.latency_ms, seen_ms - truth.due_ms))
@@ -194,8 +202,8 @@ class Scoreboard:
         )
 
     @property
-    def revision(self) -> int | None:
-        """The newest revision that has decided."""
+    def newest(self) -> TermRevision | None:
+        """The newest revision that has decided, of the newest term."""
         return max(self._revisions.values(), default=None)
 
     def rate(self, now_ms: int) -> float:
@@ -219,7 +227,7 @@ class Scoreboard:
             found.append(delay)
         return found[::-1]
 
-    def _revise(self, place: Place, revision: int) -> None:
+    def _revise(self, place: Place, revision: TermRevision) -> None:
         before = self._revisions.get(place.partition, revision)
         if revision < before:
             self.went_back.append(place)
@@ -228,7 +236,8 @@ class Scoreboard:
 
     def _count(self, score: Score, truth: GroundTruth) -> None:
         fraud = truth.pattern is not Pattern.GENUINE
-        revision, kind = score.revision, (score.revision, truth.pattern)
+        revision = TermRevision.of(score)
+        kind = (revision, truth.pattern)
         self.tallies[revision] = self.tallies.get(revision, TruthTally()).plus(score.decision, fraud=fraud)
         self.patterns[kind] = self.patterns.get(kind, TruthTally()).plus(score.decision, fraud=fraud)
 

@@ -8,17 +8,21 @@ import msgspec
 
 from guards.report import breached_kinds
 from models.commands import CommandKind
-from stream.demo import checks
+from stream.demo import checks, fleet_checks
+from stream.demo.blue_green import BlueGreen
 from stream.demo.canary import CanaryFacts
 from stream.demo.commands import CommandRecord
 from stream.demo.comparisons import Amount, RevisionComparison
+from stream.demo.fleets import BlueGreenSummary, summary_of
 from stream.demo.scoreboard import Delay, Outage, Percentiles, TruthTally, percentiles, undisturbed, waited
+from stream.demo.terms import FIRST_TERM, TermRevision
 from stream.demo.view import View
 
 
 class RevisionSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The live decisions of one revision."""
+    """The live decisions of one revision in one term."""
 
+    term: int
     revision: int
     model: str
     decided: int
@@ -117,8 +121,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     chaos: ChaosSummary | None
     canary: CanarySummary | None
     revisions: tuple[RevisionSummary, ...]
+    blue_green: BlueGreenSummary | None
     first_offsets: dict[int, dict[int, int]]
-    """By partition and revision."""
+    """By partition and revision, in the first term."""
     seconds: float
 
 
@@ -143,7 +148,7 @@ def problems_of(run: RunFacts) -> tuple[str, ...]:
         *checks.decided_twice(board),
         *checks.decided_unpublished(board),
         *checks.offset_gaps(board),
-        *checks.void_scores(view.void, run.unreadable),
+        *checks.void_scores(view.void - sum(board.terms.late.values()), run.unreadable),
         *checks.revisions_gone_back(board),
         *checks.dead_letters(board),
         *checks.verdicts(commands),
@@ -151,6 +156,8 @@ def problems_of(run: RunFacts) -> tuple[str, ...]:
     ]
     if view.has_canary:
         problems += checks.canary_not_ended(view.canary)
+    if view.blue_green is not None:
+        problems += _handover_problems(view, view.blue_green)
     for kind in (*checks.EXPECTED, CommandKind.ROLLOUT, CommandKind.END_CANARY):
         record = commands.last(kind)
         if record is not None and record.revision is not None:
@@ -159,6 +166,17 @@ def problems_of(run: RunFacts) -> tuple[str, ...]:
     if view.outage is not None:
         problems += checks.not_recovered(board, view.outage, view.partitions)
     return tuple(problems)
+
+
+def _handover_problems(view: View, state: BlueGreen) -> list[str]:
+    """Run the checks of both hand-overs."""
+    board, partitions = view.board, range(view.partitions)
+    return [
+        *fleet_checks.not_handed_over(state),
+        *fleet_checks.terms_unlike_log(board, state.events, partitions),
+        *fleet_checks.handovers_unlike_announced(board, state.events, partitions),
+        *fleet_checks.handovers_unlike_reported(board, state),
+    ]
 
 
 def summarise(run: RunFacts) -> Summary:
@@ -184,10 +202,12 @@ def summarise(run: RunFacts) -> Summary:
         shadow=tuple(_shadow(view, compared) for _, compared in sorted(view.comparisons.by_revision.items())),
         chaos=None if view.outage is None else _chaos(view, view.outage),
         canary=None if view.canary is None else _canary(view.canary),
-        revisions=tuple(
-            _revision(number, board.digests.get(number), tally) for number, tally in sorted(board.tallies.items())
-        ),
-        first_offsets={partition: dict(firsts) for partition, firsts in sorted(board.first_offsets.items())},
+        revisions=tuple(_revision(key, board.digests.get(key), tally) for key, tally in sorted(board.tallies.items())),
+        blue_green=None if view.blue_green is None else summary_of(board, view.blue_green),
+        first_offsets={
+            partition: {key.revision: offset for key, offset in firsts.items() if key.term == FIRST_TERM}
+            for partition, firsts in sorted(board.first_offsets.items())
+        },
         seconds=round(run.seconds, 1),
     )
 
@@ -260,9 +280,10 @@ def _canary(canary: CanaryFacts) -> CanarySummary:
     )
 
 
-def _revision(number: int, digest: str | None, tally: TruthTally) -> RevisionSummary:
+def _revision(key: TermRevision, digest: str | None, tally: TruthTally) -> RevisionSummary:
     return RevisionSummary(
-        revision=number,
+        term=key.term,
+        revision=key.revision,
         model=digest or "",
         decided=tally.decided,
         review=tally.reviewed,

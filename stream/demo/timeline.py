@@ -1,15 +1,19 @@
-"""What has happened so far, and what it led to: commands, cutovers, and the kill of the worker."""
+"""What has happened so far, and what it led to: commands, cutovers, the kill of the worker, and hand-overs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from rich.table import Table
 from rich.text import Text
 
 from models.commands import CommandKind
+from stream.demo.blue_green import BlueGreen, CutOverRun
 from stream.demo.commands import CommandRecord
+from stream.demo.fleets import budget_text, terms_of
 from stream.demo.scoreboard import Outage, waited
+from stream.demo.stack import GREEN
 from stream.demo.view import View, arms_text, payments, seconds
 
 GOOD, BAD, OPEN = "green", "red", "yellow"
@@ -34,9 +38,12 @@ class TimelineEntry(NamedTuple):
 
 def timeline(view: View) -> list[TimelineEntry]:
     """Return everything that has happened, in order."""
-    found = [_command(view, record) for record in view.commands.records]
+    records = [record for record in view.commands.records if record.kind is not CommandKind.CUT_OVER]
+    found = [_command(view, record) for record in records]
     if view.outage is not None:
         found.append(_kill(view, view.outage))
+    if view.blue_green is not None:
+        found += _fleets(view, view.blue_green)
     return sorted(found, key=lambda entry: entry.at_ms)
 
 
@@ -138,3 +145,36 @@ def _uncommitted(outage: Outage) -> str:
     if not outage.uncommitted:
         return ""
     return f"{outage.uncommitted:,} decisions were written, not committed: read again, not decided again"
+
+
+def _fleets(view: View, state: BlueGreen) -> Iterator[TimelineEntry]:
+    """Yield the start of the second fleet, and each hand-over."""
+    if state.started_ms is not None:
+        yield _start(view, state, state.started_ms)
+    for run in state.hand_overs:
+        yield _cut_over(view, state, run)
+
+
+def _start(view: View, state: BlueGreen, started_ms: int) -> TimelineEntry:
+    event = f"[bold]{GREEN}[/] starts beside it"
+    if state.problem:
+        return TimelineEntry(started_ms, event, state.problem, BAD)
+    if state.ready_ms is None:
+        lasts = seconds(view.now_ms - started_ms)
+        return TimelineEntry(started_ms, event, f"{state.waits_for or 'its worker starts'}, for {lasts} now", OPEN)
+    result = f"ready after {seconds(state.ready_ms - started_ms)}: its histories are filled from Kafka"
+    return TimelineEntry(started_ms, event, result, GOOD, f"it decides each payment silently, to scores-{GREEN}")
+
+
+def _cut_over(view: View, state: BlueGreen, run: CutOverRun) -> TimelineEntry:
+    event = f"[bold]{run.to}[/] takes over{'' if run.to == GREEN else ' again'}"
+    if run.ended_ms is None:
+        lasts = seconds(view.now_ms - run.asked_ms)
+        return TimelineEntry(run.asked_ms, event, f"deployment cut-over {run.to}, for {lasts} now", OPEN)
+    if run.problem or run.result is None or run.result.handover is None:
+        return TimelineEntry(run.asked_ms, event, run.problem, BAD)
+    number = run.result.handover.term
+    term = next((one for one in terms_of(view.board, state) if one.term == number), None)
+    pause = seconds(None if term is None else term.longest_pause_ms)
+    result = f"go by {len(run.result.gates)} gates; it publishes in term {number}, longest pause {pause}"
+    return TimelineEntry(run.asked_ms, event, result, GOOD, budget_text(run))

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from guards.shares import share_text
+from stream.demo.blue_green import BlueGreen
 from stream.demo.canary import CanaryFacts
 from stream.demo.commands import CommandLog
 from stream.demo.comparisons import Amount, RevisionComparison, RevisionComparisons
 from stream.demo.plan import ScheduledAction
 from stream.demo.scoreboard import Outage, Percentiles, Scoreboard, TruthTally
+from stream.demo.terms import FIRST_TERM, TermRevision
 
 SHORT = 8
 
@@ -41,14 +43,16 @@ class View:
     """What the bad model did as a canary; None before it begins."""
     has_canary: bool = False
     """Whether the run has that act at all."""
+    blue_green: BlueGreen | None = None
+    """How far the act with a second fleet is; None in a run without it."""
 
     def model(self, digest: str | None) -> str:
         """Return the name of a model."""
         return "no model" if digest is None else self.models.get(digest, digest[:SHORT])
 
     def decided(self, compared: RevisionComparison) -> int:
-        """Return how many live transactions the revision has decided."""
-        return self.board.tallies.get(compared.revision, TruthTally()).decided
+        """Return how many live transactions the revision has decided; challengers are there in the first term alone."""
+        return self.board.tallies.get(TermRevision(FIRST_TERM, compared.revision), TruthTally()).decided
 
     def coverage(self, compared: RevisionComparison) -> float | None:
         """Return the share of the revision's live decisions that have been compared; None without decisions."""

@@ -17,6 +17,7 @@ from stream.demo.commands import CommandLog
 from stream.demo.comparisons import RevisionComparisons
 from stream.demo.scoreboard import GroundTruth, Place, Scoreboard
 from stream.demo.summary import RunFacts
+from stream.demo.terms import FIRST_TERM, TermRevision
 from stream.demo.view import View
 from stream.demo.world.rows import Pattern
 
@@ -25,6 +26,11 @@ MODELS = {OLD: "plain", NEW: "better"}
 CHALLENGED, PROMOTED, BACK = 2, 3, 4
 """The revisions of a run after the first promotion, which is revision 1."""
 BEGAN_MS = 900
+
+
+def in_first_term(revision: int) -> TermRevision:
+    """Return a revision of the deployment that publishes first."""
+    return TermRevision(FIRST_TERM, revision)
 
 
 def score(name: str, place: Place, **changes: Any) -> Score:
@@ -145,8 +151,8 @@ def commands_of(board: Scoreboard) -> CommandLog:
             log.event(event(EventKind.READY, revision - 1, **entry))
         log.event(event(EventKind.ACCEPTED, revision, **entry))
         for partition, firsts in sorted(board.first_offsets.items()):
-            if revision in firsts:
-                entry = {"partition": partition, "offset": firsts[revision]}
+            if in_first_term(revision) in firsts:
+                entry = {"partition": partition, "offset": firsts[in_first_term(revision)]}
                 log.event(event(EventKind.CUTOVER, revision, **entry))
     return log
 
@@ -157,7 +163,7 @@ def comparisons_of(board: Scoreboard) -> RevisionComparisons:
     names = {place: name for name, places in board.decided.items() for place in places}
     for partition, firsts in board.first_offsets.items():
         for offset in board.offsets[partition]:
-            revision = max((known for known, first in firsts.items() if first <= offset), default=0)
+            revision = max((known.revision for known, first in firsts.items() if first <= offset), default=0)
             place = Place(partition, offset)
             if revision in (CHALLENGED, PROMOTED):
                 pair = (Decision.APPROVE, Decision.APPROVE)

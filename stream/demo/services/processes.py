@@ -44,11 +44,19 @@ class Child:
         command: the program and its arguments; the program is looked up on PATH.
         log: the file for its output; the folder must exist.
         environment: variables on top of this process's.
+        output: the file for its standard output; without one, that goes to the log, too.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        output: Path | None = None,
+    ) -> None:
         self.command = tuple(command)
         self.log = log
+        self.output = output or log
         self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -62,12 +70,12 @@ class Child:
     def _fork(self) -> subprocess.Popen[bytes]:
         """Start the wrapper, which executes the command."""
         wrapper = [sys.executable, "-I", "-S", str(DIE_WITH_PARENT), str(os.getpid())]
-        with self.log.open("ab") as output:
+        with self.log.open("ab") as errors, self.output.open("ab") as output:
             return subprocess.Popen(  # noqa: S603 - the command is our own
                 [*wrapper, *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT,
+                stderr=errors,
                 env={**os.environ, **self._environment},
                 start_new_session=True,  # keeps a Ctrl-C of the terminal from it: we stop our children in order
             )

@@ -30,6 +30,9 @@ SIGNALS = (
 KILLING = ("--chaos", "--seconds", "20", "--rate", "60")
 """Long enough for payments to continue while the worker is down; later options override those in `SHORT`."""
 
+HANDING_OVER = ("--blue-green", "--warm-days", "37")
+"""With histories as long as in training: over shorter ones the two models differ by more than the gate allows."""
+
 
 class Running:
     """A demo in a process of its own, with its temporary files in a folder of the test's."""
@@ -185,6 +188,36 @@ def test_chaos_kills_the_worker_and_no_payment_is_lost_or_decided_twice(
     drawn = (tmp_path / "demo.svg").read_text()
     assert "killed" in drawn
     assert len(drawn) < 200_000
+
+
+@pytest.mark.acceptance
+def test_a_second_fleet_takes_over_and_hands_back_and_each_partition_changes_its_fleet_at_one_offset(
+    start: Callable[..., Running],
+) -> None:
+    demo = start(*HANDING_OVER, "--json")
+    assert demo.end(480) == 0, demo.errors
+    facts = json.loads(demo.output)
+    assert facts["problems"] == []
+    assert (facts["decided"], facts["canary"]) == (facts["published"], None)
+    act = facts["blue_green"]
+    assert [(one["term"], one["deployment"]) for one in act["terms"]] == [(0, "demo"), (1, "green"), (2, "demo")]
+    assert [(one["to"], one["problem"]) for one in act["hand_overs"]] == [("green", ""), ("demo", "")]
+    assert "0 unexplained and 200 equal of 200" in act["hand_overs"][0]["gates"]["reproduces"]
+    assert "differences" not in act["hand_overs"][1]["gates"]
+    assert act["compared"] >= 600
+    assert act["ready_ms"] > 0
+    assert facts["void"] == sum(one["late"] for one in act["terms"])
+    for partition in map(str, range(4)):
+        firsts = [one["first_offsets"][partition] for one in act["terms"]]
+        assert firsts == sorted(set(firsts))
+        assert all(partition in one["pause_ms"] for one in act["terms"][1:])
+    assert {revision["term"] for revision in facts["revisions"]} == {0, 1, 2}
+    assert "green takes over: go by 7 gates" in demo.errors
+    commands = list(demo.commands.values())
+    # a process that one of them starts may be seen before it has another command line
+    assert sum("stream.cli worker" in one for one in commands) >= 2
+    assert len({one for one in commands if "deployment cut-over" in one}) == 2
+    assert demo.left() == []
 
 
 @pytest.mark.acceptance

@@ -17,6 +17,7 @@ from support.demo_scores import (
     PROMOTED,
     commands_of,
     event,
+    in_first_term,
     refused,
     run_of,
     score,
@@ -94,7 +95,7 @@ def test_void_and_unreadable_scores_are_reported() -> None:
 
 def test_a_partition_in_which_the_new_revision_decided_nothing_is_reported() -> None:
     board = sound_board()
-    del board.first_offsets[1][BACK]
+    del board.first_offsets[1][in_first_term(BACK)]
     assert problems_of(run_of(view_of(board))) == ("partition 1: revision 4 decided nothing there",)
 
 

@@ -10,7 +10,7 @@ from models.policy import Decision
 from stream.contract.outputs import DecidedBy
 from stream.demo.scoreboard import Percentiles, Place, Scoreboard, Takeover, TruthTally, percentiles
 from stream.demo.world.rows import Pattern
-from support.demo_scores import NEW, OLD, score, sent, sound_board
+from support.demo_scores import NEW, OLD, in_first_term, score, sent, sound_board
 
 CASES = st.lists(st.tuples(st.sampled_from(list(Decision)), st.booleans()), max_size=60)
 
@@ -39,10 +39,10 @@ def test_precision_is_computed_by_revision_and_in_total() -> None:
     ):
         place = sent(board, f"t{number}", Place(0, number), pattern)
         board.decide(score(f"t{number}", place, revision=revision, decision=decision), 1_010)
-    assert (board.tallies[2].precision, board.tallies[3].precision) == (0.0, 1.0)
+    assert [board.tallies[in_first_term(one)].precision for one in (2, 3)] == [0.0, 1.0]
     assert (board.total.precision, board.total.recall) == (2 / 3, 2 / 3)
-    assert board.patterns[3, Pattern.STOLEN] == TruthTally(declined=1, frauds=1, caught=1)
-    assert board.digests == {2: OLD, 3: NEW}
+    assert board.patterns[in_first_term(3), Pattern.STOLEN] == TruthTally(declined=1, frauds=1, caught=1)
+    assert board.digests == {in_first_term(2): OLD, in_first_term(3): NEW}
 
 
 def test_warm_up_transactions_are_checked_but_not_counted() -> None:
@@ -57,8 +57,9 @@ def test_warm_up_transactions_are_checked_but_not_counted() -> None:
 
 def test_the_first_offset_of_each_revision_is_kept_by_partition() -> None:
     board = sound_board(count=12, partitions=2)
-    assert board.first_offsets == {0: {2: 0, 3: 2, 4: 4}, 1: {2: 0, 3: 2, 4: 4}}
-    assert board.revision == 4
+    firsts = {in_first_term(2): 0, in_first_term(3): 2, in_first_term(4): 4}
+    assert board.first_offsets == {0: firsts, 1: firsts}
+    assert board.newest == in_first_term(4)
     assert board.went_back == []
 
 
