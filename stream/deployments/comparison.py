@@ -4,7 +4,6 @@ Decisions are joined by the place of their transaction, in each partition betwee
 decided in the stretch: so a deployment that lags is compared on what it has decided, and its lag is told elsewhere.
 """
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -116,13 +115,12 @@ async def compare(published: Settings, silent: Settings, span: TimeSpan) -> Comp
     Raises:
         aiokafka.errors.KafkaError: the brokers do not answer, or the topic of a deployment is missing.
     """
-    currencies, topics = list[str](), (SCORES.name, silent_scores(silent).name)
-    ours, theirs = await asyncio.gather(
-        *(
-            collect_decisions(one, one.topic(name), span.since_ms, MOST_COMPARED, currencies)
-            for one, name in zip((published, silent), topics, strict=True)
-        )
+    currencies = list[str]()
+    # One after the other: the error of one would leave the other's connections open.
+    theirs = await collect_decisions(
+        silent, silent.topic(silent_scores(silent).name), span.since_ms, MOST_COMPARED, currencies
     )
+    ours = await collect_decisions(published, published.topic(SCORES.name), span.since_ms, MOST_COMPARED, currencies)
     joined = join(ours.rows(), theirs.rows())
     names = (published.deployment, silent.deployment)
     return comparison_of(joined, currencies, names, span, max(ours.passed_over, theirs.passed_over))

@@ -1,12 +1,13 @@
 """The state of a deployment as Kafka has it, and Redis where it is that of the settings."""
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from msgspec.structs import replace
 
 from features.errors import StoreError
@@ -24,6 +25,9 @@ from stream.kafka.offsets import committed_offsets
 from stream.kafka.scan import scan_topic
 from stream.kafka.topics import SCORES, TRANSACTIONS, silent_scores
 from stream.settings import Settings
+
+_COORDINATOR_SECONDS = 20.0
+_RETRY_SECONDS = 0.5
 
 
 class Target(NamedTuple):
@@ -130,9 +134,8 @@ async def read_states(targets: Sequence[Target], publishers: Publishers, since_m
         return []
     publishes = publishers.term.publisher
     publisher = replace(targets[0].settings, deployment=publishes or targets[0].name)
-    letters, published = await asyncio.gather(
-        read_letters(publisher, since_ms), read_recent(publisher, publisher.topic(SCORES.name), since_ms)
-    )
+    letters = await read_letters(publisher, since_ms)
+    published = await read_recent(publisher, publisher.topic(SCORES.name), since_ms)
     reader = _StateReader(publishers, letters, published, await _transactions(publisher))
     return [await reader.read(one) for one in targets]
 
@@ -185,11 +188,22 @@ class _StateReader:
             return RecentDecisions(settings.deployment, self.published.since_ms)
 
     async def _group(self, settings: Settings) -> tuple[tuple[str, ...], Mapping[int, int]]:
-        """Return the names of the group's workers, and its commits by partition; -1 where there is none."""
+        """Return the names of the group's workers, and its commits by partition; -1 where there is none.
+
+        Brokers that have just started have no coordinator yet; for some seconds it is asked again.
+        """
+        deadline = time.monotonic() + _COORDINATOR_SECONDS
         async with open_admin(settings) as admin:
-            workers = await group_members(admin, settings)
-            committed = await committed_offsets(settings, admin, list(self.ends))
-        return tuple(sorted(workers)), {tp.partition: one.offset for tp, one in committed.items()}
+            while True:
+                try:
+                    workers = await group_members(admin, settings)
+                    committed = await committed_offsets(settings, admin, list(self.ends))
+                except KafkaError as error:
+                    if not error.retriable or time.monotonic() >= deadline:
+                        raise
+                    await asyncio.sleep(_RETRY_SECONDS)
+                else:
+                    return tuple(sorted(workers)), {tp.partition: one.offset for tp, one in committed.items()}
 
 
 def lag_of(

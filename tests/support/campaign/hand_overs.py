@@ -29,6 +29,8 @@ STOPPED_SECONDS = 4.5
 EARLIEST_SECONDS, LATEST_SECONDS = -1.5, 1.0
 """When a fault happens, from when the command is sent on."""
 COMMAND_SECONDS = 15.0
+FAULTLESS = 5
+"""Each fifth hand-over has no fault."""
 
 
 class Fleets:
@@ -175,10 +177,11 @@ def run_hand_overs(
 
 
 def _faults(draw: np.random.Generator, count: int, *, faulty: bool) -> Iterator[Fault]:
-    """Draw faults: each kind as often as the others, in an order of the draw."""
-    kinds = [FAULTS[number] for number in draw.permutation(np.arange(count) % len(FAULTS))]
-    for number, kind in enumerate(kinds):
-        yield kind if faulty and number % 5 else nothing
+    """Draw faults for all but every fifth hand-over: each kind as often as the others, in an order of the draw."""
+    with_fault = [faulty and number % FAULTLESS != 0 for number in range(count)]
+    kinds = iter(draw.permutation(np.arange(sum(with_fault)) % len(FAULTS)).tolist())
+    for is_faulty in with_fault:
+        yield FAULTS[next(kinds)] if is_faulty else nothing
 
 
 @contextmanager
