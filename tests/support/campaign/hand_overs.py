@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Thread
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -145,6 +145,7 @@ class HandOvers(NamedTuple):
     refused: Mapping[str, int]
     payments: int
     undecided: int
+    examples: Sequence[Mapping[str, Any]]
     decided_twice: int
     changed_more_than_once: int
     void: int
@@ -249,6 +250,7 @@ def _summary(
         refused=refused,
         payments=checked.payments,
         undecided=checked.undecided,
+        examples=checked.examples,
         decided_twice=checked.decided_twice,
         changed_more_than_once=checked.changed_more_than_once,
         void=checked.void,

@@ -1,6 +1,7 @@
 """Two deployments on the same topics, hand-overs between them, and what must hold of `scores` afterwards."""
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -81,12 +82,14 @@ class PublishedByTerm(NamedTuple):
 
     `decided` are the valid scores of each partition in order; `undecided` and `decided_twice` count offsets of
     `transactions`; `changed_more_than_once` counts the terms of a partition that it returned to, and decisions of a
-    term by a deployment that was not named in it.
+    term by a deployment that was not named in it. `examples` tell of undecided offsets whether the payment is on other
+    offsets as well, and which scores name it, by partition, offset on `scores`, epoch and offset of the payment.
     """
 
     decided: Mapping[int, Sequence[Score]]
     payments: int
     undecided: int
+    examples: Sequence[Mapping[str, Any]]
     decided_twice: int
     changed_more_than_once: int
     void: int
@@ -117,15 +120,36 @@ def published_by_term(fleet: Fleet, publishers: Sequence[str]) -> PublishedByTer
         terms = [score.epoch // EPOCHS_OF_A_TERM for score in of_partition]
         wrong += sum(later < earlier for earlier, later in pairwise(terms))
         wrong += sum(one.deployment != publishers[term] for one, term in zip(of_partition, terms, strict=True))
-    return PublishedByTerm(
-        decided, len(offered), len(offered - counts.keys()), sum(n > 1 for n in counts.values()), wrong, reader.void
-    )
+    undecided = sorted(offered - counts.keys())
+    twice = sum(n > 1 for n in counts.values())
+    examples = [_undecided(fleet, place) for place in undecided[:_EXAMPLES]]
+    return PublishedByTerm(decided, len(offered), len(undecided), examples, twice, wrong, reader.void)
+
+
+_EXAMPLES = 5
+
+
+def _undecided(fleet: Fleet, place: tuple[int, int]) -> dict[str, Any]:
+    """Return what the topics hold about the payment at a partition and an offset that has no valid score."""
+    payments = {(one.partition, one.offset): json.loads(one.value or b"{}") for one in fleet.read("transactions")}
+    name = payments.get(place, {}).get("transaction_id")
+    scores = [(one, json.loads(one.value or b"{}")) for one in fleet.read("scores")]
+    return {
+        "place": place,
+        "transaction_id": name,
+        "also_at": [at for at, one in payments.items() if one.get("transaction_id") == name and at != place],
+        "scores": [
+            (one.partition, one.offset, score["epoch"], score["source"]["offset"])
+            for one, score in scores
+            if score["transaction_id"] == name
+        ],
+    }
 
 
 def assert_published_once(fleet: Fleet, publishers: Sequence[str]) -> PublishedByTerm:
     """Check that all payments are decided once, and each term's decisions are those of its deployment, in one run."""
     found = published_by_term(fleet, publishers)
-    assert (found.undecided, found.decided_twice, found.changed_more_than_once) == (0, 0, 0)
+    assert (found.undecided, found.decided_twice, found.changed_more_than_once) == (0, 0, 0), found.examples
     return found
 
 
