@@ -44,35 +44,15 @@ class Handover(NamedTuple):
     offset: int
 
 
-async def announce_cutover(publisher: Publisher, settings: Settings, cutover: Cutover) -> None:
-    """Publish the event once; a lost one does no harm."""
-    event = new_origin(settings.worker_id).event(
-        settings.deployment,
-        EventKind.CUTOVER,
-        cutover.revision,
-        partition=cutover.partition,
-        offset=cutover.offset,
-    )
-    try:
-        await publisher.publish_event(event)
-    except KafkaError as error:
-        log.warning("%s could not be announced: %s", cutover, error)
-
-
-async def announce_handover(publisher: Publisher, settings: Settings, handover: Handover) -> None:
+async def announce(publisher: Publisher, settings: Settings, found: Cutover | Handover) -> None:
     """Publish the event once; a lost one does no harm: `scores` say the same."""
-    event = new_origin(settings.worker_id).event(
-        settings.deployment,
-        EventKind.HANDOVER,
-        handover.revision,
-        partition=handover.partition,
-        offset=handover.offset,
-        term=handover.term,
-    )
+    fields = found._asdict()
+    kind = EventKind.HANDOVER if isinstance(found, Handover) else EventKind.CUTOVER
+    event = new_origin(settings.worker_id).event(settings.deployment, kind, fields.pop("revision"), **fields)
     try:
         await publisher.publish_event(event)
     except KafkaError as error:
-        log.warning("%s could not be announced: %s", handover, error)
+        log.warning("%s could not be announced: %s", found, error)
 
 
 class CandidateAnswers:

@@ -51,7 +51,7 @@ class DecisionCollector:
         lines = [
             (record.partition, *self._line(decision))
             for record, decision in self._valid.of(records)
-            if record.offset >= first and decision.deployment in (self.deployment, "") and decision.decision in _CODES
+            if record.offset >= first and decision.is_of(self.deployment) and decision.decision in _CODES
         ]
         if lines:
             self._parts.append(np.array(lines, ROW))

@@ -34,6 +34,10 @@ class DecisionRecord(msgspec.Struct, frozen=True):
         """The place of its transaction."""
         return place_of(self.source.log, self.source.offset)
 
+    def is_of(self, deployment: str) -> bool:
+        """Tell whether a deployment made it; versions before deployments were told apart wrote none."""
+        return self.deployment in (deployment, "")
+
     @property
     def scored_ms(self) -> int:
         """When it was made, in epoch milliseconds."""

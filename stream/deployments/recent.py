@@ -66,7 +66,7 @@ class RecentDecisions:
     def add(self, records: Iterable[FetchedRecord]) -> None:
         """Count the next records of a partition."""
         for record, decision in self.valid.of(records):
-            if decision.deployment in (self.deployment, ""):  # versions before deployments were told apart wrote none
+            if decision.is_of(self.deployment):
                 self._count(decision, is_recent=record.timestamp >= self.since_ms)
 
     def _count(self, decision: DecisionRecord, *, is_recent: bool) -> None:

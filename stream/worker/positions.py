@@ -18,7 +18,7 @@ from models.decline_cap import DeclineWindows
 from models.judge import InputTopic
 from models.terms import Term, number_in_term
 from stream.consumer import Standing, log_and_offset, place_of
-from stream.control.announcements import Cutover, Handover, announce_cutover, announce_handover
+from stream.control.announcements import Cutover, Handover, announce
 from stream.control.follower import Follower
 from stream.kafka.batches import Commit
 from stream.kafka.inputs import input_states, is_same_record
@@ -222,8 +222,10 @@ class DecisionPositions:
             return False
         place, first = place_of(self.log, last.source_offset), scores.records[0].source_offset
         term = self.role.term.number
-        new = ((revision, first),) if revision > before.revision_in(term) else ()
-        self._announce(partition, new, (first, revision) if before.term < term else None)
+        if revision > before.revision_in(term):
+            self._announce(Cutover(partition, revision, first))
+        if before.term < term and self.role.publishes:
+            self._announce(Handover(partition, term, revision, first))
         self._known[partition] = before._replace(
             standing=before.standing.after(self.epochs[partition], place),
             revision=revision,
@@ -405,18 +407,14 @@ class DecisionPositions:
         """Announce what the tail holds of this term; it may be that whoever decided it died before."""
         if position.term != self.role.term.number:
             return
-        first = next(iter(position.cutovers), (position.revision, 0))[0]
-        self._announce(partition, position.cutovers, None if position.handover is None else (position.handover, first))
+        for revision, offset in position.cutovers:
+            self._announce(Cutover(partition, revision, offset))
+        if position.handover is not None and self.role.publishes:
+            first = next(iter(position.cutovers), (position.revision, 0))[0]
+            self._announce(Handover(partition, position.term, first, position.handover))
 
-    def _announce(self, partition: int, cutovers: Iterable[tuple[int, int]], begun: tuple[int, int] | None) -> None:
-        """Announce revisions by their first offsets, and the first offset of this term, with its revision."""
-        deps, term = self._deps, self.role.term.number
-        for revision, offset in cutovers:
-            self._spawn(announce_cutover(deps.publisher, deps.settings, Cutover(partition, revision, offset)))
-        if begun is not None and self.role.publishes:
-            offset, revision = begun
-            handover = Handover(partition, term, revision, offset)
-            self._spawn(announce_handover(deps.publisher, deps.settings, handover))
+    def _announce(self, found: Cutover | Handover) -> None:
+        self._spawn(announce(self._deps.publisher, self._deps.settings, found))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

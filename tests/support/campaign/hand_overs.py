@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from models.terms import term_of
 from models.times import parse_time_ms
-from support.fleet.deployments import EPOCHS_OF_A_TERM, cut_over, go_live_when_warm, published_by_term
+from support.fleet.deployments import cut_over, go_live_when_warm, published_by_term
 from support.fleet.fleet import Fleet, until
 from support.fleet.load import Load
 from support.fleet.workers import Worker
@@ -238,7 +239,7 @@ def _summary(
     for of_partition in checked.decided.values():
         last_ms, term = 0, 0
         for score in of_partition:
-            at_ms, new = parse_time_ms(score.scored_at).epoch_ms, score.epoch // EPOCHS_OF_A_TERM
+            at_ms, new = parse_time_ms(score.scored_at).epoch_ms, term_of(score.epoch)
             if new > term:
                 pauses[terms[new] == nothing.__name__].append((at_ms - last_ms) / 1000)
             last_ms, term = at_ms, new

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from models.commands import CommandKind, Event
+from models.terms import term_of
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 from stream.control.client import CommandRequest, send_command
@@ -17,8 +18,6 @@ from stream.settings import Settings
 from support.fleet.fleet import Fleet, sources, until
 from support.fleet.payments import put_model
 from support.fleet.workers import Worker
-
-EPOCHS_OF_A_TERM = 2**32
 
 
 def other_deployment(fleet: Fleet, start_worker: Callable[..., Worker], name: str = "green", **settings: str) -> Fleet:
@@ -100,7 +99,7 @@ class PublishedByTerm(NamedTuple):
         found: dict[int, dict[int, int]] = {}
         for partition, scores in self.decided.items():
             for score in scores:
-                term = score.epoch // EPOCHS_OF_A_TERM
+                term = term_of(score.epoch)
                 found.setdefault(partition, {}).setdefault(term, score.source.offset)
         return found
 
@@ -117,7 +116,7 @@ def published_by_term(fleet: Fleet, publishers: Sequence[str]) -> PublishedByTer
     offered = {(partition, at) for partition, end in fleet.ends("transactions").items() for at in range(end)}
     counts, wrong = sources(scores), 0
     for of_partition in decided.values():
-        terms = [score.epoch // EPOCHS_OF_A_TERM for score in of_partition]
+        terms = [term_of(score.epoch) for score in of_partition]
         wrong += sum(later < earlier for earlier, later in pairwise(terms))
         wrong += sum(one.deployment != publishers[term] for one, term in zip(of_partition, terms, strict=True))
     undecided = sorted(offered - counts.keys())

@@ -2,27 +2,15 @@
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from support.fleet.deployments import assert_published_once, go_live_when_warm, other_deployment, silent_scores
+from support.fleet.deployments import assert_published_once, go_live_when_warm, silent_scores
 from support.fleet.fleet import Fleet, until
 from support.fleet.load import Load
 from support.fleet.payments import PARTITIONS
-from support.fleet.workers import Worker
 
 ENOUGH = 300
 GATES = ("workers", "histories", "caught_up", "model", "faults", "differences", "reproduces")
-
-
-@pytest.fixture
-def green(fleet: Fleet, start_worker: Callable[..., Worker]) -> Fleet:
-    """Another deployment on the topics of `fleet`."""
-    other = other_deployment(fleet, start_worker)
-    assert other.cli("topics", "apply", "--partitions", str(PARTITIONS)).returncode == 0
-    return other
 
 
 def run(fleet: Fleet, *arguments: str, code: int = 0) -> dict[str, Any]:

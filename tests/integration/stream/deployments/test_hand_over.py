@@ -2,7 +2,6 @@
 
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,21 +15,12 @@ from support.fleet.deployments import (
     cut_over,
     go_live_when_warm,
     hand_over,
-    other_deployment,
     silent_scores,
 )
 from support.fleet.fleet import Fleet, until
 from support.fleet.load import Load
-from support.fleet.payments import PARTITIONS, put_model
+from support.fleet.payments import put_model
 from support.fleet.workers import Worker
-
-
-@pytest.fixture
-def green(fleet: Fleet, start_worker: Callable[..., Worker]) -> Fleet:
-    """Another deployment on the topics of `fleet`."""
-    other = other_deployment(fleet, start_worker)
-    assert other.cli("topics", "apply", "--partitions", str(PARTITIONS)).returncode == 0
-    return other
 
 
 def codes(verdict: Event | None) -> set[str]:

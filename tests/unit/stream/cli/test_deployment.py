@@ -17,52 +17,17 @@ from stream.cli import commands, deployment_handover, deployment_survey
 from stream.cli.deployment_survey import newest_offsets
 from stream.cli.main import main
 from stream.control.client import CommandRequest
-from stream.deployments.comparison import Comparison, DecisionChange, DecisionTimes, ScoreShift
 from stream.deployments.gates import Reproduction
 from stream.deployments.handover import Begun, HandoverReport, PartitionHandover
 from stream.deployments.publishers import Publishers, TermStart
-from stream.deployments.recent import Faults
-from stream.deployments.state import DecisionLag, DeploymentState, HistoriesFound, LiveModel, target_of
+from stream.deployments.state import LiveModel, target_of
 from stream.deployments.survey import Survey, SurveyRequest
 from stream.errors import DeploymentError
 from stream.settings import Settings
 from support.control_events import accepted, event
+from support.deployment_cases import AT, COMPARISON, GREEN
 
-AT = "2026-01-01T00:00:00.000Z"
-GREEN = DeploymentState(
-    deployment="green",
-    group="fraudstream-green",
-    publishes=False,
-    since_ms=None,
-    term=0,
-    workers=("w-1",),
-    versions={"2": 100},
-    decided_ms=1_767_225_600_000,
-    live=LiveModel("a" * 64, "card", "2"),
-    revision=1,
-    lag=DecisionLag(3, 2, 2),
-    histories=HistoriesFound(whole=True, found="whole, history epoch 7"),
-    faults=Faults(1_767_225_000_000, 100),
-    decided_to={0: 700, 1: 20},
-)
 BLUE = replace(GREEN, deployment="blue", group="fraudstream-blue", publishes=True, since_ms=0, versions={"1": 100})
-COMPARISON = Comparison(
-    since=AT,
-    until=AT,
-    published="blue",
-    silent="green",
-    compared=1_000,
-    only_published=1,
-    only_silent=0,
-    passed_over=7,
-    changed=9,
-    changes=(DecisionChange("approve", "review", 9, {"EUR": 900, "JPY": 5}),),
-    amounts={"EUR": 100_000},
-    changed_amounts={"EUR": 900, "JPY": 5},
-    scores=ScoreShift(1_000, 0.0, 0.001, 0.1, 0.002),
-    latency_published=DecisionTimes(5.0, 9.0),
-    latency_silent=DecisionTimes(6.0, 10.0),
-)
 FIRST = PartitionHandover(
     partition=0, first_offset=900, announced=900, pause_ms=412, first_latency_ms=23, decisions=88, void=2
 )

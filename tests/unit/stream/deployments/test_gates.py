@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from models.commands import LARGEST_EVIDENCE_BYTES
-from stream.deployments.comparison import Comparison, DecisionChange, DecisionTimes, ScoreShift
+from stream.deployments.comparison import Comparison, DecisionChange
 from stream.deployments.evidence import in_words
 from stream.deployments.gates import (
     GateLimits,
@@ -19,39 +19,24 @@ from stream.deployments.gates import (
 )
 from stream.deployments.recent import Faults
 from stream.deployments.state import DecisionLag, DeploymentState, HistoriesFound, LiveModel
+from support import deployment_cases
 
-STATE = DeploymentState(
-    deployment="green",
-    group="fraudstream-green",
-    publishes=False,
-    since_ms=None,
-    term=0,
+STATE = replace(
+    deployment_cases.GREEN,
     workers=("w-1", "w-2"),
     versions={"0": 100},
     decided_ms=1_000,
     live=LiveModel("a" * 64, "card", "1"),
-    revision=1,
     lag=DecisionLag(12, 1_000, 4),
-    histories=HistoriesFound(whole=True, found="whole, history epoch 7"),
     faults=Faults(0, 100),
     decided_to={0: 50},
 )
-COMPARISON = Comparison(
-    since="2026-01-01T00:00:00.000Z",
+COMPARISON = msgspec.structs.replace(
+    deployment_cases.COMPARISON,
     until="2026-01-01T01:00:00.000Z",
-    published="blue",
-    silent="green",
-    compared=1_000,
-    only_published=1,
-    only_silent=0,
     passed_over=0,
-    changed=9,
     changes=(DecisionChange("approve", "review", 9, {"EUR": 900}),),
-    amounts={"EUR": 100_000},
     changed_amounts={"EUR": 900},
-    scores=ScoreShift(1_000, 0.0, 0.001, 0.1, 0.002),
-    latency_published=DecisionTimes(5.0, 9.0),
-    latency_silent=DecisionTimes(6.0, 10.0),
 )
 REPRODUCED = Reproduction(1_000, 990, 0)
 LIMITS = GateLimits()

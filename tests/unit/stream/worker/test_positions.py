@@ -184,8 +184,7 @@ async def test_the_first_decision_of_a_term_is_announced_though_another_deployme
     async def announce(_publisher: object, _settings: Settings, what: object) -> None:
         announced.append(what)
 
-    monkeypatch.setattr(positions, "announce_cutover", announce)
-    monkeypatch.setattr(positions, "announce_handover", announce)
+    monkeypatch.setattr(positions, "announce", announce)
     brokers.accepted, brokers.revision = True, 9
     read = positions_on(brokers)
     read._deps.follower.term = Term(1, "default", ("blue",))
