@@ -15,13 +15,18 @@ RATE = 100
 STEADY_SECONDS = 2.0
 
 
-def named(name: str) -> dict[str, str]:
+IN_TIME_SECONDS = 45
+"""A session timeout in which a worker ends and starts again on any machine, however busy."""
+SHORT_SECONDS = 10
+
+
+def named(name: str, session_seconds: int = SHORT_SECONDS) -> dict[str, str]:
     """Return the settings of a static member, or of a member like all others without a name."""
-    return {"SESSION_TIMEOUT": "10"} | ({"GROUP_INSTANCE": name} if name else {})
+    return {"SESSION_TIMEOUT": str(session_seconds)} | ({"GROUP_INSTANCE": name} if name else {})
 
 
-def go_live(fleet: Fleet, *names: str) -> list[Worker]:
-    workers = [fleet.worker(**named(name)) for name in names]
+def go_live(fleet: Fleet, *names: str, session_seconds: int = SHORT_SECONDS) -> list[Worker]:
+    workers = [fleet.worker(**named(name, session_seconds)) for name in names]
     until(lambda: all(worker.has_joined for worker in workers), "the group is joined")
     fleet.promote(put_model(fleet.models))
     for worker in workers:
@@ -46,13 +51,13 @@ def assert_decided_once(fleet: Fleet, load: Load) -> None:
 def test_a_static_member_that_is_restarted_in_time_moves_no_partition_and_answers_commands(
     fleet: Fleet, report: Callable[[str], None]
 ) -> None:
-    first, _ = go_live(fleet, "a", "b")
+    first, _ = go_live(fleet, "a", "b", session_seconds=IN_TIME_SECONDS)
     with Load(fleet, RATE) as load:
         load.await_decisions(time.monotonic())
         before = epochs(fleet)
         began = time.monotonic()
         assert first.terminate() == 0
-        again = fleet.worker(**named("a"))
+        again = fleet.worker(**named("a", IN_TIME_SECONDS))
         again.await_ready()
         times = load.await_decisions(began)
     assert_decided_once(fleet, load)
@@ -71,7 +76,9 @@ def test_partitions_of_a_member_that_does_not_come_back_are_decided_by_others(
         for end in (signal.SIGTERM, signal.SIGKILL):
             time.sleep(STEADY_SECONDS)
             times = dark_after(workers[0], end, load)
-            report(f"{end.name}: longest without decisions {max(times.values()):.1f} s, session timeout 10 s")
+            report(
+                f"{end.name}: longest without decisions {max(times.values()):.1f} s, session timeout {SHORT_SECONDS} s"
+            )
             workers[0] = fleet.worker(**named(names[0]))
             workers[0].await_ready()
     assert_decided_once(fleet, load)
