@@ -1,7 +1,7 @@
 """The whole check, from building the images to removing the stack: this is the page to read first.
 
-It publishes a thousand transactions and looks for them in scores, metrics and traces; while it publishes another
-thousand, it kills a worker.
+It publishes a thousand transactions and looks for them in scores, metrics and traces; while it publishes others, it
+hands over to a second fleet, and kills a worker.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import yaml
 
 from deploy.check.compose import REPOSITORY, Stack, build, docker, engine
+from deploy.check.hand_over import BLUE, GREEN, HandOverCheck
 from deploy.check.metric_names import prometheus_names
 from deploy.check.queries import Jaeger, Prometheus, trace_problem, until
 from deploy.check.records import EndOffsets, Scores, SentTransaction, ends, not_scored_once, read_scores, sent_since
@@ -87,6 +89,7 @@ def run(check: Check, images: dict[str, str]) -> None:
     check.report.expect("decided (" in log, "the service `decisions` logs them", log[-300:])
     check_metrics(check, scores)
     check_traces(check, sent_since(check.brokers, since))
+    check_hand_over(check)
     check_after_kill(check)
     check_shutdown(check)
 
@@ -153,8 +156,37 @@ def check_traces(check: Check, sent: list[SentTransaction]) -> None:
     check.report.expect(not left, text, f"{len(left)} that do not: {sorted(set(left.values()), key=str)}")
 
 
+def check_hand_over(check: Check) -> None:
+    """Start a second fleet, hand over to it while transactions are published, and hand back."""
+    fleets = HandOverCheck(check.stack, check.report)
+    fleets.start_green()
+    since = ends(check.brokers, "transactions")
+    check.stack.compose(*PUBLISHER, "1")
+    wait_for_decisions(check, since)
+    during_publishing(check, lambda: fleets.cut_over(GREEN))
+    for name in (GREEN, BLUE):
+        if name == BLUE:
+            fleets.cut_over(BLUE)
+        since = ends(check.brokers, "transactions")
+        check.stack.compose(*PUBLISHER, "1")
+        scores = wait_for_decisions(check, since)
+        fleets.expect_decided_by(name, [sent.name for sent in sent_since(check.brokers, since)], scores)
+    fleets.stop_green()
+
+
 def check_after_kill(check: Check) -> None:
     """Kill one worker while transactions are published, and check that each still has exactly one decision."""
+
+    def kill() -> None:
+        victim = check.stack.containers("worker")[-1]["Name"]
+        docker("kill", victim)
+        check.report.say(f"      {victim} was killed")
+
+    during_publishing(check, kill)
+
+
+def during_publishing(check: Check, work: Callable[[], None]) -> None:
+    """Do something while a batch of transactions is published, and check that each has exactly one decision."""
     since = ends(check.brokers, "transactions")
     with check.stack.background(*PUBLISHER, "1") as publishing:
         sent = until(
@@ -162,9 +194,8 @@ def check_after_kill(check: Check) -> None:
             lambda count: count > BATCH // 5,
             seconds=60,
         )
-        victim = check.stack.containers("worker")[-1]["Name"]
-        docker("kill", victim)
-        check.report.say(f"      {victim} was killed after {sent} transactions of {BATCH}")
+        check.report.say(f"      {sent} transactions of {BATCH} are published")
+        work()
         output, _ = publishing.communicate(timeout=120)
     check.report.expect(publishing.returncode == 0, "the publisher is not affected", output[-500:])
     wait_for_decisions(check, since)

@@ -91,7 +91,7 @@ class Stack:
 
     def containers(self, service: str) -> list[dict[str, Any]]:
         """Return the descriptions of a service's containers, stopped ones included."""
-        lines = self.compose("ps", "--all", "--format", "json", service).splitlines()
+        lines = self.compose("--profile", "*", "ps", "--all", "--format", "json", service).splitlines()
         return [json.loads(line) for line in lines if line]
 
     def down(self) -> None:

@@ -12,10 +12,10 @@ from models.logs import Logs
 from models.terms import Term
 from stream.control.client import read_fold
 from stream.kafka.client import missing_topic, open_admin
-from stream.kafka.inputs import input_states, is_same_record, partitions_of
+from stream.kafka.inputs import input_reader, input_states, partitions_of
 from stream.kafka.losses import Loss, Progress, find_start, progress_of_labels
 from stream.kafka.offsets import committed_offsets
-from stream.kafka.score_tails import read_resume_points
+from stream.kafka.score_tails import tail_reader
 from stream.kafka.topics import LABELS, TRANSACTIONS, own_scores
 from stream.settings import Settings
 
@@ -75,10 +75,14 @@ async def _progress_of_transactions(
     settings: Settings, admin: AIOKafkaAdminClient, term: Term, states: dict[TopicPartition, InputTopic]
 ) -> dict[TopicPartition, Progress]:
     """Return how far the deployment itself has read, whether it publishes or decides silently."""
-    points = await read_resume_points(settings, admin, [tp.partition for tp in states], term)
-    same = await asyncio.gather(
-        *(is_same_record(settings, tp, state, points[tp.partition].position) for tp, state in states.items())
-    )
+    async with (
+        tail_reader(settings, admin, [tp.partition for tp in states], term) as reader,
+        input_reader(settings, admin, list(states), reader.consumer) as inputs,
+    ):
+        points = await reader.read_all()
+        same = await asyncio.gather(
+            *(inputs.is_same_record(tp, state, points[tp.partition].position) for tp, state in states.items())
+        )
     return {
         tp: Progress(point.committed, at.standing.last_place, at.topic_id, one, at.log)
         for tp, one in zip(states, same, strict=True)

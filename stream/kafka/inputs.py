@@ -1,17 +1,19 @@
 """What the brokers say of the input topics now: ids, first and end offsets, and the record at an offset."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from models.judge import InputTopic
 from stream.consumer import log_and_offset
 from stream.contract.codes import Rejection
 from stream.contract.fields import KnownFields, decode_object
-from stream.kafka.fetcher import open_consumer
+from stream.kafka.client import connection_options
+from stream.kafka.fetcher import LogConsumer
 from stream.kafka.offsets import Position, committed_offsets, identity_of
-from stream.kafka.scan import offset_ranges, record_at
+from stream.kafka.scan import record_at
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import LABELS, SCORES, TRANSACTIONS, has_records, partition_counts
 from stream.settings import Settings
@@ -19,41 +21,81 @@ from stream.settings import Settings
 _IDS = KnownFields(["card_id", "transaction_id"])
 
 
+class InputReader:
+    """Asks what the input topics hold; all partitions over the same connections, and none waits for another."""
+
+    def __init__(self, admin: AIOKafkaAdminClient, offsets: AIOKafkaConsumer, records: LogConsumer | None) -> None:
+        self._admin = admin
+        self._offsets = offsets
+        self._records = records
+
+    async def states(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, InputTopic]:
+        """Return the topic id, the first and the end offset of each of these partitions.
+
+        The end is that of all records, committed or not.
+
+        Raises:
+            aiokafka.errors.KafkaError: the brokers do not respond.
+        """
+        states = await topic_states(self._admin, sorted({tp.topic for tp in partitions}))
+        begins = await self._offsets.beginning_offsets(partitions)
+        ends = await self._offsets.end_offsets(partitions)
+        ids = {topic: state.topic_id for topic, state in states.items()}
+        return {tp: InputTopic(ids.get(tp.topic), begins[tp], ends[tp]) for tp in partitions}
+
+    async def is_same_record(self, tp: TopicPartition, state: InputTopic, position: Position) -> bool | None:
+        """Tell whether the record at a position's last decision is the transaction that was decided.
+
+        None if that cannot be checked: nothing is known of the transaction, or its record was removed.
+
+        Raises:
+            aiokafka.errors.KafkaError: the brokers do not respond.
+        """
+        _, offset = log_and_offset(position.standing.last_place)
+        if self._records is None or not position.identity or not state.begin <= offset < state.end:
+            return None
+        self._records.resume(tp)
+        try:
+            record = await record_at(self._records, tp, offset)
+        finally:
+            self._records.pause(tp)
+        return record is not None and _identity(record.value) == position.identity
+
+
+@asynccontextmanager
+async def input_reader(
+    settings: Settings,
+    admin: AIOKafkaAdminClient,
+    partitions: Sequence[TopicPartition],
+    records: LogConsumer | None = None,
+) -> AsyncIterator[InputReader]:
+    """Open a reader of some partitions.
+
+    `records` is a consumer to which they are assigned and that has paused them; without one no record can be looked at.
+
+    Raises:
+        aiokafka.errors.KafkaError: the brokers do not respond.
+    """
+    offsets = AIOKafkaConsumer(**connection_options(settings), enable_auto_commit=False)
+    try:
+        await offsets.start()
+        offsets.assign(partitions)  # and so it learns who leads them
+        offsets.pause(*partitions)
+        yield InputReader(admin, offsets, records)
+    finally:
+        await offsets.stop()
+
+
 async def input_states(
     settings: Settings, admin: AIOKafkaAdminClient, partitions: Sequence[TopicPartition]
 ) -> dict[TopicPartition, InputTopic]:
-    """Return the topic id, the first and the end offset of each of these partitions.
-
-    The end is that of all records, committed or not.
+    """Return the topic id, the first and the end offset of each of these partitions, as an `InputReader` does.
 
     Raises:
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
-    states = await topic_states(admin, sorted({tp.topic for tp in partitions}))
-    ids = {topic: state.topic_id for topic, state in states.items()}
-    ranges = await offset_ranges(settings, partitions)
-    return {tp: InputTopic(ids.get(tp.topic), *ranges[tp]) for tp in partitions}
-
-
-async def is_same_record(settings: Settings, tp: TopicPartition, state: InputTopic, position: Position) -> bool | None:
-    """Tell whether the record at a position's last decision is the transaction that was decided.
-
-    None if that cannot be checked: nothing is known of the transaction, or its record was removed.
-
-    Raises:
-        aiokafka.errors.KafkaError: the brokers do not respond.
-    """
-    _, offset = log_and_offset(position.standing.last_place)
-    if not position.identity or not state.begin <= offset < state.end:
-        return None
-    consumer = open_consumer(settings, fetch_max_wait_ms=settings.fetch_wait_ms)
-    try:
-        await consumer.start()
-        consumer.assign([tp])
-        record = await record_at(consumer, tp, offset)
-        return record is not None and _identity(record.value) == position.identity
-    finally:
-        await consumer.stop()
+    async with input_reader(settings, admin, partitions) as reader:
+        return await reader.states(partitions)
 
 
 async def has_filled_histories(settings: Settings, admin: AIOKafkaAdminClient) -> bool:

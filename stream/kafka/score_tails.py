@@ -71,6 +71,7 @@ class TailReader:
     Attributes:
         scores_id: the id of the topic that is read; empty where the brokers have none.
         progress: how far each partition has been read: the next offset, and the end.
+        consumer: the consumer, to which the partitions of `transactions` are assigned as well, paused.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class TailReader:
         self.partitions = tuple(starts)
         self.scores_id = origin.scores_id
         self.progress: dict[int, tuple[int, int]] = {}
-        self._consumer = consumer
+        self.consumer = consumer
         self._topic = topic
         self._origin = origin
         self._starts = starts
@@ -97,22 +98,33 @@ class TailReader:
             aiokafka.errors.KafkaError: its broker does not respond.
         """
         tp, start = TopicPartition(self._topic, partition), self._starts[partition]
-        begin = (await self._consumer.beginning_offsets([tp]))[tp]
-        end = (await self._consumer.end_offsets([tp]))[tp]
+        begin = (await self.consumer.beginning_offsets([tp]))[tp]
+        end = (await self.consumer.end_offsets([tp]))[tp]
         if start.committed is None and self._copies is not None:
             start = await self._by_copy(tp, start, self._copies.get(partition), (begin, end))
         if start.position.scores_offset > end:
             end = await self._end_of_last_batch(tp, begin, end)
         position = start_at(start.position, begin, end)
-        self._consumer.seek(tp, position.scores_offset)
+        self.consumer.resume(tp)
+        self.consumer.seek(tp, position.scores_offset)
         while position.scores_offset < end:
             self.progress[partition] = (position.scores_offset, end)
-            for record in (await self._consumer.getmany(tp, timeout_ms=_FETCH_MS)).get(tp, ()):
+            for record in (await self.consumer.getmany(tp, timeout_ms=_FETCH_MS)).get(tp, ()):
                 position = folded(position, record)
             # Transactions' markers leave gaps, so the reader's position counts.
-            position = position._replace(scores_offset=max(position.scores_offset, await self._consumer.position(tp)))
+            position = position._replace(scores_offset=max(position.scores_offset, await self.consumer.position(tp)))
+        self.consumer.pause(tp)
         self.progress.pop(partition, None)
         return start._replace(position=position)
+
+    async def read_all(self) -> dict[int, ResumePoint]:
+        """Read all partitions at the same time, as `read` does each.
+
+        Raises:
+            aiokafka.errors.KafkaError: the brokers do not respond.
+        """
+        points = await asyncio.gather(*map(self.read, self.partitions))
+        return dict(zip(self.partitions, points, strict=True))
 
     async def _end_of_last_batch(self, tp: TopicPartition, begin: int, end: int) -> int:
         """Return the end of a partition that seems to end before what was read of it.
@@ -121,8 +133,9 @@ class TailReader:
         """
         if begin >= end:
             return end
-        self._consumer.seek(tp, end - 1)
-        records = (await self._consumer.getmany(tp, timeout_ms=_LAST_BATCH_MS)).get(tp, ())
+        self.consumer.resume(tp)
+        self.consumer.seek(tp, end - 1)
+        records = (await self.consumer.getmany(tp, timeout_ms=_LAST_BATCH_MS)).get(tp, ())
         ends: list[int] = [record.offset + 1 for record in records]
         return max([end, *ends])
 
@@ -132,7 +145,8 @@ class TailReader:
         """Return the point of a copy that is proven; else `start`."""
         at = copy.position.scores_offset - 1 if copy is not None else -1
         begin, end = span
-        record = await record_at(self._consumer, tp, at) if begin <= at < end else None
+        self.consumer.resume(tp)
+        record = await record_at(self.consumer, tp, at) if begin <= at < end else None
         why = why_unproven(copy, self._origin, span, None if record is None else read_decision(record))
         if copy is not None and not why:
             log.warning(
@@ -179,7 +193,9 @@ async def tail_reader(
     consumer = open_consumer(settings, fetch_max_wait_ms=settings.fetch_wait_ms)
     try:
         await consumer.start()
-        consumer.assign([TopicPartition(names[1], partition) for partition in starts])
+        own = [TopicPartition(names[1], partition) for partition in starts]
+        consumer.assign([*own, *tps])
+        consumer.pause(*own, *tps)  # until it is known where each is read from
         yield TailReader(consumer, names[1], Origin(settings.group, *ids), starts, found)
     finally:
         await consumer.stop()
@@ -209,8 +225,7 @@ async def read_resume_points(
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
     async with tail_reader(settings, admin, partitions, term) as reader:
-        points = await asyncio.gather(*map(reader.read, reader.partitions))
-        return dict(zip(reader.partitions, points, strict=True))
+        return await reader.read_all()
 
 
 def start_at(committed: Position, begin: int, end: int) -> Position:

@@ -21,7 +21,7 @@ from stream.consumer import Standing, log_and_offset, place_of
 from stream.control.announcements import Cutover, Handover, announce
 from stream.control.follower import Follower
 from stream.kafka.batches import Commit
-from stream.kafka.inputs import input_states, is_same_record
+from stream.kafka.inputs import InputReader, input_reader, partitions_of
 from stream.kafka.losses import Progress, Start, find_start
 from stream.kafka.offsets import Position, ResumePoint, VoidCounter, identity_of
 from stream.kafka.publisher import Outgoing, Publisher
@@ -272,22 +272,28 @@ class DecisionPositions:
 
     async def _read_together(self, reading: _Reading, left: set[int]) -> None:
         deps = self._deps
-        sources = TailSources(deps.copies, deps.published.position)
-        async with tail_reader(deps.settings, deps.admin, sorted(left), self._term, sources) as reader:
+        sources, own = TailSources(deps.copies, deps.published.position), partitions_of(self.topic, sorted(left))
+        async with (
+            tail_reader(deps.settings, deps.admin, sorted(left), self._term, sources) as reader,
+            input_reader(deps.settings, deps.admin, own, reader.consumer) as inputs,
+        ):
             self._readers.append(reader)
             try:
-                await asyncio.gather(*(self._read(reader, reading, one, left) for one in reader.partitions))
+                await asyncio.gather(*(self._read((reader, inputs), reading, one, left) for one in reader.partitions))
             finally:
                 self._readers.remove(reader)
 
-    async def _read(self, reader: TailReader, reading: _Reading, partition: int, left: set[int]) -> None:
+    async def _read(
+        self, readers: tuple[TailReader, InputReader], reading: _Reading, partition: int, left: set[int]
+    ) -> None:
         """Read one partition's position; retry while its broker is unavailable."""
+        reader, inputs = readers
         while self._is_newest(reading, partition):
             try:
                 with given_up_as_error():
                     point = await reader.read(partition)
                     self.scores_ids[partition] = reader.scores_id
-                    await self._resume(reading, partition, point)
+                    await self._resume(inputs, reading, partition, point)
             except RebalanceInProgressError as error:
                 log.info("the position of partition %d has to be read again: %s", partition, error)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -299,12 +305,11 @@ class DecisionPositions:
                 left.discard(partition)
                 return
 
-    async def _resume(self, reading: _Reading, partition: int, point: ResumePoint) -> None:
+    async def _resume(self, inputs: InputReader, reading: _Reading, partition: int, point: ResumePoint) -> None:
         """Resume one partition where it can be read on; wait while what it lost is not accepted."""
         standing = self._standing_of(partition, point)
         tp = TopicPartition(self.topic, partition)
-        (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
-        found = await self._find_start(reading, tp, state, point)
+        found = await self._find_start(inputs, reading, tp, point)
         if found is None or not self._is_newest(reading, partition):
             return
         start, state = found
@@ -346,14 +351,15 @@ class DecisionPositions:
         return standing._replace(last_place=place)
 
     async def _find_start(
-        self, reading: _Reading, tp: TopicPartition, state: InputTopic, point: ResumePoint
+        self, inputs: InputReader, reading: _Reading, tp: TopicPartition, point: ResumePoint
     ) -> tuple[Start, InputTopic] | None:
         """Return where a partition is read on, once it can be, and what its topic is then.
 
         None if the reading no longer holds by then.
         """
         position = point.position
-        same = await is_same_record(self._deps.settings, tp, state, position)
+        (state,) = (await inputs.states([tp])).values()
+        same = await inputs.is_same_record(tp, state, position)
         progress = Progress(point.applied, position.standing.last_place, position.topic_id, same, position.log)
         where = (self._deps.settings.deployment, *tp)
         while self._is_newest(reading, tp.partition):
@@ -367,7 +373,7 @@ class DecisionPositions:
                 self._deps.emit(LossFound(tp.topic, tp.partition, 0 if isinstance(found, str) else found.lost))
             self._losses[tp.partition] = why
             await self._deps.follower.wait_for_change(_RETRY_SECONDS)
-            (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
+            (state,) = (await inputs.states([tp])).values()
         return None
 
     def _count_void(self, partition: int, point: ResumePoint) -> None:

@@ -120,10 +120,12 @@ class PublishedScores:
         """Begin where the commits say that `scores` were read to; else at their beginning."""
         tps = [TopicPartition(self._settings.topic(SCORES.name), partition) for partition in sorted(partitions)]
         consumer.assign(tps)
+        consumer.pause(*tps)  # until it is known where each is read from
         begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         noted = await self._noted(partitions)
         starts = {tp.partition: start_at(noted.get(tp.partition, Position()), begins[tp], ends[tp]) for tp in tps}
         for tp in tps:
+            consumer.resume(tp)
             consumer.seek(tp, starts[tp.partition].scores_offset)
         if partitions is self._partitions:
             self._positions, self._ends = starts, {tp.partition: ends[tp] for tp in tps}

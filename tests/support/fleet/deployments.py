@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -20,16 +21,25 @@ from support.fleet.payments import put_model
 from support.fleet.workers import Worker
 
 
-def other_deployment(fleet: Fleet, start_worker: Callable[..., Worker], name: str = "green", **settings: str) -> Fleet:
+def other_deployment(
+    fleet: Fleet,
+    start_worker: Callable[..., Worker],
+    name: str = "green",
+    python: Sequence[str] = (sys.executable,),
+    **settings: str,
+) -> Fleet:
     """Return another deployment on the topics of `fleet`, with models of its own."""
     models = str(Path(fleet.folder) / f"{name}-models")
     own = {"DEPLOYMENT": f"{fleet.prefix}{name}", "GROUP": "", "MODELS": models} | settings
-    return Fleet(fleet.environment | own, fleet.folder, start_worker)
+    return Fleet(fleet.environment | own, fleet.folder, start_worker, python)
 
 
-def go_live_when_warm(green: Fleet, workers: int = 1, seed: int = 0) -> list[Worker]:
-    """Start workers of another deployment, and promote a model once its histories are rebuilt from Kafka."""
-    digest, started = put_model(green.models, seed=seed), [green.worker() for _ in range(workers)]
+def go_live_when_warm(green: Fleet, workers: int = 1, seed: int = 0, digest: str = "") -> list[Worker]:
+    """Start workers of another deployment, and promote a model once its histories are rebuilt from Kafka.
+
+    Without the digest of a model in its repository one is put there.
+    """
+    digest, started = digest or put_model(green.models, seed=seed), [green.worker() for _ in range(workers)]
     until(lambda: all(worker.has_joined for worker in started), "the group is joined")
 
     def promoted() -> bool:
@@ -74,6 +84,14 @@ def silent_scores(fleet: Fleet) -> list[Score]:
     """Return the valid scores of a deployment's own topic."""
     reader: ValidScores[Any] = ValidScores()
     return [score for _, score in reader.of(fleet.read(f"scores-{fleet.environment['DEPLOYMENT']}"))]
+
+
+def diff(fleet: Fleet) -> dict[str, Any]:
+    """Make every decision of a deployment again, with its own code and histories, and return the summary."""
+    done = fleet.cli("score", "--topic", "--diff", "--json", "--threads", "1", seconds=300)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 class PublishedByTerm(NamedTuple):

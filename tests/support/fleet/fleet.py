@@ -16,19 +16,28 @@ from aiokafka import ConsumerRecord
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 from support.fleet.payments import PARTITIONS, ends, payment, publish, put_model, read_topic
-from support.fleet.workers import COMMAND, Worker
+from support.fleet.workers import Worker
 from support.kafka.cluster import Cluster
 
 IDENTITY = ("deployment", "source.topic", "source.partition", "source.offset")
 """The headers of a dead letter that tell it from others; after a crash the same one may come again."""
-CLI = (sys.executable, "-m", "stream.cli")
 
 
 class Fleet:
-    """Workers that share topics, Redis keys and a repository, separate from those of every other test."""
+    """Workers that share topics, Redis keys and a repository, separate from those of every other test.
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, start: Callable[..., Worker]) -> None:
+    `python` is the command before `-m`: by default this interpreter, with the code of this checkout.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        folder: Path,
+        start: Callable[..., Worker],
+        python: Sequence[str] = (sys.executable,),
+    ) -> None:
         self.environment = dict(environment)
+        self.python = tuple(python)
         self.folder = folder
         self.prefix = environment["TOPIC_PREFIX"]
         self._start = start
@@ -41,13 +50,18 @@ class Fleet:
     def models(self) -> str:
         return self.environment["MODELS"]
 
+    @property
+    def command_line(self) -> tuple[str, ...]:
+        """The command line, with this fleet's code."""
+        return (*self.python, "-m", "stream.cli")
+
     def cli(
-        self, *arguments: str, seconds: float = 120.0, command: Sequence[str] = CLI, **settings: str
+        self, *arguments: str, seconds: float = 120.0, command: Sequence[str] = (), **settings: str
     ) -> subprocess.CompletedProcess[str]:
         """Run the command line, or another command in its place, with this fleet's settings."""
         named = {f"FRAUDSTREAM_{name}": value for name, value in (self.environment | settings).items()}
         return subprocess.run(
-            [*command, *arguments],
+            [*(command or self.command_line), *arguments],
             env=os.environ | named,
             capture_output=True,
             text=True,
@@ -55,9 +69,9 @@ class Fleet:
             timeout=seconds,
         )
 
-    def worker(self, command: Sequence[str] = COMMAND, **settings: str) -> Worker:
+    def worker(self, command: Sequence[str] = (), **settings: str) -> Worker:
         """Start a worker, without waiting until it is ready."""
-        return self._start(self.environment | settings, command)
+        return self._start(self.environment | settings, command or (*self.command_line, "worker"))
 
     def promote(self, digest: str, *arguments: str) -> dict[str, Any]:
         """Promote a model and return the verdict."""

@@ -1,4 +1,4 @@
-"""A load of payments by a durable producer, and a consumer of their scores that notes when each is seen.
+"""A load of payments by a durable producer, and a consumer of their valid scores that notes when each is seen.
 
 Together they tell how long after a fault each partition is decided again, as a consumer of decisions sees it.
 """
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
+from stream.consumer import ValidScores
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import PARTITIONS, partition_of, payment
 
@@ -25,10 +26,6 @@ class Sent(NamedTuple):
 
     at: float
     partition: int
-
-
-class _Named(msgspec.Struct):
-    transaction_id: str
 
 
 class Load:
@@ -93,14 +90,13 @@ class Load:
             self.refused.append(str(error))
 
     def _watch(self) -> None:
-        topic = f"{self._fleet.prefix}scores"
+        topic, valid = f"{self._fleet.prefix}scores", ValidScores[Message]()
         self._consumer.assign([TopicPartition(topic, number, 0) for number in range(self._partitions)])
         while not self._done.is_set():
-            for record in self._consumer.consume(500, POLL_SECONDS):
-                if record.error() is None:
-                    name = msgspec.json.decode(record.value(), type=_Named).transaction_id
-                    with self._noting:
-                        self.seen.setdefault(name, time.monotonic())
+            records = [one for one in self._consumer.consume(500, POLL_SECONDS) if one.error() is None]
+            for _, score in valid.of(records):
+                with self._noting:
+                    self.seen.setdefault(score.transaction_id, time.monotonic())
         self._consumer.close()
 
     # --- what was seen

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaProducer
 
 from support.fleet.fleet import Fleet, until
@@ -82,6 +83,7 @@ def test_a_log_that_lost_its_beginning_stops_no_running_worker_and_is_restored_f
     assert json.loads(fleet.cli("model", "rollback", "--json").stdout)["revision"] == 5
 
 
+@pytest.mark.acceptance
 def test_a_log_that_was_made_anew_is_told_from_a_new_deployments_and_restored_from_a_file(
     fleet: Fleet, tmp_path: Path
 ) -> None:
@@ -120,6 +122,7 @@ async def abort_command(brokers: str, topic: str) -> None:
         await producer.stop()
 
 
+@pytest.mark.acceptance
 def test_commands_that_are_lost_unjudged_and_offsets_without_a_command_are_passed_over(fleet: Fleet) -> None:
     """A worker waited for them for ever, and decided nothing."""
     (worker,) = fleet.go_live()

@@ -75,6 +75,7 @@ def published(fleet: Fleet, payments: Payments, count: int) -> None:
     fleet.await_scores(count, seconds=90)
 
 
+@pytest.mark.acceptance
 def test_decisions_behind_a_backfill_see_all_of_it_through_a_kill_and_a_loss_of_redis(
     apart: Fleet, own_redis: OwnRedis, tmp_path: Path, report: Callable[[str], None]
 ) -> None:

@@ -49,7 +49,7 @@ def test_two_hand_overs_under_load_and_after_each_everything_is_decided_once(fle
     until(lambda: bool(silent_scores(fleet)), "blue went on silently while green published")
 
 
-@pytest.mark.full_size
+@pytest.mark.acceptance
 def test_a_worker_that_slept_through_two_hand_overs_writes_void_scores_and_notices_itself(
     fleet: Fleet, green: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ def test_decisions_wait_until_a_redis_that_restarted_empty_is_repaired(
     assert unmarked(scenario.check())
 
 
+@pytest.mark.acceptance
 def test_after_a_failover_to_a_lagging_replica_only_the_missing_records_are_applied(
     slow: Slow, another: Callable[..., OwnRedis]
 ) -> None:
@@ -128,7 +129,7 @@ def test_after_a_redis_restart_without_data_loss_no_record_is_applied_again(scen
     assert unmarked(scenario.check())
 
 
-@pytest.mark.parametrize("remembered", [True, False])
+@pytest.mark.parametrize("remembered", [True, pytest.param(False, marks=pytest.mark.acceptance)])
 def test_deleted_histories_are_repaired_whether_or_not_workers_cache_them(
     scenario: Scenario, *, remembered: bool
 ) -> None:
@@ -247,6 +248,7 @@ def test_with_redis_down_degrade_decisions_continue_during_a_repair_and_are_mark
     assert {score.positions.history_epoch for score in valid if not score.degraded} == {before, before + 1}
 
 
+@pytest.mark.acceptance
 def test_a_redis_emptied_while_no_worker_ran_is_repaired_at_the_next_start(scenario: Scenario) -> None:
     (worker,) = scenario.fleet.go_live()
     scenario.run_weeks(0, 1, 2, 3, 4)
@@ -261,6 +263,7 @@ def test_a_redis_emptied_while_no_worker_ran_is_repaired_at_the_next_start(scena
     assert unmarked(scenario.check())
 
 
+@pytest.mark.acceptance
 def test_a_requested_rebuild_is_done_by_the_running_workers_and_changes_no_feature(scenario: Scenario) -> None:
     scenario.fleet.go_live(workers=2)
     scenario.run_weeks(0, 1, 2, 3, 4)
@@ -277,6 +280,7 @@ def test_a_requested_rebuild_is_done_by_the_running_workers_and_changes_no_featu
     assert unmarked(scenario.check())
 
 
+@pytest.mark.acceptance
 def test_without_workers_rebuild_is_refused_and_rebuild_here_repairs_all_histories(scenario: Scenario) -> None:
     (worker,) = scenario.fleet.go_live()
     scenario.run_weeks(0, 1, 2, 3, 4)
@@ -296,7 +300,7 @@ def test_without_workers_rebuild_is_refused_and_rebuild_here_repairs_all_histori
     assert unmarked(scenario.check())
 
 
-@pytest.mark.parametrize("here", [True, False], ids=["here", "by a worker"])
+@pytest.mark.parametrize("here", [True, pytest.param(False, marks=pytest.mark.acceptance)], ids=["here", "by a worker"])
 def test_applied_labels_whose_offsets_were_not_committed_are_rebuilt_too(scenario: Scenario, *, here: bool) -> None:
     (worker,) = scenario.fleet.go_live(COMMIT_INTERVAL="600")
     scenario.run_weeks(0, 1, 2, 3, 4)

@@ -19,7 +19,7 @@ from features.history import records
 from features.history.panes import read_notes
 from features.redis.cache import HEADER
 from models.repository import Repository
-from support.fleet.fleet import CLI, Fleet, sources, until
+from support.fleet.fleet import Fleet, sources, until
 from support.fleet.workers import Worker
 from support.handbook import LABEL_DELAY_MS, label, needs_handbook, rows, transaction
 from support.measure_command import measure
@@ -167,7 +167,7 @@ def compare_all(fleet: Fleet, report: Callable[[str], None]) -> dict[str, Any]:
     """Rescore every decision of the topic and compare."""
     named = {f"FRAUDSTREAM_{name}": value for name, value in fleet.environment.items()}
     out = fleet.folder / "compared.parquet"
-    done = measure((*CLI, "score", "--topic", "--diff", "--out", str(out), "--json"), named, SECONDS)
+    done = measure((*fleet.command_line, "score", "--topic", "--diff", "--out", str(out), "--json"), named, SECONDS)
     assert done.output.startswith("{"), done.errors
     found: dict[str, Any] = json.loads(done.output)
     figures = ", ".join(f"{name} {found[name]}" for name in REPORTED)

@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
-from support.fleet.deployments import go_live_when_warm, other_deployment, silent_scores
+from support.fleet.deployments import diff, go_live_when_warm, other_deployment, silent_scores
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import PARTITIONS, payment
 from support.fleet.workers import Worker
@@ -55,6 +55,7 @@ def test_a_second_deployment_decides_silently_and_the_same(fleet: Fleet, green: 
     assert {headers["deployment"].decode() for headers in letters} >= {fleet.environment["DEPLOYMENT"]}
 
 
+@pytest.mark.acceptance
 def test_a_silent_deployment_applies_a_backfill_and_decides_the_same_behind_it(
     fleet: Fleet, green: Fleet, tmp_path: Path
 ) -> None:
@@ -74,6 +75,7 @@ def test_a_silent_deployment_applies_a_backfill_and_decides_the_same_behind_it(
     assert min((features or {})["card_count_30d"] or 0 for features in decided.values()) > 1
 
 
+@pytest.mark.acceptance
 def test_the_decisions_of_a_silent_deployment_and_of_the_publishing_one_are_made_again_each_from_its_own_histories(
     fleet: Fleet, green: Fleet
 ) -> None:
@@ -97,13 +99,6 @@ def test_the_decisions_of_a_silent_deployment_and_of_the_publishing_one_are_made
     assert (found["compared"], found["unexplained"], found["silent"]) == (len(after), 0, len(after))
     assert (found["undecided"], found["elsewhere"], found["equal"]) == (0, 0, len(after)), found
     replay_silently(fleet, green, after[-1]["transaction_id"])
-
-
-def diff(fleet: Fleet) -> dict[str, Any]:
-    done = fleet.cli("score", "--topic", "--diff", "--json", "--threads", "1")
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 def replay_silently(fleet: Fleet, green: Fleet, transaction_id: str) -> None:

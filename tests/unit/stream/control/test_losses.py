@@ -1,5 +1,8 @@
 """The command that accepts losses finds those of its own deployment, and takes no name that no worker reads."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,12 +49,20 @@ async def states(_settings: Settings, _admin: object, tps: list[TopicPartition])
     return {tp: InputTopic("id", 50 if tp == PAYMENTS else 0, 120) for tp in tps}
 
 
-async def points(settings: Settings, _admin: object, partitions: list[int], term: Term) -> dict[int, ResumePoint]:
-    last = {"scores": 99, "scores-green": 9}[own_scores(settings, term).name]
-    return {one: ResumePoint(10, Position(Standing(1, last), topic_id="id")) for one in partitions}
+@asynccontextmanager
+async def tails(settings: Settings, _admin: object, partitions: list[int], term: Term) -> AsyncIterator[Any]:
+    async def read_all() -> dict[int, ResumePoint]:
+        last = {"scores": 99, "scores-green": 9}[own_scores(settings, term).name]
+        return {one: ResumePoint(10, Position(Standing(1, last), topic_id="id")) for one in partitions}
+
+    yield SimpleNamespace(read_all=read_all, consumer=None)
 
 
-async def same(*_: object) -> None: ...
+@asynccontextmanager
+async def inputs(*_: object) -> AsyncIterator[Any]:
+    async def same(*_: object) -> None: ...
+
+    yield SimpleNamespace(is_same_record=same)
 
 
 async def commits(_settings: Settings, _admin: object, tps: list[TopicPartition]) -> dict[TopicPartition, Any]:
@@ -63,8 +74,8 @@ def _brokers(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "read_fold": fold,
         "input_states": states,
-        "read_resume_points": points,
-        "is_same_record": same,
+        "tail_reader": tails,
+        "input_reader": inputs,
         "committed_offsets": commits,
     }.items():
         monkeypatch.setattr(losses, name, value)

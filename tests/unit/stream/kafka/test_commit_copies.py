@@ -93,6 +93,7 @@ class StoredScores:
         self._records = [StoredScore(offset, encode(score)) for offset, score in enumerate(scores)]
         self._end = len(scores) if end is None else end
         self._at = 0
+        self._paused = True
         self.taken = 0
 
     async def beginning_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
@@ -101,6 +102,12 @@ class StoredScores:
     async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(tps, self._end)
 
+    def pause(self, _tp: TopicPartition) -> None:
+        self._paused = True
+
+    def resume(self, _tp: TopicPartition) -> None:
+        self._paused = False
+
     def seek(self, _tp: TopicPartition, offset: int) -> None:
         self._at = offset
 
@@ -108,6 +115,7 @@ class StoredScores:
         return self._at
 
     async def getmany(self, tp: TopicPartition, **options: int) -> Mapping[TopicPartition, list[StoredScore]]:
+        assert not self._paused
         found = self._records[self._at : self._at + options.get("max_records", 3)]
         self._at += len(found)
         self.taken += len(found)

@@ -55,13 +55,17 @@ class Brokers:
     @asynccontextmanager
     async def tail_reader(self, *_: object) -> AsyncIterator[Any]:
         self.open_readers += 1
-        yield SimpleNamespace(read=self.read, partitions=[TP.partition], progress={}, scores_id="")
+        yield SimpleNamespace(read=self.read, partitions=[TP.partition], progress={}, scores_id="", consumer=None)
         self.open_readers -= 1
 
     async def read(self, _partition: int) -> ResumePoint:
         return ResumePoint(
             self.committed, Position(Standing(GENERATION - 1, self.last), self.revision, next(self.ends))
         )
+
+    @asynccontextmanager
+    async def input_reader(self, *_: object) -> AsyncIterator[Any]:
+        yield SimpleNamespace(states=self.states, is_same_record=self.is_same)
 
     async def states(self, *_: object) -> dict[TopicPartition, InputTopic]:
         return {TP: InputTopic(self.topic_id, 10, 20)}
@@ -90,8 +94,7 @@ def brokers(monkeypatch: pytest.MonkeyPatch) -> Brokers:
     found = Brokers(iter(range(100)))
     for name, value in (
         ("tail_reader", found.tail_reader),
-        ("input_states", found.states),
-        ("is_same_record", found.is_same),
+        ("input_reader", found.input_reader),
         ("find_start", found.find_start),
     ):
         monkeypatch.setattr(positions, name, value)

@@ -36,6 +36,7 @@ class Scores:
     def __init__(self) -> None:
         self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
         self._tps: Sequence[TopicPartition] = ()
+        self._paused: set[TopicPartition] = set()
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
@@ -44,6 +45,12 @@ class Scores:
 
     def assign(self, tps: Sequence[TopicPartition]) -> None:
         self._tps = tps
+
+    def pause(self, *tps: TopicPartition) -> None:
+        self._paused |= set(tps)
+
+    def resume(self, tp: TopicPartition) -> None:
+        self._paused.remove(tp)
 
     async def beginning_offsets(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(tps, 0)
@@ -55,7 +62,7 @@ class Scores:
         self.asked.set()
         await self.may_answer.wait()
         await asyncio.sleep(0)
-        return {tp: [score(tp, offset) for offset in range(SCORES)] for tp in self._tps}
+        return {tp: [score(tp, offset) for offset in range(SCORES)] for tp in self._tps if tp not in self._paused}
 
 
 async def test_a_rebalance_during_a_fetch_of_the_published_scores_follows_the_new_partitions(
