@@ -105,12 +105,13 @@ def bring_up(check: Check) -> None:
     check.report.expect(guards == ["healthy"], "a guard is ready to watch", guards)
 
 
-def wait_for_decisions(check: Check, since: EndOffsets) -> Scores:
+def wait_for_decisions(check: Check, since: EndOffsets, batches: int = 1) -> Scores:
     """Wait for the decisions on the transactions after `since`, and report whether each has exactly one."""
     names = [sent.name for sent in sent_since(check.brokers, since)]
     scores = until(lambda: read_scores(check.brokers), lambda scores: not not_scored_once(names, scores), seconds=60)
     wrong = not_scored_once(names, scores)
-    check.report.expect(len(set(names)) == BATCH, f"{BATCH} transactions were published", len(set(names)))
+    count = batches * BATCH
+    check.report.expect(len(set(names)) == count, f"{count} transactions were published", len(set(names)))
     check.report.expect(not wrong, f"each has exactly one valid score ({scores.void} void)", f"scores: {dict(wrong)}")
     return scores
 
@@ -163,7 +164,7 @@ def check_hand_over(check: Check) -> None:
     since = ends(check.brokers, "transactions")
     check.stack.compose(*PUBLISHER, "1")
     wait_for_decisions(check, since)
-    during_publishing(check, lambda: fleets.cut_over(GREEN))
+    during_publishing(check, lambda: fleets.cut_over(GREEN), batches=4)  # its gates take longer than one batch
     for name in (GREEN, BLUE):
         if name == BLUE:
             fleets.cut_over(BLUE)
@@ -185,20 +186,20 @@ def check_after_kill(check: Check) -> None:
     during_publishing(check, kill)
 
 
-def during_publishing(check: Check, work: Callable[[], None]) -> None:
-    """Do something while a batch of transactions is published, and check that each has exactly one decision."""
+def during_publishing(check: Check, work: Callable[[], None], batches: int = 1) -> None:
+    """Do something while batches of transactions are published, and check that each has exactly one decision."""
     since = ends(check.brokers, "transactions")
-    with check.stack.background(*PUBLISHER, "1") as publishing:
+    with check.stack.background(*PUBLISHER, str(batches)) as publishing:
         sent = until(
             lambda: sum(ends(check.brokers, "transactions").values()) - sum(since.values()),
             lambda count: count > BATCH // 5,
             seconds=60,
         )
-        check.report.say(f"      {sent} transactions of {BATCH} are published")
+        check.report.say(f"      {sent} transactions of {batches * BATCH} are published")
         work()
-        output, _ = publishing.communicate(timeout=120)
+        output, _ = publishing.communicate(timeout=240)
     check.report.expect(publishing.returncode == 0, "the publisher is not affected", output[-500:])
-    wait_for_decisions(check, since)
+    wait_for_decisions(check, since, batches)
 
 
 def check_shutdown(check: Check) -> None:

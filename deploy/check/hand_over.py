@@ -47,11 +47,13 @@ class HandOverCheck:
         """
         found = self._run("deployment", "cut-over", name, "--reason", "check", as_green=name == GREEN)
         handover = found["handover"]
-        pauses = [one["pause_ms"] for one in handover["partitions"] if one.get("pause_ms") is not None]
+        waited = [one["first_latency_ms"] for one in handover["partitions"] if one["first_latency_ms"] is not None]
         gates = {gate["gate"]: gate["passed"] for gate in found["gates"]}
         self._report.expect(handover["done"], f"{name} publishes: {len(gates)} gates passed", {"gates": gates})
-        if pauses:
-            self._report.say(f"      longest pause of {len(pauses)} partitions: {max(pauses)} ms")
+        if waited:
+            self._report.say(
+                f"      the first payments of {len(waited)} partitions waited for {max(waited)} ms at most"
+            )
 
     def expect_decided_by(self, name: str, names: list[str], scores: Scores) -> None:
         """Expect a deployment to have decided these transactions."""
