@@ -146,6 +146,7 @@ class HandOvers(NamedTuple):
     refused: Mapping[str, int]
     payments: int
     undecided: int
+    sent_twice: int
     examples: Sequence[Mapping[str, Any]]
     decided_twice: int
     changed_more_than_once: int
@@ -251,6 +252,7 @@ def _summary(
         refused=refused,
         payments=checked.payments,
         undecided=checked.undecided,
+        sent_twice=checked.sent_twice,
         examples=checked.examples,
         decided_twice=checked.decided_twice,
         changed_more_than_once=checked.changed_more_than_once,

@@ -98,7 +98,8 @@ class PublishedByTerm(NamedTuple):
     """What `scores` hold by the rule of valid scores.
 
     `decided` are the valid scores of each partition in order; `undecided` and `decided_twice` count offsets of
-    `transactions`; `changed_more_than_once` counts the terms of a partition that it returned to, and decisions of a
+    `transactions`; `sent_twice` those that are no decision's since their payment is on an earlier offset that has one;
+    `changed_more_than_once` counts the terms of a partition that it returned to, and decisions of a
     term by a deployment that was not named in it. `examples` tell of undecided offsets whether the payment is on other
     offsets as well, and which scores name it, by partition, offset on `scores`, epoch and offset of the payment.
     """
@@ -106,6 +107,7 @@ class PublishedByTerm(NamedTuple):
     decided: Mapping[int, Sequence[Score]]
     payments: int
     undecided: int
+    sent_twice: int
     examples: Sequence[Mapping[str, Any]]
     decided_twice: int
     changed_more_than_once: int
@@ -137,24 +139,35 @@ def published_by_term(fleet: Fleet, publishers: Sequence[str]) -> PublishedByTer
         terms = [term_of(score.epoch) for score in of_partition]
         wrong += sum(later < earlier for earlier, later in pairwise(terms))
         wrong += sum(one.deployment != publishers[term] for one, term in zip(of_partition, terms, strict=True))
-    undecided = sorted(offered - counts.keys())
-    twice = sum(n > 1 for n in counts.values())
-    examples = [_undecided(fleet, place) for place in undecided[:_EXAMPLES]]
-    return PublishedByTerm(decided, len(offered), len(undecided), examples, twice, wrong, reader.void)
+    names = {score.transaction_id for score in scores}
+    unscored = [_unscored(fleet, place, names) for place in sorted(offered - counts.keys())[:_LOOKED_AT]]
+    undecided = [one for one in unscored if not one["sent_twice"]]
+    return PublishedByTerm(
+        decided,
+        payments=len(offered),
+        undecided=len(offered - counts.keys()) - (len(unscored) - len(undecided)),
+        examples=undecided,
+        sent_twice=len(unscored) - len(undecided),
+        decided_twice=sum(n > 1 for n in counts.values()),
+        changed_more_than_once=wrong,
+        void=reader.void,
+    )
 
 
-_EXAMPLES = 5
+_LOOKED_AT = 20
 
 
-def _undecided(fleet: Fleet, place: tuple[int, int]) -> dict[str, Any]:
+def _unscored(fleet: Fleet, place: tuple[int, int], decided: set[str]) -> dict[str, Any]:
     """Return what the topics hold about the payment at a partition and an offset that has no valid score."""
     payments = {(one.partition, one.offset): json.loads(one.value or b"{}") for one in fleet.read("transactions")}
     name = payments.get(place, {}).get("transaction_id")
     scores = [(one, json.loads(one.value or b"{}")) for one in fleet.read("scores")]
+    also_at = [at for at, one in payments.items() if one.get("transaction_id") == name and at != place]
     return {
         "place": place,
         "transaction_id": name,
-        "also_at": [at for at, one in payments.items() if one.get("transaction_id") == name and at != place],
+        "also_at": also_at,
+        "sent_twice": name in decided and any(at[0] == place[0] and at < place for at in also_at),
         "scores": [
             (one.partition, one.offset, score["epoch"], score["source"]["offset"])
             for one, score in scores
