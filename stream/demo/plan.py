@@ -131,6 +131,5 @@ class DemoPlan:
     @property
     def live_days(self) -> int:
         """The number of days to simulate after the history, with a margin for quiet ones."""
-        later = BLUE_GREEN_EXTRA_SECONDS if self.blue_green else 0
-        needed = self.live_count + self.rate * (KEPT_SECONDS if self.keep else later)
+        needed = self.live_count + self.rate * (KEPT_SECONDS if self.keep else self.extra_seconds)
         return math.ceil(needed * 1.25 / (self.cards * PURCHASES_A_CARD_DAY)) + 1

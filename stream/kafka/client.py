@@ -32,7 +32,10 @@ from stream.settings import PREFIX, Settings
 
 REQUEST_TIMEOUT_MS = 10_000
 METADATA_AGE_MS = 10_000
-"""How often a worker's clients look for moved leaders and for added partitions; the library's default is 5 minutes."""
+"""How often clients look for moved leaders, added partitions and brokers that are back; 5 minutes by default.
+
+A client that asked while one broker alone was up knows only that one, and reaches nobody when it goes down next.
+"""
 _CLIENT_PREFIX = "fraudstream-worker-"
 _SEPARATOR = "/"
 LARGEST_OUTPUT_BYTES = 2 * 1024 * 1024
@@ -59,7 +62,12 @@ _PROTOCOL = (
 def connection_options(settings: Settings) -> dict[str, Any]:
     """Return the options of every client: brokers, security, and how long to wait for a broker that may be hung."""
     brokers = settings.brokers.split(",")
-    return {"bootstrap_servers": brokers, "request_timeout_ms": REQUEST_TIMEOUT_MS, **_security(settings)}
+    return {
+        "bootstrap_servers": brokers,
+        "request_timeout_ms": REQUEST_TIMEOUT_MS,
+        "metadata_max_age_ms": METADATA_AGE_MS,
+        **_security(settings),
+    }
 
 
 @asynccontextmanager
@@ -86,7 +94,6 @@ def producer_options(settings: Settings) -> dict[str, Any]:
         "compression_type": None if settings.compression == "none" else settings.compression,
         "max_batch_size": BATCH_BYTES,
         "max_request_size": LARGEST_OUTPUT_BYTES,
-        "metadata_max_age_ms": METADATA_AGE_MS,
     }
 
 

@@ -17,7 +17,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from stream.kafka.batches import Commit
-from stream.kafka.client import METADATA_AGE_MS, connection_options
+from stream.kafka.client import connection_options
 from stream.kafka.failing import FailingFetch
 from stream.kafka.fetcher import LogConsumer, Trouble
 from stream.kafka.held_back import HeldBack
@@ -69,7 +69,6 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         return LogConsumer(
             **{**connection_options(settings), "request_timeout_ms": int(conf.broker_request_timeout * 1000)},
             resets=False,
-            metadata_max_age_ms=METADATA_AGE_MS,
             client_id=options.client_id,
             group_id=conf.id,
             group_instance_id=settings.group_instance or None,
