@@ -86,7 +86,8 @@ class ArmsPlan:
         if (values < 0).any() or (arms[0] & arms[1]).any():
             raise MeasureInputError("values: each must be at least 0, and no card can be in both arms")
         kept, compared = np.minimum(values, self.cap), arms[0] | arms[1]
-        weights = WHOLE_BP * (arms[0] / self.shares_bp[0] - arms[1] / self.shares_bp[1])
+        first, second = (WHOLE_BP / share_bp for share_bp in self.shares_bp)
+        weights = np.where(arms[0], first, 0.0) - np.where(arms[1], second, 0.0)
         sums = [before + exact_sum(kept[arm]) for before, arm in zip(state.sums, arms, strict=True)]
         cards = [before + int(arm.sum()) for before, arm in zip(state.cards, arms, strict=True)]
         return ArmsState(

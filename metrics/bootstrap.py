@@ -20,8 +20,8 @@ from metrics.columns import Floats, Ints, Tokens, ratios, sum_by_card
 from metrics.errors import MeasureInputError
 from metrics.intervals import Interval
 
-LEAST_CARDS = 30
-"""With fewer cards, percentile intervals are too narrow."""
+LEAST_CARDS = 50
+"""With fewer cards, percentile intervals are too narrow: with 30, one meant for 95 % held in 91 % of simulated runs."""
 
 
 @dataclass(frozen=True, slots=True)

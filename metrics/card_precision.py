@@ -54,7 +54,7 @@ def card_precision(rows: ScoredRows, budget: int = ALERTS_A_DAY, blocked_days: i
     free_from = np.full(len(card), np.iinfo(np.int64).min)
     days, begins = np.unique(by_day.days, return_index=True)
     precisions = []
-    for day, begin, end in zip(days.tolist(), begins, [*begins[1:], len(card)], strict=True):
+    for day, begin, end in zip(days.tolist(), begins, np.append(begins, len(card))[1:], strict=True):
         free = begin + np.flatnonzero(free_from[card[begin:end]] <= day)
         top = free[np.argsort(-by_day.scores[free], kind="stable")[:budget]]
         found = card[top[by_day.fraud[top].astype(np.bool_)]]
