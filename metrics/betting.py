@@ -190,55 +190,62 @@ class _Process:
         self._signs = np.repeat([1.0, -1.0], 2 * len(rising))
         self._observed, self._block_end, self._bet = state.observed, state.block_end, state.bet
         self._low, self._high = state.low, math.inf if state.high is None else state.high
-        self._sums, self._products = np.array(state.sums), np.array(state.products)
+        self._sums, self._products = state.sums, state.products
         self._logs = np.array([*state.rising, *state.falling])
-        self._coefficients = self._coefficients_of(self._bet)
+        self._coefficients = np.ones((3, len(self._logs)))
+        self._stake(state.bet)
 
     def run(self, rows: Floats) -> None:
         """Observe rows of (numerator, denominator, 1), block by block."""
-        at = 0
+        at, half = 0, len(self._logs) // 2
         while at < len(rows):
             if self._observed == self._block_end:
                 self._begin_block()
             block = rows[at : at + self._block_end - self._observed]
             self._logs += _log_growth(block, self._coefficients)
-            numerators, denominators = block[:, 0], block[:, 1]
-            self._sums += numerators.sum(), denominators.sum()
-            self._products += numerators @ numerators, numerators @ denominators, denominators @ denominators
+            self._add_moments(block.T @ block)
             self._observed += len(block)
             at += len(block)
             if self._observed == self._block_end:
-                half = len(self._logs) // 2
                 low, high = self._plan.ends(self._logs[:half], self._logs[half:])
                 self._low, self._high = max(self._low, low), min(self._high, high)
+
+    def _add_moments(self, moments: Floats) -> None:
+        """Add the products of a block's columns, of shape (3, 3); those with the ones are sums."""
+        (squares, products, numerators), (_, others, denominators), _ = moments.tolist()
+        self._sums = self._sums[0] + numerators, self._sums[1] + denominators
+        before = self._products
+        self._products = before[0] + squares, before[1] + products, before[2] + others
 
     def _begin_block(self) -> None:
         """Bet as the paper's predictable plug-in does, from the observations before the block."""
         number = self._observed + 1
         bounds = self._plan.bounds
-        centre = bounds.estimate(*self._sums.tolist())
-        squares = float(self._products @ (1.0, -2 * centre, centre**2))
-        variance = (bounds.scale**2 / 4 + max(squares, 0.0)) / number
+        centre = bounds.estimate(*self._sums)
+        squares, products, others = self._products
+        deviations = max(squares - 2 * centre * products + centre**2 * others, 0.0)
+        variance = (bounds.scale**2 / 4 + deviations) / number
         self._bet = math.sqrt(2 * self._plan.log_bound / (variance * number * math.log1p(number)))
         self._block_end = self._observed + max(1, self._observed // _GROWTH)
-        self._coefficients = self._coefficients_of(self._bet)
+        self._stake(self._bet)
 
-    def _coefficients_of(self, bet: float) -> Floats:
-        """Return what rows are multiplied with for their factors: 1 + bet y and 1 - bet y, of shape (3, 4 cells)."""
+    def _stake(self, bet: float) -> None:
+        """Set what rows are multiplied with for their factors, 1 + bet y and 1 - bet y, of shape (3, 4 cells)."""
         bets = self._signs * np.minimum(bet, self._largest)
-        return np.stack((bets, -bets * self._hypotheses, np.ones(len(bets))))
+        self._coefficients[0] = bets
+        self._coefficients[1] = -bets * self._hypotheses
 
     def state(self) -> BettingState:
         """Return the state reached."""
-        rising, falling = np.split(self._logs, 2)
+        half = len(self._logs) // 2
         return BettingState(
             self._observed,
-            (float(self._sums[0]), float(self._sums[1])),
-            (float(self._products[0]), float(self._products[1]), float(self._products[2])),
+            self._sums,
+            self._products,
             self._block_end,
             self._bet,
-            tuple(rising.tolist()),
-            tuple(falling.tolist()),
+            tuple(self._logs[:half].tolist()),
+            tuple(self._logs[half:].tolist()),
             self._low,
             self._high if self._high < math.inf else None,
         )
