@@ -99,13 +99,14 @@ def draw_sums(sums: Floats, plan: BootstrapPlan) -> Floats:
 
 
 def rows_interval(
-    cards: Tokens, statistic: Callable[[Ints], float | None], plan: BootstrapPlan | None = None
+    cards: Tokens, statistic: Callable[[Ints, Ints], float | None], plan: BootstrapPlan | None = None
 ) -> Interval | None:
     """Return an interval of any figure over rows, such as ROC AUC or card precision; slower than from sums.
 
     Args:
         cards: the card of each row, of shape (n,).
-        statistic: from the numbers of drawn rows, of any length and with repeats, to the figure; None where undefined.
+        statistic: from the numbers of the drawn rows, which repeat, and a number for each one's card, to the figure;
+            None where undefined. A card that is drawn twice has two numbers there: it counts as two cards.
         plan: how to draw. All cards count for `least_cards`.
     """
     chosen = plan or BootstrapPlan()
@@ -113,14 +114,14 @@ def rows_interval(
     found, index = np.unique(cards, return_inverse=True)
     if len(found) < chosen.least_cards:
         return None
-    rows = np.argsort(index, kind="stable")
-    lengths = np.bincount(index)
+    rows, lengths = np.argsort(index, kind="stable"), np.bincount(index)
     begins = np.cumsum(lengths) - lengths
     figures = np.empty(chosen.draws)
     for at in range(chosen.draws):
         drawn = rng.integers(len(found), size=len(found))
-        offsets = np.repeat(begins[drawn] - (np.cumsum(lengths[drawn]) - lengths[drawn]), lengths[drawn])
-        figure = statistic(rows[offsets + np.arange(len(offsets))])
+        copies = np.repeat(np.arange(len(found)), lengths[drawn])
+        shifts = begins[drawn] - (np.cumsum(lengths[drawn]) - lengths[drawn])
+        figure = statistic(rows[shifts[copies] + np.arange(len(copies))], copies)
         figures[at] = np.nan if figure is None else figure
     return percentiles(figures, chosen.confidence)
 

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics.alerts import ScoredRows
 from metrics.bootstrap import BootstrapPlan, draw_sums, percentiles, ratio_interval, rows_interval, sums_interval
+from metrics.card_precision import card_precision
 from metrics.columns import sum_by_card
 from metrics.errors import MeasureInputError
 from metrics.money import CostMatrix, MoneySums, PricedRows, savings_of
@@ -56,24 +58,26 @@ def test_a_ratio_of_sums_and_the_same_figure_over_drawn_rows_agree() -> None:
     card, fraud, alerted = payments(1, 400)
     from_sums = ratio_interval(card, fraud & alerted, alerted, BootstrapPlan(draws=1_000))
     from_rows = rows_interval(
-        card, lambda rows: float(fraud[rows][alerted[rows]].mean()), BootstrapPlan(draws=1_000, seed=1)
+        card, lambda rows, _: float(fraud[rows][alerted[rows]].mean()), BootstrapPlan(draws=1_000, seed=1)
     )
     assert from_sums == pytest.approx(from_rows, abs=0.02)
 
 
 def test_all_rows_of_a_drawn_card_come_with_it() -> None:
     card = np.repeat(np.arange(60), np.arange(60) % 4 + 1)
-    seen: list[np.ndarray] = []
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def keep(rows: Any) -> float:
-        seen.append(rows)
+    def keep(rows: Any, copies: Any) -> float:
+        seen.append((rows, copies))
         return float(len(rows))
 
     rows_interval(card, keep, BootstrapPlan(draws=20))
-    for rows in seen:
+    for rows, copies in seen:
         times = np.bincount(rows, minlength=len(card))
         assert all(len(set(times[card == one].tolist())) == 1 for one in range(60))
         assert sum(int(times[card == one][0]) for one in range(60)) == 60
+        assert len(np.unique(copies)) == 60
+        assert all(len(set(card[rows[copies == one]].tolist())) == 1 for one in range(60))
 
 
 def test_savings_have_an_interval_around_their_exact_figure() -> None:
@@ -92,11 +96,24 @@ def test_savings_have_an_interval_around_their_exact_figure() -> None:
 def test_a_measure_of_ranking_has_an_interval_over_drawn_rows() -> None:
     card, fraud, alerted = payments(3, 100)
     scores = np.random.default_rng(3).random(len(card)) + alerted
-    found = rows_interval(card, lambda rows: roc_auc(fraud[rows], scores[rows]), BootstrapPlan(draws=30))
+    found = rows_interval(card, lambda rows, _: roc_auc(fraud[rows], scores[rows]), BootstrapPlan(draws=30))
     exact = roc_auc(fraud, scores)
     assert found is not None
     assert exact is not None
     assert found.low < exact < found.high
+
+
+def test_a_card_that_is_drawn_twice_counts_as_two_cards() -> None:
+    days, cards = np.zeros(60, np.int64), np.arange(60)
+    scores, fraud = np.linspace(0, 1, 60), np.arange(60) >= 50
+
+    def found_among_ten(rows: Any, copies: Any) -> float | None:
+        return card_precision(ScoredRows(days[rows], copies, scores[rows], fraud[rows]), 10).mean
+
+    found = rows_interval(cards, found_among_ten, BootstrapPlan(draws=200))
+    assert found is not None
+    assert found.low < 0.8
+    assert found.high == 1.0
 
 
 # --- where nothing is stated
@@ -107,7 +124,7 @@ def test_few_cards_have_no_interval_however_many_rows_they_have() -> None:
     hit = np.arange(4_900) % 3 == 0
     assert ratio_interval(card, hit, np.ones(4_900)) is None
     assert ratio_interval(np.append(card, 49), np.append(hit, True), np.ones(4_901)) is not None
-    assert rows_interval(card, lambda rows: float(hit[rows].mean())) is None
+    assert rows_interval(card, lambda rows, _: float(hit[rows].mean())) is None
     alerted = np.arange(4_900) < 4_000  # payments of 40 cards
     assert ratio_interval(np.append(card, 50), np.append(hit & alerted, False), np.append(alerted, False)) is None
 
@@ -117,7 +134,7 @@ def test_a_figure_without_spread_or_without_value_has_no_interval() -> None:
     assert ratio_interval(card, np.ones(60), np.ones(60)) is None
     assert ratio_interval(np.empty(0), np.empty(0), np.empty(0)) is None
     assert percentiles(np.array([0.1, np.nan, 0.3]), 0.95) is None
-    assert rows_interval(card, lambda rows: None if 0 in rows else 1.0) is None
+    assert rows_interval(card, lambda rows, _: None if 0 in rows else 1.0) is None
     assert percentiles(np.linspace(0, 1, 101), 0.9) == pytest.approx((0.05, 0.95))
 
 
