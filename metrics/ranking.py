@@ -3,7 +3,6 @@
 Both are scikit-learn's, which is imported when one of them is asked for, since only training needs it.
 """
 
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -48,6 +47,7 @@ def _measured(measure: str, fraud: Flags, scores: Floats, leave_out: Bools | Non
 
 def _sklearn_metrics() -> Any:  # noqa: ANN401 - a module, which may not be there
     try:
-        return import_module("sklearn.metrics")
+        from sklearn import metrics  # noqa: PLC0415 - of the extra `train`
     except ImportError as error:
         raise MissingLibraryError("measures of ranking", "scikit-learn", "train") from error
+    return metrics

@@ -138,6 +138,8 @@ def test_one_side_has_all_of_alpha_and_leaves_the_other_at_the_bounds() -> None:
     )
     assert low < lower_low < 0.5 < upper_high < high
     assert (lower_high, upper_low) == (1.0, 0.0)
+    bounds = [BettingPlan.of_mean(0.05, side=side).log_bound for side in Side]
+    assert bounds == pytest.approx([math.log(40), math.log(20), math.log(20)])
 
 
 def test_intervals_shrink_with_more_data_and_are_not_wider_than_empirical_bernsteins() -> None:

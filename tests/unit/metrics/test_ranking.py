@@ -54,7 +54,7 @@ def test_without_a_mask_all_rows_are_measured() -> None:
 
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(MissingLibraryError, match=r"scikit-learn is not installed; install .* fraudstream\[train\]"):
         roc_auc(np.array([True, False]), np.array([0.1, 0.2]))
 
