@@ -70,6 +70,17 @@ def test_the_capitals_against_a_share_are_those_of_the_theorem(one: Any, other: 
     assert (state.rising[2], state.falling[1]) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("hypothesis", [0.02, 0.2, 0.7])
+def test_bets_that_are_not_truncated_are_those_of_the_theorem(hypothesis: float) -> None:
+    """With the largest variance the bets are soon smaller than any truncation, and follow it."""
+    values = (np.random.default_rng(7).random(300) < 0.5).astype(float)
+    plan = around(BettingPlan.of_mean(0.05), hypothesis)
+    state = plan.observe(plan.start(), values)
+    expected = log_capitals([(value, 1.0) for value in values.tolist()], hypothesis, plan)
+    assert state.bet < 0.2
+    assert (state.rising[2], state.falling[1]) == pytest.approx(expected, abs=1e-9)
+
+
 def test_the_ends_of_the_interval_are_where_the_theorems_capitals_reach_the_bound_but_for_narrow_cells() -> None:
     random = np.random.default_rng(1)
     for values in ((random.random(3_000) < 0.1).astype(float), random.beta(1, 20, 3_000)):
