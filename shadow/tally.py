@@ -1,15 +1,15 @@
 """Statistics over many comparisons: integer counts that give the same result in any order, and what is read from them.
 
-`Tally` has a zero, adds and merges; `Shift` and `stability_index` are computed from it. `OffsetSet` keeps one bit for
-each offset, so that a day of a busy stream fits into memory.
+`Tally` has a zero, adds and merges; `Shift` is computed from it. `OffsetSet` keeps one bit for each offset, so that a
+day of a busy stream fits into memory.
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
+from metrics.drift import stability_of_counts
 from models.policy import Decision
 from shadow.comparison import Comparison
 
@@ -177,7 +177,7 @@ class Shift:
             tally.shift_steps / count,
             tally.absolute_steps / count,
             (low, middle, high),
-            stability_index(tally.live_bands, tally.challenger_bands),
+            stability_of_counts(tally.live_bands, tally.challenger_bands),
         )
 
 
@@ -189,21 +189,6 @@ def quantile(counts: Mapping[int, int], percent: int) -> int:
         if seen * 100 >= total * percent:
             return value
     raise ValueError("quantile of an empty histogram")
-
-
-def stability_index(expected: Mapping[int, int], actual: Mapping[int, int]) -> float:
-    """Return the population stability index of two histograms: sum of (a - e) ln(a / e) over the shares of each group.
-
-    Below 0.1 is commonly read as stable, above 0.25 as a different population. A group that is empty in one histogram
-    counts as half an observation there, else its logarithm would be unbounded.
-    """
-    groups = sorted({group for counts in (expected, actual) for group, count in counts.items() if count})
-    totals = sum(expected.values()), sum(actual.values())
-    shares = [
-        tuple(max(counts.get(group, 0), 0.5) / total for counts, total in zip((expected, actual), totals, strict=True))
-        for group in groups
-    ]
-    return math.fsum((a - e) * math.log(a / e) for e, a in shares)
 
 
 def _pair(comparison: Comparison) -> Pair:

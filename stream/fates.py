@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from features import errors as features
 from guards import errors as guards
+from metrics import errors as metrics
 from models import errors as models
 from shadow import errors as shadow
 from stream import errors as stream
@@ -168,6 +169,16 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         Handling.REFUSED,
         "The message names everything that is wrong; a judge refuses such a command",
     ),
+    (metrics.MissingLibraryError,): ErrorFate(
+        "A measure needs a library of an extra",
+        Handling.REFUSED,
+        "Training raises it as `MissingExtraError`; the message names the extra",
+    ),
+    (metrics.MeasureInputError,): ErrorFate(
+        "A column or a parameter cannot be measured",
+        Handling.REFUSED,
+        "The message names it, and what it must be",
+    ),
     (features.DeclarationError,): ErrorFate("The feature table is invalid", Handling.MISUSED),
     (stream.SettingsError,): ErrorFate(
         "A setting is invalid", Handling.MISUSED, "All invalid settings are named at once"
@@ -228,6 +239,7 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         models.ArtifactError,
         shadow.ShadowError,
         guards.GuardError,
+        metrics.MetricsError,
         stream.StreamError,
         "stream.training.request.TrainingError",
         "stream.dataset.errors.FileError",

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("features", "guards", "models", "shadow", "stream")
+PACKAGES = ("features", "guards", "metrics", "models", "shadow", "stream")
 
 
 def put_working_folder_last() -> None:

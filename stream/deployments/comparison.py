@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.drift import stability_of_scores
 from models.times import format_time
 from stream.deployments.decision_columns import DECISIONS, ROW, Rows, collect_decisions
 from stream.kafka.topics import SCORES, silent_scores
@@ -18,9 +19,6 @@ from stream.settings import Settings
 
 MOST_COMPARED = 200_000
 """So many decisions of each deployment are read, the newest of the stretch."""
-_BINS = 10
-_LEAST_SHARE = 1e-4
-"""Stands for the share of an empty bin, whose logarithm there is not."""
 Floats = NDArray[np.float64]
 
 
@@ -221,21 +219,8 @@ def score_shift(published: Floats, silent: Floats) -> ScoreShift:
         float(difference.mean()),
         float(np.abs(difference).mean()),
         float(np.abs(difference).max()),
-        stability_index(before, after),
+        stability_of_scores(before, after),
     )
-
-
-def stability_index(before: Floats, after: Floats) -> float:
-    """Return the population stability index: the sum of (a - b) ln(a / b) over the shares a and b in each bin.
-
-    The bins are between the deciles of the scores before; where scores are equal, there are fewer.
-    """
-    edges = np.unique(np.quantile(before, np.linspace(0, 1, _BINS + 1)[1:-1]))
-    shares = [
-        np.maximum(np.bincount(np.searchsorted(edges, scores), minlength=len(edges) + 1) / len(scores), _LEAST_SHARE)
-        for scores in (before, after)
-    ]
-    return float(((shares[1] - shares[0]) * np.log(shares[1] / shares[0])).sum())
 
 
 def _times(latencies_ms: NDArray[np.int64]) -> DecisionTimes:

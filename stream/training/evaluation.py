@@ -1,23 +1,23 @@
 """Splits the rows into train, calibrate and validate parts, and calibrates and measures a model on them.
 
 The split is by time and by when labels were known: every label used to train or calibrate was known when validation
-begins, as if the model had been trained on that day and used from then on.
-
-Card precision follows Le Borgne et al., Reproducible Machine Learning for Credit Card Fraud Detection (2022), chapter
-4.3: the share of cards with a fraud on a day among the 100 cards with the highest scores of that day. A card that
-became known, or was found, to be compromised in the two weeks before is blocked and left out (in the book: since the
-training week began); after that it counts as replaced.
+begins, as if the model had been trained on that day and used from then on. The measures are those of `metrics`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.declaration import DAY_MS
 from features.history.store import Ints
+from metrics.alerts import AlertCounts, ScoredRows
+from metrics.calibration import brier_score
+from metrics.card_precision import ALERTS_A_DAY, BLOCKED_DAYS, KnownFrauds, card_precision, known_compromised
+from metrics.errors import MissingLibraryError
+from metrics.ranking import average_precision, roc_auc
 from models.calibration import Calibration
 from models.policy import Floats, Policy
 from models.times import format_time
@@ -34,10 +34,6 @@ KNOTS = 128
 """Points of the calibration table."""
 WIDEST_LOGIT = 30.0
 """Beyond it neighbouring probabilities round to the same float."""
-ALERTS_A_DAY = 100
-"""Cards that are investigated each day."""
-BLOCKED_DAYS = 14
-"""How long a card stays blocked after it became known to be compromised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +146,11 @@ def calibrate(margins: Floats, frauds: NDArray[np.int8]) -> Calibration:
         UnusableModelError: the probability of fraud does not rise with the margin.
         MissingExtraError: scikit-learn is not installed.
     """
-    platt = _sklearn("linear_model").LogisticRegression(C=1e6).fit(margins[:, np.newaxis], frauds)
+    try:
+        from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - of the extra `train`
+    except ImportError as error:
+        raise MissingExtraError("training", "scikit-learn", "train") from error
+    platt = LogisticRegression(C=1e6).fit(margins[:, np.newaxis], frauds)
     slope, intercept = float(platt.coef_[0, 0]), float(platt.intercept_[0])
     if slope <= 0:
         raise UnusableModelError("fraud does not rise with the model's margin: the features do not predict the labels")
@@ -170,67 +170,43 @@ def choose_policy(scores: Floats, review_share: float, decline_share: float) -> 
 
 
 def measure(table: Table, rows: Ints, scores: Floats, policy: Policy) -> dict[str, float]:
-    """Measure scores of `rows`, all of them labelled.
+    """Measure scores of `rows`, all of them labelled, with at least one fraud and one genuine row.
 
     `auc`, `average_precision` and `card_precision_at_100` leave out transactions of blocked cards. All other measures
     are over all rows.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
     """
-    frauds = table.fraud[rows]
-    unblocked = ~_blocked(table, rows)
-    metrics = _sklearn("metrics")
-    measured = unblocked if 0 < frauds[unblocked].sum() < unblocked.sum() else np.ones_like(unblocked)
-    reviewed, declined = scores >= policy.review_at, scores >= policy.decline_at
-    return {
-        "auc": float(metrics.roc_auc_score(frauds[measured], scores[measured])),
-        "average_precision": float(metrics.average_precision_score(frauds[measured], scores[measured])),
-        "card_precision_at_100": _card_precision(table, rows[unblocked], scores[unblocked]),
-        "alert_rate": float(reviewed.mean()),
-        "decline_rate": float(declined.mean()),
-        "fraud_rate": float(frauds.mean()),
-        "recall_at_review": float(frauds[reviewed].sum() / frauds.sum()),
-        "precision_at_review": float(frauds[reviewed].mean()) if reviewed.any() else 0.0,
-        "brier": float(np.mean((scores - frauds) ** 2)),
+    frauds, blocked = table.fraud[rows], _blocked(table, rows)
+    reviewed = AlertCounts.of(frauds, scores >= policy.review_at)
+    free = rows[~blocked]
+    investigated = ScoredRows(table.occurred_ms[free] // DAY_MS, table.card[free], scores[~blocked], table.fraud[free])
+    return _ranking(frauds, scores, blocked) | {
+        "card_precision_at_100": card_precision(investigated, ALERTS_A_DAY, BLOCKED_DAYS).mean or 0.0,
+        "alert_rate": reviewed.alert_rate or 0.0,
+        "decline_rate": float((scores >= policy.decline_at).mean()),
+        "fraud_rate": reviewed.fraud_rate or 0.0,
+        "recall_at_review": reviewed.recall or 0.0,
+        "precision_at_review": reviewed.precision or 0.0,
+        "brier": brier_score(frauds, scores) or 0.0,
     }
+
+
+def _ranking(frauds: NDArray[np.int8], scores: Floats, blocked: NDArray[np.bool_]) -> dict[str, float]:
+    """Measure the ranking without the blocked cards' rows, or with them if the others are all fraud or all genuine."""
+    measures = {"auc": roc_auc, "average_precision": average_precision}
+    try:
+        found = {name: measure(frauds, scores, blocked) for name, measure in measures.items()}
+        if None in found.values():
+            found = {name: measure(frauds, scores) for name, measure in measures.items()}
+    except MissingLibraryError as error:
+        raise MissingExtraError("training", error.library, error.extra) from error
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _blocked(table: Table, rows: Ints) -> NDArray[np.bool_]:
     """Tell which rows are of a card with a fraud that became known in the two weeks before the row's UTC day."""
     frauds = np.flatnonzero((table.fraud == 1) & table.decided)
-    cards, days = (
-        table.card[frauds],
-        -(-table.labelled_ms[frauds] // DAY_MS),
-    )  # the first day at whose start it is known
-    span = BLOCKED_DAYS + int(max(days.max(), table.occurred_ms[rows].max() // DAY_MS)) + 1
-    blocked = np.unique((cards * span + days)[:, np.newaxis] + np.arange(BLOCKED_DAYS))
-    result: NDArray[np.bool_] = np.isin(table.card[rows] * span + table.occurred_ms[rows] // DAY_MS, blocked)
-    return result
-
-
-def _card_precision(table: Table, rows: Ints, scores: Floats) -> float:
-    """Return the mean over days of the share of defrauded cards among the 100 with the highest scores."""
-    days = table.occurred_ms[rows] // DAY_MS
-    detected_day: dict[int, int] = {}
-    precisions = []
-    for day in np.unique(days).tolist():
-        today = days == day
-        cards, index = np.unique(table.card[rows[today]], return_inverse=True)
-        highest, defrauded = np.full(len(cards), -1.0), np.zeros(len(cards), np.int8)
-        np.maximum.at(highest, index, scores[today])
-        np.maximum.at(defrauded, index, table.fraud[rows[today]])
-        is_free = np.array(
-            [day - detected_day.get(card, day - BLOCKED_DAYS) >= BLOCKED_DAYS for card in cards.tolist()]
-        )
-        order = np.argsort(-np.where(is_free, highest, -1.0), kind="stable")[: min(ALERTS_A_DAY, int(is_free.sum()))]
-        detected = cards[order[defrauded[order] == 1]].tolist()
-        detected_day.update(dict.fromkeys(detected, day))
-        precisions.append(len(detected) / ALERTS_A_DAY)
-    return float(np.mean(precisions)) if precisions else 0.0
-
-
-def _sklearn(module: str) -> Any:  # noqa: ANN401 - a module, which may not be there
-    try:
-        import sklearn.linear_model  # noqa: PLC0415 - of the extra `train`; a worker runs without it
-        import sklearn.metrics  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtraError("training", "scikit-learn", "train") from error
-    return getattr(sklearn, module)
+    known = KnownFrauds(table.card[frauds], table.labelled_ms[frauds])
+    return known_compromised(table.card[rows], table.occurred_ms[rows], known, BLOCKED_DAYS)

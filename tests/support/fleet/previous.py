@@ -15,7 +15,7 @@ from support.paths import HOUSE
 
 VARIABLE = "FRAUDSTREAM_TEST_PREVIOUS"
 """Names the commit or tag of the earlier version; by default the one before the code changed last."""
-CODE = ("stream", "features", "models", "shadow", "guards")
+CODE = ("stream", "features", "models", "shadow", "guards", "metrics")
 LOCK = "requirements/worker.txt"
 
 

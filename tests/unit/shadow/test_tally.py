@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics.drift import stability_of_counts
 from models.policy import Decision, bands
 from shadow.comparison import Comparison, Side, Source
-from shadow.tally import SCORE_STEPS, Shift, Tally, quantile, stability_index
+from shadow.tally import SCORE_STEPS, Shift, Tally, quantile
 
 LIVE, CHALLENGER = "a" * 64, "b" * 64
 SCORES = st.floats(0, 1)
@@ -82,6 +83,7 @@ def test_a_tally_equals_a_count_in_a_plain_loop(some: Any) -> None:
         return
     assert shift.mean == pytest.approx(math.fsum(shifts) / len(shifts), abs=2 / SCORE_STEPS)
     assert shift.mean_absolute == pytest.approx(math.fsum(map(abs, shifts)) / len(shifts), abs=2 / SCORE_STEPS)
+    assert shift.stability_index == stability_of_counts(tally.live_bands, tally.challenger_bands)
 
 
 @given(st.lists(st.integers(-999, 999), min_size=1), st.sampled_from([1, 50, 99, 100]))
@@ -92,19 +94,3 @@ def test_a_quantile_is_the_least_value_that_a_percentage_does_not_exceed(values:
     assert sum(value < found for value in values) * 100 < percent * len(values)
     with pytest.raises(ValueError, match="quantile of an empty histogram"):
         quantile({}, percent)
-
-
-HISTOGRAMS = st.dictionaries(st.integers(0, 19), st.integers(1, 10**6), min_size=1)
-
-
-@given(HISTOGRAMS, HISTOGRAMS)
-def test_the_stability_index_is_non_negative_symmetric_and_zero_for_equal_histograms(one: Any, other: Any) -> None:
-    assert stability_index(one, one) == 0.0
-    assert stability_index(one, other) == pytest.approx(stability_index(other, one))
-    assert stability_index(one, other) >= 0.0
-
-
-def test_the_stability_index_equals_the_textbook_formula() -> None:
-    expected, actual = {0: 50, 1: 50}, {0: 25, 1: 75}
-    by_hand = (0.25 - 0.5) * math.log(0.25 / 0.5) + (0.75 - 0.5) * math.log(0.75 / 0.5)
-    assert stability_index(expected, actual) == pytest.approx(by_hand)

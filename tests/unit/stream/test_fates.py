@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 
 import features
 import guards
+import metrics
 import models
 import shadow
 import stream
@@ -23,7 +24,7 @@ from stream.scoring.facts import Retried
 from stream.worker.retry import retry_until_done
 from support.stream_records import Told
 
-PACKAGES = (stream, features, models, shadow, guards)
+PACKAGES = (stream, features, models, shadow, guards, metrics)
 
 
 def below(kind: type[BaseException]) -> Iterator[type[BaseException]]:

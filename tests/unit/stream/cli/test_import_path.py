@@ -20,7 +20,7 @@ SOURCES = sorted((HOUSE / "stream").rglob("*.py"))
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project with packages of its own, and with a module of features beside them."""
-    for name in ("features", "guards", "models", "shadow"):
+    for name in ("features", "guards", "metrics", "models", "shadow"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(f"raise RuntimeError('the {name} of the project')\n")
     (tmp_path / "features" / "ours.py").write_text(ROWS)

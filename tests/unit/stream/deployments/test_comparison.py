@@ -6,7 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from stream.deployments.comparison import Comparison, TimeSpan, comparison_of, join, score_shift, stability_index
+from metrics.drift import stability_of_scores
+from stream.deployments.comparison import Comparison, TimeSpan, comparison_of, join, score_shift
 from stream.deployments.decision_columns import DECISIONS, ROW, Rows
 
 APPROVE, REVIEW, DECLINE = (DECISIONS.index(one) for one in ("approve", "review", "decline"))
@@ -84,21 +85,4 @@ def test_a_shift_of_scores_leaves_out_payments_without_a_score_on_both_sides() -
     assert found.scores == 2
     assert found.mean == pytest.approx(0.0)
     assert (found.mean_absolute, found.largest) == (pytest.approx(0.1), pytest.approx(0.1))
-
-
-def test_the_stability_index_is_zero_for_equal_scores_and_large_for_others() -> None:
-    scores = np.random.default_rng(1).random(10_000)
-    assert stability_index(scores, scores) == 0.0
-    assert stability_index(scores, np.random.default_rng(2).random(10_000)) < 0.1
-    assert stability_index(scores, scores / 2) > 0.25
-    assert stability_index(np.full(5, 0.5), np.full(5, 0.5)) == 0.0
-
-
-def test_the_stability_index_is_that_of_its_formula() -> None:
-    """Half of the scores move from the lower half to the upper one: shares of 0.5 and 0.5 become 0.25 and 0.75."""
-    before = np.repeat([0.0, 1.0], 4)
-    after = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
-    edges = np.unique(np.quantile(before, np.linspace(0, 1, 11)[1:-1]))
-    shares = [np.bincount(np.searchsorted(edges, one), minlength=len(edges) + 1) / 8 for one in (before, after)]
-    kept = [(b, a) for b, a in zip(*shares, strict=True) if b or a]
-    assert stability_index(before, after) == pytest.approx(sum((a - b) * np.log(a / b) for b, a in kept))
+    assert found.stability_index == stability_of_scores(np.array([0.1, 0.2]), np.array([0.2, 0.1]))

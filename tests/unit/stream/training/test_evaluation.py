@@ -73,6 +73,32 @@ def test_a_card_with_a_known_fraud_is_blocked_for_two_weeks() -> None:
     assert metrics["card_precision_at_100"] == pytest.approx((1 + 1) / 2 / ALERTS_A_DAY)
 
 
+def test_the_measures_of_a_drawn_table_are_those_of_the_first_version() -> None:
+    random = np.random.default_rng(1)
+    rows = 4_000
+    occurred = np.sort(random.integers(19_000 * DAY_MS, 19_040 * DAY_MS, rows))
+    card = random.integers(0, 400, rows)
+    compromised = random.random(400) < 0.08
+    fraud = ((random.random(rows) < 0.5) & compromised[card]).astype(np.int8)
+    labelled = occurred + random.integers(0, 10 * DAY_MS, rows)
+    scores = np.clip(np.round(0.3 * fraud + random.random(rows) * 0.7, 3), 0, 1)
+    decided = random.random(rows) < 0.98
+    data = Table(np.zeros((rows, 1)), occurred, labelled, fraud, card, decided)
+    expected = {
+        "auc": 0.9414020988310308,
+        "average_precision": 0.8172568395312362,
+        "card_precision_at_100": 0.004285714285714286,
+        "alert_rate": 0.0155,
+        "decline_rate": 0.0045,
+        "fraud_rate": 0.031,
+        "recall_at_review": 0.4838709677419355,
+        "precision_at_review": 0.967741935483871,
+        "brier": 0.1560599165,
+    }
+    found = measure(data, np.arange(2_000, rows), scores[2_000:], Policy(0.7, 0.9))
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
 def test_calibration_is_within_0_05_of_platts_sigmoid() -> None:
     random = np.random.default_rng(0)
     margins = random.normal(-4, 2, 20_000)

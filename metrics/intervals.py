@@ -1,0 +1,35 @@
+"""Intervals, and the sides of one."""
+
+from enum import StrEnum
+from typing import NamedTuple, Self
+
+
+class Side(StrEnum):
+    """On which sides an interval bounds a value."""
+
+    BOTH = "both"
+    """Below and above, each with half of alpha."""
+    LOWER = "lower"
+    """Below, with all of alpha."""
+    UPPER = "upper"
+    """Above, with all of alpha."""
+
+
+class Interval(NamedTuple):
+    """An interval of a figure, in its unit; `low` is at most `high`."""
+
+    low: float
+    high: float
+
+    def scaled(self, factor: float) -> Self:
+        """Return the interval in another unit, of which one has `factor` above 0."""
+        return type(self)(self.low * factor, self.high * factor)
+
+    def mirrored(self, around: float = 0.0) -> Self:
+        """Return the interval of `around` less the figure; that of savings follows from that of a share of cost."""
+        return type(self)(around - self.high, around - self.low)
+
+    def intersect(self, other: Self) -> Self | None:
+        """Return what lies in both intervals; None if nothing does."""
+        low, high = max(self.low, other.low), min(self.high, other.high)
+        return type(self)(low, high) if low <= high else None
