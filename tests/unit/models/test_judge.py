@@ -6,7 +6,6 @@ import pytest
 
 from models.arms import Canary
 from models.commands import Command, CommandKind, EventKind, UnreadableRecord, encode
-from models.decline_cap import Limits
 from models.judge import (
     Accepted,
     Answered,
@@ -19,6 +18,7 @@ from models.judge import (
     unreadable_event,
     verdict_event,
 )
+from models.limits import Limits
 from models.lineup import Answer, Lineup, artifact_needed
 from models.persistent import LiveSince
 from models.problems import Problem, ProblemCode

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from guards.ladder import Ladder
 from models.arms import Canary
 from models.commands import LEAVES_REVISION, NAMES_A_MODEL, Command, CommandKind, Event, EventKind
-from models.decline_cap import DeclineCap, Limits
+from models.decline_cap import DeclineCap
 from models.judge import Accepted, Fleet, HeldArtifact, Origin, judge, verdict_event
+from models.limits import Limits
 from models.lineup import Candidates, Lineup, artifact_needed, follow, follow_candidates
 from models.times import format_time
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from models.commands import CommandKind, Event
-from models.decline_cap import Limits
+from models.limits import Limits
 from models.lineup import Lineup
 from stream.cli import commands, limits
 from stream.cli.main import main
