@@ -12,7 +12,7 @@ PASSED = Overruled("let_through", "decline")  # type: ignore[arg-type]
 
 
 class Rule(NamedTuple):
-    """What `limits set` has set: a share in 0.01 %, the day's caps in minor units, the salt, and the partitions then."""
+    """What `limits set` has set: a share in 0.01 %, a day's caps in minor units, the salt, the partitions then."""
 
     share_bp: int
     caps: Mapping[str, int]
