@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stream.contract.outputs import Overruled, Score
 
@@ -61,10 +61,26 @@ class PartitionDays:
         return Lot(rule.share_bp / 10_000, passed)
 
 
-def expected_lots(scores: Iterable[Score], rule_of: Callable[[int], Rule | None]) -> list[Lot]:
-    """Return what the valid scores of one partition must say, in its order; `rule_of` takes their revision."""
+def expected_lots(scores: Iterable[Score], rule_of: Callable[[Score], Rule | None]) -> list[Lot]:
+    """Return what the valid scores of one partition must say, in its order; `rule_of` says what was in force."""
     days = PartitionDays()
-    return [days.expect(score, rule_of(score.revision)) for score in scores]
+    return [days.expect(score, rule_of(score)) for score in scores]
+
+
+def rules_of(events: Iterable[Mapping[str, Any]]) -> Callable[[Score], Rule | None]:
+    """Return what was in force at each revision of each deployment, from the accepted events."""
+    made: dict[str, dict[int, Rule | None]] = {}
+    for event in events:
+        if event["command"] == "limits":
+            found = event["limits"].get("let_through")
+            made.setdefault(event["deployment"], {})[event["revision"]] = found and Rule(**found)
+
+    def rule_of(score: Score) -> Rule | None:
+        own = made.get(score.deployment, {})
+        since = max((revision for revision in own if revision <= score.revision), default=None)
+        return None if since is None else own[since]
+
+    return rule_of
 
 
 def found_lots(scores: Iterable[Score]) -> list[Lot]:

@@ -158,7 +158,7 @@ def test_both_fleets_count_what_was_let_through_on_scores_whatever_was_noted_los
         EVENTS[name](log, amounts)
     valid, by_revision = log.valid(), {revision: TOLD[name] for name, revision in REVISIONS.items()}
     assert len(valid) == log.offset
-    assert found_lots(valid) == expected_lots(valid, by_revision.__getitem__)
+    assert found_lots(valid) == expected_lots(valid, lambda one: by_revision[one.revision])
     assert all(amount <= 3_000 for amount in let_through_amounts(valid).values())
     log.restart([])
     found = let_through_amounts(valid)

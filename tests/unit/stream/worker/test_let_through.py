@@ -84,7 +84,7 @@ def test_lots_follow_from_the_scores_whatever_is_lost_tried_again_or_killed_and_
     assert len({one.transaction_id for one in scores}) == len(scores) == sum(map(len, told))
     for partition in range(PARTITIONS):
         own = [one for one in scores if one.source.partition == partition]
-        lots = expected_lots(own, lambda _revision: TOLD)
+        lots = expected_lots(own, lambda _score: TOLD)
         assert found_lots(own) == lots
         reviewed = should_be_overruled(own, cap.most) if cap else [False] * len(own)
         assert [one.overruled == CAPPED for one in own] == reviewed
