@@ -328,7 +328,12 @@ def argument_problems(arguments: Mapping[str, object]) -> tuple[Problem, ...]:
     For a sender: a command that is refused stays on its topic for ever.
     """
     given = (field for field in msgspec.structs.fields(Command) if arguments.get(field.name) is not None)
-    return tuple(problem for field in given for problem in _value_problems(field, arguments[field.name]))
+    return tuple(problem for field in given for problem in _value_problems(field, _plain(arguments[field.name])))
+
+
+def _plain(value: object) -> object:
+    """Return a struct as plain JSON: msgspec takes an instance for valid."""
+    return msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value
 
 
 def _excess(value: bytes) -> str:

@@ -10,6 +10,7 @@ from models.arms import parse_share
 from models.commands import ModelName
 from models.decline_cap import NO_CAP
 from models.errors import InvalidShareError, InvalidTimeError
+from models.let_through import LARGEST_CAP_MINOR
 from models.times import parse_time_ms
 from stream.contract.money import parse_daily_amount
 from stream.settings import Name, read_seconds
@@ -104,9 +105,14 @@ class DailyAmountParam(click.ParamType):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
         """Return both, or fail with what was expected."""
         try:
-            return parse_daily_amount(str(value))
+            currency, amount_minor = parse_daily_amount(str(value))
         except ValueError as error:
             self.fail(f"{error}; expected a currency and an amount a day, such as 'EUR 500 a day'", param, ctx)
+        if not 0 < amount_minor <= LARGEST_CAP_MINOR:
+            self.fail(
+                f"{value}: expected an amount above 0 and of at most {LARGEST_CAP_MINOR:,} minor units", param, ctx
+            )
+        return currency, amount_minor
 
 
 class BudgetParam(click.ParamType):

@@ -142,7 +142,8 @@ def test_a_verdict_says_what_is_in_force() -> None:
         (("--let-through", "1%", "--let-through-cap", "500"), "'500' is no amount such as 'EUR 500 a day'"),
         (("--let-through", "1%", "--let-through-cap", "XXX 500"), "XXX is not an ISO 4217 code with a minor unit"),
         (("--let-through", "1%", "--let-through-cap", "JPY 0.5"), "'JPY 0.5': JPY has 0 decimals"),
-        (("--let-through", "1%", "--let-through-cap", "EUR 0"), "let_through: expected an object of share_bp"),
+        (("--let-through", "1%", "--let-through-cap", "EUR 0"), "EUR 0: expected an amount above 0 and of at most"),
+        (("--let-through", "1%", "--let-through-cap", "EUR 5", "--salt", "a b"), "let_through: expected an object of"),
         (("--let-through", "1%", "--let-through-cap", "EUR 5", "--let-through-cap", "EUR 6"), "is given twice"),
     ],
 )
