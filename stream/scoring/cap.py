@@ -28,12 +28,15 @@ def cap_declines(
         rows.setdefault((record.partition, judgement.arm), []).append(at)
     overruled, after = list[int](), {partition: dict(some) for partition, some in windows.items()}
     for (partition, arm), which in rows.items():
-        own, of_arm = after.setdefault(partition, {}), [judgements[at] for at in which]
-        declined = [one.said is Decision.DECLINE for one in of_arm]
-        let_through = [at for at, one in enumerate(of_arm) if one.overruled and one.overruled.by == LET_THROUGH]
-        found, own[arm] = overrule(own.get(arm, DeclineWindow()), declined, cap, let_through)
+        own, declined = after.setdefault(partition, {}), [judgements[at].said is Decision.DECLINE for at in which]
+        passed = [at for at, one in enumerate(declined) if one and _is_let_through(judgements[which[at]])]
+        found, own[arm] = overrule(own.get(arm, DeclineWindow()), declined, cap, passed)
         overruled += [which[one] for one in found]
     return (_reviewed(judgements, overruled) if overruled else judgements), after
+
+
+def _is_let_through(judgement: Judgement) -> bool:
+    return judgement.overruled is not None and judgement.overruled.by == LET_THROUGH
 
 
 def _reviewed(judgements: Sequence[Judgement], which: Sequence[int]) -> Sequence[Judgement]:

@@ -21,9 +21,11 @@ def let_through(
     be it the arm's own or one that stood in: a decline by rules may be an obligation.
     """
     rows: dict[int, list[int]] = {}
-    for at, (record, one) in enumerate(zip(scored.records, scored.judgements, strict=True)):
+    for at, one in enumerate(scored.judgements):
         if one.decision is Decision.DECLINE and one.decided_by is not DecidedBy.RULES and one.overruled is None:
-            rows.setdefault(record.partition, []).append(at)
+            rows.setdefault(scored.records[at].partition, []).append(at)
+    if not rows:
+        return scored.judgements, totals
     judgements, after = list(scored.judgements), dict(totals)
     for partition, which in rows.items():
         declined = [_declined(scored, at) for at in which]

@@ -10,7 +10,7 @@ from dataclasses import replace
 import msgspec
 
 from models.decline_cap import DeclineCap
-from models.let_through import LetThrough
+from models.let_through import LetThrough, LetThroughTotals
 from models.limits import LimitState
 from stream.contract.outputs import Score
 from stream.scoring.cap import cap_declines
@@ -29,13 +29,17 @@ def overrule_decisions(
     `states` are those after the last written score of each partition; `cap` and `rule` are in force, None: there is no
     such limit.
     """
-    judgements, totals = scored.judgements, {partition: one.let_through for partition, one in states.items()}
+    judgements, totals = scored.judgements, _totals(states)
     if rule is not None:
         judgements, totals = let_through(scored, totals, rule)
-    windows = {partition: one.declines for partition, one in states.items()}
-    judgements, windows = cap_declines(scored.records, judgements, windows, cap)
+    before = {partition: one.declines for partition, one in states.items()}
+    judgements, windows = cap_declines(scored.records, judgements, before, cap)
     after = {partition: LimitState(windows[partition], totals[partition]) for partition in states}
     return (scored if judgements is scored.judgements else _encoded(scored, judgements)), after
+
+
+def _totals(states: Mapping[int, LimitState]) -> Mapping[int, LetThroughTotals]:
+    return {partition: one.let_through for partition, one in states.items()}
 
 
 def _encoded(scored: Scored, judgements: Sequence[Judgement]) -> Scored:
