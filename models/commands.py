@@ -12,9 +12,11 @@ import msgspec
 from guards.errors import GuardError
 from guards.ladder import Ladder, Rung
 from guards.specs import read_guards
-from models.decline_cap import CapShare, Limits
+from models.decline_cap import CapShare
 from models.errors import InvalidTimeError
-from models.expected import FORM_OF_TOKENS, expected, text_like, without_pattern
+from models.expected import FORM_OF_TOKENS, expected, explained, quoted, text_like
+from models.let_through import LetThroughArgument
+from models.limits import Limits
 from models.problems import Problem, ProblemCode
 from models.times import format_time, parse_time_ms
 
@@ -100,7 +102,6 @@ _NEEDED_BY = {
     "model": NAMES_A_MODEL,
     "share_bp": frozenset({CommandKind.CANARY}),
     "ladder": frozenset({CommandKind.ROLLOUT}),
-    "decline_cap": frozenset({CommandKind.LIMITS}),
     "topic": ABOUT_PARTITIONS,
     "partition": ABOUT_PARTITIONS,
     "log": frozenset({CommandKind.ACCEPT_LOSS}),
@@ -109,7 +110,10 @@ _NEEDED_BY = {
     "countersigns": frozenset({CommandKind.COUNTERSIGN}),
 }
 """The fields that some kinds of command need, and no others take."""
+_LIMITS = ("decline_cap", "let_through")
+"""The fields of which a command about limits needs one at least."""
 _TAKEN_BY = _NEEDED_BY | {
+    **dict.fromkeys(_LIMITS, frozenset({CommandKind.LIMITS})),
     "salt": frozenset({CommandKind.CANARY, CommandKind.ROLLOUT}),
     "guards": frozenset({CommandKind.ROLLOUT}),
     "hands_off": frozenset({CommandKind.FREEZE}),
@@ -126,9 +130,6 @@ LARGEST_COMMAND_BYTES = 256 * 1024
 """The largest command that is decoded: lists of a thousand cards have room, and a compressed record has any size."""
 MOST_CONTAINERS = 10_000
 """The most arrays and objects, counted by their brackets: decoded, they cost a hundred times their bytes."""
-_SMALLEST_UNQUOTED = 10**20
-_LONGEST_QUOTATION = 200
-"""A text of an unreadable record that is longer is not quoted: the answer would be too large for its topic."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="command/1"):
@@ -143,6 +144,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     salt: Salt | None = None
     arms: dict[str, BasisPoints] | None = None
     decline_cap: CapShare | None = None
+    let_through: LetThroughArgument | None = None
     actor: Actor
     reason: Reason
     issued_at: Timestamp
@@ -293,7 +295,7 @@ def read_event(value: bytes) -> Event | UnreadableRecord:
     try:
         return _EVENTS.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, f"no event/1: {_explained(error)}"),))
+        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, f"no event/1: {explained(error)}"),))
 
 
 def read_command(value: bytes) -> Command | UnreadableRecord:
@@ -308,7 +310,7 @@ def read_command(value: bytes) -> Command | UnreadableRecord:
     try:
         record = _COMMANDS.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, f"no JSON: {_explained(error)}"),))
+        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, f"no JSON: {explained(error)}"),))
     if not isinstance(record, dict):
         return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, "no JSON object"),))
     fields = _normalised(record)
@@ -326,7 +328,12 @@ def argument_problems(arguments: Mapping[str, object]) -> tuple[Problem, ...]:
     For a sender: a command that is refused stays on its topic for ever.
     """
     given = (field for field in msgspec.structs.fields(Command) if arguments.get(field.name) is not None)
-    return tuple(problem for field in given for problem in _value_problems(field, arguments[field.name]))
+    return tuple(problem for field in given for problem in _value_problems(field, _plain(arguments[field.name])))
+
+
+def _plain(value: object) -> object:
+    """Return a struct as plain JSON: msgspec takes an instance for valid."""
+    return msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value
 
 
 def _excess(value: bytes) -> str:
@@ -353,7 +360,7 @@ def _normalised(record: dict[str, Any]) -> dict[str, Any]:
 def _field_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
     problems = []
     if fields.get("schema", "command/1") != "command/1":
-        problems.append(Problem(ProblemCode.INVALID_FIELD, f"schema: {_quoted(fields['schema'])} is not 'command/1'"))
+        problems.append(Problem(ProblemCode.INVALID_FIELD, f"schema: {quoted(fields['schema'])} is not 'command/1'"))
     for field in msgspec.structs.fields(Command):
         if field.name in fields:
             problems += _value_problems(field, fields[field.name])
@@ -371,7 +378,7 @@ def _value_problems(field: msgspec.structs.FieldInfo, value: object) -> tuple[Pr
             _READ_AS[field.name](value)
     except msgspec.ValidationError:
         code = ProblemCode.UNSUPPORTED_KIND if field.name == "kind" else ProblemCode.INVALID_FIELD
-        return (Problem(code, f"{field.name}: expected {expected(field.type)}, got {_quoted(value)}"),)
+        return (Problem(code, f"{field.name}: expected {expected(field.type)}, got {quoted(value)}"),)
     except InvalidTimeError as error:
         return (Problem(ProblemCode.INVALID_FIELD, f"{field.name}: {error}"),)
     except GuardError as error:  # names the field itself
@@ -402,6 +409,9 @@ def _kind_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
         for name, kinds in _NEEDED_BY.items()
         if kind in kinds and name not in fields
     ]
+    if kind == CommandKind.LIMITS and not any(name in fields for name in _LIMITS):
+        detail = f"{_LIMITS[0]}: missing, {kind} needs it, {_LIMITS[1]}, or both"
+        needed.append(Problem(ProblemCode.INVALID_FIELD, detail))
     ignored = [
         Problem(ProblemCode.INVALID_FIELD, f"{name}: {kind} takes none")
         for name, kinds in _TAKEN_BY.items()
@@ -422,23 +432,3 @@ def _text(fields: dict[str, Any], name: str) -> str | None:
         return msgspec.convert(fields.get(name), Token)
     except msgspec.ValidationError:
         return None
-
-
-def _explained(error: Exception) -> str:
-    """Return an error's message, but not a long one: it quotes what was read, and half of it may hide a card number."""
-    message = without_pattern(error)
-    return message if len(message) <= _LONGEST_QUOTATION else f"{len(message)} characters that are not allowed"
-
-
-def _quoted(value: object) -> str:
-    """Quote a short text or a number, or say what else it is: `repr` of a deeply nested value raises."""
-    match value:
-        case bool() | float():
-            return str(value)
-        case int():
-            return str(value) if abs(value) < _SMALLEST_UNQUOTED else "a larger number"
-        case str():
-            return repr(value) if len(value) <= _LONGEST_QUOTATION else f"{len(value)} characters"
-        case dict():
-            return "an object"
-    return "a list"

@@ -5,7 +5,7 @@ when they decline less. The rule looks at decisions in the order of their offset
 nor at batches, so that a backlog does not trip it and anyone can compute it again from the scores.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import ceil, floor
 from types import MappingProxyType
 from typing import Annotated, NamedTuple
@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from guards.shares import LIVE, WHOLE_BP, share_text
+from guards.shares import LIVE
 
 DECLINE_CAP = "decline_cap"
 """The entry of a score's `overruled.by`."""
@@ -38,23 +38,6 @@ _ROUNDING = 1e-6
 """Less than the distance of two counts of declines, more than the error of a product such as 0.07 * 2,000."""
 
 
-class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What overrules decisions, in full: the cap on declines, a share of decisions; 1 or absent: none."""
-
-    decline_cap: CapShare | None = None
-
-    @property
-    def cap(self) -> "DeclineCap | None":
-        """The cap in force; None: no cap."""
-        return None if self.decline_cap in (None, NO_CAP) else DeclineCap(self.decline_cap or NO_CAP)
-
-
-def limits_text(limits: Limits | None) -> str:
-    """Return limits for people."""
-    cap = None if limits is None else limits.cap
-    return "no cap on declines" if cap is None else f"declines capped at {share_text(round(cap.share * WHOLE_BP, 6))}"
-
-
 class DeclineCap(NamedTuple):
     """A cap: at most `share` of a window's decisions may be declines."""
 
@@ -75,7 +58,7 @@ class DeclineWindow(NamedTuple):
     """What the models said in the last decisions of an arm in a partition.
 
     `bits` holds a bit for each decision, the latest lowest, set if it was to decline. `overruled` tells whether the
-    latest decline was overruled by the cap; with `bits` it says whether the cap holds.
+    latest decline that was not let through was overruled by the cap; with `bits` it says whether the cap holds.
     """
 
     bits: int = 0
@@ -86,9 +69,10 @@ class DeclineWindow(NamedTuple):
         """The number of declines in the window."""
         return self.bits.bit_count()
 
-    def after(self, *, declined: bool, overruled: bool) -> "DeclineWindow":
+    def after(self, *, declined: bool, overruled: bool, let_through: bool = False) -> "DeclineWindow":
         """Return the window after one more decision, as its score records it."""
-        return DeclineWindow((self.bits << 1 | declined) & _MASK, overruled if declined else self.overruled)
+        is_asked = declined and not let_through
+        return DeclineWindow((self.bits << 1 | declined) & _MASK, overruled if is_asked else self.overruled)
 
     def holds(self, cap: DeclineCap | None) -> bool:
         """Tell whether the cap is reached, and the next decline will be overruled."""
@@ -101,31 +85,37 @@ NO_DECLINES: DeclineWindows = MappingProxyType({})
 
 
 def overrule(
-    window: DeclineWindow, declined: Sequence[bool], cap: DeclineCap | None
+    window: DeclineWindow, declined: Sequence[bool], cap: DeclineCap | None, let_through: Collection[int] = ()
 ) -> tuple[list[int], DeclineWindow]:
     """Return which of the next n decisions of an arm the cap overrules, and the window after them.
 
-    `declined` says which of them the models decline. A decline is overruled if the window that ends with it has more
-    than the cap allows, or if the decline before was overruled and the window has not fallen below what the cap holds
-    from since then.
+    `declined` says which of them the models decline, `let_through` which of these are approved by lot: they count in
+    the window, but the cap asks nothing of them. A decline is overruled if the window that ends with it has more than
+    the cap allows, or if the decline before was overruled and the window before it has not fallen below what the cap
+    holds from.
     """
     new = _packed(declined)
     after = DeclineWindow((window.bits << len(declined) | new) & _MASK, window.overruled)
-    if not new:
+    if new.bit_count() == len(let_through):
         return [], after
     may_reach = cap is not None and (window.overruled or window.declines + new.bit_count() > cap.most)
     if cap is None or not may_reach:
         return [], after._replace(overruled=False)
-    found, is_last = _overruled(window, np.array(declined, np.bool_), cap)
+    flags = np.array(declined, np.bool_)
+    asked = np.setdiff1d(np.flatnonzero(flags), np.fromiter(let_through, np.intp, len(let_through)))
+    found, is_last = _overruled(window, (flags, asked), cap)
     return found, after._replace(overruled=is_last)
 
 
-def _overruled(window: DeclineWindow, declined: Flags, cap: DeclineCap) -> tuple[list[int], bool]:
-    """Return which decisions are overruled, and whether the last decline is; the declines alone are looked at.
+def _overruled(
+    window: DeclineWindow, decisions: tuple[Flags, NDArray[np.intp]], cap: DeclineCap
+) -> tuple[list[int], bool]:
+    """Return which decisions are overruled, and whether the last one is of which the cap is asked.
 
+    `decisions` are which of them are declines, and at which of these the cap is asked: nothing else is looked at.
     Between two declines the count only falls, so that it was lowest right before the second one.
     """
-    at = np.flatnonzero(declined)
+    declined, at = decisions
     sums = np.concatenate(([0], np.cumsum(np.concatenate((_unpacked(window.bits), declined)))))
     before = sums[WINDOW + at] - sums[at]
     is_reached = sums[WINDOW + at + 1] - sums[at + 1] > cap.most

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from models.canary_rules import canary_problems, canary_salt
 from models.commands import ABOUT_PARTITIONS, LEAVES_REVISION, Command, CommandKind, Event, EventKind, UnreadableRecord
 from models.cut_over_rules import cut_over_problems
-from models.decline_cap import Limits
+from models.limit_rules import limit_problems, limits_after
+from models.limits import Limits
 from models.lineup import Answer, Lineup, artifact_needed
 from models.logs import Logs
 from models.problems import Problem, ProblemCode
@@ -45,7 +46,8 @@ class Fleet:
     nothing; for the model to return to or to publish with, what this worker has loaded, or why it could not load it
     (empty: not tried yet). `answers` are the answers to this command's candidate. `watch_ms` is how long a promotion is
     watched that does not state it. `logs` are the logs of the input topics, and `input_topic` is the one that the
-    command names; None if this deployment reads no such partition. `term` says which deployment publishes.
+    command names; None if this deployment reads no such partition. `term` says which deployment publishes. `partitions`
+    is how many `transactions` has, where the command needs it.
     """
 
     fingerprints: frozenset[str]
@@ -56,6 +58,7 @@ class Fleet:
     logs: Logs = field(default_factory=Logs)
     input_topic: InputTopic | None = None
     term: Term = field(default_factory=Term)
+    partitions: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         *_partition_problems(command, fleet),
         *rollout_problems(lineup, command),
         *cut_over_problems(lineup, command, fleet.term),
+        *limit_problems(command, fleet.partitions),
     )
     needs_answers = command.asks_workers
     if now_ms >= command.expires_ms:
@@ -153,7 +157,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         accepted = _leaving_revision(lineup, command, fleet)
     else:
         watch_until_ms = _watch_until(lineup, model, _watch_ms(command, fleet), now_ms)
-        accepted = _next_revision(lineup, command, model, watch_until_ms)
+        accepted = _next_revision(lineup, command, model, watch_until_ms, fleet.partitions)
     if model is None or not needs_answers:
         return accepted
     return _by_answers(accepted, fleet, model)
@@ -166,7 +170,9 @@ def _model(lineup: Lineup, command: Command, fleet: Fleet) -> str | None:
     return artifact_needed(lineup, command)
 
 
-def _next_revision(lineup: Lineup, command: Command, model: str | None, watch_until_ms: int | None) -> Accepted:
+def _next_revision(
+    lineup: Lineup, command: Command, model: str | None, watch_until_ms: int | None, partitions: int
+) -> Accepted:
     """Accept a command that changes the lineup."""
     plan = plan_of(command)
     return Accepted(
@@ -176,7 +182,7 @@ def _next_revision(lineup: Lineup, command: Command, model: str | None, watch_un
         share_bp=command.share_bp if plan is None else plan.ladder.rungs[0].share_bp,
         salt=canary_salt(lineup, command),
         plan=plan,
-        limits=Limits(command.decline_cap) if command.kind is CommandKind.LIMITS else None,
+        limits=limits_after(lineup, command, partitions),
     )
 
 

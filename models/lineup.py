@@ -11,7 +11,9 @@ from types import MappingProxyType
 from guards.shares import WHOLE_BP
 from models.arms import Canary
 from models.commands import LEAVES_REVISION, Command, CommandKind, Event, EventKind
-from models.decline_cap import DeclineCap, Limits
+from models.decline_cap import DeclineCap
+from models.let_through import LetThrough
+from models.limits import Limits
 from models.persistent import GrowingMap, LiveBefore, LiveSince
 from models.problems import Problem
 from models.rollouts import Freeze, Rollout, begun, paused, promoted, resumed
@@ -144,6 +146,11 @@ class Lineup:
     def decline_cap(self) -> DeclineCap | None:
         """The cap on declines in force; None: none."""
         return None if self.limits is None else self.limits.cap
+
+    @property
+    def let_through(self) -> LetThrough | None:
+        """The let-through in force; None: none."""
+        return None if self.limits is None else self.limits.let_through
 
     @property
     def explicit_challenger(self) -> str | None:

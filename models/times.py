@@ -20,6 +20,7 @@ EARLIEST_MS = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND
 LATEST_MS = (datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
 _SHOWN = 80
+_DATE = len("2026-01-31")
 
 
 class Moment(NamedTuple):
@@ -60,6 +61,11 @@ def format_time(epoch_ms: int) -> str:
     _check_range(Moment(epoch_ms, 0), epoch_ms)
     text = (_EPOCH + epoch_ms * _MILLISECOND).replace(tzinfo=None).isoformat(timespec="milliseconds")
     return f"{text}Z"
+
+
+def day_of(epoch_ms: int) -> str:
+    """Return the UTC day of a time, such as 2026-01-31; days compare as their texts do."""
+    return format_time(epoch_ms)[:_DATE]
 
 
 def _parse_text(text: str) -> Moment:

@@ -17,7 +17,7 @@ from features.errors import FormulaError, HistoryDamagedError
 from features.history.store import Fate, HistoryStore, Observed, observe_all
 from features.vector.sets import FeatureSets, Vectors
 from guards.shares import CANARY, LIVE
-from models.decline_cap import DeclineWindows
+from models.limits import LimitState
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
@@ -80,14 +80,14 @@ class Outputs:
 class DecisionTerms(NamedTuple):
     """The context of a batch: the models that score, the epoch of each partition, the log, and each score's headers.
 
-    `declines` are the windows of the cap on declines of each partition, behind which the batch begins.
+    `limit_states` are what the limits of each partition go by where the batch begins.
     """
 
     serving: ServingModels
     epochs: Mapping[int, int]
     headers: Callable[[Record], Headers]
     log: int = 0
-    declines: Mapping[int, DeclineWindows] = MappingProxyType({})
+    limit_states: Mapping[int, LimitState] = MappingProxyType({})
 
 
 class _Part(NamedTuple):

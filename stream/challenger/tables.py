@@ -11,7 +11,7 @@ from models.policy import Decision
 from models.times import format_time
 from shadow.tally import Pair, Shift, Tally
 from stream.challenger.report import ShadowReport
-from stream.contract.iso import CURRENCY_DECIMALS
+from stream.contract.money import number_text
 
 _SHORT = 12
 
@@ -121,9 +121,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _money(tally: Tally, currency: str, pair: Pair) -> str:
-    decimals = CURRENCY_DECIMALS.get(currency, 0)
-    whole, rest = divmod(tally.minor.get((currency, pair), 0), 10**decimals)
-    return f"{whole:,}.{rest:0{decimals}d}" if decimals else f"{whole:,}"
+    return number_text(tally.minor.get((currency, pair), 0), currency)
 
 
 def _count(count: int) -> str:

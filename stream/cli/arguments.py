@@ -10,7 +10,9 @@ from models.arms import parse_share
 from models.commands import ModelName
 from models.decline_cap import NO_CAP
 from models.errors import InvalidShareError, InvalidTimeError
+from models.let_through import LARGEST_CAP_MINOR
 from models.times import parse_time_ms
+from stream.contract.money import parse_daily_amount
 from stream.settings import Name, read_seconds
 
 _OFFSETS = re.compile(r"(\d+):(\d+)-(\d+)")
@@ -78,6 +80,39 @@ class CapParam(click.ParamType):
             return parse_share(str(value)) / WHOLE_BP
         except InvalidShareError as error:
             self.fail(f"{error}; `off` removes the cap", param, ctx)
+
+
+class LetThroughParam(click.ParamType):
+    """Reads `0.5%` as basis points, and `off` as 0: nothing is let through."""
+
+    name = "share"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return basis points, or fail with what was expected."""
+        if value == "off":
+            return 0
+        try:
+            return parse_share(str(value))
+        except InvalidShareError as error:
+            self.fail(f"{error}; `off` lets nothing through", param, ctx)
+
+
+class DailyAmountParam(click.ParamType):
+    """Reads `EUR 500 a day` as a currency and minor units."""
+
+    name = "amount"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """Return both, or fail with what was expected."""
+        try:
+            currency, amount_minor = parse_daily_amount(str(value))
+        except ValueError as error:
+            self.fail(f"{error}; expected a currency and an amount a day, such as 'EUR 500 a day'", param, ctx)
+        if not 0 < amount_minor <= LARGEST_CAP_MINOR:
+            self.fail(
+                f"{value}: expected an amount above 0 and of at most {LARGEST_CAP_MINOR:,} minor units", param, ctx
+            )
+        return currency, amount_minor
 
 
 class BudgetParam(click.ParamType):

@@ -12,11 +12,11 @@ from aiokafka.errors import KafkaError
 
 from guards.shares import share_text
 from models.commands import LONGEST_REASON, CommandKind, Event, EventKind
-from models.decline_cap import limits_text
 from models.two_persons import SECONDS, is_for_two
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
 from stream.control.client import CommandRequest, PartitionArguments
+from stream.control.limits_text import limits_text
 from stream.errors import ControlLogError
 from stream.redaction import holds_card_number
 from stream.settings import Settings

@@ -1,62 +1,134 @@
 """`fraudstream limits`: sets and shows what overrules decisions, in all workers of a deployment."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import click
+import msgspec
 from aiokafka.errors import KafkaError
 
 from models.commands import CommandKind
-from models.decline_cap import WINDOW, Limits, limits_text
-from stream.cli.arguments import CapParam
-from stream.cli.commands import reason_option, revision_option, send_kind, wait_option
+from models.decline_cap import WINDOW
+from models.let_through import LetThrough, LetThroughWish
+from models.limits import Limits
+from stream.cli.arguments import CapParam, DailyAmountParam, LetThroughParam
+from stream.cli.commands import reason_option, refused_arguments, revision_option, send_kind, wait_option
+from stream.cli.let_through import LetThroughToday, look_at_today
 from stream.cli.output import json_option, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.control.client import read_fold
+from stream.control.limits_text import let_through_text, limits_text
 from stream.errors import ControlLogError
 
 
 @click.group()
 def limits() -> None:
-    """Set and show what overrules decisions: the cap on the share of payments that is declined."""
+    """Set and show what overrules decisions: the cap on declines, and which declines are let through."""
 
 
 @limits.command("set")
 @click.option(
     "--decline-cap",
     type=CapParam(),
-    required=True,
     help=f"Of the last {WINDOW:,} decisions of an arm in a partition, the share that may be declines, e.g. 2%; what is "
     "declined beyond it is reviewed. `off` removes the cap.",
 )
+@click.option(
+    "--let-through",
+    "share_bp",
+    type=LetThroughParam(),
+    help="Of what models decline, the share that is approved by lot, e.g. 0.5%. `off` ends it.",
+)
+@click.option(
+    "--let-through-cap",
+    "caps",
+    type=DailyAmountParam(),
+    multiple=True,
+    help="How much may be let through on a UTC day over all partitions, e.g. 'EUR 500 a day'; repeat it for each "
+    "currency, others are never let through.",
+)
+@click.option("--salt", help="Keys the hash that draws the lots; by default the command's id.")
 @reason_option
 @revision_option
 @wait_option
 @json_option
-def set_command(**options: Any) -> None:  # noqa: ANN401 - click's options
-    """Set the limits of a deployment's decisions; they hold for every model until they are set again."""
-    send_kind(CommandKind.LIMITS, **options)
+def set_command(
+    decline_cap: float | None,
+    share_bp: int | None,
+    caps: Sequence[tuple[str, int]],
+    salt: str | None,
+    **options: Any,  # noqa: ANN401 - click's options
+) -> None:
+    """Set limits of a deployment's decisions; they hold for every model until they are set again.
+
+    What is not named stays as it is. A let-through is set as a whole: its share, and all of its caps.
+    """
+    with refused_arguments():
+        wish = _wish(share_bp, caps, salt)
+        if decline_cap is None and wish is None:
+            raise ValueError("nothing to set: give --decline-cap, --let-through, or both")
+    send_kind(CommandKind.LIMITS, decline_cap=decline_cap, let_through=wish, **options)
+
+
+def _wish(share_bp: int | None, caps: Sequence[tuple[str, int]], salt: str | None) -> LetThroughWish | None:
+    """Return the let-through that options ask for; None if they ask for none.
+
+    Raises:
+        ValueError: they do not belong together.
+    """
+    if share_bp is None:
+        if caps or salt is not None:
+            raise ValueError("--let-through-cap and --salt belong to --let-through, which is missing")
+        return None
+    by_currency = dict(caps)
+    if len(by_currency) < len(caps):
+        raise ValueError("--let-through-cap: a currency is given twice")
+    if bool(share_bp) != bool(by_currency):
+        raise ValueError(
+            "--let-through needs a cap in money: --let-through-cap 'EUR 500 a day'"
+            if share_bp
+            else "--let-through off takes no --let-through-cap"
+        )
+    return LetThroughWish(share_bp, by_currency, salt)
 
 
 @limits.command("show")
 @json_option
 def show_command(as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Show the limits of a deployment's decisions."""
+    """Show the limits of a deployment's decisions, and what was let through today."""
     settings = settings_or_refuse()
     try:
-        lineup = asyncio.run(read_fold(settings)).lineup
+        fold = asyncio.run(read_fold(settings))
     except (ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
-    found = lineup.limits or Limits()
-    facts = {"deployment": lineup.deployment, "revision": lineup.revision, "decline_cap": found.cap and found.cap.share}
-    say(as_json, facts, f"revision {lineup.revision}: {_described(found)}")
+    lineup, found = fold.lineup, fold.lineup.limits or Limits()
+    facts: dict[str, Any] = {
+        "deployment": lineup.deployment,
+        "revision": lineup.revision,
+        "decline_cap": found.cap and found.cap.share,
+    }
+    lines = [f"revision {lineup.revision}: {_described(found)}"]
+    facts["let_through"] = None
+    if found.let_through is not None:
+        today = asyncio.run(look_at_today(settings, fold.term, found.let_through))
+        facts["let_through"] = _facts(found.let_through, today)
+        lines.append(f"what was let through today is unknown: {today}" if isinstance(today, str) else today.text())
+    say(as_json, facts, "\n".join(lines))
+
+
+def _facts(rule: LetThrough, today: LetThroughToday | str) -> dict[str, Any]:
+    """Return a let-through for JSON; `today` is null where it is not known."""
+    known = None if isinstance(today, str) else today.facts()
+    return {**msgspec.to_builtins(rule), "propensity": rule.propensity, "today": known}
 
 
 def _described(limits: Limits) -> str:
     """Return limits for people, with what they mean."""
-    if limits.cap is None:
-        return limits_text(limits)
-    return (
-        f"{limits_text(limits)}, that is {limits.cap.most} of the last {WINDOW:,} decisions of an arm in a partition; "
-        "what is declined beyond it is reviewed"
-    )
+    text = limits_text(Limits(limits.decline_cap))
+    if limits.cap is not None:
+        text += (
+            f", that is {limits.cap.most} of the last {WINDOW:,} decisions of an arm in a partition; "
+            "what is declined beyond it is reviewed"
+        )
+    return text if limits.let_through is None else f"{text}; {let_through_text(limits.let_through)}"

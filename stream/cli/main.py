@@ -36,7 +36,7 @@ COMMANDS = {
     "keys": CommandSource("stream.cli.keys:keys", "Make keys that sign commands."),
     "limits": CommandSource(
         "stream.cli.limits:limits",
-        "Set and show what overrules decisions: the cap on the share of payments that is declined.",
+        "Set and show what overrules decisions: the cap on declines, and which declines are let through.",
     ),
     "model": CommandSource(
         "stream.cli.model:model",

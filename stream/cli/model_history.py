@@ -16,7 +16,6 @@ from guards.shares import share_text
 from models.arms import Canary
 from models.commands import Command, CommandKind, Event
 from models.deadline import in_thread
-from models.decline_cap import limits_text
 from models.errors import ModelError
 from models.overview import SHORT_DIGEST, ModelOverview, overviews
 from models.repository import Repository
@@ -28,6 +27,7 @@ from stream.cli.model_roles import warn
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.control.client import read_history
 from stream.control.history import History, HistoryEntry, ModelRoles
+from stream.control.limits_text import limits_text
 from stream.deployments.evidence import in_words
 from stream.errors import ControlLogError
 from stream.redaction import redact_text

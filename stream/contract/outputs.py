@@ -16,6 +16,11 @@ Offset = Annotated[int, msgspec.Meta(ge=0, le=2**44 - 1)]
 """With a log's number it is one integer, see `stream.consumer.place_of`."""
 
 
+Propensity = Annotated[
+    float, msgspec.Meta(gt=0, le=1, description="the probability with which the lot let the declined payment through")
+]
+
+
 class DecidedBy(StrEnum):
     """What decided: the live model, the one before it, or the rule policy if no model could."""
 
@@ -42,7 +47,7 @@ class ModelName(msgspec.Struct, frozen=True):
 
 
 class Overruled(msgspec.Struct, frozen=True):
-    """What changed a decision after the model had spoken (`decline_cap`), and what the model said."""
+    """What changed a decision after the model had spoken (`let_through`, `decline_cap`), and what the model said."""
 
     by: str
     decision: Decision = msgspec.field(name="from")
@@ -74,6 +79,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelName | None
     arm: str | None
     overruled: Overruled | None = None
+    propensity: Propensity | None = None
     deployment: str = ""
     revision: Count
     fingerprint: str

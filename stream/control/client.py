@@ -21,6 +21,7 @@ from models.commands import (
     read_command,
 )
 from models.event_log import EventFold
+from models.let_through import LetThroughWish
 from models.times import format_time
 from stream.clock import now_ms
 from stream.control.announcements import outcome_attributes
@@ -62,9 +63,9 @@ class CommandRequest:
     `share_bp` is a canary's share of the cards in 0.01 %, `salt` what the cards' hash is keyed with; None: the id of
     the command that starts it. `to_ms` is the time of which a roll-back restores the live model; None: the one before.
     `ladder` and `guards` are those of a rollout, the latter as plain JSON; without them, the default ones. `hands_off`
-    belongs to a freeze. `decline_cap` is the share of declines that `limits` allows, 1 for no cap. `evidence` says on
-    what ground the command is sent. `partition` names what a loss or unreadable records are accepted of, `countersigns`
-    the command that is approved.
+    belongs to a freeze. `decline_cap` is the share of declines that `limits` allows, 1 for no cap, `let_through` what
+    it lets through; what is None stays as it is. `evidence` says on what ground the command is sent. `partition` names
+    what a loss or unreadable records are accepted of, `countersigns` the command that is approved.
 
     Raises:
         ValueError: workers would refuse the command for some of its values, all of them named.
@@ -86,6 +87,7 @@ class CommandRequest:
     hands_off: bool = False
     evidence: Mapping[str, Any] | None = None
     decline_cap: float | None = None
+    let_through: LetThroughWish | None = None
     partition: PartitionArguments | None = None
     countersigns: str | None = None
     command_id: str = field(default_factory=lambda: uuid4().hex, compare=False)
@@ -110,6 +112,7 @@ class CommandRequest:
             "share_bp": self.share_bp,
             "salt": self.salt,
             "decline_cap": self.decline_cap,
+            "let_through": self.let_through,
             "to": None if self.to_ms is None else format_time(self.to_ms),
             "ladder": None if self.ladder is None else self.ladder.rungs,
             "guards": self.guards,

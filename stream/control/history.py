@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from models.arms import Canary
 from models.commands import Command, Event, EventKind
-from models.decline_cap import Limits
+from models.limits import Limits
 from models.lineup import Lineup, follow
 from models.rollouts import Rollout
 from models.times import stated_ms

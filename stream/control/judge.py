@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from models.commands import ABOUT_PARTITIONS, Command, Event, EventKind, UnreadableRecord, read_command
 from models.deadline import in_thread
@@ -281,7 +281,22 @@ class Judge:
             logs=deps.follower.logs,
             input_topic=await self._input_topic(command),
             term=deps.follower.term,
+            partitions=await self._partitions(command),
         )
+
+    async def _partitions(self, command: Command) -> int:
+        """Return how many partitions `transactions` has, if the command divides a cap among them.
+
+        Raises:
+            aiokafka.errors.KafkaError: the brokers do not respond, or the topic is not there now.
+        """
+        if command.let_through is None:
+            return 1
+        topic = self._deps.settings.topic(TRANSACTIONS.name)
+        described = (await self._deps.admin.describe_topics([topic]))[0]
+        if described["error_code"]:
+            raise UnknownTopicOrPartitionError(f"{topic} could not be described")
+        return len(described["partitions"])
 
     def _rules(self, command: Command) -> Rules:
         """Return what is known of signatures, and the command that this one countersigns, if it waits here."""

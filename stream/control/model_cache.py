@@ -16,6 +16,7 @@ from models.arms import Canary
 from models.deadline import in_thread
 from models.decline_cap import DeclineCap
 from models.judge import HeldArtifact
+from models.let_through import LetThrough
 from models.loading import Model, VectoriseProbe, load
 from models.problems import Problem
 from models.repository import Repository
@@ -50,6 +51,8 @@ class ServingModels(NamedTuple):
     canary: CanaryModel | None = None
     decline_cap: DeclineCap | None = None
     """The cap on declines at that revision."""
+    let_through: LetThrough | None = None
+    """The let-through at that revision."""
 
     @property
     def compares(self) -> bool:
@@ -151,9 +154,8 @@ class LoadedModels:
                 return None
             canary = CanaryModel(model, lineup.canary)
         fallback = self._models.get(lineup.rollback_target or "")
-        return ServingModels(
-            lineup.revision, live, fallback, lineup.challenger_at(now_ms()), canary, lineup.decline_cap
-        )
+        challenger, limits = lineup.challenger_at(now_ms()), (lineup.decline_cap, lineup.let_through)
+        return ServingModels(lineup.revision, live, fallback, challenger, canary, *limits)
 
 
 class ModelCache:

@@ -51,7 +51,7 @@ class DecisionCollector:
         lines = [
             (record.partition, *self._line(decision))
             for record, decision in self._valid.of(records)
-            if record.offset >= first and decision.is_of(self.deployment) and decision.decision in _CODES
+            if record.offset >= first and decision.is_of(self.deployment) and decision.compared in _CODES
         ]
         if lines:
             self._parts.append(np.array(lines, ROW))
@@ -61,7 +61,7 @@ class DecisionCollector:
             self.currencies.append(one.currency)
         score = np.nan if one.score is None else one.score
         currency = self.currencies.index(one.currency)
-        return one.place, _CODES[one.decision], currency, one.amount_minor, score, one.latency_ms
+        return one.place, _CODES[one.compared], currency, one.amount_minor, score, one.latency_ms
 
     def rows(self) -> Rows:
         """Return all of them, by partition and place."""

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from models.let_through import LET_THROUGH
 from models.times import stated_ms
 from stream.consumer import Standing, place_of
-from stream.contract.outputs import Count, DecidedBy
+from stream.contract.outputs import Count, DecidedBy, Overruled
 from stream.kafka.offsets import SourcePlace
 from stream.kafka.unpacking import FetchedRecord
 from stream.scoring.encode import HISTORY_YOUNG
@@ -28,6 +29,14 @@ class DecisionRecord(msgspec.Struct, frozen=True):
     degraded: tuple[str, ...] = ()
     scored_at: str = ""
     latency_ms: int = 0
+    overruled: Overruled | None = None
+
+    @property
+    def compared(self) -> str:
+        """The decision before a lot let the payment through: a silent deployment draws no lots."""
+        if self.overruled is not None and self.overruled.by == LET_THROUGH:
+            return self.overruled.decision
+        return self.decision
 
     @property
     def place(self) -> int:

@@ -29,8 +29,18 @@ from models.decline_cap import (
     from_note,
     noted,
 )
+from models.let_through import (
+    LET_THROUGH,
+    MOST_CURRENCIES,
+    Currency,
+    LetThroughTotals,
+    noted_totals,
+    totals_from_note,
+)
+from models.limits import LimitState
 from models.terms import term_of
 from stream.consumer import Standing, log_and_offset, place_of
+from stream.contract.fields import AmountMinor, CurrencyCode, TimeText
 from stream.contract.outputs import Count, Offset, Overruled
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
@@ -54,6 +64,9 @@ class ScoreValidity(msgspec.Struct):
     arm: str | None = None
     decision: str = ""
     overruled: Overruled | None = None
+    amount_minor: AmountMinor = 0
+    currency: CurrencyCode = ""
+    scored_at: TimeText = ""
 
     @property
     def place(self) -> int:
@@ -66,10 +79,19 @@ def identity_of(card_id: str, transaction_id: str) -> str:
     return hashlib.blake2b(f"{card_id}\0{transaction_id}".encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
+class PaymentLetThrough(NamedTuple):
+    """A payment that was let through: the UTC day of the decision, and the amount."""
+
+    day: str
+    currency: str
+    amount_minor: int
+
+
 class Decision(NamedTuple):
     """What a position needs of a score: its epoch, revision, place, and the identity of its transaction.
 
-    `declined` tells whether the model of the arm declined, `capped` whether the cap on declines overruled that.
+    `declined` tells whether the model of the arm declined, `capped` whether the cap on declines overruled that, and
+    `let_through` is the payment if it was let through all the same.
     """
 
     epoch: int
@@ -79,11 +101,13 @@ class Decision(NamedTuple):
     arm: str = LIVE
     declined: bool = False
     capped: bool = False
+    let_through: PaymentLetThrough | None = None
 
 
 _Counter = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
 read_validity = msgspec.json.Decoder(ScoreValidity).decode
 _LOG = re.compile(r"[1-9][0-9]{0,2}")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _Text = Annotated[str, msgspec.Meta(max_length=64)]
 _Old = tuple[_Counter, _Counter, Count, Count]
 _Middle = tuple[_Counter, _Counter, Count, Count, _Text, _Text]
@@ -91,10 +115,13 @@ _Arm = Annotated[str, msgspec.Meta(max_length=LONGEST_ARM)]
 _Declines = dict[_Arm, tuple[Annotated[bytes, msgspec.Meta(max_length=WINDOW // 8)], bool]]
 _Limited = tuple[_Counter, _Counter, Count, Count, _Text, _Text, _Declines]
 _Terms = Annotated[tuple[_Counter, ...], msgspec.Meta(min_length=2, max_length=5)]
-_New = tuple[_Counter, _Counter, Count, Count, _Text, _Text, _Declines, _Terms]
-_decoders = tuple(msgspec.json.Decoder(form).decode for form in (_New, _Limited, _Middle, _Old))
+_WithTerms = tuple[_Counter, _Counter, Count, Count, _Text, _Text, _Declines, _Terms]
+_Day = Annotated[str, msgspec.Meta(max_length=10)]
+_Totals = tuple[_Day, Annotated[dict[Currency, Count], msgspec.Meta(max_length=MOST_CURRENCIES)]]
+_New = tuple[_Counter, _Counter, Count, Count, _Text, _Text, _Declines, _Terms, _Totals]
+_decoders = tuple(msgspec.json.Decoder(form).decode for form in (_New, _WithTerms, _Limited, _Middle, _Old))
 _FOLLOWED = 3
-_UNNOTED: tuple[Any, ...] = ("", "", {}, (0, 0))
+_UNNOTED: tuple[Any, ...] = ("", "", {}, (0, 0), ("", {}))
 """What the last fields are in a note that lacks them."""
 
 
@@ -104,7 +131,8 @@ class Position(NamedTuple):
     `cutovers` are the (revision, first offset) of the last term that were found while reading the tail, `handover` is
     the first offset of that term if it was found there, `void` is the number of void scores there.
     `identity` is that of the last decided transaction, empty if unknown; `topic_id` and `log` are those of the topic
-    that is read, the id empty if unknown. `declines` are the windows of the cap on declines, as far as they are known.
+    that is read, the id empty if unknown. `declines` are the windows of the cap on declines, as far as they are known;
+    `let_through` is what was let through on the last such day, always whole.
     """
 
     standing: Standing = Standing()
@@ -116,6 +144,7 @@ class Position(NamedTuple):
     topic_id: str = ""
     log: int = 0
     declines: DeclineWindows = NO_DECLINES
+    let_through: LetThroughTotals = LetThroughTotals()
     term: int = 0
     handover: int | None = None
 
@@ -136,6 +165,7 @@ class Position(NamedTuple):
             cutovers=before.cutovers + new,
             identity=score.identity,
             declines=self._declines_after(score),
+            let_through=self.let_through if (one := score.let_through) is None else self.let_through.after(*one),
             term=term,
         )
 
@@ -145,7 +175,14 @@ class Position(NamedTuple):
 
     def _declines_after(self, score: Decision) -> DeclineWindows:
         window = self.declines.get(score.arm, DeclineWindow())
-        return {**self.declines, score.arm: window.after(declined=score.declined, overruled=score.capped)}
+        passed = score.let_through is not None
+        after = window.after(declined=score.declined, overruled=score.capped, let_through=passed)
+        return {**self.declines, score.arm: after}
+
+    @property
+    def limit_state(self) -> LimitState:
+        """What the limits of the partition go by."""
+        return LimitState(self.declines, self.let_through)
 
     def decided_to(self, log: int) -> int:
         """Return the offset after the last decision in a log; 0 if that decision is in another one."""
@@ -156,19 +193,24 @@ class Position(NamedTuple):
         """Encode what the partition's next owner needs, as a commit's metadata.
 
         `term` is the one in which it is written; it tells whether the position is one on `scores` or on the topic of a
-        silent deployment. `published` is where the latter stands on `scores`.
+        silent deployment. `published` is where the latter stands on `scores`. What was let through is noted of `scores`
+        alone, since a silent deployment lets nothing through.
 
         Earlier versions do not know the last fields and would read all scores again; so they are left out as long as
-        those can run: `declines` until something is set that limits them, the terms until a second deployment is there.
+        those can run: `declines` until something is set that limits them, the terms until a second deployment is there,
+        and what was let through until something was.
         """
         topic = topic_note(self.topic_id, self.log)
         note: tuple[object, ...] = (*self.standing, self.revision, self.scores_offset, self.identity, topic)
-        with_terms = term > 0 or published is not None
+        totals = (self if published is None else published).let_through
+        with_terms = term > 0 or published is not None or bool(totals.amounts)
         if with_terms or with_declines:
             note = (*note, noted(self.declines) if with_declines else {})
         if with_terms:
             followed = () if published is None else (*published.standing, published.scores_offset)
             note = (*note, (term, self.term, *followed))
+        if totals.amounts:
+            note = (*note, noted_totals(totals))
         return msgspec.json.encode(note).decode()
 
 
@@ -241,7 +283,7 @@ def read_note(metadata: str | None) -> CommitNote:
     """Decode a commit's metadata; the beginning of the topic if it is not ours.
 
     Versions before the identity was noted wrote the first four fields only, those before declines were limited six,
-    those before hand-overs seven.
+    those before hand-overs seven, those before anything was let through eight.
     """
     note: tuple[Any, ...]
     for decode in _decoders:
@@ -249,19 +291,24 @@ def read_note(metadata: str | None) -> CommitNote:
             note = decode((metadata or "").encode("utf-8", "replace"))
         except msgspec.DecodeError:
             continue
-        epoch, place, revision, scores_offset, identity, topic, declines, terms = (*note, *_UNNOTED[len(note) - 4 :])
-        topic_id, log = read_topic_note(topic)
-        standing, windows = Standing(epoch, place), from_note(declines)
-        written_in, term, *followed = terms
-        position = Position(standing, revision, scores_offset, (), 0, identity, topic_id, log, windows, term)
-        return CommitNote(position, written_in, _followed(followed))
+        return _commit_note((*note, *_UNNOTED[len(note) - 4 :]))
     return CommitNote()
 
 
-def _followed(noted: Sequence[int]) -> Position | None:
+def _commit_note(note: tuple[Any, ...]) -> CommitNote:
+    """Return what the fields of a commit's metadata say, those that it lacks being what they are then."""
+    epoch, place, revision, scores_offset, identity, topic, declines, terms, totals = note
+    topic_id, log = read_topic_note(topic)
+    standing, windows, let_through = Standing(epoch, place), from_note(declines), totals_from_note(totals)
+    written_in, term, *followed = terms
+    position = Position(standing, revision, scores_offset, (), 0, identity, topic_id, log, windows, term=term)
+    if len(followed) != _FOLLOWED:
+        return CommitNote(position._replace(let_through=let_through), written_in)
+    return CommitNote(position, written_in, _followed(followed)._replace(let_through=let_through))
+
+
+def _followed(noted: Sequence[int]) -> Position:
     """Return a position on `scores` that a silent deployment has noted; under which revision they decide is not."""
-    if len(noted) != _FOLLOWED:
-        return None
     epoch, place, scores_offset = noted
     return Position(Standing(epoch, place), 0, max(0, scores_offset), term=max(0, term_of(epoch)))
 
@@ -298,6 +345,7 @@ def read_decision(record: FetchedRecord) -> Decision | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     said = score.decision if score.overruled is None else score.overruled.decision
+    by = None if score.overruled is None else score.overruled.by
     return Decision(
         score.epoch,
         score.revision,
@@ -305,5 +353,12 @@ def read_decision(record: FetchedRecord) -> Decision | None:
         identity_of(score.card_id, score.transaction_id),
         score.arm or LIVE,
         declined=said == policy.Decision.DECLINE,
-        capped=score.overruled is not None and score.overruled.by == DECLINE_CAP,
+        capped=by == DECLINE_CAP,
+        let_through=_let_through(score) if by == LET_THROUGH else None,
     )
+
+
+def _let_through(score: ScoreValidity) -> PaymentLetThrough | None:
+    """Return the payment of a score that was let through; it counts to the last day if the score states none."""
+    day = _DAY.match(score.scored_at)
+    return PaymentLetThrough(day[0] if day else "", score.currency, score.amount_minor) if score.currency else None

@@ -61,7 +61,8 @@ class Judgement:
     """The result for one payment; `score` and `band` are None if no model gave a score.
 
     `arm` is as assigned, also where another model or the rules stood in for the arm's own. `fingerprint` is that of the
-    features that it was made from; None: those of the live model.
+    features that it was made from; None: those of the live model. `propensity` is the probability with which a lot let
+    the payment through; None: no lot was drawn.
     """
 
     score: float | None
@@ -73,6 +74,7 @@ class Judgement:
     arm: str = LIVE
     fingerprint: str | None = None
     overruled: Overruled | None = None
+    propensity: float | None = None
 
     @property
     def said(self) -> Decision:
@@ -203,6 +205,7 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
             model=judgement.model,
             arm=judgement.arm,
             overruled=judgement.overruled,
+            propensity=judgement.propensity,
             deployment=frame.settings.deployment,
             revision=frame.revision,
             fingerprint=fingerprint,

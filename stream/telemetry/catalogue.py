@@ -236,6 +236,34 @@ CATALOGUE: dict[MetricName, Metric] = {
         "p99 approaches the deadline.",
         _SECONDS,
     ),
+    "fraudstream.let_through.amount": Metric(
+        MetricKind.COUNTER,
+        "{minor_unit}",
+        ("currency",),
+        "Amount that was approved by lot though a model declined it, in minor units.",
+        "what the truth about declines costs at most.",
+    ),
+    "fraudstream.let_through.cap": Metric(
+        MetricKind.GAUGE,
+        "{minor_unit}",
+        ("currency",),
+        "How much own partitions may let through on a day, in minor units: their parts of the caps.",
+        "`fraudstream.let_through.left` is low: compare with it.",
+    ),
+    "fraudstream.let_through.left": Metric(
+        MetricKind.GAUGE,
+        "{minor_unit}",
+        ("currency",),
+        "How much own partitions may still let through today (UTC), in minor units.",
+        "near 0 long before midnight: declines get no lot any more, so they are not represented; raise the cap.",
+    ),
+    "fraudstream.let_through.lots": Metric(
+        MetricKind.COUNTER,
+        "{decision}",
+        ("currency", "outcome"),
+        "Lots drawn for declined payments, by what they said: `let_through` or `declined`.",
+        "few against the declines in `fraudstream.decisions`: most exceed what is left, or their currency has no cap.",
+    ),
     "fraudstream.lost_unread": Metric(
         MetricKind.COUNTER,
         "{record}",
@@ -254,7 +282,7 @@ CATALOGUE: dict[MetricName, Metric] = {
         MetricKind.COUNTER,
         "{decision}",
         ("by", "arm"),
-        "Decisions that were changed after the model had spoken, by what changed them: `decline_cap`.",
+        "Decisions that were changed after the model had spoken, by what changed them: `decline_cap`, `let_through`.",
         "`fraudstream.decline_cap.active` is above 0: how many payments it is about.",
     ),
     "fraudstream.partitions": Metric(

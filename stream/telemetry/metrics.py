@@ -30,12 +30,14 @@ from prometheus_client import CollectorRegistry
 from features.history.store import LabelStatus
 from guards.shares import LIVE
 from models.decline_cap import DECLINE_CAP
+from models.let_through import LET_THROUGH
 from models.policy import Decision
 from stream.clock import Stage, now_ms
 from stream.contract.codes import DeadLetterCode
 from stream.contract.outputs import DecidedBy
+from stream.contract.transaction import Transaction
 from stream.kafka.topics import LABELS, TRANSACTIONS
-from stream.scoring.encode import HISTORY_INCOMPLETE, HISTORY_YOUNG, UNDECIDABLE, Scored
+from stream.scoring.encode import HISTORY_INCOMPLETE, HISTORY_YOUNG, UNDECIDABLE, Judgement, Scored
 from stream.scoring.facts import (
     Compared,
     Decided,
@@ -195,8 +197,16 @@ class MetricTotals:
         amounts = counts["fraudstream.decided.amount"]
         for judgement, transaction in zip(scored.judgements, scored.transactions, strict=True):
             amounts[transaction.currency, judgement.decision] += transaction.amount_minor
+            if judgement.propensity is not None:
+                self._lot(judgement, transaction)
         self._tally("fraudstream.batch.size").add([len(scored)])
         self._latencies(scored)
+
+    def _lot(self, judgement: Judgement, payment: Transaction) -> None:
+        """Count the lot of a declined payment, and the amount if it was let through."""
+        passed, currency = judgement.overruled is not None and judgement.overruled.by == LET_THROUGH, payment.currency
+        self._counts["fraudstream.let_through.lots"][currency, LET_THROUGH if passed else "declined"] += 1
+        self._counts["fraudstream.let_through.amount"][(currency,)] += payment.amount_minor if passed else 0
 
     def _latencies(self, scored: Scored) -> None:
         """Count latencies, and missed deadlines by count and amount; a producer's clock that is ahead counts as 0."""
@@ -250,7 +260,7 @@ def _initial_series(transactions: str, labels: str) -> Iterator[tuple[MetricName
     yield from (("fraudstream.history.reapplied", (topic.name,)) for topic in (TRANSACTIONS, LABELS))
     yield from (("fraudstream.labels", (status.value,)) for status in LabelStatus)
     yield from (("fraudstream.lost_unread", (topic,)) for topic in (transactions, labels))
-    yield "fraudstream.overruled", (DECLINE_CAP, LIVE)
+    yield from (("fraudstream.overruled", (by, LIVE)) for by in (DECLINE_CAP, LET_THROUGH))
     yield from (("fraudstream.unknown_fields", (topic,)) for topic in (transactions, labels))
     yield from (("fraudstream.shadow.missed", (reason,)) for reason in ("skipped", "failed"))
 

@@ -49,6 +49,7 @@ from stream.worker.fact_log import FactLog
 from stream.worker.gauges import GaugeSources, Lag
 from stream.worker.group import GroupCheck
 from stream.worker.labeller import Labeller, LabellerDeps
+from stream.worker.let_through import LetThroughGauges
 from stream.worker.lifecycle import Assignments, LifecycleLog
 from stream.worker.losses import InputLosses, LossesDeps
 from stream.worker.positions import DecisionPositions, PositionsDeps
@@ -189,6 +190,7 @@ class WorkerApp(faust.App):
 
     def _gauge_sources(self) -> GaugeSources:
         parts = self.parts
+        let_through = LetThroughGauges(parts.positions, parts.follower)
         return GaugeSources(
             topics=tuple(self.settings.topic(one.name) for one in (TRANSACTIONS, LABELS, MODEL_CONTROL)),
             consumer=self.current_consumer,
@@ -203,6 +205,8 @@ class WorkerApp(faust.App):
             term=lambda: parts.positions.role.term.number,
             publishes=lambda: parts.positions.role.publishes,
             capped=parts.positions.capped,
+            let_through_cap=let_through.cap,
+            let_through_left=let_through.left,
             queued=lambda: parts.comparer.queued,
             cache_stats=lambda: parts.store.cache_stats,
             lost_events=lambda: parts.follower.log.lost,

@@ -6,12 +6,13 @@ and keeps the position of each partition. Published decisions are offered to the
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from aiokafka import TopicPartition
 
+from models.limits import LimitState
 from stream.clock import Stopwatch
 from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels, ServingModels
@@ -22,9 +23,9 @@ from stream.kafka.publisher import Publisher
 from stream.kafka.topics import DEAD_LETTERS, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
-from stream.scoring.cap import cap_declines
 from stream.scoring.encode import Scored
 from stream.scoring.facts import Decided, FactListener, Retried
+from stream.scoring.overrule import overrule_decisions
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
 from stream.worker.backfilled import BackfilledShare
@@ -150,8 +151,8 @@ class Decider:
         already_decided = len(decided) - sum(len(one.scored.among(decided)) for one in self._unconfirmed.found)
         await apply_isolating(self._deps.pipeline, decided, self._positions.log)
         trace = self._deps.tracing.begin(records)
-        declines = {partition: position.declines for partition, position in positions.items()}
-        terms = DecisionTerms(serving, dict(self._positions.epochs), trace.headers, self._positions.log, declines)
+        limits = {partition: position.limit_state for partition, position in positions.items()}
+        terms = DecisionTerms(serving, dict(self._positions.epochs), trace.headers, self._positions.log, limits)
         try:
             outputs = await decide_isolating(self._deps.pipeline, records, terms)
             fact = replace(await self._publish(batch, role, terms, outputs), already_decided=already_decided)
@@ -193,10 +194,10 @@ class Decider:
         self._runs.add(outputs.dead, {partition: batch.records[partition] for partition in current})
         stopwatch = Stopwatch()
         dead = self._unwritten(outputs.dead, current)
-        scored, declines = cap_declines(outputs.scored, terms.declines, terms.serving.decline_cap)
+        scored, limits = _overruled(role, terms, outputs)
         found = scored.by_partition()
         scores = TopicOutputs(role.scores, {partition: found.get(partition, []) for partition in current})
-        await self._write(batch, terms._replace(declines=declines), scores, dead)
+        await self._write(batch, terms._replace(limit_states=limits), scores, dead)
         stopwatch.lap("publish")
         written = batch.current()
         self._cap_log.look({one: self._positions[one] for one in written}, terms.serving.decline_cap)
@@ -251,10 +252,20 @@ class Decider:
             if self._positions.get(partition) is None:  # its topic or the role has changed meanwhile
                 batch.set_aside(partition, self._positions.why(partition))
         for partition, end in written.ends.items():
-            new = ScoresToWrite(scores.records[partition], terms.declines[partition])
+            new = ScoresToWrite(scores.records[partition], terms.limit_states[partition])
             if batch.is_current(partition) and not self._positions.advance(partition, terms.serving.revision, new, end):
                 batch.set_aside(partition, "another worker has written to its scores, which are read again")
                 self._positions.read_again(partition)
 
     def _set_trouble(self, trouble: str | None) -> None:
         self._trouble = trouble
+
+
+def _overruled(role: Role, terms: DecisionTerms, outputs: Outputs) -> tuple[Scored, Mapping[int, LimitState]]:
+    """Return the decisions as the limits leave them, and what these go by in each partition after them.
+
+    A silent deployment lets nothing through, so it draws no lots either.
+    """
+    serving = terms.serving
+    rule = serving.let_through if role.publishes else None
+    return overrule_decisions(outputs.scored, terms.limit_states, serving.decline_cap, rule)

@@ -77,6 +77,8 @@ class GaugeSources:
     term: Callable[[], int]
     publishes: Callable[[], bool]
     capped: Callable[[], Mapping[str, int]]
+    let_through_cap: Callable[[], Mapping[str, int]]
+    let_through_left: Callable[[], Mapping[str, int]]
     queued: Callable[[], int]
     cache_stats: Callable[[], Mapping[Entity, CacheStats]]
     lost_events: Callable[[], int]
@@ -106,6 +108,8 @@ class GaugeSources:
             "fraudstream.history.open_parts": lambda: _one(self.open_parts()),
             "fraudstream.labels.waiting": lambda: _one(self.waiting_labels()),
             "fraudstream.lag": self.lag.shown,
+            "fraudstream.let_through.cap": lambda: _by_currency(self.let_through_cap()),
+            "fraudstream.let_through.left": lambda: _by_currency(self.let_through_left()),
             "fraudstream.model.info": lambda: dict.fromkeys(self._model_info(), 1),
             "fraudstream.partitions": self._partitions,
             "fraudstream.publishes": lambda: _one(self.publishes()),
@@ -154,3 +158,7 @@ class GaugeSources:
 
 def _one(value: float) -> dict[Values, float]:
     return {(): value}
+
+
+def _by_currency(amounts: Mapping[str, int]) -> dict[Values, float]:
+    return {(currency,): amount for currency, amount in amounts.items()}

@@ -17,9 +17,9 @@ from aiokafka import TopicPartition
 
 from guards.shares import share_text
 from models.commands import CommandKind, Event, EventKind
-from models.decline_cap import limits_text
 from models.lineup import Lineup
 from stream.control.follower import Follower
+from stream.control.limits_text import limits_text
 from stream.control.model_cache import LoadedModels
 from stream.redaction import redact_text
 from stream.settings import PREFIX, Settings
@@ -155,7 +155,8 @@ class LineupChanges:
         shadow = f", challenger {self.model(lineup.challenger)}" if lineup.challenger else ""
         canary = lineup.canary
         share = "" if canary is None else f", canary {self.model(canary.model)} at {share_text(canary.share_bp)}"
-        limits = "" if lineup.decline_cap is None else f", {limits_text(lineup.limits)}"
+        limited = lineup.decline_cap is not None or lineup.let_through is not None
+        limits = f", {limits_text(lineup.limits)}" if limited else ""
         return f"revision {lineup.revision}, live model {self.model(lineup.live)}{share}{shadow}{limits}"
 
     def model(self, digest: str | None) -> str:

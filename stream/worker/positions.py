@@ -14,8 +14,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, RebalanceInProgressError
 
 from guards.shares import LIVE
-from models.decline_cap import DeclineWindows
 from models.judge import InputTopic
+from models.limits import LimitState
 from models.terms import Term, number_in_term
 from stream.consumer import Standing, log_and_offset, place_of
 from stream.control.announcements import Cutover, Handover, announce
@@ -55,10 +55,10 @@ class PositionsDeps(NamedTuple):
 
 
 class ScoresToWrite(NamedTuple):
-    """The scores of one partition, and the windows of its cap on declines after them."""
+    """The scores of one partition, and what its limits go by after them."""
 
     records: Sequence[Outgoing]
-    declines: DeclineWindows
+    limits: LimitState
 
 
 class _Reading(NamedTuple):
@@ -233,7 +233,8 @@ class DecisionPositions:
             cutovers=(),
             void=0,
             identity=identity_of((last.key or b"").decode(), last.transaction_id),
-            declines=scores.declines,
+            declines=scores.limits.declines,
+            let_through=scores.limits.let_through,
             term=term,
             handover=None,
         )

@@ -22,9 +22,10 @@ def should_be_overruled(
         window = windows.setdefault(str(score.arm), [])
         count_before = sum(window[-2_000:])
         declined = (score.overruled.decision if score.overruled else score.decision) == "decline"
+        let_through = score.overruled is not None and score.overruled.by == "let_through"
         window.append(declined)
-        if declined:
+        if declined and not let_through:
             goes_on = was_overruled.get(score.arm, False) and count_before >= 0.8 * allowed
             was_overruled[score.arm] = goes_on or sum(window[-2_000:]) > allowed
-        found.append(declined and was_overruled[score.arm])
+        found.append(declined and not let_through and was_overruled[score.arm])
     return found

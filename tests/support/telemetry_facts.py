@@ -33,6 +33,7 @@ DIGEST = "d" * 64
 VERBS = ("decode", "observe", "vectorise", "score", "encode", "publish")
 MODEL = ModelName("cards", "2026-01", DIGEST)
 CAPPED = Overruled("decline_cap", Decision.DECLINE)
+PASSED = Overruled("let_through", Decision.DECLINE)
 
 
 def stages(names: Sequence[str] = VERBS, each_ns: int = 2_000_000) -> list[Stage]:
@@ -66,9 +67,11 @@ def one_of_each(prefix: str = "") -> list[Fact]:
     record = Told(topic=f"{prefix}transactions")
     late = scored([record], [5_000], degraded=("history_incomplete",), overruled=CAPPED)
     late = Scored(late.records, late.transactions, [("mcc",)], *[getattr(late, name) for name in _LAST])
+    passed = scored([record], overruled=PASSED, propensity=0.005)
     dead = DeadLetter(record, DeadLetterCode.NOT_JSON, "why")
     return [
         decided(late, [dead], repeated=1, unknown=1, already_decided=1, backfilled=1),
+        decided(passed),
         LabelsApplied([Told()], [LabelStatus.APPLIED], [], 1, stages(("decode", "observe", "encode", "publish"))),
         Retried(f"{prefix}transactions", "StoreUnavailableError"),
         LossFound(f"{prefix}transactions", 0, 60),

@@ -14,6 +14,7 @@ from features.history.records import HASH_MASK, HASHES
 from features.history.store import Entity
 from features.redis.damage import DamagedHistory
 from models.decline_cap import noted
+from models.let_through import noted_totals
 from shadow.comparison import read_comparison
 from stream.consumer import ValidScores, trace_of
 from stream.contract.codes import Rejection
@@ -169,7 +170,7 @@ def check_commit_notes(data: bytes) -> None:
 
 def _noted(position: Position) -> tuple[object, ...]:
     """Return what a note says of a position."""
-    return (*position[:3], *position[5:-1], noted(position.declines))
+    return (*position[:3], *position[5:8], noted(position.declines), noted_totals(position.let_through))
 
 
 def _check_letter(kept: Outgoing) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from models.let_through import LetThrough
 from stream.consumer import Standing, place_of
 from stream.contract.transaction import ParsedTransaction, read_transaction
 from support.example_commands import BUILD_GO, CLIENTS, COPY_JARS
@@ -56,3 +57,15 @@ def test_the_payments_of_the_examples_are_accepted_with_all_their_fields() -> No
     accepted = [one for one in read if isinstance(one, ParsedTransaction) and (one.dropped, one.unknown) == ((), 0)]
     assert len(accepted) == len(lines) > 1
     assert len({one.transaction.transaction_id for one in accepted}) == len(lines)
+
+
+def test_the_guide_draws_the_lots_that_a_worker_draws() -> None:
+    guide = (HOUSE / "docs/how-to/let-declines-through.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```$", guide, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(compile(block, "the guide", "exec"), names)  # noqa: S102 - our own page
+    rule = LetThrough(2_500, {"EUR": 1}, "s", 1)
+    ids = [f"pay-{number}-ü" for number in range(200)]
+    drawn = [names["is_let_through"](one, "s", 2_500) for one in ids]
+    assert drawn == [rule.takes(one) for one in ids]
+    assert 0 < sum(drawn) < len(ids)

@@ -40,7 +40,7 @@ SCORES = st.lists(
         revision=st.sampled_from([2, 3, 4, 5, 6]),
         arm=st.sampled_from(["live", "canary", "canary", None, "blue"]),
         transaction_id=st.integers(0, 20).map(str),
-        overruled=st.sampled_from([None, None, Overrule("decline_cap", "decline")]),
+        overruled=st.sampled_from([None, None, Overrule("decline_cap", "decline"), Overrule("let_through", "decline")]),
         deployment=st.sampled_from(["default", "default", "other"]),
     ),
     max_size=60,
@@ -192,6 +192,20 @@ def test_a_cards_first_approved_fraud_is_counted_under_the_share_and_arm_of_its_
     outcomes = [_outcome(*one) for one in [*labels, ("genuine", 4, False)]]
     state.count_outcomes(5, outcomes, 6)  # labels lie on another partition than their payments
     assert state.counts_of(GuardKind.FRAUD_APPROVED) == {100: (0, 1), 500: (1, 0)}
+
+
+@pytest.mark.parametrize("arm", ["canary", "live"])
+def test_what_a_lot_let_through_is_no_approval_of_an_arm_and_its_fraud_is_no_miss_of_the_model(arm: str) -> None:
+    state, passed = GuardState(GUARDS, "default", SHARES), Overrule("let_through", "decline")
+    let_through = [score(card, transaction_id=f"t-{card}", arm=arm, overruled=passed) for card in range(5)]
+    missed = score(9, transaction_id="t-9", arm=arm)
+    state.count(0, [*let_through, missed], 6)
+    state.count_outcomes(0, [_outcome(f"t-{card}", card) for card in (*range(5), 9)], 6)
+    one, five = ((1, 0), (5, 0)) if arm == "canary" else ((0, 1), (0, 5))
+    assert state.counts_of(GuardKind.FRAUD_APPROVED) == {100: one}
+    assert state.counts_of(GuardKind.DECLINED) == {100: five}
+    assert state.counts_of(GuardKind.REVIEWED) == {}
+    assert state.remembered == 1 + 5 + 6, "an approval, the cards that were declined, and all cards"
 
 
 def test_the_outcomes_of_another_deployment_are_not_counted() -> None:

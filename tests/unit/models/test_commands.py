@@ -17,8 +17,10 @@ from models.commands import (
     read_command,
     read_event,
 )
+from models.let_through import LetThroughWish
 from models.problems import Problem, ProblemCode
 
+MANY = {f"A{letter}{other}": 1 for letter in "ABCDE" for other in "VWXY"}
 GOOD = {
     "command_id": "c-1",
     "deployment": "default",
@@ -101,6 +103,15 @@ def test_all_problems_are_returned_at_once_with_the_command_id() -> None:
         ({"kind": "limits", "decline_cap": 0.02}, "model"),
         ({"kind": "limits", "model": ..., "decline_cap": 0.02, "share_bp": 5}, "share_bp"),
         ({"decline_cap": 0.02}, "decline_cap"),
+        ({"kind": "limits", "model": ..., "let_through": 0.005}, "let_through"),
+        ({"kind": "limits", "model": ..., "let_through": {"caps": {"EUR": 1}}}, "let_through"),
+        ({"kind": "limits", "model": ..., "let_through": {"share_bp": 10_001}}, "let_through"),
+        ({"kind": "limits", "model": ..., "let_through": {"share_bp": 0.5}}, "let_through"),
+        ({"kind": "limits", "model": ..., "let_through": {"share_bp": 5, "caps": {"EUR": 0}}}, "let_through"),
+        ({"kind": "limits", "model": ..., "let_through": {"share_bp": 5, "caps": {"eur": 1}}}, "let_through"),
+        ({"kind": "limits", "model": ..., "let_through": {"share_bp": 5, "salt": "a b"}}, "let_through"),
+        ({"kind": "limits", "model": ..., "let_through": {"share_bp": 5, "caps": MANY}}, "let_through"),
+        ({"let_through": {"share_bp": 5}}, "let_through"),
         ({"share_bp": 100}, "share_bp"),
         ({"salt": "s"}, "salt"),
         ({"arms": {"a": 5_000}}, "arms"),
@@ -128,6 +139,18 @@ def test_a_cap_on_declines_is_a_share_and_what_is_none_is_refused_in_words() -> 
     assert problem.detail == "decline_cap: expected a number above 0 and at most 1, got 2"
 
 
+def test_a_let_through_is_an_object_and_what_is_none_is_refused_in_words() -> None:
+    command = read(kind="limits", model=..., let_through={"share_bp": 50, "caps": {"EUR": 50_000}})
+    assert isinstance(command, Command)
+    assert command.let_through == LetThroughWish(50, {"EUR": 50_000})
+    assert read_command(encode(command)) == command
+    (problem,) = read(kind="limits", model=..., let_through={"share_bp": 50, "caps": {"EUR": 5.5}}).problems
+    assert problem.detail.startswith("let_through: expected an object of share_bp, 0 to 10000 in 0.01 %, and caps, at ")
+    assert problem.detail.endswith('such as {"share_bp": 50, "caps": {"EUR": 50000}}, got an object')
+    (problem,) = read(kind="limits", model=...).problems
+    assert problem.detail == "decline_cap: missing, limits needs it, let_through, or both"
+
+
 @pytest.mark.parametrize("value", [b"", b"[]", b"null", b'"\xff"', b'{"command_id":', b"[" * 100_000])
 def test_bytes_that_are_no_json_object_are_reported_as_an_invalid_record(value: Any) -> None:
     assert codes(read_command(value))[0][0] is ProblemCode.INVALID_RECORD
@@ -135,7 +158,7 @@ def test_bytes_that_are_no_json_object_are_reported_as_an_invalid_record(value: 
 
 @given(
     st.dictionaries(
-        st.sampled_from([*GOOD, "force", "share_bp", "arms", "decline_cap", "schema"]),
+        st.sampled_from([*GOOD, "force", "share_bp", "arms", "decline_cap", "let_through", "schema"]),
         st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text()),
     )
 )

@@ -1,11 +1,12 @@
 """The cap on declines: what it overrules is what a plain recount of each decision says, however decisions are cut."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
 from itertools import pairwise
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,12 +16,11 @@ from models.decline_cap import (
     DeclineCap,
     DeclineWindow,
     DeclineWindows,
-    Limits,
     from_note,
-    limits_text,
     noted,
     overrule,
 )
+from models.limits import Limits
 
 DECLINED, APPROVED = True, False
 NOTES = msgspec.json.Decoder(dict[str, tuple[bytes, bool]])
@@ -39,12 +39,17 @@ def recounted(decisions: Sequence[bool], share: float) -> Iterator[bool]:
         yield declined and holds
 
 
-def by_the_rule(decisions: Sequence[bool], shares: Sequence[float | None]) -> Iterator[bool]:
+def by_the_rule(
+    decisions: Sequence[bool], shares: Sequence[float | None], let_through: Collection[int] = ()
+) -> Iterator[bool]:
     """Yield whether each decision is overruled under its own share: the rule of the reference, decline by decline."""
     window, was_overruled = deque([APPROVED] * WINDOW, maxlen=WINDOW), False
-    for declined, share in zip(decisions, shares, strict=True):
+    for at, (declined, share) in enumerate(zip(decisions, shares, strict=True)):
         before = sum(window)
         window.append(declined)
+        if at in let_through:
+            yield False
+            continue
         if declined:
             allowed = Decimal(str(share or 0)) * WINDOW
             goes_on = was_overruled and before >= allowed * Decimal("0.8")
@@ -71,10 +76,12 @@ def through_a_note(window: DeclineWindow) -> DeclineWindow:
     return from_note(NOTES.decode(msgspec.json.encode(noted({"live": window}))))["live"]
 
 
-def folded(window: DeclineWindow, decisions: Sequence[bool], overruled: Sequence[int]) -> DeclineWindow:
+def folded(
+    window: DeclineWindow, decisions: Sequence[bool], overruled: Sequence[int], let_through: Collection[int] = ()
+) -> DeclineWindow:
     """Return the window that a worker restores from the scores of these decisions."""
     for at, declined in enumerate(decisions):
-        window = window.after(declined=declined, overruled=at in overruled)
+        window = window.after(declined=declined, overruled=at in overruled, let_through=at in let_through)
     return window
 
 
@@ -114,6 +121,25 @@ def test_a_cap_that_is_set_changed_or_taken_away_holds_from_then_on(data: st.Dat
     assert found == [at for at, overruled in enumerate(expected) if overruled]
 
 
+@given(st.data(), streams(), SHARES, st.integers(0, 2**32))
+def test_what_is_let_through_counts_in_the_window_and_the_cap_asks_nothing_of_it(
+    data: st.DataObject, decisions: list[bool], share: float, seed: int
+) -> None:
+    lots, cap = np.random.default_rng(seed).random(len(decisions)) < 0.4, DeclineCap(share)
+    passed = {at for at, declined in enumerate(decisions) if declined and lots[at]}
+    cuts, window, found = data.draw(cuts_of(len(decisions))), DeclineWindow(), list[int]()
+    for first, last in pairwise(cuts):
+        batch, own = decisions[first:last], [at - first for at in sorted(passed) if first <= at < last]
+        overruled, after = overrule(window, batch, cap, own)
+        if data.draw(st.booleans()):
+            after = folded(through_a_note(window), batch, overruled, own)
+        found += [first + at for at in overruled]
+        window = after
+    expected = by_the_rule(decisions, [share] * len(decisions), passed)
+    assert found == [at for at, overruled in enumerate(expected) if overruled]
+    assert window.declines == sum(decisions[-WINDOW:])
+
+
 def test_the_first_decline_beyond_the_share_of_a_whole_window_is_overruled_though_the_window_is_not_full() -> None:
     cap = DeclineCap(0.02)
     overruled, window = overrule(DeclineWindow(), [DECLINED] * 42, cap)
@@ -147,8 +173,6 @@ def test_the_counts_of_a_share_are_exact(share: float, most: int, least: int) ->
 
 def test_a_cap_of_everything_is_none() -> None:
     assert [Limits(share).cap for share in (None, 1.0, 0.02)] == [None, None, DeclineCap(0.02)]
-    assert limits_text(None) == limits_text(Limits(1.0)) == "no cap on declines"
-    assert limits_text(Limits(0.0725)) == "declines capped at 7.25%"
 
 
 def test_a_note_of_many_arms_stays_below_what_kafka_takes_and_keeps_the_live_one() -> None:

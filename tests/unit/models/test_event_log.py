@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.commands import encode
-from models.decline_cap import Limits
 from models.event_log import EventLog
+from models.limits import Limits
 from models.snapshot import plan_restore
 from support.control_events import accepted, event, logs, read, restore_of
 

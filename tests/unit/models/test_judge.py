@@ -3,10 +3,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from models.arms import Canary
-from models.commands import Command, CommandKind, EventKind, UnreadableRecord, encode
-from models.decline_cap import Limits
+from models.commands import Command, CommandKind, EventKind, UnreadableRecord, encode, read_event
 from models.judge import (
     Accepted,
     Answered,
@@ -19,6 +19,8 @@ from models.judge import (
     unreadable_event,
     verdict_event,
 )
+from models.let_through import LetThrough, LetThroughWish
+from models.limits import Limits
 from models.lineup import Answer, Lineup, artifact_needed
 from models.persistent import LiveSince
 from models.problems import Problem, ProblemCode
@@ -233,6 +235,51 @@ def test_limits_are_accepted_at_once_whoever_is_live_and_the_event_has_all_of_th
         assert msgspec.json.decode(encode(event))["limits"] == {"decline_cap": 0.02}
     late = judge(LIVE, command("limits", None, 3, decline_cap=1.0), fleet(None), ISSUED)
     assert codes(late) == [ProblemCode.WRONG_REVISION]
+
+
+ASKED = LetThroughWish(50, {"EUR": 50_000})
+
+
+def test_a_let_through_is_salted_with_its_command_and_its_caps_are_divided_by_the_partitions_of_that_moment() -> None:
+    sent, twelve = command("limits", None, let_through=ASKED), replace(fleet(None), partitions=12)
+    verdict = judge(LIVE, sent, twelve, ISSUED)
+    expected = LetThrough(50, {"EUR": 50_000}, sent.command_id, 12)
+    assert verdict == Accepted(5, None, limits=Limits(None, expected))
+    event = verdict_event(sent, verdict, 4, Origin("e", "w1", ISSUED))
+    assert read_event(encode(event)) == event
+    assert msgspec.json.decode(encode(event))["limits"] == {"let_through": msgspec.to_builtins(expected)}
+    salted = judge(LIVE, command("limits", None, let_through=replace_struct(ASKED, salt="s")), twelve, ISSUED)
+    assert isinstance(salted, Accepted)
+    assert salted.limits == Limits(None, replace_struct(expected, salt="s"))
+
+
+def test_a_command_leaves_the_limits_that_it_does_not_name() -> None:
+    rule = LetThrough(50, {"EUR": 50_000}, "s", 4)
+    lineup = replace(LIVE, limits=Limits(0.02, rule))
+
+    def after(**named: Any) -> Limits | None:
+        verdict = judge(lineup, command("limits", None, **named), replace(fleet(None), partitions=2), ISSUED)
+        assert isinstance(verdict, Accepted)
+        return verdict.limits
+
+    assert after(decline_cap=0.05) == Limits(0.05, rule)
+    assert after(let_through=LetThroughWish(0)) == Limits(0.02)
+    other = LetThroughWish(1, {"USD": 9}, "t")
+    assert after(let_through=other) == Limits(0.02, LetThrough(1, {"USD": 9}, "t", 2))
+    assert after(decline_cap=1.0, let_through=other) == Limits(1.0, LetThrough(1, {"USD": 9}, "t", 2))
+
+
+def test_a_let_through_without_a_cap_or_with_one_that_leaves_a_partition_nothing_is_refused() -> None:
+    for wish, detail in (
+        (LetThroughWish(50), "let_through.caps: missing; without a cap in money nothing is let through"),
+        (LetThroughWish(50, {"EUR": 11}), "let_through.caps.EUR: 11 in minor units is less than one for each of 12"),
+    ):
+        sent = command("limits", None, let_through=wish)
+        verdict = judge(LIVE, sent, replace(fleet(None), partitions=12), ISSUED)
+        assert isinstance(verdict, Refused)
+        (problem,) = verdict.problems
+        assert problem.code is ProblemCode.INVALID_FIELD
+        assert problem.detail.startswith(detail)
 
 
 # --- canary

@@ -12,8 +12,10 @@ from msgspec.structs import replace
 from guards.ladder import Ladder
 from models.arms import Canary
 from models.commands import LEAVES_REVISION, NAMES_A_MODEL, Command, CommandKind, Event, EventKind
-from models.decline_cap import DeclineCap, Limits
+from models.decline_cap import DeclineCap
 from models.judge import Accepted, Fleet, HeldArtifact, Origin, judge, verdict_event
+from models.let_through import LetThrough
+from models.limits import Limits
 from models.lineup import Candidates, Lineup, artifact_needed, follow, follow_candidates
 from models.times import format_time
 
@@ -167,6 +169,15 @@ def test_limits_hold_whichever_models_decide_until_they_are_set_again() -> None:
     off = follow(lineup, replace(limits(1), revision=8, command_id="c-8"))
     assert (off.revision, off.limits, off.decline_cap, off.live) == (8, Limits(1.0), None, A)
     assert follow(off, replace(limits(1), limits=None, revision=9, command_id="c-9")).revision == 8
+
+
+def test_a_let_through_holds_whichever_models_decide_and_has_its_salt_and_partitions_in_the_event() -> None:
+    rule = LetThrough(50, {"EUR": 50_000}, "c-1", 4)
+    lineup = follow(START, accepted(1, "limits", limits=Limits(None, rule)))
+    assert (START.let_through, lineup.let_through, lineup.decline_cap) == (None, rule, None)
+    lineup = follow(lineup, accepted(2, "promote", A))
+    assert lineup.let_through == rule
+    assert follow(lineup, accepted(3, "limits", limits=Limits(0.02))).let_through is None
 
 
 @pytest.mark.parametrize(("kind", "quarantined"), [("roll_back", set()), ("demote", {B}), ("end_canary", set())])

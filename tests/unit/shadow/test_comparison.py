@@ -10,9 +10,15 @@ from stream.demo.scoreboard import Place
 from support.demo_scores import score
 
 
+@pytest.mark.parametrize(("by", "became"), [("decline_cap", Decision.REVIEW), ("let_through", Decision.APPROVE)])
 @pytest.mark.parametrize(("other", "changed"), [(Decision.DECLINE, False), (Decision.REVIEW, True)])
-def test_the_side_that_decided_has_what_its_model_said(other: Decision, changed: bool) -> None:  # noqa: FBT001 - a case
-    capped = score("t-1", Place(0, 7), decision=Decision.REVIEW, overruled=Overruled("decline_cap", Decision.DECLINE))
-    found = compare(read_decided(msgspec.json.encode(capped)), "c" * 64, Result(0.9, 800, other), 0)
+def test_the_side_that_decided_has_what_its_model_said(
+    by: str,
+    became: Decision,
+    other: Decision,
+    changed: bool,  # noqa: FBT001 - a case
+) -> None:
+    overruled = score("t-1", Place(0, 7), decision=became, overruled=Overruled(by, Decision.DECLINE))
+    found = compare(read_decided(msgspec.json.encode(overruled)), "c" * 64, Result(0.9, 800, other), 0)
     assert (found.decided.decision, found.challenger.decision) == (Decision.DECLINE, other)
     assert found.decision_changed is changed

@@ -152,9 +152,10 @@ def test_the_comparison_of_a_void_decision_does_not_match_the_valid_decision(voi
     assert [_is_expected(expected, CHALLENGER, one) for one in (valid, valid)] == [True, False]
 
 
-def test_a_decision_that_was_overruled_is_matched_by_what_its_model_said() -> None:
+@pytest.mark.parametrize(("by", "became"), [("decline_cap", Decision.REVIEW), ("let_through", Decision.APPROVE)])
+def test_a_decision_that_was_overruled_is_matched_by_what_its_model_said(by: str, became: Decision) -> None:
     expected, valid = ExpectedComparisons({}, 0), comparison(7, Decision.DECLINE, Decision.APPROVE, 1)
-    expected.add(decision(7, decision=Decision.REVIEW, overruled=Overruled("decline_cap", Decision.DECLINE)))
+    expected.add(decision(7, decision=became, overruled=Overruled(by, Decision.DECLINE)))
     assert _is_expected(expected, CHALLENGER, valid)
 
 

@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 from features.declaration import load
 from models.artifact import Imported, TrainingData
 from models.commands import Command, CommandKind, Event
-from models.decline_cap import Limits
 from models.errors import RepositoryUnavailableError
+from models.limits import Limits
 from models.problems import Problem, ProblemCode
 from models.repository import Repository
 from stream.cli import model_history, model_list, model_page

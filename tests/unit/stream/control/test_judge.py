@@ -3,13 +3,17 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
 
 from models.judge import HeldArtifact
+from models.let_through import LetThrough, LetThroughWish
+from models.limits import Limits
 from models.problems import Problem, ProblemCode
 from stream.control import judge as judge_module
+from stream.control.judge import Judge
 from support.given_up import give_up
 from support.judged_log import JudgedLog, Repository, command
 from support.stream_records import CARD_NUMBER
@@ -166,3 +170,34 @@ async def test_an_acceptance_says_who_asked_and_why_without_card_numbers(
     assert (refused.kind, refused.actor, refused.reason) == ("refused", None, None)
     assert caplog.messages[0] == "command c-1 (promote): accepted"
     assert caplog.messages[-1].startswith("command c-2 (promote): refused; wrong_revision: ")
+
+
+class Admin:
+    """Describes `transactions`; the first answers may be errors."""
+
+    def __init__(self, *errors: int) -> None:
+        self.errors = [*errors]
+        self.asked: list[list[str]] = []
+
+    async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        self.asked.append(names)
+        partitions = [{"partition": number} for number in range(6)]
+        return [{"error_code": self.errors.pop(0) if self.errors else 0, "topic": names[0], "partitions": partitions}]
+
+
+async def test_a_let_through_is_divided_by_the_partitions_that_the_brokers_name_and_asked_again_if_they_name_none(
+    judged: JudgedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge_module, "_POLL_SECONDS", 0.001)
+    admin: Any = Admin(3)
+    judged.judge = Judge(judged._deps._replace(admin=admin))
+    await judged.send(command("promote", "p-1", 0, A))
+    assert admin.asked == [], "only a command that needs it asks"
+    wish = LetThroughWish(50, {"EUR": 50_000})
+    await judged.send(msgspec.structs.replace(command("limits", "l-1", 1), force=False, let_through=wish))
+    async with asyncio.timeout(5):
+        while len(judged.verdicts) < 2:
+            await judged.follower.wait_for_change(0.01)
+    assert judged.log.events[-1].limits == Limits(None, LetThrough(50, {"EUR": 50_000}, "l-1", 6))
+    assert judged.follower.lineup.let_through == judged.log.events[-1].limits.let_through
+    assert admin.asked == [["transactions"]] * 2

@@ -9,8 +9,8 @@ import pytest
 from models.policy import Decision
 from stream.consumer import place_of
 from stream.contract.codes import DeadLetterCode
-from stream.contract.outputs import DecidedBy, Score, Source
-from stream.deployments.decision_columns import DecisionCollector, newest
+from stream.contract.outputs import DecidedBy, Overruled, Score, Source
+from stream.deployments.decision_columns import DECISIONS, DecisionCollector, newest
 from stream.deployments.decisions import ValidDecisions
 from stream.deployments.recent import DeadLetterPlaces, RecentDecisions
 from stream.kafka.dead_letters import DeadLetter
@@ -120,6 +120,16 @@ def test_columns_hold_one_row_a_decision_in_the_order_of_places() -> None:
     assert rows["place"].tolist() == [9, place_of(1, 0), 4]
     assert rows["latency_ms"].tolist() == [9, 5, 5]
     assert [currencies[code] for code in rows["currency"]] == ["USD", "EUR", "EUR"]
+
+
+def test_what_a_lot_let_through_is_compared_as_the_model_said_and_what_was_capped_as_it_was_published() -> None:
+    found, declined = DecisionCollector("blue", []), Decision.DECLINE
+    passed = score("t-0", Place(0, 0), deployment="blue", overruled=Overruled("let_through", declined))
+    capped = score(
+        "t-1", Place(0, 1), deployment="blue", decision=Decision.REVIEW, overruled=Overruled("decline_cap", declined)
+    )
+    found.add(told([passed, capped]), first=0)
+    assert [DECISIONS[code] for code in found.rows()["decision"]] == ["decline", "review"]
 
 
 def test_a_score_that_is_null_is_not_a_number() -> None:

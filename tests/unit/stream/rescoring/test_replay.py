@@ -72,17 +72,18 @@ def test_an_altered_record_differs_only_where_it_was_altered(live: Trained) -> N
     assert [step.step for step in replayed(world, "t-50").from_record if not step.equal] == ["band"]
 
 
-def test_what_the_model_said_is_replayed_of_a_decision_that_was_overruled(live: Trained) -> None:
+@pytest.mark.parametrize("by", ["decline_cap", "let_through"])
+def test_what_the_model_said_is_replayed_of_a_decision_that_was_overruled(live: Trained, by: str) -> None:
     world = weeks(live)
     said = replayed(world, "t-50").decision
     (other, another) = [one for one in Decision if one is not said]
-    alter(world, "t-50", decision=other, overruled=Overruled("decline_cap", said))
+    alter(world, "t-50", decision=other, overruled=Overruled(by, said))
     found = replayed(world, "t-50")
-    assert (found.equal, found.decision, found.overruled) == (True, other, Overruled("decline_cap", said))
+    assert (found.equal, found.decision, found.overruled) == (True, other, Overruled(by, said))
     console = Console(file=io.StringIO(), width=120)
     console.print(_shown(msgspec.to_builtins(found)))
-    assert f"overruled by decline_cap: {said} became {other}" in cast("io.StringIO", console.file).getvalue()
-    alter(world, "t-50", overruled=Overruled("decline_cap", another))
+    assert f"overruled by {by}: {said} became {other}" in cast("io.StringIO", console.file).getvalue()
+    alter(world, "t-50", overruled=Overruled(by, another))
     assert [step.step for step in replayed(world, "t-50").from_record if not step.equal] == ["policy"]
 
 

@@ -125,12 +125,13 @@ def test_what_the_models_said_is_compared_and_what_overruled_it_is_counted(live:
     world, out = weeks(live, 24), tmp_path / "out.parquet"
     compared(world, out=out)
     said = {name: Decision(one["recorded_decision"]) for name, one in lines(out).items()}
-    for name in ("t-5", "t-9"):
+    changed = {"t-5": "decline_cap", "t-7": "let_through", "t-9": "decline_cap"}
+    for name, by in changed.items():
         (other, another) = [one for one in Decision if one is not said[name]]
-        alter(world, name, decision=other, overruled=Overruled("decline_cap", said[name]))
+        alter(world, name, decision=other, overruled=Overruled(by, said[name]))
     found = compared(world, out=out)
-    assert (found.compared, found.equal, found.overruled) == (24, 24, {"decline_cap": 2})
-    assert {name for name, one in lines(out).items() if one["overruled_by"] == "decline_cap"} == {"t-5", "t-9"}
+    assert (found.compared, found.equal, found.overruled) == (24, 24, {"decline_cap": 2, "let_through": 1})
+    assert {name: one["overruled_by"] for name, one in lines(out).items() if one["overruled_by"]} == changed
     assert {name: one["recorded_decision"] for name, one in lines(out).items()} == said
     alter(world, "t-9", overruled=Overruled("decline_cap", another))
     assert compared(world).unexplained == 1

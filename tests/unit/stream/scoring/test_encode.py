@@ -99,6 +99,7 @@ def test_a_score_has_every_field_of_the_contract() -> None:
         "model": {"name": "card", "version": "1", "digest": "d" * 64},
         "arm": "live",
         "overruled": None,
+        "propensity": None,
         "deployment": "default",
         "revision": 7,
         "fingerprint": FINGERPRINT,
@@ -307,10 +308,16 @@ def test_the_score_schema_rejects_wrong_values_and_missing_fields() -> None:
         "epoch": -1,
         "card_id": "a b",
         "source": None,
+        "propensity": 0,
     }.items():
         assert not SCORE_SCHEMA.is_valid(good | {name: wrong}), name
     for field in msgspec.structs.fields(Score):
-        if field.name not in {"schema", "deployment", "overruled"}:  # scores of earlier versions lack them
+        if field.name not in {
+            "schema",
+            "deployment",
+            "overruled",
+            "propensity",
+        }:  # scores of earlier versions lack them
             assert not SCORE_SCHEMA.is_valid({name: value for name, value in good.items() if name != field.name})
 
 

@@ -16,7 +16,7 @@ from stream.telemetry.metric import MetricKind
 from stream.telemetry.metrics import Gauges, HistogramTally, MetricTotals
 from stream.telemetry.setup import begin
 from support.stream_records import Told
-from support.telemetry_facts import DIGEST, decided, one_of_each, scored
+from support.telemetry_facts import CAPPED, DIGEST, PASSED, decided, one_of_each, scored
 
 GAUGES: Gauges = {
     "fraudstream.aside": lambda: {(): 2},
@@ -38,6 +38,8 @@ GAUGES: Gauges = {
     "fraudstream.history.open_parts": lambda: {(): 4},
     "fraudstream.labels.waiting": lambda: {(): 3},
     "fraudstream.lag": lambda: {("transactions", "0"): 17},
+    "fraudstream.let_through.cap": lambda: {("EUR",): 50_000},
+    "fraudstream.let_through.left": lambda: {("EUR",): 45_834},
     "fraudstream.model.info": lambda: {("live", DIGEST[:12], "cards", "1"): 1},
     "fraudstream.partitions": lambda: {("transactions",): 4},
     "fraudstream.ready": lambda: {(): 1},
@@ -98,6 +100,20 @@ def test_a_batch_counts_decisions_amounts_latencies_and_missed_deadlines() -> No
     assert value(series, "fraudstream_latency_seconds_sum") == pytest.approx(2 * (39 * 0.02 + 0.101))
     assert value(series, "fraudstream_batch_size_bucket", le="64.0") == 2
     assert value(series, "fraudstream_stage_duration_seconds_count", stage="observe") == 2
+
+
+def test_lots_are_counted_by_what_they_said_and_what_was_let_through_by_amount() -> None:
+    passed = scored([Told(), Told(offset=1)], decision=Decision.APPROVE, overruled=PASSED, propensity=0.005)
+    drawn = scored([Told(offset=2)], decision=Decision.DECLINE, propensity=0.005)
+    capped = scored([Told(offset=3)], decision=Decision.REVIEW, overruled=CAPPED, propensity=0.005)
+    without = scored([Told(offset=4)], decision=Decision.DECLINE)
+    series = export([decided(one) for one in (passed, drawn, capped, without)])
+    lots = "fraudstream_let_through_lots_total"
+    assert value(series, lots, currency="EUR", outcome="let_through") == 2
+    assert value(series, lots, currency="EUR", outcome="declined") == 2
+    assert value(series, "fraudstream_let_through_amount_total", currency="EUR") == 2 * 1250
+    assert value(series, "fraudstream_overruled_total", by="let_through", arm="live") == 2
+    assert value(series, "fraudstream_decisions_total", decision="approve", decided_by="model", arm="live") == 2
 
 
 def test_counters_with_known_attributes_are_exported_as_zero_from_the_start() -> None:

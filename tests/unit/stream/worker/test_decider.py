@@ -6,6 +6,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
+from models.limits import LimitState
 from stream.kafka.batches import Batch, CommitLedger
 from stream.kafka.publisher import Outgoing
 from stream.kafka.unpacking import FetchedRecord
@@ -46,7 +47,7 @@ async def test_a_partition_that_is_read_again_during_its_write_is_set_aside_and_
     decider: Any = Decider.__new__(Decider)
     decider._positions, decider._writer, decider._deps = positions, SimpleNamespace(write=write), None
     scores = TopicOutputs("scores", {one: [Outgoing(0, b"c", b"{}", ())] for one in records})
-    terms = SimpleNamespace(serving=SimpleNamespace(revision=1), declines={one: {} for one in records})
+    terms = SimpleNamespace(serving=SimpleNamespace(revision=1), limit_states={one: LimitState() for one in records})
     await decider._write(batch, terms, scores, [])
     assert batch.aside == {READING: "its last decisions are being read"}
     assert (batch.current(), len(positions.advanced)) == ([KNOWN], 1)

@@ -10,8 +10,8 @@ import pytest
 from aiokafka import TopicPartition
 
 from features.redis.progress import NO_END, LogPart
-from models.decline_cap import NO_DECLINES
 from models.judge import InputTopic
+from models.limits import LimitState
 from models.lineup import Lineup
 from models.logs import AcceptedLoss, Logs, SkippedRange, TopicLogs
 from models.terms import Term
@@ -195,7 +195,7 @@ async def test_the_first_decision_of_a_term_is_announced_though_another_deployme
     await settle()
     for number, revision in enumerate((2, 2, 3)):
         score = Outgoing(10 + number, b"card", b"", (), f"t-{number}")
-        assert read.advance(0, revision, ScoresToWrite([score], NO_DECLINES), read[0].scores_offset + 1)
+        assert read.advance(0, revision, ScoresToWrite([score], LimitState()), read[0].scores_offset + 1)
     await settle()
     assert announced == [Cutover(0, 2, 10), Handover(0, 1, 2, 10), Cutover(0, 3, 12)]
     assert (read[0].term, read[0].revision) == (1, 3)

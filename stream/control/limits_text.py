@@ -1,0 +1,23 @@
+"""Limits in words, as commands, logs and histories show them."""
+
+from guards.shares import WHOLE_BP, share_text
+from models.let_through import LetThrough
+from models.limits import Limits
+from stream.contract.money import money_text
+
+
+def limits_text(limits: Limits | None) -> str:
+    """Return limits for people."""
+    found = limits or Limits()
+    cap = "no cap on declines" if found.cap is None else f"declines capped at {_share(found.cap.share)}"
+    return cap if found.let_through is None else f"{cap}; {let_through_text(found.let_through)}"
+
+
+def let_through_text(rule: LetThrough) -> str:
+    """Return a let-through for people, with each partition's part of its caps."""
+    part = "" if rule.partitions == 1 else f" ({money_text(rule.share_of(0))} in each of {rule.partitions} partitions)"
+    return f"{share_text(rule.share_bp)} of declines let through, at most {money_text(rule.caps)} a day{part}"
+
+
+def _share(share: float) -> str:
+    return share_text(round(share * WHOLE_BP, 6))
