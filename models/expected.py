@@ -17,6 +17,8 @@ FORM_OF_TOKENS = "1 to 64 letters, digits, . _ : @ -"
 """The form of the contract's tokens; the letters are those of ASCII."""
 NO_NEWLINE_BEHIND = r"(?!\n)"
 """Stands behind each pattern's `$`, which in Python also matches before a last newline."""
+LONGEST_QUOTATION = 200
+"""A text of an unreadable record that is longer is not quoted: the answer would be too large for its topic."""
 _BOUNDS = (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"))
 _KINDS: dict[type[inspect.Type], str] = {
     inspect.BoolType: "true or false",
@@ -47,6 +49,12 @@ def without_pattern(error: Exception) -> str:
     """Return the message of an error of decoding a whole record, without the pattern that a text in it must match."""
     before, found, rest = str(error).partition(" matching regex ")
     return f"{before} of another form{''.join(rest.rpartition(' - at ')[1:])}" if found else before
+
+
+def explained(error: Exception) -> str:
+    """Return an error's message, but not a long one: it quotes what was read, and half of it may hide a card number."""
+    message = without_pattern(error)
+    return message if len(message) <= LONGEST_QUOTATION else f"{len(message)} characters that are not allowed"
 
 
 def _words(found: inspect.Type) -> str:

@@ -12,14 +12,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from guards.ladder import Ladder
-from models.commands import (
-    Command,
-    CommandKind,
-    Event,
-    argument_problems,
-    encode,
-    read_command,
-)
+from models.command_decoder import argument_problems, read_command
+from models.commands import Command, CommandKind, Event, encode
 from models.event_log import EventFold
 from models.times import format_time
 from stream.clock import now_ms

@@ -16,7 +16,8 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from models.commands import ABOUT_PARTITIONS, Command, Event, EventKind, UnreadableRecord, read_command
+from models.command_decoder import read_command
+from models.commands import ABOUT_PARTITIONS, Command, Event, EventKind, UnreadableRecord
 from models.deadline import in_thread
 from models.judge import (
     Accepted,

@@ -2,7 +2,8 @@
 
 from contextlib import suppress
 
-from models.commands import Command, Event, encode, read_command, read_event
+from models.command_decoder import read_command
+from models.commands import Command, Event, encode, read_event
 from models.errors import DamagedSnapshotError
 from models.judge import Fleet, HeldArtifact, judge
 from models.lineup import Lineup

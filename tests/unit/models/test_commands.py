@@ -6,15 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from models.command_decoder import LARGEST_COMMAND_BYTES, read_command
 from models.commands import (
-    LARGEST_COMMAND_BYTES,
     Command,
     CommandKind,
     Event,
     EventKind,
     UnreadableRecord,
     encode,
-    read_command,
     read_event,
 )
 from models.problems import Problem, ProblemCode

@@ -8,7 +8,8 @@ import pytest
 
 from guards.ladder import Ladder
 from guards.specs import DEFAULT_ROW_TIME, GuardKind, default_guards, guards_json
-from models.commands import Command, CommandKind, UnreadableRecord, encode, read_command
+from models.command_decoder import read_command
+from models.commands import Command, CommandKind, UnreadableRecord, encode
 from models.judge import Accepted, Fleet, HeldArtifact, Origin, Refused, judge, verdict_event
 from models.lineup import Lineup, follow
 from models.rollouts import Freeze
