@@ -1,6 +1,6 @@
 """Decode `command/1`, or say everything that is wrong with it: which fields a kind needs, takes, and of what form."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -12,11 +12,14 @@ from models.commands import ABOUT_PARTITIONS, NAMES_A_MODEL, Command, CommandKin
 from models.errors import InvalidTimeError
 from models.expected import LONGEST_QUOTATION, expected, explained
 from models.problems import Problem, ProblemCode
+from models.splits import arms_problems, exclude_problems
 from models.times import format_time, parse_time_ms
 
 _NEEDED_BY = {
     "model": NAMES_A_MODEL,
     "share_bp": frozenset({CommandKind.CANARY}),
+    "arms": frozenset({CommandKind.SPLIT}),
+    "winner": frozenset({CommandKind.END_SPLIT}),
     "ladder": frozenset({CommandKind.ROLLOUT}),
     "decline_cap": frozenset({CommandKind.LIMITS}),
     "topic": ABOUT_PARTITIONS,
@@ -28,12 +31,12 @@ _NEEDED_BY = {
 }
 """The fields that some kinds of command need, and no others take."""
 _TAKEN_BY = _NEEDED_BY | {
-    "salt": frozenset({CommandKind.CANARY, CommandKind.ROLLOUT}),
+    "salt": frozenset({CommandKind.CANARY, CommandKind.SPLIT, CommandKind.ROLLOUT}),
+    "exclude": frozenset({CommandKind.SPLIT}),
     "guards": frozenset({CommandKind.ROLLOUT}),
     "hands_off": frozenset({CommandKind.FREEZE}),
     "watch_seconds": frozenset({CommandKind.PROMOTE}),
     "to": frozenset({CommandKind.ROLL_BACK}),
-    "arms": frozenset(),
 }
 """The fields that only some kinds take. To others they would be ignored: a share would become a whole promotion."""
 _ALIASES = {"rollback": "roll_back"}  # the command line's spelling
@@ -117,6 +120,8 @@ def _field_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
 
 
 def _value_problems(field: msgspec.structs.FieldInfo, value: object) -> tuple[Problem, ...]:
+    if field.name in _PROBLEMS_OF:
+        return tuple(Problem(ProblemCode.INVALID_FIELD, problem) for problem in _PROBLEMS_OF[field.name](value))
     try:
         msgspec.convert(value, field.type)
         if field.name in _TIMES:
@@ -139,6 +144,8 @@ def _read_evidence(value: object) -> None:
         raise GuardError(f"evidence: {size} bytes as JSON, more than {LARGEST_EVIDENCE_BYTES}; leave some of it out")
 
 
+_PROBLEMS_OF: Mapping[str, Callable[[object], Iterator[str]]] = {"arms": arms_problems, "exclude": exclude_problems}
+"""The fields whose problems are many, and name their parts."""
 _READ_AS: Mapping[str, Callable[[object], object]] = {
     "ladder": Ladder.from_json,
     "guards": read_guards,

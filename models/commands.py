@@ -33,6 +33,10 @@ BasisPoints = Annotated[int, msgspec.Meta(ge=1, le=9_999)]
 """A share in steps of 0.01 %; all cards are no share, but a promotion."""
 Salt = Token
 """It keys a hash whose key has at most 64 bytes, as many as a token."""
+MOST_EXCLUDED = 1_000
+"""The most cards that a split leaves to the live model by name."""
+Excluded = Annotated[tuple[Token, ...], msgspec.Meta(max_length=MOST_EXCLUDED)]
+"""Cards, by `card_id`."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 LogNumber = Annotated[int, msgspec.Meta(ge=0, le=511)]
 TermNumber = Annotated[int, msgspec.Meta(ge=0, le=2**20 - 1)]
@@ -57,14 +61,18 @@ class CommandKind(StrEnum):
     PROMOTE = "promote"
     """Make a model live."""
     ROLL_BACK = "roll_back"
-    """Return to what was live before; while a canary runs, end it."""
+    """Return to what was live before; while a canary or a split runs, end it."""
     DEMOTE = "demote"
-    """Return to what was live before, and quarantine the model that is live now; while a canary runs, end it and
-    quarantine its model."""
+    """Return to what was live before, and quarantine the model that is live now; while a canary or a split runs, end it
+    and quarantine the models of its arms, but for the live one."""
     CANARY = "canary"
     """Let a model decide for a share of the cards, or change the share of the model that does."""
     END_CANARY = "end_canary"
     """Let the live model decide for all cards again; it ends a rollout, too."""
+    SPLIT = "split"
+    """Divide the cards among the arms of an experiment, each with its model and a share that stays as it is."""
+    END_SPLIT = "end_split"
+    """Let one model decide for all cards again: the live one, or that of the arm that won, which becomes live."""
     ROLLOUT = "rollout"
     """Start a canary at the first share of a ladder, which a guard climbs."""
     PAUSE = "pause"
@@ -94,6 +102,20 @@ LEAVES_REVISION = ABOUT_PARTITIONS | {CommandKind.COUNTERSIGN, CommandKind.CUT_O
 """Commands that change no lineup, so the revision stays as it is."""
 
 
+class RequestedArm(msgspec.Struct, frozen=True):
+    """An arm as a `split` asks for it: a model by digest or a prefix of it, and its share of the cards."""
+
+    model: ModelName
+    share_bp: BasisPoints
+
+
+class AcceptedArm(msgspec.Struct, frozen=True):
+    """An arm of an accepted `split`: its model by its full digest, and its share of the cards."""
+
+    model: Digest
+    share_bp: BasisPoints
+
+
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="command/1"):
     """A request to change the lineup. It is refused unless `expected_revision` holds when it is judged."""
 
@@ -104,7 +126,9 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     model: ModelName | None = None
     share_bp: BasisPoints | None = None
     salt: Salt | None = None
-    arms: dict[str, BasisPoints] | None = None
+    arms: dict[Token, RequestedArm] | None = None
+    exclude: Excluded = ()
+    winner: Token | None = None
     decline_cap: CapShare | None = None
     actor: Actor
     reason: Reason
@@ -126,8 +150,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 
     @property
     def needs_candidate(self) -> bool:
-        """Whether workers have to load a model before it is accepted: one that it names, or that was live at a time."""
-        return self.kind in NAMES_A_MODEL or self.to is not None
+        """Whether workers have to load models before it is accepted: those it names, or what was live at a time."""
+        return self.kind in NAMES_A_MODEL or self.kind is CommandKind.SPLIT or self.to is not None
 
     @property
     def asks_workers(self) -> bool:
@@ -154,12 +178,12 @@ class EventKind(StrEnum):
     REFUSED = "refused"
     """The judge refused the command for good; `problems` say why."""
     CANDIDATE = "candidate"
-    """The judge asks every worker to load `model` and to answer under this `command_id`; for a `cut_over`, to answer
-    whether it could publish now."""
+    """The judge asks every worker to load `model`, or the models of all `arms`, and to answer under this `command_id`;
+    for a `cut_over`, to answer whether it could publish now."""
     READY = "ready"
-    """A worker has loaded and probed `model`."""
+    """A worker has loaded and probed `model`, or the models of all arms."""
     NOT_READY = "not_ready"
-    """A worker could not load `model`, may not serve it yet, or could not publish now; `problems` say why."""
+    """A worker could not load a model, may not serve it yet, or could not publish now; `problems` say why."""
     CUTOVER = "cutover"
     """The transaction at `offset` of `partition` is the first that a worker decided there under `revision`."""
     HANDOVER = "handover"
@@ -167,7 +191,7 @@ class EventKind(StrEnum):
     SHADOW = "shadow"
     """A worker missed comparisons: its totals since it loaded the challenger `model`, at `revision`."""
     ROW_TIME = "row_time"
-    """A worker measured how long the new model of a canary or of a watched promotion, `model`, takes for a row."""
+    """A worker measured how long a model of a canary, a split or a watched promotion, `model`, takes for a row."""
     RESTORING = "restoring"
     """`fraudstream model restore` begins to write back events; `actor` and `reason` say who and why."""
     RESTORED = "restored"
@@ -177,20 +201,22 @@ class EventKind(StrEnum):
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="event/1"):
     """One event on `model-events`. Fields that do not belong to its kind are absent.
 
-    `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash` belongs
-    to `ready`; `partition` and `offset` to `cutover` and to `handover`; `term` to `handover` and to an accepted
-    `cut_over`, which begins it; `topic`, `topic_id`, `partition` and `log` to an accepted
-    `accept_loss`, with `up_to`, and to an accepted `skip`, with `offset` (without `log`: 0);
-    `watch_until` to an accepted promotion whose predecessor stays as challenger until then; `to` to the promotion of
-    what was live at that time, which a `roll_back` asked for; `share_bp` and `salt` to an accepted `canary`: the
-    model's share of the buckets, and what the cards' hash is keyed with, and to an accepted `rollout`, with `ladder`
-    and `guards`; `paused` and `frozen` (with `hands_off`) say what is so from now on; `limits` to an accepted `limits`:
-    all that overrules decisions from then on; `evidence` is the command's, card numbers in its texts redacted;
-    `compared`, `skipped` and `failed` to `shadow`; `row_us`, microseconds of processor time, the median of the last
-    calls, to `row_time`; `countersigns` to an accepted `countersign`: the command that it
-    approves, and `countersigned_by` to the acceptance of that command: who approved it; `actor` and `reason` to
-    `accepted`, where they are the command's, and to `restoring`; `records` to `restored`, which has the `command_id`
-    of its `restoring`.
+    `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash`
+    belongs to `ready`, of several models it is one over those of all; `partition` and `offset` to `cutover` and to
+    `handover`; `term` to `handover` and to an accepted `cut_over`, which begins it; `topic`, `topic_id`,
+    `partition` and `log` to an accepted `accept_loss`, with `up_to`, and to an accepted `skip`, with `offset`
+    (without `log`: 0); `watch_until` to an accepted promotion whose predecessor stays as challenger until then;
+    `to` to the promotion of what was live at that time, which a `roll_back` asked for; `share_bp` and `salt` to an
+    accepted `canary`: the model's share of the buckets, and what the cards' hash is keyed with, and to an accepted
+    `rollout`, with `ladder` and `guards`; `arms` and `exclude`, with `salt`, to an accepted `split`: all of them,
+    by name, and the cards that are always the live model's; `winner` to an accepted `end_split`, with the `model`
+    of the arm, absent for `live`, and with `watch_until` like a promotion; `paused` and `frozen` (with `hands_off`)
+    say what is so from now on; `limits` to an accepted `limits`: all that overrules decisions from then on;
+    `evidence` is the command's, card numbers in its texts redacted; `compared`, `skipped` and `failed` to `shadow`;
+    `row_us`, microseconds of processor time, the median of the last calls, to `row_time`; `countersigns` to an
+    accepted `countersign`: the command that it approves, and `countersigned_by` to the acceptance of that command:
+    who approved it; `actor` and `reason` to `accepted`, where they are the command's, and to `restoring`; `records`
+    to `restored`, which has the `command_id` of its `restoring`.
     """
 
     event_id: Token
@@ -213,6 +239,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     to: Timestamp | None = None
     share_bp: BasisPoints | None = None
     salt: Salt | None = None
+    arms: dict[Token, AcceptedArm] | None = None
+    exclude: Excluded = ()
+    winner: Token | None = None
     ladder: tuple[Rung, ...] | None = None
     guards: dict[str, Any] | None = None
     paused: bool | None = None

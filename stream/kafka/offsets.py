@@ -144,8 +144,10 @@ class Position(NamedTuple):
         return self.revision if self.term == term else 0
 
     def _declines_after(self, score: Decision) -> DeclineWindows:
-        window = self.declines.get(score.arm, DeclineWindow())
-        return {**self.declines, score.arm: window.after(declined=score.declined, overruled=score.capped)}
+        declines = dict(self.declines)
+        window = declines.pop(score.arm, DeclineWindow())
+        declines[score.arm] = window.after(declined=score.declined, overruled=score.capped)
+        return declines
 
     def decided_to(self, log: int) -> int:
         """Return the offset after the last decision in a log; 0 if that decision is in another one."""

@@ -34,7 +34,7 @@ def cap_declines(
     for (partition, arm), which in rows.items():
         own = after.setdefault(partition, {})
         declined = [scored.judgements[at].said is Decision.DECLINE for at in which]
-        found, own[arm] = overrule(own.get(arm, DeclineWindow()), declined, cap)
+        found, own[arm] = overrule(own.pop(arm, DeclineWindow()), declined, cap)
         overruled += [which[one] for one in found]
     return (_overruled(scored, overruled) if overruled else scored), after
 

@@ -17,12 +17,12 @@ from features.memory_store import MemoryStore
 from features.rows import card, merchant
 from features.vector.sets import FeatureSets
 from features.vector.vectorise import vectorise
-from models.arms import Canary
+from models.arms import Arm, Split
 from models.errors import ProbeError, ScoringError
 from models.loading import Model
 from models.policy import Policy
 from models.row_times import RowTimes
-from stream.control.model_cache import CanaryModel, ServingModels
+from stream.control.model_cache import ArmModels, ServingModels
 from stream.control.probes import vectorise_probe, write_probe
 from stream.pipeline import DecisionTerms, Pipeline
 from stream.scoring.tracing import NoTracing
@@ -215,11 +215,11 @@ class Constant:
 PLAIN, PICKY = FeatureSet((card("count", "1d"),)), FeatureSet((card(formula(picky), "1d"), card("count", "1d")))
 
 
-async def decided_beside(canary: CanaryModel | None, challenger: str | None = None) -> list[dict[str, Any]]:
+async def decided_beside(arms: ArmModels | None, challenger: str | None = None) -> list[dict[str, Any]]:
     """Decide payments of several cards, one of which only the picky set's formula cannot compute, as their scores."""
     sets = FeatureSets((PLAIN, PICKY))
     live = cast("Model", Constant("a" * 64, PLAIN.fingerprint, 0.25))
-    serving = ServingModels(1, live, None, challenger, canary)
+    serving = ServingModels(1, live, None, challenger, arms)
     pipeline = Pipeline(Settings(), sets, MemoryStore(sets))
     records = [
         Told(
@@ -237,21 +237,27 @@ async def decided_beside(canary: CanaryModel | None, challenger: str | None = No
 BROKEN = (2, 3, 4, 5, 6, 7)
 
 
+def divided(arm: str) -> Split:
+    """Return the split of a canary, or of an experiment with one arm."""
+    return Split((Arm(arm, "b" * 64, 5_000),), "s")
+
+
+@pytest.mark.parametrize("arm", ["canary", "a"])
 @pytest.mark.parametrize("challenger", [None, "c" * 64])
-async def test_a_formula_that_only_a_canary_or_a_challenger_needs_leaves_lives_payments_alone(
-    challenger: str | None,
+async def test_a_formula_that_only_an_arm_or_a_challenger_needs_leaves_lives_payments_alone(
+    challenger: str | None, arm: str
 ) -> None:
-    canary = CanaryModel(cast("Model", Constant("b" * 64, PICKY.fingerprint, 0.75)), Canary("b" * 64, 5_000, "s"))
-    taken = canary.cards.takes([f"card-{at}" for at in range(12)])
-    assert {bool(taken[at]) for at in BROKEN} == {True, False}
-    for at, one in enumerate(await decided_beside(canary, challenger)):
-        if not taken[at]:
+    model, split = cast("Model", Constant("b" * 64, PICKY.fingerprint, 0.75)), divided(arm)
+    arms = split.arms_of([f"card-{at}" for at in range(12)])
+    assert {arms[at] for at in BROKEN} == {arm, "live"}
+    for at, one in enumerate(await decided_beside(ArmModels({arm: model}, split), challenger)):
+        if arms[at] == "live":
             assert (one["arm"], one["decided_by"], one["score"], one["degraded"]) == ("live", "model", 0.25, [])
         elif at in BROKEN:
-            assert (one["arm"], one["decided_by"], one["score"]) == ("canary", "fallback", 0.25)
-            assert one["degraded"] == ["canary_model_failed"]
+            assert (one["arm"], one["decided_by"], one["score"]) == (arm, "fallback", 0.25)
+            assert one["degraded"] == [f"{'canary' if arm == 'canary' else 'arm'}_model_failed"]
         else:
-            assert (one["arm"], one["decided_by"], one["score"]) == ("canary", "model", 0.75)
+            assert (one["arm"], one["decided_by"], one["score"]) == (arm, "model", 0.75)
         # the features are those of the model that decided, so that the decision can be made again from its record
         made = PLAIN if one["model"]["digest"] == "a" * 64 else PICKY
         assert (one["fingerprint"], [*one["features"]]) == (made.fingerprint, [*made.names])

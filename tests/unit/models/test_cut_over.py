@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from models.commands import Command, CommandKind, EventKind
-from models.judge import Accepted, Fleet, HeldArtifact, Origin, Refused, Waiting, judge, verdict_event
+from models.judge import Accepted, Fleet, HeldArtifact, Refused, Waiting, judge
 from models.lineup import Answer, Candidates, Lineup, follow, follow_candidates
 from models.problems import Problem, ProblemCode
 from models.terms import Term
+from models.verdict_events import Origin, verdict_event
 
 LIVE = "a" * 64
 ISSUED, EXPIRES = 1_767_225_600_000, 1_767_225_660_000

@@ -10,9 +10,10 @@ from guards.ladder import Ladder
 from guards.specs import DEFAULT_ROW_TIME, GuardKind, default_guards, guards_json
 from models.command_decoder import read_command
 from models.commands import Command, CommandKind, UnreadableRecord, encode
-from models.judge import Accepted, Fleet, HeldArtifact, Origin, Refused, judge, verdict_event
+from models.judge import Accepted, Fleet, HeldArtifact, Refused, judge
 from models.lineup import Lineup, follow
 from models.rollouts import Freeze
+from models.verdict_events import Origin, verdict_event
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 LADDER = Ladder.parse("1% 10min, 5% 1h, 100% 2h")

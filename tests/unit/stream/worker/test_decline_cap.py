@@ -19,7 +19,7 @@ from models.policy import Decision, Policy
 from models.row_times import RowTimes
 from models.terms import Term
 from stream.contract.outputs import Score
-from stream.control.model_cache import CanaryModel, ServingModels
+from stream.control.model_cache import ArmModels, ServingModels
 from stream.kafka.batches import Commit, CommitLedger
 from stream.kafka.offsets import Position, folded, parse_metadata
 from stream.kafka.publisher import Destination, Outgoing, Published
@@ -114,8 +114,8 @@ class Worker:
         self.brokers, self.facts, self._ledger = brokers, list[object](), CommitLedger()
         self.at = {partition: commit.offset for partition, commit in brokers.commits.items()}
         live, other = (cast("Model", AmountModel(letter * 64)) for letter in "ab")
-        canary = CanaryModel(other, Canary(other.digest, 3_000, "s"))
-        serving = ServingModels(1, live, None, canary=canary, decline_cap=cap)
+        arms = ArmModels({"canary": other}, Canary(other.digest, 3_000, "s").split)
+        serving = ServingModels(1, live, None, arms=arms, decline_cap=cap)
         deps: Any = {
             "settings": Settings(),
             "pipeline": Pipeline(Settings(), FEATURES, brokers.redis),
