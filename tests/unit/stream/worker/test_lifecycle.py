@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from models.commands import LEAVES_REVISION, CommandKind
+from models.commands import LEAVES_REVISION, AcceptedArm, CommandKind
 from models.lineup import Lineup, follow
 from stream.worker.fact_log import FactLog
 from stream.worker.lifecycle import _VERBS, Assignments, Drain, LineupChanges, Readiness
@@ -132,6 +132,42 @@ def test_several_revisions_between_two_looks_are_a_line_each(caplog: pytest.LogC
         "revision 3: challenger withdrawn, by bob: slow",
         f"revision 4: promoted cards 2026-02 ({B[:12]}), by ann: card [redacted]",
         f"revision 5: rolled back to cards 2026-01 ({A[:12]}), by (not recorded): (no reason recorded)",
+    ]
+
+
+def test_a_split_is_a_line_with_its_arms_and_its_end_one_with_what_is_live(caplog: pytest.LogCaptureFixture) -> None:
+    control, changes = watched()
+    control.caught_up = True
+    control.accept(1, "promote", A)
+    changes.look()
+    control.accept(2, "split", None, arms={"new": AcceptedArm(B, 1_000), "control": AcceptedArm(A, 50)}, salt="s")
+    assert changes.state() == (
+        f"revision 2, live model cards 2026-01 ({A[:12]}), arm control cards 2026-01 ({A[:12]}) at 0.5%, "
+        f"arm new cards 2026-02 ({B[:12]}) at 10%"
+    )
+    changes.look()
+    control.accept(3, "demote", None)
+    changes.look()
+    control.accept(4, "split", None, arms={"new": AcceptedArm(B, 1_000)}, salt="s")
+    changes.look()
+    control.accept(5, "end_split", B, winner="new")
+    changes.look()
+    control.accept(6, "canary", A, share_bp=100, salt="s")
+    changes.look()
+    control.accept(7, "roll_back", None)
+    changes.look()
+    said = ", by (not recorded): (no reason recorded)"
+    one, two = f"cards 2026-01 ({A[:12]})", f"cards 2026-02 ({B[:12]})"
+    assert caplog.messages == [
+        f"revision 2: a split begins: arm control {one} at 0.5%, arm new {two} at 10%{said}",
+        f"revision 3: ended the split, live for all cards is {one}, what ran beside it is quarantined{said}",
+        f"revision 4: a split begins: arm new {two} at 10%{said}",
+        f"revision 5: ended the split, live for all cards is {two}{said}",
+        f"revision 6: canary is {one} at 1%{said}",
+        f"revision 7: ended the canary, live for all cards is {two}{said}",
+    ]
+    assert [vars(record)["event"] for record in caplog.records] == [
+        *("split", "end_split", "split", "end_split", "canary", "end_canary")
     ]
 
 
