@@ -153,8 +153,13 @@ class Lineup:
 
     @property
     def climbing(self) -> Rollout | None:
-        """The rollout whose canary runs."""
-        return None if self.canary is None else self.rollout
+        """The rollout whose canary runs; one that made the live model so is over when another canary begins."""
+        return None if self.canary is None or self.rollout is None or self.rollout.promoted else self.rollout
+
+    @property
+    def guarding(self) -> Rollout | None:
+        """The rollout whose guards watch: that of the canary, or the one that made the live model so."""
+        return self.rollout if self.canary is None else self.climbing
 
     @property
     def deciding(self) -> frozenset[str]:
@@ -338,8 +343,8 @@ def _rollout(lineup: Lineup, event: Event) -> Lineup | None:
 
 
 def _pause(lineup: Lineup, event: Event) -> Lineup | None:
-    rollout = lineup.climbing
-    if rollout is None:
+    rollout = lineup.rollout  # also one that is over, which a judge of a version before may have paused
+    if rollout is None or lineup.canary is None:
         return None
     return replace(lineup, rollout=paused(rollout, event) if event.command is CommandKind.PAUSE else resumed(rollout))
 

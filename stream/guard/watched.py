@@ -210,14 +210,14 @@ def _canary(past: Past, lineup: Lineup, at_ms: int) -> Watched:
             at_ms,
             (lineup.canary.model,),
             lineup.live,
-            default_guards() if lineup.rollout is None else lineup.rollout.guards,
-            lineup.rollout,
+            default_guards() if lineup.climbing is None else lineup.climbing.guards,
+            lineup.climbing,
             {lineup.revision: share_bp},
             share_bp,
             at_ms,
         )
     return before._replace(
-        rollout=lineup.rollout,
+        rollout=lineup.climbing,
         shares={**before.shares, lineup.revision: share_bp},
         share_bp=share_bp,
         share_since_ms=at_ms if share_bp != before.share_bp else before.share_since_ms,

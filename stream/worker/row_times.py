@@ -37,7 +37,7 @@ def guarded_models(lineup: Lineup, now_ms: int) -> list[GuardedModel]:
         digests = lineup.arms.models - {lineup.live}
     elif lineup.watched_until_ms is not None and now_ms < lineup.watched_until_ms:
         digests = frozenset({lineup.live})
-    spec = row_time_budget(lineup.rollout)
+    spec = row_time_budget(lineup.guarding)
     return [GuardedModel(digest, spec) for digest in sorted(filter(None, digests)) if spec is not None]
 
 

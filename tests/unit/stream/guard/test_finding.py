@@ -106,6 +106,14 @@ def test_a_second_canary_is_another_one() -> None:
     assert (watched.since, dict(watched.shares), watched.rollout) == (4, {4: 700}, None)
 
 
+def test_a_canary_after_a_rollout_is_over_climbs_no_ladder() -> None:
+    other: Step = ("canary", {"model": C, "share_bp": 100, "salt": "t"})
+    now = past(PROMOTED, STARTED, TOP, other)
+    assert now.watched is not None
+    assert (now.watched.model, now.watched.rollout, now.watched.row_time) == (C, None, DEFAULT_ROW_TIME)
+    assert find(now, 10_000).order is None
+
+
 def test_a_promotion_is_watched_in_pairs_for_as_long_as_its_predecessor_stays_in_the_shadow() -> None:
     now = past(PROMOTED, STARTED, TOP, ("freeze", {}))
     watched = now.watched
