@@ -29,7 +29,7 @@ from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.isolation import decide_isolating
 from support.features.recount import Row, transaction, transactions
-from support.stream_records import Told, text
+from support.stream_records import LATEST_MS, Told, text
 
 NOW = 1_700_000_000_000
 
@@ -263,3 +263,26 @@ async def test_a_formula_that_only_an_arm_or_a_challenger_needs_leaves_lives_pay
         assert (one["fingerprint"], [*one["features"]]) == (made.fingerprint, [*made.names])
     for one in await decided_beside(None, challenger="c" * 64):
         assert (one["decided_by"], one["score"], one["degraded"]) == ("model", 0.25, [])
+
+
+@pytest.mark.parametrize("features", [True, False])
+async def test_what_is_decided_by_rules_after_an_error_keeps_its_arm_and_its_features(features: bool) -> None:  # noqa: FBT001
+    sets, split = FeatureSets((PLAIN, PICKY)), divided("a")
+    live, model = (
+        cast("Model", Constant(name * 64, one.fingerprint, 0.5)) for name, one in (("a", PLAIN), ("b", PICKY))
+    )
+    serving = ServingModels(1, live, None, arms=ArmModels({"a": model}, split))
+    records = [
+        Told(text(transaction_id=f"t-{at}", card_id=f"card-{at}"), offset=at, key=b"card-%d" % at) for at in range(12)
+    ]
+    terms = DecisionTerms(serving, {0: 1}, NoTracing().headers)
+    outputs = await Pipeline(Settings(), sets, MemoryStore(sets)).decide_by_rules(
+        records, terms, lambda: LATEST_MS, features=features
+    )
+    scores = [msgspec.json.decode(one.value or b"") for one in outputs.scored.outgoing]
+    assert [one["arm"] for one in scores] == split.arms_of([f"card-{at}" for at in range(12)])
+    assert {one["arm"] for one in scores} == {"a", "live"}
+    for one in scores:
+        made = PLAIN if one["arm"] == "live" else PICKY
+        assert (one["decided_by"], one["degraded"], one["fingerprint"]) == ("rules", ["undecidable"], made.fingerprint)
+        assert (one["features"] is not None) is features

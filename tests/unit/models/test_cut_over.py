@@ -98,4 +98,4 @@ def test_the_workers_are_asked_whether_they_could_publish_not_to_load_a_model() 
     event = verdict_event(cut_over(), waiting, 4, Origin("e", "w1", ISSUED))
     candidates = follow_candidates(Candidates("green"), event)
     assert candidates.cut_overs() == {"c-1": LIVE}
-    assert candidates.model_by_command(shadow=False) == candidates.model_by_command(shadow=True) == {}
+    assert candidates.deciders() == candidates.challengers() == {}
