@@ -24,7 +24,8 @@ def check_commands(data: bytes) -> None:
         assert sum(len(problem.detail) for problem in command.problems) <= LARGEST_ANSWER_BYTES
         return
     assert read_command(encode(command)) == command
-    fleet = Fleet(frozenset({"f"}), frozenset({"w-1"}), HeldArtifact(MODELS[0], "f"))
+    held = HeldArtifact(MODELS[0], "f")
+    fleet = Fleet(frozenset({"f"}), frozenset({"w-1"}), held, arms=dict.fromkeys(command.arms or (), held))
     judge(Lineup(command.deployment), command, fleet, LATEST_MS)
 
 
