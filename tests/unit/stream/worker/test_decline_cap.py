@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
-from models.arms import Canary
+from models.arms import Arm, Canary, Split
 from models.decline_cap import DeclineCap, DeclineWindow, Limits
 from models.lineup import Lineup
 from models.loading import Model
@@ -107,14 +107,18 @@ def _payments(partition: int, declines: Sequence[bool]) -> Iterator[Told]:
         yield Told(value, card.encode(), partition, number)
 
 
+CANARY = Canary("b" * 64, 3_000, "s").split
+SPLIT = Split((Arm("a", "b" * 64, 2_500), Arm("b", "b" * 64, 2_500)), "s", frozenset({"card-0-1", "card-1-2"}))
+
+
 class Worker:
     """Decides the payments behind the commits, until it is killed."""
 
-    def __init__(self, brokers: Brokers, cap: DeclineCap | None = CAP) -> None:
+    def __init__(self, brokers: Brokers, cap: DeclineCap | None = CAP, split: Split = CANARY) -> None:
         self.brokers, self.facts, self._ledger = brokers, list[object](), CommitLedger()
         self.at = {partition: commit.offset for partition, commit in brokers.commits.items()}
         live, other = (cast("Model", AmountModel(letter * 64)) for letter in "ab")
-        arms = ArmModels({"canary": other}, Canary(other.digest, 3_000, "s").split)
+        arms = ArmModels({arm.name: other for arm in split.arms}, split)
         serving = ServingModels(1, live, None, arms=arms, decline_cap=cap)
         deps: Any = {
             "settings": Settings(),
@@ -162,14 +166,19 @@ step = st.tuples(
 often = st.lists(st.sampled_from([True, True, True, False]), min_size=10, max_size=30)
 
 
-@given(st.lists(often, min_size=PARTITIONS, max_size=PARTITIONS), st.lists(step | st.none(), max_size=12))
+@given(
+    st.lists(often, min_size=PARTITIONS, max_size=PARTITIONS),
+    st.lists(step | st.none(), max_size=12),
+    st.sampled_from([CANARY, SPLIT]),
+)
 @settings(max_examples=examples(60))
 def test_what_is_overruled_follows_from_the_scores_whatever_is_lost_tried_again_or_killed(
-    declines: list[list[bool]], steps: list[Any]
+    declines: list[list[bool]], steps: list[Any], split: Split
 ) -> None:
     brokers = Brokers(declines)
-    asyncio.run(_run(brokers, steps))
+    asyncio.run(_run(brokers, steps, split))
     scores = brokers.decided()
+    assert [one.arm for one in scores] == split.arms_of([one.card_id for one in scores])
     assert len({one.transaction_id for one in scores}) == len(scores) == sum(map(len, declines))
     for partition in range(PARTITIONS):
         own = [one for one in scores if one.source.partition == partition]
@@ -182,12 +191,12 @@ def test_what_is_overruled_follows_from_the_scores_whatever_is_lost_tried_again_
         ]
 
 
-async def _run(brokers: Brokers, steps: Sequence[Any]) -> None:
+async def _run(brokers: Brokers, steps: Sequence[Any], split: Split) -> None:
     """Work in steps, with what becomes of their writes; None is a crash. At last everything is decided."""
-    worker = Worker(brokers)
+    worker = Worker(brokers, split=split)
     for one in steps:
         if one is None:
-            worker = Worker(brokers)
+            worker = Worker(brokers, split=split)
             continue
         most, commits, fates = one
         brokers.fates = iter(fates)
