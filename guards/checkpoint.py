@@ -10,10 +10,11 @@ from typing import Any
 
 from guards.errors import CheckpointError, GuardSpecError
 from guards.hashes import HashSet
+from guards.shares import SplitArms
 from guards.specs import GuardKind, Guards, guards_json, read_guards
 from guards.state import Exposure, GuardState, OutcomePartition, PartitionCounts
 
-VERSION = 1
+VERSION = 2
 
 
 def state_json(state: GuardState) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def state_json(state: GuardState) -> dict[str, Any]:
         "version": VERSION,
         "deployment": state.deployment,
         "guards": guards_json(state.guards),
+        "arms": list(state.arms),
         "shares": {str(revision): share_bp for revision, share_bp in state.shares.items()},
         "partitions": {str(number): _partition_json(counts) for number, counts in state.partitions.items()},
         "outcomes": {
@@ -31,15 +33,15 @@ def state_json(state: GuardState) -> dict[str, Any]:
     }
 
 
-def read_state(value: object, guards: Guards, deployment: str) -> GuardState:
-    """Read a state from the plain JSON of `state_json`.
+def read_state(value: object, guards: Guards, deployment: str, split: SplitArms | None = None) -> GuardState:
+    """Read a state from the plain JSON of `state_json`; `split` is that of which it is.
 
     Raises:
-        CheckpointError: it is damaged, of another version or deployment, or of other guards. Discard it and count the
-            topics again.
+        CheckpointError: it is damaged, of another version or deployment, or of other guards or arms. Discard it and
+            count the topics again.
     """
     try:
-        return _read(value, guards, deployment)
+        return _read(value, GuardState(guards, deployment, split=split))
     except (KeyError, TypeError, ValueError, AttributeError, Base64Error, GuardSpecError) as error:
         raise CheckpointError(
             f"the stored state of a guard cannot be read ({type(error).__name__}: {error}); discard it, and the guard "
@@ -47,16 +49,17 @@ def read_state(value: object, guards: Guards, deployment: str) -> GuardState:
         ) from error
 
 
-def _read(value: Any, guards: Guards, deployment: str) -> GuardState:  # noqa: ANN401 - checked as it is read
+def _read(value: Any, state: GuardState) -> GuardState:  # noqa: ANN401 - checked as it is read
     if value["version"] != VERSION:
         raise ValueError(f"version {value['version']!r}, but this is version {VERSION}")
-    if dict(read_guards(value["guards"])) != dict(guards):
-        raise ValueError("it is of other guards")
-    if value["deployment"] != deployment:
-        raise ValueError(f"it is of the deployment {str(value['deployment'])[:64]!r}, not of {deployment!r}")
-    state = GuardState(guards, deployment, {int(revision): share_bp for revision, share_bp in value["shares"].items()})
+    if dict(read_guards(value["guards"])) != dict(state.guards) or tuple(value["arms"]) != state.arms:
+        raise ValueError("it is of other guards or arms")
+    if value["deployment"] != state.deployment:
+        raise ValueError(f"it is of the deployment {str(value['deployment'])[:64]!r}, not of {state.deployment!r}")
+    for revision, share_bp in value["shares"].items():
+        state.set_share(int(revision), share_bp)
     for number, fields in value["partitions"].items():
-        state.partitions[int(number)] = _read_partition(fields)
+        state.partitions[int(number)] = _read_partition(fields, len(state.arms))
     for number, fields in value["outcomes"].items():
         outcomes = state.outcomes[int(number)] = OutcomePartition()
         outcomes.position = int(fields["position"])
@@ -76,16 +79,16 @@ def _partition_json(counts: PartitionCounts) -> dict[str, Any]:
     }
 
 
-def _read_partition(fields: Mapping[str, Any]) -> PartitionCounts:
-    counts = PartitionCounts()
+def _read_partition(fields: Mapping[str, Any], arms: int) -> PartitionCounts:
+    counts = PartitionCounts(arms)
     epoch, place = fields["standing"]
     counts.position, counts.standing = int(fields["position"]), (int(epoch), int(place))
-    counts.decided = _read_shares(fields["decided"])
-    counts.firsts = {GuardKind(kind): _read_shares(by_share) for kind, by_share in fields["firsts"].items()}
+    counts.decided = _read_shares(fields["decided"], arms)
+    counts.firsts = {GuardKind(kind): _read_shares(by_share, arms) for kind, by_share in fields["firsts"].items()}
     counts.cards = {GuardKind(kind): _unpacked(text) for kind, text in fields["cards"].items()}
-    counts.approved = {
-        Exposure(int(share_bp), bool(canary)): _unpacked(text) for share_bp, canary, text in fields["approved"]
-    }
+    if any(not 0 <= int(arm) < arms for _, arm, _ in fields["approved"]):
+        raise ValueError(f"it does not have the approved payments of {arms} arms")
+    counts.approved = {Exposure(int(share_bp), int(arm)): _unpacked(text) for share_bp, arm, text in fields["approved"]}
     return counts
 
 
@@ -93,8 +96,11 @@ def _shares_json(by_share: Mapping[int, list[int]]) -> dict[str, list[int]]:
     return {str(share_bp): list(arms) for share_bp, arms in by_share.items()}
 
 
-def _read_shares(fields: Mapping[str, Any]) -> dict[int, list[int]]:
-    return {int(share_bp): [int(canary), int(live)] for share_bp, (canary, live) in fields.items()}
+def _read_shares(fields: Mapping[str, Any], arms: int) -> dict[int, list[int]]:
+    found = {int(share_bp): [int(count) for count in counts] for share_bp, counts in fields.items()}
+    if any(len(counts) != arms for counts in found.values()):
+        raise ValueError(f"it does not have the counts of {arms} arms")
+    return found
 
 
 def _packed(hashes: HashSet) -> str:

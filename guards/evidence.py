@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from guards.shares import WHOLE_BP
 
 Floats = NDArray[np.float64]
-Counts = Mapping[int, tuple[int, int]]
-"""First bad events by the canary's share, in units of 0.01 %, at the time of each event: (canary's, live model's)."""
+Counts = Mapping[int, tuple[int, ...]]
+"""First bad events by the canary's share, in units of 0.01 %, at the time of each event: (canary's, live model's).
+
+Of a split, by the share of all its arms, which stays as it is: those of each arm in the order of the arms, live's last.
+"""
 
 LARGEST_RATIO = 20.0
 RATIOS = 40
@@ -41,7 +44,11 @@ def log_evidence(canary: Floats, live: Floats, shares: Floats, factor: float = 1
         log E, of shape (...).
     """
     for_canary, for_live = log_gains(shares, factor)
-    logs = canary @ for_canary.T + live @ for_live.T
+    return _log_mean(canary @ for_canary.T + live @ for_live.T)
+
+
+def _log_mean(logs: Floats) -> Floats:
+    """Return the logarithm of the mean over the ratios, which are the last axis."""
     highest = logs.max(axis=-1)
     means = np.exp(logs - highest[..., None]).mean(axis=-1)
     return np.asarray(highest + np.log(means))
@@ -79,6 +86,35 @@ def log_ratio_evidence(counts: Sequence[int], shares: Sequence[float]) -> float:
         math.lgamma(CONCENTRATION * share + count) - math.lgamma(CONCENTRATION * share) - count * math.log(share)
         for count, share in zip(counts, shares, strict=True)
     )
+
+
+def log_arm_evidence(counts: Sequence[int], shares_bp: Sequence[int], factor: float = 1.0) -> list[float]:
+    """Return for each arm of a split log E that its rate of bad events is more than `factor` times the live model's.
+
+    Of the events of one arm and of live, the share that is the arm's if both are alike is that of its cards among the
+    cards of both; so each arm is tested like a canary beside live, and the other arms do not matter.
+
+    Args:
+        counts: first bad events of each arm, live's last.
+        shares_bp: the share of each arm, live's last, in units of 0.01 %; with 0 left to live, nothing can be said.
+        factor: the ratio that is tolerated, at least 1 and below 20.
+    """
+    (*own, live), (*shares, left) = counts, shares_bp
+    if not left:
+        return [0.0] * len(own)
+    for_arm, for_live = log_gains(np.array([share / (share + left) for share in shares]), factor)
+    found: list[float] = _log_mean((np.array(own, float) * for_arm + live * for_live).T).tolist()
+    return found
+
+
+def log_split_ratio_evidence(counts: Sequence[int], shares_bp: Sequence[int]) -> float:
+    """Return log E that cards are not divided among the arms of a split as their shares say, live's last.
+
+    A card in live with nothing left to it cannot be: infinity.
+    """
+    if not shares_bp[-1]:
+        return math.inf if counts[-1] else log_split_ratio_evidence(counts[:-1], shares_bp[:-1])
+    return log_ratio_evidence(counts, [share / sum(shares_bp) for share in shares_bp])
 
 
 def log_ratio_evidence_of(counts: Counts) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from guards.arm_report import ARMS, arm_evidence, arm_rows, arms_explained, e_of, recomputed_arms, rounded
 from guards.evidence import Counts, log_evidence_of, log_ratio_evidence_of
 from guards.row_time import disagreements as row_time_disagreements
 from guards.row_time import explained as row_time_explained
@@ -17,7 +18,6 @@ LARGEST_EVIDENCE_BYTES = 16_000
 """A command's `evidence` is at most this long as JSON."""
 MOST_SHARES = 20
 """Counts of at most so many shares are listed; a ladder has fewer, an operator's own changes may be more."""
-_LARGEST_LOG = 700.0
 _TOLERANCE = 1e-6
 
 _WORDS: Mapping[GuardKind, str] = {
@@ -30,7 +30,7 @@ _WORDS: Mapping[GuardKind, str] = {
 
 
 def log_evidence_for(kind: GuardKind, spec: GuardSpec, counts: Counts) -> float:
-    """Return log E of one guard."""
+    """Return log E of one guard of a canary or a promotion."""
     if kind is GuardKind.SAMPLE_RATIO:
         return log_ratio_evidence_of(counts)
     return log_evidence_of(counts, spec.factor)
@@ -41,22 +41,29 @@ def evidence(
 ) -> dict[str, Any]:
     """Return the evidence of all guards as plain JSON, for `evidence` of a command: at most 16,000 bytes.
 
+    What it has of a split in place of counts by share is in `guards.arm_report`.
+
     `alpha` is the sum over all guards. For each guard: `alpha`, `factor`, `action`, `bound` = 1/alpha, `e` (at most
     1e304), `breached` (whether e >= bound), and `counts`, the cards with a first bad event by share and arm. `decided`
     are the payments by share and arm. `positions` are the offsets behind the last record that was read, a list by
     partition, so that it can be computed again from the topics; left out if they would not fit. `about` is what else it
     says, first; `row_time` is what `guards.row_time.row_time_evidence` says, if that is guarded.
     """
-    counted = {str(kind): _guard_evidence(kind, spec, state.counts_of(kind)) for kind, spec in state.guards.items()}
+    counted = {str(kind): _evidence_of(kind, spec, state) for kind, spec in state.guards.items()}
     found: dict[str, Any] = {
         **(about or {}),
-        "alpha": _rounded(total_alpha(state.guards)),
+        "alpha": rounded(total_alpha(state.guards)),
         "guards": counted if row_time is None else {**counted, str(GuardKind.ROW_TIME): row_time},
-        "decided": _rows(state.decided()),
+        "decided": _rows(state.decided()) if state.split is None else arm_rows(state.split, state.decided()),
     }
     positions = {"scores": _positions(state.partitions), "outcomes": _positions(state.outcomes)}
     whole = found | {"positions": positions}
     return whole if len(msgspec.json.encode(whole)) <= LARGEST_EVIDENCE_BYTES else found
+
+
+def _evidence_of(kind: GuardKind, spec: GuardSpec, state: GuardState) -> dict[str, Any]:
+    counts = state.counts_of(kind)
+    return _guard_evidence(kind, spec, counts) if state.split is None else arm_evidence(kind, spec, state.split, counts)
 
 
 def breaches(found: Mapping[str, Any]) -> dict[GuardKind, Action]:
@@ -80,9 +87,12 @@ def recomputed(found: Mapping[str, Any]) -> dict[GuardKind, float]:
     for name, guard in found["guards"].items():
         if name == GuardKind.ROW_TIME:
             continue
-        kind, counts = GuardKind(name), {row["share_bp"]: (row["canary"], row["live"]) for row in guard["counts"]}
-        spec = GuardSpec(guard["alpha"], Action(guard["action"]), guard["factor"])
-        values[kind] = _e(log_evidence_for(kind, spec, counts))
+        kind, spec = GuardKind(name), GuardSpec(guard["alpha"], Action(guard["action"]), guard["factor"])
+        if ARMS in guard:
+            values[kind] = recomputed_arms(kind, spec, guard[ARMS])
+            continue
+        counts = {row["share_bp"]: (row["canary"], row["live"]) for row in guard["counts"]}
+        values[kind] = e_of(log_evidence_for(kind, spec, counts))
     return values
 
 
@@ -107,6 +117,8 @@ def explain(found: Mapping[str, Any]) -> list[str]:
 def _explained(kind: GuardKind, guard: Mapping[str, Any]) -> str:
     if kind is GuardKind.ROW_TIME:
         return row_time_explained(guard)
+    if ARMS in guard:
+        return arms_explained(kind, guard, _WORDS[kind])
     rows: Sequence[Mapping[str, int]] = guard["counts"]
     canary, total = sum(row["canary"] for row in rows), sum(row["canary"] + row["live"] for row in rows)
     if not total:
@@ -122,25 +134,17 @@ def _explained(kind: GuardKind, guard: Mapping[str, Any]) -> str:
 
 
 def _guard_evidence(kind: GuardKind, spec: GuardSpec, counts: Counts) -> dict[str, Any]:
-    e = _e(log_evidence_for(kind, spec, counts))
+    e = e_of(log_evidence_for(kind, spec, counts))
     fields = {
-        "alpha": _rounded(spec.alpha),
+        "alpha": rounded(spec.alpha),
         "factor": spec.factor,
         "action": str(spec.action),
-        "bound": _rounded(spec.bound),
+        "bound": rounded(spec.bound),
         "e": e,
         "breached": e >= spec.bound,
         "counts": _rows(counts),
     }
     return fields | ({"shares_left_out": len(counts) - MOST_SHARES} if len(counts) > MOST_SHARES else {})
-
-
-def _e(log: float) -> float:
-    return math.exp(min(log, _LARGEST_LOG))
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.6g}")
 
 
 def _rows(counts: Counts) -> list[dict[str, int]]:

@@ -1,7 +1,8 @@
-"""The state of a rollout's guards: counts of first bad events by partition, with the position that they reach.
+"""The state of guards: counts of first bad events by partition, with the position that they reach.
 
-It is a fold over valid scores and outcomes of one deployment. A card counts once for each kind, so records that are
-read twice after a restart change no evidence; only `decided`, the number of payments, would count them twice.
+It is a fold over valid scores and outcomes of one deployment, since a rollout or a split began. A card counts once for
+each kind, so records that are read twice after a restart change no evidence; only `decided`, the number of payments,
+would count them twice.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,15 +11,15 @@ from typing import NamedTuple
 from guards.evidence import Counts
 from guards.hashes import HashSet, hash_of
 from guards.records import APPROVED, DecidedScore, GuardedOutcome, bad_events, said
-from guards.shares import CANARY, LIVE, WHOLE_BP
+from guards.shares import CANARY, LIVE, WHOLE_BP, SplitArms
 from guards.specs import GuardKind, Guards
 
 
 class Exposure(NamedTuple):
-    """Under which share of the canary a payment was decided, and whether by the canary."""
+    """Under which share of the canary a payment was decided, and by which arm: its place among the state's `arms`."""
 
     share_bp: int
-    canary: bool
+    arm: int
 
 
 class PartitionCounts:
@@ -27,14 +28,15 @@ class PartitionCounts:
     Attributes:
         position: the offset behind the last record that was read, valid or not.
         standing: highest epoch and last place there, as `stream.consumer.Standing`, to go on telling valid scores.
-        decided: payments by share: the canary's and the live model's.
-        firsts: cards by kind and share, at their first bad event of that kind: the canary's and the live model's. For
+        decided: payments by share: those of each of the state's `arms`.
+        firsts: cards by kind and share, at their first bad event of that kind: those of each arm. For
             `sample_ratio`, at their first payment.
         cards: the cards in `firsts`, by kind.
         approved: the approved payments, by exposure; empty without a guard on approved fraud.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arms: int = 2) -> None:
+        self._arms = arms
         self.position = 0
         self.standing = (-1, -1)
         self.decided: dict[int, list[int]] = {}
@@ -48,7 +50,17 @@ class PartitionCounts:
         if cards is None:
             cards = self.cards[kind] = HashSet()
         if cards.add(card):
-            _increment(self.firsts.setdefault(kind, {}), exposure)
+            self._increment(self.firsts.setdefault(kind, {}), exposure)
+
+    def count_decided(self, exposure: Exposure) -> None:
+        """Count a payment."""
+        self._increment(self.decided, exposure)
+
+    def _increment(self, by_share: dict[int, list[int]], exposure: Exposure) -> None:
+        arms = by_share.get(exposure.share_bp)
+        if arms is None:
+            arms = by_share[exposure.share_bp] = [0] * self._arms
+        arms[exposure.arm] += 1
 
 
 class OutcomePartition:
@@ -65,7 +77,7 @@ class OutcomePartition:
 
 
 class GuardState:
-    """The counts of all guards of one rollout.
+    """The counts of all guards of one rollout, or of one split.
 
     Feed it the valid scores of each partition in order, and the outcomes if approved fraud is guarded. Before scores
     are counted, `shares` must have the canary's share at each revision of the rollout that they may carry: read the
@@ -74,14 +86,24 @@ class GuardState:
     Attributes:
         guards: what is guarded.
         deployment: whose rollout it is; revisions are its own, so scores and outcomes of another are passed over.
-        shares: the canary's share, in units of 0.01 %, by revision.
+        split: the arms of a split, whose cards that are excluded are not counted; None for a rollout.
+        arms: the names of the arms, live's last: those of the split, or `canary` and `live`.
+        shares: the canary's share, in units of 0.01 %, by revision; of a split, that of all its arms.
         partitions: the counts by partition of `scores`.
         outcomes: the confirmed frauds by partition of `outcomes`.
     """
 
-    def __init__(self, guards: Guards, deployment: str, shares: Mapping[int, int] | None = None) -> None:
+    def __init__(
+        self,
+        guards: Guards,
+        deployment: str,
+        shares: Mapping[int, int] | None = None,
+        split: SplitArms | None = None,
+    ) -> None:
         self.guards = guards
         self.deployment = deployment
+        self.split = split
+        self.arms = (CANARY, LIVE) if split is None else tuple(arm.name for arm in split.arms)
         self.shares: dict[int, int] = {}
         self.partitions: dict[int, PartitionCounts] = {}
         self.outcomes: dict[int, OutcomePartition] = {}
@@ -91,12 +113,12 @@ class GuardState:
             self.set_share(revision, share_bp)
 
     def set_share(self, revision: int, share_bp: int) -> None:
-        """State the canary's share at a revision of the rollout.
+        """State the canary's share at a revision of the rollout; or that this is a revision of the split.
 
         Raises:
             ValueError: the share is not a canary's, which is 0.01 % to 99.99 %.
         """
-        if not 0 < share_bp < WHOLE_BP:
+        if self.split is None and not 0 < share_bp < WHOLE_BP:
             raise ValueError(f"share of revision {revision}: {share_bp} is not from 1 to {WHOLE_BP - 1} (0.01 % each)")
         self.shares[revision] = share_bp
 
@@ -111,15 +133,16 @@ class GuardState:
             position: the offset behind the last record read there, valid or not.
             standing: `stream.consumer.Standing` there, kept for whoever reads on.
         """
-        counts = self.partitions.setdefault(partition, PartitionCounts())
-        kinds, shares = self.guards, self.shares
+        counts = self.partitions.setdefault(partition, PartitionCounts(len(self.arms)))
+        kinds, shares, places = self.guards, self.shares, {arm: at for at, arm in enumerate(self.arms)}
+        exclude = frozenset[str]() if self.split is None else self.split.exclude
         whole, keeps_approved = GuardKind.SAMPLE_RATIO in kinds, GuardKind.FRAUD_APPROVED in kinds
         for score in scores:
-            arm, share_bp = score.arm, shares.get(score.revision)
-            if share_bp is None or arm not in (CANARY, LIVE) or score.deployment != self.deployment:
+            arm, share_bp = places.get(score.arm or ""), shares.get(score.revision)
+            if share_bp is None or arm is None or score.deployment != self.deployment or score.card_id in exclude:
                 continue
-            exposure = Exposure(share_bp, arm == CANARY)
-            _increment(counts.decided, exposure)
+            exposure = Exposure(share_bp, arm)
+            counts.count_decided(exposure)
             card = hash_of(score.card_id)
             if whole:
                 counts.count(GuardKind.SAMPLE_RATIO, card, exposure)
@@ -167,7 +190,7 @@ class GuardState:
         self._sought.add(transaction)
 
     def counts_of(self, kind: GuardKind) -> Counts:
-        """Return the first bad events of a kind over all partitions, by share: (canary's, live model's).
+        """Return the first bad events of a kind over all partitions, by share: those of each of `arms`.
 
         A card whose payments lie on two partitions, which a producer's wrong partitioner causes, counts once in each.
         """
@@ -176,19 +199,19 @@ class GuardState:
         return _summed(counts.firsts.get(kind, {}) for counts in self.partitions.values())
 
     def decided(self) -> Counts:
-        """Return the payments decided over all partitions, by share: (canary's, live model's)."""
+        """Return the payments decided over all partitions, by share: those of each of `arms`."""
         return _summed(counts.decided for counts in self.partitions.values())
 
     def _approved_frauds(self) -> Counts:
         """Count each card's first approved fraud, in the order of the labels: how scores came between has no effect."""
-        firsts: dict[int, list[int]] = {}
+        firsts = PartitionCounts(len(self.arms))
         for _, counts in sorted(self.outcomes.items()):
             cards: set[int] = set()
             for transaction, card in counts.frauds.items():
                 if transaction in self._found and card not in cards:
                     cards.add(card)
-                    _increment(firsts, self._found[transaction])
-        return _summed([firsts])
+                    firsts.count_decided(self._found[transaction])
+        return _summed([firsts.decided])
 
     def forget(self, partition: int) -> None:
         """Forget what was counted of a partition of `scores`, so that it can be counted again from its beginning."""
@@ -217,18 +240,10 @@ class GuardState:
         return sum(len(hashes) for group in groups for hashes in group.values())
 
 
-def _increment(by_share: dict[int, list[int]], exposure: Exposure) -> None:
-    arms = by_share.get(exposure.share_bp)
-    if arms is None:
-        arms = by_share[exposure.share_bp] = [0, 0]
-    arms[0 if exposure.canary else 1] += 1
-
-
-def _summed(parts: Iterable[Mapping[int, list[int]]]) -> dict[int, tuple[int, int]]:
+def _summed(parts: Iterable[Mapping[int, list[int]]]) -> dict[int, tuple[int, ...]]:
     sums: dict[int, list[int]] = {}
     for part in parts:
-        for share_bp, (canary, live) in part.items():
-            arms = sums.setdefault(share_bp, [0, 0])
-            arms[0] += canary
-            arms[1] += live
-    return {share_bp: (canary, live) for share_bp, (canary, live) in sorted(sums.items())}
+        for share_bp, arms in part.items():
+            before = sums.get(share_bp, [0] * len(arms))
+            sums[share_bp] = [one + other for one, other in zip(before, arms, strict=True)]
+    return {share_bp: tuple(arms) for share_bp, arms in sorted(sums.items())}

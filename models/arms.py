@@ -1,23 +1,64 @@
-"""Which arm of a rollout decides a card's payments: the contract's rule, so that anyone can compute it again.
+"""Which arm decides a card's payments: the contract's rule, so that anyone can compute it again.
 
-A card's bucket follows from its id and the rollout's salt alone, so a card keeps its arm over restarts, rebalances and
-versions, and a larger share only adds cards.
+A card's bucket follows from its id and a salt alone, so a card keeps its arm over restarts, rebalances and versions.
+The arms of a split take consecutive ranges of buckets in the order of their names. A canary is a split of one arm; a
+larger share of it only adds cards.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from decimal import Decimal
 from hashlib import blake2b
+from itertools import accumulate
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from guards.shares import WHOLE_BP
+from guards.shares import CANARY, LIVE, WHOLE_BP
 from models.errors import InvalidShareError
 
 _BUCKET_BYTES = 8
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?) ?%")
+
+
+class Arm(NamedTuple):
+    """An arm beside what is left to the live model: its share of the buckets, and its model's full digest."""
+
+    name: str
+    model: str
+    share_bp: int
+
+
+class Split(NamedTuple):
+    """Arms in the order of their names, what the cards' hash is keyed with, and the cards that are always live's.
+
+    The first arm takes the buckets from 0 on, each other one those behind the arm before it; what is left is live's.
+    """
+
+    arms: tuple[Arm, ...]
+    salt: str
+    exclude: frozenset[str] = frozenset()
+
+    @property
+    def models(self) -> frozenset[str]:
+        """The digests of the arms' models; the live model may be one of them."""
+        return frozenset(arm.model for arm in self.arms)
+
+    @property
+    def live_bp(self) -> int:
+        """The share of the buckets that is left to the live model."""
+        return WHOLE_BP - sum(arm.share_bp for arm in self.arms)
+
+    def arm(self, name: str) -> Arm | None:
+        """Return the arm of a name; None if there is none, as for `live`."""
+        return next((arm for arm in self.arms if arm.name == name), None)
+
+    def arms_of(self, card_ids: Sequence[str]) -> list[str]:
+        """Return the name of each card's arm, `live` for those of the live model."""
+        salt, exclude = self.salt, self.exclude
+        ends, names = list(accumulate(arm.share_bp for arm in self.arms)), [*(arm.name for arm in self.arms), LIVE]
+        if not exclude:
+            return [names[bisect_right(ends, bucket(salt, one))] for one in card_ids]
+        return [LIVE if one in exclude else names[bisect_right(ends, bucket(salt, one))] for one in card_ids]
 
 
 class Canary(NamedTuple):
@@ -27,9 +68,10 @@ class Canary(NamedTuple):
     share_bp: int
     salt: str
 
-    def takes(self, card_ids: Sequence[str]) -> NDArray[np.bool_]:
-        """Tell which of n cards are decided by the canary."""
-        return np.fromiter((bucket(self.salt, one) < self.share_bp for one in card_ids), np.bool_, len(card_ids))
+    @property
+    def split(self) -> Split:
+        """The same as a split of one arm."""
+        return Split((Arm(CANARY, self.model, self.share_bp),), self.salt)
 
 
 def bucket(salt: str, card_id: str) -> int:

@@ -8,9 +8,9 @@ from models.lineup import Lineup
 from models.problems import Problem, ProblemCode
 
 
-def canary_salt(lineup: Lineup, command: Command) -> str | None:
+def cards_salt(lineup: Lineup, command: Command) -> str | None:
     """Return what the cards' hash is keyed with; a running canary keeps its own, so that no card changes sides."""
-    if command.kind not in (CommandKind.CANARY, CommandKind.ROLLOUT):
+    if command.kind not in (CommandKind.CANARY, CommandKind.SPLIT, CommandKind.ROLLOUT):
         return None
     return command.salt or command.command_id if lineup.canary is None else lineup.canary.salt
 

@@ -3,22 +3,18 @@
 `judge` decides commands, `lineup` folds events.
 """
 
-from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 
-from guards.errors import GuardError
-from guards.ladder import Ladder, Rung
-from guards.specs import read_guards
+from guards.ladder import Rung
 from models.decline_cap import CapShare
-from models.errors import InvalidTimeError
-from models.expected import FORM_OF_TOKENS, expected, explained, quoted, text_like
+from models.expected import FORM_OF_TOKENS, explained, text_like
 from models.let_through import LetThroughArgument
 from models.limits import Limits
 from models.problems import Problem, ProblemCode
-from models.times import format_time, parse_time_ms
+from models.times import parse_time_ms
 
 Token = Annotated[str, text_like("^[A-Za-z0-9._:@-]{1,64}$", FORM_OF_TOKENS)]
 Digest = Annotated[str, text_like("^[0-9a-f]{64}$", "a digest of 64 hexadecimal digits, 0-9 a-f")]
@@ -39,6 +35,10 @@ BasisPoints = Annotated[int, msgspec.Meta(ge=1, le=9_999)]
 """A share in steps of 0.01 %; all cards are no share, but a promotion."""
 Salt = Token
 """It keys a hash whose key has at most 64 bytes, as many as a token."""
+MOST_EXCLUDED = 1_000
+"""The most cards that a split leaves to the live model by name."""
+Excluded = Annotated[tuple[Token, ...], msgspec.Meta(max_length=MOST_EXCLUDED)]
+"""Cards, by `card_id`."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 LogNumber = Annotated[int, msgspec.Meta(ge=0, le=511)]
 TermNumber = Annotated[int, msgspec.Meta(ge=0, le=2**20 - 1)]
@@ -63,14 +63,18 @@ class CommandKind(StrEnum):
     PROMOTE = "promote"
     """Make a model live."""
     ROLL_BACK = "roll_back"
-    """Return to what was live before; while a canary runs, end it."""
+    """Return to what was live before; while a canary or a split runs, end it."""
     DEMOTE = "demote"
-    """Return to what was live before, and quarantine the model that is live now; while a canary runs, end it and
-    quarantine its model."""
+    """Return to what was live before, and quarantine the model that is live now; while a canary or a split runs, end it
+    and quarantine the models of its arms, but for the live one."""
     CANARY = "canary"
     """Let a model decide for a share of the cards, or change the share of the model that does."""
     END_CANARY = "end_canary"
     """Let the live model decide for all cards again; it ends a rollout, too."""
+    SPLIT = "split"
+    """Divide the cards among the arms of an experiment, each with its model and a share that stays as it is."""
+    END_SPLIT = "end_split"
+    """Let one model decide for all cards again: the live one, or that of the arm that won, which becomes live."""
     ROLLOUT = "rollout"
     """Start a canary at the first share of a ladder, which a guard climbs."""
     PAUSE = "pause"
@@ -98,38 +102,20 @@ NAMES_A_MODEL = frozenset({CommandKind.CHALLENGE, CommandKind.PROMOTE, CommandKi
 ABOUT_PARTITIONS = frozenset({CommandKind.ACCEPT_LOSS, CommandKind.SKIP})
 LEAVES_REVISION = ABOUT_PARTITIONS | {CommandKind.COUNTERSIGN, CommandKind.CUT_OVER}
 """Commands that change no lineup, so the revision stays as it is."""
-_NEEDED_BY = {
-    "model": NAMES_A_MODEL,
-    "share_bp": frozenset({CommandKind.CANARY}),
-    "ladder": frozenset({CommandKind.ROLLOUT}),
-    "topic": ABOUT_PARTITIONS,
-    "partition": ABOUT_PARTITIONS,
-    "log": frozenset({CommandKind.ACCEPT_LOSS}),
-    "up_to": frozenset({CommandKind.ACCEPT_LOSS}),
-    "offset": frozenset({CommandKind.SKIP}),
-    "countersigns": frozenset({CommandKind.COUNTERSIGN}),
-}
-"""The fields that some kinds of command need, and no others take."""
-_LIMITS = ("decline_cap", "let_through")
-"""The fields of which a command about limits needs one at least."""
-_TAKEN_BY = _NEEDED_BY | {
-    **dict.fromkeys(_LIMITS, frozenset({CommandKind.LIMITS})),
-    "salt": frozenset({CommandKind.CANARY, CommandKind.ROLLOUT}),
-    "guards": frozenset({CommandKind.ROLLOUT}),
-    "hands_off": frozenset({CommandKind.FREEZE}),
-    "watch_seconds": frozenset({CommandKind.PROMOTE}),
-    "to": frozenset({CommandKind.ROLL_BACK}),
-    "arms": frozenset(),
-}
-"""The fields that only some kinds take. To others they would be ignored: a share would become a whole promotion."""
-_ALIASES = {"rollback": "roll_back"}  # the command line's spelling
-_TIMES = ("issued_at", "expires_at", "to")
 
-LARGEST_EVIDENCE_BYTES = 16 * 1024
-LARGEST_COMMAND_BYTES = 256 * 1024
-"""The largest command that is decoded: lists of a thousand cards have room, and a compressed record has any size."""
-MOST_CONTAINERS = 10_000
-"""The most arrays and objects, counted by their brackets: decoded, they cost a hundred times their bytes."""
+
+class RequestedArm(msgspec.Struct, frozen=True):
+    """An arm as a `split` asks for it: a model by digest or a prefix of it, and its share of the cards."""
+
+    model: ModelName
+    share_bp: BasisPoints
+
+
+class AcceptedArm(msgspec.Struct, frozen=True):
+    """An arm of an accepted `split`: its model by its full digest, and its share of the cards."""
+
+    model: Digest
+    share_bp: BasisPoints
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="command/1"):
@@ -142,7 +128,9 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     model: ModelName | None = None
     share_bp: BasisPoints | None = None
     salt: Salt | None = None
-    arms: dict[str, BasisPoints] | None = None
+    arms: dict[Token, RequestedArm] | None = None
+    exclude: Excluded = ()
+    winner: Token | None = None
     decline_cap: CapShare | None = None
     let_through: LetThroughArgument | None = None
     actor: Actor
@@ -165,8 +153,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
 
     @property
     def needs_candidate(self) -> bool:
-        """Whether workers have to load a model before it is accepted: one that it names, or that was live at a time."""
-        return self.kind in NAMES_A_MODEL or self.to is not None
+        """Whether workers have to load models before it is accepted: those it names, or what was live at a time."""
+        return self.kind in NAMES_A_MODEL or self.kind is CommandKind.SPLIT or self.to is not None
 
     @property
     def asks_workers(self) -> bool:
@@ -193,12 +181,12 @@ class EventKind(StrEnum):
     REFUSED = "refused"
     """The judge refused the command for good; `problems` say why."""
     CANDIDATE = "candidate"
-    """The judge asks every worker to load `model` and to answer under this `command_id`; for a `cut_over`, to answer
-    whether it could publish now."""
+    """The judge asks every worker to load `model`, or the models of all `arms`, and to answer under this `command_id`;
+    for a `cut_over`, to answer whether it could publish now."""
     READY = "ready"
-    """A worker has loaded and probed `model`."""
+    """A worker has loaded and probed `model`, or the models of all arms."""
     NOT_READY = "not_ready"
-    """A worker could not load `model`, may not serve it yet, or could not publish now; `problems` say why."""
+    """A worker could not load a model, may not serve it yet, or could not publish now; `problems` say why."""
     CUTOVER = "cutover"
     """The transaction at `offset` of `partition` is the first that a worker decided there under `revision`."""
     HANDOVER = "handover"
@@ -206,7 +194,7 @@ class EventKind(StrEnum):
     SHADOW = "shadow"
     """A worker missed comparisons: its totals since it loaded the challenger `model`, at `revision`."""
     ROW_TIME = "row_time"
-    """A worker measured how long the new model of a canary or of a watched promotion, `model`, takes for a row."""
+    """A worker measured how long a model of a canary, a split or a watched promotion, `model`, takes for a row."""
     RESTORING = "restoring"
     """`fraudstream model restore` begins to write back events; `actor` and `reason` say who and why."""
     RESTORED = "restored"
@@ -216,20 +204,22 @@ class EventKind(StrEnum):
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="event/1"):
     """One event on `model-events`. Fields that do not belong to its kind are absent.
 
-    `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash` belongs
-    to `ready`; `partition` and `offset` to `cutover` and to `handover`; `term` to `handover` and to an accepted
-    `cut_over`, which begins it; `topic`, `topic_id`, `partition` and `log` to an accepted
-    `accept_loss`, with `up_to`, and to an accepted `skip`, with `offset` (without `log`: 0);
-    `watch_until` to an accepted promotion whose predecessor stays as challenger until then; `to` to the promotion of
-    what was live at that time, which a `roll_back` asked for; `share_bp` and `salt` to an accepted `canary`: the
-    model's share of the buckets, and what the cards' hash is keyed with, and to an accepted `rollout`, with `ladder`
-    and `guards`; `paused` and `frozen` (with `hands_off`) say what is so from now on; `limits` to an accepted `limits`:
-    all that overrules decisions from then on; `evidence` is the command's, card numbers in its texts redacted;
-    `compared`, `skipped` and `failed` to `shadow`; `row_us`, microseconds of processor time, the median of the last
-    calls, to `row_time`; `countersigns` to an accepted `countersign`: the command that it
-    approves, and `countersigned_by` to the acceptance of that command: who approved it; `actor` and `reason` to
-    `accepted`, where they are the command's, and to `restoring`; `records` to `restored`, which has the `command_id`
-    of its `restoring`.
+    `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash`
+    belongs to `ready`, of several models it is one over those of all; `partition` and `offset` to `cutover` and to
+    `handover`; `term` to `handover` and to an accepted `cut_over`, which begins it; `topic`, `topic_id`,
+    `partition` and `log` to an accepted `accept_loss`, with `up_to`, and to an accepted `skip`, with `offset`
+    (without `log`: 0); `watch_until` to an accepted promotion whose predecessor stays as challenger until then;
+    `to` to the promotion of what was live at that time, which a `roll_back` asked for; `share_bp` and `salt` to an
+    accepted `canary`: the model's share of the buckets, and what the cards' hash is keyed with, and to an accepted
+    `rollout`, with `ladder` and `guards`; `arms` and `exclude`, with `salt`, to an accepted `split`: all of them,
+    by name, and the cards that are always the live model's; `winner` to an accepted `end_split`, with the `model`
+    of the arm, absent for `live`, and with `watch_until` like a promotion; `paused` and `frozen` (with `hands_off`)
+    say what is so from now on; `limits` to an accepted `limits`: all that overrules decisions from then on;
+    `evidence` is the command's, card numbers in its texts redacted; `compared`, `skipped` and `failed` to `shadow`;
+    `row_us`, microseconds of processor time, the median of the last calls, to `row_time`; `countersigns` to an
+    accepted `countersign`: the command that it approves, and `countersigned_by` to the acceptance of that command:
+    who approved it; `actor` and `reason` to `accepted`, where they are the command's, and to `restoring`; `records`
+    to `restored`, which has the `command_id` of its `restoring`.
     """
 
     event_id: Token
@@ -252,6 +242,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     to: Timestamp | None = None
     share_bp: BasisPoints | None = None
     salt: Salt | None = None
+    arms: dict[Token, AcceptedArm] | None = None
+    exclude: Excluded = ()
+    winner: Token | None = None
     ladder: tuple[Rung, ...] | None = None
     guards: dict[str, Any] | None = None
     paused: bool | None = None
@@ -281,8 +274,6 @@ class UnreadableRecord(msgspec.Struct, frozen=True):
 
 
 _EVENTS = msgspec.json.Decoder(Event)
-_COMMANDS = msgspec.json.Decoder(float_hook=float)
-"""Python's own parser of floats: that of msgspec takes 300 ns a byte for some."""
 
 
 def encode(record: Command | Event) -> bytes:
@@ -296,139 +287,3 @@ def read_event(value: bytes) -> Event | UnreadableRecord:
         return _EVENTS.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, f"no event/1: {explained(error)}"),))
-
-
-def read_command(value: bytes) -> Command | UnreadableRecord:
-    """Decode one record of `model-control`, or return everything that is wrong with it.
-
-    Times may have either form of the contract and are normalised to text; `rollback` means `roll_back`; unknown
-    fields are ignored.
-    """
-    excess = _excess(value)
-    if excess:
-        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, excess),))
-    try:
-        record = _COMMANDS.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, f"no JSON: {explained(error)}"),))
-    if not isinstance(record, dict):
-        return UnreadableRecord((Problem(ProblemCode.INVALID_RECORD, "no JSON object"),))
-    fields = _normalised(record)
-    problems = (*_field_problems(fields), *_kind_problems(fields))
-    if problems:
-        return UnreadableRecord(problems, _text(fields, "command_id"), _text(fields, "deployment"))
-    command = msgspec.convert(fields, Command)
-    disordered = _order_problems(command)
-    return UnreadableRecord(disordered, command.command_id, command.deployment) if disordered else command
-
-
-def argument_problems(arguments: Mapping[str, object]) -> tuple[Problem, ...]:
-    """Return what `read_command` would refuse of these fields of a command, by name; one that is None is absent.
-
-    For a sender: a command that is refused stays on its topic for ever.
-    """
-    given = (field for field in msgspec.structs.fields(Command) if arguments.get(field.name) is not None)
-    return tuple(problem for field in given for problem in _value_problems(field, _plain(arguments[field.name])))
-
-
-def _plain(value: object) -> object:
-    """Return a struct as plain JSON: msgspec takes an instance for valid."""
-    return msgspec.to_builtins(value) if isinstance(value, msgspec.Struct) else value
-
-
-def _excess(value: bytes) -> str:
-    """Return what there is too much of to decode a command; empty if nothing."""
-    if len(value) > LARGEST_COMMAND_BYTES:
-        return f"{len(value)} bytes, more than {LARGEST_COMMAND_BYTES}"
-    brackets = value.count(b"[") + value.count(b"{")
-    return f"{brackets} opening brackets, more than {MOST_CONTAINERS}" if brackets > MOST_CONTAINERS else ""
-
-
-def _normalised(record: dict[str, Any]) -> dict[str, Any]:
-    fields = {name: value for name, value in record.items() if value is not None}
-    for name in _TIMES:
-        try:
-            fields[name] = format_time(parse_time_ms(fields.get(name)).epoch_ms)
-        except InvalidTimeError:
-            continue  # left unchanged: `_field_problems` reports it
-    kind = fields.get("kind")
-    if isinstance(kind, str):
-        fields["kind"] = _ALIASES.get(kind, kind)
-    return fields
-
-
-def _field_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
-    problems = []
-    if fields.get("schema", "command/1") != "command/1":
-        problems.append(Problem(ProblemCode.INVALID_FIELD, f"schema: {quoted(fields['schema'])} is not 'command/1'"))
-    for field in msgspec.structs.fields(Command):
-        if field.name in fields:
-            problems += _value_problems(field, fields[field.name])
-        elif field.required:
-            problems.append(Problem(ProblemCode.INVALID_FIELD, f"{field.name}: missing"))
-    return tuple(problems)
-
-
-def _value_problems(field: msgspec.structs.FieldInfo, value: object) -> tuple[Problem, ...]:
-    try:
-        msgspec.convert(value, field.type)
-        if field.name in _TIMES:
-            parse_time_ms(value)  # the pattern alone admits the 31st of June
-        if field.name in _READ_AS:
-            _READ_AS[field.name](value)
-    except msgspec.ValidationError:
-        code = ProblemCode.UNSUPPORTED_KIND if field.name == "kind" else ProblemCode.INVALID_FIELD
-        return (Problem(code, f"{field.name}: expected {expected(field.type)}, got {quoted(value)}"),)
-    except InvalidTimeError as error:
-        return (Problem(ProblemCode.INVALID_FIELD, f"{field.name}: {error}"),)
-    except GuardError as error:  # names the field itself
-        return (Problem(ProblemCode.INVALID_FIELD, str(error)),)
-    return ()
-
-
-def _read_evidence(value: object) -> None:
-    size = len(msgspec.json.encode(value))
-    if size > LARGEST_EVIDENCE_BYTES:
-        raise GuardError(f"evidence: {size} bytes as JSON, more than {LARGEST_EVIDENCE_BYTES}; leave some of it out")
-
-
-_READ_AS: Mapping[str, Callable[[object], object]] = {
-    "ladder": Ladder.from_json,
-    "guards": read_guards,
-    "evidence": _read_evidence,
-}
-"""The fields that a type does not say all of."""
-
-
-def _kind_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
-    kind = fields.get("kind")
-    if not isinstance(kind, str) or kind not in set(CommandKind):
-        return ()
-    needed = [
-        Problem(ProblemCode.INVALID_FIELD, f"{name}: missing, {kind} needs it")
-        for name, kinds in _NEEDED_BY.items()
-        if kind in kinds and name not in fields
-    ]
-    if kind == CommandKind.LIMITS and not any(name in fields for name in _LIMITS):
-        detail = f"{_LIMITS[0]}: missing, {kind} needs it, {_LIMITS[1]}, or both"
-        needed.append(Problem(ProblemCode.INVALID_FIELD, detail))
-    ignored = [
-        Problem(ProblemCode.INVALID_FIELD, f"{name}: {kind} takes none")
-        for name, kinds in _TAKEN_BY.items()
-        if kind not in kinds and name in fields
-    ]
-    return (*needed, *ignored)
-
-
-def _order_problems(command: Command) -> tuple[Problem, ...]:
-    if command.expires_ms > parse_time_ms(command.issued_at).epoch_ms:
-        return ()
-    return (Problem(ProblemCode.INVALID_FIELD, "expires_at: not later than issued_at"),)
-
-
-def _text(fields: dict[str, Any], name: str) -> str | None:
-    """Return a field that is a valid token, or None."""
-    try:
-        return msgspec.convert(fields.get(name), Token)
-    except msgspec.ValidationError:
-        return None

@@ -80,7 +80,7 @@ class DeclineWindow(NamedTuple):
 
 
 DeclineWindows = Mapping[str, DeclineWindow]
-"""The windows of a partition, by arm."""
+"""The windows of a partition by arm, that of the arm that decided last behind the others."""
 NO_DECLINES: DeclineWindows = MappingProxyType({})
 
 
@@ -141,12 +141,14 @@ def _unpacked(bits: int) -> Flags:
 
 
 def noted(windows: DeclineWindows) -> dict[str, tuple[bytes, bool]]:
-    """Return what a commit notes of a partition's windows: those of the live arm and of the first others by name.
+    """Return what a commit notes of a partition's windows: those of the live arm and of the others that decided last.
 
-    A name that is none of an arm, as of a score that somebody else wrote, might be too long for it.
+    So arms of the past do not take the place of those that decide now. A name that is none of an arm, as of a score
+    that somebody else wrote, might be too long for it.
     """
     named = (arm for arm in windows if len(arm) <= LONGEST_ARM and arm.isascii() and arm.isprintable())
-    arms = sorted(named, key=lambda arm: (arm != LIVE, arm))[:MOST_NOTED_ARMS]
+    others = [arm for arm in named if arm != LIVE]
+    arms = [*others[1 - MOST_NOTED_ARMS :], *(LIVE,) * (LIVE in windows)]
     return {arm: (_shortest(windows[arm].bits), windows[arm].overruled) for arm in arms}
 
 

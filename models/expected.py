@@ -18,7 +18,7 @@ FORM_OF_TOKENS = "1 to 64 letters, digits, . _ : @ -"
 NO_NEWLINE_BEHIND = r"(?!\n)"
 """Stands behind each pattern's `$`, which in Python also matches before a last newline."""
 _SMALLEST_UNQUOTED = 10**20
-_LONGEST_QUOTATION = 200
+LONGEST_QUOTATION = 200
 """A text of an unreadable record that is longer is not quoted: the answer would be too large for its topic."""
 _BOUNDS = (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"))
 _KINDS: dict[type[inspect.Type], str] = {
@@ -55,7 +55,7 @@ def without_pattern(error: Exception) -> str:
 def explained(error: Exception) -> str:
     """Return an error's message, but not a long one: it quotes what was read, and half of it may hide a card number."""
     message = without_pattern(error)
-    return message if len(message) <= _LONGEST_QUOTATION else f"{len(message)} characters that are not allowed"
+    return message if len(message) <= LONGEST_QUOTATION else f"{len(message)} characters that are not allowed"
 
 
 def quoted(value: object) -> str:
@@ -66,7 +66,7 @@ def quoted(value: object) -> str:
         case int():
             return str(value) if abs(value) < _SMALLEST_UNQUOTED else "a larger number"
         case str():
-            return repr(value) if len(value) <= _LONGEST_QUOTATION else f"{len(value)} characters"
+            return repr(value) if len(value) <= LONGEST_QUOTATION else f"{len(value)} characters"
         case dict():
             return "an object"
     return "a list"

@@ -4,12 +4,14 @@ What the judge has to look up (repository, group members, answers) comes in as a
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from models.canary_rules import canary_problems, canary_salt
-from models.commands import ABOUT_PARTITIONS, LEAVES_REVISION, Command, CommandKind, Event, EventKind, UnreadableRecord
+from guards.shares import LIVE
+from models.arms import Arm, Split
+from models.canary_rules import canary_problems, cards_salt
+from models.commands import ABOUT_PARTITIONS, LEAVES_REVISION, Command, CommandKind, Event
 from models.cut_over_rules import cut_over_problems
 from models.limit_rules import limit_problems, limits_after
 from models.limits import Limits
@@ -18,8 +20,8 @@ from models.logs import Logs
 from models.problems import Problem, ProblemCode
 from models.rollout_rules import rollout_problems
 from models.rollouts import Plan, plan_of
+from models.split_rules import split_problems, winners_model
 from models.terms import Term
-from models.times import format_time
 
 
 class HeldArtifact(NamedTuple):
@@ -44,10 +46,11 @@ class Fleet:
     `fingerprints` are the feature sets that the workers compute, `members` the workers of the group. `artifact` belongs
     to the command's `lineup.artifact_needed`: for a model that it names, what the repository holds, or why it holds
     nothing; for the model to return to or to publish with, what this worker has loaded, or why it could not load it
-    (empty: not tried yet). `answers` are the answers to this command's candidate. `watch_ms` is how long a promotion is
-    watched that does not state it. `logs` are the logs of the input topics, and `input_topic` is the one that the
-    command names; None if this deployment reads no such partition. `term` says which deployment publishes. `partitions`
-    is how many `transactions` has, where the command needs it.
+    (empty: not tried yet). `arms` is the same of each arm's model of a split, by the arm's name. `answers` are the
+    answers to this command's candidate. `watch_ms` is how long a promotion is watched that does not state it.
+    `logs` are the logs of the input topics, and `input_topic` is the one that the command names; None if this
+    deployment reads no such partition. `term` says which deployment publishes. `partitions` is how many
+    `transactions` has, where the command needs it.
     """
 
     fingerprints: frozenset[str]
@@ -59,6 +62,7 @@ class Fleet:
     input_topic: InputTopic | None = None
     term: Term = field(default_factory=Term)
     partitions: int = 1
+    arms: Mapping[str, HeldArtifact | tuple[Problem, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,8 @@ class Accepted:
     `topic_id` is that of the topic in which a loss or a skip is accepted, `log` its number.
 
     Where a promotion is watched, the model that was live stays in the shadow until `watch_until_ms`. `share_bp` and
-    `salt` are those of a canary, `limits` all that overrules decisions after a command about it, `term` is the one that
-    a hand-over begins.
+    `salt` are those of a canary, `split` is that of a split, `limits` all that overrules decisions after a command
+    about it, `term` is the one that a hand-over begins.
     """
 
     revision: int
@@ -82,6 +86,7 @@ class Accepted:
     plan: Plan | None = None
     limits: Limits | None = None
     term: int | None = None
+    split: Split | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +99,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The command waits until all of `missing` have answered for the candidate `model`."""
+    """The command waits until all of `missing` have answered for the candidate `model`, or for those of a split."""
 
-    model: str
+    model: str | None
     missing: tuple[str, ...]
+    split: Split | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,26 +116,6 @@ class Answered:
 Verdict = Accepted | Refused | Waiting | Answered
 
 
-class Origin(NamedTuple):
-    """An event's id, the worker that writes it, and its time."""
-
-    event_id: str
-    worker: str
-    at_ms: int
-
-    def event(self, deployment: str, kind: EventKind, revision: int, **fields: Any) -> Event:  # noqa: ANN401 - those of the kind
-        """Return an event of this origin; `fields` are those that belong to its kind."""
-        return Event(
-            event_id=self.event_id,
-            deployment=deployment,
-            kind=kind,
-            revision=revision,
-            worker=self.worker,
-            at=format_time(self.at_ms),
-            **fields,
-        )
-
-
 def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdict:
     """Return the verdict on a command of the lineup's own deployment.
 
@@ -137,7 +123,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
     """
     if command.command_id in lineup.answers:
         return Answered(lineup.answers[command.command_id])
-    model = _model(lineup, command, fleet)
+    model, split = _model(lineup, command, fleet), _split_of(command, fleet)
     problems = (
         *_revision_problems(lineup, command),
         *_state_problems(lineup, command, model, now_ms),
@@ -157,17 +143,28 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         accepted = _leaving_revision(lineup, command, fleet)
     else:
         watch_until_ms = _watch_until(lineup, model, _watch_ms(command, fleet), now_ms)
-        accepted = _next_revision(lineup, command, model, watch_until_ms, fleet.partitions)
-    if model is None or not needs_answers:
-        return accepted
-    return _by_answers(accepted, fleet, model)
+        accepted = replace(_next_revision(lineup, command, model, watch_until_ms, fleet.partitions), split=split)
+    return _by_answers(accepted, fleet) if needs_answers and (model or split) else accepted
 
 
 def _model(lineup: Lineup, command: Command, fleet: Fleet) -> str | None:
     """Return the full digest of the model that the command makes live or a challenger, if it is known."""
+    if command.kind is CommandKind.END_SPLIT:
+        return winners_model(lineup, command)
     if command.needs_candidate:
         return fleet.artifact.digest if isinstance(fleet.artifact, HeldArtifact) else None
     return artifact_needed(lineup, command)
+
+
+def _split_of(command: Command, fleet: Fleet) -> Split | None:
+    """Return the split that the command starts; None if it starts none, or if a model is not known."""
+    arms = []
+    for name, asked in sorted((command.arms or {}).items()):
+        held = fleet.arms.get(name)
+        if not isinstance(held, HeldArtifact):
+            return None
+        arms.append(Arm(name, held.digest, asked.share_bp))
+    return Split(tuple(arms), command.salt or command.command_id, frozenset(command.exclude)) if arms else None
 
 
 def _next_revision(
@@ -180,7 +177,7 @@ def _next_revision(
         model,
         watch_until_ms,
         share_bp=command.share_bp if plan is None else plan.ladder.rungs[0].share_bp,
-        salt=canary_salt(lineup, command),
+        salt=cards_salt(lineup, command),
         plan=plan,
         limits=limits_after(lineup, command, partitions),
     )
@@ -197,23 +194,25 @@ def _leaving_revision(lineup: Lineup, command: Command, fleet: Fleet) -> Accepte
     return Accepted(lineup.revision, None, None, topic_id, log)
 
 
-def _by_answers(accepted: Accepted, fleet: Fleet, model: str) -> Verdict:
+def _by_answers(accepted: Accepted, fleet: Fleet) -> Verdict:
     """Judge a command that has no problems of its own by the members' answers for its candidate."""
     missing = _unanswered(fleet)
     if missing or not fleet.members:
-        return Waiting(model, missing)
+        return Waiting(accepted.model, missing, accepted.split)
     problems = _answer_problems(fleet)
-    return Refused(problems, model) if problems else accepted
+    return Refused(problems, accepted.model) if problems else accepted
 
 
 def _watch_until(lineup: Lineup, model: str | None, watch_ms: int, now_ms: int) -> int | None:
     """Return when a promotion's watch ends; a challenger that was put into the shadow by command is not replaced."""
-    if not watch_ms or lineup.live is None or lineup.explicit_challenger not in (None, model):
+    if not watch_ms or lineup.live in (None, model) or lineup.explicit_challenger not in (None, model):
         return None
     return now_ms + watch_ms
 
 
 def _watch_ms(command: Command, fleet: Fleet) -> int:
+    if command.kind is CommandKind.END_SPLIT:
+        return fleet.watch_ms if command.winner != LIVE else 0
     if command.kind is not CommandKind.PROMOTE:
         return 0
     return fleet.watch_ms if command.watch_seconds is None else command.watch_seconds * 1000
@@ -232,6 +231,7 @@ def _revision_problems(lineup: Lineup, command: Command) -> Iterator[Problem]:
 
 
 def _state_problems(lineup: Lineup, command: Command, model: str | None, now_ms: int) -> Iterator[Problem]:
+    yield from split_problems(lineup, command, model)
     match command.kind:
         case CommandKind.CHALLENGE | CommandKind.PROMOTE | CommandKind.CANARY | CommandKind.ROLLOUT:
             yield from _choice_problems(lineup, command, model)
@@ -239,12 +239,13 @@ def _state_problems(lineup: Lineup, command: Command, model: str | None, now_ms:
         case CommandKind.WITHDRAW if lineup.challenger_at(now_ms) is None:
             yield Problem(ProblemCode.NO_CHALLENGER, "no model is in the shadow")
         case CommandKind.END_CANARY if lineup.canary is None:
-            yield Problem(ProblemCode.NO_CANARY, "no canary runs")
+            ends = "" if lineup.split is None else "; a split does: `fraudstream model end-split --winner live` ends it"
+            yield Problem(ProblemCode.NO_CANARY, f"no canary runs{ends}")
         case CommandKind.ROLL_BACK if command.to_ms is not None:
             yield from _past_problems(lineup, command, command.to_ms, now_ms)
             yield from _choice_problems(lineup, command, model)
             yield from canary_problems(lineup, command, model)
-        case CommandKind.ROLL_BACK | CommandKind.DEMOTE if lineup.canary is None:
+        case CommandKind.ROLL_BACK | CommandKind.DEMOTE if lineup.arms is None:
             yield from _way_back_problems(lineup)
 
 
@@ -292,23 +293,43 @@ def _choice_problems(lineup: Lineup, command: Command, model: str | None) -> Ite
         yield Problem(ProblemCode.ALREADY_LIVE, f"{model} is live at revision {lineup.revision}")
     if command.kind is CommandKind.CHALLENGE and model == lineup.explicit_challenger:
         yield Problem(ProblemCode.ALREADY_CHALLENGER, f"{model} is in the shadow")
+    yield from _quarantine_problems(lineup, command, model)
+
+
+def _quarantine_problems(lineup: Lineup, command: Command, model: str) -> Iterator[Problem]:
     if model in lineup.quarantined and not command.force:
         yield Problem(ProblemCode.QUARANTINED, f"{model} was demoted; force lifts the quarantine")
 
 
+def _arm_problems(lineup: Lineup, command: Command, fleet: Fleet) -> Iterator[Problem]:
+    """Yield what prevents the models of a split's arms from deciding, each with the arm's name."""
+    for name, arm in sorted((command.arms or {}).items()):
+        held, problems = fleet.arms.get(name, ()), list[Problem]()
+        if isinstance(held, HeldArtifact):
+            problems += _quarantine_problems(lineup, command, held.digest)
+        for one in (*problems, *_held_problems(arm.model, held, fleet)):
+            yield Problem(one.code, f"arm {name}: {one.detail}")
+
+
 def _artifact_problems(lineup: Lineup, command: Command, fleet: Fleet) -> tuple[Problem, ...]:
+    if command.kind is CommandKind.SPLIT:
+        return tuple(_arm_problems(lineup, command, fleet))
     needed = artifact_needed(lineup, command)
     if needed is None:
         return ()
-    if not isinstance(fleet.artifact, HeldArtifact):
-        if not command.needs_candidate:
-            # The way back needs no repository: every worker keeps that model loaded, or is loading it.
-            return () if _is_unavailable(fleet.artifact) else fleet.artifact
-        return fleet.artifact or (Problem(ProblemCode.UNKNOWN_MODEL, f"the repository has no model {needed}"),)
-    if fleet.artifact.fingerprint in fleet.fingerprints:
+    if not isinstance(fleet.artifact, HeldArtifact) and not command.needs_candidate:
+        # The way back needs no repository: every worker keeps that model loaded, or is loading it.
+        return () if _is_unavailable(fleet.artifact) else fleet.artifact
+    return _held_problems(needed, fleet.artifact, fleet)
+
+
+def _held_problems(needed: str, held: HeldArtifact | tuple[Problem, ...], fleet: Fleet) -> tuple[Problem, ...]:
+    if not isinstance(held, HeldArtifact):
+        return held or (Problem(ProblemCode.UNKNOWN_MODEL, f"the repository has no model {needed}"),)
+    if held.fingerprint in fleet.fingerprints:
         return ()
     ours = ", ".join(sorted(fleet.fingerprints)) or "none"
-    detail = f"the model needs features {fleet.artifact.fingerprint}, the fleet computes {ours}"
+    detail = f"the model needs features {held.fingerprint}, the fleet computes {ours}"
     return (Problem(ProblemCode.WRONG_FINGERPRINT, detail),)
 
 
@@ -339,65 +360,3 @@ def _expired(command: Command, fleet: Fleet | None) -> Problem:
     missing = () if fleet is None else _unanswered(fleet)
     unanswered = f"; no answer from {', '.join(missing)}" if missing else ""
     return Problem(ProblemCode.EXPIRED, f"the command expired at {command.expires_at}{unanswered}")
-
-
-def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Origin) -> Event:
-    """Return the event that announces a verdict; an earlier answer is returned unchanged.
-
-    `revision` is the current one; an acceptance carries the next one instead.
-    """
-    problems: tuple[Problem, ...] = ()
-    watch_until_ms: int | None = None
-    about: dict[str, Any] = {}
-    match verdict:
-        case Answered(answer):
-            return answer
-        case Accepted():
-            kind, revision, watch_until_ms = EventKind.ACCEPTED, verdict.revision, verdict.watch_until_ms
-            about = {name: getattr(command, name) for name in ("topic", "partition", "up_to", "offset", "to")}
-            about["countersigns"] = command.countersigns
-            about |= {
-                name: getattr(verdict, name) for name in ("topic_id", "log", "share_bp", "salt", "limits", "term")
-            }
-            about |= _states(command, verdict.plan) | {"evidence": command.evidence}
-        case Refused():
-            kind, problems = EventKind.REFUSED, verdict.problems
-        case Waiting():
-            kind = EventKind.CANDIDATE
-    return origin.event(
-        command.deployment,
-        kind,
-        revision,
-        command_id=command.command_id,
-        # A worker of the version before knows a promotion, and would take this for a roll-back to another model.
-        command=command.kind if command.to is None else CommandKind.PROMOTE,
-        model=verdict.model,
-        watch_until=None if watch_until_ms is None else format_time(watch_until_ms),
-        problems=problems,
-        **about,
-    )
-
-
-def _states(command: Command, plan: Plan | None) -> dict[str, Any]:
-    """Return what is so in full after a command about a rollout or a freeze."""
-    match command.kind:
-        case CommandKind.ROLLOUT if plan is not None:
-            return {"ladder": plan.ladder.rungs, "guards": plan.guards, "paused": False}
-        case CommandKind.PAUSE | CommandKind.RESUME:
-            return {"paused": command.kind is CommandKind.PAUSE}
-        case CommandKind.FREEZE:
-            return {"frozen": True, "hands_off": command.hands_off}
-        case CommandKind.THAW:
-            return {"frozen": False}
-    return {}
-
-
-def unreadable_event(unreadable: UnreadableRecord, deployment: str, revision: int, origin: Origin) -> Event:
-    """Return the event that refuses a record that is not a valid command."""
-    return origin.event(
-        unreadable.deployment or deployment,
-        EventKind.REFUSED,
-        revision,
-        command_id=unreadable.command_id,
-        problems=unreadable.problems,
-    )

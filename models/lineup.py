@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from guards.shares import WHOLE_BP
-from models.arms import Canary
+from guards.shares import LIVE, WHOLE_BP
+from models.arms import Canary, Split
 from models.commands import LEAVES_REVISION, Command, CommandKind, Event, EventKind
 from models.decline_cap import DeclineCap
 from models.let_through import LetThrough
@@ -17,6 +17,7 @@ from models.limits import Limits
 from models.persistent import GrowingMap, LiveBefore, LiveSince
 from models.problems import Problem
 from models.rollouts import Freeze, Rollout, begun, paused, promoted, resumed
+from models.splits import split_of
 from models.times import stated_ms
 
 _NO_ANSWERS: Mapping[str, "Answer"] = MappingProxyType({})
@@ -32,11 +33,20 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model with which the workers must be ready for a command, and each worker's latest answer."""
+    """The model with which the workers must be ready for a command, and each worker's latest answer.
 
-    model: str
+    `arms` are the models of a split, which has no `model`.
+    """
+
+    model: str | None
     answers: Mapping[str, Answer] = field(default_factory=lambda: _NO_ANSWERS)
     command: CommandKind | None = None
+    arms: frozenset[str] = frozenset()
+
+    @property
+    def models(self) -> frozenset[str]:
+        """All models that are to be loaded."""
+        return self.arms if self.model is None else frozenset({self.model})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +56,21 @@ class Candidates:
     deployment: str
     pending: Mapping[str, Candidate] = field(default_factory=lambda: MappingProxyType({}))
 
-    def model_by_command(self, *, shadow: bool) -> dict[str, str]:
-        """Return the models to load by `command_id`: those proposed as challenger if `shadow`, else all others."""
-        return {
-            command_id: candidate.model
-            for command_id, candidate in self.pending.items()
-            if candidate.command is not CommandKind.CUT_OVER and (candidate.command is CommandKind.CHALLENGE) is shadow
-        }
+    def deciders(self) -> dict[str, frozenset[str]]:
+        """Return the models that are to decide, all or a share of the cards, by `command_id`."""
+        others = (CommandKind.CHALLENGE, CommandKind.CUT_OVER)
+        return {name: one.models for name, one in self.pending.items() if one.command not in others}
+
+    def challengers(self) -> dict[str, str]:
+        """Return the models that are proposed as challenger, by `command_id`."""
+        return self._of(CommandKind.CHALLENGE)
 
     def cut_overs(self) -> dict[str, str]:
         """Return the models that are to publish decisions after a hand-over, by its `command_id`."""
-        pending = self.pending.items()
-        return {name: one.model for name, one in pending if one.command is CommandKind.CUT_OVER}
+        return self._of(CommandKind.CUT_OVER)
+
+    def _of(self, kind: CommandKind) -> dict[str, str]:
+        return {name: one.model for name, one in self.pending.items() if one.command is kind and one.model is not None}
 
     def answers_to(self, command_id: str) -> Mapping[str, Answer]:
         """Return the answers by worker; empty if the command has no candidate."""
@@ -71,8 +84,9 @@ def follow_candidates(candidates: Candidates, event: Event) -> Candidates:
         return candidates
     pending = dict(candidates.pending)
     match event.kind:
-        case EventKind.CANDIDATE if event.model is not None:
-            pending.setdefault(event.command_id, Candidate(event.model, command=event.command))
+        case EventKind.CANDIDATE if event.model is not None or event.arms is not None:
+            arms = frozenset(arm.model for arm in (event.arms or {}).values())
+            pending.setdefault(event.command_id, Candidate(event.model, command=event.command, arms=arms))
         case EventKind.READY | EventKind.NOT_READY if event.command_id in pending:
             pending[event.command_id] = _with_answer(pending[event.command_id], event)
         case EventKind.ACCEPTED | EventKind.REFUSED if event.command_id in pending:
@@ -97,7 +111,8 @@ class Lineup:
     contain a digest of `quarantined`, and no two neighbours of (`previous`, `live`) are equal. `answers` maps each
     answered command to its first answer. Where `watched_until_ms` is set, `challenger` is `rollback_target`: the
     promoted model's predecessor, kept in the shadow until then. The model of `canary` is neither live, nor challenger,
-    nor quarantined, and no watch runs beside it. `rollout` is the one whose canary runs, or whose model it made live.
+    nor quarantined; those of the arms of `split` are neither challenger nor quarantined, but one may be live. Only one
+    of both runs at a time, and no watch beside it. `rollout` is the one whose canary runs, or whose model it made live.
     `live_since` says who was live at which time. `limits` is what overrules decisions, whichever models decide; None:
     it was never set.
     """
@@ -108,6 +123,7 @@ class Lineup:
     challenger: str | None = None
     watched_until_ms: int | None = None
     canary: Canary | None = None
+    split: Split | None = None
     rollout: Rollout | None = None
     frozen: Freeze | None = None
     previous: Sequence[str] = ()
@@ -127,20 +143,31 @@ class Lineup:
         return self.previous[-1] if self.previous else None
 
     @property
+    def arms(self) -> Split | None:
+        """The arms beside the live model: those of the split, or the canary's; None if it decides for all cards."""
+        return self.split if self.canary is None else self.canary.split
+
+    @property
     def needed(self) -> tuple[str, ...]:
-        """The models that a worker's own process keeps loaded: live, the canary's, and the roll-back target."""
-        canary = None if self.canary is None else self.canary.model
-        return tuple(dict.fromkeys(digest for digest in (self.live, canary, self.rollback_target) if digest))
+        """The models that a worker's own process keeps loaded: live, those of the arms, and the roll-back target."""
+        arms = () if self.arms is None else tuple(arm.model for arm in self.arms.arms)
+        return tuple(dict.fromkeys(digest for digest in (self.live, *arms, self.rollback_target) if digest))
 
     @property
     def climbing(self) -> Rollout | None:
-        """The rollout whose canary runs."""
-        return None if self.canary is None else self.rollout
+        """The rollout whose canary runs; one that made the live model so is over when another canary begins."""
+        return None if self.canary is None or self.rollout is None or self.rollout.promoted else self.rollout
+
+    @property
+    def guarding(self) -> Rollout | None:
+        """The rollout whose guards watch: that of the canary, or the one that made the live model so."""
+        return self.rollout if self.canary is None else self.climbing
 
     @property
     def deciding(self) -> frozenset[str]:
-        """The models that decide: the live one, and the canary's."""
-        return frozenset(digest for digest in (self.live, self.canary and self.canary.model) if digest)
+        """The models that decide: the live one, and those of the arms."""
+        arms = frozenset[str]() if self.arms is None else self.arms.models
+        return arms if self.live is None else arms | {self.live}
 
     @property
     def decline_cap(self) -> DeclineCap | None:
@@ -170,7 +197,8 @@ class Lineup:
     def shadows_at(self, now_ms: int) -> frozenset[str]:
         """Return the models that score in the shadow: the challenger, or else both sides of a canary.
 
-        Without a challenger, what the canary decides is scored by the live model too, and the other way round.
+        Without a challenger, what the canary decides is scored by the live model too, and the other way round. During a
+        split nothing is, unless a challenger is named.
         """
         challenger = self.challenger_at(now_ms)
         if challenger is not None:
@@ -186,7 +214,7 @@ def artifact_needed(lineup: Lineup, command: Command) -> str | None:
         case CommandKind.ROLL_BACK if command.to_ms is not None:
             return lineup.live_since.at(command.to_ms)
         case CommandKind.ROLL_BACK | CommandKind.DEMOTE:
-            return lineup.rollback_target if lineup.canary is None else None
+            return lineup.rollback_target if lineup.arms is None else None
         case CommandKind.CUT_OVER:
             return lineup.live
     return None
@@ -230,8 +258,13 @@ def _withdraw(lineup: Lineup, _event: Event) -> Lineup:
 
 def _promote(lineup: Lineup, event: Event) -> Lineup | None:
     model = event.model
-    if model is None or model == lineup.live or (lineup.canary is not None and lineup.canary.model != model):
+    if model is None or model == lineup.live or (lineup.arms is not None and model not in lineup.arms.models):
         return None
+    return _made_live(lineup, model, event)
+
+
+def _made_live(lineup: Lineup, model: str, event: Event) -> Lineup:
+    """Make a model live for all cards in place of the one that is; whatever arms there are end."""
     challenger = None if lineup.explicit_challenger == model else lineup.explicit_challenger
     watch = _watch_end(event) if lineup.live is not None and challenger is None else None
     return replace(
@@ -240,6 +273,7 @@ def _promote(lineup: Lineup, event: Event) -> Lineup | None:
         challenger=challenger if watch is None else lineup.live,
         watched_until_ms=watch,
         canary=None,
+        split=None,
         rollout=promoted(lineup.rollout, model),
         previous=_with_live(lineup),
         quarantined=lineup.quarantined - {model},
@@ -261,7 +295,9 @@ def _canary(lineup: Lineup, event: Event) -> Lineup | None:
     model, share_bp, salt, before = event.model, event.share_bp, event.salt, lineup.canary
     if model is None or salt is None or share_bp is None or not 0 < share_bp < WHOLE_BP:
         return None
-    if lineup.live in (None, model) or (before is not None and (before.model, before.salt) != (model, salt)):
+    if lineup.split is not None or lineup.live in (None, model):
+        return None
+    if before is not None and (before.model, before.salt) != (model, salt):
         return None
     return replace(
         lineup,
@@ -273,20 +309,49 @@ def _canary(lineup: Lineup, event: Event) -> Lineup | None:
 
 
 def _end_canary(lineup: Lineup, _event: Event) -> Lineup | None:
-    return None if lineup.canary is None else replace(lineup, canary=None, rollout=None)
+    return None if lineup.canary is None else _without_arms(lineup)
+
+
+def _without_arms(lineup: Lineup) -> Lineup:
+    return replace(lineup, canary=None, split=None, rollout=None)
+
+
+def _split(lineup: Lineup, event: Event) -> Lineup | None:
+    """Start a split. A watch ends: the live model decides for a part of the cards from now on."""
+    split = split_of(event)
+    if split is None or lineup.live is None or lineup.arms is not None:
+        return None
+    return replace(
+        lineup,
+        challenger=None if lineup.explicit_challenger in split.models else lineup.explicit_challenger,
+        watched_until_ms=None,
+        split=split,
+        rollout=None,
+        quarantined=lineup.quarantined - split.models,
+    )
+
+
+def _end_split(lineup: Lineup, event: Event) -> Lineup | None:
+    """End a split; the winner's model becomes live, if it is not."""
+    if lineup.split is None or event.winner is None:
+        return None
+    won = lineup.split.arm(event.winner)
+    if (None if won is None else won.model) != event.model or (won is None and event.winner != LIVE):
+        return None
+    return _without_arms(lineup) if won is None or won.model == lineup.live else _made_live(lineup, won.model, event)
 
 
 def _rollout(lineup: Lineup, event: Event) -> Lineup | None:
     rollout = begun(event)
-    if rollout is None or lineup.canary is not None or event.share_bp != rollout.ladder.rungs[0].share_bp:
+    if rollout is None or lineup.arms is not None or event.share_bp != rollout.ladder.rungs[0].share_bp:
         return None
     started = _canary(lineup, event)
     return None if started is None else replace(started, rollout=rollout)
 
 
 def _pause(lineup: Lineup, event: Event) -> Lineup | None:
-    rollout = lineup.climbing
-    if rollout is None:
+    rollout = lineup.rollout  # also one that is over, which a judge of a version before may have paused
+    if rollout is None or lineup.canary is None:
         return None
     return replace(lineup, rollout=paused(rollout, event) if event.command is CommandKind.PAUSE else resumed(rollout))
 
@@ -296,13 +361,13 @@ def _freeze(lineup: Lineup, event: Event) -> Lineup:
     return replace(lineup, frozen=freeze)
 
 
-def _roll_back(lineup: Lineup, event: Event) -> Lineup | None:
+def _roll_back(lineup: Lineup, _event: Event) -> Lineup | None:
     """Return to the roll-back target. The watch ends, and the model that was rolled back is not watched in turn.
 
-    While a canary runs, its model is what went wrong: the canary ends, and live stays.
+    While a canary or a split runs, its models are what went wrong: it ends, and live stays.
     """
-    if lineup.canary is not None:
-        return _end_canary(lineup, event)
+    if lineup.arms is not None:
+        return _without_arms(lineup)
     if lineup.rollback_target is None:
         return None
     return replace(
@@ -316,8 +381,8 @@ def _roll_back(lineup: Lineup, event: Event) -> Lineup | None:
 
 
 def _demote(lineup: Lineup, event: Event) -> Lineup | None:
-    if lineup.canary is not None:
-        return _demote_canary(lineup, lineup.canary.model)
+    if lineup.arms is not None:
+        return _demote_arms(lineup, lineup.arms.models - {lineup.live})
     demoted, rolled_back = lineup.live, _roll_back(lineup, event)
     if demoted is None or rolled_back is None:
         return None
@@ -329,14 +394,11 @@ def _demote(lineup: Lineup, event: Event) -> Lineup | None:
     )
 
 
-def _demote_canary(lineup: Lineup, model: str) -> Lineup:
-    return replace(
-        lineup,
-        canary=None,
-        rollout=None,
-        previous=LiveBefore.of(lineup.previous).without(model, lineup.revision, lineup.live),
-        quarantined=lineup.quarantined | {model},
-    )
+def _demote_arms(lineup: Lineup, models: frozenset[str]) -> Lineup:
+    previous = LiveBefore.of(lineup.previous)
+    for model in sorted(models):
+        previous = previous.without(model, lineup.revision, lineup.live)
+    return replace(_without_arms(lineup), previous=previous, quarantined=lineup.quarantined | models)
 
 
 def _limits(lineup: Lineup, event: Event) -> Lineup | None:
@@ -353,6 +415,8 @@ _TRANSITIONS: Mapping[CommandKind, Callable[[Lineup, Event], Lineup | None]] = M
         CommandKind.DEMOTE: _demote,
         CommandKind.CANARY: _canary,
         CommandKind.END_CANARY: _end_canary,
+        CommandKind.SPLIT: _split,
+        CommandKind.END_SPLIT: _end_split,
         CommandKind.ROLLOUT: _rollout,
         CommandKind.PAUSE: _pause,
         CommandKind.RESUME: _pause,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from guards.shares import LIVE
 from models.commands import Command, CommandKind
 from models.lineup import Lineup
 from models.problems import Problem, ProblemCode
@@ -34,7 +35,11 @@ def rollout_problems(lineup: Lineup, command: Command) -> Iterator[Problem]:
 
 
 def _is_refused(lineup: Lineup, command: Command, freeze: Freeze) -> bool:
-    return freeze.hands_off or not (command.kind in _ENDS_EXPOSURE or _lowers_share(lineup, command))
+    return freeze.hands_off or not (_ends_exposure(command) or _lowers_share(lineup, command))
+
+
+def _ends_exposure(command: Command) -> bool:
+    return command.kind in _ENDS_EXPOSURE or (command.kind is CommandKind.END_SPLIT and command.winner == LIVE)
 
 
 def _lowers_share(lineup: Lineup, command: Command) -> bool:

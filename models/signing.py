@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from guards.shares import LIVE
 from models.commands import Actor, Command, CommandKind
 from models.errors import InvalidKeysError
 from models.expected import expected, without_pattern
@@ -37,14 +38,15 @@ class Role(StrEnum):
     OPERATOR = "operator"
     """Send every command."""
     GUARD = "guard"
-    """Send what a guard decides, and nothing else: `canary`, `end_canary`, `promote`, `pause`, and `roll_back` without
-    a time."""
+    """Send what a guard decides, and nothing else: `canary`, `end_canary`, `promote`, `pause`, `roll_back` without a
+    time, and `end_split` with the winner `live`."""
 
 
 _GUARDS_KINDS = frozenset(
     {
         CommandKind.CANARY,
         CommandKind.END_CANARY,
+        CommandKind.END_SPLIT,
         CommandKind.PROMOTE,
         CommandKind.ROLL_BACK,
         CommandKind.PAUSE,
@@ -166,12 +168,18 @@ def _is_signed(key: TrustedKey, signature: bytes, value: bytes, verify: Verify) 
 
 
 def _permission_problems(key: TrustedKey, command: Command) -> Iterator[Problem]:
-    if key.role is Role.GUARD and (command.kind not in _GUARDS_KINDS or command.to is not None):
+    if key.role is Role.GUARD and not _is_a_guards(command):
         what = f"{command.kind} to a time" if command.to is not None else command.kind
+        what = what if command.winner is None else f"{what} with the winner {command.winner}"
         yield Problem(ProblemCode.NOT_PERMITTED, f"{what} needs a key of the role operator, and this one is a guard's")
     if command.actor != key.person:
         detail = f"the key is that of {key.person!r}, the command's actor is {command.actor!r}: set FRAUDSTREAM_ACTOR"
         yield Problem(ProblemCode.WRONG_ACTOR, detail)
+
+
+def _is_a_guards(command: Command) -> bool:
+    lets_an_arm_win = command.kind is CommandKind.END_SPLIT and command.winner != LIVE
+    return command.kind in _GUARDS_KINDS and command.to is None and not lets_an_arm_win
 
 
 def _refused(code: ProblemCode, detail: str) -> Seal:

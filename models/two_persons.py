@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from models.commands import Command, CommandKind, Event, EventKind
+from guards.shares import LIVE, WHOLE_BP
+from models.commands import Command, CommandKind, Event, EventKind, RequestedArm
 from models.judge import Accepted, Answered, Fleet, Refused, Verdict, Waiting, judge
 from models.lineup import Lineup
 from models.problems import Problem, ProblemCode
@@ -41,9 +42,26 @@ class Rules(NamedTuple):
     awaited: Sealed | None = None
 
 
-def is_for_two(kind: CommandKind, *, to_a_time: bool) -> bool:
-    """Tell whether commands of this kind count only with a countersignature, where two persons are required."""
-    return kind in _FOR_TWO or (kind is CommandKind.ROLL_BACK and to_a_time)
+def is_for_two(
+    kind: CommandKind,
+    *,
+    to: object = None,
+    winner: str | None = None,
+    arms: Mapping[str, RequestedArm] | None = None,
+) -> bool:
+    """Tell whether a command with these arguments counts only with a countersignature, where two persons are required.
+
+    It does if it makes a model live for all cards, or leads to that: so does the arm that wins a split, and so do arms
+    that leave nothing to the live model.
+    """
+    match kind:
+        case CommandKind.ROLL_BACK:
+            return to is not None
+        case CommandKind.END_SPLIT:
+            return winner != LIVE
+        case CommandKind.SPLIT:
+            return sum(arm.share_bp for arm in (arms or {}).values()) == WHOLE_BP
+    return kind in _FOR_TWO
 
 
 def needs_second_person(lineup: Lineup, sealed: Sealed, rules: Rules) -> bool:
@@ -53,7 +71,8 @@ def needs_second_person(lineup: Lineup, sealed: Sealed, rules: Rules) -> bool:
     """
     (command, _) = sealed
     for_two = rules.two_persons and not _climbs(lineup, sealed)
-    return for_two and is_for_two(command.kind, to_a_time=command.to is not None) and not _is_approved(command, rules)
+    is_one = is_for_two(command.kind, to=command.to, winner=command.winner, arms=command.arms)
+    return for_two and is_one and not _is_approved(command, rules)
 
 
 def _climbs(lineup: Lineup, sealed: Sealed) -> bool:
@@ -76,7 +95,7 @@ def judge_sealed(lineup: Lineup, sealed: Sealed, fleet: Fleet, rules: Rules, now
         return Refused(seal.problems)
     verdict = judge(lineup, command, fleet, now_ms)
     if isinstance(verdict, Accepted) and needs_second_person(lineup, sealed, rules):
-        return Waiting(str(verdict.model), ())
+        return Waiting(verdict.model, (), verdict.split)
     return _with_problems(verdict, tuple(_problems(lineup, sealed, rules, now_ms)))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from guards.shares import CANARY
+from guards.shares import CANARY, LIVE
 from models.commands import Event, EventKind
 from models.lineup import Lineup, follow
 from models.times import stated_ms
@@ -107,12 +107,12 @@ class ChallengerHistory:
         """Tell whether a decision of that revision and time had to be compared with this challenger.
 
         Of a canary's decisions, those that its model made are compared with the live model's; where another model
-        stood in, or where a challenger is named, there is nothing to compare.
+        stood in, where a challenger is named, or where another arm decided, there is nothing to compare.
         """
         term = self.terms.get(revision)
         if term is None or term.challenger != digest:
             return False
-        if made.arm == CANARY and not (term.canary and made.digest == digest):
+        if made.arm not in (LIVE, None) and not (made.arm == CANARY and term.canary and made.digest == digest):
             return False
         return term.until_ms is None or decided_ms < term.until_ms
 

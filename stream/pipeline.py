@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from features.errors import FormulaError, HistoryDamagedError
 from features.history.store import Fate, HistoryStore, Observed, observe_all
 from features.vector.sets import FeatureSets, Vectors
-from guards.shares import CANARY, LIVE
 from models.limits import LimitState
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
@@ -127,34 +126,33 @@ class Pipeline:
 
     async def _decide_part(self, part: _Part, terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
         """Decide the records that were observed together."""
-        vectors, in_canary = self._vectors(part), _in_canary(terms.serving, part)
-        computed = self._computed(terms.serving, vectors, in_canary)
+        vectors, arms = self._vectors(part), _arms_of(terms.serving, part)
+        computed = self._computed(terms.serving, vectors, arms)
         part.watch.lap("vectorise")
-        judgements = await self._score(terms.serving, vectors, in_canary, int(part.due.sum()))
+        judgements = await self._score(terms.serving, vectors, arms, int(part.due.sum()))
         computed |= {name: vectors.of(name) for name in {one.fingerprint for one in judgements} if name is not None}
         part.watch.lap("score")
         return await self._encode(part, self._frame(terms, clock()), computed, judgements)
 
     def _computed(
-        self, serving: ServingModels, vectors: Vectors, in_canary: NDArray[np.bool_] | None
+        self, serving: ServingModels, vectors: Vectors, arms: Sequence[str] | None
     ) -> dict[str, NDArray[np.float64]]:
         """Compute the vectors of the arms, and of all other sets while decisions are compared, as far as they can be.
 
         Where a formula of a set fails that decides nothing here, these decisions are not compared.
 
         Raises:
-            FormulaError: a formula of the live model's features fails, or one of the canary's that decides some of
-                several payments: decided alone, live stands in for the canary on the failing one.
+            FormulaError: a formula of the live model's features fails, or one of an arm's that decides some of several
+                payments: decided alone, live stands in for the arm's model on the failing one.
         """
-        live, canary = serving.live.fingerprint, None
-        if serving.canary is not None and in_canary is not None and in_canary.any() and len(in_canary) > 1:
-            canary = serving.canary.model.fingerprint
+        live = serving.live.fingerprint
+        deciding = _arm_fingerprints(serving, arms) if arms is not None and len(arms) > 1 else frozenset()
         computed = {live: vectors.of(live)}
-        for name in self._features.by_fingerprint if serving.compares else ():
+        for name in self._features.by_fingerprint if serving.compares else deciding:
             try:
                 computed[name] = vectors.of(name)
             except FormulaError:
-                if name == canary:
+                if name in deciding:
                     raise
         return computed
 
@@ -171,14 +169,14 @@ class Pipeline:
         watch, parts = Stopwatch(), list[Outputs]()
         async for part in self._observe(records, (terms.log, clock()), watch):
             vectors, live = self._vectors(part), terms.serving.live.fingerprint
-            names = self._features.by_fingerprint if terms.serving.compares else [live]
+            frame, arms = self._frame(terms, clock()), _arms_of(terms.serving, part)
+            theirs = {live} if arms is None else {live} | _arm_fingerprints(terms.serving, arms)
+            names = self._features.by_fingerprint if terms.serving.compares else theirs
             computed = {name: vectors.undefined(name) for name in names}
-            frame, canary = self._frame(terms, clock()), terms.serving.canary
-            theirs = live if canary is None else canary.model.fingerprint
-            for fingerprint in {live, theirs} if features else ():
+            for fingerprint in theirs if features else ():
                 computed[fingerprint] = vectors.without_formulas(fingerprint)
             watch.lap("vectorise")
-            judgements = _undecidable(frame, theirs, computed, _in_canary(terms.serving, part))
+            judgements = _undecidable(frame, terms.serving, computed, arms)
             watch.lap("score")
             parts.append(await self._encode(part, frame, computed, judgements))
             del part, vectors
@@ -238,12 +236,12 @@ class Pipeline:
         return await in_thread_if_large(size, decode, records, round(self._settings.future_skew * 1000), *context)
 
     async def _score(
-        self, serving: ServingModels, vectors: Vectors, in_canary: NDArray[np.bool_] | None, count: int
+        self, serving: ServingModels, vectors: Vectors, arms: Sequence[str] | None, count: int
     ) -> list[Judgement]:
         """Score here, or in another thread if it takes long: LightGBM releases the GIL."""
         if count < _MIN_ROWS_FOR_THREAD:
-            return score(serving, vectors, in_canary)
-        return await asyncio.to_thread(score, serving, vectors, in_canary)
+            return score(serving, vectors, arms)
+        return await asyncio.to_thread(score, serving, vectors, arms)
 
     def _frame(self, terms: DecisionTerms, now_ms: int) -> ScoreFrame:
         live = terms.serving.live.fingerprint
@@ -262,23 +260,32 @@ class Pipeline:
         )
 
 
-def _in_canary(serving: ServingModels, part: _Part) -> NDArray[np.bool_] | None:
-    """Tell which of the payments that are due a decision the canary decides; None where none runs."""
-    if serving.canary is None:
+def _arms_of(serving: ServingModels, part: _Part) -> list[str] | None:
+    """Return the arm of each payment that is due a decision; None where the live model decides for all cards."""
+    if serving.arms is None:
         return None
     cards = part.decoded.columns.card_ids
-    return serving.canary.cards.takes([cards[at] for at in np.flatnonzero(part.due).tolist()])
+    return serving.arms.split.arms_of([cards[at] for at in np.flatnonzero(part.due).tolist()])
+
+
+def _arm_fingerprints(serving: ServingModels, arms: Sequence[str]) -> frozenset[str]:
+    """Return the fingerprints of the features of some arms' models, those of `live` left out."""
+    models = (serving.of_arm(arm) for arm in set(arms))
+    return frozenset(model.fingerprint for model in models if model is not None)
 
 
 def _undecidable(
-    frame: ScoreFrame, theirs: str, vectors: Mapping[str, NDArray[np.float64]], in_canary: NDArray[np.bool_] | None
+    frame: ScoreFrame,
+    serving: ServingModels,
+    vectors: Mapping[str, NDArray[np.float64]],
+    arms: Sequence[str] | None,
 ) -> list[Judgement]:
-    """Judge payments by rules after an error, from the features of each one's arm; `theirs` are the canary's."""
-    if in_canary is None:
+    """Judge payments by rules after an error, from the features of each one's arm."""
+    if arms is None:
         return judge_undecidable(frame.names, vectors[frame.fingerprint])
     judged = list[Judgement]()
-    for at, is_canary in enumerate(in_canary.tolist()):
-        arm, fingerprint = (CANARY, theirs) if is_canary else (LIVE, frame.fingerprint)
+    for at, arm in enumerate(arms):
+        fingerprint = (serving.of_arm(arm) or serving.live).fingerprint
         row = vectors[fingerprint][at : at + 1]
         judged += judge_undecidable(frame.names_of(fingerprint), row, arm, fingerprint)
     return judged

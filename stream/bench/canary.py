@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 from features.history.store import Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
+from guards.shares import CANARY
 from models.arms import Canary
 from models.loading import Model
 from stream.bench.payments import payments
 from stream.bench.stages import consumed
 from stream.bench.worker import resident_mib
 from stream.clock import now_ms
-from stream.control.model_cache import CanaryModel, ServingModels
+from stream.control.model_cache import ArmModels, ServingModels
 from stream.pipeline import DecisionTerms, Pipeline
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
@@ -60,11 +61,10 @@ async def measure_canary(
 ) -> list[CanaryLine]:
     """Measure decisions of a live model and a canary's, at each share in turns."""
     live, canary = models
+    splits = {share_bp: Canary(canary.digest, share_bp, "bench").split for share_bp in SHARES_BP}
     serving = {
-        share_bp: ServingModels(
-            1, live, None, canary=CanaryModel(canary, Canary(canary.digest, share_bp, "bench")) if share_bp else None
-        )
-        for share_bp in SHARES_BP
+        share_bp: ServingModels(1, live, None, arms=ArmModels({CANARY: canary}, split) if share_bp else None)
+        for share_bp, split in splits.items()
     }
     total = _WARM_UP + sum(len(SHARES_BP) * _ROUNDS[size] * size for size in sizes)
     records: list[Any] = [

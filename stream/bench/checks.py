@@ -16,7 +16,8 @@ import numpy as np
 from aiokafka import TopicPartition
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from models.commands import LARGEST_COMMAND_BYTES, read_command, read_event
+from models.command_decoder import LARGEST_COMMAND_BYTES, read_command
+from models.commands import read_event
 from models.errors import InvalidTimeError
 from models.times import parse_time_ms
 from stream.consumer import ValidScores, trace_of

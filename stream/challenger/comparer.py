@@ -183,7 +183,7 @@ class Comparer:
         """Load the models that are needed, then compare queued decisions, or wait for some."""
         await self._process.check()
         now = now_ms()
-        candidates = self._answers.unanswered(self._follower.candidates.model_by_command(shadow=True))
+        candidates = self._answers.unanswered(self._follower.candidates.challengers())
         await self._misses.report_due(self._compared(), now)
         for command_id, digest in candidates.items():
             await self._answer(command_id, digest)
@@ -210,7 +210,7 @@ class Comparer:
 
     async def _unload_unused(self) -> None:
         """Unload models that are no longer needed; end the process if none is."""
-        kept = self._in_use() | set(self._follower.candidates.model_by_command(shadow=True).values())
+        kept = self._in_use() | set(self._follower.candidates.challengers().values())
         self._failures.keep_only(kept)
         if kept:
             await self._process.keep_only(kept)

@@ -12,8 +12,8 @@ from uuid import uuid4
 from aiokafka.errors import KafkaError
 
 from models.commands import EventKind
-from models.judge import Origin
 from models.problems import Problem, ProblemCode
+from models.verdict_events import Origin
 from shadow.history import ReportSchedule, Totals
 from stream.control.follower import Follower
 from stream.kafka.publisher import Publisher

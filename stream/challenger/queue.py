@@ -107,14 +107,14 @@ class ComparisonDue(NamedTuple):
 def comparisons_due(scored: Scored, serving: ServingModels) -> list[ComparisonDue]:
     """Return what is to be compared of a batch's decisions.
 
-    A challenger scores what the live model decides. Without one, each side of a canary scores what the other decides.
-    Decisions whose features could not be computed are left out.
+    A challenger scores what the live model decides. Without one, each side of a canary scores what the other decides,
+    and of a split nothing is compared. Decisions whose features could not be computed are left out.
     """
     challenger, canary, due = serving.challenger, serving.canary, list[ComparisonDue]()
     if challenger is not None:
         due.append(ComparisonDue(challenger, challenger, scored.comparable(LIVE)))
     elif canary is not None:
-        other = canary.model.digest
+        other = canary.digest
         due.append(ComparisonDue(other, other, scored.comparable(LIVE)))
         due.append(ComparisonDue(serving.live.digest, other, scored.comparable(CANARY, other)))
     return [one for one in due if len(one.scored)]

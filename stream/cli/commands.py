@@ -51,11 +51,14 @@ countersigned_wait_option = click.option(
 )
 
 
-def wait_of(settings: Settings, kind: CommandKind, wait: float | None, *, to_a_time: bool) -> float:
-    """Return how many seconds a command waits: what is given, or longer where another person countersigns it."""
+def wait_of(settings: Settings, kind: CommandKind, wait: float | None, **arguments: Any) -> float:  # noqa: ANN401 - see below
+    """Return how many seconds a command waits: what is given, or longer where another person countersigns it.
+
+    `arguments` are those of `models.two_persons.is_for_two`.
+    """
     if wait is not None:
         return wait
-    return SECONDS if settings.two_persons and is_for_two(kind, to_a_time=to_a_time) else _WAIT_SECONDS
+    return SECONDS if settings.two_persons and is_for_two(kind, **arguments) else _WAIT_SECONDS
 
 
 def command_options(*own: Option, wait: Option = wait_option) -> Option:
@@ -82,7 +85,8 @@ def refused_arguments() -> Iterator[None]:
 def send_kind(kind: CommandKind, *, as_json: bool, wait: float | None, **options: Any) -> None:  # noqa: ANN401 - click's
     """Send a command of a kind with the values of its options, as `send` does; exit with 2 if they make none."""
     settings = settings_or_refuse()
-    seconds = wait_of(settings, kind, wait, to_a_time=options.get("to_ms") is not None)
+    to, winner, arms = (options.get(name) for name in ("to_ms", "winner", "arms"))
+    seconds = wait_of(settings, kind, wait, to=to, winner=winner, arms=arms)
     with refused_arguments():
         request = CommandRequest(kind=kind, actor=settings.actor or getuser(), wait=seconds, **options)
     send(settings, request, as_json=as_json)
@@ -102,7 +106,7 @@ def verdict_on(settings: Settings, wish: CommandRequest, *, as_json: bool) -> Ev
     While there is no verdict, standard error says so if no worker is there to give one.
     """
     told = _Told(wish.wait)
-    if settings.two_persons and is_for_two(wish.kind, to_a_time=wish.to_ms is not None):
+    if settings.two_persons and is_for_two(wish.kind, to=wish.to_ms, winner=wish.winner, arms=wish.arms):
         click.echo(
             f"this command counts once another person has run, within {wish.wait:g} s and with a key of their own: "
             f"fraudstream model countersign {wish.command_id}",
@@ -155,8 +159,16 @@ def verdict_line(event: Event) -> str:
     return line.rstrip()
 
 
+def _split_text(event: Event) -> str:
+    arms = sorted((event.arms or {}).items())
+    begun = ", ".join(f"{name} {arm.model[:12]} at {share_text(arm.share_bp)}" for name, arm in arms)
+    return begun or f"{event.winner} {(event.model or '')[:12]}"
+
+
 def _object(event: Event) -> str:
-    """Return what a verdict is about: a model, limits, a term, a partition, or a command."""
+    """Return what a verdict is about: a model, arms, limits, a term, a partition, or a command."""
+    if event.arms is not None or event.winner is not None:
+        return _split_text(event)
     if event.countersigns is not None:
         return event.countersigns
     if event.limits is not None:

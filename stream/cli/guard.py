@@ -1,4 +1,4 @@
-"""`fraudstream guard`: watches canaries and promotions, and acts by commands; checks what a guard did."""
+"""`fraudstream guard`: watches canaries, splits and promotions, and acts by commands; checks what a guard did."""
 
 import asyncio
 from pathlib import Path
@@ -24,10 +24,10 @@ from stream.guard.finding import Limits
 )
 @click.pass_context
 def guard(context: click.Context, limits: Limits, checkpoint: Path | None) -> None:
-    """Watch canaries and promotions until SIGTERM: climb a rollout's ladder, and end it where it harms.
+    """Watch canaries, splits and promotions until SIGTERM: climb a rollout's ladder, and end what harms.
 
-    It acts by commands, so that it may be killed, and so that two of them do no harm. A canary or a watched promotion
-    without a ladder is guarded too, by all guards at a total alpha of 0.05.
+    It acts by commands, so that it may be killed, and so that two of them do no harm. A canary, a split or a watched
+    promotion without a ladder is guarded too, by all guards at a total alpha of 0.05.
     """
     if context.invoked_subcommand is not None:
         return

@@ -31,7 +31,7 @@ COMMANDS = {
     ),
     "guard": CommandSource(
         "stream.cli.guard:guard",
-        "Watch canaries and promotions until SIGTERM: climb a rollout's ladder, and end it where it harms.",
+        "Watch canaries, splits and promotions until SIGTERM: climb a rollout's ladder, and end what harms.",
     ),
     "keys": CommandSource("stream.cli.keys:keys", "Make keys that sign commands."),
     "limits": CommandSource(

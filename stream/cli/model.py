@@ -13,6 +13,7 @@ from stream.cli.countersign import countersign
 from stream.cli.extras import needs
 from stream.cli.output import json_option
 from stream.cli.restore import restore
+from stream.cli.split import end_split, split
 
 
 @click.group()
@@ -75,12 +76,16 @@ _command(
     "Let MODEL decide for a share of the cards, once every worker is ready with it; or change its share.",
 )
 _command(CommandKind.END_CANARY, "end-canary", "End the canary: the live model decides for all cards again.")
-_command(CommandKind.ROLL_BACK, "rollback", "Return to the model that was live before; while a canary runs, end it.")
+_command(
+    CommandKind.ROLL_BACK,
+    "rollback",
+    "Return to the model that was live before; while a canary or a split runs, end it.",
+)
 _command(
     CommandKind.DEMOTE,
     "demote",
-    "Return to the model that was live before, and quarantine the live one; while a canary runs, end it, and "
-    "quarantine its model.",
+    "Return to the model that was live before, and quarantine the live one; while a canary or a split runs, end it, "
+    "and quarantine its models, but for the live one.",
 )
 
 _command(
@@ -179,4 +184,6 @@ def who_command(time_ms: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
 
 
 model.add_command(countersign)
+model.add_command(end_split)
 model.add_command(restore)
+model.add_command(split)

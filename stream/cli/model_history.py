@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from guards.report import explain
 from guards.shares import share_text
-from models.arms import Canary
+from models.arms import Canary, Split
 from models.commands import Command, CommandKind, Event
 from models.deadline import in_thread
 from models.errors import ModelError
@@ -122,6 +122,7 @@ def _roles_facts(roles: ModelRoles, names: Names) -> dict[str, Any]:
         "live": model_facts(roles.live, names),
         "challenger": model_facts(roles.challenger, names),
         "canary": canary_facts(roles.canary, names),
+        "split": split_facts(roles.split, names),
         "limits": None if roles.limits is None else msgspec.to_builtins(roles.limits),
         "quarantined": [model_facts(digest, names) for digest in sorted(roles.quarantined)],
     }
@@ -132,6 +133,14 @@ def canary_facts(canary: Canary | None, names: Names) -> dict[str, Any] | None:
     if canary is None:
         return None
     return {**(model_facts(canary.model, names) or {}), "share_bp": canary.share_bp, "salt": canary.salt}
+
+
+def split_facts(split: Split | None, names: Names) -> dict[str, Any] | None:
+    """Return the arms of a split by name, its salt and the excluded cards for JSON; None for no split."""
+    if split is None:
+        return None
+    arms = {arm.name: {**(model_facts(arm.model, names) or {}), "share_bp": arm.share_bp} for arm in split.arms}
+    return {"arms": arms, "salt": split.salt, "exclude": sorted(split.exclude)}
 
 
 def author_facts(entry: HistoryEntry) -> dict[str, str | None]:
@@ -180,8 +189,7 @@ def _changes(entry: HistoryEntry, names: Names) -> Iterator[str]:
         yield "void: it changed nothing, another verdict came first"
     if before.live != after.live:
         yield f"live: {label(before.live, names)} -> {label(after.live, names)}"
-    if before.canary != after.canary:
-        yield f"canary: {_canary(before.canary, names)} -> {_canary(after.canary, names)}"
+    yield from _arm_changes(entry, names)
     if before.challenger != after.challenger:
         yield f"shadow: {label(before.challenger, names)} -> {label(after.challenger, names)}{_until(entry)}"
     if before.limits != after.limits:
@@ -194,6 +202,25 @@ def _changes(entry: HistoryEntry, names: Names) -> Iterator[str]:
 
 def _canary(canary: Canary | None, names: Names) -> str:
     return "none" if canary is None else f"{label(canary.model, names)} at {share_text(canary.share_bp)}"
+
+
+def _arm_changes(entry: HistoryEntry, names: Names) -> Iterator[str]:
+    before, after = entry.before, entry.after
+    if before.canary != after.canary:
+        yield f"canary: {_canary(before.canary, names)} -> {_canary(after.canary, names)}"
+    if before.split != after.split:
+        won = "" if entry.event.winner is None else f", won by {entry.event.winner}"
+        yield f"split: {_split(before.split, names)} -> {_split(after.split, names)}{won}"
+
+
+def _split(split: Split | None, names: Names) -> str:
+    if split is None:
+        return "none"
+    excluded = f", {len(split.exclude)} cards excluded" if split.exclude else ""
+    return (
+        ", ".join(f"{arm.name} {label(arm.model, names)} at {share_text(arm.share_bp)}" for arm in split.arms)
+        + excluded
+    )
 
 
 def _grounds(entry: HistoryEntry) -> Iterator[str]:

@@ -24,7 +24,7 @@ from stream.control.client import read_fold
 from stream.errors import ControlLogError
 from stream.settings import Settings
 
-_ORDER = {"live": 0, "canary": 1, "challenger": 2, "before": 3}
+_ORDER = {"live": 0, "canary": 1, "arm": 1, "challenger": 2, "before": 3}
 _METRICS = {"AUC": "auc", "AP": "average_precision", "CP100": "card_precision_at_100"}
 """The headings of the metrics that the table has; `model show` has all."""
 _NARROW_METRICS = ("AUC", "AP")
@@ -81,6 +81,7 @@ def _facts(model: ModelOverview, roles: Roles) -> dict[str, Any]:
     return {
         "digest": model.digest,
         "role": roles.by_digest.get(model.digest),
+        "arms": roles.arms(model.digest),
         "name": manifest and manifest.name,
         "version": manifest and manifest.version,
         "stored_at": None if model.stored_ms is None else format_time(model.stored_ms),

@@ -110,6 +110,7 @@ def page_facts(page: ModelPage, names: Names) -> dict[str, Any]:
     return manifest | {
         "digest": page.digest,
         "role": page.roles.by_digest.get(page.digest),
+        "arms": page.roles.arms(page.digest),
         "roles_known": page.roles.revision is not None,
         "stored_at": None if page.stored_ms is None else format_time(page.stored_ms),
         "bytes": page.size,

@@ -9,6 +9,7 @@ import click
 from aiokafka.errors import KafkaError
 
 from guards.shares import share_text
+from models.arms import Split
 from models.times import format_time
 from stream.cli.model_history import (
     Names,
@@ -18,6 +19,7 @@ from stream.cli.model_history import (
     model_facts,
     names_of,
     sender,
+    split_facts,
     warn_unknown_commands,
     wrapped,
 )
@@ -64,6 +66,7 @@ def facts(found: WhoAt, reign: Reign, names: Names) -> dict[str, Any]:
         "command_id": reign.entry.event.command_id,
         "live": model_facts(reign.live, names),
         "canary": canary_facts(reign.canary, names),
+        "split": split_facts(reign.split, names),
         **author_facts(reign.entry),
         "partitions": {str(partition): one._asdict() for partition, one in found.partitions.items()},
     }
@@ -77,17 +80,27 @@ def _revisions(reign: Reign) -> str:
 
 
 def _lines(found: WhoAt, reign: Reign, names: Names) -> Iterator[str]:
-    canary = reign.canary
-    others = "all cards" if canary is None else "all other cards"
+    canary, split = reign.canary, reign.split
+    others = "all cards" if canary is None and split is None else "all other cards"
     yield f"live: {label(reign.live, names)} for {others}"
     if canary is not None:
         yield f"canary: {label(canary.model, names)} for {share_text(canary.share_bp)} of the cards, salt {canary.salt}"
+    if split is not None:
+        yield from _arm_lines(split, names)
     yield f"since {reign.entry.event.at}, command {reign.entry.event.command_id}"
     yield sender(reign.entry)
     for partition, one in found.partitions.items():
         yield f"partition {partition}: {_first(one)}"
     if not found.partitions:
         yield "no payment was decided by it yet"
+
+
+def _arm_lines(split: Split, names: Names) -> Iterator[str]:
+    for arm in split.arms:
+        share = share_text(arm.share_bp)
+        yield f"arm {arm.name}: {label(arm.model, names)} for {share} of the cards, salt {split.salt}"
+    if split.exclude:
+        yield f"excluded: {len(split.exclude)} cards, which are always the live model's"
 
 
 def _first(one: FirstDecision) -> str:

@@ -23,7 +23,7 @@ def print_status(limits: Limits, *, as_json: bool) -> None:
     except (ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     watched = found.watched
-    names = {} if watched is None or as_json else names_of_models(settings, {watched.model, watched.other})
+    names = {} if watched is None or as_json else names_of_models(settings, {*watched.models, watched.other})
     columns = shutil.get_terminal_size().columns
     first, *others = lines(found, lambda digest: label(digest, names))
     say(as_json, facts(found), "\n".join([first, *(wrapped(line, columns) for line in others)]))

@@ -7,14 +7,14 @@ is an index of what `scores` records anyway.
 
 import logging
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from uuid import uuid4
 
 from aiokafka.errors import KafkaError
 
 from models.commands import Event, EventKind
-from models.judge import Origin
 from models.problems import Problem
+from models.verdict_events import Origin
 from stream.clock import now_ms, now_ns
 from stream.control.follower import CandidateNotice, Follower
 from stream.kafka.publisher import Publisher
@@ -22,6 +22,8 @@ from stream.kafka.tracing import Attributes, OperationTrace
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.announcements")
+
+T = TypeVar("T")
 
 ProbeOutcome = str | tuple[Problem, ...]
 """The probe hash of a loaded model, or why it is not loaded or may not be served."""
@@ -65,16 +67,16 @@ class CandidateAnswers:
         self._answered: set[str] = set()
         self._traces: dict[str, OperationTrace] = {}
 
-    def unanswered(self, candidates: Mapping[str, str]) -> dict[str, str]:
-        """Return the candidates, model by `command_id`, without an answer; forget those that have a verdict."""
+    def unanswered(self, candidates: Mapping[str, T]) -> dict[str, T]:
+        """Return the candidates by `command_id` without an answer; forget those that have a verdict."""
         pending = self._follower.candidates.pending
         self._answered &= pending.keys()
         for command_id in self._traces.keys() - pending.keys():
             self._traces.pop(command_id).failed("settled")
-        return {command_id: model for command_id, model in candidates.items() if command_id not in self._answered}
+        return {command_id: one for command_id, one in candidates.items() if command_id not in self._answered}
 
-    async def answer(self, command_id: str, model: str, outcome: ProbeOutcome) -> None:
-        """Publish an answer; if that fails, the candidate stays unanswered."""
+    async def answer(self, command_id: str, model: str | None, outcome: ProbeOutcome) -> None:
+        """Publish an answer, for several models one without `model`; if that fails, the candidate stays unanswered."""
         lineup, trace = self._follower.lineup, self._trace(command_id)
         event = new_origin(self._worker).event(
             lineup.deployment,
@@ -88,7 +90,7 @@ class CandidateAnswers:
         try:
             await self._publisher.publish_event(event, trace.headers)
         except KafkaError as error:
-            log.warning("the answer for candidate %s could not be written, retrying: %s", model[:12], error)
+            log.warning("the answer to command %s could not be written, retrying: %s", command_id, error)
         else:
             self._answered.add(command_id)
             self._traces.pop(command_id, None)

@@ -12,14 +12,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from guards.ladder import Ladder
-from models.commands import (
-    Command,
-    CommandKind,
-    Event,
-    argument_problems,
-    encode,
-    read_command,
-)
+from models.command_decoder import argument_problems, read_command
+from models.commands import Command, CommandKind, Event, RequestedArm, encode
 from models.event_log import EventFold
 from models.let_through import LetThroughWish
 from models.times import format_time
@@ -63,9 +57,10 @@ class CommandRequest:
     `share_bp` is a canary's share of the cards in 0.01 %, `salt` what the cards' hash is keyed with; None: the id of
     the command that starts it. `to_ms` is the time of which a roll-back restores the live model; None: the one before.
     `ladder` and `guards` are those of a rollout, the latter as plain JSON; without them, the default ones. `hands_off`
-    belongs to a freeze. `decline_cap` is the share of declines that `limits` allows, 1 for no cap, `let_through` what
-    it lets through; what is None stays as it is. `evidence` says on what ground the command is sent. `partition` names
-    what a loss or unreadable records are accepted of, `countersigns` the command that is approved.
+    belongs to a freeze. `arms` and `exclude` are those of a split, `winner` is the arm that wins it. `decline_cap` is
+    the share of declines that `limits` allows, 1 for no cap, `let_through` what it lets through; what is None stays as
+    it is. `evidence` says on what ground the command is sent. `partition` names what a loss or unreadable records are
+    accepted of, `countersigns` the command that is approved.
 
     Raises:
         ValueError: workers would refuse the command for some of its values, all of them named.
@@ -85,6 +80,9 @@ class CommandRequest:
     ladder: Ladder | None = None
     guards: Mapping[str, Any] | None = None
     hands_off: bool = False
+    arms: Mapping[str, RequestedArm] | None = None
+    exclude: Sequence[str] = ()
+    winner: str | None = None
     evidence: Mapping[str, Any] | None = None
     decline_cap: float | None = None
     let_through: LetThroughWish | None = None
@@ -117,6 +115,9 @@ class CommandRequest:
             "ladder": None if self.ladder is None else self.ladder.rungs,
             "guards": self.guards,
             "hands_off": self.hands_off,
+            "arms": self.arms,
+            "exclude": tuple(self.exclude),
+            "winner": self.winner,
             "evidence": self.evidence,
             "countersigns": self.countersigns,
             **({} if self.partition is None else self.partition._asdict()),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from models.arms import Canary
+from models.arms import Arm, Canary, Split
 from models.commands import Command, Event, EventKind
 from models.limits import Limits
 from models.lineup import Lineup, follow
@@ -21,17 +21,20 @@ class ModelRoles:
     canary: Canary | None = None
     limits: Limits | None = None
     """What overruled decisions then, whichever models made them."""
+    split: Split | None = None
 
-    def of(self, digest: str) -> tuple[bool, bool, bool, int]:
-        """Tell whether a model is live, is the challenger, and is quarantined, and its canary's share, 0 if none."""
-        share_bp = self.canary.share_bp if self.canary is not None and self.canary.model == digest else 0
-        return digest == self.live, digest == self.challenger, digest in self.quarantined, share_bp
+    def of(self, digest: str) -> tuple[bool, bool, bool, tuple[Arm, ...]]:
+        """Tell whether a model is live, is the challenger, and is quarantined, and of which arms it is the model."""
+        split = self.split if self.canary is None else self.canary.split
+        arms = () if split is None else tuple(arm for arm in split.arms if arm.model == digest)
+        return digest == self.live, digest == self.challenger, digest in self.quarantined, arms
 
     @property
     def digests(self) -> frozenset[str]:
         """All models that have a role."""
         named = (self.live, self.challenger, self.canary and self.canary.model)
-        return self.quarantined | {digest for digest in named if digest is not None}
+        arms = frozenset[str]() if self.split is None else self.split.models
+        return self.quarantined | arms | {digest for digest in named if digest is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,17 @@ class HistoryEntry:
     @property
     def digests(self) -> frozenset[str]:
         """The models that the verdict is about, or that had a role before or after it."""
-        return self.before.digests | self.after.digests | ({self.event.model} if self.event.model else set())
+        return self.before.digests | self.after.digests | self._named
+
+    @property
+    def _named(self) -> frozenset[str]:
+        """The models that the verdict names: of a split that was refused, none is known."""
+        arms = frozenset(arm.model for arm in (self.event.arms or {}).values())
+        return arms if self.event.model is None else arms | {self.event.model}
 
     def concerns(self, digest: str) -> bool:
         """Tell whether the verdict is about a model, or gave it a role, or took one from it."""
-        return self.event.model == digest or self.before.of(digest) != self.after.of(digest)
+        return digest in self._named or self.before.of(digest) != self.after.of(digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,4 +123,6 @@ def _command_of(event: Event, commands: Mapping[str, Command]) -> Command | None
 
 
 def _roles(lineup: Lineup, at_ms: int) -> ModelRoles:
-    return ModelRoles(lineup.live, lineup.challenger_at(at_ms), lineup.quarantined, lineup.canary, lineup.limits)
+    return ModelRoles(
+        lineup.live, lineup.challenger_at(at_ms), lineup.quarantined, lineup.canary, lineup.limits, lineup.split
+    )

@@ -7,7 +7,7 @@ that name a model ask the repository; the way back, a roll-back or a demotion, d
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -16,27 +16,17 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
-from models.commands import ABOUT_PARTITIONS, Command, Event, EventKind, UnreadableRecord, read_command
+from models.command_decoder import read_command
+from models.commands import ABOUT_PARTITIONS, Command, Event, EventKind, UnreadableRecord
 from models.deadline import in_thread
-from models.judge import (
-    Accepted,
-    Answered,
-    Fleet,
-    HeldArtifact,
-    InputTopic,
-    Origin,
-    Refused,
-    Verdict,
-    Waiting,
-    unreadable_event,
-    verdict_event,
-)
+from models.judge import Accepted, Answered, Fleet, HeldArtifact, InputTopic, Refused, Verdict, Waiting
 from models.lineup import artifact_needed
 from models.loading import inspect_artifact
 from models.problems import Problem, ProblemCode
 from models.repository import DEADLINE_SECONDS
 from models.signing import Seal
 from models.two_persons import Rules, Sealed, judge_sealed
+from models.verdict_events import Origin, unreadable_event, verdict_event
 from stream.clock import now_ms
 from stream.consumer import trace_headers
 from stream.control.announcements import new_origin, outcome_attributes
@@ -52,7 +42,7 @@ from stream.kafka.publisher import Headers, Publisher
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import LABELS, MODEL_CONTROL, MODEL_EVENTS, TRANSACTIONS
 from stream.kafka.tracing import OperationTrace
-from stream.redaction import redact_json, redact_text
+from stream.redaction import holds_card_number, redact_json, redact_text
 from stream.settings import Settings
 from stream.watchdog import end_on_error
 
@@ -66,18 +56,21 @@ _IN_ORDER_SECONDS = 1.0
 _MOST_INSPECTIONS = 4
 
 Inspected = HeldArtifact | tuple[Problem, ...]
-"""What the repository holds for a command, or why it holds nothing."""
+"""What the repository holds of a model, or why it holds nothing."""
+Inspection = Mapping[str, Inspected]
+"""What it holds for a command: of each arm's model by the arm's name, of one without arms by an empty name."""
+_NO_ARM = ""
 
 
 class PendingCommand(NamedTuple):
-    """A command without a verdict, the trace of its judging, and what the repository holds of the model it names.
+    """A command without a verdict, the trace of its judging, and what the repository holds of the models it names.
 
     `seal` says who signed its record, `batch` is the one that it came in.
     """
 
     command: Command
     trace: OperationTrace
-    inspection: "asyncio.Task[Inspected]"
+    inspection: "asyncio.Task[Inspection]"
     seal: Seal
     batch: Batch
 
@@ -106,7 +99,7 @@ class Judge:
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._inspections = asyncio.Semaphore(_MOST_INSPECTIONS)
-        self._inspecting: set[asyncio.Task[Inspected]] = set()
+        self._inspecting: set[asyncio.Task[Inspection]] = set()
         self._pending: dict[str, PendingCommand] = {}
         """The commands without an answer by id, of each id the first."""
         self._tp = TopicPartition(deps.settings.topic(MODEL_CONTROL.name), 0)
@@ -181,7 +174,7 @@ class Judge:
 
     async def _judge_record(self, batch: Batch, record: Record) -> "asyncio.Task[None] | None":
         """Judge one record; return a task if the verdict has to wait."""
-        command = read_command(record.value or b"")
+        command = _without_card_numbers(read_command(record.value or b""))
         if command.deployment not in (None, self._deps.settings.deployment):
             return None
         if isinstance(command, UnreadableRecord):
@@ -221,12 +214,17 @@ class Judge:
         if self._pending.get(pending.command.command_id) is pending:
             del self._pending[pending.command.command_id]
 
-    async def _inspect(self, command: Command, seal: Seal) -> Inspected:
-        """Ask the repository for the model that the command names, if it names one and is signed as it must be."""
-        needed = command.needs_candidate and not seal.problems
-        name = artifact_needed(self._deps.follower.lineup, command) if needed else None
-        if name is None:
-            return ()
+    async def _inspect(self, command: Command, seal: Seal) -> Inspection:
+        """Ask the repository for the models that the command names, if it names any and is signed as it must be."""
+        if not command.needs_candidate or seal.problems:
+            return {}
+        needed = {name: arm.model for name, arm in (command.arms or {}).items()}
+        if (one := artifact_needed(self._deps.follower.lineup, command)) is not None:
+            needed[_NO_ARM] = one
+        found = await asyncio.gather(*(self._inspect_one(name) for name in needed.values()))
+        return dict(zip(needed, found, strict=True))
+
+    async def _inspect_one(self, name: str) -> Inspected:
         try:
             async with asyncio.timeout(DEADLINE_SECONDS), self._inspections:
                 work = partial(inspect_artifact, self._deps.loader.repository, name)
@@ -276,6 +274,7 @@ class Judge:
             fingerprints=frozenset(deps.loader.computed),
             members=await group_members(deps.admin, deps.settings),
             artifact=self._artifact(pending),
+            arms={name: self._inspected(pending, name) for name in pending.command.arms or ()},
             answers=deps.follower.candidates.answers_to(command.command_id),
             watch_ms=round(deps.settings.watch * 1000),
             logs=deps.follower.logs,
@@ -318,9 +317,15 @@ class Judge:
     def _artifact(self, pending: PendingCommand) -> Inspected:
         """Return what the repository holds of a model that is named, or what this worker has of the one before."""
         if pending.command.needs_candidate:
-            return pending.inspection.result() if pending.inspection.done() else self._unanswered("no answer yet")
+            return self._inspected(pending, _NO_ARM)
         target = artifact_needed(self._deps.follower.lineup, pending.command)
         return () if target is None else self._deps.cache.held(target)
+
+    def _inspected(self, pending: PendingCommand, name: str) -> Inspected:
+        """Return what the repository holds of the model of an arm, or of the command's own."""
+        if not pending.inspection.done():
+            return self._unanswered("no answer yet")
+        return pending.inspection.result().get(name, ())
 
     async def _publish_verdict(self, pending: PendingCommand, verdict: Verdict) -> bool:
         command, trace, lineup = pending.command, pending.trace, self._deps.follower.lineup
@@ -371,6 +376,21 @@ class Judge:
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(end_on_error)
         return task
+
+
+def _without_card_numbers(command: Command | UnreadableRecord) -> Command | UnreadableRecord:
+    """Refuse a split whose arms or excluded cards hold card numbers: its acceptance and all scores would have them.
+
+    A payment whose `card_id` is one gets no decision, so there is nothing to exclude.
+    """
+    if isinstance(command, UnreadableRecord):
+        return command
+    found = [name for name in ("arms", "exclude") if any(map(holds_card_number, getattr(command, name) or ()))]
+    problems = tuple(
+        Problem(ProblemCode.INVALID_FIELD, f"{name}: holds card numbers; name arms and cards by tokens")
+        for name in found
+    )
+    return UnreadableRecord(problems, command.command_id, command.deployment) if problems else command
 
 
 def _with_author(event: Event, command: Command, second: str | None) -> Event:

@@ -1,4 +1,4 @@
-"""The models that a worker keeps loaded: live, the canary's, the roll-back target, and candidates that may decide.
+"""The models that a worker keeps loaded: live, those of arms, the roll-back target, and candidates that may decide.
 
 Challengers are loaded in a process of their own. Models load off the event loop and beside one another, so that one
 that the repository does not return delays no other; a faulty artifact becomes an answer on `model-events`, never a
@@ -7,12 +7,14 @@ crash.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from typing import NamedTuple
 
-from models.arms import Canary
+from guards.shares import CANARY
+from models.arms import Split
 from models.deadline import in_thread
 from models.decline_cap import DeclineCap
 from models.judge import HeldArtifact
@@ -33,22 +35,23 @@ _MOST_CANDIDATES = 4
 """How many candidates load at a time: each takes a thread, and the memory of a model."""
 
 
-class CanaryModel(NamedTuple):
-    """The model that decides for a share of the cards, and which these are."""
+class ArmModels(NamedTuple):
+    """The models of the arms beside the live one, by the arm's name, and which cards are theirs."""
 
-    model: Model
-    cards: Canary
+    models: Mapping[str, Model]
+    split: Split
 
 
 class ServingModels(NamedTuple):
-    """The models that decide at `revision`: the live one, the fallback if it fails, the challenger, and the canary."""
+    """The models that decide at `revision`: the live one, the fallback if it fails, the challenger, and the arms'."""
 
     revision: int
     live: Model
     fallback: Model | None
     challenger: str | None = None
     """The digest of the model that is in the shadow now."""
-    canary: CanaryModel | None = None
+    arms: ArmModels | None = None
+    """Those of a split, or the canary; None while the live model decides for all cards."""
     decline_cap: DeclineCap | None = None
     """The cap on declines at that revision."""
     let_through: LetThrough | None = None
@@ -58,6 +61,21 @@ class ServingModels(NamedTuple):
     def compares(self) -> bool:
         """Whether decisions are compared: with a challenger, or with the other side of a canary."""
         return self.challenger is not None or self.canary is not None
+
+    @property
+    def canary(self) -> Model | None:
+        """The model of the canary."""
+        return None if self.arms is None else self.arms.models.get(CANARY)
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """All models that may decide, the fallback too."""
+        arms = () if self.arms is None else tuple(self.arms.models.values())
+        return (self.live, *arms, *(() if self.fallback is None else (self.fallback,)))
+
+    def of_arm(self, name: str) -> Model | None:
+        """Return the model of an arm beside the live one; None for `live`."""
+        return None if self.arms is None else self.arms.models.get(name)
 
 
 WarmupProblems = Callable[[str], tuple[Problem, ...]]
@@ -147,15 +165,15 @@ class LoadedModels:
         live = self._models.get(lineup.live or "")
         if not self._follower.caught_up or live is None:
             return None
-        canary = None
-        if lineup.canary is not None:
-            model = self._models.get(lineup.canary.model)
-            if model is None:
+        split, arms = lineup.arms, None
+        if split is not None:
+            models = {arm.name: model for arm in split.arms if (model := self._models.get(arm.model)) is not None}
+            if len(models) < len(split.arms):
                 return None
-            canary = CanaryModel(model, lineup.canary)
+            arms = ArmModels(models, split)
         fallback = self._models.get(lineup.rollback_target or "")
         challenger, limits = lineup.challenger_at(now_ms()), (lineup.decline_cap, lineup.let_through)
-        return ServingModels(lineup.revision, live, fallback, challenger, canary, *limits)
+        return ServingModels(lineup.revision, live, fallback, challenger, arms, *limits)
 
 
 class ModelCache:
@@ -177,8 +195,8 @@ class ModelCache:
             while True:
                 for digest in self._follower.lineup.needed:
                     self._begin(tasks, digest, self._load_needed(digest))
-                for command_id, digest in self._answers.unanswered(self._candidates()).items():
-                    self._begin(tasks, command_id, self._answer(command_id, digest))
+                for command_id, digests in self._answers.unanswered(self._candidates()).items():
+                    self._begin(tasks, command_id, self._answer(command_id, digests))
                 self._unload_unused()
                 await self._follower.wait_for_change(_POLL_SECONDS)
 
@@ -214,11 +232,14 @@ class ModelCache:
         if not self._failures.is_recent(digest, now_ms() - _RETRY_LOADS_MS):
             await self._ensure(digest)
 
-    async def _answer(self, command_id: str, digest: str) -> None:
-        """Load a candidate, and answer for it."""
-        async with self._candidate_slots:
-            await self._ensure(digest)
-        await self._answers.answer(command_id, digest, self._outcome(digest))
+    async def _answer(self, command_id: str, digests: Collection[str]) -> None:
+        """Load a candidate, or those of a split, and answer for it."""
+        for digest in sorted(digests):
+            async with self._candidate_slots:
+                await self._ensure(digest)
+        candidate = self._follower.candidates.pending.get(command_id)
+        if candidate is not None:  # else it has a verdict already
+            await self._answers.answer(command_id, candidate.model, self._outcome(digests))
 
     async def _ensure(self, digest: str) -> None:
         """Load a model that is not loaded; while another task does so, wait for it."""
@@ -236,19 +257,35 @@ class ModelCache:
                 why = "; ".join(problem.detail for problem in loaded)
                 log.error("model %s cannot be loaded: %s", digest[:12], why)
 
-    def _outcome(self, digest: str) -> ProbeOutcome:
+    def _outcome(self, digests: Collection[str]) -> ProbeOutcome:
+        """Return the answer for the candidates of one command."""
+        found = {digest: self._outcome_of(digest) for digest in sorted(digests)}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        if all(isinstance(outcome, str) for outcome in found.values()):
+            return sha256("".join(f"{digest} {outcome}\n" for digest, outcome in found.items()).encode()).hexdigest()
+        return tuple(_named_problems(found))
+
+    def _outcome_of(self, digest: str) -> ProbeOutcome:
         model = self._models.get(digest)
         if model is None:
             return self._failures.problems(digest)
         return self._loader.warmup_problems(model.fingerprint) or model.probe_hash
 
-    def _candidates(self) -> dict[str, str]:
-        """Return the candidates that may go live, model by `command_id`."""
-        return self._follower.candidates.model_by_command(shadow=False)
+    def _candidates(self) -> dict[str, frozenset[str]]:
+        """Return the candidates that may decide, models by `command_id`."""
+        return self._follower.candidates.deciders()
 
     def _unload_unused(self) -> None:
         """Unload models that neither the lineup nor a candidate needs."""
-        needed = {*self._follower.lineup.needed, *self._candidates().values()}
+        needed = {*self._follower.lineup.needed}.union(*self._candidates().values())
         self._models.keep_only(needed)
         self._failures.keep_only(needed)
         self._loading = {digest: lock for digest, lock in self._loading.items() if digest in needed or lock.locked()}
+
+
+def _named_problems(outcomes: Mapping[str, ProbeOutcome]) -> Iterable[Problem]:
+    """Yield what prevents some of several models, each with the model's digest."""
+    for digest, outcome in outcomes.items():
+        for problem in () if isinstance(outcome, str) else outcome:
+            yield Problem(problem.code, f"model {digest[:12]}: {problem.detail}")

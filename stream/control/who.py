@@ -8,14 +8,14 @@ and those on its own topic, from when it decided silently.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from guards.shares import CANARY, LIVE
-from models.arms import Canary
+from guards.shares import LIVE
+from models.arms import Canary, Split
 from models.commands import Event, EventKind
 from models.times import stated_ms
 from stream.consumer import ValidScores, place_of
 from stream.contract.outputs import DecidedBy, Score
 from stream.control.client import history_with_commands, read_log
-from stream.control.history import History, HistoryEntry
+from stream.control.history import History, HistoryEntry, ModelRoles
 from stream.kafka.scan import EARLIER_SCORES, scan_topic
 from stream.kafka.topics import decision_topics
 from stream.settings import Settings
@@ -44,15 +44,21 @@ class Reign(NamedTuple):
         """The canary beside it."""
         return self.entry.after.canary
 
+    @property
+    def split(self) -> Split | None:
+        """The split whose arms are beside it."""
+        return self.entry.after.split
+
     def holds(self, revision: int) -> bool:
         """Tell whether a revision is of this stretch."""
         return self.first <= revision and (self.until is None or revision < self.until)
 
     def contradiction(self, score: Score) -> str | None:
         """Return how a decision of this stretch differs from what it says; None if it agrees."""
-        canary = self.canary
-        arm = CANARY if canary is not None and canary.takes([score.card_id])[0] else LIVE
-        expected = canary.model if arm == CANARY and canary is not None else self.live
+        split = self.split if self.canary is None else self.canary.split
+        arm = LIVE if split is None else split.arms_of([score.card_id])[0]
+        own = None if split is None else split.arm(arm)
+        expected = self.live if own is None else own.model
         if score.arm != arm:
             return f"arm {score.arm}, where the card's bucket says {arm}"
         digest = None if score.model is None else score.model.digest
@@ -121,7 +127,7 @@ async def _first_scores(settings: Settings, reign: Reign, progress: Progress) ->
 
 def reign_at(entries: Sequence[HistoryEntry], time_ms: int) -> Reign | None:
     """Return the stretch of revisions at a time: of the last acceptance until then; None if nobody was live."""
-    changes = [one for one in entries if not one.void and (one.before.live, one.before.canary) != _who(one)]
+    changes = [one for one in entries if not one.void and _who(one.before) != _who(one.after)]
     begun = [at for at, one in enumerate(changes) if stated_ms(one.event.at) <= time_ms]
     if not begun or changes[begun[-1]].after.live is None:
         return None
@@ -185,5 +191,5 @@ def first_decision(cutovers: Mapping[int, int], first: FirstScore | None, reign:
     return FirstDecision(cutover, offset, disagrees)
 
 
-def _who(entry: HistoryEntry) -> tuple[str | None, Canary | None]:
-    return entry.after.live, entry.after.canary
+def _who(roles: ModelRoles) -> tuple[str | None, Canary | None, Split | None]:
+    return roles.live, roles.canary, roles.split

@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from models.commands import Command, Event, read_command, read_event
+from models.command_decoder import read_command
+from models.commands import Command, Event, read_event
 from shadow.comparison import Comparison, read_comparison
 from stream.clock import now_ms
 from stream.consumer import ValidScores

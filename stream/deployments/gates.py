@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from models.commands import LARGEST_EVIDENCE_BYTES
+from models.command_decoder import LARGEST_EVIDENCE_BYTES
 from models.times import format_time
 from stream.deployments.comparison import Comparison
 from stream.deployments.state import DeploymentState

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from guards.arm_report import ARMS
 from guards.report import disagreements, evidence
 from guards.row_time import row_time_evidence
 from guards.specs import GuardKind
@@ -91,10 +92,16 @@ def _differences(stated: Mapping[str, Any], found: Mapping[str, Any]) -> list[st
     """Return where the counts of the topics are not those that were stated."""
     problems = []
     for kind, guard in stated["guards"].items():
-        counts = found["guards"].get(kind, {}).get("counts")
+        counts = _counts(found["guards"].get(kind, {}))
         if kind == GuardKind.ROW_TIME:
             if guard != found["guards"].get(kind):
                 problems.append(f"{kind}: the event log has {found['guards'].get(kind)}, the evidence states {guard}")
-        elif counts != guard.get("counts"):
-            problems.append(f"{kind}: the topics have {counts}, the evidence states {guard.get('counts')}")
+        elif counts != _counts(guard):
+            problems.append(f"{kind}: the topics have {counts}, the evidence states {_counts(guard)}")
     return problems
+
+
+def _counts(guard: Mapping[str, Any]) -> Any:  # noqa: ANN401 - rows of either form
+    """Return what was counted: by share, or of each arm of a split."""
+    rows = guard.get("counts")
+    return [{**row, "e": None} for row in guard.get(ARMS, ())] if rows is None else rows

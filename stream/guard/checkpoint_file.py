@@ -15,7 +15,6 @@ import msgspec
 
 from guards.checkpoint import read_state, state_json
 from guards.errors import CheckpointError
-from guards.specs import Guards
 from guards.state import GuardState
 from models.repository import replace_file
 
@@ -43,19 +42,19 @@ class CheckpointFile:
         self._path = path
         self._problem = ""
 
-    def load(self, identity: Mapping[str, Any], guards: Guards, deployment: str) -> Checkpoint | None:
+    def load(self, identity: Mapping[str, Any], empty: GuardState) -> Checkpoint | None:
         """Return what is stored of this rollout or watch; None, with one line in the log, if there is no use of it.
 
         Args:
             identity: what is watched, as plain JSON, equal to that with which it was saved.
-            guards: its guards.
-            deployment: its deployment.
+            empty: a state of it that has counted nothing yet: its guards, deployment and arms.
         """
         try:
             stored = msgspec.json.decode(gzip.decompress(self._path.read_bytes()), type=dict[str, Any])
             _require_same(stored, identity)
             ids = msgspec.convert(stored.get("topic_ids"), dict[str, str])
-            return Checkpoint(read_state(stored.get("state"), guards, deployment), ids)
+            state = read_state(stored.get("state"), empty.guards, empty.deployment, empty.split)
+            return Checkpoint(state, ids)
         except FileNotFoundError:
             log.info("no checkpoint in %s; everything is counted from the topics", self._path)
         except OSError as error:

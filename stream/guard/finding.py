@@ -8,10 +8,17 @@ from typing import Any, NamedTuple
 
 from guards.ladder import Progress, RolloutPhase, Situation, progress_on
 from guards.report import breaches
-from guards.shares import WHOLE_BP, share_text
+from guards.shares import LIVE, WHOLE_BP, share_text
 from guards.specs import Action, GuardKind
 from models.commands import CommandKind
 from stream.guard.watched import Past, Stretch, Watched
+
+_ENDS = {
+    Stretch.CANARY: CommandKind.END_CANARY,
+    Stretch.SPLIT: CommandKind.END_SPLIT,
+    Stretch.PROMOTION: CommandKind.ROLL_BACK,
+}
+"""What ends the exposure of what is watched."""
 
 
 class Limits(NamedTuple):
@@ -52,6 +59,7 @@ class Order(NamedTuple):
     model: str | None = None
     share_bp: int | None = None
     watch: float | None = None
+    winner: str | None = None
 
 
 class Finding(NamedTuple):
@@ -109,8 +117,8 @@ def _order(
         return None
     leaving = [kind for kind, action in breached.items() if action is Action.ROLL_BACK]
     if leaving:
-        kind = CommandKind.END_CANARY if watched.stretch is Stretch.CANARY else CommandKind.ROLL_BACK
-        return Order(kind, f"breached: {', '.join(leaving)}")
+        winner = LIVE if watched.stretch is Stretch.SPLIT else None
+        return Order(_ENDS[watched.stretch], f"breached: {', '.join(leaving)}", winner=winner)
     if breached and watched.stretch is Stretch.CANARY and rollout is not None and not rollout.paused:
         return Order(CommandKind.PAUSE, f"breached: {', '.join(breached)}")
     if rollout is None or progress is None or progress.phase is not RolloutPhase.DUE:

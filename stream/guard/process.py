@@ -42,7 +42,14 @@ _CHECKPOINT_SECONDS = 30.0
 _ENDING_SECONDS = 15.0
 """A command that ends a model's exposure is sent again if no worker has judged it in this time."""
 _RAISING_SECONDS = 60.0
-_SENT = (CommandKind.CANARY, CommandKind.PROMOTE, CommandKind.PAUSE, CommandKind.END_CANARY, CommandKind.ROLL_BACK)
+_SENT = (
+    CommandKind.CANARY,
+    CommandKind.PROMOTE,
+    CommandKind.PAUSE,
+    CommandKind.END_CANARY,
+    CommandKind.END_SPLIT,
+    CommandKind.ROLL_BACK,
+)
 _PAUSE_AFTER_REFUSAL_MS = {False: 1_000, True: 30_000}
 """How long after a refusal the guard tries again, by whether the command raises exposure."""
 
@@ -86,7 +93,7 @@ class GuardView:
 
 
 class Guard:
-    """Watches the canaries and promotions of one deployment until it is cancelled."""
+    """Watches the canaries, splits and promotions of one deployment until it is cancelled."""
 
     def __init__(
         self, settings: Settings, limits: Limits, operations: OperationTracing, checkpoint: CheckpointFile | None
@@ -191,13 +198,15 @@ class Guard:
         """Return the reader of what is watched; begin to read it if it is new."""
         if self._reader is None or self._since != watched.since:
             await self._leave()
-            named = {"watched": str(watched.stretch), "since": watched.since, "models": [watched.model, watched.other]}
-            stored, deployment = self._checkpoint, self._settings.deployment
-            kept = None if stored is None else stored.load(named, watched.guards, deployment)
+            models = [*watched.models, watched.other]
+            named = {"watched": str(watched.stretch), "since": watched.since, "models": models}
+            stored = self._checkpoint
+            kept = None if stored is None else stored.load(named, empty_state(self._settings, watched))
             state = empty_state(self._settings, watched) if kept is None else kept.state
             self._reader = reader_of(self._settings, watched, state, {} if kept is None else kept.topic_ids)
             self._since, self._named = watched.since, named
-            log.info("watching the %s of %s since revision %d", watched.stretch, watched.model[:12], watched.since)
+            what = ", ".join(model[:12] for model in watched.models) or "the live model alone"
+            log.info("watching the %s of %s since revision %d", watched.stretch, what, watched.since)
         return self._reader
 
     async def _leave(self) -> None:
@@ -241,6 +250,7 @@ class Guard:
             model=order.model,
             share_bp=order.share_bp,
             watch=order.watch,
+            winner=order.winner,
             evidence=self.view.sight.evidence,
         )
         command = command_of(self._settings, request, past.lineup.revision)

@@ -15,7 +15,7 @@ from stream.settings import Settings
 
 def empty_state(settings: Settings, watched: Watched) -> GuardState:
     """Return an empty state for what is watched."""
-    return GuardState(watched.guards, settings.deployment, watched.shares)
+    return GuardState(watched.guards, settings.deployment, watched.shares, watched.arms)
 
 
 def reader_of(settings: Settings, watched: Watched, state: GuardState, ids: Mapping[str, str]) -> GuardReader:

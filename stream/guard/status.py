@@ -71,13 +71,20 @@ def facts(status: Status) -> dict[str, Any]:
         return about
     rollout, progress = watched.rollout, finding.progress
     return about | {
-        "model": watched.model,
+        "models": list(watched.models),
+        "model": None if watched.stretch is Stretch.SPLIT else watched.model,
         "other": watched.other,
         "since": watched.since,
         "since_at": format_time(watched.since_ms),
         "until": None if watched.until_ms is None else format_time(watched.until_ms),
         "share_bp": watched.share_bp,
         "share_since": format_time(watched.share_since_ms),
+        "split": watched.split
+        and {
+            "arms": {arm.name: {"model": arm.model, "share_bp": arm.share_bp} for arm in watched.split.arms},
+            "salt": watched.split.salt,
+            "exclude": sorted(watched.split.exclude),
+        },
         "rollout": rollout
         and {
             "command_id": rollout.command_id,
@@ -104,7 +111,7 @@ def lines(status: Status, name: Callable[[str], str]) -> Iterator[str]:
         way_back = "also those that end a model's exposure" if past.lineup.frozen.hands_off else "a way back stays open"
         yield f"automatic commands are frozen; {way_back}"
     if watched is None or sight is None or finding is None:
-        yield f"nothing is watched at revision {past.lineup.revision}: no canary runs, and no promotion is watched"
+        yield f"nothing is watched at revision {past.lineup.revision}: no canary or split runs, no promotion is watched"
         return
     yield from _standing(watched, finding, sight, name)
     yield f"counted until {format_time(sight.read_until_ms)}:"
@@ -112,8 +119,12 @@ def lines(status: Status, name: Callable[[str], str]) -> Iterator[str]:
 
 
 def _standing(watched: Watched, finding: Finding, sight: Sight, name: Callable[[str], str]) -> Iterator[str]:
-    models = f"{name(watched.model)}, beside {name(watched.other)}"
-    if watched.stretch is Stretch.PROMOTION:
+    other = name(watched.other)
+    models = f"{', '.join(map(name, watched.models))}, beside {other}"
+    if watched.split is not None:
+        arms = (f"{arm.name} {name(arm.model)} at {share_text(arm.share_bp)}" for arm in watched.split.arms)
+        yield f"split: {', '.join(arms)}, beside {other}; since {format_time(watched.since_ms)}"
+    elif watched.stretch is Stretch.PROMOTION:
         yield f"promoted: {models}; watched until {format_time(watched.until_ms or 0)}"
     else:
         rollout, share = watched.rollout, share_text(watched.share_bp)

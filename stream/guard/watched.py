@@ -1,4 +1,4 @@
-"""What a guard watches now, a canary or a promotion beside its predecessor: a fold of the event log alone.
+"""What a guard watches now, a canary, a split, or a promotion beside its predecessor: a fold of the event log alone.
 
 Two guards, or one that was restarted, so watch the same from the same revision on.
 """
@@ -12,14 +12,21 @@ from guards.errors import GuardSpecError
 from guards.paired import PAIRED_SHARE_BP, Pair, paired_guards
 from guards.report import breached_kinds
 from guards.row_time import RowTime
-from guards.shares import WHOLE_BP
+from guards.shares import LIVE, WHOLE_BP, ArmShare, SplitArms
 from guards.specs import GuardKind, Guards, RowTimeSpec, default_guards
+from models.arms import Split
 from models.commands import CommandKind, Event, EventKind
 from models.lineup import Lineup, follow
 from models.rollouts import Rollout, row_time_budget
 from models.times import stated_ms
 
-_AFTER_A_BREACH = (CommandKind.PAUSE, CommandKind.END_CANARY, CommandKind.ROLL_BACK, CommandKind.DEMOTE)
+_AFTER_A_BREACH = (
+    CommandKind.PAUSE,
+    CommandKind.END_CANARY,
+    CommandKind.END_SPLIT,
+    CommandKind.ROLL_BACK,
+    CommandKind.DEMOTE,
+)
 """A command that raises a share shows guards as breached, too, that a person let go on."""
 
 
@@ -28,32 +35,35 @@ class Stretch(StrEnum):
 
     CANARY = "canary"
     """A canary decides for a share of the cards."""
+    SPLIT = "split"
+    """The arms of a split decide for fixed shares of the cards."""
     PROMOTION = "promotion"
     """A model was promoted, and its predecessor scores in the shadow for a while."""
 
 
 class Watched(NamedTuple):
-    """A canary or a promotion that is watched.
+    """A canary, a split or a promotion that is watched.
 
     Attributes:
-        stretch: which of both.
+        stretch: which of them.
         since: the revision that began it; with the deployment it names what is watched.
         since_ms: when that was accepted.
-        model: the digest of the model that is new.
-        other: that of the model which it is compared with.
-        guards: what is guarded by counts; for a canary or a promotion without a rollout the default guards.
+        models: the digests of the models that are new: of a split those of the arms, but for the live one.
+        other: that of the model which they are compared with.
+        guards: what is guarded by counts; without a rollout the default guards.
         rollout: the rollout that it belongs to, if any.
         shares: by revision, the share with which a bad event is the new model's if both are alike: the canary's, or
-            one half, since a promotion is watched in pairs.
+            one half, since a promotion is watched in pairs; of a split the share of all arms, at each of its revisions.
         share_bp: the share now; 10,000 for a promotion.
         share_since_ms: when the share was set.
-        until_ms: when the watch of a promotion ends; None for a canary.
+        until_ms: when the watch of a promotion ends; else None.
+        split: the arms of a split; else None.
     """
 
     stretch: Stretch
     since: int
     since_ms: int
-    model: str
+    models: tuple[str, ...]
     other: str
     guards: Guards
     rollout: Rollout | None
@@ -61,6 +71,20 @@ class Watched(NamedTuple):
     share_bp: int
     share_since_ms: int
     until_ms: int | None = None
+    split: Split | None = None
+
+    @property
+    def model(self) -> str:
+        """The new model of a canary or of a promotion."""
+        return self.models[0]
+
+    @property
+    def arms(self) -> SplitArms | None:
+        """The arms of a split as the guards count them."""
+        if self.split is None:
+            return None
+        arms = (ArmShare(arm.name, arm.share_bp) for arm in self.split.arms)
+        return SplitArms((*arms, ArmShare(LIVE, self.split.live_bp)), self.split.exclude)
 
     @property
     def row_time(self) -> RowTimeSpec | None:
@@ -90,14 +114,14 @@ class Past(NamedTuple):
         watched: what is to be watched, if anything.
         breached_ms: when guards were last breached.
         publisher: the deployment whose decisions count; None before the first promotion.
-        row_times: how long the new model takes for a row, as each worker measured last.
+        row_times: how long a new model takes for a row, by worker and model, as each worker measured last.
     """
 
     lineup: Lineup
     watched: Watched | None = None
     breached_ms: int | None = None
     publisher: str | None = None
-    row_times: Mapping[str, RowTime] = MappingProxyType({})
+    row_times: Mapping[tuple[str, str | None], RowTime] = MappingProxyType({})
 
 
 def past_of(deployment: str, events: Iterable[Event], publisher: str | None = None) -> Past:
@@ -131,7 +155,7 @@ def row_time_of(watched: Watched, event: Event) -> RowTime | None:
     """Return what an event of the deployment reports of the time of what is watched; None if it reports none."""
     if event.kind is not EventKind.ROW_TIME or event.row_us is None:
         return None
-    if event.model != watched.model or event.revision < watched.since:
+    if event.model not in watched.models or event.revision < watched.since:
         return None
     return RowTime(event.row_us, event.worker, event.event_id)
 
@@ -140,12 +164,14 @@ def _measured(past: Past, event: Event) -> Past:
     if past.watched is None or event.deployment != past.lineup.deployment:
         return past
     found = row_time_of(past.watched, event)
-    return past if found is None else past._replace(row_times={**past.row_times, found.worker: found})
+    return past if found is None else past._replace(row_times={**past.row_times, (found.worker, event.model): found})
 
 
 def _watched(past: Past, lineup: Lineup, at_ms: int) -> Watched | None:
     if lineup.canary is not None:
         return _canary(past, lineup, at_ms)
+    if lineup.split is not None:
+        return _split(past, lineup, lineup.split, at_ms)
     if lineup.watched_until_ms is None or lineup.challenger is None or lineup.live is None:
         return None
     before = past.watched
@@ -155,7 +181,7 @@ def _watched(past: Past, lineup: Lineup, at_ms: int) -> Watched | None:
         Stretch.PROMOTION,
         lineup.revision,
         at_ms,
-        lineup.live,
+        (lineup.live,),
         lineup.challenger,
         _paired_guards(lineup.rollout),
         lineup.rollout,
@@ -182,17 +208,36 @@ def _canary(past: Past, lineup: Lineup, at_ms: int) -> Watched:
             Stretch.CANARY,
             lineup.revision,
             at_ms,
-            lineup.canary.model,
+            (lineup.canary.model,),
             lineup.live,
-            default_guards() if lineup.rollout is None else lineup.rollout.guards,
-            lineup.rollout,
+            default_guards() if lineup.climbing is None else lineup.climbing.guards,
+            lineup.climbing,
             {lineup.revision: share_bp},
             share_bp,
             at_ms,
         )
     return before._replace(
-        rollout=lineup.rollout,
+        rollout=lineup.climbing,
         shares={**before.shares, lineup.revision: share_bp},
         share_bp=share_bp,
         share_since_ms=at_ms if share_bp != before.share_bp else before.share_since_ms,
+    )
+
+
+def _split(past: Past, lineup: Lineup, split: Split, at_ms: int) -> Watched:
+    before, taken_bp = past.watched, WHOLE_BP - split.live_bp
+    if before is not None and before.split == split and past.lineup.split == split:
+        return before._replace(shares={**before.shares, lineup.revision: taken_bp})
+    return Watched(
+        Stretch.SPLIT,
+        lineup.revision,
+        at_ms,
+        tuple(sorted(split.models - {lineup.live})),
+        str(lineup.live),
+        default_guards(),
+        None,
+        {lineup.revision: taken_bp},
+        taken_bp,
+        at_ms,
+        split=split,
     )

@@ -174,10 +174,10 @@ class Position(NamedTuple):
         return self.revision if self.term == term else 0
 
     def _declines_after(self, score: Decision) -> DeclineWindows:
-        window = self.declines.get(score.arm, DeclineWindow())
-        passed = score.let_through is not None
-        after = window.after(declined=score.declined, overruled=score.capped, let_through=passed)
-        return {**self.declines, score.arm: after}
+        declines, passed = dict(self.declines), score.let_through is not None
+        window = declines.pop(score.arm, DeclineWindow())
+        declines[score.arm] = window.after(declined=score.declined, overruled=score.capped, let_through=passed)
+        return declines
 
     @property
     def limit_state(self) -> LimitState:

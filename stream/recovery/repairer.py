@@ -38,8 +38,8 @@ _CHECKPOINT_SECONDS = 10.0
 
 def needed_horizons(sets: FeatureSets, serving: ServingModels | None) -> Mapping[Entity, int]:
     """Return the horizons in ms that the models that decide need, and the fallback; empty if no model is live."""
-    models = [] if serving is None else [serving.live, serving.fallback, serving.canary and serving.canary.model]
-    needs = [sets.by_fingerprint[model.fingerprint].horizons_ms for model in models if model is not None]
+    models = () if serving is None else serving.models
+    needs = [sets.by_fingerprint[model.fingerprint].horizons_ms for model in models]
     return {kind: max(need.get(kind, 0) for need in needs) for kind in Entity if any(kind in need for need in needs)}
 
 

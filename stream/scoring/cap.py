@@ -30,7 +30,7 @@ def cap_declines(
     for (partition, arm), which in rows.items():
         own, declined = after.setdefault(partition, {}), [judgements[at].said is Decision.DECLINE for at in which]
         passed = [at for at, one in enumerate(declined) if one and _is_let_through(judgements[which[at]])]
-        found, own[arm] = overrule(own.get(arm, DeclineWindow()), declined, cap, passed)
+        found, own[arm] = overrule(own.pop(arm, DeclineWindow()), declined, cap, passed)
         overruled += [which[one] for one in found]
     return (_reviewed(judgements, overruled) if overruled else judgements), after
 

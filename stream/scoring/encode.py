@@ -91,7 +91,8 @@ class Scored:
     """The decisions of a batch: n records, their transactions, vectors and judgements, and the records to publish.
 
     Within each partition they are in log order. `vectors` holds matrices of shape (n, features) by the fingerprint of
-    their feature set: the live model's, and all others that could be computed while decisions are compared.
+    their feature set: those of the models that decided, and all others that could be computed while decisions are
+    compared.
     """
 
     records: Sequence[Record]

@@ -1,6 +1,7 @@
 """Score each payment with the model of its arm; if that fails, row by row, then with others, and at last by rules.
 
-Where the canary fails on a row, live stands in for it; where live fails, the model that was live before.
+Where the model of an arm, as of a canary, fails on a row, live stands in for it; where live fails, the model that was
+live before.
 
 The rule policy decides where no model can, so that every payment gets a decision. It is deliberately simple and mild:
 it never declines, and sends to review what an analyst would check first.
@@ -30,13 +31,14 @@ REVIEW_ABOVE = {
 """The value of each feature above which a payment is reviewed; undefined and missing features are ignored."""
 LIVE_MODEL_FAILED = "live_model_failed"
 CANARY_MODEL_FAILED = "canary_model_failed"
+ARM_MODEL_FAILED = "arm_model_failed"
+"""That of an arm of a split; the score's `arm` says which."""
 NO_MODEL = "no_model"
 
 _NO_SCORE = (ScoringError, FormulaError)
-"""What is another model's turn after: of the features that only the canary's model has, a formula may fail."""
+"""What is another model's turn after: of the features that only the model of an arm has, a formula may fail."""
 
 Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 
 def decide_by_rules(names: Sequence[str], vector: NDArray[np.float64]) -> Decision:
@@ -77,23 +79,23 @@ def judge_undecidable(
     ]
 
 
-def score(serving: ServingModels, vectors: VectorSource, in_canary: Flags | None = None) -> list[Judgement]:
+def score(serving: ServingModels, vectors: VectorSource, arms: Sequence[str] | None = None) -> list[Judgement]:
     """Judge n payments; each model uses the features that it was trained on.
 
-    `in_canary` of shape (n,) marks those that the canary decides; None: none of them.
+    `arms` has the arm of each of them; None: the live model's.
     """
-    matrix = vectors.of(serving.live.fingerprint)
-    if in_canary is None or not in_canary.any():
-        return _score_arm(serving, vectors, LIVE, np.arange(len(matrix)))
-    rows = {LIVE: np.flatnonzero(~in_canary), CANARY: np.flatnonzero(in_canary)}
-    found = {arm: iter(_score_arm(serving, vectors, arm, which)) for arm, which in rows.items()}
-    return [next(found[CANARY if canary else LIVE]) for canary in in_canary.tolist()]
+    if arms is None:
+        count = len(vectors.of(serving.live.fingerprint))
+        return _score_arm(serving, vectors, LIVE, np.arange(count)) if count else []
+    rows: dict[str, list[int]] = {}
+    for at, arm in enumerate(arms):
+        rows.setdefault(arm, []).append(at)
+    found = {arm: iter(_score_arm(serving, vectors, arm, np.array(which))) for arm, which in rows.items()}
+    return [next(found[arm]) for arm in arms]
 
 
 def _score_arm(serving: ServingModels, vectors: VectorSource, arm: str, rows: NDArray[np.intp]) -> list[Judgement]:
-    """Judge the payments of one arm, at some rows of the vectors."""
-    if not len(rows):
-        return []
+    """Judge the payments of one arm, at some rows of the vectors, at least one."""
     ladder = _ladder(serving, arm)
     try:
         matrix = vectors.of(ladder[0].model.fingerprint)
@@ -104,15 +106,24 @@ def _score_arm(serving: ServingModels, vectors: VectorSource, arm: str, rows: ND
 
 def _ladder(serving: ServingModels, arm: str) -> list[_Rung]:
     """Return the models that may decide for an arm, in the order in which they are tried."""
-    models: list[tuple[Model | None, str]] = [(serving.live, LIVE_MODEL_FAILED), (serving.fallback, NO_MODEL)]
-    if arm == CANARY and serving.canary is not None:
-        models.insert(0, (serving.canary.model, CANARY_MODEL_FAILED))
+    models: tuple[tuple[Model | None, str], ...] = (
+        *((serving.of_arm(arm), failure) for failure in _arm_failed(arm)),
+        (serving.live, LIVE_MODEL_FAILED),
+        (serving.fallback, NO_MODEL),
+    )
     rungs, failed = list[_Rung](), tuple[str, ...]()
     for model, failure in models:
         if model is not None:
             rungs.append(_Rung(model, DecidedBy.FALLBACK if failed else DecidedBy.MODEL, failed))
             failed = (*failed, failure)
     return rungs
+
+
+def _arm_failed(arm: str) -> tuple[str, ...]:
+    """Return what `degraded` says where the model of an arm beside the live one fails; nothing for `live`."""
+    if arm == LIVE:
+        return ()
+    return (CANARY_MODEL_FAILED,) if arm == CANARY else (ARM_MODEL_FAILED,)
 
 
 def _score_row(models: tuple[ServingModels, Sequence[_Rung]], vectors: VectorSource, arm: str, at: int) -> Judgement:
@@ -125,7 +136,7 @@ def _score_row(models: tuple[ServingModels, Sequence[_Rung]], vectors: VectorSou
             continue
     live = serving.live.fingerprint
     decision = decide_by_rules(vectors.names(live), vectors.of(live)[at])
-    failed = (*(CANARY_MODEL_FAILED,) * (arm == CANARY), LIVE_MODEL_FAILED, NO_MODEL)
+    failed = (*_arm_failed(arm), LIVE_MODEL_FAILED, NO_MODEL)
     return Judgement(None, None, decision, DecidedBy.RULES, None, failed, arm)
 
 

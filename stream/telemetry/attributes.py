@@ -12,7 +12,7 @@ MEANINGS: dict[AttributeName, str] = {
     "db.operation.name": "`EVALSHA`: one script call observes or labels a whole batch.",
     "db.system.name": "`redis`.",
     "error.type": "A dead letter's code, or the class of the error that an attempt failed with; never its text.",
-    "fraudstream.arm": "`live` or `canary`: the arm that the card belongs to.",
+    "fraudstream.arm": "`live`, `canary`, or the name of a split's arm: the arm that the card belongs to.",
     "fraudstream.batch.size": "Records that were processed together.",
     "fraudstream.command.outcome": "The result: `accepted`, `refused`, `ready`, `not_ready`.",
     "fraudstream.decided_by": "`model`, `fallback` or `rules`.",

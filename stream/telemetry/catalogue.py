@@ -113,7 +113,7 @@ CATALOGUE: dict[MetricName, Metric] = {
         MetricKind.COUNTER,
         "{decision}",
         ("decision", "decided_by", "arm"),
-        "Decisions written, by decision, by what decided, and by arm: `live` or `canary`.",
+        "Decisions written, by decision, by what decided, and by arm: `live`, `canary`, or that of a split.",
         "the approval rate changes, anything but `model` decides, or a canary decides otherwise than live.",
     ),
     "fraudstream.decline_cap.active": Metric(
@@ -155,15 +155,15 @@ CATALOGUE: dict[MetricName, Metric] = {
         MetricKind.GAUGE,
         "1",
         ("guard",),
-        "log E of a guard divided by the logarithm of its bound: 1 or more is a breach, below 0 speaks for the canary.",
-        "it rises towards 1: the canary does more harm than the live model.",
+        "log E of a guard divided by the logarithm of its bound: 1 or more is a breach, below 0 speaks for the arm.",
+        "it rises towards 1: a canary or an arm does more harm than the live model.",
     ),
     "fraudstream.guard.watching": Metric(
         MetricKind.GAUGE,
         "1",
         (),
-        "1 while a guard reads a canary, or a promotion that is watched; else 0.",
-        "0 or absent while `fraudstream.canary.share` is above 0: nothing would end a bad canary.",
+        "1 while a guard reads a canary, a split, or a promotion that is watched; else 0.",
+        "0 or absent while `fraudstream.canary.share` or `fraudstream.split.share` is above 0: nothing ends harm.",
     ),
     "fraudstream.halted": Metric(
         MetricKind.GAUGE,
@@ -275,7 +275,7 @@ CATALOGUE: dict[MetricName, Metric] = {
         MetricKind.GAUGE,
         "1",
         ("role", "digest", "name", "version"),
-        "1 for each model that this worker uses; of the challenger it knows only the digest.",
+        "1 for each model that this worker uses, `arm` for one of a split; of the challenger it knows the digest.",
         "finding out which model is live on which worker.",
     ),
     "fraudstream.overruled": Metric(
@@ -365,6 +365,13 @@ CATALOGUE: dict[MetricName, Metric] = {
         "Challenger's score minus live score.",
         "the challenger scores on a different scale.",
         _SHIFTS,
+    ),
+    "fraudstream.split.share": Metric(
+        MetricKind.GAUGE,
+        "1",
+        ("arm",),
+        "The share of the cards that each arm of a split decides, from 0 to 1; absent without one.",
+        "an experiment runs: compare the arms of `fraudstream.decisions`.",
     ),
     "fraudstream.stage.duration": Metric(
         MetricKind.HISTOGRAM,

@@ -55,6 +55,7 @@ MetricName = Literal[
     "fraudstream.shadow.missed",
     "fraudstream.shadow.queued",
     "fraudstream.shadow.score_shift",
+    "fraudstream.split.share",
     "fraudstream.stage.duration",
     "fraudstream.term",
     "fraudstream.topics.deviating",

@@ -49,7 +49,7 @@ from stream.scoring.facts import (
     Retried,
     VoidFound,
 )
-from stream.scoring.score import CANARY_MODEL_FAILED, LIVE_MODEL_FAILED, NO_MODEL
+from stream.scoring.score import ARM_MODEL_FAILED, CANARY_MODEL_FAILED, LIVE_MODEL_FAILED, NO_MODEL
 from stream.scoring.two_partitions import CARD_ON_TWO_PARTITIONS
 from stream.settings import Settings
 from stream.telemetry.catalogue import CATALOGUE
@@ -67,6 +67,7 @@ Gauges = Mapping[MetricName, Callable[[], Mapping[Values, float]]]
 Called from the thread that collects: it must only read."""
 _NS_A_MS = 1_000_000
 _REASONS = (
+    ARM_MODEL_FAILED,
     CANARY_MODEL_FAILED,
     CARD_ON_TWO_PARTITIONS,
     HISTORY_INCOMPLETE,

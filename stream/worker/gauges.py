@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from features.history.store import Entity
 from features.redis.cache import CacheStats
-from guards.shares import WHOLE_BP
+from guards.shares import CANARY, WHOLE_BP
 from stream.control.model_cache import LoadedModels
 from stream.kafka.held_back import HeldBack
 from stream.kafka.stray import given_up_as_error
@@ -97,7 +97,7 @@ class GaugeSources:
                 for result, count in (("hit", use.hits), ("miss", use.misses))
             },
             "fraudstream.cache.size": lambda: {(kind.value,): use.held_bytes for kind, use in self._cache_stats()},
-            "fraudstream.canary.share": lambda: _one(self._canary_share()),
+            "fraudstream.canary.share": lambda: _one(self._arm_shares().get(CANARY, 0.0)),
             "fraudstream.control_log.lost": lambda: _one(self.lost_events()),
             "fraudstream.control_log.unsaved": lambda: _one(self.unsaved_events()),
             "fraudstream.decline_cap.active": lambda: {(arm,): count for arm, count in self.capped().items()},
@@ -116,6 +116,7 @@ class GaugeSources:
             "fraudstream.ready": lambda: _one(not self.reasons()),
             "fraudstream.revision": lambda: _one(self.revision()),
             "fraudstream.shadow.queued": lambda: _one(self.queued()),
+            "fraudstream.split.share": self._split_shares,
             "fraudstream.term": lambda: _one(self.term()),
             "fraudstream.topics.deviating": lambda: {(topic,): count for topic, count in self.deviating().items()},
             "fraudstream.uncommitted": lambda: {key: one.records for key, one in self._held_back()},
@@ -139,19 +140,24 @@ class GaugeSources:
         owned = {} if consumer is None else consumer.owned
         return {(topic,): owned.get(topic, 0) for topic in self.topics}
 
-    def _canary_share(self) -> float:
+    def _arm_shares(self) -> dict[str, float]:
+        """Return the share of the cards of each arm beside the live model."""
         serving = self.models.serving()
-        return 0.0 if serving is None or serving.canary is None else serving.canary.cards.share_bp / WHOLE_BP
+        arms = () if serving is None or serving.arms is None else serving.arms.split.arms
+        return {arm.name: arm.share_bp / WHOLE_BP for arm in arms}
+
+    def _split_shares(self) -> dict[Values, float]:
+        return {(name,): share for name, share in self._arm_shares().items() if name != CANARY}
 
     def _model_info(self) -> Iterator[Values]:
         """Return role, digest, name and version of each model; of the challenger, the worker knows only the digest."""
         serving = self.models.serving()
         if serving is None:
             return
-        canary = None if serving.canary is None else serving.canary.model
-        for role, model in (("live", serving.live), ("canary", canary), ("before", serving.fallback)):
-            if model is not None:
-                yield role, model.digest[:_SHOWN_DIGITS], model.name, model.version
+        arms = {} if serving.arms is None else serving.arms.models
+        roles = [("live", serving.live), *((CANARY if name == CANARY else "arm", arms[name]) for name in arms)]
+        for role, model in roles if serving.fallback is None else [*roles, ("before", serving.fallback)]:
+            yield role, model.digest[:_SHOWN_DIGITS], model.name, model.version
         if serving.challenger is not None:
             yield "challenger", serving.challenger[:_SHOWN_DIGITS], "", ""
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
-from guards.shares import share_text
+from guards.shares import CANARY, share_text
+from models.arms import Arm
 from models.commands import CommandKind, Event, EventKind
 from models.lineup import Lineup
 from stream.control.follower import Follower
@@ -45,6 +46,8 @@ _VERBS = {
     CommandKind.WITHDRAW: "challenger withdrawn",
     CommandKind.CANARY: "canary is",
     CommandKind.END_CANARY: "ended the canary, live for all cards is",
+    CommandKind.SPLIT: "a split begins:",
+    CommandKind.END_SPLIT: "ended the split, live for all cards is",
     CommandKind.ROLLOUT: "a rollout begins, canary is",
     CommandKind.PAUSE: "the rollout is paused",
     CommandKind.RESUME: "the rollout goes on",
@@ -56,6 +59,7 @@ _ABOUT_NO_MODEL = frozenset(
     {
         CommandKind.WITHDRAW,
         CommandKind.LIMITS,
+        CommandKind.SPLIT,
         CommandKind.PAUSE,
         CommandKind.RESUME,
         CommandKind.FREEZE,
@@ -153,8 +157,8 @@ class LineupChanges:
         """Return the revision and the live model, as it is logged when a worker gets ready."""
         lineup = self._follower.lineup
         shadow = f", challenger {self.model(lineup.challenger)}" if lineup.challenger else ""
-        canary = lineup.canary
-        share = "" if canary is None else f", canary {self.model(canary.model)} at {share_text(canary.share_bp)}"
+        arms = () if lineup.arms is None else lineup.arms.arms
+        share = "".join(f", {self._arm(arm)}" for arm in arms)
         limited = lineup.decline_cap is not None or lineup.let_through is not None
         limits = f", {limits_text(lineup.limits)}" if limited else ""
         return f"revision {lineup.revision}, live model {self.model(lineup.live)}{share}{shadow}{limits}"
@@ -167,16 +171,22 @@ class LineupChanges:
         short = digest[:_SHOWN_DIGITS]
         return short if found is None else f"{found.name} {found.version} ({short})"
 
+    def _arm(self, arm: Arm) -> str:
+        return f"{_arm_name(arm.name)} {self.model(arm.model)} at {share_text(arm.share_bp)}"
+
     def _log(self, event: Event, lineup: Lineup) -> None:
         command = CommandKind(event.command or CommandKind.PROMOTE)
         digest = event.model or (None if command in _ABOUT_NO_MODEL else lineup.live)
         quarantined = ""
         if event.model is None and command in (CommandKind.ROLL_BACK, CommandKind.DEMOTE):
-            quarantined = ", its model is quarantined" if command is CommandKind.DEMOTE else ""
-            command = CommandKind.END_CANARY  # that is what they do while one runs
+            quarantined = ", what ran beside it is quarantined" if command is CommandKind.DEMOTE else ""
+            command = _ended(lineup, event.revision)
         what = f"{_VERBS[command]} {self.model(digest)}" if digest else _VERBS[command]
         if event.share_bp is not None:
             what += f" at {share_text(event.share_bp)}"
+        if event.arms is not None:
+            split = (Arm(name, arm.model, arm.share_bp) for name, arm in sorted(event.arms.items()))
+            what += f" {', '.join(map(self._arm, split))}"
         what += quarantined if event.limits is None else f" {limits_text(event.limits)}"
         found = None if digest is None else self._models.get(digest)
         actor, reason = (redact_text(text or "") for text in (event.actor, event.reason))
@@ -194,6 +204,17 @@ class LineupChanges:
                 "command_id": event.command_id,
             },
         )
+
+
+def _arm_name(name: str) -> str:
+    return name if name == CANARY else f"arm {name}"
+
+
+def _ended(lineup: Lineup, revision: int) -> CommandKind:
+    """Return what a roll-back or a demotion was that named no model: the end of the canary or the split that ran."""
+    begins = (CommandKind.CANARY, CommandKind.ROLLOUT, CommandKind.SPLIT)
+    begun = [one.command for one in _acceptances(lineup, 0) if one.command in begins and one.revision < revision]
+    return CommandKind.END_SPLIT if begun and begun[-1] is CommandKind.SPLIT else CommandKind.END_CANARY
 
 
 def _acceptances(lineup: Lineup, after: int) -> list[Event]:

@@ -1,4 +1,4 @@
-"""Report on the event log how long the new model takes for a row, so that its guard can hold it to a budget."""
+"""Report on the event log how long a new model takes for a row, so that its guard can hold it to a budget."""
 
 import asyncio
 import logging
@@ -30,16 +30,15 @@ class GuardedModel(NamedTuple):
     spec: RowTimeSpec
 
 
-def guarded_model(lineup: Lineup, now_ms: int) -> GuardedModel | None:
-    """Return the model of the canary, or of the watched promotion, and its budget; None if nothing is guarded."""
-    if lineup.canary is not None:
-        digest: str | None = lineup.canary.model
+def guarded_models(lineup: Lineup, now_ms: int) -> list[GuardedModel]:
+    """Return the models of the canary, of a split's arms, or of the watched promotion, and the budget of each."""
+    digests = frozenset[str | None]()
+    if lineup.arms is not None:
+        digests = lineup.arms.models - {lineup.live}
     elif lineup.watched_until_ms is not None and now_ms < lineup.watched_until_ms:
-        digest = lineup.live
-    else:
-        return None
-    spec = row_time_budget(lineup.rollout)
-    return None if digest is None or spec is None else GuardedModel(digest, spec)
+        digests = frozenset({lineup.live})
+    spec = row_time_budget(lineup.guarding)
+    return [GuardedModel(digest, spec) for digest in sorted(filter(None, digests)) if spec is not None]
 
 
 class Reported(NamedTuple):
@@ -51,14 +50,14 @@ class Reported(NamedTuple):
 
 
 class RowTimeReports:
-    """Reports the guarded model's time once at each revision, and when it crosses its budget."""
+    """Reports the time of each guarded model once at each revision, and when it crosses its budget."""
 
     def __init__(self, follower: Follower, models: LoadedModels, publisher: Publisher, worker: str) -> None:
         self._follower = follower
         self._models = models
         self._publisher = publisher
         self._worker = worker
-        self._reported: Reported | None = None
+        self._reported: dict[str, Reported] = {}
 
     async def run(self) -> None:
         """Look for ever."""
@@ -67,15 +66,19 @@ class RowTimeReports:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def report_due(self, now_ms: int) -> None:
-        """Write a report if one is due; one that cannot be written is due again."""
-        lineup = self._follower.lineup
-        guarded = guarded_model(lineup, now_ms)
-        model = None if guarded is None else self._models.get(guarded.digest)
+        """Write the reports that are due; one that cannot be written is due again."""
+        guarded = guarded_models(self._follower.lineup, now_ms)
+        self._reported = {one.digest: self._reported[one.digest] for one in guarded if one.digest in self._reported}
+        for one in guarded:
+            await self._report_if_due(one, now_ms)
+
+    async def _report_if_due(self, guarded: GuardedModel, now_ms: int) -> None:
+        lineup, model = self._follower.lineup, self._models.get(guarded.digest)
         row_us = None if model is None else model.row_times.median_us
-        if guarded is None or row_us is None:
+        if row_us is None:
             return
         report = Reported(lineup.revision, row_us > guarded.spec.budget_us, now_ms)
-        if not self._is_due(report):
+        if not _is_due(report, self._reported.get(guarded.digest)):
             return
         event = new_origin(self._worker).event(
             lineup.deployment, EventKind.ROW_TIME, lineup.revision, model=guarded.digest, row_us=round(row_us, 1)
@@ -85,10 +88,10 @@ class RowTimeReports:
         except KafkaError as error:
             log.warning("the time of model %s for a row was not reported, retrying: %s", guarded.digest[:12], error)
         else:
-            self._reported = report
+            self._reported[guarded.digest] = report
 
-    def _is_due(self, report: Reported) -> bool:
-        before = self._reported
-        if before is None or before.revision != report.revision:
-            return True
-        return report.is_over != before.is_over and report.at_ms >= before.at_ms + _PAUSE_MS
+
+def _is_due(report: Reported, before: Reported | None) -> bool:
+    if before is None or before.revision != report.revision:
+        return True
+    return report.is_over != before.is_over and report.at_ms >= before.at_ms + _PAUSE_MS

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from models.commands import CommandKind, Event, EventKind, encode
+from models.commands import AcceptedArm, CommandKind, Event, EventKind, encode
 from models.event_log import EventLog
 from models.lineup import Lineup, follow
 
@@ -45,6 +45,14 @@ def restore_of(values: Iterable[bytes], name: str = "r-1") -> Iterator[bytes]:
     yield encode(event("restored", 0, f"{name}-done", command_id=name, records=len(records)))
 
 
+def _divided(command: str) -> dict[str, Any]:
+    """Return what an acceptance about a split has."""
+    if command == CommandKind.SPLIT:
+        arms = {name: AcceptedArm(model, 1_000) for name, model in zip("ab", MODELS, strict=False)}
+        return {"arms": arms, "salt": "s", "exclude": ("card-1",)}
+    return {"winner": "b"} if command == CommandKind.END_SPLIT else {}
+
+
 @st.composite
 def logs(draw: st.DrawFn) -> list[Event]:
     """Logs of two deployments: verdicts, some of them void or refused, and what workers report."""
@@ -57,7 +65,9 @@ def logs(draw: st.DrawFn) -> list[Event]:
         if kind in {"accepted", "void"}:
             command = draw(st.sampled_from([kind.value for kind in CommandKind]))
             after = revision if kind == "void" else revision + 1
-            one = accepted(after, command, draw(st.sampled_from(MODELS)), event_id=f"e-{number}", **at)
+            one = accepted(
+                after, command, draw(st.sampled_from(MODELS)), event_id=f"e-{number}", **at, **_divided(command)
+            )
         else:
             one = event(kind, revision, f"e-{number}", command_id=f"c-{number}", **at)
         log.append(one)

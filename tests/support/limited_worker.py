@@ -9,7 +9,7 @@ import msgspec
 
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
-from models.arms import Canary
+from models.arms import Canary, Split
 from models.decline_cap import DeclineCap, DeclineWindow
 from models.let_through import LetThrough
 from models.limits import Limits
@@ -19,7 +19,7 @@ from models.policy import Policy
 from models.row_times import RowTimes
 from models.terms import Term
 from stream.contract.outputs import Score
-from stream.control.model_cache import CanaryModel, ServingModels
+from stream.control.model_cache import ArmModels, ServingModels
 from stream.kafka.batches import Commit, CommitLedger
 from stream.kafka.offsets import Position, folded, parse_metadata
 from stream.kafka.publisher import Destination, Outgoing, Published
@@ -108,6 +108,9 @@ def _payments(partition: int, prices: Sequence[Price]) -> Iterator[Told]:
         yield Told(value, card.encode(), partition, number)
 
 
+CANARY = Canary("b" * 64, 3_000, "s").split
+
+
 class Worker:
     """Decides the payments behind the commits under some limits, until it is killed."""
 
@@ -118,12 +121,13 @@ class Worker:
         let_through: LetThrough | None = None,
         *,
         publishes: bool = True,
+        split: Split = CANARY,
     ) -> None:
         self.brokers, self.facts, self._ledger = brokers, list[object](), CommitLedger()
         self.at = {partition: commit.offset for partition, commit in brokers.commits.items()}
         live, other = (cast("Model", AmountModel(letter * 64)) for letter in "ab")
-        canary = CanaryModel(other, Canary(other.digest, 3_000, "s"))
-        serving = ServingModels(1, live, None, canary=canary, decline_cap=cap, let_through=let_through)
+        arms = ArmModels({arm.name: other for arm in split.arms}, split)
+        serving = ServingModels(1, live, None, arms=arms, decline_cap=cap, let_through=let_through)
         lineup = Lineup("default", 1, limits=Limits(None if cap is None else cap.share, let_through))
         self.positions = positions_on(brokers, lineup, publishes=publishes)
         deps: Any = {

@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from stream.contract.outputs import Score
@@ -10,27 +11,45 @@ from support.fleet.fleet import Fleet, sources
 
 
 class Rollout(NamedTuple):
-    """Who decides at a revision: the live model, and a canary with its share and salt, if one runs."""
+    """Who decides at a revision: the live model, and a canary with its share and salt, or a split, if one runs.
+
+    `arms` are those of a split as the event has them, `exclude` are the cards that are left out of it.
+    """
 
     live: str
     canary: str | None = None
     share_bp: int = 0
     salt: str = ""
+    arms: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    exclude: frozenset[str] = frozenset()
+
+    def bucket(self, card_id: str) -> int:
+        """Return the bucket of a card."""
+        digest = hashlib.blake2b(card_id.encode("utf-8"), digest_size=8, key=self.salt.encode("utf-8")).digest()
+        return int.from_bytes(digest, "big") % 10_000
 
     def arm(self, card_id: str) -> str:
         """Return the arm of a card."""
-        if self.canary is None:
+        if self.canary is not None:
+            return "canary" if self.bucket(card_id) < self.share_bp else "live"
+        if not self.arms or card_id in self.exclude:
             return "live"
-        digest = hashlib.blake2b(card_id.encode("utf-8"), digest_size=8, key=self.salt.encode("utf-8")).digest()
-        return "canary" if int.from_bytes(digest, "big") % 10_000 < self.share_bp else "live"
+        bucket, end = self.bucket(card_id), 0
+        for name in sorted(self.arms):
+            end += self.arms[name]["share_bp"]
+            if bucket < end:
+                return name
+        return "live"
 
     def model(self, arm: str) -> str | None:
         """Return the model of an arm."""
+        if arm in self.arms:
+            return str(self.arms[arm]["model"])
         return self.live if arm == "live" else self.canary
 
 
 def rollouts(fleet: Fleet) -> dict[int, Rollout]:
-    """Return who decides at each revision, from the acceptances alone; only promotions and canaries are known.
+    """Return who decides at each revision, from the acceptances alone; promotions, canaries and splits are known.
 
     An acceptance that does not make the next revision is void: a judge wrote it that had been replaced.
     """
@@ -50,8 +69,12 @@ def _after(now: Rollout, event: Mapping[str, Any]) -> Rollout:
             return Rollout(event["model"])
         case "canary" | "rollout":
             return Rollout(now.live, event["model"], event["share_bp"], event["salt"])
+        case "split":
+            return Rollout(now.live, None, 0, event["salt"], event["arms"], frozenset(event.get("exclude", ())))
+        case "end_split":
+            return Rollout(event.get("model", now.live))
         case "end_canary" | "roll_back" | "demote":
-            assert now.canary is not None, "without a canary these change the live model, which is not known here"
+            assert now.canary or now.arms, "without arms these change the live model, which is not known here"
             return Rollout(now.live)
         case "challenge" | "withdraw" | "pause" | "resume" | "freeze" | "thaw":
             return now

@@ -2,7 +2,8 @@
 
 from contextlib import suppress
 
-from models.commands import Command, Event, encode, read_command, read_event
+from models.command_decoder import read_command
+from models.commands import Command, Event, encode, read_event
 from models.errors import DamagedSnapshotError
 from models.judge import Fleet, HeldArtifact, judge
 from models.lineup import Lineup
@@ -23,7 +24,8 @@ def check_commands(data: bytes) -> None:
         assert sum(len(problem.detail) for problem in command.problems) <= LARGEST_ANSWER_BYTES
         return
     assert read_command(encode(command)) == command
-    fleet = Fleet(frozenset({"f"}), frozenset({"w-1"}), HeldArtifact(MODELS[0], "f"))
+    held = HeldArtifact(MODELS[0], "f")
+    fleet = Fleet(frozenset({"f"}), frozenset({"w-1"}), held, arms=dict.fromkeys(command.arms or (), held))
     judge(Lineup(command.deployment), command, fleet, LATEST_MS)
 
 

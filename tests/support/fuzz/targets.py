@@ -17,6 +17,7 @@ from features.history.append import rows_by_entity
 from features.history.store import Entity
 from features.memory_store import MemoryStore
 from features.redis.topology import Master, Servers
+from models.commands import AcceptedArm
 from models.commands import encode as encode_record
 from models.lineup import Lineup
 from models.policy import Decision
@@ -142,6 +143,9 @@ def _commands() -> Sequence[bytes]:
     odd = [COMMAND | {"kind": "challenge"}, named | {"kind": "rollback"}, named | {"kind": "demote", "issued_at": 5}]
     odd += [of_partition | {"kind": "accept_loss", "log": 1, "up_to": 7}, of_partition | {"kind": "skip", "offset": 9}]
     odd += [named | {"kind": "split", "arms": {"a": 100}, "share_bp": 5}, COMMAND | {"evidence": {"a": [1.5]}}]
+    arms = {name: {"model": MODELS[0], "share_bp": 100} for name in "ab"}
+    odd += [named | {"kind": "split", "arms": arms, "exclude": ["card-1"], "salt": "s"}]
+    odd += [named | {"kind": "end_split", "winner": "a"}]
     odd += [COMMAND | {"issued_at": "2026-06-31T00:00:00.000Z"}, COMMAND | {"expires_at": "2026-01-01T00:00:60.000Z"}]
     return [json.dumps(one).encode() for one in (COMMAND, *odd)]
 
@@ -159,6 +163,8 @@ def _event_log() -> list[bytes]:
         accepted(3, "skip", topic="transactions", partition=1, offset=8, event_id="e-9"),
         accepted(4, "roll_back", event_id="e-10"),
         accepted(5, "demote", event_id="e-11", deployment="other"),
+        accepted(5, "split", arms={"a": AcceptedArm(MODELS[2], 100)}, salt="s", exclude=("card-1",), event_id="e-12"),
+        accepted(6, "end_split", MODELS[2], winner="a", event_id="e-13"),
     ]
     return [encode_record(one) for one in events]
 
@@ -169,7 +175,7 @@ def _events() -> Sequence[bytes]:
 
 
 def _snapshots() -> Sequence[bytes]:
-    return [write_snapshot("model-events", Lineup("default"), _event_log()[:count]) for count in (0, 1, 11)]
+    return [write_snapshot("model-events", Lineup("default"), _event_log()[:count]) for count in (0, 1, 13)]
 
 
 def _artifacts() -> Sequence[bytes]:

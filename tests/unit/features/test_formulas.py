@@ -17,19 +17,19 @@ from features.memory_store import MemoryStore
 from features.rows import card, merchant
 from features.vector.sets import FeatureSets
 from features.vector.vectorise import vectorise
-from models.arms import Canary
+from models.arms import Arm, Split
 from models.errors import ProbeError, ScoringError
 from models.loading import Model
 from models.policy import Policy
 from models.row_times import RowTimes
-from stream.control.model_cache import CanaryModel, ServingModels
+from stream.control.model_cache import ArmModels, ServingModels
 from stream.control.probes import vectorise_probe, write_probe
 from stream.pipeline import DecisionTerms, Pipeline
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.isolation import decide_isolating
 from support.features.recount import Row, transaction, transactions
-from support.stream_records import Told, text
+from support.stream_records import LATEST_MS, Told, text
 
 NOW = 1_700_000_000_000
 
@@ -215,11 +215,11 @@ class Constant:
 PLAIN, PICKY = FeatureSet((card("count", "1d"),)), FeatureSet((card(formula(picky), "1d"), card("count", "1d")))
 
 
-async def decided_beside(canary: CanaryModel | None, challenger: str | None = None) -> list[dict[str, Any]]:
+async def decided_beside(arms: ArmModels | None, challenger: str | None = None) -> list[dict[str, Any]]:
     """Decide payments of several cards, one of which only the picky set's formula cannot compute, as their scores."""
     sets = FeatureSets((PLAIN, PICKY))
     live = cast("Model", Constant("a" * 64, PLAIN.fingerprint, 0.25))
-    serving = ServingModels(1, live, None, challenger, canary)
+    serving = ServingModels(1, live, None, challenger, arms)
     pipeline = Pipeline(Settings(), sets, MemoryStore(sets))
     records = [
         Told(
@@ -237,23 +237,52 @@ async def decided_beside(canary: CanaryModel | None, challenger: str | None = No
 BROKEN = (2, 3, 4, 5, 6, 7)
 
 
+def divided(arm: str) -> Split:
+    """Return the split of a canary, or of an experiment with one arm."""
+    return Split((Arm(arm, "b" * 64, 5_000),), "s")
+
+
+@pytest.mark.parametrize("arm", ["canary", "a"])
 @pytest.mark.parametrize("challenger", [None, "c" * 64])
-async def test_a_formula_that_only_a_canary_or_a_challenger_needs_leaves_lives_payments_alone(
-    challenger: str | None,
+async def test_a_formula_that_only_an_arm_or_a_challenger_needs_leaves_lives_payments_alone(
+    challenger: str | None, arm: str
 ) -> None:
-    canary = CanaryModel(cast("Model", Constant("b" * 64, PICKY.fingerprint, 0.75)), Canary("b" * 64, 5_000, "s"))
-    taken = canary.cards.takes([f"card-{at}" for at in range(12)])
-    assert {bool(taken[at]) for at in BROKEN} == {True, False}
-    for at, one in enumerate(await decided_beside(canary, challenger)):
-        if not taken[at]:
+    model, split = cast("Model", Constant("b" * 64, PICKY.fingerprint, 0.75)), divided(arm)
+    arms = split.arms_of([f"card-{at}" for at in range(12)])
+    assert {arms[at] for at in BROKEN} == {arm, "live"}
+    for at, one in enumerate(await decided_beside(ArmModels({arm: model}, split), challenger)):
+        if arms[at] == "live":
             assert (one["arm"], one["decided_by"], one["score"], one["degraded"]) == ("live", "model", 0.25, [])
         elif at in BROKEN:
-            assert (one["arm"], one["decided_by"], one["score"]) == ("canary", "fallback", 0.25)
-            assert one["degraded"] == ["canary_model_failed"]
+            assert (one["arm"], one["decided_by"], one["score"]) == (arm, "fallback", 0.25)
+            assert one["degraded"] == [f"{'canary' if arm == 'canary' else 'arm'}_model_failed"]
         else:
-            assert (one["arm"], one["decided_by"], one["score"]) == ("canary", "model", 0.75)
+            assert (one["arm"], one["decided_by"], one["score"]) == (arm, "model", 0.75)
         # the features are those of the model that decided, so that the decision can be made again from its record
         made = PLAIN if one["model"]["digest"] == "a" * 64 else PICKY
         assert (one["fingerprint"], [*one["features"]]) == (made.fingerprint, [*made.names])
     for one in await decided_beside(None, challenger="c" * 64):
         assert (one["decided_by"], one["score"], one["degraded"]) == ("model", 0.25, [])
+
+
+@pytest.mark.parametrize("features", [True, False])
+async def test_what_is_decided_by_rules_after_an_error_keeps_its_arm_and_its_features(features: bool) -> None:  # noqa: FBT001
+    sets, split = FeatureSets((PLAIN, PICKY)), divided("a")
+    live, model = (
+        cast("Model", Constant(name * 64, one.fingerprint, 0.5)) for name, one in (("a", PLAIN), ("b", PICKY))
+    )
+    serving = ServingModels(1, live, None, arms=ArmModels({"a": model}, split))
+    records = [
+        Told(text(transaction_id=f"t-{at}", card_id=f"card-{at}"), offset=at, key=b"card-%d" % at) for at in range(12)
+    ]
+    terms = DecisionTerms(serving, {0: 1}, NoTracing().headers)
+    outputs = await Pipeline(Settings(), sets, MemoryStore(sets)).decide_by_rules(
+        records, terms, lambda: LATEST_MS, features=features
+    )
+    scores = [msgspec.json.decode(one.value or b"") for one in outputs.scored.outgoing]
+    assert [one["arm"] for one in scores] == split.arms_of([f"card-{at}" for at in range(12)])
+    assert {one["arm"] for one in scores} == {"a", "live"}
+    for one in scores:
+        made = PLAIN if one["arm"] == "live" else PICKY
+        assert (one["decided_by"], one["degraded"], one["fingerprint"]) == ("rules", ["undecidable"], made.fingerprint)
+        assert (one["features"] is not None) is features

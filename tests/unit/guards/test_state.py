@@ -261,7 +261,8 @@ def test_a_share_that_no_canary_has_is_refused(share_bp: int) -> None:
         ({"version": 0}, "version 0"),
         ({"deployment": "other"}, "it is of the deployment 'other', not of 'default'"),
         ({"guards": {}}, "at least one"),
-        ({"guards": {"declined": {"alpha": 0.02, "action": "hold"}}}, "other guards"),
+        ({"guards": {"declined": {"alpha": 0.02, "action": "hold"}}}, "other guards or arms"),
+        ({"arms": ["a", "live"]}, "other guards or arms"),
         ({"partitions": {"0": {}}}, "standing"),
         ({"partitions": []}, "items"),
     ],
@@ -293,7 +294,7 @@ def test_a_large_hash_set_keeps_eight_bytes_for_each_and_finds_all() -> None:
     assert not any(hashes.add(one) for one in names)
     assert all(hash_of(str(number)) not in hashes for number in range(20_000, 20_100))
     assert len(hashes.packed()) == 8 * len(hashes) == 160_000
-    assert Exposure(100, canary=True) != Exposure(100, canary=False)
+    assert Exposure(100, 0) != Exposure(100, 1)
 
 
 @given(APPROVALS, FRAUDS, FRAUDS)

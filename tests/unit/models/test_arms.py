@@ -1,11 +1,14 @@
 """The contract's rule of arms: the same bucket everywhere, and a ramp that only adds cards."""
 
+import hashlib
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guards.shares import share_text
-from models.arms import Canary, bucket, parse_share
+from models.arms import Arm, Canary, Split, bucket, parse_share
 from models.errors import InvalidShareError
 
 CARDS = [f"card-{number}" for number in range(20_000)]
@@ -27,19 +30,60 @@ def test_a_cards_bucket_is_that_of_the_contract(salt: str, card_id: str, expecte
 @given(st.integers(1, 9_998), st.integers(1, 9_999))
 def test_a_larger_share_keeps_every_card_of_a_smaller_one(share_bp: int, more_bp: int) -> None:
     small, large = sorted((share_bp, max(share_bp + 1, more_bp)))
-    before, after = (Canary("m", share, "s").takes(CARDS[:500]) for share in (small, large))
-    assert (before <= after).all()
+    before, after = (taken(Canary("m", share, "s"), CARDS[:500]) for share in (small, large))
+    assert before <= after
 
 
 @pytest.mark.parametrize("share_bp", [1, 100, 1_000, 5_000, 9_999])
 def test_the_share_of_the_cards_is_the_share_that_was_asked_for(share_bp: int) -> None:
-    taken, expected = Canary("m", share_bp, "s").takes(CARDS).mean(), share_bp / 10_000
-    assert abs(taken - expected) < 5 * (expected * (1 - expected) / len(CARDS)) ** 0.5 + 1e-9
+    found, expected = len(taken(Canary("m", share_bp, "s"))) / len(CARDS), share_bp / 10_000
+    assert abs(found - expected) < 5 * (expected * (1 - expected) / len(CARDS)) ** 0.5 + 1e-9
 
 
 def test_two_salts_choose_cards_that_have_nothing_to_do_with_one_another() -> None:
-    first, second = (Canary("m", 5_000, salt).takes(CARDS) for salt in ("s", "t"))
-    assert abs((first & second).mean() - 0.25) < 0.02
+    first, second = (taken(Canary("m", 5_000, salt)) for salt in ("s", "t"))
+    assert abs(len(first & second) / len(CARDS) - 0.25) < 0.02
+
+
+def taken(canary: Canary, cards: list[str] = CARDS) -> set[str]:
+    return {card for card, arm in zip(cards, canary.split.arms_of(cards), strict=True) if arm == "canary"}
+
+
+def arm_by_the_contract(card_id: str, arms: dict[str, int], salt: str) -> str:
+    """Return a card's arm by the words of the contract: ranges one behind the other, in the order of the names."""
+    digest = hashlib.blake2b(card_id.encode("utf-8"), digest_size=8, key=salt.encode("utf-8")).digest()
+    place, end = int.from_bytes(digest, "big") % 10_000, 0
+    for name in sorted(arms):
+        end += arms[name]
+        if place < end:
+            return name
+    return "live"
+
+
+SHARES = st.dictionaries(
+    st.text("abz019._:@-", min_size=1, max_size=3), st.integers(1, 1_428), min_size=1, max_size=7
+) | st.just({"a": 5_000, "b": 5_000})
+
+
+@given(SHARES, st.text("st0", min_size=1, max_size=64), st.frozensets(st.sampled_from(CARDS[:300])))
+def test_each_cards_arm_is_that_of_the_contract(shares: dict[str, int], salt: str, exclude: frozenset[str]) -> None:
+    split = Split(tuple(Arm(name, "m", shares[name]) for name in sorted(shares)), salt, exclude)
+    expected = ["live" if card in exclude else arm_by_the_contract(card, shares, salt) for card in CARDS[:300]]
+    assert split.arms_of(CARDS[:300]) == expected
+    assert split.live_bp == 10_000 - sum(shares.values())
+
+
+def test_an_arm_has_the_share_that_was_asked_for_and_what_is_left_is_lives() -> None:
+    split = Split((Arm("a", "m", 1_000), Arm("b", "n", 2_500)), "s")
+    found = Counter(split.arms_of(CARDS))
+    for name, share in {"a": 0.1, "b": 0.25, "live": 0.65}.items():
+        assert abs(found[name] / len(CARDS) - share) < 5 * (share * (1 - share) / len(CARDS)) ** 0.5
+
+
+def test_an_arm_that_comes_first_by_name_moves_the_cards_of_a_later_one() -> None:
+    """So shares stay as they are while a split runs: a change would take cards from one arm to another."""
+    narrow, wide = (Split((Arm("a", "m", share), Arm("b", "n", 1_000)), "s").arms_of(CARDS) for share in (1, 2_000))
+    assert any((before, after) == ("b", "a") for before, after in zip(narrow, wide, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from models.command_decoder import LARGEST_COMMAND_BYTES, read_command
 from models.commands import (
-    LARGEST_COMMAND_BYTES,
     Command,
     CommandKind,
     Event,
     EventKind,
     UnreadableRecord,
     encode,
-    read_command,
     read_event,
 )
 from models.let_through import LetThroughWish
@@ -70,7 +69,7 @@ def test_a_time_of_the_right_form_that_does_not_exist_is_a_problem_of_its_field(
 
 
 def test_all_problems_are_returned_at_once_with_the_command_id() -> None:
-    answer = read(kind="split", share_bp=10_001, actor=..., expires_at="tomorrow", model="LATEST", force="yes")
+    answer = read(kind="reboot", share_bp=10_001, actor=..., expires_at="tomorrow", model="LATEST", force="yes")
     assert isinstance(answer, UnreadableRecord)
     assert (answer.command_id, answer.deployment) == ("c-1", "default")
     assert set(codes(answer)) == {
@@ -114,7 +113,13 @@ def test_all_problems_are_returned_at_once_with_the_command_id() -> None:
         ({"let_through": {"share_bp": 5}}, "let_through"),
         ({"share_bp": 100}, "share_bp"),
         ({"salt": "s"}, "salt"),
-        ({"arms": {"a": 5_000}}, "arms"),
+        ({"arms": {"a": {"model": "0123abcd", "share_bp": 5_000}}}, "arms"),
+        ({"exclude": ["card-1"]}, "exclude"),
+        ({"winner": "a"}, "winner"),
+        ({"kind": "end_split", "model": ...}, "winner"),
+        ({"kind": "end_split", "winner": "a"}, "model"),
+        ({"kind": "end_split", "model": ..., "winner": "a b"}, "winner"),
+        ({"kind": "split", "model": ...}, "arms"),
         ({"kind": "roll_back", "model": ..., "watch_seconds": 60}, "watch_seconds"),
         ({"kind": 7}, "kind"),
         ({"command_id": "c 1"}, "command_id"),
@@ -149,6 +154,70 @@ def test_a_let_through_is_an_object_and_what_is_none_is_refused_in_words() -> No
     assert problem.detail.endswith('such as {"share_bp": 50, "caps": {"EUR": 50000}}, got an object')
     (problem,) = read(kind="limits", model=...).problems
     assert problem.detail == "decline_cap: missing, limits needs it, let_through, or both"
+
+
+ARMS = {"a": {"model": "0123abcd", "share_bp": 1_000}, "b": {"model": "b" * 64, "share_bp": 9_000}}
+
+
+def split(**changes: Any) -> Any:
+    return read(**({"kind": "split", "model": ..., "arms": ARMS} | changes))
+
+
+def test_a_split_is_read_and_written_back_the_same() -> None:
+    command = split(exclude=["card-1", "card-2"], salt="s")
+    assert isinstance(command, Command)
+    assert {name: (arm.model, arm.share_bp) for name, arm in (command.arms or {}).items()} == {
+        "a": ("0123abcd", 1_000),
+        "b": ("b" * 64, 9_000),
+    }
+    assert (command.exclude, command.salt, command.needs_candidate) == (("card-1", "card-2"), "s", True)
+    assert read_command(encode(command)) == command
+    ended = read(kind="end_split", model=..., winner="live")
+    assert isinstance(ended, Command)
+    assert (ended.winner, ended.asks_workers) == ("live", False)
+
+
+@pytest.mark.parametrize(
+    ("arms", "details"),
+    [
+        ({}, ['arms: expected an object such as {"a": {"model": "81d07a5b", "share_bp": 1000}}']),
+        ([1], ['arms: expected an object such as {"a": {"model": "81d07a5b", "share_bp": 1000}}']),
+        ({f"a{number}": ARMS["a"] for number in range(8)}, ["arms: 8, more than 7 beside live"]),
+        ({"live": ARMS["a"]}, ["arms.live: no arm of a split may be called live; choose another name"]),
+        ({"canary": ARMS["a"]}, ["arms.canary: no arm of a split may be called canary; choose another name"]),
+        ({"a b": ARMS["a"]}, ["arms: the name of an arm is 1 to 64 letters, digits, . _ : @ -, not 'a b'"]),
+        (
+            {"a": ARMS["a"], "b": {"model": "b" * 64, "share_bp": 9_001}},
+            ["arms: their shares add up to 100.01%; what is left of 100% is live's, so lower some"],
+        ),
+        (
+            {"a": {"model": "LATEST", "share_bp": 0}, "b": 1},
+            [
+                "arms.a.model: expected a model's digest, or its first 8 or more hexadecimal digits, 0-9 a-f",
+                "arms.a.share_bp: expected an integer from 1 to 9999",
+                "arms.b.model: missing; an arm has model and share_bp",
+                "arms.b.share_bp: missing; an arm has model and share_bp",
+            ],
+        ),
+    ],
+)
+def test_everything_that_is_wrong_with_arms_is_named(arms: Any, details: list[str]) -> None:
+    answer = split(arms=arms)
+    assert isinstance(answer, UnreadableRecord)
+    assert [problem.detail for problem in answer.problems] == details
+    assert {problem.code for problem in answer.problems} == {ProblemCode.INVALID_FIELD}
+
+
+def test_at_most_a_thousand_cards_are_excluded() -> None:
+    assert isinstance(split(exclude=[f"card-{number}" for number in range(1_000)]), Command)
+    for exclude, detail in (
+        ([f"card-{number}" for number in range(1_001)], "exclude: 1,001 cards, more than 1,000"),
+        ("card-1", "exclude: expected a list of cards"),
+        (["card-1", "card 2", 3], "exclude: 2 of 3 are no cards; a `card_id` is 1 to 64 letters, digits, . _ : @ -"),
+    ):
+        answer = split(exclude=exclude)
+        assert isinstance(answer, UnreadableRecord)
+        assert [problem.detail for problem in answer.problems] == [detail]
 
 
 @pytest.mark.parametrize("value", [b"", b"[]", b"null", b'"\xff"', b'{"command_id":', b"[" * 100_000])

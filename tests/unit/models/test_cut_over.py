@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from models.commands import Command, CommandKind, EventKind
-from models.judge import Accepted, Fleet, HeldArtifact, Origin, Refused, Waiting, judge, verdict_event
+from models.judge import Accepted, Fleet, HeldArtifact, Refused, Waiting, judge
 from models.lineup import Answer, Candidates, Lineup, follow, follow_candidates
 from models.problems import Problem, ProblemCode
 from models.terms import Term
+from models.verdict_events import Origin, verdict_event
 
 LIVE = "a" * 64
 ISSUED, EXPIRES = 1_767_225_600_000, 1_767_225_660_000
@@ -97,4 +98,4 @@ def test_the_workers_are_asked_whether_they_could_publish_not_to_load_a_model() 
     event = verdict_event(cut_over(), waiting, 4, Origin("e", "w1", ISSUED))
     candidates = follow_candidates(Candidates("green"), event)
     assert candidates.cut_overs() == {"c-1": LIVE}
-    assert candidates.model_by_command(shadow=False) == candidates.model_by_command(shadow=True) == {}
+    assert candidates.deciders() == candidates.challengers() == {}

@@ -21,6 +21,7 @@ from models.decline_cap import (
     overrule,
 )
 from models.limits import Limits
+from stream.kafka.offsets import Decision, Position
 
 DECLINED, APPROVED = True, False
 NOTES = msgspec.json.Decoder(dict[str, tuple[bytes, bool]])
@@ -185,3 +186,13 @@ def test_a_note_of_many_arms_stays_below_what_kafka_takes_and_keeps_the_live_one
     assert found.items() <= {**windows, "live": DeclineWindow(5)}.items()
     assert len(found) == 8
     assert found.keys() <= {*names[:20], "live"}
+
+
+def test_the_windows_of_arms_that_decided_last_are_noted_and_those_of_the_past_are_not() -> None:
+    past = {f"a-{number}": DeclineWindow(number) for number in range(7)}
+    position = Position(declines={"live": DeclineWindow(), **past})
+    for at, arm in enumerate(("live", "z-2", "z-1", "live", "z-1")):
+        position = position.after(Decision(epoch=1, revision=1, place=at, arm=arm))
+    found = from_note(NOTES.decode(msgspec.json.encode(noted(position.declines))))
+    assert found.keys() == {"live", "z-1", "z-2", *(f"a-{number}" for number in range(2, 7))}
+    assert [name for name in found if name.startswith("z")] == ["z-2", "z-1"], "a note keeps who decided last"

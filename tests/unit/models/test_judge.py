@@ -5,26 +5,26 @@ import msgspec
 import pytest
 from msgspec.structs import replace as replace_struct
 
-from models.arms import Canary
-from models.commands import Command, CommandKind, EventKind, UnreadableRecord, encode, read_event
-from models.judge import (
-    Accepted,
-    Answered,
-    Fleet,
-    HeldArtifact,
-    Origin,
-    Refused,
-    Waiting,
-    judge,
-    unreadable_event,
-    verdict_event,
+from models.arms import Arm, Canary, Split
+from models.commands import (
+    AcceptedArm,
+    Command,
+    CommandKind,
+    EventKind,
+    RequestedArm,
+    UnreadableRecord,
+    encode,
+    read_event,
 )
+from models.judge import Accepted, Answered, Fleet, HeldArtifact, Refused, Waiting, judge
 from models.let_through import LetThrough, LetThroughWish
 from models.limits import Limits
 from models.lineup import Answer, Lineup, artifact_needed
 from models.persistent import LiveSince
 from models.problems import Problem, ProblemCode
+from models.rollouts import Freeze
 from models.times import format_time
+from models.verdict_events import Origin, unreadable_event, verdict_event
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 ISSUED, EXPIRES = 1_767_225_600_000, 1_767_225_660_000
@@ -340,6 +340,150 @@ def test_there_is_no_canary_without_live_none_to_end_and_none_of_a_quarantined_m
     assert codes(judge(LIVE, demoted, fleet("d" * 64, w1="h", w2="h"), ISSUED)) == [ProblemCode.QUARANTINED]
 
 
+# --- split
+
+RUNNING = Split((Arm("a", B, 1_000), Arm("b", C, 500)), "s")
+SPLIT = replace(LIVE, split=RUNNING, challenger=None)
+HELD = {"a": HeldArtifact(B, "f"), "b": HeldArtifact(C, "f")}
+TWO_ARMS = {"b": RequestedArm("cccccccc", 500), "a": RequestedArm(B, 1_000)}
+
+
+def start(arms: Any = TWO_ARMS, **changes: Any) -> Any:
+    return command("split", None, arms=arms, **changes)
+
+
+def holding(held: Any = HELD, **answers: Any) -> Fleet:
+    return replace(fleet(None, **answers), arms=held)
+
+
+def test_a_split_waits_for_the_members_with_all_its_models_and_is_salted_with_its_command() -> None:
+    split = Split(RUNNING.arms, "c-1")
+    waiting = judge(LIVE, start(), holding(w1="h"), ISSUED)
+    assert waiting == Waiting(None, ("w2",), split)
+    verdict = judge(LIVE, start(exclude=("card-2", "card-1")), holding(w1="h", w2="h"), ISSUED)
+    excluding = split._replace(exclude=frozenset({"card-1", "card-2"}))
+    assert verdict == Accepted(5, None, salt="c-1", split=excluding)
+    salted = judge(LIVE, start(salt="r-1"), holding(w1="h", w2="h"), ISSUED)
+    assert salted == Accepted(5, None, salt="r-1", split=Split(RUNNING.arms, "r-1"))
+    origin = Origin("e", "w1", ISSUED)
+    asked, event = verdict_event(start(), waiting, 4, origin), verdict_event(start(), verdict, 4, origin)
+    full = {"a": AcceptedArm(B, 1_000), "b": AcceptedArm(C, 500)}
+    assert (asked.kind, asked.model, asked.arms) == (EventKind.CANDIDATE, None, full)
+    assert (event.model, event.arms, event.salt, event.exclude) == (None, full, "c-1", ("card-1", "card-2"))
+    assert read_event(encode(event)) == event
+
+
+def test_the_answers_of_a_split_count_like_those_for_one_model() -> None:
+    assert codes(judge(LIVE, start(), holding(w1="h", w2="i"), ISSUED)) == [ProblemCode.PROBE_MISMATCH]
+    damaged = (Problem(ProblemCode.DAMAGED_ARTIFACT, "model bbb: cut short"),)
+    assert codes(judge(LIVE, start(), holding(w1="h", w2=damaged), ISSUED)) == [ProblemCode.NOT_READY]
+    assert isinstance(judge(LIVE, start(force=True), holding(), ISSUED), Accepted)
+
+
+def test_everything_that_prevents_a_split_is_named_at_once_with_its_arm() -> None:
+    held = {"a": HeldArtifact("d" * 64, "other"), "b": (Problem(ProblemCode.AMBIGUOUS_MODEL, "2 begin with c"),)}
+    verdict = judge(CANARY, start(TWO_ARMS | {"c": RequestedArm("e" * 64, 1)}, revision=3), holding(held), ISSUED)
+    assert isinstance(verdict, Refused)
+    assert [(problem.code, problem.detail.partition(":")[0]) for problem in verdict.problems] == [
+        (ProblemCode.WRONG_REVISION, "the command expects revision 3, the current one is 4"),
+        (
+            ProblemCode.CANARY_RUNNING,
+            f"{B} is the canary, at 1%; end it first, by `fraudstream model end-canary`",
+        ),
+        (ProblemCode.QUARANTINED, "arm a"),
+        (ProblemCode.WRONG_FINGERPRINT, "arm a"),
+        (ProblemCode.AMBIGUOUS_MODEL, "arm b"),
+        (ProblemCode.UNKNOWN_MODEL, "arm c"),
+    ]
+    nothing = judge(Lineup("default", 4), start(), holding(w1="h", w2="h"), ISSUED)
+    assert codes(nothing) == [ProblemCode.NOTHING_LIVE]
+
+
+def test_force_lets_the_model_of_an_arm_out_of_quarantine() -> None:
+    held = {"a": HeldArtifact("d" * 64, "f")}
+    asked = start({"a": RequestedArm("d" * 64, 100)}, force=True)
+    assert isinstance(judge(LIVE, asked, holding(held), ISSUED), Accepted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "code"),
+    [
+        ("canary", B, ProblemCode.SPLIT_RUNNING),
+        ("canary", "e" * 64, ProblemCode.SPLIT_RUNNING),
+        ("rollout", B, ProblemCode.SPLIT_RUNNING),
+        ("promote", "e" * 64, ProblemCode.SPLIT_RUNNING),
+        ("promote", A, ProblemCode.ALREADY_LIVE),
+        ("challenge", B, ProblemCode.SPLIT_RUNNING),
+        ("challenge", A, ProblemCode.ALREADY_LIVE),
+    ],
+)
+def test_beside_a_split_no_other_model_may_decide(kind: Any, model: Any, code: Any) -> None:
+    fields = {"share_bp": 200} if kind == "canary" else {}
+    verdict = judge(SPLIT, command(kind, model, **fields), fleet(model, w1="h", w2="h"), ISSUED)
+    assert codes(verdict) == [code]
+    if code is ProblemCode.SPLIT_RUNNING:
+        assert "a split runs (a at 10%, b at 5%)" in verdict.problems[0].detail  # type: ignore[union-attr]
+
+
+def test_a_second_split_and_the_end_of_a_canary_are_refused_with_what_to_do() -> None:
+    again = judge(SPLIT, start(), holding(w1="h", w2="h"), ISSUED)
+    assert codes(again) == [ProblemCode.SPLIT_RUNNING]
+    ended = judge(SPLIT, command("end_canary", None), fleet(None), ISSUED)
+    assert (codes(ended), ended.problems[0].detail) == (  # type: ignore[union-attr]
+        [ProblemCode.NO_CANARY],
+        "no canary runs; a split does: `fraudstream model end-split --winner live` ends it",
+    )
+    none = judge(CANARY, command("end_split", None, winner="live"), fleet(None), ISSUED)
+    assert (codes(none), none.problems[0].detail) == (  # type: ignore[union-attr]
+        [ProblemCode.NO_SPLIT],
+        "no split runs; a canary does: `fraudstream model end-canary` ends it",
+    )
+
+
+def test_the_model_of_an_arm_may_be_promoted_and_one_of_none_challenged() -> None:
+    assert judge(SPLIT, command("promote", B), fleet(B, w1="h", w2="h"), ISSUED) == Accepted(5, B)
+    assert judge(SPLIT, command("challenge", "e" * 64), fleet("e" * 64, w1="h", w2="h"), ISSUED) == Accepted(
+        5, "e" * 64
+    )
+
+
+def test_a_winner_is_accepted_at_once_and_watched_like_a_promotion() -> None:
+    seen = replace(fleet(None, members=()), watch_ms=5_000)
+    won = command("end_split", None, winner="a")
+    verdict = judge(SPLIT, won, seen, ISSUED)
+    assert verdict == Accepted(5, B, ISSUED + 5_000)
+    event = verdict_event(won, verdict, 4, Origin("e", "w1", ISSUED))
+    assert (event.command, event.winner, event.model) == (CommandKind.END_SPLIT, "a", B)
+    assert judge(SPLIT, command("end_split", None, winner="live"), seen, ISSUED) == Accepted(5, None)
+    named = replace(SPLIT, challenger="e" * 64)
+    assert judge(named, won, seen, ISSUED) == Accepted(5, B)
+    control = replace(SPLIT, split=Split((Arm("a", A, 1_000),), "s"))
+    assert judge(control, won, seen, ISSUED) == Accepted(5, A)
+
+
+def test_a_winner_that_is_no_arm_is_refused_with_the_names_of_the_arms() -> None:
+    verdict = judge(SPLIT, command("end_split", None, winner="c"), fleet(None), ISSUED)
+    assert (codes(verdict), verdict.problems[0].detail) == (  # type: ignore[union-attr]
+        [ProblemCode.INVALID_FIELD],
+        "winner: no arm is called 'c'; the arms are a, b and live",
+    )
+
+
+@pytest.mark.parametrize("kind", ["roll_back", "demote"])
+def test_a_split_is_ended_at_once_without_a_model_before_or_a_repository(kind: Any) -> None:
+    assert judge(replace(SPLIT, previous=()), command(kind, None), fleet(None), ISSUED) == Accepted(5, None)
+
+
+def test_a_freeze_lets_a_guard_end_a_split_but_lets_no_arm_win() -> None:
+    frozen, evidence = replace(SPLIT, frozen=Freeze()), {"guards": {}}
+    ended = command("end_split", None, winner="live", evidence=evidence)
+    assert judge(frozen, ended, fleet(None), ISSUED) == Accepted(5, None)
+    won = judge(frozen, command("end_split", None, winner="a", evidence=evidence), fleet(None), ISSUED)
+    assert codes(won) == [ProblemCode.FROZEN]
+    hands_off = replace(SPLIT, frozen=Freeze(hands_off=True))
+    assert codes(judge(hands_off, ended, fleet(None), ISSUED)) == [ProblemCode.FROZEN]
+
+
 # --- back to a time
 
 EARLIER = "2025-12-31T00:00:00.000Z"
@@ -366,6 +510,7 @@ def test_a_roll_back_to_a_time_waits_for_the_members_like_a_promotion() -> None:
         ("2026-01-01T00:00:00.001Z", PAST, ProblemCode.INVALID_FIELD),
         (EARLIER, replace(PAST, quarantined=frozenset({B}), previous=()), ProblemCode.QUARANTINED),
         (EARLIER, replace(PAST, canary=Canary(C, 100, "s"), challenger=None), ProblemCode.CANARY_RUNNING),
+        (EARLIER, replace(PAST, split=Split((Arm("a", C, 1),), "s"), challenger=None), ProblemCode.SPLIT_RUNNING),
     ],
 )
 def test_a_roll_back_to_a_time_is_refused_with_the_reason(time: Any, lineup: Any, code: Any) -> None:

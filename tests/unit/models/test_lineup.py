@@ -1,5 +1,6 @@
 """The fold of the event log into a lineup: its rules, and the invariants that hold for any log."""
 
+from dataclasses import replace as replaced
 from functools import reduce
 from itertools import pairwise
 from typing import Any
@@ -10,14 +11,24 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from guards.ladder import Ladder
-from models.arms import Canary
-from models.commands import LEAVES_REVISION, NAMES_A_MODEL, Command, CommandKind, Event, EventKind
+from models.arms import Arm, Canary, Split
+from models.commands import (
+    LEAVES_REVISION,
+    NAMES_A_MODEL,
+    AcceptedArm,
+    Command,
+    CommandKind,
+    Event,
+    EventKind,
+    RequestedArm,
+)
 from models.decline_cap import DeclineCap
-from models.judge import Accepted, Fleet, HeldArtifact, Origin, judge, verdict_event
+from models.judge import Accepted, Fleet, HeldArtifact, judge
 from models.let_through import LetThrough
 from models.limits import Limits
 from models.lineup import Candidates, Lineup, artifact_needed, follow, follow_candidates
 from models.times import format_time
+from models.verdict_events import Origin, verdict_event
 
 MODELS = tuple(letter * 64 for letter in "abc")
 START = Lineup("default")
@@ -50,6 +61,19 @@ def canary(model: Any, share_bp: Any = 100, salt: Any = "s") -> Any:
     return ("canary", model, None, None, share_bp, salt)
 
 
+def arms(models: Any, share_bp: int = 1_000) -> Any:
+    return {name: AcceptedArm(model, share_bp) for name, model in models.items()}
+
+
+def follow_split(lineup: Any, models: Any, **fields: Any) -> Any:
+    """Start a split whose arms have these models, by name."""
+    return follow(lineup, accepted(lineup.revision + 1, "split", arms=arms(models), salt="s", **fields))
+
+
+def end_split(lineup: Any, winner: str, model: Any = None, **fields: Any) -> Any:
+    return follow(lineup, accepted(lineup.revision + 1, "end_split", model, winner=winner, **fields))
+
+
 def watched(model: Any) -> Any:
     """Return a promotion with a watch."""
     return ("promote", model, None, UNTIL)
@@ -80,6 +104,12 @@ def check_invariants(lineup: Any) -> None:
         assert lineup.watched_until_ms is None
         assert lineup.rollout is None or (lineup.rollout.model, lineup.rollout.promoted) == (lineup.canary.model, False)
         assert lineup.deciding == {lineup.live, lineup.canary.model} <= set(lineup.needed)
+    elif lineup.split is not None:
+        assert lineup.live is not None
+        assert not lineup.split.models & ({lineup.challenger} | lineup.quarantined)
+        assert 0 <= lineup.split.live_bp < 10_000
+        assert (lineup.watched_until_ms, lineup.rollout) == (None, None)
+        assert lineup.deciding == {lineup.live, *lineup.split.models} <= set(lineup.needed)
     elif lineup.rollout is not None:
         assert (lineup.rollout.model, lineup.rollout.promoted) == (lineup.live, True)
 
@@ -193,6 +223,101 @@ def test_only_the_canarys_model_is_promoted_while_it_runs_and_its_predecessor_is
     assert fold(("promote", A), canary(B), ("promote", C)).live == A
 
 
+LIVE_AND_BEFORE = ("promote", C), ("promote", A)
+
+
+def test_a_split_divides_the_cards_among_its_arms_in_the_order_of_their_names() -> None:
+    lineup = follow_split(fold(("promote", A)), {"b": C, "a": B}, exclude=("card-9", "card-1"))
+    split = Split((Arm("a", B, 1_000), Arm("b", C, 1_000)), "s", frozenset({"card-1", "card-9"}))
+    assert (lineup.live, lineup.split, lineup.arms) == (A, split, split)
+    assert (lineup.needed, lineup.deciding) == ((A, B, C), {A, B, C})
+    assert (lineup.compared_at(0), lineup.shadows_at(0), lineup.climbing) == (None, frozenset(), None)
+    assert fold(("promote", A), canary(B)).arms == Canary(B, 100, "s").split
+
+
+def test_one_arm_may_have_the_live_model() -> None:
+    lineup = follow_split(fold(*LIVE_AND_BEFORE), {"control": A, "new": B})
+    assert (lineup.needed, lineup.deciding) == ((A, B, C), {A, B})
+    assert end_split(lineup, "control", A).previous == (C,)
+    demoted = follow(lineup, accepted(4, "demote"))
+    assert (demoted.live, demoted.split, demoted.quarantined) == (A, None, {B})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"arms": None, "salt": "s"},
+        {"arms": {}, "salt": "s"},
+        {"arms": arms({"a": B}), "salt": None},
+        {"arms": arms({"live": B}), "salt": "s"},
+        {"arms": arms({"a": B, "b": C}, 5_001), "salt": "s"},
+    ],
+)
+def test_an_event_that_declares_no_split_is_void(fields: Any) -> None:
+    lineup = fold(("promote", A))
+    assert follow(lineup, accepted(2, "split", **fields)) is lineup
+
+
+def test_a_split_a_canary_and_a_rollout_exclude_each_other() -> None:
+    live = fold(("promote", A))
+    beside = fold(("promote", A), canary(B))
+    assert follow_split(START, {"a": B}) is START
+    assert follow_split(beside, {"a": C}) is beside
+    split = follow_split(live, {"a": B})
+    assert follow_split(split, {"a": B}) is split
+    for kind in ("canary", "rollout"):
+        ladder = Ladder.parse("1% 1h, 100%").rungs if kind == "rollout" else None
+        assert follow(split, accepted(3, kind, B, share_bp=100, salt="s", ladder=ladder, guards={})) is split
+    for kind in ("end_canary", "pause", "resume"):
+        assert follow(split, accepted(3, kind)) is split
+
+
+def test_a_split_ends_a_watch_and_takes_its_models_out_of_the_shadow_and_of_quarantine() -> None:
+    assert follow_split(fold(("promote", A), watched(B)), {"a": C}).challenger is None
+    named = fold(("promote", A), ("challenge", B))
+    assert follow_split(named, {"a": B}).challenger is None
+    kept = follow_split(named, {"a": C})
+    assert (kept.challenger, kept.compared_at(0), kept.shadows_at(0)) == (B, B, {B})
+    assert follow(kept, accepted(4, "challenge", C)) is kept
+    assert follow_split(fold(("promote", A), ("promote", B), ("demote", None)), {"a": B}).quarantined == frozenset()
+
+
+def test_an_arm_that_wins_is_a_promotion_for_what_was_live_before() -> None:
+    lineup = follow_split(fold(*LIVE_AND_BEFORE), {"a": B, "b": C})
+    won = end_split(lineup, "a", B, watch_until=UNTIL)
+    assert (won.live, won.split, won.previous, won.challenger_at(0)) == (B, None, (C, A), A)
+    assert follow(won, accepted(5, "roll_back")).live == A
+    assert end_split(lineup, "b", C).live == C
+    promoted = follow(lineup, accepted(4, "promote", B))
+    assert (promoted.live, promoted.split, promoted.previous) == (B, None, (C, A))
+
+
+def test_a_split_that_live_wins_leaves_everything_as_it_was() -> None:
+    before = fold(*LIVE_AND_BEFORE)
+    ended = end_split(follow_split(before, {"a": B}), "live")
+    assert (ended.live, ended.split, ended.previous, ended.live_since) == (A, None, (C,), before.live_since)
+
+
+@pytest.mark.parametrize(("winner", "model"), [("c", None), ("a", C), ("a", None), ("live", B), (None, None)])
+def test_an_end_that_names_no_arm_or_another_model_is_void(winner: Any, model: Any) -> None:
+    lineup = follow_split(fold(("promote", A)), {"a": B})
+    assert end_split(lineup, winner, model) is lineup
+    assert end_split(fold(("promote", A)), "live").revision == 1
+
+
+@pytest.mark.parametrize(("kind", "quarantined"), [("roll_back", set()), ("demote", {B, C})])
+def test_what_goes_back_during_a_split_ends_it_and_leaves_live_as_it_is(kind: Any, quarantined: Any) -> None:
+    lineup = follow(follow_split(fold(*LIVE_AND_BEFORE), {"a": B, "b": C}), accepted(4, kind))
+    assert (lineup.live, lineup.split, lineup.quarantined) == (A, None, quarantined)
+    assert lineup.previous == (() if quarantined else (C,))
+
+
+def test_only_the_model_of_an_arm_is_promoted_during_a_split() -> None:
+    lineup = follow_split(fold(("promote", A)), {"a": B})
+    for event in (accepted(3, "promote", C), accepted(3, "promote", A), back_to(C, "2026-01-01T00:00:00.000Z", 3)):
+        assert follow(lineup, event) is lineup
+
+
 @st.composite
 def logs(draw: st.DrawFn) -> list[Event]:
     """Logs in which most acceptances name the next revision, and some a stale or a future one."""
@@ -205,10 +330,15 @@ def logs(draw: st.DrawFn) -> list[Event]:
         share = draw(
             st.fixed_dictionaries({"share_bp": st.none() | st.integers(1, 9_999), "salt": st.sampled_from("st")})
         )
-        event = accepted(lineup.revision + step, kind, model, command_id, until, **share)
+        named = draw(st.dictionaries(st.sampled_from(["a", "b", "live"]), st.sampled_from(MODELS), max_size=2))
+        divided = {"arms": arms(named, draw(st.sampled_from([1, 5_000, 5_001]))), "winner": draw(WINNERS)}
+        event = accepted(lineup.revision + step, kind, model, command_id, until, **share, **divided)
         log.append(event)
         lineup = follow(lineup, event)
     return log
+
+
+WINNERS = st.sampled_from(["a", "b", "live", None])
 
 
 def back_to(model: Any, time: Any, revision: Any) -> Any:
@@ -312,12 +442,20 @@ def command_of(number: Any, kind: Any, model: Any, revision: Any) -> Any:
         model=model if kind in NAMES_A_MODEL else None,
         share_bp=1 + number if kind is CommandKind.CANARY else None,
         ladder=Ladder.parse("1% 1h, 100%").rungs if kind is CommandKind.ROLLOUT else None,
+        arms={"a": RequestedArm(model, 1 + number)} if kind is CommandKind.SPLIT else None,
+        winner="ab"[number % 2] if kind is CommandKind.END_SPLIT else None,
         actor="a",
         reason="",
         issued_at="2026-01-01T00:00:00.000Z",
         expires_at="2026-01-02T00:00:00.000Z",
         force=True,
     )
+
+
+def fleet_of(command: Any, target: Any) -> Fleet:
+    """Return a fleet that holds what a command needs."""
+    held = {name: HeldArtifact(arm.model, "f") for name, arm in (command.arms or {}).items()}
+    return Fleet(frozenset({"f"}), frozenset(), HeldArtifact(target, "f") if target else (), arms=held)
 
 
 COMMAND_FIELDS = st.lists(
@@ -336,7 +474,7 @@ def test_two_judges_whose_verdicts_interleave_make_one_sequence_of_revisions(com
         command = replace(commands[turn // 2], expected_revision=lineup.revision)
         target = artifact_needed(lineup, command)
         watch_ms = data.draw(st.sampled_from([0, 1000]))
-        fleet = Fleet(frozenset({"f"}), frozenset(), HeldArtifact(target, "f") if target else (), watch_ms=watch_ms)
+        fleet = replaced(fleet_of(command, target), watch_ms=watch_ms)
         verdict = judge(lineup, command, fleet, 0)
         log.append(verdict_event(command, verdict, lineup.revision, Origin(f"e-{turn}", f"judge-{turn % 2}", 0)))
     lineup, revisions = START, []
@@ -357,7 +495,7 @@ def test_a_command_that_a_single_judge_accepts_is_never_void(command_fields: Any
         kind, model, behind = parts
         command = command_of(number, kind, model, max(0, lineup.revision - behind // 4))
         target = artifact_needed(lineup, command)
-        fleet = Fleet(frozenset({"f"}), frozenset(), HeldArtifact(target, "f") if target else ())
+        fleet = fleet_of(command, target)
         verdict = judge(lineup, command, fleet, 0)
         after = follow(lineup, verdict_event(command, verdict, lineup.revision, Origin("e", "w", 0)))
         changes = isinstance(verdict, Accepted) and kind not in LEAVES_REVISION
@@ -387,7 +525,7 @@ def test_candidates_collect_answers_until_the_judges_verdict() -> None:
     candidates = follow_candidates(candidates, event(EventKind.READY, "w2", model=B, probe_hash=C))
     assert candidates.pending["c-1"].model == A
     assert {worker: answer.probe_hash for worker, answer in candidates.answers_to("c-1").items()} == {"w1": C}
-    assert candidates.model_by_command(shadow=False) == {"c-1": A}
+    assert (candidates.deciders(), candidates.challengers()) == ({"c-1": {A}}, {})
     asked = follow_candidates(candidates, event(EventKind.CANDIDATE, "judge", model=C, command=CommandKind.CHALLENGE))
     assert asked == candidates
     candidates = follow_candidates(candidates, event(EventKind.REFUSED, "judge"))
@@ -397,4 +535,13 @@ def test_candidates_collect_answers_until_the_judges_verdict() -> None:
         candidates, event(EventKind.CANDIDATE, "judge", model=C, command=CommandKind.CHALLENGE)
     )
     candidates = follow_candidates(candidates, event(EventKind.READY, "w1", model=C, probe_hash=C))
-    assert (candidates.model_by_command(shadow=True), candidates.model_by_command(shadow=False)) == ({"c-1": C}, {})
+    assert (candidates.challengers(), candidates.deciders()) == ({"c-1": C}, {})
+
+
+def test_the_candidates_of_a_split_are_the_models_of_all_its_arms() -> None:
+    asked = accepted(0, "split", arms=arms({"a": B, "b": C}), command_id="c-1")
+    candidates = follow_candidates(Candidates("default"), replace(asked, kind=EventKind.CANDIDATE))
+    assert candidates.deciders() == {"c-1": {B, C}}
+    ready = replace(accepted(0, "split", command_id="c-1"), kind=EventKind.READY, probe_hash=A)
+    answers = follow_candidates(candidates, ready).answers_to("c-1")
+    assert {worker: answer.probe_hash for worker, answer in answers.items()} == {"w": A}

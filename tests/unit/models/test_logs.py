@@ -5,10 +5,11 @@ from types import MappingProxyType
 import pytest
 
 from models.commands import Command, CommandKind, Event
-from models.judge import Accepted, Fleet, InputTopic, Origin, Refused, judge, verdict_event
+from models.judge import Accepted, Fleet, InputTopic, Refused, judge
 from models.lineup import Lineup
 from models.logs import Logs, SkippedRange, TopicLogs, follow_logs
 from models.problems import ProblemCode
+from models.verdict_events import Origin, verdict_event
 
 WHERE = ("default", "transactions", 3)
 LATER = Logs(MappingProxyType({"transactions": TopicLogs(MappingProxyType({"id-new": 2}), 2)}))

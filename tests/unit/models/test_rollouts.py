@@ -8,10 +8,12 @@ import pytest
 
 from guards.ladder import Ladder
 from guards.specs import DEFAULT_ROW_TIME, GuardKind, default_guards, guards_json
-from models.commands import Command, CommandKind, UnreadableRecord, encode, read_command
-from models.judge import Accepted, Fleet, HeldArtifact, Origin, Refused, judge, verdict_event
+from models.command_decoder import read_command
+from models.commands import Command, CommandKind, RequestedArm, UnreadableRecord, encode
+from models.judge import Accepted, Fleet, HeldArtifact, Refused, judge
 from models.lineup import Lineup, follow
 from models.rollouts import Freeze
+from models.verdict_events import Origin, verdict_event
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 LADDER = Ladder.parse("1% 10min, 5% 1h, 100% 2h")
@@ -30,7 +32,7 @@ def command(kind: str, revision: int, model: str | None = None, **fields: Any) -
         reason="",
         issued_at="2026-01-01T00:00:00.000Z",
         expires_at="2026-01-01T00:01:00.000Z",
-        force=kind in ("promote", "canary", "rollout", "challenge"),
+        force=kind in ("promote", "canary", "split", "rollout", "challenge"),
         **fields,
     )
 
@@ -39,7 +41,9 @@ def step(lineup: Lineup, kind: str, model: str | None = None, **fields: Any) -> 
     """Judge a command, which must be accepted, and fold the verdict as a worker does that reads it from the topic."""
     one = command(kind, lineup.revision, model, **fields)
     target = model or lineup.rollback_target or A
-    verdict = judge(lineup, one, Fleet(frozenset({"f"}), frozenset(), HeldArtifact(target, "f"), watch_ms=1_000), 0)
+    arms = {name: HeldArtifact(arm.model, "f") for name, arm in (one.arms or {}).items()}
+    fleet = Fleet(frozenset({"f"}), frozenset(), HeldArtifact(target, "f"), watch_ms=1_000, arms=arms)
+    verdict = judge(lineup, one, fleet, 0)
     assert isinstance(verdict, Accepted), verdict
     event = verdict_event(one, verdict, lineup.revision, Origin(f"e-{lineup.revision}", "w", 0))
     after = follow(lineup, msgspec.json.decode(encode(event), type=type(event)))
@@ -77,6 +81,17 @@ def test_a_ramp_keeps_the_rollout_and_the_last_rung_makes_it_watch_the_promotion
     assert (live.live, live.canary, live.challenger, live.rollout.promoted) == (B, None, A, True)
     assert step(live, "roll_back").rollout is None
     assert step(live, "promote", C).rollout is None
+
+
+@pytest.mark.parametrize("kind", ["canary", "split"])
+def test_a_canary_or_a_split_after_a_rollout_is_over_is_none_of_it(kind: str) -> None:
+    """A guard would climb the old ladder with the new model."""
+    promoted = step(step(started(), "promote", B), "withdraw")
+    asked: dict[str, Any] = {"share_bp": 100} if kind == "canary" else {"arms": {"a": RequestedArm(C, 100)}}
+    beside = step(promoted, kind, C if kind == "canary" else None, **asked)
+    assert (promoted.rollout and promoted.rollout.promoted, beside.climbing, beside.guarding) == (True, None, None)
+    assert codes(beside, "pause") == ["no_rollout"]
+    assert step(started(), "pause").guarding == step(started(), "pause").climbing is not None
 
 
 @pytest.mark.parametrize("kind", ["end_canary", "roll_back", "demote"])

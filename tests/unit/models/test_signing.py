@@ -85,6 +85,13 @@ def test_a_guard_may_not_roll_back_to_a_time() -> None:
     assert "roll_back to a time" in found.problems[0].detail
 
 
+def test_a_guard_may_end_a_split_but_may_not_let_an_arm_win() -> None:
+    for winner, found in (("live", []), ("a", ["not_permitted"])):
+        ended = asked("end_split", "guard", model=None, winner=winner)
+        assert codes(seal(ended, GUARD.signed(ended))) == found
+    assert "end_split with the winner a needs" in seal(ended, GUARD.signed(ended)).problems[0].detail
+
+
 def test_a_command_of_another_actor_than_the_keys_person_is_refused_with_all_problems() -> None:
     found = seal(asked(actor="ann"), BOB.signed(asked(actor="ann")))
     assert codes(found) == ["wrong_actor"]

@@ -8,8 +8,8 @@ import pytest
 
 from guards.ladder import Ladder
 from guards.specs import default_guards
-from models.arms import Canary
-from models.commands import Command, CommandKind, Event, EventKind, encode
+from models.arms import Arm, Canary, Split
+from models.commands import Command, CommandKind, Event, EventKind, RequestedArm, encode
 from models.event_log import EventFold
 from models.judge import Accepted, Answered, Fleet, HeldArtifact, Refused, Verdict, Waiting
 from models.lineup import Lineup, follow
@@ -86,7 +86,24 @@ def test_only_what_makes_a_model_live_for_all_waits_for_a_second_person(command:
 
 
 def test_a_rollout_is_for_two_persons() -> None:
-    assert is_for_two("rollout", to_a_time=False)
+    assert is_for_two(CommandKind.ROLLOUT)
+
+
+@pytest.mark.parametrize(("shares", "for_two"), [((5_000, 4_999), False), ((5_000, 5_000), True)])
+def test_a_split_that_leaves_nothing_to_live_is_for_two_persons(shares: tuple[int, int], for_two: bool) -> None:  # noqa: FBT001
+    held = {name: HeldArtifact(B, "f") for name in "ab"}
+    arms = {name: RequestedArm(B, share) for name, share in zip("ab", shares, strict=True)}
+    rules = Rules(two_persons=True)
+    found = judge_sealed(START, Sealed(asked("split", arms=arms), ANN), replace(FLEET, arms=held), rules, NOW)
+    assert isinstance(found, Waiting if for_two else Accepted)
+    assert found.split is not None
+
+
+@pytest.mark.parametrize(("winner", "for_two"), [("a", True), ("live", False)])
+def test_an_arm_that_wins_is_for_two_persons(winner: str, for_two: bool) -> None:  # noqa: FBT001
+    running = replace(START, split=Split((Arm("a", B, 100),), "s"), previous=())
+    found = judge_sealed(running, Sealed(asked("end_split", winner=winner), ANN), FLEET, Rules(two_persons=True), NOW)
+    assert found == (Waiting(B, ()) if for_two else Accepted(5, None))
 
 
 def test_a_command_that_nobody_countersigned_expires() -> None:

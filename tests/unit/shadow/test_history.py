@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from models.commands import Event, EventKind
+from models.commands import AcceptedArm, Event, EventKind
 from models.times import format_time
 from shadow.history import (
     ArmAndModel,
@@ -75,6 +75,19 @@ def test_beside_a_canary_what_its_model_or_the_live_one_made_is_compared() -> No
     } | {(2, C): [], (3, C): [], (4, B): [], (5, B): []}
     assert history.challengers == (B, C)
     assert history.last_term(B) == ShadowTerm(B, 2_000, 4_000, canary=True)
+
+
+def test_of_what_the_arms_of_a_split_decided_nothing_is_compared() -> None:
+    arms = {"a": AcceptedArm(B, 100), "control": AcceptedArm(A, 100)}
+    events = [
+        accepted(1, "promote", A, 1_000),
+        structs.replace(accepted(2, "split", None, 2_000), arms=arms, salt="s"),
+        accepted(3, "challenge", C, 3_000),
+    ]
+    history, made = ChallengerHistory.of("default", events), (ArmAndModel("a", B), ArmAndModel("control", A), BY_LIVE)
+    assert [history.should_compare(B, 2, 0, how) for how in made] == [False, False, False]
+    assert [history.should_compare(C, 3, 0, how) for how in made] == [False, False, True]
+    assert history.challengers == (C,)
 
 
 WHO = {"live": ("live", A), "rules of live": ("live", None), "canary": ("canary", B), "stood in": ("canary", A)}

@@ -17,7 +17,7 @@ from features.vector.sets import FeatureSets
 from models.arms import Canary
 from models.loading import Model
 from models.problems import ProblemCode
-from stream.control.model_cache import CanaryModel, ServingModels
+from stream.control.model_cache import ArmModels, ServingModels
 from stream.recovery.repairer import WarmupCheck, needed_horizons
 from support.redis.server import redis_server
 
@@ -75,7 +75,7 @@ def test_needed_horizons_are_those_of_the_live_model_and_its_fallback() -> None:
     assert needed_horizons(BOTH, serving(OLD)) == OLD.horizons_ms
     both = {Entity.CARD: 37 * DAY_MS, Entity.MERCHANT: 67 * DAY_MS}
     assert needed_horizons(BOTH, serving(OLD, NEW)) == both
-    beside = serving(OLD)._replace(canary=CanaryModel(serving(NEW).live, Canary("c" * 64, 100, "s")))
+    beside = serving(OLD)._replace(arms=ArmModels({"canary": serving(NEW).live}, Canary("c" * 64, 100, "s").split))
     assert needed_horizons(BOTH, beside) == both
 
 

@@ -31,7 +31,7 @@ from stream.challenger.queue import (
 from stream.clock import Stage
 from stream.contract.outputs import DecidedBy, ModelName
 from stream.control.follower import Follower
-from stream.control.model_cache import CanaryModel, ServingModels
+from stream.control.model_cache import ArmModels, ServingModels
 from stream.kafka.batches import Record
 from stream.scoring.encode import Judgement, Scored
 from stream.scoring.facts import Compared, Fact, Missed
@@ -216,7 +216,7 @@ async def test_a_final_report_is_published_only_if_the_challenger_missed_decisio
 
 def test_without_a_challenger_each_side_of_a_canary_scores_what_the_other_decided() -> None:
     batch = dataclasses.replace(scored(6), judgements=[made(*how) for how in MADE])
-    live, canary = SimpleNamespace(digest=LIVE), CanaryModel(SimpleNamespace(digest=OTHER), None)  # type: ignore[arg-type]
+    live, canary = SimpleNamespace(digest=LIVE), ArmModels({"canary": SimpleNamespace(digest=OTHER)}, None)  # type: ignore[dict-item,arg-type]
     due = comparisons_due(batch, ServingModels(7, live, None, None, canary))  # type: ignore[arg-type]
     assert [(one.scorer, one.challenger, sources(one.scored)) for one in due] == [
         (OTHER, OTHER, [0, 3]),
@@ -225,6 +225,15 @@ def test_without_a_challenger_each_side_of_a_canary_scores_what_the_other_decide
     named = comparisons_due(batch, ServingModels(7, live, None, DIGEST, canary))  # type: ignore[arg-type]
     assert [(one.scorer, one.challenger, sources(one.scored)) for one in named] == [(DIGEST, DIGEST, [0, 3])]
     assert comparisons_due(batch, ServingModels(7, live, None)) == []  # type: ignore[arg-type]
+
+
+def test_of_a_split_nothing_is_compared_without_a_challenger_and_of_live_with_one() -> None:
+    made_by = [made("live", LIVE, ()), made("a", OTHER, ()), made("b", DIGEST, ()), made("control", LIVE, ())]
+    batch = dataclasses.replace(scored(4), judgements=made_by)
+    live, arms = SimpleNamespace(digest=LIVE), ArmModels({"a": SimpleNamespace(digest=OTHER)}, None)  # type: ignore[dict-item,arg-type]
+    assert comparisons_due(batch, ServingModels(7, live, None, None, arms)) == []  # type: ignore[arg-type]
+    (due,) = comparisons_due(batch, ServingModels(7, live, None, DIGEST, arms))  # type: ignore[arg-type]
+    assert (due.scorer, due.challenger, sources(due.scored)) == (DIGEST, DIGEST, [0])
 
 
 MADE: list[tuple[str, str | None, tuple[str, ...]]] = [
@@ -269,7 +278,7 @@ def test_under_load_both_sides_of_a_canary_get_slots() -> None:
     comparer = Comparer(Settings(shadow_queue=8), Follower(Settings()), lambda _: None)
     for digest in (LIVE, OTHER):
         comparer._process.loaded[digest] = HeldModel("h", "f")
-    live, canary = SimpleNamespace(digest=LIVE), CanaryModel(SimpleNamespace(digest=OTHER), None)  # type: ignore[arg-type]
+    live, canary = SimpleNamespace(digest=LIVE), ArmModels({"canary": SimpleNamespace(digest=OTHER)}, None)  # type: ignore[dict-item,arg-type]
     serving = ServingModels(7, live, None, None, canary)  # type: ignore[arg-type]
     batch = dataclasses.replace(
         scored(8), judgements=[made("canary" if at % 2 else "live", OTHER if at % 2 else LIVE, ()) for at in range(8)]

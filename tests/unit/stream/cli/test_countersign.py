@@ -81,11 +81,11 @@ def test_an_unknown_command_and_a_missing_key_are_refused(sent: list[CommandKind
 
 def test_only_what_two_persons_sign_waits_longer_by_default() -> None:
     two = Settings(two_persons=True)
-    assert wait_of(two, CommandKind.PROMOTE, None, to_a_time=False) == 600
-    assert wait_of(two, CommandKind.ROLL_BACK, None, to_a_time=True) == 600
-    assert wait_of(two, CommandKind.ROLL_BACK, None, to_a_time=False) == 60
-    assert wait_of(Settings(), CommandKind.PROMOTE, None, to_a_time=False) == 60
-    assert wait_of(two, CommandKind.PROMOTE, 5, to_a_time=False) == 5
+    assert wait_of(two, CommandKind.PROMOTE, None) == 600
+    assert wait_of(two, CommandKind.ROLL_BACK, None, to=1) == 600
+    assert wait_of(two, CommandKind.ROLL_BACK, None) == 60
+    assert wait_of(Settings(), CommandKind.PROMOTE, None) == 60
+    assert wait_of(two, CommandKind.PROMOTE, 5) == 5
 
 
 @pytest.mark.parametrize(("kind", "told"), [("promote", True), ("challenge", False)])

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from models.commands import Command, RequestedArm
 from models.judge import HeldArtifact
 from models.let_through import LetThrough, LetThroughWish
 from models.limits import Limits
@@ -156,6 +157,46 @@ async def test_a_command_is_judged_again_after_a_request_was_given_up(
     monkeypatch.setattr(judge_module, "group_members", members)
     await asyncio.wait_for(asyncio.gather(*judged.judge._tasks), 5)
     assert judged.verdicts[-1] == ("accepted", "p-1")
+
+
+def split(command_id: str, revision: int, *cards: str, **arms: str) -> Command:
+    asked = {name: RequestedArm(model, 1_000) for name, model in arms.items()}
+    return msgspec.structs.replace(command("split", command_id, revision), arms=asked, exclude=cards)
+
+
+async def test_a_split_asks_the_repository_for_the_model_of_each_arm(judged: JudgedLog) -> None:
+    await live(judged)
+    await judged.send(split("s-1", 2, "card-1", new=C, control=B))
+    assert sorted(judged.repository.asked) == [B, C]
+    (event,) = judged.log.events
+    assert (event.kind, event.revision, event.exclude) == ("accepted", 3, ("card-1",))
+    assert {name: arm.model for name, arm in (event.arms or {}).items()} == {"new": C, "control": B}
+    assert judged.follower.lineup.deciding == {B, C}
+
+
+async def test_a_split_is_refused_with_what_the_repository_says_of_each_arm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    missing = (Problem(ProblemCode.UNKNOWN_MODEL, "no model begins with it"),)
+    judged = JudgedLog(monkeypatch, HELD | {"eeeeeeee": missing, C: HeldArtifact(C, "other")})
+    await live(judged)
+    await judged.send(split("s-1", 2, a="eeeeeeee", b=C))
+    assert [(one.code, one.detail.partition(":")[0]) for one in judged.log.events[0].problems] == [
+        ("unknown_model", "arm a"),
+        ("wrong_fingerprint", "arm b"),
+    ]
+
+
+@pytest.mark.parametrize(("cards", "name"), [((CARD_NUMBER,), "a"), ((), CARD_NUMBER)])
+async def test_a_split_that_names_a_card_by_its_number_is_refused(
+    judged: JudgedLog, cards: tuple[str, ...], name: str
+) -> None:
+    await live(judged)
+    await judged.send(split("s-1", 2, *cards, **{name: C}))
+    (event,) = judged.log.events
+    assert (event.kind, event.command_id) == ("refused", "s-1")
+    what = "exclude" if cards else "arms"
+    assert [one.detail for one in event.problems] == [f"{what}: holds card numbers; name arms and cards by tokens"]
 
 
 async def test_an_acceptance_says_who_asked_and_why_without_card_numbers(

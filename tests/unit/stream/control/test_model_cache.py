@@ -1,20 +1,23 @@
 """The cache serves the live model that it has loaded, also after it has unloaded other models."""
 
 import asyncio
+import hashlib
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
+from copy import copy
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from models.arms import Canary
+from models.arms import Arm, Canary, Split
 from models.lineup import Candidate, Candidates, Lineup
 from models.loading import Model
 from models.problems import Problem, ProblemCode
 from stream.control import model_cache
 from stream.control.follower import Follower
-from stream.control.model_cache import CanaryModel, LoadedModels, ModelCache, ModelLoader
+from stream.control.model_cache import ArmModels, LoadedModels, ModelCache, ModelLoader
 from stream.settings import Settings
 
 LIVE, NEXT = "a" * 64, "b" * 64
@@ -97,8 +100,57 @@ async def test_a_canary_is_served_beside_live_only_once_its_model_is_loaded(scen
     assert scene.cache.reasons() == [f"revision 7 needs model {NEXT[:12]}: loading"]
     await run_once(scene)
     serving = scene.models.serving()
-    assert (serving.live, serving.canary) == (scene.made[LIVE], CanaryModel(scene.made[NEXT], canary))
+    assert (serving.live, serving.canary) == (scene.made[LIVE], scene.made[NEXT])
+    assert serving.arms == ArmModels({"canary": scene.made[NEXT]}, canary.split)
     assert (serving.challenger, serving.compares, scene.cache.reasons()) == (None, True, [])
+
+
+async def test_a_split_is_served_only_once_the_models_of_all_its_arms_are_loaded(scene: SimpleNamespace) -> None:
+    third = scene.made["c" * 64] = copy(scene.made[NEXT])
+    split = Split((Arm("a", NEXT, 100), Arm("b", "c" * 64, 100), Arm("control", LIVE, 100)), "s")
+    scene.follower.lineup = Lineup("default", 7, LIVE, split=split)
+    for digest in (LIVE, NEXT):
+        scene.models.add(digest, scene.made[digest])
+        assert scene.models.serving() is None
+    assert scene.cache.reasons() == [f"revision 7 needs model {'c' * 12}: loading"]
+    await run_once(scene)
+    serving = scene.models.serving()
+    models = {"a": scene.made[NEXT], "b": third, "control": scene.made[LIVE]}
+    assert serving.arms == ArmModels(models, split)
+    assert (serving.canary, serving.compares, scene.cache.reasons()) == (None, False, [])
+    assert (serving.of_arm("b"), serving.of_arm("live")) == (third, None)
+
+
+class Answers:
+    """What the cache answers, by command."""
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, tuple[str | None, object]] = {}
+
+    def unanswered(self, candidates: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: one for name, one in candidates.items() if name not in self.outcomes}
+
+    async def answer(self, command_id: str, model: str | None, outcome: object) -> None:
+        self.outcomes[command_id] = model, outcome
+
+
+async def test_the_candidates_of_a_split_are_answered_at_once_with_a_hash_over_all_of_them(
+    scene: SimpleNamespace,
+) -> None:
+    live(scene, LIVE)
+    answers = scene.cache._answers = Answers()
+    both, one = frozenset({LIVE, NEXT}), frozenset({LIVE, "c" * 64, "d" * 64})
+    pending = {"c-1": Candidate(None, arms=both), "c-2": Candidate(None, arms=one), "c-3": Candidate(NEXT)}
+    scene.follower.candidates = Candidates("default", pending)
+    await run_once(scene)
+    expected = hashlib.sha256(f"{LIVE} h\n{NEXT} h\n".encode()).hexdigest()
+    assert (answers.outcomes["c-1"], answers.outcomes["c-3"]) == ((None, expected), (NEXT, "h"))
+    model, problems = answers.outcomes["c-2"]
+    assert model is None
+    assert [problem.detail for problem in problems] == [  # type: ignore[attr-defined]
+        f"model {'c' * 12}: none",
+        f"model {'d' * 12}: none",
+    ]
 
 
 async def test_a_model_that_the_repository_does_not_return_delays_no_other(

@@ -109,4 +109,4 @@ ARMS = ("live", "canary")
 
 
 def arm_of(reign: Any, card: str) -> str:
-    return "canary" if reign.canary.takes([card])[0] else "live"
+    return str(reign.canary.split.arms_of([card])[0])

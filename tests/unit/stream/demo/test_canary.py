@@ -79,7 +79,7 @@ def test_the_bad_model_is_a_copy_that_declines_a_quarter_or_more_of_what_it_was_
 
 def test_an_arm_is_that_of_the_worker() -> None:
     arms = [arm_of(card, SALT, SHARE_BP) for card in CARDS]
-    assert [arm == "canary" for arm in arms] == Canary(WORSE, SHARE_BP, SALT).takes(CARDS).tolist()
+    assert [*arms] == Canary(WORSE, SHARE_BP, SALT).split.arms_of(CARDS)
     assert set(arms) == {"canary", "live"}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from models.commands import LARGEST_EVIDENCE_BYTES
+from models.command_decoder import LARGEST_EVIDENCE_BYTES
 from stream.deployments.comparison import Comparison, DecisionChange
 from stream.deployments.evidence import in_words
 from stream.deployments.gates import (

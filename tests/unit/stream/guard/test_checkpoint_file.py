@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> Path:
 async def test_what_is_saved_is_read_again_with_its_positions(file: Path) -> None:
     state = counted()
     assert await CheckpointFile(file).save(IDENTITY, state, IDS)
-    found = CheckpointFile(file).load(IDENTITY, GUARDS, "default")
+    found = CheckpointFile(file).load(IDENTITY, GuardState(GUARDS, "default"))
     assert found is not None
     assert (state_json(found.state), found.topic_ids) == (state_json(state), IDS)
     assert (found.state.partitions[0].position, found.state.outcomes[1].position) == (9, 4)
@@ -65,20 +65,20 @@ def test_one_of_no_use_is_discarded_with_one_line(file: Path, caplog: pytest.Log
     for value in others:
         file.write_bytes(value)
         caplog.clear()
-        assert checkpoint.load(IDENTITY, GUARDS, "default") is None
+        assert checkpoint.load(IDENTITY, GuardState(GUARDS, "default")) is None
         (line,) = [record.getMessage() for record in caplog.records]
         assert line.startswith(f"the checkpoint in {file} is not used: ")
         assert line.endswith("; everything is counted from the topics")
     file.write_bytes(whole)
     other_guards = {GuardKind.DECLINED: GUARDS[GuardKind.DECLINED]}
-    assert checkpoint.load(IDENTITY, other_guards, "default") is None
-    assert checkpoint.load(IDENTITY, GUARDS, "other") is None
-    assert checkpoint.load(IDENTITY, GUARDS, "default") is not None
+    assert checkpoint.load(IDENTITY, GuardState(other_guards, "default")) is None
+    assert checkpoint.load(IDENTITY, GuardState(GUARDS, "other")) is None
+    assert checkpoint.load(IDENTITY, GuardState(GUARDS, "default")) is not None
 
 
 def test_none_is_no_problem(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    assert CheckpointFile(file).load(IDENTITY, GUARDS, "default") is None
+    assert CheckpointFile(file).load(IDENTITY, GuardState(GUARDS, "default")) is None
     assert [record.levelname for record in caplog.records] == ["INFO"]
 
 

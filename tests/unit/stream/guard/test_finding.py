@@ -11,12 +11,12 @@ from guards.report import evidence
 from guards.row_time import row_time_evidence, slowest
 from guards.specs import DEFAULT_ROW_TIME, Action, GuardKind, RowTimeSpec, default_guards, guards_json
 from guards.state import GuardState
-from models.commands import CommandKind, Event, EventKind
+from models.commands import AcceptedArm, CommandKind, Event, EventKind
 from models.times import format_time
 from stream.guard.finding import Finding, Limits, Order, Sight, finding_on
 from stream.guard.watched import Past, Stretch, after, past_of
 
-A, B = "a" * 64, "b" * 64
+A, B, C = (letter * 64 for letter in "abc")
 LADDER = Ladder.parse("1% 10min, 5% 1h, 100% 2h")
 MINUTE = 60_000
 LIMITS = Limits(cool_down_ms=10 * MINUTE, least_decisions=200)
@@ -67,14 +67,14 @@ def event(number: int, kind: str, fields: dict[str, Any]) -> Event:
     )
 
 
-def counted(now: Past, canary: int = 0, live: int = 0, decision: str = "decline", by: str = "model") -> dict[str, Any]:
+def counted(now: Past, decision: str = "decline", by: str = "model", **arms: int) -> dict[str, Any]:
     """Return the evidence of one decision for each of so many cards in each arm."""
     assert now.watched is not None
-    state = GuardState(now.watched.guards, "default", now.watched.shares)
+    state = GuardState(now.watched.guards, "default", now.watched.shares, now.watched.arms)
     revision = max(now.watched.shares)
     scores = [
         GuardedScore(f"t{arm}{card}", f"{arm}{card}", decision, by, revision, 0, ScorePlace(card), "default", arm)
-        for arm, number in (("canary", canary), ("live", live))
+        for arm, number in arms.items()
         for card in range(number)
     ]
     state.count(0, scores, len(scores))
@@ -104,6 +104,14 @@ def test_a_second_canary_is_another_one() -> None:
     watched = past(PROMOTED, CANARY, ("end_canary", {}), ramp(700)).watched
     assert watched is not None
     assert (watched.since, dict(watched.shares), watched.rollout) == (4, {4: 700}, None)
+
+
+def test_a_canary_after_a_rollout_is_over_climbs_no_ladder() -> None:
+    other: Step = ("canary", {"model": C, "share_bp": 100, "salt": "t"})
+    now = past(PROMOTED, STARTED, TOP, other)
+    assert now.watched is not None
+    assert (now.watched.model, now.watched.rollout, now.watched.row_time) == (C, None, DEFAULT_ROW_TIME)
+    assert find(now, 10_000).order is None
 
 
 def test_a_promotion_is_watched_in_pairs_for_as_long_as_its_predecessor_stays_in_the_shadow() -> None:
@@ -248,3 +256,64 @@ def test_times_of_other_models_deployments_and_earlier_stretches_do_not_count() 
 def test_a_promoted_model_is_held_to_the_budget_of_its_rollout() -> None:
     now = measured(past(PROMOTED, with_budget(Action.ROLL_BACK), TOP), 310.0, revision=3)
     assert find(now, 5).order == Order(CommandKind.ROLL_BACK, "breached: row_time")
+
+
+# --- a split
+
+ARMS = {"a": AcceptedArm(B, 1_000), "b": AcceptedArm(C, 2_000), "control": AcceptedArm(A, 500)}
+SPLIT: Step = ("split", {"arms": ARMS, "salt": "s", "exclude": ("card-1",)})
+
+
+def test_a_split_is_watched_from_its_beginning_to_its_end_with_the_same_shares() -> None:
+    now = past(PROMOTED, SPLIT, ("freeze", {"hands_off": False}), ("challenge", {"model": "d" * 64}))
+    watched = now.watched
+    assert watched is not None
+    assert (watched.stretch, watched.since, watched.since_ms) == (Stretch.SPLIT, 2, MINUTE)
+    assert (watched.models, watched.other, watched.guards, watched.rollout) == ((B, C), A, default_guards(), None)
+    assert dict(watched.shares) == {2: 3_500, 3: 3_500, 4: 3_500}
+    arms = [("a", 1_000), ("b", 2_000), ("control", 500), ("live", 6_500)]
+    assert watched.arms == (tuple(arms), frozenset({"card-1"}))
+    assert (watched.pair, watched.is_over(10**15)) == (None, False)
+    assert past(PROMOTED, SPLIT, ("end_split", {"winner": "live"})).watched is None
+    again = past(PROMOTED, SPLIT, ("end_split", {"winner": "live"}), SPLIT).watched
+    assert again is not None
+    assert (again.since, dict(again.shares)) == (4, {4: 3_500})
+
+
+def test_an_arm_that_wins_is_watched_beside_what_was_live_before() -> None:
+    won: Step = ("end_split", {"winner": "a", "model": B, "watch_until": format_time(200 * MINUTE)})
+    watched = past(PROMOTED, SPLIT, won).watched
+    assert watched is not None
+    assert (watched.stretch, watched.model, watched.other) == (Stretch.PROMOTION, B, A)
+
+
+def test_an_arm_that_declines_more_ends_the_split_and_live_wins() -> None:
+    now = past(PROMOTED, SPLIT)
+    assert find(now, 5, a=9, b=18, control=5, live=60).order is None
+    ending = find(now, 5, a=40, b=18, control=5, live=60)
+    assert ending.order == Order(CommandKind.END_SPLIT, "breached: declined", winner="live")
+    assert (ending.progress, ending.breached[GuardKind.DECLINED]) == (None, Action.ROLL_BACK)
+    frozen = past(PROMOTED, SPLIT, ("freeze", {"hands_off": False}))
+    assert find(frozen, 5, a=40, live=60).order == ending.order
+    hands_off = past(PROMOTED, SPLIT, ("freeze", {"hands_off": True}))
+    assert find(hands_off, 5, a=40, live=60).order is None
+
+
+def test_what_a_guard_only_holds_is_told_and_ends_no_split() -> None:
+    found = find(past(PROMOTED, SPLIT), 5, a=40, live=60, decision="review")
+    assert (found.order, found.breached[GuardKind.REVIEWED]) == (None, Action.HOLD)
+    assert "reviewed is breached" in found.held
+
+
+def test_a_split_that_was_ended_on_evidence_begins_a_cool_down() -> None:
+    now = past(PROMOTED, SPLIT, ("end_split", {"winner": "live"} | breached("declined", "end_split")[1]), STARTED)
+    assert now.breached_ms == 2 * MINUTE
+    assert any("cool-down" in why for why in find(now, 5).held)
+
+
+def test_the_slowest_of_the_new_models_of_a_split_is_held_to_the_budget() -> None:
+    now = past(PROMOTED, SPLIT)
+    both = measured(measured(now, 120.0, model=B), 9_000.0, model=C)
+    assert [one.row_us for one in both.row_times.values()] == [120.0, 9_000.0]
+    assert find(both, 5).breached == {GuardKind.ROW_TIME: Action.HOLD}
+    assert measured(now, 9_000.0, model=A).row_times == {}

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.arms import Canary
+from models.arms import Arm, Canary, Split
 from models.errors import ScoringError
 from models.loading import Model, load
 from models.policy import Decision, bands
 from models.repository import Repository
 from models.row_times import LEAST_CALLS
 from stream.contract.outputs import DecidedBy, ModelName
-from stream.control.model_cache import CanaryModel, ServingModels
+from stream.control.model_cache import ArmModels, ServingModels
 from stream.scoring.score import REVIEW_ABOVE, Floats, decide_by_rules, score
 from support.model_artifacts import FINGERPRINT, NAMES, artifact, history_vectors, rows
 
@@ -133,7 +133,11 @@ def test_the_model_before_scores_the_features_that_it_was_trained_on(models: tup
 
 def beside(live: Model, canary: Model, fallback: Model | None = None) -> ServingModels:
     """Return a live model and a canary's; which cards are the canary's is given to `score`."""
-    return ServingModels(1, live, fallback, None, CanaryModel(canary, Canary(canary.digest, 100, "s")))
+    return ServingModels(1, live, fallback, None, ArmModels({"canary": canary}, Canary(canary.digest, 100, "s").split))
+
+
+def arms_of(flags: list[bool]) -> list[str]:
+    return ["canary" if flag else "live" for flag in flags]
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 2**31))
@@ -142,7 +146,7 @@ def test_each_payment_is_judged_by_the_model_of_its_arm_in_the_order_of_the_batc
 ) -> None:
     live, canary = models
     matrix = rows(len(flags), seed=seed)
-    judged = score(beside(live, canary), SameVectors(matrix), np.array(flags))
+    judged = score(beside(live, canary), SameVectors(matrix), arms_of(flags))
     assert [one.arm for one in judged] == ["canary" if flag else "live" for flag in flags]
     for one, flag, row in zip(judged, flags, matrix, strict=True):
         model = canary if flag else live
@@ -169,7 +173,7 @@ def test_where_the_canary_fails_live_stands_in_then_the_model_before_then_the_ru
     given = {"canary": canary, "live": live, "before": before}
     used = {name: Failing(model, always) if name in failing else model for name, model in given.items()}
     (judged,) = score(
-        beside(used["live"], used["canary"], used["before"]), SameVectors(np.zeros((1, 3))), np.array([True])
+        beside(used["live"], used["canary"], used["before"]), SameVectors(np.zeros((1, 3))), arms_of([True])
     )
     assert (judged.arm, judged.decided_by, judged.degraded) == ("canary", decided_by, degraded)
     stood = next((model for name, model in given.items() if name not in failing), None)
@@ -181,8 +185,7 @@ def test_a_canary_that_fails_on_one_row_leaves_the_others_and_live_alone(models:
     matrix = rows(6, seed=5)
     matrix[[1, 2], 0] = 77.0
     failing = Failing(canary, lambda some: (some == 77.0).any())
-    in_canary = np.array([False, False, True, True, True, False])
-    judged = score(beside(live, failing), SameVectors(matrix), in_canary)
+    judged = score(beside(live, failing), SameVectors(matrix), arms_of([False, False, True, True, True, False]))
     assert [one.decided_by for one in judged] == ["model", "model", "fallback", "model", "model", "model"]
     assert [one.arm for one in judged] == ["live", "live", "canary", "canary", "canary", "live"]
 
@@ -194,9 +197,58 @@ def test_a_canary_scores_the_features_that_it_was_trained_on(models: tuple[Model
 
     live, canary = models
     canary = Model(canary.digest, msgspec.structs.replace(canary.manifest, fingerprint="canary's"), canary._booster)
-    judged = score(beside(live, canary), VectorsBySet(rows(3, seed=7)), np.array([True, False, True]))
+    judged = score(beside(live, canary), VectorsBySet(rows(3, seed=7)), arms_of([True, False, True]))
     theirs, ours = canary.score(rows(3, seed=8)), live.score(rows(3, seed=7))
     assert [one.score for one in judged] == [theirs[0], ours[1], theirs[2]]
+
+
+# --- a split
+
+
+def divided(live: Model, fallback: Model | None = None, **arms: Model) -> ServingModels:
+    """Return a live model and those of arms; which cards are whose is given to `score`."""
+    split = Split(tuple(Arm(name, model.digest, 100) for name, model in sorted(arms.items())), "s")
+    return ServingModels(1, live, fallback, arms=ArmModels(arms, split))
+
+
+@given(st.lists(st.sampled_from(["a", "b", "control", "live"]), min_size=1, max_size=40), st.integers(0, 2**31))
+def test_each_payment_of_a_split_is_judged_by_the_model_of_its_arm_as_if_it_were_alone(
+    models: tuple[Model, Model], arms: list[str], seed: int
+) -> None:
+    """Two arms may have one model, and one may have the live one."""
+    live, new = models
+    serving, matrix = divided(live, a=new, b=new, control=live), rows(len(arms), seed=seed)
+    judged = score(serving, SameVectors(matrix), arms)
+    assert [one.arm for one in judged] == arms
+    for one, arm, row in zip(judged, arms, matrix, strict=True):
+        model = new if arm in "ab" else live
+        assert (one.score, one.model) == (model.score(row[np.newaxis])[0], ModelName("card", "1", model.digest))
+        assert (one.decided_by, one.degraded) == (DecidedBy.MODEL, ())
+        assert [one] == score(serving, SameVectors(row[np.newaxis]), [arm])
+
+
+@pytest.mark.parametrize(
+    ("failing", "decided_by", "degraded"),
+    [
+        (("b",), "model", ()),
+        (("a",), "fallback", ("arm_model_failed",)),
+        (("a", "live"), "fallback", ("arm_model_failed", "live_model_failed")),
+        (("a", "live", "before"), "rules", ("arm_model_failed", "live_model_failed", "no_model")),
+    ],
+)
+def test_where_an_arms_model_fails_live_stands_in_then_the_model_before_then_the_rules(
+    models: tuple[Model, Model], failing: tuple[str, ...], decided_by: str, degraded: tuple[str, ...]
+) -> None:
+    live, new = models
+    given = {"a": new, "live": live, "before": Model("b" * 64, live.manifest, live._booster), "b": new}
+    used = {name: Failing(model, always) if name in failing else model for name, model in given.items()}
+    serving = divided(used["live"], used["before"], a=used["a"], b=used["b"])
+    first, second = score(serving, SameVectors(np.zeros((2, 3))), ["a", "b"])
+    assert (first.arm, first.decided_by, first.degraded) == ("a", decided_by, degraded)
+    stood = next((given[name] for name in ("a", "live", "before") if name not in failing), None)
+    assert (first.model and first.model.digest) == (stood and stood.digest)
+    expected = ("fallback", ("arm_model_failed",)) if "b" in failing else ("model", ())
+    assert (second.arm, second.decided_by, second.degraded) == ("b", *expected)
 
 
 # --- the rule policy
@@ -227,10 +279,10 @@ def test_the_processor_time_of_each_arms_model_is_measured_and_what_it_waits_is_
     models: tuple[Model, Model],
 ) -> None:
     live, canary = Waiting(models[0]), Waiting(models[1])
-    serving = ServingModels(1, live, None, canary=CanaryModel(canary, Canary(canary.digest, 5_000, "s")))
+    serving = ServingModels(1, live, None, arms=ArmModels({"canary": canary}, Canary(canary.digest, 5_000, "s").split))
     began_ns = time.thread_time_ns()
     for _ in range(LEAST_CALLS):
-        score(serving, SameVectors(rows(5, seed=3)), np.array([True, False, False, False, False]))
+        score(serving, SameVectors(rows(5, seed=3)), arms_of([True, False, False, False, False]))
     spent_us = (time.thread_time_ns() - began_ns) / 1_000 / LEAST_CALLS
     assert canary.row_times.median_us is not None
     assert live.row_times.median_us is not None

@@ -24,6 +24,7 @@ GAUGES: Gauges = {
     "fraudstream.cache.lookups": lambda: {("card", "hit"): 9, ("card", "miss"): 1},
     "fraudstream.cache.size": lambda: {("card",): 4096},
     "fraudstream.canary.share": lambda: {(): 0.25},
+    "fraudstream.split.share": lambda: {("a",): 0.25, ("b",): 0.5},
     "fraudstream.control_log.lost": lambda: {(): 0},
     "fraudstream.control_log.unsaved": lambda: {(): 2},
     "fraudstream.guard.behind": lambda: {(): 2.5},

@@ -8,18 +8,33 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.arms import Arm, Split
 from models.decline_cap import DeclineCap, DeclineWindow
 from models.policy import Decision
 from stream.scoring.facts import Decided
 from support.decline_cap import CAPPED, should_be_overruled
 from support.examples import examples
-from support.limited_worker import BAD, GOOD, HALF, LATE, LOST, PARTITIONS, POLL, WRITTEN, Brokers, Worker, decide_all
+from support.limited_worker import (
+    BAD,
+    CANARY,
+    GOOD,
+    HALF,
+    LATE,
+    LOST,
+    PARTITIONS,
+    POLL,
+    WRITTEN,
+    Brokers,
+    Worker,
+    decide_all,
+)
 
 CAP = DeclineCap(0.002)
 """Four declines in a window do not reach it."""
 OLD = DeclineWindow(0b111 << 1990)
 """A window whose three declines are about to leave it."""
 OLD_DECISIONS = [bool(OLD.bits >> at & 1) for at in reversed(range(2_000))]
+SPLIT = Split((Arm("a", "b" * 64, 2_500), Arm("b", "b" * 64, 2_500)), "s", frozenset({"card-0-1", "card-1-2"}))
 
 
 def brokers_of(declines: Sequence[Sequence[bool]]) -> Brokers:
@@ -32,14 +47,19 @@ step = st.tuples(
 often = st.lists(st.sampled_from([True, True, True, False]), min_size=10, max_size=30)
 
 
-@given(st.lists(often, min_size=PARTITIONS, max_size=PARTITIONS), st.lists(step | st.none(), max_size=12))
+@given(
+    st.lists(often, min_size=PARTITIONS, max_size=PARTITIONS),
+    st.lists(step | st.none(), max_size=12),
+    st.sampled_from([CANARY, SPLIT]),
+)
 @settings(max_examples=examples(60))
 def test_what_is_overruled_follows_from_the_scores_whatever_is_lost_tried_again_or_killed(
-    declines: list[list[bool]], steps: list[Any]
+    declines: list[list[bool]], steps: list[Any], split: Split
 ) -> None:
     brokers = brokers_of(declines)
-    asyncio.run(decide_all(brokers, lambda: Worker(brokers, CAP), steps))
+    asyncio.run(decide_all(brokers, lambda: Worker(brokers, CAP, split=split), steps))
     scores = brokers.decided()
+    assert [one.arm for one in scores] == split.arms_of([one.card_id for one in scores])
     assert len({one.transaction_id for one in scores}) == len(scores) == sum(map(len, declines))
     for partition in range(PARTITIONS):
         own = [one for one in scores if one.source.partition == partition]

@@ -8,8 +8,6 @@ import pytest
 from aiokafka import TopicPartition
 
 from models.commands import LEAVES_REVISION, CommandKind
-from models.let_through import LetThrough
-from models.limits import Limits
 from models.lineup import Lineup, follow
 from stream.worker.fact_log import FactLog
 from stream.worker.lifecycle import _VERBS, Assignments, Drain, LineupChanges, Readiness
@@ -135,26 +133,6 @@ def test_several_revisions_between_two_looks_are_a_line_each(caplog: pytest.LogC
         f"revision 4: promoted cards 2026-02 ({B[:12]}), by ann: card [redacted]",
         f"revision 5: rolled back to cards 2026-01 ({A[:12]}), by (not recorded): (no reason recorded)",
     ]
-
-
-def test_limits_are_told_when_they_are_set_and_with_the_state_as_long_as_they_hold(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    control, changes = watched()
-    control.accept(1, "promote", A)
-    control.caught_up = True
-    changes.look()
-    rule = LetThrough(50, {"EUR": 50_000}, "s", 4)
-    control.accept(2, "limits", None, limits=Limits(None, rule), actor="ann", reason="truth")
-    changes.look()
-    parts = "(EUR 125.00 in each of 4 partitions)"
-    said = f"no cap on declines; 0.5% of declines let through, at most EUR 500.00 a day {parts}"
-    assert caplog.messages == [f"revision 2: limits set: {said}, by ann: truth"]
-    assert changes.state().endswith(f", {said}")
-    control.accept(3, "limits", None, limits=Limits(), actor="ann", reason="enough")
-    changes.look()
-    assert caplog.messages[1:] == ["revision 3: limits set: no cap on declines, by ann: enough"]
-    assert "declines" not in changes.state()
 
 
 def test_every_command_that_makes_a_revision_has_a_verb() -> None:

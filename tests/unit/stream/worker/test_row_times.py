@@ -8,17 +8,17 @@ import pytest
 
 from guards.ladder import Ladder
 from guards.specs import DEFAULT_ROW_TIME, RowTimeSpec, default_guards
-from models.arms import Canary
+from models.arms import Arm, Canary, Split
 from models.commands import EventKind
 from models.lineup import Lineup
 from models.rollouts import Rollout
 from models.row_times import LAST_CALLS, RowTimes
 from stream.control.follower import Follower
 from stream.settings import Settings
-from stream.worker.row_times import GuardedModel, RowTimeReports, guarded_model
+from stream.worker.row_times import GuardedModel, RowTimeReports, guarded_models
 from support.shadow_cases import Log
 
-A, B = "a" * 64, "b" * 64
+A, B, C = (letter * 64 for letter in "abc")
 BUDGET = RowTimeSpec(100.0)
 ROLLOUT = Rollout("c-1", B, Ladder.parse("1% 1h, 100%"), default_guards(), BUDGET)
 CANARY = Lineup("default", 2, live=A, canary=Canary(B, 100, "s"))
@@ -41,7 +41,14 @@ MINUTE = 60_000
 def test_the_new_model_of_a_canary_or_of_a_watched_promotion_is_guarded(
     lineup: Lineup, expected: GuardedModel | None
 ) -> None:
-    assert guarded_model(lineup, 1_000) == expected
+    assert guarded_models(lineup, 1_000) == ([] if expected is None else [expected])
+
+
+SPLIT = Lineup("default", 2, live=A, split=Split((Arm("a", B, 100), Arm("b", C, 100), Arm("control", A, 100)), "s"))
+
+
+def test_the_new_models_of_a_split_are_guarded_and_the_live_one_in_an_arm_is_not() -> None:
+    assert guarded_models(SPLIT, 0) == [GuardedModel(B, DEFAULT_ROW_TIME), GuardedModel(C, DEFAULT_ROW_TIME)]
 
 
 class Scene:
@@ -85,6 +92,18 @@ async def test_a_report_that_cannot_be_written_is_written_later() -> None:
     assert await scene.look(0, 40.0) == []
     scene.log.away = False
     assert await scene.look(1) == [(2, 40.0)]
+
+
+async def test_the_time_of_each_model_of_a_split_is_reported() -> None:
+    scene = Scene()
+    others = RowTimes()
+    scene.reports._models = {B: SimpleNamespace(row_times=scene.times), C: SimpleNamespace(row_times=others)}  # type: ignore[assignment]
+    scene.follower.lineup = SPLIT
+    assert await scene.look(0, 40.0) == [(2, 40.0)]
+    for _ in range(LAST_CALLS):
+        others.add(9_000_000, 3)
+    assert await scene.look(1) == [(2, 40.0), (2, 3_000.0)]
+    assert [event.model for event in scene.log.events] == [B, C]
 
 
 async def test_a_model_that_is_not_loaded_is_not_reported() -> None:

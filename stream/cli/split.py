@@ -1,0 +1,119 @@
+"""`fraudstream model split` and `end-split`: an A/B experiment on live decisions, and its end."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from models.arms import parse_share
+from models.commands import CommandKind, RequestedArm
+from models.errors import InvalidShareError
+from stream.cli.arguments import ModelParam
+from stream.cli.commands import command_options, countersigned_wait_option, send_kind
+from stream.redaction import holds_card_number
+
+_FORM = "NAME=MODEL:SHARE, such as new=81d07a5b:10%"
+_force_option = click.option("--force", is_flag=True, help="Do not wait for workers to be ready.")
+
+
+class NamedArm(NamedTuple):
+    """An arm as the command line names it."""
+
+    name: str
+    arm: RequestedArm
+
+
+class ArmParam(click.ParamType):
+    """Reads `new=81d07a5b:10%` as an arm: its name, its model and its share of the cards."""
+
+    name = "name=model:share"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> NamedArm:
+        """Return the arm, or fail with what was expected."""
+        name, _, rest = str(value).partition("=")
+        model, _, share = rest.rpartition(":")
+        if not name or not model or not share:
+            self.fail(f"{str(value)[:80]!r} is not {_FORM}", param, ctx)
+        digest = ModelParam().convert(model, param, ctx)
+        try:
+            return NamedArm(name, RequestedArm(digest, parse_share(share)))
+        except InvalidShareError as error:
+            self.fail(f"arm {name[:80]}: {error}", param, ctx)
+
+
+def _by_name(_context: click.Context, _option: click.Parameter, arms: Sequence[NamedArm]) -> dict[str, RequestedArm]:
+    found = dict(arms)
+    if len(found) < len(arms):
+        raise click.BadParameter("two arms have one name; each needs a name of its own")
+    _refuse_card_numbers(found, "an arm is named by a card number; choose another name")
+    return found
+
+
+def _refuse_card_numbers(texts: Iterable[str], why: str) -> None:
+    if any(map(holds_card_number, texts)):
+        raise click.BadParameter(why)
+
+
+def _without_card_numbers(_context: click.Context, _option: click.Parameter, cards: Sequence[str]) -> Sequence[str]:
+    _refuse_card_numbers(cards, "one is a card number; name cards by their tokens, as `card_id` of payments does")
+    return cards
+
+
+def _cards_in(context: click.Context, option: click.Parameter, file: Path | None) -> Sequence[str]:
+    if file is None:
+        return ()
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{file} cannot be read as text: {error}") from error
+    return _without_card_numbers(context, option, [line.strip() for line in lines if line.strip()])
+
+
+@click.command("split")
+@click.option(
+    "--arm",
+    "arms",
+    type=ArmParam(),
+    required=True,
+    multiple=True,
+    callback=_by_name,
+    help=f"{_FORM}; repeat it for each arm. What is left is the live model's, in the arm `live`.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="CARD",
+    callback=_without_card_numbers,
+    help="A card that is always the live model's, by its token; repeatable.",
+)
+@click.option(
+    "--exclude-file",
+    "excluded",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    callback=_cards_in,
+    help="A file with such cards, one in each line; 1,000 in all.",
+)
+@click.option("--salt", help="Keys the hash that divides the cards; by default the command's id.")
+@command_options(_force_option, wait=countersigned_wait_option)
+def split(exclude: Sequence[str], excluded: Sequence[str], **options: Any) -> None:  # noqa: ANN401 - click's options
+    """Divide the cards among arms, each with a model of its own, once every worker is ready with all of them.
+
+    A card keeps its arm, and the shares stay as they are until `end-split`. One arm may have the live model, as a
+    control of the same size as the others.
+    """
+    send_kind(CommandKind.SPLIT, exclude=tuple(sorted({*exclude, *excluded})), **options)
+
+
+@click.command("end-split")
+@click.option(
+    "--winner", required=True, metavar="ARM", help="The arm whose model becomes live for all cards, or `live`."
+)
+@command_options(wait=countersigned_wait_option)
+def end_split(**options: Any) -> None:  # noqa: ANN401 - click's options
+    """End the split: the model of the winner decides for all cards.
+
+    If that is not the live model, it is promoted: the live one is the model before, and watches it from the shadow.
+    """
+    send_kind(CommandKind.END_SPLIT, **options)
