@@ -34,6 +34,11 @@ class StoredIncidents(msgspec.Struct, frozen=True):
     outbox: Sequence[Incident]
     version: int = VERSION
 
+    def is_of(self, settings: Settings) -> bool:
+        """Tell whether a guard with these settings may go on from it."""
+        expected = (VERSION, settings.deployment, settings.topic_prefix)
+        return (self.version, self.deployment, self.prefix) == expected
+
 
 class IncidentCheckpoint:
     """One file; what fails is logged, and ends nothing.
@@ -48,18 +53,20 @@ class IncidentCheckpoint:
 
     def load(self, settings: Settings) -> StoredIncidents | None:
         """Return what is stored for this deployment; None, with a line in the log, if there is no use of it."""
+        why = "it is of another version, deployment or topic prefix"
         try:
             stored = msgspec.json.decode(gzip.decompress(self._path.read_bytes()), type=StoredIncidents)
+            if stored.is_of(settings):
+                return stored
         except FileNotFoundError:
             log.info("no checkpoint of incidents in %s; open ones are read from the topic", self._path)
             return None
         except OSError as error:
-            return self._discarded(error.strerror or str(error))
+            why = error.strerror or str(error)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, EOFError, zlib.error) as error:
-            return self._discarded(str(error) or "it is damaged")
-        if (stored.version, stored.deployment, stored.prefix) != (VERSION, settings.deployment, settings.topic_prefix):
-            return self._discarded("it is of another version, deployment or topic prefix")
-        return stored
+            why = str(error) or "it is damaged"
+        log.warning("the checkpoint of incidents in %s is not used: %s", self._path, why)
+        return None
 
     async def save(self, stored: StoredIncidents) -> bool:
         """Replace the file; tell whether it was written. The state is encoded at once, and may go on meanwhile."""
@@ -74,9 +81,6 @@ class IncidentCheckpoint:
             return False
         self._problem = ""
         return True
-
-    def _discarded(self, why: str) -> None:
-        log.warning("the checkpoint of incidents in %s is not used: %s", self._path, why)
 
 
 def _write(path: Path, value: bytes) -> None:

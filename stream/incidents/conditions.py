@@ -4,7 +4,7 @@ Each reads a second's facts after those of all seconds before it, and says wheth
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -157,9 +157,12 @@ class HaltedPartitions(msgspec.Struct):
 
     runs: dict[int, RefusedRun] = msgspec.field(default_factory=dict)
 
-    def read(self, topic: str, second: int, facts: SecondFacts) -> dict[int, Reading]:
-        """Read the next second; return a reading of each partition that is halted, or was until now."""
-        halted = self.halted()
+    def read(self, topic: str, second: int, facts: SecondFacts, known: Mapping[int, bool]) -> dict[int, Reading]:
+        """Read the next second; return a reading of each partition that is halted or known.
+
+        `known` are the partitions of which an incident is pending (False) or open (True): an open one goes on as long
+        as what has waited is decided.
+        """
         for partition, refused in facts.refused.items():
             run = self.runs.setdefault(partition, RefusedRun(self._log_of(partition, facts)))
             for letter in sorted(refused):
@@ -167,7 +170,8 @@ class HaltedPartitions(msgspec.Struct):
         for partition, place in facts.decided_to.items():
             if partition in self.runs:
                 self.runs[partition].decide(topic, partition, place, second)
-        return {partition: self._reading(partition, facts) for partition in sorted(halted | self.halted())}
+        found = sorted(self.halted() | known.keys())
+        return {one: self._reading(one, facts, is_open=known.get(one, False)) for one in found}
 
     def halted(self) -> set[int]:
         """Return the partitions that are halted."""
@@ -176,10 +180,10 @@ class HaltedPartitions(msgspec.Struct):
     def _log_of(self, partition: int, facts: SecondFacts) -> int:
         return log_and_offset(facts.decided_to.get(partition, 0))[0]
 
-    def _reading(self, partition: int, facts: SecondFacts) -> Reading:
-        run, late = self.runs[partition], facts.late.get(partition, NOTHING)
+    def _reading(self, partition: int, facts: SecondFacts, *, is_open: bool) -> Reading:
+        run, late = self.runs.get(partition, RefusedRun()), facts.late.get(partition, NOTHING)
         if run.halted is None:
-            return Reading(exposure=late, partition=partition)
+            return Reading(is_open and late.events > 0, exposure=late, partition=partition)
         return Reading(holds=True, exposure=late, since_ms=run.halted_ms, opening=run.halted, partition=partition)
 
 

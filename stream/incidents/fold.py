@@ -202,12 +202,13 @@ class IncidentFold:
             exposure = facts.seen.get(rule, NOTHING)
             yield rule, "", Reading(exposure.events > 0, exposure=exposure)
         yield IncidentRule.DEADLINES_MISSED, "", state.deadlines.read(second, facts)
-        for scope, reading in self._with_open(IncidentRule.DEAD_LETTERS, state.bursts.read(second, facts)):
-            yield IncidentRule.DEAD_LETTERS, scope, reading
-        halted = state.halted.read(self._terms.transactions, second, facts)
-        named = {str(partition): self._waiting(reading, [partition]) for partition, reading in halted.items()}
-        for scope, reading in self._with_open(IncidentRule.PARTITION_HALTED, named):
-            yield IncidentRule.PARTITION_HALTED, scope, reading
+        bursts = state.bursts.read(second, facts)
+        for scope in sorted({*bursts, *self._scopes(IncidentRule.DEAD_LETTERS)}):
+            yield IncidentRule.DEAD_LETTERS, scope, bursts.get(scope, Reading())
+        known = {int(scope): is_open for scope, is_open in self._scopes(IncidentRule.PARTITION_HALTED).items()}
+        halted = state.halted.read(self._terms.transactions, second, facts, known)
+        for partition, reading in halted.items():
+            yield IncidentRule.PARTITION_HALTED, str(partition), self._waiting(reading, [partition])
         is_open = RuleScope("", IncidentRule.NO_WORKER).key in state.episodes
         still = state.standstills.read(second, facts, halted, is_open=is_open)
         yield IncidentRule.NO_WORKER, "", self._waiting(still, self.waiting.keys() - halted.keys())
@@ -218,12 +219,11 @@ class IncidentFold:
         waiting = total(self.waiting.get(number, NOTHING) for number in sorted(partitions))
         return msgspec.structs.replace(reading, waiting=waiting) if reading.holds and waiting.events else reading
 
-    def _with_open(self, rule: IncidentRule, readings: Mapping[str, Reading]) -> Iterator[tuple[str, Reading]]:
-        """Yield the readings of a rule, and an empty one for each incident that none of them is of."""
+    def _scopes(self, rule: IncidentRule) -> dict[str, bool]:
+        """Return what the incidents of a rule are about, and whether each is open, else pending."""
         prefix = f"{rule} "
-        scopes = {key.removeprefix(prefix) for key in self.state.episodes if key.startswith(prefix)}
-        for scope in sorted(scopes | readings.keys()):
-            yield scope, readings.get(scope, Reading())
+        episodes = self.state.episodes.items()
+        return {key.removeprefix(prefix): one.opened_s is not None for key, one in episodes if key.startswith(prefix)}
 
     def _step(self, rule: IncidentRule, scope: str, second: int, reading: Reading) -> tuple[Notice, ...]:
         state, watched = self.state, RuleScope(self._terms.deployment, rule, scope)

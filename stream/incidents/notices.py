@@ -69,13 +69,13 @@ def episode_of(incident: Incident) -> Episode:
     """Return what was known of an open incident when it was told of last."""
     since_ms, at_s, until_ms = stated_ms(incident.since), stated_ms(incident.at) // _MS, stated_ms(incident.until)
     is_counted_again = incident.rule in COUNTED_AGAIN
-    times = (since_ms, until_ms) if incident.events else (None, None)
     told = Exposure(
         incident.events,
         incident.amounts,
         decided_names(incident.decided),
         incident.reasons,
-        *times,
+        since_ms if incident.events else None,
+        until_ms if incident.events else None,
         incident.opening,
     )
     return Episode(

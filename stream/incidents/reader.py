@@ -1,6 +1,6 @@
 """Read `scores` and `dead-letters` into the fold of incidents: valid scores, and each dead letter once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from aiokafka import TopicPartition
@@ -32,7 +32,7 @@ class IncidentReader:
         unreadable: records that are no score.
     """
 
-    def __init__(self, settings: Settings, state: FoldState, since_ms: int, topic_ids: dict[str, str]) -> None:
+    def __init__(self, settings: Settings, state: FoldState, since_ms: int, topic_ids: Mapping[str, str]) -> None:
         transactions = settings.topic(TRANSACTIONS.name)
         self.fold = IncidentFold(FoldTerms(settings.deployment, transactions, settings.deadline_ms), state)
         self.void = 0

@@ -153,11 +153,15 @@ class PastReader:
     def is_done(self) -> bool:
         return all(at == len(self.past.records[tp]) for tp, at in self.at.items())
 
-    def read(self, sizes: Mapping[TopicPartition, int], now_ms: int | None = None) -> None:
-        """Read so many records of each partition; of those that are read to their end, all is known until now."""
+    def read(self, sizes: Mapping[TopicPartition, int], now_ms: int | None = None, *, is_all: bool = False) -> None:
+        """Read so many records of each partition; of those that are read to their end, all is known until now.
+
+        With `is_all` there are no others yet.
+        """
         records = {tp: self.past.records[tp][at : at + sizes.get(tp, 0)] for tp, at in self.at.items()}
         self.at = {tp: at + len(records[tp]) for tp, at in self.at.items()}
-        until = {tp: self._until(tp, now_ms or self.past.end_ms) for tp in self.at}
+        until_ms = now_ms or self.past.end_ms
+        until = {tp: until_ms if is_all else self._until(tp, until_ms) for tp in self.at}
         known = {tp: time for tp, time in until.items() if time is not None}
         self.reader.count(FetchedPart((), records, dict(self.at), known))
 
@@ -220,8 +224,8 @@ def _partition(
         gap, fields = _fields(second, draw, times, partition)
         if gap is None:
             letters.append(letter(offset, at_ms, partition))
-            if draw.random() < 0.2:
-                letters.append(letter(offset, at_ms + 5, partition))  # written again after a crash
+            if draw.random() < 0.2:  # written again after a crash
+                letters.append(msgspec.structs.replace(letters[-1], timestamp=at_ms + 5))
         else:
             at_ms += gap
             value = msgspec.json.encode(score(offset, at_ms, partition, **fields))
