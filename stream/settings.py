@@ -29,6 +29,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[^\s,:\[\]]+)"
 _PORT = r"0*([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _LETTERS = "letters, digits, . _ -"
+_SIGNING_FORM = "whsec_ and the base64 of 24 to 64 bytes, as of `openssl rand -base64 32`"
 
 
 def _duration(limits: str) -> dict[str, str]:
@@ -53,6 +54,13 @@ RedisUrl = Annotated[
     ),
 ]
 Compression = Literal["none", "gzip", "lz4", "snappy", "zstd"]
+WebhookUrl = Annotated[
+    str,
+    text_like(r"^(https?://[^\s/?#]+([/?#][^\s]*)?)?$", "a URL that begins with https:// or http://, without spaces"),
+]
+WebhookSecret = Annotated[
+    str, text_like(r"^(whsec_([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)?$", _SIGNING_FORM)
+]
 Author = Annotated[str, msgspec.Meta(max_length=200)]
 Place = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -145,6 +153,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     below `warning`; with `debug`, it is shown from INFO on."""
     log_format: Form = "text"
     """The form of a worker's log, on standard error: `text`, or `json` for one JSON object a line."""
+    incident_webhook: WebhookUrl = ""
+    """For a guard: the URL to which incidents are posted, as CloudEvents 1.0; empty: they are on the topic `incidents`
+    alone."""
+    incident_secret: WebhookSecret = ""
+    """With `FRAUDSTREAM_INCIDENT_WEBHOOK`: the key that signs what is posted (Standard Webhooks, HMAC-SHA256), `whsec_`
+    and base64; empty: it is not signed. Never logged."""
 
     actor: Author = ""
     """The author that is recorded with a command; empty: the login name."""
@@ -165,7 +179,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def secrets(self) -> frozenset[str]:
         """Return the passwords and keys in these settings, to be removed from texts that may quote them."""
         logins = {self.kafka_sasl_password} | secrets_in(self.redis_url, _REDIS_SECRETS) | secrets_in(self.models)
-        return frozenset(secret for secret in logins if len(secret) >= SHORTEST_SECRET)
+        webhook = {self.incident_secret, _behind_host(self.incident_webhook)} | secrets_in(self.incident_webhook)
+        return frozenset(secret for secret in logins | webhook if len(secret) >= SHORTEST_SECRET)
 
     def __repr__(self) -> str:
         fields = msgspec.structs.asdict(self).items()
@@ -200,7 +215,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             problems.append(f"{PREFIX}{name.upper()}: {_refusal(name, kind, text)}")
     settings = Settings(**values)
     problems += [*_login_problems(settings), *_tls_problems(settings), *_redis_problems(settings)]
-    problems += _name_problems(settings)
+    problems += [*_name_problems(settings), *_webhook_problems(settings)]
     if problems:
         raise SettingsError("\n".join(problems))
     return msgspec.structs.replace(settings, redis_url=_with_cafile(settings.redis_url, settings.redis_cafile))
@@ -297,6 +312,12 @@ def _name_problems(settings: Settings) -> Iterator[str]:
         )
 
 
+def _webhook_problems(settings: Settings) -> Iterator[str]:
+    """Yield that a secret has no effect without a webhook."""
+    if settings.incident_secret and not settings.incident_webhook:
+        yield f"{PREFIX}INCIDENT_SECRET: is set, but has no effect without {PREFIX}INCIDENT_WEBHOOK"
+
+
 def _no_effect(name: str, with_what: str, instead: str) -> str:
     """Return the problem that a setting has no effect together with another."""
     return f"{PREFIX}{name.upper()}: is set, but has no effect with {with_what}; use {instead}, or leave it empty"
@@ -311,7 +332,25 @@ def _with_cafile(url: str, cafile: str) -> str:
 
 def _shown(name: str, value: object) -> str:
     """Format a setting for messages, without passwords and without logins and keys in URLs."""
-    return "…" if "password" in name else without_logins(repr(value))
+    if "password" in name or (name == "incident_secret" and value):
+        return "…"
+    return _shown_webhook(str(value)) if name == "incident_webhook" else without_logins(repr(value))
+
+
+def _shown_webhook(url: str) -> str:
+    """Format a webhook's URL without what stands behind its host: it may be a key."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "…"
+    if not url or parts.scheme not in ("http", "https"):
+        return "…" if url else "''"
+    return repr(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/…")
+
+
+def _behind_host(url: str) -> str:
+    """Return what stands behind the host of a URL: path, query and fragment, without the slash before them."""
+    return url.partition("://")[2].partition("/")[2]
 
 
 def _read_text(text: str, kind: object) -> float | str:

@@ -28,14 +28,17 @@ def guard(context: click.Context, limits: Limits, checkpoint: Path | None) -> No
 
     It acts by commands, so that it may be killed, and so that two of them do no harm. A canary, a split or a watched
     promotion without a ladder is guarded too, by all guards at a total alpha of 0.05.
+
+    Beside that, it tells of incidents, on the topic `incidents` and to FRAUDSTREAM_INCIDENT_WEBHOOK.
     """
     if context.invoked_subcommand is not None:
         return
     settings = settings_or_refuse()
     from stream.guard.main import run_guard  # noqa: PLC0415 - not for help or a refused setting
+    from stream.incidents.part import IncidentPart  # noqa: PLC0415 - likewise
 
     with refused_settings():
-        raise SystemExit(run_guard(settings, limits, checkpoint))
+        raise SystemExit(run_guard(settings, limits, checkpoint, IncidentPart))
 
 
 @guard.command("replay")

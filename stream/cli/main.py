@@ -33,6 +33,10 @@ COMMANDS = {
         "stream.cli.guard:guard",
         "Watch canaries, splits and promotions until SIGTERM: climb a rollout's ladder, and end what harms.",
     ),
+    "incident": CommandSource(
+        "stream.cli.incident:incident",
+        "See what went wrong: stand-ins in use, halted partitions, missed deadlines, what guards did, and more.",
+    ),
     "keys": CommandSource("stream.cli.keys:keys", "Make keys that sign commands."),
     "limits": CommandSource(
         "stream.cli.limits:limits",

@@ -8,6 +8,7 @@ import msgspec
 from models.commands import Command, Event
 from models.expected import NO_NEWLINE_BEHIND
 from shadow.comparison import Comparison
+from stream.contract.incident import Incident
 from stream.contract.label import LabelRecord
 from stream.contract.outputs import Outcome, Score
 from stream.contract.transaction import Transaction
@@ -21,6 +22,7 @@ RECORDS = MappingProxyType(
         "outcome/1": Outcome,
         "command/1": Command,
         "event/1": Event,
+        "incident/1": Incident,
     }
 )
 

@@ -4,8 +4,10 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -19,14 +21,43 @@ from stream.logs import log_service_to_stderr, service_formatter
 from stream.settings import Settings
 from stream.tasks import end_tasks, failure_of
 from stream.telemetry.environment import read as read_telemetry
+from stream.telemetry.metrics import Gauges
 from stream.telemetry.setup import Telemetry, begin
 from stream.watchdog import EXIT_FATAL
 
 log = logging.getLogger("fraudstream.guard")
 
 
-def run_guard(settings: Settings, limits: Limits, checkpoint: Path | None) -> int:
+class Companion(Protocol):
+    """What runs beside the guard in its process, and must not harm it: it ends by no error of its own."""
+
+    async def run(self) -> None:
+        """Run until it is cancelled."""
+
+    async def close(self) -> None:
+        """Keep what is known, and disconnect."""
+
+    def gauges(self) -> Gauges:
+        """Return the function that reads each of its metrics."""
+        ...
+
+    def warnings(self) -> Sequence[str]:
+        """Return what an operator should know of it."""
+        ...
+
+
+NewCompanion = Callable[[Settings, Path | None], Companion]
+"""Makes a companion, from the settings and the path of the guard's checkpoint."""
+
+
+def run_guard(settings: Settings, limits: Limits, checkpoint: Path | None, companion: NewCompanion) -> int:
     """Run until SIGTERM or SIGINT, and return the exit code: 0, or 70 after a fatal error.
+
+    Args:
+        settings: the deployment's.
+        limits: what the guard is told at its start.
+        checkpoint: where it keeps what it has counted, if anywhere.
+        companion: makes what runs beside it.
 
     Raises:
         SettingsError: a setting cannot be used, as an address for the web server that another process has.
@@ -38,7 +69,9 @@ def run_guard(settings: Settings, limits: Limits, checkpoint: Path | None) -> in
     log.info("fraudstream %s: guard of deployment %s starts", version("fraudstream"), settings.deployment)
     telemetry = begin(named, os.environ)
     try:
-        return asyncio.run(_run(named, limits, telemetry, checkpoint))
+        kept = None if checkpoint is None else CheckpointFile(checkpoint)
+        guard = Guard(named, limits, telemetry.operations, kept)
+        return asyncio.run(_run(named, telemetry, guard, companion(named, checkpoint)))
     except StreamError:
         raise
     except Exception:
@@ -48,21 +81,21 @@ def run_guard(settings: Settings, limits: Limits, checkpoint: Path | None) -> in
         telemetry.stop()
 
 
-async def _run(settings: Settings, limits: Limits, telemetry: Telemetry, checkpoint: Path | None) -> int:
+async def _run(settings: Settings, telemetry: Telemetry, guard: Guard, beside: Companion) -> int:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    kept = None if checkpoint is None else CheckpointFile(checkpoint)
-    guard = Guard(settings, limits, telemetry.operations, kept)
-    telemetry.watch(guard.gauges.gauges())
-    async with served_pages(settings, telemetry, lambda: guard.view.reasons(now_ms())):
+    telemetry.watch({**guard.gauges.gauges(), **beside.gauges()})
+    async with served_pages(settings, telemetry, lambda: guard.view.reasons(now_ms()), beside.warnings):
         watching, stopping = asyncio.create_task(guard.run()), asyncio.create_task(stopped.wait())
+        telling = asyncio.create_task(beside.run())
         try:
             await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if watching.done() and (failure := failure_of(watching)) is not None:
                 raise failure
         finally:
-            await end_tasks(watching, stopping)
+            await end_tasks(watching, stopping, telling)
             await guard.close()
+            await beside.close()
     log.info("the guard ends")
     return 0

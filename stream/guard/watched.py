@@ -20,7 +20,7 @@ from models.lineup import Lineup, follow
 from models.rollouts import Rollout, row_time_budget
 from models.times import stated_ms
 
-_AFTER_A_BREACH = (
+AFTER_A_BREACH = (
     CommandKind.PAUSE,
     CommandKind.END_CANARY,
     CommandKind.END_SPLIT,
@@ -140,7 +140,7 @@ def after(past: Past, event: Event) -> Past:
     if lineup.revision == past.lineup.revision:
         return past._replace(lineup=lineup)
     at_ms = stated_ms(event.at)
-    breached = event.command in _AFTER_A_BREACH and breached_kinds(event.evidence)
+    breached = event.command in AFTER_A_BREACH and breached_kinds(event.evidence)
     watched = _watched(past, lineup, at_ms)
     goes_on = watched is not None and past.watched is not None and watched.since == past.watched.since
     return past._replace(

@@ -43,6 +43,8 @@ class TopicLayout:
     retention_ms: int
     largest_bytes: int = _KAFKA_DEFAULT_BYTES
     from_outside: bool = False
+    of_workers: bool = True
+    """Whether a worker reads or writes it, and so is not ready without it."""
 
     def configuration(self, replication: int) -> dict[str, str]:
         """Return the topic's configuration; with three replicas, two must have a record.
@@ -70,6 +72,7 @@ MODEL_EVENTS = TopicLayout("model-events", partitioned=False, retention_ms=UNLIM
 DEAD_LETTERS = TopicLayout(
     "dead-letters", partitioned=False, retention_ms=90 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES
 )
+INCIDENTS = TopicLayout("incidents", partitioned=False, retention_ms=UNLIMITED, of_workers=False)
 
 
 def silent_scores(settings: Settings) -> TopicLayout:
@@ -110,7 +113,7 @@ async def decision_topics(settings: Settings) -> tuple[str, ...]:
     return (*([silent] if exists else []), settings.topic(SCORES.name))
 
 
-LAYOUTS = (TRANSACTIONS, LABELS, SCORES, SHADOW_SCORES, OUTCOMES, MODEL_CONTROL, MODEL_EVENTS, DEAD_LETTERS)
+LAYOUTS = (TRANSACTIONS, LABELS, SCORES, SHADOW_SCORES, OUTCOMES, MODEL_CONTROL, MODEL_EVENTS, DEAD_LETTERS, INCIDENTS)
 
 
 async def apply(settings: Settings, partitions: int, replication: int) -> tuple[str, ...]:
@@ -137,9 +140,13 @@ async def apply(settings: Settings, partitions: int, replication: int) -> tuple[
 
 
 async def problems(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str, ...]:
-    """Return which topics are missing or have another number of partitions than `transactions`; empty if none."""
+    """Return which topics are missing or have another number of partitions than `transactions`; empty if none.
+
+    A topic that no worker uses may be missing.
+    """
     counts = await partition_counts(admin, settings)
-    missing = [settings.topic(layout.name) for layout in LAYOUTS if settings.topic(layout.name) not in counts]
+    needed = [settings.topic(layout.name) for layout in LAYOUTS if layout.of_workers]
+    missing = [topic for topic in needed if topic not in counts]
     if missing:
         unseen = "" if settings.kafka_security_protocol == "PLAINTEXT" else f" ({HIDDEN})"
         advice = f"create them with `fraudstream topics apply --partitions N`{unseen}"

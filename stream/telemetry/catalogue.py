@@ -207,6 +207,27 @@ CATALOGUE: dict[MetricName, Metric] = {
         "Records applied again, to histories that Redis had lost or that are kept for longer from now on.",
         "histories are incomplete, or models are refused: its rate says how long that will last.",
     ),
+    "fraudstream.incidents.behind": Metric(
+        MetricKind.GAUGE,
+        "s",
+        (),
+        "How far behind now a guard has read what incidents are found in.",
+        "above a minute, or absent: incidents are told of late, or not at all; `/health/ready` of the guard says why.",
+    ),
+    "fraudstream.incidents.open": Metric(
+        MetricKind.GAUGE,
+        "{incident}",
+        ("rule",),
+        "Incidents that are open, by rule.",
+        "above 0: `fraudstream incident list`.",
+    ),
+    "fraudstream.incidents.unwritten": Metric(
+        MetricKind.GAUGE,
+        "{record}",
+        (),
+        "Records of incidents that a guard could not write to `incidents` yet.",
+        "above 0: Kafka refuses them; the guard's log says why.",
+    ),
     "fraudstream.labels": Metric(
         MetricKind.COUNTER,
         "{label}",
@@ -422,6 +443,20 @@ CATALOGUE: dict[MetricName, Metric] = {
         (),
         "Void scores found when a partition was taken over.",
         "above 0: a worker outlived its assignment; consumers drop its scores.",
+    ),
+    "fraudstream.webhook.events": Metric(
+        MetricKind.COUNTER,
+        "{event}",
+        ("outcome",),
+        "Events of incidents that were posted to the webhook: `delivered`, or `given_up` after a day.",
+        "somebody was not told.",
+    ),
+    "fraudstream.webhook.waiting": Metric(
+        MetricKind.GAUGE,
+        "{event}",
+        (),
+        "Records of `incidents` that the webhook has not accepted yet, of the guard that sends.",
+        "above 0: the receiver does not answer, or refuses; the guard's log says what it answers.",
     ),
 }
 

@@ -32,6 +32,9 @@ MetricName = Literal[
     "fraudstream.history.missing",
     "fraudstream.history.open_parts",
     "fraudstream.history.reapplied",
+    "fraudstream.incidents.behind",
+    "fraudstream.incidents.open",
+    "fraudstream.incidents.unwritten",
     "fraudstream.labels",
     "fraudstream.labels.waiting",
     "fraudstream.lag",
@@ -63,6 +66,8 @@ MetricName = Literal[
     "fraudstream.uncommitted.age",
     "fraudstream.unknown_fields",
     "fraudstream.void_scores",
+    "fraudstream.webhook.events",
+    "fraudstream.webhook.waiting",
 ]
 
 

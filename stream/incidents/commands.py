@@ -1,0 +1,130 @@
+"""What the event log says to incidents: which commands were accepted, and which new models were watched since when.
+
+A fold of the log alone; it is made anew whenever the log has grown.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from guards.report import breached_kinds
+from guards.specs import GuardKind
+from models.commands import LEAVES_REVISION, CommandKind, Event, EventKind
+from models.times import format_time, stated_ms
+from stream.contract.incident import IncidentAction
+from stream.guard.watched import AFTER_A_BREACH, Watched, after, past_of
+
+_ENDS_A_PAUSE = frozenset(
+    {
+        CommandKind.RESUME,
+        CommandKind.END_CANARY,
+        CommandKind.PROMOTE,
+        CommandKind.ROLL_BACK,
+        CommandKind.DEMOTE,
+        CommandKind.ROLLOUT,
+        CommandKind.CANARY,
+    }
+)
+MARGIN_MS = 60_000
+"""Workers decide by a new model for a moment after the command that ends it; their clocks may differ by this much."""
+
+
+class WatchPeriod(NamedTuple):
+    """A canary or a promotion that was watched: the revision that began it, the new model, and when it lasted.
+
+    `end_ms` is None as long as it goes on.
+    """
+
+    since: int
+    model: str
+    since_ms: int
+    end_ms: int | None = None
+
+    def has(self, revision: int, at_ms: int) -> bool:
+        """Tell whether a decision of the model belongs to it."""
+        is_before_end = self.end_ms is None or at_ms < self.end_ms + MARGIN_MS
+        return revision >= self.since and is_before_end
+
+
+class AcceptedCommand(NamedTuple):
+    """A command that was accepted, when, and what was watched before it."""
+
+    event: Event
+    at_ms: int
+    watched: Watched | None
+
+    @property
+    def breached(self) -> tuple[GuardKind, ...]:
+        """The guards whose breach it answers; none, if it is no guard's answer to a breach."""
+        if self.event.command not in AFTER_A_BREACH or self.watched is None:
+            return ()
+        return breached_kinds(self.event.evidence)
+
+    @property
+    def ends_a_pause(self) -> bool:
+        """Whether a rollout that was paused goes on, or ends, by it."""
+        return self.event.command in _ENDS_A_PAUSE
+
+    def action(self) -> IncidentAction:
+        """Return what an incident's record says of it."""
+        event = self.event
+        return IncidentAction(
+            format_time(self.at_ms),
+            str(event.command or ""),
+            event.command_id or event.event_id,
+            event.actor or "",
+            event.reason or "",
+        )
+
+
+class CommandLog(NamedTuple):
+    """The accepted commands of a deployment, in the order of the log, and the periods of each new model.
+
+    `publisher` is the deployment whose decisions count; None before the first promotion.
+    """
+
+    commands: Sequence[AcceptedCommand] = ()
+    periods: Mapping[str, Sequence[WatchPeriod]] = MappingProxyType({})
+    publisher: str | None = None
+
+    def actions(self, since_ms: int, until_ms: int) -> tuple[IncidentAction, ...]:
+        """Return the commands that were accepted in this time, both ends included."""
+        return tuple(one.action() for one in self.commands if since_ms <= one.at_ms <= until_ms)
+
+    def period(self, model: str, revision: int, at_ms: int) -> WatchPeriod | None:
+        """Return the watched period to which a decision of a model belongs; None if it was not watched then."""
+        found = [one for one in self.periods.get(model, ()) if one.has(revision, at_ms)]
+        return found[-1] if found else None
+
+    def watched_since_ms(self) -> int | None:
+        """Return since when a model has been watched that still is; None if none is."""
+        open_since = [one.since_ms for each in self.periods.values() for one in each if one.end_ms is None]
+        return min(open_since, default=None)
+
+
+def command_log(deployment: str, events: Iterable[Event], publisher: str | None = None) -> CommandLog:
+    """Fold a deployment's events, in the order of the log; `publisher` is whose decisions count."""
+    past, commands, periods = past_of(deployment, ()), list[AcceptedCommand](), dict[str, list[WatchPeriod]]()
+    for event in events:
+        before, past = past, after(past, event)
+        counts = past.lineup.revision != before.lineup.revision or event.command in LEAVES_REVISION
+        if event.kind is not EventKind.ACCEPTED or event.deployment != deployment or not counts:
+            continue
+        at_ms = stated_ms(event.at)
+        commands.append(AcceptedCommand(event, at_ms, before.watched))
+        _follow_watch(periods, before.watched, past.watched, at_ms)
+    return CommandLog(tuple(commands), periods, publisher)
+
+
+def _follow_watch(
+    periods: dict[str, list[WatchPeriod]], before: Watched | None, watched: Watched | None, at_ms: int
+) -> None:
+    """Note the end of what was watched, and the beginning of what is."""
+    if before is not None and (watched is None or watched.since != before.since):
+        of_model = periods[before.model]
+        end_ms = at_ms if before.until_ms is None else min(at_ms, before.until_ms)
+        of_model[-1] = of_model[-1]._replace(end_ms=end_ms)
+    if watched is not None and (before is None or watched.since != before.since):
+        periods.setdefault(watched.model, []).append(
+            WatchPeriod(watched.since, watched.model, watched.since_ms, watched.until_ms)
+        )
