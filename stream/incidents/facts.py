@@ -22,7 +22,7 @@ from stream.kafka.unpacking import FetchedRecord
 from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE
 from stream.scoring.score import LIVE_MODEL_FAILED
 
-_STOOD_IN = frozenset({LIVE_MODEL_FAILED, UNDECIDABLE})
+STOOD_IN = frozenset({LIVE_MODEL_FAILED, UNDECIDABLE})
 """The entries of `degraded` that say that the live model did not decide: a canary's failure is not among them."""
 _BY_MODEL = DecidedBy.MODEL.value
 
@@ -149,7 +149,7 @@ EMPTY_SECOND = SecondFacts()
 def shown_by(score: IncidentScore, deadline_ms: int) -> Iterator[tuple[IncidentRule, tuple[str, ...]]]:
     """Yield the rules whose condition a decision shows, with what it says of the cause."""
     if score.degraded:
-        if stood_in := tuple(entry for entry in score.degraded if entry in _STOOD_IN):
+        if stood_in := tuple(entry for entry in score.degraded if entry in STOOD_IN):
             yield IncidentRule.STAND_INS, stood_in
         if HISTORY_INCOMPLETE in score.degraded:
             yield IncidentRule.HISTORY_INCOMPLETE, (HISTORY_INCOMPLETE,)

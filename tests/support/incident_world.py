@@ -28,7 +28,7 @@ START_MS = 1_760_000_400_000
 PARTITIONS = 3
 SCORES, LETTERS = "scores", "dead-letters"
 SETTINGS = Settings(deployment="bank", worker_id="guard-1", deadline_ms=100)
-LIVE, NEW = "a" * 64, "b" * 64
+LIVE, NEW, OTHER = "a" * 64, "b" * 64, "c" * 64
 CURRENCIES = ("EUR", "JPY")
 
 
