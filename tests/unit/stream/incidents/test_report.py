@@ -161,8 +161,8 @@ def said(incident: Incident) -> str:
             "No payment was decided without complete histories, although some were lost, since 10:02 UTC on 2026-01-31",
         ),
         (
-            {"rule": IncidentRule.DEADLINES_MISSED, "amounts": {"JPY": 5}},
-            "4,120 payments, JPY 5, were decided more than 100 ms after arrival between 10:02 and 10:09 UTC on 2026-01-31",
+            {"rule": IncidentRule.DEADLINES_MISSED, "events": 12, "amounts": {"JPY": 5}},
+            "12 payments, JPY 5, were decided more than 100 ms after arrival between 10:02 and 10:09 UTC on 2026-01-31",
         ),
     ],
 )
