@@ -396,7 +396,7 @@ def test_a_split_that_a_guard_ends_is_told_of_with_what_its_harmful_arms_decided
     evidence: dict[str, Any], models: list[dict[str, Any]]
 ) -> None:
     ended = accepted(3, CommandKind.END_SPLIT, START_MS + 100_000, evidence=evidence, winner="live")
-    by_arm = [(BY_NEW, range(20, 100, 10)), (BY_OTHER, range(25, 100, 25))]
+    by_arm = [(BY_NEW, range(20, 100, 10)), (BY_OTHER, (25, 55, 75))]
     scores = merged(each(range(300)), *(each(seconds, **fields) for fields, seconds in by_arm))
     found = told(past(scores, events=[SPLIT, ended]), IncidentRule.GUARD_BREACH)
     seconds = [second for fields, seconds in by_arm for second in seconds if fields in models]
@@ -418,7 +418,7 @@ def under(epoch: int, **changes: Any) -> dict[str, Any]:
 
 
 def test_histories_that_were_lost_while_payments_waited_are_told_of_by_the_first_decision_after_it() -> None:
-    scores = merged(each(range(-700, 100, 10), **under(7)), each(range(140, 400), **under(8)))
+    scores = merged(each(range(100), **under(7)), each(range(140, 400), **under(8)))
     found = told(past(scores), IncidentRule.HISTORY_INCOMPLETE)
     assert times(found) == [("opened", 140), ("closed", 260)]
     assert (found[-1].events, found[-1].amounts, found[-1].opening) == (0, {}, Opening("transactions", 0, 1_400))
