@@ -30,7 +30,7 @@ MARGIN_MS = 60_000
 
 
 class WatchPeriod(NamedTuple):
-    """A canary or a promotion that was watched: the revision that began it, the new model, and when it lasted.
+    """A canary, an arm of a split or a promotion that was watched: what revision began it, the new model, and when.
 
     `end_ms` is None as long as it goes on.
     """
@@ -121,10 +121,10 @@ def _follow_watch(
 ) -> None:
     """Note the end of what was watched, and the beginning of what is."""
     if before is not None and (watched is None or watched.since != before.since):
-        of_model = periods[before.model]
         end_ms = at_ms if before.until_ms is None else min(at_ms, before.until_ms)
-        of_model[-1] = of_model[-1]._replace(end_ms=end_ms)
+        for model in before.models:
+            periods[model][-1] = periods[model][-1]._replace(end_ms=end_ms)
     if watched is not None and (before is None or watched.since != before.since):
-        periods.setdefault(watched.model, []).append(
-            WatchPeriod(watched.since, watched.model, watched.since_ms, watched.until_ms)
-        )
+        for model in watched.models:  # none, if all arms of a split have the live model
+            period = WatchPeriod(watched.since, model, watched.since_ms, watched.until_ms)
+            periods.setdefault(model, []).append(period)
