@@ -198,7 +198,7 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "The message says what to do",
     ),
     (stream.ReportError,): ErrorFate(
-        "a report finds no such challenger, or more payments than fit into memory", Handling.REFUSED
+        "a report finds no such challenger or experiment, or more payments than fit into memory", Handling.REFUSED
     ),
     (stream.MeasurementError,): ErrorFate(
         "What `bench` measures does not run", Handling.REFUSED, "The message names the logs"
