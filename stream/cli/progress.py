@@ -1,16 +1,33 @@
-"""Progress bars on standard error, one for each stage of a long command, if that is a terminal."""
+"""Progress of long commands on standard error: bars, if that is a terminal, or lines."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+_QUIET_SECONDS = 2.0
+
+
+class ReadingProgress:
+    """Prints how much of a topic is read, in a line every two seconds; nothing if it takes no longer."""
+
+    def __init__(self) -> None:
+        self._due = time.monotonic() + _QUIET_SECONDS
+
+    def show(self, topic: str, share: float) -> None:
+        """Print it if it is time to."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _QUIET_SECONDS
+            click.echo(f"reading {topic}: {share:.0%}", err=True)
 
 
 @contextmanager
 def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a function to call with the name of a stage, how much of it is done, and the total."""
+    """Show a bar for each stage; yield a function to call with its name, how much of it is done, and the total."""
     columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # not `console.is_terminal`, which FORCE_COLOR makes true
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as shown:

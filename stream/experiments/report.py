@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from guards.shares import WHOLE_BP
 from metrics.bootstrap import BootstrapPlan
 from models.arms import Split
 from stream.control.client import read_events
@@ -17,6 +18,7 @@ from stream.experiments.span import Experiment, choose_experiment, experiments_o
 from stream.experiments.standings import standings_of
 from stream.experiments.terms import ExperimentTerms
 from stream.outcomes.columns import PaymentRows, ValidPayment
+from stream.outcomes.maturity import MATURITY_DAYS
 from stream.outcomes.reader import Progress, ReadingScope, ReadPayments, read_payments
 from stream.settings import Settings
 
@@ -29,6 +31,14 @@ DRAWS = 1_000
 
 MakeTerms = Callable[[ReadPayments], ExperimentTerms]
 """Returns what the experiment is judged by, when its currencies and its last payment are known."""
+
+
+class ReadingPlan(NamedTuple):
+    """How an experiment is read: what makes its terms, the maturity in days, and the share of the cards in 0.01 %."""
+
+    make_terms: MakeTerms
+    maturity_days: float = MATURITY_DAYS
+    cards_bp: int = WHOLE_BP
 
 
 class Choice(NamedTuple):
@@ -64,7 +74,7 @@ class ExperimentReport(NamedTuple):
     ratio: SampleRatio
     excluded: int
     misassigned: int
-    cards_bp: int = 10_000
+    cards_bp: int = WHOLE_BP
 
     @property
     def currency(self) -> str:
@@ -77,15 +87,13 @@ class ExperimentReport(NamedTuple):
         return None if self.ratio.breached or self.misassigned else self.standings.winner
 
 
-async def read_report(
-    settings: Settings, choice: Choice, reading: tuple[MakeTerms, int], progress: Progress
-) -> ExperimentReport:
+async def read_report(settings: Settings, choice: Choice, plan: ReadingPlan, progress: Progress) -> ExperimentReport:
     """Read an experiment of the settings' deployment from the topics, and report on it.
 
     Args:
         settings: the brokers and the deployment.
         choice: which experiment.
-        reading: what makes the terms, and the share of the cards that is read, in 0.01 %.
+        plan: how it is read.
         progress: told how much was read.
 
     Raises:
@@ -93,18 +101,17 @@ async def read_report(
         ControlLogError: the event log has lost records.
         aiokafka.errors.KafkaError: the brokers do not answer, or a topic is missing.
     """
-    make_terms, cards_bp = reading
     chosen = choose_experiment(experiments_of(settings.deployment, await read_events(settings)), *choice)
     sieve = ArmSieve(chosen)
-    scope = ReadingScope(max(chosen.since_ms - CLOCKS_MS, 0), cards_bp=cards_bp)
+    scope = ReadingScope(max(chosen.since_ms - CLOCKS_MS, 0), plan.maturity_days, plan.cards_bp)
     read = await read_payments(settings, scope, sieve.takes, progress)
     if not len(read.rows):
         raise ReportError(
             f"the experiment of revision {chosen.first} has decided no payment yet, or none is held still"
         )
     rows = placed(read.rows, read.names.arms, chosen)
-    return report_of(rows, chosen, make_terms(read), tuple(read.names.currencies))._replace(
-        excluded=sieve.excluded, misassigned=sieve.misassigned, cards_bp=cards_bp
+    return report_of(rows, chosen, plan.make_terms(read), tuple(read.names.currencies))._replace(
+        excluded=sieve.excluded, misassigned=sieve.misassigned, cards_bp=plan.cards_bp
     )
 
 

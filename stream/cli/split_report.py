@@ -1,0 +1,140 @@
+"""`fraudstream split report`: an experiment's arms side by side with their outcomes, and who wins."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from aiokafka.errors import KafkaError
+from rich.console import Console
+
+from guards.shares import WHOLE_BP
+from metrics.errors import MeasureInputError
+from stream.cli.arguments import MomentParam, ShareParam
+from stream.cli.cost_options import cost_options, stated_costs
+from stream.cli.output import json_option, refuse, say
+from stream.cli.progress import ReadingProgress
+from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.errors import ControlLogError, ReportError
+from stream.experiments.facts import facts
+from stream.experiments.report import Choice, ExperimentReport, MakeTerms, ReadingPlan, read_report
+from stream.experiments.tables import report_tables
+from stream.experiments.terms import ALERTS_A_DAY, ALPHA, ExperimentTerms
+from stream.outcomes.first_days import CARD_DAYS
+from stream.outcomes.maturity import MATURITY_DAYS, MaturityTerms
+from stream.outcomes.reader import ReadPayments
+from stream.settings import Settings
+
+
+@click.group()
+def split() -> None:
+    """See what became of the cards of an experiment, and which arm wins."""
+
+
+@split.command("report")
+@click.option(
+    "--experiment", type=click.IntRange(1), metavar="REVISION", help="The one that began with it; by default the last."
+)
+@click.option(
+    "--since", "since_ms", type=MomentParam(), help="The one that ran then, or began next (RFC 3339, or milliseconds)."
+)
+@cost_options
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=ALPHA,
+    show_default=True,
+    help="The probability of ever naming a winner that is none.",
+)
+@click.option(
+    "--card-days",
+    type=click.FloatRange(0, min_open=True),
+    default=CARD_DAYS,
+    show_default=True,
+    help="How many days of a card are one observation.",
+)
+@click.option(
+    "--maturity-days",
+    type=click.FloatRange(0),
+    default=MATURITY_DAYS,
+    show_default=True,
+    help="After so many days without a label a payment that was not declined is genuine.",
+)
+@click.option(
+    "--alerts-a-day",
+    type=click.IntRange(1),
+    default=ALERTS_A_DAY,
+    show_default=True,
+    help="Cards that are investigated each day, of all arms together.",
+)
+@click.option("--cards", "cards_bp", type=ShareParam(), help="Read this share of the cards, e.g. 10%; by default all.")
+@click.option(
+    "--report",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write it as one HTML page, too.",
+)
+@json_option
+def report_command(as_json: bool, page: Path | None, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """Compare the arms of an experiment by what became of their cards; it may be looked at at any time.
+
+    State alpha, days and costs before the first look, and keep them: what is promised holds for these alone.
+    """
+    settings = settings_or_refuse()
+    if options["experiment"] is not None and options["since_ms"] is not None:
+        raise click.UsageError("--experiment and --since both say which experiment; give one")
+    found = report_or_refuse(settings, Choice(options["experiment"], options["since_ms"]), options)
+    if page is not None:
+        _write(page, found)
+    if as_json:
+        say(as_json, facts(found), "")
+    else:
+        Console(highlight=False).print(report_tables(found))
+
+
+def report_or_refuse(settings: Settings, choice: Choice, options: dict[str, Any]) -> ExperimentReport:
+    """Return a report; exit with 1 if it cannot be made."""
+    plan = ReadingPlan(terms_of(options), options["maturity_days"], options["cards_bp"] or WHOLE_BP)
+    try:
+        return asyncio.run(read_report(settings, choice, plan, ReadingProgress().show))
+    except (ReportError, ControlLogError, MeasureInputError) as error:
+        refuse(str(error))
+    except (KafkaError, OSError) as error:
+        refuse_kafka(settings, error)
+
+
+def terms_of(options: dict[str, Any]) -> MakeTerms:
+    """Return what makes the terms of options once the currencies are known."""
+
+    def terms(read: ReadPayments) -> ExperimentTerms:
+        codes = read.names.currencies
+        most = codes[int(np.bincount(read.rows["currency"]).argmax())]
+        currency = options["currency"] or most
+        if currency not in codes:
+            raise ReportError(f"no payment of the experiment is in {currency}; they are in {', '.join(sorted(codes))}")
+        try:
+            costs, cap_minor = stated_costs(options).of(currency)
+        except ValueError as error:
+            raise ReportError(str(error)) from error
+        return ExperimentTerms(
+            MaturityTerms(read.latest_ms, options["maturity_days"]),
+            codes.index(currency),
+            costs,
+            cap_minor,
+            options["alpha"],
+            options["card_days"],
+            options["alerts_a_day"],
+        )
+
+    return terms
+
+
+def _write(page: Path, found: ExperimentReport) -> None:
+    from stream.experiments.page import report_page  # noqa: PLC0415 - needs the extra `report`
+
+    try:
+        page.write_text(report_page(found).html(), encoding="utf-8")
+    except OSError as error:
+        refuse(f"cannot write the report to {page}: {error.strerror or error}; choose another file for --report")
