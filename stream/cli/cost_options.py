@@ -78,7 +78,7 @@ _OPTIONS = (
         type=CostParam(),
         multiple=True,
         callback=_by_currency,
-        help="Of a wrong decline, e.g. 'EUR 2.00 + 5%', the share being of the amount.  [default: 200 minor units + 5%]",
+        help="Of a wrong decline, e.g. 'EUR 2.00 + 5%' of the amount; repeatable.  [default: 200 minor units + 5%]",
     ),
     click.option(
         "--card-cap",

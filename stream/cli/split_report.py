@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -10,7 +10,6 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from guards.shares import WHOLE_BP
-from metrics.errors import MeasureInputError
 from stream.cli.arguments import MomentParam, ShareParam
 from stream.cli.cost_options import cost_options, stated_costs
 from stream.cli.output import json_option, refuse, say
@@ -18,9 +17,10 @@ from stream.cli.progress import ReadingProgress
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.errors import ControlLogError, ReportError
 from stream.experiments.facts import facts
-from stream.experiments.report import Choice, ExperimentReport, MakeTerms, ReadingPlan, read_report
+from stream.experiments.report import Choice, ExperimentReport, ReadingPlan, read_report
 from stream.experiments.tables import report_tables
 from stream.experiments.terms import ALERTS_A_DAY, ALPHA, ExperimentTerms
+from stream.outcomes.costs import StatedCosts
 from stream.outcomes.first_days import CARD_DAYS
 from stream.outcomes.maturity import MATURITY_DAYS, MaturityTerms
 from stream.outcomes.reader import ReadPayments
@@ -85,7 +85,16 @@ def report_command(as_json: bool, page: Path | None, **options: Any) -> None:  #
     settings = settings_or_refuse()
     if options["experiment"] is not None and options["since_ms"] is not None:
         raise click.UsageError("--experiment and --since both say which experiment; give one")
-    found = report_or_refuse(settings, Choice(options["experiment"], options["since_ms"]), options)
+    wish = ReportWish(
+        options["currency"],
+        stated_costs(options),
+        options["alpha"],
+        options["card_days"],
+        options["maturity_days"],
+        options["alerts_a_day"],
+        options["cards_bp"] or WHOLE_BP,
+    )
+    found = _report_or_refuse(settings, Choice(options["experiment"], options["since_ms"]), wish)
     if page is not None:
         _write(page, found)
     if as_json:
@@ -94,41 +103,49 @@ def report_command(as_json: bool, page: Path | None, **options: Any) -> None:  #
         Console(highlight=False).print(report_tables(found))
 
 
-def report_or_refuse(settings: Settings, choice: Choice, options: dict[str, Any]) -> ExperimentReport:
-    """Return a report; exit with 1 if it cannot be made."""
-    plan = ReadingPlan(terms_of(options), options["maturity_days"], options["cards_bp"] or WHOLE_BP)
-    try:
-        return asyncio.run(read_report(settings, choice, plan, ReadingProgress().show))
-    except (ReportError, ControlLogError, MeasureInputError) as error:
-        refuse(str(error))
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
+class ReportWish(NamedTuple):
+    """What somebody wants an experiment to be judged by; the currency is by default that of most payments."""
 
+    currency: str | None = None
+    costs: StatedCosts = StatedCosts()
+    alpha: float = ALPHA
+    card_days: float = CARD_DAYS
+    maturity_days: float = MATURITY_DAYS
+    alerts_a_day: int = ALERTS_A_DAY
+    cards_bp: int = WHOLE_BP
 
-def terms_of(options: dict[str, Any]) -> MakeTerms:
-    """Return what makes the terms of options once the currencies are known."""
+    @property
+    def plan(self) -> ReadingPlan:
+        """How the experiment is read."""
+        return ReadingPlan(self.terms, self.maturity_days, self.cards_bp)
 
-    def terms(read: ReadPayments) -> ExperimentTerms:
+    def terms(self, read: ReadPayments) -> ExperimentTerms:
+        """Return the terms, now that the currencies of the payments are known.
+
+        Raises:
+            ReportError: no payment is in the currency, or costs are stated for others alone.
+        """
         codes = read.names.currencies
-        most = codes[int(np.bincount(read.rows["currency"]).argmax())]
-        currency = options["currency"] or most
+        currency = self.currency or codes[int(np.bincount(read.rows["currency"]).argmax())]
         if currency not in codes:
             raise ReportError(f"no payment of the experiment is in {currency}; they are in {', '.join(sorted(codes))}")
         try:
-            costs, cap_minor = stated_costs(options).of(currency)
+            costs, cap_minor = self.costs.of(currency)
         except ValueError as error:
             raise ReportError(str(error)) from error
+        maturity = MaturityTerms(read.latest_ms, self.maturity_days)
         return ExperimentTerms(
-            MaturityTerms(read.latest_ms, options["maturity_days"]),
-            codes.index(currency),
-            costs,
-            cap_minor,
-            options["alpha"],
-            options["card_days"],
-            options["alerts_a_day"],
+            maturity, codes.index(currency), costs, cap_minor, self.alpha, self.card_days, self.alerts_a_day
         )
 
-    return terms
+
+def _report_or_refuse(settings: Settings, choice: Choice, wish: ReportWish) -> ExperimentReport:
+    try:
+        return asyncio.run(read_report(settings, choice, wish.plan, ReadingProgress().show))
+    except (ReportError, ControlLogError) as error:
+        refuse(str(error))
+    except (KafkaError, OSError) as error:
+        refuse_kafka(settings, error)
 
 
 def _write(page: Path, found: ExperimentReport) -> None:
