@@ -197,6 +197,9 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         Handling.REFUSED,
         "The message says what to do",
     ),
+    (stream.MissingMatplotlibError,): ErrorFate(
+        "A report has charts, and matplotlib is not installed", Handling.REFUSED, "The message names the extra"
+    ),
     (stream.ReportError,): ErrorFate("`shadow report` finds no such challenger", Handling.REFUSED),
     (stream.MeasurementError,): ErrorFate(
         "What `bench` measures does not run", Handling.REFUSED, "The message names the logs"
