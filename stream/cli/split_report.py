@@ -1,6 +1,7 @@
 """`fraudstream split report`: an experiment's arms side by side with their outcomes, and who wins."""
 
 import asyncio
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ from stream.cli.cost_options import cost_options, stated_costs
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import ReadingProgress
 from stream.cli.settings import refuse_kafka, settings_or_refuse
-from stream.errors import ControlLogError, ReportError
+from stream.clock import now_ms
+from stream.errors import ControlLogError, MissingMatplotlibError, ReportError
 from stream.experiments.facts import facts
 from stream.experiments.report import Choice, ExperimentReport, ReadingPlan, read_report
 from stream.experiments.tables import report_tables
@@ -152,6 +154,8 @@ def _write(page: Path, found: ExperimentReport) -> None:
     from stream.experiments.page import report_page  # noqa: PLC0415 - needs the extra `report`
 
     try:
-        page.write_text(report_page(found).html(), encoding="utf-8")
+        page.write_text(report_page(found, now_ms(), version("fraudstream")).html(), encoding="utf-8")
+    except MissingMatplotlibError as error:
+        refuse(str(error))
     except OSError as error:
         refuse(f"cannot write the report to {page}: {error.strerror or error}; choose another file for --report")

@@ -1,4 +1,4 @@
-"""The report of an experiment as one HTML page with plots, for readers who decide: who wins, how sure, what is missing."""
+"""The report of an experiment as one HTML page with plots: who wins, how sure that is, and what is missing."""
 
 from collections.abc import Callable
 
@@ -19,12 +19,9 @@ from stream.html.tables import DataTable
 
 _SHORT = 12
 _FOOTNOTES = (
-    "A card's arm is fixed by chance, and all it pays in the experiment counts for that arm, also what another model or "
-    "the rules decided in its place.",
-    "Models are judged by what they said. What the cap on declines or a lot changed stands beside it: that is what was "
-    "really lost and stopped.",
-    "Known payments are those that occurred before all had a label or were old enough; a declined payment without a "
-    "label is in none of them.",
+    "A card's arm is fixed by chance; all it pays in the experiment counts for that arm, whatever decided it.",
+    "Models are judged by what they said; what was decided in the end is what was really lost and stopped.",
+    "Known payments occurred before all had a label or were old enough; declined ones without a label are not known.",
 )
 Row = tuple[Cell, ...]
 
@@ -87,9 +84,9 @@ def _differences(report: ExperimentReport) -> tuple[Part, ...]:
 
 def _loss_figure(report: ExperimentReport, name: str) -> KeyFigure:
     loss = report.standings.arms[name]
-    value = None if loss.low is None else Money(round(loss.low), report.currency)
-    most = "" if loss.high in (None, loss.low) else f" at least; at most {loss.high / 100:,.2f}"
-    return KeyFigure(f"Loss per card, {name}", value, f"{loss.cards:,} final cards{most}")
+    low, high = (None if end is None else Money(round(end), report.currency) for end in (loss.low, loss.high))
+    most = "" if high is None or high == low else f" at least; at most {high.number}"
+    return KeyFigure(f"Loss per card, {name}", low, f"{loss.cards:,} final cards{most}")
 
 
 def _interval_row(one: ArmDifference, report: ExperimentReport) -> IntervalRow:
