@@ -25,6 +25,10 @@ COMMANDS = {
         "stream.cli.bench_sizes:compression",
         "Measure bytes of a score on disk, CPU and latency of workers that compress with each codec, alternating.",
     ),
+    "experiments": CommandSource(
+        "stream.cli.bench_experiments:experiments",
+        "Simulate experiments with known truth: false winners, and how long a difference takes; takes minutes.",
+    ),
     "features": CommandSource(
         "stream.cli.bench_histories:features",
         "Compare histories with sorted sets and counters: CPU of Redis and Python per event, and bytes; takes minutes.",
