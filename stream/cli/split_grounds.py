@@ -16,6 +16,7 @@ from stream.errors import ControlLogError, ReportError
 from stream.experiments.facts import facts
 from stream.experiments.report import Choice, read_report
 from stream.experiments.words import missing_lines, verdict_line
+from stream.kafka.client import explain_error
 from stream.settings import Settings
 
 _SECONDS = 60.0
@@ -42,7 +43,7 @@ def grounds_of(winner: str, file: Path | None) -> dict[str, Any] | None:
             err=True,
         )
     except (KafkaError, OSError) as error:
-        click.echo(f"the report could not be read: {error!r}", err=True)
+        click.echo(f"the report could not be read: {asyncio.run(explain_error(settings, error))}", err=True)
     return None
 
 
