@@ -1,4 +1,4 @@
-"""Progress of long commands on standard error: bars, if that is a terminal, or lines."""
+"""Progress of a long command on standard error: bars, one for each stage, if that is a terminal, or lines."""
 
 import sys
 import time
@@ -9,25 +9,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-_QUIET_SECONDS = 2.0
-
-
-class ReadingProgress:
-    """Prints how much of a topic is read, in a line every two seconds; nothing if it takes no longer."""
-
-    def __init__(self) -> None:
-        self._due = time.monotonic() + _QUIET_SECONDS
-
-    def show(self, topic: str, share: float) -> None:
-        """Print it if it is time to."""
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + _QUIET_SECONDS
-            click.echo(f"reading {topic}: {share:.0%}", err=True)
-
 
 @contextmanager
 def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar for each stage; yield a function to call with its name, how much of it is done, and the total."""
+    """Yield a function to call with the name of a stage, how much of it is done, and the total."""
     columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # not `console.is_terminal`, which FORCE_COLOR makes true
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as shown:
@@ -39,3 +24,19 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
             shown.update(stages[stage], completed=done, total=total)
 
         yield progress
+
+
+_QUIET_SECONDS = 2.0
+
+
+class ReadingProgress:
+    """Prints how much of each topic has been read, a line every two seconds: nothing where it is quick."""
+
+    def __init__(self) -> None:
+        self._due = time.monotonic() + _QUIET_SECONDS
+
+    def show(self, topic: str, share: float) -> None:
+        """Print that so much of a topic has been read."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _QUIET_SECONDS
+            click.echo(f"reading {topic}: {share:.0%}", err=True)

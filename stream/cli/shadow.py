@@ -1,6 +1,6 @@
 """`fraudstream shadow report`: what the challenger would have decided, as tables or as one JSON object.
 
-It gives no verdict: the reader judges what a changed decision is worth.
+It gives no verdict: the reader judges what a changed decision is worth. `fraudstream shadow verdict` gives one.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from stream.cli.arguments import ModelParam
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import ReadingProgress
 from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.cli.shadow_verdict import verdict_command
 from stream.clock import now_ms
 from stream.errors import ControlLogError, ReportError
 
@@ -30,6 +31,9 @@ _MOST_MINUTES = 100 * 366 * 24 * 60
 @click.group()
 def shadow() -> None:
     """See what the challenger would have decided."""
+
+
+shadow.add_command(verdict_command)
 
 
 @shadow.command("report")

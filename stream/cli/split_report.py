@@ -11,11 +11,12 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from guards.shares import WHOLE_BP
-from stream.cli.arguments import MomentParam, ShareParam
+from stream.cli.arguments import MomentParam
 from stream.cli.cost_options import cost_options, stated_costs
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import ReadingProgress
 from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.cli.shadow_verdict import CardsParam
 from stream.clock import now_ms
 from stream.errors import ControlLogError, MissingMatplotlibError, ReportError
 from stream.experiments.facts import facts
@@ -64,13 +65,21 @@ def split() -> None:
     help="After so many days without a label a payment that was not declined is genuine.",
 )
 @click.option(
-    "--alerts-a-day",
+    "--k",
+    "alerts_a_day",
     type=click.IntRange(1),
     default=ALERTS_A_DAY,
     show_default=True,
-    help="Cards that are investigated each day, of all arms together.",
+    help="Cards that are investigated each day, of all arms together, for card precision.",
 )
-@click.option("--cards", "cards_bp", type=ShareParam(), help="Read this share of the cards, e.g. 10%; by default all.")
+@click.option(
+    "--cards",
+    "cards_bp",
+    type=CardsParam(),
+    default="100%",
+    show_default=True,
+    help="Read this share of the cards, always the same ones, where all do not fit into memory.",
+)
 @click.option(
     "--report",
     "page",
@@ -94,7 +103,7 @@ def report_command(as_json: bool, page: Path | None, **options: Any) -> None:  #
         options["card_days"],
         options["maturity_days"],
         options["alerts_a_day"],
-        options["cards_bp"] or WHOLE_BP,
+        options["cards_bp"],
     )
     found = _report_or_refuse(settings, Choice(options["experiment"], options["since_ms"]), wish)
     if page is not None:

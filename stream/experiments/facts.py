@@ -31,7 +31,7 @@ def facts(report: ExperimentReport) -> dict[str, Any]:
             "alpha_each": report.standings.alpha_each,
             "card_days": terms.card_days,
             "maturity_days": terms.maturity.maturity_days,
-            "card_cap_minor": terms.cap_minor,
+            "cap_minor": terms.cap_minor,
             "alerts_a_day": terms.alerts_a_day,
             "costs": {name: getattr(terms.costs, name) for name in terms.costs.__slots__},
             "cards_bp": report.cards_bp,

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from guards.shares import WHOLE_BP
 from models.errors import InvalidTimeError
 from models.times import parse_time_ms
 from stream.consumer import place_of
@@ -110,7 +111,7 @@ class LabelCollector:
 
 def is_sampled(card: int, cards_bp: int) -> bool:
     """Tell whether a card is in a share of the cards: its hash modulo 10,000 is below it. A larger share only adds."""
-    return card % 10_000 < cards_bp
+    return card % WHOLE_BP < cards_bp
 
 
 def latest_labels(rows: LabelRows) -> LabelRows:

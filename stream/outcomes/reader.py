@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from guards.shares import WHOLE_BP
 from stream.kafka.scan import EARLIER_SCORES, scan_topic
 from stream.kafka.topics import OUTCOMES, SCORES, decision_topics
 from stream.outcomes.columns import (
@@ -45,7 +46,7 @@ class ReadingScope(NamedTuple):
 
     since_ms: int
     maturity_days: float = MATURITY_DAYS
-    cards_bp: int = 10_000
+    cards_bp: int = WHOLE_BP
     most: int = MOST_ROWS
 
     @property

@@ -17,7 +17,7 @@ PAYMENTS, CARDS = 1_500, 150
 EXCLUDED = ("card-3", "card-77")
 DECLINES_MANY = Policy(review_at=0.02, decline_at=0.04)
 TERMS = RecountTerms(card_days=0.004, maturity_days=0.008, cap_minor=20_000)
-OPTIONS = ("--card-days", "0.004", "--maturity-days", "0.008", "--card-cap", "EUR 200", "--alpha", "0.1")
+OPTIONS = ("--card-days", "0.004", "--maturity-days", "0.008", "--cap", "EUR 200", "--alpha", "0.1")
 
 
 def label(number: int, *, fraud: bool, after_s: int) -> tuple[str, bytes]:

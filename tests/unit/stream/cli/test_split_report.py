@@ -76,7 +76,7 @@ def test_the_report_is_of_the_last_experiment_with_the_stated_defaults(read: Rea
 
 def test_options_say_by_what_an_experiment_is_judged(read: Read) -> None:
     options = ("--currency", "jpy", "--review-cost", "JPY 400", "--decline-cost", "JPY 250 + 3.5%", "--alpha", "0.01")
-    more = ("--card-cap", "JPY 90000", "--card-days", "7", "--maturity-days", "30", "--cards", "10%", "--since", "5")
+    more = ("--cap", "JPY 90000", "--card-days", "7", "--maturity-days", "30", "--cards", "10%", "--since", "5")
     result = run("split", "report", *options, *more, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -93,7 +93,7 @@ def test_options_say_by_what_an_experiment_is_judged(read: Read) -> None:
         (("--review-cost", "3.00"), 2, "is no cost such as"),
         (("--review-cost", "EUR 3", "--review-cost", "EUR 4"), 2, "a currency is given twice"),
         (("--decline-cost", "EUR 1 + 101%"), 2, "is more than the amount"),
-        (("--card-cap", "EUR 0"), 2, "expected an amount above 0"),
+        (("--cap", "EUR 0"), 2, "it must be above 0"),
         (("--experiment", "2", "--since", "0"), 2, "both say which experiment"),
         (("--currency", "USD"), 1, "no payment of the experiment is in USD; they are in EUR, JPY"),
         (("--review-cost", "USD 3"), 1, "the report compares in EUR, but the review cost is stated for USD"),
