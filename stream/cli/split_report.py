@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from guards.shares import WHOLE_BP
-from stream.cli.arguments import MomentParam
+from stream.cli.arguments import BudgetParam, MomentParam
 from stream.cli.cost_options import cost_options, stated_costs
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import ReadingProgress
@@ -73,6 +73,13 @@ def split() -> None:
     help="Cards that are investigated each day, of all arms together, for card precision.",
 )
 @click.option(
+    "--label-share",
+    type=BudgetParam(),
+    default="100%",
+    show_default=True,
+    help="Of all frauds, the share that is ever labelled: where arms are compared, each counts for the others.",
+)
+@click.option(
     "--cards",
     "cards_bp",
     type=CardsParam(),
@@ -96,6 +103,8 @@ def report_command(as_json: bool, page: Path | None, **options: Any) -> None:  #
     settings = settings_or_refuse()
     if options["experiment"] is not None and options["since_ms"] is not None:
         raise click.UsageError("--experiment and --since both say which experiment; give one")
+    if not options["label_share"]:
+        raise click.BadParameter("it must be above 0%", param_hint="--label-share")
     wish = ReportWish(
         options["currency"],
         stated_costs(options),
@@ -104,6 +113,7 @@ def report_command(as_json: bool, page: Path | None, **options: Any) -> None:  #
         options["maturity_days"],
         options["alerts_a_day"],
         options["cards_bp"],
+        options["label_share"],
     )
     found = _report_or_refuse(settings, Choice(options["experiment"], options["since_ms"]), wish)
     if page is not None:
@@ -124,6 +134,7 @@ class ReportWish(NamedTuple):
     maturity_days: float = MATURITY_DAYS
     alerts_a_day: int = ALERTS_A_DAY
     cards_bp: int = WHOLE_BP
+    label_share: float = 1.0
 
     @property
     def plan(self) -> ReadingPlan:
@@ -146,7 +157,14 @@ class ReportWish(NamedTuple):
             raise ReportError(str(error)) from error
         maturity = MaturityTerms(read.latest_ms, self.maturity_days)
         return ExperimentTerms(
-            maturity, codes.index(currency), costs, cap_minor, self.alpha, self.card_days, self.alerts_a_day
+            maturity,
+            codes.index(currency),
+            costs,
+            cap_minor,
+            self.alpha,
+            self.card_days,
+            self.alerts_a_day,
+            self.label_share,
         )
 
 

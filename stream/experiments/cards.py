@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metrics.columns import Bools, Ints
-from metrics.money import PricedRows
+from metrics.money import DecisionCode, PricedRows
 from stream.experiments.terms import ExperimentTerms
 from stream.outcomes.columns import PaymentRows
 from stream.outcomes.first_days import CardOrder, card_order
@@ -79,10 +79,18 @@ def _of_cards(rows: PaymentRows, order: CardOrder) -> tuple[Ints, Ints]:
 def loss_bounds(rows: PaymentRows, terms: ExperimentTerms) -> tuple[Ints, Ints]:
     """Return the least and the largest loss of what the models said, of shape (n,) each, in minor units.
 
-    They are equal but for payments that were declined and have no label. The rows are of one currency.
+    They are equal but for payments that were declined and have no label. The rows are of one currency. Where a share of
+    the frauds is never labelled, an approved one that is stands for the others.
     """
     outcomes = outcomes_of(rows, terms.maturity)
-    said, amounts = rows["said"], rows["amount_minor"]
-    loss = terms.costs.losses(PricedRows(said, outcomes.fraud, amounts))
-    otherwise = terms.costs.losses(PricedRows(said, outcomes.fraud | outcomes.unobserved, amounts))
+    loss = _losses(rows, outcomes.fraud, terms)
+    otherwise = _losses(rows, outcomes.fraud | outcomes.unobserved, terms)
     return np.minimum(loss, otherwise), np.maximum(loss, otherwise)
+
+
+def _losses(rows: PaymentRows, fraud: Bools, terms: ExperimentTerms) -> Ints:
+    said = rows["said"]
+    losses = terms.costs.losses(PricedRows(said, fraud, rows["amount_minor"]))
+    missed = fraud & (said == DecisionCode.APPROVE)
+    weighted: Ints = np.where(missed, np.rint(losses / terms.label_share), losses).astype(np.int64)
+    return weighted

@@ -33,6 +33,7 @@ def facts(report: ExperimentReport) -> dict[str, Any]:
             "maturity_days": terms.maturity.maturity_days,
             "cap_minor": terms.cap_minor,
             "alerts_a_day": terms.alerts_a_day,
+            "label_share": terms.label_share,
             "costs": {name: getattr(terms.costs, name) for name in terms.costs.__slots__},
             "cards_bp": report.cards_bp,
         },

@@ -103,7 +103,8 @@ async def read_report(settings: Settings, choice: Choice, plan: ReadingPlan, pro
     """
     chosen = choose_experiment(experiments_of(settings.deployment, await read_events(settings)), *choice)
     sieve = ArmSieve(chosen)
-    scope = ReadingScope(max(chosen.since_ms - CLOCKS_MS, 0), plan.maturity_days, plan.cards_bp)
+    since_ms = max(chosen.since_ms - CLOCKS_MS, 0)
+    scope = ReadingScope(since_ms, plan.maturity_days, plan.cards_bp, published_only=True)
     read = await read_payments(settings, scope, sieve.takes, progress)
     if not len(read.rows):
         raise ReportError(

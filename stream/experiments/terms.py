@@ -26,6 +26,8 @@ class ExperimentTerms:
         alpha: of all comparisons together.
         card_days: payments of a card count in so many days from its first payment in the experiment.
         alerts_a_day: cards that are investigated each day; each arm has its share of them.
+        label_share: the share of frauds that is ever labelled; where arms are compared, an approved one counts 1/share
+            times.
     """
 
     maturity: MaturityTerms
@@ -35,6 +37,7 @@ class ExperimentTerms:
     alpha: float = ALPHA
     card_days: float = CARD_DAYS
     alerts_a_day: int = ALERTS_A_DAY
+    label_share: float = 1.0
 
     def __post_init__(self) -> None:
         check_alpha(self.alpha)
@@ -44,6 +47,8 @@ class ExperimentTerms:
             for name, low in least.items()
             if getattr(self, name) < low
         ]
+        if not 0 < self.label_share <= 1:
+            problems.append(f"label_share: {self.label_share:g}, expected above 0 and at most 1")
         if problems:
             raise MeasureInputError(f"terms of an experiment: {'; '.join(problems)}")
 

@@ -53,6 +53,9 @@ def promises(report: ExperimentReport) -> Iterator[str]:
         f"counts once, with its first {terms.card_days:g} days, up to {code} {number_text(terms.cap_minor, code)}, "
         f"when all it paid in them has a label or is {terms.maturity.maturity_days:g} days old"
     )
+    if terms.label_share < 1:
+        times = f"{1 / terms.label_share:,.3g} times"
+        yield f"an approved fraud counts {times} there, since {terms.label_share:.0%} of frauds are labelled"
     yield (
         f"a winner that is none is ever named, and an interval of a difference ever misses, with a probability of at "
         f"most {terms.alpha:g}, however often it is looked at; each pair of arms has {report.standings.alpha_each:g}"

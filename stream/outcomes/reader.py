@@ -42,12 +42,14 @@ class ReadingScope(NamedTuple):
         maturity_days: how long before that labels are read, twice.
         cards_bp: of this share of the cards, in 0.01 %; see `stream.outcomes.labels.is_sampled`.
         most: so many payments at most.
+        published_only: whether silent decisions are left out: what came of a payment is not their doing.
     """
 
     since_ms: int
     maturity_days: float = MATURITY_DAYS
     cards_bp: int = WHOLE_BP
     most: int = MOST_ROWS
+    published_only: bool = False
 
     @property
     def labels_since_ms(self) -> int:
@@ -85,7 +87,7 @@ async def read_payments(
         aiokafka.errors.KafkaError: the brokers do not answer, or a topic is missing.
     """
     decisions = DecisionReader(settings, stretch, choose)
-    for topic in await decision_topics(settings):
+    for topic in [settings.topic(SCORES.name)] if stretch.published_only else await decision_topics(settings):
         await decisions.read(topic, progress)
     labels, topic = LabelCollector(settings.deployment, stretch.cards_bp), settings.topic(OUTCOMES.name)
     async with scan_topic(settings, topic, stretch.labels_since_ms) as outcomes:

@@ -94,6 +94,7 @@ def test_options_say_by_what_an_experiment_is_judged(read: Read) -> None:
         (("--review-cost", "EUR 3", "--review-cost", "EUR 4"), 2, "a currency is given twice"),
         (("--decline-cost", "EUR 1 + 101%"), 2, "is more than the amount"),
         (("--cap", "EUR 0"), 2, "it must be above 0"),
+        (("--label-share", "0%"), 2, "it must be above 0%"),
         (("--experiment", "2", "--since", "0"), 2, "both say which experiment"),
         (("--currency", "USD"), 1, "no payment of the experiment is in USD; they are in EUR, JPY"),
         (("--review-cost", "USD 3"), 1, "the report compares in EUR, but the review cost is stated for USD"),

@@ -84,3 +84,13 @@ def test_a_decline_without_an_outcome_is_bounded_both_ways_and_one_with_a_label_
 def test_an_experiment_without_payments_has_no_observation() -> None:
     found = card_losses(rows_of([]), terms(100.0))
     assert (len(found.arms), len(found.waiting_ms)) == (0, 0)
+
+
+def test_an_approved_fraud_stands_for_those_that_nobody_labels() -> None:
+    payments = [
+        ArmPayment("new", Payment("card-1", 0.0, "approve", fraud=True, amount_minor=1_001)),
+        ArmPayment("new", Payment("card-2", 1.0, "approve", fraud=False, amount_minor=1_000)),
+        ArmPayment("new", Payment("card-3", 2.0, "review", "review", fraud=True, amount_minor=1_000)),
+    ]
+    found = card_losses(rows_of(payments), terms(100.0, label_share=0.4))
+    assert found.low.tolist() == found.high.tolist() == [2_502, 0, 300]
