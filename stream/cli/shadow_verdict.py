@@ -170,3 +170,9 @@ def verdict_or_refuse(settings: Settings, digest: str | None, options: dict[str,
         refuse_kafka(settings, error)
     with refused_arguments():
         return judge_challenger(read, wanted)
+
+
+def default_options() -> dict[str, Any]:
+    """Return the values of the options of a verdict where none is given."""
+    values = verdict_command.make_context("verdict", []).params
+    return {name: value for name, value in values.items() if name not in ("digest", "as_json")}

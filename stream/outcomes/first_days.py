@@ -6,7 +6,7 @@ first payments, and a card waits for all before it: else cards with frauds, whic
 What a card does later is in the tables, not in the sequence. That is the price for looking at any time.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,11 @@ class CardOrder(NamedTuple):
     def observed(self) -> Bools:
         """The rows that are observed: of the first days of cards that are final."""
         return self.in_window & (self.ranks < self.final)
+
+    def only_observed(self) -> Self:
+        """Return the order of the observed rows alone; their columns are the others' under `observed`."""
+        observed = self.observed
+        return self._replace(ranks=self.ranks[observed], in_window=self.in_window[observed])
 
     def sums(self, *columns: NDArray[Any]) -> Ints:
         """Return the exact sums of integer columns over the observed rows of each final card, of shape (final, k)."""

@@ -105,10 +105,10 @@ class LossFacts(msgspec.Struct, frozen=True):
 
 def compare_losses(pairs: Pairs, outcomes: Outcomes, as_of_ms: int, terms: VerdictTerms) -> LossFacts:
     """Compare the losses of both models on payments of one currency, card by card."""
-    order = card_order(pairs.rows, terms.maturity(as_of_ms), terms.card_days)
-    observed, fraud, unobserved = order.observed, outcomes.fraud, outcomes.unobserved
-    plain = pair_losses(pairs, fraud, terms.costs)
-    known = observed & ~unobserved
+    every = card_order(pairs.rows, terms.maturity(as_of_ms), terms.card_days)
+    observed, order = every.observed, every.only_observed()
+    pairs, fraud, unobserved = pairs.where(observed), outcomes.fraud[observed], outcomes.unobserved[observed]
+    plain, known = pair_losses(pairs, fraud, terms.costs), ~unobserved
     lows, highs = [], []
     for share in terms.label_shares:
         losses = pair_losses(pairs, fraud, terms.costs, share)
@@ -119,10 +119,10 @@ def compare_losses(pairs: Pairs, outcomes: Outcomes, as_of_ms: int, terms: Verdi
     return LossFacts(
         cards=order.cards,
         final=order.final,
-        payments=int(observed.sum()),
+        payments=len(pairs.rows),
         live_minor=exact_sum(plain.live[known]),
         challenger_minor=exact_sum(plain.challenger[known]),
-        unobserved=int((observed & unobserved).sum()),
+        unobserved=int(unobserved.sum()),
         low_minor=min((one.low for one in low if one is not None), default=float(-terms.cap_minor)),
         high_minor=max((one.high for one in high if one is not None), default=float(terms.cap_minor)),
         mean_worst_minor=_mean(lows[0], order),

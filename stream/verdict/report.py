@@ -184,17 +184,9 @@ def judge_challenger(read: VerdictInput, options: VerdictOptions) -> VerdictRepo
     """
     terms = options.terms(most_frequent_currency(read))
     outcomes = outcomes_of(read.pairs.rows, terms.maturity(read.as_of_ms))
-    own = read.pairs.rows["currency"] == _index(read.names.currencies, terms.currency)
-    priced, known = read.pairs.where(own), Outcomes(*(column[own] for column in outcomes))
+    priced, known = _of_currency(read, outcomes, terms)
     curve = maturity_curve(read.labels, terms.maturity(read.as_of_ms))
-    gated = GatedFacts(
-        coverage_facts(read.pairs, (read.eligible, read.void), read.reports, whole=read.cards_bp == WHOLE_BP),
-        _opponent_facts(read),
-        latency_facts(read.pairs, list(read.row_times)),
-        alert_facts(read.pairs, read.cards_bp, terms),
-        _label_facts(priced, known),
-        compare_losses(priced, known, read.as_of_ms, terms),
-    )
+    gated = gated_facts(read, terms)
     gates = gates_of_verdict(gated, terms)
     verdict, gate = decide(gates, gated.loss)
     return VerdictReport(
@@ -215,6 +207,26 @@ def judge_challenger(read: VerdictInput, options: VerdictOptions) -> VerdictRepo
         declined=declined_facts(priced, known, terms),
         estimate=estimate(priced, known, (curve, read.as_of_ms), terms),
     )
+
+
+def gated_facts(read: VerdictInput, terms: VerdictTerms) -> GatedFacts:
+    """Return what the gates look at, without all that is shown beside it."""
+    outcomes = outcomes_of(read.pairs.rows, terms.maturity(read.as_of_ms))
+    priced, known = _of_currency(read, outcomes, terms)
+    counts, is_whole = (read.eligible, read.void), read.cards_bp == WHOLE_BP
+    return GatedFacts(
+        coverage_facts(read.pairs, counts, read.reports, whole=is_whole),
+        _opponent_facts(read),
+        latency_facts(read.pairs, list(read.row_times)),
+        alert_facts(read.pairs, read.cards_bp, terms),
+        _label_facts(priced, known),
+        compare_losses(priced, known, read.as_of_ms, terms),
+    )
+
+
+def _of_currency(read: VerdictInput, outcomes: Outcomes, terms: VerdictTerms) -> tuple[Pairs, Outcomes]:
+    own = read.pairs.rows["currency"] == _index(read.names.currencies, terms.currency)
+    return read.pairs.where(own), Outcomes(*(column[own] for column in outcomes))
 
 
 def most_frequent_currency(read: VerdictInput) -> str:
