@@ -65,7 +65,7 @@ class RecountError(StreamError):
 
 
 class ReportError(StreamError):
-    """There is no such challenger, and there was none."""
+    """There is no such challenger and there was none, or too much is to be read; the message says what to do."""
 
 
 class DeploymentError(StreamError):

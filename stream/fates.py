@@ -200,7 +200,9 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
     (stream.MissingMatplotlibError,): ErrorFate(
         "A report has charts, and matplotlib is not installed", Handling.REFUSED, "The message names the extra"
     ),
-    (stream.ReportError,): ErrorFate("`shadow report` finds no such challenger", Handling.REFUSED),
+    (stream.ReportError,): ErrorFate(
+        "a report finds no such challenger, or more payments than fit into memory", Handling.REFUSED
+    ),
     (stream.MeasurementError,): ErrorFate(
         "What `bench` measures does not run", Handling.REFUSED, "The message names the logs"
     ),

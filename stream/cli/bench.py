@@ -61,6 +61,10 @@ COMMANDS = {
         "stream.cli.bench_decisions:tracing",
         "Measure throughput and latency with traces off, of 1 % and of all payments, alternating in one run.",
     ),
+    "verdicts": CommandSource(
+        "stream.cli.bench_verdicts:verdicts",
+        "Simulate verdicts with known truth: what is said of challengers, and after how many days; takes minutes.",
+    ),
     "worker": CommandSource(
         "stream.cli.bench_decisions:worker",
         "Measure throughput from a backlog, latency at fixed rates, memory, and the gaps after a start and a SIGKILL.",

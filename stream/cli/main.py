@@ -40,7 +40,7 @@ COMMANDS = {
     "keys": CommandSource("stream.cli.keys:keys", "Make keys that sign commands."),
     "limits": CommandSource(
         "stream.cli.limits:limits",
-        "Set and show what overrules decisions: the cap on declines, and which declines are let through.",
+        "Set and show what overrules decisions, and whether a promotion needs a verdict.",
     ),
     "model": CommandSource(
         "stream.cli.model:model",
