@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from stream.cli.arguments import BudgetParam, ModelParam, MomentParam
 from stream.cli.commands import refused_arguments
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import ReadingProgress
+from stream.cli.report_file import report_option, write_report
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.contract.money import parse_daily_amount
 from stream.errors import ControlLogError, ReportError
@@ -136,8 +138,14 @@ def verdict_options(function: _Command) -> _Command:
     help="A model that is or was in the shadow; by default the present one.",
 )
 @verdict_options
+@report_option
 @json_option
-def verdict_command(digest: str | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+def verdict_command(
+    digest: str | None,
+    page: Path | None,
+    as_json: bool,  # noqa: FBT001 - click's flag
+    **options: Any,  # noqa: ANN401 - click's options
+) -> None:
     """Say whether the challenger may be promoted: PROMOTE, HOLD or REJECT, and the gate that decided.
 
     Decisions, comparisons and labels are read from the topics. PROMOTE means that it loses less money than the live
@@ -146,6 +154,10 @@ def verdict_command(digest: str | None, as_json: bool, **options: Any) -> None: 
     """
     settings = settings_or_refuse()
     found = verdict_or_refuse(settings, digest, options)
+    if page is not None:
+        from stream.verdict.page import verdict_page  # noqa: PLC0415 - what it imports takes time
+
+        write_report(page, lambda: verdict_page(found))
     if as_json:
         say(as_json, found.facts(), "")
     else:
@@ -175,4 +187,4 @@ def verdict_or_refuse(settings: Settings, digest: str | None, options: dict[str,
 def default_options() -> dict[str, Any]:
     """Return the values of the options of a verdict where none is given."""
     values = verdict_command.make_context("verdict", []).params
-    return {name: value for name, value in values.items() if name not in ("digest", "as_json")}
+    return {name: value for name, value in values.items() if name not in ("digest", "page", "as_json")}

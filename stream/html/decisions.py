@@ -30,7 +30,8 @@ class DecisionMatrix:
         caption: what it shows.
         rows, columns: whose decisions these are, such as "live 81d07a5b".
         currency: of the amounts.
-        cells: by the decision of `rows` and that of `columns`; what is missing is 0.
+        cells: by the decision of `rows` and that of `columns`; what is missing is 0. If no pair of like decisions is
+            among them, what both decide alike was not counted by decision, and the table has no totals.
 
     Raises:
         ValueError: a decision in `cells` is none of `DECISIONS`.
@@ -47,16 +48,22 @@ class DecisionMatrix:
         if unknown:
             raise ValueError(f"the matrix {self.caption!r} has unknown decisions: {', '.join(unknown)}")
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether payments on which both agree were counted, too; those of no payments were."""
+        return not self.cells or any(row == column for row, column in self.cells)
+
     def markup(self, key: str) -> Markup:
         """Return a table; cells on which both agree are shaded and say "alike"."""
         caption_id = f"{key}-caption"
+        names = (*DECISIONS, _TOTAL) if self.is_whole else DECISIONS
         over = element(
             "tr",
             element("th", text(self.rows), rowspan="2", scope="col"),
-            element("th", text(self.columns), colspan=str(len(DECISIONS) + 1), scope="colgroup", class_="group"),
+            element("th", text(self.columns), colspan=str(len(names)), scope="colgroup", class_="group"),
         )
-        heads = element("tr", *(element("th", text(name), scope="col", class_="n") for name in (*DECISIONS, _TOTAL)))
-        body = element("tbody", *(self._row(name) for name in (*DECISIONS, _TOTAL)))
+        heads = element("tr", *(element("th", text(name), scope="col", class_="n") for name in names))
+        body = element("tbody", *(self._row(name, names) for name in names))
         caption = element("caption", text(self.caption), id=caption_id)
         table = element("table", caption, element("thead", over, heads), body, class_="matrix")
         return element("div", table, class_="scroll", role="region", tabindex="0", aria_labelledby=caption_id)
@@ -68,13 +75,15 @@ class DecisionMatrix:
         pairs = [(one, other) for one in chosen_rows for other in chosen_columns]
         return sum((self.cells.get(pair, DecisionCell()) for pair in pairs), DecisionCell())
 
-    def _row(self, row: str) -> Markup:
-        cells = (self._cell(row, column) for column in (*DECISIONS, _TOTAL))
+    def _row(self, row: str, columns: tuple[str, ...]) -> Markup:
+        cells = (self._cell(row, column) for column in columns)
         return element("tr", element("th", text(row), scope="row"), *cells)
 
     def _cell(self, row: str, column: str) -> Markup:
         held = self.total(row, column)
         alike = row == column != _TOTAL
+        if alike and not self.is_whole:
+            return element("td", element("small", text("alike")), class_="n alike")
         kind = "n alike" if alike else "n total" if _TOTAL in {row, column} else "n"
         money = quantity_text(Money(held.amount_minor, self.currency))
         mark = (element("br"), element("small", text("alike"))) if alike else ()

@@ -62,14 +62,14 @@ class Provenance:
 
     Attributes:
         measured: what was measured, such as the topics, the deployment and the number of payments.
-        start_ms, end_ms: the stretch of time of the payments, end exclusive, in milliseconds since 1970 UTC.
+        start_ms, end_ms: the stretch of time of the payments, in milliseconds since 1970 UTC; None without payments.
         made_ms: when the report was made; an argument, so that one report gives the same bytes twice.
         version: of fraudstream.
     """
 
     measured: str
-    start_ms: int
-    end_ms: int
+    start_ms: int | None
+    end_ms: int | None
     made_ms: int
     version: str
 
@@ -125,9 +125,9 @@ class ReportPage:
         origin = self.provenance
         facts = (
             ("Measured", origin.measured),
-            ("From", quantity_text(Moment(origin.start_ms))),
-            ("To", quantity_text(Moment(origin.end_ms))),
-            ("Made", quantity_text(Moment(origin.made_ms))),
+            ("From", _time(origin.start_ms)),
+            ("To", _time(origin.end_ms)),
+            ("Made", _time(origin.made_ms)),
             ("Version", f"fraudstream {origin.version}"),
         )
         rows = (element("div", element("dt", text(name)), element("dd", text(fact))) for name, fact in facts)
@@ -138,6 +138,10 @@ class ReportPage:
             element("dl", *rows, class_="facts"),
             *((notes,) if self.footnotes else ()),
         )
+
+
+def _time(ms: int | None) -> str:
+    return quantity_text(None if ms is None else Moment(ms))
 
 
 def _styles() -> Markup:

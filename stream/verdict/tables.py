@@ -18,7 +18,7 @@ from stream.verdict.terms import VerdictTerms
 
 _SHORT = 12
 _STYLES = {VerdictWord.PROMOTE: "bold green", VerdictWord.HOLD: "bold yellow", VerdictWord.REJECT: "bold red"}
-_BASES = {
+ESTIMATE_BASES = {
     EstimateBasis.MATURITY_CURVE: "frauds known so far, weighted by the maturity curve",
     EstimateBasis.PROBABILITIES: "the scores of both models, taken as probabilities",
     EstimateBasis.NOTHING: "nothing",
@@ -207,7 +207,7 @@ def labels(report: VerdictReport) -> Table:
 def estimated(facts: EstimateFacts, terms: VerdictTerms) -> Table:
     """Show what is estimated before labels, which is no ground for a promotion."""
     table = _table("estimate before labels: no ground for a promotion", "")
-    table.add_row("rests on", _BASES[facts.basis])
+    table.add_row("rests on", ESTIMATE_BASES[facts.basis])
     table.add_row("payments, left out", f"{facts.payments:,}, {facts.left_out:,}")
     if facts.saved_minor is not None:
         table.add_row("the challenger saves", _money(facts.saved_minor, terms) + _money_interval(facts.interval, terms))

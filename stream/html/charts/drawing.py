@@ -45,10 +45,8 @@ _STYLE: Mapping[str, Any] = {
     "grid.color": RULE,
     "grid.linewidth": 0.6,
     "hatch.linewidth": 0.8,
-    "path.simplify": True,
     "svg.fonttype": "none",
     "svg.hashsalt": "fraudstream",
-    "svg.image_inline": True,
     "text.color": INK,
     "text.parse_math": False,
     "xtick.color": INK,
@@ -128,6 +126,7 @@ def _legend_key(key: str, entry: LegendEntry) -> Markup:
     """Return a small picture of how a series is drawn, hidden from screen readers."""
 
     def paint(figure: "Figure") -> None:
+        figure.set_layout_engine("none")
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         axes.set_xlim(0, 1)

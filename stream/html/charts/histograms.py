@@ -83,8 +83,8 @@ class HistogramChart:
         edges = self.axis.places(self.edges)
         for place, one in enumerate(self.series):
             self._draw(axes, edges, one, place)
-        axes.set_ylim(bottom=0)
         axes.margins(y=0.1)
+        axes.set_ylim(bottom=0)
         self._mark_thresholds(axes)
         self.axis.write_ticks(axes.xaxis, 10)
         _SHARE.write_ticks(axes.yaxis)

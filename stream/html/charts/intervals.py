@@ -24,7 +24,7 @@ class IntervalRow:
 
     Attributes:
         name: what is estimated, such as an arm or a difference.
-        estimate: None if there is none yet.
+        estimate: None if there is none, or none yet.
         low, high: the ends of the interval; None for an end without a bound, drawn as an arrow.
         strong: whether this row decides; its line is thicker, and its name is bold.
     """
@@ -64,9 +64,11 @@ class IntervalChart:
 
     def written(self, row: IntervalRow) -> str:
         """Return a row's figures, such as "1.25 % (1.10 % to 1.41 %)"."""
-        estimate = UNKNOWN if row.estimate is None else self.axis.shown(row.estimate)
+        if not row.finite():
+            return UNKNOWN
         low, high = ("no bound" if end is None else self.axis.shown(end) for end in (row.low, row.high))
-        return f"{estimate} ({low} to {high})"
+        between = f"{low} to {high}"
+        return between if row.estimate is None else f"{self.axis.shown(row.estimate)} ({between})"
 
     def _paint(self, figure: "Figure") -> None:
         axes = figure.add_subplot()

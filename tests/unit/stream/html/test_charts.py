@@ -89,11 +89,11 @@ def test_the_description_of_a_line_names_its_first_and_its_last_value() -> None:
 
 
 def test_the_description_of_a_forest_plot_has_every_row() -> None:
-    rows = (IntervalRow("a", 0.5, 0.25, None), IntervalRow("b", None, None, None))
+    rows = (IntervalRow("a", 0.5, 0.25, None), IntervalRow("b", None, -0.1, 0.1), IntervalRow("c", None, None, None))
     chart = IntervalChart(FRAME, SHARE, rows)
-    told = ["50.00 % (25.00 % to no bound)", "n/a (no bound to no bound)"]
-    assert description(chart) == f"Summary. a: {told[0]}. b: {told[1]}."
-    assert set(told) | {"a", "b", "share (%)"} <= set(words(drawn(chart)))
+    told = ["50.00 % (25.00 % to no bound)", "-10.00 % to 10.00 %", "n/a"]
+    assert description(chart) == f"Summary. a: {told[0]}. b: {told[1]}. c: {told[2]}."
+    assert set(told) | {"a", "b", "c", "share (%)"} <= set(words(drawn(chart)))
 
 
 def test_the_description_of_bars_has_every_value() -> None:

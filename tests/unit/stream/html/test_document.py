@@ -170,7 +170,7 @@ def hostile_page(name: str) -> ReportPage:
         DataTable(name, (name, "b"), ((name, name),), name),
         DecisionMatrix(name, name, name, "EUR", {}),
         LineChart(
-            frame, ChartAxis(name), ChartAxis(name), tuple(ChartLine(f"{n}{name}", (0, 1), (n, 2)) for n in "12")
+            frame, ChartAxis(name), ChartAxis(name), tuple(ChartLine(f"{n}{name}", (0, 1), (n, 2)) for n in (1, 2))
         ),
         IntervalChart(frame, ChartAxis(name), (IntervalRow(name, 1.0, 0.5, 2.0),)),
         BarChart(frame, (name,), (BarSeries(name, (1,)), BarSeries(name, (2,))), ChartAxis(name), name),
