@@ -112,11 +112,11 @@ def split(exclude: Sequence[str], excluded: Sequence[str], **options: Any) -> No
     "--winner", required=True, metavar="ARM", help="The arm whose model becomes live for all cards, or `live`."
 )
 @click.option(
-    "--report",
+    "--evidence",
     "file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="What `fraudstream split report --json` printed, if it was made by other terms than the default ones.",
+    help="What `split report --json` wrote, if that was by other terms than the default ones.",
 )
 @command_options(wait=countersigned_wait_option)
 def end_split(winner: str, file: Path | None, **options: Any) -> None:  # noqa: ANN401 - click's options

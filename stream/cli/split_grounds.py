@@ -11,11 +11,7 @@ from aiokafka.errors import KafkaError
 
 from guards.shares import LIVE
 from stream.cli.settings import settings_or_refuse
-from stream.cli.split_report import ReportWish
 from stream.errors import ControlLogError, ReportError
-from stream.experiments.facts import facts
-from stream.experiments.report import Choice, read_report
-from stream.experiments.words import missing_lines, verdict_line
 from stream.kafka.client import explain_error
 from stream.settings import Settings
 
@@ -39,7 +35,7 @@ def grounds_of(winner: str, file: Path | None) -> dict[str, Any] | None:
     except TimeoutError:
         click.echo(
             f"the report was not ready within {_SECONDS:g} s: run `fraudstream split report --json`, and give its "
-            "output as --report",
+            "output as --evidence",
             err=True,
         )
     except (KafkaError, OSError) as error:
@@ -48,18 +44,25 @@ def grounds_of(winner: str, file: Path | None) -> dict[str, Any] | None:
 
 
 async def _from_topics(settings: Settings, winner: str) -> dict[str, Any]:
+    from stream.cli.split_report import ReportWish  # noqa: PLC0415 - numpy and rich come with it
+    from stream.experiments.facts import facts  # noqa: PLC0415 - likewise
+    from stream.experiments.report import Choice, read_report  # noqa: PLC0415 - likewise
+    from stream.experiments.words import missing_lines, verdict_line  # noqa: PLC0415 - likewise
+
     async with asyncio.timeout(_SECONDS):
         found = await read_report(settings, Choice(), ReportWish().plan, lambda _topic, _share: None)
-    return _grounds(facts(found), winner, (f"{verdict_line(found)}", *missing_lines(found)))
+    return _grounds(facts(found), winner, (verdict_line(found), *missing_lines(found)))
 
 
 def _read(file: Path) -> Mapping[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise click.BadParameter(f"{file} cannot be read as JSON: {error}", param_hint="--report") from error
+        raise click.BadParameter(f"{file} cannot be read as JSON: {error}", param_hint="--evidence") from error
     if not isinstance(found, dict) or "experiment" not in found or "winner" not in found:
-        raise click.BadParameter(f"{file} is not what `fraudstream split report --json` prints", param_hint="--report")
+        raise click.BadParameter(
+            f"{file} is not what `fraudstream split report --json` prints", param_hint="--evidence"
+        )
     return found
 
 

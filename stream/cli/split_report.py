@@ -15,10 +15,11 @@ from stream.cli.arguments import BudgetParam, MomentParam
 from stream.cli.cost_options import cost_options, stated_costs
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import ReadingProgress
+from stream.cli.report_file import report_option, write_report
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.cli.shadow_verdict import CardsParam
 from stream.clock import now_ms
-from stream.errors import ControlLogError, MissingMatplotlibError, ReportError
+from stream.errors import ControlLogError, ReportError
 from stream.experiments.facts import facts
 from stream.experiments.report import Choice, ExperimentReport, ReadingPlan, read_report
 from stream.experiments.tables import report_tables
@@ -87,13 +88,7 @@ def split() -> None:
     show_default=True,
     help="Read this share of the cards, always the same ones, where all do not fit into memory.",
 )
-@click.option(
-    "--report",
-    "page",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="Write it as one HTML page, too.",
-)
+@report_option
 @json_option
 def report_command(as_json: bool, page: Path | None, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Compare the arms of an experiment by what became of their cards; it may be looked at at any time.
@@ -117,7 +112,9 @@ def report_command(as_json: bool, page: Path | None, **options: Any) -> None:  #
     )
     found = _report_or_refuse(settings, Choice(options["experiment"], options["since_ms"]), wish)
     if page is not None:
-        _write(page, found)
+        from stream.experiments.page import report_page  # noqa: PLC0415 - what it imports takes time
+
+        write_report(page, lambda: report_page(found, now_ms(), version("fraudstream")).html())
     if as_json:
         say(as_json, facts(found), "")
     else:
@@ -175,14 +172,3 @@ def _report_or_refuse(settings: Settings, choice: Choice, wish: ReportWish) -> E
         refuse(str(error))
     except (KafkaError, OSError) as error:
         refuse_kafka(settings, error)
-
-
-def _write(page: Path, found: ExperimentReport) -> None:
-    from stream.experiments.page import report_page  # noqa: PLC0415 - needs the extra `report`
-
-    try:
-        page.write_text(report_page(found, now_ms(), version("fraudstream")).html(), encoding="utf-8")
-    except MissingMatplotlibError as error:
-        refuse(str(error))
-    except OSError as error:
-        refuse(f"cannot write the report to {page}: {error.strerror or error}; choose another file for --report")

@@ -12,10 +12,11 @@ from click.testing import CliRunner, Result
 from metrics.bootstrap import BootstrapPlan
 from metrics.money import CostMatrix
 from models.commands import CommandKind, Event
-from stream.cli import commands, split_grounds, split_report
+from stream.cli import commands, split_report
 from stream.cli.main import main
 from stream.control.client import CommandRequest
 from stream.errors import MissingMatplotlibError, ReportError
+from stream.experiments import report
 from stream.experiments.report import Choice, ExperimentReport, ReadingPlan, report_of
 from stream.experiments.terms import ExperimentTerms
 from stream.outcomes.columns import ColumnNames
@@ -54,7 +55,7 @@ class Read:
 def read(monkeypatch: pytest.MonkeyPatch) -> Read:
     one = Read()
     monkeypatch.setattr(split_report, "read_report", one.report)
-    monkeypatch.setattr(split_grounds, "read_report", one.report)
+    monkeypatch.setattr(report, "read_report", one.report)
     return one
 
 
@@ -181,16 +182,16 @@ def test_a_report_that_cannot_be_made_prevents_nothing(read: Read, sent: list[Co
 def test_a_report_by_other_terms_is_given_as_a_file(read: Read, sent: list[CommandRequest], tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     file.write_text(run("split", "report", "--alpha", "0.2", "--json").stdout)
-    result = run("model", "end-split", "--winner", "live", "--report", str(file))
+    result = run("model", "end-split", "--winner", "live", "--evidence", str(file))
     assert result.stderr == "the report names no winner yet; you end it for live all the same\n"
     assert sent[0].evidence is not None
     assert sent[0].evidence["report"]["terms"]["alpha"] == 0.2
     assert len(read.choices) == 1
     file.write_text("[]")
-    refused = run("model", "end-split", "--winner", "live", "--report", str(file))
+    refused = run("model", "end-split", "--winner", "live", "--evidence", str(file))
     assert (refused.exit_code, "is not what `fraudstream split report --json` prints" in refused.stderr) == (2, True)
     file.write_text("{")
-    assert run("model", "end-split", "--winner", "live", "--report", str(file)).exit_code == 2
+    assert run("model", "end-split", "--winner", "live", "--evidence", str(file)).exit_code == 2
 
 
 @pytest.mark.parametrize(
