@@ -60,9 +60,7 @@ def _read(file: Path) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         raise click.BadParameter(f"{file} cannot be read as JSON: {error}", param_hint="--evidence") from error
     if not isinstance(found, dict) or "experiment" not in found or "winner" not in found:
-        raise click.BadParameter(
-            f"{file} is not what `fraudstream split report --json` prints", param_hint="--evidence"
-        )
+        raise click.BadParameter(f"{file} is not what `split report --json` writes", param_hint="--evidence")
     return found
 
 

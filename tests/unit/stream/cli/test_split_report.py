@@ -189,7 +189,7 @@ def test_a_report_by_other_terms_is_given_as_a_file(read: Read, sent: list[Comma
     assert len(read.choices) == 1
     file.write_text("[]")
     refused = run("model", "end-split", "--winner", "live", "--evidence", str(file))
-    assert (refused.exit_code, "is not what `fraudstream split report --json` prints" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "is not what `split report --json` writes" in refused.stderr) == (2, True)
     file.write_text("{")
     assert run("model", "end-split", "--winner", "live", "--evidence", str(file)).exit_code == 2
 
