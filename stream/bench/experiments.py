@@ -30,7 +30,7 @@ MEDIAN_MINOR, SPREAD = 8_000, 0.8
 NEW_CARDS_A_DAY = 5_000
 FINAL_AFTER_DAYS = 88
 """28 days of a card, and 60 until its payments have matured."""
-_LOOKS = 60
+_LOOKS = 30
 _MOST_CARDS = 3_000_000
 THREE_ARMS = (ArmShare("a", 2_000), ArmShare("b", 2_000), ArmShare(LIVE, 6_000))
 HALVES = (ArmShare("new", 5_000), ArmShare(LIVE, 5_000))
@@ -126,7 +126,7 @@ class ExperimentEffort(NamedTuple):
     """How many runs of each world, with how many cards, of each difference, and how many lots."""
 
     runs: int = 500
-    cards: int = 20_000
+    cards: int = 10_000
     effect_runs: int = 40
     lots: int = 400
 

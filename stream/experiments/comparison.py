@@ -50,11 +50,10 @@ class ArmDifference(NamedTuple):
     @property
     def lower(self) -> str | None:
         """The arm that loses less with certainty; None if that is not known. The ends themselves are excluded."""
-        if self.interval is None:
-            return None
-        if self.interval.high <= 0:
+        low, high = self.interval or (0.0, 0.0)
+        if high <= 0 and low < 0:
             return self.first
-        return self.second if self.interval.low >= 0 else None
+        return self.second if low >= 0 and high > 0 else None
 
     def of(self, first: str) -> "ArmDifference":
         """Return the same difference as one of an arm in it to the other."""

@@ -50,7 +50,7 @@ def drawn_payments(seed: int, cards: int = 80, as_of_day: float = 70.0) -> list[
     """Draw the payments of some cards until a day: some declined, let through or capped, some labelled by then."""
     rng, found, names = np.random.default_rng(seed), list[ArmPayment](), [one.name for one in ARMS]
     for number in range(cards):
-        arm = names[int(rng.integers(len(names)))]
+        arm = names[int(rng.choice(len(names), p=[one.share_bp / 10_000 for one in ARMS]))]
         for at in range(int(rng.integers(1, 7))):
             paid = _drawn(rng, f"card-{number}", f"t-{number}-{at}", float(rng.uniform(0, as_of_day)))
             if paid.fraud is not None and paid.labelled_day > as_of_day:

@@ -107,7 +107,7 @@ def test_what_cannot_be_is_refused_with_what_to_do(
     result = run("split", "report", *arguments)
     assert (result.exit_code, result.stdout) == (code, "")
     assert message in result.stderr
-    assert read.choices == []
+    assert read.terms == []
 
 
 def test_an_experiment_that_is_not_there_and_brokers_that_do_not_answer_end_it_with_1(read: Read) -> None:

@@ -43,7 +43,7 @@ def decided() -> ExperimentReport:
 
 
 def score(**changes: object) -> ValidPayment:
-    return ValidPayment(msgspec.json.decode(score_value(**changes), type=JoinedScore), 0, 0)
+    return ValidPayment(msgspec.json.decode(score_value(**changes), type=JoinedScore), 0, 0, 0)
 
 
 def arm_of(card: str) -> str:
