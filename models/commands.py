@@ -133,6 +133,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     winner: Token | None = None
     decline_cap: CapShare | None = None
     let_through: LetThroughArgument | None = None
+    promote_needs_verdict: bool | None = None
     actor: Actor
     reason: Reason
     issued_at: Timestamp

@@ -18,6 +18,7 @@ from models.limits import Limits
 from models.lineup import Answer, Lineup, artifact_needed
 from models.logs import Logs
 from models.problems import Problem, ProblemCode
+from models.promotion_rules import promotion_problems
 from models.rollout_rules import rollout_problems
 from models.rollouts import Plan, plan_of
 from models.split_rules import split_problems, winners_model
@@ -132,6 +133,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         *rollout_problems(lineup, command),
         *cut_over_problems(lineup, command, fleet.term),
         *limit_problems(command, fleet.partitions),
+        *promotion_problems(lineup, command, model, now_ms),
     )
     needs_answers = command.asks_workers
     if now_ms >= command.expires_ms:

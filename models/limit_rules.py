@@ -15,7 +15,9 @@ def limits_after(lineup: Lineup, command: Command, partitions: int) -> Limits | 
         return None
     before = lineup.limits or Limits()
     cap = before.decline_cap if command.decline_cap is None else command.decline_cap
-    return Limits(cap, _let_through_after(before, command, partitions))
+    needs = command.promote_needs_verdict
+    let_through = _let_through_after(before, command, partitions)
+    return Limits(cap, let_through, before.promote_needs_verdict if needs is None else needs)
 
 
 def _let_through_after(before: Limits, command: Command, partitions: int) -> LetThrough | None:

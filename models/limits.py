@@ -1,4 +1,4 @@
-"""What overrules decisions whichever models make them, and what that goes by in each partition."""
+"""What overrules decisions whichever models make them, and what these limits go by in each partition."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,15 @@ from models.let_through import LetThrough, LetThroughTotals
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What overrules decisions, in full.
+    """What overrules decisions and promotions, in full.
 
     `decline_cap` is the cap on declines, a share of decisions; 1 or absent: none. `let_through` is what is approved
-    though a model declined it; absent: nothing.
+    though a model declined it; absent: nothing. With `promote_needs_verdict`, a promotion needs a verdict that says so.
     """
 
     decline_cap: CapShare | None = None
     let_through: LetThrough | None = None
+    promote_needs_verdict: bool = False
 
     @property
     def cap(self) -> DeclineCap | None:

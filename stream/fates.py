@@ -197,7 +197,12 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         Handling.REFUSED,
         "The message says what to do",
     ),
-    (stream.ReportError,): ErrorFate("`shadow report` finds no such challenger", Handling.REFUSED),
+    (stream.MissingMatplotlibError,): ErrorFate(
+        "A report has charts, and matplotlib is not installed", Handling.REFUSED, "The message names the extra"
+    ),
+    (stream.ReportError,): ErrorFate(
+        "a report finds no such challenger or experiment, or more payments than fit into memory", Handling.REFUSED
+    ),
     (stream.MeasurementError,): ErrorFate(
         "What `bench` measures does not run", Handling.REFUSED, "The message names the logs"
     ),

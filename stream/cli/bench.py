@@ -25,6 +25,10 @@ COMMANDS = {
         "stream.cli.bench_sizes:compression",
         "Measure bytes of a score on disk, CPU and latency of workers that compress with each codec, alternating.",
     ),
+    "experiments": CommandSource(
+        "stream.cli.bench_experiments:experiments",
+        "Simulate experiments with known truth: false winners, and how long a difference takes; takes minutes.",
+    ),
     "features": CommandSource(
         "stream.cli.bench_histories:features",
         "Compare histories with sorted sets and counters: CPU of Redis and Python per event, and bytes; takes minutes.",
@@ -60,6 +64,10 @@ COMMANDS = {
     "tracing": CommandSource(
         "stream.cli.bench_decisions:tracing",
         "Measure throughput and latency with traces off, of 1 % and of all payments, alternating in one run.",
+    ),
+    "verdicts": CommandSource(
+        "stream.cli.bench_verdicts:verdicts",
+        "Simulate verdicts with known truth: what is said of challengers, and after how many days; takes minutes.",
     ),
     "worker": CommandSource(
         "stream.cli.bench_decisions:worker",

@@ -1,7 +1,7 @@
 """Options and sending that the commands to a deployment's workers share."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from getpass import getuser
 from typing import Any
@@ -85,11 +85,15 @@ def refused_arguments() -> Iterator[None]:
 def send_kind(kind: CommandKind, *, as_json: bool, wait: float | None, **options: Any) -> None:  # noqa: ANN401 - click's
     """Send a command of a kind with the values of its options, as `send` does; exit with 2 if they make none."""
     settings = settings_or_refuse()
+    send(settings, request_of(settings, kind, wait, options), as_json=as_json)
+
+
+def request_of(settings: Settings, kind: CommandKind, wait: float | None, options: Mapping[str, Any]) -> CommandRequest:
+    """Return the request that the values of a command's options make; exit with 2 if they make none."""
     to, winner, arms = (options.get(name) for name in ("to_ms", "winner", "arms"))
     seconds = wait_of(settings, kind, wait, to=to, winner=winner, arms=arms)
     with refused_arguments():
-        request = CommandRequest(kind=kind, actor=settings.actor or getuser(), wait=seconds, **options)
-    send(settings, request, as_json=as_json)
+        return CommandRequest(kind=kind, actor=settings.actor or getuser(), wait=seconds, **options)
 
 
 def send(settings: Settings, wish: CommandRequest, *, as_json: bool) -> None:

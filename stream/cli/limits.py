@@ -1,4 +1,4 @@
-"""`fraudstream limits`: sets and shows what overrules decisions, in all workers of a deployment."""
+"""`fraudstream limits`: sets and shows what overrules decisions and promotions, in all workers of a deployment."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from stream.cli.let_through import LetThroughToday, look_at_today
 from stream.cli.output import json_option, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.control.client import read_fold
-from stream.control.limits_text import let_through_text, limits_text
+from stream.control.limits_text import NEEDS_VERDICT, let_through_text, limits_text
 from stream.errors import ControlLogError
 
 
 @click.group()
 def limits() -> None:
-    """Set and show what overrules decisions: the cap on declines, and which declines are let through."""
+    """Set and show what overrules decisions, and whether a promotion needs a verdict."""
 
 
 @limits.command("set")
@@ -48,6 +48,12 @@ def limits() -> None:
     help="How much may be let through on a UTC day over all partitions, e.g. 'EUR 500 a day'; repeat it for each "
     "currency, others are never let through.",
 )
+@click.option(
+    "--promote-needs-verdict/--promote-needs-no-verdict",
+    "promote_needs_verdict",
+    default=None,
+    help="Refuse to promote a model, or to begin its rollout, without a verdict PROMOTE; see `shadow verdict`.",
+)
 @click.option("--salt", help="Keys the hash that draws the lots; by default the command's id.")
 @reason_option
 @revision_option
@@ -58,17 +64,19 @@ def set_command(
     share_bp: int | None,
     caps: Sequence[tuple[str, int]],
     salt: str | None,
+    promote_needs_verdict: bool | None,  # noqa: FBT001 - a flag
     **options: Any,  # noqa: ANN401 - click's options
 ) -> None:
-    """Set limits of a deployment's decisions; they hold for every model until they are set again.
+    """Set limits of a deployment's decisions and promotions; they hold for every model until they are set again.
 
     What is not named stays as it is. A let-through is set as a whole: its share, and all of its caps.
     """
     with refused_arguments():
         wish = _wish(share_bp, caps, salt)
-        if decline_cap is None and wish is None:
-            raise ValueError("nothing to set: give --decline-cap, --let-through, or both")
-    send_kind(CommandKind.LIMITS, decline_cap=decline_cap, let_through=wish, **options)
+        if decline_cap is None and wish is None and promote_needs_verdict is None:
+            raise ValueError("nothing to set: give --decline-cap, --let-through or --promote-needs-verdict")
+    stated = {"decline_cap": decline_cap, "let_through": wish, "promote_needs_verdict": promote_needs_verdict}
+    send_kind(CommandKind.LIMITS, **stated, **options)
 
 
 def _wish(share_bp: int | None, caps: Sequence[tuple[str, int]], salt: str | None) -> LetThroughWish | None:
@@ -107,6 +115,7 @@ def show_command(as_json: bool) -> None:  # noqa: FBT001 - a flag
         "deployment": lineup.deployment,
         "revision": lineup.revision,
         "decline_cap": found.cap and found.cap.share,
+        "promote_needs_verdict": found.promote_needs_verdict,
     }
     lines = [f"revision {lineup.revision}: {_described(found)}"]
     facts["let_through"] = None
@@ -131,4 +140,5 @@ def _described(limits: Limits) -> str:
             f", that is {limits.cap.most} of the last {WINDOW:,} decisions of an arm in a partition; "
             "what is declined beyond it is reviewed"
         )
-    return text if limits.let_through is None else f"{text}; {let_through_text(limits.let_through)}"
+    parts = [text, *([] if limits.let_through is None else [let_through_text(limits.let_through)])]
+    return "; ".join([*parts, *([NEEDS_VERDICT] if limits.promote_needs_verdict else [])])

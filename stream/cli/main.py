@@ -40,7 +40,7 @@ COMMANDS = {
     "keys": CommandSource("stream.cli.keys:keys", "Make keys that sign commands."),
     "limits": CommandSource(
         "stream.cli.limits:limits",
-        "Set and show what overrules decisions: the cap on declines, and which declines are let through.",
+        "Set and show what overrules decisions, and whether a promotion needs a verdict.",
     ),
     "model": CommandSource(
         "stream.cli.model:model",
@@ -66,6 +66,9 @@ COMMANDS = {
         "Rescore a transactions FILE (parquet, CSV), or a range of the topic.",
     ),
     "shadow": CommandSource("stream.cli.shadow:shadow", "See what the challenger would have decided."),
+    "split": CommandSource(
+        "stream.cli.split_report:split", "See what became of the cards of an experiment, and which arm wins."
+    ),
     "topics": CommandSource(
         "stream.cli.topics:topics",
         "Create and check the topics of the contract, and accept what Kafka lost of the input.",

@@ -12,6 +12,7 @@ from stream.cli.commands import command_options, countersigned_wait_option, send
 from stream.cli.countersign import countersign
 from stream.cli.extras import needs
 from stream.cli.output import json_option
+from stream.cli.promotion import send_promotion, verdict_option
 from stream.cli.restore import restore
 from stream.cli.split import end_split, split
 
@@ -22,7 +23,10 @@ def model() -> None:
 
 
 _wish_options = command_options(
-    click.option("--force", is_flag=True, help="Do not wait for workers to be ready."), wait=countersigned_wait_option
+    click.option(
+        "--force", is_flag=True, help="Do not wait for workers to be ready, nor ask for a verdict where one is needed."
+    ),
+    wait=countersigned_wait_option,
 )
 _watch_option = click.option(
     "--watch", type=Duration(), help="How long the previous model stays in the shadow, e.g. 30min; 0: not at all."
@@ -44,7 +48,7 @@ _hands_off_option = click.option(
 )
 _OPTIONS = {
     CommandKind.FREEZE: (_hands_off_option,),
-    CommandKind.PROMOTE: (_watch_option,),
+    CommandKind.PROMOTE: (_watch_option, verdict_option),
     CommandKind.ROLL_BACK: (_to_option,),
     CommandKind.CANARY: _canary_options,
 }
@@ -55,7 +59,10 @@ def _command(kind: CommandKind, name: str, help_text: str) -> None:
     """Register one command to the workers."""
 
     def run(digest: str | None = None, **options: Any) -> None:  # noqa: ANN401 - click's options
-        send_kind(kind, model=digest, **options)
+        if kind is CommandKind.PROMOTE:
+            send_promotion(kind, model=digest, **options)
+        else:
+            send_kind(kind, model=digest, **options)
 
     decorated: Callable[..., None] = _wish_options(run)
     for option in _OPTIONS.get(kind, ()):
@@ -69,7 +76,11 @@ _command(
     CommandKind.CHALLENGE, "challenge", "Put MODEL into the shadow: it scores the same transactions as the live model."
 )
 _command(CommandKind.WITHDRAW, "withdraw", "Take the challenger out of the shadow.")
-_command(CommandKind.PROMOTE, "promote", "Make MODEL live, once every worker is ready with it.")
+_command(
+    CommandKind.PROMOTE,
+    "promote",
+    "Make MODEL live, once every worker is ready with it; where a verdict is needed, with that as evidence.",
+)
 _command(
     CommandKind.CANARY,
     "canary",

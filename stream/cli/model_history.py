@@ -18,6 +18,7 @@ from models.commands import Command, CommandKind, Event
 from models.deadline import in_thread
 from models.errors import ModelError
 from models.overview import SHORT_DIGEST, ModelOverview, overviews
+from models.promotion_rules import VERDICT
 from models.repository import Repository
 from models.rollouts import Rollout
 from models.times import format_time
@@ -32,6 +33,7 @@ from stream.deployments.evidence import in_words
 from stream.errors import ControlLogError
 from stream.redaction import redact_text
 from stream.settings import Settings
+from stream.verdict.words import verdict_in_words
 
 _NAMES_SECONDS = 5.0
 """How long names are read from the repository; a history without them has the digests."""
@@ -224,14 +226,20 @@ def _split(split: Split | None, names: Names) -> str:
 
 
 def _grounds(entry: HistoryEntry) -> Iterator[str]:
-    """Say in words on what evidence of guards, or of the gates of a hand-over, a command was sent."""
+    """Say in words on what evidence of guards, of a verdict or of the gates of a hand-over, a command was sent."""
     said = entry.event.evidence or (entry.command.evidence if entry.command is not None else None)
     if said is None:
         return
     try:
-        yield from in_words(said) if entry.event.command is CommandKind.CUT_OVER else explain(said)
+        yield from _words_of(entry, said)
     except (KeyError, TypeError, ValueError, AttributeError):  # anybody may send evidence of any form
         yield f"on the ground of {msgspec.json.encode(said).decode()}"
+
+
+def _words_of(entry: HistoryEntry, said: Mapping[str, Any]) -> Iterator[str]:
+    if entry.event.command is CommandKind.CUT_OVER:
+        return in_words(said)
+    return verdict_in_words(said) if VERDICT in said else explain(said)
 
 
 def label(digest: str | None, names: Names) -> str:

@@ -1,9 +1,11 @@
-"""Progress bars on standard error, one for each stage of a long command, if that is a terminal."""
+"""Progress of a long command on standard error: bars, one for each stage, if that is a terminal, or lines."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -22,3 +24,19 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
             shown.update(stages[stage], completed=done, total=total)
 
         yield progress
+
+
+_QUIET_SECONDS = 2.0
+
+
+class ReadingProgress:
+    """Prints how much of each topic has been read, a line every two seconds: nothing where it is quick."""
+
+    def __init__(self) -> None:
+        self._due = time.monotonic() + _QUIET_SECONDS
+
+    def show(self, topic: str, share: float) -> None:
+        """Print that so much of a topic has been read."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _QUIET_SECONDS
+            click.echo(f"reading {topic}: {share:.0%}", err=True)

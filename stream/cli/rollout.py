@@ -21,6 +21,7 @@ from models.commands import CommandKind
 from stream.cli.arguments import ModelParam
 from stream.cli.commands import command_options, countersigned_wait_option, send_kind
 from stream.cli.output import json_option
+from stream.cli.promotion import send_promotion, verdict_option
 from stream.cli.watching import watching_options
 from stream.guard.finding import Limits
 
@@ -74,6 +75,7 @@ class LadderParam(click.ParamType):
     f"{DEFAULT_ROW_TIME.budget_us:g}.",
 )
 @click.option("--salt", help="Keys the hash that chooses the cards; by default the command's id.")
+@verdict_option
 @command_options(wait=countersigned_wait_option)
 def start(
     digest: str,
@@ -99,7 +101,7 @@ def start(
             guards = guards_json(default_guards(alpha or _DEFAULT_ALPHA), row_time)
     except GuardError as error:
         raise click.UsageError(f"--guards: {error}" if guards_file else f"--alpha: {error}") from error
-    send_kind(CommandKind.ROLLOUT, model=digest, ladder=ladder, guards=guards, **options)
+    send_promotion(CommandKind.ROLLOUT, model=digest, ladder=ladder, guards=guards, **options)
 
 
 def _guards_of(file: Path) -> dict[str, Any]:

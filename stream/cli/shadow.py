@@ -1,10 +1,9 @@
 """`fraudstream shadow report`: what the challenger would have decided, as tables or as one JSON object.
 
-It gives no verdict: the reader judges what a changed decision is worth.
+It gives no verdict: the reader judges what a changed decision is worth. `fraudstream shadow verdict` gives one.
 """
 
 import asyncio
-import time
 from typing import Any
 
 import click
@@ -19,11 +18,12 @@ from stream.challenger.report import ShadowReport, report
 from stream.challenger.tables import report_tables
 from stream.cli.arguments import ModelParam
 from stream.cli.output import json_option, refuse, say
+from stream.cli.progress import ReadingProgress
 from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.cli.shadow_verdict import verdict_command
 from stream.clock import now_ms
 from stream.errors import ControlLogError, ReportError
 
-_QUIET_SECONDS = 2.0
 _MOST_MINUTES = 100 * 366 * 24 * 60
 """A century; more is a typing error."""
 
@@ -31,6 +31,9 @@ _MOST_MINUTES = 100 * 366 * 24 * 60
 @click.group()
 def shadow() -> None:
     """See what the challenger would have decided."""
+
+
+shadow.add_command(verdict_command)
 
 
 @shadow.command("report")
@@ -47,7 +50,7 @@ def report_command(digest: str | None, since: str | None, minutes: float | None,
     """Compare challenger and live model: coverage, scores, and decisions that would have been others."""
     settings = settings_or_refuse()
     try:
-        found = asyncio.run(report(settings, digest, _since_ms(since, minutes), _Progress().show))
+        found = asyncio.run(report(settings, digest, _since_ms(since, minutes), ReadingProgress().show))
     except (ReportError, ControlLogError) as error:
         refuse(str(error))
     except (KafkaError, OSError) as error:
@@ -70,18 +73,6 @@ def _since_ms(since: str | None, minutes: float | None) -> int | None:
         return None if since is None else max(0, parse_time_ms(since).epoch_ms)
     except InvalidTimeError as error:
         raise click.BadParameter(str(error), param_hint="--since") from error
-
-
-class _Progress:
-    """Prints the progress of reading on standard error if it takes long."""
-
-    def __init__(self) -> None:
-        self._due = time.monotonic() + _QUIET_SECONDS
-
-    def show(self, topic: str, share: float) -> None:
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + _QUIET_SECONDS
-            click.echo(f"reading {topic}: {share:.0%}", err=True)
 
 
 def facts(found: ShadowReport) -> dict[str, Any]:

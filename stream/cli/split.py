@@ -11,6 +11,7 @@ from models.commands import CommandKind, RequestedArm
 from models.errors import InvalidShareError
 from stream.cli.arguments import ModelParam
 from stream.cli.commands import command_options, countersigned_wait_option, send_kind
+from stream.cli.split_grounds import grounds_of
 from stream.redaction import holds_card_number
 
 _FORM = "NAME=MODEL:SHARE, such as new=81d07a5b:10%"
@@ -110,10 +111,19 @@ def split(exclude: Sequence[str], excluded: Sequence[str], **options: Any) -> No
 @click.option(
     "--winner", required=True, metavar="ARM", help="The arm whose model becomes live for all cards, or `live`."
 )
+@click.option(
+    "--evidence",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="What `split report --json` wrote, if that was by other terms than the default ones.",
+)
 @command_options(wait=countersigned_wait_option)
-def end_split(**options: Any) -> None:  # noqa: ANN401 - click's options
+def end_split(winner: str, file: Path | None, **options: Any) -> None:  # noqa: ANN401 - click's options
     """End the split: the model of the winner decides for all cards.
 
     If that is not the live model, it is promoted: the live one is the model before, and watches it from the shadow.
+    Before that, standard error says what `fraudstream split report` says; it does not prevent anything, and goes into
+    the command's evidence. For the winner `live` it is read only if a file is given.
     """
-    send_kind(CommandKind.END_SPLIT, **options)
+    send_kind(CommandKind.END_SPLIT, winner=winner, evidence=grounds_of(winner, file), **options)

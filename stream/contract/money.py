@@ -10,10 +10,11 @@ _AMOUNT = re.compile(r"([A-Z]{3}) ?([0-9]{1,13}(?:\.[0-9]{1,4})?)(?: a day)?")
 
 
 def number_text(amount_minor: int, currency: str) -> str:
-    """Return an amount without its currency: 123450 in EUR is "1,234.50"."""
+    """Return an amount without its currency: 123450 in EUR is "1,234.50", and -150 is "-1.50"."""
     decimals = CURRENCY_DECIMALS.get(currency, 0)
-    whole, rest = divmod(amount_minor, 10**decimals)
-    return f"{whole:,}.{rest:0{decimals}d}" if decimals else f"{whole:,}"
+    whole, rest = divmod(abs(amount_minor), 10**decimals)
+    sign = "-" if amount_minor < 0 else ""
+    return f"{sign}{whole:,}.{rest:0{decimals}d}" if decimals else f"{sign}{whole:,}"
 
 
 def money_text(amounts: Mapping[str, int]) -> str:

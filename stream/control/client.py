@@ -58,9 +58,10 @@ class CommandRequest:
     the command that starts it. `to_ms` is the time of which a roll-back restores the live model; None: the one before.
     `ladder` and `guards` are those of a rollout, the latter as plain JSON; without them, the default ones. `hands_off`
     belongs to a freeze. `arms` and `exclude` are those of a split, `winner` is the arm that wins it. `decline_cap` is
-    the share of declines that `limits` allows, 1 for no cap, `let_through` what it lets through; what is None stays as
-    it is. `evidence` says on what ground the command is sent. `partition` names what a loss or unreadable records are
-    accepted of, `countersigns` the command that is approved.
+    the share of declines that `limits` allows, 1 for no cap, `let_through` what it lets through,
+    `promote_needs_verdict` whether a promotion needs a verdict; what is None stays as it is. `evidence` says on what
+    ground the command is sent. `partition` names what a loss or unreadable records are accepted of, `countersigns` the
+    command that is approved.
 
     Raises:
         ValueError: workers would refuse the command for some of its values, all of them named.
@@ -86,6 +87,7 @@ class CommandRequest:
     evidence: Mapping[str, Any] | None = None
     decline_cap: float | None = None
     let_through: LetThroughWish | None = None
+    promote_needs_verdict: bool | None = None
     partition: PartitionArguments | None = None
     countersigns: str | None = None
     command_id: str = field(default_factory=lambda: uuid4().hex, compare=False)
@@ -111,6 +113,7 @@ class CommandRequest:
             "salt": self.salt,
             "decline_cap": self.decline_cap,
             "let_through": self.let_through,
+            "promote_needs_verdict": self.promote_needs_verdict,
             "to": None if self.to_ms is None else format_time(self.to_ms),
             "ladder": None if self.ladder is None else self.ladder.rungs,
             "guards": self.guards,

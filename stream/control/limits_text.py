@@ -5,12 +5,15 @@ from models.let_through import LetThrough
 from models.limits import Limits
 from stream.contract.money import money_text
 
+NEEDS_VERDICT = "promotions need a verdict"
+
 
 def limits_text(limits: Limits | None) -> str:
     """Return limits for people."""
     found = limits or Limits()
-    cap = "no cap on declines" if found.cap is None else f"declines capped at {_share(found.cap.share)}"
-    return cap if found.let_through is None else f"{cap}; {let_through_text(found.let_through)}"
+    parts = ["no cap on declines" if found.cap is None else f"declines capped at {_share(found.cap.share)}"]
+    parts += [] if found.let_through is None else [let_through_text(found.let_through)]
+    return "; ".join([*parts, *([NEEDS_VERDICT] if found.promote_needs_verdict else [])])
 
 
 def let_through_text(rule: LetThrough) -> str:

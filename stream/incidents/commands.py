@@ -174,6 +174,6 @@ def _follow_watch(
         for model in before.models:
             periods[model][-1] = periods[model][-1]._replace(end_ms=end_ms)
     if watched is not None and (before is None or watched.since != before.since):
-        for model in watched.models:
+        for model in watched.models:  # none, if all arms of a split have the live model
             period = WatchPeriod(watched.since, model, watched.since_ms, watched.until_ms)
             periods.setdefault(model, []).append(period)

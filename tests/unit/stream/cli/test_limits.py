@@ -92,6 +92,7 @@ def test_what_is_in_force_is_shown(
     monkeypatch.setattr(limits, "read_fold", fold)
     assert run("show").stdout == f"{text}\n"
     shown = {"deployment": "default", "revision": 7, "decline_cap": cap, "let_through": None}
+    shown |= {"promote_needs_verdict": False}
     assert json.loads(run("show", "--json").stdout) == shown
 
 
@@ -133,7 +134,7 @@ def test_a_verdict_says_what_is_in_force() -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ((), "nothing to set: give --decline-cap, --let-through, or both"),
+        ((), "nothing to set: give --decline-cap, --let-through or --promote-needs-verdict"),
         (("--let-through", "0.5%"), "--let-through needs a cap in money: --let-through-cap 'EUR 500 a day'"),
         (("--let-through", "off", "--let-through-cap", "EUR 5"), "--let-through off takes no --let-through-cap"),
         (("--let-through-cap", "EUR 5"), "--let-through-cap and --salt belong to --let-through, which is missing"),

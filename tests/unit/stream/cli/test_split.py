@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from models.arms import Arm, Split
 from models.commands import AcceptedArm, CommandKind, Event, RequestedArm
 from models.lineup import Lineup, follow
-from stream.cli import commands, model_history, model_who
+from stream.cli import commands, model_history, model_who, split
 from stream.cli.main import main
 from stream.cli.model_roles import roles_of
 from stream.control.client import CommandRequest
@@ -43,6 +43,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[CommandRequest]:
         return "c-1", EVENTS[1 if request.kind is CommandKind.SPLIT else 2]
 
     monkeypatch.setattr(commands, "command_traced", send)
+    monkeypatch.setattr(split, "grounds_of", lambda _winner, _file: None)
     return requests
 
 

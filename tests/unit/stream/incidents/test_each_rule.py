@@ -19,6 +19,7 @@ from stream.kafka.unpacking import FetchedRecord
 from support.incident_world import (
     BREACHED,
     LETTERS,
+    LIVE,
     NEW,
     OTHER,
     PARTITIONS,
@@ -34,7 +35,7 @@ from support.incident_world import (
     scored,
 )
 
-PROMOTED = accepted(1, CommandKind.PROMOTE, START_MS - 60_000, model="a" * 64)
+PROMOTED = accepted(1, CommandKind.PROMOTE, START_MS - 60_000, model=LIVE)
 END_MS = START_MS + 7_200_000
 Told = list[tuple[str, int]]
 """Kinds, with the seconds since the start at which they were told."""
@@ -318,6 +319,26 @@ def test_a_guards_answer_to_a_breach_is_told_of_with_what_the_new_model_decided(
     assert found[-1].amounts == {"EUR": sum(100 + one * 10 % 900 for one in [*range(20, 100, 10), 101])}
     assert [one.command for one in found[-1].actions] == ["end_canary"]
     assert stated_ms(found[-1].since) == START_MS + 20_000
+
+
+def test_a_breach_of_a_split_is_told_of_with_what_the_new_models_of_all_arms_decided() -> None:
+    other = "d" * 64
+    arms = {"control": AcceptedArm(LIVE, 1_000), "new": AcceptedArm(NEW, 1_000), "other": AcceptedArm(other, 500)}
+    begun = accepted(2, CommandKind.SPLIT, START_MS + 10_000, arms=arms, salt="s")
+    ended = accepted(3, CommandKind.END_SPLIT, START_MS + 100_000, winner="live", evidence=BREACHED)
+    by_other = BY_NEW | {"model": BY_NEW["model"] | {"digest": other}, "arm": "other"}
+    by_new = each(range(20, 100, 10), **BY_NEW | {"arm": "new"})
+    scores = merged(each(range(300)), by_new, each([35, 45], **by_other))
+    found = told(past(scores, events=[begun, ended]), IncidentRule.GUARD_BREACH)
+    assert [one.kind for one in found] == ["opened", "closed"]
+    assert [one.events for one in found] == [10, 10]
+    assert [one.command for one in found[-1].actions] == ["end_split"]
+
+
+def test_a_split_whose_arms_all_have_the_live_model_is_followed_and_has_no_new_model() -> None:
+    begun = accepted(2, CommandKind.SPLIT, START_MS + 10_000, arms={"a": AcceptedArm(LIVE, 1_000)}, salt="s")
+    ended = accepted(3, CommandKind.END_SPLIT, START_MS + 100_000, winner="live")
+    assert told(past(each(range(300)), events=[begun, ended]), IncidentRule.GUARD_BREACH) == []
 
 
 def test_a_pause_for_a_breach_is_told_of_until_somebody_lets_the_rollout_go_on() -> None:

@@ -1,0 +1,83 @@
+"""Send a promotion, or the rollout that leads to one, with the verdict on its model as evidence where that is needed.
+
+Whether it is needed is in the lineup, `fraudstream limits set --promote-needs-verdict`; the judge refuses without it.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from aiokafka.errors import KafkaError
+
+from models.commands import CommandKind
+from models.lineup import Lineup
+from stream.cli.commands import request_of, send
+from stream.cli.output import refuse
+from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.control.client import CommandRequest, read_fold
+from stream.errors import ControlLogError
+from stream.settings import Settings
+
+verdict_option = click.option(
+    "--verdict",
+    "verdict_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What `shadow verdict --json` wrote about MODEL, as evidence; by default, where a verdict is needed, it is "
+    "computed with the default costs.",
+)
+
+
+def send_promotion(kind: CommandKind, *, verdict_file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's
+    """Send a promotion as `send_kind` does; exit with 1 if it needs a verdict and that is no PROMOTE."""
+    settings = settings_or_refuse()
+    request = request_of(settings, kind, options.pop("wait"), options)
+    if verdict_file is not None:
+        request = replace(request, evidence=_stated(verdict_file))
+    elif not request.force and _needs_verdict(_lineup(settings), request):
+        request = replace(request, evidence=_computed(settings, str(request.model)))
+    send(settings, request, as_json=as_json)
+
+
+def _stated(file: Path) -> Mapping[str, Any]:
+    from stream.verdict.evidence import evidence_of_verdict, read_report  # noqa: PLC0415 - numpy comes with it
+
+    try:
+        return evidence_of_verdict(read_report(file.read_bytes()))
+    except ValueError as error:
+        raise click.UsageError(f"--verdict {file}: {error}") from error
+
+
+def _lineup(settings: Settings) -> Lineup:
+    try:
+        return asyncio.run(read_fold(settings)).lineup
+    except (ControlLogError, KafkaError, OSError) as error:
+        refuse_kafka(settings, error, "the command was not sent: ")
+
+
+def _needs_verdict(lineup: Lineup, request: CommandRequest) -> bool:
+    """Tell whether the judge will ask for one, as `models.promotion_rules` says; the model's digest may be a prefix."""
+    if lineup.limits is None or not lineup.limits.promote_needs_verdict or lineup.live is None:
+        return False
+    climbing = lineup.canary is not None and lineup.rollout is not None and lineup.rollout.model
+    is_at_the_top = bool(climbing) and str(climbing).startswith(str(request.model))
+    return request.kind is CommandKind.ROLLOUT or not is_at_the_top
+
+
+def _computed(settings: Settings, model: str) -> Mapping[str, Any]:
+    """Return the verdict on a model as evidence; exit with 1 if it is no PROMOTE, having sent nothing."""
+    from stream.cli.shadow_verdict import default_options, verdict_or_refuse  # noqa: PLC0415 - rich comes with it
+    from stream.verdict.evidence import evidence_of_verdict  # noqa: PLC0415 - likewise
+    from stream.verdict.gates import VerdictWord  # noqa: PLC0415 - likewise
+
+    report = verdict_or_refuse(settings, model, default_options())
+    for gate in report.gates:
+        click.echo(f"{gate.gate.value} {'passed' if gate.passed else 'NOT PASSED'}: {gate.found}", err=True)
+    if report.verdict is not VerdictWord.PROMOTE:
+        refuse(
+            f"the verdict is {report.verdict.value}, decided by the gate {report.gate.value}; nothing was sent. "
+            "`fraudstream shadow verdict` shows all of it; --force promotes all the same, on the record"
+        )
+    return evidence_of_verdict(report)

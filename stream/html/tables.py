@@ -1,0 +1,91 @@
+"""Tables of a page.
+
+A cell is a text, a quantity or None. A column that has a quantity is aligned right, and if all of its quantities have
+one unit, the unit stands in the column's head.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stream.html.markup import Markup, element, joined, text
+from stream.html.parts import Cell
+from stream.html.quantities import UNKNOWN, quantity_text
+
+
+@dataclass(frozen=True, slots=True)
+class DataTable:
+    """A table whose first column names its rows; on paper its head is repeated on each page.
+
+    Attributes:
+        caption: what it shows.
+        heads: of the columns, without units where cells are quantities.
+        rows: the cells.
+        note: stands under it; may be empty.
+        nothing: what is said in place of rows if there are none.
+
+    Raises:
+        ValueError: there is no column, or a row has more or fewer cells than there are columns.
+    """
+
+    caption: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    nothing: str = "There are none."
+
+    def __post_init__(self) -> None:
+        if not self.heads:
+            raise ValueError(f"the table {self.caption!r} has no column")
+        if any(len(row) != len(self.heads) for row in self.rows):
+            raise ValueError(f"the table {self.caption!r} must have {len(self.heads)} cells in each row")
+
+    def markup(self, key: str) -> Markup:
+        """Return the table in a region that scrolls if the window is narrower."""
+        caption_id = f"{key}-caption"
+        columns = [_TableColumn.of(head, [row[place] for row in self.rows]) for place, head in enumerate(self.heads)]
+        head = element("thead", element("tr", *(column.head_markup() for column in columns)))
+        whole = element("td", text(self.nothing), colspan=str(len(self.heads)), class_="nothing")
+        rows = [_row(columns, row) for row in self.rows] or [element("tr", whole)]
+        caption = element("caption", text(self.caption), id=caption_id)
+        table = element("table", caption, head, element("tbody", *rows))
+        scrolled = element("div", table, class_="scroll", role="region", tabindex="0", aria_labelledby=caption_id)
+        return joined(scrolled, *((element("p", text(self.note), class_="note"),) if self.note else ()))
+
+
+@dataclass(frozen=True, slots=True)
+class _TableColumn:
+    """Its head, whether it has quantities, and the unit of all of them (empty if they differ)."""
+
+    head: str
+    numeric: bool
+    unit: str
+
+    @classmethod
+    def of(cls, head: str, cells: Sequence[Cell]) -> "_TableColumn":
+        quantities = [cell for cell in cells if cell is not None and not isinstance(cell, str)]
+        units = {quantity.unit for quantity in quantities}
+        return cls(head, bool(quantities), units.pop() if len(units) == 1 else "")
+
+    def head_markup(self) -> Markup:
+        unit = (text(" "), element("span", text(f"({self.unit})"), class_="unit")) if self.unit else ()
+        return element("th", text(self.head), *unit, scope="col", **self.alignment())
+
+    def alignment(self) -> dict[str, str]:
+        return {"class_": "n"} if self.numeric else {}
+
+    def shown(self, cell: Cell) -> str:
+        if cell is None:
+            return UNKNOWN
+        if isinstance(cell, str):
+            return cell
+        return cell.number if self.unit else quantity_text(cell)
+
+
+def _row(columns: Sequence[_TableColumn], cells: Sequence[Cell]) -> Markup:
+    """Return a row; its first cell is its head."""
+    first = element("th", text(columns[0].shown(cells[0])), scope="row", **columns[0].alignment())
+    others = [
+        element("td", text(column.shown(cell)), **column.alignment())
+        for column, cell in zip(columns[1:], cells[1:], strict=True)
+    ]
+    return element("tr", first, *others)

@@ -1,0 +1,74 @@
+"""One observation for each card: its payments in its first days, in the order in which the cards appear.
+
+Confidence sequences need observations that do not depend on each other, and each in its final form. So a card counts
+once, with the payments of its first `card_days` days, when all of them have matured. Cards come in the order of their
+first payments, and a card waits for all before it: else cards with frauds, which are labelled sooner, would come first.
+What a card does later is in the tables, not in the sequence. That is the price for looking at any time.
+"""
+
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.columns import Bools, Ints
+from stream.outcomes.columns import PaymentRows
+from stream.outcomes.labels import UNLABELLED
+from stream.outcomes.maturity import DAY_MS, MaturityTerms
+
+CARD_DAYS = 28.0
+
+
+class CardOrder(NamedTuple):
+    """Cards in the order of their first payments, of equal ones that of their hashes.
+
+    Attributes:
+        ranks: the number of each row's card in that order, of shape (n,).
+        in_window: the row is of the card's first days; of shape (n,).
+        cards: how many there are.
+        final: how many of the first of them are final.
+    """
+
+    ranks: Ints
+    in_window: Bools
+    cards: int
+    final: int
+
+    @property
+    def observed(self) -> Bools:
+        """The rows that are observed: of the first days of cards that are final."""
+        return self.in_window & (self.ranks < self.final)
+
+    def only_observed(self) -> Self:
+        """Return the order of the observed rows alone; their columns are the others' under `observed`."""
+        observed = self.observed
+        return self._replace(ranks=self.ranks[observed], in_window=self.in_window[observed])
+
+    def sums(self, *columns: NDArray[Any]) -> Ints:
+        """Return the exact sums of integer columns over the observed rows of each final card, of shape (final, k)."""
+        observed = self.observed
+        found = np.zeros((self.final, len(columns)), np.int64)
+        for at, column in enumerate(columns):
+            np.add.at(found[:, at], self.ranks[observed], column[observed])
+        return found
+
+
+def card_order(rows: PaymentRows, terms: MaturityTerms, card_days: float = CARD_DAYS) -> CardOrder:
+    """Put the cards of payments into their order, and tell which of them are final.
+
+    A card is final when its first days are over, all payments in them are labelled or as old as the maturity, and all
+    cards before it are final. A payment that was declined waits as long as others: a label may still come.
+    """
+    cards, at = np.unique(rows["card"], return_inverse=True)
+    firsts = np.full(len(cards), np.iinfo(np.int64).max)
+    np.minimum.at(firsts, at, rows["occurred_ms"])
+    order = np.lexsort((cards, firsts))
+    places = np.empty(len(cards), np.int64)
+    places[order] = np.arange(len(cards))
+    ends = firsts + round(card_days * DAY_MS)
+    in_window = rows["occurred_ms"] < ends[at]
+    waits = in_window & (rows["fraud"] == UNLABELLED) & (rows["occurred_ms"] > terms.old_ms)
+    is_open = ends > terms.as_of_ms
+    is_open[at[waits]] = True
+    opened = np.flatnonzero(is_open[order])
+    return CardOrder(places[at], in_window, len(cards), int(opened[0]) if len(opened) else len(cards))

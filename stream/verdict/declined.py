@@ -1,0 +1,130 @@
+"""Payments that were declined: nobody learns what they would have been, but for those that a lot let through."""
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.bootstrap import BootstrapPlan, sums_interval
+from metrics.columns import Bools, exact_sum, sum_by_card
+from metrics.money import DecisionCode
+from metrics.propensity import LotRows, coverage, known_ratio, normalised_ratio
+from stream.outcomes.columns import was_declined
+from stream.outcomes.maturity import Outcomes
+from stream.verdict.figures import Figure
+from stream.verdict.losses import PairLosses, pair_losses
+from stream.verdict.pairs import Pairs
+from stream.verdict.terms import VerdictTerms
+
+
+class OtherwiseFacts(msgspec.Struct, frozen=True):
+    """Payments that were declined, and that the other model would not have declined; money in minor units.
+
+    Attributes:
+        events, cards, amount_minor: how many they are.
+        approved: how many of them the other model would have approved; the others it would have reviewed.
+        saved_if_fraud_minor: what the challenger saves on them if all of them are fraud; negative: what it loses.
+        saved_if_genuine_minor: if all of them are genuine.
+    """
+
+    events: int
+    cards: int
+    amount_minor: int
+    approved: int
+    saved_if_fraud_minor: int
+    saved_if_genuine_minor: int
+
+
+class LotFacts(msgspec.Struct, frozen=True):
+    """What lots tell of declined payments: inverse-propensity figures, on the payments for which a lot was drawn.
+
+    Attributes:
+        drawn: payments for which a lot was drawn; of them `let_through` were approved and have matured.
+        coverage: the share of all declined payments for which a lot was drawn.
+        money_coverage: likewise, of their money.
+        fraud_share: of what live declined, the share that is fraud.
+        saved_minor: what the challenger saves on what live declined: estimated, over all lots that were drawn.
+        live_recall: the share of frauds with an alert, declined ones among them.
+        challenger_recall: likewise.
+    """
+
+    drawn: int
+    let_through: int
+    coverage: float | None
+    money_coverage: float | None
+    fraud_share: Figure
+    saved_minor: Figure
+    live_recall: Figure
+    challenger_recall: Figure
+
+
+class DeclinedFacts(msgspec.Struct, frozen=True):
+    """Payments that were declined and have no label, and what is known of them.
+
+    `otherwise` is what live declined and the challenger would not have; `reverse` are declines of a canary's model that
+    live would not have declined. `lots` is None where no lot was drawn.
+    """
+
+    events: int
+    amount_minor: int
+    otherwise: OtherwiseFacts
+    reverse: OtherwiseFacts
+    lots: LotFacts | None
+
+
+def declined_facts(pairs: Pairs, outcomes: Outcomes, terms: VerdictTerms) -> DeclinedFacts:
+    """Count the declined payments of one currency, bound them both ways, and estimate them where lots were drawn."""
+    losses, unobserved = pair_losses(pairs, outcomes.fraud, terms.costs), outcomes.unobserved
+    by_live, by_challenger = (said == DecisionCode.DECLINE for said in (pairs.live, pairs.challenger))
+    return DeclinedFacts(
+        events=int(unobserved.sum()),
+        amount_minor=exact_sum(pairs.rows["amount_minor"][unobserved]),
+        otherwise=_otherwise(pairs, losses, unobserved & by_live & ~by_challenger, pairs.challenger),
+        reverse=_otherwise(pairs, losses, unobserved & by_challenger & ~by_live, pairs.live),
+        lots=_lots(pairs, outcomes, losses, terms),
+    )
+
+
+def _otherwise(pairs: Pairs, losses: PairLosses, chosen: Bools, other: NDArray[np.int8]) -> OtherwiseFacts:
+    rows = pairs.rows[chosen]
+    return OtherwiseFacts(
+        events=len(rows),
+        cards=len(np.unique(rows["card"])),
+        amount_minor=exact_sum(rows["amount_minor"]),
+        approved=int((other[chosen] == DecisionCode.APPROVE).sum()),
+        saved_if_fraud_minor=exact_sum(losses.if_fraud[chosen]),
+        saved_if_genuine_minor=exact_sum(losses.if_genuine[chosen]),
+    )
+
+
+def _lots(pairs: Pairs, outcomes: Outcomes, losses: PairLosses, terms: VerdictTerms) -> LotFacts | None:
+    """Estimate from the lots of payments that occurred before all had matured; None where there are none."""
+    settled = pairs.where(outcomes.settled)
+    rows, fraud = settled.rows, outcomes.fraud[outcomes.settled]
+    drawn = ~np.isnan(rows["propensity"]) & (rows["decided"] != DecisionCode.REVIEW)  # a cap reviews without a lot
+    if not drawn.any():
+        return None
+    declined = was_declined(rows)
+    propensities = np.where(drawn, rows["propensity"], np.where(declined, 0.0, 1.0))
+    said_no = declined | drawn
+    lots = LotRows(rows["card"], propensities, ~declined)
+    of_declined = LotRows(*(column[said_no] for column in lots))
+    plan = BootstrapPlan(draws=terms.draws)
+    covered = coverage(propensities[said_no], rows["amount_minor"][said_no])
+    share = known_ratio(fraud[said_no].astype(np.int64), np.ones(int(said_no.sum())), of_declined, plan)
+    live, challenger = (
+        normalised_ratio((fraud & (said != DecisionCode.APPROVE)).astype(np.int64), fraud.astype(np.int64), lots, plan)
+        for said in (settled.live, settled.challenger)
+    )
+    weights = np.where(drawn, lots.weights, 0.0)
+    sums = sum_by_card(rows["card"], losses.saved[outcomes.settled] * weights, (weights > 0).astype(np.int64)).sums
+    saved = sums_interval(sums, lambda one: one[:, 0], plan, basis=1)
+    return LotFacts(
+        drawn=int(drawn.sum()),
+        let_through=int((drawn & ~declined).sum()),
+        coverage=covered.share,
+        money_coverage=covered.money_share,
+        fraud_share=Figure(share.value, share.interval),
+        saved_minor=Figure(float(sums[:, 0].sum()), saved),
+        live_recall=Figure(live.value, live.interval),
+        challenger_recall=Figure(challenger.value, challenger.interval),
+    )

@@ -1,0 +1,60 @@
+"""One observation for each card: recounts in plain Python, and that looking later only adds observations."""
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.outcomes.first_days import card_order
+from stream.outcomes.labels import card_hash
+from stream.outcomes.maturity import MaturityTerms
+from support.outcome_cases import Payment, at_ms, payment_rows
+
+CARD_DAYS, MATURITY_DAYS = 7, 20
+PAYMENTS = st.lists(
+    st.builds(
+        Payment,
+        st.sampled_from("abcde"),
+        st.integers(0, 60),
+        decided=st.sampled_from(["approve", "decline"]),
+        fraud=st.sampled_from([None, None, False, True]),
+        amount_minor=st.integers(0, 10**12),
+    ),
+    max_size=30,
+)
+
+
+def recounted(payments: list[Payment], as_of: float) -> list[tuple[int, int]]:
+    """Return the payments and their amounts of each final card, in the order of first payments."""
+    firsts: dict[str, float] = {}
+    for one in payments:
+        firsts[one.card] = min(one.day, firsts.get(one.card, one.day))
+    found = []
+    for card in sorted(firsts, key=lambda name: (firsts[name], card_hash(name))):
+        own = [one for one in payments if one.card == card and one.day < firsts[card] + CARD_DAYS]
+        has_matured = all(one.fraud is not None or one.day + MATURITY_DAYS <= as_of for one in own)
+        if firsts[card] + CARD_DAYS > as_of or not has_matured:
+            break
+        found.append((len(own), sum(one.amount_minor for one in own)))
+    return found
+
+
+@given(PAYMENTS, st.integers(0, 100))
+def test_cards_are_observed_once_in_order_and_no_card_overtakes_another(payments: Any, as_of: int) -> None:
+    rows = payment_rows(payments)
+    order = card_order(rows, MaturityTerms(at_ms(as_of), MATURITY_DAYS), CARD_DAYS)
+    sums = order.sums(np.ones(len(rows), np.int64), rows["amount_minor"])
+    assert [tuple(one) for one in sums.tolist()] == recounted(payments, as_of)
+    assert order.cards == len({one.card for one in payments})
+    assert int(order.observed.sum()) == sum(count for count, _ in recounted(payments, as_of))
+
+
+@given(PAYMENTS, st.integers(0, 100), st.integers(0, 100))
+def test_whoever_looks_later_sees_the_same_observations_and_further_ones(payments: Any, one: int, other: int) -> None:
+    rows = payment_rows(payments)
+    sooner, later = (
+        card_order(rows, MaturityTerms(at_ms(as_of), MATURITY_DAYS), CARD_DAYS).sums(rows["amount_minor"]).tolist()
+        for as_of in sorted((one, other))
+    )
+    assert later[: len(sooner)] == sooner
