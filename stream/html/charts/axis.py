@@ -7,6 +7,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from stream.contract.iso import CURRENCY_DECIMALS
+from stream.html.markup import printable
 from stream.html.palette import INK, MUTED, PAPER
 from stream.html.quantities import Measure, Moment, Money, Percentage, Quantity, quantity_text
 
@@ -56,9 +57,10 @@ class ChartAxis:
 
     @property
     def label(self) -> str:
-        """The name with its unit."""
+        """The name with its unit, as it can be drawn."""
         units = {AxisKind.SHARE: "%", AxisKind.MONEY: self.currency, AxisKind.TIME: "UTC"}
-        return f"{self.name} ({units[self.kind]})" if self.kind in units else self.name
+        name = printable(self.name)
+        return f"{name} ({units[self.kind]})" if self.kind in units else name
 
     def place(self, value: float | None) -> float:
         """Return where a value is on the axis; NaN, which is not drawn, for None."""
@@ -117,7 +119,7 @@ class ReferenceLine:
         height = axis.place(self.value)
         axes.axhline(height, color=INK, linewidth=1.2, linestyle=_REFERENCE_DASH, zorder=3)
         axes.annotate(
-            f"{self.name}: {axis.shown(self.value)}",
+            f"{printable(self.name)}: {axis.shown(self.value)}",
             xy=(1.0, height),
             xycoords=("axes fraction", "data"),
             xytext=(-2, 3),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from stream.html.charts.axis import ChartAxis, ReferenceLine, draw_zero_line
 from stream.html.charts.drawing import PAGE_INCHES, ChartFrame, LegendEntry, figure_markup, nothing_to_show, shortened
-from stream.html.markup import Markup
+from stream.html.markup import Markup, printable
 from stream.html.palette import INK, PAPER, STYLES
 from stream.html.quantities import UNKNOWN
 
@@ -83,7 +83,7 @@ class BarChart:
     def _paint(self, figure: "Figure") -> None:
         axes = figure.add_subplot()
         axes.set_ylabel(self.axis.label)
-        axes.set_xlabel(self.groups_are)
+        axes.set_xlabel(printable(self.groups_are))
         if all(value is None for one in self.series for value in one.values):
             nothing_to_show(axes)
             return

@@ -186,7 +186,7 @@ def _drop_first(picture: ET.Element, tag: str) -> None:
 
 
 def _rename(picture: ET.Element, key: str) -> None:
-    """Number the ids in their order, and write names as they are inside of HTML."""
+    """Number the ids in their order, write names as they are inside of HTML, and take indentation away."""
     names: dict[str, str] = {}
 
     def renamed(name: str) -> str:
@@ -194,7 +194,9 @@ def _rename(picture: ET.Element, key: str) -> None:
 
     used = {name for node in picture.iter() for name in _referenced(node)}
     for node in picture.iter():
-        node.tag = node.tag.removeprefix(_SVG)
+        node.tag, node.tail = node.tag.removeprefix(_SVG), None
+        if node.tag != "text":
+            node.text = None
         name = node.attrib.pop("id", None)
         if name in used:
             node.set("id", renamed(name))

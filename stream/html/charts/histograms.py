@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from stream.html.charts.axis import AxisKind, ChartAxis, ReferenceLine
 from stream.html.charts.drawing import PAGE_INCHES, ChartFrame, LegendEntry, figure_markup, nothing_to_show
-from stream.html.markup import Markup
+from stream.html.markup import Markup, printable
 from stream.html.palette import INK, STYLES
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class HistogramChart:
             x = self.axis.place(threshold.value)
             axes.axvline(x, color=INK, linewidth=1.0, linestyle=(0, (4.0, 2.0)))
             axes.annotate(
-                threshold.name,
+                printable(threshold.name),
                 xy=(x, 1.0),
                 xycoords=("data", "axes fraction"),
                 xytext=(3, -9 - 11 * (place % 2)),
