@@ -46,11 +46,11 @@ def grounds_of(winner: str, file: Path | None) -> dict[str, Any] | None:
 async def _from_topics(settings: Settings, winner: str) -> dict[str, Any]:
     from stream.cli.split_report import ReportWish  # noqa: PLC0415 - numpy and rich come with it
     from stream.experiments.facts import facts  # noqa: PLC0415 - likewise
-    from stream.experiments.report import Choice, read_report  # noqa: PLC0415 - likewise
+    from stream.experiments.report import ExperimentChoice, read_report  # noqa: PLC0415 - likewise
     from stream.experiments.words import missing_lines, verdict_line  # noqa: PLC0415 - likewise
 
     async with asyncio.timeout(_SECONDS):
-        found = await read_report(settings, Choice(), ReportWish().plan, lambda _topic, _share: None)
+        found = await read_report(settings, ExperimentChoice(), ReportWish().plan, lambda _topic, _share: None)
     return _grounds(facts(found), winner, (verdict_line(found), *missing_lines(found)))
 
 

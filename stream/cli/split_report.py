@@ -21,7 +21,7 @@ from stream.cli.shadow_verdict import CardsParam
 from stream.clock import now_ms
 from stream.errors import ControlLogError, ReportError
 from stream.experiments.facts import facts
-from stream.experiments.report import Choice, ExperimentReport, ReadingPlan, read_report
+from stream.experiments.report import ExperimentChoice, ExperimentReport, ReadingPlan, read_report
 from stream.experiments.tables import report_tables
 from stream.experiments.terms import ALERTS_A_DAY, ALPHA, ExperimentTerms
 from stream.outcomes.costs import StatedCosts
@@ -110,7 +110,7 @@ def report_command(as_json: bool, page: Path | None, **options: Any) -> None:  #
         options["cards_bp"],
         options["label_share"],
     )
-    found = _report_or_refuse(settings, Choice(options["experiment"], options["since_ms"]), wish)
+    found = _report_or_refuse(settings, ExperimentChoice(options["experiment"], options["since_ms"]), wish)
     if page is not None:
         from stream.experiments.page import report_page  # noqa: PLC0415 - what it imports takes time
 
@@ -165,7 +165,7 @@ class ReportWish(NamedTuple):
         )
 
 
-def _report_or_refuse(settings: Settings, choice: Choice, wish: ReportWish) -> ExperimentReport:
+def _report_or_refuse(settings: Settings, choice: ExperimentChoice, wish: ReportWish) -> ExperimentReport:
     try:
         return asyncio.run(read_report(settings, choice, wish.plan, ReadingProgress().show))
     except (ReportError, ControlLogError) as error:

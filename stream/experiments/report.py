@@ -41,7 +41,7 @@ class ReadingPlan(NamedTuple):
     cards_bp: int = WHOLE_BP
 
 
-class Choice(NamedTuple):
+class ExperimentChoice(NamedTuple):
     """Which experiment is reported: by the revision that began it, or the one that ran at a time or began next."""
 
     revision: int | None = None
@@ -87,7 +87,9 @@ class ExperimentReport(NamedTuple):
         return None if self.ratio.breached or self.misassigned else self.standings.winner
 
 
-async def read_report(settings: Settings, choice: Choice, plan: ReadingPlan, progress: Progress) -> ExperimentReport:
+async def read_report(
+    settings: Settings, choice: ExperimentChoice, plan: ReadingPlan, progress: Progress
+) -> ExperimentReport:
     """Read an experiment of the settings' deployment from the topics, and report on it.
 
     Args:

@@ -17,7 +17,7 @@ from stream.cli.main import main
 from stream.control.client import CommandRequest
 from stream.errors import MissingMatplotlibError, ReportError
 from stream.experiments import report
-from stream.experiments.report import Choice, ExperimentReport, ReadingPlan, report_of
+from stream.experiments.report import ExperimentChoice, ExperimentReport, ReadingPlan, report_of
 from stream.experiments.terms import ExperimentTerms
 from stream.outcomes.columns import ColumnNames
 from stream.outcomes.costs import Cost, costs_text, parse_cost
@@ -37,11 +37,11 @@ class Read:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
-        self.choices = list[Choice]()
+        self.choices = list[ExperimentChoice]()
         self.terms = list[ExperimentTerms]()
 
     async def report(
-        self, _settings: Settings, choice: Choice, plan: ReadingPlan, _progress: object
+        self, _settings: Settings, choice: ExperimentChoice, plan: ReadingPlan, _progress: object
     ) -> ExperimentReport:
         if self.error is not None:
             raise self.error
@@ -69,7 +69,7 @@ def test_the_report_is_of_the_last_experiment_with_the_stated_defaults(read: Rea
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("not yet: no arm loses less")
     assert "a review EUR 3.00, a wrong decline EUR 2.00 + 5%, an approved fraud its amount" in result.stdout
-    assert read.choices == [Choice()]
+    assert read.choices == [ExperimentChoice()]
     (found,) = read.terms
     assert (found.currency, found.alpha, found.card_days, found.cap_minor) == (0, 0.05, 28.0, 50_000)
     assert found.maturity.maturity_days == 60.0
@@ -82,7 +82,7 @@ def test_options_say_by_what_an_experiment_is_judged(read: Read) -> None:
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert (found["currency"], found["terms"]["cards_bp"], found["terms"]["alpha_each"]) == ("JPY", 1_000, 0.005)
-    assert read.choices == [Choice(None, 5)]
+    assert read.choices == [ExperimentChoice(None, 5)]
     (one,) = read.terms
     assert (one.costs, one.cap_minor, one.card_days) == (CostMatrix(400, 0, 250, 350), 90_000, 7.0)
 
