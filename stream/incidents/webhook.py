@@ -9,8 +9,11 @@ import base64
 import hashlib
 import hmac
 import logging
+import time
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -145,15 +148,17 @@ class Webhook:
     Args:
         url: where events are posted; redirects are not followed.
         secret: signs them; without one, they are not signed.
+        clock: the time in seconds, from any beginning.
 
     Attributes:
         trouble: why the last attempt was not accepted, in words; None if it was.
     """
 
-    def __init__(self, url: str, secret: str = "") -> None:
+    def __init__(self, url: str, secret: str = "", clock: Callable[[], float] = time.monotonic) -> None:
         self.trouble: str | None = None
         self._url = url
         self._secret = secret
+        self._clock = clock
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:
@@ -181,15 +186,14 @@ class Webhook:
 
     async def deliver(self, incident: Incident) -> SendOutcome:
         """Send an event until it is accepted, with pauses; one that the receiver refuses itself, for ten minutes."""
-        loop, pause_s = asyncio.get_running_loop(), _FIRST_PAUSE_SECONDS
-        refused_since: float | None = None
+        pause_s, refused_since = _FIRST_PAUSE_SECONDS, inf
         while True:
             answer = await self.post(incident)
             self._note(incident, answer)
             if answer.accepted:
                 return SendOutcome.DELIVERED
-            refused_since = (refused_since or loop.time()) if answer.refuses_event else None
-            if refused_since is not None and loop.time() - refused_since >= REFUSED_SECONDS:
+            refused_since = min(refused_since, self._clock()) if answer.refuses_event else inf
+            if self._clock() - refused_since >= REFUSED_SECONDS:
                 log.error("incident %s is not sent to %s any more", event_id(incident), host_of(self._url))
                 self.trouble = None
                 return SendOutcome.GIVEN_UP

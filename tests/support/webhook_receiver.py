@@ -43,7 +43,7 @@ async def close(request: web.Request) -> web.StreamResponse:
     """Close the connection without an answer."""
     assert request.transport is not None
     request.transport.close()
-    return web.Response()
+    return web.Response(status=500)
 
 
 class Receiver:

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -161,7 +162,7 @@ async def test_a_receiver_that_hangs_is_given_up_after_the_timeout_and_asked_aga
     monkeypatch.setattr(webhook, "_ANSWER_SECONDS", 0.2)
     async with Receiver([hang]) as receiver:
         assert await delivered(receiver) is SendOutcome.DELIVERED
-    assert len(receiver.posted) == 2
+    assert len(receiver.posted) >= 2
     assert "it did not answer within 0.2 s" in caplog.text
 
 
@@ -183,25 +184,54 @@ async def test_a_receiver_that_is_down_is_asked_until_it_is_there(caplog: pytest
     assert len([line for line in caplog.messages if "cannot be reached" in line]) == 1
 
 
+class Clock:
+    """A clock that a receiver sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def at(self, seconds: float, status: int) -> Respond:
+        """Return what answers with a status, once it is so late."""
+
+        async def respond(request: web.Request) -> web.StreamResponse:
+            self.now_s = 1_000.0 + seconds
+            return await answer(status)(request)
+
+        return respond
+
+
 @pytest.mark.parametrize("status", [400, 406, 409, 413, 415, 422])
-async def test_an_event_that_the_receiver_refuses_itself_is_given_up_after_a_time(
-    status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_an_event_that_the_receiver_refuses_itself_is_given_up_after_ten_minutes(
+    status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(webhook, "REFUSED_SECONDS", 0.2)
-    async with Receiver([answer(status)] * 1_000) as receiver:
-        assert await delivered(receiver) is SendOutcome.GIVEN_UP
-    assert len(receiver.posted) > 2
+    clock = Clock()
+    script = [clock.at(seconds, status) for seconds in (0, 300, 599.9, 600)]
+    async with Receiver(script) as receiver, Webhook(receiver.url, SECRET, clock) as hook:
+        assert await hook.deliver(INCIDENT) is SendOutcome.GIVEN_UP
+        assert (len(receiver.posted), hook.trouble) == (4, None)
+        assert await hook.deliver(INCIDENT) is SendOutcome.DELIVERED
     assert f"incident {event_id(INCIDENT)} is not sent to 127.0.0.1:" in caplog.text
 
 
-async def test_what_the_receiver_may_take_tomorrow_begins_the_time_of_refusals_anew(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(webhook, "REFUSED_SECONDS", 0.25)
-    monkeypatch.setattr(webhook, "_LONGEST_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr(webhook, "_FIRST_PAUSE_SECONDS", 0.1)
-    async with Receiver([answer(422), answer(422), answer(503), answer(422), answer(422)]) as receiver:
-        assert await delivered(receiver) is SendOutcome.DELIVERED
+async def test_an_answer_that_may_change_begins_the_ten_minutes_anew() -> None:
+    clock = Clock()
+    script = [clock.at(*one) for one in ((0, 422), (599, 422), (700, 503), (800, 422), (1_399, 422))]
+    async with Receiver(script) as receiver, Webhook(receiver.url, SECRET, clock) as hook:
+        assert await hook.deliver(INCIDENT) is SendOutcome.DELIVERED
+    assert len(receiver.posted) == 6
+
+
+async def test_a_receiver_that_was_away_for_a_month_gets_what_it_missed() -> None:
+    clock = Clock()
+    async with (
+        Receiver([clock.at(86_400 * day, 503) for day in range(30)]) as receiver,
+        Webhook(receiver.url, SECRET, clock) as hook,
+    ):
+        assert await hook.deliver(INCIDENT) is SendOutcome.DELIVERED
+    assert len(receiver.accepted) == 1
 
 
 async def test_retry_after_is_waited_for() -> None:
@@ -209,7 +239,7 @@ async def test_retry_after_is_waited_for() -> None:
     async with receiver:
         began = loop.time()
         assert await delivered(receiver) is SendOutcome.DELIVERED
-        assert 1.0 <= loop.time() - began < 5.0
+        assert loop.time() - began >= 1.0
 
 
 def test_retry_after_holds_seconds_or_a_date_and_is_bounded() -> None:
