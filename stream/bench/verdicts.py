@@ -195,7 +195,7 @@ def first_word(world: VerdictWorld) -> tuple[VerdictWord, int | None]:
 def simulate_verdicts(seed: int, effort: VerdictEffort, progress: Progress) -> VerdictFigures:
     """Simulate all cases; the same seed and effort give the same figures."""
     words, days = list(product(EFFECTS, DELAYS, LABELLED)), list(product(FOUND_EFFECTS, FOUND_DELAYS, (False, True)))
-    found_words, found_days = [], []
+    found_words, found_days = list[WordsLine](), list[DaysLine]()
     for at, (effect, delay, share) in enumerate(words):
         progress("verdicts", at, len(words))
         said = list(_runs((seed, 0, at), effort.runs, effort.cards, (effect, Labelling(delay, share))))
