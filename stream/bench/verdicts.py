@@ -224,8 +224,7 @@ def _words(case: tuple[float, float, float], said: list[tuple[VerdictWord, int |
 
 
 def _days(case: tuple[float, float, bool], said: list[tuple[VerdictWord, int | None]]) -> DaysLine:
-    found = [float("inf") if word is not VerdictWord.PROMOTE or day is None else float(day) for word, day in said]
-    median = float(np.median(found)) if found else float("inf")
-    return DaysLine(
-        *case, len(found), sum(one < float("inf") for one in found), None if median == float("inf") else median
-    )
+    days = [math.inf if word is not VerdictWord.PROMOTE or day is None else float(day) for word, day in said]
+    median = float(np.median(days))
+    found = sum(day < math.inf for day in days)
+    return DaysLine(*case, len(days), found, None if median == math.inf else median)
