@@ -194,7 +194,7 @@ def first_word(world: VerdictWorld) -> tuple[VerdictWord, int | None]:
 def simulate_verdicts(seed: int, effort: VerdictEffort, progress: Progress) -> VerdictFigures:
     """Simulate all cases; the same seed and effort give the same figures."""
     words, days = list(product(EFFECTS, DELAYS, LABELLED)), list(product(FOUND_EFFECTS, FOUND_DELAYS, (False, True)))
-    found_words, found_days = [], []
+    found_words, found_days = list[WordsLine](), list[DaysLine]()
     for at, (effect, delay, share) in enumerate(words):
         progress("verdicts", at, len(words))
         said = list(_runs((seed, 0, at), effort.runs, effort.cards, (effect, Labelling(delay, share))))
@@ -223,8 +223,7 @@ def _words(case: tuple[float, float, float], said: list[tuple[VerdictWord, int |
 
 
 def _days(case: tuple[float, float, bool], said: list[tuple[VerdictWord, int | None]]) -> DaysLine:
-    found = [float("inf") if word is not VerdictWord.PROMOTE or day is None else float(day) for word, day in said]
-    median = float(np.median(found)) if found else float("inf")
-    return DaysLine(
-        *case, len(found), sum(one < float("inf") for one in found), None if median == float("inf") else median
-    )
+    days = [math.inf if word is not VerdictWord.PROMOTE or day is None else float(day) for word, day in said]
+    median = float(np.median(days))
+    found = sum(day < math.inf for day in days)
+    return DaysLine(*case, len(days), found, None if median == math.inf else median)
