@@ -11,6 +11,9 @@ from stream.html.markup import Markup, element, joined, text
 from stream.html.parts import Cell
 from stream.html.quantities import UNKNOWN, quantity_text
 
+_KEPT_TOGETHER = 12
+"""A table of at most so many rows stands on one page; a longer one may go on on the next."""
+
 
 @dataclass(frozen=True, slots=True)
 class DataTable:
@@ -47,7 +50,8 @@ class DataTable:
         whole = element("td", text(self.nothing), colspan=str(len(self.heads)), class_="nothing")
         rows = [_row(columns, row) for row in self.rows] or [element("tr", whole)]
         caption = element("caption", text(self.caption), id=caption_id)
-        table = element("table", caption, head, element("tbody", *rows))
+        kind = {"class_": "short"} if len(rows) <= _KEPT_TOGETHER else {}
+        table = element("table", caption, head, element("tbody", *rows), **kind)
         scrolled = element("div", table, class_="scroll", role="region", tabindex="0", aria_labelledby=caption_id)
         return joined(scrolled, *((element("p", text(self.note), class_="note"),) if self.note else ()))
 

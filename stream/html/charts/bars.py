@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from stream.html.charts.axis import ChartAxis, ReferenceLine, draw_zero_line
 from stream.html.charts.drawing import PAGE_INCHES, ChartFrame, LegendEntry, figure_markup, nothing_to_show, shortened
 from stream.html.markup import Markup, printable
-from stream.html.palette import INK, PAPER, STYLES
+from stream.html.palette import INK, STYLES
 from stream.html.quantities import UNKNOWN
 
 if TYPE_CHECKING:
@@ -104,10 +104,7 @@ class BarChart:
         shift = (place - (len(self.series) - 1) / 2) * width
         centres = [group + shift for group in range(len(self.groups))]
         heights = self.axis.places(one.values)
-        axes.bar(
-            centres, heights, 0.92 * width, facecolor=style.colour, edgecolor=PAPER, hatch=style.hatch, linewidth=0
-        )
-        axes.bar(centres, heights, 0.92 * width, facecolor="none", edgecolor=INK, linewidth=0.6)
+        axes.bar(centres, heights, 0.92 * width, facecolor=style.fill, edgecolor=INK, hatch=style.hatch, linewidth=0.6)
         if len(self.groups) * len(self.series) > _MOST_WRITTEN:
             return
         for centre, height, value in zip(centres, heights, one.values, strict=True):

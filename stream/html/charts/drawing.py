@@ -44,7 +44,7 @@ _STYLE: Mapping[str, Any] = {
     "font.size": BASE_POINTS,
     "grid.color": RULE,
     "grid.linewidth": 0.6,
-    "hatch.linewidth": 0.8,
+    "hatch.linewidth": 0.5,
     "svg.fonttype": "none",
     "svg.hashsalt": "fraudstream",
     "text.color": INK,
@@ -133,7 +133,9 @@ def _legend_key(key: str, entry: LegendEntry) -> Markup:
         axes.set_ylim(0, 1)
         style = entry.style
         if entry.filled:
-            axes.fill_between([0.05, 0.95], 0.05, 0.95, facecolor=style.colour, edgecolor=PAPER, hatch=style.hatch)
+            axes.fill_between(
+                [0.05, 0.95], 0.08, 0.92, facecolor=style.fill, edgecolor=INK, hatch=style.hatch, linewidth=0.6
+            )
         else:
             dashes = (0, style.dash) if style.dash else "solid"
             axes.plot([0.0, 1.0], [0.5, 0.5], color=style.colour, linestyle=dashes)

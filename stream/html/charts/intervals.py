@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _ROW_INCHES, _AXIS_INCHES = 0.3, 0.75
 _MARGIN = 0.08
+_LABEL_PAD = 10
+"""Points between the axes and the labels beside them, so that arrows at open ends have room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class IntervalChart:
         right.set_ylim(axes.get_ylim())
         right.set_yticks(places, [self.written(row) for row in self.rows])
         for side in (axes, right):
-            side.tick_params(axis="y", length=0)
+            side.tick_params(axis="y", length=0, pad=_LABEL_PAD)
             side.spines["left"].set_visible(False)
             _embolden(side, self.rows)
 
