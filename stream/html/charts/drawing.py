@@ -100,6 +100,8 @@ def figure_markup(
     note = (element("p", text(frame.note)),) if frame.note else ()
     caption = element("figcaption", text(frame.title), *note)
     picture = _svg(key, inches, paint)
+    picture.set("width", f"{100 * inches[0] / PAGE_INCHES:.0f}%")
+    del picture.attrib["height"]
     _describe(picture, key, frame)
     keys = (element("li", _legend_key(f"{key}k{place}", entry), text(entry.name)) for place, entry in enumerate(legend))
     below = (element("ul", *keys, class_="legend"),) if legend else ()

@@ -105,6 +105,7 @@ class LineChart:
             axes.set_ylim(low - margin, high + margin)
         for reference in self.references:
             reference.draw(axes, self.y)
+            reference.label(axes, self.y)
         draw_zero_line(axes)
         self.x.write_ticks(axes.xaxis, 8)
         self.y.write_ticks(axes.yaxis)

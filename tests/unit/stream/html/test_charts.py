@@ -104,7 +104,9 @@ def test_the_description_of_bars_has_every_value() -> None:
 
 def test_a_budget_is_named_with_its_value() -> None:
     chart = BarChart(FRAME, ("g",), (BarSeries("s", (1,)),), ChartAxis("n", AxisKind.COUNT), "", ReferenceLine("b", 2))
-    assert "b: 2" in words(drawn(chart))
+    assert [node.text for node in parsed(chart.markup("k")).of_class("legend")[0].all("li")] == ["s", "b: 2"]
+    line = LineChart(FRAME, NUMBER, NUMBER, (ChartLine("a", (0, 1), (0, 3)),), (ReferenceLine("b", 2),))
+    assert "b: 2" in words(drawn(line))
 
 
 def test_a_mean_below_one_major_unit_is_shown_with_more_decimals() -> None:
