@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from stream.html.charts.axis import AxisKind, ChartAxis, ReferenceLine
+from stream.html.charts.axis import REFERENCE_DASH, AxisKind, ChartAxis, ReferenceLine
 from stream.html.charts.drawing import PAGE_INCHES, ChartFrame, LegendEntry, figure_markup, nothing_to_show
 from stream.html.markup import Markup, printable
 from stream.html.palette import INK, STYLES
@@ -102,7 +102,7 @@ class HistogramChart:
     def _mark_thresholds(self, axes: "Axes") -> None:
         for place, threshold in enumerate(self.thresholds):
             x = self.axis.place(threshold.value)
-            axes.axvline(x, color=INK, linewidth=1.0, linestyle=(0, (4.0, 2.0)))
+            axes.axvline(x, color=INK, linewidth=1.0, linestyle=(0, REFERENCE_DASH))
             axes.annotate(
                 printable(threshold.name),
                 xy=(x, 1.0),
