@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import msgspec
@@ -299,7 +300,7 @@ def test_no_password_is_shown_in_representations_or_error_messages() -> None:
     shown.append(refusal(redis_url="rediss://user:sec/ret secret@redis"))
     shown.append(repr(read(redis_url="rediss://redis?password=secret&db=1")))
     shown.append(repr(read(redis_url="redis+sentinel://u:secret@s:1,t:2/name?sentinel_password=secret&db=1")))
-    assert not [text for text in shown if "secret" in text]
+    assert not [text for text in shown if "secret" in re.sub(r"incident_secret(_file)?=", "", text)]
 
 
 PLANTED = "pl4nted"
