@@ -6,6 +6,7 @@ what shows its sign; its score is the probability of fraud given the sign, so sc
 better or worse by the share of frauds that show its sign, and so by that part of the savings.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -119,7 +120,7 @@ def make_world(random: np.random.Generator, cards: int, effect: float, labelling
     rows["amount_minor"] = np.where(fraud, _FRAUD_MINOR, 4_000) * random.lognormal(-0.5, 1, len(fraud))
     order = np.argsort(rows["occurred_ms"], kind="stable")
     rows, fraud = rows[order], fraud[order]
-    rows["payment"] = np.arange(len(rows))
+    rows["payment"], rows["propensity"] = np.arange(len(rows)), np.nan
     return _seen(random, rows, fraud, (effect, labelling))
 
 
