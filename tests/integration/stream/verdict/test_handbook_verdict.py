@@ -234,13 +234,13 @@ def assert_promotion_needs_it(fleet: Fleet, challenger: str, found: dict[str, An
 
 
 def trained(folder: Path, repository: Repository, name: str, since_day: int) -> str:
-    """Train a model on the handbook's payments from a day until the 42nd, and return its digest."""
+    """Train a model on the handbook's payments from a day until the 70th, and return its digest."""
     wanted = (
         "CAST(TRANSACTION_ID AS VARCHAR) AS transaction_id, 'c' || CUSTOMER_ID AS card_id, "
         "'m' || TERMINAL_ID AS merchant_id, CAST(round(TX_AMOUNT * 100) AS BIGINT) AS amount_minor, 'EUR' AS currency, "
         "strftime(CAST(TX_DATETIME AS TIMESTAMP), '%Y-%m-%dT%H:%M:%SZ') AS occurred_at, TX_FRAUD = 1 AS fraud"
     )
-    part = f"TX_TIME_DAYS >= {since_day} AND TX_TIME_DAYS < 42 ORDER BY TRANSACTION_ID"
+    part = f"TX_TIME_DAYS >= {since_day} AND TX_TIME_DAYS < 70 ORDER BY TRANSACTION_ID"
     file = folder / f"{name}.parquet"
     duckdb.connect().sql(f"SELECT {wanted} FROM '{TRANSACTIONS}' WHERE {part}").write_parquet(str(file))  # noqa: S608
     request = TrainingRequest(file=file, name=name, feature_set=load(None), trees=60, threads=1)
@@ -251,7 +251,7 @@ def trained(folder: Path, repository: Repository, name: str, since_day: int) -> 
 @pytest.mark.acceptance
 def test_a_challenger_trained_with_half_of_the_history_is_judged(fleet: Fleet, tmp_path: Path) -> None:
     repository = Repository(fleet.models)
-    live, half = (trained(tmp_path, repository, *one) for one in (("whole", 0), ("half", 21)))
+    live, half = (trained(tmp_path, repository, *one) for one in (("whole", 0), ("half", 35)))
     worker = fleet.worker()
     until(lambda: worker.has_joined, "the group is joined")
     fleet.promote(live)
@@ -259,4 +259,5 @@ def test_a_challenger_trained_with_half_of_the_history_is_judged(fleet: Fleet, t
     seen, as_of_ms = run(fleet, half)
     found = verdict(fleet)
     assert found["live"] == {live: len(seen)}
+    assert found["matured"]["live"]["frauds_caught"] > 0
     assert_recounted(found, seen, as_of_ms)
