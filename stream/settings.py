@@ -29,7 +29,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 _HOST = r"(\[[0-9A-Fa-f:.]+\]|[^\s,:\[\]]+)"
 _PORT = r"0*([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _LETTERS = "letters, digits, . _ -"
-_SIGNING_FORM = "whsec_ and the base64 of 24 to 64 bytes, as of `openssl rand -base64 32`"
+SIGNING_FORM = "whsec_ and the base64 of 24 to 64 bytes, as of `openssl rand -base64 32`"
 
 
 def _duration(limits: str) -> dict[str, str]:
@@ -59,7 +59,7 @@ WebhookUrl = Annotated[
     text_like(r"^(https?://[^\s/?#]+([/?#][^\s]*)?)?$", "a URL that begins with https:// or http://, without spaces"),
 ]
 WebhookSecret = Annotated[
-    str, text_like(r"^(whsec_([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)?$", _SIGNING_FORM)
+    str, text_like(r"^(whsec_([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)?$", SIGNING_FORM)
 ]
 Author = Annotated[str, msgspec.Meta(max_length=200)]
 Place = Annotated[str, msgspec.Meta(min_length=1)]
@@ -159,7 +159,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     incident_secret: WebhookSecret = ""
     """With `FRAUDSTREAM_INCIDENT_WEBHOOK`: the key that signs what is posted (Standard Webhooks, HMAC-SHA256), `whsec_`
     and base64; empty: it is not signed. Never logged."""
-
+    incident_secret_file: str = ""
+    """A file that holds that key, in place of `FRAUDSTREAM_INCIDENT_SECRET`."""
     actor: Author = ""
     """The author that is recorded with a command; empty: the login name."""
     command_keys: str = ""
@@ -313,9 +314,25 @@ def _name_problems(settings: Settings) -> Iterator[str]:
 
 
 def _webhook_problems(settings: Settings) -> Iterator[str]:
-    """Yield that a secret has no effect without a webhook."""
-    if settings.incident_secret and not settings.incident_webhook:
-        yield f"{PREFIX}INCIDENT_SECRET: is set, but has no effect without {PREFIX}INCIDENT_WEBHOOK"
+    """Yield that a webhook's URL leads nowhere, or that a secret has no effect."""
+    variable, url = f"{PREFIX}INCIDENT_WEBHOOK", settings.incident_webhook
+    if url and (fault := _url_fault(url)):
+        yield f"{variable}: {fault}, got {_shown_webhook(url)}"
+    secrets = [name for name in ("incident_secret", "incident_secret_file") if getattr(settings, name)]
+    if not url:
+        yield from (f"{PREFIX}{name.upper()}: is set, but has no effect without {variable}" for name in secrets)
+    if len(secrets) > 1:
+        yield f"{PREFIX}INCIDENT_SECRET_FILE: set this or {PREFIX}INCIDENT_SECRET, not both"
+
+
+def _url_fault(url: str) -> str:
+    """Return what is wrong with a URL's host or port; empty if nothing is."""
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    return "" if is_whole else "expected a host and, if there is one, a port from 1 to 65535"
 
 
 def _no_effect(name: str, with_what: str, instead: str) -> str:

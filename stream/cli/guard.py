@@ -36,9 +36,10 @@ def guard(context: click.Context, limits: Limits, checkpoint: Path | None) -> No
     settings = settings_or_refuse()
     from stream.guard.main import run_guard  # noqa: PLC0415 - not for help or a refused setting
     from stream.incidents.part import IncidentPart  # noqa: PLC0415 - likewise
+    from stream.incidents.webhook import with_secret  # noqa: PLC0415 - likewise
 
     with refused_settings():
-        raise SystemExit(run_guard(settings, limits, checkpoint, IncidentPart))
+        raise SystemExit(run_guard(with_secret(settings), limits, checkpoint, IncidentPart))
 
 
 @guard.command("replay")

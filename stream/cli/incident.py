@@ -13,7 +13,7 @@ from stream.cli.deployment_tables import print_plain
 from stream.cli.letter_text import printable
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
-from stream.incidents.report import report
+from stream.incidents.report import details, report
 from stream.incidents.texts import amounts_text
 from stream.incidents.told import ToldIncident, read_incidents
 from stream.settings import Settings
@@ -49,16 +49,20 @@ def list_incidents(limit: int, *, only_open: bool, as_json: bool) -> None:
 
 @incident.command("report")
 @click.argument("name", metavar="[ID]", required=False)
+@click.option(
+    "--details", "with_details", is_flag=True, help="Add rule, partition, causes and commands: not for customers."
+)
 @json_option
-def report_incident(name: str | None, *, as_json: bool) -> None:
+def report_incident(name: str | None, *, with_details: bool, as_json: bool) -> None:
     """Print a report that can be sent to a customer: what happened, when, how many payments, how much money.
 
-    ID is an incident's, or its first 8 or more digits; by default the newest incident.
+    ID is an incident's, or its first 8 or more digits; by default the newest incident. --json prints the whole record
+    that tells of it last, with the report.
     """
     settings = settings_or_refuse()
     one = _chosen(_read(settings), name, settings)
-    text = report(one)
-    say(as_json, facts(one) | {"report": text}, "\n".join(map(printable, text.split("\n"))))
+    text = "\n\n".join([report(one), *([details(one)] if with_details else [])])
+    say(as_json, facts(one) | {"report": report(one)}, "\n".join(map(printable, text.split("\n"))))
 
 
 def facts(one: ToldIncident) -> dict[str, Any]:

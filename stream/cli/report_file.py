@@ -1,5 +1,7 @@
 """The option `--report FILE` of commands whose report is an HTML page, too."""
 
+import importlib.util
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,14 +9,30 @@ from typing import Any, TypeVar
 import click
 
 from stream.cli.output import refuse
-from stream.errors import MissingMatplotlibError
+from stream.errors import MissingMatplotlibError, install_extra
 
 ReportCommand = TypeVar("ReportCommand", bound=Callable[..., Any])
+
+
+def check_report(_context: click.Context, _option: click.Parameter, page: Path | None) -> Path | None:
+    """Return the file of a report, or exit with 1 if it could not be written: before the long work, not after it."""
+    if page is None:
+        return None
+    if importlib.util.find_spec("matplotlib") is None:
+        refuse(f"--report needs matplotlib (charts of reports): {install_extra('report')}")
+    folder = page.parent
+    if not folder.is_dir():
+        refuse(f"cannot write the report to {page}: there is no folder {folder}; make it, or choose another file")
+    if not os.access(page if page.exists() else folder, os.W_OK):
+        refuse(f"cannot write the report to {page}: Permission denied; choose another file for --report")
+    return page
+
 
 report_option: Callable[[ReportCommand], ReportCommand] = click.option(
     "--report",
     "page",
     type=click.Path(dir_okay=False, path_type=Path),
+    callback=check_report,
     metavar="FILE",
     help="Write it as one HTML page, too; needs the extra `report`.",
 )

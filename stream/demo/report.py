@@ -38,6 +38,7 @@ PAGES = (
     Page("docs/architecture.md", "", "how it works, batch by batch, and where faults go"),
     Page("docs/explanation/models-and-who-is-live.md", "", "commands, verdicts, and how a model becomes live"),
     Page("docs/how-to/run-a-shadow.md", "", "what the shadow promises, and how its report is read"),
+    Page("docs/how-to/judge-a-challenger.md", "", "the verdict on a challenger, in money, and its page"),
     Page("docs/how-to/roll-out-a-model.md", "", "ladders, what a guard watches, and when it ends a model"),
     Page("docs/how-to/hand-over.md", "", "how a second fleet takes over, and what it costs"),
     Page("docs/how-to/read-traces-and-metrics.md", "", "traces, metrics, and when to look at which"),
@@ -46,6 +47,7 @@ PAGES = (
 GO_ON = (
     ("fraudstream demo --chaos", "kills the worker in the middle"),
     ("fraudstream demo --blue-green", "lets a second fleet take over, and hands back"),
+    ("fraudstream demo --report verdict.html", "ends with the verdict on the challenger, as a page"),
     ("fraudstream demo --keep", "leaves everything running at the end, for your own commands"),
 )
 

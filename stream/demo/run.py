@@ -32,6 +32,7 @@ from stream.demo.report import report
 from stream.demo.stack import FIRST, GREEN, DemoStack, demo_stack, joined
 from stream.demo.summary import RunFacts, Summary, summarise
 from stream.demo.traffic import Traffic, as_of, simulate_plan
+from stream.demo.verdict import verdict_text, write_verdict
 from stream.demo.world.world import World
 from stream.demo.world.writing import write_history
 from stream.kafka.topics import apply as apply_topics
@@ -127,10 +128,11 @@ def train_model(world: World, spec: ModelSpec, plan: DemoPlan, folder: Path, pre
 
 
 class DemoOutput(NamedTuple):
-    """Where the demo prints to, and the SVG file to write, if any."""
+    """Where the demo prints to, and the SVG file and the page of a verdict to write, if any."""
 
     presenter: Presenter
     picture: Path | None = None
+    page: Path | None = None
 
 
 def run_demo(plan: DemoPlan, output: DemoOutput) -> Summary:
@@ -159,6 +161,9 @@ def run_demo(plan: DemoPlan, output: DemoOutput) -> Summary:
             step.result = f"process {services.worker.pid}, http://{services.settings.http}/health/ready"
         live = LiveRun(services, plan, Traffic(world, plan, services.settings), models)
         summary = _run_live(live, plan, output, began)
+        if output.page is not None:
+            model = (live.second, models[live.second])
+            presenter.say(verdict_text(write_verdict(services.settings, model, output.page, presenter)))
         if plan.keep:
             _keep(live, services, presenter)
         return summary

@@ -56,6 +56,8 @@ class SeriesStyle:
     marker: str
     dash: tuple[float, ...]
     """Lengths of strokes and gaps in line widths; empty for an unbroken line."""
+    fill: str
+    """The colour of an area; its outline and its hatch are in `INK`."""
     hatch: str
 
 
@@ -71,5 +73,10 @@ _FORMS = (
 )
 LINE_COLOURS = (BLACK, BLUE, VERMILLION, BLUISH_GREEN)
 """Of lines and markers; each has a contrast of 3:1 with `PAPER`."""
-STYLES = tuple(SeriesStyle(LINE_COLOURS[place % len(LINE_COLOURS)], *form) for place, form in enumerate(_FORMS))
+FILL_COLOURS = (SKY_BLUE, ORANGE, YELLOW, REDDISH_PURPLE)
+"""Of areas; outlines and hatches in `INK` have a contrast of 3:1 with each."""
+STYLES = tuple(
+    SeriesStyle(colour, marker, dash, fill, hatch)
+    for (marker, dash, hatch), colour, fill in zip(_FORMS, LINE_COLOURS * 2, FILL_COLOURS * 2, strict=True)
+)
 """Of the series of a chart, in their order; there are as many as a split has arms, with `live`."""

@@ -33,6 +33,8 @@ def quantity_text(quantity: Quantity | None) -> str:
     """Return a quantity with its unit: "4,120 payments", "EUR 212,000.00", "1.25 %", or "n/a" for None."""
     if quantity is None:
         return UNKNOWN
+    if isinstance(quantity, WithInterval):
+        return f"{quantity_text(quantity.estimate)} ({quantity.bounds})"
     if quantity.unit in CURRENCY_DECIMALS:
         return f"{quantity.unit} {quantity.number}"
     return f"{quantity.number} {quantity.unit}".rstrip()
@@ -162,13 +164,16 @@ class WithInterval:
     @property
     def number(self) -> str:
         """The estimate and its interval, such as "1.25 (1.10 to 1.41)"."""
-        estimate = UNKNOWN if self.estimate is None else self.estimate.number
-        if self.low is None and self.high is None:
-            return f"{estimate} (no bounds)"
-        if self.low is None or self.high is None:
-            bound = f"at most {self.high.number}" if self.high else f"at least {self.low.number}" if self.low else ""
-            return f"{estimate} ({bound})"
-        return f"{estimate} ({self.low.number} to {self.high.number})"
+        return f"{UNKNOWN if self.estimate is None else self.estimate.number} ({self.bounds})"
+
+    @property
+    def bounds(self) -> str:
+        """The interval without its unit."""
+        if self.low is not None and self.high is not None:
+            return f"{self.low.number} to {self.high.number}"
+        if self.low is not None:
+            return f"at least {self.low.number}"
+        return "no bounds" if self.high is None else f"at most {self.high.number}"
 
     @property
     def unit(self) -> str:

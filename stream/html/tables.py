@@ -11,6 +11,10 @@ from stream.html.markup import Markup, element, joined, text
 from stream.html.parts import Cell
 from stream.html.quantities import UNKNOWN, quantity_text
 
+_LONGEST_WORD = 20
+_KEPT_TOGETHER = 12
+"""A table of at most so many rows stands on one page; a longer one may go on on the next."""
+
 
 @dataclass(frozen=True, slots=True)
 class DataTable:
@@ -47,7 +51,8 @@ class DataTable:
         whole = element("td", text(self.nothing), colspan=str(len(self.heads)), class_="nothing")
         rows = [_row(columns, row) for row in self.rows] or [element("tr", whole)]
         caption = element("caption", text(self.caption), id=caption_id)
-        table = element("table", caption, head, element("tbody", *rows))
+        kind = {"class_": "short"} if len(rows) <= _KEPT_TOGETHER else {}
+        table = element("table", caption, head, element("tbody", *rows), **kind)
         scrolled = element("div", table, class_="scroll", role="region", tabindex="0", aria_labelledby=caption_id)
         return joined(scrolled, *((element("p", text(self.note), class_="note"),) if self.note else ()))
 
@@ -68,10 +73,13 @@ class _TableColumn:
 
     def head_markup(self) -> Markup:
         unit = (text(" "), element("span", text(f"({self.unit})"), class_="unit")) if self.unit else ()
-        return element("th", text(self.head), *unit, scope="col", **self.alignment())
+        return element("th", text(self.head), *unit, scope="col", **({"class_": "n"} if self.numeric else {}))
 
-    def alignment(self) -> dict[str, str]:
-        return {"class_": "n"} if self.numeric else {}
+    def alignment(self, shown: str = "") -> dict[str, str]:
+        """Return the class of a cell: a number, or a text of words that are not to be cut; long ids may be."""
+        if self.numeric:
+            return {"class_": "n"}
+        return {"class_": "w"} if max((len(word) for word in shown.split()), default=0) <= _LONGEST_WORD else {}
 
     def shown(self, cell: Cell) -> str:
         if cell is None:
@@ -83,9 +91,8 @@ class _TableColumn:
 
 def _row(columns: Sequence[_TableColumn], cells: Sequence[Cell]) -> Markup:
     """Return a row; its first cell is its head."""
-    first = element("th", text(columns[0].shown(cells[0])), scope="row", **columns[0].alignment())
-    others = [
-        element("td", text(column.shown(cell)), **column.alignment())
-        for column, cell in zip(columns[1:], cells[1:], strict=True)
-    ]
+    shown = [column.shown(cell) for column, cell in zip(columns, cells, strict=True)]
+    kinds = [column.alignment(words) for column, words in zip(columns, shown, strict=True)]
+    first = element("th", text(shown[0]), scope="row", **kinds[0])
+    others = (element("td", text(words), **kind) for words, kind in zip(shown[1:], kinds[1:], strict=True))
     return element("tr", first, *others)

@@ -8,9 +8,10 @@ import msgspec
 from models.commands import ABOUT_PARTITIONS, CommandKind
 from stream.consumer import log_and_offset
 from stream.contract.incident import IncidentRule, Opening
-from stream.incidents.commands import AcceptedCommand, CommandLog
+from stream.guard.watched import Watched
+from stream.incidents.commands import AcceptedCommand, CommandLog, watch_key
 from stream.incidents.episode import Reading
-from stream.incidents.exposure import NOTHING, Exposure
+from stream.incidents.exposure import NOTHING, Exposure, total
 from stream.incidents.facts import SecondFacts
 
 
@@ -22,10 +23,14 @@ class DecidedPlaces(NamedTuple):
 
 
 class OpenBreach(msgspec.Struct):
-    """A breach whose incident is open: the revision that began the watch, and whether the rollout is paused."""
+    """A breach whose incident is open: the `WatchPeriod.key` of each harmful model, and whether a rollout is paused."""
 
-    since: int
+    keys: tuple[str, ...]
     paused: bool
+
+    def made(self, by_new_model: Mapping[str, Exposure]) -> Exposure:
+        """Return what the harmful models decided."""
+        return total(by_new_model.get(key, NOTHING) for key in self.keys)
 
 
 class Acts(msgspec.Struct):
@@ -35,13 +40,13 @@ class Acts(msgspec.Struct):
         done: how many accepted commands were read.
         breaches: those whose incidents are open, by the id of their event.
         losses: accepted losses whose incidents are open, by the id of their event.
-        totals: what each watched model decided, by the revision that began the watch.
+        totals: what each watched model decided, by `WatchPeriod.key`.
     """
 
     done: int = 0
     breaches: dict[str, OpenBreach] = msgspec.field(default_factory=dict)
     losses: dict[str, int | None] = msgspec.field(default_factory=dict)
-    totals: dict[int, Exposure] = msgspec.field(default_factory=dict)
+    totals: dict[str, Exposure] = msgspec.field(default_factory=dict)
 
     def next_s(self, log: CommandLog) -> int | None:
         """Return the second of the next command to read; None if all were read."""
@@ -52,8 +57,8 @@ class Acts(msgspec.Struct):
     ) -> Iterator[tuple[IncidentRule, str, Reading]]:
         """Yield rule, id of the event and reading of each incident that the next second is about."""
         before = dict(self.totals)
-        for since, exposure in facts.by_new_model.items():
-            self.totals[since] = self.totals.get(since, NOTHING).plus(exposure)
+        for key, exposure in facts.by_new_model.items():
+            self.totals[key] = self.totals.get(key, NOTHING).plus(exposure)
         begun = set[str]()
         while (next_s := self.next_s(log)) is not None and next_s <= second:
             command = log.commands[self.done]
@@ -64,7 +69,7 @@ class Acts(msgspec.Struct):
                 yield reading
         for event_id, breach in self.breaches.items():
             if event_id not in begun:
-                made = facts.by_new_model.get(breach.since, NOTHING)
+                made = breach.made(facts.by_new_model)
                 yield IncidentRule.GUARD_BREACH, event_id, Reading(breach.paused or made.events > 0, exposure=made)
         for event_id, partition in self.losses.items():
             if event_id not in begun:
@@ -91,12 +96,12 @@ class Acts(msgspec.Struct):
         """Return the reading with which an incident begins, if a command is about one."""
         event, event_id = command.event, command.event.event_id
         if command.breached and command.watched is not None:
-            since = command.watched.since
-            self.breaches[event_id] = OpenBreach(since, paused=event.command is CommandKind.PAUSE)
+            breach = open_breach(command, command.watched, paused=event.command is CommandKind.PAUSE)
+            self.breaches[event_id] = breach
             reading = Reading(
                 holds=True,
-                exposure=facts.by_new_model.get(since, NOTHING),
-                before=before.get(since, NOTHING),
+                exposure=breach.made(facts.by_new_model),
+                before=breach.made(before),
                 name=event_id,
                 at_ms=command.at_ms,
             )
@@ -105,6 +110,11 @@ class Acts(msgspec.Struct):
             return None
         self.losses[event_id] = event.partition
         return IncidentRule.LOSS_ACCEPTED, event_id, _loss(command, decided)
+
+
+def open_breach(command: AcceptedCommand, watched: Watched, *, paused: bool) -> OpenBreach:
+    """Return the breach that a command answers, of what was watched before it."""
+    return OpenBreach(tuple(watch_key(watched.since, model) for model in command.harmful_models(watched)), paused)
 
 
 def _loss(command: AcceptedCommand, places: DecidedPlaces) -> Reading:

@@ -4,8 +4,11 @@ A fold of the log alone; it is made anew whenever the log has grown.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from types import MappingProxyType
 from typing import NamedTuple
+
+import msgspec
 
 from guards.report import breached_kinds
 from guards.specs import GuardKind
@@ -30,7 +33,7 @@ MARGIN_MS = 60_000
 
 
 class WatchPeriod(NamedTuple):
-    """A canary, an arm of a split or a promotion that was watched: what revision began it, the new model, and when.
+    """A canary, a split or a promotion that was watched: the revision that began it, a new model, and when it lasted.
 
     `end_ms` is None as long as it goes on.
     """
@@ -44,6 +47,37 @@ class WatchPeriod(NamedTuple):
         """Tell whether a decision of the model belongs to it."""
         is_before_end = self.end_ms is None or at_ms < self.end_ms + MARGIN_MS
         return revision >= self.since and is_before_end
+
+    @property
+    def key(self) -> str:
+        """A text that identifies it and the model within the deployment."""
+        return watch_key(self.since, self.model)
+
+
+def watch_key(since: int, model: str) -> str:
+    """Return what identifies a new model and the revision that began its watch."""
+    return f"{since} {model}"
+
+
+class _ArmEvidence(msgspec.Struct, frozen=True):
+    """What a guard's evidence says of an arm; live, and the arms of the sample ratio, have no `e` of their own."""
+
+    arm: str
+    e: float = 0.0
+
+
+class _GuardEvidence(msgspec.Struct, frozen=True):
+    """What evidence says of a guard."""
+
+    breached: bool = False
+    bound: float = inf
+    arms: tuple[_ArmEvidence, ...] = ()
+
+
+class _Evidence(msgspec.Struct, frozen=True):
+    """The evidence of a guard's command, as far as it says which arms of a split are breached."""
+
+    guards: dict[str, _GuardEvidence]
 
 
 class AcceptedCommand(NamedTuple):
@@ -59,6 +93,21 @@ class AcceptedCommand(NamedTuple):
         if self.event.command not in AFTER_A_BREACH or self.watched is None:
             return ()
         return breached_kinds(self.event.evidence)
+
+    def harmful_models(self, watched: Watched) -> tuple[str, ...]:
+        """Return the digests of the models that do harm by its evidence: of a split those of the breached arms.
+
+        All new models where the evidence names no arm, as that of the sample ratio.
+        """
+        if watched.split is None:
+            return watched.models
+        try:
+            guards = msgspec.convert(self.event.evidence, _Evidence).guards
+        except msgspec.ValidationError:  # evidence may be any JSON
+            return watched.models
+        names = {row.arm for one in guards.values() if one.breached for row in one.arms if row.e >= one.bound}
+        found = {arm.model for arm in watched.split.arms if arm.name in names}
+        return tuple(sorted(found)) or watched.models
 
     @property
     def ends_a_pause(self) -> bool:

@@ -1,4 +1,4 @@
-"""The conditions that depend on more than one second: shares and bursts over time, halted and silent partitions.
+"""The conditions that depend on more than one second: shares and bursts over time, lost histories, partitions.
 
 Each reads a second's facts after those of all seconds before it, and says whether its condition holds.
 """
@@ -12,7 +12,7 @@ from stream.consumer import log_and_offset
 from stream.contract.incident import IncidentRule, Opening, Severity
 from stream.incidents import rules
 from stream.incidents.episode import Reading
-from stream.incidents.exposure import NOTHING, Exposure, total
+from stream.incidents.exposure import NOTHING, Exposure, place_key, total
 from stream.incidents.facts import Place, SecondFacts, StandstillFact
 
 _MOST_LETTERS = 10 * rules.HALTING_RUN
@@ -76,6 +76,30 @@ def _since(before: int | None, second: int, *, holds: bool) -> int | None:
 
 def _lasts(since: int | None, second: int, seconds: int) -> bool:
     return since is not None and second - since >= seconds
+
+
+class HistoryEpochs(msgspec.Struct):
+    """The highest history epoch of a decision so far; None before the first one.
+
+    A loss of histories raises the epoch, also where payments wait until they are restored, and none is decided without.
+    """
+
+    highest: int | None = None
+
+    def read(self, facts: SecondFacts) -> Reading:
+        """Read the next second: payments without complete histories, or the first one after a loss."""
+        before, exposure = self.highest, facts.seen.get(IncidentRule.HISTORY_INCOMPLETE, NOTHING)
+        if facts.epochs:
+            self.highest = max(*facts.epochs, before or 0)
+        raised = [first for epoch, first in facts.epochs.items() if before is not None and epoch > before]
+        if exposure.events or not raised:
+            return Reading(bool(exposure.events), exposure=exposure)
+        at_ms, payment = min(raised, key=lambda one: (one[0], place_key(one[1])))
+        return Reading(holds=True, since_ms=at_ms, opening=payment)
+
+    def begin(self, epoch: int) -> None:
+        """Note the epoch of a decision before the first second that is looked at."""
+        self.highest = max(epoch, self.highest or 0)
 
 
 class RefusedSecond(msgspec.Struct, frozen=True):

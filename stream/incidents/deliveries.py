@@ -15,7 +15,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from stream.clock import now_ms
 from stream.contract.incident import Incident
 from stream.incidents.told import Told, read_incident
-from stream.incidents.webhook import SendOutcome, Webhook
+from stream.incidents.webhook import SendOutcome, Webhook, weaknesses
 from stream.kafka.client import connection_options, explain_error, require_topic
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import INCIDENTS
@@ -53,14 +53,11 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka s
 
 
 class Deliveries:
-    """Sends what is told of a deployment's incidents to its webhook, until it is cancelled.
-
-    Attributes:
-        trouble: why it does not send now, in words; None if it does.
-    """
+    """Sends what is told of a deployment's incidents to its webhook, until it is cancelled."""
 
     def __init__(self, settings: Settings) -> None:
-        self.trouble: str | None = None
+        self._webhook = Webhook(settings.incident_webhook, settings.incident_secret)
+        self._unread: str | None = None
         self._settings = settings
         self._tp = TopicPartition(settings.topic(INCIDENTS.name), 0)
         self._started_ms = now_ms()
@@ -74,20 +71,27 @@ class Deliveries:
             "fraudstream.webhook.waiting": lambda: {(): self._waiting},
         }
 
+    @property
+    def trouble(self) -> str | None:
+        """Why it does not send now, in words; None if it does, or if there is nothing to send."""
+        return self._unread or self._webhook.trouble
+
     async def run(self) -> None:
         """Send for ever; where Kafka does not answer, or refuses, try again."""
-        async with Webhook(self._settings.incident_webhook, self._settings.incident_secret) as webhook:
+        for weakness in weaknesses(self._settings):
+            log.warning("%s", weakness)
+        async with self._webhook:
             while True:
                 try:
-                    await self._connected(webhook)
+                    await self._connected()
                 except KafkaError as error:
                     said = await explain_error(self._settings, error)
-                    if said != self.trouble:
+                    if said != self._unread:
                         log.warning("incidents are not sent to the webhook, retrying: %s", said)
-                    self.trouble = said
+                    self._unread = said
                     await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _connected(self, webhook: Webhook) -> None:
+    async def _connected(self) -> None:
         assignment = _Assignment()
         consumer = AIOKafkaConsumer(
             **connection_options(self._settings),
@@ -103,25 +107,26 @@ class Deliveries:
             consumer.subscribe([self._tp.topic], listener=assignment)
             while True:
                 with given_up_as_error():
-                    await self._serve(consumer, assignment, webhook)
-                self.trouble = None
+                    await self._serve(consumer, assignment)
+                self._unread = None
         finally:
             await consumer.stop()
 
-    async def _serve(self, consumer: AIOKafkaConsumer, assignment: _Assignment, webhook: Webhook) -> None:
+    async def _serve(self, consumer: AIOKafkaConsumer, assignment: _Assignment) -> None:
         """Send for one assignment of the partition; wait for a moment if it belongs to another process."""
         if not assignment.is_own:
             self._waiting = 0
+            self._webhook.rest()
             await consumer.getmany(timeout_ms=_FETCH_MS)
             return
-        turn = _Turn(consumer, webhook, assignment, Told(self._settings.deployment))
+        turn = _Turn(consumer, assignment, Told(self._settings.deployment))
         try:
             sent_to = await self._sent_to(consumer)
             await consumer.seek_to_beginning(self._tp)
             while turn.goes_on():
                 for record in (await consumer.getmany(self._tp, timeout_ms=_FETCH_MS)).get(self._tp, ()):
                     await self._pass(turn, record, sent_to)
-                self._waiting, self.trouble = 0, None
+                self._waiting, self._unread = 0, None
         except IllegalStateError:  # the partition was taken away between two steps
             log.info("another process sends incidents to the webhook")
 
@@ -132,42 +137,52 @@ class Deliveries:
         if record.offset < sent_to or not turn.goes_on():
             return
         self._waiting = (await turn.consumer.end_offsets([self._tp]))[self._tp] - record.offset
-        if incident is not None and is_news:
+        if incident is None:
+            log.warning(
+                "the record at offset %d of %s is not sent: this version cannot read it", record.offset, self._tp[0]
+            )
+        elif is_news:
             await self._send(turn, incident)
         if turn.goes_on():
             await turn.consumer.commit({self._tp: record.offset + 1})
 
     async def _sent_to(self, consumer: AIOKafkaConsumer) -> int:
         """Return the offset from which on nothing was sent yet."""
-        committed = await consumer.committed(self._tp)
-        if committed is not None:
+        committed, end = await consumer.committed(self._tp), (await consumer.end_offsets([self._tp]))[self._tp]
+        if committed is not None and committed <= end:
             return int(committed)
+        if committed is not None:
+            log.warning(
+                "%s ends before what was sent of it: it was made anew, and is sent from its beginning", self._tp[0]
+            )
+            return 0
         found = await consumer.offsets_for_times({self._tp: max(self._started_ms - _BEFORE_START_MS, 0)})
-        if found.get(self._tp) is not None:
-            return int(found[self._tp].offset)
-        return int((await consumer.end_offsets([self._tp]))[self._tp])
+        return int(end if found.get(self._tp) is None else found[self._tp].offset)
 
     async def _send(self, turn: "_Turn", incident: Incident) -> None:
-        """Send one event, and meanwhile show the group that this process is well."""
-        sending = asyncio.create_task(turn.webhook.deliver(incident, turn.goes_on))
-        turn.consumer.pause(self._tp)
+        """Send one event, and meanwhile show the group that this process is well.
+
+        If another process has to send it from now on, this one stops, even between two attempts.
+        """
+        sending = asyncio.create_task(self._webhook.deliver(incident))
         try:
-            while not (await asyncio.wait({sending}, timeout=_POLL_SECONDS))[0]:
+            turn.consumer.pause(self._tp)
+            while turn.goes_on() and not sending.done():
                 await turn.consumer.getmany(timeout_ms=0)
-            turn.consumer.resume(self._tp)
-            outcome = sending.result()
+                await asyncio.wait({sending}, timeout=_POLL_SECONDS)
+            if sending.done():
+                self._outcomes[(sending.result().value,)] += 1
+            if turn.goes_on():
+                turn.consumer.resume(self._tp)
         finally:
             await end_tasks(sending)
-        if outcome is not SendOutcome.STOPPED:
-            self._outcomes[(outcome.value,)] += 1
 
 
 class _Turn:
     """One assignment of the partition of `incidents` to this process."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, webhook: Webhook, assignment: _Assignment, told: Told) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, assignment: _Assignment, told: Told) -> None:
         self.consumer = consumer
-        self.webhook = webhook
         self.told = told
         self._assignment = assignment
         self._number = assignment.number

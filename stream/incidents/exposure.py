@@ -106,10 +106,16 @@ def decided_names(decisions: Mapping[str, Mapping[str, int]]) -> Mapping[str, in
     )
 
 
-def _beginning(exposure: Exposure) -> tuple[int, tuple[str, int, int, int]]:
-    at, opening = exposure.first_ms or 0, exposure.opening
-    place = ("", 0, 0, 0) if opening is None else (opening.topic, opening.partition, opening.log, opening.offset)
-    return at, place
+PlaceKey = tuple[str, int, int, int]
+
+
+def place_key(place: Opening) -> PlaceKey:
+    """Return by what records of one time are ordered."""
+    return place.topic, place.partition, place.log, place.offset
+
+
+def _beginning(exposure: Exposure) -> tuple[int, PlaceKey]:
+    return exposure.first_ms or 0, ("", 0, 0, 0) if exposure.opening is None else place_key(exposure.opening)
 
 
 def _sums(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int]:

@@ -15,14 +15,14 @@ from stream.contract.fields import AmountMinor, CurrencyCode
 from stream.contract.incident import IncidentRule, Opening
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.outputs import Count, DecidedBy
-from stream.incidents.exposure import NOTHING, Exposure, one
+from stream.incidents.exposure import NOTHING, Exposure, one, place_key
 from stream.incidents.rules import WAITING_SECONDS
 from stream.kafka.kept_letters import REDRIVEN_FROM, KeptLetter
 from stream.kafka.unpacking import FetchedRecord
 from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE
 from stream.scoring.score import LIVE_MODEL_FAILED
 
-_STOOD_IN = frozenset({LIVE_MODEL_FAILED, UNDECIDABLE})
+STOOD_IN = frozenset({LIVE_MODEL_FAILED, UNDECIDABLE})
 """The entries of `degraded` that say that the live model did not decide: a canary's failure is not among them."""
 _BY_MODEL = DecidedBy.MODEL.value
 
@@ -31,6 +31,12 @@ class DecidingModel(msgspec.Struct, frozen=True):
     """The model of a score."""
 
     digest: str
+
+
+class HistoryPositions(msgspec.Struct, frozen=True):
+    """What the histories were that a decision saw; each loss of histories raises the epoch."""
+
+    history_epoch: Count = 0
 
 
 class IncidentScore(msgspec.Struct, frozen=True):
@@ -54,6 +60,7 @@ class IncidentScore(msgspec.Struct, frozen=True):
     model: DecidingModel | None = None
     overruled: Overrule | None = None
     degraded: tuple[str, ...] = ()
+    positions: HistoryPositions = HistoryPositions()
     schema: Literal["score/1"] = "score/1"
 
     @property
@@ -106,25 +113,33 @@ class SecondFacts(msgspec.Struct):
         decisions: the deployment's valid decisions.
         seen: the payments that show a rule's condition by themselves, by rule.
         late: those that were decided `WAITING_SECONDS` or more after they arrived, by partition.
-        by_new_model: those that a watched model decided, by the revision that began the watch.
+        by_new_model: those that a watched model decided, by `WatchPeriod.key`.
         letters: dead letters, by topic and code.
         refused: offsets and times of dead letters of transactions, by partition.
         decided_to: the highest place of a decided transaction, by partition, whoever decided it.
+        epochs: the time and place of the first payment that was decided under each history epoch.
         standstills: partitions that stood still, and had done so for long enough in this second.
     """
 
     decisions: int = 0
     seen: dict[IncidentRule, Exposure] = msgspec.field(default_factory=dict)
     late: dict[int, Exposure] = msgspec.field(default_factory=dict)
-    by_new_model: dict[int, Exposure] = msgspec.field(default_factory=dict)
+    by_new_model: dict[str, Exposure] = msgspec.field(default_factory=dict)
     letters: dict[str, Exposure] = msgspec.field(default_factory=dict)
     refused: dict[int, list[Place]] = msgspec.field(default_factory=dict)
     decided_to: dict[int, int] = msgspec.field(default_factory=dict)
+    epochs: dict[int, tuple[int, Opening]] = msgspec.field(default_factory=dict)
     standstills: list[StandstillFact] = msgspec.field(default_factory=list)
 
     def see(self, rule: IncidentRule, exposure: Exposure) -> None:
         """Add payments that show a rule's condition."""
         self.seen[rule] = self.seen.get(rule, NOTHING).plus(exposure)
+
+    def see_epoch(self, epoch: int, at_ms: int, payment: Opening) -> None:
+        """Add the history epoch of a payment that was decided at a time."""
+        known = self.epochs.get(epoch)
+        if known is None or at_ms < known[0] or (at_ms == known[0] and place_key(payment) < place_key(known[1])):
+            self.epochs[epoch] = at_ms, payment
 
 
 EMPTY_SECOND = SecondFacts()
@@ -134,7 +149,7 @@ EMPTY_SECOND = SecondFacts()
 def shown_by(score: IncidentScore, deadline_ms: int) -> Iterator[tuple[IncidentRule, tuple[str, ...]]]:
     """Yield the rules whose condition a decision shows, with what it says of the cause."""
     if score.degraded:
-        if stood_in := tuple(entry for entry in score.degraded if entry in _STOOD_IN):
+        if stood_in := tuple(entry for entry in score.degraded if entry in STOOD_IN):
             yield IncidentRule.STAND_INS, stood_in
         if HISTORY_INCOMPLETE in score.degraded:
             yield IncidentRule.HISTORY_INCOMPLETE, (HISTORY_INCOMPLETE,)

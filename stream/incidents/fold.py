@@ -13,7 +13,7 @@ from stream.consumer import Standing
 from stream.contract.incident import IncidentKind, IncidentRule
 from stream.incidents.acts import Acts, DecidedPlaces
 from stream.incidents.commands import CommandLog
-from stream.incidents.conditions import HaltedPartitions, LetterBursts, MissedDeadlines, Standstills
+from stream.incidents.conditions import HaltedPartitions, HistoryEpochs, LetterBursts, MissedDeadlines, Standstills
 from stream.incidents.episode import Episode, Notice, Reading, RuleScope, step
 from stream.incidents.exposure import NOTHING, Exposure, total
 from stream.incidents.facts import (
@@ -30,7 +30,7 @@ from stream.incidents.rules import WAITING_SECONDS
 from stream.kafka.kept_letters import KeptLetter
 
 _MS = 1000
-_SEEN = (IncidentRule.STAND_INS, IncidentRule.HISTORY_INCOMPLETE, IncidentRule.CAP_REACHED)
+_SEEN = (IncidentRule.STAND_INS, IncidentRule.CAP_REACHED)
 """The rules whose condition a payment shows by itself."""
 
 _NAMED = (IncidentRule.GUARD_BREACH, IncidentRule.LOSS_ACCEPTED)
@@ -83,6 +83,7 @@ class FoldState(msgspec.Struct):
     letters_position: int | None = None
     letters_seen: dict[str, Place] = msgspec.field(default_factory=dict)
     decided_to: dict[int, int] = msgspec.field(default_factory=dict)
+    epochs: HistoryEpochs = msgspec.field(default_factory=HistoryEpochs)
     deadlines: MissedDeadlines = msgspec.field(default_factory=MissedDeadlines)
     bursts: LetterBursts = msgspec.field(default_factory=LetterBursts)
     halted: HaltedPartitions = msgspec.field(default_factory=HaltedPartitions)
@@ -113,12 +114,15 @@ class IncidentFold:
         before_ms, read.last_ms = read.last_ms, at_ms
         if at_ms < self.state.begin_s * _MS:
             self.state.decided_to[partition] = score.place
+            if score.deployment == self._terms.deployment:
+                self.state.epochs.begin(score.positions.history_epoch)
             return
         facts = self._facts_at(at_ms)
         facts.decided_to[partition] = max(score.place, facts.decided_to.get(partition, -1))
         if score.deployment != self._terms.deployment:
             return
         facts.decisions += 1
+        facts.see_epoch(score.positions.history_epoch, at_ms, score.source)
         for rule, reasons in shown_by(score, self._terms.deadline_ms):
             if rule is not IncidentRule.DEADLINES_MISSED or not redriven:
                 facts.see(rule, score.exposure(at_ms, reasons))
@@ -131,8 +135,8 @@ class IncidentFold:
             return
         period = self.commands.period(score.model.digest, score.revision, at_ms)
         if period is not None:
-            known = facts.by_new_model.get(period.since, NOTHING)
-            facts.by_new_model[period.since] = known.plus(score.exposure(at_ms))
+            known = facts.by_new_model.get(period.key, NOTHING)
+            facts.by_new_model[period.key] = known.plus(score.exposure(at_ms))
 
     def _add_late(
         self, facts: SecondFacts, partition: int, times: tuple[int | None, int], score: IncidentScore
@@ -201,6 +205,7 @@ class IncidentFold:
         for rule in _SEEN:
             exposure = facts.seen.get(rule, NOTHING)
             yield rule, "", Reading(exposure.events > 0, exposure=exposure)
+        yield IncidentRule.HISTORY_INCOMPLETE, "", state.epochs.read(facts)
         yield IncidentRule.DEADLINES_MISSED, "", state.deadlines.read(second, facts)
         bursts = state.bursts.read(second, facts)
         for scope in sorted({*bursts, *self._scopes(IncidentRule.DEAD_LETTERS)}):

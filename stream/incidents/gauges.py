@@ -13,14 +13,17 @@ class IncidentGauges:
 
     def __init__(self) -> None:
         self._open: Mapping[Values, float] = {}
-        self._read_until_ms: int | None = None
+        self._read_until_ms = now_ms()
         self._unwritten = 0
 
     def show(self, state: FoldState, read_until_ms: int | None, unwritten: int) -> None:
-        """Show what is open, up to when the topics were read, and how many records are to be written."""
+        """Show what is open, up to when the topics were read, and how many records are to be written.
+
+        Until they were read once, they are behind by as long as this process runs.
+        """
         rules = (key.partition(" ")[0] for key, one in state.episodes.items() if one.opened_s is not None)
         self._open = {(rule,): count for rule, count in Counter(rules).items()}
-        self._read_until_ms, self._unwritten = read_until_ms, unwritten
+        self._read_until_ms, self._unwritten = read_until_ms or self._read_until_ms, unwritten
 
     def gauges(self) -> Gauges:
         """Return the function that reads each metric."""
@@ -31,5 +34,4 @@ class IncidentGauges:
         }
 
     def _behind(self) -> dict[Values, float]:
-        until_ms = self._read_until_ms
-        return {} if until_ms is None else {(): max(0, now_ms() - until_ms) / 1000}
+        return {(): max(0, now_ms() - self._read_until_ms) / 1000}

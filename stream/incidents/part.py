@@ -41,7 +41,7 @@ class IncidentPart:
         """Return why incidents are not told of, or not sent, now; empty if they are."""
         sending = None if self._deliveries is None else self._deliveries.trouble
         told = [f"incidents are not told of: {self._teller.trouble}"] if self._teller.trouble else []
-        return [*self._failed, *told, *([f"incidents are not sent: {sending}"] if sending else [])]
+        return [*self._failed, *told, *([f"incidents are not sent to the webhook: {sending}"] if sending else [])]
 
     async def run(self) -> None:
         """Run until cancelled, whatever fails."""

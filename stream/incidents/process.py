@@ -16,6 +16,7 @@ from stream.clock import now_ms
 from stream.contract.incident import Incident, IncidentRule
 from stream.control.log_reader import LogReader
 from stream.errors import ControlLogError
+from stream.guard.topics import FetchedPart
 from stream.incidents.checkpoint import IncidentCheckpoint, StoredIncidents
 from stream.incidents.commands import CommandLog, command_log
 from stream.incidents.gauges import IncidentGauges
@@ -79,6 +80,7 @@ class IncidentTeller:
         self._topic = settings.topic(INCIDENTS.name)
         self._checkpoint = checkpoint
         self._reader: IncidentReader | None = None
+        self._fetched: FetchedPart | None = None
         self._outbox: list[Incident] = []
         self._kept = -1
         self._looks = 0
@@ -123,9 +125,12 @@ class IncidentTeller:
         if self._reader is None:
             self._reader = await self._new_reader(connections)
         reader, began = self._reader, asyncio.get_running_loop().time()
-        fetched = await reader.topics.fetch()
-        await self._read_commands(reader, connections.events)
+        fetched = self._fetched = self._fetched or await reader.topics.fetch()
+        await self._read_commands(
+            reader, connections.events
+        )  # if it fails, what was fetched is counted at the next turn
         reader.count(fetched)
+        self._fetched = None
         await self._look(reader, connections.waiting)
         notices = reader.fold.advance(reader.complete_ms) if self._may_advance(reader) else []
         self._outbox += [incident_of(notice, self._settings, reader.fold.commands) for notice in notices]

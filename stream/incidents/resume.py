@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from models.commands import CommandKind
 from models.times import stated_ms
 from stream.contract.incident import Incident, IncidentRule
-from stream.incidents.acts import OpenBreach
+from stream.incidents.acts import open_breach
 from stream.incidents.commands import CommandLog
 from stream.incidents.conditions import RefusedRun
 from stream.incidents.episode import RuleScope
@@ -76,4 +76,4 @@ def _open_breach(state: FoldState, event_id: str, commands: CommandLog, told_ms:
         return
     ended = any(one.ends_a_pause and one.at_ms <= told_ms for one in after)
     paused = found.event.command is CommandKind.PAUSE and not ended
-    state.acts.breaches[event_id] = OpenBreach(found.watched.since, paused)
+    state.acts.breaches[event_id] = open_breach(found, found.watched, paused=paused)

@@ -35,6 +35,8 @@ _WORDS: Mapping[IncidentRule, tuple[str, str]] = MappingProxyType(
     }
 )
 """What happened, by rule: while it goes on, and once it is over."""
+_ALTHOUGH_LOST = ", although some were lost,"
+_WAITING = (IncidentRule.NO_WORKER, IncidentRule.PARTITION_HALTED)
 
 
 def money_text(currency: str, minor: int) -> str:
@@ -87,17 +89,25 @@ def _counted(incident: Incident) -> str:
     noun = "record" if incident.rule is IncidentRule.DEAD_LETTERS else "payment"
     count = f"{incident.events:,} {noun}{'' if incident.events == 1 else 's'}"
     if not incident.events:
-        count = f"{noun.capitalize()}s" if incident.is_open else f"No {noun}"
+        count = f"No {noun}" if _is_none(incident) else f"{noun.capitalize()}s"
     if incident.rule is IncidentRule.LOSS_ACCEPTED:
         count = f"At most {count}" if incident.events else "An unknown number of records"
     amounts = amounts_text(incident.amounts)
     return f"{count}, {amounts}," if amounts else count
 
 
+def _is_none(incident: Incident) -> bool:
+    """Tell whether an incident is about no payment at all; of those that wait the number may not be known yet."""
+    return not incident.events and (incident.rule not in _WAITING or not incident.is_open)
+
+
 def _what(incident: Incident, deadline_ms: int, *, is_over: bool) -> str:
     """Return what happened to them."""
-    is_one = incident.events == 1
-    return _WORDS[incident.rule][is_over].format(
+    is_one = incident.events == 1 or (_is_none(incident) and incident.rule is not IncidentRule.LOSS_ACCEPTED)
+    words = _WORDS[incident.rule][is_over]
+    if incident.rule is IncidentRule.HISTORY_INCOMPLETE and not incident.events:
+        words += _ALTHOUGH_LOST
+    return words.format(
         were="was" if is_one else "were",
         have="has" if is_one else "have",
         waiting=WAITING_SECONDS,

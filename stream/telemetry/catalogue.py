@@ -212,7 +212,7 @@ CATALOGUE: dict[MetricName, Metric] = {
         "s",
         (),
         "How far behind now a guard has read what incidents are found in.",
-        "above a minute, or absent: incidents are told of late, or not at all; `/health/ready` of the guard says why.",
+        "above a minute: incidents are told of late, or not at all; `/health/ready` of the guard says why.",
     ),
     "fraudstream.incidents.open": Metric(
         MetricKind.GAUGE,
@@ -448,8 +448,8 @@ CATALOGUE: dict[MetricName, Metric] = {
         MetricKind.COUNTER,
         "{event}",
         ("outcome",),
-        "Events of incidents that were posted to the webhook: `delivered`, or `given_up` after a day.",
-        "somebody was not told.",
+        "Events of incidents that the webhook took (`delivered`) or refused for ten minutes (`given_up`).",
+        "`given_up` rises: somebody was not told; the guard's log names the incident.",
     ),
     "fraudstream.webhook.waiting": Metric(
         MetricKind.GAUGE,

@@ -71,7 +71,7 @@ def estimate(pairs: Pairs, outcomes: Outcomes, curve: tuple[MaturityCurve, int],
     losses = pair_losses(pairs, outcomes.fraud, terms.costs)
     found = _by_curve(pairs, outcomes, curve, terms) or _by_scores(pairs, losses)
     chosen, plan = found.chosen, BootstrapPlan(draws=terms.draws)
-    cards, totals, intervals = pairs.rows["card"][chosen], [], []
+    cards, totals, intervals = pairs.rows["card"][chosen], list[float](), list[Interval | None]()
     for way in found.ways:
         saved = np.where(outcomes.unobserved, losses.worst, way)[chosen]
         sums = sum_by_card(cards, saved, (saved != 0).astype(np.int64)).sums
@@ -101,7 +101,7 @@ def _by_curve(
     weights = 1 / (np.maximum(known, LEAST_KNOWN) * terms.label_share)
     losses = pair_losses(pairs, outcomes.fraud, terms.costs)
     extra = losses.if_fraud - losses.if_genuine
-    saved = losses.if_genuine + np.where(outcomes.fraud, weights * extra, 0.0)
+    saved = losses.if_genuine.astype(np.float64) + np.where(outcomes.fraud, weights * extra, 0.0)
     return _Estimated(EstimateBasis.MATURITY_CURVE, chosen, (saved,))
 
 

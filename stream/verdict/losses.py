@@ -109,7 +109,7 @@ def compare_losses(pairs: Pairs, outcomes: Outcomes, as_of_ms: int, terms: Verdi
     observed, order = every.observed, every.only_observed()
     pairs, fraud, unobserved = pairs.where(observed), outcomes.fraud[observed], outcomes.unobserved[observed]
     plain, known = pair_losses(pairs, fraud, terms.costs), ~unobserved
-    lows, highs = [], []
+    lows, highs = list[PairedState](), list[PairedState]()
     for share in terms.label_shares:
         losses = pair_losses(pairs, fraud, terms.costs, share)
         lows.append(_state(order, np.where(unobserved, losses.worst, losses.saved), terms, Side.LOWER))

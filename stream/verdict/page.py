@@ -6,7 +6,7 @@ from importlib.metadata import version
 from models.times import stated_ms
 from stream.html.document import Provenance, ReportPage, ReportSection, Tone, VerdictBanner
 from stream.html.parts import KeyFigure, KeyFigures, Part, Points, Prose
-from stream.html.quantities import Count, Measure, Money, Percentage, Quantity
+from stream.html.quantities import Count, Measure, Moment, Money, Percentage, Quantity, quantity_text
 from stream.html.tables import DataTable
 from stream.verdict.figures import Figure
 from stream.verdict.gates import VerdictWord
@@ -65,10 +65,10 @@ def _provenance(report: VerdictReport) -> Provenance:
     stretch = report.stretch
     share = "" if stretch.cards_share == 1 else f", {stretch.cards_share:.2%} of the cards"
     start, end = (None if time is None else stated_ms(time) for time in (stretch.first, stretch.last))
-    measured = (
-        f"{report.coverage.compared:,} compared payments{share}, with labels known as of {stretch.as_of}; all payments "
-        f"before {stretch.settled_before or 'none'} have matured"
-    )
+    as_of = quantity_text(Moment(stated_ms(stretch.as_of)))
+    settled = stretch.settled_before
+    matured_before = "" if settled is None else f"; before {quantity_text(Moment(stated_ms(settled)))} all have matured"
+    measured = f"{report.coverage.compared:,} compared payments{share}, labels as of {as_of}{matured_before}"
     return Provenance(measured, start, end, stated_ms(report.at), version("fraudstream"))
 
 

@@ -28,7 +28,7 @@ START_MS = 1_760_000_400_000
 PARTITIONS = 3
 SCORES, LETTERS = "scores", "dead-letters"
 SETTINGS = Settings(deployment="bank", worker_id="guard-1", deadline_ms=100)
-LIVE, NEW = "a" * 64, "b" * 64
+LIVE, NEW, OTHER = "a" * 64, "b" * 64, "c" * 64
 CURRENCIES = ("EUR", "JPY")
 
 
@@ -258,6 +258,8 @@ def _fields(
         fields |= {"overruled": {"by": "decline_cap", "from": "decline"}, "decision": "review"}
     if at(canary, 120, 0.2):
         fields |= {"model": {"name": "card", "version": "2", "digest": NEW}, "arm": "canary", "revision": 2}
+    epoch = 1 + (second >= incomplete) + (second >= away)
+    fields["positions"] = {"history_epoch": epoch, "card": 1, "merchant": None}
     late_ms = int((away + 150 - second) * 1000) if at(away, 150) else 0
     latency_ms = late_ms or (101 + int(drawn * 5_000) if at(missed, 800, 0.5) else 5)
     return late_ms, fields | {"latency_ms": latency_ms}

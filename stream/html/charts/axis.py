@@ -7,6 +7,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from stream.contract.iso import CURRENCY_DECIMALS
+from stream.html.markup import printable
 from stream.html.palette import INK, MUTED, PAPER
 from stream.html.quantities import Measure, Moment, Money, Percentage, Quantity, quantity_text
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 _DAY_MS = 86_400_000
 _TICKS = 6
-_REFERENCE_DASH = (0, (4.0, 2.0))
+_FEW_DIGITS = 1_000
+"""Numbers from here on are shown without decimals."""
+REFERENCE_DASH = (4.0, 2.0)
 
 
 class AxisKind(Enum):
@@ -56,9 +59,10 @@ class ChartAxis:
 
     @property
     def label(self) -> str:
-        """The name with its unit."""
+        """The name with its unit, as it can be drawn."""
         units = {AxisKind.SHARE: "%", AxisKind.MONEY: self.currency, AxisKind.TIME: "UTC"}
-        return f"{self.name} ({units[self.kind]})" if self.kind in units else self.name
+        name = printable(self.name)
+        return f"{name} ({units[self.kind]})" if self.kind in units else name
 
     def place(self, value: float | None) -> float:
         """Return where a value is on the axis; NaN, which is not drawn, for None."""
@@ -82,7 +86,7 @@ class ChartAxis:
             return quantity_text(self._money(value))
         if self.kind is AxisKind.TIME:
             return quantity_text(Moment(round(value)))
-        return _number(value)
+        return f"{value:,.0f}" if abs(value) >= _FEW_DIGITS else f"{value:.4g}"
 
     def _money(self, minor: float) -> Quantity:
         """Return an amount, with two decimals more than the currency has if it is a mean below one major unit."""
@@ -112,13 +116,19 @@ class ReferenceLine:
     name: str
     value: float
 
+    def told(self, axis: ChartAxis) -> str:
+        """Return its name with its value."""
+        return f"{printable(self.name)}: {axis.shown(self.value)}"
+
     def draw(self, axes: "Axes", axis: ChartAxis) -> None:
         """Draw it across the chart, at its value on the vertical axis."""
-        height = axis.place(self.value)
-        axes.axhline(height, color=INK, linewidth=1.2, linestyle=_REFERENCE_DASH, zorder=3)
+        axes.axhline(axis.place(self.value), color=INK, linewidth=1.2, linestyle=(0, REFERENCE_DASH), zorder=3)
+
+    def label(self, axes: "Axes", axis: ChartAxis) -> None:
+        """Write its name above its right end."""
         axes.annotate(
-            f"{self.name}: {axis.shown(self.value)}",
-            xy=(1.0, height),
+            self.told(axis),
+            xy=(1.0, axis.place(self.value)),
             xycoords=("axes fraction", "data"),
             xytext=(-2, 3),
             textcoords="offset points",

@@ -4,10 +4,10 @@ import textwrap
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from stream.html.charts.axis import ChartAxis, ReferenceLine, draw_zero_line
+from stream.html.charts.axis import REFERENCE_DASH, ChartAxis, ReferenceLine, draw_zero_line
 from stream.html.charts.drawing import PAGE_INCHES, ChartFrame, LegendEntry, figure_markup, nothing_to_show, shortened
-from stream.html.markup import Markup
-from stream.html.palette import INK, PAPER, STYLES
+from stream.html.markup import Markup, printable
+from stream.html.palette import INK, STYLES, SeriesStyle
 from stream.html.quantities import UNKNOWN
 
 if TYPE_CHECKING:
@@ -64,7 +64,10 @@ class BarChart:
     def markup(self, key: str) -> Markup:
         """Return the chart as a `figure`."""
         legend = [LegendEntry(one.name, style, filled=True) for one, style in zip(self.series, STYLES, strict=False)]
-        shown = legend if len(legend) > 1 else ()
+        shown = legend if len(legend) > 1 or self.budget is not None else []
+        if self.budget is not None:
+            line = SeriesStyle(INK, "none", REFERENCE_DASH, INK, "")
+            shown = [*shown, LegendEntry(self.budget.told(self.axis), line)]
         frame = replace(self.frame, summary=self._told())
         return figure_markup(frame, key, (PAGE_INCHES, _HEIGHT_INCHES), self._paint, shown)
 
@@ -83,7 +86,7 @@ class BarChart:
     def _paint(self, figure: "Figure") -> None:
         axes = figure.add_subplot()
         axes.set_ylabel(self.axis.label)
-        axes.set_xlabel(self.groups_are)
+        axes.set_xlabel(printable(self.groups_are))
         if all(value is None for one in self.series for value in one.values):
             nothing_to_show(axes)
             return
@@ -104,10 +107,7 @@ class BarChart:
         shift = (place - (len(self.series) - 1) / 2) * width
         centres = [group + shift for group in range(len(self.groups))]
         heights = self.axis.places(one.values)
-        axes.bar(
-            centres, heights, 0.92 * width, facecolor=style.colour, edgecolor=PAPER, hatch=style.hatch, linewidth=0
-        )
-        axes.bar(centres, heights, 0.92 * width, facecolor="none", edgecolor=INK, linewidth=0.6)
+        axes.bar(centres, heights, 0.92 * width, facecolor=style.fill, edgecolor=INK, hatch=style.hatch, linewidth=0.6)
         if len(self.groups) * len(self.series) > _MOST_WRITTEN:
             return
         for centre, height, value in zip(centres, heights, one.values, strict=True):

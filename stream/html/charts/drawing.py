@@ -44,7 +44,7 @@ _STYLE: Mapping[str, Any] = {
     "font.size": BASE_POINTS,
     "grid.color": RULE,
     "grid.linewidth": 0.6,
-    "hatch.linewidth": 0.8,
+    "hatch.linewidth": 0.5,
     "svg.fonttype": "none",
     "svg.hashsalt": "fraudstream",
     "text.color": INK,
@@ -100,6 +100,8 @@ def figure_markup(
     note = (element("p", text(frame.note)),) if frame.note else ()
     caption = element("figcaption", text(frame.title), *note)
     picture = _svg(key, inches, paint)
+    picture.set("width", f"{100 * inches[0] / PAGE_INCHES:.0f}%")
+    del picture.attrib["height"]
     _describe(picture, key, frame)
     keys = (element("li", _legend_key(f"{key}k{place}", entry), text(entry.name)) for place, entry in enumerate(legend))
     below = (element("ul", *keys, class_="legend"),) if legend else ()
@@ -133,7 +135,9 @@ def _legend_key(key: str, entry: LegendEntry) -> Markup:
         axes.set_ylim(0, 1)
         style = entry.style
         if entry.filled:
-            axes.fill_between([0.05, 0.95], 0.05, 0.95, facecolor=style.colour, edgecolor=PAPER, hatch=style.hatch)
+            axes.fill_between(
+                [0.05, 0.95], 0.08, 0.92, facecolor=style.fill, edgecolor=INK, hatch=style.hatch, linewidth=0.6
+            )
         else:
             dashes = (0, style.dash) if style.dash else "solid"
             axes.plot([0.0, 1.0], [0.5, 0.5], color=style.colour, linestyle=dashes)
@@ -186,7 +190,7 @@ def _drop_first(picture: ET.Element, tag: str) -> None:
 
 
 def _rename(picture: ET.Element, key: str) -> None:
-    """Number the ids in their order, and write names as they are inside of HTML."""
+    """Number the ids in their order, write names as they are inside of HTML, and take indentation away."""
     names: dict[str, str] = {}
 
     def renamed(name: str) -> str:
@@ -194,7 +198,9 @@ def _rename(picture: ET.Element, key: str) -> None:
 
     used = {name for node in picture.iter() for name in _referenced(node)}
     for node in picture.iter():
-        node.tag = node.tag.removeprefix(_SVG)
+        node.tag, node.tail = node.tag.removeprefix(_SVG), None
+        if node.tag != "text":
+            node.text = None
         name = node.attrib.pop("id", None)
         if name in used:
             node.set("id", renamed(name))

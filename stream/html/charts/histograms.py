@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from stream.html.charts.axis import AxisKind, ChartAxis, ReferenceLine
+from stream.html.charts.axis import REFERENCE_DASH, AxisKind, ChartAxis, ReferenceLine
 from stream.html.charts.drawing import PAGE_INCHES, ChartFrame, LegendEntry, figure_markup, nothing_to_show
-from stream.html.markup import Markup
+from stream.html.markup import Markup, printable
 from stream.html.palette import INK, STYLES
 
 if TYPE_CHECKING:
@@ -102,9 +102,9 @@ class HistogramChart:
     def _mark_thresholds(self, axes: "Axes") -> None:
         for place, threshold in enumerate(self.thresholds):
             x = self.axis.place(threshold.value)
-            axes.axvline(x, color=INK, linewidth=1.0, linestyle=(0, (4.0, 2.0)))
+            axes.axvline(x, color=INK, linewidth=1.0, linestyle=(0, REFERENCE_DASH))
             axes.annotate(
-                threshold.name,
+                printable(threshold.name),
                 xy=(x, 1.0),
                 xycoords=("data", "axes fraction"),
                 xytext=(3, -9 - 11 * (place % 2)),

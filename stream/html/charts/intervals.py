@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _ROW_INCHES, _AXIS_INCHES = 0.3, 0.75
 _MARGIN = 0.08
+_LABEL_PAD = 10
+"""Points between the axes and the labels beside them, so that arrows at open ends have room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class IntervalRow:
     Attributes:
         name: what is estimated, such as an arm or a difference.
         estimate: None if there is none, or none yet.
-        low, high: the ends of the interval; None for an end without a bound, drawn as an arrow.
+        low, high: the ends of the interval; None for an end without a bound, drawn as an arrow; both None: no interval.
         strong: whether this row decides; its line is thicker, and its name is bold.
     """
 
@@ -66,6 +68,8 @@ class IntervalChart:
         """Return a row's figures, such as "1.25 % (1.10 % to 1.41 %)"."""
         if not row.finite():
             return UNKNOWN
+        if row.low is None and row.high is None:
+            return f"{self.axis.shown(row.finite()[0])} (no interval)"
         low, high = ("no bound" if end is None else self.axis.shown(end) for end in (row.low, row.high))
         between = f"{low} to {high}"
         return between if row.estimate is None else f"{self.axis.shown(row.estimate)} ({between})"
@@ -94,13 +98,15 @@ class IntervalChart:
         if not row.finite():
             return
         colour, width = (INK, 2.4) if row.strong else (BLUE, 1.4)
+        if row.estimate is not None:
+            axes.plot([self.axis.place(row.estimate)], [place], color=colour, marker="D" if row.strong else "s")
+        if row.low is None and row.high is None:
+            return
         ends = [span[side] if end is None else self.axis.place(end) for side, end in enumerate((row.low, row.high))]
         axes.plot(ends, [place, place], color=colour, linewidth=width, solid_capstyle="butt")
         for end, known, arrow in zip(ends, (row.low, row.high), ("<", ">"), strict=True):
             marker = arrow if known is None else "|"
             axes.plot([end], [place], color=colour, marker=marker, markersize=6, clip_on=False)
-        if row.estimate is not None:
-            axes.plot([self.axis.place(row.estimate)], [place], color=colour, marker="D" if row.strong else "s")
 
     def _label(self, axes: "Axes") -> None:
         """Write names at the left, and figures at the right."""
@@ -111,7 +117,7 @@ class IntervalChart:
         right.set_ylim(axes.get_ylim())
         right.set_yticks(places, [self.written(row) for row in self.rows])
         for side in (axes, right):
-            side.tick_params(axis="y", length=0)
+            side.tick_params(axis="y", length=0, pad=_LABEL_PAD)
             side.spines["left"].set_visible(False)
             _embolden(side, self.rows)
 

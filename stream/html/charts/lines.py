@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _HEIGHT_INCHES = 2.9
 _MOST_MARKERS = 12
+_SPAN_MARGIN = 0.03
+"""Beyond a stated span, so that markers at its ends are not cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +100,12 @@ class LineChart:
         for line, style in zip(self.lines, STYLES, strict=False):
             self._draw(axes, line, style)
         if self.span is not None:
-            axes.set_ylim(*self.y.places(self.span))
+            low, high = self.y.places(self.span)
+            margin = _SPAN_MARGIN * (high - low)
+            axes.set_ylim(low - margin, high + margin)
         for reference in self.references:
             reference.draw(axes, self.y)
+            reference.label(axes, self.y)
         draw_zero_line(axes)
         self.x.write_ticks(axes.xaxis, 8)
         self.y.write_ticks(axes.yaxis)

@@ -16,6 +16,7 @@ _SIZE_INCHES = (4.6, 4.0)
 _LEAST_PERCENT = 0.001
 """The lower end of logarithmic axes that have nothing above 0."""
 _MEAN = ChartAxis("Mean score", AxisKind.SHARE)
+_DIAGONAL = LegendEntry("the score is the share", SeriesStyle(MUTED, "none", (1.0, 2.0), MUTED, ""))
 _OBSERVED = ChartAxis("Observed share of frauds", AxisKind.SHARE)
 
 
@@ -71,7 +72,7 @@ class ReliabilityChart:
         told = " ".join((self.frame.summary, *(_told(curve) for curve in self.curves if curve.bins)))
         legend = [LegendEntry(curve.name, style) for curve, style in zip(self.curves, STYLES, strict=False)]
         frame = replace(self.frame, summary=told)
-        return figure_markup(frame, key, _SIZE_INCHES, self._paint, legend if len(legend) > 1 else ())
+        return figure_markup(frame, key, _SIZE_INCHES, self._paint, [*legend, _DIAGONAL])
 
     def _paint(self, figure: "Figure") -> None:
         axes = figure.add_subplot()
@@ -82,8 +83,7 @@ class ReliabilityChart:
             nothing_to_show(axes)
             return
         low, high = self._span(bins)
-        axes.plot([low, high], [low, high], color=MUTED, linewidth=1.0, linestyle=(0, (1.0, 2.0)))
-        axes.annotate("score = share", (high, high), (-4, -14), textcoords="offset points", ha="right", color=MUTED)
+        axes.plot([low, high], [low, high], color=MUTED, linewidth=1.0, linestyle=(0, _DIAGONAL.style.dash))
         for curve, style in zip(self.curves, STYLES, strict=False):
             _draw(axes, curve, style, low)
         self._scale(axes, low, high)
@@ -124,7 +124,7 @@ def _draw(axes: "Axes", curve: ReliabilityCurve, style: SeriesStyle, floor: floa
     axes.plot(means, shares, color=style.colour, marker=style.marker, markersize=4.5, linestyle=dash, clip_on=False)
     for one, mean, share in zip(curve.bins, means, shares, strict=True):
         if one.fraud_share == 0:
-            axes.annotate("0", (mean, share), (0, 4), textcoords="offset points", ha="center", color=INK)
+            axes.annotate("0", (mean, share), (6, 4), textcoords="offset points", color=INK)
 
 
 def _told(curve: ReliabilityCurve) -> str:

@@ -24,6 +24,9 @@ from support.kafka.three_brokers import ThreeBrokers
 
 RATE = 120
 """Payments a second: a pause is known to about 35 ms in each of four partitions."""
+PARTIES = 20_000, 2_000
+"""Cards and merchants: after a hundred hand-overs, some fifteen payments of a card. Of 400 cards they were 700, and a
+machine of two cores could not keep up."""
 WORKERS = 2
 STOPPED_SECONDS = 4.5
 """Past the session timeout of a fleet, 3 s: the stopped worker comes back and does not know of the hand-over."""
@@ -166,7 +169,7 @@ def run_hand_overs(
     seed, count = drawn
     faults, refused, terms = Counter[str](), Counter[str](), dict[int, str]()
     order = list(_faults(fleets.draw, count, faulty=faulty))
-    with Load(fleets.both[0], RATE) as load:
+    with Load(fleets.both[0], RATE, parties=PARTIES) as load:
         fleets.start()
         load.await_decisions(time.monotonic())
         for number, fault in enumerate(order, 1):

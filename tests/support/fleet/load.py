@@ -32,14 +32,18 @@ class Load:
     """Publishes payments at a rate and watches their scores, while its `with` block lasts.
 
     The producer is idempotent and waits for all replicas in sync, so that what it loses is not its fault. At the end,
-    everything that was sent is acknowledged.
+    everything that was sent is acknowledged. `parties` are the numbers of cards and merchants: of a load that lasts
+    long there must be many, since every decision reads the whole history of its own.
     """
 
-    def __init__(self, fleet: Fleet, rate: int, partitions: int = PARTITIONS) -> None:
+    def __init__(
+        self, fleet: Fleet, rate: int, partitions: int = PARTITIONS, parties: tuple[int, int] = (CARDS, MERCHANTS)
+    ) -> None:
         self.sent: dict[str, Sent] = {}
         self.seen: dict[str, float] = {}
         self.refused: list[str] = []
         self._fleet, self._rate, self._partitions = fleet, rate, partitions
+        self._cards, self._merchants = parties
         options = {
             "bootstrap.servers": fleet.brokers,
             "log_level": 0,
@@ -78,7 +82,7 @@ class Load:
         began, topic = time.monotonic(), f"{self._fleet.prefix}transactions"
         while not self._over.wait(POLL_SECONDS):
             for number in range(len(self.sent), int((time.monotonic() - began) * self._rate)):
-                one = payment(number, cards=CARDS, merchants=MERCHANTS)
+                one = payment(number, cards=self._cards, merchants=self._merchants)
                 partition = partition_of(one["card_id"], self._partitions)
                 self.sent[one["transaction_id"]] = Sent(time.monotonic(), partition)
                 value = msgspec.json.encode(one)

@@ -18,7 +18,8 @@ from support.rescoring.world import PARTITIONS, Record, World
 DAY_MS = 86_400_000
 SKEW_MS = 300_000
 MOST_WAITING_MS = 40 * DAY_MS
-"""If a decision waited longer, keys on a server would expire before it, and its record be deleted from the topic."""
+"""If a decision or an outcome waited longer, keys on a server would expire before it, and its record be deleted from
+the topic."""
 
 
 class Stopgap:
@@ -130,16 +131,15 @@ class Play:
         return self.decided
 
     def _most_waiting_ms(self) -> int:
-        """Return how long a decision may wait: less than any history is kept without a new record."""
+        """Return how long a decision or an outcome may wait: less than any history is kept without a new record."""
         kept = (horizon_ms for one in self.world.sets.sets for horizon_ms in one.horizons_ms.values())
         return min(MOST_WAITING_MS, *kept)
 
     def _waiting_ms(self) -> int:
-        """Return for how long the oldest payment has waited for its decision."""
+        """Return for how long the oldest payment has waited for its decision, or the oldest label for its outcome."""
         logs = self.world.topics["transactions"]
-        waiting = [
-            one.timestamp for number in range(PARTITIONS) for one in logs[number][self.world.undecided[number] :]
-        ]
+        undecided = (one for number in range(PARTITIONS) for one in logs[number][self.world.undecided[number] :])
+        waiting = [one.timestamp for one in (*undecided, *self.unanswered)]
         return self.world.now_ms - min(waiting, default=self.world.now_ms)
 
     def _pay(self, act: Act) -> None:

@@ -4,6 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 from features.redis.client import COMMANDS
+from stream.incidents.deliveries import GROUP_SUFFIX
 from stream.kafka.topics import LAYOUTS, silent_scores
 from stream.settings import Settings
 from support.security_page import acl_commands, redis_rules
@@ -24,10 +25,10 @@ def allowed(user: str, operation: str, what: str = "--topic") -> set[str]:
     return granted
 
 
-def test_the_operator_may_create_every_topic_and_a_worker_may_read_or_write_each() -> None:
-    topics = {layout.name for layout in WITH_SILENT}
-    assert allowed("operator", "Create") == topics
-    assert allowed("worker", "Read") | allowed("worker", "Write") == topics
+def test_the_operator_may_create_every_topic_and_a_worker_may_read_or_write_each_of_its_own() -> None:
+    assert allowed("operator", "Create") == {layout.name for layout in WITH_SILENT}
+    of_workers = {layout.name for layout in WITH_SILENT if layout.of_workers}
+    assert allowed("worker", "Read") | allowed("worker", "Write") == of_workers
 
 
 def test_each_topic_may_be_written_by_exactly_one_role_and_the_input_by_a_backfill_too() -> None:
@@ -45,11 +46,17 @@ def test_each_topic_may_be_written_by_exactly_one_role_and_the_input_by_a_backfi
         "model-control": {"operator", "guard"},
         "model-events": {"worker"},
         "dead-letters": {"worker"},
+        "incidents": {"guard"},
     }
 
 
 def test_a_worker_may_use_the_default_group_alone() -> None:
     assert allowed("worker", "Read", "--group") == {Settings().group}
+
+
+def test_a_guard_may_use_a_group_of_its_own_to_send_incidents_and_look_at_that_of_the_workers() -> None:
+    assert allowed("guard", "Read", "--group") == {Settings().group + GROUP_SUFFIX}
+    assert allowed("guard", "Describe", "--group") == {Settings().group}
 
 
 def test_redis_allows_exactly_the_commands_that_a_worker_uses() -> None:

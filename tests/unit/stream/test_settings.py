@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import msgspec
@@ -45,6 +46,9 @@ ALL: dict[str, tuple[str, Any]] = {
     "log_level": ("WARNING", "warning"),
     "log_format": ("json", "json"),
     "two_persons": ("true", True),
+    "incident_webhook": ("https://pager/hook?key=secret", "https://pager/hook?key=secret"),
+    "incident_secret": (f"whsec_{'A' * 32}", f"whsec_{'A' * 32}"),
+    "incident_secret_file": ("", ""),
 }
 
 
@@ -220,6 +224,33 @@ def test_a_sasl_protocol_requires_a_password(protocol: str) -> None:
             "KAFKA_SSL_KEYFILE: needs FRAUDSTREAM_KAFKA_SSL_CERTFILE as well",
         ),
         ({"redis_cafile": "a.pem"}, "REDIS_CAFILE: is set, but has no effect with a FRAUDSTREAM_REDIS_URL of redis://"),
+        *(
+            ({"incident_webhook": url}, "INCIDENT_WEBHOOK: expected a host and, if there is one, a port from 1 to")
+            for url in (
+                "https://h:99999/",
+                "https://h:port",
+                "https://h:0/x",
+                "https://:443/",
+                "https://[r/",
+                "https://u@",
+            )
+        ),
+        (
+            {"incident_secret": f"whsec_{'A' * 32}"},
+            "INCIDENT_SECRET: is set, but has no effect without FRAUDSTREAM_INCIDENT_WEBHOOK",
+        ),
+        (
+            {"incident_secret_file": "key"},
+            "INCIDENT_SECRET_FILE: is set, but has no effect without FRAUDSTREAM_INCIDENT_WEBHOOK",
+        ),
+        (
+            {
+                "incident_webhook": "https://h/",
+                "incident_secret": f"whsec_{'A' * 32}",
+                "incident_secret_file": "key",
+            },
+            "INCIDENT_SECRET_FILE: set this or FRAUDSTREAM_INCIDENT_SECRET, not both",
+        ),
         ({"group_instance": "a", "worker_id": "b"}, "WORKER_ID: must be that of FRAUDSTREAM_GROUP_INSTANCE, 'a', or"),
         ({"redis_url": "redis://[r"}, "REDIS_URL: Invalid IPv6 URL"),
         ({"redis_url": "redis://u:p/w@r"}, "REDIS_URL: write / ? and # in a user or password as %2F, %3F and %23"),
@@ -269,7 +300,7 @@ def test_no_password_is_shown_in_representations_or_error_messages() -> None:
     shown.append(refusal(redis_url="rediss://user:sec/ret secret@redis"))
     shown.append(repr(read(redis_url="rediss://redis?password=secret&db=1")))
     shown.append(repr(read(redis_url="redis+sentinel://u:secret@s:1,t:2/name?sentinel_password=secret&db=1")))
-    assert not [text for text in shown if "secret" in text]
+    assert not [text for text in shown if "secret" in re.sub(r"incident_secret(_file)?=", "", text)]
 
 
 PLANTED = "pl4nted"
@@ -314,6 +345,34 @@ def test_the_secrets_of_the_settings_are_known_so_that_texts_can_be_cleaned_of_t
     known = {"redis%2Fsecret", "redis/secret", "another", "store-secret", "sig-secret", "sasl-secret"}
     assert settings.secrets() == known
     assert Settings().secrets() == frozenset()
+
+
+@pytest.mark.parametrize(
+    "url", ["", "https://pager", "http://[::1]:8099/a?b=c", "https://u:p@pager.example.com:8443/h"]
+)
+def test_a_webhook_is_any_url_with_a_host(url: str) -> None:
+    assert read(incident_webhook=url).incident_webhook == url
+
+
+@pytest.mark.parametrize("url", ["pager", "ftp://pager/", "https:///hook", "https://pager /", "https://pager/ho ok"])
+def test_what_is_no_url_of_a_webhook_is_refused_without_quoting_what_may_be_a_key(url: str) -> None:
+    message = refusal(incident_webhook=url)
+    assert message.startswith(f"{PREFIX}INCIDENT_WEBHOOK: expected a URL that begins with https:// or http://")
+    assert "hook" not in message.replace("INCIDENT_WEBHOOK", "")
+
+
+@pytest.mark.parametrize("text", ["secret-key", "whsec_short", f"whsec_{'A' * 31}!", f"whsec_{'A' * 120}", "A" * 44])
+def test_a_secret_of_another_form_is_refused_without_quoting_it(text: str) -> None:
+    message = refusal(incident_webhook="https://h/", incident_secret=text)
+    assert message.startswith(f"{PREFIX}INCIDENT_SECRET: expected whsec_ and the base64 of 24 to 64 bytes")
+    assert text not in message
+
+
+def test_a_webhooks_secret_and_what_stands_behind_its_host_are_secrets() -> None:
+    settings = read(incident_webhook="https://u:pass-word@h:8443/hook-key?a=b", incident_secret=f"whsec_{'A' * 32}")
+    assert settings.secrets() >= {f"whsec_{'A' * 32}", "hook-key?a=b", "pass-word"}
+    assert settings.shown()[f"{PREFIX}INCIDENT_WEBHOOK"] == "https://h:8443/…"
+    assert not [one for one in settings.secrets() if one in repr(settings)]
 
 
 def test_a_topics_full_name_has_the_prefix() -> None:

@@ -37,6 +37,8 @@ COMMANDS: dict[str, Sequence[str]] = {
     "dead-letters redrive --all": ("dead-letters",),
     "dead-letters redrive --all --yes": ("dead-letters",),
     "dead-letters skip --topic TRANSACTIONS --partition 0 --offset 7 --reason test": ("transactions",),
+    "incident list": ("incidents",),
+    "incident report": ("incidents",),
     "features rebuild": ("transactions", "labels"),
     "features rebuild --here": ("transactions", "labels"),
     "score --topic --model STORED --out OUT": ("transactions", "dead-letters"),

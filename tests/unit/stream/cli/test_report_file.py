@@ -38,6 +38,17 @@ def test_a_folder_that_does_not_exist_is_named(tmp_path: Path, capsys: pytest.Ca
     assert "missing/page.html: No such file or directory; choose another file for --report" in message
 
 
+@pytest.mark.parametrize("command", [["shadow", "verdict"], ["split", "report"], ["demo"]])
+def test_a_page_that_could_not_be_written_is_refused_before_the_long_work(tmp_path: Path, command: list[str]) -> None:
+    """Nothing is read, and no server is asked: the message is about the file alone."""
+    missing = tmp_path / "missing" / "page.html"
+    done = CliRunner().invoke(main, [*command, "--report", str(missing)])
+    assert done.exit_code == 1
+    assert done.stderr == (
+        f"cannot write the report to {missing}: there is no folder {missing.parent}; make it, or choose another file\n"
+    )
+
+
 def test_a_missing_library_is_named_with_its_extra(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def make() -> Any:
         raise MissingMatplotlibError

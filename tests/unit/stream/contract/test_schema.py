@@ -18,7 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from models import commands
 from shadow import comparison
-from stream.contract import fields
+from stream.contract import fields, incident
 from stream.contract.schema import RECORDS, json_schema, portable
 from support.paths import SUPPORT
 
@@ -27,6 +27,7 @@ TYPES: tuple[Any, ...] = (
     fields.CurrencyCode,
     fields.CountryCode,
     fields.CategoryCode,
+    incident.IncidentId,
     commands.Token,
     commands.Digest,
     commands.ModelName,
@@ -52,6 +53,7 @@ OF_FORM = {
     "^[A-Z]{3}$": ("EUR", "ZZZ"),
     "^[0-9]{4}$": ("5411", "0000"),
     "^[0-9a-f]{64}$": ("0" * 64, "9f" * 32),
+    "^[0-9a-f]{32}$": ("0" * 32, "9f" * 16),
     "^[0-9a-f]{8,64}$": ("3f9a02c1", "9f" * 32),
     "^[A-Za-z0-9._:@-]{1,64}$": ("a", "card-000123", "a.b_c:d@e-f", "9" * 64),
     "^[A-Za-z0-9._-]{1,249}$": ("scores", "bank.scores_1-x", "x" * 249),

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stream.html import palette
-from stream.html.palette import LINE_COLOURS, OKABE_ITO, PAPER, SHADE, STYLES, TEXT_COLOURS
+from stream.html.palette import FILL_COLOURS, INK, LINE_COLOURS, OKABE_ITO, PAPER, SHADE, STYLES, TEXT_COLOURS
 
 TEXT_CONTRAST, GRAPHICS_CONTRAST = 4.5, 3.0
 JUST_NOTICEABLE = 2.3
@@ -68,10 +68,16 @@ def test_lines_and_markers_can_be_seen_on_paper(colour: str) -> None:
     assert contrast(colour, PAPER) >= GRAPHICS_CONTRAST
 
 
+@pytest.mark.parametrize("colour", FILL_COLOURS)
+def test_outlines_and_hatches_can_be_seen_on_fills(colour: str) -> None:
+    assert contrast(INK, colour) >= GRAPHICS_CONTRAST
+
+
+@pytest.mark.parametrize("colours", [LINE_COLOURS, FILL_COLOURS], ids=["lines", "fills"])
 @pytest.mark.parametrize("deficiency", ["none", *DEFICIENCIES])
-def test_colours_of_series_remain_apart_for_eyes_with_a_deficiency(deficiency: str) -> None:
+def test_colours_of_series_remain_apart_for_eyes_with_a_deficiency(deficiency: str, colours: tuple[str, ...]) -> None:
     matrix = np.array(DEFICIENCIES.get(deficiency, np.eye(3)))
-    nearest = min(distance(one, other, matrix) for one, other in combinations(LINE_COLOURS, 2))
+    nearest = min(distance(one, other, matrix) for one, other in combinations(colours, 2))
     assert nearest > 5 * JUST_NOTICEABLE
 
 
@@ -86,7 +92,7 @@ def test_no_two_series_share_a_marker_a_dash_or_a_hatch() -> None:
 
 
 def test_series_have_colours_of_okabe_and_ito() -> None:
-    assert set(LINE_COLOURS) <= set(OKABE_ITO)
+    assert set(LINE_COLOURS) | set(FILL_COLOURS) <= set(OKABE_ITO)
     assert len(set(OKABE_ITO)) == 8
 
 

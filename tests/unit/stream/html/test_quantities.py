@@ -31,10 +31,10 @@ from stream.html.quantities import Count, Measure, Moment, Money, Percentage, Qu
         (Measure(0.0042, 4, "EUR"), "EUR 0.0042"),
         (Moment(1_772_323_200_999), "2026-03-01 00:00:00 UTC"),
         (WithInterval(Count(3), Count(1), Count(1_005)), "3 (1 to 1,005)"),
-        (WithInterval(Percentage(0.1), None, Percentage(0.2)), "10.00 (at most 20.00) %"),
-        (WithInterval(Percentage(0.1), Percentage(0.05), None), "10.00 (at least 5.00) %"),
+        (WithInterval(Percentage(0.1), None, Percentage(0.2)), "10.00 % (at most 20.00)"),
+        (WithInterval(Percentage(0.1), Percentage(0.05), None), "10.00 % (at least 5.00)"),
         (WithInterval(None, None, None), "n/a (no bounds)"),
-        (WithInterval(None, Money(-100, "EUR"), Money(100, "EUR")), "EUR n/a (-1.00 to 1.00)"),
+        (WithInterval(None, Money(-100, "EUR"), Money(100, "EUR")), "n/a (-1.00 to 1.00)"),
     ],
 )
 def test_a_quantity_is_written_with_its_unit(quantity: Quantity | None, shown: str) -> None:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.contract.money import number_text
 from stream.html.decisions import DECISIONS, DecisionCell, DecisionMatrix
 from stream.html.parts import KeyFigure, KeyFigures
 from stream.html.quantities import Count, Money, Percentage
@@ -40,8 +41,14 @@ def test_amounts_of_several_currencies_keep_their_own() -> None:
 def test_numbers_are_aligned_right_and_texts_are_not() -> None:
     tree = parsed(DataTable("c", ("Arm", "Cards", "Word"), (("a", Count(3), "x"),)).markup("k"))
     kinds = [node.attributes.get("class", "") for node in tree.all("tbody")[0].all("tr")[0].children]  # type: ignore[union-attr]
-    assert kinds == ["", "n", ""]
+    assert kinds == ["w", "n", "w"]
     assert [node.attributes.get("class", "") for node in tree.all("thead")[0].all("th")] == ["", "n", ""]
+
+
+def test_words_are_kept_whole_and_long_ids_may_be_cut() -> None:
+    tree = parsed(DataTable("c", ("A", "B"), (("decline", "x" * 64),)).markup("k"))
+    assert tree.all("tbody")[0].all("th")[0].attributes["class"] == "w"
+    assert "class" not in tree.all("td")[0].attributes
 
 
 def test_a_table_without_rows_says_so_over_its_whole_width() -> None:
@@ -78,8 +85,16 @@ def test_the_matrix_of_decisions_adds_up_in_events_and_money(
         assert matrix.total(side, "all").events == sum(c.events for (row, _), c in cells.items() if row == side)
         assert matrix.total("all", side).events == sum(c.events for (_, column), c in cells.items() if column == side)
     shown = rows(parsed(matrix.markup("k")))
-    assert [row[0] for row in shown] == [*DECISIONS, "all"]
-    assert shown[-1][-1] == f"{whole.events:,}EUR {whole.amount_minor / 100:,.2f}"
+    assert [row[0] for row in shown] == [*DECISIONS, *(["all"] if matrix.is_whole else [])]
+    if matrix.is_whole:
+        assert shown[-1][-1] == f"{whole.events:,}EUR {number_text(whole.amount_minor, 'EUR')}"
+
+
+def test_a_matrix_of_differences_alone_has_no_totals_and_no_figures_where_both_agree() -> None:
+    cells = {("approve", "review"): DecisionCell(3, 450)}
+    shown = rows(parsed(DecisionMatrix("c", "live", "challenger", "EUR", cells).markup("k")))
+    assert shown[0] == ["approve", "alike", "3EUR 4.50", "0EUR 0.00"]
+    assert [row[0] for row in shown] == list(DECISIONS)
 
 
 def test_what_both_decide_alike_is_said_and_not_only_shaded() -> None:

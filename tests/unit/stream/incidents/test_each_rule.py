@@ -21,6 +21,7 @@ from support.incident_world import (
     LETTERS,
     LIVE,
     NEW,
+    OTHER,
     PARTITIONS,
     SCORES,
     START_MS,
@@ -385,3 +386,81 @@ def test_a_loss_that_nobody_can_count_is_told_of_without_a_number(fields: dict[s
     found = told(past(each(range(10)), events=[event]), IncidentRule.LOSS_ACCEPTED)
     assert [one.events for one in found] == [0, 0]
     assert found[0].text.startswith("An unknown number of records of partition 0")
+
+
+# --- a split, and lost histories
+
+ARMS = {"new": AcceptedArm(NEW, 1_000), "other": AcceptedArm(OTHER, 1_000)}
+SPLIT = accepted(2, CommandKind.SPLIT, START_MS + 10_000, arms=ARMS, salt="s")
+BY_OTHER = {"model": {"name": "card", "version": "3", "digest": OTHER}, "arm": "other", "revision": 2}
+
+
+def split_breach(**e_of_arms: float) -> dict[str, Any]:
+    """Return the evidence of a guard of a split, breached at a bound of 40."""
+    arms = [{"arm": name, "share_bp": 1_000, "count": 9, "e": e} for name, e in e_of_arms.items()]
+    live = {"arm": "live", "share_bp": 8_000, "count": 1}
+    guard = {"breached": True, "action": "roll_back", "bound": 40, "e": 50.0, "arms": [*arms, live]}
+    return {"guards": {"declined": guard, "reviewed": {"breached": False, "bound": 40, "e": 0.5, "arms": [*arms]}}}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "models"),
+    [
+        (split_breach(new=1.0, other=50.0), [BY_OTHER]),
+        (split_breach(new=41, other=50.0), [BY_NEW, BY_OTHER]),
+        ({"guards": {"sample_ratio": {"breached": True, "bound": 20, "arms": [{"arm": "new"}]}}}, [BY_NEW, BY_OTHER]),
+        ({"guards": {"declined": {"breached": True, "arms": "none", "bound": []}}}, [BY_NEW, BY_OTHER]),
+    ],
+    ids=["one arm", "both arms", "the ratio of cards", "evidence of another form"],
+)
+def test_a_split_that_a_guard_ends_is_told_of_with_what_its_harmful_arms_decided(
+    evidence: dict[str, Any], models: list[dict[str, Any]]
+) -> None:
+    ended = accepted(3, CommandKind.END_SPLIT, START_MS + 100_000, evidence=evidence, winner="live")
+    by_arm = [(BY_NEW, range(20, 100, 10)), (BY_OTHER, (25, 55, 75))]
+    scores = merged(each(range(300)), *(each(seconds, **fields) for fields, seconds in by_arm))
+    found = told(past(scores, events=[SPLIT, ended]), IncidentRule.GUARD_BREACH)
+    seconds = [second for fields, seconds in by_arm for second in seconds if fields in models]
+    assert times(found) == [("opened", 100), ("closed", 160)]
+    assert (found[-1].events, found[-1].amounts) == (len(seconds), amounts_of(seconds))
+    assert [one.command for one in found[-1].actions][-1] == "end_split"
+
+
+def amounts_of(seconds: Iterable[int]) -> dict[str, int]:
+    """Return the amounts of the payments at these seconds, which `score` makes of their numbers."""
+    found: dict[str, int] = {}
+    for one in (score(second * 10, START_MS) for second in seconds):
+        found[one["currency"]] = found.get(one["currency"], 0) + one["amount_minor"]
+    return found
+
+
+def under(epoch: int, **changes: Any) -> dict[str, Any]:
+    return {"positions": {"history_epoch": epoch, "card": 1, "merchant": None}, **changes}
+
+
+def test_histories_that_were_lost_while_payments_waited_are_told_of_by_the_first_decision_after_it() -> None:
+    scores = merged(each(range(100), **under(7)), each(range(140, 400), **under(8)))
+    found = told(past(scores), IncidentRule.HISTORY_INCOMPLETE)
+    assert times(found) == [("opened", 140), ("closed", 260)]
+    assert (found[-1].events, found[-1].amounts, found[-1].opening) == (0, {}, Opening("transactions", 0, 1_400))
+    assert found[-1].text.startswith("No payment was decided without complete histories, although some were lost, at ")
+
+
+def test_a_loss_and_the_payments_that_were_decided_meanwhile_are_one_incident() -> None:
+    scores = merged(
+        each(range(100), **under(7)),
+        each([100, 110], **under(7, degraded=["history_incomplete"])),
+        each([120, 130], **under(8, degraded=["history_incomplete"])),
+        each(range(140, 400), **under(8)),
+    )
+    found = told(past(scores), IncidentRule.HISTORY_INCOMPLETE)
+    assert times(found) == [("opened", 100), ("closed", 250)]
+    assert found[-1].events == 4
+
+
+def test_the_first_decisions_of_a_deployment_and_those_of_another_one_are_no_loss() -> None:
+    begun = told(past(each(range(100, 200), **under(1_700_000_000))), IncidentRule.HISTORY_INCOMPLETE)
+    assert begun == []
+    foreign = each([100], **under(9, deployment="another"))
+    behind = merged(each(range(90), **under(7)), foreign, each(range(110, 200), **under(7)), each([150], **under(6)))
+    assert told(past(behind), IncidentRule.HISTORY_INCOMPLETE) == []

@@ -37,6 +37,9 @@ GAUGES: Gauges = {
     "fraudstream.history.incomplete": lambda: {(): 1},
     "fraudstream.history.missing": lambda: {(): 30},
     "fraudstream.history.open_parts": lambda: {(): 4},
+    "fraudstream.incidents.behind": lambda: {(): 2.5},
+    "fraudstream.incidents.open": lambda: {("stand_ins",): 1},
+    "fraudstream.incidents.unwritten": lambda: {(): 1},
     "fraudstream.labels.waiting": lambda: {(): 3},
     "fraudstream.lag": lambda: {("transactions", "0"): 17},
     "fraudstream.let_through.cap": lambda: {("EUR",): 50_000},
@@ -51,6 +54,8 @@ GAUGES: Gauges = {
     "fraudstream.topics.deviating": lambda: {("model-events",): 1},
     "fraudstream.uncommitted": lambda: {("transactions", "0"): 2},
     "fraudstream.uncommitted.age": lambda: {("transactions", "0"): 31},
+    "fraudstream.webhook.events": lambda: {("delivered",): 3, ("given_up",): 0},
+    "fraudstream.webhook.waiting": lambda: {(): 2},
 }
 
 
