@@ -6,6 +6,7 @@ what shows its sign; its score is the probability of fraud given the sign, so sc
 better or worse by the share of frauds that show its sign, and so by that part of the savings.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
