@@ -120,7 +120,7 @@ def make_world(random: np.random.Generator, cards: int, effect: float, labelling
     rows["amount_minor"] = np.where(fraud, _FRAUD_MINOR, 4_000) * random.lognormal(-0.5, 1, len(fraud))
     order = np.argsort(rows["occurred_ms"], kind="stable")
     rows, fraud = rows[order], fraud[order]
-    rows["payment"] = np.arange(len(rows))
+    rows["payment"], rows["propensity"] = np.arange(len(rows)), np.nan
     return _seen(random, rows, fraud, (effect, labelling))
 
 

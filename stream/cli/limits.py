@@ -75,8 +75,8 @@ def set_command(
         wish = _wish(share_bp, caps, salt)
         if decline_cap is None and wish is None and promote_needs_verdict is None:
             raise ValueError("nothing to set: give --decline-cap, --let-through or --promote-needs-verdict")
-    stated = {"decline_cap": decline_cap, "let_through": wish, "promote_needs_verdict": promote_needs_verdict}
-    send_kind(CommandKind.LIMITS, **stated, **options)
+    stated = options | {"promote_needs_verdict": promote_needs_verdict}
+    send_kind(CommandKind.LIMITS, decline_cap=decline_cap, let_through=wish, **stated)
 
 
 def _wish(share_bp: int | None, caps: Sequence[tuple[str, int]], salt: str | None) -> LetThroughWish | None:

@@ -238,8 +238,9 @@ def _grounds(entry: HistoryEntry) -> Iterator[str]:
 
 def _words_of(entry: HistoryEntry, said: Mapping[str, Any]) -> Iterator[str]:
     if entry.event.command is CommandKind.CUT_OVER:
-        return in_words(said)
-    return verdict_in_words(said) if VERDICT in said else explain(said)
+        yield from in_words(said)
+    else:
+        yield from verdict_in_words(said) if VERDICT in said else explain(said)
 
 
 def label(digest: str | None, names: Names) -> str:

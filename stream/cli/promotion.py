@@ -24,7 +24,7 @@ from stream.settings import Settings
 verdict_option = click.option(
     "--verdict",
     "verdict_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     help="What `shadow verdict --json` wrote about MODEL, as evidence; by default, where a verdict is needed, it is "
     "computed with the default costs.",
 )
@@ -46,7 +46,7 @@ def _stated(file: Path) -> Mapping[str, Any]:
 
     try:
         return evidence_of_verdict(read_report(file.read_bytes()))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise click.UsageError(f"--verdict {file}: {error}") from error
 
 

@@ -101,7 +101,7 @@ def _by_curve(
     weights = 1 / (np.maximum(known, LEAST_KNOWN) * terms.label_share)
     losses = pair_losses(pairs, outcomes.fraud, terms.costs)
     extra = losses.if_fraud - losses.if_genuine
-    saved = losses.if_genuine + np.where(outcomes.fraud, weights * extra, 0.0)
+    saved = losses.if_genuine.astype(np.float64) + np.where(outcomes.fraud, weights * extra, 0.0)
     return _Estimated(EstimateBasis.MATURITY_CURVE, chosen, (saved,))
 
 

@@ -70,7 +70,8 @@ class Pairs(NamedTuple):
 
     def where(self, mask: Bools) -> Self:
         """Return those that a mask chooses."""
-        return type(self)(*(column[mask] for column in self))
+        columns: tuple[NDArray[Any], ...] = self
+        return type(self)._make(column[mask] for column in columns)
 
     @property
     def differ(self) -> Bools:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -86,12 +86,8 @@ class VerdictOptions(NamedTuple):
                 raise ValueError(f"the verdict is in {currency}, but the {what} is stated for {', '.join(stated)}")
         review, decline = self.review.get(currency, REVIEW_COST), self.decline.get(currency, DECLINE_COST)
         costs = CostMatrix(*review, *decline)
-        return VerdictTerms(
-            currency=currency,
-            costs=costs,
-            cap_minor=self.caps.get(currency, CAP_MINOR),
-            **self.others,  # type: ignore[arg-type] - the command line gives each its type
-        )
+        others: dict[str, Any] = dict(self.others)
+        return VerdictTerms(currency=currency, costs=costs, cap_minor=self.caps.get(currency, CAP_MINOR), **others)
 
 
 def known_currency(text: str) -> str:

@@ -91,7 +91,7 @@ def test_only_what_two_persons_sign_waits_longer_by_default() -> None:
 @pytest.mark.parametrize(("kind", "told"), [("promote", True), ("challenge", False)])
 def test_a_sender_is_told_what_the_other_person_runs(kind: str, told: bool) -> None:  # noqa: FBT001
     settings = {"FRAUDSTREAM_TWO_PERSONS": "true", "FRAUDSTREAM_BROKERS": "127.0.0.1:1"}
-    done = CliRunner().invoke(main, ["model", kind, MODEL, "--wait", "7"], env=settings)
+    done = CliRunner().invoke(main, ["model", kind, MODEL, "--force", "--wait", "7"], env=settings)
     assert done.exit_code == 1
     said = "within 7 s and with a key of their own: fraudstream model countersign "
     assert (said in done.stderr) is told
