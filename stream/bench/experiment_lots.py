@@ -16,6 +16,7 @@ PAYMENTS = 20_000
 _CARDS = 5_000
 _DECLINE_AT = 0.06
 _LARGE_MINOR = 20_000
+_LARGE_ODDS = 6.0
 _PROPENSITIES = (0.20, 0.05)
 """Of small payments, and of large ones, which are fraud more often."""
 _DRAWS = 200
@@ -36,7 +37,7 @@ class LotLine(NamedTuple):
 
 
 class LotWorld(NamedTuple):
-    """Payments with their scores, amounts and truth; larger ones are fraud more often."""
+    """Payments with their scores, amounts and truth; large ones are fraud more often than the model knows."""
 
     cards: Ints
     scores: Floats
@@ -48,10 +49,9 @@ class LotWorld(NamedTuple):
         """Draw a world."""
         cards = rng.integers(_CARDS, size=PAYMENTS)
         amounts = np.exp(rng.normal(9.0, 1.0, PAYMENTS)).astype(np.int64)
-        odds = np.exp(rng.normal(-4.5, 1.2, PAYMENTS)) * np.where(amounts >= _LARGE_MINOR, 6.0, 1.0)
-        chances = odds / (1 + odds)
-        scores = chances * np.exp(rng.normal(0, 0.3, PAYMENTS))
-        return cls(cards, np.minimum(scores, 1.0), amounts, rng.random(PAYMENTS) < chances)
+        odds = np.exp(rng.normal(-4.5, 1.2, PAYMENTS))
+        scores, true = odds / (1 + odds), odds * np.where(amounts >= _LARGE_MINOR, _LARGE_ODDS, 1.0)
+        return cls(cards, scores, amounts, rng.random(PAYMENTS) < true / (1 + true))
 
     @property
     def declined(self) -> Bools:

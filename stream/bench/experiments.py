@@ -170,8 +170,7 @@ def follow_looks(world: LossWorld, losses: CardLosses, ends: Sequence[int]) -> t
     states, means = [plan.start() for plan in plans], world.means()
     winners, covers = set[str](), True
     for begin, end in pairwise([0, *ends]):
-        part = CardLosses(*(column[begin:end] for column in losses[:4]), losses.waiting_ms)
-        states = [plan.observe(state, part) for plan, state in zip(plans, states, strict=True)]
+        states = [plan.observe(state, losses.part(begin, end)) for plan, state in zip(plans, states, strict=True)]
         found = []
         for plan, state in zip(plans, states, strict=True):
             interval, truth = plan.interval(state), means[plan.first] - means[plan.second]

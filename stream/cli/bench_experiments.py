@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed, the same figures.")
 @click.option("--runs", type=click.IntRange(1), default=500, show_default=True, help="Of each known truth.")
 @click.option("--cards", type=click.IntRange(100), default=10_000, show_default=True, help="Of each such run.")
-@click.option("--effect-runs", type=click.IntRange(1), default=20, show_default=True, help="Of each difference.")
+@click.option("--effect-runs", type=click.IntRange(1), default=40, show_default=True, help="Of each difference.")
 @click.option("--lots", type=click.IntRange(1), default=400, show_default=True, help="Drawn on the same declines.")
 @json_option
 def experiments(seed: int, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options

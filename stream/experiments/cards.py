@@ -36,6 +36,13 @@ class CardLosses(NamedTuple):
     waiting_ms: Ints
     cut_off: int | None = None
 
+    def part(self, begin: int, end: int) -> "CardLosses":
+        """Return the final cards from one number to another, the end excluded."""
+        which = slice(begin, end)
+        return self._replace(
+            arms=self.arms[which], low=self.low[which], high=self.high[which], first_ms=self.first_ms[which]
+        )
+
 
 def card_losses(rows: PaymentRows, terms: ExperimentTerms, ended_ms: int | None = None) -> CardLosses:
     """Return the observations of an experiment.

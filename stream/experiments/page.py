@@ -14,7 +14,7 @@ from stream.html.charts.drawing import ChartFrame
 from stream.html.charts.intervals import IntervalChart, IntervalRow
 from stream.html.document import Provenance, ReportPage, ReportSection, Tone, VerdictBanner
 from stream.html.parts import Cell, KeyFigure, KeyFigures, Part, Points, Prose
-from stream.html.quantities import Count, Measure, Money, Percentage, Quantity, WithInterval
+from stream.html.quantities import Count, Measure, Money, Percentage, Quantity, WithInterval, quantity_text
 from stream.html.tables import DataTable
 
 _SHORT = 12
@@ -43,7 +43,7 @@ def report_page(report: ExperimentReport, made_ms: int, version: str) -> ReportP
             ReportSection("Whether the experiment is sound", _soundness(report)),
         ),
         Provenance(f"{decided:,} decisions of the experiment", experiment.since_ms, as_of_ms, made_ms, version),
-        (*promises(report), *_FOOTNOTES),
+        (*map(_sentence, promises(report)), *_FOOTNOTES),
     )
 
 
@@ -53,6 +53,11 @@ def _banner(report: ExperimentReport) -> VerdictBanner:
     if report.winner is None:
         return VerdictBanner("NOT YET", Tone.WAIT, "loss per card", verdict_line(report))
     return VerdictBanner(report.winner, Tone.GOOD, "loss per card", verdict_line(report))
+
+
+def _sentence(words: str) -> str:
+    """Return words as a sentence; not of those that begin with the name of an arm."""
+    return f"{words[0].upper()}{words[1:]}."
 
 
 # --- who loses less
@@ -85,8 +90,8 @@ def _differences(report: ExperimentReport) -> tuple[Part, ...]:
 def _loss_figure(report: ExperimentReport, name: str) -> KeyFigure:
     loss = report.standings.arms[name]
     low, high = (None if end is None else Money(round(end), report.currency) for end in (loss.low, loss.high))
-    most = "" if high is None or high == low else f" at least; at most {high.number}"
-    return KeyFigure(f"Loss per card, {name}", low, f"{loss.cards:,} final cards{most}")
+    most = "" if high is None or high == low else f"at least, and at most {quantity_text(high)}; "
+    return KeyFigure(f"Loss per card, {name}", low, f"{most}{loss.cards:,} final cards")
 
 
 def _interval_row(one: ArmDifference, report: ExperimentReport) -> IntervalRow:
@@ -138,7 +143,9 @@ def _percentage(share: float | None) -> Quantity | None:
 def _with_interval(figure: BoundedFigure | None) -> Quantity | None:
     if figure is None or figure.value is None:
         return None
-    low, high = figure.interval or (None, None)
+    if figure.interval is None:
+        return _percentage(figure.value)
+    low, high = figure.interval
     return WithInterval(_percentage(figure.value), _percentage(low), _percentage(high))
 
 
@@ -223,6 +230,6 @@ def _soundness(report: ExperimentReport) -> tuple[Part, ...]:
     rows = tuple((name, Count(cards), Measure(ratio.expected[name], 0)) for name, cards in ratio.cards.items())
     verdict = "They are not divided as the shares say." if ratio.breached else "Nothing speaks against the division."
     note = f"{verdict} E = {ratio.e:,.3g} against a bound of {1 / ratio.alpha:,.0f} (alpha {ratio.alpha:g})."
-    points = tuple(remarks(report))
+    points = tuple(map(_sentence, remarks(report)))
     table = DataTable("Cards by arm", ("Arm", "Cards", "Expected by the shares"), rows, note)
     return (table, Points(points)) if points else (table,)

@@ -75,11 +75,14 @@ class _TableColumn:
         unit = (text(" "), element("span", text(f"({self.unit})"), class_="unit")) if self.unit else ()
         return element("th", text(self.head), *unit, scope="col", **({"class_": "n"} if self.numeric else {}))
 
-    def alignment(self, shown: str = "") -> dict[str, str]:
-        """Return the class of a cell: a number, or a text of words that are not to be cut; long ids may be."""
+    def alignment(self, shown: str) -> dict[str, str]:
+        """Return the class of a cell: a number, or what is not to be cut, as long ids may be."""
         if self.numeric:
             return {"class_": "n"}
-        return {"class_": "w"} if max((len(word) for word in shown.split()), default=0) <= _LONGEST_WORD else {}
+        words = shown.split()
+        if any(len(word) > _LONGEST_WORD for word in words):
+            return {}
+        return {"class_": "words" if len(words) > 1 else "token"}
 
     def shown(self, cell: Cell) -> str:
         if cell is None:

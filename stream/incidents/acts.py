@@ -9,7 +9,7 @@ from models.commands import ABOUT_PARTITIONS, CommandKind
 from stream.consumer import log_and_offset
 from stream.contract.incident import IncidentRule, Opening
 from stream.guard.watched import Watched
-from stream.incidents.commands import AcceptedCommand, CommandLog, watch_key
+from stream.incidents.commands import AcceptedCommand, AcceptedCommands, watch_key
 from stream.incidents.episode import Reading
 from stream.incidents.exposure import NOTHING, Exposure, total
 from stream.incidents.facts import SecondFacts
@@ -48,12 +48,12 @@ class Acts(msgspec.Struct):
     losses: dict[str, int | None] = msgspec.field(default_factory=dict)
     totals: dict[str, Exposure] = msgspec.field(default_factory=dict)
 
-    def next_s(self, log: CommandLog) -> int | None:
+    def next_s(self, log: AcceptedCommands) -> int | None:
         """Return the second of the next command to read; None if all were read."""
         return log.commands[self.done].at_ms // 1000 if self.done < len(log.commands) else None
 
     def read(
-        self, second: int, facts: SecondFacts, log: CommandLog, decided: DecidedPlaces
+        self, second: int, facts: SecondFacts, log: AcceptedCommands, decided: DecidedPlaces
     ) -> Iterator[tuple[IncidentRule, str, Reading]]:
         """Yield rule, id of the event and reading of each incident that the next second is about."""
         before = dict(self.totals)
@@ -91,7 +91,7 @@ class Acts(msgspec.Struct):
                 breach.paused = False
 
     def _begun(
-        self, command: AcceptedCommand, facts: SecondFacts, before: Mapping[int, Exposure], decided: DecidedPlaces
+        self, command: AcceptedCommand, facts: SecondFacts, before: Mapping[str, Exposure], decided: DecidedPlaces
     ) -> tuple[IncidentRule, str, Reading] | None:
         """Return the reading with which an incident begins, if a command is about one."""
         event, event_id = command.event, command.event.event_id

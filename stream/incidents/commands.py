@@ -126,7 +126,7 @@ class AcceptedCommand(NamedTuple):
         )
 
 
-class CommandLog(NamedTuple):
+class AcceptedCommands(NamedTuple):
     """The accepted commands of a deployment, in the order of the log, and the periods of each new model.
 
     `publisher` is the deployment whose decisions count; None before the first promotion.
@@ -151,7 +151,7 @@ class CommandLog(NamedTuple):
         return min(open_since, default=None)
 
 
-def command_log(deployment: str, events: Iterable[Event], publisher: str | None = None) -> CommandLog:
+def command_log(deployment: str, events: Iterable[Event], publisher: str | None = None) -> AcceptedCommands:
     """Fold a deployment's events, in the order of the log; `publisher` is whose decisions count."""
     past, commands, periods = past_of(deployment, ()), list[AcceptedCommand](), dict[str, list[WatchPeriod]]()
     for event in events:
@@ -162,7 +162,7 @@ def command_log(deployment: str, events: Iterable[Event], publisher: str | None 
         at_ms = stated_ms(event.at)
         commands.append(AcceptedCommand(event, at_ms, before.watched))
         _follow_watch(periods, before.watched, past.watched, at_ms)
-    return CommandLog(tuple(commands), periods, publisher)
+    return AcceptedCommands(tuple(commands), periods, publisher)
 
 
 def _follow_watch(

@@ -5,7 +5,6 @@ A sum over records, whose parts may be added in any order; so it does not depend
 
 from collections.abc import Iterable, Mapping
 from functools import reduce
-from types import MappingProxyType
 
 import msgspec
 
@@ -95,15 +94,11 @@ def total(parts: Iterable[Exposure]) -> Exposure:
     return reduce(Exposure.plus, parts, NOTHING)
 
 
-def decided_names(decisions: Mapping[str, Mapping[str, int]]) -> Mapping[str, int]:
+def decided_names(decisions: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     """Return `decided` from what `decisions` returned of it."""
-    return MappingProxyType(
-        {
-            _SEPARATOR.join((by, decision)): count
-            for by, counts in decisions.items()
-            for decision, count in counts.items()
-        }
-    )
+    return {
+        _SEPARATOR.join((by, decision)): count for by, counts in decisions.items() for decision, count in counts.items()
+    }
 
 
 PlaceKey = tuple[str, int, int, int]

@@ -12,7 +12,7 @@ import msgspec
 from stream.consumer import Standing
 from stream.contract.incident import IncidentKind, IncidentRule
 from stream.incidents.acts import Acts, DecidedPlaces
-from stream.incidents.commands import CommandLog
+from stream.incidents.commands import AcceptedCommands
 from stream.incidents.conditions import HaltedPartitions, HistoryEpochs, LetterBursts, MissedDeadlines, Standstills
 from stream.incidents.episode import Episode, Notice, Reading, RuleScope, step
 from stream.incidents.exposure import NOTHING, Exposure, total
@@ -102,7 +102,7 @@ class IncidentFold:
 
     def __init__(self, terms: FoldTerms, state: FoldState) -> None:
         self.state = state
-        self.commands = CommandLog()
+        self.commands = AcceptedCommands()
         self.waiting: Mapping[int, Exposure] = {}
         self._terms = terms
 

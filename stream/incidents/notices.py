@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from models.times import format_time, stated_ms
 from stream.contract.incident import Incident, IncidentRule
-from stream.incidents.commands import CommandLog
+from stream.incidents.commands import AcceptedCommands
 from stream.incidents.episode import Episode, Notice, RuleScope, incident_id
 from stream.incidents.exposure import NOTHING, Exposure, decided_names
 from stream.incidents.rules import RULES
@@ -15,7 +15,7 @@ _MS = 1000
 _MOST_ACTIONS = 20
 
 
-def incident_of(notice: Notice, settings: Settings, commands: CommandLog) -> Incident:
+def incident_of(notice: Notice, settings: Settings, commands: AcceptedCommands) -> Incident:
     """Return the record that tells of an incident; `settings` are those of the guard that writes it."""
     episode, exposure = notice.episode, notice.exposure
     until_ms = max(episode.since_ms, exposure.last_ms or episode.since_ms)
@@ -44,7 +44,7 @@ def incident_of(notice: Notice, settings: Settings, commands: CommandLog) -> Inc
     return replace(told, text=sentence(told, episode.since_ms, until_ms, settings.deadline_ms))
 
 
-def scope_of(incident: Incident, commands: CommandLog) -> RuleScope:
+def scope_of(incident: Incident, commands: AcceptedCommands) -> RuleScope:
     """Return the rule and scope of an incident that was told of."""
     deployment, rule = incident.deployment, incident.rule
     match rule:

@@ -55,8 +55,12 @@ class IncidentPart:
             await end_tasks(*tasks)
 
     async def close(self) -> None:
-        """Keep what is known, and disconnect."""
-        await self._teller.close()
+        """Keep what is known, and disconnect; a defect in that is logged, and does not end the guard as one of its own."""
+        closing = asyncio.create_task(self._teller.close())
+        await asyncio.wait({closing})
+        log_on_error(
+            log, "what is known of incidents could not be kept: the next guard reads it from the topics", closing
+        )
 
     def _start(self, missing: str, run: Callable[[], Coroutine[None, None, None]]) -> "asyncio.Task[None]":
         text = f"{missing} any more, until the guard is restarted: a defect ended this part of it"

@@ -18,7 +18,7 @@ from stream.control.log_reader import LogReader
 from stream.errors import ControlLogError
 from stream.guard.topics import FetchedPart
 from stream.incidents.checkpoint import IncidentCheckpoint, StoredIncidents
-from stream.incidents.commands import CommandLog, command_log
+from stream.incidents.commands import AcceptedCommands, command_log
 from stream.incidents.gauges import IncidentGauges
 from stream.incidents.notices import incident_of
 from stream.incidents.reader import IncidentReader
@@ -167,7 +167,7 @@ class IncidentTeller:
             reader.fold.commands = self._commands(events)
             self._kept = len(events.log.kept)
 
-    def _commands(self, events: LogReader) -> CommandLog:
+    def _commands(self, events: LogReader) -> AcceptedCommands:
         return command_log(self._settings.deployment, events.events(), events.log.fold.term.publisher)
 
     async def _look(self, reader: IncidentReader, waiting: WaitingPayments) -> None:

@@ -6,7 +6,7 @@ from models.commands import CommandKind
 from models.times import stated_ms
 from stream.contract.incident import Incident, IncidentRule
 from stream.incidents.acts import open_breach
-from stream.incidents.commands import CommandLog
+from stream.incidents.commands import AcceptedCommands
 from stream.incidents.conditions import RefusedRun
 from stream.incidents.episode import RuleScope
 from stream.incidents.fold import FoldState
@@ -19,7 +19,7 @@ _WINDOW_MS = _MS * max(BURST_SECONDS, MISSED_WINDOW_SECONDS)
 """So much earlier it begins to read, so that shares and bursts are known from the first second that matters."""
 
 
-def new_state(incidents: Iterable[Incident], commands: CommandLog, now_ms: int) -> FoldState:
+def new_state(incidents: Iterable[Incident], commands: AcceptedCommands, now_ms: int) -> FoldState:
     """Return a state to begin with.
 
     It begins where the oldest open incident was told of last, where a model that is watched began to decide, and at the
@@ -46,7 +46,7 @@ def new_state(incidents: Iterable[Incident], commands: CommandLog, now_ms: int) 
     return state
 
 
-def _beginnings(incidents: Iterable[Incident], commands: CommandLog) -> list[int]:
+def _beginnings(incidents: Iterable[Incident], commands: AcceptedCommands) -> list[int]:
     """Return the times from which on something is to be counted."""
     is_open = [one for one in incidents if one.is_open]
     found = [stated_ms(one.since if one.rule in COUNTED_AGAIN else one.at) for one in is_open]
@@ -54,7 +54,7 @@ def _beginnings(incidents: Iterable[Incident], commands: CommandLog) -> list[int
     return found if watched_ms is None else [*found, watched_ms]
 
 
-def _open(state: FoldState, incident: Incident, scope: RuleScope, commands: CommandLog) -> None:
+def _open(state: FoldState, incident: Incident, scope: RuleScope, commands: AcceptedCommands) -> None:
     """Let an incident go on that is open."""
     state.muted.pop(scope.key, None)
     state.episodes[scope.key] = episode_of(incident)
@@ -68,7 +68,7 @@ def _open(state: FoldState, incident: Incident, scope: RuleScope, commands: Comm
         _open_breach(state, scope.scope, commands, stated_ms(incident.at))
 
 
-def _open_breach(state: FoldState, event_id: str, commands: CommandLog, told_ms: int) -> None:
+def _open_breach(state: FoldState, event_id: str, commands: AcceptedCommands, told_ms: int) -> None:
     """Let the incident of a breach go on, paused if nobody has ended the pause before it was told of last."""
     after = iter(commands.commands)
     found = next((one for one in after if one.event.event_id == event_id), None)

@@ -6,6 +6,7 @@ compares the alert rules and the dashboard in `deploy/` with it.
 
 from typing import get_args
 
+from stream.telemetry.guard_metrics import OF_GUARDS
 from stream.telemetry.metric import Metric, MetricKind, MetricName
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
@@ -13,7 +14,7 @@ _STAGE_SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05,
 _SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 _SHIFTS = (-0.5, -0.2, -0.1, -0.05, -0.02, -0.01, -0.001, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
-CATALOGUE: dict[MetricName, Metric] = {
+_OF_WORKERS: dict[MetricName, Metric] = {
     "fraudstream.already_decided": Metric(
         MetricKind.COUNTER,
         "{transaction}",
@@ -137,34 +138,6 @@ CATALOGUE: dict[MetricName, Metric] = {
         "Optional fields that were invalid and were dropped.",
         "a producer sends a field in another format.",
     ),
-    "fraudstream.guard.behind": Metric(
-        MetricKind.GAUGE,
-        "s",
-        (),
-        "How far behind now a guard has read everything, of what it watches.",
-        "it grows: the guard reads slower than workers write, or a partition cannot be read.",
-    ),
-    "fraudstream.guard.commands": Metric(
-        MetricKind.COUNTER,
-        "{command}",
-        ("command", "outcome"),
-        "Commands that a guard has sent, by kind and by what became of them.",
-        "a canary changed or ended and nobody did it, or a guard's commands are refused.",
-    ),
-    "fraudstream.guard.evidence_ratio": Metric(
-        MetricKind.GAUGE,
-        "1",
-        ("guard",),
-        "log E of a guard divided by the logarithm of its bound: 1 or more is a breach, below 0 speaks for the arm.",
-        "it rises towards 1: a canary or an arm does more harm than the live model.",
-    ),
-    "fraudstream.guard.watching": Metric(
-        MetricKind.GAUGE,
-        "1",
-        (),
-        "1 while a guard reads a canary, a split, or a promotion that is watched; else 0.",
-        "0 or absent while `fraudstream.canary.share` or `fraudstream.split.share` is above 0: nothing ends harm.",
-    ),
     "fraudstream.halted": Metric(
         MetricKind.GAUGE,
         "{partition}",
@@ -206,27 +179,6 @@ CATALOGUE: dict[MetricName, Metric] = {
         ("topic",),
         "Records applied again, to histories that Redis had lost or that are kept for longer from now on.",
         "histories are incomplete, or models are refused: its rate says how long that will last.",
-    ),
-    "fraudstream.incidents.behind": Metric(
-        MetricKind.GAUGE,
-        "s",
-        (),
-        "How far behind now a guard has read what incidents are found in.",
-        "above a minute: incidents are told of late, or not at all; `/health/ready` of the guard says why.",
-    ),
-    "fraudstream.incidents.open": Metric(
-        MetricKind.GAUGE,
-        "{incident}",
-        ("rule",),
-        "Incidents that are open, by rule.",
-        "above 0: `fraudstream incident list`.",
-    ),
-    "fraudstream.incidents.unwritten": Metric(
-        MetricKind.GAUGE,
-        "{record}",
-        (),
-        "Records of incidents that a guard could not write to `incidents` yet.",
-        "above 0: Kafka refuses them; the guard's log says why.",
     ),
     "fraudstream.labels": Metric(
         MetricKind.COUNTER,
@@ -444,22 +396,8 @@ CATALOGUE: dict[MetricName, Metric] = {
         "Void scores found when a partition was taken over.",
         "above 0: a worker outlived its assignment; consumers drop its scores.",
     ),
-    "fraudstream.webhook.events": Metric(
-        MetricKind.COUNTER,
-        "{event}",
-        ("outcome",),
-        "Events of incidents that the webhook took (`delivered`) or refused for ten minutes (`given_up`).",
-        "`given_up` rises: somebody was not told; the guard's log names the incident.",
-    ),
-    "fraudstream.webhook.waiting": Metric(
-        MetricKind.GAUGE,
-        "{event}",
-        (),
-        "Records of `incidents` that the webhook has not accepted yet, of the guard that sends.",
-        "above 0: the receiver does not answer, or refuses; the guard's log says what it answers.",
-    ),
 }
-
+CATALOGUE: dict[MetricName, Metric] = dict(sorted((_OF_WORKERS | OF_GUARDS).items()))
 
 assert set(CATALOGUE) == set(get_args(MetricName))  # noqa: S101 - checked at import
 

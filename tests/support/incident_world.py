@@ -16,7 +16,7 @@ from models.times import format_time
 from stream.contract.codes import DeadLetterCode
 from stream.contract.incident import Incident
 from stream.guard.topics import FetchedPart
-from stream.incidents.commands import CommandLog, command_log
+from stream.incidents.commands import AcceptedCommands, command_log
 from stream.incidents.fold import FoldState
 from stream.incidents.notices import incident_of
 from stream.incidents.reader import IncidentReader
@@ -40,7 +40,7 @@ class Past(NamedTuple):
     end_ms: int
 
     @property
-    def commands(self) -> CommandLog:
+    def commands(self) -> AcceptedCommands:
         return command_log(SETTINGS.deployment, self.events, SETTINGS.deployment)
 
 

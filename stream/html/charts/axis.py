@@ -71,7 +71,7 @@ class ChartAxis:
         if self.kind is AxisKind.SHARE:
             return 100 * value
         if self.kind is AxisKind.MONEY:
-            return value / 10 ** CURRENCY_DECIMALS[self.currency]
+            return float(value / 10 ** CURRENCY_DECIMALS[self.currency])
         return value / _DAY_MS if self.kind is AxisKind.TIME else value
 
     def places(self, values: Iterable[float | None]) -> list[float]:
@@ -100,9 +100,10 @@ class ChartAxis:
         from matplotlib import dates, ticker  # noqa: PLC0415 - of the extra `report`
 
         if self.kind is AxisKind.TIME:
-            places = dates.AutoDateLocator(minticks=2, maxticks=ticks)
+            places = dates.AutoDateLocator(minticks=2, maxticks=ticks)  # type: ignore[no-untyped-call]
             axis.set_major_locator(places)
-            axis.set_major_formatter(dates.ConciseDateFormatter(places, show_offset=True))
+            written = dates.ConciseDateFormatter(places, show_offset=True)  # type: ignore[no-untyped-call]
+            axis.set_major_formatter(written)
             return
         whole = self.kind is AxisKind.COUNT
         axis.set_major_locator(ticker.MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10], integer=whole))

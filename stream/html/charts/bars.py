@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from stream.html.charts.axis import REFERENCE_DASH, ChartAxis, ReferenceLine, draw_zero_line
 from stream.html.charts.drawing import PAGE_INCHES, ChartFrame, LegendEntry, figure_markup, nothing_to_show, shortened
 from stream.html.markup import Markup, printable
-from stream.html.palette import INK, STYLES, SeriesStyle
+from stream.html.palette import INK, PAPER, STYLES, SeriesStyle
 from stream.html.quantities import UNKNOWN
 
 if TYPE_CHECKING:
@@ -125,6 +125,8 @@ class BarChart:
             ha="center",
             va="bottom" if above else "top",
             fontsize="small",
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.5, "alpha": 0.85},
+            zorder=4,
         )
 
     def _name_groups(self, axes: "Axes") -> None:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree as ET
 
 from stream.errors import MissingMatplotlibError
@@ -178,7 +178,7 @@ def _house_style() -> Iterator[type["Figure"]]:
     with warnings.catch_warnings(), mpl.rc_context():
         warnings.filterwarnings("ignore", r"Glyph .* missing from font")  # the reader's fonts may have it
         mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
+        cast("Any", mpl.rcParams).update(_STYLE)  # its type wants literal names
         yield Figure
 
 

@@ -22,8 +22,6 @@ OTHER_SEVERITY = {
 """Alerts whose severity is not that with which the rule's incident opens, and why."""
 NO_INCIDENT = {
     "WorkerRestarts": "no payment is decided otherwise for it; if partitions stand still, that is an incident",
-    "RevisionsDiffer": "who decided is on each score; guards and verdicts go by that",
-    "TermsDiffer": "scores of the wrong fleet are void",
     "TransactionLeftOpen": "if payments wait behind it, that is an incident",
     "LagGrowing": "payments that are late or wait are incidents",
     "ControlLogLost": "no payment is concerned until workers cannot start",

@@ -137,7 +137,7 @@ def test_cards_are_cut_into_looks_however_one_likes() -> None:
     for plan, whole in zip(plans(), compare(losses, ARMS, TERMS), strict=True):
         states = plan.start()
         for begin, end in pairwise(ends):
-            states = plan.observe(states, CardLosses(*(column[begin:end] for column in losses[:4]), losses.waiting_ms))
+            states = plan.observe(states, losses.part(begin, end))
         found = plan.interval(states)
         assert found is not None
         assert whole.interval is not None

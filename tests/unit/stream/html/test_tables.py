@@ -41,14 +41,14 @@ def test_amounts_of_several_currencies_keep_their_own() -> None:
 def test_numbers_are_aligned_right_and_texts_are_not() -> None:
     tree = parsed(DataTable("c", ("Arm", "Cards", "Word"), (("a", Count(3), "x"),)).markup("k"))
     kinds = [node.attributes.get("class", "") for node in tree.all("tbody")[0].all("tr")[0].children]  # type: ignore[union-attr]
-    assert kinds == ["w", "n", "w"]
+    assert kinds == ["token", "n", "token"]
     assert [node.attributes.get("class", "") for node in tree.all("thead")[0].all("th")] == ["", "n", ""]
 
 
 def test_words_are_kept_whole_and_long_ids_may_be_cut() -> None:
-    tree = parsed(DataTable("c", ("A", "B"), (("decline", "x" * 64),)).markup("k"))
-    assert tree.all("tbody")[0].all("th")[0].attributes["class"] == "w"
-    assert "class" not in tree.all("td")[0].attributes
+    tree = parsed(DataTable("c", ("A", "B", "C"), (("c-1", "not known yet", "x" * 64),)).markup("k"))
+    assert tree.all("tbody")[0].all("th")[0].attributes["class"] == "token"
+    assert [cell.attributes.get("class") for cell in tree.all("td")] == ["words", None]
 
 
 def test_a_table_without_rows_says_so_over_its_whole_width() -> None:

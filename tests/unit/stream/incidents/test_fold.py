@@ -107,4 +107,4 @@ def begun_anew(past: Past, told: Told, before: PastReader) -> PastReader:
     """Return a guard that begins without a checkpoint at the time that another one has reached."""
     last = [one.last for one in told.incidents.values()]
     state = new_state(last, past.commands, max(before.state.at_s * 1000, START_MS))
-    return PastReader(past, state)
+    return PastReader(past, state).restarted()  # as it goes on from its own first checkpoint

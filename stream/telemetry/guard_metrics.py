@@ -1,0 +1,72 @@
+"""The metrics of a guard's process: what it watches, what it tells of incidents, and what its webhook has to send.
+
+A part of the catalogue.
+"""
+
+from stream.telemetry.metric import Metric, MetricKind, MetricName
+
+OF_GUARDS: dict[MetricName, Metric] = {
+    "fraudstream.guard.behind": Metric(
+        MetricKind.GAUGE,
+        "s",
+        (),
+        "How far behind now a guard has read everything, of what it watches.",
+        "it grows: the guard reads slower than workers write, or a partition cannot be read.",
+    ),
+    "fraudstream.guard.commands": Metric(
+        MetricKind.COUNTER,
+        "{command}",
+        ("command", "outcome"),
+        "Commands that a guard has sent, by kind and by what became of them.",
+        "a canary changed or ended and nobody did it, or a guard's commands are refused.",
+    ),
+    "fraudstream.guard.evidence_ratio": Metric(
+        MetricKind.GAUGE,
+        "1",
+        ("guard",),
+        "log E of a guard divided by the logarithm of its bound: 1 or more is a breach, below 0 speaks for the arm.",
+        "it rises towards 1: a canary or an arm does more harm than the live model.",
+    ),
+    "fraudstream.guard.watching": Metric(
+        MetricKind.GAUGE,
+        "1",
+        (),
+        "1 while a guard reads a canary, a split, or a promotion that is watched; else 0.",
+        "0 or absent while `fraudstream.canary.share` or `fraudstream.split.share` is above 0: nothing ends harm.",
+    ),
+    "fraudstream.incidents.behind": Metric(
+        MetricKind.GAUGE,
+        "s",
+        (),
+        "How far behind now a guard has read what incidents are found in.",
+        "above a minute: incidents are told of late, or not at all; `/health/ready` of the guard says why.",
+    ),
+    "fraudstream.incidents.open": Metric(
+        MetricKind.GAUGE,
+        "{incident}",
+        ("rule",),
+        "Incidents that are open, by rule.",
+        "above 0: `fraudstream incident list`.",
+    ),
+    "fraudstream.incidents.unwritten": Metric(
+        MetricKind.GAUGE,
+        "{record}",
+        (),
+        "Records of incidents that a guard could not write to `incidents` yet.",
+        "above 0: Kafka refuses them; the guard's log says why.",
+    ),
+    "fraudstream.webhook.events": Metric(
+        MetricKind.COUNTER,
+        "{event}",
+        ("outcome",),
+        "Events of incidents that the webhook took (`delivered`) or refused for ten minutes (`given_up`).",
+        "`given_up` rises: somebody was not told; the guard's log names the incident.",
+    ),
+    "fraudstream.webhook.waiting": Metric(
+        MetricKind.GAUGE,
+        "{event}",
+        (),
+        "Records of `incidents` that the webhook has not accepted yet, of the guard that sends.",
+        "above 0: the receiver does not answer, or refuses; the guard's log says what it answers.",
+    ),
+}
