@@ -55,7 +55,7 @@ class IncidentPart:
             await end_tasks(*tasks)
 
     async def close(self) -> None:
-        """Keep what is known, and disconnect; a defect in that is logged, and does not end the guard as one of its own."""
+        """Keep what is known, and disconnect; a defect in that is logged, and is none of the guard."""
         closing = asyncio.create_task(self._teller.close())
         await asyncio.wait({closing})
         log_on_error(

@@ -29,6 +29,7 @@ from stream.kafka.topics import check_readable
 from stream.settings import Settings, read_settings
 from support.certificates import Authority, NoCertificates
 from support.fleet.fleet import Fleet, until
+from support.fleet.incidents import running_receiver
 from support.fleet.payments import payment, put_model
 from support.fleet.workers import COMMAND, Worker
 from support.kafka.jars import NoJars
@@ -218,7 +219,7 @@ def last_command(operator: Fleet) -> dict[str, Any]:
 
 def guard_ends_a_bad_canary(role: Callable[[str], Fleet], folder: Path) -> None:
     """Let a guard with its own rights end a canary that declines all, and an operator see and check what it saw."""
-    operator, guard = role("operator"), role("guard").worker((*COMMAND[:-1], "guard"))
+    operator = role("operator")
     bad = put_model(operator.models, seed=2, policy=Policy(review_at=1e-9, decline_at=2e-9))
     for command in (("withdraw",), ("canary", bad, "--share", "50%")):
         done = operator.cli("model", *command, "--reason", "test")
@@ -226,15 +227,25 @@ def guard_ends_a_bad_canary(role: Callable[[str], Fleet], folder: Path) -> None:
     status = operator.cli("rollout", "status", "--json")
     assert status.returncode == 0, status.stderr
     assert json.loads(status.stdout)["watched"] == "canary"
-    guard.await_ready()
+    with running_receiver() as receiver:
+        guard = role("guard").worker((*COMMAND[:-1], "guard"), INCIDENT_WEBHOOK=receiver.receiver.url)
+        guard.await_ready()
+        publish_until_it_ends(role, folder)
+        until(lambda: receiver.ids != [], "the guard tells of it, and sends it")
+        assert '"guard_breach"' in operator.cli("incident", "list", "--json").stdout
+        assert guard.terminate() == 0
+    assert not [secret for secret in SECRETS if secret in guard.log()]
+
+
+def publish_until_it_ends(role: Callable[[str], Fleet], folder: Path) -> None:
+    """Publish payments until the guard has ended the canary, and count again what it saw."""
+    operator = role("operator")
     numbers = range(PAST + PAYMENTS, PAST + 2 * PAYMENTS)
     done = role("producer").cli("publish", str(write_payments(folder / "more.csv", numbers)))
     assert done.returncode == 0, done.stderr
     until(lambda: last_command(operator)["command"] == "end_canary", "the guard ends the canary")
     again = operator.cli("guard", "replay", last_command(operator)["command_id"])
     assert again.returncode == 0, again.stderr
-    assert guard.terminate() == 0
-    assert not [secret for secret in SECRETS if secret in guard.log()]
 
 
 def fill_from_a_file_and_from_topics(role: Callable[[str], Fleet], past: str) -> None:
