@@ -55,6 +55,7 @@ def test_payments_of_one_batch_at_a_hot_merchant_share_its_rows(server: str) -> 
 
 
 def test_without_the_limit_of_a_batch_payments_at_many_large_merchants_need_more(server: str) -> None:
+    """The allocation that fails is numpy's or that of Redis' reader, which says so in its own words."""
     done = run(server, UNLIMITED_MB, MANY)
     assert done.returncode != 0
-    assert "MemoryError" in done.stderr
+    assert "MemoryError" in done.stderr or "Out of memory" in done.stderr, done.stderr
