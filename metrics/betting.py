@@ -226,7 +226,7 @@ class _Process:
         deviations = max(squares - 2 * centre * products + centre**2 * others, 0.0)
         variance = (bounds.scale**2 / 4 + deviations) / number
         self._bet = math.sqrt(2 * self._plan.log_bound / (variance * number * math.log1p(number)))
-        self._block_end = self._observed + max(2, self._observed // _GROWTH)
+        self._block_end = self._observed + max(1, self._observed // _GROWTH)
         self._stake(self._bet)
 
     def _stake(self, bet: float) -> None:

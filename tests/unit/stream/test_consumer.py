@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from opentelemetry.propagate import extract
 from opentelemetry.trace import get_current_span
 
-from models.decline_cap import DeclineWindow
+from models.decline_cap import MOST_NOTED_ARMS, DeclineWindow
 from stream.consumer import Headers, Standing, ValidScores, trace_of
 from stream.kafka.offsets import Decision, Position, identity_of, parse_metadata, read_topic_note, topic_note
 from stream.kafka.score_tails import start_at
@@ -247,7 +247,7 @@ def test_commit_metadata_round_trips_in_less_than_160_characters(
 windows = st.builds(DeclineWindow, st.integers(0, 2**2_000 - 1), st.booleans())
 
 
-@given(st.dictionaries(st.from_regex(r"[A-Za-z0-9._:@-]{1,64}", fullmatch=True), windows, max_size=8))
+@given(st.dictionaries(st.from_regex(r"[A-Za-z0-9._:@-]{1,64}", fullmatch=True), windows, max_size=MOST_NOTED_ARMS - 1))
 def test_the_windows_of_the_cap_on_declines_fit_into_a_commit(declines: dict[str, DeclineWindow]) -> None:
     identity, topic_id = identity_of("card-1", "t-1"), "6b1d1b5c-6c3e-4a44-9a2b-7c0e0a1f2b3c"
     position = Position(Standing(2**62, 2**62), 2**62, 2**62, (), 0, identity, topic_id, 511, declines)

@@ -9,7 +9,8 @@ from aiokafka.structs import OffsetAndMetadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.decline_cap import DeclineWindow
+from guards.shares import LIVE
+from models.decline_cap import MOST_NOTED_ARMS, DeclineWindow
 from models.let_through import MOST_CURRENCIES, DeclinedPayment, LetThrough, LetThroughTotals, draw_lots
 from models.terms import Term
 from stream.consumer import Standing, ValidScores
@@ -205,8 +206,8 @@ def test_totals_are_noted_of_scores_alone_and_only_once_something_was_let_throug
     st.booleans(),
 )
 def test_the_largest_note_fits_into_a_commit(amounts: dict[str, int], is_silent: bool) -> None:  # noqa: FBT001 - drawn
-    windows = {f"{number:064}": (1 << 2_000) - 1 for number in range(8)}
-    declines = {name: DeclineWindow(bits, overruled=True) for name, bits in windows.items()}
+    others = (f"{number:064}" for number in range(MOST_NOTED_ARMS - 1))
+    declines = {name: DeclineWindow((1 << 2_000) - 1, overruled=True) for name in (LIVE, *others)}
     topic_id = "6b1d1b5c-6c3e-4a44-9a2b-7c0e0a1f2b3c"
     own = Position(Standing(2**53, 2**53), 2**53, 2**44, (), 0, "f" * 16, topic_id, 511, declines, term=2**20)
     totals = LetThroughTotals("2026-01-31", amounts)
