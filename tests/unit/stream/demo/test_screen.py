@@ -11,9 +11,10 @@ from rich.console import Console
 
 from models.policy import Decision
 from models.problems import Problem, ProblemCode
+from stream.cli.demo import demo
 from stream.demo.comparisons import RevisionComparisons
 from stream.demo.panel import line, panel
-from stream.demo.plan import Action, DemoPlan, ScheduledAction
+from stream.demo.plan import Action, ScheduledAction
 from stream.demo.presenter import PlainPresenter, TerminalPresenter, presenter_for
 from stream.demo.report import GO_ON, PAGES, report
 from stream.demo.run import SvgRecorder
@@ -164,8 +165,8 @@ def test_every_page_that_the_report_refers_to_exists_with_its_section() -> None:
 
 
 def test_the_suggested_commands_use_options_of_the_demo() -> None:
-    options = {command.removeprefix("fraudstream demo --").split()[0].replace("-", "_") for command, _ in GO_ON}
-    assert options <= set(DemoPlan.__dataclass_fields__)
+    options = {option for parameter in demo.params for option in parameter.opts}
+    assert {command.removeprefix("fraudstream demo ").split()[0] for command, _ in GO_ON} <= options
 
 
 def test_the_svg_picture_is_well_formed_and_refers_to_no_external_resource(tmp_path: Path) -> None:

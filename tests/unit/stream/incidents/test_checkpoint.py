@@ -30,7 +30,9 @@ async def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"no gzip", gzip.compress(b"{"), gzip.compress(b"{}"), gzip.compress(b"x")[:9]]
+    "damage",
+    [b"", b"no gzip", gzip.compress(b"{"), gzip.compress(b"{}"), gzip.compress(b"x")[:9]],
+    ids=["empty", "not compressed", "no JSON", "fields missing", "cut off"],
 )
 async def test_a_damaged_one_is_not_used_and_the_log_says_so(
     damage: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
