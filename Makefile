@@ -25,7 +25,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup  ## the main job on simulated cards, here, without Docker or Java: about three minutes
 	$(BIN)/fraudstream demo
 
-test: lint  ## lint, types, import contracts, and all tests except the long ones: about 20 minutes
+test: lint  ## lint, types, import contracts, and all tests except the long ones: about 25 minutes on two cores
 	$(PYTEST) -m "not acceptance"
 
 lint: setup  ## ruff, formatting, the import contracts, and mypy (alone: `make types`)
@@ -39,13 +39,13 @@ types: setup
 	$(BIN)/mypy deploy
 	$(BIN)/mypy examples/python
 
-unit: setup  ## the tests that need no server: at most 90 seconds
+unit: setup  ## the tests that need no server: about 10 minutes on two cores
 	$(PYTEST) -m "not integration and not acceptance" tests/unit tests/contract
 
 integration: setup  ## the tests on Kafka and Redis, except the long ones
 	$(PYTEST) -m "integration and not acceptance"
 
-acceptance: setup  ## the long tests: full sizes, all examples, the oldest and newest servers; at most 60 minutes
+acceptance: setup  ## the long tests: full sizes, all examples, the oldest and newest servers; about 75 minutes
 	FRAUDSTREAM_TEST_SIZE=full $(PYTEST) --hypothesis-profile thorough -m "acceptance or full_size or property"
 
 compose-check: setup  ## the stack of deploy/ in containers, used, hurt and taken down; needs a Docker engine

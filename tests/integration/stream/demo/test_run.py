@@ -243,7 +243,7 @@ def test_without_a_terminal_the_demo_prints_plain_lines(start: Callable[..., Run
     assert demo.left() == []
 
 
-@pytest.mark.parametrize(("moment", "number", "code"), cases(SIGNALS, short=(SIGNALS[0], SIGNALS[4])))
+@pytest.mark.parametrize(("moment", "number", "code"), cases(SIGNALS, short=SIGNALS[:1]))
 def test_a_signal_stops_the_demo_cleanly_with_its_exit_code(
     start: Callable[..., Running], moment: str, number: signal.Signals, code: int
 ) -> None:
@@ -257,8 +257,9 @@ def test_a_signal_stops_the_demo_cleanly_with_its_exit_code(
     assert demo.left() == []
 
 
+@pytest.mark.acceptance
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux's kernel ends the children of the killed")
-@pytest.mark.parametrize("moment", cases(("fill the histories", "better goes live"), short=("fill the histories",)))
+@pytest.mark.parametrize("moment", ["fill the histories", "better goes live"])
 def test_no_process_outlives_a_killed_demo(start: Callable[..., Running], moment: str) -> None:
     demo = start()
     demo.until(lambda: moment in demo.output)

@@ -111,6 +111,7 @@ async def copied(fleet: Fleet, prefix: str, altered: str) -> None:
         await producer.stop()
 
 
+@pytest.mark.acceptance
 def test_after_an_outage_and_a_loss_only_degraded_decisions_differ_when_rescored(
     apart: Fleet, own_redis: OwnRedis, contents: dict[str, bytes]
 ) -> None:
@@ -137,6 +138,7 @@ def test_after_an_outage_and_a_loss_only_degraded_decisions_differ_when_rescored
     assert set(found["reasons"]) <= {"degraded"}
 
 
+@pytest.mark.acceptance
 def test_rescoring_by_positions_reproduces_features_that_depend_on_arrival_order(fleet: Fleet, tmp_path: Path) -> None:
     fleet.environment["FEATURES"] = "features.extended_set"
     digest = Repository(fleet.models).put(trained(tmp_path, "features.extended_set"))

@@ -49,6 +49,7 @@ def test_a_large_difference_is_found_and_the_truth_is_held() -> None:
     assert cards_needed(equal, np.random.default_rng(3), most=10_000) is None
 
 
+@pytest.mark.acceptance
 def test_few_runs_keep_the_promises_and_a_seed_gives_the_same_figures() -> None:
     effort = ExperimentEffort(runs=20, cards=3_000, effect_runs=1, lots=60)
     found = simulate(1, effort, quiet)

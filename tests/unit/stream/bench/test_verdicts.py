@@ -55,6 +55,7 @@ def test_a_much_better_model_is_promoted_when_its_cards_have_matured_and_a_worse
     assert first_word(worse)[0] is not VerdictWord.PROMOTE
 
 
+@pytest.mark.acceptance
 def test_the_same_seed_gives_the_same_figures() -> None:
     effort = VerdictEffort(runs=1, equal_runs=1, cards=100)
     found = [simulate_verdicts(1, effort, lambda *_: None) for _ in range(2)]
