@@ -36,7 +36,7 @@ def send_promotion(kind: CommandKind, *, verdict_file: Path | None, as_json: boo
     request = request_of(settings, kind, options.pop("wait"), options)
     if verdict_file is not None:
         request = replace(request, evidence=_stated(verdict_file))
-    elif not request.force and _needs_verdict(_lineup(settings), request):
+    elif not request.force and _needs_verdict(_lineup(settings, request), request):
         request = replace(request, evidence=_computed(settings, str(request.model)))
     send(settings, request, as_json=as_json)
 
@@ -50,16 +50,22 @@ def _stated(file: Path) -> Mapping[str, Any]:
         raise click.UsageError(f"--verdict {file}: {error}") from error
 
 
-def _lineup(settings: Settings) -> Lineup:
+def _lineup(settings: Settings, request: CommandRequest) -> Lineup | None:
+    """Return the lineup; None if the control log lacks records and the request states its revision, so needs none."""
     try:
         return asyncio.run(read_fold(settings)).lineup
     except (ControlLogError, KafkaError, OSError) as error:
+        if isinstance(error, ControlLogError) and request.expected_revision is not None:
+            return None
         refuse_kafka(settings, error, "the command was not sent: ")
 
 
-def _needs_verdict(lineup: Lineup, request: CommandRequest) -> bool:
-    """Tell whether the judge will ask for one, as `models.promotion_rules` says; the model's digest may be a prefix."""
-    if lineup.limits is None or not lineup.limits.promote_needs_verdict or lineup.live is None:
+def _needs_verdict(lineup: Lineup | None, request: CommandRequest) -> bool:
+    """Tell whether the judge will ask for one, as `models.promotion_rules` says; the model's digest may be a prefix.
+
+    Without a lineup only the judge knows: it refuses a promotion that lacks its verdict.
+    """
+    if lineup is None or lineup.limits is None or not lineup.limits.promote_needs_verdict or lineup.live is None:
         return False
     climbing = lineup.canary is not None and lineup.rollout is not None and lineup.rollout.model
     is_at_the_top = bool(climbing) and str(climbing).startswith(str(request.model))

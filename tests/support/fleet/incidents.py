@@ -132,8 +132,8 @@ def running_receiver() -> Iterator[ReceiverThread]:
     try:
         running.start()
         yield running
-        running.stop()
     finally:
+        running.stop()
         loop.call_soon_threadsafe(loop.stop)
         thread.join(20)
         loop.close()
