@@ -155,6 +155,11 @@ REASON_CODES: tuple[ReasonCode, ...] = (
         ),
     ),
     ReasonCode(
+        "card_risk",
+        _CHECKED,
+        (Phrase("card_fraud_share", "share", "Share of known frauds with this card, over {window}"),),
+    ),
+    ReasonCode(
         "merchant_risk",
         _CHECKED,
         (Phrase("merchant_fraud_share", "share", "Share of known frauds at this merchant, over {window}"),),

@@ -3,6 +3,7 @@
 In raw scores (log-odds before calibration): `base` and the contributions shown and `rest` sum to the model's raw score.
 """
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 import msgspec
@@ -50,3 +51,20 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     rest: float | None
     source: Source
     explained_at: TimeText
+
+
+class ExplanationOutcome(StrEnum):
+    """What became of an alert; no part of the record, but of the metrics and the log."""
+
+    EXPLAINED = "explained"
+    """It has the reasons of the model that decided."""
+    BY_RULES = "by_rules"
+    """No model decided: the rules are named."""
+    NO_FEATURES = "no_features"
+    """The score carries no features, so there is nothing to explain by."""
+    OTHER_FEATURES = "other_features"
+    """The score's features are not those of its model."""
+    OTHER_SCORE = "other_score"
+    """The model gives another score for these features than the record states."""
+    INEXACT = "inexact"
+    """The contributions do not sum to the raw score within 1e-9."""

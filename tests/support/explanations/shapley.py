@@ -56,4 +56,3 @@ def _goes_left(node: dict[str, Any], value: float) -> bool:
         value = 0.0
     missing = math.isnan(value) or (node["missing_type"] == "Zero" and abs(value) <= 1e-35)
     return bool(node["default_left"]) if missing else value <= node["threshold"]
-
