@@ -91,7 +91,7 @@ class Booster:
 
     def _predicted(self, matrix: Floats, **kind: bool) -> Floats:
         try:
-            found = self._trees.predict(self._checked(matrix), num_threads=1, **kind)  # type: ignore[arg-type]
+            found = self._trees.predict(self._checked(matrix), num_threads=1, **kind)
         except lightgbm.basic.LightGBMError as error:
             raise ScoringError(f"LightGBM rejected {len(matrix)} rows: {error}") from error
         return np.asarray(found, dtype=np.float64)

@@ -138,7 +138,7 @@ class AlertExplainer:
         """Read what is new, and explain some of what waits."""
         if not self._looked and reader.membership.own:
             require_features_of(self._settings, await reader.look_ahead())
-            self._looked = True
+            self._looked = reader.number == reader.membership.number
         piece = await self._next_slice()
         fetched = await reader.fetch(0 if piece.taken else _WAIT_MS, self._waiting.keys())
         if reader.number != self._number:  # what waited belongs to another process now, or is read again

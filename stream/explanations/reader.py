@@ -13,7 +13,7 @@ from typing import Self
 import msgspec
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaTimeoutError
 from aiokafka.structs import OffsetAndMetadata
 
 from stream.contract.outputs import Score
@@ -32,7 +32,9 @@ GROUP_SUFFIX = "-explanations"
 LARGEST_FETCH = 1_000
 LOOKED_AHEAD = 1_000
 """So many records of each partition are looked at before the start."""
-_LOOK_SECONDS = 5.0
+_AHEAD_SECONDS = 5.0
+_LOOK_SECONDS = 2.0
+_ANSWER_SECONDS = 10.0
 _POLL_INTERVAL_MS = 300_000
 _FETCH_WAIT_MS = 50
 _Ranges = Mapping[TopicPartition, tuple[int, int]]
@@ -83,6 +85,8 @@ class AlertReader:
         self._topic_id = ""
         self._number = -1
         self._reading: dict[TopicPartition, PartitionReader] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        self._looked_at = 0.0
         self._stack = AsyncExitStack()
         self._consumer: LogConsumer
         self._admin: AIOKafkaAdminClient
@@ -109,9 +113,9 @@ class AlertReader:
 
     @property
     def lag(self) -> int:
-        """The records of own partitions that are not read yet, as far as the brokers have told."""
-        ends = {tp: self._consumer.highwater(tp) or 0 for tp in self._reading if tp in self.membership.own}
-        return sum(max(0, end - self._reading[tp].progress.offset) for tp, end in ends.items())
+        """The records of own partitions that are not read yet, of those that were there seconds ago."""
+        reading = self._reading.items()
+        return sum(max(0, self._ends.get(tp, 0) - one.progress.offset) for tp, one in reading)
 
     def take_void(self) -> dict[int, int]:
         """Return how many void scores were read since the last call, by partition."""
@@ -143,6 +147,7 @@ class AlertReader:
             with self._consumer.polling():
                 await asyncio.sleep(wait_ms / 1000)
             return {}
+        await self._look()
         await self._mend()
         fetched = await self._consumer.getmany(*tps, timeout_ms=wait_ms, max_records=LARGEST_FETCH)
         if number != self.membership.number:
@@ -155,14 +160,20 @@ class AlertReader:
         Raises:
             aiokafka.errors.KafkaError: the brokers do not respond.
         """
-        await self._settle()
+        try:
+            await self._settle()
+            return await self._newest()
+        except IllegalStateError:  # a partition was taken away between two steps
+            return []
+
+    async def _newest(self) -> list[Score]:
         found = list[Score]()
         for tp, (_, end) in (await self._ranges(sorted(self._reading))).items():
             one = self._reading[tp]
             at = max(one.progress.offset, end - LOOKED_AHEAD)
             ahead = PartitionReader(Progress(at), self._settings.deployment, one.first)
             self._consumer.seek(tp, at)
-            until = asyncio.get_running_loop().time() + _LOOK_SECONDS
+            until = asyncio.get_running_loop().time() + _AHEAD_SECONDS
             while at < end and asyncio.get_running_loop().time() < until:
                 records = (await self._consumer.getmany(tp, timeout_ms=_FETCH_WAIT_MS)).get(tp, ())
                 found += [alert.score for alert in ahead.read(records).alerts]
@@ -248,6 +259,22 @@ class AlertReader:
         if known.standing is None:
             return PartitionReader(Progress(max(begin, at - EARLIER_SCORES)), deployment, at)
         return PartitionReader(Progress(at, known.standing), deployment)
+
+    async def _look(self) -> None:
+        """Ask for the ends of the partitions now and then: a fetch from brokers that are away fails in silence.
+
+        Raises:
+            aiokafka.errors.KafkaError: the brokers do not respond.
+        """
+        now = asyncio.get_running_loop().time()
+        if now < self._looked_at + _LOOK_SECONDS:
+            return
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                self._ends = await self._consumer.end_offsets(list(self._reading))
+        except TimeoutError as error:
+            raise KafkaTimeoutError(f"the brokers have not answered within {_ANSWER_SECONDS:g} s") from error
+        self._looked_at = now
 
     async def _mend(self) -> None:
         """Go on where the next score of a partition was removed, or the topic was made anew, while it was read."""
