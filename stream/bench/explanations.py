@@ -27,7 +27,7 @@ from models.repository import Repository
 from models.times import format_time
 from stream.bench.worker import cpu_seconds, own_names
 from stream.clock import now_ms
-from stream.contract.explanation import Explanation
+from stream.contract.explanation import AlertExplanation
 from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source
 from stream.dataset.injector import Injector, ScheduledRecord
 from stream.demo.services.processes import Child, free_port
@@ -184,7 +184,7 @@ class _StreamRun:
             while True:
                 fetched, now = await consumer.getmany(timeout_ms=500), now_ms()
                 for record in (record for records in fetched.values() for record in records):
-                    found = msgspec.json.decode(record.value or b"", type=Explanation)
+                    found = msgspec.json.decode(record.value or b"", type=AlertExplanation)
                     if not found.reasons:
                         raise MeasurementError(f"an alert has no reasons; log: {self._child.log}")
                     self._seen.setdefault(found.transaction_id, now)

@@ -15,7 +15,7 @@ from stream.contract.outputs import Source
 MOST_REASONS = 4
 
 
-class Reason(msgspec.Struct, frozen=True):
+class AlertReason(msgspec.Struct, frozen=True):
     """One reason: its code, and of the features of that code the one that adds most.
 
     Attributes:
@@ -33,7 +33,7 @@ class Reason(msgspec.Struct, frozen=True):
     text: str
 
 
-class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+class AlertExplanation(msgspec.Struct, frozen=True, kw_only=True):
     """The reasons for one valid score that is not `approve`, strongest first. Written at least once.
 
     `source` is that of the score: the position of the transaction in Kafka, by which a repeat is known. `digest` is the
@@ -46,7 +46,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     card_id: Token
     digest: str | None
     score: Unit | None
-    reasons: Annotated[tuple[Reason, ...], msgspec.Meta(max_length=MOST_REASONS)]
+    reasons: Annotated[tuple[AlertReason, ...], msgspec.Meta(max_length=MOST_REASONS)]
     base: float | None
     rest: float | None
     source: Source

@@ -38,7 +38,7 @@ _decode = msgspec.json.Decoder(Score).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Progress(NamedTuple):
+class ReadProgress(NamedTuple):
     """How far a partition is: the offset of the next record, and the validity standing before it."""
 
     offset: int
@@ -72,7 +72,7 @@ class Alert(NamedTuple):
     key: bytes | None
     headers: Headers
     written_ms: int
-    before: Progress
+    before: ReadProgress
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class ReadPart:
     """Some records of a partition: the alerts among them, in order, and the progress behind all of them."""
 
     alerts: list[Alert]
-    after: Progress
+    after: ReadProgress
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ class PartitionReader:
         unreadable: records that are no scores.
     """
 
-    progress: Progress
+    progress: ReadProgress
     deployment: str
     first: int = 0
     void: int = field(default=0, init=False)
@@ -107,8 +107,8 @@ class PartitionReader:
         return ReadPart(alerts, self.progress)
 
     def _read(self, record: FetchedRecord) -> Alert | None:
-        before = Progress(record.offset, self.progress.standing)
-        self.progress = Progress(record.offset + 1, before.standing)
+        before = ReadProgress(record.offset, self.progress.standing)
+        self.progress = ReadProgress(record.offset + 1, before.standing)
         try:
             head = _decode_head(record.value or b"")
             own = head.deployment in ("", self.deployment) and record.offset >= self.first
@@ -118,7 +118,7 @@ class PartitionReader:
             self.unreadable += 1
             return None
         place = place_of(head.source.log, head.source.offset)
-        self.progress = Progress(record.offset + 1, before.standing.after(head.epoch, place))
+        self.progress = ReadProgress(record.offset + 1, before.standing.after(head.epoch, place))
         if not before.standing.is_valid(head.epoch, place):
             self.void += 1
             return None

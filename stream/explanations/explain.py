@@ -15,7 +15,7 @@ from models.errors import ScoringError
 from models.loading import Model
 from models.policy import Floats
 from models.times import format_time
-from stream.contract.explanation import Explanation, ExplanationOutcome
+from stream.contract.explanation import AlertExplanation, ExplanationOutcome
 from stream.contract.outputs import Score
 from stream.explanations.reasons import ModelPart, chosen_reasons
 
@@ -25,7 +25,7 @@ log = logging.getLogger("fraudstream.explanations")
 class Explained(NamedTuple):
     """The explanation of one alert, and what became of it."""
 
-    explanation: Explanation
+    explanation: AlertExplanation
     outcome: ExplanationOutcome
 
 
@@ -59,7 +59,7 @@ def _explained(table: ReasonTable, score: Score, part: ModelPart | _Failed | Non
         log.warning("the alert of %s is written without reasons of its model: %s", place, part.why)
         outcome, part = part.outcome, None
     chosen = chosen_reasons(table, score, part)
-    explanation = Explanation(
+    explanation = AlertExplanation(
         transaction_id=score.transaction_id,
         card_id=score.card_id,
         digest=None if score.model is None else score.model.digest,

@@ -19,7 +19,7 @@ from models.repository import Repository
 from stream.clock import now_ms
 from stream.consumer import trace_headers
 from stream.errors import PublishError
-from stream.explanations.alerts import Alert, Progress, ReadPart
+from stream.explanations.alerts import Alert, ReadPart, ReadProgress
 from stream.explanations.explain import Explained, explain
 from stream.explanations.first_look import require_features_of
 from stream.explanations.gauges import ExplanationGauges
@@ -43,7 +43,7 @@ _SLICE = 64
 """So many alerts are explained and written together: half a second of TreeSHAP on a large model."""
 
 
-class _Slice(NamedTuple):
+class _AlertSlice(NamedTuple):
     """Alerts that are explained together, by partition, and the models of those that a model decided."""
 
     taken: Mapping[int, Sequence[Alert]]
@@ -89,7 +89,7 @@ class AlertExplainer:
         self._shelf = ModelShelf(Repository(settings.models))
         self._publisher = Publisher(settings)
         self._waiting: dict[int, ReadPart] = {}
-        self._done: dict[int, Progress] = {}
+        self._done: dict[int, ReadProgress] = {}
         self._number = -1
         self._looked = False
         self._commit_at = 0.0
@@ -142,7 +142,7 @@ class AlertExplainer:
         piece = await self._next_slice()
         fetched = await reader.fetch(0 if piece.taken else _WAIT_MS, self._waiting.keys())
         if reader.number != self._number:  # what waited belongs to another process now, or is read again
-            self._number, self._waiting, self._done, piece = reader.number, {}, {}, _Slice({}, {})
+            self._number, self._waiting, self._done, piece = reader.number, {}, {}, _AlertSlice({}, {})
         self._waiting |= fetched
         for partition, count in reader.take_void().items():
             self._emit(VoidFound(partition, count))
@@ -158,7 +158,7 @@ class AlertExplainer:
             self.trouble = None
         self.gauges.show(reader.lag, self._waiting, reader.lost)
 
-    async def _next_slice(self) -> _Slice:
+    async def _next_slice(self) -> _AlertSlice:
         """Take the first alerts that wait in each partition, up to the first one whose model is not here."""
         share = max(1, _SLICE // max(1, len(self._waiting)))
         first = {number: part.alerts[:share] for number, part in self._waiting.items()}
@@ -168,9 +168,9 @@ class AlertExplainer:
         self._shelf.forget_missing(wanted)
         models = await self._shelf.models(wanted)
         taken = {number: _until_missing(some, models) for number, some in first.items()}
-        return _Slice({number: some for number, some in taken.items() if some}, models)
+        return _AlertSlice({number: some for number, some in taken.items() if some}, models)
 
-    async def _explain(self, piece: _Slice) -> None:
+    async def _explain(self, piece: _AlertSlice) -> None:
         """Explain and publish a slice, and note how far each partition is.
 
         Raises:
@@ -189,13 +189,13 @@ class AlertExplainer:
             self._finish(piece, found, traces)
         self._advance(piece)
 
-    async def _publish(self, piece: _Slice, found: Sequence[Explained], traces: Sequence[OperationTrace]) -> None:
+    async def _publish(self, piece: _AlertSlice, found: Sequence[Explained], traces: Sequence[OperationTrace]) -> None:
         written, outputs = iter(zip(piece.alerts, found, traces, strict=True)), {}
         for number, some in piece.taken.items():
             outputs[self._topic, number] = [_outgoing(*next(written)) for _ in some]
         await self._publisher.publish(outputs)
 
-    def _finish(self, piece: _Slice, found: Sequence[Explained], traces: Sequence[OperationTrace]) -> None:
+    def _finish(self, piece: _AlertSlice, found: Sequence[Explained], traces: Sequence[OperationTrace]) -> None:
         """Tell of explanations that are written."""
         at_ms = now_ms()
         delays_ms = [max(0, at_ms - alert.written_ms) for alert in piece.alerts]
@@ -214,7 +214,7 @@ class AlertExplainer:
             }
             trace.done(shared | model | own)
 
-    def _advance(self, piece: _Slice) -> None:
+    def _advance(self, piece: _AlertSlice) -> None:
         """Note how far each partition is."""
         for number, part in list(self._waiting.items()):
             del part.alerts[: len(piece.taken.get(number, ()))]

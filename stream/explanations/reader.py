@@ -17,7 +17,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaTimeoutEr
 from aiokafka.structs import OffsetAndMetadata
 
 from stream.contract.outputs import Score
-from stream.explanations.alerts import PartitionReader, Progress, ReadPart, read_commit
+from stream.explanations.alerts import PartitionReader, ReadPart, ReadProgress, read_commit
 from stream.kafka.client import connection_options, open_admin, require_topic
 from stream.kafka.fetcher import LogConsumer
 from stream.kafka.offsets import committed_offsets
@@ -171,7 +171,7 @@ class AlertReader:
         for tp, (_, end) in (await self._ranges(sorted(self._reading))).items():
             one = self._reading[tp]
             at = max(one.progress.offset, end - LOOKED_AHEAD)
-            ahead = PartitionReader(Progress(at), self._settings.deployment, one.first)
+            ahead = PartitionReader(ReadProgress(at), self._settings.deployment, one.first)
             self._consumer.seek(tp, at)
             until = asyncio.get_running_loop().time() + _AHEAD_SECONDS
             while at < end and asyncio.get_running_loop().time() < until:
@@ -181,7 +181,7 @@ class AlertReader:
             self._consumer.seek(tp, one.progress.offset)
         return found
 
-    async def commit(self, progress: Mapping[int, Progress]) -> None:
+    async def commit(self, progress: Mapping[int, ReadProgress]) -> None:
         """Commit how far partitions are explained; without effect if the group has rebalanced.
 
         Raises:
@@ -249,7 +249,7 @@ class AlertReader:
         """Return the reader of a partition, at its commit; `first` holds where there is none."""
         (begin, end), deployment = offsets, self._settings.deployment
         if commit.offset < 0:
-            return PartitionReader(Progress(max(begin, first - EARLIER_SCORES)), deployment, first)
+            return PartitionReader(ReadProgress(max(begin, first - EARLIER_SCORES)), deployment, first)
         known = read_commit(commit.metadata)
         if commit.offset > end or (known.topic_id and self._topic_id and known.topic_id != self._topic_id):
             return self._anew(tp, begin)
@@ -257,8 +257,8 @@ class AlertReader:
             self._note_loss(tp, commit.offset, begin)
         at = max(begin, commit.offset)
         if known.standing is None:
-            return PartitionReader(Progress(max(begin, at - EARLIER_SCORES)), deployment, at)
-        return PartitionReader(Progress(at, known.standing), deployment)
+            return PartitionReader(ReadProgress(max(begin, at - EARLIER_SCORES)), deployment, at)
+        return PartitionReader(ReadProgress(at, known.standing), deployment)
 
     async def _look(self) -> None:
         """Ask for the ends of the partitions now and then: a fetch from brokers that are away fails in silence.
@@ -287,12 +287,12 @@ class AlertReader:
                 self._reading[tp] = self._anew(tp, begin)
             else:
                 self._note_loss(tp, one.progress.offset, begin)
-                one.progress = Progress(begin, one.progress.standing)
+                one.progress = ReadProgress(begin, one.progress.standing)
             self._consumer.seek(tp, begin)
 
     def _anew(self, tp: TopicPartition, begin: int) -> PartitionReader:
         log.warning("%s was made anew; partition %d is explained from its beginning", *tp)
-        return PartitionReader(Progress(begin), self._settings.deployment)
+        return PartitionReader(ReadProgress(begin), self._settings.deployment)
 
     def _note_loss(self, tp: TopicPartition, first: int, begin: int) -> None:
         """Note scores that are gone; what is left can still be explained."""

@@ -11,7 +11,7 @@ from features.reason_codes import DECLINE_CAP, RULES
 from features.reasons import ReasonTable
 from models import decline_cap
 from models.policy import Decision
-from stream.contract.explanation import MOST_REASONS, Reason
+from stream.contract.explanation import MOST_REASONS, AlertReason
 from stream.contract.outputs import DecidedBy, Overruled, Score
 from stream.scoring.score import REVIEW_ABOVE
 
@@ -40,7 +40,7 @@ class ModelPart(NamedTuple):
 class ChosenReasons(NamedTuple):
     """The reasons of an alert; `base` and `rest` are None where there is no model's part."""
 
-    reasons: tuple[Reason, ...]
+    reasons: tuple[AlertReason, ...]
     base: float | None
     rest: float | None
 
@@ -58,14 +58,14 @@ def chosen_reasons(table: ReasonTable, score: Score, part: ModelPart | None) -> 
     first = tuple(_first_reasons(score))[:MOST_REASONS]
     if part is None:
         return ChosenReasons(first, None, None)
-    shown = list[Reason]()
+    shown = list[AlertReason]()
     if score.said is not Decision.APPROVE:
         shown = list(_model_reasons(table, score, part))[: MOST_REASONS - len(first)]
     rest = part.margin - part.base - sum(one.contribution or 0.0 for one in shown)
     return ChosenReasons((*first, *shown), part.base, rest)
 
 
-def _model_reasons(table: ReasonTable, score: Score, part: ModelPart) -> Iterator[Reason]:
+def _model_reasons(table: ReasonTable, score: Score, part: ModelPart) -> Iterator[AlertReason]:
     """Yield a reason for each code that raises the score, strongest first; ties in the order of the table."""
     columns: dict[str, list[int]] = {}
     for column, name in enumerate(part.names):
@@ -76,10 +76,10 @@ def _model_reasons(table: ReasonTable, score: Score, part: ModelPart) -> Iterato
         if sums[code] > 0.0:
             name = part.names[max(columns[code], key=lambda one: part.contributions[one])]
             value = values.get(name)
-            yield Reason(code, name, value, sums[code], table.analyst_sentence(name, value, score.currency))
+            yield AlertReason(code, name, value, sums[code], table.analyst_sentence(name, value, score.currency))
 
 
-def _first_reasons(score: Score) -> Iterator[Reason]:
+def _first_reasons(score: Score) -> Iterator[AlertReason]:
     """Yield what decided beside or in place of a model, by name."""
     if score.overruled is not None:
         yield _overruling_reason(score.overruled, score.decision)
@@ -87,16 +87,16 @@ def _first_reasons(score: Score) -> Iterator[Reason]:
         yield from _rule_reasons(score)
 
 
-def _overruling_reason(overruled: Overruled, decision: Decision) -> Reason:
+def _overruling_reason(overruled: Overruled, decision: Decision) -> AlertReason:
     change = f"changed the decision from {overruled.decision} to {decision}"
     if overruled.by == decline_cap.DECLINE_CAP:
-        return Reason(DECLINE_CAP, None, None, None, f"The cap on declines {change}")
+        return AlertReason(DECLINE_CAP, None, None, None, f"The cap on declines {change}")
     name = overruled.by.removeprefix(RULE_PREFIX)
     what = f"Rule {name}" if overruled.by.startswith(RULE_PREFIX) else f"{overruled.by}"
-    return Reason(overruled.by, None, None, None, f"{what} {change}")
+    return AlertReason(overruled.by, None, None, None, f"{what} {change}")
 
 
-def _rule_reasons(score: Score) -> Iterator[Reason]:
+def _rule_reasons(score: Score) -> Iterator[AlertReason]:
     """Yield each rule of the rule policy that holds for a payment that no model decided."""
     values, found = score.features or {}, False
     for name, limit in REVIEW_ABOVE.items():
@@ -104,6 +104,8 @@ def _rule_reasons(score: Score) -> Iterator[Reason]:
         if value is not None and value > limit:
             found = True
             text = f"Decided by rules, since no model could: {name} is {value:,.6g}, above {limit:g}"
-            yield Reason(f"{RULES}:{name}", name, value, None, text)
+            yield AlertReason(f"{RULES}:{name}", name, value, None, text)
     if not found:
-        yield Reason(RULES, None, None, None, f"Decided by rules, since no model could ({', '.join(score.degraded)})")
+        yield AlertReason(
+            RULES, None, None, None, f"Decided by rules, since no model could ({', '.join(score.degraded)})"
+        )

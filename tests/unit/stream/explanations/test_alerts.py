@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models.policy import Decision
 from stream.consumer import Standing, ValidScores
 from stream.contract.outputs import Score, Source
-from stream.explanations.alerts import CommittedProgress, PartitionReader, Progress, read_commit
+from stream.explanations.alerts import CommittedProgress, PartitionReader, ReadProgress, read_commit
 from stream.kafka.unpacking import FetchedRecord
 from support.explanations.alerts import record, scored
 
@@ -56,7 +56,7 @@ def expected(some: list[FetchedRecord]) -> list[Score]:
 @given(st.lists(GIVEN, max_size=30), st.integers(1, 5))
 def test_alerts_are_the_valid_scores_that_are_not_approved(made: list[Given], step: int) -> None:
     some = records(made)
-    reader, found = PartitionReader(Progress(10), "default"), list[Score]()
+    reader, found = PartitionReader(ReadProgress(10), "default"), list[Score]()
     for at in range(0, len(some), step):
         found += [alert.score for alert in reader.read(some[at : at + step]).alerts]
     assert found == expected(some)
@@ -69,11 +69,11 @@ def test_alerts_are_the_valid_scores_that_are_not_approved(made: list[Given], st
 @given(st.lists(GIVEN, max_size=30), st.data())
 def test_who_goes_on_at_a_commit_finds_what_is_left(made: list[Given], data: st.DataObject) -> None:
     some = records(made)
-    part = PartitionReader(Progress(10), "default").read(some)
+    part = PartitionReader(ReadProgress(10), "default").read(some)
     places = [*(alert.before for alert in part.alerts), part.after]
     at = data.draw(st.integers(0, len(places) - 1))
     committed = places[at]
-    restored = Progress(committed.offset, read_commit(committed.note("id")).standing or Standing(9, 9))
+    restored = ReadProgress(committed.offset, read_commit(committed.note("id")).standing or Standing(9, 9))
     rest = PartitionReader(restored, "default").read(some[restored.offset - 10 :])
     assert [alert.score for alert in rest.alerts] == [alert.score for alert in part.alerts[at:]]
     assert rest.after == part.after
@@ -85,7 +85,7 @@ def test_records_before_the_first_to_explain_count_for_validity_alone() -> None:
         record(scored(None, 1, epoch=1, source=Source("transactions", 0, 6)), 11),
         record(scored(None, 2, epoch=2, source=Source("transactions", 0, 6)), 12),
     ]
-    reader = PartitionReader(Progress(10), "default", first=11)
+    reader = PartitionReader(ReadProgress(10), "default", first=11)
     assert [alert.before.offset for alert in reader.read(some).alerts] == [12]
     assert reader.void == 1
 
@@ -100,4 +100,4 @@ def test_a_commit_of_a_later_version_keeps_its_topic_and_tells_no_standing() -> 
 
 
 def test_a_commit_says_the_standing_and_the_topic() -> None:
-    assert read_commit(Progress(7, Standing(3, 2**45)).note("id")) == CommittedProgress(Standing(3, 2**45), "id")
+    assert read_commit(ReadProgress(7, Standing(3, 2**45)).note("id")) == CommittedProgress(Standing(3, 2**45), "id")

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import jsonschema
 import msgspec
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from features.reasons import ReasonTable
 from models.contributions import Contributions
 from models.loading import Model
 from models.policy import Floats
-from stream.contract.explanation import Explanation, ExplanationOutcome
+from stream.contract.explanation import AlertExplanation, ExplanationOutcome
 from stream.contract.outputs import Score
+from stream.contract.schema import json_schema
 from stream.explanations.explain import Explained, explain
 from support.explanations.alerts import NAMES, model_in, scored, vectors
 from support.explanations.shapley import shapley_values
@@ -127,8 +129,9 @@ def test_contributions_that_miss_the_raw_score_are_not_shown(model: Model) -> No
 def test_a_record_decodes_as_its_type_and_has_the_fields_of_the_contract(model: Model) -> None:
     ((found, _),) = explained(model, scored(model, 3))
     value = msgspec.json.encode(found)
-    assert msgspec.json.decode(value, type=Explanation) == found
+    assert msgspec.json.decode(value, type=AlertExplanation) == found
     fields = msgspec.json.decode(value)
+    jsonschema.validate(fields, json_schema("explanation/1"))
     assert list(fields) == [
         "schema",
         "transaction_id",

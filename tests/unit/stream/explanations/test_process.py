@@ -12,11 +12,11 @@ from aiokafka import TopicPartition
 from features.reasons import ReasonTable
 from models.loading import Model
 from models.repository import Repository
-from stream.contract.explanation import Explanation, ExplanationOutcome
+from stream.contract.explanation import AlertExplanation, ExplanationOutcome
 from stream.contract.outputs import Score
 from stream.errors import PublishError, SettingsError
 from stream.explanations import process
-from stream.explanations.alerts import PartitionReader, Progress, ReadPart
+from stream.explanations.alerts import PartitionReader, ReadPart, ReadProgress
 from stream.explanations.process import AlertExplainer
 from stream.explanations.reader import Membership
 from stream.kafka.publisher import Destination, Outgoing
@@ -36,11 +36,11 @@ class Topic:
         self.membership = Membership()
         self.number, self.lag, self.lost = 1, 0, 0
         self.membership.on_partitions_assigned([TopicPartition("scores", one) for one in partitions])
-        self.commits: dict[int, Progress] = {}
-        self.readers = {number: PartitionReader(Progress(0), "default") for number in partitions}
+        self.commits: dict[int, ReadProgress] = {}
+        self.readers = {number: PartitionReader(ReadProgress(0), "default") for number in partitions}
 
     async def look_ahead(self) -> list[Score]:
-        readers = [PartitionReader(Progress(0), "default") for _ in self.partitions]
+        readers = [PartitionReader(ReadProgress(0), "default") for _ in self.partitions]
         parts = [one.read(some) for one, some in zip(readers, self.partitions.values(), strict=True)]
         return [alert.score for part in parts for alert in part.alerts]
 
@@ -59,14 +59,14 @@ class Topic:
             one.void = 0
         return found
 
-    async def commit(self, progress: Mapping[int, Progress]) -> None:
+    async def commit(self, progress: Mapping[int, ReadProgress]) -> None:
         self.commits |= progress
 
     def reassign(self) -> None:
         """Take the partitions away, and give them back where the commits are."""
         self.number += 1
         self.readers = {
-            number: PartitionReader(self.commits.get(number, Progress(0)), "default") for number in self.partitions
+            number: PartitionReader(self.commits.get(number, ReadProgress(0)), "default") for number in self.partitions
         }
 
 
@@ -88,8 +88,8 @@ class Writes:
             raise PublishError("outputs are not acknowledged")
         return {}
 
-    def explanations(self, number: int) -> list[Explanation]:
-        return [msgspec.json.decode(one.value or b"", type=Explanation) for one in self.written.get(number, ())]
+    def explanations(self, number: int) -> list[AlertExplanation]:
+        return [msgspec.json.decode(one.value or b"", type=AlertExplanation) for one in self.written.get(number, ())]
 
 
 class World:
@@ -139,7 +139,7 @@ async def test_what_is_not_acknowledged_is_written_again_and_says_the_same(tmp_p
     world = World(tmp_path, {0: partition(model_in(tmp_path))})
     world.writes.faults = [fault]
     await world.turn(2)
-    assert world.topic.commits == {0: Progress(0)} or world.topic.commits[0].offset <= 1
+    assert world.topic.commits == {0: ReadProgress(0)} or world.topic.commits[0].offset <= 1
     assert world.explainer.reasons() == ["outputs are not acknowledged"]
     await world.turn(8)
     contents: dict[int, set[bytes]] = {}

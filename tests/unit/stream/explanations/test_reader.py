@@ -10,7 +10,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from stream.consumer import Standing
 from stream.explanations import reader as module
-from stream.explanations.alerts import Progress
+from stream.explanations.alerts import ReadProgress
 from stream.explanations.reader import AlertReader, group_of
 from stream.kafka.scan import EARLIER_SCORES
 from stream.kafka.topic_ids import TopicState
@@ -118,10 +118,10 @@ async def test_since_a_time_it_reads_earlier_scores_for_their_validity_alone(mon
 
 async def test_it_goes_on_at_its_commit_with_the_standing_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch, since_ms=1, first=9_000)
-    world.commit = OffsetAndMetadata(6_000, Progress(6_000, STANDING).note("id"))
+    world.commit = OffsetAndMetadata(6_000, ReadProgress(6_000, STANDING).note("id"))
     reader = await world.assigned(TP)
     assert world.consumer.sought == {TP: 6_000}
-    assert reader._reading[TP].progress == Progress(6_000, STANDING)
+    assert reader._reading[TP].progress == ReadProgress(6_000, STANDING)
 
 
 async def test_at_a_commit_without_a_standing_earlier_scores_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ async def test_scores_that_are_gone_are_counted_and_the_rest_is_explained(
 ) -> None:
     world = World(monkeypatch)
     world.consumer.ranges[TP] = (6_100, 10_000)
-    world.commit = OffsetAndMetadata(6_000, Progress(6_000, STANDING).note("id"))
+    world.commit = OffsetAndMetadata(6_000, ReadProgress(6_000, STANDING).note("id"))
     reader = await world.assigned(TP)
     assert world.consumer.sought == {TP: 6_100}
     assert reader._reading[TP].progress.standing == STANDING
@@ -151,11 +151,11 @@ async def test_a_topic_that_was_made_anew_is_explained_from_its_beginning(
 ) -> None:
     world = World(monkeypatch)
     world.topic_id = topic_id
-    world.commit = OffsetAndMetadata(offset, Progress(offset, STANDING).note("id"))
+    world.commit = OffsetAndMetadata(offset, ReadProgress(offset, STANDING).note("id"))
     with caplog.at_level(logging.WARNING):
         reader = await world.assigned(TP)
     assert world.consumer.sought == {TP: 0}
-    assert reader._reading[TP].progress == Progress(0)
+    assert reader._reading[TP].progress == ReadProgress(0)
     assert "scores was made anew; partition 0 is explained from its beginning" in caplog.text
 
 
@@ -174,7 +174,7 @@ async def test_it_commits_the_standing_and_nothing_once_the_group_has_rebalanced
 ) -> None:
     world = World(monkeypatch)
     reader = await world.assigned(TP)
-    progress = Progress(6_000, STANDING)
+    progress = ReadProgress(6_000, STANDING)
     await reader.commit({0: progress})
     assert world.consumer.commits == [{TP: OffsetAndMetadata(6_000, progress.note("id"))}]
     reader.membership.on_partitions_revoked([TP])
