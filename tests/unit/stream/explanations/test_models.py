@@ -1,10 +1,14 @@
 """The shelf of models: the ones used last stay, and one that is missing is asked for again after a pause."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
 
+from models.loading import Model, load_for_replay
+from models.problems import Problem
 from models.repository import Repository
 from stream.explanations import models
 from stream.explanations.models import ModelShelf
@@ -63,6 +67,31 @@ async def test_a_missing_model_is_named_and_found_once_it_is_there(
 def damage(folder: Path) -> None:
     (path,) = folder.rglob("model.txt")
     path.write_bytes(path.read_bytes()[:-1])
+
+
+async def test_a_repository_that_does_not_answer_holds_up_its_models_alone(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, slow = repository.put(artifact(seed=1)), repository.put(artifact(seed=2))
+    answers = Event()
+
+    def load(repository: Repository, digest: str) -> Model | tuple[Problem, ...]:
+        assert digest != slow or answers.wait(30)
+        return load_for_replay(repository, digest)
+
+    monkeypatch.setattr(models, "load_for_replay", load)
+    monkeypatch.setattr(models, "_PATIENCE_SECONDS", 0.2)
+    shelf = ModelShelf(repository)
+    await shelf.models({there})
+    assert set(await shelf.models({there, slow})) == {there}
+    assert shelf.missing == {slow: "it is being loaded"}
+    answers.set()
+    for _ in range(500):
+        await asyncio.sleep(0.01)
+        if slow in await shelf.models({there, slow}):
+            break
+    assert shelf.loaded == (there, slow)
+    assert shelf.missing == {}
 
 
 async def test_a_damaged_model_waits_and_is_forgotten_with_its_alerts(repository: Repository, tmp_path: Path) -> None:
