@@ -16,6 +16,7 @@ from features.reason_codes import OTHER, REASON_CODES, Phrase, ReasonCode, Unit
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _NAME = re.compile(r"(?P<stem>.+?)(?:_(?P<delayed>delayed))?(?:_(?P<window>[1-9][0-9]*[smhd]))?")
+_BRACES = re.compile(r"\{window\}|[{}]")
 _DIGIT = re.compile(r"\d")
 _UNITS = {"s": "s", "m": "min", "h": "h", "d": "d"}
 _SECONDS = ((86_400, "d"), (3_600, "h"), (60, "min"))
@@ -126,6 +127,8 @@ def _phrase_problems(code: ReasonCode) -> Iterator[str]:
     for phrase in code.phrases:
         if phrase.unit not in _WRITERS:
             yield f"REASON_CODES: {code.code}: {phrase.stem} has the unit {phrase.unit!r}, not one of {list(_WRITERS)}"
+        if set(_BRACES.findall(phrase.text + phrase.otherwise)) - {"{window}"}:
+            yield f"REASON_CODES: {code.code}: the sentence for {phrase.stem} may hold {{window}}, and no other braces"
         if (phrase.unit == "flag") != bool(phrase.otherwise):
             yield f"REASON_CODES: {code.code}: {phrase.stem} must have `otherwise` if it is a flag, and only then"
 

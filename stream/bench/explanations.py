@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import RecordMetadata
+from numpy.typing import NDArray
 
 from models.artifact import matrix_of, read_artifact
 from models.booster import Booster, fit
@@ -93,7 +94,7 @@ def measure_depths(seed: int, batches: tuple[int, ...] = (1, 64)) -> list[DepthL
     ]
 
 
-def _trained(matrix: Floats, frauds: np.ndarray[tuple[int], np.dtype[np.int8]], depth: int | None) -> Booster:
+def _trained(matrix: Floats, frauds: NDArray[np.int8], depth: int | None) -> Booster:
     names = tuple(f"f{column}" for column in range(_WIDTH))
     parameters = {
         "objective": "binary",

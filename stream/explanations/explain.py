@@ -113,7 +113,7 @@ def _computed(scores: Sequence[Score], model: Model) -> list[ModelPart | _Failed
     parts: list[ModelPart | _Failed] = []
     for at, (margin, base, contributions) in enumerate(columns):
         if not same[at]:
-            why = f"model {model.digest[:12]} gives {found.scores[at]!r} for its features, not {scores[at].score!r}"
+            why = f"model {model.digest[:12]} gives {float(found.scores[at])} for its features, not {scores[at].score}"
             parts.append(_Failed(ExplanationOutcome.OTHER_SCORE, why))
         elif not exact[at]:
             gap = base + sum(contributions) - margin

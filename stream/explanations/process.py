@@ -26,7 +26,7 @@ from stream.explanations.gauges import ExplanationGauges
 from stream.explanations.models import ModelShelf
 from stream.explanations.reader import AlertReader, group_of
 from stream.kafka.client import explain_error
-from stream.kafka.publisher import Outgoing, Publisher
+from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import EXPLANATIONS, SCORES
 from stream.kafka.tracing import Attributes, OperationTrace, OperationTracing, kafka_attributes
@@ -190,7 +190,8 @@ class AlertExplainer:
         self._advance(piece)
 
     async def _publish(self, piece: _AlertSlice, found: Sequence[Explained], traces: Sequence[OperationTrace]) -> None:
-        written, outputs = iter(zip(piece.alerts, found, traces, strict=True)), {}
+        written = iter(zip(piece.alerts, found, traces, strict=True))
+        outputs: dict[Destination, list[Outgoing]] = {}
         for number, some in piece.taken.items():
             outputs[self._topic, number] = [_outgoing(*next(written)) for _ in some]
         await self._publisher.publish(outputs)

@@ -148,6 +148,14 @@ def test_own_codes_come_first_and_keep_those_of_the_product() -> None:
         (OWN._replace(customer=""), "coffee: the customer's sentence must hold words and no number"),
         (OWN._replace(phrases=(Phrase("x", "eggs", "X"),)), "x has the unit 'eggs', not one of"),  # type: ignore[arg-type]
         (OWN._replace(phrases=(Phrase("x", "flag", "X"),)), "x must have `otherwise` if it is a flag"),
+        (
+            OWN._replace(phrases=(Phrase("x", "count", "{value}"),)),
+            "the sentence for x may hold {window}, and no other",
+        ),
+        (
+            OWN._replace(phrases=(Phrase("x", "flag", "X", "no {"),)),
+            "the sentence for x may hold {window}, and no other",
+        ),
         ("coffee", "expected entries made by ReasonCode, got 'coffee'"),
     ],
 )
