@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from features.errors import DeclarationError
 from features.history.store import Entity
 from features.reason_codes import DECLINE_CAP, OTHER, REASON_CODES, RULE, RULES, VERSION, Phrase, ReasonCode
 from features.reasons import NamedFeature, ReasonTable, load_reasons, parse_name
+from support.paths import HOUSE
 
 TABLE = ReasonTable()
 OWN = ReasonCode("coffee", "This payment was selected for a check.", (Phrase("card_coffees", "count", "Coffees"),))
@@ -162,6 +164,19 @@ def test_own_codes_come_first_and_keep_those_of_the_product() -> None:
 def test_own_codes_that_cannot_be_used_are_refused(own: object, why: str) -> None:
     with pytest.raises(DeclarationError, match=why):
         ReasonTable([own])
+
+
+def test_the_codes_of_the_guide_can_be_used() -> None:
+    guide = (HOUSE / "docs/how-to/explain-decisions.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```$", guide, re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(compile(block, "the guide", "exec"), names)  # noqa: S102 - our own page
+    table = ReasonTable(names["REASON_CODES"])
+    assert table.code_of(names["FEATURES"][-1].name) == "largest_lately"
+    assert (
+        table.analyst_sentence("card_amount_max_2h", 80, "EUR")
+        == "Largest payment with this card within 2 h: 80.00 EUR"
+    )
 
 
 def test_codes_are_read_from_the_module_of_the_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

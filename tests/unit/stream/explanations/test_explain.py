@@ -1,6 +1,7 @@
 """Explanations of scores of real models: every alert has one, exact ones add up, and others say why."""
 
 import logging
+import re
 from pathlib import Path
 
 import jsonschema
@@ -18,6 +19,7 @@ from stream.contract.schema import json_schema
 from stream.explanations.explain import Explained, explain
 from support.explanations.alerts import NAMES, model_in, scored, vectors
 from support.explanations.shapley import shapley_values
+from support.paths import HOUSE
 
 TABLE, NOW_MS = ReasonTable(), 1_772_359_201_000
 
@@ -147,6 +149,16 @@ def test_a_record_decodes_as_its_type_and_has_the_fields_of_the_contract(model: 
     assert [list(one) for one in fields["reasons"]] == [["code", "feature", "value", "contribution", "text"]] * len(
         fields["reasons"]
     )
+
+
+def test_the_record_of_the_guide_is_one() -> None:
+    guide = (HOUSE / "docs/how-to/explain-decisions.md").read_text()
+    (block,) = re.findall(r"^```json\n(.*?)^```$", guide, re.DOTALL | re.MULTILINE)
+    found = msgspec.json.decode(block, type=AlertExplanation)
+    assert msgspec.json.decode(block).keys() == msgspec.json.decode(msgspec.json.encode(found)).keys()
+    sentences = [TABLE.analyst_sentence(one.feature or "", one.value, "EUR") for one in found.reasons]
+    assert [one.text for one in found.reasons] == sentences
+    assert [one.code for one in found.reasons] == [TABLE.code_of(one.feature or "") for one in found.reasons]
 
 
 def vectors_of(scores: list[Score]) -> np.ndarray:
