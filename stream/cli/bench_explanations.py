@@ -10,6 +10,7 @@ from rich.table import Table
 
 from stream.cli.arguments import ModelParam
 from stream.cli.bench_decisions import model_or_refuse
+from stream.cli.extras import needs
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.errors import StreamError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--seconds", type=click.FloatRange(1, 3_600), default=60.0, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the rows of trees.")
 @json_option
+@needs("train", "sklearn")
 def explanations(name: str | None, rate: float, seconds: float, seed: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Measure reasons: microseconds of a row by the depth of trees, and milliseconds from score to explanation."""
     from stream.bench.explanations import measure_depths  # noqa: PLC0415 - nothing else needs it
@@ -63,10 +65,15 @@ def _measured(name: str, rate: float, seconds: float) -> "StreamLine":
 
 
 def _table(lines: "list[DepthLine]") -> Table:
-    table = Table("--max-depth", "batch", "µs, score", "µs, contributions", "rows a second")
+    table = Table("--max-depth", "batch", "µs, score", "µs, contributions", "rows a second", "average precision")
     for line in sorted(lines, key=lambda one: (one.batch, one.max_depth or 1_000)):
         depth = "no limit" if line.max_depth is None else str(line.max_depth)
         table.add_row(
-            depth, str(line.batch), f"{line.score_us:.1f}", f"{line.contributions_us:.0f}", f"{line.rows_a_second:,.0f}"
+            depth,
+            str(line.batch),
+            f"{line.score_us:.1f}",
+            f"{line.contributions_us:.0f}",
+            f"{line.rows_a_second:,.0f}",
+            "" if line.average_precision is None else f"{line.average_precision:.3f}",
         )
     return table
