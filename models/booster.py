@@ -67,15 +67,34 @@ class Booster:
         Raises:
             ScoringError: the matrix has the wrong shape, or LightGBM rejects it.
         """
+        return self._predicted(matrix, raw_score=True) if len(matrix) else self._checked(matrix)[:, 0]
+
+    def contributions(self, matrix: Floats) -> Floats:
+        """Return what each feature adds to each row's raw margin, of shape (n, width + 1); the last column is the base.
+
+        These are exact Shapley values of the trees' path-dependent expectations, with the training rows in each leaf as
+        weights (TreeSHAP: Lundberg et al., "From local explanations to global understanding with explainable AI for
+        trees", Nature Machine Intelligence 2, 2020, algorithm 2). The base is the expected margin; it and all
+        contributions sum to the margin, but for rounding.
+
+        Raises:
+            ScoringError: the matrix has the wrong shape, or LightGBM rejects it.
+        """
+        if not len(matrix):
+            return np.empty((0, self._checked(matrix).shape[1] + 1))
+        return self._predicted(matrix, pred_contrib=True)
+
+    def _checked(self, matrix: Floats) -> Floats:
         if matrix.ndim != _MATRIX or matrix.shape[1] != self.width:
             raise ScoringError(f"the matrix has shape {matrix.shape}, but the model has {self.width} features")
-        if not len(matrix):
-            return np.empty(0)
+        return matrix
+
+    def _predicted(self, matrix: Floats, **kind: bool) -> Floats:
         try:
-            margins = self._trees.predict(matrix, raw_score=True, num_threads=1)
+            found = self._trees.predict(self._checked(matrix), num_threads=1, **kind)
         except lightgbm.basic.LightGBMError as error:
             raise ScoringError(f"LightGBM rejected {len(matrix)} rows: {error}") from error
-        return np.asarray(margins, dtype=np.float64)
+        return np.asarray(found, dtype=np.float64)
 
 
 class _Rows(lightgbm.Sequence):

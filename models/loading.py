@@ -12,6 +12,7 @@ import numpy as np
 from models.artifact import Artifact, Manifest, matrix_of, read_artifact, read_manifest, same_bits
 from models.booster import Booster
 from models.calibration import Calibrator
+from models.contributions import Contributions
 from models.errors import (
     ArtifactError,
     DamagedArtifactError,
@@ -84,6 +85,15 @@ class Model:
         if not np.isfinite(scores).all():
             raise ScoringError(f"{self.digest} returned {int((~np.isfinite(scores)).sum())} scores that are not finite")
         return scores
+
+    def contributions(self, matrix: Floats) -> Contributions:
+        """Return what each feature of each row adds to its raw margin, and the scores that follow from the margins.
+
+        Raises:
+            ScoringError: the matrix does not have the model's width.
+        """
+        margins, parts = self._booster.margins(matrix), self._booster.contributions(matrix)
+        return Contributions(margins, self._calibrator.probabilities(margins), parts[:, -1], parts[:, :-1])
 
 
 def load(repository: Repository, digest: str, computed: Mapping[str, VectoriseProbe]) -> Model | tuple[Problem, ...]:

@@ -29,6 +29,10 @@ COMMANDS = {
         "stream.cli.bench_experiments:experiments",
         "Simulate experiments with known truth: false winners, and how long a difference takes; takes minutes.",
     ),
+    "explanations": CommandSource(
+        "stream.cli.bench_explanations:explanations",
+        "Measure reasons: microseconds of a row by the depth of trees, and milliseconds from score to explanation.",
+    ),
     "features": CommandSource(
         "stream.cli.bench_histories:features",
         "Compare histories with sorted sets and counters: CPU of Redis and Python per event, and bytes; takes minutes.",

@@ -25,6 +25,10 @@ COMMANDS = {
         "stream.cli.deployment:deployment",
         "Compare two deployments on the same topics, and let one take over from the other.",
     ),
+    "explain": CommandSource(
+        "stream.cli.explain:explain",
+        "Write the reasons for every alert to `explanations` until SIGTERM; list the reason codes.",
+    ),
     "features": CommandSource(
         "stream.cli.features:features",
         "List the features that are computed here, compute them for a file, and rebuild their histories.",

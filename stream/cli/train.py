@@ -32,6 +32,11 @@ _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--trees", type=int, default=150, show_default=True)
 @click.option("--leaves", type=int, default=31, show_default=True)
+@click.option(
+    "--max-depth",
+    type=int,
+    help="Splits on the way to a leaf, at most: explanations become faster. Default: no limit.",
+)
 @click.option("--learning-rate", type=float, default=0.05, show_default=True)
 @click.option("--review-share", type=float, default=0.005, show_default=True, help="Of validation, at least reviewed.")
 @click.option("--decline-share", type=float, default=0.001, show_default=True, help="Of validation, declined.")

@@ -8,6 +8,7 @@ import msgspec
 from models.commands import Command, Event
 from models.expected import NO_NEWLINE_BEHIND
 from shadow.comparison import Comparison
+from stream.contract.explanation import AlertExplanation
 from stream.contract.incident import Incident
 from stream.contract.label import LabelRecord
 from stream.contract.outputs import Outcome, Score
@@ -23,6 +24,7 @@ RECORDS = MappingProxyType(
         "command/1": Command,
         "event/1": Event,
         "incident/1": Incident,
+        "explanation/1": AlertExplanation,
     }
 )
 

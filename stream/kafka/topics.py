@@ -72,6 +72,7 @@ MODEL_EVENTS = TopicLayout("model-events", partitioned=False, retention_ms=UNLIM
 DEAD_LETTERS = TopicLayout(
     "dead-letters", partitioned=False, retention_ms=90 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES
 )
+EXPLANATIONS = TopicLayout("explanations", partitioned=True, retention_ms=400 * _DAY_MS, of_workers=False)
 INCIDENTS = TopicLayout("incidents", partitioned=False, retention_ms=UNLIMITED, of_workers=False)
 
 
@@ -113,7 +114,18 @@ async def decision_topics(settings: Settings) -> tuple[str, ...]:
     return (*([silent] if exists else []), settings.topic(SCORES.name))
 
 
-LAYOUTS = (TRANSACTIONS, LABELS, SCORES, SHADOW_SCORES, OUTCOMES, MODEL_CONTROL, MODEL_EVENTS, DEAD_LETTERS, INCIDENTS)
+LAYOUTS = (
+    TRANSACTIONS,
+    LABELS,
+    SCORES,
+    SHADOW_SCORES,
+    OUTCOMES,
+    MODEL_CONTROL,
+    MODEL_EVENTS,
+    DEAD_LETTERS,
+    EXPLANATIONS,
+    INCIDENTS,
+)
 
 
 async def apply(settings: Settings, partitions: int, replication: int) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Literal
 from features.history.store import LabelStatus
 from models.policy import Decision
 from stream.clock import Stage
+from stream.contract.explanation import ExplanationOutcome
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.scoring.encode import Scored
@@ -106,7 +107,15 @@ class Reapplied:
     count: int
 
 
-Fact = Decided | LabelsApplied | LossFound | Retried | VoidFound | Compared | Missed | Reapplied
+@dataclass(frozen=True, slots=True)
+class AlertsExplained:
+    """Explanations of n alerts are written: what became of each, and how long after its score, in milliseconds."""
+
+    outcomes: Sequence[ExplanationOutcome]
+    delays_ms: Sequence[int]
+
+
+Fact = AlertsExplained | Decided | LabelsApplied | LossFound | Retried | VoidFound | Compared | Missed | Reapplied
 
 FactListener = Callable[[Fact], None]
 """Called with each fact on the event loop; must return quickly and must not raise."""

@@ -6,6 +6,7 @@ compares the alert rules and the dashboard in `deploy/` with it.
 
 from typing import get_args
 
+from stream.telemetry.explanation_metrics import OF_EXPLANATIONS
 from stream.telemetry.guard_metrics import OF_GUARDS
 from stream.telemetry.metric import Metric, MetricKind, MetricName
 
@@ -397,7 +398,7 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         "above 0: a worker outlived its assignment; consumers drop its scores.",
     ),
 }
-CATALOGUE: dict[MetricName, Metric] = dict(sorted((_OF_WORKERS | OF_GUARDS).items()))
+CATALOGUE: dict[MetricName, Metric] = dict(sorted((_OF_WORKERS | OF_EXPLANATIONS | OF_GUARDS).items()))
 
 assert set(CATALOGUE) == set(get_args(MetricName))  # noqa: S101 - checked at import
 

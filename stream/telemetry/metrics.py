@@ -34,11 +34,13 @@ from models.let_through import LET_THROUGH
 from models.policy import Decision
 from stream.clock import Stage, now_ms
 from stream.contract.codes import DeadLetterCode
+from stream.contract.explanation import ExplanationOutcome
 from stream.contract.outputs import DecidedBy
 from stream.contract.transaction import Transaction
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.scoring.encode import HISTORY_INCOMPLETE, HISTORY_YOUNG, UNDECIDABLE, Judgement, Scored
 from stream.scoring.facts import (
+    AlertsExplained,
     Compared,
     Decided,
     Fact,
@@ -149,6 +151,9 @@ class MetricTotals:
                 self._labelled(fact)
             case Compared():
                 self._compared(fact)
+            case AlertsExplained():
+                self._counts["fraudstream.explanations.written"].update((one,) for one in fact.outcomes)
+                self._tally("fraudstream.explanations.delay").add([ms / 1000 for ms in fact.delays_ms])
             case Retried():
                 self._counts["fraudstream.retries"][fact.topic, fact.error] += 1
             case Reapplied():
@@ -258,6 +263,7 @@ def _initial_series(transactions: str, labels: str) -> Iterator[tuple[MetricName
     yield from (("fraudstream.decisions", pair) for pair in product(Decision, DecidedBy, (LIVE,)))
     yield from (("fraudstream.dead_letters", pair) for pair in product((transactions, labels), DeadLetterCode))
     yield from (("fraudstream.degraded", (reason,)) for reason in _REASONS)
+    yield from (("fraudstream.explanations.written", (outcome,)) for outcome in ExplanationOutcome)
     yield from (("fraudstream.history.reapplied", (topic.name,)) for topic in (TRANSACTIONS, LABELS))
     yield from (("fraudstream.labels", (status.value,)) for status in LabelStatus)
     yield from (("fraudstream.lost_unread", (topic,)) for topic in (transactions, labels))

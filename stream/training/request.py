@@ -23,7 +23,13 @@ from stream.errors import StreamError
 Progress = Callable[[str, int, int], None]
 """Called now and then with the name of the stage, how much of it is done, and the total."""
 _LONGEST_SHOWN = 80
-_BOUNDS = {"trees": (1, 10_000), "leaves": (2, 131_072), "threads": (1, 1_024), "seed": (0, 2**31 - 1)}
+_BOUNDS = {
+    "trees": (1, 10_000),
+    "leaves": (2, 131_072),
+    "max_depth": (1, 64),
+    "threads": (1, 1_024),
+    "seed": (0, 2**31 - 1),
+}
 
 
 class TrainingError(StreamError):
@@ -89,18 +95,23 @@ class ArtifactRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRequest(ArtifactRequest):
-    """What to train on, how, and under which name; `version` defaults to the day of the file's last transaction."""
+    """What to train on, how, and under which name; `version` defaults to the day of the file's last transaction.
+
+    `max_depth` limits the splits on the way to a leaf, for faster explanations; None: leaves alone limit a tree.
+    """
 
     feature_set: FeatureSet
     seed: int = 1
     trees: int = 150
     leaves: int = 31
+    max_depth: int | None = None
     learning_rate: float = 0.05
 
     def _problems(self) -> Iterator[str]:
         for name, (least, most) in _BOUNDS.items():
-            if not least <= getattr(self, name) <= most:
-                yield f"{name}: expected an integer from {least} to {most}, got {getattr(self, name)}"
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                yield f"{name}: expected an integer from {least} to {most}, got {value}"
         if not 0.0 < self.learning_rate <= 1.0:
             yield f"learning_rate: expected a number above 0 and at most 1, got {self.learning_rate}"
 

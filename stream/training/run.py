@@ -95,6 +95,7 @@ def _parameters(request: TrainingRequest) -> dict[str, Parameter]:
         **DEFAULTS,
         "num_iterations": request.trees,
         "num_leaves": request.leaves,
+        **({} if request.max_depth is None else {"max_depth": request.max_depth}),
         "learning_rate": request.learning_rate,
         "seed": request.seed,
     }

@@ -10,12 +10,14 @@ from features.history.store import LabelStatus
 from models.policy import Decision
 from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode
+from stream.contract.explanation import ExplanationOutcome
 from stream.contract.outputs import DecidedBy, ModelName, Overruled
 from stream.contract.transaction import Transaction
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Outgoing
 from stream.scoring.encode import Judgement, Scored
 from stream.scoring.facts import (
+    AlertsExplained,
     Compared,
     Decided,
     Fact,
@@ -78,6 +80,7 @@ def one_of_each(prefix: str = "") -> list[Fact]:
         VoidFound(0, 3),
         Compared(DIGEST, [0.25], [Decision.APPROVE], [Decision.DECLINE], [1250], ["EUR"]),
         Missed(DIGEST, "skipped", 2),
+        AlertsExplained([ExplanationOutcome.EXPLAINED, ExplanationOutcome.BY_RULES], [40, 60]),
         Reapplied("transactions", 2),
         Reapplied("labels", 1),
     ]

@@ -21,6 +21,7 @@ OTHER_RECORDS = {
     "comparison/1": "`shadow report` leaves it out",
     "outcome/1": "no worker reads it",
     "command/1": "refused, `invalid_field`; an unknown kind is refused, `unsupported_kind`",
+    "explanation/1": "nothing of ours reads it",
     "incident/1": "`incident list` leaves it out, and it is not sent to the webhook",
     "event/1": "ignored, with a line in the log; a worker that lacks a revision for it is not ready, and says so",
 }

@@ -204,6 +204,7 @@ def test_the_documented_acls_suffice_for_every_role(
     assert report.returncode == 0, report.stderr
     assert json.loads(report.stdout)["compared"] == PAYMENTS
     guard_ends_a_bad_canary(role, tmp_path)
+    explain_what_it_declined(role)
     assert [worker.terminate() for worker in workers] == [0, 0]
     assert "so nobody judges this command" in role("operator").cli("model", "withdraw", "--wait", "6").stderr
     for worker in workers:
@@ -235,6 +236,15 @@ def guard_ends_a_bad_canary(role: Callable[[str], Fleet], folder: Path) -> None:
         assert '"guard_breach"' in operator.cli("incident", "list", "--json").stdout
         assert guard.terminate() == 0
     assert not [secret for secret in SECRETS if secret in guard.log()]
+
+
+def explain_what_it_declined(role: Callable[[str], Fleet]) -> None:
+    """Let a process with its own rights explain the canary's declines; a consumer may read the reasons."""
+    process = role("explain").worker((*COMMAND[:-1], "explain"))
+    process.await_ready()
+    asyncio.run(await_records(read(role("consumer").environment), "explanations", 10))
+    assert process.terminate() == 0
+    assert not [secret for secret in SECRETS if secret in process.log()]
 
 
 def publish_until_it_ends(role: Callable[[str], Fleet], folder: Path) -> None:

@@ -9,7 +9,7 @@ from stream.demo.services.processes import free_port
 from support.certificates import Authority
 from support.kafka.jars import RECIPE, START_SECONDS, JarsCluster, Layout, NoJars, resolve_jars
 
-ROLES = ("admin", "worker", "guard", "producer", "backfill", "consumer", "operator")
+ROLES = ("admin", "worker", "guard", "explain", "producer", "backfill", "consumer", "operator")
 PASSWORDS = {name: f"{name}-secret" for name in ROLES}
 
 

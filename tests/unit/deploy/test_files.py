@@ -43,6 +43,7 @@ def test_compose_defines_exactly_the_expected_services() -> None:
         "green-redis",
         "green-topics",
         "guard",
+        "explain",
         "model",
         "publisher",
         "decisions",
@@ -51,7 +52,8 @@ def test_compose_defines_exactly_the_expected_services() -> None:
         "grafana",
     }
     assert set(SERVICES) == expected
-    assert {"topics", "worker", "green-topics", "green", "guard", "model", "publisher", "decisions"} == OURS
+    others = {"publisher", "decisions"}
+    assert {"topics", "worker", "green-topics", "green", "guard", "explain", "model"} | others == OURS
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -88,7 +90,7 @@ def test_images_install_only_locked_packages() -> None:
 
 def test_the_image_checks_liveness_and_compose_checks_readiness() -> None:
     assert [words for instruction, words in INSTRUCTIONS if instruction == "HEALTHCHECK" and "/health/live" in words]
-    assert all("/health/ready" in SERVICES[name]["healthcheck"]["test"][-1] for name in ("worker", "guard"))
+    assert all("/health/ready" in SERVICES[name]["healthcheck"]["test"][-1] for name in ("worker", "guard", "explain"))
     assert ["STOPSIGNAL", "SIGTERM"] in INSTRUCTIONS
 
 
@@ -181,7 +183,12 @@ def test_every_volume_is_declared_and_every_mounted_file_exists() -> None:
 def test_a_guard_is_a_job_of_its_own_named_as_the_workers_and_its_checkpoint_is_on_a_volume_of_its_user() -> None:
     jobs = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())["scrape_configs"]
     asked = {job["job_name"]: job["dns_sd_configs"][0]["names"] for job in jobs}
-    assert asked == {"fraudstream": ["worker"], "fraudstream-green": ["green"], "fraudstream-guard": ["guard"]}
+    assert asked == {
+        "fraudstream": ["worker"],
+        "fraudstream-green": ["green"],
+        "fraudstream-guard": ["guard"],
+        "fraudstream-explain": ["explain"],
+    }
     *command, checkpoint = SERVICES["guard"]["command"]
     assert command == ["fraudstream", "guard", "--checkpoint"]
     folder = str(Path(checkpoint).parent)
@@ -194,10 +201,10 @@ def test_a_guard_is_a_job_of_its_own_named_as_the_workers_and_its_checkpoint_is_
     assert folder in made
 
 
-def test_only_grafana_and_a_second_fleet_need_a_profile_to_start() -> None:
+def test_only_grafana_explanations_and_a_second_fleet_need_a_profile_to_start() -> None:
     optional = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
     green = {name: ["green"] for name in ("green", "green-redis", "green-topics")}
-    assert optional == {"grafana": ["grafana"]} | green
+    assert optional == {"grafana": ["grafana"], "explain": ["explain"]} | green
 
 
 def test_the_build_context_is_exactly_what_the_dockerfile_copies() -> None:

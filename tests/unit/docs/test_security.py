@@ -4,6 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 from features.redis.client import COMMANDS
+from stream.explanations.reader import group_of
 from stream.incidents.deliveries import GROUP_SUFFIX
 from stream.kafka.topics import LAYOUTS, silent_scores
 from stream.settings import Settings
@@ -32,7 +33,7 @@ def test_the_operator_may_create_every_topic_and_a_worker_may_read_or_write_each
 
 
 def test_each_topic_may_be_written_by_exactly_one_role_and_the_input_by_a_backfill_too() -> None:
-    roles = ("operator", "worker", "guard", "producer", "backfill", "consumer")
+    roles = ("operator", "worker", "guard", "explain", "producer", "backfill", "consumer")
     writers: dict[str, Any] = {
         layout.name: {user for user in roles if layout.name in allowed(user, "Write")} for layout in WITH_SILENT
     }
@@ -46,6 +47,7 @@ def test_each_topic_may_be_written_by_exactly_one_role_and_the_input_by_a_backfi
         "model-control": {"operator", "guard"},
         "model-events": {"worker"},
         "dead-letters": {"worker"},
+        "explanations": {"explain"},
         "incidents": {"guard"},
     }
 
@@ -57,6 +59,11 @@ def test_a_worker_may_use_the_default_group_alone() -> None:
 def test_a_guard_may_use_a_group_of_its_own_to_send_incidents_and_look_at_that_of_the_workers() -> None:
     assert allowed("guard", "Read", "--group") == {Settings().group + GROUP_SUFFIX}
     assert allowed("guard", "Describe", "--group") == {Settings().group}
+
+
+def test_what_explains_alerts_may_use_a_group_of_its_own_and_reads_decisions_alone() -> None:
+    assert allowed("explain", "Read", "--group") == {group_of(Settings())}
+    assert allowed("explain", "Read") == {"scores"}
 
 
 def test_redis_allows_exactly_the_commands_that_a_worker_uses() -> None:

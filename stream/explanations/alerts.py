@@ -1,0 +1,127 @@
+"""Read a partition of `scores` in order, and keep what is to be explained: valid scores that are not `approve`.
+
+A partition's state is an offset and the validity standing before it: both are in the commit, so that a restart judges
+the next score as a reader of the whole partition would.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from models.policy import Decision
+from stream.consumer import Headers, Standing, place_of
+from stream.contract.outputs import Score
+from stream.kafka.unpacking import FetchedRecord
+
+_NOTE = 1
+"""The version of what a commit's metadata hold."""
+
+
+class _HeadSource(msgspec.Struct):
+    offset: int
+    log: int = 0
+
+
+class _ScoreHead(msgspec.Struct):
+    """What decides whether a score is one to explain; nearly all are not, and are decoded no further."""
+
+    epoch: int
+    source: _HeadSource
+    decision: Decision
+    deployment: str = ""
+
+
+_decode_head = msgspec.json.Decoder(_ScoreHead).decode
+_decode = msgspec.json.Decoder(Score).decode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class ReadProgress(NamedTuple):
+    """How far a partition is: the offset of the next record, and the validity standing before it."""
+
+    offset: int
+    standing: Standing = Standing()
+
+    def note(self, topic_id: str) -> str:
+        """Return the metadata of the commit of this offset."""
+        return msgspec.json.encode([_NOTE, *self.standing, topic_id]).decode()
+
+
+class CommittedProgress(NamedTuple):
+    """What a commit says: the standing before its offset (None if it does not tell), and which topic it is of."""
+
+    standing: Standing | None
+    topic_id: str
+
+
+def read_commit(metadata: str | None) -> CommittedProgress:
+    """Read the metadata of a commit; of another program's, nothing is known."""
+    try:
+        version, epoch, place, topic_id = msgspec.json.decode(metadata or "", type=tuple[int, int, int, str])
+    except (msgspec.DecodeError, RecursionError):
+        return CommittedProgress(None, "")
+    return CommittedProgress(Standing(epoch, place) if version == _NOTE else None, topic_id)
+
+
+class Alert(NamedTuple):
+    """A score to explain, and where its partition goes on as long as it is not explained."""
+
+    score: Score
+    key: bytes | None
+    headers: Headers
+    written_ms: int
+    before: ReadProgress
+
+
+@dataclass(slots=True)
+class ReadPart:
+    """Some records of a partition: the alerts among them, in order, and the progress behind all of them."""
+
+    alerts: list[Alert]
+    after: ReadProgress
+
+
+@dataclass(slots=True)
+class PartitionReader:
+    """Reads one partition's records in order.
+
+    Attributes:
+        progress: behind what was read.
+        deployment: whose scores are explained; those without a name are of the time before deployments had one.
+        first: scores before this offset are read for their validity alone.
+        void: scores that are not valid.
+        unreadable: records that are no scores.
+    """
+
+    progress: ReadProgress
+    deployment: str
+    first: int = 0
+    void: int = field(default=0, init=False)
+    unreadable: int = field(default=0, init=False)
+
+    def read(self, records: Sequence[FetchedRecord]) -> ReadPart:
+        """Read the next records, and return what is to be explained."""
+        alerts = [alert for record in records if (alert := self._read(record)) is not None]
+        return ReadPart(alerts, self.progress)
+
+    def _read(self, record: FetchedRecord) -> Alert | None:
+        before = ReadProgress(record.offset, self.progress.standing)
+        self.progress = ReadProgress(record.offset + 1, before.standing)
+        try:
+            head = _decode_head(record.value or b"")
+            own = head.deployment in ("", self.deployment) and record.offset >= self.first
+            is_alert = head.decision is not Decision.APPROVE and own
+            score = _decode(record.value or b"") if is_alert else None
+        except _UNREADABLE:
+            self.unreadable += 1
+            return None
+        place = place_of(head.source.log, head.source.offset)
+        self.progress = ReadProgress(record.offset + 1, before.standing.after(head.epoch, place))
+        if not before.standing.is_valid(head.epoch, place):
+            self.void += 1
+            return None
+        if score is None:
+            return None
+        return Alert(score, record.key, record.headers, record.timestamp, before)
