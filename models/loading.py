@@ -85,6 +85,10 @@ class Model:
             raise ScoringError(f"{self.digest} returned {int((~np.isfinite(scores)).sum())} scores that are not finite")
         return scores
 
+    def gains(self) -> Floats:
+        """Return the share of each feature in the gain of all splits, of shape (features,)."""
+        return self._booster.gains()
+
 
 def load(repository: Repository, digest: str, computed: Mapping[str, VectoriseProbe]) -> Model | tuple[Problem, ...]:
     """Fetch, verify and probe a model, or return all problems found.
