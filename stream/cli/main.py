@@ -25,6 +25,10 @@ COMMANDS = {
         "stream.cli.deployment:deployment",
         "Compare two deployments on the same topics, and let one take over from the other.",
     ),
+    "evaluate": CommandSource(
+        "stream.cli.evaluate:evaluate",
+        "Evaluate MODEL on the payments of a transactions FILE (parquet, CSV) that it was not trained on.",
+    ),
     "features": CommandSource(
         "stream.cli.features:features",
         "List the features that are computed here, compute them for a file, and rebuild their histories.",

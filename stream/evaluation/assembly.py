@@ -6,6 +6,7 @@ import numpy as np
 
 from metrics.money import MoneySums
 from models.loading import Model
+from models.policy import bands
 from models.times import format_time
 from stream.evaluation.calibration import reliability_bins
 from stream.evaluation.draws import CardDraws
@@ -76,6 +77,8 @@ def evaluations_of(
         found.append(
             ModelEvaluation(
                 model=_model(one.model),
+                review_band=_band(one.model.policy.review_at),
+                decline_band=_band(one.model.policy.decline_at),
                 alerts=reviews + declines,
                 reviews=reviews,
                 declines=declines,
@@ -104,6 +107,10 @@ def _model(model: Model) -> EvaluatedModel:
         review_at=model.policy.review_at,
         decline_at=model.policy.decline_at,
     )
+
+
+def _band(threshold: float) -> int | None:
+    return int(bands(np.array([threshold]))[0]) if threshold <= 1 else None
 
 
 def _budgets(

@@ -1,6 +1,6 @@
 """Whether the scores of a model are probabilities: reliability and the expected calibration error, also among alerts.
 
-Fraud is rare, so nearly all payments have a score near 0, and an error among those with a high score is hardly seen in a
+Fraud is rare, so nearly all payments have a score near 0, and an error among those with a high score hardly shows in a
 mean over all. So alerts have bins of their own: there a team works by the score.
 """
 
@@ -11,15 +11,16 @@ from typing import NamedTuple
 import numpy as np
 
 from metrics.bootstrap import BootstrapPlan
-from metrics.calibration import equal_counts
+from metrics.calibration import calibration_error, equal_counts, reliability
 from metrics.columns import Bools, Floats, ratios
-from stream.evaluation.draws import CardDraws, SumDraws
+from stream.evaluation.draws import CardDraws, DrawnFigure, SumDraws
 from stream.evaluation.figures import Figures, ScoredBy
 from stream.evaluation.payments import EvaluatedPayments
 from stream.evaluation.report import EvaluatedBin
 
 BINS, ALERT_BINS = 20, 10
 """Bins of equal count over all payments, and over alerts; as many as there are different scores, at most."""
+CHANCE_DRAWS = 200
 
 
 class BinnedScores(NamedTuple):
@@ -45,7 +46,7 @@ def binned(payments: EvaluatedPayments, scores: Floats, which: Bools, draws: Car
 def calibration_figures(
     payments: EvaluatedPayments, scored: Sequence[ScoredBy], draws: CardDraws
 ) -> tuple[list[Figures], list[tuple[BinnedScores, BinnedScores]]]:
-    """Return `ece` and `ece_alerts` of each model, and the bins of both."""
+    """Return `ece`, `ece_alerts` and `ece_alerts_by_chance` of each model, and the bins of the first two."""
     every = np.ones(len(payments.fraud), np.bool_)
     bins = [
         (
@@ -55,12 +56,32 @@ def calibration_figures(
         for one in scored
     ]
     figures: list[Figures] = []
-    for whole, alerts in bins:
+    for said, (whole, alerts) in zip(scored, bins, strict=True):
         found = {}
         for name, one in (("ece", whole), ("ece_alerts", alerts)):
             found[name] = one.sums.figure(partial(_error, one.count), 0)._replace(cards=_cards(one))
+        chance = error_by_chance(said.scores[said.alerted], ALERT_BINS, draws.plan.seed)
+        found["ece_alerts_by_chance"] = DrawnFigure(np.nan if chance is None else chance, np.empty(0), 0)
         figures.append(found)
     return figures, bins
+
+
+def alert_error(fraud: Bools, scores: Floats, bins: int) -> float | None:
+    """Return the expected calibration error of alerts of shape (n,) in bins of equal count; None without alerts."""
+    return calibration_error(reliability(fraud, scores, equal_counts(scores, bins))) if len(scores) else None
+
+
+def error_by_chance(scores: Floats, bins: int, seed: int) -> float | None:
+    """Return the mean calibration error of outcomes drawn by the scores themselves: what a perfect calibration shows.
+
+    Few alerts in a bin have a share of frauds that differs from their mean score by chance. Payments are drawn each for
+    itself; frauds of one card come together, so chance makes somewhat more of it. None without alerts.
+    """
+    rng = np.random.default_rng(seed)
+    if not len(scores):
+        return None
+    found = [alert_error(rng.random(len(scores)) < scores, scores, bins) for _ in range(CHANCE_DRAWS)]
+    return float(np.mean([one for one in found if one is not None]))
 
 
 def _error(bins: int, sums: Floats) -> Floats:

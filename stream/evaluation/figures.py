@@ -209,7 +209,7 @@ def differences(found: Sequence[Figures]) -> Figures:
     if len(found) == 1:
         return {}
     first, second = found
-    return {name: one.less(second[name]) for name, one in first.items() if name in second}
+    return {name: one.less(second[name]) for name, one in first.items() if len(one.draws) == len(second[name].draws)}
 
 
 def merged(*parts: Sequence[Figures]) -> list[Figures]:

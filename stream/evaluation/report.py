@@ -95,9 +95,14 @@ class EvaluatedScores(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelEvaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """All that was measured of one model; `figures` are named in docs/reference/evaluation.md."""
+    """All that was measured of one model; `figures` are named in docs/reference/evaluation.md.
+
+    `review_band` and `decline_band` are the bands of its thresholds; None for one above 1, which no score reaches.
+    """
 
     model: EvaluatedModel
+    review_band: int | None
+    decline_band: int | None
     alerts: int
     reviews: int
     declines: int

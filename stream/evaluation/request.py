@@ -2,6 +2,7 @@
 
 EvaluationError                catch this to catch all of ours; a problem with the file itself is a `FileError`
 ├── NotHeldBackError           the payments asked for were trained on: choose later ones, or say that they may count
+├── UnstatedCostsError         costs are stated for some currencies of the file: state them for each, or for none
 └── NothingToEvaluateError     no payment counts, or all of them have one outcome: add days or labels
 """
 
@@ -26,6 +27,10 @@ class EvaluationError(StreamError):
 
 class NotHeldBackError(EvaluationError):
     """The model was trained on payments that were asked for, so they cannot be called held back."""
+
+
+class UnstatedCostsError(EvaluationError):
+    """Costs are stated, but not for each currency of the payments."""
 
 
 class NothingToEvaluateError(EvaluationError):

@@ -40,7 +40,6 @@ def evaluate(request: EvaluationRequest, progress: Progress) -> EvaluationReport
         EvaluationError: no payment counts, or only some that were trained on.
         RescoringError: what is wrong with a model.
         FormulaError: a formula of a feature set raised, or returned no number.
-        ValueError: costs are stated, but not for a currency of the file.
     """
     names = [request.model, *([] if request.against is None else [request.against])]
     models = [usable_model(request.models, resolve(request.models, name), request.sets) for name in names]

@@ -24,7 +24,7 @@ from stream.evaluation.figures import (
 )
 from stream.evaluation.payments import EvaluatedPayments
 from stream.evaluation.report import PrecisionRecallPoint
-from stream.evaluation.request import EvaluationTerms, Progress
+from stream.evaluation.request import EvaluationTerms, Progress, UnstatedCostsError
 
 CURVE_POINTS = 100
 
@@ -57,9 +57,10 @@ def measure_whole(
     """Measure both models on all payments.
 
     Raises:
-        ValueError: costs are stated, but not for a currency of the payments.
+        UnstatedCostsError: costs are stated, but not for a currency of the payments.
     """
     rows = CurrencyRows.each(payments, currencies)
+    _check_costs(rows, terms)
     budgets = [BudgetAlerts.of(payments, one.scores, terms.budgets) for one in scored]
     money = [money_figures(one, scored, budgets, terms) for one in rows]
     draws = CardDraws(payments.card, terms.plan)
@@ -72,6 +73,14 @@ def measure_whole(
     figures = merged(*parts, calibration, budget_figures(payments, budgets, draws), *money)
     progress("figures", 4, 4)
     return WholeMeasures(figures, budgets, bins, [_curve(payments, one.scores) for one in scored], rows)
+
+
+def _check_costs(rows: Sequence[CurrencyRows], terms: EvaluationTerms) -> None:
+    try:
+        for one in rows:
+            terms.costs.of(one.currency)
+    except ValueError as error:
+        raise UnstatedCostsError(str(error)) from error
 
 
 def _curve(payments: EvaluatedPayments, scores: Floats) -> tuple[PrecisionRecallPoint, ...]:
