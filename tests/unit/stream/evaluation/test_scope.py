@@ -55,7 +55,12 @@ def test_payments_after_the_training_count_and_are_held_back() -> None:
     found = scope(model(data(10, 60)))
     assert 60 < first_day(found) < 60.1
     assert (found.held_back, found.trained_rows, found.warnings) == (True, 0, ())
-    assert found.reference_is_training is False  # of 50 days there are fewer than 1,000 payments in this file
+    short = scope(model(data(40, 60)))
+    assert found.reference_is_training
+    assert not short.reference_is_training  # there are 400 payments of these days
+    times = (table().occurred_ms[short.reference] - START_MS) / DAY_MS
+    assert 60 < times[0] < 60.1
+    assert 66.9 < times[-1] < 67.1
 
 
 def test_of_two_models_the_later_end_of_training_counts() -> None:
