@@ -46,7 +46,10 @@ def handbook(file: Path, as_json: bool, **effort: Any) -> None:  # noqa: ANN401,
         published = [one._asdict() for one in PUBLISHED]
         say(as_json, {"published": published, **msgspec.to_builtins(found)}, "")
         return
-    Console().print(*_tables(found))
+    Console(highlight=False).print(*_tables(found), sep="\n\n")
+    click.echo(
+        "AP: average precision. CP@100: card precision. Log loss: below the constant's. ECE: of alerts, the worst."
+    )
     for one in found.not_reached:
         click.echo(f"not in the file: {one}")
 
@@ -54,32 +57,35 @@ def handbook(file: Path, as_json: bool, **effort: Any) -> None:  # noqa: ANN401,
 def _tables(found: "HandbookFigures") -> Iterator[Table]:
     from stream.bench.handbook import PUBLISHED, means  # noqa: PLC0415 - likewise
 
-    table = Table(title="means over the splits", title_justify="left")
-    for name in ("splits", "model", "ROC AUC", "average precision", "card precision@100", "log loss", "worst ECE"):
-        table.add_column(name, justify="left" if name in {"splits", "model"} else "right")
+    table = _table("means over the splits", ("splits", "model"), ("AUC", "AP", "CP@100", "log loss", "ECE"))
     ours = means(found.lines)
     for splits in dict.fromkeys(one.splits for one in ours):
         for known in (one for one in PUBLISHED if one.splits == splits):
             figures = (f"{value:.3f}" for value in (known.auc, known.average_precision, known.card_precision))
-            table.add_row(splits, f"published: {known.model}", *figures, "", "")
+            table.add_row(splits, f"{known.model}, published", *figures, "", "")
         for own in (one for one in ours if one.splits == splits):
             figures = (f"{value:.3f}" for value in (own.auc, own.average_precision, own.card_precision))
-            below = f"below constant in {own.below_constant} of {own.of}"
             worst = "" if own.worst_ece is None else f"{own.worst_ece:.3f}"
-            table.add_row(splits, f"ours: {own.features} features, {own.history}", *figures, below, worst)
+            below = f"{own.below_constant} of {own.of}"
+            table.add_row(splits, f"{own.features} set, {own.history}, ours", *figures, below, worst)
     yield table
     yield _lines(found)
 
 
+def _table(title: str, names: tuple[str, ...], figures: tuple[str, ...]) -> Table:
+    table = Table(title_justify="left", header_style="bold", pad_edge=False, box=None, padding=(0, 2, 0, 0))
+    for at, name in enumerate(names):
+        table.add_column(f"{title}\n{name}" if not at else f"\n{name}", no_wrap=True)
+    for name in figures:
+        table.add_column(f"\n{name}", justify="right", no_wrap=True)
+    return table
+
+
 def _lines(found: "HandbookFigures") -> Table:
-    table = Table(title="each split", title_justify="left")
-    for name in ("test from", "features", "history", "frauds", "ROC AUC", "average precision", "card precision@100"):
-        table.add_column(name, justify="left" if name in {"test from", "features", "history"} else "right")
-    for name in ("log loss", "constant's", "alerts", "ECE among them", "by chance"):
-        table.add_column(name, justify="right")
+    figures = ("frauds", "AUC", "AP", "95 %", "CP@100", "log loss", "constant's", "alerts", "ECE", "by chance")
+    table = _table("test from", ("", "set", "history"), figures)
     for one in found.lines:
         precision, interval = one.average_precision.value or 0.0, one.average_precision.interval
-        between = "" if interval is None else f" ({interval.low:.3f} to {interval.high:.3f})"
         errors = ("" if value is None else f"{value:.3f}" for value in (one.ece_alerts, one.ece_alerts_by_chance))
         table.add_row(
             one.test_since[:10],
@@ -87,7 +93,8 @@ def _lines(found: "HandbookFigures") -> Table:
             one.history,
             f"{one.frauds:,}",
             f"{one.auc.value or 0.0:.3f}",
-            f"{precision:.3f}{between}",
+            f"{precision:.3f}",
+            "" if interval is None else f"{interval.low:.3f} to {interval.high:.3f}",
             f"{one.card_precision:.3f}",
             f"{one.log_loss:.5f}",
             f"{one.constant_log_loss:.5f}",

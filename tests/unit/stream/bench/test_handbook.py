@@ -141,7 +141,7 @@ def test_the_command_prints_published_figures_beside_ours(tmp_path: Path) -> Non
     assert len(facts["published"]) == len(PUBLISHED)
     assert len(facts["lines"]) == 16
     shown = CliRunner().invoke(main, ["bench", "handbook", str(file), "--trees", "2", "--threads", "1"])
-    assert "published: XGBoost" in shown.stdout
+    assert "XGBoost, published" in shown.stdout
     assert "not in the file: chapter 3" in shown.stdout
 
 

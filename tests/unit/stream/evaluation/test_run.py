@@ -118,7 +118,7 @@ def test_the_report_has_weeks_segments_and_paired_differences(report: Evaluation
         values = [one.figures[name].value for one in report.models]
         if None not in values:
             assert figure.value == pytest.approx(values[0] - values[1])
-    assert report.data.reference == "training"
+    assert report.data.reference == "first week"
     assert any("its number of alerts is not" in warning for warning in report.warnings)
 
 
