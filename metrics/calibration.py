@@ -101,7 +101,8 @@ def log_losses(fraud: Flags, scores: Floats) -> Floats:
     """
     _check(fraud, scores)
     given = np.clip(np.where(fraud.astype(np.bool_), scores, 1 - scores), LEAST_PROBABILITY, 1)
-    return -np.log(given)
+    losses: Floats = -np.log(given)
+    return losses
 
 
 def constant_log_loss(rates: Floats) -> Floats:

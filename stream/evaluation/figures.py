@@ -36,7 +36,8 @@ class ScoredBy(NamedTuple):
     @property
     def alerted(self) -> Bools:
         """Which payments are reviewed or declined."""
-        return self.decisions != DecisionCode.APPROVE
+        alerted: Bools = self.decisions != DecisionCode.APPROVE
+        return alerted
 
     def where(self, which: Bools | Ints) -> "ScoredBy":
         """Return what it said of some of them."""
@@ -74,7 +75,7 @@ def card_figures(payments: EvaluatedPayments, scored: Sequence[ScoredBy], terms:
     if not 0 < len(cards) <= MOST_CARD_DAYS:
         values = statistic(np.arange(len(cards)), cards)
         return [{"card_precision": DrawnFigure(value, np.empty(0), 0)} for value in values]
-    found = CardDraws(cards, terms.plan).copies(statistic, CARD_DRAWS, by_day[0].fraud)
+    found = CardDraws(cards, terms.plan).copies(statistic, CARD_DRAWS, by_day[0].fraud.astype(np.bool_))
     return [{"card_precision": one} for one in found]
 
 

@@ -129,14 +129,13 @@ def alerts(report: EvaluationReport) -> Iterator[Part]:
     """Show alerts by the models' own thresholds, and at budgets of alerts a day."""
     yield DataTable("By the thresholds of the model", heads(report), figure_rows(report, _ALERTS))
     days = report.data.days
-    counts: tuple[Row, ...] = (
-        *(
-            (name, *(Count(getattr(one, key)) for one in report.models))
-            for name, key in (("Alerts", "alerts"), ("Reviews", "reviews"), ("Declines", "declines"))
-        ),
+    counts: list[Row] = [
+        ("Alerts", *(Count(one.alerts) for one in report.models)),
+        ("Reviews", *(Count(one.reviews) for one in report.models)),
+        ("Declines", *(Count(one.declines) for one in report.models)),
         ("Alerts a day", *(Measure(one.alerts / days, 1) for one in report.models)),
-    )
-    yield DataTable("Counts", ("", *labels(report)), counts)
+    ]
+    yield DataTable("Counts", ("", *labels(report)), tuple(counts))
     for key, title, name in (
         ("precision", "Precision", "Precision of alerts"),
         ("recall", "Recall", "Recall of frauds"),
@@ -175,12 +174,12 @@ def money(report: EvaluationReport) -> Iterator[Part]:
         keys = [f"savings.{currency}", f"value_detection_rate.{currency}"]
         keys += [f"value_detection_rate@{one.budget}.{currency}" for one in report.models[0].budgets]
         yield DataTable(f"Shares of the money in {currency}", heads(report), figure_rows(report, keys))
-        amounts = tuple(
+        amounts: list[Row] = [
             (name, *(Money(getattr(one.money[currency], key), currency) for one in report.models))
             for key, name in _AMOUNTS.items()
-        )
+        ]
         note = f"{first.payments:,} payments, {first.frauds:,} of them fraud. Assumed: {first.costs}."
-        yield DataTable(f"Amounts in {currency}", ("", *labels(report)), amounts, note)
+        yield DataTable(f"Amounts in {currency}", ("", *labels(report)), tuple(amounts), note)
 
 
 def calibration(report: EvaluationReport) -> Iterator[Part]:

@@ -5,7 +5,7 @@ is mapped into memory; every other column has a value for each payment.
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +72,8 @@ class EvaluatedPayments(NamedTuple):
 
     def where(self, which: Bools | Ints) -> "EvaluatedPayments":
         """Return some of them."""
-        return EvaluatedPayments(*(column[which] for column in self))
+        columns: dict[str, Any] = {name: column[which] for name, column in self._asdict().items()}
+        return EvaluatedPayments(**columns)
 
 
 def read_payments(source: TransactionsFile, feature_set: FeatureSet, folder: Path, progress: Progress) -> FileTable:
@@ -89,8 +90,8 @@ def read_payments(source: TransactionsFile, feature_set: FeatureSet, folder: Pat
         writer.append(TableRows(matrix, seen.occurred_ms, rows.labelled_ms, rows.fraud, decided, seen.card_ids))
         parts.append(_ColumnParts.of(rows, currencies))
     writer.table.fingerprint = pass_.fingerprint
-    columns = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return FileTable(writer.table, PaymentColumns(*columns, tuple(currencies)))
+    joined = _ColumnParts(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return FileTable(writer.table, PaymentColumns(**joined._asdict(), currencies=tuple(currencies)))
 
 
 class _ColumnParts(NamedTuple):
@@ -130,7 +131,8 @@ def _card_ages(table: Table) -> Ints:
     """Return the time from each card's first payment in the file to each payment, in milliseconds, of shape (n,)."""
     first = np.full(int(table.card.max()) + 1, np.iinfo(np.int64).max)
     np.minimum.at(first, table.card, table.occurred_ms)
-    return table.occurred_ms - first[table.card]
+    ages: Ints = table.occurred_ms - first[table.card]
+    return ages
 
 
 def matrix_blocks(rows: Ints) -> list[Ints]:
