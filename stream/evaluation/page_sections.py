@@ -49,10 +49,12 @@ _AMOUNTS = {
 
 
 def labels(report: EvaluationReport) -> list[str]:
-    """Return what the models are called on the page: their names, with digests if these are alike."""
+    """Return what the models are called on the page: their names, with versions and digests if these are alike."""
     models = [one.model for one in report.models]
-    names = [f"{model.name} {model.version}" for model in models]
-    return names if len(set(names)) == len(names) else [model.label for model in models]
+    for names in ([one.name for one in models], [f"{one.name} {one.version}" for one in models]):
+        if len(set(names)) == len(names):
+            return names
+    return [model.label for model in models]
 
 
 def interval_row(name: str, figure: Figure, *, strong: bool = False) -> IntervalRow:

@@ -43,11 +43,11 @@ _DEFAULT_DECIMALS = 3
 
 
 def words_of(key: str) -> FigureWords:
-    """Return the words of a figure, with its budget and its currency: "precision@100" is "… at 100 a day"."""
+    """Return the words of a figure, with its budget of alerts a day and its currency, as "Recall of frauds @100"."""
     head, _, currency = key.partition(".")
     base, _, budget = head.partition("@")
     known = WORDS[base]
-    name = known.name + (f" at {budget} a day" if budget else "") + (f", {currency}" if currency else "")
+    name = known.name + (f" @{budget}" if budget else "") + (f", {currency}" if currency else "")
     return known._replace(name=name)
 
 
