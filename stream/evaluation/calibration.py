@@ -30,7 +30,7 @@ class BinnedScores(NamedTuple):
     sums: SumDraws
 
     @property
-    def count(self) -> int:
+    def bins(self) -> int:
         """How many bins there are."""
         return len(self.edges) - 1
 
@@ -59,7 +59,7 @@ def calibration_figures(
     for said, (whole, alerts) in zip(scored, bins, strict=True):
         found = {}
         for name, one in (("ece", whole), ("ece_alerts", alerts)):
-            found[name] = one.sums.figure(partial(_error, one.count), 0)._replace(cards=_cards(one))
+            found[name] = one.sums.figure(partial(_error, one.bins), 0)._replace(cards=_cards(one))
         chance = error_by_chance(said.scores[said.alerted], ALERT_BINS, draws.plan.seed)
         found["ece_alerts_by_chance"] = DrawnFigure(np.nan if chance is None else chance, np.empty(0), 0)
         figures.append(found)
@@ -91,12 +91,12 @@ def _error(bins: int, sums: Floats) -> Floats:
 
 
 def _cards(one: BinnedScores) -> int:
-    return int((one.sums.by_card[:, : one.count].sum(axis=1) > 0).sum())
+    return int((one.sums.by_card[:, : one.bins].sum(axis=1) > 0).sum())
 
 
 def reliability_bins(one: BinnedScores, plan: BootstrapPlan) -> tuple[EvaluatedBin, ...]:
     """Return the bins that have payments, by rising score."""
-    bins, totals = one.count, one.sums.by_card.sum(axis=0)
+    bins, totals = one.bins, one.sums.by_card.sum(axis=0)
     found = []
     for place in range(bins):
         payments, scores, frauds = place, bins + place, 2 * bins + place
