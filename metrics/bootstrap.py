@@ -9,7 +9,7 @@ No interval is stated, but None, where the bootstrap cannot know one: if fewer c
 figure, if a draw leaves it undefined, or if all draws agree, as they do for 40 hits of 40.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,20 +110,39 @@ def rows_interval(
         plan: how to draw. All cards count for `least_cards`.
     """
     chosen = plan or BootstrapPlan()
-    rng = np.random.default_rng(chosen.seed)
-    found, index = np.unique(cards, return_inverse=True)
-    if len(found) < chosen.least_cards:
+    if len(np.unique(cards)) < chosen.least_cards:
         return None
-    rows, lengths = np.argsort(index, kind="stable"), np.bincount(index)
-    begins = np.cumsum(lengths) - lengths
     figures = np.empty(chosen.draws)
-    for at in range(chosen.draws):
-        drawn = rng.integers(len(found), size=len(found))
-        copies = np.repeat(np.arange(len(found)), lengths[drawn])
-        shifts = begins[drawn] - (np.cumsum(lengths[drawn]) - lengths[drawn])
-        figure = statistic(rows[shifts[copies] + np.arange(len(copies))], copies)
+    for at, (rows, copies) in enumerate(drawn_rows(cards, chosen)):
+        figure = statistic(rows, copies)
         figures[at] = np.nan if figure is None else figure
     return percentiles(figures, chosen.confidence)
+
+
+def drawn_rows(cards: Tokens, plan: BootstrapPlan) -> Iterator[tuple[Ints, Ints]]:
+    """Yield, for each draw, the numbers of the drawn rows and a number for each one's card; see `rows_interval`."""
+    found, index = np.unique(cards, return_inverse=True)
+    rows, lengths = np.argsort(index, kind="stable"), np.bincount(index)
+    begins = np.cumsum(lengths) - lengths
+    for drawn in _drawn_cards(len(found), plan):
+        copies = np.repeat(np.arange(len(found)), lengths[drawn])
+        shifts = begins[drawn] - (np.cumsum(lengths[drawn]) - lengths[drawn])
+        yield rows[shifts[copies] + np.arange(len(copies))], copies
+
+
+def drawn_times(cards: int, plan: BootstrapPlan) -> Iterator[Ints]:
+    """Yield, for each draw, how often each of so many cards was drawn, of shape (cards,).
+
+    The draws of a plan are those of `drawn_rows`, so figures by one and by the other can be subtracted draw by draw.
+    """
+    for drawn in _drawn_cards(cards, plan):
+        yield np.bincount(drawn, minlength=cards)
+
+
+def _drawn_cards(cards: int, plan: BootstrapPlan) -> Iterator[Ints]:
+    rng = np.random.default_rng(plan.seed)
+    for _ in range(plan.draws):
+        yield rng.integers(cards, size=cards)
 
 
 def percentiles(figures: Floats, confidence: float) -> Interval | None:

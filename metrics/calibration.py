@@ -1,4 +1,4 @@
-"""Whether scores are probabilities: the reliability table, the Brier score, the expected calibration error.
+"""Whether scores are probabilities: the reliability table, Brier score, log loss, the expected calibration error.
 
 Fraud is rare, so bins of equal width would put nearly all payments into the first: choose bins of equal count.
 """
@@ -9,6 +9,9 @@ import numpy as np
 
 from metrics.columns import Flags, Floats, check_lengths, check_numbers
 from metrics.errors import MeasureInputError
+
+LEAST_PROBABILITY = 1e-15
+"""The least probability that log loss takes an outcome to have had."""
 
 
 class ReliabilityBin(NamedTuple):
@@ -86,6 +89,30 @@ def brier_score(fraud: Flags, scores: Floats) -> float | None:
     """
     _check(fraud, scores)
     return float(np.mean((scores - fraud) ** 2)) if len(scores) else None
+
+
+def log_losses(fraud: Flags, scores: Floats) -> Floats:
+    """Return -ln of the probability that was given to each outcome, of shape (n,): Good's logarithmic score (1952).
+
+    A probability nearer than `LEAST_PROBABILITY` to 0 or 1 counts as that near, so that no loss is infinite.
+
+    Raises:
+        MeasureInputError: columns differ in length, or a score is no probability.
+    """
+    _check(fraud, scores)
+    given = np.clip(np.where(fraud.astype(np.bool_), scores, 1 - scores), LEAST_PROBABILITY, 1)
+    losses: Floats = -np.log(given)
+    return losses
+
+
+def constant_log_loss(rates: Floats) -> Floats:
+    """Return the mean log loss of a constant score that equals the share of fraud, the best constant there is.
+
+    It is the entropy of the outcome in nats; a model whose log loss is not below it tells nothing by its probabilities.
+    """
+    inside = (rates > 0) & (rates < 1)
+    safe = np.where(inside, rates, 0.5)
+    return np.where(inside, -(safe * np.log(safe) + (1 - safe) * np.log(1 - safe)), np.where(np.isnan(rates), rates, 0))
 
 
 def _check(fraud: Flags, scores: Floats) -> None:

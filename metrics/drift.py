@@ -84,5 +84,39 @@ def stability_of_scores(expected: Floats, actual: Floats) -> float:
     return stability_index(*(np.maximum(one, LEAST_SHARE).tolist() for one in (shares.expected, shares.actual)))
 
 
+def value_edges(expected: Floats) -> Floats:
+    """Return the edges between the deciles of those values that are defined, fewer where values are equal.
+
+    The shape is (e,), e at most 9; e is 0 if no value is defined.
+    """
+    defined = expected[~np.isnan(expected)]
+    if not len(defined):
+        return np.empty(0)
+    return np.unique(np.quantile(defined, np.linspace(0, 1, DECILES + 1)[1:-1]))
+
+
+def value_groups(edges: Floats, values: Floats) -> Ints:
+    """Return the group of each value, of shape (n,): 0 to e between the e edges, e + 1 where a value is undefined.
+
+    A feature that is undefined more often than before has changed as much as one whose values have.
+    """
+    return np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values)).astype(np.int64)
+
+
+def stability_of_groups(expected: Floats, actual: Floats) -> Floats:
+    """Return the stability index of counts of the same groups, of shape (..., g), for one sample or many draws.
+
+    A group that is empty on one side counts as 0.01 % there; a side without any observation gives NaN.
+    """
+    shares = []
+    for counts in (expected, actual):
+        totals = counts.sum(axis=-1, keepdims=True)
+        shares.append(np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0))
+    empty = (shares[0] == 0) & (shares[1] == 0)
+    before, now = (np.where(empty, 1.0, np.maximum(one, LEAST_SHARE)) for one in shares)
+    found: Floats = ((now - before) * np.log(now / before)).sum(axis=-1)
+    return found
+
+
 def _counts(edges: Floats, scores: Floats) -> Ints:
     return np.bincount(np.searchsorted(edges, scores), minlength=len(edges) + 1)

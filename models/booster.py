@@ -96,6 +96,12 @@ class Booster:
             raise ScoringError(f"LightGBM rejected {len(matrix)} rows: {error}") from error
         return np.asarray(found, dtype=np.float64)
 
+    def gains(self) -> Floats:
+        """Return the share of each feature in the gain of all splits, of shape (width,); 0 where there is no split."""
+        gains = np.asarray(self._trees.feature_importance("gain"), dtype=np.float64)
+        total = gains.sum()
+        return gains / total if total else gains
+
 
 class _Rows(lightgbm.Sequence):
     """Rows of a memory-mapped matrix that LightGBM reads in blocks while it bins them."""

@@ -95,6 +95,10 @@ class Model:
         margins, parts = self._booster.margins(matrix), self._booster.contributions(matrix)
         return Contributions(margins, self._calibrator.probabilities(margins), parts[:, -1], parts[:, :-1])
 
+    def gains(self) -> Floats:
+        """Return the share of each feature in the gain of all splits, of shape (features,)."""
+        return self._booster.gains()
+
 
 def load(repository: Repository, digest: str, computed: Mapping[str, VectoriseProbe]) -> Model | tuple[Problem, ...]:
     """Fetch, verify and probe a model, or return all problems found.

@@ -212,6 +212,11 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
     ("stream.training.request.ModelFileError", "stream.training.request.VectorsFileError"): ErrorFate(
         "`model import` cannot use its files", Handling.REFUSED, "The message names everything that is wrong"
     ),
+    (
+        "stream.evaluation.request.NotHeldBackError",
+        "stream.evaluation.request.NothingToEvaluateError",
+        "stream.evaluation.request.UnstatedCostsError",
+    ): ErrorFate("`evaluate` has no payments that it may measure", Handling.REFUSED, "The message says what to do"),
     ("stream.dataset.errors.OutputError",): ErrorFate(
         "`features compute` cannot write its output", Handling.REFUSED, "No partial output is left"
     ),
@@ -247,6 +252,7 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         metrics.MetricsError,
         stream.StreamError,
         "stream.training.request.TrainingError",
+        "stream.evaluation.request.EvaluationError",
         "stream.dataset.errors.FileError",
         "stream.rescoring.request.RescoringError",
         "stream.demo.services.errors.EmbeddedError",

@@ -41,6 +41,10 @@ COMMANDS = {
         "stream.cli.bench_guards:guards",
         "Simulate canaries with known truth: when their guards notice, and how often without cause; takes minutes.",
     ),
+    "handbook": CommandSource(
+        "stream.cli.bench_handbook:handbook",
+        "Train and test by the protocol of a public handbook, on every split of FILE, beside its published figures.",
+    ),
     "memory": CommandSource(
         "stream.cli.bench_histories:memory",
         "Measure the bytes of a history by its records a month, exact and paned, and the cost of reading it.",

@@ -22,8 +22,7 @@ def _by_currency(
 
 
 _DECLINE_PERCENT = DECLINE_COST.share_bp / 100
-_OPTIONS = (
-    click.option("--currency", type=CurrencyParam(), help="Compare in it; by default that of most payments."),
+_DECISION_COSTS = (
     click.option(
         "--review-cost",
         "review",
@@ -42,6 +41,10 @@ _OPTIONS = (
         help="What a wrong decline costs, e.g. 'EUR 2.00 + 5%' of the amount. By default "
         f"{DECLINE_COST.fixed_minor} minor units + {_DECLINE_PERCENT:g}%.",
     ),
+)
+_OPTIONS = (
+    click.option("--currency", type=CurrencyParam(), help="Compare in it; by default that of most payments."),
+    *_DECISION_COSTS,
     click.option(
         "--cap",
         "caps",
@@ -60,6 +63,13 @@ def cost_options(function: _Decorated) -> _Decorated:
     return function
 
 
+def decision_cost_options(function: _Decorated) -> _Decorated:
+    """Add the options of costs alone; a function gets `review` and `decline` by currency."""
+    for option in reversed(_DECISION_COSTS):
+        function = option(function)
+    return function
+
+
 def stated_costs(options: Mapping[str, Any]) -> StatedCosts:
     """Return the costs and caps among the values of options."""
-    return StatedCosts(options["review"], options["decline"], options["caps"])
+    return StatedCosts(options["review"], options["decline"], options.get("caps", {}))

@@ -29,6 +29,10 @@ COMMANDS = {
         "stream.cli.explain:explain",
         "Write the reasons for every alert to `explanations` until SIGTERM; list the reason codes.",
     ),
+    "evaluate": CommandSource(
+        "stream.cli.evaluate:evaluate",
+        "Evaluate MODEL on the payments of a transactions FILE (parquet, CSV) that it was not trained on.",
+    ),
     "features": CommandSource(
         "stream.cli.features:features",
         "List the features that are computed here, compute them for a file, and rebuild their histories.",

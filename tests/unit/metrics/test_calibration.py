@@ -9,8 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
+from sklearn.metrics import log_loss as sklearn_log_loss
 
-from metrics.calibration import brier_score, calibration_error, equal_counts, equal_widths, reliability
+from metrics.calibration import (
+    LEAST_PROBABILITY,
+    brier_score,
+    calibration_error,
+    constant_log_loss,
+    equal_counts,
+    equal_widths,
+    log_losses,
+    reliability,
+)
 from metrics.errors import MeasureInputError
 
 ROWS = st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=60)
@@ -85,3 +95,28 @@ def test_edges_that_do_not_cover_probabilities_are_refused(edges: list[float]) -
 def test_margins_are_refused_as_probabilities() -> None:
     with pytest.raises(MeasureInputError, match=r"scores: 1 of 2 values are not in \[0, 1\], such as 1.5"):
         brier_score(np.zeros(2), np.array([0.5, 1.5]))
+
+
+@given(ROWS)
+def test_the_mean_log_loss_is_that_of_scikit_learn(rows: Any) -> None:
+    fraud, scores = columns(rows)
+    inside = np.clip(scores, 1e-9, 1 - 1e-9)
+    assert log_losses(fraud, inside).mean() == pytest.approx(sklearn_log_loss(fraud, inside, labels=[False, True]))
+
+
+def test_a_certain_score_that_is_wrong_has_a_finite_loss() -> None:
+    losses = log_losses(np.array([True, False, True]), np.array([0.0, 1.0, 1.0]))
+    assert losses.tolist() == pytest.approx([-np.log(LEAST_PROBABILITY), -np.log(LEAST_PROBABILITY), 0.0])
+
+
+@given(ROWS)
+def test_no_constant_score_has_a_lower_log_loss_than_the_share_of_fraud(rows: Any) -> None:
+    fraud, _ = columns(rows)
+    best = float(constant_log_loss(np.array([fraud.mean()]))[0])
+    losses = [log_losses(fraud, np.full(len(fraud), share)).mean() for share in np.linspace(0, 1, 21)]
+    assert best <= min(losses) + 1e-12
+    assert best == pytest.approx(log_losses(fraud, np.full(len(fraud), fraud.mean())).mean())
+
+
+def test_the_constant_loss_of_no_payments_is_undefined() -> None:
+    assert np.isnan(constant_log_loss(np.array([np.nan]))).all()

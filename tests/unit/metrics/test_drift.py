@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.drift import decile_shares, stability_index, stability_of_counts, stability_of_scores
+from metrics.drift import (
+    decile_shares,
+    stability_index,
+    stability_of_counts,
+    stability_of_groups,
+    stability_of_scores,
+    value_edges,
+    value_groups,
+)
 from metrics.errors import MeasureInputError
 
 HISTOGRAMS = st.dictionaries(st.integers(0, 19), st.integers(1, 10**6), min_size=1)
@@ -83,3 +91,27 @@ def test_what_has_no_index_is_refused() -> None:
         stability_of_scores(np.ones(1), np.empty(0))
     with pytest.raises(MeasureInputError, match="expected: 1 of 1 values"):
         stability_of_scores(np.array([np.nan]), np.ones(1))
+
+
+def test_values_without_gaps_have_the_index_of_scores_in_one_draw_and_in_many() -> None:
+    random = np.random.default_rng(2)
+    before, now = random.normal(0, 1, 4_000), np.round(random.normal(0.3, 1, 3_000), 1)
+    edges = value_edges(before)
+    counts = [np.bincount(value_groups(edges, one), minlength=len(edges) + 2) for one in (before, now)]
+    found = stability_of_groups(counts[0], np.array([counts[1], counts[0]]))
+    assert found == pytest.approx([stability_of_scores(before, now), 0.0])
+
+
+def test_a_feature_that_is_undefined_more_often_has_drifted() -> None:
+    before, now = np.arange(1_000.0), np.where(np.arange(1_000) < 300, np.nan, np.arange(1_000.0))
+    edges = value_edges(before)
+    assert value_groups(edges, np.array([np.nan, -1.0, 2_000.0])).tolist() == [len(edges) + 1, 0, len(edges)]
+    counts = [np.bincount(value_groups(edges, one), minlength=len(edges) + 2) for one in (before, now)]
+    assert stability_of_groups(counts[0], counts[1]) > 0.25
+
+
+def test_a_feature_that_was_never_defined_has_no_edges_and_no_drift() -> None:
+    nothing = np.full(10, np.nan)
+    assert value_edges(nothing).tolist() == []
+    assert stability_of_groups(np.array([0, 10]), np.array([0, 5])) == 0.0
+    assert np.isnan(stability_of_groups(np.array([0, 10]), np.array([0, 0])))

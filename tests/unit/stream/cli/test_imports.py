@@ -38,6 +38,7 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
     ("publish", "--help"): KAFKA | RICH | {"numpy"},
     ("backfill", "--help"): KAFKA | MODELS | RICH,
     ("demo", "--help"): KAFKA | RICH,
+    ("evaluate", "--help"): KAFKA | RICH | MODELS,
     ("train", "--help"): KAFKA | RICH | MODELS,
     ("score", "--help"): KAFKA | RICH | {"numpy"},
     ("replay", "--help"): KAFKA | RICH | {"numpy"},

@@ -1,0 +1,106 @@
+"""Evaluate a model, or two on the same payments: read, vectorise, choose what counts, score, measure, report.
+
+This is the page to read first. The same file, models and request give the same report.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from features.history.store import Ints
+from metrics.columns import Floats
+from metrics.money import DecisionCode
+from models.loading import Model
+from models.policy import Decision
+from models.times import format_time
+from stream.dataset.file import TransactionsFile
+from stream.evaluation.assembly import data_of, differences_of, evaluations_of
+from stream.evaluation.drift import ReferenceGroups
+from stream.evaluation.features import ModelOnFile
+from stream.evaluation.figures import ScoredBy
+from stream.evaluation.payments import FileTable, matrix_blocks, payments_of, read_payments
+from stream.evaluation.report import EvaluationReport
+from stream.evaluation.request import EvaluationRequest, Progress
+from stream.evaluation.scope import EvaluationScope, choose_scope
+from stream.evaluation.slices import SliceContext, segments, slice_reports, weeks
+from stream.evaluation.whole import measure_whole
+from stream.rescoring.rescore import resolve, usable_model
+from stream.training.vectors import Table, reach_ms
+
+_CODES = {decision: DecisionCode[decision.name] for decision in Decision}
+
+
+def evaluate(request: EvaluationRequest, progress: Progress) -> EvaluationReport:
+    """Evaluate a model on the payments of a file that it was not trained on, and one beside it where it is named.
+
+    Raises:
+        FileError: what is wrong with the file, and what to do about it.
+        EvaluationError: no payment counts, or only some that were trained on.
+        RescoringError: what is wrong with a model.
+        FormulaError: a formula of a feature set raised, or returned no number.
+    """
+    names = [request.model, *([] if request.against is None else [request.against])]
+    models = [usable_model(request.models, resolve(request.models, name), request.sets) for name in names]
+    with tempfile.TemporaryDirectory(prefix="fraudstream-evaluation-") as name:
+        files = _read(request, models, Path(name), progress)
+        reach = max(reach_ms(request.sets.by_fingerprint[model.fingerprint]) for model in models)
+        scope = choose_scope(models, files[0].table, request.period, reach)
+        scored = [_on_file(model, file.table, scope, progress) for model, file in zip(models, files, strict=True)]
+        return _measured(request, files[0], scope, scored, progress)
+
+
+def _read(request: EvaluationRequest, models: Sequence[Model], folder: Path, progress: Progress) -> list[FileTable]:
+    """Return the file's payments for each model, computed once for models of the same feature set."""
+    progress("read", 0, 1)
+    found: dict[str, FileTable] = {}
+    with TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source:
+        progress("read", 1, 1)
+        for fingerprint in dict.fromkeys(model.fingerprint for model in models):
+            place = folder / f"vectors-{len(found)}"
+            place.mkdir()
+            found[fingerprint] = read_payments(source, request.sets.by_fingerprint[fingerprint], place, progress)
+    return [found[model.fingerprint] for model in models]
+
+
+def _on_file(model: Model, table: Table, scope: EvaluationScope, progress: Progress) -> ModelOnFile:
+    """Score the payments that count, and those of the reference."""
+    scores = _scores(model, table, scope.rows, progress)
+    decisions = np.array([_CODES[one] for one in model.policy.decide(scores)], np.int64)
+    return ModelOnFile(model, table, ScoredBy(scores, decisions), _scores(model, table, scope.reference, progress))
+
+
+def _scores(model: Model, table: Table, rows: Ints, progress: Progress) -> Floats:
+    parts, blocks = list[Floats](), matrix_blocks(rows)
+    for at, block in enumerate(blocks):
+        parts.append(model.score(np.asarray(table.matrix[block])))
+        progress("score", at + 1, len(blocks))
+    return np.concatenate(parts)
+
+
+def _measured(
+    request: EvaluationRequest,
+    file: FileTable,
+    scope: EvaluationScope,
+    models: Sequence[ModelOnFile],
+    progress: Progress,
+) -> EvaluationReport:
+    payments, terms = payments_of(file, scope.rows, scope.fraud), request.terms
+    scored = [one.said for one in models]
+    whole = measure_whole(payments, scored, file.columns.currencies, terms, progress)
+    reference = [ReferenceGroups.of(one.reference_scores) for one in models]
+    context = SliceContext(payments, scored, terms, reference)
+    first_ms = int(file.table.occurred_ms[0])
+    return EvaluationReport(
+        made_at=format_time(request.made_ms),
+        data=data_of(request, file.table, scope, payments),
+        cards_a_day=terms.cards_a_day,
+        draws=terms.draws,
+        seed=terms.seed,
+        warnings=scope.warnings,
+        models=evaluations_of(whole, models, (payments, scope), terms, progress),
+        differences=differences_of(whole, terms),
+        weeks=slice_reports(context, weeks(payments), progress),
+        segments=slice_reports(context, segments(payments, file.columns.currencies, first_ms), progress),
+    )

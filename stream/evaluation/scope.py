@@ -1,0 +1,179 @@
+"""Which payments of a file count: those that no model was trained on, with whole histories and an outcome.
+
+A figure on payments of the training is too good, so it is never called held back; nor is one of a model that was
+trained elsewhere and of which nobody said until when.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.declaration import DAY_MS
+from features.history.store import Ints
+from models.artifact import Manifest
+from models.loading import Model
+from models.overview import SHORT_DIGEST
+from models.times import format_time, stated_ms
+from stream.evaluation.request import EvaluatedPeriod, NotHeldBackError, NothingToEvaluateError
+from stream.training.vectors import Table
+
+LEAST_REFERENCE = 1_000
+"""With fewer payments of the training in the file, drift is measured against the first week that counts."""
+_WEEK_MS = 7 * DAY_MS
+_WARM_SHARE = 4
+"""Payments without whole histories are left out for at most a quarter of the file's time, as in training."""
+
+
+class EvaluationScope(NamedTuple):
+    """What counts.
+
+    Attributes:
+        rows: numbers of the payments that count, by time.
+        fraud: the outcome of each payment of the file, -1 where there is none.
+        held_back: whether no model was trained on any of them, as far as that is known.
+        trained_rows: how many of them some model was trained on.
+        unlabelled: payments of the period that do not count because they have no outcome.
+        reference: numbers of the payments that drift is measured against.
+        reference_is_training: whether these are of the model's training; else they are the first week that counts.
+        warnings: what a reader must know.
+    """
+
+    rows: Ints
+    fraud: NDArray[np.int8]
+    held_back: bool
+    trained_rows: int
+    unlabelled: int
+    reference: Ints
+    reference_is_training: bool
+    warnings: tuple[str, ...]
+
+
+def trained_until_ms(manifest: Manifest) -> int | None:
+    """Return the time of the last payment that a model was trained or calibrated on; None if nobody knows it."""
+    if manifest.training is not None:
+        return stated_ms(manifest.training.until)
+    if manifest.imported is None or manifest.imported.trained_until is None:
+        return None
+    return max(stated_ms(manifest.imported.trained_until), stated_ms(manifest.imported.calibrated_on.until))
+
+
+def choose_scope(models: Sequence[Model], table: Table, period: EvaluatedPeriod, reach_ms: int) -> EvaluationScope:
+    """Return what counts for all of the models.
+
+    Args:
+        models: the model first, then the one it is compared with.
+        table: the file.
+        period: what was asked for.
+        reach_ms: how far back the features look.
+
+    Raises:
+        NotHeldBackError: payments were asked for that a model was trained on.
+        NothingToEvaluateError: no payment counts, or all have one outcome.
+    """
+    ends = {_named(model): trained_until_ms(model.manifest) for model in models}
+    latest = max((end for end in ends.values() if end is not None), default=None)
+    complete_ms = int(table.occurred_ms[0]) + reach_ms
+    since_ms = _since(period, table, latest, complete_ms)
+    if latest is not None and since_ms <= latest and not period.use_training_rows:
+        raise NotHeldBackError(
+            f"{format_time(since_ms)} is not later than {format_time(latest)}, until when a model was trained: these "
+            "payments are not held back; ask for later ones, or say that they may count (--use-training-rows)"
+        )
+    fraud = _outcomes(table, period)
+    inside = (table.occurred_ms >= since_ms) & table.decided
+    if period.until_ms is not None:
+        inside &= table.occurred_ms < period.until_ms
+    rows = np.flatnonzero(inside & (fraud >= 0))
+    _check(table, rows, fraud, latest)
+    trained = 0 if latest is None else int((table.occurred_ms[rows] <= latest).sum())
+    reference, is_training = _reference(models[0].manifest, table, rows, complete_ms)
+    warnings = (
+        *_training_warnings(ends, models, table, trained),
+        *_history_warnings(table, rows, complete_ms),
+    )
+    held_back = trained == 0 and None not in ends.values()
+    unlabelled = int((inside & (fraud < 0)).sum())
+    return EvaluationScope(rows, fraud, held_back, trained, unlabelled, reference, is_training, warnings)
+
+
+def _since(period: EvaluatedPeriod, table: Table, latest: int | None, complete_ms: int) -> int:
+    if period.since_ms is not None:
+        return period.since_ms
+    first, last = int(table.occurred_ms[0]), table.last_ms
+    warm_ms = min(complete_ms, first + (last - first) // _WARM_SHARE)
+    if latest is None or period.use_training_rows:
+        return warm_ms
+    return max(warm_ms, latest + 1)
+
+
+def _outcomes(table: Table, period: EvaluatedPeriod) -> NDArray[np.int8]:
+    """Return the outcomes; without a label a payment is genuine from its maturity on."""
+    if period.maturity_days is None:
+        return table.fraud
+    matured = table.occurred_ms <= table.last_ms - int(period.maturity_days * DAY_MS)
+    return np.where((table.fraud < 0) & matured, 0, table.fraud).astype(np.int8)
+
+
+def _check(table: Table, rows: Ints, fraud: NDArray[np.int8], latest: int | None) -> None:
+    frauds = int(fraud[rows].sum())
+    if 0 < frauds < len(rows):
+        return
+    end = format_time(table.last_ms)
+    if not len(rows):
+        after = "" if latest is None else f" after {format_time(latest)}, until when a model was trained"
+        raise NothingToEvaluateError(
+            f"no payment with a label occurred in the period{after}; the file ends at {end}: add later days, or labels"
+        )
+    if frauds:
+        raise NothingToEvaluateError(
+            f"all {frauds:,} payments with a label are frauds: label genuine ones too, or let payments without a label "
+            "count as genuine after some days (--maturity-days)"
+        )
+    raise NothingToEvaluateError(f"none of the {len(rows):,} payments with a label is a fraud: add days, or labels")
+
+
+def _reference(manifest: Manifest, table: Table, rows: Ints, complete_ms: int) -> tuple[Ints, bool]:
+    """Return the payments of the training that have whole histories, or those of the first week that counts."""
+    training = manifest.training
+    if training is not None:
+        since = max(stated_ms(training.since), min(complete_ms, stated_ms(training.until)))
+        times = table.occurred_ms
+        of_training = np.flatnonzero((times >= since) & (times <= stated_ms(training.until)) & table.decided)
+        if len(of_training) >= LEAST_REFERENCE:
+            return of_training, True
+    times = table.occurred_ms[rows]
+    return rows[times < times[0] + _WEEK_MS], False
+
+
+def _training_warnings(
+    ends: dict[str, int | None], models: Sequence[Model], table: Table, trained: int
+) -> Iterator[str]:
+    for name, end in ends.items():
+        if end is None:
+            yield (
+                f"nothing says until when {name} was trained: if it has seen these payments its figures are too good, "
+                "so they are not called held back"
+            )
+    if trained:
+        yield f"{trained:,} of the payments were trained on: the figures are too good, and not held back"
+    for model in models:
+        data = model.manifest.training
+        if data is not None and data.fingerprint == table.fingerprint:
+            yield (
+                f"{_named(model)} was trained on the earlier part of this very file, and its thresholds were chosen on "
+                "the later one: its ranking and its probabilities are held back, its number of alerts is not"
+            )
+
+
+def _history_warnings(table: Table, rows: Ints, complete_ms: int) -> Iterator[str]:
+    if int(table.occurred_ms[rows[0]]) < complete_ms:
+        yield (
+            f"histories are whole from {format_time(complete_ms)} on, and payments before it count: features are lower "
+            "there than in the stream; give the file earlier days"
+        )
+
+
+def _named(model: Model) -> str:
+    return f"{model.name} {model.version} {model.digest[:SHORT_DIGEST]}"
