@@ -212,6 +212,15 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
     ("stream.training.request.ModelFileError", "stream.training.request.VectorsFileError"): ErrorFate(
         "`model import` cannot use its files", Handling.REFUSED, "The message names everything that is wrong"
     ),
+    (
+        "stream.distillation.request.TeacherError",
+        "stream.distillation.request.ScoresFileError",
+        "stream.distillation.request.UnstatedCostsError",
+    ): ErrorFate(
+        "`distill` cannot use a teacher, its scores or the stated costs",
+        Handling.REFUSED,
+        "Nothing is stored; the message names everything that is wrong",
+    ),
     ("stream.dataset.errors.OutputError",): ErrorFate(
         "`features compute` cannot write its output", Handling.REFUSED, "No partial output is left"
     ),
@@ -247,6 +256,7 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         metrics.MetricsError,
         stream.StreamError,
         "stream.training.request.TrainingError",
+        "stream.distillation.request.DistillationError",
         "stream.dataset.errors.FileError",
         "stream.rescoring.request.RescoringError",
         "stream.demo.services.errors.EmbeddedError",

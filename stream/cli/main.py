@@ -25,6 +25,10 @@ COMMANDS = {
         "stream.cli.deployment:deployment",
         "Compare two deployments on the same topics, and let one take over from the other.",
     ),
+    "distill": CommandSource(
+        "stream.cli.distil:distill",
+        "Train a small model on the scores of another one, or of several, and report what it costs and saves.",
+    ),
     "features": CommandSource(
         "stream.cli.features:features",
         "List the features that are computed here, compute them for a file, and rebuild their histories.",
