@@ -103,7 +103,8 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--features", type=int, help="Use only so many features, those that gain most. Default: all."),
     click.option("--sizes", type=SizesParam(), default=(), metavar="TREESxLEAVES,...",
                  help='Compare students of these sizes, too, e.g. "10x4, 30x8, 60x16x12" (12 features).'),
-    click.option("--target", type=click.Choice(SoftTarget), default=SoftTarget.PROBABILITIES, show_default=True,
+    click.option("--target", type=click.Choice([one.value for one in SoftTarget]), show_default=True,
+                 default=SoftTarget.PROBABILITIES.value,
                  help="What the student learns of the teacher's scores."),
     click.option("--learning-rate", type=float, help="Default: 7.5 divided by the trees, at most 0.3."),
     click.option("--seed", type=int, default=1, show_default=True),
@@ -165,7 +166,8 @@ def _arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     size = StudentSize(given.pop("trees"), given.pop("leaves"), given.pop("features"))
     teachers = tuple(one for named in given.pop("teachers") for one in named)
     costs = StatedCosts(dict(given.pop("review")), dict(given.pop("decline")))
-    return given | {"size": size, "teachers": teachers, "costs": costs}
+    target = SoftTarget(given.pop("target"))
+    return given | {"size": size, "teachers": teachers, "costs": costs, "target": target}
 
 
 def _distil(request: DistillationRequest, repository: Repository) -> DistillationReport:

@@ -27,7 +27,7 @@ COMMANDS = {
     ),
     "distill": CommandSource(
         "stream.cli.distil:distill",
-        "Train a small model on the scores of another one, or of several, and report what it costs and saves.",
+        "Train a small model, the student, on the scores that a teacher gives the payments of a transactions FILE.",
     ),
     "features": CommandSource(
         "stream.cli.features:features",

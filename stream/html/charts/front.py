@@ -49,7 +49,7 @@ class FrontChart:
         """Return the chart as a `figure`."""
         front = self._front()
         told = " ".join((self.frame.summary, *(self._told(point) for point in front)))
-        legend = [LegendEntry("On the front", _FRONT)]
+        legend = [LegendEntry("On the front", _FRONT)] if front else []
         if len(front) < len(self.points):
             legend.append(LegendEntry("Another is as fast and loses less, or the reverse", _DOMINATED))
         frame = replace(self.frame, summary=told)

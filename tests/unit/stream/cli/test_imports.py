@@ -39,6 +39,7 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
     ("backfill", "--help"): KAFKA | MODELS | RICH,
     ("demo", "--help"): KAFKA | RICH,
     ("train", "--help"): KAFKA | RICH | MODELS,
+    ("distill", "--help"): KAFKA | RICH | MODELS,
     ("score", "--help"): KAFKA | RICH | {"numpy"},
     ("replay", "--help"): KAFKA | RICH | {"numpy"},
     ("worker", "--help"): KAFKA | {"numpy"},

@@ -299,7 +299,7 @@ def test_scores_that_are_the_labels_are_refused(distilled: Distilled) -> None:
         return [row | {"score": row["score"] * 0.1 + 0.8 * fraud[row["transaction_id"]]} for row in rows]
 
     file = scores_file(distilled, "leaked.parquet", leaked)
-    with pytest.raises(ScoresFileError, match="tell all .* frauds of the held-back part .*, so they know the labels"):
+    with pytest.raises(ScoresFileError, match=r"tell all .* frauds of the held-back part .*, so they know the labels"):
         distilled.case.distil(scores=file, scores_until_ms=UNTIL_MS)
 
 
@@ -308,13 +308,15 @@ def test_a_teacher_that_has_seen_the_held_back_part_is_refused(distilled: Distil
     earlier = DistillationCase(tmp_path)
     earlier.file = write(tmp_path / "earlier.parquet", {name: values[:cut] for name, values in payments().items()})
     earlier.repository = case.repository
-    with pytest.raises(TeacherError, match="was trained on transactions up to .*: it has seen labels that the student"):
+    with pytest.raises(
+        TeacherError, match=r"was trained on transactions up to .*: it has seen labels that the student"
+    ):
         earlier.distil(distilled.teacher)
     grandchild = case.distil(distilled.report.digest)  # a student may teach, too, on the file of its own teacher
     assert manifest_of(case, grandchild.digest).parent == distilled.report.digest
     since_ms = parse_time_ms(distilled.report.held_back.since).epoch_ms
     file = scores_file(distilled, "late.parquet")
-    with pytest.raises(TeacherError, match="the model of .*late.parquet was trained on transactions up to"):
+    with pytest.raises(TeacherError, match=r"the model of .*late\.parquet was trained on transactions up to"):
         case.distil(scores=file, scores_until_ms=since_ms)
 
 
