@@ -16,6 +16,7 @@ from models.repository import Repository
 from models.times import format_time
 from stream.dataset.file import TransactionsFile
 from stream.distillation.comparison import HeldBackRows, MoneyTerms, compare
+from stream.distillation.parts import parts_of
 from stream.distillation.payments import PaymentColumns, read_payments
 from stream.distillation.report import DistillationReport, RowTime
 from stream.distillation.request import DistillationRequest, UnstatedCostsError
@@ -24,9 +25,9 @@ from stream.distillation.student import Student, StudentInputs, decision_codes, 
 from stream.distillation.summary import ComparedStudents, PreparedFile, summarise
 from stream.distillation.teacher import TeacherMember, check_unseen, load_members, score_by_file, score_by_models
 from stream.training.assembly import data_of, fit_decisions, store
-from stream.training.evaluation import check_labels, measure, split
+from stream.training.evaluation import check_labels, measure
 from stream.training.request import Progress
-from stream.training.vectors import Table, build_table, reach_ms
+from stream.training.vectors import Table, build_table
 
 
 def distil(request: DistillationRequest, repository: Repository, progress: Progress) -> DistillationReport:
@@ -48,8 +49,8 @@ def distil(request: DistillationRequest, repository: Repository, progress: Progr
         folder = Path(name)
         prepared = _prepare(request, members, folder, progress)
         table = prepared.tables[request.sets.newest.fingerprint]
-        parts = split(table, reach_ms(request.sets.newest))
-        check_unseen(members, request, repository, int(table.occurred_ms[parts.validate[0]]))
+        parts = parts_of(table, request.sets.newest)
+        check_unseen(members, request, repository, int(table.occurred_ms[parts.held_back[0]]))
         if request.scores is None:
             teacher = score_by_models(members, prepared.tables, parts, request, progress)
         else:
@@ -85,16 +86,16 @@ def _students(
     """Train students of all sizes, and compare each with the teacher on the held-back part."""
     request, table, parts, teacher = inputs
     sizes = tuple(dict.fromkeys((request.size, *request.sizes)))
-    payments = prepared.payments.of(parts.validate)
+    payments = prepared.payments.of(parts.held_back)
     terms = _money_terms(request, payments)
-    scores = teacher.scores[parts.validate]
+    scores = teacher.scores[parts.held_back]
     students, figures = [], []
     held = None
     for place, size in enumerate(sizes, start=1):
         student = train_student(inputs, size)
         rows = HeldBackRows(
-            table.card[parts.validate],
-            table.fraud[parts.validate],
+            table.card[parts.held_back],
+            table.fraud[parts.held_back],
             payments,
             scores,
             student.scores,
@@ -123,7 +124,7 @@ def _times(
     inputs: StudentInputs, students: list[Student], tables: Mapping[str, Table], members: tuple[TeacherMember, ...]
 ) -> tuple[tuple[RowTime, ...], RowTime | None]:
     """Measure the row times of all students and of the teacher, in turn."""
-    rows = sample_rows(inputs.parts.validate)
+    rows = sample_rows(inputs.parts.held_back)
     matrices = {name: np.asarray(table.matrix[rows]) for name, table in tables.items()}
     own = matrices[inputs.request.sets.newest.fingerprint]
     timed = [TimedModel((TimedCall(student.score, own),)) for student in students]
@@ -138,7 +139,7 @@ def _artifact(found: ComparedStudents) -> Artifact:
     """Return the first student as an artifact, with its probes and its measures on the held-back part."""
     request, table, parts, teacher = found.inputs
     student = found.students[0]
-    assembled = fit_decisions(student.booster, table, (parts.calibrate, parts.validate), request.shares)
+    assembled = fit_decisions(student.booster, table, (parts.calibrate, parts.held_back), request.shares)
     manifest = Manifest(
         name=request.name,
         version=request.version or format_time(table.last_ms)[:10],
@@ -148,7 +149,7 @@ def _artifact(found: ComparedStudents) -> Artifact:
         code_version=request.code_version,
         parameters=student.parameters,
         seed=request.seed,
-        metrics=measure(table, parts.validate, student.scores, student.policy),
+        metrics=measure(table, parts.held_back, student.scores, student.policy),
         calibration=student.calibration,
         policy=student.policy,
         parent=teacher.parent,

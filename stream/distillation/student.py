@@ -11,12 +11,14 @@ from features.history.store import Ints
 from models.artifact import Parameter
 from models.booster import Booster, fit
 from models.calibration import Calibration, Calibrator
+from models.errors import ScoringError
 from models.model_text import as_binary
 from models.policy import Floats, Policy
+from stream.distillation.parts import DistillationParts
 from stream.distillation.request import DistillationRequest, SoftTarget, StudentSize
 from stream.distillation.teacher import TeacherScores
 from stream.training.assembly import margins
-from stream.training.evaluation import Split, calibrate
+from stream.training.evaluation import calibrate
 from stream.training.run import DEFAULTS
 from stream.training.vectors import Table
 
@@ -30,7 +32,7 @@ class StudentInputs(NamedTuple):
 
     request: DistillationRequest
     table: Table
-    parts: Split
+    parts: DistillationParts
     teacher: TeacherScores
 
 
@@ -43,13 +45,21 @@ class Student:
     text: str
     booster: Booster
     calibration: Calibration
+    calibrator: Calibrator
     policy: Policy
     scores: Floats
     features: tuple[str, ...]
 
     def score(self, matrix: Floats) -> Floats:
-        """Return the probability of fraud of each row of a matrix of shape (n, features)."""
-        return Calibrator.of(self.calibration).probabilities(self.booster.margins(matrix))
+        """Return the probability of fraud of each row of a matrix of shape (n, features), as a served model does.
+
+        Raises:
+            ScoringError: a score is not finite.
+        """
+        scores = self.calibrator.probabilities(self.booster.margins(matrix))
+        if not np.isfinite(scores).all():
+            raise ScoringError(f"a student of {self.size.text} returned scores that are not finite")
+        return scores
 
 
 def train_student(inputs: StudentInputs, size: StudentSize) -> Student:
@@ -68,9 +78,9 @@ def train_student(inputs: StudentInputs, size: StudentSize) -> Student:
     calibration = calibrate(on_calibrate, table.fraud[parts.calibrate])
     calibrator = Calibrator.of(calibration)
     policy = match_volumes(calibrator.probabilities(on_calibrate), teacher.scores[parts.calibrate], teacher.policy)
-    scores = calibrator.probabilities(margins(booster, table, parts.validate))
+    scores = calibrator.probabilities(margins(booster, table, parts.held_back))
     used = tuple(name for name, gain in zip(names, gains(text, len(names)), strict=True) if gain)
-    return Student(size, parameters, text, booster, calibration, policy, scores, used)
+    return Student(size, parameters, text, booster, calibration, calibrator, policy, scores, used)
 
 
 def _fit(inputs: StudentInputs, parameters: dict[str, Parameter]) -> str:

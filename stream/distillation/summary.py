@@ -9,6 +9,7 @@ from features.history.store import Ints
 from models.artifact import Manifest
 from stream.dataset.file import FileFacts
 from stream.distillation.comparison import HeldBackRows, MoneyTerms, decision_pairs
+from stream.distillation.parts import DistillationParts
 from stream.distillation.payments import PaymentColumns
 from stream.distillation.report import (
     DistillationReport,
@@ -26,7 +27,7 @@ from stream.distillation.student import Student, StudentInputs
 from stream.distillation.teacher import TeacherMember, TeacherScores
 from stream.outcomes.costs import costs_text
 from stream.training.assembly import period
-from stream.training.evaluation import Split, measure
+from stream.training.evaluation import measure
 from stream.training.vectors import Table
 
 _FAR_VOLUME = 0.1
@@ -73,7 +74,7 @@ def summarise(
         dropped=prepared.dropped,
         train=period(table, parts.train),
         calibrate=period(table, parts.calibrate),
-        held_back=period(table, parts.validate),
+        held_back=period(table, parts.held_back),
         teachers=_teacher_facts(members),
         scores=_scores_facts(request, teacher),
         size=student.size.text,
@@ -86,7 +87,7 @@ def summarise(
         decline_at=student.policy.decline_at,
         costs=costs_text(found.terms.costs, found.terms.currency),
         metrics=manifest.metrics,
-        teacher_metrics=measure(table, parts.validate, teacher.scores[parts.validate], teacher.policy),
+        teacher_metrics=measure(table, parts.held_back, teacher.scores[parts.held_back], teacher.policy),
         comparison=found.figures[0],
         decisions=decision_pairs(found.held),
         segments=tuple(
@@ -119,10 +120,10 @@ def _scores_facts(request: DistillationRequest, teacher: TeacherScores) -> Score
     return ScoresFacts(file=str(request.scores), digest=stated.digest, trained_until=stated.trained_until)
 
 
-def _card_age_ms(table: Table, parts: Split) -> Ints:
+def _card_age_ms(table: Table, parts: DistillationParts) -> Ints:
     """Return the time since the first payment of each held-back payment's card in the file."""
     _, first = np.unique(table.card, return_index=True)  # rows are in the order of time, and cards are numbered from 0
-    age: Ints = table.occurred_ms[parts.validate] - table.occurred_ms[first][table.card[parts.validate]]
+    age: Ints = table.occurred_ms[parts.held_back] - table.occurred_ms[first][table.card[parts.held_back]]
     return age
 
 

@@ -19,11 +19,12 @@ from models.loading import Model
 from models.policy import Floats, Policy
 from models.repository import Repository
 from models.times import format_time, parse_time_ms
+from stream.distillation.parts import DistillationParts
 from stream.distillation.payments import PaymentColumns
 from stream.distillation.request import DistillationRequest, ScoresFileError, TeacherError
 from stream.distillation.scores_file import decided_shares, read_scores
 from stream.rescoring.rescore import resolve, usable_model
-from stream.training.evaluation import Split, choose_policy
+from stream.training.evaluation import choose_policy
 from stream.training.request import Progress
 from stream.training.vectors import Table
 
@@ -133,7 +134,7 @@ def _lineage(manifest: Manifest, repository: Repository) -> Iterator[Manifest]:
 def score_by_models(
     members: tuple[TeacherMember, ...],
     tables: Mapping[str, Table],
-    parts: Split,
+    parts: DistillationParts,
     request: DistillationRequest,
     progress: Progress,
 ) -> TeacherScores:
@@ -141,7 +142,7 @@ def score_by_models(
 
     One model brings its own thresholds; those of several flag the stated shares of the calibrate part.
     """
-    rows = np.concatenate((parts.train, parts.calibrate, parts.validate))
+    rows = np.concatenate((parts.train, parts.calibrate, parts.held_back))
     scores = np.full(len(next(iter(tables.values())).fraud), np.nan)
     scores[rows] = 0.0
     blocks = np.array_split(rows, max(1, len(rows) // _BLOCK_ROWS))
@@ -159,7 +160,11 @@ def score_by_models(
 
 
 def score_by_file(
-    path: Path, payments: PaymentColumns, table: Table, parts: Split, context: tuple[DistillationRequest, Path]
+    path: Path,
+    payments: PaymentColumns,
+    table: Table,
+    parts: DistillationParts,
+    context: tuple[DistillationRequest, Path],
 ) -> TeacherScores:
     """Read the scores of all payments that the stream would decide from a file.
 
@@ -180,7 +185,7 @@ def score_by_file(
     found = read_scores(path, payments.of(decided), folder)
     scores = np.full(len(table.fraud), np.nan)
     scores[decided] = found.scores
-    check_no_labels(path, table.fraud[parts.validate], scores[parts.validate])
+    check_no_labels(path, table.fraud[parts.held_back], scores[parts.held_back])
     shares: tuple[float, float] = request.shares
     if found.decisions is not None:
         shares = decided_shares(found.decisions, np.searchsorted(decided, parts.calibrate))

@@ -7,15 +7,15 @@ import pytest
 from scipy.stats import spearmanr
 
 from models.policy import Policy
+from stream.distillation.parts import DistillationParts
 from stream.distillation.request import DistillationRequest, NamedTeacher, SoftTarget, StudentSize
 from stream.distillation.student import StudentInputs, decision_codes, train_student
 from stream.distillation.teacher import TeacherScores
-from stream.training.evaluation import Split
 from stream.training.vectors import Table
 from support.distillation_cases import SETS
 
 ROWS = 9_000
-PARTS = Split(np.arange(5_000), np.arange(5_000, 7_000), np.arange(7_000, ROWS))
+PARTS = DistillationParts(np.arange(5_000), np.arange(5_000, 7_000), np.arange(7_000, ROWS))
 
 
 def inputs(labels_seed: int = 1, **changes: object) -> StudentInputs:
@@ -42,7 +42,7 @@ def inputs(labels_seed: int = 1, **changes: object) -> StudentInputs:
 def test_a_student_of_a_nearly_linear_teacher_agrees_with_it(target: SoftTarget) -> None:
     given = inputs(target=target)
     student = train_student(given, StudentSize(150, 16))
-    teacher = given.teacher.scores[PARTS.validate]
+    teacher = given.teacher.scores[PARTS.held_back]
     assert spearmanr(teacher, student.scores).statistic > 0.93
     alike = decision_codes(teacher, given.teacher.policy) == decision_codes(student.scores, student.policy)
     assert alike.mean() > 0.95
@@ -53,7 +53,7 @@ def test_a_student_of_a_nearly_linear_teacher_agrees_with_it(target: SoftTarget)
 
 def test_more_trees_come_nearer_to_the_teacher() -> None:
     given = inputs()
-    teacher = given.teacher.scores[PARTS.validate]
+    teacher = given.teacher.scores[PARTS.held_back]
     near = [
         spearmanr(teacher, train_student(given, StudentSize(trees, leaves)).scores).statistic
         for trees, leaves in ((2, 3), (10, 6), (60, 12))
@@ -65,7 +65,7 @@ def test_labels_of_training_and_of_the_held_back_part_change_nothing_of_a_studen
     given = inputs()
     table = given.table
     student = train_student(given, StudentSize(10, 4))
-    for part in (PARTS.train, PARTS.validate):
+    for part in (PARTS.train, PARTS.held_back):
         table.fraud[part] = 1 - table.fraud[part]
     again = train_student(given, StudentSize(10, 4))
     assert (again.text, again.calibration, again.policy) == (student.text, student.calibration, student.policy)
@@ -82,7 +82,7 @@ def test_scores_of_the_held_back_part_and_thresholds_do_not_reach_the_trees() ->
     given = inputs()
     student = train_student(given, StudentSize(10, 4))
     changed = given.teacher.scores.copy()
-    changed[PARTS.validate] = 0.5
+    changed[PARTS.held_back] = 0.5
     other = given._replace(teacher=TeacherScores(changed, Policy(0.2, 0.9)))
     again = train_student(other, StudentSize(10, 4))
     assert (again.text, again.calibration) == (student.text, student.calibration)
