@@ -180,7 +180,9 @@ class _Estimator:
 
 
 def _figure(value: float | None, interval: Interval | None) -> FigureInterval:
-    return FigureInterval(value, *((None, None) if interval is None or value is None else interval))
+    if value is None or interval is None:
+        return FigureInterval(value)
+    return FigureInterval(value, interval.low, interval.high)
 
 
 def _ratio(numerator: _Sum, denominator: _Sum) -> Callable[[Floats], Floats]:

@@ -18,7 +18,7 @@ from stream.dataset.file import TransactionsFile
 from stream.distillation.comparison import HeldBackRows, MoneyTerms, compare
 from stream.distillation.parts import parts_of
 from stream.distillation.payments import PaymentColumns, read_payments
-from stream.distillation.report import DistillationReport, RowTime
+from stream.distillation.report import DistillationReport, RowTime, TeacherStudentFigures
 from stream.distillation.request import DistillationRequest, UnstatedCostsError
 from stream.distillation.speed import TimedCall, TimedModel, measure_times, sample_rows
 from stream.distillation.student import Student, StudentInputs, decision_codes, train_student
@@ -71,7 +71,7 @@ def _prepare(
         payments = read_payments(source)
         progress("read", 1, 1)
         needed = dict.fromkeys((request.sets.newest.fingerprint, *(one.model.fingerprint for one in members)))
-        tables = {}
+        tables: dict[str, Table] = {}
         for fingerprint in needed:
             place = folder / fingerprint
             place.mkdir()
@@ -89,8 +89,9 @@ def _students(
     payments = prepared.payments.of(parts.held_back)
     terms = _money_terms(request, payments)
     scores = teacher.scores[parts.held_back]
-    students, figures = [], []
-    held = None
+    students: list[Student] = []
+    figures: list[TeacherStudentFigures] = []
+    held: HeldBackRows | None = None
     for place, size in enumerate(sizes, start=1):
         student = train_student(inputs, size)
         rows = HeldBackRows(

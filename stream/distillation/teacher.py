@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features.history.store import Ints
+from metrics.columns import Flags
 from metrics.ranking import roc_auc
 from models.artifact import Manifest, read_manifest
 from models.distilled import DistilledFrom, TeacherScoresFile, WeighedTeacher
@@ -194,7 +194,7 @@ def score_by_file(
     return TeacherScores(scores, policy, distilled=DistilledFrom(scores_file=TeacherScoresFile(found.digest, until)))
 
 
-def check_no_labels(path: Path, frauds: Ints, scores: Floats) -> None:
+def check_no_labels(path: Path, frauds: Flags, scores: Floats) -> None:
     """Refuse scores that tell every fraud of the held-back part from every genuine payment: no model does that.
 
     Raises:
