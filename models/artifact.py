@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from models.calibration import Calibration
 from models.commands import Digest, Timestamp, Token
+from models.distilled import DistilledFrom
 from models.errors import DamagedArtifactError
 from models.expected import without_pattern
 from models.policy import Floats, Policy
@@ -64,7 +65,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
 
     `fingerprint` and `feature_names` are those of the feature set that computes its rows; names are in column order.
     A model has either `training`, what it was trained on here, or `imported`, where it was trained elsewhere.
-    `parent` is the digest of the model that it was distilled or continued from.
+    `parent` is the digest of the model that it was distilled or continued from; `distilled` is in its place where a
+    student had several teachers, or learned from a file of scores.
     """
 
     name: Token
@@ -80,6 +82,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     calibration: Calibration
     policy: Policy
     parent: Digest | None = None
+    distilled: DistilledFrom | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.feature_names)) != len(self.feature_names):

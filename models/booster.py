@@ -121,7 +121,7 @@ class _Rows(lightgbm.Sequence):
 
 def fit(
     rows: tuple[Floats, NDArray[np.int64]],
-    frauds: NDArray[np.int8],
+    labels: NDArray[np.int8] | Floats,
     feature_names: Sequence[str],
     parameters: Mapping[str, Any],
     on_tree: Callable[[int], None],
@@ -130,13 +130,13 @@ def fit(
 
     Args:
         rows: a matrix, possibly memory-mapped, and the indices of the rows to use; they are read in blocks.
-        frauds: 0 or 1 for each used row.
+        labels: for each used row 0 or 1, or what another objective than `binary` learns, such as a teacher's score.
         feature_names: the columns' names.
         parameters: LightGBM's parameters, including `num_iterations`.
         on_tree: called with the number of trees trained so far.
     """
     dataset = lightgbm.Dataset(
-        _Rows(*rows), label=frauds, feature_name=list(feature_names), params=dict(parameters), free_raw_data=True
+        _Rows(*rows), label=labels, feature_name=list(feature_names), params=dict(parameters), free_raw_data=True
     )
     callback: Callable[[lightgbm.callback.CallbackEnv], None] = lambda state: on_tree(state.iteration + 1)  # noqa: E731
     return text_of(lightgbm.train(dict(parameters), dataset, callbacks=[callback]))

@@ -28,6 +28,9 @@ _ALL_BUT_NAN = ("threshold", "inf")  # a split between present and missing value
 _NUMBER = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:e[+-]?\d{1,3})?", re.ASCII)
 
 
+_OBJECTIVE = re.compile(r"^objective=.*$", re.MULTILINE)
+
+
 class _Line(NamedTuple):
     """One line of a tree: how many numbers it has for n leaves, and whether they are integers."""
 
@@ -84,6 +87,14 @@ def check_model_text(text: str, feature_names: tuple[str, ...]) -> None:
             _check_tree(_pairs(block.rstrip("\n")), len(feature_names))
     except ValueError as error:
         raise DamagedArtifactError(f"model.txt: {error}") from error
+
+
+def as_binary(text: str) -> str:
+    """Return the text of a model whose margins are log odds, trained by whatever objective, as that of a binary one.
+
+    The objective only says how LightGBM turns margins into outputs, which nothing here asks it to do.
+    """
+    return _OBJECTIVE.sub(f"objective={_FIXED['objective']}", text, count=1)
 
 
 def _pairs(block: str) -> dict[str, str]:

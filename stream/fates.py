@@ -217,6 +217,15 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "stream.evaluation.request.NothingToEvaluateError",
         "stream.evaluation.request.UnstatedCostsError",
     ): ErrorFate("`evaluate` has no payments that it may measure", Handling.REFUSED, "The message says what to do"),
+    (
+        "stream.distillation.request.TeacherError",
+        "stream.distillation.request.ScoresFileError",
+        "stream.distillation.request.UnstatedCostsError",
+    ): ErrorFate(
+        "`distill` cannot use a teacher, its scores or the stated costs",
+        Handling.REFUSED,
+        "Nothing is stored; the message names everything that is wrong",
+    ),
     ("stream.dataset.errors.OutputError",): ErrorFate(
         "`features compute` cannot write its output", Handling.REFUSED, "No partial output is left"
     ),
@@ -253,6 +262,7 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         stream.StreamError,
         "stream.training.request.TrainingError",
         "stream.evaluation.request.EvaluationError",
+        "stream.distillation.request.DistillationError",
         "stream.dataset.errors.FileError",
         "stream.rescoring.request.RescoringError",
         "stream.demo.services.errors.EmbeddedError",

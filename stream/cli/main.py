@@ -33,6 +33,10 @@ COMMANDS = {
         "stream.cli.evaluate:evaluate",
         "Evaluate MODEL on the payments of a transactions FILE (parquet, CSV) that it was not trained on.",
     ),
+    "distill": CommandSource(
+        "stream.cli.distil:distill",
+        "Train a small model, the student, on the scores that a teacher gives the payments of a transactions FILE.",
+    ),
     "features": CommandSource(
         "stream.cli.features:features",
         "List the features that are computed here, compute them for a file, and rebuild their histories.",

@@ -14,6 +14,7 @@ from rich.table import Table
 from features.errors import DeclarationError
 from features.vector.sets import load_sets
 from models.artifact import MANIFEST, Manifest, TrainingData, read_manifest
+from models.distilled import DistilledFrom
 from models.errors import ModelError
 from models.problems import Problem
 from models.times import format_time
@@ -164,6 +165,17 @@ def _lines(page: ModelPage) -> Iterator[tuple[str, str]]:
     yield "code", f"fraudstream {manifest.code_version}"
     if manifest.parent is not None:
         yield "parent", manifest.parent
+    if manifest.distilled is not None:
+        yield from _teachers(manifest.distilled)
+
+
+def _teachers(distilled: DistilledFrom) -> Iterator[tuple[str, str]]:
+    """Yield the lines about what a student learned from."""
+    for one in distilled.ensemble:
+        yield "distilled from", f"{one.digest}, weight {one.weight:.3g}"
+    if distilled.scores_file is not None:
+        stated = distilled.scores_file
+        yield "distilled from", f"scores of the file {stated.digest}, of a model trained until {stated.trained_until}"
 
 
 def _data(name: str, data: TrainingData) -> Iterator[tuple[str, str]]:

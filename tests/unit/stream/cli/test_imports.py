@@ -40,6 +40,7 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
     ("demo", "--help"): KAFKA | RICH,
     ("evaluate", "--help"): KAFKA | RICH | MODELS,
     ("train", "--help"): KAFKA | RICH | MODELS,
+    ("distill", "--help"): KAFKA | RICH | MODELS,
     ("score", "--help"): KAFKA | RICH | {"numpy"},
     ("replay", "--help"): KAFKA | RICH | {"numpy"},
     ("worker", "--help"): KAFKA | {"numpy"},

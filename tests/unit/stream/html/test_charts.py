@@ -12,6 +12,7 @@ from stream.errors import MissingMatplotlibError
 from stream.html.charts.axis import AxisKind, ChartAxis, ReferenceLine
 from stream.html.charts.bars import BarChart, BarSeries
 from stream.html.charts.drawing import ChartFrame, shortened
+from stream.html.charts.front import FrontChart, FrontPoint
 from stream.html.charts.histograms import HistogramChart, HistogramSeries
 from stream.html.charts.intervals import IntervalChart, IntervalRow
 from stream.html.charts.lines import ChartLine, LineChart
@@ -35,6 +36,7 @@ EMPTY: Mapping[str, Part] = {
     "no curve": ReliabilityChart(FRAME, ()),
     "a curve without bins": ReliabilityChart(FRAME, (ReliabilityCurve("a", ()),)),
     "no histogram": HistogramChart(FRAME, NUMBER, (), ()),
+    "no point": FrontChart(FRAME, NUMBER, SHARE, ()),
     "a histogram of nothing": HistogramChart(FRAME, NUMBER, (0, 1), (HistogramSeries("a", (0,)),)),
 }
 ONE: Mapping[str, Part] = {
@@ -45,6 +47,7 @@ ONE: Mapping[str, Part] = {
     "an interval without bounds": IntervalChart(FRAME, EUR, (IntervalRow("a", 7, None, None),)),
     "a bar": BarChart(FRAME, ("g",), (BarSeries("s", (-3,)),), EUR, "group", ReferenceLine("budget", 3)),
     "a bar of 0": BarChart(FRAME, ("g",), (BarSeries("s", (0,)),), EUR),
+    "a point": FrontChart(FRAME, NUMBER, SHARE, (FrontPoint("p", 2, 0.1, None, None, on_front=True),)),
     "a bin": ReliabilityChart(FRAME, (ReliabilityCurve("a", (ReliabilityBin(0.1, 0.2, 0.1, 0.3, 9),)),)),
     "a bin of 0": ReliabilityChart(FRAME, (ReliabilityCurve("a", (ReliabilityBin(0.0, 0.0, 0.0, 0.0, 9),)),)),
     "a bin, linear": ReliabilityChart(FRAME, (ReliabilityCurve("a", (ReliabilityBin(0, 0, 0, 0, 9),)),), False),  # noqa: FBT003
@@ -121,6 +124,20 @@ def test_the_description_of_a_reliability_diagram_has_payments_and_ends() -> Non
     assert description(chart) == (
         "Summary. a, 1,000 payments: from a mean score of 1.00 % with 2.00 % frauds to 50.00 % with 40.00 %."
     )
+
+
+def test_the_description_of_a_front_has_the_points_that_are_on_it_by_time() -> None:
+    points = (
+        FrontPoint("slow", 9, 0.0, -0.01, 0.01, on_front=True),
+        FrontPoint("beaten", 8, 0.3, None, None, on_front=False),
+        FrontPoint("fast", 1, 0.25, None, None, on_front=True),
+    )
+    chart = FrontChart(FRAME, NUMBER, SHARE, points)
+    assert description(chart) == "Summary. fast: 25.00 % at 1. slow: 0.00 % at 9."
+    assert {"slow", "beaten", "fast"} <= set(words(drawn(chart)))
+    legend = parsed(chart.markup("k")).of_class("legend")[0].all("li")
+    assert legend[0].text == "On the front"
+    assert len(legend) == 2
 
 
 def test_the_description_of_a_histogram_says_where_most_payments_are() -> None:

@@ -1,0 +1,32 @@
+"""The parts of a table that distillation uses, as training splits it."""
+
+from typing import NamedTuple
+
+from features.declaration import FeatureSet
+from features.history.store import Ints
+from stream.training.evaluation import split
+from stream.training.vectors import Table, reach_ms
+
+
+class DistillationParts(NamedTuple):
+    """Row numbers of three parts, each in order of time.
+
+    Attributes:
+        train: trees learn the teacher's scores of these.
+        calibrate: their labels calibrate the student, and its thresholds are matched with the teacher's on them.
+        held_back: everything is measured on these, and nothing is chosen by them.
+    """
+
+    train: Ints
+    calibrate: Ints
+    held_back: Ints
+
+
+def parts_of(table: Table, feature_set: FeatureSet) -> DistillationParts:
+    """Split a table by time.
+
+    Raises:
+        TrainingDataError: a part has too few frauds, or only frauds.
+    """
+    found = split(table, reach_ms(feature_set))
+    return DistillationParts(found.train, found.calibrate, found.validate)

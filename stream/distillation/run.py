@@ -1,0 +1,161 @@
+"""Distil: read, vectorise, split, score by the teacher, train students, compare on the held-back part, measure, store.
+
+This is the page to read first. The same file, teacher and request give the same digest; row times are in the report
+alone.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from models.artifact import Artifact, Manifest
+from models.repository import Repository
+from models.times import format_time
+from stream.dataset.file import TransactionsFile
+from stream.distillation.comparison import HeldBackRows, MoneyTerms, compare
+from stream.distillation.parts import parts_of
+from stream.distillation.payments import PaymentColumns, read_payments
+from stream.distillation.report import DistillationReport, RowTime, TeacherStudentFigures
+from stream.distillation.request import DistillationRequest, UnstatedCostsError
+from stream.distillation.speed import TimedCall, TimedModel, measure_times, sample_rows
+from stream.distillation.student import Student, StudentInputs, decision_codes, train_student
+from stream.distillation.summary import ComparedStudents, PreparedFile, summarise
+from stream.distillation.teacher import TeacherMember, check_unseen, load_members, score_by_file, score_by_models
+from stream.training.assembly import data_of, fit_decisions, store
+from stream.training.evaluation import check_labels, measure
+from stream.training.request import Progress
+from stream.training.vectors import Table, build_table
+
+
+def distil(request: DistillationRequest, repository: Repository, progress: Progress) -> DistillationReport:
+    """Train a student, store its artifact in the repository, and report what it costs and saves.
+
+    Whether the repository can be written, the teacher can be used, and there are labels, is checked before features are
+    computed.
+
+    Raises:
+        DistillationError: the teacher cannot teach on this file, or costs are stated for other currencies alone.
+        RescoringError: a model that is to teach does not exist or cannot be used here.
+        FileError: what is wrong with the file, and what to do about it.
+        TrainingError: its labels are too few, or the student does not predict them.
+        ModelError: the repository cannot be written.
+    """
+    repository.check_writable()
+    members = load_members(request, repository)
+    with tempfile.TemporaryDirectory(prefix="fraudstream-distil-") as name:
+        folder = Path(name)
+        prepared = _prepare(request, members, folder, progress)
+        table = prepared.tables[request.sets.newest.fingerprint]
+        parts = parts_of(table, request.sets.newest)
+        check_unseen(members, request, repository, int(table.occurred_ms[parts.held_back[0]]))
+        if request.scores is None:
+            teacher = score_by_models(members, prepared.tables, parts, request, progress)
+        else:
+            teacher = score_by_file(request.scores, prepared.payments, table, parts, (request, folder))
+        found = _students(StudentInputs(request, table, parts, teacher), prepared, members, progress)
+        artifact = _artifact(found)
+        digest = store(artifact, request.sets.newest, repository, folder)
+    return summarise(digest, artifact.manifest, members, prepared, found)
+
+
+def _prepare(
+    request: DistillationRequest, members: tuple[TeacherMember, ...], folder: Path, progress: Progress
+) -> PreparedFile:
+    """Read the file, and compute vectors by the student's feature set and by those of its teachers."""
+    progress("read", 0, 1)
+    with TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source:
+        check_labels(source.facts.labelled, source.facts.usable, source.facts.last_ms)
+        payments = read_payments(source)
+        progress("read", 1, 1)
+        needed = dict.fromkeys((request.sets.newest.fingerprint, *(one.model.fingerprint for one in members)))
+        tables: dict[str, Table] = {}
+        for fingerprint in needed:
+            place = folder / fingerprint
+            place.mkdir()
+            feature_set = request.sets.by_fingerprint[fingerprint]
+            tables[fingerprint] = build_table(source, feature_set, place, request.seed, progress)
+        return PreparedFile(source.facts, source.dropped, payments, tables)
+
+
+def _students(
+    inputs: StudentInputs, prepared: PreparedFile, members: tuple[TeacherMember, ...], progress: Progress
+) -> ComparedStudents:
+    """Train students of all sizes, and compare each with the teacher on the held-back part."""
+    request, table, parts, teacher = inputs
+    sizes = tuple(dict.fromkeys((request.size, *request.sizes)))
+    payments = prepared.payments.of(parts.held_back)
+    terms = _money_terms(request, payments)
+    scores = teacher.scores[parts.held_back]
+    students: list[Student] = []
+    figures: list[TeacherStudentFigures] = []
+    held: HeldBackRows | None = None
+    for place, size in enumerate(sizes, start=1):
+        student = train_student(inputs, size)
+        rows = HeldBackRows(
+            table.card[parts.held_back],
+            table.fraud[parts.held_back],
+            payments,
+            scores,
+            student.scores,
+            decision_codes(scores, teacher.policy),
+            decision_codes(student.scores, student.policy),
+        )
+        held = held or rows
+        students.append(student)
+        figures.append(compare(rows, terms))
+        progress("students", place, len(sizes))
+    times, teacher_time = _times(inputs, students, prepared.tables, members)
+    assert held is not None  # noqa: S101 - there is at least the size to store
+    return ComparedStudents(inputs, tuple(students), held, terms, tuple(figures), times, teacher_time)
+
+
+def _money_terms(request: DistillationRequest, payments: PaymentColumns) -> MoneyTerms:
+    """Return the currency of most held-back payments, unless another is stated, and its costs."""
+    currency = request.currency or Counter(sorted(payments.currencies.tolist())).most_common(1)[0][0]
+    try:
+        return MoneyTerms(currency, request.costs.of(currency)[0])
+    except ValueError as error:
+        raise UnstatedCostsError(str(error)) from error
+
+
+def _times(
+    inputs: StudentInputs, students: list[Student], tables: Mapping[str, Table], members: tuple[TeacherMember, ...]
+) -> tuple[tuple[RowTime, ...], RowTime | None]:
+    """Measure the row times of all students and of the teacher, in turn."""
+    rows = sample_rows(inputs.parts.held_back)
+    matrices = {name: np.asarray(table.matrix[rows]) for name, table in tables.items()}
+    own = matrices[inputs.request.sets.newest.fingerprint]
+    timed = [TimedModel((TimedCall(student.score, own),)) for student in students]
+    if not members:
+        return measure_times(timed), None
+    calls = tuple(TimedCall(one.model.score, matrices[one.model.fingerprint]) for one in members)
+    *times, teacher = measure_times([*timed, TimedModel(calls)])
+    return tuple(times), teacher
+
+
+def _artifact(found: ComparedStudents) -> Artifact:
+    """Return the first student as an artifact, with its probes and its measures on the held-back part."""
+    request, table, parts, teacher = found.inputs
+    student = found.students[0]
+    assembled = fit_decisions(student.booster, table, (parts.calibrate, parts.held_back), request.shares)
+    manifest = Manifest(
+        name=request.name,
+        version=request.version or format_time(table.last_ms)[:10],
+        fingerprint=request.sets.newest.fingerprint,
+        feature_names=request.sets.newest.names,
+        training=data_of(table, np.concatenate((parts.train, parts.calibrate))),
+        code_version=request.code_version,
+        parameters=student.parameters,
+        seed=request.seed,
+        metrics=measure(table, parts.held_back, student.scores, student.policy),
+        calibration=student.calibration,
+        policy=student.policy,
+        parent=teacher.parent,
+        distilled=teacher.distilled,
+    )
+    return Artifact(
+        manifest=manifest, model_text=student.text, probe_rows=assembled.probe_rows, probe_histories=table.probes
+    )

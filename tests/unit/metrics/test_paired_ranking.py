@@ -1,0 +1,72 @@
+"""Average precision of drawn rows equals scikit-learn's of the same weights, and its intervals are those by card."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from metrics.bootstrap import BootstrapPlan, rows_interval
+from metrics.errors import MeasureInputError
+from metrics.paired_ranking import RankedRows, paired_average_precision
+
+Row = tuple[bool, float, int]
+ROWS = st.lists(
+    st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.5, 0.5000001, 0.9]), st.integers(0, 3)), min_size=1
+)
+
+
+@given(ROWS)
+def test_average_precision_of_weighed_rows_is_scikit_learns(rows: list[Row]) -> None:
+    fraud, scores, weights = (np.array(column) for column in zip(*rows, strict=True))
+    found = RankedRows(fraud, scores).average_precision(weights.astype(np.float64))
+    if not (fraud * weights).sum():
+        assert np.isnan(found)
+        return
+    kept = weights > 0  # scikit-learn divides by 0 at scores that no row has
+    expected = average_precision_score(fraud[kept], scores[kept], sample_weight=weights[kept])
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def world(cards: int = 80, rows: int = 1_500) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
+    random = np.random.default_rng(3)
+    fraud = random.random(rows) < 0.2
+    first = np.round(fraud * 0.5 + random.random(rows), 2)
+    second = np.round(fraud * 0.3 + random.random(rows), 2)
+    return fraud, (first, second), random.integers(0, cards, rows)
+
+
+def test_the_interval_of_the_difference_is_that_of_rows_drawn_with_their_cards() -> None:
+    fraud, scores, cards = world()
+    plan = BootstrapPlan(draws=200, seed=9)
+    found = paired_average_precision(fraud, scores, cards, plan)
+    assert found is not None
+    expected = [average_precision_score(fraud, one) for one in scores]
+    assert [found.first, found.second] == pytest.approx(expected)
+    assert found.difference == pytest.approx(expected[0] - expected[1])
+
+    def difference(rows: np.ndarray, _copies: np.ndarray) -> float:
+        first, second = (average_precision_score(fraud[rows], one[rows]) for one in scores)
+        return float(first - second)
+
+    assert found.difference_interval == pytest.approx(rows_interval(cards, difference, plan))
+    assert found.first_interval is not None
+    assert found.first_interval.low < found.first < found.first_interval.high
+
+
+def test_equal_scores_differ_by_nothing_and_have_no_interval() -> None:
+    fraud, (first, _), cards = world()
+    found = paired_average_precision(fraud, (first, first), cards, BootstrapPlan(draws=50))
+    assert found is not None
+    assert (found.difference, found.difference_interval) == (0.0, None)
+
+
+def test_few_cards_with_a_fraud_have_no_interval_and_labels_of_one_kind_no_figure() -> None:
+    fraud, scores, cards = world(cards=40)
+    found = paired_average_precision(fraud, scores, cards)
+    assert found is not None
+    assert (found.first_interval, found.second_interval, found.difference_interval) == (None, None, None)
+    assert paired_average_precision(np.zeros(len(fraud), np.bool_), scores, cards) is None
+    assert paired_average_precision(np.ones(len(fraud), np.bool_), scores, cards) is None
+    with pytest.raises(MeasureInputError, match="scores: 1 of 1500 values are not in"):
+        RankedRows(fraud, np.where(np.arange(1_500) == 7, np.nan, scores[0]))
