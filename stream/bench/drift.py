@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from guards.hashes import hash_of
 from metrics.columns import Floats, Ints
@@ -117,7 +118,7 @@ class CardPopulation(NamedTuple):
 
     rate: Floats
     level: Floats
-    hashes: np.ndarray[tuple[int], np.dtype[np.uint64]]
+    hashes: NDArray[np.uint64]
 
 
 def _moved(column: int, by: float) -> Shift:
@@ -202,9 +203,8 @@ def make_day(
 def make_manifest(random: np.random.Generator, cards: CardPopulation) -> Manifest:
     """Return the manifest of a model with a reference of four weeks; it alerts on 0.5 % and declines 0.1 %."""
     days = [make_day(random, cards, BEGIN_DAY + at) for at in range(REFERENCE_DAYS)]
-    matrix, scores, card = (
-        np.concatenate(one) for one in zip(*((d.matrix, d.scores, d.card) for d in days), strict=True)
-    )
+    matrix, scores = np.concatenate([day.matrix for day in days]), np.concatenate([day.scores for day in days])
+    card = np.concatenate([day.card for day in days])
     occurred = np.concatenate([np.full(len(day.card), (BEGIN_DAY + at) * DAY_MS) for at, day in enumerate(days)])
     policy = Policy(*np.quantile(scores, (0.995, 0.999)).tolist())
     reference = build_reference(ReferenceRows(matrix, np.arange(len(card)), scores, card, occurred), policy)

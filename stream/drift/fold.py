@@ -142,7 +142,7 @@ class DriftFold:
         end_day = (complete_ms - LATENESS_MS) // DAY_MS
         self.looked_to = max(self.looked_to, end_day)
         open_days = {day for state in self.pairs.values() for day in state.days if day < end_day}
-        news = []
+        news = list[DriftNews]()
         for day in sorted(open_days):
             for pair in sorted(self.pairs):
                 if (counts := self.pairs[pair].days.pop(day, None)) is not None:

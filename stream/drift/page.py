@@ -105,11 +105,11 @@ def _moved(report: PairReport) -> Iterator[Part]:
         frame, ChartAxis("window from", AxisKind.TIME), ChartAxis("index"), lines, (ReferenceLine("least", 0.2),)
     )
     heads = ("Quantity", "Index", "Chance", "Bound", "Over")
-    rows = tuple(_row(one) for one in windows[-1].quantities if one.expected is None)
+    quantities = [one for one in windows[-1].quantities if one.expected is None]
     yield DataTable(
         f"All quantities in the last window, from {day_text(windows[-1].first_day)}",
         heads,
-        tuple(sorted(rows, key=lambda row: -_number(row[1]))),
+        tuple(_row(one) for one in sorted(quantities, key=lambda one: -one.index)),
     )
     yield DataTable(
         "Windows with something over its bound",
@@ -128,12 +128,8 @@ def _value(one: QuantityDrift | None) -> float | None:
 
 
 def _row(one: QuantityDrift) -> tuple[str, Quantity, Quantity, Quantity, str]:
-    figures = (Measure(value, 4) for value in (one.index, one.chance, one.bound))
-    return (named(one.name), *figures, "YES" if one.is_over else "no")  # type: ignore[return-value]
-
-
-def _number(figure: Quantity) -> float:
-    return figure.value if isinstance(figure, Measure) else 0.0
+    figures = Measure(one.index, 4), Measure(one.chance, 4), Measure(one.bound, 4)
+    return (named(one.name), *figures, "YES" if one.is_over else "no")
 
 
 def _bands(report: PairReport) -> Iterator[Part]:

@@ -100,8 +100,9 @@ class DriftWatcher:
             try:
                 await self._connected()
             except (KafkaError, RepositoryUnavailableError) as error:
-                is_kafka = isinstance(error, KafkaError)
-                said = await explain_error(self._settings, error) if is_kafka else str(error)
+                said = str(error)
+                if isinstance(error, KafkaError):
+                    said = await explain_error(self._settings, error)
                 if said != self.trouble:
                     log.warning("live models are not watched for drift, retrying: %s", said)
                 self.trouble = said

@@ -164,13 +164,15 @@ async def _collect(collected: _Collected, scope: WatchScope, records: list[Fetch
 
 
 async def add_scores(fold: DriftFold, manifests: KnownManifests, scores: list[tuple[int, WatchedScore]]) -> None:
-    """Add scores to a fold, once the manifests of their models were read; those of unknown models are left out.
+    """Add scores to a fold, once the manifests of all its models were read; those of unknown models are left out.
 
     Raises:
         RepositoryUnavailableError: the repository does not respond; nothing was added.
     """
-    await manifests.read(score.digest for _, score in scores)
+    await manifests.read({*(score.digest for _, score in scores), *(pair.digest for pair in fold.pairs)})
     fold.manifests.update(manifests.found)
+    for pair in [pair for pair in fold.pairs if pair.digest in manifests.missing]:
+        del fold.pairs[pair]
     fold.add((at_ms, score) for at_ms, score in scores if score.digest in fold.manifests)
 
 

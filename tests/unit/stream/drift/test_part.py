@@ -10,7 +10,10 @@ from aiokafka import TopicPartition
 
 from models.errors import MissingArtifactError, RepositoryUnavailableError
 from models.repository import StoredManifest
+from models.training_reference import DAY_MS
 from stream.drift import process
+from stream.drift.checkpoint import DriftCheckpoint
+from stream.drift.fold import LATENESS_MS
 from stream.drift.part import DriftPart
 from stream.drift.process import DriftWatcher, read_until
 from stream.guard.main import Companions
@@ -68,6 +71,24 @@ async def test_what_was_fetched_is_counted_once_the_repository_responds(models: 
     assert watcher._filter.void == 0
     (pair,) = watcher._fold.pairs
     assert len(watcher._book.rows(pair)) > 0
+
+
+async def test_a_restarted_watch_reads_the_manifests_of_what_it_knows_before_any_new_score(
+    models: Models, tmp_path: Path
+) -> None:
+    assert models.error is None
+    kept = DriftCheckpoint(tmp_path / "guard.gz")
+    first = DriftWatcher(SETTINGS, kept)
+    await first._count(PART)
+    await first._keep()
+    again = DriftWatcher(SETTINGS, kept)
+    assert counted(again) == 50
+    await again._count(FetchedPart((), {}, {}, {}))
+    assert again._fold.advance((FIRST_DAY + 1) * DAY_MS + LATENESS_MS) == []
+    assert counted(again) == 0
+    (state,) = again._fold.pairs.values()
+    assert state.window is not None
+    assert state.window.payments == 50
 
 
 async def test_a_model_that_the_repository_does_not_have_is_warned_of(models: Models) -> None:
