@@ -23,6 +23,7 @@ from models.distilled import DistilledFrom
 from models.errors import DamagedArtifactError
 from models.expected import without_pattern
 from models.policy import Floats, Policy
+from models.training_reference import TrainingReference
 
 Parameter = bool | int | float | str
 MODEL, MANIFEST = "model.txt", "manifest.json"
@@ -66,7 +67,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     `fingerprint` and `feature_names` are those of the feature set that computes its rows; names are in column order.
     A model has either `training`, what it was trained on here, or `imported`, where it was trained elsewhere.
     `parent` is the digest of the model that it was distilled or continued from; `distilled` is in its place where a
-    student had several teachers, or learned from a file of scores.
+    student had several teachers, or learned from a file of scores. `reference` is what live features and scores are
+    compared with.
     """
 
     name: Token
@@ -83,12 +85,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     policy: Policy
     parent: Digest | None = None
     distilled: DistilledFrom | None = None
+    reference: TrainingReference | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.feature_names)) != len(self.feature_names):
             raise ValueError("feature_names: a name occurs twice")
         if (self.training is None) is (self.imported is None):
             raise ValueError("training, imported: expected one of the two")
+        if self.reference is not None and len(self.reference.features) != len(self.feature_names):
+            raise ValueError("reference: needs one distribution for each of feature_names")
 
 
 class ProbeRows(msgspec.Struct, frozen=True):

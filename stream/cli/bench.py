@@ -77,6 +77,10 @@ COMMANDS = {
         "stream.cli.bench_verdicts:verdicts",
         "Simulate verdicts with known truth: what is said of challengers, and after how many days; takes minutes.",
     ),
+    "watch": CommandSource(
+        "stream.cli.bench_watch:watch",
+        "Simulate live models with known truth: false alarms of drift a year, and when one is found; takes minutes.",
+    ),
     "worker": CommandSource(
         "stream.cli.bench_decisions:worker",
         "Measure throughput from a backlog, latency at fixed rates, memory, and the gaps after a start and a SIGKILL.",

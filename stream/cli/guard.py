@@ -13,6 +13,7 @@ from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refu
 from stream.cli.watching import watching_options
 from stream.errors import ControlLogError, RecountError
 from stream.guard.finding import Limits
+from stream.settings import Settings
 
 
 @click.group(invoke_without_command=True)
@@ -29,17 +30,22 @@ def guard(context: click.Context, limits: Limits, checkpoint: Path | None) -> No
     It acts by commands, so that it may be killed, and so that two of them do no harm. A canary, a split or a watched
     promotion without a ladder is guarded too, by all guards at a total alpha of 0.05.
 
-    Beside that, it tells of incidents, on the topic `incidents` and to FRAUDSTREAM_INCIDENT_WEBHOOK.
+    Beside that, it tells of incidents, on the topic `incidents` and to FRAUDSTREAM_INCIDENT_WEBHOOK, and watches what
+    live models see and say for drift.
     """
     if context.invoked_subcommand is not None:
         return
     settings = settings_or_refuse()
-    from stream.guard.main import run_guard  # noqa: PLC0415 - not for help or a refused setting
+    from stream.drift.part import DriftPart  # noqa: PLC0415 - not for help or a refused setting
+    from stream.guard.main import Companions, run_guard  # noqa: PLC0415 - likewise
     from stream.incidents.part import IncidentPart  # noqa: PLC0415 - likewise
     from stream.incidents.webhook import with_secret  # noqa: PLC0415 - likewise
 
+    def beside(named: Settings, kept: Path | None) -> Companions:
+        return Companions(IncidentPart(named, kept), DriftPart(named, kept))
+
     with refused_settings():
-        raise SystemExit(run_guard(with_secret(settings), limits, checkpoint, IncidentPart))
+        raise SystemExit(run_guard(with_secret(settings), limits, checkpoint, beside))
 
 
 @guard.command("replay")

@@ -11,6 +11,7 @@ from stream.cli.arguments import Duration, ModelParam, MomentParam, ShareParam
 from stream.cli.commands import command_options, countersigned_wait_option, send_kind
 from stream.cli.countersign import countersign
 from stream.cli.extras import needs
+from stream.cli.model_watch import watch
 from stream.cli.output import json_option
 from stream.cli.promotion import send_promotion, verdict_option
 from stream.cli.restore import restore
@@ -198,3 +199,4 @@ model.add_command(countersign)
 model.add_command(end_split)
 model.add_command(restore)
 model.add_command(split)
+model.add_command(watch)

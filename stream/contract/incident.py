@@ -38,6 +38,8 @@ class IncidentRule(StrEnum):
     """A guard found that a new model does more harm than the one before, and acted."""
     LOSS_ACCEPTED = "loss_accepted"
     """An operator let a partition go on behind records that are lost or cannot be read."""
+    DRIFT = "drift"
+    """What a live model sees or says has moved from its training reference, by more than chance and for some days."""
 
 
 class Severity(StrEnum):

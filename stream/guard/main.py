@@ -46,6 +46,38 @@ class Companion(Protocol):
         ...
 
 
+class Companions:
+    """Several companions as one.
+
+    Args:
+        parts: each ends by no error of its own.
+    """
+
+    def __init__(self, *parts: Companion) -> None:
+        self._parts = parts
+
+    async def run(self) -> None:
+        """Run all until it is cancelled."""
+        tasks = [asyncio.create_task(part.run()) for part in self._parts]
+        try:
+            await asyncio.wait(tasks)
+        finally:
+            await end_tasks(*tasks)
+
+    async def close(self) -> None:
+        """Let each keep what it knows, and disconnect."""
+        for part in self._parts:
+            await part.close()
+
+    def gauges(self) -> Gauges:
+        """Return the function that reads each metric of all."""
+        return {name: read for part in self._parts for name, read in part.gauges().items()}
+
+    def warnings(self) -> Sequence[str]:
+        """Return what an operator should know of each."""
+        return [warning for part in self._parts for warning in part.warnings()]
+
+
 NewCompanion = Callable[[Settings, Path | None], Companion]
 """Makes a companion, from the settings and the path of the guard's checkpoint."""
 

@@ -103,6 +103,13 @@ EXPLANATIONS: Mapping[IncidentRule, Explanation] = MappingProxyType(
             "These messages get no decision. The payments behind them are decided.",
             "These messages got no decision. The payments behind them are decided.",
         ),
+        IncidentRule.DRIFT: Explanation(
+            "Payments have changed",
+            "Payments, or what is computed of them, are no longer like those that the model was made for.",
+            "Every payment is decided as before. Whether the model must be made anew is being examined.",
+            "Every payment was decided as before. The payments are like those that the model was made for again, or "
+            "another model decides.",
+        ),
     }
 )
 """What each rule's incidents mean for a customer. What a guard did is told by the commands."""

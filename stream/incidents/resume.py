@@ -11,7 +11,7 @@ from stream.incidents.conditions import RefusedRun
 from stream.incidents.episode import RuleScope
 from stream.incidents.fold import FoldState
 from stream.incidents.notices import COUNTED_AGAIN, episode_of, scope_of
-from stream.incidents.rules import BURST_SECONDS, MISSED_WINDOW_SECONDS
+from stream.incidents.rules import BURST_SECONDS, MISSED_WINDOW_SECONDS, TOLD_BY_THE_WATCH
 
 _MS = 1000
 _HOUR_MS = 3_600_000
@@ -31,7 +31,7 @@ def new_state(incidents: Iterable[Incident], commands: AcceptedCommands, now_ms:
         commands: what the event log says.
         now_ms: the present time.
     """
-    last = list(incidents)
+    last = [one for one in incidents if one.rule not in TOLD_BY_THE_WATCH]
     begin_ms = min([now_ms // _HOUR_MS * _HOUR_MS - _HOUR_MS, *_beginnings(last, commands)]) - _WINDOW_MS
     state = FoldState(begin_ms // _MS, begin_ms // _MS)
     for incident in last:

@@ -109,6 +109,12 @@ RULES: Mapping[IncidentRule, RuleTerms] = MappingProxyType(
         IncidentRule.LOSS_ACCEPTED: RuleTerms(
             Severity.TICKET, (OPERATIONS, BUSINESS), opens_after_s=0, quiet_s=0, sporadic=False, alerts=("InputLost",)
         ),
+        IncidentRule.DRIFT: RuleTerms(
+            Severity.TICKET, (FRAUD,), opens_after_s=0, quiet_s=0, sporadic=False, alerts=("ModelDrifted",)
+        ),
     }
 )
 """What each rule says. A test walks all rules and alerts."""
+
+TOLD_BY_THE_WATCH = frozenset({IncidentRule.DRIFT})
+"""The rules whose incidents `stream.drift` tells of, by windows of days; the fold of seconds passes over them."""

@@ -6,6 +6,55 @@ A part of the catalogue.
 from stream.telemetry.metric import Metric, MetricKind, MetricName
 
 OF_GUARDS: dict[MetricName, Metric] = {
+    "fraudstream.drift.alarm": Metric(
+        MetricKind.GAUGE,
+        "1",
+        ("model", "arm"),
+        "1 while what a live model sees or says has moved from its reference for some windows in a row, else 0.",
+        "1: `fraudstream model watch MODEL` says what has moved, and the incident what to do.",
+    ),
+    "fraudstream.drift.behind": Metric(
+        MetricKind.GAUGE,
+        "s",
+        (),
+        "How far behind now a guard has read what drift is found in.",
+        "above an hour: drift is found late; `/health/ready` of the guard says why.",
+    ),
+    "fraudstream.drift.estimated_precision": Metric(
+        MetricKind.GAUGE,
+        "1",
+        ("model", "arm"),
+        "The mean score of the alerts of a model's last window: their precision, if its scores are calibrated.",
+        "it falls: alerts are less often fraud than they were, before labels say so.",
+    ),
+    "fraudstream.drift.index": Metric(
+        MetricKind.GAUGE,
+        "1",
+        ("model", "arm", "quantity"),
+        "Population stability index of a model's last window, of the score and of the five features that moved most.",
+        "above 0.2: the payments of that window are not those that the model was made for.",
+    ),
+    "fraudstream.drift.matured_precision": Metric(
+        MetricKind.GAUGE,
+        "1",
+        ("model", "arm"),
+        "The share of frauds among a model's alerts, of the latest week of whose alerts at least half are known.",
+        "it falls: the model finds less; or it differs from what was estimated then: its scores are not calibrated.",
+    ),
+    "fraudstream.drift.over": Metric(
+        MetricKind.GAUGE,
+        "{quantity}",
+        ("model", "arm"),
+        "Features, score and decisions that have moved by more than chance and by so much that it matters.",
+        "above 0 for three windows: an alarm is raised.",
+    ),
+    "fraudstream.drift.share": Metric(
+        MetricKind.GAUGE,
+        "1",
+        ("model", "arm", "decision"),
+        "The share of payments of a model's last window that it wants reviewed or declined, and declined.",
+        "it has doubled or halved: the work of analysts and the harm to customers have, too.",
+    ),
     "fraudstream.guard.behind": Metric(
         MetricKind.GAUGE,
         "s",

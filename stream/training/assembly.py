@@ -18,6 +18,7 @@ from models.loading import Model, load
 from models.policy import Floats, Policy
 from models.repository import Repository
 from models.times import format_time
+from models.training_reference import ReferenceRows, TrainingReference, build_reference
 from stream.control.probes import probe_vectorisers
 from stream.training.evaluation import calibrate, choose_policy, measure
 from stream.training.request import Period, Shares, UnusableModelError
@@ -29,12 +30,13 @@ _BLOCK_ROWS = 65_536
 
 
 class Decisions(NamedTuple):
-    """How margins become decisions, how good these are, and the rows that prove the scores."""
+    """How margins become decisions, how good these are, rows that prove the scores, and what drift is told by."""
 
     calibration: Calibration
     policy: Policy
     metrics: dict[str, float]
     probe_rows: ProbeRows
+    reference: TrainingReference
 
 
 def fit_decisions(booster: Booster, table: Table, parts: tuple[Ints, Ints], shares: Shares) -> Decisions:
@@ -49,7 +51,20 @@ def fit_decisions(booster: Booster, table: Table, parts: tuple[Ints, Ints], shar
     scores = Calibrator.of(calibration).probabilities(margins(booster, table, validated_on))
     policy = choose_policy(scores, shares.review, shares.decline)
     metrics = measure(table, validated_on, scores, policy)
-    return Decisions(calibration, policy, metrics, _probe_rows(booster, table, validated_on, (calibration, scores)))
+    probe_rows = _probe_rows(booster, table, validated_on, (calibration, scores))
+    return Decisions(
+        calibration, policy, metrics, probe_rows, _reference(booster, table, validated_on, (calibration, policy))
+    )
+
+
+def _reference(booster: Booster, table: Table, rows: Ints, fitted: tuple[Calibration, Policy]) -> TrainingReference:
+    """Make the reference of all payments since the first of `rows`, those without a label too, as live ones come."""
+    calibration, policy = fitted
+    since = np.flatnonzero(table.decided & (table.occurred_ms >= table.occurred_ms[rows[0]]))
+    scores = Calibrator.of(calibration).probabilities(margins(booster, table, since))
+    return build_reference(
+        ReferenceRows(table.matrix, since, scores, table.card[since], table.occurred_ms[since]), policy
+    )
 
 
 def margins(booster: Booster, table: Table, rows: Ints) -> Floats:

@@ -75,6 +75,7 @@ def _build(request: ImportRequest, given: tuple[Vectors, ModelFile], table: Tabl
         metrics=decisions.metrics,
         calibration=decisions.calibration,
         policy=decisions.policy,
+        reference=decisions.reference,
     )
     return Artifact(
         manifest=manifest, model_text=model.text, probe_rows=decisions.probe_rows, probe_histories=table.probes

@@ -86,6 +86,7 @@ def _build(request: TrainingRequest, table: Table, parts: Split, progress: Progr
         metrics=decisions.metrics,
         calibration=decisions.calibration,
         policy=decisions.policy,
+        reference=decisions.reference,
     )
     return Artifact(manifest=manifest, model_text=text, probe_rows=decisions.probe_rows, probe_histories=table.probes)
 

@@ -1,0 +1,62 @@
+"""`fraudstream bench watch`: the watch of live models whose truth is known."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from stream.cli.output import json_option, say
+from stream.cli.progress import bars
+
+if TYPE_CHECKING:
+    from stream.bench.drift import FoundLine, QuietLine
+
+
+@click.command()
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed, the same figures.")
+@click.option("--years", type=click.IntRange(1), default=20, show_default=True, help="Without a drift, for alarms.")
+@click.option("--runs", type=click.IntRange(1), default=20, show_default=True, help="With each drift.")
+@click.option(
+    "--cards", type=click.IntRange(10), multiple=True, help="That pay on a day; repeatable. By default 300, 1500, 5000."
+)
+@json_option
+def watch(seed: int, cards: tuple[int, ...], as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """Simulate live models with known truth: false alarms of drift a year, and when one is found; takes minutes."""
+    from stream.bench.drift import DriftEffort, simulate_drift  # noqa: PLC0415 - nothing else needs it
+
+    with bars() as progress:
+        found = simulate_drift(seed, DriftEffort(**effort, **({"cards": cards} if cards else {})), progress)
+    if as_json:
+        lines = {"quiet": found.quiet, "found": found.found}
+        say(as_json, {name: [line._asdict() for line in each] for name, each in lines.items()}, "")
+        return
+    Console().print(_quiet(found.quiet), _found(found.found))
+
+
+def _quiet(lines: "Sequence[QuietLine]") -> Table:
+    """Show alarms a year without a drift, of the watch and of simpler rules."""
+    heads = ("each day by an index of 0.2", "windows, weekends apart", "and more than chance", "the watch")
+    table = Table("case", "cards a day", *heads, title=f"alarms a year without a drift, of {lines[0].years} years each")
+    for line in lines:
+        rules = (line.simple, line.single, line.bounded, line.alarms)
+        table.add_row(line.case, f"{line.cards:,}", *(f"{rule:.2f}" for rule in rules))
+    return table
+
+
+def _found(lines: "Sequence[FoundLine]") -> Table:
+    """Show days until a planted drift raises an alarm, and in how many runs it did."""
+    cards = sorted({line.cards for line in lines})
+    table = Table("drift", "index", *(f"{one:,} cards a day" for one in cards))
+    for drift in dict.fromkeys(line.drift for line in lines):
+        own = {line.cards: line for line in lines if line.drift == drift}
+        index = sum(line.index for line in own.values()) / len(own)
+        table.add_row(drift, f"{index:.2f}", *(_days(own[one]) for one in cards))
+    table.title = "days until an alarm, median and slowest \\[runs with it]"
+    return table
+
+
+def _days(line: "FoundLine") -> str:
+    days = "not found" if line.median_days is None else f"{line.median_days:.0f}, {line.slowest_days}"
+    return f"{days} \\[{line.found} of {line.runs}]"
