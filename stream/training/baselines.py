@@ -15,6 +15,7 @@ from models.calibration import Calibrator
 from models.loading import Model, load
 from models.overview import overviews
 from models.policy import Floats
+from models.problems import Problem
 from models.repository import Repository
 from models.times import parse_time_ms
 from stream.control.probes import probe_vectorisers
@@ -96,13 +97,18 @@ def _fit_logistic(table: Table, parts: Split) -> Callable[[Any], Floats]:
 def _stored(given: _Given, repository: Repository) -> Iterator[Baseline]:
     """Yield the stored model, measured with its own thresholds, or why it cannot be."""
     request, table, parts = given
-    digest = request.live or _newest(request, repository)
-    if digest is None:
+    name = request.live or _newest(request, repository)
+    if name is None:
         return
-    found = load(repository, digest, probe_vectorisers(FeatureSets((request.feature_set,))))
+    digest = repository.resolve(name)
+    found = (
+        (digest,)
+        if isinstance(digest, Problem)
+        else load(repository, digest, probe_vectorisers(FeatureSets((request.feature_set,))))
+    )
     if not isinstance(found, Model):
         why = "; ".join(f"{problem.code}: {problem.detail}" for problem in found)
-        yield Baseline(name="stored model", digest=digest, note=f"not measured: {why}")
+        yield Baseline(name=f"stored model {name}", note=f"not measured: {why}")
         return
     blocks = np.array_split(parts.test, max(1, len(parts.test) // _BLOCK_ROWS))
     scores = np.concatenate([found.score(np.asarray(table.matrix[block])) for block in blocks])

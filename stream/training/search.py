@@ -33,8 +33,8 @@ _WHOLE = frozenset({"num_leaves", "min_data_in_leaf"})
 _LIGHTGBM = MappingProxyType(
     {"num_leaves": 31, "learning_rate": 0.1, "min_data_in_leaf": 20, "lambda_l2": 0.0, "feature_fraction": 1.0}
 )
-_MILLION = 1_000_000
-"""More trials than any limit of time allows."""
+_WITHOUT_LIMIT = 1_000_000
+"""Trials of a search that time ends: more than any time allows."""
 
 
 class _Trials:
@@ -87,7 +87,7 @@ def search(
     trials = _Trials(request, parameters, data, progress)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=request.seed))
     study.enqueue_trial(_present(parameters))
-    study.optimize(trials.run, n_trials=request.trials or _MILLION, timeout=request.search_seconds)
+    study.optimize(trials.run, n_trials=request.trials or _WITHOUT_LIMIT, timeout=request.search_seconds)
     if trials.best is None:  # pragma: no cover - the first trial is always run
         raise AssertionError
     chosen, fitted = trials.best

@@ -24,7 +24,7 @@ FEWEST_FRAUDS = 10
 """The least in each part: with fewer, neither trees nor thresholds are meaningful."""
 DELAY_QUANTILE = 0.95
 """A label delay that a few late labels do not stretch: 19 of 20 labels are known after it."""
-_INNER_GAPS = 12
+_INNER_GAPS = 24
 """Without `--gap`, the gaps before `calibrate` and `validate` take at most this part of the time each."""
 UNSEEN_TEST = PartSize(share=0.5)
 """The test part of rows on which a model is calibrated that was trained elsewhere."""
@@ -64,8 +64,8 @@ def split(table: Table, reach_ms: int, sizes: SplitSizes = DEFAULT_SIZES) -> Spl
 
     The first `reach_ms`, as far as the features look back, are left out because histories are incomplete there; at most
     a quarter of the time. Where `sizes` states no gap, the one before `test` is the label delay of the table, at most a
-    third of the time, and the two others are that or a twelfth of the time, whichever is shorter. The last payments,
-    as many days as that gap has, are left out: of them only the labels that came early are known.
+    third of the time, and the two others are that or a twenty-fourth of the time, whichever is shorter. The last
+    payments, as many days as that gap has, are left out: of them only the labels that came early are known.
 
     Raises:
         TrainingDataError: the time is too short, or a part has too few frauds, or only frauds.

@@ -70,8 +70,8 @@ def test_the_stored_model_is_measured_on_the_same_test_part(tmp_path: Path) -> N
 def test_a_stored_model_that_has_seen_the_test_says_so(tmp_path: Path) -> None:
     repository = Repository(str(tmp_path / "models"))
     trained(tmp_path, repository)
-    columns = transactions()
-    earlier = write(tmp_path / "b.parquet", {name: values[:4_500] for name, values in columns.items()})
+    columns = transactions(12_000)
+    earlier = write(tmp_path / "b.parquet", {name: values[:9_000] for name, values in columns.items()})
     found = trained(tmp_path, repository, file=earlier).baselines[1]
     assert "and has seen a part of the test: its figures are too good" in found.note
 
@@ -81,10 +81,10 @@ def test_a_model_that_cannot_be_measured_is_named_with_the_reason(tmp_path: Path
     digest = trained(tmp_path, repository).digest
     other = trained(tmp_path, repository, feature_set=load("features.extended_set"), live=digest)
     stored = other.baselines[1]
-    assert (stored.digest, stored.metrics) == (digest, {})
+    assert (stored.name, stored.metrics) == (f"stored model {digest}", {})
     assert stored.note.startswith("not measured: ")
     missing = trained(tmp_path, repository, live="0" * 64).baselines[1]
-    assert "not measured: " in missing.note
+    assert missing.note.startswith("not measured: unknown_model: ")
 
 
 def test_another_model_changes_no_digest(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_short_file_has_shorter_gaps_before_calibration_and_validation_but_not
     parts = split(data, 37 * DAY_MS)
     first, second, last = (gap / DAY_MS for gap in parts.gaps_ms)
     # labels are known until day 53; a quarter of that is left out, so 39.75 days are split
-    assert (first, second, last) == (pytest.approx(39.75 / 12, abs=0.01), first, 7)
+    assert (first, second, last) == (pytest.approx(39.75 / 24, abs=0.01), first, 7)
     shared = 39.75 - 7 - 2 * first
     begin, end = days_of(data, parts.test)
     assert end - begin == pytest.approx(shared / 4, abs=0.1)
