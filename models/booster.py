@@ -144,7 +144,7 @@ class _BestTree:
 
     def __call__(self, state: lightgbm.callback.CallbackEnv) -> None:
         """Look at the measure after a tree."""
-        ((_, _, measure, *_),) = state.evaluation_result_list or ()
+        measure = (state.evaluation_result_list or [])[0][2]
         if measure > self.measure:
             self.trees, self.measure = state.iteration + 1, float(measure)
         elif state.iteration + 1 - self.trees >= self._patience:

@@ -48,7 +48,7 @@ class _Trials:
         progress: Progress,
     ) -> None:
         self.measures: list[float] = []
-        self.best: tuple[dict[str, Parameter], FittedTrees] | None = None
+        self.best: list[tuple[dict[str, Parameter], FittedTrees]] = []
         self._request = request
         self._parameters = parameters
         self._data = data
@@ -60,17 +60,24 @@ class _Trials:
         tried = {**self._parameters, **_proposed(trial, _present(self._parameters))}
         fitted = grow(self._request, tried, self._data, lambda _trees: None)
         if not self.measures or fitted.measure > max(self.measures):
-            self.best = tried, fitted
+            self.best = [(tried, fitted)]
         self.measures.append(fitted.measure)
         self._show()
         return fitted.measure
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How much of the time is left, at least 0; None without a limit."""
+        limit = self._request.search_seconds
+        return None if limit is None else max(0.0, limit - (time.monotonic() - self._began))
 
     def _show(self) -> None:
         """Show how much of the budget is spent: of the trials, or of the time if that is what ends the search."""
         trials, seconds = self._request.trials, self._request.search_seconds
         spent = time.monotonic() - self._began
         if seconds is not None and (trials is None or spent / seconds > len(self.measures) / trials):
-            self._progress("search", min(round(spent), round(seconds)), round(seconds))
+            total = max(1, round(seconds))
+            self._progress("search", min(round(spent), total), total)
         elif trials is not None:
             self._progress("search", len(self.measures), trials)
 
@@ -87,10 +94,10 @@ def search(
     trials = _Trials(request, parameters, data, progress)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=request.seed))
     study.enqueue_trial(_present(parameters))
-    study.optimize(trials.run, n_trials=request.trials or _WITHOUT_LIMIT, timeout=request.search_seconds)
-    if trials.best is None:  # pragma: no cover - the first trial is always run
-        raise AssertionError
-    chosen, fitted = trials.best
+    study.optimize(trials.run, n_trials=1)
+    if request.trials != 1:
+        study.optimize(trials.run, n_trials=(request.trials or _WITHOUT_LIMIT) - 1, timeout=trials.seconds_left)
+    ((chosen, fitted),) = trials.best
     report = SearchReport(
         trials=len(trials.measures),
         first=trials.measures[0],
