@@ -16,7 +16,7 @@ from support.training_files import DAY_MS, transactions, write
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("train") / "a.parquet", transactions())
+    return write(tmp_path_factory.mktemp("train") / "a.parquet", transactions(12_000))
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def run(file: Path, tmp_path: Path) -> Callable[..., Any]:
 
 
 def test_the_report_has_all_parts_the_trees_and_the_baseline(run: Callable[..., Any]) -> None:
-    result = run("--test", "8d", "--validate", "20%", "--gap", "2d")
+    result = run("--test", "8d", "--validate", "20%", "--gap", "5d")
     assert result.exit_code == 0, result.output
     text = " ".join(result.stdout.split())
     for name in ("train", "calibrate", "validate", "test", "gaps", "trees", "policy", "logistic regression"):
         assert f"│ {name} " in text
-    assert "2, 2, 2 days between them" in text
-    assert "warning: the gap before the test is 2.0 days, and labels take 7.0" in result.stderr
+    assert "5, 5, 5 days between them" in text
+    assert "warning: the gap before the test is 5.0 days, and labels take 7.0" in result.stderr
 
 
 def test_json_has_the_sizes_that_were_asked_for(run: Callable[..., Any]) -> None:
