@@ -56,13 +56,27 @@ MERGEABLE = frozenset({*MULTI_WINDOW, Aggregate.AMOUNT_TO_MEAN, Aggregate.AMOUNT
 """Computable from panes."""
 
 
+class Risk(Enum):
+    """How the risk of fraud depends on a feature, all others being equal, as the domain knows it."""
+
+    ANY = "any"
+    RISES = "rises"
+    """A higher value never means a lower risk."""
+    FALLS = "falls"
+    """A higher value never means a higher risk."""
+
+
 class AggregateInfo(NamedTuple):
-    """What holds for an aggregate whatever its entity; `{other}` in a unit or meaning is the entity's counterparty."""
+    """What holds for an aggregate whatever its entity; `{other}` in a unit or meaning is the entity's counterparty.
+
+    `risk` is that of its features whose row declares none.
+    """
 
     unit: str
     meaning: str
     of: frozenset[Entity]
     windowed: bool = True
+    risk: Risk = Risk.ANY
 
 
 _ANYONE = frozenset({Entity.CARD, Entity.MERCHANT, Entity.DEVICE})
@@ -84,7 +98,7 @@ AGGREGATES: Mapping[Aggregate, AggregateInfo] = MappingProxyType(
         ),
         Aggregate.OTHERS: AggregateInfo("{other}s", "number of different {other}s", _ANYONE),
         Aggregate.OTHER_FIRST: AggregateInfo("0 or 1", "1 if no other was with own {other}", _ANYONE),
-        Aggregate.FRAUD_SHARE: AggregateInfo("share", "known frauds among all, 0 if none", _ANYONE),
+        Aggregate.FRAUD_SHARE: AggregateInfo("share", "known frauds among all, 0 if none", _ANYONE, risk=Risk.RISES),
         Aggregate.AMOUNT_TO_SMALLEST: AggregateInfo(
             "ratio", "own amount divided by the smallest of the others", _ANYONE
         ),
@@ -92,7 +106,9 @@ AGGREGATES: Mapping[Aggregate, AggregateInfo] = MappingProxyType(
         Aggregate.COUNTRIES: AggregateInfo("countries", "number of different merchant countries", _CARD),
         Aggregate.COUNTRY_JUMP: AggregateInfo("0 or 1", "1 if the latest other was in another country", _CARD),
         Aggregate.DISTANCE_FROM_LAST: AggregateInfo("km", "distance from the latest other place", _CARD),
-        Aggregate.SPEED_FROM_LAST: AggregateInfo("km/h", "speed from the latest other place to own", _CARD),
+        Aggregate.SPEED_FROM_LAST: AggregateInfo(
+            "km/h", "speed from the latest other place to own", _CARD, risk=Risk.RISES
+        ),
         Aggregate.DEVICES: AggregateInfo("devices", "number of different devices", _CARD),
         Aggregate.DEVICE_FIRST: AggregateInfo("0 or 1", "1 if no other was on own device", _CARD),
         Aggregate.CATEGORY_SHARE: AggregateInfo("share", "others of own merchant category", _CARD),

@@ -13,7 +13,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
-from features.aggregates import MERGEABLE, MULTI_WINDOW, Aggregate, aggregate_info, aggregate_name
+from features.aggregates import MERGEABLE, MULTI_WINDOW, Aggregate, Risk, aggregate_info, aggregate_name
 from features.errors import DeclarationError
 from features.formulas import Formula, import_attribute, refuse_hidden
 from features.history.retention import EXACT_MS, ResolutionSchedule, Retention, exact, schedule_for
@@ -50,7 +50,8 @@ class Feature:
     """One column of the vector; `features.rows` has the short way to declare one.
 
     The window is (t - delay_ms - window_ms, t - delay_ms], where t is the transaction's own time; `window_ms` is
-    None for an aggregate without a window. `unit` and `meaning` are for readers.
+    None for an aggregate without a window. `unit` and `meaning` are for readers. `risk` is for trees that keep to it,
+    in training alone; it changes no value, and is not part of the fingerprint.
 
     With a resolution above EXACT_MS the window is paned: its ends are moved back to multiples of the resolution (an
     end at t itself stays), so that old transactions can be merged; see `features.vector.paned`. The name does not
@@ -67,6 +68,7 @@ class Feature:
     unit: str
     meaning: str
     resolution_ms: int = EXACT_MS
+    risk: Risk = Risk.ANY
 
     def __post_init__(self) -> None:
         name, problem = self.name, next(self._problems(), None)

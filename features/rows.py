@@ -13,7 +13,7 @@ import re
 from dataclasses import replace
 from difflib import get_close_matches
 
-from features.aggregates import AGGREGATES, Aggregate, aggregate_info, aggregate_name
+from features.aggregates import AGGREGATES, Aggregate, Risk, aggregate_info, aggregate_name
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Feature
 from features.errors import DeclarationError
 from features.formulas import Formula
@@ -27,7 +27,12 @@ _LENGTH = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 
 
 def card(
-    what: str | Formula, window: str | None = None, *, delay: str | None = None, meaning: str | None = None
+    what: str | Formula,
+    window: str | None = None,
+    *,
+    delay: str | None = None,
+    meaning: str | None = None,
+    risk: str | None = None,
 ) -> Feature:
     """Declare a feature of the card's history.
 
@@ -36,30 +41,42 @@ def card(
         window: the window's length, such as `10m`, `1h` or `30d`; None for an aggregate without a window.
         delay: how long before the transaction the window ends; None: at the transaction, which is included.
         meaning: replaces the aggregate's description in lists of features.
+        risk: `rises` if a higher value never means a lower risk of fraud, `falls` if never a higher one, `any` if
+            neither is known; `train --monotone` keeps to it. None: as the aggregate says.
 
     Raises:
         DeclarationError: the row is invalid; the message says what is expected.
     """
-    return _row(Entity.CARD, (what, window, delay), meaning)
+    return _row(Entity.CARD, (what, window, delay), meaning, risk)
 
 
 def merchant(
-    what: str | Formula, window: str | None = None, *, delay: str | None = None, meaning: str | None = None
+    what: str | Formula,
+    window: str | None = None,
+    *,
+    delay: str | None = None,
+    meaning: str | None = None,
+    risk: str | None = None,
 ) -> Feature:
     """Declare a feature of the merchant's history; arguments as for `card`."""
-    return _row(Entity.MERCHANT, (what, window, delay), meaning)
+    return _row(Entity.MERCHANT, (what, window, delay), meaning, risk)
 
 
 def device(
-    what: str | Formula, window: str | None = None, *, delay: str | None = None, meaning: str | None = None
+    what: str | Formula,
+    window: str | None = None,
+    *,
+    delay: str | None = None,
+    meaning: str | None = None,
+    risk: str | None = None,
 ) -> Feature:
     """Declare a feature of the device's history, undefined without a device; arguments as for `card`."""
-    return _row(Entity.DEVICE, (what, window, delay), meaning)
+    return _row(Entity.DEVICE, (what, window, delay), meaning, risk)
 
 
-def own(what: str, *, meaning: str | None = None) -> Feature:
+def own(what: str, *, meaning: str | None = None, risk: str | None = None) -> Feature:
     """Declare a feature of the transaction alone; arguments as for `card`."""
-    return _row(Entity.NONE, (what, None, None), meaning)
+    return _row(Entity.NONE, (what, None, None), meaning, risk)
 
 
 def paned(feature: Feature, panes: str) -> Feature:
@@ -74,7 +91,7 @@ def paned(feature: Feature, panes: str) -> Feature:
     return replace(feature, resolution_ms=_length_ms(panes, "pane"))
 
 
-def _row(entity: Entity, arguments: RowArguments, meaning: str | None) -> Feature:
+def _row(entity: Entity, arguments: RowArguments, meaning: str | None, risk: str | None) -> Feature:
     what, window, delay = arguments
     try:
         aggregate = what if isinstance(what, Formula) else _aggregate(entity, what)
@@ -87,9 +104,17 @@ def _row(entity: Entity, arguments: RowArguments, meaning: str | None) -> Featur
             0 if delay is None else _length_ms(delay, "delay"),
             info.unit,
             meaning or info.meaning,
+            risk=info.risk if risk is None else _risk(risk),
         )
     except DeclarationError as error:
         raise DeclarationError(f"{_source_text(entity, arguments)}: {error}") from None
+
+
+def _risk(text: str) -> Risk:
+    try:
+        return Risk(text)
+    except ValueError:
+        raise DeclarationError(f"its risk is 'rises', 'falls' or 'any', not {text!r}") from None
 
 
 def _check_window(windowed: bool, entity: Entity, arguments: RowArguments) -> None:  # noqa: FBT001 - AggregateInfo.windowed

@@ -6,10 +6,11 @@ needs private handles with a lifetime of their own. Margins become probabilities
 """
 
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,34 +120,102 @@ class _Rows(lightgbm.Sequence):
         return len(self._chosen)
 
 
+class FitRows(NamedTuple):
+    """Rows to train on or to watch: a matrix, possibly memory-mapped, the indices of the rows, and a label for each.
+
+    The matrix is read in blocks. A label is 0 or 1, or what another objective than `binary` learns, such as a teacher's
+    score.
+    """
+
+    matrix: Floats
+    chosen: NDArray[np.int64]
+    labels: NDArray[np.int8] | Floats
+
+    def dataset(self, parameters: Mapping[str, Any], **more: Any) -> lightgbm.Dataset:  # noqa: ANN401 - of LightGBM
+        """Return the rows as LightGBM reads them."""
+        rows = _Rows(self.matrix, self.chosen)
+        return lightgbm.Dataset(rows, label=self.labels, params=dict(parameters), free_raw_data=True, **more)
+
+
+class Watch(NamedTuple):
+    """Rows that are watched while trees grow; `measure` rates their scores, the more the better.
+
+    Training ends once the measure has not risen for `patience` trees.
+    """
+
+    rows: FitRows
+    measure: Callable[[Floats], float]
+    patience: int
+
+
+class FittedTrees(NamedTuple):
+    """LightGBM's text of the trees, how many there are, and the watched measure with them, NaN without one."""
+
+    text: str
+    trees: int
+    measure: float = math.nan
+
+
+class _BestTree:
+    """Remembers with how many trees the watched measure was highest, the first of equals, and ends the training."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.trees, self.measure = 0, -math.inf
+        self._patience = watch.patience
+        self._rate = watch.measure
+
+    def evaluate(self, scores: Floats, _rows: lightgbm.Dataset) -> tuple[str, float, bool]:
+        """Rate scores, in the form in which LightGBM asks for it."""
+        return "watched", self._rate(np.asarray(scores, np.float64)), True
+
+    def __call__(self, state: lightgbm.callback.CallbackEnv) -> None:
+        """Look at the measure after a tree."""
+        measure = (state.evaluation_result_list or [])[0][2]
+        if measure > self.measure:
+            self.trees, self.measure = state.iteration + 1, float(measure)
+        elif state.iteration + 1 - self.trees >= self._patience:
+            raise lightgbm.callback.EarlyStopException(self.trees - 1, [])
+
+
 def fit(
-    rows: tuple[Floats, NDArray[np.int64]],
-    labels: NDArray[np.int8] | Floats,
+    rows: FitRows,
     feature_names: Sequence[str],
     parameters: Mapping[str, Any],
     on_tree: Callable[[int], None],
-) -> str:
-    """Train trees and return their text; the same input gives the same text for any number of threads.
+    watch: Watch | None = None,
+) -> FittedTrees:
+    """Train trees; the same input gives the same text for any number of threads.
 
     Args:
-        rows: a matrix, possibly memory-mapped, and the indices of the rows to use; they are read in blocks.
-        labels: for each used row 0 or 1, or what another objective than `binary` learns, such as a teacher's score.
+        rows: what to train on.
         feature_names: the columns' names.
         parameters: LightGBM's parameters, including `num_iterations`.
         on_tree: called with the number of trees trained so far.
+        watch: keeps the trees up to the best by a measure on other rows; without it all trees are kept.
     """
-    dataset = lightgbm.Dataset(
-        _Rows(*rows), label=labels, feature_name=list(feature_names), params=dict(parameters), free_raw_data=True
-    )
+    dataset = rows.dataset(parameters, feature_name=list(feature_names))
     callback: Callable[[lightgbm.callback.CallbackEnv], None] = lambda state: on_tree(state.iteration + 1)  # noqa: E731
-    return text_of(lightgbm.train(dict(parameters), dataset, callbacks=[callback]))
+    if watch is None:
+        trees = lightgbm.train(dict(parameters), dataset, callbacks=[callback])
+        return FittedTrees(text_of(trees), trees.current_iteration())
+    best = _BestTree(watch)
+    trees = lightgbm.train(
+        {**parameters, "metric": "none"},
+        dataset,
+        valid_sets=[watch.rows.dataset(parameters, reference=dataset)],
+        feval=best.evaluate,
+        callbacks=[callback, best],
+    )
+    return FittedTrees(text_of(trees, best.trees), best.trees, best.measure)
 
 
-def text_of(trees: lightgbm.Booster) -> str:
-    """Return the text of a model's trees alone.
+def text_of(trees: lightgbm.Booster, most: int = -1) -> str:
+    """Return the text of a model's trees alone, of the first `most` of them.
 
-    LightGBM appends feature importances and all parameters, including the number of threads. They do not affect
-    scores, so they must not affect the digest.
+    LightGBM appends feature importances and all parameters, including the number of threads, and repeats monotone
+    constraints among the header. They do not affect scores, so they must not affect the digest.
     """
-    text, end, _ = trees.model_to_string(num_iteration=-1).partition("\nend of trees\n")
-    return f"{text}{end}"
+    text, end, _ = trees.model_to_string(num_iteration=most).partition("\nend of trees\n")
+    head, separator, rest = text.partition("\n\n")
+    kept = "\n".join(line for line in head.split("\n") if not line.startswith("monotone_constraints="))
+    return f"{kept}{separator}{rest}{end}"

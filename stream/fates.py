@@ -209,6 +209,9 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
     ("stream.training.request.TrainingDataError", "stream.training.request.UnusableModelError"): ErrorFate(
         "`train` or `model import` cannot make a model", Handling.REFUSED, "Nothing is stored"
     ),
+    ("stream.training.request.LeakError",): ErrorFate(
+        "A feature knows the label, or what came later", Handling.REFUSED, "The message names each feature and says why"
+    ),
     ("stream.training.request.ModelFileError", "stream.training.request.VectorsFileError"): ErrorFate(
         "`model import` cannot use its files", Handling.REFUSED, "The message names everything that is wrong"
     ),
@@ -220,7 +223,7 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
     (
         "stream.distillation.request.TeacherError",
         "stream.distillation.request.ScoresFileError",
-        "stream.distillation.request.UnstatedCostsError",
+        "stream.distillation.request.UnpricedCurrencyError",
     ): ErrorFate(
         "`distill` cannot use a teacher, its scores or the stated costs",
         Handling.REFUSED,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from metrics.ranking import average_precision
 from models.artifact import matrix_of, read_artifact
-from models.booster import Booster, fit
+from models.booster import Booster, FitRows, fit
 from models.loading import Model
 from models.policy import Decision, Floats
 from models.repository import Repository
@@ -122,7 +122,7 @@ def _trained(matrix: Floats, frauds: NDArray[np.int8], depth: int | None) -> Boo
         "min_data_in_leaf": 20,
         "max_depth": -1 if depth is None else depth,
     }
-    return Booster(fit((matrix, np.arange(_ROWS)), frauds, names, parameters, lambda _: None), names)
+    return Booster(fit(FitRows(matrix, np.arange(_ROWS), frauds), names, parameters, lambda _: None).text, names)
 
 
 def _times(booster: Booster, rows: Floats, batch: int) -> tuple[float, float]:

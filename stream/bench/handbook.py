@@ -28,7 +28,7 @@ from metrics.card_precision import card_precision
 from metrics.columns import Bools, Floats
 from metrics.weighted_ranking import WeightedRanking
 from models.artifact import Parameter
-from models.booster import Booster, fit
+from models.booster import Booster, FitRows, fit
 from models.calibration import Calibrator
 from models.times import format_time, stated_ms
 from stream.dataset.database import connect_memory, import_duckdb, quoted
@@ -39,7 +39,7 @@ from stream.evaluation.draws import CardDraws
 from stream.evaluation.payments import FileTable, days_of, matrix_blocks, read_payments
 from stream.training.evaluation import calibrate, choose_policy
 from stream.training.request import Shares
-from stream.training.run import DEFAULTS
+from stream.training.trees import DEFAULTS
 from stream.training.vectors import Table, reach_ms
 from stream.verdict.figures import Figure
 
@@ -332,21 +332,16 @@ def _test(
 ) -> tuple[Floats, float, Ints]:
     """Train a model, and return its scores of the test, the threshold of alerts, and the rows that are tested."""
     table, (matrix, names) = stream.table, stream.matrices[variant.features]
-    text = fit(
-        (matrix, variant.train),
-        table.fraud[variant.train],
-        names,
-        effort.parameters | {"num_threads": effort.threads},
-        lambda _trees: None,
-    )
-    booster = Booster(text, names)
+    rows = FitRows(matrix, variant.train, table.fraud[variant.train])
+    fitted = fit(rows, names, effort.parameters | {"num_threads": effort.threads}, lambda _trees: None)
+    booster = Booster(fitted.text, names)
     calibrated_on = _margins(booster, matrix, variant.calibrate)
     calibrator = Calibrator.of(calibrate(calibrated_on, table.fraud[variant.calibrate]))
     shares = Shares()
     policy = choose_policy(calibrator.probabilities(calibrated_on), shares.review, shares.decline)
     test = _between(table.occurred_ms, split.test_ms, split.test_ms + WEEK_MS)
-    rows = test[~known_to_be_compromised(table, split)[test]]
-    return calibrator.probabilities(_margins(booster, matrix, rows)), policy.review_at, rows
+    tested = test[~known_to_be_compromised(table, split)[test]]
+    return calibrator.probabilities(_margins(booster, matrix, tested)), policy.review_at, tested
 
 
 def _margins(booster: Booster, matrix: Floats, rows: Ints) -> Floats:

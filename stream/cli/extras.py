@@ -16,6 +16,7 @@ PACKAGES = {
     "cryptography": "signatures",
     "duckdb": "transactions files and the simulation",
     "matplotlib": "charts of reports",
+    "optuna": "searches of parameters",
     "sklearn": "training",
 }
 """Packages of the extras by the name that is imported, and what they are for."""

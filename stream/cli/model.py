@@ -124,8 +124,15 @@ _command(CommandKind.THAW, "thaw", "Let a guard act again.")
 )
 @click.option("--use-training-rows", is_flag=True, help="Use vectors up to --trained-until nevertheless.")
 @click.option("--features-by-position", is_flag=True, help="Accept a model whose features have no names.")
-@click.option("--review-share", type=float, default=0.005, show_default=True, help="Of validation, at least reviewed.")
-@click.option("--decline-share", type=float, default=0.001, show_default=True, help="Of validation, declined.")
+@click.option("--review-share", type=float, default=0.005, show_default=True, help="Of `calibrate`, at least reviewed.")
+@click.option("--decline-share", type=float, default=0.001, show_default=True, help="Of `calibrate`, declined.")
+@click.option(
+    "--accept",
+    "accepted",
+    multiple=True,
+    metavar="FEATURE",
+    help="A feature that looks like a leak and is known at the decision; repeatable.",
+)
 @click.option("--threads", type=click.IntRange(1, 1024), default=2, show_default=True, help="Of reading the vectors.")
 @json_option
 @needs("train", "duckdb", "sklearn")

@@ -54,6 +54,6 @@ def _print(report: ImportReport) -> None:
     table.add_row("vectors", f"{report.rows:,}, {report.labelled:,} labelled, {report.frauds:,} frauds")
     if report.trained_on:
         table.add_row("left out", f"{report.trained_on:,} labelled vectors, because the model was trained on them")
-    add_parts(table, {"calibrate": report.calibrate, "validate": report.validate})
+    add_parts(table, {"calibrate": report.calibrate, "test": report.test})
     add_measures(table, report)
     Console().print(table)

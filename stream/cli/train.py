@@ -1,67 +1,114 @@
-"""`fraudstream train`: trains a model on a transactions file, stores its artifact, and prints the report."""
+"""`fraudstream train`: trains a model on a file or on the topics, stores its artifact, and prints the report."""
 
+import asyncio
+import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
+from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
 from features.errors import FormulaError
 from models.errors import ModelError, RepositoryUnavailableError
 from models.repository import Repository
+from stream.cli.arguments import MomentParam
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
 from stream.cli.repository import refuse_repository, repository_or_refuse
-from stream.cli.settings import settings_or_refuse
-from stream.dataset.errors import FileError
-from stream.training.request import ImportReport, Period, TrainingError, TrainingReport, TrainingRequest
+from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.cli.training_options import sizes_of, training_options
+from stream.dataset.errors import BackfillError, FileError
+from stream.settings import Settings
+from stream.training.request import (
+    Baseline,
+    ImportReport,
+    Period,
+    TrainingError,
+    TrainingReport,
+    TrainingRequest,
+)
 
 _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.option("--topic", is_flag=True, help="Instead of a FILE: the deployment's topics of transactions and labels.")
+@click.option("--until", type=MomentParam(), help="With --topic: leave out payments and labels of this time or later.")
 @click.option("--name", required=True, help="The model's name in scores and lists.")
-@click.option("--version", "model_version", help="Default: the day of the file's last transaction.")
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--trees", type=int, default=150, show_default=True)
-@click.option("--leaves", type=int, default=31, show_default=True)
-@click.option(
-    "--max-depth",
-    type=int,
-    help="Splits on the way to a leaf, at most: explanations become faster. Default: no limit.",
-)
-@click.option("--learning-rate", type=float, default=0.05, show_default=True)
-@click.option("--review-share", type=float, default=0.005, show_default=True, help="Of validation, at least reviewed.")
-@click.option("--decline-share", type=float, default=0.001, show_default=True, help="Of validation, declined.")
-@click.option("--threads", type=int, default=2, show_default=True, help="Changes the time, not the result.")
+@click.option("--version", "model_version", help="Default: the day of the last transaction.")
+@training_options
 @json_option
 @needs("train", "duckdb", "sklearn")
-def train(file: Path, name: str, model_version: str | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
-    """Train a model on a transactions FILE (parquet, CSV), and store it in the repository.
+def train(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """Train a model on a transactions FILE (parquet, CSV) or on the topics, and store it in the repository.
 
-    Features are computed point in time by the code of the worker; only labels known by the file's end are used.
+    Features are computed point in time by the code of the worker; only labels known by the end are used. The data is
+    split by time into train, calibrate, validate and test, with gaps as long as labels take; nothing is chosen by the
+    test part. Features that know the label are refused.
     """
+    is_topic, until_ms = options.pop("topic"), options.pop("until")
+    if (file is None) is not is_topic:
+        raise click.UsageError("name a FILE, or --topic: one of the two")
+    if until_ms is not None and not is_topic:
+        raise click.UsageError("--until is for --topic")
     settings = settings_or_refuse()
+    repository = repository_or_refuse(settings)
+    with tempfile.TemporaryDirectory(prefix="fraudstream-topics-") as folder:
+        placeholder = Path(folder) / "topics.parquet"
+        request = _request(settings, file or placeholder, options)
+        if is_topic:
+            request = replace(request, source=_read_topics(settings, Path(folder), until_ms))
+        report = _train(request, repository)
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    say(as_json, msgspec.to_builtins(report), "") if as_json else _print(report)
+
+
+def _request(settings: Settings, file: Path, options: dict[str, Any]) -> TrainingRequest:
+    """Return what is asked for; refuse values that cannot be, and a search without its library."""
+    sizes = sizes_of(options)
     try:
         request = TrainingRequest(
             file=file,
-            name=name,
-            version=model_version,
+            version=options.pop("model_version"),
             feature_set=features_or_refuse(settings.features).newest,
             code_version=version("fraudstream"),
+            sizes=sizes,
             **options,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    report = _train(request, repository_or_refuse(settings))
-    say(as_json, msgspec.to_builtins(report), "") if as_json else _print(report)
+    return _with_library(request) if request.searches else request
+
+
+@needs("search", "optuna")
+def _with_library(request: TrainingRequest) -> TrainingRequest:
+    """Return a request for a search; refuse it before anything is read if Optuna is not installed."""
+    return request
+
+
+def _read_topics(settings: Settings, folder: Path, until_ms: int | None) -> str:
+    """Write the topics as a file into a folder; return what the report calls them."""
+    from stream.training.topics_file import read_topics_file  # noqa: PLC0415 - it needs the extra `train`
+
+    try:
+        found = asyncio.run(read_topics_file(settings, folder, until_ms))
+    except (KafkaError, ConnectionError) as error:
+        refuse_kafka(settings, error)
+    except (BackfillError, FileError) as error:
+        refuse(str(error))
+    for one in found.left_out:
+        click.echo(f"left out: {one.records:,} {one.code}, the first at {one.first}", err=True)
+    return f"{found.payments:,} payments and {found.labels:,} labels of the topics"
 
 
 def _train(request: TrainingRequest, repository: Repository) -> TrainingReport:
@@ -81,9 +128,24 @@ def _print(report: TrainingReport) -> None:
     table.add_row("file", f"{report.rows:,} transactions, {report.labelled:,} labelled, {report.frauds:,} frauds")
     if report.dropped:
         table.add_row("dropped", dropped_text(report.dropped))
-    add_parts(table, {"train": report.train, "calibrate": report.calibrate, "validate": report.validate})
+    parts = {name: getattr(report, name) for name in ("train", "calibrate", "validate", "test")}
+    add_parts(table, parts)
+    table.add_row("gaps", f"{', '.join(f'{gap:g}' for gap in report.gaps_days)} days between them")
+    table.add_row("trees", f"{report.trees:,}")
+    if report.search is not None:
+        found = report.search
+        table.add_row("search", f"{found.trials:,} trials: {found.first:.4f} to {found.best:.4f} on validate")
+        table.add_row("chosen", ", ".join(f"{name} {value:.4g}" for name, value in found.chosen.items()))
     add_measures(table, report)
+    for baseline in report.baselines:
+        table.add_row(baseline.name, _baseline_text(baseline))
     Console().print(table)
+
+
+def _baseline_text(baseline: Baseline) -> str:
+    """Return the main metrics of another model on the same test part, and what is to be said of them."""
+    metrics = ", ".join(f"{name} {baseline.metrics[name]:.4f}" for name in _STATED if name in baseline.metrics)
+    return "; ".join(text for text in (metrics, baseline.note) if text)
 
 
 def report_table(report: TrainingReport | ImportReport) -> Table:

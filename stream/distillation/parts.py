@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from features.declaration import FeatureSet
 from features.history.store import Ints
-from stream.training.evaluation import split
+from stream.training.split import split
 from stream.training.vectors import Table, reach_ms
 
 
@@ -29,4 +29,4 @@ def parts_of(table: Table, feature_set: FeatureSet) -> DistillationParts:
         TrainingDataError: a part has too few frauds, or only frauds.
     """
     found = split(table, reach_ms(feature_set))
-    return DistillationParts(found.train, found.calibrate, found.validate)
+    return DistillationParts(found.train, found.calibrate, found.test)

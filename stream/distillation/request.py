@@ -3,7 +3,7 @@
 DistillationError              catch this to catch all of ours; a problem with the file itself is a `FileError`
 ├── TeacherError               a teacher cannot be used for this file: name another, or do what the message says
 ├── ScoresFileError            the file of scores does not fit the transactions file; the message counts what does not
-└── UnstatedCostsError         costs are stated, but not for the currency that is compared: state them for it
+└── UnpricedCurrencyError      costs are stated, but not for the currency that is compared: state them for it
 """
 
 import re
@@ -39,7 +39,7 @@ class ScoresFileError(DistillationError):
     """A file of scores cannot be used, or is of other payments; the message has a line for each problem."""
 
 
-class UnstatedCostsError(DistillationError):
+class UnpricedCurrencyError(DistillationError):
     """Costs are stated, but not for the currency that is compared; the message names it."""
 
 

@@ -19,7 +19,7 @@ from stream.distillation.comparison import HeldBackRows, MoneyTerms, compare
 from stream.distillation.parts import parts_of
 from stream.distillation.payments import PaymentColumns, read_payments
 from stream.distillation.report import DistillationReport, RowTime, TeacherStudentFigures
-from stream.distillation.request import DistillationRequest, UnstatedCostsError
+from stream.distillation.request import DistillationRequest, UnpricedCurrencyError
 from stream.distillation.speed import TimedCall, TimedModel, measure_times, sample_rows
 from stream.distillation.student import Student, StudentInputs, decision_codes, train_student
 from stream.distillation.summary import ComparedStudents, PreparedFile, summarise
@@ -118,7 +118,7 @@ def _money_terms(request: DistillationRequest, payments: PaymentColumns) -> Mone
     try:
         return MoneyTerms(currency, request.costs.of(currency)[0])
     except ValueError as error:
-        raise UnstatedCostsError(str(error)) from error
+        raise UnpricedCurrencyError(str(error)) from error
 
 
 def _times(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from features.history.store import Ints
 from models.artifact import Parameter
-from models.booster import Booster, fit
+from models.booster import Booster, FitRows, fit
 from models.calibration import Calibration, Calibrator
 from models.errors import ScoringError
 from models.model_text import as_binary
@@ -19,7 +19,7 @@ from stream.distillation.request import DistillationRequest, SoftTarget, Student
 from stream.distillation.teacher import TeacherScores
 from stream.training.assembly import margins
 from stream.training.evaluation import calibrate
-from stream.training.run import DEFAULTS
+from stream.training.trees import DEFAULTS
 from stream.training.vectors import Table
 
 _NEAREST = 1e-9
@@ -87,9 +87,8 @@ def _fit(inputs: StudentInputs, parameters: dict[str, Parameter]) -> str:
     request, table, parts, teacher = inputs
     targets = soft_targets(teacher.scores[parts.train], request.target)
     threaded = parameters | {"num_threads": request.threads}
-    return as_binary(
-        fit((table.matrix, parts.train), targets, request.sets.newest.names, threaded, lambda _trees: None)
-    )
+    rows = FitRows(table.matrix, parts.train, targets)
+    return as_binary(fit(rows, request.sets.newest.names, threaded, lambda _trees: None).text)
 
 
 def _parameters(inputs: StudentInputs, size: StudentSize) -> dict[str, Parameter]:

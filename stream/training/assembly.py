@@ -40,20 +40,22 @@ class Decisions(NamedTuple):
 
 
 def fit_decisions(booster: Booster, table: Table, parts: tuple[Ints, Ints], shares: Shares) -> Decisions:
-    """Calibrate on the rows of the first part; choose the thresholds, and measure, on those of the second.
+    """Calibrate and choose the thresholds on the rows of the first part; measure on those of the second.
 
     Raises:
         UnusableModelError: the probability of fraud does not rise with the margin.
         MissingExtraError: scikit-learn is not installed.
     """
-    calibrated_on, validated_on = parts
-    calibration = calibrate(margins(booster, table, calibrated_on), table.fraud[calibrated_on])
-    scores = Calibrator.of(calibration).probabilities(margins(booster, table, validated_on))
-    policy = choose_policy(scores, shares.review, shares.decline)
-    metrics = measure(table, validated_on, scores, policy)
-    probe_rows = _probe_rows(booster, table, validated_on, (calibration, scores))
+    calibrated_on, tested_on = parts
+    margins_there = margins(booster, table, calibrated_on)
+    calibration = calibrate(margins_there, table.fraud[calibrated_on])
+    probabilities = Calibrator.of(calibration).probabilities
+    policy = choose_policy(probabilities(margins_there), shares.review, shares.decline)
+    scores = probabilities(margins(booster, table, tested_on))
+    metrics = measure(table, tested_on, scores, policy)
+    probe_rows = _probe_rows(booster, table, tested_on, (calibration, scores))
     return Decisions(
-        calibration, policy, metrics, probe_rows, _reference(booster, table, validated_on, (calibration, policy))
+        calibration, policy, metrics, probe_rows, _reference(booster, table, tested_on, (calibration, policy))
     )
 
 

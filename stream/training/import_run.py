@@ -11,14 +11,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from features.declaration import FeatureSet
 from models.artifact import Artifact, Imported, Manifest, matrix_of
 from models.booster import Booster
 from models.repository import Repository
 from models.times import format_time
 from stream.training.assembly import data_of, fit_decisions, period, store
-from stream.training.evaluation import UnseenSplit, split_unseen
+from stream.training.leaks import find_changed, find_leaks, refuse_leaks
 from stream.training.model_file import ModelFile, read_model_file
 from stream.training.request import ImportReport, ImportRequest, Progress
+from stream.training.split import UnseenSplit, split_unseen
 from stream.training.vectors import Table, reach_ms
 from stream.training.vectors_file import Vectors, open_vectors, read_table
 
@@ -46,18 +48,31 @@ def import_model(request: ImportRequest, repository: Repository, progress: Progr
             vectors.since_ms + reach_ms(vectors.feature_set),
             None if request.use_training_rows else request.trained_until_ms,
         )
+        accepted = _refuse_leaks(request, vectors.feature_set, table, parts)
         artifact = _build(request, (vectors, model), table, parts)
         progress("evaluate", 1, 1)
         digest = store(artifact, vectors.feature_set, repository, folder)
-        warnings = tuple(_warnings(request, model, table, vectors))
+        warnings = (*accepted, *_warnings(request, model, table, vectors))
     return _report(request, digest, artifact.manifest, (table, parts, warnings))
+
+
+def _refuse_leaks(request: ImportRequest, feature_set: FeatureSet, table: Table, parts: UnseenSplit) -> tuple[str, ...]:
+    """Check the vectors as `train` does, on all labelled rows before the test, and whether they were changed.
+
+    Raises:
+        LeakError: a feature knows the label, or what came later.
+    """
+    before = np.flatnonzero(table.known)
+    before = before[before < parts.test[0]]
+    changed = find_changed(table, table.probes, feature_set.names)
+    return refuse_leaks((*changed, *find_leaks(table, before, feature_set)), request.accepted)
 
 
 def _build(request: ImportRequest, given: tuple[Vectors, ModelFile], table: Table, parts: UnseenSplit) -> Artifact:
     vectors, model = given
     names = vectors.feature_set.names
     until = request.trained_until_ms
-    decisions = fit_decisions(Booster(model.text, names), table, (parts.calibrate, parts.validate), request.shares)
+    decisions = fit_decisions(Booster(model.text, names), table, (parts.calibrate, parts.test), request.shares)
     manifest = Manifest(
         name=request.name,
         version=request.version or format_time(table.last_ms)[:10],
@@ -142,7 +157,7 @@ def _report(
         trained_on=parts.trained_on,
         features_by_position=manifest.imported is not None and manifest.imported.features_by_position,
         calibrate=period(table, parts.calibrate),
-        validate=period(table, parts.validate),
+        test=period(table, parts.test),
         features=manifest.feature_names,
         review_at=manifest.policy.review_at,
         decline_at=manifest.policy.decline_at,

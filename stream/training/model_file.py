@@ -27,6 +27,8 @@ _PARAMETERS = (
     "scale_pos_weight", "seed",
 )  # fmt: skip
 """The parameters of the training that a manifest keeps; others are of the machine, or without effect on trees."""
+LABEL_COLUMNS = frozenset({"fraud", "labelled_at"})
+"""Columns of a vectors file that nobody knows at the decision."""
 _MOST_NAMED = 5
 _READS_UNDEFINED_AS_0 = frozenset({"0", "2"})
 """Decision types of a feature that was never undefined in training, with the missing values left or right."""
@@ -169,8 +171,10 @@ def _name_problems(found: list[str], names: tuple[str, ...], *, by_position: boo
     missing, extra = [one for one in names if one not in found], [one for one in found if one not in names]
     if missing:
         yield f"lacks {len(missing)} of the {len(names)} features: {_listed(missing)}; {_ADVICE}"
-    if extra:
-        yield f"has features that are not computed here: {_listed(extra)}; {_ADVICE}"
+    if labels := [one for one in extra if one in LABEL_COLUMNS]:
+        yield f"was trained with the label among its columns: {_listed(labels)}; {_ADVICE}"
+    if others := [one for one in extra if one not in LABEL_COLUMNS]:
+        yield f"has features that are not computed here: {_listed(others)}; {_ADVICE}"
     if not (missing or extra) and found != list(names):
         at = next(at for at, (one, other) in enumerate(zip(found, names, strict=False)) if one != other)
         yield (

@@ -2,20 +2,22 @@
 
 TrainingError                  catch this to catch all of ours; a problem with the file itself is a `FileError`
 ├── TrainingDataError          the file is valid but has too little: add days, labels or frauds
+├── LeakError                  a feature knows the label, or what came later: correct what the message names
 ├── UnusableModelError         the model does not predict the labels, or fails its own probes: it is not stored
 ├── ModelFileError             the model file is none that can be served here: save or train it as the message says
 └── VectorsFileError           the vectors file cannot be used: compute it again, or correct what the message names
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from features.declaration import FeatureSet
+from features.declaration import DAY_MS, FeatureSet
 from features.vector.sets import FeatureSets
+from models.artifact import Parameter
 from models.commands import Token
 from models.expected import FORM_OF_TOKENS
 from stream.errors import StreamError
@@ -27,9 +29,12 @@ _BOUNDS = {
     "trees": (1, 10_000),
     "leaves": (2, 131_072),
     "max_depth": (1, 64),
+    "patience": (0, 10_000),
     "threads": (1, 1_024),
     "seed": (0, 2**31 - 1),
 }
+_HEAVIEST = 100_000.0
+_MOST_TRIALS = 100_000
 
 
 class TrainingError(StreamError):
@@ -38,6 +43,10 @@ class TrainingError(StreamError):
 
 class TrainingDataError(TrainingError):
     """The transactions are valid, but there are too few, or too few of them are labelled."""
+
+
+class LeakError(TrainingError):
+    """A feature knows what nobody knew at the decision; the message has a line for each."""
 
 
 class UnusableModelError(TrainingError):
@@ -53,18 +62,46 @@ class VectorsFileError(TrainingError):
 
 
 class Shares(NamedTuple):
-    """The shares of the validation transactions that are at least reviewed, and at least declined."""
+    """The shares of the transactions of `calibrate` that are at least reviewed, and at least declined."""
 
     review: float = 0.005
     decline: float = 0.001
+
+
+class PartSize(NamedTuple):
+    """The size of a part of the split: a share of the time without gaps, a length, or the shorter of both."""
+
+    share: float | None = None
+    length_ms: int | None = None
+
+    def of(self, total_ms: int) -> int:
+        """Return the part's length in milliseconds, of a time without gaps of `total_ms`, which may be negative."""
+        shared = None if self.share is None else int(max(total_ms, 0) * self.share)
+        return min(size for size in (shared, self.length_ms) if size is not None)
+
+
+class SplitSizes(NamedTuple):
+    """How long the parts after `train` are, and the gaps between all parts; None: the label delay, see `split`.
+
+    The defaults are shares, so that they suit files of some weeks, and lengths at most, so that all else of a longer
+    file is trained on.
+    """
+
+    calibrate: PartSize = PartSize(0.15, 21 * DAY_MS)
+    validate: PartSize = PartSize(0.15, 21 * DAY_MS)
+    test: PartSize = PartSize(0.25, 28 * DAY_MS)
+    gap_ms: int | None = None
+
+
+DEFAULT_SIZES = SplitSizes()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactRequest:
     """What the requests for an artifact share: the file that it is made from, its name, and its policy.
 
-    `review_share` and `decline_share` are the shares of the validation transactions that get this decision or a severer
-    one. `threads` changes the time, not the result.
+    `review_share` and `decline_share` are the shares of the transactions of `calibrate` that get this decision or a
+    severer one. `threads` changes the time, not the result. `accepted` are features that look like leaks and are not.
 
     Raises:
         ValueError: invalid values, all of them named.
@@ -77,6 +114,7 @@ class ArtifactRequest:
     decline_share: float = Shares().decline
     threads: int = 2
     code_version: str = ""
+    accepted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         found = (*_name_problems(self.name, self.version), *_share_problems(self.shares), *self._problems())
@@ -98,6 +136,12 @@ class TrainingRequest(ArtifactRequest):
     """What to train on, how, and under which name; `version` defaults to the day of the file's last transaction.
 
     `max_depth` limits the splits on the way to a leaf, for faster explanations; None: leaves alone limit a tree.
+    Training ends with the tree after which the average precision on `validate` has not risen for `patience` trees, and
+    keeps those up to the best; with 0 it keeps all `trees`. A fraud counts `fraud_weight` times in the training, not in
+    the calibration, so that probabilities stay probabilities. With `trials` or `search_seconds`, parameters are
+    searched until either budget is spent; only a number of trials gives the same model each time. `live` is a stored
+    model to compare with. `monotone` grows trees that keep to what rows of features declare of the risk. `source` is
+    what a report calls the file, if not by its path.
     """
 
     feature_set: FeatureSet
@@ -106,6 +150,19 @@ class TrainingRequest(ArtifactRequest):
     leaves: int = 31
     max_depth: int | None = None
     learning_rate: float = 0.05
+    patience: int = 50
+    fraud_weight: float = 1.0
+    sizes: SplitSizes = DEFAULT_SIZES
+    trials: int | None = None
+    search_seconds: float | None = None
+    live: str | None = None
+    monotone: bool = False
+    source: str = ""
+
+    @property
+    def searches(self) -> bool:
+        """Whether parameters are searched."""
+        return self.trials is not None or self.search_seconds is not None
 
     def _problems(self) -> Iterator[str]:
         for name, (least, most) in _BOUNDS.items():
@@ -114,6 +171,19 @@ class TrainingRequest(ArtifactRequest):
                 yield f"{name}: expected an integer from {least} to {most}, got {value}"
         if not 0.0 < self.learning_rate <= 1.0:
             yield f"learning_rate: expected a number above 0 and at most 1, got {self.learning_rate}"
+        if not 0.0 < self.fraud_weight <= _HEAVIEST:
+            yield f"fraud_weight: expected a number above 0 and at most {_HEAVIEST:,.0f}, got {self.fraud_weight}"
+        yield from _size_problems(self.sizes)
+        yield from self._search_problems()
+        yield from _unknown(self.accepted, self.feature_set.names)
+
+    def _search_problems(self) -> Iterator[str]:
+        if self.trials is not None and not 1 <= self.trials <= _MOST_TRIALS:
+            yield f"trials: expected an integer from 1 to {_MOST_TRIALS:,}, got {self.trials}"
+        if self.search_seconds is not None and self.search_seconds <= 0:
+            yield f"search: expected a duration above 0, got {self.search_seconds} s"
+        if self.searches and not self.patience:
+            yield "patience: a search compares the average precision on `validate`, so it needs at least 1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +205,7 @@ class ImportRequest(ArtifactRequest):
     def _problems(self) -> Iterator[str]:
         if self.use_training_rows and self.trained_until_ms is None:
             yield "use_training_rows: has no effect without trained_until; all rows are used then"
+        yield from _unknown(self.accepted, [name for one in self.sets.by_fingerprint.values() for name in one.names])
 
 
 def _name_problems(name: str, version: str | None) -> Iterator[str]:
@@ -149,6 +220,22 @@ def _share_problems(shares: Shares) -> Iterator[str]:
     if not 0.0 <= shares.decline <= shares.review <= 1.0:
         given = f"{shares.decline} and {shares.review}"
         yield f"decline_share and review_share: expected 0 <= decline <= review <= 1, got {given}"
+
+
+def _unknown(accepted: Collection[str], names: Collection[str]) -> Iterator[str]:
+    """Yield accepted features that do not exist."""
+    unknown = [name for name in accepted if name not in names]
+    if unknown:
+        yield f"accept: no feature is called {', '.join(unknown)[:_LONGEST_SHOWN]}: see `fraudstream features list`"
+
+
+def _size_problems(sizes: SplitSizes) -> Iterator[str]:
+    if sizes.gap_ms is not None and sizes.gap_ms < 0:
+        yield f"gap: expected a duration of at least 0, got {sizes.gap_ms} ms"
+    for name in ("calibrate", "validate", "test"):
+        size: PartSize = getattr(sizes, name)
+        if size == PartSize() or not 0 < (size.share or 0.5) < 1 or (size.length_ms or 1) <= 0:
+            yield f"{name}: expected a share between 0 and 1, such as 20%, or a length, such as 14d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +280,28 @@ class Period(msgspec.Struct, frozen=True):
     frauds: int
 
 
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """Another model, measured on the same test part; `metrics` are empty if it could not be, and `note` says why."""
+
+    name: str
+    digest: str | None = None
+    metrics: dict[str, float] = {}
+    note: str = ""
+
+
+class SearchReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search did: the average precision on `validate` of the request's own parameters, and of the best ones.
+
+    `reproducible` is false if time ended the search: another run may end after another number of trials.
+    """
+
+    trials: int
+    first: float
+    best: float
+    reproducible: bool
+    chosen: dict[str, Parameter]
+
+
 class TrainingReport(msgspec.Struct, frozen=True, kw_only=True):
     """The result of training. `metrics` are those of the manifest; `evaluation.measure` defines them."""
 
@@ -211,10 +320,19 @@ class TrainingReport(msgspec.Struct, frozen=True, kw_only=True):
     train: Period
     calibrate: Period
     validate: Period
+    test: Period
+    gaps_days: tuple[float, float, float]
+    """The gaps before `calibrate`, `validate` and `test`."""
+    trees: int
+    """The trees that were kept, up to the best one on `validate`."""
     features: tuple[str, ...]
     review_at: float
     decline_at: float
     metrics: dict[str, float]
+    warnings: tuple[str, ...] = ()
+    """What a person should know who promotes the model."""
+    baselines: tuple[Baseline, ...] = ()
+    search: SearchReport | None = None
 
 
 class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -237,7 +355,7 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     trained_on: int
     features_by_position: bool
     calibrate: Period
-    validate: Period
+    test: Period
     features: tuple[str, ...]
     review_at: float
     decline_at: float

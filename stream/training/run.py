@@ -1,40 +1,47 @@
-"""Train a model: read, vectorise, split, fit, calibrate, choose thresholds, measure, verify, store.
+"""Train a model: read, vectorise, split, refuse leaks, fit, calibrate, choose thresholds, measure, verify, store.
 
-This is the page to read first. The same file and request give the same digest. What follows the fit is in `assembly`,
-which models that were trained elsewhere go through too.
+This is the page to read first. The same file and request give the same digest, unless a limit of time ended a search.
+What follows the fit is in `assembly`, which models that were trained elsewhere go through too.
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
+from typing import NamedTuple
 
-import numpy as np
-
+from features.declaration import DAY_MS
 from models.artifact import Artifact, Manifest, Parameter
-from models.booster import Booster, fit
+from models.booster import Booster, FittedTrees
 from models.policy import Policy
 from models.repository import Repository
 from models.times import format_time
 from stream.dataset.file import FileFacts, TransactionsFile
 from stream.training.assembly import data_of, fit_decisions, period, store
-from stream.training.evaluation import Split, check_labels, split
-from stream.training.request import Progress, TrainingReport, TrainingRequest
+from stream.training.baselines import measure_baselines
+from stream.training.leaks import find_leaks, refuse_leaks
+from stream.training.request import Baseline, Progress, SearchReport, TrainingReport, TrainingRequest
+from stream.training.search import search
+from stream.training.split import Split, check_labels, label_delay_ms, split
+from stream.training.trees import grow, parameters_of
 from stream.training.vectors import Table, build_table, reach_ms
 
-DEFAULTS: Mapping[str, Parameter] = MappingProxyType(
-    {
-        "objective": "binary",
-        "verbosity": -1,
-        "deterministic": True,
-        "force_col_wise": True,
-        # On the handbook's stream 255 bins cost 0.07 average precision on six weeks and 0.01 on seventeen (frauds are
-        # in the sparse tails), and leaves of 50 rows cost 0.03 on seventeen weeks compared with leaves of 200.
-        "max_bin": 4095,
-        "min_data_in_bin": 1,
-        "min_data_in_leaf": 200,
-    }
-)
+
+class Built(NamedTuple):
+    """An artifact that is not stored yet, and what a search of its parameters did, if there was one."""
+
+    artifact: Artifact
+    search: SearchReport | None = None
+
+
+class _Seen(NamedTuple):
+    """What a report says of the data, and of other models on it."""
+
+    facts: FileFacts
+    dropped: dict[str, int]
+    table: Table
+    parts: Split
+    warnings: tuple[str, ...]
+    baselines: tuple[Baseline, ...]
 
 
 def train(request: TrainingRequest, repository: Repository, progress: Progress) -> TrainingReport:
@@ -44,7 +51,7 @@ def train(request: TrainingRequest, repository: Repository, progress: Progress) 
 
     Raises:
         FileError: what is wrong with the file, and what to do about it.
-        TrainingError: its labels are too few, or the model does not predict them.
+        TrainingError: its labels are too few, a feature knows them, or the model does not predict them.
         ModelError: the repository cannot be written.
     """
     repository.check_writable()
@@ -56,63 +63,84 @@ def train(request: TrainingRequest, repository: Repository, progress: Progress) 
             check_labels(facts.labelled, facts.usable, facts.last_ms)
             progress("read", 1, 1)
             table = build_table(source, request.feature_set, folder, request.seed, progress)
-        parts = split(table, reach_ms(request.feature_set))
-        artifact = _build(request, table, parts, progress)
-        digest = store(artifact, request.feature_set, repository, folder)
-    return _report(request, digest, artifact.manifest, (facts, dropped, table, parts))
+        parts = split(table, reach_ms(request.feature_set), request.sizes)
+        accepted = refuse_leaks(find_leaks(table, parts.train, request.feature_set), request.accepted)
+        built = build(request, table, parts, progress)
+        baselines = measure_baselines(request, repository, (table, parts))
+        progress("evaluate", 1, 1)
+        digest = store(built.artifact, request.feature_set, repository, folder)
+        warnings = (*accepted, *_warnings(table, parts, built))
+    return _report(request, digest, built, _Seen(facts, dropped, table, parts, warnings, baselines))
 
 
-def _build(request: TrainingRequest, table: Table, parts: Split, progress: Progress) -> Artifact:
-    parameters = _parameters(request)
+def build(request: TrainingRequest, table: Table, parts: Split, progress: Progress) -> Built:
+    """Grow trees on the parts of a table, calibrate, choose thresholds and measure; nothing is stored.
+
+    Raises:
+        UnusableModelError: the model does not predict the labels.
+        MissingExtraError: a library is not installed.
+    """
+    parameters, fitted, searched = _grow(request, (table, parts), progress)
     names = request.feature_set.names
-    text = fit(
-        (table.matrix, parts.train),
-        table.fraud[parts.train],
-        names,
-        parameters | {"num_threads": request.threads},
-        lambda trees: progress("fit", trees, request.trees),
-    )
-    decisions = fit_decisions(Booster(text, names), table, (parts.calibrate, parts.validate), request.shares)
-    progress("evaluate", 1, 1)
+    decisions = fit_decisions(Booster(fitted.text, names), table, (parts.calibrate, parts.test), request.shares)
     manifest = Manifest(
         name=request.name,
         version=request.version or format_time(table.last_ms)[:10],
         fingerprint=request.feature_set.fingerprint,
         feature_names=names,
-        training=data_of(table, np.concatenate((parts.train, parts.calibrate))),
+        training=data_of(table, parts.before_test),
         code_version=request.code_version,
-        parameters=parameters,
+        parameters=parameters | {"num_iterations": fitted.trees},
         seed=request.seed,
         metrics=decisions.metrics,
         calibration=decisions.calibration,
         policy=decisions.policy,
         reference=decisions.reference,
     )
-    return Artifact(manifest=manifest, model_text=text, probe_rows=decisions.probe_rows, probe_histories=table.probes)
+    artifact = Artifact(
+        manifest=manifest, model_text=fitted.text, probe_rows=decisions.probe_rows, probe_histories=table.probes
+    )
+    return Built(artifact, searched)
 
 
-def _parameters(request: TrainingRequest) -> dict[str, Parameter]:
-    return {
-        **DEFAULTS,
-        "num_iterations": request.trees,
-        "num_leaves": request.leaves,
-        **({} if request.max_depth is None else {"max_depth": request.max_depth}),
-        "learning_rate": request.learning_rate,
-        "seed": request.seed,
-    }
+def _grow(
+    request: TrainingRequest, data: tuple[Table, Split], progress: Progress
+) -> tuple[dict[str, Parameter], FittedTrees, SearchReport | None]:
+    """Grow trees by the request's parameters, or by the best that a search finds."""
+    parameters = parameters_of(request)
+    if request.searches:
+        return search(request, parameters, data, progress)
+    unfinished = request.trees - 1
+    fitted = grow(request, parameters, data, lambda trees: progress("fit", min(trees, unfinished), request.trees))
+    progress("fit", request.trees, request.trees)
+    return parameters, fitted, None
 
 
-def _report(
-    request: TrainingRequest, digest: str, manifest: Manifest, seen: tuple[FileFacts, dict[str, int], Table, Split]
-) -> TrainingReport:
-    facts, dropped, table, parts = seen
+def _warnings(table: Table, parts: Split, built: Built) -> Iterator[str]:
+    """Yield what a person should know who promotes the model."""
+    delay_ms = label_delay_ms(table)
+    if parts.gaps_ms[-1] < delay_ms:
+        yield (
+            f"the gap before the test is {parts.gaps_ms[-1] / DAY_MS:.1f} days, and labels take "
+            f"{delay_ms / DAY_MS:.1f}: live, the model will be older than in this measurement"
+        )
+    if built.search is not None and not built.search.reproducible:
+        yield (
+            f"time ended the search after {built.search.trials} trials, so another run may give another model: "
+            f"--trials {built.search.trials} gives this one again"
+        )
+
+
+def _report(request: TrainingRequest, digest: str, built: Built, seen: _Seen) -> TrainingReport:
+    facts, dropped, table, parts, warnings, baselines = seen
+    manifest = built.artifact.manifest
     policy: Policy = manifest.policy
     return TrainingReport(
         digest=digest,
         name=manifest.name,
         version=manifest.version,
         fingerprint=manifest.fingerprint,
-        file=str(request.file),
+        file=request.source or str(request.file),
         rows=facts.rows,
         labelled=facts.usable,
         frauds=int(table.fraud[table.known].sum()),
@@ -121,8 +149,20 @@ def _report(
         train=period(table, parts.train),
         calibrate=period(table, parts.calibrate),
         validate=period(table, parts.validate),
+        test=period(table, parts.test),
+        gaps_days=_in_days(parts.gaps_ms),
+        trees=int(manifest.parameters["num_iterations"]),
         features=manifest.feature_names,
         review_at=policy.review_at,
         decline_at=policy.decline_at,
         metrics=manifest.metrics,
+        warnings=warnings,
+        baselines=baselines,
+        search=built.search,
     )
+
+
+def _in_days(gaps_ms: tuple[int, int, int]) -> tuple[float, float, float]:
+    """Return the gaps in days, to a hundredth."""
+    first, second, third = (round(gap / DAY_MS, 2) for gap in gaps_ms)
+    return first, second, third

@@ -50,7 +50,9 @@ class Trained(NamedTuple):
 def trained(folder: Path) -> Trained:
     """Train such a model."""
     file = write(folder / "train.parquet", transactions())
-    request = TrainingRequest(file=file, name="card", feature_set=FEATURES, trees=10, threads=1, review_share=0.1)
+    request = TrainingRequest(
+        file=file, name="card", feature_set=FEATURES, trees=10, threads=1, patience=0, review_share=0.1
+    )
     repository = Repository(str(folder))
     model = load_model(repository, train(request, repository, lambda _s, _d, _t: None).digest, probe_vectorisers(SETS))
     assert isinstance(model, Model)

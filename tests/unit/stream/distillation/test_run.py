@@ -22,7 +22,7 @@ from stream.cli.main import main
 from stream.control.probes import probe_vectorisers
 from stream.distillation.page import distillation_page
 from stream.distillation.report import DistillationReport
-from stream.distillation.request import NamedTeacher, ScoresFileError, StudentSize, TeacherError, UnstatedCostsError
+from stream.distillation.request import NamedTeacher, ScoresFileError, StudentSize, TeacherError, UnpricedCurrencyError
 from stream.outcomes.costs import Cost, StatedCosts
 from stream.rescoring.file_run import score_file
 from stream.rescoring.request import FileRequest, UnknownModelError
@@ -368,7 +368,7 @@ def test_a_teacher_with_more_features_teaches_a_student_of_the_newest_set(distil
 
 def test_costs_are_stated_for_the_currency_that_is_compared(distilled: Distilled) -> None:
     costs = StatedCosts(review={"USD": Cost(100, 0)})
-    with pytest.raises(UnstatedCostsError, match="compares in EUR, but the review cost is stated for USD"):
+    with pytest.raises(UnpricedCurrencyError, match="compares in EUR, but the review cost is stated for USD"):
         distilled.case.distil(distilled.teacher, costs=costs)
 
 

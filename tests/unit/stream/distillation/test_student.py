@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.booster import Booster, fit
+from models.booster import Booster, FitRows, fit
 from models.errors import DamagedArtifactError
 from models.model_text import as_binary
 from models.policy import Policy
@@ -70,7 +70,8 @@ def fitted(**parameters: Any) -> str:
     targets = 1 / (1 + np.exp(-(2 * matrix[:, 0] + matrix[:, 1] - 2)))
     given = {"objective": "cross_entropy", "num_iterations": 20, "num_leaves": 6, "verbosity": -1, "num_threads": 1}
     names = ("a", "b", "c")
-    return fit((matrix, np.arange(2_000)), targets, names, given | parameters, lambda _trees: None)
+    rows = FitRows(matrix, np.arange(2_000), targets)
+    return fit(rows, names, given | parameters, lambda _trees: None).text
 
 
 def test_trees_of_soft_targets_load_as_binary_with_the_log_odds_as_margins() -> None:

@@ -50,7 +50,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def digest(models: str) -> str:
     file = write(Path(models) / "train.parquet", transactions())
-    request = TrainingRequest(file=file, name="card", feature_set=FEATURES, trees=10, threads=1, review_share=0.1)
+    request = TrainingRequest(
+        file=file, name="card", feature_set=FEATURES, trees=10, threads=1, patience=0, review_share=0.1
+    )
     return train(request, Repository(models), lambda _stage, _done, _total: None).digest
 
 

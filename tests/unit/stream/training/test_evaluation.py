@@ -9,28 +9,13 @@ from models.policy import Policy
 from stream.training.evaluation import (
     ALERTS_A_DAY,
     BLOCKED_DAYS,
-    Split,
     calibrate,
     choose_policy,
     measure,
-    split,
-    split_unseen,
 )
-from stream.training.request import TrainingDataError, UnusableModelError
+from stream.training.request import UnusableModelError
 from stream.training.vectors import Table
-
-
-def table(day: list[int], card: list[int], fraud: list[int], labelled_day: list[int] | None = None) -> Table:
-    occurred = np.array(day, np.int64) * DAY_MS + np.arange(len(day))
-    labelled = occurred + 7 * DAY_MS if labelled_day is None else np.array(labelled_day, np.int64) * DAY_MS
-    return Table(
-        matrix=np.zeros((len(day), 1)),
-        occurred_ms=occurred,
-        labelled_ms=labelled,
-        fraud=np.array(fraud, np.int8),
-        card=np.array(card, np.int64),
-        decided=np.ones(len(day), np.bool_),
-    )
+from support.tables import table
 
 
 def recounted_precision(days: list[int], cards: list[int], frauds: list[int], scores: list[float]) -> float:
@@ -121,76 +106,3 @@ def test_thresholds_select_the_requested_shares() -> None:
     policy = choose_policy(scores, 0.005, 0.001)
     assert np.mean(scores >= policy.review_at) == pytest.approx(0.005, abs=2e-4)
     assert np.mean(scores >= policy.decline_at) == pytest.approx(0.001, abs=2e-4)
-
-
-def spread(days: int, *, fraud_every: int = 5, per_day: int = 20) -> Table:
-    day = [number // per_day for number in range(days * per_day)]
-    fraud = [int(number % fraud_every == 0) for number in range(len(day))]
-    return table(day, [number % 50 for number in range(len(day))], fraud)
-
-
-def test_the_parts_are_consecutive_and_use_only_labels_that_were_known_in_time() -> None:
-    data = spread(100)
-    parts = split(data, 30 * DAY_MS)
-    assert isinstance(parts, Split)
-    assert data.occurred_ms[parts.train[0]] >= data.occurred_ms[0] + 23 * DAY_MS
-    assert parts.train[-1] < parts.calibrate[0] <= parts.calibrate[-1] < parts.validate[0]
-    begin = data.occurred_ms[parts.validate[0]]
-    assert (data.labelled_ms[np.concatenate((parts.train, parts.calibrate))] <= begin).all()
-    assert (data.labelled_ms[parts.validate] <= data.last_ms).all()
-
-
-def test_insufficient_training_data_raises_an_error_with_the_reason() -> None:
-    with pytest.raises(TrainingDataError, match="no transaction is labelled"):
-        split(_unlabelled(spread(50)), 0)
-    with pytest.raises(TrainingDataError, match="add more days, or the column labelled_at"):
-        split(spread(5), 0)
-    with pytest.raises(TrainingDataError, match="the train part has 0 frauds in 0 transactions"):
-        split(spread(12), 0)
-    with pytest.raises(TrainingDataError, match="at least 10 frauds and some genuine"):
-        split(spread(60, fraud_every=1), 0)
-
-
-def test_an_imported_model_is_calibrated_on_later_rows_whose_labels_were_known_in_time() -> None:
-    data = spread(100)
-    until = int(data.occurred_ms[0]) + 30 * DAY_MS
-    parts = split_unseen(data, 0, until)
-    assert (data.occurred_ms[np.concatenate((parts.calibrate, parts.validate))] > until).all()
-    assert parts.calibrate[-1] < parts.validate[0]
-    begin = data.occurred_ms[parts.validate[0]]
-    assert (data.labelled_ms[parts.calibrate] <= begin).all()
-    assert (data.occurred_ms[parts.calibrate] > begin - 8 * DAY_MS).any()
-    assert (data.labelled_ms[parts.validate] <= data.last_ms).all()
-    assert begin == pytest.approx(int(data.occurred_ms[0]) + (30 + 93) / 2 * DAY_MS, abs=DAY_MS)
-    assert parts.trained_on == (data.occurred_ms <= until).sum()
-    assert split_unseen(data, 0, None).trained_on == 0
-
-
-def test_rows_with_incomplete_histories_are_left_out_for_at_most_a_quarter_of_the_time() -> None:
-    data = spread(100)
-    begin = int(data.occurred_ms[0])
-
-    def first_day(complete_day: int, trained_until_ms: int | None = None) -> int:
-        row = split_unseen(data, begin + complete_day * DAY_MS, trained_until_ms).calibrate[0]
-        return int(data.occurred_ms[row] - begin) // DAY_MS
-
-    assert first_day(10) == 10
-    assert first_day(90) == 93 // 4
-    assert first_day(10, begin + 20 * DAY_MS) == 20
-    assert first_day(25, begin + 20 * DAY_MS) == 25
-
-
-def test_too_few_later_rows_are_refused_with_the_end_of_the_training() -> None:
-    data = spread(60)
-    begin = int(data.occurred_ms[0])
-    with pytest.raises(TrainingDataError, match="no labelled transaction is later than 1970-02-24"):
-        split_unseen(data, 0, begin + 54 * DAY_MS)
-    with pytest.raises(
-        TrainingDataError, match=r"the calibrate part has \d frauds .*; those until 1970-02-16T.* left out"
-    ):
-        split_unseen(data, 0, begin + 46 * DAY_MS)
-
-
-def _unlabelled(data: Table) -> Table:
-    data.fraud[:] = -1
-    return data

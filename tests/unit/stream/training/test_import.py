@@ -66,7 +66,7 @@ def test_only_rows_after_the_training_are_used_and_the_manifest_says_what_is_kno
     report = import_model(request_for(folder), repository, silent)
     until = format_time(TRAINED_UNTIL_MS)
     assert report.calibrate.since >= format_time(START_MS + 37 * DAY_MS)  # later than `until`: histories are complete
-    assert report.calibrate.until < report.validate.since
+    assert report.calibrate.until < report.test.since
     assert report.trained_on > 2_500
     manifest = json.loads(repository.fetch(report.digest)["manifest.json"])
     assert "training" not in manifest
@@ -270,7 +270,7 @@ def changed_at_first(table: pa.Table, name: str, value: Any) -> pa.Table:
         ),
         (lambda table: pa.concat_tables([table, table[:7]]), "7 rows are of a transaction that has another row"),
         (lambda table: table[:0], "holds no vector"),
-        (lambda table: table[:3_600], "the validate part has"),
+        (lambda table: table[:3_600], "the test part has"),
         (
             lambda table: with_column(table, "fraud", pa.nulls(len(table), pa.bool_())),
             "no transaction is labelled: fill the column fraud",
@@ -340,7 +340,7 @@ def test_the_command_prints_the_report_as_train_does(run: Callable[..., Any], tm
     text = " ".join(result.stdout.split())
     assert digest in text
     assert "trained elsewhere until 2026-01-31T00:00:00.000Z" in text
-    for name in ("calibrate", "validate", "auc", "average_precision", "card_precision_at_100", "policy"):
+    for name in ("calibrate", "test", "auc", "average_precision", "card_precision_at_100", "policy"):
         assert name in text
     assert "warning" not in result.stderr
 

@@ -1,0 +1,145 @@
+"""What a model is compared with on its own test part: a logistic regression, and a model that is stored already.
+
+They do not affect the artifact. The logistic regression is the least that trees have to beat; the stored model is the
+one that a promotion would replace.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from features.vector.sets import FeatureSets
+from models.calibration import Calibrator
+from models.loading import Model, load
+from models.overview import overviews
+from models.policy import Floats
+from models.problems import Problem
+from models.repository import Repository
+from models.times import parse_time_ms
+from stream.control.probes import probe_vectorisers
+from stream.dataset.errors import MissingExtraError
+from stream.training.evaluation import calibrate, choose_policy, measure
+from stream.training.request import Baseline, TrainingRequest, UnusableModelError
+from stream.training.split import Split
+from stream.training.vectors import Table
+
+LOGISTIC = "logistic regression"
+_MOST_ROWS = 200_000
+"""The last rows of `train` that the logistic regression is fitted to; more change little and take memory."""
+_QUANTILES = 256
+_BLOCK_ROWS = 65_536
+
+
+class _Given(NamedTuple):
+    """What is compared: the request, and the rows with the parts that they are in."""
+
+    request: TrainingRequest
+    table: Table
+    parts: Split
+
+
+def measure_baselines(
+    request: TrainingRequest, repository: Repository, data: tuple[Table, Split]
+) -> tuple[Baseline, ...]:
+    """Measure the logistic regression, and a stored model: `request.live`, else the newest of the request's name.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    given = _Given(request, *data)
+    return (_logistic(given), *_stored(given, repository))
+
+
+def _logistic(given: _Given) -> Baseline:
+    _, table, parts = given
+    score = _fit_logistic(table, parts)
+    try:
+        calibration = calibrate(score(parts.calibrate), table.fraud[parts.calibrate])
+    except UnusableModelError as error:
+        return Baseline(name=LOGISTIC, note=str(error))
+    probabilities = Calibrator.of(calibration).probabilities
+    policy = choose_policy(probabilities(score(parts.calibrate)), *given.request.shares)
+    return Baseline(name=LOGISTIC, metrics=measure(table, parts.test, probabilities(score(parts.test)), policy))
+
+
+def _fit_logistic(table: Table, parts: Split) -> Callable[[Any], Floats]:
+    """Fit a logistic regression to the quantiles of the features; return the function that scores rows by margins.
+
+    An undefined feature takes its median, and a column of its own says so.
+    """
+    try:
+        from sklearn import impute, linear_model, pipeline, preprocessing  # noqa: PLC0415 - of the extra `train`
+        from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - likewise
+    except ImportError as error:
+        raise MissingExtraError("training", "scikit-learn", "train") from error
+    rows = parts.train[-_MOST_ROWS:]
+    model = pipeline.make_pipeline(
+        impute.SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+        preprocessing.QuantileTransformer(
+            n_quantiles=min(_QUANTILES, len(rows)), output_distribution="normal", random_state=0
+        ),
+        linear_model.LogisticRegression(max_iter=300),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # as a baseline it is good enough where it stops
+        model.fit(np.asarray(table.matrix[rows]), table.fraud[rows])
+
+    def score(chosen: Any) -> Floats:  # noqa: ANN401 - row numbers
+        blocks = np.array_split(chosen, max(1, len(chosen) // _BLOCK_ROWS))
+        found: list[Floats] = [model.decision_function(np.asarray(table.matrix[block])) for block in blocks]
+        return np.concatenate(found)
+
+    return score
+
+
+def _stored(given: _Given, repository: Repository) -> Iterator[Baseline]:
+    """Yield the stored model, measured with its own thresholds, or why it cannot be."""
+    request, table, parts = given
+    name = request.live or _newest(request, repository)
+    if name is None:
+        return
+    digest = repository.resolve(name)
+    found = (
+        (digest,)
+        if isinstance(digest, Problem)
+        else load(repository, digest, probe_vectorisers(FeatureSets((request.feature_set,))))
+    )
+    if not isinstance(found, Model):
+        why = "; ".join(f"{problem.code}: {problem.detail}" for problem in found)
+        yield Baseline(name=f"stored model {name}", note=f"not measured: {why}")
+        return
+    blocks = np.array_split(parts.test, max(1, len(parts.test) // _BLOCK_ROWS))
+    scores = np.concatenate([found.score(np.asarray(table.matrix[block])) for block in blocks])
+    yield Baseline(
+        name=f"{found.name} {found.version}",
+        digest=found.digest,
+        metrics=measure(table, parts.test, scores, found.policy),
+        note=_seen(found, int(table.occurred_ms[parts.test[0]])),
+    )
+
+
+def _newest(request: TrainingRequest, repository: Repository) -> str | None:
+    """Return the digest of the newest stored model of the request's name and features."""
+    alike = [
+        (one.stored_ms or 0, one.digest)
+        for one in overviews(repository, repository.digests()).values()
+        if one.manifest is not None
+        and one.manifest.name == request.name
+        and one.manifest.fingerprint == request.feature_set.fingerprint
+    ]
+    return max(alike)[1] if alike else None
+
+
+def _seen(model: Model, begin_ms: int) -> str:
+    """Return a note if a model was trained on payments of the test part, or may have been."""
+    manifest = model.manifest
+    until = manifest.training.until if manifest.training is not None else None
+    if manifest.imported is not None:
+        until = manifest.imported.trained_until
+    if until is None:
+        return "until when it was trained is not known: it may have seen the test part"
+    if parse_time_ms(until).epoch_ms >= begin_ms:
+        return f"it was trained until {until} and has seen a part of the test: its figures are too good"
+    return ""

@@ -1,0 +1,106 @@
+"""Baselines are measured on the test part of the model, and change nothing of it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from features.declaration import load
+from models.repository import Repository
+from stream.training.baselines import LOGISTIC, measure_baselines
+from stream.training.request import TrainingRequest
+from stream.training.run import train
+from stream.training.split import split
+from support.tables import FOUR, learnable
+from support.training_files import transactions, write
+
+DATA = learnable()
+PARTS = split(DATA, 0)
+
+
+def silent(_stage: str, _done: int, _total: int) -> None:
+    pass
+
+
+def test_the_logistic_regression_learns_what_is_linear_and_is_calibrated(tmp_path: Path) -> None:
+    request = TrainingRequest(file=tmp_path / "a.csv", name="card", feature_set=FOUR)
+    (found,) = measure_baselines(request, Repository(str(tmp_path / "models")), (DATA, PARTS))
+    assert (found.name, found.digest, found.note) == (LOGISTIC, None, "")
+    frauds, matrix = DATA.fraud[PARTS.test], DATA.matrix[PARTS.test]
+    by_one_column = average_precision_score(frauds, matrix[:, 0])
+    with_all = average_precision_score(
+        frauds, matrix[:, 0] + np.maximum(np.nan_to_num(matrix[:, 1]), 0) * 1.5 + (np.abs(matrix[:, 2]) > 1.5) * 2
+    )
+    assert by_one_column < found.metrics["average_precision"] < with_all
+    assert found.metrics["brier"] < frauds.mean() * (1 - frauds.mean())
+
+
+def test_a_column_that_is_never_defined_is_no_obstacle(tmp_path: Path) -> None:
+    data = learnable(days=60, seed=2)
+    data.matrix[:, 3] = np.nan
+    request = TrainingRequest(file=tmp_path / "a.csv", name="card", feature_set=FOUR)
+    (found,) = measure_baselines(request, Repository(str(tmp_path / "models")), (data, split(data, 0)))
+    assert found.metrics["auc"] > 0.6
+
+
+def trained(folder: Path, repository: Repository, **changes: Any) -> Any:
+    file = write(folder / "a.parquet", transactions())
+    request = TrainingRequest(file=file, name="card", feature_set=load(None), trees=10, threads=1, patience=0)
+    return train(replace(request, **changes), repository, silent)
+
+
+def test_the_stored_model_is_measured_on_the_same_test_part(tmp_path: Path) -> None:
+    repository = Repository(str(tmp_path / "models"))
+    first = trained(tmp_path, repository)
+    assert [one.name for one in first.baselines] == [LOGISTIC]
+    second = trained(tmp_path, repository, trees=3)
+    logistic, stored = second.baselines
+    assert logistic == first.baselines[0]
+    assert (stored.digest, stored.name, stored.note) == (first.digest, "card 2026-03-01", "")
+    assert stored.metrics == first.metrics
+    named = trained(tmp_path, repository, trees=3, live=first.digest[:10])
+    assert named.digest == second.digest
+    assert named.baselines[1].digest == first.digest
+    assert [one.name for one in trained(tmp_path, repository, name="other").baselines] == [LOGISTIC]
+
+
+def test_a_stored_model_that_has_seen_the_test_says_so(tmp_path: Path) -> None:
+    repository = Repository(str(tmp_path / "models"))
+    trained(tmp_path, repository)
+    columns = transactions(12_000)
+    earlier = write(tmp_path / "b.parquet", {name: values[:9_000] for name, values in columns.items()})
+    found = trained(tmp_path, repository, file=earlier).baselines[1]
+    assert "and has seen a part of the test: its figures are too good" in found.note
+
+
+def test_a_model_that_cannot_be_measured_is_named_with_the_reason(tmp_path: Path) -> None:
+    repository = Repository(str(tmp_path / "models"))
+    digest = trained(tmp_path, repository).digest
+    other = trained(tmp_path, repository, feature_set=load("features.extended_set"), live=digest)
+    stored = other.baselines[1]
+    assert (stored.name, stored.metrics) == (f"stored model {digest}", {})
+    assert stored.note.startswith("not measured: ")
+    missing = trained(tmp_path, repository, live="0" * 64).baselines[1]
+    assert missing.note.startswith("not measured: unknown_model: ")
+
+
+def test_another_model_changes_no_digest(tmp_path: Path) -> None:
+    alone = trained(tmp_path, Repository(str(tmp_path / "one")))
+    beside = Repository(str(tmp_path / "two"))
+    trained(tmp_path, beside, trees=3)
+    assert trained(tmp_path, beside).digest == alone.digest
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7])
+def test_scores_do_not_depend_on_the_blocks_in_which_they_are_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    request = TrainingRequest(file=tmp_path / "a.csv", name="card", feature_set=FOUR)
+    repository = Repository(str(tmp_path / "models"))
+    whole = measure_baselines(request, repository, (DATA, PARTS))
+    monkeypatch.setattr("stream.training.baselines._BLOCK_ROWS", rows * 100)
+    (parts,) = measure_baselines(request, repository, (DATA, PARTS))
+    assert parts.metrics == pytest.approx(whole[0].metrics)

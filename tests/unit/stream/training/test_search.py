@@ -1,0 +1,94 @@
+"""A search is reproducible for a number of trials, looks at `validate` alone, and keeps within its budget."""
+
+import copy
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.artifact import write_artifact
+from stream.dataset.errors import MissingExtraError
+from stream.training.request import TrainingRequest
+from stream.training.run import Built, build
+from stream.training.split import split
+from stream.training.trees import grow, parameters_of
+from stream.training.vectors import Table
+from support.tables import FOUR, learnable
+
+pytest.importorskip("optuna")
+DATA = learnable(days=90)
+PARTS = split(DATA, 0)
+
+
+def request_for(**changes: Any) -> TrainingRequest:
+    base = TrainingRequest(file=Path("a.csv"), name="card", feature_set=FOUR, trees=20, threads=1)
+    return replace(base, **({"patience": 5, "learning_rate": 0.2} | changes))
+
+
+def built(data: Table = DATA, **changes: Any) -> tuple[Built, list[tuple[str, int, int]]]:
+    seen: list[tuple[str, int, int]] = []
+    return build(request_for(**changes), data, PARTS, lambda *step: seen.append(step)), seen
+
+
+def test_the_same_seed_and_number_of_trials_give_the_same_artifact() -> None:
+    (first, _), (second, _) = built(trials=4), built(trials=4, threads=2)
+    assert write_artifact(first.artifact) == write_artifact(second.artifact)
+    assert first.search == second.search
+    other, _ = built(trials=4, seed=2)
+    assert other.artifact.manifest.parameters != first.artifact.manifest.parameters
+
+
+def test_the_first_trial_has_the_parameters_of_the_request_and_the_best_is_no_worse() -> None:
+    request = request_for()
+    plain = grow(request, parameters_of(request), (DATA, PARTS), lambda _: None)
+    one, _ = built(trials=1)
+    assert one.artifact.model_text == plain.text
+    assert one.search is not None
+    assert one.search.first == one.search.best == plain.measure
+    five, seen = built(trials=5)
+    assert five.search is not None
+    assert (five.search.trials, five.search.first, five.search.reproducible) == (5, plain.measure, True)
+    assert five.search.best >= five.search.first
+    assert [step for step in seen if step[0] == "search"] == [("search", done, 5) for done in range(1, 6)]
+
+
+def test_the_chosen_parameters_give_the_chosen_trees() -> None:
+    found, _ = built(trials=4)
+    assert found.search is not None
+    request = request_for()
+    again = grow(request, parameters_of(request) | found.search.chosen, (DATA, PARTS), lambda _: None)
+    assert again.text == found.artifact.model_text
+    assert found.search.chosen.items() <= found.artifact.manifest.parameters.items()
+
+
+def test_the_test_part_changes_nothing_that_is_found() -> None:
+    data = copy.deepcopy(DATA)
+    data.fraud[PARTS.test] = 1 - data.fraud[PARTS.test]
+    data.matrix[PARTS.test] = np.random.default_rng(3).normal(size=(len(PARTS.test), 4))
+    (first, _), (second, _) = built(trials=4), built(data, trials=4)
+    assert first.search == second.search
+    assert first.artifact.model_text == second.artifact.model_text
+
+
+def test_a_limit_of_time_ends_the_search_and_the_report_says_that_it_is_not_reproducible() -> None:
+    found, seen = built(search_seconds=1e-3)
+    assert found.search is not None
+    assert (found.search.trials, found.search.reproducible) == (1, False)
+    assert seen[-1][0] == "search"
+    both, _ = built(search_seconds=600.0, trials=2)
+    assert both.search is not None
+    assert (both.search.trials, both.search.reproducible) == (2, True)
+
+
+def test_budgets_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"trials: expected .* got 0; search: expected .*; patience: a search"):
+        request_for(trials=0, search_seconds=0.0, patience=0)
+
+
+def test_a_search_without_optuna_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(MissingExtraError, match="a search: Optuna is not installed"):
+        built(trials=1)
