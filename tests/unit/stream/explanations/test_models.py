@@ -15,6 +15,12 @@ from stream.explanations.models import ModelShelf
 from support.model_artifacts import artifact
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a model to be loaded, however busy the machine is."""
+    monkeypatch.setattr(models, "_PATIENCE_SECONDS", 60.0)
+
+
 class Clock:
     """The wall clock of the shelf."""
 
