@@ -53,12 +53,13 @@ def explain(table: ReasonTable, scores: Sequence[Score], models: Mapping[str, Mo
 
 
 def _explained(table: ReasonTable, score: Score, part: ModelPart | _Failed | None, explained_at: str) -> Explained:
-    outcome = ExplanationOutcome.BY_RULES if part is None else ExplanationOutcome.EXPLAINED
     if isinstance(part, _Failed):
         place = f"{score.source.topic} {score.source.partition} offset {score.source.offset}"
         log.warning("the alert of %s is written without reasons of its model: %s", place, part.why)
-        outcome, part = part.outcome, None
-    chosen = chosen_reasons(table, score, part)
+        outcome, chosen = part.outcome, chosen_reasons(table, score, None)
+    else:
+        outcome = ExplanationOutcome.BY_RULES if part is None else ExplanationOutcome.EXPLAINED
+        chosen = chosen_reasons(table, score, part)
     explanation = AlertExplanation(
         transaction_id=score.transaction_id,
         card_id=score.card_id,

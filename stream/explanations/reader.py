@@ -18,7 +18,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from stream.contract.outputs import Score
 from stream.explanations.alerts import PartitionReader, ReadPart, ReadProgress, read_commit
-from stream.kafka.client import connection_options, open_admin, require_topic
+from stream.kafka.client import REQUEST_TIMEOUT_MS, connection_options, open_admin, require_topic
 from stream.kafka.fetcher import LogConsumer
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.scan import EARLIER_SCORES, first_offsets
@@ -199,14 +199,16 @@ class AlertReader:
             log.info("the commit was refused, the group has rebalanced: %s", error)
 
     def _new_consumer(self) -> LogConsumer:
+        session_ms = int(self._settings.session_timeout * 1000)
         return LogConsumer(
-            **connection_options(self._settings),
+            # The coordinator may take a session timeout to answer who joins.
+            **{**connection_options(self._settings), "request_timeout_ms": REQUEST_TIMEOUT_MS + session_ms},
             resets=False,
             group_id=self._group.group,
             group_instance_id=self._settings.group_instance or None,
             auto_offset_reset="earliest",
-            session_timeout_ms=int(self._settings.session_timeout * 1000),
-            heartbeat_interval_ms=int(self._settings.session_timeout * 1000 / 3),
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=session_ms // 3,
             max_poll_interval_ms=_POLL_INTERVAL_MS,
             fetch_max_wait_ms=_FETCH_WAIT_MS,
         )

@@ -25,8 +25,13 @@ TABLE, NOW_MS = ReasonTable(), 1_772_359_201_000
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return model_in(tmp_path_factory.mktemp("models"))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Model:
+    return model_in(folder)
 
 
 def explained(model: Model, *scores: Score) -> list[Explained]:
@@ -49,8 +54,8 @@ def test_an_explanation_adds_up_to_the_raw_score_and_keeps_what_identifies_the_a
         assert found.explained_at == "2026-03-01T10:00:01.000Z"
 
 
-def test_the_reasons_are_those_of_shapley_values_by_their_definition(model: Model, tmp_path: Path) -> None:
-    (text,) = [path.read_text() for path in tmp_path.parent.rglob(f"{model.digest}/model.txt")]
+def test_the_reasons_are_those_of_shapley_values_by_their_definition(model: Model, folder: Path) -> None:
+    (text,) = [path.read_text() for path in folder.rglob("model.txt")]
     for offset in range(5):
         score = scored(model, offset)
         ((found, _),) = explained(model, score)
