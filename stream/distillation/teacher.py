@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 
 from metrics.columns import Flags
-from metrics.ranking import roc_auc
 from models.artifact import Manifest, read_manifest
 from models.distilled import DistilledFrom, TeacherScoresFile, WeighedTeacher
 from models.errors import ArtifactError
@@ -195,14 +194,15 @@ def score_by_file(
 
 
 def check_no_labels(path: Path, frauds: Flags, scores: Floats) -> None:
-    """Refuse scores that tell every fraud of the held-back part from every genuine payment: no model does that.
+    """Refuse scores that tell every fraud of the held-back part, which has both, from every genuine payment.
 
     Raises:
         ScoresFileError: they do.
     """
-    if roc_auc(frauds, scores) == 1.0:
+    is_fraud = frauds == 1
+    if scores[is_fraud].min() > scores[~is_fraud].max():
         raise ScoresFileError(
-            f"{path}: the scores tell all {int(frauds.sum()):,} frauds of the held-back part from all "
-            f"{int((frauds == 0).sum()):,} genuine payments, so they know the labels: score by a model that has not "
+            f"{path}: the scores tell all {int(is_fraud.sum()):,} frauds of the held-back part from all "
+            f"{int((~is_fraud).sum()):,} genuine payments, so they know the labels: score by a model that has not "
             "seen them"
         )

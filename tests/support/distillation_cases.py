@@ -20,7 +20,7 @@ from support.training_files import DAY_MS, transactions, write
 
 FEATURES = load_features(None)
 SETS = FeatureSets((FEATURES,))
-ROWS = 5_000
+ROWS = 6_000
 SMALL = StudentSize(20, 6)
 
 
