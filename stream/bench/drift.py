@@ -190,7 +190,7 @@ def make_day(
     matrix = own.copy()
     matrix[:, 0] = np.round(30 * np.exp(own[:, 0] + 0.4 * later + 0.8 * odd), 2)
     matrix[:, 1] = np.floor(np.exp(0.8 * own[:, 1] + 0.8 * odd))
-    matrix[:, 2] = own[:, 2] + 0.8 * later > 1.0
+    matrix[:, 2] = own[:, 2] + 1.2 * later > 1.0
     matrix[:, 3] = np.clip(own[:, 3], 0, None)
     matrix[random.random(len(card)) < 0.02, 4] = np.nan  # noqa: PLR2004 - a share of undefined values
     matrix[:, 5] = np.exp(2.0 * own[:, 5])

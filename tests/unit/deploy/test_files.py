@@ -192,7 +192,7 @@ def test_a_guard_is_a_job_of_its_own_named_as_the_workers_and_its_checkpoint_is_
     *command, checkpoint = SERVICES["guard"]["command"]
     assert command == ["fraudstream", "guard", "--checkpoint"]
     folder = str(Path(checkpoint).parent)
-    assert SERVICES["guard"]["volumes"] == [f"guard:{folder}"]
+    assert SERVICES["guard"]["volumes"] == [f"guard:{folder}", "models:/models:ro"]
     made = {
         word
         for line in re.findall(r"install -d -o fraudstream -g fraudstream (.*)", DOCKERFILE)

@@ -16,7 +16,7 @@ from stream.outcomes.labels import LabelCollector
 from support.drift_cases import DIGEST, FIRST_DAY, POLICY, label, payments, record
 
 PAIR = WatchedPair(DIGEST, "live")
-DRAWN = payments(range(FIRST_DAY, FIRST_DAY + 14), seed=5, cards=60)
+DRAWN = payments(range(FIRST_DAY, FIRST_DAY + 14), seed=5, cards=300)
 SCORES = [record(one, at) for at, one in enumerate(DRAWN)]
 LABELS = [label(one, at, 0, fraud=at % 3 == 0, days=1) for at, one in enumerate(DRAWN)]
 AS_OF_MS = (FIRST_DAY + 20) * DAY_MS

@@ -23,14 +23,14 @@ from support.drift_cases import DIGEST, FIRST_DAY, label, manifest, payments, re
 
 SETTINGS = Settings(worker_id="guard-1")
 SCORES, OUTCOMES = TopicPartition("scores", 0), TopicPartition("outcomes", 0)
-DRAWN = payments([FIRST_DAY], cards=50)
+DRAWN = payments([FIRST_DAY], cards=600)
 PART = FetchedPart(
     (),
     {
         SCORES: [record(one, at) for at, one in enumerate(DRAWN)],  # type: ignore[dict-item,unused-ignore]
         OUTCOMES: [label(one, at, 0, fraud=True, days=1) for at, one in enumerate(DRAWN)],  # type: ignore[dict-item,unused-ignore]
     },
-    {SCORES: 50, OUTCOMES: 50},
+    {SCORES: 600, OUTCOMES: 600},
     {SCORES: 5, OUTCOMES: 7},
 )
 
@@ -67,7 +67,7 @@ async def test_what_was_fetched_is_counted_once_the_repository_responds(models: 
     assert counted(watcher) == 0
     models.error = None
     await watcher._count(PART)
-    assert counted(watcher) == 50
+    assert counted(watcher) == 600
     assert watcher._filter.void == 0
     (pair,) = watcher._fold.pairs
     assert len(watcher._book.rows(pair)) > 0
@@ -82,13 +82,13 @@ async def test_a_restarted_watch_reads_the_manifests_of_what_it_knows_before_any
     await first._count(PART)
     await first._keep()
     again = DriftWatcher(SETTINGS, kept)
-    assert counted(again) == 50
+    assert counted(again) == 600
     await again._count(FetchedPart((), {}, {}, {}))
     assert again._fold.advance((FIRST_DAY + 1) * DAY_MS + LATENESS_MS) == []
     assert counted(again) == 0
     (state,) = again._fold.pairs.values()
     assert state.window is not None
-    assert state.window.payments == 50
+    assert state.window.payments == 600
 
 
 async def test_a_model_that_the_repository_does_not_have_is_warned_of(models: Models) -> None:

@@ -17,12 +17,14 @@ from models.repository import StoredManifest
 from models.training_reference import DAY_MS
 from stream.cli import watch_report
 from stream.cli.main import main
+from stream.cli.model_watch import watch
 from stream.drift import report as report_module
 from stream.drift.facts import facts
 from stream.drift.fold import LATENESS_MS
 from stream.drift.page import watch_page
 from stream.drift.report import WatchReport, WatchScope, read_watch
 from stream.drift.tables import report_tables
+from stream.outcomes.maturity import MATURITY_DAYS
 from stream.settings import Settings
 from support.drift_cases import DIGEST, FIRST_DAY, POLICY, TERMS, ScoreRecord, label, manifest, payments, record
 from support.drift_cases import reference as reference_of
@@ -171,6 +173,11 @@ class Loop:
         with pytest.raises(StopIteration) as ended:
             coroutine.send(None)
         return ended.value.value
+
+
+def test_the_default_maturity_is_that_of_the_other_reports() -> None:
+    (option,) = [one for one in watch.params if one.name == "maturity_days"]
+    assert option.default == MATURITY_DAYS
 
 
 def test_an_empty_time_is_refused() -> None:
