@@ -49,7 +49,7 @@ _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
 @json_option
 @needs("train", "duckdb", "sklearn")
 def train(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
-    """Train a model on a transactions FILE (parquet, CSV) or on the topics, and store it in the repository.
+    """Train a model on a transactions FILE (parquet, CSV), and store it in the repository.
 
     Features are computed point in time by the code of the worker; only labels known by the end are used. The data is
     split by time into train, calibrate, validate and test, with gaps as long as labels take; nothing is chosen by the
