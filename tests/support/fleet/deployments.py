@@ -43,7 +43,7 @@ def go_live_when_warm(green: Fleet, workers: int = 1, seed: int = 0, digest: str
     until(lambda: all(worker.has_joined for worker in started), "the group is joined")
 
     def promoted() -> bool:
-        done = green.cli("model", "promote", digest, "--reason", "test", "--json", "--wait", "10")
+        done = green.cli("model", "promote", digest, "--reason", "test", "--json", "--wait", "30")
         assert done.returncode == 0 or "features_warming" in done.stdout, done.stdout
         return done.returncode == 0
 

@@ -187,6 +187,7 @@ def slowest_ms(scores: list[Score], since: int) -> int:
 
 @pytest.mark.acceptance
 @pytest.mark.full_size
+@pytest.mark.timeout(1_200)
 def test_old_and_new_workers_warm_up_a_longer_horizon_during_a_rolling_restart(scenario: Scenario) -> None:
     fleet = scenario.fleet
     first, second = fleet.go_live(workers=2)
@@ -207,6 +208,7 @@ def test_old_and_new_workers_warm_up_a_longer_horizon_during_a_rolling_restart(s
 
 @pytest.mark.acceptance
 @pytest.mark.full_size
+@pytest.mark.timeout(1_200)
 def test_decisions_continue_during_a_warm_up_and_its_models_are_accepted_only_afterwards(
     scenario: Scenario, kafka: Cluster, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> None:
