@@ -32,7 +32,7 @@ class PaymentColumns(NamedTuple):
 
     def of(self, rows: Ints) -> "PaymentColumns":
         """Return those of some rows."""
-        return PaymentColumns(*(column[rows] for column in self))
+        return self._make(column[rows] for column in self)
 
 
 def read_payments(source: TransactionsFile) -> PaymentColumns:

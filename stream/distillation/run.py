@@ -25,8 +25,8 @@ from stream.distillation.student import Student, StudentInputs, decision_codes, 
 from stream.distillation.summary import ComparedStudents, PreparedFile, summarise
 from stream.distillation.teacher import TeacherMember, check_unseen, load_members, score_by_file, score_by_models
 from stream.training.assembly import data_of, fit_decisions, store
-from stream.training.evaluation import check_labels, measure
 from stream.training.request import Progress
+from stream.training.split import check_labels, measure
 from stream.training.vectors import Table, build_table
 
 

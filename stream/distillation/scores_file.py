@@ -57,7 +57,7 @@ def _load(connection: Any, path: Path, payments: PaymentColumns) -> dict[str, st
     problems = missing_columns(("transaction_id", "score"), tuple(kinds))
     if problems:
         raise ScoresFileError("\n".join(f"{path}: {problem}" for problem in problems))
-    columns = {name: kinds[name] for name in ("transaction_id", "card_id", "decision") if name in kinds}
+    columns: dict[str, str] = {name: kinds[name] for name in ("transaction_id", "card_id", "decision") if name in kinds}
     texts = ", ".join(f"CAST({name} AS VARCHAR) AS {name}" for name in columns)
     connection.execute(
         f"CREATE TABLE given AS SELECT {texts}, TRY_CAST(score AS DOUBLE) AS score FROM {source} "  # noqa: S608 - our own

@@ -79,8 +79,8 @@ class DriftCounts:
     @classmethod
     def zero(cls, width: int) -> Self:
         """Return the counts of nothing, for so many bins."""
-        whole = (np.zeros(shape, np.int64) for shape in ((GROUPS, width), GROUPS, BAND_CLASSES))
-        return cls(*whole, np.zeros(_CARD_BITS // 8, np.uint8), 0, 0)
+        by_group, expected, bands = (np.zeros(shape, np.int64) for shape in ((GROUPS, width), GROUPS, BAND_CLASSES))
+        return cls(by_group, expected, bands, np.zeros(_CARD_BITS // 8, np.uint8), 0, 0)
 
     @classmethod
     def of(cls, layout: Layout, rows: DriftRows, *, weekend: bool) -> Self:
@@ -136,8 +136,8 @@ class DriftCounts:
 
     def stored(self) -> StoredCounts:
         """Return it as plain JSON, which `read_counts` reads."""
-        arrays = (_packed(one) for one in (self.by_group, self.expected, self.bands, self.cards))
-        return StoredCounts(*arrays, self.weekend, self.featured)
+        by_group, expected, bands, cards = map(_packed, (self.by_group, self.expected, self.bands, self.cards))
+        return StoredCounts(by_group, expected, bands, cards, self.weekend, self.featured)
 
 
 def read_counts(stored: StoredCounts) -> DriftCounts:
