@@ -31,7 +31,7 @@ from support.certificates import Authority, NoCertificates
 from support.fleet.fleet import Fleet, until
 from support.fleet.incidents import running_receiver
 from support.fleet.payments import payment, put_model
-from support.fleet.workers import COMMAND, Worker
+from support.fleet.workers import GUARD_COMMAND, Worker
 from support.kafka.jars import NoJars
 from support.kafka.secured import PASSWORDS, SecuredCluster
 from support.redis.replicated import NAME, secured_sentinel
@@ -228,7 +228,7 @@ def guard_ends_a_bad_canary(role: Callable[[str], Fleet], folder: Path) -> None:
     assert status.returncode == 0, status.stderr
     assert json.loads(status.stdout)["watched"] == "canary"
     with running_receiver() as receiver:
-        guard = role("guard").worker((*COMMAND[:-1], "guard"), INCIDENT_WEBHOOK=receiver.receiver.url)
+        guard = role("guard").worker(GUARD_COMMAND, INCIDENT_WEBHOOK=receiver.receiver.url)
         guard.await_ready()
         publish_until_it_ends(role, folder)
         until(lambda: receiver.ids != [], "the guard tells of it, and sends it")
