@@ -41,6 +41,8 @@ from support.security_page import acl_commands, described_errors, documented, re
 pytestmark = pytest.mark.integration
 
 PAST, PAYMENTS = 20, 40
+OF_CANARY = 200
+"""Payments of 50 cards: whatever the salt, more of the canary's cards are declined than the guard needs."""
 SECRETS = (*PASSWORDS.values(), PASSWORD)
 
 WRONG = "not-this-one"
@@ -240,7 +242,7 @@ def guard_ends_a_bad_canary(role: Callable[[str], Fleet], folder: Path) -> None:
 def publish_until_it_ends(role: Callable[[str], Fleet], folder: Path) -> None:
     """Publish payments until the guard has ended the canary, and count again what it saw."""
     operator = role("operator")
-    numbers = range(PAST + PAYMENTS, PAST + 2 * PAYMENTS)
+    numbers = range(PAST + PAYMENTS, PAST + PAYMENTS + OF_CANARY)
     done = role("producer").cli("publish", str(write_payments(folder / "more.csv", numbers)))
     assert done.returncode == 0, done.stderr
     until(lambda: last_command(operator)["command"] == "end_canary", "the guard ends the canary")
