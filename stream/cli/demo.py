@@ -12,7 +12,7 @@ from rich.console import Console
 
 from stream.cli.extras import needs
 from stream.cli.output import json_option, refuse, say
-from stream.cli.report_file import check_report
+from stream.cli.report_file import report_option
 from stream.errors import StreamError
 
 INTERRUPTIONS = ("Query interrupted", "KeyboardInterrupt")
@@ -29,14 +29,7 @@ INTERRUPTIONS = ("Query interrupted", "KeyboardInterrupt")
     is_flag=True,
     help="In place of the canary: let a second fleet take over, and hand back to the first.",
 )
-@click.option(
-    "--report",
-    "page",
-    type=click.Path(dir_okay=False, path_type=Path),
-    callback=check_report,
-    metavar="FILE",
-    help="End with the verdict on the challenger, as one HTML page; needs the extra `report`.",
-)
+@report_option("End with the verdict on the challenger, as one HTML page")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the cards and of the models.")
 @click.option(
     "--rate", type=click.FloatRange(1, 2_000), default=150.0, show_default=True, help="Transactions a second."

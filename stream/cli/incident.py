@@ -61,8 +61,9 @@ def report_incident(name: str | None, *, with_details: bool, as_json: bool) -> N
     """
     settings = settings_or_refuse()
     one = _chosen(_read(settings), name, settings)
-    text = "\n\n".join([report(one), *([details(one)] if with_details else [])])
-    say(as_json, facts(one) | {"report": report(one)}, "\n".join(map(printable, text.split("\n"))))
+    text = report(one)
+    shown = f"{text}\n\n{details(one)}" if with_details else text
+    say(as_json, facts(one) | {"report": text}, "\n".join(map(printable, shown.split("\n"))))
 
 
 def facts(one: ToldIncident) -> dict[str, Any]:

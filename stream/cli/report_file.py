@@ -14,7 +14,7 @@ from stream.errors import MissingMatplotlibError, install_extra
 ReportCommand = TypeVar("ReportCommand", bound=Callable[..., Any])
 
 
-def check_report(_context: click.Context, _option: click.Parameter, page: Path | None) -> Path | None:
+def _check_report(_context: click.Context, _option: click.Parameter, page: Path | None) -> Path | None:
     """Return the file of a report, or exit with 1 if it could not be written: before the long work, not after it."""
     if page is None:
         return None
@@ -28,14 +28,18 @@ def check_report(_context: click.Context, _option: click.Parameter, page: Path |
     return page
 
 
-report_option: Callable[[ReportCommand], ReportCommand] = click.option(
-    "--report",
-    "page",
-    type=click.Path(dir_okay=False, path_type=Path),
-    callback=check_report,
-    metavar="FILE",
-    help="Write it as one HTML page, too; needs the extra `report`.",
-)
+def report_option(
+    what: str = "Write it as one HTML page, too",
+) -> Callable[[ReportCommand], ReportCommand]:
+    """Return the option of a command, which gets the file as `page`; `what` is done with it, in words."""
+    return click.option(
+        "--report",
+        "page",
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=_check_report,
+        metavar="FILE",
+        help=f"{what}; needs the extra `report`.",
+    )
 
 
 def write_report(page: Path, make: Callable[[], str]) -> None:

@@ -138,7 +138,7 @@ def verdict_options(function: _Command) -> _Command:
     help="A model that is or was in the shadow; by default the present one.",
 )
 @verdict_options
-@report_option
+@report_option()
 @json_option
 def verdict_command(
     digest: str | None,

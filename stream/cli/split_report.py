@@ -88,7 +88,7 @@ def split() -> None:
     show_default=True,
     help="Read this share of the cards, always the same ones, where all do not fit into memory.",
 )
-@report_option
+@report_option()
 @json_option
 def report_command(as_json: bool, page: Path | None, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Compare the arms of an experiment by what became of their cards; it may be looked at at any time.

@@ -32,7 +32,7 @@ from stream.demo.report import report
 from stream.demo.stack import FIRST, GREEN, DemoStack, demo_stack, joined
 from stream.demo.summary import RunFacts, Summary, summarise
 from stream.demo.traffic import Traffic, as_of, simulate_plan
-from stream.demo.verdict import verdict_text, write_verdict
+from stream.demo.verdict import write_verdict
 from stream.demo.world.world import World
 from stream.demo.world.writing import write_history
 from stream.kafka.topics import apply as apply_topics
@@ -164,7 +164,7 @@ def run_demo(plan: DemoPlan, output: DemoOutput) -> Summary:
         summary = _run_live(live, plan, output, began)
         if output.page is not None:
             model = (live.second, models[live.second])
-            presenter.say(verdict_text(write_verdict(services.settings, model, output.page, presenter)))
+            presenter.say(write_verdict(services.settings, model, output.page, presenter))
         if plan.keep:
             _keep(live, services, presenter)
         return summary

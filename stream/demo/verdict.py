@@ -1,12 +1,11 @@
 """The demo's last step: the verdict on its second model, as a page for a risk committee.
 
-The challenger was in the shadow for a minute of simulated days, so the verdict is HOLD, for lack of matured labels: an
+The challenger was in the shadow for a few simulated days, of which no label has matured, so the verdict is HOLD: an
 example of how such a page looks, and of what it refuses to say too early.
 """
 
 import asyncio
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.markup import escape
 
@@ -18,16 +17,7 @@ from stream.verdict.report import judge_challenger
 from stream.verdict.terms import VerdictOptions
 
 
-class ShownVerdict(NamedTuple):
-    """What a verdict said of which model, by which gate, and the file of its page."""
-
-    word: str
-    gate: str
-    model: str
-    page: Path
-
-
-def write_verdict(settings: Settings, model: tuple[str, str], page: Path, presenter: Presenter) -> ShownVerdict:
+def write_verdict(settings: Settings, model: tuple[str, str], page: Path, presenter: Presenter) -> str:
     """Judge a challenger by the topics, as `fraudstream shadow verdict` does, and write the page.
 
     Args:
@@ -35,6 +25,9 @@ def write_verdict(settings: Settings, model: tuple[str, str], page: Path, presen
         model: the digest of the challenger, and what the demo calls it.
         page: the file; it is replaced if it exists.
         presenter: shows the step.
+
+    Returns:
+        the last line of the demo's report, as rich's markup.
 
     Raises:
         ReportError: it was never in the shadow.
@@ -47,12 +40,7 @@ def write_verdict(settings: Settings, model: tuple[str, str], page: Path, presen
         found = judge_challenger(asyncio.run(read_verdict(settings, VerdictScope(digest))), VerdictOptions())
         page.write_text(verdict_page(found), encoding="utf-8")
         step.result = f"{found.verdict.value}, decided by the gate {found.gate.value}"
-    return ShownVerdict(found.verdict.value, found.gate.value, name, page)
-
-
-def verdict_text(shown: ShownVerdict) -> str:
-    """Return the last line of the demo's report."""
     return (
-        f"[bold]verdict[/] on {shown.model}, as `fraudstream shadow verdict` gives it: {shown.word}, decided by the "
-        f"gate {shown.gate}; the page is {escape(str(shown.page))}"
+        f"[bold]verdict[/] on {name}, as `fraudstream shadow verdict` gives it: {step.result}; the page is "
+        f"{escape(str(page))}"
     )

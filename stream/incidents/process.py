@@ -125,10 +125,9 @@ class IncidentTeller:
         if self._reader is None:
             self._reader = await self._new_reader(connections)
         reader, began = self._reader, asyncio.get_running_loop().time()
+        # If the commands cannot be read, what was fetched is counted at the next turn.
         fetched = self._fetched = self._fetched or await reader.topics.fetch()
-        await self._read_commands(
-            reader, connections.events
-        )  # if it fails, what was fetched is counted at the next turn
+        await self._read_commands(reader, connections.events)
         reader.count(fetched)
         self._fetched = None
         await self._look(reader, connections.waiting)

@@ -31,7 +31,7 @@ from support.certificates import Authority, NoCertificates
 from support.fleet.fleet import Fleet, until
 from support.fleet.incidents import running_receiver
 from support.fleet.payments import payment, put_model
-from support.fleet.workers import COMMAND, Worker
+from support.fleet.workers import GUARD_COMMAND, Worker
 from support.kafka.jars import NoJars
 from support.kafka.secured import PASSWORDS, SecuredCluster
 from support.redis.replicated import NAME, secured_sentinel
@@ -41,6 +41,8 @@ from support.security_page import acl_commands, described_errors, documented, re
 pytestmark = pytest.mark.integration
 
 PAST, PAYMENTS = 20, 40
+OF_CANARY = 200
+"""Payments of 50 cards: whatever the salt, more of the canary's cards are declined than the guard needs."""
 SECRETS = (*PASSWORDS.values(), PASSWORD)
 
 WRONG = "not-this-one"
@@ -229,7 +231,7 @@ def guard_ends_a_bad_canary(role: Callable[[str], Fleet], folder: Path) -> None:
     assert status.returncode == 0, status.stderr
     assert json.loads(status.stdout)["watched"] == "canary"
     with running_receiver() as receiver:
-        guard = role("guard").worker((*COMMAND[:-1], "guard"), INCIDENT_WEBHOOK=receiver.receiver.url)
+        guard = role("guard").worker(GUARD_COMMAND, INCIDENT_WEBHOOK=receiver.receiver.url)
         guard.await_ready()
         publish_until_it_ends(role, folder)
         until(lambda: receiver.ids != [], "the guard tells of it, and sends it")
@@ -250,7 +252,7 @@ def explain_what_it_declined(role: Callable[[str], Fleet]) -> None:
 def publish_until_it_ends(role: Callable[[str], Fleet], folder: Path) -> None:
     """Publish payments until the guard has ended the canary, and count again what it saw."""
     operator = role("operator")
-    numbers = range(PAST + PAYMENTS, PAST + 2 * PAYMENTS)
+    numbers = range(PAST + PAYMENTS, PAST + PAYMENTS + OF_CANARY)
     done = role("producer").cli("publish", str(write_payments(folder / "more.csv", numbers)))
     assert done.returncode == 0, done.stderr
     until(lambda: last_command(operator)["command"] == "end_canary", "the guard ends the canary")

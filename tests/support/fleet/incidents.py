@@ -12,10 +12,9 @@ from models.times import stated_ms
 from stream.contract.incident import Incident, IncidentKind, IncidentRule
 from stream.incidents.told import read_incident
 from support.fleet.fleet import Fleet, until
-from support.fleet.workers import COMMAND, Worker
+from support.fleet.workers import GUARD_COMMAND, Worker
 from support.webhook_receiver import Receiver
 
-GUARD = (*COMMAND[:-1], "guard")
 Fields = dict[str, Any]
 Shows = Callable[[Fields], bool]
 
@@ -88,7 +87,7 @@ def await_incident(fleet: Fleet, rule: IncidentRule, kind: IncidentKind, seconds
 
 def guard_of(fleet: Fleet, *arguments: str, **settings: str) -> Worker:
     """Start a guard, and wait until it answers."""
-    guard = fleet.worker((*GUARD, *arguments), **settings)
+    guard = fleet.worker((*GUARD_COMMAND, *arguments), **settings)
     guard.await_ready()
     return guard
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from stream.contract.outputs import Score
 from support.fleet import slow_store
-from support.fleet.crashing_worker import COMMAND as CRASHING_WORKER
-from support.fleet.crashing_worker import CRASHING_SEED
 from support.fleet.fleet import Fleet, feed, sources, until
+from support.fleet.odd_amount_worker import COMMAND as CRASHING_WORKER
+from support.fleet.odd_amount_worker import CRASHING_SEED
 from support.fleet.payments import payment, put_model
 
 

@@ -16,10 +16,10 @@ from support.fleet.arms import Rollout, assert_whole, rollouts
 from support.fleet.fleet import Fleet, until
 from support.fleet.load import CARDS, Load
 from support.fleet.payments import put_model
-from support.fleet.workers import COMMAND, Worker
+from support.fleet.workers import GUARD_COMMAND, Worker
 
 SALT = "experiment-1"
-GUARD = (*COMMAND[:-1], "guard", "--cool-down", "0")
+GUARD = (*GUARD_COMMAND, "--cool-down", "0")
 DECLINES_ALL = Policy(review_at=1e-9, decline_at=2e-9)
 ALL_CARDS = [f"card-{number}" for number in range(CARDS)]
 EXCLUDED = [card for card in ALL_CARDS if Rollout("", salt=SALT).bucket(card) < 2_000][:3]

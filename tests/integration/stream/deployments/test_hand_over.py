@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.commands import Event, EventKind
+from models.terms import term_of
 from support.acceptance import sized
 from support.fleet import sleeping_worker
 from support.fleet.deployments import (
@@ -19,7 +20,7 @@ from support.fleet.deployments import (
 )
 from support.fleet.fleet import Fleet, until
 from support.fleet.load import Load
-from support.fleet.payments import put_model
+from support.fleet.payments import PARTITIONS, put_model
 from support.fleet.workers import Worker
 
 
@@ -32,21 +33,33 @@ def codes(verdict: Event | None) -> set[str]:
 def test_two_hand_overs_under_load_and_after_each_everything_is_decided_once(fleet: Fleet, green: Fleet) -> None:
     fleet.go_live()
     blue_name, green_name = fleet.environment["DEPLOYMENT"], green.environment["DEPLOYMENT"]
-    with Load(fleet, 150) as load:
+    with Load(fleet, 150):
         go_live_when_warm(green, seed=1)
         assert codes(cut_over(green, evidence={"go": False})) == {"no_go"}
         assert codes(cut_over(green, expected_revision=4)) == {"stale_term"}
         assert codes(cut_over(fleet, force=True)) == {"nothing_changes"}
         first = hand_over(green)
         assert (first.term, first.deployment) == (1, green_name)
-        load.await_decisions(max(sent.at for sent in load.sent.values()))
+        await_all_decided_in(fleet, 1)
         second = hand_over(fleet)
         assert (second.term, second.deployment) == (2, blue_name)
-        load.await_decisions(max(sent.at for sent in load.sent.values()))
+        await_all_decided_in(fleet, 2)
     firsts = assert_published_once(fleet, [blue_name, green_name, blue_name]).firsts
     assert all(set(of_terms) == {0, 1, 2} for of_terms in firsts.values())
     assert_announced(green, firsts)
     until(lambda: bool(silent_scores(fleet)), "blue went on silently while green published")
+
+
+def await_all_decided_in(fleet: Fleet, term: int) -> None:
+    """Wait until each partition has a valid score of a term.
+
+    A payment that is sent after a hand-over was accepted may still be decided in the term before.
+    """
+
+    def deciding() -> set[int]:
+        return {one.source.partition for one in fleet.scores()[0] if term_of(one.epoch) == term}
+
+    until(lambda: deciding() == set(range(PARTITIONS)), f"each partition is decided in term {term}")
 
 
 @pytest.mark.acceptance

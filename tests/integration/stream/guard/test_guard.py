@@ -19,12 +19,12 @@ from support.fleet.arms import assert_whole, rollouts
 from support.fleet.fleet import Fleet, until
 from support.fleet.load import Load
 from support.fleet.payments import put_model
-from support.fleet.workers import COMMAND, Worker
+from support.fleet.workers import GUARD_COMMAND, Worker
 
 RATE, RUNS = 200, 20
 DECLINES_ALL = Policy(review_at=1e-9, decline_at=2e-9)
 REVIEWS_ALL = Policy(review_at=1e-9, decline_at=1.0)
-GUARD = (*COMMAND[:-1], "guard", "--cool-down", "0", "--least-decisions", "20")
+GUARD = (*GUARD_COMMAND, "--cool-down", "0", "--least-decisions", "20")
 
 
 def run(fleet: Fleet, *arguments: str) -> dict[str, Any]:

@@ -15,11 +15,8 @@ from models.policy import Policy
 from models.times import stated_ms
 from stream.contract.incident import Incident, IncidentKind, IncidentRule, Severity
 from stream.incidents.texts import money_text
-from support.fleet.failing_worker import COMMAND as FAILING
-from support.fleet.failing_worker import FAILING_MINOR, FAILING_SEED
 from support.fleet.fleet import Fleet, until
 from support.fleet.incidents import (
-    GUARD,
     Fields,
     ReceiverThread,
     await_incident,
@@ -32,7 +29,10 @@ from support.fleet.incidents import (
     told,
 )
 from support.fleet.load import Load
+from support.fleet.odd_amount_worker import COMMAND as FAILING
+from support.fleet.odd_amount_worker import FAILING_SEED, ODD_MINOR
 from support.fleet.payments import partition_of, payment, put_model
+from support.fleet.workers import GUARD_COMMAND
 from support.kafka.admin import remove_before
 from support.kafka.cluster import Cluster
 from support.kafka.operations import delete_topic
@@ -77,7 +77,7 @@ class Stream:
 
     @staticmethod
     def _payment(number: int, *, fails: bool) -> Fields:
-        amount = {"amount_minor": FAILING_MINOR} if fails else {}
+        amount = {"amount_minor": ODD_MINOR} if fails else {}
         return payment(number, currency="EUR" if fails else CURRENCIES[number % 3], **amount)
 
 
@@ -108,7 +108,7 @@ def assert_as_recounted(fleet: Fleet, opened: Incident) -> None:
     assert stated(opened) == found
     assert 0 < found.events <= 7
     assert opened.text.startswith(f"{found.events} payment")
-    assert money_text("EUR", FAILING_MINOR * found.events) in opened.text
+    assert money_text("EUR", ODD_MINOR * found.events) in opened.text
 
 
 def assert_listed(fleet: Fleet, opened: Incident) -> None:
@@ -298,7 +298,7 @@ def test_an_accepted_loss_is_told_of_with_the_number_that_the_operator_saw(fleet
 def test_a_guard_without_the_topic_goes_on_and_warns(fleet: Fleet) -> None:
     fleet.go_live()
     delete_topic(fleet.brokers, f"{fleet.prefix}incidents")
-    guard = fleet.worker(GUARD)
+    guard = fleet.worker(GUARD_COMMAND)
     guard.await_ready()
     until(lambda: "incidents are not told of" in guard.get("/health/ready")[1], "it warns")
     assert json.loads(guard.get("/health/ready")[1])["ready"]
