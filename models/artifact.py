@@ -22,6 +22,7 @@ from models.commands import Digest, Timestamp, Token
 from models.errors import DamagedArtifactError
 from models.expected import without_pattern
 from models.policy import Floats, Policy
+from models.provenance import Provenance
 
 Parameter = bool | int | float | str
 MODEL, MANIFEST = "model.txt", "manifest.json"
@@ -64,7 +65,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
 
     `fingerprint` and `feature_names` are those of the feature set that computes its rows; names are in column order.
     A model has either `training`, what it was trained on here, or `imported`, where it was trained elsewhere.
-    `parent` is the digest of the model that it was distilled or continued from.
+    `parent` is the digest of the model that it was distilled or continued from. `provenance` is what it was made with.
     """
 
     name: Token
@@ -80,6 +81,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     calibration: Calibration
     policy: Policy
     parent: Digest | None = None
+    provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.feature_names)) != len(self.feature_names):

@@ -21,6 +21,7 @@ from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
 from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.cli.signatures import require_signed
 from stream.dataset.errors import FileError
 from stream.dataset.output import ending_problem
 from stream.rescoring.request import (
@@ -184,6 +185,8 @@ def _run(
     from stream.rescoring.topic_run import compare_topic, score_topic  # noqa: PLC0415 - likewise
 
     out, threads = options["out"], options["threads"]
+    if options["model"] is not None:
+        require_signed(settings, options["model"])
     if file is not None:
         request = FileRequest(file, options["model"], out, settings.models, sets, threads)
         return score_file(request, progress)

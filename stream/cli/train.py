@@ -15,11 +15,14 @@ from models.errors import ModelError, RepositoryUnavailableError
 from models.repository import Repository
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
+from stream.cli.model_registry import key_option
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
 from stream.cli.repository import refuse_repository, repository_or_refuse
 from stream.cli.settings import settings_or_refuse
+from stream.cli.signatures import sign_or_refuse, signer_or_refuse
 from stream.dataset.errors import FileError
+from stream.training.provenance import provenance_here
 from stream.training.request import ImportReport, Period, TrainingError, TrainingReport, TrainingRequest
 
 _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
@@ -36,6 +39,7 @@ _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
 @click.option("--review-share", type=float, default=0.005, show_default=True, help="Of validation, at least reviewed.")
 @click.option("--decline-share", type=float, default=0.001, show_default=True, help="Of validation, declined.")
 @click.option("--threads", type=int, default=2, show_default=True, help="Changes the time, not the result.")
+@key_option
 @json_option
 @needs("train", "duckdb", "sklearn")
 def train(file: Path, name: str, model_version: str | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
@@ -44,6 +48,7 @@ def train(file: Path, name: str, model_version: str | None, as_json: bool, **opt
     Features are computed point in time by the code of the worker; only labels known by the file's end are used.
     """
     settings = settings_or_refuse()
+    signer = signer_or_refuse(options.pop("key"))
     try:
         request = TrainingRequest(
             file=file,
@@ -51,11 +56,15 @@ def train(file: Path, name: str, model_version: str | None, as_json: bool, **opt
             version=model_version,
             feature_set=features_or_refuse(settings.features).newest,
             code_version=version("fraudstream"),
+            provenance=provenance_here(),
             **options,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    report = _train(request, repository_or_refuse(settings))
+    repository = repository_or_refuse(settings)
+    report = _train(request, repository)
+    if signer is not None:
+        sign_or_refuse(repository, report.digest, signer)
     say(as_json, msgspec.to_builtins(report), "") if as_json else _print(report)
 
 

@@ -18,6 +18,7 @@ from features.declaration import FeatureSet
 from features.vector.sets import FeatureSets
 from models.commands import Token
 from models.expected import FORM_OF_TOKENS
+from models.provenance import Provenance
 from stream.errors import StreamError
 
 Progress = Callable[[str, int, int], None]
@@ -71,6 +72,7 @@ class ArtifactRequest:
     decline_share: float = Shares().decline
     threads: int = 2
     code_version: str = ""
+    provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
         found = (*_name_problems(self.name, self.version), *_share_problems(self.shares), *self._problems())

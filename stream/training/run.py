@@ -81,6 +81,7 @@ def _build(request: TrainingRequest, table: Table, parts: Split, progress: Progr
         feature_names=names,
         training=data_of(table, np.concatenate((parts.train, parts.calibrate))),
         code_version=request.code_version,
+        provenance=request.provenance,
         parameters=parameters,
         seed=request.seed,
         metrics=decisions.metrics,
