@@ -307,7 +307,8 @@ class Repository:
 
     def _signatures(self, digest: str) -> dict[str, bytes]:
         """Return the files of an artifact's signatures, by name; those of trusted keys before all others."""
-        folder, trusted = signature_folder(digest), () if self._trust is None else self._trust.keyring
+        folder = signature_folder(digest)
+        trusted = frozenset[str]() if self._trust is None else frozenset(self._trust.keyring)
         names = sorted(self._names(folder), key=lambda name: name.removesuffix(".json") not in trusted)
         paths = {name: self._path(folder, name) for name in names[:MOST_SIGNATURES]}
         return {name: bytes(self._files.cat_file(path, 0, _SIGNATURE_BYTES)) for name, path in paths.items()}

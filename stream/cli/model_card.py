@@ -1,6 +1,7 @@
 """What `fraudstream model card` does: records what an owner states, and writes a model's card as Markdown or HTML."""
 
 import asyncio
+from collections.abc import Iterator
 from getpass import getuser
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +28,7 @@ from stream.clock import now_ms
 from stream.control.client import read_history
 from stream.errors import ControlLogError
 from stream.html.document import Provenance, ReportPage, ReportSection
-from stream.html.parts import Points, Prose
+from stream.html.parts import Part, Points, Prose
 from stream.html.tables import DataTable
 from stream.settings import Settings
 
@@ -153,5 +154,10 @@ def card_html(subject: CardSubject) -> str:
 def _html_section(section: CardSection) -> ReportSection:
     rows = tuple((name, value) for name, value in section.facts if isinstance(value, str))
     lists = [(name, value) for name, value in section.facts if not isinstance(value, str)]
-    parts = [part for name, value in lists for part in (Prose(f"{name}:"), Points(value))]
-    return ReportSection(section.title, (Prose(section.answers), DataTable("Facts", ("What", "Fact"), rows), *parts))
+    listed = (part for name, value in lists for part in _html_list(name, value))
+    return ReportSection(section.title, (Prose(section.answers), DataTable("Facts", ("What", "Fact"), rows), *listed))
+
+
+def _html_list(name: str, values: tuple[str, ...]) -> Iterator[Part]:
+    yield Prose(f"{name}:")
+    yield Points(values)

@@ -58,7 +58,7 @@ class ReviewDates:
             if before is None or at_ms - before.at_ms >= _AGAIN_MS:
                 await self._read_card(model, at_ms)
 
-    def days(self, at_ms: int) -> dict[tuple[str, str, str], float]:
+    def days(self, at_ms: int) -> dict[tuple[str, ...], float]:
         """Return the days until the review of each model that has a date, by short digest, name and version."""
         return {
             (model.digest[:_SHORT_DIGEST], model.name, model.version): days_left(one.review_by, at_ms)

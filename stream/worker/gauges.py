@@ -83,7 +83,7 @@ class GaugeSources:
     cache_stats: Callable[[], Mapping[Entity, CacheStats]]
     lost_events: Callable[[], int]
     unsaved_events: Callable[[], int]
-    review_days: Callable[[], Mapping[tuple[str, str, str], float]]
+    review_days: Callable[[], Mapping[Values, float]]
     deviating: Callable[[], Mapping[str, int]]
     missing_days: Callable[[], int]
 
