@@ -46,7 +46,7 @@ class Published:
     def __init__(self) -> None:
         self.events: list[Event] = []
 
-    async def publish_event(self, event: Event) -> None:
+    async def publish_event(self, event: Event, _headers: object = ()) -> None:
         self.events.append(event)
 
 
