@@ -21,7 +21,6 @@ from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
 from stream.cli.settings import refuse_kafka, settings_or_refuse
-from stream.cli.signatures import require_signed
 from stream.dataset.errors import FileError
 from stream.dataset.output import ending_problem
 from stream.rescoring.request import (
@@ -181,6 +180,7 @@ def _run(
     options: dict[str, Any],
     progress: Any,  # noqa: ANN401 - a function
 ) -> ScoreReport | DiffReport:
+    from stream.cli.signatures import require_signed  # noqa: PLC0415 - it opens the repository
     from stream.rescoring.file_run import score_file  # noqa: PLC0415 - it needs the extra `train`
     from stream.rescoring.topic_run import compare_topic, score_topic  # noqa: PLC0415 - likewise
 
