@@ -134,10 +134,13 @@ async def test_a_judge_that_does_not_ask_refuses_what_another_worker_cannot_load
     await judged.send(command("promote", "p", 0, digest))
     problem = Problem(ProblemCode.UNSIGNED_MODEL, f"{digest} is not signed")
     origin = new_origin("w-1")
+    async with asyncio.timeout(30):
+        while "p" not in judged.follower.candidates.pending:
+            await judged.follower.wait_for_change(0.002)
     await judged.log.publish_event(
         origin.event("default", EventKind.NOT_READY, 0, command_id="p", model=digest, problems=(problem,))
     )
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while "p" not in judged.follower.lineup.answers:
             await judged.follower.wait_for_change(0.002)
     (found,) = judged.follower.lineup.answers["p"].problems
