@@ -9,15 +9,13 @@ import msgspec
 import pytest
 
 from models.commands import Command, Event, EventKind
-from models.judge import HeldArtifact
 from models.lineup import Candidate, Candidates, Lineup
 from models.loading import inspect_artifact
-from models.problems import Problem, ProblemCode
+from models.problems import ProblemCode
 from models.repository import Repository
 from models.signing import Role
 from stream.control import judge as judge_module
 from stream.control import model_cache
-from stream.control.announcements import new_origin
 from stream.control.follower import Follower
 from stream.control.keys import read_model_trust
 from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
@@ -123,28 +121,6 @@ async def test_a_judge_that_asks_for_signatures_refuses_a_promotion_also_with_fo
     judged = JudgedLog(monkeypatch, {digest: inspect_artifact(asking, digest)})
     await judged.send(msgspec.structs.replace(forced(digest), force=force))
     assert [one.code for one in judged.follower.lineup.answers["p"].problems] == [ProblemCode.UNSIGNED_MODEL]
-
-
-@pytest.mark.usefixtures("poll")
-async def test_a_judge_that_does_not_ask_refuses_what_another_worker_cannot_load(
-    plain: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    digest = plain.put(artifact())
-    judged = JudgedLog(monkeypatch, {digest: HeldArtifact(digest, "f")})
-    await judged.send(command("promote", "p", 0, digest))
-    problem = Problem(ProblemCode.UNSIGNED_MODEL, f"{digest} is not signed")
-    origin = new_origin("w-1")
-    async with asyncio.timeout(30):
-        while "p" not in judged.follower.candidates.pending:
-            await judged.follower.wait_for_change(0.002)
-    await judged.log.publish_event(
-        origin.event("default", EventKind.NOT_READY, 0, command_id="p", model=digest, problems=(problem,))
-    )
-    async with asyncio.timeout(30):
-        while "p" not in judged.follower.lineup.answers:
-            await judged.follower.wait_for_change(0.002)
-    (found,) = judged.follower.lineup.answers["p"].problems
-    assert (found.code, found.detail) == (ProblemCode.NOT_READY, f"w-1: unsigned_model: {digest} is not signed")
 
 
 def test_only_keys_of_the_role_model_may_sign_models(tmp_path: Path) -> None:
