@@ -23,6 +23,7 @@ from models.distilled import DistilledFrom
 from models.errors import DamagedArtifactError
 from models.expected import without_pattern
 from models.policy import Floats, Policy
+from models.provenance import Provenance
 from models.training_reference import TrainingReference
 
 Parameter = bool | int | float | str
@@ -68,7 +69,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     A model has either `training`, what it was trained on here, or `imported`, where it was trained elsewhere.
     `parent` is the digest of the model that it was distilled or continued from; `distilled` is in its place where a
     student had several teachers, or learned from a file of scores. `reference` is what live features and scores are
-    compared with.
+    compared with. `provenance` is what it was made with.
     """
 
     name: Token
@@ -86,6 +87,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     parent: Digest | None = None
     distilled: DistilledFrom | None = None
     reference: TrainingReference | None = None
+    provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.feature_names)) != len(self.feature_names):

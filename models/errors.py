@@ -5,10 +5,15 @@ ModelError                        catch this to catch all errors of the package
 ├── InvalidShareError             the text is not a share of cards: report it to its sender
 ├── RepositoryUnavailableError    the repository does not respond: retry later
 ├── InvalidKeysError              a file of keys cannot be used: correct it
+├── InvalidCardError              what is stated of a model cannot be used: correct it
 ├── DamagedSnapshotError          a snapshot of the control log cannot be read: use another
 ├── ArtifactError                 the artifact is unusable: use another, or store it again
 │   ├── MissingArtifactError      the repository holds no artifact with this digest
-│   └── DamagedArtifactError      the bytes do not match the digest, or cannot be read
+│   ├── DamagedArtifactError      the bytes do not match the digest, or cannot be read
+│   └── UntrustedArtifactError    intact, but not signed by a trusted key: let one of its holders sign it
+│       ├── UnsignedArtifactError     there is no signature
+│       ├── UnknownSignerError        there are signatures, but of no key that is trusted here
+│       └── WrongSignatureError       what is there in the name of a trusted key is no signature of this digest
 ├── ProbeError                    a probe history cannot be vectorised; raised by the caller's own function
 └── ScoringError                  no score for this matrix: retry row by row, then with another model
 """
@@ -30,6 +35,10 @@ class InvalidKeysError(ModelError, ValueError):
     """The text is not a table of public keys; the message has a line for each problem."""
 
 
+class InvalidCardError(ModelError, ValueError):
+    """The text of a model's card is no TOML, or has a field that is unknown or of another type."""
+
+
 class RepositoryUnavailableError(ModelError):
     """The repository does not respond, or its URL names a file system that is not installed."""
 
@@ -48,6 +57,22 @@ class MissingArtifactError(ArtifactError):
 
 class DamagedArtifactError(ArtifactError):
     """The bytes do not match the digest, or a file cannot be decoded as what its name says."""
+
+
+class UntrustedArtifactError(ArtifactError):
+    """Models must be signed here, and no signature beside this artifact counts."""
+
+
+class UnsignedArtifactError(UntrustedArtifactError):
+    """There is no signature beside the artifact."""
+
+
+class UnknownSignerError(UntrustedArtifactError):
+    """There are signatures beside the artifact, but of no trusted key."""
+
+
+class WrongSignatureError(UntrustedArtifactError):
+    """There are files in the names of trusted keys beside the artifact, but none is a signature of its digest."""
 
 
 class ProbeError(ModelError):

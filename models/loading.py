@@ -20,6 +20,9 @@ from models.errors import (
     ProbeError,
     RepositoryUnavailableError,
     ScoringError,
+    UnknownSignerError,
+    UnsignedArtifactError,
+    WrongSignatureError,
 )
 from models.judge import HeldArtifact
 from models.policy import Floats, Policy
@@ -34,6 +37,9 @@ _CODES: dict[type[Exception], ProblemCode] = {
     MissingArtifactError: ProblemCode.MISSING_ARTIFACT,
     DamagedArtifactError: ProblemCode.DAMAGED_ARTIFACT,
     ArtifactError: ProblemCode.DAMAGED_ARTIFACT,
+    UnsignedArtifactError: ProblemCode.UNSIGNED_MODEL,
+    UnknownSignerError: ProblemCode.UNKNOWN_MODEL_KEY,
+    WrongSignatureError: ProblemCode.WRONG_MODEL_SIGNATURE,
     RepositoryUnavailableError: ProblemCode.REPOSITORY_UNAVAILABLE,
     ScoringError: ProblemCode.PROBE_MISMATCH,
     ProbeError: ProblemCode.PROBE_MISMATCH,

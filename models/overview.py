@@ -3,20 +3,24 @@
 Nothing here is verified against a digest: workers do that when they load a model, and `fetch` does.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 from models.artifact import Manifest, read_manifest
+from models.card import Review, present_card, review_of
 from models.deadline import in_thread
-from models.errors import DamagedArtifactError, MissingArtifactError, ModelError
-from models.repository import Repository
+from models.errors import ArtifactError, DamagedArtifactError, MissingArtifactError, ModelError
+from models.repository import Repository, StoredManifest
 
 SHORT_DIGEST = 12
 """How many digits of a digest are shown to people."""
 _READERS = 4
 """Manifests that are read at the same time: an object store takes some 50 ms for each."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +41,57 @@ class ModelOverview:
 
 def overviews(repository: Repository, digests: Iterable[str]) -> dict[str, ModelOverview]:
     """Return what the repository says of some models, by digest; it does not raise, each has its own problem."""
+    return _for_each(digests, partial(_overview, repository))
+
+
+def stored_manifests(repository: Repository, digests: Iterable[str]) -> dict[str, StoredManifest | None]:
+    """Return the manifests of some models as they are stored, by digest; None for one that is missing or too large.
+
+    Raises:
+        RepositoryUnavailableError: the repository does not answer.
+    """
+    return _for_each(digests, partial(_stored, repository))
+
+
+def reviews(repository: Repository, digests: Iterable[str], at_ms: int) -> dict[str, Review]:
+    """Return when models are reviewed next, by digest, seen from a time; those without a readable date are left out."""
+    found = _for_each(digests, partial(_review, repository, at_ms))
+    return {digest: review for digest, review in found.items() if review is not None}
+
+
+def _for_each(digests: Iterable[str], read: Callable[[str], _T]) -> dict[str, _T]:
+    """Return what `read` returns for each digest, several at a time."""
     wanted = SimpleQueue[str]()
     for digest in set(digests):
         wanted.put(digest)
     # daemon threads: those of a pool would hold up the end of the process while a file system hangs
-    readers = [in_thread(partial(_read, repository, wanted)) for _ in range(min(_READERS, wanted.qsize()))]
-    return {one.digest: one for reader in readers for one in reader.result()}
+    readers = [in_thread(partial(_read, wanted, read)) for _ in range(min(_READERS, wanted.qsize()))]
+    return {digest: one for reader in readers for digest, one in reader.result()}
 
 
-def _read(repository: Repository, wanted: SimpleQueue[str]) -> list[ModelOverview]:
-    """Read manifests until none is wanted any more."""
-    found = list[ModelOverview]()
+def _read(wanted: SimpleQueue[str], read: Callable[[str], _T]) -> list[tuple[str, _T]]:
+    """Read until nothing is wanted any more."""
+    found = list[tuple[str, _T]]()
     while True:
         try:
             digest = wanted.get_nowait()
         except Empty:
             return found
-        found.append(_overview(repository, digest))
+        found.append((digest, read(digest)))
+
+
+def _review(repository: Repository, at_ms: int, digest: str) -> Review | None:
+    try:
+        return review_of(present_card(repository, digest), at_ms)
+    except ModelError:
+        return None
+
+
+def _stored(repository: Repository, digest: str) -> StoredManifest | None:
+    try:
+        return repository.manifest(digest)
+    except ArtifactError:
+        return None
 
 
 def _overview(repository: Repository, digest: str) -> ModelOverview:

@@ -4,11 +4,8 @@ A digest is the only identity: there is no "latest". Every artifact is verified 
 No message of an error contains the URL's login.
 """
 
-import os
 import re
 import secrets
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,7 +18,9 @@ from fsspec.implementations.local import LocalFileSystem
 from models.artifact import FILES, LARGEST_BYTES, MANIFEST, Contents, digest_of
 from models.deadline import Deadline
 from models.errors import DamagedArtifactError, MissingArtifactError, ModelError, RepositoryUnavailableError
+from models.folder_store import check_folder, delete_from_folder, put_in_folder, replace_file
 from models.logins import secrets_in, without_logins
+from models.model_signatures import ModelTrust, signature_folder
 from models.problems import Problem, ProblemCode
 
 DEADLINE_SECONDS = 30.0
@@ -31,6 +30,11 @@ STORE_SECONDS = 300.0
 
 LARGEST_MANIFEST_BYTES = 16 * 1024 * 1024
 """Upper limit for the size of a manifest that is listed; its largest parts are 4,096 names of features."""
+
+MOST_SIGNATURES = 64
+"""Upper limit for the number of signatures of one artifact that are read."""
+_SIGNATURE_BYTES = 4096
+"""So much of a signature's file is read; one has some 260 bytes."""
 
 _T = TypeVar("_T")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -48,8 +52,10 @@ class StoredManifest(NamedTuple):
 class Repository:
     """Artifacts by digest. Thread-safe; every call accesses the file system, and blocks until its deadline."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, trust: ModelTrust | None = None) -> None:
         """Name a folder or an fsspec URL, which need not exist yet; it is opened at the first call.
+
+        With `trust`, only artifacts that one of its keys has signed are fetched.
 
         Raises:
             RepositoryUnavailableError: the URL's file system is unknown or not installed.
@@ -58,6 +64,7 @@ class Repository:
         self.place = without_logins(url)
         """The URL as it may be shown."""
         self._secrets = secrets_in(url)
+        self._trust = trust
         self._deadline = Deadline()
         self._opened: tuple[fsspec.AbstractFileSystem, str] | None = None
         with self._translated_errors():
@@ -123,6 +130,7 @@ class Repository:
         Raises:
             MissingArtifactError: no artifact has this digest.
             DamagedArtifactError: the bytes do not match the digest.
+            UntrustedArtifactError: models must be signed, and no signature of this one counts.
             RepositoryUnavailableError: it cannot be read.
         """
         if not _DIGEST.fullmatch(digest):
@@ -139,6 +147,14 @@ class Repository:
         """
         return self._within(DEADLINE_SECONDS, lambda: self._manifest(digest))
 
+    def signatures(self, digest: str) -> dict[str, bytes]:
+        """Return the files of an artifact's signatures by name, not verified.
+
+        Raises:
+            RepositoryUnavailableError: it cannot be read.
+        """
+        return self._within(DEADLINE_SECONDS, lambda: self._signatures(digest))
+
     def read(self, name: str) -> bytes | None:
         """Return a file that is no artifact; None if there is none of this name.
 
@@ -154,6 +170,34 @@ class Repository:
             RepositoryUnavailableError: it cannot be written.
         """
         self._within(DEADLINE_SECONDS, lambda: self._write(name, value))
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """Return the names of the files in a folder that holds no artifact, sorted; none if there is no such folder.
+
+        Raises:
+            RepositoryUnavailableError: it cannot be listed.
+        """
+        return self._within(DEADLINE_SECONDS, lambda: self._names(folder))
+
+    def delete(self, digest: str, stored_before_ms: int) -> bool:
+        """Delete an artifact that was last stored before a time, in epoch ms; False if it was stored later than that.
+
+        In a local folder nobody sees half an artifact, and one that another process stores meanwhile stays. An object
+        store has no atomic rename: there the manifest goes first, so what is left of an artifact fails verification.
+
+        Raises:
+            MissingArtifactError: it is not there.
+            RepositoryUnavailableError: it cannot be deleted.
+        """
+        return self._within(STORE_SECONDS, lambda: self._delete(digest, stored_before_ms))
+
+    def remove_folder(self, folder: str) -> None:
+        """Remove a folder that holds no artifact, with all files in it; nothing happens if there is none.
+
+        Raises:
+            RepositoryUnavailableError: it cannot be removed.
+        """
+        self._within(STORE_SECONDS, lambda: self._remove_folder(folder))
 
     def _within(self, seconds: float, work: Callable[[], _T]) -> _T:
         with self._translated_errors():
@@ -198,7 +242,7 @@ class Repository:
     def _check_writable(self) -> None:
         try:
             if isinstance(self._files, LocalFileSystem):
-                _check_folder(Path(self._path()))
+                check_folder(Path(self._path()))
             else:
                 self._files.makedirs(self._path(), exist_ok=True)
                 probe = self._path(f".writable-{secrets.token_hex(8)}")
@@ -211,7 +255,7 @@ class Repository:
     def _put(self, contents: Contents) -> str:
         digest = digest_of(contents)
         if isinstance(self._files, LocalFileSystem):
-            _put_in_folder(Path(self._path()), digest, contents)
+            put_in_folder(Path(self._path()), digest, contents)
         else:
             self._files.makedirs(self._path(digest), exist_ok=True)
             for name in _MANIFEST_LAST:
@@ -232,6 +276,43 @@ class Repository:
             self._files.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
             self._files.pipe_file(self._path(name), value)
 
+    def _names(self, folder: str) -> tuple[str, ...]:
+        self._files.invalidate_cache()
+        try:
+            entries = self._files.ls(self._path(folder), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        names = (str(entry["name"]).rpartition("/")[2] for entry in entries if entry["type"] == "file")
+        return tuple(sorted(name for name in names if not name.startswith(".")))
+
+    def _delete(self, digest: str, stored_before_ms: int) -> bool:
+        if isinstance(self._files, LocalFileSystem):
+            try:
+                return delete_from_folder(Path(self._path()), digest, stored_before_ms)
+            except FileNotFoundError:
+                raise MissingArtifactError(self._missing(digest)) from None
+        stored_ms = self._manifest(digest).stored_ms
+        if stored_ms is None or stored_ms >= stored_before_ms:
+            return False
+        for name in reversed(_MANIFEST_LAST):
+            self._files.rm_file(self._path(digest, name))
+        with suppress(OSError, NotImplementedError):  # object stores have no folders
+            self._files.rmdir(self._path(digest))
+        return True
+
+    def _remove_folder(self, folder: str) -> None:
+        self._files.invalidate_cache()
+        with suppress(FileNotFoundError):
+            self._files.rm(self._path(folder), recursive=True)
+
+    def _signatures(self, digest: str) -> dict[str, bytes]:
+        """Return the files of an artifact's signatures, by name; those of trusted keys before all others."""
+        folder = signature_folder(digest)
+        trusted = frozenset[str]() if self._trust is None else frozenset(self._trust.keyring)
+        names = sorted(self._names(folder), key=lambda name: name.removesuffix(".json") not in trusted)
+        paths = {name: self._path(folder, name) for name in names[:MOST_SIGNATURES]}
+        return {name: bytes(self._files.cat_file(path, 0, _SIGNATURE_BYTES)) for name, path in paths.items()}
+
     def _digests(self) -> tuple[str, ...]:
         self._files.invalidate_cache()
         try:
@@ -251,6 +332,8 @@ class Repository:
         found = digest_of(contents)
         if found != digest:
             raise DamagedArtifactError(f"the files of {digest} in {self.place} have the digest {found}: store it again")
+        if self._trust is not None:
+            self._trust.require(digest, self._signatures(digest))
         return contents
 
     def _manifest(self, digest: str) -> StoredManifest:
@@ -312,84 +395,3 @@ def _modified_ms(files: fsspec.AbstractFileSystem, path: str) -> int | None:
     if not isinstance(modified, datetime):
         return None
     return int(modified.replace(tzinfo=modified.tzinfo or UTC).timestamp() * 1000)
-
-
-def _check_folder(root: Path) -> None:
-    """Create a folder in `root`, or in the nearest folder above it that exists, and remove it again."""
-    nearest = next(place for place in (root, *root.parents) if place.exists())
-    with tempfile.TemporaryDirectory(prefix=".fraudstream-", dir=nearest):
-        pass
-
-
-def _put_in_folder(root: Path, digest: str, contents: Contents) -> None:
-    target = root / digest
-    if target.exists() and _contains(target, contents):
-        return
-    root.mkdir(parents=True, exist_ok=True)
-    draft = root / f".{digest[:8]}-{secrets.token_hex(8)}"
-    draft.mkdir()
-    try:
-        for name, value in contents.items():
-            _write_synced(draft / name, value)
-        _move_into_place(draft, target, contents)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _move_into_place(draft: Path, target: Path, contents: Contents) -> None:
-    """Rename a complete draft to its digest; another writer's complete artifact stays, a damaged one is replaced."""
-    try:
-        draft.rename(target)  # fails if the target folder is not empty
-    except OSError:
-        if not _contains(target, contents):
-            _replace(draft, target)
-    _sync(target.parent)
-
-
-def _replace(draft: Path, target: Path) -> None:
-    old = draft.with_name(f"{draft.name}-old")
-    with suppress(FileNotFoundError):  # another writer has moved it
-        target.rename(old)
-    try:
-        draft.rename(target)
-    except OSError:
-        if not target.exists():
-            raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def replace_file(target: Path, value: bytes) -> None:
-    """Write a file whole or not at all, whatever ends the process or the machine meanwhile; its folder is created.
-
-    Raises:
-        OSError: it cannot be written; what was there stays.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}-{secrets.token_hex(8)}")
-    try:
-        _write_synced(draft, value)
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
-    _sync(target.parent)
-
-
-def _contains(folder: Path, contents: Contents) -> bool:
-    names = {path.name for path in folder.iterdir()}
-    return names == set(contents) and all((folder / name).read_bytes() == contents[name] for name in names)
-
-
-def _write_synced(path: Path, value: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(value)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -40,6 +40,8 @@ class Role(StrEnum):
     GUARD = "guard"
     """Send what a guard decides, and nothing else: `canary`, `end_canary`, `promote`, `pause`, `roll_back` without a
     time, and `end_split` with the winner `live`."""
+    MODEL = "model"
+    """Sign models, and send no command."""
 
 
 _GUARDS_KINDS = frozenset(
@@ -168,7 +170,9 @@ def _is_signed(key: TrustedKey, signature: bytes, value: bytes, verify: Verify) 
 
 
 def _permission_problems(key: TrustedKey, command: Command) -> Iterator[Problem]:
-    if key.role is Role.GUARD and not _is_a_guards(command):
+    if key.role is Role.MODEL:
+        yield Problem(ProblemCode.NOT_PERMITTED, f"{command.kind} needs a key of the role operator, not model")
+    elif key.role is Role.GUARD and not _is_a_guards(command):
         what = f"{command.kind} to a time" if command.to is not None else command.kind
         what = what if command.winner is None else f"{what} with the winner {command.winner}"
         yield Problem(ProblemCode.NOT_PERMITTED, f"{what} needs a key of the role operator, and this one is a guard's")

@@ -22,11 +22,15 @@ HEADER_BYTES = _HEADER.size
 
 
 class Setup(msgspec.Struct, frozen=True, tag=True):
-    """The model repository, whose URL may hold a login, the module of feature rows, and the memory limit."""
+    """The model repository, whose URL may hold a login, the module of feature rows, and the memory limit.
+
+    `model_keys` is the file of the keys that may sign models; empty: models need no signature.
+    """
 
     models: str
     features: str
     memory_mb: int
+    model_keys: str = ""
 
 
 class Load(msgspec.Struct, frozen=True, tag=True):

@@ -133,6 +133,12 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "A problem in the answer on `model-events`; loading is retried every 5 s while the lineup needs the model. "
         "Commands end with exit 1",
     ),
+    (models.UnsignedArtifactError, models.UnknownSignerError, models.WrongSignatureError): ErrorFate(
+        "`FRAUDSTREAM_MODEL_KEYS` is set, and no trusted key has signed an artifact",
+        Handling.CAUGHT,
+        "A problem in the answer on `model-events`; loading is retried every 5 s while the lineup needs the model. "
+        "Commands that load it end with exit 1",
+    ),
     (models.DamagedSnapshotError,): ErrorFate(
         "A snapshot of the control log cannot be read",
         Handling.CAUGHT,
@@ -144,9 +150,14 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "A dead letter with the code `invalid_field`, or a refused command",
     ),
     (models.InvalidKeysError,): ErrorFate(
-        "The file of `FRAUDSTREAM_COMMAND_KEYS` is no table of keys",
+        "The file of `FRAUDSTREAM_COMMAND_KEYS` or `FRAUDSTREAM_MODEL_KEYS` is no table of keys",
         Handling.CAUGHT,
         "A worker ends at its start, as by an invalid setting",
+    ),
+    (models.InvalidCardError,): ErrorFate(
+        "The card of a model cannot be read",
+        Handling.CAUGHT,
+        "A worker serves the model and warns that its review date is unknown; commands end with exit 1",
     ),
     (models.InvalidShareError,): ErrorFate(
         "A text is not a share of cards",
@@ -259,6 +270,7 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         features.StoreError,
         models.ModelError,
         models.ArtifactError,
+        models.UntrustedArtifactError,
         shadow.ShadowError,
         guards.GuardError,
         metrics.MetricsError,

@@ -172,6 +172,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     signing_key: str = ""
     """Where commands are sent from: a PEM file of the Ed25519 private key that signs them; empty: they are not
     signed."""
+    model_keys: str = ""
+    """Wherever models are loaded: a TOML file of public keys. Only models that one of those with the role `model` has
+    signed are loaded; empty: models need no signature. It may be the file of `FRAUDSTREAM_COMMAND_KEYS`."""
 
     def topic(self, name: str) -> str:
         """Return a topic's full name."""

@@ -98,7 +98,7 @@ class Comparer:
         self._publisher = Publisher(settings)
         self._answers = CandidateAnswers(follower, self._publisher, settings.worker_id)
         self._misses = MissLog(follower, self._publisher, settings.worker_id, emit)
-        setup = Setup(settings.models, settings.features, settings.shadow_memory_mb)
+        setup = Setup(settings.models, settings.features, settings.shadow_memory_mb, settings.model_keys)
         self._process = ChallengerProcess(command or child_command(), setup, child_environment(os.environ))
         self._slots = QueueSlots(settings.shadow_queue)
         self._queue: deque[QueuedDecisions] = deque()

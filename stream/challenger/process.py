@@ -20,6 +20,7 @@ from shadow.protocol import Request, Setup, decode_request, encode, frame, read_
 from shadow.sandbox import die_with_parent, disable_core_dumps, limit_memory, lower_priority, raise_oom_score
 from shadow.server import ChallengerServer, Score
 from stream.clock import now_ns
+from stream.control.keys import read_model_trust
 from stream.control.probes import probe_vectorisers
 from stream.logs import log_service_to_stderr, service_formatter
 from stream.settings import read_settings
@@ -76,7 +77,8 @@ def _log_fault(error: BaseException) -> None:
 
 def _loader(setup: Setup) -> Callable[[str], Model | tuple[Problem, ...]]:
     """Return the function that loads a model with the same checks as in a worker."""
-    repository, computed = Repository(setup.models), probe_vectorisers(load_sets(setup.features))
+    repository = Repository(setup.models, read_model_trust(setup.model_keys))
+    computed = probe_vectorisers(load_sets(setup.features))
     return lambda digest: load(repository, digest, computed)
 
 

@@ -11,6 +11,7 @@ from stream.cli.arguments import Duration, ModelParam, MomentParam, ShareParam
 from stream.cli.commands import command_options, countersigned_wait_option, send_kind
 from stream.cli.countersign import countersign
 from stream.cli.extras import needs
+from stream.cli.model_registry import card, key_option, prune, sign
 from stream.cli.model_watch import watch
 from stream.cli.output import json_option
 from stream.cli.promotion import send_promotion, verdict_option
@@ -134,6 +135,7 @@ _command(CommandKind.THAW, "thaw", "Let a guard act again.")
     help="A feature that looks like a leak and is known at the decision; repeatable.",
 )
 @click.option("--threads", type=click.IntRange(1, 1024), default=2, show_default=True, help="Of reading the vectors.")
+@key_option
 @json_option
 @needs("train", "duckdb", "sklearn")
 def import_command(as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
@@ -202,8 +204,11 @@ def who_command(time_ms: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
     print_who(time_ms, as_json=as_json)
 
 
+model.add_command(card)
 model.add_command(countersign)
 model.add_command(end_split)
+model.add_command(prune)
 model.add_command(restore)
+model.add_command(sign)
 model.add_command(split)
 model.add_command(watch)

@@ -15,9 +15,11 @@ from stream.cli.output import refuse, say
 from stream.cli.progress import bars
 from stream.cli.repository import refuse_repository, repository_or_refuse
 from stream.cli.settings import settings_or_refuse
+from stream.cli.signatures import sign_or_refuse, signer_or_refuse
 from stream.cli.train import add_measures, add_parts, report_table
 from stream.dataset.errors import FileError
 from stream.training import import_run
+from stream.training.provenance import provenance_here
 from stream.training.request import ImportReport, ImportRequest, TrainingError
 
 
@@ -26,13 +28,21 @@ def import_model(options: Mapping[str, Any], *, as_json: bool) -> None:
     if options["use_training_rows"] and options["trained_until_ms"] is None:
         raise click.UsageError("--use-training-rows is for --trained-until: without it all vectors are used")
     settings = settings_or_refuse()
+    given = dict(options)
+    signer = signer_or_refuse(given.pop("key"))
     try:
         request = ImportRequest(
-            sets=features_or_refuse(settings.features), code_version=version("fraudstream"), **options
+            sets=features_or_refuse(settings.features),
+            code_version=version("fraudstream"),
+            provenance=provenance_here(),
+            **given,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    report = _import(request, repository_or_refuse(settings))
+    repository = repository_or_refuse(settings)
+    report = _import(request, repository)
+    if signer is not None:
+        sign_or_refuse(repository, report.digest, signer)
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
     say(as_json, msgspec.to_builtins(report), "") if as_json else _print(report)

@@ -1,7 +1,7 @@
 """The table of `fraudstream model list`: one line for each model on a wide terminal, two on a narrow one."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from models.artifact import Manifest
+from models.card import WARN_DAYS, Review
 from models.errors import ModelError
-from models.overview import SHORT_DIGEST, ModelOverview, overviews
+from models.overview import SHORT_DIGEST, ModelOverview, overviews, reviews
 from models.repository import Repository
 from models.times import format_time
 from stream.cli.letter_text import printable
@@ -20,6 +21,7 @@ from stream.cli.model_roles import UNKNOWN, Roles, explained, roles_of, warn
 from stream.cli.output import refuse, say
 from stream.cli.repository import existing_repository_or_refuse
 from stream.cli.settings import settings_or_refuse
+from stream.clock import now_ms
 from stream.control.client import read_fold
 from stream.errors import ControlLogError
 from stream.settings import Settings
@@ -46,10 +48,13 @@ def list_models(*, as_json: bool) -> None:
         refuse(str(error))
     roles = _roles(settings)
     models = _sorted(overviews(repository, {*digests, *roles.by_digest}).values(), roles)
+    dates = reviews(repository, digests, now_ms())
     if as_json:
-        say(as_json, {"models": [_facts(one, roles) for one in models], **_totals(repository, roles)}, "")
+        listed = [_facts(one, roles) | _review_facts(dates.get(one.digest)) for one in models]
+        say(as_json, {"models": listed, **_totals(repository, roles)}, "")
     else:
-        _print(models, roles, _summary(settings, repository, roles, len(digests)))
+        summary = _summary(settings, repository, roles, len(digests))
+        _print(models, roles, "\n".join((*_review_lines(models, dates), summary)))
     if roles.revision is None:
         raise SystemExit(1)
 
@@ -92,6 +97,18 @@ def _facts(model: ModelOverview, roles: Roles) -> dict[str, Any]:
         "metrics": manifest and manifest.metrics,
         "problem": model.problem,
     }
+
+
+def _review_facts(review: Review | None) -> dict[str, Any]:
+    return {"review": None if review is None else review._asdict()}
+
+
+def _review_lines(models: Iterable[ModelOverview], dates: Mapping[str, Review]) -> Iterator[str]:
+    """Yield a line for each model whose review is near or overdue."""
+    for one in models:
+        review = dates.get(one.digest)
+        if review is not None and review.days <= WARN_DAYS:
+            yield f"{printable(one.label)}: review {review.text}"
 
 
 def _summary(settings: Settings, repository: Repository, roles: Roles, count: int) -> str:

@@ -1,7 +1,7 @@
 """The page of `fraudstream model show`: what a model is, what it was trained on, and what became of it."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,16 @@ from models.artifact import MANIFEST, Manifest, TrainingData, read_manifest
 from models.distilled import DistilledFrom
 from models.errors import ModelError
 from models.problems import Problem
+from models.provenance import configuration_fingerprint
 from models.times import format_time
 from stream.cli.letter_text import printable
+from stream.cli.model_beside import (
+    ModelSurroundings,
+    code_lines,
+    surroundings,
+    surroundings_facts,
+    surroundings_lines,
+)
 from stream.cli.model_history import Names, facts, names_of, text, warn_unknown_commands
 from stream.cli.model_roles import UNKNOWN, Roles, explained, roles_of, warn
 from stream.cli.output import refuse, say
@@ -37,7 +45,8 @@ _MOST_NAMES = 6
 class ModelPage:
     """A verified model, its role and the verdicts about it, oldest first; `manifest_bytes` are as they are stored.
 
-    `computed` tells whether the feature set of the settings is the model's; None where it cannot be loaded.
+    `computed` tells whether the feature set of the settings is the model's; None where it cannot be loaded. `beside`
+    is what else the repository has about it.
     """
 
     digest: str
@@ -49,6 +58,7 @@ class ModelPage:
     roles: Roles
     entries: tuple[HistoryEntry, ...]
     computed: bool | None
+    beside: ModelSurroundings
 
 
 def show_model(name: str, *, as_json: bool) -> None:
@@ -70,6 +80,7 @@ def _page(settings: Settings, name: str) -> ModelPage:
             refuse(f"{digest.detail}; `fraudstream model list` lists the models")
         contents = repository.fetch(digest)
         manifest, stored_ms = read_manifest(contents[MANIFEST]), repository.manifest(digest).stored_ms
+        beside = surroundings(settings, repository, digest)
     except ModelError as error:
         refuse(str(error))
     roles, entries = _past(settings, digest)
@@ -83,6 +94,7 @@ def _page(settings: Settings, name: str) -> ModelPage:
         roles,
         entries,
         _computed(settings, manifest),
+        beside,
     )
 
 
@@ -116,6 +128,7 @@ def page_facts(page: ModelPage, names: Names) -> dict[str, Any]:
         "stored_at": None if page.stored_ms is None else format_time(page.stored_ms),
         "bytes": page.size,
         "computed_here": page.computed,
+        **surroundings_facts(page.beside),
         "history": [facts(entry, names) for entry in page.entries],
     }
 
@@ -125,21 +138,21 @@ def _print(page: ModelPage, names: Names) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     manifest = page.manifest
     console.print(f"{manifest.name} {manifest.version}", style="bold")
-    console.print(_pairs(dict(_lines(page))))
+    console.print(_pairs(_lines(page)))
     measured_on = "training file" if manifest.imported is None else "vectors that it was imported with"
     console.print(f"\nmeasured on the end of the {measured_on}", style="bold")
-    console.print(_pairs({name: f"{value:.4f}" for name, value in manifest.metrics.items()}))
+    console.print(_pairs((name, f"{value:.4f}") for name, value in manifest.metrics.items()))
     if page.entries:
         console.print("\nverdicts", style="bold")
         for entry in page.entries:
             click.echo(text(entry, names, console.width))
 
 
-def _pairs(lines: Mapping[str, str]) -> Table:
+def _pairs(lines: Iterable[tuple[str, str]]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in lines.items():
+    for name, value in lines:
         table.add_row(printable(name), printable(value))
     return table
 
@@ -162,11 +175,13 @@ def _lines(page: ModelPage) -> Iterator[tuple[str, str]]:
     yield "policy", f"review from {manifest.policy.review_at:.4f}, decline from {manifest.policy.decline_at:.4f}"
     yield "parameters", ", ".join(f"{name} {value}" for name, value in sorted(manifest.parameters.items()))
     yield "seed", str(manifest.seed)
-    yield "code", f"fraudstream {manifest.code_version}"
+    yield "configured", configuration_fingerprint(manifest.parameters, manifest.seed)
+    yield from code_lines(manifest)
     if manifest.parent is not None:
         yield "parent", manifest.parent
     if manifest.distilled is not None:
         yield from _teachers(manifest.distilled)
+    yield from surroundings_lines(page.beside)
 
 
 def _teachers(distilled: DistilledFrom) -> Iterator[tuple[str, str]]:

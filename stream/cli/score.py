@@ -180,10 +180,13 @@ def _run(
     options: dict[str, Any],
     progress: Any,  # noqa: ANN401 - a function
 ) -> ScoreReport | DiffReport:
+    from stream.cli.signatures import require_signed  # noqa: PLC0415 - it opens the repository
     from stream.rescoring.file_run import score_file  # noqa: PLC0415 - it needs the extra `train`
     from stream.rescoring.topic_run import compare_topic, score_topic  # noqa: PLC0415 - likewise
 
     out, threads = options["out"], options["threads"]
+    if options["model"] is not None:
+        require_signed(settings, options["model"])
     if file is not None:
         request = FileRequest(file, options["model"], out, settings.models, sets, threads)
         return score_file(request, progress)

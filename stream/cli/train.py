@@ -20,13 +20,16 @@ from models.repository import Repository
 from stream.cli.arguments import MomentParam
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
+from stream.cli.model_registry import key_option
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
 from stream.cli.repository import refuse_repository, repository_or_refuse
 from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.cli.signatures import sign_or_refuse, signer_or_refuse
 from stream.cli.training_options import sizes_of, training_options
 from stream.dataset.errors import BackfillError, FileError
 from stream.settings import Settings
+from stream.training.provenance import provenance_here
 from stream.training.request import (
     Baseline,
     ImportReport,
@@ -46,6 +49,7 @@ _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
 @click.option("--name", required=True, help="The model's name in scores and lists.")
 @click.option("--version", "model_version", help="Default: the day of the last transaction.")
 @training_options
+@key_option
 @json_option
 @needs("train", "duckdb", "sklearn")
 def train(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
@@ -61,6 +65,7 @@ def train(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
     if until_ms is not None and not is_topic:
         raise click.UsageError("--until is for --topic")
     settings = settings_or_refuse()
+    signer = signer_or_refuse(options.pop("key"))
     repository = repository_or_refuse(settings)
     with tempfile.TemporaryDirectory(prefix="fraudstream-topics-") as folder:
         placeholder = Path(folder) / "topics.parquet"
@@ -68,6 +73,8 @@ def train(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
         if is_topic:
             request = replace(request, source=_read_topics(settings, Path(folder), until_ms))
         report = _train(request, repository)
+    if signer is not None:
+        sign_or_refuse(repository, report.digest, signer)
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
     say(as_json, msgspec.to_builtins(report), "") if as_json else _print(report)
@@ -83,6 +90,7 @@ def _request(settings: Settings, file: Path, options: dict[str, Any]) -> Trainin
             feature_set=features_or_refuse(settings.features).newest,
             code_version=version("fraudstream"),
             sizes=sizes,
+            provenance=provenance_here(),
             **options,
         )
     except ValueError as error:

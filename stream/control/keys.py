@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from models.commands import Command
 from models.errors import InvalidKeysError
+from models.model_signatures import ModelTrust, sign_digest
 from models.signing import (
     KEY_HEADER,
     SIGNATURE_HEADER,
@@ -28,6 +29,7 @@ log = logging.getLogger("fraudstream.keys")
 
 _KEYS = f"{PREFIX}COMMAND_KEYS"
 _SIGNING_KEY = f"{PREFIX}SIGNING_KEY"
+_MODEL_KEYS = f"{PREFIX}MODEL_KEYS"
 _PERSONS = 2
 _READABLE_BY_OTHERS = 0o044
 
@@ -56,15 +58,27 @@ def read_signatures(settings: Settings) -> Signatures:
         if settings.two_persons:
             raise SettingsError(f"{PREFIX}TWO_PERSONS: needs {_KEYS} as well, which is empty: it says whose a key is")
         return Signatures()
-    try:
-        keyring = read_keyring(_read(_KEYS, settings.command_keys).decode())
-    except (InvalidKeysError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{_KEYS}: {settings.command_keys}: {error}") from error
+    keyring = _keyring(_KEYS, settings.command_keys)
     operators = {key.person for key in keyring.values() if key.role is Role.OPERATOR}
     if settings.two_persons and len(operators) < _PERSONS:
         found = f"{settings.command_keys} has keys of {len(operators)}"
         raise SettingsError(f"{PREFIX}TWO_PERSONS: needs keys of two persons of the role operator, but {found}")
     return Signatures(keyring, _ed25519(_KEYS).verify, settings.two_persons)
+
+
+def read_model_trust(file: str) -> ModelTrust | None:
+    """Read the keys that may sign models, those of the role `model`; None without a file: models need no signature.
+
+    Raises:
+        SettingsError: the file cannot be used, or has no such key.
+    """
+    if not file:
+        return None
+    keys = {name: key for name, key in _keyring(_MODEL_KEYS, file).items() if key.role is Role.MODEL}
+    if not keys:
+        advice = "`fraudstream keys new --role model` makes one"
+        raise SettingsError(f"{_MODEL_KEYS}: {file} has no key of the role model; {advice}")
+    return ModelTrust(keys, _ed25519(_MODEL_KEYS).verify)
 
 
 class Signer(NamedTuple):
@@ -78,6 +92,10 @@ class Signer(NamedTuple):
         signature = b64encode(self.sign(value))
         return ((KEY_HEADER, self.key_id.encode()), (SIGNATURE_HEADER, signature))
 
+    def signature_of_model(self, digest: str) -> bytes:
+        """Return the file of a signature that stands beside an artifact."""
+        return sign_digest(digest, self.key_id, self.sign)
+
 
 def read_signer(settings: Settings) -> Signer | None:
     """Read the key that signs commands; None if there is none. Warns of a file that other users may read.
@@ -85,17 +103,30 @@ def read_signer(settings: Settings) -> Signer | None:
     Raises:
         SettingsError: the file cannot be used.
     """
-    file = settings.signing_key
-    if not file:
-        return None
-    pem = _read(_SIGNING_KEY, file)
+    return signer_from(_SIGNING_KEY, settings.signing_key) if settings.signing_key else None
+
+
+def signer_from(source: str, file: str) -> Signer:
+    """Read a private key; `source` is the setting or the option that names the file. Warns as `read_signer` does.
+
+    Raises:
+        SettingsError: the file cannot be used.
+    """
+    pem = _read(source, file)
     try:
-        key = _ed25519(_SIGNING_KEY).PrivateKey.from_pem(pem)
+        key = _ed25519(source).PrivateKey.from_pem(pem)
     except ValueError as error:
-        raise SettingsError(f"{_SIGNING_KEY}: {file} {error}; `fraudstream keys new` makes a key") from error
+        raise SettingsError(f"{source}: {file} {error}; `fraudstream keys new` makes a key") from error
     if Path(file).stat().st_mode & _READABLE_BY_OTHERS:
-        log.warning("%s: other users may read %s, and sign with it: chmod 600 %s", _SIGNING_KEY, file, file)
+        log.warning("%s: other users may read %s, and sign with it: chmod 600 %s", source, file, file)
     return Signer(key_id(key.public), key.sign)
+
+
+def _keyring(setting: str, file: str) -> Keyring:
+    try:
+        return read_keyring(_read(setting, file).decode())
+    except (InvalidKeysError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{setting}: {file}: {error}") from error
 
 
 def _read(setting: str, file: str) -> bytes:

@@ -16,7 +16,7 @@ import msgspec
 from guards.checkpoint import read_state, state_json
 from guards.errors import CheckpointError
 from guards.state import GuardState
-from models.repository import replace_file
+from models.folder_store import replace_file
 
 log = logging.getLogger("fraudstream.guard")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from models.repository import replace_file
+from models.folder_store import replace_file
 from stream.contract.incident import Incident
 from stream.incidents.fold import FoldState
 from stream.settings import Settings

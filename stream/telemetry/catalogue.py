@@ -252,6 +252,13 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         "1 for each model that this worker uses, `arm` for one of a split; of the challenger it knows the digest.",
         "finding out which model is live on which worker.",
     ),
+    "fraudstream.model.review": Metric(
+        MetricKind.GAUGE,
+        "d",
+        ("digest", "name", "version"),
+        "Days until the review of each model that decides is due, by its card; below 0 once it is overdue.",
+        "below 30: plan the review, and record it by `fraudstream model card`.",
+    ),
     "fraudstream.overruled": Metric(
         MetricKind.COUNTER,
         "{decision}",

@@ -57,6 +57,7 @@ MetricName = Literal[
     "fraudstream.let_through.lots",
     "fraudstream.lost_unread",
     "fraudstream.model.info",
+    "fraudstream.model.review",
     "fraudstream.overruled",
     "fraudstream.partitions",
     "fraudstream.publishes",

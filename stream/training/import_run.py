@@ -85,6 +85,7 @@ def _build(request: ImportRequest, given: tuple[Vectors, ModelFile], table: Tabl
             features_by_position=model.features_by_position,
         ),
         code_version=request.code_version,
+        provenance=request.provenance,
         parameters=model.parameters,
         seed=model.seed,
         metrics=decisions.metrics,

@@ -20,6 +20,7 @@ from features.vector.sets import FeatureSets
 from models.artifact import Parameter
 from models.commands import Token
 from models.expected import FORM_OF_TOKENS
+from models.provenance import Provenance
 from stream.errors import StreamError
 
 Progress = Callable[[str, int, int], None]
@@ -115,6 +116,7 @@ class ArtifactRequest:
     threads: int = 2
     code_version: str = ""
     accepted: tuple[str, ...] = ()
+    provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
         found = (*_name_problems(self.name, self.version), *_share_problems(self.shares), *self._problems())

@@ -90,6 +90,7 @@ def build(request: TrainingRequest, table: Table, parts: Split, progress: Progre
         feature_names=names,
         training=data_of(table, parts.before_test),
         code_version=request.code_version,
+        provenance=request.provenance,
         parameters=parameters | {"num_iterations": fitted.trees},
         seed=request.seed,
         metrics=decisions.metrics,

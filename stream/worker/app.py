@@ -23,10 +23,13 @@ from features.vector.sets import load_sets
 from models.errors import RepositoryUnavailableError
 from models.repository import Repository
 from stream.challenger.comparer import Comparer
+from stream.clock import now_ms
 from stream.control.follower import Follower
 from stream.control.judge import Judge, JudgeDeps
+from stream.control.keys import read_model_trust
 from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
 from stream.control.probes import probe_vectorisers
+from stream.control.reviews import ReviewDates
 from stream.control.snapshots import Snapshots
 from stream.errors import SettingsError
 from stream.kafka.batches import Batch
@@ -128,6 +131,7 @@ class WorkerParts(NamedTuple):
     repairer: Repairer
     startup: Startup
     snapshots: Snapshots
+    reviews: ReviewDates
     topics: TopicWatch
     look_back_days: int
 
@@ -211,6 +215,7 @@ class WorkerApp(faust.App):
             cache_stats=lambda: parts.store.cache_stats,
             lost_events=lambda: parts.follower.log.lost,
             unsaved_events=lambda: parts.snapshots.unsaved,
+            review_days=lambda: parts.reviews.days(now_ms()),
             deviating=lambda: parts.topics.deviating,
             missing_days=lambda: missing_days(parts.store.age.days, parts.look_back_days),
         )
@@ -321,7 +326,7 @@ def build_parts(
     )
     group = GroupCheck(settings, admin)
     snapshots = Snapshots(settings, follower, loader.repository, lambda: judge.owner)
-    topics = TopicWatch(settings, admin)
+    topics, reviews = TopicWatch(settings, admin), ReviewDates(follower, models, loader.repository)
     startup = Startup(
         StartupDeps(
             settings=settings,
@@ -352,6 +357,7 @@ def build_parts(
             positions=positions,
             published=published,
             snapshots=snapshots,
+            reviews=reviews,
             topics=topics,
             copier=CommitCopier(settings, store.commit_notes, app.current, positions.scores_ids),
         )
@@ -374,6 +380,7 @@ def build_parts(
         repairer=repairer,
         startup=startup,
         snapshots=snapshots,
+        reviews=reviews,
         topics=topics,
         look_back_days=features.look_back_days,
     )
@@ -381,7 +388,7 @@ def build_parts(
 
 def _repository(settings: Settings) -> Repository:
     try:
-        return Repository(settings.models)
+        return Repository(settings.models, read_model_trust(settings.model_keys))
     except RepositoryUnavailableError as error:
         raise SettingsError(f"{PREFIX}MODELS: {error}") from error
 

@@ -83,6 +83,7 @@ class GaugeSources:
     cache_stats: Callable[[], Mapping[Entity, CacheStats]]
     lost_events: Callable[[], int]
     unsaved_events: Callable[[], int]
+    review_days: Callable[[], Mapping[Values, float]]
     deviating: Callable[[], Mapping[str, int]]
     missing_days: Callable[[], int]
 
@@ -111,6 +112,7 @@ class GaugeSources:
             "fraudstream.let_through.cap": lambda: _by_currency(self.let_through_cap()),
             "fraudstream.let_through.left": lambda: _by_currency(self.let_through_left()),
             "fraudstream.model.info": lambda: dict.fromkeys(self._model_info(), 1),
+            "fraudstream.model.review": lambda: dict(self.review_days()),
             "fraudstream.partitions": self._partitions,
             "fraudstream.publishes": lambda: _one(self.publishes()),
             "fraudstream.ready": lambda: _one(not self.reasons()),

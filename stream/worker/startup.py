@@ -17,6 +17,7 @@ from features.redis.store import RedisStore
 from stream.challenger.comparer import Comparer
 from stream.control.follower import Follower
 from stream.control.model_cache import ModelCache
+from stream.control.reviews import ReviewDates
 from stream.control.snapshots import Snapshots
 from stream.errors import NotReadyError
 from stream.fates import Phase, is_retried
@@ -64,6 +65,7 @@ class StartupDeps(NamedTuple):
     positions: DecisionPositions
     published: PublishedScores
     snapshots: Snapshots
+    reviews: ReviewDates
     topics: TopicWatch
     copier: CommitCopier
 
@@ -104,7 +106,7 @@ class Startup(Service):
         self._waiting_for = "the control log has not been read to its end"
         await deps.follower.wait_until_caught_up()
         await self._until("the control log", deps.snapshots.check)
-        self._begin(deps.snapshots.run(), deps.topics.run(), deps.cache.run(), deps.row_times.run())
+        self._begin(deps.snapshots.run(), deps.topics.run(), deps.cache.run(), deps.row_times.run(), deps.reviews.run())
         deps.comparer.start()
         self._begin(
             deps.cut_overs.run(),

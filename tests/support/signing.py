@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 from models.commands import Command, encode
+from models.model_signatures import ModelTrust, signature_name
+from models.repository import Repository
 from models.signing import KEY_HEADER, SIGNATURE_HEADER, Role, TrustedKey, key_id, key_line
 from stream.control.ed25519 import PrivateKey, verify
 from stream.control.keys import Signatures, Signer
@@ -41,3 +43,15 @@ def signatures(*holders: Holder, two_persons: bool = False) -> Signatures:
     """Return what a judge that trusts these persons asks of commands."""
     keys = {one.key_id: TrustedKey(one.key.public, one.person, one.role) for one in holders}
     return Signatures(keys, verify, two_persons)
+
+
+def model_trust(*holders: Holder) -> ModelTrust:
+    """Return what a repository that trusts these persons' signatures of models asks."""
+    return ModelTrust({one.key_id: TrustedKey(one.key.public, one.person, one.role) for one in holders}, verify)
+
+
+def sign_model(repository: Repository, digest: str, *holders: Holder) -> None:
+    """Write signatures of these persons beside an artifact."""
+    for one in holders:
+        signer = Signer(one.key_id, one.key.sign)
+        repository.write(signature_name(digest, one.key_id), signer.signature_of_model(digest))

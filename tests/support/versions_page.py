@@ -8,6 +8,8 @@ from features.declaration import SEMANTICS_VERSION
 from features.history.records import RECORD_BYTES
 from features.redis.cache import COMPACTED, INCOMPLETE, LATER, PLAIN
 from models.artifact import Manifest
+from models.card import CardVersion
+from models.model_signatures import ModelSignature
 from models.model_text import TEXT_VERSION
 from models.snapshot import SnapshotHead
 from stream.contract.schema import RECORDS
@@ -37,6 +39,18 @@ def versions(table: Table) -> str:
     rows = (
         *records,
         ("model artifact", "`schema` of `manifest.json`", f"`{tag_of(Manifest)}`", "refused, `damaged_artifact`"),
+        (
+            "signature of a model",
+            "`schema` of `signatures/DIGEST/KEY.json`",
+            f"`{tag_of(ModelSignature)}`",
+            "does not count: `wrong_model_signature`",
+        ),
+        (
+            "card of a model",
+            "`schema` of `cards/DIGEST/…`",
+            f"`{tag_of(CardVersion)}`",
+            "commands name it and exit with 1",
+        ),
         ("trees of a model", "`version` in `model.txt`", f"`{TEXT_VERSION}`", "refused, `damaged_artifact`"),
         (
             "what features mean",

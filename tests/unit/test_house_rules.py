@@ -20,7 +20,7 @@ SOURCES = (*PACKAGES, "benchmarks")
 SUPPORT = HOUSE / "tests/support"
 LONGEST_FILE = 450
 LOCKS = ("worker", "demo", "dev", "docs")
-BINARY = {".parquet", ".png", ".gz"}
+BINARY = {".parquet", ".png", ".gz", ".zip"}
 # written so that the patterns do not match this file
 REGISTRIES = re.compile(r"[p]ypi\.org|[p]ythonhosted\.org|/[s]imple/|[i]ndex-url +http")
 MACHINE_PATHS = re.compile(r"(?<![\w.-])/(?:home|Users|root|work|private)/")

@@ -15,7 +15,8 @@ from support.judged_log import Logged, command
 from support.signing import holder, signatures
 
 ANN, BOB, GUARD = holder("ann"), holder("bob"), holder("guard", Role.GUARD)
-KEYRING: Any = signatures(ANN, BOB, GUARD).keyring
+MODELLER = holder("mo", Role.MODEL)
+KEYRING: Any = signatures(ANN, BOB, GUARD, MODELLER).keyring
 
 
 def asked(kind: str = "promote", actor: str = "ann", **changes: Any) -> Command:
@@ -76,6 +77,7 @@ def test_a_guard_may_send_what_a_guard_decides_and_an_operator_everything(kind: 
         [] if permitted else ["not_permitted"]
     )
     assert codes(seal(asked(kind), ANN.signed(asked(kind)))) == []
+    assert codes(seal(asked(kind, "mo"), MODELLER.signed(asked(kind, "mo")))) == ["not_permitted"]
 
 
 def test_a_guard_may_not_roll_back_to_a_time() -> None:
@@ -110,7 +112,7 @@ WRONG = {
     "": "it holds no key; `fraudstream keys new` prints the line for one",
     "x = ": "no TOML: ",
     f"{ANN.line}\n{ANN.line}": "no TOML: ",
-    "x = 1": "key 'x': expected public, person .* and role \\(one of operator, guard\\): Expected `object`, got `int`",
+    "x = 1": r"key 'x': expected public, person .* and role \(one of operator, guard, model\): Expected `object`, got",
     ANN.line.replace("operator", "chief"): "key '[0-9a-f]{16}': expected .*: Invalid enum value 'chief'",
     ANN.line.replace("person", "name"): "unknown field `name`",
     ANN.line.replace('"ann"', '""'): "length >= 1",

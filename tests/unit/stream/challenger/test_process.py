@@ -11,7 +11,9 @@ import psutil
 import pytest
 
 from models.loading import Model, load
+from models.problems import ProblemCode
 from models.repository import Repository
+from models.signing import Role
 from shadow.errors import ChallengerProcessError
 from shadow.process import ChallengerProcess
 from shadow.protocol import Compare, Load, Setup
@@ -19,6 +21,7 @@ from stream.bench.faulty import faulty_command
 from stream.challenger.comparer import child_command, child_environment
 from stream.control.probes import vectorise_probe
 from support.fleet.payments import FEATURES, model_for_tests
+from support.signing import holder, sign_model
 
 DECIDED = msgspec.json.encode(
     {
@@ -126,3 +129,19 @@ async def test_the_process_runs_with_a_core_file_limit_of_zero(
     assert child.pid is not None
     assert resource.prlimit(child.pid, resource.RLIMIT_CORE) == (0, 0)
     await child.close()
+
+
+async def test_with_keys_it_loads_signed_models_alone(repository: Repository, digest: str, tmp_path: Path) -> None:
+    signer = holder("mo", Role.MODEL)
+    (tmp_path / "keys.toml").write_text(signer.line)
+    setup = Setup(repository.url, "", 400, str(tmp_path / "keys.toml"))
+    process = ChallengerProcess(child_command(), setup, child_environment(os.environ))
+    try:
+        refused = await process.load(digest)
+        assert [problem.code for problem in refused.problems] == [ProblemCode.UNSIGNED_MODEL]
+        sign_model(repository, digest, signer)
+        loaded = await process.load(digest)
+        assert loaded.probe_hash is not None
+    finally:
+        await process.close()
+        repository.remove_folder(f"signatures/{digest}")

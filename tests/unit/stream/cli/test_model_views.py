@@ -167,6 +167,7 @@ def test_the_json_list_has_all_fields(run: Run, models: Path, digests: tuple[str
         "parent": None,
         "metrics": METRICS,
         "problem": None,
+        "review": None,
     }
 
 
@@ -254,6 +255,12 @@ def test_the_json_page_has_the_manifest_and_what_is_known_besides(
         "stored_at": "2026-09-21T14:13:20.000Z",
         "bytes": sum(file.stat().st_size for file in (models / first).iterdir()),
         "computed_here": False,
+        "signatures": [],
+        "card": None,
+        "card_versions": 0,
+        "review": None,
+        "ancestors": [],
+        "descendants": [],
     }
     assert [one["revision"] for one in page["history"]] == [1]
 

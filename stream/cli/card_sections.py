@@ -1,0 +1,191 @@
+"""The contents of a model card: sections of named facts, in the order of the guidance on model risk of 2026 (SR 26-2).
+
+Each section says which of the guidance's questions it answers. What nobody has stated is shown as "not stated", so that
+a reader sees what is missing; nothing here says that a model complies with anything.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+
+from models.artifact import Manifest, TrainingData
+from models.card import StatedCard
+from models.provenance import configuration_fingerprint
+from models.times import format_time
+from stream.cli.model_beside import ModelSurroundings, relative_text
+
+NOT_STATED = "not stated"
+DISCLAIMER = (
+    "This card arranges facts about one model by the questions of the interagency guidance on model risk management "
+    "of April 2026 (SR 26-2, OCC Bulletin 2026-13), which replaced SR 11-7. It proves no compliance with any guidance."
+)
+_MOST_FEATURES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class CardSubject:
+    """What a card is made from; `at_ms` is when, in epoch milliseconds, and `changes` what became of the model.
+
+    `changes` are its verdicts in words, oldest first; None where the control log could not be read.
+    """
+
+    digest: str
+    manifest: Manifest
+    stored_ms: int | None
+    beside: ModelSurroundings
+    changes: tuple[str, ...] | None
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CardSection:
+    """A section: its title, the part of the guidance with the question that it answers, and facts by name.
+
+    A fact that has several values is a list.
+    """
+
+    title: str
+    answers: str
+    facts: tuple[tuple[str, str | tuple[str, ...]], ...]
+
+
+Facts = Iterator[tuple[str, str | tuple[str, ...]]]
+
+
+def _model(subject: CardSubject, stated: StatedCard | None) -> Facts:
+    manifest = subject.manifest
+    yield "Name and version", f"{manifest.name} {manifest.version}"
+    yield "Digest", subject.digest
+    yield "Stored", NOT_STATED if subject.stored_ms is None else format_time(subject.stored_ms)
+    yield "Kind", _kind(manifest)
+    yield "Owner", _text(stated and stated.owner)
+    yield "Contact", _text(stated and stated.contact)
+    yield "Materiality", _text(stated and stated.materiality)
+    yield "Exposure", _text(stated and stated.exposure)
+
+
+def _use(subject: CardSubject, stated: StatedCard | None) -> Facts:
+    policy = subject.manifest.policy
+    yield "Purpose", _text(stated and stated.purpose)
+    yield "Users", _text(stated and stated.users)
+    yield "Not for", _texts(stated and stated.out_of_scope)
+    yield "Output", "the probability that a card payment is fraud, from 0 to 1"
+    yield "Decisions", f"review from {policy.review_at:.4f}, decline from {policy.decline_at:.4f}, else approve"
+
+
+def _development(subject: CardSubject, stated: StatedCard | None) -> Facts:
+    manifest = subject.manifest
+    yield "Method", _text(stated and stated.method)
+    yield "Data in words", _text(stated and stated.data)
+    if manifest.training is not None:
+        yield from _data("Trained on", manifest.training)
+    if manifest.imported is not None:
+        yield "Trained elsewhere, until", manifest.imported.trained_until or "an unknown time"
+        yield from _data("Calibrated on", manifest.imported.calibrated_on)
+    shown = manifest.feature_names[:_MOST_FEATURES]
+    more = len(manifest.feature_names) - len(shown)
+    yield f"Features ({len(manifest.feature_names)})", ", ".join(shown) + (f", and {more} more" if more else "")
+    yield "Feature fingerprint", manifest.fingerprint
+    yield "Parameters", ", ".join(f"{name} {value}" for name, value in sorted(manifest.parameters.items()))
+    yield "Seed", str(manifest.seed)
+    yield "Configuration fingerprint", configuration_fingerprint(manifest.parameters, manifest.seed)
+    yield "Calibration", f"isotonic, a table of {len(manifest.calibration.margins)} points"
+    yield from _code(manifest)
+    labels = (relative_text(subject.beside, one) for one in subject.beside.ancestors)
+    yield "Descends from", tuple(labels) or "no other model"
+
+
+def _limits(_subject: CardSubject, stated: StatedCard | None) -> Facts:
+    yield "Assumptions", _texts(stated and stated.assumptions)
+    yield "Limitations", _texts(stated and stated.limitations)
+    yield "Fairness", _text(stated and stated.fairness)
+
+
+def _tests(subject: CardSubject, stated: StatedCard | None) -> Facts:
+    of = "training file" if subject.manifest.imported is None else "vectors that it was imported with"
+    yield "Measured on", f"the end of the {of}, which neither training nor calibration saw"
+    for name, value in sorted(subject.manifest.metrics.items()):
+        yield f"Metric {name}", f"{value:.4f}"
+    yield "Validated by", _text(stated and stated.validated_by)
+    yield "Validated on", _day(stated and stated.validated_on)
+    yield "Validation", _text(stated and stated.validation)
+    yield "Open findings", _texts(stated and stated.findings)
+
+
+def _monitoring(subject: CardSubject, stated: StatedCard | None) -> Facts:
+    review = subject.beside.review
+    yield "What is watched", _texts(stated and stated.monitoring)
+    yield "If it fails", _text(stated and stated.fallback)
+    yield "Next review", NOT_STATED if review is None else review.text
+
+
+def _governance(subject: CardSubject, stated: StatedCard | None) -> Facts:
+    yield "Approved by", _text(stated and stated.approved_by)
+    yield "Approved on", _day(stated and stated.approved_on)
+    signed = (f"key {one.key}, {one.problem or f'by {one.person}'}" for one in subject.beside.signatures)
+    yield "Signatures", tuple(signed) or "none"
+    versions = (f"{one.recorded_at} by {one.recorded_by}" for one in subject.beside.versions)
+    yield "Versions of this card", tuple(versions) or "none"
+    unknown = "unknown, since the control log could not be read"
+    yield "Commands about it", unknown if subject.changes is None else subject.changes or "none"
+    later = (relative_text(subject.beside, one) for one in subject.beside.descendants)
+    yield "Models that descend from it", tuple(later) or "none"
+
+
+def _third_parties(subject: CardSubject, stated: StatedCard | None) -> Facts:
+    made, imported = subject.manifest.provenance, subject.manifest.imported
+    yield "Products", _texts(stated and stated.third_parties)
+    if imported is not None:
+        yield "Trained elsewhere", f"imported from a model file with the SHA-256 {imported.model_file}"
+    versions = () if made is None else tuple(f"{name} {version}" for name, version in sorted(made.libraries.items()))
+    yield "Libraries", (*versions, f"Python {made.python}") if made is not None else NOT_STATED
+
+
+def _kind(manifest: Manifest) -> str:
+    trees = manifest.parameters.get("num_iterations")
+    count = "gradient-boosted trees" if trees is None else f"{trees} gradient-boosted trees"
+    return f"{count} (LightGBM), with a table that turns margins into probabilities"
+
+
+def _data(name: str, data: TrainingData) -> Facts:
+    share = data.frauds / max(data.rows, 1)
+    yield name, f"{data.since} to {data.until}: {data.rows:,} payments, {data.frauds:,} frauds ({share:.2%})"
+    yield "Data fingerprint", data.fingerprint
+
+
+def _code(manifest: Manifest) -> Facts:
+    made = manifest.provenance
+    yield "Code", f"fraudstream {manifest.code_version}"
+    if made is not None:
+        yield "Code fingerprint", made.code
+        yield "Commit", made.commit or NOT_STATED
+
+
+def _text(value: str | None) -> str:
+    return value or NOT_STATED
+
+
+def _texts(values: Iterable[str] | None) -> str | tuple[str, ...]:
+    return tuple(values or ()) or NOT_STATED
+
+
+def _day(value: date | None) -> str:
+    return NOT_STATED if value is None else value.isoformat()
+
+
+_SECTIONS: tuple[tuple[str, str, Callable[[CardSubject, StatedCard | None], Facts]], ...] = (
+    ("The model", "Overview: which model is this, and how much depends on it?", _model),
+    ("Purpose and use", "Development and use: what is it for, and what is it not for?", _use),
+    ("Data and development", "Development and use: on what was it built, and how?", _development),
+    ("Assumptions and limitations", "Development and use: where may it be wrong?", _limits),
+    ("Testing and validation", "Validation: what shows that it works, and who challenged it?", _tests),
+    ("Monitoring", "Monitoring: how is it noticed that it no longer works?", _monitoring),
+    ("Governance and controls", "Governance: who answers for it, who approved it, and who changed what?", _governance),
+    ("Third parties", "Vendor and other third-party products: what in it comes from others?", _third_parties),
+)
+
+
+def card_sections(subject: CardSubject) -> tuple[CardSection, ...]:
+    """Return the sections of a model's card."""
+    stated = subject.beside.card
+    return tuple(CardSection(title, answers, tuple(facts(subject, stated))) for title, answers, facts in _SECTIONS)
