@@ -207,10 +207,13 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "What `bench` measures does not run", Handling.REFUSED, "The message names the logs"
     ),
     ("stream.training.request.TrainingDataError", "stream.training.request.UnusableModelError"): ErrorFate(
-        "`train` or `model import` cannot make a model", Handling.REFUSED, "Nothing is stored"
+        "`train`, `model import` or `model policy` cannot make a model", Handling.REFUSED, "Nothing is stored"
     ),
     ("stream.training.request.ModelFileError", "stream.training.request.VectorsFileError"): ErrorFate(
         "`model import` cannot use its files", Handling.REFUSED, "The message names everything that is wrong"
+    ),
+    ("stream.training.request.RulesFileError",): ErrorFate(
+        "A file of rules cannot be used", Handling.REFUSED, "The message names everything that is wrong"
     ),
     ("stream.dataset.errors.OutputError",): ErrorFate(
         "`features compute` cannot write its output", Handling.REFUSED, "No partial output is left"

@@ -12,6 +12,7 @@ from stream.cli.commands import command_options, countersigned_wait_option, send
 from stream.cli.countersign import countersign
 from stream.cli.extras import needs
 from stream.cli.output import json_option
+from stream.cli.policy_options import calibration_option, policy_options, policy_wish
 from stream.cli.promotion import send_promotion, verdict_option
 from stream.cli.restore import restore
 from stream.cli.split import end_split, split
@@ -125,6 +126,8 @@ _command(CommandKind.THAW, "thaw", "Let a guard act again.")
 @click.option("--features-by-position", is_flag=True, help="Accept a model whose features have no names.")
 @click.option("--review-share", type=float, default=0.005, show_default=True, help="Of validation, at least reviewed.")
 @click.option("--decline-share", type=float, default=0.001, show_default=True, help="Of validation, declined.")
+@calibration_option
+@policy_options
 @click.option("--threads", type=click.IntRange(1, 1024), default=2, show_default=True, help="Of reading the vectors.")
 @json_option
 @needs("train", "duckdb", "sklearn")
@@ -136,7 +139,32 @@ def import_command(as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT0
     """
     from stream.cli.model_import import import_model  # noqa: PLC0415 - it needs the extra `train`
 
-    import_model(options, as_json=as_json)
+    import_model(options | {"policy": policy_wish(options)}, as_json=as_json)
+
+
+@model.command("policy")
+@click.argument("digest", type=ModelParam(), metavar="MODEL")
+@policy_options
+@click.option("--no-rules", "drop_rules", is_flag=True, help="Leave out the rules that MODEL has.")
+@click.option(
+    "--vectors",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What `features compute` wrote, labelled: the volume that is expected is that of its payments that are later "
+    "than MODEL's training.",
+)
+@click.option("--version", help="Default: that of MODEL.")
+@click.option("--threads", type=click.IntRange(1, 1024), default=2, show_default=True, help="Of reading the vectors.")
+@json_option
+@needs("train", "duckdb", "sklearn")
+def policy_command(digest: str, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """Store MODEL with another policy or other rules, and print the new digest.
+
+    Trees and calibration stay as they are, and so does what is not asked for. The new model names MODEL as its parent,
+    and is promoted, compared and rolled back like any other.
+    """
+    from stream.cli.model_policy import make_policy  # noqa: PLC0415 - it needs the extra `train`
+
+    make_policy(digest, options, as_json=as_json)
 
 
 @model.command("list")

@@ -16,6 +16,8 @@ from models.repository import Repository
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
+from stream.cli.policy_options import calibration_option, policy_options, policy_wish
+from stream.cli.policy_text import policy_lines
 from stream.cli.progress import bars
 from stream.cli.repository import refuse_repository, repository_or_refuse
 from stream.cli.settings import settings_or_refuse
@@ -35,6 +37,8 @@ _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
 @click.option("--learning-rate", type=float, default=0.05, show_default=True)
 @click.option("--review-share", type=float, default=0.005, show_default=True, help="Of validation, at least reviewed.")
 @click.option("--decline-share", type=float, default=0.001, show_default=True, help="Of validation, declined.")
+@calibration_option
+@policy_options
 @click.option("--threads", type=int, default=2, show_default=True, help="Changes the time, not the result.")
 @json_option
 @needs("train", "duckdb", "sklearn")
@@ -43,7 +47,7 @@ def train(file: Path, name: str, model_version: str | None, as_json: bool, **opt
 
     Features are computed point in time by the code of the worker; only labels known by the file's end are used.
     """
-    settings = settings_or_refuse()
+    settings, wish = settings_or_refuse(), policy_wish(options)
     try:
         request = TrainingRequest(
             file=file,
@@ -51,6 +55,7 @@ def train(file: Path, name: str, model_version: str | None, as_json: bool, **opt
             version=model_version,
             feature_set=features_or_refuse(settings.features).newest,
             code_version=version("fraudstream"),
+            policy=wish,
             **options,
         )
     except ValueError as error:
@@ -103,4 +108,5 @@ def add_measures(table: Table, report: TrainingReport | ImportReport) -> None:
     """Add a model's metrics and thresholds."""
     for metric, value in report.metrics.items():
         table.add_row(metric, f"{value:.4f}", style="bold" if metric in _STATED else "")
-    table.add_row("policy", f"review from {report.review_at:.4f}, decline from {report.decline_at:.4f}")
+    for name, text in policy_lines(report.policy):
+        table.add_row(name, text)

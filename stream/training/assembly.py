@@ -15,12 +15,14 @@ from models.artifact import Artifact, Contents, ProbeRows, TrainingData, vectors
 from models.booster import Booster
 from models.calibration import Calibration, Calibrator
 from models.loading import Model, load
-from models.policy import Floats, Policy
+from models.policy import Floats
 from models.repository import Repository
 from models.times import format_time
 from stream.control.probes import probe_vectorisers
-from stream.training.evaluation import calibrate, choose_policy, measure
-from stream.training.request import Period, Shares, UnusableModelError
+from stream.training.calibrators import choose_calibration
+from stream.training.evaluation import measure
+from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, fit_policy
+from stream.training.request import DecisionTerms, Period, UnusableModelError
 from stream.training.vectors import Table
 
 PROBE_ROWS = 64
@@ -32,24 +34,32 @@ class Decisions(NamedTuple):
     """How margins become decisions, how good these are, and the rows that prove the scores."""
 
     calibration: Calibration
-    policy: Policy
+    chosen: ChosenPolicy
     metrics: dict[str, float]
     probe_rows: ProbeRows
 
 
-def fit_decisions(booster: Booster, table: Table, parts: tuple[Ints, Ints], shares: Shares) -> Decisions:
-    """Calibrate on the rows of the first part; choose the thresholds, and measure, on those of the second.
+def fit_decisions(booster: Booster, table: Table, parts: tuple[Ints, Ints], terms: DecisionTerms) -> Decisions:
+    """Calibrate on the rows of the first part; make the policy, and measure, on those of the second.
 
     Raises:
-        UnusableModelError: the probability of fraud does not rise with the margin.
+        UnusableModelError: the probability of fraud does not rise with the margin, or costs need a better calibration.
         MissingExtraError: scikit-learn is not installed.
     """
     calibrated_on, validated_on = parts
-    calibration = calibrate(margins(booster, table, calibrated_on), table.fraud[calibrated_on])
+    fitted = margins(booster, table, calibrated_on), table.fraud[calibrated_on]
+    calibration = choose_calibration(*fitted, terms.calibration)
     scores = Calibrator.of(calibration).probabilities(margins(booster, table, validated_on))
-    policy = choose_policy(scores, shares.review, shares.decline)
-    metrics = measure(table, validated_on, scores, policy)
-    return Decisions(calibration, policy, metrics, _probe_rows(booster, table, validated_on, (calibration, scores)))
+    part = scored_part(table, validated_on, scores)
+    chosen = fit_policy(terms.policy, part, terms.shares)
+    metrics = measure(table, validated_on, scores, chosen.policy) | alert_measures(chosen, part)
+    return Decisions(calibration, chosen, metrics, _probe_rows(booster, table, validated_on, (calibration, scores)))
+
+
+def scored_part(table: Table, rows: Ints, scores: Floats) -> ScoredPart:
+    """Return some rows with their scores, of shape (len(rows),)."""
+    columns = table.fraud, table.occurred_ms, table.amount_minor, table.currency
+    return ScoredPart(scores, *(one[rows] for one in columns))
 
 
 def margins(booster: Booster, table: Table, rows: Ints) -> Floats:

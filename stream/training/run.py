@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from models.artifact import Artifact, Manifest, Parameter
+from models.artifact import Artifact, Manifest, Parameter, with_policy
 from models.booster import Booster, fit
 from models.policy import Policy
 from models.repository import Repository
@@ -19,7 +19,7 @@ from models.times import format_time
 from stream.dataset.file import FileFacts, TransactionsFile
 from stream.training.assembly import data_of, fit_decisions, period, store
 from stream.training.evaluation import Split, check_labels, split
-from stream.training.request import Progress, TrainingReport, TrainingRequest
+from stream.training.request import PolicyFacts, Progress, TrainingReport, TrainingRequest
 from stream.training.vectors import Table, build_table, reach_ms
 
 DEFAULTS: Mapping[str, Parameter] = MappingProxyType(
@@ -72,8 +72,9 @@ def _build(request: TrainingRequest, table: Table, parts: Split, progress: Progr
         parameters | {"num_threads": request.threads},
         lambda trees: progress("fit", trees, request.trees),
     )
-    decisions = fit_decisions(Booster(text, names), table, (parts.calibrate, parts.validate), request.shares)
+    decisions = fit_decisions(Booster(text, names), table, (parts.calibrate, parts.validate), request.terms)
     progress("evaluate", 1, 1)
+    chosen = decisions.chosen
     manifest = Manifest(
         name=request.name,
         version=request.version or format_time(table.last_ms)[:10],
@@ -85,8 +86,9 @@ def _build(request: TrainingRequest, table: Table, parts: Split, progress: Progr
         seed=request.seed,
         metrics=decisions.metrics,
         calibration=decisions.calibration,
-        policy=decisions.policy,
+        policy=chosen.policy,
     )
+    manifest = with_policy(manifest, *chosen)
     return Artifact(manifest=manifest, model_text=text, probe_rows=decisions.probe_rows, probe_histories=table.probes)
 
 
@@ -122,5 +124,6 @@ def _report(
         features=manifest.feature_names,
         review_at=policy.review_at,
         decline_at=policy.decline_at,
+        policy=PolicyFacts.of(manifest),
         metrics=manifest.metrics,
     )
