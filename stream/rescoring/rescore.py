@@ -103,7 +103,7 @@ class RescoredOutputs(NamedTuple):
 
     def of(self, which: Ints | Flags) -> "RescoredOutputs":
         """Return those of some transactions."""
-        return RescoredOutputs(*(one[which] for one in self))
+        return RescoredOutputs(self.scores[which], self.bands[which], self.decisions[which], self.rules[which])
 
 
 class DecidingModels(NamedTuple):

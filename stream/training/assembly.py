@@ -22,7 +22,7 @@ from stream.control.probes import probe_vectorisers
 from stream.training.calibrators import choose_calibration
 from stream.training.evaluation import measure
 from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, fit_policy
-from stream.training.request import DecisionTerms, Period, UnusableModelError
+from stream.training.request import ArtifactTerms, Period, UnusableModelError
 from stream.training.vectors import Table
 
 PROBE_ROWS = 64
@@ -39,7 +39,7 @@ class Decisions(NamedTuple):
     probe_rows: ProbeRows
 
 
-def fit_decisions(booster: Booster, table: Table, parts: tuple[Ints, Ints], terms: DecisionTerms) -> Decisions:
+def fit_decisions(booster: Booster, table: Table, parts: tuple[Ints, Ints], terms: ArtifactTerms) -> Decisions:
     """Calibrate on the rows of the first part; make the policy, and measure, on those of the second.
 
     Raises:

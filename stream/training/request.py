@@ -81,7 +81,7 @@ class PolicyWish(NamedTuple):
             yield f"rules: the model has no feature {', '.join(unknown)}"
 
 
-class DecisionTerms(NamedTuple):
+class ArtifactTerms(NamedTuple):
     """How decisions are to be made: the calibration (None: the best), the policy, and shares if that states none."""
 
     calibration: CalibrationMethod | None
@@ -122,9 +122,9 @@ class ArtifactRequest:
         return Shares(self.review_share, self.decline_share)
 
     @property
-    def terms(self) -> DecisionTerms:
+    def terms(self) -> ArtifactTerms:
         """Return how decisions are to be made."""
-        return DecisionTerms(self.calibration, self.policy, self.shares)
+        return ArtifactTerms(self.calibration, self.policy, self.shares)
 
     def _problems(self) -> Iterator[str]:
         """Yield what else is invalid."""
