@@ -10,7 +10,6 @@ the same action the first one is named. What a model said is kept: `overruled` n
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
-from functools import reduce
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -195,7 +194,8 @@ class _Conditions:
             return None
         flags = [_among(columns[place], self._lists[place]) for place in stated]
         flags += [*self._amount_flags(payments), *self._feature_flags(matrix)]
-        return reduce(np.logical_and, flags)
+        matched: Bools = np.logical_and.reduce(flags)
+        return matched
 
     def _amount_flags(self, payments: Payments) -> Iterator[Bools]:
         least: Mapping[str, int] = self.rule.amounts_from

@@ -148,7 +148,7 @@ def import_command(as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT0
 @click.option("--no-rules", "drop_rules", is_flag=True, help="Leave out the rules that MODEL has.")
 @click.option(
     "--vectors",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     help="What `features compute` wrote, labelled: the volume that is expected is that of its payments that are later "
     "than MODEL's training.",
 )

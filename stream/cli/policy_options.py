@@ -89,7 +89,7 @@ _OPTIONS = (
     click.option(
         "--rules",
         "rules_file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=click.Path(dir_okay=False, path_type=Path),
         help="Lists that block, review or allow beside the model: a .toml or .json file.",
     ),
 )

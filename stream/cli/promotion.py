@@ -40,13 +40,11 @@ def send_promotion(kind: CommandKind, *, verdict_file: Path | None, as_json: boo
     request = request_of(settings, kind, options.pop("wait"), options)
     evidence = {} if verdict_file is None else dict(_stated(verdict_file))
     if not request.force:
-        from stream.cli.volume import volume_evidence  # noqa: PLC0415 - a roll-back needs no repository
-
         lineup = _lineup(settings)
         if not evidence and _needs_verdict(lineup, request):
             evidence |= _computed(settings, str(request.model))
         if not _is_at_the_top(lineup, request):
-            evidence |= volume_evidence(settings, lineup, str(request.model))
+            evidence |= _volume(settings, lineup, str(request.model))
     send(settings, replace(request, evidence=evidence or None), as_json=as_json)
 
 
@@ -78,6 +76,13 @@ def _is_at_the_top(lineup: Lineup, request: CommandRequest) -> bool:
     climbing = lineup.canary is not None and lineup.rollout is not None and lineup.rollout.model
     is_its_own = bool(climbing) and str(climbing).startswith(str(request.model))
     return is_its_own and request.kind is not CommandKind.ROLLOUT
+
+
+def _volume(settings: Settings, lineup: Lineup, model: str) -> Mapping[str, Any]:
+    """Return the volume of a model as evidence; exit with 1 if it would leave the budget, having sent nothing."""
+    from stream.cli.volume import volume_evidence  # noqa: PLC0415 - rich comes with it
+
+    return volume_evidence(settings, lineup, model)
 
 
 def _computed(settings: Settings, model: str) -> Mapping[str, Any]:

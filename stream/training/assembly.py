@@ -58,8 +58,9 @@ def fit_decisions(booster: Booster, table: Table, parts: tuple[Ints, Ints], term
 
 def scored_part(table: Table, rows: Ints, scores: Floats) -> ScoredPart:
     """Return some rows with their scores, of shape (len(rows),)."""
-    columns = table.fraud, table.occurred_ms, table.amount_minor, table.currency
-    return ScoredPart(scores, *(one[rows] for one in columns))
+    return ScoredPart(
+        scores, table.fraud[rows], table.occurred_ms[rows], table.amount_minor[rows], table.currency[rows]
+    )
 
 
 def margins(booster: Booster, table: Table, rows: Ints) -> Floats:
