@@ -139,7 +139,8 @@ def import_command(as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT0
     """
     from stream.cli.model_import import import_model  # noqa: PLC0415 - it needs the extra `train`
 
-    import_model(options | {"policy": policy_wish(options)}, as_json=as_json)
+    wish = policy_wish(options)
+    import_model(options | {"policy": wish}, as_json=as_json)
 
 
 @model.command("policy")

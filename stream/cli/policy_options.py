@@ -96,6 +96,7 @@ _OPTIONS = (
 calibration_option = click.option(
     "--calibration",
     type=click.Choice([one.value for one in CalibrationMethod]),
+    callback=lambda _context, _option, value: None if value is None else CalibrationMethod(value),
     help="By default the one with the lowest log loss on the last third of the calibrate part.",
 )
 
