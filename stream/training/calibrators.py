@@ -124,7 +124,8 @@ def _isotonic(margins: Floats, frauds: Frauds) -> Calibration:
     """Fit blocks whose fraud rates rise, and join their centres by lines.
 
     A block is at its payments' mean margin, as in centred isotonic regression (Oron and Flournoy, 2017). The first and
-    the last block do not say 0 or 1: such a rate counts half a payment more on either side.
+    the last block do not say 0 or 1: such a rate counts half a payment more on either side. Beyond their centres the
+    lines go on towards 0 and 1, so that no two margins get the same score: the highest ones are those that are ranked.
     """
     try:
         from sklearn.isotonic import IsotonicRegression  # noqa: PLC0415 - of the extra `train`
@@ -140,7 +141,14 @@ def _isotonic(margins: Floats, frauds: Frauds) -> Calibration:
         heights[0] = min(0.5 / (counts[0] + 1), heights[1] / 2)
     if heights[-1] == 1.0:
         heights[-1] = max(1 - 0.5 / (counts[-1] + 1), (1 + heights[-2]) / 2)
-    return _table(centres, heights, CalibrationMethod.ISOTONIC)
+    beyond = max((margins.max() - margins.min()) / 2, 1.0)
+    ends = margins.min() - beyond, margins.max() + beyond
+    outer = heights[0] / 2, (1 + heights[-1]) / 2
+    return _table(
+        np.concatenate((ends[:1], centres, ends[1:])),
+        np.concatenate((outer[:1], heights, outer[1:])),
+        CalibrationMethod.ISOTONIC,
+    )
 
 
 def _table(margins: Floats, probabilities: Floats, method: CalibrationMethod) -> Calibration:
