@@ -19,7 +19,7 @@ from models.problems import Problem
 from models.repository import Repository
 from models.times import parse_time_ms
 from stream.training.assembly import margins, scored_part, store
-from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, fit_policy
+from stream.training.policy import ScoredPart, alert_measures, fit_policy
 from stream.training.request import PolicyReport, PolicyWish, Progress, TrainingDataError, UnusableModelError
 from stream.training.vectors_file import open_vectors, read_table
 
@@ -84,23 +84,30 @@ def derive(request: PolicyRequest, sets: FeatureSets, repository: Repository, pr
 
 
 def _manifest(request: PolicyRequest, parent: Artifact, sets: FeatureSets, work: tuple[Path, Progress]) -> Manifest:
-    """Return the manifest with the policy that is asked for."""
+    """Return the manifest with the policy that is asked for; what is not asked for stays."""
     before, wish = parent.manifest, request.policy
-    rules = None if request.drop_rules else (wish.rules or before.rules)
     keeps = wish.thresholds is None and wish.budget is None and wish.costs is None
-    costs = before.cost_policy if keeps else wish.costs
-    metrics = dict(before.metrics)
+    rules = None if request.drop_rules else (wish.rules or before.rules)
+    wish = wish._replace(rules=rules, costs=before.cost_policy if keeps else wish.costs)
+    named = msgspec.structs.replace(before, version=request.version or before.version)
     if request.vectors is None:
-        policy = wish.thresholds or before.policy
-        volume = before.volume if keeps else None
-        metrics = metrics if keeps else {name: one for name, one in metrics.items() if name not in _MEASURED}
-        chosen = ChosenPolicy(policy, costs, rules, volume)
-    else:
-        part = _part(request.vectors, parent, sets, (request.threads, *work))
-        chosen = fit_policy(wish._replace(costs=costs, rules=rules), part, before.policy)
-        metrics |= alert_measures(chosen, part)
-    version = request.version or before.version
-    return with_policy(msgspec.structs.replace(before, metrics=metrics, version=version), *chosen)
+        return _unmeasured(named, wish, keeps=keeps)
+    part = _part(request.vectors, parent, sets, (request.threads, *work))
+    chosen = fit_policy(wish, part, before.policy)
+    if keeps and before.volume is not None:  # the thresholds come from the same budget
+        volume = msgspec.structs.replace(chosen.volume, budget=before.volume.budget)
+        chosen = chosen._replace(volume=volume)
+    measured = msgspec.structs.replace(named, metrics=before.metrics | alert_measures(chosen, part))
+    return with_policy(measured, *chosen)
+
+
+def _unmeasured(before: Manifest, wish: PolicyWish, *, keeps: bool) -> Manifest:
+    """Return a manifest with a policy whose volume is not known, unless it `keeps` its thresholds and costs."""
+    if keeps:
+        return with_policy(before, before.policy, wish.costs, wish.rules, before.volume)
+    metrics = {name: one for name, one in before.metrics.items() if name not in _MEASURED}
+    unmeasured = msgspec.structs.replace(before, metrics=metrics)
+    return with_policy(unmeasured, wish.thresholds or before.policy, wish.costs, wish.rules, None)
 
 
 def _part(path: Path, parent: Artifact, sets: FeatureSets, work: tuple[int, Path, Progress]) -> ScoredPart:
