@@ -11,7 +11,7 @@ The files hold no creation time: the same training must give the same digest. Th
 
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 
 from models.calibration import Calibration
 from models.commands import Digest, Timestamp, Token
+from models.cost_policy import CostPolicy
 from models.distilled import DistilledFrom
 from models.errors import DamagedArtifactError
 from models.expected import without_pattern
+from models.list_rules import RuleSet
 from models.policy import Floats, Policy
 from models.provenance import Provenance
 from models.training_reference import TrainingReference
+from models.volume import ExpectedVolume
 
 Parameter = bool | int | float | str
 MODEL, MANIFEST = "model.txt", "manifest.json"
@@ -35,7 +38,6 @@ LARGEST_BYTES = 512 * 1024 * 1024
 
 Contents = Mapping[str, bytes]
 Vector = tuple[float | None, ...]
-_T = TypeVar("_T")
 
 
 class TrainingData(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,9 +69,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
 
     `fingerprint` and `feature_names` are those of the feature set that computes its rows; names are in column order.
     A model has either `training`, what it was trained on here, or `imported`, where it was trained elsewhere.
-    `parent` is the digest of the model that it was distilled or continued from; `distilled` is in its place where a
-    student had several teachers, or learned from a file of scores. `reference` is what live features and scores are
-    compared with. `provenance` is what it was made with.
+    `parent` is the digest of the model that it was distilled, continued or derived from; `distilled` is in its place
+    where a student had several teachers, or learned from a file of scores. `reference` is what live features and scores
+    are compared with. `provenance` is what it was made with. `policy` are fixed thresholds; with `cost_policy` they
+    decide what has no costs. `rules` decide in the model's place, `volume` is what is expected.
     """
 
     name: Token
@@ -88,14 +91,42 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     distilled: DistilledFrom | None = None
     reference: TrainingReference | None = None
     provenance: Provenance | None = None
+    cost_policy: CostPolicy | None = None
+    rules: RuleSet | None = None
+    volume: ExpectedVolume | None = None
 
     def __post_init__(self) -> None:
+        if type(self) is Manifest and (self.cost_policy or self.rules):
+            raise ValueError("cost_policy, rules: expected in a manifest/2, which earlier versions refuse")
+        unknown = sorted(self.rules.features.difference(self.feature_names)) if self.rules else []
+        if unknown:
+            raise ValueError(f"rules: the model has no feature {', '.join(unknown)}")
         if len(set(self.feature_names)) != len(self.feature_names):
             raise ValueError("feature_names: a name occurs twice")
         if (self.training is None) is (self.imported is None):
             raise ValueError("training, imported: expected one of the two")
         if self.reference is not None and len(self.reference.features) != len(self.feature_names):
             raise ValueError("reference: needs one distribution for each of feature_names")
+
+
+class PolicyManifest(Manifest, frozen=True, kw_only=True, tag="manifest/2"):
+    """A manifest whose decisions need more than thresholds.
+
+    A worker of an earlier version, which would pass over costs and rules, refuses it instead.
+    """
+
+
+def with_policy(
+    manifest: Manifest, policy: Policy, costs: CostPolicy | None, rules: RuleSet | None, volume: ExpectedVolume | None
+) -> Manifest:
+    """Return a manifest with another policy, other rules and another volume; all else stays.
+
+    Raises:
+        ValueError: a rule looks at a feature that the model does not have.
+    """
+    fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__}
+    kind = PolicyManifest if costs is not None or rules is not None else Manifest
+    return kind(**fields | {"policy": policy, "cost_policy": costs, "rules": rules, "volume": volume})
 
 
 class ProbeRows(msgspec.Struct, frozen=True):
@@ -170,7 +201,8 @@ def read_manifest(value: bytes) -> Manifest:
     Raises:
         DamagedArtifactError: the bytes are not a valid manifest.
     """
-    return _read(value, Manifest, MANIFEST)
+    found: Manifest = _read(value, Manifest | PolicyManifest, MANIFEST)
+    return found
 
 
 def matrix_of(vectors: tuple[Vector, ...], width: int) -> Floats:
@@ -197,7 +229,7 @@ def _json(value: msgspec.Struct) -> bytes:
     return msgspec.json.encode(value, order="deterministic") + b"\n"
 
 
-def _read(value: bytes, kind: type[_T], name: str) -> _T:
+def _read(value: bytes, kind: Any, name: str) -> Any:  # noqa: ANN401 - a struct of that kind, or of that union
     try:
         return msgspec.json.decode(value, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

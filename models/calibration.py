@@ -5,6 +5,7 @@ separate numpy operation: the bits of a vectorised exponential differ between CP
 """
 
 import itertools
+from enum import StrEnum
 from typing import Self
 
 import msgspec
@@ -13,11 +14,46 @@ import numpy as np
 from models.policy import Floats
 
 
-class Calibration(msgspec.Struct, frozen=True):
-    """Knots of a strictly increasing map from margins to probabilities; it is constant outside the knots."""
+class CalibrationMethod(StrEnum):
+    """How a calibration was fitted."""
+
+    PLATT = "platt"
+    """A sigmoid of the margin (Platt, 1999)."""
+    BETA = "beta"
+    """A beta map of the margin's sigmoid (Kull, Silva Filho and Flach, 2017): the two tails may differ."""
+    ISOTONIC = "isotonic"
+    """The means of blocks that rise (Zadrozny and Elkan, 2002), joined by lines between the blocks' centres."""
+
+
+class CalibrationChoice(msgspec.Struct, frozen=True):
+    """Why a method was taken: its log loss on payments that no method was fitted to was the lowest.
+
+    Those payments are the last of the calibrate part, so neither the trees nor the thresholds have seen them. The
+    method that was taken was then fitted to the whole part.
+
+    Attributes:
+        fitted_to: the payments of the part that all methods were fitted to.
+        compared_on: the payments of the part that came after these, on which they were compared.
+        frauds: the frauds among the latter.
+        log_losses: the mean log loss there, in nats, by method.
+    """
+
+    fitted_to: int
+    compared_on: int
+    frauds: int
+    log_losses: dict[CalibrationMethod, float]
+
+
+class Calibration(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Knots of a strictly increasing map from margins to probabilities; it is constant outside the knots.
+
+    `method` says how it was fitted, absent: by Platt's; `choice` why, where several were compared.
+    """
 
     margins: tuple[float, ...]
     probabilities: tuple[float, ...]
+    method: CalibrationMethod | None = None
+    choice: CalibrationChoice | None = None
 
     def __post_init__(self) -> None:
         if len(self.margins) != len(self.probabilities) or len(self.margins) < 2:  # noqa: PLR2004 - a line needs two points

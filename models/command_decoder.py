@@ -29,7 +29,7 @@ _NEEDED_BY = {
     "countersigns": frozenset({CommandKind.COUNTERSIGN}),
 }
 """The fields that some kinds of command need, and no others take."""
-_LIMITS = ("decline_cap", "let_through", "promote_needs_verdict")
+_LIMITS = ("decline_cap", "let_through", "promote_needs_verdict", "volume_budget")
 """The fields of which a command about limits needs one at least."""
 _TAKEN_BY = _NEEDED_BY | {
     **dict.fromkeys(_LIMITS, frozenset({CommandKind.LIMITS})),
@@ -170,7 +170,7 @@ def _kind_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
         if kind in kinds and name not in fields
     ]
     if kind == CommandKind.LIMITS and not any(name in fields for name in _LIMITS):
-        detail = f"{_LIMITS[0]}: missing, {kind} needs it, {_LIMITS[1]} or {_LIMITS[2]}"
+        detail = f"{_LIMITS[0]}: missing, {kind} needs it, {', '.join(_LIMITS[1:-1])} or {_LIMITS[-1]}"
         needed.append(Problem(ProblemCode.INVALID_FIELD, detail))
     ignored = [
         Problem(ProblemCode.INVALID_FIELD, f"{name}: {kind} takes none")

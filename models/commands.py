@@ -15,6 +15,7 @@ from models.let_through import LetThroughArgument
 from models.limits import Limits
 from models.problems import Problem, ProblemCode
 from models.times import parse_time_ms
+from models.volume import VolumeBudget
 
 Token = Annotated[str, text_like("^[A-Za-z0-9._:@-]{1,64}$", FORM_OF_TOKENS)]
 Digest = Annotated[str, text_like("^[0-9a-f]{64}$", "a digest of 64 hexadecimal digits, 0-9 a-f")]
@@ -134,6 +135,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     decline_cap: CapShare | None = None
     let_through: LetThroughArgument | None = None
     promote_needs_verdict: bool | None = None
+    volume_budget: VolumeBudget | None = None
     actor: Actor
     reason: Reason
     issued_at: Timestamp

@@ -58,7 +58,8 @@ class DeclineWindow(NamedTuple):
     """What the models said in the last decisions of an arm in a partition.
 
     `bits` holds a bit for each decision, the latest lowest, set if it was to decline. `overruled` tells whether the
-    latest decline that was not let through was overruled by the cap; with `bits` it says whether the cap holds.
+    latest decline of which the cap was asked was overruled by it; with `bits` it says whether the cap holds. It is not
+    asked of those that were let through, nor of those that a rule decided.
     """
 
     bits: int = 0
@@ -69,9 +70,9 @@ class DeclineWindow(NamedTuple):
         """The number of declines in the window."""
         return self.bits.bit_count()
 
-    def after(self, *, declined: bool, overruled: bool, let_through: bool = False) -> "DeclineWindow":
-        """Return the window after one more decision, as its score records it."""
-        is_asked = declined and not let_through
+    def after(self, *, declined: bool, overruled: bool, passed: bool = False) -> "DeclineWindow":
+        """Return the window after one more decision, as its score records it; `passed`: the cap was not asked."""
+        is_asked = declined and not passed
         return DeclineWindow((self.bits << 1 | declined) & _MASK, overruled if is_asked else self.overruled)
 
     def holds(self, cap: DeclineCap | None) -> bool:
@@ -85,24 +86,24 @@ NO_DECLINES: DeclineWindows = MappingProxyType({})
 
 
 def overrule(
-    window: DeclineWindow, declined: Sequence[bool], cap: DeclineCap | None, let_through: Collection[int] = ()
+    window: DeclineWindow, declined: Sequence[bool], cap: DeclineCap | None, passed: Collection[int] = ()
 ) -> tuple[list[int], DeclineWindow]:
     """Return which of the next n decisions of an arm the cap overrules, and the window after them.
 
-    `declined` says which of them the models decline, `let_through` which of these are approved by lot: they count in
-    the window, but the cap asks nothing of them. A decline is overruled if the window that ends with it has more than
-    the cap allows, or if the decline before was overruled and the window before it has not fallen below what the cap
-    holds from.
+    `declined` says which of them the models decline, `passed` which of these are approved by lot, or decided by a rule:
+    they count in the window, but the cap asks nothing of them. A decline is overruled if the window that ends with it
+    has more than the cap allows, or if the decline before was overruled and the window before it has not fallen below
+    what the cap holds from.
     """
     new = _packed(declined)
     after = DeclineWindow((window.bits << len(declined) | new) & _MASK, window.overruled)
-    if new.bit_count() == len(let_through):
+    if new.bit_count() == len(passed):
         return [], after
     may_reach = cap is not None and (window.overruled or window.declines + new.bit_count() > cap.most)
     if cap is None or not may_reach:
         return [], after._replace(overruled=False)
     flags = np.array(declined, np.bool_)
-    asked = np.setdiff1d(np.flatnonzero(flags), np.fromiter(let_through, np.intp, len(let_through)))
+    asked = np.setdiff1d(np.flatnonzero(flags), np.fromiter(passed, np.intp, len(passed)))
     found, is_last = _overruled(window, (flags, asked), cap)
     return found, after._replace(overruled=is_last)
 

@@ -23,6 +23,7 @@ from models.rollout_rules import rollout_problems
 from models.rollouts import Plan, plan_of
 from models.split_rules import split_problems, winners_model
 from models.terms import Term
+from models.volume_rules import volume_problems
 
 
 class HeldArtifact(NamedTuple):
@@ -134,6 +135,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         *cut_over_problems(lineup, command, fleet.term),
         *limit_problems(command, fleet.partitions),
         *promotion_problems(lineup, command, model, now_ms),
+        *volume_problems(lineup, command, model, now_ms),
     )
     needs_answers = command.asks_workers
     if now_ms >= command.expires_ms:

@@ -7,6 +7,7 @@ from models.let_through import LetThrough
 from models.limits import Limits
 from models.lineup import Lineup
 from models.problems import Problem, ProblemCode
+from models.volume import VolumeBudget
 
 
 def limits_after(lineup: Lineup, command: Command, partitions: int) -> Limits | None:
@@ -17,7 +18,14 @@ def limits_after(lineup: Lineup, command: Command, partitions: int) -> Limits | 
     cap = before.decline_cap if command.decline_cap is None else command.decline_cap
     needs = command.promote_needs_verdict
     let_through = _let_through_after(before, command, partitions)
-    return Limits(cap, let_through, before.promote_needs_verdict if needs is None else needs)
+    needs = before.promote_needs_verdict if needs is None else needs
+    return Limits(cap, let_through, needs, _budget_after(before, command))
+
+
+def _budget_after(before: Limits, command: Command) -> VolumeBudget | None:
+    """Return the budget of alerts after a command; one that asks for nothing ends it."""
+    wish = before.volume_budget if command.volume_budget is None else command.volume_budget
+    return None if wish is None or wish.asks_nothing else wish
 
 
 def _let_through_after(before: Limits, command: Command, partitions: int) -> LetThrough | None:

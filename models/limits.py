@@ -6,6 +6,7 @@ import msgspec
 
 from models.decline_cap import NO_CAP, NO_DECLINES, CapShare, DeclineCap, DeclineWindows
 from models.let_through import LetThrough, LetThroughTotals
+from models.volume import VolumeBudget
 
 
 class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -13,11 +14,13 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `decline_cap` is the cap on declines, a share of decisions; 1 or absent: none. `let_through` is what is approved
     though a model declined it; absent: nothing. With `promote_needs_verdict`, a promotion needs a verdict that says so.
+    `volume_budget` is what a promoted model's volume of alerts must keep; absent: nothing is asked.
     """
 
     decline_cap: CapShare | None = None
     let_through: LetThrough | None = None
     promote_needs_verdict: bool = False
+    volume_budget: VolumeBudget | None = None
 
     @property
     def cap(self) -> DeclineCap | None:

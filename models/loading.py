@@ -25,7 +25,9 @@ from models.errors import (
     WrongSignatureError,
 )
 from models.judge import HeldArtifact
-from models.policy import Floats, Policy
+from models.list_rules import RuleMatcher
+from models.payments import Payments
+from models.policy import Decision, Floats, Policy
 from models.problems import Problem, ProblemCode
 from models.repository import Repository
 from models.row_times import RowTimes
@@ -58,6 +60,8 @@ class Model:
         """Of the calls that decided payments; whoever decides adds them."""
         self._booster = booster
         self._calibrator = Calibrator.of(manifest.calibration)
+        self.rules = None if manifest.rules is None else RuleMatcher(manifest.rules, manifest.feature_names)
+        """The rules beside the model; None: it has none."""
 
     @property
     def name(self) -> str:
@@ -76,8 +80,26 @@ class Model:
 
     @property
     def policy(self) -> Policy:
-        """The policy that turns its scores into decisions."""
+        """The thresholds that turn its scores into decisions; with a cost policy, those of payments without costs."""
         return self.manifest.policy
+
+    @property
+    def reads_payments(self) -> bool:
+        """Whether its decisions depend on more than the scores: on amounts by costs, or on what rules look at."""
+        return self.manifest.cost_policy is not None or self.rules is not None
+
+    def decide(self, scores: Floats, payments: Payments | None = None) -> list[Decision]:
+        """Return what the model says of n payments with these scores, of shape (n,); rules come after it.
+
+        Raises:
+            ValueError: it decides by costs, and the payments are not given.
+        """
+        costs = self.manifest.cost_policy
+        if costs is None:
+            return self.policy.decide(scores)
+        if payments is None:
+            raise ValueError(f"{self.digest} decides by the costs of each payment, which are not given")
+        return costs.decide(scores, payments, self.policy)
 
     def score(self, matrix: Floats) -> Floats:
         """Return the probability of fraud of each row of a float64 matrix of shape (n, features).

@@ -20,7 +20,7 @@ PROMOTE = "PROMOTE"
 MOST_HOURS = 24
 """A verdict holds for so long after it was given."""
 _MOST_MS = MOST_HOURS * 3_600_000
-_SKEW_MS = 300_000
+SKEW_MS = 300_000
 """So far may the clock of whoever gave a verdict be ahead of the judge's."""
 _ADVICE = "`fraudstream shadow verdict` gives one; --force promotes all the same, on the record"
 
@@ -41,7 +41,12 @@ def needs_verdict(lineup: Lineup, command: Command, model: str | None) -> bool:
     `promote` and `rollout` do, where the fleet asks for it. The first model has nothing to be compared with, and the
     top of a ladder follows from a rollout that had its own.
     """
-    if lineup.limits is None or not lineup.limits.promote_needs_verdict or lineup.live is None or command.force:
+    return lineup.limits is not None and lineup.limits.promote_needs_verdict and is_gated(lineup, command, model)
+
+
+def is_gated(lineup: Lineup, command: Command, model: str | None) -> bool:
+    """Tell whether a command is one that the fleet's gates are about: with `needs_verdict` or a budget of alerts."""
+    if lineup.live is None or command.force:
         return False
     climbs = lineup.canary is not None and lineup.rollout is not None and lineup.rollout.model == model
     return command.kind is CommandKind.ROLLOUT or (command.kind is CommandKind.PROMOTE and not climbs)
@@ -62,7 +67,7 @@ def promotion_problems(lineup: Lineup, command: Command, model: str | None, now_
     if found.verdict != PROMOTE:
         detail = f"the verdict is {found.verdict}, decided by its gate {found.gate}"
         yield Problem(ProblemCode.NOT_PROMOTED, f"{detail}; --force promotes all the same, on the record")
-    if not -_SKEW_MS <= now_ms - stated_ms(found.at) <= _MOST_MS:
+    if not -SKEW_MS <= now_ms - stated_ms(found.at) <= _MOST_MS:
         detail = f"the verdict was given at {found.at}, and it is {format_time(now_ms)}; it holds for {MOST_HOURS} h"
         yield Problem(ProblemCode.STALE_VERDICT, f"{detail}; {_ADVICE}")
 

@@ -7,7 +7,7 @@ import msgspec
 from guards.shares import CANARY, LIVE
 from models.commands import Digest, Revision, Timestamp, Token
 from models.expected import text_like
-from models.policy import Band, Decision, Floats, Policy, Unit, bands
+from models.policy import Band, Decision, Unit
 from models.times import format_time
 
 AmountMinor = Annotated[int, msgspec.Meta(ge=0, le=10**12, description="in the currency's minor unit")]
@@ -106,11 +106,6 @@ class Result(NamedTuple):
 read_decided = msgspec.json.Decoder(DecidedScore).decode
 read_comparison = msgspec.json.Decoder(Comparison).decode
 encode_comparison = msgspec.json.Encoder().encode
-
-
-def results(scores: Floats, policy: Policy) -> list[Result]:
-    """Turn n scores of shape (n,) into results, as the live path does."""
-    return list(map(Result, scores.tolist(), bands(scores).tolist(), policy.decide(scores)))
 
 
 def compare(decided: DecidedScore, digest: str, result: Result, now_ms: int) -> Comparison:

@@ -3,15 +3,16 @@
 `stream.challenger.process` brings the pipes and the clock.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from models.errors import ScoringError
 from models.loading import Model
-from models.policy import Floats
+from models.payments import Payments
+from models.policy import Floats, bands
 from models.problems import Problem
-from shadow.comparison import Result, compare, encode_comparison, read_decided, results
+from shadow.comparison import DecidedScore, Result, compare, encode_comparison, read_decided
 from shadow.protocol import Compare, CompareResult, KeepOnly, Load, Loaded, Request
 
 Score = Callable[[Model, Floats], Floats]
@@ -64,10 +65,11 @@ class ChallengerServer:
         start_ns = self._now_ns()
         model = self._models[request.digest]
         matrix = np.frombuffer(request.matrix, np.float64).reshape(len(request.scores), request.width)
-        found, why = score_rows(model, matrix, self._score)
+        decided = [read_decided(record) for record in request.scores]
+        found, why = score_rows(model, matrix, decided, self._score)
         records = tuple(
-            result and encode_comparison(compare(read_decided(record), request.digest, result, self._now_ns() // _MS))
-            for record, result in zip(request.scores, found, strict=True)
+            result and encode_comparison(compare(one, request.digest, result, self._now_ns() // _MS))
+            for one, result in zip(decided, found, strict=True)
         )
         return CompareResult(
             records,
@@ -79,21 +81,46 @@ class ChallengerServer:
         )
 
 
-def score_rows(model: Model, matrix: Floats, score: Score) -> tuple[list[Result | None], str | None]:
-    """Score n vectors, row by row if the whole matrix cannot be scored; also return why the first row failed."""
+def score_rows(
+    model: Model, matrix: Floats, decided: Sequence[DecidedScore], score: Score
+) -> tuple[list[Result | None], str | None]:
+    """Score the vectors of n decided payments, row by row if the whole matrix cannot be scored.
+
+    Also returns why the first row failed.
+    """
     try:
-        return list(results(score(model, matrix), model.policy)), None
+        return list(_results(model, score(model, matrix), decided)), None
     except ScoringError:
-        rows = [_score_row(model, row[np.newaxis], score) for row in matrix]
+        rows = [_score_row(model, row[np.newaxis], one, score) for row, one in zip(matrix, decided, strict=True)]
     return [row if isinstance(row, Result) else None for row in rows], _first_error(rows)
 
 
-def _score_row(model: Model, row: Floats, score: Score) -> Result | str:
+def _score_row(model: Model, row: Floats, decided: DecidedScore, score: Score) -> Result | str:
     try:
-        return results(score(model, row), model.policy)[0]
+        return _results(model, score(model, row), [decided])[0]
     except ScoringError as error:
         return str(error)
 
 
 def _first_error(rows: Iterable[Result | str]) -> str | None:
     return next((row for row in rows if isinstance(row, str)), None)
+
+
+def _results(model: Model, scores: Floats, decided: Sequence[DecidedScore]) -> list[Result]:
+    """Turn a model's scores of n payments, of shape (n,), into results, as the live path does.
+
+    `decided` are the decisions on the payments. A result is what the model says; the rules beside it come after that.
+    """
+    payments = _payments_of(decided) if model.reads_payments else None
+    return list(map(Result, scores.tolist(), bands(scores).tolist(), model.decide(scores, payments)))
+
+
+def _payments_of(decided: Sequence[DecidedScore]) -> Payments:
+    """Return what a policy may look at of payments; merchants and countries, which rules look at, are left out."""
+    return Payments(
+        [one.card_id for one in decided],
+        [""] * len(decided),
+        [None] * len(decided),
+        np.array([one.amount_minor for one in decided], np.int64),
+        [one.currency for one in decided],
+    )

@@ -218,7 +218,7 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "What `bench` measures does not run", Handling.REFUSED, "The message names the logs"
     ),
     ("stream.training.request.TrainingDataError", "stream.training.request.UnusableModelError"): ErrorFate(
-        "`train` or `model import` cannot make a model", Handling.REFUSED, "Nothing is stored"
+        "`train`, `model import` or `model policy` cannot make a model", Handling.REFUSED, "Nothing is stored"
     ),
     ("stream.training.request.LeakError",): ErrorFate(
         "A feature knows the label, or what came later", Handling.REFUSED, "The message names each feature and says why"
@@ -239,6 +239,9 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "`distill` cannot use a teacher, its scores or the stated costs",
         Handling.REFUSED,
         "Nothing is stored; the message names everything that is wrong",
+    ),
+    ("stream.training.request.RulesFileError",): ErrorFate(
+        "A file of rules cannot be used", Handling.REFUSED, "The message names everything that is wrong"
     ),
     ("stream.dataset.errors.OutputError",): ErrorFate(
         "`features compute` cannot write its output", Handling.REFUSED, "No partial output is left"

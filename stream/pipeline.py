@@ -17,6 +17,7 @@ from features.errors import FormulaError, HistoryDamagedError
 from features.history.store import Fate, HistoryStore, Observed, observe_all
 from features.vector.sets import FeatureSets, Vectors
 from models.limits import LimitState
+from models.payments import Payments
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
@@ -25,7 +26,7 @@ from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
 from stream.scoring.decode import Decoded, decode
 from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode
-from stream.scoring.score import judge_undecidable, score
+from stream.scoring.score import judge_undecidable, ruled, score
 from stream.settings import Settings
 
 CODE_VERSION = version("fraudstream")
@@ -129,7 +130,7 @@ class Pipeline:
         vectors, arms = self._vectors(part), _arms_of(terms.serving, part)
         computed = self._computed(terms.serving, vectors, arms)
         part.watch.lap("vectorise")
-        judgements = await self._score(terms.serving, vectors, arms, int(part.due.sum()))
+        judgements = await self._score(terms.serving, vectors, arms, _payments_of(terms.serving, part))
         computed |= {name: vectors.of(name) for name in {one.fingerprint for one in judgements} if name is not None}
         part.watch.lap("score")
         return await self._encode(part, self._frame(terms, clock()), computed, judgements)
@@ -177,6 +178,9 @@ class Pipeline:
                 computed[fingerprint] = vectors.without_formulas(fingerprint)
             watch.lap("vectorise")
             judgements = _undecidable(frame, terms.serving, computed, arms)
+            judgements = ruled(
+                terms.serving.live, judgements, (computed[frame.fingerprint], _payments_of(terms.serving, part))
+            )
             watch.lap("score")
             parts.append(await self._encode(part, frame, computed, judgements))
             del part, vectors
@@ -236,12 +240,12 @@ class Pipeline:
         return await in_thread_if_large(size, decode, records, round(self._settings.future_skew * 1000), *context)
 
     async def _score(
-        self, serving: ServingModels, vectors: Vectors, arms: Sequence[str] | None, count: int
+        self, serving: ServingModels, vectors: Vectors, arms: Sequence[str] | None, payments: Payments | None
     ) -> list[Judgement]:
         """Score here, or in another thread if it takes long: LightGBM releases the GIL."""
-        if count < _MIN_ROWS_FOR_THREAD:
-            return score(serving, vectors, arms)
-        return await asyncio.to_thread(score, serving, vectors, arms)
+        if len(vectors.of(serving.live.fingerprint)) < _MIN_ROWS_FOR_THREAD:
+            return score(serving, vectors, arms, payments)
+        return await asyncio.to_thread(score, serving, vectors, arms, payments)
 
     def _frame(self, terms: DecisionTerms, now_ms: int) -> ScoreFrame:
         live = terms.serving.live.fingerprint
@@ -266,6 +270,22 @@ def _arms_of(serving: ServingModels, part: _Part) -> list[str] | None:
         return None
     cards = part.decoded.columns.card_ids
     return serving.arms.split.arms_of([cards[at] for at in np.flatnonzero(part.due).tolist()])
+
+
+def _payments_of(serving: ServingModels, part: _Part) -> Payments | None:
+    """Return the payments that are due a decision; None where no model reads more than their features."""
+    if not any(model.reads_payments for model in serving.models):
+        return None
+    which = np.flatnonzero(part.due)
+    columns, rows = part.decoded.columns, which.tolist()
+    transactions = [part.decoded.accepted[at].transaction for at in rows]
+    return Payments(
+        [one.card_id for one in transactions],
+        [one.merchant_id for one in transactions],
+        [one.merchant_country for one in transactions],
+        columns.amount_minor[which],
+        [one.currency for one in transactions],
+    )
 
 
 def _arm_fingerprints(serving: ServingModels, arms: Sequence[str]) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """Types of arguments and options: how each is read from its text, and how an invalid one is refused."""
 
 import re
+from typing import Any
 
 import click
 import msgspec
@@ -16,6 +17,7 @@ from stream.contract.money import parse_daily_amount
 from stream.settings import Name, read_seconds
 
 _OFFSETS = re.compile(r"(\d+):(\d+)-(\d+)")
+OFF = "off"
 _NOTHING = re.compile(r"0+(\.0+)?\s*%?")
 _LONGEST_SHOWN = 80
 
@@ -74,7 +76,7 @@ class CapParam(click.ParamType):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return a share above 0 and at most 1, or fail with what was expected."""
-        if value == "off":
+        if value == OFF:
             return NO_CAP
         try:
             return parse_share(str(value)) / WHOLE_BP
@@ -89,7 +91,7 @@ class LetThroughParam(click.ParamType):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return basis points, or fail with what was expected."""
-        if value == "off":
+        if value == OFF:
             return 0
         try:
             return parse_share(str(value))
@@ -127,6 +129,14 @@ class BudgetParam(click.ParamType):
             return 0.0 if _NOTHING.fullmatch(text) else parse_share(text) / WHOLE_BP
         except InvalidShareError as error:
             self.fail(str(error), param, ctx)
+
+
+class AlertBudgetParam(BudgetParam):
+    """Reads `0.6%` as a share, 0.006; `off` stays, and ends a budget."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - a share, or OFF
+        """Return a share of 0 to 1, or `OFF`, or fail with what was expected."""
+        return OFF if value == OFF else super().convert(value, param, ctx)
 
 
 class GroupParam(click.ParamType):

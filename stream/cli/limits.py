@@ -12,13 +12,14 @@ from models.commands import CommandKind
 from models.decline_cap import WINDOW
 from models.let_through import LetThrough, LetThroughWish
 from models.limits import Limits
-from stream.cli.arguments import CapParam, DailyAmountParam, LetThroughParam
+from models.volume import VolumeBudget
+from stream.cli.arguments import OFF, AlertBudgetParam, BudgetParam, CapParam, DailyAmountParam, LetThroughParam
 from stream.cli.commands import reason_option, refused_arguments, revision_option, send_kind, wait_option
 from stream.cli.let_through import LetThroughToday, look_at_today
 from stream.cli.output import json_option, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.control.client import read_fold
-from stream.control.limits_text import NEEDS_VERDICT, let_through_text, limits_text
+from stream.control.limits_text import let_through_text, limits_text, promotion_texts
 from stream.errors import ControlLogError
 
 
@@ -54,6 +55,18 @@ def limits() -> None:
     default=None,
     help="Refuse to promote a model, or to begin its rollout, without a verdict PROMOTE; see `shadow verdict`.",
 )
+@click.option(
+    "--alert-budget",
+    type=AlertBudgetParam(),
+    help="Of all payments, the share that a promoted model may alert on (review or decline), e.g. 0.6%. `off` ends all "
+    "of the budget.",
+)
+@click.option("--decline-budget", type=BudgetParam(), help="Of all payments, the share that it may decline.")
+@click.option(
+    "--volume-change",
+    type=BudgetParam(),
+    help="How far its alert share may be from the live model's, as a share of that, e.g. 20%.",
+)
 @click.option("--salt", help="Keys the hash that draws the lots; by default the command's id.")
 @reason_option
 @revision_option
@@ -69,14 +82,32 @@ def set_command(
 ) -> None:
     """Set limits of a deployment's decisions and promotions; they hold for every model until they are set again.
 
-    What is not named stays as it is. A let-through is set as a whole: its share, and all of its caps.
+    What is not named stays as it is. A let-through is set as a whole: its share, and all of its caps; so is the budget
+    of alerts.
     """
     with refused_arguments():
-        wish = _wish(share_bp, caps, salt)
-        if decline_cap is None and wish is None and promote_needs_verdict is None:
-            raise ValueError("nothing to set: give --decline-cap, --let-through or --promote-needs-verdict")
-    stated = options | {"promote_needs_verdict": promote_needs_verdict}
+        wish, budget = _wish(share_bp, caps, salt), _budget(options)
+        if decline_cap is None and wish is None and promote_needs_verdict is None and budget is None:
+            raise ValueError(
+                "nothing to set: give --decline-cap, --let-through, --promote-needs-verdict or --alert-budget"
+            )
+    stated = options | {"promote_needs_verdict": promote_needs_verdict, "volume_budget": budget}
     send_kind(CommandKind.LIMITS, decline_cap=decline_cap, let_through=wish, **stated)
+
+
+def _budget(options: dict[str, Any]) -> VolumeBudget | None:
+    """Take the options of a budget of alerts, and return it; one that asks for nothing ends it, None: it stays.
+
+    Raises:
+        ValueError: they do not belong together.
+    """
+    alerts, *others = (options.pop(name) for name in ("alert_budget", "decline_budget", "volume_change"))
+    if alerts == OFF:
+        if any(one is not None for one in others):
+            raise ValueError("--alert-budget off ends the whole budget, without --decline-budget and --volume-change")
+        return VolumeBudget()
+    budget = VolumeBudget(alerts, *others)
+    return None if budget.asks_nothing else budget
 
 
 def _wish(share_bp: int | None, caps: Sequence[tuple[str, int]], salt: str | None) -> LetThroughWish | None:
@@ -116,6 +147,7 @@ def show_command(as_json: bool) -> None:  # noqa: FBT001 - a flag
         "revision": lineup.revision,
         "decline_cap": found.cap and found.cap.share,
         "promote_needs_verdict": found.promote_needs_verdict,
+        "volume_budget": msgspec.to_builtins(found.volume_budget),
     }
     lines = [f"revision {lineup.revision}: {_described(found)}"]
     facts["let_through"] = None
@@ -141,4 +173,4 @@ def _described(limits: Limits) -> str:
             "what is declined beyond it is reviewed"
         )
     parts = [text, *([] if limits.let_through is None else [let_through_text(limits.let_through)])]
-    return "; ".join([*parts, *([NEEDS_VERDICT] if limits.promote_needs_verdict else [])])
+    return "; ".join([*parts, *promotion_texts(limits)])

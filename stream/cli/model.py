@@ -14,6 +14,7 @@ from stream.cli.extras import needs
 from stream.cli.model_registry import card, key_option, prune, sign
 from stream.cli.model_watch import watch
 from stream.cli.output import json_option
+from stream.cli.policy_options import calibration_option, policy_options, policy_wish
 from stream.cli.promotion import send_promotion, verdict_option
 from stream.cli.restore import restore
 from stream.cli.split import end_split, split
@@ -134,6 +135,8 @@ _command(CommandKind.THAW, "thaw", "Let a guard act again.")
     metavar="FEATURE",
     help="A feature that looks like a leak and is known at the decision; repeatable.",
 )
+@calibration_option
+@policy_options
 @click.option("--threads", type=click.IntRange(1, 1024), default=2, show_default=True, help="Of reading the vectors.")
 @key_option
 @json_option
@@ -146,7 +149,33 @@ def import_command(as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT0
     """
     from stream.cli.model_import import import_model  # noqa: PLC0415 - it needs the extra `train`
 
-    import_model(options, as_json=as_json)
+    wish = policy_wish(options)
+    import_model(options | {"policy": wish}, as_json=as_json)
+
+
+@model.command("policy")
+@click.argument("digest", type=ModelParam(), metavar="MODEL")
+@policy_options
+@click.option("--no-rules", "drop_rules", is_flag=True, help="Leave out the rules that MODEL has.")
+@click.option(
+    "--vectors",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="What `features compute` wrote, labelled: the volume that is expected is that of its payments that are later "
+    "than MODEL's training.",
+)
+@click.option("--version", help="Default: that of MODEL.")
+@click.option("--threads", type=click.IntRange(1, 1024), default=2, show_default=True, help="Of reading the vectors.")
+@json_option
+@needs("train", "duckdb", "sklearn")
+def policy_command(digest: str, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """Store MODEL with another policy or other rules, and print the new digest.
+
+    Trees and calibration stay as they are, and so does what is not asked for. The new model names MODEL as its parent,
+    and is promoted, compared and rolled back like any other.
+    """
+    from stream.cli.model_policy import make_policy  # noqa: PLC0415 - it needs the extra `train`
+
+    make_policy(digest, options, as_json=as_json)
 
 
 @model.command("list")

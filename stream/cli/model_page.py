@@ -30,12 +30,14 @@ from stream.cli.model_beside import (
 from stream.cli.model_history import Names, facts, names_of, text, warn_unknown_commands
 from stream.cli.model_roles import UNKNOWN, Roles, explained, roles_of, warn
 from stream.cli.output import refuse, say
+from stream.cli.policy_text import policy_lines
 from stream.cli.repository import existing_repository_or_refuse
 from stream.cli.settings import settings_or_refuse
 from stream.control.client import read_history
 from stream.control.history import HistoryEntry
 from stream.errors import ControlLogError
 from stream.settings import PREFIX, Settings
+from stream.training.request import PolicyFacts
 
 _MOST_NAMES = 6
 """Features that are named on the page; --json has them all."""
@@ -172,7 +174,7 @@ def _lines(page: ModelPage) -> Iterator[tuple[str, str]]:
         yield from _data("calibrated on", manifest.imported.calibrated_on)
     yield "features", _features(page)
     yield "fingerprint", f"{manifest.fingerprint}, {_COMPUTED[page.computed]}"
-    yield "policy", f"review from {manifest.policy.review_at:.4f}, decline from {manifest.policy.decline_at:.4f}"
+    yield from policy_lines(PolicyFacts.of(manifest))
     yield "parameters", ", ".join(f"{name} {value}" for name, value in sorted(manifest.parameters.items()))
     yield "seed", str(manifest.seed)
     yield "configured", configuration_fingerprint(manifest.parameters, manifest.seed)

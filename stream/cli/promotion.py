@@ -1,6 +1,7 @@
 """Send a promotion, or the rollout that leads to one, with the verdict on its model as evidence where that is needed.
 
-Whether it is needed is in the lineup, `fraudstream limits set --promote-needs-verdict`; the judge refuses without it.
+So it is with the volume of its alerts. Whether they are needed is in the lineup, `fraudstream limits set
+--promote-needs-verdict` and `--alert-budget`; the judge refuses without them.
 """
 
 import asyncio
@@ -31,14 +32,20 @@ verdict_option = click.option(
 
 
 def send_promotion(kind: CommandKind, *, verdict_file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's
-    """Send a promotion as `send_kind` does; exit with 1 if it needs a verdict and that is no PROMOTE."""
+    """Send a promotion as `send_kind` does.
+
+    Exits with 1 if it needs a verdict and that is no PROMOTE, or if its volume would leave the fleet's budget.
+    """
     settings = settings_or_refuse()
     request = request_of(settings, kind, options.pop("wait"), options)
-    if verdict_file is not None:
-        request = replace(request, evidence=_stated(verdict_file))
-    elif not request.force and _needs_verdict(_lineup(settings, request), request):
-        request = replace(request, evidence=_computed(settings, str(request.model)))
-    send(settings, request, as_json=as_json)
+    evidence = {} if verdict_file is None else dict(_stated(verdict_file))
+    lineup = None if request.force else _lineup(settings, request)
+    if lineup is not None:
+        if not evidence and _needs_verdict(lineup, request):
+            evidence |= _computed(settings, str(request.model))
+        if not _is_at_the_top(lineup, request):
+            evidence |= _volume(settings, lineup, str(request.model))
+    send(settings, replace(request, evidence=evidence or None), as_json=as_json)
 
 
 def _stated(file: Path) -> Mapping[str, Any]:
@@ -51,7 +58,10 @@ def _stated(file: Path) -> Mapping[str, Any]:
 
 
 def _lineup(settings: Settings, request: CommandRequest) -> Lineup | None:
-    """Return the lineup; None if the control log lacks records and the request states its revision, so needs none."""
+    """Return the lineup; None if the control log lacks records and the request states its revision, so needs none.
+
+    Without it only the judge knows what a promotion needs: it refuses one that lacks its evidence.
+    """
     try:
         return asyncio.run(read_fold(settings)).lineup
     except (ControlLogError, KafkaError, OSError) as error:
@@ -60,16 +70,25 @@ def _lineup(settings: Settings, request: CommandRequest) -> Lineup | None:
         refuse_kafka(settings, error, "the command was not sent: ")
 
 
-def _needs_verdict(lineup: Lineup | None, request: CommandRequest) -> bool:
-    """Tell whether the judge will ask for one, as `models.promotion_rules` says; the model's digest may be a prefix.
-
-    Without a lineup only the judge knows: it refuses a promotion that lacks its verdict.
-    """
-    if lineup is None or lineup.limits is None or not lineup.limits.promote_needs_verdict or lineup.live is None:
+def _needs_verdict(lineup: Lineup, request: CommandRequest) -> bool:
+    """Tell whether the judge will ask for one, as `models.promotion_rules` says; the model's digest may be a prefix."""
+    if lineup.limits is None or not lineup.limits.promote_needs_verdict or lineup.live is None:
         return False
+    return not _is_at_the_top(lineup, request)
+
+
+def _is_at_the_top(lineup: Lineup, request: CommandRequest) -> bool:
+    """Tell whether a promotion ends the rollout of its model, which was asked for its evidence when it began."""
     climbing = lineup.canary is not None and lineup.rollout is not None and lineup.rollout.model
-    is_at_the_top = bool(climbing) and str(climbing).startswith(str(request.model))
-    return request.kind is CommandKind.ROLLOUT or not is_at_the_top
+    is_its_own = bool(climbing) and str(climbing).startswith(str(request.model))
+    return is_its_own and request.kind is not CommandKind.ROLLOUT
+
+
+def _volume(settings: Settings, lineup: Lineup, model: str) -> Mapping[str, Any]:
+    """Return the volume of a model as evidence; exit with 1 if it would leave the budget, having sent nothing."""
+    from stream.cli.volume import volume_evidence  # noqa: PLC0415 - rich comes with it
+
+    return volume_evidence(settings, lineup, model)
 
 
 def _computed(settings: Settings, model: str) -> Mapping[str, Any]:

@@ -22,6 +22,8 @@ from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.model_registry import key_option
 from stream.cli.output import json_option, refuse, say
+from stream.cli.policy_options import policy_wish
+from stream.cli.policy_text import policy_lines
 from stream.cli.progress import bars
 from stream.cli.repository import refuse_repository, repository_or_refuse
 from stream.cli.settings import refuse_kafka, settings_or_refuse
@@ -82,7 +84,7 @@ def train(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
 
 def _request(settings: Settings, file: Path, options: dict[str, Any]) -> TrainingRequest:
     """Return what is asked for; refuse values that cannot be, and a search without its library."""
-    sizes = sizes_of(options)
+    sizes, wish = sizes_of(options), policy_wish(options)
     try:
         request = TrainingRequest(
             file=file,
@@ -91,6 +93,7 @@ def _request(settings: Settings, file: Path, options: dict[str, Any]) -> Trainin
             code_version=version("fraudstream"),
             sizes=sizes,
             provenance=provenance_here(),
+            policy=wish,
             **options,
         )
     except ValueError as error:
@@ -178,4 +181,5 @@ def add_measures(table: Table, report: TrainingReport | ImportReport) -> None:
     """Add a model's metrics and thresholds."""
     for metric, value in report.metrics.items():
         table.add_row(metric, f"{value:.4f}", style="bold" if metric in _STATED else "")
-    table.add_row("policy", f"review from {report.review_at:.4f}, decline from {report.decline_at:.4f}")
+    for name, text in policy_lines(report.policy):
+        table.add_row(name, text)

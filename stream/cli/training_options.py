@@ -9,6 +9,7 @@ from guards.shares import WHOLE_BP
 from models.arms import parse_share
 from models.errors import InvalidShareError
 from stream.cli.arguments import Duration, ModelParam
+from stream.cli.policy_options import calibration_option, policy_options
 from stream.settings import read_seconds
 from stream.training.request import DEFAULT_SIZES, PartSize, SplitSizes
 
@@ -114,8 +115,8 @@ _THRESHOLDS = (
 
 
 def training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options; `sizes_of` takes those of the split."""
-    for option in reversed((*_GROWTH, *_SEARCH, *_SPLIT, *_THRESHOLDS)):
+    """Add the options; `sizes_of` takes those of the split, `policy_wish` those of the policy."""
+    for option in reversed((*_GROWTH, *_SEARCH, *_SPLIT, calibration_option, *_THRESHOLDS, policy_options)):
         command = option(command)
     return command
 

@@ -8,7 +8,7 @@ import msgspec
 from features.history.store import LabelStatus
 from models.commands import LogNumber
 from models.policy import Band, Decision, Unit
-from stream.contract.fields import AmountMinor, CurrencyCode, TimeText, Token, TransactionId
+from stream.contract.fields import AmountMinor, CountryCode, CurrencyCode, TimeText, Token, TransactionId
 from stream.contract.label import Reporter
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -47,7 +47,11 @@ class ModelName(msgspec.Struct, frozen=True):
 
 
 class Overruled(msgspec.Struct, frozen=True):
-    """What changed a decision after the model had spoken (`let_through`, `decline_cap`), and what the model said."""
+    """What changed a decision after the model had spoken, and what the model said.
+
+    `by` is `let_through`, `decline_cap` or `rule:` and the name of a rule. A rule that blocks stands here also where
+    the model declined, too.
+    """
 
     by: str
     decision: Decision = msgspec.field(name="from")
@@ -80,6 +84,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     arm: str | None
     overruled: Overruled | None = None
     propensity: Propensity | None = None
+    merchant_country: CountryCode | msgspec.UnsetType = msgspec.UNSET
     deployment: str = ""
     revision: Count
     fingerprint: str

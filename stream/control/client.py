@@ -17,6 +17,7 @@ from models.commands import Command, CommandKind, Event, RequestedArm, encode
 from models.event_log import EventFold
 from models.let_through import LetThroughWish
 from models.times import format_time
+from models.volume import VolumeBudget
 from stream.clock import now_ms
 from stream.control.announcements import outcome_attributes
 from stream.control.history import History, history_of
@@ -59,7 +60,8 @@ class CommandRequest:
     `ladder` and `guards` are those of a rollout, the latter as plain JSON; without them, the default ones. `hands_off`
     belongs to a freeze. `arms` and `exclude` are those of a split, `winner` is the arm that wins it. `decline_cap` is
     the share of declines that `limits` allows, 1 for no cap, `let_through` what it lets through,
-    `promote_needs_verdict` whether a promotion needs a verdict; what is None stays as it is. `evidence` says on what
+    `promote_needs_verdict` whether a promotion needs a verdict, `volume_budget` what it asks of a promoted model's
+    alerts; what is None stays as it is. `evidence` says on what
     ground the command is sent. `partition` names what a loss or unreadable records are accepted of, `countersigns` the
     command that is approved.
 
@@ -88,6 +90,7 @@ class CommandRequest:
     decline_cap: float | None = None
     let_through: LetThroughWish | None = None
     promote_needs_verdict: bool | None = None
+    volume_budget: VolumeBudget | None = None
     partition: PartitionArguments | None = None
     countersigns: str | None = None
     command_id: str = field(default_factory=lambda: uuid4().hex, compare=False)
@@ -114,6 +117,7 @@ class CommandRequest:
             "decline_cap": self.decline_cap,
             "let_through": self.let_through,
             "promote_needs_verdict": self.promote_needs_verdict,
+            "volume_budget": self.volume_budget,
             "to": None if self.to_ms is None else format_time(self.to_ms),
             "ladder": None if self.ladder is None else self.ladder.rungs,
             "guards": self.guards,

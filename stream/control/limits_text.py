@@ -3,6 +3,7 @@
 from guards.shares import WHOLE_BP, share_text
 from models.let_through import LetThrough
 from models.limits import Limits
+from models.volume import VolumeBudget
 from stream.contract.money import money_text
 
 NEEDS_VERDICT = "promotions need a verdict"
@@ -13,7 +14,21 @@ def limits_text(limits: Limits | None) -> str:
     found = limits or Limits()
     parts = ["no cap on declines" if found.cap is None else f"declines capped at {_share(found.cap.share)}"]
     parts += [] if found.let_through is None else [let_through_text(found.let_through)]
-    return "; ".join([*parts, *([NEEDS_VERDICT] if found.promote_needs_verdict else [])])
+    return "; ".join([*parts, *promotion_texts(found)])
+
+
+def promotion_texts(limits: Limits) -> list[str]:
+    """Return what limits ask of promotions, for people."""
+    budget = limits.volume_budget
+    texts = [NEEDS_VERDICT] if limits.promote_needs_verdict else []
+    return texts if budget is None else [*texts, f"promoted models keep {budget_text(budget)}"]
+
+
+def budget_text(budget: VolumeBudget) -> str:
+    """Return a fleet's budget of alerts for people."""
+    bounds = (("alerts at most {}", budget.alert_share), ("declines at most {}", budget.decline_share),
+              ("alerts within {} of the live model's", budget.change))  # fmt: skip
+    return ", ".join(text.format(f"{share * 100:g}%") for text, share in bounds if share is not None)
 
 
 def let_through_text(rule: LetThrough) -> str:

@@ -38,6 +38,7 @@ from models.let_through import (
     totals_from_note,
 )
 from models.limits import LimitState
+from models.list_rules import RULE
 from models.terms import term_of
 from stream.consumer import Standing, log_and_offset, place_of
 from stream.contract.fields import AmountMinor, CurrencyCode, TimeText
@@ -91,7 +92,8 @@ class Decision(NamedTuple):
     """What a position needs of a score: its epoch, revision, place, and the identity of its transaction.
 
     `declined` tells whether the model of the arm declined, `capped` whether the cap on declines overruled that, and
-    `let_through` is the payment if it was let through all the same.
+    `let_through` is the payment if it was let through all the same. `by_rule` tells whether a rule beside the model
+    decided.
     """
 
     epoch: int
@@ -102,6 +104,7 @@ class Decision(NamedTuple):
     declined: bool = False
     capped: bool = False
     let_through: PaymentLetThrough | None = None
+    by_rule: bool = False
 
 
 _Counter = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
@@ -174,9 +177,9 @@ class Position(NamedTuple):
         return self.revision if self.term == term else 0
 
     def _declines_after(self, score: Decision) -> DeclineWindows:
-        declines, passed = dict(self.declines), score.let_through is not None
+        declines, passed = dict(self.declines), score.let_through is not None or score.by_rule
         window = declines.pop(score.arm, DeclineWindow())
-        declines[score.arm] = window.after(declined=score.declined, overruled=score.capped, let_through=passed)
+        declines[score.arm] = window.after(declined=score.declined, overruled=score.capped, passed=passed)
         return declines
 
     @property
@@ -355,6 +358,7 @@ def read_decision(record: FetchedRecord) -> Decision | None:
         declined=said == policy.Decision.DECLINE,
         capped=by == DECLINE_CAP,
         let_through=_let_through(score) if by == LET_THROUGH else None,
+        by_rule=by is not None and by.startswith(RULE),
     )
 
 

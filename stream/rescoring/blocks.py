@@ -6,12 +6,12 @@ import numpy as np
 
 from features.history.frames import Floats
 from models.loading import Model
-from models.policy import bands
+from models.policy import Decision, bands
 from stream.dataset.columns import UNPACKED
 from stream.dataset.database import connect_memory, quoted
 from stream.dataset.output import Columns, matrix_columns, read_parts, write_part
 from stream.rescoring.history_pass import Flags
-from stream.rescoring.rescore import usable_model
+from stream.rescoring.rescore import payments_of, usable_model
 from stream.rescoring.shard_output import block_vectors
 from stream.rescoring.tasks import DECIDE, FATES
 from stream.rescoring.workdir import Workdir
@@ -58,12 +58,30 @@ def read_base(workdir: Workdir, block: int) -> Columns:
 
 
 def score_columns(model: Model, rows: Block) -> Columns:
-    """Return score, band and decision; NULL in rows that are not to be decided."""
+    """Return score, band and decision, and what overruled the decision; NULL in rows that are not to be decided.
+
+    The decision is that of the model and of the rules beside it. Lots and the cap on declines depend on what a
+    deployment has decided before.
+    """
     scores, decisions = np.full(len(rows.decided), np.nan), np.full(len(rows.decided), None, object)
+    overruled = np.full(len(rows.decided), None, object)
     scores[rows.decided] = model.score(rows.matrix[rows.decided])
-    decisions[rows.decided] = [decision.value for decision in model.policy.decide(scores[rows.decided])]
+    said = _decisions(model, rows, scores[rows.decided])
+    decisions[rows.decided] = [decision.value for decision, _ in said]
+    overruled[rows.decided] = [by for _, by in said]
     band = np.ma.masked_array(bands(scores).astype(np.int32), ~rows.decided)
-    return {"score": scores, "band": band, "decision": decisions}
+    columns = {"score": scores, "band": band, "decision": decisions}
+    return columns if model.rules is None else columns | {"overruled_by": overruled}
+
+
+def _decisions(model: Model, rows: Block, scores: Floats) -> list[tuple[Decision, str | None]]:
+    """Return the decision on each payment that is to be decided, and the rule that overruled it."""
+    payments = payments_of(rows.base).of(np.flatnonzero(rows.decided)) if model.reads_payments else None
+    said = model.decide(scores, payments)
+    if model.rules is None or payments is None:
+        return [(decision, None) for decision in said]
+    rulings = model.rules.rulings(said, payments, rows.matrix[rows.decided])
+    return [(rulings[at].decision, rulings[at].by) if at in rulings else (one, None) for at, one in enumerate(said)]
 
 
 def write_block(workdir: Workdir, block: int, columns: Columns) -> None:

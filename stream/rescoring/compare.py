@@ -21,6 +21,7 @@ from stream.rescoring.rescore import (
     Objects,
     different,
     no_outputs,
+    payments_of,
     recorded,
     rescore,
     rescore_recorded,
@@ -56,7 +57,8 @@ class BlockComparison:
         self.numbers: Ints = np.asarray(self._base["number"], np.int64)
         is_absent = self.numbers == NO_TRANSACTION
         self._codes: Ints = np.where(is_absent, NO_TRANSACTION, workdir.fates()[np.maximum(self.numbers, 0)])
-        self._models = DecidingModels(url, _objects(self._base["digest"]), _objects(self._base["decided_by"]))
+        made = _objects(self._base["digest"]), _objects(self._base["decided_by"])
+        self._models = DecidingModels(url, *made, payments_of(self._base))
         self._recorded = recorded(self._base)
         self._is_undecidable = np.ma.filled(np.ma.asarray(self._base["undecidable"], np.bool_), fill_value=False)
         self._features = self._base["features"].tolist()

@@ -6,7 +6,7 @@ histories of the deployment that made it. `stream.cli.replay` prints the result.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,14 +14,17 @@ import numpy as np
 from aiokafka.partitioner import DefaultPartitioner
 
 from features.vector.sets import FeatureSets
-from models.policy import Decision, bands
+from models.loading import Model
+from models.payments import Payments
+from models.policy import Decision, Floats, bands
 from stream.consumer import Standing
 from stream.contract.outputs import Overruled, Score
 from stream.kafka.offsets import read_validity
 from stream.kafka.topics import SCORES, silent_scores
+from stream.outcomes.costs import costs_text
 from stream.rescoring.log_replay import LogReplay, replay_from_logs
 from stream.rescoring.request import NothingToScoreError, Progress, Range, TopicRequest
-from stream.rescoring.rescore import deciding_model, different
+from stream.rescoring.rescore import deciding_model, different, overruling, overruling_rule
 from stream.rescoring.topic_reader import TopicPart, TopicReader, open_reader
 from stream.scoring.encode import UNDECIDABLE
 from stream.scoring.score import decide_by_rules
@@ -230,6 +233,7 @@ def from_record(score: Score, url: str) -> list[ReplayStep]:
         return [
             *steps,
             ReplayStep("rules", score.said.value, again, again == score.said.value, "no model decided"),
+            *_unprovable_rule(score),
         ]
     model = deciding_model(url, score.model.digest)
     if model is None:
@@ -243,13 +247,44 @@ def from_record(score: Score, url: str) -> list[ReplayStep]:
             *steps,
             ReplayStep("vector", sorted(score.features), sorted(names), equal=False, note="other features"),
         ]
-    value = model.score(np.array([[score.features[name] for name in names]], np.float64))
-    band, decision = int(bands(value)[0]), model.policy.decide(value)[0].value
+    vector = np.array([[score.features[name] for name in names]], np.float64)
+    return [*steps, *_model_steps(score, model, vector)]
+
+
+def _unprovable_rule(score: Score) -> Iterator[ReplayStep]:
+    """Yield a step for a rule that decided where no model could: the record does not say which model it belongs to."""
+    if (by := recorded_rule(score)) is not None:
+        yield ReplayStep("list rules", by, None, None, "of the live model; the record does not name it")
+
+
+def _model_steps(score: Score, model: Model, vector: Floats) -> Iterator[ReplayStep]:
+    """Yield what the model makes of the recorded features, and what the rules beside it make of that."""
+    value, payments = model.score(vector), payment_of(score)
+    said = model.decide(value, payments)
+    band, decision = int(bands(value)[0]), said[0].value
     recorded = np.array([np.nan if score.score is None else score.score])
-    policy = f"review from {model.policy.review_at:.6g}, decline from {model.policy.decline_at:.6g}"
-    return [
-        *steps,
-        ReplayStep("score", score.score, float(value[0]), not different(value, recorded)[0], "calibrated probability"),
-        ReplayStep("band", score.band, band, band == score.band),
-        ReplayStep("policy", score.said.value, decision, decision == score.said.value, policy),
-    ]
+    yield ReplayStep("score", score.score, float(value[0]), not different(value, recorded)[0], "calibrated probability")
+    yield ReplayStep("band", score.band, band, band == score.band)
+    yield ReplayStep("policy", score.said.value, decision, decision == score.said.value, _policy_text(score, model))
+    if model.rules is not None:
+        by, again = recorded_rule(score), overruling(model.rules, said, payments, vector)[0]
+        yield ReplayStep("list rules", by, again, by == again, "the rules beside the model")
+
+
+def payment_of(score: Score) -> Payments:
+    """Return the payment of a score, as far as its record says it."""
+    amount = np.array([score.amount_minor], np.int64)
+    return Payments([score.card_id], [score.merchant_id], [score.merchant_country or None], amount, [score.currency])
+
+
+def recorded_rule(score: Score) -> str | None:
+    """Return the entry of `overruled` if a rule beside the model made it."""
+    return overruling_rule(None if score.overruled is None else score.overruled.by)
+
+
+def _policy_text(score: Score, model: Model) -> str:
+    """Return the policy for people."""
+    costs = model.manifest.cost_policy
+    if costs is not None and score.amount_minor and score.currency in costs.costs:
+        return f"least expected cost: {costs_text(costs.costs[score.currency], score.currency)}"
+    return f"review from {model.policy.review_at:.6g}, decline from {model.policy.decline_at:.6g}"

@@ -11,8 +11,10 @@ from features.history.frames import Floats
 from features.history.store import Ints
 from features.vector.sets import FeatureSets
 from models.errors import ModelError, ScoringError
+from models.list_rules import RULE, RuleMatcher
 from models.loading import Model, load, load_for_replay
-from models.policy import bands
+from models.payments import Payments
+from models.policy import Decision, bands
 from models.problems import Problem, ProblemCode
 from models.repository import Repository
 from stream.contract.outputs import DecidedBy
@@ -84,31 +86,40 @@ def deciding_model(url: str, digest: str) -> Model | None:
 
 
 class RescoredOutputs(NamedTuple):
-    """Score (NaN: none), band (NO_BAND: none) and decision (None: none) of n transactions."""
+    """Score (NaN: none), band (NO_BAND: none), decision and overruling rule (None: none) of n transactions.
+
+    The decision is what the model said, before the rule.
+    """
 
     scores: Floats
     bands: Ints
     decisions: Objects
+    rules: Objects
 
-    def differences(self, other: "RescoredOutputs") -> tuple[Flags, Flags, Flags]:
-        """Tell which scores, which bands and which decisions differ."""
-        return different(self.scores, other.scores), self.bands != other.bands, self.decisions != other.decisions
+    def differences(self, other: "RescoredOutputs") -> tuple[Flags, Flags, Flags, Flags]:
+        """Tell which scores, bands, decisions and rules differ."""
+        equal = self.bands == other.bands, self.decisions == other.decisions, self.rules == other.rules
+        return different(self.scores, other.scores), *(~one for one in equal)
 
     def of(self, which: Ints | Flags) -> "RescoredOutputs":
         """Return those of some transactions."""
-        return RescoredOutputs(self.scores[which], self.bands[which], self.decisions[which])
+        return RescoredOutputs(self.scores[which], self.bands[which], self.decisions[which], self.rules[which])
 
 
 class DecidingModels(NamedTuple):
-    """What made n recorded decisions: the model's digest, or None and how `decided_by` says it was decided instead."""
+    """What made n recorded decisions: the model's digest, or None and how `decided_by` says it was decided instead.
+
+    `payments` are what they decided on, with what their records say of them.
+    """
 
     url: str
     digests: Objects
     decided_by: Objects
+    payments: Payments
 
     def of(self, which: Ints) -> "DecidingModels":
         """Return those of some decisions."""
-        return DecidingModels(self.url, self.digests[which], self.decided_by[which])
+        return DecidingModels(self.url, self.digests[which], self.decided_by[which], self.payments.of(which))
 
 
 def different(left: Floats, right: Floats) -> Flags:
@@ -121,7 +132,12 @@ def different(left: Floats, right: Floats) -> Flags:
 
 def no_outputs(count: int) -> RescoredOutputs:
     """Return outputs without score, band and decision."""
-    return RescoredOutputs(np.full(count, np.nan), np.full(count, NO_BAND, np.int64), np.full(count, None, object))
+    return RescoredOutputs(
+        np.full(count, np.nan),
+        np.full(count, NO_BAND, np.int64),
+        np.full(count, None, object),
+        np.full(count, None, object),
+    )
 
 
 def recorded(columns: dict[str, Any]) -> RescoredOutputs:
@@ -130,7 +146,42 @@ def recorded(columns: dict[str, Any]) -> RescoredOutputs:
         np.ma.filled(np.ma.asarray(columns["recorded_score"], np.float64), np.nan),
         np.ma.filled(np.ma.asarray(columns["recorded_band"], np.int64), NO_BAND),
         np.array(columns["recorded_decision"].tolist(), object),
+        _recorded_rules(columns),
     )
+
+
+def _recorded_rules(columns: dict[str, Any]) -> Objects:
+    """Return the rules on record, without those that decided where no model could: nothing says whose they were."""
+    found = np.full(len(columns["digest"]), None, object)
+    for at, (digest, by) in enumerate(zip(columns["digest"].tolist(), columns["overruled_by"].tolist(), strict=True)):
+        found[at] = None if digest is None else overruling_rule(by)
+    return found
+
+
+def overruling_rule(overruled_by: str | None) -> str | None:
+    """Return what overruled a decision if it was a rule: lots and the cap on declines depend on decisions before it."""
+    return overruled_by if overruled_by is not None and overruled_by.startswith(RULE) else None
+
+
+def payments_of(columns: dict[str, Any]) -> Payments:
+    """Return the payments of decisions on record, or of a file, with `merchant_country` as far as it is there."""
+    count = len(columns["card_id"])
+    country = columns.get("merchant_country")
+    return Payments(
+        columns["card_id"].tolist(),
+        columns["merchant_id"].tolist(),
+        [None] * count if country is None else country.tolist(),
+        np.asarray(columns["amount_minor"], np.int64),
+        columns["currency"].tolist(),
+    )
+
+
+def overruling(rules: RuleMatcher, said: Sequence[Decision], payments: Payments, vectors: Floats) -> Objects:
+    """Return the rule that overrules each of n decisions; None: none does."""
+    found = np.full(len(said), None, object)
+    for at, ruling in rules.rulings(said, payments, vectors).items():
+        found[at] = ruling.by
+    return found
 
 
 def rescore(models: DecidingModels, names: Sequence[str], vectors: Floats) -> tuple[RescoredOutputs, Flags]:
@@ -149,7 +200,7 @@ def rescore(models: DecidingModels, names: Sequence[str], vectors: Floats) -> tu
             model = deciding_model(models.url, digest)
             if model is None:
                 continue
-            _score(model, names, (vectors, which), outputs)
+            _score(model, names, (vectors, models.payments, which), outputs)
         known[which] = True
     return outputs, known
 
@@ -162,31 +213,37 @@ def rescore_recorded(
     for at, named in enumerate(features):
         vector = np.array([list(named.values())], np.float64)
         one, one_known = rescore(models.of(np.array([at])), list(named), vector)
-        outputs.scores[at], outputs.bands[at], outputs.decisions[at] = one.scores[0], one.bands[0], one.decisions[0]
+        for target, values in zip(outputs, one, strict=True):
+            target[at] = values[0]
         known[at] = one_known[0]
     return outputs, known
 
 
-def _score(model: Model, names: Sequence[str], inputs: tuple[Floats, Ints], outputs: RescoredOutputs) -> None:
+def _score(model: Model, names: Sequence[str], inputs: tuple[Floats, Payments, Ints], outputs: RescoredOutputs) -> None:
     """Write the outputs of some vectors; those that the model gives no score for are left as they are."""
-    vectors, which = inputs
+    vectors, payments, which = inputs
     wanted = model.manifest.feature_names
     if set(wanted) != set(names):
         return
     order = [list(names).index(name) for name in wanted]
     ordered = vectors[which][:, order]
     try:
-        _write_outputs(model, ordered, which, outputs)
+        _write_outputs(model, (ordered, payments), which, outputs)
     except ScoringError:
         for at, row in zip(which.tolist(), ordered, strict=True):
             try:
-                _write_outputs(model, row[np.newaxis], np.array([at]), outputs)
+                _write_outputs(model, (row[np.newaxis], payments), np.array([at]), outputs)
             except ScoringError:
                 continue
 
 
-def _write_outputs(model: Model, vectors: Floats, which: Ints, outputs: RescoredOutputs) -> None:
+def _write_outputs(model: Model, given: tuple[Floats, Payments], which: Ints, outputs: RescoredOutputs) -> None:
+    vectors, payments = given
     scores = model.score(vectors)
+    some = payments.of(which) if model.reads_payments else None
+    said = model.decide(scores, some)
     outputs.scores[which] = scores
     outputs.bands[which] = bands(scores)
-    outputs.decisions[which] = [decision.value for decision in model.policy.decide(scores)]
+    outputs.decisions[which] = [decision.value for decision in said]
+    if model.rules is not None and some is not None:
+        outputs.rules[which] = overruling(model.rules, said, some, vectors)

@@ -34,7 +34,8 @@ CREATE_DECISIONS = """CREATE TABLE decisions (
     transaction_id VARCHAR, card_id VARCHAR, merchant_id VARCHAR, occurred_ms BIGINT, amount_minor BIGINT,
     currency VARCHAR, history_epoch BIGINT, card_position BIGINT, merchant_position BIGINT, device_position BIGINT,
     incomplete BOOLEAN, undecidable BOOLEAN, score DOUBLE, band BIGINT, decision VARCHAR, decided_by VARCHAR,
-    overruled_by VARCHAR, digest VARCHAR, fingerprint VARCHAR, degraded VARCHAR, features BLOB, is_vector BOOLEAN)"""
+    overruled_by VARCHAR, merchant_country VARCHAR,
+    digest VARCHAR, fingerprint VARCHAR, degraded VARCHAR, features BLOB, is_vector BOOLEAN)"""
 CREATE_ELSEWHERE = """CREATE TABLE elsewhere (
     partition BIGINT, "offset" BIGINT, scored_ms BIGINT, deployment VARCHAR)"""
 CREATE_LABEL_EVENTS = """CREATE TABLE label_events (
@@ -223,6 +224,7 @@ class TopicTables:
             columns[name] = _texts(str(getattr(score, name)) for score in scores)
         columns["decision"] = _texts(str(score.said) for score in scores)
         columns["overruled_by"] = _texts(None if score.overruled is None else score.overruled.by for score in scores)
+        columns["merchant_country"] = _texts(score.merchant_country or None for score in scores)
         columns["digest"] = _texts(None if score.model is None else score.model.digest for score in scores)
         columns["degraded"] = _texts(",".join(score.degraded) for score in scores)
         columns["is_vector"] = np.array([self._is_known(score) for score in scores], np.bool_)

@@ -55,11 +55,10 @@ class ComparedDecisions(NamedTuple):
         return different(self.nearer_vectors, self.recorded_vectors) & comparable
 
     def differing_outputs(self) -> Mapping[str, Flags]:
-        """Tell whose score, band and decision differ, of those that could be rescored."""
+        """Tell whose score, band, decision and rule differ, of those that could be rescored."""
         found = self.rescored.differences(self.recorded)
-        return {
-            name: flags & self.is_rescored for name, flags in zip(("score", "band", "decision"), found, strict=True)
-        }
+        names = ("score", "band", "decision", "rule")
+        return {name: flags & self.is_rescored for name, flags in zip(names, found, strict=True)}
 
     def not_equal(self) -> Flags:
         """Tell which are not proven equal, and need a verdict with reasons."""
@@ -143,7 +142,7 @@ def judge(
 
 
 def compare_outputs(line: VerdictLine, compared: ComparedDecisions, at: int, features_reason: Reason | None) -> None:
-    """Add whether score, band and decision are equal.
+    """Add whether score, band, decision and rule are equal.
 
     With recorded features nothing explains a difference. Without, the outputs were computed from the logs' features,
     and `features_reason` is why those may differ from the ones that the decision was made of.

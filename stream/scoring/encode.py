@@ -62,7 +62,8 @@ class Judgement:
 
     `arm` is as assigned, also where another model or the rules stood in for the arm's own. `fingerprint` is that of the
     features that it was made from; None: those of the live model. `propensity` is the probability with which a lot let
-    the payment through; None: no lot was drawn.
+    the payment through; None: no lot was drawn. `country` is the merchant's, where rules looked at it. With `is_bound`
+    a rule wants at least this decision, so no lot is drawn.
     """
 
     score: float | None
@@ -75,11 +76,18 @@ class Judgement:
     fingerprint: str | None = None
     overruled: Overruled | None = None
     propensity: float | None = None
+    country: str | None = None
+    is_bound: bool = False
 
     @property
     def said(self) -> Decision:
         """What the model decided, or what stood in for it, before anything overruled it."""
         return self.decision if self.overruled is None else self.overruled.decision
+
+    @property
+    def is_alert(self) -> bool:
+        """Whether it is no approval, or was none before a rule allowed the payment."""
+        return self.decision is not Decision.APPROVE or self.said is not Decision.APPROVE
 
 
 Judged = tuple[NDArray[np.intp], Mapping[str, NDArray[np.float64]], Sequence[Judgement]]
@@ -207,6 +215,7 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
             arm=judgement.arm,
             overruled=judgement.overruled,
             propensity=judgement.propensity,
+            merchant_country=judgement.country or msgspec.UNSET,
             deployment=frame.settings.deployment,
             revision=frame.revision,
             fingerprint=fingerprint,
@@ -267,7 +276,7 @@ def _named(
 ) -> dict[str, float | None] | None:
     """Return the vector by feature name, or None if the setting excludes it; NaN becomes null in JSON."""
     wanted = settings.score_features
-    if wanted == "none" or (wanted == "alerts" and judgement.decision is Decision.APPROVE):
+    if wanted == "none" or (wanted == "alerts" and not judgement.is_alert):
         return None
     if UNDECIDABLE in judgement.degraded and all(map(isnan, vector)):
         return None  # nothing could be computed

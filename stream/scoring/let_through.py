@@ -18,11 +18,11 @@ def let_through(
     """Return the judgements of a batch as the lots leave them, and the totals of each partition after them.
 
     `totals` are those after the last written score of each partition. A lot is drawn only for what a model declined,
-    be it the arm's own or one that stood in: a decline by rules may be an obligation.
+    be it the arm's own or one that stood in, and no rule beside the model asks for: that may be an obligation.
     """
     rows: dict[int, list[int]] = {}
     for at, one in enumerate(scored.judgements):
-        if one.decision is Decision.DECLINE and one.decided_by is not DecidedBy.RULES and one.overruled is None:
+        if _gets_lot(one):
             rows.setdefault(scored.records[at].partition, []).append(at)
     if not rows:
         return scored.judgements, totals
@@ -34,6 +34,12 @@ def let_through(
             if lot is not None:
                 judgements[at] = _drawn(judgements[at], rule.propensity, is_let_through=lot)
     return judgements, after
+
+
+def _gets_lot(judgement: Judgement) -> bool:
+    """Tell whether a model alone declined the payment."""
+    is_free = judgement.overruled is None and not judgement.is_bound
+    return is_free and judgement.decision is Decision.DECLINE and judgement.decided_by is not DecidedBy.RULES
 
 
 def _declined(scored: Scored, at: int) -> DeclinedPayment:

@@ -5,9 +5,13 @@ live before.
 
 The rule policy decides where no model can, so that every payment gets a decision. It is deliberately simple and mild:
 it never declines, and sends to review what an analyst would check first.
+
+The rules beside a model (`models.list_rules`) come after what it says; where no model can decide, those of the live
+model hold.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from time import thread_time_ns
 from typing import NamedTuple, Protocol
 
@@ -17,9 +21,11 @@ from numpy.typing import NDArray
 from features.errors import FormulaError
 from guards.shares import CANARY, LIVE
 from models.errors import ScoringError
+from models.list_rules import Ruling
 from models.loading import Model
+from models.payments import Payments
 from models.policy import Decision, bands
-from stream.contract.outputs import DecidedBy, ModelName
+from stream.contract.outputs import DecidedBy, ModelName, Overruled
 from stream.control.model_cache import ServingModels
 from stream.scoring.encode import UNDECIDABLE, Judgement
 
@@ -72,36 +78,56 @@ class _Rung(NamedTuple):
 def judge_undecidable(
     names: Sequence[str], matrix: Floats, arm: str = LIVE, fingerprint: str | None = None
 ) -> list[Judgement]:
-    """Judge n payments of an arm by rules after an error; features that cannot be computed are NaN."""
+    """Judge n payments of an arm by the rule policy after an error; features that cannot be computed are NaN."""
     return [
         Judgement(None, None, decide_by_rules(names, vector), DecidedBy.RULES, None, (UNDECIDABLE,), arm, fingerprint)
         for vector in matrix
     ]
 
 
-def score(serving: ServingModels, vectors: VectorSource, arms: Sequence[str] | None = None) -> list[Judgement]:
+class _Batch(NamedTuple):
+    """n payments that are judged together: their vectors, and their columns where a model reads them."""
+
+    vectors: VectorSource
+    payments: Payments | None
+
+    def rows(self, fingerprint: str, rows: NDArray[np.intp]) -> tuple[Floats, Payments | None]:
+        """Return the vectors and the columns of some of the payments."""
+        matrix = self.vectors.of(fingerprint)
+        if len(rows) == len(matrix):
+            return matrix, self.payments
+        return matrix[rows], None if self.payments is None else self.payments.of(rows)
+
+
+def score(
+    serving: ServingModels,
+    vectors: VectorSource,
+    arms: Sequence[str] | None = None,
+    payments: Payments | None = None,
+) -> list[Judgement]:
     """Judge n payments; each model uses the features that it was trained on.
 
-    `arms` has the arm of each of them; None: the live model's.
+    `arms` has the arm of each of them; None: the live model's. `payments` are needed if a model of `serving` reads
+    them.
     """
+    batch = _Batch(vectors, payments)
     if arms is None:
         count = len(vectors.of(serving.live.fingerprint))
-        return _score_arm(serving, vectors, LIVE, np.arange(count)) if count else []
+        return _score_arm(serving, batch, LIVE, np.arange(count)) if count else []
     rows: dict[str, list[int]] = {}
     for at, arm in enumerate(arms):
         rows.setdefault(arm, []).append(at)
-    found = {arm: iter(_score_arm(serving, vectors, arm, np.array(which))) for arm, which in rows.items()}
+    found = {arm: iter(_score_arm(serving, batch, arm, np.array(which))) for arm, which in rows.items()}
     return [next(found[arm]) for arm in arms]
 
 
-def _score_arm(serving: ServingModels, vectors: VectorSource, arm: str, rows: NDArray[np.intp]) -> list[Judgement]:
+def _score_arm(serving: ServingModels, batch: _Batch, arm: str, rows: NDArray[np.intp]) -> list[Judgement]:
     """Judge the payments of one arm, at some rows of the vectors, at least one."""
     ladder = _ladder(serving, arm)
     try:
-        matrix = vectors.of(ladder[0].model.fingerprint)
-        return _by_model(ladder[0], matrix if len(rows) == len(matrix) else matrix[rows], arm)
+        return _by_model(ladder[0], batch.rows(ladder[0].model.fingerprint, rows), arm)
     except _NO_SCORE:
-        return [_score_row((serving, ladder), vectors, arm, at) for at in rows.tolist()]
+        return [_score_row((serving, ladder), batch, arm, rows[at : at + 1]) for at in range(len(rows))]
 
 
 def _ladder(serving: ServingModels, arm: str) -> list[_Rung]:
@@ -126,28 +152,55 @@ def _arm_failed(arm: str) -> tuple[str, ...]:
     return (CANARY_MODEL_FAILED,) if arm == CANARY else (ARM_MODEL_FAILED,)
 
 
-def _score_row(models: tuple[ServingModels, Sequence[_Rung]], vectors: VectorSource, arm: str, at: int) -> Judgement:
+def _score_row(
+    models: tuple[ServingModels, Sequence[_Rung]], batch: _Batch, arm: str, row: NDArray[np.intp]
+) -> Judgement:
     """Judge one payment with the first model that can score it, else by rules, from the live model's features."""
     serving, ladder = models
     for rung in ladder:
         try:
-            return _by_model(rung, vectors.of(rung.model.fingerprint)[at : at + 1], arm)[0]
+            return _by_model(rung, batch.rows(rung.model.fingerprint, row), arm)[0]
         except _NO_SCORE:
             continue
-    live = serving.live.fingerprint
-    decision = decide_by_rules(vectors.names(live), vectors.of(live)[at])
+    live = serving.live
+    matrix, payments = batch.rows(live.fingerprint, row)
+    decision = decide_by_rules(batch.vectors.names(live.fingerprint), matrix[0])
     failed = (*_arm_failed(arm), LIVE_MODEL_FAILED, NO_MODEL)
-    return Judgement(None, None, decision, DecidedBy.RULES, None, failed, arm)
+    return ruled(live, [Judgement(None, None, decision, DecidedBy.RULES, None, failed, arm)], (matrix, payments))[0]
 
 
-def _by_model(rung: _Rung, matrix: Floats, arm: str) -> list[Judgement]:
-    model, began = rung.model, thread_time_ns()
+def _by_model(rung: _Rung, rows: tuple[Floats, Payments | None], arm: str) -> list[Judgement]:
+    model, began, (matrix, payments) = rung.model, thread_time_ns(), rows
     scores = model.score(matrix)
     model.row_times.add(thread_time_ns() - began, len(matrix))
     name = ModelName(model.name, model.version, model.digest)
-    return [
+    said = [
         Judgement(value, band, decision, rung.decided_by, name, rung.degraded, arm, model.fingerprint)
         for value, band, decision in zip(
-            scores.tolist(), bands(scores).tolist(), model.policy.decide(scores), strict=True
+            scores.tolist(), bands(scores).tolist(), model.decide(scores, payments), strict=True
         )
     ]
+    return ruled(model, said, rows)
+
+
+def ruled(model: Model, judgements: list[Judgement], rows: tuple[Floats, Payments | None]) -> list[Judgement]:
+    """Return judgements of n payments as the rules beside a model leave them.
+
+    `rows` are the features of the model, of shape (n, features), and the payments.
+    """
+    matrix, payments = rows
+    if model.rules is None or payments is None or not judgements:
+        return judgements
+    found = list(judgements)
+    for at, ruling in model.rules.rulings([one.decision for one in judgements], payments, matrix).items():
+        found[at] = _by_rule(found[at], ruling)
+    if model.rules.reads_countries:
+        countries = payments.countries
+        found = [one if at is None else replace(one, country=at) for one, at in zip(found, countries, strict=True)]
+    return found
+
+
+def _by_rule(judgement: Judgement, ruling: Ruling) -> Judgement:
+    if ruling.by is None:
+        return replace(judgement, is_bound=True)
+    return replace(judgement, decision=ruling.decision, overruled=Overruled(ruling.by, judgement.decision))

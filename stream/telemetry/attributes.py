@@ -20,7 +20,7 @@ MEANINGS: dict[AttributeName, str] = {
     "fraudstream.degraded": "What was missing for the decision, such as `history_incomplete`.",
     "fraudstream.model.digest": "The whole digest of the model that scored, or that a command is about.",
     "fraudstream.outcome": "`decided`, `dead_letter`, `repeated`, `backfilled`, `given_up`; a label's status.",
-    "fraudstream.overruled": "What changed the decision after the model had spoken: `decline_cap` or `let_through`.",
+    "fraudstream.overruled": "What changed the model's decision: `decline_cap`, `let_through` or `rule:<name>`.",
     "fraudstream.problems": "The codes of all problems of a command.",
     "fraudstream.revision": "The revision that decided, or that a command created.",
     "fraudstream.worker": "The id of the worker that judged the command or loaded the model.",

@@ -263,7 +263,8 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         MetricKind.COUNTER,
         "{decision}",
         ("by", "arm"),
-        "Decisions that were changed after the model had spoken, by what changed them: `decline_cap`, `let_through`.",
+        "Decisions that were changed after the model had spoken, by what changed them: `decline_cap`, `let_through` or "
+        "`rule:` and the name of a rule.",
         "`fraudstream.decline_cap.active` is above 0: how many payments it is about.",
     ),
     "fraudstream.partitions": Metric(

@@ -20,8 +20,10 @@ from models.repository import Repository
 from models.times import format_time
 from models.training_reference import ReferenceRows, TrainingReference, build_reference
 from stream.control.probes import probe_vectorisers
-from stream.training.evaluation import calibrate, choose_policy, measure
-from stream.training.request import Period, Shares, UnusableModelError
+from stream.training.calibrators import choose_calibration
+from stream.training.evaluation import measure
+from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, fit_policy
+from stream.training.request import ArtifactTerms, Period, UnusableModelError
 from stream.training.vectors import Table
 
 PROBE_ROWS = 64
@@ -33,29 +35,31 @@ class Decisions(NamedTuple):
     """How margins become decisions, how good these are, rows that prove the scores, and what drift is told by."""
 
     calibration: Calibration
-    policy: Policy
+    chosen: ChosenPolicy
     metrics: dict[str, float]
     probe_rows: ProbeRows
     reference: TrainingReference
 
 
-def fit_decisions(booster: Booster, table: Table, parts: tuple[Ints, Ints], shares: Shares) -> Decisions:
-    """Calibrate and choose the thresholds on the rows of the first part; measure on those of the second.
+def fit_decisions(booster: Booster, table: Table, parts: tuple[Ints, Ints], terms: ArtifactTerms) -> Decisions:
+    """Calibrate, and make the policy, on the rows of the first part; measure on those of the second.
 
     Raises:
-        UnusableModelError: the probability of fraud does not rise with the margin.
+        UnusableModelError: the probability of fraud does not rise with the margin, or costs need a better calibration.
         MissingExtraError: scikit-learn is not installed.
     """
     calibrated_on, tested_on = parts
     margins_there = margins(booster, table, calibrated_on)
-    calibration = calibrate(margins_there, table.fraud[calibrated_on])
+    calibration = choose_calibration(margins_there, table.fraud[calibrated_on], terms.calibration)
     probabilities = Calibrator.of(calibration).probabilities
-    policy = choose_policy(probabilities(margins_there), shares.review, shares.decline)
     scores = probabilities(margins(booster, table, tested_on))
-    metrics = measure(table, tested_on, scores, policy)
+    tested = scored_part(table, tested_on, scores)
+    fitted = scored_part(table, calibrated_on, probabilities(margins_there))
+    chosen = fit_policy(terms.policy, fitted, terms.shares, tested)
+    metrics = measure(table, tested_on, scores, chosen.policy) | alert_measures(chosen, tested)
     probe_rows = _probe_rows(booster, table, tested_on, (calibration, scores))
     return Decisions(
-        calibration, policy, metrics, probe_rows, _reference(booster, table, tested_on, (calibration, policy))
+        calibration, chosen, metrics, probe_rows, _reference(booster, table, tested_on, (calibration, chosen.policy))
     )
 
 
@@ -66,6 +70,13 @@ def _reference(booster: Booster, table: Table, rows: Ints, fitted: tuple[Calibra
     scores = Calibrator.of(calibration).probabilities(margins(booster, table, since))
     return build_reference(
         ReferenceRows(table.matrix, since, scores, table.card[since], table.occurred_ms[since]), policy
+    )
+
+
+def scored_part(table: Table, rows: Ints, scores: Floats) -> ScoredPart:
+    """Return some rows with their scores, of shape (len(rows),)."""
+    return ScoredPart(
+        scores, table.fraud[rows], table.occurred_ms[rows], table.amount_minor[rows], table.currency[rows]
     )
 
 

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.declaration import FeatureSet
-from models.artifact import Artifact, Imported, Manifest, matrix_of
+from models.artifact import Artifact, Imported, Manifest, matrix_of, with_policy
 from models.booster import Booster
 from models.repository import Repository
 from models.times import format_time
 from stream.training.assembly import data_of, fit_decisions, period, store
 from stream.training.leaks import find_changed, find_leaks, refuse_leaks
 from stream.training.model_file import ModelFile, read_model_file
-from stream.training.request import ImportReport, ImportRequest, Progress
+from stream.training.request import ImportReport, ImportRequest, PolicyFacts, Progress, UnusableModelError
 from stream.training.split import UnseenSplit, split_unseen
 from stream.training.vectors import Table, reach_ms
 from stream.training.vectors_file import Vectors, open_vectors, read_table
@@ -41,6 +41,8 @@ def import_model(request: ImportRequest, repository: Repository, progress: Progr
     with tempfile.TemporaryDirectory(prefix="fraudstream-import-") as name:
         folder = Path(name)
         vectors = open_vectors(request.vectors, request.sets, folder)
+        if problems := tuple(request.policy.rule_problems(vectors.feature_set.names)):
+            raise UnusableModelError("; ".join(problems))
         model = read_model_file(request.file, vectors.feature_set.names, by_position=request.features_by_position)
         table = read_table(vectors, folder, request.threads, progress)
         parts = split_unseen(
@@ -72,7 +74,8 @@ def _build(request: ImportRequest, given: tuple[Vectors, ModelFile], table: Tabl
     vectors, model = given
     names = vectors.feature_set.names
     until = request.trained_until_ms
-    decisions = fit_decisions(Booster(model.text, names), table, (parts.calibrate, parts.test), request.shares)
+    decisions = fit_decisions(Booster(model.text, names), table, (parts.calibrate, parts.test), request.terms)
+    chosen = decisions.chosen
     manifest = Manifest(
         name=request.name,
         version=request.version or format_time(table.last_ms)[:10],
@@ -90,9 +93,10 @@ def _build(request: ImportRequest, given: tuple[Vectors, ModelFile], table: Tabl
         seed=model.seed,
         metrics=decisions.metrics,
         calibration=decisions.calibration,
-        policy=decisions.policy,
+        policy=chosen.policy,
         reference=decisions.reference,
     )
+    manifest = with_policy(manifest, *chosen)
     return Artifact(
         manifest=manifest, model_text=model.text, probe_rows=decisions.probe_rows, probe_histories=table.probes
     )
@@ -162,6 +166,7 @@ def _report(
         features=manifest.feature_names,
         review_at=manifest.policy.review_at,
         decline_at=manifest.policy.decline_at,
+        policy=PolicyFacts.of(manifest),
         metrics=manifest.metrics,
         warnings=warnings,
     )

@@ -5,22 +5,28 @@ TrainingError                  catch this to catch all of ours; a problem with t
 ├── LeakError                  a feature knows the label, or what came later: correct what the message names
 ├── UnusableModelError         the model does not predict the labels, or fails its own probes: it is not stored
 ├── ModelFileError             the model file is none that can be served here: save or train it as the message says
-└── VectorsFileError           the vectors file cannot be used: compute it again, or correct what the message names
+├── VectorsFileError           the vectors file cannot be used: compute it again, or correct what the message names
+└── RulesFileError             the file of rules cannot be used: correct what the message names
 """
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import msgspec
 
 from features.declaration import DAY_MS, FeatureSet
 from features.vector.sets import FeatureSets
-from models.artifact import Parameter
+from models.artifact import Manifest, Parameter
+from models.calibration import CalibrationMethod
 from models.commands import Token
+from models.cost_policy import CostPolicy
 from models.expected import FORM_OF_TOKENS
+from models.list_rules import RuleAction, RuleSet
+from models.policy import Policy
 from models.provenance import Provenance
+from models.volume import AlertBudget, ExpectedVolume
 from stream.errors import StreamError
 
 Progress = Callable[[str, int, int], None]
@@ -62,6 +68,10 @@ class VectorsFileError(TrainingError):
     """A vectors file cannot be read, or is of other features; the message has a line for each problem."""
 
 
+class RulesFileError(TrainingError):
+    """A file of rules cannot be read, or holds card numbers; the message has a line for each problem."""
+
+
 class Shares(NamedTuple):
     """The shares of the transactions of `calibrate` that are at least reviewed, and at least declined."""
 
@@ -97,12 +107,38 @@ class SplitSizes(NamedTuple):
 DEFAULT_SIZES = SplitSizes()
 
 
+class PolicyWish(NamedTuple):
+    """The policy that is asked for: at most one of fixed thresholds, a budget and costs; none: by shares.
+
+    `rules` come beside any of them.
+    """
+
+    thresholds: Policy | None = None
+    budget: AlertBudget | None = None
+    costs: CostPolicy | None = None
+    rules: RuleSet | None = None
+
+    def rule_problems(self, names: Collection[str]) -> Iterator[str]:
+        """Yield what prevents the rules from reading these features, the model's."""
+        if self.rules is not None and (unknown := sorted(self.rules.features.difference(names))):
+            yield f"rules: the model has no feature {', '.join(unknown)}"
+
+
+class ArtifactTerms(NamedTuple):
+    """How decisions are to be made: the calibration (None: the best), the policy, and shares if that states none."""
+
+    calibration: CalibrationMethod | None
+    policy: PolicyWish
+    shares: Shares
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactRequest:
     """What the requests for an artifact share: the file that it is made from, its name, and its policy.
 
     `review_share` and `decline_share` are the shares of the transactions of `calibrate` that get this decision or a
-    severer one. `threads` changes the time, not the result. `accepted` are features that look like leaks and are not.
+    severer one, where `policy` asks for no thresholds of its own. `calibration` is its method; None: the best of all.
+    `threads` changes the time, not the result. `accepted` are features that look like leaks and are not.
 
     Raises:
         ValueError: invalid values, all of them named.
@@ -113,6 +149,8 @@ class ArtifactRequest:
     version: str | None = None
     review_share: float = Shares().review
     decline_share: float = Shares().decline
+    calibration: CalibrationMethod | None = None
+    policy: PolicyWish = PolicyWish()  # noqa: RUF009 - it is immutable
     threads: int = 2
     code_version: str = ""
     accepted: tuple[str, ...] = ()
@@ -127,6 +165,11 @@ class ArtifactRequest:
     def shares(self) -> Shares:
         """Return both shares."""
         return Shares(self.review_share, self.decline_share)
+
+    @property
+    def terms(self) -> ArtifactTerms:
+        """Return how decisions are to be made."""
+        return ArtifactTerms(self.calibration, self.policy, self.shares)
 
     def _problems(self) -> Iterator[str]:
         """Yield what else is invalid."""
@@ -177,6 +220,7 @@ class TrainingRequest(ArtifactRequest):
             yield f"fraud_weight: expected a number above 0 and at most {_HEAVIEST:,.0f}, got {self.fraud_weight}"
         yield from _size_problems(self.sizes)
         yield from self._search_problems()
+        yield from self.policy.rule_problems(self.feature_set.names)
         yield from _unknown(self.accepted, self.feature_set.names)
 
     def _search_problems(self) -> Iterator[str]:
@@ -208,6 +252,8 @@ class ImportRequest(ArtifactRequest):
         if self.use_training_rows and self.trained_until_ms is None:
             yield "use_training_rows: has no effect without trained_until; all rows are used then"
         yield from _unknown(self.accepted, [name for one in self.sets.by_fingerprint.values() for name in one.names])
+        if self.use_training_rows and self.policy.costs is not None:
+            yield "policy: costs need probabilities, which rows of the training cannot prove: drop use_training_rows"
 
 
 def _name_problems(name: str, version: str | None) -> Iterator[str]:
@@ -304,6 +350,50 @@ class SearchReport(msgspec.Struct, frozen=True, kw_only=True):
     chosen: dict[str, Parameter]
 
 
+class PolicyFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model decides, in short; `rules` counts the rules beside it by action."""
+
+    calibration: CalibrationMethod | None
+    review_at: float
+    decline_at: float
+    costs: CostPolicy | None
+    rules: dict[RuleAction, int]
+    volume: ExpectedVolume | None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """Return what a manifest says."""
+        return cls(
+            calibration=manifest.calibration.method,
+            review_at=manifest.policy.review_at,
+            decline_at=manifest.policy.decline_at,
+            costs=manifest.cost_policy,
+            rules={} if manifest.rules is None else manifest.rules.counts,
+            volume=manifest.volume,
+        )
+
+
+class PolicyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The model that was made of its `parent` with another policy or other rules."""
+
+    digest: str
+    parent: str | None
+    name: str
+    version: str
+    policy: PolicyFacts
+
+    @classmethod
+    def of(cls, digest: str, manifest: Manifest) -> Self:
+        """Return what became of it."""
+        return cls(
+            digest=digest,
+            parent=manifest.parent,
+            name=manifest.name,
+            version=manifest.version,
+            policy=PolicyFacts.of(manifest),
+        )
+
+
 class TrainingReport(msgspec.Struct, frozen=True, kw_only=True):
     """The result of training. `metrics` are those of the manifest; `evaluation.measure` defines them."""
 
@@ -330,6 +420,7 @@ class TrainingReport(msgspec.Struct, frozen=True, kw_only=True):
     features: tuple[str, ...]
     review_at: float
     decline_at: float
+    policy: PolicyFacts
     metrics: dict[str, float]
     warnings: tuple[str, ...] = ()
     """What a person should know who promotes the model."""
@@ -361,5 +452,6 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
     features: tuple[str, ...]
     review_at: float
     decline_at: float
+    policy: PolicyFacts
     metrics: dict[str, float]
     warnings: tuple[str, ...]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from features.declaration import DAY_MS
-from models.artifact import Artifact, Manifest, Parameter
+from models.artifact import Artifact, Manifest, Parameter, with_policy
 from models.booster import Booster, FittedTrees
 from models.policy import Policy
 from models.repository import Repository
@@ -19,7 +19,7 @@ from stream.dataset.file import FileFacts, TransactionsFile
 from stream.training.assembly import data_of, fit_decisions, period, store
 from stream.training.baselines import measure_baselines
 from stream.training.leaks import find_leaks, refuse_leaks
-from stream.training.request import Baseline, Progress, SearchReport, TrainingReport, TrainingRequest
+from stream.training.request import Baseline, PolicyFacts, Progress, SearchReport, TrainingReport, TrainingRequest
 from stream.training.search import search
 from stream.training.split import Split, check_labels, label_delay_ms, split
 from stream.training.trees import grow, parameters_of
@@ -82,7 +82,8 @@ def build(request: TrainingRequest, table: Table, parts: Split, progress: Progre
     """
     parameters, fitted, searched = _grow(request, (table, parts), progress)
     names = request.feature_set.names
-    decisions = fit_decisions(Booster(fitted.text, names), table, (parts.calibrate, parts.test), request.shares)
+    decisions = fit_decisions(Booster(fitted.text, names), table, (parts.calibrate, parts.test), request.terms)
+    chosen = decisions.chosen
     manifest = Manifest(
         name=request.name,
         version=request.version or format_time(table.last_ms)[:10],
@@ -95,9 +96,10 @@ def build(request: TrainingRequest, table: Table, parts: Split, progress: Progre
         seed=request.seed,
         metrics=decisions.metrics,
         calibration=decisions.calibration,
-        policy=decisions.policy,
+        policy=chosen.policy,
         reference=decisions.reference,
     )
+    manifest = with_policy(manifest, *chosen)
     artifact = Artifact(
         manifest=manifest, model_text=fitted.text, probe_rows=decisions.probe_rows, probe_histories=table.probes
     )
@@ -156,6 +158,7 @@ def _report(request: TrainingRequest, digest: str, built: Built, seen: _Seen) ->
         features=manifest.feature_names,
         review_at=policy.review_at,
         decline_at=policy.decline_at,
+        policy=PolicyFacts.of(manifest),
         metrics=manifest.metrics,
         warnings=warnings,
         baselines=baselines,

@@ -33,6 +33,8 @@ PROBES = 24
 LONGEST_PROBE = 2_000
 """The most records of a history in a probe, so that artifacts stay small."""
 NO_PROBES = ProbeHistories((), ())
+CURRENCY_CODE = np.dtype("S3")
+"""Three bytes a row, where text would take twelve."""
 
 
 class TableRows(NamedTuple):
@@ -44,6 +46,8 @@ class TableRows(NamedTuple):
     fraud: NDArray[np.int8]
     decided: NDArray[np.bool_]
     card_ids: Sequence[str]
+    amount_minor: Ints
+    currencies: Sequence[str]
 
 
 @dataclass(slots=True)
@@ -51,7 +55,8 @@ class Table:
     """All n transactions by time: `matrix` of shape (n, features), their labels and cards, and some of them as probes.
 
     `decided` is false for rows that the stream would not decide (repeated, contradicting). `card` has a number for each
-    card. `fingerprint` hashes the rows, labels included.
+    card. `amount_minor` is in minor units of `currency`, its code in ASCII; both are empty where they are not known.
+    `fingerprint` hashes the rows, labels included.
     """
 
     matrix: Floats
@@ -62,6 +67,8 @@ class Table:
     decided: NDArray[np.bool_]
     fingerprint: str = ""
     probes: ProbeHistories = NO_PROBES
+    amount_minor: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+    currency: NDArray[np.bytes_] = field(default_factory=lambda: np.empty(0, CURRENCY_CODE))
 
     @property
     def last_ms(self) -> int:
@@ -85,6 +92,8 @@ class TableWriter:
             fraud=np.empty(rows, np.int8),
             card=np.empty(rows, np.int64),
             decided=np.empty(rows, np.bool_),
+            amount_minor=np.empty(rows, np.int64),
+            currency=np.empty(rows, CURRENCY_CODE),
         )
         self._filled = 0
         self._cards: dict[str, int] = {}
@@ -97,6 +106,8 @@ class TableWriter:
         table.labelled_ms[at] = rows.labelled_ms
         table.fraud[at] = rows.fraud
         table.decided[at] = rows.decided
+        table.amount_minor[at] = rows.amount_minor
+        table.currency[at] = np.array(rows.currencies, CURRENCY_CODE)
         table.card[at] = [self._cards.setdefault(card_id, len(self._cards)) for card_id in rows.card_ids]
         self._filled = at.stop
 
@@ -196,7 +207,9 @@ def build_table(
     )
     for rows, matrix, decided in pass_.batches(progress):
         seen = rows.transactions
-        writer.append(TableRows(matrix, seen.occurred_ms, rows.labelled_ms, rows.fraud, decided, seen.card_ids))
+        labels = rows.labelled_ms, rows.fraud
+        money = seen.amount_minor, rows.currencies
+        writer.append(TableRows(matrix, seen.occurred_ms, *labels, decided, seen.card_ids, *money))
     writer.table.fingerprint, writer.table.probes = pass_.fingerprint, pass_.probes
     return writer.table
 

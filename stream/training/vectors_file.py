@@ -199,17 +199,30 @@ def _load(connection: Any, path: Path, names: tuple[str, ...]) -> int:  # noqa: 
     _raise_if(path, problems)
     read = ", ".join(f"{reading.expression} AS read_{name}" for name, reading in readings.items())
     features = ", ".join(f'"{name}"' for name in names)
-    given = f"{', '.join(readings)}, {read}, {features}"
+    given = f"{', '.join(readings)}, {read}, {_money(kinds)}, {features}"
     connection.execute(f"CREATE VIEW given AS SELECT row_number() OVER () AS row, {given} FROM {source}")
     _raise_if(path, _bad_values(connection))
     connection.execute(
         "CREATE TABLE vectors AS SELECT read_transaction_id AS transaction_id, read_card_id AS card_id, "
         "read_occurred_at AS occurred_ms, "
         "CASE WHEN read_fraud IS NULL THEN -1 WHEN read_fraud THEN 1 ELSE 0 END AS fraud, "
-        f"coalesce(read_labelled_at, read_occurred_at + {LABEL_DELAY_MS}) AS labelled_ms, {features} "
+        f"coalesce(read_labelled_at, read_occurred_at + {LABEL_DELAY_MS}) AS labelled_ms, "
+        f"read_amount, read_currency, {features} "
         "FROM given ORDER BY read_occurred_at, row"
     )
     return int(connection.execute("SELECT count(*) FROM vectors").fetchall()[0][0])
+
+
+def _money(kinds: Mapping[str, str]) -> str:
+    """Return the expressions of amount and currency; a file may lack them, and then nothing has costs."""
+    is_there = kinds.get("amount_minor") in columns_module.INTEGERS and kinds.get("currency") == columns_module.TEXT
+    amount, code = ("amount_minor", "currency") if is_there else ("NULL", "NULL")
+    largest = columns_module.LARGEST_AMOUNT
+    known = f"{amount} BETWEEN 0 AND {largest} AND regexp_full_match({code}, '[A-Z]{{3}}')"
+    return (
+        f"CASE WHEN {known} THEN CAST({amount} AS BIGINT) ELSE 0 END AS read_amount, "
+        f"CASE WHEN {known} THEN {code} ELSE '' END AS read_currency"
+    )
 
 
 def _bad_values(connection: Any) -> list[str]:  # noqa: ANN401 - likewise
@@ -250,6 +263,8 @@ def _rows(columns: dict[str, Any], names: tuple[str, ...]) -> TableRows:
         fraud=np.asarray(columns["fraud"], np.int8),
         decided=np.ones(len(matrix), np.bool_),
         card_ids=columns["card_id"].tolist(),
+        amount_minor=np.asarray(columns["read_amount"], np.int64),
+        currencies=columns["read_currency"].tolist(),
     )
 
 

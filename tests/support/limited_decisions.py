@@ -26,6 +26,7 @@ from stream.control.model_cache import ServingModels
 from stream.pipeline import DecisionTerms, Pipeline
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
+from support.bare_model import BareModel
 from support.stream_records import Told, text
 
 NOW = 1_700_000_000_000
@@ -51,7 +52,7 @@ def write_merchants(client: redis.Redis, sizes: dict[str, int]) -> None:
         client.set(key, CachedHistory(Entity.MERCHANT, entity, name, key).header() + rows.tobytes())
 
 
-class NoModel:
+class NoModel(BareModel):
     """A live model that cannot score, so that the rules decide."""
 
     fingerprint = FEATURES.newest.fingerprint

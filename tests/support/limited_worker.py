@@ -31,6 +31,7 @@ from stream.worker.backfilled import BackfilledShare
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.positions import DecisionPositions
 from stream.worker.role import Role
+from support.bare_model import BareModel
 from support.delivered import deliver
 from support.stream_records import Told, text
 
@@ -51,7 +52,7 @@ class Price(NamedTuple):
 GOOD, BAD = Price(500), Price(50_000)
 
 
-class AmountModel:
+class AmountModel(BareModel):
     """Declines what costs 100 or more; each of the cards pays once."""
 
     fingerprint, name, version = FEATURES.newest.fingerprint, "amount", "1"

@@ -28,6 +28,7 @@ from stream.pipeline import DecisionTerms, Pipeline
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.isolation import decide_isolating
+from support.bare_model import BareModel
 from support.features.recount import Row, transaction, transactions
 from support.stream_records import LATEST_MS, Told, text
 
@@ -171,7 +172,7 @@ def picky(own: Payments, _: Payments) -> float:
     return 1.0 / (own.amount - 7.0) if own.amount.item() != 7.0 else 1 // 0
 
 
-class Rules:
+class Rules(BareModel):
     """A live model that cannot score, so that the rules decide."""
 
     def __init__(self, fingerprint: str) -> None:
@@ -198,7 +199,7 @@ async def test_a_formulas_error_has_one_transaction_decided_by_rules_from_the_ot
     ]
 
 
-class Constant:
+class Constant(BareModel):
     """A model that gives each payment the same score."""
 
     name, version = "m", "1"

@@ -153,7 +153,9 @@ def test_a_let_through_is_an_object_and_what_is_none_is_refused_in_words() -> No
     assert problem.detail.startswith("let_through: expected an object of share_bp, 0 to 10000 in 0.01 %, and caps, at ")
     assert problem.detail.endswith('such as {"share_bp": 50, "caps": {"EUR": 50000}}, got an object')
     (problem,) = read(kind="limits", model=...).problems
-    assert problem.detail == "decline_cap: missing, limits needs it, let_through or promote_needs_verdict"
+    assert (
+        problem.detail == "decline_cap: missing, limits needs it, let_through, promote_needs_verdict or volume_budget"
+    )
 
 
 ARMS = {"a": {"model": "0123abcd", "share_bp": 1_000}, "b": {"model": "b" * 64, "share_bp": 9_000}}

@@ -82,7 +82,7 @@ def folded(
 ) -> DeclineWindow:
     """Return the window that a worker restores from the scores of these decisions."""
     for at, declined in enumerate(decisions):
-        window = window.after(declined=declined, overruled=at in overruled, let_through=at in let_through)
+        window = window.after(declined=declined, overruled=at in overruled, passed=at in let_through)
     return window
 
 

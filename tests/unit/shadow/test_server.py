@@ -182,7 +182,7 @@ def test_load_returns_problems_or_loads_a_model_once_and_keep_only_unloads_it(
 def test_an_empty_matrix_gives_no_scores(repository: Repository, digest: str) -> None:
     model = load(repository, digest, {FINGERPRINT: history_vectors})
     assert isinstance(model, Model)
-    assert score_rows(model, np.empty((0, 3)), Model.score) == ([], None)
+    assert score_rows(model, np.empty((0, 3)), [], Model.score) == ([], None)
 
 
 def test_messages_are_decoded_as_they_were_encoded() -> None:

@@ -15,6 +15,7 @@ from models.limits import Limits
 from models.lineup import Lineup
 from models.terms import Term
 from models.times import day_of
+from models.volume import VolumeBudget
 from stream.cli import commands, let_through, limits
 from stream.cli.main import main
 from stream.clock import now_ms
@@ -92,8 +93,34 @@ def test_what_is_in_force_is_shown(
     monkeypatch.setattr(limits, "read_fold", fold)
     assert run("show").stdout == f"{text}\n"
     shown = {"deployment": "default", "revision": 7, "decline_cap": cap, "let_through": None}
-    shown |= {"promote_needs_verdict": False}
+    shown |= {"promote_needs_verdict": False, "volume_budget": None}
     assert json.loads(run("show", "--json").stdout) == shown
+
+
+# --- a budget of alerts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "budget"),
+    [
+        (("--alert-budget", "0.6%"), VolumeBudget(0.006)),
+        (("--alert-budget", "0.6%", "--decline-budget", "0%", "--volume-change", "20%"), VolumeBudget(0.006, 0.0, 0.2)),
+        (("--volume-change", "20%"), VolumeBudget(change=0.2)),
+        (("--alert-budget", "off"), VolumeBudget()),
+    ],
+)
+def test_a_budget_of_alerts_is_set_and_taken_away(
+    sent: list[CommandRequest], arguments: tuple[str, ...], budget: VolumeBudget
+) -> None:
+    result = run("set", *arguments, "--reason", "a team of twelve")
+    assert result.exit_code == 0, result.stderr
+    assert sent == [CommandRequest(CommandKind.LIMITS, "ann", "a team of twelve", 60.0, volume_budget=budget)]
+
+
+def test_a_budget_of_alerts_is_told_in_words() -> None:
+    event = accepted(3, "limits", limits=Limits(volume_budget=VolumeBudget(0.006, 0.001, 0.2)))
+    expected = "alerts at most 0.6%, declines at most 0.1%, alerts within 20% of the live model's"
+    assert commands.verdict_text(event).endswith(f"limits no cap on declines; promoted models keep {expected}")
 
 
 # --- let-through
@@ -134,7 +161,9 @@ def test_a_verdict_says_what_is_in_force() -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ((), "nothing to set: give --decline-cap, --let-through or --promote-needs-verdict"),
+        ((), "nothing to set: give --decline-cap, --let-through, --promote-needs-verdict or --alert-budget"),
+        (("--alert-budget", "off", "--volume-change", "5%"), "--alert-budget off ends the whole budget"),
+        (("--alert-budget", "lots"), "lots"),
         (("--let-through", "0.5%"), "--let-through needs a cap in money: --let-through-cap 'EUR 500 a day'"),
         (("--let-through", "off", "--let-through-cap", "EUR 5"), "--let-through off takes no --let-through-cap"),
         (("--let-through-cap", "EUR 5"), "--let-through-cap and --salt belong to --let-through, which is missing"),

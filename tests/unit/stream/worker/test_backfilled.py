@@ -10,7 +10,6 @@ from features.errors import HistoryDamagedError
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.loading import Model
-from models.policy import Policy
 from models.row_times import RowTimes
 from stream.contract.backfill import BACKFILL_HEADER, BackfillMark
 from stream.contract.codes import DeadLetterCode
@@ -19,6 +18,7 @@ from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.isolation import decide_isolating
+from support.bare_model import BareModel
 from support.stream_records import LATEST_MS, Told, text
 
 FEATURES = load_sets("")
@@ -26,11 +26,10 @@ DAY_MS = 86_400_000
 AT_MS = LATEST_MS - 400 * DAY_MS
 
 
-class CountingModel:
+class CountingModel(BareModel):
     """A live model whose score is a tenth of the card's payments within a day."""
 
     fingerprint, name, version, digest = FEATURES.newest.fingerprint, "card", "1", "d" * 64
-    policy = Policy(review_at=0.3, decline_at=0.5)
     row_times = RowTimes()
 
     def score(self, matrix: Any) -> Any:

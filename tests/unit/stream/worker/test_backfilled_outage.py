@@ -15,7 +15,6 @@ from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.lineup import Lineup
 from models.loading import Model
-from models.policy import Policy
 from models.row_times import RowTimes
 from models.terms import Term
 from stream.contract.backfill import BackfillMark
@@ -34,6 +33,7 @@ from stream.worker.backfilled import BackfilledShare
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.positions import DecisionPositions
 from stream.worker.role import Role
+from support.bare_model import BareModel
 from support.delivered import deliver
 from support.examples import examples
 from support.stream_records import Told, text
@@ -43,11 +43,10 @@ SHARE, MOST_KEPT, POLL = 10, 60, 4
 PAYMENT, FILLED = False, True
 
 
-class CountingModel:
+class CountingModel(BareModel):
     """A live model whose score is a tenth of the card's payments within a day."""
 
     fingerprint, name, version, digest = FEATURES.newest.fingerprint, "card", "1", "d" * 64
-    policy = Policy(review_at=0.3, decline_at=0.5)
     row_times = RowTimes()
 
     def score(self, matrix: Any) -> Any:

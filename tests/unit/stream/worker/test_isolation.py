@@ -13,7 +13,6 @@ from features.vector.sets import load_sets
 from guards.shares import LIVE
 from models.errors import ScoringError
 from models.loading import Model
-from models.policy import Policy
 from models.row_times import RowTimes
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
@@ -22,12 +21,13 @@ from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.isolation import apply_isolating, decide_isolating
+from support.bare_model import BareModel
 from support.stream_records import LATEST_MS, Told, text
 
 FEATURES = load_sets("")
 
 
-class NoModel:
+class NoModel(BareModel):
     """A live model that cannot score, so that the rules decide."""
 
     fingerprint = FEATURES.newest.fingerprint
@@ -36,11 +36,10 @@ class NoModel:
         raise ScoringError("none here")
 
 
-class CountingModel:
+class CountingModel(BareModel):
     """A live model whose score is a tenth of the card's payments within a day."""
 
     fingerprint, name, version, digest = FEATURES.newest.fingerprint, "card", "1", "d" * 64
-    policy = Policy(review_at=0.3, decline_at=0.5)
     row_times = RowTimes()
 
     def score(self, matrix: Any) -> Any:

@@ -13,7 +13,6 @@ from features.history.store import Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.loading import Model
-from models.policy import Policy
 from models.row_times import RowTimes
 from models.terms import Term
 from stream.consumer import Standing
@@ -29,6 +28,7 @@ from stream.worker.backfilled import BackfilledShare
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.positions import ScoresToWrite
 from stream.worker.role import Role
+from support.bare_model import BareModel
 from support.stream_records import LATEST_MS, Told, text
 
 FEATURES = load_sets("")
@@ -36,11 +36,10 @@ EPOCH, COUNT = 5, 30
 AT_MS = LATEST_MS - 400 * 86_400_000
 
 
-class EvenModel:
+class EvenModel(BareModel):
     """A live model that gives everything the same score."""
 
     fingerprint, name, version, digest = FEATURES.newest.fingerprint, "even", "1", "d" * 64
-    policy = Policy(review_at=0.3, decline_at=0.5)
     row_times = RowTimes()
 
     def score(self, matrix: Any) -> Any:

@@ -1,0 +1,52 @@
+"""`fraudstream model policy`: makes a model of another one, with another policy or other rules, without training."""
+
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from models.errors import ModelError, RepositoryUnavailableError
+from models.repository import Repository
+from stream.cli.feature_sets import features_or_refuse
+from stream.cli.output import refuse, say
+from stream.cli.policy_options import policy_wish
+from stream.cli.policy_text import policy_lines
+from stream.cli.progress import bars
+from stream.cli.repository import refuse_repository, repository_or_refuse
+from stream.cli.settings import settings_or_refuse
+from stream.dataset.errors import FileError
+from stream.settings import Settings
+from stream.training.policy_run import PolicyRequest, derive
+from stream.training.request import PolicyReport, TrainingError
+
+
+def make_policy(model: str, options: dict[str, Any], *, as_json: bool) -> None:
+    """Store a model with another policy; exit with 1 if it cannot have that, and with 2 for options that cannot be."""
+    settings, wish = settings_or_refuse(), policy_wish(options)
+    try:
+        request = PolicyRequest(model=model, policy=wish, **options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    report = _derive(request, settings, repository_or_refuse(settings))
+    say(as_json, msgspec.to_builtins(report), "") if as_json else _print(report)
+
+
+def _derive(request: PolicyRequest, settings: Settings, repository: Repository) -> PolicyReport:
+    try:
+        with bars() as progress:
+            return derive(request, features_or_refuse(settings.features), repository, progress)
+    except RepositoryUnavailableError as error:
+        refuse_repository(error)
+    except (TrainingError, FileError, ModelError) as error:
+        refuse(str(error))
+
+
+def _print(report: PolicyReport) -> None:
+    table = Table(title=f"{report.name} {report.version}", show_header=False, title_justify="left")
+    table.add_row("digest", report.digest)
+    table.add_row("parent", report.parent)
+    for name, text in policy_lines(report.policy):
+        table.add_row(name, text)
+    Console().print(table)

@@ -1,0 +1,138 @@
+"""Derive an artifact from another one with another policy or other rules: the trees and the calibration stay.
+
+The digest changes, so it is a model of its own: it is promoted, compared and rolled back like any other. Its manifest
+names the one that it comes from as `parent`.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from features.vector.sets import FeatureSets
+from models.artifact import Artifact, Manifest, read_artifact, with_policy
+from models.booster import Booster
+from models.calibration import Calibrator
+from models.problems import Problem
+from models.repository import Repository
+from models.times import parse_time_ms
+from stream.training.assembly import margins, scored_part, store
+from stream.training.policy import ScoredPart, alert_measures, fit_policy
+from stream.training.request import PolicyReport, PolicyWish, Progress, TrainingDataError, UnusableModelError
+from stream.training.vectors_file import open_vectors, read_table
+
+_MEASURED = ("alert_rate", "decline_rate", "recall_at_review", "precision_at_review")
+"""Metrics that depend on the policy: without payments they are left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRequest:
+    """Which model gets which policy.
+
+    `policy` without thresholds, budget and costs leaves these as they are; without rules it leaves the rules, unless
+    `drop_rules`. `vectors` are labelled payments that the model has not seen; a budget and costs need them, and without
+    them the expected volume is not known. `version` defaults to the model's own.
+
+    Raises:
+        ValueError: nothing would change, or what is asked for needs vectors.
+    """
+
+    model: str
+    policy: PolicyWish
+    drop_rules: bool = False
+    vectors: Path | None = None
+    version: str | None = None
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        if self.drop_rules and self.policy.rules is not None:
+            raise ValueError("--no-rules and --rules contradict each other")
+        if self.policy == PolicyWish() and not self.drop_rules and self.vectors is None:
+            raise ValueError("nothing to change: give a policy, --rules FILE, --no-rules, or --vectors FILE")
+        if self.vectors is None and (self.policy.budget or self.policy.costs):
+            what = "a budget is reckoned" if self.policy.budget else "costs need a calibrated model, which is shown"
+            raise ValueError(f"{what} on payments: give --vectors FILE, labelled and later than the model's training")
+
+
+def derive(request: PolicyRequest, sets: FeatureSets, repository: Repository, progress: Progress) -> PolicyReport:
+    """Store a model with another policy, and return what it is.
+
+    Raises:
+        TrainingError: there is no such model, or it cannot have that policy.
+        FileError: a library is not installed.
+        ModelError: the artifact is damaged, or the repository cannot be read or written.
+    """
+    repository.check_writable()
+    digest = repository.resolve(request.model)
+    if isinstance(digest, Problem):
+        raise UnusableModelError(f"{digest.detail}; `fraudstream model list` shows the models that exist")
+    parent = read_artifact(repository.fetch(digest))
+    feature_set = sets.by_fingerprint.get(parent.manifest.fingerprint)
+    if feature_set is None:
+        raise UnusableModelError(
+            f"model {digest[:12]} needs features {parent.manifest.fingerprint}; FRAUDSTREAM_FEATURES names others"
+        )
+    if problems := tuple(request.policy.rule_problems(feature_set.names)):
+        raise UnusableModelError("; ".join(problems))
+    with tempfile.TemporaryDirectory(prefix="fraudstream-policy-") as name:
+        manifest = _manifest(request, parent, sets, (Path(name), progress))
+        artifact = msgspec.structs.replace(parent, manifest=msgspec.structs.replace(manifest, parent=digest))
+        made = store(artifact, feature_set, repository, Path(name))
+    return PolicyReport.of(made, artifact.manifest)
+
+
+def _manifest(request: PolicyRequest, parent: Artifact, sets: FeatureSets, work: tuple[Path, Progress]) -> Manifest:
+    """Return the manifest with the policy that is asked for; what is not asked for stays."""
+    before, wish = parent.manifest, request.policy
+    keeps = wish.thresholds is None and wish.budget is None and wish.costs is None
+    rules = None if request.drop_rules else (wish.rules or before.rules)
+    wish = wish._replace(rules=rules, costs=before.cost_policy if keeps else wish.costs)
+    named = msgspec.structs.replace(before, version=request.version or before.version)
+    if request.vectors is None:
+        return _unmeasured(named, wish, keeps=keeps)
+    part = _part(request.vectors, parent, sets, (request.threads, *work))
+    chosen = fit_policy(wish, part, before.policy)
+    if keeps and before.volume is not None:  # the thresholds come from the same budget
+        volume = msgspec.structs.replace(chosen.volume, budget=before.volume.budget)
+        chosen = chosen._replace(volume=volume)
+    measured = msgspec.structs.replace(named, metrics=before.metrics | alert_measures(chosen, part))
+    return with_policy(measured, *chosen)
+
+
+def _unmeasured(before: Manifest, wish: PolicyWish, *, keeps: bool) -> Manifest:
+    """Return a manifest with a policy whose volume is not known, unless it `keeps` its thresholds and costs."""
+    if keeps:
+        return with_policy(before, before.policy, wish.costs, wish.rules, before.volume)
+    metrics = {name: one for name, one in before.metrics.items() if name not in _MEASURED}
+    unmeasured = msgspec.structs.replace(before, metrics=metrics)
+    return with_policy(unmeasured, wish.thresholds or before.policy, wish.costs, wish.rules, None)
+
+
+def _part(path: Path, parent: Artifact, sets: FeatureSets, work: tuple[int, Path, Progress]) -> ScoredPart:
+    """Return the labelled payments of a vectors file that the model has not seen, with its scores."""
+    threads, folder, progress = work
+    vectors, manifest = open_vectors(path, sets, folder), parent.manifest
+    if vectors.feature_set.fingerprint != manifest.fingerprint:
+        raise UnusableModelError(
+            f"{path}: holds features {vectors.feature_set.fingerprint}, the model needs {manifest.fingerprint}"
+        )
+    table = read_table(vectors, folder, threads, progress)
+    seen_until = _seen_until(manifest)
+    rows = np.flatnonzero(table.known & (table.occurred_ms > parse_time_ms(seen_until).epoch_ms))
+    if not 0 < int(table.fraud[rows].sum()) < len(rows):
+        raise TrainingDataError(
+            f"{path}: no frauds and genuine payments with known labels are later than {seen_until}, until when the "
+            "model was trained and calibrated: compute vectors of later days"
+        )
+    booster = Booster(parent.model_text, manifest.feature_names)
+    scores = Calibrator.of(manifest.calibration).probabilities(margins(booster, table, rows))
+    return scored_part(table, rows, scores)
+
+
+def _seen_until(manifest: Manifest) -> str:
+    """Return the time of the last payment that the model was trained or calibrated on, as far as it is known."""
+    if manifest.imported is not None:
+        return max(manifest.imported.calibrated_on.until, manifest.imported.trained_until or "")
+    return manifest.training.until if manifest.training is not None else "1970-01-01T00:00:00.000Z"

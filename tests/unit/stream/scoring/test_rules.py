@@ -1,0 +1,271 @@
+"""Costs and rules beside the model on the live path, and what let-through and the cap on declines make of them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics.money import CostMatrix
+from models.artifact import read_artifact, with_policy, write_artifact
+from models.cost_policy import CostPolicy
+from models.decline_cap import DeclineCap, DeclineWindow
+from models.errors import ScoringError
+from models.let_through import LetThrough
+from models.limits import LimitState
+from models.list_rules import FeatureBound, ListRule, RuleAction, RuleSet
+from models.loading import Model, load
+from models.payments import Payments
+from models.policy import Decision
+from models.repository import Repository
+from stream.contract.outputs import DecidedBy, Overruled, Score
+from stream.contract.transaction import Transaction
+from stream.control.model_cache import ServingModels
+from stream.kafka.offsets import Position, folded
+from stream.kafka.publisher import Outgoing
+from stream.kafka.unpacking import FetchedRecord
+from stream.rescoring.replay import from_record
+from stream.scoring.encode import Judgement, Scored
+from stream.scoring.overrule import overrule_decisions
+from stream.scoring.score import score
+from support.model_artifacts import FINGERPRINT, NAMES, artifact, history_vectors, rows
+
+COSTS = CostPolicy({"EUR": CostMatrix(300, 0, 200, 500)})
+RULES = RuleSet(
+    (
+        ListRule("stolen", RuleAction.BLOCK, cards=("c0",)),
+        ListRule("far", RuleAction.REVIEW, countries=("NG",)),
+        ListRule("fast", RuleAction.REVIEW, features={"b": FeatureBound(above=1.5)}),
+        ListRule("known", RuleAction.ALLOW, merchants=("m1",), amounts_from={"EUR": 0}),
+    )
+)
+SAID = (Decision.APPROVE, Decision.REVIEW, Decision.DECLINE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found: Path = tmp_path_factory.mktemp("models")
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Model:
+    before = read_artifact(artifact())
+    manifest = with_policy(before.manifest, before.manifest.policy, COSTS, RULES, None)
+    repository = Repository(str(folder))
+    digest = repository.put(write_artifact(msgspec.structs.replace(before, manifest=manifest)))
+    found = load(repository, digest, {FINGERPRINT: history_vectors})
+    assert isinstance(found, Model)
+    return found
+
+
+class OneSet:
+    """The same vectors for every feature set."""
+
+    def __init__(self, matrix: Any) -> None:
+        self._matrix = matrix
+
+    def of(self, _fingerprint: str) -> Any:
+        return self._matrix
+
+    def names(self, _fingerprint: str) -> tuple[str, ...]:
+        return NAMES
+
+
+class Broken(Model):
+    """A model that scores nothing."""
+
+    def __init__(self, of: Model) -> None:
+        super().__init__(of.digest, of.manifest, of._booster)
+
+    def score(self, _matrix: Any) -> Any:
+        raise ScoringError("this one fails")
+
+
+def payments(count: int, seed: int = 5) -> Payments:
+    draw = np.random.default_rng(seed)
+    return Payments(
+        [f"c{one}" for one in draw.integers(0, 4, count)],
+        [f"m{one}" for one in draw.integers(0, 3, count)],
+        [("NG", "FR", None)[one] for one in draw.integers(0, 3, count)],
+        draw.integers(0, 200_000, count),
+        [("EUR", "USD")[one] for one in draw.integers(0, 2, count)],
+    )
+
+
+def test_judgements_say_what_the_model_said_and_which_rule_decided(model: Model) -> None:
+    matrix, some = rows(400, seed=3), payments(400)
+    judged = score(ServingModels(1, model, None), OneSet(matrix), None, some)
+    said = COSTS.decide(model.score(matrix), some, model.policy)
+    assert [one.said for one in judged] == said
+    assert len(set(said)) > 1
+    for at, one in enumerate(judged):
+        known = some.merchant_ids[at] == "m1" and some.currencies[at] == "EUR"
+        if some.card_ids[at] == "c0":
+            expected: Any = (Decision.DECLINE, "rule:stolen")
+        elif some.countries[at] == "NG" or matrix[at, 1] > 1.5:
+            rule = "rule:far" if some.countries[at] == "NG" else "rule:fast"
+            expected = (Decision.REVIEW, rule) if said[at] is Decision.APPROVE else (said[at], None)
+        else:
+            is_overruled = known and said[at] is not Decision.APPROVE
+            expected = (Decision.APPROVE, "rule:known") if is_overruled else (said[at], None)
+        assert (one.decision, one.overruled and one.overruled.by) == expected
+        assert one.country == some.countries[at]
+    assert {one.overruled.by for one in judged if one.overruled} == {
+        "rule:stolen", "rule:far", "rule:fast", "rule:known"
+    }  # fmt: skip
+
+
+def test_a_payment_is_judged_alike_alone_in_a_batch_and_in_an_arm(model: Model) -> None:
+    matrix, some = rows(60, seed=4), payments(60)
+    together = score(ServingModels(1, model, None), OneSet(matrix), None, some)
+    for at in range(60):
+        (alone,) = score(ServingModels(1, model, None), OneSet(matrix[at : at + 1]), None, some.of(np.array([at])))
+        assert alone == together[at]
+
+
+def test_where_no_model_can_decide_the_rules_of_the_live_one_hold(model: Model) -> None:
+    some = payments(50)
+    judged = score(ServingModels(1, Broken(model), None), OneSet(np.zeros((50, 3))), None, some)
+    assert {one.decided_by for one in judged} == {DecidedBy.RULES}
+    for one, card in zip(judged, some.card_ids, strict=True):
+        assert (one.decision is Decision.DECLINE) == (card == "c0")
+        if card == "c0":
+            assert one.overruled == Overruled("rule:stolen", Decision.APPROVE)
+
+
+def test_a_model_without_costs_and_rules_needs_no_payments(model: Model, folder: Path) -> None:
+    repository = Repository(str(folder))
+    plain = load(repository, repository.put(artifact()), {FINGERPRINT: history_vectors})
+    assert isinstance(plain, Model)
+    assert not plain.reads_payments
+    assert score(ServingModels(1, plain, None), OneSet(rows(5)))[0].overruled is None
+    with pytest.raises(ValueError, match="decides by the costs of each payment"):
+        model.decide(np.array([0.1]))
+
+
+def recorded(judgement: Judgement, at: int, some: Payments, vector: Any) -> Score:
+    return msgspec.convert(
+        {
+            "transaction_id": f"t{at}",
+            "card_id": some.card_ids[at],
+            "merchant_id": some.merchant_ids[at],
+            "occurred_at": "2026-01-01T00:00:00.000Z",
+            "amount_minor": int(some.amounts_minor[at]),
+            "currency": some.currencies[at],
+            "score": judgement.score,
+            "band": judgement.band,
+            "decision": judgement.decision,
+            "decided_by": judgement.decided_by,
+            "model": judgement.model and msgspec.structs.asdict(judgement.model),
+            "arm": judgement.arm,
+            "overruled": judgement.overruled and msgspec.to_builtins(judgement.overruled),
+            "propensity": judgement.propensity,
+            "revision": 1,
+            "fingerprint": FINGERPRINT,
+            "code_version": "0",
+            "features": dict(zip(NAMES, [None if np.isnan(one) else float(one) for one in vector], strict=True)),
+            "positions": {"history_epoch": 0, "card": 1, "merchant": 1},
+            "degraded": (),
+            "dropped": (),
+            "epoch": 1,
+            "source": {"topic": "transactions", "partition": 0, "offset": at},
+            "scored_at": "2026-01-01T00:00:00.000Z",
+            "latency_ms": 0,
+        }
+        | ({} if judgement.country is None else {"merchant_country": judgement.country}),
+        Score,
+    )
+
+
+def test_each_decision_comes_out_of_its_own_record_again(model: Model, folder: Path) -> None:
+    matrix, some = rows(120, seed=6), payments(120)
+    judged = score(ServingModels(1, model, None), OneSet(matrix), None, some)
+    for at, one in enumerate(judged):
+        steps = from_record(recorded(one, at, some, matrix[at]), str(folder))
+        assert [step.step for step in steps][-2:] == ["policy", "list rules"]
+        assert all(step.equal for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("changes", "differing"),
+    [
+        ({"overruled": None}, "list rules"),
+        ({"overruled": Overruled("rule:known", Decision.APPROVE)}, "list rules"),
+        ({"amount_minor": 1, "overruled": Overruled("rule:stolen", Decision.DECLINE)}, "policy"),
+    ],
+)  # fmt: skip
+def test_a_record_that_was_altered_does_not_come_out_again(
+    model: Model, folder: Path, changes: Any, differing: str
+) -> None:
+    some = Payments(["c0"], ["m0"], [None], np.array([100_000]), ["EUR"])
+    matrix = rows(1, seed=8)
+    (judged,) = score(ServingModels(1, model, None), OneSet(matrix), None, some)
+    altered = msgspec.structs.replace(recorded(judged, 0, some, matrix[0]), **changes)
+    steps = from_record(altered, str(folder))
+    assert differing in [step.step for step in steps if not step.equal]
+
+
+def judgement(said: Decision, rule: RuleAction | None) -> Judgement:
+    """Return a judgement as the rules leave it, by the words of docs/how-to/set-a-policy.md."""
+    plain = Judgement(0.5, 500, said, DecidedBy.MODEL, None)
+    if rule is RuleAction.BLOCK:
+        return replace(plain, decision=Decision.DECLINE, overruled=Overruled("rule:x", said))
+    if rule is RuleAction.ALLOW and said is not Decision.APPROVE:
+        return replace(plain, decision=Decision.APPROVE, overruled=Overruled("rule:x", said))
+    if rule is RuleAction.REVIEW and said is Decision.APPROVE:
+        return replace(plain, decision=Decision.REVIEW, overruled=Overruled("rule:x", said))
+    return replace(plain, is_bound=True) if rule is RuleAction.REVIEW and said is Decision.DECLINE else plain
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(SAID), st.sampled_from([None, *RuleAction]), st.booleans()), min_size=1, max_size=40
+    ),
+    st.integers(1, 39),
+)
+def test_the_cap_asks_nothing_of_what_rules_decided_and_its_state_follows_from_the_scores(steps: Any, cut: int) -> None:
+    cap = DeclineCap(0.002)
+    judged = [judgement(said, rule) for said, rule, _ in steps]
+    record = FetchedRecord("transactions", 0, 0, 0, 0, b"c", b"", ())
+    count = len(steps)
+    some = Payments(["c"] * count, ["m"] * count, [None] * count, np.ones(count, int), ["EUR"] * count)
+    out = [recorded(one, at, some, [0.0] * 3) for at, one in enumerate(judged)]
+    encoded = [msgspec.json.encode(one) for one in out]
+    states: Any = {0: LimitState({"live": DeclineWindow(0b111 << 1_990)})}
+    position = Position(declines=states[0].declines)
+    for first, last in ((0, cut), (cut, len(steps))):
+        part = range(*slice(first, last).indices(len(steps)))
+        if not part:
+            continue
+        scored = Scored(
+            [record] * len(part), [None] * len(part), [()] * len(part), {}, [judged[at] for at in part],  # type: ignore[list-item]
+            [0] * len(part), [Outgoing(at, b"c", encoded[at], (), f"t{at}") for at in part],
+        )  # fmt: skip
+        after, states = overrule_decisions(scored, states, cap, None)
+        for at, outgoing in zip(part, after.outgoing, strict=True):
+            position = folded(position, FetchedRecord("scores", 0, at, 0, 0, b"c", outgoing.value, ()))
+            found = msgspec.json.decode(outgoing.value or b"", type=Score)
+            if steps[at][1] is RuleAction.BLOCK:
+                assert (found.decision, found.overruled and found.overruled.by) == ("decline", "rule:x")
+            assert found.said is steps[at][0]
+    assert position.declines == states[0].declines
+
+
+@given(st.sampled_from(SAID), st.sampled_from([None, *RuleAction]))
+def test_a_lot_is_drawn_only_of_what_a_model_alone_declines(said: Decision, rule: RuleAction | None) -> None:
+    one, some = judgement(said, rule), Payments(["c"], ["m"], [None], np.array([100]), ["EUR"])
+    payment = {"transaction_id": "t0", "card_id": "c", "merchant_id": "m", "occurred_at": 0, "amount_minor": 100}
+    transaction = Transaction(**payment, currency="EUR")  # type: ignore[arg-type]
+    value = msgspec.json.encode(recorded(one, 0, some, [0.0] * 3))
+    record = FetchedRecord("transactions", 0, 0, 0, 0, b"c", b"", ())
+    scored = Scored([record], [transaction], [()], {}, [one], [0], [Outgoing(0, b"c", value, (), "t0")])
+    every = LetThrough(10_000, {"EUR": 10**6}, "s", 1)
+    after, _ = overrule_decisions(scored, {0: LimitState()}, None, every)
+    drawn = after.judgements[0].propensity is not None
+    assert drawn == (said is Decision.DECLINE and rule is None)
+    assert after.judgements[0].decision == (Decision.APPROVE if drawn else one.decision)
