@@ -19,6 +19,7 @@ from stream.cli.arguments import ModelParam, MomentParam, Offsets
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
+from stream.cli.predictions_option import predictions_option
 from stream.cli.progress import bars
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.dataset.errors import FileError
@@ -108,6 +109,7 @@ def _examples(report: DiffReport) -> Table:
 @click.option(
     "--threads", type=click.IntRange(1, 1024), default=lambda: len(os.sched_getaffinity(0)), show_default="all cores"
 )
+@predictions_option
 @json_option
 @needs("train", "duckdb")
 def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
@@ -153,6 +155,8 @@ def _check_use(file: Path | None, options: dict[str, Any]) -> None:
         raise click.UsageError("name a FILE, or --topic: one of the two")
     if file is not None and (options["diff"] or ranged):
         raise click.UsageError(f"--{(ranged or ['diff'])[0].replace('_', '-')} is for --topic")
+    if file is None and options["predictions"] is not None:
+        raise click.UsageError("--predictions is for a FILE: with --topic they are read from their topic")
     if options["offsets"] and len(ranged) > 1:
         raise click.UsageError("--offsets selects the transactions; leave --from-time and --to-time out")
     if options["diff"] is (options["model"] is not None):
@@ -185,7 +189,7 @@ def _run(
 
     out, threads = options["out"], options["threads"]
     if file is not None:
-        request = FileRequest(file, options["model"], out, settings.models, sets, threads)
+        request = FileRequest(file, options["model"], out, settings.models, sets, threads, options["predictions"])
         return score_file(request, progress)
     offsets = {partition: (first, end) for partition, first, end in options["offsets"]} or None
     wanted = TopicRequest(settings, Range(options["from_time"], options["to_time"], offsets), out, sets, threads)

@@ -16,6 +16,7 @@ from models.repository import Repository
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
+from stream.cli.predictions_option import predictions_option
 from stream.cli.progress import bars
 from stream.cli.repository import refuse_repository, repository_or_refuse
 from stream.cli.settings import settings_or_refuse
@@ -36,6 +37,7 @@ _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
 @click.option("--review-share", type=float, default=0.005, show_default=True, help="Of validation, at least reviewed.")
 @click.option("--decline-share", type=float, default=0.001, show_default=True, help="Of validation, declined.")
 @click.option("--threads", type=int, default=2, show_default=True, help="Changes the time, not the result.")
+@predictions_option
 @json_option
 @needs("train", "duckdb", "sklearn")
 def train(file: Path, name: str, model_version: str | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options

@@ -34,7 +34,8 @@ class DeadLetterCode(StrEnum):
     WRONG_KEY = "wrong_key"
     """The record's key is not its `card_id`."""
     IN_THE_FUTURE = "in_the_future"
-    """`occurred_at` is later than the record's timestamp by more than the allowed skew."""
+    """`occurred_at`, or a prediction's `computed_at`, is later than the record's timestamp by more than the allowed
+    skew."""
     AHEAD_OF_CLOCK = "ahead_of_clock"
     """`occurred_at` is later than the worker's clock by more than an hour and the allowed skew."""
     TOO_LATE = "too_late"

@@ -92,6 +92,8 @@ class TrainingRequest(ArtifactRequest):
     """What to train on, how, and under which name; `version` defaults to the day of the file's last transaction."""
 
     feature_set: FeatureSet
+    predictions: Path | None = None
+    """The file of the predictions from storage that the features read."""
     seed: int = 1
     trees: int = 150
     leaves: int = 31
@@ -144,7 +146,8 @@ def _share_problems(shares: Shares) -> Iterator[str]:
 class VectorsRequest:
     """Compute the vectors of a transactions file by a feature set, and write them to `out`, .parquet or .csv.
 
-    `threads` are those that read the file; they change the time, not the result.
+    `threads` are those that read the file; they change the time, not the result. `predictions` is the file of the
+    predictions from storage that the features read.
     """
 
     file: Path
@@ -152,6 +155,7 @@ class VectorsRequest:
     feature_set: FeatureSet
     threads: int = 2
     code_version: str = ""
+    predictions: Path | None = None
 
 
 class VectorsReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ which models that were trained elsewhere go through too.
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 
@@ -17,10 +18,11 @@ from models.policy import Policy
 from models.repository import Repository
 from models.times import format_time
 from stream.dataset.file import FileFacts, TransactionsFile
+from stream.dataset.predictions_file import open_needed
 from stream.training.assembly import data_of, fit_decisions, period, store
 from stream.training.evaluation import Split, check_labels, split
 from stream.training.request import Progress, TrainingReport, TrainingRequest
-from stream.training.vectors import Table, build_table, reach_ms
+from stream.training.vectors import Table, VectorPass, fill_table, reach_ms
 
 DEFAULTS: Mapping[str, Parameter] = MappingProxyType(
     {
@@ -55,11 +57,19 @@ def train(request: TrainingRequest, repository: Repository, progress: Progress) 
             facts, dropped = source.facts, source.dropped
             check_labels(facts.labelled, facts.usable, facts.last_ms)
             progress("read", 1, 1)
-            table = build_table(source, request.feature_set, folder, request.seed, progress)
+            table = _table(request, source, folder, progress)
         parts = split(table, reach_ms(request.feature_set))
         artifact = _build(request, table, parts, progress)
         digest = store(artifact, request.feature_set, repository, folder)
     return _report(request, digest, artifact.manifest, (facts, dropped, table, parts))
+
+
+def _table(request: TrainingRequest, source: TransactionsFile, folder: Path, progress: Progress) -> Table:
+    """Compute the vectors of the file, with the predictions from storage that the features read."""
+    names = request.feature_set.prediction_delays_ms
+    with open_needed(request.predictions, names, folder, request.threads) or nullcontext() as predictions:
+        pass_ = VectorPass(source, request.feature_set, request.seed, predictions)
+        return fill_table(source, pass_, folder, progress)
 
 
 def _build(request: TrainingRequest, table: Table, parts: Split, progress: Progress) -> Artifact:
