@@ -63,6 +63,11 @@ class FeatureSets:
         names = {name for one in each for name in one}
         return MappingProxyType({name: max(one.get(name, 0) for one in each) for name in sorted(names)})
 
+    @property
+    def has_predictions(self) -> bool:
+        """Whether some row of some set reads predictions from storage."""
+        return bool(self.prediction_delays_ms)
+
     @cached_property
     def horizons_ms(self) -> Mapping[Entity, int]:
         """Horizons of histories for all sets together, by entity."""

@@ -162,6 +162,7 @@ class SentCounter:
         self._task = progress.add_task(name, total=total)
 
     def __call__(self, _item: ScheduledRecord, _place: RecordMetadata) -> None:
+        """Count one record."""
         self._progress.advance(self._task)
 
 

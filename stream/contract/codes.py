@@ -43,8 +43,8 @@ class DeadLetterCode(StrEnum):
     TRANSACTION_CONFLICT = "transaction_conflict"
     """An earlier transaction of this card has the same id and other content."""
     UNDECIDABLE = "undecidable"
-    """An internal error on this one record alone: a label, or a transaction that could not be appended to its
-    histories. After an error later on, a transaction is decided by rules instead."""
+    """An internal error on this one record alone: a label, a prediction, or a transaction that could not be appended to
+    its histories. After an error later on, a transaction is decided by rules instead."""
 
 
 class Rejection(NamedTuple):

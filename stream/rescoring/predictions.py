@@ -48,7 +48,7 @@ CREATE TEMP VIEW prediction_asked AS SELECT "row", card_id, occurred_ms, occurre
 
 def reads_predictions(workdir: Workdir) -> bool:
     """Tell whether some feature of the run reads predictions."""
-    return bool(workdir.sets.prediction_delays_ms)
+    return workdir.sets.has_predictions
 
 
 def write_predictions(connection: Any, workdir: Workdir) -> None:  # noqa: ANN401 - a connection of a module without types

@@ -139,9 +139,7 @@ class TopicTables:
         self._silent: ValidScores[Record] = ValidScores()
         self.answered_labels: dict[int, int] = {}
         only = None if entity_filter is None else entity_filter.card_id
-        self.predictions = (
-            PredictionTables(connection, deployment, skew_ms, only) if sets.prediction_delays_ms else None
-        )
+        self.predictions = PredictionTables(connection, deployment, skew_ms, only) if sets.has_predictions else None
         for statement in (CREATE_TRANSACTIONS, CREATE_DECISIONS, CREATE_ELSEWHERE, CREATE_LABEL_EVENTS):
             connection.execute(statement)
 

@@ -47,6 +47,7 @@ MetricName = Literal[
     "fraudstream.model.info",
     "fraudstream.overruled",
     "fraudstream.partitions",
+    "fraudstream.predictions",
     "fraudstream.publishes",
     "fraudstream.ready",
     "fraudstream.repeated",

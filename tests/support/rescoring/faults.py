@@ -58,6 +58,8 @@ def repair(world: World, order: list[int], *, degrades: bool = False) -> None:
         for record in world.topics["labels"][number]:
             parsed = read_label(record.value, record.key, (record.partition, record.offset))
             histories.inner.label_now([parsed.label])  # type: ignore[union-attr]
+        for record in world.topics["predictions"][number] if world.sets.has_predictions else ():
+            world.apply_prediction(record)
         log = world.topics["transactions"][number]
         below[source(number, of_labels=False)] = NO_END if degrades else len(log)
         below[source(number, of_labels=True)] = NO_END if degrades else len(world.topics["labels"][number])

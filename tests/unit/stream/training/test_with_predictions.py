@@ -34,7 +34,7 @@ def silent(_stage: str, _done: int, _total: int) -> None:
 
 
 def nightly(cards: int = 150, days: int = 60) -> dict[str, list[Any]]:
-    """Make predictions of two names: one each night about most cards, and one each week about some; a part came late."""
+    """Make predictions of two names, one each night and one each week, about a third of the cards; some came late."""
     random = np.random.default_rng(7)
     rows = []
     for day in range(days):
