@@ -13,7 +13,9 @@ import numpy as np
 from features.history import records
 from features.history.history import History, visible
 from features.history.retention import ResolutionSchedule, Retention
-from features.history.store import Entity, Histories, Ints, Prediction, PredictionStatus
+from features.history.store import Histories, Ints, Prediction, PredictionStatus
+
+_NOTHING: Ints = np.empty((0, records.PREDICTION_COLUMNS), np.int64)
 
 
 class AppendedPrediction(NamedTuple):
@@ -100,6 +102,3 @@ class PredictionLog:
         spans = zip(starts.tolist(), ends.tolist(), until_ms.tolist(), strict=True)
         counts = [int(np.searchsorted(arrived_ms[start:end], at_ms, side="right")) for start, end, at_ms in spans]
         return np.array(counts, np.int64)
-
-
-_NOTHING: Ints = np.empty((0, records.COLUMNS[Entity.PREDICTION]), np.int64)

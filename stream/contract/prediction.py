@@ -24,6 +24,8 @@ from stream.contract.fields import (
 from stream.redaction import shown
 
 SCHEMA = "prediction/1"
+LARGEST_INTEGER = 2**1023
+"""A larger one is no float64."""
 LONGEST_MODEL = 200
 """Characters of `model`."""
 
@@ -83,6 +85,8 @@ def read_prediction(value: bytes | None, key: bytes | None, source: PredictionSo
     raw = decode_object(value, _KNOWN)
     if isinstance(raw, Rejection):
         return raw
+    if isinstance(given := raw.fields.get("value"), int) and abs(given) > LARGEST_INTEGER:
+        raw.fields["value"] = math.inf
     kept = schema_problem(raw.fields, SCHEMA) or read_fields(FIELDS, raw.fields)
     if isinstance(kept, Rejection):
         return kept

@@ -163,6 +163,10 @@ class InputLosses:
         return f"it holds no offset {trouble}"
 
     def _unreadable(self, tp: TopicPartition, found: Unreadable) -> str | int:
+        """Return why a partition waits, or the offset behind what cannot be unpacked: of predictions at once."""
+        if tp.topic == self._predictions:
+            log.error("%s: offsets %d to %d cannot be read, and are passed over", tp, found.first, found.end - 1)
+            return found.end
         skipped = self._deps.follower.logs.skipped.get((self._deps.settings.deployment, *tp), frozenset())
         number = self._log_of(tp)
         if number is not None and SkippedRange(number, found.first) in skipped:

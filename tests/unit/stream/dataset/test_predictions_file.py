@@ -80,7 +80,7 @@ def test_one_without_a_time_of_arrival_came_when_it_was_computed(tmp_path: Path)
 
 def test_a_file_has_a_fingerprint_of_its_values_not_of_its_order(tmp_path: Path) -> None:
     prints = []
-    for number, order in enumerate(([0, 1, 2, 3], [3, 2, 1, 0], [0, 1, 2, 2])):
+    for number, order in enumerate(([0, 1, 2, 3], [3, 2, 1, 0], [0, 1, 1, 1])):
         folder = tmp_path / str(number)
         folder.mkdir()
         with opened(folder, {name: [values[at] for at in order] for name, values in COLUMNS.items()}) as file:
@@ -110,8 +110,9 @@ def test_what_cannot_be_a_prediction_is_refused_with_its_row(
 
 
 def test_nan_and_an_empty_text_are_no_value(tmp_path: Path) -> None:
-    for values in ([0.1, float("nan"), None, 0.2], ["0.1", "", None, "0.2"]):
-        with opened(tmp_path, COLUMNS | {"value": values}) as file:
+    for number, values in enumerate(([0.1, float("nan"), None, 0.2], ["0.1", "", None, "0.2"])):
+        (tmp_path / str(number)).mkdir()
+        with opened(tmp_path / str(number), COLUMNS | {"value": values}) as file:
             assert sum(b'"value":null' in one.value for one in file.records()) == 2
 
 
@@ -131,8 +132,9 @@ def test_a_file_is_needed_exactly_where_features_read_its_names(tmp_path: Path) 
         open_needed(None, ("teacher",), tmp_path, 1)
     with pytest.raises(PredictionsFileError, match="no feature reads a prediction"):
         open_needed(path, (), tmp_path, 1)
+    (tmp_path / "again").mkdir()
     with pytest.raises(PredictionsFileError, match="has no prediction named other; it has segment, teacher"):
-        open_needed(path, ("other", "teacher"), tmp_path, 1)
+        open_needed(path, ("other", "teacher"), tmp_path / "again", 1)
     found = open_needed(path, ("teacher",), tmp_path, 1)
     assert found is not None
     found.close()

@@ -36,7 +36,7 @@ TEACHER = "prediction_teacher_delayed_2d"
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
     folder = tmp_path_factory.mktemp("models")
-    file = write(folder / "train.parquet", transactions(rows=3_000))
+    file = write(folder / "train.parquet", transactions())
     random = np.random.default_rng(3)
     times = [START_MS + day * DAY_MS for day in range(60) for _ in range(150)]
     stored = {

@@ -58,7 +58,7 @@ def nightly(cards: int = 150, days: int = 60) -> dict[str, list[Any]]:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("files")
-    return write(folder / "payments.parquet", transactions(rows=1_500)), write(folder / "p.parquet", nightly())
+    return write(folder / "payments.parquet", transactions()), write(folder / "p.parquet", nightly())
 
 
 def one_by_one(payments: Path, folder: Path) -> np.ndarray:
