@@ -32,9 +32,19 @@ def predictions() -> None:
 @click.option(
     "--rate", type=click.FloatRange(0, min_open=True), help="Records a second; by default as fast as possible."
 )
+@click.option(
+    "--backfill",
+    is_flag=True,
+    help="Let each count as having come when it was computed: to fill histories before the stream begins.",
+)
 @json_option
 @needs("train", "duckdb")
-def publish_command(file: Path, rate: float | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
+def publish_command(
+    file: Path,
+    rate: float | None,
+    backfill: bool,  # noqa: FBT001 - a flag
+    as_json: bool,  # noqa: FBT001 - a flag
+) -> None:
     """Publish a FILE of predictions (parquet, CSV) to the topic `predictions`, each record with its card as key.
 
     Its columns are card_id, name, value (a number, or nothing), computed_at (with zone) and, optional, model. A
@@ -50,7 +60,7 @@ def publish_command(file: Path, rate: float | None, as_json: bool) -> None:  # n
             refused_settings(),
         ):
             facts = opened.facts
-            done = asyncio.run(send(settings, opened, rate))
+            done = asyncio.run(send(settings, opened, rate, backfill=backfill))
     except (StreamError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     seconds = round(done.seconds, 3)
@@ -73,8 +83,12 @@ async def _check_topic(settings: Settings) -> None:
         await producer.stop()
 
 
-async def send(settings: Settings, opened: PredictionsFile, rate: float | None = None) -> InjectionReport:
+async def send(
+    settings: Settings, opened: PredictionsFile, rate: float | None = None, *, backfill: bool = False
+) -> InjectionReport:
     """Send all predictions of a file, with a progress bar, and wait for their acknowledgements.
+
+    With `backfill` a record's timestamp is when its prediction was computed, so that none is late.
 
     Raises:
         InjectionError: the broker did not take all of them.
@@ -85,12 +99,13 @@ async def send(settings: Settings, opened: PredictionsFile, rate: float | None =
         await producer.start()
         with sending_bar("predictions", opened.facts.rows) as progress:
             injector = Injector(producer, rate, lambda _item, _due_ms: None, progress)
-            return await injector.run(_scheduled(settings, opened))
+            return await injector.run(scheduled(settings.topic(PREDICTIONS.name), opened, backfill=backfill))
     finally:
         await producer.stop()
 
 
-def _scheduled(settings: Settings, opened: PredictionsFile) -> Iterator[ScheduledRecord]:
-    topic = settings.topic(PREDICTIONS.name)
+def scheduled(topic: str, opened: PredictionsFile, *, backfill: bool) -> Iterator[ScheduledRecord]:
+    """Yield the records to send, in the order of their computation."""
     for one in opened.records():
-        yield ScheduledRecord(topic, one.key, one.value, PREDICTIONS.name)
+        timestamp_ms = one.computed_ms if backfill else None
+        yield ScheduledRecord(topic, one.key, one.value, PREDICTIONS.name, timestamp_ms=timestamp_ms)

@@ -69,10 +69,11 @@ class PredictionFacts(NamedTuple):
 
 
 class PublishablePrediction(NamedTuple):
-    """Key and value of a `prediction/1`."""
+    """Key and value of a `prediction/1`, and when it was computed, in ms of the Unix epoch."""
 
     key: bytes
     value: bytes
+    computed_ms: int
 
 
 class PredictionsFile:
@@ -134,7 +135,7 @@ class PredictionsFile:
             for card_id, name, value, computed_ms, model in rows:
                 fields = {"schema": "prediction/1", "card_id": card_id, "name": name, "value": value}
                 fields |= {"computed_at": format_time(computed_ms)} | ({} if model is None else {"model": model})
-                yield PublishablePrediction(card_id.encode(), _encode(fields))
+                yield PublishablePrediction(card_id.encode(), _encode(fields), computed_ms)
 
     def _load(self) -> None:
         try:
