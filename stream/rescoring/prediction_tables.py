@@ -106,7 +106,8 @@ class PredictionTables:
         found = [one.prediction for one in read if not isinstance(one, Rejection)]
         self.unreadable += len(read) - len(found)
         found = [one for one in found if self._card_id in {None, one.card_id}]
-        values = [np.nan if one.value is None else one.value for one in found]
+        values = np.array([np.nan if one.value is None else one.value for one in found], np.float64)
+        is_absent = np.isnan(values)
         self._insert(
             "prediction_records",
             {
@@ -115,7 +116,7 @@ class PredictionTables:
                 "arrived_ms": np.array([one.arrived_ms for one in found], np.int64),
                 "card_id": np.array([one.card_id for one in found], object),
                 "name": np.array([one.name for one in found], object),
-                "value": np.ma.masked_invalid(np.array(values, np.float64)),  # type: ignore[no-untyped-call]
+                "value": np.ma.masked_array(values, is_absent) if is_absent.any() else values,
                 "computed_ms": np.array([one.computed_ms for one in found], np.int64),
             },
         )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from features.history.displaced import Displaced
 from features.history.records import source
-from features.history.store import Label, LabelResult, Observed, Transactions
+from features.history.store import Label, LabelResult, Observed, Prediction, PredictionResult, Transactions
 from features.memory_store import MemoryStore
 from features.redis.progress import NO_END
 from features.vector.sets import FeatureSets
@@ -34,6 +34,9 @@ class Stopgap:
         return replace(self._inner.observe_now(transactions), incomplete=True)
 
     async def label(self, labels: list[Label]) -> list[LabelResult]:
+        raise NotImplementedError
+
+    async def predict(self, predictions: list[Prediction]) -> list[PredictionResult]:
         raise NotImplementedError
 
     async def compact(self) -> None:

@@ -30,8 +30,8 @@ def stored(folder: Path) -> PredictionsFile:
 @pytest.mark.parametrize(("backfill", "timestamps"), [(False, [None, None]), (True, [AT_MS, AT_MS + 5])])
 def test_records_have_the_time_of_their_sending_or_of_their_computation(
     tmp_path: Path,
-    backfill: bool,
-    timestamps: list[int | None],  # noqa: FBT001 - a parameter
+    backfill: bool,  # noqa: FBT001 - a parameter
+    timestamps: list[int | None],
 ) -> None:
     with stored(tmp_path) as opened:
         found = list(scheduled("p-predictions", opened, backfill=backfill))
