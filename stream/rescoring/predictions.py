@@ -24,15 +24,15 @@ MOST_RECORDS = 500_000
 """The most predictions (28 MB) that rows see together when they are vectorised, unless one sees more."""
 _FORMAT = "FORMAT parquet, COMPRESSION lz4_raw"
 _COUNTED = """
-SELECT asked."row", asked.card_id, asked.occurred_ms, coalesce(log.count, 0) AS count
+SELECT asked."row", asked.card_id, asked.occurred_ms, coalesce(came.nth, 0) AS count
 FROM prediction_asked AS asked
 ASOF LEFT JOIN (
-    SELECT card_id, moment, max(nth) AS count FROM (
+    SELECT card_id, moment, max(nth) AS nth FROM (
         SELECT card_id, moment,
             row_number() OVER (PARTITION BY card_id ORDER BY moment, "offset", partition) AS nth
         FROM prediction_log
     ) GROUP BY ALL
-) AS log ON asked.card_id = log.card_id AND asked.moment >= log.moment
+) AS came ON asked.card_id = came.card_id AND asked.moment >= came.moment
 ORDER BY asked."row"
 """
 FILE_EVENTS = """
