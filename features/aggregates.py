@@ -3,11 +3,14 @@
 The modules of `features.vector` compute them; their docstrings hold formula, edge cases and source.
 """
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple
 
+from features.errors import DeclarationError
 from features.formulas import Formula
 from features.history.store import Entity
 
@@ -66,6 +69,44 @@ class Risk(Enum):
     """A higher value never means a higher risk."""
 
 
+class PredictionPart(Enum):
+    """What a row reads of a prediction from storage."""
+
+    VALUE = "value"
+    AGE = "age"
+
+
+_PREDICTION_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPrediction:
+    """A prediction from storage, by its name, in place of an aggregate: `prediction("teacher", "6h", "2d")`.
+
+    Raises:
+        DeclarationError: the name cannot be that of a feature.
+    """
+
+    name: str
+    part: PredictionPart = PredictionPart.VALUE
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _PREDICTION_NAME.fullmatch(self.name):
+            raise DeclarationError(
+                f"the prediction {self.name!r} cannot be a feature: its name must be 1 to 64 letters, digits and "
+                "any of . _ @ - (a name with a colon is a token, but LightGBM refuses it as a feature name)"
+            )
+
+    @property
+    def column(self) -> str:
+        """The middle part of the feature's name."""
+        return self.name if self.part is PredictionPart.VALUE else f"{self.name}_{self.part.value}"
+
+
+Computed = Aggregate | Formula | StoredPrediction
+"""What a row computes."""
+
+
 class AggregateInfo(NamedTuple):
     """What holds for an aggregate whatever its entity; `{other}` in a unit or meaning is the entity's counterparty.
 
@@ -83,6 +124,7 @@ _ANYONE = frozenset({Entity.CARD, Entity.MERCHANT, Entity.DEVICE})
 _CARD = frozenset({Entity.CARD})
 """Only a card's records hold place, country, device and wall clock."""
 _NOBODY = frozenset({Entity.NONE})
+_PREDICTION = frozenset({Entity.PREDICTION})
 OTHER_PARTY: Mapping[Entity, str] = MappingProxyType(
     {Entity.CARD: "merchant", Entity.MERCHANT: "card", Entity.DEVICE: "card"}
 )
@@ -125,16 +167,28 @@ AGGREGATES: Mapping[Aggregate, AggregateInfo] = MappingProxyType(
 )
 
 
-def aggregate_info(aggregate: Aggregate | Formula, entity: Entity) -> AggregateInfo:
+_PREDICTION_INFO: Mapping[PredictionPart, AggregateInfo] = MappingProxyType(
+    {
+        PredictionPart.VALUE: AggregateInfo("value", "the latest prediction of that name about the card", _PREDICTION),
+        PredictionPart.AGE: AggregateInfo("seconds", "since the latest prediction was computed", _PREDICTION),
+    }
+)
+
+
+def aggregate_info(aggregate: Computed, entity: Entity) -> AggregateInfo:
     """Return unit, meaning and entities of an aggregate for one entity; a formula applies to any history."""
+    if isinstance(aggregate, StoredPrediction):
+        return _PREDICTION_INFO[aggregate.part]
     if isinstance(aggregate, Formula):
         return AggregateInfo(aggregate.unit, aggregate.meaning, _ANYONE)
     general, other = AGGREGATES[aggregate], OTHER_PARTY.get(entity, "")
     return general._replace(unit=general.unit.format(other=other), meaning=general.meaning.format(other=other))
 
 
-def aggregate_name(aggregate: Aggregate | Formula, entity: Entity) -> str:
+def aggregate_name(aggregate: Computed, entity: Entity) -> str:
     """Return the aggregate's part of a feature name, for one entity."""
+    if isinstance(aggregate, StoredPrediction):
+        return aggregate.column
     if isinstance(aggregate, Formula):
         return aggregate.name
     return aggregate.value.replace("other", OTHER_PARTY.get(entity, "other"), 1)

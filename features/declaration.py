@@ -13,7 +13,16 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple
 
-from features.aggregates import MERGEABLE, MULTI_WINDOW, Aggregate, Risk, aggregate_info, aggregate_name
+from features.aggregates import (
+    MERGEABLE,
+    MULTI_WINDOW,
+    Aggregate,
+    Computed,
+    Risk,
+    StoredPrediction,
+    aggregate_info,
+    aggregate_name,
+)
 from features.errors import DeclarationError
 from features.formulas import Formula, import_attribute, refuse_hidden
 from features.history.retention import EXACT_MS, ResolutionSchedule, Retention, exact, schedule_for
@@ -32,7 +41,7 @@ SEMANTICS_VERSION = 1
 ALWAYS_KEPT = frozenset({Entity.CARD, Entity.MERCHANT})
 """Transactions are judged by their card's history, and a score reports how much of its merchant's was visible."""
 _SUFFIXES = (("d", DAY_MS), ("h", HOUR_MS), ("m", MINUTE_MS), ("s", SECOND_MS))
-_KINDS = (Entity.CARD, Entity.MERCHANT, Entity.DEVICE)
+_KINDS = (Entity.CARD, Entity.MERCHANT, Entity.DEVICE, Entity.PREDICTION)
 
 
 def window_text(window_ms: int) -> str:
@@ -53,6 +62,9 @@ class Feature:
     None for an aggregate without a window. `unit` and `meaning` are for readers. `risk` is for trees that keep to it,
     in training alone; it changes no value, and is not part of the fingerprint.
 
+    A prediction from storage is read if it was computed in [t - window_ms, t - delay_ms] and came within the delay:
+    `window_ms` is the greatest age that it may have.
+
     With a resolution above EXACT_MS the window is paned: its ends are moved back to multiples of the resolution (an
     end at t itself stays), so that old transactions can be merged; see `features.vector.paned`. The name does not
     change.
@@ -62,7 +74,7 @@ class Feature:
     """
 
     entity: Entity
-    aggregate: Aggregate | Formula
+    aggregate: Computed
     window_ms: int | None
     delay_ms: int
     unit: str
@@ -91,10 +103,22 @@ class Feature:
             yield f"a delay of {self.delay_ms} ms is not a whole number of seconds"
         if self.resolution_ms != EXACT_MS:
             yield from self._pane_problems(self.window_ms or 0)
+        if self.entity is Entity.PREDICTION:
+            yield from self._prediction_problems(self.window_ms or 0)
+
+    def _prediction_problems(self, max_age_ms: int) -> Iterator[str]:
+        """Yield the reasons why this row cannot read predictions."""
+        if self.delay_ms <= 0:
+            yield "it needs a delay of 1 s at least: a prediction that may be read at once is late whenever it comes"
+        elif self.delay_ms >= max_age_ms:
+            yield (
+                f"its delay of {self.delay_ms} ms is not below the greatest age of {max_age_ms} ms, so it never reads "
+                "a prediction"
+            )
 
     def _pane_problems(self, window_ms: int) -> Iterator[str]:
         """Yield the reasons why this row cannot be paned."""
-        if self.entity is Entity.CARD:
+        if self.entity in {Entity.CARD, Entity.PREDICTION}:
             yield "card histories are not compacted, since transactions are judged by them: leave card features exact"
         if self.aggregate not in MERGEABLE:
             able = ", ".join(sorted(aggregate.value for aggregate in MERGEABLE))
@@ -123,6 +147,8 @@ class Feature:
     @property
     def reach_ms(self) -> int:
         """How far before the transaction's own time the feature looks."""
+        if self.entity is Entity.PREDICTION:
+            return self.window_ms or 0
         return (self.window_ms or 0) + self.delay_ms + (self.resolution_ms if self.is_paned else 0)
 
     @property
@@ -228,6 +254,15 @@ class FeatureSet:
         """Return the schedule that this set's features of one entity need."""
         return schedule_for(_reach_ms(self._of(kind)), SLACK_MS)
 
+    @cached_property
+    def prediction_delays_ms(self) -> Mapping[str, int]:
+        """The longest delay of each prediction from storage that some row reads, by its name; empty if none does."""
+        found: dict[str, int] = {}
+        for row in self.rows:
+            if isinstance(row.aggregate, StoredPrediction):
+                found[row.aggregate.name] = max(row.delay_ms, found.get(row.aggregate.name, 0))
+        return MappingProxyType(found)
+
     @property
     def _labelled_ms(self) -> int:
         """How far back a label can still affect a value."""
@@ -263,6 +298,8 @@ def _identity(row: Feature) -> str | list[str | int]:
     """Return the part of the fingerprint that says how a row is computed."""
     if isinstance(row.aggregate, Formula):
         return ["formula", row.aggregate.name, row.aggregate.version]
+    if isinstance(row.aggregate, StoredPrediction):
+        return ["prediction", row.aggregate.name, row.aggregate.part.value]
     return row.aggregate.value
 
 
@@ -282,8 +319,8 @@ def load(module_name: str | None) -> FeatureSet:
     for place, row in enumerate(found):
         if not isinstance(row, Feature):
             raise DeclarationError(
-                f"{name}.FEATURES[{place}] must be a row, made by card, merchant, device or own of features.rows, "
-                f"not a {type(row).__name__}: {row!r}"
+                f"{name}.FEATURES[{place}] must be a row, made by card, merchant, device, prediction or own of "
+                f"features.rows, not a {type(row).__name__}: {row!r}"
             )
     try:
         return FeatureSet(tuple(found))

@@ -22,8 +22,20 @@ from features.history.append import (
 from features.history.compaction import compact_in_memory
 from features.history.displaced import NONE_DISPLACED
 from features.history.history import History
+from features.history.predictions import append_prediction, visible_predictions
 from features.history.retention import Retention
-from features.history.store import Entity, Ints, Label, LabelResult, Observed, RetentionPolicy, Transactions
+from features.history.store import (
+    PARTIES,
+    Entity,
+    Ints,
+    Label,
+    LabelResult,
+    Observed,
+    Prediction,
+    PredictionResult,
+    RetentionPolicy,
+    Transactions,
+)
 
 FIRST_EPOCH = 1
 
@@ -76,7 +88,13 @@ class MemoryStore:
                 Visibility(retention, self._displaced, shares_long=self._most_bytes < NO_LIMIT),
             )
             for kind, retention in self._visible.items()
+            if kind is not Entity.PREDICTION
         }
+        if Entity.PREDICTION in self._visible:
+            cards = rows[Entity.CARD]
+            visible[Entity.PREDICTION] = visible_predictions(
+                self._of(Entity.PREDICTION, cards), cards.rows[:, records.TIME], self._visible[Entity.PREDICTION]
+            )
         for kind, of_kind in histories.items():
             _commit(of_kind, self._retentions[kind])
         return Observed(fates=appended.fates, histories=visible, history_epoch=FIRST_EPOCH, incomplete=False)
@@ -88,6 +106,21 @@ class MemoryStore:
     def label_now(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Do what `label` does, for callers without an event loop."""
         return [self._label(label) for label in labels]
+
+    async def predict(self, predictions: Sequence[Prediction]) -> Sequence[PredictionResult]:
+        """Append predictions as the port says; see also `predict_now`."""
+        return self.predict_now(predictions)
+
+    def predict_now(self, predictions: Sequence[Prediction]) -> Sequence[PredictionResult]:
+        """Do what `predict` does, for callers without an event loop."""
+        return [self._predict(prediction) for prediction in predictions]
+
+    def _predict(self, prediction: Prediction) -> PredictionResult:
+        entity = records.card_hash(prediction.card_id)
+        history = self._history(Entity.PREDICTION, entity, prediction.card_id)
+        appended = append_prediction(history, records.prediction_row(prediction))
+        _commit([history], self._retentions[Entity.PREDICTION])
+        return PredictionResult(appended.status, FIRST_EPOCH, appended.position)
 
     async def compact(self) -> None:
         """Trim or compact every history where that is worthwhile."""
@@ -116,9 +149,7 @@ class MemoryStore:
         card = self._history(Entity.CARD, records.card_hash(label.card_id), label.card_id)
         appended = append_card_label(card, row, Visibility(self._retentions[Entity.CARD], self._displaced))
         card.commit()
-        positions = {
-            kind: self._append_to_other(kind, row, appended) for kind in self._retentions if kind is not Entity.CARD
-        }
+        positions = {kind: self._append_to_other(kind, row, appended) for kind in PARTIES if kind in self._retentions}
         return self._label_result(label, appended, positions[Entity.MERCHANT])
 
     def _append_to_other(self, kind: Entity, row: Ints, appended: AppendedLabel) -> int | None:

@@ -3,6 +3,8 @@
     card("amount_sum", "7d")                            card_amount_sum_7d
     merchant("fraud_share", "30d", delay="7d")          merchant_fraud_share_delayed_30d
     device("cards", "1d")                               device_cards_1d
+    prediction("teacher", delay="6h", max_age="2d")     prediction_teacher_delayed_2d
+    prediction_age("teacher", delay="6h", max_age="2d") prediction_teacher_age_delayed_2d
     own("is_night")                                     is_night
     paned(merchant("count", "1d", delay="7d"), "1h")    merchant_count_delayed_1d
 
@@ -13,7 +15,15 @@ import re
 from dataclasses import replace
 from difflib import get_close_matches
 
-from features.aggregates import AGGREGATES, Aggregate, Risk, aggregate_info, aggregate_name
+from features.aggregates import (
+    AGGREGATES,
+    Aggregate,
+    PredictionPart,
+    Risk,
+    StoredPrediction,
+    aggregate_info,
+    aggregate_name,
+)
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Feature
 from features.errors import DeclarationError
 from features.formulas import Formula
@@ -77,6 +87,45 @@ def device(
 def own(what: str, *, meaning: str | None = None, risk: str | None = None) -> Feature:
     """Declare a feature of the transaction alone; arguments as for `card`."""
     return _row(Entity.NONE, (what, None, None), meaning, risk)
+
+
+def prediction(name: str, delay: str, max_age: str, *, meaning: str | None = None) -> Feature:
+    """Declare the value of a prediction from storage (`prediction/1`) about the card as a feature.
+
+    A payment at time t reads the prediction of this name that was computed last, at t - delay or before.
+
+    Args:
+        name: the prediction's name, as its records have it.
+        delay: how long after its computation a prediction may come, such as `6h`; one that comes later is never read.
+        max_age: how old it may be, such as `2d`: counted from its computation.
+        meaning: what it predicts, for the documentation.
+
+    Raises:
+        DeclarationError: the row is invalid; the message says what is expected.
+    """
+    return _prediction(StoredPrediction(name), (delay, max_age), meaning)
+
+
+def prediction_age(name: str, delay: str, max_age: str, *, meaning: str | None = None) -> Feature:
+    """Declare how many seconds ago the prediction was computed that `prediction` reads; arguments as there."""
+    return _prediction(StoredPrediction(name, PredictionPart.AGE), (delay, max_age), meaning)
+
+
+def _prediction(stored: StoredPrediction, lengths: tuple[str, str], meaning: str | None) -> Feature:
+    delay, max_age = lengths
+    info = aggregate_info(stored, Entity.PREDICTION)
+    call = "prediction" if stored.part is PredictionPart.VALUE else "prediction_age"
+    try:
+        return Feature(
+            Entity.PREDICTION,
+            stored,
+            _length_ms(max_age, "greatest age"),
+            _length_ms(delay, "delay"),
+            info.unit,
+            meaning or info.meaning,
+        )
+    except DeclarationError as error:
+        raise DeclarationError(f"{call}({stored.name!r}, {delay!r}, {max_age!r}): {error}") from None
 
 
 def paned(feature: Feature, panes: str) -> Feature:

@@ -246,8 +246,14 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
     ("stream.dataset.errors.OutputError",): ErrorFate(
         "`features compute` cannot write its output", Handling.REFUSED, "No partial output is left"
     ),
-    ("stream.dataset.errors.MissingExtraError", "stream.dataset.errors.TransactionsFileError"): ErrorFate(
-        "A transactions file cannot be read", Handling.REFUSED, "The message names everything that is wrong"
+    (
+        "stream.dataset.errors.MissingExtraError",
+        "stream.dataset.errors.PredictionsFileError",
+        "stream.dataset.errors.TransactionsFileError",
+    ): ErrorFate(
+        "A file of transactions or of predictions cannot be read",
+        Handling.REFUSED,
+        "The message names everything that is wrong",
     ),
     ("stream.dataset.errors.BackfillError",): ErrorFate(
         "`backfill` would overlap the stream, cannot read all of a topic, or has none to write to",

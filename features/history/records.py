@@ -3,6 +3,9 @@
 A history is an int64 matrix, one row for each record, little-endian where it is stored: nine columns in a card's, the
 first six of them in a merchant's or a device's.
 
+A record of a prediction from storage has seven columns: in TIME when it was computed, in AMOUNT the bits of its value
+as a float64 (NaN: none), in OTHER the hash of its name, in ARRIVED the timestamp of its record in Kafka.
+
 FLAGS, from the lowest bit: 32 content hash, 1 label, 1 fraud, 3 currency exponent, 24 partition, 1 pane, 1 note; the
 sign bit is never set. Panes and notes are rows of compacted histories, see `features.history.panes`.
 
@@ -19,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from features.history.store import Entity, Ints, Label, Transactions
+from features.history.store import Entity, Ints, Label, Prediction, Transactions
 
 TIME = 0
 """Transaction: when it occurred; label: since when it is known. Milliseconds of the Unix epoch."""
@@ -41,7 +44,17 @@ PLACE = 7
 TRAITS = 8
 """Cards only. Transaction: the other fields, packed by `pack_traits`."""
 CARD_COLUMNS = 9
-COLUMNS = MappingProxyType({Entity.CARD: CARD_COLUMNS, Entity.MERCHANT: SHARED_COLUMNS, Entity.DEVICE: SHARED_COLUMNS})
+ARRIVED = 6
+"""Predictions only: the timestamp of the record in Kafka, in ms."""
+PREDICTION_COLUMNS = 7
+COLUMNS = MappingProxyType(
+    {
+        Entity.CARD: CARD_COLUMNS,
+        Entity.MERCHANT: SHARED_COLUMNS,
+        Entity.DEVICE: SHARED_COLUMNS,
+        Entity.PREDICTION: PREDICTION_COLUMNS,
+    }
+)
 """Columns of a record, by entity."""
 COLUMN_BYTES = 8
 RECORD_BYTES = MappingProxyType({kind: columns * COLUMN_BYTES for kind, columns in COLUMNS.items()})
@@ -135,6 +148,31 @@ def label_row(label: Label) -> Ints:
     return np.array(values, np.int64)
 
 
+def prediction_row(prediction: Prediction) -> Ints:
+    """Return a prediction's record, shape (7,)."""
+    values = (
+        prediction.computed_ms,
+        value_bits(prediction.value),
+        _prediction_hash(prediction),
+        prediction_name_hash(prediction.name),
+        prediction.offset,
+        prediction.partition << PARTITION_SHIFT,
+        prediction.arrived_ms,
+    )
+    return np.array(values, np.int64)
+
+
+def value_bits(value: float | None) -> int:
+    """Return the bits of a prediction's value as a float64; those of NaN for none, and of 0.0 for -0.0."""
+    return int(np.array([np.nan if value is None else value + 0.0], np.float64).view(np.int64)[0])
+
+
+def _prediction_hash(prediction: Prediction) -> int:
+    """Return a prediction's id: its card, its name, when it was computed and its value."""
+    about = f"{len(prediction.card_id)}:{prediction.card_id}{len(prediction.name)}:{prediction.name}"
+    return _hash(b"prediction", f"{about}{prediction.computed_ms}:{value_bits(prediction.value)}")
+
+
 def entity_hash(row: Ints, kind: Entity) -> int:
     """Return the hash of a transaction's merchant or device, from its record in a card's history; 0 if it has none."""
     return int(row[OTHER if kind is Entity.MERCHANT else DEVICE])
@@ -158,6 +196,12 @@ def device_hash(device_id: str | None) -> int:
     return 0 if device_id is None else _hash(b"device", device_id)
 
 
+@lru_cache(maxsize=CACHED_TRAITS)
+def prediction_name_hash(name: str) -> int:
+    """Return the 64-bit hash that stands for a prediction's name in its record; cached likewise."""
+    return _hash(b"prediction name", name)
+
+
 def transaction_hash(card_id: str, transaction_id: str) -> int:
     """Return a transaction's id; the length in front separates ('a', 'bc') from ('ab', 'c')."""
     return _hash(b"transaction", f"{len(card_id)}:{card_id}{transaction_id}")
@@ -170,9 +214,14 @@ def label_hash(label: Label) -> int:
 
 
 HASHES: Mapping[Entity, Callable[[str], int]] = MappingProxyType(
-    {Entity.CARD: card_hash, Entity.MERCHANT: merchant_hash, Entity.DEVICE: device_hash}
+    {
+        Entity.CARD: card_hash,
+        Entity.MERCHANT: merchant_hash,
+        Entity.DEVICE: device_hash,
+        Entity.PREDICTION: card_hash,
+    }
 )
-"""The hash that names a history, by entity."""
+"""The hash that names a history, by entity; a card's predictions have the card's."""
 
 
 def _hash(person: bytes, text: str) -> int:

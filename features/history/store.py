@@ -26,6 +26,8 @@ class Entity(Enum):
     CARD = "card"
     MERCHANT = "merchant"
     DEVICE = "device"
+    PREDICTION = "prediction"
+    """A card's predictions from storage: no transaction is appended to them."""
     NONE = "none"
     """No history: the feature is a function of the transaction alone."""
 
@@ -38,10 +40,13 @@ ENTITY_TEXT: Mapping[Entity, str] = MappingProxyType(
         Entity.CARD: "a card",
         Entity.MERCHANT: "a merchant",
         Entity.DEVICE: "a device",
+        Entity.PREDICTION: "a card's stored predictions",
         Entity.NONE: "the transaction alone",
     }
 )
 """The entities as error messages name them."""
+PARTIES = (Entity.MERCHANT, Entity.DEVICE)
+"""The kinds other than cards to whose histories transactions and labels are appended."""
 
 
 class Fate(Enum):
@@ -65,6 +70,16 @@ class LabelStatus(Enum):
     CORRECTED = "corrected"
     STALE = "stale"
     UNKNOWN_TRANSACTION = "unknown_transaction"
+
+
+class PredictionStatus(Enum):
+    """The effect of a prediction from storage, by its first offset."""
+
+    APPLIED = "applied"
+    REPEATED = "repeated"
+    """The same prediction came before, at another offset."""
+    LATE = "late"
+    """It came later than its delay, so that no feature ever reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +135,22 @@ class Label(NamedTuple):
     offset: int
 
 
+class Prediction(NamedTuple):
+    """One prediction from storage about a card; `value` is None where its model has none.
+
+    `computed_ms` is when its model computed it, `arrived_ms` its record's timestamp in Kafka, both in milliseconds of
+    the Unix epoch; `partition` and `offset` are its position in the predictions topic.
+    """
+
+    card_id: str
+    name: str
+    value: float | None
+    computed_ms: int
+    arrived_ms: int
+    partition: int
+    offset: int
+
+
 @dataclass(frozen=True, slots=True)
 class LongHistory:
     """A history that is too long to be copied for each of the k transactions that see it: they share its rows.
@@ -145,7 +176,9 @@ class Histories:
     `rows` is int64 of shape (sum of `lengths`, columns of `features.history.records`), in log order, the
     transaction's own record last; `lengths` has an entry, at least 1, for each transaction that sees none of the
     histories in `long`, in their order. `positions` of shape (n,) counts the records before one's own since the
-    beginning of the entity's log, trimmed ones included; NOWHERE if one's own record is in no history.
+    beginning of the entity's log, trimmed ones included; NOWHERE if one's own record is in no history. For predictions
+    from storage the last record of each part is no prediction, but has the transaction's time, and `positions` counts
+    the predictions.
     """
 
     rows: Ints
@@ -204,6 +237,14 @@ class LabelResult(NamedTuple):
     merchant_position: int | None
 
 
+class PredictionResult(NamedTuple):
+    """The answer for one prediction; `position` counts the records before it in its card's predictions."""
+
+    status: PredictionStatus
+    history_epoch: int
+    position: int
+
+
 class RetentionPolicy(Protocol):
     """Says which histories are kept, how long and at which resolution: a feature set, or several."""
 
@@ -238,6 +279,14 @@ class HistoryStore(Protocol):
         Raises:
             StoreUnavailableError: the outcome is unknown; repeat the call later.
             HistoryDamagedError: some cards lack records; nothing was appended, repeat the call without their labels.
+        """
+        ...
+
+    async def predict(self, predictions: Sequence[Prediction]) -> Sequence[PredictionResult]:
+        """Append each prediction to its card's predictions; the store must keep these, see `Entity.PREDICTION`.
+
+        Raises:
+            StoreUnavailableError: the outcome is unknown; repeat the call later.
         """
         ...
 

@@ -23,7 +23,7 @@ CLUSTER_SHARDS = 64
 HOME_SHARD = 0
 """The shard of all keys that exist once."""
 _HASH = re.compile("[0-9a-f]{16}")
-KIND_LETTERS = MappingProxyType({Entity.CARD: "c", Entity.MERCHANT: "m", Entity.DEVICE: "d"})
+KIND_LETTERS = MappingProxyType({Entity.CARD: "c", Entity.MERCHANT: "m", Entity.DEVICE: "d", Entity.PREDICTION: "p"})
 
 
 def slot(tag: str) -> int:

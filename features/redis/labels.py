@@ -11,7 +11,7 @@ from features.errors import HistoryDamagedError
 from features.history import records
 from features.history.append import NO_ENTITY, AppendedLabel, Visibility, append_card_label
 from features.history.records import card_hash
-from features.history.store import Entity, Ints, Label, LabelResult
+from features.history.store import PARTIES, Entity, Ints, Label, LabelResult
 from features.redis.cache import CachedHistory
 from features.redis.session import HistorySession, NamedHistories, incomplete_places, rollback_on_exit
 
@@ -75,8 +75,8 @@ class LabelAppender:
         None if those of several labels take too much.
         """
         others: dict[Entity, dict[int, CachedHistory]] = {}
-        for kind in self._state.retentions:
-            if kind is Entity.CARD:
+        for kind in PARTIES:
+            if kind not in self._state.retentions:
                 continue
             hashes = list({entity for one in appended if (entity := one.entity(kind))})
             named = NamedHistories(hashes, [""] * len(hashes))

@@ -1,16 +1,17 @@
 """Progress of a repair, as all workers of a deployment share it, and checkpoints from which a repair can start.
 
-It is stored in Redis beside the epoch, in HOME_SHARD. A log has two parts for each partition, transactions and labels;
-when all parts are applied again, the epoch's histories are complete.
+It is stored in Redis beside the epoch, in HOME_SHARD. A log has two parts for each partition, transactions and labels,
+and a third where features read predictions from storage; when all parts are applied again, the epoch's histories are
+complete.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from features.declaration import DAY_MS
 from features.history.displaced import ALL_DISPLACED, Displaced
-from features.history.records import source
+from features.history.records import NOTE_BIT, source
 from features.redis.connection import Call, Connection
 from features.redis.keys import HOME_SHARD, KeyLayout
 from features.redis.retention import Coverage, EpochCoverage, read_coverage
@@ -26,21 +27,35 @@ VOID = "void"
 """Field of the checkpoints' hash: they are void."""
 
 
+TopicName = Literal["transactions", "labels", "predictions"]
+_PREDICTIONS = "predictions:p"
+"""Stored so that a version that knows no predictions takes the part for none, rather than for one of transactions."""
+
+
 class LogPart(NamedTuple):
-    """One partition of the labels or of the transactions."""
+    """One partition of the labels, of the transactions or of the predictions from storage."""
 
     of_labels: bool
     partition: int
+    of_predictions: bool = False
+
+    @property
+    def topic(self) -> TopicName:
+        """The topic's name in the contract."""
+        if self.of_predictions:
+            return "predictions"
+        return "labels" if self.of_labels else "transactions"
 
     @property
     def text(self) -> str:
         """The stored form."""
-        return f"{'labels' if self.of_labels else 'transactions'}:{self.partition}"
+        return f"{_PREDICTIONS}{self.partition}" if self.of_predictions else f"{self.topic}:{self.partition}"
 
     @property
     def source(self) -> int:
-        """The part as records have it in their flags."""
-        return source(self.partition, of_labels=self.of_labels)
+        """The part as records have it in their flags; no record is looked up by that of predictions."""
+        plain = source(self.partition, of_labels=self.of_labels)
+        return plain | NOTE_BIT if self.of_predictions else plain
 
 
 class PartProgress(NamedTuple):
@@ -195,6 +210,9 @@ class RepairProgress:
 def parse_part(text: str) -> LogPart | None:
     """Parse a part; None if the text is none."""
     topic, _, partition = text.partition(":")
+    if text.startswith(_PREDICTIONS):
+        number = text.removeprefix(_PREDICTIONS)
+        return LogPart(of_labels=False, partition=int(number), of_predictions=True) if number.isdecimal() else None
     return LogPart(topic == "labels", int(partition)) if _PARTITION.fullmatch(partition) else None
 
 

@@ -13,7 +13,7 @@ from features.history.retention import ResolutionSchedule, Retention, exact, hor
 from features.history.store import Entity
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
-_NEED = re.compile(r"(card|merchant|device) 1/[0-9]{1,15}( [1-9][0-9]{0,14}/[0-9]{1,15})*")
+_NEED = re.compile(r"(card|merchant|device|prediction) 1/[0-9]{1,15}( [1-9][0-9]{0,14}/[0-9]{1,15})*")
 
 
 class Coverage(NamedTuple):

@@ -25,8 +25,21 @@ from features.history.append import (
     visible_histories,
 )
 from features.history.history import History
+from features.history.predictions import visible_predictions
 from features.history.retention import Retention, horizons_of
-from features.history.store import NOWHERE, Entity, Ints, Label, LabelResult, Observed, RetentionPolicy, Transactions
+from features.history.store import (
+    NOWHERE,
+    Entity,
+    Histories,
+    Ints,
+    Label,
+    LabelResult,
+    Observed,
+    Prediction,
+    PredictionResult,
+    RetentionPolicy,
+    Transactions,
+)
 from features.redis.age import HistoryAge
 from features.redis.cache import CachedHistory, CacheStats
 from features.redis.cluster import ClusterConnection
@@ -36,6 +49,7 @@ from features.redis.damage import DamagedHistories
 from features.redis.deletions import watch_deletions
 from features.redis.keys import CLUSTER_SHARDS, HOME_SHARD, SINGLE_SERVER_SHARDS, KeyLayout
 from features.redis.labels import LabelAppender
+from features.redis.predictions import PredictionAppender
 from features.redis.progress import LogPart, RepairProgress
 from features.redis.retention import Coverage
 from features.redis.server import ServerConnection
@@ -121,6 +135,7 @@ class RedisStore:
         self._needed = options.needed or (lambda: own_ms)
         self._batch_bytes = options.batch_bytes
         self._labels = LabelAppender(self._session, options.batch_bytes)
+        self._predictions = PredictionAppender(self._session, options.batch_bytes)
         self._other_store_lock = options.other_store_lock
         self.lock = asyncio.Lock()
 
@@ -210,9 +225,7 @@ class RedisStore:
             return Observed(
                 fates=result.fates,
                 histories={
-                    kind: visible_histories(
-                        loaded[kind], result.positions[kind], entity_rows[kind].rows, self._visibility(retention)
-                    )
+                    kind: self._seen(kind, retention, loaded, (entity_rows, result))
                     for kind, retention in self._visible.items()
                 },
                 history_epoch=self.state.epoch,
@@ -220,6 +233,21 @@ class RedisStore:
                 damaged=incomplete_places({kind: loaded[kind] for kind in self._visible}),
                 ages_days=self.age.at(entity_rows[Entity.CARD].rows[:, records.TIME]),
             )
+
+    def _seen(
+        self,
+        kind: Entity,
+        retention: Retention,
+        loaded: LoadedHistories,
+        appended: tuple[Mapping[Entity, EntityRows], AppendResult],
+    ) -> Histories:
+        """Return what is visible to each of the appended transactions in one kind of history."""
+        entity_rows, result = appended
+        if kind is Entity.PREDICTION:
+            return visible_predictions(loaded[kind], entity_rows[Entity.CARD].rows[:, records.TIME], retention)
+        return visible_histories(
+            loaded[kind], result.positions[kind], entity_rows[kind].rows, self._visibility(retention)
+        )
 
     async def apply(self, transactions: Transactions) -> None:
         """Append transactions again that were observed before a loss; returns nothing that is visible to them.
@@ -250,13 +278,15 @@ class RedisStore:
         """
         retentions = self.state.retentions
         entity_rows = rows_by_entity(transactions, tuple(retentions))
-        loaded = await self._session.load(
-            {kind: NamedHistories(one.hashes, one.ids) for kind, one in entity_rows.items()}, self._batch_bytes
-        )
+        named = {kind: NamedHistories(one.hashes, one.ids) for kind, one in entity_rows.items()}
+        if Entity.PREDICTION in self._visible and not again:
+            named[Entity.PREDICTION] = named[Entity.CARD]
+        loaded = await self._session.load(named, self._batch_bytes)
         entity_rows = {kind: one.first(len(loaded[kind])) for kind, one in entity_rows.items()}
         with rollback_on_exit(loaded.values()):
             skip_ms = self.state.horizons_ms if again else {}
-            result = append_transactions(loaded, entity_rows, retentions, skip_ms, self.state.displaced)
+            appending = {kind: loaded[kind] for kind in entity_rows}
+            result = append_transactions(appending, entity_rows, retentions, skip_ms, self.state.displaced)
             moved = await self._session.commit(loaded) if result.fates else frozenset()
         if moved is None:
             return None
@@ -279,6 +309,15 @@ class RedisStore:
             StoreUnavailableError: some may not be appended; repeat the call.
         """
         await self._label_in_parts(labels, again=True)
+
+    async def predict(self, predictions: Sequence[Prediction]) -> Sequence[PredictionResult]:
+        """Append predictions as the port says; also again, after a loss."""
+        done = list[PredictionResult]()
+        while len(done) < len(predictions):
+            some = predictions[len(done) :]
+            async with self.lock:
+                done += await self._retry(partial(self._predictions.try_once, some))
+        return done
 
     async def _label_in_parts(self, labels: Sequence[Label], *, again: bool) -> list[LabelResult]:
         """Append labels, fewer at once wherever their histories take too much."""

@@ -57,6 +57,18 @@ class FeatureSets:
         return -(-max(row.reach_ms for one in self.sets for row in one.rows) // DAY_MS)
 
     @cached_property
+    def prediction_delays_ms(self) -> Mapping[str, int]:
+        """The longest delay of each prediction from storage that some set reads, by its name; empty if none does."""
+        each = [one.prediction_delays_ms for one in self.sets]
+        names = {name for one in each for name in one}
+        return MappingProxyType({name: max(one.get(name, 0) for one in each) for name in sorted(names)})
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether some row of some set reads predictions from storage."""
+        return bool(self.prediction_delays_ms)
+
+    @cached_property
     def horizons_ms(self) -> Mapping[Entity, int]:
         """Horizons of histories for all sets together, by entity."""
         return MappingProxyType(horizons_of(self.retentions))

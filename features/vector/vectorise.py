@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from features.aggregates import Aggregate
+from features.aggregates import Aggregate, Computed
 from features.declaration import Feature, FeatureSet
 from features.formulas import Formula, evaluate
 from features.history import records
@@ -21,6 +21,7 @@ from features.history.store import NOWHERE, Entity, Histories, Ints, LongHistory
 from features.vector import amounts, habits, novelty, travel
 from features.vector.frauds import fraud_share, fraud_verdicts, known_frauds
 from features.vector.paned import PanedWindow
+from features.vector.predictions import PredictionReader
 
 _CALENDAR: Mapping[Aggregate, Callable[[Transactions], Floats]] = MappingProxyType(
     {Aggregate.NIGHT: habits.is_night, Aggregate.WEEKEND: habits.is_weekend},
@@ -85,6 +86,10 @@ def vectorise(
         if kind is Entity.NONE:
             for rows, at in groups:
                 found[at] = _of_time(rows[0].aggregate, transactions)
+        elif kind is Entity.PREDICTION:
+            reader = PredictionReader(observed.histories[kind], transactions.occurred_ms)
+            for rows, at in groups:
+                found[at] = reader.values(rows[0])
         else:
             histories, schedule = observed.histories[kind], feature_set.schedules[kind]
             _compute(groups, _frames(histories, transactions.occurred_ms, schedule), schedule, found)
@@ -93,7 +98,7 @@ def vectorise(
     return found.T.take(feature_set.order, axis=1)
 
 
-def _of_time(aggregate: Aggregate | Formula, transactions: Transactions) -> Floats:
+def _of_time(aggregate: Computed, transactions: Transactions) -> Floats:
     """Compute a feature of the transactions alone."""
     assert isinstance(aggregate, Aggregate)  # noqa: S101 - a formula is of an entity
     return _CALENDAR[aggregate](transactions)
@@ -174,6 +179,7 @@ class _FrameReader:
             return evaluate(first.aggregate, first.name, window)
         if first.aggregate is Aggregate.FRAUD_SHARE:
             return fraud_share(window, self._frauds)
+        assert isinstance(first.aggregate, Aggregate)  # noqa: S101 - a prediction is read without a window
         return _OF_A_WINDOW[first.aggregate](window)
 
     def _of_panes(self, feature: Feature) -> Floats:

@@ -18,6 +18,7 @@ from features.history.store import ENTITY_TEXT, Entity
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, say
+from stream.cli.predictions_option import predictions_option
 from stream.cli.settings import settings_or_refuse
 
 WIDE = 140
@@ -114,9 +115,16 @@ def rebuild_command(reason: str, here: bool, as_json: bool) -> None:  # noqa: FB
     help="The file to write: .parquet, .pq or .csv; `model import` takes parquet.",
 )
 @click.option("--threads", type=click.IntRange(1, 1024), default=2, show_default=True, help="Of reading the file.")
+@predictions_option
 @json_option
 @needs("train", "duckdb")
-def compute_command(file: Path, out: Path, threads: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
+def compute_command(
+    file: Path,
+    out: Path,
+    threads: int,
+    predictions: Path | None,
+    as_json: bool,  # noqa: FBT001 - a flag
+) -> None:
     """Compute the features of a transactions FILE (parquet, CSV), to train a model of your own on them.
 
     Each vector is the one that a worker computes at that time, from earlier transactions and the labels known by then.
@@ -124,7 +132,7 @@ def compute_command(file: Path, out: Path, threads: int, as_json: bool) -> None:
     """
     from stream.cli.features_compute import compute  # noqa: PLC0415 - it needs the extra `train`
 
-    compute(file, out, threads, as_json=as_json)
+    compute(file, out, threads, predictions, as_json=as_json)
 
 
 @features.command("list")

@@ -20,14 +20,14 @@ from stream.training.compute import compute_vectors
 from stream.training.request import VectorsReport, VectorsRequest
 
 
-def compute(file: Path, out: Path, threads: int, *, as_json: bool) -> None:
+def compute(file: Path, out: Path, threads: int, predictions: Path | None = None, *, as_json: bool) -> None:
     """Write the vectors; exit with 1 if the file or the output cannot be used, and with 2 for a wrong output name."""
     problem = "--out is the FILE itself: name another file to write" if file.resolve() == out.resolve() else None
     if found := problem or ending_problem(out):
         raise click.UsageError(found)
     settings = settings_or_refuse()
     feature_set = features_or_refuse(settings.features).newest
-    request = VectorsRequest(file, out, feature_set, threads, version("fraudstream"))
+    request = VectorsRequest(file, out, feature_set, threads, version("fraudstream"), predictions)
     try:
         with bars() as progress:
             report = compute_vectors(request, progress)

@@ -58,6 +58,10 @@ COMMANDS = {
         "stream.cli.model:model",
         "Choose the live model and the challenger; models are named by digest, or an unambiguous prefix of 8 or more.",
     ),
+    "predictions": CommandSource(
+        "stream.cli.predictions:predictions",
+        "Publish predictions from storage, of a batch job or of a model that is too slow for the stream.",
+    ),
     "publish": CommandSource(
         "stream.cli.publish:publish",
         "Publish a transactions FILE (parquet, CSV) in the order of time, each record with its card as key.",

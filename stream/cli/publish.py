@@ -132,7 +132,7 @@ async def _send(
     producer = AIOKafkaProducer(**producer_options(settings))
     try:
         await producer.start()
-        with _bar(sum(playlist.counts.values())) as progress:
+        with sending_bar("publish", sum(playlist.counts.values())) as progress:
             injector = Injector(
                 producer,
                 rate,
@@ -154,21 +154,22 @@ def _scheduled(settings: Settings, playlist: _Playlist) -> Iterator[ScheduledRec
         yield ScheduledRecord(topic, record.key, record.value, name, shares_slot=beside)
 
 
-class _Counter:
+class SentCounter:
     """Advances the progress bar for each acknowledged record."""
 
-    def __init__(self, progress: Progress, total: int) -> None:
+    def __init__(self, progress: Progress, name: str, total: int) -> None:
         self._progress = progress
-        self._task = progress.add_task("publish", total=total)
+        self._task = progress.add_task(name, total=total)
 
     def __call__(self, _item: ScheduledRecord, _place: RecordMetadata) -> None:
+        """Count one record."""
         self._progress.advance(self._task)
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[_Counter]:
+def sending_bar(name: str, total: int) -> Iterator[SentCounter]:
     """Show a progress bar on standard error if that is a terminal."""
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield _Counter(progress, total)
+        yield SentCounter(progress, name, total)

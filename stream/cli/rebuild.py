@@ -44,7 +44,8 @@ def facts(seen: RepairStatus, epoch: int, seconds: float) -> dict[str, Any]:
 
 
 async def _rebuild(settings: Settings, sets: FeatureSets, reason: str, *, here: bool) -> tuple[RepairStatus, int]:
-    ends = await read_offsets(settings) if here else None
+    predictions = sets.has_predictions
+    ends = await read_offsets(settings, predictions=predictions) if here else None
     async with start_rebuild(settings, sets, reason) as rebuild:
         progress = watch_workers(rebuild) if ends is None else rebuild_here(rebuild, ends)
         return await _shown(progress), rebuild.store.history_epoch

@@ -19,9 +19,13 @@ from stream.cli.arguments import ModelParam, MomentParam, Offsets
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
+from stream.cli.predictions_option import predictions_option
 from stream.cli.progress import bars
+from stream.cli.score_publish import PredictionNameParam, ScoredAs, publish_scores
 from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.clock import now_ms
 from stream.dataset.errors import FileError
+from stream.dataset.injector import InjectionError
 from stream.dataset.output import ending_problem
 from stream.rescoring.request import (
     DiffReport,
@@ -108,6 +112,13 @@ def _examples(report: DiffReport) -> Table:
 @click.option(
     "--threads", type=click.IntRange(1, 1024), default=lambda: len(os.sched_getaffinity(0)), show_default="all cores"
 )
+@predictions_option
+@click.option(
+    "--publish",
+    type=PredictionNameParam(),
+    metavar="NAME",
+    help="Publish each card's last score as the prediction NAME, for features that read it.",
+)
 @json_option
 @needs("train", "duckdb")
 def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
@@ -115,23 +126,29 @@ def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
 
     Each row gets its features at the time of the transaction, its score, its decision and its fate. With --diff the
     recorded decisions of the deployment, published or silent, are compared with the rescored ones; the exit code is 1
-    if a difference is unexplained.
+    if a difference is unexplained. With --publish the last score of each card goes to the topic of predictions.
     """
     _check_use(file, options)
     settings = settings_or_refuse()
     sets = features_or_refuse(settings.features)
     _check_repository(settings, is_needed=not options["diff"])
+    computed_ms, published = now_ms(), None
     try:
         with bars() as progress:
             report = _run(settings, sets, file, options, progress)
-    except (FileError, RescoringError, ModelError, FormulaError) as error:
+        if options["publish"] is not None and isinstance(report, ScoreReport):
+            about = ScoredAs(options["publish"], computed_ms, report.digest)
+            published = publish_scores(settings, options["out"], about)
+    except (FileError, InjectionError, RescoringError, ModelError, FormulaError) as error:
         refuse(str(error))
     except (KafkaError, ConnectionError) as error:
         refuse_kafka(settings, error)
     if as_json:
-        say(as_json, msgspec.to_builtins(report), "")
+        say(as_json, msgspec.to_builtins(report) | ({} if published is None else {"published": published}), "")
     else:
         Console(highlight=False).print(compared(report) if isinstance(report, DiffReport) else scored(report))
+    if published is not None and not as_json:
+        Console(highlight=False).print(f"\npublished {published:,} predictions named {options['publish']}")
     if isinstance(report, DiffReport) and report.unexplained:
         raise SystemExit(1)
 
@@ -146,8 +163,17 @@ def _check_repository(settings: Settings, *, is_needed: bool) -> None:
         repository_or_refuse(settings)
 
 
+def _check_stored(file: Path | None, options: dict[str, Any]) -> None:
+    """Refuse options about predictions from storage that have no effect."""
+    if file is None and options["predictions"] is not None:
+        raise click.UsageError("--predictions is for a FILE: with --topic they are read from their topic")
+    if options["diff"] and options["publish"] is not None:
+        raise click.UsageError("--publish sends scores, and --diff makes none to send: leave one out")
+
+
 def _check_use(file: Path | None, options: dict[str, Any]) -> None:
     """Refuse options that contradict each other or have no effect."""
+    _check_stored(file, options)
     ranged = [name for name in ("from_time", "to_time", "offsets") if options[name] not in (None, ())]
     if (file is None) is not options["topic"]:
         raise click.UsageError("name a FILE, or --topic: one of the two")
@@ -188,7 +214,7 @@ def _run(
     if options["model"] is not None:
         require_signed(settings, options["model"])
     if file is not None:
-        request = FileRequest(file, options["model"], out, settings.models, sets, threads)
+        request = FileRequest(file, options["model"], out, settings.models, sets, threads, options["predictions"])
         return score_file(request, progress)
     offsets = {partition: (first, end) for partition, first, end in options["offsets"]} or None
     wanted = TopicRequest(settings, Range(options["from_time"], options["to_time"], offsets), out, sets, threads)

@@ -24,6 +24,7 @@ from stream.cli.model_registry import key_option
 from stream.cli.output import json_option, refuse, say
 from stream.cli.policy_options import policy_wish
 from stream.cli.policy_text import policy_lines
+from stream.cli.predictions_option import predictions_option
 from stream.cli.progress import bars
 from stream.cli.repository import refuse_repository, repository_or_refuse
 from stream.cli.settings import refuse_kafka, settings_or_refuse
@@ -52,6 +53,7 @@ _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
 @click.option("--version", "model_version", help="Default: the day of the last transaction.")
 @training_options
 @key_option
+@predictions_option
 @json_option
 @needs("train", "duckdb", "sklearn")
 def train(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options

@@ -34,7 +34,8 @@ class DeadLetterCode(StrEnum):
     WRONG_KEY = "wrong_key"
     """The record's key is not its `card_id`."""
     IN_THE_FUTURE = "in_the_future"
-    """`occurred_at` is later than the record's timestamp by more than the allowed skew."""
+    """`occurred_at`, or a prediction's `computed_at`, is later than the record's timestamp by more than the allowed
+    skew."""
     AHEAD_OF_CLOCK = "ahead_of_clock"
     """`occurred_at` is later than the worker's clock by more than an hour and the allowed skew."""
     TOO_LATE = "too_late"
@@ -42,8 +43,8 @@ class DeadLetterCode(StrEnum):
     TRANSACTION_CONFLICT = "transaction_conflict"
     """An earlier transaction of this card has the same id and other content."""
     UNDECIDABLE = "undecidable"
-    """An internal error on this one record alone: a label, or a transaction that could not be appended to its
-    histories. After an error later on, a transaction is decided by rules instead."""
+    """An internal error on this one record alone: a label, a prediction, or a transaction that could not be appended to
+    its histories. After an error later on, a transaction is decided by rules instead."""
 
 
 class Rejection(NamedTuple):

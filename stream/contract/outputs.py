@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from features.history.store import LabelStatus
+from features.history.store import LabelStatus, PredictionStatus
 from models.commands import LogNumber
 from models.policy import Band, Decision, Unit
 from stream.contract.fields import AmountMinor, CountryCode, CurrencyCode, TimeText, Token, TransactionId
@@ -58,12 +58,16 @@ class Overruled(msgspec.Struct, frozen=True):
 
 
 class Positions(msgspec.Struct, frozen=True):
-    """How many records of each history, counted from its beginning, the decision saw, and the history epoch."""
+    """How many records of each history, counted from its beginning, the decision saw, and the history epoch.
+
+    `prediction` counts the card's predictions from storage; it is absent where no feature reads any.
+    """
 
     history_epoch: Count
     card: Count
     merchant: Count | None
     device: Count | None = None
+    prediction: Count | msgspec.UnsetType = msgspec.UNSET
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,4 +123,25 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     reported_by: Reporter
     positions: Positions
     status: LabelStatus
+    source: Source
+
+
+class PredictionPositions(msgspec.Struct, frozen=True):
+    """How many predictions about its card came before a prediction, and the history epoch."""
+
+    history_epoch: Count
+    prediction: Count
+
+
+class PredictionOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of one prediction from storage."""
+
+    schema: Literal["outcome/1"] = "outcome/1"
+    deployment: str = ""
+    kind: Literal["prediction"] = "prediction"
+    card_id: Token
+    name: Token
+    computed_at: TimeText
+    positions: PredictionPositions
+    status: PredictionStatus
     source: Source

@@ -11,16 +11,19 @@ from shadow.comparison import Comparison
 from stream.contract.explanation import AlertExplanation
 from stream.contract.incident import Incident
 from stream.contract.label import LabelRecord
-from stream.contract.outputs import Outcome, Score
+from stream.contract.outputs import Outcome, PredictionOutcome, Score
+from stream.contract.prediction import PredictionRecord
 from stream.contract.transaction import Transaction
 
 RECORDS = MappingProxyType(
     {
         "transaction/1": Transaction,
         "label/1": LabelRecord,
+        "prediction/1": PredictionRecord,
         "score/1": Score,
         "comparison/1": Comparison,
         "outcome/1": Outcome,
+        "outcome/1:prediction": PredictionOutcome,
         "command/1": Command,
         "event/1": Event,
         "incident/1": Incident,
@@ -31,6 +34,8 @@ RECORDS = MappingProxyType(
 
 def json_schema(record: str) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a record by its name, such as `score/1`.
+
+    An outcome of a prediction has other fields than a label's: its schema is named apart.
 
     Unknown fields are allowed in every record: within a version changes are additive.
     """

@@ -62,6 +62,14 @@ def amount(column: str, kind: str) -> ColumnExpression:
     return ColumnExpression(f"CASE WHEN {whole} BETWEEN 0 AND {LARGEST_AMOUNT} THEN CAST({whole} AS BIGINT) END")
 
 
+def finite(column: str, kind: str) -> ColumnExpression:
+    """Read a finite number as a float64; NaN, as pandas writes what is absent, is read as absent."""
+    if kind not in INTEGERS | {TEXT} and not kind.startswith(_FLOATS):
+        return ColumnExpression("NULL", f"column {column} is {kind}: write numbers")
+    value = f"TRY_CAST({column} AS DOUBLE)"
+    return ColumnExpression(f"CASE WHEN isfinite({value}) THEN {value} + 0.0 END")
+
+
 def time_ms(column: str, kind: str) -> ColumnExpression:
     """Read a time as epoch milliseconds, truncated as the stream truncates them."""
     if kind in INTEGERS:

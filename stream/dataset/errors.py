@@ -3,6 +3,7 @@
 FileError                      catch this to catch all that a file can cause
 ├── MissingExtraError          a library is not installed: install the extra that the message names
 ├── OutputError                the output cannot be written: name another place, or make room
+├── PredictionsFileError       the file of predictions cannot be used: fix it (`problems` has all that is wrong)
 └── TransactionsFileError      the file cannot be used: fix it (`problems` has all that is wrong)
 BackfillError                  the histories cannot be filled so: the message says what to leave out or to do first
 """
@@ -33,6 +34,15 @@ class TransactionsFileError(FileError):
         """Build a message with a line for each problem, which begins with the file's path."""
         super().__init__("\n".join(f"{path}: {problem}" for problem in problems))
         self.path = path
+        self.problems = problems
+
+
+class PredictionsFileError(FileError):
+    """The file cannot be read, or is no valid file of predictions; `problems` has a line for each problem."""
+
+    def __init__(self, path: str, problems: tuple[str, ...]) -> None:
+        """Build a message with a line for each problem, which begins with the file's path."""
+        super().__init__("\n".join(f"{path}: {problem}" for problem in problems))
         self.problems = problems
 
 

@@ -41,16 +41,16 @@ _COLUMN_READERS = {
     "labelled_at": columns_module.time_ms,
     "utc_offset_minutes": columns_module.minutes,
 }
-_TIME_RULE = "is not RFC 3339 with a zone (as 2026-01-31T12:00:00Z), nor epoch milliseconds"
+TIME_RULE = "is not RFC 3339 with a zone (as 2026-01-31T12:00:00Z), nor epoch milliseconds"
 _RULES = {
     "transaction_id": "is not a text of 1 to 64 characters",
     "card_id": "is not a token of 1 to 64 of A-Z a-z 0-9 . _ : @ -",
     "merchant_id": "is not a token of 1 to 64 of A-Z a-z 0-9 . _ : @ -",
-    "occurred_at": _TIME_RULE,
+    "occurred_at": TIME_RULE,
     "amount_minor": "is not a whole number of minor units from 0 to 10^12 (12.34 EUR is 1234)",
     "currency": "is not an ISO 4217 code such as EUR",
     "fraud": "is not true, false or nothing",
-    "labelled_at": _TIME_RULE,
+    "labelled_at": TIME_RULE,
     "utc_offset_minutes": "is not whole minutes from -1439 to 1439 (+01:00 is 60)",
 }
 
@@ -73,7 +73,7 @@ class FileCounts(NamedTuple):
     last_ms: int
 
 
-class _Check(NamedTuple):
+class ColumnCheck(NamedTuple):
     """A condition that is true of the rows whose value in a column cannot be used, and what is wrong with it."""
 
     column: str
@@ -92,7 +92,7 @@ class _Check(NamedTuple):
         text = f"{self.column} {self.rule} in {rows}"
         if value is None:
             return text
-        return f"{text}: {shown(value)}{_zone_advice(value) if self.rule is _TIME_RULE else ''}"
+        return f"{text}: {shown(value)}{_zone_advice(value) if self.rule is TIME_RULE else ''}"
 
 
 def _zone_advice(value: str) -> str:
@@ -252,10 +252,10 @@ class TransactionsFile:
 
     def _find_bad_values(self, names: tuple[str, ...]) -> list[str]:
         checks = [
-            *(_Check(name, "is missing", f"{name} IS NULL") for name in _REQUIRED),
-            *(_Check(name, _RULES[name], f"{name} IS NOT NULL AND read_{name} IS NULL") for name in names),
-            _Check("labelled_at", "is before occurred_at", "read_labelled_at < read_occurred_at"),
-            _Check("kind", "is not 'authorization', the only kind that is supported", "kind <> 'authorization'"),
+            *(ColumnCheck(name, "is missing", f"{name} IS NULL") for name in _REQUIRED),
+            *(ColumnCheck(name, _RULES[name], f"{name} IS NOT NULL AND read_{name} IS NULL") for name in names),
+            ColumnCheck("labelled_at", "is before occurred_at", "read_labelled_at < read_occurred_at"),
+            ColumnCheck("kind", "is not 'authorization', the only kind that is supported", "kind <> 'authorization'"),
         ]
         columns = {*names, "kind"}
         found = self._connection.execute(

@@ -38,6 +38,8 @@ class ScheduledRecord(NamedTuple):
     """The sender's name for it; not sent."""
     shares_slot: bool = False
     headers: Headers = ()
+    timestamp_ms: int | None = None
+    """The record's timestamp; None: when it was due."""
 
 
 def _untraced(item: ScheduledRecord) -> OperationTrace:
@@ -118,7 +120,11 @@ class Injector:
         operation = self._begin(item)
         try:
             future = await self._producer.send(
-                item.topic, value=item.value, key=item.key, timestamp_ms=due_ms, headers=list(operation.headers)
+                item.topic,
+                value=item.value,
+                key=item.key,
+                timestamp_ms=due_ms if item.timestamp_ms is None else item.timestamp_ms,
+                headers=list(operation.headers),
             )
         except UnknownTopicOrPartitionError as error:  # aiokafka has looked for it for 10 s, and would for each record
             operation.failed(type(error).__name__)

@@ -9,7 +9,7 @@ from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError
 from stream.kafka.client import producer_options
 from stream.kafka.kept_letters import KeptLetter, Originals, Redrive, headers_of, read_letter
 from stream.kafka.scan import scan_topic
-from stream.kafka.topics import DEAD_LETTERS, LABELS, TRANSACTIONS
+from stream.kafka.topics import DEAD_LETTERS, LABELS, PREDICTIONS, TRANSACTIONS
 from stream.settings import Settings
 
 Progress = Callable[[str, int, int], None]
@@ -58,7 +58,7 @@ async def plan_redrive(
         aiokafka.errors.KafkaError: the broker does not respond.
     """
     originals = Originals(letters)
-    topics = [settings.topic(name) for name in (TRANSACTIONS.name, LABELS.name)]
+    topics = [settings.topic(one.name) for one in (TRANSACTIONS, LABELS, PREDICTIONS)]
     for topic in topics:
         if not (firsts := originals.firsts(topic)):
             continue

@@ -64,6 +64,10 @@ class TopicLayout:
 TRANSACTIONS = TopicLayout("transactions", partitioned=True, retention_ms=45 * _DAY_MS, from_outside=True)
 """Kept for longer than the longest horizon (a merchant's, 44 days), so that lost histories can be rebuilt."""
 LABELS = TopicLayout("labels", partitioned=True, retention_ms=45 * _DAY_MS, from_outside=True)
+PREDICTIONS = TopicLayout(
+    "predictions", partitioned=True, retention_ms=45 * _DAY_MS, from_outside=True, of_workers=False
+)
+"""Read by workers whose features read predictions from storage, and required by no others."""
 SCORES = TopicLayout("scores", partitioned=True, retention_ms=400 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
 SHADOW_SCORES = TopicLayout("shadow-scores", partitioned=True, retention_ms=90 * _DAY_MS)
 OUTCOMES = TopicLayout("outcomes", partitioned=True, retention_ms=400 * _DAY_MS, largest_bytes=LARGEST_OUTPUT_BYTES)
@@ -115,16 +119,8 @@ async def decision_topics(settings: Settings) -> tuple[str, ...]:
 
 
 LAYOUTS = (
-    TRANSACTIONS,
-    LABELS,
-    SCORES,
-    SHADOW_SCORES,
-    OUTCOMES,
-    MODEL_CONTROL,
-    MODEL_EVENTS,
-    DEAD_LETTERS,
-    EXPLANATIONS,
-    INCIDENTS,
+    *(TRANSACTIONS, LABELS, PREDICTIONS, SCORES, SHADOW_SCORES, OUTCOMES),
+    *(MODEL_CONTROL, MODEL_EVENTS, DEAD_LETTERS, EXPLANATIONS, INCIDENTS),
 )
 
 
@@ -151,26 +147,32 @@ async def apply(settings: Settings, partitions: int, replication: int) -> tuple[
     return tuple(settings.topic(layout.name) for layout in missing)
 
 
-async def problems(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str, ...]:
+async def problems(
+    settings: Settings, admin: AIOKafkaAdminClient, *, reads_predictions: bool = False
+) -> tuple[str, ...]:
     """Return which topics are missing or have another number of partitions than `transactions`; empty if none.
 
-    A topic that no worker uses may be missing.
+    A topic that no worker uses may be missing; `predictions` is used if features read any.
     """
     counts = await partition_counts(admin, settings)
-    needed = [settings.topic(layout.name) for layout in LAYOUTS if layout.of_workers]
+    layouts = [one for one in LAYOUTS if one.of_workers or (reads_predictions and one is PREDICTIONS)]
+    needed = [settings.topic(layout.name) for layout in layouts]
     missing = [topic for topic in needed if topic not in counts]
     if missing:
         unseen = "" if settings.kafka_security_protocol == "PLAINTEXT" else f" ({HIDDEN})"
         advice = f"create them with `fraudstream topics apply --partitions N`{unseen}"
         return (f"missing: {', '.join(missing)}; {advice}",)
-    return tuple(count_problems(settings, counts))
+    return tuple(count_problems(settings, counts, reads_predictions=reads_predictions))
 
 
-def count_problems(settings: Settings, counts: Mapping[str, int]) -> list[str]:
+def count_problems(settings: Settings, counts: Mapping[str, int], *, reads_predictions: bool = False) -> list[str]:
     """Return which of these topics have another number of partitions than `transactions`, and what to do."""
     transactions = settings.topic(TRANSACTIONS.name)
     if transactions not in counts:
         return []
+    if not reads_predictions:
+        unread = settings.topic(PREDICTIONS.name)
+        counts = {topic: count for topic, count in counts.items() if topic != unread}
     return [
         f"topic {topic} has {counts[topic]} partitions, but {transactions} has {counts[transactions]}: payments and "
         "labels without an output partition wait. Add partitions to the topic that has fewer, with Kafka's own tools; "

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from features.history import records
-from features.history.store import Entity, Ints, RetentionPolicy
+from features.history.store import PARTIES, Entity, Ints, RetentionPolicy
 from features.redis.damage import DamagedHistory
 from features.redis.progress import LogPart
 from features.redis.store import RedisStore, StoreOptions
@@ -151,8 +151,27 @@ class _Rebuild:
             done = search.is_of_cards or await reapply(deps._replace(apply=search.collect), transactions, self._go_on)
             done = done and await reapply(deps._replace(apply=self._apply_labels), labels, self._go_on)
             done = done and await reapply(deps._replace(apply=self._apply_transactions), transactions, self._go_on)
+            done = done and await self._append_predictions(deps)
             await self._note_displaced(deps, (*labels, *transactions))
         return done
+
+    async def _append_predictions(self, deps: ReapplyDeps) -> bool:
+        """Append the predictions that damaged ones lack; False if the rebuild is no longer needed as it began."""
+        if not self._search.is_of_predictions:
+            return True
+        async with log_reader(self._deps.settings, predictions=True) as reader:
+            count = part_count(reader, self._deps.settings, predictions=True) // 3
+            parts = [LogPart(of_labels=False, partition=one, of_predictions=True) for one in range(count)]
+            tps = {part: topic_partition(self._deps.settings, part) for part in parts}
+            ends = await reader.end_offsets(list(tps.values()))
+            ranges = [OffsetRange(part, 0, 0, ends[tp], 0) for part, tp in tps.items()]
+            apply = deps._replace(reader=reader, apply=self._apply_predictions)
+            return await reapply(apply, ranges, self._go_on)
+
+    async def _apply_predictions(self, replayed: ReplayedInput, store: RedisStore, some: Sequence[Record]) -> None:
+        found = self._search.predictions(some)
+        await apply_again(replayed, store, found)
+        self._deps.emit(Reapplied("predictions", len(found)))
 
     async def _ranges(self, deps: ReapplyDeps, *, of_labels: bool) -> list[OffsetRange]:
         """Return all that a topic holds now."""
@@ -227,7 +246,18 @@ class EntitySearch:
     @property
     def is_of_cards(self) -> bool:
         """Whether all of them are cards, whose labels name them; for others, `collect` comes before `labels`."""
-        return not any(found for kind, found in self._wanted.items() if kind is not Entity.CARD)
+        return not any(self._wanted[kind] for kind in PARTIES)
+
+    @property
+    def is_of_predictions(self) -> bool:
+        """Whether some of them are cards' predictions from storage."""
+        return bool(self._wanted[Entity.PREDICTION])
+
+    def predictions(self, some: Sequence[Record]) -> list[Record]:
+        """Return the predictions about the cards whose predictions are wanted."""
+        wanted = self._wanted[Entity.PREDICTION]
+        read = ((record, _names(record)) for record in some)
+        return [record for record, names in read if names and _hash(Entity.PREDICTION, names.card_id) in wanted]
 
     async def collect(self, _replayed: ReplayedInput, _store: RedisStore, some: Sequence[Record]) -> None:
         """Note the transactions that are found, so that labels about them can be."""

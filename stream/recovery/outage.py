@@ -16,7 +16,16 @@ from typing import Any
 import numpy as np
 
 from features.errors import StoreUnavailableError
-from features.history.store import HistoryStore, Label, LabelResult, Observed, Transactions, observe_all
+from features.history.store import (
+    HistoryStore,
+    Label,
+    LabelResult,
+    Observed,
+    Prediction,
+    PredictionResult,
+    Transactions,
+    observe_all,
+)
 from features.memory_store import MemoryStore
 from features.redis.store import RedisStore
 
@@ -64,6 +73,17 @@ class WaitingStore:
         labelled = await self._inner.label(labels)
         self._require_whole()
         return labelled
+
+    async def predict(self, predictions: Sequence[Prediction]) -> Sequence[PredictionResult]:
+        """Apply predictions, under the same conditions as labels.
+
+        Raises:
+            StoreUnavailableError: Redis does not respond, or has lost histories.
+        """
+        self._require_whole()
+        predicted = await self._inner.predict(predictions)
+        self._require_whole()
+        return predicted
 
     async def compact(self) -> None:
         """Trim records that no decision can see any more."""
@@ -145,6 +165,16 @@ class DegradingStore:
                 f"labels wait until Redis is back and has caught up on {self._pending_count} decisions"
             )
         return await self._inner.label(labels)
+
+    async def predict(self, predictions: Sequence[Prediction]) -> Sequence[PredictionResult]:
+        """Apply predictions; they wait as labels do.
+
+        Raises:
+            StoreUnavailableError: Redis is unavailable, or has not caught up yet.
+        """
+        if self._stopgap is not None:
+            raise StoreUnavailableError("predictions wait until Redis is back and has caught up")
+        return await self._inner.predict(predictions)
 
     async def compact(self) -> None:
         """Trim records that no decision can see any more."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from features.history.store import Label
+from features.history.store import Label, Prediction
 from features.redis.progress import LogPart, PartProgress, PartReport
 from features.redis.store import RedisStore
 from models.logs import Logs
@@ -22,8 +22,8 @@ from stream.kafka.client import require_topic
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.refused import RefusedOffsets, read_refused
 from stream.kafka.stray import given_up_as_error
-from stream.kafka.topics import LABELS, TRANSACTIONS
-from stream.scoring.decode import Decoded, decode, read_label_record
+from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS, TopicLayout
+from stream.scoring.decode import Decoded, decode, read_label_record, read_prediction_record
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.reapply")
@@ -66,6 +66,11 @@ class ReplayedInput(NamedTuple):
         log_number = self.log(self.settings.topic(LABELS.name))
         read = [read_label_record(one, log_number) for one in records]
         return [one.label for one in read if not isinstance(one, Rejection)]
+
+    def predictions(self, records: Iterable[Record]) -> list[Prediction]:
+        """Decode predictions; those that cannot be decoded became dead letters the first time."""
+        read = [read_prediction_record(one, round(self.settings.future_skew * 1000)) for one in records]
+        return [one.prediction for one in read if not isinstance(one, Rejection)]
 
     def was_refused(self, record: Record) -> bool:
         """Tell whether the record was ahead of the clock of the worker that read it."""
@@ -114,8 +119,13 @@ ProgressCallback = Callable[[Sequence[OffsetRange], int], Awaitable[bool]]
 """Called with all ranges and the number of records just applied; returns whether to continue."""
 
 
+def layouts_of_log(*, predictions: bool) -> tuple[TopicLayout, ...]:
+    """Return the topics of the log: with `predictions` also those from storage, which some features read."""
+    return (TRANSACTIONS, LABELS, PREDICTIONS) if predictions else (TRANSACTIONS, LABELS)
+
+
 @asynccontextmanager
-async def log_reader(settings: Settings) -> AsyncIterator[LogConsumer]:
+async def log_reader(settings: Settings, *, predictions: bool = False) -> AsyncIterator[LogConsumer]:
     """Open a consumer of the log without a group; a request that is given up while it is open is an error.
 
     Raises:
@@ -125,9 +135,7 @@ async def log_reader(settings: Settings) -> AsyncIterator[LogConsumer]:
     with given_up_as_error():
         try:
             await reader.start()
-            first = [
-                topic_partition(settings, LogPart(of_labels=of_labels, partition=0)) for of_labels in (True, False)
-            ]
+            first = [TopicPartition(settings.topic(one.name), 0) for one in layouts_of_log(predictions=predictions)]
             for tp in first:
                 await require_topic(reader, tp.topic)
             reader.assign(first)
@@ -137,21 +145,23 @@ async def log_reader(settings: Settings) -> AsyncIterator[LogConsumer]:
             await reader.stop()
 
 
-def part_count(reader: LogConsumer, settings: Settings) -> int:
-    """Return the number of parts of the log: the partitions of transactions and labels.
+def part_count(reader: LogConsumer, settings: Settings, *, predictions: bool = False) -> int:
+    """Return the number of parts of the log: the partitions of its topics.
 
     Raises:
         aiokafka.errors.KafkaError: the broker has not sent the topics' metadata.
     """
-    counts = [len(reader.partitions_for_topic(settings.topic(one.name)) or ()) for one in (TRANSACTIONS, LABELS)]
+    topics = layouts_of_log(predictions=predictions)
+    counts = [len(reader.partitions_for_topic(settings.topic(one.name)) or ()) for one in topics]
     if not all(counts):
-        raise UnknownTopicOrPartitionError("the broker has not said how many partitions transactions and labels have")
+        names = " and ".join(one.name for one in topics)
+        raise UnknownTopicOrPartitionError(f"the broker has not said how many partitions {names} have")
     return sum(counts)
 
 
 def topic_partition(settings: Settings, part: LogPart) -> TopicPartition:
     """Return the topic and partition of a part."""
-    return TopicPartition(settings.topic((LABELS if part.of_labels else TRANSACTIONS).name), part.partition)
+    return TopicPartition(settings.topic(part.topic), part.partition)
 
 
 async def reapply(deps: ReapplyDeps, ranges: Iterable[OffsetRange], progress: ProgressCallback) -> bool:
@@ -201,12 +211,15 @@ async def apply_again(replayed: ReplayedInput, store: RedisStore, records: Seque
 
 
 async def _append(replayed: ReplayedInput, store: RedisStore, records: Sequence[Record]) -> None:
-    """Append labels and transactions; records that cannot be decoded became dead letters the first time."""
-    topic = replayed.settings.topic(LABELS.name)
-    of_labels = [record for record in records if record.topic == topic]
+    """Append records of each topic; those that cannot be decoded became dead letters the first time."""
+    labels, predictions = (replayed.settings.topic(one.name) for one in (LABELS, PREDICTIONS))
+    of_labels = [record for record in records if record.topic == labels]
     if of_labels:
         await store.apply_labels(await in_thread_if_large(size_of(*of_labels), replayed.labels, of_labels))
-    of_transactions = [record for record in records if record.topic != topic]
+    of_predictions = [record for record in records if record.topic == predictions]
+    if of_predictions:
+        await store.predict(await in_thread_if_large(size_of(*of_predictions), replayed.predictions, of_predictions))
+    of_transactions = [record for record in records if record.topic not in {labels, predictions}]
     if of_transactions:
         decoded = await in_thread_if_large(size_of(*of_transactions), replayed.decode, of_transactions)
         await store.apply(decoded.columns)

@@ -15,7 +15,7 @@ from stream.kafka.client import group_members, open_admin, require_topic
 from stream.kafka.inputs import has_filled_histories
 from stream.kafka.score_tails import read_resume_points
 from stream.kafka.topics import SCORES, TRANSACTIONS
-from stream.recovery.reapply import log_reader, part_count
+from stream.recovery.reapply import layouts_of_log, log_reader, part_count
 from stream.recovery.repair import REPORT_SECONDS, Repair, RepairDeps, RepairStatus
 from stream.scoring.facts import ignore_fact
 from stream.settings import Settings
@@ -26,12 +26,13 @@ NO_WORKER_SECONDS = 15.0
 
 
 class Rebuild(NamedTuple):
-    """A rebuild in progress: its store, and the number of parts of the log."""
+    """A rebuild in progress: its store, and the number of parts of the log, and of its topics."""
 
     settings: Settings
     sets: FeatureSets
     store: RedisStore
     parts: int
+    topics: int = 2
 
 
 @asynccontextmanager
@@ -44,8 +45,9 @@ async def start_rebuild(settings: Settings, sets: FeatureSets, reason: str) -> A
         StoreRefusedError: Redis denies access.
         aiokafka.errors.KafkaError: Kafka does not respond.
     """
-    async with log_reader(settings) as reader:
-        parts = part_count(reader, settings)
+    predictions = sets.has_predictions
+    async with log_reader(settings, predictions=predictions) as reader:
+        parts = part_count(reader, settings, predictions=predictions)
         await require_topic(reader, settings.topic(SCORES.name))
     async with open_admin(settings) as admin:
         if not await has_filled_histories(settings, admin):
@@ -57,7 +59,7 @@ async def start_rebuild(settings: Settings, sets: FeatureSets, reason: str) -> A
         await store.connect(emptied=True)
         if not store.incomplete:
             await store.declare_loss(f"requested by an operator: {reason}")
-        yield Rebuild(settings, sets, store, parts)
+        yield Rebuild(settings, sets, store, parts, len(layouts_of_log(predictions=predictions)))
     finally:
         await store.close()
 
@@ -72,7 +74,7 @@ async def watch_workers(rebuild: Rebuild) -> AsyncIterator[RepairStatus]:
     store, quiet_s = rebuild.store, 0.0
     while store.incomplete:
         progress = await store.repair_progress.parts(store.state.target)
-        yield RepairStatus(progress, rebuild.parts)
+        yield RepairStatus(progress, rebuild.parts, rebuild.topics)
         quiet_s = 0.0 if progress else quiet_s + REPORT_SECONDS
         if quiet_s >= NO_WORKER_SECONDS:
             raise RebuildError(
@@ -81,7 +83,7 @@ async def watch_workers(rebuild: Rebuild) -> AsyncIterator[RepairStatus]:
             )
         await asyncio.sleep(REPORT_SECONDS)
         await store.refresh()
-    yield RepairStatus(await store.repair_progress.parts(store.state.target), rebuild.parts)
+    yield RepairStatus(await store.repair_progress.parts(store.state.target), rebuild.parts, rebuild.topics)
 
 
 async def rebuild_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncIterator[RepairStatus]:
@@ -109,8 +111,10 @@ async def rebuild_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncIt
         await end_tasks(task)
 
 
-async def read_offsets(settings: Settings) -> dict[LogPart, int]:
+async def read_offsets(settings: Settings, *, predictions: bool = False) -> dict[LogPart, int]:
     """Return the offset up to which each partition was read; labels have no end, as in `Repairer`.
+
+    With `predictions`, those from storage are applied too, and have no end either.
 
     Raises:
         RebuildError: workers run.
@@ -126,4 +130,6 @@ async def read_offsets(settings: Settings) -> dict[LogPart, int]:
         log = fold.logs.last(settings.topic(TRANSACTIONS.name))
         points = await read_resume_points(settings, admin, partitions, fold.term)
     ends = {LogPart(of_labels=True, partition=partition): NO_END for partition in partitions}
+    if predictions:
+        ends |= {LogPart(of_labels=False, partition=one, of_predictions=True): NO_END for one in partitions}
     return ends | {LogPart(of_labels=False, partition=one): point.read_to(log) for one, point in points.items()}

@@ -1,9 +1,10 @@
 """One repair: apply parts of the log again under a history epoch, labels first, and report the progress in Redis.
 
 All labels of all repairing workers come first: a transaction that is applied again takes its labels with it, wherever
-they lie, but a label cannot find a transaction that its card no longer sees. Decisions may continue meanwhile: while
-histories are complete and are extended further back, or with `redis_down=degrade`. Another worker resumes a part from
-its reported progress.
+they lie, but a label cannot find a transaction that its card no longer sees. Predictions from storage, where features
+read any, come before the transactions as well: what is decided after the repair has seen all of them. Decisions may
+continue meanwhile: while histories are complete and are extended further back, or with `redis_down=degrade`. Another
+worker resumes a part from its reported progress.
 """
 
 import asyncio
@@ -12,9 +13,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from features.history.store import RetentionPolicy
-from features.redis.progress import NO_END, LogPart, PartProgress
-from features.redis.retention import NO_COVERAGE, EpochCoverage
+from features.history.store import Entity, RetentionPolicy
+from features.redis.progress import NO_END, LogPart, PartProgress, TopicName
+from features.redis.retention import NO_COVERAGE, Coverage, EpochCoverage
 from features.redis.store import RedisStore, StoreOptions
 from stream.clock import now_ms
 from stream.consumer import log_and_offset, place_of
@@ -23,6 +24,7 @@ from stream.recovery.reapply import (
     THROTTLED,
     OffsetRange,
     ReapplyDeps,
+    layouts_of_log,
     log_reader,
     part_count,
     read_input,
@@ -40,17 +42,27 @@ Ends = Callable[[], Awaitable[Mapping[LogPart, int]]]
 """Returns the parts to apply again, each with its end offset."""
 
 
+def needs_predictions(cover: Coverage) -> bool:
+    """Tell whether histories that are complete so far back include predictions from storage."""
+    return Entity.PREDICTION.value in cover.horizons_ms
+
+
 @dataclass(frozen=True, slots=True)
 class RepairStatus:
-    """The progress of all repairing workers together, as last read; `parts` is the number of parts of the log."""
+    """The progress of all repairing workers together, as last read.
+
+    `parts` is the number of parts of the log, `topics` that of its topics, each of which has as many.
+    """
 
     progress: Mapping[LogPart, PartProgress]
     parts: int
+    topics: int = 2
 
     @property
-    def labels_done(self) -> bool:
-        """Whether all labels are applied."""
-        return 2 * sum(part.of_labels and reached.done for part, reached in self.progress.items()) >= self.parts
+    def transactions_may_begin(self) -> bool:
+        """Whether all labels, and predictions, are applied."""
+        done = sum(part.topic != "transactions" and reached.done for part, reached in self.progress.items())
+        return self.topics * done >= self.parts * (self.topics - 1)
 
     @property
     def parts_done(self) -> int:
@@ -115,22 +127,29 @@ class Repair:
         try:
             await store.connect(emptied=True)  # it may have been emptied again meanwhile
             throttled = settings.redis_down == "degrade" or store.state.complete is not NO_COVERAGE
-            async with log_reader(settings) as reader:
+            async with log_reader(settings, predictions=self._has_predictions) as reader:
                 replayed = await read_input(settings)
                 reapply_deps = ReapplyDeps(reader, replayed, store, THROTTLED if throttled else FULL_SPEED)
-                await self._run_phases(_Run(store, reapply_deps, part_count(reader, settings), throttled), ends)
+                parts = part_count(reader, settings, predictions=self._has_predictions)
+                await self._run_phases(_Run(store, reapply_deps, parts, throttled), ends)
             return self._is_current(store)
         finally:
             await store.close()
+
+    @property
+    def _has_predictions(self) -> bool:
+        """Whether some worker of the deployment needs predictions from storage."""
+        return needs_predictions(self._deps.repair.cover)
 
     async def _run_phases(self, run: "_Run", ends: Ends) -> None:
         """Apply labels, then transactions; each phase starts when all workers have finished the one before."""
         status = await self._refresh(run)
         self.ranges = {one.part: one for one in await self._find_ranges(run, await ends(), status.progress)}
-        await self._apply(run, of_labels=True)
-        while self._is_current(run.store) and not status.labels_done:
+        await self._apply(run, "labels")
+        await self._apply(run, "predictions")
+        while self._is_current(run.store) and not status.transactions_may_begin:
             status = await self._refresh(run, REPORT_SECONDS)
-        await self._apply(run, of_labels=False)
+        await self._apply(run, "transactions")
         while self._is_current(run.store) and status.parts_done < run.parts:
             status = await self._refresh(run, REPORT_SECONDS)
         if run.throttled:
@@ -146,7 +165,8 @@ class Repair:
         """Read the progress of all workers and the state in Redis."""
         await asyncio.sleep(after_s)
         await run.store.refresh()
-        self.status = RepairStatus(await run.store.repair_progress.parts(self._deps.repair), run.parts)
+        progress = await run.store.repair_progress.parts(self._deps.repair)
+        self.status = RepairStatus(progress, run.parts, len(layouts_of_log(predictions=self._has_predictions)))
         return self.status
 
     async def _find_ranges(
@@ -171,22 +191,22 @@ class Repair:
             found.append(OffsetRange(part, before.first, before.reached, end, displaced))
         return found
 
-    async def _apply(self, run: "_Run", *, of_labels: bool) -> None:
+    async def _apply(self, run: "_Run", topic: TopicName) -> None:
         """Apply the parts of one topic again, and report."""
-        own = [one for part, one in self.ranges.items() if part.of_labels is of_labels]
+        own = [one for part, one in self.ranges.items() if part.topic == topic]
         report_due = compact_due = 0.0
 
         async def progress(ranges: Sequence[OffsetRange], applied: int) -> bool:
             nonlocal report_due, compact_due
             self.ranges = {**self.ranges, **{one.part: one for one in ranges}}
-            self._deps.emit(Reapplied("labels" if of_labels else "transactions", applied))
+            self._deps.emit(Reapplied(topic, applied))
             now = time.monotonic()
             if now >= report_due or all(one.at >= one.end for one in ranges):
                 report_due = now + REPORT_SECONDS
                 if not await self._report(run, ranges, final=not run.throttled):
                     return False
                 await self._refresh(run)
-            if now >= compact_due and not of_labels:
+            if now >= compact_due and topic == "transactions":
                 compact_due = now + _COMPACT_SECONDS
                 await run.store.compact()
             return self._is_current(run.store)

@@ -21,10 +21,10 @@ from models.problems import Problem, ProblemCode
 from stream.consumer import place_of
 from stream.control.model_cache import ServingModels
 from stream.fates import Phase, is_retried
-from stream.kafka.topics import LABELS, TRANSACTIONS
+from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.recovery.damage import DamageDeps, DamageRepairer
-from stream.recovery.repair import Repair, RepairDeps
+from stream.recovery.repair import Repair, RepairDeps, needs_predictions
 from stream.scoring.facts import FactListener
 from stream.settings import Settings
 from stream.tasks import end_tasks
@@ -168,12 +168,12 @@ class Repairer:
         if consumer is None or self._assignment is None:
             return
         checkpoints: dict[LogPart, int] = {}
-        for layout in (TRANSACTIONS, LABELS):
+        for layout in (TRANSACTIONS, LABELS, PREDICTIONS):
             topic = self._deps.settings.topic(layout.name)
             done = {} if self._deps.withheld(topic) else consumer.finished_offsets(topic)
             log_number = self._deps.log(topic)
             checkpoints |= {
-                LogPart(layout is LABELS, partition): place_of(log_number, offset)
+                LogPart(layout is LABELS, partition, layout is PREDICTIONS): place_of(log_number, offset)
                 for partition, offset in done.items()
                 if offset
             }
@@ -210,6 +210,9 @@ class Repairer:
     async def _ends(self) -> dict[LogPart, int]:
         """Return the offsets up to which our transactions are delivered, or were read earlier; labels have no end.
 
+        Nor have predictions from storage, where some worker needs them: who owns a partition of labels applies them,
+        whether it reads them itself or not.
+
         An owner reads again from the last decision on, so what lies behind that and was read may not be delivered yet.
 
         A killed worker may have applied labels past its last commit, and decisions have seen them.
@@ -221,8 +224,14 @@ class Repairer:
         settings = self._deps.settings
         labels = await consumer.delivered_offsets(settings.topic(LABELS.name))
         transactions = await consumer.delivered_offsets(settings.topic(TRANSACTIONS.name))
+        needed = needs_predictions(self._deps.store.state.target.cover)
         return {
             **{LogPart(of_labels=True, partition=partition): NO_END for partition in labels},
+            **{
+                LogPart(of_labels=False, partition=partition, of_predictions=True): NO_END
+                for partition in labels
+                if needed
+            },
             **{
                 LogPart(of_labels=False, partition=partition): max(offset, read_to.get(partition, 0))
                 for partition, offset in transactions.items()

@@ -59,6 +59,7 @@ class Explainer:
         # Another set of the run may read histories that this one does not.
         self._read = tuple(kind for kind in workdir.entities if kind in self._kinds)
         self._horizon_ms = horizons_ms[Entity.CARD]
+        self._reads_predictions = Entity.PREDICTION in self._kinds
         # A feature without a window looks as far back as its history goes.
         reach = [row.reach_ms if row.window_ms is not None else horizons_ms.get(row.entity, 0) for row in rows]
         self._reach_ms = np.array(reach, np.int64)
@@ -72,14 +73,14 @@ class Explainer:
 
     def explain(self, rows: DifferingRows) -> Iterator[tuple[Reason, Flags]]:
         """Yield each reason with the features that it explains, shape (k, features)."""
-        of_histories = self.of(*self._workdir.entities)
+        of_histories = self.of(*self._workdir.entities, Entity.PREDICTION)
         yield Reason.DEGRADED, rows.flags("incomplete")[:, np.newaxis] & of_histories
         yield Reason.UNDECIDABLE, np.repeat(rows.flags("undecidable")[:, np.newaxis], len(self._kinds), axis=1)
         answered, unanswered = self._seen_before_answer(rows)
-        yield Reason.HISTORY_EPOCH_CHANGED, self._lost_records(rows) | answered
+        yield Reason.HISTORY_EPOCH_CHANGED, self._lost_records(rows) | answered | self._doubted(rows, "answered_later")
         yield Reason.BEYOND_RETENTION, self._before_floor(rows)
         yield Reason.CARD_ON_TWO_PARTITIONS, self._on_other_partition(rows)
-        yield Reason.ORDER_UNKNOWN, self._order_unknown(rows) | unanswered
+        yield Reason.ORDER_UNKNOWN, self._order_unknown(rows) | unanswered | self._doubted(rows, "unanswered")
 
     def fate(self, rows: DifferingRows) -> Iterator[tuple[Reason, Flags]]:
         """Yield each reason with the decisions, shape (k,), for which it explains that they would not be made now."""
@@ -103,7 +104,18 @@ class Explainer:
         since = rows.times()[:, np.newaxis] - self._reach_ms
         card = since < rows.integers("card_floor_ms", _NO_FLOOR)[:, np.newaxis]
         other = since < rows.integers("other_floor_ms", _NO_FLOOR)[:, np.newaxis]
-        return (card & self.of(Entity.CARD)) | (other & self.of(*self._workdir.others))
+        found: Flags = (card & self.of(Entity.CARD)) | (other & self.of(*self._workdir.others))
+        if self._reads_predictions:
+            prediction = since < rows.integers("prediction_floor_ms", _NO_FLOOR)[:, np.newaxis]
+            found |= prediction & self.of(Entity.PREDICTION)
+        return found
+
+    def _doubted(self, rows: DifferingRows, why: str) -> Flags:
+        """Tell where a prediction from storage may have been seen, or not, see `prediction_tables`."""
+        if not self._reads_predictions:
+            return np.zeros((len(rows.numbers), len(self._kinds)), np.bool_)
+        doubted: Flags = rows.flags(f"prediction_{why}")[:, np.newaxis] & self.of(Entity.PREDICTION)
+        return doubted
 
     def _on_other_partition(self, rows: DifferingRows) -> Flags:
         """Tell where a feature's window has, or is moved by, a transaction whose card is on several partitions.

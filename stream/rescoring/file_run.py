@@ -9,13 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from features.history.records import COLUMNS
+from features.history.store import PARTIES, Entity
 from features.vector.sets import FeatureSets
 from models.loading import Model
-from stream.dataset.database import CONTENT, connect
+from stream.dataset.database import CONTENT, connect, quoted
 from stream.dataset.file import DATABASE, FileFacts, TransactionsFile
 from stream.dataset.output import join_parts, temporary_folder
+from stream.dataset.predictions_file import DATABASE as PREDICTIONS
+from stream.dataset.predictions_file import open_needed
 from stream.rescoring.blocks import count_values, optional_columns, score_block
+from stream.rescoring.predictions import FILE_ASKED, FILE_EVENTS, reads_predictions, write_predictions
 from stream.rescoring.request import ComputationError, FileRequest, Progress, ScoreReport
 from stream.rescoring.rescore import resolve, usable_model
 from stream.rescoring.shards import write_shards
@@ -58,18 +61,31 @@ def score_file(request: FileRequest, progress: Progress) -> ScoreReport:
     sets = feature_set_of(usable_model(request.models, digest, request.sets), request.sets)
     with temporary_folder(request.out.parent, "score", ComputationError) as folder:
         progress("read", 0, 1)
+        stored = open_needed(request.predictions, sets.prediction_delays_ms, folder, request.threads, MEMORY_MB)
+        if stored is not None:
+            stored.close()
         facts = read_file(request.file, folder, request.threads)
         progress("read", 1, 1)
         shards = shard_count(facts.rows, request.threads)
         workdir = Workdir(folder, sets, facts.rows, facts.rows, shards, PROCESS_MEMORY_MB)
         with open_file_tables(folder, request.threads) as connection:
             write_shards(connection, workdir)
+            if reads_predictions(workdir):
+                _write_stored(connection, workdir)
         progress("shard", 1, 1)
         with TaskPool(request.threads) as pool:
             run_passes(workdir, pool, progress)
             size = ("score", workdir.blocks, workdir.rows)
             run_stage(workdir, pool, partial(score_block, request.models, digest), size, progress)
         return write_output(workdir, request, digest)
+
+
+def _write_stored(connection: Any, workdir: Workdir) -> None:  # noqa: ANN401 - a connection of a module without types
+    """Write what each row saw of the predictions of a file that was read."""
+    connection.execute(f"ATTACH {quoted(workdir.folder / PREDICTIONS)} AS stored (READ_ONLY)")
+    for statement in (FILE_EVENTS, FILE_ASKED):
+        connection.execute(statement)
+    write_predictions(connection, workdir)
 
 
 def feature_set_of(model: Model, sets: FeatureSets) -> FeatureSets:
@@ -99,7 +115,8 @@ def open_file_tables(folder: Path, threads: int) -> Any:  # noqa: ANN401 - a con
 
 def _sort_keys(time: str, tie: int) -> str:
     """Return the keys and ties in all logs, as SQL: by a time, and at one time labels (0) before transactions (1)."""
-    return ", ".join(f"{time} AS {kind.value}_key, {tie} AS {kind.value}_tie" for kind in COLUMNS)
+    kinds = (Entity.CARD, *PARTIES)
+    return ", ".join(f"{time} AS {kind.value}_key, {tie} AS {kind.value}_tie" for kind in kinds)
 
 
 def write_output(workdir: Workdir, request: FileRequest, digest: str) -> ScoreReport:

@@ -18,7 +18,8 @@ import msgspec
 from features.declaration import DAY_MS, HOUR_MS
 from models.errors import InvalidTimeError
 from models.times import format_time, parse_time_ms
-from stream.kafka.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS, silent_scores
+from stream.kafka.topics import LABELS, OUTCOMES, PREDICTIONS, SCORES, TRANSACTIONS, silent_scores
+from stream.rescoring.prediction_tables import PredictionTables
 from stream.rescoring.request import NothingToScoreError, Progress, Range
 from stream.rescoring.topic_reader import Offsets, Records, TopicPart, TopicReader
 from stream.rescoring.topic_tables import TopicTables
@@ -85,11 +86,9 @@ class RangeLoader:
         await self._read_decisions(tables, scores, seen_ms)
         outcomes = await self._topics.whole(self._settings.topic(OUTCOMES.name))
         await self._read("outcomes", await self._related(outcomes, seen_ms), tables.outcomes)
-        labels = await self._related(await self._topics.whole(self._settings.topic(LABELS.name)), seen_ms)
-        if decisions:  # those without an outcome may have been applied nevertheless
-            first = {one: tables.answered_labels.get(one, -1) + 1 for one in labels.starts}
-            labels = replace(labels, starts={one: max(start, first[one]) for one, start in labels.starts.items()})
-        await self._read("labels", labels, tables.labels)
+        await self._read_labels(tables, seen_ms, decisions=decisions)
+        if tables.predictions is not None:
+            await self._read_predictions(tables.predictions, (low_ms, high_ms))
         silent = _spans(requested[1]) if len(requested) > 1 else {}
         floors_ms = await self._floors(read, low_ms)
         return LoadedRange(_spans(requested[0]), silent, decisions, by_score, read.starts, floors_ms)
@@ -103,6 +102,24 @@ class RangeLoader:
         for part in silent:
             await self._read("silent decisions", part, tables.silent_scores)
         tables.keep_one_decision_each()
+
+    async def _read_labels(
+        self, tables: TopicTables, seen_ms: tuple[int | None, int | None], *, decisions: bool
+    ) -> None:
+        """Read labels; those of decisions that are compared only without an outcome: they may have been applied."""
+        labels = await self._related(await self._topics.whole(self._settings.topic(LABELS.name)), seen_ms)
+        if decisions:
+            first = {one: tables.answered_labels.get(one, -1) + 1 for one in labels.starts}
+            labels = replace(labels, starts={one: max(start, first[one]) for one, start in labels.starts.items()})
+        await self._read("labels", labels, tables.labels)
+
+    async def _read_predictions(self, tables: PredictionTables, times_ms: tuple[int | None, int | None]) -> None:
+        """Read the predictions from storage that came between two times."""
+        whole = await self._topics.whole(self._settings.topic(PREDICTIONS.name))
+        part = await self._between(whole, *times_ms)
+        await self._read("predictions", part, tables.records)
+        floors_ms = await self._floors(part, times_ms[0])
+        tables.floor_ms = max((one for one in floors_ms.values() if one is not None), default=None)
 
     async def _score_topics(self) -> Sequence[TopicPart]:
         """Return the topics that have decisions of the deployment: `scores`, and its silent ones if they exist."""

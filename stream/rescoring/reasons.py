@@ -29,7 +29,8 @@ class Reason(StrEnum):
     """Histories were lost. The decision's position shows fewer records before it than the logs hold; or a repair
     displaced its record, and some prefix of the log gives its features exactly, or all but those that other reasons
     explain; or its position, from before the loss,
-    counts a record that was answered only after it, and the feature looks at such a record."""
+    counts a record that was answered only after it, and the feature looks at such a record; so for a prediction from
+    storage."""
     BEYOND_RETENTION = "beyond_retention"
     """The feature looks back beyond what the topic still holds, or the transaction itself is no longer on it."""
     CARD_ON_TWO_PARTITIONS = "card_on_two_partitions"
@@ -41,7 +42,8 @@ class Reason(StrEnum):
     (in a merchant's or device's log), or has no decision, or was backfilled while decisions were made, or was decided
     twice, once with incomplete histories; or at one whose label has no outcome yet, or, in a device's log, got one
     only after the decision or while the payment waited for it. Or such a transaction is so much newer that a late one
-    sees less of the log behind it."""
+    sees less of the log behind it. Or the feature reads predictions from storage, and one about the card that had come
+    has no outcome yet."""
     FEATURES_NOT_RECORDED = "features_not_recorded"
     """The record has no features to compare (`FRAUDSTREAM_SCORE_FEATURES`); its score and decision match."""
     ANOTHER_FINGERPRINT = "another_fingerprint"

@@ -47,7 +47,10 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FileRequest:
-    """Score a transactions file with a model (a digest or a prefix of one), on `threads` processes."""
+    """Score a transactions file with a model (a digest or a prefix of one), on `threads` processes.
+
+    `predictions` is the file of the predictions from storage that the model's features read.
+    """
 
     file: Path
     model: str
@@ -55,6 +58,7 @@ class FileRequest:
     models: str
     sets: FeatureSets
     threads: int
+    predictions: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from features.history.frames import Floats
 from features.history.records import SHARED_COLUMNS
 from features.history.store import Entity, Ints
 from stream.rescoring.history_pass import ForwardedLabel, VisibleFeatures, columns_of, transaction_key
+from stream.rescoring.predictions import fill_predictions
 from stream.rescoring.shards import SortKey
 from stream.rescoring.workdir import Workdir
 
@@ -79,6 +80,7 @@ def block_vectors(workdir: Workdir, block: int, fingerprint: str) -> Floats:
     matrix = np.full((end - start, len(workdir.sets.by_fingerprint[fingerprint])), np.nan)
     for entity in workdir.entities:
         fill_vectors(workdir, block, fingerprint, (entity, matrix), displaced=False)
+    fill_predictions(workdir, block, fingerprint, matrix)
     return matrix
 
 

@@ -24,6 +24,8 @@ from stream.rescoring.blocks import all_parts, count_values, optional_columns, s
 from stream.rescoring.compare import compare_block
 from stream.rescoring.late_answers import write_late_answers
 from stream.rescoring.log_order import order_logs
+from stream.rescoring.prediction_tables import PredictionTables
+from stream.rescoring.predictions import write_predictions
 from stream.rescoring.range_loader import LoadedRange, Lookback, RangeLoader
 from stream.rescoring.request import (
     ComputationError,
@@ -89,11 +91,12 @@ SELECT wanted.row, coalesce(ordered.number, -1) AS number, wanted.partition, wan
     ordered.timestamp_ms,
     decisions.features, decisions.is_vector, decisions.score AS recorded_score, decisions.band AS recorded_band,
     decisions.decision AS recorded_decision, decisions.scored_ms, decisions.history_epoch, decisions.card_position,
-    decisions.merchant_position, decisions.device_position, ordered.is_later_epoch,
+    decisions.merchant_position, decisions.device_position, ordered.is_later_epoch,{prediction_columns}
     ranges.floor_ms AS card_floor_ms, (SELECT max(floor_ms) FROM ranges) AS other_floor_ms,
     ordered.number IS NULL AND wanted."offset" < ranges.read_from AS is_deleted
 FROM wanted JOIN decisions USING (partition, "offset") JOIN ranges USING (partition)
 LEFT JOIN ordered USING (partition, "offset")
+{prediction_join}
 """
 DIVIDED_CARDS = """
 SELECT card_id AS entity_id, occurred_ms, number, partition,
@@ -209,8 +212,10 @@ def prepare(
         workdir = _order(request, (folder, connection), loaded, progress)
         if not workdir.rows:
             raise NothingToScoreError(_nothing(tables, decisions=decisions))
-        create_base(connection, workdir, decisions=decisions)
+        create_base(connection, workdir, decisions=decisions, predictions=tables.predictions)
         write_shards(connection, workdir)
+        if tables.predictions is not None:
+            write_predictions(connection, workdir)
         progress("shard", 1, 1)
         yield PreparedRange(workdir, connection, tables)
 
@@ -264,12 +269,24 @@ def select_rows(connection: Any, loaded: LoadedRange, *, has_beginning: bool) ->
     return counts[0], counts[1]
 
 
-def create_base(connection: Any, workdir: Workdir, *, decisions: bool) -> None:  # noqa: ANN401 - likewise
+def create_base(
+    connection: Any,  # noqa: ANN401 - likewise
+    workdir: Workdir,
+    *,
+    decisions: bool,
+    predictions: PredictionTables | None = None,
+) -> None:
     """Create the view `base`; if decisions are compared, write the records whose place may be another to files."""
     if not decisions:
         connection.execute(BASE.format(optional=optional_columns()))
+        if predictions is not None:
+            predictions.order_by_time()
         return
-    connection.execute(COMPARED_BASE)
+    columns, join = "", ""
+    if predictions is not None:
+        predictions.order_by_position(CLOCKS_APART_MS)
+        columns, join = predictions.base_columns
+    connection.execute(COMPARED_BASE.format(prediction_columns=columns, prediction_join=join))
     for kind in workdir.entities:
         # A card's own log is in the order of its partition, with or without histories.
         unplaced = f"{kind is not Entity.CARD} AND (incomplete OR is_applied_only)"

@@ -21,6 +21,7 @@ from stream.contract.outputs import Outcome, Score
 from stream.dataset.database import columns_of
 from stream.kafka.batches import Record
 from stream.kafka.refused import RefusedOffsets
+from stream.rescoring.prediction_tables import PredictionTables
 from stream.scoring.decode import decode, read_label_record
 from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE
 
@@ -33,6 +34,7 @@ CREATE_DECISIONS = """CREATE TABLE decisions (
     partition BIGINT, "offset" BIGINT, log BIGINT, is_silent BOOLEAN, score_offset BIGINT, scored_ms BIGINT,
     transaction_id VARCHAR, card_id VARCHAR, merchant_id VARCHAR, occurred_ms BIGINT, amount_minor BIGINT,
     currency VARCHAR, history_epoch BIGINT, card_position BIGINT, merchant_position BIGINT, device_position BIGINT,
+    prediction_position BIGINT,
     incomplete BOOLEAN, undecidable BOOLEAN, score DOUBLE, band BIGINT, decision VARCHAR, decided_by VARCHAR,
     overruled_by VARCHAR, merchant_country VARCHAR,
     digest VARCHAR, fingerprint VARCHAR, degraded VARCHAR, features BLOB, is_vector BOOLEAN)"""
@@ -81,6 +83,11 @@ class EntityFilter:
         self._offsets: set[tuple[int, int]] = set()
         self._ids: set[tuple[str, str]] = set()
 
+    @property
+    def card_id(self) -> str:
+        """The decision's card."""
+        return self._card_id
+
     def transactions(self, batch: Transactions) -> list[int]:
         """Return which transactions of a batch are of these entities, and remember them."""
         found = [i for i in range(len(batch)) if self._matches(batch, i)]
@@ -111,6 +118,7 @@ class TopicTables:
         rejected: how many records are not valid transactions.
         unreadable: how many records are not valid outcomes or labels.
         answered_labels: by partition, the offset of the last label that has an outcome of the deployment.
+        predictions: the tables of predictions from storage; None if no feature reads any.
     """
 
     def __init__(
@@ -131,6 +139,8 @@ class TopicTables:
         self._published: ValidScores[Record] = ValidScores()
         self._silent: ValidScores[Record] = ValidScores()
         self.answered_labels: dict[int, int] = {}
+        only = None if entity_filter is None else entity_filter.card_id
+        self.predictions = PredictionTables(connection, deployment, skew_ms, only) if sets.has_predictions else None
         for statement in (CREATE_TRANSACTIONS, CREATE_DECISIONS, CREATE_ELSEWHERE, CREATE_LABEL_EVENTS):
             connection.execute(statement)
 
@@ -213,6 +223,10 @@ class TopicTables:
             occurred_ms=[parse_time_ms(score.occurred_at).epoch_ms for score in scores],
             amount_minor=[score.amount_minor for score in scores],
             history_epoch=[score.positions.history_epoch for score in scores],
+            prediction_position=[
+                None if isinstance(score.positions.prediction, msgspec.UnsetType) else score.positions.prediction
+                for score in scores
+            ],
             band=[score.band for score in scores],
             **_positions(scores),
         )
@@ -245,11 +259,11 @@ class TopicTables:
     def outcomes(self, records: Sequence[Record]) -> None:
         """Insert the deployment's records of the outcomes topic: labels with their positions in its histories."""
         found = []
-        for record in records:
+        for record in records if self.predictions is None else self.predictions.outcomes(records):
             try:
                 outcome = _decode_outcome(record.value or b"")
             except _UNREADABLE:
-                self.unreadable += 1
+                self.unreadable += not _is_of_prediction(record.value or b"")
                 continue
             if outcome.deployment == self.deployment:
                 found.append((record.timestamp, outcome))
@@ -302,6 +316,21 @@ class TopicTables:
             self._connection.register("batch", columns)
             self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM batch")
             self._connection.unregister("batch")
+
+
+class _OutcomeKind(msgspec.Struct):
+    kind: str = "label"
+
+
+_decode_kind = msgspec.json.Decoder(_OutcomeKind).decode
+
+
+def _is_of_prediction(value: bytes) -> bool:
+    """Tell whether a record that is no outcome of a label is one of a prediction, which no feature here reads."""
+    try:
+        return _decode_kind(value).kind == "prediction"
+    except _UNREADABLE:
+        return False
 
 
 def _positions(events: Sequence[Score] | Sequence[Outcome]) -> Mapping[str, list[int | None]]:

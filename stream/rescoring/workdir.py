@@ -113,6 +113,16 @@ class Workdir:
         """Return the file with the records that were answered late, or with the positions in their logs."""
         return self.folder / f"late-{what}-{kind.value}.parquet"
 
+    @property
+    def predictions(self) -> Path:
+        """Return the file with the predictions from storage, if some feature reads any."""
+        return self.folder / "predictions.parquet"
+
+    @property
+    def predictions_seen(self) -> Path:
+        """Return the file with how many of its card's predictions each row saw."""
+        return self.folder / "predictions-seen.parquet"
+
     def part(self, block: int) -> Path:
         """Return the file with a block of the output."""
         return self.folder / f"part-{block:05}.parquet"

@@ -13,6 +13,7 @@ from stream.contract.backfill import BACKFILL_HEADER, backfill_mark
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.label import ParsedLabel, read_label
+from stream.contract.prediction import ParsedPrediction, PredictionSource, read_prediction
 from stream.contract.transaction import ParsedTransaction, Transaction, clock_problem, read_transaction
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
@@ -75,6 +76,12 @@ def read_label_record(record: Record, log: int = 0) -> ParsedLabel | Rejection:
     """Decode one record of log `log` of the labels topic."""
     place = place_of(log, record.offset)
     return _damage_of(record) or read_label(record.value, record.key, (record.partition, place))
+
+
+def read_prediction_record(record: Record, skew_ms: int, log: int = 0) -> ParsedPrediction | Rejection:
+    """Decode one record of log `log` of the predictions topic; `skew_ms` as for `decode`."""
+    source = PredictionSource(record.partition, place_of(log, record.offset), record.timestamp, skew_ms)
+    return _damage_of(record) or read_prediction(record.value, record.key, source)
 
 
 def without_impassable_headers(record: Record) -> tuple[Record, tuple[str, ...]]:

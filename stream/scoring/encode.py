@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from math import isnan
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from features.history.store import NOWHERE, Observed
+from features.history.store import NOWHERE, Entity, Observed
 from guards.shares import LIVE
 from models.policy import Decision
 from models.times import format_time
@@ -245,9 +246,12 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
 
 def _positions(observed: Observed, which: NDArray[np.intp]) -> Iterator[Positions]:
     """Yield how many records of each history the decided transactions saw."""
-    columns = [one.positions[which].tolist() for one in observed.histories.values()]
-    for card, merchant, *device in zip(*columns, strict=True):
-        yield Positions(observed.history_epoch, card, merchant, *(at if at != NOWHERE else None for at in device))
+    predictions = observed.histories.get(Entity.PREDICTION)
+    columns = [one.positions[which].tolist() for one in observed.histories.values() if one is not predictions]
+    counts = repeat(msgspec.UNSET) if predictions is None else predictions.positions[which].tolist()
+    for (card, merchant, *device), prediction in zip(zip(*columns, strict=True), counts, strict=False):
+        of_device = next((at for at in device if at != NOWHERE), None)
+        yield Positions(observed.history_epoch, card, merchant, of_device, prediction)
 
 
 def _marked(frame: ScoreFrame, observed: Observed, which: NDArray[np.intp]) -> Iterator[tuple[str, NDArray[np.bool_]]]:

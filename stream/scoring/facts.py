@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from features.history.store import LabelStatus
+from features.history.store import LabelStatus, PredictionStatus
 from models.policy import Decision
 from stream.clock import Stage
 from stream.contract.explanation import ExplanationOutcome
@@ -44,6 +44,17 @@ class LabelsApplied:
 
     records: Sequence[Record]
     statuses: Sequence[LabelStatus]
+    dead: Sequence[DeadLetter]
+    unknown: int
+    stages: Sequence[Stage]
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionsApplied:
+    """A batch of predictions from storage is finished, like `LabelsApplied`."""
+
+    records: Sequence[Record]
+    statuses: Sequence[PredictionStatus]
     dead: Sequence[DeadLetter]
     unknown: int
     stages: Sequence[Stage]
@@ -103,7 +114,7 @@ class Missed:
 class Reapplied:
     """Records of a topic were applied again, to histories that Redis lost or that are now kept for longer."""
 
-    topic: Literal["transactions", "labels"]
+    topic: Literal["transactions", "labels", "predictions"]
     count: int
 
 
@@ -115,7 +126,18 @@ class AlertsExplained:
     delays_ms: Sequence[int]
 
 
-Fact = AlertsExplained | Decided | LabelsApplied | LossFound | Retried | VoidFound | Compared | Missed | Reapplied
+Fact = (
+    AlertsExplained
+    | Decided
+    | LabelsApplied
+    | PredictionsApplied
+    | LossFound
+    | Retried
+    | VoidFound
+    | Compared
+    | Missed
+    | Reapplied
+)
 
 FactListener = Callable[[Fact], None]
 """Called with each fact on the event loop; must return quickly and must not raise."""

@@ -9,11 +9,11 @@ from typing import Protocol
 from stream.clock import Stage
 from stream.kafka.batches import Record
 from stream.kafka.publisher import Headers
-from stream.scoring.facts import Decided, LabelsApplied
+from stream.scoring.facts import Decided, LabelsApplied, PredictionsApplied
 
 
 class BatchTrace(Protocol):
-    """The trace of one attempt at a batch. Exactly one of `decided`, `labelled` and `failed` ends it."""
+    """The trace of one attempt at a batch. Exactly one of `decided`, `labelled`, `predicted` and `failed` ends it."""
 
     def headers(self, record: Record) -> Headers:
         """Return the headers of a record's output: the record's own, with its trace continued if it is sampled."""
@@ -25,6 +25,10 @@ class BatchTrace(Protocol):
 
     def labelled(self, fact: LabelsApplied) -> None:
         """End it: a batch of labels is finished."""
+        ...
+
+    def predicted(self, fact: PredictionsApplied) -> None:
+        """End it: a batch of predictions from storage is finished."""
         ...
 
     def failed(self, error: BaseException) -> None:
@@ -59,6 +63,9 @@ class NoTracing:
         """Do nothing."""
 
     def labelled(self, fact: LabelsApplied) -> None:
+        """Do nothing."""
+
+    def predicted(self, fact: PredictionsApplied) -> None:
         """Do nothing."""
 
     def failed(self, error: BaseException) -> None:

@@ -274,6 +274,13 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         "Partitions assigned to this worker.",
         "load is uneven, or a rebalance does not finish.",
     ),
+    "fraudstream.predictions": Metric(
+        MetricKind.COUNTER,
+        "{prediction}",
+        ("status",),
+        "Predictions from storage applied, by outcome status; `late` ones came after their delay, and none sees them.",
+        "`late` rises: the batch job is slower than the delay of its features; or none are applied after its schedule.",
+    ),
     "fraudstream.publishes": Metric(
         MetricKind.GAUGE,
         "1",

@@ -60,6 +60,7 @@ MetricName = Literal[
     "fraudstream.model.review",
     "fraudstream.overruled",
     "fraudstream.partitions",
+    "fraudstream.predictions",
     "fraudstream.publishes",
     "fraudstream.ready",
     "fraudstream.repeated",

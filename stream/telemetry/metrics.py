@@ -27,7 +27,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 from prometheus_client import CollectorRegistry
 
-from features.history.store import LabelStatus
+from features.history.store import LabelStatus, PredictionStatus
 from guards.shares import LIVE
 from models.decline_cap import DECLINE_CAP
 from models.let_through import LET_THROUGH
@@ -37,7 +37,7 @@ from stream.contract.codes import DeadLetterCode
 from stream.contract.explanation import ExplanationOutcome
 from stream.contract.outputs import DecidedBy
 from stream.contract.transaction import Transaction
-from stream.kafka.topics import LABELS, TRANSACTIONS
+from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS
 from stream.scoring.encode import HISTORY_INCOMPLETE, HISTORY_YOUNG, UNDECIDABLE, Judgement, Scored
 from stream.scoring.facts import (
     AlertsExplained,
@@ -47,6 +47,7 @@ from stream.scoring.facts import (
     LabelsApplied,
     LossFound,
     Missed,
+    PredictionsApplied,
     Reapplied,
     Retried,
     VoidFound,
@@ -133,6 +134,7 @@ class MetricTotals:
         self._deadline_ms = settings.deadline_ms
         self._transactions = settings.topic(TRANSACTIONS.name)
         self._labels = settings.topic(LABELS.name)
+        self._predictions = settings.topic(PREDICTIONS.name)
         self._counts: dict[MetricName, Counter[Values]] = {
             name: Counter() for name, metric in CATALOGUE.items() if metric.kind is MetricKind.COUNTER
         }
@@ -149,6 +151,8 @@ class MetricTotals:
                 self._decided(fact)
             case LabelsApplied():
                 self._labelled(fact)
+            case PredictionsApplied():
+                self._predicted(fact)
             case Compared():
                 self._compared(fact)
             case AlertsExplained():
@@ -230,6 +234,11 @@ class MetricTotals:
         self._counts["fraudstream.labels"].update((status.value,) for status in fact.statuses)
         self._counts["fraudstream.unknown_fields"][(self._labels,)] += fact.unknown
 
+    def _predicted(self, fact: PredictionsApplied) -> None:
+        self._dead(fact)
+        self._counts["fraudstream.predictions"].update((status.value,) for status in fact.statuses)
+        self._counts["fraudstream.unknown_fields"][(self._predictions,)] += fact.unknown
+
     def _compared(self, fact: Compared) -> None:
         counts = self._counts
         counts["fraudstream.shadow.compared"][()] += len(fact.live)
@@ -240,7 +249,7 @@ class MetricTotals:
                 counts["fraudstream.shadow.decisions_changed"][live, challenger] += 1
                 counts["fraudstream.shadow.changed_amount"][currency, live, challenger] += amount_minor
 
-    def _dead(self, fact: Decided | LabelsApplied) -> None:
+    def _dead(self, fact: Decided | LabelsApplied | PredictionsApplied) -> None:
         if fact.dead:
             self._counts["fraudstream.dead_letters"].update((one.record.topic, one.code) for one in fact.dead)
 
@@ -266,6 +275,7 @@ def _initial_series(transactions: str, labels: str) -> Iterator[tuple[MetricName
     yield from (("fraudstream.explanations.written", (outcome,)) for outcome in ExplanationOutcome)
     yield from (("fraudstream.history.reapplied", (topic.name,)) for topic in (TRANSACTIONS, LABELS))
     yield from (("fraudstream.labels", (status.value,)) for status in LabelStatus)
+    yield from (("fraudstream.predictions", (status.value,)) for status in PredictionStatus)
     yield from (("fraudstream.lost_unread", (topic,)) for topic in (transactions, labels))
     yield from (("fraudstream.overruled", (by, LIVE)) for by in (DECLINE_CAP, LET_THROUGH))
     yield from (("fraudstream.unknown_fields", (topic,)) for topic in (transactions, labels))

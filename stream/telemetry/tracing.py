@@ -35,9 +35,9 @@ from stream.contract.backfill import backfill_mark
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
-from stream.kafka.topics import LABELS, OUTCOMES, SCORES, TRANSACTIONS
+from stream.kafka.topics import LABELS, OUTCOMES, PREDICTIONS, SCORES, TRANSACTIONS
 from stream.kafka.tracing import Attributes, kafka_attributes, sent_attributes
-from stream.scoring.facts import Decided, LabelsApplied
+from stream.scoring.facts import Decided, LabelsApplied, PredictionsApplied
 from stream.scoring.tracing import BatchTrace, NoTracing
 from stream.settings import Settings
 
@@ -170,7 +170,11 @@ class BatchTracer:
         self._roots = not tracers.sampler.get_description().startswith(_NO_ROOTS)
         self._routes = {
             settings.topic(source): Route(source, answer, settings.topic(answer), settings.group, _redis(settings))
-            for source, answer in ((TRANSACTIONS.name, SCORES.name), (LABELS.name, OUTCOMES.name))
+            for source, answer in (
+                (TRANSACTIONS.name, SCORES.name),
+                (LABELS.name, OUTCOMES.name),
+                (PREDICTIONS.name, OUTCOMES.name),
+            )
         }
 
     def begin(self, records: Sequence[Record]) -> BatchTrace:
@@ -249,8 +253,15 @@ class SampledBatchTrace:
                 results.setdefault(_place(sampled.record), {"fraudstream.outcome": "backfilled"})
         self._end(results, "repeated" if fact.repeated else "given_up", fact.stages)
 
+    def predicted(self, fact: PredictionsApplied) -> None:
+        """End the spans, each with its prediction's status."""
+        self._applied(fact)
+
     def labelled(self, fact: LabelsApplied) -> None:
         """End the spans, each with its label's status."""
+        self._applied(fact)
+
+    def _applied(self, fact: LabelsApplied | PredictionsApplied) -> None:
         results = _dead_letters(fact.dead)
         for record, status in zip(fact.records, fact.statuses, strict=True):
             results[_place(record)] = {"fraudstream.outcome": status.value}

@@ -4,6 +4,7 @@ The vectors are those of `train`: point in time, by the functions that the worke
 as they come, so memory holds one part and the histories.
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from stream.dataset.database import connect_memory
 from stream.dataset.errors import OutputError
 from stream.dataset.file import TransactionsFile
 from stream.dataset.output import Columns, join_parts, matrix_columns, temporary_folder, write_part
+from stream.dataset.predictions_file import open_needed
 from stream.training.request import Progress, VectorsReport, VectorsRequest
 from stream.training.vectors import VectorBatch, VectorPass
 from stream.training.vectors_file import DESCRIPTION, PROBES, VectorsDescription, column_meanings
@@ -37,9 +39,14 @@ def compute_vectors(request: VectorsRequest, progress: Progress) -> VectorsRepor
     """
     with temporary_folder(request.out.parent, "vectors", OutputError) as folder:
         progress("read", 0, 1)
-        with TransactionsFile(request.file, folder, request.threads, _MEMORY_MB) as source:
+        names = request.feature_set.prediction_delays_ms
+        stored = open_needed(request.predictions, names, folder, request.threads, _MEMORY_MB)
+        with (
+            stored or nullcontext() as predictions,
+            TransactionsFile(request.file, folder, request.threads, _MEMORY_MB) as source,
+        ):
             progress("read", 1, 1)
-            written = _VectorParts(request, VectorPass(source, request.feature_set, SEED), folder)
+            written = _VectorParts(request, VectorPass(source, request.feature_set, SEED, predictions), folder)
             written.write(progress)
             facts, dropped = source.facts, source.dropped
         since, until = format_time(facts.first_ms), format_time(facts.last_ms)

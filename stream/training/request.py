@@ -190,6 +190,8 @@ class TrainingRequest(ArtifactRequest):
     """
 
     feature_set: FeatureSet
+    predictions: Path | None = None
+    """The file of the predictions from storage that the features read."""
     seed: int = 1
     trees: int = 150
     leaves: int = 31
@@ -290,7 +292,8 @@ def _size_problems(sizes: SplitSizes) -> Iterator[str]:
 class VectorsRequest:
     """Compute the vectors of a transactions file by a feature set, and write them to `out`, .parquet or .csv.
 
-    `threads` are those that read the file; they change the time, not the result.
+    `threads` are those that read the file; they change the time, not the result. `predictions` is the file of the
+    predictions from storage that the features read.
     """
 
     file: Path
@@ -298,6 +301,7 @@ class VectorsRequest:
     feature_set: FeatureSet
     threads: int = 2
     code_version: str = ""
+    predictions: Path | None = None
 
 
 class VectorsReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ What follows the fit is in `assembly`, which models that were trained elsewhere 
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from models.policy import Policy
 from models.repository import Repository
 from models.times import format_time
 from stream.dataset.file import FileFacts, TransactionsFile
+from stream.dataset.predictions_file import open_needed
 from stream.training.assembly import data_of, fit_decisions, period, store
 from stream.training.baselines import measure_baselines
 from stream.training.leaks import find_leaks, refuse_leaks
@@ -23,7 +25,7 @@ from stream.training.request import Baseline, PolicyFacts, Progress, SearchRepor
 from stream.training.search import search
 from stream.training.split import Split, check_labels, label_delay_ms, split
 from stream.training.trees import grow, parameters_of
-from stream.training.vectors import Table, build_table, reach_ms
+from stream.training.vectors import Table, VectorPass, fill_table, reach_ms
 
 
 class Built(NamedTuple):
@@ -62,7 +64,7 @@ def train(request: TrainingRequest, repository: Repository, progress: Progress) 
             facts, dropped = source.facts, source.dropped
             check_labels(facts.labelled, facts.usable, facts.last_ms)
             progress("read", 1, 1)
-            table = build_table(source, request.feature_set, folder, request.seed, progress)
+            table = _table(request, source, folder, progress)
         parts = split(table, reach_ms(request.feature_set), request.sizes)
         accepted = refuse_leaks(find_leaks(table, parts.train, request.feature_set), request.accepted)
         built = build(request, table, parts, progress)
@@ -71,6 +73,14 @@ def train(request: TrainingRequest, repository: Repository, progress: Progress) 
         digest = store(built.artifact, request.feature_set, repository, folder)
         warnings = (*accepted, *_warnings(table, parts, built))
     return _report(request, digest, built, _Seen(facts, dropped, table, parts, warnings, baselines))
+
+
+def _table(request: TrainingRequest, source: TransactionsFile, folder: Path, progress: Progress) -> Table:
+    """Compute the vectors of the file, with the predictions from storage that the features read."""
+    names = request.feature_set.prediction_delays_ms
+    with open_needed(request.predictions, names, folder, request.threads) or nullcontext() as predictions:
+        pass_ = VectorPass(source, request.feature_set, request.seed, predictions)
+        return fill_table(source, pass_, folder, progress)
 
 
 def build(request: TrainingRequest, table: Table, parts: Split, progress: Progress) -> Built:

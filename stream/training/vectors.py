@@ -6,7 +6,7 @@ into memory, so memory holds only one batch and the histories.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.declaration import FeatureSet
-from features.history.store import Entity, Fate, Ints, Observed
+from features.history import records
+from features.history.predictions import PredictionLog
+from features.history.store import Entity, Fate, Ints, Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
 from models.artifact import ProbeHistories, Vector, vectors_of
@@ -23,6 +25,7 @@ from models.policy import Floats
 from stream.control.probes import write_probe
 from stream.dataset.database import DatasetBatch
 from stream.dataset.file import TransactionsFile
+from stream.dataset.predictions_file import PredictionsFile
 from stream.training.request import Progress
 
 BATCH = 2_048
@@ -131,15 +134,22 @@ class _Probes:
 class VectorPass:
     """One pass of a transactions file through the histories; a label becomes visible when it becomes known.
 
-    `seed` chooses the probes.
+    `seed` chooses the probes. `predictions` is the file of the predictions from storage that features read; a payment
+    sees those that had come by its own time.
     """
 
-    def __init__(self, source: TransactionsFile, feature_set: FeatureSet, seed: int) -> None:
+    def __init__(
+        self, source: TransactionsFile, feature_set: FeatureSet, seed: int, predictions: PredictionsFile | None = None
+    ) -> None:
         self._source = source
         self._feature_set = feature_set
         self._random = np.random.default_rng(seed)
         self._store = MemoryStore(feature_set)
         self._digest = hashlib.sha256()
+        self._predictions: PredictionLog | None = None
+        if predictions is not None:
+            self._predictions = predictions.log(feature_set.prediction_delays_ms)
+            self._digest.update(predictions.fingerprint.encode())
         self._done = 0
         self._batch_size = BATCH
         # Probes come from the last three quarters of the file, where histories are long.
@@ -162,8 +172,13 @@ class VectorPass:
             progress("features", self._done, self._source.facts.rows)
 
     @property
+    def width(self) -> int:
+        """Return the number of features."""
+        return len(self._feature_set)
+
+    @property
     def fingerprint(self) -> str:
-        """Return the SHA-256 over all transactions so far, labels included."""
+        """Return the SHA-256 over all transactions so far, labels and predictions included."""
         return self._digest.hexdigest()
 
     @property
@@ -175,6 +190,8 @@ class VectorPass:
         """Append one batch to the histories, and compute its vectors."""
         count = len(batch.transactions)
         observed = self._store.observe_now(batch.transactions)
+        if self._predictions is not None:
+            observed = self._with_predictions(self._predictions, batch.transactions, observed)
         matrix = vectorise(self._feature_set, batch.transactions, observed)
         decided = np.array([fate is Fate.DECIDE for fate in observed.fates], np.bool_)
         self._digest.update("".join(batch.lines).encode())
@@ -182,9 +199,17 @@ class VectorPass:
         if any(self._done <= row < self._done + count for row in self._probe_rows):
             self._keep_probes(found, observed)
         self._done += count
-        records = len(observed.cards.rows) + len(observed.merchants.rows)
-        self._batch_size = int(np.clip(count * MAX_RECORDS // records, 16, BATCH))
+        kinds = (Entity.CARD, Entity.MERCHANT, Entity.PREDICTION)
+        seen = sum(len(observed.histories[kind].rows) for kind in kinds if kind in observed.histories)
+        self._batch_size = int(np.clip(count * MAX_RECORDS // seen, 16, BATCH))
         return found
+
+    def _with_predictions(self, log: PredictionLog, batch: Transactions, observed: Observed) -> Observed:
+        """Return what a batch saw, with the predictions from storage."""
+        cards, own_ms = np.array(list(map(records.card_hash, batch.card_ids)), np.int64), batch.occurred_ms
+        schedule = self._feature_set.schedules[Entity.PREDICTION]
+        seen = log.seen(cards, own_ms, log.arrived(cards, own_ms), schedule)
+        return replace(observed, histories={**observed.histories, Entity.PREDICTION: seen})
 
     def _keep_probes(self, batch: VectorBatch, observed: Observed) -> None:
         """Keep two transactions with short enough histories: a random one, and one with the card's longest history."""
@@ -201,10 +226,12 @@ def build_table(
     source: TransactionsFile, feature_set: FeatureSet, folder: Path, seed: int, progress: Progress
 ) -> Table:
     """Compute the vectors of a file, and return all of its rows as a table."""
-    writer, pass_ = (
-        TableWriter(source.facts.rows, len(feature_set.names), folder),
-        VectorPass(source, feature_set, seed),
-    )
+    return fill_table(source, VectorPass(source, feature_set, seed), folder, progress)
+
+
+def fill_table(source: TransactionsFile, pass_: VectorPass, folder: Path, progress: Progress) -> Table:
+    """Return all rows of a file as a table, with the vectors of a pass over it."""
+    writer = TableWriter(source.facts.rows, pass_.width, folder)
     for rows, matrix, decided in pass_.batches(progress):
         seen = rows.transactions
         labels = rows.labelled_ms, rows.fraud

@@ -56,6 +56,7 @@ from stream.worker.let_through import LetThroughGauges
 from stream.worker.lifecycle import Assignments, LifecycleLog
 from stream.worker.losses import InputLosses, LossesDeps
 from stream.worker.positions import DecisionPositions, PositionsDeps
+from stream.worker.prediction_applier import PredictionApplier, PredictionDeps
 from stream.worker.role import PublishedScores
 from stream.worker.row_times import RowTimeReports
 from stream.worker.startup import Startup, StartupDeps
@@ -122,6 +123,7 @@ class WorkerParts(NamedTuple):
     comparer: Comparer
     judge: Judge
     labeller: Labeller
+    predictions: PredictionApplier
     published: PublishedScores
     positions: DecisionPositions
     losses: InputLosses
@@ -184,7 +186,8 @@ class WorkerApp(faust.App):
             return starting
         if not degrades(self.settings) and (incomplete := parts.repairer.reasons()):
             return incomplete
-        sources = (parts.group, parts.published, parts.cache, parts.decider, parts.losses, parts.judge, parts.labeller)
+        sources = (parts.group, parts.published, parts.cache, parts.decider, parts.losses, parts.judge, parts.labeller,
+                   parts.predictions)  # fmt: skip
         aside = consumer.reasons() if (consumer := self.current_consumer()) else []
         return list(dict.fromkeys((*aside, *(reason for source in sources for reason in source.reasons()))))
 
@@ -196,7 +199,10 @@ class WorkerApp(faust.App):
         parts = self.parts
         let_through = LetThroughGauges(parts.positions, parts.follower)
         return GaugeSources(
-            topics=tuple(self.settings.topic(one.name) for one in (TRANSACTIONS, LABELS, MODEL_CONTROL)),
+            topics=(
+                *(self.settings.topic(one.name) for one in (TRANSACTIONS, LABELS, MODEL_CONTROL)),
+                *parts.predictions.handlers,
+            ),
             consumer=self.current_consumer,
             models=parts.models,
             lag=self.lag,
@@ -226,6 +232,7 @@ class WorkerApp(faust.App):
             self.settings.topic(TRANSACTIONS.name): self.parts.decider.handle,
             self.settings.topic(LABELS.name): self.parts.labeller.handle,
             self.settings.topic(MODEL_CONTROL.name): self.parts.judge.handle,
+            **self.parts.predictions.handlers,
         }
         for topic, handle in handlers.items():
             self.agent(self.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw"), name=topic)(
@@ -293,7 +300,9 @@ def build_parts(
     positions = DecisionPositions(
         PositionsDeps(settings, follower, published, publisher, admin, app.created, copies, telemetry.emit)
     )
-    losses = InputLosses(LossesDeps(settings, follower, admin, positions, app.created, copies, telemetry.emit))
+    losses = InputLosses(
+        LossesDeps(settings, follower, admin, positions, app.created, copies, telemetry.emit, features.has_predictions)
+    )
     labeller = Labeller(LabellerDeps(settings, histories, publisher, losses, telemetry.emit, telemetry.tracing))
     decider = Decider(
         DeciderDeps(
@@ -359,6 +368,7 @@ def build_parts(
             snapshots=snapshots,
             reviews=reviews,
             topics=topics,
+            reads_predictions=features.has_predictions,
             copier=CommitCopier(settings, store.commit_notes, app.current, positions.scores_ids),
         )
     )
@@ -371,6 +381,7 @@ def build_parts(
         comparer=comparer,
         judge=judge,
         labeller=labeller,
+        predictions=PredictionApplier(PredictionDeps(settings, histories, publisher, features, telemetry)),
         published=published,
         positions=positions,
         losses=losses,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from stream.contract.codes import DeadLetterCode
 from stream.kafka.dead_letters import DeadLetter
-from stream.scoring.facts import Decided, Fact, FactListener, LabelsApplied
+from stream.scoring.facts import Decided, Fact, FactListener, LabelsApplied, PredictionsApplied
 
 log = logging.getLogger("fraudstream.dead_letters")
 
@@ -43,7 +43,7 @@ class FactLog:
             self.decided += len(fact.scored)
         elif isinstance(fact, LabelsApplied):
             self.labels += len(fact.records)
-        else:
+        elif not isinstance(fact, PredictionsApplied):
             return
         if fact.dead:
             self._add(fact.dead)

@@ -13,10 +13,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from features.errors import HistoryDamagedError
-from features.history.store import HistoryStore, LabelResult
+from features.history.store import HistoryStore, LabelResult, PredictionResult
 from stream.clock import now_ms
 from stream.contract.codes import DeadLetterCode
 from stream.contract.label import ParsedLabel
+from stream.contract.prediction import ParsedPrediction
 from stream.fates import Phase, is_retried
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
@@ -53,6 +54,28 @@ class LabelOutputs(NamedTuple):
         """Return what became of the labels of all other partitions."""
         records = (one.record for some in ([one for one, _ in self.done], self.waiting, self.dead) for one in some)
         return self.of({record.partition for record in records} - set(partitions))
+
+
+class ValidPrediction(NamedTuple):
+    """A valid prediction from storage, with its record and the headers of its outcome."""
+
+    record: Record
+    parsed: ParsedPrediction
+    headers: Headers
+
+
+class PredictionOutputs(NamedTuple):
+    """What became of predictions: applied, or dead."""
+
+    done: list[tuple[ValidPrediction, PredictionResult]]
+    dead: list[DeadLetter]
+
+    def of(self, partitions: Collection[int]) -> "PredictionOutputs":
+        """Return what became of the predictions of some partitions."""
+        return PredictionOutputs(
+            [(one, done) for one, done in self.done if one.record.partition in partitions],
+            [letter for letter in self.dead if letter.record.partition in partitions],
+        )
 
 
 async def decide_isolating(pipeline: Pipeline, records: Sequence[Record], terms: DecisionTerms) -> Outputs:
@@ -138,6 +161,27 @@ async def label_isolating(store: HistoryStore, labels: Sequence[WaitableLabel]) 
         [one for part in parts for one in part.waiting],
         [one for part in parts for one in part.dead],
     )
+
+
+async def predict_isolating(store: HistoryStore, predictions: Sequence[ValidPrediction]) -> PredictionOutputs:
+    """Apply predictions together; if that raises, one by one, so that only the failing one becomes a dead letter.
+
+    Raises:
+        StoreError: Redis failed, not a prediction; retry the batch.
+    """
+    if not predictions:
+        return PredictionOutputs([], [])
+    try:
+        results = await store.predict([one.parsed.prediction for one in predictions])
+        return PredictionOutputs(list(zip(predictions, results, strict=True)), [])
+    except Exception as error:
+        if is_retried(error, Phase.RECORD):
+            raise
+        if len(predictions) == 1:
+            _log_failure(predictions[0].record, error)
+            return PredictionOutputs([], [DeadLetter(predictions[0].record, DeadLetterCode.UNDECIDABLE, repr(error))])
+    parts = [await predict_isolating(store, [one]) for one in predictions]
+    return PredictionOutputs([one for part in parts for one in part.done], [one for part in parts for one in part.dead])
 
 
 def _parts(records: Sequence[Record], error: Exception) -> list[Sequence[Record]]:

@@ -23,7 +23,7 @@ from stream.kafka.losses import Progress, Start, find_start, progress_of_labels
 from stream.kafka.offsets import committed_offsets, read_topic_note, topic_note
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topic_ids import topic_states
-from stream.kafka.topics import LABELS, LAYOUTS, TRANSACTIONS, count_problems
+from stream.kafka.topics import LABELS, LAYOUTS, PREDICTIONS, TRANSACTIONS, count_problems
 from stream.kafka.transport import BatchConsumer
 from stream.kafka.unpacking import Unreadable
 from stream.scoring.facts import FactListener, LossFound
@@ -39,7 +39,10 @@ _WATCH_SECONDS = 5.0
 
 
 class LossesDeps(NamedTuple):
-    """What looking for losses needs; `consumer` returns the consumer that Faust has created."""
+    """What looking for losses needs; `consumer` returns the consumer that Faust has created.
+
+    Of predictions from storage nothing is held back: one that Kafka no longer has is a feature that is not there.
+    """
 
     settings: Settings
     follower: Follower
@@ -48,6 +51,7 @@ class LossesDeps(NamedTuple):
     consumer: Callable[[], BatchConsumer]
     copies: CommitCopies
     emit: FactListener
+    reads_predictions: bool = False
 
 
 class InputLosses:
@@ -57,6 +61,7 @@ class InputLosses:
         self._deps = deps
         self._transactions = deps.settings.topic(TRANSACTIONS.name)
         self._labels = deps.settings.topic(LABELS.name)
+        self._predictions = deps.settings.topic(PREDICTIONS.name)
         self._assignment = 0
         self._held: dict[TopicPartition, str] = {}
         self._ids: dict[str, str] = {}
@@ -108,7 +113,11 @@ class InputLosses:
             except KafkaError as error:
                 log.info("the states of the topics cannot be read, retrying: %s", error)
             else:
-                self._count_problems = count_problems(settings, {one: state.partitions for one, state in found.items()})
+                self._count_problems = count_problems(
+                    settings,
+                    {one: state.partitions for one, state in found.items()},
+                    reads_predictions=self._deps.reads_predictions,
+                )
                 for topic in (self._transactions, self._labels):
                     if topic in found:
                         self._compare(topic, found[topic].topic_id)
@@ -154,6 +163,10 @@ class InputLosses:
         return f"it holds no offset {trouble}"
 
     def _unreadable(self, tp: TopicPartition, found: Unreadable) -> str | int:
+        """Return why a partition waits, or the offset behind what cannot be unpacked: of predictions at once."""
+        if tp.topic == self._predictions:
+            log.error("%s: offsets %d to %d cannot be read, and are passed over", tp, found.first, found.end - 1)
+            return found.end
         skipped = self._deps.follower.logs.skipped.get((self._deps.settings.deployment, *tp), frozenset())
         number = self._log_of(tp)
         if number is not None and SkippedRange(number, found.first) in skipped:
@@ -171,13 +184,17 @@ class InputLosses:
         return None if note is None else read_topic_note(note)[1]
 
     async def _beginning(self, tp: TopicPartition, offset: int) -> str | int:
-        """Go on with the first command that is there: those before it are gone, and expire unanswered."""
+        """Go on with the first command, or prediction, that is there: those before it are gone.
+
+        Commands expire unanswered.
+        """
         try:
             with given_up_as_error():
                 (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
         except KafkaError as error:
             return str(error)
-        log.error("commands from offset %d to %d of %s are gone; they stay without an answer", offset, state.begin, tp)
+        what = "predictions" if tp.topic == self._predictions else "commands"
+        log.error("%s from offset %d to %d of %s are gone; they stay without an answer", what, offset, state.begin, tp)
         return state.begin
 
     async def _check(self, tp: TopicPartition, assignment: int) -> None:

@@ -67,6 +67,7 @@ class StartupDeps(NamedTuple):
     snapshots: Snapshots
     reviews: ReviewDates
     topics: TopicWatch
+    reads_predictions: bool
     copier: CommitCopier
 
 
@@ -153,7 +154,7 @@ class Startup(Service):
             NotReadyError: they do not.
         """
         settings, admin = self._deps.settings, self._deps.admin
-        found = await problems(settings, admin)
+        found = await problems(settings, admin, reads_predictions=self._deps.reads_predictions)
         if found:
             raise NotReadyError("; ".join(found))
         await check_readable(settings, settings.topic(SCORES.name))

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from features.history.store import LabelStatus
+from features.history.store import LabelStatus, PredictionStatus
 from models.policy import Decision
 from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode
@@ -24,6 +24,7 @@ from stream.scoring.facts import (
     LabelsApplied,
     LossFound,
     Missed,
+    PredictionsApplied,
     Reapplied,
     Retried,
     VoidFound,
@@ -75,6 +76,7 @@ def one_of_each(prefix: str = "") -> list[Fact]:
         decided(late, [dead], repeated=1, unknown=1, already_decided=1, backfilled=1),
         decided(passed),
         LabelsApplied([Told()], [LabelStatus.APPLIED], [], 1, stages(("decode", "observe", "encode", "publish"))),
+        PredictionsApplied([Told()], [PredictionStatus.LATE], [], 1, stages(("decode", "observe", "publish"))),
         Retried(f"{prefix}transactions", "StoreUnavailableError"),
         LossFound(f"{prefix}transactions", 0, 60),
         VoidFound(0, 3),

@@ -19,9 +19,11 @@ Table = Callable[[tuple[str, ...], Iterable[tuple[str, ...]]], str]
 OTHER_RECORDS = {
     "transaction/1": "a dead letter, `unsupported_schema`",
     "label/1": "a dead letter, `unsupported_schema`",
+    "prediction/1": "a dead letter, `unsupported_schema`",
     "score/1": "`ValidScores` counts it as unreadable; a worker passes over it",
     "comparison/1": "`shadow report` leaves it out",
     "outcome/1": "no worker reads it",
+    "outcome/1:prediction": "no worker reads it",
     "command/1": "refused, `invalid_field`; an unknown kind is refused, `unsupported_kind`",
     "explanation/1": "nothing of ours reads it",
     "incident/1": "`incident list` leaves it out, and it is not sent to the webhook",

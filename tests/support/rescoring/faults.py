@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from features.history.displaced import Displaced
 from features.history.records import source
-from features.history.store import Label, LabelResult, Observed, Transactions
+from features.history.store import Label, LabelResult, Observed, Prediction, PredictionResult, Transactions
 from features.memory_store import MemoryStore
 from features.redis.progress import NO_END
 from features.vector.sets import FeatureSets
@@ -36,6 +36,9 @@ class Stopgap:
     async def label(self, labels: list[Label]) -> list[LabelResult]:
         raise NotImplementedError
 
+    async def predict(self, predictions: list[Prediction]) -> list[PredictionResult]:
+        raise NotImplementedError
+
     async def compact(self) -> None:
         pass
 
@@ -58,6 +61,8 @@ def repair(world: World, order: list[int], *, degrades: bool = False) -> None:
         for record in world.topics["labels"][number]:
             parsed = read_label(record.value, record.key, (record.partition, record.offset))
             histories.inner.label_now([parsed.label])  # type: ignore[union-attr]
+        for record in world.topics["predictions"][number] if world.sets.has_predictions else ():
+            world.apply_prediction(record)
         log = world.topics["transactions"][number]
         below[source(number, of_labels=False)] = NO_END if degrades else len(log)
         below[source(number, of_labels=True)] = NO_END if degrades else len(world.topics["labels"][number])

@@ -13,7 +13,17 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from features.history.store import HistoryStore, Label, LabelResult, Observed, Transactions
+from features.history.predictions import is_late
+from features.history.store import (
+    HistoryStore,
+    Label,
+    LabelResult,
+    Observed,
+    Prediction,
+    PredictionResult,
+    PredictionStatus,
+    Transactions,
+)
 from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
 from models.loading import Model
@@ -22,15 +32,18 @@ from models.terms import Term
 from stream.contract.backfill import BackfillMark
 from stream.contract.label import read_label
 from stream.contract.outputs import Score
+from stream.contract.prediction import ParsedPrediction
 from stream.control.model_cache import ServingModels
 from stream.kafka.refused import RefusedOffsets
 from stream.pipeline import DecisionTerms, Pipeline
 from stream.rescoring import topic_run
 from stream.rescoring.topic_reader import Offsets, Records, TopicPart
-from stream.scoring.decode import decode
+from stream.scoring.decode import decode, read_prediction_record
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
+from stream.worker.isolation import ValidPrediction
 from stream.worker.labeller import _encode, _outcome
+from stream.worker.prediction_applier import _outcome as prediction_outcome
 from support.fleet.payments import partition_of
 
 PARTITIONS = 3
@@ -85,6 +98,9 @@ class Histories:
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         return [one._replace(history_epoch=self.epoch) for one in self.inner.label_now(labels)]
 
+    async def predict(self, predictions: Sequence[Prediction]) -> Sequence[PredictionResult]:
+        return [one._replace(history_epoch=self.epoch) for one in self.inner.predict_now(predictions)]
+
     async def compact(self) -> None:
         await self.inner.compact()
 
@@ -108,7 +124,7 @@ class World:
     """The term in which it decides; epochs of a later one are higher."""
 
     def __post_init__(self) -> None:
-        names = ("transactions", "labels", "scores", "outcomes")
+        names = ("transactions", "labels", "predictions", "scores", "outcomes")
         self.topics = {name: {number: [] for number in range(PARTITIONS)} for name in names}
         self.histories = Histories(self.sets)
         self.undecided: dict[int, int] = defaultdict(int)
@@ -200,6 +216,27 @@ class World:
         parsed = read_label(label.value, label.key, (label.partition, label.offset))
         (done,) = completed(self.histories.label([parsed.label]))  # type: ignore[union-attr]
         return done
+
+    def forecast(self, *predictions: Mapping[str, Any]) -> None:
+        """Publish predictions from storage and apply them."""
+        for record in self.publish(*predictions, topic="predictions"):
+            self.answer_prediction(record)
+
+    def answer_prediction(self, record: Record) -> None:
+        """Apply a published prediction, and write its outcome."""
+        self.now_ms += 1
+        parsed, done = self.apply_prediction(record)
+        if is_late(parsed.prediction, self.sets.prediction_delays_ms):
+            done = done._replace(status=PredictionStatus.LATE)
+        one = ValidPrediction(record, parsed, ())
+        self.append("outcomes", record.partition, _encode(prediction_outcome(self.settings.deployment, one, done)))
+
+    def apply_prediction(self, record: Record) -> tuple[ParsedPrediction, PredictionResult]:
+        """Apply a published prediction without its outcome."""
+        parsed = read_prediction_record(record, round(self.settings.future_skew * 1000))
+        assert isinstance(parsed, ParsedPrediction)
+        (done,) = completed(self.histories.predict([parsed.prediction]))
+        return parsed, done
 
     def compact(self) -> None:
         """Trim or compact every history, as a worker does when it has time."""

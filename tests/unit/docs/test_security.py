@@ -6,7 +6,7 @@ from typing import Any
 from features.redis.client import COMMANDS
 from stream.explanations.reader import group_of
 from stream.incidents.deliveries import GROUP_SUFFIX
-from stream.kafka.topics import LAYOUTS, silent_scores
+from stream.kafka.topics import LAYOUTS, PREDICTIONS, silent_scores
 from stream.settings import Settings
 from support.security_page import acl_commands, redis_rules
 
@@ -29,17 +29,19 @@ def allowed(user: str, operation: str, what: str = "--topic") -> set[str]:
 def test_the_operator_may_create_every_topic_and_a_worker_may_read_or_write_each_of_its_own() -> None:
     assert allowed("operator", "Create") == {layout.name for layout in WITH_SILENT}
     of_workers = {layout.name for layout in WITH_SILENT if layout.of_workers}
-    assert allowed("worker", "Read") | allowed("worker", "Write") == of_workers
+    where_features_read_them = {PREDICTIONS.name}
+    assert allowed("worker", "Read") | allowed("worker", "Write") == of_workers | where_features_read_them
 
 
 def test_each_topic_may_be_written_by_exactly_one_role_and_the_input_by_a_backfill_too() -> None:
-    roles = ("operator", "worker", "guard", "explain", "producer", "backfill", "consumer")
+    roles = ("operator", "worker", "guard", "explain", "producer", "backfill", "teacher", "consumer")
     writers: dict[str, Any] = {
         layout.name: {user for user in roles if layout.name in allowed(user, "Write")} for layout in WITH_SILENT
     }
     assert writers == {
         "transactions": {"producer", "backfill"},
         "labels": {"producer", "backfill"},
+        "predictions": {"teacher"},
         "scores": {"worker"},
         "scores-default": {"worker"},
         "shadow-scores": {"worker"},

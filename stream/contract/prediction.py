@@ -1,0 +1,126 @@
+"""The record `prediction/1`: what a batch job, or a model that is too slow for the stream, predicts about a card."""
+
+import math
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+
+from features.history.store import Prediction
+from models.times import format_time
+from stream.contract.codes import DeadLetterCode, Rejection
+from stream.contract.fields import (
+    Field,
+    KnownFields,
+    RawRecord,
+    Time,
+    Token,
+    decode_object,
+    key_problem,
+    read_fields,
+    read_time,
+    schema_problem,
+    well_formed_time,
+)
+from stream.redaction import shown
+
+SCHEMA = "prediction/1"
+LARGEST_INTEGER = 2**1023
+"""A larger one is no float64."""
+LONGEST_MODEL = 200
+"""Characters of `model`."""
+
+ModelText = Annotated[str, msgspec.Meta(max_length=LONGEST_MODEL, description="what predicted it; free text")]
+
+
+class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model predicts about a card, computed at `computed_at`; `value` is null where it has no prediction."""
+
+    schema: Literal["prediction/1"] = "prediction/1"
+    card_id: Token
+    name: Token
+    value: float | None
+    computed_at: Time
+    model: ModelText | None = None
+
+
+def _finite(value: float) -> Rejection | None:
+    """Reject what is no finite number."""
+    if math.isfinite(value):
+        return None
+    return Rejection(DeadLetterCode.INVALID_FIELD, f"expected a finite number or null, got {shown(value)}")
+
+
+FIELDS: dict[str, Field] = {
+    "card_id": Field(Token, required=True, no_card=True),
+    "name": Field(Token, required=True, no_card=True),
+    "value": Field(float, required=False, check=_finite),
+    "computed_at": Field(Time, required=True, check=well_formed_time),
+    "model": Field(ModelText, required=False),
+}
+_KNOWN = KnownFields([*FIELDS, "schema"])
+
+
+class ParsedPrediction(NamedTuple):
+    """A prediction, and the number of fields in its record that the contract does not define."""
+
+    prediction: Prediction
+    unknown: int
+
+
+class PredictionSource(NamedTuple):
+    """Where a record lies, and its timestamp; `skew_ms` is how far `computed_at` may be ahead of that."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    skew_ms: int
+
+
+def read_prediction(value: bytes | None, key: bytes | None, source: PredictionSource) -> ParsedPrediction | Rejection:
+    """Decode one record of the predictions topic, or return why it is none.
+
+    Unlike an optional field elsewhere, a `value` that is invalid, or absent rather than null, costs the record: taken
+    for null, it would hide the prediction before it.
+    """
+    raw = decode_object(value, _KNOWN)
+    if isinstance(raw, Rejection):
+        return raw
+    if isinstance(given := raw.fields.get("value"), int) and abs(given) > LARGEST_INTEGER:
+        raw.fields["value"] = math.inf
+    kept = schema_problem(raw.fields, SCHEMA) or read_fields(FIELDS, raw.fields)
+    if isinstance(kept, Rejection):
+        return kept
+    problem = _value_problem(raw, kept.dropped) or key_problem(key, kept.values["card_id"])
+    return problem or _accept(kept.values, source, raw.unknown)
+
+
+def _value_problem(raw: RawRecord, dropped: tuple[str, ...]) -> Rejection | None:
+    if "value" not in raw.fields:
+        return Rejection(DeadLetterCode.MISSING_FIELD, "value: absent; give a number, or null for no prediction")
+    if "value" in dropped:
+        detail = f"value: expected a finite number or null, got {shown(raw.fields['value'])}"
+        return Rejection(DeadLetterCode.INVALID_FIELD, detail)
+    return None
+
+
+def _accept(values: dict[str, Any], source: PredictionSource, unknown: int) -> ParsedPrediction | Rejection:
+    moment = read_time(values["computed_at"])
+    if isinstance(moment, Rejection):
+        return Rejection(moment.code, f"computed_at: {moment.detail}")
+    ahead_ms = moment.epoch_ms - source.timestamp_ms - source.skew_ms
+    if ahead_ms > 0:
+        return Rejection(
+            DeadLetterCode.IN_THE_FUTURE,
+            f"computed_at: {format_time(moment.epoch_ms)} is {ahead_ms} ms later than the record's timestamp and the "
+            "allowed skew permit",
+        )
+    prediction = Prediction(
+        card_id=values["card_id"],
+        name=values["name"],
+        value=float(values["value"]) if "value" in values else None,
+        computed_ms=moment.epoch_ms,
+        arrived_ms=source.timestamp_ms,
+        partition=source.partition,
+        offset=source.offset,
+    )
+    return ParsedPrediction(prediction, unknown)

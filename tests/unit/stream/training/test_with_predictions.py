@@ -1,0 +1,128 @@
+"""Predictions from storage in batch: `features compute`, `train` and `score` see what the store in memory shows."""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from features.declaration import load
+from features.history.store import Prediction
+from features.memory_store import MemoryStore
+from features.vector.sets import FeatureSets
+from features.vector.vectorise import vectorise
+from models.artifact import same_bits
+from models.repository import Repository
+from models.times import format_time
+from stream.dataset.errors import PredictionsFileError
+from stream.dataset.file import TransactionsFile
+from stream.rescoring import predictions as rescored_predictions
+from stream.rescoring.file_run import score_file
+from stream.rescoring.request import FileRequest
+from stream.training.compute import compute_vectors
+from stream.training.request import TrainingRequest, VectorsRequest
+from stream.training.run import train
+from support.training_files import DAY_MS, START_MS, transactions, write
+
+FEATURES = load("support.features.prediction_set")
+HOUR_MS = 3_600_000
+
+
+def silent(_stage: str, _done: int, _total: int) -> None:
+    """Show no progress."""
+
+
+def nightly(cards: int = 150, days: int = 60) -> dict[str, list[Any]]:
+    """Make predictions of two names, one each night and one each week, about a third of the cards; some came late."""
+    random = np.random.default_rng(7)
+    rows = []
+    for day in range(days):
+        for card in random.choice(cards, cards // 3, replace=False).tolist():
+            computed_ms = START_MS + day * DAY_MS + int(random.integers(0, 5 * HOUR_MS))
+            took_ms = int(random.choice([0, HOUR_MS, 5 * HOUR_MS, 6 * HOUR_MS, 9 * HOUR_MS]))
+            value = None if random.random() < 0.1 else float(random.integers(0, 4)) / 3
+            rows.append((f"c{card}", "teacher", value, computed_ms, computed_ms + took_ms))
+            if day % 7 == 0:
+                rows.append((f"c{card}", "segment", value, computed_ms, computed_ms))
+    cards_of, names, values, computed, arrived = zip(*rows, strict=True)
+    return {
+        "card_id": list(cards_of),
+        "name": list(names),
+        "value": list(values),
+        "computed_at": [format_time(time) for time in computed],
+        "arrived_at": [format_time(time) for time in arrived],
+    }
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("files")
+    return write(folder / "payments.parquet", transactions()), write(folder / "p.parquet", nightly())
+
+
+def one_by_one(payments: Path, folder: Path) -> np.ndarray:
+    """Return the prediction columns of each payment, shown by the store in memory after all that had come by then."""
+    columns = nightly()
+    came = [
+        Prediction(card_id, name, value, *(int(np.datetime64(t[:-1], "ms").astype(int)) for t in times), 0, offset)
+        for offset, (card_id, name, value, *times) in enumerate(zip(*columns.values(), strict=True), 1)
+    ]
+    came.sort(key=lambda one: (one.arrived_ms, one.offset))
+    store, found = MemoryStore(FEATURES), []
+    with TransactionsFile(payments, folder, 1) as source:
+        for batch in source.batches(lambda: 1):
+            while came and came[0].arrived_ms <= int(batch.transactions.occurred_ms[0]):
+                store.predict_now([came.pop(0)])
+            observed = store.observe_now(batch.transactions)
+            found.append(vectorise(FEATURES, batch.transactions, observed)[0])
+    return np.array(found)[:, 4:]
+
+
+def matrix(path: Path) -> np.ndarray:
+    chosen = ", ".join(f'"{name}"' for name in FEATURES.names)
+    found = duckdb.connect().execute(f"SELECT {chosen} FROM '{path}'").fetchnumpy()  # noqa: S608
+    return np.column_stack([np.ma.filled(np.ma.asarray(found[name]), np.nan) for name in FEATURES.names])
+
+
+@pytest.mark.parametrize("most", [500_000, 40])
+def test_compute_and_score_read_what_the_store_in_memory_shows_bit_for_bit(
+    tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    payments, stored = files
+    expected = one_by_one(payments, tmp_path)
+    assert 0.2 < np.isnan(expected[:, 0]).mean() < 0.9
+    assert np.isfinite(expected).any(axis=0).all()
+    out = tmp_path / "vectors.parquet"
+    compute_vectors(VectorsRequest(payments, out, FEATURES, 1, predictions=stored), silent)
+    assert same_bits(matrix(out)[:, 4:], expected)
+    monkeypatch.setattr(rescored_predictions, "MOST_RECORDS", most)
+    request = TrainingRequest(
+        file=payments, predictions=stored, name="card", feature_set=FEATURES, trees=5, threads=1, review_share=0.1
+    )
+    models = str(tmp_path / "models")
+    digest = train(request, Repository(models), silent).digest
+    scored = tmp_path / "scored.parquet"
+    score_file(FileRequest(payments, digest, scored, models, FeatureSets((FEATURES,)), 1, stored), silent)
+    assert same_bits(matrix(scored), matrix(out))
+
+
+def test_features_that_read_predictions_are_not_computed_without_their_file(
+    tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    with pytest.raises(PredictionsFileError, match="the features read segment, teacher: give --predictions FILE"):
+        compute_vectors(VectorsRequest(files[0], tmp_path / "out.parquet", FEATURES, 1), silent)
+    with pytest.raises(PredictionsFileError, match="no feature reads a prediction"):
+        compute_vectors(VectorsRequest(files[0], tmp_path / "out.parquet", load(None), 1, predictions=files[1]), silent)
+
+
+def test_another_file_of_predictions_is_other_data(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    """The fingerprint of the training data covers the predictions."""
+    payments, stored = files
+    fewer = write(tmp_path / "fewer.parquet", {name: values[:-1] for name, values in nightly().items()})
+    request = {"file": payments, "name": "card", "feature_set": FEATURES, "trees": 5, "threads": 1, "review_share": 0.1}
+    repository = Repository(str(tmp_path / "models"))
+    digests = [
+        train(TrainingRequest(predictions=one, **request), repository, silent).digest for one in (stored, stored, fewer)
+    ]  # type: ignore[arg-type]
+    assert digests[0] == digests[1] != digests[2]
