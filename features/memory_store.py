@@ -27,6 +27,7 @@ from features.history.retention import Retention
 from features.history.store import (
     PARTIES,
     Entity,
+    Histories,
     Ints,
     Label,
     LabelResult,
@@ -80,7 +81,7 @@ class MemoryStore:
         rows = {kind: one.first(count) for kind, one in rows.items()}
         histories = {kind: some[:count] for kind, some in histories.items()}
         appended = append_transactions(histories, rows, self._retentions, displaced=self._displaced)
-        visible = {
+        visible: dict[Entity, Histories] = {
             kind: visible_histories(
                 histories[kind],
                 appended.positions[kind],

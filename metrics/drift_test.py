@@ -11,8 +11,8 @@ for the F).
 """
 
 import math
+from dataclasses import dataclass
 from statistics import NormalDist
-from typing import NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,8 @@ GROUPS = 32
 """Random groups of cards. More give a better covariance and larger counts; 32 leave 31 degrees of freedom."""
 
 
-class DriftTest(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DriftTest:
     """A stability index, and what it would be by chance.
 
     Attributes:

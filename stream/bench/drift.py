@@ -53,13 +53,16 @@ Shift = Callable[[np.random.Generator, Floats, Floats], None]
 """Changes vectors of shape (n, features) and the logits of scores of shape (n,) in place."""
 
 
+CARDS = (300, 1_500, 5_000)
+
+
 @dataclass(frozen=True, slots=True)
 class DriftEffort:
     """How much is simulated: years without a drift and runs with one, and the cards of each that pay on a day."""
 
     years: int = 20
     runs: int = 20
-    cards: tuple[int, ...] = (300, 1_500, 5_000)
+    cards: tuple[int, ...] = CARDS
 
 
 class QuietLine(NamedTuple):
@@ -91,7 +94,7 @@ class FoundLine(NamedTuple):
         drift: which.
         cards: that pay on a day.
         runs: how many were simulated.
-        index: the stability index that it gives to the feature that it moves most, or to the score.
+        largest_index: the stability index that it gives to the feature that it moves most, or to the score.
         found: in how many an alarm was raised within two months.
         median_days: until then, from the drift's first day; None if it was not found in most runs.
         slowest_days: of those found.
@@ -100,7 +103,7 @@ class FoundLine(NamedTuple):
     drift: str
     cards: int
     runs: int
-    index: float
+    largest_index: float
     found: int
     median_days: float | None
     slowest_days: int | None

@@ -77,7 +77,7 @@ class StreamLine(NamedTuple):
     """Milliseconds from the time at which a score was due to its explanation at a consumer, and CPU of each alert."""
 
     rate: float
-    count: int
+    alerts: int
     p50: float
     p99: float
     worst: float

@@ -46,7 +46,7 @@ def explanations(name: str | None, rate: float, seconds: float, seed: int, as_js
     console.print(_table(lines))
     if stream is not None:
         console.print(
-            f"{stream.count:,} alerts at {stream.rate:g} a second: {stream.p50:g} ms (p50), {stream.p99:g} ms (p99), "
+            f"{stream.alerts:,} alerts at {stream.rate:g} a second: {stream.p50:g} ms (p50), {stream.p99:g} ms (p99), "
             f"{stream.worst:g} ms at worst, {stream.cpu_ms:g} ms of CPU each"
         )
 

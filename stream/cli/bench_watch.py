@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 @json_option
 def watch(seed: int, cards: tuple[int, ...], as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Simulate live models with known truth: false alarms of drift a year, and when one is found; takes minutes."""
-    from stream.bench.drift import DriftEffort, simulate_drift  # noqa: PLC0415 - nothing else needs it
+    from stream.bench.drift import CARDS, DriftEffort, simulate_drift  # noqa: PLC0415 - nothing else needs it
 
     with bars() as progress:
-        found = simulate_drift(seed, DriftEffort(**effort, **({"cards": cards} if cards else {})), progress)
+        found = simulate_drift(seed, DriftEffort(**effort, cards=cards or CARDS), progress)
     if as_json:
-        lines = {"quiet": found.quiet, "found": found.found}
-        say(as_json, {name: [line._asdict() for line in each] for name, each in lines.items()}, "")
+        facts = {
+            "quiet": [line._asdict() for line in found.quiet],
+            "found": [line._asdict() for line in found.found],
+        }
+        say(as_json, facts, "")
         return
     Console().print(_quiet(found.quiet), _found(found.found))
 
@@ -51,7 +54,7 @@ def _found(lines: "Sequence[FoundLine]") -> Table:
     table = Table("drift", "index", *(f"{one:,} cards a day" for one in cards))
     for drift in dict.fromkeys(line.drift for line in lines):
         own = {line.cards: line for line in lines if line.drift == drift}
-        index = sum(line.index for line in own.values()) / len(own)
+        index = sum(line.largest_index for line in own.values()) / len(own)
         table.add_row(drift, f"{index:.2f}", *(_days(own[one]) for one in cards))
     table.title = "days until an alarm, median and slowest \\[runs with it]"
     return table

@@ -13,6 +13,8 @@ from models.card import StatedCard
 from models.provenance import configuration_fingerprint
 from models.times import format_time
 from stream.cli.model_beside import ModelSurroundings, relative_text
+from stream.cli.policy_text import policy_lines
+from stream.training.request import PolicyFacts
 
 NOT_STATED = "not stated"
 DISCLAIMER = (
@@ -20,6 +22,7 @@ DISCLAIMER = (
     "of April 2026 (SR 26-2, OCC Bulletin 2026-13), which replaced SR 11-7. It proves no compliance with any guidance."
 )
 _MOST_FEATURES = 200
+_NOTHING_STATED = StatedCard(owner="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +55,31 @@ class CardSection:
 Facts = Iterator[tuple[str, str | tuple[str, ...]]]
 
 
-def _model(subject: CardSubject, stated: StatedCard | None) -> Facts:
+def _model(subject: CardSubject, stated: StatedCard) -> Facts:
     manifest = subject.manifest
     yield "Name and version", f"{manifest.name} {manifest.version}"
     yield "Digest", subject.digest
     yield "Stored", NOT_STATED if subject.stored_ms is None else format_time(subject.stored_ms)
     yield "Kind", _kind(manifest)
-    yield "Owner", _text(stated and stated.owner)
-    yield "Contact", _text(stated and stated.contact)
-    yield "Materiality", _text(stated and stated.materiality)
-    yield "Exposure", _text(stated and stated.exposure)
+    yield "Owner", _text(stated.owner)
+    yield "Contact", _text(stated.contact)
+    yield "Materiality", _text(stated.materiality)
+    yield "Exposure", _text(stated.exposure)
 
 
-def _use(subject: CardSubject, stated: StatedCard | None) -> Facts:
-    policy = subject.manifest.policy
-    yield "Purpose", _text(stated and stated.purpose)
-    yield "Users", _text(stated and stated.users)
-    yield "Not for", _texts(stated and stated.out_of_scope)
+def _use(subject: CardSubject, stated: StatedCard) -> Facts:
+    yield "Purpose", _text(stated.purpose)
+    yield "Users", _text(stated.users)
+    yield "Not for", _texts(stated.out_of_scope)
     yield "Output", "the probability that a card payment is fraud, from 0 to 1"
-    yield "Decisions", f"review from {policy.review_at:.4f}, decline from {policy.decline_at:.4f}, else approve"
+    for name, text in policy_lines(PolicyFacts.of(subject.manifest)):
+        yield (name.capitalize() or "Otherwise"), text
 
 
-def _development(subject: CardSubject, stated: StatedCard | None) -> Facts:
+def _development(subject: CardSubject, stated: StatedCard) -> Facts:
     manifest = subject.manifest
-    yield "Method", _text(stated and stated.method)
-    yield "Data in words", _text(stated and stated.data)
+    yield "Method", _text(stated.method)
+    yield "Data in words", _text(stated.data)
     if manifest.training is not None:
         yield from _data("Trained on", manifest.training)
     if manifest.imported is not None:
@@ -89,39 +92,38 @@ def _development(subject: CardSubject, stated: StatedCard | None) -> Facts:
     yield "Parameters", ", ".join(f"{name} {value}" for name, value in sorted(manifest.parameters.items()))
     yield "Seed", str(manifest.seed)
     yield "Configuration fingerprint", configuration_fingerprint(manifest.parameters, manifest.seed)
-    yield "Calibration", f"isotonic, a table of {len(manifest.calibration.margins)} points"
     yield from _code(manifest)
     labels = (relative_text(subject.beside, one) for one in subject.beside.ancestors)
     yield "Descends from", tuple(labels) or "no other model"
 
 
-def _limits(_subject: CardSubject, stated: StatedCard | None) -> Facts:
-    yield "Assumptions", _texts(stated and stated.assumptions)
-    yield "Limitations", _texts(stated and stated.limitations)
-    yield "Fairness", _text(stated and stated.fairness)
+def _limits(_subject: CardSubject, stated: StatedCard) -> Facts:
+    yield "Assumptions", _texts(stated.assumptions)
+    yield "Limitations", _texts(stated.limitations)
+    yield "Fairness", _text(stated.fairness)
 
 
-def _tests(subject: CardSubject, stated: StatedCard | None) -> Facts:
+def _tests(subject: CardSubject, stated: StatedCard) -> Facts:
     of = "training file" if subject.manifest.imported is None else "vectors that it was imported with"
-    yield "Measured on", f"the end of the {of}, which neither training nor calibration saw"
+    yield "Measured on", f"the end of the {of}, which chose nothing: neither trees, nor calibration, nor thresholds"
     for name, value in sorted(subject.manifest.metrics.items()):
         yield f"Metric {name}", f"{value:.4f}"
-    yield "Validated by", _text(stated and stated.validated_by)
-    yield "Validated on", _day(stated and stated.validated_on)
-    yield "Validation", _text(stated and stated.validation)
-    yield "Open findings", _texts(stated and stated.findings)
+    yield "Validated by", _text(stated.validated_by)
+    yield "Validated on", _day(stated.validated_on)
+    yield "Validation", _text(stated.validation)
+    yield "Open findings", _texts(stated.findings)
 
 
-def _monitoring(subject: CardSubject, stated: StatedCard | None) -> Facts:
+def _monitoring(subject: CardSubject, stated: StatedCard) -> Facts:
     review = subject.beside.review
-    yield "What is watched", _texts(stated and stated.monitoring)
-    yield "If it fails", _text(stated and stated.fallback)
+    yield "What is watched", _texts(stated.monitoring)
+    yield "If it fails", _text(stated.fallback)
     yield "Next review", NOT_STATED if review is None else review.text
 
 
-def _governance(subject: CardSubject, stated: StatedCard | None) -> Facts:
-    yield "Approved by", _text(stated and stated.approved_by)
-    yield "Approved on", _day(stated and stated.approved_on)
+def _governance(subject: CardSubject, stated: StatedCard) -> Facts:
+    yield "Approved by", _text(stated.approved_by)
+    yield "Approved on", _day(stated.approved_on)
     signed = (f"key {one.key}, {one.problem or f'by {one.person}'}" for one in subject.beside.signatures)
     yield "Signatures", tuple(signed) or "none"
     versions = (f"{one.recorded_at} by {one.recorded_by}" for one in subject.beside.versions)
@@ -132,9 +134,9 @@ def _governance(subject: CardSubject, stated: StatedCard | None) -> Facts:
     yield "Models that descend from it", tuple(later) or "none"
 
 
-def _third_parties(subject: CardSubject, stated: StatedCard | None) -> Facts:
+def _third_parties(subject: CardSubject, stated: StatedCard) -> Facts:
     made, imported = subject.manifest.provenance, subject.manifest.imported
-    yield "Products", _texts(stated and stated.third_parties)
+    yield "Products", _texts(stated.third_parties)
     if imported is not None:
         yield "Trained elsewhere", f"imported from a model file with the SHA-256 {imported.model_file}"
     versions = () if made is None else tuple(f"{name} {version}" for name, version in sorted(made.libraries.items()))
@@ -173,7 +175,7 @@ def _day(value: date | None) -> str:
     return NOT_STATED if value is None else value.isoformat()
 
 
-_SECTIONS: tuple[tuple[str, str, Callable[[CardSubject, StatedCard | None], Facts]], ...] = (
+_SECTIONS: tuple[tuple[str, str, Callable[[CardSubject, StatedCard], Facts]], ...] = (
     ("The model", "Overview: which model is this, and how much depends on it?", _model),
     ("Purpose and use", "Development and use: what is it for, and what is it not for?", _use),
     ("Data and development", "Development and use: on what was it built, and how?", _development),
@@ -187,5 +189,5 @@ _SECTIONS: tuple[tuple[str, str, Callable[[CardSubject, StatedCard | None], Fact
 
 def card_sections(subject: CardSubject) -> tuple[CardSection, ...]:
     """Return the sections of a model's card."""
-    stated = subject.beside.card
+    stated = subject.beside.card or _NOTHING_STATED
     return tuple(CardSection(title, answers, tuple(facts(subject, stated))) for title, answers, facts in _SECTIONS)

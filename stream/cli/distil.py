@@ -16,12 +16,14 @@ from models.repository import Repository
 from stream.cli.arguments import MomentParam
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
+from stream.cli.model_registry import key_option
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
 from stream.cli.report_file import report_option, write_report
 from stream.cli.repository import existing_repository_or_refuse, refuse_repository
 from stream.cli.settings import settings_or_refuse
 from stream.cli.shadow_verdict import CostParam, CurrencyParam
+from stream.cli.signatures import sign_or_refuse, signer_or_refuse
 from stream.clock import now_ms
 from stream.dataset.errors import FileError
 from stream.distillation.report import DistillationReport
@@ -37,6 +39,7 @@ from stream.distillation.request import (
 )
 from stream.outcomes.costs import StatedCosts
 from stream.rescoring.request import RescoringError
+from stream.training.provenance import provenance_here
 from stream.training.request import TrainingError
 
 _REFUSED = (
@@ -129,7 +132,8 @@ def _distil_options(function: _Command) -> _Command:
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_distil_options
-@report_option
+@key_option
+@report_option()
 @json_option
 @needs("train", "duckdb", "sklearn")
 def distill(file: Path, page: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
@@ -140,16 +144,21 @@ def distill(file: Path, page: Path | None, as_json: bool, **options: Any) -> Non
     trained on it is refused.
     """
     settings = settings_or_refuse()
+    signer = signer_or_refuse(options.pop("key"))
     try:
         request = DistillationRequest(
             file=file,
             sets=features_or_refuse(settings.features),
             code_version=version("fraudstream"),
+            provenance=provenance_here(),
             **_arguments(options),
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    report = _distil(request, existing_repository_or_refuse(settings))
+    repository = existing_repository_or_refuse(settings)
+    report = _distil(request, repository)
+    if signer is not None:
+        sign_or_refuse(repository, report.digest, signer)
     if page is not None:
         from stream.distillation.page import distillation_page  # noqa: PLC0415 - what it imports takes time
 

@@ -73,7 +73,7 @@ from stream.rescoring.request import RescoringError
 @click.option(
     "--threads", type=click.IntRange(1, 1024), default=lambda: len(os.sched_getaffinity(0)), show_default="all cores"
 )
-@report_option
+@report_option()
 @json_option
 @needs("train", "duckdb", "sklearn")
 def evaluate(model: str, file: Path, page: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options

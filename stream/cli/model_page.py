@@ -179,8 +179,6 @@ def _lines(page: ModelPage) -> Iterator[tuple[str, str]]:
     yield "seed", str(manifest.seed)
     yield "configured", configuration_fingerprint(manifest.parameters, manifest.seed)
     yield from code_lines(manifest)
-    if manifest.parent is not None:
-        yield "parent", manifest.parent
     if manifest.distilled is not None:
         yield from _teachers(manifest.distilled)
     yield from surroundings_lines(page.beside)

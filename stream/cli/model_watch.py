@@ -26,7 +26,7 @@ from stream.cli.report_file import report_option
     show_default=True,
     help="After so many days without a label a payment that was not declined is genuine.",
 )
-@report_option
+@report_option()
 @json_option
 def watch(as_json: bool, page: Path | None, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Compare what a model sees and says with its training reference, and its alerts with their labels.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from models.errors import ModelError, UntrustedArtifactError
+from models.errors import ModelError, RepositoryUnavailableError
 from models.model_signatures import SignatureCheck, signature_name
 from models.problems import Problem
 from models.repository import Repository
@@ -60,7 +60,7 @@ def require_signed(settings: Settings, name: str) -> None:
         if isinstance(digest, Problem):
             return  # the command itself says what is wrong with the name
         trust.require(digest, repository.signatures(digest))
-    except UntrustedArtifactError as error:
-        refuse(str(error))
-    except ModelError as error:
+    except RepositoryUnavailableError as error:
         refuse_repository(error)
+    except ModelError as error:
+        refuse(str(error))

@@ -32,7 +32,15 @@ class PaymentColumns(NamedTuple):
 
     def of(self, rows: Ints) -> "PaymentColumns":
         """Return those of some rows."""
-        return self._make(column[rows] for column in self)
+        return PaymentColumns(
+            self.transaction_ids[rows],
+            self.card_ids[rows],
+            self.amounts_minor[rows],
+            self.exponents[rows],
+            self.currencies[rows],
+            self.channels[rows],
+            self.countries[rows],
+        )
 
 
 def read_payments(source: TransactionsFile) -> PaymentColumns:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.artifact import Artifact, Manifest
+from models.artifact import Artifact, Manifest, with_policy
 from models.repository import Repository
 from models.times import format_time
 from stream.dataset.file import TransactionsFile
@@ -25,8 +25,8 @@ from stream.distillation.student import Student, StudentInputs, decision_codes, 
 from stream.distillation.summary import ComparedStudents, PreparedFile, summarise
 from stream.distillation.teacher import TeacherMember, check_unseen, load_members, score_by_file, score_by_models
 from stream.training.assembly import data_of, fit_decisions, store
-from stream.training.request import Progress
-from stream.training.split import check_labels, measure
+from stream.training.request import PolicyWish, Progress
+from stream.training.split import check_labels
 from stream.training.vectors import Table, build_table
 
 
@@ -140,7 +140,8 @@ def _artifact(found: ComparedStudents) -> Artifact:
     """Return the first student as an artifact, with its probes and its measures on the held-back part."""
     request, table, parts, teacher = found.inputs
     student = found.students[0]
-    assembled = fit_decisions(student.booster, table, (parts.calibrate, parts.held_back), request.shares)
+    terms = request.terms._replace(policy=PolicyWish(thresholds=student.policy))
+    assembled = fit_decisions(student.booster, table, (parts.calibrate, parts.held_back), terms)
     manifest = Manifest(
         name=request.name,
         version=request.version or format_time(table.last_ms)[:10],
@@ -150,12 +151,17 @@ def _artifact(found: ComparedStudents) -> Artifact:
         code_version=request.code_version,
         parameters=student.parameters,
         seed=request.seed,
-        metrics=measure(table, parts.held_back, student.scores, student.policy),
-        calibration=student.calibration,
+        provenance=request.provenance,
+        metrics=assembled.metrics,
+        calibration=assembled.calibration,
         policy=student.policy,
         parent=teacher.parent,
         distilled=teacher.distilled,
+        reference=assembled.reference,
     )
     return Artifact(
-        manifest=manifest, model_text=student.text, probe_rows=assembled.probe_rows, probe_histories=table.probes
+        manifest=with_policy(manifest, *assembled.chosen),
+        model_text=student.text,
+        probe_rows=assembled.probe_rows,
+        probe_histories=table.probes,
     )

@@ -18,7 +18,7 @@ from stream.distillation.parts import DistillationParts
 from stream.distillation.request import DistillationRequest, SoftTarget, StudentSize
 from stream.distillation.teacher import TeacherScores
 from stream.training.assembly import margins
-from stream.training.evaluation import calibrate
+from stream.training.calibrators import choose_calibration
 from stream.training.trees import DEFAULTS
 from stream.training.vectors import Table
 
@@ -75,7 +75,7 @@ def train_student(inputs: StudentInputs, size: StudentSize) -> Student:
     text = _fit(inputs, parameters)
     booster = Booster(text, names)
     on_calibrate = margins(booster, table, parts.calibrate)
-    calibration = calibrate(on_calibrate, table.fraud[parts.calibrate])
+    calibration = choose_calibration(on_calibrate, table.fraud[parts.calibrate], request.calibration)
     calibrator = Calibrator.of(calibration)
     policy = match_volumes(calibrator.probabilities(on_calibrate), teacher.scores[parts.calibrate], teacher.policy)
     scores = calibrator.probabilities(margins(booster, table, parts.held_back))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from models.repository import replace_file
+from models.folder_store import replace_file
 from models.training_reference import TrainingReference
 from stream.consumer import Standing
 from stream.drift.alarm import AlarmState

@@ -136,8 +136,8 @@ class DriftCounts:
 
     def stored(self) -> StoredCounts:
         """Return it as plain JSON, which `read_counts` reads."""
-        by_group, expected, bands, cards = map(_packed, (self.by_group, self.expected, self.bands, self.cards))
-        return StoredCounts(by_group, expected, bands, cards, self.weekend, self.featured)
+        packed = _packed(self.by_group), _packed(self.expected), _packed(self.bands), _packed(self.cards)
+        return StoredCounts(*packed, self.weekend, self.featured)
 
 
 def read_counts(stored: StoredCounts) -> DriftCounts:

@@ -229,4 +229,5 @@ def _of_pair(rows: PaymentRows, names: ColumnNames, pair: WatchedPair) -> Paymen
         return rows[:0]
     of_model = rows["model"] == names.models.index(pair.digest)
     by_it = (rows["stood_in"] == 0) & (rows["model"] != BY_RULES) & np.isfinite(rows["score"])
-    return rows[of_model & by_it & (rows["arm"] == names.arms.index(pair.arm))]
+    found: PaymentRows = rows[of_model & by_it & (rows["arm"] == names.arms.index(pair.arm))]
+    return found

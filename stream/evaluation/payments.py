@@ -87,7 +87,8 @@ def read_payments(source: TransactionsFile, feature_set: FeatureSet, folder: Pat
     currencies: dict[str, int] = {}
     for rows, matrix, decided in pass_.batches(progress):
         seen = rows.transactions
-        writer.append(TableRows(matrix, seen.occurred_ms, rows.labelled_ms, rows.fraud, decided, seen.card_ids))
+        labels, money = (rows.labelled_ms, rows.fraud), (seen.amount_minor, rows.currencies)
+        writer.append(TableRows(matrix, seen.occurred_ms, *labels, decided, seen.card_ids, *money))
         parts.append(_ColumnParts.of(rows, currencies))
     writer.table.fingerprint = pass_.fingerprint
     joined = _ColumnParts(*(np.concatenate(part) for part in zip(*parts, strict=True)))

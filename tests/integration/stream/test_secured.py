@@ -31,7 +31,7 @@ from support.certificates import Authority, NoCertificates
 from support.fleet.fleet import Fleet, until
 from support.fleet.incidents import running_receiver
 from support.fleet.payments import payment, put_model
-from support.fleet.workers import GUARD_COMMAND, Worker
+from support.fleet.workers import EXPLAIN_COMMAND, GUARD_COMMAND, Worker
 from support.kafka.jars import NoJars
 from support.kafka.secured import PASSWORDS, SecuredCluster
 from support.redis.replicated import NAME, secured_sentinel
@@ -201,10 +201,7 @@ def test_the_documented_acls_suffice_for_every_role(
     scores = asyncio.run(valid_scores(read(role("consumer").environment), "fraud-desk", PAYMENTS))
     assert Counter(score.transaction_id for score in scores) == {f"t-{number}": 1 for number in numbers}
     asyncio.run(await_records(read(role("admin").environment), "outcomes", PAST + PAYMENTS))
-    asyncio.run(await_records(read(role("admin").environment), "shadow-scores", PAYMENTS))
-    report = role("operator").cli("shadow", "report", "--json")
-    assert report.returncode == 0, report.stderr
-    assert json.loads(report.stdout)["compared"] == PAYMENTS
+    operator_reads_the_comparison(role)
     guard_ends_a_bad_canary(role, tmp_path)
     explain_what_it_declined(role)
     assert [worker.terminate() for worker in workers] == [0, 0]
@@ -212,6 +209,14 @@ def test_the_documented_acls_suffice_for_every_role(
     for worker in workers:
         assert "min.insync.replicas below" in worker.log()
         assert not [secret for secret in SECRETS if secret in worker.log()]
+
+
+def operator_reads_the_comparison(role: Callable[[str], Fleet]) -> None:
+    """Let an operator read what the challenger said of all payments."""
+    asyncio.run(await_records(read(role("admin").environment), "shadow-scores", PAYMENTS))
+    report = role("operator").cli("shadow", "report", "--json")
+    assert report.returncode == 0, report.stderr
+    assert json.loads(report.stdout)["compared"] == PAYMENTS
 
 
 def last_command(operator: Fleet) -> dict[str, Any]:
@@ -242,7 +247,7 @@ def guard_ends_a_bad_canary(role: Callable[[str], Fleet], folder: Path) -> None:
 
 def explain_what_it_declined(role: Callable[[str], Fleet]) -> None:
     """Let a process with its own rights explain the canary's declines; a consumer may read the reasons."""
-    process = role("explain").worker((*COMMAND[:-1], "explain"))
+    process = role("explain").worker(EXPLAIN_COMMAND)
     process.await_ready()
     asyncio.run(await_records(read(role("consumer").environment), "explanations", 10))
     assert process.terminate() == 0

@@ -13,6 +13,7 @@ from stream.demo.services.processes import Child, free_port
 
 COMMAND = (sys.executable, "-m", "stream.cli", "worker")
 GUARD_COMMAND = (*COMMAND[:-1], "guard")
+EXPLAIN_COMMAND = (*COMMAND[:-1], "explain")
 POLL_SECONDS = 0.05
 LOG_BYTES = 100_000
 """So much of a log tells a worker's life from its start on."""
