@@ -14,7 +14,7 @@ from models.provenance import configuration_fingerprint
 from models.times import format_time
 from stream.cli.model_beside import ModelSurroundings, relative_text
 from stream.cli.policy_text import policy_lines
-from stream.training.request import PolicyFacts
+from stream.training.policy_facts import PolicyFacts
 
 NOT_STATED = "not stated"
 DISCLAIMER = (

@@ -37,7 +37,7 @@ from stream.control.client import read_history
 from stream.control.history import HistoryEntry
 from stream.errors import ControlLogError
 from stream.settings import PREFIX, Settings
-from stream.training.request import PolicyFacts
+from stream.training.policy_facts import PolicyFacts
 
 _MOST_NAMES = 6
 """Features that are named on the page; --json has them all."""

@@ -18,8 +18,9 @@ from stream.cli.repository import refuse_repository, repository_or_refuse
 from stream.cli.settings import settings_or_refuse
 from stream.dataset.errors import FileError
 from stream.settings import Settings
+from stream.training.policy_facts import PolicyReport
 from stream.training.policy_run import PolicyRequest, derive
-from stream.training.request import PolicyReport, TrainingError
+from stream.training.request import TrainingError
 
 
 def make_policy(model: str, options: dict[str, Any], *, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from models.volume import ExpectedVolume
 from stream.outcomes.costs import costs_text
-from stream.training.request import PolicyFacts
+from stream.training.policy_facts import PolicyFacts
 
 
 def policy_lines(facts: PolicyFacts) -> Iterator[tuple[str, str]]:

@@ -19,7 +19,8 @@ from models.times import format_time
 from stream.training.assembly import data_of, fit_decisions, period, store
 from stream.training.leaks import find_changed, find_leaks, refuse_leaks
 from stream.training.model_file import ModelFile, read_model_file
-from stream.training.request import ImportReport, ImportRequest, PolicyFacts, Progress, UnusableModelError
+from stream.training.policy_facts import PolicyFacts
+from stream.training.request import ImportReport, ImportRequest, Progress, UnusableModelError
 from stream.training.split import UnseenSplit, split_unseen
 from stream.training.vectors import Table, reach_ms
 from stream.training.vectors_file import Vectors, open_vectors, read_table

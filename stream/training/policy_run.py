@@ -20,7 +20,8 @@ from models.repository import Repository
 from models.times import parse_time_ms
 from stream.training.assembly import margins, scored_part, store
 from stream.training.policy import ScoredPart, alert_measures, fit_policy
-from stream.training.request import PolicyReport, PolicyWish, Progress, TrainingDataError, UnusableModelError
+from stream.training.policy_facts import PolicyReport
+from stream.training.request import PolicyWish, Progress, TrainingDataError, UnusableModelError
 from stream.training.vectors_file import open_vectors, read_table
 
 _MEASURED = ("alert_rate", "decline_rate", "recall_at_review", "precision_at_review")

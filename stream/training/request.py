@@ -12,22 +12,23 @@ TrainingError                  catch this to catch all of ours; a problem with t
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import msgspec
 
 from features.declaration import DAY_MS, FeatureSet
 from features.vector.sets import FeatureSets
-from models.artifact import Manifest, Parameter
+from models.artifact import Parameter
 from models.calibration import CalibrationMethod
 from models.commands import Token
 from models.cost_policy import CostPolicy
 from models.expected import FORM_OF_TOKENS
-from models.list_rules import RuleAction, RuleSet
+from models.list_rules import RuleSet
 from models.policy import Policy
 from models.provenance import Provenance
-from models.volume import AlertBudget, ExpectedVolume
+from models.volume import AlertBudget
 from stream.errors import StreamError
+from stream.training.policy_facts import PolicyFacts
 
 Progress = Callable[[str, int, int], None]
 """Called now and then with the name of the stage, how much of it is done, and the total."""
@@ -352,50 +353,6 @@ class SearchReport(msgspec.Struct, frozen=True, kw_only=True):
     best: float
     reproducible: bool
     chosen: dict[str, Parameter]
-
-
-class PolicyFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """How a model decides, in short; `rules` counts the rules beside it by action."""
-
-    calibration: CalibrationMethod | None
-    review_at: float
-    decline_at: float
-    costs: CostPolicy | None
-    rules: dict[RuleAction, int]
-    volume: ExpectedVolume | None
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Self:
-        """Return what a manifest says."""
-        return cls(
-            calibration=manifest.calibration.method,
-            review_at=manifest.policy.review_at,
-            decline_at=manifest.policy.decline_at,
-            costs=manifest.cost_policy,
-            rules={} if manifest.rules is None else manifest.rules.counts,
-            volume=manifest.volume,
-        )
-
-
-class PolicyReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The model that was made of its `parent` with another policy or other rules."""
-
-    digest: str
-    parent: str | None
-    name: str
-    version: str
-    policy: PolicyFacts
-
-    @classmethod
-    def of(cls, digest: str, manifest: Manifest) -> Self:
-        """Return what became of it."""
-        return cls(
-            digest=digest,
-            parent=manifest.parent,
-            name=manifest.name,
-            version=manifest.version,
-            policy=PolicyFacts.of(manifest),
-        )
 
 
 class TrainingReport(msgspec.Struct, frozen=True, kw_only=True):

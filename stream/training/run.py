@@ -21,7 +21,8 @@ from stream.dataset.predictions_file import open_needed
 from stream.training.assembly import data_of, fit_decisions, period, store
 from stream.training.baselines import measure_baselines
 from stream.training.leaks import find_leaks, refuse_leaks
-from stream.training.request import Baseline, PolicyFacts, Progress, SearchReport, TrainingReport, TrainingRequest
+from stream.training.policy_facts import PolicyFacts
+from stream.training.request import Baseline, Progress, SearchReport, TrainingReport, TrainingRequest
 from stream.training.search import search
 from stream.training.split import Split, check_labels, label_delay_ms, split
 from stream.training.trees import grow, parameters_of

@@ -3,9 +3,8 @@
 `build_parts` makes every part with all that it needs; the app passes them batches, assignments and revocations.
 """
 
-import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -32,7 +31,6 @@ from stream.control.probes import probe_vectorisers
 from stream.control.reviews import ReviewDates
 from stream.control.snapshots import Snapshots
 from stream.errors import SettingsError
-from stream.kafka.batches import Batch
 from stream.kafka.client import client_id, connection_options
 from stream.kafka.fetch_thread import ConsumerOptions
 from stream.kafka.publisher import Publisher
@@ -43,8 +41,9 @@ from stream.pipeline import Pipeline
 from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress, WarmupCheck
 from stream.settings import PREFIX, Settings
 from stream.telemetry.setup import Telemetry
-from stream.watchdog import end_on_error, end_process
+from stream.watchdog import end_process
 from stream.worker.backfilled import BackfilledShare
+from stream.worker.batch_agent import batch_agent
 from stream.worker.commit_copies import CommitCopier, CommitCopies
 from stream.worker.cut_over import CutOverAnswers, PublishingGates
 from stream.worker.decider import Decider, DeciderDeps
@@ -236,7 +235,7 @@ class WorkerApp(faust.App):
         }
         for topic, handle in handlers.items():
             self.agent(self.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw"), name=topic)(
-                _agent(handle)
+                batch_agent(handle)
             )
         name = client_id(self.settings)
         withheld = partial(_withheld, self.settings, self.parts.histories)
@@ -407,26 +406,6 @@ def _repository(settings: Settings) -> Repository:
 def _withheld(settings: Settings, histories: DecisionStore, topic: str) -> bool:
     """Tell whether a topic's offsets must not be committed: decisions that Redis lacks are applied again from Kafka."""
     return histories.has_pending and topic == settings.topic(TRANSACTIONS.name)
-
-
-def _agent(handle: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
-    """Return an agent that works on a batch of each lane of its topic at the same time."""
-    working: set[asyncio.Task[None]] = set()
-
-    async def work(batch: Batch) -> None:
-        try:
-            await handle(batch)
-        except Exception as error:  # noqa: BLE001 - Faust would skip the batch and go on
-            end_process(f"a batch of {batch.topic} failed unexpectedly: {error!r}")
-
-    async def agent(stream: AsyncIterator[Batch]) -> None:
-        async for batch in stream:
-            task = asyncio.create_task(work(batch))
-            working.add(task)
-            task.add_done_callback(working.discard)
-            task.add_done_callback(end_on_error)
-
-    return agent
 
 
 def _faust_options(settings: Settings) -> dict[str, Any]:
