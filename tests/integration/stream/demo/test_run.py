@@ -266,6 +266,7 @@ def test_no_process_outlives_a_killed_demo(start: Callable[..., Running], moment
     assert not psutil.wait_procs(demo.children, 10)[1]
 
 
+@pytest.mark.acceptance
 def test_the_demo_fails_and_reports_it_when_its_worker_dies(start: Callable[..., Running]) -> None:
     demo = start()
     demo.until(lambda: "fill the histories" in demo.output)

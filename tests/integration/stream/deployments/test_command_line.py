@@ -4,6 +4,8 @@ import json
 import time
 from typing import Any
 
+import pytest
+
 from support.fleet.deployments import assert_published_once, go_live_when_warm, silent_scores
 from support.fleet.fleet import Fleet, until
 from support.fleet.load import Load
@@ -21,6 +23,7 @@ def run(fleet: Fleet, *arguments: str, code: int = 0) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.acceptance
 def test_a_fleet_takes_over_by_the_command_line_and_gives_back(fleet: Fleet, green: Fleet) -> None:
     fleet.go_live()
     blue_name, green_name = fleet.environment["DEPLOYMENT"], green.environment["DEPLOYMENT"]

@@ -189,6 +189,7 @@ def test_decisions_without_redis_under_load_are_marked_and_all_others_equal_a_re
     report(f"seed {SEED}: whole again {whole / 1000:.1f} s after Redis was back; meanwhile {quantiles(meanwhile)}")
 
 
+@pytest.mark.acceptance
 def test_payments_decided_without_redis_are_applied_by_the_worker_that_takes_over(
     proxied: tuple[Fleet, RedisProxy], report: Callable[[str], None]
 ) -> None:

@@ -148,6 +148,7 @@ def test_deleted_histories_are_repaired_whether_or_not_workers_cache_them(
     assert unmarked(scenario.check())
 
 
+@pytest.mark.acceptance
 def test_the_deletion_of_a_cached_history_is_detected_without_keyspace_notifications(scenario: Scenario) -> None:
     scenario.redis.client.config_set("notify-keyspace-events", "")
     scenario.fleet.go_live()

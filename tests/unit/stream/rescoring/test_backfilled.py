@@ -148,6 +148,7 @@ def test_while_a_backfill_runs_its_place_in_a_merchants_log_is_unknown_and_known
     assert compared(world).unexplained == 1
 
 
+@pytest.mark.acceptance
 @given(acts("label", "early label", "again", "conflict", "away", "back", "lose", "repair", "crash", "backfill"))
 @example(DEVICE_LABELLED_BETWEEN_A_CRASH_AND_THE_DECISION)
 @settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture])

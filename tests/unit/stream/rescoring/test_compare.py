@@ -1,5 +1,6 @@
 """`fraudstream score --topic --diff`: decisions are reproduced, or each difference is explained."""
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 
 from support.examples import examples
@@ -55,6 +56,7 @@ def test_every_difference_after_faults_of_redis_is_explained(live: Trained, stre
     assert_explained(live.world(), stream)
 
 
+@pytest.mark.acceptance
 @given(acts(*ORDINARY, *FAULTS))
 @example(CONFLICT_DECIDED_BEFORE_THE_PAYMENT_SENT_FIRST)
 @example(DISPLACED_BESIDE_A_PAYMENT_ON_TWO_PARTITIONS)

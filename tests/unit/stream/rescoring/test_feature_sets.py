@@ -79,6 +79,7 @@ def test_decisions_after_a_repair_are_compared_whatever_the_sets_read(
     assert found.compared == found.equal + found.explained == 4 * len(CARD_IDS)
 
 
+@pytest.mark.acceptance
 @given(sets_side_by_side, acts(*ORDINARY, *FAULTS, "promote", "compact"))
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_difference_is_explained_whatever_the_sets(models: Path, sets: FeatureSets, stream: list[Act]) -> None:
