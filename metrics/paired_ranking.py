@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from metrics.bootstrap import BootstrapPlan, percentiles
-from metrics.columns import Flags, Floats, Ints, Tokens, check_lengths, check_numbers
+from metrics.columns import Flags, Floats, Ints, Tokens, check_lengths
 from metrics.intervals import Interval
+from metrics.weighted_ranking import WeightedRanking
 
 DRAWS = BootstrapPlan(draws=500)
 """By default; each draw reads all rows."""
@@ -31,40 +32,6 @@ class PairedPrecision(NamedTuple):
         return self.first - self.second
 
 
-class RankedRows:
-    """Labelled rows in the order of a score, highest first; rows of one score are counted together."""
-
-    def __init__(self, fraud: Flags, scores: Floats) -> None:
-        """Sort n rows.
-
-        Raises:
-            MeasureInputError: the columns differ in length, or a score is NaN.
-        """
-        check_lengths(fraud=fraud, scores=scores)
-        check_numbers("scores", scores)
-        self._order = np.argsort(-scores, kind="stable")
-        ordered = scores[self._order]
-        self._ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], np.True_)[: len(ordered)])
-        self._fraud = fraud[self._order].astype(np.float64)
-
-    def average_precision(self, weights: Floats) -> float:
-        """Return the mean of the precision at each score, weighted by the recall that it adds.
-
-        Args:
-            weights: how often each row counts, of shape (n,), in the order in which the rows were given.
-
-        Returns:
-            what scikit-learn's `average_precision_score` returns for these weights; NaN without a fraud.
-        """
-        ordered = weights[self._order]
-        rows, frauds = np.cumsum(ordered)[self._ends], np.cumsum(ordered * self._fraud)[self._ends]
-        if not len(frauds) or not frauds[-1]:
-            return float("nan")
-        added = np.diff(frauds, prepend=0.0)
-        counted = added > 0
-        return float((frauds[counted] / rows[counted] * added[counted]).sum() / frauds[-1])
-
-
 def paired_average_precision(
     fraud: Flags, scores: tuple[Floats, Floats], cards: Tokens, plan: BootstrapPlan = DRAWS
 ) -> PairedPrecision | None:
@@ -82,8 +49,8 @@ def paired_average_precision(
     check_lengths(fraud=fraud, cards=cards)
     if not 0 < fraud.sum() < len(fraud):
         return None
-    ranked = [RankedRows(fraud, one) for one in scores]
-    first, second = (one.average_precision(np.ones(len(fraud))) for one in ranked)
+    ranked = [WeightedRanking(fraud, one) for one in scores]
+    first, second = (one.measure(np.ones(len(fraud)))[1] for one in ranked)
     found, index = np.unique(cards, return_inverse=True)
     if len(np.unique(index[fraud.astype(np.bool_)])) < plan.least_cards:
         return PairedPrecision(first, second, None, None, None)
@@ -92,11 +59,11 @@ def paired_average_precision(
     return PairedPrecision(first, second, *intervals)
 
 
-def _draws(ranked: list[RankedRows], index: Ints, cards: int, plan: BootstrapPlan) -> Floats:
+def _draws(ranked: list[WeightedRanking], index: Ints, cards: int, plan: BootstrapPlan) -> Floats:
     """Return the average precisions of each draw, of shape (draws, 2); NaN for a draw without a fraud."""
     rng = np.random.default_rng(plan.seed)
     figures = np.empty((plan.draws, len(ranked)))
     for at in range(plan.draws):
         weights = np.bincount(rng.integers(cards, size=cards), minlength=cards).astype(np.float64)[index]
-        figures[at] = [one.average_precision(weights) for one in ranked]
+        figures[at] = [one.measure(weights)[1] for one in ranked]
     return figures

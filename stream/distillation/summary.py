@@ -5,11 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features.history.store import Ints
 from models.artifact import Manifest
 from stream.dataset.file import FileFacts
 from stream.distillation.comparison import HeldBackRows, MoneyTerms, decision_pairs
-from stream.distillation.parts import DistillationParts
 from stream.distillation.payments import PaymentColumns
 from stream.distillation.report import (
     DistillationReport,
@@ -21,13 +19,14 @@ from stream.distillation.report import (
     TeacherStudentFigures,
 )
 from stream.distillation.request import DistillationRequest
-from stream.distillation.segments import compare_segment, segments
+from stream.distillation.segments import compare_segments
 from stream.distillation.speed import on_front
 from stream.distillation.student import Student, StudentInputs
 from stream.distillation.teacher import TeacherMember, TeacherScores
 from stream.outcomes.costs import costs_text
 from stream.training.assembly import period
 from stream.training.evaluation import measure
+from stream.training.segments import card_ages_ms
 from stream.training.vectors import Table
 
 _FAR_VOLUME = 0.1
@@ -90,9 +89,11 @@ def summarise(
         teacher_metrics=measure(table, parts.held_back, teacher.scores[parts.held_back], teacher.policy),
         comparison=found.figures[0],
         decisions=decision_pairs(found.held),
-        segments=tuple(
-            compare_segment(found.held, one, found.terms)
-            for one in segments(found.held.payments, _card_age_ms(table, parts))
+        segments=compare_segments(
+            found.held,
+            card_ages_ms(table)[parts.held_back],
+            int(table.occurred_ms[parts.held_back[0]] - table.occurred_ms[0]),
+            found.terms,
         ),
         speed=_speed(found),
         sizes=_size_results(found) if request.sizes else (),
@@ -118,13 +119,6 @@ def _scores_facts(request: DistillationRequest, teacher: TeacherScores) -> Score
         return None
     stated = teacher.distilled.scores_file
     return ScoresFacts(file=str(request.scores), digest=stated.digest, trained_until=stated.trained_until)
-
-
-def _card_age_ms(table: Table, parts: DistillationParts) -> Ints:
-    """Return the time since the first payment of each held-back payment's card in the file."""
-    _, first = np.unique(table.card, return_index=True)  # rows are in the order of time, and cards are numbered from 0
-    age: Ints = table.occurred_ms[parts.held_back] - table.occurred_ms[first][table.card[parts.held_back]]
-    return age
 
 
 def _speed(found: ComparedStudents) -> SpeedComparison:

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.declaration import FeatureSet
-from features.history.records import ALPHABET, CHANNEL, CHANNELS, COUNTRY, unpack_trait
+from features.history.records import CHANNEL, COUNTRY, unpack_trait
 from features.history.store import Ints
 from metrics.card_precision import KnownFrauds, known_compromised
 from metrics.columns import Bools, Floats
 from stream.dataset.database import DatasetBatch
 from stream.dataset.file import TransactionsFile
 from stream.evaluation.request import Progress
+from stream.training.segments import card_ages_ms
 from stream.training.vectors import Table, TableRows, TableWriter, VectorPass
 
-NOT_GIVEN = "not given"
 _SEED = 1
 _BLOCK_ROWS = 65_536
 
@@ -123,17 +123,9 @@ def payments_of(file: FileTable, rows: Ints, fraud: NDArray[np.int8]) -> Evaluat
         currency=columns.currency[rows],
         channel=columns.channel[rows],
         country=columns.country[rows],
-        card_age_ms=_card_ages(table)[rows],
+        card_age_ms=card_ages_ms(table)[rows],
         blocked=known_compromised(table.card[rows], table.occurred_ms[rows], known),
     )
-
-
-def _card_ages(table: Table) -> Ints:
-    """Return the time from each card's first payment in the file to each payment, in milliseconds, of shape (n,)."""
-    first = np.full(int(table.card.max()) + 1, np.iinfo(np.int64).max)
-    np.minimum.at(first, table.card, table.occurred_ms)
-    ages: Ints = table.occurred_ms - first[table.card]
-    return ages
 
 
 def matrix_blocks(rows: Ints) -> list[Ints]:
@@ -144,18 +136,6 @@ def matrix_blocks(rows: Ints) -> list[Ints]:
 def column_of(table: Table, rows: Ints, place: int) -> Floats:
     """Return one feature of some rows."""
     return np.concatenate([np.asarray(table.matrix[block, place]) for block in matrix_blocks(rows)])
-
-
-def channel_name(packed: int) -> str:
-    """Return the name of a channel."""
-    return CHANNELS[packed - 1] if packed else NOT_GIVEN
-
-
-def country_name(packed: int) -> str:
-    """Return the two letters of a country."""
-    if not packed:
-        return NOT_GIVEN
-    return "".join(chr(ord("A") + letter) for letter in divmod(packed - 1, ALPHABET))
 
 
 def days_of(occurred_ms: Ints) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from stream.evaluation.payments import FileTable, matrix_blocks, payments_of, re
 from stream.evaluation.report import EvaluationReport
 from stream.evaluation.request import EvaluationRequest, Progress
 from stream.evaluation.scope import EvaluationScope, choose_scope
-from stream.evaluation.slices import SliceContext, segments, slice_reports, weeks
+from stream.evaluation.slices import SliceContext, segment_slices, slice_reports, weeks
 from stream.evaluation.whole import measure_whole
 from stream.rescoring.rescore import resolve, usable_model
 from stream.training.vectors import Table, reach_ms
@@ -91,7 +91,7 @@ def _measured(
     whole = measure_whole(payments, scored, file.columns.currencies, terms, progress)
     reference = [ReferenceGroups.of(one.reference_scores) for one in models]
     context = SliceContext(payments, scored, terms, reference)
-    first_ms = int(file.table.occurred_ms[0])
+    history_ms = int(payments.occurred_ms[0] - file.table.occurred_ms[0])
     return EvaluationReport(
         made_at=format_time(request.made_ms),
         data=data_of(request, file.table, scope, payments),
@@ -102,5 +102,5 @@ def _measured(
         models=evaluations_of(whole, models, (payments, scope), terms, progress),
         differences=differences_of(whole, terms),
         weeks=slice_reports(context, weeks(payments), progress),
-        segments=slice_reports(context, segments(payments, file.columns.currencies, first_ms), progress),
+        segments=slice_reports(context, segment_slices(payments, file.columns.currencies, history_ms), progress),
     )

@@ -4,7 +4,7 @@ A model that is good on the whole may be useless where it matters; and one that 
 its fourth.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +12,6 @@ import numpy as np
 from features.declaration import DAY_MS
 from metrics.columns import Floats, Ints
 from models.times import format_time
-from stream.contract.money import number_text
 from stream.evaluation.draws import CardDraws
 from stream.evaluation.drift import ReferenceGroups
 from stream.evaluation.figures import (
@@ -25,20 +24,12 @@ from stream.evaluation.figures import (
     merged,
     ranking_figures,
 )
-from stream.evaluation.payments import EvaluatedPayments, channel_name, country_name
+from stream.evaluation.payments import EvaluatedPayments
 from stream.evaluation.report import SliceEvaluation
 from stream.evaluation.request import EvaluationTerms, Progress
+from stream.training.segments import SegmentColumns, segments
 
-NEW_CARD_MS = 7 * DAY_MS
-"""A card is new for so long from its first payment in the file on."""
-MOST_COUNTRIES = 8
-"""Of the merchants, by payments; the others are one segment."""
 _WEEK_MS = 7 * DAY_MS
-_QUANTILES = (0.25, 0.5, 0.75, 0.95)
-"""Where the amounts of a currency are cut into bands."""
-_DIGITS = 2
-_LEAST_CURRENCY_SHARE = 0.02
-"""Amounts of a currency with fewer payments are one band."""
 
 
 class PaymentSlice(NamedTuple):
@@ -70,55 +61,12 @@ def weeks(payments: EvaluatedPayments) -> list[PaymentSlice]:
     return found
 
 
-def segments(payments: EvaluatedPayments, currencies: Sequence[str], file_first_ms: int) -> list[PaymentSlice]:
-    """Return the segments of every kind that the file tells apart."""
-    found = list(_amount_bands(payments, currencies))
-    for kind, column, name in (
-        ("channel", payments.channel, channel_name),
-        ("country", payments.country, country_name),
-    ):
-        if column.any():
-            found += _named(kind, column, name)
-    if int(payments.occurred_ms[0]) - file_first_ms >= NEW_CARD_MS:
-        is_new = payments.card_age_ms < NEW_CARD_MS
-        names = ("card in its first 7 days", "card known for longer")
-        found += [
-            PaymentSlice("card", name, np.flatnonzero(which))
-            for name, which in zip(names, (is_new, ~is_new), strict=True)
-        ]
-    return [one for one in found if len(one.rows)]
-
-
-def _amount_bands(payments: EvaluatedPayments, currencies: Sequence[str]) -> Iterator[PaymentSlice]:
-    counts = np.bincount(payments.currency, minlength=len(currencies))
-    for place in np.argsort(-counts, kind="stable").tolist():
-        rows, currency = np.flatnonzero(payments.currency == place), currencies[place]
-        if len(rows) < _LEAST_CURRENCY_SHARE * len(payments.currency):
-            yield PaymentSlice("amount", f"{currency}, any", rows)
-            continue
-        amounts = payments.amount_minor[rows]
-        edges = np.unique([_rounded(one) for one in np.quantile(amounts, _QUANTILES).tolist()])
-        band = np.searchsorted(edges, amounts, side="right")
-        names = [number_text(edge, currency) for edge in edges.tolist()]
-        for at in range(len(edges) + 1):
-            low = f"from {names[at - 1]}" if at else ""
-            high = f"below {names[at]}" if at < len(edges) else ""
-            yield PaymentSlice("amount", " ".join(filter(None, (currency, low, high))), rows[band == at])
-
-
-def _rounded(minor: float) -> int:
-    """Return an amount with its first two digits."""
-    whole = round(minor)
-    return int(round(whole, _DIGITS - len(str(whole))))
-
-
-def _named(kind: str, column: Ints, name: Callable[[int], str]) -> Iterator[PaymentSlice]:
-    """Yield a segment for each of the most frequent values, and one for all others."""
-    values, counts = np.unique(column, return_counts=True)
-    most = values[np.argsort(-counts, kind="stable")][:MOST_COUNTRIES]
-    for value in most.tolist():
-        yield PaymentSlice(kind, name(value), np.flatnonzero(column == value))
-    yield PaymentSlice(kind, "others", np.flatnonzero(~np.isin(column, most)))
+def segment_slices(payments: EvaluatedPayments, currencies: Sequence[str], history_ms: int) -> list[PaymentSlice]:
+    """Return the segments of every kind that the file tells apart; see `segments`."""
+    columns = SegmentColumns(
+        payments.amount_minor, payments.currency, payments.channel, payments.country, payments.card_age_ms
+    )
+    return [PaymentSlice(*one) for one in segments(columns, currencies, history_ms)]
 
 
 def slice_reports(

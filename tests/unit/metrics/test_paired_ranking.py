@@ -1,31 +1,12 @@
-"""Average precision of drawn rows equals scikit-learn's of the same weights, and its intervals are those by card."""
+"""Paired average precisions are scikit-learn's, and their intervals those of cards that are drawn with their rows."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from metrics.bootstrap import BootstrapPlan, rows_interval
 from metrics.errors import MeasureInputError
-from metrics.paired_ranking import RankedRows, paired_average_precision
-
-Row = tuple[bool, float, int]
-ROWS = st.lists(
-    st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.5, 0.5000001, 0.9]), st.integers(0, 3)), min_size=1
-)
-
-
-@given(ROWS)
-def test_average_precision_of_weighed_rows_is_scikit_learns(rows: list[Row]) -> None:
-    fraud, scores, weights = (np.array(column) for column in zip(*rows, strict=True))
-    found = RankedRows(fraud, scores).average_precision(weights.astype(np.float64))
-    if not (fraud * weights).sum():
-        assert np.isnan(found)
-        return
-    kept = weights > 0  # scikit-learn divides by 0 at scores that no row has
-    expected = average_precision_score(fraud[kept], scores[kept], sample_weight=weights[kept])
-    assert found == pytest.approx(expected, rel=1e-12)
+from metrics.paired_ranking import paired_average_precision
 
 
 def world(cards: int = 80, rows: int = 1_500) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], np.ndarray]:
@@ -69,4 +50,4 @@ def test_few_cards_with_a_fraud_have_no_interval_and_labels_of_one_kind_no_figur
     assert paired_average_precision(np.zeros(len(fraud), np.bool_), scores, cards) is None
     assert paired_average_precision(np.ones(len(fraud), np.bool_), scores, cards) is None
     with pytest.raises(MeasureInputError, match="scores: 1 of 1500 values are not in"):
-        RankedRows(fraud, np.where(np.arange(1_500) == 7, np.nan, scores[0]))
+        paired_average_precision(fraud, (scores[0], np.where(np.arange(1_500) == 7, np.nan, scores[0])), cards)

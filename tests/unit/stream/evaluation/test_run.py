@@ -19,7 +19,7 @@ from models.repository import Repository
 from stream.cli.main import main
 from stream.dataset.file import TransactionsFile
 from stream.evaluation.page import evaluation_page
-from stream.evaluation.payments import country_name, read_payments
+from stream.evaluation.payments import read_payments
 from stream.evaluation.report import EvaluationReport
 from stream.evaluation.request import EvaluatedPeriod, EvaluationRequest, EvaluationTerms, NotHeldBackError
 from stream.evaluation.run import evaluate
@@ -28,6 +28,7 @@ from stream.evaluation.tables import evaluation_tables
 from stream.rescoring.rescore import usable_model
 from stream.training.request import TrainingRequest
 from stream.training.run import train
+from stream.training.segments import country_name
 from stream.verdict.figures import Figure
 from support.parsed_page import parsed, pictures
 from support.training_files import transactions, write

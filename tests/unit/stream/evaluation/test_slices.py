@@ -6,9 +6,9 @@ from sklearn.metrics import average_precision_score
 
 from metrics.drift import stability_of_scores
 from stream.evaluation.drift import ReferenceGroups, score_counts
-from stream.evaluation.payments import channel_name, country_name
 from stream.evaluation.request import EvaluationTerms
-from stream.evaluation.slices import SliceContext, segments, slice_reports, weeks
+from stream.evaluation.slices import SliceContext, segment_slices, slice_reports, weeks
+from stream.training.segments import channel_name, country_name
 from support.evaluation_cases import CURRENCIES, DAY_MS, START_MS, payments, said
 
 OF = payments()
@@ -30,7 +30,7 @@ def test_weeks_part_the_payments_from_the_first_day_on() -> None:
 
 
 def test_the_segments_of_each_kind_part_the_payments() -> None:
-    found = segments(OF, CURRENCIES, START_MS - 30 * DAY_MS)
+    found = segment_slices(OF, CURRENCIES, 30 * DAY_MS)
     kinds = {one.kind for one in found}
     assert kinds == {"amount", "channel", "country", "card"}
     for kind in kinds:
@@ -39,7 +39,7 @@ def test_the_segments_of_each_kind_part_the_payments() -> None:
 
 
 def test_bands_of_amounts_have_round_ends_of_one_currency() -> None:
-    bands = [one for one in segments(OF, CURRENCIES, START_MS) if one.kind == "amount"]
+    bands = [one for one in segment_slices(OF, CURRENCIES, 0) if one.kind == "amount"]
     assert bands[0].name == "EUR below 130.00"
     assert {one.name[:3] for one in bands} == {"EUR", "JPY"}
     for one in bands:
@@ -48,7 +48,7 @@ def test_bands_of_amounts_have_round_ends_of_one_currency() -> None:
 
 def test_a_kind_that_the_file_does_not_give_is_left_out_and_so_are_new_cards_at_its_begin() -> None:
     of = OF._replace(channel=np.zeros_like(OF.channel), country=np.zeros_like(OF.country))
-    assert {one.kind for one in segments(of, CURRENCIES, START_MS)} == {"amount"}
+    assert {one.kind for one in segment_slices(of, CURRENCIES, 0)} == {"amount"}
 
 
 def test_names_of_channels_and_countries_are_unpacked() -> None:
@@ -75,7 +75,7 @@ def test_the_figures_of_a_slice_are_those_of_its_payments() -> None:
 
 def test_segments_have_no_card_precision_and_one_without_fraud_has_no_recall() -> None:
     of = OF._replace(fraud=OF.fraud & (OF.channel > 0))
-    chosen = [one for one in segments(of, CURRENCIES, START_MS) if one.name == "not given" and one.kind == "channel"]
+    chosen = [one for one in segment_slices(of, CURRENCIES, 0) if one.name == "not given" and one.kind == "channel"]
     (report,) = slice_reports(context()._replace(payments=of), chosen, lambda *_: None)
     assert "card_precision" not in report.figures[0]
     assert report.figures[0]["recall"].value is None
