@@ -93,7 +93,7 @@ class TrainingReference(msgspec.Struct, frozen=True, kw_only=True):
         rows, cards: how many payments and cards.
         features: in the order of the manifest's feature names; empty if they are not known.
         score: of the calibrated score.
-        decisions: of the score between the thresholds: rows approved, reviewed, declined.
+        decisions: rows approved, reviewed, declined by the model's policy; None if nobody has measured it.
         bands: rows in each class of 50 bands, of shape (20,).
     """
 
@@ -103,7 +103,7 @@ class TrainingReference(msgspec.Struct, frozen=True, kw_only=True):
     cards: int
     features: tuple[QuantityReference, ...]
     score: QuantityReference
-    decisions: QuantityReference
+    decisions: QuantityReference | None
     bands: tuple[int, ...]
 
 
@@ -116,6 +116,7 @@ class ReferenceRows(NamedTuple):
         scores: calibrated, of shape (n,).
         cards: a number for each row's card, of shape (n,).
         occurred_ms: of shape (n,).
+        decisions: 0 approved, 1 reviewed, 2 declined, of shape (n,), where thresholds alone do not say it.
     """
 
     matrix: Floats
@@ -123,6 +124,7 @@ class ReferenceRows(NamedTuple):
     scores: Floats
     cards: Ints
     occurred_ms: Ints
+    decisions: Bins | None = None
 
 
 def is_weekend(days: Ints) -> NDArray[np.bool_]:
@@ -162,25 +164,43 @@ def build_reference(rows: ReferenceRows, policy: Policy) -> TrainingReference:
 
     With more than a million rows, those of a part of the cards are taken. The same rows give the same.
     """
-    cards, card = np.unique(rows.cards, return_inverse=True)
-    part = -(-len(card) // _MOST_ROWS)
-    kept = np.flatnonzero(card % part == 0)
-    group = np.random.default_rng(_SEED).integers(GROUPS, size=len(cards))[card][kept]
-    days = rows.occurred_ms[kept] // DAY_MS
-    divided = _Windows(group, is_weekend(days), tuple(_windows(days, card[kept])))
+    kept, divided = _divided(rows.cards, rows.occurred_ms)
     scores = rows.scores[kept]
-    thresholds = (policy.review_at, policy.decline_at)
+    decisions = decision_bins(scores, policy) if rows.decisions is None else rows.decisions[kept]
     columns = (np.asarray(rows.matrix[rows.at[kept], at], np.float64) for at in range(rows.matrix.shape[1]))
     return TrainingReference(
         since=format_time(int(rows.occurred_ms.min())),
         until=format_time(int(rows.occurred_ms.max())),
         rows=len(kept),
-        cards=len(np.unique(card[kept])),
+        cards=len(np.unique(rows.cards[kept])),
         features=tuple(_by_deciles(column, divided) for column in columns),
         score=_by_deciles(scores, divided),
-        decisions=_quantity(thresholds, decision_bins(scores, policy), divided),
+        decisions=_quantity((policy.review_at, policy.decline_at), decisions, divided),
         bands=tuple(np.bincount(bands(scores) // BAND_WIDTH, minlength=BAND_CLASSES).tolist()),
     )
+
+
+def decisions_reference(decisions: Bins, cards: Ints, occurred_ms: Ints, policy: Policy) -> QuantityReference:
+    """Return the reference of decisions alone, for another policy of a model that has a reference.
+
+    Args:
+        decisions: 0 approved, 1 reviewed, 2 declined, of shape (n,).
+        cards: a number for each row's card.
+        occurred_ms: of shape (n,).
+        policy: the thresholds.
+    """
+    kept, divided = _divided(cards, occurred_ms)
+    return _quantity((policy.review_at, policy.decline_at), decisions[kept], divided)
+
+
+def _divided(cards: Ints, occurred_ms: Ints) -> tuple[Ints, _Windows]:
+    """Return which rows count, those of a part of the cards if there are many, and how they are divided."""
+    found, card = np.unique(cards, return_inverse=True)
+    part = -(-len(card) // _MOST_ROWS)
+    kept = np.flatnonzero(card % part == 0)
+    group = np.random.default_rng(_SEED).integers(GROUPS, size=len(found))[card][kept]
+    days = occurred_ms[kept] // DAY_MS
+    return kept, _Windows(group, is_weekend(days), tuple(_windows(days, card[kept])))
 
 
 def _windows(days: Ints, cards: Ints) -> list[NDArray[np.bool_]]:

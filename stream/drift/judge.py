@@ -123,8 +123,9 @@ def judge_window(
         bound = max(terms.least_index, quantity.usual)
         found.append(QuantityDrift(name, test.index, test.chance_bound(alpha), bound))
     decided = counts.by_group[:, layout.decision_begin :]
-    found += [_share(reference.decisions, decided, (name, first), weekend, (alpha, terms.ratio))
-              for name, first in ((ALERTS, 1), (DECLINES, 2))]  # fmt: skip
+    if reference.decisions is not None:
+        found += [_share(reference.decisions, decided, (name, first), weekend, (alpha, terms.ratio))
+                  for name, first in ((ALERTS, 1), (DECLINES, 2))]  # fmt: skip
     alerts = int(counts.alerts_by_group.sum())
     estimated = int(counts.expected.sum()) / PROBABILITY_UNIT / alerts if alerts else None
     return JudgedWindow(

@@ -73,6 +73,11 @@ def remarks(report: PairReport) -> list[str]:
     known = report.reference
     if known is None:
         found.append("its manifest has no reference, and its first days are not over: nothing can be compared yet")
+    elif known.decisions is None:
+        found.append(
+            "nobody has measured what its policy decides, so its shares of alerts and declines are not compared: "
+            "`model policy --vectors` measures it on labelled payments"
+        )
     elif report.is_own:
         found.append(
             f"its manifest has no reference, so it is compared with its own days from {known.since[:10]} to "

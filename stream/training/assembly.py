@@ -15,14 +15,14 @@ from models.artifact import Artifact, Contents, ProbeRows, TrainingData, vectors
 from models.booster import Booster
 from models.calibration import Calibration, Calibrator
 from models.loading import Model, load
-from models.policy import Floats, Policy
+from models.policy import Floats
 from models.repository import Repository
 from models.times import format_time
 from models.training_reference import ReferenceRows, TrainingReference, build_reference
 from stream.control.probes import probe_vectorisers
 from stream.training.calibrators import choose_calibration
 from stream.training.evaluation import measure
-from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, fit_policy
+from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, fit_policy, said_by
 from stream.training.request import ArtifactTerms, Period, UnusableModelError
 from stream.training.vectors import Table
 
@@ -58,19 +58,20 @@ def fit_decisions(booster: Booster, table: Table, parts: tuple[Ints, Ints], term
     chosen = fit_policy(terms.policy, fitted, terms.shares, tested)
     metrics = measure(table, tested_on, scores, chosen.policy) | alert_measures(chosen, tested)
     probe_rows = _probe_rows(booster, table, tested_on, (calibration, scores))
-    return Decisions(
-        calibration, chosen, metrics, probe_rows, _reference(booster, table, tested_on, (calibration, chosen.policy))
-    )
+    reference = _reference(booster, table, tested_on, (calibration, chosen))
+    return Decisions(calibration, chosen, metrics, probe_rows, reference)
 
 
-def _reference(booster: Booster, table: Table, rows: Ints, fitted: tuple[Calibration, Policy]) -> TrainingReference:
+def _reference(
+    booster: Booster, table: Table, rows: Ints, fitted: tuple[Calibration, ChosenPolicy]
+) -> TrainingReference:
     """Make the reference of all payments since the first of `rows`, those without a label too, as live ones come."""
-    calibration, policy = fitted
+    calibration, chosen = fitted
     since = np.flatnonzero(table.decided & (table.occurred_ms >= table.occurred_ms[rows[0]]))
     scores = Calibrator.of(calibration).probabilities(margins(booster, table, since))
-    return build_reference(
-        ReferenceRows(table.matrix, since, scores, table.card[since], table.occurred_ms[since]), policy
-    )
+    said = said_by(chosen.policy, chosen.costs, scored_part(table, since, scores)).astype(np.int64)
+    seen = ReferenceRows(table.matrix, since, scores, table.card[since], table.occurred_ms[since], said)
+    return build_reference(seen, chosen.policy)
 
 
 def scored_part(table: Table, rows: Ints, scores: Floats) -> ScoredPart:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from features.history.store import Ints
 from features.vector.sets import FeatureSets
 from models.artifact import Artifact, Manifest, read_artifact, with_policy
 from models.booster import Booster
@@ -18,8 +19,9 @@ from models.calibration import Calibrator
 from models.problems import Problem
 from models.repository import Repository
 from models.times import parse_time_ms
+from models.training_reference import QuantityReference, decisions_reference
 from stream.training.assembly import margins, scored_part, store
-from stream.training.policy import ScoredPart, alert_measures, fit_policy
+from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, fit_policy, said_by
 from stream.training.policy_facts import PolicyReport
 from stream.training.request import PolicyWish, Progress, TrainingDataError, UnusableModelError
 from stream.training.vectors_file import open_vectors, read_table
@@ -93,26 +95,39 @@ def _manifest(request: PolicyRequest, parent: Artifact, sets: FeatureSets, work:
     named = msgspec.structs.replace(before, version=request.version or before.version)
     if request.vectors is None:
         return _unmeasured(named, wish, keeps=keeps)
-    part = _part(request.vectors, parent, sets, (request.threads, *work))
+    part, cards = _part(request.vectors, parent, sets, (request.threads, *work))
     chosen = fit_policy(wish, part, before.policy)
     if keeps and before.volume is not None:  # the thresholds come from the same budget
         volume = msgspec.structs.replace(chosen.volume, budget=before.volume.budget)
         chosen = chosen._replace(volume=volume)
-    measured = msgspec.structs.replace(named, metrics=before.metrics | alert_measures(chosen, part))
-    return with_policy(measured, *chosen)
+    reference = before.reference and msgspec.structs.replace(
+        before.reference, decisions=_decisions(chosen, part, cards)
+    )
+    metrics = before.metrics | alert_measures(chosen, part)
+    return with_policy(msgspec.structs.replace(named, metrics=metrics, reference=reference), *chosen)
+
+
+def _decisions(chosen: ChosenPolicy, part: ScoredPart, cards: Ints) -> QuantityReference:
+    """Return what live decisions by a policy are compared with."""
+    said = said_by(chosen.policy, chosen.costs, part).astype(np.int64)
+    return decisions_reference(said, cards, part.occurred_ms, chosen.policy)
 
 
 def _unmeasured(before: Manifest, wish: PolicyWish, *, keeps: bool) -> Manifest:
-    """Return a manifest with a policy whose volume is not known, unless it `keeps` its thresholds and costs."""
+    """Return a manifest with a policy whose volume is not known, unless it `keeps` its thresholds and costs.
+
+    Nor is it known what live decisions would be compared with.
+    """
     if keeps:
         return with_policy(before, before.policy, wish.costs, wish.rules, before.volume)
     metrics = {name: one for name, one in before.metrics.items() if name not in _MEASURED}
-    unmeasured = msgspec.structs.replace(before, metrics=metrics)
+    reference = before.reference and msgspec.structs.replace(before.reference, decisions=None)
+    unmeasured = msgspec.structs.replace(before, metrics=metrics, reference=reference)
     return with_policy(unmeasured, wish.thresholds or before.policy, wish.costs, wish.rules, None)
 
 
-def _part(path: Path, parent: Artifact, sets: FeatureSets, work: tuple[int, Path, Progress]) -> ScoredPart:
-    """Return the labelled payments of a vectors file that the model has not seen, with its scores."""
+def _part(path: Path, parent: Artifact, sets: FeatureSets, work: tuple[int, Path, Progress]) -> tuple[ScoredPart, Ints]:
+    """Return the labelled payments of a vectors file that the model has not seen, with its scores, and their cards."""
     threads, folder, progress = work
     vectors, manifest = open_vectors(path, sets, folder), parent.manifest
     if vectors.feature_set.fingerprint != manifest.fingerprint:
@@ -129,7 +144,7 @@ def _part(path: Path, parent: Artifact, sets: FeatureSets, work: tuple[int, Path
         )
     booster = Booster(parent.model_text, manifest.feature_names)
     scores = Calibrator.of(manifest.calibration).probabilities(margins(booster, table, rows))
-    return scored_part(table, rows, scores)
+    return scored_part(table, rows, scores), table.card[rows]
 
 
 def _seen_until(manifest: Manifest) -> str:

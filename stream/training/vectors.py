@@ -58,7 +58,7 @@ class Table:
     """All n transactions by time: `matrix` of shape (n, features), their labels and cards, and some of them as probes.
 
     `decided` is false for rows that the stream would not decide (repeated, contradicting). `card` has a number for each
-    card. `amount_minor` is in minor units of `currency`, its code in ASCII; both are empty where they are not known.
+    card. `amount_minor` is in minor units of `currency`, its code in ASCII; 0 and empty where they are not known.
     `fingerprint` hashes the rows, labels included.
     """
 
@@ -68,10 +68,10 @@ class Table:
     fraud: NDArray[np.int8]
     card: Ints
     decided: NDArray[np.bool_]
+    amount_minor: Ints
+    currency: NDArray[np.bytes_]
     fingerprint: str = ""
     probes: ProbeHistories = NO_PROBES
-    amount_minor: Ints = field(default_factory=lambda: np.empty(0, np.int64))
-    currency: NDArray[np.bytes_] = field(default_factory=lambda: np.empty(0, CURRENCY_CODE))
 
     @property
     def last_ms(self) -> int:

@@ -18,6 +18,8 @@ def table(day: list[int], card: list[int], fraud: list[int], labelled_day: list[
         fraud=np.array(fraud, np.int8),
         card=np.array(card, np.int64),
         decided=np.ones(len(day), np.bool_),
+        amount_minor=np.full(len(day), 4_200),
+        currency=np.full(len(day), b"EUR"),
     )
 
 

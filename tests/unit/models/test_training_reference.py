@@ -51,6 +51,7 @@ def test_counts_by_decile_are_those_of_a_recount() -> None:
             assert list(counts) == expected
     first = np.add(found.features[0].workdays, found.features[0].weekends)
     assert first[:-1] / first[:-1].sum() == pytest.approx(np.full(10, 0.1), abs=0.01)
+    assert found.decisions is not None
     decided = np.add(found.decisions.workdays, found.decisions.weekends)
     approved, declined = int((seen.scores < 0.5).sum()), int((seen.scores >= 0.9).sum())
     assert decided.tolist() == [approved, 6_000 - approved - declined, declined, 0]

@@ -32,6 +32,8 @@ def inputs(labels_seed: int = 1, **changes: object) -> StudentInputs:
         fraud=(np.random.default_rng(labels_seed).random(ROWS) < scores).astype(np.int8),
         card=random.integers(0, 300, ROWS),
         decided=np.ones(ROWS, np.bool_),
+        amount_minor=np.full(ROWS, 4_200),
+        currency=np.full(ROWS, b"EUR"),
     )
     given = {"teachers": (NamedTeacher("0" * 64),), "threads": 1, "sets": SETS, **changes}
     request = DistillationRequest(file=Path("none"), name="student", **given)  # type: ignore[arg-type]

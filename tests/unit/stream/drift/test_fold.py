@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from stream.drift.alarm import AlarmKind
 from stream.drift.counts import DriftCounts, DriftRows, card_hashes, read_counts
 from stream.drift.fold import LATENESS_MS, PairState, WatchedPair
 from stream.drift.judge import JudgedWindow
-from stream.drift.layout import ALERTS, SCORE
+from stream.drift.layout import ALERTS, DECLINES, SCORE
 from stream.drift.scores import ScoreFilter
 from support.drift_cases import DIGEST, FIRST_DAY, NAMES, POLICY, TERMS, new_fold, payments, record, records, watched
 from support.drift_cases import reference as reference_of
@@ -171,6 +172,14 @@ def test_scores_without_features_leave_score_and_decisions_to_be_watched() -> No
     with_alerts = [record(one, at, **({} if one.score > 0.3 else {"features": None})) for at, one in enumerate(drawn)]
     (window,) = windows(watched(new_fold(REFERENCE), with_alerts, FIRST_DAY + 1))
     assert not window.watches_features
+
+
+def test_shares_of_decisions_that_nobody_has_measured_are_not_compared() -> None:
+    unmeasured = msgspec.structs.replace(REFERENCE, decisions=None)
+    (window,) = windows(watched(new_fold(unmeasured), records(payments([FIRST_DAY], seed=14)), FIRST_DAY + 1))
+    assert window.quantity(SCORE) is not None
+    assert (window.quantity(ALERTS), window.quantity(DECLINES)) == (None, None)
+    assert window.alerts > 0
 
 
 def test_what_does_not_count_is_left_out() -> None:

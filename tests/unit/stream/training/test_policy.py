@@ -89,7 +89,7 @@ def test_costs_take_calibrated_scores_and_refuse_others(seed: int) -> None:
 
 def test_costs_of_currencies_that_do_not_occur_are_refused() -> None:
     said, frauds = drawn(1_000, 1.0, 1)
-    with pytest.raises(UnusableModelError, match="no payment of the validation part is in EUR"):
+    with pytest.raises(UnusableModelError, match="none of the payments that it is measured on is in EUR"):
         fit_policy(PolicyWish(costs=COSTS), part(said, frauds=frauds, code=b"USD"), Shares())
 
 

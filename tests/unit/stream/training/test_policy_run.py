@@ -112,7 +112,15 @@ def test_costs_are_taken_where_the_model_is_calibrated_and_keep_the_thresholds_f
     assert found["policy"]["costs"]["costs"]["EUR"] == {
         "review_fixed_minor": 300, "review_share_bp": 0, "decline_fixed_minor": 200, "decline_share_bp": 500
     }  # fmt: skip
-    assert given.artifact(found["digest"]).manifest.policy == given.artifact(given.digest).manifest.policy
+    before, after = (given.artifact(digest).manifest for digest in (given.digest, found["digest"]))
+    assert after.policy == before.policy
+    assert after.volume is not None
+    assert before.reference is not None
+    assert after.reference is not None
+    assert after.reference.features == before.reference.features
+    assert after.reference.decisions is not None
+    decided = np.add(after.reference.decisions.workdays, after.reference.decisions.weekends)
+    assert (decided / decided.sum())[1:3] == pytest.approx([after.volume.review_share, after.volume.decline_share])
     text = given.run("--policy", "cost", *costs, "--vectors", str(given.vectors)).stdout
     assert "least expected cost in EUR: a review EUR 3.00" in " ".join(text.split())
 
@@ -123,6 +131,8 @@ def test_fixed_thresholds_need_no_payments_and_their_volume_is_then_unknown(give
     manifest = given.artifact(json.loads(result.stdout)["digest"]).manifest
     assert (manifest.policy, manifest.volume, manifest.version) == (Policy(0.3, 0.9), None, "strict")
     assert "alert_rate" not in manifest.metrics
+    assert manifest.reference is not None
+    assert (manifest.reference.decisions, len(manifest.reference.features)) == (None, len(manifest.feature_names))
     assert "auc" in manifest.metrics
 
 
