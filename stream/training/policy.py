@@ -165,7 +165,7 @@ def require_calibrated(costs: CostPolicy, otherwise: Policy, part: ScoredPart) -
     if not known.any():
         stated = ", ".join(sorted(costs.costs))
         raise UnusableModelError(
-            f"none of the payments that it is measured on is in {stated}, so nothing shows that the costs are right for "
+            f"none of the payments that it is measured on is in {stated}, so nothing shows that costs are right for "
             "this model: state the costs of the currencies that occur, or give vectors with amount_minor and currency"
         )
     rate = float(part.fraud.mean())
