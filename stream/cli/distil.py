@@ -104,7 +104,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--trees", type=int, default=DEFAULT_SIZE.trees, show_default=True),
     click.option("--leaves", type=int, default=DEFAULT_SIZE.leaves, show_default=True),
     click.option("--features", type=int, help="Use only so many features, those that gain most. Default: all."),
-    click.option("--sizes", type=SizesParam(), default=(), metavar="TREESxLEAVES,...",
+    click.option("--sizes", type=SizesParam(), metavar="TREESxLEAVES,...",
                  help='Compare students of these sizes, too, e.g. "10x4, 30x8, 60x16x12" (12 features).'),
     click.option("--target", type=click.Choice([one.value for one in SoftTarget]), show_default=True,
                  default=SoftTarget.PROBABILITIES.value,
@@ -175,8 +175,8 @@ def _arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     size = StudentSize(given.pop("trees"), given.pop("leaves"), given.pop("features"))
     teachers = tuple(one for named in given.pop("teachers") for one in named)
     costs = StatedCosts(dict(given.pop("review")), dict(given.pop("decline")))
-    target = SoftTarget(given.pop("target"))
-    return given | {"size": size, "teachers": teachers, "costs": costs, "target": target}
+    chosen = {"target": SoftTarget(given.pop("target")), "sizes": given.pop("sizes") or ()}
+    return given | chosen | {"size": size, "teachers": teachers, "costs": costs}
 
 
 def _distil(request: DistillationRequest, repository: Repository) -> DistillationReport:

@@ -27,7 +27,7 @@ COMMANDS = {
     ),
     "explain": CommandSource(
         "stream.cli.explain:explain",
-        "Write the reasons for every alert to `explanations` until SIGTERM; list the reason codes.",
+        "Write the reasons for every alert to `explanations` until SIGTERM.",
     ),
     "evaluate": CommandSource(
         "stream.cli.evaluate:evaluate",

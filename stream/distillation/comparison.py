@@ -17,7 +17,7 @@ from metrics.intervals import Interval
 from metrics.money import CostMatrix, DecisionCode, LossColumn, MoneySums, PricedRows, savings_of
 from metrics.paired_ranking import paired_average_precision
 from models.policy import Decision, Floats
-from stream.distillation.payments import PaymentColumns
+from stream.distillation.payments import FilePayments
 from stream.distillation.report import DecisionPair, FigureInterval, PairMoney, TeacherStudentFigures
 
 SUMS_PLAN = BootstrapPlan(draws=1_000)
@@ -54,7 +54,7 @@ class HeldBackRows(NamedTuple):
 
     cards: Ints
     fraud: NDArray[np.int8]
-    payments: PaymentColumns
+    payments: FilePayments
     teacher_scores: Floats
     student_scores: Floats
     teacher_codes: Ints
@@ -225,7 +225,7 @@ def _pair(pair: int, rows: HeldBackRows) -> DecisionPair:
     )
 
 
-def amounts_by_currency(payments: PaymentColumns) -> dict[str, int]:
+def amounts_by_currency(payments: FilePayments) -> dict[str, int]:
     """Sum up amounts in minor units, by currency."""
     return {
         code: exact_sum(payments.amounts_minor[payments.currencies == code])

@@ -13,7 +13,7 @@ _ROWS = 65_536
 Texts = NDArray[np.object_]
 
 
-class PaymentColumns(NamedTuple):
+class FilePayments(NamedTuple):
     """All n payments of a file by time, in the order of its table of vectors.
 
     `transaction_ids` and `card_ids` are texts; `amounts_minor` are in minor units of `currencies`. `channels` and
@@ -27,9 +27,9 @@ class PaymentColumns(NamedTuple):
     channels: Ints
     countries: Ints
 
-    def of(self, rows: Ints) -> "PaymentColumns":
+    def of(self, rows: Ints) -> "FilePayments":
         """Return those of some rows."""
-        return PaymentColumns(
+        return FilePayments(
             self.transaction_ids[rows],
             self.card_ids[rows],
             self.amounts_minor[rows],
@@ -39,14 +39,14 @@ class PaymentColumns(NamedTuple):
         )
 
 
-def read_payments(source: TransactionsFile) -> PaymentColumns:
+def read_payments(source: TransactionsFile) -> FilePayments:
     """Read the columns of all payments, by time."""
     parts = []
     for batch in source.batches(lambda: _ROWS):
         seen = batch.transactions
         traits = np.asarray(seen.traits, np.int64)
         parts.append(
-            PaymentColumns(
+            FilePayments(
                 np.array(seen.transaction_ids, object),
                 np.array(seen.card_ids, object),
                 np.asarray(seen.amount_minor, np.int64),
@@ -55,4 +55,4 @@ def read_payments(source: TransactionsFile) -> PaymentColumns:
                 unpack_trait(traits, COUNTRY),
             )
         )
-    return PaymentColumns(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    return FilePayments(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -17,7 +17,7 @@ from models.times import format_time
 from stream.dataset.file import TransactionsFile
 from stream.distillation.comparison import HeldBackRows, MoneyTerms, compare
 from stream.distillation.parts import parts_of
-from stream.distillation.payments import PaymentColumns, read_payments
+from stream.distillation.payments import FilePayments, read_payments
 from stream.distillation.report import DistillationReport, RowTime, TeacherStudentFigures
 from stream.distillation.request import DistillationRequest, UnpricedCurrencyError
 from stream.distillation.speed import TimedCall, TimedModel, measure_times, sample_rows
@@ -112,7 +112,7 @@ def _students(
     return ComparedStudents(inputs, tuple(students), held, terms, tuple(figures), times, teacher_time)
 
 
-def _money_terms(request: DistillationRequest, payments: PaymentColumns) -> MoneyTerms:
+def _money_terms(request: DistillationRequest, payments: FilePayments) -> MoneyTerms:
     """Return the currency of most held-back payments, unless another is stated, and its costs."""
     currency = request.currency or Counter(sorted(payments.currencies.tolist())).most_common(1)[0][0]
     try:

@@ -12,7 +12,7 @@ from models.policy import Decision
 from stream.dataset.database import connect_memory, import_duckdb
 from stream.dataset.errors import TransactionsFileError
 from stream.dataset.file import missing_columns, source_of
-from stream.distillation.payments import PaymentColumns, Texts
+from stream.distillation.payments import FilePayments, Texts
 from stream.distillation.request import ScoresFileError
 
 _MEMORY_MB = 1_024
@@ -28,7 +28,7 @@ class FileScores(NamedTuple):
     decisions: Texts | None
 
 
-def read_scores(path: Path, payments: PaymentColumns, folder: Path) -> FileScores:
+def read_scores(path: Path, payments: FilePayments, folder: Path) -> FileScores:
     """Read one score for each payment; a payment is found by its id, and by its card where the file has cards.
 
     Rows without a score are left out: those that the stream would not decide have none.
@@ -49,7 +49,7 @@ def read_scores(path: Path, payments: PaymentColumns, folder: Path) -> FileScore
     return FileScores(_sha256(path), np.asarray(found["score"], np.float64), decisions)
 
 
-def _load(connection: Any, path: Path, payments: PaymentColumns) -> dict[str, str]:  # noqa: ANN401 - of a module without types
+def _load(connection: Any, path: Path, payments: FilePayments) -> dict[str, str]:  # noqa: ANN401 - of a module without types
     """Create the tables `given`, with the file's scores, and `payments`; return the file's columns that are used."""
     source = source_of(path)
     described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted

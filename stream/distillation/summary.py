@@ -8,7 +8,7 @@ import numpy as np
 from models.artifact import Manifest
 from stream.dataset.file import FileFacts
 from stream.distillation.comparison import HeldBackRows, MoneyTerms, decision_pairs
-from stream.distillation.payments import PaymentColumns
+from stream.distillation.payments import FilePayments
 from stream.distillation.report import (
     DistillationReport,
     RowTime,
@@ -38,7 +38,7 @@ class PreparedFile(NamedTuple):
 
     facts: FileFacts
     dropped: dict[str, int]
-    payments: PaymentColumns
+    payments: FilePayments
     tables: Mapping[str, Table]
 
 

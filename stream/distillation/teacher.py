@@ -19,7 +19,7 @@ from models.policy import Floats, Policy
 from models.repository import Repository
 from models.times import format_time, parse_time_ms
 from stream.distillation.parts import DistillationParts
-from stream.distillation.payments import PaymentColumns
+from stream.distillation.payments import FilePayments
 from stream.distillation.request import DistillationRequest, ScoresFileError, TeacherError
 from stream.distillation.scores_file import decided_shares, read_scores
 from stream.rescoring.rescore import resolve, usable_model
@@ -160,7 +160,7 @@ def score_by_models(
 
 def score_by_file(
     path: Path,
-    payments: PaymentColumns,
+    payments: FilePayments,
     table: Table,
     parts: DistillationParts,
     context: tuple[DistillationRequest, Path],

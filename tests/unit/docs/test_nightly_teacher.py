@@ -25,7 +25,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_each_night_the_teacher_tells_the_highest_score_of_a_fortnight(example: ModuleType, tmp_path: Path) -> None:
-    file = write(tmp_path / "payments.parquet", transactions(rows=12_000, days=180))
+    file = write(tmp_path / "payments.parquet", transactions(rows=18_000, days=180))
     found = example.run(file, tmp_path)
     assert found.keys() == {"predictions", "teacher", "without", "with"}
     told = duckdb.execute(f"SELECT card_id, value, computed_at FROM '{tmp_path}/predictions.parquet'").fetchall()  # noqa: S608

@@ -52,7 +52,8 @@ def commands() -> list[str]:
     """Return every command line that a page gives, in a console block or in its text."""
     found = set()
     for text in PAGES.values():
-        lines = [line.removeprefix("$ ") for block in blocks(text, "console") for line in block.splitlines()]
+        joined = [re.sub(r"\\\n\s*", "", block) for block in blocks(text, "console")]
+        lines = [line.removeprefix("$ ") for block in joined for line in block.splitlines()]
         prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
         found |= {line for line in lines if line.startswith("fraudstream ")}
         found |= {code for code in re.findall(r"`(fraudstream [^`]+)`", prose) if "…" not in code}
@@ -130,11 +131,12 @@ def test_a_command_line_parses(line: str) -> None:
 
 def stand_ins(command: click.Command, words: list[str]) -> list[str]:
     """Replace a page's placeholders by values that parse, and a file that must exist by one that does."""
-    kinds = {param.name: param.type for param in command.params if isinstance(param, click.Argument)}
-    must_exist = any(isinstance(kind, click.Path) and kind.exists for kind in kinds.values())
+    kinds = [param.type for param in command.params]
+    must_exist = any(isinstance(kind, click.Path) and kind.exists for kind in kinds)
     numbers = [{"N": "8", "MODEL": "0123abcd"}.get(word, word) for word in words]
     return [
-        str(HOUSE / "LICENSE") if must_exist and re.search(r"^FILE$|\.(csv|parquet|txt)$", w) else w for w in numbers
+        str(HOUSE / "LICENSE") if must_exist and re.search(r"^FILE$|\.(csv|parquet|toml|txt)$", w) else w
+        for w in numbers
     ]
 
 

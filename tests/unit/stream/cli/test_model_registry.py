@@ -226,7 +226,7 @@ def test_a_card_says_what_is_stated_and_what_is_not(models: Path, tmp_path: Path
         "  - Euro alone.",
         "- **Fairness**: not stated",
         "- **Metric auc**: 0.9000",
-        "- **Decisions**: review from 0.5000, decline from 0.8000, else approve",
+        "- **Policy**: review from 0.5000, decline from 0.8000",
         f"  - cards 2 {digest_of(NEW)[:12]} (parent)",
     ):
         assert line in recorded.stdout.splitlines(), line

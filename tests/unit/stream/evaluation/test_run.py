@@ -30,7 +30,7 @@ from stream.training.request import TrainingRequest
 from stream.training.run import train
 from stream.training.segments import country_name
 from stream.verdict.figures import Figure
-from support.parsed_page import parsed, pictures
+from support.parsed_page import pictures
 from support.training_files import transactions, write
 
 FEATURES = load_features(None)
@@ -140,7 +140,7 @@ def test_tables_and_page_show_both_models_and_whether_they_are_held_back(report:
         assert one.model.digest[:12] in text
     page = evaluation_page(report)
     assert page == evaluation_page(report)
-    assert len(pictures(parsed(page))) > 10
+    assert len(pictures(page)) > 10
     assert "they are held back" in page
     spoilt = msgspec.structs.replace(report, data=msgspec.structs.replace(report.data, held_back=False))
     assert "NOT HELD BACK" in evaluation_page(spoilt)

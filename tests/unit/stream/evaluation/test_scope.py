@@ -28,6 +28,8 @@ def table(**changes: Any) -> Table:
         "fraud": (random.random(ROWS) < 0.1).astype(np.int8),
         "card": random.integers(0, 50, ROWS),
         "decided": np.ones(ROWS, np.bool_),
+        "amount_minor": np.full(ROWS, 4_200),
+        "currency": np.full(ROWS, b"EUR"),
         "fingerprint": "a" * 64,
     }
     return Table(**(columns | changes))

@@ -68,7 +68,8 @@ def test_the_measures_of_a_drawn_table_are_those_of_the_first_version() -> None:
     labelled = occurred + random.integers(0, 10 * DAY_MS, rows)
     scores = np.clip(np.round(0.3 * fraud + random.random(rows) * 0.7, 3), 0, 1)
     decided = random.random(rows) < 0.98
-    data = Table(np.zeros((rows, 1)), occurred, labelled, fraud, card, decided)
+    money = np.full(rows, 4_200), np.full(rows, b"EUR")
+    data = Table(np.zeros((rows, 1)), occurred, labelled, fraud, card, decided, *money)
     expected = {
         "auc": 0.9414020988310308,
         "average_precision": 0.8172568395312362,

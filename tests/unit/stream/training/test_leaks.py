@@ -158,7 +158,7 @@ def test_a_model_with_the_label_among_its_columns_is_refused(
 ) -> None:
     matrix, frauds = rows_of(folder / "vectors.parquet")
     saved(tmp_path / "model.txt", (np.column_stack((matrix, frauds)), frauds), (*FEATURES.names, "fraud"))
-    with pytest.raises(ModelFileError, match="was trained with the label among its columns: fraud; train on the"):
+    with pytest.raises(ModelFileError, match="was trained with the label among its columns: 'fraud'; train on the"):
         import_model(request_for(folder, file=tmp_path / "model.txt"), repository, silent)
 
 
@@ -181,7 +181,9 @@ def test_vectors_with_a_count_of_what_came_later_are_refused(
         return np.array([int((cards == one).sum()) for one in cards])
 
     vectors = changed(folder, tmp_path / "v.parquet", of_the_whole_file, "card_count_30d")
-    with pytest.raises(LeakError, match=r"^card_count_30d has other values than at the decision: in 16 of 16 payments"):
+    with pytest.raises(
+        LeakError, match=r"^card_count_30d has other values than at the decision: in (\d+) of \1 payments"
+    ):
         import_model(request_for(folder, vectors=vectors), repository, silent)
     accepted = import_model(request_for(folder, vectors=vectors, accepted=("card_count_30d",)), repository, silent)
     assert accepted.warnings[0].startswith("card_count_30d has other values")
