@@ -8,10 +8,12 @@ one with a fraud on a day that lies eight days or more before the day of the tes
 Two things are ours. Scores need a calibration: a model of one week is calibrated on the week before it, and one of the
 whole past on its last seven days, which its trees then do not see. And log loss and the error of calibration among
 alerts are not in the book; alerts are what a threshold finds that alerts 0.5 % of the calibration's payments.
+
+Where parameters are searched, that is done once, on what is known when the first test begins, and all splits use them.
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +40,9 @@ from stream.evaluation.calibration import ALERT_BINS, alert_error, error_by_chan
 from stream.evaluation.draws import CardDraws
 from stream.evaluation.payments import FileTable, days_of, matrix_blocks, read_payments
 from stream.training.evaluation import calibrate, choose_policy
-from stream.training.request import Shares
+from stream.training.request import SearchReport, Shares, TrainingRequest
+from stream.training.search import search
+from stream.training.split import Split
 from stream.training.trees import DEFAULTS
 from stream.training.vectors import Table, reach_ms
 from stream.verdict.figures import Figure
@@ -117,13 +121,17 @@ SPLITS = (
 
 @dataclass(frozen=True, slots=True)
 class HandbookEffort:
-    """How models are trained: by the defaults of `fraudstream train`, but for these."""
+    """How models are trained: by the defaults of `fraudstream train`, but for these.
+
+    With `trials` another model has the parameters that are best in so many, of the default set and the whole past.
+    """
 
     trees: int = 150
     leaves: int = 31
     learning_rate: float = 0.05
     seed: int = 1
     threads: int = 2
+    trials: int = 0
 
     @property
     def parameters(self) -> dict[str, Parameter]:
@@ -144,6 +152,7 @@ class HandbookLine(msgspec.Struct, frozen=True, kw_only=True):
         splits: "validation", "chapter 3" or "test".
         features: "book" or "default".
         history: "week", as in the book, or "all" that is known.
+        searched: whether its parameters were searched, on what was known before the first of all tests.
         train_since, train_until, test_since, test_until: times; the ends are not included.
         payments, frauds: of the test, without those of cards known to be compromised, which are `removed`.
         auc, average_precision, card_precision: as in the book; with intervals by card.
@@ -155,6 +164,7 @@ class HandbookLine(msgspec.Struct, frozen=True, kw_only=True):
     splits: str
     features: str
     history: str
+    searched: bool
     train_since: str
     train_until: str
     test_since: str
@@ -178,6 +188,7 @@ class HandbookFigures(msgspec.Struct, frozen=True):
 
     lines: tuple[HandbookLine, ...]
     not_reached: tuple[str, ...]
+    search: SearchReport | None = None
 
 
 class _Stream(NamedTuple):
@@ -189,12 +200,14 @@ class _Stream(NamedTuple):
 
 
 class _Variant(NamedTuple):
-    """Which features a model has, which rows its trees see, and on which it is calibrated."""
+    """Which features and parameters a model has, which rows its trees see, and on which it is calibrated."""
 
     features: str
     history: str
     train: Ints
     calibrate: Ints
+    parameters: Mapping[str, Parameter]
+    searched: bool = False
 
 
 def measure_handbook(
@@ -214,12 +227,38 @@ def measure_handbook(
         reached = [one for one in SPLITS if one.test_ms + WEEK_MS <= stream.table.last_ms + DAY_MS]
         if not reached or reached[0].train_ms - WEEK_MS < stream.complete_ms:
             raise MeasurementError(f"{file}: holds no split of the book with whole histories before it")
+        searched, report = _searched(stream, reached[0], (file, feature_set, effort), progress)
         lines = list[HandbookLine]()
         for at, one in enumerate(reached):
-            lines += [_line(stream, one, variant, effort) for variant in _variants(stream, one)]
+            lines += [_line(stream, one, variant, effort) for variant in _variants(stream, one, effort, searched)]
             progress("splits", at + 1, len(reached))
     behind = (f"{one.name}, test from {format_time(one.test_ms)[:10]}" for one in SPLITS if one not in reached)
-    return HandbookFigures(tuple(lines), tuple(behind))
+    return HandbookFigures(tuple(lines), tuple(behind), report)
+
+
+def _searched(
+    stream: _Stream, first: HandbookSplit, asked: tuple[Path, FeatureSet, HandbookEffort], progress: Progress
+) -> tuple[Mapping[str, Parameter] | None, SearchReport | None]:
+    """Search parameters on what is known when the first test begins; the last known week is validated on."""
+    file, feature_set, effort = asked
+    if not effort.trials:
+        return None, None
+    table, nothing = stream.table, np.empty(0, np.int64)
+    train = _between(table.occurred_ms, stream.complete_ms, first.train_ms - WEEK_MS)
+    parts = Split(train, nothing, _between(table.occurred_ms, first.train_ms, first.known_ms), nothing, (0, 0, 0))
+    request = TrainingRequest(
+        file=file,
+        name="handbook",
+        feature_set=feature_set,
+        trees=effort.trees,
+        leaves=effort.leaves,
+        learning_rate=effort.learning_rate,
+        seed=effort.seed,
+        threads=effort.threads,
+        trials=effort.trials,
+    )
+    chosen, fitted, report = search(request, effort.parameters, (table, parts), progress)
+    return chosen | {"num_iterations": fitted.trees}, report
 
 
 def _read(file: Path, feature_set: FeatureSet, folder: Path, effort: HandbookEffort, progress: Progress) -> _Stream:
@@ -265,16 +304,20 @@ def _book_matrix(found: FileTable, feature_set: FeatureSet) -> tuple[Floats, tup
     return matrix, (*BOOK_FEATURES, AMOUNT)
 
 
-def _variants(stream: _Stream, split: HandbookSplit) -> Iterator[_Variant]:
+def _variants(
+    stream: _Stream, split: HandbookSplit, effort: HandbookEffort, searched: Mapping[str, Parameter] | None
+) -> Iterator[_Variant]:
     """Yield the models of a split; the first two see what the book's models see."""
     times = stream.table.occurred_ms
     week = _between(times, split.train_ms, split.known_ms)
     before = _between(times, split.train_ms - WEEK_MS, split.train_ms)
     past = _between(times, stream.complete_ms, split.train_ms)
     for features in ("book", "default"):
-        yield _Variant(features, "week", week, before)
+        yield _Variant(features, "week", week, before, effort.parameters)
     for features in ("book", "default"):
-        yield _Variant(features, "all", past, week)
+        yield _Variant(features, "all", past, week, effort.parameters)
+    if searched is not None:
+        yield _Variant("default", "all", past, week, searched, searched=True)
 
 
 def _between(times: Ints, since_ms: int, until_ms: int) -> Ints:
@@ -308,6 +351,7 @@ def _line(stream: _Stream, split: HandbookSplit, variant: _Variant, effort: Hand
         splits=split.name,
         features=variant.features,
         history=variant.history,
+        searched=variant.searched,
         train_since=format_time(int(table.occurred_ms[variant.train[0]])),
         train_until=format_time(split.known_ms if variant.history == "week" else split.train_ms),
         test_since=format_time(split.test_ms),
@@ -333,7 +377,7 @@ def _test(
     """Train a model, and return its scores of the test, the threshold of alerts, and the rows that are tested."""
     table, (matrix, names) = stream.table, stream.matrices[variant.features]
     rows = FitRows(matrix, variant.train, table.fraud[variant.train])
-    fitted = fit(rows, names, effort.parameters | {"num_threads": effort.threads}, lambda _trees: None)
+    fitted = fit(rows, names, {**variant.parameters, "num_threads": effort.threads}, lambda _trees: None)
     booster = Booster(fitted.text, names)
     calibrated_on = _margins(booster, matrix, variant.calibrate)
     calibrator = Calibrator.of(calibrate(calibrated_on, table.fraud[variant.calibrate]))
@@ -362,6 +406,7 @@ class HandbookMean(NamedTuple):
     splits: str
     features: str
     history: str
+    searched: bool
     auc: float
     average_precision: float
     card_precision: float
@@ -371,11 +416,15 @@ class HandbookMean(NamedTuple):
     of: int
 
 
+def _kind(line: HandbookLine) -> tuple[str, str, str, bool]:
+    return line.splits, line.features, line.history, line.searched
+
+
 def means(lines: Sequence[HandbookLine]) -> list[HandbookMean]:
     """Return the means over splits, for each name of splits and kind of model."""
     found = []
-    for key in dict.fromkeys((one.splits, one.features, one.history) for one in lines):
-        own = [one for one in lines if (one.splits, one.features, one.history) == key]
+    for key in dict.fromkeys(_kind(one) for one in lines):
+        own = [one for one in lines if _kind(one) == key]
         errors = [one.ece_alerts for one in own if one.ece_alerts is not None]
         found.append(
             HandbookMean(

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 @click.option("--trees", type=click.IntRange(1), default=150, show_default=True)
 @click.option("--leaves", type=click.IntRange(2), default=31, show_default=True)
 @click.option("--learning-rate", type=click.FloatRange(0, 1, min_open=True), default=0.05, show_default=True)
+@click.option(
+    "--trials",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Search parameters in so many trials, on what is known before the first test, with --trees at most.",
+)
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="The same seed, the same figures.")
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="Changes the time alone.")
 @json_option
@@ -47,6 +54,9 @@ def handbook(file: Path, as_json: bool, **effort: Any) -> None:  # noqa: ANN401,
         say(as_json, {"published": published, **msgspec.to_builtins(found)}, "")
         return
     Console(highlight=False).print(*_tables(found), sep="\n\n")
+    if found.search is not None:
+        chosen = ", ".join(f"{name} {value:.4g}" for name, value in found.search.chosen.items())
+        click.echo(f"searched: {found.search.first:.4f} to {found.search.best:.4f} on the week before; {chosen}")
     click.echo(
         "AP: average precision. CP@100: card precision. Log loss: below the constant's. ECE: of alerts, the worst."
     )
@@ -67,7 +77,8 @@ def _tables(found: "HandbookFigures") -> Iterator[Table]:
             figures = (f"{value:.3f}" for value in (own.auc, own.average_precision, own.card_precision))
             worst = "" if own.worst_ece is None else f"{own.worst_ece:.3f}"
             below = f"{own.below_constant} of {own.of}"
-            table.add_row(splits, f"{own.features} set, {own.history}, ours", *figures, below, worst)
+            searched = ", searched" if own.searched else ""
+            table.add_row(splits, f"{own.features} set, {own.history}{searched}, ours", *figures, below, worst)
     yield table
     yield _lines(found)
 
@@ -90,7 +101,7 @@ def _lines(found: "HandbookFigures") -> Table:
         table.add_row(
             one.test_since[:10],
             one.features,
-            one.history,
+            f"{one.history}, searched" if one.searched else one.history,
             f"{one.frauds:,}",
             f"{one.auc.value or 0.0:.3f}",
             f"{precision:.3f}",

@@ -134,6 +134,18 @@ def test_every_split_of_the_file_has_a_line_for_each_model(tmp_path: Path) -> No
     assert mean.average_precision == pytest.approx(np.mean([one.average_precision.value for one in own]))
 
 
+def test_searched_parameters_are_chosen_before_the_first_test_and_used_on_every_split(tmp_path: Path) -> None:
+    effort = HandbookEffort(trees=5, threads=1, trials=2)
+    found = measure_handbook(written(tmp_path), load(None), effort, lambda *_: None)
+    assert found.search is not None
+    assert found.search.trials == 2
+    assert found.search.best >= found.search.first
+    own = [one for one in found.lines if one.searched]
+    assert len(own) == 4
+    assert {(one.features, one.history) for one in own} == {("default", "all")}
+    assert [one.searched for one in means(found.lines)] == [False] * 4 + [True]
+
+
 def test_the_command_prints_published_figures_beside_ours(tmp_path: Path) -> None:
     file = written(tmp_path)
     done = CliRunner().invoke(main, ["bench", "handbook", str(file), "--trees", "2", "--threads", "1", "--json"])
