@@ -153,7 +153,7 @@ class AlertExplainer:
             self._note_trouble(str(error))
             await asyncio.sleep(_RETRY_SECONDS)
             return
-        if self.trouble is not None and reader.membership.joined:
+        if self.trouble is not None and reader.is_settled:
             log.info("alerts are explained")
             self.trouble = None
         self.gauges.show(reader.lag, self._waiting, reader.lost)

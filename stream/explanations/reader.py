@@ -6,8 +6,8 @@ process explained meanwhile is read again at most from its last commit.
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
 
 import msgspec
@@ -44,6 +44,19 @@ _Ranges = Mapping[TopicPartition, tuple[int, int]]
 def group_of(settings: Settings) -> str:
     """Return the consumer group of the processes that explain a deployment's alerts."""
     return f"{settings.group}{GROUP_SUFFIX}"
+
+
+@asynccontextmanager
+async def _answered(beside_s: float = 0.0) -> AsyncIterator[None]:
+    """Raise a KafkaError if the brokers do not answer in time: some of aiokafka's requests are repeated for ever.
+
+    `beside_s` is the time that is spent on something else than their answers.
+    """
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS + beside_s):
+            yield
+    except TimeoutError as error:
+        raise KafkaTimeoutError(f"the brokers have not answered within {_ANSWER_SECONDS:g} s") from error
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types
@@ -112,6 +125,11 @@ class AlertReader:
         return self._number
 
     @property
+    def is_settled(self) -> bool:
+        """Whether it is known where each own partition begins: what is written from now on is read."""
+        return self.membership.joined and self._number == self.membership.number
+
+    @property
     def lag(self) -> int:
         """The records of own partitions that are not read yet, of those that were there seconds ago."""
         reading = self._reading.items()
@@ -135,7 +153,8 @@ class AlertReader:
             aiokafka.errors.KafkaError: the brokers do not respond.
         """
         try:
-            return await self._fetch(wait_ms, busy)
+            async with _answered(wait_ms / 1000):
+                return await self._fetch(wait_ms, busy)
         except IllegalStateError:  # a partition was taken away between two steps
             log.info("the group has rebalanced")
             return {}
@@ -161,8 +180,9 @@ class AlertReader:
             aiokafka.errors.KafkaError: the brokers do not respond.
         """
         try:
-            await self._settle()
-            return await self._newest()
+            async with _answered(_AHEAD_SECONDS):
+                await self._settle()
+                return await self._newest()
         except IllegalStateError:  # a partition was taken away between two steps
             return []
 
@@ -194,7 +214,8 @@ class AlertReader:
             for number, one in progress.items()
         }
         try:
-            await self._consumer.commit(commits)
+            async with _answered():
+                await self._consumer.commit(commits)
         except (CommitFailedError, IllegalStateError) as error:
             log.info("the commit was refused, the group has rebalanced: %s", error)
 
@@ -263,19 +284,11 @@ class AlertReader:
         return PartitionReader(ReadProgress(at, known.standing), deployment)
 
     async def _look(self) -> None:
-        """Ask for the ends of the partitions now and then: a fetch from brokers that are away fails in silence.
-
-        Raises:
-            aiokafka.errors.KafkaError: the brokers do not respond.
-        """
+        """Ask for the ends of the partitions now and then: a fetch from brokers that are away fails in silence."""
         now = asyncio.get_running_loop().time()
         if now < self._looked_at + _LOOK_SECONDS:
             return
-        try:
-            async with asyncio.timeout(_ANSWER_SECONDS):
-                self._ends = await self._consumer.end_offsets(list(self._reading))
-        except TimeoutError as error:
-            raise KafkaTimeoutError(f"the brokers have not answered within {_ANSWER_SECONDS:g} s") from error
+        self._ends = await self._consumer.end_offsets(list(self._reading))
         self._looked_at = now
 
     async def _mend(self) -> None:

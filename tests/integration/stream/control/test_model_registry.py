@@ -63,7 +63,7 @@ def test_a_prune_keeps_what_decided_and_was_named_and_deletes_the_rest(fleet: Fl
     reasons = {one["digest"]: one["reasons"] for one in planned["kept"]}
     assert f"decisions on {fleet.prefix}scores" in reasons[live]
     assert any(one.startswith("promote at revision 1") for one in reasons[live])
-    assert "live of default" in reasons[second]
+    assert f"live of {fleet.environment['DEPLOYMENT']}" in reasons[second]
     assert reasons[refused]
     assert planned["read"][f"{fleet.prefix}scores"] >= 20
     unreachable = fleet.cli("model", "prune", "--apply", BROKERS="127.0.0.1:1")

