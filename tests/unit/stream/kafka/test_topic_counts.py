@@ -19,7 +19,7 @@ def test_each_topic_with_fewer_partitions_than_transactions_is_told_of_with_both
     problems = count_problems(SETTINGS, counts(transactions=8))
     assert [one.split(": ")[0] for one in problems] == [
         f"topic bank.{name} has 6 partitions, but bank.transactions has 8"
-        for name in ("labels", "scores", "shadow-scores", "outcomes")
+        for name in ("labels", "scores", "shadow-scores", "outcomes", "explanations")
     ]
 
 

@@ -529,7 +529,10 @@ def test_decisions_whose_transaction_was_deleted_are_checked_by_their_recorded_f
     assert found.reasons["beyond_retention"] >= 9 * PARTITIONS
     alter(world, "t-0", features=TELLING)
     alter(world, "t-1", decision="decline")
-    assert differences(compared(world, Range(from_ms=0))) == {"t-0": {"score"}, "t-1": {"decision"}}
+    found_differences = differences(compared(world, Range(from_ms=0)))
+    assert found_differences.keys() == {"t-0", "t-1"}
+    assert {"score"} <= found_differences["t-0"] <= {"score", "band"}
+    assert found_differences["t-1"] == {"decision"}
 
 
 def test_a_decision_whose_transaction_never_existed_is_unexplained(live: Trained) -> None:
@@ -572,11 +575,16 @@ def test_decisions_by_another_feature_set_are_checked_by_their_recorded_features
     assert found.reasons == {"another_fingerprint": 96}
     alter(world, "t-90", features=TELLING)
     alter(world, "t-91", band=3)
-    assert differences(compared(world, sets=DEFAULT)) == {"t-90": {"score"}, "t-91": {"band"}}
+    found_differences = differences(compared(world, sets=DEFAULT))
+    assert found_differences.keys() == {"t-90", "t-91"}
+    assert {"score"} <= found_differences["t-90"] <= {"score", "band"}
+    assert found_differences["t-91"] == {"band"}
 
 
 class Failing:
     """A live model that always fails."""
+
+    reads_payments, rules = False, None
 
     def __init__(self, model: Model) -> None:
         self.fingerprint, self.digest = model.fingerprint, model.digest

@@ -18,7 +18,8 @@ from stream.kafka.topic_settings import TopicWatch
 from stream.recovery import reapply, repair, repairer
 from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress
 from stream.settings import Settings
-from stream.worker import app, gauges, group, losses, main, role, startup
+from stream.worker import batch_agent as agents
+from stream.worker import gauges, group, losses, main, role, startup
 from stream.worker.fact_log import FactLog
 from stream.worker.gauges import Lag
 from stream.worker.group import GroupCheck
@@ -114,7 +115,7 @@ async def test_the_settings_of_the_topics_are_checked_again(monkeypatch: pytest.
 
 
 async def test_histories_are_repaired_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    requests, missing = GivenUpOnce(), EpochCoverage(2, NO_COVERAGE)
+    requests, missing = GivenUpOnce(), EpochCoverage(2, NO_COVERAGE.cover)
     state = SimpleNamespace(pending_repair=missing, complete=NO_COVERAGE, target=missing)
     store: Any = SimpleNamespace(state=state, incomplete=True, lock=asyncio.Lock(), connect=stop, close=stop)
     monkeypatch.setattr(repairer, "_RETRY_SECONDS", 0.001)
@@ -180,7 +181,7 @@ async def test_a_batch_that_ends_as_cancelled_on_its_own_ends_the_process(ended:
     async def batches() -> AsyncIterator[Any]:
         yield SimpleNamespace(topic="transactions")
 
-    await app._agent(give_up)(batches())
+    await agents.batch_agent(give_up)(batches())
     await settle()
     (why,) = ended
     assert "ended as cancelled" in why

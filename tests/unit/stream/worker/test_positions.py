@@ -10,6 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from features.redis.progress import NO_END, LogPart
+from features.redis.retention import NO_COVERAGE
 from models.judge import InputTopic
 from models.limits import LimitState
 from models.lineup import Lineup
@@ -309,7 +310,10 @@ async def test_a_repair_ends_behind_all_that_was_read_of_the_log_before(
 
     consumer: Any = SimpleNamespace(delivered_offsets=offsets)
     unused: Any = [None] * len(RepairerDeps._fields)
-    deps = RepairerDeps(*unused)._replace(settings=Settings(), consumer=lambda: consumer, read_to=read.read_to)
+    store: Any = SimpleNamespace(state=SimpleNamespace(target=NO_COVERAGE))
+    deps = RepairerDeps(*unused)._replace(
+        settings=Settings(), store=store, consumer=lambda: consumer, read_to=read.read_to
+    )
     labels, payments = (LogPart(of_labels=of_labels, partition=0) for of_labels in (True, False))
     assert await Repairer(deps)._ends() == {labels: NO_END, payments: found.end}
 
