@@ -19,6 +19,7 @@ from typing import NamedTuple
 from rich.console import Console, Group, RenderableType
 from rich.terminal_theme import DIMMED_MONOKAI
 
+from features.declaration import DAY_MS
 from features.declaration import load as load_features
 from models.repository import Repository
 from stream.clock import now_ms
@@ -37,7 +38,7 @@ from stream.demo.world.world import World
 from stream.demo.world.writing import write_history
 from stream.kafka.topics import apply as apply_topics
 from stream.settings import PREFIX
-from stream.training.request import TrainingReport, TrainingRequest
+from stream.training.request import DEFAULT_SIZES, TrainingReport, TrainingRequest
 from stream.training.run import train
 
 COLUMNS = 116
@@ -110,6 +111,7 @@ def train_model(world: World, spec: ModelSpec, plan: DemoPlan, folder: Path, pre
         leaves=spec.leaves,
         learning_rate=spec.learning_rate,
         patience=0,  # the models differ by their numbers of trees
+        sizes=DEFAULT_SIZES._replace(gap_ms=2 * DAY_MS),  # by the label delay, too little of 39 days would be left
         review_share=plan.review_share,
         decline_share=plan.decline_share,
         threads=1,  # on a busy machine two threads take four times as long as one, waiting for each other
