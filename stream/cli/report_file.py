@@ -28,9 +28,7 @@ def _check_report(_context: click.Context, _option: click.Parameter, page: Path 
     return page
 
 
-def report_option(
-    what: str = "Write it as one HTML page, too",
-) -> Callable[[ReportCommand], ReportCommand]:
+def report_option(what: str = "Write it as one HTML page, too") -> Callable[[ReportCommand], ReportCommand]:
     """Return the option of a command, which gets the file as `page`; `what` is done with it, in words."""
     return click.option(
         "--report",

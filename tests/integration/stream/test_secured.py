@@ -42,7 +42,7 @@ pytestmark = pytest.mark.integration
 
 PAST, PAYMENTS = 20, 40
 OF_CANARY = 200
-"""Payments of 50 cards: whatever the salt, more of the canary's cards are declined than the guard needs."""
+"""Payments of 50 cards: with one salt in a million, fewer than the 9 declines that the guard needs are the canary's."""
 SECRETS = (*PASSWORDS.values(), PASSWORD)
 
 WRONG = "not-this-one"
