@@ -99,7 +99,7 @@ class Week:
     def compares_a_second_model(self) -> None:
         """Train another model, compare it in the shadow, promote it, and roll back."""
         self.transcript.note("Thursday: a second model")
-        self.type(f"{TRAIN} --version small --leaves 7")
+        self.type(f"{TRAIN} --version small --leaves 3")
         self.type("fraudstream shadow report --minutes 60")
         self.type("fraudstream model challenge DIGEST-2 --reason smaller")
         self.publishes("tomorrow.csv")

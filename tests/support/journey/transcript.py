@@ -23,8 +23,10 @@ CHANGING = (
     (re.compile(r"partition \d+ offset \d+"), "partition N offset N"),
     (re.compile(r" {2,}"), "  "),
     (re.compile(r"─+"), "─"),
+    (re.compile(r"^commit .*\n", re.MULTILINE), ""),
+    (re.compile(r"^made with .*$", re.MULTILINE), "made with VERSIONS"),
 )
-"""What differs between runs or machines: times, ids, scores and metrics, sizes, rates, places, widths of tables."""
+"""What differs between runs or machines: times, ids, scores and metrics, sizes, rates, places, widths, versions."""
 COLUMNS = "300"
 """Wide enough for one line, however long the path of the folder is."""
 
