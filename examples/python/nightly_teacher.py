@@ -31,7 +31,8 @@ FAST = load(None)
 WITH_TEACHER = FeatureSet((*FAST.rows, prediction("teacher", "6h", "2d"), prediction_age("teacher", "6h", "2d")))
 DAY_MS = 86_400_000
 CUT = "SELECT CAST(min(ms) + {share} * (max(ms) - min(ms)) AS BIGINT) FROM (SELECT {ms} AS ms FROM {file})"
-MS = "epoch_ms(CAST(occurred_at AS TIMESTAMPTZ))"
+TEXT = "CAST(occurred_at AS VARCHAR)"
+MS = f"coalesce(TRY_CAST({TEXT} AS BIGINT), epoch_ms(TRY_CAST({TEXT} AS TIMESTAMPTZ)))"
 PART = "COPY (SELECT * FROM {file} WHERE {ms} {condition}) TO '{target}' (FORMAT parquet)"
 # Each night at half past one: what the teacher says of the fortnight before midnight.
 NIGHTS = """
@@ -72,6 +73,7 @@ def one(query: str) -> float:
 
 def run(file: Path, folder: Path) -> dict[str, float]:
     """Return the average precision without and with the teacher, and the number of its predictions."""
+    duckdb.execute("SET TimeZone = 'UTC'")
     source = f"read_parquet('{file}')"
     cut_ms = int(one(CUT.format(share=TEACHERS_PART, file=source, ms=MS)))
     first, second = folder / "first.parquet", folder / "second.parquet"

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from models.repository import Repository
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import payment, put_model
@@ -45,6 +47,25 @@ def test_an_unsigned_promotion_is_refused_a_signed_one_goes_live_and_survives_a_
     until(lambda: f"{digest} is not signed" in again.get("/health/ready")[1], "the worker says what is wrong")
     assert fleet.cli("model", "sign", digest, "--key", key).returncode == 0
     again.await_ready()
+
+
+@pytest.mark.acceptance
+def test_one_worker_that_asks_for_signatures_keeps_an_unsigned_model_from_the_whole_group(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    made = fleet.cli("keys", "new", str(tmp_path / "mo.pem"), "--person", "mo", "--role", "model")
+    (tmp_path / "keys.toml").write_text(made.stdout)
+    trusting = fleet.worker()
+    until(lambda: trusting.has_joined, "the group is joined")
+    asking = fleet.worker(MODEL_KEYS=str(tmp_path / "keys.toml"))
+    until(lambda: asking.has_joined, "the group is joined")
+    digest = put_model(fleet.models)
+    refused = fleet.cli("model", "promote", digest, "--reason", "test", "--json")
+    assert refused.returncode == 1
+    (problem,) = json.loads(refused.stdout)["problems"]
+    assert "unsigned_model" in (problem["code"], *problem["detail"].split(": ")), "as judge, or as another's answer"
+    assert asking.terminate() == 0
+    until(lambda: fleet.cli("model", "promote", digest, "--reason", "test").returncode == 0, "the other one accepts it")
 
 
 def test_a_prune_keeps_what_decided_and_was_named_and_deletes_the_rest(fleet: Fleet) -> None:
