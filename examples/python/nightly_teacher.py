@@ -68,7 +68,8 @@ def nightly(file: Path, folder: Path, digest: str, since_ms: int) -> Path:
 
 def one(query: str) -> float:
     """Return the only value of a query."""
-    return duckdb.execute(query).fetchall()[0][0]
+    value: float = duckdb.execute(query).fetchall()[0][0]
+    return value
 
 
 def run(file: Path, folder: Path) -> dict[str, float]:
