@@ -90,7 +90,8 @@ def choose_scope(models: Sequence[Model], table: Table, period: EvaluatedPeriod,
     trained = 0 if latest is None else int((table.occurred_ms[rows] <= latest).sum())
     reference, is_training = _reference(models[0].manifest, table, rows, complete_ms)
     warnings = (
-        *_training_warnings(ends, models, table, trained),
+        *_training_warnings(ends, trained),
+        *_threshold_warnings(models, table.occurred_ms[rows]),
         *_history_warnings(table, rows, complete_ms),
     )
     held_back = trained == 0 and None not in ends.values()
@@ -147,9 +148,7 @@ def _reference(manifest: Manifest, table: Table, rows: Ints, complete_ms: int) -
     return rows[times < times[0] + _WEEK_MS], False
 
 
-def _training_warnings(
-    ends: dict[str, int | None], models: Sequence[Model], table: Table, trained: int
-) -> Iterator[str]:
+def _training_warnings(ends: dict[str, int | None], trained: int) -> Iterator[str]:
     for name, end in ends.items():
         if end is None:
             yield (
@@ -158,12 +157,19 @@ def _training_warnings(
             )
     if trained:
         yield f"{trained:,} of the payments were trained on: the figures are too good, and not held back"
+
+
+def _threshold_warnings(models: Sequence[Model], times_ms: Ints) -> Iterator[str]:
+    """Warn of thresholds that `model policy` chose on payments of this time; training chooses them on earlier ones."""
     for model in models:
-        data = model.manifest.training
-        if data is not None and data.fingerprint == table.fingerprint:
+        volume = model.manifest.volume
+        if model.manifest.parent is None or volume is None or volume.budget is None:
+            continue
+        since, until = stated_ms(volume.since), stated_ms(volume.until)
+        if ((times_ms >= since) & (times_ms <= until)).any():
             yield (
-                f"{_named(model)} was trained on the earlier part of this very file, and its thresholds were chosen on "
-                "the later one: its ranking and its probabilities are held back, its number of alerts is not"
+                f"the thresholds of {_named(model)} were chosen on payments from {volume.since} to {volume.until} "
+                "that count here: its ranking and its probabilities are held back, its number of alerts is not"
             )
 
 

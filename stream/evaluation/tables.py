@@ -8,7 +8,7 @@ from rich.text import Text
 
 from stream.contract.money import number_text
 from stream.evaluation.report import EvaluationReport, SliceEvaluation
-from stream.evaluation.words import figure_text, verdict_of_difference, words_of
+from stream.evaluation.words import NOT_TOLD_APART, figure_text, verdict_of_difference, words_of
 
 _MAIN = (
     "auc", "average_precision", "card_precision", "precision", "recall", "alert_share", "log_loss",
@@ -57,7 +57,7 @@ def _table(title: str, report: EvaluationReport) -> Table:
     table.add_column(f"\n{title}", min_width=36)
     names = [one.model.name if len(report.models) == 1 else one.model.label for one in report.models]
     for name in (*names, *(("difference", "") if report.differences else ())):
-        table.add_column(f"\n{name}", justify="right")
+        table.add_column(f"\n{name}", justify="right", min_width=0 if name else len(NOT_TOLD_APART))
     return table
 
 

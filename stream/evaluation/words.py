@@ -38,6 +38,8 @@ WORDS: Mapping[str, FigureWords] = MappingProxyType(
     }
 )
 """By the name of a figure before `@` and `.`; docs/reference/evaluation.md defines each."""
+NOT_TOLD_APART = "not told apart"
+"""What is said of a difference whose interval has 0 in it."""
 _DECIMALS = MappingProxyType({"brier": 5, "log_loss": 5, "log_loss_below_constant": 5, "ece": 5})
 _DEFAULT_DECIMALS = 3
 
@@ -82,5 +84,5 @@ def verdict_of_difference(key: str, interval: Interval | None) -> str:
     """Return "better" or "worse" where 0 is outside of the interval of a difference, else "not told apart"."""
     better = words_of(key).more_is_better
     if interval is None or better is None or interval.low <= 0 <= interval.high:
-        return "not told apart"
+        return NOT_TOLD_APART
     return "better" if (interval.low > 0) is better else "worse"

@@ -40,8 +40,8 @@ def data(since_day: int, until_day: int, fingerprint: str = "b" * 64) -> Trainin
     return TrainingData(since=since, until=until, rows=1, frauds=1, fingerprint=fingerprint)
 
 
-def model(training: TrainingData | None = None, imported: Imported | None = None) -> Any:
-    manifest = SimpleNamespace(training=training, imported=imported)
+def model(training: TrainingData | None = None, imported: Imported | None = None, **facts: Any) -> Any:
+    manifest = SimpleNamespace(**{"training": training, "imported": imported, "parent": None, "volume": None} | facts)
     return SimpleNamespace(manifest=manifest, name="card", version="1", digest="0123456789abcdef")
 
 
@@ -110,10 +110,18 @@ def test_an_imported_model_was_calibrated_later_than_it_was_trained() -> None:
     assert found.held_back
 
 
-def test_the_file_of_the_training_is_recognised_and_its_thresholds_are_named() -> None:
-    found = scope(model(data(10, 60, "a" * 64)))
-    assert found.held_back
-    assert "its number of alerts is not" in found.warnings[0]
+def test_thresholds_that_were_chosen_on_payments_that_count_are_told_of() -> None:
+    volume = SimpleNamespace(since=data(70, 80).since, until=data(70, 80).until, budget="some")
+    derived = model(data(10, 60), parent="f" * 64, volume=volume)
+    (warning,) = scope(derived).warnings
+    assert "were chosen on payments from" in warning
+    assert "its number of alerts is not" in warning
+    later = EvaluatedPeriod(since_ms=START_MS + 81 * DAY_MS)
+    assert scope(derived, period=later).warnings == ()
+    volume.budget = None
+    assert scope(derived).warnings == ()
+    volume.budget = "some"
+    assert scope(model(data(10, 60), volume=volume)).warnings == (), "training chooses them on earlier payments"
 
 
 def test_payments_without_whole_histories_count_only_if_they_must() -> None:
