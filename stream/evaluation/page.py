@@ -88,7 +88,10 @@ def _in_short(report: EvaluationReport) -> Iterator[Part]:
             ("Frauds", f"{data.frauds:,}, {data.frauds / data.payments:.3%} of the payments"),
             ("Left out without an outcome", f"{data.unlabelled:,}"),
             ("Of cards known to be compromised", f"{data.blocked:,}, not in the ranking"),
-            *((f"Trained until ({one.model.name})", one.model.trained_until or "nobody said") for one in report.models),
+            *(
+                (f"Trained until ({one.model.label})", one.model.trained_until or "nobody said")
+                for one in report.models
+            ),
         ),
     )
 

@@ -38,8 +38,8 @@ WORDS: Mapping[str, FigureWords] = MappingProxyType(
     }
 )
 """By the name of a figure before `@` and `.`; docs/reference/evaluation.md defines each."""
-NOT_TOLD_APART = "not told apart"
-"""What is said of a difference whose interval has 0 in it."""
+NOT_TOLD_APART, NO_INTERVAL = "not told apart", "no interval"
+"""What is said of a difference whose interval has 0 in it, and of one that too few cards bear on."""
 _DECIMALS = MappingProxyType({"brier": 5, "log_loss": 5, "log_loss_below_constant": 5, "ece": 5})
 _DEFAULT_DECIMALS = 3
 
@@ -81,8 +81,10 @@ def figure_text(key: str, figure: Figure | None) -> str:
 
 
 def verdict_of_difference(key: str, interval: Interval | None) -> str:
-    """Return "better" or "worse" where 0 is outside of the interval of a difference, else "not told apart"."""
+    """Return "better" or "worse" where 0 is outside of the interval of a difference, else why neither is said."""
+    if interval is None:
+        return NO_INTERVAL
     better = words_of(key).more_is_better
-    if interval is None or better is None or interval.low <= 0 <= interval.high:
+    if better is None or interval.low <= 0 <= interval.high:
         return NOT_TOLD_APART
     return "better" if (interval.low > 0) is better else "worse"
