@@ -65,7 +65,7 @@ def _measured(name: str, rate: float, seconds: float) -> "StreamLine":
 
 
 def _table(lines: "list[DepthLine]") -> Table:
-    table = Table("--max-depth", "batch", "µs, score", "µs, contributions", "rows a second", "average precision")
+    table = Table("--max-depth", "batch", "µs, score", "µs, reasons", "rows/s", "AP")
     for line in sorted(lines, key=lambda one: (one.batch, one.max_depth or 1_000)):
         depth = "no limit" if line.max_depth is None else str(line.max_depth)
         table.add_row(
