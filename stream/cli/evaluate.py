@@ -14,6 +14,7 @@ from stream.cli.cost_options import decision_cost_options, stated_costs
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
+from stream.cli.predictions_option import predictions_option
 from stream.cli.progress import bars
 from stream.cli.report_file import report_option, write_report
 from stream.cli.settings import settings_or_refuse
@@ -73,6 +74,7 @@ from stream.rescoring.request import RescoringError
 @click.option(
     "--threads", type=click.IntRange(1, 1024), default=lambda: len(os.sched_getaffinity(0)), show_default="all cores"
 )
+@predictions_option
 @report_option()
 @json_option
 @needs("train", "duckdb", "sklearn")
@@ -124,6 +126,7 @@ def _request(model: str, file: Path, options: dict[str, Any]) -> EvaluationReque
         period=period,
         terms=terms,
         threads=options["threads"],
+        predictions=options["predictions"],
     )
 
 

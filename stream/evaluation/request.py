@@ -98,7 +98,8 @@ class EvaluationRequest:
 
     `models` is the URL of the repository; `model` and `against` name models by digest or the beginning of one. `sets`
     are the feature sets of the deployment. `made_ms` is when the report is made. `threads` are those that read the
-    file; they change the time, not the result.
+    file; they change the time, not the result. `predictions` is the file of the predictions from storage that features
+    of the models read.
     """
 
     file: Path
@@ -110,3 +111,4 @@ class EvaluationRequest:
     period: EvaluatedPeriod = EvaluatedPeriod()
     terms: EvaluationTerms = field(default_factory=EvaluationTerms)
     threads: int = 2
+    predictions: Path | None = None

@@ -5,6 +5,7 @@ This is the page to read first. The same file, models and request give the same 
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from models.loading import Model
 from models.policy import Decision
 from models.times import format_time
 from stream.dataset.file import TransactionsFile
+from stream.dataset.predictions_file import open_needed
 from stream.evaluation.assembly import data_of, differences_of, evaluations_of
 from stream.evaluation.drift import ReferenceGroups
 from stream.evaluation.features import ModelOnFile
@@ -36,7 +38,7 @@ def evaluate(request: EvaluationRequest, progress: Progress) -> EvaluationReport
     """Evaluate a model on the payments of a file that it was not trained on, and one beside it where it is named.
 
     Raises:
-        FileError: what is wrong with the file, and what to do about it.
+        FileError: what is wrong with a file, and what to do about it.
         EvaluationError: no payment counts, or only some that were trained on.
         RescoringError: what is wrong with a model.
         FormulaError: a formula of a feature set raised, or returned no number.
@@ -55,12 +57,17 @@ def _read(request: EvaluationRequest, models: Sequence[Model], folder: Path, pro
     """Return the file's payments for each model, computed once for models of the same feature set."""
     progress("read", 0, 1)
     found: dict[str, FileTable] = {}
-    with TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source:
+    sets = {model.fingerprint: request.sets.by_fingerprint[model.fingerprint] for model in models}
+    names = {name for one in sets.values() for name in one.prediction_delays_ms}
+    with (
+        open_needed(request.predictions, names, folder, request.threads) or nullcontext() as predictions,
+        TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source,
+    ):
         progress("read", 1, 1)
-        for fingerprint in dict.fromkeys(model.fingerprint for model in models):
+        for fingerprint, feature_set in sets.items():
             place = folder / f"vectors-{len(found)}"
             place.mkdir()
-            found[fingerprint] = read_payments(source, request.sets.by_fingerprint[fingerprint], place, progress)
+            found[fingerprint] = read_payments(source, feature_set, place, progress, predictions)
     return [found[model.fingerprint] for model in models]
 
 
