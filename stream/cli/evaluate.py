@@ -81,7 +81,7 @@ from stream.rescoring.request import RescoringError
 def evaluate(model: str, file: Path, page: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Evaluate MODEL on the payments of a transactions FILE (parquet, CSV) that it was not trained on.
 
-    Ranking, alerts by its thresholds and at budgets, money, calibration, by week and by segment, and what its features
+    Ranking, alerts by its policy and at budgets, money, calibration, by week and by segment, and what its features
     mean and how far they moved, each with an interval by card. With --against, two models are compared on the same
     payments. Give the file the days before those that count: histories come from them.
     """

@@ -12,9 +12,7 @@ import numpy as np
 
 from features.history.store import Ints
 from metrics.columns import Floats
-from metrics.money import DecisionCode
 from models.loading import Model
-from models.policy import Decision
 from models.times import format_time
 from stream.dataset.file import TransactionsFile
 from stream.dataset.predictions_file import open_needed
@@ -29,9 +27,9 @@ from stream.evaluation.scope import EvaluationScope, choose_scope
 from stream.evaluation.slices import SliceContext, segment_slices, slice_reports, weeks
 from stream.evaluation.whole import measure_whole
 from stream.rescoring.rescore import resolve, usable_model
+from stream.training.assembly import scored_part
+from stream.training.policy import said_by
 from stream.training.vectors import Table, reach_ms
-
-_CODES = {decision: DecisionCode[decision.name] for decision in Decision}
 
 
 def evaluate(request: EvaluationRequest, progress: Progress) -> EvaluationReport:
@@ -72,9 +70,10 @@ def _read(request: EvaluationRequest, models: Sequence[Model], folder: Path, pro
 
 
 def _on_file(model: Model, table: Table, scope: EvaluationScope, progress: Progress) -> ModelOnFile:
-    """Score the payments that count, and those of the reference."""
+    """Score and decide the payments that count, by costs if the model has some, and score those of the reference."""
     scores = _scores(model, table, scope.rows, progress)
-    decisions = np.array([_CODES[one] for one in model.policy.decide(scores)], np.int64)
+    part = scored_part(table, scope.rows, scores)
+    decisions = said_by(model.policy, model.manifest.cost_policy, part).astype(np.int64)
     return ModelOnFile(model, table, ScoredBy(scores, decisions), _scores(model, table, scope.reference, progress))
 
 

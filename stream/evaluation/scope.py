@@ -92,6 +92,7 @@ def choose_scope(models: Sequence[Model], table: Table, period: EvaluatedPeriod,
     warnings = (
         *_training_warnings(ends, trained),
         *_threshold_warnings(models, table.occurred_ms[rows]),
+        *_rule_warnings(models),
         *_history_warnings(table, rows, complete_ms),
     )
     held_back = trained == 0 and None not in ends.values()
@@ -171,6 +172,12 @@ def _threshold_warnings(models: Sequence[Model], times_ms: Ints) -> Iterator[str
                 f"the thresholds of {_named(model)} were chosen on payments from {volume.since} to {volume.until} "
                 "that count here: its ranking and its probabilities are held back, its number of alerts is not"
             )
+
+
+def _rule_warnings(models: Sequence[Model]) -> Iterator[str]:
+    for model in models:
+        if model.manifest.rules is not None:
+            yield f"the rules of {_named(model)} are not applied: decisions are those of its scores, as without rules"
 
 
 def _history_warnings(table: Table, rows: Ints, complete_ms: int) -> Iterator[str]:

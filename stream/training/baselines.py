@@ -20,7 +20,9 @@ from models.repository import Repository
 from models.times import parse_time_ms
 from stream.control.probes import probe_vectorisers
 from stream.dataset.errors import MissingExtraError
+from stream.training.assembly import scored_part
 from stream.training.evaluation import calibrate, choose_policy, measure
+from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, expected_volume
 from stream.training.request import Baseline, TrainingRequest, UnusableModelError
 from stream.training.split import Split
 from stream.training.vectors import Table
@@ -95,7 +97,7 @@ def _fit_logistic(table: Table, parts: Split) -> Callable[[Any], Floats]:
 
 
 def _stored(given: _Given, repository: Repository) -> Iterator[Baseline]:
-    """Yield the stored model, measured with its own thresholds, or why it cannot be."""
+    """Yield the stored model, measured with its own thresholds or costs, or why it cannot be."""
     request, table, parts = given
     name = request.live or _newest(request, repository)
     if name is None:
@@ -115,9 +117,16 @@ def _stored(given: _Given, repository: Repository) -> Iterator[Baseline]:
     yield Baseline(
         name=f"{found.name} {found.version}",
         digest=found.digest,
-        metrics=measure(table, parts.test, scores, found.policy),
-        note=_seen(found, int(table.occurred_ms[parts.test[0]])),
+        metrics=_by_its_policy(found, scored_part(table, parts.test, scores), table, parts),
+        note="; ".join(_notes(found, int(table.occurred_ms[parts.test[0]]))),
     )
+
+
+def _by_its_policy(model: Model, part: ScoredPart, table: Table, parts: Split) -> dict[str, float]:
+    """Measure a model on the test part; alerts are those of its costs, if it has some, as in its own report."""
+    costs = model.manifest.cost_policy
+    chosen = ChosenPolicy(model.policy, costs, None, expected_volume(model.policy, costs, part, None))
+    return measure(table, parts.test, part.scores, model.policy) | alert_measures(chosen, part)
 
 
 def _newest(request: TrainingRequest, repository: Repository) -> str | None:
@@ -130,6 +139,14 @@ def _newest(request: TrainingRequest, repository: Repository) -> str | None:
         and one.manifest.fingerprint == request.feature_set.fingerprint
     ]
     return max(alike)[1] if alike else None
+
+
+def _notes(model: Model, begin_ms: int) -> Iterator[str]:
+    """Yield what is to be known of a stored model's figures."""
+    if seen := _seen(model, begin_ms):
+        yield seen
+    if model.rules is not None:
+        yield "its rules are not applied here"
 
 
 def _seen(model: Model, begin_ms: int) -> str:

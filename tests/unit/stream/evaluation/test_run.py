@@ -14,6 +14,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from features.declaration import load as load_features
 from features.vector.sets import FeatureSets
+from metrics.money import CostMatrix
+from models.artifact import read_artifact, with_policy, write_artifact
+from models.cost_policy import CostPolicy
 from models.loading import Model
 from models.repository import Repository
 from stream.cli.main import main
@@ -109,6 +112,18 @@ def _check(model: Model, figures: dict[str, Figure], matrix: Any, fraud: Any) ->
     # every card of this file has a fraud within two weeks now and then, so some are blocked: only a bound holds
     assert figures["auc"].value == pytest.approx(roc_auc_score(fraud, scores), abs=0.1)
     assert figures["average_precision"].value == pytest.approx(average_precision_score(fraud, scores), abs=0.2)
+
+
+def test_a_model_with_costs_decides_by_them(house: tuple[Path, list[str], Path]) -> None:
+    models, digests, _ = house
+    repository = Repository(str(models))
+    artifact = read_artifact(repository.fetch(digests[0]))
+    costs = CostPolicy({"EUR": CostMatrix(0, 0, 10_000, 0)})  # a review is free, so each payment is reviewed
+    manifest = with_policy(artifact.manifest, artifact.manifest.policy, costs, None, None)
+    digest = repository.put(write_artifact(msgspec.structs.replace(artifact, manifest=manifest)))
+    found = evaluate(request_for(house, draws=1, model=digest, against=None), silent)
+    assert (found.models[0].reviews, found.models[0].declines) == (found.data.payments, 0)
+    assert found.models[0].figures["recall"].value == 1
 
 
 def test_the_report_has_weeks_segments_and_paired_differences(report: EvaluationReport) -> None:

@@ -41,7 +41,9 @@ def data(since_day: int, until_day: int, fingerprint: str = "b" * 64) -> Trainin
 
 
 def model(training: TrainingData | None = None, imported: Imported | None = None, **facts: Any) -> Any:
-    manifest = SimpleNamespace(**{"training": training, "imported": imported, "parent": None, "volume": None} | facts)
+    manifest = SimpleNamespace(
+        **{"training": training, "imported": imported, "parent": None, "volume": None, "rules": None} | facts
+    )
     return SimpleNamespace(manifest=manifest, name="card", version="1", digest="0123456789abcdef")
 
 
@@ -122,6 +124,11 @@ def test_thresholds_that_were_chosen_on_payments_that_count_are_told_of() -> Non
     assert scope(derived).warnings == ()
     volume.budget = "some"
     assert scope(model(data(10, 60), volume=volume)).warnings == (), "training chooses them on earlier payments"
+
+
+def test_rules_that_are_not_applied_are_told_of() -> None:
+    (warning,) = scope(model(data(10, 60), rules=object())).warnings
+    assert "the rules of card 1 0123456789ab are not applied" in warning
 
 
 def test_payments_without_whole_histories_count_only_if_they_must() -> None:

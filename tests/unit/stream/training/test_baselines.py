@@ -4,11 +4,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
 from features.declaration import load
+from metrics.money import CostMatrix
+from models.artifact import read_artifact, with_policy, write_artifact
+from models.cost_policy import CostPolicy
+from models.list_rules import ListRule, RuleAction, RuleSet
 from models.repository import Repository
 from stream.training.baselines import LOGISTIC, measure_baselines
 from stream.training.request import TrainingRequest
@@ -65,6 +70,21 @@ def test_the_stored_model_is_measured_on_the_same_test_part(tmp_path: Path) -> N
     assert named.digest == second.digest
     assert named.baselines[1].digest == first.digest
     assert [one.name for one in trained(tmp_path, repository, name="other").baselines] == [LOGISTIC]
+
+
+def test_a_stored_model_with_costs_is_measured_by_its_costs_without_its_rules(tmp_path: Path) -> None:
+    repository = Repository(str(tmp_path / "models"))
+    first = trained(tmp_path, repository)
+    rules = RuleSet((ListRule(name="stolen", action=RuleAction.BLOCK, cards=("c3",)),))
+    artifact = read_artifact(repository.fetch(first.digest))
+    costs = CostPolicy({"EUR": CostMatrix(0, 0, 10_000, 0)})  # a review is free, so each payment is reviewed
+    manifest = with_policy(artifact.manifest, artifact.manifest.policy, costs, rules, None)
+    digest = repository.put(write_artifact(msgspec.structs.replace(artifact, manifest=manifest)))
+    stored = trained(tmp_path, repository, trees=3, live=digest).baselines[1]
+    assert (stored.metrics["alert_rate"], stored.metrics["recall_at_review"]) == (1.0, 1.0)
+    assert stored.metrics["decline_rate"] == 0.0
+    assert stored.metrics["auc"] == first.metrics["auc"]
+    assert stored.note == "its rules are not applied here"
 
 
 def test_a_stored_model_that_has_seen_the_test_says_so(tmp_path: Path) -> None:
