@@ -49,7 +49,7 @@ from stream.rescoring.request import RescoringError
 @click.option(
     "--maturity-days",
     type=click.FloatRange(0),
-    help="A payment without a label counts as genuine if so much older than the last; by default it does not count.",
+    help="Payments so much older than the last count, as genuine without a label; by default all with a label.",
 )
 @click.option(
     "--budget",

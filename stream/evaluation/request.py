@@ -45,8 +45,8 @@ class EvaluatedPeriod:
         since_ms: payments from then on; None: what follows the training of every model, with whole histories.
         until_ms: payments before that; None: to the file's end.
         use_training_rows: whether payments that a model was trained on may count; they are never called held back.
-        maturity_days: a payment without a label counts as genuine if it is so much older than the file's last payment;
-            None: payments without a label do not count.
+        maturity_days: a payment without a label counts as genuine if it is so much older than the file's last payment,
+            and no younger one counts; None: payments without a label do not count.
     """
 
     since_ms: int | None = None

@@ -13,6 +13,7 @@ import numpy as np
 from features.history.store import Ints
 from metrics.columns import Floats
 from models.loading import Model
+from models.repository import Repository
 from models.times import format_time
 from stream.dataset.file import TransactionsFile
 from stream.dataset.predictions_file import open_needed
@@ -29,6 +30,7 @@ from stream.evaluation.whole import measure_whole
 from stream.rescoring.rescore import resolve, usable_model
 from stream.training.assembly import scored_part
 from stream.training.policy import said_by
+from stream.training.seen import known_until_ms
 from stream.training.vectors import Table, reach_ms
 
 
@@ -46,7 +48,9 @@ def evaluate(request: EvaluationRequest, progress: Progress) -> EvaluationReport
     with tempfile.TemporaryDirectory(prefix="fraudstream-evaluation-") as name:
         files = _read(request, models, Path(name), progress)
         reach = max(reach_ms(request.sets.by_fingerprint[model.fingerprint]) for model in models)
-        scope = choose_scope(models, files[0].table, request.period, reach)
+        repository = Repository(request.models)
+        seen = tuple(known_until_ms(model.manifest, repository) for model in models)
+        scope = choose_scope(models, seen, files[0].table, request.period, reach)
         scored = [_on_file(model, file.table, scope, progress) for model, file in zip(models, files, strict=True)]
         return _measured(request, files[0], scope, scored, progress)
 

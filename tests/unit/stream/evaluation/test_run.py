@@ -26,11 +26,11 @@ from stream.evaluation.payments import read_payments
 from stream.evaluation.report import EvaluationReport
 from stream.evaluation.request import EvaluatedPeriod, EvaluationRequest, EvaluationTerms, NotHeldBackError
 from stream.evaluation.run import evaluate
-from stream.evaluation.scope import trained_until_ms
 from stream.evaluation.tables import evaluation_tables
 from stream.rescoring.rescore import usable_model
 from stream.training.request import TrainingRequest
 from stream.training.run import train
+from stream.training.seen import stated_until_ms
 from stream.training.segments import country_name
 from stream.verdict.figures import Figure
 from support.parsed_page import pictures
@@ -91,7 +91,7 @@ def test_the_figures_are_those_of_the_models_on_what_they_have_not_seen(
         found = read_payments(source, FEATURES, tmp_path, silent)
     table = found.table
     loaded = [usable_model(str(models), digest, SETS) for digest in digests]
-    until = max(trained_until_ms(model.manifest) or 0 for model in loaded)
+    until = max(stated_until_ms(model.manifest, Repository(str(models))) for model in loaded)
     rows = np.flatnonzero((table.occurred_ms > until) & (table.fraud >= 0))
     assert report.data.payments == len(rows)
     assert report.data.held_back
