@@ -207,3 +207,16 @@ def test_a_window_with_few_cards_goes_on_for_some_days() -> None:
     assert [(one.first_day - FIRST_DAY, one.end_day - FIRST_DAY) for one in found] == [(0, 3), (3, 6)]
     assert TERMS.most_days == 3
     assert PairState().window is None
+
+
+def test_after_a_gap_neither_an_unfinished_window_nor_a_run_goes_on() -> None:
+    few = payments([FIRST_DAY], seed=15, cards=60)
+    later = payments(range(FIRST_DAY + 10, FIRST_DAY + 13), seed=15, cards=60)
+    (window,) = windows(watched(new_fold(REFERENCE), records([*few, *later]), FIRST_DAY + 13))
+    assert (window.first_day - FIRST_DAY, window.end_day - FIRST_DAY, window.payments) == (10, 13, 180)
+    moved = [one for at in (0, 10) for one in payments([FIRST_DAY + at], seed=12 + at, moved=2.0)]
+    fold = new_fold(REFERENCE)
+    news = watched(fold, records(moved), FIRST_DAY + 11)
+    assert [bool(one.over) for one in windows(news)] == [True, True]
+    assert alarms(news) == [], "two windows in a row would be one"
+    assert fold.pairs[PAIR].alarms.runs["amount"].windows == 1
