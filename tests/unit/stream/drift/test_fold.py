@@ -162,6 +162,20 @@ def test_a_model_without_a_reference_is_compared_with_its_first_days() -> None:
     assert alarms(news) == [(AlarmKind.OPENED, FIRST_DAY + 7)]
 
 
+def test_first_days_in_which_only_alerts_carry_features_give_a_reference_without_features() -> None:
+    first = payments(range(FIRST_DAY, FIRST_DAY + 7), seed=13, cards=300)
+    later = payments(range(FIRST_DAY + 7, FIRST_DAY + 9), seed=13, cards=300)
+    of_alerts = [record(one, at, **({} if one.score > 0.3 else {"features": None})) for at, one in enumerate(first)]
+    fold = new_fold(None)
+    found = windows(
+        watched(fold, [*of_alerts, *(record(one, 9_000 + at) for at, one in enumerate(later))], FIRST_DAY + 9)
+    )
+    own = fold.pairs[PAIR].own_reference
+    assert own is not None
+    assert own.features == ()
+    assert [(one.watches_features, one.over) for one in found] == [(False, ()), (False, ())]
+
+
 def test_scores_without_features_leave_score_and_decisions_to_be_watched() -> None:
     drawn = payments([FIRST_DAY], seed=14)
     bare = [record(one, at, features=None) for at, one in enumerate(drawn)]
