@@ -151,10 +151,11 @@ def _threshold(scores: Floats, wanted: int, never: float) -> float:
 
     To flag none is one of the choices: from `never` on if that is above 1, else above the student's highest score.
     """
-    none = never if never > 1.0 else float(np.nextafter(scores.max(), np.inf))
     found, counts = np.unique(-scores, return_counts=True)
-    flagged = np.concatenate(([0], np.cumsum(counts)))
-    return [none, *(-found).tolist()][int(np.argmin(np.abs(flagged - wanted)))]
+    nearest = int(np.argmin(np.abs(np.concatenate(([0], np.cumsum(counts))) - wanted)))
+    if nearest == 0:
+        return never if never > 1.0 else float(np.nextafter(scores.max(), np.inf))
+    return -float(found[nearest - 1])
 
 
 def decision_codes(scores: Floats, policy: Policy) -> Ints:

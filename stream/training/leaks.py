@@ -103,7 +103,7 @@ def _recent(rows: Ints, frauds: NDArray[np.int8]) -> tuple[Ints, Floats]:
         return rows[begin:], np.ones(len(rows) - begin)
     spread = genuine[np.linspace(0, len(genuine) - 1, min(_MOST_ROWS, len(genuine))).astype(np.int64)]
     kept = np.sort(np.concatenate((begin + np.flatnonzero(frauds[begin:]), spread)))
-    return rows[kept], np.where(frauds[kept] == 1, 1.0, len(genuine) / len(spread))
+    return rows[kept], np.where(frauds[kept] == 1, 1.0, len(genuine) / max(1, len(spread)))
 
 
 def _given_away(values: Floats, frauds: NDArray[np.int8], weights: Floats) -> str:
