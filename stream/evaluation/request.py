@@ -45,8 +45,8 @@ class EvaluatedPeriod:
         since_ms: payments from then on; None: what follows the training of every model, with whole histories.
         until_ms: payments before that; None: to the file's end.
         use_training_rows: whether payments that a model was trained on may count; they are never called held back.
-        maturity_days: a payment without a label counts as genuine if it is so much older than the file's last payment;
-            None: payments without a label do not count.
+        maturity_days: a payment without a label counts as genuine if it is so much older than the file's last payment,
+            and no younger one counts; None: payments without a label do not count.
     """
 
     since_ms: int | None = None
@@ -98,7 +98,8 @@ class EvaluationRequest:
 
     `models` is the URL of the repository; `model` and `against` name models by digest or the beginning of one. `sets`
     are the feature sets of the deployment. `made_ms` is when the report is made. `threads` are those that read the
-    file; they change the time, not the result.
+    file; they change the time, not the result. `predictions` is the file of the predictions from storage that features
+    of the models read.
     """
 
     file: Path
@@ -110,3 +111,4 @@ class EvaluationRequest:
     period: EvaluatedPeriod = EvaluatedPeriod()
     terms: EvaluationTerms = field(default_factory=EvaluationTerms)
     threads: int = 2
+    predictions: Path | None = None

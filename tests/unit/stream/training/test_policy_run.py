@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from models.artifact import Artifact, Manifest, PolicyManifest, read_artifact, same_bits
+from models.artifact import Artifact, Manifest, PolicyManifest, read_artifact, same_bits, write_artifact
+from models.distilled import DistilledFrom, TeacherScoresFile
 from models.loading import Model, load
 from models.policy import Policy
 from models.repository import Repository
@@ -154,6 +156,16 @@ def test_options_that_do_not_make_a_policy_are_refused(given: Given, arguments: 
     result = given.run(*arguments)
     assert result.exit_code == code
     assert why in " ".join(result.stderr.split())
+
+
+def test_vectors_that_a_teacher_has_seen_are_refused(given: Given) -> None:
+    artifact = given.artifact(given.digest)
+    taught = DistilledFrom(scores_file=TeacherScoresFile("d" * 64, labelled(9_000)["occurred_at"][-1]))
+    manifest = msgspec.structs.replace(artifact.manifest, distilled=taught)
+    student = given.repository.put(write_artifact(msgspec.structs.replace(artifact, manifest=manifest)))
+    request = PolicyRequest(model=student, policy=PolicyWish(thresholds=Policy(0.1, 0.2)), vectors=given.vectors)
+    with pytest.raises(TrainingDataError, match="and its teachers: compute vectors of later days"):
+        derive(request, SETS, given.repository, silent)
 
 
 def test_rules_about_features_that_the_model_lacks_and_unknown_models_are_refused(given: Given) -> None:
