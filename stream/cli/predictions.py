@@ -53,7 +53,7 @@ def publish_command(
     """
     settings = settings_or_refuse()
     try:
-        asyncio.run(_check_topic(settings))
+        asyncio.run(check_topic(settings))
         with (
             tempfile.TemporaryDirectory(prefix="fraudstream-predictions-") as folder,
             PredictionsFile(file, Path(folder), 2) as opened,
@@ -73,8 +73,12 @@ def publish_command(
     say(as_json, said, text)
 
 
-async def _check_topic(settings: Settings) -> None:
-    """Fail before the file is read if there is no topic to send to."""
+async def check_topic(settings: Settings) -> None:
+    """Fail before anything else is done if there is no topic to send to; a broker may make one with its defaults.
+
+    Raises:
+        aiokafka.errors.KafkaError: the topic is missing, or the broker does not respond.
+    """
     producer = AIOKafkaProducer(**producer_options(settings))
     try:
         await producer.start()

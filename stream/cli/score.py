@@ -21,7 +21,7 @@ from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
 from stream.cli.predictions_option import predictions_option
 from stream.cli.progress import bars
-from stream.cli.score_publish import PredictionNameParam, ScoredAs, publish_scores
+from stream.cli.score_publish import PredictionNameParam, ScoredAs, publish_scores, require_topic_of_predictions
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
 from stream.dataset.errors import FileError
@@ -134,6 +134,8 @@ def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
     _check_repository(settings, is_needed=not options["diff"])
     computed_ms, published = now_ms(), None
     try:
+        if options["publish"] is not None:
+            require_topic_of_predictions(settings)
         with bars() as progress:
             report = _run(settings, sets, file, options, progress)
         if options["publish"] is not None and isinstance(report, ScoreReport):

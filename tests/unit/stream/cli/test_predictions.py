@@ -5,9 +5,11 @@ from typing import Any
 
 import duckdb
 import pytest
+from aiokafka.errors import UnknownTopicOrPartitionError
 from click.testing import CliRunner
 
 from models.times import format_time
+from stream.cli import score, score_publish
 from stream.cli.main import main
 from stream.cli.predictions import scheduled
 from stream.cli.score_publish import ScoredAs, write_last_scores
@@ -75,3 +77,21 @@ def test_options_without_effect_and_wrong_names_are_refused(
     done = CliRunner().invoke(main, ["score", *(one.format(file=file) for one in arguments)])
     assert done.exit_code == 2
     assert problem in done.output
+
+
+def test_scores_are_not_computed_if_there_is_no_topic_to_publish_them_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def missing(_settings: Any) -> None:
+        raise UnknownTopicOrPartitionError("topic predictions is missing")
+
+    def run(*_: Any) -> None:
+        pytest.fail("it was scored")
+
+    monkeypatch.setattr(score_publish, "check_topic", missing)
+    monkeypatch.setattr(score, "_run", run)
+    file = write(tmp_path / "p.parquet", {"card_id": ["c1"]})
+    arguments = ["score", str(file), "--model", "3f2a9c01", "--out", str(tmp_path / "o.parquet"), "--publish", "teacher"]
+    done = CliRunner().invoke(main, arguments, env={"FRAUDSTREAM_MODELS": str(tmp_path)})
+    assert done.exit_code == 1
+    assert "topic predictions is missing" in done.output
