@@ -204,6 +204,9 @@ class AlertReader:
     async def commit(self, progress: Mapping[int, ReadProgress]) -> None:
         """Commit how far partitions are explained; without effect if the group has rebalanced.
 
+        Nothing is committed of earlier scores, which are read for their validity alone: who began there would explain
+        what was to be left out.
+
         Raises:
             aiokafka.errors.KafkaError: the coordinator does not respond.
         """
@@ -212,10 +215,12 @@ class AlertReader:
         commits = {
             TopicPartition(self._topic, number): OffsetAndMetadata(one.offset, one.note(self._topic_id))
             for number, one in progress.items()
+            if one.offset >= self._reading[TopicPartition(self._topic, number)].first
         }
         try:
             async with _answered():
-                await self._consumer.commit(commits)
+                if commits:
+                    await self._consumer.commit(commits)
         except (CommitFailedError, IllegalStateError) as error:
             log.info("the commit was refused, the group has rebalanced: %s", error)
 

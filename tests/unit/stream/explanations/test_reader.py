@@ -182,6 +182,19 @@ async def test_it_commits_the_standing_and_nothing_once_the_group_has_rebalanced
     assert len(world.consumer.commits) == 1
 
 
+@pytest.mark.parametrize("commit", [OffsetAndMetadata(-1, ""), OffsetAndMetadata(5_000, "by hand")])
+async def test_it_commits_nothing_of_the_scores_that_it_reads_for_their_validity_alone(
+    monkeypatch: pytest.MonkeyPatch, commit: OffsetAndMetadata
+) -> None:
+    world = World(monkeypatch, since_ms=1, first=5_000)
+    world.commit = commit
+    reader = await world.assigned(TP)
+    await reader.commit({0: ReadProgress(4_999, STANDING)})
+    assert world.consumer.commits == []
+    await reader.commit({0: ReadProgress(5_000, STANDING)})
+    assert [commits[TP].offset for commits in world.consumer.commits] == [5_000]
+
+
 async def test_what_is_looked_at_ahead_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch)
     world.consumer.ranges[TP] = (0, 3)
