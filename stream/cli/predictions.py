@@ -112,4 +112,6 @@ def scheduled(topic: str, opened: PredictionsFile, *, backfill: bool) -> Iterato
     """Yield the records to send, in the order of their computation."""
     for one in opened.records():
         timestamp_ms = one.computed_ms if backfill else None
-        yield ScheduledRecord(topic, one.key, one.value, PREDICTIONS.name, timestamp_ms=timestamp_ms)
+        yield ScheduledRecord(
+            topic, one.key, one.value, PREDICTIONS.name, timestamp_ms=timestamp_ms, has_time_of_sending=not backfill
+        )

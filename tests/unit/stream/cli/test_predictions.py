@@ -38,6 +38,7 @@ def test_records_have_the_time_of_their_sending_or_of_their_computation(
     with stored(tmp_path) as opened:
         found = list(scheduled("p-predictions", opened, backfill=backfill))
     assert [one.timestamp_ms for one in found] == timestamps
+    assert {one.has_time_of_sending for one in found} == {not backfill}
     assert [one.key for one in found] == [b"c2", b"c1"]
     assert {(one.topic, one.name) for one in found} == {("p-predictions", "predictions")}
 
