@@ -55,6 +55,8 @@ _LOG = """
 SELECT name, value, computed_ms, arrived_ms, partition, "offset" FROM {table}
 ORDER BY card_id, moment, "offset", partition
 """
+_LARGEST_SKEW_MS = 86_400_000
+"""The most that FRAUDSTREAM_FUTURE_SKEW may be: by so much a prediction may come before it was computed."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -175,7 +177,11 @@ class PredictionsFile:
                 )
                 for name in readings
             ),
-            ColumnCheck("arrived_at", "is before computed_at", "read_arrived_at < read_computed_at"),
+            ColumnCheck(
+                "arrived_at",
+                "is more than a day before computed_at",
+                f"read_arrived_at < read_computed_at - {_LARGEST_SKEW_MS}",
+            ),
             ColumnCheck("model", f"is longer than {LONGEST_MODEL} characters", f"length(read_model) > {LONGEST_MODEL}"),
         ]
         found = self._connection.execute(
