@@ -14,6 +14,7 @@ from stream.cli.extras import needs
 from stream.cli.output import json_option, say
 from stream.cli.publish import sending_bar
 from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from stream.clock import now_ms
 from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
 from stream.dataset.predictions_file import PredictionsFile
 from stream.errors import StreamError
@@ -59,6 +60,7 @@ def publish_command(
             PredictionsFile(file, Path(folder), 2) as opened,
             refused_settings(),
         ):
+            opened.require_computed(now_ms() + round(settings.future_skew * 1000))
             facts = opened.facts
             done = asyncio.run(send(settings, opened, rate, backfill=backfill))
     except (StreamError, KafkaError, OSError) as error:

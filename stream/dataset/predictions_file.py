@@ -119,6 +119,19 @@ class PredictionsFile:
         """Return the predictions of these names by card, each card's in the order in which they came."""
         return read_log(self._connection, "came", names)
 
+    def require_computed(self, latest_ms: int) -> None:
+        """Refuse predictions that a worker would take for ones of the future.
+
+        Raises:
+            PredictionsFileError: some were computed after `latest_ms`.
+        """
+        count, row, computed_ms = self._connection.execute(
+            "SELECT count(*), min(row), arg_min(computed_ms, row) FROM predictions WHERE computed_ms > ?", [latest_ms]
+        ).fetchall()[0]
+        if count:
+            check = ColumnCheck("computed_at", "is further ahead of now than FRAUDSTREAM_FUTURE_SKEW allows", "")
+            self._raise_if([check.problem(count, row, format_time(computed_ms))])
+
     @property
     def fingerprint(self) -> str:
         """The SHA-256 over all predictions, in hex."""

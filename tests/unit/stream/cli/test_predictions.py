@@ -9,7 +9,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from click.testing import CliRunner
 
 from models.times import format_time
-from stream.cli import score, score_publish
+from stream.cli import predictions, score, score_publish
 from stream.cli.main import main
 from stream.cli.predictions import scheduled
 from stream.cli.score_publish import ScoredAs, write_last_scores
@@ -96,3 +96,20 @@ def test_scores_are_not_computed_if_there_is_no_topic_to_publish_them_to(
     done = CliRunner().invoke(main, arguments, env={"FRAUDSTREAM_MODELS": str(tmp_path)})
     assert done.exit_code == 1
     assert "topic predictions is missing" in done.output
+
+
+def test_a_file_with_predictions_of_the_future_is_refused_and_nothing_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def there(_settings: Any) -> None:
+        """Do as if there were a topic."""
+
+    async def send(*_: Any, **__: Any) -> None:
+        pytest.fail("it was sent")
+
+    monkeypatch.setattr(predictions, "check_topic", there)
+    monkeypatch.setattr(predictions, "send", send)
+    columns = {"card_id": ["c1"], "name": ["teacher"], "value": [0.5], "computed_at": ["2200-01-01T00:00:00Z"]}
+    done = CliRunner().invoke(main, ["predictions", "publish", str(write(tmp_path / "p.parquet", columns))])
+    assert done.exit_code == 1
+    assert "computed_at is further ahead of now than FRAUDSTREAM_FUTURE_SKEW allows in row 1" in done.output

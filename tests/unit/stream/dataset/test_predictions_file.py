@@ -84,6 +84,15 @@ def test_one_whose_clock_was_ahead_may_have_come_before_it_was_computed(tmp_path
     assert sorted((rows[:, records.ARRIVED] - rows[:, records.TIME]).tolist()) == [-120_000, 0]
 
 
+def test_predictions_of_the_future_are_refused_with_their_row(tmp_path: Path) -> None:
+    with opened(tmp_path, COLUMNS) as file:
+        file.require_computed(file.facts.last_ms)
+        with pytest.raises(PredictionsFileError, match=r"in row 1: '2026-01-02T03:00:00.000Z'"):
+            file.require_computed(file.facts.last_ms - 1)
+        with pytest.raises(PredictionsFileError, match="computed_at is further ahead of now .* in 4 rows, first in"):
+            file.require_computed(0)
+
+
 def test_a_file_has_a_fingerprint_of_its_values_not_of_its_order(tmp_path: Path) -> None:
     prints = []
     for number, order in enumerate(([0, 1, 2, 3], [3, 2, 1, 0], [0, 1, 1, 1])):
