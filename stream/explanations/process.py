@@ -158,7 +158,7 @@ class AlertExplainer:
         elif self.trouble is not None and reader.is_settled:
             log.info("alerts are explained")
             self.trouble = None
-        self.gauges.show(reader.lag, self._waiting, reader.lost)
+        self.gauges.show(reader.lag, self._waiting, reader.lost, reader.unreadable)
 
     async def _next_slice(self) -> _AlertSlice:
         """Take the first alerts that wait in each partition that may be written, up to one whose model is not here."""

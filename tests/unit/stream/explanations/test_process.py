@@ -34,7 +34,7 @@ class Topic:
     def __init__(self, partitions: Mapping[int, Sequence[FetchedRecord]]) -> None:
         self.partitions = partitions
         self.membership = Membership()
-        self.number, self.lag, self.lost, self.is_settled = 1, 0, 0, True
+        self.number, self.lag, self.lost, self.unreadable, self.is_settled = 1, 0, 0, 3, True
         self.membership.on_partitions_assigned([TopicPartition("scores", one) for one in partitions])
         self.commits: dict[int, ReadProgress] = {}
         self.readers = {number: PartitionReader(ReadProgress(0), "default") for number in partitions}
@@ -221,6 +221,7 @@ async def test_a_partition_waits_for_its_missing_model_and_the_others_go_on(
     (reason,) = world.explainer.reasons()
     assert reason.startswith(f"alerts of model {gone.digest[:12]} wait: ")
     assert world.explainer.gauges.gauges()["fraudstream.explanations.waiting"]() == {(): 2}
+    assert world.explainer.gauges.gauges()["fraudstream.explanations.unreadable"]() == {(): 3}
     Repository(str(tmp_path / "there")).put(artifact(gone.manifest.feature_names, seed=5))
     await world.turn(4)
     assert [one.source.offset for one in world.writes.explanations(0)] == [1, 3, 4, 5]
