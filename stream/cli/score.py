@@ -131,11 +131,9 @@ def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
     _check_use(file, options)
     settings = settings_or_refuse()
     sets = features_or_refuse(settings.features)
-    _check_repository(settings, is_needed=not options["diff"])
+    _check_places(settings, options)
     computed_ms, published = now_ms(), None
     try:
-        if options["publish"] is not None:
-            require_topic_of_predictions(settings)
         with bars() as progress:
             report = _run(settings, sets, file, options, progress)
         if options["publish"] is not None and isinstance(report, ScoreReport):
@@ -153,6 +151,16 @@ def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
         Console(highlight=False).print(f"\npublished {published:,} predictions named {options['publish']}")
     if isinstance(report, DiffReport) and report.unexplained:
         raise SystemExit(1)
+
+
+def _check_places(settings: Settings, options: Mapping[str, Any]) -> None:
+    """Refuse a repository or a topic that cannot be used, before anything is scored."""
+    _check_repository(settings, is_needed=not options["diff"])
+    if options["publish"] is not None:
+        try:
+            require_topic_of_predictions(settings)
+        except (KafkaError, ConnectionError) as error:
+            refuse_kafka(settings, error)
 
 
 def _check_repository(settings: Settings, *, is_needed: bool) -> None:

@@ -16,7 +16,7 @@ class ExplanationGauges:
         self._unreadable = 0
 
     def show(self, unread: int, waiting: Mapping[int, ReadPart], lost: int, unreadable: int) -> None:
-        """Show how far the process is: records that it has not read, alerts that wait, scores that are gone or damaged."""
+        """Show how far the process is: records not read yet, alerts that wait, scores that are gone or unreadable."""
         self._waiting = sum(len(part.alerts) for part in waiting.values())
         self._lag, self._lost, self._unreadable = unread + self._waiting, lost, unreadable
 

@@ -239,4 +239,3 @@ def _until_missing(alerts: Sequence[Alert], models: Mapping[str, Model]) -> Sequ
         at for at, one in enumerate(alerts) if one.score.model is not None and one.score.model.digest not in models
     )
     return alerts[: next(missing, len(alerts))]
-

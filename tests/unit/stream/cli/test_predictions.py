@@ -92,7 +92,8 @@ def test_scores_are_not_computed_if_there_is_no_topic_to_publish_them_to(
     monkeypatch.setattr(score_publish, "check_topic", missing)
     monkeypatch.setattr(score, "_run", run)
     file = write(tmp_path / "p.parquet", {"card_id": ["c1"]})
-    arguments = ["score", str(file), "--model", "3f2a9c01", "--out", str(tmp_path / "o.parquet"), "--publish", "teacher"]
+    out = str(tmp_path / "o.parquet")
+    arguments = ["score", str(file), "--model", "3f2a9c01", "--out", out, "--publish", "teacher"]
     done = CliRunner().invoke(main, arguments, env={"FRAUDSTREAM_MODELS": str(tmp_path)})
     assert done.exit_code == 1
     assert "topic predictions is missing" in done.output

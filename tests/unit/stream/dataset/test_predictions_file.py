@@ -89,7 +89,7 @@ def test_predictions_of_the_future_are_refused_with_their_row(tmp_path: Path) ->
         file.require_computed(file.facts.last_ms)
         with pytest.raises(PredictionsFileError, match=r"in row 1: '2026-01-02T03:00:00.000Z'"):
             file.require_computed(file.facts.last_ms - 1)
-        with pytest.raises(PredictionsFileError, match="computed_at is further ahead of now .* in 4 rows, first in"):
+        with pytest.raises(PredictionsFileError, match=r"computed_at is further ahead of now .* in 4 rows, first in"):
             file.require_computed(0)
 
 
