@@ -21,7 +21,7 @@ from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
 from stream.cli.predictions_option import predictions_option
 from stream.cli.progress import bars
-from stream.cli.score_publish import PredictionNameParam, ScoredAs, publish_scores
+from stream.cli.score_publish import PredictionNameParam, ScoredAs, publish_scores, require_topic_of_predictions
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
 from stream.dataset.errors import FileError
@@ -131,7 +131,7 @@ def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
     _check_use(file, options)
     settings = settings_or_refuse()
     sets = features_or_refuse(settings.features)
-    _check_repository(settings, is_needed=not options["diff"])
+    _check_places(settings, options)
     computed_ms, published = now_ms(), None
     try:
         with bars() as progress:
@@ -151,6 +151,16 @@ def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
         Console(highlight=False).print(f"\npublished {published:,} predictions named {options['publish']}")
     if isinstance(report, DiffReport) and report.unexplained:
         raise SystemExit(1)
+
+
+def _check_places(settings: Settings, options: Mapping[str, Any]) -> None:
+    """Refuse a repository or a topic that cannot be used, before anything is scored."""
+    _check_repository(settings, is_needed=not options["diff"])
+    if options["publish"] is not None:
+        try:
+            require_topic_of_predictions(settings)
+        except (KafkaError, ConnectionError) as error:
+            refuse_kafka(settings, error)
 
 
 def _check_repository(settings: Settings, *, is_needed: bool) -> None:

@@ -86,11 +86,12 @@ class AlertReader:
     Attributes:
         membership: which partitions are own.
         lost: scores that retention removed before they were read, at most.
+        unreadable: records that were passed over because they cannot be read.
     """
 
     def __init__(self, settings: Settings, since_ms: int | None) -> None:
         self.membership = Membership()
-        self.lost = 0
+        self.lost = self.unreadable = 0
         self._settings = settings
         self._group = msgspec.structs.replace(settings, group=group_of(settings))
         self._since_ms = since_ms
@@ -171,7 +172,10 @@ class AlertReader:
         fetched = await self._consumer.getmany(*tps, timeout_ms=wait_ms, max_records=LARGEST_FETCH)
         if number != self.membership.number:
             return {}
-        return {tp.partition: self._reading[tp].read(records) for tp, records in fetched.items()}
+        found = {tp.partition: self._reading[tp].read(records) for tp, records in fetched.items()}
+        for tp in fetched:
+            self._note_unreadable(tp, self._reading[tp])
+        return found
 
     async def look_ahead(self) -> list[Score]:
         """Return the alerts among the last records of own partitions that are still to be explained; none is taken.
@@ -204,6 +208,9 @@ class AlertReader:
     async def commit(self, progress: Mapping[int, ReadProgress]) -> None:
         """Commit how far partitions are explained; without effect if the group has rebalanced.
 
+        Nothing is committed of earlier scores, which are read for their validity alone: who began there would explain
+        what was to be left out.
+
         Raises:
             aiokafka.errors.KafkaError: the coordinator does not respond.
         """
@@ -212,10 +219,12 @@ class AlertReader:
         commits = {
             TopicPartition(self._topic, number): OffsetAndMetadata(one.offset, one.note(self._topic_id))
             for number, one in progress.items()
+            if one.offset >= self._reading[TopicPartition(self._topic, number)].first
         }
         try:
             async with _answered():
-                await self._consumer.commit(commits)
+                if commits:
+                    await self._consumer.commit(commits)
         except (CommitFailedError, IllegalStateError) as error:
             log.info("the commit was refused, the group has rebalanced: %s", error)
 
@@ -314,3 +323,12 @@ class AlertReader:
         self.lost += begin - first
         log.warning("%s partition %d: at most %d scores from offset %d on were removed before they were explained",
                     *tp, begin - first, first)  # fmt: skip
+
+    def _note_unreadable(self, tp: TopicPartition, one: PartitionReader) -> None:
+        """Note records that cannot be read: if one was an alert, it gets no explanation."""
+        if not one.unreadable:
+            return
+        log.warning("%s partition %d: %d records cannot be read and are not explained, the first at offset %d",
+                    *tp, len(one.unreadable), one.unreadable[0])  # fmt: skip
+        self.unreadable += len(one.unreadable)
+        one.unreadable = []

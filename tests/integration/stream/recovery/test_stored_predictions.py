@@ -19,7 +19,7 @@ from support.redis.own import OwnRedis
 
 MODULE = "support.features.quick_prediction_set"
 TEACHER = "prediction_teacher_delayed_1h"
-CARDS, DELAY_MS = 40, 8_000
+CARDS, DELAY_MS = 40, 120_000
 PAYMENTS = 200
 """Payments of a round: some before the round's predictions may be read, some after."""
 
@@ -118,8 +118,9 @@ def test_what_decisions_read_survives_a_killed_worker_and_an_emptied_redis(round
     assert {score.positions.prediction for score in scores} - {0, None}
     assert len({score.positions.history_epoch for score in scores}) == 2
     found = compared(rounds.fleet)
-    assert (found["compared"], found["unexplained"]) == (rounds.paid, 0)
-    assert found["equal"] > 0.7 * rounds.paid  # a repair applies what payments had overtaken before them
+    assert (found["compared"], found["unexplained"]) == (rounds.paid, 0), found
+    assert found["equal"] >= 0.9 * rounds.paid, found
+    assert set(found["reasons"]) <= {"history_epoch_changed", "order_unknown"}, found
 
 
 def test_a_fleet_without_such_features_needs_no_topic_of_predictions_and_writes_no_key_of_them(

@@ -182,6 +182,39 @@ async def test_it_commits_the_standing_and_nothing_once_the_group_has_rebalanced
     assert len(world.consumer.commits) == 1
 
 
+@pytest.mark.parametrize("commit", [OffsetAndMetadata(-1, ""), OffsetAndMetadata(5_000, "by hand")])
+async def test_it_commits_nothing_of_the_scores_that_it_reads_for_their_validity_alone(
+    monkeypatch: pytest.MonkeyPatch, commit: OffsetAndMetadata
+) -> None:
+    world = World(monkeypatch, since_ms=1, first=5_000)
+    world.commit = commit
+    reader = await world.assigned(TP)
+    await reader.commit({0: ReadProgress(4_999, STANDING)})
+    assert world.consumer.commits == []
+    await reader.commit({0: ReadProgress(5_000, STANDING)})
+    assert [commits[TP].offset for commits in world.consumer.commits] == [5_000]
+
+
+async def test_an_alert_that_cannot_be_read_is_counted_and_named_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(monkeypatch)
+    world.consumer.ranges[TP] = (0, 4)
+    world.consumer.records[TP] = [record(scored(None, at), at) for at in range(4)]
+    for at in (1, 2):
+        value = world.consumer.records[TP][at].value or b""
+        world.consumer.records[TP][at].value = value.replace(b'"transaction_id"', b'"id"')
+    world.reader.membership.on_partitions_assigned([TP])
+    await world.reader.look_ahead()
+    (part,) = (await world.reader.fetch(0, ())).values()
+    await world.reader.fetch(0, ())
+    assert [alert.before.offset for alert in part.alerts] == [0, 3]
+    assert part.after.offset == 4
+    assert world.reader.unreadable == 2
+    said = "scores partition 0: 2 records cannot be read and are not explained, the first at offset 1"
+    assert [one.getMessage() for one in caplog.records if one.levelname == "WARNING"] == [said]
+
+
 async def test_what_is_looked_at_ahead_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch)
     world.consumer.ranges[TP] = (0, 3)
