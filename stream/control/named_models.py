@@ -1,4 +1,4 @@
-"""Which models the broker names: the history of every deployment, its commands, and the decisions that are kept.
+"""Which models the broker names: the history of every deployment, its commands, predictions, and kept decisions.
 
 A repository may be shared by fleets with different topic prefixes, so every `model-events` of the broker counts.
 """
@@ -17,7 +17,7 @@ from stream.control.log_reader import LogReader
 from stream.errors import ControlLogError
 from stream.kafka.client import connection_options
 from stream.kafka.scan import scan_topic
-from stream.kafka.topics import INCIDENTS, MODEL_CONTROL, MODEL_EVENTS, SCORES, SHADOW_SCORES
+from stream.kafka.topics import INCIDENTS, MODEL_CONTROL, MODEL_EVENTS, PREDICTIONS, SCORES, SHADOW_SCORES
 from stream.settings import Settings
 
 _EXPLANATIONS = "explanations"
@@ -33,22 +33,26 @@ class NamedModels(NamedTuple):
 
 
 class FleetTopics(NamedTuple):
-    """The topics of the fleets with one prefix: those of control, and those of decisions."""
+    """The topics of the fleets with one prefix: those of control, of predictions from storage, and of decisions."""
 
     prefix: str
     control: tuple[str, ...]
+    predictions: tuple[str, ...]
     decisions: tuple[str, ...]
 
 
 class NamingScope(NamedTuple):
-    """What is read: the topics of decisions too, or only those of control; of all prefixes, or only of our own."""
+    """What is read: decisions too, or only topics of control and predictions; of all prefixes, or only of our own.
+
+    A model that publishes predictions is never promoted, so no topic but theirs may name it.
+    """
 
     decisions: bool = True
     own_prefix: bool = False
 
 
 async def read_named_models(settings: Settings, tell: Tell, scope: NamingScope) -> NamedModels:
-    """Read what the history of every deployment names, and what the kept decisions name.
+    """Read what the history of every deployment names, and what the kept predictions and decisions name.
 
     Raises:
         ControlLogError: this fleet has no `model-events`, or one of them has lost records, so it does not name all.
@@ -65,8 +69,10 @@ async def read_named_models(settings: Settings, tell: Tell, scope: NamingScope) 
             await _read_control(settings, topic, named, tell)
         for deployment in await _deployments(settings, fleet, tell):
             await _read_roles(settings, fleet, deployment, named)
+        for topic in fleet.predictions:
+            await _read_records(settings, topic, named, (named.mentions.add_prediction, "predictions", tell))
         for topic in fleet.decisions if scope.decisions else ():
-            await _read_decisions(settings, topic, named, tell)
+            await _read_records(settings, topic, named, (named.mentions.add_decision, "decisions", tell))
     return named
 
 
@@ -84,6 +90,7 @@ def _fleet(prefix: str, names: Sequence[str]) -> FleetTopics:
     return FleetTopics(
         prefix,
         tuple(name for name in names if name in control),
+        tuple(name for name in names if name == prefix + PREDICTIONS.name),
         tuple(name for name in names if name in decisions or name.startswith(silent)),
     )
 
@@ -148,11 +155,13 @@ async def _read_control(settings: Settings, topic: str, named: NamedModels, tell
     named.records[topic] = count
 
 
-async def _read_decisions(settings: Settings, topic: str, named: NamedModels, tell: Tell) -> None:
-    count = 0
+async def _read_records(
+    settings: Settings, topic: str, named: NamedModels, how: tuple[Callable[[bytes, str], None], str, Tell]
+) -> None:
+    count, (add, what, tell) = 0, how
     async for value in _values(settings, topic, tell):
         count += 1
-        named.mentions.add_decision(value, f"decisions on {topic}")
+        add(value, f"{what} on {topic}")
     named.records[topic] = count
 
 

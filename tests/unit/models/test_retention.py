@@ -3,6 +3,7 @@
 import hashlib
 import os
 import threading
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from models.lineage import Relation, ancestors, descendants, named_models
 from models.lineup import Lineup, follow
 from models.repository import Repository, StoredManifest
 from models.retention import Mentions, plan_prune
+from stream.control import named_models as broker
 from stream.control.announcements import new_origin
-from stream.control.named_models import add_event, add_roles, fleet_topics
+from stream.control.named_models import NamingScope, add_event, add_roles, fleet_topics, read_named_models
+from stream.settings import Settings
 from support.control_events import accepted
 from support.judged_log import command
 
@@ -157,11 +160,49 @@ def test_the_topics_of_all_fleets_are_found_and_those_of_others_left_out() -> No
     names = [
         "model-events", "model-control", "scores", "scores-green", "shadow-scores", "transactions", "credit-scores",
         "eu.model-events", "eu.scores", "eu.scores-blue", "eu.incidents", "explanations", "other.scores",
+        "predictions", "eu.predictions", "other.predictions",
     ]  # fmt: skip
-    assert [(one.prefix, one.control, one.decisions) for one in fleet_topics(names)] == [
-        ("eu.", ("eu.incidents", "eu.model-events"), ("eu.scores", "eu.scores-blue")),
-        ("", ("model-control", "model-events"), ("explanations", "scores", "scores-green", "shadow-scores")),
+    assert [tuple(one) for one in fleet_topics(names)] == [
+        ("eu.", ("eu.incidents", "eu.model-events"), ("eu.predictions",), ("eu.scores", "eu.scores-blue")),
+        (
+            "",
+            ("model-control", "model-events"),
+            ("predictions",),
+            ("explanations", "scores", "scores-green", "shadow-scores"),
+        ),
     ]
+
+
+@pytest.mark.parametrize("text", [digest(1), digest(1)[:12], f"teacher {digest(1)[:12]} of May"])
+def test_the_model_of_a_prediction_is_kept(text: str) -> None:
+    record = {"schema": "prediction/1", "card_id": digest(2), "name": "teacher", "value": 0.5, "model": text}
+    mentions = Mentions()
+    mentions.add_prediction(msgspec.json.encode(record), "predictions")
+    assert mentions.of(digest(1)) == ("predictions",)
+    assert mentions.of(digest(2)) == (), "a card names no model"
+
+
+@pytest.mark.parametrize("decisions", [True, False])
+async def test_predictions_are_read_whether_or_not_decisions_are(
+    monkeypatch: pytest.MonkeyPatch, *, decisions: bool
+) -> None:
+    records = {"predictions": digest(1), "scores": digest(2)}
+
+    async def topics(_settings: Settings) -> frozenset[str]:
+        return frozenset({"model-events", *records})
+
+    async def values(_settings: Settings, topic: str, _tell: object) -> AsyncIterator[bytes]:
+        if topic in records:
+            yield f'{{"model":"{records[topic]}","digest":"{records[topic]}"}}'.encode()
+
+    async def no_roles(*_arguments: object) -> None: ...
+
+    for name, one in (("_topic_names", topics), ("_values", values), ("_read_roles", no_roles)):
+        monkeypatch.setattr(broker, name, one)
+    named = await read_named_models(Settings(), lambda _topic, _share: None, NamingScope(decisions=decisions))
+    assert named.mentions.of(digest(1)) == ("predictions on predictions",)
+    assert bool(named.mentions.of(digest(2))) is decisions
+    assert named.records == {"model-events": 0, "predictions": 1} | ({"scores": 1} if decisions else {})
 
 
 @pytest.fixture(params=["folder", "memory"])
