@@ -45,6 +45,11 @@ class Mentions:
         for text in _PREDICTED.findall(value):
             self.add_control(text, reason)
 
+    def update(self, other: "Mentions") -> None:
+        """Note all that others have noted."""
+        for name, reasons in other._reasons.items():  # noqa: SLF001 - of this class
+            self._reasons.setdefault(name, {}).update(reasons)
+
     def of(self, digest: str) -> tuple[str, ...]:
         """Return why a model is named, without repetition; empty if it is not."""
         names = (digest[:length] for length in range(_LONGEST, _SHORTEST - 1, -1))

@@ -60,11 +60,10 @@ async def read_named_models(settings: Settings, tell: Tell, scope: NamingScope) 
     """
     fleets = fleet_topics(await _topic_names(settings))
     own = settings.topic(MODEL_EVENTS.name)
-    ours = tuple(fleet for fleet in fleets if fleet.prefix == settings.topic_prefix)
-    if not ours:
+    if not _in_scope(settings, fleets, NamingScope(own_prefix=True)):
         raise ControlLogError(f"{own} is not on this broker, so nothing is known of which models were ever live")
     named = NamedModels(Mentions(), {})
-    for fleet in ours if scope.own_prefix else fleets:
+    for fleet in _in_scope(settings, fleets, scope):
         for topic in fleet.control:
             await _read_control(settings, topic, named, tell)
         for deployment in await _deployments(settings, fleet, tell):
@@ -74,6 +73,28 @@ async def read_named_models(settings: Settings, tell: Tell, scope: NamingScope) 
         for topic in fleet.decisions if scope.decisions else ():
             await _read_records(settings, topic, named, (named.mentions.add_decision, "decisions", tell))
     return named
+
+
+async def read_latest_names(settings: Settings, scope: NamingScope, since_ms: int) -> Mentions:
+    """Read what the records of the control topics since a time of their timestamps name: a short read.
+
+    Raises:
+        ControlLogError: a record cannot be read.
+        aiokafka.errors.KafkaError: the brokers do not respond.
+    """
+    named = NamedModels(Mentions(), {})
+    for fleet in _in_scope(settings, fleet_topics(await _topic_names(settings)), scope):
+        for topic in fleet.control:
+            await _read_control(settings, topic, named, _silent, since_ms)
+    return named.mentions
+
+
+def _silent(_topic: str, _share: float) -> None:
+    """Show no progress."""
+
+
+def _in_scope(settings: Settings, fleets: Sequence[FleetTopics], scope: NamingScope) -> tuple[FleetTopics, ...]:
+    return tuple(one for one in fleets if not scope.own_prefix or one.prefix == settings.topic_prefix)
 
 
 def fleet_topics(names: Iterable[str]) -> tuple[FleetTopics, ...]:
@@ -124,13 +145,13 @@ async def _topic_names(settings: Settings) -> frozenset[str]:
         await consumer.stop()
 
 
-async def _values(settings: Settings, topic: str, tell: Tell) -> AsyncIterator[bytes]:
-    """Yield the value of each record of a topic.
+async def _values(settings: Settings, topic: str, tell: Tell, since_ms: int = 0) -> AsyncIterator[bytes]:
+    """Yield the value of each record of a topic, or of those since a time of their timestamps.
 
     Raises:
         ControlLogError: some cannot be read, so nobody knows what they name.
     """
-    async with scan_topic(settings, topic, 0) as scan:
+    async with scan_topic(settings, topic, since_ms) as scan:
         async for records, share in scan.read():
             for record in records:
                 if record.damage:
@@ -143,9 +164,9 @@ async def _values(settings: Settings, topic: str, tell: Tell) -> AsyncIterator[b
             raise ControlLogError(f"{topic}-{tp.partition} from offset {one.first} cannot be read: it may name a model")
 
 
-async def _read_control(settings: Settings, topic: str, named: NamedModels, tell: Tell) -> None:
+async def _read_control(settings: Settings, topic: str, named: NamedModels, tell: Tell, since_ms: int = 0) -> None:
     count = 0
-    async for value in _values(settings, topic, tell):
+    async for value in _values(settings, topic, tell, since_ms):
         count += 1
         event = read_event(value) if topic.endswith(MODEL_EVENTS.name) else None
         if isinstance(event, Event):

@@ -191,7 +191,7 @@ async def test_predictions_are_read_whether_or_not_decisions_are(
     async def topics(_settings: Settings) -> frozenset[str]:
         return frozenset({"model-events", *records})
 
-    async def values(_settings: Settings, topic: str, _tell: object) -> AsyncIterator[bytes]:
+    async def values(_settings: Settings, topic: str, _tell: object, _since_ms: int = 0) -> AsyncIterator[bytes]:
         if topic in records:
             yield f'{{"model":"{records[topic]}","digest":"{records[topic]}"}}'.encode()
 

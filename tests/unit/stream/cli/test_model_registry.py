@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from models.signing import Role
 from stream.cli import model_card, model_prune
 from stream.cli.card_sections import NOT_STATED
 from stream.cli.main import main
+from stream.clock import now_ms
 from stream.control.history import History, history_of
 from stream.control.named_models import NamedModels, NamingScope
 from stream.errors import ControlLogError
@@ -110,8 +111,8 @@ Named = Callable[[Mentions], None]
 def prune(models: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """A function that prunes with what the broker names, one after the other at each look; an error is raised."""
 
-    def run_with(looks: list[Named | Exception], *arguments: str) -> Result:
-        waiting = list(looks)
+    def run_with(looks: list[Named | Exception], *arguments: str, latest: Sequence[Named | Exception] = ()) -> Result:
+        waiting, later = list(looks), list(latest)
 
         async def read(_settings: Settings, _tell: Any, scope: NamingScope) -> NamedModels:
             found = waiting.pop(0)
@@ -121,7 +122,16 @@ def prune(models: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
             found(named.mentions)
             return named
 
+        async def read_latest(_settings: Settings, scope: NamingScope, since_ms: int) -> Mentions:
+            assert (scope.decisions, since_ms < now_ms()) == (False, True)
+            found, mentions = later.pop(0) if later else names(), Mentions()
+            if isinstance(found, Exception):
+                raise found
+            found(mentions)
+            return mentions
+
         monkeypatch.setattr(model_prune, "read_named_models", read)
+        monkeypatch.setattr(model_prune, "read_latest_names", read_latest)
         return run(models, "prune", *arguments)
 
     return run_with
@@ -171,6 +181,30 @@ def test_a_model_that_a_command_names_between_the_looks_stays(prune: Any, models
     assert "1 left out, since named, stored again or deleted meanwhile" in done.stdout
     assert Repository(str(models)).digests() == (first,)
     assert second != first
+
+
+def test_a_model_that_is_promoted_during_the_deletions_stays_with_what_it_descends_from(
+    prune: Any, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_prune, "_BATCH", 1)
+    old, new, *_ = put(models, OLD, NEW, artifact(name="a"), artifact(name="b"), days_old=400)
+    done = prune([names(), names()], "--apply", latest=[names(new)])
+    assert "deleted 2 of 4 models" in done.stdout
+    assert Repository(str(models)).digests() == tuple(sorted((old, new)))
+
+
+@pytest.mark.parametrize("error", [KafkaConnectionError("no broker answers"), ControlLogError("it has lost records")])
+def test_when_commands_cannot_be_read_any_more_no_other_model_is_deleted(
+    prune: Any, models: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(model_prune, "_BATCH", 1)
+    put(models, artifact(name="a"), artifact(name="b"), days_old=400)
+    refused = prune([names(), names()], "--apply", latest=[names(), error])
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "1 of 2 models were deleted before, and no other is: run it again" in refused.stderr
+    assert len(Repository(str(models)).digests()) == 1
+    refused = prune([names(), names()], "--apply", latest=[error])
+    assert "nothing is deleted" in refused.stderr
 
 
 def test_what_a_snapshot_names_is_kept(prune: Any, models: Path) -> None:
