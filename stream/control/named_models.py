@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from models.commands import Event, EventKind, read_event
 from models.lineup import Lineup
@@ -16,7 +16,7 @@ from stream.clock import now_ms
 from stream.control.log_reader import LogReader
 from stream.errors import ControlLogError
 from stream.kafka.client import connection_options
-from stream.kafka.scan import scan_topic
+from stream.kafka.scan import offset_ranges, scan_topic
 from stream.kafka.topics import INCIDENTS, MODEL_CONTROL, MODEL_EVENTS, PREDICTIONS, SCORES, SHADOW_SCORES
 from stream.settings import Settings
 
@@ -66,7 +66,10 @@ async def read_named_models(settings: Settings, tell: Tell, scope: NamingScope) 
     for fleet in _in_scope(settings, fleets, scope):
         for topic in fleet.control:
             await _read_control(settings, topic, named, tell)
-        for deployment in await _deployments(settings, fleet, tell):
+        deployments = await _deployments(settings, fleet, tell)
+        if not deployments:
+            await _require_never_used(settings, fleet.prefix + MODEL_EVENTS.name)
+        for deployment in deployments:
             await _read_roles(settings, fleet, deployment, named)
         for topic in fleet.predictions:
             await _read_records(settings, topic, named, (named.mentions.add_prediction, "predictions", tell))
@@ -194,6 +197,17 @@ async def _deployments(settings: Settings, fleet: FleetTopics, tell: Tell) -> li
         if isinstance(event, Event):
             found.add(event.deployment)
     return sorted(found)
+
+
+async def _require_never_used(settings: Settings, topic: str) -> None:
+    """Require that a `model-events` without any event never had one.
+
+    Raises:
+        ControlLogError: it had, and they were removed.
+    """
+    begin, _ = (await offset_ranges(settings, [TopicPartition(topic, 0)]))[TopicPartition(topic, 0)]
+    if begin > 0:
+        raise ControlLogError(f"{topic} has lost its first {begin} records, and names no deployment")
 
 
 async def _read_roles(settings: Settings, fleet: FleetTopics, deployment: str, named: NamedModels) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,7 @@ from models.retention import Mentions, plan_prune
 from stream.control import named_models as broker
 from stream.control.announcements import new_origin
 from stream.control.named_models import NamingScope, add_event, add_roles, fleet_topics, read_named_models
+from stream.errors import ControlLogError
 from stream.settings import Settings
 from support.control_events import accepted
 from support.judged_log import command
@@ -180,6 +182,32 @@ def test_the_model_of_a_prediction_is_kept(text: str) -> None:
     mentions.add_prediction(msgspec.json.encode(record), "predictions")
     assert mentions.of(digest(1)) == ("predictions",)
     assert mentions.of(digest(2)) == (), "a card names no model"
+
+
+@pytest.mark.parametrize("begin", [0, 7])
+async def test_the_emptied_history_of_another_fleet_is_no_history(monkeypatch: pytest.MonkeyPatch, begin: int) -> None:
+    async def topics(_settings: Settings) -> frozenset[str]:
+        return frozenset({"model-events", "eu.model-events"})
+
+    async def values(*_arguments: object) -> AsyncIterator[bytes]:
+        for nothing in ():
+            yield nothing
+
+    async def no_roles(*_arguments: object) -> None: ...
+
+    async def ranges(_settings: Settings, tps: list[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        assert tps == [TopicPartition("eu.model-events", 0)]
+        return dict.fromkeys(tps, (begin, begin))
+
+    stubs = {"_topic_names": topics, "_values": values, "_read_roles": no_roles, "offset_ranges": ranges}
+    for name, one in stubs.items():
+        monkeypatch.setattr(broker, name, one)
+    reading = read_named_models(Settings(), lambda _topic, _share: None, NamingScope())
+    if begin:
+        with pytest.raises(ControlLogError, match=r"eu\.model-events has lost its first 7 records"):
+            await reading
+    else:
+        assert not len((await reading).mentions)
 
 
 @pytest.mark.parametrize("decisions", [True, False])
