@@ -21,7 +21,7 @@ from stream.contract.outputs import DecidedBy
 from stream.control.probes import probe_vectorisers
 from stream.rescoring.history_pass import Flags
 from stream.rescoring.request import UnknownModelError
-from stream.scoring.score import decide_by_rules
+from stream.scoring.score import LIVE_MODEL_FAILED, decide_by_rules
 from stream.settings import PREFIX
 
 Objects = NDArray[np.object_]
@@ -109,17 +109,21 @@ class RescoredOutputs(NamedTuple):
 class DecidingModels(NamedTuple):
     """What made n recorded decisions: the model's digest, or None and how `decided_by` says it was decided instead.
 
-    `payments` are what they decided on, with what their records say of them.
+    `payments` are what they decided on, with what their records say of them. `stood_in` are those of a model that stood
+    in for the live one: its rules held beside the model's, and the record does not name it.
     """
 
     url: str
     digests: Objects
     decided_by: Objects
     payments: Payments
+    stood_in: Flags
 
     def of(self, which: Ints) -> "DecidingModels":
         """Return those of some decisions."""
-        return DecidingModels(self.url, self.digests[which], self.decided_by[which], self.payments.of(which))
+        return DecidingModels(
+            self.url, self.digests[which], self.decided_by[which], self.payments.of(which), self.stood_in[which]
+        )
 
 
 def different(left: Floats, right: Floats) -> Flags:
@@ -151,11 +155,17 @@ def recorded(columns: dict[str, Any]) -> RescoredOutputs:
 
 
 def _recorded_rules(columns: dict[str, Any]) -> Objects:
-    """Return the rules on record, without those that decided where no model could: nothing says whose they were."""
+    """Return the rules on record, without those of decisions where live failed: nothing says whose they were."""
     found = np.full(len(columns["digest"]), None, object)
-    for at, (digest, by) in enumerate(zip(columns["digest"].tolist(), columns["overruled_by"].tolist(), strict=True)):
-        found[at] = None if digest is None else overruling_rule(by)
+    unknown = np.array([digest is None for digest in columns["digest"].tolist()], np.bool_) | stood_in(columns)
+    for at, by in enumerate(columns["overruled_by"].tolist()):
+        found[at] = None if unknown[at] else overruling_rule(by)
     return found
+
+
+def stood_in(columns: dict[str, Any]) -> Flags:
+    """Tell which decisions on record are of a model that stood in for the live one."""
+    return np.array([LIVE_MODEL_FAILED in (one or "").split(",") for one in columns["degraded"].tolist()], np.bool_)
 
 
 def overruling_rule(overruled_by: str | None) -> str | None:
@@ -201,6 +211,7 @@ def rescore(models: DecidingModels, names: Sequence[str], vectors: Floats) -> tu
             if model is None:
                 continue
             _score(model, names, (vectors, models.payments, which), outputs)
+            outputs.rules[which[models.stood_in[which]]] = None
         known[which] = True
     return outputs, known
 

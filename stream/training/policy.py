@@ -54,8 +54,9 @@ class ScoredPart:
     def labelled(self) -> "ScoredPart":
         """The payments that have a label."""
         rows = self.fraud >= 0
-        columns = (self.scores, self.fraud, self.occurred_ms, self.amount_minor, self.currency)
-        return self if rows.all() else ScoredPart(*(column[rows] for column in columns))
+        return ScoredPart(
+            self.scores[rows], self.fraud[rows], self.occurred_ms[rows], self.amount_minor[rows], self.currency[rows]
+        )
 
     @property
     def payments(self) -> Payments:
