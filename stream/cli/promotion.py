@@ -45,7 +45,22 @@ def send_promotion(kind: CommandKind, *, verdict_file: Path | None, as_json: boo
             evidence |= _computed(settings, str(request.model))
         if not _is_at_the_top(lineup, request):
             evidence |= _volume(settings, lineup, str(request.model))
+    _warn(settings, request, lineup)
     send(settings, replace(request, evidence=evidence or None), as_json=as_json)
+
+
+def send_canary(*, wait: float | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's
+    """Send a canary as `send_kind` does, and warn of rules that its model lacks."""
+    settings = settings_or_refuse()
+    request = request_of(settings, CommandKind.CANARY, wait, options)
+    _warn(settings, request, None)
+    send(settings, request, as_json=as_json)
+
+
+def _warn(settings: Settings, request: CommandRequest, lineup: Lineup | None) -> None:
+    from stream.cli.missing_rules import warn_of_missing_rules  # noqa: PLC0415 - numpy comes with it
+
+    warn_of_missing_rules(settings, str(request.model), lineup)
 
 
 def _stated(file: Path) -> Mapping[str, Any]:

@@ -13,12 +13,13 @@ from models.artifact import read_artifact, with_policy, write_artifact
 from models.commands import CommandKind, Event
 from models.limits import Limits
 from models.lineup import Lineup
+from models.list_rules import ListRule, RuleAction, RuleSet
 from models.policy import Decision
 from models.repository import Repository
 from models.volume import ExpectedVolume, VolumeBudget
 from models.volume_rules import StatedVolume, VolumeBasis, stated_volume
 from shadow.tally import Tally
-from stream.cli import commands, promotion, volume
+from stream.cli import commands, missing_rules, promotion, volume
 from stream.cli.main import main
 from stream.control.client import CommandRequest
 from stream.errors import ReportError
@@ -30,14 +31,14 @@ BUDGET = VolumeBudget(alert_share=0.006, change=0.2)
 A, R, D = Decision.APPROVE, Decision.REVIEW, Decision.DECLINE
 
 
-def put(repository: Repository, seed: int, alerts: float | None) -> str:
-    """Store a model whose manifest expects this share of alerts."""
+def put(repository: Repository, seed: int, alerts: float | None, rules: RuleSet | None = None) -> str:
+    """Store a model whose manifest expects this share of alerts, with rules."""
     found = read_artifact(artifact(seed=seed))
     expected = None if alerts is None else ExpectedVolume(
         since="2026-01-01T00:00:00.000Z", until="2026-02-01T00:00:00.000Z", payments=40_000,
         review_share=alerts - 0.001, decline_share=0.001, alerts_a_day=12.0, busiest_day=20,
     )  # fmt: skip
-    manifest = with_policy(found.manifest, found.manifest.policy, None, None, expected)
+    manifest = with_policy(found.manifest, found.manifest.policy, None, rules, expected)
     return repository.put(write_artifact(msgspec.structs.replace(found, manifest=manifest)))
 
 
@@ -72,7 +73,8 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
         return SimpleNamespace(digest=digest.ljust(64, "0"), tally=made.tally)
 
     monkeypatch.setattr(commands, "command_traced", send)
-    monkeypatch.setattr(promotion, "read_fold", fold)
+    for module in (promotion, missing_rules):
+        monkeypatch.setattr(module, "read_fold", fold)
     monkeypatch.setattr(volume, "report", report)
     return made
 
@@ -156,3 +158,36 @@ def test_without_a_budget_a_volume_that_moves_far_is_told(world: World, alerts: 
     assert result.exit_code == 0, result.stderr
     assert [one.evidence for one in world.sent] == [None]
     assert ("warning: alerts are expected on" in result.stderr) == is_told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_told"),
+    [
+        (("model", "promote", "{}"), True),
+        (("model", "promote", "{}", "--force"), True),
+        (("model", "canary", "{}", "--share", "1%"), True),
+        (("rollout", "start", "{}", "--ladder", "1% 10min, 100%"), True),
+        (("model", "challenge", "{}"), False),
+    ],
+)
+def test_rules_of_the_live_model_that_the_other_one_lacks_are_named(
+    world: World, arguments: tuple[str, ...], *, is_told: bool
+) -> None:
+    world.limits = None
+    lists = [ListRule(name, RuleAction.BLOCK, cards=("c1",)) for name in ("stolen", "lost")]
+    world.live = put(world.repository, 0, 0.005, RuleSet(tuple(lists)))
+    kept = put(world.repository, 1, 0.005, RuleSet((lists[1], ListRule("own", RuleAction.ALLOW, merchants=("m",)))))
+    result = world.run(*(one.format(kept[:12]) for one in arguments))
+    assert result.exit_code == 0, result.stderr
+    assert ("warning: the live model has rules that this one lacks: stolen; " in result.stderr) == is_told
+    both = put(world.repository, 2, 0.005, RuleSet(tuple(reversed(lists))))
+    assert "lacks" not in world.run(*(one.format(both[:12]) for one in arguments)).stderr
+    assert len(world.sent) == 2
+
+
+def test_without_a_repository_a_command_is_sent_without_a_word_on_rules(world: World) -> None:
+    world.limits = None
+    result = CliRunner(env={"FRAUDSTREAM_MODELS": str(world.folder / "none")}).invoke(
+        main, ["model", "canary", "1" * 12, "--share", "1%"]
+    )
+    assert (result.exit_code, "lacks" in result.stderr, len(world.sent)) == (0, False, 1)
