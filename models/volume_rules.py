@@ -16,7 +16,7 @@ from models.lineup import Lineup
 from models.problems import Problem, ProblemCode
 from models.promotion_rules import MOST_HOURS, SKEW_MS, is_gated
 from models.times import format_time, stated_ms
-from models.volume import VolumeBudget, VolumeShare
+from models.volume import ROUNDING, VolumeBudget, VolumeShare
 
 VOLUME = "volume"
 """The entry of `evidence`."""
@@ -89,16 +89,20 @@ def beyond_budget(found: StatedVolume, budget: VolumeBudget) -> Iterator[str]:
     basis = f"of {found.payments:,} payments ({found.basis})"
     alerts, declines = (found.alert_share, budget.alert_share), (found.decline_share, budget.decline_share)
     for what, (share, most) in {"alerts": alerts, "declines": declines}.items():
-        if most is not None and share > most:
+        if most is not None and _is_beyond(share, most):
             yield f"{what} on {_percent(share)} {basis}, the budget is {_percent(most)}"
     if budget.change is None:
         return
     before = found.live_alert_share
     if before is None:
         yield "the live model's volume is not known, so nothing shows how far alerts would move"
-    elif abs(found.alert_share - before) > budget.change * before:
+    elif _is_beyond(abs(found.alert_share - before), budget.change * before):
         move = f"from {_percent(before)} to {_percent(found.alert_share)} {basis}"
         yield f"alerts would move {move}, the budget is {_percent(budget.change)} of the former"
+
+
+def _is_beyond(share: float, most: float) -> bool:
+    return share > most + ROUNDING
 
 
 def stated_volume(evidence: Any) -> StatedVolume | None:  # noqa: ANN401 - anybody may send evidence of any form

@@ -138,6 +138,15 @@ def test_what_the_shadow_shows_comes_before_what_manifests_expect(world: World) 
     assert len(world.sent) == 1
 
 
+def test_a_volume_of_the_shadow_that_is_exactly_the_budget_is_within_it(world: World) -> None:
+    world.limits = Limits(volume_budget=VolumeBudget(alert_share=0.05))
+    world.tally = tally(world.live, AA=9_500, RR=400, AR=100)
+    assert world.run("model", "promote", put(world.repository, 1, 0.005)[:12]).exit_code == 0
+    found = stated(world.sent[0])
+    assert found is not None
+    assert (found.alert_share, found.live_alert_share) == (0.05, 0.04)
+
+
 @pytest.mark.parametrize("change", [lambda one: tally(one.live, AA=999), lambda _: tally("f" * 64, AA=5_000)])
 def test_few_comparisons_or_those_with_another_model_count_for_nothing(
     world: World, change: Callable[[World], Tally]
