@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from models.commands import Command, Digest, Timestamp
+from models.commands import Command, CommandKind, Digest, Timestamp
 from models.lineup import Lineup
 from models.problems import Problem, ProblemCode
 from models.promotion_rules import MOST_HOURS, SKEW_MS, is_gated
@@ -21,7 +21,7 @@ from models.volume import ROUNDING, VolumeBudget, VolumeShare
 VOLUME = "volume"
 """The entry of `evidence`."""
 _MOST_MS = MOST_HOURS * 3_600_000
-_ADVICE = "`fraudstream model promote` states one; --force promotes all the same, on the record"
+_ADVICE = "`fraudstream model promote`, or `end-split`, states one; --force promotes all the same, on the record"
 _WAY_OUT = (
     "choose other thresholds by `fraudstream model policy`, or another budget by `fraudstream limits set`; --force "
     "promotes all the same, on the record"
@@ -62,8 +62,14 @@ class StatedVolume(msgspec.Struct, frozen=True):
 
 
 def needs_volume(lineup: Lineup, command: Command, model: str | None) -> bool:
-    """Tell whether a command needs a volume: as a promotion needs a verdict, where the fleet has a budget."""
-    return lineup.limits is not None and lineup.limits.volume_budget is not None and is_gated(lineup, command, model)
+    """Tell whether a command needs a volume: as a promotion needs a verdict, where the fleet has a budget.
+
+    So does the end of a split that makes another model live; its grounds are the experiment, so it needs no verdict.
+    """
+    if lineup.limits is None or lineup.limits.volume_budget is None:
+        return False
+    wins = command.kind is CommandKind.END_SPLIT and not command.force and model not in (None, lineup.live)
+    return wins or is_gated(lineup, command, model)
 
 
 def volume_problems(lineup: Lineup, command: Command, model: str | None, now_ms: int) -> Iterator[Problem]:

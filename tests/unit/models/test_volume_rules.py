@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guards.ladder import Ladder
-from models.arms import Canary
+from models.arms import Arm, Canary, Split
 from models.command_decoder import read_command
 from models.commands import Command, CommandKind, encode
 from models.judge import Accepted, Fleet, HeldArtifact, Refused, judge
@@ -119,6 +119,21 @@ def test_a_budget_is_kept_where_each_of_its_bounds_is_but_for_rounding(
     )
     assert (not list(beyond_budget(found, budget))) == kept
     assert stated_volume(msgspec.to_builtins(found)) == found
+
+
+def test_the_arm_that_wins_a_split_needs_a_volume_unless_its_model_is_live() -> None:
+    arms = (Arm("new", NEW, 1_000), Arm("same", LIVE, 1_000))
+    lineup = replace(ASKED, split=Split(arms, "s"))
+
+    def won(winner: str, **changes: Any) -> set[ProblemCode]:
+        return set(problems(lineup, command(CommandKind.END_SPLIT, model=None, winner=winner, **changes)))
+
+    assert won("new") == {ProblemCode.NO_VOLUME}
+    assert won("new", evidence={"volume": WITHIN | {"alert_share": 0.0061}}) == {ProblemCode.OVER_BUDGET}
+    assert not won("new", evidence={"volume": WITHIN})
+    assert not won("new", force=True)
+    assert not won("same")
+    assert not won("live")
 
 
 @given(st.integers(1, 1_000_000), st.data())

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from models.arms import Arm, Split
 from models.artifact import read_artifact, with_policy, write_artifact
 from models.commands import CommandKind, Event
 from models.limits import Limits
@@ -19,7 +20,7 @@ from models.repository import Repository
 from models.volume import ExpectedVolume, VolumeBudget
 from models.volume_rules import StatedVolume, VolumeBasis, stated_volume
 from shadow.tally import Tally
-from stream.cli import commands, missing_rules, promotion, volume
+from stream.cli import commands, missing_rules, promotion, split, volume
 from stream.cli.main import main
 from stream.control.client import CommandRequest
 from stream.errors import ReportError
@@ -50,6 +51,7 @@ class World:
         self.live = put(self.repository, 0, 0.005)
         self.limits: Limits | None = Limits(volume_budget=BUDGET)
         self.tally: Tally | None = None
+        self.split: Split | None = None
         self.sent = list[CommandRequest]()
 
     def run(self, *arguments: str) -> Result:
@@ -65,7 +67,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
         return "c-1", accepted(3, "promote")
 
     async def fold(_settings: Settings) -> Any:
-        return SimpleNamespace(lineup=Lineup("default", 2, live=made.live, limits=made.limits))
+        return SimpleNamespace(lineup=Lineup("default", 2, live=made.live, limits=made.limits, split=made.split))
 
     async def report(_settings: Settings, digest: str, *_: Any) -> Any:
         if made.tally is None:
@@ -76,6 +78,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     for module in (promotion, missing_rules):
         monkeypatch.setattr(module, "read_fold", fold)
     monkeypatch.setattr(volume, "report", report)
+    monkeypatch.setattr(split, "grounds_of", lambda _winner, _file: {"report": {}})
     return made
 
 
@@ -200,3 +203,18 @@ def test_without_a_repository_a_command_is_sent_without_a_word_on_rules(world: W
         main, ["model", "canary", "1" * 12, "--share", "1%"]
     )
     assert (result.exit_code, "lacks" in result.stderr, len(world.sent)) == (0, False, 1)
+
+
+def test_the_winner_of_a_split_is_sent_with_its_volume_and_not_beyond_the_budget(world: World) -> None:
+    small, large = (put(world.repository, seed, alerts) for seed, alerts in ((1, 0.0055), (2, 0.0061)))
+    world.split = Split((Arm("small", small, 1_000), Arm("large", large, 1_000), Arm("same", world.live, 1_000)), "s")
+    assert world.run("model", "end-split", "--winner", "small").exit_code == 0
+    found = stated(world.sent[0])
+    assert found is not None
+    assert (found.model, found.alert_share) == (small, pytest.approx(0.0055))
+    assert (world.sent[0].evidence or {}).keys() == {"volume", "report"}
+    refused = world.run("model", "end-split", "--winner", "large")
+    assert (refused.exit_code, "the budget is 0.6 %" in refused.stderr, len(world.sent)) == (1, True, 1)
+    for arguments in (("large", "--force"), ("same",), ("live",)):
+        assert world.run("model", "end-split", "--winner", *arguments).exit_code == 0
+    assert [(one.evidence or {}).keys() for one in world.sent[1:]] == [{"report"}] * 3
