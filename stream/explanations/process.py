@@ -15,9 +15,9 @@ from aiokafka.errors import KafkaError
 from features.reason_codes import VERSION
 from features.reasons import ReasonTable
 from models.loading import Model
-from models.repository import Repository
 from stream.clock import now_ms
 from stream.consumer import trace_headers
+from stream.control.trusted_models import trusted_repository
 from stream.errors import PublishError
 from stream.explanations.alerts import Alert, ReadPart, ReadProgress
 from stream.explanations.explain import Explained, explain
@@ -86,7 +86,7 @@ class AlertExplainer:
         self._emit = emit
         self._operations = operations
         self._topic = settings.topic(EXPLANATIONS.name)
-        self._shelf = ModelShelf(Repository(settings.models))
+        self._shelf = ModelShelf(trusted_repository(settings))
         self._publisher = Publisher(settings)
         self._waiting: dict[int, ReadPart] = {}
         self._done: dict[int, ReadProgress] = {}

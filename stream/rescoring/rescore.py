@@ -19,6 +19,7 @@ from models.problems import Problem, ProblemCode
 from models.repository import Repository
 from stream.contract.outputs import DecidedBy
 from stream.control.probes import probe_vectorisers
+from stream.control.trusted_models import ModelPlace
 from stream.rescoring.history_pass import Flags
 from stream.rescoring.request import UnknownModelError
 from stream.scoring.score import LIVE_MODEL_FAILED, decide_by_rules
@@ -28,14 +29,24 @@ Objects = NDArray[np.object_]
 NO_BAND = -1
 
 
-def resolve(url: str, name: str) -> str:
+Models = str | ModelPlace | Repository
+"""Where models are: a repository, its place, or the URL alone, from which models need no signature."""
+
+
+def _opened(models: Models) -> Repository:
+    if isinstance(models, Repository):
+        return models
+    return models.open() if isinstance(models, ModelPlace) else Repository(models)
+
+
+def resolve(models: Models, name: str) -> str:
     """Return the digest that a name, a digest or a prefix of one, stands for.
 
     Raises:
         UnknownModelError: no model or several have this prefix, or the repository does not answer.
     """
     try:
-        found = Repository(url).resolve(name)
+        found = _opened(models).resolve(name)
     except ModelError as error:
         raise UnknownModelError(str(error)) from error
     if isinstance(found, Problem):
@@ -44,14 +55,14 @@ def resolve(url: str, name: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def usable_model(url: str, digest: str, sets: FeatureSets) -> Model:
+def usable_model(models: Models, digest: str, sets: FeatureSets) -> Model:
     """Load a model that computes here what it computed where it was trained; cached per process.
 
     Raises:
-        UnknownModelError: it does not exist, or fails its probes.
+        UnknownModelError: it does not exist, is not signed as it must be, or fails its probes.
     """
     try:
-        found = load(Repository(url), digest, probe_vectorisers(sets))
+        found = load(_opened(models), digest, probe_vectorisers(sets))
     except ModelError as error:
         raise UnknownModelError(str(error)) from error
     if isinstance(found, Model):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from click.testing import CliRunner, Result
 
+from features.declaration import load
+from features.vector.sets import FeatureSets
 from models.artifact import digest_of
 from models.errors import UnsignedArtifactError
 from models.provenance import Provenance
@@ -23,7 +26,12 @@ from stream.cli.main import main
 from stream.clock import now_ms
 from stream.control.history import History, history_of
 from stream.control.named_models import NamedModels, NamingScope
+from stream.control.trusted_models import ModelPlace
 from stream.errors import ControlLogError
+from stream.explanations.process import AlertExplainer
+from stream.kafka.tracing import NoOperationTracing
+from stream.rescoring.request import UnknownModelError
+from stream.rescoring.rescore import usable_model
 from stream.settings import Settings
 from support.control_events import accepted
 from support.model_artifacts import artifact
@@ -341,14 +349,45 @@ def test_a_digest_of_a_manifest_without_provenance_is_as_it_was() -> None:
     assert artifact(name="cards", version="1", provenance=None) == OLD
 
 
-def test_score_refuses_an_unsigned_model_before_it_reads_anything(models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("score", "{file}", "--model", "{model}", "--out", "{out}"),
+        ("evaluate", "{model}", "{file}"),
+        ("distill", "{file}", "--name", "small", "--teacher", "{model}"),
+        ("model", "policy", "{model}", "--review-at", "0.3", "--decline-at", "0.9"),
+    ],
+)
+def test_whatever_computes_with_an_unsigned_model_refuses_it_before_it_reads_anything(
+    models: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
     (digest,) = put(models, OLD)
     (tmp_path / "keys.toml").write_text(EVE.line)
     (tmp_path / "f.csv").write_text("x\n")
     environment = {"FRAUDSTREAM_MODELS": str(models), "FRAUDSTREAM_MODEL_KEYS": str(tmp_path / "keys.toml")}
-    arguments = ["score", str(tmp_path / "f.csv"), "--model", digest[:12], "--out", str(tmp_path / "o.parquet")]
-    refused = CliRunner(env=environment).invoke(main, arguments)
-    assert refused.exit_code == 1
+    given = {"file": tmp_path / "f.csv", "model": digest[:12], "out": tmp_path / "o.parquet"}
+    refused = CliRunner(env=environment).invoke(main, [one.format(**given) for one in arguments])
+    assert refused.exit_code == 1, refused.output
     assert f"{digest} is not signed; let one of the persons in FRAUDSTREAM_MODEL_KEYS sign it" in refused.stderr
     with pytest.raises(UnsignedArtifactError):
         Repository(str(models), model_trust(EVE)).fetch(digest)
+
+
+def test_what_explains_alerts_for_months_loads_signed_models_alone(models: Path, tmp_path: Path) -> None:
+    (digest,) = put(models, OLD)
+    (tmp_path / "keys.toml").write_text(EVE.line)
+    settings = Settings(models=str(models), model_keys=str(tmp_path / "keys.toml"))
+    table: Any = None
+    explainer = AlertExplainer(settings, table, None, lambda _fact: None, NoOperationTracing())
+    with pytest.raises(UnsignedArtifactError):
+        explainer._shelf._repository.fetch(digest)
+
+
+def test_a_place_of_models_is_the_same_in_another_process(models: Path, tmp_path: Path) -> None:
+    (digest,) = put(models, OLD)
+    (tmp_path / "keys.toml").write_text(EVE.line)
+    place = pickle.loads(pickle.dumps(ModelPlace(str(models), str(tmp_path / "keys.toml"))))  # noqa: S301 - our own
+    with pytest.raises(UnknownModelError, match=f"{digest} is not signed"):
+        usable_model(place, digest, FeatureSets((load(None),)))
+    with pytest.raises(UnknownModelError, match="needs features"):
+        usable_model(str(models), digest, FeatureSets((load(None),)))
