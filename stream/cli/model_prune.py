@@ -141,6 +141,8 @@ def _still_unnamed(settings: Settings, again: Pruning, terms: _Terms) -> frozens
 def delete_model(repository: Repository, digest: str, keep_since_ms: int) -> bool:
     """Delete an artifact and the files beside it; False if it was stored again, or deleted, by another meanwhile.
 
+    Of one that is stored again right after its deletion, the files beside it stay: they may be those of the new one.
+
     Raises:
         RepositoryUnavailableError: it cannot be deleted.
     """
@@ -150,6 +152,8 @@ def delete_model(repository: Repository, digest: str, keep_since_ms: int) -> boo
     except MissingArtifactError:
         return False
     for folder in (signature_folder(digest), card_folder(digest)):
+        if digest in repository.digests():
+            break
         repository.remove_folder(folder)
     return True
 

@@ -73,7 +73,7 @@ def derive(request: PolicyRequest, sets: FeatureSets, repository: Repository, pr
     digest = repository.resolve(request.model)
     if isinstance(digest, Problem):
         raise UnusableModelError(f"{digest.detail}; `fraudstream model list` shows the models that exist")
-    parent = read_artifact(repository.fetch(digest))
+    parent = read_artifact(repository.renew(digest))
     feature_set = sets.by_fingerprint.get(parent.manifest.fingerprint)
     if feature_set is None:
         raise UnusableModelError(

@@ -276,6 +276,17 @@ def test_storing_an_artifact_again_makes_it_young(tmp_path: Path) -> None:
     assert repository.fetch(one) == CONTENTS
 
 
+def test_a_renewed_artifact_is_young_and_one_that_is_gone_cannot_be_renewed(tmp_path: Path) -> None:
+    repository = Repository(str(tmp_path))
+    one = repository.put(CONTENTS)
+    os.utime(tmp_path / one / "manifest.json", (1_000_000_000, 1_000_000_000))
+    assert repository.renew(one) == CONTENTS
+    assert not repository.delete(one, 1_100_000_000_000)
+    assert repository.delete(one, 2**45)
+    with pytest.raises(MissingArtifactError):
+        repository.renew(one)
+
+
 def test_an_artifact_that_another_process_stores_while_it_is_pruned_is_there_afterwards(tmp_path: Path) -> None:
     one = digest_of(CONTENTS)
     for _ in range(100):

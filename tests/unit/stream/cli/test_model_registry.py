@@ -215,6 +215,21 @@ def test_when_commands_cannot_be_read_any_more_no_other_model_is_deleted(
     assert "nothing is deleted" in refused.stderr
 
 
+def test_the_files_beside_a_model_that_is_stored_again_while_it_is_deleted_stay(tmp_path: Path) -> None:
+    class StoredAgain(Repository):
+        def delete(self, digest: str, stored_before_ms: int) -> bool:
+            deleted = super().delete(digest, stored_before_ms)
+            assert self.put(OLD) == digest
+            return deleted
+
+    digest = Repository(str(tmp_path)).put(OLD)
+    for repository, left in ((StoredAgain(str(tmp_path)), ("a.json",)), (Repository(str(tmp_path)), ())):
+        for folder in ("signatures", "cards"):
+            repository.write(f"{folder}/{digest}/a.json", b"{}")
+        assert model_prune.delete_model(repository, digest, 2**45)
+        assert [repository.names(f"{folder}/{digest}") for folder in ("signatures", "cards")] == [left, left]
+
+
 def test_what_a_snapshot_names_is_kept(prune: Any, models: Path) -> None:
     (digest,) = put(models, OLD, days_old=400)
     Repository(str(models)).write("control/model-events.default.jsonl", f'{{"model":"{digest}"}}'.encode())

@@ -1,6 +1,7 @@
 """`model policy`: another policy or other rules make another artifact, with the same trees, that a worker serves."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,13 @@ def test_costs_are_taken_where_the_model_is_calibrated_and_keep_the_thresholds_f
     assert (decided / decided.sum())[1:3] == pytest.approx([after.volume.review_share, after.volume.decline_share])
     text = given.run("--policy", "cost", *costs, "--vectors", str(given.vectors)).stdout
     assert "least expected cost in EUR: a review EUR 3.00" in " ".join(text.split())
+
+
+def test_the_model_that_another_one_is_made_of_counts_as_stored_now(given: Given) -> None:
+    manifest = given.folder / "models" / given.digest / "manifest.json"
+    os.utime(manifest, (1_000_000_000, 1_000_000_000))
+    assert given.run("--review-at", "0.2", "--decline-at", "0.8").exit_code == 0
+    assert manifest.stat().st_mtime > 1_100_000_000
 
 
 def test_fixed_thresholds_need_no_payments_and_their_volume_is_then_unknown(given: Given) -> None:
