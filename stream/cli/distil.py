@@ -157,7 +157,7 @@ def distill(file: Path, page: Path | None, as_json: bool, **options: Any) -> Non
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    repository = existing_repository_or_refuse(settings)
+    repository = existing_repository_or_refuse(settings, trusted=True)
     report = _distil(request, repository)
     if signer is not None:
         sign_or_refuse(repository, report.digest, signer)

@@ -103,9 +103,10 @@ def evaluate(model: str, file: Path, page: Path | None, as_json: bool, **options
 
 def _request(model: str, file: Path, options: dict[str, Any]) -> EvaluationRequest:
     from stream.cli.repository import existing_repository_or_refuse  # noqa: PLC0415 - fsspec, late
+    from stream.control.trusted_models import ModelPlace  # noqa: PLC0415 - likewise
 
     settings = settings_or_refuse()
-    existing_repository_or_refuse(settings)
+    existing_repository_or_refuse(settings, trusted=True)
     terms = EvaluationTerms(
         budgets=tuple(sorted(set(options["budgets"]))),
         cards_a_day=options["cards_a_day"],
@@ -118,7 +119,7 @@ def _request(model: str, file: Path, options: dict[str, Any]) -> EvaluationReque
     )
     return EvaluationRequest(
         file=file,
-        models=settings.models,
+        models=ModelPlace.of(settings),
         model=model,
         against=options["against"],
         sets=features_or_refuse(settings.features),

@@ -168,7 +168,7 @@ def _check_repository(settings: Settings, *, is_needed: bool) -> None:
     from stream.cli.repository import existing_repository_or_refuse, repository_or_refuse  # noqa: PLC0415 - fsspec, late
 
     if is_needed:
-        existing_repository_or_refuse(settings)
+        existing_repository_or_refuse(settings, trusted=True)
     else:
         repository_or_refuse(settings)
 
@@ -216,15 +216,14 @@ def _run(
     options: dict[str, Any],
     progress: Any,  # noqa: ANN401 - a function
 ) -> ScoreReport | DiffReport:
-    from stream.cli.signatures import require_signed  # noqa: PLC0415 - it opens the repository
+    from stream.control.trusted_models import ModelPlace  # noqa: PLC0415 - fsspec, late
     from stream.rescoring.file_run import score_file  # noqa: PLC0415 - it needs the extra `train`
     from stream.rescoring.topic_run import compare_topic, score_topic  # noqa: PLC0415 - likewise
 
     out, threads = options["out"], options["threads"]
-    if options["model"] is not None:
-        require_signed(settings, options["model"])
     if file is not None:
-        request = FileRequest(file, options["model"], out, settings.models, sets, threads, options["predictions"])
+        place = ModelPlace.of(settings)
+        request = FileRequest(file, options["model"], out, place, sets, threads, options["predictions"])
         return score_file(request, progress)
     offsets = {partition: (first, end) for partition, first, end in options["offsets"]} or None
     wanted = TopicRequest(settings, Range(options["from_time"], options["to_time"], offsets), out, sets, threads)

@@ -47,6 +47,8 @@ def distil(request: DistillationRequest, repository: Repository, progress: Progr
     """
     repository.check_writable()
     members = load_members(request, repository)
+    for member in members:  # a prune keeps them until the student is stored, which names them
+        repository.renew(member.model.digest)
     with tempfile.TemporaryDirectory(prefix="fraudstream-distil-") as name:
         folder = Path(name)
         prepared = _prepare(request, members, folder, progress)

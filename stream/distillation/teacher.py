@@ -59,12 +59,12 @@ def load_members(request: DistillationRequest, repository: Repository) -> tuple[
         UnknownModelError: a model does not exist, cannot be used here, or needs features that are not computed here.
         TeacherError: one model is named twice.
     """
-    digests = [resolve(repository.url, one.name) for one in request.teachers]
+    digests = [resolve(repository, one.name) for one in request.teachers]
     if len(set(digests)) < len(digests):
         raise TeacherError("a teacher is named twice, by different prefixes of its digest: name each model once")
     total = sum(one.weight for one in request.teachers)
     return tuple(
-        TeacherMember(usable_model(repository.url, digest, request.sets), one.weight / total)
+        TeacherMember(usable_model(repository, digest, request.sets), one.weight / total)
         for digest, one in zip(digests, request.teachers, strict=True)
     )
 

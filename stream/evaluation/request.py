@@ -12,6 +12,7 @@ from pathlib import Path
 
 from features.vector.sets import FeatureSets
 from metrics.bootstrap import BootstrapPlan
+from stream.control.trusted_models import ModelPlace
 from stream.errors import StreamError
 from stream.outcomes.costs import StatedCosts
 
@@ -96,14 +97,14 @@ class EvaluationTerms:
 class EvaluationRequest:
     """Which models to evaluate, on what, and by what.
 
-    `models` is the URL of the repository; `model` and `against` name models by digest or the beginning of one. `sets`
-    are the feature sets of the deployment. `made_ms` is when the report is made. `threads` are those that read the
-    file; they change the time, not the result. `predictions` is the file of the predictions from storage that features
-    of the models read.
+    `models` is the URL of the repository, or its place; `model` and `against` name models by digest or the beginning of
+    one. `sets` are the feature sets of the deployment. `made_ms` is when the report is made. `threads` are those that
+    read the file; they change the time, not the result. `predictions` is the file of the predictions from storage that
+    features of the models read.
     """
 
     file: Path
-    models: str
+    models: str | ModelPlace
     model: str
     against: str | None
     sets: FeatureSets

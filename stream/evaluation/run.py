@@ -13,7 +13,6 @@ import numpy as np
 from features.history.store import Ints
 from metrics.columns import Floats
 from models.loading import Model
-from models.repository import Repository
 from models.times import format_time
 from stream.dataset.file import TransactionsFile
 from stream.dataset.predictions_file import open_needed
@@ -27,7 +26,7 @@ from stream.evaluation.request import EvaluationRequest, Progress
 from stream.evaluation.scope import EvaluationScope, choose_scope
 from stream.evaluation.slices import SliceContext, segment_slices, slice_reports, weeks
 from stream.evaluation.whole import measure_whole
-from stream.rescoring.rescore import resolve, usable_model
+from stream.rescoring.rescore import opened, resolve, usable_model
 from stream.training.assembly import scored_part
 from stream.training.policy import said_by
 from stream.training.seen import known_until_ms
@@ -48,7 +47,7 @@ def evaluate(request: EvaluationRequest, progress: Progress) -> EvaluationReport
     with tempfile.TemporaryDirectory(prefix="fraudstream-evaluation-") as name:
         files = _read(request, models, Path(name), progress)
         reach = max(reach_ms(request.sets.by_fingerprint[model.fingerprint]) for model in models)
-        repository = Repository(request.models)
+        repository = opened(request.models)
         seen = tuple(known_until_ms(model.manifest, repository) for model in models)
         scope = choose_scope(models, seen, files[0].table, request.period, reach)
         scored = [_on_file(model, file.table, scope, progress) for model, file in zip(models, files, strict=True)]
@@ -76,7 +75,7 @@ def _read(request: EvaluationRequest, models: Sequence[Model], folder: Path, pro
 def _on_file(model: Model, table: Table, scope: EvaluationScope, progress: Progress) -> ModelOnFile:
     """Score and decide the payments that count, by costs if the model has some, and score those of the reference."""
     scores = _scores(model, table, scope.rows, progress)
-    part = scored_part(table, scope.rows, scores)
+    part = scored_part(table, scope.rows, scores, scope.rows)
     decisions = said_by(model.policy, model.manifest.cost_policy, part).astype(np.int64)
     return ModelOnFile(model, table, ScoredBy(scores, decisions), _scores(model, table, scope.reference, progress))
 

@@ -13,9 +13,9 @@ from aiokafka.errors import KafkaError
 
 from features.reasons import ReasonTable
 from models.loading import Model
-from models.repository import Repository
 from stream.clock import now_ms
 from stream.consumer import trace_headers
+from stream.control.trusted_models import trusted_repository
 from stream.explanations.alerts import Alert, ReadPart, ReadProgress
 from stream.explanations.explain import explain
 from stream.explanations.first_look import require_features_of
@@ -81,7 +81,7 @@ class AlertExplainer:
         self._since_ms = since_ms
         self._emit = emit
         self._operations = operations
-        self._shelf = ModelShelf(Repository(settings.models))
+        self._shelf = ModelShelf(trusted_repository(settings))
         self._publisher = Publisher(settings)
         self._writes = ExplanationWrites(self._publisher, settings.topic(EXPLANATIONS.name))
         self._waiting: dict[int, ReadPart] = {}

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from features.history.store import Ints
 from features.vector.sets import FeatureSets
 from models.calibration import Calibrator
 from models.loading import Model, load
@@ -20,7 +21,7 @@ from models.repository import Repository
 from models.times import format_time
 from stream.control.probes import probe_vectorisers
 from stream.dataset.errors import MissingExtraError
-from stream.training.assembly import scored_part
+from stream.training.assembly import decided_among, scored_part
 from stream.training.evaluation import calibrate, choose_policy, measure
 from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, expected_volume
 from stream.training.request import Baseline, TrainingRequest, UnusableModelError
@@ -113,21 +114,22 @@ def _stored(given: _Given, repository: Repository) -> Iterator[Baseline]:
         why = "; ".join(f"{problem.code}: {problem.detail}" for problem in found)
         yield Baseline(name=f"stored model {name}", note=f"not measured: {why}")
         return
-    blocks = np.array_split(parts.test, max(1, len(parts.test) // _BLOCK_ROWS))
+    rows = decided_among(table, parts.test)
+    blocks = np.array_split(rows, max(1, len(rows) // _BLOCK_ROWS))
     scores = np.concatenate([found.score(np.asarray(table.matrix[block])) for block in blocks])
     yield Baseline(
         name=f"{found.name} {found.version}",
         digest=found.digest,
-        metrics=_by_its_policy(found, scored_part(table, parts.test, scores), table, parts),
+        metrics=_by_its_policy(found, scored_part(table, rows, scores, parts.test), table, parts.test),
         note="; ".join(_notes(found, repository, int(table.occurred_ms[parts.test[0]]))),
     )
 
 
-def _by_its_policy(model: Model, part: ScoredPart, table: Table, parts: Split) -> dict[str, float]:
+def _by_its_policy(model: Model, part: ScoredPart, table: Table, test: Ints) -> dict[str, float]:
     """Measure a model on the test part; alerts are those of its costs, if it has some, as in its own report."""
     costs = model.manifest.cost_policy
     chosen = ChosenPolicy(model.policy, costs, None, expected_volume(model.policy, costs, part, None))
-    return measure(table, parts.test, part.scores, model.policy) | alert_measures(chosen, part)
+    return measure(table, test, part.labelled.scores, model.policy) | alert_measures(chosen, part)
 
 
 def _newest(request: TrainingRequest, repository: Repository) -> str | None:

@@ -26,6 +26,8 @@ from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, fit
 from stream.training.policy_facts import PolicyReport
 from stream.training.request import PolicyWish, Progress, TrainingDataError, UnusableModelError
 from stream.training.seen import stated_until_ms
+from stream.training.split import label_delay_ms
+from stream.training.vectors import Table, reach_ms
 from stream.training.vectors_file import open_vectors, read_table
 
 _MEASURED = ("alert_rate", "decline_rate", "recall_at_review", "precision_at_review")
@@ -46,8 +48,8 @@ class PolicyRequest:
     """Which model gets which policy.
 
     `policy` without thresholds, budget and costs leaves these as they are; without rules it leaves the rules, unless
-    `drop_rules`. `vectors` are labelled payments that the model has not seen; a budget and costs need them, and without
-    them the expected volume is not known. `version` defaults to the model's own.
+    `drop_rules`. `vectors` are payments, of which the model has not seen some; a budget and costs need them, and
+    without them the expected volume is not known. `version` defaults to the model's own.
 
     Raises:
         ValueError: nothing would change, or what is asked for needs vectors.
@@ -82,7 +84,7 @@ def derive(request: PolicyRequest, sets: FeatureSets, repository: Repository, pr
     digest = repository.resolve(request.model)
     if isinstance(digest, Problem):
         raise UnusableModelError(f"{digest.detail}; `fraudstream model list` shows the models that exist")
-    parent = read_artifact(repository.fetch(digest))
+    parent = read_artifact(repository.renew(digest))
     feature_set = sets.by_fingerprint.get(parent.manifest.fingerprint)
     if feature_set is None:
         raise UnusableModelError(
@@ -139,15 +141,20 @@ def _unmeasured(before: Manifest, wish: PolicyWish, *, keeps: bool) -> Manifest:
 
 
 def _part(path: Path, parent: Artifact, sets: FeatureSets, work: _Work) -> tuple[ScoredPart, Ints]:
-    """Return the labelled payments of a vectors file that the model has not seen, with its scores, and their cards."""
+    """Return the payments of a vectors file that the model has not seen, with its scores, and their cards.
+
+    Those without complete histories are left out, and the labels of the last payments: of these only the labels that
+    came early are known.
+    """
     vectors, manifest = open_vectors(path, sets, work.folder), parent.manifest
     if vectors.feature_set.fingerprint != manifest.fingerprint:
         raise UnusableModelError(
             f"{path}: holds features {vectors.feature_set.fingerprint}, the model needs {manifest.fingerprint}"
         )
     table = read_table(vectors, work.folder, work.threads, work.progress)
-    rows = np.flatnonzero(table.known & (table.occurred_ms > work.seen_until_ms))
-    if not 0 < int(table.fraud[rows].sum()) < len(rows):
+    rows = _unseen(table, work.seen_until_ms, vectors.since_ms + reach_ms(vectors.feature_set))
+    labelled = _mature(table, rows)
+    if not 0 < int(table.fraud[labelled].sum()) < len(labelled):
         until = format_time(work.seen_until_ms)
         raise TrainingDataError(
             f"{path}: no frauds and genuine payments with known labels are later than {until}, until when "
@@ -155,4 +162,25 @@ def _part(path: Path, parent: Artifact, sets: FeatureSets, work: _Work) -> tuple
         )
     booster = Booster(parent.model_text, manifest.feature_names)
     scores = Calibrator.of(manifest.calibration).probabilities(margins(booster, table, rows))
-    return scored_part(table, rows, scores), table.card[rows]
+    return scored_part(table, rows, scores, labelled), table.card[rows]
+
+
+def _unseen(table: Table, seen_until_ms: int, complete_ms: int) -> Ints:
+    """Return the rows after a time that the stream would decide, with complete histories.
+
+    As where a model is imported, incomplete histories cost at most a quarter of the time.
+    """
+    rows = np.flatnonzero(table.decided & (table.occurred_ms > seen_until_ms))
+    if not len(rows):
+        return rows
+    begin_ms = int(table.occurred_ms[rows[0]])
+    warm_ms = begin_ms + min(max(complete_ms - begin_ms, 0), (table.last_ms - begin_ms) // 4)
+    return rows[table.occurred_ms[rows] >= warm_ms]
+
+
+def _mature(table: Table, rows: Ints) -> Ints:
+    """Return those of some rows whose labels count: known, and as old as labels take, at most a third of the time."""
+    if not len(rows):
+        return rows
+    delay_ms = min(label_delay_ms(table), (table.last_ms - int(table.occurred_ms[rows[0]])) // 3)
+    return rows[table.known[rows] & (table.occurred_ms[rows] <= table.last_ms - delay_ms)]

@@ -25,11 +25,11 @@ from stream.challenger.comparer import Comparer
 from stream.clock import now_ms
 from stream.control.follower import Follower
 from stream.control.judge import Judge, JudgeDeps
-from stream.control.keys import read_model_trust
 from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
 from stream.control.probes import probe_vectorisers
 from stream.control.reviews import ReviewDates
 from stream.control.snapshots import Snapshots
+from stream.control.trusted_models import trusted_repository
 from stream.errors import SettingsError
 from stream.kafka.client import client_id, connection_options
 from stream.kafka.fetch_thread import ConsumerOptions
@@ -407,7 +407,7 @@ def build_parts(
 
 def _repository(settings: Settings) -> Repository:
     try:
-        return Repository(settings.models, read_model_trust(settings.model_keys))
+        return trusted_repository(settings)
     except RepositoryUnavailableError as error:
         raise SettingsError(f"{PREFIX}MODELS: {error}") from error
 
