@@ -192,7 +192,7 @@ class Repository:
         self._within(DEADLINE_SECONDS, lambda: self._write(name, value))
 
     def names(self, folder: str) -> tuple[str, ...]:
-        """Return the names of the files in a folder that holds no artifact, sorted; none if there is no such folder.
+        """Return the names of the files in a folder, such as an artifact's, sorted; none if there is no such folder.
 
         Raises:
             RepositoryUnavailableError: it cannot be listed.

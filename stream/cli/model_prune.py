@@ -152,7 +152,7 @@ def delete_model(repository: Repository, digest: str, keep_since_ms: int) -> boo
     except MissingArtifactError:
         return False
     for folder in (signature_folder(digest), card_folder(digest)):
-        if digest in repository.digests():
+        if repository.names(digest):
             break
         repository.remove_folder(folder)
     return True

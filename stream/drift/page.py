@@ -25,8 +25,7 @@ _FOOTNOTES = (
     "A share of decisions is over its bound if it is above chance and has doubled or halved.",
     "An alarm is raised by three windows in a row.",
     "Matured precision is of alerts whose outcome is known, and of none for its label alone.",
-    "What was declined and has no label is in no figure.",
-    "Matured precision is of alerts that were not declined: of declined ones, mostly frauds get a label.",
+    "It leaves out what was declined: of that, mostly frauds get a label.",
     "Estimated precision is the mean score of all alerts, with the interval of outcomes if scores are calibrated.",
     "Intervals are of 95 %, by card.",
 )

@@ -18,13 +18,12 @@ from models.loading import Model
 from models.overview import SHORT_DIGEST
 from models.times import format_time, stated_ms
 from stream.evaluation.request import EvaluatedPeriod, NotHeldBackError, NothingToEvaluateError
+from stream.training.split import warm_since_ms
 from stream.training.vectors import Table
 
 LEAST_REFERENCE = 1_000
 """With fewer payments of the training in the file, drift is measured against the first week that counts."""
 _WEEK_MS = 7 * DAY_MS
-_WARM_SHARE = 4
-"""Payments without whole histories are left out for at most a quarter of the file's time, as in training."""
 
 
 class EvaluationScope(NamedTuple):
@@ -84,11 +83,11 @@ def choose_scope(
             f"{format_time(since_ms)} is not later than {format_time(latest)}, until when a model was trained: these "
             "payments are not held back; ask for later ones, or say that they may count (--use-training-rows)"
         )
-    fraud = _outcomes(table, period)
+    matured = _matured(table, period)
+    fraud = table.fraud if period.maturity_days is None else _genuine_from(matured, table)
     inside = (table.occurred_ms >= since_ms) & table.decided
     if period.until_ms is not None:
         inside &= table.occurred_ms < period.until_ms
-    matured = _matured(table, period)
     young, inside = int((inside & ~matured).sum()), inside & matured
     rows = np.flatnonzero(inside & (fraud >= 0))
     _check(table, rows, fraud, latest)
@@ -111,17 +110,15 @@ def _since(period: EvaluatedPeriod, table: Table, latest: int | None, complete_m
     if period.since_ms is not None:
         return period.since_ms
     first, last = int(table.occurred_ms[0]), table.last_ms
-    warm_ms = min(complete_ms, first + (last - first) // _WARM_SHARE)
+    warm_ms = warm_since_ms(first, last, complete_ms)
     if latest is None or period.use_training_rows:
         return warm_ms
     return max(warm_ms, latest + 1)
 
 
-def _outcomes(table: Table, period: EvaluatedPeriod) -> NDArray[np.int8]:
-    """Return the outcomes; where a maturity is stated, a payment without a label is genuine from it on."""
-    if period.maturity_days is None:
-        return table.fraud
-    return np.where((table.fraud < 0) & _matured(table, period), 0, table.fraud).astype(np.int8)
+def _genuine_from(matured: Bools, table: Table) -> NDArray[np.int8]:
+    """Return the outcomes, where a payment without a label is genuine from its maturity on."""
+    return np.where((table.fraud < 0) & matured, 0, table.fraud).astype(np.int8)
 
 
 def _matured(table: Table, period: EvaluatedPeriod) -> Bools:

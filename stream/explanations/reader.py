@@ -6,14 +6,14 @@ process explained meanwhile is read again at most from its last commit.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import AsyncExitStack
 from typing import Self
 
 import msgspec
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaTimeoutError
+from aiokafka.errors import CommitFailedError, IllegalStateError
 from aiokafka.structs import OffsetAndMetadata
 
 from stream.contract.outputs import Score
@@ -22,6 +22,7 @@ from stream.kafka.client import REQUEST_TIMEOUT_MS, connection_options, open_adm
 from stream.kafka.fetcher import LogConsumer
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.scan import EARLIER_SCORES, first_offsets
+from stream.kafka.stray import answered_within
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import EXPLANATIONS, SCORES
 from stream.settings import Settings
@@ -44,19 +45,6 @@ _Ranges = Mapping[TopicPartition, tuple[int, int]]
 def group_of(settings: Settings) -> str:
     """Return the consumer group of the processes that explain a deployment's alerts."""
     return f"{settings.group}{GROUP_SUFFIX}"
-
-
-@asynccontextmanager
-async def _answered(beside_s: float = 0.0) -> AsyncIterator[None]:
-    """Raise a KafkaError if the brokers do not answer in time: some of aiokafka's requests are repeated for ever.
-
-    `beside_s` is the time that is spent on something else than their answers.
-    """
-    try:
-        async with asyncio.timeout(_ANSWER_SECONDS + beside_s):
-            yield
-    except TimeoutError as error:
-        raise KafkaTimeoutError(f"the brokers have not answered within {_ANSWER_SECONDS:g} s") from error
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types
@@ -154,7 +142,7 @@ class AlertReader:
             aiokafka.errors.KafkaError: the brokers do not respond.
         """
         try:
-            async with _answered(wait_ms / 1000):
+            async with answered_within(_ANSWER_SECONDS, wait_ms / 1000):
                 return await self._fetch(wait_ms, busy)
         except IllegalStateError:  # a partition was taken away between two steps
             log.info("the group has rebalanced")
@@ -184,7 +172,7 @@ class AlertReader:
             aiokafka.errors.KafkaError: the brokers do not respond.
         """
         try:
-            async with _answered(_AHEAD_SECONDS):
+            async with answered_within(_ANSWER_SECONDS, _AHEAD_SECONDS):
                 await self._settle()
                 return await self._newest()
         except IllegalStateError:  # a partition was taken away between two steps
@@ -222,7 +210,7 @@ class AlertReader:
             if one.offset >= self._reading[TopicPartition(self._topic, number)].first
         }
         try:
-            async with _answered():
+            async with answered_within(_ANSWER_SECONDS):
                 if commits:
                     await self._consumer.commit(commits)
         except (CommitFailedError, IllegalStateError) as error:

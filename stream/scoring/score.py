@@ -203,12 +203,13 @@ def ruled(
     """
     matrix, payments = rows
     own = () if model.rules is None else ((model.rules, matrix),)
-    if not (own or live) or payments is None or not judgements:
+    lent = () if live is None else (live,)
+    if not (own or lent) or payments is None or not judgements:
         return judgements
     said, found = [one.decision for one in judgements], list(judgements)
-    for at, ruling in rulings_of(own, () if live is None else (live,), said, payments).items():
+    for at, ruling in rulings_of(own, lent, said, payments).items():
         found[at] = _by_rule(found[at], ruling)
-    if any(rules.reads_countries for rules, _ in (*own, *(() if live is None else (live,)))):
+    if any(rules.reads_countries for rules, _ in (*own, *lent)):
         countries = payments.countries
         found = [one if at is None else replace(one, country=at) for one, at in zip(found, countries, strict=True)]
     return found

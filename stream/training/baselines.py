@@ -154,12 +154,13 @@ def _notes(model: Model, repository: Repository, begin_ms: int) -> Iterator[str]
 
 def _seen(model: Model, repository: Repository, begin_ms: int) -> str:
     """Return a note if a model, or a teacher of it, has seen payments of the test part, or may have."""
-    until_ms = stated_until_ms(model.manifest, repository)
+    known_ms = known_until_ms(model.manifest, repository)
+    until_ms = stated_until_ms(model.manifest, repository) if known_ms is None else known_ms
     if until_ms >= begin_ms:
         return (
             f"it was trained or calibrated, or its teacher was, until {format_time(until_ms)} and has seen a part of "
             "the test: its figures are too good"
         )
-    if known_until_ms(model.manifest, repository) is None:
+    if known_ms is None:
         return "until when it was trained is not known: it may have seen the test part"
     return ""

@@ -26,7 +26,7 @@ from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, fit
 from stream.training.policy_facts import PolicyReport
 from stream.training.request import PolicyWish, Progress, TrainingDataError, UnusableModelError
 from stream.training.seen import stated_until_ms
-from stream.training.split import label_delay_ms
+from stream.training.split import label_delay_ms, warm_since_ms
 from stream.training.vectors import Table, reach_ms
 from stream.training.vectors_file import open_vectors, read_table
 
@@ -173,8 +173,7 @@ def _unseen(table: Table, seen_until_ms: int, complete_ms: int) -> Ints:
     rows = np.flatnonzero(table.decided & (table.occurred_ms > seen_until_ms))
     if not len(rows):
         return rows
-    begin_ms = int(table.occurred_ms[rows[0]])
-    warm_ms = begin_ms + min(max(complete_ms - begin_ms, 0), (table.last_ms - begin_ms) // 4)
+    warm_ms = warm_since_ms(int(table.occurred_ms[rows[0]]), table.last_ms, complete_ms)
     return rows[table.occurred_ms[rows] >= warm_ms]
 
 

@@ -26,6 +26,8 @@ DELAY_QUANTILE = 0.95
 """A label delay that a few late labels do not stretch: 19 of 20 labels are known after it."""
 _FEWEST_LABELS = 50
 """Of frauds, and of genuine payments, for a delay of their own: with fewer, the quantile is that of the latest ones."""
+_WARM_SHARE = 4
+"""Rows without complete histories are left out for at most this part of the time of a file that is not split."""
 _INNER_GAPS = 24
 """Without `--gap`, the gaps before `calibrate` and `validate` take at most this part of the time each."""
 UNSEEN_TEST = PartSize(share=0.5)
@@ -122,7 +124,7 @@ def split_unseen(table: Table, complete_ms: int, trained_until_ms: int | None) -
             "compute vectors of later days"
         )
     begin_ms, end_ms = int(table.occurred_ms[unseen[0]]), int(table.occurred_ms[unseen[-1]])
-    warm_ms = begin_ms + min(max(complete_ms - begin_ms, 0), (end_ms - begin_ms) // 4)
+    warm_ms = warm_since_ms(begin_ms, end_ms, complete_ms)
     test_ms = end_ms - UNSEEN_TEST.of(end_ms - warm_ms)
     warm = unseen[table.occurred_ms[unseen] >= warm_ms]
     calibrate = warm[(table.labelled_ms[warm] <= test_ms) & (table.occurred_ms[warm] < test_ms)]
@@ -130,6 +132,11 @@ def split_unseen(table: Table, complete_ms: int, trained_until_ms: int | None) -
     left_out = f"; those until {until} were left out, because the model was trained on them" if until else ""
     _check_parts(table, {"calibrate": calibrate, "test": test}, left_out)
     return UnseenSplit(calibrate, test, len(known) - len(unseen))
+
+
+def warm_since_ms(begin_ms: int, end_ms: int, complete_ms: int) -> int:
+    """Return from when on rows of a time count: histories are complete then, or a quarter of the time is over."""
+    return max(begin_ms, min(complete_ms, begin_ms + (end_ms - begin_ms) // _WARM_SHARE))
 
 
 def label_delay_ms(table: Table) -> int:
