@@ -126,7 +126,7 @@ class AlertExplainer:
         self._begin_anew(-1)
         with given_up_as_error():
             await self._publisher.start()
-            async with AlertReader(self._settings, self._since_ms) as reader:
+            async with AlertReader(self._settings, self._since_ms, lambda: self._done) as reader:
                 while not self._stopping:
                     await self._turn(reader)
                 await reader.commit(self._done)

@@ -6,14 +6,14 @@ process explained meanwhile is read again at most from its last commit.
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import Self
 
 import msgspec
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from stream.contract.outputs import Score
@@ -64,25 +64,51 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka sh
         self.number, self.own, self.joined = self.number + 1, frozenset(assigned), True
 
 
+class CommitBefore(ConsumerRebalanceListener):  # type: ignore[misc] # likewise
+    """Lets `commit` write how far own partitions are before others may get them, and notes then who has them."""
+
+    def __init__(self, commit: Callable[[], Awaitable[None]], membership: Membership) -> None:
+        self._commit = commit
+        self._membership = membership
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Commit, if the coordinator answers; else what is not committed is explained again."""
+        try:
+            await self._commit()
+        except KafkaError as error:
+            log.info("the last explanations are not committed before the group rebalances: %s", error)
+        finally:
+            self._membership.on_partitions_revoked(revoked)
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Note which partitions belong to this process."""
+        self._membership.on_partitions_assigned(assigned)
+
+
 class AlertReader:
     """Reads the alerts of own partitions. Use it as an asynchronous context; after an error make another.
 
     Args:
         settings: the brokers, the group and the deployment.
         since_ms: from when a partition without a commit is read; None: from its beginning.
+        done: returns how far partitions are explained that are not committed yet: it is committed before a rebalance.
 
     Attributes:
         membership: which partitions are own.
+        listener: what the consumer tells of rebalances.
         lost: scores that retention removed before they were read, at most.
         unreadable: records that were passed over because they cannot be read.
     """
 
-    def __init__(self, settings: Settings, since_ms: int | None) -> None:
+    def __init__(
+        self, settings: Settings, since_ms: int | None, done: Callable[[], Mapping[int, ReadProgress]] = dict
+    ) -> None:
         self.membership = Membership()
         self.lost = self.unreadable = 0
         self._settings = settings
         self._group = msgspec.structs.replace(settings, group=group_of(settings))
         self._since_ms = since_ms
+        self.listener = CommitBefore(lambda: self.commit(done()), self.membership)
         self._topic = settings.topic(SCORES.name)
         self._topic_id = ""
         self._number = -1
@@ -101,7 +127,7 @@ class AlertReader:
             await self._consumer.start()
             for layout in (SCORES, EXPLANATIONS):
                 await require_topic(self._consumer, self._settings.topic(layout.name))
-            self._consumer.subscribe([self._topic], listener=self.membership)
+            self._consumer.subscribe([self._topic], listener=self.listener)
             self._stack = stack.pop_all()
         return self
 
