@@ -138,9 +138,9 @@ class RuleMatcher:
 
     def __init__(self, rules: RuleSet, feature_names: Sequence[str]) -> None:
         """Take the rules of a manifest, and the names of its features in the order of the columns."""
-        ordered = sorted(rules.rules, key=lambda one: list(RuleAction).index(one.action))
-        self._rules = [_Conditions(rule, feature_names) for rule in ordered]
-        self.reads_countries = any(rule.countries for rule in ordered)
+        self.conditions = tuple(_Conditions(rule, feature_names) for rule in sorted(rules.rules, key=_precedence))
+        """Those of each rule, in the order of precedence."""
+        self.reads_countries = any(rule.countries for rule in rules.rules)
 
     def rulings(self, said: Sequence[Decision], payments: Payments, matrix: Floats) -> dict[int, Ruling]:
         """Return what rules make of the payments that they match, by row; those that nothing becomes of are left out.
@@ -150,15 +150,51 @@ class RuleMatcher:
             payments: the payments.
             matrix: the features that the model decided by, of shape (n, features).
         """
-        first = np.full(len(payments), -1, np.int64)
-        distinct = [frozenset(one) for one in (payments.card_ids, payments.merchant_ids, payments.countries)]
-        for at, rule in enumerate(self._rules):
-            matched = rule.matches(payments, distinct, matrix)
-            if matched is not None:
-                first[matched & (first < 0)] = at
-        which = np.flatnonzero(first >= 0).tolist()
-        found = {at: _ruling(self._rules[int(first[at])].rule, said[at]) for at in which}
-        return {at: ruling for at, ruling in found.items() if ruling is not None}
+        return _rulings([(one, matrix) for one in self.conditions], said, payments)
+
+
+_Placed = tuple["_Conditions", Floats]
+"""The conditions of a rule, and the features that they look at."""
+
+
+def rulings_of(
+    own: Sequence[tuple[RuleMatcher, Floats]],
+    live: Sequence[tuple[RuleMatcher, Floats]],
+    said: Sequence[Decision],
+    payments: Payments,
+) -> dict[int, Ruling]:
+    """Return the rulings on decisions of a model that may stand in for the live one, as `RuleMatcher.rulings` does.
+
+    The live model's rules that block or review come beside those of the model, as if both were one file with its own
+    first. The live model's allowances do not: nobody has weighed them against what another model says.
+
+    Args:
+        own: the rules of the model that has decided, if it has any, with its features of n payments.
+        live: those of the live model, if the model stands in for it and it has any, with its features.
+        said: what the model decided on each payment.
+        payments: the payments.
+    """
+    placed = [(one, matrix) for rules, matrix in own for one in rules.conditions]
+    placed += [
+        (one, matrix) for rules, matrix in live for one in rules.conditions if one.rule.action is not RuleAction.ALLOW
+    ]
+    return _rulings(sorted(placed, key=lambda one: _precedence(one[0].rule)), said, payments)
+
+
+def _precedence(rule: ListRule) -> int:
+    return list(RuleAction).index(rule.action)
+
+
+def _rulings(placed: Sequence[_Placed], said: Sequence[Decision], payments: Payments) -> dict[int, Ruling]:
+    first = np.full(len(payments), -1, np.int64)
+    distinct = [frozenset(one) for one in (payments.card_ids, payments.merchant_ids, payments.countries)]
+    for at, (rule, matrix) in enumerate(placed):
+        matched = rule.matches(payments, distinct, matrix)
+        if matched is not None:
+            first[matched & (first < 0)] = at
+    which = np.flatnonzero(first >= 0).tolist()
+    found = {at: _ruling(placed[int(first[at])][0].rule, said[at]) for at in which}
+    return {at: ruling for at, ruling in found.items() if ruling is not None}
 
 
 def _ruling(rule: ListRule, said: Decision) -> Ruling | None:

@@ -6,7 +6,7 @@ No message of an error contains the URL's login.
 
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from models.artifact import FILES, LARGEST_BYTES, MANIFEST, Contents, digest_of
 from models.deadline import Deadline
-from models.errors import DamagedArtifactError, MissingArtifactError, ModelError, RepositoryUnavailableError
+from models.errors import (
+    DamagedArtifactError,
+    MissingArtifactError,
+    ModelError,
+    RepositoryUnavailableError,
+    UntrustedArtifactError,
+)
 from models.folder_store import check_folder, delete_from_folder, put_in_folder, replace_file
 from models.logins import secrets_in, without_logins
 from models.model_signatures import ModelTrust, signature_folder
@@ -137,6 +143,18 @@ class Repository:
             raise MissingArtifactError(f"{digest!r:.80} is not a digest of 64 hexadecimal digits")
         return self._within(DEADLINE_SECONDS, lambda: self._fetch(digest))
 
+    def renew(self, digest: str) -> dict[str, bytes]:
+        """Store an artifact again, so that it counts as stored now, and return its files as `fetch` does.
+
+        Whoever makes a model that names another one does so first: a prune that runs meanwhile then keeps that one.
+
+        Raises:
+            ArtifactError, RepositoryUnavailableError: as `fetch` and `put` do.
+        """
+        contents = self.fetch(digest)
+        self.put(contents)
+        return contents
+
     def manifest(self, digest: str) -> StoredManifest:
         """Return an artifact's manifest without its other files, so it is not verified against the digest.
 
@@ -147,13 +165,15 @@ class Repository:
         """
         return self._within(DEADLINE_SECONDS, lambda: self._manifest(digest))
 
-    def signatures(self, digest: str) -> dict[str, bytes]:
-        """Return the files of an artifact's signatures by name, not verified.
+    def signatures(self, digest: str, first: Collection[str] = ()) -> dict[str, bytes]:
+        """Return the files of an artifact's signatures by name, not verified; those of the keys in `first` come first.
+
+        A file that cannot be read is returned as empty.
 
         Raises:
             RepositoryUnavailableError: it cannot be read.
         """
-        return self._within(DEADLINE_SECONDS, lambda: self._signatures(digest))
+        return self._within(DEADLINE_SECONDS, lambda: self._signatures(digest, first))
 
     def read(self, name: str) -> bytes | None:
         """Return a file that is no artifact; None if there is none of this name.
@@ -172,7 +192,7 @@ class Repository:
         self._within(DEADLINE_SECONDS, lambda: self._write(name, value))
 
     def names(self, folder: str) -> tuple[str, ...]:
-        """Return the names of the files in a folder that holds no artifact, sorted; none if there is no such folder.
+        """Return the names of the files in a folder, such as an artifact's, sorted; none if there is no such folder.
 
         Raises:
             RepositoryUnavailableError: it cannot be listed.
@@ -305,13 +325,43 @@ class Repository:
         with suppress(FileNotFoundError):
             self._files.rm(self._path(folder), recursive=True)
 
-    def _signatures(self, digest: str) -> dict[str, bytes]:
-        """Return the files of an artifact's signatures, by name; those of trusted keys before all others."""
-        folder = signature_folder(digest)
-        trusted = frozenset[str]() if self._trust is None else frozenset(self._trust.keyring)
-        names = sorted(self._names(folder), key=lambda name: name.removesuffix(".json") not in trusted)
-        paths = {name: self._path(folder, name) for name in names[:MOST_SIGNATURES]}
-        return {name: bytes(self._files.cat_file(path, 0, _SIGNATURE_BYTES)) for name, path in paths.items()}
+    def _signatures(self, digest: str, first: Collection[str]) -> dict[str, bytes]:
+        names = self._signature_names(digest, first)[:MOST_SIGNATURES]
+        found = dict.fromkeys(names, b"")
+        for name in names:
+            with suppress(OSError):
+                found[name] = self._signature(digest, name)
+        return found
+
+    def _signature_names(self, digest: str, first: Collection[str]) -> list[str]:
+        """Return the names of an artifact's signatures; those of some keys before all others."""
+        return sorted(self._names(signature_folder(digest)), key=lambda name: name.removesuffix(".json") not in first)
+
+    def _signature(self, digest: str, name: str) -> bytes:
+        return bytes(self._files.cat_file(self._path(signature_folder(digest), name), 0, _SIGNATURE_BYTES))
+
+    def _require_signed(self, digest: str, trust: ModelTrust) -> None:
+        """Require one good signature by a trusted key; of no other key is a file read, since anybody may have put it.
+
+        Raises:
+            UntrustedArtifactError: there is none.
+            OSError: there may be one, in a file that cannot be read.
+        """
+        names = self._signature_names(digest, trust.keyring)
+        found = dict.fromkeys(names[:MOST_SIGNATURES], b"")
+        unread: OSError | None = None
+        for name in names:
+            if name.removesuffix(".json") in trust.keyring:
+                try:
+                    found[name] = self._signature(digest, name)
+                except OSError as error:
+                    unread = error
+        try:
+            trust.require(digest, found)
+        except UntrustedArtifactError:
+            if unread is not None:
+                raise unread from None
+            raise
 
     def _digests(self) -> tuple[str, ...]:
         self._files.invalidate_cache()
@@ -333,7 +383,7 @@ class Repository:
         if found != digest:
             raise DamagedArtifactError(f"the files of {digest} in {self.place} have the digest {found}: store it again")
         if self._trust is not None:
-            self._trust.require(digest, self._signatures(digest))
+            self._require_signed(digest, self._trust)
         return contents
 
     def _manifest(self, digest: str) -> StoredManifest:

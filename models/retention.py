@@ -14,6 +14,8 @@ _HEX = re.compile(rb"(?<![0-9a-fA-F])[0-9a-f]{8,64}(?![0-9a-fA-F])")
 """What can name a model in a command or an event: a digest, or 8 or more of its first digits."""
 _DECIDED = re.compile(rb'"digest"\s*:\s*"([0-9a-f]{64})"')
 """How scores, comparisons and explanations name a model."""
+_PREDICTED = re.compile(rb'"model"\s*:\s*"([^"]*)"')
+"""How a prediction names the model that made it: in a text of its publisher's own."""
 _SHORTEST, _LONGEST = 8, 64
 _SHOWN = 12
 
@@ -37,6 +39,16 @@ class Mentions:
         """Note the models that a record of a decision names."""
         for name in _DECIDED.findall(value):
             self.add(name.decode(), reason)
+
+    def add_prediction(self, value: bytes, reason: str) -> None:
+        """Note everything in the field `model` of a prediction that can name a model."""
+        for text in _PREDICTED.findall(value):
+            self.add_control(text, reason)
+
+    def update(self, other: "Mentions") -> None:
+        """Note all that others have noted."""
+        for name, reasons in other._reasons.items():  # noqa: SLF001 - of this class
+            self._reasons.setdefault(name, {}).update(reasons)
 
     def of(self, digest: str) -> tuple[str, ...]:
         """Return why a model is named, without repetition; empty if it is not."""

@@ -74,15 +74,25 @@ class QuantityReference(msgspec.Struct, frozen=True, kw_only=True):
     def shares(self, weekend_share: float) -> Floats:
         """Return the shares of the bins in payments of which so many are on weekends, of shape (bins,)."""
         workdays, weekends = np.array(self.workdays, float), np.array(self.weekends, float)
-        if min(workdays.sum(), weekends.sum()) < LEAST_ROWS:
+        if not self._tells_weekends:
             together: Floats = (workdays + weekends) / self.rows
             return together
         mixed: Floats = (1 - weekend_share) * workdays / workdays.sum() + weekend_share * weekends / weekends.sum()
         return mixed
 
     def covariance(self, weekend_share: float) -> Floats:
-        """Return the covariance of these shares, of shape (bins, bins)."""
-        return multinomial_covariance(self.shares(weekend_share), self.rows, self.design_effect)
+        """Return the covariance of these shares, of shape (bins, bins); each kind of day rests on its own rows."""
+        if not self._tells_weekends:
+            return multinomial_covariance(self.shares(weekend_share), self.rows, self.design_effect)
+        found = np.zeros((len(self.workdays), len(self.workdays)))
+        for part, counts in ((1 - weekend_share, self.workdays), (weekend_share, self.weekends)):
+            rows = sum(counts)
+            found += part**2 * multinomial_covariance(np.array(counts) / rows, rows, self.design_effect)
+        return found
+
+    @property
+    def _tells_weekends(self) -> bool:
+        return min(sum(self.workdays), sum(self.weekends)) >= LEAST_ROWS
 
 
 class TrainingReference(msgspec.Struct, frozen=True, kw_only=True):

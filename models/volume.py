@@ -22,6 +22,10 @@ _Instant = Annotated[
 ]
 
 
+ROUNDING = 1e-9
+"""How far beyond a bound a share may be: more than the error of its arithmetic, less than one payment of a volume."""
+
+
 class Allowance(msgspec.Struct, frozen=True, omit_defaults=True):
     """At most so many payments: a share of all, or a number a day on average; exactly one of the two is stated."""
 
@@ -34,9 +38,8 @@ class Allowance(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def most(self, payments: int, days: float) -> int:
         """Return the most of `payments` payments on `days` days that it allows."""
-        rounding = 1e-9  # less than one payment in any part, more than the error of such a product
         wanted = self.share * payments if self.share is not None else (self.a_day or 0.0) * days
-        return min(payments, int(wanted + rounding * max(wanted, 1.0)))
+        return min(payments, int(wanted + ROUNDING * max(wanted, 1.0)))
 
     def text(self) -> str:
         """Return it as people write it: "0.5%" or "200 a day"."""

@@ -11,17 +11,17 @@ from typing import Annotated, Any
 
 import msgspec
 
-from models.commands import Command, Digest, Timestamp
+from models.commands import Command, CommandKind, Digest, Timestamp
 from models.lineup import Lineup
 from models.problems import Problem, ProblemCode
 from models.promotion_rules import MOST_HOURS, SKEW_MS, is_gated
 from models.times import format_time, stated_ms
-from models.volume import VolumeBudget, VolumeShare
+from models.volume import ROUNDING, VolumeBudget, VolumeShare
 
 VOLUME = "volume"
 """The entry of `evidence`."""
 _MOST_MS = MOST_HOURS * 3_600_000
-_ADVICE = "`fraudstream model promote` states one; --force promotes all the same, on the record"
+_ADVICE = "`fraudstream model promote`, or `end-split`, states one; --force promotes all the same, on the record"
 _WAY_OUT = (
     "choose other thresholds by `fraudstream model policy`, or another budget by `fraudstream limits set`; --force "
     "promotes all the same, on the record"
@@ -62,8 +62,14 @@ class StatedVolume(msgspec.Struct, frozen=True):
 
 
 def needs_volume(lineup: Lineup, command: Command, model: str | None) -> bool:
-    """Tell whether a command needs a volume: as a promotion needs a verdict, where the fleet has a budget."""
-    return lineup.limits is not None and lineup.limits.volume_budget is not None and is_gated(lineup, command, model)
+    """Tell whether a command needs a volume: as a promotion needs a verdict, where the fleet has a budget.
+
+    So does the end of a split that makes another model live; its grounds are the experiment, so it needs no verdict.
+    """
+    if lineup.limits is None or lineup.limits.volume_budget is None:
+        return False
+    wins = command.kind is CommandKind.END_SPLIT and not command.force and model not in (None, lineup.live)
+    return wins or is_gated(lineup, command, model)
 
 
 def volume_problems(lineup: Lineup, command: Command, model: str | None, now_ms: int) -> Iterator[Problem]:
@@ -89,16 +95,20 @@ def beyond_budget(found: StatedVolume, budget: VolumeBudget) -> Iterator[str]:
     basis = f"of {found.payments:,} payments ({found.basis})"
     alerts, declines = (found.alert_share, budget.alert_share), (found.decline_share, budget.decline_share)
     for what, (share, most) in {"alerts": alerts, "declines": declines}.items():
-        if most is not None and share > most:
+        if most is not None and _is_beyond(share, most):
             yield f"{what} on {_percent(share)} {basis}, the budget is {_percent(most)}"
     if budget.change is None:
         return
     before = found.live_alert_share
     if before is None:
         yield "the live model's volume is not known, so nothing shows how far alerts would move"
-    elif abs(found.alert_share - before) > budget.change * before:
+    elif _is_beyond(abs(found.alert_share - before), budget.change * before):
         move = f"from {_percent(before)} to {_percent(found.alert_share)} {basis}"
         yield f"alerts would move {move}, the budget is {_percent(budget.change)} of the former"
+
+
+def _is_beyond(share: float, most: float) -> bool:
+    return share > most + ROUNDING
 
 
 def stated_volume(evidence: Any) -> StatedVolume | None:  # noqa: ANN401 - anybody may send evidence of any form

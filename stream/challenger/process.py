@@ -15,13 +15,12 @@ from features.vector.sets import load_sets
 from models.loading import Model, load
 from models.logins import secrets_in
 from models.problems import Problem
-from models.repository import Repository
 from shadow.protocol import Request, Setup, decode_request, encode, frame, read_frame
 from shadow.sandbox import die_with_parent, disable_core_dumps, limit_memory, lower_priority, raise_oom_score
 from shadow.server import ChallengerServer, Score
 from stream.clock import now_ns
-from stream.control.keys import read_model_trust
 from stream.control.probes import probe_vectorisers
+from stream.control.trusted_models import ModelPlace
 from stream.logs import log_service_to_stderr, service_formatter
 from stream.settings import read_settings
 
@@ -77,7 +76,7 @@ def _log_fault(error: BaseException) -> None:
 
 def _loader(setup: Setup) -> Callable[[str], Model | tuple[Problem, ...]]:
     """Return the function that loads a model with the same checks as in a worker."""
-    repository = Repository(setup.models, read_model_trust(setup.model_keys))
+    repository = ModelPlace(setup.models, setup.model_keys).open()
     computed = probe_vectorisers(load_sets(setup.features))
     return lambda digest: load(repository, digest, computed)
 

@@ -18,6 +18,7 @@ from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.model_registry import key_option
 from stream.cli.output import json_option, refuse, say
+from stream.cli.predictions_option import predictions_option
 from stream.cli.progress import bars
 from stream.cli.report_file import report_option, write_report
 from stream.cli.repository import existing_repository_or_refuse, refuse_repository
@@ -132,6 +133,7 @@ def _distil_options(function: _Command) -> _Command:
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_distil_options
+@predictions_option
 @key_option
 @report_option()
 @json_option
@@ -155,7 +157,7 @@ def distill(file: Path, page: Path | None, as_json: bool, **options: Any) -> Non
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    repository = existing_repository_or_refuse(settings)
+    repository = existing_repository_or_refuse(settings, trusted=True)
     report = _distil(request, repository)
     if signer is not None:
         sign_or_refuse(repository, report.digest, signer)

@@ -14,6 +14,7 @@ from stream.cli.cost_options import decision_cost_options, stated_costs
 from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
+from stream.cli.predictions_option import predictions_option
 from stream.cli.progress import bars
 from stream.cli.report_file import report_option, write_report
 from stream.cli.settings import settings_or_refuse
@@ -48,7 +49,7 @@ from stream.rescoring.request import RescoringError
 @click.option(
     "--maturity-days",
     type=click.FloatRange(0),
-    help="A payment without a label counts as genuine if so much older than the last; by default it does not count.",
+    help="Payments so much older than the last count, as genuine without a label; by default all with a label.",
 )
 @click.option(
     "--budget",
@@ -73,13 +74,14 @@ from stream.rescoring.request import RescoringError
 @click.option(
     "--threads", type=click.IntRange(1, 1024), default=lambda: len(os.sched_getaffinity(0)), show_default="all cores"
 )
+@predictions_option
 @report_option()
 @json_option
 @needs("train", "duckdb", "sklearn")
 def evaluate(model: str, file: Path, page: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Evaluate MODEL on the payments of a transactions FILE (parquet, CSV) that it was not trained on.
 
-    Ranking, alerts by its thresholds and at budgets, money, calibration, by week and by segment, and what its features
+    Ranking, alerts by its policy and at budgets, money, calibration, by week and by segment, and what its features
     mean and how far they moved, each with an interval by card. With --against, two models are compared on the same
     payments. Give the file the days before those that count: histories come from them.
     """
@@ -101,9 +103,10 @@ def evaluate(model: str, file: Path, page: Path | None, as_json: bool, **options
 
 def _request(model: str, file: Path, options: dict[str, Any]) -> EvaluationRequest:
     from stream.cli.repository import existing_repository_or_refuse  # noqa: PLC0415 - fsspec, late
+    from stream.control.trusted_models import ModelPlace  # noqa: PLC0415 - likewise
 
     settings = settings_or_refuse()
-    existing_repository_or_refuse(settings)
+    existing_repository_or_refuse(settings, trusted=True)
     terms = EvaluationTerms(
         budgets=tuple(sorted(set(options["budgets"]))),
         cards_a_day=options["cards_a_day"],
@@ -116,7 +119,7 @@ def _request(model: str, file: Path, options: dict[str, Any]) -> EvaluationReque
     )
     return EvaluationRequest(
         file=file,
-        models=settings.models,
+        models=ModelPlace.of(settings),
         model=model,
         against=options["against"],
         sets=features_or_refuse(settings.features),
@@ -124,6 +127,7 @@ def _request(model: str, file: Path, options: dict[str, Any]) -> EvaluationReque
         period=period,
         terms=terms,
         threads=options["threads"],
+        predictions=options["predictions"],
     )
 
 

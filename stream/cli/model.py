@@ -15,7 +15,7 @@ from stream.cli.model_registry import card, key_option, prune, sign
 from stream.cli.model_watch import watch
 from stream.cli.output import json_option
 from stream.cli.policy_options import calibration_option, policy_options, policy_wish
-from stream.cli.promotion import send_promotion, verdict_option
+from stream.cli.promotion import send_canary, send_promotion, verdict_option
 from stream.cli.restore import restore
 from stream.cli.split import end_split, split
 
@@ -64,6 +64,8 @@ def _command(kind: CommandKind, name: str, help_text: str) -> None:
     def run(digest: str | None = None, **options: Any) -> None:  # noqa: ANN401 - click's options
         if kind is CommandKind.PROMOTE:
             send_promotion(kind, model=digest, **options)
+        elif kind is CommandKind.CANARY:
+            send_canary(model=digest, **options)
         else:
             send_kind(kind, model=digest, **options)
 

@@ -14,7 +14,7 @@ from stream.cli.output import refuse, say
 from stream.cli.policy_options import policy_wish
 from stream.cli.policy_text import policy_lines
 from stream.cli.progress import bars
-from stream.cli.repository import refuse_repository, repository_or_refuse
+from stream.cli.repository import refuse_repository, trusted_repository_or_refuse
 from stream.cli.settings import settings_or_refuse
 from stream.dataset.errors import FileError
 from stream.settings import Settings
@@ -30,7 +30,7 @@ def make_policy(model: str, options: dict[str, Any], *, as_json: bool) -> None:
         request = PolicyRequest(model=model, policy=wish, **options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    report = _derive(request, settings, repository_or_refuse(settings))
+    report = _derive(request, settings, trusted_repository_or_refuse(settings))
     say(as_json, msgspec.to_builtins(report), "") if as_json else _print(report)
 
 

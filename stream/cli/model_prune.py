@@ -1,12 +1,13 @@
 """What `fraudstream model prune` does: plans from what the broker names, prints the reasons, and deletes if asked to.
 
-What is deleted was planned twice: the control topics are read again right before, for a command that came meanwhile.
+What is deleted was planned twice: the control topics are read again before the first deletion, and their last records
+before every few of them, for commands that come meanwhile.
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import click
 from aiokafka.errors import KafkaError
@@ -27,7 +28,7 @@ from stream.cli.progress import ReadingProgress
 from stream.cli.repository import existing_repository_or_refuse
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
-from stream.control.named_models import NamedModels, NamingScope, read_named_models
+from stream.control.named_models import NamedModels, NamingScope, read_latest_names, read_named_models
 from stream.errors import ControlLogError
 from stream.settings import Settings
 
@@ -37,6 +38,10 @@ _SNAPSHOTS = "control"
 _MOST_REASONS = 3
 """Reasons that the table has for a model; --json has all."""
 _NOT_DELETED = "nothing is deleted"
+_BATCH = 10
+"""Models that are deleted between two looks at the last commands: a look takes seconds, a deletion much less."""
+_SKEW_MS = _DAY_MS
+"""How far the clocks of whoever writes to the control topics may be behind ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +50,31 @@ class Pruning:
 
     plan: PrunePlan
     stored: Mapping[str, StoredManifest | None]
-    records: Mapping[str, int]
+    named: NamedModels
     deleted: tuple[str, ...] = ()
+
+
+class _Terms(NamedTuple):
+    """What is read, since when models are kept, and since when a second read misses commands."""
+
+    scope: NamingScope
+    keep_since_ms: int
+    began_ms: int
 
 
 def prune_models(keep_days: int, scope: NamingScope, *, applied: bool, as_json: bool) -> None:
     """Print the plan, and carry it out with `applied`; exit with 1 if not everything that names models can be read."""
     settings = settings_or_refuse()
     repository = existing_repository_or_refuse(settings)
-    keep_since_ms = now_ms() - keep_days * _DAY_MS
+    began_ms = now_ms()
+    keep_since_ms = began_ms - keep_days * _DAY_MS
     try:
         pruning = _planned(settings, repository, keep_since_ms, scope)
         if applied:
-            again = _planned(settings, repository, keep_since_ms, scope._replace(decisions=False))
-            pruning = _carried_out(repository, pruning, again, keep_since_ms)
+            terms = _Terms(scope._replace(decisions=False), keep_since_ms, began_ms)
+            again = _planned(settings, repository, keep_since_ms, terms.scope)
+            wanted = [digest for digest in again.plan.deleted if digest in pruning.plan.deleted]
+            pruning = replace(pruning, deleted=_carried_out((settings, repository), again, wanted, terms))
     except ControlLogError as error:
         refuse(f"{error}; {_NOT_DELETED}")
     except (KafkaError, OSError) as error:
@@ -72,7 +88,7 @@ def prune_models(keep_days: int, scope: NamingScope, *, applied: bool, as_json: 
 def _planned(settings: Settings, repository: Repository, keep_since_ms: int, scope: NamingScope) -> Pruning:
     stored = stored_manifests(repository, repository.digests())
     named = _named(settings, repository, scope)
-    return Pruning(plan_prune(stored, named.mentions, keep_since_ms), stored, named.records)
+    return Pruning(plan_prune(stored, named.mentions, keep_since_ms), stored, named)
 
 
 def _named(settings: Settings, repository: Repository, scope: NamingScope) -> NamedModels:
@@ -92,15 +108,40 @@ def add_snapshots(mentions: Mentions, repository: Repository) -> None:
         mentions.add_control(repository.read(path) or b"", f"snapshot {path}")
 
 
-def _carried_out(repository: Repository, pruning: Pruning, again: Pruning, keep_since_ms: int) -> Pruning:
-    """Delete what a second look at the control topics still does not name."""
-    wanted = [digest for digest in again.plan.deleted if digest in pruning.plan.deleted]
-    deleted = [digest for digest in wanted if delete_model(repository, digest, keep_since_ms)]
-    return Pruning(pruning.plan, pruning.stored, pruning.records, tuple(deleted))
+def _carried_out(
+    places: tuple[Settings, Repository], again: Pruning, wanted: Sequence[str], terms: _Terms
+) -> tuple[str, ...]:
+    """Delete some models, each unless the last commands before its batch name it, and return those that are gone.
+
+    Exits with 1 if commands cannot be read any more after some models were deleted.
+    """
+    settings, repository = places
+    deleted = list[str]()
+    for at in range(0, len(wanted), _BATCH):
+        try:
+            unnamed = _still_unnamed(settings, again, terms)
+        except (ControlLogError, KafkaError, OSError) as error:
+            if not deleted:
+                raise
+            refuse(
+                f"{error}; {len(deleted)} of {len(wanted)} models were deleted before, and no other is: run it again"
+            )
+        batch = [digest for digest in wanted[at : at + _BATCH] if digest in unnamed]
+        deleted += [digest for digest in batch if delete_model(repository, digest, terms.keep_since_ms)]
+    return tuple(deleted)
+
+
+def _still_unnamed(settings: Settings, again: Pruning, terms: _Terms) -> frozenset[str]:
+    """Return the models that neither the second look nor the last commands name, themselves or by a descendant."""
+    latest = asyncio.run(read_latest_names(settings, terms.scope, terms.began_ms - _SKEW_MS))
+    again.named.mentions.update(latest)
+    return frozenset(plan_prune(again.stored, again.named.mentions, terms.keep_since_ms).deleted)
 
 
 def delete_model(repository: Repository, digest: str, keep_since_ms: int) -> bool:
     """Delete an artifact and the files beside it; False if it was stored again, or deleted, by another meanwhile.
+
+    Of one that is stored again right after its deletion, the files beside it stay: they may be those of the new one.
 
     Raises:
         RepositoryUnavailableError: it cannot be deleted.
@@ -111,6 +152,8 @@ def delete_model(repository: Repository, digest: str, keep_since_ms: int) -> boo
     except MissingArtifactError:
         return False
     for folder in (signature_folder(digest), card_folder(digest)):
+        if repository.names(digest):
+            break
         repository.remove_folder(folder)
     return True
 
@@ -119,7 +162,7 @@ def pruning_facts(pruning: Pruning) -> dict[str, Any]:
     """Return a prune as one object."""
     plan = pruning.plan
     return {
-        "read": dict(pruning.records),
+        "read": dict(pruning.named.records),
         "kept": [_facts(pruning, digest) | {"reasons": list(reasons)} for digest, reasons in plan.kept.items()],
         "unnamed": [_facts(pruning, digest) for digest in plan.deleted],
         "deleted": list(pruning.deleted),
@@ -148,7 +191,7 @@ def _print(pruning: Pruning, repository: Repository, *, applied: bool) -> None:
     console.width = max(console.width, 100)
     if pruning.stored:
         console.print(prune_table(pruning))
-    read = ", ".join(f"{count:,} records of {topic}" for topic, count in pruning.records.items())
+    read = ", ".join(f"{count:,} records of {topic}" for topic, count in pruning.named.records.items())
     click.echo(f"\nread: {read}")
     click.echo(_summary(pruning, repository, applied=applied))
 

@@ -68,8 +68,9 @@ def card(digest: str, record: Path | None, out: Path | None, as_json: bool) -> N
 def prune(keep_days: int, applied: bool, skip_decisions: bool, own_prefix: bool, as_json: bool) -> None:  # noqa: FBT001 - flags
     """List the models that nothing names any more, and delete them with --apply.
 
-    Kept is what the history, a command or a kept decision of any deployment on the broker names, what a snapshot of
-    the control log names, what a kept model descends from, and what is young. Without the broker, nothing is deleted.
+    Kept is what the history, a command, a kept prediction or a kept decision of any deployment on the broker names,
+    what a snapshot of the control log names, what a kept model descends from, and what is young. Without the broker,
+    nothing is deleted.
     """
     from stream.cli.model_prune import prune_models  # noqa: PLC0415 - a roll-back needs no repository
     from stream.control.named_models import NamingScope  # noqa: PLC0415 - likewise

@@ -14,6 +14,7 @@ from stream.cli.extras import needs
 from stream.cli.output import json_option, say
 from stream.cli.publish import sending_bar
 from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from stream.clock import now_ms
 from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
 from stream.dataset.predictions_file import PredictionsFile
 from stream.errors import StreamError
@@ -53,12 +54,13 @@ def publish_command(
     """
     settings = settings_or_refuse()
     try:
-        asyncio.run(_check_topic(settings))
+        asyncio.run(check_topic(settings))
         with (
             tempfile.TemporaryDirectory(prefix="fraudstream-predictions-") as folder,
             PredictionsFile(file, Path(folder), 2) as opened,
             refused_settings(),
         ):
+            opened.require_computed(now_ms() + round(settings.future_skew * 1000))
             facts = opened.facts
             done = asyncio.run(send(settings, opened, rate, backfill=backfill))
     except (StreamError, KafkaError, OSError) as error:
@@ -73,8 +75,12 @@ def publish_command(
     say(as_json, said, text)
 
 
-async def _check_topic(settings: Settings) -> None:
-    """Fail before the file is read if there is no topic to send to."""
+async def check_topic(settings: Settings) -> None:
+    """Fail before anything else is done if there is no topic to send to; a broker may make one with its defaults.
+
+    Raises:
+        aiokafka.errors.KafkaError: the topic is missing, or the broker does not respond.
+    """
     producer = AIOKafkaProducer(**producer_options(settings))
     try:
         await producer.start()
@@ -108,4 +114,6 @@ def scheduled(topic: str, opened: PredictionsFile, *, backfill: bool) -> Iterato
     """Yield the records to send, in the order of their computation."""
     for one in opened.records():
         timestamp_ms = one.computed_ms if backfill else None
-        yield ScheduledRecord(topic, one.key, one.value, PREDICTIONS.name, timestamp_ms=timestamp_ms)
+        yield ScheduledRecord(
+            topic, one.key, one.value, PREDICTIONS.name, timestamp_ms=timestamp_ms, has_time_of_sending=not backfill
+        )

@@ -13,6 +13,7 @@ from typing import Any
 import click
 from aiokafka.errors import KafkaError
 
+from guards.shares import LIVE
 from models.commands import CommandKind
 from models.lineup import Lineup
 from stream.cli.commands import request_of, send
@@ -39,13 +40,44 @@ def send_promotion(kind: CommandKind, *, verdict_file: Path | None, as_json: boo
     settings = settings_or_refuse()
     request = request_of(settings, kind, options.pop("wait"), options)
     evidence = {} if verdict_file is None else dict(_stated(verdict_file))
-    lineup = None if request.force else _lineup(settings, request)
+    lineup = None if request.force else _lineup(settings, request.expected_revision)
     if lineup is not None:
         if not evidence and _needs_verdict(lineup, request):
             evidence |= _computed(settings, str(request.model))
         if not _is_at_the_top(lineup, request):
             evidence |= _volume(settings, lineup, str(request.model))
+    _warn(settings, str(request.model), lineup)
     send(settings, replace(request, evidence=evidence or None), as_json=as_json)
+
+
+def send_canary(*, wait: float | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's
+    """Send a canary as `send_kind` does, and warn of rules that its model lacks."""
+    settings = settings_or_refuse()
+    request = request_of(settings, CommandKind.CANARY, wait, options)
+    _warn(settings, str(request.model), None)
+    send(settings, request, as_json=as_json)
+
+
+def winners_evidence(winner: str, expected_revision: int | None, *, force: bool) -> dict[str, Any]:
+    """Return the volume of the model that wins a split as evidence, and warn of rules that it lacks.
+
+    Empty if live wins, its model does, or there is no such arm. Exits with 1 if the volume would leave the budget.
+    """
+    if force or winner == LIVE:
+        return {}
+    settings = settings_or_refuse()
+    lineup = _lineup(settings, expected_revision)
+    won = None if lineup is None or lineup.split is None else lineup.split.arm(winner)
+    if lineup is None or won is None or won.model == lineup.live:
+        return {}
+    _warn(settings, won.model, lineup)
+    return dict(_volume(settings, lineup, won.model))
+
+
+def _warn(settings: Settings, model: str, lineup: Lineup | None) -> None:
+    from stream.cli.missing_rules import warn_of_missing_rules  # noqa: PLC0415 - numpy comes with it
+
+    warn_of_missing_rules(settings, model, lineup)
 
 
 def _stated(file: Path) -> Mapping[str, Any]:
@@ -57,15 +89,15 @@ def _stated(file: Path) -> Mapping[str, Any]:
         raise click.UsageError(f"--verdict {file}: {error}") from error
 
 
-def _lineup(settings: Settings, request: CommandRequest) -> Lineup | None:
-    """Return the lineup; None if the control log lacks records and the request states its revision, so needs none.
+def _lineup(settings: Settings, expected_revision: int | None) -> Lineup | None:
+    """Return the lineup; None if the control log lacks records and the command states its revision, so needs none.
 
     Without it only the judge knows what a promotion needs: it refuses one that lacks its evidence.
     """
     try:
         return asyncio.run(read_fold(settings)).lineup
     except (ControlLogError, KafkaError, OSError) as error:
-        if isinstance(error, ControlLogError) and request.expected_revision is not None:
+        if isinstance(error, ControlLogError) and expected_revision is not None:
             return None
         refuse_kafka(settings, error, "the command was not sent: ")
 

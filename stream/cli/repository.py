@@ -7,6 +7,8 @@ import click
 from models.errors import RepositoryUnavailableError
 from models.repository import Repository
 from stream.cli.output import refuse
+from stream.cli.settings import refused_settings
+from stream.control.trusted_models import trusted_repository
 from stream.settings import PREFIX, Settings
 
 
@@ -19,9 +21,19 @@ def repository_or_refuse(settings: Settings) -> Repository:
         raise SystemExit(2) from error
 
 
-def existing_repository_or_refuse(settings: Settings) -> Repository:
+def trusted_repository_or_refuse(settings: Settings) -> Repository:
+    """Return the repository as whatever computes with models does: it fetches only models that are signed as asked.
+
+    Exits with 2 as above, and if the file of the keys cannot be used.
+    """
+    repository_or_refuse(settings)
+    with refused_settings():
+        return trusted_repository(settings)
+
+
+def existing_repository_or_refuse(settings: Settings, *, trusted: bool = False) -> Repository:
     """Return the model repository; exit with 1 if it does not exist or does not answer, and with 2 as above."""
-    repository = repository_or_refuse(settings)
+    repository = trusted_repository_or_refuse(settings) if trusted else repository_or_refuse(settings)
     try:
         is_there = repository.exists()
     except RepositoryUnavailableError as error:

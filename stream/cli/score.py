@@ -21,7 +21,7 @@ from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
 from stream.cli.predictions_option import predictions_option
 from stream.cli.progress import bars
-from stream.cli.score_publish import PredictionNameParam, ScoredAs, publish_scores
+from stream.cli.score_publish import PredictionNameParam, ScoredAs, publish_scores, require_topic_of_predictions
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
 from stream.dataset.errors import FileError
@@ -131,7 +131,7 @@ def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
     _check_use(file, options)
     settings = settings_or_refuse()
     sets = features_or_refuse(settings.features)
-    _check_repository(settings, is_needed=not options["diff"])
+    _check_places(settings, options)
     computed_ms, published = now_ms(), None
     try:
         with bars() as progress:
@@ -153,12 +153,22 @@ def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
         raise SystemExit(1)
 
 
+def _check_places(settings: Settings, options: Mapping[str, Any]) -> None:
+    """Refuse a repository or a topic that cannot be used, before anything is scored."""
+    _check_repository(settings, is_needed=not options["diff"])
+    if options["publish"] is not None:
+        try:
+            require_topic_of_predictions(settings)
+        except (KafkaError, ConnectionError) as error:
+            refuse_kafka(settings, error)
+
+
 def _check_repository(settings: Settings, *, is_needed: bool) -> None:
     """Refuse a repository that cannot be used, or does not exist; decisions by rules are compared without one."""
     from stream.cli.repository import existing_repository_or_refuse, repository_or_refuse  # noqa: PLC0415 - fsspec, late
 
     if is_needed:
-        existing_repository_or_refuse(settings)
+        existing_repository_or_refuse(settings, trusted=True)
     else:
         repository_or_refuse(settings)
 
@@ -206,15 +216,14 @@ def _run(
     options: dict[str, Any],
     progress: Any,  # noqa: ANN401 - a function
 ) -> ScoreReport | DiffReport:
-    from stream.cli.signatures import require_signed  # noqa: PLC0415 - it opens the repository
+    from stream.control.trusted_models import ModelPlace  # noqa: PLC0415 - fsspec, late
     from stream.rescoring.file_run import score_file  # noqa: PLC0415 - it needs the extra `train`
     from stream.rescoring.topic_run import compare_topic, score_topic  # noqa: PLC0415 - likewise
 
     out, threads = options["out"], options["threads"]
-    if options["model"] is not None:
-        require_signed(settings, options["model"])
     if file is not None:
-        request = FileRequest(file, options["model"], out, settings.models, sets, threads, options["predictions"])
+        place = ModelPlace.of(settings)
+        request = FileRequest(file, options["model"], out, place, sets, threads, options["predictions"])
         return score_file(request, progress)
     offsets = {partition: (first, end) for partition, first, end in options["offsets"]} or None
     wanted = TopicRequest(settings, Range(options["from_time"], options["to_time"], offsets), out, sets, threads)

@@ -11,7 +11,7 @@ import msgspec
 from models.commands import Token
 from models.expected import FORM_OF_TOKENS
 from models.times import format_time
-from stream.cli.predictions import send
+from stream.cli.predictions import check_topic, send
 from stream.cli.settings import refused_settings
 from stream.dataset.database import connect_memory, quoted
 from stream.dataset.file import source_of
@@ -49,6 +49,16 @@ class ScoredAs(NamedTuple):
     name: str
     computed_ms: int
     digest: str
+
+
+def require_topic_of_predictions(settings: Settings) -> None:
+    """Fail if there is no topic to publish to.
+
+    Raises:
+        aiokafka.errors.KafkaError: the topic is missing, or the broker does not respond.
+    """
+    with refused_settings():
+        asyncio.run(check_topic(settings))
 
 
 def publish_scores(settings: Settings, scored: Path, about: ScoredAs) -> int:

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from models.errors import ModelError, RepositoryUnavailableError
+from models.errors import ModelError
 from models.model_signatures import SignatureCheck, signature_name
-from models.problems import Problem
 from models.repository import Repository
 from stream.cli.output import refuse
-from stream.cli.repository import refuse_repository, repository_or_refuse
 from stream.cli.settings import refused_settings
 from stream.control.keys import Signer, read_model_trust, signer_from
 from stream.settings import PREFIX, Settings
@@ -42,25 +40,7 @@ def signatures_of(settings: Settings, repository: Repository, digest: str) -> tu
     """
     with refused_settings():
         trust = read_model_trust(settings.model_keys)
-    files = repository.signatures(digest)
+    files = repository.signatures(digest, () if trust is None else trust.keyring)
     if trust is None:
         return tuple(SignatureCheck(name.removesuffix(".json"), None, _NOT_VERIFIED) for name in sorted(files))
     return trust.checks(digest, files)
-
-
-def require_signed(settings: Settings, name: str) -> None:
-    """Exit with 1 unless the model of this digest or prefix is signed as the settings ask; ask nothing without keys."""
-    with refused_settings():
-        trust = read_model_trust(settings.model_keys)
-    if trust is None:
-        return
-    repository = repository_or_refuse(settings)
-    try:
-        digest = repository.resolve(name)
-        if isinstance(digest, Problem):
-            return  # the command itself says what is wrong with the name
-        trust.require(digest, repository.signatures(digest))
-    except RepositoryUnavailableError as error:
-        refuse_repository(error)
-    except ModelError as error:
-        refuse(str(error))

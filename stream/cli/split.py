@@ -11,6 +11,7 @@ from models.commands import CommandKind, RequestedArm
 from models.errors import InvalidShareError
 from stream.cli.arguments import ModelParam
 from stream.cli.commands import command_options, countersigned_wait_option, send_kind
+from stream.cli.promotion import winners_evidence
 from stream.cli.split_grounds import grounds_of
 from stream.redaction import holds_card_number
 
@@ -118,12 +119,16 @@ def split(exclude: Sequence[str], excluded: Sequence[str], **options: Any) -> No
     metavar="FILE",
     help="What `split report --json` wrote, if that was by other terms than the default ones.",
 )
+@click.option("--force", is_flag=True, help="Let the arm win though its alerts would leave the fleet's budget.")
 @command_options(wait=countersigned_wait_option)
 def end_split(winner: str, file: Path | None, **options: Any) -> None:  # noqa: ANN401 - click's options
     """End the split: the model of the winner decides for all cards.
 
     If that is not the live model, it is promoted: the live one is the model before, and watches it from the shadow.
     Before that, standard error says what `fraudstream split report` says; it does not prevent anything, and goes into
-    the command's evidence. For the winner `live` it is read only if a file is given.
+    the command's evidence. For the winner `live` it is read only if a file is given. A budget of alerts is asked for as
+    by `model promote`.
     """
-    send_kind(CommandKind.END_SPLIT, winner=winner, evidence=grounds_of(winner, file), **options)
+    volume = winners_evidence(winner, options["expected_revision"], force=options["force"])
+    evidence = {**volume, **(grounds_of(winner, file) or {})}
+    send_kind(CommandKind.END_SPLIT, winner=winner, evidence=evidence or None, **options)

@@ -26,7 +26,7 @@ from stream.cli.policy_options import policy_wish
 from stream.cli.policy_text import policy_lines
 from stream.cli.predictions_option import predictions_option
 from stream.cli.progress import bars
-from stream.cli.repository import refuse_repository, repository_or_refuse
+from stream.cli.repository import refuse_repository, trusted_repository_or_refuse
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.cli.signatures import sign_or_refuse, signer_or_refuse
 from stream.cli.training_options import sizes_of, training_options
@@ -70,7 +70,7 @@ def train(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
         raise click.UsageError("--until is for --topic")
     settings = settings_or_refuse()
     signer = signer_or_refuse(options.pop("key"))
-    repository = repository_or_refuse(settings)
+    repository = trusted_repository_or_refuse(settings)
     with tempfile.TemporaryDirectory(prefix="fraudstream-topics-") as folder:
         placeholder = Path(folder) / "topics.parquet"
         request = _request(settings, file or placeholder, options)

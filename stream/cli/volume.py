@@ -89,9 +89,9 @@ def volume_of_tally(tally: Tally, model: str, live: str) -> StatedVolume | None:
         live=live,
         basis=VolumeBasis.SHADOW,
         payments=tally.compared,
-        alert_share=1 - approved[1] / tally.compared,
+        alert_share=(tally.compared - approved[1]) / tally.compared,
         decline_share=declined[1] / tally.compared,
-        live_alert_share=1 - approved[0] / tally.compared,
+        live_alert_share=(tally.compared - approved[0]) / tally.compared,
         at=format_time(now_ms()),
     )
 

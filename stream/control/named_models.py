@@ -1,4 +1,4 @@
-"""Which models the broker names: the history of every deployment, its commands, and the decisions that are kept.
+"""Which models the broker names: the history of every deployment, its commands, predictions, and kept decisions.
 
 A repository may be shared by fleets with different topic prefixes, so every `model-events` of the broker counts.
 """
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from models.commands import Event, EventKind, read_event
 from models.lineup import Lineup
@@ -16,8 +16,8 @@ from stream.clock import now_ms
 from stream.control.log_reader import LogReader
 from stream.errors import ControlLogError
 from stream.kafka.client import connection_options
-from stream.kafka.scan import scan_topic
-from stream.kafka.topics import INCIDENTS, MODEL_CONTROL, MODEL_EVENTS, SCORES, SHADOW_SCORES
+from stream.kafka.scan import offset_ranges, scan_topic
+from stream.kafka.topics import INCIDENTS, MODEL_CONTROL, MODEL_EVENTS, PREDICTIONS, SCORES, SHADOW_SCORES
 from stream.settings import Settings
 
 _EXPLANATIONS = "explanations"
@@ -33,22 +33,26 @@ class NamedModels(NamedTuple):
 
 
 class FleetTopics(NamedTuple):
-    """The topics of the fleets with one prefix: those of control, and those of decisions."""
+    """The topics of the fleets with one prefix: those of control, of predictions from storage, and of decisions."""
 
     prefix: str
     control: tuple[str, ...]
+    predictions: tuple[str, ...]
     decisions: tuple[str, ...]
 
 
 class NamingScope(NamedTuple):
-    """What is read: the topics of decisions too, or only those of control; of all prefixes, or only of our own."""
+    """What is read: decisions too, or only topics of control and predictions; of all prefixes, or only of our own.
+
+    A model that publishes predictions is never promoted, so no topic but theirs may name it.
+    """
 
     decisions: bool = True
     own_prefix: bool = False
 
 
 async def read_named_models(settings: Settings, tell: Tell, scope: NamingScope) -> NamedModels:
-    """Read what the history of every deployment names, and what the kept decisions name.
+    """Read what the history of every deployment names, and what the kept predictions and decisions name.
 
     Raises:
         ControlLogError: this fleet has no `model-events`, or one of them has lost records, so it does not name all.
@@ -56,18 +60,44 @@ async def read_named_models(settings: Settings, tell: Tell, scope: NamingScope) 
     """
     fleets = fleet_topics(await _topic_names(settings))
     own = settings.topic(MODEL_EVENTS.name)
-    ours = tuple(fleet for fleet in fleets if fleet.prefix == settings.topic_prefix)
-    if not ours:
+    if not _in_scope(settings, fleets, NamingScope(own_prefix=True)):
         raise ControlLogError(f"{own} is not on this broker, so nothing is known of which models were ever live")
     named = NamedModels(Mentions(), {})
-    for fleet in ours if scope.own_prefix else fleets:
+    for fleet in _in_scope(settings, fleets, scope):
         for topic in fleet.control:
             await _read_control(settings, topic, named, tell)
-        for deployment in await _deployments(settings, fleet, tell):
+        deployments = await _deployments(settings, fleet, tell)
+        if not deployments:
+            await _require_never_used(settings, fleet.prefix + MODEL_EVENTS.name)
+        for deployment in deployments:
             await _read_roles(settings, fleet, deployment, named)
+        for topic in fleet.predictions:
+            await _read_records(settings, topic, named, (named.mentions.add_prediction, "predictions", tell))
         for topic in fleet.decisions if scope.decisions else ():
-            await _read_decisions(settings, topic, named, tell)
+            await _read_records(settings, topic, named, (named.mentions.add_decision, "decisions", tell))
     return named
+
+
+async def read_latest_names(settings: Settings, scope: NamingScope, since_ms: int) -> Mentions:
+    """Read what the records of the control topics since a time of their timestamps name: a short read.
+
+    Raises:
+        ControlLogError: a record cannot be read.
+        aiokafka.errors.KafkaError: the brokers do not respond.
+    """
+    named = NamedModels(Mentions(), {})
+    for fleet in _in_scope(settings, fleet_topics(await _topic_names(settings)), scope):
+        for topic in fleet.control:
+            await _read_control(settings, topic, named, _silent, since_ms)
+    return named.mentions
+
+
+def _silent(_topic: str, _share: float) -> None:
+    """Show no progress."""
+
+
+def _in_scope(settings: Settings, fleets: Sequence[FleetTopics], scope: NamingScope) -> tuple[FleetTopics, ...]:
+    return tuple(one for one in fleets if not scope.own_prefix or one.prefix == settings.topic_prefix)
 
 
 def fleet_topics(names: Iterable[str]) -> tuple[FleetTopics, ...]:
@@ -84,6 +114,7 @@ def _fleet(prefix: str, names: Sequence[str]) -> FleetTopics:
     return FleetTopics(
         prefix,
         tuple(name for name in names if name in control),
+        tuple(name for name in names if name == prefix + PREDICTIONS.name),
         tuple(name for name in names if name in decisions or name.startswith(silent)),
     )
 
@@ -117,13 +148,13 @@ async def _topic_names(settings: Settings) -> frozenset[str]:
         await consumer.stop()
 
 
-async def _values(settings: Settings, topic: str, tell: Tell) -> AsyncIterator[bytes]:
-    """Yield the value of each record of a topic.
+async def _values(settings: Settings, topic: str, tell: Tell, since_ms: int = 0) -> AsyncIterator[bytes]:
+    """Yield the value of each record of a topic, or of those since a time of their timestamps.
 
     Raises:
         ControlLogError: some cannot be read, so nobody knows what they name.
     """
-    async with scan_topic(settings, topic, 0) as scan:
+    async with scan_topic(settings, topic, since_ms) as scan:
         async for records, share in scan.read():
             for record in records:
                 if record.damage:
@@ -136,9 +167,9 @@ async def _values(settings: Settings, topic: str, tell: Tell) -> AsyncIterator[b
             raise ControlLogError(f"{topic}-{tp.partition} from offset {one.first} cannot be read: it may name a model")
 
 
-async def _read_control(settings: Settings, topic: str, named: NamedModels, tell: Tell) -> None:
+async def _read_control(settings: Settings, topic: str, named: NamedModels, tell: Tell, since_ms: int = 0) -> None:
     count = 0
-    async for value in _values(settings, topic, tell):
+    async for value in _values(settings, topic, tell, since_ms):
         count += 1
         event = read_event(value) if topic.endswith(MODEL_EVENTS.name) else None
         if isinstance(event, Event):
@@ -148,11 +179,13 @@ async def _read_control(settings: Settings, topic: str, named: NamedModels, tell
     named.records[topic] = count
 
 
-async def _read_decisions(settings: Settings, topic: str, named: NamedModels, tell: Tell) -> None:
-    count = 0
+async def _read_records(
+    settings: Settings, topic: str, named: NamedModels, how: tuple[Callable[[bytes, str], None], str, Tell]
+) -> None:
+    count, (add, what, tell) = 0, how
     async for value in _values(settings, topic, tell):
         count += 1
-        named.mentions.add_decision(value, f"decisions on {topic}")
+        add(value, f"{what} on {topic}")
     named.records[topic] = count
 
 
@@ -164,6 +197,17 @@ async def _deployments(settings: Settings, fleet: FleetTopics, tell: Tell) -> li
         if isinstance(event, Event):
             found.add(event.deployment)
     return sorted(found)
+
+
+async def _require_never_used(settings: Settings, topic: str) -> None:
+    """Require that a `model-events` without any event never had one.
+
+    Raises:
+        ControlLogError: it had, and they were removed.
+    """
+    begin, _ = (await offset_ranges(settings, [TopicPartition(topic, 0)]))[TopicPartition(topic, 0)]
+    if begin > 0:
+        raise ControlLogError(f"{topic} has lost its first {begin} records, and names no deployment")
 
 
 async def _read_roles(settings: Settings, fleet: FleetTopics, deployment: str, named: NamedModels) -> None:

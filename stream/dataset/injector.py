@@ -1,7 +1,7 @@
 """Open-loop load generator: sends each record when it is due, however slow the broker and the workers are.
 
 The timestamp of a record is the time at which it was due, even if it is sent late, so that latencies measured from it
-include the delay.
+include the delay. A prediction has the time of its sending instead, since that decides whether it is late.
 """
 
 import asyncio
@@ -40,6 +40,14 @@ class ScheduledRecord(NamedTuple):
     headers: Headers = ()
     timestamp_ms: int | None = None
     """The record's timestamp; None: when it was due."""
+    has_time_of_sending: bool = False
+    """Whether its timestamp is when it is sent, however late that is, and not when it was due."""
+
+    def timestamp(self, due_ms: int) -> int:
+        """Return the timestamp to send it with now."""
+        if self.timestamp_ms is not None:
+            return self.timestamp_ms
+        return now_ms() if self.has_time_of_sending else due_ms
 
 
 def _untraced(item: ScheduledRecord) -> OperationTrace:
@@ -123,7 +131,7 @@ class Injector:
                 item.topic,
                 value=item.value,
                 key=item.key,
-                timestamp_ms=due_ms if item.timestamp_ms is None else item.timestamp_ms,
+                timestamp_ms=item.timestamp(due_ms),
                 headers=list(operation.headers),
             )
         except UnknownTopicOrPartitionError as error:  # aiokafka has looked for it for 10 s, and would for each record

@@ -55,6 +55,8 @@ _LOG = """
 SELECT name, value, computed_ms, arrived_ms, partition, "offset" FROM {table}
 ORDER BY card_id, moment, "offset", partition
 """
+_LARGEST_SKEW_MS = 86_400_000
+"""The most that FRAUDSTREAM_FUTURE_SKEW may be: by so much a prediction may come before it was computed."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -117,6 +119,19 @@ class PredictionsFile:
         """Return the predictions of these names by card, each card's in the order in which they came."""
         return read_log(self._connection, "came", names)
 
+    def require_computed(self, latest_ms: int) -> None:
+        """Refuse predictions that a worker would take for ones of the future.
+
+        Raises:
+            PredictionsFileError: some were computed after `latest_ms`.
+        """
+        count, row, computed_ms = self._connection.execute(
+            "SELECT count(*), min(row), arg_min(computed_ms, row) FROM predictions WHERE computed_ms > ?", [latest_ms]
+        ).fetchall()[0]
+        if count:
+            check = ColumnCheck("computed_at", "is further ahead of now than FRAUDSTREAM_FUTURE_SKEW allows", "")
+            self._raise_if([check.problem(count, row, format_time(computed_ms))])
+
     @property
     def fingerprint(self) -> str:
         """The SHA-256 over all predictions, in hex."""
@@ -175,7 +190,11 @@ class PredictionsFile:
                 )
                 for name in readings
             ),
-            ColumnCheck("arrived_at", "is before computed_at", "read_arrived_at < read_computed_at"),
+            ColumnCheck(
+                "arrived_at",
+                "is more than a day before computed_at",
+                f"read_arrived_at < read_computed_at - {_LARGEST_SKEW_MS}",
+            ),
             ColumnCheck("model", f"is longer than {LONGEST_MODEL} characters", f"length(read_model) > {LONGEST_MODEL}"),
         ]
         found = self._connection.execute(

@@ -142,7 +142,8 @@ class DistillationRequest(ArtifactRequest):
     payments of `file`, whose model was trained on transactions up to `scores_until_ms`. The student's features are
     those of the newest of `sets`; a teacher may need any of them. `sizes` are compared, too; only `size` is stored.
     `review_share` and `decline_share` are the alert budget of a teacher without thresholds of its own: an ensemble, or
-    a file of scores without decisions.
+    a file of scores without decisions. `predictions` is the file of the predictions from storage that features of the
+    student or of a teacher read.
 
     Raises:
         ValueError: invalid values, all of them named.
@@ -152,6 +153,7 @@ class DistillationRequest(ArtifactRequest):
     teachers: tuple[NamedTeacher, ...] = ()
     scores: Path | None = None
     scores_until_ms: int | None = None
+    predictions: Path | None = None
     size: StudentSize = DEFAULT_SIZE
     sizes: tuple[StudentSize, ...] = ()
     target: SoftTarget = SoftTarget.PROBABILITIES

@@ -7,6 +7,7 @@ alone.
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from models.artifact import Artifact, Manifest, with_policy
 from models.repository import Repository
 from models.times import format_time
 from stream.dataset.file import TransactionsFile
+from stream.dataset.predictions_file import open_needed
 from stream.distillation.comparison import HeldBackRows, MoneyTerms, compare
 from stream.distillation.parts import parts_of
 from stream.distillation.payments import FilePayments, read_payments
@@ -27,7 +29,7 @@ from stream.distillation.teacher import TeacherMember, check_unseen, load_member
 from stream.training.assembly import data_of, fit_decisions, store
 from stream.training.request import PolicyWish, Progress
 from stream.training.split import check_labels
-from stream.training.vectors import Table, build_table
+from stream.training.vectors import Table, VectorPass, fill_table
 
 
 def distil(request: DistillationRequest, repository: Repository, progress: Progress) -> DistillationReport:
@@ -45,6 +47,8 @@ def distil(request: DistillationRequest, repository: Repository, progress: Progr
     """
     repository.check_writable()
     members = load_members(request, repository)
+    for member in members:  # a prune keeps them until the student is stored, which names them
+        repository.renew(member.model.digest)
     with tempfile.TemporaryDirectory(prefix="fraudstream-distil-") as name:
         folder = Path(name)
         prepared = _prepare(request, members, folder, progress)
@@ -66,17 +70,22 @@ def _prepare(
 ) -> PreparedFile:
     """Read the file, and compute vectors by the student's feature set and by those of its teachers."""
     progress("read", 0, 1)
-    with TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source:
+    needed = dict.fromkeys((request.sets.newest.fingerprint, *(one.model.fingerprint for one in members)))
+    sets = {fingerprint: request.sets.by_fingerprint[fingerprint] for fingerprint in needed}
+    names = {name for one in sets.values() for name in one.prediction_delays_ms}
+    with (
+        open_needed(request.predictions, names, folder, request.threads) or nullcontext() as predictions,
+        TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source,
+    ):
         check_labels(source.facts.labelled, source.facts.usable, source.facts.last_ms)
         payments = read_payments(source)
         progress("read", 1, 1)
-        needed = dict.fromkeys((request.sets.newest.fingerprint, *(one.model.fingerprint for one in members)))
         tables: dict[str, Table] = {}
-        for fingerprint in needed:
+        for fingerprint, feature_set in sets.items():
             place = folder / fingerprint
             place.mkdir()
-            feature_set = request.sets.by_fingerprint[fingerprint]
-            tables[fingerprint] = build_table(source, feature_set, place, request.seed, progress)
+            pass_ = VectorPass(source, feature_set, request.seed, predictions)
+            tables[fingerprint] = fill_table(source, pass_, place, progress)
         return PreparedFile(source.facts, source.dropped, payments, tables)
 
 

@@ -149,13 +149,13 @@ def match_volumes(scores: Floats, teacher: Floats, policy: Policy) -> Policy:
 def _threshold(scores: Floats, wanted: int, never: float) -> float:
     """Return the score from which as near to `wanted` rows are flagged as ties allow, of two the smaller number.
 
-    Where the teacher flags none, so does the student: from `never` on if that is above 1, else above its highest score.
+    To flag none is one of the choices: from `never` on if that is above 1, else above the student's highest score.
     """
-    if wanted == 0:
-        return never if never > 1.0 else float(np.nextafter(scores.max(), np.inf))
     found, counts = np.unique(-scores, return_counts=True)
-    flagged = np.cumsum(counts)
-    return -float(found[np.argmin(np.abs(flagged - wanted))])
+    nearest = int(np.argmin(np.abs(np.concatenate(([0], np.cumsum(counts))) - wanted)))
+    if nearest == 0:
+        return never if never > 1.0 else float(np.nextafter(scores.max(), np.inf))
+    return -float(found[nearest - 1])
 
 
 def decision_codes(scores: Floats, policy: Policy) -> Ints:

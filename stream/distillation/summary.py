@@ -158,13 +158,18 @@ def _size_results(found: ComparedStudents) -> tuple[SizeResult, ...]:
 
 def _warnings(found: ComparedStudents) -> Iterator[str]:
     """Yield what a person should know who promotes the student."""
-    volume = found.figures[0].volume_ratio.value
-    if volume is None or abs(volume - 1) > _FAR_VOLUME:
-        flagged, teacher = found.figures[0].student_alerts, found.figures[0].teacher_alerts
-        yield (
-            f"the student flags {flagged:,} payments of the held-back part and its teacher {teacher:,}: thresholds "
-            "were matched on the calibrate part, where few alerts, or equal scores of a small student, leave some play"
-        )
+    first = found.figures[0]
+    volumes = {
+        "flags": (first.student_alerts, first.teacher_alerts),
+        "declines": (first.student_declines, first.teacher_declines),
+    }
+    for does, (student, teacher) in volumes.items():
+        if abs(student - teacher) > _FAR_VOLUME * teacher:
+            yield (
+                f"the student {does} {student:,} payments of the held-back part and its teacher {teacher:,}: "
+                "thresholds were matched on the calibrate part, where few of them, or equal scores of a small student, "
+                "leave some play"
+            )
     if len(found.students) > 1:
         yield (
             "all sizes are compared on the same held-back part: the best of many looks a little better than it is, so "

@@ -4,20 +4,18 @@ A student learns scores, not labels, so labels of the held-back part could reach
 was trained on them, or a file of scores made from them. Both are refused.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from metrics.columns import Flags
-from models.artifact import Manifest, read_manifest
 from models.distilled import DistilledFrom, TeacherScoresFile, WeighedTeacher
-from models.errors import ArtifactError
 from models.loading import Model
 from models.policy import Floats, Policy
 from models.repository import Repository
-from models.times import format_time, parse_time_ms
+from models.times import format_time
 from stream.distillation.parts import DistillationParts
 from stream.distillation.payments import FilePayments
 from stream.distillation.request import DistillationRequest, ScoresFileError, TeacherError
@@ -25,6 +23,7 @@ from stream.distillation.scores_file import decided_shares, read_scores
 from stream.rescoring.rescore import resolve, usable_model
 from stream.training.evaluation import choose_policy
 from stream.training.request import Progress
+from stream.training.seen import known_until_ms
 from stream.training.vectors import Table
 
 _BLOCK_ROWS = 65_536
@@ -60,12 +59,12 @@ def load_members(request: DistillationRequest, repository: Repository) -> tuple[
         UnknownModelError: a model does not exist, cannot be used here, or needs features that are not computed here.
         TeacherError: one model is named twice.
     """
-    digests = [resolve(repository.url, one.name) for one in request.teachers]
+    digests = [resolve(repository, one.name) for one in request.teachers]
     if len(set(digests)) < len(digests):
         raise TeacherError("a teacher is named twice, by different prefixes of its digest: name each model once")
     total = sum(one.weight for one in request.teachers)
     return tuple(
-        TeacherMember(usable_model(repository.url, digest, request.sets), one.weight / total)
+        TeacherMember(usable_model(repository, digest, request.sets), one.weight / total)
         for digest, one in zip(digests, request.teachers, strict=True)
     )
 
@@ -81,7 +80,7 @@ def check_unseen(
     begins = format_time(held_back_ms)
     problems = []
     for member in members:
-        until_ms = _known_until_ms(member.model.manifest, repository)
+        until_ms = known_until_ms(member.model.manifest, repository)
         name = f"teacher {member.model.digest[:12]}"
         if until_ms is None:
             problems.append(
@@ -100,34 +99,6 @@ def _has_seen(until_ms: int, begins: str) -> str:
         f"was trained on transactions up to {format_time(until_ms)}, and the held-back part begins at {begins}: it has "
         "seen labels that the student would be measured by; take a file that goes on longer, or an earlier teacher"
     )
-
-
-def _known_until_ms(manifest: Manifest, repository: Repository) -> int | None:
-    """Return the last transaction that a model learned from, itself or by its teachers; None if nobody knows."""
-    times = [time for one in _lineage(manifest, repository) for time in _stated_times(one)]
-    return None if None in times else max(parse_time_ms(time).epoch_ms for time in times if time is not None)
-
-
-def _stated_times(manifest: Manifest) -> Iterator[str | None]:
-    if manifest.training is not None:
-        yield manifest.training.until
-    if manifest.imported is not None:
-        yield manifest.imported.trained_until
-        yield manifest.imported.calibrated_on.until
-    if manifest.distilled is not None and manifest.distilled.scores_file is not None:
-        yield manifest.distilled.scores_file.trained_until
-
-
-def _lineage(manifest: Manifest, repository: Repository) -> Iterator[Manifest]:
-    """Yield the manifests of a model and of its teachers and theirs, as far as the repository still has them."""
-    yield manifest
-    ensemble = () if manifest.distilled is None else manifest.distilled.ensemble
-    for digest in (*(() if manifest.parent is None else (manifest.parent,)), *(one.digest for one in ensemble)):
-        try:
-            found = read_manifest(repository.manifest(digest).value)
-        except ArtifactError:
-            continue
-        yield from _lineage(found, repository)
 
 
 def score_by_models(

@@ -93,7 +93,7 @@ def _week(week: WeekPrecision) -> dict[str, Any]:
         "monday": day_text(week.monday),
         "alerts": week.alerts,
         "used": week.used,
-        "unobserved": week.unobserved,
+        "declined": week.declined,
         "coverage": week.coverage,
         "frauds": week.frauds,
         "matured_precision": week.matured,

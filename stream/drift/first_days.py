@@ -17,6 +17,7 @@ from models.training_reference import (
     with_usual,
 )
 from stream.drift.counts import DriftCounts
+from stream.drift.judge import ALL_FEATURED
 from stream.drift.layout import DECISIONS, Layout
 
 
@@ -43,7 +44,10 @@ class FirstDays:
             self.workdays = self.workdays.merge(counts)
 
     def reference(self, layout: Layout, end_day: int) -> TrainingReference:
-        """Return the reference that these days are, of at least one payment; `end_day` is the day after them."""
+        """Return the reference that these days are, of at least one payment; `end_day` is the day after them.
+
+        It has features only if all payments carried them: those of alerts alone are no sample of payments.
+        """
         whole = self.workdays.merge(self.weekends)
         begins, edges = layout.begins, (*layout.edges, layout.thresholds)
         *features, score, decisions = (
@@ -54,7 +58,7 @@ class FirstDays:
             until=format_time(end_day * DAY_MS - 1),
             rows=whole.payments,
             cards=whole.card_count,
-            features=tuple(features) if whole.featured else (),
+            features=tuple(features) if whole.featured >= ALL_FEATURED * whole.payments else (),
             score=score,
             decisions=decisions,
             bands=tuple(whole.bands.tolist()),

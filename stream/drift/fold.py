@@ -153,6 +153,8 @@ class DriftFold:
     def _look(self, pair: WatchedPair, day: int, counts: DriftCounts) -> list[DriftNews]:
         """Look at a day of a model and arm; return its window, if that is full with it."""
         state, terms, ended = self.pairs[pair], self._terms, self._ended(pair, day)
+        if day - state.last_day > terms.most_days:  # after such a gap nothing goes on
+            state.window, state.alarms = None, AlarmState()
         begun = state.window_day if state.window is not None else day
         whole = counts if state.window is None else state.window.merge(counts)
         is_full = whole.card_count >= terms.least_cards or day - begun + 1 >= terms.most_days

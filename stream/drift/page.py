@@ -25,7 +25,7 @@ _FOOTNOTES = (
     "A share of decisions is over its bound if it is above chance and has doubled or halved.",
     "An alarm is raised by three windows in a row.",
     "Matured precision is of alerts whose outcome is known, and of none for its label alone.",
-    "What was declined and has no label is in no figure.",
+    "It leaves out what was declined: of that, mostly frauds get a label.",
     "Estimated precision is the mean score of all alerts, with the interval of outcomes if scores are calibrated.",
     "Intervals are of 95 %, by card.",
 )
@@ -180,12 +180,12 @@ def _precision(report: PairReport) -> Iterator[Part]:
         tuple(None if week.estimated_interval is None else week.estimated_interval.low for week in weeks),
         tuple(None if week.estimated_interval is None else week.estimated_interval.high for week in weeks),
     )
-    matured = ChartLine("matured, from labels", days, tuple(week.matured for week in weeks))
+    matured = ChartLine("matured, from labels, without declined", days, tuple(week.matured for week in weeks))
     frame = ChartFrame("Precision by week", "The share of frauds among what the model wants reviewed or declined.")
     yield LineChart(
         frame, ChartAxis("week of", AxisKind.TIME), ChartAxis("precision", AxisKind.SHARE), (estimated, matured)
     )
-    heads = ("Week of", "Alerts", "Known", "Declined, unknown", "Frauds", "Matured precision", "Estimated precision")
+    heads = ("Week of", "Alerts", "Known", "Declined, left out", "Frauds", "Matured precision", "Estimated precision")
     yield DataTable("Precision by week", heads, tuple(_week(week) for week in weeks), nothing="There is no alert.")
 
 
@@ -194,7 +194,7 @@ def _week(week: WeekPrecision) -> tuple[str | Quantity | None, ...]:
         day_text(week.monday),
         Count(week.alerts),
         Percentage(week.coverage, 0),
-        Count(week.unobserved),
+        Count(week.declined),
         Count(week.frauds),
         _with_interval(week.matured, week.interval),
         _with_interval(week.estimated, week.estimated_interval),

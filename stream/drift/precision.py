@@ -1,6 +1,8 @@
 """Precision of alerts by week: as their labels say, where they are known, and as their scores promise before that.
 
-An alert is a payment that the model wanted reviewed or declined. Weeks begin on Mondays, UTC.
+An alert is a payment that the model wanted reviewed or declined. Weeks begin on Mondays, UTC. What was declined is left
+out of what labels say: a label comes for many of the frauds among it and for few of the others, so those with a label
+are mostly frauds, whatever the model is worth.
 """
 
 from collections.abc import Iterator
@@ -13,12 +15,12 @@ from metrics.columns import Bools, Ints
 from metrics.estimated_precision import estimated_precision
 from metrics.intervals import Interval
 from models.training_reference import DAY_MS
-from stream.outcomes.columns import PaymentRows
+from stream.outcomes.columns import PaymentRows, was_declined
 from stream.outcomes.maturity import MaturityTerms, Outcomes, outcomes_of
 
 DAYS_OF_WEEK = 7
 KNOWN_SHARE = 0.5
-"""Of a week's alerts, for its precision to be a metric."""
+"""Of a week's alerts that were not declined, for its precision to be a metric."""
 _MONDAY = 4
 """The first Monday of 1970 was the fifth of January."""
 
@@ -29,8 +31,8 @@ class WeekPrecision(NamedTuple):
     Attributes:
         monday: its first day, since 1970-01-01 UTC.
         alerts: how many.
-        used: those whose outcome is known, and not for its label alone: `matured` is of these.
-        unobserved: those that were declined and have no label, so that nobody learns what they were.
+        used: those that were not declined and whose outcome is known, not for its label alone: `matured` is of these.
+        declined: those that were declined, with or without a label.
         frauds: among those used.
         matured: the share of frauds among those used; None without any.
         interval: of `matured`, by card; None with too few cards.
@@ -41,7 +43,7 @@ class WeekPrecision(NamedTuple):
     monday: int
     alerts: int
     used: int
-    unobserved: int
+    declined: int
     frauds: int
     matured: float | None
     interval: Interval | None
@@ -50,7 +52,7 @@ class WeekPrecision(NamedTuple):
 
     @property
     def coverage(self) -> float:
-        """The share of the alerts whose outcome is known."""
+        """The share of the alerts that are used."""
         return self.used / self.alerts if self.alerts else 0.0
 
 
@@ -80,7 +82,7 @@ def precision_by_week(alerts: PaymentRows, terms: MaturityTerms) -> PrecisionRep
         terms: when labels were looked at, and how old an unlabelled payment is when it counts as genuine.
     """
     outcomes = outcomes_of(alerts, terms)
-    used = outcomes.used
+    used = _used(alerts, outcomes)
     frauds, promised = int((outcomes.fraud & used).sum()), float(alerts["score"][used].sum())
     return PrecisionReport(
         tuple(_weeks(alerts, outcomes)),
@@ -91,6 +93,11 @@ def precision_by_week(alerts: PaymentRows, terms: MaturityTerms) -> PrecisionRep
     )
 
 
+def _used(alerts: PaymentRows, outcomes: Outcomes) -> Bools:
+    used: Bools = outcomes.used & ~was_declined(alerts)
+    return used
+
+
 def _weeks(alerts: PaymentRows, outcomes: Outcomes) -> Iterator[WeekPrecision]:
     mondays = _mondays(alerts)
     for monday in np.unique(mondays).tolist():
@@ -98,7 +105,7 @@ def _weeks(alerts: PaymentRows, outcomes: Outcomes) -> Iterator[WeekPrecision]:
 
 
 def _week(monday: int, alerts: PaymentRows, outcomes: Outcomes, inside: Bools) -> WeekPrecision:
-    used = inside & outcomes.used
+    used = inside & _used(alerts, outcomes)
     count, frauds = int(used.sum()), int((used & outcomes.fraud).sum())
     ones = np.ones(count)
     estimate = estimated_precision(alerts["card"][inside], alerts["score"][inside])
@@ -106,7 +113,7 @@ def _week(monday: int, alerts: PaymentRows, outcomes: Outcomes, inside: Bools) -
         monday,
         int(inside.sum()),
         count,
-        int((inside & outcomes.unobserved).sum()),
+        int((inside & was_declined(alerts)).sum()),
         frauds,
         frauds / count if count else None,
         ratio_interval(alerts["card"][used], outcomes.fraud[used].astype(float), ones),
@@ -118,14 +125,16 @@ def _week(monday: int, alerts: PaymentRows, outcomes: Outcomes, inside: Bools) -
 def latest_matured(alerts: PaymentRows, terms: MaturityTerms) -> float | None:
     """Return the matured precision of the latest week of which at least half of the alerts are known; None if none is.
 
+    Alerts that were declined count in neither.
+
     Args:
         alerts: as of `precision_by_week`.
         terms: likewise.
     """
     outcomes = outcomes_of(alerts, terms)
-    mondays = _mondays(alerts)
-    for monday in np.unique(mondays)[::-1].tolist():
-        inside = mondays == monday
+    mondays, undeclined = _mondays(alerts), ~was_declined(alerts)
+    for monday in np.unique(mondays[undeclined])[::-1].tolist():
+        inside = undeclined & (mondays == monday)
         used = inside & outcomes.used
         if used.sum() >= KNOWN_SHARE * inside.sum():
             return float(outcomes.fraud[used].mean())

@@ -68,7 +68,7 @@ def windows_table(windows: tuple[JudgedWindow, ...]) -> Table:
 
 def precision_table(precision: PrecisionReport) -> Table:
     """Show the precision of each week's alerts, known and estimated."""
-    table = _table("precision of alerts by week", "alerts", "known", "matured precision", "estimated precision")
+    table = _table("precision of alerts by week", "alerts", "known", "matured, not declined", "estimated precision")
     for week in precision.weeks:
         table.add_row(
             day_text(week.monday),

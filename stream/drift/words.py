@@ -92,7 +92,8 @@ def remarks(report: PairReport) -> list[str]:
     calibration, interval = report.precision.calibration, report.precision.calibration_interval
     if interval is not None and calibration is not None and not interval.low <= 1 <= interval.high:
         found.append(
-            f"among alerts whose outcome is known came {calibration:.2f} times the frauds that their scores promise: "
+            f"among alerts that were not declined and whose outcome is known came {calibration:.2f} times the frauds "
+            "that their scores promise: "
             "multiply the estimate by that, and calibrate the model anew"
         )
     return found

@@ -22,7 +22,7 @@ from stream.evaluation.report import (
     MoneyEvaluation,
 )
 from stream.evaluation.request import EvaluationRequest, EvaluationTerms, Progress
-from stream.evaluation.scope import EvaluationScope, trained_until_ms
+from stream.evaluation.scope import EvaluationScope
 from stream.evaluation.whole import WholeMeasures
 from stream.outcomes.costs import costs_text
 from stream.training.vectors import Table
@@ -45,6 +45,7 @@ def data_of(
         cards=len(np.unique(payments.card)),
         frauds=int(payments.fraud.sum()),
         unlabelled=scope.unlabelled,
+        young=scope.young,
         blocked=int(payments.blocked.sum()),
         days=len(np.unique(days_of(times))),
         reference="training" if scope.reference_is_training else "first week",
@@ -76,7 +77,7 @@ def evaluations_of(
         every, alerts = whole.bins[place]
         found.append(
             ModelEvaluation(
-                model=_model(one.model),
+                model=_model(one.model, scope.seen_until_ms[place]),
                 review_band=_band(one.model.policy.review_at),
                 decline_band=_band(one.model.policy.decline_at),
                 alerts=reviews + declines,
@@ -95,9 +96,8 @@ def evaluations_of(
     return tuple(found)
 
 
-def _model(model: Model) -> EvaluatedModel:
+def _model(model: Model, until: int | None) -> EvaluatedModel:
     manifest = model.manifest
-    until = trained_until_ms(manifest)
     return EvaluatedModel(
         digest=model.digest,
         name=model.name,

@@ -87,6 +87,7 @@ def _in_short(report: EvaluationReport) -> Iterator[Part]:
             ("Payments", f"{data.payments:,} of {data.cards:,} cards, on {data.days:,} days"),
             ("Frauds", f"{data.frauds:,}, {data.frauds / data.payments:.3%} of the payments"),
             ("Left out without an outcome", f"{data.unlabelled:,}"),
+            ("Left out as too young", f"{data.young:,}"),
             ("Of cards known to be compromised", f"{data.blocked:,}, not in the ranking"),
             *(
                 (f"Trained until ({one.model.label})", one.model.trained_until or "nobody said")

@@ -128,8 +128,8 @@ def _curve(name: str, one: ModelEvaluation) -> ChartLine:
 
 
 def alerts(report: EvaluationReport) -> Iterator[Part]:
-    """Show alerts by the models' own thresholds, and at budgets of alerts a day."""
-    yield DataTable("By the thresholds of the model", heads(report), figure_rows(report, _ALERTS))
+    """Show alerts by the models' own thresholds or costs, and at budgets of alerts a day."""
+    yield DataTable("By the policy of the model", heads(report), figure_rows(report, _ALERTS))
     days = report.data.days
     counts: list[Row] = [
         ("Alerts", *(Count(one.alerts) for one in report.models)),

@@ -17,6 +17,7 @@ from metrics.card_precision import KnownFrauds, known_compromised
 from metrics.columns import Bools, Floats
 from stream.dataset.database import DatasetBatch
 from stream.dataset.file import TransactionsFile
+from stream.dataset.predictions_file import PredictionsFile
 from stream.evaluation.request import Progress
 from stream.training.segments import card_ages_ms
 from stream.training.vectors import Table, TableRows, TableWriter, VectorPass
@@ -76,14 +77,22 @@ class EvaluatedPayments(NamedTuple):
         return EvaluatedPayments(**columns)
 
 
-def read_payments(source: TransactionsFile, feature_set: FeatureSet, folder: Path, progress: Progress) -> FileTable:
+def read_payments(
+    source: TransactionsFile,
+    feature_set: FeatureSet,
+    folder: Path,
+    progress: Progress,
+    predictions: PredictionsFile | None = None,
+) -> FileTable:
     """Compute the vectors of all payments of a file; the matrix is a file in `folder`.
+
+    `predictions` are those from storage, which a feature set may read.
 
     Raises:
         FormulaError: a formula of the feature set raised, or returned no number.
     """
     writer = TableWriter(source.facts.rows, len(feature_set.names), folder)
-    pass_, parts = VectorPass(source, feature_set, _SEED), list[_ColumnParts]()
+    pass_, parts = VectorPass(source, feature_set, _SEED, predictions), list[_ColumnParts]()
     currencies: dict[str, int] = {}
     for rows, matrix, decided in pass_.batches(progress):
         seen = rows.transactions

@@ -143,6 +143,7 @@ class EvaluatedData(msgspec.Struct, frozen=True, kw_only=True):
         trained_rows: how many of them a model was trained on.
         payments, cards, frauds: that count.
         unlabelled: payments of the period without an outcome, which do not count.
+        young: payments of the period that are younger than the stated maturity, which do not count.
         blocked: payments of cards that were known to be compromised, which ranking and card precision leave out.
         days: UTC days with payments.
         reference: what drift is measured against: "training" or "first week", with its times and payments.
@@ -158,6 +159,7 @@ class EvaluatedData(msgspec.Struct, frozen=True, kw_only=True):
     cards: int
     frauds: int
     unlabelled: int
+    young: int
     blocked: int
     days: int
     reference: str

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from features.vector.sets import FeatureSets
 from metrics.bootstrap import BootstrapPlan
+from stream.control.trusted_models import ModelPlace
 from stream.errors import StreamError
 from stream.outcomes.costs import StatedCosts
 
@@ -45,8 +46,8 @@ class EvaluatedPeriod:
         since_ms: payments from then on; None: what follows the training of every model, with whole histories.
         until_ms: payments before that; None: to the file's end.
         use_training_rows: whether payments that a model was trained on may count; they are never called held back.
-        maturity_days: a payment without a label counts as genuine if it is so much older than the file's last payment;
-            None: payments without a label do not count.
+        maturity_days: a payment without a label counts as genuine if it is so much older than the file's last payment,
+            and no younger one counts; None: payments without a label do not count.
     """
 
     since_ms: int | None = None
@@ -96,13 +97,14 @@ class EvaluationTerms:
 class EvaluationRequest:
     """Which models to evaluate, on what, and by what.
 
-    `models` is the URL of the repository; `model` and `against` name models by digest or the beginning of one. `sets`
-    are the feature sets of the deployment. `made_ms` is when the report is made. `threads` are those that read the
-    file; they change the time, not the result.
+    `models` is the URL of the repository, or its place; `model` and `against` name models by digest or the beginning of
+    one. `sets` are the feature sets of the deployment. `made_ms` is when the report is made. `threads` are those that
+    read the file; they change the time, not the result. `predictions` is the file of the predictions from storage that
+    features of the models read.
     """
 
     file: Path
-    models: str
+    models: str | ModelPlace
     model: str
     against: str | None
     sets: FeatureSets
@@ -110,3 +112,4 @@ class EvaluationRequest:
     period: EvaluatedPeriod = EvaluatedPeriod()
     terms: EvaluationTerms = field(default_factory=EvaluationTerms)
     threads: int = 2
+    predictions: Path | None = None

@@ -5,17 +5,17 @@ This is the page to read first. The same file, models and request give the same 
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
 from features.history.store import Ints
 from metrics.columns import Floats
-from metrics.money import DecisionCode
 from models.loading import Model
-from models.policy import Decision
 from models.times import format_time
 from stream.dataset.file import TransactionsFile
+from stream.dataset.predictions_file import open_needed
 from stream.evaluation.assembly import data_of, differences_of, evaluations_of
 from stream.evaluation.drift import ReferenceGroups
 from stream.evaluation.features import ModelOnFile
@@ -26,17 +26,18 @@ from stream.evaluation.request import EvaluationRequest, Progress
 from stream.evaluation.scope import EvaluationScope, choose_scope
 from stream.evaluation.slices import SliceContext, segment_slices, slice_reports, weeks
 from stream.evaluation.whole import measure_whole
-from stream.rescoring.rescore import resolve, usable_model
+from stream.rescoring.rescore import opened, resolve, usable_model
+from stream.training.assembly import scored_part
+from stream.training.policy import said_by
+from stream.training.seen import known_until_ms
 from stream.training.vectors import Table, reach_ms
-
-_CODES = {decision: DecisionCode[decision.name] for decision in Decision}
 
 
 def evaluate(request: EvaluationRequest, progress: Progress) -> EvaluationReport:
     """Evaluate a model on the payments of a file that it was not trained on, and one beside it where it is named.
 
     Raises:
-        FileError: what is wrong with the file, and what to do about it.
+        FileError: what is wrong with a file, and what to do about it.
         EvaluationError: no payment counts, or only some that were trained on.
         RescoringError: what is wrong with a model.
         FormulaError: a formula of a feature set raised, or returned no number.
@@ -46,7 +47,9 @@ def evaluate(request: EvaluationRequest, progress: Progress) -> EvaluationReport
     with tempfile.TemporaryDirectory(prefix="fraudstream-evaluation-") as name:
         files = _read(request, models, Path(name), progress)
         reach = max(reach_ms(request.sets.by_fingerprint[model.fingerprint]) for model in models)
-        scope = choose_scope(models, files[0].table, request.period, reach)
+        repository = opened(request.models)
+        seen = tuple(known_until_ms(model.manifest, repository) for model in models)
+        scope = choose_scope(models, seen, files[0].table, request.period, reach)
         scored = [_on_file(model, file.table, scope, progress) for model, file in zip(models, files, strict=True)]
         return _measured(request, files[0], scope, scored, progress)
 
@@ -55,19 +58,25 @@ def _read(request: EvaluationRequest, models: Sequence[Model], folder: Path, pro
     """Return the file's payments for each model, computed once for models of the same feature set."""
     progress("read", 0, 1)
     found: dict[str, FileTable] = {}
-    with TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source:
+    sets = {model.fingerprint: request.sets.by_fingerprint[model.fingerprint] for model in models}
+    names = {name for one in sets.values() for name in one.prediction_delays_ms}
+    with (
+        open_needed(request.predictions, names, folder, request.threads) or nullcontext() as predictions,
+        TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source,
+    ):
         progress("read", 1, 1)
-        for fingerprint in dict.fromkeys(model.fingerprint for model in models):
+        for fingerprint, feature_set in sets.items():
             place = folder / f"vectors-{len(found)}"
             place.mkdir()
-            found[fingerprint] = read_payments(source, request.sets.by_fingerprint[fingerprint], place, progress)
+            found[fingerprint] = read_payments(source, feature_set, place, progress, predictions)
     return [found[model.fingerprint] for model in models]
 
 
 def _on_file(model: Model, table: Table, scope: EvaluationScope, progress: Progress) -> ModelOnFile:
-    """Score the payments that count, and those of the reference."""
+    """Score and decide the payments that count, by costs if the model has some, and score those of the reference."""
     scores = _scores(model, table, scope.rows, progress)
-    decisions = np.array([_CODES[one] for one in model.policy.decide(scores)], np.int64)
+    part = scored_part(table, scope.rows, scores, scope.rows)
+    decisions = said_by(model.policy, model.manifest.cost_policy, part).astype(np.int64)
     return ModelOnFile(model, table, ScoredBy(scores, decisions), _scores(model, table, scope.reference, progress))
 
 

@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 
 from features.declaration import DAY_MS
 from features.history.store import Ints
+from metrics.columns import Bools
 from models.artifact import Manifest
 from models.loading import Model
 from models.overview import SHORT_DIGEST
 from models.times import format_time, stated_ms
 from stream.evaluation.request import EvaluatedPeriod, NotHeldBackError, NothingToEvaluateError
+from stream.training.split import warm_since_ms
 from stream.training.vectors import Table
 
 LEAST_REFERENCE = 1_000
 """With fewer payments of the training in the file, drift is measured against the first week that counts."""
 _WEEK_MS = 7 * DAY_MS
-_WARM_SHARE = 4
-"""Payments without whole histories are left out for at most a quarter of the file's time, as in training."""
 
 
 class EvaluationScope(NamedTuple):
@@ -35,8 +35,10 @@ class EvaluationScope(NamedTuple):
         held_back: whether no model was trained on any of them, as far as that is known.
         trained_rows: how many of them some model was trained on.
         unlabelled: payments of the period that do not count because they have no outcome.
+        young: payments of the period that do not count because they are younger than the maturity, labelled or not.
         reference: numbers of the payments that drift is measured against.
         reference_is_training: whether these are of the model's training; else they are the first week that counts.
+        seen_until_ms: the last payment that each model has seen, itself or by its teachers; None if nobody knows.
         warnings: what a reader must know.
     """
 
@@ -45,25 +47,25 @@ class EvaluationScope(NamedTuple):
     held_back: bool
     trained_rows: int
     unlabelled: int
+    young: int
     reference: Ints
     reference_is_training: bool
+    seen_until_ms: tuple[int | None, ...]
     warnings: tuple[str, ...]
 
 
-def trained_until_ms(manifest: Manifest) -> int | None:
-    """Return the time of the last payment that a model was trained or calibrated on; None if nobody knows it."""
-    if manifest.training is not None:
-        return stated_ms(manifest.training.until)
-    if manifest.imported is None or manifest.imported.trained_until is None:
-        return None
-    return max(stated_ms(manifest.imported.trained_until), stated_ms(manifest.imported.calibrated_on.until))
-
-
-def choose_scope(models: Sequence[Model], table: Table, period: EvaluatedPeriod, reach_ms: int) -> EvaluationScope:
+def choose_scope(
+    models: Sequence[Model],
+    seen_until_ms: tuple[int | None, ...],
+    table: Table,
+    period: EvaluatedPeriod,
+    reach_ms: int,
+) -> EvaluationScope:
     """Return what counts for all of the models.
 
     Args:
         models: the model first, then the one it is compared with.
+        seen_until_ms: the last payment that each has seen, itself or by its teachers; None if nobody knows.
         table: the file.
         period: what was asked for.
         reach_ms: how far back the features look.
@@ -72,7 +74,7 @@ def choose_scope(models: Sequence[Model], table: Table, period: EvaluatedPeriod,
         NotHeldBackError: payments were asked for that a model was trained on.
         NothingToEvaluateError: no payment counts, or all have one outcome.
     """
-    ends = {_named(model): trained_until_ms(model.manifest) for model in models}
+    ends = dict(zip(map(_named, models), seen_until_ms, strict=True))
     latest = max((end for end in ends.values() if end is not None), default=None)
     complete_ms = int(table.occurred_ms[0]) + reach_ms
     since_ms = _since(period, table, latest, complete_ms)
@@ -81,10 +83,12 @@ def choose_scope(models: Sequence[Model], table: Table, period: EvaluatedPeriod,
             f"{format_time(since_ms)} is not later than {format_time(latest)}, until when a model was trained: these "
             "payments are not held back; ask for later ones, or say that they may count (--use-training-rows)"
         )
-    fraud = _outcomes(table, period)
+    matured = _matured(table, period)
+    fraud = table.fraud if period.maturity_days is None else _genuine_from(matured, table)
     inside = (table.occurred_ms >= since_ms) & table.decided
     if period.until_ms is not None:
         inside &= table.occurred_ms < period.until_ms
+    young, inside = int((inside & ~matured).sum()), inside & matured
     rows = np.flatnonzero(inside & (fraud >= 0))
     _check(table, rows, fraud, latest)
     trained = 0 if latest is None else int((table.occurred_ms[rows] <= latest).sum())
@@ -92,29 +96,35 @@ def choose_scope(models: Sequence[Model], table: Table, period: EvaluatedPeriod,
     warnings = (
         *_training_warnings(ends, trained),
         *_threshold_warnings(models, table.occurred_ms[rows]),
+        *_rule_warnings(models),
         *_history_warnings(table, rows, complete_ms),
     )
     held_back = trained == 0 and None not in ends.values()
     unlabelled = int((inside & (fraud < 0)).sum())
-    return EvaluationScope(rows, fraud, held_back, trained, unlabelled, reference, is_training, warnings)
+    return EvaluationScope(
+        rows, fraud, held_back, trained, unlabelled, young, reference, is_training, seen_until_ms, warnings
+    )
 
 
 def _since(period: EvaluatedPeriod, table: Table, latest: int | None, complete_ms: int) -> int:
     if period.since_ms is not None:
         return period.since_ms
     first, last = int(table.occurred_ms[0]), table.last_ms
-    warm_ms = min(complete_ms, first + (last - first) // _WARM_SHARE)
+    warm_ms = warm_since_ms(first, last, complete_ms)
     if latest is None or period.use_training_rows:
         return warm_ms
     return max(warm_ms, latest + 1)
 
 
-def _outcomes(table: Table, period: EvaluatedPeriod) -> NDArray[np.int8]:
-    """Return the outcomes; without a label a payment is genuine from its maturity on."""
-    if period.maturity_days is None:
-        return table.fraud
-    matured = table.occurred_ms <= table.last_ms - int(period.maturity_days * DAY_MS)
+def _genuine_from(matured: Bools, table: Table) -> NDArray[np.int8]:
+    """Return the outcomes, where a payment without a label is genuine from its maturity on."""
     return np.where((table.fraud < 0) & matured, 0, table.fraud).astype(np.int8)
+
+
+def _matured(table: Table, period: EvaluatedPeriod) -> Bools:
+    """Tell which payments are old enough: of younger ones, those with a label are mostly frauds; so none counts."""
+    matured: Bools = table.occurred_ms <= table.last_ms - round((period.maturity_days or 0) * DAY_MS)
+    return matured
 
 
 def _check(table: Table, rows: Ints, fraud: NDArray[np.int8], latest: int | None) -> None:
@@ -171,6 +181,12 @@ def _threshold_warnings(models: Sequence[Model], times_ms: Ints) -> Iterator[str
                 f"the thresholds of {_named(model)} were chosen on payments from {volume.since} to {volume.until} "
                 "that count here: its ranking and its probabilities are held back, its number of alerts is not"
             )
+
+
+def _rule_warnings(models: Sequence[Model]) -> Iterator[str]:
+    for model in models:
+        if model.manifest.rules is not None:
+            yield f"the rules of {_named(model)} are not applied: decisions are those of its scores, as without rules"
 
 
 def _history_warnings(table: Table, rows: Ints, complete_ms: int) -> Iterator[str]:

@@ -31,7 +31,10 @@ def _heading(report: EvaluationReport) -> Iterator[Text]:
     held_back = Text("held back", style="bold green") if data.held_back else Text("NOT HELD BACK", style="bold red")
     yield Text.assemble(report.models[0].model.label, against, ": ", held_back)
     yield Text(f"{data.payments:,} payments of {data.cards:,} cards, {data.frauds:,} frauds, {data.days:,} days")
-    yield Text(f"from {data.since} to {data.until}; {data.unlabelled:,} without an outcome are left out")
+    yield Text(
+        f"from {data.since} to {data.until}; {data.unlabelled:,} without an outcome and {data.young:,} too young for "
+        "one are left out"
+    )
     for warning in report.warnings:
         yield Text(f"warning: {warning}", style="yellow")
 

@@ -92,14 +92,14 @@ class PartitionReader:
         deployment: whose scores are explained; those without a name are of the time before deployments had one.
         first: scores before this offset are read for their validity alone.
         void: scores that are not valid.
-        unreadable: records that are no scores.
+        unreadable: the offsets of records to explain that are no scores, or none that this version can read.
     """
 
     progress: ReadProgress
     deployment: str
     first: int = 0
     void: int = field(default=0, init=False)
-    unreadable: int = field(default=0, init=False)
+    unreadable: list[int] = field(default_factory=list, init=False)
 
     def read(self, records: Sequence[FetchedRecord]) -> ReadPart:
         """Read the next records, and return what is to be explained."""
@@ -115,7 +115,8 @@ class PartitionReader:
             is_alert = head.decision is not Decision.APPROVE and own
             score = _decode(record.value or b"") if is_alert else None
         except _UNREADABLE:
-            self.unreadable += 1
+            if record.offset >= self.first:
+                self.unreadable.append(record.offset)
             return None
         place = place_of(head.source.log, head.source.offset)
         self.progress = ReadProgress(record.offset + 1, before.standing.after(head.epoch, place))

@@ -9,34 +9,30 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
 from aiokafka.errors import KafkaError
 
-from features.reason_codes import VERSION
 from features.reasons import ReasonTable
 from models.loading import Model
-from models.repository import Repository
 from stream.clock import now_ms
 from stream.consumer import trace_headers
-from stream.errors import PublishError
+from stream.control.trusted_models import trusted_repository
 from stream.explanations.alerts import Alert, ReadPart, ReadProgress
-from stream.explanations.explain import Explained, explain
+from stream.explanations.explain import explain
 from stream.explanations.first_look import require_features_of
 from stream.explanations.gauges import ExplanationGauges
 from stream.explanations.models import ModelShelf
 from stream.explanations.reader import AlertReader, group_of
+from stream.explanations.writes import ExplainedPart, ExplanationWrites
 from stream.kafka.client import explain_error
-from stream.kafka.publisher import Destination, Outgoing, Publisher
+from stream.kafka.publisher import Publisher
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import EXPLANATIONS, SCORES
-from stream.kafka.tracing import Attributes, OperationTrace, OperationTracing, kafka_attributes
+from stream.kafka.tracing import Attributes, OperationTracing, kafka_attributes
 from stream.scoring.facts import AlertsExplained, FactListener, VoidFound
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.explanations")
 
-CODES_HEADER = "reason-codes"
-"""The header of an explanation that says by which version of the table of codes it was made."""
 _WAIT_MS = 50
 _RETRY_SECONDS = 1.0
 _SLICE = 64
@@ -85,9 +81,9 @@ class AlertExplainer:
         self._since_ms = since_ms
         self._emit = emit
         self._operations = operations
-        self._topic = settings.topic(EXPLANATIONS.name)
-        self._shelf = ModelShelf(Repository(settings.models))
+        self._shelf = ModelShelf(trusted_repository(settings))
         self._publisher = Publisher(settings)
+        self._writes = ExplanationWrites(self._publisher, settings.topic(EXPLANATIONS.name))
         self._waiting: dict[int, ReadPart] = {}
         self._done: dict[int, ReadProgress] = {}
         self._number = -1
@@ -118,6 +114,7 @@ class AlertExplainer:
                     self._note_trouble(await explain_error(self._settings, error))
                     await asyncio.sleep(_RETRY_SECONDS)
         finally:
+            self._writes.drop()
             await self._publisher.stop()
 
     def _note_trouble(self, said: str) -> None:
@@ -126,13 +123,18 @@ class AlertExplainer:
         self.trouble = said
 
     async def _connected(self) -> None:
-        self._waiting, self._done, self._number = {}, {}, -1
+        self._begin_anew(-1)
         with given_up_as_error():
             await self._publisher.start()
-            async with AlertReader(self._settings, self._since_ms) as reader:
+            async with AlertReader(self._settings, self._since_ms, lambda: self._done) as reader:
                 while not self._stopping:
                     await self._turn(reader)
                 await reader.commit(self._done)
+
+    def _begin_anew(self, number: int) -> None:
+        """Forget what waits: it belongs to another process now, or is read again from the commits."""
+        self._number, self._waiting, self._done = number, {}, {}
+        self._writes.drop()
 
     async def _turn(self, reader: AlertReader) -> None:
         """Read what is new, and explain some of what waits."""
@@ -141,27 +143,28 @@ class AlertExplainer:
             self._looked = reader.number == reader.membership.number
         piece = await self._next_slice()
         fetched = await reader.fetch(0 if piece.taken else _WAIT_MS, self._waiting.keys())
-        if reader.number != self._number:  # what waited belongs to another process now, or is read again
-            self._number, self._waiting, self._done, piece = reader.number, {}, {}, _AlertSlice({}, {})
+        if reader.number != self._number:
+            self._begin_anew(reader.number)
+            piece = _AlertSlice({}, {})
         self._waiting |= fetched
         for partition, count in reader.take_void().items():
             self._emit(VoidFound(partition, count))
-        try:
-            await self._explain(piece)
-            await self._commit(reader)
-        except PublishError as error:
-            self._note_trouble(str(error))
-            await asyncio.sleep(_RETRY_SECONDS)
-            return
-        if self.trouble is not None and reader.is_settled:
+        written = await self._writes.write(await self._explained(piece))
+        self._finish(written)
+        self._advance(written)
+        await self._commit(reader)
+        if self._writes.failures:
+            self._note_trouble("; ".join(self._writes.failures[one] for one in sorted(self._writes.failures)))
+        elif self.trouble is not None and reader.is_settled:
             log.info("alerts are explained")
             self.trouble = None
-        self.gauges.show(reader.lag, self._waiting, reader.lost)
+        self.gauges.show(reader.lag, self._waiting, reader.lost, reader.unreadable)
 
     async def _next_slice(self) -> _AlertSlice:
-        """Take the first alerts that wait in each partition, up to the first one whose model is not here."""
-        share = max(1, _SLICE // max(1, len(self._waiting)))
-        first = {number: part.alerts[:share] for number, part in self._waiting.items()}
+        """Take the first alerts that wait in each partition that may be written, up to one whose model is not here."""
+        free = {number: part.alerts for number, part in self._waiting.items() if self._writes.may_write(number)}
+        share = max(1, _SLICE // max(1, len(free)))
+        first = {number: alerts[:share] for number, alerts in free.items()}
         wanted = {
             alert.score.model.digest for some in first.values() for alert in some if alert.score.model is not None
         }
@@ -170,39 +173,38 @@ class AlertExplainer:
         taken = {number: _until_missing(some, models) for number, some in first.items()}
         return _AlertSlice({number: some for number, some in taken.items() if some}, models)
 
-    async def _explain(self, piece: _AlertSlice) -> None:
-        """Explain and publish a slice, and note how far each partition is.
-
-        Raises:
-            PublishError: not all explanations were acknowledged; the slice still waits.
-        """
-        if piece.taken:
-            scores = [alert.score for alert in piece.alerts]
-            traces = [self._operations.begin("explain", trace_headers(alert.headers)) for alert in piece.alerts]
-            try:
-                found = await asyncio.to_thread(explain, self._table, scores, piece.models, now_ms())
-                await self._publish(piece, found, traces)
-            except BaseException as error:
-                for trace in traces:
-                    trace.failed(type(error).__name__)
-                raise
-            self._finish(piece, found, traces)
-        self._advance(piece)
-
-    async def _publish(self, piece: _AlertSlice, found: Sequence[Explained], traces: Sequence[OperationTrace]) -> None:
-        written = iter(zip(piece.alerts, found, traces, strict=True))
-        outputs: dict[Destination, list[Outgoing]] = {}
+    async def _explained(self, piece: _AlertSlice) -> dict[int, ExplainedPart]:
+        """Explain a slice, and begin the trace of each alert."""
+        if not piece.taken:
+            return {}
+        traces = [self._operations.begin("explain", trace_headers(alert.headers)) for alert in piece.alerts]
+        scores = [alert.score for alert in piece.alerts]
+        try:
+            found = await asyncio.to_thread(explain, self._table, scores, piece.models, now_ms())
+        except BaseException as error:
+            for trace in traces:
+                trace.failed(type(error).__name__)
+            raise
+        parts, at = dict[int, ExplainedPart](), 0
         for number, some in piece.taken.items():
-            outputs[self._topic, number] = [_outgoing(*next(written)) for _ in some]
-        await self._publisher.publish(outputs)
+            parts[number] = ExplainedPart(some, found[at : at + len(some)], traces[at : at + len(some)])
+            at += len(some)
+        return parts
 
-    def _finish(self, piece: _AlertSlice, found: Sequence[Explained], traces: Sequence[OperationTrace]) -> None:
+    def _finish(self, written: Mapping[int, ExplainedPart]) -> None:
         """Tell of explanations that are written."""
+        if not written:
+            return
         at_ms = now_ms()
-        delays_ms = [max(0, at_ms - alert.written_ms) for alert in piece.alerts]
-        self._emit(AlertsExplained([one.outcome for one in found], delays_ms))
+        delays_ms = [max(0, at_ms - alert.written_ms) for part in written.values() for alert in part.alerts]
+        outcomes = [one.outcome for part in written.values() for one in part.found]
+        self._emit(AlertsExplained(outcomes, delays_ms))
+        for part in written.values():
+            self._end_traces(part, len(outcomes))
+
+    def _end_traces(self, part: ExplainedPart, batch_size: int) -> None:
         shared = kafka_attributes("process", self._settings.topic(SCORES.name))
-        for alert, one, trace in zip(piece.alerts, found, traces, strict=True):
+        for alert, one, trace in zip(part.alerts, part.found, part.traces, strict=True):
             model: Attributes = (
                 {} if one.explanation.digest is None else {"fraudstream.model.digest": one.explanation.digest}
             )
@@ -210,15 +212,16 @@ class AlertExplainer:
                 "messaging.destination.partition.id": str(alert.score.source.partition),
                 "messaging.kafka.offset": alert.before.offset,
                 "messaging.consumer.group.name": group_of(self._settings),
-                "fraudstream.batch.size": len(found),
+                "fraudstream.batch.size": batch_size,
                 "fraudstream.outcome": one.outcome.value,
             }
             trace.done(shared | model | own)
 
-    def _advance(self, piece: _AlertSlice) -> None:
-        """Note how far each partition is."""
+    def _advance(self, written: Mapping[int, ExplainedPart]) -> None:
+        """Note how far each partition is: up to its first alert that is not known to be written."""
         for number, part in list(self._waiting.items()):
-            del part.alerts[: len(piece.taken.get(number, ()))]
+            if number in written:
+                del part.alerts[: len(written[number].alerts)]
             self._done[number] = part.alerts[0].before if part.alerts else part.after
             if not part.alerts:
                 del self._waiting[number]
@@ -236,9 +239,3 @@ def _until_missing(alerts: Sequence[Alert], models: Mapping[str, Model]) -> Sequ
         at for at, one in enumerate(alerts) if one.score.model is not None and one.score.model.digest not in models
     )
     return alerts[: next(missing, len(alerts))]
-
-
-def _outgoing(alert: Alert, one: Explained, trace: OperationTrace) -> Outgoing:
-    headers = (*trace_headers(trace.headers), (CODES_HEADER, str(VERSION).encode()))
-    value = msgspec.json.encode(one.explanation)
-    return Outgoing(alert.score.source.offset, alert.key, value, headers, alert.score.transaction_id)

@@ -6,14 +6,14 @@ process explained meanwhile is read again at most from its last commit.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from contextlib import AsyncExitStack
 from typing import Self
 
 import msgspec
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaTimeoutError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from stream.contract.outputs import Score
@@ -22,6 +22,7 @@ from stream.kafka.client import REQUEST_TIMEOUT_MS, connection_options, open_adm
 from stream.kafka.fetcher import LogConsumer
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.scan import EARLIER_SCORES, first_offsets
+from stream.kafka.stray import answered_within
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import EXPLANATIONS, SCORES
 from stream.settings import Settings
@@ -46,19 +47,6 @@ def group_of(settings: Settings) -> str:
     return f"{settings.group}{GROUP_SUFFIX}"
 
 
-@asynccontextmanager
-async def _answered(beside_s: float = 0.0) -> AsyncIterator[None]:
-    """Raise a KafkaError if the brokers do not answer in time: some of aiokafka's requests are repeated for ever.
-
-    `beside_s` is the time that is spent on something else than their answers.
-    """
-    try:
-        async with asyncio.timeout(_ANSWER_SECONDS + beside_s):
-            yield
-    except TimeoutError as error:
-        raise KafkaTimeoutError(f"the brokers have not answered within {_ANSWER_SECONDS:g} s") from error
-
-
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka ships no types
     """Notes which partitions belong to this process; `number` rises with each change."""
 
@@ -76,24 +64,51 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka sh
         self.number, self.own, self.joined = self.number + 1, frozenset(assigned), True
 
 
+class CommitBefore(ConsumerRebalanceListener):  # type: ignore[misc] # likewise
+    """Lets `commit` write how far own partitions are before others may get them, and notes then who has them."""
+
+    def __init__(self, commit: Callable[[], Awaitable[None]], membership: Membership) -> None:
+        self._commit = commit
+        self._membership = membership
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Commit, if the coordinator answers; else what is not committed is explained again."""
+        try:
+            await self._commit()
+        except KafkaError as error:
+            log.info("the last explanations are not committed before the group rebalances: %s", error)
+        finally:
+            self._membership.on_partitions_revoked(revoked)
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Note which partitions belong to this process."""
+        self._membership.on_partitions_assigned(assigned)
+
+
 class AlertReader:
     """Reads the alerts of own partitions. Use it as an asynchronous context; after an error make another.
 
     Args:
         settings: the brokers, the group and the deployment.
         since_ms: from when a partition without a commit is read; None: from its beginning.
+        done: returns how far partitions are explained that are not committed yet: it is committed before a rebalance.
 
     Attributes:
         membership: which partitions are own.
+        listener: what the consumer tells of rebalances.
         lost: scores that retention removed before they were read, at most.
+        unreadable: records that were passed over because they cannot be read.
     """
 
-    def __init__(self, settings: Settings, since_ms: int | None) -> None:
+    def __init__(
+        self, settings: Settings, since_ms: int | None, done: Callable[[], Mapping[int, ReadProgress]] = dict
+    ) -> None:
         self.membership = Membership()
-        self.lost = 0
+        self.lost = self.unreadable = 0
         self._settings = settings
         self._group = msgspec.structs.replace(settings, group=group_of(settings))
         self._since_ms = since_ms
+        self.listener = CommitBefore(lambda: self.commit(done()), self.membership)
         self._topic = settings.topic(SCORES.name)
         self._topic_id = ""
         self._number = -1
@@ -112,7 +127,7 @@ class AlertReader:
             await self._consumer.start()
             for layout in (SCORES, EXPLANATIONS):
                 await require_topic(self._consumer, self._settings.topic(layout.name))
-            self._consumer.subscribe([self._topic], listener=self.membership)
+            self._consumer.subscribe([self._topic], listener=self.listener)
             self._stack = stack.pop_all()
         return self
 
@@ -153,7 +168,7 @@ class AlertReader:
             aiokafka.errors.KafkaError: the brokers do not respond.
         """
         try:
-            async with _answered(wait_ms / 1000):
+            async with answered_within(_ANSWER_SECONDS, wait_ms / 1000):
                 return await self._fetch(wait_ms, busy)
         except IllegalStateError:  # a partition was taken away between two steps
             log.info("the group has rebalanced")
@@ -171,7 +186,10 @@ class AlertReader:
         fetched = await self._consumer.getmany(*tps, timeout_ms=wait_ms, max_records=LARGEST_FETCH)
         if number != self.membership.number:
             return {}
-        return {tp.partition: self._reading[tp].read(records) for tp, records in fetched.items()}
+        found = {tp.partition: self._reading[tp].read(records) for tp, records in fetched.items()}
+        for tp in fetched:
+            self._note_unreadable(tp, self._reading[tp])
+        return found
 
     async def look_ahead(self) -> list[Score]:
         """Return the alerts among the last records of own partitions that are still to be explained; none is taken.
@@ -180,7 +198,7 @@ class AlertReader:
             aiokafka.errors.KafkaError: the brokers do not respond.
         """
         try:
-            async with _answered(_AHEAD_SECONDS):
+            async with answered_within(_ANSWER_SECONDS, _AHEAD_SECONDS):
                 await self._settle()
                 return await self._newest()
         except IllegalStateError:  # a partition was taken away between two steps
@@ -204,6 +222,9 @@ class AlertReader:
     async def commit(self, progress: Mapping[int, ReadProgress]) -> None:
         """Commit how far partitions are explained; without effect if the group has rebalanced.
 
+        Nothing is committed of earlier scores, which are read for their validity alone: who began there would explain
+        what was to be left out.
+
         Raises:
             aiokafka.errors.KafkaError: the coordinator does not respond.
         """
@@ -212,10 +233,12 @@ class AlertReader:
         commits = {
             TopicPartition(self._topic, number): OffsetAndMetadata(one.offset, one.note(self._topic_id))
             for number, one in progress.items()
+            if one.offset >= self._reading[TopicPartition(self._topic, number)].first
         }
         try:
-            async with _answered():
-                await self._consumer.commit(commits)
+            async with answered_within(_ANSWER_SECONDS):
+                if commits:
+                    await self._consumer.commit(commits)
         except (CommitFailedError, IllegalStateError) as error:
             log.info("the commit was refused, the group has rebalanced: %s", error)
 
@@ -314,3 +337,12 @@ class AlertReader:
         self.lost += begin - first
         log.warning("%s partition %d: at most %d scores from offset %d on were removed before they were explained",
                     *tp, begin - first, first)  # fmt: skip
+
+    def _note_unreadable(self, tp: TopicPartition, one: PartitionReader) -> None:
+        """Note records that cannot be read: if one was an alert, it gets no explanation."""
+        if not one.unreadable:
+            return
+        log.warning("%s partition %d: %d records cannot be read and are not explained, the first at offset %d",
+                    *tp, len(one.unreadable), one.unreadable[0])  # fmt: skip
+        self.unreadable += len(one.unreadable)
+        one.unreadable = []

@@ -3,7 +3,6 @@
 It belongs to no group and commits nothing: the positions are kept by whoever counts, together with the counts.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -13,13 +12,13 @@ from typing import NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaTimeoutError, UnknownTopicOrPartitionError
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from stream.clock import now_ms
 from stream.kafka.client import missing_topic, open_admin, require_topic
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.scan import first_offsets
-from stream.kafka.stray import given_up_as_error
+from stream.kafka.stray import answered_within, given_up_as_error
 from stream.kafka.topic_ids import TopicState, topic_states
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
@@ -128,12 +127,9 @@ class GuardedTopics:
             aiokafka.errors.KafkaError: the brokers do not respond, or a topic is missing.
         """
         try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
+            async with answered_within(_TIMEOUT_SECONDS):
                 with given_up_as_error():
                     return await self._fetch(wait_ms, only)
-        except TimeoutError as error:
-            self._looked_at = -1.0
-            raise KafkaTimeoutError(f"the brokers have not answered within {_TIMEOUT_SECONDS:g} s") from error
         except BaseException:  # a cancellation as well: what was taken from the queues is fetched again
             self._looked_at = -1.0
             raise

@@ -1,10 +1,13 @@
-"""Requests that aiokafka gives up by itself: it cancels their futures when a connection or a coordinator is lost."""
+"""Requests that aiokafka gives up by itself or repeats for ever, as errors.
+
+It cancels their futures when a connection or a coordinator is lost, and asks on and on for one that is away.
+"""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 
 
 @contextmanager
@@ -21,3 +24,17 @@ def given_up_as_error() -> Iterator[None]:
         if task is None or task.cancelling():
             raise
         raise KafkaConnectionError("the client has given up a request") from error
+
+
+@asynccontextmanager
+async def answered_within(seconds: float, beside: float = 0.0) -> AsyncIterator[None]:
+    """Raise an error if the brokers do not answer in time; `beside` seconds are spent on something else.
+
+    Raises:
+        aiokafka.errors.KafkaTimeoutError: they have not answered.
+    """
+    try:
+        async with asyncio.timeout(seconds + beside):
+            yield
+    except TimeoutError as error:
+        raise KafkaTimeoutError(f"the brokers have not answered within {seconds:g} s") from error

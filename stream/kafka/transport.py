@@ -149,6 +149,17 @@ class BatchConsumer(driver.Consumer):
         await self.can_resume_flow.wait()
         return {tp.partition: self._read_offset[tp] or 0 for tp in self._active_partitions if tp.topic == topic}
 
+    async def offset_ranges(self, topic: str) -> dict[int, tuple[int, int]]:
+        """Return the first offset and the end of each own partition of a topic, after the seek of an assignment.
+
+        Raises:
+            aiokafka.errors.KafkaError: the brokers do not respond.
+        """
+        await self.can_resume_flow.wait()
+        own = [TopicPartition(*tp) for tp in self._active_partitions if tp.topic == topic]
+        begins, ends = await self._thread.run_on_loop(self._thread.offset_bounds(own)) if own else ({}, {})
+        return {tp.partition: (begins[tp], ends[tp]) for tp in own}
+
     def finished_offsets(self, topic: str) -> dict[int, int]:
         """Return the offset after the last finished record of each own partition of a topic."""
         own = [TopicPartition(*tp) for tp in self._active_partitions if tp.topic == topic]

@@ -11,7 +11,7 @@ from stream.dataset.columns import UNPACKED
 from stream.dataset.database import connect_memory, quoted
 from stream.dataset.output import Columns, matrix_columns, read_parts, write_part
 from stream.rescoring.history_pass import Flags
-from stream.rescoring.rescore import payments_of, usable_model
+from stream.rescoring.rescore import Models, payments_of, usable_model
 from stream.rescoring.shard_output import block_vectors
 from stream.rescoring.tasks import DECIDE, FATES
 from stream.rescoring.workdir import Workdir
@@ -27,9 +27,9 @@ class Block(NamedTuple):
     matrix: Floats
 
 
-def score_block(url: str, digest: str, workdir: Workdir, block: int) -> None:
+def score_block(models: Models, digest: str, workdir: Workdir, block: int) -> None:
     """Score a block with one model and write it."""
-    model = usable_model(url, digest, workdir.sets)
+    model = usable_model(models, digest, workdir.sets)
     rows = read_block(workdir, block, model.fingerprint)
     columns = rows.base | score_columns(model, rows) | matrix_columns(model.manifest.feature_names, rows.matrix)
     write_block(workdir, block, columns)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from models.times import parse_time_ms
 from stream.contract.codes import Rejection
 from stream.contract.outputs import PredictionOutcome
 from stream.kafka.batches import Record
@@ -21,18 +22,21 @@ CREATE_RECORDS = """CREATE TABLE prediction_records (
     partition BIGINT, "offset" BIGINT, arrived_ms BIGINT, card_id VARCHAR, name VARCHAR, value DOUBLE,
     computed_ms BIGINT)"""
 CREATE_OUTCOMES = """CREATE TABLE prediction_outcomes (
-    partition BIGINT, "offset" BIGINT, log BIGINT, published_ms BIGINT, history_epoch BIGINT, position BIGINT,
-    status VARCHAR)"""
+    partition BIGINT, "offset" BIGINT, log BIGINT, card_id VARCHAR, name VARCHAR, computed_ms BIGINT,
+    published_ms BIGINT, history_epoch BIGINT, position BIGINT, status VARCHAR)"""
 PLACES = """
 CREATE TABLE prediction_places AS
 WITH first AS (
     SELECT * FROM prediction_outcomes WHERE log = (SELECT max(log) FROM prediction_outcomes)
-    QUALIFY row_number() OVER (PARTITION BY partition, "offset" ORDER BY history_epoch, published_ms) = 1
+    QUALIFY row_number() OVER (
+        PARTITION BY partition, "offset", card_id, name, computed_ms ORDER BY history_epoch, published_ms
+    ) = 1
 )
 SELECT records.*, first.history_epoch, first.position
-FROM prediction_records AS records LEFT JOIN first USING (partition, "offset")
+FROM prediction_records AS records LEFT JOIN first USING (partition, "offset", card_id, name, computed_ms)
 WHERE coalesce(first.status, '') <> 'repeated'
 """
+"""The offset alone does not tell which prediction an outcome answers: the topic may have been made anew."""
 RANKS = """
 CREATE TABLE prediction_ranks AS
 SELECT history_epoch, position, dense_rank() OVER (ORDER BY history_epoch, position) AS rank FROM (
@@ -139,6 +143,9 @@ class PredictionTables:
                 "partition": np.array([one.source.partition for one in outcomes], np.int64),
                 "offset": np.array([one.source.offset for one in outcomes], np.int64),
                 "log": np.array([one.source.log for one in outcomes], np.int64),
+                "card_id": np.array([one.card_id for one in outcomes], object),
+                "name": np.array([one.name for one in outcomes], object),
+                "computed_ms": np.array([parse_time_ms(one.computed_at).epoch_ms for one in outcomes], np.int64),
                 "published_ms": np.array([published_ms for published_ms, _ in found], np.int64),
                 "history_epoch": np.array([one.positions.history_epoch for one in outcomes], np.int64),
                 "position": np.array([one.positions.prediction for one in outcomes], np.int64),

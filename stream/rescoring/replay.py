@@ -27,7 +27,7 @@ from stream.rescoring.request import NothingToScoreError, Progress, Range, Topic
 from stream.rescoring.rescore import deciding_model, different, overruling, overruling_rule
 from stream.rescoring.topic_reader import TopicPart, TopicReader, open_reader
 from stream.scoring.encode import UNDECIDABLE
-from stream.scoring.score import decide_by_rules
+from stream.scoring.score import LIVE_MODEL_FAILED, decide_by_rules
 from stream.settings import Settings
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -233,7 +233,7 @@ def from_record(score: Score, url: str) -> list[ReplayStep]:
         return [
             *steps,
             ReplayStep("rules", score.said.value, again, again == score.said.value, "no model decided"),
-            *_unprovable_rule(score),
+            *_unprovable_rule(score, "of the live model; the record does not name it"),
         ]
     model = deciding_model(url, score.model.digest)
     if model is None:
@@ -251,10 +251,10 @@ def from_record(score: Score, url: str) -> list[ReplayStep]:
     return [*steps, *_model_steps(score, model, vector)]
 
 
-def _unprovable_rule(score: Score) -> Iterator[ReplayStep]:
-    """Yield a step for a rule that decided where no model could: the record does not say which model it belongs to."""
+def _unprovable_rule(score: Score, whose: str) -> Iterator[ReplayStep]:
+    """Yield a step for a rule that decided where the live model failed: the record does not say which that was."""
     if (by := recorded_rule(score)) is not None:
-        yield ReplayStep("list rules", by, None, None, "of the live model; the record does not name it")
+        yield ReplayStep("list rules", by, None, None, whose)
 
 
 def _model_steps(score: Score, model: Model, vector: Floats) -> Iterator[ReplayStep]:
@@ -266,7 +266,9 @@ def _model_steps(score: Score, model: Model, vector: Floats) -> Iterator[ReplayS
     yield ReplayStep("score", score.score, float(value[0]), not different(value, recorded)[0], "calibrated probability")
     yield ReplayStep("band", score.band, band, band == score.band)
     yield ReplayStep("policy", score.said.value, decision, decision == score.said.value, _policy_text(score, model))
-    if model.rules is not None:
+    if LIVE_MODEL_FAILED in score.degraded:
+        yield from _unprovable_rule(score, "of this model or of the live one; the record does not name that")
+    elif model.rules is not None:
         by, again = recorded_rule(score), overruling(model.rules, said, payments, vector)[0]
         yield ReplayStep("list rules", by, again, by == again, "the rules beside the model")
 

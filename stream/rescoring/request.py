@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from features.vector.sets import FeatureSets
+from stream.control.trusted_models import ModelPlace
 from stream.errors import StreamError
 from stream.settings import Settings
 
@@ -55,7 +56,7 @@ class FileRequest:
     file: Path
     model: str
     out: Path
-    models: str
+    models: str | ModelPlace
     sets: FeatureSets
     threads: int
     predictions: Path | None = None

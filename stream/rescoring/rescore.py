@@ -19,23 +19,35 @@ from models.problems import Problem, ProblemCode
 from models.repository import Repository
 from stream.contract.outputs import DecidedBy
 from stream.control.probes import probe_vectorisers
+from stream.control.trusted_models import ModelPlace
 from stream.rescoring.history_pass import Flags
 from stream.rescoring.request import UnknownModelError
-from stream.scoring.score import decide_by_rules
+from stream.scoring.score import LIVE_MODEL_FAILED, decide_by_rules
 from stream.settings import PREFIX
 
 Objects = NDArray[np.object_]
 NO_BAND = -1
 
 
-def resolve(url: str, name: str) -> str:
+Models = str | ModelPlace | Repository
+"""Where models are: a repository, its place, or the URL alone, from which models need no signature."""
+
+
+def opened(models: Models) -> Repository:
+    """Return the repository of models, which loads signed ones alone where its place says so."""
+    if isinstance(models, Repository):
+        return models
+    return models.open() if isinstance(models, ModelPlace) else Repository(models)
+
+
+def resolve(models: Models, name: str) -> str:
     """Return the digest that a name, a digest or a prefix of one, stands for.
 
     Raises:
         UnknownModelError: no model or several have this prefix, or the repository does not answer.
     """
     try:
-        found = Repository(url).resolve(name)
+        found = opened(models).resolve(name)
     except ModelError as error:
         raise UnknownModelError(str(error)) from error
     if isinstance(found, Problem):
@@ -44,14 +56,14 @@ def resolve(url: str, name: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def usable_model(url: str, digest: str, sets: FeatureSets) -> Model:
+def usable_model(models: Models, digest: str, sets: FeatureSets) -> Model:
     """Load a model that computes here what it computed where it was trained; cached per process.
 
     Raises:
-        UnknownModelError: it does not exist, or fails its probes.
+        UnknownModelError: it does not exist, is not signed as it must be, or fails its probes.
     """
     try:
-        found = load(Repository(url), digest, probe_vectorisers(sets))
+        found = load(opened(models), digest, probe_vectorisers(sets))
     except ModelError as error:
         raise UnknownModelError(str(error)) from error
     if isinstance(found, Model):
@@ -109,17 +121,21 @@ class RescoredOutputs(NamedTuple):
 class DecidingModels(NamedTuple):
     """What made n recorded decisions: the model's digest, or None and how `decided_by` says it was decided instead.
 
-    `payments` are what they decided on, with what their records say of them.
+    `payments` are what they decided on, with what their records say of them. `stood_in` are those of a model that stood
+    in for the live one: its rules held beside the model's, and the record does not name it.
     """
 
     url: str
     digests: Objects
     decided_by: Objects
     payments: Payments
+    stood_in: Flags
 
     def of(self, which: Ints) -> "DecidingModels":
         """Return those of some decisions."""
-        return DecidingModels(self.url, self.digests[which], self.decided_by[which], self.payments.of(which))
+        return DecidingModels(
+            self.url, self.digests[which], self.decided_by[which], self.payments.of(which), self.stood_in[which]
+        )
 
 
 def different(left: Floats, right: Floats) -> Flags:
@@ -151,11 +167,17 @@ def recorded(columns: dict[str, Any]) -> RescoredOutputs:
 
 
 def _recorded_rules(columns: dict[str, Any]) -> Objects:
-    """Return the rules on record, without those that decided where no model could: nothing says whose they were."""
+    """Return the rules on record, without those of decisions where live failed: nothing says whose they were."""
     found = np.full(len(columns["digest"]), None, object)
-    for at, (digest, by) in enumerate(zip(columns["digest"].tolist(), columns["overruled_by"].tolist(), strict=True)):
-        found[at] = None if digest is None else overruling_rule(by)
+    unknown = np.array([digest is None for digest in columns["digest"].tolist()], np.bool_) | stood_in(columns)
+    for at, by in enumerate(columns["overruled_by"].tolist()):
+        found[at] = None if unknown[at] else overruling_rule(by)
     return found
+
+
+def stood_in(columns: dict[str, Any]) -> Flags:
+    """Tell which decisions on record are of a model that stood in for the live one."""
+    return np.array([LIVE_MODEL_FAILED in (one or "").split(",") for one in columns["degraded"].tolist()], np.bool_)
 
 
 def overruling_rule(overruled_by: str | None) -> str | None:
@@ -201,6 +223,7 @@ def rescore(models: DecidingModels, names: Sequence[str], vectors: Floats) -> tu
             if model is None:
                 continue
             _score(model, names, (vectors, models.payments, which), outputs)
+            outputs.rules[which[models.stood_in[which]]] = None
         known[which] = True
     return outputs, known
 

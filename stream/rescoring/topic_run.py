@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from features.history.store import Entity
+from stream.control.trusted_models import ModelPlace
 from stream.dataset.database import connect, quoted
 from stream.dataset.file import DATABASE
 from stream.dataset.output import join_parts, temporary_folder
@@ -153,14 +154,14 @@ def score_topic(request: TopicRequest, model: str, progress: Progress) -> ScoreR
         RescoringError: what is wrong with the range, the model or this machine.
         aiokafka.errors.KafkaError: the broker does not answer, or a topic does not exist.
     """
-    url = request.settings.models
-    digest = resolve(url, model)
-    usable_model(url, digest, request.sets)
+    models = ModelPlace.of(request.settings)
+    digest = resolve(models, model)
+    usable_model(models, digest, request.sets)
     with prepare(request, progress, decisions=False) as prepared, TaskPool(request.threads) as pool:
         workdir, connection = prepared.workdir, prepared.connection
         run_passes(workdir, pool, progress)
         size = ("score", workdir.blocks, workdir.rows)
-        run_stage(workdir, pool, partial(score_block, url, digest), size, progress)
+        run_stage(workdir, pool, partial(score_block, models, digest), size, progress)
         if request.out is not None:
             join_parts(connection, workdir.parts, request.out)
         return ScoreReport(

@@ -6,8 +6,8 @@ live before.
 The rule policy decides where no model can, so that every payment gets a decision. It is deliberately simple and mild:
 it never declines, and sends to review what an analyst would check first.
 
-The rules beside a model (`models.list_rules`) come after what it says; where no model can decide, those of the live
-model hold.
+The rules beside a model (`models.list_rules`) come after what it says. Where the model before stands in for the live
+one, the live model's rules that block or review hold as well; where no model can decide, all of them do.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from features.errors import FormulaError
 from guards.shares import CANARY, LIVE
 from models.errors import ScoringError
-from models.list_rules import Ruling
+from models.list_rules import RuleMatcher, Ruling, rulings_of
 from models.loading import Model
 from models.payments import Payments
 from models.policy import Decision, bands
@@ -157,19 +157,26 @@ def _score_row(
 ) -> Judgement:
     """Judge one payment with the first model that can score it, else by rules, from the live model's features."""
     serving, ladder = models
-    for rung in ladder:
-        try:
-            return _by_model(rung, batch.rows(rung.model.fingerprint, row), arm)[0]
-        except _NO_SCORE:
-            continue
     live = serving.live
     matrix, payments = batch.rows(live.fingerprint, row)
+    for rung in ladder:
+        live_rules = (live.rules, matrix) if live.rules is not None and LIVE_MODEL_FAILED in rung.degraded else None
+        try:
+            return _by_model(rung, batch.rows(rung.model.fingerprint, row), arm, live_rules)[0]
+        except _NO_SCORE:
+            continue
     decision = decide_by_rules(batch.vectors.names(live.fingerprint), matrix[0])
     failed = (*_arm_failed(arm), LIVE_MODEL_FAILED, NO_MODEL)
     return ruled(live, [Judgement(None, None, decision, DecidedBy.RULES, None, failed, arm)], (matrix, payments))[0]
 
 
-def _by_model(rung: _Rung, rows: tuple[Floats, Payments | None], arm: str) -> list[Judgement]:
+def _by_model(
+    rung: _Rung,
+    rows: tuple[Floats, Payments | None],
+    arm: str,
+    live: tuple[RuleMatcher, Floats] | None = None,
+) -> list[Judgement]:
+    """Judge payments by a model; `live` are the rules of the live one if that has failed, and its features."""
     model, began, (matrix, payments) = rung.model, thread_time_ns(), rows
     scores = model.score(matrix)
     model.row_times.add(thread_time_ns() - began, len(matrix))
@@ -180,21 +187,29 @@ def _by_model(rung: _Rung, rows: tuple[Floats, Payments | None], arm: str) -> li
             scores.tolist(), bands(scores).tolist(), model.decide(scores, payments), strict=True
         )
     ]
-    return ruled(model, said, rows)
+    return ruled(model, said, rows, live)
 
 
-def ruled(model: Model, judgements: list[Judgement], rows: tuple[Floats, Payments | None]) -> list[Judgement]:
+def ruled(
+    model: Model,
+    judgements: list[Judgement],
+    rows: tuple[Floats, Payments | None],
+    live: tuple[RuleMatcher, Floats] | None = None,
+) -> list[Judgement]:
     """Return judgements of n payments as the rules beside a model leave them.
 
-    `rows` are the features of the model, of shape (n, features), and the payments.
+    `rows` are the features of the model, of shape (n, features), and the payments. `live` are the rules of the live
+    model, and its features, where the model stands in for it.
     """
     matrix, payments = rows
-    if model.rules is None or payments is None or not judgements:
+    own = () if model.rules is None else ((model.rules, matrix),)
+    lent = () if live is None else (live,)
+    if not (own or lent) or payments is None or not judgements:
         return judgements
-    found = list(judgements)
-    for at, ruling in model.rules.rulings([one.decision for one in judgements], payments, matrix).items():
+    said, found = [one.decision for one in judgements], list(judgements)
+    for at, ruling in rulings_of(own, lent, said, payments).items():
         found[at] = _by_rule(found[at], ruling)
-    if model.rules.reads_countries:
+    if any(rules.reads_countries for rules, _ in (*own, *lent)):
         countries = payments.countries
         found = [one if at is None else replace(one, country=at) for one, at in zip(found, countries, strict=True)]
     return found

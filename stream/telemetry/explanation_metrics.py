@@ -30,6 +30,13 @@ OF_EXPLANATIONS: dict[MetricName, Metric] = {
         "Scores that retention removed before this process read them, at most, since it started.",
         "above 0: the process was away for longer than `scores` keeps records.",
     ),
+    "fraudstream.explanations.unreadable": Metric(
+        MetricKind.GAUGE,
+        "{record}",
+        (),
+        "Records of `scores` that this process passed over since it started, because they are no scores it can read.",
+        "above 0: the log names the first of each fetch; another program writes to `scores`, or a later version does.",
+    ),
     "fraudstream.explanations.waiting": Metric(
         MetricKind.GAUGE,
         "{alert}",

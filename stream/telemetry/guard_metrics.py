@@ -38,8 +38,8 @@ OF_GUARDS: dict[MetricName, Metric] = {
         MetricKind.GAUGE,
         "1",
         ("model", "arm"),
-        "The share of frauds among a model's alerts, of the latest week of whose alerts at least half are known.",
-        "it falls: the model finds less; or it differs from what was estimated then: its scores are not calibrated.",
+        "The share of frauds among alerts that were not declined, of the latest week with half of them known.",
+        "it falls: the model finds less; `model watch` says if its scores are not calibrated any more.",
     ),
     "fraudstream.drift.over": Metric(
         MetricKind.GAUGE,

@@ -32,6 +32,7 @@ MetricName = Literal[
     "fraudstream.explanations.delay",
     "fraudstream.explanations.lag",
     "fraudstream.explanations.lost",
+    "fraudstream.explanations.unreadable",
     "fraudstream.explanations.waiting",
     "fraudstream.explanations.written",
     "fraudstream.guard.behind",

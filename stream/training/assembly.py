@@ -44,17 +44,22 @@ class Decisions(NamedTuple):
 def fit_decisions(booster: Booster, table: Table, parts: tuple[Ints, Ints], terms: ArtifactTerms) -> Decisions:
     """Calibrate, and make the policy, on the rows of the first part; measure on those of the second.
 
+    Thresholds and the expected volume count all payments of a part's time, those without a label too.
+
     Raises:
         UnusableModelError: the probability of fraud does not rise with the margin, or costs need a better calibration.
         MissingExtraError: scikit-learn is not installed.
     """
     calibrated_on, tested_on = parts
-    margins_there = margins(booster, table, calibrated_on)
-    calibration = choose_calibration(margins_there, table.fraud[calibrated_on], terms.calibration)
+    all_there, all_tested = (decided_among(table, rows) for rows in parts)
+    margins_there = margins(booster, table, all_there)
+    labelled = np.searchsorted(all_there, calibrated_on)
+    calibration = choose_calibration(margins_there[labelled], table.fraud[calibrated_on], terms.calibration)
     probabilities = Calibrator.of(calibration).probabilities
-    scores = probabilities(margins(booster, table, tested_on))
-    tested = scored_part(table, tested_on, scores)
-    fitted = scored_part(table, calibrated_on, probabilities(margins_there))
+    all_scores = probabilities(margins(booster, table, all_tested))
+    scores = all_scores[np.searchsorted(all_tested, tested_on)]
+    fitted = scored_part(table, all_there, probabilities(margins_there), calibrated_on)
+    tested = scored_part(table, all_tested, all_scores, tested_on)
     chosen = fit_policy(terms.policy, fitted, terms.shares, tested)
     metrics = measure(table, tested_on, scores, chosen.policy) | alert_measures(chosen, tested)
     probe_rows = _probe_rows(booster, table, tested_on, (calibration, scores))
@@ -69,16 +74,22 @@ def _reference(
     calibration, chosen = fitted
     since = np.flatnonzero(table.decided & (table.occurred_ms >= table.occurred_ms[rows[0]]))
     scores = Calibrator.of(calibration).probabilities(margins(booster, table, since))
-    said = said_by(chosen.policy, chosen.costs, scored_part(table, since, scores)).astype(np.int64)
+    said = said_by(chosen.policy, chosen.costs, scored_part(table, since, scores, since[:0])).astype(np.int64)
     seen = ReferenceRows(table.matrix, since, scores, table.card[since], table.occurred_ms[since], said)
     return build_reference(seen, chosen.policy)
 
 
-def scored_part(table: Table, rows: Ints, scores: Floats) -> ScoredPart:
-    """Return some rows with their scores, of shape (len(rows),)."""
-    return ScoredPart(
-        scores, table.fraud[rows], table.occurred_ms[rows], table.amount_minor[rows], table.currency[rows]
-    )
+def decided_among(table: Table, rows: Ints) -> Ints:
+    """Return all rows from the first to the last of some that the stream would decide, labelled or not."""
+    first, last = int(rows[0]), int(rows[-1])
+    return first + np.flatnonzero(table.decided[first : last + 1])
+
+
+def scored_part(table: Table, rows: Ints, scores: Floats, labelled: Ints) -> ScoredPart:
+    """Return some rows with their scores, of shape (len(rows),); only `labelled`, which are among them, have labels."""
+    fraud = np.full(len(rows), -1, np.int8)
+    fraud[np.searchsorted(rows, labelled)] = table.fraud[labelled]
+    return ScoredPart(scores, fraud, table.occurred_ms[rows], table.amount_minor[rows], table.currency[rows])
 
 
 def margins(booster: Booster, table: Table, rows: Ints) -> Floats:

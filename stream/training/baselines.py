@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from features.history.store import Ints
 from features.vector.sets import FeatureSets
 from models.calibration import Calibrator
 from models.loading import Model, load
@@ -17,11 +18,14 @@ from models.overview import overviews
 from models.policy import Floats
 from models.problems import Problem
 from models.repository import Repository
-from models.times import parse_time_ms
+from models.times import format_time
 from stream.control.probes import probe_vectorisers
 from stream.dataset.errors import MissingExtraError
+from stream.training.assembly import decided_among, scored_part
 from stream.training.evaluation import calibrate, choose_policy, measure
+from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, expected_volume
 from stream.training.request import Baseline, TrainingRequest, UnusableModelError
+from stream.training.seen import known_until_ms, stated_until_ms
 from stream.training.split import Split
 from stream.training.vectors import Table
 
@@ -95,7 +99,7 @@ def _fit_logistic(table: Table, parts: Split) -> Callable[[Any], Floats]:
 
 
 def _stored(given: _Given, repository: Repository) -> Iterator[Baseline]:
-    """Yield the stored model, measured with its own thresholds, or why it cannot be."""
+    """Yield the stored model, measured with its own thresholds or costs, or why it cannot be."""
     request, table, parts = given
     name = request.live or _newest(request, repository)
     if name is None:
@@ -110,14 +114,22 @@ def _stored(given: _Given, repository: Repository) -> Iterator[Baseline]:
         why = "; ".join(f"{problem.code}: {problem.detail}" for problem in found)
         yield Baseline(name=f"stored model {name}", note=f"not measured: {why}")
         return
-    blocks = np.array_split(parts.test, max(1, len(parts.test) // _BLOCK_ROWS))
+    rows = decided_among(table, parts.test)
+    blocks = np.array_split(rows, max(1, len(rows) // _BLOCK_ROWS))
     scores = np.concatenate([found.score(np.asarray(table.matrix[block])) for block in blocks])
     yield Baseline(
         name=f"{found.name} {found.version}",
         digest=found.digest,
-        metrics=measure(table, parts.test, scores, found.policy),
-        note=_seen(found, int(table.occurred_ms[parts.test[0]])),
+        metrics=_by_its_policy(found, scored_part(table, rows, scores, parts.test), table, parts.test),
+        note="; ".join(_notes(found, repository, int(table.occurred_ms[parts.test[0]]))),
     )
+
+
+def _by_its_policy(model: Model, part: ScoredPart, table: Table, test: Ints) -> dict[str, float]:
+    """Measure a model on the test part; alerts are those of its costs, if it has some, as in its own report."""
+    costs = model.manifest.cost_policy
+    chosen = ChosenPolicy(model.policy, costs, None, expected_volume(model.policy, costs, part, None))
+    return measure(table, test, part.labelled.scores, model.policy) | alert_measures(chosen, part)
 
 
 def _newest(request: TrainingRequest, repository: Repository) -> str | None:
@@ -132,14 +144,23 @@ def _newest(request: TrainingRequest, repository: Repository) -> str | None:
     return max(alike)[1] if alike else None
 
 
-def _seen(model: Model, begin_ms: int) -> str:
-    """Return a note if a model was trained on payments of the test part, or may have been."""
-    manifest = model.manifest
-    until = manifest.training.until if manifest.training is not None else None
-    if manifest.imported is not None:
-        until = manifest.imported.trained_until
-    if until is None:
+def _notes(model: Model, repository: Repository, begin_ms: int) -> Iterator[str]:
+    """Yield what is to be known of a stored model's figures."""
+    if seen := _seen(model, repository, begin_ms):
+        yield seen
+    if model.rules is not None:
+        yield "its rules are not applied here"
+
+
+def _seen(model: Model, repository: Repository, begin_ms: int) -> str:
+    """Return a note if a model, or a teacher of it, has seen payments of the test part, or may have."""
+    known_ms = known_until_ms(model.manifest, repository)
+    until_ms = stated_until_ms(model.manifest, repository) if known_ms is None else known_ms
+    if until_ms >= begin_ms:
+        return (
+            f"it was trained or calibrated, or its teacher was, until {format_time(until_ms)} and has seen a part of "
+            "the test: its figures are too good"
+        )
+    if known_ms is None:
         return "until when it was trained is not known: it may have seen the test part"
-    if parse_time_ms(until).epoch_ms >= begin_ms:
-        return f"it was trained until {until} and has seen a part of the test: its figures are too good"
     return ""

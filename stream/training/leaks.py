@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from features.aggregates import Aggregate
 from features.declaration import DAY_MS, MINUTE_MS, FeatureSet
 from features.history.store import Ints
-from metrics.ranking import average_precision
+from metrics.weighted_ranking import WeightedRanking
 from models.artifact import ProbeHistories, matrix_of
 from models.policy import Floats
 from stream.dataset.errors import MissingExtraError
@@ -31,8 +31,10 @@ from stream.training.vectors import Table
 GIVEN_AWAY = 0.95
 """Average precision of one feature alone from which it gives the label away."""
 FEWEST_FRAUDS = 30
-"""With fewer, a feature may be that good by chance."""
+"""With fewer, a feature may be that good by chance; that it is the label to the last row it is not."""
 _MOST_ROWS = 100_000
+_ENOUGH_FRAUDS = 1_000
+"""The last rows are looked at, and as many more before them as have so many frauds."""
 _LEAVES = 8
 _LEAST_IN_LEAF = 5
 _FEWEST_UNLABELLED = 100
@@ -79,18 +81,34 @@ def find_leaks(table: Table, rows: Ints, feature_set: FeatureSet) -> Iterator[Le
         MissingExtraError: scikit-learn is not installed.
     """
     yield from _labels_at_once(table, rows, feature_set)
-    recent = rows[-_MOST_ROWS:]
+    recent, weights = _recent(rows, table.fraud[rows])
     frauds = table.fraud[recent]
     labelled, unlabelled = np.asarray(table.matrix[recent]), np.asarray(table.matrix[_unlabelled(table)])
     for column, name in enumerate(feature_set.names):
-        reason = _given_away(labelled[:, column], frauds)
-        if reason := reason or _set_with_label(labelled[:, column], unlabelled[:, column]):
+        reason = _given_away(labelled[:, column], frauds, weights)
+        if reason := reason or _set_with_label(labelled[:, column], weights, unlabelled[:, column]):
             yield Leak(name, reason)
 
 
-def _given_away(values: Floats, frauds: NDArray[np.int8]) -> str:
+def _recent(rows: Ints, frauds: NDArray[np.int8]) -> tuple[Ints, Floats]:
+    """Return the last rows, with enough frauds among them if there are, and for how many rows each of them stands.
+
+    Where frauds are rare, that is a long time. All frauds of it are taken, and of the genuine rows some that are spread
+    over the same time, since a feature that moves with time would else tell one from the other.
+    """
+    of_frauds = np.flatnonzero(frauds)[-_ENOUGH_FRAUDS:]
+    begin = max(0, min([len(rows) - _MOST_ROWS, *of_frauds[:1].tolist()]))
+    genuine = begin + np.flatnonzero(frauds[begin:] == 0)
+    if len(rows) - begin <= _MOST_ROWS:
+        return rows[begin:], np.ones(len(rows) - begin)
+    spread = genuine[np.linspace(0, len(genuine) - 1, min(_MOST_ROWS, len(genuine))).astype(np.int64)]
+    kept = np.sort(np.concatenate((begin + np.flatnonzero(frauds[begin:]), spread)))
+    return rows[kept], np.where(frauds[kept] == 1, 1.0, len(genuine) / max(1, len(spread)))
+
+
+def _given_away(values: Floats, frauds: NDArray[np.int8], weights: Floats) -> str:
     """Return why a column alone gives the label away; empty if it does not."""
-    if not FEWEST_FRAUDS <= frauds.sum() < len(frauds):
+    if not 0 < frauds.sum() < len(frauds):
         return ""
     undefined = np.isnan(values)
     if np.array_equal(undefined, frauds == 1) or np.array_equal(undefined, frauds == 0):
@@ -98,7 +116,7 @@ def _given_away(values: Floats, frauds: NDArray[np.int8]) -> str:
         return f"is undefined for all {which} and for no others: it is made from the label"
     if np.array_equal(values, frauds) or np.array_equal(values, 1 - frauds):
         return "is the label itself"
-    found = _alone(values, frauds)
+    found = 0.0 if frauds.sum() < FEWEST_FRAUDS else _alone(values, frauds, weights)
     if found < GIVEN_AWAY:
         return ""
     return (
@@ -107,8 +125,8 @@ def _given_away(values: Floats, frauds: NDArray[np.int8]) -> str:
     )
 
 
-def _alone(values: Floats, frauds: NDArray[np.int8]) -> float:
-    """Return the average precision of a tree of a few leaves on one column, in these rows."""
+def _alone(values: Floats, frauds: NDArray[np.int8], weights: Floats) -> float:
+    """Return the average precision of a tree of a few leaves on one column, in the rows that these stand for."""
     try:
         from sklearn.tree import DecisionTreeClassifier  # noqa: PLC0415 - of the extra `train`
     except ImportError as error:
@@ -116,7 +134,8 @@ def _alone(values: Floats, frauds: NDArray[np.int8]) -> float:
     places = np.unique(values, return_inverse=True)[1].astype(np.float32)  # trees read float32; NaN is the last place
     rows = places[:, np.newaxis]
     tree = DecisionTreeClassifier(max_leaf_nodes=_LEAVES, min_samples_leaf=_LEAST_IN_LEAF, random_state=0)
-    return average_precision(frauds, tree.fit(rows, frauds).predict_proba(rows)[:, 1]) or 0.0
+    scores: Floats = tree.fit(rows, frauds, sample_weight=weights).predict_proba(rows)[:, 1]
+    return WeightedRanking(frauds, scores).measure(weights)[1]
 
 
 def _unlabelled(table: Table) -> Ints:
@@ -124,11 +143,12 @@ def _unlabelled(table: Table) -> Ints:
     return np.flatnonzero(table.decided & ~table.known)[-_MOST_ROWS:]
 
 
-def _set_with_label(labelled: Floats, unlabelled: Floats) -> str:
+def _set_with_label(labelled: Floats, weights: Floats, unlabelled: Floats) -> str:
     """Return why a column is known only with the label; empty if it is not."""
     if len(unlabelled) < _FEWEST_UNLABELLED:
         return ""
-    with_label, without = (float(1 - np.isnan(values).mean()) for values in (labelled, unlabelled))
+    with_label = float(1 - np.average(np.isnan(labelled), weights=weights))
+    without = float(1 - np.isnan(unlabelled).mean())
     if with_label < _OFTEN or without > _HARDLY_EVER:
         return ""
     return (

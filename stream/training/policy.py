@@ -1,6 +1,7 @@
-"""What policy is asked for, and what is made of it on labelled payments: thresholds, costs, rules, expected volume.
+"""What policy is asked for, and what is made of it on payments: thresholds, costs, rules, expected volume.
 
-It takes columns, so that it does not matter which part of which data they are.
+It takes columns, so that it does not matter which part of which data they are. Thresholds and volumes count all
+payments, as live ones have no labels yet; only labelled ones tell what is caught, and whether scores are probabilities.
 """
 
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ _CALIBRATE = "calibrate it on later payments (`--calibration`), or use `--policy
 
 @dataclass(frozen=True, slots=True)
 class ScoredPart:
-    """n labelled payments by time, with their scores: `fraud` is 1 or 0; `currency` holds codes in ASCII."""
+    """n payments by time, with scores: `fraud` is 1, 0, or -1 without a label; `currency` holds codes in ASCII."""
 
     scores: Floats
     fraud: NDArray[np.int8]
@@ -48,6 +49,14 @@ class ScoredPart:
     def days(self) -> float:
         """How many days the payments span, from the first one on."""
         return float(self.occurred_ms[-1] - self.occurred_ms[0] + 1) / DAY_MS
+
+    @property
+    def labelled(self) -> "ScoredPart":
+        """The payments that have a label."""
+        rows = self.fraud >= 0
+        return ScoredPart(
+            self.scores[rows], self.fraud[rows], self.occurred_ms[rows], self.amount_minor[rows], self.currency[rows]
+        )
 
     @property
     def payments(self) -> Payments:
@@ -80,7 +89,7 @@ def fit_policy(
     """
     policy, measured = _thresholds(wish, part, otherwise), measured_on or part
     if wish.costs is not None:
-        require_calibrated(wish.costs, policy, measured)
+        require_calibrated(wish.costs, policy, measured.labelled)
     volume = expected_volume(policy, wish.costs, measured, wish.budget)
     return ChosenPolicy(policy, wish.costs, wish.rules, volume)
 
@@ -121,9 +130,12 @@ def said_by(policy: Policy, costs: CostPolicy | None, part: ScoredPart) -> NDArr
 
 
 def alert_measures(chosen: ChosenPolicy, part: ScoredPart) -> dict[str, float]:
-    """Return the metrics that depend on which payments are alerts; `evaluation.measure` has the others."""
-    severity = said_by(chosen.policy, chosen.costs, part)
-    counts = AlertCounts.of(part.fraud, severity > 0)
+    """Return the metrics that depend on which payments are alerts; `evaluation.measure` has the others.
+
+    The rates are of all payments, recall and precision of the labelled ones.
+    """
+    labelled = part.labelled
+    counts = AlertCounts.of(labelled.fraud, said_by(chosen.policy, chosen.costs, labelled) > 0)
     return {
         "alert_rate": chosen.volume.alert_share,
         "decline_rate": chosen.volume.decline_share,
@@ -152,7 +164,7 @@ def expected_volume(
 
 
 def require_calibrated(costs: CostPolicy, otherwise: Policy, part: ScoredPart) -> None:
-    """Refuse to decide by costs with scores that are no probabilities.
+    """Refuse to decide by costs with scores of labelled payments that are no probabilities.
 
     Their log loss must be below that of the constant that every payment is fraud with the part's fraud rate, and among
     the alerts that the costs give, the expected calibration error must not exceed `LARGEST_ERROR` and what chance gives

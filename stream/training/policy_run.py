@@ -7,6 +7,7 @@ names the one that it comes from as `parent`.
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -18,16 +19,28 @@ from models.booster import Booster
 from models.calibration import Calibrator
 from models.problems import Problem
 from models.repository import Repository
-from models.times import parse_time_ms
+from models.times import format_time
 from models.training_reference import QuantityReference, decisions_reference
 from stream.training.assembly import margins, scored_part, store
 from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, fit_policy, said_by
 from stream.training.policy_facts import PolicyReport
 from stream.training.request import PolicyWish, Progress, TrainingDataError, UnusableModelError
+from stream.training.seen import stated_until_ms
+from stream.training.split import label_delay_ms, warm_since_ms
+from stream.training.vectors import Table, reach_ms
 from stream.training.vectors_file import open_vectors, read_table
 
 _MEASURED = ("alert_rate", "decline_rate", "recall_at_review", "precision_at_review")
 """Metrics that depend on the policy: without payments they are left out."""
+
+
+class _Work(NamedTuple):
+    """How vectors are read: a folder for it, threads, and the last payment that the model or a teacher has seen."""
+
+    folder: Path
+    progress: Progress
+    threads: int
+    seen_until_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +48,8 @@ class PolicyRequest:
     """Which model gets which policy.
 
     `policy` without thresholds, budget and costs leaves these as they are; without rules it leaves the rules, unless
-    `drop_rules`. `vectors` are labelled payments that the model has not seen; a budget and costs need them, and without
-    them the expected volume is not known. `version` defaults to the model's own.
+    `drop_rules`. `vectors` are payments, of which the model has not seen some; a budget and costs need them, and
+    without them the expected volume is not known. `version` defaults to the model's own.
 
     Raises:
         ValueError: nothing would change, or what is asked for needs vectors.
@@ -71,7 +84,7 @@ def derive(request: PolicyRequest, sets: FeatureSets, repository: Repository, pr
     digest = repository.resolve(request.model)
     if isinstance(digest, Problem):
         raise UnusableModelError(f"{digest.detail}; `fraudstream model list` shows the models that exist")
-    parent = read_artifact(repository.fetch(digest))
+    parent = read_artifact(repository.renew(digest))
     feature_set = sets.by_fingerprint.get(parent.manifest.fingerprint)
     if feature_set is None:
         raise UnusableModelError(
@@ -80,13 +93,14 @@ def derive(request: PolicyRequest, sets: FeatureSets, repository: Repository, pr
     if problems := tuple(request.policy.rule_problems(feature_set.names)):
         raise UnusableModelError("; ".join(problems))
     with tempfile.TemporaryDirectory(prefix="fraudstream-policy-") as name:
-        manifest = _manifest(request, parent, sets, (Path(name), progress))
+        seen_ms = stated_until_ms(parent.manifest, repository)
+        manifest = _manifest(request, parent, sets, _Work(Path(name), progress, request.threads, seen_ms))
         artifact = msgspec.structs.replace(parent, manifest=msgspec.structs.replace(manifest, parent=digest))
         made = store(artifact, feature_set, repository, Path(name))
     return PolicyReport.of(made, artifact.manifest)
 
 
-def _manifest(request: PolicyRequest, parent: Artifact, sets: FeatureSets, work: tuple[Path, Progress]) -> Manifest:
+def _manifest(request: PolicyRequest, parent: Artifact, sets: FeatureSets, work: _Work) -> Manifest:
     """Return the manifest with the policy that is asked for; what is not asked for stays."""
     before, wish = parent.manifest, request.policy
     keeps = wish.thresholds is None and wish.budget is None and wish.costs is None
@@ -95,7 +109,7 @@ def _manifest(request: PolicyRequest, parent: Artifact, sets: FeatureSets, work:
     named = msgspec.structs.replace(before, version=request.version or before.version)
     if request.vectors is None:
         return _unmeasured(named, wish, keeps=keeps)
-    part, cards = _part(request.vectors, parent, sets, (request.threads, *work))
+    part, cards = _part(request.vectors, parent, sets, work)
     chosen = fit_policy(wish, part, before.policy)
     if keeps and before.volume is not None:  # the thresholds come from the same budget
         volume = msgspec.structs.replace(chosen.volume, budget=before.volume.budget)
@@ -126,29 +140,46 @@ def _unmeasured(before: Manifest, wish: PolicyWish, *, keeps: bool) -> Manifest:
     return with_policy(unmeasured, wish.thresholds or before.policy, wish.costs, wish.rules, None)
 
 
-def _part(path: Path, parent: Artifact, sets: FeatureSets, work: tuple[int, Path, Progress]) -> tuple[ScoredPart, Ints]:
-    """Return the labelled payments of a vectors file that the model has not seen, with its scores, and their cards."""
-    threads, folder, progress = work
-    vectors, manifest = open_vectors(path, sets, folder), parent.manifest
+def _part(path: Path, parent: Artifact, sets: FeatureSets, work: _Work) -> tuple[ScoredPart, Ints]:
+    """Return the payments of a vectors file that the model has not seen, with its scores, and their cards.
+
+    Those without complete histories are left out, and the labels of the last payments: of these only the labels that
+    came early are known.
+    """
+    vectors, manifest = open_vectors(path, sets, work.folder), parent.manifest
     if vectors.feature_set.fingerprint != manifest.fingerprint:
         raise UnusableModelError(
             f"{path}: holds features {vectors.feature_set.fingerprint}, the model needs {manifest.fingerprint}"
         )
-    table = read_table(vectors, folder, threads, progress)
-    seen_until = _seen_until(manifest)
-    rows = np.flatnonzero(table.known & (table.occurred_ms > parse_time_ms(seen_until).epoch_ms))
-    if not 0 < int(table.fraud[rows].sum()) < len(rows):
+    table = read_table(vectors, work.folder, work.threads, work.progress)
+    rows = _unseen(table, work.seen_until_ms, vectors.since_ms + reach_ms(vectors.feature_set))
+    labelled = _mature(table, rows)
+    if not 0 < int(table.fraud[labelled].sum()) < len(labelled):
+        until = format_time(work.seen_until_ms)
         raise TrainingDataError(
-            f"{path}: no frauds and genuine payments with known labels are later than {seen_until}, until when the "
-            "model was trained and calibrated: compute vectors of later days"
+            f"{path}: no frauds and genuine payments with known labels are later than {until}, until when "
+            "the model was trained and calibrated, and its teachers: compute vectors of later days"
         )
     booster = Booster(parent.model_text, manifest.feature_names)
     scores = Calibrator.of(manifest.calibration).probabilities(margins(booster, table, rows))
-    return scored_part(table, rows, scores), table.card[rows]
+    return scored_part(table, rows, scores, labelled), table.card[rows]
 
 
-def _seen_until(manifest: Manifest) -> str:
-    """Return the time of the last payment that the model was trained or calibrated on, as far as it is known."""
-    if manifest.imported is not None:
-        return max(manifest.imported.calibrated_on.until, manifest.imported.trained_until or "")
-    return manifest.training.until if manifest.training is not None else "1970-01-01T00:00:00.000Z"
+def _unseen(table: Table, seen_until_ms: int, complete_ms: int) -> Ints:
+    """Return the rows after a time that the stream would decide, with complete histories.
+
+    As where a model is imported, incomplete histories cost at most a quarter of the time.
+    """
+    rows = np.flatnonzero(table.decided & (table.occurred_ms > seen_until_ms))
+    if not len(rows):
+        return rows
+    warm_ms = warm_since_ms(int(table.occurred_ms[rows[0]]), table.last_ms, complete_ms)
+    return rows[table.occurred_ms[rows] >= warm_ms]
+
+
+def _mature(table: Table, rows: Ints) -> Ints:
+    """Return those of some rows whose labels count: known, and as old as labels take, at most a third of the time."""
+    if not len(rows):
+        return rows
+    delay_ms = min(label_delay_ms(table), (table.last_ms - int(table.occurred_ms[rows[0]])) // 3)
+    return rows[table.known[rows] & (table.occurred_ms[rows] <= table.last_ms - delay_ms)]

@@ -24,6 +24,10 @@ FEWEST_FRAUDS = 10
 """The least in each part: with fewer, neither trees nor thresholds are meaningful."""
 DELAY_QUANTILE = 0.95
 """A label delay that a few late labels do not stretch: 19 of 20 labels are known after it."""
+_FEWEST_LABELS = 50
+"""Of frauds, and of genuine payments, for a delay of their own: with fewer, the quantile is that of the latest ones."""
+_WARM_SHARE = 4
+"""Rows without complete histories are left out for at most this part of the time of a file that is not split."""
 _INNER_GAPS = 24
 """Without `--gap`, the gaps before `calibrate` and `validate` take at most this part of the time each."""
 UNSEEN_TEST = PartSize(share=0.5)
@@ -120,7 +124,7 @@ def split_unseen(table: Table, complete_ms: int, trained_until_ms: int | None) -
             "compute vectors of later days"
         )
     begin_ms, end_ms = int(table.occurred_ms[unseen[0]]), int(table.occurred_ms[unseen[-1]])
-    warm_ms = begin_ms + min(max(complete_ms - begin_ms, 0), (end_ms - begin_ms) // 4)
+    warm_ms = warm_since_ms(begin_ms, end_ms, complete_ms)
     test_ms = end_ms - UNSEEN_TEST.of(end_ms - warm_ms)
     warm = unseen[table.occurred_ms[unseen] >= warm_ms]
     calibrate = warm[(table.labelled_ms[warm] <= test_ms) & (table.occurred_ms[warm] < test_ms)]
@@ -130,13 +134,23 @@ def split_unseen(table: Table, complete_ms: int, trained_until_ms: int | None) -
     return UnseenSplit(calibrate, test, len(known) - len(unseen))
 
 
+def warm_since_ms(begin_ms: int, end_ms: int, complete_ms: int) -> int:
+    """Return from when on rows of a time count: histories are complete then, or a quarter of the time is over."""
+    return max(begin_ms, min(complete_ms, begin_ms + (end_ms - begin_ms) // _WARM_SHARE))
+
+
 def label_delay_ms(table: Table) -> int:
-    """Return after how long 19 of 20 labels of a table were known; 0 without labels."""
+    """Return after how long 19 of 20 labels of a table were known, and 19 of 20 of its frauds; 0 without labels.
+
+    Frauds are too few to move the quantile of all labels, and theirs often come later: a dispute takes its time.
+    """
     labelled = np.flatnonzero((table.fraud >= 0) & table.decided)
     if not len(labelled):
         return 0
-    delays = table.labelled_ms[labelled] - table.occurred_ms[labelled]
-    return int(np.quantile(delays, DELAY_QUANTILE, method="higher"))
+    outcomes, delays = table.fraud[labelled], table.labelled_ms[labelled] - table.occurred_ms[labelled]
+    alike = (delays[outcomes == outcome] for outcome in (0, 1))
+    groups = (delays, *(group for group in alike if len(group) >= _FEWEST_LABELS))
+    return max(int(np.quantile(group, DELAY_QUANTILE, method="higher")) for group in groups)
 
 
 def check_labels(labelled: int, known: int, last_ms: int) -> None:

@@ -1,7 +1,8 @@
 """Writes the payments and labels of the deployment's topics as a transactions file, so that `train` needs no export.
 
 The file has the columns that a transactions file has, and one label for each payment: the one with the latest
-`labelled_at`. What cannot be read as a payment or a label is left out and counted, as a worker leaves it out.
+`labelled_at`. One that was given before its payment, by another clock, counts from the payment on: a transactions file
+has none that is earlier. What cannot be read as a payment or a label is left out and counted, as by a worker.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -80,7 +81,8 @@ def write_file(source: BackfillSource, out: Path) -> None:
             f"labelled_at FROM {read_parts(parts.of(RecordKind.LABEL))} GROUP BY card_id, transaction_id"
         )
         connection.execute(
-            f"COPY (SELECT payments.* EXCLUDE (number), fraud, labelled_at "
+            "COPY (SELECT payments.* EXCLUDE (number), fraud, "
+            "CASE WHEN labelled_at < occurred_at THEN occurred_at ELSE labelled_at END AS labelled_at "
             f"FROM {read_parts(parts.of(RecordKind.TRANSACTION))} AS payments "
             f"LEFT JOIN ({labelled}) AS labels USING (card_id, transaction_id) ORDER BY number) "
             f"TO {quoted(out)} (FORMAT parquet, COMPRESSION zstd)"

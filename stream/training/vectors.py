@@ -134,8 +134,8 @@ class _Probes:
 class VectorPass:
     """One pass of a transactions file through the histories; a label becomes visible when it becomes known.
 
-    `seed` chooses the probes. `predictions` is the file of the predictions from storage that features read; a payment
-    sees those that had come by its own time.
+    `seed` chooses the probes. `predictions` is the file of the predictions from storage, for a feature set that reads
+    some; a payment sees those that had come by its own time.
     """
 
     def __init__(
@@ -147,8 +147,8 @@ class VectorPass:
         self._store = MemoryStore(feature_set)
         self._digest = hashlib.sha256()
         self._predictions: PredictionLog | None = None
-        if predictions is not None:
-            self._predictions = predictions.log(feature_set.prediction_delays_ms)
+        if predictions is not None and (names := feature_set.prediction_delays_ms):
+            self._predictions = predictions.log(names)
             self._digest.update(predictions.fingerprint.encode())
         self._done = 0
         self._batch_size = BATCH
@@ -220,13 +220,6 @@ class VectorPass:
         for row in dict.fromkeys((int(self._random.choice(fit)), int(fit[np.argmax(lengths[fit])]))):
             self._probes.histories.append(msgspec.Raw(write_probe(batch.rows.transactions, observed, row)))
             self._probes.vectors += vectors_of(batch.matrix[row : row + 1])
-
-
-def build_table(
-    source: TransactionsFile, feature_set: FeatureSet, folder: Path, seed: int, progress: Progress
-) -> Table:
-    """Compute the vectors of a file, and return all of its rows as a table."""
-    return fill_table(source, VectorPass(source, feature_set, seed), folder, progress)
 
 
 def fill_table(source: TransactionsFile, pass_: VectorPass, folder: Path, progress: Progress) -> Table:

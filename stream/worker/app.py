@@ -25,11 +25,11 @@ from stream.challenger.comparer import Comparer
 from stream.clock import now_ms
 from stream.control.follower import Follower
 from stream.control.judge import Judge, JudgeDeps
-from stream.control.keys import read_model_trust
 from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
 from stream.control.probes import probe_vectorisers
 from stream.control.reviews import ReviewDates
 from stream.control.snapshots import Snapshots
+from stream.control.trusted_models import trusted_repository
 from stream.errors import SettingsError
 from stream.kafka.client import client_id, connection_options
 from stream.kafka.fetch_thread import ConsumerOptions
@@ -56,6 +56,7 @@ from stream.worker.lifecycle import Assignments, LifecycleLog
 from stream.worker.losses import InputLosses, LossesDeps
 from stream.worker.positions import DecisionPositions, PositionsDeps
 from stream.worker.prediction_applier import PredictionApplier, PredictionDeps
+from stream.worker.prediction_catch_up import PredictionCatchUp
 from stream.worker.role import PublishedScores
 from stream.worker.row_times import RowTimeReports
 from stream.worker.startup import Startup, StartupDeps
@@ -123,6 +124,7 @@ class WorkerParts(NamedTuple):
     judge: Judge
     labeller: Labeller
     predictions: PredictionApplier
+    catch_up: PredictionCatchUp
     published: PublishedScores
     positions: DecisionPositions
     losses: InputLosses
@@ -241,11 +243,15 @@ class WorkerApp(faust.App):
         withheld = partial(_withheld, self.settings, self.parts.histories)
         losses = self.parts.losses
         options = ConsumerOptions(
-            self.settings, tuple(handlers), name, end_process, withheld, losses.examine, losses.is_held, self._bound
+            self.settings, tuple(handlers), name, end_process, withheld, losses.examine, self._is_held, self._bound
         )
         self.transport = BatchTransport(self, options)
         self.on_partitions_assigned.connect(self._assigned)
         self.on_partitions_revoked.connect(self._revoked)
+
+    def _is_held(self, tp: TopicPartition) -> bool:
+        """Tell whether a partition may not be read now at all."""
+        return self.parts.losses.is_held(tp) or self.parts.catch_up.is_held(tp)
 
     def _bound(self, tp: TopicPartition) -> int | None:
         """Return the offset from which on a partition may not be read now: what a silent deployment may not decide."""
@@ -260,12 +266,14 @@ class WorkerApp(faust.App):
         self.parts.published.assigned(partitions)
         self.parts.positions.assigned(self.consumer_generation_id, partitions)
         self.parts.losses.assigned([TopicPartition(*tp) for tp in assigned])
+        self.parts.catch_up.assigned([TopicPartition(*tp) for tp in assigned])
         self.parts.repairer.assigned()
         self.parts.judge.assigned(owner=TP(self.settings.topic(MODEL_CONTROL.name), 0) in assigned)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Faust's signal
         self.parts.positions.revoked()
         self.parts.losses.revoked()
+        self.parts.catch_up.revoked()
         self.parts.repairer.revoked()
 
     def _create_directories(self) -> None:
@@ -381,6 +389,7 @@ def build_parts(
         judge=judge,
         labeller=labeller,
         predictions=PredictionApplier(PredictionDeps(settings, histories, publisher, features, telemetry)),
+        catch_up=PredictionCatchUp(settings, app.created, reads_predictions=features.has_predictions),
         published=published,
         positions=positions,
         losses=losses,
@@ -398,7 +407,7 @@ def build_parts(
 
 def _repository(settings: Settings) -> Repository:
     try:
-        return Repository(settings.models, read_model_trust(settings.model_keys))
+        return trusted_repository(settings)
     except RepositoryUnavailableError as error:
         raise SettingsError(f"{PREFIX}MODELS: {error}") from error
 

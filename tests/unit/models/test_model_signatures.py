@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from models.artifact import FILES, digest_of
 from models.commands import encode
 from models.errors import (
     DamagedArtifactError,
+    RepositoryUnavailableError,
     UnknownSignerError,
     UnsignedArtifactError,
     UntrustedArtifactError,
@@ -158,6 +160,43 @@ def test_a_signature_of_a_model_is_none_of_a_command_and_the_other_way_round() -
     seal = seal_of(keyring, promote, value, headers, verify)
     assert [problem.code for problem in seal.problems] == [ProblemCode.WRONG_SIGNATURE]
     assert not statement(DIGEST).startswith(b"{")
+
+
+def test_a_file_that_cannot_be_read_puts_no_signed_model_out_of_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = Repository(str(tmp_path))
+    digest = repository.put(CONTENTS)
+    sign_model(repository, digest, ANN)
+    sign_model(repository, digest, BOB)
+    repository.write(signature_name(digest, "junk"), b"")
+    unreadable = {"junk"}
+    read = LocalFileSystem.cat_file
+
+    def cat(self: Any, path: str, *arguments: Any) -> Any:
+        if Path(path).stem in unreadable:
+            raise PermissionError(13, "denied", path)
+        return read(self, path, *arguments)
+
+    monkeypatch.setattr(LocalFileSystem, "cat_file", cat)
+    for key in (ANN.key_id, ""):
+        unreadable.add(key)
+        assert trusting(str(tmp_path), ANN, BOB).fetch(digest) == CONTENTS
+    assert repository.signatures(digest)["junk.json"] == b""
+    with pytest.raises(RepositoryUnavailableError, match="denied"):
+        trusting(str(tmp_path), ANN).fetch(digest)
+    with pytest.raises(UnknownSignerError):
+        trusting(str(tmp_path), EVE).fetch(digest)
+
+
+def test_the_signatures_of_some_keys_are_not_hidden_by_many_other_files(url: str) -> None:
+    repository = Repository(url)
+    digest = repository.put(CONTENTS)
+    for number in range(MOST_SIGNATURES):
+        repository.write(signature_name(digest, f"0{number:02}"), b"")
+    sign_model(repository, digest, ANN)
+    assert f"{ANN.key_id}.json" in repository.signatures(digest, {ANN.key_id})
+    assert trusting(url, ANN).fetch(digest) == CONTENTS
 
 
 def test_no_more_signatures_are_read_than_the_limit(url: str) -> None:

@@ -3,12 +3,14 @@
 import hashlib
 import os
 import threading
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,8 +21,11 @@ from models.lineage import Relation, ancestors, descendants, named_models
 from models.lineup import Lineup, follow
 from models.repository import Repository, StoredManifest
 from models.retention import Mentions, plan_prune
+from stream.control import named_models as broker
 from stream.control.announcements import new_origin
-from stream.control.named_models import add_event, add_roles, fleet_topics
+from stream.control.named_models import NamingScope, add_event, add_roles, fleet_topics, read_named_models
+from stream.errors import ControlLogError
+from stream.settings import Settings
 from support.control_events import accepted
 from support.judged_log import command
 
@@ -157,11 +162,75 @@ def test_the_topics_of_all_fleets_are_found_and_those_of_others_left_out() -> No
     names = [
         "model-events", "model-control", "scores", "scores-green", "shadow-scores", "transactions", "credit-scores",
         "eu.model-events", "eu.scores", "eu.scores-blue", "eu.incidents", "explanations", "other.scores",
+        "predictions", "eu.predictions", "other.predictions",
     ]  # fmt: skip
-    assert [(one.prefix, one.control, one.decisions) for one in fleet_topics(names)] == [
-        ("eu.", ("eu.incidents", "eu.model-events"), ("eu.scores", "eu.scores-blue")),
-        ("", ("model-control", "model-events"), ("explanations", "scores", "scores-green", "shadow-scores")),
+    assert [tuple(one) for one in fleet_topics(names)] == [
+        ("eu.", ("eu.incidents", "eu.model-events"), ("eu.predictions",), ("eu.scores", "eu.scores-blue")),
+        (
+            "",
+            ("model-control", "model-events"),
+            ("predictions",),
+            ("explanations", "scores", "scores-green", "shadow-scores"),
+        ),
     ]
+
+
+@pytest.mark.parametrize("text", [digest(1), digest(1)[:12], f"teacher {digest(1)[:12]} of May"])
+def test_the_model_of_a_prediction_is_kept(text: str) -> None:
+    record = {"schema": "prediction/1", "card_id": digest(2), "name": "teacher", "value": 0.5, "model": text}
+    mentions = Mentions()
+    mentions.add_prediction(msgspec.json.encode(record), "predictions")
+    assert mentions.of(digest(1)) == ("predictions",)
+    assert mentions.of(digest(2)) == (), "a card names no model"
+
+
+@pytest.mark.parametrize("begin", [0, 7])
+async def test_the_emptied_history_of_another_fleet_is_no_history(monkeypatch: pytest.MonkeyPatch, begin: int) -> None:
+    async def topics(_settings: Settings) -> frozenset[str]:
+        return frozenset({"model-events", "eu.model-events"})
+
+    async def values(*_arguments: object) -> AsyncIterator[bytes]:
+        for nothing in ():
+            yield nothing
+
+    async def no_roles(*_arguments: object) -> None: ...
+
+    async def ranges(_settings: Settings, tps: list[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        assert tps == [TopicPartition("eu.model-events", 0)]
+        return dict.fromkeys(tps, (begin, begin))
+
+    stubs = {"_topic_names": topics, "_values": values, "_read_roles": no_roles, "offset_ranges": ranges}
+    for name, one in stubs.items():
+        monkeypatch.setattr(broker, name, one)
+    reading = read_named_models(Settings(), lambda _topic, _share: None, NamingScope())
+    if begin:
+        with pytest.raises(ControlLogError, match=r"eu\.model-events has lost its first 7 records"):
+            await reading
+    else:
+        assert not len((await reading).mentions)
+
+
+@pytest.mark.parametrize("decisions", [True, False])
+async def test_predictions_are_read_whether_or_not_decisions_are(
+    monkeypatch: pytest.MonkeyPatch, *, decisions: bool
+) -> None:
+    records = {"predictions": digest(1), "scores": digest(2)}
+
+    async def topics(_settings: Settings) -> frozenset[str]:
+        return frozenset({"model-events", *records})
+
+    async def values(_settings: Settings, topic: str, _tell: object, _since_ms: int = 0) -> AsyncIterator[bytes]:
+        if topic in records:
+            yield f'{{"model":"{records[topic]}","digest":"{records[topic]}"}}'.encode()
+
+    async def no_roles(*_arguments: object) -> None: ...
+
+    for name, one in (("_topic_names", topics), ("_values", values), ("_read_roles", no_roles)):
+        monkeypatch.setattr(broker, name, one)
+    named = await read_named_models(Settings(), lambda _topic, _share: None, NamingScope(decisions=decisions))
+    assert named.mentions.of(digest(1)) == ("predictions on predictions",)
+    assert bool(named.mentions.of(digest(2))) is decisions
+    assert named.records == {"model-events": 0, "predictions": 1} | ({"scores": 1} if decisions else {})
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -205,6 +274,17 @@ def test_storing_an_artifact_again_makes_it_young(tmp_path: Path) -> None:
     repository.put(CONTENTS)
     assert not repository.delete(one, 1_100_000_000_000)
     assert repository.fetch(one) == CONTENTS
+
+
+def test_a_renewed_artifact_is_young_and_one_that_is_gone_cannot_be_renewed(tmp_path: Path) -> None:
+    repository = Repository(str(tmp_path))
+    one = repository.put(CONTENTS)
+    os.utime(tmp_path / one / "manifest.json", (1_000_000_000, 1_000_000_000))
+    assert repository.renew(one) == CONTENTS
+    assert not repository.delete(one, 1_100_000_000_000)
+    assert repository.delete(one, 2**45)
+    with pytest.raises(MissingArtifactError):
+        repository.renew(one)
 
 
 def test_an_artifact_that_another_process_stores_while_it_is_pruned_is_there_afterwards(tmp_path: Path) -> None:

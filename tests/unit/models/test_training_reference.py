@@ -84,6 +84,27 @@ def test_weekends_are_mixed_as_a_window_has_them_where_both_are_known() -> None:
     assert few.shares(1.0) == pytest.approx([950 / 1_100, 150 / 1_100, 0.0])
 
 
+@pytest.mark.parametrize("weekend_share", [0.0, 0.3, 1.0])
+def test_the_covariance_of_the_mixture_is_that_of_drawn_references(weekend_share: float) -> None:
+    random = np.random.default_rng(1)
+    drawn = [
+        QuantityReference(
+            edges=(0.0,),
+            workdays=tuple(random.multinomial(9_000, [0.7, 0.2, 0.1]).tolist()),
+            weekends=tuple(random.multinomial(1_200, [0.3, 0.3, 0.4]).tolist()),
+            design_effect=1.0,
+            usual=0.0,
+        )
+        for _ in range(2_000)
+    ]
+    spread = np.cov([one.shares(weekend_share) for one in drawn], rowvar=False)
+    stated = np.mean([one.covariance(weekend_share) for one in drawn], axis=0)
+    assert np.diag(stated) == pytest.approx(np.diag(spread), rel=0.12)
+    assert msgspec.structs.replace(drawn[0], design_effect=3.0).covariance(weekend_share) == pytest.approx(
+        3 * drawn[0].covariance(weekend_share)
+    )
+
+
 @given(st.lists(st.floats(allow_nan=True), max_size=30), st.lists(st.floats(-5, 5), unique=True, max_size=6))
 def test_each_value_has_the_bin_that_counting_edges_gives(values: Any, edges: Any) -> None:
     ordered = tuple(sorted(edges))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guards.ladder import Ladder
-from models.arms import Canary
+from models.arms import Arm, Canary, Split
 from models.command_decoder import read_command
 from models.commands import Command, CommandKind, encode
 from models.judge import Accepted, Fleet, HeldArtifact, Refused, judge
@@ -108,17 +108,53 @@ def test_without_a_budget_with_force_for_the_first_model_and_at_a_rollouts_top_n
     st.floats(0, 0.02) | st.none(),
     st.builds(VolumeBudget, *[st.floats(0, bound) | st.none() for bound in (0.02, 0.01, 2.0)]),
 )
-def test_a_budget_is_kept_exactly_where_each_of_its_bounds_is(
+def test_a_budget_is_kept_where_each_of_its_bounds_is_but_for_rounding(
     alerts: float, declines: float, live: float | None, budget: VolumeBudget
 ) -> None:
     found = StatedVolume(NEW, LIVE, VolumeBasis.SHADOW, 10_000, alerts, declines, live, format_time(NOW))
     kept = (
-        (budget.alert_share is None or alerts <= budget.alert_share)
-        and (budget.decline_share is None or declines <= budget.decline_share)
-        and (budget.change is None or (live is not None and abs(alerts - live) <= budget.change * live))
+        (budget.alert_share is None or alerts <= budget.alert_share + 1e-9)
+        and (budget.decline_share is None or declines <= budget.decline_share + 1e-9)
+        and (budget.change is None or (live is not None and abs(alerts - live) <= budget.change * live + 1e-9))
     )
     assert (not list(beyond_budget(found, budget))) == kept
     assert stated_volume(msgspec.to_builtins(found)) == found
+
+
+def test_the_arm_that_wins_a_split_needs_a_volume_unless_its_model_is_live() -> None:
+    arms = (Arm("new", NEW, 1_000), Arm("same", LIVE, 1_000))
+    lineup = replace(ASKED, split=Split(arms, "s"))
+
+    def won(winner: str, **changes: Any) -> set[ProblemCode]:
+        return set(problems(lineup, command(CommandKind.END_SPLIT, model=None, winner=winner, **changes)))
+
+    assert won("new") == {ProblemCode.NO_VOLUME}
+    assert won("new", evidence={"volume": WITHIN | {"alert_share": 0.0061}}) == {ProblemCode.OVER_BUDGET}
+    assert not won("new", evidence={"volume": WITHIN})
+    assert not won("new", force=True)
+    assert not won("same")
+    assert not won("live")
+
+
+@given(st.integers(1, 1_000_000), st.data())
+def test_a_volume_at_its_budget_is_within_it_and_one_payment_more_is_not(payments: int, data: st.DataObject) -> None:
+    alerts = data.draw(st.integers(0, payments - 1))
+    declines = data.draw(st.integers(0, alerts))
+    budget = VolumeBudget(alert_share=alerts / payments, decline_share=declines / payments)
+    manifest = (alerts - declines) / payments + declines / payments
+    for share in (alerts / payments, manifest, 1 - (payments - alerts) / payments):
+        at = StatedVolume(NEW, LIVE, VolumeBasis.SHADOW, payments, share, declines / payments, None, format_time(NOW))
+        assert not list(beyond_budget(at, budget))
+    more = msgspec.structs.replace(at, alert_share=(alerts + 1) / payments)
+    assert list(beyond_budget(more, budget))
+
+
+@pytest.mark.parametrize("live", range(10, 200, 10))
+def test_a_move_of_the_whole_budget_is_within_it(live: int) -> None:
+    budget = VolumeBudget(change=0.1)
+    for alerts in (live + live // 10, live - live // 10):
+        at = StatedVolume(NEW, LIVE, VolumeBasis.SHADOW, 1_000, alerts / 1_000, 0.0, live / 1_000, format_time(NOW))
+        assert not list(beyond_budget(at, budget))
 
 
 def test_a_budget_is_set_replaced_and_ended_by_commands_about_limits() -> None:

@@ -152,6 +152,7 @@ def test_features_of_alerts_suffice_and_since_passes_over_older_alerts(fleet: Fl
     assert names == {f"t-{number}" for number in range(40, 80)}
 
 
+@pytest.mark.acceptance
 def test_alerts_are_explained_after_the_brokers_were_away(
     kafka_outage: Cluster, redis_url: str, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> None:

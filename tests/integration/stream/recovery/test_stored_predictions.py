@@ -7,19 +7,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from aiokafka.partitioner import murmur2
 
 from features.declaration import load
 from models.times import format_time
 from stream.clock import now_ms
 from support.fleet.fleet import Fleet, until
-from support.fleet.payments import put_model
+from support.fleet.payments import PARTITIONS, partition_of, put_model
 from support.fleet.workers import Worker
 from support.paths import HOUSE
 from support.redis.own import OwnRedis
 
 MODULE = "support.features.quick_prediction_set"
 TEACHER = "prediction_teacher_delayed_1h"
-CARDS, DELAY_MS = 40, 8_000
+CARDS, DELAY_MS = 40, 120_000
+MANY = 10_000
+"""Predictions that nothing reads, before those that are read: a worker applies them for seconds."""
 PAYMENTS = 200
 """Payments of a round: some before the round's predictions may be read, some after."""
 
@@ -41,18 +44,23 @@ class Rounds:
         self._pay(computed_ms + DELAY_MS, range(PAYMENTS // 2, PAYMENTS))
 
     def _predict(self, computed_ms: int) -> None:
-        file = self.folder / f"round-{self.number}.parquet"
-        columns = {
-            "card_id": [f"card-{card}" for card in range(CARDS)],
-            "name": ["teacher"] * CARDS,
-            "value": [None if card % 10 == 9 else self.number + card / 64 for card in range(CARDS)],
-            "computed_at": [format_time(computed_ms)] * CARDS,
-        }
+        self.publish(
+            {
+                "card_id": [f"card-{card}" for card in range(CARDS)],
+                "name": ["teacher"] * CARDS,
+                "value": [None if card % 10 == 9 else self.number + card / 64 for card in range(CARDS)],
+                "computed_at": [format_time(computed_ms)] * CARDS,
+            }
+        )
+
+    def publish(self, columns: dict[str, list[Any]]) -> None:
+        """Publish a file of predictions."""
+        file, count = self.folder / f"{self.predicted}.parquet", len(columns["name"])
         pyarrow.parquet.write_table(pa.table(columns), file)
         done = self.fleet.cli("predictions", "publish", str(file), "--json")
         assert done.returncode == 0, done.stdout + done.stderr
-        assert json.loads(done.stdout)["sent"] == CARDS
-        self.predicted += CARDS
+        assert json.loads(done.stdout)["sent"] == count
+        self.predicted += count
 
     def _pay(self, since_ms: int, numbers: range) -> None:
         self.fleet.publish(
@@ -118,8 +126,39 @@ def test_what_decisions_read_survives_a_killed_worker_and_an_emptied_redis(round
     assert {score.positions.prediction for score in scores} - {0, None}
     assert len({score.positions.history_epoch for score in scores}) == 2
     found = compared(rounds.fleet)
-    assert (found["compared"], found["unexplained"]) == (rounds.paid, 0)
-    assert found["equal"] > 0.7 * rounds.paid  # a repair applies what payments had overtaken before them
+    assert (found["compared"], found["unexplained"]) == (rounds.paid, 0), found
+    assert found["equal"] >= 0.9 * rounds.paid, found
+    assert set(found["reasons"]) <= {"history_epoch_changed", "order_unknown"}, found
+
+
+def is_beside_its_predictions(card: int) -> bool:
+    """Tell whether the command's partitioner puts a card where its payments are: the tests' own is another."""
+    name = f"card-{card}"
+    return (murmur2(name.encode()) & 0x7FFF_FFFF) % PARTITIONS == partition_of(name)
+
+
+def test_after_all_workers_were_down_payments_read_the_predictions_that_had_come_before_them(rounds: Rounds) -> None:
+    for worker in live(rounds.fleet):
+        worker.kill()
+    rounds.publish(
+        {
+            "card_id": [f"card-{number % CARDS}" for number in range(MANY)],
+            "name": ["other"] * MANY,
+            "value": [float(number) for number in range(MANY)],
+            "computed_at": [format_time(now_ms() - MANY + number) for number in range(MANY)],
+        }
+    )
+    rounds.play()
+    rounds.fleet.worker()
+    rounds.settle()
+    scores, _ = rounds.fleet.scores()
+    read = {score.transaction_id: score.features[TEACHER] for score in scores if score.features}
+    later = {f"t-1-{number}": number % CARDS for number in range(PAYMENTS // 2, PAYMENTS)}
+    later = {name: card for name, card in later.items() if is_beside_its_predictions(card)}
+    assert len(later) > 10
+    assert {name: read[name] for name in later} == {
+        name: None if card % 10 == 9 else 1 + card / 64 for name, card in later.items()
+    }
 
 
 def test_a_fleet_without_such_features_needs_no_topic_of_predictions_and_writes_no_key_of_them(

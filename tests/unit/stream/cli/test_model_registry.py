@@ -2,8 +2,9 @@
 
 import json
 import os
+import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from click.testing import CliRunner, Result
 
+from features.declaration import load
+from features.vector.sets import FeatureSets
 from models.artifact import digest_of
 from models.errors import UnsignedArtifactError
 from models.provenance import Provenance
@@ -20,9 +23,15 @@ from models.signing import Role
 from stream.cli import model_card, model_prune
 from stream.cli.card_sections import NOT_STATED
 from stream.cli.main import main
+from stream.clock import now_ms
 from stream.control.history import History, history_of
 from stream.control.named_models import NamedModels, NamingScope
+from stream.control.trusted_models import ModelPlace
 from stream.errors import ControlLogError
+from stream.explanations.process import AlertExplainer
+from stream.kafka.tracing import NoOperationTracing
+from stream.rescoring.request import UnknownModelError
+from stream.rescoring.rescore import usable_model
 from stream.settings import Settings
 from support.control_events import accepted
 from support.model_artifacts import artifact
@@ -110,8 +119,8 @@ Named = Callable[[Mentions], None]
 def prune(models: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """A function that prunes with what the broker names, one after the other at each look; an error is raised."""
 
-    def run_with(looks: list[Named | Exception], *arguments: str) -> Result:
-        waiting = list(looks)
+    def run_with(looks: list[Named | Exception], *arguments: str, latest: Sequence[Named | Exception] = ()) -> Result:
+        waiting, later = list(looks), list(latest)
 
         async def read(_settings: Settings, _tell: Any, scope: NamingScope) -> NamedModels:
             found = waiting.pop(0)
@@ -121,7 +130,16 @@ def prune(models: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
             found(named.mentions)
             return named
 
+        async def read_latest(_settings: Settings, scope: NamingScope, since_ms: int) -> Mentions:
+            assert (scope.decisions, since_ms < now_ms()) == (False, True)
+            found, mentions = later.pop(0) if later else names(), Mentions()
+            if isinstance(found, Exception):
+                raise found
+            found(mentions)
+            return mentions
+
         monkeypatch.setattr(model_prune, "read_named_models", read)
+        monkeypatch.setattr(model_prune, "read_latest_names", read_latest)
         return run(models, "prune", *arguments)
 
     return run_with
@@ -171,6 +189,45 @@ def test_a_model_that_a_command_names_between_the_looks_stays(prune: Any, models
     assert "1 left out, since named, stored again or deleted meanwhile" in done.stdout
     assert Repository(str(models)).digests() == (first,)
     assert second != first
+
+
+def test_a_model_that_is_promoted_during_the_deletions_stays_with_what_it_descends_from(
+    prune: Any, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_prune, "_BATCH", 1)
+    old, new, *_ = put(models, OLD, NEW, artifact(name="a"), artifact(name="b"), days_old=400)
+    done = prune([names(), names()], "--apply", latest=[names(new)])
+    assert "deleted 2 of 4 models" in done.stdout
+    assert Repository(str(models)).digests() == tuple(sorted((old, new)))
+
+
+@pytest.mark.parametrize("error", [KafkaConnectionError("no broker answers"), ControlLogError("it has lost records")])
+def test_when_commands_cannot_be_read_any_more_no_other_model_is_deleted(
+    prune: Any, models: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(model_prune, "_BATCH", 1)
+    put(models, artifact(name="a"), artifact(name="b"), days_old=400)
+    refused = prune([names(), names()], "--apply", latest=[names(), error])
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "1 of 2 models were deleted before, and no other is: run it again" in refused.stderr
+    assert len(Repository(str(models)).digests()) == 1
+    refused = prune([names(), names()], "--apply", latest=[error])
+    assert "nothing is deleted" in refused.stderr
+
+
+def test_the_files_beside_a_model_that_is_stored_again_while_it_is_deleted_stay(tmp_path: Path) -> None:
+    class StoredAgain(Repository):
+        def delete(self, digest: str, stored_before_ms: int) -> bool:
+            deleted = super().delete(digest, stored_before_ms)
+            assert self.put(OLD) == digest
+            return deleted
+
+    digest = Repository(str(tmp_path)).put(OLD)
+    for repository, left in ((StoredAgain(str(tmp_path)), ("a.json",)), (Repository(str(tmp_path)), ())):
+        for folder in ("signatures", "cards"):
+            repository.write(f"{folder}/{digest}/a.json", b"{}")
+        assert model_prune.delete_model(repository, digest, 2**45)
+        assert [repository.names(f"{folder}/{digest}") for folder in ("signatures", "cards")] == [left, left]
 
 
 def test_what_a_snapshot_names_is_kept(prune: Any, models: Path) -> None:
@@ -307,14 +364,45 @@ def test_a_digest_of_a_manifest_without_provenance_is_as_it_was() -> None:
     assert artifact(name="cards", version="1", provenance=None) == OLD
 
 
-def test_score_refuses_an_unsigned_model_before_it_reads_anything(models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("score", "{file}", "--model", "{model}", "--out", "{out}"),
+        ("evaluate", "{model}", "{file}"),
+        ("distill", "{file}", "--name", "small", "--teacher", "{model}"),
+        ("model", "policy", "{model}", "--review-at", "0.3", "--decline-at", "0.9"),
+    ],
+)
+def test_whatever_computes_with_an_unsigned_model_refuses_it_before_it_reads_anything(
+    models: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
     (digest,) = put(models, OLD)
     (tmp_path / "keys.toml").write_text(EVE.line)
     (tmp_path / "f.csv").write_text("x\n")
     environment = {"FRAUDSTREAM_MODELS": str(models), "FRAUDSTREAM_MODEL_KEYS": str(tmp_path / "keys.toml")}
-    arguments = ["score", str(tmp_path / "f.csv"), "--model", digest[:12], "--out", str(tmp_path / "o.parquet")]
-    refused = CliRunner(env=environment).invoke(main, arguments)
-    assert refused.exit_code == 1
+    given = {"file": tmp_path / "f.csv", "model": digest[:12], "out": tmp_path / "o.parquet"}
+    refused = CliRunner(env=environment).invoke(main, [one.format(**given) for one in arguments])
+    assert refused.exit_code == 1, refused.output
     assert f"{digest} is not signed; let one of the persons in FRAUDSTREAM_MODEL_KEYS sign it" in refused.stderr
     with pytest.raises(UnsignedArtifactError):
         Repository(str(models), model_trust(EVE)).fetch(digest)
+
+
+def test_what_explains_alerts_for_months_loads_signed_models_alone(models: Path, tmp_path: Path) -> None:
+    (digest,) = put(models, OLD)
+    (tmp_path / "keys.toml").write_text(EVE.line)
+    settings = Settings(models=str(models), model_keys=str(tmp_path / "keys.toml"))
+    table: Any = None
+    explainer = AlertExplainer(settings, table, None, lambda _fact: None, NoOperationTracing())
+    with pytest.raises(UnsignedArtifactError):
+        explainer._shelf._repository.fetch(digest)
+
+
+def test_a_place_of_models_is_the_same_in_another_process(models: Path, tmp_path: Path) -> None:
+    (digest,) = put(models, OLD)
+    (tmp_path / "keys.toml").write_text(EVE.line)
+    place = pickle.loads(pickle.dumps(ModelPlace(str(models), str(tmp_path / "keys.toml"))))  # noqa: S301 - our own
+    with pytest.raises(UnknownModelError, match=f"{digest} is not signed"):
+        usable_model(place, digest, FeatureSets((load(None),)))
+    with pytest.raises(UnknownModelError, match="needs features"):
+        usable_model(str(models), digest, FeatureSets((load(None),)))

@@ -5,9 +5,11 @@ from typing import Any
 
 import duckdb
 import pytest
+from aiokafka.errors import UnknownTopicOrPartitionError
 from click.testing import CliRunner
 
 from models.times import format_time
+from stream.cli import predictions, score, score_publish
 from stream.cli.main import main
 from stream.cli.predictions import scheduled
 from stream.cli.score_publish import ScoredAs, write_last_scores
@@ -36,6 +38,7 @@ def test_records_have_the_time_of_their_sending_or_of_their_computation(
     with stored(tmp_path) as opened:
         found = list(scheduled("p-predictions", opened, backfill=backfill))
     assert [one.timestamp_ms for one in found] == timestamps
+    assert {one.has_time_of_sending for one in found} == {not backfill}
     assert [one.key for one in found] == [b"c2", b"c1"]
     assert {(one.topic, one.name) for one in found} == {("p-predictions", "predictions")}
 
@@ -75,3 +78,39 @@ def test_options_without_effect_and_wrong_names_are_refused(
     done = CliRunner().invoke(main, ["score", *(one.format(file=file) for one in arguments)])
     assert done.exit_code == 2
     assert problem in done.output
+
+
+def test_scores_are_not_computed_if_there_is_no_topic_to_publish_them_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def missing(_settings: Any) -> None:
+        raise UnknownTopicOrPartitionError("topic predictions is missing")
+
+    def run(*_: Any) -> None:
+        pytest.fail("it was scored")
+
+    monkeypatch.setattr(score_publish, "check_topic", missing)
+    monkeypatch.setattr(score, "_run", run)
+    file = write(tmp_path / "p.parquet", {"card_id": ["c1"]})
+    out = str(tmp_path / "o.parquet")
+    arguments = ["score", str(file), "--model", "3f2a9c01", "--out", out, "--publish", "teacher"]
+    done = CliRunner().invoke(main, arguments, env={"FRAUDSTREAM_MODELS": str(tmp_path)})
+    assert done.exit_code == 1
+    assert "topic predictions is missing" in done.output
+
+
+def test_a_file_with_predictions_of_the_future_is_refused_and_nothing_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def there(_settings: Any) -> None:
+        """Do as if there were a topic."""
+
+    async def send(*_: Any, **__: Any) -> None:
+        pytest.fail("it was sent")
+
+    monkeypatch.setattr(predictions, "check_topic", there)
+    monkeypatch.setattr(predictions, "send", send)
+    columns = {"card_id": ["c1"], "name": ["teacher"], "value": [0.5], "computed_at": ["2200-01-01T00:00:00Z"]}
+    done = CliRunner().invoke(main, ["predictions", "publish", str(write(tmp_path / "p.parquet", columns))])
+    assert done.exit_code == 1
+    assert "computed_at is further ahead of now than FRAUDSTREAM_FUTURE_SKEW allows in row 1" in done.output

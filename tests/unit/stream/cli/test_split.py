@@ -44,6 +44,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[CommandRequest]:
 
     monkeypatch.setattr(commands, "command_traced", send)
     monkeypatch.setattr(split, "grounds_of", lambda _winner, _file: None)
+    monkeypatch.setattr(split, "winners_evidence", lambda _winner, _revision, force: {})  # noqa: ARG005 - its name
     return requests
 
 

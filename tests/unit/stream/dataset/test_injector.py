@@ -72,6 +72,13 @@ async def test_records_are_sent_at_the_rate_with_their_due_time_as_timestamp() -
     assert callbacks.places == [(str(number), number) for number in range(21)]
 
 
+async def test_a_record_with_the_time_of_sending_is_stamped_when_it_is_sent_and_not_when_it_was_due() -> None:
+    producer, callbacks = FakeProducer(slow=[5]), Callbacks()
+    await callbacks.injector(producer, 100).run(one._replace(has_time_of_sending=True) for one in items(7))
+    (_, due_ms), (_, _, sent_ms) = callbacks.due[6], producer.taken[6]
+    assert sent_ms - due_ms >= 150  # the sixth took 200 ms, and the seventh was due 10 ms after it
+
+
 async def test_a_stalled_broker_does_not_shift_due_times_and_the_lag_is_made_up() -> None:
     producer, callbacks = FakeProducer(slow=[5]), Callbacks()
     done = await callbacks.injector(producer, 100).run(items(30))

@@ -78,6 +78,21 @@ def test_one_without_a_time_of_arrival_came_when_it_was_computed(tmp_path: Path)
     assert sorted((rows[:, records.ARRIVED] - rows[:, records.TIME]).tolist()) == [0, 0]
 
 
+def test_one_whose_clock_was_ahead_may_have_come_before_it_was_computed(tmp_path: Path) -> None:
+    with opened(tmp_path, COLUMNS | {"arrived_at": ["2026-01-02T02:58:00Z", None, None, None]}) as file:
+        rows = file.log(("teacher",))._rows
+    assert sorted((rows[:, records.ARRIVED] - rows[:, records.TIME]).tolist()) == [-120_000, 0]
+
+
+def test_predictions_of_the_future_are_refused_with_their_row(tmp_path: Path) -> None:
+    with opened(tmp_path, COLUMNS) as file:
+        file.require_computed(file.facts.last_ms)
+        with pytest.raises(PredictionsFileError, match=r"in row 1: '2026-01-02T03:00:00.000Z'"):
+            file.require_computed(file.facts.last_ms - 1)
+        with pytest.raises(PredictionsFileError, match=r"computed_at is further ahead of now .* in 4 rows, first in"):
+            file.require_computed(0)
+
+
 def test_a_file_has_a_fingerprint_of_its_values_not_of_its_order(tmp_path: Path) -> None:
     prints = []
     for number, order in enumerate(([0, 1, 2, 3], [3, 2, 1, 0], [0, 1, 1, 1])):
@@ -99,7 +114,10 @@ def test_a_file_has_a_fingerprint_of_its_values_not_of_its_order(tmp_path: Path)
         ({"value": [[1], [2], [3], [4]]}, "column value is .*: write numbers"),
         ({"computed_at": ["2026-01-02T03:00:00"] * 4}, "computed_at is not RFC 3339 .*names no zone"),
         ({"model": ["m" * 201, "", "", ""]}, "model is longer than 200 characters in row 1"),
-        ({"arrived_at": ["2025-01-01T00:00:00Z", None, None, None]}, "arrived_at is before computed_at in row 1"),
+        (
+            {"arrived_at": ["2025-01-01T00:00:00Z", None, None, None]},
+            "arrived_at is more than a day before computed_at in row 1",
+        ),
     ],
 )
 def test_what_cannot_be_a_prediction_is_refused_with_its_row(

@@ -1,6 +1,7 @@
 """A whole distillation: a small student of a trained teacher, recounted from batch scores by plain Python."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,7 @@ def scored(case: DistillationCase, digest: str) -> Scored:
 def distilled(tmp_path_factory: pytest.TempPathFactory) -> Distilled:
     case = DistillationCase(tmp_path_factory.mktemp("distilled"))
     teacher = case.teacher()
+    os.utime(f"{case.repository.url}/{teacher}/manifest.json", (1_000_000_000, 1_000_000_000))
     report = case.distil(teacher, sizes=SIZES)
     return Distilled(case, teacher, report, scored(case, teacher), scored(case, report.digest))
 
@@ -87,6 +89,12 @@ def test_a_student_is_a_model_that_a_worker_serves_and_names_its_teacher(distill
     assert (manifest.policy.review_at, manifest.policy.decline_at) == (report.review_at, report.decline_at)
     assert report.metrics["alert_rate"] == pytest.approx(report.comparison.student_alerts / report.held_back.rows)
     assert "distilled" not in json.loads(repository.fetch(report.digest)[MANIFEST])
+
+
+def test_a_teacher_counts_as_stored_when_the_student_was_begun(distilled: Distilled) -> None:
+    stored_ms = distilled.case.repository.manifest(distilled.teacher).stored_ms
+    assert stored_ms is not None
+    assert stored_ms > 1_100_000_000_000
 
 
 def test_the_same_file_teacher_and_request_give_the_same_digest(distilled: Distilled) -> None:

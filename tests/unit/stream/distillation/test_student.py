@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from stream.distillation.request import (
 )
 from stream.distillation.speed import on_front
 from stream.distillation.student import decision_codes, gains, match_volumes, soft_targets
+from stream.distillation.summary import _warnings
 from support.distillation_cases import SETS
 
 SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.7, 1.0]), min_size=1, max_size=60)
@@ -38,7 +40,7 @@ def test_a_student_flags_as_nearly_as_many_rows_as_ties_allow(scores: list[float
     if not wanted:
         assert flagged == 0
         return
-    possible = [sum(one >= at for one in scores) for at in set(scores)]
+    possible = [0, *(sum(one >= at for one in scores) for at in set(scores))]
     assert abs(flagged - wanted) == min(abs(one - wanted) for one in possible)
     assert found.review_at <= found.decline_at
 
@@ -48,6 +50,25 @@ def test_a_teacher_that_never_declines_has_a_student_that_never_does() -> None:
     assert found == Policy(0.9, 2.0)
     none_here = match_volumes(np.array([0.2, 0.9]), np.array([0.1, 0.8]), Policy(0.5, 0.95))
     assert none_here.decline_at == math.nextafter(0.9, math.inf)
+
+
+def test_a_coarse_student_flags_nobody_rather_than_everybody() -> None:
+    teacher = np.where(np.arange(100) < 2, 0.9, 0.1)
+    found = match_volumes(np.full(100, 0.3), teacher, Policy(0.5, 0.8))
+    assert found.review_at > 0.3
+    assert decision_codes(np.full(100, 0.3), found).sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("student", "told"),
+    [((100, 10), []), ((100, 30), ["declines 30"]), ((50, 0), ["flags 50", "declines 0"]), ((109, 11), [])],
+)
+def test_volumes_of_alerts_and_of_declines_that_are_far_off_are_told(student: tuple[int, int], told: list[str]) -> None:
+    names = ("student_alerts", "student_declines")
+    figures = SimpleNamespace(teacher_alerts=100, teacher_declines=10, **dict(zip(names, student, strict=True)))
+    found = list(_warnings(SimpleNamespace(figures=(figures,), students=(None,))))  # type: ignore[arg-type]
+    assert len(found) == len(told)
+    assert all(text in one for text, one in zip(told, found, strict=True))
 
 
 def test_decisions_as_numbers_are_those_of_the_policy() -> None:

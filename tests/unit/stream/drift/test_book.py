@@ -23,8 +23,9 @@ AS_OF_MS = (FIRST_DAY + 20) * DAY_MS
 
 
 def recount() -> float:
-    """Return the precision of the last whole week: every payment is labelled."""
-    last = [at for at, one in enumerate(DRAWN) if one.score >= POLICY.review_at and one.day >= FIRST_DAY + 7]
+    """Return the precision of the last whole week, without what was declined: every payment is labelled."""
+    reviewed = [at for at, one in enumerate(DRAWN) if POLICY.review_at <= one.score < POLICY.decline_at]
+    last = [at for at in reviewed if DRAWN[at].day >= FIRST_DAY + 7]
     return sum(at % 3 == 0 for at in last) / len(last)
 
 

@@ -162,6 +162,20 @@ def test_a_model_without_a_reference_is_compared_with_its_first_days() -> None:
     assert alarms(news) == [(AlarmKind.OPENED, FIRST_DAY + 7)]
 
 
+def test_first_days_in_which_only_alerts_carry_features_give_a_reference_without_features() -> None:
+    first = payments(range(FIRST_DAY, FIRST_DAY + 7), seed=13, cards=300)
+    later = payments(range(FIRST_DAY + 7, FIRST_DAY + 9), seed=13, cards=300)
+    of_alerts = [record(one, at, **({} if one.score > 0.3 else {"features": None})) for at, one in enumerate(first)]
+    fold = new_fold(None)
+    found = windows(
+        watched(fold, [*of_alerts, *(record(one, 9_000 + at) for at, one in enumerate(later))], FIRST_DAY + 9)
+    )
+    own = fold.pairs[PAIR].own_reference
+    assert own is not None
+    assert own.features == ()
+    assert [(one.watches_features, one.over) for one in found] == [(False, ()), (False, ())]
+
+
 def test_scores_without_features_leave_score_and_decisions_to_be_watched() -> None:
     drawn = payments([FIRST_DAY], seed=14)
     bare = [record(one, at, features=None) for at, one in enumerate(drawn)]
@@ -207,3 +221,16 @@ def test_a_window_with_few_cards_goes_on_for_some_days() -> None:
     assert [(one.first_day - FIRST_DAY, one.end_day - FIRST_DAY) for one in found] == [(0, 3), (3, 6)]
     assert TERMS.most_days == 3
     assert PairState().window is None
+
+
+def test_after_a_gap_neither_an_unfinished_window_nor_a_run_goes_on() -> None:
+    few = payments([FIRST_DAY], seed=15, cards=60)
+    later = payments(range(FIRST_DAY + 10, FIRST_DAY + 13), seed=15, cards=60)
+    (window,) = windows(watched(new_fold(REFERENCE), records([*few, *later]), FIRST_DAY + 13))
+    assert (window.first_day - FIRST_DAY, window.end_day - FIRST_DAY, window.payments) == (10, 13, 180)
+    moved = [one for at in (0, 10) for one in payments([FIRST_DAY + at], seed=12 + at, moved=2.0)]
+    fold = new_fold(REFERENCE)
+    news = watched(fold, records(moved), FIRST_DAY + 11)
+    assert [bool(one.over) for one in windows(news)] == [True, True]
+    assert alarms(news) == [], "two windows in a row would be one"
+    assert fold.pairs[PAIR].alarms.runs["amount"].windows == 1

@@ -5,7 +5,7 @@ import pytest
 
 from metrics.money import DecisionCode
 from models.training_reference import DAY_MS
-from stream.drift.precision import precision_by_week
+from stream.drift.precision import latest_matured, precision_by_week
 from stream.outcomes.columns import PAYMENT_ROW, PaymentRows
 from stream.outcomes.labels import NO_TIME, UNLABELLED
 from stream.outcomes.maturity import MaturityTerms
@@ -42,14 +42,10 @@ def test_each_week_is_that_of_a_recount() -> None:
     promised = frauds = 0.0
     for week in found.weeks:
         inside = [one for one in rows if week.monday <= one["occurred_ms"] // DAY_MS < week.monday + 7]
-        used = [
-            one
-            for one in inside
-            if one["occurred_ms"] < settled_ms and (one["fraud"] == 1 or one["decided"] != DecisionCode.DECLINE)
-        ]
+        used = [one for one in inside if one["occurred_ms"] < settled_ms and one["decided"] != DecisionCode.DECLINE]
         assert (week.alerts, week.used) == (len(inside), len(used))
         assert week.frauds == sum(one["fraud"] == 1 for one in used)
-        assert week.unobserved == sum(one["decided"] == DecisionCode.DECLINE for one in inside)
+        assert week.declined == sum(one["decided"] == DecisionCode.DECLINE for one in inside)
         assert week.matured == (pytest.approx(week.frauds / len(used)) if used else None)
         assert week.estimated == pytest.approx(sum(one["score"] for one in inside) / len(inside))
         promised += sum(float(one["score"]) for one in used)
@@ -58,6 +54,20 @@ def test_each_week_is_that_of_a_recount() -> None:
     assert found.calibration == pytest.approx(frauds / promised)
     assert found.calibration_interval is not None
     assert found.calibration_interval.low < 1 < found.calibration_interval.high
+
+
+def test_labels_that_come_for_declined_frauds_alone_change_nothing() -> None:
+    rows = alerts()
+    without = precision_by_week(rows, TERMS)
+    declined = np.flatnonzero(rows["decided"] == DecisionCode.DECLINE)
+    frauds = declined[np.random.default_rng(7).random(len(declined)) < rows["score"][declined]]
+    rows["fraud"][frauds], rows["labelled_ms"][frauds] = 1, rows["occurred_ms"][frauds] + DAY_MS
+    found = precision_by_week(rows, TERMS)
+    assert found == without
+    assert latest_matured(rows, TERMS) == next(week.matured for week in without.weeks[::-1] if week.used)
+    rows["decided"] = DecisionCode.DECLINE
+    assert {week.matured for week in precision_by_week(rows, TERMS).weeks} == {None}
+    assert latest_matured(rows, TERMS) is None
 
 
 def test_weeks_before_the_maturity_are_known_young_ones_are_estimated_only() -> None:

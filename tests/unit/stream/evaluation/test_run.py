@@ -14,6 +14,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from features.declaration import load as load_features
 from features.vector.sets import FeatureSets
+from metrics.money import CostMatrix
+from models.artifact import read_artifact, with_policy, write_artifact
+from models.cost_policy import CostPolicy
 from models.loading import Model
 from models.repository import Repository
 from stream.cli.main import main
@@ -23,11 +26,11 @@ from stream.evaluation.payments import read_payments
 from stream.evaluation.report import EvaluationReport
 from stream.evaluation.request import EvaluatedPeriod, EvaluationRequest, EvaluationTerms, NotHeldBackError
 from stream.evaluation.run import evaluate
-from stream.evaluation.scope import trained_until_ms
 from stream.evaluation.tables import evaluation_tables
 from stream.rescoring.rescore import usable_model
 from stream.training.request import TrainingRequest
 from stream.training.run import train
+from stream.training.seen import stated_until_ms
 from stream.training.segments import country_name
 from stream.verdict.figures import Figure
 from support.parsed_page import pictures
@@ -88,7 +91,7 @@ def test_the_figures_are_those_of_the_models_on_what_they_have_not_seen(
         found = read_payments(source, FEATURES, tmp_path, silent)
     table = found.table
     loaded = [usable_model(str(models), digest, SETS) for digest in digests]
-    until = max(trained_until_ms(model.manifest) or 0 for model in loaded)
+    until = max(stated_until_ms(model.manifest, Repository(str(models))) for model in loaded)
     rows = np.flatnonzero((table.occurred_ms > until) & (table.fraud >= 0))
     assert report.data.payments == len(rows)
     assert report.data.held_back
@@ -109,6 +112,18 @@ def _check(model: Model, figures: dict[str, Figure], matrix: Any, fraud: Any) ->
     # every card of this file has a fraud within two weeks now and then, so some are blocked: only a bound holds
     assert figures["auc"].value == pytest.approx(roc_auc_score(fraud, scores), abs=0.1)
     assert figures["average_precision"].value == pytest.approx(average_precision_score(fraud, scores), abs=0.2)
+
+
+def test_a_model_with_costs_decides_by_them(house: tuple[Path, list[str], Path]) -> None:
+    models, digests, _ = house
+    repository = Repository(str(models))
+    artifact = read_artifact(repository.fetch(digests[0]))
+    costs = CostPolicy({"EUR": CostMatrix(0, 0, 10_000, 0)})  # a review is free, so each payment is reviewed
+    manifest = with_policy(artifact.manifest, artifact.manifest.policy, costs, None, None)
+    digest = repository.put(write_artifact(msgspec.structs.replace(artifact, manifest=manifest)))
+    found = evaluate(request_for(house, draws=1, model=digest, against=None), silent)
+    assert (found.models[0].reviews, found.models[0].declines) == (found.data.payments, 0)
+    assert found.models[0].figures["recall"].value == 1
 
 
 def test_the_report_has_weeks_segments_and_paired_differences(report: EvaluationReport) -> None:

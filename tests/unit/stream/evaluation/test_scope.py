@@ -8,9 +8,12 @@ import pytest
 
 from features.declaration import DAY_MS
 from models.artifact import Imported, TrainingData
+from models.distilled import DistilledFrom, TeacherScoresFile
+from models.repository import Repository
 from models.times import format_time
 from stream.evaluation.request import EvaluatedPeriod, NotHeldBackError, NothingToEvaluateError
-from stream.evaluation.scope import EvaluationScope, choose_scope, trained_until_ms
+from stream.evaluation.scope import EvaluationScope, choose_scope
+from stream.training.seen import known_until_ms
 from stream.training.vectors import Table
 
 START_MS = 20_000 * DAY_MS
@@ -41,12 +44,14 @@ def data(since_day: int, until_day: int, fingerprint: str = "b" * 64) -> Trainin
 
 
 def model(training: TrainingData | None = None, imported: Imported | None = None, **facts: Any) -> Any:
-    manifest = SimpleNamespace(**{"training": training, "imported": imported, "parent": None, "volume": None} | facts)
+    nothing = dict.fromkeys(("parent", "volume", "rules", "distilled"))
+    manifest = SimpleNamespace(**{"training": training, "imported": imported} | nothing | facts)
     return SimpleNamespace(manifest=manifest, name="card", version="1", digest="0123456789abcdef")
 
 
 def scope(*models: Any, period: EvaluatedPeriod | None = None, rows: Table | None = None) -> EvaluationScope:
-    return choose_scope(models, rows or table(), period or EvaluatedPeriod(), REACH_MS)
+    seen = tuple(known_until_ms(one.manifest, Repository("memory://scope")) for one in models)
+    return choose_scope(models, seen, rows or table(), period or EvaluatedPeriod(), REACH_MS)
 
 
 def first_day(found: EvaluationScope, rows: Table | None = None) -> float:
@@ -99,7 +104,7 @@ def test_a_model_of_which_nobody_said_until_when_it_was_trained_is_never_held_ba
     found = scope(model(imported=unknown))
     assert not found.held_back
     assert "nothing says until when card 1 0123456789ab was trained" in found.warnings[0]
-    assert trained_until_ms(model(imported=unknown).manifest) is None
+    assert found.seen_until_ms == (None,)
 
 
 def test_an_imported_model_was_calibrated_later_than_it_was_trained() -> None:
@@ -108,6 +113,14 @@ def test_an_imported_model_was_calibrated_later_than_it_was_trained() -> None:
     found = scope(model(imported=known))
     assert 50 < first_day(found) < 50.1
     assert found.held_back
+
+
+def test_a_student_has_seen_what_its_teachers_saw() -> None:
+    until = format_time(START_MS + 70 * DAY_MS)
+    of_scores = DistilledFrom(scores_file=TeacherScoresFile("d" * 64, until))
+    found = scope(model(data(10, 60), distilled=of_scores))
+    assert 70 < first_day(found) < 70.1
+    assert found.seen_until_ms == (START_MS + 70 * DAY_MS,)
 
 
 def test_thresholds_that_were_chosen_on_payments_that_count_are_told_of() -> None:
@@ -122,6 +135,11 @@ def test_thresholds_that_were_chosen_on_payments_that_count_are_told_of() -> Non
     assert scope(derived).warnings == ()
     volume.budget = "some"
     assert scope(model(data(10, 60), volume=volume)).warnings == (), "training chooses them on earlier payments"
+
+
+def test_rules_that_are_not_applied_are_told_of() -> None:
+    (warning,) = scope(model(data(10, 60), rules=object())).warnings
+    assert "the rules of card 1 0123456789ab are not applied" in warning
 
 
 def test_payments_without_whole_histories_count_only_if_they_must() -> None:
@@ -149,8 +167,10 @@ def test_without_a_label_a_payment_counts_as_genuine_from_its_maturity_on() -> N
     found = scope(model(data(10, 60)), period=EvaluatedPeriod(maturity_days=20), rows=rows)
     matured = rows.occurred_ms <= rows.last_ms - 20 * DAY_MS
     after = rows.occurred_ms > START_MS + 60 * DAY_MS
-    assert found.rows.tolist() == np.flatnonzero(after & (matured | (fraud == 1))).tolist()
-    assert found.unlabelled == int((after & ~matured & (fraud < 0)).sum())
+    assert found.rows.tolist() == np.flatnonzero(after & matured).tolist(), "no young one, be it a labelled fraud"
+    assert (found.unlabelled, found.young) == (0, int((after & ~matured).sum()))
+    assert float(rows.fraud[found.rows].clip(0).mean()) == pytest.approx(0.1, abs=0.04)
+    assert scope(model(data(10, 60))).young == 0
 
 
 def test_a_file_without_anything_to_measure_is_refused_with_advice() -> None:

@@ -15,11 +15,11 @@ from models.repository import Repository
 from stream.contract.explanation import AlertExplanation, ExplanationOutcome
 from stream.contract.outputs import Score
 from stream.errors import PublishError, SettingsError
-from stream.explanations import process
+from stream.explanations import writes
 from stream.explanations.alerts import PartitionReader, ReadPart, ReadProgress
 from stream.explanations.process import AlertExplainer
 from stream.explanations.reader import Membership
-from stream.kafka.publisher import Destination, Outgoing
+from stream.kafka.publisher import Destination, Outgoing, Published
 from stream.kafka.tracing import NoOperationTracing
 from stream.kafka.unpacking import FetchedRecord
 from stream.scoring.facts import AlertsExplained, Fact, VoidFound
@@ -34,7 +34,7 @@ class Topic:
     def __init__(self, partitions: Mapping[int, Sequence[FetchedRecord]]) -> None:
         self.partitions = partitions
         self.membership = Membership()
-        self.number, self.lag, self.lost = 1, 0, 0
+        self.number, self.lag, self.lost, self.unreadable, self.is_settled = 1, 0, 0, 3, True
         self.membership.on_partitions_assigned([TopicPartition("scores", one) for one in partitions])
         self.commits: dict[int, ReadProgress] = {}
         self.readers = {number: PartitionReader(ReadProgress(0), "default") for number in partitions}
@@ -71,22 +71,34 @@ class Topic:
 
 
 class Writes:
-    """The topic `explanations`; a write may fail, before it or after it."""
+    """The topic `explanations`; a partition's write may fail, before it or after it, or go on after the call."""
 
     def __init__(self) -> None:
         self.written: dict[int, list[Outgoing]] = {}
-        self.faults: list[str] = []
+        self.faults: dict[int, list[str]] = {}
+        self.released = asyncio.Event()
 
-    async def publish(self, outputs: Mapping[Destination, Sequence[Outgoing]]) -> dict[Destination, int]:
-        fault = self.faults.pop() if self.faults else ""
-        if fault == "before":
-            raise PublishError("outputs are not acknowledged")
+    async def publish_each(self, outputs: Mapping[Destination, Sequence[Outgoing]]) -> Published:
+        result = Published({}, {}, {})
         for (topic, number), some in outputs.items():
             assert topic == "explanations"
-            self.written.setdefault(number, []).extend(some)
-        if fault == "after":
-            raise PublishError("outputs are not acknowledged")
-        return {}
+            faults = self.faults.get(number)
+            fault = faults.pop(0) if faults else ""
+            if fault != "before":
+                self.written.setdefault(number, []).extend(some)
+            if fault.startswith("slow"):
+                result.pending[topic, number] = asyncio.create_task(self._acknowledge(fault))
+            elif fault:
+                result.failures[topic, number] = f"{topic} {number} does not acknowledge"
+            else:
+                result.ends[topic, number] = len(self.written[number])
+        return result
+
+    async def _acknowledge(self, fault: str) -> int:
+        await self.released.wait()
+        if fault == "slow failure":
+            raise PublishError("not acknowledged in time")
+        return 1
 
     def explanations(self, number: int) -> list[AlertExplanation]:
         return [msgspec.json.decode(one.value or b"", type=AlertExplanation) for one in self.written.get(number, ())]
@@ -99,7 +111,7 @@ class World:
         self.topic, self.writes, self.facts = Topic(partitions), Writes(), list[Fact]()
         settings = Settings(models=str(folder), commit_interval=1e-9)
         self.explainer = AlertExplainer(settings, ReasonTable(), None, self.facts.append, NoOperationTracing())
-        self.explainer._publisher = self.writes  # type: ignore[assignment]
+        self.explainer._writes._publisher = self.writes  # type: ignore[assignment]
 
     async def turn(self, times: int = 1) -> None:
         for _ in range(times):
@@ -112,7 +124,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(writes, "RETRY_SECONDS", 0.0)
 
 
 def partition(model: Model | None, count: int = 6, **changes: Any) -> list[FetchedRecord]:
@@ -137,10 +149,10 @@ async def test_each_alert_is_written_to_its_partition_in_order_and_then_committe
 @pytest.mark.parametrize("fault", ["before", "after"])
 async def test_what_is_not_acknowledged_is_written_again_and_says_the_same(tmp_path: Path, fault: str) -> None:
     world = World(tmp_path, {0: partition(model_in(tmp_path))})
-    world.writes.faults = [fault]
+    world.writes.faults = {0: [fault]}
     await world.turn(2)
     assert world.topic.commits == {0: ReadProgress(0)} or world.topic.commits[0].offset <= 1
-    assert world.explainer.reasons() == ["outputs are not acknowledged"]
+    assert world.explainer.reasons() == ["explanations 0 does not acknowledge"]
     await world.turn(8)
     contents: dict[int, set[bytes]] = {}
     for one in world.writes.explanations(0):
@@ -149,6 +161,49 @@ async def test_what_is_not_acknowledged_is_written_again_and_says_the_same(tmp_p
     assert {offset: len(some) for offset, some in contents.items()} == {1: 1, 3: 1, 5: 1}
     assert world.topic.commits[0].offset == 6
     assert world.explainer.reasons() == []
+
+
+async def test_a_partition_that_no_broker_takes_holds_up_no_other_and_has_none_written_again(tmp_path: Path) -> None:
+    some = partition(model_in(tmp_path))
+    world = World(tmp_path, {0: some, 1: some})
+    world.writes.faults = {1: ["before"] * 1_000}
+    await world.turn(12)
+    assert [one.source.offset for one in world.writes.explanations(0)] == [1, 3, 5]
+    assert (world.topic.commits[0].offset, world.topic.commits[1].offset) == (6, 1)
+    assert world.explainer.reasons() == ["explanations 1 does not acknowledge"]
+    world.writes.faults = {}
+    await world.turn(8)
+    assert [one.source.offset for one in world.writes.explanations(1)] == [1, 3, 5]
+    assert world.topic.commits[1].offset == 6
+    assert world.explainer.reasons() == []
+
+
+@pytest.mark.parametrize("fault", ["slow", "slow failure"])
+async def test_a_write_that_takes_long_is_awaited_beside_the_others(tmp_path: Path, fault: str) -> None:
+    some = partition(model_in(tmp_path))
+    world = World(tmp_path, {0: some, 1: some})
+    world.writes.faults = {1: [fault]}
+    await world.turn(12)
+    assert len(world.writes.explanations(0)) == 3
+    assert len(world.writes.explanations(1)) == 1
+    assert world.topic.commits[1].offset == 1
+    world.writes.released.set()
+    await world.turn(12)
+    repeated = fault == "slow failure"
+    assert [one.source.offset for one in world.writes.explanations(1)] == [1, 1, 3, 5] if repeated else [1, 3, 5]
+    assert world.topic.commits[1].offset == 6
+    assert len(world.outcomes) == 6
+
+
+async def test_after_a_rebalance_a_write_in_progress_advances_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path, {0: partition(model_in(tmp_path))})
+    world.writes.faults = {0: ["slow"]}
+    await world.turn(3)
+    world.topic.reassign()
+    world.writes.released.set()
+    await world.turn(12)
+    assert [one.source.offset for one in world.writes.explanations(0)] == [1, 1, 3, 5]
+    assert world.topic.commits[0].offset == 6
 
 
 async def test_a_partition_waits_for_its_missing_model_and_the_others_go_on(
@@ -166,6 +221,7 @@ async def test_a_partition_waits_for_its_missing_model_and_the_others_go_on(
     (reason,) = world.explainer.reasons()
     assert reason.startswith(f"alerts of model {gone.digest[:12]} wait: ")
     assert world.explainer.gauges.gauges()["fraudstream.explanations.waiting"]() == {(): 2}
+    assert world.explainer.gauges.gauges()["fraudstream.explanations.unreadable"]() == {(): 3}
     Repository(str(tmp_path / "there")).put(artifact(gone.manifest.feature_names, seed=5))
     await world.turn(4)
     assert [one.source.offset for one in world.writes.explanations(0)] == [1, 3, 4, 5]

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaTimeoutError
 from aiokafka.structs import OffsetAndMetadata
 
 from stream.consumer import Standing
 from stream.explanations import reader as module
 from stream.explanations.alerts import ReadProgress
-from stream.explanations.reader import AlertReader, group_of
+from stream.explanations.reader import AlertReader, CommitBefore, Membership, group_of
 from stream.kafka.scan import EARLIER_SCORES
 from stream.kafka.topic_ids import TopicState
 from stream.kafka.unpacking import FetchedRecord
@@ -73,7 +74,8 @@ class World:
         self.consumer = Consumer({TP: (0, 10_000), OTHER: (0, 0)})
         self.commit = OffsetAndMetadata(-1, "")
         self.topic_id = "id"
-        self.reader = AlertReader(Settings(), since_ms)
+        self.done: dict[int, ReadProgress] = {}
+        self.reader = AlertReader(Settings(), since_ms, lambda: self.done)
         self.reader._consumer = self.consumer  # type: ignore[assignment]
         self.reader._admin = None  # type: ignore[assignment]
 
@@ -95,6 +97,30 @@ class World:
         self.reader.membership.on_partitions_assigned(tps)
         await self.reader.fetch(0, ())
         return self.reader
+
+
+async def test_what_is_explained_is_committed_before_others_may_get_the_partitions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch)
+    world.done = {TP.partition: ReadProgress(40, STANDING)}
+    reader = await world.assigned(TP)
+    await reader.listener.on_partitions_revoked([TP])
+    (commits,) = world.consumer.commits
+    assert commits[TP].offset == 40
+    assert (reader.membership.own, reader.is_settled) == (frozenset(), False)
+
+
+async def test_partitions_are_given_up_where_the_coordinator_does_not_take_the_commit() -> None:
+    async def away() -> None:
+        raise KafkaTimeoutError
+
+    membership = Membership()
+    listener = CommitBefore(away, membership)
+    listener.on_partitions_assigned([TP])
+    assert membership.own == {TP}
+    await listener.on_partitions_revoked([TP])
+    assert (membership.own, membership.number) == (frozenset(), 2)
 
 
 def test_the_group_is_that_of_the_workers_with_an_ending() -> None:
@@ -180,6 +206,39 @@ async def test_it_commits_the_standing_and_nothing_once_the_group_has_rebalanced
     reader.membership.on_partitions_revoked([TP])
     await reader.commit({0: progress})
     assert len(world.consumer.commits) == 1
+
+
+@pytest.mark.parametrize("commit", [OffsetAndMetadata(-1, ""), OffsetAndMetadata(5_000, "by hand")])
+async def test_it_commits_nothing_of_the_scores_that_it_reads_for_their_validity_alone(
+    monkeypatch: pytest.MonkeyPatch, commit: OffsetAndMetadata
+) -> None:
+    world = World(monkeypatch, since_ms=1, first=5_000)
+    world.commit = commit
+    reader = await world.assigned(TP)
+    await reader.commit({0: ReadProgress(4_999, STANDING)})
+    assert world.consumer.commits == []
+    await reader.commit({0: ReadProgress(5_000, STANDING)})
+    assert [commits[TP].offset for commits in world.consumer.commits] == [5_000]
+
+
+async def test_an_alert_that_cannot_be_read_is_counted_and_named_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(monkeypatch)
+    world.consumer.ranges[TP] = (0, 4)
+    world.consumer.records[TP] = [record(scored(None, at), at) for at in range(4)]
+    for at in (1, 2):
+        value = world.consumer.records[TP][at].value or b""
+        world.consumer.records[TP][at].value = value.replace(b'"transaction_id"', b'"id"')
+    world.reader.membership.on_partitions_assigned([TP])
+    await world.reader.look_ahead()
+    (part,) = (await world.reader.fetch(0, ())).values()
+    await world.reader.fetch(0, ())
+    assert [alert.before.offset for alert in part.alerts] == [0, 3]
+    assert part.after.offset == 4
+    assert world.reader.unreadable == 2
+    said = "scores partition 0: 2 records cannot be read and are not explained, the first at offset 1"
+    assert [one.getMessage() for one in caplog.records if one.levelname == "WARNING"] == [said]
 
 
 async def test_what_is_looked_at_ahead_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,6 +169,21 @@ def test_a_prediction_that_is_no_longer_on_the_topic_explains_what_it_may_have_b
     assert found.reasons == {"beyond_retention": 1}
 
 
+def test_outcomes_from_before_the_topic_was_made_anew_say_nothing_of_its_records(model: tuple[Model, Path]) -> None:
+    world = world_of(model)
+    world.forecast(prediction(world))
+    world.now_ms += 3 * DAY_MS
+    for log in world.topics["predictions"].values():
+        log.clear()
+    (behind,) = world.publish(prediction(world, value=0.75), topic="predictions")
+    world.now_ms += 5 * HOUR_MS
+    pay(world, 0)
+    world.answer_prediction(behind)
+    pay(world, 1)
+    assert recorded(world) == {"t-0": None, "t-1": 0.75}
+    assert diff(world).equal == 2
+
+
 def test_another_value_than_the_one_that_was_published_is_unexplained(model: tuple[Model, Path]) -> None:
     world = world_of(model)
     world.forecast(prediction(world))

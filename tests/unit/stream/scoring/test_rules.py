@@ -20,7 +20,7 @@ from models.limits import LimitState
 from models.list_rules import FeatureBound, ListRule, RuleAction, RuleSet
 from models.loading import Model, load
 from models.payments import Payments
-from models.policy import Decision
+from models.policy import Decision, Policy
 from models.repository import Repository
 from stream.contract.outputs import DecidedBy, Overruled, Score
 from stream.contract.transaction import Transaction
@@ -29,6 +29,8 @@ from stream.kafka.offsets import Position, folded
 from stream.kafka.publisher import Outgoing
 from stream.kafka.unpacking import FetchedRecord
 from stream.rescoring.replay import from_record
+from stream.rescoring.rescore import DecidingModels, rescore, stood_in
+from stream.rescoring.rescore import recorded as recorded_outputs
 from stream.scoring.encode import Judgement, Scored
 from stream.scoring.overrule import overrule_decisions
 from stream.scoring.score import score
@@ -136,6 +138,80 @@ def test_where_no_model_can_decide_the_rules_of_the_live_one_hold(model: Model) 
         assert (one.decision is Decision.DECLINE) == (card == "c0")
         if card == "c0":
             assert one.overruled == Overruled("rule:stolen", Decision.APPROVE)
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path) -> Model:
+    repository = Repository(str(folder))
+    found = load(repository, repository.put(artifact()), {FINGERPRINT: history_vectors})
+    assert isinstance(found, Model)
+    return found
+
+
+def test_where_the_model_before_stands_in_the_live_one_still_blocks_and_reviews(model: Model, plain: Model) -> None:
+    matrix, some = rows(300, seed=9), payments(300)
+    judged = score(ServingModels(1, Broken(model), plain), OneSet(matrix), None, some)
+    assert {one.decided_by for one in judged} == {DecidedBy.FALLBACK}
+    said = plain.decide(plain.score(matrix), some)
+    assert [one.said for one in judged] == said
+    for at, one in enumerate(judged):
+        expected: Any = (said[at], None)
+        if some.card_ids[at] == "c0":
+            expected = (Decision.DECLINE, "rule:stolen")
+        elif said[at] is Decision.APPROVE and some.countries[at] == "NG":
+            expected = (Decision.REVIEW, "rule:far")
+        elif said[at] is Decision.APPROVE and matrix[at, 1] > 1.5:
+            expected = (Decision.REVIEW, "rule:fast")
+        assert (one.decision, one.overruled and one.overruled.by) == expected, "the live model's allowances do not hold"
+        assert one.country == some.countries[at]
+
+
+def test_the_rules_of_the_model_before_and_of_the_live_one_have_one_order(model: Model, folder: Path) -> None:
+    before = read_artifact(artifact())
+    own = RuleSet(
+        (
+            ListRule("ours", RuleAction.ALLOW, merchants=("m0", "m1", "m2")),
+            ListRule("lost", RuleAction.BLOCK, cards=("c0", "c1")),
+        )
+    )
+    manifest = with_policy(before.manifest, Policy(0.0, 0.5), None, own, None)
+    repository = Repository(str(folder))
+    digest = repository.put(write_artifact(msgspec.structs.replace(before, manifest=manifest)))
+    fallback = load(repository, digest, {FINGERPRINT: history_vectors})
+    assert isinstance(fallback, Model)
+    some = payments(200)
+    for at, one in enumerate(score(ServingModels(1, Broken(model), fallback), OneSet(rows(200)), None, some)):
+        if some.card_ids[at] in {"c0", "c1"}:
+            assert (one.decision, one.overruled and one.overruled.by) == (Decision.DECLINE, "rule:lost")
+        elif some.countries[at] == "NG":
+            assert (one.decision, one.overruled) == (one.said, None), "a look wins over an allowance, and stays a look"
+            assert one.is_bound is (one.said is Decision.DECLINE)
+        elif not rows(200)[at, 1] > 1.5:
+            assert (one.decision, one.overruled and one.overruled.by) == (Decision.APPROVE, "rule:ours")
+
+
+def test_of_a_model_that_stood_in_the_rule_cannot_be_proven(model: Model, plain: Model, folder: Path) -> None:
+    matrix, some = rows(60, seed=9), payments(60)
+    judged = score(ServingModels(1, Broken(model), plain), OneSet(matrix), None, some)
+    for at, one in enumerate(judged):
+        record = msgspec.structs.replace(recorded(one, at, some, matrix[at]), degraded=one.degraded)
+        steps = {step.step: step.equal for step in from_record(record, str(folder))}
+        assert steps.pop("list rules", "no rule") == ("no rule" if one.overruled is None else None)
+        assert all(steps.values())
+    degraded = np.array(
+        ["live_model_failed", "history_incomplete,live_model_failed", "canary_model_failed", None], object
+    )
+    columns = {
+        "recorded_score": np.zeros(4), "recorded_band": np.zeros(4), "recorded_decision": np.full(4, "approve", object),
+        "digest": np.full(4, plain.digest, object), "overruled_by": np.full(4, "rule:stolen", object),
+        "degraded": degraded,
+    }  # fmt: skip
+    assert recorded_outputs(columns).rules.tolist() == [None, None, "rule:stolen", "rule:stolen"]
+    by = np.full(4, "fallback", object)
+    blocked = Payments(["c0"] * 4, ["m0"] * 4, [None] * 4, np.full(4, 100), ["EUR"] * 4)
+    models = DecidingModels(str(folder), np.full(4, model.digest, object), by, blocked, stood_in(columns))
+    again, _ = rescore(models, NAMES, rows(4))
+    assert again.rules.tolist() == [None, None, "rule:stolen", "rule:stolen"]
 
 
 def test_a_model_without_costs_and_rules_needs_no_payments(model: Model, folder: Path) -> None:

@@ -29,6 +29,7 @@ GAUGES: Gauges = {
     "fraudstream.control_log.unsaved": lambda: {(): 2},
     "fraudstream.explanations.lag": lambda: {(): 4},
     "fraudstream.explanations.lost": lambda: {(): 2},
+    "fraudstream.explanations.unreadable": lambda: {(): 1},
     "fraudstream.explanations.waiting": lambda: {(): 1},
     "fraudstream.guard.behind": lambda: {(): 2.5},
     "fraudstream.guard.commands": lambda: {("end_canary", "accepted"): 1},

@@ -4,11 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
 from features.declaration import load
+from metrics.money import CostMatrix
+from models.artifact import Imported, read_artifact, with_policy, write_artifact
+from models.cost_policy import CostPolicy
+from models.distilled import DistilledFrom, TeacherScoresFile
+from models.list_rules import ListRule, RuleAction, RuleSet
 from models.repository import Repository
 from stream.training.baselines import LOGISTIC, measure_baselines
 from stream.training.request import TrainingRequest
@@ -67,6 +73,21 @@ def test_the_stored_model_is_measured_on_the_same_test_part(tmp_path: Path) -> N
     assert [one.name for one in trained(tmp_path, repository, name="other").baselines] == [LOGISTIC]
 
 
+def test_a_stored_model_with_costs_is_measured_by_its_costs_without_its_rules(tmp_path: Path) -> None:
+    repository = Repository(str(tmp_path / "models"))
+    first = trained(tmp_path, repository)
+    rules = RuleSet((ListRule(name="stolen", action=RuleAction.BLOCK, cards=("c3",)),))
+    artifact = read_artifact(repository.fetch(first.digest))
+    costs = CostPolicy({"EUR": CostMatrix(0, 0, 10_000, 0)})  # a review is free, so each payment is reviewed
+    manifest = with_policy(artifact.manifest, artifact.manifest.policy, costs, rules, None)
+    digest = repository.put(write_artifact(msgspec.structs.replace(artifact, manifest=manifest)))
+    stored = trained(tmp_path, repository, trees=3, live=digest).baselines[1]
+    assert (stored.metrics["alert_rate"], stored.metrics["recall_at_review"]) == (1.0, 1.0)
+    assert stored.metrics["decline_rate"] == 0.0
+    assert stored.metrics["auc"] == first.metrics["auc"]
+    assert stored.note == "its rules are not applied here"
+
+
 def test_a_stored_model_that_has_seen_the_test_says_so(tmp_path: Path) -> None:
     repository = Repository(str(tmp_path / "models"))
     trained(tmp_path, repository)
@@ -74,6 +95,24 @@ def test_a_stored_model_that_has_seen_the_test_says_so(tmp_path: Path) -> None:
     earlier = write(tmp_path / "b.parquet", {name: values[:9_000] for name, values in columns.items()})
     found = trained(tmp_path, repository, file=earlier).baselines[1]
     assert "and has seen a part of the test: its figures are too good" in found.note
+
+
+@pytest.mark.parametrize("how", ["calibrated", "taught"])
+def test_a_stored_model_that_was_calibrated_or_taught_on_the_test_says_so(tmp_path: Path, how: str) -> None:
+    repository = Repository(str(tmp_path / "models"))
+    first = trained(tmp_path, repository)
+    artifact = read_artifact(repository.fetch(first.digest))
+    training = artifact.manifest.training
+    assert training is not None
+    late, early = msgspec.structs.replace(training, until=first.test.until), training.until
+    changed: dict[str, Any] = {"distilled": DistilledFrom(scores_file=TeacherScoresFile("d" * 64, late.until))}
+    if how == "calibrated":
+        imported = Imported(model_file="c" * 64, calibrated_on=late, trained_until=early)
+        changed = {"training": None, "imported": imported}
+    manifest = msgspec.structs.replace(artifact.manifest, **changed)
+    digest = repository.put(write_artifact(msgspec.structs.replace(artifact, manifest=manifest)))
+    note = trained(tmp_path, repository, trees=3, live=digest).baselines[1].note
+    assert f"until {late.until} and has seen a part of the test: its figures are too good" in note
 
 
 def test_a_model_that_cannot_be_measured_is_named_with_the_reason(tmp_path: Path) -> None:

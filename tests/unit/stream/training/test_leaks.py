@@ -99,13 +99,37 @@ def test_a_column_that_knows_the_label_is_named_with_the_reason(
 
 
 def test_a_feature_is_not_judged_by_few_frauds() -> None:
-    def few(data: Table, column: np.ndarray) -> None:
-        column[:] = data.fraud
-
     data = copy.deepcopy(DATA)
-    few(data, data.matrix[:, 1])
+    data.matrix[:, 1] = data.fraud * 7
     frauds = ROWS[data.fraud[ROWS] == 1][: FEWEST_FRAUDS - 1]
     rows = np.sort(np.concatenate((frauds, ROWS[data.fraud[ROWS] == 0])))
+    assert list(find_leaks(data, rows, FOUR)) == []
+    assert list(find_leaks(data, rows[data.fraud[rows] == 0], FOUR)) == []
+
+
+@pytest.mark.parametrize("change", [_label, _reversed, _for_frauds_alone, _for_genuine_alone])
+def test_the_label_itself_is_found_among_few_frauds(change: Callable[[Table, np.ndarray], None]) -> None:
+    data = copy.deepcopy(DATA)
+    data.fraud[np.flatnonzero(data.fraud == 1)[10:]] = 0
+    change(data, data.matrix[:, 1])
+    (leak,) = find_leaks(data, ROWS, FOUR)
+    assert leak.feature == NAME
+
+
+def test_a_leak_is_found_where_frauds_are_rare(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.training.leaks._MOST_ROWS", 500)
+    data = learnable(days=400)
+    frauds = np.flatnonzero(data.fraud == 1)
+    data.fraud[frauds[np.arange(len(frauds)) % 40 > 0]] = 0
+    rows = np.flatnonzero(data.known)
+    assert data.fraud[rows[-500:]].sum() < FEWEST_FRAUDS < data.fraud[rows].sum()
+    data.matrix[:, 0] = np.arange(len(data.fraud))  # it moves with time, and says nothing of fraud
+    _scaled(data, data.matrix[:, 1])
+    (leak,) = find_leaks(data, rows, FOUR)
+    assert leak.feature == NAME
+    # as many genuine payments as frauds look alike: of the rows that are kept, frauds are far too large a part
+    likely = np.flatnonzero((data.fraud == 0) & (np.random.default_rng(2).random(len(data.fraud)) < 0.02))
+    data.matrix[likely, 1] = np.random.default_rng(1).normal(7e20, 1e18, len(likely))
     assert list(find_leaks(data, rows, FOUR)) == []
 
 

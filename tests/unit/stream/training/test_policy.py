@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.money import CostMatrix
+from models.calibration import CalibrationMethod, Calibrator
 from models.cost_policy import CostPolicy
 from models.policy import Decision, Policy
 from models.volume import AlertBudget, Allowance
+from stream.training.assembly import fit_decisions
 from stream.training.policy import ScoredPart, alert_measures, expected_volume, fit_policy, within_budget
-from stream.training.request import PolicyWish, Shares, UnusableModelError
+from stream.training.request import ArtifactTerms, PolicyWish, Shares, UnusableModelError
+from stream.training.vectors import Table
 
 DAY_MS = 86_400_000
 COSTS = CostPolicy({"EUR": CostMatrix(300, 0, 200, 500)})
@@ -58,6 +61,51 @@ def test_the_expected_volume_is_a_count_of_days_and_decisions(scores: Any, days:
     assert volume.decline_share == said["decline"] / len(scores)
     each = Counter(ms // DAY_MS for ms, one in zip(some.occurred_ms.tolist(), scores, strict=True) if one >= 0.5)
     assert volume.busiest_day == max(each.values(), default=0)
+
+
+def table_of(labelled_every: int, count: int = 20_000, days: int = 40) -> Table:
+    """Make payments with one feature, of which each n-th has a label."""
+    random = np.random.default_rng(5)
+    margin = random.normal(-3, 2, count)
+    fraud = (random.random(count) < 1 / (1 + np.exp(-margin))).astype(np.int8)
+    fraud[np.arange(count) % labelled_every > 0] = -1
+    times = np.linspace(0, days * DAY_MS - 1, count).astype(np.int64)
+    return Table(
+        matrix=margin[:, np.newaxis],
+        occurred_ms=times,
+        labelled_ms=times,
+        fraud=fraud,
+        card=np.arange(count),
+        decided=np.arange(count) % 10 > 0,
+        amount_minor=np.full(count, 1_000),
+        currency=np.full(count, b"EUR", "S3"),
+    )
+
+
+class OneFeature:
+    def margins(self, matrix: np.ndarray) -> np.ndarray:
+        return matrix[:, 0]
+
+
+@pytest.mark.parametrize("labelled_every", [1, 7])
+def test_a_budget_a_day_is_of_all_payments_that_are_decided_labelled_or_not(labelled_every: int) -> None:
+    table, half = table_of(labelled_every), 10_000
+    rows = np.flatnonzero(table.known)
+    parts = rows[rows < half], rows[rows >= half]
+    budget = AlertBudget(Allowance(a_day=20), Allowance(a_day=5))
+    booster: Any = OneFeature()
+    found = fit_decisions(
+        booster, table, parts, ArtifactTerms(CalibrationMethod.PLATT, PolicyWish(budget=budget), Shares())
+    )
+    volume, at = found.chosen.volume, found.chosen.policy.review_at
+    scores = Calibrator.of(found.calibration).probabilities(table.matrix[:, 0])
+    first, last = scores[:half][table.decided[:half]], scores[half:][table.decided[half:]]
+    assert 19.5 < int((first >= at).sum()) / 20 <= 20
+    assert volume.alerts_a_day == pytest.approx(int((last >= at).sum()) / 20, rel=0.01)
+    assert volume.payments == pytest.approx(9_000, abs=10)
+    assert found.metrics["alert_rate"] == volume.alert_share
+    frauds = (table.fraud == 1) & table.decided & (np.arange(len(scores)) >= half)
+    assert found.metrics["recall_at_review"] == (scores[frauds] >= at).mean()
 
 
 def test_of_equal_scores_that_do_not_all_fit_none_is_an_alert() -> None:

@@ -1,14 +1,17 @@
 """`model policy`: another policy or other rules make another artifact, with the same trees, that a worker serves."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from models.artifact import Artifact, Manifest, PolicyManifest, read_artifact, same_bits
+from models.artifact import Artifact, Manifest, PolicyManifest, read_artifact, same_bits, write_artifact
+from models.distilled import DistilledFrom, TeacherScoresFile
 from models.loading import Model, load
 from models.policy import Policy
 from models.repository import Repository
@@ -16,10 +19,13 @@ from models.times import parse_time_ms
 from models.volume import AlertBudget, Allowance
 from stream.cli.main import main
 from stream.control.probes import probe_vectorisers
+from stream.training import policy_run
 from stream.training.import_run import import_model
 from stream.training.policy_run import PolicyRequest, derive
 from stream.training.request import PolicyWish, TrainingDataError, UnusableModelError
+from stream.training.vectors import Table
 from support.own_models import SETS, TRAINED_UNTIL_MS, computed, labelled, request_for, rows_of, saved, silent
+from support.training_files import DAY_MS
 
 RULES = """
 [[rules]]
@@ -104,6 +110,47 @@ def test_thresholds_by_budget_are_those_of_payments_that_the_model_has_not_seen(
     assert manifest.metrics["alert_rate"] == volume.alert_share
 
 
+def test_a_budget_and_the_volume_count_payments_without_a_label_and_with_complete_histories(
+    given: Given, tmp_path: Path
+) -> None:
+    columns = labelled(9_000)
+    sparse = [one if at % 5 == 0 else None for at, one in enumerate(columns["fraud"])]
+    computed(tmp_path / "sparse.parquet", columns | {"fraud": sparse})
+    result = given.run(
+        *("--alert-budget", "10 a day", "--decline-budget", "1 a day"),
+        *("--vectors", str(tmp_path / "sparse.parquet"), "--json"),
+    )
+    assert result.exit_code == 0, result.stderr
+    volume = given.artifact(json.loads(result.stdout)["digest"]).manifest.volume
+    assert volume is not None
+    times = np.array([parse_time_ms(one).epoch_ms for one in columns["occurred_at"]])
+    since, until = (parse_time_ms(one).epoch_ms for one in (volume.since, volume.until))
+    assert until == times.max()
+    assert volume.payments == pytest.approx(int((times >= since).sum()), rel=0.01)
+    assert 0 < volume.alerts_a_day <= 10
+
+
+def test_only_labels_that_had_the_time_to_come_count_and_only_payments_with_complete_histories() -> None:
+    times = np.arange(100) * DAY_MS
+    table = Table(
+        matrix=np.zeros((100, 1)),
+        occurred_ms=times,
+        labelled_ms=times + 20 * DAY_MS,
+        fraud=np.where(np.arange(100) % 2, 0, -1).astype(np.int8),
+        card=np.arange(100),
+        decided=np.arange(100) != 50,
+        amount_minor=np.zeros(100, np.int64),
+        currency=np.full(100, b"EUR", "S3"),
+    )
+    table.labelled_ms[95] = times[95]  # a fraud that was reported at once
+    rows = policy_run._unseen(table, 20 * DAY_MS, 30 * DAY_MS)
+    assert rows.tolist() == [at for at in range(30, 100) if at != 50]
+    assert policy_run._mature(table, rows).tolist() == list(range(31, 80, 2))
+    capped = policy_run._unseen(table, 20 * DAY_MS, 90 * DAY_MS)
+    assert capped[0] == 21 + (99 - 21) // 4 + 1, "at most a quarter of the time"
+    assert not len(policy_run._mature(table, policy_run._unseen(table, 99 * DAY_MS, 0)))
+
+
 def test_costs_are_taken_where_the_model_is_calibrated_and_keep_the_thresholds_for_others(given: Given) -> None:
     costs = ("--review-cost", "EUR 3.00", "--decline-cost", "EUR 2.00 + 5%")
     result = given.run("--policy", "cost", *costs, "--vectors", str(given.vectors), "--json")
@@ -123,6 +170,13 @@ def test_costs_are_taken_where_the_model_is_calibrated_and_keep_the_thresholds_f
     assert (decided / decided.sum())[1:3] == pytest.approx([after.volume.review_share, after.volume.decline_share])
     text = given.run("--policy", "cost", *costs, "--vectors", str(given.vectors)).stdout
     assert "least expected cost in EUR: a review EUR 3.00" in " ".join(text.split())
+
+
+def test_the_model_that_another_one_is_made_of_counts_as_stored_now(given: Given) -> None:
+    manifest = given.folder / "models" / given.digest / "manifest.json"
+    os.utime(manifest, (1_000_000_000, 1_000_000_000))
+    assert given.run("--review-at", "0.2", "--decline-at", "0.8").exit_code == 0
+    assert manifest.stat().st_mtime > 1_100_000_000
 
 
 def test_fixed_thresholds_need_no_payments_and_their_volume_is_then_unknown(given: Given) -> None:
@@ -154,6 +208,16 @@ def test_options_that_do_not_make_a_policy_are_refused(given: Given, arguments: 
     result = given.run(*arguments)
     assert result.exit_code == code
     assert why in " ".join(result.stderr.split())
+
+
+def test_vectors_that_a_teacher_has_seen_are_refused(given: Given) -> None:
+    artifact = given.artifact(given.digest)
+    taught = DistilledFrom(scores_file=TeacherScoresFile("d" * 64, labelled(9_000)["occurred_at"][-1]))
+    manifest = msgspec.structs.replace(artifact.manifest, distilled=taught)
+    student = given.repository.put(write_artifact(msgspec.structs.replace(artifact, manifest=manifest)))
+    request = PolicyRequest(model=student, policy=PolicyWish(thresholds=Policy(0.1, 0.2)), vectors=given.vectors)
+    with pytest.raises(TrainingDataError, match="and its teachers: compute vectors of later days"):
+        derive(request, SETS, given.repository, silent)
 
 
 def test_rules_about_features_that_the_model_lacks_and_unknown_models_are_refused(given: Given) -> None:

@@ -22,7 +22,7 @@ from stream.dataset.errors import TransactionsFileError
 from stream.dataset.file import TransactionsFile
 from stream.training.request import TrainingDataError, TrainingRequest
 from stream.training.run import train
-from stream.training.vectors import Table, build_table
+from stream.training.vectors import Table, VectorPass, fill_table
 from support.training_files import transactions, write
 
 FEATURES = load_features(None)
@@ -108,7 +108,7 @@ def table(tmp_path: Path, columns: dict[str, list[Any]]) -> Iterator[Table]:
     workplace = tmp_path / "workplace"
     workplace.mkdir()
     with TransactionsFile(write(tmp_path / "a.parquet", columns), workplace, 1) as source:
-        yield build_table(source, FEATURES, workplace, 1, silent)
+        yield fill_table(source, VectorPass(source, FEATURES, 1), workplace, silent)
 
 
 def test_training_vectors_equal_those_of_one_transaction_and_one_label_at_a_time(table: Table, tmp_path: Path) -> None:
@@ -165,7 +165,8 @@ def test_long_histories_make_batches_smaller_and_change_no_vector(
     sizes: list[int] = []
     (tmp_path / "again").mkdir()
     with TransactionsFile(tmp_path / "a.parquet", tmp_path / "again", 1) as source:
-        again = build_table(source, FEATURES, tmp_path / "again", 1, lambda _stage, done, _rows: sizes.append(done))
+        pass_ = VectorPass(source, FEATURES, 1)
+        again = fill_table(source, pass_, tmp_path / "again", lambda _stage, done, _rows: sizes.append(done))
     assert min(np.diff(sizes)) < 100
     assert same_bits(np.asarray(again.matrix), np.asarray(table.matrix))
     assert again.fingerprint == table.fingerprint

@@ -68,11 +68,25 @@ def test_a_size_is_the_shorter_of_its_share_and_its_length() -> None:
 def test_the_label_delay_is_that_of_nineteen_of_twenty_labels() -> None:
     data = spread(40)
     assert label_delay_ms(data) == 7 * DAY_MS
-    data.labelled_ms[::30] += 100 * DAY_MS
+    data.labelled_ms[::31] += 100 * DAY_MS
     assert label_delay_ms(data) == 7 * DAY_MS
-    data.labelled_ms[::10] += 100 * DAY_MS
+    data.labelled_ms[::9] += 100 * DAY_MS
     assert label_delay_ms(data) == 107 * DAY_MS
     assert label_delay_ms(_unlabelled(data)) == 0
+
+
+def test_the_delay_of_rare_frauds_counts_and_is_not_that_of_a_few_late_ones() -> None:
+    data = spread(600, fraud_every=30)
+    frauds = np.flatnonzero(data.fraud == 1)
+    data.labelled_ms[frauds] = data.occurred_ms[frauds] + 40 * DAY_MS
+    assert label_delay_ms(data) == 40 * DAY_MS
+    assert split(data, 0).gaps_ms[-1] == 40 * DAY_MS
+    data.labelled_ms[frauds[10:]] = data.occurred_ms[frauds[10:]] + DAY_MS
+    assert label_delay_ms(data) == 7 * DAY_MS, "genuine payments take longer, and 10 of 400 frauds are late"
+    few = spread(40, fraud_every=30)
+    late = np.flatnonzero(few.fraud == 1)
+    few.labelled_ms[late] += 40 * DAY_MS
+    assert label_delay_ms(few) == 7 * DAY_MS, "27 frauds tell no quantile"
 
 
 @given(

@@ -13,6 +13,7 @@ from features.declaration import load
 from models.repository import Repository
 from models.times import format_time
 from stream.dataset.backfill_sources import FilesSource, TopicsSource
+from stream.dataset.file import TransactionsFile
 from stream.dataset.records import RecordKind
 from stream.training.request import TrainingRequest
 from stream.training.run import train
@@ -92,6 +93,21 @@ def test_of_several_labels_the_latest_counts_whatever_their_order(tmp_path: Path
     assert found[first["transaction_id"]]["fraud"] is corrected["fraud"]
     assert found[first["transaction_id"]]["labelled_at"] == START_MS + 50 * DAY_MS
     assert all(row["fraud"] is not None for row in found.values())
+
+
+def test_a_label_from_before_its_payment_is_known_from_the_payment_on(tmp_path: Path) -> None:
+    columns = {name: values[:3] for name, values in transactions(3_000).items()}
+    payments, labels = records_of(write(tmp_path / "a.parquet", columns), tmp_path)
+    first = json.loads(labels[0].value or b"")
+    early = json.dumps(first | {"labelled_at": format_time(START_MS - DAY_MS)}).encode()
+    labels[0] = replace(labels[0], value=early)
+    topics = written(tmp_path, payments[:2], labels)
+    found = {row["transaction_id"]: row for row in rows(topics)}
+    row = found.pop(first["transaction_id"])
+    assert row["labelled_at"] == row["occurred_at"]
+    assert [row["labelled_at"] - row["occurred_at"] for row in found.values()] == [7 * DAY_MS]
+    with TransactionsFile(topics, tmp_path, 1) as source:
+        assert source.facts.rows == 2
 
 
 def test_payments_keep_their_optional_values_and_local_time_and_need_no_label(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
-"""Predictions from storage in batch: `features compute`, `train` and `score` see what the store in memory shows."""
+"""Predictions from storage in batch: all commands see what the store in memory shows."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ from features.vector.sets import FeatureSets
 from features.vector.vectorise import vectorise
 from models.artifact import same_bits
 from models.repository import Repository
-from models.times import format_time
+from models.times import format_time, parse_time_ms
 from stream.dataset.errors import PredictionsFileError
 from stream.dataset.file import TransactionsFile
+from stream.evaluation.request import EvaluationRequest, EvaluationTerms
+from stream.evaluation.run import evaluate
 from stream.rescoring import predictions as rescored_predictions
 from stream.rescoring.file_run import score_file
 from stream.rescoring.request import FileRequest
 from stream.training.compute import compute_vectors
 from stream.training.request import TrainingRequest, VectorsRequest
 from stream.training.run import train
+from support.distillation_cases import DistillationCase
 from support.training_files import DAY_MS, START_MS, transactions, write
 
 FEATURES = load("support.features.prediction_set")
@@ -126,3 +130,52 @@ def test_another_file_of_predictions_is_other_data(tmp_path: Path, files: tuple[
         train(TrainingRequest(predictions=one, **request), repository, silent).digest for one in (stored, stored, fewer)
     ]  # type: ignore[arg-type]
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.fixture(scope="module")
+def nightly_case(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[DistillationCase, str]:
+    """Train a model whose features read predictions, for labels that are known a day later."""
+    case = DistillationCase(tmp_path_factory.mktemp("nightly"))
+    return case, case.teacher(feature_set=FEATURES, predictions=files[1])
+
+
+def test_an_evaluation_reads_predictions_beside_a_model_that_reads_none(
+    files: tuple[Path, Path], nightly_case: tuple[DistillationCase, str], tmp_path: Path
+) -> None:
+    case, model = nightly_case
+    request = EvaluationRequest(
+        file=case.file,
+        models=case.repository.url,
+        model=model,
+        against=case.teacher(),
+        sets=FeatureSets((FEATURES, load(None))),
+        made_ms=START_MS,
+        terms=EvaluationTerms(budgets=(1,), draws=1),
+        threads=1,
+    )
+    with pytest.raises(PredictionsFileError, match="the features read segment, teacher: give --predictions FILE"):
+        evaluate(request, silent)
+    found = evaluate(replace(request, predictions=files[1]), silent)
+    out = tmp_path / "vectors.parquet"
+    compute_vectors(VectorsRequest(case.file, out, FEATURES, 1, predictions=files[1]), silent)
+    since, until = (parse_time_ms(time).epoch_ms for time in (found.data.since, found.data.until))
+    times = np.array([parse_time_ms(row["occurred_at"]).epoch_ms for row in case.rows()])
+    undefined = np.isnan(matrix(out)[(times >= since) & (times <= until)]).mean(axis=0)
+    stated = {feature.name: feature.undefined for feature in found.models[0].features}
+    assert [stated[name] for name in FEATURES.names] == pytest.approx(undefined.tolist(), abs=0.01)
+    assert 0 < undefined[-1] < 1
+
+
+def test_a_teacher_that_reads_predictions_teaches_what_it_scores_with_them(
+    files: tuple[Path, Path], nightly_case: tuple[DistillationCase, str], tmp_path: Path
+) -> None:
+    case, teacher = nightly_case
+    both = FeatureSets((FEATURES, load(None)))
+    with pytest.raises(PredictionsFileError, match="the features read segment, teacher: give --predictions FILE"):
+        case.distil(teacher, sets=both)
+    by_model = case.distil(teacher, sets=both, predictions=files[1])
+    scored = tmp_path / "scored.parquet"
+    score_file(FileRequest(case.file, teacher, scored, case.repository.url, both, 1, files[1]), silent)
+    until_ms = parse_time_ms(by_model.calibrate.until).epoch_ms
+    by_file = case.distil(scores=scored, scores_until_ms=until_ms)
+    assert by_file.comparison.teacher_average_precision == by_model.comparison.teacher_average_precision
