@@ -22,6 +22,7 @@ from stream.contract.outputs import Score
 from stream.contract.transaction import ParsedTransaction, read_transaction
 from stream.control.probes import vectorise_probe
 from stream.settings import PREFIX, Settings
+from support.command_lines import find_command
 from support.fleet.payments import put_model
 from support.paths import HOUSE
 
@@ -116,17 +117,11 @@ def test_the_example_score_is_valid_and_belongs_to_the_example_transaction() -> 
 @pytest.mark.parametrize("line", commands())
 def test_a_command_line_parses(line: str) -> None:
     words = [word for word in shlex.split(line, comments=True)[1:] if not re.fullmatch(r"\[.*\]", word)]
-    command, name = main, "fraudstream"
-    context = click.Context(command, info_name=name, **command.context_settings)
-    while isinstance(command, click.Group) and words:
-        name = words.pop(0)
-        found = command.get_command(context, name)
-        assert found is not None, f"no command {name}"
-        command, context = found, click.Context(found, info_name=name, parent=context, **found.context_settings)
-    assert command.get_help(context)
-    if isinstance(command, click.Group) or not words:
+    context, rest = find_command(main, words)
+    assert context.command.get_help(context)
+    if isinstance(context.command, click.Group) or not rest:
         return
-    command.parse_args(context, stand_ins(command, words))
+    context.command.parse_args(context, stand_ins(context.command, rest))
 
 
 def stand_ins(command: click.Command, words: list[str]) -> list[str]:

@@ -41,7 +41,18 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 
 {{- define "fraudstream.setting" -}}
 {{- $root := index . 0 -}}{{- $name := index . 1 -}}{{- $default := index . 2 -}}
-{{- if hasKey $root.Values.settings $name }}{{ get $root.Values.settings $name | toString }}{{ else }}{{ $default }}{{ end -}}
+{{- if hasKey $root.Values.settings $name }}{{ include "fraudstream.text" (get $root.Values.settings $name) }}{{ else }}{{ $default }}{{ end -}}
+{{- end -}}
+
+{{/* A value as text. Numbers come as floats, of which a large one would be written 1.048576e+06. */}}
+{{- define "fraudstream.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ toString . }}{{ end -}}
+{{- end -}}
+
+{{/* The port of a URL: the stated one, or that of its scheme. */}}
+{{- define "fraudstream.urlPort" -}}
+{{- $authority := regexReplaceAll "^[^/]*//" . "" | splitList "/" | first -}}
+{{- default (ternary "80" "443" (hasPrefix "http://" .)) (regexFind "[0-9]+$" (regexFind ":[0-9]+$" $authority)) -}}
 {{- end -}}
 
 {{/* Seconds of a duration setting: 20, "20", "20 s", "1 min". */}}
@@ -158,7 +169,7 @@ capabilities: {drop: [ALL]}
 {{- end }}
 {{- range $name := keys $values.settings | sortAlpha }}
 {{- if not (has $name (list "LOG_FORMAT" "ACTOR")) }}
-- {name: FRAUDSTREAM_{{ $name }}, value: {{ get $values.settings $name | toString | quote }}}
+- {name: FRAUDSTREAM_{{ $name }}, value: {{ include "fraudstream.text" (get $values.settings $name) | quote }}}
 {{- end }}
 {{- end }}
 {{- with $values.extraEnv }}
