@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +26,7 @@ from stream.bench.keys import own_keys
 from stream.bench.payments import PublishedPayment
 from stream.clock import now_ms
 from stream.control.client import CommandRequest
-from stream.dataset.injector import Injector, ScheduledRecord
+from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
 from stream.demo.services.processes import Child, free_port
 from stream.errors import MeasurementError
 from stream.kafka.client import connection_options, open_admin, producer_options
@@ -48,14 +48,24 @@ _KILL_RATE = 500.0
 
 
 class SeenScore(NamedTuple):
-    """One score as a consumer read it: the transaction, and when (epoch milliseconds)."""
+    """One score as a consumer read it: the transaction, when (epoch milliseconds), its partition, what decided it."""
 
     transaction_id: str
     at_ms: int
+    partition: int
+    decided_by: str
 
 
 class _ScoreId(msgspec.Struct):
     transaction_id: str
+    decided_by: str
+
+
+class Offered(NamedTuple):
+    """Payments that were sent in an open loop: when each was due, in epoch milliseconds, and how well that was kept."""
+
+    due_ms: dict[str, int]
+    report: InjectionReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +91,9 @@ class WorkerBench:
     Its topics and Redis keys are deleted at the end, when its workers have been stopped.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, partitions: int = PARTITIONS) -> None:
         self.settings = settings
+        self.partitions = partitions
         self.seen: list[SeenScore] = []
         self.folder = Path(tempfile.mkdtemp(prefix="fraudstream-bench-"))
         self._started = 0
@@ -91,7 +102,7 @@ class WorkerBench:
         self._consuming: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await apply(self.settings, PARTITIONS, 1)
+        await apply(self.settings, self.partitions, 1)
         await self._producer.start()
         self._consuming = asyncio.create_task(self._consume())
         return self
@@ -130,56 +141,61 @@ class WorkerBench:
         self, records: Sequence[PublishedPayment], topic: str = TRANSACTIONS.name, rate: float | None = None
     ) -> None:
         """Publish, without a rate as fast as possible; do not wait for decisions."""
-        await self._inject(records, rate, topic)
+        await self.offer(records, rate, topic)
 
     async def inject(self, records: list[PublishedPayment], rate: float) -> Latency:
         """Publish at a fixed rate and wait until all are decided."""
         before = len(self.seen)
-        due = await self._inject(records, rate)
+        due = (await self.offer(records, rate)).due_ms
         await self.await_seen(before + len(records))
         late = np.array(
             [one.at_ms - due[one.transaction_id] for one in self.seen[before:] if one.transaction_id in due]
         )
         return Latency(rate, len(late), *np.percentile(late, [50, 99, 100]).round(1).tolist())
 
-    async def await_seen(self, count: int) -> None:
+    async def await_seen(self, count: int, seconds: float = _DONE_SECONDS) -> None:
         """Wait until so many scores have been read.
 
         Raises:
             MeasurementError: there are fewer after a long time.
         """
         try:
-            async with asyncio.timeout(_DONE_SECONDS):
+            async with asyncio.timeout(seconds):
                 while len(self.seen) < count:
                     self._arrived.clear()
                     await self._arrived.wait()
         except TimeoutError as error:
             raise MeasurementError(
-                f"{len(self.seen):,} of {count:,} payments have a score after {_DONE_SECONDS:g} s; the worker's log is "
+                f"{len(self.seen):,} of {count:,} payments have a score after {seconds:g} s; the workers' logs are "
                 f"in {self.folder}"
             ) from error
 
-    async def _inject(
-        self, records: Sequence[PublishedPayment], rate: float | None, topic: str = TRANSACTIONS.name
-    ) -> dict[str, int]:
-        """Send records in an open loop, and return when each was due, in epoch milliseconds."""
+    async def offer(
+        self,
+        records: Sequence[PublishedPayment],
+        rate: float | Callable[[int], float] | None,
+        topic: str = TRANSACTIONS.name,
+    ) -> Offered:
+        """Send records in an open loop, at a rate or a schedule of `Injector`; do not wait for decisions."""
         topic, due = self.settings.topic(topic), dict[str, int]()
         injector = Injector(self._producer, rate, lambda item, due_ms: due.update({item.name: due_ms}), _ignore)
-        await injector.run(ScheduledRecord(topic, one.key, one.value, one.transaction_id) for one in records)
-        return due
+        report = await injector.run(ScheduledRecord(topic, one.key, one.value, one.transaction_id) for one in records)
+        return Offered(due, report)
 
     async def _consume(self) -> None:
         consumer = AIOKafkaConsumer(**connection_options(self.settings), enable_auto_commit=False, fetch_max_wait_ms=5)
         try:
             await consumer.start()
-            consumer.assign([TopicPartition(self.settings.topic(SCORES.name), number) for number in range(PARTITIONS)])
+            consumer.assign(
+                [TopicPartition(self.settings.topic(SCORES.name), number) for number in range(self.partitions)]
+            )
             await consumer.seek_to_beginning()
             while True:
                 fetched = await consumer.getmany(timeout_ms=500)
                 now = now_ms()
-                for records in fetched.values():
+                for tp, records in fetched.items():
                     ids = (msgspec.json.decode(record.value or b"", type=_ScoreId) for record in records)
-                    self.seen += [SeenScore(one.transaction_id, now) for one in ids]
+                    self.seen += [SeenScore(one.transaction_id, now, tp.partition, one.decided_by) for one in ids]
                 self._arrived.set()
         finally:
             await consumer.stop()

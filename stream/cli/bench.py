@@ -45,6 +45,10 @@ COMMANDS = {
         "stream.cli.bench_handbook:handbook",
         "Train and test by the protocol of a public handbook, on every split of FILE, beside its published figures.",
     ),
+    "load": CommandSource(
+        "stream.cli.bench_load:load",
+        "Measure latency, what waits and recovery in an open loop, at one rate after another, past the limit.",
+    ),
     "memory": CommandSource(
         "stream.cli.bench_histories:memory",
         "Measure the bytes of a history by its records a month, exact and paned, and the cost of reading it.",
@@ -52,6 +56,10 @@ COMMANDS = {
     "repair": CommandSource(
         "stream.cli.bench_histories:repair",
         "Measure how fast one worker and two rebuild histories that Redis lost, and estimate the time for a month.",
+    ),
+    "scaling": CommandSource(
+        "stream.cli.bench_load:scaling",
+        "Start and drain workers as an autoscaler would, by the lag, through a day of load; restart, upgrade them.",
     ),
     "servers": CommandSource(
         "stream.cli.bench_histories:servers",

@@ -67,7 +67,8 @@ class Injector:
 
     Args:
         producer: a started producer; it chooses the partition by the key.
-        rate: records a second, or None for as fast as the broker takes them.
+        rate: records a second, or the seconds after the start at which a record is due, by its number from 0; None for
+            as fast as the broker takes them.
         on_due: called with each record and its due time in epoch milliseconds just before it is sent.
         on_acknowledged: called with each record and its partition and offset once the broker has it.
         begin: begins the traced operation of sending a record; its headers are sent with the record.
@@ -76,7 +77,7 @@ class Injector:
     def __init__(
         self,
         producer: AIOKafkaProducer,
-        rate: float | None,
+        rate: float | Callable[[int], float] | None,
         on_due: Callable[[ScheduledRecord, int], None],
         on_acknowledged: Callable[[ScheduledRecord, RecordMetadata], None],
         begin: Callable[[ScheduledRecord], OperationTrace] = _untraced,
@@ -112,7 +113,9 @@ class Injector:
         return InjectionReport(sent, time.monotonic() - began, round(worst * 1000))
 
     def _offset(self, slots: int, elapsed: float) -> float:
-        return elapsed if self._rate is None else slots / self._rate
+        if self._rate is None:
+            return elapsed
+        return self._rate(slots) if callable(self._rate) else slots / self._rate
 
     async def _wait_until(self, due: float, sent: int) -> float:
         """Wait for the due time; return by how many seconds it was missed."""
