@@ -77,7 +77,7 @@ def test_our_images_run_as_a_user_other_than_root() -> None:
             finals[stage] = finals.get(parent, "root")
         if instruction == "USER":
             finals[stage] = words
-    assert {finals[target] for target in ("worker", "tools")} == {"10001:10001"}
+    assert {finals[target] for target in ("worker", "tools")} == {"65532:65532"}
     assert STAGES[-1][2] == "worker"  # the target of a build that names none
 
 
