@@ -30,13 +30,13 @@ OUTSIDE = re.compile(
 
 
 def add_contents(_app: Sphinx, docname: str, source: list[str]) -> None:
-    """Make the site's navigation of the index's own lists, so that the pages are listed once."""
+    """Make the site's navigation of the lists of an index, so that the pages are listed once."""
     source[0] = OUTSIDE.sub(r"\1", source[0])
-    if docname != "index":
+    if docname.rpartition("/")[2] != "index":
         return
     for section in re.split(r"^## ", source[0], flags=re.MULTILINE)[1:]:
         caption, _, text = section.partition("\n")
-        pages = "\n".join(page for page in re.findall(r"\]\(([\w./-]+)\.md\)", text))
+        pages = "\n".join(page for page in re.findall(r"\]\(([\w./-]+)\.md\)", text) if not page.startswith(".."))
         source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{pages}\n```\n"
 
 

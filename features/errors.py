@@ -23,7 +23,15 @@ class DeclarationError(FeatureError):
 
 
 class FormulaError(FeatureError):
-    """A deployment's own formula raised an exception or returned no number; the message names the row and the error."""
+    """A deployment's own formula raised an exception or returned no number; the message names the row and the error.
+
+    Attributes:
+        feature: the name of the row. The message may quote a payment; this does not.
+    """
+
+    def __init__(self, message: str = "", feature: str = "") -> None:
+        super().__init__(message)
+        self.feature = feature
 
 
 class StoreError(FeatureError):

@@ -156,9 +156,11 @@ def _value(formula: Formula, feature: str, arguments: tuple[Payments, Payments])
         result = formula.function(*arguments)
         value = math.nan if result is None else float(result)
     except Exception as error:  # foreign code can raise anything
-        raise FormulaError(f"feature {feature!r}: its formula raised {type(error).__name__}: {error}") from error
+        said = f"feature {feature!r}: its formula raised {type(error).__name__}: {error}"
+        raise FormulaError(said, feature) from error
     if math.isinf(value):
-        raise FormulaError(f"feature {feature!r}: its formula returned {value}: return a finite number, or None")
+        said = f"feature {feature!r}: its formula returned {value}: return a finite number, or None"
+        raise FormulaError(said, feature)
     return value
 
 

@@ -47,6 +47,7 @@ async def read_wholeness(url: str, deployment: str) -> Wholeness | None:
             and complete.cover.includes(stored.cover)
         )
         listed = await connection.run("hgetall", [Call(shard, (key,), ()) for shard, key in enumerate(layout.damaged)])
-        return Wholeness(epoch, is_complete, sum(len(reply) // 2 for reply in listed))
+        # A history that was restored stays in the list for a while, without the time of its damage (mend.lua).
+        return Wholeness(epoch, is_complete, sum(1 for reply in listed for since in reply[1::2] if since))
     finally:
         await connection.close()

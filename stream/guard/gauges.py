@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from guards.specs import GuardKind
@@ -22,14 +22,16 @@ class GuardGauges:
         self._read_until_ms: int | None = None
         self._commands: Counter[Values] = Counter()
 
-    def watch(self, evidence: Mapping[str, Any], read_until_ms: int | None) -> None:
+    def watch(self, evidence: Mapping[str, Any], read_until_ms: int | None, waived: Collection[str] = ()) -> None:
         """Show a rollout or watch that is being read, as it is now.
 
         Args:
             evidence: that of `guards.report.evidence`.
             read_until_ms: `GuardReader.read_until_ms`.
+            waived: kinds of guards that an operator let go on, which are not shown: nobody needs to be woken again.
         """
-        self._ratios = {(kind,): _ratio(kind, guard) for kind, guard in evidence["guards"].items()}
+        guards = evidence["guards"].items()
+        self._ratios = {(kind,): _ratio(kind, guard) for kind, guard in guards if kind not in waived}
         self._read_until_ms, self._watching = read_until_ms, True
 
     def rest(self) -> None:

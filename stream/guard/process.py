@@ -225,7 +225,7 @@ class Guard:
         sight = sight_of(self._settings, past, watched, reader)
         finding = finding_on(past, watched, sight, self._limits)
         self.view = GuardView(past, watched, sight, finding, None)
-        self.gauges.watch(sight.evidence, reader.read_until_ms)
+        self.gauges.watch(sight.evidence, reader.read_until_ms, watched.waived - finding.breached.keys())
         said = tuple(finding.breached), watched.since
         if said != self._said:
             self._said = said

@@ -133,9 +133,13 @@ class IncidentTeller:
         await self._look(reader, connections.waiting)
         notices = reader.fold.advance(reader.complete_ms) if self._may_advance(reader) else []
         self._outbox += [incident_of(notice, self._settings, reader.fold.commands) for notice in notices]
+        self._show(reader)  # now, since Kafka may refuse what is to be written
         await self._tell(connections)
-        self.gauges.show(reader.fold.state, reader.read_until_ms, len(self._outbox))
+        self._show(reader)
         await self._rest(sum(map(len, fetched.records.values())), asyncio.get_running_loop().time() - began)
+
+    def _show(self, reader: IncidentReader) -> None:
+        self.gauges.show(reader.fold.state, reader.read_until_ms, len(self._outbox))
 
     @staticmethod
     async def _rest(records: int, worked_s: float) -> None:

@@ -10,6 +10,7 @@ The rules beside a model (`models.list_rules`) come after what it says. Where th
 one, the live model's rules that block or review hold as well; where no model can decide, all of them do.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from time import thread_time_ns
@@ -41,6 +42,7 @@ ARM_MODEL_FAILED = "arm_model_failed"
 """That of an arm of a split; the score's `arm` says which."""
 NO_MODEL = "no_model"
 
+log = logging.getLogger(__name__)
 _NO_SCORE = (ScoringError, FormulaError)
 """What is another model's turn after: of the features that only the model of an arm has, a formula may fail."""
 
@@ -126,8 +128,20 @@ def _score_arm(serving: ServingModels, batch: _Batch, arm: str, rows: NDArray[np
     ladder = _ladder(serving, arm)
     try:
         return _by_model(ladder[0], batch.rows(ladder[0].model.fingerprint, rows), arm)
-    except _NO_SCORE:
+    except _NO_SCORE as error:
+        _log_no_score(ladder[0].model, error)
         return [_score_row((serving, ladder), batch, arm, rows[at : at + 1]) for at in range(len(rows))]
+
+
+def _log_no_score(model: Model, error: Exception) -> None:
+    """Log why a model gives no score; the text of a formula's error may quote a payment."""
+    why = f"the formula of {error.feature} raised" if isinstance(error, FormulaError) else str(error)
+    log.error(
+        "model %s gives no score for some payments: %s",
+        model.digest[:12],
+        why,
+        extra={"burst": f"score {model.digest}"},
+    )
 
 
 def _ladder(serving: ServingModels, arm: str) -> list[_Rung]:

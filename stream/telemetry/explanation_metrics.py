@@ -42,7 +42,7 @@ OF_EXPLANATIONS: dict[MetricName, Metric] = {
         "{alert}",
         (),
         "Alerts that were read and are not explained yet.",
-        "it stays above 0: a model cannot be loaded; `/health/ready` names it.",
+        "it stays above 0: `/health/ready` says why (a model, Kafka); if it does not, start another process.",
     ),
     "fraudstream.explanations.written": Metric(
         MetricKind.COUNTER,

@@ -18,7 +18,7 @@ OF_GUARDS: dict[MetricName, Metric] = {
         "s",
         (),
         "How far behind now a guard has read what drift is found in.",
-        "above an hour: drift is found late; `/health/ready` of the guard says why.",
+        "above an hour: drift is found late: Kafka, as `/health/ready` of the guard says, or too little CPU time.",
     ),
     "fraudstream.drift.estimated_precision": Metric(
         MetricKind.GAUGE,
@@ -102,7 +102,7 @@ OF_GUARDS: dict[MetricName, Metric] = {
         "{record}",
         (),
         "Records of incidents that a guard could not write to `incidents` yet.",
-        "above 0: Kafka refuses them; the guard's log says why.",
+        "above 0: Kafka refuses them; `/health/ready` of the guard says why.",
     ),
     "fraudstream.webhook.events": Metric(
         MetricKind.COUNTER,

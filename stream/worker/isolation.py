@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from features.errors import HistoryDamagedError
+from features.errors import FormulaError, HistoryDamagedError
 from features.history.store import HistoryStore, LabelResult, PredictionResult
 from stream.clock import now_ms
 from stream.contract.codes import DeadLetterCode
@@ -200,6 +200,8 @@ def _log_failure(record: Record, error: Exception) -> None:
         return
     where = "".join(traceback.format_tb(error.__traceback__))
     kind = type(error).__name__
+    if isinstance(error, FormulaError):
+        kind = f"{kind} of the feature {error.feature}"
     log.error(
         "%s partition %d offset %d cannot be decided: %s\n%s",
         *(record.topic, record.partition, record.offset, kind, where),

@@ -9,6 +9,7 @@ class BareModel:
     """Decides by thresholds alone, without costs and rules."""
 
     policy = Policy(review_at=0.3, decline_at=0.5)
+    digest = "0" * 64
     reads_payments = False
     rules = None
 

@@ -177,7 +177,8 @@ def test_every_volume_is_declared_and_every_mounted_file_exists() -> None:
     mounts = [mount.split(":") for service in SERVICES.values() for mount in service.get("volumes", [])]
     assert {source for source, *_ in mounts if not source.startswith(".")} == set(COMPOSE["volumes"])
     assert all((DEPLOY / source).exists() for source, *_ in mounts if source.startswith("."))
-    assert SERVICES["worker"]["volumes"] == ["models:/models:ro"]
+    # A worker writes snapshots of the control log and no models.
+    assert SERVICES["worker"]["volumes"] == ["models:/models:ro", "control:/models/control"]
 
 
 def test_a_guard_is_a_job_of_its_own_named_as_the_workers_and_its_checkpoint_is_on_a_volume_of_its_user() -> None:
@@ -222,7 +223,7 @@ def test_the_build_context_is_exactly_what_the_dockerfile_copies() -> None:
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
 def test_an_alert_has_a_severity_a_summary_an_action_and_known_metrics(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"page", "ticket"}
-    assert set(rule["annotations"]) == {"summary", "action"}
+    assert set(rule["annotations"]) == {"runbook", "summary", "action"}
     assert all(len(text) > 20 for text in rule["annotations"].values())
     text = json.dumps(rule)
     assert set(METRIC.findall(text)) <= prometheus_names()

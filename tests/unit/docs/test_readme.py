@@ -42,7 +42,8 @@ class Consumed(NamedTuple):
 
 
 def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.DOTALL | re.MULTILINE)
+    return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
 
 
 (TRANSACTION,) = (block.encode() for block in blocks(README, "json"))
@@ -128,9 +129,12 @@ def stand_ins(command: click.Command, words: list[str]) -> list[str]:
     """Replace a page's placeholders by values that parse, and a file that must exist by one that does."""
     kinds = [param.type for param in command.params]
     must_exist = any(isinstance(kind, click.Path) and kind.exists for kind in kinds)
-    numbers = [{"N": "8", "MODEL": "0123abcd"}.get(word, word) for word in words]
+    numbers = [
+        re.sub(r"\b(PARTITION|OFFSET|N|MODEL)\b", lambda found: {"MODEL": "0123abcd"}.get(found[1], "8"), word)
+        for word in words
+    ]
     return [
-        str(HOUSE / "LICENSE") if must_exist and re.search(r"^FILE$|\.(csv|parquet|toml|txt)$", w) else w
+        str(HOUSE / "LICENSE") if must_exist and re.search(r"\bFILE\b|\.(csv|parquet|toml|txt)$", w) else w
         for w in numbers
     ]
 

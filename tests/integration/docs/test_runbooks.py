@@ -1,0 +1,43 @@
+"""Every command of the runbooks runs against real workers, a guard, `explain`, Kafka and Redis."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.fleet.fleet import Fleet
+from support.fleet.incidents import running_receiver
+from support.fleet.workers import EXPLAIN_COMMAND, GUARD_COMMAND
+from support.runbooks import OPERATE, Stack, console_commands, has_tools, some_payments, tool_folder
+
+pytestmark = [pytest.mark.integration, pytest.mark.acceptance, pytest.mark.timeout(1500)]
+
+STANDS_LAST = ("--alter", "rebuild --here")
+"""What changes the stack for the others: partitions, and a rebuild while no worker runs."""
+REFUSED = {
+    "dead-letters skip": "",
+}
+"""Commands that are refused where nothing is wrong, by a part of each, and what they say."""
+
+
+@pytest.mark.skipif(not has_tools(), reason="needs bash, curl, grep, redis-cli and a JDK")
+def test_every_command_of_the_runbooks_runs(apart: Fleet, tmp_path: Path, report: Callable[[str], None]) -> None:
+    commands = list(dict.fromkeys(one for page in sorted(OPERATE.glob("*.md")) for one in console_commands(page.name)))
+    commands.sort(key=lambda command: any(one in command for one in STANDS_LAST))
+    (worker,) = apart.go_live()
+    with running_receiver() as receiver:
+        guard = apart.worker(GUARD_COMMAND, INCIDENT_WEBHOOK=receiver.receiver.url)
+        explain = apart.worker(EXPLAIN_COMMAND)
+        some_payments(apart)
+        stack = Stack(apart, {"6066": worker, "6076": guard, "6086": explain}, tool_folder(tmp_path / "tools"))
+        failed = {}
+        for command in commands:
+            if "rebuild --here" in command:
+                worker.signal(signal.SIGTERM)
+                worker.wait()
+            done = stack.run(command)
+            if done.returncode != 0:
+                failed[command] = f"{done.returncode}: {done.stdout[-400:]}{done.stderr[-400:]}"
+    report(f"{len(commands)} commands of {len(list(OPERATE.glob('*.md')))} pages")
+    assert failed == {}
