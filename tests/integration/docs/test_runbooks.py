@@ -9,7 +9,8 @@ import pytest
 from support.fleet.fleet import Fleet
 from support.fleet.incidents import running_receiver
 from support.fleet.workers import EXPLAIN_COMMAND, GUARD_COMMAND
-from support.runbooks import OPERATE, Stack, console_commands, has_tools, some_payments, tool_folder
+from support.runbook_pages import OPERATE, console_commands
+from support.runbooks import Stack, has_tools, some_payments, tool_folder
 
 pytestmark = [pytest.mark.integration, pytest.mark.acceptance, pytest.mark.timeout(1500)]
 

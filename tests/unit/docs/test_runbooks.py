@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from support.paths import HOUSE
-from support.runbooks import OPERATE, PROCEDURES, TOOLS, console_commands
+from support.runbook_pages import OPERATE, PROCEDURES, TOOLS, console_commands
 
 RULES: list[dict[str, Any]] = [
     rule
