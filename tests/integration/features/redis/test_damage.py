@@ -20,6 +20,7 @@ from features.redis.keys import CLUSTER_SHARDS, SINGLE_SERVER_SHARDS, KeyLayout
 from features.redis.progress import LogPart
 from features.redis.store import RedisStore
 from features.redis.urls import is_cluster, seeds
+from features.redis.wholeness import read_wholeness
 from features.vector.vectorise import vectorise
 from support.examples import examples
 from support.features.recount import label, transaction, transactions
@@ -176,6 +177,12 @@ async def test_a_label_about_a_payment_at_a_damaged_merchant_is_applied(server: 
             assert done.status is LabelStatus.APPLIED
 
 
+async def damaged_seen_from_outside(server: str, deployment: str) -> int:
+    found = await read_wholeness(server, deployment)
+    assert found is not None
+    return found.damaged
+
+
 async def test_a_history_is_whole_once_it_is_mended_unless_it_was_damaged_again(server: str, deployment: str) -> None:
     async with worker(server, deployment) as store, worker(server, deployment) as other:
         await store.observe(transactions(ROWS))
@@ -186,10 +193,12 @@ async def test_a_history_is_whole_once_it_is_mended_unless_it_was_damaged_again(
         (found,) = await other.damaged.read()
         assert before.cards.positions[0] >= NOW // 1000, "the positions are not above all earlier ones"
         assert not await other.damaged.mend(found._replace(since_ms=found.since_ms + 1))
+        assert await damaged_seen_from_outside(server, deployment) == 1
         await other.apply(transactions(ROWS))
         await other.repair_progress.add_displaced(other.history_epoch, {LogPart(of_labels=False, partition=0): 40}, NOW)
         assert await other.damaged.mend(found)
         assert await other.damaged.read() == []
+        assert await damaged_seen_from_outside(server, deployment) == 0
         assert not await other.damaged.mend(found)
         await store.refresh()
         observed = await store.observe(transactions([transaction(32, card="c1")]))

@@ -105,5 +105,7 @@ def test_the_metrics_say_what_is_watched_how_near_a_breach_is_and_what_was_sent(
     assert found["evidence_ratio"]["row_time"] == 0.25
     assert found["evidence_ratio"]["declined"] > 1
     assert "behind_seconds" not in found
+    gauges.watch(evidence(state, row_time=measured), None, {GuardKind.DECLINED})
+    assert set(exported(telemetry)["evidence_ratio"]) == {"row_time"}, "what an operator let go on wakes nobody again"
     gauges.rest()
     assert set(exported(telemetry)) == {"watching", "commands_total"}

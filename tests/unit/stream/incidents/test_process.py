@@ -121,6 +121,19 @@ async def test_what_could_not_be_written_is_written_later_and_once(
     assert topic.written == PastReader(past, begin_at()).read_all()
 
 
+async def test_the_gauge_shows_what_kafka_refuses_until_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    teller, _ = teller_of(troubled_past(3), monkeypatch, [])
+    unwritten = teller.gauges.gauges()["fraudstream.incidents.unwritten"]
+    connected = Connected(Topic(["before"]))
+    with pytest.raises(KafkaConnectionError):
+        await teller._turn(connected)  # type: ignore[arg-type]
+    assert unwritten()[()] > 0
+    assert await until_done(teller, connected) == 0
+    assert unwritten()[()] == 0
+
+
 async def test_a_second_guard_writes_nothing_that_the_first_one_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
     past, topic = troubled_past(3), Topic([])
     for _ in range(2):
