@@ -45,7 +45,7 @@ class BenchFleet:
     def __init__(self, run: WorkerBench) -> None:
         self._run = run
         self.running: list[RunningWorker] = []
-        self._draining: set[asyncio.Task[None]] = set()
+        self._draining: list[asyncio.Task[None]] = []
         self.changes = 0
         self._spent = 0.0
 
@@ -63,8 +63,7 @@ class BenchFleet:
         self.running.remove(one)
         self.changes += 1
         task = asyncio.create_task(self._drained(one))
-        self._draining.add(task)
-        task.add_done_callback(self._draining.discard)
+        self._draining.append(task)
         return task
 
     async def _drained(self, one: RunningWorker) -> None:
@@ -86,8 +85,8 @@ class BenchFleet:
         Raises:
             MeasurementError: a worker ended with an error.
         """
-        if self._draining:
-            await asyncio.gather(*self._draining)
+        await asyncio.gather(*self._draining)
+        self._draining.clear()
 
     def stop(self) -> None:
         """End all workers at once."""

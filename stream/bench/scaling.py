@@ -29,6 +29,7 @@ from stream.settings import Settings
 _PATIENCE_SECONDS = 900.0
 _BACKLOG_SECONDS = 8.0
 _FIRST_BACKLOG = 1_500
+_QUIET_SECONDS = 60.0
 _STEP_SECONDS = 0.01
 _SETTLE_SECONDS = 5.0
 """Between two parts, so that the pause of one is not counted with the other."""
@@ -244,7 +245,7 @@ async def _day(
         fleet.set_size(asked)
         await asyncio.wait([offering], timeout=rule.poll_seconds)
     offered = await offering
-    await run.await_seen(before + len(due), _PATIENCE_SECONDS)
+    await _until_quiet(run, before + len(due))
     await fleet.settle()
     await asyncio.sleep(_SETTLE_SECONDS)
     figures = _figures("a day of load", offered.due_ms, run.seen[before:])
@@ -254,6 +255,15 @@ async def _day(
         needed_worker_seconds=round(_needed_seconds(day, scene.capacity), 1),
     )
     return samples, phase
+
+
+async def _until_quiet(run: WorkerBench, count: int) -> None:
+    """Wait for so many scores, or until none has come for a minute: what lacks then is lost."""
+    seen, since = len(run.seen), time.monotonic()
+    while len(run.seen) < count and time.monotonic() < since + _QUIET_SECONDS:
+        if len(run.seen) > seen:
+            seen, since = len(run.seen), time.monotonic()
+        await asyncio.sleep(_STEP_SECONDS)
 
 
 def _needed_seconds(day: DayOfLoad, capacity: float) -> float:
@@ -285,7 +295,7 @@ async def _rolled(scene: _Scene, plan: ScalingPlan, name: str, command: tuple[st
         offered = await run.offer(scene.made.take(max(1, int(plan.roll_rate))), plan.roll_rate)
         due_ms |= offered.due_ms
     await rolling
-    await run.await_seen(before + len(due_ms), _PATIENCE_SECONDS)
+    await _until_quiet(run, before + len(due_ms))
     spent = time.monotonic() - began
     await asyncio.sleep(_SETTLE_SECONDS)
     return _figures(name, due_ms, run.seen[before:])._replace(
