@@ -155,8 +155,7 @@ async def problems(
     A topic that no worker uses may be missing; `predictions` is used if features read any.
     """
     counts = await partition_counts(admin, settings)
-    layouts = [one for one in LAYOUTS if one.of_workers or (reads_predictions and one is PREDICTIONS)]
-    needed = [settings.topic(layout.name) for layout in layouts]
+    needed = _of_workers(settings, reads_predictions=reads_predictions)
     missing = [topic for topic in needed if topic not in counts]
     if missing:
         unseen = "" if settings.kafka_security_protocol == "PLAINTEXT" else f" ({HIDDEN})"
@@ -166,13 +165,15 @@ async def problems(
 
 
 def count_problems(settings: Settings, counts: Mapping[str, int], *, reads_predictions: bool = False) -> list[str]:
-    """Return which of these topics have another number of partitions than `transactions`, and what to do."""
+    """Return which of these topics have another number of partitions than `transactions`, and what to do.
+
+    A topic that no worker uses may have any.
+    """
     transactions = settings.topic(TRANSACTIONS.name)
     if transactions not in counts:
         return []
-    if not reads_predictions:
-        unread = settings.topic(PREDICTIONS.name)
-        counts = {topic: count for topic, count in counts.items() if topic != unread}
+    needed = _of_workers(settings, reads_predictions=reads_predictions)
+    counts = {topic: count for topic, count in counts.items() if topic in needed}
     return [
         f"topic {topic} has {counts[topic]} partitions, but {transactions} has {counts[transactions]}: payments and "
         "labels without an output partition wait. Add partitions to the topic that has fewer, with Kafka's own tools; "
@@ -181,6 +182,12 @@ def count_problems(settings: Settings, counts: Mapping[str, int], *, reads_predi
         else f"topic {topic} has {counts[topic]} partitions, but must have 1: make it anew"
         for topic, wanted in _wrong_counts(settings, counts, counts[transactions])
     ]
+
+
+def _of_workers(settings: Settings, *, reads_predictions: bool) -> list[str]:
+    """Return the topics that workers use; they use `predictions` if features read any."""
+    used = (one for one in LAYOUTS if one.of_workers or (reads_predictions and one is PREDICTIONS))
+    return [settings.topic(layout.name) for layout in used]
 
 
 async def risks(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ from stream.settings import Settings
 FETCH_BYTES = 8 * 1024 * 1024
 """The most bytes of a partition in one fetch."""
 WAIT_MS = 500
+_LOOKUP_MS = 60_000
+"""How long to ask brokers for offsets, again and again: a busy one must not end a run of an hour."""
 Records = Sequence[Record]
 Offsets = Mapping[int, int]
 
@@ -111,7 +113,8 @@ async def open_reader(settings: Settings) -> AsyncIterator[TopicReader]:
     Raises:
         aiokafka.errors.KafkaError: the broker does not answer.
     """
-    consumer = open_consumer(settings, fetch_max_wait_ms=50, max_partition_fetch_bytes=FETCH_BYTES)
+    patient = {"request_timeout_ms": _LOOKUP_MS}
+    consumer = open_consumer(settings, fetch_max_wait_ms=50, max_partition_fetch_bytes=FETCH_BYTES, **patient)
     try:
         await consumer.start()
         yield TopicReader(consumer)

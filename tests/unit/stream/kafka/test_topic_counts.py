@@ -19,8 +19,17 @@ def test_each_topic_with_fewer_partitions_than_transactions_is_told_of_with_both
     problems = count_problems(SETTINGS, counts(transactions=8))
     assert [one.split(": ")[0] for one in problems] == [
         f"topic bank.{name} has 6 partitions, but bank.transactions has 8"
-        for name in ("labels", "scores", "shadow-scores", "outcomes", "explanations")
+        for name in ("labels", "scores", "shadow-scores", "outcomes")
     ]
+
+
+def test_a_topic_that_no_worker_uses_may_have_any_number() -> None:
+    assert count_problems(SETTINGS, counts(explanations=2, predictions=2, incidents=3)) == []
+
+
+def test_predictions_are_used_where_features_read_them() -> None:
+    (problem,) = count_problems(SETTINGS, counts(predictions=2), reads_predictions=True)
+    assert problem.startswith("topic bank.predictions has 2 partitions, but bank.transactions has 6")
 
 
 def test_a_log_with_more_than_one_partition_is_told_of() -> None:
