@@ -29,6 +29,7 @@ from stream.settings import Settings
 _PATIENCE_SECONDS = 900.0
 _BACKLOG_SECONDS = 8.0
 _FIRST_BACKLOG = 1_500
+_MADE_AGAIN = 10_000
 _QUIET_SECONDS = 60.0
 _STEP_SECONDS = 0.01
 _SETTLE_SECONDS = 5.0
@@ -155,10 +156,11 @@ async def measure_scaling(
         InjectionError: a broker did not take payments.
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
+    made = _Supply(len(plan.day.due()) + 10 * _FIRST_BACKLOG)  # before a client runs, since it takes long
     async with AsyncExitStack() as stack:
         run = await stack.enter_async_context(WorkerBench(own_names(settings), plan.partitions))
         lag = await _open_lag(stack, run)
-        made, fleet = _Supply(len(plan.day.due()) + 10 * _FIRST_BACKLOG), BenchFleet(run)
+        fleet = BenchFleet(run)
         stack.callback(fleet.stop)
         first = fleet.start()
         await run.command(CommandKind.PROMOTE, digest)
@@ -187,14 +189,13 @@ class _Supply:
 
     def __init__(self, first: int) -> None:
         self._seed = 5
-        self._count = first
         self._made = iter(payments(first, self._seed))
 
-    def take(self, count: int) -> list[PublishedPayment]:
+    async def take(self, count: int) -> list[PublishedPayment]:
         found = list(islice(self._made, count))
         while len(found) < count:
             self._seed += 1
-            self._made = iter(payments(max(self._count, count), self._seed))
+            self._made = iter(await asyncio.to_thread(payments, max(_MADE_AGAIN, count), self._seed))
             found += islice(self._made, count - len(found))
         return found
 
@@ -210,12 +211,12 @@ async def _open_lag(stack: AsyncExitStack, run: WorkerBench) -> CommittedLag:
 async def _capacity(run: WorkerBench, fleet: BenchFleet, first: RunningWorker, made: _Supply) -> float:
     """Return the payments a second that one worker decides from a backlog of some seconds, without the first ones."""
     await await_ready(first)
-    await run.publish(made.take(_FIRST_BACKLOG))
+    await run.publish(await made.take(_FIRST_BACKLOG))
     await run.await_seen(_FIRST_BACKLOG)
     guessed = _FIRST_BACKLOG / max(0.1, (run.seen[-1].at_ms - run.seen[0].at_ms) / 1000)
     count, before = int(guessed * _BACKLOG_SECONDS), len(run.seen)
     await fleet.drain(first)
-    await run.publish(made.take(count))
+    await run.publish(await made.take(count))
     fleet.start()
     await run.await_seen(before + count, _PATIENCE_SECONDS)
     seen = run.seen[before + count // 4 :]
@@ -232,8 +233,9 @@ async def _day(
     await asyncio.sleep(_SETTLE_SECONDS)
     due = day.due()
     before, changes = len(run.seen), fleet.changes
+    records = await scene.made.take(len(due))
     fleet.worker_seconds()
-    offering = asyncio.create_task(run.offer(scene.made.take(len(due)), lambda number: float(due[number])))
+    offering = asyncio.create_task(run.offer(records, lambda number: float(due[number])))
     scaler, samples = Autoscaler(rule, plan.partitions), list[ScalingSample]()
     began = time.monotonic()
     while not offering.done():
@@ -292,7 +294,7 @@ async def _rolled(scene: _Scene, plan: ScalingPlan, name: str, command: tuple[st
     rolling = asyncio.create_task(fleet.roll(command))
     due_ms = dict[str, int]()
     while not rolling.done():  # in pieces, since nobody knows how long it takes
-        offered = await run.offer(scene.made.take(max(1, int(plan.roll_rate))), plan.roll_rate)
+        offered = await run.offer(await scene.made.take(max(1, int(plan.roll_rate))), plan.roll_rate)
         due_ms |= offered.due_ms
     await rolling
     await _until_quiet(run, before + len(due_ms))

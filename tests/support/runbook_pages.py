@@ -7,7 +7,7 @@ from support.paths import HOUSE
 OPERATE = HOUSE / "docs/how-to/operate"
 PROCEDURES = {"add-partitions.md", "downgrade.md", "move-redis.md", "restore-after-a-loss.md"}
 JAVA_TOOLS = {
-    "kafka-configs.sh": "org.apache.kafka.tools.ConfigCommand",
+    "kafka-configs.sh": "kafka.admin.ConfigCommand",
     "kafka-consumer-groups.sh": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
     "kafka-get-offsets.sh": "org.apache.kafka.tools.GetOffsetShell",
     "kafka-log-dirs.sh": "org.apache.kafka.tools.LogDirsCommand",

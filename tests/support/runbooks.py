@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from aiokafka import ConsumerRecord
 
@@ -73,6 +72,14 @@ class Stack:
             timeout=SECONDS,
         )
 
+    def fault_of(self, command: str) -> str:
+        """Run a command; return why it, or what it needs, failed; empty if nothing did."""
+        try:
+            done = self.run(command)
+        except AssertionError as failed:
+            return f"not prepared: {failed}"
+        return "" if done.returncode == 0 else f"{done.returncode}: {done.stdout[-400:]}{done.stderr[-400:]}"
+
     def filled(self, command: str) -> str:
         """Return a command with the addresses, names and places of this stack."""
         fleet = self.fleet
@@ -98,6 +105,7 @@ class Stack:
     def _preparations(self) -> tuple[tuple[str, Callable[[], None]], ...]:
         return (
             (r"model (end-canary|canary)", self._end_split),
+            (r"model_review_days", self._make_a_reviewed_model_live),
             (r"model end-canary", self._begin_canary),
             (r"model (canary|promote|rollback|challenge|end-split)", self._end_canary),
             (r"model (promote|rollback|canary)", self._end_split),
@@ -117,12 +125,6 @@ class Stack:
         done = self._say(*words)
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
 
-    def _roles(self) -> dict[str, Any]:
-        done = self.fleet.cli("model", "list", "--json")
-        assert done.returncode == 0, done.stderr
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
-
     def _model(self, command: str) -> str:
         live = self._live()
         if re.search(r"model (promote|challenge|canary)", command):
@@ -130,17 +132,21 @@ class Stack:
         return live[:12]
 
     def _live(self) -> str:
-        worker = self._processes["6066"].get("/metrics")[1]
-        (found,) = {
-            digest
-            for line in worker.splitlines()
-            if line.startswith("fraudstream_model_info") and 'role="live"' in line and line.endswith(" 1")
-            for digest in re.findall(r'digest="(\w+)"', line)
-        }
-        return found
+        done = self.fleet.cli("model", "list", "--json")
+        assert done.returncode == 0, done.stderr
+        (found,) = (row["digest"] for row in json.loads(done.stdout)["models"] if row["role"] == "live")
+        return str(found)
 
     def _promote_another(self) -> None:
         self._must("promote", next(one for one in self._models if one != self._live()))
+
+    def _make_a_reviewed_model_live(self) -> None:
+        model = next(one for one in self._models if one != self._live())
+        done = self.fleet.cli("model", "card", model, "--record", str(self._card))
+        assert done.returncode == 0, done.stderr
+        self._must("promote", model)
+        worker = self._processes["6066"]
+        until(lambda: "fraudstream_model_review_days" in worker.get("/metrics")[1], "the review of the live model")
 
     def _begin_canary(self) -> None:
         self._must("canary", next(one for one in self._models if one != self._live()), "--share", "5%")
@@ -209,7 +215,7 @@ def has_tools() -> bool:
     return all(shutil.which(one) for one in ("bash", "curl", "grep", "redis-cli", "javac"))
 
 
-def some_payments(fleet: Fleet, count: int = 60) -> None:
-    """Publish payments, and wait until they are decided."""
-    fleet.publish(payment(number) for number in range(count))
-    fleet.await_scores(count)
+def some_payments(fleet: Fleet, count: int = 60, first: int = 0) -> None:
+    """Publish payments, and wait until all so far are decided."""
+    fleet.publish(payment(number) for number in range(first, first + count))
+    fleet.await_scores(first + count)
