@@ -5,8 +5,6 @@ import signal
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -14,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 from stream.bench.worker import WorkerBench
 from stream.demo.services.processes import Child, free_port
+from stream.demo.services.readiness import not_ready_reasons
 from stream.errors import MeasurementError
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.topics import TRANSACTIONS
@@ -27,10 +26,10 @@ _MIN_READY_SECONDS = 3.0
 
 
 class RunningWorker(NamedTuple):
-    """A worker, the port of its pages, and since when it counts (seconds of the monotonic clock)."""
+    """A worker, the address of its pages, and since when it counts (seconds of the monotonic clock)."""
 
     child: Child
-    port: int
+    address: str
     since: float
 
 
@@ -51,9 +50,9 @@ class BenchFleet:
 
     def start(self, command: Sequence[str] = ()) -> RunningWorker:
         """Start a worker, or another command of one; do not wait until it is ready."""
-        port = free_port()
-        child = self._run.start_worker({"FRAUDSTREAM_HTTP": f"127.0.0.1:{port}"}, command)
-        one = RunningWorker(child, port, time.monotonic())
+        address = f"127.0.0.1:{free_port()}"
+        child = self._run.start_worker({"FRAUDSTREAM_HTTP": address}, command)
+        one = RunningWorker(child, address, time.monotonic())
         self.running.append(one)
         self.changes += 1
         return one
@@ -78,6 +77,16 @@ class BenchFleet:
             self.start()
         while len(self.running) > count:
             self.drain(self.running[-1])
+
+    async def await_size(self, count: int) -> None:
+        """Have so many workers, all of them ready.
+
+        Raises:
+            MeasurementError: one did not become ready.
+        """
+        self.set_size(count)
+        for one in self.running:
+            await await_ready(one)
 
     async def settle(self) -> None:
         """Wait until what drains has ended.
@@ -118,18 +127,11 @@ async def await_ready(one: RunningWorker) -> None:
         MeasurementError: it ended, or took too long.
     """
     until = time.monotonic() + _START_SECONDS
-    while not await asyncio.to_thread(_answers_ready, one.port):
+    while reasons := await asyncio.to_thread(not_ready_reasons, one.address):
         if not one.child.running or time.monotonic() > until:
-            raise MeasurementError(f"a worker did not become ready: {one.child.log} ends with:\n{one.child.tail()}")
+            why = f"{'; '.join(reasons)}; {one.child.log} ends with:\n{one.child.tail()}"
+            raise MeasurementError(f"a worker did not become ready: {why}")
         await asyncio.sleep(_LOOK_SECONDS)
-
-
-def _answers_ready(port: int) -> bool:
-    try:
-        with urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=2) as answer:
-            return bool(answer.status == 200)  # noqa: PLR2004 - OK
-    except (URLError, OSError):
-        return False
 
 
 class CommittedLag:

@@ -227,9 +227,7 @@ async def _day(
     scene: _Scene, plan: ScalingPlan, rule: ScalingRule, lag: CommittedLag
 ) -> tuple[list[ScalingSample], ScalingPhase]:
     run, fleet, day = scene.run, scene.fleet, plan.day
-    fleet.set_size(rule.min_workers)
-    for one in list(fleet.running):
-        await await_ready(one)
+    await fleet.await_size(rule.min_workers)
     await asyncio.sleep(_SETTLE_SECONDS)
     due = day.due()
     before, changes = len(run.seen), fleet.changes
@@ -250,13 +248,8 @@ async def _day(
     await _until_quiet(run, before + len(due))
     await fleet.settle()
     await asyncio.sleep(_SETTLE_SECONDS)
-    figures = _figures("a day of load", offered.due_ms, run.seen[before:])
-    phase = figures._replace(
-        changes=fleet.changes - changes,
-        worker_seconds=round(fleet.worker_seconds(), 1),
-        needed_worker_seconds=round(_needed_seconds(day, scene.capacity), 1),
-    )
-    return samples, phase
+    effort = _Effort(fleet.changes - changes, fleet.worker_seconds(), _needed_seconds(day, scene.capacity))
+    return samples, _phase("a day of load", offered.due_ms, run.seen[before:], effort)
 
 
 async def _until_quiet(run: WorkerBench, count: int) -> None:
@@ -284,9 +277,7 @@ def _rolls(plan: ScalingPlan) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 async def _rolled(scene: _Scene, plan: ScalingPlan, name: str, command: tuple[str, ...]) -> ScalingPhase:
     run, fleet = scene.run, scene.fleet
-    fleet.set_size(plan.roll_workers)
-    for one in list(fleet.running):
-        await await_ready(one)
+    await fleet.await_size(plan.roll_workers)
     await fleet.settle()
     await asyncio.sleep(_SETTLE_SECONDS)
     before, changes, began = len(run.seen), fleet.changes, time.monotonic()
@@ -300,14 +291,18 @@ async def _rolled(scene: _Scene, plan: ScalingPlan, name: str, command: tuple[st
     await _until_quiet(run, before + len(due_ms))
     spent = time.monotonic() - began
     await asyncio.sleep(_SETTLE_SECONDS)
-    return _figures(name, due_ms, run.seen[before:])._replace(
-        changes=fleet.changes - changes,
-        worker_seconds=round(fleet.worker_seconds(), 1),
-        needed_worker_seconds=round(workers_needed(plan.roll_rate, scene.capacity) * spent, 1),
-    )
+    needed = workers_needed(plan.roll_rate, scene.capacity) * spent
+    effort = _Effort(fleet.changes - changes, fleet.worker_seconds(), needed)
+    return _phase(name, due_ms, run.seen[before:], effort)
 
 
-def _figures(name: str, due_ms: dict[str, int], seen: Sequence[SeenScore]) -> ScalingPhase:
+class _Effort(NamedTuple):
+    changes: int
+    worker_seconds: float
+    needed_worker_seconds: float
+
+
+def _phase(name: str, due_ms: dict[str, int], seen: Sequence[SeenScore], effort: _Effort) -> ScalingPhase:
     """Return what was decided of the payments of a part, and when."""
     counts = Counter(one.transaction_id for one in seen)
     late = [one.at_ms - due_ms[one.transaction_id] for one in seen if one.transaction_id in due_ms]
@@ -317,13 +312,13 @@ def _figures(name: str, due_ms: dict[str, int], seen: Sequence[SeenScore]) -> Sc
         payments=len(due_ms),
         lost=len(due_ms.keys() - counts.keys()),
         twice=sum(count > 1 for count in counts.values()),
-        changes=0,
+        changes=effort.changes,
         p50_ms=p50,
         p99_ms=p99,
         worst_ms=worst,
         pauses_ms=tuple(pause for _, pause in sorted(longest_pauses(due_ms, seen).items())),
-        worker_seconds=0.0,
-        needed_worker_seconds=0.0,
+        worker_seconds=round(effort.worker_seconds, 1),
+        needed_worker_seconds=round(effort.needed_worker_seconds, 1),
     )
 
 

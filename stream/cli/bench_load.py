@@ -38,11 +38,6 @@ class Rates(click.ParamType):
         return found
 
 
-partitions_option = click.option(
-    "--partitions", type=click.IntRange(1, 1000), default=4, show_default=True, help="Of the measurement's topics."
-)
-
-
 @click.command()
 @model_option
 @click.option(
@@ -55,7 +50,9 @@ partitions_option = click.option(
 )
 @click.option("--seconds", type=click.IntRange(1, 3600), default=20, show_default=True, help="For each rate.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
-@partitions_option
+@click.option(
+    "--partitions", type=click.IntRange(1, 1000), default=4, show_default=True, help="Of the measurement's topics."
+)
 @json_option
 @needs("train", "duckdb")
 def load(name: str, as_json: bool, **plan: Any) -> None:  # noqa: ANN401, FBT001 - click's options

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import sys
 import time
@@ -15,6 +13,7 @@ from typing import NamedTuple
 
 from stream.demo.errors import DemoError
 from stream.demo.services.processes import Child, free_port
+from stream.demo.services.readiness import not_ready_reasons
 from stream.demo.services.servers import EmbeddedBroker, EmbeddedRedis
 from stream.settings import PREFIX, Settings, read_settings
 
@@ -38,7 +37,7 @@ class SecondFleet(NamedTuple):
 
     def reasons(self) -> list[str]:
         """Return why the worker does not decide yet; empty if it does."""
-        return _reasons(self.settings.http)
+        return not_ready_reasons(self.settings.http)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +66,11 @@ class DemoStack:
 
     def reasons(self) -> list[str]:
         """Return why the worker does not decide yet; empty if it does."""
-        return _reasons(self.settings.http)
+        return not_ready_reasons(self.settings.http)
 
     def guard_reasons(self) -> list[str]:
         """Return why the guard does not watch yet; empty if it does."""
-        return _reasons(self.guard_http)
+        return not_ready_reasons(self.guard_http)
 
     def check(self) -> None:
         """Raise DemoError, with the end of the log, if the worker, or another process that was started, has exited."""
@@ -105,17 +104,6 @@ class DemoStack:
 def end_of(child: Child) -> str:
     """Return the last lines of a process's log."""
     return "\n".join(child.tail().splitlines()[-LOG_LINES:])
-
-
-def _reasons(address: str) -> list[str]:
-    connection = http.client.HTTPConnection(address, timeout=2)
-    try:
-        connection.request("GET", "/health/ready")
-        return [str(reason) for reason in json.loads(connection.getresponse().read())["reasons"]]
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        return [f"it does not answer yet ({type(error).__name__})"]
-    finally:
-        connection.close()
 
 
 def joined(reasons: list[str]) -> bool:

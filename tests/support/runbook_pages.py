@@ -1,7 +1,6 @@
 """The pages of the runbooks, and the commands that stand in them."""
 
-import re
-
+from support.page_blocks import console_lines
 from support.paths import HOUSE
 
 OPERATE = HOUSE / "docs/how-to/operate"
@@ -19,9 +18,4 @@ TOOLS = {"fraudstream", "curl", "grep", "redis-cli", *JAVA_TOOLS}
 
 def console_commands(page: str) -> list[str]:
     """Return the commands of a page of `docs/how-to/operate`, in their order, each in one line."""
-    text = (OPERATE / page).read_text()
-    found = []
-    for indent, block in re.findall(r"^( *)```console\n(.*?)^\1```$", text, re.DOTALL | re.MULTILINE):
-        lines = re.sub(rf"^{indent}", "", block, flags=re.MULTILINE)
-        found += re.findall(r"^\$ (.+)$", re.sub(r"\\\n\s*", "", lines), re.MULTILINE)
-    return found
+    return [line[2:] for line in console_lines((OPERATE / page).read_text()) if line.startswith("$ ")]

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from aiokafka import ConsumerRecord
@@ -22,7 +23,7 @@ from support.fleet.workers import Worker
 from support.runbook_pages import JAVA_TOOLS
 
 SECONDS = 120.0
-_OPEN_MS = 600_000
+_OPEN_MS = 900_000
 _TOPICS = "transactions|scores|labels|outcomes|explanations|incidents|model-events|model-control|dead-letters"
 
 
@@ -87,16 +88,16 @@ class Stack:
             command = command.replace(f"127.0.0.1:{port}", address)
         command = re.sub(rf"(--topic|--entity-name) ({_TOPICS})\b", rf"\1 {fleet.prefix}\2", command)
         command = command.replace("fraudstream-default", fleet.environment["GROUP"])
-        topic, partition, offset = self._place(command)
+        place = cache(lambda: self._place(command))  # most commands name none, and it reads topics
         words: dict[str, Callable[[], str]] = {
             "MODEL": lambda: self._model(command),
             "INCIDENT": self._incident,
             "PAYMENT": lambda: self.fleet.scores()[0][0].transaction_id,
-            "TOPIC": lambda: topic,
-            "PARTITION": lambda: str(partition),
-            "OFFSET": lambda: str(offset),
+            "TOPIC": lambda: place()[0],
+            "PARTITION": lambda: str(place()[1]),
+            "OFFSET": lambda: str(place()[2]),
             "FILE": lambda: str(self._card if "--record" in command else fleet.folder / "scored"),
-            "N": lambda: self._number(command, offset),
+            "N": lambda: self._number(command, lambda: place()[2]),
         }
         return re.sub(rf"\b({'|'.join(words)})\b", lambda found: words[found[1]](), command)
 
@@ -126,10 +127,8 @@ class Stack:
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
 
     def _model(self, command: str) -> str:
-        live = self._live()
-        if re.search(r"model (promote|challenge|canary)", command):
-            return next(one for one in self._models if one != live)[:12]
-        return live[:12]
+        digest = self._another() if re.search(r"model (promote|challenge|canary)", command) else self._live()
+        return digest[:12]
 
     def _live(self) -> str:
         done = self.fleet.cli("model", "list", "--json")
@@ -137,11 +136,15 @@ class Stack:
         (found,) = (row["digest"] for row in json.loads(done.stdout)["models"] if row["role"] == "live")
         return str(found)
 
+    def _another(self) -> str:
+        live = self._live()
+        return next(one for one in self._models if one != live)
+
     def _promote_another(self) -> None:
-        self._must("promote", next(one for one in self._models if one != self._live()))
+        self._must("promote", self._another())
 
     def _make_a_reviewed_model_live(self) -> None:
-        model = next(one for one in self._models if one != self._live())
+        model = self._another()
         done = self.fleet.cli("model", "card", model, "--record", str(self._card))
         assert done.returncode == 0, done.stderr
         self._must("promote", model)
@@ -149,19 +152,19 @@ class Stack:
         until(lambda: "fraudstream_model_review_days" in worker.get("/metrics")[1], "the review of the live model")
 
     def _begin_canary(self) -> None:
-        self._must("canary", next(one for one in self._models if one != self._live()), "--share", "5%")
+        self._must("canary", self._another(), "--share", "5%")
 
     def _end_canary(self) -> None:
         self._say("end-canary")
 
     def _begin_split(self) -> None:
-        self._must("split", "--arm", f"new={next(one for one in self._models if one != self._live())}:10%")
+        self._must("split", "--arm", f"new={self._another()}:10%")
 
     def _end_split(self) -> None:
         self._say("end-split", "--winner", "live")
 
     def _begin_challenge(self) -> None:
-        self._say("challenge", next(one for one in self._models if one != self._live()))
+        self._say("challenge", self._another())
 
     def _withdraw(self) -> None:
         self._say("withdraw")
@@ -183,7 +186,7 @@ class Stack:
         topic = f"{self.fleet.prefix}transactions"
         self._open_at = self.fleet.ends("transactions")[0]
         self._producer = librdkafka_producer(
-            self.fleet.brokers, transactional_id=f"{topic}-open", transaction_ms=900_000
+            self.fleet.brokers, transactional_id=f"{topic}-open", transaction_ms=_OPEN_MS
         )
         self._producer.init_transactions()
         self._producer.begin_transaction()
@@ -202,11 +205,11 @@ class Stack:
         first = next(score for score in self.fleet.scores()[0])
         return f"{prefix}transactions", first.source.partition, first.source.offset
 
-    def _number(self, command: str, offset: int) -> str:
+    def _number(self, command: str, offset: Callable[[], int]) -> str:
         if "--expected-revision" in command:
             return str(max(event["revision"] for event in self.fleet.events("accepted")))
         if "--offsets" in command:
-            return str(offset + 1)
+            return str(offset() + 1)
         return str(PARTITIONS + ("--alter" in command))
 
 

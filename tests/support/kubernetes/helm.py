@@ -35,6 +35,8 @@ class RefusedValues(Exception):  # noqa: N818 - a result, in most tests
 
 
 def _go(*words: str, folder: Path, **environment: str) -> str:
+    if shutil.which("go") is None:
+        raise NoGo("no go on PATH, from whose modules Helm and the schemas come")
     done = subprocess.run(
         ["go", *words],
         cwd=folder,
@@ -58,8 +60,6 @@ def helm() -> Path:
     command = CACHE / "helm"
     if command.exists():
         return command
-    if shutil.which("go") is None:
-        raise NoGo("no go on PATH, from which Helm is built")
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock, tempfile.TemporaryDirectory(dir=CACHE) as folder:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -79,8 +79,6 @@ def go_module_files(module: str, version: str, names: Iterable[str]) -> list[Pat
     kept = CACHE.parent / f"{module.rsplit('/', 1)[-1]}-{version}"
     paths = {name: kept / Path(name).name for name in names}
     if not all(path.exists() for path in paths.values()):
-        if shutil.which("go") is None:
-            raise NoGo(f"no go on PATH, with which {module} is fetched")
         kept.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept) as folder:
             _go("mod", "init", "fetched", folder=Path(folder))

@@ -24,6 +24,7 @@ from stream.control.probes import vectorise_probe
 from stream.settings import PREFIX, Settings
 from support.command_lines import find_command
 from support.fleet.payments import put_model
+from support.page_blocks import blocks, console_lines
 from support.paths import HOUSE
 
 README = (HOUSE / "README.md").read_text()
@@ -41,11 +42,6 @@ class Consumed(NamedTuple):
     value: bytes | None
 
 
-def blocks(text: str, language: str) -> list[str]:
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, re.DOTALL | re.MULTILINE)
-    return [re.sub(rf"^{indent}", "", block, flags=re.MULTILINE) for indent, block in found]
-
-
 (TRANSACTION,) = (block.encode() for block in blocks(README, "json"))
 SENT, SCORE, _ = (block.encode() for block in blocks(PAGES["docs/reference/records-and-topics.md"], "json"))
 
@@ -54,8 +50,7 @@ def commands() -> list[str]:
     """Return every command line that a page gives, in a console block or in its text."""
     found = set()
     for text in PAGES.values():
-        joined = [re.sub(r"\\\n\s*", "", block) for block in blocks(text, "console")]
-        lines = [line.removeprefix("$ ") for block in joined for line in block.splitlines()]
+        lines = [line.removeprefix("$ ") for line in console_lines(text)]
         prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
         found |= {line for line in lines if line.startswith("fraudstream ")}
         found |= {code for code in re.findall(r"`(fraudstream [^`]+)`", prose) if "…" not in code}

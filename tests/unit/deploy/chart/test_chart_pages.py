@@ -8,6 +8,7 @@ import pytest
 from stream.bench.scaling import lag_per_worker
 from support.kubernetes.helm import CHART, read_yaml, render
 from support.kubernetes.objects import of_kind, only
+from support.page_blocks import blocks
 from support.paths import HOUSE
 
 pytestmark = pytest.mark.timeout(1800)
@@ -19,7 +20,7 @@ VALUES: dict[str, Any] = read_yaml((CHART / "values.yaml").read_text())[0]
 def shown(page: str) -> list[dict[str, Any]]:
     """Return the YAML that a page shows."""
     text = (HOUSE / "docs/how-to" / page).read_text()
-    return [one for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) for one in read_yaml(block)]
+    return [one for block in blocks(text, "yaml") for one in read_yaml(block)]
 
 
 EXAMPLES = [(page, at, one) for page in PAGES for at, one in enumerate(shown(page)) if set(one) <= set(VALUES)]

@@ -69,7 +69,8 @@ OPEN = {"requests", "limits", "labels", "podLabels", "podAnnotations", "nodeSele
 
 def paths_of_schema(schema: dict[str, Any], above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
     found: set[tuple[str, ...]] = set()
-    for name, one in schema.get("properties", {}).items():
+    for name, stated in schema.get("properties", {}).items():
+        one = SCHEMA["definitions"][stated["$ref"].rpartition("/")[2]] if "$ref" in stated else stated
         inner = "properties" in one and name not in OPEN
         found |= paths_of_schema(one, (*above, name)) if inner else {(*above, name)}
     return found
