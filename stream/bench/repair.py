@@ -6,7 +6,7 @@ partitions, then in two that share them. Topics and keys are the measurement's o
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -17,7 +17,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 
 from features.redis.client import without_password
-from features.redis.progress import NO_END, LogPart
+from features.redis.progress import NO_END, LogPart, TopicName
 from features.redis.retention import EpochCoverage
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets, load_sets
@@ -215,7 +215,7 @@ def _repair_partitions(task: RepairTask) -> RepairResult:
 
     ends = {LogPart(of_labels, partition): NO_END for of_labels in (True, False) for partition in task.partitions}
 
-    async def all_parts() -> dict[LogPart, int]:
+    async def all_parts(_partitions: Mapping[TopicName, int]) -> dict[LogPart, int]:
         return ends
 
     repair = Repair(RepairDeps(task.settings, load_sets(task.settings.features), task.repair, emit))

@@ -54,7 +54,7 @@ async def _rebuild(settings: Settings, sets: FeatureSets, reason: str, *, here: 
 async def _shown(progress: AsyncIterator[RepairStatus]) -> RepairStatus:
     """Draw a progress bar on standard error, and return the last status."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    last = RepairStatus({}, 0)
+    last = RepairStatus({}, {})
     with Progress(*columns, console=Console(stderr=True, highlight=False)) as bar:
         task = bar.add_task("waiting for a worker", total=None)
         async for seen in progress:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,9 +135,7 @@ async def apply(settings: Settings, partitions: int, replication: int) -> tuple[
             counts = await partition_counts(admin, settings)
             wrong = _wrong_counts(settings, counts, partitions)
             if wrong:
-                raise TopicsError(
-                    "\n".join(_refused_count(topic, counts[topic], number, partitions) for topic, number in wrong)
-                )
+                raise TopicsError(_refused_counts(settings, counts, wrong))
             wanted = layouts_of(settings)
             missing = [layout for layout in wanted if settings.topic(layout.name) not in counts]
             await _create(admin, settings, missing, (partitions, replication))
@@ -305,10 +303,14 @@ def _wrong_counts(settings: Settings, counts: Mapping[str, int], partitions: int
     return [(topic, number) for topic, number in wanted.items() if counts.get(topic, number) != number]
 
 
-def _refused_count(topic: str, has: int, must_have: int, partitions: int) -> str:
-    """Say that a topic has another number of partitions than it must have, and what to do."""
-    given = f"give --partitions {has}, or " if must_have == partitions else ""
-    return (
-        f"topic {topic} has {has} partitions, but must have {must_have}. The number cannot change while a topic is in "
-        f"use, since a card's records would be split: {given}choose another FRAUDSTREAM_TOPIC_PREFIX"
+def _refused_counts(settings: Settings, counts: Mapping[str, int], wrong: Iterable[tuple[str, int]]) -> str:
+    """Say which topics have another number of partitions than they must have, a line each, and what to do."""
+    lines = [f"topic {topic} has {counts[topic]} partitions, but must have {wanted}" for topic, wanted in wrong]
+    partitioned = (settings.topic(layout.name) for layout in layouts_of(settings) if layout.partitioned)
+    found = {counts[topic] for topic in partitioned if topic in counts}
+    given = f"give --partitions {found.pop()}, " if len(found) == 1 else ""
+    advice = (
+        f"This command never changes the number, since a card's records would be split: {given}choose another "
+        'FRAUDSTREAM_TOPIC_PREFIX, or see "Add partitions" in the documentation (docs/how-to/operate/add-partitions.md)'
     )
+    return "\n".join([*lines, advice])

@@ -31,7 +31,7 @@ from stream.recovery.reapply import (
     ReplayedInput,
     apply_again,
     log_reader,
-    part_count,
+    partitions_of_log,
     read_input,
     reapply,
     topic_partition,
@@ -160,7 +160,7 @@ class _Rebuild:
         if not self._search.is_of_predictions:
             return True
         async with log_reader(self._deps.settings, predictions=True) as reader:
-            count = part_count(reader, self._deps.settings, predictions=True) // 3
+            count = partitions_of_log(reader, self._deps.settings, predictions=True)["predictions"]
             parts = [LogPart(of_labels=False, partition=one, of_predictions=True) for one in range(count)]
             tps = {part: topic_partition(self._deps.settings, part) for part in parts}
             ends = await reader.end_offsets(list(tps.values()))
@@ -175,9 +175,8 @@ class _Rebuild:
 
     async def _ranges(self, deps: ReapplyDeps, *, of_labels: bool) -> list[OffsetRange]:
         """Return all that a topic holds now."""
-        parts = [
-            LogPart(of_labels, partition) for partition in range(part_count(deps.reader, deps.input.settings) // 2)
-        ]
+        counts = partitions_of_log(deps.reader, deps.input.settings)
+        parts = [LogPart(of_labels, one) for one in range(counts["labels" if of_labels else "transactions"])]
         ends = await deps.reader.end_offsets([topic_partition(deps.input.settings, part) for part in parts])
         return [OffsetRange(part, 0, 0, ends[topic_partition(deps.input.settings, part)], 0) for part in parts]
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from features.history.store import Label, Prediction
-from features.redis.progress import LogPart, PartProgress, PartReport
+from features.redis.progress import LogPart, PartProgress, PartReport, TopicName
 from features.redis.store import RedisStore
 from models.logs import Logs
 from stream.contract.codes import Rejection
@@ -22,7 +22,7 @@ from stream.kafka.client import require_topic
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.refused import RefusedOffsets, read_refused
 from stream.kafka.stray import given_up_as_error
-from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS, TopicLayout
+from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS
 from stream.scoring.decode import Decoded, decode, read_label_record, read_prediction_record
 from stream.settings import Settings
 
@@ -119,9 +119,9 @@ ProgressCallback = Callable[[Sequence[OffsetRange], int], Awaitable[bool]]
 """Called with all ranges and the number of records just applied; returns whether to continue."""
 
 
-def layouts_of_log(*, predictions: bool) -> tuple[TopicLayout, ...]:
+def topics_of_log(*, predictions: bool) -> tuple[TopicName, ...]:
     """Return the topics of the log: with `predictions` also those from storage, which some features read."""
-    return (TRANSACTIONS, LABELS, PREDICTIONS) if predictions else (TRANSACTIONS, LABELS)
+    return ("transactions", "labels", "predictions") if predictions else ("transactions", "labels")
 
 
 @asynccontextmanager
@@ -135,7 +135,7 @@ async def log_reader(settings: Settings, *, predictions: bool = False) -> AsyncI
     with given_up_as_error():
         try:
             await reader.start()
-            first = [TopicPartition(settings.topic(one.name), 0) for one in layouts_of_log(predictions=predictions)]
+            first = [TopicPartition(settings.topic(one), 0) for one in topics_of_log(predictions=predictions)]
             for tp in first:
                 await require_topic(reader, tp.topic)
             reader.assign(first)
@@ -145,18 +145,17 @@ async def log_reader(settings: Settings, *, predictions: bool = False) -> AsyncI
             await reader.stop()
 
 
-def part_count(reader: LogConsumer, settings: Settings, *, predictions: bool = False) -> int:
-    """Return the number of parts of the log: the partitions of its topics.
+def partitions_of_log(reader: LogConsumer, settings: Settings, *, predictions: bool = False) -> Mapping[TopicName, int]:
+    """Return the number of partitions of each topic of the log; they differ while partitions are added.
 
     Raises:
         aiokafka.errors.KafkaError: the broker has not sent the topics' metadata.
     """
-    topics = layouts_of_log(predictions=predictions)
-    counts = [len(reader.partitions_for_topic(settings.topic(one.name)) or ()) for one in topics]
-    if not all(counts):
-        names = " and ".join(one.name for one in topics)
-        raise UnknownTopicOrPartitionError(f"the broker has not said how many partitions {names} have")
-    return sum(counts)
+    topics = topics_of_log(predictions=predictions)
+    counts = {one: len(reader.partitions_for_topic(settings.topic(one)) or ()) for one in topics}
+    if not all(counts.values()):
+        raise UnknownTopicOrPartitionError(f"the broker has not said how many partitions {' and '.join(counts)} have")
+    return counts
 
 
 def topic_partition(settings: Settings, part: LogPart) -> TopicPartition:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from features.redis.progress import NO_END, LogPart
+from features.redis.progress import NO_END, LogPart, TopicName
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from stream.clock import now_ms
@@ -14,8 +14,8 @@ from stream.errors import RebuildError
 from stream.kafka.client import group_members, open_admin, require_topic
 from stream.kafka.inputs import has_filled_histories
 from stream.kafka.score_tails import read_resume_points
-from stream.kafka.topics import SCORES, TRANSACTIONS
-from stream.recovery.reapply import layouts_of_log, log_reader, part_count
+from stream.kafka.topics import SCORES, TRANSACTIONS, own_scores, partition_counts
+from stream.recovery.reapply import log_reader, partitions_of_log
 from stream.recovery.repair import REPORT_SECONDS, Repair, RepairDeps, RepairStatus
 from stream.scoring.facts import ignore_fact
 from stream.settings import Settings
@@ -26,13 +26,12 @@ NO_WORKER_SECONDS = 15.0
 
 
 class Rebuild(NamedTuple):
-    """A rebuild in progress: its store, and the number of parts of the log, and of its topics."""
+    """A rebuild in progress: its store, and the number of partitions of each topic of the log."""
 
     settings: Settings
     sets: FeatureSets
     store: RedisStore
-    parts: int
-    topics: int = 2
+    partitions: Mapping[TopicName, int]
 
 
 @asynccontextmanager
@@ -47,7 +46,7 @@ async def start_rebuild(settings: Settings, sets: FeatureSets, reason: str) -> A
     """
     predictions = sets.has_predictions
     async with log_reader(settings, predictions=predictions) as reader:
-        parts = part_count(reader, settings, predictions=predictions)
+        partitions = partitions_of_log(reader, settings, predictions=predictions)
         await require_topic(reader, settings.topic(SCORES.name))
     async with open_admin(settings) as admin:
         if not await has_filled_histories(settings, admin):
@@ -59,7 +58,7 @@ async def start_rebuild(settings: Settings, sets: FeatureSets, reason: str) -> A
         await store.connect(emptied=True)
         if not store.incomplete:
             await store.declare_loss(f"requested by an operator: {reason}")
-        yield Rebuild(settings, sets, store, parts, len(layouts_of_log(predictions=predictions)))
+        yield Rebuild(settings, sets, store, partitions)
     finally:
         await store.close()
 
@@ -74,7 +73,7 @@ async def watch_workers(rebuild: Rebuild) -> AsyncIterator[RepairStatus]:
     store, quiet_s = rebuild.store, 0.0
     while store.incomplete:
         progress = await store.repair_progress.parts(store.state.target)
-        yield RepairStatus(progress, rebuild.parts, rebuild.topics)
+        yield RepairStatus(progress, rebuild.partitions)
         quiet_s = 0.0 if progress else quiet_s + REPORT_SECONDS
         if quiet_s >= NO_WORKER_SECONDS:
             raise RebuildError(
@@ -83,7 +82,7 @@ async def watch_workers(rebuild: Rebuild) -> AsyncIterator[RepairStatus]:
             )
         await asyncio.sleep(REPORT_SECONDS)
         await store.refresh()
-    yield RepairStatus(await store.repair_progress.parts(store.state.target), rebuild.parts, rebuild.topics)
+    yield RepairStatus(await store.repair_progress.parts(store.state.target), rebuild.partitions)
 
 
 async def rebuild_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncIterator[RepairStatus]:
@@ -96,7 +95,7 @@ async def rebuild_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncIt
     """
     repair = Repair(RepairDeps(rebuild.settings, rebuild.sets, rebuild.store.state.target, ignore_fact))
 
-    async def all_ends() -> Mapping[LogPart, int]:
+    async def all_ends(_partitions: Mapping[TopicName, int]) -> Mapping[LogPart, int]:
         return ends
 
     task = asyncio.create_task(repair.run(all_ends))
@@ -120,16 +119,24 @@ async def read_offsets(settings: Settings, *, predictions: bool = False) -> dict
         RebuildError: workers run.
         aiokafka.errors.KafkaError: Kafka does not respond.
     """
-    async with log_reader(settings) as reader:
-        partitions = range(part_count(reader, settings) // 2)
+    async with log_reader(settings, predictions=predictions) as reader:
+        partitions = partitions_of_log(reader, settings, predictions=predictions)
     async with open_admin(settings) as admin:
         running = await group_members(admin, settings)
         if running:
             raise RebuildError(f"{len(running)} workers run, which rebuild themselves: leave out --here, or stop them")
         fold = await read_fold(settings)
         log = fold.logs.last(settings.topic(TRANSACTIONS.name))
-        points = await read_resume_points(settings, admin, partitions, fold.term)
-    ends = {LogPart(of_labels=True, partition=partition): NO_END for partition in partitions}
-    if predictions:
-        ends |= {LogPart(of_labels=False, partition=one, of_predictions=True): NO_END for one in partitions}
-    return ends | {LogPart(of_labels=False, partition=one): point.read_to(log) for one, point in points.items()}
+        scores = (await partition_counts(admin, settings))[settings.topic(own_scores(settings, fold.term).name)]
+        decided = range(min(scores, partitions["transactions"]))
+        points = await read_resume_points(settings, admin, decided, fold.term)
+    read_to = {one: point.read_to(log) for one, point in points.items()}
+    return {
+        **{LogPart(of_labels=True, partition=one): NO_END for one in range(partitions["labels"])},
+        **{
+            LogPart(of_labels=False, partition=one, of_predictions=True): NO_END
+            for one in range(partitions.get("predictions", 0))
+        },
+        # What lies on a partition of `transactions` that `scores` does not have yet has not been read by anybody.
+        **{LogPart(of_labels=False, partition=one): read_to.get(one, 0) for one in range(partitions["transactions"])},
+    }

@@ -9,6 +9,7 @@ worker resumes a part from its reported progress.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,9 +25,8 @@ from stream.recovery.reapply import (
     THROTTLED,
     OffsetRange,
     ReapplyDeps,
-    layouts_of_log,
     log_reader,
-    part_count,
+    partitions_of_log,
     read_input,
     reapply,
     topic_partition,
@@ -38,8 +38,8 @@ REPORT_SECONDS = 0.5
 _COMPACT_SECONDS = 10.0
 _CACHE_BYTES = 256 << 20
 
-Ends = Callable[[], Awaitable[Mapping[LogPart, int]]]
-"""Returns the parts to apply again, each with its end offset."""
+Ends = Callable[[Mapping[TopicName, int]], Awaitable[Mapping[LogPart, int]]]
+"""Returns the parts to apply again here, each with its end offset, of topics with so many partitions."""
 
 
 def needs_predictions(cover: Coverage) -> bool:
@@ -51,18 +51,22 @@ def needs_predictions(cover: Coverage) -> bool:
 class RepairStatus:
     """The progress of all repairing workers together, as last read.
 
-    `parts` is the number of parts of the log, `topics` that of its topics, each of which has as many.
+    `partitions` is the number of partitions of each topic of the log, each of which is a part.
     """
 
     progress: Mapping[LogPart, PartProgress]
-    parts: int
-    topics: int = 2
+    partitions: Mapping[TopicName, int]
+
+    @property
+    def parts(self) -> int:
+        """The number of parts of the log."""
+        return sum(self.partitions.values())
 
     @property
     def transactions_may_begin(self) -> bool:
         """Whether all labels, and predictions, are applied."""
-        done = sum(part.topic != "transactions" and reached.done for part, reached in self.progress.items())
-        return self.topics * done >= self.parts * (self.topics - 1)
+        done = Counter(part.topic for part, reached in self.progress.items() if reached.done)
+        return all(done[topic] >= count for topic, count in self.partitions.items() if topic != "transactions")
 
     @property
     def parts_done(self) -> int:
@@ -130,8 +134,8 @@ class Repair:
             async with log_reader(settings, predictions=self._has_predictions) as reader:
                 replayed = await read_input(settings)
                 reapply_deps = ReapplyDeps(reader, replayed, store, THROTTLED if throttled else FULL_SPEED)
-                parts = part_count(reader, settings, predictions=self._has_predictions)
-                await self._run_phases(_Run(store, reapply_deps, parts, throttled), ends)
+                partitions = partitions_of_log(reader, settings, predictions=self._has_predictions)
+                await self._run_phases(_Run(store, reapply_deps, partitions, throttled), ends)
             return self._is_current(store)
         finally:
             await store.close()
@@ -144,13 +148,14 @@ class Repair:
     async def _run_phases(self, run: "_Run", ends: Ends) -> None:
         """Apply labels, then transactions; each phase starts when all workers have finished the one before."""
         status = await self._refresh(run)
-        self.ranges = {one.part: one for one in await self._find_ranges(run, await ends(), status.progress)}
+        own = await ends(run.partitions)
+        self.ranges = {one.part: one for one in await self._find_ranges(run, own, status.progress)}
         await self._apply(run, "labels")
         await self._apply(run, "predictions")
         while self._is_current(run.store) and not status.transactions_may_begin:
             status = await self._refresh(run, REPORT_SECONDS)
         await self._apply(run, "transactions")
-        while self._is_current(run.store) and status.parts_done < run.parts:
+        while self._is_current(run.store) and status.parts_done < status.parts:
             status = await self._refresh(run, REPORT_SECONDS)
         if run.throttled:
             await self._report_final(run)
@@ -166,7 +171,7 @@ class Repair:
         await asyncio.sleep(after_s)
         await run.store.refresh()
         progress = await run.store.repair_progress.parts(self._deps.repair)
-        self.status = RepairStatus(progress, run.parts, len(layouts_of_log(predictions=self._has_predictions)))
+        self.status = RepairStatus(progress, run.partitions)
         return self.status
 
     async def _find_ranges(
@@ -228,13 +233,14 @@ class Repair:
     async def _report(self, run: "_Run", ranges: Sequence[OffsetRange], *, final: bool) -> bool:
         """Report progress; tell whether this repair is still the current one."""
         reports = {one.part: one.report._replace(final=final) for one in ranges}
-        return await run.store.repair_progress.report(self._deps.repair, reports, run.parts) is not None
+        parts = sum(run.partitions.values())
+        return await run.store.repair_progress.report(self._deps.repair, reports, parts) is not None
 
 
 class _Run(NamedTuple):
-    """One run of a repair: its store and reader, the number of parts, and whether decisions continue meanwhile."""
+    """One run of a repair: its store and reader, the partitions of each topic, and whether decisions continue."""
 
     store: RedisStore
     reapply: ReapplyDeps
-    parts: int
+    partitions: Mapping[TopicName, int]
     throttled: bool

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from features.errors import StoreUnavailableError
 from features.history.store import Entity, RetentionPolicy
-from features.redis.progress import NO_END, LogPart
+from features.redis.progress import NO_END, LogPart, TopicName
 from features.redis.retention import Coverage, EpochCoverage
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
@@ -24,7 +24,7 @@ from stream.fates import Phase, is_retried
 from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.recovery.damage import DamageDeps, DamageRepairer
-from stream.recovery.repair import Repair, RepairDeps, needs_predictions
+from stream.recovery.repair import Repair, RepairDeps
 from stream.scoring.facts import FactListener
 from stream.settings import Settings
 from stream.tasks import end_tasks
@@ -207,11 +207,11 @@ class Repairer:
             log.warning("histories could not be rebuilt, retrying: %s", error)
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _ends(self) -> dict[LogPart, int]:
+    async def _ends(self, partitions: Mapping[TopicName, int]) -> dict[LogPart, int]:
         """Return the offsets up to which our transactions are delivered, or were read earlier; labels have no end.
 
         Nor have predictions from storage, where some worker needs them: who owns a partition of labels applies them,
-        whether it reads them itself or not.
+        whether it reads them itself or not, and those of partitions that `labels` does not have yet.
 
         An owner reads again from the last decision on, so what lies behind that and was read may not be delivered yet.
 
@@ -224,13 +224,12 @@ class Repairer:
         settings = self._deps.settings
         labels = await consumer.delivered_offsets(settings.topic(LABELS.name))
         transactions = await consumer.delivered_offsets(settings.topic(TRANSACTIONS.name))
-        needed = needs_predictions(self._deps.store.state.target.cover)
         return {
             **{LogPart(of_labels=True, partition=partition): NO_END for partition in labels},
             **{
-                LogPart(of_labels=False, partition=partition, of_predictions=True): NO_END
+                LogPart(of_labels=False, partition=one, of_predictions=True): NO_END
                 for partition in labels
-                if needed
+                for one in range(partition, partitions.get("predictions", 0), partitions["labels"])
             },
             **{
                 LogPart(of_labels=False, partition=partition): max(offset, read_to.get(partition, 0))

@@ -1,6 +1,8 @@
 """Partitions that other tooling adds to topics in use: workers tell of them, and each payment is decided once."""
 
+import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -52,6 +54,30 @@ def test_payments_of_partitions_that_were_added_wait_and_are_told_of_until_all_t
     assert set(sources(valid).values()) == {1}
     for worker in workers:
         worker.await_ready()
+
+
+def test_histories_are_rebuilt_while_topics_have_different_numbers_of_partitions(fleet: Fleet) -> None:
+    (worker,) = fleet.go_live()
+    publish_to_all(fleet, range(0, 60 * MORE, MORE))  # the first partition's alone
+    fleet.await_scores(60)
+    raise_counts(fleet, ["labels"])
+    by_worker = rebuild(fleet)
+    assert by_worker["applied"] == 60
+    assert worker.terminate() == 0
+    raise_counts(fleet, ["transactions"])
+    publish_to_all(fleet, range(PARTITIONS, 60 * MORE, MORE))  # of an added partition, without scores
+    here = rebuild(fleet, "--here")
+    assert (here["epoch"], here["applied"]) == (by_worker["epoch"] + 1, 60)
+    raise_counts(fleet, OTHERS[1:])
+    fleet.worker()
+    fleet.await_scores(120, seconds=90)
+
+
+def rebuild(fleet: Fleet, *words: str) -> dict[str, Any]:
+    done = fleet.cli("features", "rebuild", "--json", *words, seconds=60)
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
 
 
 def decided_before(fleet: Fleet) -> set[str]:

@@ -3,10 +3,10 @@
 import pytest
 
 from features.history.records import PANE_BIT, source
-from features.redis.progress import LogPart, PartProgress, parse_part
+from features.redis.progress import LogPart, PartProgress, TopicName, parse_part
 from features.redis.retention import Coverage, read_retention, retention_needs
 from features.vector.sets import load_sets
-from stream.recovery.reapply import layouts_of_log
+from stream.recovery.reapply import topics_of_log
 from stream.recovery.repair import RepairStatus, needs_predictions
 
 SETS, PLAIN = load_sets("support.features.prediction_set"), load_sets("")
@@ -45,10 +45,22 @@ def test_no_record_is_looked_up_by_the_source_of_predictions() -> None:
 def test_transactions_wait_for_labels_and_predictions_of_all_partitions() -> None:
     done, left = PartProgress(0, 5, 5), PartProgress(0, 4, 5)
     of_labels, of_predictions = ({part(number): done for number in range(2)} for part in (labels, stored))
-    assert RepairStatus(of_labels, 4).transactions_may_begin
-    assert not RepairStatus(of_labels, 6, 3).transactions_may_begin
-    assert not RepairStatus(of_labels | of_predictions | {stored(1): left}, 6, 3).transactions_may_begin
-    assert RepairStatus(of_labels | of_predictions, 6, 3).transactions_may_begin
+    two: dict[TopicName, int] = {"transactions": 2, "labels": 2}
+    three: dict[TopicName, int] = {**two, "predictions": 2}
+    assert RepairStatus(of_labels, two).transactions_may_begin
+    assert not RepairStatus(of_labels, three).transactions_may_begin
+    assert not RepairStatus(of_labels | of_predictions | {stored(1): left}, three).transactions_may_begin
+    assert RepairStatus(of_labels | of_predictions, three).transactions_may_begin
+
+
+@pytest.mark.parametrize("transactions", [1, 2, 3])
+def test_transactions_wait_for_no_more_and_no_fewer_labels_than_there_are(transactions: int) -> None:
+    """While partitions are added, the topics differ in their number."""
+    done = PartProgress(0, 5, 5)
+    partitions: dict[TopicName, int] = {"transactions": transactions, "labels": 2}
+    assert not RepairStatus({labels(0): done}, partitions).transactions_may_begin
+    assert RepairStatus({labels(0): done, labels(1): done}, partitions).transactions_may_begin
+    assert RepairStatus({}, partitions).parts == transactions + 2
 
 
 def test_the_needs_of_a_deployment_say_whether_predictions_are_a_part_of_its_repairs() -> None:
@@ -61,5 +73,5 @@ def test_the_needs_of_a_deployment_say_whether_predictions_are_a_part_of_its_rep
 
 
 def test_a_log_without_predictions_has_two_topics() -> None:
-    assert [one.name for one in layouts_of_log(predictions=False)] == ["transactions", "labels"]
-    assert [one.name for one in layouts_of_log(predictions=True)] == ["transactions", "labels", "predictions"]
+    assert topics_of_log(predictions=False) == ("transactions", "labels")
+    assert topics_of_log(predictions=True) == ("transactions", "labels", "predictions")
