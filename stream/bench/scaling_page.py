@@ -7,7 +7,7 @@ from statistics import median
 from stream.bench.scaling import ScalingFigures, ScalingPhase, ScalingSample
 from stream.html.charts.axis import AxisKind, ChartAxis
 from stream.html.charts.drawing import ChartFrame
-from stream.html.charts.lines import ChartLine, LineChart
+from stream.html.charts.lines import ChartLine, LineChart, stacked_picture
 from stream.html.document import Provenance, ReportPage, ReportSection
 from stream.html.parts import Cell, KeyFigure, KeyFigures
 from stream.html.quantities import Count, Measure
@@ -48,6 +48,17 @@ def charts(figures: ScalingFigures) -> tuple[LineChart, LineChart, LineChart]:
             ),
         ),
     )
+
+
+def scaling_picture(figures: ScalingFigures) -> str:
+    """Return the day as the text of an SVG file.
+
+    Raises:
+        MissingMatplotlibError: matplotlib is not installed.
+    """
+    lost, twice = (sum(getattr(one, name) for one in figures.phases) for name in ("lost", "twice"))
+    words = f"Payments a second, what waits and the workers through a day: {lost} payments lost, {twice} decided twice."
+    return stacked_picture(ChartFrame("A day of load", words), charts(figures))
 
 
 def _line(name: str, samples: tuple[ScalingSample, ...], value: Callable[[ScalingSample], float]) -> ChartLine:

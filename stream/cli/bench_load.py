@@ -14,7 +14,7 @@ from stream.cli.arguments import Duration
 from stream.cli.bench_decisions import model_option, model_or_refuse
 from stream.cli.extras import needs
 from stream.cli.output import json_option, refuse, say
-from stream.cli.report_file import report_option, write_report
+from stream.cli.report_file import picture_option, report_option, write_report
 from stream.cli.settings import settings_or_refuse
 from stream.clock import now_ms
 from stream.errors import StreamError
@@ -106,10 +106,11 @@ def load(name: str, as_json: bool, **plan: Any) -> None:  # noqa: ANN401, FBT001
 @click.option(
     "--partitions", type=click.IntRange(1, 1000), default=12, show_default=True, help="Of the measurement's topics."
 )
+@picture_option("Write the day as a picture, as SVG")
 @report_option()
 @json_option
 @needs("train", "duckdb")
-def scaling(name: str, page: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+def scaling(name: str, page: Path | None, picture: Path | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Start and drain workers as an autoscaler would, by the lag, through a day of load; restart, upgrade them."""
     from stream.bench.scaling import measure_scaling  # noqa: PLC0415 - it needs an extra
 
@@ -126,6 +127,10 @@ def scaling(name: str, page: Path | None, as_json: bool, **options: Any) -> None
         from stream.bench.scaling_page import scaling_page  # noqa: PLC0415 - it needs an extra
 
         write_report(page, lambda: scaling_page(figures, now_ms()))
+    if picture is not None:
+        from stream.bench.scaling_page import scaling_picture  # noqa: PLC0415 - it needs an extra
+
+        write_report(picture, lambda: scaling_picture(figures), "--plot")
     if as_json:
         found = figures._asdict() | {
             "samples": [one._asdict() for one in figures.samples],

@@ -108,6 +108,22 @@ def figure_markup(
     return element("figure", caption, _written(picture), *below)
 
 
+def picture_file(frame: ChartFrame, inches: tuple[float, float], paint: Callable[["Figure"], None]) -> str:
+    """Return a chart as the text of an SVG file of its own, such as for a page of documentation.
+
+    Args:
+        frame: its texts; the title is not drawn.
+        inches: width and height.
+        paint: draws into an empty figure.
+
+    Raises:
+        MissingMatplotlibError: matplotlib is not installed.
+    """
+    picture = _svg("p", inches, paint)
+    _describe(picture, "p", frame)
+    return _written(picture) + "\n"
+
+
 def nothing_to_show(axes: "Axes", words: str = "Nothing to show yet") -> None:
     """Say in the middle of empty axes that there is nothing to show, and take their ticks away."""
     axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=MUTED)

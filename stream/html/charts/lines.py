@@ -6,13 +6,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from stream.html.charts.axis import ChartAxis, ReferenceLine, draw_zero_line
-from stream.html.charts.drawing import PAGE_INCHES, ChartFrame, LegendEntry, figure_markup, nothing_to_show
+from stream.html.charts.drawing import (
+    PAGE_INCHES,
+    ChartFrame,
+    LegendEntry,
+    figure_markup,
+    nothing_to_show,
+    picture_file,
+)
 from stream.html.markup import Markup
 from stream.html.palette import STYLES, SeriesStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
 _HEIGHT_INCHES = 2.9
 _MOST_MARKERS = 12
@@ -78,7 +85,7 @@ class LineChart:
         legend = [LegendEntry(line.name, style) for line, style in zip(self.lines, STYLES, strict=False)]
         shown = legend if len(legend) > 1 else ()
         frame = replace(self.frame, summary=told)
-        return figure_markup(frame, key, (PAGE_INCHES, _HEIGHT_INCHES), self._paint, shown)
+        return figure_markup(frame, key, (PAGE_INCHES, _HEIGHT_INCHES), self.paint, shown)
 
     def _told(self, line: ChartLine) -> str:
         (first_x, first_y), (last_x, last_y) = _ends(line)
@@ -87,7 +94,8 @@ class LineChart:
             f"{self.y.shown(last_y)} at {self.x.shown(last_x)}."
         )
 
-    def _paint(self, figure: "Figure") -> None:
+    def paint(self, figure: "Figure | SubFigure") -> None:
+        """Draw the lines into an empty figure, without title and legend."""
         axes = figure.add_subplot()
         axes.set_xlabel(self.x.label)
         axes.set_ylabel(self.y.label)
@@ -128,7 +136,26 @@ class LineChart:
             marker=style.marker,
             markersize=4.5,
             markevery=max(1, len(x) // _MOST_MARKERS),
+            label=line.name,
         )
+
+
+def stacked_picture(frame: ChartFrame, charts: Sequence[LineChart]) -> str:
+    """Return charts below one another as the text of an SVG file; each has its title and, of several lines, a legend.
+
+    Raises:
+        MissingMatplotlibError: matplotlib is not installed.
+    """
+
+    def paint(figure: "Figure") -> None:
+        for part, chart in zip(figure.subfigures(len(charts), 1, squeeze=False)[:, 0], charts, strict=True):
+            chart.paint(part)
+            (axes,) = part.axes
+            axes.set_title(chart.frame.title, loc="left")
+            if len(chart.lines) > 1:
+                axes.legend(frameon=False, loc="upper left")
+
+    return picture_file(frame, (PAGE_INCHES, len(charts) * _HEIGHT_INCHES), paint)
 
 
 def _ends(line: ChartLine) -> Sequence[tuple[float, float]]:

@@ -1,5 +1,7 @@
 """The day of load, and what is computed from the decisions of a run."""
 
+from xml.etree import ElementTree as ET
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -14,7 +16,7 @@ from stream.bench.scaling import (
     longest_pauses,
     told,
 )
-from stream.bench.scaling_page import scaling_page
+from stream.bench.scaling_page import scaling_page, scaling_picture
 from stream.bench.worker import SeenScore
 from stream.cli.main import main
 
@@ -65,6 +67,16 @@ def test_the_page_has_the_plots_and_the_parts() -> None:
     for words in ("Payments a second", "What waits", "Workers", "a rolling restart", "At most 56 payments"):
         assert words in page
     assert "<script" not in page
+
+
+def test_the_picture_has_the_days_charts_below_one_another() -> None:
+    samples = tuple(ScalingSample(float(at), 10.0 * at, 7 * at, 1 + at // 3, 2, 1) for at in range(9))
+    picture = scaling_picture(ScalingFigures(2000, 700, samples, (PHASE._replace(lost=2),)))
+    root = ET.fromstring(picture)  # noqa: S314 - written just now
+    told = ["".join(one.itertext()) for one in root.iter() if one.tag.endswith(("text", "desc"))]
+    assert "2 payments lost, 0 decided twice" in told[0]
+    for words in ("Payments a second", "What waits", "Workers", "running", "needed", "seconds since the day began"):
+        assert words in told
 
 
 def test_a_line_has_a_cell_for_each_heading() -> None:
