@@ -82,6 +82,7 @@ def run(check: Check, images: dict[str, str]) -> None:
     build(images["TOOLS_IMAGE"], "tools")
     check.report.say("ok    images built")
     bring_up(check)
+    check_confinement(check)
     since = ends(check.brokers, "transactions")
     check.stack.compose(*PUBLISHER, "1")
     scores = wait_for_decisions(check, since)
@@ -103,6 +104,23 @@ def bring_up(check: Check) -> None:
     check.report.expect(health == ["healthy"] * WORKERS, f"{WORKERS} workers are ready with a first model", health)
     guards = [container["Health"] for container in check.stack.containers("guard")]
     check.report.expect(guards == ["healthy"], "a guard is ready to watch", guards)
+
+
+def check_confinement(check: Check) -> None:
+    """Check that workers and guard run as the chart's pods do: as no user of the host, and able to change nothing."""
+    wanted = {"Uid": "65532", "Gid": "65532", "CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1"}
+    for service in ("worker", "guard"):
+        for container in check.stack.containers(service):
+            status = docker("exec", container["ID"], "cat", "/proc/self/status").splitlines()
+            found = {
+                name: text.split()[0] for name, _, text in (line.partition(":") for line in status) if name in wanted
+            }
+            read_only = docker("inspect", "--format", "{{.HostConfig.ReadonlyRootfs}}", container["ID"]).strip()
+            check.report.expect(
+                found == wanted and read_only == "true",
+                f"{container['Name'].split('-', 3)[-1]} runs as user 65532, read-only, without capabilities",
+                (found, read_only),
+            )
 
 
 def wait_for_decisions(check: Check, since: EndOffsets, batches: int = 1) -> Scores:
