@@ -3,7 +3,8 @@
 import asyncio
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -36,13 +37,18 @@ class RunningWorker(NamedTuple):
 class BenchFleet:
     """The workers that run, in the order of their start, and those that drain.
 
+    Args:
+        run: what they decide for.
+        variables: of each worker, on top of the settings.
+
     Attributes:
         running: the workers that were not told to drain.
         changes: how many were started or drained.
     """
 
-    def __init__(self, run: WorkerBench) -> None:
+    def __init__(self, run: WorkerBench, variables: Mapping[str, str] = MappingProxyType({})) -> None:
         self._run = run
+        self._variables = variables
         self.running: list[RunningWorker] = []
         self._draining: list[asyncio.Task[None]] = []
         self.changes = 0
@@ -51,7 +57,7 @@ class BenchFleet:
     def start(self, command: Sequence[str] = ()) -> RunningWorker:
         """Start a worker, or another command of one; do not wait until it is ready."""
         address = f"127.0.0.1:{free_port()}"
-        child = self._run.start_worker({"FRAUDSTREAM_HTTP": address}, command)
+        child = self._run.start_worker({**self._variables, "FRAUDSTREAM_HTTP": address}, command)
         one = RunningWorker(child, address, time.monotonic())
         self.running.append(one)
         self.changes += 1

@@ -22,6 +22,7 @@ from models.commands import CommandKind
 from stream.bench.autoscaler import Autoscaler, ScalingRule, workers_needed
 from stream.bench.fleet import BenchFleet, CommittedLag, RunningWorker, await_ready
 from stream.bench.payments import PublishedPayment, payments
+from stream.bench.slow_link import slow_link
 from stream.bench.worker import SeenScore, WorkerBench, own_names
 from stream.kafka.client import connection_options, open_admin
 from stream.settings import Settings
@@ -73,6 +74,7 @@ class ScalingPlan:
         roll_rate: payments a second while workers are restarted; 0: they are not.
         roll_workers: how many are restarted, one after another.
         previous: the command of a worker of another version, from which and to which is upgraded; empty: none.
+        redis_delay_s: by so much Redis's answers are later, so that workers wait more than they compute.
     """
 
     day: DayOfLoad
@@ -81,6 +83,7 @@ class ScalingPlan:
     roll_rate: float = 0.0
     roll_workers: int = 2
     previous: tuple[str, ...] = ()
+    redis_delay_s: float = 0.0
 
 
 class ScalingSample(NamedTuple):
@@ -160,7 +163,7 @@ async def measure_scaling(
     async with AsyncExitStack() as stack:
         run = await stack.enter_async_context(WorkerBench(own_names(settings), plan.partitions))
         lag = await _open_lag(stack, run)
-        fleet = BenchFleet(run)
+        fleet = BenchFleet(run, _variables(stack, run, plan.redis_delay_s))
         stack.callback(fleet.stop)
         first = fleet.start()
         await run.command(CommandKind.PROMOTE, digest)
@@ -175,6 +178,15 @@ async def measure_scaling(
             phases.append(await _rolled(scene, plan, name, command))
             say(told(phases[-1]))
         return ScalingFigures(capacity, per_worker, tuple(samples), tuple(phases))
+
+
+def _variables(stack: AsyncExitStack, run: WorkerBench, redis_delay_s: float) -> Mapping[str, str]:
+    """Return what workers have set on top of the settings: with a delay, the URL of a proxy that causes it."""
+    if not redis_delay_s:
+        return {}
+    proxy, url = slow_link(run.settings.redis_url, redis_delay_s, run.folder)
+    stack.callback(proxy.stop)
+    return {"FRAUDSTREAM_REDIS_URL": url}
 
 
 class _Scene(NamedTuple):

@@ -106,6 +106,14 @@ def load(name: str, as_json: bool, **plan: Any) -> None:  # noqa: ANN401, FBT001
 @click.option(
     "--partitions", type=click.IntRange(1, 1000), default=12, show_default=True, help="Of the measurement's topics."
 )
+@click.option(
+    "--redis-delay",
+    "redis_delay",
+    type=Duration(),
+    default="0",
+    show_default=True,
+    help="Delay Redis's answers so that workers wait more than they compute: for more workers than cores.",
+)
 @picture_option("Write the day as a picture, as SVG")
 @report_option()
 @json_option
@@ -177,4 +185,5 @@ def _plan(**options: Any) -> Any:  # noqa: ANN401 - click's options; the type ne
         options["roll_rate"],
         options["roll_workers"],
         tuple(shlex.split(options["previous"])),
+        options["redis_delay"],
     )

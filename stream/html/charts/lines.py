@@ -19,7 +19,7 @@ from stream.html.palette import STYLES, SeriesStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.figure import Figure
 
 _HEIGHT_INCHES = 2.9
 _MOST_MARKERS = 12
@@ -85,7 +85,9 @@ class LineChart:
         legend = [LegendEntry(line.name, style) for line, style in zip(self.lines, STYLES, strict=False)]
         shown = legend if len(legend) > 1 else ()
         frame = replace(self.frame, summary=told)
-        return figure_markup(frame, key, (PAGE_INCHES, _HEIGHT_INCHES), self.paint, shown)
+        return figure_markup(
+            frame, key, (PAGE_INCHES, _HEIGHT_INCHES), lambda figure: self.draw(figure.add_subplot()), shown
+        )
 
     def _told(self, line: ChartLine) -> str:
         (first_x, first_y), (last_x, last_y) = _ends(line)
@@ -94,9 +96,8 @@ class LineChart:
             f"{self.y.shown(last_y)} at {self.x.shown(last_x)}."
         )
 
-    def paint(self, figure: "Figure | SubFigure") -> None:
-        """Draw the lines into an empty figure, without title and legend."""
-        axes = figure.add_subplot()
+    def draw(self, axes: "Axes") -> None:
+        """Draw the lines into empty axes, without title and legend."""
         axes.set_xlabel(self.x.label)
         axes.set_ylabel(self.y.label)
         drawn = [line for line in self.lines if _ends(line)]
@@ -148,9 +149,8 @@ def stacked_picture(frame: ChartFrame, charts: Sequence[LineChart]) -> str:
     """
 
     def paint(figure: "Figure") -> None:
-        for part, chart in zip(figure.subfigures(len(charts), 1, squeeze=False)[:, 0], charts, strict=True):
-            chart.paint(part)
-            (axes,) = part.axes
+        for axes, chart in zip(figure.subplots(len(charts), squeeze=False)[:, 0], charts, strict=True):
+            chart.draw(axes)
             axes.set_title(chart.frame.title, loc="left")
             if len(chart.lines) > 1:
                 axes.legend(frameon=False, loc="upper left")

@@ -56,7 +56,8 @@ def test_a_small_day_loses_nothing_and_decides_nothing_twice(
     found = measured(
         *("scaling", "--model", model, "--low", "5", "--high", "150", "--day", "30 s", "--max-workers", "3"),
         *("--lag-per-worker", "30", "--down-after", "5 s", "--down-every", "2 s", "--partitions", "6"),
-        *("--roll", "50", "--previous", shlex.join(COMMAND), "--report", str(page)),
+        *("--roll", "50", "--previous", shlex.join(COMMAND), "--redis-delay", "5 ms"),
+        *("--report", str(page), "--plot", str(tmp_path / "day.svg")),
     )
     day, *others = found["phases"]
     assert day["payments"] == pytest.approx(30 * (5 + 150) / 2, rel=0.01)
@@ -69,3 +70,4 @@ def test_a_small_day_loses_nothing_and_decides_nothing_twice(
         assert one["worker_seconds"] > 0
     assert [one["changes"] for one in others] == [4, 4, 4]
     assert "What waits" in page.read_text()
+    assert "What waits" in (tmp_path / "day.svg").read_text()
