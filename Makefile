@@ -1,6 +1,7 @@
 # Everything a checkout is asked to do. `make` alone says what there is.
 PYTHON ?= python3
 BIN := .venv/bin
+BENCH := .venv-bench/bin
 STAMP := .venv/.installed
 PATHS := stream features models shadow guards metrics benchmarks tests deploy docs examples
 # One process more than cores: tests of the whole wait for other processes half of their time.
@@ -8,7 +9,7 @@ PYTEST := $(BIN)/pytest -n 3 --dist worksteal --durations=25
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit integration acceptance compose-check docs lock clean
+.PHONY: help setup demo test lint unit integration acceptance bench compose-check docs lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -51,6 +52,17 @@ acceptance: setup  ## the long tests: full sizes, all examples, the oldest and n
 compose-check: setup  ## the stack of deploy/ in containers, used, hurt and taken down; needs a Docker engine
 	$(BIN)/python -m deploy.check
 
+bench: .venv-bench/.installed  ## fraudstream beside what users would write instead, on your Kafka and Redis: about an hour
+	@test -n "$(MODEL)" || { echo "make bench MODEL=DIGEST; $(BENCH)/python -m benchmarks.contenders model makes one"; exit 2; }
+	@mkdir -p build
+	$(BENCH)/python -m benchmarks.contenders run --model $(MODEL) --json build/contenders.json
+
+.venv-bench/.installed: requirements/bench.txt pyproject.toml
+	@test -x $(BENCH)/python || $(PYTHON) -m venv .venv-bench
+	$(BENCH)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	$(BENCH)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
 docs: setup  ## the documentation as a site in build/docs, warnings as errors
 	@test requirements/docs.txt -ot .venv/.docs || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
 	@touch .venv/.docs
@@ -62,6 +74,7 @@ lock: setup  ## renew requirements/*.txt from pyproject.toml
 	$(COMPILE) -o requirements/dev.txt --extra demo --extra report --extra search --extra signing --group dev -c requirements/demo.txt pyproject.toml requirements/tools.in
 	$(COMPILE) -o requirements/build.txt -c requirements/dev.txt requirements/build.in
 	$(COMPILE) -o requirements/docs.txt --group docs -c requirements/dev.txt
+	$(COMPILE) -o requirements/bench.txt --extra train --extra report --group bench -c requirements/demo.txt pyproject.toml requirements/tools.in
 
 clean:  ## remove what was built here, .venv included
-	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-bench .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

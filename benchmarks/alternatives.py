@@ -8,7 +8,7 @@ and shares alone, each wrong by up to a pane at the ends of its window, and coun
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from redis.asyncio import Redis
@@ -17,7 +17,7 @@ from benchmarks.stores import key_prefix
 from features.aggregates import Aggregate
 from features.declaration import DAY_MS, Feature, FeatureSet
 from features.history import records
-from features.history.append import NO_ENTITY, rows_by_entity
+from features.history.append import NO_ENTITY, EntityRows, rows_by_entity
 from features.history.frames import FINEST, PER_MAJOR, POWERS, Floats
 from features.history.store import NOWHERE, Entity, Fate, Histories, Ints, Label, Observed, Transactions
 from features.vector.vectorise import vectorise
@@ -36,6 +36,27 @@ FIELD = struct.Struct("<qqq")
 """A field's name: what is counted, the length of its panes, and the pane's number."""
 
 
+class CommandQueue(Protocol):
+    """Commands that are sent together: a pipeline of redis-py, with or without an event loop."""
+
+    def zrange(self, name: str, start: Any, end: Any, *, byscore: bool) -> Any:  # noqa: ANN401 - redis-py's types
+        """Queue ZRANGE."""
+        ...
+
+    def zadd(self, name: str, mapping: Mapping[Any, Any]) -> Any:  # noqa: ANN401 - likewise
+        """Queue ZADD."""
+        ...
+
+
+class AskedSets(NamedTuple):
+    """A batch whose commands are sent: its records by kind, and which place of which kind each pair is about."""
+
+    batch: Transactions
+    entities: Mapping[Entity, EntityRows]
+    own: Mapping[Entity, list[bytes]]
+    places: list[tuple[Entity, int]]
+
+
 class SortedSets:
     """A sorted set for each entity, two commands an event and entity, pipelined; keys begin with `name`."""
 
@@ -48,26 +69,34 @@ class SortedSets:
 
     async def vectors(self, batch: Transactions) -> Floats:
         """Read each history and add to it, event by event, in one pipeline; then compute the features."""
+        pipeline = self._client.pipeline(transaction=False)
+        asked = self.ask(pipeline, batch)
+        return self.read(asked, await pipeline.execute())
+
+    def ask(self, pipeline: CommandQueue, batch: Transactions) -> "AskedSets":
+        """Queue the commands of a batch: for each event and entity the history before it, then its own record."""
         entities = rows_by_entity(batch, tuple(self._horizons_ms))
-        asked = [
+        places = [
             (kind, i) for kind, one in entities.items() for i, entity in enumerate(one.hashes) if entity != NO_ENTITY
         ]
         times = batch.occurred_ms.tolist()
         own = {kind: [row.tobytes() for row in one.rows] for kind, one in entities.items()}
-        pipeline = self._client.pipeline(transaction=False)
-        for kind, i in asked:
+        for kind, i in places:
             key = self._key(kind, entities[kind].hashes[i])
             self._touched[key] = kind, times[i]
             pipeline.zrange(key, f"({times[i] - self._horizons_ms[kind]}", "+inf", byscore=True)
             pipeline.zadd(key, {own[kind][i]: times[i]})
-        replies = await pipeline.execute()
-        seen = dict(zip(asked, replies[::2], strict=True))
+        return AskedSets(batch, entities, own, places)
+
+    def read(self, asked: "AskedSets", replies: Sequence[Any]) -> Floats:
+        """Compute the features of a batch from the replies to its commands."""
+        seen = dict(zip(asked.places, replies[::2], strict=True))
         histories = {
-            kind: _side_by_side(one.hashes, own[kind], [seen.get((kind, i), []) for i in range(len(batch))])
-            for kind, one in entities.items()
+            kind: _side_by_side(one.hashes, asked.own[kind], [seen.get((kind, i), []) for i in range(len(asked.batch))])
+            for kind, one in asked.entities.items()
         }
-        observed = Observed([Fate.DECIDE] * len(batch), histories, history_epoch=1, incomplete=False)
-        return vectorise(self._feature_set, batch, observed)
+        observed = Observed([Fate.DECIDE] * len(asked.batch), histories, history_epoch=1, incomplete=False)
+        return vectorise(self._feature_set, asked.batch, observed)
 
     async def label(self, labels: Sequence[Label]) -> None:
         """Add a label to the histories of its card and its merchant."""

@@ -1,0 +1,246 @@
+"""One run of one contender: topics and keys of its own, its process on a core of its own, and what it did.
+
+The process gets the last core, load and reader the others; brokers and Redis are where they are.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import msgspec
+import numpy as np
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # documented there
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
+from benchmarks.contenders.load import Load, Patience, ScoreReader
+from benchmarks.contenders.registry import CONTENDERS, OURS
+from benchmarks.contenders.results import AfterKill, AtRate, Backlog
+from benchmarks.contenders.task import ContenderTask, Line
+from models.commands import CommandKind, EventKind
+from stream.bench.keys import own_keys
+from stream.bench.payments import PublishedPayment
+from stream.bench.worker import cpu_seconds, own_names, resident_mib
+from stream.control.client import CommandRequest
+from stream.demo.services.processes import Child, free_port
+from stream.errors import MeasurementError
+from stream.kafka.client import open_admin
+from stream.kafka.topics import SCORES, TRANSACTIONS, apply, layouts_of
+from stream.settings import Settings
+from stream.telemetry.command_line import command_traced
+
+PARTITIONS = 4
+_START_SECONDS = 60.0
+_PATIENCE_SECONDS = 300.0
+_FLAT_SECONDS = 0.25
+"""Payments of so long may wait more at the end of a test than when two thirds were sent; more is growth."""
+SEARCH_STEPS = 5
+_SEARCH_FACTOR = 1.2
+_SEARCH_FIRST = 0.8
+"""Of what it decides from a backlog, so much is tried first: open loops have smaller batches."""
+_WARM_UP_RATE = 200.0
+_DRAIN_SECONDS = 30.0
+_SETTLE_SECONDS = 5.0
+_QUIET_SECONDS = 75.0
+"""librdkafka's group waits 45 s for a member that was killed."""
+_CONFIGS_SECONDS = 30.0
+_KILL_AT = 0.4
+"""Of the payments of the run, so many are sent before the kill."""
+
+
+class ContenderRun:
+    """A contender with topics and keys of its own, which are deleted at the end of its context.
+
+    Args:
+        settings: of Kafka, Redis and the model repository.
+        name: of the contender.
+        digest: of the model.
+        line: what is held equal.
+        partitions: of its topics.
+
+    Attributes:
+        scores: what it has written.
+    """
+
+    scores: ScoreReader
+
+    def __init__(self, settings: Settings, name: str, digest: str, line: Line, partitions: int = PARTITIONS) -> None:
+        self._settings = own_names(settings)
+        self._name, self._partitions = name, partitions
+        self._task = ContenderTask(
+            brokers=settings.brokers,
+            redis_url=settings.redis_url,
+            keys=self._settings.deployment,
+            models=settings.models,
+            digest=digest,
+            inputs=self._settings.topic(TRANSACTIONS.name),
+            outputs=self._settings.topic(SCORES.name),
+            group=self._settings.group,
+            line=line,
+        )
+        self._folder = Path(tempfile.mkdtemp(prefix="fraudstream-contender-"))
+        self._stack = ExitStack()
+        self._child: Child | None = None
+        self._is_live = False
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            asyncio.run(apply(self._settings, self._partitions, 1))
+            stack.callback(lambda: asyncio.run(self._delete()))
+            _keep_append_times(self._task.brokers, self._task.outputs)
+            self.scores = stack.enter_context(ScoreReader(self._task.brokers, self._task.outputs, self._partitions))
+            self._load = Load(self._task.brokers, self._task.inputs)
+            stack.callback(self.stop)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    async def _delete(self) -> None:
+        async with own_keys(self._settings.redis_url, self._settings.deployment), open_admin(self._settings) as admin:
+            await admin.delete_topics([self._settings.topic(one.name) for one in layouts_of(self._settings)])
+
+    # --- the process
+
+    def start(self) -> None:
+        """Start the contender on the last core, and keep this process off it."""
+        if self._name == OURS:
+            values = msgspec.structs.asdict(self._settings).items()
+            environment = {f"FRAUDSTREAM_{name.upper()}": _text(value) for name, value in values}
+            environment["FRAUDSTREAM_HTTP"] = f"127.0.0.1:{free_port()}"
+            command: tuple[str, ...] = (sys.executable, "-P", "-m", "stream.cli", "worker")
+        else:
+            command, environment = CONTENDERS[self._name].command, self._task.environment()
+        self._child = Child(command, self._folder / "log", environment | {"PYTHONPATH": os.pathsep.join(sys.path)})
+        self._child.start()
+        cores = sorted(os.sched_getaffinity(0))
+        if len(cores) > 1:
+            os.sched_setaffinity(self._child.pid, cores[-1:])
+        if self._name == OURS and not self._is_live:
+            asyncio.run(self._promote())
+            self._is_live = True
+
+    async def _promote(self) -> None:
+        request = CommandRequest(CommandKind.PROMOTE, "bench", "a measurement", _START_SECONDS, self._task.digest)
+        _, answer = await command_traced(self._settings, request)
+        if answer is None or answer.kind is not EventKind.ACCEPTED:
+            raise MeasurementError(f"the model cannot be made live: {answer or 'no answer'}; logs: {self._folder}")
+
+    def stop(self) -> None:
+        """Let the contender end."""
+        if self._child is not None:
+            self._child.stop(_DRAIN_SECONDS)
+
+    @property
+    def _patience(self) -> Patience:
+        return Patience(_PATIENCE_SECONDS, lambda: self._process)
+
+    @property
+    def _process(self) -> Child:
+        if self._child is None or not self._child.running:
+            raise MeasurementError(f"{self._name} does not run; its log: {self._folder / 'log'}")
+        return self._child
+
+    # --- what is measured
+
+    def warm_up(self, payments: Sequence[PublishedPayment]) -> None:
+        """Start, and let it decide a few payments."""
+        self.start()
+        self._load.offer(payments, _WARM_UP_RATE, self.scores, self._patience)
+
+    def at_rate(self, payments: Sequence[PublishedPayment], rate: float) -> AtRate:
+        """Offer payments at a rate to the contender that runs."""
+        before = cpu_seconds(self._process)
+        found = self._load.offer(payments, rate, self.scores, self._patience)
+        return AtRate(found, (cpu_seconds(self._process) - before) / len(payments) * 1e6)
+
+    def backlog(self, payments: Sequence[PublishedPayment]) -> Backlog:
+        """Publish payments while it does not run, and let it decide them; the first quarter is not counted."""
+        self.stop()
+        self._load.publish(payments)
+        before, first = len(self.scores.first_at), len(payments) // 4
+        times_before = len(self.scores.appended_ms)
+        self.start()
+        self.scores.await_count(before + first, self._patience)
+        decided, cpu = len(self.scores.first_at), cpu_seconds(self._process)
+        self.scores.await_count(before + len(payments), self._patience)
+        cpu = cpu_seconds(self._process) - cpu
+        times = np.sort(np.array(self.scores.appended_ms[times_before:]))[first:]
+        seconds = max(1, int(times[-1] - times[0])) / 1000
+        return Backlog(
+            len(times) / seconds,
+            cpu / (before + len(payments) - decided) * 1e6,
+            resident_mib(self._process.pid),
+        )
+
+    def capacity(self, supply: Callable[[int], Sequence[PublishedPayment]], guess: float, seconds: float) -> float:
+        """Return the highest rate at which what waits does not grow, found by bisection from a guess."""
+        low, high = 0.0, guess * _SEARCH_FACTOR
+        for step in range(SEARCH_STEPS):
+            rate = (low + high) / 2 if step else guess * _SEARCH_FIRST
+            found = self.at_rate(supply(int(rate * seconds)), rate).load
+            if found.waiting - found.waiting_before <= rate * _FLAT_SECONDS:
+                low = rate
+            else:
+                high = rate
+        return low
+
+    def after_kill(self, payments: Sequence[PublishedPayment], rate: float) -> AfterKill:
+        """Kill the contender under load, start it again at once, and count."""
+        names = [one.transaction_id for one in payments]
+        process, began = self._process, time.monotonic()
+        killed = False
+        due = dict[str, float]()
+        for at, one in enumerate(payments):
+            due[one.transaction_id] = began + at / rate
+            if (early := due[one.transaction_id] - time.monotonic()) > 0:
+                time.sleep(early)
+            self._load.send(one)
+            if not killed and at >= len(payments) * _KILL_AT:
+                process.signal(signal.SIGKILL)
+                self.start()
+                killed = True
+        self._load.flush()
+        self._await_quiet(names)
+        waits = [self.scores.first_at[name] - due[name] for name in names if name in self.scores.first_at]
+        return AfterKill(
+            sum(name not in self.scores.first_at for name in names),
+            sum(self.scores.counts[name] > 1 for name in names),
+            max(waits, default=0.0),
+        )
+
+    def _await_quiet(self, names: Sequence[str]) -> None:
+        """Wait until all payments have a score, or none has come for a while; then for a redelivery."""
+        quiet_since, seen = time.monotonic(), -1
+        while time.monotonic() - quiet_since < _QUIET_SECONDS:
+            count = sum(self.scores.counts[name] for name in names)
+            if count != seen:
+                quiet_since, seen = time.monotonic(), count
+            if all(name in self.scores.first_at for name in names) and time.monotonic() - quiet_since > _SETTLE_SECONDS:
+                return
+            time.sleep(0.5)
+
+
+def _keep_append_times(brokers: str, topic: str) -> None:
+    """Let the broker write its own time into each record of a topic."""
+    entry = ConfigEntry("message.timestamp.type", "LogAppendTime", incremental_operation=AlterConfigOpType.SET)
+    asked = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    admin = AdminClient({"bootstrap.servers": brokers})  # its answers come while it lives
+    for done in admin.incremental_alter_configs([asked]).values():
+        done.result(_CONFIGS_SECONDS)
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
