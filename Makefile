@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCH := .venv-bench/bin
 STAMP := .venv/.installed
-PATHS := stream features models shadow guards metrics benchmarks tests deploy docs examples
+PATHS := stream features models shadow guards metrics benchmarks tests deploy docs examples hatch_build.py
 # One process more than cores: tests of the whole wait for other processes half of their time.
 PYTEST := $(BIN)/pytest -n 3 --dist worksteal --durations=25
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"
@@ -16,7 +16,7 @@ help:  ## this list
 
 setup: $(STAMP)  ## virtual environment in .venv with the locked dependencies, fraudstream itself editable
 
-$(STAMP): requirements/dev.txt pyproject.toml
+$(STAMP): requirements/dev.txt pyproject.toml hatch_build.py features/vector/window_features.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fraudstream needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt

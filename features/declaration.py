@@ -198,6 +198,9 @@ class FeatureSet:
         """Return the number of columns."""
         return len(self.rows)
 
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)  # of all rows it would cost more than what is looked up by it
+
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The columns' names, in order."""

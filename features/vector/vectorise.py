@@ -5,8 +5,9 @@ without a loop over events; the order of the records within a history changes no
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from features.vector import amounts, habits, novelty, travel
 from features.vector.frauds import fraud_share, fraud_verdicts, known_frauds
 from features.vector.paned import PanedWindow
 from features.vector.predictions import PredictionReader
+from features.vector.window_kernel import computes, open_kernel, steps_of
 
 _CALENDAR: Mapping[Aggregate, Callable[[Transactions], Floats]] = MappingProxyType(
     {Aggregate.NIGHT: habits.is_night, Aggregate.WEEKEND: habits.is_weekend},
@@ -68,6 +70,9 @@ Groups = Sequence[tuple[Sequence[Feature], slice]]
 """Features that are computed in one pass, and their places among those of all groups."""
 OwnFrame = tuple[slice | Ints, Frame]
 """Which transactions of a batch a frame is of, and the frame."""
+_SHORT = slice(None)
+KERNEL = open_kernel()
+"""The kernel in C; None: numpy computes everything, with the same bits."""
 
 
 def vectorise(
@@ -81,19 +86,19 @@ def vectorise(
     if not len(transactions):
         return np.empty((0, len(feature_set)), np.float64)
     found = np.full((len(feature_set), len(transactions)), np.nan)
-    of_kinds = _groups(feature_set, formulas=formulas)
-    for kind, groups in of_kinds.items():
+    plans = _plans(feature_set, formulas=formulas)
+    for kind, plan in plans.items():
         if kind is Entity.NONE:
-            for rows, at in groups:
+            for rows, at in plan.groups:
                 found[at] = _of_time(rows[0].aggregate, transactions)
         elif kind is Entity.PREDICTION:
             reader = PredictionReader(observed.histories[kind], transactions.occurred_ms)
-            for rows, at in groups:
+            for rows, at in plan.groups:
                 found[at] = reader.values(rows[0])
         else:
-            histories, schedule = observed.histories[kind], feature_set.schedules[kind]
-            _compute(groups, _frames(histories, transactions.occurred_ms, schedule), schedule, found)
-    for _, at in of_kinds.get(Entity.DEVICE, ()):
+            schedule = feature_set.schedules[kind]
+            _compute(plan, (observed.histories[kind], transactions.occurred_ms), schedule, found)
+    for _, at in plans[Entity.DEVICE].groups if Entity.DEVICE in plans else ():
         found[at, observed.histories[Entity.DEVICE].positions == NOWHERE] = np.nan
     return found.T.take(feature_set.order, axis=1)
 
@@ -104,17 +109,27 @@ def _of_time(aggregate: Computed, transactions: Transactions) -> Floats:
     return _CALENDAR[aggregate](transactions)
 
 
-def _compute(groups: Groups, frames: Iterator[OwnFrame], schedule: ResolutionSchedule, found: Floats) -> None:
-    """Fill in the features of one kind of history, frame by frame."""
-    for which, frame in frames:
-        reading = _FrameReader(frame, schedule)
-        for rows, at in groups:
-            found[at, which] = reading.values(rows)
-        del frame, reading  # the next one needs the memory
+class _Plan(NamedTuple):
+    """How the features of one kind of history are computed.
+
+    Attributes:
+        groups: all of them, for numpy.
+        compiled: those that the kernel computes, each alone, with its place.
+        steps: the same for the kernel.
+        places: their places among the features of all groups, of shape (k,).
+        rest: the groups that only numpy computes.
+    """
+
+    groups: Groups
+    compiled: Groups
+    steps: Ints
+    places: Ints
+    rest: Groups
 
 
-def _groups(feature_set: FeatureSet, *, formulas: bool) -> Mapping[Entity, Groups]:
-    """Return the groups of features to compute by entity, each with its place among all of them."""
+@lru_cache(maxsize=32)
+def _plans(feature_set: FeatureSet, *, formulas: bool) -> Mapping[Entity, _Plan]:
+    """Return the plan of each kind of history that the features read."""
     found: dict[Entity, list[tuple[Sequence[Feature], slice]]] = {}
     start = 0
     for rows, _ in feature_set.groups:
@@ -122,13 +137,51 @@ def _groups(feature_set: FeatureSet, *, formulas: bool) -> Mapping[Entity, Group
         start = at.stop
         if formulas or not isinstance(rows[0].aggregate, Formula):
             found.setdefault(rows[0].entity, []).append((rows, at))
-    return found
+    return {kind: _plan(groups) for kind, groups in found.items()}
 
 
-def _frames(histories: Histories, own_ms: Ints, schedule: ResolutionSchedule) -> Iterator[OwnFrame]:
-    """Yield which transactions, and their frame: one of all whose histories are short, and one of each other."""
-    if not histories.long:
-        yield slice(None), Frame(histories, own_ms, schedule)
+def _plan(groups: Groups) -> _Plan:
+    compiled = [(rows, at) for rows, at in groups if computes(rows[0])]
+    places = [place for _, at in compiled for place in range(at.start, at.stop)]
+    steps = steps_of([row for rows, _ in compiled for row in rows])
+    rest = [(rows, at) for rows, at in groups if not computes(rows[0])]
+    return _Plan(groups, compiled, steps, np.array(places, np.int64), rest)
+
+
+def _compute(plan: _Plan, seen: tuple[Histories, Ints], schedule: ResolutionSchedule, found: Floats) -> None:
+    """Fill in the features of one kind of history: by the kernel where it can, else frame by frame."""
+    histories, own_ms = seen
+    kernel = None if schedule.allows_panes or not len(histories.lengths) else KERNEL
+    short = plan.groups
+    if kernel is not None:
+        short = plan.rest
+        numbers = histories.short if histories.long else np.arange(len(own_ms))
+        values, left = kernel.compute(plan.steps, histories.rows, histories.lengths, own_ms[numbers])
+        found[plan.places[:, np.newaxis], numbers] = values
+        if left.any():
+            some = _some_of(histories, left)
+            reading = _FrameReader(Frame(some, own_ms[numbers[left]], schedule), schedule)
+            for rows, at in plan.compiled:
+                found[at, numbers[left]] = reading.values(rows)
+    for which, frame in _frames(histories, own_ms, schedule, has_short=bool(short)):
+        reading = _FrameReader(frame, schedule)
+        for rows, at in short if which is _SHORT or not isinstance(which, slice) else plan.groups:
+            found[at, which] = reading.values(rows)
+        del frame, reading  # the next one needs the memory
+
+
+def _some_of(histories: Histories, which: Flags) -> Histories:
+    """Return some of the short histories."""
+    kept = np.repeat(which, histories.lengths)
+    return Histories(histories.rows[kept], histories.lengths[which], histories.positions[:0])
+
+
+def _frames(histories: Histories, own_ms: Ints, schedule: ResolutionSchedule, *, has_short: bool) -> Iterator[OwnFrame]:
+    """Yield which transactions, and their frame: if asked, one of all whose histories are short; one of each other."""
+    if not has_short:
+        pass
+    elif not histories.long:
+        yield _SHORT, Frame(histories, own_ms, schedule)
     elif len(histories.lengths):
         yield histories.short, Frame(histories, own_ms[histories.short], schedule)
     for long in histories.long:

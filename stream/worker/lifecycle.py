@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
+from features.vector.vectorise import KERNEL
 from guards.shares import CANARY, share_text
 from models.arms import Arm
 from models.commands import CommandKind, Event, EventKind
@@ -79,6 +80,12 @@ def log_start(settings: Settings) -> None:
         *(ours, python, settings.worker_id, settings.deployment, settings.group),
         extra={"event": "starting", "version": ours, "python": python},
     )
+    if KERNEL is None:
+        log.warning(
+            "features are computed by numpy, several times as slowly in small batches: the kernel in C was not built; "
+            "install a C compiler or the package ziglang, then fraudstream again",
+            extra={"event": "no_kernel"},
+        )
     defaults = Settings()
     for name, text in settings.shown().items():
         field = name.removeprefix(PREFIX).lower()

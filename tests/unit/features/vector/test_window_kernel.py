@@ -1,0 +1,162 @@
+"""The kernel in C has the bits of numpy's code, on histories made to be awkward; what it leaves, numpy computes."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from features.aggregates import AGGREGATES, Aggregate
+from features.declaration import DAY_MS, FeatureSet
+from features.history import records
+from features.history.store import Entity, Fate, Histories, Observed, Transactions
+from features.rows import card, device, merchant, own
+from features.vector import vectorise as vectorise_module
+from features.vector.vectorise import vectorise
+from features.vector.window_kernel import LIBRARY, OPERATIONS, WindowKernel, open_kernel, steps_of
+
+MAKERS = {Entity.CARD: card, Entity.MERCHANT: merchant, Entity.DEVICE: device}
+WINDOWS = (("10m", None), ("1h", "10m"), ("1d", None), ("7d", "1d"), ("30d", None))
+EDGES_MS = tuple(at * 60_000 for at in (0, 1, 10, 60, 70, 1440, 7 * 1440, 8 * 1440, 30 * 1440))
+NOW_MS = 1_790_000_000_000
+
+
+def everything() -> FeatureSet:
+    """Every aggregate of every entity in several windows."""
+    rows = [own("is_night")]
+    for kind, make in MAKERS.items():
+        for aggregate, info in AGGREGATES.items():
+            if kind in info.of and aggregate in OPERATIONS:
+                name = aggregate.value.replace("other", "merchant" if kind is Entity.CARD else "card", 1)
+                windows = WINDOWS if info.windowed else ((None, None),)
+                rows += [make(name, window, delay=delay) for window, delay in windows]
+    return FeatureSet(tuple(rows))
+
+
+EVERYTHING = everything()
+needs_kernel = pytest.mark.skipif(
+    vectorise_module.KERNEL is None and shutil.which("cc") is None, reason="no C compiler built the kernel"
+)
+
+
+def history(random: np.random.Generator, kind: Entity, own_ms: int, count: int) -> np.ndarray:
+    """Make a history, the own record last: times at the edges of windows, ties, labels, absent and equal values."""
+    rows = np.zeros((count, records.COLUMNS[kind]), np.int64)
+    edges = random.choice(EDGES_MS, count) + random.integers(-1, 2, count)
+    anywhere = random.integers(-DAY_MS, 40 * DAY_MS, count)
+    rows[:, records.TIME] = own_ms - np.where(random.random(count) < 0.5, edges, anywhere)
+    rows[:, records.AMOUNT] = random.choice([0, 1, 99, 100, 12_345, 4_000_000, 5 * 10**10], count)
+    rows[:, records.ID] = random.integers(-(2**63), 2**63 - 1, count)
+    rows[:, records.OTHER] = random.choice([5, -7, 2**62, -(2**63)], count)
+    rows[:, records.OFFSET] = random.integers(0, 4, count)
+    placed = random.integers(0, 3, count) << records.PARTITION_SHIFT
+    exponents = random.choice([0, 2, 2, 2, 3, 4], count) << records.EXPONENT_SHIFT
+    rows[:, records.FLAGS] = random.integers(0, 2**32, count) | exponents | placed
+    if kind is Entity.CARD:
+        rows[:, records.DEVICE :] = traits(random, count)
+    labels = random.random(count) < random.choice([0, 0.3])
+    labels[-1] = False
+    rows[labels, records.OTHER] = rows[random.integers(0, count, count)[labels], records.ID]
+    frauds = (random.random(count) < 0.6) * records.FRAUD_BIT
+    rows[labels, records.FLAGS] = (records.LABEL_BIT | frauds | placed)[labels]
+    rows[labels, records.SHARED_COLUMNS :] = 0
+    rows[-1, records.TIME] = own_ms
+    return rows
+
+
+def traits(random: np.random.Generator, count: int) -> np.ndarray:
+    """Make the columns that only a card's records have: few values of each, absent ones among them."""
+    north = random.choice([-9_000_000, 0, 5_212_345, 9_000_000], count)
+    east = random.choice([-18_000_000, 0, 17_999_999, 412_345], count)
+    packed = random.integers(0, 2 * records.LATEST_CLOCK_MINUTES, count) << records.CLOCK.shift
+    for trait in (records.CATEGORY, records.COUNTRY, records.CHANNEL, records.CURRENCY, records.HAS_PLACE):
+        packed |= random.integers(0, min(4, 1 << trait.bits), count) << trait.shift
+    places = (north << records.LOW_HALF) | (east & records.LOW_MASK)
+    return np.stack((random.choice([0, 3, -9], count), places, packed), axis=1)
+
+
+def batch(seed: int, n: int, most: int) -> tuple[Transactions, Observed]:
+    random = np.random.default_rng(seed)
+    own_ms = NOW_MS + random.integers(0, DAY_MS, n)
+    histories = {}
+    for kind in MAKERS:
+        parts = [history(random, kind, at, int(random.integers(1, most + 1))) for at in own_ms.tolist()]
+        lengths = np.array([len(part) for part in parts], np.int64)
+        histories[kind] = Histories(np.concatenate(parts), lengths, lengths - 1)
+    zeros, names = np.zeros(n, np.int64), ["x"] * n
+    payments = Transactions(
+        *(names, names, names, own_ms, zeros, zeros, zeros, zeros.astype(np.uint64), zeros, zeros, names, zeros, zeros)
+    )
+    return payments, Observed([Fate.DECIDE] * n, histories, history_epoch=1, incomplete=False)
+
+
+def by_numpy(monkeypatch: pytest.MonkeyPatch, payments: Transactions, observed: Observed) -> np.ndarray:
+    with monkeypatch.context() as without:
+        without.setattr(vectorise_module, "KERNEL", None)
+        return vectorise(EVERYTHING, payments, observed)
+
+
+def same_bits(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Tell it of each value; every NaN is as good as another."""
+    return (one.view(np.int64) == other.view(np.int64)) | (np.isnan(one) & np.isnan(other))
+
+
+@needs_kernel
+def test_where_there_is_a_compiler_the_kernel_is_built_and_used() -> None:
+    assert isinstance(vectorise_module.KERNEL, WindowKernel)
+
+
+@needs_kernel
+@pytest.mark.parametrize(("n", "most", "seeds"), [(1, 40, 150), (16, 12, 60), (40, 90, 15), (3, 3_000, 3)])
+def test_every_feature_has_the_bits_of_numpy(n: int, most: int, seeds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = open_kernel()
+    assert kernel is not None
+    for seed in range(seeds):
+        payments, observed = batch(seed, n, most)
+        for seen in observed.histories.values():
+            assert not kernel.compute(steps_of([]), seen.rows, seen.lengths, payments.occurred_ms)[1].any()
+        compiled, expected = vectorise(EVERYTHING, payments, observed), by_numpy(monkeypatch, payments, observed)
+        wrong = ~same_bits(compiled, expected)
+        names = [EVERYTHING.names[at] for at in np.flatnonzero(wrong.any(axis=0))]
+        assert not wrong.any(), (seed, names, compiled[wrong], expected[wrong])
+
+
+@needs_kernel
+def test_histories_that_could_overflow_are_computed_by_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    payments, observed = batch(1, 6, 30)
+    rows = observed.histories[Entity.CARD].rows
+    ends = np.cumsum(observed.histories[Entity.CARD].lengths)
+    rows[ends[2] - 1, records.AMOUNT] = 2**55
+    rows[ends[4] - 1, records.AMOUNT] = 2**61
+    kernel = open_kernel()
+    assert kernel is not None
+    cards = observed.histories[Entity.CARD]
+    _, left = kernel.compute(steps_of([card("count", "1d")]), cards.rows, cards.lengths, payments.occurred_ms)
+    assert np.flatnonzero(left).tolist() == [2, 4]
+    compiled, expected = vectorise(EVERYTHING, payments, observed), by_numpy(monkeypatch, payments, observed)
+    assert same_bits(compiled, expected).all()
+
+
+@needs_kernel
+def test_a_history_longer_than_the_kernel_takes_is_left() -> None:
+    kernel = open_kernel()
+    assert kernel is not None
+    payments, observed = batch(2, 2, 5)
+    long = np.repeat(observed.cards.rows[-1:], 8_193, axis=0)
+    rows, lengths = np.concatenate((long, long[:8_192])), np.array([8_193, 8_192])
+    found, left = kernel.compute(
+        steps_of([card("count", "1d")]), rows, lengths, np.repeat(payments.occurred_ms[-1:], 2)
+    )
+    assert left.tolist() == [True, False]
+    assert found[0, 1] == 8_192
+
+
+def test_all_aggregates_but_those_of_the_payment_alone_are_operations() -> None:
+    assert set(Aggregate) - set(OPERATIONS) == {Aggregate.NIGHT, Aggregate.WEEKEND}
+
+
+def test_without_the_library_there_is_no_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("features.vector.window_kernel.LIBRARY", tmp_path / LIBRARY.name)
+    assert open_kernel() is None
+    (tmp_path / LIBRARY.name).write_bytes(b"of another machine")
+    assert open_kernel() is None
