@@ -177,7 +177,10 @@ class HistorySession:
         return None if result.differing or result.wrong else result.moved
 
     def _confirm(self, kind: Entity, entries: Sequence[CachedHistory], now_ms: int) -> None:
-        """Commit what the server appended, and cache it."""
+        """Commit what the server appended, and cache it.
+
+        One to which nothing was ever appended, as of a payment that came too late, is not cached: others may begin it.
+        """
         stale_ms = now_ms - REFRESH_AFTER_MS
         for entry in entries:
             entry.commit()
@@ -186,7 +189,7 @@ class HistorySession:
             grown = entry.end - entry.compacted_end >= TRIM_LEAST and not entry.is_incomplete
             if grown and len(self._grown) < MAX_GROWN:
                 self._grown[kind, entry.entity] = None
-        self._caches[kind].put(entries)
+        self._caches[kind].put([entry for entry in entries if not entry.is_absent])
 
     async def _reload(self, entries: Sequence[CachedHistory]) -> None:
         """Fetch histories that differed from the cache; if growth and trimming do not explain it, something is lost."""

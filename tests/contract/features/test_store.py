@@ -210,6 +210,20 @@ async def test_a_transaction_as_old_as_the_horizon_is_too_late_and_not_counted(p
     assert observed.cards.positions.tolist()[1] == observed.merchants.positions.tolist()[1] == 1
 
 
+async def test_a_label_finds_a_merchant_that_another_worker_began_after_a_payment_there_was_too_late(
+    pick: Callable,
+) -> None:
+    newest = transaction(1)
+    late = transaction(2, ms=newest["ms"] - 37 * DAY_MS, merchant="shop-2")
+    assert list((await observe(pick, newest, late)).fates) == [Fate.DECIDE, Fate.TOO_LATE]
+    begun = transaction(3, ms=newest["ms"], merchant="shop-2")
+    await observe(pick, begun)
+    (answer,) = await pick().label([label(1, begun, fraud=True, at_ms=newest["ms"])])
+    assert (answer.status, answer.merchant_position) == (LabelStatus.APPLIED, 1)
+    later = transaction(4, ms=newest["ms"] + 8 * DAY_MS, merchant="shop-2")
+    assert value("merchant_fraud_share_delayed_7d", await observe(pick, later), later) == [1.0]
+
+
 async def test_a_transaction_id_is_not_recognised_beyond_the_horizon(pick: Callable) -> None:
     row = transaction(1)
     later = {**row, "ms": row["ms"] + 37 * DAY_MS, "offset": 4, "content": 1}
