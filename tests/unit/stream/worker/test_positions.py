@@ -10,7 +10,6 @@ import pytest
 from aiokafka import TopicPartition
 
 from features.redis.progress import NO_END, LogPart
-from features.redis.retention import NO_COVERAGE
 from models.judge import InputTopic
 from models.limits import LimitState
 from models.lineup import Lineup
@@ -310,12 +309,12 @@ async def test_a_repair_ends_behind_all_that_was_read_of_the_log_before(
 
     consumer: Any = SimpleNamespace(delivered_offsets=offsets)
     unused: Any = [None] * len(RepairerDeps._fields)
-    store: Any = SimpleNamespace(state=SimpleNamespace(target=NO_COVERAGE))
-    deps = RepairerDeps(*unused)._replace(
-        settings=Settings(), store=store, consumer=lambda: consumer, read_to=read.read_to
-    )
+    deps = RepairerDeps(*unused)._replace(settings=Settings(), consumer=lambda: consumer, read_to=read.read_to)
     labels, payments = (LogPart(of_labels=of_labels, partition=0) for of_labels in (True, False))
-    assert await Repairer(deps)._ends() == {labels: NO_END, payments: found.end}
+    ends = {labels: NO_END, payments: found.end}
+    assert await Repairer(deps)._ends({"transactions": 1, "labels": 1}) == ends
+    stored = {LogPart(of_labels=False, partition=one, of_predictions=True): NO_END for one in range(3)}
+    assert await Repairer(deps)._ends({"transactions": 1, "labels": 1, "predictions": 3}) == {**ends, **stored}
 
 
 async def test_no_commit_of_a_partition_that_is_read_again_is_below_what_was_committed(
