@@ -15,7 +15,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCE = "features/vector/window_features.c"
-LIBRARY = "features/vector/_window_features.so"
+LIBRARY = "features/vector/window_features.shared"
 FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fno-sanitize=undefined", "-fPIC", "-shared", "-s")
 """A fused multiplication and addition would give other bits than numpy."""
 _SECONDS = 120
@@ -55,7 +55,7 @@ def _compile(root: Path) -> str:
     compiler, library = _compiler(), root / LIBRARY
     if not compiler:
         return "there is no C compiler; install one, or the package ziglang"
-    made = library.with_suffix(f".{os.getpid()}")
+    made = library.with_suffix(f".{os.getpid()}.shared")
     command = [*compiler, *FLAGS, "-o", str(made), str(root / SOURCE), "-lm"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_SECONDS)  # noqa: S603 - ours

@@ -17,7 +17,7 @@ from features.vector import amounts, habits, travel
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-LIBRARY = Path(__file__).with_name("_window_features.so")
+LIBRARY = Path(__file__).with_name("window_features.shared")
 
 OPERATIONS: Mapping[Aggregate, int] = MappingProxyType(
     {

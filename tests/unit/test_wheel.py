@@ -19,7 +19,7 @@ from stream.errors import install_extra
 from support.fleet.workers import Worker
 from support.paths import HOUSE
 
-LIBRARY = "features/vector/_window_features.so"
+LIBRARY = "features/vector/window_features.shared"
 PACKAGES = ("features", "guards", "metrics", "models", "shadow", "stream")
 UNREACHABLE = {"FRAUDSTREAM_BROKERS": "127.0.0.1:1", "FRAUDSTREAM_REDIS_URL": "redis://127.0.0.1:1/0"}
 EXTRAS = {

@@ -197,7 +197,8 @@ def test_no_login_or_key_of_a_setting_is_written_anywhere(
     ]
     problems = [problem["detail"] for one in done for problem in json.loads(one.stdout)["problems"]]
     assert [one.returncode for one in done] == [1] * 4
-    assert sum("127.0.0.1:1/m" in problem for problem in problems) == 2, "a worker and a challenger's process say why"
+    # A worker and a challenger's process say why; the judge says it of the first command, too, if it is that worker.
+    assert sum("127.0.0.1:1/m" in problem for problem in problems) >= 2
     assert any("host/models" in problem for problem in problems), "the judge says where it looked"
     apart.publish([payment(1)])
     apart.await_scores(1)
