@@ -57,23 +57,15 @@ class AskedSets(NamedTuple):
     places: list[tuple[Entity, int]]
 
 
-class SortedSets:
-    """A sorted set for each entity, two commands an event and entity, pipelined; keys begin with `name`."""
+class SortedSetQueries:
+    """What is asked of a sorted set for each entity, and what follows from the answers; keys begin with `name`."""
 
-    def __init__(self, client: Redis, name: str, feature_set: FeatureSet) -> None:
-        self._client = client
+    def __init__(self, name: str, feature_set: FeatureSet) -> None:
         self._prefixes = {kind: key_prefix(name, kind) for kind in feature_set.horizons_ms}
         self._feature_set = feature_set
         self._horizons_ms = feature_set.horizons_ms
-        self._touched: dict[str, tuple[Entity, int]] = {}
 
-    async def vectors(self, batch: Transactions) -> Floats:
-        """Read each history and add to it, event by event, in one pipeline; then compute the features."""
-        pipeline = self._client.pipeline(transaction=False)
-        asked = self.ask(pipeline, batch)
-        return self.read(asked, await pipeline.execute())
-
-    def ask(self, pipeline: CommandQueue, batch: Transactions) -> "AskedSets":
+    def ask(self, pipeline: CommandQueue, batch: Transactions) -> AskedSets:
         """Queue the commands of a batch: for each event and entity the history before it, then its own record."""
         entities = rows_by_entity(batch, tuple(self._horizons_ms))
         places = [
@@ -82,13 +74,12 @@ class SortedSets:
         times = batch.occurred_ms.tolist()
         own = {kind: [row.tobytes() for row in one.rows] for kind, one in entities.items()}
         for kind, i in places:
-            key = self._key(kind, entities[kind].hashes[i])
-            self._touched[key] = kind, times[i]
+            key = self.key(kind, entities[kind].hashes[i])
             pipeline.zrange(key, f"({times[i] - self._horizons_ms[kind]}", "+inf", byscore=True)
             pipeline.zadd(key, {own[kind][i]: times[i]})
         return AskedSets(batch, entities, own, places)
 
-    def read(self, asked: "AskedSets", replies: Sequence[Any]) -> Floats:
+    def read(self, asked: AskedSets, replies: Sequence[Any]) -> Floats:
         """Compute the features of a batch from the replies to its commands."""
         seen = dict(zip(asked.places, replies[::2], strict=True))
         histories = {
@@ -97,6 +88,30 @@ class SortedSets:
         }
         observed = Observed([Fate.DECIDE] * len(asked.batch), histories, history_epoch=1, incomplete=False)
         return vectorise(self._feature_set, asked.batch, observed)
+
+    def key(self, kind: Entity, entity: int) -> str:
+        """Return the key of an entity's sorted set."""
+        return f"{self._prefixes[kind]}{entity & records.HASH_MASK:016x}"
+
+
+class SortedSets:
+    """A sorted set for each entity, two commands an event and entity, pipelined; keys begin with `name`."""
+
+    def __init__(self, client: Redis, name: str, feature_set: FeatureSet) -> None:
+        self._client = client
+        self._queries = SortedSetQueries(name, feature_set)
+        self._key = self._queries.key
+        self._horizons_ms = feature_set.horizons_ms
+        self._touched: dict[str, tuple[Entity, int]] = {}
+
+    async def vectors(self, batch: Transactions) -> Floats:
+        """Read each history and add to it, event by event, in one pipeline; then compute the features."""
+        pipeline = self._client.pipeline(transaction=False)
+        asked = self._queries.ask(pipeline, batch)
+        times = batch.occurred_ms.tolist()
+        for kind, i in asked.places:
+            self._touched[self._key(kind, asked.entities[kind].hashes[i])] = kind, times[i]
+        return self._queries.read(asked, await pipeline.execute())
 
     async def label(self, labels: Sequence[Label]) -> None:
         """Add a label to the histories of its card and its merchant."""
@@ -118,9 +133,6 @@ class SortedSets:
             pipeline.pexpire(key, horizon_ms + DAY_MS)
         self._touched.clear()
         await pipeline.execute()
-
-    def _key(self, kind: Entity, entity: int) -> str:
-        return f"{self._prefixes[kind]}{entity & records.HASH_MASK:016x}"
 
 
 def _side_by_side(hashes: Sequence[int], own: Sequence[bytes], seen: Sequence[list[bytes]]) -> Histories:

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
-import msgspec
-
-from benchmarks.contenders.scorers import ContenderScore, Payment, decoded, load_model
+from benchmarks.contenders.scorers import Payment, decoded, encoded, load_model
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from features.vector.vectorise import vectorise
@@ -31,7 +29,6 @@ def measure_floor(models: str, digest: str, payments: Sequence[Payment]) -> list
         MeasurementError: the model cannot be loaded.
     """
     sets, model = load_sets("").newest, load_model(models, digest)
-    encode = msgspec.json.Encoder().encode
     lines = []
     for size in SIZES:
         store, spent = MemoryStore(sets), list[float]()
@@ -41,9 +38,8 @@ def measure_floor(models: str, digest: str, payments: Sequence[Payment]) -> list
             observed = store.observe_now(decoded(batch))
             began = time.thread_time()
             columns = decoded(batch)
-            scores = model.score(vectorise(sets, columns, observed))
-            rows = zip(columns.transaction_ids, columns.card_ids, scores.tolist(), model.decide(scores), strict=True)
-            _ = [encode(ContenderScore(*row, model.name)) for row in rows]
+            names = list(zip(columns.transaction_ids, columns.card_ids, strict=True))
+            encoded(model, names, vectorise(sets, columns, observed))
             spent.append((time.thread_time() - began) / len(batch) * 1e6)
         lines.append(FloorLine(size, median(spent)))
     return lines

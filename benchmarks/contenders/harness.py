@@ -1,6 +1,6 @@
-"""One run of one contender: topics and keys of its own, its process on a core of its own, and what it did.
+"""One run of one contender: topics and keys of its own, its process on one core, and what it did.
 
-The process gets the last core, load and reader the others; brokers and Redis are where they are.
+The process is held to the last core; load and reader run on any, brokers and Redis where they are.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-import msgspec
 import numpy as np
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # documented there
     AdminClient,
@@ -28,20 +27,23 @@ from benchmarks.contenders.load import Load, Patience, ScoreReader
 from benchmarks.contenders.registry import CONTENDERS, OURS
 from benchmarks.contenders.results import AfterKill, AtRate, Backlog
 from benchmarks.contenders.task import ContenderTask, Line
-from models.commands import CommandKind, EventKind
-from stream.bench.keys import own_keys
+from models.commands import CommandKind
 from stream.bench.payments import PublishedPayment
-from stream.bench.worker import cpu_seconds, own_names, resident_mib
-from stream.control.client import CommandRequest
-from stream.demo.services.processes import Child, free_port
+from stream.bench.worker import (
+    WORKER,
+    command_accepted,
+    cpu_seconds,
+    delete_own,
+    own_names,
+    resident_mib,
+    worker_environment,
+)
+from stream.demo.services.processes import Child
 from stream.errors import MeasurementError
-from stream.kafka.client import open_admin
-from stream.kafka.topics import SCORES, TRANSACTIONS, apply, layouts_of
+from stream.kafka.topics import SCORES, TRANSACTIONS, apply
 from stream.settings import Settings
-from stream.telemetry.command_line import command_traced
 
 PARTITIONS = 4
-_START_SECONDS = 60.0
 _PATIENCE_SECONDS = 300.0
 _FLAT_SECONDS = 0.25
 """Payments of so long may wait more at the end of a test than when two thirds were sent; more is growth."""
@@ -97,7 +99,7 @@ class ContenderRun:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             asyncio.run(apply(self._settings, self._partitions, 1))
-            stack.callback(lambda: asyncio.run(self._delete()))
+            stack.callback(lambda: asyncio.run(delete_own(self._settings)))
             _keep_append_times(self._task.brokers, self._task.outputs)
             self.scores = stack.enter_context(ScoreReader(self._task.brokers, self._task.outputs, self._partitions))
             self._load = Load(self._task.brokers, self._task.inputs)
@@ -108,19 +110,12 @@ class ContenderRun:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    async def _delete(self) -> None:
-        async with own_keys(self._settings.redis_url, self._settings.deployment), open_admin(self._settings) as admin:
-            await admin.delete_topics([self._settings.topic(one.name) for one in layouts_of(self._settings)])
-
     # --- the process
 
     def start(self) -> None:
-        """Start the contender on the last core, and keep this process off it."""
+        """Start the contender on the last core."""
         if self._name == OURS:
-            values = msgspec.structs.asdict(self._settings).items()
-            environment = {f"FRAUDSTREAM_{name.upper()}": _text(value) for name, value in values}
-            environment["FRAUDSTREAM_HTTP"] = f"127.0.0.1:{free_port()}"
-            command: tuple[str, ...] = (sys.executable, "-P", "-m", "stream.cli", "worker")
+            command, environment = WORKER, worker_environment(self._settings)
         else:
             command, environment = CONTENDERS[self._name].command, self._task.environment()
         self._child = Child(command, self._folder / "log", environment | {"PYTHONPATH": os.pathsep.join(sys.path)})
@@ -129,14 +124,9 @@ class ContenderRun:
         if len(cores) > 1:
             os.sched_setaffinity(self._child.pid, cores[-1:])
         if self._name == OURS and not self._is_live:
-            asyncio.run(self._promote())
+            promoted = command_accepted(self._settings, CommandKind.PROMOTE, self._task.digest, self._folder)
+            asyncio.run(promoted)
             self._is_live = True
-
-    async def _promote(self) -> None:
-        request = CommandRequest(CommandKind.PROMOTE, "bench", "a measurement", _START_SECONDS, self._task.digest)
-        _, answer = await command_traced(self._settings, request)
-        if answer is None or answer.kind is not EventKind.ACCEPTED:
-            raise MeasurementError(f"the model cannot be made live: {answer or 'no answer'}; logs: {self._folder}")
 
     def stop(self) -> None:
         """Let the contender end."""
@@ -202,18 +192,12 @@ class ContenderRun:
     def after_kill(self, payments: Sequence[PublishedPayment], rate: float) -> AfterKill:
         """Kill the contender under load, start it again at once, and count."""
         names = [one.transaction_id for one in payments]
-        process, began = self._process, time.monotonic()
-        killed = False
-        due = dict[str, float]()
-        for at, one in enumerate(payments):
-            due[one.transaction_id] = began + at / rate
-            if (early := due[one.transaction_id] - time.monotonic()) > 0:
-                time.sleep(early)
-            self._load.send(one)
-            if not killed and at >= len(payments) * _KILL_AT:
+        process, due, kill_at = self._process, dict[str, float](), int(len(payments) * _KILL_AT)
+        for at, (name, due_at) in enumerate(zip(names, self._load.paced(payments, rate), strict=True)):
+            due[name] = due_at
+            if at == kill_at:
                 process.signal(signal.SIGKILL)
                 self.start()
-                killed = True
         self._load.flush()
         self._await_quiet(names)
         waits = [self.scores.first_at[name] - due[name] for name in names if name in self.scores.first_at]
@@ -242,7 +226,3 @@ def _keep_append_times(brokers: str, topic: str) -> None:
     admin = AdminClient({"bootstrap.servers": brokers})  # its answers come while it lives
     for done in admin.incremental_alter_configs([asked]).values():
         done.result(_CONFIGS_SECONDS)
-
-
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -7,7 +7,7 @@ does. Latency counts from the time at which a payment was due.
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -147,6 +147,16 @@ class Load:
         if left := self._producer.flush(_FLUSH_SECONDS):
             raise MeasurementError(f"{left} payments are not acknowledged after {_FLUSH_SECONDS:g} s")
 
+    def paced(self, payments: Sequence[PublishedPayment], rate: float) -> Iterator[float]:
+        """Send each payment when it is due, whatever became of those before; yield when that was."""
+        began = time.monotonic()
+        for at, one in enumerate(payments):
+            due_at = began + at / rate
+            if (early := due_at - time.monotonic()) > 0:
+                time.sleep(early)
+            self.send(one)
+            yield due_at
+
     def offer(
         self, payments: Sequence[PublishedPayment], rate: float, scores: ScoreReader, patience: Patience
     ) -> OfferedLoad:
@@ -155,15 +165,10 @@ class Load:
         Raises:
             MeasurementError: they have none in time.
         """
-        before, due = len(scores.first_at), dict[str, float]()
+        before, due, waiting_before = len(scores.first_at), dict[str, float](), 0
         began = time.monotonic()
-        waiting_before = 0
-        for at, one in enumerate(payments):
-            due_at = began + at / rate
-            if (early := due_at - time.monotonic()) > 0:
-                time.sleep(early)
+        for at, (one, due_at) in enumerate(zip(payments, self.paced(payments, rate), strict=True)):
             due[one.transaction_id] = due_at
-            self.send(one)
             if at == len(payments) * 2 // 3:
                 waiting_before = at + 1 - (len(scores.first_at) - before)
         seconds = time.monotonic() - began

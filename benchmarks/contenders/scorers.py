@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from benchmarks.alternatives import SortedSets
+from benchmarks.alternatives import SortedSetQueries
 from benchmarks.contenders.simple_features import SimpleFeatures
 from benchmarks.contenders.task import ContenderTask, Line
 from features.declaration import FeatureSet
@@ -28,6 +28,7 @@ from stream.scoring.decode import decode
 
 _SKEW_MS = 300_000
 _CREATE_TIME = 0
+_encode = msgspec.json.Encoder().encode
 
 
 class Payment(NamedTuple):
@@ -63,7 +64,7 @@ class SameFeatures:
     """All our features by our code, from a sorted set of records for each card, merchant and device."""
 
     def __init__(self, feature_set: FeatureSet, keys: str) -> None:
-        self._sets = SortedSets(None, keys, feature_set)  # type: ignore[arg-type] # it only queues and reads here
+        self._sets = SortedSetQueries(keys, feature_set)
 
     def ask(self, pipeline: Any, payments: Sequence[Payment]) -> Any:  # noqa: ANN401 - as `Features`
         """Decode the payments and queue the commands for their histories."""
@@ -81,8 +82,6 @@ class Scorer:
     def __init__(self, features: Features, model: Model) -> None:
         self._features = features
         self._model = model
-        self._name = f"{model.name}@{model.version}"
-        self._encode = msgspec.json.Encoder().encode
 
     def ask(self, pipeline: Any, payments: Sequence[Payment]) -> Any:  # noqa: ANN401 - as `Features`
         """Queue the commands of some payments, in their order."""
@@ -90,13 +89,16 @@ class Scorer:
 
     def answer(self, asked: Any, replies: Sequence[Any]) -> list[bytes]:  # noqa: ANN401 - as `Features`
         """Return the score of each payment, as JSON."""
-        names, matrix = self._features.read(asked, replies)
-        scores = self._model.score(matrix)
-        decisions = self._model.decide(scores)
-        return [
-            self._encode(ContenderScore(*ids, score, decision, self._name))
-            for ids, score, decision in zip(names, scores.tolist(), decisions, strict=True)
-        ]
+        return encoded(self._model, *self._features.read(asked, replies))
+
+
+def encoded(model: Model, names: Sequence[tuple[str, str]], matrix: Floats) -> list[bytes]:
+    """Score payments, of which there are transaction and card, by the rows of a matrix; return each score as JSON."""
+    scores, name = model.score(matrix), f"{model.name}@{model.version}"
+    return [
+        _encode(ContenderScore(*ids, score, decision, name))
+        for ids, score, decision in zip(names, scores.tolist(), model.decide(scores), strict=True)
+    ]
 
 
 def decoded(payments: Sequence[Payment]) -> Transactions:

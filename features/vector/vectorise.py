@@ -68,9 +68,8 @@ COMPUTED_BY: Mapping[Aggregate, Callable[..., Floats]] = MappingProxyType(
 
 Groups = Sequence[tuple[Sequence[Feature], slice]]
 """Features that are computed in one pass, and their places among those of all groups."""
-OwnFrame = tuple[slice | Ints, Frame]
-"""Which transactions of a batch a frame is of, and the frame."""
-_SHORT = slice(None)
+OwnFrame = tuple[slice, Frame]
+"""Which transaction of a batch a frame is of, and the frame."""
 KERNEL = open_kernel()
 """The kernel in C; None: numpy computes everything, with the same bits."""
 
@@ -114,7 +113,7 @@ class _Plan(NamedTuple):
 
     Attributes:
         groups: all of them, for numpy.
-        compiled: those that the kernel computes, each alone, with its place.
+        compiled: those that the kernel computes.
         steps: the same for the kernel.
         places: their places among the features of all groups, of shape (k,).
         rest: the groups that only numpy computes.
@@ -149,25 +148,28 @@ def _plan(groups: Groups) -> _Plan:
 
 
 def _compute(plan: _Plan, seen: tuple[Histories, Ints], schedule: ResolutionSchedule, found: Floats) -> None:
-    """Fill in the features of one kind of history: by the kernel where it can, else frame by frame."""
+    """Fill in the features of one kind of history: of short ones by the kernel where it can, else frame by frame."""
     histories, own_ms = seen
-    kernel = None if schedule.allows_panes or not len(histories.lengths) else KERNEL
-    short = plan.groups
-    if kernel is not None:
-        short = plan.rest
-        numbers = histories.short if histories.long else np.arange(len(own_ms))
-        values, left = kernel.compute(plan.steps, histories.rows, histories.lengths, own_ms[numbers])
-        found[plan.places[:, np.newaxis], numbers] = values
+    short = histories.short if histories.long else np.arange(len(own_ms))
+    groups = plan.groups
+    if KERNEL is not None and len(short) and not schedule.allows_panes:
+        groups = plan.rest
+        values, left = KERNEL.compute(plan.steps, histories.rows, histories.lengths, own_ms[short])
+        found[plan.places[:, np.newaxis], short] = values
         if left.any():
-            some = _some_of(histories, left)
-            reading = _FrameReader(Frame(some, own_ms[numbers[left]], schedule), schedule)
-            for rows, at in plan.compiled:
-                found[at, numbers[left]] = reading.values(rows)
-    for which, frame in _frames(histories, own_ms, schedule, has_short=bool(short)):
-        reading = _FrameReader(frame, schedule)
-        for rows, at in short if which is _SHORT or not isinstance(which, slice) else plan.groups:
-            found[at, which] = reading.values(rows)
-        del frame, reading  # the next one needs the memory
+            frame = Frame(_some_of(histories, left), own_ms[short[left]], schedule)
+            _fill(found, plan.compiled, short[left], _FrameReader(frame, schedule))
+    if groups and len(short):
+        _fill(found, groups, short, _FrameReader(Frame(histories, own_ms[short], schedule), schedule))
+    for which, frame in _long_frames(histories, own_ms, schedule):
+        _fill(found, plan.groups, which, _FrameReader(frame, schedule))
+        del frame  # the next one needs the memory
+
+
+def _fill(found: Floats, groups: Groups, which: slice | Ints, reading: "_FrameReader") -> None:
+    """Fill in some features of some transactions."""
+    for rows, at in groups:
+        found[at, which] = reading.values(rows)
 
 
 def _some_of(histories: Histories, which: Flags) -> Histories:
@@ -176,14 +178,8 @@ def _some_of(histories: Histories, which: Flags) -> Histories:
     return Histories(histories.rows[kept], histories.lengths[which], histories.positions[:0])
 
 
-def _frames(histories: Histories, own_ms: Ints, schedule: ResolutionSchedule, *, has_short: bool) -> Iterator[OwnFrame]:
-    """Yield which transactions, and their frame: if asked, one of all whose histories are short; one of each other."""
-    if not has_short:
-        pass
-    elif not histories.long:
-        yield _SHORT, Frame(histories, own_ms, schedule)
-    elif len(histories.lengths):
-        yield histories.short, Frame(histories, own_ms[histories.short], schedule)
+def _long_frames(histories: Histories, own_ms: Ints, schedule: ResolutionSchedule) -> Iterator[OwnFrame]:
+    """Yield each transaction that sees a long history, and its frame."""
     for long in histories.long:
         shared = None if long.compacted or schedule.allows_panes else Columns(long.rows)
         after_ms = None if shared is None else _after_ms(long, shared).tolist()

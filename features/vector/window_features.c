@@ -30,7 +30,7 @@ struct step {
 /* What features/history/records.py and features/vector say, so that it is said once: the caller fills it in. */
 struct constants {
     int64_t label_bit, fraud_bit, exponent_shift, exponent_mask, partition_shift;
-    int64_t category_mask, country_mask, country_shift, channel_mask, currency_mask, place_mask, clock_shift, clock_mask;
+    int64_t category_mask, country_mask, channel_mask, currency_mask, place_mask, clock_shift, clock_mask;
     int64_t minute_ms, day_ms, near_ms, least_elapsed_ms, quarter_turn, full_turn, least_amount;
     double per_major, ms_per_hour, radians, diameter_km;
     double sine[10], arc_sine[7];
@@ -165,7 +165,7 @@ static double distance_km(const struct constants *c, int64_t from, int64_t to)
         sine = sine / sqrt(2.0 + 2.0 * cosine);
         cosine = sqrt(0.5 + 0.5 * cosine);
     }
-    return c->diameter_km * (8.0 * series(c->arc_sine, 7, sine));
+    return c->diameter_km * ((double)((int64_t)1 << c->halvings) * series(c->arc_sine, 7, sine));
 }
 
 /* --- one step on one history */

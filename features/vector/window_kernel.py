@@ -58,7 +58,7 @@ class _Constants(ctypes.Structure):
             (name, ctypes.c_int64)
             for name in (
                 *("label_bit", "fraud_bit", "exponent_shift", "exponent_mask", "partition_shift"),
-                *("category_mask", "country_mask", "country_shift", "channel_mask", "currency_mask", "place_mask"),
+                *("category_mask", "country_mask", "channel_mask", "currency_mask", "place_mask"),
                 *("clock_shift", "clock_mask", "minute_ms", "day_ms", "near_ms", "least_elapsed_ms"),
                 *("quarter_turn", "full_turn", "least_amount"),
             )
@@ -79,7 +79,6 @@ def _constants() -> _Constants:
         partition_shift=records.PARTITION_SHIFT,
         category_mask=records.CATEGORY.mask,
         country_mask=records.COUNTRY.mask,
-        country_shift=records.COUNTRY.shift,
         channel_mask=records.CHANNEL.mask,
         currency_mask=records.CURRENCY.mask,
         place_mask=records.HAS_PLACE.mask,

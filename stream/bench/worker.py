@@ -36,7 +36,7 @@ from stream.tasks import end_tasks
 from stream.telemetry.command_line import command_traced
 
 PARTITIONS = 4
-_WORKER = (sys.executable, "-P", "-m", "stream.cli", "worker")
+WORKER: tuple[str, ...] = (sys.executable, "-P", "-m", "stream.cli", "worker")
 _READY_SECONDS = 60.0
 _DONE_SECONDS = 120.0
 Facts = dict[str, Any]
@@ -111,17 +111,14 @@ class WorkerBench:
         if self._consuming is not None:
             await end_tasks(self._consuming)
         await self._producer.stop()
-        async with own_keys(self.settings.redis_url, self.settings.deployment), open_admin(self.settings) as admin:
-            await admin.delete_topics([self.settings.topic(one.name) for one in layouts_of(self.settings)])
+        await delete_own(self.settings)
 
     def start_worker(self, variables: Mapping[str, str] = MappingProxyType({}), command: Sequence[str] = ()) -> Child:
         """Start a worker with variables on top of the settings, or another command; do not wait until it is ready."""
         self._started += 1
-        environment = {
-            f"FRAUDSTREAM_{name.upper()}": _text(value) for name, value in msgspec.structs.asdict(self.settings).items()
-        } | {"FRAUDSTREAM_HTTP": f"127.0.0.1:{free_port()}", "FRAUDSTREAM_WORKER_ID": f"bench-{self._started}"}
+        environment = {**worker_environment(self.settings), "FRAUDSTREAM_WORKER_ID": f"bench-{self._started}"}
         log = self.folder / f"{self._started}.log"
-        child = Child(tuple(command) or _WORKER, log, {**environment, **variables})
+        child = Child(tuple(command) or WORKER, log, {**environment, **variables})
         child.start()
         return child
 
@@ -131,11 +128,7 @@ class WorkerBench:
         Raises:
             MeasurementError: the fleet refused, or did not answer.
         """
-        request = CommandRequest(kind, "bench", "a measurement", _READY_SECONDS, digest)
-        command_id, answer = await command_traced(self.settings, request)
-        if answer is None or answer.kind is not EventKind.ACCEPTED:
-            why = "; ".join(problem.detail for problem in answer.problems) if answer else "no answer"
-            raise MeasurementError(f"{kind} {digest[:12]} ({command_id}) was not accepted: {why}; logs: {self.folder}")
+        await command_accepted(self.settings, kind, digest, self.folder)
 
     async def publish(
         self, records: Sequence[PublishedPayment], topic: str = TRANSACTIONS.name, rate: float | None = None
@@ -203,6 +196,32 @@ class WorkerBench:
 
 def _ignore(_item: ScheduledRecord, _where: RecordMetadata) -> None:
     """Ignore an acknowledgement; the injector raises if one is missing."""
+
+
+def worker_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables that give a worker these settings, and an address of its own."""
+    values = msgspec.structs.asdict(settings).items()
+    named = {f"FRAUDSTREAM_{name.upper()}": _text(value) for name, value in values}
+    return named | {"FRAUDSTREAM_HTTP": f"127.0.0.1:{free_port()}"}
+
+
+async def command_accepted(settings: Settings, kind: CommandKind, digest: str, logs: Path) -> None:
+    """Send a command about a model, and wait until it is accepted; an error names the folder of the workers' logs.
+
+    Raises:
+        MeasurementError: the fleet refused, or did not answer.
+    """
+    request = CommandRequest(kind, "bench", "a measurement", _READY_SECONDS, digest)
+    command_id, answer = await command_traced(settings, request)
+    if answer is None or answer.kind is not EventKind.ACCEPTED:
+        why = "; ".join(problem.detail for problem in answer.problems) if answer else "no answer"
+        raise MeasurementError(f"{kind} {digest[:12]} ({command_id}) was not accepted: {why}; logs: {logs}")
+
+
+async def delete_own(settings: Settings) -> None:
+    """Delete the topics and the keys of a measurement."""
+    async with own_keys(settings.redis_url, settings.deployment), open_admin(settings) as admin:
+        await admin.delete_topics([settings.topic(one.name) for one in layouts_of(settings)])
 
 
 def resident_mib(pid: int) -> float:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from features.redis.progress import NO_END, LogPart, TopicName
+from features.redis.progress import LogPart, TopicName
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
 from stream.clock import now_ms
@@ -16,7 +16,7 @@ from stream.kafka.inputs import has_filled_histories
 from stream.kafka.score_tails import read_resume_points
 from stream.kafka.topics import SCORES, TRANSACTIONS, own_scores, partition_counts
 from stream.recovery.reapply import log_reader, partitions_of_log
-from stream.recovery.repair import REPORT_SECONDS, Repair, RepairDeps, RepairStatus
+from stream.recovery.repair import REPORT_SECONDS, Repair, RepairDeps, RepairStatus, ends_of
 from stream.scoring.facts import ignore_fact
 from stream.settings import Settings
 from stream.tasks import end_tasks
@@ -130,13 +130,6 @@ async def read_offsets(settings: Settings, *, predictions: bool = False) -> dict
         scores = (await partition_counts(admin, settings))[settings.topic(own_scores(settings, fold.term).name)]
         decided = range(min(scores, partitions["transactions"]))
         points = await read_resume_points(settings, admin, decided, fold.term)
-    read_to = {one: point.read_to(log) for one, point in points.items()}
-    return {
-        **{LogPart(of_labels=True, partition=one): NO_END for one in range(partitions["labels"])},
-        **{
-            LogPart(of_labels=False, partition=one, of_predictions=True): NO_END
-            for one in range(partitions.get("predictions", 0))
-        },
-        # What lies on a partition of `transactions` that `scores` does not have yet has not been read by anybody.
-        **{LogPart(of_labels=False, partition=one): read_to.get(one, 0) for one in range(partitions["transactions"])},
-    }
+    # What lies on a partition of `transactions` that `scores` does not have yet has not been read by anybody.
+    read_to = {one: points[one].read_to(log) if one in points else 0 for one in range(partitions["transactions"])}
+    return ends_of(read_to, range(partitions["labels"]), range(partitions.get("predictions", 0)))

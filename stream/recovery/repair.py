@@ -10,7 +10,7 @@ worker resumes a part from its reported progress.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,6 +40,17 @@ _CACHE_BYTES = 256 << 20
 
 Ends = Callable[[Mapping[TopicName, int]], Awaitable[Mapping[LogPart, int]]]
 """Returns the parts to apply again here, each with its end offset, of topics with so many partitions."""
+
+
+def ends_of(
+    transactions: Mapping[int, int], labels: Iterable[int], predictions: Iterable[int] = ()
+) -> dict[LogPart, int]:
+    """Return the end offset of each part: of transactions as given by partition; labels and predictions have none."""
+    return {
+        **{LogPart(of_labels=True, partition=one): NO_END for one in labels},
+        **{LogPart(of_labels=False, partition=one, of_predictions=True): NO_END for one in predictions},
+        **{LogPart(of_labels=False, partition=one): end for one, end in transactions.items()},
+    }
 
 
 def needs_predictions(cover: Coverage) -> bool:

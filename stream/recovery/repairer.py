@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from features.errors import StoreUnavailableError
 from features.history.store import Entity, RetentionPolicy
-from features.redis.progress import NO_END, LogPart, TopicName
+from features.redis.progress import LogPart, TopicName
 from features.redis.retention import Coverage, EpochCoverage
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
@@ -24,7 +24,7 @@ from stream.fates import Phase, is_retried
 from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.recovery.damage import DamageDeps, DamageRepairer
-from stream.recovery.repair import Repair, RepairDeps
+from stream.recovery.repair import Repair, RepairDeps, ends_of
 from stream.scoring.facts import FactListener
 from stream.settings import Settings
 from stream.tasks import end_tasks
@@ -224,15 +224,10 @@ class Repairer:
         settings = self._deps.settings
         labels = await consumer.delivered_offsets(settings.topic(LABELS.name))
         transactions = await consumer.delivered_offsets(settings.topic(TRANSACTIONS.name))
-        return {
-            **{LogPart(of_labels=True, partition=partition): NO_END for partition in labels},
-            **{
-                LogPart(of_labels=False, partition=one, of_predictions=True): NO_END
-                for partition in labels
-                for one in range(partition, partitions.get("predictions", 0), partitions["labels"])
-            },
-            **{
-                LogPart(of_labels=False, partition=partition): max(offset, read_to.get(partition, 0))
-                for partition, offset in transactions.items()
-            },
-        }
+        stored = (
+            one
+            for partition in labels
+            for one in range(partition, partitions.get("predictions", 0), partitions["labels"])
+        )
+        read = {one: max(offset, read_to.get(one, 0)) for one, offset in transactions.items()}
+        return ends_of(read, labels, stored)
