@@ -74,8 +74,9 @@ class Calibrator:
 
     def __init__(self, margins: Floats, probabilities: Floats) -> None:
         """Take the knots, both of shape (k,)."""
-        self._margins = margins
-        self._probabilities = probabilities
+        self._margins, self._inner = margins, margins[1:-1]
+        self._lowest, self._highest = margins[0], margins[-1]
+        self._probabilities, self._next = probabilities, probabilities[1:]
         self._slopes = np.diff(probabilities) / np.diff(margins)
 
     @classmethod
@@ -84,10 +85,13 @@ class Calibrator:
         return cls(np.array(calibration.margins), np.array(calibration.probabilities))
 
     def probabilities(self, margins: Floats) -> Floats:
-        """Map margins of shape (n,) to probabilities; NaN stays NaN."""
-        inside = np.clip(margins, self._margins[0], self._margins[-1])
-        left = np.clip(np.searchsorted(self._margins, inside, side="right") - 1, 0, len(self._slopes) - 1)
-        rise = np.multiply(np.subtract(inside, self._margins[left]), self._slopes[left])
+        """Map margins of shape (n,) to probabilities; NaN stays NaN.
+
+        Of one margin the calls cost all: methods of arrays take a third of what numpy's functions of the same names do.
+        """
+        inside = margins.clip(self._lowest, self._highest)
+        left = self._inner.searchsorted(inside, "right")
+        rise = np.multiply(np.subtract(inside, self._margins.take(left)), self._slopes.take(left))
         # Rounding must not carry a value past the next knot: the map stays monotone bit for bit.
-        result: Floats = np.minimum(np.add(self._probabilities[left], rise), self._probabilities[left + 1])
+        result: Floats = np.minimum(np.add(self._probabilities.take(left), rise), self._next.take(left))
         return result

@@ -39,6 +39,21 @@ class _Line(NamedTuple):
     whole: bool
 
 
+class Tree(NamedTuple):
+    """A tree of numeric splits, as LightGBM's text has it: whole numbers, as floats, but for thresholds and leaves.
+
+    A child from 0 on is a split of the tree; -1 is its first leaf, -2 the second. The root is split 0, without splits
+    the only leaf. A decision is LightGBM's `decision_type`.
+    """
+
+    features: list[float]
+    thresholds: list[float]
+    decisions: list[float]
+    left: list[float]
+    right: list[float]
+    leaves: list[float]
+
+
 def _one(_leaves: int) -> int:
     return 1
 
@@ -71,8 +86,12 @@ _TREE = (
 )
 
 
-def check_model_text(text: str, feature_names: tuple[str, ...]) -> None:
-    """Check that the text is complete and well formed, and that its trees use only these features.
+_READ = ("split_feature", "threshold", "decision_type", "left_child", "right_child", "leaf_value")
+"""The lines that a `Tree` has, in its order."""
+
+
+def check_model_text(text: str, feature_names: tuple[str, ...]) -> list[Tree]:
+    """Return the trees; check that the text is complete and well formed, and that they use only these features.
 
     Raises:
         DamagedArtifactError: it is not; the message names the first fault.
@@ -83,8 +102,8 @@ def check_model_text(text: str, feature_names: tuple[str, ...]) -> None:
     try:
         header = _pairs(head.removeprefix("tree\n"))
         _check_header(header, feature_names)
-        for block in _blocks(trees, header["tree_sizes"].split(" ")):
-            _check_tree(_pairs(block.rstrip("\n")), len(feature_names))
+        blocks = _blocks(trees, header["tree_sizes"].split(" "))
+        return [_checked_tree(_pairs(block.rstrip("\n")), len(feature_names)) for block in blocks]
     except ValueError as error:
         raise DamagedArtifactError(f"model.txt: {error}") from error
 
@@ -134,7 +153,7 @@ def _blocks(trees: str, sizes: list[str]) -> Iterator[str]:
         raise ValueError("does not end after the last tree")
 
 
-def _check_tree(tree: dict[str, str], width: int) -> None:
+def _checked_tree(tree: dict[str, str], width: int) -> Tree:
     if tuple(tree) != tuple(line.name for line in _TREE):
         raise ValueError("a tree does not have the fields of a tree of numeric splits")
     leaves = _numbers("num_leaves", tree["num_leaves"], whole=True)
@@ -145,6 +164,7 @@ def _check_tree(tree: dict[str, str], width: int) -> None:
         raise ValueError("a tree has categorical splits or linear leaves; their results differ between machines")
     if len(columns["leaf_value"]) > 1:
         _check_splits(columns, len(columns["leaf_value"]), width)
+    return Tree(*(columns[name] for name in _READ))
 
 
 def _column(line: _Line, text: str, leaves: int) -> list[float]:

@@ -107,11 +107,12 @@ def bring_up(check: Check) -> None:
 
 
 def check_confinement(check: Check) -> None:
-    """Check that workers and guard run as the chart's pods do, able to change nothing, and with the compiled kernel."""
+    """Check that workers and guard run as the chart's pods do, able to change nothing, with the compiled kernels."""
     wanted = {"Uid": "65532", "Gid": "65532", "CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1"}
-    asked = "from features.vector.vectorise import KERNEL; print(KERNEL)"
-    kernel = check.stack.compose("exec", "-T", "worker", "python3", "-c", asked).strip()
-    check.report.expect("WindowKernel" in kernel, "features are computed by the kernel in C", kernel)
+    asked = "from features.vector import vectorise as f; from models import tree_kernel as m; print(f.KERNEL, m.KERNEL)"
+    kernels = check.stack.compose("exec", "-T", "worker", "python3", "-c", asked).strip()
+    both = "WindowKernel" in kernels and "TreeKernel" in kernels
+    check.report.expect(both, "features and margins are computed by the kernels in C", kernels)
     for service in ("worker", "guard"):
         for container in check.stack.containers(service):
             status = docker("exec", container["ID"], "cat", "/proc/self/status").splitlines()

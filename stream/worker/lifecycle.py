@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
-from features.vector.vectorise import KERNEL
+from features.vector import vectorise
 from guards.shares import CANARY, share_text
+from models import tree_kernel
 from models.arms import Arm
 from models.commands import CommandKind, Event, EventKind
 from models.lineup import Lineup
@@ -69,6 +70,20 @@ _ABOUT_NO_MODEL = frozenset(
 )
 
 
+def _log_missing_kernels() -> None:
+    for kernel, slow in (
+        (vectorise.KERNEL, "features are computed by numpy"),
+        (tree_kernel.KERNEL, "models are scored by LightGBM"),
+    ):
+        if kernel is None:
+            log.warning(
+                "%s, several times as slowly in small batches: the kernel in C was not built; "
+                "install a C compiler or the package ziglang, then fraudstream again",
+                slow,
+                extra={"event": "no_kernel"},
+            )
+
+
 def log_start(settings: Settings) -> None:
     """Log the version, the worker's names, and the settings that are not the defaults, without secrets.
 
@@ -80,12 +95,7 @@ def log_start(settings: Settings) -> None:
         *(ours, python, settings.worker_id, settings.deployment, settings.group),
         extra={"event": "starting", "version": ours, "python": python},
     )
-    if KERNEL is None:
-        log.warning(
-            "features are computed by numpy, several times as slowly in small batches: the kernel in C was not built; "
-            "install a C compiler or the package ziglang, then fraudstream again",
-            extra={"event": "no_kernel"},
-        )
+    _log_missing_kernels()
     defaults = Settings()
     for name, text in settings.shown().items():
         field = name.removeprefix(PREFIX).lower()

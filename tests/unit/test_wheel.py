@@ -19,7 +19,7 @@ from stream.errors import install_extra
 from support.fleet.workers import Worker
 from support.paths import HOUSE
 
-LIBRARY = "features/vector/window_features.shared"
+LIBRARIES = {"features/vector/window_features.shared", "models/tree_margins.shared"}
 PACKAGES = ("features", "guards", "metrics", "models", "shadow", "stream")
 UNREACHABLE = {"FRAUDSTREAM_BROKERS": "127.0.0.1:1", "FRAUDSTREAM_REDIS_URL": "redis://127.0.0.1:1/0"}
 EXTRAS = {
@@ -105,8 +105,8 @@ def test_the_wheel_has_every_file_of_the_packages_and_no_other(wheel: Path) -> N
     wanted = {name for name in tracked.stdout.splitlines() if (HOUSE / name).exists()}
     with zipfile.ZipFile(wheel) as opened:
         names = set(opened.namelist())
-    kernel = {LIBRARY} if shutil.which("cc") or find_spec("ziglang") else set()
-    assert {name for name in names if ".dist-info/" not in name} == wanted | kernel
+    kernels = LIBRARIES if shutil.which("cc") or find_spec("ziglang") else set()
+    assert {name for name in names if ".dist-info/" not in name} == wanted | kernels
     assert {f"{package}/py.typed" for package in PACKAGES} <= wanted
     assert sum(name.endswith(".lua") for name in wanted) >= 2
 
