@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models import tree_kernel
 from models.errors import DamagedArtifactError, ScoringError
 from models.model_text import Tree, check_model_text
 from models.policy import Floats
-from models.tree_kernel import KERNEL, Forest
+from models.tree_kernel import Forest
 from models.tree_proof import agrees
 
 
@@ -70,7 +71,8 @@ class Booster:
         return self._forest is not None
 
     def _proven(self, trees: list[Tree]) -> Forest | None:
-        forest = None if KERNEL is None else KERNEL.forest(trees, self.width)
+        kernel = tree_kernel.KERNEL
+        forest = None if kernel is None else kernel.forest(trees, self.width)
         if forest is None or agrees(forest, self._by_lightgbm):
             return forest
         log.warning(

@@ -203,7 +203,7 @@ def test_a_categorical_split_is_no_model_of_ours_at_all() -> None:
 def test_without_the_kernel_lightgbm_computes_the_same_margins(monkeypatch: pytest.MonkeyPatch) -> None:
     text, rows = trained(), training_rows()[0]
     compiled = Booster(text, NAMES)
-    monkeypatch.setattr("models.booster.KERNEL", None)
+    monkeypatch.setattr(tree_kernel, "KERNEL", None)
     plain = Booster(text, NAMES)
     assert (compiled.compiled, plain.compiled) == (True, False)
     assert same_bits(compiled.margins(rows), plain.margins(rows))
