@@ -60,11 +60,14 @@ class KernelHook(BuildHookInterface[Any]):
 
 
 def _compiler() -> list[str]:
-    """Return the command of a C compiler; empty if there is none."""
+    """Return the command of a C compiler; empty if there is none.
+
+    Zig's would use every instruction of this machine's processor, which the one that runs the image may not have.
+    """
     found = shutil.which(os.environ.get("CC", "cc"))
     if found:
         return [found]
-    return [sys.executable, "-m", "ziglang", "cc"] if find_spec("ziglang") else []
+    return [sys.executable, "-m", "ziglang", "cc", "-mcpu=baseline"] if find_spec("ziglang") else []
 
 
 def _compile(root: Path, kernel: Kernel) -> str:
