@@ -2,7 +2,8 @@
 
 The kernel in C computes margins several times as fast, where it is built and agreed with LightGBM to the bit when the
 model was loaded; LightGBM computes those of other models. Each call of LightGBM uses one thread: workers scale by
-partitions, and at these batch sizes its threads cost more than they gain. Margins become probabilities in `calibration`.
+partitions, and at these batch sizes its threads cost more than they gain. Margins become probabilities in
+`calibration`.
 """
 
 import logging
