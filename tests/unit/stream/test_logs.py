@@ -106,6 +106,18 @@ def test_the_settings_are_logged_at_the_start_without_their_secrets(
 
 
 @pytest.mark.usefixtures("logging_as_before")
+def test_each_kernel_that_is_not_there_is_logged_at_the_start(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("features.vector.vectorise.KERNEL", object())
+    monkeypatch.setattr("models.tree_kernel.KERNEL", None)
+    log_service_to_stderr("info", service_formatter("json"))
+    log_start(SETTINGS)
+    (warned,) = [line for line in lines(capsys.readouterr().err) if line.get("event") == "no_kernel"]
+    assert warned["message"].startswith("models are scored by LightGBM, several times as slowly in small batches")
+
+
+@pytest.mark.usefixtures("logging_as_before")
 def test_what_json_does_not_know_becomes_text_and_breaks_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     log_service_to_stderr("info", service_formatter("json"))
     extra = {"bad": "\ud800", "raw": b"\xff", "none": None, "yes": True, "share": 0.5, "set": {1}, "big": 2**80}
