@@ -33,6 +33,8 @@ log = logging.getLogger("fraudstream.follower")
 _RETRY_SECONDS = 1.0
 _CHECK_SECONDS = 10.0
 """How often the log's beginning is asked for."""
+_FETCH_WAIT_MS = 500
+"""An event ends the wait; an idle worker asks for little."""
 
 
 class CandidateNotice(NamedTuple):
@@ -114,7 +116,7 @@ class Follower:
             **connection_options(self._settings),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=self._settings.fetch_wait_ms * 5,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
         )
         try:
             await consumer.start()

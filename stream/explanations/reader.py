@@ -178,6 +178,7 @@ class AlertReader:
         await self._settle()
         number, tps = self._number, [tp for tp in self._reading if tp.partition not in busy]
         if not tps:
+            self._consumer.check_errors()
             with self._consumer.polling():
                 await asyncio.sleep(wait_ms / 1000)
             return {}

@@ -4,7 +4,9 @@ They are kept apart from the batches of the others, so that no partition waits f
 that is tried again and again waits longer each time, with jitter, so that workers do not try in step.
 """
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -31,6 +33,7 @@ class AsidePartitions:
     clock: Callable[[], float]
     randomness: Generator
     _partitions: dict[TopicPartition, SetAside] = field(default_factory=dict)
+    _added: asyncio.Event = field(default_factory=asyncio.Event)
 
     def add(self, partition: TopicPartition, reason: str) -> None:
         """Set a partition aside, for longer at each failure in a row."""
@@ -39,6 +42,15 @@ class AsidePartitions:
         pause = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** (failures - 1))
         pause *= 1 + _JITTER * self.randomness.uniform(-1, 1)
         self._partitions[partition] = SetAside(reason, failures, self.clock() + pause)
+        self._added.set()
+
+    async def wait_for_one(self, timeout: float) -> None:  # noqa: ASYNC109 - a poll, not a failure
+        """Wait while none is set aside, at most `timeout` seconds."""
+        if not self._partitions:
+            self._added.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._added.wait()
 
     def remove(self, partition: TopicPartition) -> None:
         """Take a partition back: it has gone on."""

@@ -5,7 +5,8 @@ It has an event loop of its own, so heartbeats continue while the main loop comp
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -41,6 +42,44 @@ class Fetched(NamedTuple):
     troubles: Mapping[TopicPartition, Trouble]
 
 
+class Wanted(NamedTuple):
+    """What a fetch is to return: at most `limit` records of some partitions, as long as `may_take` says so.
+
+    If several have records, each gets an equal share; none from the offset in `ends` on.
+    """
+
+    partitions: Sequence[TopicPartition]
+    limit: int
+    ends: Mapping[TopicPartition, int]
+    may_take: Callable[[], bool]
+
+
+class Arrivals:
+    """Those that wait on one loop for records of some partitions, woken from the thread that fetches them."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: dict[asyncio.Future[None], Collection[TopicPartition]] = {}
+
+    @contextmanager
+    def expected(self, partitions: Collection[TopicPartition]) -> Iterator["asyncio.Future[None]"]:
+        """Yield a future that is done once records of these partitions have arrived."""
+        arrival: asyncio.Future[None] = self._loop.create_future()
+        self._waiting[arrival] = partitions
+        try:
+            yield arrival
+        finally:
+            del self._waiting[arrival]
+            arrival.cancel()
+
+    def note(self, arrived: Collection[TopicPartition] | None) -> None:
+        """Wake those that wait for one of these partitions, or all of them; callable from any thread."""
+        for arrival, partitions in tuple(self._waiting.items()):
+            if arrived is None or any(tp in partitions for tp in arrived):
+                with suppress(RuntimeError):  # the loop has ended
+                    self._loop.call_soon_threadsafe(_wake, arrival)
+
+
 @dataclass(frozen=True, slots=True)
 class ConsumerOptions:
     """The transport's options: settings, topics, client id, and the callback `fatal`, which ends the process.
@@ -62,6 +101,16 @@ class ConsumerOptions:
 
 class FetchThread(driver.AIOKafkaConsumerThread):
     """Runs the consumer on its own event loop."""
+
+    def __post_init__(self) -> None:
+        """Faust's part of the constructor, and those that wait for records."""
+        super().__post_init__()
+        self._arrivals = Arrivals(self.parent_loop)
+
+    async def on_start(self) -> None:
+        """Start the consumer, and let it wake those that wait."""
+        await super().on_start()
+        self.log_consumer.fetcher.call_on_arrival(self._arrivals.note)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> LogConsumer:
         options: ConsumerOptions = transport.options  # type: ignore[attr-defined] # it is a BatchTransport
@@ -118,26 +167,38 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         """Return the partitions whose fetches fail; callable from any thread."""
         return self.log_consumer.fetcher.queues.failing.copy() if self._has_started else {}
 
-    async def fetch(
-        self, partitions: Sequence[TopicPartition], limit: int, ends: Mapping[TopicPartition, int]
-    ) -> Fetched:
-        """Wait for at most `limit` records of these partitions, or until one of them cannot go on.
+    async def fetch(self, wanted: Wanted) -> Fetched:
+        """Wait for records, or until a partition cannot go on; runs on the main loop.
 
-        If several have records, each gets an equal share; none from the offset in `ends` on.
+        What waits in the queues is taken at once: no other thread has to run for it.
 
         Raises:
             aiokafka.errors.KafkaError: the consumer has failed for good.
         """
-        fetcher, now = self.log_consumer.fetcher, self.thread_loop.time
-        deadline = now() + (_BOUNDED_SECONDS if ends else _POLL_SECONDS)
-        with self.log_consumer.polling():
-            while True:
-                records = fetcher.take(partitions, limit, ends)
-                troubles = dict(fetcher.troubles(one for one in partitions if one not in records))
-                left = deadline - now()
-                if records or troubles or left <= 0:
-                    return Fetched(records, troubles)
-                await fetcher.wait_for_records(left)
+        consumer, now = self.log_consumer, asyncio.get_running_loop().time
+        deadline = now() + (_BOUNDED_SECONDS if wanted.ends else _POLL_SECONDS)
+        with consumer.polling():
+            while wanted.may_take():
+                if consumer.has_failed:
+                    await self.run_on_loop(_check_errors(consumer))
+                with self._arrivals.expected(wanted.partitions) as arrival:  # before it is looked for
+                    found, left = self._taken(wanted), deadline - now()
+                    if found.records or found.troubles or left <= 0:
+                        return found
+                    await asyncio.wait((arrival,), timeout=left)
+        return Fetched({}, {})
+
+    def _taken(self, wanted: Wanted) -> Fetched:
+        """Take what is queued, if the consumer runs."""
+        if not self._has_started:
+            return Fetched({}, {})
+        fetcher = self.log_consumer.fetcher
+        records = fetcher.take(wanted.partitions, wanted.limit, wanted.ends)
+        return Fetched(records, dict(fetcher.troubles(one for one in wanted.partitions if one not in records)))
+
+    def interrupt(self) -> None:
+        """Let all fetches that wait look at once whether they still may take something."""
+        self._arrivals.note(None)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Go to the commits of an assignment; Faust's task would end in silence if the request was given up.
@@ -184,3 +245,12 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         except RuntimeError as error:  # the loop is closed
             coroutine.close()
             raise KafkaConnectionError("the consumer has stopped") from error
+
+
+async def _check_errors(consumer: LogConsumer) -> None:
+    consumer.check_errors()
+
+
+def _wake(arrival: "asyncio.Future[None]") -> None:
+    if not arrival.done():
+        arrival.set_result(None)

@@ -10,20 +10,18 @@ The classes replace private parts of aiokafka 0.14, which is pinned.
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka_errors
-from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaError
 
-from stream.kafka.client import REQUEST_TIMEOUT_MS, connection_options
-from stream.kafka.commit_reads import require_commits
+from stream.kafka.brisk_client import BriskClient
+from stream.kafka.client import connection_options
 from stream.kafka.failing import FailingPartitions
 from stream.kafka.held_back import HeldBackPartitions
 from stream.kafka.partition_queue import PartitionQueue
@@ -33,8 +31,9 @@ from stream.tasks import end_tasks
 
 log = logging.getLogger("fraudstream.fetcher")
 
-_COORDINATES = ContextVar("coordinates", default=False)
 _GATHER_SECONDS = 0.003
+_IDLE_SECONDS = 5.0
+_IDLE_WAIT_MS = 200
 _PARTS_V11 = 5
 """The response's version 11 states a preferred replica between the aborted transactions and the records."""
 _ALL = 2**31
@@ -85,13 +84,15 @@ class FetchQueues:
         return self._queues.setdefault(tp, PartitionQueue(tp))
 
     def filled(self, partitions: Collection[TopicPartition] | None) -> list[TopicPartition]:
-        """Return which of these partitions (None: of all) have something queued."""
-        return [tp for tp, queue in self._queues.items() if queue and (not partitions or tp in partitions)]
+        """Return which of these partitions (None: of all) have something queued; callable from any thread."""
+        return [tp for tp, queue in tuple(self._queues.items()) if queue and (not partitions or tp in partitions)]
 
 
 class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
     """Sends aiokafka's requests, and puts what comes back into a queue for each partition.
 
+    `take` and `troubles` may be called from any thread, by one caller at a time for a partition, and not while another
+    offset of it is sought.
     `refused` holds the error of each partition that the broker does not let us read.
     `pulsed_at` is when each partition was last requested, or could not be for a known reason (monotonic seconds).
     `held_back` is what lies behind a transaction that is still open, for each partition where something does.
@@ -103,10 +104,18 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         self._resets = resets
         self._records = self.queues = FetchQueues()
         self._arrived_at = 0.0
+        self._assigned_at = 0.0
+        self._assignment: Any = None
+        self._busy_wait_ms: int = self._fetch_max_wait_ms
+        self._on_arrival: Callable[[Collection[TopicPartition]], None] = lambda _: None
         self.refused: dict[TopicPartition, KafkaError] = {}
         self.pulsed_at: dict[TopicPartition, float] = {}
         self.held_back = HeldBackPartitions()
         self.passed_over: list[tuple[TopicPartition, Unreadable]] = []
+
+    def call_on_arrival(self, listener: Callable[[Collection[TopicPartition]], None]) -> None:
+        """Call a listener, in this thread, with the partitions of each response that a reader has to look at."""
+        self._on_arrival = listener
 
     def take(
         self,
@@ -121,14 +130,23 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         filled = self.queues.filled(partitions)
         share = max(1, limit // max(1, len(filled)))
         taken: dict[TopicPartition, list[FetchedRecord]] = {}
+        has_room = False
         for tp in filled:
-            if records := self.queues.of(tp).take(min(share, limit), ends.get(tp)):
+            queue = self.queues.of(tp)
+            was_full = queue.full
+            if records := queue.take(min(share, limit), ends.get(tp)):
                 taken[tp] = records
                 limit -= len(records)
+            has_room = has_room or (was_full and not queue.full)
             if limit <= 0:
                 break
-        self._notify(self._wait_consume_future)
+        if has_room:
+            self._loop.call_soon_threadsafe(self._look_again)
         return taken
+
+    def _look_again(self) -> None:
+        """Let the routine look for what it can request now."""
+        self._notify(self._wait_consume_future)
 
     def troubles(self, partitions: Iterable[TopicPartition]) -> Iterator[tuple[TopicPartition, Trouble]]:
         """Yield which of these partitions cannot go on."""
@@ -188,7 +206,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         """Go on from another offset."""
         self._subscriptions.seek(tp, offset)
         del self.queues[tp]
-        self._notify(self._wait_consume_future)
+        self._look_again()
 
     def request_offset_reset(self, tps: Iterable[TopicPartition], strategy: int) -> Any:  # noqa: ANN401 - a future
         """Go on from the beginning or the end."""
@@ -203,6 +221,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
 
         Else each record that arrives while a batch is computed would cost a request of its own.
         """
+        self._fetch_max_wait_ms = self._wait_ms(assignment)
         requests, resets, timeout, invalid, resumed = super()._get_actions_per_node(assignment)
         self._pulse(assignment, requests)
         timeout = min(timeout, self.queues.failing.shortest_pause())
@@ -210,6 +229,18 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         if early > 0 and self.queues.filled(None):
             return [], resets, min(timeout, early), invalid, resumed
         return requests, resets, timeout, invalid, resumed
+
+    def _wait_ms(self, assignment: Any) -> int:  # noqa: ANN401 - aiokafka's
+        """Return how long the next request may wait for records: longer where none have come for a while.
+
+        Whatever is asked of a broker next waits for the request before: an idle worker has time, one that has just been
+        assigned its partitions asks for much.
+        """
+        now = time.monotonic()
+        if assignment is not self._assignment:
+            self._assignment, self._assigned_at = assignment, now
+        is_idle = now - max(self._assigned_at, self._arrived_at) > _IDLE_SECONDS
+        return max(self._busy_wait_ms, _IDLE_WAIT_MS) if is_idle else self._busy_wait_ms
 
     def _pulse(self, assignment: Any, requests: Iterable[tuple[int, Any]]) -> None:  # noqa: ANN401 - aiokafka's
         """Note which partitions are requested now, or cannot be because they are full, paused or without a leader."""
@@ -244,11 +275,14 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
             for partition, offset, _ in partitions
         }
         arrived = [
-            self._accept(assignment, TopicPartition(topic, partition), requested, (code, highwater, rest))
+            tp
             for topic, partitions in response.topics
             for partition, code, highwater, *rest in partitions
+            if self._accept(assignment, tp := TopicPartition(topic, partition), requested, (code, highwater, rest))
         ]
-        return any(arrived)
+        if arrived:
+            self._on_arrival(arrived)
+        return bool(arrived)
 
     def _accept(
         self,
@@ -304,40 +338,6 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         return self.queues.failing.seconds(tp) >= _CERTAIN_SECONDS
 
 
-class BriskClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka ships no types
-    """A client that waits long only for the group's coordinator, where a rebalance may take that long.
-
-    A broker that is hung answers neither fetches nor requests for metadata; with one timeout for all, each attempt at
-    it would hold up the partitions of all brokers for as long as a rebalance may take.
-    """
-
-    @classmethod
-    def of(cls, client: AIOKafkaClient) -> "BriskClient":
-        """Return a client in place of another one that was not used yet: aiokafka has no way to pass one."""
-        brisk: BriskClient = cls.__new__(cls)
-        brisk.__dict__.update(client.__dict__)
-        return brisk
-
-    @property
-    def _request_timeout_ms(self) -> int:
-        """How long to wait on a connection that is made now."""
-        whole: int = self.__dict__["_request_timeout_ms"]
-        return whole if _COORDINATES.get() else min(whole, REQUEST_TIMEOUT_MS)
-
-    async def _get_conn(self, node_id: int, **options: Any) -> Any:  # noqa: ANN401 - aiokafka's
-        token = _COORDINATES.set(options.get("group") is ConnectionGroup.COORDINATION)
-        try:
-            return await super()._get_conn(node_id, **options)
-        finally:
-            _COORDINATES.reset(token)
-
-    async def send(self, node_id: int, request: Any, **options: Any) -> Any:  # noqa: ANN401 - aiokafka's
-        """Send a request; an answer without the commits that were asked for is an error."""
-        answer = await super().send(node_id, request, **options)
-        require_commits(request, answer)
-        return answer
-
-
 class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no types
     """A consumer of committed records with a `QueueingFetcher`.
 
@@ -383,20 +383,30 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no t
 
     @contextmanager
     def polling(self) -> Iterator[None]:
-        """Tell the coordinator that records are being polled; raise if it has failed for good.
+        """Tell the coordinator that records are being polled; in one thread at a time.
 
         aiokafka's own context never ends if the poll is cancelled, and then hides that nothing is polled any more.
-
-        Raises:
-            aiokafka.errors.KafkaError: the coordinator has failed for good.
         """
-        self._coordinator.check_errors()
         context = self._subscription.fetch_context()
         context.__enter__()
         try:
             yield
         finally:
             context.__exit__(None, None, None)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the coordinator has an error to tell, by `check_errors`; callable from any thread."""
+        coordinator = self._coordinator
+        return coordinator._pending_exception is not None or coordinator._coordination_task.done()  # noqa: SLF001
+
+    def check_errors(self) -> None:
+        """Let the coordinator tell its error; only in the thread of the consumer's loop.
+
+        Raises:
+            aiokafka.errors.KafkaError: the coordinator has failed for good.
+        """
+        self._coordinator.check_errors()
 
     async def position(self, partition: TopicPartition) -> int:
         """Return the offset of the next record to take."""

@@ -1,10 +1,12 @@
 """What was fetched of a partition and not taken yet: packed batches, and one that is being unpacked.
 
-A record takes up to forty times its bytes once it is unpacked, so no more is unpacked than is taken next.
+A record takes up to forty times its bytes once it is unpacked, so no more is unpacked than is taken next. One thread
+fetches, another one takes.
 """
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from threading import RLock
 
 from aiokafka import TopicPartition
 
@@ -24,6 +26,7 @@ class PartitionQueue:
 
     def __init__(self, tp: TopicPartition) -> None:
         self._tp = tp
+        self._lock = RLock()
         self._packed: deque[AnyBatch] = deque()
         self._packed_bytes = 0
         self._pieces: Iterator[Piece] = iter(())
@@ -36,11 +39,12 @@ class PartitionQueue:
 
     def add(self, batches: Iterable[AnyBatch], first: int, fetched_to: int) -> None:
         """Add the batches of a response to a request for `first`; the next request is for `fetched_to`."""
-        if not self:
-            self._position = first
-        self._packed.extend(batches)
-        self._packed_bytes = sum(batch.size for batch in self._packed)
-        self._fetched_to = fetched_to
+        with self._lock:
+            if not self:
+                self._position = first
+            self._packed.extend(batches)
+            self._packed_bytes = sum(batch.size for batch in self._packed)
+            self._fetched_to = fetched_to
 
     def __bool__(self) -> bool:
         """Tell whether something is queued, records or an unreadable range."""
@@ -55,7 +59,8 @@ class PartitionQueue:
     @property
     def position(self) -> int | None:
         """The offset of the next record to take; None if nothing is queued."""
-        return self._position if self else None
+        with self._lock:
+            return self._position if self else None
 
     def take(self, limit: int, end: int | None = None) -> list[FetchedRecord]:
         """Return up to `limit` records in order, and a few MiB at most.
@@ -64,26 +69,29 @@ class PartitionQueue:
         """
         taken: list[FetchedRecord] = []
         room = _TAKEN_BYTES
-        while len(taken) < limit and room > 0 and (self._records or self._unpack()):
-            first = self._records[0]
-            if isinstance(first, Unreadable) or (end is not None and first.offset >= end):
-                break
-            taken.append(first)
-            self._records.popleft()
-            self._position = first.offset + 1
-            room -= len(first.value or b"") + OBJECT_BYTES * (1 + len(first.headers))
+        with self._lock:
+            while len(taken) < limit and room > 0 and (self._records or self._unpack()):
+                first = self._records[0]
+                if isinstance(first, Unreadable) or (end is not None and first.offset >= end):
+                    break
+                taken.append(first)
+                self._records.popleft()
+                self._position = first.offset + 1
+                room -= len(first.value or b"") + OBJECT_BYTES * (1 + len(first.headers))
         return taken
 
     def unreadable(self) -> Unreadable | None:
         """Return the unreadable range that is next; None if a record or nothing is next."""
-        return first if self._unpack() and isinstance(first := self._records[0], Unreadable) else None
+        with self._lock:
+            return first if self._unpack() and isinstance(first := self._records[0], Unreadable) else None
 
     def skip_unreadable(self) -> None:
         """Pass over the unreadable range that is next."""
-        unreadable = self.unreadable()
-        if unreadable is not None:
-            self._records.popleft()
-            self._position = unreadable.end
+        with self._lock:
+            unreadable = self.unreadable()
+            if unreadable is not None:
+                self._records.popleft()
+                self._position = unreadable.end
 
     def _unpack(self) -> bool:
         """Unpack the next records if none is left; tell whether there is one now."""

@@ -6,12 +6,12 @@ instead of one future per message.
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import RecordMetadata
@@ -107,16 +107,15 @@ class Publisher:
         Returns when all are acknowledged or have failed, or after a moment: a broker that is away must hold up only its
         own partitions.
         """
-        writes = {where: asyncio.create_task(self._write(where, some)) for where, some in outputs.items() if some}
-        result = Published({}, {}, {})
-        if not writes:
-            return result
-        try:
-            await asyncio.wait(writes.values(), timeout=_patience_seconds(outputs))
-        except asyncio.CancelledError:
-            for write in writes.values():
-                write.cancel()
-            raise
+        producer, some = self._producer, {where: records for where, records in outputs.items() if records}
+        sent = {where: batch for where, records in some.items() if (batch := _sent_at_once(producer, where, records))}
+        writes = {
+            where: asyncio.create_task(self._written(where, producer, self._write(where, records)))
+            for where, records in some.items()
+            if where not in sent
+        }
+        await _wait_for_all(sent.values(), writes.values(), _patience_seconds(outputs))
+        result = self._published(producer, sent)
         for where, write in writes.items():
             if not write.done():
                 result.pending[where] = write
@@ -126,20 +125,42 @@ class Publisher:
                 result.ends[where] = write.result()
         return result
 
+    def _published(self, producer: AIOKafkaProducer | None, sent: Mapping[Destination, "_SentBatch"]) -> Published:
+        """Return what became of batches that were sent at once."""
+        result = Published({}, {}, {})
+        for where, one in sent.items():
+            if not one.acknowledged.done():
+                result.pending[where] = asyncio.create_task(self._written(where, producer, _end_offset([one])))
+            elif (error := _error_of(one)) is not None:
+                result.failures[where] = str(self._unacknowledged(where, producer, error))
+            else:
+                result.ends[where] = one.acknowledged.result().offset + one.size
+        return result
+
     async def _write(self, where: Destination, records: Sequence[Outgoing]) -> int:
-        """Write one destination's records and return the offset after the last.
+        return await _end_offset(await self._append(where, records))
+
+    async def _written(
+        self, where: Destination, producer: AIOKafkaProducer | None, write: Coroutine[None, None, int]
+    ) -> int:
+        """Return the offset after the last record that is written to one destination.
 
         Raises:
             PublishError: not all of them were acknowledged; some may have been written.
         """
-        producer = self._producer
         try:
             async with asyncio.timeout(_ACKNOWLEDGE_SECONDS):
                 with given_up_as_error():
-                    return await _end_offset(await self._append(where, records))
+                    return await write
         except (KafkaError, TimeoutError) as error:
-            self._discard(producer)
-            raise PublishError(f"{where[0]} {where[1]} does not acknowledge: {error!r}") from error
+            raise self._unacknowledged(where, producer, error) from error
+
+    def _unacknowledged(
+        self, where: Destination, producer: AIOKafkaProducer | None, error: BaseException
+    ) -> PublishError:
+        """Discard the producer, and return the error about one destination."""
+        self._discard(producer)
+        return PublishError(f"{where[0]} {where[1]} does not acknowledge: {error!r}")
 
     async def publish_event(self, event: Event, headers: Headers = ()) -> int:
         """Write one event to `model-events`, wait for the acknowledgement, and return its offset.
@@ -218,6 +239,50 @@ class _SentBatch(NamedTuple):
 
     acknowledged: "asyncio.Future[RecordMetadata]"
     size: int
+
+
+def _sent_at_once(
+    producer: AIOKafkaProducer | None, where: Destination, records: Sequence[Outgoing]
+) -> _SentBatch | None:
+    """Send records as one batch without waiting; None if that is not possible, as where they need several batches.
+
+    It is what `send_batch` does, and `_append` in the simple case, without a task for each destination.
+    """
+    topic, partition = where
+    if producer is None or partition not in (producer.client.cluster.partitions_for_topic(topic) or ()):
+        return None
+    tp, accumulator = TopicPartition(topic, partition), producer._message_accumulator  # noqa: SLF001
+    if accumulator._closed or accumulator._exception is not None or accumulator._batches.get(tp):  # noqa: SLF001
+        return None
+    builder = _batch_for(records[0], producer)
+    for one in records:
+        if not builder.append(key=one.key, value=one.value, timestamp=None, headers=list(one.headers)):
+            return None
+    builder.close()
+    return _SentBatch(accumulator._append_batch(builder, tp).future, len(records))  # noqa: SLF001
+
+
+def _error_of(sent: _SentBatch) -> BaseException | None:
+    """Return why a batch that is done was not acknowledged; None if it was."""
+    done = sent.acknowledged
+    given_up: BaseException = KafkaConnectionError("the client has given up a request")
+    return given_up if done.cancelled() else done.exception()
+
+
+async def _wait_for_all(
+    sent: Iterable[_SentBatch],
+    writes: Collection["asyncio.Task[int]"],
+    timeout: float,  # noqa: ASYNC109 - a patience
+) -> None:
+    """Wait until everything is acknowledged or has failed, at most `timeout` seconds; no write outlives its caller."""
+    waiting = [*writes, *(one.acknowledged for one in sent)]
+    try:
+        if waiting:
+            await asyncio.wait(waiting, timeout=timeout)
+    except asyncio.CancelledError:
+        for write in writes:
+            write.cancel()
+        raise
 
 
 def _batch_for(first: Outgoing, producer: AIOKafkaProducer) -> BatchBuilder:

@@ -27,7 +27,7 @@ from numpy.random import default_rng
 from stream.kafka.aside import AsidePartitions
 from stream.kafka.batches import Batch, Commit, CommitLedger, Record
 from stream.kafka.failing import FailingFetch
-from stream.kafka.fetch_thread import ConsumerOptions, Fetched, FetchThread
+from stream.kafka.fetch_thread import ConsumerOptions, Fetched, FetchThread, Wanted
 from stream.kafka.fetcher import LogConsumer, Trouble
 from stream.kafka.held_back import HeldBack
 from stream.kafka.lane import Lane
@@ -39,6 +39,7 @@ log = logging.getLogger("fraudstream.transport")
 Value = TypeVar("Value")
 
 _IDLE_SECONDS = 0.05
+_CALM_SECONDS = 1.0
 _STILL_SECONDS = 10.0
 
 
@@ -58,7 +59,6 @@ class BatchConsumer(driver.Consumer):
         """The last commit of each partition, until whoever keeps a second copy removes it."""
         self._outstanding: set[Batch] = set()
         self._halted: set[TopicPartition] = set()
-        self._fetches: set[asyncio.Future[Fetched]] = set()
         super().__init__(*args, **kwargs)
 
     @property
@@ -79,12 +79,10 @@ class BatchConsumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Drain and commit before Faust's handler drops the acknowledgements.
 
-        A fetch in progress is cancelled: if it finished after the seek that follows the next assignment, its records
-        would be read but never delivered.
+        A fetch in progress ends without records: what it took would be read but never delivered.
         """
         self.stop_flow()
-        for fetch in self._fetches:
-            fetch.cancel()
+        self._thread.interrupt()
         await self.wait_empty()
         await super().on_partitions_revoked(revoked)
         self.aside.clear()
@@ -277,6 +275,8 @@ class BatchConsumer(driver.Consumer):
                     await asyncio.wait({asyncio.ensure_future(self.can_resume_flow.wait())}, timeout=1)
                 elif partitions := self._pollable(lane):
                     await self._poll_once(lane, partitions)
+                elif lane.retries and not self.aside:
+                    await self.aside.wait_for_one(_CALM_SECONDS)
                 else:
                     await asyncio.sleep(_IDLE_SECONDS)
 
@@ -289,7 +289,7 @@ class BatchConsumer(driver.Consumer):
     async def _poll_once(self, lane: Lane, partitions: Sequence[TopicPartition]) -> None:
         async with lane.lock:
             generation = self.app.consumer_generation_id
-            records, troubles = await self._fetch(partitions)
+            records, troubles = await self._fetch(partitions, generation)
             if not self._may_deliver(generation):
                 return
             unread = {tp.partition: self._unread(TP(*tp), some) for tp, some in records.items()}
@@ -313,17 +313,11 @@ class BatchConsumer(driver.Consumer):
         """
         return self.flow_active and generation == self.app.consumer_generation_id
 
-    async def _fetch(self, partitions: Sequence[TopicPartition]) -> Fetched:
-        """Fetch records; nothing if the fetch was cancelled."""
+    async def _fetch(self, partitions: Sequence[TopicPartition], generation: int) -> Fetched:
+        """Fetch records as long as they may be delivered."""
         ends = {tp: end for tp in partitions if (end := self.options.bound(tp)) is not None}
-        fetch = self._thread.run_on_loop(self._thread.fetch(partitions, self.options.settings.poll_records, ends))
-        self._fetches.add(fetch)
-        try:
-            await asyncio.wait({fetch})
-            return Fetched({}, {}) if fetch.cancelled() else fetch.result()
-        finally:
-            self._fetches.discard(fetch)
-            fetch.cancel()
+        limit = self.options.settings.poll_records
+        return await self._thread.fetch(Wanted(partitions, limit, ends, lambda: self._may_deliver(generation)))
 
     async def _examine(self, tp: TopicPartition, trouble: Trouble, generation: int) -> None:
         """Set a partition aside that cannot be read on, or go on behind what an operator has accepted."""

@@ -1,6 +1,7 @@
 """The worker's process: its start, its signals, its exit codes and its HTTP endpoints."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -155,6 +156,14 @@ async def _main(settings: Settings, telemetry: Telemetry, challenger_command: Se
     return code
 
 
+def _freeze_objects() -> None:
+    """Let the garbage collector leave out what lives as long as the process: 150,000 objects.
+
+    To go through them took 100 to 400 ms every few seconds under load, in which no payment was decided.
+    """
+    gc.freeze()
+
+
 async def _failure_before_stop(
     app: WorkerApp, starting: "asyncio.Task[None]", stopping: _Stopping
 ) -> BaseException | None:
@@ -166,6 +175,7 @@ async def _failure_before_stop(
     if failure is not None:
         _log_failed_start(failure)
     elif not stopped.done():
+        _freeze_objects()
         await asyncio.wait({crashed, stopped}, return_when=asyncio.FIRST_COMPLETED)
     crashed.cancel()
     stopped.cancel()

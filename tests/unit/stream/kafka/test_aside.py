@@ -1,5 +1,7 @@
 """Partitions that are set aside are tried again with growing pauses, and say why they wait."""
 
+import asyncio
+
 from aiokafka import TopicPartition
 from numpy.random import default_rng
 
@@ -65,3 +67,15 @@ def test_every_partition_that_is_set_aside_is_named_with_its_reason() -> None:
     assert len(aside) == 2
     aside.clear()
     assert aside.reasons() == []
+
+
+async def test_who_waits_for_a_partition_to_be_set_aside_wakes_with_it_and_does_not_wait_where_there_is_one() -> None:
+    aside = AsidePartitions(lambda: 0.0, default_rng(1))
+    waiting = asyncio.create_task(aside.wait_for_one(30))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    aside.add(TopicPartition("labels", 1), "Redis is away")
+    await asyncio.wait_for(waiting, 0.5)
+    await asyncio.wait_for(aside.wait_for_one(30), 0.5)
+    aside.clear()
+    await asyncio.wait_for(aside.wait_for_one(0.01), 0.5)

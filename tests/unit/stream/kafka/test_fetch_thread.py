@@ -1,11 +1,20 @@
-"""The thread of the consumer reports its end to the main loop, however its consumer stops."""
+"""The thread of the consumer wakes those that wait for records, and reports its end however its consumer stops."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
+from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
+from aiokafka import TopicPartition
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError
 
-from stream.kafka.fetch_thread import FetchThread
+from stream.kafka.fetch_thread import Arrivals, Fetched, FetchThread, Wanted
+
+HERE, ELSEWHERE = TopicPartition("transactions", 0), TopicPartition("labels", 0)
+NOTHING = Fetched({}, {})
+RECORDS: Any = Fetched({HERE: ["record"]}, {})
 
 
 class StoppingThread(FetchThread):
@@ -41,3 +50,118 @@ async def test_what_is_asked_of_a_consumer_that_has_stopped_is_an_error_of_kafka
     thread.thread_loop.close()
     with pytest.raises(KafkaConnectionError, match="the consumer has stopped"):
         await thread.run_on_loop(thread.on_thread_stop())
+
+
+# --- waiting for records
+
+
+class QuietConsumer:
+    """A consumer that polls nothing; `error` is what its coordinator has to tell."""
+
+    error: Exception | None = None
+
+    @contextmanager
+    def polling(self) -> Iterator[None]:
+        yield
+
+    @property
+    def has_failed(self) -> bool:
+        return self.error is not None
+
+    def check_errors(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+
+class QueuedThread(FetchThread):
+    """A thread that does not run; `look` says what is queued at each look."""
+
+    def __init__(self, look: Callable[[], Fetched]) -> None:
+        self._look = look
+        self._quiet: Any = QuietConsumer()
+        self._arrivals = Arrivals(asyncio.get_running_loop())
+
+    @property
+    def log_consumer(self) -> Any:
+        return self._quiet
+
+    def run_on_loop(self, coroutine: Any) -> Any:
+        return asyncio.get_running_loop().create_task(coroutine)
+
+    def _taken(self, wanted: Wanted) -> Fetched:  # noqa: ARG002 - as it is called
+        return self._look()
+
+    def arrive(self, *partitions: TopicPartition) -> None:
+        """Tell of an arrival from another thread, as the fetcher does, and wait for that thread."""
+        thread = Thread(target=self._arrivals.note, args=(partitions,))
+        thread.start()
+        thread.join()
+
+
+def wanted(*partitions: TopicPartition, may_take: Callable[[], bool] = lambda: True) -> Wanted:
+    return Wanted(partitions, 10, {}, may_take)
+
+
+async def test_what_is_queued_is_returned_at_once() -> None:
+    thread = QueuedThread(lambda: RECORDS)
+    assert await thread.fetch(wanted(HERE)) is RECORDS
+
+
+async def test_records_that_arrive_while_they_are_looked_for_are_not_waited_for() -> None:
+    looks: list[int] = []
+
+    def look() -> Fetched:
+        looks.append(1)
+        if len(looks) == 1:
+            thread.arrive(HERE)  # too late for this look
+            return NOTHING
+        return RECORDS
+
+    thread = QueuedThread(look)
+    assert await asyncio.wait_for(thread.fetch(wanted(HERE)), 0.5) is RECORDS
+
+
+async def test_only_those_wake_that_wait_for_a_partition_that_has_arrived() -> None:
+    queued: dict[str, Fetched] = {}
+    here = QueuedThread(lambda: queued.get("here", NOTHING))
+    looks: list[int] = []
+
+    def look_elsewhere() -> Fetched:
+        looks.append(1)
+        return NOTHING
+
+    elsewhere = QueuedThread(look_elsewhere)
+    elsewhere._arrivals = here._arrivals
+    fetching = [asyncio.create_task(here.fetch(wanted(HERE))), asyncio.create_task(elsewhere.fetch(wanted(ELSEWHERE)))]
+    await asyncio.sleep(0)
+    queued["here"] = RECORDS
+    here.arrive(HERE)
+    done, _ = await asyncio.wait(fetching, timeout=0.5, return_when=asyncio.FIRST_COMPLETED)
+    assert [one.result() for one in done] == [RECORDS]
+    assert len(looks) == 1
+    fetching[1].cancel()
+
+
+async def test_a_fetch_that_may_not_take_any_more_ends_at_once_and_takes_nothing() -> None:
+    allowed = [True]
+    thread = QueuedThread(lambda: NOTHING if allowed[0] else RECORDS)
+    fetching = asyncio.create_task(thread.fetch(wanted(HERE, may_take=lambda: allowed[0])))
+    await asyncio.sleep(0)
+    allowed[0] = False
+    thread.interrupt()
+    assert await asyncio.wait_for(fetching, 0.5) == NOTHING
+
+
+async def test_the_coordinators_error_ends_a_fetch() -> None:
+    thread = QueuedThread(lambda: NOTHING)
+    thread._quiet.error = GroupAuthorizationFailedError("group")
+    with pytest.raises(GroupAuthorizationFailedError):
+        await thread.fetch(wanted(HERE))
+
+
+async def test_an_arrival_after_the_main_loop_has_ended_disturbs_nobody() -> None:
+    loop = asyncio.new_event_loop()
+    arrivals = Arrivals(loop)
+    with arrivals.expected([HERE]):
+        loop.close()
+        arrivals.note([HERE])

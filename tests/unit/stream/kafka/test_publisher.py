@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import NotEnoughReplicasError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
@@ -106,3 +107,88 @@ async def test_a_full_batch_fits_every_topic_if_a_codec_makes_it_larger(
     batches = await sent(monkeypatch, [Outgoing(at, b"card", value, ()) for at in range(9)], compression=codec)
     assert [values_in(batch) for batch in batches] == [[value] * 7, [value] * 2]
     assert max(map(len, batches)) <= min(layout.largest_bytes for layout in LAYOUTS)
+
+
+# --- each destination on its own
+
+
+class AccumulatingProducer(RecordingProducer):
+    """Knows one partition; what is sent waits in its accumulator for a sender that does not run."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.client.cluster.partitions_for_topic = lambda _topic: {0}
+
+    @property
+    def waiting(self) -> list[Any]:
+        """The batches that a sender would send."""
+        return [batch for batches in self._message_accumulator._batches.values() for batch in batches]
+
+
+async def started(monkeypatch: pytest.MonkeyPatch) -> tuple[Publisher, AccumulatingProducer]:
+    monkeypatch.setattr(publisher, "AIOKafkaProducer", AccumulatingProducer)
+    made = Publisher(Settings())
+    await made.start()
+    producer = AccumulatingProducer.made.pop()
+    assert isinstance(producer, AccumulatingProducer)
+    return made, producer
+
+
+RECORDS = [Outgoing(at, b"card", SCORE, ()) for at in range(3)]
+
+
+async def test_one_batch_of_a_known_partition_is_sent_without_a_task_and_ends_behind_its_last_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, producer = await started(monkeypatch)
+    before = len(asyncio.all_tasks())
+    publishing = asyncio.create_task(made.publish_each({WHERE: RECORDS}))
+    await asyncio.sleep(0)
+    (batch,) = producer.waiting
+    assert len(asyncio.all_tasks()) == before + 1
+    assert values_in(bytes(batch.get_data_buffer())) == [SCORE] * 3
+    batch.done(base_offset=40)
+    published = await publishing
+    assert (published.ends, published.failures, published.pending) == ({WHERE: 43}, {}, {})
+
+
+async def test_what_is_refused_fails_alone_and_discards_the_producer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, producer = await started(monkeypatch)
+    publishing = asyncio.create_task(made.publish_each({WHERE: RECORDS, ("other", 0): RECORDS}))
+    await asyncio.sleep(0)
+    refused, written = producer.waiting
+    refused.failure(NotEnoughReplicasError())
+    written.done(base_offset=7)
+    published = await publishing
+    assert published.ends == {("other", 0): 10}
+    assert "scores 0 does not acknowledge: NotEnoughReplicasError" in published.failures[WHERE]
+    assert made._producer is None
+
+
+async def test_what_is_not_acknowledged_after_a_moment_is_pending_and_ends_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publisher, "_PATIENCE_SECONDS", 0.01)
+    made, producer = await started(monkeypatch)
+    published = await made.publish_each({WHERE: RECORDS})
+    assert (published.ends, published.failures) == ({}, {})
+    (batch,) = producer.waiting
+    batch.done(base_offset=1)
+    assert await published.pending[WHERE] == 4
+
+
+async def test_a_partition_with_a_batch_that_waits_gets_the_next_one_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "_PATIENCE_SECONDS", 0.01)
+    made, producer = await started(monkeypatch)
+    await made.publish_each({WHERE: RECORDS})
+    published = await made.publish_each({WHERE: RECORDS})
+    assert published.ends == {WHERE: 3}, "by `send_batch`, which waits where it has to"
+    assert (len(producer.waiting), len(producer.batches)) == (1, 1)
+
+
+async def test_records_for_several_batches_are_sent_one_batch_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, producer = await started(monkeypatch)
+    value = np.random.default_rng(2).bytes(BATCH_BYTES // 2)
+    published = await made.publish_each({WHERE: [Outgoing(at, None, value, ()) for at in range(2)]})
+    assert published.ends == {WHERE: 1}
+    assert (len(producer.waiting), len(producer.batches)) == (0, 2)

@@ -8,12 +8,14 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from numpy.random import default_rng
 
 from models.commands import Event, EventKind
 from stream.control import follower
 from stream.control.follower import Follower
 from stream.errors import PublishError
 from stream.kafka import publisher
+from stream.kafka.aside import AsidePartitions
 from stream.kafka.batches import Commit
 from stream.kafka.fetch_thread import FetchThread
 from stream.kafka.lane import Lane
@@ -144,6 +146,7 @@ async def test_a_lane_that_ends_by_a_request_that_is_given_up_ends_the_process(m
     running: Any = SimpleNamespace(should_stop=False)
     made: Any = BatchConsumer.__new__(BatchConsumer)
     made._stopped, made._crashed, made.app, made.flow_active = asyncio.Event(), asyncio.Event(), running, True
+    made.aside = AsidePartitions(asyncio.get_running_loop().time, default_rng())
     made.lanes = (Lane("labels", retries=False), Lane("labels", retries=True))
     made.transport = SimpleNamespace(options=SimpleNamespace(fatal=fatal.append))
     monkeypatch.setattr(BatchConsumer, "options", property(lambda self: self.transport.options))

@@ -1,0 +1,1 @@
+"""How cost grows: with trees, features, records of a history, partitions and cards."""

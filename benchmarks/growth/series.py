@@ -1,0 +1,79 @@
+"""What one quantity costs as another one grows: a table, JSON, and a picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from rich.table import Table
+
+from stream.html.charts.axis import AxisKind, ChartAxis
+from stream.html.charts.drawing import ChartFrame
+from stream.html.charts.lines import ChartLine, LineChart, stacked_picture
+
+
+class GrowthPoint(msgspec.Struct, frozen=True):
+    """The values of all lines of a series at one size."""
+
+    size: int
+    values: tuple[float, ...]
+
+
+class GrowthSeries(msgspec.Struct, frozen=True):
+    """What some lines come to at growing sizes.
+
+    Attributes:
+        question: in a few words.
+        size: what grows.
+        unit: of all values.
+        lines: their names.
+        points: by size, rising; each has a value for each line.
+    """
+
+    question: str
+    size: str
+    unit: str
+    lines: tuple[str, ...]
+    points: tuple[GrowthPoint, ...]
+
+    def table(self) -> Table:
+        """Return the values, and how many times those of the first size the last ones are."""
+        table = Table(self.size, *(f"{name}, {self.unit}" for name in self.lines), title=self.question)
+        for point in self.points:
+            table.add_row(f"{point.size:,}", *(f"{value:,.1f}" for value in point.values))
+        first, last = self.points[0], self.points[-1]
+        grown = [f"{end / begin:.1f} times" for begin, end in zip(first.values, last.values, strict=True)]
+        table.add_row(f"{last.size / max(1, first.size):,.0f} times", *grown, style="dim")
+        return table
+
+    def chart(self) -> LineChart:
+        """Return the lines over the sizes."""
+        sizes = tuple(float(point.size) for point in self.points)
+        return LineChart(
+            ChartFrame(self.question, f"{self.unit}, by {self.size}."),
+            ChartAxis(self.size, AxisKind.COUNT),
+            ChartAxis(self.unit),
+            tuple(
+                ChartLine(name, sizes, tuple(point.values[at] for point in self.points))
+                for at, name in enumerate(self.lines)
+            ),
+        )
+
+
+def write_series(series: Sequence[GrowthSeries], file: Path) -> None:
+    """Write series as JSON."""
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(series), indent=1) + b"\n")
+
+
+def read_series(file: Path) -> list[GrowthSeries]:
+    """Return series from a file of `write_series`."""
+    return msgspec.json.decode(file.read_bytes(), type=list[GrowthSeries])
+
+
+def picture(series: Sequence[GrowthSeries]) -> str:
+    """Return series one below the other, as the text of an SVG file.
+
+    Raises:
+        MissingMatplotlibError: matplotlib is not installed.
+    """
+    frame = ChartFrame("How cost grows", "; ".join(one.question for one in series))
+    return stacked_picture(frame, [one.chart() for one in series])
