@@ -118,6 +118,9 @@ def fitting(histories: HistoriesByKind, most_bytes: int) -> int:
     count = max((len(some) for some in histories.values()), default=0)
     if most_bytes >= NO_LIMIT or count <= 1:
         return count
+    longest = sum((one.length + count) * one.columns for some in histories.values() for one in some if one is not None)
+    if longest * records.COLUMN_BYTES <= most_bytes:
+        return count
     counter, total = SeenCounter(), 0
     for at, some in enumerate(zip(*histories.values(), strict=True)):
         total += counter.add(some)

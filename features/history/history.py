@@ -22,6 +22,8 @@ TRIM_FRACTION = 4
 """A history is trimmed if at least a quarter of its records have expired,"""
 TRIM_LEAST = 16
 """and it has at least this many records."""
+FEW = 4
+"""So few histories are searched one by one: joining them costs as much as searching them."""
 
 
 class History:
@@ -131,7 +133,7 @@ class History:
             self.labelled.add(int(row[records.OTHER]))
         elif time_ms > self.newest_ms:
             self.newest_ms = time_ms
-        return self.end - 1
+        return self.base + self.length - self.prefix_rows - 1
 
     @property
     def last_id(self) -> int:
@@ -231,8 +233,10 @@ class History:
 def known_before(histories: Sequence[History], ids: Ints) -> list[int]:
     """Return the indexes of those `ids`, one for each history, that the history may already hold; ascending."""
     columns = [h._buffer[: h.length, records.ID] for h in histories]  # noqa: SLF001 - the same module
+    if len(columns) <= FEW:
+        return [i for i, (column, one) in enumerate(zip(columns, ids.tolist(), strict=True)) if (column == one).any()]
     lengths = np.fromiter(map(len, columns), np.int64, len(columns))
-    hits = np.flatnonzero(np.concatenate(columns) == np.repeat(ids, lengths)) if columns else ()
+    hits = np.flatnonzero(np.concatenate(columns) == np.repeat(ids, lengths))
     if not len(hits):
         return []
     found: list[int] = np.unique(np.searchsorted(np.cumsum(lengths), hits, side="right")).tolist()

@@ -305,7 +305,7 @@ async def observe_all(store: HistoryStore, transactions: Transactions) -> AsyncI
         observed = await store.observe(transactions)
         count = len(observed.fates)
         yield transactions.first(count), observed
+        if count >= len(transactions):
+            return
         del observed  # the next part needs the memory
         transactions = transactions.after(count)
-        if not len(transactions):
-            return

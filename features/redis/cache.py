@@ -122,15 +122,15 @@ class CachedHistory(History):
         """Return this history's entry for append.lua; its expiry is renewed if it was last renewed by `stale_ms`."""
         committed = self.committed
         flags = REFRESH if self.refreshed_ms <= stale_ms else 0
-        start = HEADER.size + (committed - 1) * self.record_bytes
-        if self.is_absent:
-            return REQUEST_ENTRY.pack(start, 0, self.length, flags | ABSENT)
-        return REQUEST_ENTRY.pack(start, self._last_known(start), self.length - committed, flags)
+        start = HEADER.size + (committed - 1) * self.columns * records.COLUMN_BYTES
+        if committed:
+            return REQUEST_ENTRY.pack(start, self.last_id, self.length - committed, flags)
+        if self.is_incomplete:
+            return REQUEST_ENTRY.pack(start, self._begun_anew(start), self.length, flags)
+        return REQUEST_ENTRY.pack(start, 0, self.length, flags | ABSENT)
 
-    def _last_known(self, start: int) -> int:
-        """Return the last record's id; of a history that was begun anew and has none, what its header has there."""
-        if self.committed:
-            return self.last_id
+    def _begun_anew(self, start: int) -> int:
+        """Return what the header of a history that was begun anew has in place of a last record's id."""
         place = start + records.ID * records.COLUMN_BYTES
         return int.from_bytes(
             self._header(self.base, INCOMPLETE)[place : place + records.COLUMN_BYTES], "little", signed=True
