@@ -6,6 +6,7 @@ removes them. In a compacted history notes, panes and labels lie before the log,
 """
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 
@@ -42,6 +43,7 @@ class History:
     """
 
     __slots__ = (
+        "_address",
         "_buffer",
         "_committed_newest_ms",
         "base",
@@ -66,6 +68,11 @@ class History:
         self.notes: CompactionNotes | None = None
         self.prefix_rows = 0
         self._buffer: Ints = np.empty((SMALLEST, columns), np.int64)
+        self._address: int | None = None
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: the address of the rows would be another's."""
+        raise TypeError("a history is neither pickled nor copied: `replace` the rows of a new one")
 
     @property
     def rows(self) -> Ints:
@@ -106,7 +113,7 @@ class History:
 
     def replace(self, base: int, rows: Ints) -> None:
         """Replace everything by committed rows, which are copied, as the server holds them."""
-        self.base = base
+        self.base, self._address = base, None
         self._buffer = np.empty((max(SMALLEST, len(rows) + len(rows) // 4 + 1), self.columns), np.int64)
         self._buffer[: len(rows)] = rows
         self.length = len(rows)
@@ -125,7 +132,7 @@ class History:
         if self.length == len(self._buffer):
             grown = np.empty((self.length + self.length // 2, self.columns), np.int64)
             grown[: self.length] = self._buffer
-            self._buffer = grown
+            self._buffer, self._address = grown, None
         self._buffer[self.length] = row
         self.length += 1
         if time_ms is None:
@@ -174,6 +181,18 @@ class History:
         """Return all records up to and including a position, and the compacted part."""
         note_count = 0 if self.notes is None else self.notes.note_count
         return self._buffer[note_count : self.prefix_rows + position - self.base + 1]
+
+    @property
+    def buffer(self) -> Ints:
+        """The rows, and room behind them: a contiguous matrix, of which no committed row changes."""
+        return self._buffer
+
+    @property
+    def address(self) -> int:
+        """Where the buffer lies in memory."""
+        if self._address is None:
+            self._address = self._buffer.ctypes.data
+        return self._address
 
     def seen_by(self, own: Ints, position: int, *, displaced: bool) -> Ints:
         """Return what the transaction at a position may see, see `seen_by`."""

@@ -13,10 +13,13 @@ from features.declaration import DAY_MS, MINUTE_MS, Feature
 from features.history import records
 from features.history.frames import PER_MAJOR
 from features.history.store import Ints
+from features.history.views import RowSpans
 from features.vector import amounts, habits, travel
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+COLUMN = 3
+"""Where a step has its column."""
 LIBRARY = Path(__file__).with_name("window_features.shared")
 
 OPERATIONS: Mapping[Aggregate, int] = MappingProxyType(
@@ -57,7 +60,7 @@ class _Constants(ctypes.Structure):
         *(
             (name, ctypes.c_int64)
             for name in (
-                *("label_bit", "fraud_bit", "exponent_shift", "exponent_mask", "partition_shift"),
+                *("label_bit", "fraud_bit", "no_transaction", "exponent_shift", "exponent_mask", "partition_shift"),
                 *("category_mask", "country_mask", "channel_mask", "currency_mask", "place_mask"),
                 *("clock_shift", "clock_mask", "minute_ms", "day_ms", "near_ms", "least_elapsed_ms"),
                 *("quarter_turn", "full_turn", "least_amount"),
@@ -74,6 +77,7 @@ def _constants() -> _Constants:
     return _Constants(
         label_bit=records.LABEL_BIT,
         fraud_bit=records.FRAUD_BIT,
+        no_transaction=records.NO_TRANSACTION,
         exponent_shift=records.EXPONENT_SHIFT,
         exponent_mask=records.EXPONENT_MASK,
         partition_shift=records.PARTITION_SHIFT,
@@ -105,39 +109,57 @@ class WindowKernel:
     """The library, and the constants that it shares with numpy's code."""
 
     def __init__(self, library: Path) -> None:
-        self._function = ctypes.CDLL(str(library)).window_features
+        loaded = ctypes.CDLL(str(library))
         integer, pointer = ctypes.c_int64, ctypes.c_void_p
-        self._function.argtypes = (*(pointer, integer, pointer, pointer, integer), *(pointer, integer), *(pointer,) * 3)
-        self._function.restype = ctypes.c_int
+        self._features, self._partitions = loaded.window_features, loaded.several_partitions
+        self._features.argtypes = (pointer, integer, integer, integer, pointer, integer, pointer, pointer)
+        self._features.restype = ctypes.c_int
+        self._partitions.argtypes = (pointer, integer, integer, integer, pointer)
+        self._partitions.restype = None
         self._constants = _constants()
         self._at = ctypes.addressof(self._constants)
 
-    def compute(self, steps: Ints, rows: Ints, lengths: Ints, own_ms: Ints) -> tuple[Floats, Flags]:
-        """Return the columns of all steps, of shape (k, n), and which histories are left to numpy, of shape (n,).
+    def compute(self, steps: Ints, spans: RowSpans, own_ms: Ints, found: Floats) -> Flags:
+        """Fill in the columns of all steps, and return which histories are left to numpy, of shape (n,).
 
         Args:
-            steps: operation, window length, delay in ms and column of each, of shape (k, 4).
-            rows: the records of all histories, one after the other, each with the payment's own last.
-            lengths: records of each history, of shape (n,).
+            steps: operation, window length, delay in ms and column of each, contiguous, of shape (k, 4).
+            spans: where the n histories lie.
             own_ms: times of the payments, of shape (n,).
+            found: a row for each column of the steps, contiguous, of shape (at least so many, n).
+
+        Raises:
+            MemoryError: there is no memory for the scratch columns of the longest history.
         """
-        rows, count = np.ascontiguousarray(rows), len(lengths)
-        found, left = np.empty((len(steps), count)), np.empty(count, np.bool_)
-        failed = self._function(
-            *(rows.ctypes.data, rows.shape[1], lengths.ctypes.data, np.ascontiguousarray(own_ms).ctypes.data, count),
-            *(steps.ctypes.data, len(steps), self._at, found.ctypes.data, left.ctypes.data),
-        )
-        if failed:
+        batch = _batch(spans)
+        batch[2] = own_ms
+        where = (batch.ctypes.data, len(own_ms), spans.columns, spans.horizon_ms)
+        if self._features(*where, steps.ctypes.data, len(steps), self._at, found.ctypes.data):
             raise MemoryError
-        return found, left
+        marked: Flags = batch[3] != 0
+        return marked
+
+    def several_partitions(self, spans: RowSpans) -> Flags:
+        """Mark the histories whose visible records came from more than one partition, of shape (n,)."""
+        batch = _batch(spans)
+        self._partitions(batch.ctypes.data, len(spans.starts), spans.columns, spans.horizon_ms, self._at)
+        marked: Flags = batch[3] != 0
+        return marked
 
 
-def steps_of(rows: Sequence[Feature]) -> Ints:
-    """Return the steps for some features, each in the column of its place."""
+def _batch(spans: RowSpans) -> Ints:
+    """Return the kernel's `struct batch`, of shape (4, n): addresses, lengths, the payments' times, the result."""
+    batch = np.empty((4, len(spans.starts)), np.int64)
+    batch[0], batch[1] = spans.starts, spans.lengths
+    return batch
+
+
+def steps_of(rows: Sequence[Feature], places: Sequence[int] | None = None) -> Ints:
+    """Return the steps for some features; their columns are `places`, or their own order."""
     return np.array(
         [
             (OPERATIONS[row.aggregate], row.window_ms or 0, row.delay_ms, column)  # type: ignore[index] # `computes`
-            for column, row in enumerate(rows)
+            for column, row in zip(range(len(rows)) if places is None else places, rows, strict=True)
         ],
         np.int64,
     ).reshape(-1, 4)

@@ -12,6 +12,8 @@ from features.declaration import DAY_MS
 from features.history import records
 from features.history.history import NO_TIME_MS, seen_by, visible
 from features.history.store import Histories, Ints, LongHistory
+from features.history.views import spans_of
+from features.vector.vectorise import KERNEL
 from stream.consumer import OFFSETS_OF_A_LOG
 
 CARD_ON_TWO_PARTITIONS = "card_on_two_partitions"
@@ -29,8 +31,9 @@ def on_two_partitions(cards: Histories) -> Flags:
     partition, and less than SETTLED_MS before this one.
     """
     found = np.zeros(len(cards.positions), np.bool_)
-    if len(cards.lengths):
-        found[cards.short] = _are_divided(cards.rows, cards.lengths)
+    short = cards.short
+    if len(short) and (KERNEL is None or KERNEL.several_partitions(spans_of(cards)).any()):
+        found[short] = _are_divided(cards.rows, cards.lengths)
     for history in cards.long:
         partitions = _partitions(history.rows[: int(history.places.max()) + 1])
         if (partitions != partitions[0]).any() or (_partitions(history.own) != partitions[0]).any():

@@ -1,0 +1,101 @@
+"""What the payments of a batch see of their histories, as places in memory: nothing is copied unless somebody asks.
+
+A history's buffer is written only behind its committed rows, or replaced, so rows that were seen stay as they are.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from features.history.history import visible
+from features.history.retention import ResolutionSchedule, Retention
+from features.history.store import Histories, Ints, LongHistory
+
+EVERYTHING_MS = -1
+"""The horizon of rows that are all visible."""
+
+
+class RowSpans(NamedTuple):
+    """Where the rows of n histories lie, each a contiguous matrix with the transaction's own record last.
+
+    `starts` are addresses, `lengths` rows, both int64 of shape (n,); `columns` those of a row. Rows whose time is not
+    after the history's newest transaction less `horizon_ms` are not visible, the last one always is. `kept` holds the
+    memory.
+    """
+
+    starts: Ints
+    lengths: Ints
+    columns: int
+    horizon_ms: int
+    kept: object
+
+
+RowView = tuple[Ints, int, int, int]
+"""A contiguous matrix, its rows from one up to another, and the address of the first of these."""
+
+
+class HistoryViews(Histories):
+    """Histories whose rows lie where they were appended; they are put side by side when first asked for."""
+
+    __slots__ = ("_joined", "_spans", "_views", "_within")
+    _joined: tuple[Ints, Ints] | None
+    _spans: RowSpans | None
+    _views: Sequence[RowView]
+    _within: ResolutionSchedule | Retention
+
+    def __init__(
+        self,
+        views: Sequence[RowView],
+        within: ResolutionSchedule | Retention,
+        positions: Ints,
+        long: Sequence[LongHistory],
+    ) -> None:
+        put = object.__setattr__  # the class is frozen
+        put(self, "positions", positions)
+        put(self, "long", long)
+        put(self, "_views", views)
+        put(self, "_within", within)
+        put(self, "_joined", None)
+        put(self, "_spans", None)
+
+    @property
+    def rows(self) -> Ints:
+        """The visible rows, concatenated."""
+        return self._side_by_side()[0]
+
+    @property
+    def lengths(self) -> Ints:
+        """The number of visible rows of each."""
+        return self._side_by_side()[1]
+
+    def _side_by_side(self) -> tuple[Ints, Ints]:
+        joined = self._joined
+        if joined is None:
+            pieces = [matrix[first:stop] for matrix, first, stop, _ in self._views]
+            lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
+            joined = visible(np.concatenate(pieces), lengths, self._within)
+            object.__setattr__(self, "_joined", joined)
+        return joined
+
+    def spans(self) -> RowSpans | None:
+        """Return where the rows lie; None if what is visible does not follow from one horizon in ms."""
+        if self._spans is None and not self._within.allows_panes:
+            matrices, firsts, stops, starts = zip(*self._views, strict=True)
+            lengths = np.array(stops, np.int64) - np.array(firsts, np.int64)
+            spans = RowSpans(
+                np.array(starts, np.int64), lengths, matrices[0].shape[1], self._within.horizon_ms, matrices
+            )
+            object.__setattr__(self, "_spans", spans)
+        return self._spans
+
+
+def spans_of(histories: Histories) -> RowSpans:
+    """Return where the rows of the short ones lie; there must be some."""
+    spans = histories.spans() if isinstance(histories, HistoryViews) else None
+    if spans is not None:
+        return spans
+    rows, lengths = np.ascontiguousarray(histories.rows), histories.lengths
+    columns = rows.shape[1]
+    starts = (np.cumsum(lengths) - lengths) * (columns * rows.itemsize) + rows.ctypes.data
+    return RowSpans(starts, lengths, columns, EVERYTHING_MS, rows)
