@@ -14,11 +14,11 @@ import numpy as np
 
 from features.history import records
 from features.history.displaced import NONE_DISPLACED, Displaced
-from features.history.history import History, known_before
+from features.history.history import History, RowView, known_before
 from features.history.retention import Retention
 from features.history.rules import LabelVerdict, judge_label, judge_transaction, labels_about
 from features.history.store import NOWHERE, Entity, Fate, Histories, Ints, LongHistory, Transactions
-from features.history.views import HistoryViews, RowView
+from features.history.views import HistoryViews
 
 NO_ENTITY = 0
 """The hash of an absent entity."""
@@ -298,7 +298,7 @@ def visible_histories(
             seen = np.ascontiguousarray(history.seen_by(own[i], position, displaced=displaced[i]))
             views.append((seen, 0, len(seen), seen.ctypes.data))
         else:
-            views.append((history.buffer, 0, position - history.base + 1, history.address))
+            views.append(history.view_upto(position))
     shared = [_shared(history, numbers, (positions, own, visibility)) for history, numbers in long.items()]
     if not views:
         return Histories(own[:0], np.empty(0, np.int64), np.array(positions, np.int64), shared)

@@ -15,6 +15,8 @@ from features.history.panes import CompactionNotes, read_notes
 from features.history.retention import ResolutionSchedule, Retention
 from features.history.store import Ints
 
+RowView = tuple[Ints, int, int, int]
+"""A contiguous matrix, its rows from one up to another, and the address of the first of these."""
 SMALLEST = 8
 """Initial capacity in rows; the buffer grows by half."""
 NO_TIME_MS = -(1 << 62)
@@ -182,17 +184,11 @@ class History:
         note_count = 0 if self.notes is None else self.notes.note_count
         return self._buffer[note_count : self.prefix_rows + position - self.base + 1]
 
-    @property
-    def buffer(self) -> Ints:
-        """The rows, and room behind them: a contiguous matrix, of which no committed row changes."""
-        return self._buffer
-
-    @property
-    def address(self) -> int:
-        """Where the buffer lies in memory."""
+    def view_upto(self, position: int) -> RowView:
+        """Return where the records up to and including a position lie; there must be no compacted part."""
         if self._address is None:
             self._address = self._buffer.ctypes.data
-        return self._address
+        return self._buffer, 0, position - self.base + 1, self._address
 
     def seen_by(self, own: Ints, position: int, *, displaced: bool) -> Ints:
         """Return what the transaction at a position may see, see `seen_by`."""

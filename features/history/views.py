@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features.history.history import visible
+from features.history.history import RowView, visible
 from features.history.retention import ResolutionSchedule, Retention
 from features.history.store import Histories, Ints, LongHistory
 
@@ -29,10 +29,6 @@ class RowSpans(NamedTuple):
     columns: int
     horizon_ms: int
     kept: object
-
-
-RowView = tuple[Ints, int, int, int]
-"""A contiguous matrix, its rows from one up to another, and the address of the first of these."""
 
 
 class HistoryViews(Histories):

@@ -54,7 +54,9 @@ class HistoryAge:
         """Return how many days the histories go back at each time; None while it is not known."""
         if self._read_ms == _NEVER_MS:
             return None
-        return np.array(list(map(self._days.age_on, days_of(times_ms).tolist())), np.int64)
+        days: list[int] = days_of(times_ms).tolist()
+        ages = {day: self._days.age_on(day) for day in set(days)}
+        return np.array([ages[day] for day in days], np.int64)
 
     async def sync(self, epoch: int) -> None:
         """Write the days that are new here, and read those of all workers from time to time.

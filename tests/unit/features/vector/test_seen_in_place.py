@@ -33,7 +33,8 @@ needs_kernel = pytest.mark.skipif(KERNEL is None, reason="no C compiler built th
 def rows_of(random: np.random.Generator, count: int) -> np.ndarray:
     """Make rows of a card, in any order, some of them labels, of which the first is never one."""
     rows = np.zeros((count, records.CARD_COLUMNS), np.int64)
-    rows[:, records.TIME] = NOW_MS - random.integers(0, 50 * DAY_MS, count)
+    edges = random.choice((0, 1, 20, 40), count) * DAY_MS + random.integers(-1, 2, count)
+    rows[:, records.TIME] = NOW_MS - np.where(random.random(count) < 0.7, edges, random.integers(0, 50 * DAY_MS, count))
     rows[:, records.AMOUNT] = random.integers(1, 10_000, count)
     rows[:, records.ID] = random.permutation(count) + 1
     rows[:, records.OTHER] = random.integers(1, 5, count)
