@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.history.history import RowView, visible
 from features.history.retention import ResolutionSchedule, Retention
@@ -66,13 +67,19 @@ class HistoryViews(Histories):
         return self._side_by_side()[1]
 
     def _side_by_side(self) -> tuple[Ints, Ints]:
-        joined = self._joined
-        if joined is None:
-            pieces = [matrix[first:stop] for matrix, first, stop, _ in self._views]
-            lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
-            joined = visible(np.concatenate(pieces), lengths, self._within)
-            object.__setattr__(self, "_joined", joined)
-        return joined
+        if self._joined is None:
+            object.__setattr__(self, "_joined", self._join(self._views))
+        assert self._joined is not None  # noqa: S101 - it was set
+        return self._joined
+
+    def part(self, which: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+        """Return the visible rows and lengths of some, of which there must be one."""
+        return self._join([view for view, wanted in zip(self._views, which.tolist(), strict=True) if wanted])
+
+    def _join(self, views: Sequence[RowView]) -> tuple[Ints, Ints]:
+        pieces = [matrix[first:stop] for matrix, first, stop, _ in views]
+        lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
+        return visible(np.concatenate(pieces), lengths, self._within)
 
     def spans(self) -> RowSpans | None:
         """Return where the rows lie; None if what is visible does not follow from one horizon in ms."""

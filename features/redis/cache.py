@@ -26,6 +26,8 @@ REQUEST_ENTRY = struct.Struct("<IqII")
 """One history's entry in the request of append.lua."""
 ABSENT, REFRESH = 1, 2
 """Flags of append.lua."""
+IS_STORED_SO = np.dtype(np.int64) == records.STORED
+"""Whether this machine has the byte order of the stored records."""
 ENTRY_OVERHEAD_BYTES = 600
 """Approximate bytes of a cache entry in addition to its records."""
 
@@ -238,18 +240,16 @@ def _are_rows(encoded: int, rows: Ints) -> bool:
 
 
 def _bytes(rows: Ints) -> bytes:
-    return rows.astype(records.STORED, copy=False).tobytes()
+    return rows.tobytes() if IS_STORED_SO else rows.astype(records.STORED).tobytes()
 
 
 def append_requests(groups: Sequence[Sequence[CachedHistory]], stale_ms: int) -> list[tuple[bytes, bytes, bytes]]:
     """Return entries, records and headers for append.lua, for each group of histories; all are of one kind."""
-    everyone = [entry for group in groups for entry in group]
-    record_bytes, encoded, begin = everyone[0].record_bytes, [], 0
-    appended = _bytes(np.concatenate([entry.uncommitted() for entry in everyone]))
-    for group in groups:
-        requests = b"".join([entry.append_request(stale_ms) for entry in group])
-        headers = b"".join([entry.header() for entry in group if entry.is_absent])
-        end = begin + sum([entry.length - entry.committed for entry in group]) * record_bytes
-        encoded.append((requests, appended[begin:end], headers))
-        begin = end
-    return encoded
+    return [
+        (
+            b"".join([entry.append_request(stale_ms) for entry in group]),
+            b"".join([_bytes(entry.uncommitted()) for entry in group]),
+            b"".join([entry.header() for entry in group if entry.is_absent]),
+        )
+        for group in groups
+    ]

@@ -126,19 +126,20 @@ class ServerConnection:
 
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
-        """Translate redis-py's errors into ours, and leave a server that is no master."""
+        """Translate redis-py's errors into ours, and leave a server that is no master.
+
+        Commands within use the connection that is kept for scripts: another one could lead to another server.
+        """
+        await self._give_back()
         try:
             yield
         except exceptions.RedisError as error:
             raise await self._handled(error) from error
 
     async def _handled(self, error: exceptions.RedisError) -> StoreError:
-        """Leave a server that is no master, and connections that may be broken like this one; return our error."""
+        """Leave a server that is no master, and return our error."""
         if shows_no_master(error):
             await self._leave()
-        elif isinstance(error, exceptions.ConnectionError):
-            await self._give_back()
-            await self._client.connection_pool.disconnect(inuse_connections=False)
         return translated_error(self.where, error)
 
     async def _leave(self) -> None:
@@ -188,14 +189,18 @@ class ServerConnection:
     async def _run(self, script: Script, call: Call) -> Any:  # noqa: ANN401 - each script's own reply
         try:
             if script not in self._digests:
-                self._digests[script] = await self._client.script_load(self._scripts[script])
+                await self._load(script)
             try:
                 return await self._evaluate(script, call)
             except exceptions.NoScriptError:
-                self._digests[script] = await self._client.script_load(self._scripts[script])
+                await self._load(script)
                 return await self._evaluate(script, call)
         except exceptions.RedisError as error:  # a context manager would cost a batch of one some microseconds
             raise await self._handled(error) from error
+
+    async def _load(self, script: Script) -> None:
+        await self._give_back()
+        self._digests[script] = await self._client.script_load(self._scripts[script])
 
     async def _evaluate(self, script: Script, call: Call) -> Any:  # noqa: ANN401
         """Send one EVALSHA, encoded here: for hundreds of keys redis-py's encoding costs more than everything else.

@@ -178,7 +178,7 @@ def _by_kernel(
         found[places[:, np.newaxis], short] = values[places]
     if left.any():
         which = short[left]
-        frame = Frame(_some_of(histories, left), own_ms[which], schedule)
+        frame = Frame(Histories(*histories.part(left), histories.positions[:0]), own_ms[which], schedule)
         _fill(found, plan.compiled, which, _FrameReader(frame, schedule))
 
 
@@ -186,12 +186,6 @@ def _fill(found: Floats, groups: Groups, which: slice | Ints, reading: "_FrameRe
     """Fill in some features of some transactions."""
     for rows, at in groups:
         found[at, which] = reading.values(rows)
-
-
-def _some_of(histories: Histories, which: Flags) -> Histories:
-    """Return some of the short histories."""
-    kept = np.repeat(which, histories.lengths)
-    return Histories(histories.rows[kept], histories.lengths[which], histories.positions[:0])
 
 
 def _long_frames(histories: Histories, own_ms: Ints, schedule: ResolutionSchedule) -> Iterator[OwnFrame]:

@@ -401,6 +401,8 @@ int window_features(
     memset(seen.rounds, 0, (size_t)slots * sizeof(uint32_t));
     for (int64_t i = 0; i < n; i++) {
         open_history(&f, c, &b, i, horizon_ms);
+        if (i + 1 < n)
+            fetch_ahead(&b, i + 1, columns);
         f.own_ms = b.own_ms[i];
         f.has_labels = f.sum_count = 0;
         b.marks[i] = !is_exact(&f, c);
@@ -415,7 +417,7 @@ int window_features(
     return 0;
 }
 
-/* The result is 1 for a history whose visible records came from more than one partition, else 0. */
+/* The result is 1 for a history whose visible transactions came from more than one partition, else 0. */
 void several_partitions(int64_t *batch, int64_t n, int64_t columns, int64_t horizon_ms, const struct constants *c)
 {
     const struct batch b = batch_of(batch, n);
@@ -423,7 +425,9 @@ void several_partitions(int64_t *batch, int64_t n, int64_t columns, int64_t hori
     for (int64_t i = 0; i < n; i++) {
         open_history(&f, c, &b, i, horizon_ms);
         b.marks[i] = 0;
-        for (int64_t k = 0; k < f.count && !b.marks[i]; k++)
-            b.marks[i] = (field(&f, k, FLAGS) ^ f.own[FLAGS]) >> c->partition_shift != 0 && !is_hidden(&f, k);
+        for (int64_t k = 0; k < f.count && !b.marks[i]; k++) {
+            const int64_t flags = field(&f, k, FLAGS);
+            b.marks[i] = !(flags & c->no_transaction) && (flags ^ f.own[FLAGS]) >> c->partition_shift && !is_hidden(&f, k);
+        }
     }
 }

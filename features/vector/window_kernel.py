@@ -140,7 +140,7 @@ class WindowKernel:
         return marked
 
     def several_partitions(self, spans: RowSpans) -> Flags:
-        """Mark the histories whose visible records came from more than one partition, of shape (n,)."""
+        """Mark the histories whose visible transactions came from more than one partition, of shape (n,)."""
         batch = _batch(spans)
         self._partitions(batch.ctypes.data, len(spans.starts), spans.columns, spans.horizon_ms, self._at)
         marked: Flags = batch[3] != 0

@@ -32,13 +32,26 @@ def on_two_partitions(cards: Histories) -> Flags:
     """
     found = np.zeros(len(cards.positions), np.bool_)
     short = cards.short
-    if len(short) and (KERNEL is None or KERNEL.several_partitions(spans_of(cards)).any()):
-        found[short] = _are_divided(cards.rows, cards.lengths)
+    if len(short):
+        found[short] = _are_short_divided(cards)
     for history in cards.long:
         partitions = _partitions(history.rows[: int(history.places.max()) + 1])
         if (partitions != partitions[0]).any() or (_partitions(history.own) != partitions[0]).any():
             found[history.numbers] = _of_long_history(history)
     return found
+
+
+def _are_short_divided(cards: Histories) -> Flags:
+    """Mark which of the transactions that see short histories are of a card on two partitions.
+
+    Without several partitions there is nothing to tell, so only the histories that have some are copied.
+    """
+    if KERNEL is None:
+        return _are_divided(cards.rows, cards.lengths)
+    several = KERNEL.several_partitions(spans_of(cards))
+    if several.any():
+        several[several] = _are_divided(*cards.part(several))
+    return several
 
 
 def _of_long_history(history: LongHistory) -> Flags:

@@ -98,10 +98,10 @@ async def test_scripts_one_after_the_other_share_a_connection_until_it_breaks(
     async def connections() -> set[str]:
         return {one["id"] for one in await client.client_list(_type="normal") if one["cmd"] != "client|list"}
 
-    await name_in(connection, 0)  # loads the script
     before = await connections()
     for number in range(10):
         await name_in(connection, number)
+        assert await connection.values([(HOME_SHARD, b"absent")]) == [None]
     assert await connections() == before
     await client.client_kill_filter(_type="normal", skipme=True)
     with contextlib.suppress(StoreUnavailableError):

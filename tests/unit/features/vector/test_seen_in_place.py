@@ -109,18 +109,21 @@ def test_what_is_hidden_from_a_payment_is_hidden_in_place(
 
 
 @needs_kernel
-@pytest.mark.parametrize("horizon_ms", [1, 5 * DAY_MS, 40 * DAY_MS])
-def test_records_of_several_partitions_are_told_in_place(horizon_ms: int) -> None:
+@pytest.mark.parametrize("horizon_ms", [DAY_MS, 5 * DAY_MS, 40 * DAY_MS])
+def test_payments_of_several_partitions_are_told_in_place(horizon_ms: int) -> None:
     assert isinstance(KERNEL, WindowKernel)
     found = list[bool]()
     for seed in range(40):
         cards = seen(seed, 10, horizon_ms)[2].cards
-        partitions = np.split(records.partitions(cards.rows[:, records.FLAGS]), np.cumsum(cards.lengths)[:-1])
-        expected = [len(set(some.tolist())) > 1 for some in partitions]
+        each = np.split(cards.rows[:, records.FLAGS], np.cumsum(cards.lengths)[:-1])
+        expected = [len(set(records.partitions(one[records.is_transaction(one)]).tolist())) > 1 for one in each]
         joined = Histories(cards.rows, cards.lengths, cards.positions)
         assert KERNEL.several_partitions(spans_of(cards)).tolist() == expected
         assert KERNEL.several_partitions(spans_of(joined)).tolist() == expected
         found += expected
+        rows, lengths = cards.part(np.array(expected))
+        assert rows.tobytes() == joined.part(np.array(expected))[0].tobytes()
+        assert lengths.tolist() == joined.part(np.array(expected))[1].tolist()
     assert {True, False} == set(found)
 
 
