@@ -4,6 +4,7 @@ A history's buffer is written only behind its committed rows, or replaced, so ro
 """
 
 from collections.abc import Sequence
+from operator import sub
 from typing import NamedTuple
 
 import numpy as np
@@ -20,13 +21,13 @@ EVERYTHING_MS = -1
 class RowSpans(NamedTuple):
     """Where the rows of n histories lie, each a contiguous matrix with the transaction's own record last.
 
-    `starts` are addresses, `lengths` rows, both int64 of shape (n,); `columns` those of a row. Rows whose time is not
-    after the history's newest transaction less `horizon_ms` are not visible, the last one always is. `kept` holds the
-    memory.
+    `table`, int64 of shape (4, n), has their addresses, their numbers of rows, and room for who reads it; it lies at
+    `address`. `columns` are those of a row. Rows whose time is not after the history's newest transaction less
+    `horizon_ms` are not visible, the last one always is. `kept` holds the memory.
     """
 
-    starts: Ints
-    lengths: Ints
+    table: Ints
+    address: int
     columns: int
     horizon_ms: int
     kept: object
@@ -85,9 +86,8 @@ class HistoryViews(Histories):
         """Return where the rows lie; None if what is visible does not follow from one horizon in ms."""
         if self._spans is None and not self._within.allows_panes:
             matrices, firsts, stops, starts = zip(*self._views, strict=True)
-            lengths = np.array(stops, np.int64) - np.array(firsts, np.int64)
-            spans = RowSpans(
-                np.array(starts, np.int64), lengths, matrices[0].shape[1], self._within.horizon_ms, matrices
+            spans = _spans(
+                starts, list(map(sub, stops, firsts)), matrices[0].shape[1], self._within.horizon_ms, matrices
             )
             object.__setattr__(self, "_spans", spans)
         return self._spans
@@ -101,4 +101,12 @@ def spans_of(histories: Histories) -> RowSpans:
     rows, lengths = np.ascontiguousarray(histories.rows), histories.lengths
     columns = rows.shape[1]
     starts = (np.cumsum(lengths) - lengths) * (columns * rows.itemsize) + rows.ctypes.data
-    return RowSpans(starts, lengths, columns, EVERYTHING_MS, rows)
+    return _spans(starts, lengths, columns, EVERYTHING_MS, rows)
+
+
+def _spans(
+    starts: Sequence[int] | Ints, lengths: Sequence[int] | Ints, columns: int, horizon_ms: int, kept: object
+) -> RowSpans:
+    table = np.empty((4, len(starts)), np.int64)
+    table[0], table[1] = starts, lengths
+    return RowSpans(table, table.ctypes.data, columns, horizon_ms, kept)

@@ -24,7 +24,7 @@ from features.vector import amounts, habits, novelty, travel
 from features.vector.frauds import fraud_share, fraud_verdicts, known_frauds
 from features.vector.paned import PanedWindow
 from features.vector.predictions import PredictionReader
-from features.vector.window_kernel import COLUMN, WindowKernel, computes, open_kernel, steps_of
+from features.vector.window_kernel import COLUMN, Steps, WindowKernel, computes, open_kernel, steps_of
 
 _CALENDAR: Mapping[Aggregate, Callable[[Transactions], Floats]] = MappingProxyType(
     {Aggregate.NIGHT: habits.is_night, Aggregate.WEEKEND: habits.is_weekend},
@@ -121,7 +121,7 @@ class _Plan(NamedTuple):
 
     groups: Groups
     compiled: Groups
-    steps: Ints
+    steps: Steps
     rest: Groups
 
 
@@ -174,7 +174,7 @@ def _by_kernel(
     values = np.empty((len(found), len(short))) if histories.long else found
     left = kernel.compute(plan.steps, spans_of(histories), own_ms[short], values)
     if values is not found:
-        places = plan.steps[:, COLUMN]
+        places = plan.steps.table[:, COLUMN]
         found[places[:, np.newaxis], short] = values[places]
     if left.any():
         which = short[left]

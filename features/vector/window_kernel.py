@@ -4,6 +4,7 @@ import ctypes
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +106,13 @@ def _constants() -> _Constants:
     )
 
 
+class Steps(NamedTuple):
+    """Operation, window length, delay in ms and column of each step, int64 of shape (k, 4), and where that lies."""
+
+    table: Ints
+    address: int
+
+
 class WindowKernel:
     """The library, and the constants that it shares with numpy's code."""
 
@@ -119,11 +127,11 @@ class WindowKernel:
         self._constants = _constants()
         self._at = ctypes.addressof(self._constants)
 
-    def compute(self, steps: Ints, spans: RowSpans, own_ms: Ints, found: Floats) -> Flags:
+    def compute(self, steps: Steps, spans: RowSpans, own_ms: Ints, found: Floats) -> Flags:
         """Fill in the columns of all steps, and return which histories are left to numpy, of shape (n,).
 
         Args:
-            steps: operation, window length, delay in ms and column of each, contiguous, of shape (k, 4).
+            steps: what is computed.
             spans: where the n histories lie.
             own_ms: times of the payments, of shape (n,).
             found: a row for each column of the steps, contiguous, of shape (at least so many, n).
@@ -131,38 +139,30 @@ class WindowKernel:
         Raises:
             MemoryError: there is no memory for the scratch columns of the longest history.
         """
-        batch = _batch(spans)
-        batch[2] = own_ms
-        where = (batch.ctypes.data, len(own_ms), spans.columns, spans.horizon_ms)
-        if self._features(*where, steps.ctypes.data, len(steps), self._at, found.ctypes.data):
+        spans.table[2] = own_ms
+        where = (spans.address, len(own_ms), spans.columns, spans.horizon_ms)
+        if self._features(*where, steps.address, len(steps.table), self._at, found.ctypes.data):
             raise MemoryError
-        marked: Flags = batch[3] != 0
-        return marked
+        left: Flags = spans.table[3] != 0
+        return left
 
     def several_partitions(self, spans: RowSpans) -> Flags:
         """Mark the histories whose visible transactions came from more than one partition, of shape (n,)."""
-        batch = _batch(spans)
-        self._partitions(batch.ctypes.data, len(spans.starts), spans.columns, spans.horizon_ms, self._at)
-        marked: Flags = batch[3] != 0
+        self._partitions(spans.address, spans.table.shape[1], spans.columns, spans.horizon_ms, self._at)
+        marked: Flags = spans.table[3] != 0
         return marked
 
 
-def _batch(spans: RowSpans) -> Ints:
-    """Return the kernel's `struct batch`, of shape (4, n): addresses, lengths, the payments' times, the result."""
-    batch = np.empty((4, len(spans.starts)), np.int64)
-    batch[0], batch[1] = spans.starts, spans.lengths
-    return batch
-
-
-def steps_of(rows: Sequence[Feature], places: Sequence[int] | None = None) -> Ints:
+def steps_of(rows: Sequence[Feature], places: Sequence[int] | None = None) -> Steps:
     """Return the steps for some features; their columns are `places`, or their own order."""
-    return np.array(
+    table = np.array(
         [
             (OPERATIONS[row.aggregate], row.window_ms or 0, row.delay_ms, column)  # type: ignore[index] # `computes`
             for column, row in zip(range(len(rows)) if places is None else places, rows, strict=True)
         ],
         np.int64,
     ).reshape(-1, 4)
+    return Steps(table, table.ctypes.data)
 
 
 def computes(row: Feature) -> bool:
