@@ -14,10 +14,11 @@ import numpy as np
 
 from features.history import records
 from features.history.displaced import NONE_DISPLACED, Displaced
-from features.history.history import History, known_before, visible
+from features.history.history import History, RowView, known_before
 from features.history.retention import Retention
 from features.history.rules import LabelVerdict, judge_label, judge_transaction, labels_about
 from features.history.store import NOWHERE, Entity, Fate, Histories, Ints, LongHistory, Transactions
+from features.history.views import HistoryViews
 
 NO_ENTITY = 0
 """The hash of an absent entity."""
@@ -117,6 +118,9 @@ def fitting(histories: HistoriesByKind, most_bytes: int) -> int:
     """Return how many of the first transactions see at most `most_bytes` together; at least one, if there is any."""
     count = max((len(some) for some in histories.values()), default=0)
     if most_bytes >= NO_LIMIT or count <= 1:
+        return count
+    longest = sum((one.length + count) * one.columns for some in histories.values() for one in some if one is not None)
+    if longest * records.COLUMN_BYTES <= most_bytes:
         return count
     counter, total = SeenCounter(), 0
     for at, some in enumerate(zip(*histories.values(), strict=True)):
@@ -282,22 +286,23 @@ def visible_histories(
     A displaced record sees everything but what came later from its own source.
     """
     long: dict[History, list[int]] = {}
-    parts: list[Ints] = []
-    displaced = visibility.displaced.among(own)
+    views: list[RowView] = []
+    own = np.ascontiguousarray(own)
+    own_at, width, displaced = own.ctypes.data, own.strides[0], visibility.displaced.among(own)
     for i, (history, position) in enumerate(zip(histories, positions, strict=True)):
         if history is None or position == NOWHERE:
-            parts.append(own[i : i + 1])
+            views.append((own, i, i + 1, own_at + i * width))
         elif visibility.shares_long and history.length >= LONG:
             long.setdefault(history, []).append(i)
         elif history.notes is not None or displaced[i]:
-            parts.append(history.seen_by(own[i], position, displaced=displaced[i]))
+            seen = np.ascontiguousarray(history.seen_by(own[i], position, displaced=displaced[i]))
+            views.append((seen, 0, len(seen), seen.ctypes.data))
         else:
-            parts.append(history.upto(position))
-    rows, lengths = np.empty((0, own.shape[1]), np.int64), np.fromiter(map(len, parts), np.int64, len(parts))
-    if parts:
-        rows, lengths = visible(np.concatenate(parts), lengths, visibility.retention)
+            views.append(history.view_upto(position))
     shared = [_shared(history, numbers, (positions, own, visibility)) for history, numbers in long.items()]
-    return Histories(rows, lengths, np.array(positions, np.int64), shared)
+    if not views:
+        return Histories(own[:0], np.empty(0, np.int64), np.array(positions, np.int64), shared)
+    return HistoryViews(views, visibility.retention, np.array(positions, np.int64), shared)
 
 
 def _shared(history: History, numbers: Sequence[int], of_all: tuple[Sequence[int], Ints, Visibility]) -> LongHistory:

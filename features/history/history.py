@@ -6,6 +6,7 @@ removes them. In a compacted history notes, panes and labels lie before the log,
 """
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from features.history.panes import CompactionNotes, read_notes
 from features.history.retention import ResolutionSchedule, Retention
 from features.history.store import Ints
 
+RowView = tuple[Ints, int, int, int]
+"""A contiguous matrix, its rows from one up to another, and the address of the first of these."""
 SMALLEST = 8
 """Initial capacity in rows; the buffer grows by half."""
 NO_TIME_MS = -(1 << 62)
@@ -22,6 +25,8 @@ TRIM_FRACTION = 4
 """A history is trimmed if at least a quarter of its records have expired,"""
 TRIM_LEAST = 16
 """and it has at least this many records."""
+FEW = 4
+"""So few histories are searched one by one: joining them costs as much as searching them."""
 
 
 class History:
@@ -40,6 +45,7 @@ class History:
     """
 
     __slots__ = (
+        "_address",
         "_buffer",
         "_committed_newest_ms",
         "base",
@@ -64,6 +70,11 @@ class History:
         self.notes: CompactionNotes | None = None
         self.prefix_rows = 0
         self._buffer: Ints = np.empty((SMALLEST, columns), np.int64)
+        self._address: int | None = None
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied: the address of the rows would be another's."""
+        raise TypeError("a history is neither pickled nor copied: `replace` the rows of a new one")
 
     @property
     def rows(self) -> Ints:
@@ -104,7 +115,7 @@ class History:
 
     def replace(self, base: int, rows: Ints) -> None:
         """Replace everything by committed rows, which are copied, as the server holds them."""
-        self.base = base
+        self.base, self._address = base, None
         self._buffer = np.empty((max(SMALLEST, len(rows) + len(rows) // 4 + 1), self.columns), np.int64)
         self._buffer[: len(rows)] = rows
         self.length = len(rows)
@@ -123,7 +134,7 @@ class History:
         if self.length == len(self._buffer):
             grown = np.empty((self.length + self.length // 2, self.columns), np.int64)
             grown[: self.length] = self._buffer
-            self._buffer = grown
+            self._buffer, self._address = grown, None
         self._buffer[self.length] = row
         self.length += 1
         if time_ms is None:
@@ -131,7 +142,7 @@ class History:
             self.labelled.add(int(row[records.OTHER]))
         elif time_ms > self.newest_ms:
             self.newest_ms = time_ms
-        return self.end - 1
+        return self.base + self.length - self.prefix_rows - 1
 
     @property
     def last_id(self) -> int:
@@ -172,6 +183,12 @@ class History:
         """Return all records up to and including a position, and the compacted part."""
         note_count = 0 if self.notes is None else self.notes.note_count
         return self._buffer[note_count : self.prefix_rows + position - self.base + 1]
+
+    def view_upto(self, position: int) -> RowView:
+        """Return where the records up to and including a position lie; there must be no compacted part."""
+        if self._address is None:
+            self._address = self._buffer.ctypes.data
+        return self._buffer, 0, position - self.base + 1, self._address
 
     def seen_by(self, own: Ints, position: int, *, displaced: bool) -> Ints:
         """Return what the transaction at a position may see, see `seen_by`."""
@@ -231,8 +248,10 @@ class History:
 def known_before(histories: Sequence[History], ids: Ints) -> list[int]:
     """Return the indexes of those `ids`, one for each history, that the history may already hold; ascending."""
     columns = [h._buffer[: h.length, records.ID] for h in histories]  # noqa: SLF001 - the same module
+    if len(columns) <= FEW:
+        return [i for i, (column, one) in enumerate(zip(columns, ids.tolist(), strict=True)) if (column == one).any()]
     lengths = np.fromiter(map(len, columns), np.int64, len(columns))
-    hits = np.flatnonzero(np.concatenate(columns) == np.repeat(ids, lengths)) if columns else ()
+    hits = np.flatnonzero(np.concatenate(columns) == np.repeat(ids, lengths))
     if not len(hits):
         return []
     found: list[int] = np.unique(np.searchsorted(np.cumsum(lengths), hits, side="right")).tolist()

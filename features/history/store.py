@@ -186,6 +186,10 @@ class Histories:
     positions: Ints
     long: Sequence[LongHistory] = ()
 
+    def part(self, which: NDArray[np.bool_]) -> tuple[Ints, Ints]:
+        """Return the rows and lengths of some of the transactions whose rows are concatenated."""
+        return self.rows[np.repeat(which, self.lengths)], self.lengths[which]
+
     @property
     def short(self) -> Ints:
         """The numbers of the transactions whose rows are concatenated, shape of `lengths`."""
@@ -305,7 +309,7 @@ async def observe_all(store: HistoryStore, transactions: Transactions) -> AsyncI
         observed = await store.observe(transactions)
         count = len(observed.fates)
         yield transactions.first(count), observed
+        if count >= len(transactions):
+            return
         del observed  # the next part needs the memory
         transactions = transactions.after(count)
-        if not len(transactions):
-            return

@@ -44,18 +44,19 @@ class HistoryAge:
 
     def note(self, times_ms: Ints, fates: Sequence[Fate]) -> None:
         """Note when the payments of a batch occurred that were appended, or had been before."""
-        days = days_of(times_ms)
-        if not len(days) or (int(days.min()) == int(days.max()) and int(days[0]) in self._days):
+        days: list[int] = days_of(times_ms).tolist()
+        if all(day in self._days for day in set(days)):
             return
-        decided = {day for day, fate in zip(days.tolist(), fates, strict=True) if fate is Fate.DECIDE}
+        decided = {day for day, fate in zip(days, fates, strict=True) if fate is Fate.DECIDE}
         self._unwritten |= self._days.add(decided)
 
     def at(self, times_ms: Ints) -> Ints | None:
         """Return how many days the histories go back at each time; None while it is not known."""
         if self._read_ms == _NEVER_MS:
             return None
-        days, index = np.unique(days_of(times_ms), return_inverse=True)
-        return np.array([self._days.age_on(day) for day in days.tolist()], np.int64)[index]
+        days: list[int] = days_of(times_ms).tolist()
+        ages = {day: self._days.age_on(day) for day in set(days)}
+        return np.array([ages[day] for day in days], np.int64)
 
     async def sync(self, epoch: int) -> None:
         """Write the days that are new here, and read those of all workers from time to time.

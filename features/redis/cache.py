@@ -26,6 +26,8 @@ REQUEST_ENTRY = struct.Struct("<IqII")
 """One history's entry in the request of append.lua."""
 ABSENT, REFRESH = 1, 2
 """Flags of append.lua."""
+IS_STORED_SO = np.dtype(np.int64) == records.STORED
+"""Whether this machine has the byte order of the stored records."""
 ENTRY_OVERHEAD_BYTES = 600
 """Approximate bytes of a cache entry in addition to its records."""
 
@@ -122,15 +124,15 @@ class CachedHistory(History):
         """Return this history's entry for append.lua; its expiry is renewed if it was last renewed by `stale_ms`."""
         committed = self.committed
         flags = REFRESH if self.refreshed_ms <= stale_ms else 0
-        start = HEADER.size + (committed - 1) * self.record_bytes
-        if self.is_absent:
-            return REQUEST_ENTRY.pack(start, 0, self.length, flags | ABSENT)
-        return REQUEST_ENTRY.pack(start, self._last_known(start), self.length - committed, flags)
+        start = HEADER.size + (committed - 1) * self.columns * records.COLUMN_BYTES
+        if committed:
+            return REQUEST_ENTRY.pack(start, self.last_id, self.length - committed, flags)
+        if self.is_incomplete:
+            return REQUEST_ENTRY.pack(start, self._begun_anew(start), self.length, flags)
+        return REQUEST_ENTRY.pack(start, 0, self.length, flags | ABSENT)
 
-    def _last_known(self, start: int) -> int:
-        """Return the last record's id; of a history that was begun anew and has none, what its header has there."""
-        if self.committed:
-            return self.last_id
+    def _begun_anew(self, start: int) -> int:
+        """Return what the header of a history that was begun anew has in place of a last record's id."""
         place = start + records.ID * records.COLUMN_BYTES
         return int.from_bytes(
             self._header(self.base, INCOMPLETE)[place : place + records.COLUMN_BYTES], "little", signed=True
@@ -238,18 +240,16 @@ def _are_rows(encoded: int, rows: Ints) -> bool:
 
 
 def _bytes(rows: Ints) -> bytes:
-    return rows.astype(records.STORED, copy=False).tobytes()
+    return rows.tobytes() if IS_STORED_SO else rows.astype(records.STORED).tobytes()
 
 
 def append_requests(groups: Sequence[Sequence[CachedHistory]], stale_ms: int) -> list[tuple[bytes, bytes, bytes]]:
     """Return entries, records and headers for append.lua, for each group of histories; all are of one kind."""
-    everyone = [entry for group in groups for entry in group]
-    record_bytes, encoded, begin = everyone[0].record_bytes, [], 0
-    appended = _bytes(np.concatenate([entry.uncommitted() for entry in everyone]))
-    for group in groups:
-        requests = b"".join([entry.append_request(stale_ms) for entry in group])
-        headers = b"".join([entry.header() for entry in group if entry.is_absent])
-        end = begin + sum([entry.length - entry.committed for entry in group]) * record_bytes
-        encoded.append((requests, appended[begin:end], headers))
-        begin = end
-    return encoded
+    return [
+        (
+            b"".join([entry.append_request(stale_ms) for entry in group]),
+            b"".join([_bytes(entry.uncommitted()) for entry in group]),
+            b"".join([entry.header() for entry in group if entry.is_absent]),
+        )
+        for group in groups
+    ]

@@ -139,12 +139,14 @@ class Cancellable:
         """Send a command as redis-py does."""
         if not self.is_connected:
             await self.connect_check_health(check_health=False)
-        if check_health:
+        if check_health and self.health_check_interval:
             await self.check_health()
         sent = False
         try:
-            async with asyncio.timeout(self.socket_timeout):
-                await self._send_packed_command([command] if isinstance(command, bytes) else command)
+            self._writer.writelines([command] if isinstance(command, bytes) else command)
+            if self._writer.transport.get_write_buffer_size():  # else the system has taken all of it
+                async with asyncio.timeout(self.socket_timeout):
+                    await self._writer.drain()
             sent = True
         except TimeoutError as error:
             raise exceptions.TimeoutError("timeout while writing to the socket") from error

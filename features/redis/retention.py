@@ -60,6 +60,13 @@ class EpochCoverage(NamedTuple):
         """Tell whether it is about this epoch and includes what is wanted."""
         return self.epoch == epoch and self.cover.includes(wanted)
 
+    def reaches(self, epoch: int, horizons_ms: Mapping[Entity, int]) -> bool:
+        """Tell the same of horizons in ms, by kind."""
+        if self.epoch != epoch:
+            return False
+        known = self.cover.horizons_ms
+        return all(known.get(kind.value, 0) >= ms for kind, ms in horizons_ms.items())
+
     def under(self, epoch: int) -> "EpochCoverage":
         """Return the coverage under an epoch: none if this is about another."""
         return self if self.epoch == epoch else NO_COVERAGE

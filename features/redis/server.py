@@ -45,6 +45,7 @@ class ServerConnection:
         self._scripts = {name: script_text(name) for name in SCRIPTS}
         self._digests: dict[str, str] = {}
         self._client = open_client(url, timeout_s, self._greet)
+        self._idle: Any = None
 
     async def _greet(self, connection: redis_asyncio.Connection) -> None:
         """Do what redis-py does on a new connection, and count it."""
@@ -53,6 +54,7 @@ class ServerConnection:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._give_back()
         await self._client.aclose()
 
     async def check_server(self) -> None:
@@ -124,7 +126,11 @@ class ServerConnection:
 
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:
-        """Translate redis-py's errors into ours, and leave a server that is no master."""
+        """Translate redis-py's errors into ours, and leave a server that is no master.
+
+        Commands within use the connection that is kept for scripts: another one could lead to another server.
+        """
+        await self._give_back()
         try:
             yield
         except exceptions.RedisError as error:
@@ -138,14 +144,18 @@ class ServerConnection:
 
     async def _leave(self) -> None:
         """Leave a server that is no master: its name, or another sentinel, may lead to the master by now."""
-        await drop_connections(self._client)
+        await self._drop_connections()
         if isinstance(pool := self._client.connection_pool, MasterPool):
             pool.ask_another()
 
     async def _follow_sentinels(self) -> None:
         """Leave a server if sentinels name another master: it may not know yet that it was replaced."""
         if isinstance(pool := self._client.connection_pool, MasterPool) and await pool.has_moved():
-            await drop_connections(self._client)
+            await self._drop_connections()
+
+    async def _drop_connections(self) -> None:
+        await self._give_back()
+        await drop_connections(self._client)
 
     async def _info(self) -> dict[str, Any]:
         async with self._translated():
@@ -179,23 +189,51 @@ class ServerConnection:
     async def _run(self, script: Script, call: Call) -> Any:  # noqa: ANN401 - each script's own reply
         try:
             if script not in self._digests:
-                self._digests[script] = await self._client.script_load(self._scripts[script])
+                await self._load(script)
             try:
                 return await self._evaluate(script, call)
             except exceptions.NoScriptError:
-                self._digests[script] = await self._client.script_load(self._scripts[script])
+                await self._load(script)
                 return await self._evaluate(script, call)
         except exceptions.RedisError as error:  # a context manager would cost a batch of one some microseconds
             raise await self._handled(error) from error
 
+    async def _load(self, script: Script) -> None:
+        await self._give_back()
+        self._digests[script] = await self._client.script_load(self._scripts[script])
+
     async def _evaluate(self, script: Script, call: Call) -> Any:  # noqa: ANN401
-        """Send one EVALSHA, encoded here: for hundreds of keys redis-py's encoding costs more than everything else."""
+        """Send one EVALSHA, encoded here: for hundreds of keys redis-py's encoding costs more than everything else.
+
+        One connection is kept from call to call, since the pool's own accounts cost as much as the call. It is checked
+        as the pool would; a call that is made meanwhile takes another one. redis-py closes a connection whose answer
+        was not read to its end, so no later call can read that. Connections by way of sentinels are not kept: their
+        pool closes idle ones as soon as it learns of another master.
+        """
         pool: Any = self._client.connection_pool
-        connection = await pool.get_connection()
+        connection, self._idle = self._idle, None
+        if connection is None:
+            connection = await pool.get_connection()
         try:
+            await pool.ensure_connection(connection)
             await connection.send_packed_command(
                 encode_command(b"EVALSHA", self._digests[script], len(call.keys), *call.keys, *call.arguments)
             )
             return await connection.read_response()
         finally:
+            if self._idle is None and _may_be_kept(pool, connection):
+                self._idle = connection
+            else:
+                await pool.release(connection)
+
+    async def _give_back(self) -> None:
+        """Return the kept connection to the pool."""
+        connection, self._idle = self._idle, None
+        if connection is not None:
+            pool: Any = self._client.connection_pool
             await pool.release(connection)
+
+
+def _may_be_kept(pool: object, connection: Any) -> bool:  # noqa: ANN401 - redis-py's, of several classes
+    """Tell whether a connection may serve the next call without going back to its pool."""
+    return not isinstance(pool, MasterPool) and connection.is_connected and not connection.should_reconnect()

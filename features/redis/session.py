@@ -271,7 +271,8 @@ def rollback_on_exit(groups: Iterable[Iterable[CachedHistory | None]]) -> Iterat
         yield
     finally:
         for entry in entries:
-            entry.rollback()
+            if entry.length != entry.committed:
+                entry.rollback()
 
 
 def incomplete_places(loaded: LoadedHistories) -> dict[int, str]:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from features.history.displaced import ALL_DISPLACED, NONE_DISPLACED
-from features.history.retention import horizons_of
+from features.history.retention import Retention, horizons_of
 from features.history.store import Entity, RetentionPolicy
 from features.redis.append import NO_EPOCH
 from features.redis.connection import Connection
@@ -29,7 +29,6 @@ class HistoryState:
         epoch: the history epoch.
         complete: how far back histories are known to be complete; NO_COVERAGE while they are not.
         stored: the retention as stored; UNKNOWN_RETENTION before it is known.
-        retentions: the same by kind; the previous ones while `stored` is not known.
         displaced: which records may be displaced by a repair.
         repair_progress: what all workers know of repairs.
     """
@@ -39,7 +38,8 @@ class HistoryState:
     ) -> None:
         self.epoch = NO_EPOCH
         self.complete, self.stored = NO_COVERAGE, UNKNOWN_RETENTION
-        self.retentions = policy.retentions
+        self._retentions = policy.retentions
+        self._horizons_ms = horizons_of(policy.retentions)
         self.displaced = NONE_DISPLACED
         self.repair_progress = RepairProgress(connection, layout)
         self._needs = retention_needs(policy.retentions)
@@ -52,12 +52,17 @@ class HistoryState:
 
     def covers(self, horizons_ms: Mapping[Entity, int]) -> bool:
         """Tell whether histories are known to be complete so far back."""
-        return self.complete.holds(self.epoch, Coverage.of(horizons_ms))
+        return self.complete.reaches(self.epoch, horizons_ms)
+
+    @property
+    def retentions(self) -> Mapping[Entity, Retention]:
+        """How long histories are kept, and how fine, by kind; the previous ones while `stored` is not known."""
+        return self._retentions
 
     @property
     def horizons_ms(self) -> Mapping[Entity, int]:
         """How long histories are kept, by kind."""
-        return horizons_of(self.retentions)
+        return self._horizons_ms
 
     @property
     def target(self) -> EpochCoverage:
@@ -199,7 +204,8 @@ class HistoryState:
         # the expiry of keys changes, or cached histories lack records
         must_clear = stored != self.stored or self.complete is NO_COVERAGE
         if stored != self.stored:
-            self.retentions = stored.retentions
+            self._retentions = stored.retentions
+            self._horizons_ms = horizons_of(stored.retentions)
         if (complete, stored) != (self.complete, self.stored):
             log.info("histories are kept for %s, and complete for %s", stored.cover, complete.cover)
         self.complete, self.stored = complete, stored

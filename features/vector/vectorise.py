@@ -19,11 +19,12 @@ from features.history.frames import Beginning, Columns, Flags, Floats, Frame, Wi
 from features.history.history import NO_TIME_MS, seen_by, visible
 from features.history.retention import ResolutionSchedule
 from features.history.store import NOWHERE, Entity, Histories, Ints, LongHistory, Observed, Transactions
+from features.history.views import spans_of
 from features.vector import amounts, habits, novelty, travel
 from features.vector.frauds import fraud_share, fraud_verdicts, known_frauds
 from features.vector.paned import PanedWindow
 from features.vector.predictions import PredictionReader
-from features.vector.window_kernel import computes, open_kernel, steps_of
+from features.vector.window_kernel import COLUMN, Steps, WindowKernel, computes, open_kernel, steps_of
 
 _CALENDAR: Mapping[Aggregate, Callable[[Transactions], Floats]] = MappingProxyType(
     {Aggregate.NIGHT: habits.is_night, Aggregate.WEEKEND: habits.is_weekend},
@@ -114,15 +115,13 @@ class _Plan(NamedTuple):
     Attributes:
         groups: all of them, for numpy.
         compiled: those that the kernel computes.
-        steps: the same for the kernel.
-        places: their places among the features of all groups, of shape (k,).
+        steps: the same for the kernel, with their places among the features of all groups.
         rest: the groups that only numpy computes.
     """
 
     groups: Groups
     compiled: Groups
-    steps: Ints
-    places: Ints
+    steps: Steps
     rest: Groups
 
 
@@ -142,40 +141,51 @@ def _plans(feature_set: FeatureSet, *, formulas: bool) -> Mapping[Entity, _Plan]
 def _plan(groups: Groups) -> _Plan:
     compiled = [(rows, at) for rows, at in groups if computes(rows[0])]
     places = [place for _, at in compiled for place in range(at.start, at.stop)]
-    steps = steps_of([row for rows, _ in compiled for row in rows])
+    steps = steps_of([row for rows, _ in compiled for row in rows], places)
     rest = [(rows, at) for rows, at in groups if not computes(rows[0])]
-    return _Plan(groups, compiled, steps, np.array(places, np.int64), rest)
+    return _Plan(groups, compiled, steps, rest)
 
 
 def _compute(plan: _Plan, seen: tuple[Histories, Ints], schedule: ResolutionSchedule, found: Floats) -> None:
     """Fill in the features of one kind of history: of short ones by the kernel where it can, else frame by frame."""
     histories, own_ms = seen
-    short = histories.short if histories.long else np.arange(len(own_ms))
-    groups = plan.groups
-    if KERNEL is not None and len(short) and not schedule.allows_panes:
+    groups, short = plan.groups, histories.short if histories.long else np.arange(len(own_ms))
+    if not len(short):
+        groups = ()
+    elif KERNEL is not None and not schedule.allows_panes:
         groups = plan.rest
-        values, left = KERNEL.compute(plan.steps, histories.rows, histories.lengths, own_ms[short])
-        found[plan.places[:, np.newaxis], short] = values
-        if left.any():
-            frame = Frame(_some_of(histories, left), own_ms[short[left]], schedule)
-            _fill(found, plan.compiled, short[left], _FrameReader(frame, schedule))
-    if groups and len(short):
+        _by_kernel(KERNEL, plan, (histories, own_ms, short), schedule, found)
+    if groups:
         _fill(found, groups, short, _FrameReader(Frame(histories, own_ms[short], schedule), schedule))
     for which, frame in _long_frames(histories, own_ms, schedule):
         _fill(found, plan.groups, which, _FrameReader(frame, schedule))
         del frame  # the next one needs the memory
 
 
+def _by_kernel(
+    kernel: WindowKernel,
+    plan: _Plan,
+    seen: tuple[Histories, Ints, Ints],
+    schedule: ResolutionSchedule,
+    found: Floats,
+) -> None:
+    """Fill in what the kernel computes of the short histories; numpy computes those that it leaves."""
+    histories, own_ms, short = seen
+    values = np.empty((len(found), len(short))) if histories.long else found
+    left = kernel.compute(plan.steps, spans_of(histories), own_ms[short], values)
+    if values is not found:
+        places = plan.steps.table[:, COLUMN]
+        found[places[:, np.newaxis], short] = values[places]
+    if left.any():
+        which = short[left]
+        frame = Frame(Histories(*histories.part(left), histories.positions[:0]), own_ms[which], schedule)
+        _fill(found, plan.compiled, which, _FrameReader(frame, schedule))
+
+
 def _fill(found: Floats, groups: Groups, which: slice | Ints, reading: "_FrameReader") -> None:
     """Fill in some features of some transactions."""
     for rows, at in groups:
         found[at, which] = reading.values(rows)
-
-
-def _some_of(histories: Histories, which: Flags) -> Histories:
-    """Return some of the short histories."""
-    kept = np.repeat(which, histories.lengths)
-    return Histories(histories.rows[kept], histories.lengths[which], histories.positions[:0])
 
 
 def _long_frames(histories: Histories, own_ms: Ints, schedule: ResolutionSchedule) -> Iterator[OwnFrame]:

@@ -1,8 +1,9 @@
 /* The windowed features of a batch in one pass over its histories, equal to the bit to features/vector.
  *
  * A history is a contiguous matrix of int64, a row for each record, as features/history/records.py lays them out; the
- * last row is the payment itself. What is computed of it is data: a list of operations, each with its window and its
- * column. Sums are exact integers of 128 bits until the one conversion, division or square root that ends each answer.
+ * last row is the payment itself. It is read where it lies, and what the payment may not see of it is passed over, see
+ * window_rows.h. What is computed of it is data: a list of operations, each with its window and its column. Sums are
+ * exact integers of 128 bits until the one conversion, division or square root that ends each answer.
  *
  * A history whose numbers could exceed that is left to the caller: `window_features` marks it, and its columns are
  * undefined. Compile with -ffp-contract=off: a fused multiplication has other bits.
@@ -13,9 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef __int128 wide;
+#include "window_rows.h"
 
-enum { TIME, AMOUNT, ID, OTHER, OFFSET, FLAGS, DEVICE, PLACE, TRAITS };
+typedef __int128 wide;
 
 enum operation {
     COUNT, AMOUNT_SUM, AMOUNT_MEAN, AMOUNT_MAX, AMOUNT_TO_MEAN, AMOUNT_DEVIATION, OTHERS, OTHER_FIRST, FRAUD_SHARE,
@@ -27,32 +28,10 @@ struct step {
     int64_t operation, length_ms, delay_ms, column;
 };
 
-/* What features/history/records.py and features/vector say, so that it is said once: the caller fills it in. */
-struct constants {
-    int64_t label_bit, fraud_bit, exponent_shift, exponent_mask, partition_shift;
-    int64_t category_mask, country_mask, channel_mask, currency_mask, place_mask, clock_shift, clock_mask;
-    int64_t minute_ms, day_ms, near_ms, least_elapsed_ms, quarter_turn, full_turn, least_amount;
-    double per_major, ms_per_hour, radians, diameter_km;
-    double sine[10], arc_sine[7];
-    int64_t halvings;
-};
-
 /* What several steps need of the amounts in one window. */
 struct sums {
     int64_t length_ms, delay_ms, count, total, largest;
 };
-
-/* One history: its rows, and the columns that more than one step needs. */
-struct frame {
-    const int64_t *rows;
-    int64_t count, columns, own_ms;
-    const int64_t *own;
-    int64_t *age, *amount;  /* scratch, count each: NEVER for what is not earlier; units of 10^-4 */
-    uint8_t *fraud;
-    int has_labels, sum_count;
-    struct sums *sums;  /* scratch: of the windows seen so far */
-};
-
 
 static const int64_t POWERS[] = {1, 10, 100, 1000, 10000};
 static const int64_t FINEST = 4;
@@ -66,8 +45,6 @@ static int inside(const struct frame *f, int64_t i, const struct step *s)
 {
     return f->age[i] >= s->delay_ms && f->age[i] < s->delay_ms + s->length_ms;
 }
-
-static int64_t field(const struct frame *f, int64_t i, int64_t column) { return f->rows[i * f->columns + column]; }
 
 /* --- a table of distinct keys: as many slots as fit twice the records, emptied by a round number */
 
@@ -118,7 +95,7 @@ static void mark_frauds(const struct frame *f, const struct constants *c, struct
 {
     empty(latest);
     for (int64_t i = 0; f->has_labels && i < f->count; i++) {
-        if (!(field(f, i, FLAGS) & c->label_bit) || field(f, i, TIME) > f->own_ms)
+        if (!(field(f, i, FLAGS) & c->label_bit) || field(f, i, TIME) > f->own_ms || is_hidden(f, i))
             continue;
         uint32_t slot = slot_of(latest, field(f, i, OTHER));
         if (first_time(latest, field(f, i, OTHER)) || !later_label(f, c, latest->values[slot], i))
@@ -364,6 +341,11 @@ static int is_exact(struct frame *f, const struct constants *c)
     if (f->count > MOST_RECORDS)
         return 0;
     for (int64_t i = 0; i < f->count; i++) {
+        if (is_hidden(f, i)) {
+            f->age[i] = NEVER;
+            f->amount[i] = 0;
+            continue;
+        }
         int64_t flags = field(f, i, FLAGS), minor = field(f, i, AMOUNT);
         int64_t exponent = flags >> c->exponent_shift & c->exponent_mask;
         int is_label = (flags & c->label_bit) != 0;
@@ -385,19 +367,19 @@ static int is_exact(struct frame *f, const struct constants *c)
 }
 
 /*
- * rows: all histories, one after the other; lengths: records of each, n; own_ms: times of the payments, n.
- * steps: `step_count` of them. found: column-major, a column of n doubles at found + column * n.
- * left: n bytes; set to 1 for a history that is left to the caller.
+ * batch: see `struct batch`, n of each; the result is 1 for a history that is left to the caller, else 0.
+ * steps: `step_count` of them. found: row-major, a row of n doubles at found + column * n.
  * Returns 0, or -1 without memory.
  */
 int window_features(
-    const int64_t *rows, int64_t columns, const int64_t *lengths, const int64_t *own_ms, int64_t n,
-    const struct step *steps, int64_t step_count, const struct constants *c, double *found, uint8_t *left)
+    int64_t *batch, int64_t n, int64_t columns, int64_t horizon_ms, const struct step *steps, int64_t step_count,
+    const struct constants *c, double *found)
 {
+    const struct batch b = batch_of(batch, n);
     int64_t longest = 1, slots = 16;
     int reads_frauds = 0;
     for (int64_t i = 0; i < n; i++)
-        longest = lengths[i] > longest ? lengths[i] : longest;
+        longest = b.lengths[i] > longest ? b.lengths[i] : longest;
     longest = longest > MOST_RECORDS ? MOST_RECORDS : longest;
     while (slots < 2 * longest)
         slots *= 2;
@@ -417,14 +399,14 @@ int window_features(
     seen.rounds = (uint32_t *)(f.sums + step_count);
     f.fraud = (uint8_t *)(seen.rounds + slots);
     memset(seen.rounds, 0, (size_t)slots * sizeof(uint32_t));
-    for (int64_t i = 0; i < n; i++, rows += f.count * columns) {
-        f.rows = rows;
-        f.count = lengths[i];
-        f.own_ms = own_ms[i];
-        f.own = rows + (f.count - 1) * columns;
+    for (int64_t i = 0; i < n; i++) {
+        open_history(&f, c, &b, i, horizon_ms);
+        if (i + 1 < n)
+            fetch_ahead(&b, i + 1, columns);
+        f.own_ms = b.own_ms[i];
         f.has_labels = f.sum_count = 0;
-        left[i] = !is_exact(&f, c);
-        if (left[i])
+        b.marks[i] = !is_exact(&f, c);
+        if (b.marks[i])
             continue;
         if (reads_frauds)
             mark_frauds(&f, c, &seen);
@@ -433,4 +415,19 @@ int window_features(
     }
     free(memory);
     return 0;
+}
+
+/* The result is 1 for a history whose visible transactions came from more than one partition, else 0. */
+void several_partitions(int64_t *batch, int64_t n, int64_t columns, int64_t horizon_ms, const struct constants *c)
+{
+    const struct batch b = batch_of(batch, n);
+    struct frame f = {.columns = columns};
+    for (int64_t i = 0; i < n; i++) {
+        open_history(&f, c, &b, i, horizon_ms);
+        b.marks[i] = 0;
+        for (int64_t k = 0; k < f.count && !b.marks[i]; k++) {
+            const int64_t flags = field(&f, k, FLAGS);
+            b.marks[i] = !(flags & c->no_transaction) && (flags ^ f.own[FLAGS]) >> c->partition_shift && !is_hidden(&f, k);
+        }
+    }
 }

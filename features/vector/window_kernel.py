@@ -4,6 +4,7 @@ import ctypes
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,13 @@ from features.declaration import DAY_MS, MINUTE_MS, Feature
 from features.history import records
 from features.history.frames import PER_MAJOR
 from features.history.store import Ints
+from features.history.views import RowSpans
 from features.vector import amounts, habits, travel
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+COLUMN = 3
+"""Where a step has its column."""
 LIBRARY = Path(__file__).with_name("window_features.shared")
 
 OPERATIONS: Mapping[Aggregate, int] = MappingProxyType(
@@ -57,7 +61,7 @@ class _Constants(ctypes.Structure):
         *(
             (name, ctypes.c_int64)
             for name in (
-                *("label_bit", "fraud_bit", "exponent_shift", "exponent_mask", "partition_shift"),
+                *("label_bit", "fraud_bit", "no_transaction", "exponent_shift", "exponent_mask", "partition_shift"),
                 *("category_mask", "country_mask", "channel_mask", "currency_mask", "place_mask"),
                 *("clock_shift", "clock_mask", "minute_ms", "day_ms", "near_ms", "least_elapsed_ms"),
                 *("quarter_turn", "full_turn", "least_amount"),
@@ -74,6 +78,7 @@ def _constants() -> _Constants:
     return _Constants(
         label_bit=records.LABEL_BIT,
         fraud_bit=records.FRAUD_BIT,
+        no_transaction=records.NO_TRANSACTION,
         exponent_shift=records.EXPONENT_SHIFT,
         exponent_mask=records.EXPONENT_MASK,
         partition_shift=records.PARTITION_SHIFT,
@@ -101,46 +106,63 @@ def _constants() -> _Constants:
     )
 
 
+class Steps(NamedTuple):
+    """Operation, window length, delay in ms and column of each step, int64 of shape (k, 4), and where that lies."""
+
+    table: Ints
+    address: int
+
+
 class WindowKernel:
     """The library, and the constants that it shares with numpy's code."""
 
     def __init__(self, library: Path) -> None:
-        self._function = ctypes.CDLL(str(library)).window_features
+        loaded = ctypes.CDLL(str(library))
         integer, pointer = ctypes.c_int64, ctypes.c_void_p
-        self._function.argtypes = (*(pointer, integer, pointer, pointer, integer), *(pointer, integer), *(pointer,) * 3)
-        self._function.restype = ctypes.c_int
+        self._features, self._partitions = loaded.window_features, loaded.several_partitions
+        self._features.argtypes = (pointer, integer, integer, integer, pointer, integer, pointer, pointer)
+        self._features.restype = ctypes.c_int
+        self._partitions.argtypes = (pointer, integer, integer, integer, pointer)
+        self._partitions.restype = None
         self._constants = _constants()
         self._at = ctypes.addressof(self._constants)
 
-    def compute(self, steps: Ints, rows: Ints, lengths: Ints, own_ms: Ints) -> tuple[Floats, Flags]:
-        """Return the columns of all steps, of shape (k, n), and which histories are left to numpy, of shape (n,).
+    def compute(self, steps: Steps, spans: RowSpans, own_ms: Ints, found: Floats) -> Flags:
+        """Fill in the columns of all steps, and return which histories are left to numpy, of shape (n,).
 
         Args:
-            steps: operation, window length, delay in ms and column of each, of shape (k, 4).
-            rows: the records of all histories, one after the other, each with the payment's own last.
-            lengths: records of each history, of shape (n,).
+            steps: what is computed.
+            spans: where the n histories lie.
             own_ms: times of the payments, of shape (n,).
+            found: a row for each column of the steps, contiguous, of shape (at least so many, n).
+
+        Raises:
+            MemoryError: there is no memory for the scratch columns of the longest history.
         """
-        rows, count = np.ascontiguousarray(rows), len(lengths)
-        found, left = np.empty((len(steps), count)), np.empty(count, np.bool_)
-        failed = self._function(
-            *(rows.ctypes.data, rows.shape[1], lengths.ctypes.data, np.ascontiguousarray(own_ms).ctypes.data, count),
-            *(steps.ctypes.data, len(steps), self._at, found.ctypes.data, left.ctypes.data),
-        )
-        if failed:
+        spans.table[2] = own_ms
+        where = (spans.address, len(own_ms), spans.columns, spans.horizon_ms)
+        if self._features(*where, steps.address, len(steps.table), self._at, found.ctypes.data):
             raise MemoryError
-        return found, left
+        left: Flags = spans.table[3] != 0
+        return left
+
+    def several_partitions(self, spans: RowSpans) -> Flags:
+        """Mark the histories whose visible transactions came from more than one partition, of shape (n,)."""
+        self._partitions(spans.address, spans.table.shape[1], spans.columns, spans.horizon_ms, self._at)
+        marked: Flags = spans.table[3] != 0
+        return marked
 
 
-def steps_of(rows: Sequence[Feature]) -> Ints:
-    """Return the steps for some features, each in the column of its place."""
-    return np.array(
+def steps_of(rows: Sequence[Feature], places: Sequence[int] | None = None) -> Steps:
+    """Return the steps for some features; their columns are `places`, or their own order."""
+    table = np.array(
         [
             (OPERATIONS[row.aggregate], row.window_ms or 0, row.delay_ms, column)  # type: ignore[index] # `computes`
-            for column, row in enumerate(rows)
+            for column, row in zip(range(len(rows)) if places is None else places, rows, strict=True)
         ],
         np.int64,
     ).reshape(-1, 4)
+    return Steps(table, table.ctypes.data)
 
 
 def computes(row: Feature) -> bool:

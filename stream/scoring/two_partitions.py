@@ -12,6 +12,8 @@ from features.declaration import DAY_MS
 from features.history import records
 from features.history.history import NO_TIME_MS, seen_by, visible
 from features.history.store import Histories, Ints, LongHistory
+from features.history.views import spans_of
+from features.vector.vectorise import KERNEL
 from stream.consumer import OFFSETS_OF_A_LOG
 
 CARD_ON_TWO_PARTITIONS = "card_on_two_partitions"
@@ -29,13 +31,27 @@ def on_two_partitions(cards: Histories) -> Flags:
     partition, and less than SETTLED_MS before this one.
     """
     found = np.zeros(len(cards.positions), np.bool_)
-    if len(cards.lengths):
-        found[cards.short] = _are_divided(cards.rows, cards.lengths)
+    short = cards.short
+    if len(short):
+        found[short] = _are_short_divided(cards)
     for history in cards.long:
         partitions = _partitions(history.rows[: int(history.places.max()) + 1])
         if (partitions != partitions[0]).any() or (_partitions(history.own) != partitions[0]).any():
             found[history.numbers] = _of_long_history(history)
     return found
+
+
+def _are_short_divided(cards: Histories) -> Flags:
+    """Mark which of the transactions that see short histories are of a card on two partitions.
+
+    Without several partitions there is nothing to tell, so only the histories that have some are copied.
+    """
+    if KERNEL is None:
+        return _are_divided(cards.rows, cards.lengths)
+    several = KERNEL.several_partitions(spans_of(cards))
+    if several.any():
+        several[several] = _are_divided(*cards.part(several))
+    return several
 
 
 def _of_long_history(history: LongHistory) -> Flags:

@@ -1,15 +1,22 @@
 """A task that waits for Redis ends when it is cancelled, at any step."""
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 
 import pytest
 from redis import asyncio as redis_asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from features.errors import StoreUnavailableError
 from features.redis.client import new_client
+from features.redis.connection import Call
+from features.redis.keys import HOME_SHARD
+from features.redis.server import ServerConnection
+from support.redis.own import OwnRedis
 from support.redis.server import redis_server
 
 pytestmark = pytest.mark.integration
@@ -52,6 +59,76 @@ async def test_a_command_cancelled_at_any_step_ends_and_the_next_one_gets_its_ow
     for steps in [*range(STEPS)] * 10:
         assert await ends_when_cancelled(client.ping, steps), f"not cancelled after {steps} steps"
         assert await client.echo(f"{steps}") == f"{steps}".encode()
+
+
+@pytest.fixture
+async def connection(url: str) -> AsyncIterator[ServerConnection]:
+    """Return a connection to a server with some hashes, `b"0"` and so on, each with its own name in it."""
+    opened = ServerConnection(url, b"tried", 1.0)
+    for number in range(STEPS):
+        await opened.run("set_fields", [Call(HOME_SHARD, (b"%d" % number,), (60_000, b"name", b"%d" % number))])
+    yield opened
+    await opened.close()
+
+
+async def name_in(connection: ServerConnection, number: int) -> list[bytes]:
+    (reply,) = await connection.run("hgetall", [Call(HOME_SHARD, (b"%d" % number,), ())])
+    found: list[bytes] = reply
+    return found
+
+
+async def test_a_script_cancelled_at_any_step_ends_and_the_next_one_gets_its_own_reply(
+    connection: ServerConnection,
+) -> None:
+    for steps in [*range(STEPS)] * 10:
+        other = (steps + 1) % STEPS
+        assert await ends_when_cancelled(lambda other=other: name_in(connection, other), steps)  # type: ignore[misc]
+        assert await name_in(connection, steps) == [b"name", b"%d" % steps]
+
+
+async def test_scripts_that_overlap_get_their_own_replies(connection: ServerConnection) -> None:
+    for _ in range(5):
+        found = await asyncio.gather(*(name_in(connection, number) for number in range(STEPS)))
+        assert found == [[b"name", b"%d" % number] for number in range(STEPS)]
+
+
+async def test_scripts_one_after_the_other_share_a_connection_until_it_breaks(
+    connection: ServerConnection, client: redis_asyncio.Redis
+) -> None:
+    async def connections() -> set[str]:
+        return {one["id"] for one in await client.client_list(_type="normal") if one["cmd"] != "client|list"}
+
+    before = await connections()
+    for number in range(10):
+        await name_in(connection, number)
+        assert await connection.values([(HOME_SHARD, b"absent")]) == [None]
+    assert await connections() == before
+    await client.client_kill_filter(_type="normal", skipme=True)
+    with contextlib.suppress(StoreUnavailableError):
+        await name_in(connection, 1)
+    assert await name_in(connection, 2) == [b"name", b"2"]
+    assert not await connections() & before
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[OwnRedis]:
+    server = OwnRedis(tmp_path, forgetful=True)
+    server.start()
+    yield server
+    server.kill()
+
+
+async def test_a_request_that_the_server_does_not_take_in_time_is_given_up(own_server: OwnRedis) -> None:
+    opened = ServerConnection(own_server.url, b"tried", 0.3)
+    try:
+        await opened.run("hgetall", [Call(HOME_SHARD, (b"key",), ())])
+        own_server.pause()
+        with pytest.raises(StoreUnavailableError, match="timeout while writing to the socket"):
+            await opened.run("hgetall", [Call(HOME_SHARD, (b"key",), (bytes(64 << 20),))])
+        own_server.resume()
+        assert await opened.run("hgetall", [Call(HOME_SHARD, (b"key",), ())]) == [[]]
+    finally:
+        await opened.close()
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="asyncio.wait_for was mended in Python 3.12")

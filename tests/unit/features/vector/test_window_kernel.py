@@ -10,6 +10,7 @@ from features.aggregates import AGGREGATES, Aggregate
 from features.declaration import DAY_MS, FeatureSet
 from features.history import records
 from features.history.store import Entity, Fate, Histories, Observed, Transactions
+from features.history.views import spans_of
 from features.rows import card, device, merchant, own
 from features.vector import vectorise as vectorise_module
 from features.vector.vectorise import vectorise
@@ -114,7 +115,8 @@ def test_every_feature_has_the_bits_of_numpy(n: int, most: int, seeds: int, monk
     for seed in range(seeds):
         payments, observed = batch(seed, n, most)
         for seen in observed.histories.values():
-            assert not kernel.compute(steps_of([]), seen.rows, seen.lengths, payments.occurred_ms)[1].any()
+            nothing = np.empty((0, n))
+            assert not kernel.compute(steps_of([]), spans_of(seen), payments.occurred_ms, nothing).any()
         compiled, expected = vectorise(EVERYTHING, payments, observed), by_numpy(monkeypatch, payments, observed)
         wrong = ~same_bits(compiled, expected)
         names = [EVERYTHING.names[at] for at in np.flatnonzero(wrong.any(axis=0))]
@@ -131,7 +133,7 @@ def test_histories_that_could_overflow_are_computed_by_numpy(monkeypatch: pytest
     kernel = open_kernel()
     assert kernel is not None
     cards = observed.histories[Entity.CARD]
-    _, left = kernel.compute(steps_of([card("count", "1d")]), cards.rows, cards.lengths, payments.occurred_ms)
+    left = kernel.compute(steps_of([card("count", "1d")]), spans_of(cards), payments.occurred_ms, np.empty((1, 6)))
     assert np.flatnonzero(left).tolist() == [2, 4]
     compiled, expected = vectorise(EVERYTHING, payments, observed), by_numpy(monkeypatch, payments, observed)
     assert same_bits(compiled, expected).all()
@@ -143,10 +145,9 @@ def test_a_history_longer_than_the_kernel_takes_is_left() -> None:
     assert kernel is not None
     payments, observed = batch(2, 2, 5)
     long = np.repeat(observed.cards.rows[-1:], 8_193, axis=0)
-    rows, lengths = np.concatenate((long, long[:8_192])), np.array([8_193, 8_192])
-    found, left = kernel.compute(
-        steps_of([card("count", "1d")]), rows, lengths, np.repeat(payments.occurred_ms[-1:], 2)
-    )
+    lengths, found = np.array([8_193, 8_192]), np.empty((1, 2))
+    seen = spans_of(Histories(np.concatenate((long, long[:8_192])), lengths, lengths))
+    left = kernel.compute(steps_of([card("count", "1d")]), seen, np.repeat(payments.occurred_ms[-1:], 2), found)
     assert left.tolist() == [True, False]
     assert found[0, 1] == 8_192
 
