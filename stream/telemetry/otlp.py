@@ -10,6 +10,7 @@ import logging
 import struct
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from threading import Event, Lock, Thread
 from typing import NamedTuple, Self
 
@@ -36,6 +37,9 @@ _LINK_LOCAL = b"\x35\x00\x01\x00\x00"
 _FIRST, _SECOND, _THIRD = b"\x0a", b"\x12", b"\x1a"
 _INTEGER, _ARRAY = b"\x18", b"\x2a"
 _BITS, _MASK, _MORE, _WORD = 7, 0x7F, 0x80, (1 << 64) - 1
+_SMALL = tuple(bytes((value,)) for value in range(_MORE))
+_CACHED = 1024
+"""Attributes whose encoding is kept."""
 
 
 class QueueSizes(NamedTuple):
@@ -207,19 +211,31 @@ def _of_link(link: SpanLink) -> bytes:
 
 def _of_attributes(attributes: Attributes) -> bytes:
     return b"".join(
-        _field(_ATTRIBUTE, _text(_FIRST, name) + _field(_SECOND, _of_value(value)))
-        for name, value in attributes.items()
+        [
+            _of_number(name, value) if isinstance(value, int) else _of_texts(name, value)
+            for name, value in attributes.items()
+        ]
     )
 
 
-def _of_value(value: str | int | tuple[str, ...]) -> bytes:
-    match value:
-        case str():
-            return _field(_FIRST, value.encode())
-        case int():
-            return _INTEGER + _varint(value & _WORD)
-        case _:
-            return _field(_ARRAY, b"".join(_field(_FIRST, _of_value(one)) for one in value))
+def _of_number(name: str, value: int) -> bytes:
+    key, number = _of_name(name), _INTEGER + _varint(value & _WORD)
+    return _field(_ATTRIBUTE, key + _field(_SECOND, number))
+
+
+@lru_cache(_CACHED)
+def _of_texts(name: str, value: str | tuple[str, ...]) -> bytes:
+    """Return an attribute with a text or several; cached, since most say the same of every batch."""
+    if isinstance(value, str):
+        content = _field(_FIRST, value.encode())
+    else:
+        content = _field(_ARRAY, b"".join(_field(_FIRST, _field(_FIRST, one.encode())) for one in value))
+    return _field(_ATTRIBUTE, _of_name(name) + _field(_SECOND, content))
+
+
+@lru_cache(_CACHED)
+def _of_name(name: str) -> bytes:
+    return _text(_FIRST, name)
 
 
 def _text(tag: bytes, value: str) -> bytes:
@@ -234,7 +250,7 @@ def _field(tag: bytes, content: bytes) -> bytes:
 def _varint(value: int) -> bytes:
     """Return a number in protobuf's variable length."""
     if value < _MORE:
-        return bytes((value,))
+        return _SMALL[value]
     parts = bytearray()
     while value > _MASK:
         parts.append(value & _MASK | _MORE)
