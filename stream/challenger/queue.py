@@ -164,8 +164,9 @@ def by_destination(
     rows = [(queued.columns, at) for queued in portion for at in range(queued.first, queued.last)]
     for (columns, at), record in zip(rows, reply.records, strict=True):
         if record is not None:
-            destination = (topic, columns.partitions[at])
-            routed.setdefault(destination, []).append(columns.outgoing[at]._replace(value=record))
+            offset, key, _, headers, transaction = columns.outgoing[at]
+            one = Outgoing(offset, key, record, headers, transaction)
+            routed.setdefault((topic, columns.partitions[at]), []).append(one)
     return routed
 
 
