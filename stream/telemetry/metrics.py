@@ -126,10 +126,8 @@ class HistogramTally:
         with self._lock:
             self._buckets[bisect_left(self.bounds, value)] += 1
             self._total += value
-            if value < self._lowest:
-                self._lowest = value
-            if value > self._highest:
-                self._highest = value
+            self._lowest = min(self._lowest, value)
+            self._highest = max(self._highest, value)
 
     def now(self) -> HistogramSnapshot:
         """Return the counts so far."""

@@ -27,7 +27,7 @@ from stream.kafka.publisher import Headers
 from stream.kafka.topics import LABELS, OUTCOMES, PREDICTIONS, SCORES, TRANSACTIONS
 from stream.kafka.tracing import Attributes, kafka_attributes, sent_attributes
 from stream.scoring.facts import Decided, LabelsApplied, PredictionsApplied
-from stream.scoring.tracing import BatchTrace, NoTracing
+from stream.scoring.tracing import BatchTrace, NoTracing, Place
 from stream.settings import Settings
 from stream.telemetry.sampling import SamplingRule
 from stream.telemetry.spans import FinishedSpan, SpanBody, SpanLink, SpanSink, Trace
@@ -54,8 +54,6 @@ _SAMPLED, _RANDOM = 0x01, 0x02
 _OBSERVE = "observe"
 _SCORE = "score"
 _PUBLISH = "publish"
-
-Place = tuple[int, int]
 
 
 def traceparent_of(headers: Headers) -> bytes | None:
@@ -250,12 +248,12 @@ class SampledBatchTrace:
         spans = [span for one in self._sampled.values() for span in self._own(one, why, bodies)]
         self._add(chain(spans, self._of_batch(bodies)))
 
-    def compared(self, records: Sequence[Record], digest: str, stage: Stage) -> None:
+    def compared(self, places: Sequence[Place], digest: str, stage: Stage) -> None:
         """Add the challenger's time to the traces of the records that it scored."""
-        attributes: Attributes = {"fraudstream.model.digest": digest, "fraudstream.batch.size": len(records)}
+        attributes: Attributes = {"fraudstream.model.digest": digest, "fraudstream.batch.size": len(places)}
         body = SpanBody("score shadow", SpanKind.INTERNAL, stage.start_ns, stage.end_ns, attributes)
         parents = [] if self._batch is None else [self._batch]
-        found = (self._sampled.get(_place(record)) for record in records)
+        found = (self._sampled.get(place) for place in places)
         parents += [SpanLink(one.trace, one.span) for one in found if one is not None]
         self._add(FinishedSpan(one.trace, _new_span_id(), one.span_id, body) for one in parents)
 

@@ -32,10 +32,9 @@ from stream.clock import Stage
 from stream.contract.outputs import DecidedBy, ModelName
 from stream.control.follower import Follower
 from stream.control.model_cache import ArmModels, ServingModels
-from stream.kafka.batches import Record
 from stream.scoring.encode import Judgement, Scored
 from stream.scoring.facts import Compared, Fact, Missed
-from stream.scoring.tracing import NoTracing
+from stream.scoring.tracing import NoTracing, Place
 from stream.settings import PREFIX, Settings
 from support.shadow_cases import DIGEST, LIVE, Log, scored, serving
 
@@ -49,8 +48,8 @@ class RecordingTrace(NoTracing):
     def __init__(self) -> None:
         self.calls: list[tuple[list[int], str, Stage]] = []
 
-    def compared(self, records: Sequence[Record], digest: str, stage: Stage) -> None:
-        self.calls.append(([record.offset for record in records], digest, stage))
+    def compared(self, places: Sequence[Place], digest: str, stage: Stage) -> None:
+        self.calls.append(([offset for _, offset in places], digest, stage))
 
 
 def queued_decisions(count: int, digest: str = DIGEST, trace: Any = None) -> QueuedDecisions:
@@ -128,8 +127,7 @@ def test_input_records_are_released_while_a_decision_waits() -> None:
     assert [record() for record in records] == [None] * 3
     assert value not in [one.value for one in kept.outgoing]
     assert kept.matrix.base is None
-    marks = [kept.place(at) for at in range(2)]
-    assert [(one.partition, one.offset, one.value) for one in marks] == [(0, 0, None), (1, 1, None)]
+    assert [*kept.places(0, 2)] == [(0, 0), (1, 1)]
 
 
 def comparer(facts: list[Fact], queue: int = 10) -> Comparer:

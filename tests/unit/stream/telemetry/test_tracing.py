@@ -191,7 +191,7 @@ def test_the_challengers_time_is_added_to_the_traces_of_the_records_that_it_scor
     batch_trace = bench.tracing.begin(some)
     batch_trace.decided(decided(scored(some)))
     stage = Stage("shadow", BEGAN_NS + 10**9, BEGAN_NS + 2 * 10**9)
-    batch_trace.compared(some[:2], "e" * 64, stage)
+    batch_trace.compared([(one.partition, one.offset) for one in some[:2]], "e" * 64, stage)
     shown = bench.named("score shadow")
     parents = [span.context.span_id for span in (bench.one("process batch"), *bench.named("process transactions")[:2])]
     assert [span.parent.span_id for span in shown if span.parent] == parents
