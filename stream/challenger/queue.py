@@ -20,6 +20,8 @@ from stream.scoring.facts import Compared, FactListener
 from stream.scoring.tracing import BatchTrace, Place
 
 Value = TypeVar("Value")
+_FEATURES, _POSITIONS = b',"features":{', b'},"positions":'
+"""How a score's features begin, and how they end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +141,22 @@ def compare_request(portion: Sequence[QueuedDecisions]) -> Compare:
         portion[0].digest,
         portion[0].columns.matrix.shape[1],
         b"".join(queued.columns.matrix[queued.first : queued.last].tobytes() for queued in portion),
-        tuple(one.value or b"" for queued in portion for one in queued.columns.outgoing[queued.first : queued.last]),
+        tuple(
+            without_features(one.value or b"")
+            for queued in portion
+            for one in queued.columns.outgoing[queued.first : queued.last]
+        ),
     )
+
+
+def without_features(score: bytes) -> bytes:
+    """Return a `score/1` record as it is encoded, without its features: the challenger has the matrix.
+
+    They are most of its bytes, and the kernel copies each to the process. A quote in a JSON text is escaped, so neither
+    mark can be part of one.
+    """
+    start, end = score.find(_FEATURES), score.rfind(_POSITIONS)
+    return score if start < 0 or end < start else score[:start] + score[end + 1 :]
 
 
 def by_destination(

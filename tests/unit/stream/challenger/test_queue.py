@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from models.commands import EventKind
 from models.policy import Decision
 from models.problems import Problem, ProblemCode
+from shadow.comparison import read_decided
 from shadow.process import HeldModel
 from shadow.protocol import CompareResult
 from stream.challenger.comparer import Comparer, child_command, child_environment
@@ -27,9 +29,10 @@ from stream.challenger.queue import (
     comparisons_due,
     emit_compared,
     take_portion,
+    without_features,
 )
 from stream.clock import Stage
-from stream.contract.outputs import DecidedBy, ModelName
+from stream.contract.outputs import DecidedBy, ModelName, Score
 from stream.control.follower import Follower
 from stream.control.model_cache import ArmModels, ServingModels
 from stream.scoring.encode import Judgement, Scored
@@ -87,6 +90,32 @@ def test_portions_hold_one_challenger_each_keep_its_order_and_are_full(offers: A
             one.columns.matrix[at].tolist() for one in portion for at in range(one.first, one.last)
         ]
         assert len(asked.scores) == len(rows)
+
+
+TEXTS = st.one_of(
+    st.text(max_size=20), st.sampled_from([',"features":{', '},"positions":', '"features":{},"positions":', '\\",'])
+)
+
+
+@given(TEXTS, TEXTS, st.one_of(st.none(), st.dictionaries(TEXTS, st.one_of(st.none(), st.floats(0, 1)), max_size=3)))
+def test_a_score_without_its_features_says_the_same_otherwise_whatever_its_texts_hold(
+    transaction: str, card: str, features: Any
+) -> None:
+    whole = msgspec.json.decode(scored(1).outgoing[0].value or b"", type=Score)
+    changed = {"transaction_id": transaction, "card_id": card, "features": features, "dropped": (card, transaction)}
+    encoded = msgspec.json.encode(msgspec.structs.replace(whole, **changed))
+    left = without_features(encoded)
+    told = msgspec.json.decode(encoded)
+    if features is not None:
+        assert told.pop("features") == features
+    assert msgspec.json.decode(left) == told
+    assert read_decided(left) == read_decided(encoded)
+
+
+def test_a_request_has_no_features_twice() -> None:
+    (score,) = compare_request([queued_decisions(1)]).scores
+    assert b'"features"' in (scored(1).outgoing[0].value or b"")
+    assert b'"features"' not in score
 
 
 def test_comparisons_are_routed_to_their_scores_partitions_and_added_to_their_batchs_trace() -> None:
