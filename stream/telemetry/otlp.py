@@ -116,8 +116,12 @@ class OtlpSpans:
         while not self._stopping:
             self._woken.wait(self._sizes.delay)
             self._woken.clear()
-            while spans := self._take():
-                self._sender.send(self._envelope.around(spans))
+            self._send_queued()
+        self._send_queued()  # what came between the last look and the end
+
+    def _send_queued(self) -> None:
+        while spans := self._take():
+            self._sender.send(self._envelope.around(spans))
 
     def _take(self) -> bytes:
         """Take the spans of the next request; empty if there are none."""
