@@ -22,8 +22,7 @@ from shadow.protocol import (
     Request,
     Setup,
     decode_reply,
-    encode,
-    frame,
+    framed,
     payload_length,
 )
 
@@ -183,7 +182,7 @@ class ChallengerProcess:
         process = self._process
         if process is None or process.stdin is None:
             raise BrokenPipeError("no process runs")
-        process.stdin.write(frame(encode(message)))
+        process.stdin.write(framed(message))
         await process.stdin.drain()
 
     async def _receive(self) -> bytes:

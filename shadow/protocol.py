@@ -79,7 +79,8 @@ class CompareResult(msgspec.Struct, frozen=True, tag=True):
 Request = Setup | Load | KeepOnly | Compare
 Reply = Loaded | CompareResult
 
-encode = msgspec.msgpack.Encoder().encode
+_encoder = msgspec.msgpack.Encoder()
+encode = _encoder.encode
 _Message = TypeVar("_Message")
 _requests: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _replies: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
@@ -116,9 +117,30 @@ def frame(payload: bytes) -> bytes:
     Raises:
         FrameError: the payload is too large.
     """
-    if len(payload) > LARGEST_BYTES:
-        raise FrameError(f"the payload has {len(payload)} bytes, the limit is {LARGEST_BYTES}")
-    return _HEADER.pack(MAGIC, len(payload)) + payload
+    return _HEADER.pack(MAGIC, _checked(len(payload))) + payload
+
+
+def framed(message: Request | Reply) -> bytearray:
+    """Return a message as a frame; its vectors and records are copied once.
+
+    Raises:
+        FrameError: the message is too large.
+    """
+    whole = bytearray(HEADER_BYTES)
+    _encoder.encode_into(message, whole, HEADER_BYTES)
+    _HEADER.pack_into(whole, 0, MAGIC, _checked(len(whole) - HEADER_BYTES))
+    return whole
+
+
+def _checked(length: int) -> int:
+    """Return the length of a payload.
+
+    Raises:
+        FrameError: it is too large.
+    """
+    if length > LARGEST_BYTES:
+        raise FrameError(f"the payload has {length} bytes, the limit is {LARGEST_BYTES}")
+    return length
 
 
 def payload_length(header: bytes) -> int:

@@ -151,29 +151,34 @@ async def _start(
 
 
 def summarise(rounds: Mapping[str, Sequence[VariantRound]]) -> dict[str, dict[str, float]]:
-    """Return the medians of each variant, and their ratios to the first one's."""
-    found: dict[str, dict[str, float]] = {}
-    base: dict[str, float] | None = None
-    for name, results in rounds.items():
-        figures = {
-            "decisions/s": median(one.per_second for one in results),
-            "p50, ms": median(one.latency.p50 for one in results),
-            "p99, ms": median(one.latency.p99 for one in results),
-            "CPU µs, backlog": median(one.backlog_cost.cpu_us for one in results),
-            "CPU µs, paced": median(one.paced_cost.cpu_us for one in results),
-            **_median_bytes("backlog", [one.backlog_cost for one in results]),
-            **_median_bytes("paced", [one.paced_cost for one in results]),
+    """Return the medians of each variant, and of the ratios to the first one in the same round.
+
+    What else runs on a machine changes from minute to minute, and least within a round.
+    """
+    figures = {name: [_figures(one) for one in results] for name, results in rounds.items()}
+    base, found = next(iter(figures.values())), dict[str, dict[str, float]]()
+    for name, results in figures.items():
+        medians = {what: median(one[what] for one in results) for what in results[0]}
+        ratios = {
+            f"{what} to the first": median(one[what] / first[what] for one, first in zip(results, base, strict=True))
+            for what in results[0]
         }
-        base = base or figures
-        ratios = {f"{what} to the first": value / base[what] for what, value in figures.items()}
-        found[name] = {what: round(value, 3) for what, value in (figures | ratios).items()}
+        found[name] = {what: round(value, 3) for what, value in (medians | ratios).items()}
     return found
 
 
-def _median_bytes(phase: str, costs: Sequence[DecisionCost]) -> dict[str, float]:
-    """Return the median bytes of a score, if they were measured."""
-    found = [one.score_bytes for one in costs if one.score_bytes is not None]
-    return {f"bytes a score, {phase}": median(found)} if found else {}
+def _figures(one: VariantRound) -> dict[str, float]:
+    """Return the figures of one round; bytes of a score only if they were measured."""
+    costs = {"backlog": one.backlog_cost, "paced": one.paced_cost}
+    return {
+        "decisions/s": one.per_second,
+        "p50, ms": one.latency.p50,
+        "p99, ms": one.latency.p99,
+        **{f"CPU µs, {phase}": cost.cpu_us for phase, cost in costs.items()},
+        **{
+            f"bytes a score, {phase}": cost.score_bytes for phase, cost in costs.items() if cost.score_bytes is not None
+        },
+    }
 
 
 @contextmanager

@@ -45,6 +45,8 @@ log = logging.getLogger("fraudstream.shadow")
 _LOG_FORMAT = f"{PREFIX}LOG_FORMAT"
 _PORTION = 256
 _POLL_SECONDS = 0.25
+_GATHER_SECONDS = 0.2
+"""How long decisions wait for others: a request and its records cost the worker as much as several decisions do."""
 _RETRY_LOADS_MS = 5_000
 _RETRY_ANSWERS_MS = 1_000
 _PUBLISH_SECONDS = 10.0
@@ -106,6 +108,7 @@ class Comparer:
         self._backoff = Backoff()
         self._resume_at = 0.0
         self._woken = asyncio.Event()
+        self._full = asyncio.Event()
         self._idle = asyncio.Event()
         self._work: asyncio.Task[None] | None = None
         self._stopping = False
@@ -135,6 +138,8 @@ class Comparer:
             self._queue.append(QueuedDecisions(due.scorer, due.challenger, columns, trace, 0, admitted))
             self._idle.clear()
             self._woken.set()
+            if self._slots.used >= _PORTION:
+                self._full.set()
         self._misses.missed(due.challenger, "skipped", len(due.scored) - admitted)
 
     def start(self) -> None:
@@ -144,6 +149,7 @@ class Comparer:
     async def stop(self) -> None:
         """Drain the queue for a short time, report what was missed, and end the process."""
         self._stopping = True
+        self._full.set()
         if self._work is None:
             return
         with contextlib.suppress(TimeoutError):
@@ -181,6 +187,7 @@ class Comparer:
 
     async def _run_once(self) -> None:
         """Load the models that are needed, then compare queued decisions, or wait for some."""
+        await self._gather()
         await self._process.check()
         now = now_ms()
         candidates = self._answers.unanswered(self._follower.candidates.challengers())
@@ -216,6 +223,15 @@ class Comparer:
             await self._process.keep_only(kept)
         else:
             await self._process.close()
+
+    async def _gather(self) -> None:
+        """Wait for a short time until there is a portion of decisions, if there are some but fewer."""
+        if not self._queue or self._slots.used >= _PORTION or self._stopping:
+            return
+        self._full.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GATHER_SECONDS):
+                await self._full.wait()
 
     async def _wait(self) -> None:
         self._idle.set()

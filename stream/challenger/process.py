@@ -15,7 +15,7 @@ from features.vector.sets import load_sets
 from models.loading import Model, load
 from models.logins import secrets_in
 from models.problems import Problem
-from shadow.protocol import Request, Setup, decode_request, encode, frame, read_frame
+from shadow.protocol import Request, Setup, decode_request, framed, read_frame
 from shadow.sandbox import die_with_parent, disable_core_dumps, limit_memory, lower_priority, raise_oom_score
 from shadow.server import ChallengerServer, Score
 from stream.clock import now_ns
@@ -64,7 +64,7 @@ def _reply(server: ChallengerServer, requests: "SimpleQueue[Request]", out: int)
         while True:
             reply = server.handle(requests.get())
             if reply is not None:
-                replies.write(frame(encode(reply)))
+                replies.write(framed(reply))
                 replies.flush()
 
 

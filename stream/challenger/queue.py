@@ -1,9 +1,10 @@
 """Decisions on their way to the challenger and back: queued, cut into portions, and routed to their partitions."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from itertools import compress
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,14 @@ from models.policy import Decision
 from shadow.protocol import Compare, CompareResult
 from stream.clock import Stage
 from stream.control.model_cache import ServingModels
-from stream.kafka.publisher import Destination, Headers, Outgoing
+from stream.kafka.publisher import Destination, Outgoing
 from stream.scoring.encode import Scored
 from stream.scoring.facts import Compared, FactListener
-from stream.scoring.tracing import BatchTrace
+from stream.scoring.tracing import BatchTrace, Place
+
+Value = TypeVar("Value")
+_FEATURES, _POSITIONS = b',"features":{', b'},"positions":'
+"""How a score's features begin, and how they end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +60,10 @@ class DecisionColumns:
             [transaction.currency for transaction in scored.transactions[:count]],
         )
 
-    def place(self, at: int) -> "RecordPlace":
-        """Return the position of the input record of one decision."""
-        return RecordPlace(self.partitions[at], self.outgoing[at].source_offset)
-
-
-@dataclass(slots=True)
-class RecordPlace:
-    """A record's partition and offset, as a `stream.kafka.batches.Record` without contents, for tracing."""
-
-    partition: int
-    offset: int
-    topic: str = ""
-    timestamp: int = 0
-    timestamp_type: int = 0
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: Headers = ()
-    left_out: Sequence[str] = ()
-    left_out_more: int = 0
-    damage: str = ""
+    def places(self, first: int, last: int) -> Iterator[Place]:
+        """Return the partition and offset of the input records of some decisions."""
+        offsets = (one.source_offset for one in self.outgoing[first:last])
+        return zip(self.partitions[first:last], offsets, strict=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +141,22 @@ def compare_request(portion: Sequence[QueuedDecisions]) -> Compare:
         portion[0].digest,
         portion[0].columns.matrix.shape[1],
         b"".join(queued.columns.matrix[queued.first : queued.last].tobytes() for queued in portion),
-        tuple(one.value or b"" for queued in portion for one in queued.columns.outgoing[queued.first : queued.last]),
+        tuple(
+            without_features(one.value or b"")
+            for queued in portion
+            for one in queued.columns.outgoing[queued.first : queued.last]
+        ),
     )
+
+
+def without_features(score: bytes) -> bytes:
+    """Return a `score/1` record as it is encoded, without its features: the challenger has the matrix.
+
+    They are most of its bytes, and the kernel copies each to the process. A quote in a JSON text is escaped, so neither
+    mark can be part of one.
+    """
+    start, end = score.find(_FEATURES), score.rfind(_POSITIONS)
+    return score if start < 0 or end < start else score[:start] + score[end + 1 :]
 
 
 def by_destination(
@@ -164,8 +167,9 @@ def by_destination(
     rows = [(queued.columns, at) for queued in portion for at in range(queued.first, queued.last)]
     for (columns, at), record in zip(rows, reply.records, strict=True):
         if record is not None:
-            destination = (topic, columns.partitions[at])
-            routed.setdefault(destination, []).append(columns.outgoing[at]._replace(value=record))
+            offset, key, _, headers, transaction = columns.outgoing[at]
+            one = Outgoing(offset, key, record, headers, transaction)
+            routed.setdefault((topic, columns.partitions[at]), []).append(one)
     return routed
 
 
@@ -173,22 +177,25 @@ def emit_compared(portion: Sequence[QueuedDecisions], reply: CompareResult, emit
     """Emit the fact of what was compared, and add it to the trace of each batch."""
     at = 0
     for queued in portion:
-        rows = [row for row in range(len(queued)) if reply.records[at + row] is not None]
-        if rows:
-            emit(_fact(queued, reply, at, rows))
-            places = [queued.columns.place(queued.first + row) for row in rows]
+        end = at + len(queued)
+        has_result = [record is not None for record in reply.records[at:end]]
+        if any(has_result):
+            emit(_fact(queued, (reply.scores[at:end], reply.decisions[at:end]), has_result))
+            places = _among(list(queued.columns.places(queued.first, queued.last)), has_result)
             queued.trace.compared(places, queued.challenger, Stage("shadow", reply.start_ns, reply.end_ns))
-        at += len(queued)
+        at = end
 
 
-def _fact(queued: QueuedDecisions, reply: CompareResult, at: int, rows: Sequence[int]) -> Compared:
-    columns, which = queued.columns, [queued.first + row for row in rows]
-    made = [columns.scores[one] for one in which], [columns.decisions[one] for one in which]
-    scored = (
-        [reply.scores[at + row] for row in rows],
-        [decision for row in rows if (decision := reply.decisions[at + row]) is not None],
-    )
-    live, challenger = (made, scored) if queued.digest == queued.challenger else (scored, made)
+def _fact(
+    queued: QueuedDecisions,
+    scored: tuple[Sequence[float | None], Sequence[Decision | None]],
+    has_result: Sequence[bool],
+) -> Compared:
+    """Return what is to be counted of n decisions, of those that have a result of `scored`."""
+    columns, which = queued.columns, slice(queued.first, queued.last)
+    made = _among(columns.scores[which], has_result), _among(columns.decisions[which], has_result)
+    found = _among(scored[0], has_result), [one for one in scored[1] if one is not None]
+    live, challenger = (made, found) if queued.digest == queued.challenger else (found, made)
     return Compared(
         queued.challenger,
         [
@@ -198,6 +205,11 @@ def _fact(queued: QueuedDecisions, reply: CompareResult, at: int, rows: Sequence
         ],
         live[1],
         challenger[1],
-        [columns.amounts_minor[one] for one in which],
-        [columns.currencies[one] for one in which],
+        _among(columns.amounts_minor[which], has_result),
+        _among(columns.currencies[which], has_result),
     )
+
+
+def _among(values: Sequence[Value], wanted: Sequence[bool]) -> Sequence[Value]:
+    """Return the values that are wanted; nearly always all are."""
+    return values if all(wanted) else list(compress(values, wanted))

@@ -11,6 +11,9 @@ from stream.kafka.batches import Record
 from stream.kafka.publisher import Headers
 from stream.scoring.facts import Decided, LabelsApplied, PredictionsApplied
 
+Place = tuple[int, int]
+"""The partition and the offset of a record of a batch."""
+
 
 class BatchTrace(Protocol):
     """The trace of one attempt at a batch. Exactly one of `decided`, `labelled`, `predicted` and `failed` ends it."""
@@ -35,8 +38,8 @@ class BatchTrace(Protocol):
         """End it as failed; a retry begins a new trace."""
         ...
 
-    def compared(self, records: Sequence[Record], digest: str, stage: Stage) -> None:
-        """Add, after the end, that the challenger scored some of the batch's records during `stage`."""
+    def compared(self, places: Sequence[Place], digest: str, stage: Stage) -> None:
+        """Add, after the end, that the challenger scored the batch's records at these places during `stage`."""
         ...
 
 
@@ -71,5 +74,5 @@ class NoTracing:
     def failed(self, error: BaseException) -> None:
         """Do nothing."""
 
-    def compared(self, records: Sequence[Record], digest: str, stage: Stage) -> None:
+    def compared(self, places: Sequence[Place], digest: str, stage: Stage) -> None:
         """Do nothing."""

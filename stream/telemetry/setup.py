@@ -6,7 +6,7 @@ whose last line may quote what was to be sent.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -22,7 +22,7 @@ from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricExport
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
 from models.logins import without_logins
@@ -34,8 +34,11 @@ from stream.scoring.tracing import NoTracing, Tracing
 from stream.settings import Settings
 from stream.telemetry.environment import GRPC, TelemetryOptions, read
 from stream.telemetry.metrics import Gauges, Instruments, MetricTotals, PrometheusReader, WithHistograms
+from stream.telemetry.otlp import OtlpSender, OtlpSpans, QueueSizes
+from stream.telemetry.sampling import SamplingRule
+from stream.telemetry.spans import SdkSpans, SpanOrigin, SpanSink
 from stream.telemetry.steps import OperationTracer
-from stream.telemetry.tracing import BatchTracer, TraceIds, Tracers
+from stream.telemetry.tracing import BatchTracer
 
 log = logging.getLogger("fraudstream.telemetry")
 
@@ -137,10 +140,12 @@ def begin(settings: Settings, environment: Mapping[str, str]) -> Telemetry:
         return Telemetry(registry=registry)
     limit_sdk_logs()
     with _sdk_errors(options):
-        return _begin(settings, options, registry)
+        return _begin(settings, options, registry, environment)
 
 
-def _begin(settings: Settings, options: TelemetryOptions, registry: CollectorRegistry) -> Telemetry:
+def _begin(
+    settings: Settings, options: TelemetryOptions, registry: CollectorRegistry, environment: Mapping[str, str]
+) -> Telemetry:
     resource, totals = _resource(settings, SCOPE), MetricTotals(settings)
     instruments = Instruments(totals)
     others = [PeriodicExportingMetricReader(WithHistograms(instruments, one)) for one in _metric_exporters(options)]
@@ -148,11 +153,14 @@ def _begin(settings: Settings, options: TelemetryOptions, registry: CollectorReg
         [PrometheusReader(instruments, registry), *others], resource, AlwaysOffExemplarFilter(), shutdown_on_exit=False
     )
     instruments.make(provider.get_meter(SCOPE, version(SCOPE)))
-    spans = _spans(options, resource)
-    if spans is None:
+    operations = _operations(options, resource)
+    if operations is None:
         return Telemetry(totals.record, registry=registry, instruments=instruments, providers=(provider,))
-    tracing, operations = BatchTracer(spans.tracers, settings), OperationTracer(spans.tracers.sampling)
-    return Telemetry(totals.record, tracing, operations, registry, instruments, (provider, spans.provider))
+    sinks = list(_sinks(operations, resource, environment))
+    batches = BatchTracer(SamplingRule.of(operations.provider.sampler), sinks, settings)
+    senders = (one for one in sinks if isinstance(one, OtlpSpans))
+    providers: tuple[Provider, ...] = (provider, operations.provider, *senders)
+    return Telemetry(totals.record, batches, operations.tracer, registry, instruments, providers)
 
 
 def begin_steps(settings: Settings, options: TelemetryOptions, service: str) -> Telemetry:
@@ -163,10 +171,10 @@ def begin_steps(settings: Settings, options: TelemetryOptions, service: str) -> 
     """
     limit_sdk_logs()
     with _sdk_errors(options):
-        spans = _spans(options, _resource(settings, service))
-    if spans is None:
+        operations = _operations(options, _resource(settings, service))
+    if operations is None:
         return Telemetry()
-    return Telemetry(operations=OperationTracer(spans.tracers.sampling), providers=(spans.provider,))
+    return Telemetry(operations=operations.tracer, providers=(operations.provider,))
 
 
 @contextmanager
@@ -179,27 +187,41 @@ def _sdk_errors(options: TelemetryOptions) -> Iterator[None]:
         raise SettingsError(f"a variable of OpenTelemetry cannot be used: {why}") from error
 
 
-class _Spans(NamedTuple):
-    """The tracers of a process, and the provider to shut down: both tracers share its span processors."""
+class _Operations(NamedTuple):
+    """The tracer of single operations, its provider, and the processor of each exporter."""
 
-    tracers: Tracers
+    tracer: OperationTracer
     provider: TracerProvider
+    processors: Sequence[tuple[SpanExporter, BatchSpanProcessor]]
 
 
-def _spans(options: TelemetryOptions, resource: Resource) -> _Spans | None:
-    """Create two providers with the same processors: one that samples, one for spans that belong to a sampled one."""
+def _operations(options: TelemetryOptions, resource: Resource) -> _Operations | None:
     if not options.traces:
         return None
-    ids = TraceIds()
-    sampling = TracerProvider(resource=resource, shutdown_on_exit=False, id_generator=ids)
-    always = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
-    for exporter in _span_exporters(options):
-        processor = BatchSpanProcessor(exporter)
-        sampling.add_span_processor(processor)
-        always.add_span_processor(processor)
-    scope = (SCOPE, version(SCOPE))
-    tracers = Tracers(sampling.get_tracer(*scope), always.get_tracer(*scope), sampling.sampler, ids)
-    return _Spans(tracers, sampling)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    processors = [(one, BatchSpanProcessor(one)) for one in _span_exporters(options)]
+    for _, processor in processors:
+        provider.add_span_processor(processor)
+    return _Operations(OperationTracer(provider.get_tracer(*_scope())), provider, processors)
+
+
+def _scope() -> tuple[str, str]:
+    return SCOPE, version(SCOPE)
+
+
+def _sinks(operations: _Operations, resource: Resource, environment: Mapping[str, str]) -> Iterator[SpanSink]:
+    """Yield what takes the spans of batches, for each exporter.
+
+    Those for OTLP over HTTP are encoded here, where no limit on spans is set: only the SDK applies them.
+    """
+    origin = SpanOrigin(resource, InstrumentationScope(*_scope()))
+    has_limits = any(name.startswith("OTEL_") and name.endswith("_LIMIT") for name in environment)
+    for exporter, processor in operations.processors:
+        sender = OtlpSender() if isinstance(exporter, OTLPSpanExporter) and not has_limits else None
+        if sender is not None and sender.can_send:
+            yield OtlpSpans(sender, origin, QueueSizes.of(environment))
+        else:
+            yield SdkSpans(processor, origin)
 
 
 def _span_exporters(options: TelemetryOptions) -> Iterator[SpanExporter]:

@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadow.errors import FrameError
-from shadow.protocol import HEADER_BYTES, LARGEST_BYTES, MAGIC, frame, payload_length, read_frame
+from shadow.protocol import (
+    HEADER_BYTES,
+    LARGEST_BYTES,
+    MAGIC,
+    Compare,
+    encode,
+    frame,
+    framed,
+    payload_length,
+    read_frame,
+)
 
 PAYLOADS = st.lists(st.binary(max_size=300), max_size=10)
 
@@ -17,6 +27,12 @@ def test_framed_payloads_are_read_back_one_by_one(payloads: Any) -> None:
     pipe = io.BytesIO(b"".join(map(frame, payloads)))
     assert [read_frame(pipe.read) for _ in payloads] == payloads
     assert read_frame(pipe.read) is None
+
+
+@given(st.binary(max_size=300), st.lists(st.binary(max_size=300)).map(tuple))
+def test_a_framed_message_is_its_payload_as_a_frame(matrix: bytes, scores: tuple[bytes, ...]) -> None:
+    message = Compare("a" * 64, 45, matrix, scores)
+    assert framed(message) == frame(encode(message))
 
 
 @given(st.binary(max_size=100), st.data())
@@ -45,3 +61,5 @@ def test_a_frame_above_the_size_limit_is_neither_read_nor_written() -> None:
         payload_length(MAGIC + b"\xff\xff\xff\xff")
     with pytest.raises(FrameError, match=f"the limit is {LARGEST_BYTES}"):
         frame(bytes(LARGEST_BYTES + 1))
+    with pytest.raises(FrameError, match=f"the limit is {LARGEST_BYTES}"):
+        framed(Compare("a", 1, bytes(LARGEST_BYTES), ()))

@@ -50,6 +50,7 @@ class FakeProcess(ChallengerProcess):
         super().__init__((), Setup("", "", 0), {})
         self.fails: Callable[[str], bool] = lambda _: False
         self.kept: set[str] = set()
+        self.portions: list[int] = []
 
     async def check(self) -> None:
         await asyncio.sleep(0)
@@ -64,6 +65,7 @@ class FakeProcess(ChallengerProcess):
         self._fail("compare")
         assert request.digest in self.loaded
         count = len(request.scores)
+        self.portions.append(count)
         return CompareResult((b"x",) * count, (0.5,) * count, (Decision.REVIEW,) * count, 1, 2)
 
     async def keep_only(self, digests: Any) -> None:
@@ -138,6 +140,31 @@ async def test_offered_decisions_are_compared_published_and_emitted_as_facts(sce
     assert {(one.value, one.key) for one in scene.broker.published} == {(b"x", b"card-1")}
     assert sum(len(fact.live) for fact in scene.facts if isinstance(fact, Compared)) == 605
     assert scene.broker.events == []
+
+
+async def test_single_decisions_are_gathered_for_a_moment_into_one_request(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparer, "_GATHER_SECONDS", 0.3)
+    for _ in range(5):
+        scene.offer(1)
+        await asyncio.sleep(0.01)
+    await scene.until(lambda: scene.comparer.queued == 0)
+    assert scene.process.portions == [5]
+
+
+async def test_a_full_portion_and_a_stop_wait_for_no_other_decision(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparer, "_GATHER_SECONDS", 600.0)
+    scene.offer(1)
+    await asyncio.sleep(0.01)
+    scene.offer(255)
+    await scene.until(lambda: scene.process.portions == [256])
+    scene.offer(7)
+    await asyncio.sleep(0.01)
+    await scene.comparer.stop()
+    assert scene.process.portions == [256, 7]
 
 
 async def test_a_process_failure_fails_all_queued_decisions_and_later_ones_are_skipped(scene: Scene) -> None:

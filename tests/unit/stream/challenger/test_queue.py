@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from models.commands import EventKind
 from models.policy import Decision
 from models.problems import Problem, ProblemCode
+from shadow.comparison import read_decided
 from shadow.process import HeldModel
 from shadow.protocol import CompareResult
 from stream.challenger.comparer import Comparer, child_command, child_environment
@@ -27,15 +29,15 @@ from stream.challenger.queue import (
     comparisons_due,
     emit_compared,
     take_portion,
+    without_features,
 )
 from stream.clock import Stage
-from stream.contract.outputs import DecidedBy, ModelName
+from stream.contract.outputs import DecidedBy, ModelName, Score
 from stream.control.follower import Follower
 from stream.control.model_cache import ArmModels, ServingModels
-from stream.kafka.batches import Record
 from stream.scoring.encode import Judgement, Scored
 from stream.scoring.facts import Compared, Fact, Missed
-from stream.scoring.tracing import NoTracing
+from stream.scoring.tracing import NoTracing, Place
 from stream.settings import PREFIX, Settings
 from support.shadow_cases import DIGEST, LIVE, Log, scored, serving
 
@@ -49,8 +51,8 @@ class RecordingTrace(NoTracing):
     def __init__(self) -> None:
         self.calls: list[tuple[list[int], str, Stage]] = []
 
-    def compared(self, records: Sequence[Record], digest: str, stage: Stage) -> None:
-        self.calls.append(([record.offset for record in records], digest, stage))
+    def compared(self, places: Sequence[Place], digest: str, stage: Stage) -> None:
+        self.calls.append(([offset for _, offset in places], digest, stage))
 
 
 def queued_decisions(count: int, digest: str = DIGEST, trace: Any = None) -> QueuedDecisions:
@@ -88,6 +90,32 @@ def test_portions_hold_one_challenger_each_keep_its_order_and_are_full(offers: A
             one.columns.matrix[at].tolist() for one in portion for at in range(one.first, one.last)
         ]
         assert len(asked.scores) == len(rows)
+
+
+TEXTS = st.one_of(
+    st.text(max_size=20), st.sampled_from([',"features":{', '},"positions":', '"features":{},"positions":', '\\",'])
+)
+
+
+@given(TEXTS, TEXTS, st.one_of(st.none(), st.dictionaries(TEXTS, st.one_of(st.none(), st.floats(0, 1)), max_size=3)))
+def test_a_score_without_its_features_says_the_same_otherwise_whatever_its_texts_hold(
+    transaction: str, card: str, features: Any
+) -> None:
+    whole = msgspec.json.decode(scored(1).outgoing[0].value or b"", type=Score)
+    changed = {"transaction_id": transaction, "card_id": card, "features": features, "dropped": (card, transaction)}
+    encoded = msgspec.json.encode(msgspec.structs.replace(whole, **changed))
+    left = without_features(encoded)
+    told = msgspec.json.decode(encoded)
+    if features is not None:
+        assert told.pop("features") == features
+    assert msgspec.json.decode(left) == told
+    assert read_decided(left) == read_decided(encoded)
+
+
+def test_a_request_has_no_features_twice() -> None:
+    (score,) = compare_request([queued_decisions(1)]).scores
+    assert b'"features"' in (scored(1).outgoing[0].value or b"")
+    assert b'"features"' not in score
 
 
 def test_comparisons_are_routed_to_their_scores_partitions_and_added_to_their_batchs_trace() -> None:
@@ -128,8 +156,7 @@ def test_input_records_are_released_while_a_decision_waits() -> None:
     assert [record() for record in records] == [None] * 3
     assert value not in [one.value for one in kept.outgoing]
     assert kept.matrix.base is None
-    marks = [kept.place(at) for at in range(2)]
-    assert [(one.partition, one.offset, one.value) for one in marks] == [(0, 0, None), (1, 1, None)]
+    assert [*kept.places(0, 2)] == [(0, 0), (1, 1)]
 
 
 def comparer(facts: list[Fact], queue: int = 10) -> Comparer:

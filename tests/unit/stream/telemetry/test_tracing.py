@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind, StatusCode
 
 from features.history.store import LabelStatus
@@ -25,8 +26,10 @@ from stream.scoring.facts import LabelsApplied
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.telemetry.attributes import MEANINGS
+from stream.telemetry.sampling import SamplingRule
+from stream.telemetry.spans import SdkSpans, SpanOrigin
 from stream.telemetry.steps import OperationTracer
-from stream.telemetry.tracing import MAX_LINKS, BatchTracer, TraceIds, Tracers, context_of, with_traceparent
+from stream.telemetry.tracing import MAX_LINKS, BatchTracer, context_of, with_traceparent
 from support.stream_records import CARD_NUMBER, CARD_NUMBERS, Told
 from support.telemetry_facts import BEGAN_NS, CAPPED, DIGEST, decided, scored, stages
 
@@ -41,13 +44,12 @@ class Bench:
 
     def __init__(self, sampler: Sampler = ROOTS_OFF) -> None:
         self._exporter = InMemorySpanExporter()
-        ids = TraceIds()
-        chosen, always = TracerProvider(sampler, id_generator=ids), TracerProvider(ALWAYS_ON)
-        for provider in (chosen, always):
-            provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        tracers = Tracers(chosen.get_tracer("t"), always.get_tracer("t"), chosen.sampler, ids)
-        self.operations = OperationTracer(tracers.sampling)
-        self.tracing = BatchTracer(tracers, Settings(redis_url="redis://someone:secret@redis.internal:6380/0"))
+        provider, processor = TracerProvider(sampler), SimpleSpanProcessor(self._exporter)
+        provider.add_span_processor(processor)
+        self.operations = OperationTracer(provider.get_tracer("t"))
+        sink = SdkSpans(processor, SpanOrigin(provider.resource, InstrumentationScope("t")))
+        settings = Settings(redis_url="redis://someone:secret@redis.internal:6380/0")
+        self.tracing = BatchTracer(SamplingRule.of(sampler), [sink], settings)
 
     @property
     def spans(self) -> tuple[ReadableSpan, ...]:
@@ -189,7 +191,7 @@ def test_the_challengers_time_is_added_to_the_traces_of_the_records_that_it_scor
     batch_trace = bench.tracing.begin(some)
     batch_trace.decided(decided(scored(some)))
     stage = Stage("shadow", BEGAN_NS + 10**9, BEGAN_NS + 2 * 10**9)
-    batch_trace.compared(some[:2], "e" * 64, stage)
+    batch_trace.compared([(one.partition, one.offset) for one in some[:2]], "e" * 64, stage)
     shown = bench.named("score shadow")
     parents = [span.context.span_id for span in (bench.one("process batch"), *bench.named("process transactions")[:2])]
     assert [span.parent.span_id for span in shown if span.parent] == parents
