@@ -47,6 +47,11 @@ def test_a_card_is_on_two_partitions_once_a_payment_goes_back() -> None:
     assert one_by_one((0, 0), (0, 1), (2, 2), (0, 3), (2, 4)) == [False, False, False, True, True]
 
 
+def test_without_the_kernel_the_same_payments_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.scoring.two_partitions.KERNEL", None)
+    assert one_by_one((0, 0), (0, 1), (2, 2), (0, 3), (2, 4)) == [False, False, False, True, True]
+
+
 def test_a_card_that_moved_for_good_is_on_one_partition() -> None:
     assert one_by_one((0, 0), (0, 1), (2, 2), (2, 3), (2, HOUR_MS)) == [False] * 5
 
