@@ -3,6 +3,7 @@
 Bands are looked up in a table of exact thresholds, because the bits of a vectorised logarithm differ between CPUs.
 """
 
+from bisect import bisect_right
 from decimal import Decimal, localcontext
 from enum import StrEnum
 from typing import Annotated
@@ -42,8 +43,8 @@ class Policy(msgspec.Struct, frozen=True):
 
     def decide(self, scores: Floats) -> list[Decision]:
         """Decide n payments by their scores of shape (n,)."""
-        thresholds = np.array([self.review_at, self.decline_at])
-        return [_BY_SEVERITY[severity] for severity in np.searchsorted(thresholds, scores, side="right").tolist()]
+        thresholds = (self.review_at, self.decline_at)
+        return [_BY_SEVERITY[bisect_right(thresholds, score)] for score in scores.tolist()]
 
 
 def _band_thresholds() -> Floats:

@@ -5,12 +5,13 @@ Read this module first. It works on batches, with ports and values; it does not 
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from types import MappingProxyType
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from features.errors import FormulaError, HistoryDamagedError
@@ -45,20 +46,19 @@ _REFUSALS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
+class Outputs(msgspec.Struct, frozen=True):
     """The result of a batch: decisions, dead letters, counts, and the time of each stage.
 
     `backfilled` counts payments that were applied to the histories without a decision, as their header asks. With
     `stopgap`, histories came from memory because Redis was unavailable.
     """
 
-    scored: Scored = field(default_factory=Scored.empty)
-    dead: list[DeadLetter] = field(default_factory=list)
+    scored: Scored = msgspec.field(default_factory=Scored.empty)
+    dead: list[DeadLetter] = []
     repeated: int = 0
     backfilled: int = 0
     unknown_fields: int = 0
-    stages: list[Stage] = field(default_factory=list)
+    stages: list[Stage] = []
     stopgap: bool = False
 
     @classmethod
@@ -203,11 +203,10 @@ class Pipeline:
         size, at = size_of(*records), 0
         decoded = await self._decode(records, size, context)
         watch.lap("decode")
-        dead: Sequence[DeadLetter] = decoded.dead
         async for _, observed in observe_all(self._store, decoded.columns):
             watch.lap("observe")
-            some = replace(decoded.part(at, at + len(observed.fates)), dead=dead)
-            at, dead = at + len(observed.fates), ()
+            some = decoded.part(at, at + len(observed.fates))
+            at += len(observed.fates)
             due = np.array([fate is Fate.DECIDE for fate in observed.fates], bool)
             yield _Part(size, some, observed, due & ~some.backfilled, watch)
             del observed, some
@@ -230,9 +229,9 @@ class Pipeline:
         return Outputs(
             scored,
             [*decoded.dead, *_refusals(decoded, observed)],
-            sum(fate is Fate.REPEATED for fate in observed.fates),
-            sum(fate is Fate.DECIDE for fate in observed.fates) - int(part.due.sum()),
-            sum(one.unknown for one in decoded.accepted),
+            list(observed.fates).count(Fate.REPEATED),
+            list(observed.fates).count(Fate.DECIDE) - int(np.count_nonzero(part.due)),
+            sum([one.unknown for one in decoded.accepted]),
             stopgap=observed.stopgap,
         )
 
@@ -317,7 +316,7 @@ def _require_whole(records: Sequence[Record], part: _Part) -> None:
     Raises:
         HistoryDamagedError: there are any; they are appended all the same.
     """
-    damaged = {at: key for at, key in part.observed.damaged.items() if part.due[at]}
+    damaged = part.observed.damaged and {at: key for at, key in part.observed.damaged.items() if part.due[at]}
     if damaged:
         decoded = part.decoded
         sources = {(decoded.records[at].partition, decoded.records[at].offset) for at in damaged}
@@ -330,6 +329,8 @@ def _refusals(decoded: Decoded, observed: Observed) -> list[DeadLetter]:
 
     One of a backfill that is too late is none: nobody waits for its decision, and no decision can see it.
     """
+    if Fate.CONFLICT not in observed.fates and Fate.TOO_LATE not in observed.fates:
+        return []
     return [
         DeadLetter(record, *_REFUSALS[fate])
         for record, fate, backfilled in zip(decoded.records, observed.fates, decoded.backfilled, strict=True)

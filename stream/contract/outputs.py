@@ -29,7 +29,7 @@ class DecidedBy(StrEnum):
     RULES = "rules"
 
 
-class Source(msgspec.Struct, frozen=True):
+class Source(msgspec.Struct, frozen=True, gc=False):
     """The input record's position in Kafka; `log` rises with each topic made anew under the name that is accepted."""
 
     topic: str
@@ -38,7 +38,7 @@ class Source(msgspec.Struct, frozen=True):
     log: LogNumber = 0
 
 
-class ModelName(msgspec.Struct, frozen=True):
+class ModelName(msgspec.Struct, frozen=True, gc=False):
     """The model that scored; `digest` alone identifies it."""
 
     name: str
@@ -46,7 +46,7 @@ class ModelName(msgspec.Struct, frozen=True):
     digest: str
 
 
-class Overruled(msgspec.Struct, frozen=True):
+class Overruled(msgspec.Struct, frozen=True, gc=False):
     """What changed a decision after the model had spoken, and what the model said.
 
     `by` is `let_through`, `decline_cap` or `rule:` and the name of a rule. A rule that blocks stands here also where
@@ -57,7 +57,7 @@ class Overruled(msgspec.Struct, frozen=True):
     decision: Decision = msgspec.field(name="from")
 
 
-class Positions(msgspec.Struct, frozen=True):
+class Positions(msgspec.Struct, frozen=True, gc=False):
     """How many records of each history, counted from its beginning, the decision saw, and the history epoch.
 
     `prediction` counts the card's predictions from storage; it is absent where no feature reads any.
@@ -70,7 +70,7 @@ class Positions(msgspec.Struct, frozen=True):
     prediction: Count | msgspec.UnsetType = msgspec.UNSET
 
 
-class Score(msgspec.Struct, frozen=True, kw_only=True):
+class Score(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One decision. It counts only if it is valid: see `stream.consumer`."""
 
     schema: Literal["score/1"] = "score/1"

@@ -13,11 +13,11 @@ from stream.contract.incident import Incident
 from stream.contract.label import LabelRecord
 from stream.contract.outputs import Outcome, PredictionOutcome, Score
 from stream.contract.prediction import PredictionRecord
-from stream.contract.transaction import Transaction
+from stream.contract.transaction import TransactionRecord
 
 RECORDS = MappingProxyType(
     {
-        "transaction/1": Transaction,
+        "transaction/1": TransactionRecord,
         "label/1": LabelRecord,
         "prediction/1": PredictionRecord,
         "score/1": Score,

@@ -5,7 +5,7 @@ All paths accept the same records; the slower ones explain a rejection in more d
 
 import hashlib
 import re
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -37,13 +37,15 @@ from stream.contract.fields import (
 from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
 from stream.redaction import holds_card_number, shown
 
-SCHEMA = "transaction/1"
+_Schema = Literal["transaction/1"]
+SCHEMA: _Schema = get_args(_Schema)[0]
+"""The object that a decoder returns: msgspec leaves a default out only if it is this very one, see `_content`."""
 
 
-class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class TransactionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A card payment to decide."""
 
-    schema: Literal["transaction/1"] = "transaction/1"
+    schema: _Schema = SCHEMA
     transaction_id: TransactionId
     card_id: Token
     merchant_id: Token
@@ -62,6 +64,33 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     longitude: Longitude | None = None
     merchant_amount_minor: AmountMinor | None = None
     merchant_currency: CurrencyCode | None = None
+
+
+class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """The fields of a `TransactionRecord` as they are decoded.
+
+    Its texts have no patterns, since msgspec calls `re` for each of them: `_is_clean` looks at all of them at once.
+    """
+
+    schema: _Schema = SCHEMA
+    transaction_id: TransactionId
+    card_id: str
+    merchant_id: str
+    occurred_at: Time
+    amount_minor: AmountMinor
+    currency: str
+    kind: Literal["authorization"] = "authorization"
+    account_id: str | None = None
+    customer_id: str | None = None
+    device_id: str | None = None
+    mcc: str | None = None
+    channel: Literal["pos", "ecommerce", "moto", "atm"] | None = None
+    merchant_country: str | None = None
+    card_country: str | None = None
+    latitude: Latitude | None = None
+    longitude: Longitude | None = None
+    merchant_amount_minor: AmountMinor | None = None
+    merchant_currency: str | None = None
 
 
 class ParsedTransaction(NamedTuple):
@@ -99,7 +128,12 @@ FIELDS: dict[str, Field] = {
     "merchant_currency": Field(CurrencyCode, required=False, check=known_currency),
 }
 _KNOWN = KnownFields([*FIELDS, "schema", "kind"])
-_LONG_RUN = re.compile(r"[0-9][0-9-]{12}")
+_TOKENS = re.compile(r"[A-Za-z0-9._:@-]{1,64}(?:/[A-Za-z0-9._:@-]{1,64}){4}")
+"""Five tokens; the slash between them belongs to no token and to no card number."""
+_CATEGORY_DIGITS = 4
+_ZERO_OR_X = bytes(48 if chr(byte) in "0123456789-" else 120 for byte in range(256))
+_LONG_RUN = b"0" * 13
+"""A card number without spaces is a run of digits and dashes of at least this length."""
 _decode = msgspec.json.Decoder(Transaction).decode
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -121,33 +155,35 @@ def read_transaction(value: bytes | None, key: bytes | None, latest_ms: int) -> 
         key: the record's key, which must be its `card_id`.
         latest_ms: the latest `occurred_at` allowed, in epoch milliseconds: the record's timestamp plus the skew.
     """
-    if value is None or len(value) > ORDINARY_VALUE_BYTES:
-        return _read_carefully(value, key, latest_ms)
-    try:
-        transaction = _decode(value)
-        clean = _is_clean(transaction)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        clean = False
-    if not clean:
-        return _read_carefully(value, key, latest_ms)
-    return _accept(transaction, key, latest_ms)
+    if value is not None and len(value) <= ORDINARY_VALUE_BYTES:
+        try:
+            transaction = _decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        else:
+            if _is_clean(transaction):
+                return _accept(transaction, key, latest_ms)
+    return _read_carefully(value, key, latest_ms)
 
 
-def _is_clean(transaction: Transaction) -> bool:
-    """Check what the types cannot express: ISO codes and card numbers."""
+def _is_clean(one: Transaction) -> bool:
+    """Check what the types leave out: the forms of texts, ISO codes and card numbers."""
     return (
-        transaction.currency in CURRENCY_DECIMALS
-        and (transaction.merchant_currency is None or transaction.merchant_currency in CURRENCY_DECIMALS)
-        and (transaction.merchant_country is None or transaction.merchant_country in COUNTRIES)
-        and (transaction.card_country is None or transaction.card_country in COUNTRIES)
-        and not _holds_card_number(transaction)
+        one.currency in CURRENCY_DECIMALS
+        and (one.merchant_country is None or one.merchant_country in COUNTRIES)
+        and (one.card_country is None or one.card_country in COUNTRIES)
+        and (one.merchant_currency is None or one.merchant_currency in CURRENCY_DECIMALS)
+        and (one.mcc is None or (len(one.mcc) == _CATEGORY_DIGITS and one.mcc.isascii() and one.mcc.isdigit()))
+        and _are_clean_tokens(one)
     )
 
 
-def _holds_card_number(transaction: Transaction) -> bool:
-    """Search all identifiers at once, separated by dots; a quick test for long digit runs excludes nearly all."""
-    text = f"{transaction.card_id}.{transaction.merchant_id}.{transaction.account_id}.{transaction.customer_id}"
-    return _LONG_RUN.search(text) is not None and holds_card_number(text)
+def _are_clean_tokens(one: Transaction) -> bool:
+    """Check all identifiers at once: absent ones read "None", which is a token; a device's may be a card number."""
+    text = f"{one.card_id}/{one.merchant_id}/{one.account_id}/{one.customer_id}"
+    if _TOKENS.fullmatch(f"{text}/{one.device_id}") is None:
+        return False
+    return _LONG_RUN not in text.encode().translate(_ZERO_OR_X) or not holds_card_number(text)
 
 
 def _accept(
@@ -165,7 +201,8 @@ def _accept(
             f"occurred_at: {format_time(moment.epoch_ms)} is {moment.epoch_ms - latest_ms} ms later than the record's "
             "timestamp and the allowed skew permit",
         )
-    return ParsedTransaction(transaction, *moment, dropped, unknown, _content(transaction, moment))
+    content = _content(transaction, moment)
+    return ParsedTransaction(transaction, moment.epoch_ms, moment.utc_offset_minutes, dropped, unknown, content)
 
 
 def _content(transaction: Transaction, moment: Moment) -> int:

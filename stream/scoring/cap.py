@@ -1,7 +1,8 @@
 """Apply the cap on declines to the decisions of a batch: beyond it, what a model declines is reviewed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from models.decline_cap import DECLINE_CAP, DeclineCap, DeclineWindow, DeclineWindows, overrule
 from models.policy import Decision

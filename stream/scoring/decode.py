@@ -14,7 +14,7 @@ from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.label import ParsedLabel, read_label
 from stream.contract.prediction import ParsedPrediction, PredictionSource, read_prediction
-from stream.contract.transaction import ParsedTransaction, Transaction, clock_problem, read_transaction
+from stream.contract.transaction import ParsedTransaction, clock_problem, read_transaction
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.topics import LARGEST_LEAD_MS
@@ -24,6 +24,8 @@ from stream.redaction import PASSED_AS_THEY_ARE, shorten
 _LARGEST_HEADERS_BYTES = 1024 * 1024
 """Half of what an output may be as a whole; a score itself is a few kB."""
 _LONGEST_NAME = 64
+_COLUMNS = 8
+"""How many of a transaction's columns are int64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,11 @@ class Decoded:
     dead: Sequence[DeadLetter]
 
     def part(self, first: int, behind: int) -> "Decoded":
-        """Return some of the transactions, without dead letters."""
-        columns, which = self.columns.first(behind).after(first), slice(first, behind)
-        return Decoded(self.records[which], self.accepted[which], columns, self.backfilled[which], ())
+        """Return some of the transactions; the dead letters are with the first of them."""
+        if not first and behind == len(self.records):
+            return self
+        columns, which, dead = self.columns.first(behind).after(first), slice(first, behind), () if first else self.dead
+        return Decoded(self.records[which], self.accepted[which], columns, self.backfilled[which], dead)
 
 
 def decode(records: Sequence[Record], skew_ms: int, log: int = 0, now_ms: int | None = None) -> Decoded:
@@ -55,7 +59,7 @@ def decode(records: Sequence[Record], skew_ms: int, log: int = 0, now_ms: int | 
     kept, accepted, dead = [], [], []
     for record in records:
         read = _damage_of(record) or read_transaction(record.value, record.key, record.timestamp + skew_ms)
-        if latest_ms is not None and not isinstance(read, Rejection):
+        if latest_ms is not None and isinstance(read, ParsedTransaction):
             read = clock_problem(read, latest_ms) or read
         if isinstance(read, Rejection):
             dead.append(DeadLetter(record, read.code, read.detail))
@@ -90,6 +94,8 @@ def without_impassable_headers(record: Record) -> tuple[Record, tuple[str, ...]]
     Returns the record, and the names of headers of the original that cannot be passed on: of the first
     `LARGEST_NAMED`, and how many more there are.
     """
+    if not (record.headers or record.left_out or record.left_out_more):
+        return record, ()
     headers = record.headers[:LARGEST_HEADER_COUNT]
     left_out = _too_large(headers) | _unknown_marks(headers)
     more = record.headers[LARGEST_HEADER_COUNT:]
@@ -135,33 +141,33 @@ def _too_large(headers: Headers) -> set[int]:
 
 def _columns(records: Sequence[Record], accepted: Sequence[ParsedTransaction], log: int) -> Transactions:
     transactions = [one.transaction for one in accepted]
+    numbers = [_numbers(record, parsed, log) for record, parsed in zip(records, accepted, strict=True)]
+    # In Fortran's order, so that each column is contiguous.
+    occurred_ms, utc_offset_minutes, amount_minor, exponent, partition, offset, place, traits = (
+        np.array(numbers, np.int64, order="F").reshape(-1, _COLUMNS, order="F").T
+    )
     return Transactions(
         transaction_ids=[one.transaction_id for one in transactions],
         card_ids=[one.card_id for one in transactions],
         merchant_ids=[one.merchant_id for one in transactions],
-        occurred_ms=np.array([one.occurred_ms for one in accepted], np.int64),
-        utc_offset_minutes=np.array([one.utc_offset_minutes for one in accepted], np.int64),
-        amount_minor=np.array([one.amount_minor for one in transactions], np.int64),
-        exponent=np.array([CURRENCY_DECIMALS[one.currency] for one in transactions], np.int64),
+        occurred_ms=occurred_ms,
+        utc_offset_minutes=utc_offset_minutes,
+        amount_minor=amount_minor,
+        exponent=exponent,
         content=np.array([one.content for one in accepted], np.uint64),
-        partition=np.array([record.partition for record in records], np.int64),
-        offset=np.array([place_of(log, record.offset) for record in records], np.int64),
+        partition=partition,
+        offset=offset,
         device_ids=[one.device_id for one in transactions],
-        place=np.array([_place(one) for one in transactions], np.int64),
-        traits=np.array([_traits(one) for one in accepted], np.int64),
+        place=place,
+        traits=traits,
     )
 
 
-def _place(transaction: Transaction) -> int:
-    """Return the terminal's packed coordinates; 0 if they are absent."""
-    if transaction.latitude is None or transaction.longitude is None:
-        return 0
-    return pack_place(transaction.latitude, transaction.longitude)
-
-
-def _traits(accepted: ParsedTransaction) -> int:
-    """Return the other attributes that a card's history keeps, packed."""
-    one = accepted.transaction
-    packed = pack_traits(one.mcc, one.merchant_country, one.channel, accepted.utc_offset_minutes, one.currency)
-    placed = one.latitude is not None and one.longitude is not None
-    return packed | (placed << HAS_PLACE.shift)
+def _numbers(record: Record, parsed: ParsedTransaction, log: int) -> tuple[int, int, int, int, int, int, int, int]:
+    """Return the columns of one transaction that are int64, in the order in which `_columns` names them."""
+    one, clock = parsed.transaction, parsed.utc_offset_minutes
+    place, traits = 0, pack_traits(one.mcc, one.merchant_country, one.channel, clock, one.currency)
+    if one.latitude is not None and one.longitude is not None:
+        place, traits = pack_place(one.latitude, one.longitude), traits | (1 << HAS_PLACE.shift)
+    exponent, offset = CURRENCY_DECIMALS[one.currency], place_of(log, record.offset)
+    return parsed.occurred_ms, clock, one.amount_minor, exponent, record.partition, offset, place, traits

@@ -1,9 +1,11 @@
 """Encode judgements as `score/1` records for their partitions."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import repeat
 from math import isnan
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from features.history.store import NOWHERE, Entity, Observed
 from guards.shares import LIVE
 from models.policy import Decision
-from models.times import format_time
+from models.times import format_time, formatted
 from stream.contract.outputs import DecidedBy, ModelName, Overruled, Positions, Score, Source
 from stream.contract.transaction import Transaction
 from stream.kafka.batches import Record
@@ -29,10 +31,10 @@ UNDECIDABLE = "undecidable"
 """An error of ours on a payment that is in its histories already: it was decided by rules."""
 
 _encode = msgspec.json.Encoder().encode
+_CACHED_SETS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreFrame:
+class ScoreFrame(msgspec.Struct, frozen=True):
     """What all scores of a batch share: `epochs` by partition, `log` of the transactions' topic.
 
     `names` and `fingerprint` are those of the live model's features, `others` has the names of the other sets that are
@@ -50,15 +52,14 @@ class ScoreFrame:
     headers: Callable[[Record], Headers]
     log: int = 0
     look_back_days: int = 0
-    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    others: Mapping[str, Sequence[str]] = {}
 
     def names_of(self, fingerprint: str) -> Sequence[str]:
         """Return the names of a set's features."""
         return self.names if fingerprint == self.fingerprint else self.others[fingerprint]
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True, gc=False):
     """The result for one payment; `score` and `band` are None if no model gave a score.
 
     `arm` is as assigned, also where another model or the rules stood in for the arm's own. `fingerprint` is that of the
@@ -189,25 +190,20 @@ def _common(parts: Sequence[Scored]) -> list[str]:
 
 def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judged) -> Scored:
     """Encode a score for each decided transaction, in the order of the batch."""
-    out: list[Outgoing] = []
     which, vectors, judgements = judged
-    rows = {name: vectors[name].tolist() for name in {one.fingerprint or frame.fingerprint for one in judgements}}
     judgements = _add_reasons(judgements, _marked(frame, observed, which))
-    scored_at = format_time(frame.now_ms)
-    for row, (at, judgement, positions) in enumerate(
-        zip(which.tolist(), judgements, _positions(observed, which), strict=True)
-    ):
-        fingerprint = judgement.fingerprint or frame.fingerprint
-        features = _named(frame.settings, frame.names_of(fingerprint), rows[fingerprint][row], judgement)
-        record, accepted = decoded.records[at], decoded.accepted[at]
-        transaction = accepted.transaction
-        score = Score(
-            transaction_id=transaction.transaction_id,
-            card_id=transaction.card_id,
-            merchant_id=transaction.merchant_id,
-            occurred_at=format_time(accepted.occurred_ms),
-            amount_minor=transaction.amount_minor,
-            currency=transaction.currency,
+    places = which.tolist()
+    records, accepted = [decoded.records[at] for at in places], [decoded.accepted[at] for at in places]
+    parts = zip(records, accepted, judgements, _features(frame, vectors, judgements), strict=True)
+    scored_at, latencies_ms = format_time(frame.now_ms), [frame.now_ms - record.timestamp for record in records]
+    scores = [
+        Score(
+            transaction_id=parsed.transaction.transaction_id,
+            card_id=parsed.transaction.card_id,
+            merchant_id=parsed.transaction.merchant_id,
+            occurred_at=formatted(parsed.transaction.occurred_at, parsed.occurred_ms),
+            amount_minor=parsed.transaction.amount_minor,
+            currency=parsed.transaction.currency,
             score=judgement.score,
             band=judgement.band,
             decision=judgement.decision,
@@ -219,44 +215,52 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
             merchant_country=judgement.country or msgspec.UNSET,
             deployment=frame.settings.deployment,
             revision=frame.revision,
-            fingerprint=fingerprint,
+            fingerprint=judgement.fingerprint or frame.fingerprint,
             code_version=frame.code_version,
             features=features,
             positions=positions,
             degraded=judgement.degraded,
-            dropped=accepted.dropped,
+            dropped=parsed.dropped,
             epoch=frame.epochs[record.partition],
             source=Source(record.topic, record.partition, record.offset, frame.log),
             scored_at=scored_at,
-            latency_ms=frame.now_ms - record.timestamp,
+            latency_ms=latency_ms,
         )
-        headers = redact_headers(frame.headers(record))
-        out.append(Outgoing(record.offset, record.key, _encode(score), headers, transaction.transaction_id))
-    records, accepted_ones = [decoded.records[at] for at in which], [decoded.accepted[at] for at in which]
-    return Scored(
-        records,
-        [one.transaction for one in accepted_ones],
-        [one.dropped for one in accepted_ones],
-        vectors,
-        judgements,
-        [frame.now_ms - record.timestamp for record in records],
-        out,
-    )
+        for (record, parsed, judgement, features), positions, latency_ms in zip(
+            parts, _positions(observed, which), latencies_ms, strict=True
+        )
+    ]
+    outgoing = [
+        Outgoing(record.offset, record.key, _encode(score), _headers(frame, record), score.transaction_id)
+        for record, score in zip(records, scores, strict=True)
+    ]
+    transactions, dropped = [one.transaction for one in accepted], [one.dropped for one in accepted]
+    return Scored(records, transactions, dropped, vectors, judgements, latencies_ms, outgoing)
+
+
+def _headers(frame: ScoreFrame, record: Record) -> Headers:
+    headers = frame.headers(record)
+    return redact_headers(headers) if headers else headers
 
 
 def _positions(observed: Observed, which: NDArray[np.intp]) -> Iterator[Positions]:
     """Yield how many records of each history the decided transactions saw."""
-    predictions = observed.histories.get(Entity.PREDICTION)
-    columns = [one.positions[which].tolist() for one in observed.histories.values() if one is not predictions]
-    counts = repeat(msgspec.UNSET) if predictions is None else predictions.positions[which].tolist()
-    for (card, merchant, *device), prediction in zip(zip(*columns, strict=True), counts, strict=False):
+    epoch = observed.history_epoch
+    is_whole = len(which) == len(observed.fates)
+    columns = {
+        kind: (one.positions if is_whole else one.positions[which]).tolist() for kind, one in observed.histories.items()
+    }
+    counts = columns.pop(Entity.PREDICTION, None)
+    predictions = repeat(msgspec.UNSET, len(which)) if counts is None else counts
+    for (card, merchant, *device), prediction in zip(zip(*columns.values(), strict=True), predictions, strict=True):
         of_device = next((at for at in device if at != NOWHERE), None)
-        yield Positions(observed.history_epoch, card, merchant, of_device, prediction)
+        yield Positions(epoch, card, merchant, of_device, prediction)
 
 
 def _marked(frame: ScoreFrame, observed: Observed, which: NDArray[np.intp]) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Yield each entry of `degraded` that follows from the histories, with the decided transactions that get it."""
-    yield HISTORY_INCOMPLETE, np.full(len(which), observed.incomplete)
+    if observed.incomplete:
+        yield HISTORY_INCOMPLETE, np.ones(len(which), np.bool_)
     yield CARD_ON_TWO_PARTITIONS, on_two_partitions(observed.cards)[which]
     if frame.settings.mark_young_history and observed.ages_days is not None:
         yield HISTORY_YOUNG, observed.ages_days[which] < frame.look_back_days
@@ -269,19 +273,34 @@ def _add_reasons(
     for reason, flags in marked:
         if flags.any():
             judgements = [
-                replace(judgement, degraded=(*judgement.degraded, reason)) if is_marked else judgement
-                for judgement, is_marked in zip(judgements, flags.tolist(), strict=True)
+                msgspec.structs.replace(one, degraded=(*one.degraded, reason)) if is_marked else one
+                for one, is_marked in zip(judgements, flags.tolist(), strict=True)
             ]
     return judgements
 
 
-def _named(
-    settings: Settings, names: Sequence[str], vector: list[float], judgement: Judgement
-) -> dict[str, float | None] | None:
-    """Return the vector by feature name, or None if the setting excludes it; NaN becomes null in JSON."""
-    wanted = settings.score_features
-    if wanted == "none" or (wanted == "alerts" and not judgement.is_alert):
-        return None
-    if UNDECIDABLE in judgement.degraded and all(map(isnan, vector)):
-        return None  # nothing could be computed
-    return dict(zip(names, vector, strict=True))
+def _features(
+    frame: ScoreFrame, vectors: Mapping[str, NDArray[np.float64]], judgements: Sequence[Judgement]
+) -> Iterator[Any]:
+    """Yield the vector of each of n judgements as an object of JSON; None where the setting or an error excludes it.
+
+    A vector becomes a struct of its set, whose names need not be looked up for each payment; NaN becomes null in JSON.
+    """
+    wanted, sets = frame.settings.score_features, dict[str, tuple[Callable[..., Any], list[list[float]]]]()
+    for at, one in enumerate(judgements):
+        if wanted == "none" or (wanted == "alerts" and not one.is_alert):
+            yield None
+            continue
+        fingerprint = one.fingerprint or frame.fingerprint
+        if fingerprint not in sets:
+            sets[fingerprint] = _vector_type(tuple(frame.names_of(fingerprint))), vectors[fingerprint].tolist()
+        of_set, rows = sets[fingerprint]
+        is_undefined = UNDECIDABLE in one.degraded and all(map(isnan, rows[at]))  # nothing could be computed
+        yield None if is_undefined else of_set(*rows[at])
+
+
+@lru_cache(maxsize=_CACHED_SETS)
+def _vector_type(names: tuple[str, ...]) -> type[msgspec.Struct]:
+    """Return a type with a float for each feature, under its name in JSON; names need not be Python's."""
+    fields = {f"f{at}": name for at, name in enumerate(names)}
+    return msgspec.defstruct("FeatureVector", [(field, float) for field in fields], rename=fields, gc=False)

@@ -1,7 +1,8 @@
 """Draw lots for the declines of a batch: a small share of them is approved, within a cap in money."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from models.let_through import LET_THROUGH, DeclinedPayment, LetThrough, LetThroughTotals, draw_lots
 from models.policy import Decision

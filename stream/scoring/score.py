@@ -12,11 +12,11 @@ one, the live model's rules that block or review hold as well; where no model ca
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from time import thread_time_ns
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from features.errors import FormulaError
@@ -125,11 +125,12 @@ def score(
 
 def _score_arm(serving: ServingModels, batch: _Batch, arm: str, rows: NDArray[np.intp]) -> list[Judgement]:
     """Judge the payments of one arm, at some rows of the vectors, at least one."""
-    ladder = _ladder(serving, arm)
+    first = _Rung(serving.of_arm(arm) or serving.live, DecidedBy.MODEL, ())
     try:
-        return _by_model(ladder[0], batch.rows(ladder[0].model.fingerprint, rows), arm)
+        return _by_model(first, batch.rows(first.model.fingerprint, rows), arm)
     except _NO_SCORE as error:
-        _log_no_score(ladder[0].model, error)
+        _log_no_score(first.model, error)
+        ladder = _ladder(serving, arm)
         return [_score_row((serving, ladder), batch, arm, rows[at : at + 1]) for at in range(len(rows))]
 
 

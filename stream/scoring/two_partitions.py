@@ -30,6 +30,8 @@ def on_two_partitions(cards: Histories) -> Flags:
     It is if another partition of the same log brought a transaction that occurred after the first visible one of this
     partition, and less than SETTLED_MS before this one.
     """
+    if not cards.long and len(cards.lengths):
+        return _are_divided(cards.rows, cards.lengths)
     found = np.zeros(len(cards.positions), np.bool_)
     short = cards.short
     if len(short):
@@ -143,13 +145,17 @@ def _are_divided(rows: Ints, lengths: Ints) -> Flags:
 
     Those with one partition alone, as nearly all are, are told apart first.
     """
-    last = np.cumsum(lengths) - 1
-    starts = last - lengths + 1
     partitions = _partitions(rows)
-    found: Flags = np.minimum.reduceat(partitions, starts) != np.maximum.reduceat(partitions, starts)
+    if not (partitions != partitions[0]).any():
+        return np.zeros(len(lengths), np.bool_)
+    last = lengths.cumsum() - 1
+    changes = np.zeros(len(rows), np.bool_)
+    np.not_equal(partitions[1:], partitions[:-1], out=changes[:-1])
+    changes[last] = False  # between two cards
+    if not changes.any():
+        return np.zeros(len(lengths), np.bool_)
+    found: Flags = np.logical_or.reduceat(changes, last - lengths + 1)
     which = np.flatnonzero(found)
-    if not len(which):
-        return found
     own, rows, lengths = rows[last[which]], rows[np.repeat(found, lengths)], lengths[which]
     times, starts = rows[:, records.TIME], np.cumsum(lengths) - lengths
     same_log = np.repeat(_logs(own), lengths) == _logs(rows)

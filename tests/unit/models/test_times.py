@@ -1,3 +1,4 @@
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -5,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import InvalidTimeError
-from models.times import EARLIEST_MS, LATEST_MS, Moment, format_time, parse_time_ms
+from models.times import EARLIEST_MS, LATEST_MS, Moment, format_time, formatted, parse_time_ms
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,35 @@ def test_a_formatted_time_is_parsed_back(epoch_ms: Any) -> None:
     text = format_time(epoch_ms)
     assert len(text) == len("2026-01-01T00:00:00.000Z")
     assert parse_time_ms(text) == Moment(epoch_ms, 0)
+
+
+@given(st.integers(EARLIEST_MS, LATEST_MS))
+def test_a_time_is_formatted_as_its_datetime_is(epoch_ms: int) -> None:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=epoch_ms)
+    assert format_time(epoch_ms) == moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+@pytest.mark.parametrize("epoch_ms", [EARLIEST_MS - 1, LATEST_MS + 1])
+def test_a_time_outside_the_calendar_is_not_formatted(epoch_ms: int) -> None:
+    with pytest.raises(InvalidTimeError, match="is outside the years 1 to 9999"):
+        format_time(epoch_ms)
+
+
+@given(
+    st.datetimes(),
+    st.sampled_from("Tt "),
+    st.sampled_from(["", ".1", ".12", ".123", ".1239", ".999999999"]),
+    st.sampled_from(["Z", "z", "+00:00", "-00:00", "+05:45", "-11:30"]),
+)
+def test_the_text_of_a_time_is_taken_over_only_in_the_form_of_the_records(
+    moment: datetime, between: str, fraction: str, zone: str
+) -> None:
+    text = moment.isoformat(between, timespec="seconds") + fraction + zone
+    try:
+        epoch_ms = parse_time_ms(text).epoch_ms
+    except InvalidTimeError:  # its zone puts it outside the calendar
+        return
+    assert formatted(text, epoch_ms) == formatted(epoch_ms, epoch_ms) == format_time(epoch_ms)
 
 
 @given(st.datetimes(timezones=st.timezones()))

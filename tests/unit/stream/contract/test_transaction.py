@@ -389,6 +389,23 @@ def outcome(found: ParsedTransaction | Rejection) -> object:
     return found.code if isinstance(found, Rejection) else found
 
 
+@pytest.mark.parametrize(
+    ("record", "content"),
+    [
+        (PAYMENT, 11447301848653076546),
+        (PAYMENT | {"schema": "transaction/1", "kind": "authorization"}, 11447301848653076546),
+        (FULL_PAYMENT, 10939276837115660888),
+        (FULL_PAYMENT | {"mcc": "x"}, 14357087784762633493),
+    ],
+)
+def test_the_hash_of_a_payments_content_is_that_of_the_histories_that_are_stored(
+    record: dict[str, Any], content: int
+) -> None:
+    value = msgspec.json.encode(record)
+    for same in (value, value + b" " * ORDINARY_VALUE_BYTES, msgspec.json.encode(record | {"more": 1})):
+        assert accepted(same).content == content
+
+
 @given(RECORDS)
 def test_the_four_decoding_paths_agree(record: dict[str, Any]) -> None:
     value = msgspec.json.encode(record)

@@ -138,7 +138,7 @@ def test_decisions_are_marked_by_their_cards_partitions_and_by_the_age_of_histor
     seen = observed(3)
     seen = replace(seen, histories={**seen.histories, Entity.CARD: cards}, ages_days=np.array([36, 36, 37]))
     payments = [Told(text(transaction_id=f"t-{at}"), offset=at) for at in range(3)]
-    of = replace(frame(), settings=Settings(mark_young_history=marks), look_back_days=37)
+    of = msgspec.structs.replace(frame(), settings=Settings(mark_young_history=marks), look_back_days=37)
     matrix = {FINGERPRINT: np.zeros((3, len(NAMES)))}
     judged = (np.arange(3), matrix, [judgement(), judgement(degraded=("live_model_failed",)), judgement()])
     (lot,) = encode(of, decode(payments, 0), seen, judged).by_partition().values()
@@ -327,7 +327,7 @@ def test_a_decision_has_its_arm_and_the_features_of_the_model_that_made_it() -> 
     decoded, which = decode(records, 0), np.arange(2)
     vectors = {FINGERPRINT: np.array([[1.0, 2.0, 3.0]] * 2), "e" * 64: np.array([[4.0, 5.0]] * 2)}
     judged = which, vectors, [judgement(arm="canary"), judgement(arm="canary", fingerprint="e" * 64)]
-    ours = replace(frame(), others={"e" * 64: ("a", "d")})
+    ours = msgspec.structs.replace(frame(), others={"e" * 64: ("a", "d")})
     live, canary = (
         msgspec.json.decode(one.value or b"") for one in encode(ours, decoded, observed(2), judged).outgoing
     )

@@ -1,6 +1,5 @@
 """Costs and rules beside the model on the live path, and what let-through and the cap on declines make of them."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from metrics.money import CostMatrix
 from models.artifact import read_artifact, with_policy, write_artifact
