@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.stage_costs import CpuTimes, Key, Replay, bytecodes
+from benchmarks.stage_costs import Bytecodes, CpuTimes, Key, Replay
 from features.vector import vectorise
 
 FILE = Path(__file__).with_name("budgets.json")
@@ -94,7 +94,7 @@ def record(replay: Replay) -> None:
     """Write what the stages cost here into the file; what it says of other versions and processors stays."""
     times, before = CpuTimes(replay), read_budgets()
     times.add_passes(_RECORDED_PASSES)
-    bytecode = {name_of(key): round(cost, 1) for key, cost in bytecodes(replay).items()}
+    bytecode = {name_of(key): round(cost, 1) for key, cost in Bytecodes(replay).count().items()}
     cpu = {name_of(key): round(ratio, 3) for key, ratio in times.ratios().items()}
     budgets = Budgets(before.bytecodes | {python_here(): bytecode}, before.cpu | {processor_here(): cpu})
     FILE.write_bytes(msgspec.json.format(msgspec.json.encode(budgets, order="sorted")) + b"\n")
@@ -117,7 +117,7 @@ def main() -> None:
     budgets, times = read_budgets(), CpuTimes(replay)
     times.add_passes(PASSES)
     for title, measured, recorded, where in (
-        ("bytecodes", bytecodes(replay), budgets.bytecodes, python_here()),
+        ("bytecodes", Bytecodes(replay).count(), budgets.bytecodes, python_here()),
         ("CPU, times the reference", times.ratios(), budgets.cpu, processor_here()),
     ):
         table = Table("stage, payments in a batch", title, "budget", "times the budget", title=where)
