@@ -23,6 +23,7 @@ from stream.dataset.file import TransactionsFile
 from stream.training.request import TrainingDataError, TrainingRequest
 from stream.training.run import train
 from stream.training.vectors import Table, VectorPass, fill_table
+from support.acceptance import sized
 from support.training_files import transactions, write
 
 FEATURES = load_features(None)
@@ -111,7 +112,9 @@ def table(tmp_path: Path, columns: dict[str, list[Any]]) -> Iterator[Table]:
         yield fill_table(source, VectorPass(source, FEATURES, 1), workplace, silent)
 
 
+@pytest.mark.full_size
 def test_training_vectors_equal_those_of_one_transaction_and_one_label_at_a_time(table: Table, tmp_path: Path) -> None:
+    count = sized(500, 1_500)
     store, rows = MemoryStore(FEATURES), []
     again = tmp_path / "again"
     again.mkdir()
@@ -123,9 +126,9 @@ def test_training_vectors_equal_those_of_one_transaction_and_one_label_at_a_time
                 store.label_now([label])
             known = time
             rows.append(_vector(store, batch.transactions))
-            if len(rows) == 1_500:
+            if len(rows) == count:
                 break
-    assert same_bits(np.asarray(table.matrix[:1_500]), np.concatenate(rows))
+    assert same_bits(np.asarray(table.matrix[:count]), np.concatenate(rows))
 
 
 def _vector(store: MemoryStore, transactions: Transactions) -> np.ndarray:

@@ -26,6 +26,7 @@ from stream.rescoring.request import FileRequest
 from stream.training.compute import compute_vectors
 from stream.training.request import TrainingRequest, VectorsRequest
 from stream.training.run import train
+from support.acceptance import sized
 from support.distillation_cases import DistillationCase
 from support.training_files import DAY_MS, START_MS, transactions, write
 
@@ -65,8 +66,26 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write(folder / "payments.parquet", transactions()), write(folder / "p.parquet", nightly())
 
 
-def one_by_one(payments: Path, folder: Path) -> np.ndarray:
-    """Return the prediction columns of each payment, shown by the store in memory after all that had come by then."""
+@pytest.fixture(scope="module")
+def vectors(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compute the vectors of all payments."""
+    out = tmp_path_factory.mktemp("vectors") / "vectors.parquet"
+    compute_vectors(VectorsRequest(files[0], out, FEATURES, 1, predictions=files[1]), silent)
+    return out
+
+
+@pytest.fixture(scope="module")
+def trained(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Train a model on the payments with their predictions; return the repository and its digest."""
+    models = str(tmp_path_factory.mktemp("models"))
+    request = TrainingRequest(
+        file=files[0], predictions=files[1], name="card", feature_set=FEATURES, trees=5, threads=1, review_share=0.1
+    )
+    return models, train(request, Repository(models), silent).digest
+
+
+def one_by_one(payments: Path, folder: Path, most: int) -> np.ndarray:
+    """Return the prediction columns of the first payments, shown by the store in memory after all that had come."""
     columns = nightly()
     came = [
         Prediction(card_id, name, value, *(int(np.datetime64(t[:-1], "ms").astype(int)) for t in times), 0, offset)
@@ -80,6 +99,8 @@ def one_by_one(payments: Path, folder: Path) -> np.ndarray:
                 store.predict_now([came.pop(0)])
             observed = store.observe_now(batch.transactions)
             found.append(vectorise(FEATURES, batch.transactions, observed)[0])
+            if len(found) == most:
+                break
     return np.array(found)[:, 4:]
 
 
@@ -89,26 +110,24 @@ def matrix(path: Path) -> np.ndarray:
     return np.column_stack([np.ma.filled(np.ma.asarray(found[name]), np.nan) for name in FEATURES.names])
 
 
-@pytest.mark.parametrize("most", [500_000, 40])
-def test_compute_and_score_read_what_the_store_in_memory_shows_bit_for_bit(
-    tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, most: int
+@pytest.mark.full_size
+def test_compute_reads_what_the_store_in_memory_shows_bit_for_bit(
+    tmp_path: Path, files: tuple[Path, Path], vectors: Path
 ) -> None:
-    payments, stored = files
-    expected = one_by_one(payments, tmp_path)
+    expected = one_by_one(files[0], tmp_path, sized(2_000, 6_000))
     assert 0.2 < np.isnan(expected[:, 0]).mean() < 0.9
     assert np.isfinite(expected).any(axis=0).all()
-    out = tmp_path / "vectors.parquet"
-    compute_vectors(VectorsRequest(payments, out, FEATURES, 1, predictions=stored), silent)
-    assert same_bits(matrix(out)[:, 4:], expected)
+    assert same_bits(matrix(vectors)[: len(expected), 4:], expected)
+
+
+@pytest.mark.parametrize("most", [500_000, 40])
+def test_score_reads_what_compute_reads_bit_for_bit(
+    files: tuple[Path, Path], vectors: Path, trained: tuple[str, str], monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
     monkeypatch.setattr(rescored_predictions, "MOST_RECORDS", most)
-    request = TrainingRequest(
-        file=payments, predictions=stored, name="card", feature_set=FEATURES, trees=5, threads=1, review_share=0.1
-    )
-    models = str(tmp_path / "models")
-    digest = train(request, Repository(models), silent).digest
-    scored = tmp_path / "scored.parquet"
-    score_file(FileRequest(payments, digest, scored, models, FeatureSets((FEATURES,)), 1, stored), silent)
-    assert same_bits(matrix(scored), matrix(out))
+    scored, (models, digest) = vectors.with_name(f"scored-{most}.parquet"), trained
+    score_file(FileRequest(files[0], digest, scored, models, FeatureSets((FEATURES,)), 1, files[1]), silent)
+    assert same_bits(matrix(scored), matrix(vectors))
 
 
 def test_features_that_read_predictions_are_not_computed_without_their_file(
