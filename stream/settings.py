@@ -114,8 +114,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     poll_records: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 512
     """The maximum number of records in a batch, over all partitions; limits how long a synchronous step takes."""
     fetch_wait_ms: Annotated[int, msgspec.Meta(ge=1, le=500)] = 20
-    """How long a fetch waits for data at most; a partition that is not in the fetch waits as long. Where nothing has come
-    for 5 s, it is 200 ms at least."""
+    """How long a fetch waits for data at most; a partition that is not in the fetch waits as long. Where nothing has
+    come for 5 s, it is 200 ms at least."""
     commit_interval: Seconds = 1.0
     """How often offsets are committed, and copied to Redis; affects how much a new owner reads again."""
     compression: Compression = "zstd"

@@ -125,7 +125,7 @@ def _of_one_card(count: int) -> Transactions:
     """Return payments of one card at one merchant, evenly spread."""
     batch = Workload(2, _SEED).next(count).batch  # two cards pay at one merchant
     times = int(batch.occurred_ms[0]) + np.arange(count) * (_SPAN_MS // count)
-    return replace(batch, card_ids=batch.card_ids[:1] * count, occurred_ms=times)
+    return replace(batch, card_ids=[batch.card_ids[0]] * count, occurred_ms=times)
 
 
 def _batch_names() -> tuple[str, ...]:
