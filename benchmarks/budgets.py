@@ -18,8 +18,8 @@ from benchmarks.stage_costs import Bytecodes, CpuTimes, Key, Replay
 from features.vector import vectorise
 
 FILE = Path(__file__).with_name("budgets.json")
-DEARER = 1.12
-"""A stage that costs more than so many times its budget fails: midway from 1 to 1.25, around which CPU spreads."""
+DEARER, DEARER_CPU = 1.12, 1.18
+"""A stage that costs more than so many times its budget fails: bytecodes are exact, CPU has a spread."""
 CHEAPER = 0.8
 """One that executes fewer bytecodes than this share of its budget needs a new one, or it could grow back unseen."""
 PASSES, MOST_PASSES = 8, 32
@@ -70,10 +70,11 @@ def read_budgets() -> Budgets:
 def problems(measured: Measured, budget: Mapping[str, float], *, exact: bool) -> list[str]:
     """Say which stages cost more than their budget allows; where costs are `exact`, also which cost far less."""
     found = []
+    most = DEARER if exact else DEARER_CPU
     for key, cost in measured.items():
         times = cost / budget[name_of(key)]
-        if times > DEARER:
-            found.append(f"{name_of(key)} costs {times:.3f} times its budget, at most {DEARER} are allowed")
+        if times > most:
+            found.append(f"{name_of(key)} costs {times:.3f} times its budget, at most {most} are allowed")
         if exact and times < CHEAPER:
             found.append(f"{name_of(key)} costs {times:.3f} times its budget: record it anew")
     return found
