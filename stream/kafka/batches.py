@@ -92,7 +92,11 @@ class CommitLedger:
 
     def is_current(self, partition: TopicPartition, generation: int, last_offset: int) -> bool:
         """Tell whether this slice still belongs to us."""
-        return _Slice(generation, last_offset) in self._in_progress[partition]
+        return self.holds(partition, _Slice(generation, last_offset))
+
+    def holds(self, partition: TopicPartition, one: _Slice) -> bool:
+        """Tell whether a slice still belongs to us."""
+        return one in self._in_progress[partition]
 
     def acknowledge(self, partition: TopicPartition, generation: int, last_offset: int, metadata: str = "") -> None:
         """Record that a slice's outputs are acknowledged; an offset after a gap does not become committable."""
@@ -158,12 +162,17 @@ class Batch:
     """The partitions that were set aside, and why."""
     acknowledged: set[int] = field(default_factory=set)
     beats: int = 0
+    _slices: dict[int, tuple[TopicPartition, _Slice]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._slices = {
+            partition: (TopicPartition(self.topic, partition), _Slice(self.generation, records[-1].offset))
+            for partition, records in self.records.items()
+        }
 
     def is_current(self, partition: int) -> bool:
         """Tell whether the partition still belongs to us under this batch's assignment, and is not set aside."""
-        return partition not in self.aside and self.ledger.is_current(
-            TopicPartition(self.topic, partition), self.generation, self.records[partition][-1].offset
-        )
+        return partition not in self.aside and self.ledger.holds(*self._slices[partition])
 
     def current(self) -> list[int]:
         """Return the partitions that still belong to us and are not set aside."""

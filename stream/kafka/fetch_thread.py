@@ -54,30 +54,50 @@ class Wanted(NamedTuple):
     may_take: Callable[[], bool]
 
 
+class Arrival:
+    """Something that happens on a loop once; one task waits for it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._happened: asyncio.Future[None] = loop.create_future()
+
+    def happen(self) -> None:
+        """Wake who waits; on the loop."""
+        if not self._happened.done():
+            self._happened.set_result(None)
+
+    async def until(self, deadline: float) -> None:
+        """Wait until it happens or the loop's time is `deadline`, with a turn of the loop less than `asyncio.wait`."""
+        timer = self._loop.call_at(deadline, self.happen)
+        try:
+            await self._happened
+        finally:
+            timer.cancel()
+
+
 class Arrivals:
     """Those that wait on one loop for records of some partitions, woken from the thread that fetches them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: dict[asyncio.Future[None], Collection[TopicPartition]] = {}
+        self._waiting: dict[Arrival, Collection[TopicPartition]] = {}
 
     @contextmanager
-    def expected(self, partitions: Collection[TopicPartition]) -> Iterator["asyncio.Future[None]"]:
-        """Yield a future that is done once records of these partitions have arrived."""
-        arrival: asyncio.Future[None] = self._loop.create_future()
+    def expected(self, partitions: Collection[TopicPartition]) -> Iterator["Arrival"]:
+        """Yield the next arrival of records of these partitions."""
+        arrival = Arrival(self._loop)
         self._waiting[arrival] = partitions
         try:
             yield arrival
         finally:
             del self._waiting[arrival]
-            arrival.cancel()
 
     def note(self, arrived: Collection[TopicPartition] | None) -> None:
         """Wake those that wait for one of these partitions, or all of them; callable from any thread."""
         for arrival, partitions in tuple(self._waiting.items()):
             if arrived is None or any(tp in partitions for tp in arrived):
                 with suppress(RuntimeError):  # the loop has ended
-                    self._loop.call_soon_threadsafe(_wake, arrival)
+                    self._loop.call_soon_threadsafe(arrival.happen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +202,10 @@ class FetchThread(driver.AIOKafkaConsumerThread):
                 if consumer.has_failed:
                     await self.run_on_loop(_check_errors(consumer))
                 with self._arrivals.expected(wanted.partitions) as arrival:  # before it is looked for
-                    found, left = self._taken(wanted), deadline - now()
-                    if found.records or found.troubles or left <= 0:
+                    found = self._taken(wanted)
+                    if found.records or found.troubles or now() >= deadline:
                         return found
-                    await asyncio.wait((arrival,), timeout=left)
+                    await arrival.until(deadline)
         return Fetched({}, {})
 
     def _taken(self, wanted: Wanted) -> Fetched:
@@ -249,8 +269,3 @@ class FetchThread(driver.AIOKafkaConsumerThread):
 
 async def _check_errors(consumer: LogConsumer) -> None:
     consumer.check_errors()
-
-
-def _wake(arrival: "asyncio.Future[None]") -> None:
-    if not arrival.done():
-        arrival.set_result(None)

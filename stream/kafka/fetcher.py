@@ -81,7 +81,13 @@ class FetchQueues:
 
     def of(self, tp: TopicPartition) -> PartitionQueue:
         """Return the queue of a partition."""
-        return self._queues.setdefault(tp, PartitionQueue(tp))
+        queue = self._queues.get(tp)
+        return self._queues.setdefault(tp, PartitionQueue(tp)) if queue is None else queue
+
+    def unreadable(self, tp: TopicPartition) -> Unreadable | None:
+        """Return the unreadable range that is next in a partition; None if a record or nothing is."""
+        queue = self._queues.get(tp)
+        return queue.unreadable() if queue else None
 
     def filled(self, partitions: Collection[TopicPartition] | None) -> list[TopicPartition]:
         """Return which of these partitions (None: of all) have something queued; callable from any thread."""
@@ -155,7 +161,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
                 yield tp, self.refused.pop(tp)
             elif tp in self.queues.out_of_range:
                 yield tp, self.queues.out_of_range[tp]
-            elif (unreadable := self.queues.of(tp).unreadable()) is not None:
+            elif (unreadable := self.queues.unreadable(tp)) is not None:
                 yield tp, unreadable
 
     async def close(self) -> None:

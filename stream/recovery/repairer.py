@@ -43,6 +43,23 @@ def needed_horizons(sets: FeatureSets, serving: ServingModels | None) -> Mapping
     return {kind: max(need.get(kind, 0) for need in needs) for kind in Entity if any(kind in need for need in needs)}
 
 
+class NeededHorizons:
+    """The horizons that the models of `serving` need; each batch asks for them, so they are kept until these change."""
+
+    def __init__(self, sets: FeatureSets, serving: Callable[[], ServingModels | None]) -> None:
+        self._sets = sets
+        self._serving = serving
+        self._kept: tuple[tuple[str, ...], Mapping[Entity, int]] = ((), {})
+
+    def __call__(self) -> Mapping[Entity, int]:
+        """Return `needed_horizons` of the models now."""
+        serving = self._serving()
+        fingerprints = () if serving is None else tuple(model.fingerprint for model in serving.models)
+        if fingerprints != self._kept[0]:
+            self._kept = fingerprints, needed_horizons(self._sets, serving)
+        return self._kept[1]
+
+
 class WarmupCheck:
     """Tells why a candidate cannot be served yet; `progress_text` returns the repair's progress as text."""
 

@@ -8,7 +8,7 @@ from stream.clock import now_ms
 from stream.control.model_cache import LoadedModels
 from stream.errors import SettingsError
 from stream.recovery.outage import DegradingStore, WaitingStore
-from stream.recovery.repairer import needed_horizons
+from stream.recovery.repairer import NeededHorizons
 from stream.settings import PREFIX, Settings
 
 DecisionStore = WaitingStore | DegradingStore
@@ -25,7 +25,7 @@ def redis_store(settings: Settings, features: FeatureSets, models: LoadedModels)
         options = StoreOptions(
             cache_bytes=settings.cache_mb << 20,
             batch_bytes=settings.batch_mb << 20,
-            needed=lambda: needed_horizons(features, models.serving()),
+            needed=NeededHorizons(features, models.serving),
         )
         return RedisStore(settings.redis_url, settings.deployment, features, now_ms, options)
     except StoreRefusedError as error:

@@ -18,7 +18,7 @@ from models.arms import Canary
 from models.loading import Model
 from models.problems import ProblemCode
 from stream.control.model_cache import ArmModels, ServingModels
-from stream.recovery.repairer import WarmupCheck, needed_horizons
+from stream.recovery.repairer import NeededHorizons, WarmupCheck, needed_horizons
 from support.redis.server import redis_server
 
 pytestmark = pytest.mark.integration
@@ -77,6 +77,11 @@ def test_needed_horizons_are_those_of_the_live_model_and_its_fallback() -> None:
     assert needed_horizons(BOTH, serving(OLD, NEW)) == both
     beside = serving(OLD)._replace(arms=ArmModels({"canary": serving(NEW).live}, Canary("c" * 64, 100, "s").split))
     assert needed_horizons(BOTH, beside) == both
+    now: list[ServingModels | None] = [None]
+    kept = NeededHorizons(BOTH, lambda: now[0])
+    for models in (None, serving(OLD), serving(OLD, NEW), beside, serving(OLD), None):
+        now[0] = models
+        assert kept() == needed_horizons(BOTH, models)
 
 
 async def test_the_warm_up_check_reports_needed_and_rebuilt_horizons_until_the_repair_is_done(
