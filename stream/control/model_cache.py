@@ -19,6 +19,7 @@ from models.deadline import in_thread
 from models.decline_cap import DeclineCap
 from models.judge import HeldArtifact
 from models.let_through import LetThrough
+from models.lineup import Lineup
 from models.loading import Model, VectoriseProbe, load
 from models.problems import Problem
 from models.repository import Repository
@@ -140,8 +141,10 @@ class LoadedModels:
     """The models in memory, by digest, and which of them decide; `ModelCache` loads and unloads them."""
 
     def __init__(self, follower: Follower) -> None:
-        self._models: dict[str, Model] = {}
+        self._models: Mapping[str, Model] = {}
         self._follower = follower
+        self._kept: tuple[Lineup, Mapping[str, Model], ServingModels | None] | None = None
+        """What was returned last, and of which lineup and models: neither is changed, both are replaced."""
 
     def __contains__(self, digest: str) -> bool:
         """Tell whether a model is loaded."""
@@ -153,7 +156,7 @@ class LoadedModels:
 
     def add(self, digest: str, model: Model) -> None:
         """Add a model that has been loaded."""
-        self._models[digest] = model
+        self._models = {**self._models, digest: model}
 
     def keep_only(self, digests: Collection[str]) -> None:
         """Unload all other models."""
@@ -161,9 +164,17 @@ class LoadedModels:
 
     def serving(self) -> ServingModels | None:
         """Return the models that decide now; None while no model is live or one that decides is not loaded."""
-        lineup = self._follower.lineup
+        if not self._follower.caught_up:
+            return None
+        lineup, models = self._follower.lineup, self._models
+        if self._kept is None or self._kept[0] is not lineup or self._kept[1] is not models:
+            self._kept = lineup, models, self._serving(lineup)
+        found, challenger = self._kept[2], lineup.challenger_at(now_ms())
+        return found if found is None or found.challenger == challenger else found._replace(challenger=challenger)
+
+    def _serving(self, lineup: Lineup) -> ServingModels | None:
         live = self._models.get(lineup.live or "")
-        if not self._follower.caught_up or live is None:
+        if live is None:
             return None
         split, arms = lineup.arms, None
         if split is not None:
@@ -172,8 +183,8 @@ class LoadedModels:
                 return None
             arms = ArmModels(models, split)
         fallback = self._models.get(lineup.rollback_target or "")
-        challenger, limits = lineup.challenger_at(now_ms()), (lineup.decline_cap, lineup.let_through)
-        return ServingModels(lineup.revision, live, fallback, challenger, arms, *limits)
+        limits = lineup.decline_cap, lineup.let_through
+        return ServingModels(lineup.revision, live, fallback, lineup.challenger, arms, *limits)
 
 
 class ModelCache:

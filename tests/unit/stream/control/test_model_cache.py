@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from copy import copy
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -194,3 +195,28 @@ async def test_an_unexpected_error_of_a_load_ends_the_caches_work(
     with pytest.raises(ExceptionGroup) as raised:
         await scene.cache.run()
     assert raised.group_contains(ZeroDivisionError)
+
+
+async def test_what_serves_follows_each_change_of_the_lineup_and_of_the_models_and_the_end_of_a_watch(
+    scene: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100]
+    monkeypatch.setattr(model_cache, "now_ms", lambda: now[0])
+    scene.follower.lineup = Lineup("default", 7, NEXT, previous=(LIVE,), challenger=LIVE, watched_until_ms=200)
+    scene.models.add(NEXT, scene.made[NEXT])
+    first = scene.models.serving()
+    assert (first.live, first.fallback, first.challenger) == (scene.made[NEXT], None, LIVE)
+    assert scene.models.serving() is first
+    scene.models.add(LIVE, scene.made[LIVE])
+    assert scene.models.serving().fallback is scene.made[LIVE]
+    now[0] = 200
+    assert scene.models.serving().challenger is None
+    now[0] = 199
+    assert scene.models.serving().challenger == LIVE
+    scene.follower.lineup = replace(scene.follower.lineup, revision=8)
+    assert scene.models.serving().revision == 8
+    scene.models.keep_only({LIVE})
+    assert scene.models.serving() is None
+    scene.models.add(NEXT, scene.made[NEXT])
+    scene.follower.caught_up = False
+    assert scene.models.serving() is None
