@@ -16,7 +16,7 @@ help:  ## this list
 
 setup: $(STAMP)  ## virtual environment in .venv with the locked dependencies, fraudstream itself editable
 
-$(STAMP): requirements/dev.txt pyproject.toml hatch_build.py features/vector/window_features.c models/tree_margins.c
+$(STAMP): requirements/dev.txt pyproject.toml hatch_build.py $(wildcard features/vector/*.[ch] models/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fraudstream needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt

@@ -36,7 +36,8 @@ def build(hook: ModuleType, root: Path) -> tuple[dict[str, Any], list[str]]:
 def sources(hook: ModuleType, root: Path) -> None:
     for kernel in hook.KERNELS:
         (root / kernel.source).parent.mkdir(parents=True)
-        shutil.copy(HOUSE / kernel.source, root / kernel.source)
+        for file in (HOUSE / kernel.source, *(HOUSE / kernel.source).parent.glob("*.h")):
+            shutil.copy(file, (root / kernel.source).parent)
 
 
 @needs_compiler
