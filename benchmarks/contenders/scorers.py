@@ -16,6 +16,7 @@ from features.declaration import FeatureSet
 from features.history.frames import Floats
 from features.history.store import Transactions
 from features.vector.sets import load_sets
+from models import tree_kernel
 from models.loading import Model, load
 from models.policy import Decision
 from models.repository import Repository
@@ -137,4 +138,5 @@ def open_scorer(task: ContenderTask) -> Scorer:
     newest = load_sets("").newest
     if task.line is Line.SAME:
         return Scorer(SameFeatures(newest, task.keys), load_model(task.models, task.digest))
+    tree_kernel.KERNEL = None  # an author calls LightGBM
     return Scorer(SimpleFeatures(newest.names, keys_of(task.keys)), load_model(task.models, task.digest))
