@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -147,7 +147,8 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
             if limit <= 0:
                 break
         if has_room:
-            self._loop.call_soon_threadsafe(self._look_again)
+            with suppress(RuntimeError):  # the loop has ended, and fetches nothing more
+                self._loop.call_soon_threadsafe(self._look_again)
         return taken
 
     def _look_again(self) -> None:
