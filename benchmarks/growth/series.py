@@ -1,6 +1,6 @@
 """What one quantity costs as another one grows: a table, JSON, and a picture."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -45,18 +45,16 @@ class GrowthSeries(msgspec.Struct, frozen=True):
         table.add_row(f"{last.size / max(1, first.size):,.0f} times", *grown, style="dim")
         return table
 
-    def chart(self) -> LineChart:
-        """Return the lines over the sizes."""
+    def charts(self) -> Iterator[LineChart]:
+        """Yield each line over the sizes, on an axis of its own: they differ by far."""
         sizes = tuple(float(point.size) for point in self.points)
-        return LineChart(
-            ChartFrame(self.question, f"{self.unit}, by {self.size}."),
-            ChartAxis(self.size, AxisKind.COUNT),
-            ChartAxis(self.unit),
-            tuple(
-                ChartLine(name, sizes, tuple(point.values[at] for point in self.points))
-                for at, name in enumerate(self.lines)
-            ),
-        )
+        for at, name in enumerate(self.lines):
+            yield LineChart(
+                ChartFrame(f"{self.question}, {name}", f"{self.unit}, by {self.size}."),
+                ChartAxis(self.size, AxisKind.COUNT),
+                ChartAxis(self.unit),
+                (ChartLine(name, sizes, tuple(point.values[at] for point in self.points)),),
+            )
 
 
 def write_series(series: Sequence[GrowthSeries], file: Path) -> None:
@@ -76,4 +74,4 @@ def picture(series: Sequence[GrowthSeries]) -> str:
         MissingMatplotlibError: matplotlib is not installed.
     """
     frame = ChartFrame("How cost grows", "; ".join(one.question for one in series))
-    return stacked_picture(frame, [one.chart() for one in series])
+    return stacked_picture(frame, [chart for one in series for chart in one.charts()])
