@@ -214,10 +214,10 @@ class TreeKernel:
 
 
 def open_kernel() -> TreeKernel | None:
-    """Return the kernel; None where it was not built, or not for this machine."""
+    """Return the kernel; None where it was not built, not for this machine, or from other sources than these."""
     try:
         return TreeKernel(LIBRARY) if LIBRARY.exists() else None
-    except OSError:
+    except (OSError, AttributeError):
         return None
 
 

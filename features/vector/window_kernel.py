@@ -171,8 +171,8 @@ def computes(row: Feature) -> bool:
 
 
 def open_kernel() -> WindowKernel | None:
-    """Return the kernel; None where it was not built, or not for this machine."""
+    """Return the kernel; None where it was not built, not for this machine, or from other sources than these."""
     try:
         return WindowKernel(LIBRARY) if LIBRARY.exists() else None
-    except OSError:
+    except (OSError, AttributeError):
         return None

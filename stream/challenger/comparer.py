@@ -103,6 +103,7 @@ class Comparer:
         setup = Setup(settings.models, settings.features, settings.shadow_memory_mb, settings.model_keys)
         self._process = ChallengerProcess(command or child_command(), setup, child_environment(os.environ))
         self._slots = QueueSlots(settings.shadow_queue)
+        self._portion = min(_PORTION, settings.shadow_queue)
         self._queue: deque[QueuedDecisions] = deque()
         self._failures = LoadFailures()
         self._backoff = Backoff()
@@ -138,7 +139,7 @@ class Comparer:
             self._queue.append(QueuedDecisions(due.scorer, due.challenger, columns, trace, 0, admitted))
             self._idle.clear()
             self._woken.set()
-            if self._slots.used >= _PORTION:
+            if self._slots.used >= self._portion:
                 self._full.set()
         self._misses.missed(due.challenger, "skipped", len(due.scored) - admitted)
 
@@ -226,7 +227,7 @@ class Comparer:
 
     async def _gather(self) -> None:
         """Wait for a short time until there is a portion of decisions, if there are some but fewer."""
-        if not self._queue or self._slots.used >= _PORTION or self._stopping:
+        if not self._queue or self._slots.used >= self._portion or self._stopping:
             return
         self._full.clear()
         with contextlib.suppress(TimeoutError):

@@ -160,6 +160,7 @@ class LoadedModels:
 
     def keep_only(self, digests: Collection[str]) -> None:
         """Unload all other models."""
+        self._kept = None
         self._models = {digest: model for digest, model in self._models.items() if digest in digests}
 
     def serving(self) -> ServingModels | None:

@@ -201,6 +201,8 @@ class FetchThread(driver.AIOKafkaConsumerThread):
             while wanted.may_take():
                 if consumer.has_failed:
                     await self.run_on_loop(_check_errors(consumer))
+                    if not wanted.may_take():
+                        break
                 with self._arrivals.expected(wanted.partitions) as arrival:  # before it is looked for
                     found = self._taken(wanted)
                     if found.records or found.troubles or now() >= deadline:

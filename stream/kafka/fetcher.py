@@ -110,6 +110,8 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         self._resets = resets
         self._records = self.queues = FetchQueues()
         self._arrived_at = 0.0
+        self._leaves_out = False
+        """Whether a partition is not requested until something is taken, or a pause is over."""
         self._assigned_at = 0.0
         self._assignment: Any = None
         self._busy_wait_ms: int = self._fetch_max_wait_ms
@@ -136,17 +138,13 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         filled = self.queues.filled(partitions)
         share = max(1, limit // max(1, len(filled)))
         taken: dict[TopicPartition, list[FetchedRecord]] = {}
-        has_room = False
         for tp in filled:
-            queue = self.queues.of(tp)
-            was_full = queue.full
-            if records := queue.take(min(share, limit), ends.get(tp)):
+            if records := self.queues.of(tp).take(min(share, limit), ends.get(tp)):
                 taken[tp] = records
                 limit -= len(records)
-            has_room = has_room or (was_full and not queue.full)
             if limit <= 0:
                 break
-        if has_room:
+        if self._leaves_out:
             with suppress(RuntimeError):  # the loop has ended, and fetches nothing more
                 self._loop.call_soon_threadsafe(self._look_again)
         return taken
@@ -229,7 +227,9 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         Else each record that arrives while a batch is computed would cost a request of its own.
         """
         self._fetch_max_wait_ms = self._wait_ms(assignment)
+        self._leaves_out = True  # what is taken meanwhile may make room for what is left out here
         requests, resets, timeout, invalid, resumed = super()._get_actions_per_node(assignment)
+        self._leaves_out = any(tp in self.queues for tp in assignment.tps)
         self._pulse(assignment, requests)
         timeout = min(timeout, self.queues.failing.shortest_pause())
         early = self._arrived_at + _GATHER_SECONDS - time.monotonic()

@@ -6,7 +6,8 @@ instead of one future per message.
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -110,7 +111,7 @@ class Publisher:
         producer, some = self._producer, {where: records for where, records in outputs.items() if records}
         sent = {where: batch for where, records in some.items() if (batch := _sent_at_once(producer, where, records))}
         writes = {
-            where: asyncio.create_task(self._written(where, producer, self._write(where, records)))
+            where: asyncio.create_task(self._written(where, producer, partial(self._write, where, records)))
             for where, records in some.items()
             if where not in sent
         }
@@ -130,7 +131,7 @@ class Publisher:
         result = Published({}, {}, {})
         for where, one in sent.items():
             if not one.acknowledged.done():
-                result.pending[where] = asyncio.create_task(self._written(where, producer, _end_offset([one])))
+                result.pending[where] = asyncio.create_task(self._written(where, producer, partial(_end_offset, [one])))
             elif (error := _error_of(one)) is not None:
                 result.failures[where] = str(self._unacknowledged(where, producer, error))
             else:
@@ -141,7 +142,7 @@ class Publisher:
         return await _end_offset(await self._append(where, records))
 
     async def _written(
-        self, where: Destination, producer: AIOKafkaProducer | None, write: Coroutine[None, None, int]
+        self, where: Destination, producer: AIOKafkaProducer | None, write: Callable[[], Awaitable[int]]
     ) -> int:
         """Return the offset after the last record that is written to one destination.
 
@@ -151,7 +152,7 @@ class Publisher:
         try:
             async with asyncio.timeout(_ACKNOWLEDGE_SECONDS):
                 with given_up_as_error():
-                    return await write
+                    return await write()
         except (KafkaError, TimeoutError) as error:
             raise self._unacknowledged(where, producer, error) from error
 
@@ -259,7 +260,15 @@ def _sent_at_once(
         if not builder.append(key=one.key, value=one.value, timestamp=None, headers=list(one.headers)):
             return None
     builder.close()
-    return _SentBatch(accumulator._append_batch(builder, tp).future, len(records))  # noqa: SLF001
+    appended = accumulator._append_batch(builder, tp).future  # noqa: SLF001
+    appended.add_done_callback(_look_at_error)
+    return _SentBatch(asyncio.shield(appended), len(records))  # only aiokafka may settle its own
+
+
+def _look_at_error(done: "asyncio.Future[RecordMetadata]") -> None:
+    """Look at the error of a batch, if any, which would be told of where nobody waits for it any more."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _error_of(sent: _SentBatch) -> BaseException | None:
@@ -274,14 +283,14 @@ async def _wait_for_all(
     writes: Collection["asyncio.Task[int]"],
     timeout: float,  # noqa: ASYNC109 - a patience
 ) -> None:
-    """Wait until everything is acknowledged or has failed, at most `timeout` seconds; no write outlives its caller."""
+    """Wait until everything is acknowledged or has failed, at most `timeout` seconds; no wait outlives its caller."""
     waiting = [*writes, *(one.acknowledged for one in sent)]
     try:
         if waiting:
             await asyncio.wait(waiting, timeout=timeout)
     except asyncio.CancelledError:
-        for write in writes:
-            write.cancel()
+        for one in waiting:
+            one.cancel()
         raise
 
 

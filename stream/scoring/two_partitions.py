@@ -30,8 +30,6 @@ def on_two_partitions(cards: Histories) -> Flags:
     It is if another partition of the same log brought a transaction that occurred after the first visible one of this
     partition, and less than SETTLED_MS before this one.
     """
-    if not cards.long and len(cards.lengths):
-        return _are_divided(cards.rows, cards.lengths)
     found = np.zeros(len(cards.positions), np.bool_)
     short = cards.short
     if len(short):

@@ -92,7 +92,9 @@ class OtlpSpans:
 
     def add(self, spans: Sequence[FinishedSpan]) -> None:
         """Encode and queue spans, as many as there is room for."""
-        free = 0 if self._stopping else max(0, self._sizes.queue - self._queued)
+        if self._stopping:
+            return
+        free = max(0, self._sizes.queue - self._queued)
         if free < len(spans):
             log.warning("the span queue is full: spans are dropped")
             spans = spans[:free]

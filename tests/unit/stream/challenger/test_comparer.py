@@ -98,10 +98,10 @@ class Broker(Log):
 class Scene:
     """A comparer, its fakes, and the facts that it emitted."""
 
-    def __init__(self) -> None:
+    def __init__(self, queue: int = 4_096) -> None:
         self.facts: list[Fact] = []
         self.process, self.broker = FakeProcess(), Broker()
-        settings = Settings(worker_id="w")
+        settings = Settings(worker_id="w", shadow_queue=queue)
         self.follower = Follower(settings)
         self.comparer = Comparer(settings, self.follower, self.facts.append)
         self.comparer._process = self.process
@@ -165,6 +165,20 @@ async def test_a_full_portion_and_a_stop_wait_for_no_other_decision(
     await asyncio.sleep(0.01)
     await scene.comparer.stop()
     assert scene.process.portions == [256, 7]
+
+
+async def test_a_queue_that_is_smaller_than_a_portion_is_compared_once_it_is_full(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(comparer, "_GATHER_SECONDS", 600.0)
+    scene = Scene(queue=4)
+    scene.comparer.start()
+    await scene.until(lambda: DIGEST in scene.process.loaded)
+    scene.offer(1)
+    await asyncio.sleep(0.01)
+    scene.offer(3)
+    await scene.until(lambda: scene.process.portions == [4])
+    await scene.comparer.stop()
 
 
 async def test_a_process_failure_fails_all_queued_decisions_and_later_ones_are_skipped(scene: Scene) -> None:

@@ -1,10 +1,14 @@
 """A partition's queue returns records in order, each once, and stops before what cannot be read."""
 
+import asyncio
+from typing import Any
+
+import pytest
 from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.kafka.fetcher import FetchQueues
+from stream.kafka.fetcher import FetchQueues, QueueingFetcher
 from stream.kafka.partition_queue import PartitionQueue
 from stream.kafka.unpacking import AnyBatch, FetchedRecord, Unreadable, split_batches
 from support.record_batches import CODECS, packed, sent
@@ -116,3 +120,17 @@ def test_what_is_taken_at_once_is_bounded_by_headers_too() -> None:
         counts.append(len(some))
     assert sum(counts) == 200
     assert max(counts) < 70
+
+
+@pytest.mark.parametrize("looks_again", [1, 0])
+async def test_what_another_thread_takes_lets_the_routine_look_again_if_it_leaves_a_partition_out(
+    looks_again: int,
+) -> None:
+    fetcher: Any = QueueingFetcher.__new__(QueueingFetcher)
+    fetcher.queues, fetcher._loop, fetcher._leaves_out = FetchQueues(), asyncio.get_running_loop(), bool(looks_again)
+    fetcher._wait_consume_future = fetcher._loop.create_future()
+    fetcher.queues.of(TP).add(batches(0, 2), 0, 2)
+    taken = await asyncio.to_thread(fetcher.take, [TP], 10)
+    await asyncio.sleep(0)
+    assert [record.offset for record in taken[TP]] == [0, 1]
+    assert fetcher._wait_consume_future.done() == bool(looks_again)

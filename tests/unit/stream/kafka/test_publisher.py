@@ -177,6 +177,24 @@ async def test_what_is_not_acknowledged_after_a_moment_is_pending_and_ends_later
     assert await published.pending[WHERE] == 4
 
 
+async def test_who_gives_up_a_pending_write_leaves_the_batch_to_the_producer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "_PATIENCE_SECONDS", 0.01)
+    made, producer = await started(monkeypatch)
+    published = await made.publish_each({WHERE: RECORDS})
+    (batch,) = producer.waiting
+    published.pending[WHERE].cancel()
+    await asyncio.wait(published.pending.values())
+    assert not batch.future.done()
+    publishing = asyncio.create_task(made.publish_each({("other", 0): RECORDS}))
+    await asyncio.sleep(0)
+    another = producer.waiting[-1]
+    publishing.cancel()
+    await asyncio.wait((publishing,))
+    assert not another.future.done()
+    another.failure(NotEnoughReplicasError())  # nobody waits for it any more, and nobody is warned
+    await asyncio.sleep(0)
+
+
 async def test_a_partition_with_a_batch_that_waits_gets_the_next_one_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publisher, "_PATIENCE_SECONDS", 0.01)
     made, producer = await started(monkeypatch)
