@@ -1,6 +1,7 @@
 """Apache Kafka from its Maven artifacts: one KRaft node as a child process, with its data in a temporary folder."""
 
 import fcntl
+import os
 import shutil
 import signal
 import ssl
@@ -135,8 +136,9 @@ class JarsCluster:
         self._child.kill()
 
     def pause(self) -> None:
-        """Suspend the broker: connections stay open and nothing answers."""
+        """Suspend the broker: connections stay open and nothing answers, once all of its threads have stopped."""
         self._child.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def resume(self) -> None:
         """End a pause."""
