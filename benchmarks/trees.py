@@ -21,7 +21,7 @@ from models.policy import Floats
 SIZES = (1, 4, 8, 32, 256)
 TREES = (57, 400, 1_600)
 _WIDTH, _ROWS, _SEED = 45, 30_000, 3
-_NAMES = tuple(f"f{number}" for number in range(_WIDTH))
+NAMES = tuple(f"f{number}" for number in range(_WIDTH))
 _PARAMETERS = {"objective": "binary", "num_leaves": 31, "learning_rate": 0.03, "feature_fraction": 0.8, "seed": 1}
 _MISSING, _ZEROS = 0.03, 0.6
 _ROUNDS, _LEAST_BATCHES, _MEASURED_ROWS = 3, 10, 300
@@ -43,8 +43,9 @@ class TreesLine(NamedTuple):
     equal: bool
 
 
-def _rows(random: np.random.Generator) -> Floats:
-    """Return rows of counts, amounts, shares, times and columns that are mostly 0, with 3 % NaN."""
+def rows_to_score() -> Floats:
+    """Return rows of counts, amounts, shares, times and columns that are mostly 0, with 3 % NaN; always the same."""
+    random = np.random.default_rng(_SEED)
     kinds = (
         lambda: random.poisson(3, _ROWS),
         lambda: random.lognormal(4, 1.5, _ROWS).round(2),
@@ -57,21 +58,22 @@ def _rows(random: np.random.Generator) -> Floats:
     return matrix
 
 
-def _text(trees: int, matrix: Floats, random: np.random.Generator) -> str:
-    """Train on labels that depend on the rank of each column."""
+def trained(trees: int, matrix: Floats) -> str:
+    """Return the text of so many trees of the columns `NAMES`, whose labels depend on the rank of each column."""
+    random = np.random.default_rng(_SEED)
     ranks = np.nan_to_num(matrix).argsort(axis=0).argsort(axis=0) / _ROWS - 0.5
     score = ranks @ random.normal(size=_WIDTH) + random.normal(size=_ROWS) / 2
     rows = FitRows(matrix, np.arange(_ROWS), (score > np.quantile(score, 0.9)).astype(np.int8))
     parameters: dict[str, Any] = {**_PARAMETERS, "num_iterations": trees, "verbosity": -1, "num_threads": 1}
-    return fit(rows, _NAMES, parameters, lambda _tree: None).text
+    return fit(rows, NAMES, parameters, lambda _tree: None).text
 
 
 def measure(sizes: Sequence[int] = SIZES, numbers: Sequence[int] = TREES) -> Iterator[TreesLine]:
     """Measure models of these numbers of trees, each on batches of these sizes."""
-    matrix = _rows(np.random.default_rng(_SEED))
+    matrix = rows_to_score()
     for trees in numbers:
-        text = _text(trees, matrix, np.random.default_rng(_SEED))
-        compiled, plain = Booster(text, _NAMES), _by_lightgbm(text)
+        text = trained(trees, matrix)
+        compiled, plain = Booster(text, NAMES), _by_lightgbm(text)
         for size in sizes:
             yield _line(trees, size, matrix, (plain, compiled))
 
@@ -79,7 +81,7 @@ def measure(sizes: Sequence[int] = SIZES, numbers: Sequence[int] = TREES) -> Ite
 def _by_lightgbm(text: str) -> Booster:
     kernel, module.KERNEL = module.KERNEL, None
     try:
-        return Booster(text, _NAMES)
+        return Booster(text, NAMES)
     finally:
         module.KERNEL = kernel
 

@@ -8,21 +8,21 @@ from statistics import median
 import numpy as np
 
 from benchmarks.growth.series import GrowthPoint, GrowthSeries
+from benchmarks.trees import NAMES, rows_to_score, trained
 from benchmarks.workload import Workload
 from features.declaration import DAY_MS, Feature, FeatureSet
 from features.history.store import Transactions
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from features.vector.vectorise import vectorise
-from models.booster import Booster, FitRows, fit
+from models.booster import Booster
 
 TREES = (100, 200, 400, 800, 1_600)
 FEATURES = (45, 60, 80, 100)
 RECORDS = (0, 10, 100, 1_000, 4_000)
 BATCHES = (1, 256)
 _ROUNDS, _SECONDS = 7, 0.05
-_ROWS, _LEAVES, _SEED = 4_000, 31, 3
-_FRAUD_ABOVE = 2.0
+_SEED = 3
 _SPAN_MS = 25 * DAY_MS
 """Records of a history lie within the windows of 28 days."""
 
@@ -45,26 +45,11 @@ def _cpu_seconds(call: Callable[[], object], repeats: int) -> float:
 
 
 def by_trees() -> GrowthSeries:
-    """Measure predictions of models of 31 leaves, on random rows."""
-    random = np.random.default_rng(_SEED)
-    names = load_sets("").newest.names
-    matrix = random.normal(size=(_ROWS, len(names)))
-    labels = (matrix[:, :8].sum(axis=1) + random.normal(size=_ROWS) > _FRAUD_ABOVE).astype(np.int8)
-    parameters: dict[str, bool | int | float | str] = {
-        "objective": "binary",
-        "num_leaves": _LEAVES,
-        "learning_rate": 0.02,
-        "min_data_in_leaf": 2,
-        "seed": _SEED,
-        "deterministic": True,
-        "num_threads": 1,
-        "verbosity": -1,
-    }
-    rows = FitRows(matrix, np.arange(_ROWS), labels)
-    points = []
+    """Measure predictions of models of 31 leaves, on the rows of `benchmarks.trees`."""
+    matrix, points = rows_to_score(), []
     for trees in TREES:
-        text = fit(rows, names, parameters | {"num_iterations": trees}, lambda _done: None).text
-        points.append(GrowthPoint(trees, tuple(_prediction_us(Booster(text, names), matrix))))
+        model = Booster(trained(trees, matrix), NAMES)
+        points.append(GrowthPoint(trees, tuple(_prediction_us(model, matrix))))
     return GrowthSeries("A model's prediction", "trees of 31 leaves", "µs a payment", _batch_names(), tuple(points))
 
 

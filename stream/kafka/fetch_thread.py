@@ -83,7 +83,7 @@ class Arrivals:
         self._waiting: dict[Arrival, Collection[TopicPartition]] = {}
 
     @contextmanager
-    def expected(self, partitions: Collection[TopicPartition]) -> Iterator["Arrival"]:
+    def expected(self, partitions: Collection[TopicPartition]) -> Iterator[Arrival]:
         """Yield the next arrival of records of these partitions."""
         arrival = Arrival(self._loop)
         self._waiting[arrival] = partitions

@@ -8,11 +8,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import RecordMetadata
@@ -21,7 +22,7 @@ from models.commands import Event, encode
 from models.logins import without_logins
 from stream.errors import PublishError
 from stream.kafka.client import BATCH_BYTES, producer_options
-from stream.kafka.stray import given_up_as_error
+from stream.kafka.stray import given_up, given_up_as_error
 from stream.kafka.topics import MODEL_EVENTS
 from stream.redaction import redact_text
 from stream.settings import Compression, Settings
@@ -188,17 +189,13 @@ class Publisher:
         if partition not in await producer.partitions_for(topic):
             raise PublishError(f"{topic} has no partition {partition}")
         while at < len(records):
-            builder, first = _batch_for(records[at], producer), at
-            while at < len(records) and builder.append(
-                key=records[at].key, value=records[at].value, timestamp=None, headers=list(records[at].headers)
-            ):
-                at += 1
-            if at == first:
+            builder, count = _filled(records, at, producer)
+            if not count:
                 raise PublishError(
                     f"a record of {len(records[at].value or b'')} bytes exceeds the batch size for {topic}"
                 )
-            builder.close()
-            batches.append(_SentBatch(await producer.send_batch(builder, topic, partition=partition), at - first))
+            batches.append(_SentBatch(await producer.send_batch(builder, topic, partition=partition), count))
+            at += count
             if at < len(records):
                 await batches[-1].acknowledged  # a later batch must not be written without an earlier one
         return batches
@@ -255,14 +252,12 @@ def _sent_at_once(
     tp, accumulator = TopicPartition(topic, partition), producer._message_accumulator  # noqa: SLF001
     if accumulator._closed or accumulator._exception is not None or accumulator._batches.get(tp):  # noqa: SLF001
         return None
-    builder = _batch_for(records[0], producer)
-    for one in records:
-        if not builder.append(key=one.key, value=one.value, timestamp=None, headers=list(one.headers)):
-            return None
-    builder.close()
+    builder, count = _filled(records, 0, producer)
+    if count < len(records):
+        return None
     appended = accumulator._append_batch(builder, tp).future  # noqa: SLF001
     appended.add_done_callback(_look_at_error)
-    return _SentBatch(asyncio.shield(appended), len(records))  # only aiokafka may settle its own
+    return _SentBatch(asyncio.shield(appended), count)  # only aiokafka may settle its own
 
 
 def _look_at_error(done: "asyncio.Future[RecordMetadata]") -> None:
@@ -273,9 +268,7 @@ def _look_at_error(done: "asyncio.Future[RecordMetadata]") -> None:
 
 def _error_of(sent: _SentBatch) -> BaseException | None:
     """Return why a batch that is done was not acknowledged; None if it was."""
-    done = sent.acknowledged
-    given_up: BaseException = KafkaConnectionError("the client has given up a request")
-    return given_up if done.cancelled() else done.exception()
+    return given_up() if sent.acknowledged.cancelled() else sent.acknowledged.exception()
 
 
 async def _wait_for_all(
@@ -292,6 +285,17 @@ async def _wait_for_all(
         for one in waiting:
             one.cancel()
         raise
+
+
+def _filled(records: Sequence[Outgoing], first: int, producer: AIOKafkaProducer) -> tuple[BatchBuilder, int]:
+    """Return a closed batch with the records from `first` on that fit, and how many they are."""
+    builder, count = _batch_for(records[first], producer), 0
+    for one in islice(records, first, None):
+        if not builder.append(key=one.key, value=one.value, timestamp=None, headers=list(one.headers)):
+            break
+        count += 1
+    builder.close()
+    return builder, count
 
 
 def _batch_for(first: Outgoing, producer: AIOKafkaProducer) -> BatchBuilder:

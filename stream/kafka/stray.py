@@ -10,6 +10,12 @@ from contextlib import asynccontextmanager, contextmanager
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 
 
+def given_up() -> Exception:
+    """Return the error about a request that was given up."""
+    error: Exception = KafkaConnectionError("the client has given up a request")
+    return error
+
+
 @contextmanager
 def given_up_as_error() -> Iterator[None]:
     """Raise an error for a request that was given up; a task that awaits it would end as if it had been cancelled.
@@ -23,7 +29,7 @@ def given_up_as_error() -> Iterator[None]:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
-        raise KafkaConnectionError("the client has given up a request") from error
+        raise given_up() from error
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ one, the live model's rules that block or review hold as well; where no model ca
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from time import thread_time_ns
 from typing import NamedTuple, Protocol
 
@@ -125,13 +125,14 @@ def score(
 
 def _score_arm(serving: ServingModels, batch: _Batch, arm: str, rows: NDArray[np.intp]) -> list[Judgement]:
     """Judge the payments of one arm, at some rows of the vectors, at least one."""
-    first = _Rung(serving.of_arm(arm) or serving.live, DecidedBy.MODEL, ())
+    ladder = _ladder(serving, arm)
+    first = next(ladder)
     try:
         return _by_model(first, batch.rows(first.model.fingerprint, rows), arm)
     except _NO_SCORE as error:
         _log_no_score(first.model, error)
-        ladder = _ladder(serving, arm)
-        return [_score_row((serving, ladder), batch, arm, rows[at : at + 1]) for at in range(len(rows))]
+        rungs = (first, *ladder)
+        return [_score_row((serving, rungs), batch, arm, rows[at : at + 1]) for at in range(len(rows))]
 
 
 def _log_no_score(model: Model, error: Exception) -> None:
@@ -145,19 +146,18 @@ def _log_no_score(model: Model, error: Exception) -> None:
     )
 
 
-def _ladder(serving: ServingModels, arm: str) -> list[_Rung]:
-    """Return the models that may decide for an arm, in the order in which they are tried."""
+def _ladder(serving: ServingModels, arm: str) -> Iterator[_Rung]:
+    """Yield the models that may decide for an arm, in the order in which they are tried."""
     models: tuple[tuple[Model | None, str], ...] = (
         *((serving.of_arm(arm), failure) for failure in _arm_failed(arm)),
         (serving.live, LIVE_MODEL_FAILED),
         (serving.fallback, NO_MODEL),
     )
-    rungs, failed = list[_Rung](), tuple[str, ...]()
+    failed: tuple[str, ...] = ()
     for model, failure in models:
         if model is not None:
-            rungs.append(_Rung(model, DecidedBy.FALLBACK if failed else DecidedBy.MODEL, failed))
+            yield _Rung(model, DecidedBy.FALLBACK if failed else DecidedBy.MODEL, failed)
             failed = (*failed, failure)
-    return rungs
 
 
 def _arm_failed(arm: str) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """Loading an artifact: an intact one scores like LightGBM itself, a damaged one is returned as a problem."""
 
 import re
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from models.problems import ProblemCode
 from models.repository import Repository
 from support.examples import examples
 from support.model_artifacts import CALIBRATION, FINGERPRINT, NAMES, artifact, history_vectors, rows, train
+from support.threads import in_threads
 
 TREES = train()
 TEXT = text_of(TREES)
@@ -94,11 +94,7 @@ def test_threads_score_the_same_bits(repository: Repository) -> None:
     def score() -> None:
         found.extend(model.score(matrix) for _ in range(20))
 
-    threads = [threading.Thread(target=score) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(score)
     assert len(found) == 80
     assert all(same_bits(scores, expected) for scores in found)
 

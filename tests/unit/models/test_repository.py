@@ -15,6 +15,7 @@ from models.repository import Repository
 from stream.clock import now_ms
 from support.fleet import slow_store
 from support.model_artifacts import artifact
+from support.threads import in_threads
 
 CONTENTS = {name: f"contents of {name}".encode() for name in FILES}
 
@@ -145,11 +146,7 @@ def test_concurrent_writers_leave_one_complete_artifact(tmp_path: Path) -> None:
         start.wait()
         Repository(str(tmp_path)).put(contents)
 
-    threads = [threading.Thread(target=put) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(put)
     assert [path.name for path in tmp_path.iterdir()] == [digest_of(contents)]
     assert Repository(str(tmp_path)).fetch(digest_of(contents)) == contents
 

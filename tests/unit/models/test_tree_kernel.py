@@ -20,6 +20,7 @@ from models.model_text import Tree, check_model_text
 from models.tree_kernel import KERNEL, LANES, LIBRARY, Forest, open_kernel
 from models.tree_proof import SPECIAL, agrees, edge_rows
 from support.acceptance import sized
+from support.threads import in_threads
 
 WIDTH = 7
 NAMES = tuple(f"f{number}" for number in range(WIDTH))
@@ -296,11 +297,7 @@ def test_threads_compute_the_same_bits() -> None:
             found.append(booster.margins(rows))
             found.append(np.concatenate([booster.margins(rows[at : at + 5]) for at in range(0, 3_000, 5)]))
 
-    threads = [threading.Thread(target=score) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(score)
     assert len(found) == 120
     assert all(same_bits(margins, expected) for margins in found)
 
