@@ -153,7 +153,9 @@ class Cancellable:
         except OSError as error:
             raise exceptions.ConnectionError(f"error while writing to the socket: {error}") from error
         finally:
-            if not sent:  # a part of it may have been sent
+            if not sent:  # a part of it may have been sent; closing alone would keep the socket until all of it was
+                if self._writer is not None:
+                    self._writer.transport.abort()
                 await self.disconnect(nowait=True)
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from redis import asyncio as redis_asyncio
@@ -110,6 +112,13 @@ async def test_scripts_one_after_the_other_share_a_connection_until_it_breaks(
     assert not await connections() & before
 
 
+def open_connections(url: str) -> int:
+    """Count this process's transports to a server whose sockets are open, those that are being closed included."""
+    transports = [one for one in gc.get_objects() if isinstance(one, asyncio.Transport)]
+    sockets = [one.get_extra_info("socket") for one in transports]
+    return sum(one.fileno() >= 0 and one.getpeername()[1] == urlsplit(url).port for one in sockets)
+
+
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[OwnRedis]:
     server = OwnRedis(tmp_path, forgetful=True)
@@ -122,9 +131,12 @@ async def test_a_request_that_the_server_does_not_take_in_time_is_given_up(own_s
     opened = ServerConnection(own_server.url, b"tried", 0.3)
     try:
         await opened.run("hgetall", [Call(HOME_SHARD, (b"key",), ())])
+        assert open_connections(own_server.url) == 1
         own_server.pause()
         with pytest.raises(StoreUnavailableError, match="timeout while writing to the socket"):
             await opened.run("hgetall", [Call(HOME_SHARD, (b"key",), (bytes(64 << 20),))])
+        await asyncio.sleep(0)
+        assert open_connections(own_server.url) == 0
         own_server.resume()
         assert await opened.run("hgetall", [Call(HOME_SHARD, (b"key",), ())]) == [[]]
     finally:
