@@ -8,6 +8,7 @@ others, and for whatever is not as expected, its own requests serve. Layouts: Ka
 The functions use private attributes of aiokafka 0.14, which is pinned.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from struct import Struct
@@ -30,7 +31,8 @@ _PRODUCED = Struct(">ihqqq")
 _FETCH = Struct(">iiiibiii").pack
 _FETCH_PART = Struct(">iiqqi").pack
 _FETCH_END = Struct(">i").pack
-_FETCHED_HEAD = Struct(">ihi")
+_FETCHED_HEAD_BYTES = 10
+"""How long the client was throttled, an error and a session."""
 _FETCHED = Struct(">ihqqqi")
 _ABORTED = Struct(">qq")
 _SESSION_LESS = 0, -1
@@ -156,11 +158,33 @@ class FetchOptions(NamedTuple):
     rack: str
 
 
-def fetch_body(
-    options: FetchOptions, topics: Iterable[tuple[str, Sequence[tuple[int, int, int]]]], count: int
-) -> list[bytes]:
-    """Encode what a request to fetch says after its header: partitions, offsets and most bytes, by `count` topics."""
-    parts = [_FETCH(-1, *options[:4], *_SESSION_LESS, count)]
+Topics = Sequence[tuple[str, Sequence[tuple[int, int, int]]]]
+"""What is asked for: topics, and of each the partitions with their next offset and the most bytes."""
+Fetched = tuple[str, list[tuple[Any, ...]]]
+"""A topic and what came of its partitions, as aiokafka has them: partition, error's code, end, last stable offset,
+first offset, aborted transactions, preferred replica, and the records."""
+
+
+async def fetch_from(connection: AIOKafkaConnection, options: FetchOptions, topics: Topics) -> Sequence[Fetched]:
+    """Send a request to fetch, and return its answer.
+
+    Raises:
+        aiokafka.errors.KafkaError: the connection broke, or was closed since no answer came in its time.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Sequence[Fetched]] = loop.create_future()
+    write(connection, (FETCH, FETCH_VERSION), fetch_body(options, topics), fetched, answer)
+    patience = connection._request_timeout  # noqa: SLF001
+    timer = loop.call_later(patience, lambda: connection.close(reason=CloseReason.CONNECTION_TIMEOUT))
+    try:
+        return await answer
+    finally:
+        timer.cancel()
+
+
+def fetch_body(options: FetchOptions, topics: Topics) -> list[bytes]:
+    """Encode what a request to fetch says after its header."""
+    parts = [_FETCH(-1, *options[:4], *_SESSION_LESS, len(topics))]
     for topic, partitions in topics:
         parts += (_text(topic), _LENGTH.pack(len(partitions)))
         parts += [_FETCH_PART(partition, -1, offset, -1, most) for partition, offset, most in partitions]
@@ -168,17 +192,12 @@ def fetch_body(
     return parts
 
 
-Fetched = tuple[str, list[tuple[Any, ...]]]
-"""A topic and what came of its partitions, as aiokafka has them: partition, error's code, end, last stable offset,
-first offset, aborted transactions, preferred replica, and the records."""
-
-
 def fetched(frame: bytes) -> list[Fetched]:
     """Decode an answer to a request to fetch.
 
     Its own error, which is of sessions, leaves no partition.
     """
-    at = _HEADER_BYTES + _FETCHED_HEAD.size
+    at = _HEADER_BYTES + _FETCHED_HEAD_BYTES
     topics, at = _int(frame, at)
     return [one for one, at in _fetched_topics(frame, at, topics)]
 

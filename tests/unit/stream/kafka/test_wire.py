@@ -78,7 +78,7 @@ async def test_a_request_to_fetch_is_aiokafkas_to_the_byte(
     topics: list[tuple[str, list[tuple[int, int, int]]]], options: FetchOptions
 ) -> None:
     with open_connection() as open_one:
-        write(open_one, (FETCH, FETCH_VERSION), fetch_body(options, topics, len(topics)), fetched, Kept())
+        write(open_one, (FETCH, FETCH_VERSION), fetch_body(options, topics), fetched, Kept())
         *some, rack = options
         expected = as_aiokafka_writes(FetchRequest(*some, topics, rack_id=rack), "fraudstream-1")
         assert open_one._writer.written == [expected]
@@ -120,7 +120,7 @@ async def test_an_answer_to_a_request_to_fetch_is_read_as_aiokafka_reads_it(
 ) -> None:
     kept = Kept()
     with open_connection() as open_one:
-        write(open_one, (FETCH, FETCH_VERSION), fetch_body(FetchOptions(1, 1, 1, 0, ""), (), 0), fetched, kept)
+        write(open_one, (FETCH, FETCH_VERSION), fetch_body(FetchOptions(1, 1, 1, 0, ""), ()), fetched, kept)
         answer = FetchResponse_v11(0, code, 0, topics).encode()
         answered(open_one, answer)
         assert kept.result == FetchResponse_v11.decode(BytesIO(answer)).topics
