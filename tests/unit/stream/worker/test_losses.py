@@ -56,10 +56,10 @@ async def test_a_consumer_whose_offset_is_not_there_is_moved_once_and_each_commi
     checked = InputLosses(LossesDeps(deps.settings, deps, deps, deps, lambda: deps, deps, lambda _: None))
     checked.assigned([LABELS])
     await settle()
-    assert (rewound, checked.is_held(LABELS), checked.label_note(0)) == ([], False, "id")
+    assert (rewound, LABELS in checked.held, checked.label_note(0)) == ([], False, "id")
     assert await checked.examine(LABELS, 60) == "it holds no offset 60"
     await settle()
-    assert (rewound, checked.is_held(LABELS)) == ([(LABELS, 0)], False)
+    assert (rewound, LABELS in checked.held) == ([(LABELS, 0)], False)
     checked.assigned([LABELS])
     await settle()
     assert rewound == [(LABELS, 0)]
@@ -79,7 +79,7 @@ async def test_a_check_that_ends_after_its_partition_went_away_ends_quietly(
     checked.assigned([])
     answers[0].set_result(Start(1, 5))
     await settle()
-    assert not checked.is_held(LABELS)
+    assert LABELS not in checked.held
     assert checked.log == 0
 
 
@@ -93,8 +93,8 @@ async def test_a_check_of_the_last_assignment_does_not_release_a_partition_of_th
     await settle()
     answers[0].set_result(Start(1, 5))
     await settle()
-    assert checked.is_held(LABELS)
+    assert LABELS in checked.held
     answers[1].set_result(Start(2, 7))
     await settle()
-    assert not checked.is_held(LABELS)
+    assert LABELS not in checked.held
     assert checked.log == 2
