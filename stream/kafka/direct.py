@@ -17,14 +17,13 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import ConnectionGroup
-from aiokafka.conn import CloseReason
-from aiokafka.errors import ProducerClosed
+from aiokafka.errors import KafkaError, ProducerClosed
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from aiokafka.protocol.produce import ProduceRequest, ProduceResponse_v7
 from aiokafka.structs import RecordMetadata
 
-from stream.kafka.wire import PRODUCE, PRODUCE_VERSION, Produced, produce_body, produced, speaks, write
+from stream.kafka.wire import PRODUCE, PRODUCE_VERSION, Produced, close_silent, produce_body, produced, speaks, write
 
 Acknowledgement = asyncio.Future[RecordMetadata]
 """A batch's: aiokafka settles it, and only aiokafka may."""
@@ -42,10 +41,12 @@ class ProduceRequestOnItsWay:
         self._connection = sender.client._conns[node, ConnectionGroup.DEFAULT]  # noqa: SLF001
         self._outcome: bytes | BaseException | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._sent_at = 0.0
         self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def send(self) -> None:
         """Write the request."""
+        self._sent_at = asyncio.get_running_loop().time()
         self._sender._in_flight.add(self._node)  # noqa: SLF001
         self._sender._muted_partitions.update(self._batches)  # noqa: SLF001
         topics: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
@@ -63,12 +64,15 @@ class ProduceRequestOnItsWay:
             timer.cancel()
 
     def limit(self) -> None:
-        """Close the connection if no answer comes in the client's time, as aiokafka does; it costs a timer."""
+        """Close the connection if no answer comes in the client's time, as aiokafka does.
+
+        For those who have stopped waiting: it costs a timer, and looks at errors that nobody may look at any more.
+        """
         if self._outcome is None and self._timer is None:
-            seconds = self._connection._request_timeout  # noqa: SLF001
-            self._timer = asyncio.get_running_loop().call_later(
-                seconds, lambda: self._connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
-            )
+            last_at = self._sent_at + self._connection._request_timeout  # noqa: SLF001
+            self._timer = asyncio.get_running_loop().call_at(last_at, close_silent, self._connection)
+            for batch in self._batches.values():
+                batch.future.add_done_callback(_looked_at)
 
     # --- what the connection's reader calls
 
@@ -79,6 +83,7 @@ class ProduceRequestOnItsWay:
     def set_result(self, answer: tuple[bytes, Mapping[tuple[str, int], Produced]]) -> None:
         """Settle the batches if all were appended; else leave the answer to aiokafka."""
         self._outcome, found = answer
+        self._end_limit()
         results = [found.get(tp) for tp in self._batches]
         if not all(one is not None and one.code == 0 for one in results):
             self._recover(self._outcome)
@@ -93,7 +98,12 @@ class ProduceRequestOnItsWay:
     def set_exception(self, error: BaseException) -> None:
         """Leave the error to aiokafka."""
         self._outcome = error
+        self._end_limit()
         self._recover(error)
+
+    def _end_limit(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     # --- afterwards
 
@@ -119,10 +129,14 @@ class ProduceRequestOnItsWay:
             _set(self.settled)
 
     def _recovered(self, task: asyncio.Task[None]) -> None:
-        """Go on; what aiokafka cannot handle ends its sender, as it does there."""
+        """Go on; what aiokafka cannot handle ends its sender and fails all batches, as it does there."""
         _RECOVERING.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._sender._message_accumulator.fail_all(error)  # noqa: SLF001
+        accumulator = self._sender._message_accumulator  # noqa: SLF001
+        if not task.cancelled() and (error := task.exception()) is not None and accumulator._exception is None:  # noqa: SLF001
+            failed = KafkaError(f"what became of a request to produce could not be handled: {error!r}")
+            failed.__cause__ = error
+            self._sender._sender_task.cancel()  # noqa: SLF001
+            accumulator.fail_all(failed)
         self._release()
 
     def _release(self) -> None:
@@ -130,8 +144,6 @@ class ProduceRequestOnItsWay:
         sender, accumulator = self._sender, self._sender._message_accumulator  # noqa: SLF001
         sender._in_flight.discard(self._node)  # noqa: SLF001
         sender._muted_partitions.difference_update(self._batches)  # noqa: SLF001
-        if self._timer is not None:
-            self._timer.cancel()
         if accumulator._batches and not accumulator._waiter_future.done():  # noqa: SLF001
             accumulator._waiter_future.set_result(None)  # noqa: SLF001 - the sender looks again
 

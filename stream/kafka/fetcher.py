@@ -67,7 +67,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         self._assignment: Any = None
         self._busy_wait_ms: int = self._fetch_max_wait_ms
         self._on_arrival: Callable[[Collection[TopicPartition]], None] = lambda _: None
-        self._first = 0
+        self._first: dict[int, int] = {}
         self.refused: dict[TopicPartition, KafkaError] = {}
         self.pulsed_at: dict[TopicPartition, float] = {}
         self.held_back = HeldBackPartitions()
@@ -272,13 +272,13 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
                 wanted.append(tp)
         if not wanted:
             return None
-        self._first = (self._first + 1) % len(wanted)  # a broker fills its answer from the first partition on
+        first = self._first[node_id] = (self._first.get(node_id, -1) + 1) % len(wanted)
         now = time.monotonic()
-        for tp in (*wanted[self._first :], *wanted[: self._first]):
+        for tp in (*wanted[first:], *wanted[:first]):  # a broker fills its answer from the first on
             self.pulsed_at[tp] = now
             asked = tp.partition, assignment.state_value(tp).position, self._max_partition_fetch_bytes
             topics.setdefault(tp.topic, []).append(asked)
-        self._fetch_max_wait_ms, self._leaves_out = self._wait_ms(assignment), False
+        self._fetch_max_wait_ms = self._wait_ms(assignment)
         return list(topics.items())
 
     def _accept_all(self, assignment: Any, topics: Topics, found: Sequence[Fetched]) -> bool:  # noqa: ANN401 - aiokafka's

@@ -15,6 +15,7 @@ from struct import Struct
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.errors import RequestTimedOutError
 
 Answer = TypeVar("Answer")
 Taken_contra = TypeVar("Taken_contra", contravariant=True)
@@ -102,6 +103,11 @@ def write(
         connection.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)
 
 
+def close_silent(connection: AIOKafkaConnection) -> None:
+    """Close a connection whose broker has not answered in time; its requests get an error."""
+    connection.close(reason=CloseReason.CONNECTION_TIMEOUT, exc=RequestTimedOutError())
+
+
 def _text(text: str | None) -> bytes:
     if text is None:
         return b"\xff\xff"
@@ -174,8 +180,7 @@ async def fetch_from(connection: AIOKafkaConnection, options: FetchOptions, topi
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Sequence[Fetched]] = loop.create_future()
     write(connection, (FETCH, FETCH_VERSION), fetch_body(options, topics), fetched, answer)
-    patience = connection._request_timeout  # noqa: SLF001
-    timer = loop.call_later(patience, lambda: connection.close(reason=CloseReason.CONNECTION_TIMEOUT))
+    timer = loop.call_later(connection._request_timeout, close_silent, connection)  # noqa: SLF001
     try:
         return await answer
     finally:

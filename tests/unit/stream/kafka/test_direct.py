@@ -243,3 +243,34 @@ async def test_who_is_cancelled_while_it_waits_leaves_the_batch_to_its_answer(br
     broker.answer((ONE, 0))
     assert acknowledged(begun, [ONE]) == {ONE: 40}
     assert broker.is_free
+
+
+async def test_a_refusal_ends_the_limit_while_it_is_recovered_from(broker: Broker) -> None:
+    (request,) = broker.send(ONE).requests
+    broker.connection._request_timeout = 0.05
+    request.limit()
+    asking = asyncio.Event()
+
+    async def hangs() -> None:
+        asking.set()
+        await asyncio.sleep(60)
+
+    broker.producer.client._maybe_wait_metadata = hangs
+    broker.answer((ONE, NOT_LEADER))
+    await asyncio.wait_for(asking.wait(), 5)
+    assert broker.sender._in_flight == {NODE}
+    await asyncio.sleep(0.1)
+    assert broker.connection.connected()
+
+
+async def test_what_aiokafka_cannot_handle_fails_all_batches_and_ends_the_sender(broker: Broker) -> None:
+    begun = broker.send(ONE)
+    del broker.producer.client.force_metadata_update
+    broker.producer.client._maybe_wait_metadata = lambda: 1 / 0
+    broker.answer((ONE, NOT_LEADER))
+    await until(begun.requests[0].settled.done)
+    assert "ZeroDivisionError" in str(begun.acknowledgements[ONE].exception())
+    await until(broker.sender._sender_task.done)
+    broker.accumulator._batches[ONE][0]._drain_waiter.exception()
+    assert broker.accumulator._exception is begun.acknowledgements[ONE].exception()
+    await until(lambda: broker.is_free)
