@@ -7,7 +7,7 @@ before a hand-over says how far the other topic was read.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
@@ -16,6 +16,7 @@ from aiokafka.errors import RebalanceInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
 from models.terms import Term
+from stream.kafka.bounds import OffsetBounds
 from stream.kafka.commit_copies import CommitCopy, CopySource, Origin, why_unproven
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.offsets import (
@@ -72,6 +73,7 @@ class TailReader:
         scores_id: the id of the topic that is read; empty where the brokers have none.
         progress: how far each partition has been read: the next offset, and the end.
         consumer: the consumer, to which the partitions of `transactions` are assigned as well, paused.
+        bounds: asks for the ends of the scores.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class TailReader:
         self.scores_id = origin.scores_id
         self.progress: dict[int, tuple[int, int]] = {}
         self.consumer = consumer
+        self.bounds = OffsetBounds(consumer)
         self._topic = topic
         self._origin = origin
         self._starts = starts
@@ -98,8 +101,7 @@ class TailReader:
             aiokafka.errors.KafkaError: its broker does not respond.
         """
         tp, start = TopicPartition(self._topic, partition), self._starts[partition]
-        begin = (await self.consumer.beginning_offsets([tp]))[tp]
-        end = (await self.consumer.end_offsets([tp]))[tp]
+        begin, end = await self.bounds.of(tp)
         if start.committed is None and self._copies is not None:
             start = await self._by_copy(tp, start, self._copies.get(partition), (begin, end))
         if start.position.scores_offset > end:
@@ -191,14 +193,15 @@ async def tail_reader(
     copies = sources.copies
     found = await copies.of_transactions() if copies is not None and len(known) < len(tps) else None
     consumer = open_consumer(settings, fetch_max_wait_ms=settings.fetch_wait_ms)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(consumer.stop)
         await consumer.start()
         own = [TopicPartition(names[1], partition) for partition in starts]
         consumer.assign([*own, *tps])
         consumer.pause(*own, *tps)  # until it is known where each is read from
-        yield TailReader(consumer, names[1], Origin(settings.group, *ids), starts, found)
-    finally:
-        await consumer.stop()
+        reader = TailReader(consumer, names[1], Origin(settings.group, *ids), starts, found)
+        stack.push_async_callback(reader.bounds.close)
+        yield reader
 
 
 def resume_point(settings: Settings, term: Term, commit: OffsetAndMetadata, followed: Position | None) -> ResumePoint:
