@@ -330,6 +330,8 @@ class DecisionPositions:
             self._count_void(partition, point)
             self._announce_found(partition, position)
             self._deps.consumer().aside.hurry(tp)
+            log.debug("partition %d is decided from offset %d on", partition, start.offset)
+            await self._deps.follower.wake()
 
     def _standing_of(self, partition: int, point: ResumePoint) -> Standing:
         """Return up to where the partition counts as decided.
