@@ -38,7 +38,7 @@ class OffsetBounds:
             aiokafka.errors.KafkaError: its broker does not respond.
         """
         self._wanted.add(partition)
-        if self._turn is None:
+        if self._turn is None or self._turn.done():  # done means failed: one that succeeds is let go of before
             self._turn = asyncio.create_task(self._ask())
             self._tasks.add(self._turn)
         asked = (await asyncio.shield(self._turn))[partition]
@@ -51,7 +51,8 @@ class OffsetBounds:
     async def _ask(self) -> Mapping[TopicPartition, "asyncio.Task[_Bounds]"]:
         """Ask each leader for its partitions among those that are wanted by now."""
         client = self._consumer._client  # noqa: SLF001 - aiokafka tells nobody else who leads
-        await client._maybe_wait_metadata()  # noqa: SLF001 - likewise
+        with given_up_as_error():
+            await client._maybe_wait_metadata()  # noqa: SLF001 - likewise
         self._turn, wanted, self._wanted = None, self._wanted, set()
         by_leader = defaultdict(list)
         for tp in sorted(wanted):

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import NodeNotReadyError
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
 from stream.kafka.bounds import OffsetBounds
 from support.kafka.leaders import KnownLeaders
@@ -94,6 +94,22 @@ async def test_an_error_is_that_of_all_who_asked_for_it_and_one_who_gives_up_tak
         consumer.awake.set()
         with pytest.raises(NodeNotReadyError):
             await waiting
+
+
+async def test_metadata_that_do_not_come_are_waited_for_again_by_the_next_who_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consumer = AskedConsumer()
+
+    async def give_up() -> None:
+        raise asyncio.CancelledError
+
+    async with opened(consumer) as bounds:
+        with monkeypatch.context() as without:
+            without.setattr(consumer._client, "_maybe_wait_metadata", give_up)
+            with pytest.raises(KafkaConnectionError, match="given up"):
+                await bounds.of(HERE[0])
+        assert await bounds.of(HERE[0]) == (0, 0)
 
 
 async def test_what_is_still_asked_for_ends_with_its_reader() -> None:
