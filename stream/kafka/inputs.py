@@ -27,10 +27,9 @@ _IDS = KnownFields(["card_id", "transaction_id"])
 class InputReader:
     """Asks what the input topics hold; all partitions over the same connections, and none waits for another."""
 
-    def __init__(self, admin: AIOKafkaAdminClient, offsets: AIOKafkaConsumer, records: LogConsumer | None) -> None:
+    def __init__(self, admin: AIOKafkaAdminClient, offsets: AIOKafkaConsumer) -> None:
         self._bounds = OffsetBounds(offsets)
         self._admin = admin
-        self._records = records
         self._asked: dict[frozenset[str], asyncio.Task[Mapping[str, TopicState]]] = {}
 
     async def states(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, InputTopic]:
@@ -58,22 +57,25 @@ class InputReader:
         await end_tasks(*self._asked.values())
         await self._bounds.close()
 
-    async def is_same_record(self, tp: TopicPartition, state: InputTopic, position: Position) -> bool | None:
+    async def is_same_record(
+        self, records: LogConsumer, tp: TopicPartition, state: InputTopic, position: Position
+    ) -> bool | None:
         """Tell whether the record at a position's last decision is the transaction that was decided.
 
-        None if that cannot be checked: nothing is known of the transaction, or its record was removed.
+        `records` is a consumer to which the partition is assigned and that has paused it. None if that cannot be
+        checked: nothing is known of the transaction, or its record was removed.
 
         Raises:
             aiokafka.errors.KafkaError: the brokers do not respond.
         """
         _, offset = log_and_offset(position.standing.last_place)
-        if self._records is None or not position.identity or not state.begin <= offset < state.end:
+        if not position.identity or not state.begin <= offset < state.end:
             return None
-        self._records.resume(tp)
+        records.resume(tp)
         try:
-            record = await record_at(self._records, tp, offset)
+            record = await record_at(records, tp, offset)
         finally:
-            self._records.pause(tp)
+            records.pause(tp)
         return record is not None and _identity(record.value) == position.identity
 
 
@@ -82,11 +84,8 @@ async def input_reader(
     settings: Settings,
     admin: AIOKafkaAdminClient,
     partitions: Sequence[TopicPartition],
-    records: LogConsumer | None = None,
 ) -> AsyncIterator[InputReader]:
     """Open a reader of some partitions.
-
-    `records` is a consumer to which they are assigned and that has paused them; without one no record can be looked at.
 
     Raises:
         aiokafka.errors.KafkaError: the brokers do not respond.
@@ -97,7 +96,7 @@ async def input_reader(
         await offsets.start()
         offsets.assign(partitions)  # and so it learns who leads them
         offsets.pause(*partitions)
-        reader = InputReader(admin, offsets, records)
+        reader = InputReader(admin, offsets)
         stack.push_async_callback(reader.close)
         yield reader
 

@@ -6,7 +6,7 @@ before a hand-over says how far the other topic was read.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
@@ -32,6 +32,7 @@ from stream.kafka.scan import record_at
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import SCORES, TRANSACTIONS, own_scores, publishes_in
 from stream.settings import Settings
+from stream.tasks import both
 
 log = logging.getLogger("fraudstream.score_tails")
 
@@ -165,7 +166,7 @@ class TailReader:
 async def tail_reader(
     settings: Settings,
     admin: AIOKafkaAdminClient,
-    partitions: Iterable[int],
+    partitions: Collection[int],
     term: Term,
     sources: TailSources = _NO_SOURCES,
 ) -> AsyncIterator[TailReader]:
@@ -178,30 +179,33 @@ async def tail_reader(
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
     names = [settings.topic(TRANSACTIONS.name), settings.topic(own_scores(settings, term).name)]
-    tps = [TopicPartition(names[0], partition) for partition in partitions]
-    committed = await committed_offsets(settings, admin, tps)
-    known = {tp: committed[tp] for tp in tps if tp in committed and committed[tp].offset >= 0}
-    followed = sources.published if own_scores(settings, term) is SCORES else _NO_SOURCES.published
-    starts = {
-        tp.partition: resume_point(settings, term, known[tp], followed(tp.partition))
-        if tp in known
-        else ResumePoint(None, followed(tp.partition) or Position())
-        for tp in tps
-    }
-    states = await topic_states(admin, names)
-    ids = [states[name].topic_id if name in states else "" for name in names]
-    copies = sources.copies
-    found = await copies.of_transactions() if copies is not None and len(known) < len(tps) else None
+    tps, own = ([TopicPartition(name, partition) for partition in partitions] for name in names)
     consumer = open_consumer(settings, fetch_max_wait_ms=settings.fetch_wait_ms)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(consumer.stop)
-        await consumer.start()
-        own = [TopicPartition(names[1], partition) for partition in starts]
-        consumer.assign([*own, *tps])
-        consumer.pause(*own, *tps)  # until it is known where each is read from
+        asked = both(committed_offsets(settings, admin, tps), topic_states(admin, names))
+        _, (committed, states) = await both(_connect(consumer, [*own, *tps]), asked)
+        known = {tp: committed[tp] for tp in tps if tp in committed and committed[tp].offset >= 0}
+        followed = sources.published if own_scores(settings, term) is SCORES else _NO_SOURCES.published
+        starts = {
+            tp.partition: resume_point(settings, term, known[tp], followed(tp.partition))
+            if tp in known
+            else ResumePoint(None, followed(tp.partition) or Position())
+            for tp in tps
+        }
+        ids = [states[name].topic_id if name in states else "" for name in names]
+        copies = sources.copies
+        found = await copies.of_transactions() if copies is not None and len(known) < len(tps) else None
         reader = TailReader(consumer, names[1], Origin(settings.group, *ids), starts, found)
         stack.push_async_callback(reader.bounds.close)
         yield reader
+
+
+async def _connect(consumer: LogConsumer, partitions: Sequence[TopicPartition]) -> None:
+    """Start a consumer of partitions that are paused until it is known where each is read from."""
+    await consumer.start()
+    consumer.assign(partitions)
+    consumer.pause(*partitions)
 
 
 def resume_point(settings: Settings, term: Term, commit: OffsetAndMetadata, followed: Position | None) -> ResumePoint:
@@ -220,7 +224,7 @@ def resume_point(settings: Settings, term: Term, commit: OffsetAndMetadata, foll
 
 
 async def read_resume_points(
-    settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int], term: Term
+    settings: Settings, admin: AIOKafkaAdminClient, partitions: Collection[int], term: Term
 ) -> dict[int, ResumePoint]:
     """Read the committed offsets and the tails of the deployment's own scores, for all partitions at once.
 
