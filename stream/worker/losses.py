@@ -42,7 +42,7 @@ _WATCH_SECONDS = 5.0
 _TOGETHER_SECONDS = 1.0
 
 
-class _Seen(NamedTuple):
+class _LabelsFound(NamedTuple):
     """What brokers hold of a partition, and what the group has committed."""
 
     state: InputTopic
@@ -210,14 +210,14 @@ class InputLosses:
 
     async def _check_together(self, partitions: Sequence[TopicPartition], assignment: int) -> None:
         """Check partitions of labels by the same requests; where these fail, each asks on its own."""
-        seen: Mapping[TopicPartition, _Seen] = {}
+        seen: Mapping[TopicPartition, _LabelsFound] = {}
         with suppress(KafkaError, TimeoutError), given_up_as_error():
             async with asyncio.timeout(_TOGETHER_SECONDS):
                 seen = await self._look(partitions)
         for tp in partitions:
             self._spawn(self._check(tp, assignment, seen.get(tp)))
 
-    async def _look(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, _Seen]:
+    async def _look(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, _LabelsFound]:
         """Ask what brokers hold of partitions, and what the group has committed.
 
         Raises:
@@ -226,9 +226,9 @@ class InputLosses:
         settings, admin = self._deps.settings, self._deps.admin
         states = await input_states(settings, admin, partitions)
         commits = await committed_offsets(settings, admin, list(partitions))
-        return {tp: _Seen(states[tp], commits[tp]) for tp in partitions}
+        return {tp: _LabelsFound(states[tp], commits[tp]) for tp in partitions}
 
-    async def _check(self, tp: TopicPartition, assignment: int, seen: _Seen | None = None) -> None:
+    async def _check(self, tp: TopicPartition, assignment: int, seen: _LabelsFound | None = None) -> None:
         """Find out where a partition of labels is read on; hold it back until it can be.
 
         `seen` is what was asked for just now.
@@ -254,7 +254,7 @@ class InputLosses:
                 self._tell(tp, found)
             await self._deps.follower.wait_for_change(_RETRY_SECONDS)
 
-    async def _find_start(self, tp: TopicPartition, seen: _Seen) -> Start | tuple[str, int | None]:
+    async def _find_start(self, tp: TopicPartition, seen: _LabelsFound) -> Start | tuple[str, int | None]:
         """Let the consumer go to where a partition of labels is read on; or return why it waits, and how much is lost.
 
         Raises:

@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
 from stream.kafka.bounds import OffsetBounds
-from support.kafka.leaders import KnownLeaders
+from support.known_leaders import KnownLeaders
 
 HERE = [TopicPartition("transactions", number) for number in range(6)]
 

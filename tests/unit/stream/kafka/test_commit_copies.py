@@ -14,7 +14,7 @@ from stream.consumer import Standing
 from stream.kafka.commit_copies import CommitCopy, Origin, parse_copy, why_unproven
 from stream.kafka.offsets import Decision, Position, ResumePoint, identity_of
 from stream.kafka.score_tails import TailReader
-from support.kafka.leaders import KnownLeaders
+from support.known_leaders import KnownLeaders
 
 SCORES = TopicPartition("scores", 0)
 HERE = Origin("group", "id-transactions", "id-scores")
