@@ -2,9 +2,12 @@
 
 import asyncio
 import logging
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, TypeVar, cast
 
 _CLEAN_UP_SECONDS = 2.0
+First = TypeVar("First")
+Second = TypeVar("Second")
 
 
 def failure_of(task: "asyncio.Task[Any]") -> BaseException | None:
@@ -42,3 +45,12 @@ async def end_tasks(*tasks: "asyncio.Future[Any]") -> list[Any]:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=_CLEAN_UP_SECONDS)
     return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[First, Second]:
+    """Wait for two things at the same time; raise the error of one only when the other has ended, too."""
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    for one in results:
+        if isinstance(one, BaseException):
+            raise one
+    return cast("tuple[First, Second]", results)

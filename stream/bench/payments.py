@@ -4,6 +4,7 @@ Their transactions and cards have random identifiers, as tokens are: a counter w
 They are letters, since one in a thousand with digits would pass for a card number.
 """
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
@@ -19,6 +20,8 @@ _START_MS = 1_759_968_000_000
 _CARDS_PER_THOUSAND = 20
 _DAYS = 60
 _LEAST_MERCHANTS = 200
+_FIRST_SEED = 5
+_MADE_AGAIN = 10_000
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
 
@@ -52,3 +55,20 @@ def _records(transactions: Iterator[dict[str, object]], seed: int) -> Iterator[P
         named = {"transaction_id": identifier(), "card_id": cards[transaction["card_id"]]}
         value = msgspec.json.encode(transaction | named)
         yield PublishedPayment(named["transaction_id"], named["card_id"].encode(), value)
+
+
+class PaymentSupply:
+    """Payments that were not published yet; `first` are simulated at once, and more when they run out."""
+
+    def __init__(self, first: int) -> None:
+        self._seed = _FIRST_SEED
+        self._made = iter(payments(first, self._seed))
+
+    async def take(self, count: int) -> list[PublishedPayment]:
+        """Return the next payments, and simulate those that are missing in another thread."""
+        found = list(islice(self._made, count))
+        while len(found) < count:
+            self._seed += 1
+            self._made = iter(await asyncio.to_thread(payments, max(_MADE_AGAIN, count), self._seed))
+            found += islice(self._made, count - len(found))
+        return found

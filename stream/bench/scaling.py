@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from models.commands import CommandKind
 from stream.bench.autoscaler import Autoscaler, ScalingRule, workers_needed
 from stream.bench.fleet import BenchFleet, CommittedLag, RunningWorker, await_ready
-from stream.bench.payments import PublishedPayment, payments
+from stream.bench.payments import PaymentSupply
 from stream.bench.slow_link import slow_link
 from stream.bench.worker import SeenScore, WorkerBench, own_names
 from stream.kafka.client import connection_options, open_admin
@@ -30,7 +29,6 @@ from stream.settings import Settings
 _PATIENCE_SECONDS = 900.0
 _BACKLOG_SECONDS = 8.0
 _FIRST_BACKLOG = 1_500
-_MADE_AGAIN = 10_000
 _QUIET_SECONDS = 60.0
 _STEP_SECONDS = 0.01
 _SETTLE_SECONDS = 5.0
@@ -159,7 +157,7 @@ async def measure_scaling(
         InjectionError: a broker did not take payments.
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
-    made = _Supply(len(plan.day.due()) + 10 * _FIRST_BACKLOG)  # before a client runs, since it takes long
+    made = PaymentSupply(len(plan.day.due()) + 10 * _FIRST_BACKLOG)  # before a client runs, since it takes long
     async with AsyncExitStack() as stack:
         run = await stack.enter_async_context(WorkerBench(own_names(settings), plan.partitions))
         lag = await _open_lag(stack, run)
@@ -192,24 +190,8 @@ def _variables(stack: AsyncExitStack, run: WorkerBench, redis_delay_s: float) ->
 class _Scene(NamedTuple):
     run: WorkerBench
     fleet: BenchFleet
-    made: "_Supply"
+    made: PaymentSupply
     capacity: float
-
-
-class _Supply:
-    """Payments that were not published yet; more are simulated when they run out."""
-
-    def __init__(self, first: int) -> None:
-        self._seed = 5
-        self._made = iter(payments(first, self._seed))
-
-    async def take(self, count: int) -> list[PublishedPayment]:
-        found = list(islice(self._made, count))
-        while len(found) < count:
-            self._seed += 1
-            self._made = iter(await asyncio.to_thread(payments, max(_MADE_AGAIN, count), self._seed))
-            found += islice(self._made, count - len(found))
-        return found
 
 
 async def _open_lag(stack: AsyncExitStack, run: WorkerBench) -> CommittedLag:
@@ -220,7 +202,7 @@ async def _open_lag(stack: AsyncExitStack, run: WorkerBench) -> CommittedLag:
     return CommittedLag(run.settings, admin, consumer, run.partitions)
 
 
-async def _capacity(run: WorkerBench, fleet: BenchFleet, first: RunningWorker, made: _Supply) -> float:
+async def _capacity(run: WorkerBench, fleet: BenchFleet, first: RunningWorker, made: PaymentSupply) -> float:
     """Return the payments a second that one worker decides from a backlog of some seconds, without the first ones."""
     await await_ready(first)
     await run.publish(await made.take(_FIRST_BACKLOG))

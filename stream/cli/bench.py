@@ -53,6 +53,10 @@ COMMANDS = {
         "stream.cli.bench_histories:memory",
         "Measure the bytes of a history by its records a month, exact and paned, and the cost of reading it.",
     ),
+    "pauses": CommandSource(
+        "stream.cli.bench_load:pauses",
+        "Measure how long decisions pause while a worker joins, and while one leaves after SIGTERM, in turns.",
+    ),
     "repair": CommandSource(
         "stream.cli.bench_histories:repair",
         "Measure how fast one worker and two rebuild histories that Redis lost, and estimate the time for a month.",

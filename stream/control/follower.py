@@ -106,6 +106,11 @@ class Follower:
             except TimeoutError:
                 return
 
+    async def wake(self) -> None:
+        """Wake those that wait for a change: something else has happened that decisions wait for."""
+        async with self._changed:
+            self._changed.notify_all()
+
     @property
     def loss(self) -> str | None:
         """What of the log is lost that this worker has not read, and what to do; None if nothing is."""

@@ -142,6 +142,7 @@ class Judge:
                     last = await last_record(self._deps.settings, self._tp, committed[self._tp].offset)
                 if assignment == self._assignments:
                     self._backlog_end = last + 1
+                    await self._deps.follower.wake()
             except KafkaError as error:
                 log.warning("the end of %s could not be read, retrying: %s", self._tp.topic, error)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -159,6 +160,7 @@ class Judge:
             await self._catch_up()
             waiting = [task for record in records if (task := await self._judge_record(batch, record))]
             self._judged_to = max(self._judged_to, records[-1].offset + 1)
+            await self._deps.follower.wake()
             self._spawn(self._acknowledge(batch, partition, waiting))
 
     async def _catch_up(self) -> None:

@@ -77,11 +77,14 @@ async def _progress_of_transactions(
     """Return how far the deployment itself has read, whether it publishes or decides silently."""
     async with (
         tail_reader(settings, admin, [tp.partition for tp in states], term) as reader,
-        input_reader(settings, admin, list(states), reader.consumer) as inputs,
+        input_reader(settings, admin, list(states)) as inputs,
     ):
         points = await reader.read_all()
         same = await asyncio.gather(
-            *(inputs.is_same_record(tp, state, points[tp.partition].position) for tp, state in states.items())
+            *(
+                inputs.is_same_record(reader.consumer, tp, state, points[tp.partition].position)
+                for tp, state in states.items()
+            )
         )
     return {
         tp: Progress(point.committed, at.standing.last_place, at.topic_id, one, at.log)

@@ -31,6 +31,7 @@ from stream.kafka.publisher import Publisher
 log = logging.getLogger("fraudstream.model_cache")
 
 _POLL_SECONDS = 2.0
+_LOADED_SECONDS = 0.05
 _RETRY_LOADS_MS = 5_000
 _MOST_CANDIDATES = 4
 """How many candidates load at a time: each takes a thread, and the memory of a model."""
@@ -211,6 +212,17 @@ class ModelCache:
                     self._begin(tasks, command_id, self._answer(command_id, digests))
                 self._unload_unused()
                 await self._follower.wait_for_change(_POLL_SECONDS)
+
+    async def await_loaded(self, seconds: float) -> None:
+        """Wait until each model that decides has been loaded once, or could not be, at most `seconds`."""
+        now = asyncio.get_running_loop().time
+        until = now() + seconds
+        while self._untried() and (left := until - now()) > 0:
+            await self._follower.wait_for_change(min(left, _LOADED_SECONDS))
+
+    def _untried(self) -> list[str]:
+        deciding = self._follower.lineup.deciding
+        return [one for one in deciding if one not in self._models and not self._failures.problems(one)]
 
     def reasons(self) -> list[str]:
         """Return why this worker cannot decide; empty if it can."""

@@ -31,6 +31,9 @@ log = logging.getLogger("fraudstream.fetch_thread")
 Result = TypeVar("Result")
 
 _POLL_SECONDS = 1.0
+_LEAVE_SECONDS = 2.0
+_HEARTBEAT_MS = 150
+"""A member learns by the answer to a heartbeat that another one joins or leaves, and all wait for the last to learn."""
 _BOUNDED_SECONDS = 0.05
 """A poll that is bounded ends soon: the bounds may have risen."""
 
@@ -149,7 +152,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):
             fetch_max_wait_ms=settings.fetch_wait_ms,
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
-            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            heartbeat_interval_ms=min(_HEARTBEAT_MS, int(conf.broker_heartbeat_interval * 1000)),
         )
 
     async def _shutdown_thread(self) -> None:
@@ -227,13 +230,23 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         self._arrivals.note(None)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Go to the commits of an assignment; Faust's task would end in silence if the request was given up.
+        """Go to the commits of an assignment, asked for by one request; aiokafka asks for one partition at a time.
+
+        Faust's task would end in silence if the request was given up.
 
         Raises:
             aiokafka.errors.KafkaError: the coordinator does not respond.
         """
         with given_up_as_error():
-            return await super().seek_to_committed()
+            return await self.run_on_loop(_seek_to_commits(self.log_consumer))
+
+    async def leave_group(self) -> None:
+        """Tell the coordinator at once that this member leaves, unless it is a static one; wait a moment for that."""
+        if not self._has_started:
+            return
+        with suppress(KafkaError, TimeoutError), given_up_as_error():
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await self.run_on_loop(self.log_consumer.leave_group())
 
     async def commit_offsets(self, commits: Mapping[TopicPartition, Commit]) -> bool:
         """Commit offsets with metadata; False if the group has rebalanced or the broker does not respond."""
@@ -271,6 +284,16 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         except RuntimeError as error:  # the loop is closed
             coroutine.close()
             raise KafkaConnectionError("the consumer has stopped") from error
+
+
+async def _seek_to_commits(consumer: LogConsumer) -> dict[TP, Any]:
+    """Go to the commits, and return them; None of a partition without one."""
+    commits = await consumer.commits()
+    assigned = consumer.assignment()
+    for tp, offset in commits.items():
+        if offset > 0 and tp in assigned:
+            consumer.seek(tp, offset)
+    return {TP(*tp): commits.get(tp) for tp in assigned}
 
 
 async def _check_errors(consumer: LogConsumer) -> None:

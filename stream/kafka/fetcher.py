@@ -424,6 +424,19 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no t
         """
         self._coordinator.check_errors()
 
+    async def commits(self) -> dict[TopicPartition, int]:
+        """Return the group's commits of the own partitions that have one, by one request.
+
+        Raises:
+            aiokafka.errors.KafkaError: the coordinator does not respond.
+        """
+        found = await self._coordinator.fetch_committed_offsets(list(self.assignment()))
+        return {tp: commit.offset for tp, commit in found.items()}
+
+    async def leave_group(self) -> None:
+        """End the membership, while all else goes on."""
+        await self._coordinator.close()
+
     async def position(self, partition: TopicPartition) -> int:
         """Return the offset of the next record to take."""
         queued = self.fetcher.queues.of(partition).position

@@ -1,7 +1,8 @@
 """What the brokers say of the input topics now: ids, first and end offsets, and the record at an offset."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -10,13 +11,15 @@ from models.judge import InputTopic
 from stream.consumer import log_and_offset
 from stream.contract.codes import Rejection
 from stream.contract.fields import KnownFields, decode_object
+from stream.kafka.bounds import OffsetBounds
 from stream.kafka.client import connection_options
 from stream.kafka.fetcher import LogConsumer
 from stream.kafka.offsets import Position, committed_offsets, identity_of
 from stream.kafka.scan import record_at
-from stream.kafka.topic_ids import topic_states
+from stream.kafka.topic_ids import TopicState, topic_states
 from stream.kafka.topics import LABELS, SCORES, TRANSACTIONS, has_records, partition_counts
 from stream.settings import Settings
+from stream.tasks import end_tasks
 
 _IDS = KnownFields(["card_id", "transaction_id"])
 
@@ -24,10 +27,10 @@ _IDS = KnownFields(["card_id", "transaction_id"])
 class InputReader:
     """Asks what the input topics hold; all partitions over the same connections, and none waits for another."""
 
-    def __init__(self, admin: AIOKafkaAdminClient, offsets: AIOKafkaConsumer, records: LogConsumer | None) -> None:
+    def __init__(self, admin: AIOKafkaAdminClient, offsets: AIOKafkaConsumer) -> None:
+        self._bounds = OffsetBounds(offsets)
         self._admin = admin
-        self._offsets = offsets
-        self._records = records
+        self._asked: dict[frozenset[str], asyncio.Task[Mapping[str, TopicState]]] = {}
 
     async def states(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, InputTopic]:
         """Return the topic id, the first and the end offset of each of these partitions.
@@ -37,28 +40,42 @@ class InputReader:
         Raises:
             aiokafka.errors.KafkaError: the brokers do not respond.
         """
-        states = await topic_states(self._admin, sorted({tp.topic for tp in partitions}))
-        begins = await self._offsets.beginning_offsets(partitions)
-        ends = await self._offsets.end_offsets(partitions)
+        states = await self._topic_states(frozenset(tp.topic for tp in partitions))
+        bounds = await asyncio.gather(*(self._bounds.of(tp) for tp in partitions))
         ids = {topic: state.topic_id for topic, state in states.items()}
-        return {tp: InputTopic(ids.get(tp.topic), begins[tp], ends[tp]) for tp in partitions}
+        return {tp: InputTopic(ids.get(tp.topic), *bound) for tp, bound in zip(partitions, bounds, strict=True)}
 
-    async def is_same_record(self, tp: TopicPartition, state: InputTopic, position: Position) -> bool | None:
+    async def _topic_states(self, topics: frozenset[str]) -> Mapping[str, TopicState]:
+        """Return the states of topics; those that ask at the same time share a request."""
+        if topics not in self._asked:
+            self._asked[topics] = task = asyncio.create_task(topic_states(self._admin, sorted(topics)))
+            task.add_done_callback(lambda _: self._asked.pop(topics))
+        return await asyncio.shield(self._asked[topics])
+
+    async def close(self) -> None:
+        """End what is still asked for."""
+        await end_tasks(*self._asked.values())
+        await self._bounds.close()
+
+    async def is_same_record(
+        self, records: LogConsumer, tp: TopicPartition, state: InputTopic, position: Position
+    ) -> bool | None:
         """Tell whether the record at a position's last decision is the transaction that was decided.
 
-        None if that cannot be checked: nothing is known of the transaction, or its record was removed.
+        `records` is a consumer to which the partition is assigned and that has paused it. None if that cannot be
+        checked: nothing is known of the transaction, or its record was removed.
 
         Raises:
             aiokafka.errors.KafkaError: the brokers do not respond.
         """
         _, offset = log_and_offset(position.standing.last_place)
-        if self._records is None or not position.identity or not state.begin <= offset < state.end:
+        if not position.identity or not state.begin <= offset < state.end:
             return None
-        self._records.resume(tp)
+        records.resume(tp)
         try:
-            record = await record_at(self._records, tp, offset)
+            record = await record_at(records, tp, offset)
         finally:
-            self._records.pause(tp)
+            records.pause(tp)
         return record is not None and _identity(record.value) == position.identity
 
 
@@ -67,23 +84,21 @@ async def input_reader(
     settings: Settings,
     admin: AIOKafkaAdminClient,
     partitions: Sequence[TopicPartition],
-    records: LogConsumer | None = None,
 ) -> AsyncIterator[InputReader]:
     """Open a reader of some partitions.
-
-    `records` is a consumer to which they are assigned and that has paused them; without one no record can be looked at.
 
     Raises:
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
     offsets = AIOKafkaConsumer(**connection_options(settings), enable_auto_commit=False)
-    try:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(offsets.stop)
         await offsets.start()
         offsets.assign(partitions)  # and so it learns who leads them
         offsets.pause(*partitions)
-        yield InputReader(admin, offsets, records)
-    finally:
-        await offsets.stop()
+        reader = InputReader(admin, offsets)
+        stack.push_async_callback(reader.close)
+        yield reader
 
 
 async def input_states(

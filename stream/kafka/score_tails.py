@@ -6,8 +6,8 @@ before a hand-over says how far the other topic was read.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
@@ -16,6 +16,7 @@ from aiokafka.errors import RebalanceInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
 from models.terms import Term
+from stream.kafka.bounds import OffsetBounds
 from stream.kafka.commit_copies import CommitCopy, CopySource, Origin, why_unproven
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.offsets import (
@@ -31,6 +32,7 @@ from stream.kafka.scan import record_at
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import SCORES, TRANSACTIONS, own_scores, publishes_in
 from stream.settings import Settings
+from stream.tasks import both
 
 log = logging.getLogger("fraudstream.score_tails")
 
@@ -72,6 +74,7 @@ class TailReader:
         scores_id: the id of the topic that is read; empty where the brokers have none.
         progress: how far each partition has been read: the next offset, and the end.
         consumer: the consumer, to which the partitions of `transactions` are assigned as well, paused.
+        bounds: asks for the ends of the scores.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class TailReader:
         self.scores_id = origin.scores_id
         self.progress: dict[int, tuple[int, int]] = {}
         self.consumer = consumer
+        self.bounds = OffsetBounds(consumer)
         self._topic = topic
         self._origin = origin
         self._starts = starts
@@ -98,8 +102,7 @@ class TailReader:
             aiokafka.errors.KafkaError: its broker does not respond.
         """
         tp, start = TopicPartition(self._topic, partition), self._starts[partition]
-        begin = (await self.consumer.beginning_offsets([tp]))[tp]
-        end = (await self.consumer.end_offsets([tp]))[tp]
+        begin, end = await self.bounds.of(tp)
         if start.committed is None and self._copies is not None:
             start = await self._by_copy(tp, start, self._copies.get(partition), (begin, end))
         if start.position.scores_offset > end:
@@ -163,7 +166,7 @@ class TailReader:
 async def tail_reader(
     settings: Settings,
     admin: AIOKafkaAdminClient,
-    partitions: Iterable[int],
+    partitions: Collection[int],
     term: Term,
     sources: TailSources = _NO_SOURCES,
 ) -> AsyncIterator[TailReader]:
@@ -176,29 +179,33 @@ async def tail_reader(
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
     names = [settings.topic(TRANSACTIONS.name), settings.topic(own_scores(settings, term).name)]
-    tps = [TopicPartition(names[0], partition) for partition in partitions]
-    committed = await committed_offsets(settings, admin, tps)
-    known = {tp: committed[tp] for tp in tps if tp in committed and committed[tp].offset >= 0}
-    followed = sources.published if own_scores(settings, term) is SCORES else _NO_SOURCES.published
-    starts = {
-        tp.partition: resume_point(settings, term, known[tp], followed(tp.partition))
-        if tp in known
-        else ResumePoint(None, followed(tp.partition) or Position())
-        for tp in tps
-    }
-    states = await topic_states(admin, names)
-    ids = [states[name].topic_id if name in states else "" for name in names]
-    copies = sources.copies
-    found = await copies.of_transactions() if copies is not None and len(known) < len(tps) else None
+    tps, own = ([TopicPartition(name, partition) for partition in partitions] for name in names)
     consumer = open_consumer(settings, fetch_max_wait_ms=settings.fetch_wait_ms)
-    try:
-        await consumer.start()
-        own = [TopicPartition(names[1], partition) for partition in starts]
-        consumer.assign([*own, *tps])
-        consumer.pause(*own, *tps)  # until it is known where each is read from
-        yield TailReader(consumer, names[1], Origin(settings.group, *ids), starts, found)
-    finally:
-        await consumer.stop()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(consumer.stop)
+        asked = both(committed_offsets(settings, admin, tps), topic_states(admin, names))
+        _, (committed, states) = await both(_connect(consumer, [*own, *tps]), asked)
+        known = {tp: committed[tp] for tp in tps if tp in committed and committed[tp].offset >= 0}
+        followed = sources.published if own_scores(settings, term) is SCORES else _NO_SOURCES.published
+        starts = {
+            tp.partition: resume_point(settings, term, known[tp], followed(tp.partition))
+            if tp in known
+            else ResumePoint(None, followed(tp.partition) or Position())
+            for tp in tps
+        }
+        ids = [states[name].topic_id if name in states else "" for name in names]
+        copies = sources.copies
+        found = await copies.of_transactions() if copies is not None and len(known) < len(tps) else None
+        reader = TailReader(consumer, names[1], Origin(settings.group, *ids), starts, found)
+        stack.push_async_callback(reader.bounds.close)
+        yield reader
+
+
+async def _connect(consumer: LogConsumer, partitions: Sequence[TopicPartition]) -> None:
+    """Start a consumer of partitions that are paused until it is known where each is read from."""
+    await consumer.start()
+    consumer.assign(partitions)
+    consumer.pause(*partitions)
 
 
 def resume_point(settings: Settings, term: Term, commit: OffsetAndMetadata, followed: Position | None) -> ResumePoint:
@@ -217,7 +224,7 @@ def resume_point(settings: Settings, term: Term, commit: OffsetAndMetadata, foll
 
 
 async def read_resume_points(
-    settings: Settings, admin: AIOKafkaAdminClient, partitions: Iterable[int], term: Term
+    settings: Settings, admin: AIOKafkaAdminClient, partitions: Collection[int], term: Term
 ) -> dict[int, ResumePoint]:
     """Read the committed offsets and the tails of the deployment's own scores, for all partitions at once.
 

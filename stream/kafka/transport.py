@@ -59,6 +59,7 @@ class BatchConsumer(driver.Consumer):
         """The last commit of each partition, until whoever keeps a second copy removes it."""
         self._outstanding: set[Batch] = set()
         self._halted: set[TopicPartition] = set()
+        self._left = False
         super().__init__(*args, **kwargs)
 
     @property
@@ -81,9 +82,11 @@ class BatchConsumer(driver.Consumer):
 
         A fetch in progress ends without records: what it took would be read but never delivered.
         """
+        log.debug("partitions are revoked")
         self.stop_flow()
         self._thread.interrupt()
         await self.wait_empty()
+        log.debug("what had begun is finished and committed")
         await super().on_partitions_revoked(revoked)
         self.aside.clear()
         for tp in revoked:
@@ -105,6 +108,19 @@ class BatchConsumer(driver.Consumer):
             if late:
                 self.options.fatal("a batch was still in progress when the drain timeout expired")
         await self.commit()
+
+    async def hand_over(self) -> None:
+        """Finish and commit the started batches, and leave the group; a static member stays, as it may come back.
+
+        Nothing is delivered any more, and nothing committed: without a group the coordinator would take any commit.
+        """
+        self.stop_flow()
+        self._thread.interrupt()
+        await self.wait_empty()
+        self._left = True
+        log.debug("what had begun is finished and committed")
+        await self._thread.leave_group()
+        log.debug("the group is left")
 
     async def rewind(self, partition: TopicPartition, offset: int, committed: int = 0) -> None:
         """Read a partition again from `offset`, after the seek that follows an assignment.
@@ -134,6 +150,8 @@ class BatchConsumer(driver.Consumer):
         return await self._make({partition: commit})
 
     async def _make(self, commits: Mapping[TopicPartition, Commit]) -> bool:
+        if self._left:
+            return False
         done = await self._thread.run_on_loop(self._thread.commit_offsets(commits))
         if done:
             self.uncopied |= commits

@@ -60,7 +60,7 @@ from stream.worker.prediction_catch_up import PredictionCatchUp
 from stream.worker.role import PublishedScores
 from stream.worker.row_times import RowTimeReports
 from stream.worker.startup import Startup, StartupDeps
-from stream.worker.stores import DecisionStore, decision_store, degrades, redis_store
+from stream.worker.stores import DecisionStore, decision_store, degrades, is_withheld, redis_store
 from stream.worker.web import OwnPages
 from stream.worker.young_history import missing_days, young_history
 
@@ -240,7 +240,7 @@ class WorkerApp(faust.App):
                 batch_agent(handle)
             )
         name = client_id(self.settings)
-        withheld = partial(_withheld, self.settings, self.parts.histories)
+        withheld = partial(is_withheld, self.settings, self.parts.histories)
         losses = self.parts.losses
         options = ConsumerOptions(
             self.settings, tuple(handlers), name, end_process, withheld, losses.examine, self._held, self._bounds
@@ -277,6 +277,15 @@ class WorkerApp(faust.App):
         self.parts.losses.revoked()
         self.parts.catch_up.revoked()
         self.parts.repairer.revoked()
+
+    async def _stop_consumer(self) -> None:
+        """Leave the group as soon as what had begun is committed: the rest of a worker's end takes longer."""
+        if (consumer := self.current_consumer()) is not None:
+            await consumer.hand_over()
+        await super()._stop_consumer()
+
+    def _on_rebalance_when_stopped(self) -> None:
+        """Do nothing: Faust would close the consumer from the wrong thread, and it would not leave its group."""
 
     def _create_directories(self) -> None:
         """Create none: there are no tables."""
@@ -336,7 +345,7 @@ def build_parts(
             store=store,
             consumer=app.current,
             read_to=positions.read_to,
-            withheld=partial(_withheld, settings, histories),
+            withheld=partial(is_withheld, settings, histories),
             emit=telemetry.emit,
             progress=repair,
             log=follower.log_number,
@@ -412,11 +421,6 @@ def _repository(settings: Settings) -> Repository:
         return trusted_repository(settings)
     except RepositoryUnavailableError as error:
         raise SettingsError(f"{PREFIX}MODELS: {error}") from error
-
-
-def _withheld(settings: Settings, histories: DecisionStore, topic: str) -> bool:
-    """Tell whether a topic's offsets must not be committed: decisions that Redis lacks are applied again from Kafka."""
-    return histories.has_pending and topic == settings.topic(TRANSACTIONS.name)
 
 
 def _faust_options(settings: Settings) -> dict[str, Any]:

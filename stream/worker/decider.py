@@ -40,8 +40,8 @@ from stream.worker.unconfirmed import UnconfirmedDecisions
 log = logging.getLogger("fraudstream.decider")
 
 _POLL_SECONDS = 0.2
-_POSITION_POLLS = 10
-"""After so many polls a batch goes on without the partitions whose positions are still not known."""
+_POSITION_SECONDS = 2.0
+"""After so long a batch goes on without the partitions whose positions are still not known."""
 
 
 class Shadow(Protocol):
@@ -114,16 +114,16 @@ class Decider:
         Raises:
             StaleBatchError: its partitions were revoked first.
         """
-        polls = 0
+        now, since = asyncio.get_running_loop().time, dict[int, float]()
         while batch.may_start():
             serving = self._deps.models.serving()
             if serving is not None and self._deps.may_decide():
                 blocked = self._blocked(batch, serving.revision)
                 if not blocked:
                     return serving
-                polls += 1
-                for partition, why in blocked.items() if polls > _POSITION_POLLS else ():
-                    batch.set_aside(partition, why)
+                for partition, why in blocked.items():
+                    if now() - since.setdefault(partition, now()) >= _POSITION_SECONDS:
+                        batch.set_aside(partition, why)
             await self._deps.follower.wait_for_change(_POLL_SECONDS)
         raise StaleBatchError("none of its partitions could be decided")
 

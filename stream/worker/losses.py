@@ -6,15 +6,18 @@ cannot be unpacked, and for topics that are made anew while they are read.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, RebalanceInProgressError
+from aiokafka.structs import OffsetAndMetadata
 
 from features.errors import StoreError
+from models.judge import InputTopic
 from models.logs import SkippedRange
 from stream.control.follower import Follower
 from stream.kafka.batches import Commit
@@ -37,6 +40,14 @@ log = logging.getLogger("fraudstream.losses")
 
 _RETRY_SECONDS = 1.0
 _WATCH_SECONDS = 5.0
+_TOGETHER_SECONDS = 1.0
+
+
+class _LabelsFound(NamedTuple):
+    """What brokers hold of a partition, and what the group has committed."""
+
+    state: InputTopic
+    commit: OffsetAndMetadata
 
 
 class LossesDeps(NamedTuple):
@@ -97,8 +108,8 @@ class InputLosses:
         """Check the partitions of labels of a new assignment before they are read."""
         self._assignment += 1
         self._held, self._displaced = {tp: "" for tp in partitions if tp.topic == self._labels}, set()
-        for tp in self._held:
-            self._spawn(self._check(tp, self._assignment))
+        if self._held:
+            self._spawn(self._check_together(sorted(self._held), self._assignment))
 
     def revoked(self) -> None:
         """Stop the checks: another worker may own the partitions now."""
@@ -199,15 +210,39 @@ class InputLosses:
         log.error("%s from offset %d to %d of %s are gone; they stay without an answer", what, offset, state.begin, tp)
         return state.begin
 
-    async def _check(self, tp: TopicPartition, assignment: int) -> None:
-        """Find out where a partition of labels is read on; hold it back until it can be."""
+    async def _check_together(self, partitions: Sequence[TopicPartition], assignment: int) -> None:
+        """Check partitions of labels by the same requests; where these fail, each asks on its own."""
+        seen: Mapping[TopicPartition, _LabelsFound] = {}
+        with suppress(KafkaError, TimeoutError), given_up_as_error():
+            async with asyncio.timeout(_TOGETHER_SECONDS):
+                seen = await self._look(partitions)
+        for tp in partitions:
+            self._spawn(self._check(tp, assignment, seen.get(tp)))
+
+    async def _look(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, _LabelsFound]:
+        """Ask what brokers hold of partitions, and what the group has committed.
+
+        Raises:
+            aiokafka.errors.KafkaError: the brokers do not respond.
+        """
+        settings, admin = self._deps.settings, self._deps.admin
+        states = await input_states(settings, admin, partitions)
+        commits = await committed_offsets(settings, admin, list(partitions))
+        return {tp: _LabelsFound(states[tp], commits[tp]) for tp in partitions}
+
+    async def _check(self, tp: TopicPartition, assignment: int, seen: _LabelsFound | None = None) -> None:
+        """Find out where a partition of labels is read on; hold it back until it can be.
+
+        `seen` is what was asked for just now.
+        """
         while assignment == self._assignment and tp in self._held:
             found: Start | tuple[str, int | None] | str
             try:
                 with given_up_as_error():
-                    found = await self._find_start(tp)
+                    found = await self._find_start(tp, seen or (await self._look([tp]))[tp])
             except (KafkaError, StoreError) as error:
                 found = f"it cannot be checked for losses: {error}"
+            seen = None
             if assignment != self._assignment:
                 return
             if isinstance(found, Start):
@@ -221,16 +256,14 @@ class InputLosses:
                 self._tell(tp, found)
             await self._deps.follower.wait_for_change(_RETRY_SECONDS)
 
-    async def _find_start(self, tp: TopicPartition) -> Start | tuple[str, int | None]:
+    async def _find_start(self, tp: TopicPartition, seen: _LabelsFound) -> Start | tuple[str, int | None]:
         """Let the consumer go to where a partition of labels is read on; or return why it waits, and how much is lost.
 
         Raises:
             aiokafka.errors.KafkaError: the brokers do not respond.
             StoreError: Kafka has no commit, and Redis does not answer.
         """
-        deps = self._deps
-        (state,) = (await input_states(deps.settings, deps.admin, [tp])).values()
-        commit = (await committed_offsets(deps.settings, deps.admin, [tp]))[tp]
+        deps, (state, commit) = self._deps, seen
         progress = progress_of_labels(commit.offset, commit.metadata or "")
         if progress.committed is None:
             progress = await self._restored(tp)

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
@@ -31,6 +32,7 @@ from stream.kafka.topics import TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.scoring.facts import FactListener, LossFound, VoidFound
 from stream.settings import Settings
+from stream.tasks import both
 from stream.watchdog import end_on_error
 from stream.worker.commit_copies import CommitCopies
 from stream.worker.role import PublishedScores, role_of
@@ -38,6 +40,7 @@ from stream.worker.role import PublishedScores, role_of
 log = logging.getLogger("fraudstream.positions")
 
 _RETRY_SECONDS = 0.5
+_Readers = tuple[TailReader, InputReader]
 _ROLE_SECONDS = 1.0
 
 
@@ -274,27 +277,26 @@ class DecisionPositions:
     async def _read_together(self, reading: _Reading, left: set[int]) -> None:
         deps = self._deps
         sources, own = TailSources(deps.copies, deps.published.position), partitions_of(self.topic, sorted(left))
-        async with (
-            tail_reader(deps.settings, deps.admin, sorted(left), self._term, sources) as reader,
-            input_reader(deps.settings, deps.admin, own, reader.consumer) as inputs,
-        ):
+        async with AsyncExitStack() as stack:
+            reader, inputs = await both(
+                stack.enter_async_context(tail_reader(deps.settings, deps.admin, sorted(left), self._term, sources)),
+                stack.enter_async_context(input_reader(deps.settings, deps.admin, own)),
+            )
             self._readers.append(reader)
             try:
                 await asyncio.gather(*(self._read((reader, inputs), reading, one, left) for one in reader.partitions))
             finally:
                 self._readers.remove(reader)
 
-    async def _read(
-        self, readers: tuple[TailReader, InputReader], reading: _Reading, partition: int, left: set[int]
-    ) -> None:
+    async def _read(self, readers: _Readers, reading: _Reading, partition: int, left: set[int]) -> None:
         """Read one partition's position; retry while its broker is unavailable."""
-        reader, inputs = readers
+        reader, _ = readers
         while self._is_newest(reading, partition):
             try:
                 with given_up_as_error():
                     point = await reader.read(partition)
                     self.scores_ids[partition] = reader.scores_id
-                    await self._resume(inputs, reading, partition, point)
+                    await self._resume(readers, reading, partition, point)
             except RebalanceInProgressError as error:
                 log.info("the position of partition %d has to be read again: %s", partition, error)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -306,11 +308,11 @@ class DecisionPositions:
                 left.discard(partition)
                 return
 
-    async def _resume(self, inputs: InputReader, reading: _Reading, partition: int, point: ResumePoint) -> None:
+    async def _resume(self, readers: _Readers, reading: _Reading, partition: int, point: ResumePoint) -> None:
         """Resume one partition where it can be read on; wait while what it lost is not accepted."""
         standing = self._standing_of(partition, point)
         tp = TopicPartition(self.topic, partition)
-        found = await self._find_start(inputs, reading, tp, point)
+        found = await self._find_start(readers, reading, tp, point)
         if found is None or not self._is_newest(reading, partition):
             return
         start, state = found
@@ -330,6 +332,8 @@ class DecisionPositions:
             self._count_void(partition, point)
             self._announce_found(partition, position)
             self._deps.consumer().aside.hurry(tp)
+            log.debug("partition %d is decided from offset %d on", partition, start.offset)
+            await self._deps.follower.wake()
 
     def _standing_of(self, partition: int, point: ResumePoint) -> Standing:
         """Return up to where the partition counts as decided.
@@ -352,15 +356,15 @@ class DecisionPositions:
         return standing._replace(last_place=place)
 
     async def _find_start(
-        self, inputs: InputReader, reading: _Reading, tp: TopicPartition, point: ResumePoint
+        self, readers: _Readers, reading: _Reading, tp: TopicPartition, point: ResumePoint
     ) -> tuple[Start, InputTopic] | None:
         """Return where a partition is read on, once it can be, and what its topic is then.
 
         None if the reading no longer holds by then.
         """
-        position = point.position
+        (reader, inputs), position = readers, point.position
         (state,) = (await inputs.states([tp])).values()
-        same = await inputs.is_same_record(tp, state, position)
+        same = await inputs.is_same_record(reader.consumer, tp, state, position)
         progress = Progress(point.applied, position.standing.last_place, position.topic_id, same, position.log)
         where = (self._deps.settings.deployment, *tp)
         while self._is_newest(reading, tp.partition):

@@ -44,6 +44,8 @@ log = logging.getLogger("fraudstream.startup")
 _RETRY_SECONDS = 1.0
 _TRIM_SECONDS = 1.0
 _CHECK_SECONDS = 0.5
+_LOAD_SECONDS = 10.0
+"""So long a worker that does not have its models yet leaves its share of partitions to the others."""
 
 
 class StartupDeps(NamedTuple):
@@ -121,6 +123,7 @@ class Startup(Service):
             self._check_redis(),
             self._watch_deletions(),
         )
+        await deps.cache.await_loaded(_LOAD_SECONDS)
 
     async def on_stop(self) -> None:
         """End the background work and close the connections; all published records are acknowledged by then."""

@@ -7,6 +7,7 @@ from features.vector.sets import FeatureSets
 from stream.clock import now_ms
 from stream.control.model_cache import LoadedModels
 from stream.errors import SettingsError
+from stream.kafka.topics import TRANSACTIONS
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import NeededHorizons
 from stream.settings import PREFIX, Settings
@@ -45,3 +46,8 @@ def decision_store(settings: Settings, features: FeatureSets, store: RedisStore)
 def degrades(settings: Settings) -> bool:
     """Tell whether decisions go on while Redis is unavailable or histories are incomplete."""
     return settings.redis_down == "degrade"
+
+
+def is_withheld(settings: Settings, histories: DecisionStore, topic: str) -> bool:
+    """Tell whether a topic's offsets must not be committed: decisions that Redis lacks are applied again from Kafka."""
+    return histories.has_pending and topic == settings.topic(TRANSACTIONS.name)

@@ -1,4 +1,4 @@
-"""`bench load` and `bench scaling` on real workers: small, but with an autoscaler's steps, restarts and an upgrade."""
+"""`bench load`, `pauses` and `scaling` on real workers: small, but with all that they do."""
 
 import json
 import shlex
@@ -46,6 +46,16 @@ def test_each_rate_is_offered_in_an_open_loop_and_everything_is_decided(model: s
         assert 0 < one["p50_ms"] <= one["p99_ms"] <= one["p999_ms"] <= one["worst_ms"]
         assert one["by_rules"] == 0
         assert one["cores"] > 0
+
+
+def test_workers_join_and_leave_in_turns_and_nothing_is_lost_or_decided_twice(model: str) -> None:
+    found = measured("pauses", "--model", model, "--moves", "2", "--rate", "100", "--partitions", "6")
+    assert (found["lost"], found["twice"]) == (0, 0)
+    assert [one["kind"] for one in found["moves"]] == ["none", "join", "leave", "join", "leave"]
+    assert {len(one["pauses_ms"]) for one in found["moves"]} == {6}
+    assert [(one["kind"], one["moves"]) for one in found["summaries"]] == [("none", 1), ("join", 2), ("leave", 2)]
+    for one in found["summaries"]:
+        assert 0 < one["median_ms"] <= one["worst_ms"] < 10_000
 
 
 def test_a_small_day_loses_nothing_and_decides_nothing_twice(

@@ -184,6 +184,28 @@ async def test_a_model_that_the_repository_does_not_return_delays_no_other(
         await work
 
 
+@pytest.mark.parametrize("loads", [True, False], ids=["it can be loaded", "it cannot"])
+async def test_a_worker_waits_for_the_live_model_until_it_is_loaded_or_cannot_be(
+    scene: SimpleNamespace, *, loads: bool
+) -> None:
+    live(scene, LIVE if loads else "e" * 64)
+    work = asyncio.create_task(scene.cache.run())
+    async with asyncio.timeout(5):
+        await scene.cache.await_loaded(60)
+    assert (scene.models.serving() is not None) is loads
+    work.cancel()
+    with suppress(asyncio.CancelledError):
+        await work
+
+
+@pytest.mark.parametrize("digest", [None, LIVE], ids=["no model is live", "the repository does not answer"])
+async def test_a_worker_does_not_wait_for_ever_for_a_model(scene: SimpleNamespace, digest: str | None) -> None:
+    live(scene, digest)
+    async with asyncio.timeout(5):
+        await scene.cache.await_loaded(60 if digest is None else 0.01)
+    assert scene.models.serving() is None
+
+
 async def test_an_unexpected_error_of_a_load_ends_the_caches_work(
     scene: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

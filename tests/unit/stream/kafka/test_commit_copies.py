@@ -14,6 +14,7 @@ from stream.consumer import Standing
 from stream.kafka.commit_copies import CommitCopy, Origin, parse_copy, why_unproven
 from stream.kafka.offsets import Decision, Position, ResumePoint, identity_of
 from stream.kafka.score_tails import TailReader
+from support.known_leaders import KnownLeaders
 
 SCORES = TopicPartition("scores", 0)
 HERE = Origin("group", "id-transactions", "id-scores")
@@ -93,6 +94,7 @@ class StoredScores:
         self._records = [StoredScore(offset, encode(score)) for offset, score in enumerate(scores)]
         self._end = len(scores) if end is None else end
         self._at = 0
+        self._client = KnownLeaders()
         self._paused = True
         self.taken = 0
 

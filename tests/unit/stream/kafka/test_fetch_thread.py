@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError
+from faust.types import TP
 
+from stream.kafka import fetch_thread
 from stream.kafka.fetch_thread import Arrivals, Fetched, FetchThread, Wanted
 
 HERE, ELSEWHERE = TopicPartition("transactions", 0), TopicPartition("labels", 0)
@@ -166,3 +168,60 @@ async def test_an_arrival_after_the_main_loop_has_ended_disturbs_nobody() -> Non
     loop.close()
     arrivals.note([HERE])
     arrivals.forget(arrival)
+
+
+# --- the group
+
+
+class GroupConsumer:
+    """A consumer of three partitions, two of which have a commit; `error` is what the coordinator raises."""
+
+    has_started = True
+    error: Exception | None = None
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.sought: dict[TopicPartition, int] = {}
+        self.left = asyncio.Event()
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TopicPartition("transactions", number) for number in range(3)}
+
+    async def commits(self) -> dict[TopicPartition, int]:
+        self.asked += 1
+        return {TopicPartition("transactions", number): 40 * number for number in range(2)}
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        self.sought[tp] = offset
+
+    async def leave_group(self) -> None:
+        if self.error is not None:
+            raise self.error
+        await self.left.wait()
+
+
+class MemberThread(QueuedThread):
+    """A thread that does not run, with a consumer in a group."""
+
+    _has_started = True
+
+    def __init__(self, consumer: GroupConsumer) -> None:
+        super().__init__(lambda: NOTHING)
+        self._quiet = consumer
+
+
+async def test_the_commits_of_an_assignment_are_asked_for_by_one_request() -> None:
+    consumer = GroupConsumer()
+    found = await MemberThread(consumer).seek_to_committed()
+    assert found == {TP("transactions", 0): 0, TP("transactions", 1): 40, TP("transactions", 2): None}
+    assert (consumer.asked, consumer.sought) == (1, {TopicPartition("transactions", 1): 40})
+
+
+@pytest.mark.parametrize("error", [None, KafkaConnectionError(), asyncio.CancelledError()], ids=repr)
+async def test_a_coordinator_that_does_not_answer_delays_the_end_of_a_worker_by_a_moment(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    monkeypatch.setattr(fetch_thread, "_LEAVE_SECONDS", 0.01)
+    consumer = GroupConsumer()
+    consumer.error = error
+    await asyncio.wait_for(MemberThread(consumer).leave_group(), 5)

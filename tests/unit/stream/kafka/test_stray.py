@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from numpy.random import default_rng
 
 from models.commands import Event, EventKind
@@ -136,7 +135,8 @@ async def test_a_commit_that_is_given_up_is_made_later() -> None:
 async def test_reading_the_commits_of_an_assignment_that_is_given_up_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(AIOKafkaConsumerThread, "seek_to_committed", give_up)
+    monkeypatch.setattr(FetchThread, "log_consumer", SimpleNamespace(commits=give_up))
+    monkeypatch.setattr(FetchThread, "run_on_loop", lambda _, work: asyncio.create_task(work))
     with pytest.raises(KafkaConnectionError, match="given up"):
         await thread(None).seek_to_committed()
 

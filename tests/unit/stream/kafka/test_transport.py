@@ -118,3 +118,38 @@ async def test_records_that_a_rebalance_overtakes_are_not_delivered_where_nobody
     monkeypatch.setattr(BatchConsumer, "options", property(lambda self: self.transport.options))
     await asyncio.wait_for(made._poll_once(Lane("transactions", retries=False), [HERE]), 5)
     assert delivered == []
+
+
+async def test_a_worker_that_is_stopped_commits_what_had_begun_then_leaves_its_group_and_commits_nothing_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: Any = consumer({HERE: 0})[0]
+    done: list[object] = []
+
+    async def commit_offsets(commits: dict[TopicPartition, Commit]) -> bool:
+        done.append({tp: commit.offset for tp, commit in commits.items()})
+        return True
+
+    async def leave_group() -> None:
+        done.append("left")
+
+    made.draining, made._left, made.uncopied, made.stop_flow = asyncio.Event(), False, {}, made.can_resume_flow.clear
+    settings = SimpleNamespace(drain_seconds=5)
+    options = SimpleNamespace(settings=settings, topics=("transactions",), withheld=lambda _topic: False)
+    monkeypatch.setattr(BatchConsumer, "options", options)
+    made.commit = made.force_commit
+    for name, value in (("interrupt", lambda: None), ("commit_offsets", commit_offsets), ("leave_group", leave_group)):
+        setattr(made._thread, name, value)
+    batch = Batch("transactions", 1, {0: [SimpleNamespace(offset=7)]}, made.ledger, made.draining)  # type: ignore[list-item]
+    made.ledger.track(HERE, 1, 7)
+    made._outstanding = {batch}
+    assert batch.start()
+    handing_over = asyncio.create_task(made.hand_over())
+    await asyncio.sleep(0)
+    assert (batch.may_start(), done) == (False, []), "nothing begins any more, and what has begun is waited for"
+    batch.acknowledge(0)
+    batch.finish()
+    await asyncio.wait_for(handing_over, 5)
+    assert done == [{HERE: 8}, "left"]
+    assert not await made.commit_now(HERE, Commit(9, ""))
+    assert len(done) == 2

@@ -2,8 +2,10 @@
 
 import ast
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
+import faust
 import numpy as np
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -130,3 +132,22 @@ async def test_the_parts_of_a_worker_emit_their_facts_through_the_log() -> None:
     app = worker("wait")
     app.parts.decider._deps.emit(LabelsApplied([Told()], [], [], 0, []))
     assert app.facts.labels == 1
+
+
+async def test_a_rebalance_during_a_drain_closes_nothing_and_the_group_is_left_before_the_rest_is_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, done = worker("wait"), list[str]()
+
+    async def hand_over() -> None:
+        done.append("handed over")
+
+    async def stop_consumer(_: object) -> None:
+        done.append("stopped")
+
+    consumer: Any = SimpleNamespace(hand_over=hand_over, close=lambda: done.append("closed"))
+    monkeypatch.setattr(app, "current_consumer", lambda: consumer)
+    monkeypatch.setattr(faust.App, "_stop_consumer", stop_consumer)
+    app._on_rebalance_when_stopped()
+    await app._stop_consumer()
+    assert done == ["handed over", "stopped"]

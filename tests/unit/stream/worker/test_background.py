@@ -77,7 +77,7 @@ async def test_a_partition_of_labels_is_checked_again(monkeypatch: pytest.Monkey
     requests = GivenUpOnce()
     monkeypatch.setattr(losses, "input_states", requests)
     checked = inputs()
-    checked.assigned([LABELS])
+    checked._check_displaced(LABELS)
     await asyncio.wait_for(requests.again.wait(), 5)
     assert checked.reasons() == [
         "labels partition 0: it cannot be checked for losses: KafkaConnectionError: the client has given up a request"

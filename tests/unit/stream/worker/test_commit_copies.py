@@ -146,7 +146,11 @@ def find(
     deps = LossesDeps(Settings(), follower, unused, unused, lambda: consumer, CommitCopies(notes), lambda _: None)
     found = InputLosses(deps)
     found._displaced |= displaced
-    return asyncio.run(found._find_start(LABELS))
+
+    async def find() -> Start | tuple[str, int | None]:
+        return await found._find_start(LABELS, (await found._look([LABELS]))[LABELS])
+
+    return asyncio.run(find())
 
 
 def test_labels_go_on_where_the_copy_of_the_lost_commit_says(monkeypatch: pytest.MonkeyPatch) -> None:

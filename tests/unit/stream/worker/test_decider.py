@@ -4,12 +4,16 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiokafka import TopicPartition
 
 from models.limits import LimitState
+from stream.control.follower import Follower
 from stream.kafka.batches import Batch, CommitLedger
 from stream.kafka.publisher import Outgoing
 from stream.kafka.unpacking import FetchedRecord
+from stream.settings import Settings
+from stream.worker import decider as module
 from stream.worker.decider import Decider
 from stream.worker.outputs import TopicOutputs, Written
 
@@ -34,12 +38,17 @@ class Positions:
         return True
 
 
-async def test_a_partition_that_is_read_again_during_its_write_is_set_aside_and_the_others_advance() -> None:
-    ledger, positions = CommitLedger(), Positions()
+def batch_of(ledger: CommitLedger) -> Batch:
     records = {one: [FetchedRecord("transactions", one, 0, 0, 0, b"c", b"{}", ())] for one in (READING, KNOWN)}
-    batch = Batch("transactions", 1, records, ledger, asyncio.Event())
     for one in records:
         ledger.track(TopicPartition("transactions", one), 1, records[one][-1].offset)
+    return Batch("transactions", 1, records, ledger, asyncio.Event())
+
+
+async def test_a_partition_that_is_read_again_during_its_write_is_set_aside_and_the_others_advance() -> None:
+    ledger, positions = CommitLedger(), Positions()
+    batch = batch_of(ledger)
+    records = batch.records
 
     async def write(*_: object) -> Written:
         return Written(ends={READING: 5, KNOWN: 7})
@@ -51,3 +60,39 @@ async def test_a_partition_that_is_read_again_during_its_write_is_set_aside_and_
     await decider._write(batch, terms, scores, [])
     assert batch.aside == {READING: "its last decisions are being read"}
     assert (batch.current(), len(positions.advanced)) == ([KNOWN], 1)
+
+
+class LateFollower(Follower):
+    """A follower of which others wait for a change; it tells when somebody does."""
+
+    def __init__(self) -> None:
+        super().__init__(Settings())
+        self.awaited = asyncio.Event()
+
+    async def wait_for_change(self, timeout: float) -> None:  # noqa: ASYNC109 - as it is called
+        self.awaited.set()
+        await super().wait_for_change(timeout)
+
+
+@pytest.mark.parametrize("found", [True, False], ids=["it is found", "it is not"])
+async def test_a_batch_goes_on_as_soon_as_a_position_is_found_and_after_a_while_without_it(
+    monkeypatch: pytest.MonkeyPatch, *, found: bool
+) -> None:
+    monkeypatch.setattr(module, "_POLL_SECONDS", 60 if found else 0.001)
+    monkeypatch.setattr(module, "_POSITION_SECONDS", 60 if found else 0.01)
+    ledger, positions, follower = CommitLedger(), Positions(), LateFollower()
+    at = SimpleNamespace(revision_in=lambda _term: 0)
+    positions.known = {KNOWN: at}  # type: ignore[dict-item]
+    batch = batch_of(ledger)
+    decider: Any = Decider.__new__(Decider)
+    decider._positions, serving = positions, SimpleNamespace(revision=1)
+    positions.role = SimpleNamespace(term=SimpleNamespace(number=0))  # type: ignore[attr-defined]
+    models = SimpleNamespace(serving=lambda: serving)
+    decider._deps = SimpleNamespace(models=models, may_decide=lambda: True, follower=follower)
+    waiting = asyncio.create_task(decider._await_serving(batch))
+    await asyncio.wait_for(follower.awaited.wait(), 5)
+    if found:
+        positions.known[READING] = at  # type: ignore[assignment]
+        await follower.wake()
+    assert await asyncio.wait_for(waiting, 5) is serving
+    assert batch.current() == ([READING, KNOWN] if found else [KNOWN])

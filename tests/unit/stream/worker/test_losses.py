@@ -1,17 +1,20 @@
 """Checks of labels for losses: what an assignment that changes in the middle of a check leaves behind."""
 
 import asyncio
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import NodeNotReadyError
 
 from models.judge import InputTopic
 from models.logs import Logs
 from stream.kafka.batches import Commit
 from stream.kafka.losses import Start
 from stream.settings import Settings
+from stream.tasks import end_tasks
 from stream.worker import losses
 from stream.worker.losses import InputLosses, LossesDeps
 
@@ -23,10 +26,14 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list["asyncio.Future[Start]"]:
     """The answers of the brokers, one for each check, in order; they arrive when the test resolves them."""
     pending: list[asyncio.Future[Start]] = []
 
-    async def wait(self: InputLosses, tp: TopicPartition) -> Start:  # noqa: ARG001 - a method's signature
+    async def look(_: InputLosses, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, None]:
+        return dict.fromkeys(partitions)
+
+    async def wait(self: InputLosses, tp: TopicPartition, seen: object) -> Start:  # noqa: ARG001 - a method's signature
         pending.append(asyncio.get_running_loop().create_future())
         return await pending[-1]
 
+    monkeypatch.setattr(losses.InputLosses, "_look", look)
     monkeypatch.setattr(losses.InputLosses, "_find_start", wait)
     return pending
 
@@ -65,8 +72,38 @@ async def test_a_consumer_whose_offset_is_not_there_is_moved_once_and_each_commi
     assert rewound == [(LABELS, 0)]
 
 
+@pytest.mark.parametrize("away", [set[int](), {1}], ids=["all brokers answer", "one is away"])
+async def test_partitions_are_checked_by_the_same_requests_and_alone_where_a_broker_is_away(
+    monkeypatch: pytest.MonkeyPatch, away: set[int]
+) -> None:
+    asked: list[list[int]] = []
+
+    async def states(_settings: Settings, _admin: object, tps: Sequence[TopicPartition]) -> dict[Any, InputTopic]:
+        asked.append([tp.partition for tp in tps])
+        if away & {tp.partition for tp in tps}:
+            raise NodeNotReadyError
+        return {tp: InputTopic("id", 0, 20) for tp in tps}
+
+    async def committed(_settings: Settings, _admin: object, tps: list[TopicPartition]) -> dict[Any, Commit]:
+        return {tp: Commit(0, "id") for tp in tps}
+
+    async def wait_for_change(_seconds: float) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(losses, "input_states", states)
+    monkeypatch.setattr(losses, "committed_offsets", committed)
+    deps: Any = SimpleNamespace(settings=Settings(), logs=Logs(), wait_for_change=wait_for_change)
+    checked = InputLosses(LossesDeps(deps.settings, deps, deps, deps, lambda: deps, deps, lambda _: None))
+    own = [TopicPartition("labels", number) for number in range(3)]
+    checked.assigned(own)
+    await settle()
+    assert {tp.partition for tp in own if checked.is_held(tp)} == away
+    assert asked == ([[0, 1, 2], [0], [1], [2]] if away else [[0, 1, 2]])
+    await end_tasks(*checked._tasks)
+
+
 async def settle() -> None:
-    for _ in range(5):
+    for _ in range(10):
         await asyncio.sleep(0)
 
 

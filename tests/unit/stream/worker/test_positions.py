@@ -40,6 +40,7 @@ class Brokers:
     def __init__(self, ends: Iterator[int]) -> None:
         self.ends = ends
         self.open_readers = 0
+        self.woken = 0
         self.accepted = False
         self.committed: int | None = 5
         self.last = 4
@@ -88,6 +89,9 @@ class Brokers:
     async def wait_for_change(self, _seconds: float) -> None:
         await asyncio.sleep(0)
 
+    async def wake(self) -> None:
+        self.woken += 1
+
 
 @pytest.fixture
 def brokers(monkeypatch: pytest.MonkeyPatch) -> Brokers:
@@ -104,7 +108,7 @@ def brokers(monkeypatch: pytest.MonkeyPatch) -> Brokers:
 def positions_on(brokers: Brokers) -> DecisionPositions:
     logs: Any = SimpleNamespace(skipped={})
     follower: Any = SimpleNamespace(
-        term=Term(), lineup=Lineup("default"), wait_for_change=brokers.wait_for_change, logs=logs
+        term=Term(), lineup=Lineup("default"), wait_for_change=brokers.wait_for_change, wake=brokers.wake, logs=logs
     )
     unused: Any = None
     consumer: Any = brokers
@@ -139,6 +143,7 @@ async def test_a_partition_that_waits_for_an_operator_is_read_once_however_often
     brokers.accepted = True
     await settle()
     assert read[0].scores_offset == 0
+    assert brokers.woken == 1, "its batch need not wait for another look"
     assert brokers.rewound == [10]
     await examiner(read).examine(TP, trouble)
     await settle()
@@ -169,7 +174,9 @@ async def test_a_silent_deployment_that_read_nothing_counts_what_is_published_as
     read = positions_on(brokers)
     logs: Any = SimpleNamespace(last=lambda _topic: 0)
     places = iter([None, place_of(1, 3), 9])
-    follower: Any = SimpleNamespace(term=Term(0, "other"), wait_for_change=brokers.wait_for_change, logs=logs)
+    follower: Any = SimpleNamespace(
+        term=Term(0, "other"), wait_for_change=brokers.wait_for_change, wake=brokers.wake, logs=logs
+    )
     published: Any = SimpleNamespace(last_place=lambda _partition: next(places), position=lambda _partition: None)
     read._deps = read._deps._replace(follower=follower, published=published)
     read.assigned(GENERATION, [0])
