@@ -111,13 +111,13 @@ class _Source(msgspec.Struct):
     offset: int
 
 
-class _Score(msgspec.Struct):
+class _Sourced(msgspec.Struct):
     source: _Source
 
 
 def place_of(score: bytes) -> Place:
     """Return the partition and the offset of the payment that a score answers."""
-    source = msgspec.json.decode(score, type=_Score).source
+    source = msgspec.json.decode(score, type=_Sourced).source
     return source.partition, source.offset
 
 

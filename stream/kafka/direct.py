@@ -9,6 +9,7 @@ It uses private attributes of aiokafka 0.14, which is pinned.
 """
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
@@ -24,6 +25,8 @@ from aiokafka.protocol.produce import ProduceRequest, ProduceResponse_v7
 from aiokafka.structs import RecordMetadata
 
 from stream.kafka.wire import PRODUCE, PRODUCE_VERSION, Produced, close_silent, produce_body, produced, speaks, write
+
+log = logging.getLogger("fraudstream.direct")
 
 Acknowledgement = asyncio.Future[RecordMetadata]
 """A batch's: aiokafka settles it, and only aiokafka may."""
@@ -133,10 +136,9 @@ class ProduceRequestOnItsWay:
         _RECOVERING.discard(task)
         accumulator = self._sender._message_accumulator  # noqa: SLF001
         if not task.cancelled() and (error := task.exception()) is not None and accumulator._exception is None:  # noqa: SLF001
-            failed = KafkaError(f"what became of a request to produce could not be handled: {error!r}")
-            failed.__cause__ = error
+            log.error("what became of a request to produce could not be handled", exc_info=error)
             self._sender._sender_task.cancel()  # noqa: SLF001
-            accumulator.fail_all(failed)
+            accumulator.fail_all(KafkaError(f"what became of a request to produce could not be handled: {error!r}"))
         self._release()
 
     def _release(self) -> None:
@@ -181,7 +183,7 @@ class _Answered:
         raise self._outcome
 
 
-class Begun(NamedTuple):
+class SentAtOnce(NamedTuple):
     """What was sent: the acknowledgement of each batch, the requests that were written, and the other batches'."""
 
     acknowledgements: Mapping[TopicPartition, Acknowledgement] = MappingProxyType({})
@@ -189,7 +191,7 @@ class Begun(NamedTuple):
     handed_over: Sequence[Acknowledgement] = ()
 
 
-def send_at_once(producer: AIOKafkaProducer, builders: Mapping[TopicPartition, BatchBuilder]) -> Begun:
+def send_at_once(producer: AIOKafkaProducer, builders: Mapping[TopicPartition, BatchBuilder]) -> SentAtOnce:
     """Send closed batches, each to its partition's leader; what cannot be written now is left to aiokafka's sender.
 
     None of the partitions may have a batch that waits.
@@ -212,7 +214,7 @@ def send_at_once(producer: AIOKafkaProducer, builders: Mapping[TopicPartition, B
             acknowledgements[tp] = accumulator._append_batch(builders[tp], tp).future  # noqa: SLF001
             acknowledgements[tp].add_done_callback(_looked_at)
             handed_over.append(acknowledgements[tp])
-    return Begun(acknowledgements, requests, handed_over)
+    return SentAtOnce(acknowledgements, requests, handed_over)
 
 
 def _set(future: "asyncio.Future[None]") -> None:

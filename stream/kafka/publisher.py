@@ -22,7 +22,7 @@ from models.commands import Event, encode
 from models.logins import without_logins
 from stream.errors import PublishError
 from stream.kafka.client import BATCH_BYTES, producer_options
-from stream.kafka.direct import Begun, send_at_once
+from stream.kafka.direct import SentAtOnce, send_at_once
 from stream.kafka.stray import given_up, given_up_as_error
 from stream.kafka.topics import MODEL_EVENTS
 from stream.redaction import redact_text
@@ -244,18 +244,18 @@ class _SentBatch(NamedTuple):
 
 def _sent_at_once(
     producer: AIOKafkaProducer | None, outputs: Mapping[Destination, Sequence[Outgoing]]
-) -> tuple[dict[Destination, _SentBatch], Begun]:
+) -> tuple[dict[Destination, _SentBatch], SentAtOnce]:
     """Send the records of those destinations as one batch each that can be sent without waiting.
 
     It is what `send_batch` does, and `_append` in the simple case, without a task for each destination.
     """
     if producer is None:
-        return {}, Begun()
+        return {}, SentAtOnce()
     builders: dict[TopicPartition, BatchBuilder] = {}
     sizes: dict[TopicPartition, int] = {}
     accumulator = producer._message_accumulator  # noqa: SLF001
     if accumulator._closed or accumulator._exception is not None:  # noqa: SLF001
-        return {}, Begun()
+        return {}, SentAtOnce()
     for (topic, partition), records in outputs.items():
         tp = TopicPartition(topic, partition)
         known = producer.client.cluster.partitions_for_topic(topic) or ()
@@ -274,7 +274,7 @@ def _error_of(sent: _SentBatch) -> BaseException | None:
 
 
 async def _wait_for_all(
-    begun: Begun,
+    begun: SentAtOnce,
     writes: Collection["asyncio.Task[int]"],
     timeout: float,  # noqa: ASYNC109 - a patience
 ) -> None:
