@@ -19,6 +19,7 @@ from benchmarks.contenders.harness import SEARCH_STEPS, ContenderRun
 from benchmarks.contenders.model import make_model
 from benchmarks.contenders.registry import CONTENDERS, LIMIT, OURS
 from benchmarks.contenders.scorers import Payment
+from benchmarks.contenders.steps import TRACING, collecting, steps_of, summary
 from benchmarks.contenders.task import Line
 from features.vector.sets import load_sets
 from models.repository import Repository
@@ -201,6 +202,28 @@ def _scores(
         one.warm_up(some)
         read = (msgspec.json.decode(value, type=_Score) for value in one.scores.values.values())
         return {score.transaction_id: (score.score, score.decision) for score in read}
+
+
+@main.command()
+@model_option
+@click.option("--rate", "rates", type=float, multiple=True, default=(100.0, 500.0, 1000.0), help="Payments a second.")
+@click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="Of each rate.")
+def steps(digest: str, rates: tuple[float, ...], seconds: float) -> None:
+    """Follow single payments through our worker: how long each step takes, as medians and 95th percentiles."""
+    settings = read_settings(os.environ)
+    supply = iter(payments(int(_WARM_UP + sum(rates) * seconds), _SEED))
+    shown = Table("step, ms", *(f"at {rate:g}/s: median, p95" for rate in rates))
+    columns: list[list[tuple[str, float, float]]] = []
+    with collecting() as (endpoint, spans):
+        os.environ.update(TRACING | {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
+        with ContenderRun(settings, OURS, digest, Line.OWN) as one:
+            one.warm_up(list(islice(supply, _WARM_UP)))
+            for rate in rates:
+                followed = one.follow(list(islice(supply, int(rate * seconds))), rate)
+                columns.append(summary(steps_of(followed, spans.batches())))
+    for found in zip(*columns, strict=True):
+        shown.add_row(found[0][0], *(f"{middle:.2f}, {late:.2f}" for _, middle, late in found))
+    Console().print(shown)
 
 
 @main.command()

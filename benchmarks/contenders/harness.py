@@ -26,6 +26,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # documented t
 from benchmarks.contenders.load import Load, Patience, ScoreReader
 from benchmarks.contenders.registry import CONTENDERS, OURS
 from benchmarks.contenders.results import AfterKill, AtRate, Backlog
+from benchmarks.contenders.steps import FollowedPayment, place_of
 from benchmarks.contenders.task import ContenderTask, Line
 from models.commands import CommandKind
 from stream.bench.payments import PublishedPayment
@@ -38,6 +39,7 @@ from stream.bench.worker import (
     resident_mib,
     worker_environment,
 )
+from stream.clock import now_ns
 from stream.demo.services.processes import Child
 from stream.errors import MeasurementError
 from stream.kafka.topics import SCORES, TRANSACTIONS, apply
@@ -54,6 +56,7 @@ _SEARCH_FIRST = 0.8
 _WARM_UP_RATE = 200.0
 _DRAIN_SECONDS = 30.0
 _SETTLE_SECONDS = 5.0
+_EXPORT_SECONDS = 3.0
 _QUIET_SECONDS = 75.0
 """librdkafka's group waits 45 s for a member that was killed."""
 _CONFIGS_SECONDS = 30.0
@@ -155,6 +158,21 @@ class ContenderRun:
         before = cpu_seconds(self._process)
         found = self._load.offer(payments, rate, self.scores, self._patience)
         return AtRate(found, (cpu_seconds(self._process) - before) / len(payments) * 1e6)
+
+    def follow(self, payments: Sequence[PublishedPayment], rate: float) -> list[FollowedPayment]:
+        """Offer payments at a rate to the worker that runs, and return what became of each once its spans are sent."""
+        before, due = len(self.scores.first_at), dict[str, float]()
+        for one, due_at in zip(payments, self._load.paced(payments, rate), strict=True):
+            due[one.transaction_id] = due_at
+        self._load.flush()
+        self.scores.await_count(before + len(payments), self._patience)
+        time.sleep(_EXPORT_SECONDS)
+        epoch = now_ns() / 1e9 - time.monotonic()  # spans have the wall clock
+        found = []
+        for name, due_at in due.items():
+            due_ns, there_ns = (round((at + epoch) * 1e9) for at in (due_at, self.scores.first_at[name]))
+            found.append(FollowedPayment(due_ns, there_ns, place_of(self.scores.values[name])))
+        return found
 
     def backlog(self, payments: Sequence[PublishedPayment]) -> Backlog:
         """Publish payments while it does not run, and let it decide them; the first quarter is not counted."""

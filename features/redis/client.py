@@ -54,6 +54,12 @@ def encode_command(*parts: bytes | int | str) -> bytes:
     return b"*%d\r\n%b" % (len(texts), b"".join([b"$%d\r\n%b\r\n" % (len(text), text) for text in texts]))
 
 
+def read_info(reply: bytes | str) -> dict[str, str]:
+    """Return the lines of an answer to INFO by name, their values as they stand there."""
+    text = reply if isinstance(reply, str) else reply.decode(errors="replace")
+    return dict(line.split(":", 1) for line in text.split("\r\n") if ":" in line)
+
+
 def require_usable(info: Mapping[str, Any], policy: str, where: str) -> None:
     """Refuse a server that is too old or may evict histories.
 

@@ -4,7 +4,7 @@ The server's name, a proxy or sentinels may lead to another server after a failo
 can outlive it, so they are dropped as soon as its answers show that it is no master.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ from features.redis.client import (
     SCRIPTS,
     drop_connections,
     encode_command,
+    read_info,
     require_usable,
     script_text,
     shows_no_master,
@@ -60,7 +61,7 @@ class ServerConnection:
     async def check_server(self) -> None:
         """Refuse a server that is not usable, and trust the one that serves now."""
         info = await self._info()
-        if info.get("cluster_enabled"):
+        if info.get("cluster_enabled") == "1":
             raise StoreRefusedError(
                 f"{self.where}: this server belongs to a Redis Cluster and holds only a part of the keys. Set "
                 "FRAUDSTREAM_REDIS_URL to redis+cluster:// with one or more of its servers: h1:p1,h2:p2."
@@ -157,12 +158,11 @@ class ServerConnection:
         await self._give_back()
         await drop_connections(self._client)
 
-    async def _info(self) -> dict[str, Any]:
-        async with self._translated():
-            info: Any = await self._client.info()
-        return dict(info)
+    async def _info(self) -> Mapping[str, str]:
+        """Return what the server says of itself; redis-py's own reading of it costs more than a batch of one."""
+        return read_info(await self._ask(b"INFO"))
 
-    async def _policy(self, info: dict[str, Any]) -> str:
+    async def _policy(self, info: Mapping[str, str]) -> str:
         """Return the eviction policy; managed services forbid CONFIG, so INFO is the fallback."""
         async with self._translated():
             try:
@@ -173,9 +173,7 @@ class ServerConnection:
 
     async def values(self, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         """Fetch whole values."""
-        async with self._translated():
-            values: Any = await self._client.mget([key for _, key in keys])
-        return list(values)
+        return list(await self._ask(b"MGET", *(key for _, key in keys)))
 
     async def set(self, shard: int, key: bytes, value: str) -> None:  # noqa: ARG002 - there is one
         """Set one value."""
@@ -203,7 +201,20 @@ class ServerConnection:
         self._digests[script] = await self._client.script_load(self._scripts[script])
 
     async def _evaluate(self, script: Script, call: Call) -> Any:  # noqa: ANN401
-        """Send one EVALSHA, encoded here: for hundreds of keys redis-py's encoding costs more than everything else.
+        """Send one EVALSHA, encoded here: for hundreds of keys redis-py's encoding costs more than everything else."""
+        return await self._exchange(
+            encode_command(b"EVALSHA", self._digests[script], len(call.keys), *call.keys, *call.arguments)
+        )
+
+    async def _ask(self, *parts: bytes) -> Any:  # noqa: ANN401 - each command's own reply
+        """Send a command, and return its reply as it comes."""
+        try:
+            return await self._exchange(encode_command(*parts))
+        except exceptions.RedisError as error:
+            raise await self._handled(error) from error
+
+    async def _exchange(self, command: bytes) -> Any:  # noqa: ANN401
+        """Send an encoded command on the connection that is kept.
 
         One connection is kept from call to call, since the pool's own accounts cost as much as the call. It is checked
         as the pool would; a call that is made meanwhile takes another one. redis-py closes a connection whose answer
@@ -216,9 +227,7 @@ class ServerConnection:
             connection = await pool.get_connection()
         try:
             await pool.ensure_connection(connection)
-            await connection.send_packed_command(
-                encode_command(b"EVALSHA", self._digests[script], len(call.keys), *call.keys, *call.arguments)
-            )
+            await connection.send_packed_command(command)
             return await connection.read_response()
         finally:
             if self._idle is None and _may_be_kept(pool, connection):

@@ -5,8 +5,8 @@ It has an event loop of its own, so heartbeats continue while the main loop comp
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -85,15 +85,15 @@ class Arrivals:
         self._loop = loop
         self._waiting: dict[Arrival, Collection[TopicPartition]] = {}
 
-    @contextmanager
-    def expected(self, partitions: Collection[TopicPartition]) -> Iterator[Arrival]:
-        """Yield the next arrival of records of these partitions."""
+    def expect(self, partitions: Collection[TopicPartition]) -> Arrival:
+        """Return the next arrival of records of these partitions; `forget` it afterwards."""
         arrival = Arrival(self._loop)
         self._waiting[arrival] = partitions
-        try:
-            yield arrival
-        finally:
-            del self._waiting[arrival]
+        return arrival
+
+    def forget(self, arrival: Arrival) -> None:
+        """Wake who waits for an arrival no more."""
+        del self._waiting[arrival]
 
     def note(self, arrived: Collection[TopicPartition] | None) -> None:
         """Wake those that wait for one of these partitions, or all of them; callable from any thread."""
@@ -109,7 +109,8 @@ class ConsumerOptions:
 
     `withheld` tells whether a topic's offsets must not be committed now although they are acknowledged. `examine` is
     asked about a partition that cannot be read on: it returns why it waits, or the offset from which it goes on.
-    `held` tells whether a partition must not be read now, `bound` from which offset on; None: from none.
+    `held` returns the partitions that must not be read now; `bounds`, for partitions of a topic, from which offset on
+    some of them must not be.
     """
 
     settings: Settings
@@ -118,8 +119,8 @@ class ConsumerOptions:
     fatal: Callable[[str], None]
     withheld: Callable[[str], bool]
     examine: Callable[[TopicPartition, Trouble], Awaitable[str | int]]
-    held: Callable[[TopicPartition], bool]
-    bound: Callable[[TopicPartition], int | None]
+    held: Callable[[], Collection[TopicPartition]]
+    bounds: Callable[[str, Sequence[TopicPartition]], Mapping[TopicPartition, int]]
 
 
 class FetchThread(driver.AIOKafkaConsumerThread):
@@ -206,11 +207,14 @@ class FetchThread(driver.AIOKafkaConsumerThread):
                     await self.run_on_loop(_check_errors(consumer))
                     if not wanted.may_take():
                         break
-                with self._arrivals.expected(wanted.partitions) as arrival:  # before it is looked for
+                arrival = self._arrivals.expect(wanted.partitions)  # before it is looked for
+                try:
                     found = self._taken(wanted)
                     if found.records or found.troubles or now() >= deadline:
                         return found
                     await arrival.until(deadline)
+                finally:
+                    self._arrivals.forget(arrival)
         return Fetched({}, {})
 
     def _taken(self, wanted: Wanted) -> Fetched:

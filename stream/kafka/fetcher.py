@@ -17,15 +17,17 @@ from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka import errors as kafka_errors
+from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.fetch import FetchRequest
 
 from stream.kafka.brisk_client import BriskClient
 from stream.kafka.client import connection_options
-from stream.kafka.failing import FailingPartitions
+from stream.kafka.fetch_queues import FetchQueues
 from stream.kafka.held_back import HeldBackPartitions
-from stream.kafka.partition_queue import PartitionQueue
 from stream.kafka.unpacking import FetchedRecord, Unreadable, committed, split_batches
+from stream.kafka.wire import FETCH, FETCH_VERSION, Fetched, FetchOptions, Topics, fetch_from, speaks
 from stream.settings import Settings
 from stream.tasks import end_tasks
 
@@ -41,57 +43,6 @@ _CERTAIN_SECONDS = 2.0
 Trouble: TypeAlias = "Unreadable | int | KafkaError"
 """Why a partition cannot be read on: what cannot be unpacked, the offset that does not exist, or a refusal."""
 _LEADER_CHANGED = (kafka_errors.NotLeaderForPartitionError, kafka_errors.UnknownTopicOrPartitionError)
-
-
-class FetchQueues:
-    """The queues of all partitions, in the place where aiokafka's fetcher keeps fetched records.
-
-    To its routine a partition is "contained" while its queue is full, its next offset does not exist, or it pauses
-    after an error, and then needs no back-off; so it is left out of requests, and no other partition waits for it.
-    """
-
-    def __init__(self) -> None:
-        self._queues: dict[TopicPartition, PartitionQueue] = {}
-        self.out_of_range: dict[TopicPartition, int] = {}
-        """The partitions whose next offset the broker does not have, by that offset, until another is sought."""
-        self.failing = FailingPartitions()
-
-    def __contains__(self, tp: TopicPartition) -> bool:
-        if tp in self.out_of_range or self.failing.pauses(tp):
-            return True
-        return tp in self._queues and self._queues[tp].full
-
-    def __getitem__(self, tp: TopicPartition) -> "FetchQueues":
-        return self
-
-    def __delitem__(self, tp: TopicPartition) -> None:
-        self._queues.pop(tp, None)
-        self.out_of_range.pop(tp, None)
-        self.failing.forget(tp)
-
-    def calculate_backoff(self) -> float:
-        """Return 0: a full queue delays no other partition."""
-        return 0
-
-    def clear(self) -> None:
-        """Drop everything: the assignment was lost."""
-        self._queues.clear()
-        self.out_of_range.clear()
-        self.failing.clear()
-
-    def of(self, tp: TopicPartition) -> PartitionQueue:
-        """Return the queue of a partition."""
-        queue = self._queues.get(tp)
-        return self._queues.setdefault(tp, PartitionQueue(tp)) if queue is None else queue
-
-    def unreadable(self, tp: TopicPartition) -> Unreadable | None:
-        """Return the unreadable range that is next in a partition; None if a record or nothing is."""
-        queue = self._queues.get(tp)
-        return queue.unreadable() if queue else None
-
-    def filled(self, partitions: Collection[TopicPartition] | None) -> list[TopicPartition]:
-        """Return which of these partitions (None: of all) have something queued; callable from any thread."""
-        return [tp for tp, queue in tuple(self._queues.items()) if queue and (not partitions or tp in partitions)]
 
 
 class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
@@ -116,6 +67,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         self._assignment: Any = None
         self._busy_wait_ms: int = self._fetch_max_wait_ms
         self._on_arrival: Callable[[Collection[TopicPartition]], None] = lambda _: None
+        self._first: dict[int, int] = {}
         self.refused: dict[TopicPartition, KafkaError] = {}
         self.pulsed_at: dict[TopicPartition, float] = {}
         self.held_back = HeldBackPartitions()
@@ -264,9 +216,20 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
             if known or tp not in self.pulsed_at:
                 self.pulsed_at[tp] = now
 
-    async def _proc_fetch_request(self, assignment: Any, node_id: int, request: Any) -> bool:  # noqa: ANN401 - aiokafka's
+    async def _proc_fetch_request(self, assignment: Any, node_id: int, request: FetchRequest) -> bool:  # noqa: ANN401 - aiokafka's
+        """Fetch from a broker again and again, as long as nothing else is to be done; tell whether something came.
+
+        To go back to aiokafka's routine for each request costs more than the request.
+        """
+        topics: Topics | None = request.topics
+        arrived = False
         try:
-            response = await self._client.send(node_id, request)
+            while topics is not None:
+                arrived = self._accept_all(assignment, topics, await self._fetch(node_id, topics))
+                if arrived and self._fetch_waiters:
+                    break  # the routine wakes them
+                await self._gather()
+                topics = self._next_topics(assignment, node_id)
         except KafkaError as error:
             told = {"burst": f"fetch from broker {node_id}"}
             log.warning("records could not be fetched from broker %s, retrying: %s", node_id, error, extra=told)
@@ -274,16 +237,62 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
             return False
         except asyncio.CancelledError:
             return False
+        return arrived
+
+    async def _fetch(self, node_id: int, topics: Topics) -> Sequence[Fetched]:
+        """Send one request to fetch, and return what comes back."""
+        options = FetchOptions(
+            self._fetch_max_wait_ms, self._fetch_min_bytes, self._fetch_max_bytes, self._isolation_level, ""
+        )
+        connection = self._client._conns.get((node_id, ConnectionGroup.DEFAULT))  # noqa: SLF001
+        if connection is not None and speaks(connection, FETCH, FETCH_VERSION):
+            return await fetch_from(connection, options, topics)
+        *some, rack = options
+        answer = await self._client.send(node_id, FetchRequest(*some, topics, rack_id=rack))
+        return answer.topics  # type: ignore[no-any-return] # aiokafka's
+
+    async def _gather(self) -> None:
+        """Wait a little after records have come, if they wait to be taken: see `_get_actions_per_node`."""
+        early = self._arrived_at + _GATHER_SECONDS - time.monotonic()
+        if early > 0 and self.queues.filled(None):
+            await asyncio.sleep(early)
+
+    def _next_topics(self, assignment: Any, node_id: int) -> Topics | None:  # noqa: ANN401 - aiokafka's
+        """Return what to ask a broker for next; None if the routine has to look at a partition, or others wait."""
+        if self._closed or not assignment.active or self._fetch_waiters:
+            return None
+        topics: dict[str, list[tuple[int, int, int]]] = {}
+        wanted: list[TopicPartition] = []
+        for tp in assignment.tps:
+            state = assignment.state_value(tp)
+            leader = self._select_read_replica(tp)
+            if tp in self.queues or leader in (None, -1) or not state.has_valid_position or state.paused:
+                return None
+            if leader == node_id:
+                wanted.append(tp)
+        if not wanted:
+            return None
+        first = self._first[node_id] = (self._first.get(node_id, -1) + 1) % len(wanted)
+        now = time.monotonic()
+        for tp in (*wanted[first:], *wanted[:first]):  # a broker fills its answer from the first on
+            self.pulsed_at[tp] = now
+            asked = tp.partition, assignment.state_value(tp).position, self._max_partition_fetch_bytes
+            topics.setdefault(tp.topic, []).append(asked)
+        self._fetch_max_wait_ms = self._wait_ms(assignment)
+        return list(topics.items())
+
+    def _accept_all(self, assignment: Any, topics: Topics, found: Sequence[Fetched]) -> bool:  # noqa: ANN401 - aiokafka's
+        """Queue what a broker has sent, and tell the listener; return whether a reader has to look at something."""
         if not assignment.active:
             return False
         requested = {
             TopicPartition(topic, partition): offset
-            for topic, partitions in request.topics
+            for topic, partitions in topics
             for partition, offset, _ in partitions
         }
         arrived = [
             tp
-            for topic, partitions in response.topics
+            for topic, partitions in found
             for partition, code, highwater, *rest in partitions
             if self._accept(assignment, tp := TopicPartition(topic, partition), requested, (code, highwater, rest))
         ]

@@ -6,7 +6,7 @@ instead of one future per message.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from models.commands import Event, encode
 from models.logins import without_logins
 from stream.errors import PublishError
 from stream.kafka.client import BATCH_BYTES, producer_options
+from stream.kafka.direct import Begun, send_at_once
 from stream.kafka.stray import given_up, given_up_as_error
 from stream.kafka.topics import MODEL_EVENTS
 from stream.redaction import redact_text
@@ -110,13 +111,13 @@ class Publisher:
         own partitions.
         """
         producer, some = self._producer, {where: records for where, records in outputs.items() if records}
-        sent = {where: batch for where, records in some.items() if (batch := _sent_at_once(producer, where, records))}
+        sent, begun = _sent_at_once(producer, some)
         writes = {
             where: asyncio.create_task(self._written(where, producer, partial(self._write, where, records)))
             for where, records in some.items()
             if where not in sent
         }
-        await _wait_for_all(sent.values(), writes.values(), _patience_seconds(outputs))
+        await _wait_for_all(begun, writes.values(), _patience_seconds(outputs))
         result = self._published(producer, sent)
         for where, write in writes.items():
             if not write.done():
@@ -132,7 +133,9 @@ class Publisher:
         result = Published({}, {}, {})
         for where, one in sent.items():
             if not one.acknowledged.done():
-                result.pending[where] = asyncio.create_task(self._written(where, producer, partial(_end_offset, [one])))
+                kept = one._replace(acknowledged=asyncio.shield(one.acknowledged))  # only aiokafka may settle its own
+                write = partial(_end_offset, [kept])
+                result.pending[where] = asyncio.create_task(self._written(where, producer, write))
             elif (error := _error_of(one)) is not None:
                 result.failures[where] = str(self._unacknowledged(where, producer, error))
             else:
@@ -240,30 +243,29 @@ class _SentBatch(NamedTuple):
 
 
 def _sent_at_once(
-    producer: AIOKafkaProducer | None, where: Destination, records: Sequence[Outgoing]
-) -> _SentBatch | None:
-    """Send records as one batch without waiting; None if that is not possible, as where they need several batches.
+    producer: AIOKafkaProducer | None, outputs: Mapping[Destination, Sequence[Outgoing]]
+) -> tuple[dict[Destination, _SentBatch], Begun]:
+    """Send the records of those destinations as one batch each that can be sent without waiting.
 
     It is what `send_batch` does, and `_append` in the simple case, without a task for each destination.
     """
-    topic, partition = where
-    if producer is None or partition not in (producer.client.cluster.partitions_for_topic(topic) or ()):
-        return None
-    tp, accumulator = TopicPartition(topic, partition), producer._message_accumulator  # noqa: SLF001
-    if accumulator._closed or accumulator._exception is not None or accumulator._batches.get(tp):  # noqa: SLF001
-        return None
-    builder, count = _filled(records, 0, producer)
-    if count < len(records):
-        return None
-    appended = accumulator._append_batch(builder, tp).future  # noqa: SLF001
-    appended.add_done_callback(_look_at_error)
-    return _SentBatch(asyncio.shield(appended), count)  # only aiokafka may settle its own
-
-
-def _look_at_error(done: "asyncio.Future[RecordMetadata]") -> None:
-    """Look at the error of a batch, if any, which would be told of where nobody waits for it any more."""
-    if not done.cancelled():
-        done.exception()
+    if producer is None:
+        return {}, Begun()
+    builders: dict[TopicPartition, BatchBuilder] = {}
+    sizes: dict[TopicPartition, int] = {}
+    accumulator = producer._message_accumulator  # noqa: SLF001
+    if accumulator._closed or accumulator._exception is not None:  # noqa: SLF001
+        return {}, Begun()
+    for (topic, partition), records in outputs.items():
+        tp = TopicPartition(topic, partition)
+        known = producer.client.cluster.partitions_for_topic(topic) or ()
+        if partition not in known or accumulator._batches.get(tp):  # noqa: SLF001
+            continue
+        builder, count = _filled(records, 0, producer)
+        if count == len(records):
+            builders[tp], sizes[tp] = builder, count
+    begun = send_at_once(producer, builders)
+    return {tp: _SentBatch(begun.acknowledgements[tp], count) for tp, count in sizes.items()}, begun
 
 
 def _error_of(sent: _SentBatch) -> BaseException | None:
@@ -272,19 +274,24 @@ def _error_of(sent: _SentBatch) -> BaseException | None:
 
 
 async def _wait_for_all(
-    sent: Iterable[_SentBatch],
+    begun: Begun,
     writes: Collection["asyncio.Task[int]"],
     timeout: float,  # noqa: ASYNC109 - a patience
 ) -> None:
-    """Wait until everything is acknowledged or has failed, at most `timeout` seconds; no wait outlives its caller."""
-    waiting = [*writes, *(one.acknowledged for one in sent)]
+    """Wait until everything is acknowledged or has failed, at most `timeout` seconds; no task outlives its caller."""
+    requests, waiting = begun.requests, [*writes, *begun.handed_over]
     try:
-        if waiting:
+        if len(requests) == 1 and not waiting:
+            await requests[0].wait(timeout)
+        elif waiting := [*waiting, *(one.settled for one in requests)]:
             await asyncio.wait(waiting, timeout=timeout)
     except asyncio.CancelledError:
-        for one in waiting:
-            one.cancel()
+        for write in writes:
+            write.cancel()
         raise
+    finally:
+        for request in requests:
+            request.limit()
 
 
 def _filled(records: Sequence[Outgoing], first: int, producer: AIOKafkaProducer) -> tuple[BatchBuilder, int]:

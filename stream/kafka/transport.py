@@ -300,14 +300,15 @@ class BatchConsumer(driver.Consumer):
 
     def _pollable(self, lane: Lane) -> list[TopicPartition]:
         """Return the partitions that this lane polls now: those that are well, or those to be tried again."""
+        held, aside, halted = self.options.held(), self.aside, self._halted
         own = [TopicPartition(*tp) for tp in self._active_partitions if tp.topic == lane.topic]
-        chosen = self.aside.is_due if lane.retries else lambda tp: tp not in self.aside
-        return [tp for tp in own if tp not in self._halted and chosen(tp) and not self.options.held(tp)]
+        own = [tp for tp in own if tp not in halted and tp not in held]
+        return [tp for tp in own if aside.is_due(tp)] if lane.retries else [tp for tp in own if tp not in aside]
 
     async def _poll_once(self, lane: Lane, partitions: Sequence[TopicPartition]) -> None:
         async with lane.lock:
             generation = self.app.consumer_generation_id
-            records, troubles = await self._fetch(partitions, generation)
+            records, troubles = await self._fetch(lane.topic, partitions, generation)
             if not self._may_deliver(generation):
                 return
             unread = {tp.partition: self._unread(TP(*tp), some) for tp, some in records.items()}
@@ -331,9 +332,9 @@ class BatchConsumer(driver.Consumer):
         """
         return self.flow_active and generation == self.app.consumer_generation_id
 
-    async def _fetch(self, partitions: Sequence[TopicPartition], generation: int) -> Fetched:
+    async def _fetch(self, topic: str, partitions: Sequence[TopicPartition], generation: int) -> Fetched:
         """Fetch records as long as they may be delivered."""
-        ends = {tp: end for tp in partitions if (end := self.options.bound(tp)) is not None}
+        ends = self.options.bounds(topic, partitions)
         limit = self.options.settings.poll_records
         return await self._thread.fetch(Wanted(partitions, limit, ends, lambda: self._may_deliver(generation)))
 

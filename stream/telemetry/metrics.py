@@ -126,8 +126,10 @@ class HistogramTally:
         with self._lock:
             self._buckets[bisect_left(self.bounds, value)] += 1
             self._total += value
-            self._lowest = min(self._lowest, value)
-            self._highest = max(self._highest, value)
+            if value < self._lowest:  # noqa: PLR1730 - for each stage of each batch
+                self._lowest = value
+            if value > self._highest:  # noqa: PLR1730
+                self._highest = value
 
     def now(self) -> HistogramSnapshot:
         """Return the counts so far."""

@@ -4,7 +4,7 @@
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -243,20 +243,22 @@ class WorkerApp(faust.App):
         withheld = partial(is_withheld, self.settings, self.parts.histories)
         losses = self.parts.losses
         options = ConsumerOptions(
-            self.settings, tuple(handlers), name, end_process, withheld, losses.examine, self._is_held, self._bound
+            self.settings, tuple(handlers), name, end_process, withheld, losses.examine, self._held, self._bounds
         )
         self.transport = BatchTransport(self, options)
         self.on_partitions_assigned.connect(self._assigned)
         self.on_partitions_revoked.connect(self._revoked)
 
-    def _is_held(self, tp: TopicPartition) -> bool:
-        """Tell whether a partition may not be read now at all."""
-        return self.parts.losses.is_held(tp) or self.parts.catch_up.is_held(tp)
+    def _held(self) -> Collection[TopicPartition]:
+        """Return the partitions that may not be read now at all."""
+        return self.parts.losses.held | self.parts.catch_up.held
 
-    def _bound(self, tp: TopicPartition) -> int | None:
-        """Return the offset from which on a partition may not be read now: what a silent deployment may not decide."""
-        is_input = tp.topic == self.settings.topic(TRANSACTIONS.name)
-        return self.parts.published.bound(tp.partition) if is_input else None
+    def _bounds(self, topic: str, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Return from which offset on partitions may not be read now: what a silent deployment may not decide."""
+        if topic != self.settings.topic(TRANSACTIONS.name):
+            return {}
+        bounds = self.parts.published.bounds()
+        return {tp: bounds.get(tp.partition, 0) for tp in partitions} if bounds is not None else {}
 
     async def _assigned(self, *args: Any, **_: Any) -> None:  # noqa: ANN401 - Faust's signal: the app, the partitions
         assigned: set[TP] = args[1]

@@ -6,7 +6,7 @@ and keeps the position of each partition. Published decisions are offered to the
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -155,7 +155,7 @@ class Decider:
         terms = DecisionTerms(serving, dict(self._positions.epochs), trace.headers, self._positions.log, limits)
         try:
             outputs = await decide_isolating(self._deps.pipeline, records, terms)
-            fact = replace(await self._publish(batch, role, terms, outputs), already_decided=already_decided)
+            fact = await self._publish(batch, role, terms, outputs, already_decided)
         except BaseException as error:
             trace.failed(error)
             raise
@@ -176,10 +176,12 @@ class Decider:
                 (decided if self._positions.is_decided(partition, record.offset) else undecided).append(record)
         return decided, undecided
 
-    async def _publish(self, batch: Batch, role: Role, terms: DecisionTerms, outputs: Outputs) -> Decided:
+    async def _publish(
+        self, batch: Batch, role: Role, terms: DecisionTerms, outputs: Outputs, already_decided: int
+    ) -> Decided:
         """Publish the outputs of a batch, advance the positions of its partitions, and return what was published.
 
-        Partitions whose outputs are not acknowledged are set aside.
+        Partitions whose outputs are not acknowledged are set aside. `already_decided` is a part of what is returned.
 
         Raises:
             StaleBatchError: its partitions were revoked; nothing was written.
@@ -216,11 +218,11 @@ class Decider:
             terms.serving.revision,
             terms.serving.live.digest,
             outputs.stopgap,
+            already_decided=already_decided,
             backfilled=outputs.backfilled,
         )
         self._unconfirmed.keep(fact, set(current) - set(written), terms.epochs, terms.log)
-        letters = [letter for letter in dead if letter.record.partition in written]
-        return replace(fact, scored=fact.scored.of(written), dead=letters)
+        return fact if written == current else _of_partitions(fact, written)
 
     def _unwritten(self, dead: Iterable[DeadLetter], current: list[int]) -> list[DeadLetter]:
         """Leave out dead letters below the committed offset: they are written and counted already."""
@@ -259,6 +261,12 @@ class Decider:
 
     def _set_trouble(self, trouble: str | None) -> None:
         self._trouble = trouble
+
+
+def _of_partitions(fact: Decided, partitions: Collection[int]) -> Decided:
+    """Return what was published to some partitions."""
+    letters = [letter for letter in fact.dead if letter.record.partition in partitions]
+    return replace(fact, scored=fact.scored.of(partitions), dead=letters)
 
 
 def _overruled(role: Role, terms: DecisionTerms, outputs: Outputs) -> tuple[Scored, Mapping[int, LimitState]]:

@@ -7,6 +7,7 @@ cannot be unpacked, and for topics that are made anew while they are read.
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -88,9 +89,10 @@ class InputLosses:
         waiting = [f"{tp.topic} partition {tp.partition}: {why}" for tp, why in sorted(self._held.items()) if why]
         return [*waiting, *self._count_problems]
 
-    def is_held(self, partition: TopicPartition) -> bool:
-        """Tell whether a partition must not be read now."""
-        return partition in self._held
+    @property
+    def held(self) -> AbstractSet[TopicPartition]:
+        """The partitions that must not be read now."""
+        return self._held.keys()
 
     def label_note(self, partition: int) -> str:
         """Return the metadata of a commit of labels: the topic that was checked before the partition was read."""

@@ -8,6 +8,7 @@ the delay of a feature gives predictions far more time than they wait for.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from aiokafka import TopicPartition
@@ -59,9 +60,10 @@ class PredictionCatchUp:
         self._held: set[TopicPartition] = set()
         self._task: asyncio.Task[None] | None = None
 
-    def is_held(self, partition: TopicPartition) -> bool:
-        """Tell whether a partition must not be read now."""
-        return partition in self._held
+    @property
+    def held(self) -> AbstractSet[TopicPartition]:
+        """The partitions that must not be read now."""
+        return self._held
 
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
         """Hold the payments of a new assignment whose predictions are read here, too."""

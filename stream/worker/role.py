@@ -6,7 +6,7 @@ its own, and only up to the last valid decision on `scores`.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -72,12 +72,12 @@ class PublishedScores:
             return None
         return position.standing.last_place
 
-    def bound(self, partition: int) -> int | None:
-        """Return the offset up to which a silent deployment may read; None where it may read everything."""
+    def bounds(self) -> Mapping[int, int] | None:
+        """Return the offset up to which a silent deployment may read each own partition; None: it is not silent."""
         if role_of(self._settings, self._follower).publishes:
             return None
-        place = self.last_place(partition)
-        return 0 if place is None else log_and_offset(place)[1] + 1
+        places = {partition: self.last_place(partition) for partition in self._partitions}
+        return {one: 0 if place is None else log_and_offset(place)[1] + 1 for one, place in places.items()}
 
     def reasons(self) -> list[str]:
         """Return how far `scores` still has to be read."""

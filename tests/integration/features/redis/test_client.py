@@ -14,10 +14,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from features.errors import StoreUnavailableError
-from features.redis.client import new_client
+from features.redis.client import new_client, read_info
 from features.redis.connection import Call
 from features.redis.keys import HOME_SHARD
 from features.redis.server import ServerConnection
+from features.redis.topology import read_master
 from support.redis.own import OwnRedis
 from support.redis.server import redis_server
 
@@ -110,6 +111,15 @@ async def test_scripts_one_after_the_other_share_a_connection_until_it_breaks(
         await name_in(connection, 1)
     assert await name_in(connection, 2) == [b"name", b"2"]
     assert not await connections() & before
+
+
+async def test_what_a_server_says_of_itself_is_read_as_redis_py_reads_it(client: redis_asyncio.Redis) -> None:
+    theirs = await client.info()
+    client.set_response_callback("INFO", lambda reply, **_: reply)
+    ours = read_info(await client.execute_command("INFO"))
+    names = ("redis_version", "run_id", "role", "master_replid", "maxmemory_policy", "cluster_enabled")
+    assert [ours[name] for name in names] == [str(theirs[name]) for name in names]
+    assert read_master("server", ours) == read_master("server", theirs)
 
 
 def open_connections(url: str) -> int:

@@ -12,7 +12,7 @@ from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.fields import DEEPEST, ORDINARY_VALUE_BYTES, KnownFields, RawRecord, decode_object
 from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
 from stream.contract.schema import json_schema
-from stream.contract.transaction import ParsedTransaction, read_transaction
+from stream.contract.transaction import ParsedTransaction, Transaction, TransactionRecord, read_transaction
 from support.stream_records import (
     CARD_NUMBER,
     CARD_NUMBERS,
@@ -463,3 +463,13 @@ def test_an_unterminated_string_is_scanned_in_linear_time() -> None:
     began = time.process_time()
     assert code(value) == "too_deep"
     assert time.process_time() - began < 1.0, "quadratic work would take minutes"
+
+
+def test_both_forms_of_a_payment_have_the_same_fields() -> None:
+    decoded, stated = (msgspec.structs.fields(form) for form in (Transaction, TransactionRecord))
+    assert [(one.name, one.required, one.default) for one in decoded] == [
+        (one.name, one.required, one.default) for one in stated
+    ]
+    same = {one.name: one.type for one in stated}
+    differing = {one.name for one in decoded if one.type != same[one.name]}
+    assert {one.type for one in decoded if one.name in differing} == {str, str | None}

@@ -25,6 +25,7 @@ class Broker:
     def __init__(self, errors: dict[TopicPartition, int]) -> None:
         self._loop = asyncio.get_running_loop()
         self._metadata_max_age_ms = 300_000
+        self._conns = dict[Any, Any]()
         self.cluster = SimpleNamespace(leader_for_partition=lambda _: 1)
         self.errors = errors
         self.requested = Counter[TopicPartition]()

@@ -164,9 +164,10 @@ async def test_the_coordinators_error_ends_a_fetch() -> None:
 async def test_an_arrival_after_the_main_loop_has_ended_disturbs_nobody() -> None:
     loop = asyncio.new_event_loop()
     arrivals = Arrivals(loop)
-    with arrivals.expected([HERE]):
-        loop.close()
-        arrivals.note([HERE])
+    arrival = arrivals.expect([HERE])
+    loop.close()
+    arrivals.note([HERE])
+    arrivals.forget(arrival)
 
 
 # --- the group

@@ -8,7 +8,8 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.kafka.fetcher import FetchQueues, QueueingFetcher
+from stream.kafka.fetch_queues import FetchQueues
+from stream.kafka.fetcher import QueueingFetcher
 from stream.kafka.partition_queue import PartitionQueue
 from stream.kafka.unpacking import AnyBatch, FetchedRecord, Unreadable, split_batches
 from support.record_batches import CODECS, packed, sent

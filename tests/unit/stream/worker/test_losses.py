@@ -63,10 +63,10 @@ async def test_a_consumer_whose_offset_is_not_there_is_moved_once_and_each_commi
     checked = InputLosses(LossesDeps(deps.settings, deps, deps, deps, lambda: deps, deps, lambda _: None))
     checked.assigned([LABELS])
     await settle()
-    assert (rewound, checked.is_held(LABELS), checked.label_note(0)) == ([], False, "id")
+    assert (rewound, LABELS in checked.held, checked.label_note(0)) == ([], False, "id")
     assert await checked.examine(LABELS, 60) == "it holds no offset 60"
     await settle()
-    assert (rewound, checked.is_held(LABELS)) == ([(LABELS, 0)], False)
+    assert (rewound, LABELS in checked.held) == ([(LABELS, 0)], False)
     checked.assigned([LABELS])
     await settle()
     assert rewound == [(LABELS, 0)]
@@ -97,7 +97,7 @@ async def test_partitions_are_checked_by_the_same_requests_and_alone_where_a_bro
     own = [TopicPartition("labels", number) for number in range(3)]
     checked.assigned(own)
     await settle()
-    assert {tp.partition for tp in own if checked.is_held(tp)} == away
+    assert {tp.partition for tp in checked.held} == away
     assert asked == ([[0, 1, 2], [0], [1], [2]] if away else [[0, 1, 2]])
     await end_tasks(*checked._tasks)
 
@@ -116,7 +116,7 @@ async def test_a_check_that_ends_after_its_partition_went_away_ends_quietly(
     checked.assigned([])
     answers[0].set_result(Start(1, 5))
     await settle()
-    assert not checked.is_held(LABELS)
+    assert LABELS not in checked.held
     assert checked.log == 0
 
 
@@ -130,8 +130,8 @@ async def test_a_check_of_the_last_assignment_does_not_release_a_partition_of_th
     await settle()
     answers[0].set_result(Start(1, 5))
     await settle()
-    assert checked.is_held(LABELS)
+    assert LABELS in checked.held
     answers[1].set_result(Start(2, 7))
     await settle()
-    assert not checked.is_held(LABELS)
+    assert LABELS not in checked.held
     assert checked.log == 2

@@ -82,14 +82,14 @@ async def test_a_rebalance_during_a_fetch_of_the_published_scores_follows_the_ne
         published.assigned([1])
         consumers[0].may_answer.set()
         await asyncio.wait_for(consumers[1].asked.wait(), 5)
-        assert published.bound(1) == 0, "nothing may be read before the published scores are"
+        assert published.bounds() == {1: 0}, "nothing may be read before the published scores are"
         consumers[1].may_answer.set()
         for _ in range(5_000):
             if published.last_place(1) is not None:
                 break
             await asyncio.sleep(0.001)
         assert published.last_place(1) == place_of(0, SCORES - 1)
-        assert published.bound(1) == SCORES
+        assert published.bounds() == {1: SCORES}
         assert published.last_place(0) is None
     finally:
         following.cancel()
