@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 _CLEAN_UP_SECONDS = 2.0
 First = TypeVar("First")
@@ -49,8 +49,9 @@ async def end_tasks(*tasks: "asyncio.Future[Any]") -> list[Any]:
 
 async def both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[First, Second]:
     """Wait for two things at the same time; raise the error of one only when the other has ended, too."""
-    results = await asyncio.gather(first, second, return_exceptions=True)
-    for one in results:
-        if isinstance(one, BaseException):
-            raise one
-    return cast("tuple[First, Second]", results)
+    one, other = await asyncio.gather(first, second, return_exceptions=True)
+    if isinstance(one, BaseException):
+        raise one
+    if isinstance(other, BaseException):
+        raise other
+    return one, other

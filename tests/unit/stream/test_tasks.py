@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from stream import tasks
-from stream.tasks import end_tasks
+from stream.tasks import both, end_tasks
 
 
 async def forever() -> None:
@@ -67,3 +67,24 @@ async def test_results_and_errors_are_returned_in_their_order() -> None:
 
 async def test_no_tasks_end_at_once() -> None:
     assert await end_tasks() == []
+
+
+async def test_two_things_are_waited_for_at_the_same_time_and_the_error_of_one_when_both_have_ended() -> None:
+    begun, ended = asyncio.Event(), list[str]()
+
+    async def first() -> int:
+        await asyncio.wait_for(begun.wait(), 5)
+        ended.append("first")
+        return 1
+
+    async def second(*, fails: bool) -> str:
+        begun.set()
+        if fails:
+            raise OSError("away")
+        return "two"
+
+    assert await both(first(), second(fails=False)) == (1, "two")
+    begun.clear()
+    with pytest.raises(OSError, match="away"):
+        await both(first(), second(fails=True))
+    assert ended == ["first", "first"]
