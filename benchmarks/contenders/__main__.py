@@ -13,11 +13,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contenders.figures import ContenderFigures, RoundFigures, as_json, table
+from benchmarks.contenders.figures import HALF, ContenderFigures, RoundFigures, as_json, table
 from benchmarks.contenders.floor import measure_floor
 from benchmarks.contenders.harness import SEARCH_STEPS, ContenderRun
 from benchmarks.contenders.model import make_model
 from benchmarks.contenders.registry import CONTENDERS, LIMIT, OURS
+from benchmarks.contenders.report import WIDTH, plot_command, table_command
 from benchmarks.contenders.scorers import Payment
 from benchmarks.contenders.task import Line
 from features.vector.sets import load_sets
@@ -31,7 +32,6 @@ _KILL_RATE = 200.0
 _KILL_PAYMENTS = 3_000
 _MOST_A_SECOND = 8_000
 _SEED = 11
-_WIDTH = 250
 QUESTIONS = ("backlog", "latency", "capacity", "kill")
 
 
@@ -85,6 +85,10 @@ def main() -> None:
     """Measure contenders on the Kafka and the Redis of the settings (FRAUDSTREAM_BROKERS, FRAUDSTREAM_REDIS_URL)."""
 
 
+main.add_command(table_command)
+main.add_command(plot_command)
+
+
 @main.command()
 @click.option("--payments", "count", type=click.IntRange(1_000), default=20_000, show_default=True, help="To train on.")
 def model(count: int) -> None:
@@ -126,7 +130,7 @@ def run(digest: str, only: tuple[str, ...], rounds: int, file: Path | None, **as
             figures.rounds.append(done)
             if file is not None:
                 file.write_bytes(as_json(found, _about(digest, plan)))
-    Console(width=_WIDTH).print(table(found))
+    Console(width=WIDTH).print(table(found).rich())
 
 
 def lines_of(name: str, lines: Sequence[Line]) -> Sequence[Line]:
@@ -149,7 +153,7 @@ def _measure(one: ContenderRun, done: RoundFigures, plan: Plan, supply: Iterator
     if done.backlog and "capacity" in plan.questions:
         done.capacity = one.capacity(take, done.backlog.per_second, plan.seconds)
         if half := done.capacity / 2:
-            done.rates["half"] = one.at_rate(take(half * plan.seconds), half)
+            done.rates[HALF] = one.at_rate(take(half * plan.seconds), half)
     if "kill" in plan.questions:
         done.kill = one.after_kill(take(_KILL_PAYMENTS), _KILL_RATE)
 
