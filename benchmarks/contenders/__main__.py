@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ class Plan:
     rates: tuple[float, ...]
     seconds: float
     backlog: int
+
+    def of(self, name: str) -> "Plan":
+        """Return what is asked of one contender: the copy decides nothing, so no capacity is searched for."""
+        return replace(self, questions=self.questions - {"capacity"}) if name == LIMIT else self
 
     @property
     def payments(self) -> int:
@@ -123,7 +127,7 @@ def run(digest: str, only: tuple[str, ...], rounds: int, file: Path | None, **as
             done = RoundFigures()
             try:
                 with ContenderRun(settings, figures.contender, digest, figures.line) as one:
-                    _measure(one, done, plan, iter(supply))
+                    _measure(one, done, plan.of(figures.contender), iter(supply))
             except StreamError as error:
                 done.failed = str(error)
                 console.print(f"  {error}", style="red")

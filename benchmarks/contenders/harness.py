@@ -151,7 +151,13 @@ class ContenderRun:
         self._load.offer(payments, _WARM_UP_RATE, self.scores, self._patience)
 
     def at_rate(self, payments: Sequence[PublishedPayment], rate: float) -> AtRate:
-        """Offer payments at a rate to the contender that runs."""
+        """Offer payments at a rate to the contender that runs.
+
+        Raises:
+            MeasurementError: there are none left, or they have no scores in time.
+        """
+        if not payments:
+            raise MeasurementError("all payments of the round are used up: more are decided a second than was expected")
         before = cpu_seconds(self._process)
         found = self._load.offer(payments, rate, self.scores, self._patience)
         return AtRate(found, (cpu_seconds(self._process) - before) / len(payments) * 1e6)
