@@ -2,17 +2,22 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from benchmarks.contenders.scorers import Payment, decoded
 from benchmarks.growth import stages
 from benchmarks.growth.__main__ import main
+from benchmarks.growth.cards import BEGAN_MS, RECORDS, CardSupply, card_name, stored_rows
 from benchmarks.growth.series import GrowthPoint, GrowthSeries, picture, read_series, write_series
 from benchmarks.growth.stages import FEATURES, by_records
-from features.declaration import FeatureSet
+from features.declaration import DAY_MS, FeatureSet
 from features.history.frames import Floats
-from features.history.store import Observed, Transactions
+from features.history.records import FLAGS, ID, STORED, TIME, are_valid, card_hash, is_transaction
+from features.history.store import Entity, Observed, Transactions
+from features.redis.cache import CachedHistory
 from features.vector.sets import load_sets
 
 SERIES = GrowthSeries(
@@ -63,3 +68,35 @@ def test_a_payment_is_measured_whose_histories_have_as_many_records_as_is_said(m
     assert [point.size for point in points] == [0, 7]
     assert set(lengths) == {1, 8}, "the payment's own record counts, too"
     assert all(value > 0 for point in points for value in point.values)
+
+
+def test_lines_that_have_units_of_their_own_are_named_by_them() -> None:
+    assert GrowthSeries("Workers", "workers", "", ("decisions a second",), SERIES.points).headings == (
+        "decisions a second",
+    )
+    assert SERIES.headings == ("backlog, µs", "slow, µs")
+
+
+def test_payments_of_many_cards_are_of_each_card_once_and_then_of_random_ones() -> None:
+    supply = CardSupply(200, 7)
+    first, then = supply.once_each(150), supply.at_random(400)
+    assert len({one.key for one in first}) == len(first) == 150
+    assert 100 < len({one.key for one in then}) <= 200
+    columns = decoded([Payment(one.key, one.value) for one in (*first, *then)])
+    assert columns.card_ids == [one.key.decode() for one in (*first, *then)]
+    assert len(set(columns.transaction_ids)) == 550
+    assert columns.occurred_ms[0] == BEGAN_MS
+    assert (np.diff(columns.occurred_ms) > 0).all()
+
+
+def test_histories_that_are_written_at_once_are_those_of_a_worker() -> None:
+    rows = stored_rows(7)
+    history = CachedHistory(Entity.CARD, card_hash(card_name(3)), card_name(3), b"key")
+    assert history.load(history.header() + rows.astype(STORED).tobytes())
+    assert history.length == RECORDS
+    assert are_valid(rows)
+    assert is_transaction(rows[:, FLAGS]).all()
+    assert (np.diff(rows[:, TIME]) > 0).all()
+    assert rows[0, TIME] > BEGAN_MS - 28 * DAY_MS
+    assert rows[-1, TIME] < BEGAN_MS
+    assert len(set(rows[:, ID].tolist())) == RECORDS
