@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks.growth.series import GrowthSeries, picture, read_series, write_series
+from benchmarks.growth.memory import memory_series, memory_table
+from benchmarks.growth.series import GrowthPoint, GrowthSeries, picture, read_series, write_series
 from benchmarks.growth.stages import by_features, by_records, by_trees
 from stream.settings import read_settings
 
@@ -53,6 +54,23 @@ def worker(questions: tuple[str, ...], digest: str, backlog: int, file: Path | N
     settings = read_settings(os.environ)
     measures = {"partitions": by_partitions, "cards": by_cards, "workers": by_workers}
     _show([measures[one](settings, digest, backlog) for one in questions or _RUNS], file)
+
+
+@main.command()
+@model_option
+@click.option("--rate", type=click.FloatRange(1), default=100.0, show_default=True, help="Payments a second.")
+@click.option("--minutes", type=click.IntRange(2), default=60, show_default=True, help="Of the load.")
+@json_option
+def memory(digest: str, rate: float, minutes: int, file: Path | None) -> None:
+    """Measure a worker's memory under an open loop, on FRAUDSTREAM_BROKERS and FRAUDSTREAM_REDIS_URL."""
+    from benchmarks.growth.runs import over_time  # noqa: PLC0415 - as above
+
+    points = list[GrowthPoint]()
+    for point in over_time(read_settings(os.environ), digest, rate, minutes):
+        points.append(point)
+        if file is not None:
+            write_series([memory_series(points, rate)], file)
+    Console().print(memory_table(memory_series(points, rate)))
 
 
 @main.command()

@@ -1,12 +1,14 @@
-"""How a running worker's cost grows with partitions and cards, on the Kafka and the Redis of the settings."""
+"""How a running worker's cost grows with partitions, cards and time, on the Kafka and the Redis of the settings."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from benchmarks.contenders.harness import ContenderRun
 from benchmarks.contenders.registry import OURS
 from benchmarks.contenders.task import Line
 from benchmarks.growth.cards import CardSupply, write_histories
+from benchmarks.growth.memory import SAMPLE_SECONDS
 from benchmarks.growth.series import GrowthPoint, GrowthSeries
 from stream.bench.payments import PublishedPayment, payments
 from stream.settings import Settings
@@ -57,3 +59,21 @@ def _by_cards_us(settings: Settings, digest: str, backlog: int, cards: int) -> t
         filling = supply.once_each(_FILLING)
         found = run.backlog(filling + supply.at_random(backlog), len(filling))
         return found.cpu_us, run.at_rate(supply.at_random(_AT_RATE), _RATE).cpu_us
+
+
+def over_time(settings: Settings, digest: str, rate: float, minutes: int) -> Iterator[GrowthPoint]:
+    """Yield seconds since the first payment, MiB of resident memory and decided payments, after each half minute.
+
+    Raises:
+        MeasurementError: payments are not decided.
+    """
+    stretches, each = minutes * 60 // SAMPLE_SECONDS, int(rate * SAMPLE_SECONDS)
+    supply = iter(payments(_WARM_UP + stretches * each, _SEED))
+    with ContenderRun(settings, OURS, digest, Line.OWN) as run:
+        run.warm_up(list(islice(supply, _WARM_UP)))
+        began = time.monotonic()
+        yield GrowthPoint(0, (run.resident_mib(), 0.0))
+        for stretch in range(1, stretches + 1):
+            run.at_rate(list(islice(supply, each)), rate)
+            run.scores.values.clear()  # this process's memory
+            yield GrowthPoint(round(time.monotonic() - began), (run.resident_mib(), float(stretch * each)))

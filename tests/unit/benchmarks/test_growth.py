@@ -1,5 +1,6 @@
 """How cost grows: sets of every size can be built, and figures are shown as they were measured."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from benchmarks.contenders.scorers import Payment, decoded
 from benchmarks.growth import stages
 from benchmarks.growth.__main__ import main
 from benchmarks.growth.cards import BEGAN_MS, RECORDS, CardSupply, card_name, stored_rows
+from benchmarks.growth.memory import growth_an_hour, medians, memory_series, memory_table
 from benchmarks.growth.series import GrowthPoint, GrowthSeries, picture, read_series, write_series
 from benchmarks.growth.stages import FEATURES, by_records
 from features.declaration import DAY_MS, FeatureSet
@@ -100,3 +102,31 @@ def test_histories_that_are_written_at_once_are_those_of_a_worker() -> None:
     assert rows[0, TIME] > BEGAN_MS - 28 * DAY_MS
     assert rows[-1, TIME] < BEGAN_MS
     assert len(set(rows[:, ID].tolist())) == RECORDS
+
+
+def samples(mib: Sequence[float]) -> list[GrowthPoint]:
+    """Return one sample every half minute, from the start on."""
+    return [GrowthPoint(30 * at, (value, 3_000.0 * at)) for at, value in enumerate(mib)]
+
+
+def test_memory_is_shown_by_medians_of_ten_minutes() -> None:
+    points = samples([0, *[100] * 9, 900, *[100] * 10, *[200] * 20, 300, 310])
+    assert list(medians(points)) == [(10, 100.0, 60_000), (20, 200.0, 120_000), (30, 305.0, 126_000)]
+
+
+def test_growth_is_the_slope_of_the_second_half() -> None:
+    filling, flat, growing = [100 + 10.0 * at for at in range(60)], [700.0] * 61, [700 + at / 10 for at in range(61)]
+    assert growth_an_hour(samples(filling + flat)) == pytest.approx(0.0, abs=1e-9)
+    assert growth_an_hour(samples(filling + growing)) == pytest.approx(12.0)
+
+
+def test_a_run_of_memory_can_be_shown_and_drawn_as_any_other(tmp_path: Path) -> None:
+    series = memory_series(samples([100.0] * 41), 100.0)
+    console = Console(width=120, record=True)
+    console.print(memory_table(series))
+    shown_text = console.export_text()
+    assert "A worker at 100 payments a second" in shown_text
+    assert "+0.0 an hour" in shown_text
+    write_series([series], tmp_path / "memory.json")
+    assert read_series(tmp_path / "memory.json") == [series]
+    assert "resident memory, MiB" in picture([series])
