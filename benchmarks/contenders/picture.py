@@ -6,6 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.contenders.figures import (
+    HALF,
     NOTHING,
     ContenderFigures,
     from_backlog,
@@ -101,7 +102,7 @@ def _panels(some: Sequence[ContenderFigures], title: str) -> Iterator[_Panel]:
         def draw(axes: Sequence["Axes"]) -> None:
             for at, (one, rate) in enumerate(zip(axes, rates, strict=True)):
                 _draw_dots(one, some, ours, rate)
-                _scale(one, _span(some, rates))
+                _scale(one, _span(some, rates), "ms" if rate == HALF else "ms; x: its p99 to ours")
                 _name(one, some if at == 0 else (), len(some))
             axes[0].plot([], [], _P50, color=MUTED, markersize=4, label="p50")
             axes[0].plot([], [], _P99, color=MUTED, markersize=4, markerfacecolor=PAPER, label="p99")
@@ -148,7 +149,7 @@ def _quantile(one: ContenderFigures, rate: str, name: str) -> list[float]:
 
 
 def _draw_dots(axes: "Axes", some: Sequence[ContenderFigures], ours: ContenderFigures, rate: str) -> None:
-    """Draw p50 and p99 of each contender, joined by a line, and behind it how many times ours its p99 is."""
+    """Draw p50 and p99 of each contender, joined by a line, and how many times ours its p99 is, at equal rates."""
     for place, one in enumerate(some):
         p50, p99 = (_quantile(one, rate, name) for name in ("p50", "p99"))
         if not p99:
@@ -158,7 +159,7 @@ def _draw_dots(axes: "Axes", some: Sequence[ContenderFigures], ours: ContenderFi
         axes.plot(ends[:1], [place], _P50, color=colour, markersize=4)
         axes.plot(ends[1:], [place], _P99, color=colour, markersize=4, markerfacecolor=PAPER)
         times = ratio(p99, _quantile(ours, rate, "p99"))
-        if one.contender != OURS and times != NOTHING:
+        if one.contender != OURS and times != NOTHING and rate != HALF:
             _write(axes, (ends[1], place), f"{times} x")
     axes.set_title(rate_name(rate), loc="left", fontsize=_SMALL + 0.5)
 
@@ -169,12 +170,12 @@ def _span(some: Sequence[ContenderFigures], rates: Sequence[str]) -> tuple[float
     return min(values) / _ROOM_LEFT, max(values) * _ROOM_RIGHT
 
 
-def _scale(axes: "Axes", span: tuple[float, float]) -> None:
+def _scale(axes: "Axes", span: tuple[float, float], unit: str) -> None:
     axes.set_xscale("log")
     axes.set_xlim(*span)
     axes.xaxis.set_major_formatter(lambda value, _place: f"{value:,g}")
     axes.xaxis.set_minor_formatter(lambda _value, _place: "")
-    axes.set_xlabel("ms; x: its p99 to ours")
+    axes.set_xlabel(unit)
     axes.grid(axis="x")
     axes.set_axisbelow(True)
 
