@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contenders.figures import ContenderFigures, RoundFigures, as_json, table
+from benchmarks.contenders.figures import HALF, ContenderFigures, RoundFigures, as_json, table
 from benchmarks.contenders.floor import measure_floor
 from benchmarks.contenders.harness import SEARCH_STEPS, ContenderRun
 from benchmarks.contenders.model import make_model
 from benchmarks.contenders.registry import CONTENDERS, LIMIT, OURS
+from benchmarks.contenders.report import WIDTH, plot_command, table_command
 from benchmarks.contenders.scorers import Payment
 from benchmarks.contenders.steps import TRACING, collecting, steps_of, summary
 from benchmarks.contenders.task import Line
@@ -32,7 +33,6 @@ _KILL_RATE = 200.0
 _KILL_PAYMENTS = 3_000
 _MOST_A_SECOND = 8_000
 _SEED = 11
-_WIDTH = 250
 QUESTIONS = ("backlog", "latency", "capacity", "kill")
 
 
@@ -51,6 +51,10 @@ class Plan:
     rates: tuple[float, ...]
     seconds: float
     backlog: int
+
+    def of(self, name: str) -> "Plan":
+        """Return what is asked of one contender: the copy decides nothing, so no capacity is searched for."""
+        return replace(self, questions=self.questions - {"capacity"}) if name == LIMIT else self
 
     @property
     def payments(self) -> int:
@@ -84,6 +88,10 @@ only_option = click.option("--only", type=Names(tuple(CONTENDERS)), default=",".
 @click.group()
 def main() -> None:
     """Measure contenders on the Kafka and the Redis of the settings (FRAUDSTREAM_BROKERS, FRAUDSTREAM_REDIS_URL)."""
+
+
+main.add_command(table_command)
+main.add_command(plot_command)
 
 
 @main.command()
@@ -120,14 +128,14 @@ def run(digest: str, only: tuple[str, ...], rounds: int, file: Path | None, **as
             done = RoundFigures()
             try:
                 with ContenderRun(settings, figures.contender, digest, figures.line) as one:
-                    _measure(one, done, plan, iter(supply))
+                    _measure(one, done, plan.of(figures.contender), iter(supply))
             except StreamError as error:
                 done.failed = str(error)
                 console.print(f"  {error}", style="red")
             figures.rounds.append(done)
             if file is not None:
                 file.write_bytes(as_json(found, _about(digest, plan)))
-    Console(width=_WIDTH).print(table(found))
+    Console(width=WIDTH).print(table(found).rich())
 
 
 def lines_of(name: str, lines: Sequence[Line]) -> Sequence[Line]:
@@ -150,7 +158,7 @@ def _measure(one: ContenderRun, done: RoundFigures, plan: Plan, supply: Iterator
     if done.backlog and "capacity" in plan.questions:
         done.capacity = one.capacity(take, done.backlog.per_second, plan.seconds)
         if half := done.capacity / 2:
-            done.rates["half"] = one.at_rate(take(half * plan.seconds), half)
+            done.rates[HALF] = one.at_rate(take(half * plan.seconds), half)
     if "kill" in plan.questions:
         done.kill = one.after_kill(take(_KILL_PAYMENTS), _KILL_RATE)
 

@@ -1,8 +1,8 @@
-"""What was measured of each contender, round by round, and its medians as a table: ratios first."""
+"""What was measured of each contender, round by round, and its medians as a table or as Markdown."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from rich.table import Table
@@ -12,6 +12,8 @@ from benchmarks.contenders.results import AfterKill, AtRate, Backlog
 from benchmarks.contenders.task import Line
 
 NOTHING = "-"
+HALF = "half"
+"""The name of the rate that is half of what a contender sustains."""
 
 
 class RoundFigures(msgspec.Struct):
@@ -57,38 +59,75 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
     return f"{median(ours) / median(theirs):.1f}" if ours and theirs else NOTHING
 
 
-def table(found: Iterable[ContenderFigures]) -> Table:
+class ContenderTable(NamedTuple):
+    """Headings, and a row of texts for each contender and line."""
+
+    headings: list[str]
+    rows: list[list[str]]
+
+    def rich(self) -> Table:
+        """Return it for a terminal."""
+        shown_table = Table(*self.headings)
+        for row in self.rows:
+            shown_table.add_row(*row)
+        return shown_table
+
+    def markdown(self) -> str:
+        """Return it for a page of documentation."""
+        lines = [self.headings, ["---"] * len(self.headings), *self.rows]
+        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def table(found: Sequence[ContenderFigures]) -> ContenderTable:
     """Return all contenders as one table."""
-    found = list(found)
-    rates = list(dict.fromkeys(rate for one in found for part in one.rounds for rate in part.rates))
-    shown_table = Table(
+    rates, ours = rates_of(found), ours_of(found)
+    headings = [
         "contender",
         "line",
         "from a backlog, 1/s",
         "ours / it",
         "sustained, 1/s",
         "CPU, µs",
-        *(f"at {rate}/s: p50 / p99 / p99.9, ms; CPU, µs" for rate in rates),
+        *(f"{rate_name(rate)}: p50 / p99 / p99.9, ms; CPU, µs" for rate in rates),
         "memory, MiB",
         "SIGKILL: lost, doubled",
-    )
-    ours = next((one for one in found if one.contender == OURS), None)
-    for one in found:
-        shown_table.add_row(*_cells(one, ours, rates))
-    return shown_table
+    ]
+    return ContenderTable(headings, [_cells(one, ours, rates) for one in found])
 
 
-def _cells(one: ContenderFigures, ours: ContenderFigures | None, rates: Sequence[str]) -> list[str]:
-    def backlog(part: RoundFigures) -> float | None:
-        return part.backlog and part.backlog.per_second
+def rates_of(found: Iterable[ContenderFigures]) -> list[str]:
+    """Return the rates of open loops that any contender was measured at, in their order."""
+    return list(dict.fromkeys(rate for one in found for part in one.rounds for rate in part.rates))
 
+
+def rate_name(rate: str) -> str:
+    """Return how tables and pictures call a rate."""
+    return "at half of what it sustains" if rate == HALF else f"at {rate}/s"
+
+
+def ours_of(found: Iterable[ContenderFigures]) -> ContenderFigures:
+    """Return our own figures; without any if we were not measured."""
+    return next((one for one in found if one.contender == OURS), ContenderFigures(OURS, Line.OWN))
+
+
+def from_backlog(one: ContenderFigures) -> list[float]:
+    """Return decisions a second from a backlog of each round; none of the copy, which decides nothing."""
+    return [] if one.contender == LIMIT else one.values(lambda part: part.backlog and part.backlog.per_second)
+
+
+def sustained(one: ContenderFigures) -> list[float]:
+    """Return the sustained rate of each round, 1/s."""
+    return one.values(lambda part: part.capacity)
+
+
+def _cells(one: ContenderFigures, ours: ContenderFigures, rates: Sequence[str]) -> list[str]:
     return [
         CONTENDERS[one.contender].title,
         NOTHING if one.contender in (OURS, LIMIT) else one.line.value,
-        shown(one.values(backlog)),
-        ratio(ours.values(backlog) if ours else [], one.values(backlog)),
-        shown(one.values(lambda part: part.capacity)),
-        shown(one.values(lambda part: part.backlog and part.backlog.cpu_us)),
+        shown(from_backlog(one)),
+        ratio(from_backlog(ours), from_backlog(one)),
+        shown(sustained(one)),
+        NOTHING if one.contender == LIMIT else shown(one.values(lambda part: part.backlog and part.backlog.cpu_us)),
         *(_at_rate(one, rate) for rate in rates),
         shown(one.values(lambda part: part.backlog and part.backlog.resident_mib)),
         _kills(one),
@@ -112,3 +151,26 @@ def as_json(found: Iterable[ContenderFigures], about: Mapping[str, Any]) -> byte
     """Return everything, with what the run was about."""
     document = {**about, "contenders": list(found)}
     return msgspec.json.format(msgspec.json.encode(document), indent=1)
+
+
+def failures(found: Iterable[ContenderFigures]) -> list[str]:
+    """Say which rounds ended early, and why."""
+    return [
+        f"{CONTENDERS[one.contender].title}, {one.line}, round {number}: {part.failed}"
+        for one in found
+        for number, part in enumerate(one.rounds, 1)
+        if part.failed
+    ]
+
+
+class _Document(msgspec.Struct):
+    contenders: list[ContenderFigures]
+
+
+def read_json(document: bytes) -> list[ContenderFigures]:
+    """Return what `as_json` wrote of the contenders that were measured, in full or in part.
+
+    Raises:
+        msgspec.DecodeError: it is another document.
+    """
+    return [one for one in msgspec.json.decode(document, type=_Document).contenders if one.rounds]

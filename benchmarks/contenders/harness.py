@@ -76,22 +76,23 @@ class ContenderRun:
 
     Attributes:
         scores: what it has written.
+        settings: with the names of its topics and keys.
     """
 
     scores: ScoreReader
 
     def __init__(self, settings: Settings, name: str, digest: str, line: Line, partitions: int = PARTITIONS) -> None:
-        self._settings = own_names(settings)
+        self.settings = own_names(settings)
         self._name, self._partitions = name, partitions
         self._task = ContenderTask(
             brokers=settings.brokers,
             redis_url=settings.redis_url,
-            keys=self._settings.deployment,
+            keys=self.settings.deployment,
             models=settings.models,
             digest=digest,
-            inputs=self._settings.topic(TRANSACTIONS.name),
-            outputs=self._settings.topic(SCORES.name),
-            group=self._settings.group,
+            inputs=self.settings.topic(TRANSACTIONS.name),
+            outputs=self.settings.topic(SCORES.name),
+            group=self.settings.group,
             line=line,
         )
         self._folder = Path(tempfile.mkdtemp(prefix="fraudstream-contender-"))
@@ -101,8 +102,8 @@ class ContenderRun:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            asyncio.run(apply(self._settings, self._partitions, 1))
-            stack.callback(lambda: asyncio.run(delete_own(self._settings)))
+            asyncio.run(apply(self.settings, self._partitions, 1))
+            stack.callback(lambda: asyncio.run(delete_own(self.settings)))
             _keep_append_times(self._task.brokers, self._task.outputs)
             self.scores = stack.enter_context(ScoreReader(self._task.brokers, self._task.outputs, self._partitions))
             self._load = Load(self._task.brokers, self._task.inputs)
@@ -118,7 +119,7 @@ class ContenderRun:
     def start(self) -> None:
         """Start the contender on the last core."""
         if self._name == OURS:
-            command, environment = WORKER, worker_environment(self._settings)
+            command, environment = WORKER, worker_environment(self.settings)
         else:
             command, environment = CONTENDERS[self._name].command, self._task.environment()
         self._child = Child(command, self._folder / "log", environment | {"PYTHONPATH": os.pathsep.join(sys.path)})
@@ -127,7 +128,7 @@ class ContenderRun:
         if len(cores) > 1:
             os.sched_setaffinity(self._child.pid, cores[-1:])
         if self._name == OURS and not self._is_live:
-            promoted = command_accepted(self._settings, CommandKind.PROMOTE, self._task.digest, self._folder)
+            promoted = command_accepted(self.settings, CommandKind.PROMOTE, self._task.digest, self._folder)
             asyncio.run(promoted)
             self._is_live = True
 
@@ -154,7 +155,13 @@ class ContenderRun:
         self._load.offer(payments, _WARM_UP_RATE, self.scores, self._patience)
 
     def at_rate(self, payments: Sequence[PublishedPayment], rate: float) -> AtRate:
-        """Offer payments at a rate to the contender that runs."""
+        """Offer payments at a rate to the contender that runs.
+
+        Raises:
+            MeasurementError: there are none left, or they have no scores in time.
+        """
+        if not payments:
+            raise MeasurementError("all payments of the round are used up: more are decided a second than was expected")
         before = cpu_seconds(self._process)
         found = self._load.offer(payments, rate, self.scores, self._patience)
         return AtRate(found, (cpu_seconds(self._process) - before) / len(payments) * 1e6)
@@ -174,26 +181,26 @@ class ContenderRun:
             found.append(FollowedPayment(due_ns, there_ns, place_of(self.scores.values[name])))
         return found
 
-    def backlog(self, payments: Sequence[PublishedPayment]) -> Backlog:
-        """Publish payments while it does not run, and let it decide them; the first quarter is not counted."""
+    def backlog(self, payments: Sequence[PublishedPayment], first: int | None = None) -> Backlog:
+        """Publish payments while it does not run, and let it decide them; the first ones, a quarter, do not count."""
         self.stop()
         self._load.publish(payments)
-        before, first = len(self.scores.first_at), len(payments) // 4
+        before, first = len(self.scores.first_at), len(payments) // 4 if first is None else first
         times_before = len(self.scores.appended_ms)
         self.start()
         self.scores.await_count(before + first, self._patience)
         left, cpu = before + len(payments) - len(self.scores.first_at), cpu_seconds(self._process)
         self.scores.await_count(before + len(payments), self._patience)
-        if left < len(payments) // 2:  # it is done before it can be looked at: its start counts, too
+        if left < (len(payments) - first) * 2 // 3:  # it is done before it can be looked at: its start counts, too
             left, cpu = len(payments), 0.0
         cpu = cpu_seconds(self._process) - cpu
         times = np.sort(np.array(self.scores.appended_ms[times_before:]))[first:]
         seconds = max(1, int(times[-1] - times[0])) / 1000
-        return Backlog(
-            len(times) / seconds,
-            cpu / left * 1e6,
-            resident_mib(self._process.pid),
-        )
+        return Backlog(len(times) / seconds, cpu / left * 1e6, self.resident_mib())
+
+    def resident_mib(self) -> float:
+        """Return the resident memory of the process that runs."""
+        return resident_mib(self._process.pid)
 
     def capacity(self, supply: Callable[[int], Sequence[PublishedPayment]], guess: float, seconds: float) -> float:
         """Return the highest rate at which what waits does not grow, found by bisection from a guess."""

@@ -1,1 +1,1 @@
-"""How cost grows: with trees, features, records of a history, partitions and cards."""
+"""How cost grows: with trees, features, records of a history, partitions, cards and workers; and memory with time."""

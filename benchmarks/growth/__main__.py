@@ -7,15 +7,21 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from benchmarks.growth.series import GrowthSeries, picture, read_series, write_series
+from benchmarks.growth.memory import memory_series, memory_table
+from benchmarks.growth.series import GrowthPoint, GrowthSeries, picture, read_series, write_series
 from benchmarks.growth.stages import by_features, by_records, by_trees
 from stream.settings import read_settings
 
 _STAGES: dict[str, Callable[[], GrowthSeries]] = {"trees": by_trees, "features": by_features, "records": by_records}
-_RUNS = ("partitions", "cards")
+_RUNS = ("partitions", "cards", "workers")
 
 json_option = click.option(
     "--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures to this file."
+)
+
+
+model_option = click.option(
+    "--model", "digest", required=True, help="Digest of a model; `python -m benchmarks.contenders model`."
 )
 
 
@@ -34,16 +40,37 @@ def stages(questions: tuple[str, ...], file: Path | None) -> None:
 
 @main.command()
 @click.argument("questions", nargs=-1, type=click.Choice(_RUNS))
-@click.option("--model", "digest", required=True, help="Digest of a model; `python -m benchmarks.contenders model`.")
+@model_option
 @click.option("--backlog", type=click.IntRange(1_000), default=10_000, show_default=True, help="Payments that wait.")
 @json_option
 def worker(questions: tuple[str, ...], digest: str, backlog: int, file: Path | None) -> None:
-    """Measure a running worker by partitions and cards, on FRAUDSTREAM_BROKERS and FRAUDSTREAM_REDIS_URL."""
+    """Measure running workers by partitions, cards and workers, on FRAUDSTREAM_BROKERS and FRAUDSTREAM_REDIS_URL.
+
+    Cards need 5 GB of memory in Redis, and three minutes.
+    """
     from benchmarks.growth.runs import by_cards, by_partitions  # noqa: PLC0415 - the others need no contenders' packages
+    from benchmarks.growth.workers import by_workers  # noqa: PLC0415
 
     settings = read_settings(os.environ)
-    measures = {"partitions": by_partitions, "cards": by_cards}
+    measures = {"partitions": by_partitions, "cards": by_cards, "workers": by_workers}
     _show([measures[one](settings, digest, backlog) for one in questions or _RUNS], file)
+
+
+@main.command()
+@model_option
+@click.option("--rate", type=click.FloatRange(1), default=100.0, show_default=True, help="Payments a second.")
+@click.option("--minutes", type=click.IntRange(2), default=60, show_default=True, help="Of the load.")
+@json_option
+def memory(digest: str, rate: float, minutes: int, file: Path | None) -> None:
+    """Measure a worker's memory under an open loop, on FRAUDSTREAM_BROKERS and FRAUDSTREAM_REDIS_URL."""
+    from benchmarks.growth.runs import over_time  # noqa: PLC0415 - as above
+
+    points = list[GrowthPoint]()
+    for point in over_time(read_settings(os.environ), digest, rate, minutes):
+        points.append(point)
+        if file is not None:
+            write_series([memory_series(points, rate)], file)
+    Console().print(memory_table(memory_series(points, rate)))
 
 
 @main.command()

@@ -24,7 +24,7 @@ class GrowthSeries(msgspec.Struct, frozen=True):
     Attributes:
         question: in a few words.
         size: what grows.
-        unit: of all values.
+        unit: of all values; empty if the lines' names have their own.
         lines: their names.
         points: by size, rising; each has a value for each line.
     """
@@ -35,9 +35,14 @@ class GrowthSeries(msgspec.Struct, frozen=True):
     lines: tuple[str, ...]
     points: tuple[GrowthPoint, ...]
 
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """The names of the lines with their units."""
+        return tuple(f"{name}, {self.unit}" if self.unit else name for name in self.lines)
+
     def table(self) -> Table:
         """Return the values, and how many times those of the first size the last ones are."""
-        table = Table(self.size, *(f"{name}, {self.unit}" for name in self.lines), title=self.question)
+        table = Table(self.size, *self.headings, title=self.question)
         for point in self.points:
             table.add_row(f"{point.size:,}", *(f"{value:,.1f}" for value in point.values))
         first, last = self.points[0], self.points[-1]
@@ -50,9 +55,9 @@ class GrowthSeries(msgspec.Struct, frozen=True):
         sizes = tuple(float(point.size) for point in self.points)
         for at, name in enumerate(self.lines):
             yield LineChart(
-                ChartFrame(f"{self.question}, {name}", f"{self.unit}, by {self.size}."),
+                ChartFrame(f"{self.question}, {name}", f"{self.headings[at]}, by {self.size}."),
                 ChartAxis(self.size, AxisKind.COUNT),
-                ChartAxis(self.unit),
+                ChartAxis(self.unit or name),
                 (ChartLine(name, sizes, tuple(point.values[at] for point in self.points)),),
             )
 

@@ -1,18 +1,25 @@
 """How cost grows: sets of every size can be built, and figures are shown as they were measured."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from benchmarks.contenders.scorers import Payment, decoded
 from benchmarks.growth import stages
 from benchmarks.growth.__main__ import main
+from benchmarks.growth.cards import BEGAN_MS, RECORDS, CardSupply, card_name, stored_rows
+from benchmarks.growth.memory import growth_an_hour, medians, memory_series, memory_table
 from benchmarks.growth.series import GrowthPoint, GrowthSeries, picture, read_series, write_series
 from benchmarks.growth.stages import FEATURES, by_records
-from features.declaration import FeatureSet
+from features.declaration import DAY_MS, FeatureSet
 from features.history.frames import Floats
-from features.history.store import Observed, Transactions
+from features.history.records import FLAGS, ID, STORED, TIME, are_valid, card_hash, is_transaction
+from features.history.store import Entity, Observed, Transactions
+from features.redis.cache import CachedHistory
 from features.vector.sets import load_sets
 
 SERIES = GrowthSeries(
@@ -63,3 +70,63 @@ def test_a_payment_is_measured_whose_histories_have_as_many_records_as_is_said(m
     assert [point.size for point in points] == [0, 7]
     assert set(lengths) == {1, 8}, "the payment's own record counts, too"
     assert all(value > 0 for point in points for value in point.values)
+
+
+def test_lines_that_have_units_of_their_own_are_named_by_them() -> None:
+    assert GrowthSeries("Workers", "workers", "", ("decisions a second",), SERIES.points).headings == (
+        "decisions a second",
+    )
+    assert SERIES.headings == ("backlog, µs", "slow, µs")
+
+
+def test_payments_of_many_cards_are_of_each_card_once_and_then_of_random_ones() -> None:
+    supply = CardSupply(200, 7)
+    first, then = supply.once_each(150), supply.at_random(400)
+    assert len({one.key for one in first}) == len(first) == 150
+    assert 100 < len({one.key for one in then}) <= 200
+    columns = decoded([Payment(one.key, one.value) for one in (*first, *then)])
+    assert columns.card_ids == [one.key.decode() for one in (*first, *then)]
+    assert len(set(columns.transaction_ids)) == 550
+    assert columns.occurred_ms[0] == BEGAN_MS
+    assert (np.diff(columns.occurred_ms) > 0).all()
+
+
+def test_histories_that_are_written_at_once_are_those_of_a_worker() -> None:
+    rows = stored_rows(7)
+    history = CachedHistory(Entity.CARD, card_hash(card_name(3)), card_name(3), b"key")
+    assert history.load(history.header() + rows.astype(STORED).tobytes())
+    assert history.length == RECORDS
+    assert are_valid(rows)
+    assert is_transaction(rows[:, FLAGS]).all()
+    assert (np.diff(rows[:, TIME]) > 0).all()
+    assert rows[0, TIME] > BEGAN_MS - 28 * DAY_MS
+    assert rows[-1, TIME] < BEGAN_MS
+    assert len(set(rows[:, ID].tolist())) == RECORDS
+
+
+def samples(mib: Sequence[float]) -> list[GrowthPoint]:
+    """Return one sample every half minute, from the start on."""
+    return [GrowthPoint(30 * at, (value, 3_000.0 * at)) for at, value in enumerate(mib)]
+
+
+def test_memory_is_shown_by_medians_of_ten_minutes() -> None:
+    points = samples([0, *[100] * 9, 900, *[100] * 10, *[200] * 20, 300, 310])
+    assert list(medians(points)) == [(10, 100.0, 60_000), (20, 200.0, 120_000), (30, 305.0, 126_000)]
+
+
+def test_growth_is_the_slope_of_the_second_half() -> None:
+    filling, flat, growing = [100 + 10.0 * at for at in range(60)], [700.0] * 61, [700 + at / 10 for at in range(61)]
+    assert growth_an_hour(samples(filling + flat)) == pytest.approx(0.0, abs=1e-9)
+    assert growth_an_hour(samples(filling + growing)) == pytest.approx(12.0)
+
+
+def test_a_run_of_memory_can_be_shown_and_drawn_as_any_other(tmp_path: Path) -> None:
+    series = memory_series(samples([100.0] * 41), 100.0)
+    console = Console(width=120, record=True)
+    console.print(memory_table(series))
+    shown_text = console.export_text()
+    assert "A worker at 100 payments a second" in shown_text
+    assert "+0.0 an hour" in shown_text
+    write_series([series], tmp_path / "memory.json")
+    assert read_series(tmp_path / "memory.json") == [series]
+    assert "resident memory, MiB" in picture([series])

@@ -30,7 +30,7 @@ def test_the_table_has_a_line_for_each_contender_and_says_what_was_lost() -> Non
     faust = ContenderFigures("faust", Line.OWN, [one_round(750, 40, AfterKill(0, 12, 30.0)), RoundFigures(failed="x")])
     copy = ContenderFigures(LIMIT, Line.SAME)
     out = io.StringIO()
-    Console(file=out, width=250).print(table([ours, faust, copy]))
+    Console(file=out, width=250).print(table([ours, faust, copy]).rich())
     lines = {line.split("│")[1].strip(): line.split("│") for line in out.getvalue().splitlines() if "│" in line}
     assert [cell.strip() for cell in lines["fraudstream"][2:5]] == ["-", "7,500 (7,000-8,000)", "1.0"]
     assert [cell.strip() for cell in lines["Faust"][2:5]] == ["own", "750", "10.0"]
