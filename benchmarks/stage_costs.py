@@ -49,7 +49,7 @@ WARM_UP = 10 * LARGE
 """Payments that only fill the histories, to some 45 records a card."""
 
 _TRAINED_ON = 2_000
-_NOW_MS = 1_800_000_000_000
+NOW_MS = 1_800_000_000_000
 _SEED = 1
 
 Key = tuple[int, str]
@@ -80,7 +80,7 @@ class Replay(NamedTuple):
         with TemporaryDirectory() as folder:
             trained = [Payment(one.key, one.value) for one in sent[:_TRAINED_ON]]
             model = load_model(folder, make_model(Repository(folder), sets.newest, trained))
-        records = [FetchedRecord("payments", 0, at, _NOW_MS, 0, one.key, one.value, ()) for at, one in enumerate(sent)]
+        records = [FetchedRecord("payments", 0, at, NOW_MS, 0, one.key, one.value, ()) for at, one in enumerate(sent)]
         return cls(sets, model, records)
 
     def costs(self, read: Counter, sizes: Collection[int], plant: Plant = no_plant) -> Costs:
@@ -90,7 +90,7 @@ class Replay(NamedTuple):
             return runner.run(self._costs(read, sizes, plant))
 
     async def _costs(self, read: Counter, sizes: Collection[int], plant: Plant) -> Costs:
-        pipeline = Pipeline(Settings(), self.sets, await _connected(self.sets))
+        pipeline = Pipeline(Settings(), self.sets, await connected(self.sets))
         for at in range(0, WARM_UP, LARGE):
             await pipeline.apply(self.records[at : at + LARGE], 0)
         reference, spent, at = Reference(), defaultdict[Key, list[int]](list), WARM_UP
@@ -101,15 +101,21 @@ class Replay(NamedTuple):
                     watch.started()
                     reference.work()
                     watch.lap(REFERENCE)
-                    await self._decide(pipeline, self.records[at : at + size])
+                    await self.decide(pipeline, self.records[at : at + size])
                     at += size
         return spent
 
-    async def _decide(self, pipeline: Pipeline, records: Sequence[Record]) -> None:
+    async def decide(self, pipeline: Pipeline, records: Sequence[Record]) -> None:
+        """Decide one batch.
+
+        Raises:
+            MeasurementError: not all are decided.
+        """
         terms = DecisionTerms(ServingModels(1, self.model, None), {0: 1}, NoTracing().headers)
-        outputs = await pipeline.decide(records, terms, lambda: _NOW_MS)
+        outputs = await pipeline.decide(records, terms, lambda: NOW_MS)
         if len(outputs.scored) != len(records):
-            raise MeasurementError(f"of {len(records)} payments {len(outputs.scored)} were decided: {outputs.dead}")
+            why = sorted({letter.detail for letter in outputs.dead})[:1]
+            raise MeasurementError(f"of {len(records)} payments {len(outputs.scored)} were decided: {why}")
 
 
 class _CostWatch:
@@ -143,11 +149,12 @@ class _SameThread(ThreadPoolExecutor):
         return done
 
 
-async def _connected(sets: FeatureSets) -> RedisStore:
-    """Return a store whose calls are answered at once."""
+async def connected(sets: FeatureSets, cache_bytes: int = store_module.DEFAULT.cache_bytes) -> RedisStore:
+    """Return a store whose calls are answered at once; what its cache has evicted comes back empty."""
     opened = AssentingConnection(), KeyLayout("costs:", "costs", SINGLE_SERVER_SHARDS)
     with patch.object(store_module, "open_connection", lambda *_: opened):
-        store = RedisStore("redis://nowhere", "costs", sets, lambda: _NOW_MS)
+        options = store_module.StoreOptions(cache_bytes=cache_bytes)
+        store = RedisStore("redis://nowhere", "costs", sets, lambda: NOW_MS, options)
     await store.connect()
     return store
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from benchmarks.growth.caches import by_payments
 from benchmarks.growth.memory import memory_series, memory_table
 from benchmarks.growth.series import GrowthPoint, GrowthSeries, picture, read_series, write_series
 from benchmarks.growth.stages import by_features, by_records, by_trees
@@ -71,6 +72,15 @@ def memory(digest: str, rate: float, minutes: int, file: Path | None) -> None:
         if file is not None:
             write_series([memory_series(points, rate)], file)
     Console().print(memory_table(memory_series(points, rate)))
+
+
+@main.command()
+@click.option("--payments", "count", type=click.IntRange(10_000), default=360_000, show_default=True)
+@click.option("--cache-mib", type=click.IntRange(1), default=16, show_default=True, help="The limit of the cache.")
+@json_option
+def cache(count: int, cache_mib: int, file: Path | None) -> None:
+    """Measure one process's memory beside its cache of histories, without Kafka and Redis."""
+    _show([by_payments(count, cache_mib)], file)
 
 
 @main.command()

@@ -11,6 +11,7 @@ from rich.console import Console
 from benchmarks.contenders.scorers import Payment, decoded
 from benchmarks.growth import stages
 from benchmarks.growth.__main__ import main
+from benchmarks.growth.caches import by_payments
 from benchmarks.growth.cards import BEGAN_MS, RECORDS, CardSupply, card_name, stored_rows
 from benchmarks.growth.memory import growth_an_hour, medians, memory_series, memory_table
 from benchmarks.growth.series import GrowthPoint, GrowthSeries, picture, read_series, write_series
@@ -130,3 +131,9 @@ def test_a_run_of_memory_can_be_shown_and_drawn_as_any_other(tmp_path: Path) -> 
     write_series([series], tmp_path / "memory.json")
     assert read_series(tmp_path / "memory.json") == [series]
     assert "resident memory, MiB" in picture([series])
+
+
+def test_what_cached_histories_hold_stays_below_their_limit_while_payments_are_decided() -> None:
+    small, large = (by_payments(6_000, mib) for mib in (1, 512))
+    assert [point.size for point in small.points] == [256, *range(500, 6_001, 500)]
+    assert small.points[-1].values[1] <= 1 < large.points[-1].values[1]
