@@ -6,13 +6,15 @@ a worker that is assigned many partitions more than all else that it looks up, a
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 from aiokafka import TopicPartition
 
 from stream.kafka.stray import given_up_as_error
 from stream.tasks import end_tasks
+
+Result = TypeVar("Result")
 
 _Bounds = Mapping[TopicPartition, tuple[int, int]]
 
@@ -39,8 +41,7 @@ class OffsetBounds:
         """
         self._wanted.add(partition)
         if self._turn is None or self._turn.done():  # done means failed: one that succeeds is let go of before
-            self._turn = asyncio.create_task(self._ask())
-            self._tasks.add(self._turn)
+            self._turn = self._begun(self._ask())
         asked = (await asyncio.shield(self._turn))[partition]
         return (await asyncio.shield(asked))[partition]
 
@@ -59,10 +60,21 @@ class OffsetBounds:
             by_leader[client.cluster.leader_for_partition(tp)].append(tp)
         found = dict[TopicPartition, asyncio.Task[_Bounds]]()
         for some in by_leader.values():
-            task = asyncio.create_task(self._bounds(some))
-            self._tasks.add(task)
-            found |= dict.fromkeys(some, task)
+            found |= dict.fromkeys(some, self._begun(self._bounds(some)))
         return found
+
+    def _begun(self, asking: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
+        """Return a task that is known until it ends."""
+        task = asyncio.create_task(asking)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        """Forget a task; its error may have nobody left who waits for it."""
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()
 
     async def _bounds(self, partitions: Sequence[TopicPartition]) -> _Bounds:
         with given_up_as_error():

@@ -31,7 +31,7 @@ log = logging.getLogger("fraudstream.fetch_thread")
 Result = TypeVar("Result")
 
 _POLL_SECONDS = 1.0
-_LEAVE_SECONDS = 2.0
+_LEAVE_SECONDS = 5.0
 _HEARTBEAT_MS = 150
 """A member learns by the answer to a heartbeat that another one joins or leaves, and all wait for the last to learn."""
 _BOUNDED_SECONDS = 0.05
@@ -152,7 +152,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):
             fetch_max_wait_ms=settings.fetch_wait_ms,
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
-            heartbeat_interval_ms=min(_HEARTBEAT_MS, int(conf.broker_heartbeat_interval * 1000)),
+            heartbeat_interval_ms=_heartbeat_ms(settings, int(conf.broker_heartbeat_interval * 1000)),
         )
 
     async def _shutdown_thread(self) -> None:
@@ -294,6 +294,15 @@ async def _seek_to_commits(consumer: LogConsumer) -> dict[TP, Any]:
         if offset > 0 and tp in assigned:
             consumer.seek(tp, offset)
     return {TP(*tp): commits.get(tp) for tp in assigned}
+
+
+def _heartbeat_ms(settings: Settings, ordinary: int) -> int:
+    """Return the interval of heartbeats; a static member's is the ordinary one.
+
+    A static member that is restarted moves no partition. Two by mistake of the same name take turns at each heartbeat,
+    and neither decides anything if that is soon.
+    """
+    return ordinary if settings.group_instance else min(_HEARTBEAT_MS, ordinary)
 
 
 async def _check_errors(consumer: LogConsumer) -> None:

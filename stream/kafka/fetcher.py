@@ -26,6 +26,7 @@ from stream.kafka.brisk_client import BriskClient
 from stream.kafka.client import connection_options
 from stream.kafka.fetch_queues import FetchQueues
 from stream.kafka.held_back import HeldBackPartitions
+from stream.kafka.leaving import leave_group
 from stream.kafka.unpacking import FetchedRecord, Unreadable, committed, split_batches
 from stream.kafka.wire import FETCH, FETCH_VERSION, Fetched, FetchOptions, Topics, fetch_from, speaks
 from stream.settings import Settings
@@ -434,8 +435,8 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no t
         return {tp: commit.offset for tp, commit in found.items()}
 
     async def leave_group(self) -> None:
-        """End the membership, while all else goes on."""
-        await self._coordinator.close()
+        """End the membership, while all else goes on; see `leaving.leave_group`."""
+        await leave_group(self._coordinator, self._client, is_static=bool(self._group_instance_id))
 
     async def position(self, partition: TopicPartition) -> int:
         """Return the offset of the next record to take."""

@@ -117,6 +117,7 @@ class BatchConsumer(driver.Consumer):
         self.stop_flow()
         self._thread.interrupt()
         await self.wait_empty()
+        await self.force_commit()  # where another commit was under way, `wait_empty` has waited for that one alone
         self._left = True
         log.debug("what had begun is finished and committed")
         await self._thread.leave_group()

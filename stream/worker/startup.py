@@ -123,7 +123,8 @@ class Startup(Service):
             self._check_redis(),
             self._watch_deletions(),
         )
-        await deps.cache.await_loaded(_LOAD_SECONDS)
+        if not deps.settings.group_instance:  # nobody else decides what a static member owns
+            await deps.cache.await_loaded(_LOAD_SECONDS)
 
     async def on_stop(self) -> None:
         """End the background work and close the connections; all published records are acknowledged by then."""

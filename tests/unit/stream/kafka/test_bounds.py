@@ -121,3 +121,18 @@ async def test_what_is_still_asked_for_ends_with_its_reader() -> None:
             await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_nothing_is_kept_of_what_was_asked_for_and_an_error_that_nobody_waits_for_is_not_told_of() -> None:
+    consumer = AskedConsumer()
+    async with opened(consumer) as bounds:
+        for _ in range(20):
+            await bounds.of(HERE[2])
+        consumer.awake.clear()
+        waiting = asyncio.create_task(bounds.of(HERE[1]))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        consumer.error = KafkaConnectionError()
+        consumer.awake.set()
+        await asyncio.sleep(0.01)
+        assert not bounds._tasks

@@ -13,6 +13,7 @@ from faust.types import TP
 
 from stream.kafka import fetch_thread
 from stream.kafka.fetch_thread import Arrivals, Fetched, FetchThread, Wanted
+from stream.settings import Settings
 
 HERE, ELSEWHERE = TopicPartition("transactions", 0), TopicPartition("labels", 0)
 NOTHING = Fetched({}, {})
@@ -225,3 +226,11 @@ async def test_a_coordinator_that_does_not_answer_delays_the_end_of_a_worker_by_
     consumer = GroupConsumer()
     consumer.error = error
     await asyncio.wait_for(MemberThread(consumer).leave_group(), 5)
+
+
+@pytest.mark.parametrize(("instance", "interval"), [("", 150), ("worker-1", 3_333)], ids=["ordinary", "static"])
+def test_only_a_member_whose_partitions_move_when_it_leaves_sends_heartbeats_often(
+    instance: str, interval: int
+) -> None:
+    assert fetch_thread._heartbeat_ms(Settings(group_instance=instance), 3_333) == interval
+    assert fetch_thread._heartbeat_ms(Settings(group_instance=instance), 100) == 100
