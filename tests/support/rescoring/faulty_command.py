@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from features.history import records
-from features.history.history import History
+from features.history.history import History, RowView
 from features.history.store import Ints
 
 COMMAND = (sys.executable, str(Path(__file__).resolve()))
@@ -23,15 +23,25 @@ def labels_before_they_came() -> None:
 
 
 def a_record_is_missing() -> None:
-    """Leave out the oldest record of some cards' histories."""
-    original = History.upto
+    """Leave out the oldest record of some cards' histories, where they are copied and where they are read in place."""
+    original, original_view = History.upto, History.view_upto
+
+    def forgets(history: History, width: int, count: int) -> bool:
+        is_card = width == records.COLUMNS[records.Entity.CARD]
+        return is_card and count > 1 and history.entity % FORGETFUL_CARDS == 0
 
     def upto(history: History, position: int) -> Ints:
         rows = original(history, position)
-        is_card = rows.shape[1] == records.COLUMNS[records.Entity.CARD]
-        return rows[1:] if is_card and len(rows) > 1 and history.entity % FORGETFUL_CARDS == 0 else rows
+        return rows[1:] if forgets(history, rows.shape[1], len(rows)) else rows
+
+    def view_upto(history: History, position: int) -> RowView:
+        rows, first, stop, address = original_view(history, position)
+        if not forgets(history, rows.shape[1], stop - first):
+            return rows, first, stop, address
+        return rows, first + 1, stop, address + rows.strides[0]
 
     History.upto = upto  # type: ignore[method-assign]
+    History.view_upto = view_upto  # type: ignore[method-assign]
 
 
 BUGS: dict[str, Callable[[], None]] = {one.__name__: one for one in (labels_before_they_came, a_record_is_missing)}
