@@ -4,18 +4,17 @@ The worker traces all of them and sends its spans here; the load knows when a pa
 was there. What is unfair: tracing itself takes a tenth of a millisecond of a batch.
 """
 
-import gzip
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from statistics import median, quantiles
-from threading import Thread
 from typing import NamedTuple
 
 import msgspec
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from stream.bench import otlp_sink
 
 STAGES = ("decode", "observe", "vectorise", "score", "encode", "publish")
 STEPS = ("to the worker", "batch before", *STAGES, "between stages", "to its consumer", "in all")
@@ -75,27 +74,12 @@ def collecting() -> Iterator[tuple[str, Spans]]:
     """Yield the address of a collector of OTLP over HTTP, and what it receives."""
     spans = Spans()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.path == "/v1/traces":
-                spans.take(gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body)
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def take(path: str, body: bytes) -> None:
+        if path == "/v1/traces":
+            spans.take(body)
 
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, name="spans")
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", spans
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with otlp_sink.collecting(take) as endpoint:
+        yield endpoint, spans
 
 
 class FollowedPayment(NamedTuple):
