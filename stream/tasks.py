@@ -1,4 +1,4 @@
-"""The ends of background tasks: why one failed, and that one which is cancelled does end."""
+"""The ends of background tasks: why one failed, that one which is cancelled does end, and how to wait for one thing."""
 
 import asyncio
 import logging
@@ -32,6 +32,12 @@ def log_on_error(logger: logging.Logger, text: str, task: "asyncio.Task[Any]") -
         logger.error(text, exc_info=failure)
 
 
+def look_at_error(done: "asyncio.Future[Any]") -> None:
+    """Look at the error of a future that is done: asyncio tells of one at which nobody has looked."""
+    if not done.cancelled():
+        done.exception()
+
+
 async def end_tasks(*tasks: "asyncio.Future[Any]") -> list[Any]:
     """Cancel tasks, wait until they have ended, and return their results or errors.
 
@@ -55,3 +61,28 @@ async def both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[Firs
     if isinstance(other, BaseException):
         raise other
     return one, other
+
+
+class Once:
+    """Something that happens on a loop once; one task waits for it.
+
+    Attributes:
+        happened: done once it has, or whoever waited has given up.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.happened: asyncio.Future[None] = loop.create_future()
+
+    def happen(self) -> None:
+        """Wake who waits; on the loop."""
+        if not self.happened.done():
+            self.happened.set_result(None)
+
+    async def until(self, deadline: float) -> None:
+        """Wait until it happens or the loop's time is `deadline`, with a turn of the loop less than `asyncio.wait`."""
+        timer = self._loop.call_at(deadline, self.happen)
+        try:
+            await self.happened
+        finally:
+            timer.cancel()

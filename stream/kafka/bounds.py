@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from aiokafka import TopicPartition
 
 from stream.kafka.stray import given_up_as_error
-from stream.tasks import end_tasks
+from stream.tasks import end_tasks, look_at_error
 
 Result = TypeVar("Result")
 
@@ -67,14 +67,9 @@ class OffsetBounds:
         """Return a task that is known until it ends."""
         task = asyncio.create_task(asking)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(look_at_error)
         return task
-
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
-        """Forget a task; its error may have nobody left who waits for it."""
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()
 
     async def _bounds(self, partitions: Sequence[TopicPartition]) -> _Bounds:
         with given_up_as_error():

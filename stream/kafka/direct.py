@@ -25,6 +25,7 @@ from aiokafka.protocol.produce import ProduceRequest, ProduceResponse_v7
 from aiokafka.structs import RecordMetadata
 
 from stream.kafka.wire import PRODUCE, PRODUCE_VERSION, Produced, close_silent, produce_body, produced, speaks, write
+from stream.tasks import Once, look_at_error
 
 log = logging.getLogger("fraudstream.direct")
 
@@ -36,7 +37,7 @@ class ProduceRequestOnItsWay:
     """A request to produce that was written to a connection, and gets its answer.
 
     Attributes:
-        settled: done once each batch is acknowledged or has failed; or whoever waited has given up.
+        settled: done once each batch is acknowledged or has failed, or whoever waited has given up.
     """
 
     def __init__(self, sender: Sender, node: int, batches: Mapping[TopicPartition, MessageBatch]) -> None:
@@ -44,12 +45,14 @@ class ProduceRequestOnItsWay:
         self._connection = sender.client._conns[node, ConnectionGroup.DEFAULT]  # noqa: SLF001
         self._outcome: bytes | BaseException | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
         self._sent_at = 0.0
-        self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._settling = Once(self._loop)
+        self.settled = self._settling.happened
 
     def send(self) -> None:
         """Write the request."""
-        self._sent_at = asyncio.get_running_loop().time()
+        self._sent_at = self._loop.time()
         self._sender._in_flight.add(self._node)  # noqa: SLF001
         self._sender._muted_partitions.update(self._batches)  # noqa: SLF001
         topics: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
@@ -60,11 +63,7 @@ class ProduceRequestOnItsWay:
 
     async def wait(self, timeout: float) -> None:  # noqa: ASYNC109 - a patience
         """Wait until it is settled, at most `timeout` seconds; for one caller."""
-        timer = asyncio.get_running_loop().call_later(timeout, _set, self.settled)
-        try:
-            await self.settled
-        finally:
-            timer.cancel()
+        await self._settling.until(self._loop.time() + timeout)
 
     def limit(self) -> None:
         """Close the connection if no answer comes in the client's time, as aiokafka does.
@@ -73,9 +72,9 @@ class ProduceRequestOnItsWay:
         """
         if self._outcome is None and self._timer is None:
             last_at = self._sent_at + self._connection._request_timeout  # noqa: SLF001
-            self._timer = asyncio.get_running_loop().call_at(last_at, close_silent, self._connection)
+            self._timer = self._loop.call_at(last_at, close_silent, self._connection)
             for batch in self._batches.values():
-                batch.future.add_done_callback(_looked_at)
+                batch.future.add_done_callback(look_at_error)
 
     # --- what the connection's reader calls
 
@@ -96,7 +95,7 @@ class ProduceRequestOnItsWay:
             pending.discard(batch)
             batch.done(*place)
         self._release()
-        _set(self.settled)
+        self._settling.happen()
 
     def set_exception(self, error: BaseException) -> None:
         """Leave the error to aiokafka."""
@@ -113,7 +112,7 @@ class ProduceRequestOnItsWay:
     def _recover(self, outcome: bytes | BaseException) -> None:
         """Let aiokafka do what it does after such an answer or error: try again, or fail the batches."""
         for batch in self._batches.values():
-            batch.future.add_done_callback(_looked_at)
+            batch.future.add_done_callback(look_at_error)
             batch.future.add_done_callback(lambda _, batch=batch: self._ended(batch))
         if self._sender._sender_task.done():  # noqa: SLF001 - the producer has stopped: nobody would try again
             for batch in self._batches.values():
@@ -121,7 +120,7 @@ class ProduceRequestOnItsWay:
             self._release()
             return
         handler = _Handler(self._sender, self._batches, outcome)
-        recovering = asyncio.get_running_loop().create_task(handler.do(self._node))
+        recovering = self._loop.create_task(handler.do(self._node))
         _RECOVERING.add(recovering)
         recovering.add_done_callback(self._recovered)
 
@@ -129,7 +128,7 @@ class ProduceRequestOnItsWay:
         """Forget a batch that is acknowledged or has failed after all."""
         self._sender._message_accumulator._pending_batches.discard(batch)  # noqa: SLF001
         if all(one.future.done() for one in self._batches.values()):
-            _set(self.settled)
+            self._settling.happen()
 
     def _recovered(self, task: asyncio.Task[None]) -> None:
         """Go on; what aiokafka cannot handle ends its sender and fails all batches, as it does there."""
@@ -212,14 +211,9 @@ def send_at_once(producer: AIOKafkaProducer, builders: Mapping[TopicPartition, B
             continue
         for tp in partitions:
             acknowledgements[tp] = accumulator._append_batch(builders[tp], tp).future  # noqa: SLF001
-            acknowledgements[tp].add_done_callback(_looked_at)
+            acknowledgements[tp].add_done_callback(look_at_error)
             handed_over.append(acknowledgements[tp])
     return SentAtOnce(acknowledgements, requests, handed_over)
-
-
-def _set(future: "asyncio.Future[None]") -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _may_write(sender: Sender, leader: int, partitions: Iterable[TopicPartition]) -> bool:
@@ -253,9 +247,3 @@ def _drained(sender: Sender, tp: TopicPartition, builder: BatchBuilder) -> Messa
 
 def _with_frame(frame: bytes) -> tuple[bytes, Mapping[tuple[str, int], Produced]]:
     return frame, produced(frame)
-
-
-def _looked_at(done: Acknowledgement) -> None:
-    """Look at the error of a batch, if any, which would be told of where nobody waits for it any more."""
-    if not done.cancelled():
-        done.exception()

@@ -25,6 +25,7 @@ from stream.kafka.held_back import HeldBack
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
+from stream.tasks import Once
 
 log = logging.getLogger("fraudstream.fetch_thread")
 
@@ -57,41 +58,20 @@ class Wanted(NamedTuple):
     may_take: Callable[[], bool]
 
 
-class Arrival:
-    """Something that happens on a loop once; one task waits for it."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._happened: asyncio.Future[None] = loop.create_future()
-
-    def happen(self) -> None:
-        """Wake who waits; on the loop."""
-        if not self._happened.done():
-            self._happened.set_result(None)
-
-    async def until(self, deadline: float) -> None:
-        """Wait until it happens or the loop's time is `deadline`, with a turn of the loop less than `asyncio.wait`."""
-        timer = self._loop.call_at(deadline, self.happen)
-        try:
-            await self._happened
-        finally:
-            timer.cancel()
-
-
 class Arrivals:
     """Those that wait on one loop for records of some partitions, woken from the thread that fetches them."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: dict[Arrival, Collection[TopicPartition]] = {}
+        self._waiting: dict[Once, Collection[TopicPartition]] = {}
 
-    def expect(self, partitions: Collection[TopicPartition]) -> Arrival:
+    def expect(self, partitions: Collection[TopicPartition]) -> Once:
         """Return the next arrival of records of these partitions; `forget` it afterwards."""
-        arrival = Arrival(self._loop)
+        arrival = Once(self._loop)
         self._waiting[arrival] = partitions
         return arrival
 
-    def forget(self, arrival: Arrival) -> None:
+    def forget(self, arrival: Once) -> None:
         """Wake who waits for an arrival no more."""
         del self._waiting[arrival]
 

@@ -28,7 +28,7 @@ from stream.kafka.fetch_queues import FetchQueues
 from stream.kafka.held_back import HeldBackPartitions
 from stream.kafka.leaving import leave_group
 from stream.kafka.unpacking import FetchedRecord, Unreadable, committed, split_batches
-from stream.kafka.wire import FETCH, FETCH_VERSION, Fetched, FetchOptions, Topics, fetch_from, speaks
+from stream.kafka.wire import FETCH, FETCH_VERSION, FetchedTopic, FetchOptions, Topics, fetch_from, speaks
 from stream.settings import Settings
 from stream.tasks import end_tasks
 
@@ -185,8 +185,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         self._leaves_out = any(tp in self.queues for tp in assignment.tps)
         self._pulse(assignment, requests)
         timeout = min(timeout, self.queues.failing.shortest_pause())
-        early = self._arrived_at + _GATHER_SECONDS - time.monotonic()
-        if early > 0 and self.queues.filled(None):
+        if early := self._early():
             return [], resets, min(timeout, early), invalid, resumed
         return requests, resets, timeout, invalid, resumed
 
@@ -229,7 +228,8 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
                 arrived = self._accept_all(assignment, topics, await self._fetch(node_id, topics))
                 if arrived and self._fetch_waiters:
                     break  # the routine wakes them
-                await self._gather()
+                if early := self._early():
+                    await asyncio.sleep(early)
                 topics = self._next_topics(assignment, node_id)
         except KafkaError as error:
             told = {"burst": f"fetch from broker {node_id}"}
@@ -240,7 +240,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
             return False
         return arrived
 
-    async def _fetch(self, node_id: int, topics: Topics) -> Sequence[Fetched]:
+    async def _fetch(self, node_id: int, topics: Topics) -> Sequence[FetchedTopic]:
         """Send one request to fetch, and return what comes back."""
         options = FetchOptions(
             self._fetch_max_wait_ms, self._fetch_min_bytes, self._fetch_max_bytes, self._isolation_level, ""
@@ -252,11 +252,10 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         answer = await self._client.send(node_id, FetchRequest(*some, topics, rack_id=rack))
         return answer.topics  # type: ignore[no-any-return] # aiokafka's
 
-    async def _gather(self) -> None:
-        """Wait a little after records have come, if they wait to be taken: see `_get_actions_per_node`."""
+    def _early(self) -> float:
+        """Return in how many seconds the next request is due; 0 where no records wait to be taken."""
         early = self._arrived_at + _GATHER_SECONDS - time.monotonic()
-        if early > 0 and self.queues.filled(None):
-            await asyncio.sleep(early)
+        return early if early > 0 and self.queues.filled(None) else 0.0
 
     def _next_topics(self, assignment: Any, node_id: int) -> Topics | None:  # noqa: ANN401 - aiokafka's
         """Return what to ask a broker for next; None if the routine has to look at a partition, or others wait."""
@@ -282,7 +281,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         self._fetch_max_wait_ms = self._wait_ms(assignment)
         return list(topics.items())
 
-    def _accept_all(self, assignment: Any, topics: Topics, found: Sequence[Fetched]) -> bool:  # noqa: ANN401 - aiokafka's
+    def _accept_all(self, assignment: Any, topics: Topics, found: Sequence[FetchedTopic]) -> bool:  # noqa: ANN401 - aiokafka's
         """Queue what a broker has sent, and tell the listener; return whether a reader has to look at something."""
         if not assignment.active:
             return False

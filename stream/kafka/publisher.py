@@ -252,7 +252,6 @@ def _sent_at_once(
     if producer is None:
         return {}, SentAtOnce()
     builders: dict[TopicPartition, BatchBuilder] = {}
-    sizes: dict[TopicPartition, int] = {}
     accumulator = producer._message_accumulator  # noqa: SLF001
     if accumulator._closed or accumulator._exception is not None:  # noqa: SLF001
         return {}, SentAtOnce()
@@ -263,9 +262,9 @@ def _sent_at_once(
             continue
         builder, count = _filled(records, 0, producer)
         if count == len(records):
-            builders[tp], sizes[tp] = builder, count
+            builders[tp] = builder
     begun = send_at_once(producer, builders)
-    return {tp: _SentBatch(begun.acknowledgements[tp], count) for tp, count in sizes.items()}, begun
+    return {tp: _SentBatch(one, len(outputs[tp])) for tp, one in begun.acknowledgements.items()}, begun
 
 
 def _error_of(sent: _SentBatch) -> BaseException | None:

@@ -83,10 +83,7 @@ class BatchConsumer(driver.Consumer):
         A fetch in progress ends without records: what it took would be read but never delivered.
         """
         log.debug("partitions are revoked")
-        self.stop_flow()
-        self._thread.interrupt()
-        await self.wait_empty()
-        log.debug("what had begun is finished and committed")
+        await self._finish_begun()
         await super().on_partitions_revoked(revoked)
         self.aside.clear()
         for tp in revoked:
@@ -107,19 +104,23 @@ class BatchConsumer(driver.Consumer):
             _, late = await asyncio.wait(started, timeout=self.options.settings.drain_seconds)
             if late:
                 self.options.fatal("a batch was still in progress when the drain timeout expired")
+        await self.maybe_wait_for_commit_to_finish()  # else Faust leaves it at a commit that is under way
         await self.commit()
+
+    async def _finish_begun(self) -> None:
+        """Deliver nothing more, and finish and commit what has begun."""
+        self.stop_flow()
+        self._thread.interrupt()
+        await self.wait_empty()
+        log.debug("what had begun is finished and committed")
 
     async def hand_over(self) -> None:
         """Finish and commit the started batches, and leave the group; a static member stays, as it may come back.
 
         Nothing is delivered any more, and nothing committed: without a group the coordinator would take any commit.
         """
-        self.stop_flow()
-        self._thread.interrupt()
-        await self.wait_empty()
-        await self.force_commit()  # where another commit was under way, `wait_empty` has waited for that one alone
+        await self._finish_begun()
         self._left = True
-        log.debug("what had begun is finished and committed")
         await self._thread.leave_group()
         log.debug("the group is left")
 

@@ -9,7 +9,7 @@ The functions use private attributes of aiokafka 0.14, which is pinned.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from struct import Struct
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -95,10 +95,10 @@ def write(
     Where writing fails, the connection is closed, and so the receiver gets an error.
     """
     number = connection._next_correlation_id()  # noqa: SLF001
-    message = b"".join((_HEADER(*head, number), _text(connection._client_id), *body))  # noqa: SLF001
+    parts = [_HEADER(*head, number), _text(connection._client_id), *body]  # noqa: SLF001
     connection._requests.append((number, _Expected(decode), receiver))  # noqa: SLF001
     try:
-        connection._writer.write(_LENGTH.pack(len(message)) + message)  # noqa: SLF001
+        connection._writer.write(b"".join([_LENGTH.pack(sum(map(len, parts))), *parts]))  # noqa: SLF001
     except OSError as error:
         connection.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)
 
@@ -166,19 +166,19 @@ class FetchOptions(NamedTuple):
 
 Topics = Sequence[tuple[str, Sequence[tuple[int, int, int]]]]
 """What is asked for: topics, and of each the partitions with their next offset and the most bytes."""
-Fetched = tuple[str, list[tuple[Any, ...]]]
+FetchedTopic = tuple[str, list[tuple[Any, ...]]]
 """A topic and what came of its partitions, as aiokafka has them: partition, error's code, end, last stable offset,
 first offset, aborted transactions, preferred replica, and the records."""
 
 
-async def fetch_from(connection: AIOKafkaConnection, options: FetchOptions, topics: Topics) -> Sequence[Fetched]:
+async def fetch_from(connection: AIOKafkaConnection, options: FetchOptions, topics: Topics) -> Sequence[FetchedTopic]:
     """Send a request to fetch, and return its answer.
 
     Raises:
         aiokafka.errors.KafkaError: the connection broke, or was closed since no answer came in its time.
     """
     loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Sequence[Fetched]] = loop.create_future()
+    answer: asyncio.Future[Sequence[FetchedTopic]] = loop.create_future()
     write(connection, (FETCH, FETCH_VERSION), fetch_body(options, topics), fetched, answer)
     timer = loop.call_later(connection._request_timeout, close_silent, connection)  # noqa: SLF001
     try:
@@ -197,31 +197,33 @@ def fetch_body(options: FetchOptions, topics: Topics) -> list[bytes]:
     return parts
 
 
-def fetched(frame: bytes) -> list[Fetched]:
+def fetched(frame: bytes) -> list[FetchedTopic]:
     """Decode an answer to a request to fetch.
 
     Its own error, which is of sessions, leaves no partition.
     """
-    at = _HEADER_BYTES + _FETCHED_HEAD_BYTES
-    topics, at = _int(frame, at)
-    return [one for one, at in _fetched_topics(frame, at, topics)]
-
-
-def _fetched_topics(frame: bytes, at: int, count: int) -> Iterable[tuple[Fetched, int]]:
-    for _ in range(count):
+    answer: list[FetchedTopic] = []
+    topics, at = _int(frame, _HEADER_BYTES + _FETCHED_HEAD_BYTES)
+    for _ in range(topics):
         topic, at = _read_text(frame, at)
-        partitions, at = _int(frame, at)
-        found: list[tuple[Any, ...]] = []
-        for _ in range(partitions):
-            *part, aborted = _FETCHED.unpack_from(frame, at)
-            at += _FETCHED.size
-            transactions = None if aborted < 0 else [_ABORTED.unpack_from(frame, at + n * 16) for n in range(aborted)]
-            at += max(0, aborted) * _ABORTED.size
-            replica, at = _int(frame, at)
-            size, at = _int(frame, at)
-            found.append((*part, transactions, replica, None if size < 0 else frame[at : at + size]))
-            at += max(0, size)
-        yield (topic, found), at
+        count, at = _int(frame, at)
+        partitions: list[tuple[Any, ...]] = []
+        for _ in range(count):
+            partition, at = _fetched_partition(frame, at)
+            partitions.append(partition)
+        answer.append((topic, partitions))
+    return answer
+
+
+def _fetched_partition(frame: bytes, at: int) -> tuple[tuple[Any, ...], int]:
+    *part, aborted = _FETCHED.unpack_from(frame, at)
+    at += _FETCHED.size
+    end = at + max(0, aborted) * _ABORTED.size
+    transactions = None if aborted < 0 else list(_ABORTED.iter_unpack(frame[at:end]))
+    replica, at = _int(frame, end)
+    size, at = _int(frame, at)
+    records = None if size < 0 else frame[at : at + size]
+    return (*part, transactions, replica, records), at + max(0, size)
 
 
 def _int(frame: bytes, at: int) -> tuple[int, int]:
