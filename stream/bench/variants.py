@@ -110,7 +110,7 @@ class _Runner:
         finally:
             self.child.signal(signal.SIGCONT)
         await self.bench.await_seen(before + len(backlog))
-        spent = (self.bench.seen[-1].at_ms - self.bench.seen[before].at_ms) / 1000
+        spent = max(1, self.bench.seen[-1].at_ms - self.bench.seen[before].at_ms) / 1000  # one poll may bring all
         backlog_cost = (await self._read(effort)).cost_of(len(backlog), idle)
         await asyncio.sleep(_SETTLE_SECONDS)
         idle = await self._read(effort)
