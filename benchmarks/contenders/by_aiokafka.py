@@ -1,22 +1,24 @@
 """A loop written by hand on aiokafka: `event` scores one payment after the other, `poll` all that a poll returned.
 
+`copy` writes each record as it came: what the client alone costs, and how soon it moves a record.
 Offsets are committed by hand behind what the broker has acknowledged, once a second, so that a crash loses nothing.
 """
 
 import asyncio
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from redis.asyncio import Redis
 
-from benchmarks.contenders.scorers import Payment, Scorer, open_scorer
+from benchmarks.contenders.scorers import Payment, open_scorer
 from benchmarks.contenders.task import ContenderTask, read_task
 
 _COMMIT_SECONDS = 1.0
 _MOST = 256
 Offsets = dict[TopicPartition, int]
+Decide = Callable[[Sequence[ConsumerRecord]], Awaitable[None]]
 
 
 class AiokafkaLoop:
@@ -24,8 +26,6 @@ class AiokafkaLoop:
 
     def __init__(self, task: ContenderTask) -> None:
         self._task = task
-        self._scorer: Scorer = open_scorer(task)
-        self._client = Redis.from_url(task.redis_url)
         self._consumer = AIOKafkaConsumer(
             task.inputs,
             bootstrap_servers=task.brokers,
@@ -43,24 +43,34 @@ class AiokafkaLoop:
         """Run until the process is ended."""
         await self._consumer.start()
         await self._producer.start()
+        decide = self._copy if by == "copy" else self._decider()
         commit_due = time.monotonic() + _COMMIT_SECONDS
         while True:
             polled: Mapping[TopicPartition, Sequence[ConsumerRecord]] = await self._consumer.getmany(timeout_ms=100)
             records = [record for some in polled.values() for record in some]
             size = 1 if by == "event" else _MOST
             for first in range(0, len(records), size):
-                await self._decide(records[first : first + size])
+                await decide(records[first : first + size])
             self._done |= {tp: some[-1].offset + 1 for tp, some in polled.items()}
             if time.monotonic() >= commit_due:
                 commit_due = time.monotonic() + _COMMIT_SECONDS
                 await self._commit()
 
-    async def _decide(self, records: Sequence[ConsumerRecord]) -> None:
-        pipeline = self._client.pipeline(transaction=False)
-        asked = self._scorer.ask(pipeline, [Payment(record.key, record.value) for record in records])
-        scores = self._scorer.answer(asked, await pipeline.execute())
-        for record, score in zip(records, scores, strict=True):
-            self._sent.append(await self._producer.send(self._task.outputs, score, record.key))
+    async def _copy(self, records: Sequence[ConsumerRecord]) -> None:
+        for record in records:
+            self._sent.append(await self._producer.send(self._task.outputs, record.value, record.key))
+
+    def _decider(self) -> Decide:
+        scorer, client = open_scorer(self._task), Redis.from_url(self._task.redis_url)
+
+        async def decide(records: Sequence[ConsumerRecord]) -> None:
+            pipeline = client.pipeline(transaction=False)
+            asked = scorer.ask(pipeline, [Payment(record.key, record.value) for record in records])
+            scores = scorer.answer(asked, await pipeline.execute())
+            for record, score in zip(records, scores, strict=True):
+                self._sent.append(await self._producer.send(self._task.outputs, score, record.key))
+
+        return decide
 
     async def _commit(self) -> None:
         await asyncio.gather(*self._sent)

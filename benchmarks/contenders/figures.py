@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from rich.table import Table
 
-from benchmarks.contenders.registry import CONTENDERS, LIMIT, OURS
+from benchmarks.contenders.registry import CONTENDERS, LIMITS, OURS
 from benchmarks.contenders.results import AfterKill, AtRate, Backlog
 from benchmarks.contenders.task import Line
 
@@ -111,8 +111,8 @@ def ours_of(found: Iterable[ContenderFigures]) -> ContenderFigures:
 
 
 def from_backlog(one: ContenderFigures) -> list[float]:
-    """Return decisions a second from a backlog of each round; none of the copy, which decides nothing."""
-    return [] if one.contender == LIMIT else one.values(lambda part: part.backlog and part.backlog.per_second)
+    """Return decisions a second from a backlog of each round; none of those that copy, which decide nothing."""
+    return [] if one.contender in LIMITS else one.values(lambda part: part.backlog and part.backlog.per_second)
 
 
 def sustained(one: ContenderFigures) -> list[float]:
@@ -123,11 +123,11 @@ def sustained(one: ContenderFigures) -> list[float]:
 def _cells(one: ContenderFigures, ours: ContenderFigures, rates: Sequence[str]) -> list[str]:
     return [
         CONTENDERS[one.contender].title,
-        NOTHING if one.contender in (OURS, LIMIT) else one.line.value,
+        NOTHING if one.contender in (OURS, *LIMITS) else one.line.value,
         shown(from_backlog(one)),
         ratio(from_backlog(ours), from_backlog(one)),
         shown(sustained(one)),
-        NOTHING if one.contender == LIMIT else shown(one.values(lambda part: part.backlog and part.backlog.cpu_us)),
+        NOTHING if one.contender in LIMITS else shown(one.values(lambda part: part.backlog and part.backlog.cpu_us)),
         *(_at_rate(one, rate) for rate in rates),
         shown(one.values(lambda part: part.backlog and part.backlog.resident_mib)),
         _kills(one),

@@ -17,7 +17,7 @@ from benchmarks.contenders.figures import (
     shown,
     sustained,
 )
-from benchmarks.contenders.registry import CONTENDERS, LIMIT, OURS
+from benchmarks.contenders.registry import CONTENDERS, LIMITS, OURS
 from benchmarks.contenders.results import OfferedLoad
 from benchmarks.contenders.task import Line
 from stream.html.charts.drawing import PAGE_INCHES, ChartFrame, nothing_to_show, picture_file
@@ -60,7 +60,7 @@ def picture(found: Sequence[ContenderFigures]) -> str:
     Raises:
         MissingMatplotlibError: matplotlib is not installed.
     """
-    others = [line for line in LINES if any(one.line is line for one in found if one.contender not in (OURS, LIMIT))]
+    others = [line for line in LINES if any(one.line is line for one in found if one.contender not in (OURS, *LIMITS))]
     panels = [panel for line in others or [Line.OWN] for panel in _panels(of_line(found, line), LINES[line])]
     panels = panels or [_Panel(_AXIS_INCHES, 1, lambda axes: nothing_to_show(axes[0]))]
     heights = [panel.inches for panel in panels]
@@ -76,9 +76,9 @@ def picture(found: Sequence[ContenderFigures]) -> str:
 
 
 def of_line(found: Sequence[ContenderFigures], line: Line) -> list[ContenderFigures]:
-    """Return the contenders of a line, with ours and last the copy, which are on each."""
-    some = [one for one in found if one.line is line or one.contender in (OURS, LIMIT)]
-    return sorted(some, key=lambda one: one.contender == LIMIT)
+    """Return the contenders of a line, with ours and last those that only copy, which are on each."""
+    some = [one for one in found if one.line is line or one.contender in (OURS, *LIMITS)]
+    return sorted(some, key=lambda one: one.contender in LIMITS)
 
 
 def _words(found: Sequence[ContenderFigures]) -> Iterator[str]:
@@ -92,9 +92,9 @@ def _words(found: Sequence[ContenderFigures]) -> Iterator[str]:
 def _panels(some: Sequence[ContenderFigures], title: str) -> Iterator[_Panel]:
     """Yield what was measured of the contenders of one line."""
     ours = ours_of(some)
-    bars = [bar for bar in _BARS if any(bar[1](one) for one in some if one.contender != LIMIT)]
+    bars = [bar for bar in _BARS if any(bar[1](one) for one in some if one.contender not in LIMITS)]
     if bars:
-        deciding = [one for one in some if one.contender != LIMIT]
+        deciding = [one for one in some if one.contender not in LIMITS]
         inches = _AXIS_INCHES + len(deciding) * len(bars) * _BAR_INCHES
         yield _Panel(inches, 1, lambda axes: _draw_bars(axes[0], title, deciding, bars))
     if rates := rates_of(some):

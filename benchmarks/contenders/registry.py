@@ -6,7 +6,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 OURS = "fraudstream"
-LIMIT = "copy"
+LIMITS = ("aiokafka-copy", "copy")
+"""Contenders that decide nothing: how soon a client moves a record, and for how much."""
 
 
 class Contender(NamedTuple):
@@ -76,7 +77,12 @@ CONTENDERS: Mapping[str, Contender] = MappingProxyType(
             ("by_faust", "worker", "--without-web", "--loglevel=warn"),
             "An event at a time, with its own commits.",
         ),
-        LIMIT: Contender(
+        "aiokafka-copy": Contender(
+            "aiokafka copying records",
+            ("by_aiokafka", "copy"),
+            "No work at all: what the client costs that our worker is built on.",
+        ),
+        "copy": Contender(
             "librdkafka copying records",
             ("by_confluent", "copy"),
             "No work at all: how soon a record can arrive.",

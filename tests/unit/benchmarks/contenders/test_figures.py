@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.contenders.figures import ContenderFigures, RoundFigures, as_json, ratio, shown, table
-from benchmarks.contenders.registry import CONTENDERS, LIMIT, OURS
+from benchmarks.contenders.registry import CONTENDERS, LIMITS, OURS
 from benchmarks.contenders.results import AfterKill, AtRate, Backlog, OfferedLoad
 from benchmarks.contenders.task import ContenderTask, Line, read_task
 
@@ -28,7 +28,7 @@ def test_a_figure_is_the_median_with_the_least_and_the_most() -> None:
 def test_the_table_has_a_line_for_each_contender_and_says_what_was_lost() -> None:
     ours = ContenderFigures(OURS, Line.SAME, [one_round(8_000, 5), one_round(7_000, 7)])
     faust = ContenderFigures("faust", Line.OWN, [one_round(750, 40, AfterKill(0, 12, 30.0)), RoundFigures(failed="x")])
-    copy = ContenderFigures(LIMIT, Line.SAME)
+    copy = ContenderFigures(LIMITS[-1], Line.SAME)
     out = io.StringIO()
     Console(file=out, width=250).print(table([ours, faust, copy]).rich())
     lines = {line.split("│")[1].strip(): line.split("│") for line in out.getvalue().splitlines() if "│" in line}
