@@ -1,4 +1,4 @@
-"""The ends of background tasks: why one failed, that one which is cancelled does end, and how to wait for one thing."""
+"""Background tasks: why one failed, that one that is cancelled ends, and how to wait for one thing or for a time."""
 
 import asyncio
 import logging
@@ -61,6 +61,21 @@ async def both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[Firs
     if isinstance(other, BaseException):
         raise other
     return one, other
+
+
+def next_tick(now: float, period: float) -> float:
+    """Return the first multiple of `period` after `now`, in seconds of the loop's clock.
+
+    Whoever looks for something periodically waits for such a time, so that an idle process wakes once for all of them:
+    what a processor does after it slept finds its caches cold, and costs many times what it costs at once.
+    """
+    return (now // period + 1) * period if period > 0 else now
+
+
+async def until_tick(period: float) -> None:
+    """Sleep until the next multiple of `period`: for the whole of it at most."""
+    now = asyncio.get_running_loop().time()
+    await asyncio.sleep(next_tick(now, period) - now)
 
 
 class Once:

@@ -27,13 +27,14 @@ from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import MODEL_EVENTS
 from stream.kafka.tracing import NoOperationTracing, OperationTracing
 from stream.settings import Settings
+from stream.tasks import next_tick
 
 log = logging.getLogger("fraudstream.follower")
 
 _RETRY_SECONDS = 1.0
 _CHECK_SECONDS = 10.0
 """How often the log's beginning is asked for."""
-_FETCH_WAIT_MS = 500
+_FETCH_WAIT_MS = 1_000
 """An event ends the wait; an idle worker asks for little."""
 
 
@@ -98,10 +99,10 @@ class Follower:
             await self._changed.wait_for(lambda: self.caught_up)
 
     async def wait_for_change(self, timeout: float) -> None:  # noqa: ASYNC109 - a poll, not a failure
-        """Wait until an event has been folded, at most `timeout` seconds."""
+        """Wait until an event has been folded, at most until the next multiple of `timeout` seconds."""
         async with self._changed:
             try:
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout_at(next_tick(asyncio.get_running_loop().time(), timeout)):
                     await self._changed.wait()
             except TimeoutError:
                 return
@@ -122,6 +123,7 @@ class Follower:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=_FETCH_WAIT_MS,
+            consumer_timeout_ms=_FETCH_WAIT_MS,
         )
         try:
             await consumer.start()

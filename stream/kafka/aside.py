@@ -13,6 +13,8 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 from numpy.random import Generator
 
+from stream.tasks import next_tick
+
 _FIRST_SECONDS = 0.1
 _LONGEST_SECONDS = 2.0
 _JITTER = 0.25
@@ -45,11 +47,11 @@ class AsidePartitions:
         self._added.set()
 
     async def wait_for_one(self, timeout: float) -> None:  # noqa: ASYNC109 - a poll, not a failure
-        """Wait while none is set aside, at most `timeout` seconds."""
+        """Wait while none is set aside, at most until the next multiple of `timeout` seconds."""
         if not self._partitions:
             self._added.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout_at(next_tick(asyncio.get_running_loop().time(), timeout)):
                     await self._added.wait()
 
     def remove(self, partition: TopicPartition) -> None:

@@ -25,7 +25,7 @@ from stream.kafka.held_back import HeldBack
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
-from stream.tasks import Once
+from stream.tasks import Once, next_tick
 
 log = logging.getLogger("fraudstream.fetch_thread")
 
@@ -37,6 +37,8 @@ _HEARTBEAT_MS = 150
 """A member learns by the answer to a heartbeat that another one joins or leaves, and all wait for the last to learn."""
 _BOUNDED_SECONDS = 0.05
 """A poll that is bounded ends soon: the bounds may have risen."""
+_LOOK_AGAIN_MS = 1_000
+"""How long aiokafka's routine waits where nothing happens: all that lets it fetch more wakes it."""
 
 
 class Fetched(NamedTuple):
@@ -130,6 +132,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):
             max_poll_records=settings.poll_records,
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
             fetch_max_wait_ms=settings.fetch_wait_ms,
+            consumer_timeout_ms=_LOOK_AGAIN_MS,
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=_heartbeat_ms(settings, int(conf.broker_heartbeat_interval * 1000)),
@@ -180,7 +183,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):
             aiokafka.errors.KafkaError: the consumer has failed for good.
         """
         consumer, now = self.log_consumer, asyncio.get_running_loop().time
-        deadline = now() + (_BOUNDED_SECONDS if wanted.ends else _POLL_SECONDS)
+        deadline = next_tick(now(), _BOUNDED_SECONDS if wanted.ends else _POLL_SECONDS)
         with consumer.polling():
             while wanted.may_take():
                 if consumer.has_failed:

@@ -38,7 +38,7 @@ from stream.recovery.reapply import (
 )
 from stream.scoring.facts import FactListener, Reapplied
 from stream.settings import Settings
-from stream.tasks import end_tasks
+from stream.tasks import end_tasks, until_tick
 
 log = logging.getLogger("fraudstream.damage")
 
@@ -75,7 +75,7 @@ class DamageRepairer:
     async def run(self) -> None:
         """Rebuild whenever needed, for ever."""
         while True:
-            await asyncio.sleep(_POLL_SECONDS)
+            await until_tick(_POLL_SECONDS)
             try:
                 found = await self._deps.store.damaged.read() if self._is_ours() else []
                 self._deps.show(len(found))

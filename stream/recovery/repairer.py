@@ -27,11 +27,11 @@ from stream.recovery.damage import DamageDeps, DamageRepairer
 from stream.recovery.repair import Repair, RepairDeps, ends_of
 from stream.scoring.facts import FactListener
 from stream.settings import Settings
-from stream.tasks import end_tasks
+from stream.tasks import end_tasks, until_tick
 
 log = logging.getLogger("fraudstream.repairer")
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
 _CHECKPOINT_SECONDS = 10.0
 
@@ -177,7 +177,7 @@ class Repairer:
             elif time.monotonic() >= checkpoint_due:
                 checkpoint_due = time.monotonic() + _CHECKPOINT_SECONDS
                 await self._checkpoint()
-            await asyncio.sleep(_POLL_SECONDS)
+            await until_tick(_POLL_SECONDS)
 
     async def _checkpoint(self) -> None:
         """Store the offsets below which our partitions are applied, for a repair after the loss of a server."""

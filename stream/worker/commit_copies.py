@@ -4,7 +4,6 @@ A commit is copied after Kafka has accepted it, with the next ones of all partit
 that. Kafka drops commits with the group, when they expire, and with the topic that they are of.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
@@ -15,6 +14,7 @@ from stream.kafka.commit_copies import CommitCopy, parse_copy
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.settings import Settings
+from stream.tasks import until_tick
 
 log = logging.getLogger("fraudstream.commit_copies")
 
@@ -66,7 +66,7 @@ class CommitCopier:
     async def run(self) -> None:
         """Copy new commits as often as offsets are committed, for ever."""
         while True:
-            await asyncio.sleep(self._settings.commit_interval)
+            await until_tick(self._settings.commit_interval)
             await self.copy()
 
     async def copy(self) -> None:

@@ -20,7 +20,7 @@ from stream.control.model_cache import LoadedModels
 from stream.kafka.held_back import HeldBack
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.transport import BatchConsumer
-from stream.tasks import log_on_error
+from stream.tasks import log_on_error, until_tick
 from stream.telemetry.metrics import Gauges, Values
 
 log = logging.getLogger("fraudstream.gauges")
@@ -46,7 +46,7 @@ class Lag:
     async def _run(self) -> None:
         """Query the lag regularly; the last value stays while the broker is unavailable."""
         while True:
-            await asyncio.sleep(_QUERY_SECONDS)
+            await until_tick(_QUERY_SECONDS)
             consumer = self._consumer()
             try:
                 async with asyncio.timeout(_TIMEOUT_SECONDS):

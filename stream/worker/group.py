@@ -3,7 +3,6 @@
 Two groups of one deployment are as harmful: each would decide every payment.
 """
 
-import asyncio
 import logging
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -13,6 +12,7 @@ from stream.errors import NotReadyError
 from stream.kafka.client import Member, members_of
 from stream.kafka.stray import given_up_as_error
 from stream.settings import Settings
+from stream.tasks import until_tick
 
 log = logging.getLogger("fraudstream.group")
 
@@ -54,7 +54,7 @@ class GroupCheck:
     async def watch(self) -> None:
         """Look for strangers regularly, for ever."""
         while True:
-            await asyncio.sleep(_WATCH_SECONDS)
+            await until_tick(_WATCH_SECONDS)
             try:
                 with given_up_as_error():
                     self._strangers = await self._find_strangers()

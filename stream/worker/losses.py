@@ -32,6 +32,7 @@ from stream.kafka.transport import BatchConsumer
 from stream.kafka.unpacking import Unreadable
 from stream.scoring.facts import FactListener, LossFound
 from stream.settings import Settings
+from stream.tasks import until_tick
 from stream.watchdog import end_on_error
 from stream.worker.commit_copies import CommitCopies
 from stream.worker.positions import DecisionPositions
@@ -134,7 +135,7 @@ class InputLosses:
                 for topic in (self._transactions, self._labels):
                     if topic in found:
                         self._compare(topic, found[topic].topic_id)
-            await asyncio.sleep(_WATCH_SECONDS)
+            await until_tick(_WATCH_SECONDS)
 
     def _compare(self, topic: str, topic_id: str) -> None:
         if self._ids.get(topic, topic_id) != topic_id:

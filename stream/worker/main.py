@@ -15,7 +15,7 @@ from stream.errors import SettingsError, StreamError
 from stream.logs import log_service_to_stderr, service_formatter
 from stream.pages import LIVE, METRICS_TYPE, no_page, readiness
 from stream.settings import Settings
-from stream.tasks import end_tasks, failure_of
+from stream.tasks import end_tasks, failure_of, until_tick
 from stream.telemetry.environment import read as read_telemetry
 from stream.telemetry.setup import Telemetry, begin
 from stream.watchdog import EXIT_FATAL, Watchdog
@@ -97,7 +97,7 @@ class _Heart:
     async def beat(self) -> None:
         while True:
             self.beats += 1
-            await asyncio.sleep(_BEAT_SECONDS)
+            await until_tick(_BEAT_SECONDS)
 
 
 def _log_failed_start(failure: BaseException) -> None:

@@ -23,10 +23,11 @@ from stream.kafka.score_tails import noted_on_scores, start_at
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import SCORES, TRANSACTIONS, own_scores
 from stream.settings import Settings
+from stream.tasks import until_tick
 
 log = logging.getLogger("fraudstream.role")
 
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
 _FETCH_MS = 200
 
@@ -96,7 +97,7 @@ class PublishedScores:
                 except KafkaError as error:
                     log.warning("the published scores cannot be read, retrying: %s", error)
                     await asyncio.sleep(_RETRY_SECONDS)
-            await asyncio.sleep(_POLL_SECONDS)
+            await until_tick(_POLL_SECONDS)
 
     async def _follow(self, partitions: frozenset[int]) -> None:
         """Fold the scores of an assignment's partitions until it changes."""

@@ -1,6 +1,5 @@
 """Report on the event log how long a new model takes for a row, so that its guard can hold it to a budget."""
 
-import asyncio
 import logging
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from stream.control.announcements import new_origin
 from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels
 from stream.kafka.publisher import Publisher
+from stream.tasks import until_tick
 
 log = logging.getLogger("fraudstream.row_times")
 
@@ -63,7 +63,7 @@ class RowTimeReports:
         """Look for ever."""
         while True:
             await self.report_due(now_ms())
-            await asyncio.sleep(_LOOK_SECONDS)
+            await until_tick(_LOOK_SECONDS)
 
     async def report_due(self, now_ms: int) -> None:
         """Write the reports that are due; one that cannot be written is due again."""

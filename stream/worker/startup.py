@@ -30,7 +30,7 @@ from stream.kafka.topics import SCORES, check_readable, problems, risks
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import Repairer
 from stream.settings import Settings
-from stream.tasks import end_tasks, failure_of
+from stream.tasks import end_tasks, failure_of, until_tick
 from stream.worker.commit_copies import CommitCopier
 from stream.worker.cut_over import CutOverAnswers
 from stream.worker.group import GroupCheck
@@ -175,7 +175,7 @@ class Startup(Service):
         """Trim histories, except during a repair, and write decisions to Redis that were made while it was down."""
         store, histories = self._deps.store, self._deps.histories
         while True:
-            await asyncio.sleep(_TRIM_SECONDS)
+            await until_tick(_TRIM_SECONDS)
             try:
                 await histories.catch_up()
                 if not store.incomplete and store.state.pending_repair is None:
@@ -186,7 +186,7 @@ class Startup(Service):
     async def _check_redis(self) -> None:
         """Check regularly whether Redis answers and is complete, also while no batch uses it."""
         while True:
-            await asyncio.sleep(_CHECK_SECONDS)
+            await until_tick(_CHECK_SECONDS)
             try:
                 await self._deps.store.refresh()
                 self._redis_trouble = None

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from stream import tasks
-from stream.tasks import both, end_tasks
+from stream.tasks import both, end_tasks, next_tick, until_tick
 
 
 async def forever() -> None:
@@ -88,3 +88,20 @@ async def test_two_things_are_waited_for_at_the_same_time_and_the_error_of_one_w
     with pytest.raises(OSError, match="away"):
         await both(first(), second(fails=True))
     assert ended == ["first", "first"]
+
+
+@pytest.mark.parametrize(
+    ("now", "period", "tick"),
+    [(10.0, 0.5, 10.5), (10.3, 0.5, 10.5), (10.3, 1.0, 11.0), (10.3, 2.0, 12.0), (7.0, 0, 7)],
+)
+def test_a_tick_is_the_next_multiple_of_its_period(now: float, period: float, tick: float) -> None:
+    assert next_tick(now, period) == tick
+
+
+async def test_a_task_sleeps_until_the_next_tick_whenever_it_begins() -> None:
+    loop, period = asyncio.get_running_loop(), 0.02
+    for begun_after in (0, 0.003, 0.011):
+        await asyncio.sleep(begun_after)
+        tick = next_tick(loop.time(), period)
+        await until_tick(period)
+        assert loop.time() >= tick - 1e-6, "asyncio wakes one earlier by what its clock cannot resolve"
