@@ -12,7 +12,7 @@ from redis import asyncio as redis_asyncio
 from redis import exceptions
 
 from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
-from features.redis.client import encode_command, new_client, translated, translated_error, without_password
+from features.redis.client import encode_command, new_client, read_info, translated, translated_error, without_password
 from features.redis.topology import Owner, Topology, read_topology
 from features.redis.urls import Address, seeds, server_url
 
@@ -33,6 +33,7 @@ class ClusterServer:
         self.connections = 1
         self.inspected = 0
         self.client = new_client(url, timeout_s, self._greet)
+        self.client.set_response_callback("INFO", lambda response, **_: read_info(response))
 
     async def _greet(self, connection: redis_asyncio.Connection) -> None:
         """Do what redis-py does on a new connection, and count it."""
