@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 _CLEAN_UP_SECONDS = 2.0
+_BEGAN = time.monotonic()
 First = TypeVar("First")
 Second = TypeVar("Second")
 
@@ -63,17 +65,18 @@ async def both(first: Awaitable[First], second: Awaitable[Second]) -> tuple[Firs
     return one, other
 
 
-def next_tick(now: float, period: float) -> float:
-    """Return the first multiple of `period` after `now`, in seconds of the loop's clock.
+def next_tick(now: float, period: float, began: float = _BEGAN) -> float:
+    """Return the first time after `now` that is a multiple of `period` after `began`, in seconds of the loop's clock.
 
     Whoever looks for something periodically waits for such a time, so that an idle process wakes once for all of them:
-    what a processor does after it slept finds its caches cold, and costs many times what it costs at once.
+    what a processor does after it slept finds its caches cold, and costs many times what it costs at once. Each process
+    counts from its own beginning, so that those of one machine do not all wake at once.
     """
-    return (now // period + 1) * period if period > 0 else now
+    return began + ((now - began) // period + 1) * period if period > 0 else now
 
 
 async def until_tick(period: float) -> None:
-    """Sleep until the next multiple of `period`: for the whole of it at most."""
+    """Sleep until the next tick of `period` seconds: for the whole of it at most."""
     now = asyncio.get_running_loop().time()
     await asyncio.sleep(next_tick(now, period) - now)
 

@@ -99,7 +99,7 @@ class Follower:
             await self._changed.wait_for(lambda: self.caught_up)
 
     async def wait_for_change(self, timeout: float) -> None:  # noqa: ASYNC109 - a poll, not a failure
-        """Wait until an event has been folded, at most until the next multiple of `timeout` seconds."""
+        """Wait until an event has been folded, at most until the next tick of `timeout` seconds."""
         async with self._changed:
             try:
                 async with asyncio.timeout_at(next_tick(asyncio.get_running_loop().time(), timeout)):

@@ -47,7 +47,7 @@ class AsidePartitions:
         self._added.set()
 
     async def wait_for_one(self, timeout: float) -> None:  # noqa: ASYNC109 - a poll, not a failure
-        """Wait while none is set aside, at most until the next multiple of `timeout` seconds."""
+        """Wait while none is set aside, at most until the next tick of `timeout` seconds."""
         if not self._partitions:
             self._added.clear()
             with suppress(TimeoutError):

@@ -91,11 +91,11 @@ async def test_two_things_are_waited_for_at_the_same_time_and_the_error_of_one_w
 
 
 @pytest.mark.parametrize(
-    ("now", "period", "tick"),
-    [(10.0, 0.5, 10.5), (10.3, 0.5, 10.5), (10.3, 1.0, 11.0), (10.3, 2.0, 12.0), (7.0, 0, 7)],
+    ("now", "period", "tick"), [(10.0, 0.5, 10.5), (10.25, 0.5, 10.5), (10.25, 1, 11), (10.25, 2, 12), (7.0, 0, 7.0)]
 )
-def test_a_tick_is_the_next_multiple_of_its_period(now: float, period: float, tick: float) -> None:
-    assert next_tick(now, period) == tick
+def test_ticks_are_the_multiples_of_a_period_since_a_beginning(now: float, period: float, tick: float) -> None:
+    assert next_tick(now, period, 0.0) == tick
+    assert next_tick(now + 100.125, period, 100.125) == tick + 100.125
 
 
 async def test_a_task_sleeps_until_the_next_tick_whenever_it_begins() -> None:
