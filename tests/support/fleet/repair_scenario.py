@@ -120,7 +120,7 @@ class Scenario:
         return f"fraudstream:{self.fleet.environment['DEPLOYMENT']}:c:{entity:016x}"
 
     def await_detected(self, before: int, seconds: float = 2.0) -> None:
-        """Wait until the epoch rises above `before`: workers look each half second, and other tests may fill the cores."""
+        """Wait until the epoch rises above `before`; workers look each half second, other tests may fill the cores."""
         until_s = time.monotonic() + seconds
         while self.epoch <= before:
             assert time.monotonic() < until_s, f"the loss was not detected within {seconds} s"
