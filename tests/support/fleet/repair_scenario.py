@@ -119,8 +119,8 @@ class Scenario:
         entity = records.card_hash(card_id) & records.HASH_MASK
         return f"fraudstream:{self.fleet.environment['DEPLOYMENT']}:c:{entity:016x}"
 
-    def await_detected(self, before: int, seconds: float = 2.0) -> None:
-        """Wait until the epoch rises above `before`; workers look each half second, other tests may fill the cores."""
+    def await_detected(self, before: int, seconds: float = 1.0) -> None:
+        """Wait until the epoch rises above `before`; fail if that takes too long."""
         until_s = time.monotonic() + seconds
         while self.epoch <= before:
             assert time.monotonic() < until_s, f"the loss was not detected within {seconds} s"
