@@ -81,6 +81,11 @@ async def until_tick(period: float) -> None:
     await asyncio.sleep(next_tick(now, period) - now)
 
 
+def timeout_at_tick(period: float) -> asyncio.Timeout:
+    """Return the context of a wait that ends at the next tick of `period` seconds by a `TimeoutError`."""
+    return asyncio.timeout_at(next_tick(asyncio.get_running_loop().time(), period))
+
+
 class Once:
     """Something that happens on a loop once; one task waits for it.
 

@@ -17,7 +17,7 @@ from benchmarks.contenders.figures import HALF, ContenderFigures, RoundFigures, 
 from benchmarks.contenders.floor import measure_floor
 from benchmarks.contenders.harness import SEARCH_STEPS, ContenderRun
 from benchmarks.contenders.model import make_model
-from benchmarks.contenders.registry import CONTENDERS, LIMITS, OURS
+from benchmarks.contenders.registry import CONTENDERS, LIMITS, ON_EVERY_LINE, OURS
 from benchmarks.contenders.report import WIDTH, plot_command, table_command
 from benchmarks.contenders.scorers import Payment
 from benchmarks.contenders.steps import TRACING, collecting, steps_of, summary
@@ -140,7 +140,7 @@ def run(digest: str, only: tuple[str, ...], rounds: int, file: Path | None, **as
 
 def lines_of(name: str, lines: Sequence[Line]) -> Sequence[Line]:
     """Return on which lines a contender is measured: ours and those that copy have one, whatever is held equal."""
-    return lines[:1] if name in (OURS, *LIMITS) else lines
+    return lines[:1] if name in ON_EVERY_LINE else lines
 
 
 def _measure(one: ContenderRun, done: RoundFigures, plan: Plan, supply: Iterator[PublishedPayment]) -> None:
@@ -186,7 +186,7 @@ def equal(digest: str, only: tuple[str, ...], count: int) -> None:
     try:
         ours = _scores(settings, OURS, digest, some)
         for name in only:
-            if name not in (OURS, *LIMITS):
+            if name not in ON_EVERY_LINE:
                 theirs = _scores(settings, name, digest, some)
                 same = sum(theirs.get(key) == value for key, value in ours.items())
                 wrong += len(ours) - same

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from rich.table import Table
 
-from benchmarks.contenders.registry import CONTENDERS, LIMITS, OURS
+from benchmarks.contenders.registry import CONTENDERS, LIMITS, ON_EVERY_LINE, OURS
 from benchmarks.contenders.results import AfterKill, AtRate, Backlog
 from benchmarks.contenders.task import Line
 
@@ -123,7 +123,7 @@ def sustained(one: ContenderFigures) -> list[float]:
 def _cells(one: ContenderFigures, ours: ContenderFigures, rates: Sequence[str]) -> list[str]:
     return [
         CONTENDERS[one.contender].title,
-        NOTHING if one.contender in (OURS, *LIMITS) else one.line.value,
+        NOTHING if one.contender in ON_EVERY_LINE else one.line.value,
         shown(from_backlog(one)),
         ratio(from_backlog(ours), from_backlog(one)),
         shown(sustained(one)),

@@ -17,7 +17,7 @@ from benchmarks.contenders.figures import (
     shown,
     sustained,
 )
-from benchmarks.contenders.registry import CONTENDERS, LIMITS, OURS
+from benchmarks.contenders.registry import CONTENDERS, LIMITS, ON_EVERY_LINE, OURS
 from benchmarks.contenders.results import OfferedLoad
 from benchmarks.contenders.task import Line
 from stream.html.charts.drawing import PAGE_INCHES, ChartFrame, nothing_to_show, picture_file
@@ -60,7 +60,7 @@ def picture(found: Sequence[ContenderFigures]) -> str:
     Raises:
         MissingMatplotlibError: matplotlib is not installed.
     """
-    others = [line for line in LINES if any(one.line is line for one in found if one.contender not in (OURS, *LIMITS))]
+    others = [line for line in LINES if any(one.line is line for one in found if one.contender not in ON_EVERY_LINE)]
     panels = [panel for line in others or [Line.OWN] for panel in _panels(of_line(found, line), LINES[line])]
     panels = panels or [_Panel(_AXIS_INCHES, 1, lambda axes: nothing_to_show(axes[0]))]
     heights = [panel.inches for panel in panels]
@@ -77,7 +77,7 @@ def picture(found: Sequence[ContenderFigures]) -> str:
 
 def of_line(found: Sequence[ContenderFigures], line: Line) -> list[ContenderFigures]:
     """Return the contenders of a line, with ours and last those that only copy, which are on each."""
-    some = [one for one in found if one.line is line or one.contender in (OURS, *LIMITS)]
+    some = [one for one in found if one.line is line or one.contender in ON_EVERY_LINE]
     return sorted(some, key=lambda one: one.contender in LIMITS)
 
 

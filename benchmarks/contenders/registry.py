@@ -8,6 +8,8 @@ from typing import NamedTuple
 OURS = "fraudstream"
 LIMITS = ("aiokafka-copy", "copy")
 """Contenders that decide nothing: how soon a client moves a record, and for how much."""
+ON_EVERY_LINE = (OURS, *LIMITS)
+"""Contenders that are the same whatever a line holds equal."""
 
 
 class Contender(NamedTuple):

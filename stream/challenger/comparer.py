@@ -39,7 +39,7 @@ from stream.scoring.encode import Scored
 from stream.scoring.facts import FactListener
 from stream.scoring.tracing import BatchTrace
 from stream.settings import PREFIX, Settings
-from stream.tasks import next_tick
+from stream.tasks import timeout_at_tick
 
 log = logging.getLogger("fraudstream.shadow")
 
@@ -239,7 +239,7 @@ class Comparer:
         self._idle.set()
         self._woken.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(next_tick(asyncio.get_running_loop().time(), _POLL_SECONDS)):
+            async with timeout_at_tick(_POLL_SECONDS):
                 await self._woken.wait()
 
     # --- models

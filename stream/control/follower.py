@@ -27,7 +27,7 @@ from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import MODEL_EVENTS
 from stream.kafka.tracing import NoOperationTracing, OperationTracing
 from stream.settings import Settings
-from stream.tasks import next_tick
+from stream.tasks import timeout_at_tick
 
 log = logging.getLogger("fraudstream.follower")
 
@@ -102,7 +102,7 @@ class Follower:
         """Wait until an event has been folded, at most until the next tick of `timeout` seconds."""
         async with self._changed:
             try:
-                async with asyncio.timeout_at(next_tick(asyncio.get_running_loop().time(), timeout)):
+                async with timeout_at_tick(timeout):
                     await self._changed.wait()
             except TimeoutError:
                 return

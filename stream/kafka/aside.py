@@ -13,7 +13,7 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 from numpy.random import Generator
 
-from stream.tasks import next_tick
+from stream.tasks import timeout_at_tick
 
 _FIRST_SECONDS = 0.1
 _LONGEST_SECONDS = 2.0
@@ -51,7 +51,7 @@ class AsidePartitions:
         if not self._partitions:
             self._added.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(next_tick(asyncio.get_running_loop().time(), timeout)):
+                async with timeout_at_tick(timeout):
                     await self._added.wait()
 
     def remove(self, partition: TopicPartition) -> None:
