@@ -81,7 +81,7 @@ def show(name: str, *, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Send; without it, only what would be sent is printed.")
 @click.option("--again", is_flag=True, help="Send also what was sent again before.")
 @json_option
-def redrive(  # noqa: PLR0913 - click's options
+def redrive(
     *,
     codes: tuple[str, ...],
     names: tuple[str, ...],
@@ -148,7 +148,7 @@ def _since_ms(since: str | None) -> int:
 @reason_option
 @wait_option
 @json_option
-def skip(  # noqa: PLR0913 - click's options
+def skip(
     *,
     topic: str,
     partition: int,

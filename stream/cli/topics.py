@@ -93,7 +93,7 @@ def _partitioner_lines(report: PartitionerReport) -> Iterator[str]:
 @reason_option
 @wait_option
 @json_option
-def accept_loss(  # noqa: PLR0913 - click's options
+def accept_loss(
     *,
     topic: str | None,
     partition: int | None,
