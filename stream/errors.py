@@ -3,6 +3,7 @@
 StreamError                     the root: catch it to catch all errors of this package
 ├── SettingsError               a setting is invalid: correct it and start again (all problems are named at once)
 ├── StaleBatchError             the batch's partitions were revoked: drop it, acknowledge nothing
+├── ClockBehindError            this process's clock is wrong: set the partitions aside, refuse no payment for it
 ├── NotReadyError               a condition for start-up is not met: check it again until it is
 ├── ControlLogError             records of the control log are lost: `fraudstream model restore`
 ├── TopicsError                 topics are missing or laid out differently: `fraudstream topics apply`
@@ -15,6 +16,7 @@ StreamError                     the root: catch it to catch all errors of this p
 └── PublishError                a broker has not acknowledged all outputs: read the ends of the topics, then retry
 """
 
+from collections.abc import Mapping
 from types import MappingProxyType
 
 EXTRAS = MappingProxyType(
@@ -39,6 +41,18 @@ class SettingsError(StreamError):
 
 class StaleBatchError(StreamError):
     """The partitions of a batch were revoked; their new owner decides its records."""
+
+
+class ClockBehindError(StreamError):
+    """Brokers took records that are ahead of our clock, which is behind theirs therefore.
+
+    `reasons` says it of each partition that has some.
+    """
+
+    def __init__(self, reasons: Mapping[int, str]) -> None:
+        """Build a message of all reasons."""
+        super().__init__("; ".join(f"partition {partition}: {why}" for partition, why in reasons.items()))
+        self.reasons = reasons
 
 
 class NotReadyError(StreamError):

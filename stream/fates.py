@@ -111,6 +111,11 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "",
         {Phase.STARTUP: Handling.RETRY, Phase.REPAIR: Handling.RETRY, **_RULES_IN_RECORD},
     ),
+    (stream.ClockBehindError,): ErrorFate(
+        "A payment is ahead of this worker's clock, on a topic whose broker would not have taken it if that were right",
+        Handling.RETRY,
+        "The partitions that have such payments are set aside until the clock is right; nothing is refused",
+    ),
     (stream.StaleBatchError,): ErrorFate("Partitions were revoked before their batch was done", Handling.DROP),
     (features.FormulaError,): ErrorFate(
         "A feature's formula of the deployment's own raised, or returned no number",

@@ -22,6 +22,7 @@ from models.payments import Payments
 from stream.clock import Stage, Stopwatch
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
+from stream.errors import ClockBehindError
 from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
@@ -80,7 +81,9 @@ class Outputs(msgspec.Struct, frozen=True):
 class DecisionTerms(NamedTuple):
     """The context of a batch: the models that score, the epoch of each partition, the log, and each score's headers.
 
-    `limit_states` are what the limits of each partition go by where the batch begins.
+    `limit_states` are what the limits of each partition go by where the batch begins. With `accepted`, another
+    deployment has accepted these records, so none is refused for what it is. `clock_is_checked` tells that brokers
+    refuse records that are ahead of their clocks.
     """
 
     serving: ServingModels
@@ -88,6 +91,8 @@ class DecisionTerms(NamedTuple):
     headers: Callable[[Record], Headers]
     log: int = 0
     limit_states: Mapping[int, LimitState] = MappingProxyType({})
+    accepted: bool = False
+    clock_is_checked: bool = False
 
 
 class _Part(NamedTuple):
@@ -117,9 +122,10 @@ class Pipeline:
         Raises:
             StoreUnavailableError: the histories are unavailable; nothing was decided, retry.
             HistoryDamagedError: some records need histories that lack records, see `places`; decide the others.
+            ClockBehindError: `clock` is behind; nothing was appended.
         """
         watch, parts = Stopwatch(), list[Outputs]()
-        async for part in self._observe(records, (terms.log, clock()), watch):
+        async for part in self._observe(records, terms, clock(), watch):
             _require_whole(records, part)
             parts.append(await self._decide_part(part, terms, clock))
             del part  # the next one needs the memory
@@ -166,9 +172,10 @@ class Pipeline:
 
         Raises:
             StoreUnavailableError: the histories are unavailable; nothing was decided, retry.
+            ClockBehindError: as in `decide`.
         """
         watch, parts = Stopwatch(), list[Outputs]()
-        async for part in self._observe(records, (terms.log, clock()), watch):
+        async for part in self._observe(records, terms, clock(), watch):
             vectors, live = self._vectors(part), terms.serving.live.fingerprint
             frame, arms = self._frame(terms, clock()), _arms_of(terms.serving, part)
             theirs = {live} if arms is None else {live} | _arm_fingerprints(terms.serving, arms)
@@ -189,19 +196,24 @@ class Pipeline:
     async def apply(self, records: Sequence[Record], log: int) -> None:
         """Append records of a log to the histories without deciding them: they are decided, but may be missing there.
 
+        They were accepted then, so no setting and no rule of today refuses one.
+
         Raises:
             StoreUnavailableError: the histories are unavailable; retry.
         """
-        decoded = await self._decode(records, size_of(*records), (log, None))
+        decoded = await self._decode(records, size_of(*records), log, is_accepted=_always)
         async for _ in observe_all(self._store, decoded.columns):
             pass
 
     async def _observe(
-        self, records: Sequence[Record], context: tuple[int, int | None], watch: Stopwatch
+        self, records: Sequence[Record], terms: DecisionTerms, now_ms: int, watch: Stopwatch
     ) -> AsyncIterator[_Part]:
         """Decode records and append them to the histories; yield those that were observed together."""
         size, at = size_of(*records), 0
-        decoded = await self._decode(records, size, context)
+        is_accepted = _always if terms.accepted else None
+        decoded = await self._decode(records, size, terms.log, now_ms=now_ms, is_accepted=is_accepted)
+        if terms.clock_is_checked:
+            _require_clock(decoded.dead)
         watch.lap("decode")
         async for _, observed in observe_all(self._store, decoded.columns):
             watch.lap("observe")
@@ -235,8 +247,17 @@ class Pipeline:
             stopgap=observed.stopgap,
         )
 
-    async def _decode(self, records: Sequence[Record], size: int, context: tuple[int, int | None]) -> Decoded:
-        return await in_thread_if_large(size, decode, records, round(self._settings.future_skew * 1000), *context)
+    async def _decode(
+        self,
+        records: Sequence[Record],
+        size: int,
+        log: int,
+        *,
+        now_ms: int | None = None,
+        is_accepted: Callable[[Record], bool] | None = None,
+    ) -> Decoded:
+        skew_ms = round(self._settings.future_skew * 1000)
+        return await in_thread_if_large(size, decode, records, skew_ms, log, now_ms, is_accepted=is_accepted)
 
     async def _score(
         self, serving: ServingModels, vectors: Vectors, arms: Sequence[str] | None, payments: Payments | None
@@ -261,6 +282,29 @@ class Pipeline:
             look_back_days=self._features.look_back_days,
             others=self._names,
         )
+
+
+def _always(_record: Record) -> bool:
+    return True
+
+
+def _require_clock(dead: Sequence[DeadLetter]) -> None:
+    """Refuse to go on where a payment is ahead of our clock, though brokers refuse what is ahead of theirs.
+
+    Raises:
+        ClockBehindError: there are any.
+    """
+    ahead: dict[int, str] = {}
+    for record, code, detail in dead:
+        if code is DeadLetterCode.AHEAD_OF_CLOCK and record.partition not in ahead:
+            ahead[record.partition] = (
+                f"this worker's clock is behind: offset {record.offset}, {detail.partition(';')[0]}, and the broker "
+                "would not have taken the record if that were right. Set this machine's clock; if the record is older "
+                "than the topic's bound on timestamps, pass over it: `fraudstream dead-letters skip --topic "
+                f"{record.topic} --partition {record.partition} --offset {record.offset}`"
+            )
+    if ahead:
+        raise ClockBehindError(ahead)
 
 
 def _arms_of(serving: ServingModels, part: _Part) -> list[str] | None:

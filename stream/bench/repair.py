@@ -218,7 +218,7 @@ def _repair_partitions(task: RepairTask) -> RepairResult:
     async def all_parts(_partitions: Mapping[TopicName, int]) -> dict[LogPart, int]:
         return ends
 
-    repair = Repair(RepairDeps(task.settings, load_sets(task.settings.features), task.repair, emit))
+    repair = Repair(RepairDeps(task.settings, load_sets(task.settings.features), task.repair, emit, dict))
     if not asyncio.run(repair.run(all_parts)):
         raise MeasurementError("Redis lost records during the measurement: try again")
     return RepairResult(counts, begun_s, ended_s)

@@ -36,11 +36,13 @@ def topics_apply(partitions: int, replication: int, as_json: bool) -> None:  # n
         found = asyncio.run(mend(settings))
     except (TopicsError, OSError) as error:
         refuse(str(error))
-    mended, unread = found
-    for warning in unread:
+    for warning in found.unread:
         click.echo(warning, err=True)
-    changes = [f"{one.topic}: {one.setting} changed from {one.found or 'empty'} to {one.wanted}" for one in mended]
-    facts = {"created": made, "partitions": partitions, "mended": [one._asdict() for one in mended]}
+    changes = [
+        f"{one.topic}: {one.setting} changed from {one.found or 'empty'} to {one.wanted}" for one in found.deviations
+    ]
+    mended = [one._asdict() for one in found.deviations]
+    facts = {"created": made, "partitions": partitions, "mended": mended}
     say(as_json, facts, "\n".join((*made, *changes)) or "all topics exist")
 
 

@@ -138,13 +138,16 @@ def well_formed_time(value: int | str) -> Rejection | None:
     return moment if isinstance(moment, Rejection) else None
 
 
-def read_fields(fields: Mapping[str, Field], raw: Mapping[str, Any]) -> FieldValues | Rejection:
+def read_fields(
+    fields: Mapping[str, Field], raw: Mapping[str, Any], *, accepted: bool = False
+) -> FieldValues | Rejection:
     """Validate each field of a decoded object on its own; null means absent.
 
     A record is rejected for every fault of a required field and for a card number, whose code takes precedence; the
-    detail lists all of these faults.
+    detail lists all of these faults. One that was `accepted` before is rejected only for what cannot be computed with.
     """
-    problems = {name: problem for name, field in fields.items() if (problem := _problem(name, field, raw.get(name)))}
+    found = {name: _problem(name, field, raw.get(name), accepted=accepted) for name, field in fields.items()}
+    problems = {name: problem for name, problem in found.items() if problem is not None}
     fatal = [
         problem
         for name, problem in problems.items()
@@ -157,10 +160,12 @@ def read_fields(fields: Mapping[str, Field], raw: Mapping[str, Any]) -> FieldVal
     return FieldValues(values, tuple(problems))
 
 
-def _problem(name: str, field: Field, value: object) -> Rejection | None:
+def _problem(name: str, field: Field, value: object, *, accepted: bool) -> Rejection | None:
     if value is None:
         return Rejection(DeadLetterCode.MISSING_FIELD, f"{name}: absent or null") if field.required else None
-    if field.no_card and _holds_card_number(value):
+    if accepted and field.required and isinstance(value, str) and value:
+        return field.check(value)  # the form of a text may have been another when it was accepted
+    if field.no_card and not accepted and _holds_card_number(value):
         return Rejection(DeadLetterCode.CARD_NUMBER, f"{name}: contains a card number; send a token instead")
     try:
         converted = msgspec.convert(value, field.type)

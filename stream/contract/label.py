@@ -60,18 +60,24 @@ class ParsedLabel(NamedTuple):
     unknown: int
 
 
-def read_label(value: bytes | None, key: bytes | None, source: tuple[int, int]) -> ParsedLabel | Rejection:
-    """Decode one record of the labels topic; `source` is its partition and offset."""
+def read_label(
+    value: bytes | None, key: bytes | None, source: tuple[int, int], *, accepted: bool = False
+) -> ParsedLabel | Rejection:
+    """Decode one record of the labels topic; `source` is its partition and offset.
+
+    One that was `accepted` before is rejected only for what cannot be applied at all.
+    """
     raw = decode_object(value, _KNOWN)
     if isinstance(raw, Rejection):
         return raw
-    problem = schema_problem(raw.fields, SCHEMA)
+    problem = None if accepted else schema_problem(raw.fields, SCHEMA)
     if problem is not None:
         return problem
-    kept = read_fields(FIELDS, raw.fields)
+    kept = read_fields(FIELDS, raw.fields, accepted=accepted)
     if isinstance(kept, Rejection):
         return kept
-    return key_problem(key, kept.values["card_id"]) or ParsedLabel(_label(kept.values, source), raw.unknown)
+    problem = None if accepted else key_problem(key, kept.values["card_id"])
+    return problem or ParsedLabel(_label(kept.values, source), raw.unknown)
 
 
 def _label(kept: dict[str, Any], source: tuple[int, int]) -> Label:

@@ -68,12 +68,16 @@ class ParsedPrediction(NamedTuple):
 
 
 class PredictionSource(NamedTuple):
-    """Where a record lies, and its timestamp; `skew_ms` is how far `computed_at` may be ahead of that."""
+    """Where a record lies, and its timestamp; `skew_ms` is how far `computed_at` may be ahead of that.
+
+    With `accepted`, the record was accepted before, and is rejected only for what cannot be applied at all.
+    """
 
     partition: int
     offset: int
     timestamp_ms: int
     skew_ms: int
+    accepted: bool = False
 
 
 def read_prediction(value: bytes | None, key: bytes | None, source: PredictionSource) -> ParsedPrediction | Rejection:
@@ -87,10 +91,12 @@ def read_prediction(value: bytes | None, key: bytes | None, source: PredictionSo
         return raw
     if isinstance(given := raw.fields.get("value"), int) and abs(given) > LARGEST_INTEGER:
         raw.fields["value"] = math.inf
-    kept = schema_problem(raw.fields, SCHEMA) or read_fields(FIELDS, raw.fields)
+    kept = read_fields(FIELDS, raw.fields, accepted=source.accepted)
+    kept = (None if source.accepted else schema_problem(raw.fields, SCHEMA)) or kept
     if isinstance(kept, Rejection):
         return kept
-    problem = _value_problem(raw, kept.dropped) or key_problem(key, kept.values["card_id"])
+    problem = _value_problem(raw, kept.dropped)
+    problem = problem or (None if source.accepted else key_problem(key, kept.values["card_id"]))
     return problem or _accept(kept.values, source, raw.unknown)
 
 
@@ -108,7 +114,7 @@ def _accept(values: dict[str, Any], source: PredictionSource, unknown: int) -> P
     if isinstance(moment, Rejection):
         return Rejection(moment.code, f"computed_at: {moment.detail}")
     ahead_ms = moment.epoch_ms - source.timestamp_ms - source.skew_ms
-    if ahead_ms > 0:
+    if ahead_ms > 0 and not source.accepted:
         return Rejection(
             DeadLetterCode.IN_THE_FUTURE,
             f"computed_at: {format_time(moment.epoch_ms)} is {ahead_ms} ms later than the record's timestamp and the "

@@ -132,6 +132,7 @@ _TOKENS = re.compile(r"[A-Za-z0-9._:@-]{1,64}(?:/[A-Za-z0-9._:@-]{1,64}){4}")
 """Five tokens; the slash between them belongs to no token and to no card number."""
 _CATEGORY_DIGITS = 4
 _ZERO_OR_X = bytes(48 if chr(byte) in "0123456789-" else 120 for byte in range(256))
+_ANY_TIME_MS = 1 << 62
 _LONG_RUN = b"0" * 13
 """A card number without spaces is a run of digits and dashes of at least this length."""
 _decode = msgspec.json.Decoder(Transaction).decode
@@ -145,6 +146,33 @@ def clock_problem(accepted: ParsedTransaction, latest_ms: int) -> Rejection | No
     ahead = accepted.occurred_ms - latest_ms
     detail = f"occurred_at: {format_time(accepted.occurred_ms)} is {ahead} ms later than this worker's clock permits"
     return Rejection(DeadLetterCode.AHEAD_OF_CLOCK, f"{detail}; set message.timestamp.after.max.ms on the topic")
+
+
+def read_accepted_transaction(value: bytes | None) -> ParsedTransaction | Rejection:
+    """Decode a record that a worker has accepted before: by no clock, no setting and no rule that came later.
+
+    Rejected is only what cannot be computed with at all.
+    """
+    if value is not None and len(value) <= ORDINARY_VALUE_BYTES:
+        try:
+            transaction = _decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        else:
+            if _is_clean(transaction):
+                return _accept(transaction, transaction.card_id.encode(), _ANY_TIME_MS)
+    raw = decode_object(value, _KNOWN)
+    if isinstance(raw, Rejection):
+        return raw
+    kept = read_fields(FIELDS, raw.fields, accepted=True)
+    if isinstance(kept, Rejection):
+        return kept
+    try:
+        transaction = msgspec.convert(kept.values, Transaction)
+    except msgspec.ValidationError:  # a text's form has changed since
+        transaction = Transaction(**kept.values)
+    key = transaction.card_id.encode("utf-8", "surrogatepass")
+    return _accept(transaction, key, _ANY_TIME_MS, kept.dropped, raw.unknown)
 
 
 def read_transaction(value: bytes | None, key: bytes | None, latest_ms: int) -> ParsedTransaction | Rejection:

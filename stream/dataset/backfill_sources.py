@@ -18,13 +18,14 @@ from aiokafka import TopicPartition
 from models.times import format_time
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.label import read_label
-from stream.contract.transaction import read_transaction
+from stream.contract.transaction import read_accepted_transaction, read_transaction
 from stream.dataset.database import connect
 from stream.dataset.errors import BackfillError
 from stream.dataset.records import CHUNK, LAST_TIME_MS, RecordKind, RecordsDatabase, TimedRecord
 from stream.kafka.batches import Record
 from stream.kafka.scan import TopicScan, scan_topic
 from stream.kafka.unpacking import Unreadable
+from stream.recovery.replayed_input import ReplayedInput
 from stream.settings import Settings
 
 _IDENTITY_BYTES = 8
@@ -108,6 +109,10 @@ class LeftOut(NamedTuple):
     first: str
 
 
+REFUSED = "refused"
+"""What is left out since workers refused it: its dead letter says why."""
+
+
 class _Card(msgspec.Struct):
     card_id: str
 
@@ -125,8 +130,9 @@ class TopicsSource:
         left_out: what cannot be read as a payment or a label.
     """
 
-    def __init__(self, name: str, folder: Path, until_ms: int | None) -> None:
+    def __init__(self, name: str, folder: Path, until_ms: int | None, replayed: ReplayedInput | None = None) -> None:
         self.name = name
+        self._replayed = replayed
         self._until_ms = LAST_TIME_MS if until_ms is None else until_ms
         self._connection = connect(folder / "topics.duckdb", threads=2)
         self._connection.execute(
@@ -159,7 +165,10 @@ class TopicsSource:
         kept = []
         for record in records:
             self._topics[kind] = record.topic
-            read = _read(kind, record)
+            if self._replayed is not None and self._replayed.was_refused(record):
+                self._leave_out(REFUSED, TopicPartition(record.topic, record.partition), record.offset, 1)
+                continue
+            read = _read(kind, record, accepted=self._replayed is not None and self._replayed.is_accepted(record))
             if isinstance(read, Rejection):
                 self._leave_out(read.code, TopicPartition(record.topic, record.partition), record.offset, 1)
             elif read.at_ms < self._until_ms:
@@ -210,16 +219,23 @@ class TopicsSource:
 
 
 async def read_topics(
-    settings: Settings, topics: Mapping[RecordKind, str], folder: Path, until_ms: int | None
+    settings: Settings,
+    topics: Mapping[RecordKind, str],
+    folder: Path,
+    until_ms: int | None,
+    *,
+    replayed: ReplayedInput | None = None,
 ) -> TopicsSource:
     """Read topics, by the kind of their records, from their beginnings to their ends.
+
+    `replayed` says what workers have accepted and refused, where these are the topics that they read.
 
     Raises:
         MissingExtraError: DuckDB is not installed.
         BackfillError: no payment is left, or an open transaction holds records back.
         aiokafka.errors.KafkaError: the broker does not respond, or a topic does not exist.
     """
-    source = TopicsSource(", ".join(topics.values()), folder, until_ms)
+    source = TopicsSource(", ".join(topics.values()), folder, until_ms, replayed)
     for kind, topic in topics.items():
         async with scan_topic(settings, topic, 0) as scan:
             async for records, _ in scan.read_all():
@@ -243,8 +259,8 @@ def require_all_read(scan: TopicScan) -> None:
         raise BackfillError(f"{where}. Run the same command again after that: these records cannot be read before")
 
 
-def _read(kind: RecordKind, record: Record) -> TimedRecord | Rejection:
-    """Return a record with its card as key, or why it is no payment or label."""
+def _read(kind: RecordKind, record: Record, *, accepted: bool = False) -> TimedRecord | Rejection:
+    """Return a record with its card as key, or why it is no payment or label; no rule refuses one that was accepted."""
     if record.damage:
         return Rejection(DeadLetterCode.UNREADABLE_RECORD, record.damage)
     try:
@@ -253,9 +269,9 @@ def _read(kind: RecordKind, record: Record) -> TimedRecord | Rejection:
         key = b""  # the contract's reader says what is wrong
     value = record.value or b""
     if kind is RecordKind.TRANSACTION:
-        payment = read_transaction(value, key, LAST_TIME_MS)
+        payment = read_accepted_transaction(value) if accepted else read_transaction(value, key, LAST_TIME_MS)
         return payment if isinstance(payment, Rejection) else TimedRecord(payment.occurred_ms, kind, key, value)
-    label = read_label(value, key, (record.partition, record.offset))
+    label = read_label(value, key, (record.partition, record.offset), accepted=accepted)
     return label if isinstance(label, Rejection) else TimedRecord(label.label.labelled_ms, kind, key, value)
 
 

@@ -7,6 +7,7 @@ yields nothing else is halted, since its producer is faulty. Those of a backfill
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -15,6 +16,7 @@ from stream.contract.backfill import backfill_mark
 from stream.contract.codes import DeadLetterCode
 from stream.kafka.batches import Record, size_of
 from stream.kafka.client import LARGEST_OUTPUT_BYTES
+from stream.kafka.letters import EPOCH, SOURCE_LOG
 from stream.kafka.publisher import Headers, Outgoing
 from stream.kafka.unpacking import LARGEST_HEADER_COUNT
 from stream.redaction import redact_beginning, redact_headers, shorten
@@ -57,13 +59,14 @@ class DeadLetter(NamedTuple):
         """Return the detail without card numbers; redacted before it is truncated, else part of a number could stay."""
         return shorten(self.detail, _LONGEST_DETAIL)
 
-    def to_record(self, deployment: str = "") -> Outgoing:
+    def to_record(self, deployment: str = "", log: int = 0, epoch: int | None = None) -> Outgoing:
         """Return the record for `dead-letters`; value, key, headers and detail are redacted.
 
-        `deployment` is that of the worker that refused it. With its headers the record is not larger than
-        `LARGEST_OUTPUT_BYTES`: what does not fit is cut, or left out.
+        `deployment` is that of the worker that refused it, `log` the number of the topic's log, `epoch` that of a
+        transaction's partition. With its headers the record is not larger than `LARGEST_OUTPUT_BYTES`: what does not
+        fit is cut, or left out.
         """
-        record, added = self.record, self._added(deployment)
+        record, added = self.record, self._added(deployment, log, epoch)
         fitted = _fit(record, added)
         if fitted.truncated:
             added.append((TRUNCATED, fitted.truncated.encode()))
@@ -74,7 +77,7 @@ class DeadLetter(NamedTuple):
             (*redact_headers(fitted.headers, _NONE_EXCEPTED), *added),
         )
 
-    def _added(self, deployment: str) -> list[tuple[str, bytes]]:
+    def _added(self, deployment: str, log: int, epoch: int | None) -> list[tuple[str, bytes]]:
         record = self.record
         added = {
             "error.code": self.code,
@@ -82,8 +85,10 @@ class DeadLetter(NamedTuple):
             "source.topic": record.topic,
             "source.partition": str(record.partition),
             "source.offset": str(record.offset),
+            SOURCE_LOG: str(log),
             "source.timestamp": str(record.timestamp),
             "deployment": deployment,
+            **({} if epoch is None else {EPOCH: str(epoch)}),
         }
         return [(name, text.encode()) for name, text in added.items()]
 
@@ -146,9 +151,18 @@ def slices(letters: Iterable[DeadLetter]) -> Iterator[tuple[int, list[DeadLetter
         yield size, some
 
 
-def to_records(letters: Iterable[DeadLetter], deployment: str) -> list[Outgoing]:
-    """Convert dead letters of a deployment, in their order."""
-    return [letter.to_record(deployment) for letter in letters]
+class LetterOrigin(NamedTuple):
+    """Where letters come from: the deployment, the log of the topic, and the epochs of partitions of transactions."""
+
+    deployment: str = ""
+    log: int = 0
+    epochs: Mapping[int, int] = MappingProxyType({})
+
+
+def to_records(letters: Iterable[DeadLetter], origin: LetterOrigin) -> list[Outgoing]:
+    """Convert dead letters of one origin, in their order."""
+    deployment, log, epochs = origin
+    return [letter.to_record(deployment, log, epochs.get(letter.record.partition)) for letter in letters]
 
 
 @dataclass(slots=True)
@@ -161,6 +175,11 @@ class DeadLetterRuns:
     lengths: dict[int, int] = field(default_factory=dict)
     halted: dict[int, str] = field(default_factory=dict)
     counted: dict[int, int] = field(default_factory=dict)
+
+    def forget(self, partition: int) -> None:
+        """Forget a partition's run: its next records are of another assignment or log, and no longer in a row."""
+        for of_partition in (self.lengths, self.halted, self.counted):
+            of_partition.pop(partition, None)
 
     def add(self, dead: Iterable[DeadLetter], records: Mapping[int, Sequence[Record]]) -> None:
         """Count the dead letters among the records of some partitions, each in log order."""

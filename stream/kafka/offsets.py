@@ -43,6 +43,7 @@ from models.terms import term_of
 from stream.consumer import Standing, log_and_offset, place_of
 from stream.contract.fields import AmountMinor, CurrencyCode, TimeText
 from stream.contract.outputs import Count, Offset, Overruled
+from stream.kafka.letters import MOST_CLAIMS, Claim, letters_read_of
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
@@ -93,7 +94,7 @@ class Decision(NamedTuple):
 
     `declined` tells whether the model of the arm declined, `capped` whether the cap on declines overruled that, and
     `let_through` is the payment if it was let through all the same. `by_rule` tells whether a rule beside the model
-    decided.
+    decided. `letters_read` is how far `dead-letters` was read before, on the first score after a claim.
     """
 
     epoch: int
@@ -105,6 +106,7 @@ class Decision(NamedTuple):
     capped: bool = False
     let_through: PaymentLetThrough | None = None
     by_rule: bool = False
+    letters_read: int | None = None
 
 
 _Counter = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
@@ -121,10 +123,15 @@ _Terms = Annotated[tuple[_Counter, ...], msgspec.Meta(min_length=2, max_length=5
 _WithTerms = tuple[_Counter, _Counter, Count, Count, _Text, _Text, _Declines, _Terms]
 _Day = Annotated[str, msgspec.Meta(max_length=10)]
 _Totals = tuple[_Day, Annotated[dict[Currency, Count], msgspec.Meta(max_length=MOST_CURRENCIES)]]
-_New = tuple[_Counter, _Counter, Count, Count, _Text, _Text, _Declines, _Terms, _Totals]
-_decoders = tuple(msgspec.json.Decoder(form).decode for form in (_New, _WithTerms, _Limited, _Middle, _Old))
+_WithTotals = tuple[_Counter, _Counter, Count, Count, _Text, _Text, _Declines, _Terms, _Totals]
+_Claims = Annotated[tuple[tuple[Count, Count], ...], msgspec.Meta(max_length=MOST_CLAIMS)]
+_Letters = tuple[Count, _Claims]
+_New = tuple[_Counter, _Counter, Count, Count, _Text, _Text, _Declines, _Terms, _Totals, _Letters]
+_decoders = tuple(
+    msgspec.json.Decoder(form).decode for form in (_New, _WithTotals, _WithTerms, _Limited, _Middle, _Old)
+)
 _FOLLOWED = 3
-_UNNOTED: tuple[Any, ...] = ("", "", {}, (0, 0), ("", {}))
+_UNNOTED: tuple[Any, ...] = ("", "", {}, (0, 0), ("", {}), (0, ()))
 """What the last fields are in a note that lacks them."""
 
 
@@ -135,7 +142,8 @@ class Position(NamedTuple):
     the first offset of that term if it was found there, `void` is the number of void scores there.
     `identity` is that of the last decided transaction, empty if unknown; `topic_id` and `log` are those of the topic
     that is read, the id empty if unknown. `declines` are the windows of the cap on declines, as far as they are known;
-    `let_through` is what was let through on the last such day, always whole.
+    `let_through` is what was let through on the last such day, always whole. `claims` are those of the partition that
+    tell which dead letters are late; none of an undecided offset lies before `letters_from` on `dead-letters`.
     """
 
     standing: Standing = Standing()
@@ -150,13 +158,17 @@ class Position(NamedTuple):
     let_through: LetThroughTotals = LetThroughTotals()
     term: int = 0
     handover: int | None = None
+    claims: tuple[Claim, ...] = ()
+    letters_from: int = 0
 
     def after(self, score: Decision) -> "Position":
         """Return the position after one more score."""
         scores_offset = self.scores_offset + 1
-        standing = self.standing.after(score.epoch, score.place)
+        standing, claims = self.standing.after(score.epoch, score.place), self.claims
+        if score.letters_read is not None and score.epoch > self.standing.highest_epoch:
+            claims = (*claims, Claim(score.epoch, score.letters_read))
         if not self.standing.is_valid(score.epoch, score.place):
-            return self._replace(standing=standing, scores_offset=scores_offset, void=self.void + 1)
+            return self._replace(standing=standing, scores_offset=scores_offset, void=self.void + 1, claims=claims)
         _, offset = log_and_offset(score.place)
         term = term_of(score.epoch)
         before = self if term == self.term else self._replace(revision=0, cutovers=(), handover=offset)
@@ -170,6 +182,7 @@ class Position(NamedTuple):
             declines=self._declines_after(score),
             let_through=self.let_through if (one := score.let_through) is None else self.let_through.after(*one),
             term=term,
+            claims=claims,
         )
 
     def revision_in(self, term: int) -> int:
@@ -192,28 +205,40 @@ class Position(NamedTuple):
         decided_log, offset = log_and_offset(self.standing.last_place)
         return offset + 1 if decided_log == log else 0
 
-    def to_metadata(self, *, with_declines: bool = False, term: int = 0, published: "Position | None" = None) -> str:
+    def to_metadata(
+        self,
+        *,
+        with_declines: bool = False,
+        term: int = 0,
+        published: "Position | None" = None,
+        with_letters: bool = False,
+    ) -> str:
         """Encode what the partition's next owner needs, as a commit's metadata.
 
         `term` is the one in which it is written; it tells whether the position is one on `scores` or on the topic of a
-        silent deployment. `published` is where the latter stands on `scores`. What was let through is noted of `scores`
-        alone, since a silent deployment lets nothing through.
+        silent deployment. `published` is where the latter stands on `scores`. What was let through, and dead letters,
+        are noted of `scores` alone: a silent deployment lets nothing through, and its letters are no verdicts.
 
         Earlier versions do not know the last fields and would read all scores again; so they are left out as long as
         those can run: `declines` until something is set that limits them, the terms until a second deployment is there,
-        and what was let through until something was.
+        what was let through until something was, and how far dead letters were read (`with_letters`) while a worker of
+        such a version is in the group.
         """
         topic = topic_note(self.topic_id, self.log)
         note: tuple[object, ...] = (*self.standing, self.revision, self.scores_offset, self.identity, topic)
-        totals = (self if published is None else published).let_through
-        with_terms = term > 0 or published is not None or bool(totals.amounts)
+        on_scores = self if published is None else published
+        totals = on_scores.let_through
+        with_totals = with_letters or bool(totals.amounts)
+        with_terms = term > 0 or published is not None or with_totals
         if with_terms or with_declines:
             note = (*note, noted(self.declines) if with_declines else {})
         if with_terms:
             followed = () if published is None else (*published.standing, published.scores_offset)
             note = (*note, (term, self.term, *followed))
-        if totals.amounts:
+        if with_totals:
             note = (*note, noted_totals(totals))
+        if with_letters:
+            note = (*note, (on_scores.letters_from, on_scores.claims[-MOST_CLAIMS:]))
         return msgspec.json.encode(note).decode()
 
 
@@ -286,7 +311,7 @@ def read_note(metadata: str | None) -> CommitNote:
     """Decode a commit's metadata; the beginning of the topic if it is not ours.
 
     Versions before the identity was noted wrote the first four fields only, those before declines were limited six,
-    those before hand-overs seven, those before anything was let through eight.
+    those before hand-overs seven, those before anything was let through eight, those that read no dead letters nine.
     """
     note: tuple[Any, ...]
     for decode in _decoders:
@@ -300,14 +325,16 @@ def read_note(metadata: str | None) -> CommitNote:
 
 def _commit_note(note: tuple[Any, ...]) -> CommitNote:
     """Return what the fields of a commit's metadata say, those that it lacks being what they are then."""
-    epoch, place, revision, scores_offset, identity, topic, declines, terms, totals = note
+    epoch, place, revision, scores_offset, identity, topic, declines, terms, totals, letters = note
     topic_id, log = read_topic_note(topic)
     standing, windows, let_through = Standing(epoch, place), from_note(declines), totals_from_note(totals)
     written_in, term, *followed = terms
+    letters_from, claims = letters[0], tuple(Claim(*one) for one in letters[1])
+    on_scores = {"let_through": let_through, "letters_from": letters_from, "claims": claims}
     position = Position(standing, revision, scores_offset, (), 0, identity, topic_id, log, windows, term=term)
     if len(followed) != _FOLLOWED:
-        return CommitNote(position._replace(let_through=let_through), written_in)
-    return CommitNote(position, written_in, _followed(followed)._replace(let_through=let_through))
+        return CommitNote(position._replace(**on_scores), written_in)
+    return CommitNote(position, written_in, _followed(followed)._replace(**on_scores))
 
 
 def _followed(noted: Sequence[int]) -> Position:
@@ -359,6 +386,7 @@ def read_decision(record: FetchedRecord) -> Decision | None:
         capped=by == DECLINE_CAP,
         let_through=_let_through(score) if by == LET_THROUGH else None,
         by_rule=by is not None and by.startswith(RULE),
+        letters_read=letters_read_of(record.headers),
     )
 
 

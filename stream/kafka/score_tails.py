@@ -28,9 +28,10 @@ from stream.kafka.offsets import (
     read_decision,
     read_note,
 )
+from stream.kafka.refused import LettersTail
 from stream.kafka.scan import record_at
 from stream.kafka.topic_ids import topic_states
-from stream.kafka.topics import SCORES, TRANSACTIONS, own_scores, publishes_in
+from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS, own_scores, publishes_in
 from stream.settings import Settings
 from stream.tasks import both
 
@@ -75,6 +76,7 @@ class TailReader:
         progress: how far each partition has been read: the next offset, and the end.
         consumer: the consumer, to which the partitions of `transactions` are assigned as well, paused.
         bounds: asks for the ends of the scores.
+        letters: the dead letters from where the commits say that all others are settled.
     """
 
     def __init__(
@@ -84,12 +86,15 @@ class TailReader:
         origin: Origin,
         starts: Mapping[int, ResumePoint],
         copies: Mapping[int, CommitCopy] | None,
+        *,
+        letters: Callable[[OffsetBounds], LettersTail],
     ) -> None:
         self.partitions = tuple(starts)
         self.scores_id = origin.scores_id
         self.progress: dict[int, tuple[int, int]] = {}
         self.consumer = consumer
         self.bounds = OffsetBounds(consumer)
+        self.letters = letters(self.bounds)
         self._topic = topic
         self._origin = origin
         self._starts = starts
@@ -180,11 +185,12 @@ async def tail_reader(
     """
     names = [settings.topic(TRANSACTIONS.name), settings.topic(own_scores(settings, term).name)]
     tps, own = ([TopicPartition(name, partition) for partition in partitions] for name in names)
+    letters = TopicPartition(settings.topic(DEAD_LETTERS.name), 0)
     consumer = open_consumer(settings, fetch_max_wait_ms=settings.fetch_wait_ms)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(consumer.stop)
         asked = both(committed_offsets(settings, admin, tps), topic_states(admin, names))
-        _, (committed, states) = await both(_connect(consumer, [*own, *tps]), asked)
+        _, (committed, states) = await both(_connect(consumer, [*own, *tps, letters]), asked)
         known = {tp: committed[tp] for tp in tps if tp in committed and committed[tp].offset >= 0}
         followed = sources.published if own_scores(settings, term) is SCORES else _NO_SOURCES.published
         starts = {
@@ -196,7 +202,16 @@ async def tail_reader(
         ids = [states[name].topic_id if name in states else "" for name in names]
         copies = sources.copies
         found = await copies.of_transactions() if copies is not None and len(known) < len(tps) else None
-        reader = TailReader(consumer, names[1], Origin(settings.group, *ids), starts, found)
+        # A copy that is used names a later place; then letters before it are read for nothing.
+        first = min((one.position.letters_from for one in starts.values()), default=0)
+        reader = TailReader(
+            consumer,
+            names[1],
+            Origin(settings.group, *ids),
+            starts,
+            found,
+            letters=lambda bounds: LettersTail(consumer, bounds, settings=settings, term=lambda: term, first=first),
+        )
         stack.push_async_callback(reader.bounds.close)
         yield reader
 

@@ -17,12 +17,13 @@ from aiokafka.errors import KafkaError, for_code
 from stream.errors import TopicsError
 from stream.kafka.client import explain_error, open_admin
 from stream.kafka.stray import given_up_as_error
-from stream.kafka.topics import LAYOUTS, LEAD_SETTING, UNLIMITED, TopicLayout
+from stream.kafka.topics import LARGEST_LEAD_MS, LAYOUTS, LEAD_SETTING, UNLIMITED, TopicLayout
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.topics")
 
 SIZE_SETTING = "max.message.bytes"
+TIMESTAMP_TYPE, BY_BROKERS = "message.timestamp.type", "LogAppendTime"
 _CHECK_SECONDS = 60.0
 _SET_ON_THE_TOPIC = 1
 """The source of a setting, in a response, that is the topic's own; others come from the broker."""
@@ -80,10 +81,14 @@ class TopicConfiguration(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """The deviations of all topics, and which topics' settings could not be checked, and why."""
+    """The deviations of all topics, and which topics' settings could not be checked, and why.
+
+    `bounded` are the topics whose brokers take no record that is more than an hour ahead of their clocks.
+    """
 
     deviations: tuple[Deviation, ...]
     unread: tuple[str, ...]
+    bounded: frozenset[str] = frozenset()
 
 
 def deviations_of(layout: TopicLayout, topic: str, values: Mapping[str, str]) -> Iterator[Deviation]:
@@ -108,7 +113,14 @@ async def deviations(settings: Settings, admin: AIOKafkaAdminClient) -> Findings
         for one in deviations_of(layout, topic, configurations[topic].values)
     ]
     unread = [f"{topic}: {one.error}" for topic, one in configurations.items() if one.error is not None]
-    return Findings(tuple(found), tuple(unread))
+    bounded = frozenset(topic for topic, one in configurations.items() if is_bounded(one.values))
+    return Findings(tuple(found), tuple(unread), bounded)
+
+
+def is_bounded(values: Mapping[str, str]) -> bool:
+    """Tell by a topic's settings whether its brokers take no record that is more than an hour ahead of their clocks."""
+    stamped_by_brokers = values.get(TIMESTAMP_TYPE) == BY_BROKERS
+    return stamped_by_brokers or _leads_no_further(values.get(LEAD_SETTING, ""), str(LARGEST_LEAD_MS))
 
 
 async def mend(settings: Settings) -> Findings:
@@ -178,6 +190,8 @@ class TopicWatch:
         self._said: frozenset[str] = frozenset()
         self.deviating: Mapping[str, int] = {}
         """How many settings of each topic delete records too soon."""
+        self.bounded: frozenset[str] = frozenset()
+        """The topics that cannot hold a record that is more than an hour ahead of their brokers' clocks."""
 
     async def check(self) -> None:
         """Check once.
@@ -185,7 +199,7 @@ class TopicWatch:
         Raises:
             aiokafka.errors.KafkaError: the broker does not respond.
         """
-        found, unread = await deviations(self._settings, self._admin)
+        found, unread, self.bounded = await deviations(self._settings, self._admin)
         counts = Counter(one.topic for one in found)
         self.deviating = {
             self._settings.topic(layout.name): counts[self._settings.topic(layout.name)] for layout in LAYOUTS

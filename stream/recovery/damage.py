@@ -28,14 +28,13 @@ from stream.recovery.reapply import (
     OffsetRange,
     ReapplyDeps,
     ReapplyRate,
-    ReplayedInput,
     apply_again,
     log_reader,
     partitions_of_log,
-    read_input,
     reapply,
     topic_partition,
 )
+from stream.recovery.replayed_input import ReplayedInput, read_input
 from stream.scoring.facts import FactListener, Reapplied
 from stream.settings import Settings
 from stream.tasks import end_tasks, until_tick
@@ -145,7 +144,7 @@ class _Rebuild:
         """Append all that is lacking; False if the epoch rose meanwhile, so that everything is repaired."""
         settings, search = self._deps.settings, self._search
         async with log_reader(settings) as reader:
-            deps = ReapplyDeps(reader, await read_input(settings), self._store, SEARCH_RATE)
+            deps = ReapplyDeps(reader, await read_input(settings, self._deps.read_to() or {}), self._store, SEARCH_RATE)
             labels, transactions = [await self._ranges(deps, of_labels=of_labels) for of_labels in (True, False)]
             await self._note_displaced(deps, (*labels, *transactions))
             done = search.is_of_cards or await reapply(deps._replace(apply=search.collect), transactions, self._go_on)

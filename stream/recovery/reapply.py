@@ -10,20 +10,15 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from features.history.store import Label, Prediction
 from features.redis.progress import LogPart, PartProgress, PartReport, TopicName
 from features.redis.store import RedisStore
-from models.logs import Logs
-from stream.contract.codes import Rejection
-from stream.control.client import read_fold
 from stream.fates import Phase, is_retried
 from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.client import require_topic
 from stream.kafka.fetcher import LogConsumer, open_consumer
-from stream.kafka.refused import RefusedOffsets, read_refused
 from stream.kafka.stray import given_up_as_error
-from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS
-from stream.scoring.decode import Decoded, decode, read_label_record, read_prediction_record
+from stream.kafka.topics import LABELS, PREDICTIONS
+from stream.recovery.replayed_input import ReplayedInput
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.reapply")
@@ -43,47 +38,6 @@ FULL_SPEED = ReapplyRate(2_000, 0.0)
 """For when decisions wait for the repair."""
 THROTTLED = ReapplyRate(200, 1.0)
 """For when decisions continue: each batch delays them by some ms, and half of the time is left to them."""
-
-
-class ReplayedInput(NamedTuple):
-    """What is known of the input that is read again: the number of each topic's log, and the records left out then."""
-
-    settings: Settings
-    logs: Logs = Logs()
-    refused: RefusedOffsets = frozenset()
-
-    def log(self, topic: str) -> int:
-        """Return the number of the topic's log that is there now."""
-        return self.logs.last(topic)
-
-    def decode(self, records: Sequence[Record]) -> Decoded:
-        """Decode transactions as when they were first read."""
-        log_number = self.log(self.settings.topic(TRANSACTIONS.name))
-        return decode(records, round(self.settings.future_skew * 1000), log_number)
-
-    def labels(self, records: Iterable[Record]) -> list[Label]:
-        """Decode labels; those that cannot be decoded became dead letters the first time."""
-        log_number = self.log(self.settings.topic(LABELS.name))
-        read = [read_label_record(one, log_number) for one in records]
-        return [one.label for one in read if not isinstance(one, Rejection)]
-
-    def predictions(self, records: Iterable[Record]) -> list[Prediction]:
-        """Decode predictions; those that cannot be decoded became dead letters the first time."""
-        read = [read_prediction_record(one, round(self.settings.future_skew * 1000)) for one in records]
-        return [one.prediction for one in read if not isinstance(one, Rejection)]
-
-    def was_refused(self, record: Record) -> bool:
-        """Tell whether the record was ahead of the clock of the worker that read it."""
-        return (record.topic, record.partition, record.offset) in self.refused
-
-
-async def read_input(settings: Settings) -> ReplayedInput:
-    """Find out what is known of the input.
-
-    Raises:
-        aiokafka.errors.KafkaError: the broker does not respond.
-    """
-    return ReplayedInput(settings, (await read_fold(settings)).logs, await read_refused(settings))
 
 
 ApplyRecords = Callable[[ReplayedInput, RedisStore, Sequence[Record]], Awaitable[None]]

@@ -93,7 +93,10 @@ async def rebuild_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncIt
         StoreUnavailableError: Redis does not respond.
         aiokafka.errors.KafkaError: Kafka does not respond.
     """
-    repair = Repair(RepairDeps(rebuild.settings, rebuild.sets, rebuild.store.state.target, ignore_fact))
+    read_to = {part.partition: end for part, end in ends.items() if part.topic == "transactions"}
+    repair = Repair(
+        RepairDeps(rebuild.settings, rebuild.sets, rebuild.store.state.target, ignore_fact, lambda: read_to)
+    )
 
     async def all_ends(_partitions: Mapping[TopicName, int]) -> Mapping[LogPart, int]:
         return ends

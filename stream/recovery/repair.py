@@ -27,12 +27,13 @@ from stream.recovery.reapply import (
     ReapplyDeps,
     log_reader,
     partitions_of_log,
-    read_input,
     reapply,
     topic_partition,
 )
+from stream.recovery.replayed_input import read_input
 from stream.scoring.facts import FactListener, Reapplied
 from stream.settings import Settings
+from stream.tasks import until_tick
 
 REPORT_SECONDS = 0.5
 _COMPACT_SECONDS = 10.0
@@ -102,13 +103,15 @@ class RepairStatus:
 class RepairDeps(NamedTuple):
     """A repair's dependencies: `repair` is the epoch and how far back histories are to reach, `emit` receives facts.
 
-    `store_lock` is the lock of the store that decides in this process, if any.
+    `read_to` returns the offset up to which each partition of transactions that is repaired here was read, None until
+    it is known. `store_lock` is the lock of the store that decides in this process, if any.
     """
 
     settings: Settings
     policy: RetentionPolicy
     repair: EpochCoverage
     emit: FactListener
+    read_to: Callable[[], Mapping[int, int] | None]
     store_lock: asyncio.Lock | None = None
 
 
@@ -132,7 +135,7 @@ class Repair:
             StoreUnavailableError: Redis does not respond; what was reported need not be repeated.
             aiokafka.errors.KafkaError: Kafka does not respond.
         """
-        settings, policy, _, _, store_lock = self._deps
+        settings, policy, store_lock = self._deps.settings, self._deps.policy, self._deps.store_lock
         options = StoreOptions(
             cache_bytes=min(_CACHE_BYTES, settings.cache_mb << 20),
             batch_bytes=settings.batch_mb << 20,
@@ -143,7 +146,9 @@ class Repair:
             await store.connect(emptied=True)  # it may have been emptied again meanwhile
             throttled = settings.redis_down == "degrade" or store.state.complete is not NO_COVERAGE
             async with log_reader(settings, predictions=self._has_predictions) as reader:
-                replayed = await read_input(settings)
+                while (read_to := self._deps.read_to()) is None:
+                    await until_tick(REPORT_SECONDS)
+                replayed = await read_input(settings, read_to)
                 reapply_deps = ReapplyDeps(reader, replayed, store, THROTTLED if throttled else FULL_SPEED)
                 partitions = partitions_of_log(reader, settings, predictions=self._has_predictions)
                 await self._run_phases(_Run(store, reapply_deps, partitions, throttled), ends)

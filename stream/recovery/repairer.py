@@ -208,7 +208,9 @@ class Repairer:
     async def _repair_until_changed(self, situation: _Situation) -> None:
         """Repair until the situation changes; if Kafka or Redis does not respond, the caller retries."""
         deps = self._deps
-        repair = Repair(RepairDeps(deps.settings, deps.policy, situation.repair, deps.emit, deps.store.lock))
+        repair = Repair(
+            RepairDeps(deps.settings, deps.policy, situation.repair, deps.emit, deps.read_to, deps.store.lock)
+        )
         deps.progress.started(repair)
         task = asyncio.create_task(repair.run(self._ends))
         try:

@@ -90,7 +90,7 @@ async def _device(settings: Settings, score: Score) -> str | None:
             )
         part = TopicPart(topic, {source.partition: source.offset}, {source.partition: source.offset + 1})
         async for records in topics.read(part):
-            decoded = decode(records, FAR_FUTURE_MS)
+            decoded = decode(records, FAR_FUTURE_MS, is_accepted=lambda _: True)
             if len(decoded.columns):
                 return decoded.columns.device_ids[0]
     return None

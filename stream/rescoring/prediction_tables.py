@@ -16,6 +16,7 @@ from models.times import parse_time_ms
 from stream.contract.codes import Rejection
 from stream.contract.outputs import PredictionOutcome
 from stream.kafka.batches import Record
+from stream.recovery.replayed_input import ReplayedInput
 from stream.scoring.decode import read_prediction_record
 
 CREATE_RECORDS = """CREATE TABLE prediction_records (
@@ -101,12 +102,22 @@ class PredictionTables:
         self._card_id = card_id
         self.unreadable = 0
         self.floor_ms: int | None = None
+        self._replayed: ReplayedInput | None = None
         for statement in (CREATE_RECORDS, CREATE_OUTCOMES):
             connection.execute(statement)
 
+    def go_by(self, replayed: ReplayedInput) -> None:
+        """Leave out records that were refused when they were first read, and take those that were accepted then."""
+        self._replayed = replayed
+
     def records(self, records: Sequence[Record]) -> None:
         """Insert records of the predictions topic."""
-        read = [read_prediction_record(one, self._skew_ms) for one in records]
+        replayed = self._replayed
+        kept = records if replayed is None else [one for one in records if not replayed.was_refused(one)]
+        read = [
+            read_prediction_record(one, self._skew_ms, accepted=replayed is not None and replayed.is_accepted(one))
+            for one in kept
+        ]
         found = [one.prediction for one in read if not isinstance(one, Rejection)]
         self.unreadable += len(read) - len(found)
         found = [one for one in found if self._card_id in {None, one.card_id}]

@@ -20,7 +20,7 @@ from stream.control.trusted_models import ModelPlace
 from stream.dataset.database import connect, quoted
 from stream.dataset.file import DATABASE
 from stream.dataset.output import join_parts, temporary_folder
-from stream.kafka.refused import read_refused
+from stream.recovery.replayed_input import read_input_from_outside
 from stream.rescoring.blocks import all_parts, count_values, optional_columns, score_block
 from stream.rescoring.compare import compare_block
 from stream.rescoring.late_answers import write_late_answers
@@ -236,7 +236,7 @@ def _nothing(tables: TopicTables, *, decisions: bool) -> str:
 async def _load(request: TopicRequest, tables: TopicTables, progress: Progress, *, decisions: bool) -> LoadedRange:
     oldest_ms = max(keep.oldest_age_ms for keep in request.sets.retentions.values())
     lookback = Lookback(oldest_ms, round(request.settings.future_skew * 1000))
-    tables.leave_out(await read_refused(request.settings))
+    tables.go_by(await read_input_from_outside(request.settings))
     async with open_reader(request.settings) as topics:
         loader = RangeLoader(request.settings, topics, lookback, progress)
         return await loader.load(tables, request.range, decisions=decisions)

@@ -20,7 +20,7 @@ from stream.contract.codes import Rejection
 from stream.contract.outputs import Outcome, Score
 from stream.dataset.database import columns_of
 from stream.kafka.batches import Record
-from stream.kafka.refused import RefusedOffsets
+from stream.recovery.replayed_input import ReplayedInput
 from stream.rescoring.prediction_tables import PredictionTables
 from stream.scoring.decode import decode, read_label_record
 from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE
@@ -135,7 +135,7 @@ class TopicTables:
         self._skew_ms = skew_ms
         self._names = {fingerprint: one.names for fingerprint, one in sets.by_fingerprint.items()}
         self.rejected = self.unreadable = 0
-        self._refused: RefusedOffsets = frozenset()
+        self._replayed: ReplayedInput | None = None
         self._published: ValidScores[Record] = ValidScores()
         self._silent: ValidScores[Record] = ValidScores()
         self.answered_labels: dict[int, int] = {}
@@ -149,15 +149,18 @@ class TopicTables:
         """The void scores that were read, of whichever deployment."""
         return self._published.void + self._silent.void
 
-    def leave_out(self, refused: RefusedOffsets) -> None:
-        """Leave out records that were ahead of the clock of the worker that read them."""
-        self._refused = refused
+    def go_by(self, replayed: ReplayedInput) -> None:
+        """Leave out records that were refused when they were first read, and take those that were accepted then."""
+        self._replayed = replayed
+        if self.predictions is not None:
+            self.predictions.go_by(replayed)
 
     def transactions(self, records: Sequence[Record]) -> None:
         """Insert records of the transactions topic."""
-        kept = [one for one in records if (one.topic, one.partition, one.offset) not in self._refused]
+        replayed = self._replayed
+        kept = records if replayed is None else [one for one in records if not replayed.was_refused(one)]
         self.rejected += len(records) - len(kept)
-        decoded = decode(kept, self._skew_ms)
+        decoded = decode(kept, self._skew_ms, is_accepted=None if replayed is None else replayed.is_accepted)
         self.rejected += len(decoded.dead)
         columns = columns_of(decoded.columns)
         columns["timestamp_ms"] = np.array([record.timestamp for record in decoded.records], np.int64)
@@ -293,7 +296,11 @@ class TopicTables:
 
     def labels(self, records: Sequence[Record]) -> None:
         """Insert records of the labels topic, which may not have been applied yet."""
-        read = [(one, read_label_record(one)) for one in records]
+        replayed = self._replayed
+        kept = records if replayed is None else [one for one in records if not replayed.was_refused(one)]
+        read = [
+            (one, read_label_record(one, accepted=replayed is not None and replayed.is_accepted(one))) for one in kept
+        ]
         found = [(record.timestamp, one.label) for record, one in read if not isinstance(one, Rejection)]
         self.unreadable += len(read) - len(found)
         if self._entity_filter is not None:

@@ -1,6 +1,6 @@
 """Decode a batch of records into columns and dead letters."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,12 @@ from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.label import ParsedLabel, read_label
 from stream.contract.prediction import ParsedPrediction, PredictionSource, read_prediction
-from stream.contract.transaction import ParsedTransaction, clock_problem, read_transaction
+from stream.contract.transaction import (
+    ParsedTransaction,
+    clock_problem,
+    read_accepted_transaction,
+    read_transaction,
+)
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.topics import LARGEST_LEAD_MS
@@ -49,18 +54,29 @@ class Decoded:
         return Decoded(self.records[which], self.accepted[which], columns, self.backfilled[which], dead)
 
 
-def decode(records: Sequence[Record], skew_ms: int, log: int = 0, now_ms: int | None = None) -> Decoded:
+def decode(
+    records: Sequence[Record],
+    skew_ms: int,
+    log: int = 0,
+    now_ms: int | None = None,
+    *,
+    is_accepted: Callable[[Record], bool] | None = None,
+) -> Decoded:
     """Decode each record of log `log`.
 
     `skew_ms` is how far a transaction may be ahead of its record's timestamp, and an hour more ahead of `now_ms`; None:
-    the clock does not matter, since the records were decoded before.
+    the clock does not matter. `is_accepted` tells which records were accepted before: of those, no clock, no setting
+    and no rule refuses one now. None: no record was.
     """
     latest_ms = None if now_ms is None else now_ms + skew_ms + LARGEST_LEAD_MS
     kept, accepted, dead = [], [], []
     for record in records:
-        read = _damage_of(record) or read_transaction(record.value, record.key, record.timestamp + skew_ms)
-        if latest_ms is not None and isinstance(read, ParsedTransaction):
-            read = clock_problem(read, latest_ms) or read
+        if is_accepted is not None and is_accepted(record):
+            read = _damage_of(record) or read_accepted_transaction(record.value)
+        else:
+            read = _damage_of(record) or read_transaction(record.value, record.key, record.timestamp + skew_ms)
+            if latest_ms is not None and isinstance(read, ParsedTransaction):
+                read = clock_problem(read, latest_ms) or read
         if isinstance(read, Rejection):
             dead.append(DeadLetter(record, read.code, read.detail))
         else:
@@ -76,15 +92,17 @@ def _damage_of(record: Record) -> Rejection | None:
     return Rejection(DeadLetterCode.UNREADABLE_RECORD, record.damage) if record.damage else None
 
 
-def read_label_record(record: Record, log: int = 0) -> ParsedLabel | Rejection:
-    """Decode one record of log `log` of the labels topic."""
+def read_label_record(record: Record, log: int = 0, *, accepted: bool = False) -> ParsedLabel | Rejection:
+    """Decode one record of log `log` of the labels topic; no later rule refuses one that was `accepted` before."""
     place = place_of(log, record.offset)
-    return _damage_of(record) or read_label(record.value, record.key, (record.partition, place))
+    return _damage_of(record) or read_label(record.value, record.key, (record.partition, place), accepted=accepted)
 
 
-def read_prediction_record(record: Record, skew_ms: int, log: int = 0) -> ParsedPrediction | Rejection:
-    """Decode one record of log `log` of the predictions topic; `skew_ms` as for `decode`."""
-    source = PredictionSource(record.partition, place_of(log, record.offset), record.timestamp, skew_ms)
+def read_prediction_record(
+    record: Record, skew_ms: int, log: int = 0, *, accepted: bool = False
+) -> ParsedPrediction | Rejection:
+    """Decode one record of log `log` of the predictions topic; `skew_ms` as for `decode`, `accepted` as for a label."""
+    source = PredictionSource(record.partition, place_of(log, record.offset), record.timestamp, skew_ms, accepted)
     return _damage_of(record) or read_prediction(record.value, record.key, source)
 
 

@@ -22,8 +22,9 @@ class Decided:
 
     `scored` holds its decisions, `dead` its dead letters; `repeated` counts repeated transactions, `backfilled` those
     that only filled the histories, and `unknown` the fields that the contract does not define. `stages` are the times
-    of the successful attempt, including publishing. `already_decided` counts records that had a decision. `revision`
-    and `digest` identify the live model. With `stopgap`, histories came from memory instead of Redis.
+    of the successful attempt, including publishing. `already_decided` counts records that had a decision,
+    `already_refused` those that had a dead letter or are skipped. `revision` and `digest` identify the live model. With
+    `stopgap`, histories came from memory instead of Redis.
     """
 
     scored: Scored
@@ -35,6 +36,7 @@ class Decided:
     digest: str
     stopgap: bool = False
     already_decided: int = 0
+    already_refused: int = 0
     backfilled: int = 0
 
 
@@ -86,6 +88,14 @@ class VoidFound:
 
 
 @dataclass(frozen=True, slots=True)
+class LateLetters:
+    """Dead letters of a partition are void: their worker had lost it when they were written."""
+
+    partition: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Compared:
     """The challenger has scored n decisions; the sequences have length n.
 
@@ -131,6 +141,7 @@ Fact = (
     | Decided
     | LabelsApplied
     | PredictionsApplied
+    | LateLetters
     | LossFound
     | Retried
     | VoidFound

@@ -23,6 +23,13 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         "Transactions read again that have a valid decision: applied to histories, not decided again.",
         "it rises without a restart or a rebalance: a producer may write to a topic that was made anew.",
     ),
+    "fraudstream.already_refused": Metric(
+        MetricKind.COUNTER,
+        "{transaction}",
+        (),
+        "Transactions read again that have a dead letter, or that an operator let pass: they get no other verdict.",
+        "it rises without a restart or a rebalance.",
+    ),
     "fraudstream.aside": Metric(
         MetricKind.GAUGE,
         "{partition}",
@@ -69,6 +76,13 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         "The share of the cards that a canary decides, from 0 to 1; 0 without one.",
         "a rollout runs: compare the arms of `fraudstream.decisions`.",
     ),
+    "fraudstream.clock.behind": Metric(
+        MetricKind.GAUGE,
+        "{partition}",
+        (),
+        "Own partitions that are set aside since this worker's clock is behind the brokers', as their records prove.",
+        "above 0: set the clock of that machine; no payment is refused meanwhile.",
+    ),
     "fraudstream.control_log.lost": Metric(
         MetricKind.GAUGE,
         "{record}",
@@ -89,6 +103,13 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         ("topic", "code"),
         "Records written to `dead-letters`, by source topic and code.",
         "a producer changed, or `fraudstream.halted` rises.",
+    ),
+    "fraudstream.dead_letters.late": Metric(
+        MetricKind.COUNTER,
+        "{record}",
+        (),
+        "Dead letters, found when a partition was taken over, of workers that had lost it: they are void.",
+        "above 0: a worker outlived its assignment; its letters are no verdicts.",
     ),
     "fraudstream.deadline.missed_amount": Metric(
         MetricKind.COUNTER,

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 MetricName = Literal[
     "fraudstream.already_decided",
+    "fraudstream.already_refused",
     "fraudstream.aside",
     "fraudstream.backfilled",
     "fraudstream.batch.size",
@@ -12,9 +13,11 @@ MetricName = Literal[
     "fraudstream.cache.lookups",
     "fraudstream.cache.size",
     "fraudstream.canary.share",
+    "fraudstream.clock.behind",
     "fraudstream.control_log.lost",
     "fraudstream.control_log.unsaved",
     "fraudstream.dead_letters",
+    "fraudstream.dead_letters.late",
     "fraudstream.deadline.missed_amount",
     "fraudstream.deadline.misses",
     "fraudstream.decided.amount",

@@ -45,6 +45,7 @@ from stream.scoring.facts import (
     Decided,
     Fact,
     LabelsApplied,
+    LateLetters,
     LossFound,
     Missed,
     PredictionsApplied,
@@ -175,11 +176,13 @@ class MetricTotals:
             case _:
                 self._found(fact)
 
-    def _found(self, fact: LossFound | VoidFound | Missed) -> None:
+    def _found(self, fact: LateLetters | LossFound | VoidFound | Missed) -> None:
         """Count what should not have happened."""
         match fact:
             case LossFound():
                 self._counts["fraudstream.lost_unread"][(fact.topic,)] += fact.lost or 0
+            case LateLetters():
+                self._counts["fraudstream.dead_letters.late"][()] += fact.count
             case VoidFound():
                 self._counts["fraudstream.void_scores"][()] += fact.count
             case Missed():
@@ -201,6 +204,7 @@ class MetricTotals:
         self._stages(fact.stages)
         counts["fraudstream.repeated"][()] += fact.repeated
         counts["fraudstream.already_decided"][()] += fact.already_decided
+        counts["fraudstream.already_refused"][()] += fact.already_refused
         counts["fraudstream.backfilled"][()] += fact.backfilled
         counts["fraudstream.unknown_fields"][(self._transactions,)] += fact.unknown
         if not len(scored):

@@ -14,12 +14,13 @@ import numpy as np
 
 from stream.contract.codes import Rejection
 from stream.contract.label import read_label
-from stream.contract.transaction import ParsedTransaction, read_transaction
+from stream.contract.transaction import ParsedTransaction, read_accepted_transaction
 from stream.dataset.backfill_sources import BackfillSource, LeftOut, read_topics
 from stream.dataset.database import connect_memory, quoted
 from stream.dataset.output import Columns, read_parts, write_part
-from stream.dataset.records import LAST_TIME_MS, RecordKind, TimedRecord
+from stream.dataset.records import RecordKind, TimedRecord
 from stream.kafka.topics import LABELS, TRANSACTIONS
+from stream.recovery.replayed_input import read_input_from_outside
 from stream.settings import Settings
 
 PART_ROWS = 65_536
@@ -56,7 +57,8 @@ async def read_topics_file(settings: Settings, folder: Path, until_ms: int | Non
         RecordKind.TRANSACTION: settings.topic(TRANSACTIONS.name),
         RecordKind.LABEL: settings.topic(LABELS.name),
     }
-    source = await read_topics(settings, topics, folder, until_ms)
+    replayed = await read_input_from_outside(settings)
+    source = await read_topics(settings, topics, folder, until_ms, replayed=replayed)
     write_file(source, folder / "topics.parquet")
     return TopicsFile(
         folder / "topics.parquet",
@@ -117,7 +119,7 @@ def _of(chunk: Sequence[TimedRecord], kind: RecordKind, number: int) -> Iterator
 def _payments(numbered: Iterable[tuple[int, TimedRecord]]) -> Columns:
     numbers, parsed = list[int](), list[ParsedTransaction]()
     for number, record in numbered:
-        read = read_transaction(record.value, record.key, LAST_TIME_MS)
+        read = read_accepted_transaction(record.value)  # what today's rules refuse is not in the source
         if not isinstance(read, Rejection):
             numbers.append(number)
             parsed.append(read)
@@ -138,7 +140,7 @@ def _payments(numbered: Iterable[tuple[int, TimedRecord]]) -> Columns:
 def _labels(numbered: Iterable[tuple[int, TimedRecord]]) -> Columns:
     numbers, labels = list[int](), list[Any]()
     for number, record in numbered:
-        read = read_label(record.value, record.key, (0, record.place))
+        read = read_label(record.value, record.key, (0, record.place), accepted=True)
         if not isinstance(read, Rejection):
             numbers.append(number)
             labels.append(read.label)

@@ -218,6 +218,7 @@ class WorkerApp(faust.App):
             capped=parts.positions.capped,
             let_through_cap=let_through.cap,
             let_through_left=let_through.left,
+            clock_is_behind=lambda: parts.decider.clock_is_behind,
             queued=lambda: parts.comparer.queued,
             cache_stats=lambda: parts.store.cache_stats,
             lost_events=lambda: parts.follower.log.lost,
@@ -314,6 +315,7 @@ def build_parts(
     comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems)
     judge = Judge(JudgeDeps(settings, follower, loader, cache, publisher, admin))
     published = PublishedScores(settings, follower, admin)
+    topics = TopicWatch(settings, admin)
     copies = CommitCopies(store.commit_notes)
     positions = DecisionPositions(
         PositionsDeps(settings, follower, published, publisher, admin, app.created, copies, telemetry.emit)
@@ -336,6 +338,7 @@ def build_parts(
             tracing=telemetry.tracing,
             shadow=comparer,
             backfilled=BackfilledShare(lambda: histories.degraded),
+            clock_is_checked=lambda: settings.topic(TRANSACTIONS.name) in topics.bounded,
         )
     )
     repairer = Repairer(
@@ -353,7 +356,7 @@ def build_parts(
     )
     group = GroupCheck(settings, admin)
     snapshots = Snapshots(settings, follower, loader.repository, lambda: judge.owner)
-    topics, reviews = TopicWatch(settings, admin), ReviewDates(follower, models, loader.repository)
+    reviews = ReviewDates(follower, models, loader.repository)
     startup = Startup(
         StartupDeps(
             settings=settings,

@@ -16,10 +16,10 @@ from models.limits import LimitState
 from stream.clock import Stopwatch
 from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels, ServingModels
-from stream.errors import StaleBatchError
+from stream.errors import ClockBehindError, StaleBatchError
 from stream.kafka.batches import Batch, Record
-from stream.kafka.dead_letters import DeadLetter, DeadLetterRuns
-from stream.kafka.publisher import Publisher
+from stream.kafka.dead_letters import DeadLetter, DeadLetterRuns, LetterOrigin
+from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
@@ -52,11 +52,20 @@ class Shadow(Protocol):
         ...
 
 
+class _Parted(NamedTuple):
+    """The records of a batch that have a score, those that get one, and how many get none: refused, or skipped."""
+
+    decided: Sequence[Record]
+    undecided: Sequence[Record]
+    settled: int
+
+
 class DeciderDeps(NamedTuple):
     """What the decider uses.
 
     `consumer` returns the consumer that Faust has created. `may_decide` tells whether the other parts of the worker
-    allow decisions now. `emit` receives facts for telemetry.
+    allow decisions now, `clock_is_checked` whether brokers refuse payments that are ahead of their clocks. `emit`
+    receives facts for telemetry.
     """
 
     settings: Settings
@@ -71,6 +80,7 @@ class DeciderDeps(NamedTuple):
     tracing: Tracing
     shadow: Shadow
     backfilled: BackfilledShare
+    clock_is_checked: Callable[[], bool] = lambda: False
 
 
 class Decider:
@@ -80,16 +90,20 @@ class Decider:
         self._deps = deps
         self._topic = deps.settings.topic(TRANSACTIONS.name)
         letters = deps.settings.topic(DEAD_LETTERS.name)
-        self._writer = PartitionWriter(deps.publisher, letters, deps.settings.deployment)
+        self._writer = PartitionWriter(deps.publisher, letters)
         self._positions = deps.positions
         self._runs = DeadLetterRuns()
+        self._runs_of: dict[int, tuple[int, int]] = {}
+        """The assignment and the log in which each partition's run is counted."""
+        self._behind: set[int] = set()
         self._unconfirmed = UnconfirmedDecisions()
         self._cap_log = CapLog()
         self._trouble: str | None = None
 
     def reasons(self) -> list[str]:
         """Return the reasons why the decider does not decide; empty when it can."""
-        found = [f"partition {partition} halted: {why}" for partition, why in self._runs.halted.items()]
+        own = self._positions.partitions
+        found = [f"partition {one} halted: {why}" for one, why in self._runs.halted.items() if one in own]
         found += self._positions.reasons()
         known, revision = self._positions.known(), self._deps.follower.lineup.revision
         term = self._positions.role.term.number
@@ -103,6 +117,11 @@ class Decider:
             await retry_until_done(batch, lambda: self._attempt(batch), self._set_trouble, self._deps.emit)
         finally:
             batch.finish()
+
+    @property
+    def clock_is_behind(self) -> int:
+        """The number of own partitions that are set aside since this process's clock is behind."""
+        return len(self._behind & self._positions.partitions)
 
     # --- before a decision
 
@@ -145,43 +164,67 @@ class Decider:
         self._deps.backfilled.admit(batch)
         serving = await self._await_serving(batch)
         role = self._positions.role
-        decided, records = self._split_decided(batch)
+        parted = self._part(batch)
         positions = {one: self._positions[one] for one in batch.current()}
         self._unconfirmed.look(positions)
-        already_decided = len(decided) - sum(len(one.scored.among(decided)) for one in self._unconfirmed.found)
-        await apply_isolating(self._deps.pipeline, decided, self._positions.log)
-        trace = self._deps.tracing.begin(records)
-        limits = {partition: position.limit_state for partition, position in positions.items()}
-        terms = DecisionTerms(serving, dict(self._positions.epochs), trace.headers, self._positions.log, limits)
+        told = sum(len(one.scored.among(parted.decided)) for one in self._unconfirmed.found)
+        await apply_isolating(self._deps.pipeline, parted.decided, self._positions.log)
+        trace = self._deps.tracing.begin(parted.undecided)
+        terms = DecisionTerms(
+            serving,
+            dict(self._positions.epochs),
+            trace.headers,
+            self._positions.log,
+            {partition: position.limit_state for partition, position in positions.items()},
+            accepted=not role.publishes,
+            clock_is_checked=self._deps.clock_is_checked(),
+        )
         try:
-            outputs = await decide_isolating(self._deps.pipeline, records, terms)
-            fact = await self._publish(batch, role, terms, outputs, already_decided)
+            outputs = await self._decide(batch, parted.undecided, terms)
+            fact = await self._publish(batch, role, terms, outputs)
         except BaseException as error:
             trace.failed(error)
             raise
+        fact = replace(fact, already_decided=len(parted.decided) - told, already_refused=parted.settled)
         for found in (*self._unconfirmed.take_found(), fact):
             self._deps.emit(found)
         trace.decided(fact)
         self._deps.shadow.offer(fact.scored, serving, trace)
 
-    def _split_decided(self, batch: Batch) -> tuple[list[Record], list[Record]]:
-        """Split the records into those that have a score already, and those to be decided.
+    def _part(self, batch: Batch) -> "_Parted":
+        """Part the records into those that have a score already, those to be decided, and those that get no verdict.
 
-        The former are not committed: the worker that decided them may have ended before it wrote them to the histories.
+        The first are not committed: the worker that decided them may have ended before it wrote them to the histories.
         """
         decided: list[Record] = []
         undecided: list[Record] = []
+        count = 0
         for partition in batch.current():
-            for record in () if partition in self._runs.halted else batch.records[partition]:
-                (decided if self._positions.is_decided(partition, record.offset) else undecided).append(record)
-        return decided, undecided
+            settled = self._positions.settled(partition)
+            for record in batch.records[partition]:
+                count += 1
+                if not settled or record.offset not in settled:
+                    (decided if self._positions.is_decided(partition, record.offset) else undecided).append(record)
+        return _Parted(decided, undecided, count - len(decided) - len(undecided))
 
-    async def _publish(
-        self, batch: Batch, role: Role, terms: DecisionTerms, outputs: Outputs, already_decided: int
-    ) -> Decided:
+    async def _decide(self, batch: Batch, records: Sequence[Record], terms: DecisionTerms) -> Outputs:
+        """Decide records; set the partitions aside whose payments show that this process's clock is wrong."""
+        while True:
+            try:
+                outputs = await decide_isolating(self._deps.pipeline, records, terms)
+            except ClockBehindError as error:
+                for partition, why in error.reasons.items():
+                    batch.set_aside(partition, why)
+                    self._behind.add(partition)
+                records = [record for record in records if record.partition not in error.reasons]
+            else:
+                self._behind.difference_update(batch.current())
+                return outputs
+
+    async def _publish(self, batch: Batch, role: Role, terms: DecisionTerms, outputs: Outputs) -> Decided:
         """Publish the outputs of a batch, advance the positions of its partitions, and return what was published.
 
-        Partitions whose outputs are not acknowledged are set aside. `already_decided` is a part of what is returned.
+        Partitions whose outputs are not acknowledged are set aside.
 
         Raises:
             StaleBatchError: its partitions were revoked; nothing was written.
@@ -193,12 +236,12 @@ class Decider:
             for partition in current:
                 batch.set_aside(partition, "another deployment publishes from now on")
             raise StaleBatchError("the deployment that publishes has changed; nothing was written")
-        self._runs.add(outputs.dead, {partition: batch.records[partition] for partition in current})
+        self._count_runs(batch, current, outputs.dead)
         stopwatch = Stopwatch()
         dead = self._unwritten(outputs.dead, current)
         scored, limits = _overruled(role, terms, outputs)
         found = scored.by_partition()
-        scores = TopicOutputs(role.scores, {partition: found.get(partition, []) for partition in current})
+        scores = TopicOutputs(role.scores, {one: self._with_claim(one, found.get(one, [])) for one in current})
         await self._write(batch, terms._replace(limit_states=limits), scores, dead)
         stopwatch.lap("publish")
         written = batch.current()
@@ -206,8 +249,8 @@ class Decider:
         for partition in written:
             if partition in self._runs.halted:
                 self._deps.consumer().halt(TopicPartition(self._topic, partition))
-            else:
-                batch.acknowledge(partition, self._positions.note(partition))
+            # Also of one that is halted: what has a letter now must not be judged again after a restart.
+            batch.acknowledge(partition, self._positions.note(partition, batch.records[partition][-1].offset + 1))
         outputs.stages.extend(stopwatch.stages)
         fact = Decided(
             scored,
@@ -218,11 +261,27 @@ class Decider:
             terms.serving.revision,
             terms.serving.live.digest,
             outputs.stopgap,
-            already_decided=already_decided,
             backfilled=outputs.backfilled,
         )
         self._unconfirmed.keep(fact, set(current) - set(written), terms.epochs, terms.log)
         return fact if written == current else _of_partitions(fact, written)
+
+    def _count_runs(self, batch: Batch, current: Iterable[int], dead: Iterable[DeadLetter]) -> None:
+        """Count dead letters in a row; a run ends with the assignment, and with the log."""
+        scope = batch.generation, self._positions.log
+        for partition in current:
+            if self._runs_of.setdefault(partition, scope) != scope:
+                self._runs_of[partition] = scope
+                self._runs.forget(partition)
+        self._runs.add(dead, {partition: batch.records[partition] for partition in current})
+
+    def _with_claim(self, partition: int, scores: Sequence[Outgoing]) -> Sequence[Outgoing]:
+        """Return a partition's scores; the first one of an epoch says how far dead letters had been read before."""
+        header = self._positions.claim_header(partition) if scores else None
+        if header is None:
+            return scores
+        first, *others = scores
+        return [first._replace(headers=[*first.headers, header]), *others]
 
     def _unwritten(self, dead: Iterable[DeadLetter], current: list[int]) -> list[DeadLetter]:
         """Leave out dead letters below the committed offset: they are written and counted already."""
@@ -241,7 +300,8 @@ class Decider:
         After a failure it is unknown what was written, so the end of that partition's scores is read before the retry.
         """
         try:
-            written = await self._writer.write(scores, dead, batch.may_start)
+            origin = LetterOrigin(self._deps.settings.deployment, terms.log, terms.epochs)
+            written = await self._writer.write(scores, dead, batch.may_start, origin)
         except asyncio.CancelledError:
             for partition in scores.records:
                 self._positions.read_again(partition)

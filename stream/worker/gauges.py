@@ -79,6 +79,7 @@ class GaugeSources:
     capped: Callable[[], Mapping[str, int]]
     let_through_cap: Callable[[], Mapping[str, int]]
     let_through_left: Callable[[], Mapping[str, int]]
+    clock_is_behind: Callable[[], int]
     queued: Callable[[], int]
     cache_stats: Callable[[], Mapping[Entity, CacheStats]]
     lost_events: Callable[[], int]
@@ -99,6 +100,7 @@ class GaugeSources:
             },
             "fraudstream.cache.size": lambda: {(kind.value,): use.held_bytes for kind, use in self._cache_stats()},
             "fraudstream.canary.share": lambda: _one(self._arm_shares().get(CANARY, 0.0)),
+            "fraudstream.clock.behind": lambda: _one(self.clock_is_behind()),
             "fraudstream.control_log.lost": lambda: _one(self.lost_events()),
             "fraudstream.control_log.unsaved": lambda: _one(self.unsaved_events()),
             "fraudstream.decline_cap.active": lambda: {(arm,): count for arm, count in self.capped().items()},

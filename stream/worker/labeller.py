@@ -19,7 +19,7 @@ from stream.contract.label import Reporter
 from stream.contract.outputs import Outcome, Positions, Source
 from stream.errors import StaleBatchError
 from stream.kafka.batches import Batch, Record, in_thread_if_large, size_of
-from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, OUTCOMES
 from stream.redaction import redact_headers
@@ -74,7 +74,7 @@ class Labeller:
         self._deployment = settings.deployment
         self._store = deps.store
         self._outcomes = settings.topic(OUTCOMES.name)
-        self._writer = PartitionWriter(deps.publisher, settings.topic(DEAD_LETTERS.name), settings.deployment)
+        self._writer = PartitionWriter(deps.publisher, settings.topic(DEAD_LETTERS.name))
         self._input = deps.input
         self._emit = deps.emit
         self._tracing = deps.tracing
@@ -181,7 +181,8 @@ class Labeller:
             outcome = _encode(_outcome(one.record, one.parsed.label, done, (self._deployment, self._input.log)))
             outcomes[one.record.partition].append(Outgoing(one.record.offset, one.record.key, outcome, one.headers))
         stopwatch.lap("encode")
-        written = await self._writer.write(TopicOutputs(self._outcomes, outcomes), outputs.dead, may_go_on)
+        origin = LetterOrigin(self._deployment, self._input.log)
+        written = await self._writer.write(TopicOutputs(self._outcomes, outcomes), outputs.dead, may_go_on, origin)
         stopwatch.lap("publish")
         published = outputs.without(written.failed)
         fact = LabelsApplied(

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from stream.errors import StaleBatchError
 from stream.kafka.batches import in_thread_if_large
-from stream.kafka.dead_letters import DeadLetter, slices, to_records
+from stream.kafka.dead_letters import DeadLetter, LetterOrigin, slices, to_records
 from stream.kafka.publisher import Destination, Outgoing, Published
 
 
@@ -40,17 +40,23 @@ class EachPublisher(Protocol):
 
 
 class PartitionWriter:
-    """Writes outputs to the partitions of a topic, and a deployment's dead letters to the one partition of theirs."""
+    """Writes outputs to the partitions of a topic, and dead letters to the one partition of theirs."""
 
-    def __init__(self, publisher: EachPublisher, dead_letters: str, deployment: str) -> None:
+    def __init__(self, publisher: EachPublisher, dead_letters: str) -> None:
         self._publisher = publisher
-        self._deployment = deployment
         self._letters: Destination = (dead_letters, 0)
 
-    async def write(self, outputs: TopicOutputs, dead: Sequence[DeadLetter], may_go_on: Callable[[], bool]) -> Written:
+    async def write(
+        self,
+        outputs: TopicOutputs,
+        dead: Sequence[DeadLetter],
+        may_go_on: Callable[[], bool],
+        origin: LetterOrigin,
+    ) -> Written:
         """Write outputs; where a partition has dead letters, those first.
 
-        So no worker resumes behind an output while a dead letter before it is missing. Many large dead letters are
+        So no worker resumes behind an output while a dead letter before it is missing: an offset at or below the last
+        valid score that has no letter was accepted. Many large dead letters are
         written slice by slice, so that a revocation need not wait for all of them.
 
         Raises:
@@ -61,18 +67,22 @@ class PartitionWriter:
         for number, (size, some) in enumerate(slices(dead)):
             if number and not may_go_on():
                 raise StaleBatchError("its partitions are being revoked, and its dead letters are not all written")
-            letters = await in_thread_if_large(size, to_records, some, self._deployment)
-            why = await self._publish(TopicOutputs(outputs.topic, clean), letters, written)
+            letters = await in_thread_if_large(size, to_records, some, origin)
+            why, pending = await self._publish(TopicOutputs(outputs.topic, clean), letters, written)
             clean = {}
             if why:
                 written.failed.update(dict.fromkeys(behind, why))
+                # Letters that come through after all are verdicts: they have to be read before another attempt.
+                written.pending.update({} if pending is None else dict.fromkeys(behind, pending))
                 return written
         left = {partition: outputs.records.get(partition, ()) for partition in behind}
         await self._publish(TopicOutputs(outputs.topic, clean | left), (), written)
         return written
 
-    async def _publish(self, outputs: TopicOutputs, letters: Sequence[Outgoing], written: Written) -> str | None:
-        """Publish outputs beside dead letters; return why the dead letters are not known to be written."""
+    async def _publish(
+        self, outputs: TopicOutputs, letters: Sequence[Outgoing], written: Written
+    ) -> "tuple[str | None, asyncio.Task[int] | None]":
+        """Publish outputs beside dead letters; return why these are not known to be written, and what still writes."""
         published = await self._publisher.publish_each(
             {(outputs.topic, partition): some for partition, some in outputs.records.items()} | {self._letters: letters}
         )
@@ -87,4 +97,4 @@ class PartitionWriter:
                 written.ends[partition] = published.ends[where]
             if where in published.pending:
                 written.pending[partition] = published.pending[where]
-        return failures.get(self._letters)
+        return failures.get(self._letters), published.pending.get(self._letters)

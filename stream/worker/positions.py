@@ -6,7 +6,7 @@ Each partition is read on its own, so that one whose scores cannot be read holds
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from stream.control.announcements import Cutover, Handover, announce
 from stream.control.follower import Follower
 from stream.kafka.batches import Commit
 from stream.kafka.inputs import InputReader, input_reader, partitions_of
+from stream.kafka.letters import Claim
 from stream.kafka.losses import Progress, Start, find_start
 from stream.kafka.offsets import Position, ResumePoint, VoidCounter, identity_of
 from stream.kafka.publisher import Outgoing, Publisher
@@ -35,6 +36,7 @@ from stream.settings import Settings
 from stream.tasks import both
 from stream.watchdog import end_on_error
 from stream.worker.commit_copies import CommitCopies
+from stream.worker.refusals import PartitionRefusals
 from stream.worker.role import PublishedScores, role_of
 
 log = logging.getLogger("fraudstream.positions")
@@ -55,6 +57,7 @@ class PositionsDeps(NamedTuple):
     consumer: Callable[[], BatchConsumer]
     copies: CommitCopies
     emit: FactListener
+    mixed: Callable[[], bool] = lambda: False
 
 
 class ScoresToWrite(NamedTuple):
@@ -81,6 +84,7 @@ class DecisionPositions:
         self._known: dict[int, Position] = {}
         self._committed: dict[int, int] = {}
         self._voids = VoidCounter()
+        self._refusals = PartitionRefusals(deps.follower, self.topic, deps.emit)
         self._readers: list[TailReader] = []
         self._losses: dict[int, str] = {}
         self._newest: dict[int, _Reading] = {}
@@ -175,6 +179,8 @@ class DecisionPositions:
     def read_again(self, partition: int, after: "asyncio.Task[int] | None" = None) -> None:
         """Read a partition's position again, once the write `after` has ended: it is not known what was written.
 
+        Dead letters are read again, too: one that was written, but not acknowledged in time, is a verdict.
+
         A reading that has begun before ends without effect: what it has found may be older.
         """
         self._known.pop(partition, None)
@@ -183,6 +189,22 @@ class DecisionPositions:
     def is_decided(self, partition: int, offset: int) -> bool:
         """Tell whether a known partition's record has a valid decision."""
         return place_of(self.log, offset) <= self._known[partition].standing.last_place
+
+    def settled(self, partition: int) -> Collection[int]:
+        """Return the offsets of a known partition that get no verdict any more: they are refused, or skipped.
+
+        A silent deployment takes the verdicts of the one that publishes.
+        """
+        skipped = self._refusals.skipped(partition, self.log)
+        if self.role.publishes:
+            return self._refusals.refused(partition).keys() | skipped
+        return self._deps.published.refused(partition, self.log) | skipped
+
+    def claim_header(self, partition: int) -> tuple[str, bytes] | None:
+        """Return what the next score of a known partition says of its claim; None if an earlier one has said it."""
+        if not self.role.publishes:
+            return None
+        return self._refusals.claim_header(partition, self._known[partition].standing, self.epochs[partition])
 
     def is_behind(self, partition: int, finished: int) -> bool:
         """Tell whether own payments may be left to apply that have a decision; `finished` is the offset after the last.
@@ -203,15 +225,21 @@ class DecisionPositions:
             return None
         return {one: max(at.decided_to(self.log), self.committed(one)) for one, at in self._known.items()}
 
-    def note(self, partition: int) -> str:
-        """Return the metadata of a commit behind a known partition's last score."""
-        return self._note(partition, self._known[partition])
+    def note(self, partition: int, behind: int) -> str:
+        """Return the metadata of a commit of offset `behind`, which lies behind a known partition's last score."""
+        return self._note(partition, self._known[partition], behind)
 
-    def _note(self, partition: int, position: Position) -> str:
+    def _note(self, partition: int, position: Position, behind: int) -> str:
+        # The next owner begins behind the last decision, so it needs the letters of what lies from there to `behind`.
+        behind = min(behind, position.decided_to(position.log) or behind)
+        published = None if self.role.publishes else self._deps.published.noted(partition, self.log, behind)
+        if self.role.publishes:
+            position = self._refusals.noted(partition, position, self.epochs.get(partition), behind)
         return position.to_metadata(
             with_declines=self._deps.follower.lineup.limits is not None,
             term=self.role.term.number,
-            published=None if self.role.publishes else self._deps.published.position(partition),
+            published=published,
+            with_letters=not self._deps.mixed(),
         )
 
     def advance(self, partition: int, revision: int, scores: ScoresToWrite, end: int) -> bool:
@@ -224,13 +252,14 @@ class DecisionPositions:
             log.warning("partition %d: offsets %d to %d are of others", partition, before.scores_offset, end)
             return False
         place, first = place_of(self.log, last.source_offset), scores.records[0].source_offset
-        term = self.role.term.number
+        term, epoch = self.role.term.number, self.epochs[partition]
+        claim = self.claim_header(partition)
         if revision > before.revision_in(term):
             self._announce(Cutover(partition, revision, first))
         if before.term < term and self.role.publishes:
             self._announce(Handover(partition, term, revision, first))
         self._known[partition] = before._replace(
-            standing=before.standing.after(self.epochs[partition], place),
+            standing=before.standing.after(epoch, place),
             revision=revision,
             scores_offset=end,
             cutovers=(),
@@ -240,6 +269,7 @@ class DecisionPositions:
             let_through=scores.limits.let_through,
             term=term,
             handover=None,
+            claims=before.claims if claim is None else (*before.claims, Claim(epoch, int(claim[1]))),
         )
         return True
 
@@ -317,6 +347,10 @@ class DecisionPositions:
             return
         start, state = found
         position = point.position._replace(standing=standing, topic_id=state.topic_id or "", log=start.log)
+        if self.role.publishes:
+            tail = readers[0].letters
+            await tail.read()
+            position = self._refusals.settle(partition, position, tail, start.offset)
         stands_at = state.begin if point.committed is None else point.committed
         committed = max(start.offset, start.committed or 0)
         if partition in self._displaced or start.offset != stands_at:
@@ -403,7 +437,7 @@ class DecisionPositions:
             if not self.role.publishes and self._deps.published.position(partition) is None:
                 raise RebalanceInProgressError("how far the published scores were followed is not known yet")
             # The offset stays: later records may be decided, but not applied to the histories yet.
-            commit = Commit(offset, self._note(partition, position))
+            commit = Commit(offset, self._note(partition, position, offset))
             if not await self._deps.consumer().commit_now(TopicPartition(self.topic, partition), commit):
                 raise RebalanceInProgressError(f"epoch {seen} of partition {partition} may be a newer owner's")
         if mine is not None and seen > mine:

@@ -20,7 +20,7 @@ from stream.contract.codes import Rejection
 from stream.contract.outputs import PredictionOutcome, PredictionPositions, Source
 from stream.errors import StaleBatchError
 from stream.kafka.batches import Batch, Record, in_thread_if_large, size_of
-from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, OUTCOMES, PREDICTIONS
 from stream.redaction import redact_headers
@@ -72,7 +72,7 @@ class PredictionApplier:
         self._topic = settings.topic(PREDICTIONS.name)
         self._skew_ms = round(settings.future_skew * 1000)
         self._outcomes = settings.topic(OUTCOMES.name)
-        self._writer = PartitionWriter(deps.publisher, settings.topic(DEAD_LETTERS.name), settings.deployment)
+        self._writer = PartitionWriter(deps.publisher, settings.topic(DEAD_LETTERS.name))
         self._trouble: str | None = None
 
     @property
@@ -126,7 +126,10 @@ class PredictionApplier:
             outcome = _encode(_outcome(self._deployment, one, done))
             outcomes[one.record.partition].append(Outgoing(one.record.offset, one.record.key, outcome, one.headers))
         stopwatch.lap("encode")
-        written = await self._writer.write(TopicOutputs(self._outcomes, outcomes), outputs.dead, batch.may_start)
+        origin = LetterOrigin(self._deployment)
+        written = await self._writer.write(
+            TopicOutputs(self._outcomes, outcomes), outputs.dead, batch.may_start, origin
+        )
         stopwatch.lap("publish")
         for partition, why in written.failed.items():
             batch.set_aside(partition, why)

@@ -6,7 +6,8 @@ its own, and only up to the last valid decision on `scores`.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 import msgspec
@@ -17,11 +18,14 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from models.terms import Term
 from stream.consumer import log_and_offset
 from stream.control.follower import Follower
+from stream.kafka.bounds import OffsetBounds
 from stream.kafka.fetcher import LogConsumer, open_consumer
+from stream.kafka.letters import first_needed
 from stream.kafka.offsets import Position, committed_offsets, folded, read_note
+from stream.kafka.refused import LettersTail
 from stream.kafka.score_tails import noted_on_scores, start_at
 from stream.kafka.stray import given_up_as_error
-from stream.kafka.topics import SCORES, TRANSACTIONS, own_scores
+from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS, own_scores
 from stream.settings import Settings
 from stream.tasks import until_tick
 
@@ -56,15 +60,39 @@ class PublishedScores:
         self._partitions: frozenset[int] = frozenset()
         self._positions: dict[int, Position] = {}
         self._ends: dict[int, int] = {}
+        self._letters: LettersTail | None = None
 
     def assigned(self, partitions: Iterable[int]) -> None:
         """Follow the partitions of a new assignment."""
         self._partitions = frozenset(partitions)
-        self._positions, self._ends = {}, {}
+        self._positions, self._ends, self._letters = {}, {}, None
 
     def position(self, partition: int) -> Position | None:
         """Return how far `scores` were followed while this deployment was silent; None if they were not."""
         return self._positions.get(partition)
+
+    def refused(self, partition: int, log_number: int, first: int = 0) -> AbstractSet[int]:
+        """Return the offsets from `first` on of a log of a partition that the publishing deployment has refused.
+
+        All are known that lie at or below the last valid decision.
+        """
+        return self._places(partition, log_number, first).keys()
+
+    def noted(self, partition: int, log_number: int, behind: int) -> Position | None:
+        """Return the position on `scores` as a commit of offset `behind` notes it; None if they were not followed."""
+        position, letters = self.position(partition), self._letters
+        if position is None or letters is None:
+            return position
+        first = first_needed(self._places(partition, log_number, behind), behind, letters.read_to)
+        claims = letters.letters[partition, log_number].needed(position.claims)
+        return position._replace(claims=claims, letters_from=first)
+
+    def _places(self, partition: int, log_number: int, first: int) -> Mapping[int, int]:
+        """Return where the letters are that count, by the offset that they refuse."""
+        if self._letters is None or (partition, log_number) not in self._letters.letters:
+            return {}
+        position = self._positions.get(partition, Position())
+        return self._letters.letters[partition, log_number].refused(position.claims, first)
 
     def last_place(self, partition: int) -> int | None:
         """Return the place of the last valid decision; None until `scores` was read to its end."""
@@ -104,32 +132,46 @@ class PublishedScores:
         consumer = open_consumer(self._settings, fetch_max_wait_ms=self._settings.fetch_wait_ms)
         try:
             await consumer.start()
-            await self._begin(consumer, partitions)
+            tps, letters = await self._begin(consumer, partitions)
             while partitions is self._partitions and not role_of(self._settings, self._follower).publishes:
-                fetched = await consumer.getmany(timeout_ms=_FETCH_MS)
+                fetched = await consumer.getmany(*tps, timeout_ms=_FETCH_MS)
                 if partitions is not self._partitions:
                     return
+                positions = {}
                 for tp, records in fetched.items():
                     position = self._positions[tp.partition]
                     for record in records:
                         position = folded(position, record)
-                    self._positions[tp.partition] = position
+                    positions[tp.partition] = position
+                if positions:  # the letters of what these scores decide are written before them
+                    await letters.read()
+                if partitions is self._partitions:
+                    self._positions |= positions
         finally:
             await consumer.stop()
 
-    async def _begin(self, consumer: LogConsumer, partitions: frozenset[int]) -> None:
+    async def _begin(
+        self, consumer: LogConsumer, partitions: frozenset[int]
+    ) -> tuple[Sequence[TopicPartition], LettersTail]:
         """Begin where the commits say that `scores` were read to; else at their beginning."""
         tps = [TopicPartition(self._settings.topic(SCORES.name), partition) for partition in sorted(partitions)]
-        consumer.assign(tps)
-        consumer.pause(*tps)  # until it is known where each is read from
+        all_of_them = [*tps, TopicPartition(self._settings.topic(DEAD_LETTERS.name), 0)]
+        consumer.assign(all_of_them)
+        consumer.pause(*all_of_them)  # until it is known where each is read from
         begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         noted = await self._noted(partitions)
+        first = min((noted[one].letters_from if one in noted else 0 for one in partitions), default=0)
+        letters = LettersTail(
+            consumer, OffsetBounds(consumer), settings=self._settings, term=lambda: self._follower.term, first=first
+        )
+        await letters.read()
         starts = {tp.partition: start_at(noted.get(tp.partition, Position()), begins[tp], ends[tp]) for tp in tps}
         for tp in tps:
             consumer.resume(tp)
             consumer.seek(tp, starts[tp.partition].scores_offset)
         if partitions is self._partitions:
-            self._positions, self._ends = starts, {tp.partition: ends[tp] for tp in tps}
+            self._positions, self._ends, self._letters = starts, {tp.partition: ends[tp] for tp in tps}, letters
+        return tps, letters
 
     async def _noted(self, partitions: frozenset[int]) -> dict[int, Position]:
         """Return the position on `scores` that each partition's commit names, if it names one.
@@ -141,9 +183,11 @@ class PublishedScores:
         found = await self._noted_by(self._settings, tps)
         publisher = msgspec.structs.replace(self._settings, deployment=str(self._follower.term.publisher), group="")
         try:
-            return await self._noted_by(publisher, [tp for tp in tps if tp.partition not in found]) | found
+            others = await self._noted_by(publisher, [tp for tp in tps if tp.partition not in found])
         except GroupAuthorizationFailedError:
             return found
+        # Its commits say which letters are settled for it; here payments are read from before them.
+        return {one: position._replace(letters_from=0) for one, position in others.items()} | found
 
     async def _noted_by(self, settings: Settings, tps: list[TopicPartition]) -> dict[int, Position]:
         """Return the positions on `scores` that the commits of a deployment's group name."""

@@ -15,6 +15,7 @@ from models.let_through import LetThrough
 from models.limits import Limits
 from models.lineup import Lineup
 from models.loading import Model
+from models.logs import Logs
 from models.policy import Policy
 from models.row_times import RowTimes
 from models.terms import Term
@@ -25,11 +26,13 @@ from stream.kafka.offsets import Position, folded, parse_metadata
 from stream.kafka.publisher import Destination, Outgoing, Published
 from stream.kafka.unpacking import FetchedRecord
 from stream.pipeline import Pipeline
+from stream.scoring.facts import ignore_fact
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.backfilled import BackfilledShare
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.positions import DecisionPositions
+from stream.worker.refusals import PartitionRefusals
 from stream.worker.role import Role
 from support.bare_model import BareModel
 from support.delivered import deliver
@@ -161,9 +164,10 @@ class Worker:
 def positions_on(brokers: Brokers, lineup: Lineup, *, publishes: bool = True) -> DecisionPositions:
     """Return positions that are read from the brokers at once."""
     made: Any = DecisionPositions.__new__(DecisionPositions)
-    made._deps = SimpleNamespace(
-        follower=SimpleNamespace(lineup=lineup), published=SimpleNamespace(position=lambda _partition: None)
-    )
+    follower: Any = SimpleNamespace(lineup=lineup, logs=Logs())
+    published = SimpleNamespace(noted=lambda *_: None, refused=lambda *_: frozenset())
+    made._deps = SimpleNamespace(follower=follower, published=published, mixed=lambda: False)
+    made._refusals = PartitionRefusals(follower, "transactions", ignore_fact)
     made._known = {one: brokers.position(one) for one in range(PARTITIONS)}
     made._committed, made._losses, made.log = {}, {}, 0
     made.epochs = dict.fromkeys(range(PARTITIONS), 1)

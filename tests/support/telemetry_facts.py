@@ -22,6 +22,7 @@ from stream.scoring.facts import (
     Decided,
     Fact,
     LabelsApplied,
+    LateLetters,
     LossFound,
     Missed,
     PredictionsApplied,
@@ -73,13 +74,14 @@ def one_of_each(prefix: str = "") -> list[Fact]:
     passed = scored([record], overruled=PASSED, propensity=0.005)
     dead = DeadLetter(record, DeadLetterCode.NOT_JSON, "why")
     return [
-        decided(late, [dead], repeated=1, unknown=1, already_decided=1, backfilled=1),
+        decided(late, [dead], repeated=1, unknown=1, already_decided=1, already_refused=1, backfilled=1),
         decided(passed),
         LabelsApplied([Told()], [LabelStatus.APPLIED], [], 1, stages(("decode", "observe", "encode", "publish"))),
         PredictionsApplied([Told()], [PredictionStatus.LATE], [], 1, stages(("decode", "observe", "publish"))),
         Retried(f"{prefix}transactions", "StoreUnavailableError"),
         LossFound(f"{prefix}transactions", 0, 60),
         VoidFound(0, 3),
+        LateLetters(0, 2),
         Compared(DIGEST, [0.25], [Decision.APPROVE], [Decision.DECLINE], [1250], ["EUR"]),
         Missed(DIGEST, "skipped", 2),
         AlertsExplained([ExplanationOutcome.EXPLAINED, ExplanationOutcome.BY_RULES], [40, 60]),

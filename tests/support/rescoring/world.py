@@ -34,8 +34,10 @@ from stream.contract.label import read_label
 from stream.contract.outputs import Score
 from stream.contract.prediction import ParsedPrediction
 from stream.control.model_cache import ServingModels
+from stream.kafka.letters import OffsetSet
 from stream.kafka.refused import RefusedOffsets
 from stream.pipeline import DecisionTerms, Pipeline
+from stream.recovery.replayed_input import ReplayedInput
 from stream.rescoring import topic_run
 from stream.rescoring.topic_reader import Offsets, Records, TopicPart
 from stream.scoring.decode import decode, read_prediction_record
@@ -259,9 +261,13 @@ class World:
         """Open a reader of this world's topics."""
         yield ListedTopics(self.topics, {name: dict.fromkeys(range(PARTITIONS), 0) for name in self.topics})
 
-    async def read_refused(self, _settings: Settings) -> RefusedOffsets:
-        """Read the dead letters of this world."""
-        return frozenset(self.refused)
+    async def read_input(self, settings: Settings) -> ReplayedInput:
+        """Read the verdicts of this world: all that has no dead letter was accepted."""
+        offsets: dict[tuple[str, int, int], list[int]] = {}
+        for topic, partition, offset in self.refused:
+            offsets.setdefault((topic, partition, 0), []).append(offset)
+        refused = RefusedOffsets({source: OffsetSet(some) for source, some in offsets.items()})
+        return ReplayedInput(settings, refused=refused)
 
     def drop(self, topic: str, before: Mapping[int, int]) -> None:
         """Delete the beginning of a topic, as retention does."""
@@ -314,4 +320,4 @@ class ListedTopics:
 def opened(world: World, monkeypatch: Any) -> None:
     """Make rescoring read this world instead of a broker."""
     monkeypatch.setattr(topic_run, "open_reader", world.reading)
-    monkeypatch.setattr(topic_run, "read_refused", world.read_refused)
+    monkeypatch.setattr(topic_run, "read_input_from_outside", world.read_input)

@@ -15,6 +15,7 @@ from stream.kafka.commit_copies import CommitCopy, Origin, parse_copy, why_unpro
 from stream.kafka.offsets import Decision, Position, ResumePoint, identity_of
 from stream.kafka.score_tails import TailReader
 from support.known_leaders import KnownLeaders
+from support.known_letters import KnownLetters
 
 SCORES = TopicPartition("scores", 0)
 HERE = Origin("group", "id-transactions", "id-scores")
@@ -81,10 +82,11 @@ def test_a_copy_is_read_as_it_was_written() -> None:
 
 
 class StoredScore(NamedTuple):
-    """A record of the scores; only offset and value are read."""
+    """A record of the scores; only offset, value and headers are read."""
 
     offset: int
     value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 class StoredScores:
@@ -132,11 +134,15 @@ def encode(score: Decision) -> bytes:
     return msgspec.json.encode(made | {"decision": "review" if score.capped else "approve", "overruled": overruled})
 
 
+def no_letters(_bounds: object) -> Any:
+    return KnownLetters()
+
+
 def read(scores: Sequence[Decision], copy: CommitCopy | None, committed: int | None = None) -> tuple[ResumePoint, int]:
     """Return where a partition of these scores resumes, and how many records were read for it."""
     stored: Any = StoredScores(scores)
     start = ResumePoint(committed, Position())
-    reader = TailReader(stored, SCORES.topic, HERE, {0: start}, {} if copy is None else {0: copy})
+    reader = TailReader(stored, SCORES.topic, HERE, {0: start}, {} if copy is None else {0: copy}, letters=no_letters)
     return asyncio.run(reader.read(0)), stored.taken
 
 
@@ -214,7 +220,7 @@ def test_a_position_past_the_end_that_the_broker_names_counts_if_the_last_batch_
     position: Position, taken: int
 ) -> None:
     stored: Any = StoredScores(NORMAL, end=18)
-    reader = TailReader(stored, SCORES.topic, HERE, {0: ResumePoint(7, position)}, None)
+    reader = TailReader(stored, SCORES.topic, HERE, {0: ResumePoint(7, position)}, None, letters=no_letters)
     point = asyncio.run(reader.read(0))
     assert point.position.standing == Standing(1, 19)
     assert stored.taken == taken

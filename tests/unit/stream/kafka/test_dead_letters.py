@@ -20,6 +20,7 @@ ADDED = (
     "source.topic",
     "source.partition",
     "source.offset",
+    "source.log",
     "source.timestamp",
     "deployment",
 )
@@ -34,7 +35,7 @@ def letter(record: Told, detail: str = "why") -> DeadLetter:
 
 def test_a_dead_letter_carries_the_record_its_error_and_its_source() -> None:
     record = Told(b"x", b"k", 3, 14, [("a", b"1"), ("a", None), ("b", b"")], "in-transactions", 1_234)
-    outgoing = letter(record, "not UTF-8 JSON: café").to_record("cards.eu")
+    outgoing = letter(record, "not UTF-8 JSON: café").to_record("cards.eu", 2, 7_168)
     assert (outgoing.source_offset, outgoing.key, outgoing.value) == (14, b"k", b"x")
     assert list(outgoing.headers) == [
         ("a", b"1"),
@@ -45,9 +46,12 @@ def test_a_dead_letter_carries_the_record_its_error_and_its_source() -> None:
         ("source.topic", b"in-transactions"),
         ("source.partition", b"3"),
         ("source.offset", b"14"),
+        ("source.log", b"2"),
         ("source.timestamp", b"1234"),
         ("deployment", b"cards.eu"),
+        ("epoch", b"7168"),
     ]
+    assert "epoch" not in dict(letter(record).to_record("cards.eu").headers), "labels and predictions have none"
 
 
 @pytest.mark.parametrize("nothing", [None, b""])
@@ -130,7 +134,7 @@ def test_a_dead_letter_fits_into_a_batch_whatever_the_sizes_of_its_parts(
     assert len(outgoing.key or b"") >= min(key, 1_000)
     if truncated:
         assert b"left out" in truncated or batch_bytes(outgoing) > largest - 250
-        assert batch_bytes(Outgoing(0, record.key, record.value, [*record.headers, *outgoing.headers[-7:]])) > largest
+        assert batch_bytes(Outgoing(0, record.key, record.value, [*record.headers, *outgoing.headers[-8:]])) > largest
     else:
         assert list(outgoing.headers[: len(headers)]) == record.headers
 

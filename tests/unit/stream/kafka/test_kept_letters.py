@@ -176,6 +176,6 @@ def test_what_the_worker_adds_to_a_record_with_as_many_headers_as_are_read_is_re
     kept = read_letter(fetched(refused.key, refused.value, refused.headers))
     assert kept is not None
     assert (kept.source, kept.code, kept.deployment) == (("transactions", 2, 7), "undecidable", "blue")
-    assert kept.truncated == "8 headers left out"
+    assert kept.truncated == "9 headers left out"
     again = fetched(b"card", b"{}", headers_of(kept, original))
     assert again.headers[-1] == (REDRIVEN_FROM, b"transactions:2:7")

@@ -15,6 +15,7 @@ from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.lineup import Lineup
 from models.loading import Model
+from models.logs import Logs
 from models.row_times import RowTimes
 from models.terms import Term
 from stream.contract.backfill import BackfillMark
@@ -25,13 +26,14 @@ from stream.kafka.publisher import Destination, Outgoing, Published
 from stream.pipeline import Pipeline
 from stream.recovery import outage
 from stream.recovery.outage import DegradingStore
-from stream.scoring.facts import Retried
+from stream.scoring.facts import Retried, ignore_fact
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker import backfilled
 from stream.worker.backfilled import BackfilledShare
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.positions import DecisionPositions
+from stream.worker.refusals import PartitionRefusals
 from stream.worker.role import Role
 from support.bare_model import BareModel
 from support.delivered import deliver
@@ -83,7 +85,9 @@ class Scores:
 def known_positions(partitions: Sequence[int]) -> DecisionPositions:
     """Return the positions of partitions of which nothing is decided yet."""
     made: Any = DecisionPositions.__new__(DecisionPositions)
-    made._deps = SimpleNamespace(follower=SimpleNamespace(lineup=Lineup("default")))
+    follower: Any = SimpleNamespace(lineup=Lineup("default"), logs=Logs())
+    made._deps = SimpleNamespace(follower=follower, mixed=lambda: False)
+    made._refusals = PartitionRefusals(follower, "transactions", ignore_fact)
     made._known = {one: Position(revision=1) for one in partitions}
     made._committed, made._losses, made.log = {}, {}, 0
     made.epochs = dict.fromkeys(partitions, 1)

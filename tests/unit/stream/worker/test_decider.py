@@ -54,9 +54,11 @@ async def test_a_partition_that_is_read_again_during_its_write_is_set_aside_and_
         return Written(ends={READING: 5, KNOWN: 7})
 
     decider: Any = Decider.__new__(Decider)
-    decider._positions, decider._writer, decider._deps = positions, SimpleNamespace(write=write), None
+    deps = SimpleNamespace(settings=Settings())
+    decider._positions, decider._writer, decider._deps = positions, SimpleNamespace(write=write), deps
     scores = TopicOutputs("scores", {one: [Outgoing(0, b"c", b"{}", ())] for one in records})
-    terms = SimpleNamespace(serving=SimpleNamespace(revision=1), limit_states={one: LimitState() for one in records})
+    limits = {one: LimitState() for one in records}
+    terms = SimpleNamespace(serving=SimpleNamespace(revision=1), limit_states=limits, log=0, epochs={})
     await decider._write(batch, terms, scores, [])
     assert batch.aside == {READING: "its last decisions are being read"}
     assert (batch.current(), len(positions.advanced)) == ([KNOWN], 1)

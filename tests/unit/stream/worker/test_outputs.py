@@ -9,7 +9,7 @@ import pytest
 
 from stream.contract.codes import DeadLetterCode
 from stream.errors import StaleBatchError
-from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.kafka.publisher import Destination, Outgoing, Published
 from stream.worker.outputs import PartitionWriter, TopicOutputs, Written
 from support.stream_records import Told
@@ -57,8 +57,9 @@ async def write(
 ) -> Written:
     """Write scores at these offsets, by partition; after so many calls the batch may not go on."""
     records = {partition: [score(offset) for offset in offsets] for partition, offsets in outputs.items()}
-    writer = PartitionWriter(brokers, "dead-letters", "d-1")
-    return await writer.write(TopicOutputs("scores", records), dead, lambda: len(brokers.calls) < slices)
+    writer = PartitionWriter(brokers, "dead-letters")
+    origin = LetterOrigin("d-1", 2, {0: 7})
+    return await writer.write(TopicOutputs("scores", records), dead, lambda: len(brokers.calls) < slices, origin)
 
 
 async def test_a_partition_without_a_leader_fails_alone() -> None:
@@ -108,9 +109,9 @@ class Watched(DeadLetter):
 
     threads: ClassVar[set[int]] = set()
 
-    def to_record(self, deployment: str = "") -> Outgoing:
+    def to_record(self, deployment: str = "", log: int = 0, epoch: int | None = None) -> Outgoing:
         self.threads.add(threading.get_ident())
-        return super().to_record(deployment)
+        return super().to_record(deployment, log, epoch)
 
 
 async def test_large_dead_letters_are_converted_outside_of_the_event_loop() -> None:

@@ -28,6 +28,7 @@ from stream.settings import Settings
 from stream.worker import positions
 from stream.worker.losses import InputLosses, LossesDeps
 from stream.worker.positions import DecisionPositions, PositionsDeps, ScoresToWrite
+from support.known_letters import KnownLetters
 
 TP = TopicPartition("transactions", 0)
 LOST = "at most 5 records were removed"
@@ -51,12 +52,15 @@ class Brokers:
         self.rewound: list[int] = []
         self.made: list[int] = []
         self.kept: list[int] = []
+        self.letters = KnownLetters()
         self.aside = SimpleNamespace(hurry=lambda _tp: None)
 
     @asynccontextmanager
     async def tail_reader(self, *_: object) -> AsyncIterator[Any]:
         self.open_readers += 1
-        yield SimpleNamespace(read=self.read, partitions=[TP.partition], progress={}, scores_id="", consumer=None)
+        yield SimpleNamespace(
+            read=self.read, partitions=[TP.partition], progress={}, scores_id="", consumer=None, letters=self.letters
+        )
         self.open_readers -= 1
 
     async def read(self, _partition: int) -> ResumePoint:
@@ -112,7 +116,7 @@ def positions_on(brokers: Brokers) -> DecisionPositions:
     )
     unused: Any = None
     consumer: Any = brokers
-    published: Any = SimpleNamespace(position=lambda _partition: None)
+    published: Any = SimpleNamespace(position=lambda _partition: None, noted=lambda *_: None)
     deps = PositionsDeps(Settings(), follower, published, unused, unused, lambda: consumer, unused, lambda _: None)
     return DecisionPositions(deps)
 

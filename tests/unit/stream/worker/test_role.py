@@ -16,6 +16,7 @@ from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 from stream.worker import role
 from stream.worker.role import PublishedScores
+from support.known_letters import KnownLetters
 
 SCORES = 3
 
@@ -58,7 +59,7 @@ class Scores:
     async def end_offsets(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(tps, SCORES)
 
-    async def getmany(self, **_: object) -> dict[TopicPartition, list[FetchedRecord]]:
+    async def getmany(self, *_: object, **__: object) -> dict[TopicPartition, list[FetchedRecord]]:
         self.asked.set()
         await self.may_answer.wait()
         await asyncio.sleep(0)
@@ -72,6 +73,7 @@ async def test_a_rebalance_during_a_fetch_of_the_published_scores_follows_the_ne
     consumers = [Scores(), Scores()]
     opened = iter(consumers)
     monkeypatch.setattr(role, "open_consumer", lambda *_, **__: next(opened))
+    monkeypatch.setattr(role, "LettersTail", lambda *_, **__: KnownLetters())
     follower: Any = SimpleNamespace(term=Term(1, "blue"))
     commits: Any = SimpleNamespace(list_consumer_group_offsets=no_commits)
     published = PublishedScores(Settings(deployment="green"), follower, commits)

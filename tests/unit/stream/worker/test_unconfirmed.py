@@ -59,8 +59,14 @@ class Positions:
     def get(self, partition: int) -> Position | None:
         return self.known.get(partition)
 
-    def note(self, partition: int) -> str:
+    def note(self, partition: int, _behind: int) -> str:
         return self.known[partition].to_metadata()
+
+    def settled(self, _partition: int) -> frozenset[int]:
+        return frozenset()
+
+    def claim_header(self, _partition: int) -> None:
+        return None
 
     def why(self, _partition: int) -> str:
         return "its last decisions are being read"

@@ -1,0 +1,137 @@
+"""What is known of the inputs when they are read again: the number of each log, and the verdict of each offset.
+
+An offset that has no letter and lies below what was decided or committed was accepted, whatever is valid today.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupAuthorizationFailedError
+from aiokafka.structs import OffsetAndMetadata
+
+from features.history.store import Label, Prediction
+from models.logs import Logs
+from stream.contract.codes import Rejection
+from stream.control.client import read_fold
+from stream.kafka.batches import Record
+from stream.kafka.client import open_admin
+from stream.kafka.letters import NO_OFFSETS, Claim, OffsetSet
+from stream.kafka.offsets import CommitNote, Position, committed_offsets, read_note, read_topic_note
+from stream.kafka.refused import NONE_REFUSED, RefusedOffsets, read_letters, refused_by
+from stream.kafka.score_tails import noted_on_scores, read_resume_points
+from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS, own_scores, partition_counts
+from stream.scoring.decode import Decoded, decode, read_label_record, read_prediction_record
+from stream.settings import Settings
+
+
+class ReplayedInput(NamedTuple):
+    """What is known of the input that is read again: the number of each topic's log, and the verdicts that were given.
+
+    `read_to` is, by partition, the offset before which every record of the log was accepted unless it is among the
+    `refused`: no clock, no setting and no rule of today judges those again.
+    """
+
+    settings: Settings
+    logs: Logs = Logs()
+    refused: RefusedOffsets = NONE_REFUSED
+    read_to: Mapping[TopicPartition, int] = MappingProxyType({})
+
+    def log(self, topic: str) -> int:
+        """Return the number of the topic's log that is there now."""
+        return self.logs.last(topic)
+
+    def is_accepted(self, record: Record) -> bool:
+        """Tell whether a record, of those that were not refused, was accepted when it was first read."""
+        return record.offset < self.read_to.get(TopicPartition(record.topic, record.partition), 0)
+
+    def decode(self, records: Sequence[Record]) -> Decoded:
+        """Decode transactions as when they were first read."""
+        log_number = self.log(self.settings.topic(TRANSACTIONS.name))
+        return decode(records, round(self.settings.future_skew * 1000), log_number, is_accepted=self.is_accepted)
+
+    def labels(self, records: Iterable[Record]) -> list[Label]:
+        """Decode labels; those that cannot be decoded became dead letters the first time."""
+        log_number = self.log(self.settings.topic(LABELS.name))
+        read = [read_label_record(one, log_number, accepted=self.is_accepted(one)) for one in records]
+        return [one.label for one in read if not isinstance(one, Rejection)]
+
+    def predictions(self, records: Iterable[Record]) -> list[Prediction]:
+        """Decode predictions; those that cannot be decoded became dead letters the first time."""
+        skew_ms = round(self.settings.future_skew * 1000)
+        read = [read_prediction_record(one, skew_ms, accepted=self.is_accepted(one)) for one in records]
+        return [one.prediction for one in read if not isinstance(one, Rejection)]
+
+    def was_refused(self, record: Record) -> bool:
+        """Tell whether the record has a dead letter, or whether operators let workers pass over it."""
+        return record.offset in self.refused.of(record.topic, record.partition, self.log(record.topic))
+
+
+async def read_input(settings: Settings, read_to: Mapping[int, int]) -> ReplayedInput:
+    """Find out what is known of the input.
+
+    `read_to` is the offset up to which partitions of transactions were read, as known before dead letters are read now;
+    of other partitions, and other topics, the group's commits say it.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not respond.
+    """
+    fold, transactions = await read_fold(settings), settings.topic(TRANSACTIONS.name)
+    reached = {TopicPartition(transactions, partition): offset for partition, offset in read_to.items()}
+    claims = dict[int, Sequence[Claim]]()
+    # The commits before the letters: a letter of what is committed is written by then.
+    async with open_admin(settings) as admin:
+        commits = await _commits(settings, admin)
+    for tp, commit in commits.items():
+        if tp.topic == transactions:
+            note, log_number = read_note(commit.metadata), fold.logs.last(transactions)
+            is_of_log = note != CommitNote() and note.position.log == log_number
+            decided = note.position.decided_to(log_number)
+            reached[tp] = max(commit.offset if is_of_log else 0, decided, reached.get(tp, 0))
+            claims[tp.partition] = (noted_on_scores(settings, fold.term, note) or Position()).claims
+        elif read_topic_note(commit.metadata or "")[1] == fold.logs.last(tp.topic):
+            reached[tp] = max(0, commit.offset)
+    refused = refused_by(await read_letters(settings, fold.term), claims, transactions)
+    return ReplayedInput(settings, fold.logs, _with_skipped(refused, fold.logs, transactions), reached)
+
+
+async def read_input_from_outside(settings: Settings) -> ReplayedInput:
+    """Find out what is known of the input beside the workers, or without any: the ends of the scores say the rest.
+
+    A client that may not see the deployment's group knows the letters alone.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not respond.
+    """
+    fold = await read_fold(settings)
+    transactions, scores = (settings.topic(one.name) for one in (TRANSACTIONS, own_scores(settings, fold.term)))
+    try:
+        async with open_admin(settings) as admin:
+            counts = await partition_counts(admin, settings)
+            both = range(min(counts.get(transactions, 0), counts.get(scores, 0)))
+            points = await read_resume_points(settings, admin, both, fold.term)
+    except GroupAuthorizationFailedError:
+        refused = refused_by(await read_letters(settings, fold.term), {}, transactions)
+        return ReplayedInput(settings, fold.logs, _with_skipped(refused, fold.logs, transactions))
+    log_number = fold.logs.last(transactions)
+    return await read_input(settings, {one: point.read_to(log_number) for one, point in points.items()})
+
+
+async def _commits(settings: Settings, admin: AIOKafkaAdminClient) -> Mapping[TopicPartition, OffsetAndMetadata]:
+    """Return the group's commits of all inputs."""
+    counts = await partition_counts(admin, settings)
+    topics = [settings.topic(one.name) for one in (TRANSACTIONS, LABELS, PREDICTIONS)]
+    tps = [TopicPartition(topic, partition) for topic in topics for partition in range(counts.get(topic, 0))]
+    return await committed_offsets(settings, admin, tps)
+
+
+def _with_skipped(refused: RefusedOffsets, logs: Logs, transactions: str) -> RefusedOffsets:
+    """Add what operators let workers pass over, of whichever deployment."""
+    found = dict(refused.offsets)
+    for (_, topic, partition), ranges in logs.skipped.items():
+        for one in ranges if topic == transactions else ():
+            known = found.get((topic, partition, one.log), NO_OFFSETS)
+            found[topic, partition, one.log] = OffsetSet([*known, one.offset])
+    return RefusedOffsets(found, refused.late)

@@ -1,0 +1,80 @@
+"""Which offsets of the own partitions are refused or passed over, so that no worker judges them again.
+
+Read from `dead-letters` whenever a partition's position is read, behind the end of its scores: a letter is acknowledged
+before the scores of its batch, so none is missing of what these say is decided.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import NamedTuple
+
+from stream.consumer import Standing
+from stream.control.follower import Follower
+from stream.kafka.letters import LETTERS_READ, Claim, first_needed
+from stream.kafka.offsets import Position
+from stream.kafka.refused import LettersTail
+from stream.scoring.facts import FactListener, LateLetters
+
+_NONE: Mapping[int, int] = {}
+
+
+class _Known(NamedTuple):
+    """The letters of undecided offsets by offset, each by its own place; and up to where all letters are known."""
+
+    places: Mapping[int, int]
+    read_to: int
+
+
+class PartitionRefusals:
+    """What is known of the letters about each own partition of `transactions`."""
+
+    def __init__(self, follower: Follower, topic: str, emit: FactListener) -> None:
+        self._follower = follower
+        self._topic = topic
+        self._emit = emit
+        self._known: dict[int, _Known] = {}
+        self._counted_to: dict[int, int] = {}
+
+    def settle(self, partition: int, position: Position, tail: LettersTail, first: int) -> Position:
+        """Take what was read for a partition that goes on at offset `first`; return its position with what matters.
+
+        Those are the claims without which a letter that is late would count.
+        """
+        columns = tail.letters[partition, position.log]
+        late = columns.late_places(position.claims, self._counted_to.get(partition, 0))
+        if late:
+            self._counted_to[partition] = max(late) + 1
+            self._emit(LateLetters(partition, len(late)))
+        self._known[partition] = _Known(columns.refused(position.claims, first), tail.read_to)
+        return position._replace(claims=columns.needed(position.claims))
+
+    def refused(self, partition: int) -> Mapping[int, int]:
+        """Return the refused offsets of a partition from where it went on."""
+        return self._known[partition].places if partition in self._known else _NONE
+
+    def skipped(self, partition: int, log: int) -> AbstractSet[int]:
+        """Return the offsets of a partition's log that operators let workers pass over, of whichever deployment."""
+        found: set[int] = set()
+        for (_, *where), ranges in self._follower.logs.skipped.items():
+            if where == [self._topic, partition]:
+                found.update(one.offset for one in ranges if one.log == log)
+        return found
+
+    def claim_header(self, partition: int, standing: Standing, epoch: int) -> tuple[str, bytes] | None:
+        """Return the header of a partition's next score: how far letters were read, if it is the first of its epoch."""
+        if partition not in self._known or standing.highest_epoch >= epoch:
+            return None
+        return LETTERS_READ, str(self._known[partition].read_to).encode()
+
+    def noted(self, partition: int, position: Position, epoch: int | None, behind: int) -> Position:
+        """Return a position with what a commit of offset `behind` notes: where the next owner reads letters from.
+
+        No letter before that place is about an offset from `behind` on. The claim of `epoch` is noted although no score
+        may have been written under it: a letter that comes behind it is late all the same.
+        """
+        if (known := self._known.get(partition)) is None:
+            return position
+        claims = position.claims
+        if epoch is not None and (not claims or claims[-1].epoch < epoch):
+            claims = (*claims, Claim(epoch, known.read_to))
+        return position._replace(claims=claims, letters_from=first_needed(known.places, behind, known.read_to))

@@ -1,0 +1,30 @@
+"""The dead letters of a test, in place of those that `stream.kafka.refused.LettersTail` reads from a broker."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from stream.kafka.letters import Letter, LetterColumns
+
+
+class KnownLetters:
+    """Letters that are known as far as `end`, by partition and log."""
+
+    def __init__(self, letters: Iterable[Letter] = (), end: int = 0) -> None:
+        self.letters: defaultdict[tuple[int, int], LetterColumns] = defaultdict(LetterColumns)
+        self.read_to = end
+        self.passes = 0
+        for one in letters:
+            self.add(one)
+
+    def add(self, letter: Letter) -> None:
+        self.letters[letter.partition, letter.log].add(letter)
+        self.read_to = max(self.read_to, letter.at + 1)
+
+    async def read(self) -> int:
+        self.passes += 1
+        return self.read_to
+
+
+def refusal(at: int, offset: int, epoch: int, *, partition: int = 0, log: int = 0, deployment: str = "d") -> Letter:
+    """Return a letter about a transaction."""
+    return Letter(at, "transactions", partition, log, offset, epoch, deployment, "not_json")
