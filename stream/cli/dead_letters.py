@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 import click
@@ -24,6 +25,7 @@ from stream.errors import StreamError
 from stream.kafka.kept_letters import KeptLetter, Redrive
 from stream.kafka.redrive import Choice, find_letters, plan_redrive, send_again
 from stream.kafka.scan import unreadable_at
+from stream.recovery.replayed_input import ReplayedInput, read_input_from_outside
 from stream.settings import Settings
 
 Result = TypeVar("Result")
@@ -100,12 +102,26 @@ def redrive(
     letters = _found(settings, Choice(codes=codes, names=names))
     missing = [name for name in names if not any(letter.named((name,)) for letter in letters)]
     with bars() as progress:
-        plan = _run(settings, plan_redrive(settings, letters, progress, again=again))
+        replayed = _run(settings, read_input_from_outside(settings))
+        plan = _run(settings, plan_redrive(settings, letters, partial(_why_void, replayed), progress, again=again))
         if yes:
             plan = _run(settings, send_again(settings, plan, progress))
     _report(plan, missing, yes=yes, as_json=as_json)
     if plan.refused or missing:
         raise SystemExit(1)
+
+
+def _why_void(replayed: ReplayedInput, letter: KeptLetter) -> str:
+    """Return why a letter is no verdict on its original, which was judged otherwise; empty if it is one."""
+    topic, partition, offset = letter.source
+    if letter.log != replayed.log(topic):
+        return f"it is of log {letter.log} of the topic, which was made anew since"
+    if offset in replayed.refused.of(topic, partition, letter.log):
+        return ""
+    return (
+        "it is late, or of a deployment that decided silently: the worker that owned the partition has given the "
+        "record another verdict"
+    )
 
 
 def _report(plan: Redrive, missing: list[str], *, yes: bool, as_json: bool) -> None:

@@ -59,7 +59,8 @@ def compared(report: DiffReport) -> RenderableType:
     parts.append(_counts("decided by", report.decided_by | {d[:_SHORT]: n for d, n in report.models.items()}))
     if report.overruled:
         parts.append(_counts("overruled afterwards by", report.overruled, of=report.compared))
-    not_compared = {"transactions without a decision": report.undecided}
+    not_compared = {"refused, or skipped": report.refused, "repeated": report.repeated, "backfilled": report.backfilled}
+    not_compared |= {"transactions without a decision": report.undecided}
     not_compared |= {"decided by another deployment alone": report.elsewhere, "void scores": report.void}
     if any(not_compared.values()):
         parts.append(_counts("not compared", not_compared))

@@ -4,7 +4,7 @@ The producer's own headers come first in a dead letter, so of several with one n
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,6 +14,7 @@ from models.times import format_time
 from stream.contract.codes import DeadLetterCode
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import TRUNCATED
+from stream.kafka.letters import SOURCE_LOG
 from stream.kafka.unpacking import LARGEST_HEADER_COUNT, FetchedRecord
 from stream.redaction import MASK, redact, redact_headers, redact_text
 
@@ -40,7 +41,10 @@ class OriginalPlace(NamedTuple):
 
 
 class KeptLetter(NamedTuple):
-    """A dead letter; `timestamp_ms` is that of the record that was refused, ids are None if they cannot be read."""
+    """A dead letter; `timestamp_ms` is that of the record that was refused, ids are None if they cannot be read.
+
+    `log` is the number of the topic's log in which its original was.
+    """
 
     record: Record
     code: str
@@ -51,6 +55,7 @@ class KeptLetter(NamedTuple):
     truncated: str
     transaction_id: str | None
     card_id: str | None
+    log: int = 0
 
     @property
     def redacted(self) -> bool:
@@ -68,6 +73,7 @@ class KeptLetter(NamedTuple):
             "code": self.code,
             "detail": self.detail,
             **self.source._asdict(),
+            "log": self.log,
             "time": _time_text(self.timestamp_ms),
             "transaction_id": self.transaction_id,
             "card_id": self.card_id,
@@ -101,6 +107,7 @@ def read_letter(record: Record) -> KeptLetter | None:
         headers.get(TRUNCATED, ""),
         ids.get("transaction_id"),
         ids.get("card_id"),
+        int(log) if (log := headers.get(SOURCE_LOG, "")).isdecimal() else 0,
     )
 
 
@@ -158,13 +165,16 @@ class Originals:
         original = self._found.get(letter.source, letter.record)
         return (original.key, original.value) in self._copies.get(letter.source, ())
 
-    def plan(self, topics: Sequence[str], *, again: bool) -> Redrive:
-        """Decide what is sent to these topics; `again` sends also what was sent before."""
+    def plan(self, topics: Sequence[str], why_void: Callable[[KeptLetter], str], *, again: bool) -> Redrive:
+        """Decide what is sent to these topics; `again` sends also what was sent before.
+
+        `why_void` returns why a letter is no verdict on its original; empty if it is one.
+        """
         plan = Redrive([], [], [])
         for place, letter in self.letters.items():
             original = self._found.get(place)
             foreign = "" if place.topic in topics else f"{place.topic} is not a topic of this deployment"
-            why = foreign or _refusal(letter, original)
+            why = foreign or _refusal(letter, original) or why_void(letter)
             if self._is_sent(letter) and not again:
                 plan.before.append(letter)
             elif original is None or why:

@@ -50,9 +50,14 @@ async def find_letters(settings: Settings, choice: Choice, progress: Progress) -
 
 
 async def plan_redrive(
-    settings: Settings, letters: Sequence[KeptLetter], progress: Progress, *, again: bool = False
+    settings: Settings,
+    letters: Sequence[KeptLetter],
+    why_void: Callable[[KeptLetter], str],
+    progress: Progress,
+    *,
+    again: bool = False,
 ) -> Redrive:
-    """Read the originals of letters from their topics, and decide which are sent again.
+    """Read the originals of letters from their topics, and decide which are sent again; `why_void` as for `plan`.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not respond.
@@ -67,7 +72,7 @@ async def plan_redrive(
             async for records, share in scan.read():
                 originals.add(records)
                 progress(topic, round(share * _PARTS), _PARTS)
-    return originals.plan(topics, again=again)
+    return originals.plan(topics, why_void, again=again)
 
 
 async def send_again(settings: Settings, plan: Redrive, progress: Progress) -> Redrive:

@@ -58,6 +58,15 @@ class TopicScan:
         """
         return {tp.partition: end for tp, end in (await self._consumer.end_offsets(list(self._firsts))).items()}
 
+    async def first_since(self, since_ms: int) -> dict[int, int]:
+        """Return each partition's first offset with a timestamp at or after a time; its end if it has none.
+
+        Raises:
+            aiokafka.errors.KafkaError: the broker does not respond.
+        """
+        found = await first_offsets(self._consumer, list(self._firsts), since_ms)
+        return {tp.partition: offset for tp, offset in found.items()}
+
     def start_at(self, firsts: Mapping[int, int]) -> None:
         """Read these partitions alone, each from an offset."""
         self._firsts = {tp: firsts[tp.partition] for tp in self._firsts if tp.partition in firsts}

@@ -98,10 +98,11 @@ class DiffReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `reasons` counts the decisions that each explains; one with two reasons counts in both. `overruled` counts those
     whose model's decision was changed afterwards, by what changed it: what the model said is compared. Of the
-    transactions between its first and its last decision of the range in each partition, `undecided` counts those that
-    would be decided and have no valid decision of any deployment, `elsewhere` those that only another deployment
-    decided: this one applied them to its histories, as it does before it begins and while it catches up. `void` counts
-    the void scores that were read, of whichever deployment.
+    transactions between its first and its last decision of the range in each partition, `refused` counts those that
+    have a dead letter or are skipped, `repeated` those that repeat another, `backfilled` those that only filled
+    histories, `undecided` those that would be decided and have no valid decision of any deployment, `elsewhere` those
+    that only another deployment decided: this one applied them to its histories, as it does before it begins and while
+    it catches up. `void` counts the void scores that were read, of whichever deployment.
     """
 
     deployment: str
@@ -114,6 +115,9 @@ class DiffReport(msgspec.Struct, frozen=True, kw_only=True):
     decided_by: dict[str, int]
     overruled: dict[str, int]
     silent: int
+    refused: int
+    repeated: int
+    backfilled: int
     undecided: int
     elsewhere: int
     void: int

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from features.history.store import Entity
+from features.history.store import Entity, Fate
 from stream.control.trusted_models import ModelPlace
 from stream.dataset.database import connect, quoted
 from stream.dataset.file import DATABASE
@@ -46,7 +46,7 @@ from stream.rescoring.stages import (
     run_searches,
     run_stage,
 )
-from stream.rescoring.tasks import DECIDE
+from stream.rescoring.tasks import CODE, DECIDE
 from stream.rescoring.topic_reader import open_reader
 from stream.rescoring.topic_tables import EntityFilter, TopicTables
 from stream.rescoring.workdir import Workdir, shard_count
@@ -135,6 +135,12 @@ USING (partition) WHERE "offset" BETWEEN low AND high AND {condition}
 """
 UNDECIDED = WITHOUT_DECISION.format(condition="NOT is_decided")
 ELSEWHERE = WITHOUT_DECISION.format(condition="is_applied_only AND NOT is_backfilled")
+REPEATED = WITHOUT_DECISION.format(condition="NOT is_decided")
+BACKFILLED = WITHOUT_DECISION.format(condition="is_backfilled")
+REFUSED = """
+SELECT count(*) FROM refused JOIN (SELECT partition, min("offset") AS low, max("offset") AS high FROM wanted GROUP BY 1)
+USING (partition) WHERE "offset" BETWEEN low AND high
+"""
 SILENT = 'SELECT count(*) FILTER (is_silent) FROM wanted JOIN decisions USING (partition, "offset")'
 
 
@@ -337,6 +343,9 @@ def _report(prepared: PreparedRange) -> DiffReport:
         decided_by=count_values(connection, workdir, "decided_by"),
         overruled=count_values(connection, workdir, "overruled_by"),
         silent=int(connection.execute(SILENT).fetchall()[0][0]),
+        refused=int(connection.execute(REFUSED).fetchall()[0][0]),
+        repeated=_count_with_fate(prepared, REPEATED, CODE[Fate.REPEATED]),
+        backfilled=len(connection.execute(BACKFILLED).fetchall()),
         undecided=_count_to_decide(prepared, UNDECIDED),
         elsewhere=_count_to_decide(prepared, ELSEWHERE),
         void=prepared.tables.void,
@@ -346,8 +355,13 @@ def _report(prepared: PreparedRange) -> DiffReport:
 
 def _count_to_decide(prepared: PreparedRange, select: str) -> int:
     """Count those of some transactions that would be decided; the others are repetitions, conflicts or too late."""
+    return _count_with_fate(prepared, select, DECIDE)
+
+
+def _count_with_fate(prepared: PreparedRange, select: str, code: int) -> int:
+    """Count those of some transactions that have a fate."""
     numbers = np.array([number for (number,) in prepared.connection.execute(select).fetchall()], np.int64)
-    return int((prepared.workdir.fates()[numbers] == DECIDE).sum())
+    return int((prepared.workdir.fates()[numbers] == code).sum())
 
 
 def _examples(connection: Any, workdir: Workdir) -> tuple[Example, ...]:  # noqa: ANN401 - a connection of a module without types

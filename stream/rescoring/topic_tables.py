@@ -7,6 +7,8 @@ records of one decision's card, merchant and device; those are few, so one decis
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
+from operator import not_
 from typing import Any
 
 import msgspec
@@ -38,6 +40,7 @@ CREATE_DECISIONS = """CREATE TABLE decisions (
     incomplete BOOLEAN, undecidable BOOLEAN, score DOUBLE, band BIGINT, decision VARCHAR, decided_by VARCHAR,
     overruled_by VARCHAR, merchant_country VARCHAR,
     digest VARCHAR, fingerprint VARCHAR, degraded VARCHAR, features BLOB, is_vector BOOLEAN)"""
+CREATE_REFUSED = """CREATE TABLE refused (partition BIGINT, "offset" BIGINT)"""
 CREATE_ELSEWHERE = """CREATE TABLE elsewhere (
     partition BIGINT, "offset" BIGINT, scored_ms BIGINT, deployment VARCHAR)"""
 CREATE_LABEL_EVENTS = """CREATE TABLE label_events (
@@ -141,7 +144,13 @@ class TopicTables:
         self.answered_labels: dict[int, int] = {}
         only = None if entity_filter is None else entity_filter.card_id
         self.predictions = PredictionTables(connection, deployment, skew_ms, only) if sets.has_predictions else None
-        for statement in (CREATE_TRANSACTIONS, CREATE_DECISIONS, CREATE_ELSEWHERE, CREATE_LABEL_EVENTS):
+        for statement in (
+            CREATE_TRANSACTIONS,
+            CREATE_REFUSED,
+            CREATE_DECISIONS,
+            CREATE_ELSEWHERE,
+            CREATE_LABEL_EVENTS,
+        ):
             connection.execute(statement)
 
     @property
@@ -158,8 +167,11 @@ class TopicTables:
     def transactions(self, records: Sequence[Record]) -> None:
         """Insert records of the transactions topic."""
         replayed = self._replayed
-        kept = records if replayed is None else [one for one in records if not replayed.was_refused(one)]
-        self.rejected += len(records) - len(kept)
+        was_refused = [replayed is not None and replayed.was_refused(one) for one in records]
+        refused, kept = list(compress(records, was_refused)), list(compress(records, map(not_, was_refused)))
+        self.rejected += len(refused)
+        places = {"partition": [one.partition for one in refused], "offset": [one.offset for one in refused]}
+        self._insert("refused", _numbers(**places))
         decoded = decode(kept, self._skew_ms, is_accepted=None if replayed is None else replayed.is_accepted)
         self.rejected += len(decoded.dead)
         columns = columns_of(decoded.columns)

@@ -110,15 +110,16 @@ def put_model(folder: str, **options: Any) -> str:
     return Repository(folder).put(model_for_tests(**options))
 
 
-async def publish(brokers: str, topic: str, payments: Iterable[Mapping[str, Any] | tuple[str, bytes | None]]) -> None:
-    """Publish payments, or (key, value) pairs, each to its card's partition, in order."""
+async def publish(brokers: str, topic: str, payments: Iterable[Mapping[str, Any] | tuple[Any, ...]]) -> None:
+    """Publish payments, or keys with values and maybe headers, each to its card's partition, in order."""
     producer = AIOKafkaProducer(bootstrap_servers=brokers, linger_ms=5)
     await producer.start()
     try:
         for one in payments:
-            key, value = one if isinstance(one, tuple) else (one["card_id"], msgspec.json.encode(one))
+            key, value, *headers = one if isinstance(one, tuple) else (one["card_id"], msgspec.json.encode(one))
             partition = partition_of(key) if topic.endswith(PARTITIONED) else 0
-            await producer.send(topic, value=value, key=key.encode(), partition=partition)
+            own: list[tuple[str, bytes]] = headers[0] if headers else []
+            await producer.send(topic, value=value, key=key.encode(), partition=partition, headers=own)
         await producer.flush()
     finally:
         await producer.stop()

@@ -1,6 +1,6 @@
-"""A worker that stops itself between deciding a batch and writing its scores, as a virtual machine that is paused does.
+"""A worker that stops itself between judging a batch and writing its outputs, as a virtual machine that is paused does.
 
-It does so once, at the first batch with scores after the file that FRAUDSTREAM_TEST_SLEEP names has been made, and
+It does so once, at the first batch with outputs after the file that FRAUDSTREAM_TEST_SLEEP names has been made, and
 removes the file. SIGCONT wakes it: it then writes what it has decided.
 """
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.worker.outputs import PartitionWriter, TopicOutputs, Written
 
 COMMAND = (sys.executable, str(Path(__file__).resolve()), "worker")
@@ -26,11 +26,15 @@ def _sleep_if_asked(flag: Path) -> None:
 
 
 async def _sleeping_write(
-    writer: PartitionWriter, outputs: TopicOutputs, dead: Sequence[DeadLetter], may_go_on: Callable[[], bool]
+    writer: PartitionWriter,
+    outputs: TopicOutputs,
+    dead: Sequence[DeadLetter],
+    may_go_on: Callable[[], bool],
+    origin: LetterOrigin,
 ) -> Written:
-    if any(outputs.records.values()):
+    if any(outputs.records.values()) or dead:
         _sleep_if_asked(Path(os.environ[VARIABLE]))
-    return await _write(writer, outputs, dead, may_go_on)
+    return await _write(writer, outputs, dead, may_go_on, origin)
 
 
 if __name__ == "__main__":

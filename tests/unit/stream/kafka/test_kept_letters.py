@@ -36,7 +36,7 @@ def reasons(letters: list[KeptLetter], *found: FetchedRecord, again: bool = Fals
     """Return the originals that are sent, how many were sent before, and why others are refused."""
     originals = Originals(letters)
     originals.add(found)
-    plan = originals.plan(["transactions", "labels"], again=again)
+    plan = originals.plan(["transactions", "labels"], lambda _: "", again=again)
     return [str(one.source) for one, _ in plan.sent], len(plan.before), [why for _, why in plan.refused]
 
 

@@ -1,0 +1,341 @@
+"""Checks over a range of `transactions` that each offset has one verdict, and counts the offsets of each kind.
+
+An offset is decided, refused, or neither; what is neither, at or below the last valid score, must be repeated,
+backfilled, no record, or in a range that was accepted as lost or skipped. The scores are read first, then the dead
+letters, then the transactions: so nothing is missing of what the scores say is settled, while workers go on.
+"""
+
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.logs import Logs
+from stream.consumer import OFFSETS_OF_A_LOG
+from stream.contract.backfill import backfill_mark
+from stream.contract.codes import Rejection
+from stream.contract.transaction import read_accepted_transaction
+from stream.control.client import read_fold
+from stream.kafka.client import open_admin
+from stream.kafka.letters import Claim, LetterColumns
+from stream.kafka.offsets import Position, folded, identity_of, read_decision
+from stream.kafka.refused import read_letters
+from stream.kafka.scan import scan_topic
+from stream.kafka.topic_ids import topic_states
+from stream.kafka.topics import SCORES, TRANSACTIONS
+from stream.kafka.unpacking import FetchedRecord
+from stream.settings import Settings
+
+MOST_PLACES = 100
+"""So many places of each fault are named."""
+_PARTS = 1000
+
+Ints = NDArray[np.int64]
+Progress = Callable[[str, int, int], None]
+
+
+class Kind(StrEnum):
+    """What became of an offset."""
+
+    DECIDED = "decided"
+    REFUSED = "refused"
+    REPEATED = "repeated"
+    BACKFILLED = "backfilled"
+    NO_RECORD = "no_record"
+    LOST = "lost"
+    SKIPPED = "skipped"
+    UNDECIDED = "undecided"
+    """Above the last valid score: it is judged when its turn comes."""
+
+
+class Fault(StrEnum):
+    """How an offset breaks the rule."""
+
+    DECIDED_AND_REFUSED = "decided_and_refused"
+    WITHOUT_VERDICT = "without_verdict"
+    """At or below the last valid score, without a score, a letter or any of the kinds that need neither."""
+    DECIDED_WITHOUT_RECORD = "decided_without_record"
+    """It has a valid score, and the topic has no record there, though it has earlier ones."""
+
+
+class Place(NamedTuple):
+    """An offset of a partition; `of` is the one that it repeats."""
+
+    partition: int
+    offset: int
+    of: str = ""
+
+
+class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdicts of the offsets of a topic's present log.
+
+    `offsets` counts them by kind, `faults` names the places where the rule is broken, `repeated` some of those that
+    repeat another, with that one. `late_letters` are void, `void_scores` too; `earlier_logs` counts decisions of topics
+    that were made anew since.
+    """
+
+    topic: str
+    log: int
+    clean: bool
+    offsets: dict[str, int]
+    faults: dict[str, list[Place]]
+    fault_counts: dict[str, int]
+    repeated: list[Place]
+    late_letters: int
+    void_scores: int
+    earlier_logs: int
+
+
+@dataclass(slots=True)
+class ScoredPartition:
+    """What the scores of one partition say: which offsets of the log they decide, and whose transactions."""
+
+    log: int
+    position: Position = field(default_factory=Position)
+    offsets: "array[int]" = field(default_factory=lambda: array("q"))
+    identities: "array[int]" = field(default_factory=lambda: array("Q"))
+    places: "array[int]" = field(default_factory=lambda: array("q"))
+    earlier: int = 0
+
+    def add(self, record: FetchedRecord) -> None:
+        """Fold one record of the partition's scores."""
+        score, before = read_decision(record), self.position
+        self.position = folded(before, record)
+        if score is None or not before.standing.is_valid(score.epoch, score.place):
+            return
+        self.identities.append(int(score.identity, 16))
+        self.places.append(score.place)
+        log, offset = divmod(score.place, OFFSETS_OF_A_LOG)
+        if log == self.log:
+            self.offsets.append(offset)
+        else:
+            self.earlier += 1
+
+    @property
+    def last(self) -> int:
+        """The offset of the last valid score in the log; -1 if there is none."""
+        return self.position.decided_to(self.log) - 1
+
+
+@dataclass(slots=True)
+class PartitionAudit:
+    """Counts the verdicts of a partition, record by record in their order."""
+
+    partition: int
+    scored: ScoredPartition
+    refused: Ints
+    skipped: frozenset[int]
+    lost_below: int
+    counts: Counter[Kind] = field(default_factory=Counter)
+    faults: defaultdict[Fault, list[int]] = field(default_factory=lambda: defaultdict(list))
+    open_ones: list[tuple[int, int]] = field(default_factory=list)
+    """Offsets that may repeat another one, with the identities of their transactions."""
+    backfilled: dict[int, int] = field(default_factory=dict)
+    next_offset: int | None = None
+    _decided: Ints = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def __post_init__(self) -> None:
+        """Keep the decided offsets as an array, in their order."""
+        self._decided = np.array(self.scored.offsets, np.int64)
+
+    def begin(self, first: int) -> None:
+        """Begin at an offset."""
+        self.next_offset = first
+
+    def add(self, records: Sequence[FetchedRecord]) -> None:
+        """Take the next records of the partition."""
+        offsets = np.array([record.offset for record in records], np.int64)
+        decided, refused = _among(offsets, self._decided), _among(offsets, self.refused)
+        for record, is_decided, is_refused in zip(records, decided.tolist(), refused.tolist(), strict=True):
+            self._gap(record.offset)
+            self._record(record, is_decided=is_decided, is_refused=is_refused)
+            self.next_offset = record.offset + 1
+
+    def skip(self, first: int, end: int) -> None:
+        """Count a range that cannot be unpacked and that operators let workers pass over: it was taken for a gap."""
+        if first in self.skipped:
+            self.counts[Kind.SKIPPED] += end - first
+            self.counts[Kind.NO_RECORD] -= end - first
+
+    def end(self, end: int) -> None:
+        """Take the end of the range: what is left before it holds no record."""
+        self._gap(end)
+        self.next_offset = end
+
+    def _gap(self, offset: int) -> None:
+        """Count the offsets before the next record that hold none: markers, and records of aborted transactions."""
+        first = offset if self.next_offset is None else self.next_offset
+        if first < offset:
+            at, behind = np.searchsorted(self._decided, [first, offset])
+            self.faults[Fault.DECIDED_WITHOUT_RECORD] += self._decided[at:behind].tolist()
+            self.counts[Kind.NO_RECORD] += offset - first - int(behind - at)
+
+    def _record(self, record: FetchedRecord, *, is_decided: bool, is_refused: bool) -> None:
+        offset = record.offset
+        if is_decided and is_refused:
+            self.faults[Fault.DECIDED_AND_REFUSED].append(offset)
+        elif is_decided:
+            self.counts[Kind.DECIDED] += 1
+        elif is_refused:
+            self.counts[Kind.REFUSED] += 1
+        elif offset in self.skipped:
+            self.counts[Kind.SKIPPED] += 1
+        elif offset > self.scored.last:
+            self.counts[Kind.UNDECIDED] += 1
+        elif backfill_mark(record.headers) is not None:
+            self.counts[Kind.BACKFILLED] += 1
+            self.backfilled.setdefault(_identity(record), offset)
+        else:
+            self.open_ones.append((offset, _identity(record)))
+
+    def settle(self, found: Mapping[int, str]) -> list[Place]:
+        """Count those that repeat another transaction, as identities are `found`; the others have no verdict."""
+        repeated = []
+        for offset, identity in self.open_ones:
+            if identity in found:
+                self.counts[Kind.REPEATED] += 1
+                repeated.append(Place(self.partition, offset, found[identity]))
+            elif offset < self.lost_below:
+                self.counts[Kind.LOST] += 1
+            else:
+                self.faults[Fault.WITHOUT_VERDICT].append(offset)
+        return repeated
+
+
+def _among(offsets: Ints, known: Ints) -> NDArray[np.bool_]:
+    """Tell which offsets are among known ones, which are in their order."""
+    at = np.minimum(np.searchsorted(known, offsets), len(known) - 1)
+    return known[at] == offsets if len(known) else np.zeros(len(offsets), np.bool_)
+
+
+def _identity(record: FetchedRecord) -> int:
+    """Return the identity of a record's transaction; 0 if it cannot be read, as no record that was accepted."""
+    read = read_accepted_transaction(record.value)
+    if isinstance(read, Rejection) or record.damage:
+        return 0
+    return int(identity_of(read.transaction.card_id, read.transaction.transaction_id), 16)
+
+
+def originals(
+    wanted: Iterable[int], partitions: Mapping[int, ScoredPartition], backfilled: Mapping[int, str]
+) -> dict[int, str]:
+    """Return where the transactions with these identities were decided, or filled in, on whichever partition."""
+    searched = np.array(sorted(set(wanted) - {0}), np.uint64)
+    found = {one: backfilled[one] for one in searched.tolist() if one in backfilled}
+    for partition, scored in partitions.items():
+        identities = np.array(scored.identities, np.uint64)
+        for at in np.flatnonzero(np.isin(identities, searched))[::-1].tolist():
+            log, offset = divmod(scored.places[at], OFFSETS_OF_A_LOG)
+            found[int(identities[at])] = f"{partition}:{offset}" if log == scored.log else f"{partition}:{offset}@{log}"
+    return found
+
+
+class _Verdicts(NamedTuple):
+    """What was read before the transactions: the scores and the letters of each partition, and the control log."""
+
+    scored: Mapping[int, ScoredPartition]
+    letters: Mapping[tuple[str, int, int], LetterColumns]
+    logs: Logs
+
+
+async def audit(settings: Settings, since_ms: int, until_ms: int | None, progress: Progress) -> AuditReport:
+    """Check the records of `transactions` with timestamps in [since, until); None: to the end.
+
+    Raises:
+        aiokafka.errors.KafkaError: the brokers do not respond, or a topic does not exist.
+    """
+    topic, fold = settings.topic(TRANSACTIONS.name), await read_fold(settings)
+    log = await _log_of(settings, topic, fold.logs)
+    scored = await _read_scores(settings, log, progress)
+    verdicts = _Verdicts(scored, await read_letters(settings, fold.term), fold.logs)
+    partitions: dict[int, PartitionAudit] = {}
+    async with scan_topic(settings, topic, since_ms) as scan:
+        ends = await scan.ends() if until_ms is None else await scan.first_since(until_ms)
+        for partition, first in scan.first.items():
+            partitions[partition] = made = _partition(verdicts, topic, log, partition)
+            made.begin(first)
+        async for records, share in scan.read():
+            if kept := [record for record in records if record.offset < ends[record.partition]]:
+                partitions[kept[0].partition].add(kept)
+            progress(TRANSACTIONS.name, round(share * _PARTS), _PARTS)
+        unreadable = scan.unreadable
+    for partition, made in partitions.items():
+        made.end(max(ends[partition], made.next_offset or 0))
+    for tp, one in unreadable:
+        partitions[tp.partition].skip(one.first, min(one.end, ends[tp.partition]))
+    return _report(topic, log, verdicts, partitions)
+
+
+async def _log_of(settings: Settings, topic: str, logs: Logs) -> int:
+    """Return the number of the log that the topic is now: the next one if it was made anew and that is not accepted."""
+    async with open_admin(settings) as admin:
+        state = (await topic_states(admin, [topic])).get(topic)
+    number = logs.number(topic, None if state is None else state.topic_id or None)
+    return logs.last(topic) + 1 if number is None else number
+
+
+async def _read_scores(settings: Settings, log: int, progress: Progress) -> dict[int, ScoredPartition]:
+    found: dict[int, ScoredPartition] = {}
+    async with scan_topic(settings, settings.topic(SCORES.name), 0) as scan:
+        found = {partition: ScoredPartition(log) for partition in scan.first}
+        async for records, share in scan.read():
+            for record in records:
+                found[record.partition].add(record)
+            progress(SCORES.name, round(share * _PARTS), _PARTS)
+    return found
+
+
+def _partition(verdicts: _Verdicts, topic: str, log: int, partition: int) -> PartitionAudit:
+    scored = verdicts.scored.get(partition, ScoredPartition(log))
+    letters = verdicts.letters.get((topic, partition, log), LetterColumns())
+    skipped = {
+        one.offset
+        for (_, *where), ranges in verdicts.logs.skipped.items()
+        for one in ranges
+        if where == [topic, partition] and one.log == log
+    }
+    lost = [
+        one.up_to for (_, *where), one in verdicts.logs.losses.items() if where == [topic, partition] and one.log == log
+    ]
+    refused = np.array(list(letters.offsets(scored.position.claims)), np.int64)
+    return PartitionAudit(partition, scored, refused, frozenset(skipped), max(lost, default=0))
+
+
+def _report(topic: str, log: int, verdicts: _Verdicts, partitions: Mapping[int, PartitionAudit]) -> AuditReport:
+    wanted = [identity for made in partitions.values() for _, identity in made.open_ones]
+    backfilled = {
+        identity: f"{partition}:{offset}"
+        for partition, made in partitions.items()
+        for identity, offset in made.backfilled.items()
+    }
+    found = originals(wanted, verdicts.scored, backfilled)
+    repeated = [place for made in partitions.values() for place in made.settle(found)]
+    counts, faults = Counter[Kind](), defaultdict[Fault, list[Place]](list)
+    for partition, made in partitions.items():
+        counts.update(made.counts)
+        for fault, offsets in made.faults.items():
+            faults[fault] += [Place(partition, offset) for offset in offsets]
+    claims: dict[int, Sequence[Claim]] = {one: made.position.claims for one, made in verdicts.scored.items()}
+    late = sum(
+        int(np.count_nonzero(letters.late(claims.get(partition, ()))))
+        for (source, partition, _), letters in verdicts.letters.items()
+        if source == topic
+    )
+    return AuditReport(
+        topic=topic,
+        log=log,
+        clean=not any(faults.values()),
+        offsets={kind.value: counts[kind] for kind in Kind},
+        faults={fault.value: places[:MOST_PLACES] for fault, places in faults.items() if places},
+        fault_counts={fault.value: len(faults[fault]) for fault in Fault},
+        repeated=repeated[:MOST_PLACES],
+        late_letters=late,
+        void_scores=sum(one.position.void for one in verdicts.scored.values()),
+        earlier_logs=sum(one.earlier for one in verdicts.scored.values()),
+    )

@@ -1,0 +1,44 @@
+"""A worker whose clock is wrong by what a file says, or that refuses ids which workers before it have accepted.
+
+The file that FRAUDSTREAM_TEST_CLOCK names has the milliseconds to add to the clock; it is read at each look. With
+FRAUDSTREAM_TEST_RULE, a card or a merchant whose id begins with that text is refused, as by a rule of a later version.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import stream.clock
+
+COMMAND = (sys.executable, str(Path(__file__).resolve()), "worker")
+CLOCK, RULE = "FRAUDSTREAM_TEST_CLOCK", "FRAUDSTREAM_TEST_RULE"
+
+_now_ms = stream.clock.now_ms
+
+
+def _wrong_now_ms() -> int:
+    return _now_ms() + int(Path(os.environ[CLOCK]).read_text() or 0)
+
+
+def _plant_rule(prefix: str) -> None:
+    from stream.contract import fields, transaction  # noqa: PLC0415 - the clock is set before anything reads it
+
+    is_clean, holds_card_number = transaction._is_clean, fields._holds_card_number
+
+    def _is_clean(one: transaction.Transaction) -> bool:
+        return not (one.card_id.startswith(prefix) or one.merchant_id.startswith(prefix)) and is_clean(one)
+
+    def _holds_card_number(value: object) -> bool:
+        return (isinstance(value, str) and value.startswith(prefix)) or holds_card_number(value)
+
+    transaction._is_clean, fields._holds_card_number = _is_clean, _holds_card_number
+
+
+if __name__ == "__main__":
+    if CLOCK in os.environ:
+        stream.clock.now_ms = _wrong_now_ms
+    from stream.cli.main import main
+
+    if RULE in os.environ:
+        _plant_rule(os.environ[RULE])
+    main()

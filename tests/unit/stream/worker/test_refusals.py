@@ -1,0 +1,97 @@
+"""What is refused is known from a claim on, and how far dead letters were read is told to whoever comes next."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from models.logs import Logs, SkippedRange
+from stream.consumer import Standing
+from stream.kafka.letters import LETTERS_READ, Claim
+from stream.kafka.offsets import Decision, Position, parse_metadata, read_note
+from stream.scoring.facts import LateLetters
+from stream.worker.refusals import PartitionRefusals
+from support.known_letters import KnownLetters, refusal
+
+HERE = 3
+
+
+def refusals(skipped: Any = None) -> tuple[PartitionRefusals, list[Any]]:
+    facts: list[Any] = []
+    follower: Any = SimpleNamespace(logs=Logs(skipped=skipped or {}))
+    return PartitionRefusals(follower, "transactions", facts.append), facts
+
+
+def settled(*letters: tuple[int, int, int], position: Position = Position(), end: int = 0) -> Any:  # noqa: B008 - frozen
+    made, facts = refusals()
+    tail: Any = KnownLetters([refusal(*one, partition=HERE) for one in letters], end)
+    return made, made.settle(HERE, position, tail, first=5), facts
+
+
+def test_letters_from_where_the_partition_goes_on_are_known() -> None:
+    made, _, _ = settled((0, 4, 1), (1, 5, 1), (2, 9, 1))
+    assert made.refused(HERE) == {5: 1, 9: 2}
+    assert made.refused(HERE + 1) == {}, "nothing is known of another one"
+
+
+def test_a_letter_of_another_log_refuses_nothing_here() -> None:
+    made, _ = refusals()
+    tail: Any = KnownLetters([refusal(0, 7, 1, partition=HERE, log=0), refusal(1, 8, 1, partition=HERE, log=1)])
+    made.settle(HERE, Position(log=1), tail, first=0)
+    assert made.refused(HERE) == {8: 1}
+
+
+def test_late_letters_are_void_and_counted_once_however_often_they_are_read() -> None:
+    position = Position(claims=(Claim(2_048, 1),))
+    made, after, facts = settled((0, 6, 1_024), (1, 7, 1_024), (2, 8, 2_048), position=position)
+    assert made.refused(HERE) == {6: 0, 8: 2}
+    assert facts == [LateLetters(HERE, 1)]
+    tail: Any = KnownLetters([refusal(1, 7, 1_024, partition=HERE)])
+    made.settle(HERE, after, tail, first=5)
+    assert facts == [LateLetters(HERE, 1)]
+
+
+def test_the_first_score_of_an_epoch_says_how_far_letters_were_read_and_no_other_does() -> None:
+    made, _, _ = settled(end=17)
+    assert made.claim_header(HERE, Standing(1_024, 4), 2_048) == (LETTERS_READ, b"17")
+    assert made.claim_header(HERE, Standing(2_048, 5), 2_048) is None
+    assert made.claim_header(HERE + 1, Standing(1_024, 4), 2_048) is None
+
+
+def test_a_commit_notes_the_claim_and_from_where_letters_have_to_be_read() -> None:
+    made, position, _ = settled((3, 6, 1), (1, 9, 1), end=30)
+    noted = made.noted(HERE, position, 2_048, behind=7)
+    assert (noted.letters_from, noted.claims) == (1, (Claim(2_048, 30),))
+    assert made.noted(HERE, position, 2_048, behind=10).letters_from == 30
+    assert made.noted(HERE, position._replace(claims=(Claim(2_048, 30),)), 2_048, behind=10).claims == (
+        Claim(2_048, 30),
+    )
+
+
+def test_what_a_commit_notes_is_read_again_and_versions_before_are_not_told_of_it() -> None:
+    position = Position(Standing(2_048, 7), 3, 12, identity="ab", topic_id="id", claims=(Claim(2_048, 30),))
+    position = position._replace(letters_from=25)
+    with_letters = position.to_metadata(with_letters=True)
+    assert parse_metadata(with_letters) == position
+    before = position._replace(claims=(), letters_from=0)
+    assert parse_metadata(position.to_metadata()) == before
+    silent = Position(Standing(1_024, 2)).to_metadata(with_letters=True, term=1, published=position)
+    published = read_note(silent).published
+    assert published is not None
+    assert (published.claims, published.letters_from) == (position.claims, 25)
+
+
+def test_scores_tell_of_the_claim_under_which_they_were_made() -> None:
+    position = Position().after(Decision(1_024, 1, 0, letters_read=4)).after(Decision(1_024, 1, 1, letters_read=9))
+    assert position.claims == (Claim(1_024, 4),), "only the first score of an epoch tells it"
+    position = position.after(Decision(2_048, 1, 2, letters_read=11)).after(Decision(1_536, 1, 3, letters_read=90))
+    assert position.claims == (Claim(1_024, 4), Claim(2_048, 11)), "a zombie's claim is none"
+
+
+def test_offsets_that_operators_let_pass_are_those_of_the_log_by_whichever_deployment() -> None:
+    skipped = {
+        ("blue", "transactions", HERE): frozenset({SkippedRange(0, 5), SkippedRange(1, 6)}),
+        ("green", "transactions", HERE): frozenset({SkippedRange(1, 7)}),
+        ("blue", "labels", HERE): frozenset({SkippedRange(1, 8)}),
+    }
+    made, _ = refusals(skipped)
+    assert made.skipped(HERE, 1) == {6, 7}
+    assert made.skipped(HERE, 0) == {5}
