@@ -37,7 +37,7 @@ class DeadLetterCode(StrEnum):
     """`occurred_at`, or a prediction's `computed_at`, is later than the record's timestamp by more than the allowed
     skew."""
     AHEAD_OF_CLOCK = "ahead_of_clock"
-    """`occurred_at` is later than the worker's clock by more than an hour and the allowed skew, on a topic whose brokers
+    """`occurred_at` is later than the worker's clock by more than an hour and the allowed skew, and the topic's brokers
     do not refuse such records."""
     TOO_LATE = "too_late"
     """The transaction is older than its card's horizon."""

@@ -270,12 +270,14 @@ def read_topic_note(note: str) -> tuple[str, int]:
 class ResumePoint(NamedTuple):
     """Where to resume one partition: the committed offset (None: none), and the position of its decisions.
 
-    `copied` is the offset of a commit that Kafka has no more, by a copy that is proven; None without one.
+    `copied` is the offset of a commit that Kafka has no more, by a copy that is proven; None without one. With
+    `scores_lost`, scores that were there at the commit are gone, so what lies before it may be undecided again.
     """
 
     committed: int | None
     position: Position
     copied: int | None = None
+    scores_lost: bool = False
 
     @property
     def applied(self) -> int | None:

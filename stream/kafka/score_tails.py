@@ -112,6 +112,7 @@ class TailReader:
             start = await self._by_copy(tp, start, self._copies.get(partition), (begin, end))
         if start.position.scores_offset > end:
             end = await self._end_of_last_batch(tp, begin, end)
+        lost = start.position.scores_offset > end
         position = start_at(start.position, begin, end)
         self.consumer.resume(tp)
         self.consumer.seek(tp, position.scores_offset)
@@ -123,7 +124,7 @@ class TailReader:
             position = position._replace(scores_offset=max(position.scores_offset, await self.consumer.position(tp)))
         self.consumer.pause(tp)
         self.progress.pop(partition, None)
-        return start._replace(position=position)
+        return start._replace(position=position, scores_lost=lost)
 
     async def read_all(self) -> dict[int, ResumePoint]:
         """Read all partitions at the same time, as `read` does each.

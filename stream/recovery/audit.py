@@ -51,7 +51,7 @@ class Kind(StrEnum):
     LOST = "lost"
     SKIPPED = "skipped"
     UNDECIDED = "undecided"
-    """Above the last valid score: it is judged when its turn comes."""
+    """Above the last valid score, and none of the others: it is judged when its turn comes."""
 
 
 class Fault(StrEnum):
@@ -186,8 +186,6 @@ class PartitionAudit:
             self.counts[Kind.REFUSED] += 1
         elif offset in self.skipped:
             self.counts[Kind.SKIPPED] += 1
-        elif offset > self.scored.last:
-            self.counts[Kind.UNDECIDED] += 1
         elif backfill_mark(record.headers) is not None:
             self.counts[Kind.BACKFILLED] += 1
             self.backfilled.setdefault(_identity(record), offset)
@@ -201,6 +199,8 @@ class PartitionAudit:
             if identity in found:
                 self.counts[Kind.REPEATED] += 1
                 repeated.append(Place(self.partition, offset, found[identity]))
+            elif offset > self.scored.last:
+                self.counts[Kind.UNDECIDED] += 1
             elif offset < self.lost_below:
                 self.counts[Kind.LOST] += 1
             else:

@@ -192,9 +192,9 @@ class Decider:
         self._deps.shadow.offer(fact.scored, serving, trace)
 
     def _part(self, batch: Batch) -> "_Parted":
-        """Part the records into those that have a score already, those to be decided, and those that get no verdict.
+        """Part the records into those that were accepted before, those to be decided, and those that get no verdict.
 
-        The first are not committed: the worker that decided them may have ended before it wrote them to the histories.
+        The first may not be committed: the worker that decided them may have ended before they were in the histories.
         """
         decided: list[Record] = []
         undecided: list[Record] = []
@@ -204,7 +204,7 @@ class Decider:
             for record in batch.records[partition]:
                 count += 1
                 if not settled or record.offset not in settled:
-                    (decided if self._positions.is_decided(partition, record.offset) else undecided).append(record)
+                    (decided if self._positions.is_accepted(partition, record.offset) else undecided).append(record)
         return _Parted(decided, undecided, count - len(decided) - len(undecided))
 
     async def _decide(self, batch: Batch, records: Sequence[Record], terms: DecisionTerms) -> Outputs:

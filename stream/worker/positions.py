@@ -83,6 +83,7 @@ class DecisionPositions:
         """The topic whose partitions these are."""
         self._known: dict[int, Position] = {}
         self._committed: dict[int, int] = {}
+        self._handled: dict[int, int] = {}
         self._voids = VoidCounter()
         self._refusals = PartitionRefusals(deps.follower, self.topic, deps.emit)
         self._readers: list[TailReader] = []
@@ -156,6 +157,7 @@ class DecisionPositions:
         self._term = self._deps.follower.term
         self.role = role_of(self._deps.settings, self._deps.follower)
         self._known, self.epochs, self._committed, self._losses = {}, {}, {}, {}
+        self._handled = {}
         self._begin(self.partitions)
 
     async def watch_role(self) -> None:
@@ -189,6 +191,14 @@ class DecisionPositions:
     def is_decided(self, partition: int, offset: int) -> bool:
         """Tell whether a known partition's record has a valid decision."""
         return place_of(self.log, offset) <= self._known[partition].standing.last_place
+
+    def is_accepted(self, partition: int, offset: int) -> bool:
+        """Tell whether a known partition's record, if it is not `settled`, was accepted: it is not judged again.
+
+        It has a valid decision, or lies before a commit of ours: then it got all that it gets, though no later one has
+        a decision.
+        """
+        return offset < self._handled.get(partition, 0) or self.is_decided(partition, offset)
 
     def settled(self, partition: int) -> Collection[int]:
         """Return the offsets of a known partition that get no verdict any more: they are refused, or skipped.
@@ -362,6 +372,7 @@ class DecisionPositions:
             self.log = start.log
             self._displaced.discard(partition)
             self._committed[partition] = committed
+            self._handled[partition] = 0 if point.scores_lost else start.committed or 0
             self._known[partition] = position
             self._count_void(partition, point)
             self._announce_found(partition, position)

@@ -74,7 +74,7 @@ class Positions:
     def committed(self, _partition: int) -> int:
         return 0
 
-    def is_decided(self, partition: int, offset: int) -> bool:
+    def is_accepted(self, partition: int, offset: int) -> bool:
         return offset <= self.known[partition].standing.last_place
 
     def read_again(self, partition: int, _after: object = None) -> None:
