@@ -6,7 +6,7 @@ from typing import Any, ClassVar, get_args
 import msgspec
 import numpy as np
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import NotEnoughReplicasError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
@@ -15,6 +15,7 @@ from stream.contract.codes import DeadLetterCode
 from stream.kafka import publisher
 from stream.kafka.client import BATCH_BYTES, LARGEST_OUTPUT_BYTES, producer_options
 from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.ending import EndableProducer
 from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, LAYOUTS
 from stream.kafka.unpacking import FetchedRecord, RecordBatch
@@ -26,7 +27,7 @@ SCORE = msgspec.json.encode({f"card_amount_sum_{at}h": at / 7 for at in range(45
 ATTRIBUTES_AT = 22
 
 
-class RecordingProducer(AIOKafkaProducer):
+class RecordingProducer(EndableProducer):
     """Keeps the batches that would be sent, as they would be on the wire."""
 
     made: ClassVar[list[Any]] = []
@@ -54,7 +55,7 @@ class RecordingProducer(AIOKafkaProducer):
 
 async def sent(monkeypatch: pytest.MonkeyPatch, records: list[Outgoing], **settings: Any) -> list[bytes]:
     """Return the batches in which a publisher with these settings sends records."""
-    monkeypatch.setattr(publisher, "AIOKafkaProducer", RecordingProducer)
+    monkeypatch.setattr(publisher, "EndableProducer", RecordingProducer)
     await Publisher(Settings(**settings)).publish({WHERE: records})
     return RecordingProducer.made.pop().batches
 
@@ -126,7 +127,7 @@ class AccumulatingProducer(RecordingProducer):
 
 
 async def started(monkeypatch: pytest.MonkeyPatch) -> tuple[Publisher, AccumulatingProducer]:
-    monkeypatch.setattr(publisher, "AIOKafkaProducer", AccumulatingProducer)
+    monkeypatch.setattr(publisher, "EndableProducer", AccumulatingProducer)
     made = Publisher(Settings())
     await made.start()
     producer = AccumulatingProducer.made.pop()
