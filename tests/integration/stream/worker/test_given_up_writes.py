@@ -94,7 +94,10 @@ def test_revisions_never_go_back_and_no_demoted_model_decides_after_writes_were_
     done = fleet.cli("model", "demote", "--reason", "its scores are wrong")
     assert done.returncode == 0, done.stdout + done.stderr
     until(lambda: min(attempts(workers).values()) >= GIVE_UPS, f"{GIVE_UPS} writes of each partition were given up")
-    assert max(descriptors(worker) for worker in workers) <= max(before) + 2, "one producer each is there, or none"
+    until(
+        lambda: max(descriptors(worker) for worker in workers) <= max(before) + 1,
+        "each has one producer or none, whenever no scores are read",
+    )
     if rebalance_first:
         workers.append(fleet.worker(COMMAND))
         until(lambda: workers[-1].has_joined, "the third joins")
