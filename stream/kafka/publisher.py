@@ -26,6 +26,7 @@ from stream.kafka.stray import given_up, given_up_as_error
 from stream.kafka.topics import MODEL_EVENTS
 from stream.redaction import redact_text
 from stream.settings import Compression, Settings
+from stream.tasks import look_at_error
 
 log = logging.getLogger("fraudstream.publisher")
 
@@ -137,6 +138,7 @@ class Publisher:
         for where, write in writes.items():
             if not write.done():
                 result.pending[where] = write
+                write.add_done_callback(look_at_error)  # not everybody waits for it
             elif isinstance(error := write.exception(), PublishError):
                 result.failures[where] = str(error)
                 given_up |= {where} if isinstance(error, WriteGivenUpError) else set()

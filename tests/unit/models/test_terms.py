@@ -124,7 +124,7 @@ def test_no_attempt_of_an_owner_is_above_what_a_later_one_takes_though_it_has_se
     ],
 )
 def test_an_epoch_of_the_own_or_a_later_generation_may_be_that_of_a_newer_owner(
-    seen: int, generation: int, attempts: bool, may_be: bool
+    seen: int, generation: int, *, attempts: bool, may_be: bool
 ) -> None:
     assert Term(max(0, seen) // TERM).may_be_newer(seen, generation, attempts=attempts) is may_be
 

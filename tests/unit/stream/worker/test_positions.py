@@ -140,7 +140,7 @@ def positions_on(brokers: Brokers) -> DecisionPositions:
             lambda _: None,
             brokers.members,
             brokers.fatal.append,
-        )  # fmt: skip
+        )
     )
 
 
