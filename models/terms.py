@@ -48,6 +48,10 @@ class Term(NamedTuple):
         """Return an owner's epoch by the formula before: the generation, or one more than the highest so far."""
         return self.number * _EPOCHS_OF_A_TERM + max(generation, self._number_above(highest))
 
+    def is_in_block(self, epoch: int, generation: int) -> bool:
+        """Tell whether an epoch is no attempt beyond those of a generation: every later one's are above it."""
+        return epoch < self.number * _EPOCHS_OF_A_TERM + (generation + 1) * _EPOCHS_OF_A_GENERATION
+
     def may_be_newer(self, seen: int, generation: int, *, attempts: bool) -> bool:
         """Tell whether an epoch of this term may be that of an owner under a later generation.
 
@@ -81,6 +85,11 @@ def term_of(epoch: int) -> int:
 def number_in_term(epoch: int) -> int:
     """Return the number of an epoch within its term; -1 if there is none."""
     return epoch if epoch < 0 else epoch % _EPOCHS_OF_A_TERM
+
+
+def first_attempt(epoch: int) -> int:
+    """Return the first of the attempts of which an epoch is one."""
+    return epoch - epoch % _EPOCHS_OF_A_GENERATION
 
 
 def attempt_after(epoch: int) -> int | None:

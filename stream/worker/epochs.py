@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from models.terms import LAST_ATTEMPT, Term, attempt_after
+from models.terms import LAST_ATTEMPT, Term, attempt_after, first_attempt
 
 log = logging.getLogger("fraudstream.epochs")
 
@@ -37,10 +37,17 @@ class Epochs(dict[int, int]):
         super().__init__()
         self._members = members
         self._fatal = fatal
+        self._seen: dict[int, int] = {}
+        self._beyond: set[int] = set()
+        """The partitions whose epoch is beyond those of the own generation, since such a one was seen there."""
 
     def may_be_newer(self, seen: int, term: Term, generation: int) -> bool:
         """Tell whether an epoch that was seen may be a newer owner's: only the coordinator knows then."""
         return term.may_be_newer(seen, generation, attempts=not self._members.is_mixed)
+
+    def note(self, partition: int, seen: int) -> None:
+        """Note the highest epoch that is known to be on a partition's scores."""
+        self._seen[partition] = seen
 
     def take(self, partition: int, seen: int, term: Term, generation: int) -> None:
         """Take the first epoch of a partition above all that was seen, unless one was taken under this assignment.
@@ -48,9 +55,12 @@ class Epochs(dict[int, int]):
         Raises:
             EpochsUsedUpError: those of the term are used up.
         """
+        self.note(partition, seen)
         if partition not in self:
             epoch = term.epoch_without_attempts if self._members.is_mixed else term.epoch
-            self[partition] = epoch(generation, seen)
+            self[partition] = taken = epoch(generation, seen)
+            self._beyond -= {partition}
+            self._beyond |= set() if term.is_in_block(taken, generation) else {partition}
 
     def raise_attempt(self, partition: int) -> None:
         """Take the next epoch, since a write of the partition was given up; end the process if there is none.
@@ -60,16 +70,18 @@ class Epochs(dict[int, int]):
         if (given_up := self.get(partition)) is None:
             return
         following = attempt_after(given_up)
-        if self._members.is_mixed:
-            self._fatal(
-                f"a write to partition {partition} was given up while a member of the group is of a version that "
-                "counts no attempts in epochs: the next owner takes a higher one. Upgrade all workers"
-            )
-        elif following is None:
-            self._fatal(
-                f"a write to partition {partition} was given up for the {LAST_ATTEMPT + 1:,}th time in one assignment, "
-                "and no epoch is left: the next owner takes a higher one"
-            )
-        else:
+        if why := self._why_none(partition, given_up, following):
+            self._fatal(f"a write to partition {partition} was given up, and there is no epoch for the next one: {why}")
+        elif following is not None:
             log.warning("partition %d: a write under epoch %d was given up; next is %d", partition, given_up, following)
             self[partition] = following
+
+    def _why_none(self, partition: int, given_up: int, following: int | None) -> str:
+        if self._members.is_mixed:
+            return "a member of the group is of a version that counts no attempts in epochs; upgrade all workers"
+        if following is None:
+            return f"it was the {LAST_ATTEMPT + 1:,}th in one assignment"
+        # The next owner takes one above its own generation's and above what it sees: above ours only if it sees ours.
+        if partition in self._beyond and self._seen[partition] < first_attempt(given_up):
+            return "the group's generations began anew, or a static member did, and nothing was written since"
+        return ""

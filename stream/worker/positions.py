@@ -47,10 +47,7 @@ _ROLE_SECONDS = 1.0
 
 
 class PositionsDeps(NamedTuple):
-    """What reading positions needs.
-
-    `consumer` returns the consumer that Faust has created, `fatal` ends the process.
-    """
+    """What reading positions needs; `consumer` returns the one that Faust has created, `fatal` ends the process."""
 
     settings: Settings
     follower: Follower
@@ -186,9 +183,10 @@ class DecisionPositions:
         A reading that has begun before ends without effect: what it has found may be older. If a write was given up,
         or `after` will be, the partition goes on under the next epoch.
         """
+        if (known := self._known.pop(partition, None)) is not None:
+            self.epochs.note(partition, known.standing.highest_epoch)
         if given_up:
             self.epochs.raise_attempt(partition)
-        self._known.pop(partition, None)
         self._begin(frozenset({partition}), after)
 
     def is_decided(self, partition: int, offset: int) -> bool:

@@ -457,7 +457,7 @@ async def test_the_worker_ends_when_no_epoch_is_left_for_the_next_attempt(broker
         read.epochs.raise_attempt(0)
     assert (read.epochs, brokers.fatal) == ({0: GENERATION * 2**10 + 1_023}, [])
     read.epochs.raise_attempt(0)
-    assert "partition 0 was given up for the 1,024th time in one assignment" in brokers.fatal[0]
+    assert "partition 0 was given up, and there is no epoch for the next one: it was the 1,024th" in brokers.fatal[0]
     assert read.epochs == {0: GENERATION * 2**10 + 1_023}
 
 
@@ -468,5 +468,18 @@ async def test_in_a_mixed_fleet_a_write_that_was_given_up_ends_the_worker(broker
     assert brokers.fatal == [], "it is not claimed"
     read.read_again(0, asyncio.create_task(given_up_write()))
     await settle()
-    assert "given up while a member of the group is of a version that counts no attempts" in brokers.fatal[0]
+    assert "a member of the group is of a version that counts no attempts in epochs" in brokers.fatal[0]
     assert read.epochs == {0: GENERATION}
+
+
+async def test_an_epoch_beyond_the_own_generations_is_raised_only_once_the_next_owner_sees_it(brokers: Brokers) -> None:
+    brokers.seen = 7 * 2**10  # of a group whose generations began anew; its next owner may claim 8 * 2**10, too
+    read = await claimed(brokers)
+    assert read.epochs == {0: 8 * 2**10}
+    read.read_again(0, given_up=True)
+    assert "generations began anew, or a static member did, and nothing was written since" in brokers.fatal.pop()
+    await settle()
+    score = Outgoing(10, b"card", b"", (), "t-1")
+    assert read.advance(0, 0, ScoresToWrite([score], LimitState()), read[0].scores_offset + 1)
+    read.read_again(0, given_up=True)
+    assert (read.epochs, brokers.fatal) == ({0: 8 * 2**10 + 1}, [])
