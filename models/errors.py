@@ -6,6 +6,7 @@ ModelError                        catch this to catch all errors of the package
 ├── RepositoryUnavailableError    the repository does not respond: retry later
 ├── InvalidKeysError              a file of keys cannot be used: correct it
 ├── InvalidCardError              what is stated of a model cannot be used: correct it
+├── EpochsUsedUpError             a group has had four million generations in a term: hand over, which begins another
 ├── DamagedSnapshotError          a snapshot of the control log cannot be read: use another
 ├── ArtifactError                 the artifact is unusable: use another, or store it again
 │   ├── MissingArtifactError      the repository holds no artifact with this digest
@@ -41,6 +42,10 @@ class InvalidCardError(ModelError, ValueError):
 
 class RepositoryUnavailableError(ModelError):
     """The repository does not respond, or its URL names a file system that is not installed."""
+
+
+class EpochsUsedUpError(ModelError):
+    """The next epoch would be one of the next term."""
 
 
 class DamagedSnapshotError(ModelError):

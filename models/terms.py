@@ -7,8 +7,12 @@ A fold over the accepted commands of all deployments. A term begins with the dep
 from typing import NamedTuple
 
 from models.commands import CommandKind, Event, EventKind
+from models.errors import EpochsUsedUpError
 
 _EPOCHS_OF_A_TERM = 2**32
+_EPOCHS_OF_A_GENERATION = 2**10
+LAST_ATTEMPT = _EPOCHS_OF_A_GENERATION - 1
+"""So often an owner may give up a write before the next epoch would be one that its successor takes."""
 
 
 class Term(NamedTuple):
@@ -22,12 +26,42 @@ class Term(NamedTuple):
     earlier: tuple[str, ...] = ()
 
     def epoch(self, generation: int, highest: int) -> int:
-        """Return an epoch of this term above the highest so far: the group's generation, or the next number.
+        """Return the first epoch of an owner: above the highest so far, and above all attempts of owners before it.
 
-        Epochs are term * 2^32 + n, so they order fleets as they order workers.
+        Epochs are term * 2^32 + generation * 2^10 + attempt, so they order fleets as they order workers, and the writes
+        of one worker after those that it gave up. It is the first multiple of 2^10 at or above the group's generation *
+        2^10 that is above `highest`.
+
+        Raises:
+            EpochsUsedUpError: it would be an epoch of the next term.
         """
-        number = number_in_term(highest) + 1 if term_of(highest) == self.number else 0
-        return self.number * _EPOCHS_OF_A_TERM + max(generation, number)
+        above = self._number_above(highest) + LAST_ATTEMPT
+        number = max(generation * _EPOCHS_OF_A_GENERATION, above - above % _EPOCHS_OF_A_GENERATION)
+        if number >= _EPOCHS_OF_A_TERM:
+            raise EpochsUsedUpError(
+                f"the epochs of term {self.number} are used up in generation {generation} of the group: hand over to "
+                "another deployment, which begins the next term"
+            )
+        return self.number * _EPOCHS_OF_A_TERM + number
+
+    def epoch_without_attempts(self, generation: int, highest: int) -> int:
+        """Return an owner's epoch by the formula before: the generation, or one more than the highest so far."""
+        return self.number * _EPOCHS_OF_A_TERM + max(generation, self._number_above(highest))
+
+    def is_in_block(self, epoch: int, generation: int) -> bool:
+        """Tell whether an epoch is no attempt beyond those of a generation: every later one's are above it."""
+        return epoch < self.number * _EPOCHS_OF_A_TERM + (generation + 1) * _EPOCHS_OF_A_GENERATION
+
+    def may_be_newer(self, seen: int, generation: int, *, attempts: bool) -> bool:
+        """Tell whether an epoch of this term may be that of an owner under a later generation.
+
+        `attempts` tells by which of the two formulas epochs are taken.
+        """
+        least = generation * _EPOCHS_OF_A_GENERATION if attempts else generation
+        return term_of(seen) >= self.number and number_in_term(seen) >= least
+
+    def _number_above(self, highest: int) -> int:
+        return number_in_term(highest) + 1 if term_of(highest) == self.number else 0
 
     def is_before(self, epoch: int) -> bool:
         """Tell whether an epoch is of a later term, which is not known here yet."""
@@ -51,6 +85,16 @@ def term_of(epoch: int) -> int:
 def number_in_term(epoch: int) -> int:
     """Return the number of an epoch within its term; -1 if there is none."""
     return epoch if epoch < 0 else epoch % _EPOCHS_OF_A_TERM
+
+
+def first_attempt(epoch: int) -> int:
+    """Return the first of the attempts of which an epoch is one."""
+    return epoch - epoch % _EPOCHS_OF_A_GENERATION
+
+
+def attempt_after(epoch: int) -> int | None:
+    """Return the epoch of an owner's next attempt after it has given up a write; None if it has made the last one."""
+    return epoch + 1 if epoch % _EPOCHS_OF_A_GENERATION < LAST_ATTEMPT else None
 
 
 def follow_term(term: Term, event: Event) -> Term:

@@ -14,6 +14,7 @@ StreamError                     the root: catch it to catch all errors of this p
 ├── DeploymentError             deployments cannot be compared, or handed over: show the message
 ├── MissingMatplotlibError      a report has charts: install the extra that the message names
 └── PublishError                a broker has not acknowledged all outputs: read the ends of the topics, then retry
+    └── WriteGivenUpError       they may still be written, by a producer that was ended: go on under another epoch
 """
 
 from collections.abc import Mapping
@@ -89,6 +90,10 @@ class DeploymentError(StreamError):
 
 class PublishError(StreamError):
     """Not every output of a batch is known to be on its topic."""
+
+
+class WriteGivenUpError(PublishError):
+    """The producer that was writing is ended; a broker that is hung may have its request and write it much later."""
 
 
 def install_extra(extra: str) -> str:

@@ -99,6 +99,12 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "The ends of the score partitions are read first. The challenger's comparisons are retried for 10 s, then "
         "counted as failed",
     ),
+    (stream.WriteGivenUpError,): ErrorFate(
+        "A broker has not acknowledged an output for 30 s, and the producer was ended",
+        Handling.RETRY,
+        "The partition goes on under the next epoch. After 1,023 of them in one assignment, or while a member of the "
+        "group is of a version that does not count them, the worker ends with exit 70",
+    ),
     (stream.NotReadyError,): ErrorFate(
         "Topics are missing or laid out differently at start-up, or the control log lacks records", Handling.RETRY
     ),
@@ -121,6 +127,9 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "A feature's formula of the deployment's own raised, or returned no number",
         Handling.BY_RULES,
         "While a model is loaded it is a `ProbeError`; `train`, `score` and `replay` end with exit 1",
+    ),
+    (models.EpochsUsedUpError,): ErrorFate(
+        "A group has had 4,194,304 generations in one term", Handling.EXIT, "A hand-over begins the next term"
     ),
     (models.ScoringError,): ErrorFate(
         "A model returned no number",

@@ -28,7 +28,7 @@ from stream.challenger.queue import (
     take_portion,
 )
 from stream.clock import now_ms
-from stream.control.announcements import CandidateAnswers, ProbeOutcome
+from stream.control.announcements import AnswerNames, CandidateAnswers, ProbeOutcome, own_name_only
 from stream.control.follower import Follower
 from stream.control.model_cache import LoadFailures, ServingModels, WarmupProblems, no_warmup_problems
 from stream.errors import PublishError
@@ -84,6 +84,7 @@ class Comparer:
         emit: receives the facts about compared and missed decisions.
         command: the challenger's process; replaced in a test or benchmark that makes it fail.
         lacking: returns why a loaded candidate cannot be served yet.
+        names: returns the names under which this worker answers for a candidate.
     """
 
     def __init__(
@@ -93,13 +94,15 @@ class Comparer:
         emit: FactListener,
         command: Sequence[str] | None = None,
         lacking: WarmupProblems = no_warmup_problems,
+        *,
+        names: AnswerNames = own_name_only,
     ) -> None:
         self._lacking = lacking
         self._settings = settings
         self._follower = follower
         self._emit = emit
         self._publisher = Publisher(settings)
-        self._answers = CandidateAnswers(follower, self._publisher, settings.worker_id)
+        self._answers = CandidateAnswers(follower, self._publisher, settings.worker_id, names)
         self._misses = MissLog(follower, self._publisher, settings.worker_id, emit)
         setup = Setup(settings.models, settings.features, settings.shadow_memory_mb, settings.model_keys)
         self._process = ChallengerProcess(command or child_command(), setup, child_environment(os.environ))

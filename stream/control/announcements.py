@@ -6,7 +6,7 @@ is an index of what `scores` records anyway.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 from uuid import uuid4
 
@@ -24,6 +24,9 @@ from stream.settings import Settings
 log = logging.getLogger("fraudstream.announcements")
 
 T = TypeVar("T")
+
+AnswerNames = Callable[[str], Sequence[str]]
+"""Returns the names under which a worker answers now: those by which the judge may know it."""
 
 ProbeOutcome = str | tuple[Problem, ...]
 """The probe hash of a loaded model, or why it is not loaded or may not be served."""
@@ -57,13 +60,21 @@ async def announce(publisher: Publisher, settings: Settings, found: Cutover | Ha
         log.warning("%s could not be announced: %s", found, error)
 
 
+def own_name_only(worker: str) -> Sequence[str]:
+    """Return a worker's own name, by which judges of this version know it."""
+    return (worker,)
+
+
 class CandidateAnswers:
     """Tracks which candidates this process has answered; answers in the log may be those of its predecessor."""
 
-    def __init__(self, follower: Follower, publisher: Publisher, worker: str) -> None:
+    def __init__(
+        self, follower: Follower, publisher: Publisher, worker: str, names: AnswerNames = own_name_only
+    ) -> None:
         self._follower = follower
         self._publisher = publisher
         self._worker = worker
+        self._names = names
         self._answered: set[str] = set()
         self._traces: dict[str, OperationTrace] = {}
 
@@ -78,23 +89,27 @@ class CandidateAnswers:
     async def answer(self, command_id: str, model: str | None, outcome: ProbeOutcome) -> None:
         """Publish an answer, for several models one without `model`; if that fails, the candidate stays unanswered."""
         lineup, trace = self._follower.lineup, self._trace(command_id)
-        event = new_origin(self._worker).event(
-            lineup.deployment,
-            EventKind.READY if isinstance(outcome, str) else EventKind.NOT_READY,
-            lineup.revision,
-            command_id=command_id,
-            model=model,
-            probe_hash=outcome if isinstance(outcome, str) else None,
-            problems=() if isinstance(outcome, str) else outcome,
-        )
+        events = [
+            new_origin(name).event(
+                lineup.deployment,
+                EventKind.READY if isinstance(outcome, str) else EventKind.NOT_READY,
+                lineup.revision,
+                command_id=command_id,
+                model=model,
+                probe_hash=outcome if isinstance(outcome, str) else None,
+                problems=() if isinstance(outcome, str) else outcome,
+            )
+            for name in self._names(self._worker)
+        ]
         try:
-            await self._publisher.publish_event(event, trace.headers)
+            for event in events:
+                await self._publisher.publish_event(event, trace.headers)
         except KafkaError as error:
             log.warning("the answer to command %s could not be written, retrying: %s", command_id, error)
         else:
             self._answered.add(command_id)
             self._traces.pop(command_id, None)
-            trace.done(outcome_attributes(event))
+            trace.done(outcome_attributes(events[0]))
 
     def _trace(self, command_id: str) -> OperationTrace:
         """Return the trace of the answer, which began when the candidate was received."""

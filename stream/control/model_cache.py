@@ -24,7 +24,7 @@ from models.loading import Model, VectoriseProbe, load
 from models.problems import Problem
 from models.repository import Repository
 from stream.clock import now_ms
-from stream.control.announcements import CandidateAnswers, ProbeOutcome
+from stream.control.announcements import AnswerNames, CandidateAnswers, ProbeOutcome, own_name_only
 from stream.control.follower import Follower
 from stream.kafka.publisher import Publisher
 
@@ -192,10 +192,18 @@ class LoadedModels:
 class ModelCache:
     """Keeps the models loaded that the lineup needs, and answers for candidates."""
 
-    def __init__(self, follower: Follower, models: LoadedModels, loader: ModelLoader, publisher: Publisher) -> None:
+    def __init__(
+        self,
+        follower: Follower,
+        models: LoadedModels,
+        loader: ModelLoader,
+        publisher: Publisher,
+        *,
+        names: AnswerNames = own_name_only,
+    ) -> None:
         self._follower = follower
         self._loader = loader
-        self._answers = CandidateAnswers(follower, publisher, loader.worker)
+        self._answers = CandidateAnswers(follower, publisher, loader.worker, names)
         self._models = models
         self._failures = LoadFailures()
         self._running: dict[str, asyncio.Task[None]] = {}

@@ -6,6 +6,7 @@ errors are explained in terms of the settings that fix them.
 
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,6 +39,13 @@ A client that asked while one broker alone was up knows only that one, and reach
 """
 _CLIENT_PREFIX = "fraudstream-worker-"
 _SEPARATOR = "/"
+_ATTEMPTS = "attempts"
+_MARK = f"@{_ATTEMPTS}"
+"""Ends the client id of a worker that counts attempts in epochs; no worker's id contains `@`, but a token may."""
+_LONGEST_TOKEN = 64
+ANNOUNCED = _ATTEMPTS.encode()
+"""What such a worker says in its subscription, too."""
+_SUBSCRIBED = struct.pack(">i", len(ANNOUNCED)) + ANNOUNCED
 LARGEST_OUTPUT_BYTES = 2 * 1024 * 1024
 """Outputs may be larger than inputs (a dead letter adds headers to its input's), so twice Kafka's default."""
 
@@ -179,10 +187,12 @@ class Member(NamedTuple):
     """A member of a consumer group: its name, and the deployment whose worker it is.
 
     The deployment is None for a worker of a version that did not tell, and empty for a member that is no worker.
+    `attempts` tells whether it announces that it counts attempts in its epochs, as every version from now on does.
     """
 
     name: str
     deployment: str | None
+    attempts: bool = False
 
     def is_of(self, deployment: str) -> bool:
         """Tell whether it is a worker of this deployment, as far as it tells."""
@@ -191,7 +201,18 @@ class Member(NamedTuple):
 
 def client_id(settings: Settings) -> str:
     """Return the client id with which a worker joins its group; neither name contains the separator."""
-    return f"{_CLIENT_PREFIX}{settings.deployment}{_SEPARATOR}{settings.worker_id}"
+    return f"{_CLIENT_PREFIX}{settings.deployment}{_SEPARATOR}{names_for_judges(settings.worker_id)[-1]}"
+
+
+def names_for_judges(worker_id: str) -> tuple[str, ...]:
+    """Return the names that judges may know a worker by: its own, and what a version before this one takes for it.
+
+    That version reads the whole end of a client id as the name, with the mark. A static member may be known to it
+    without, since the coordinator keeps the client id of the process that a static member's new one replaces. A name
+    that has no room for the mark goes without: then the subscription alone announces.
+    """
+    marked = f"{worker_id}{_MARK}"
+    return (worker_id, marked) if len(marked) <= _LONGEST_TOKEN else (worker_id,)
 
 
 async def members_of(admin: AIOKafkaAdminClient, group: str) -> frozenset[Member]:
@@ -205,7 +226,7 @@ async def members_of(admin: AIOKafkaAdminClient, group: str) -> frozenset[Member
         for code, _group, _state, _type, _protocol, members, *_rest in response.groups:
             if code:
                 raise for_code(code)
-            found |= {_member(member_id, client_id) for member_id, client_id, *_ in members}
+            found |= {_member(*member[:4]) for member in members}
     return frozenset(found)
 
 
@@ -219,13 +240,18 @@ async def group_members(admin: AIOKafkaAdminClient, settings: Settings) -> froze
     return frozenset(one.name for one in members if one.is_of(settings.deployment))
 
 
-def _member(member_id: str, client_id: str) -> Member:
-    """Read a member's client id; some brokers keep none, but every member id begins with it."""
+def _member(member_id: str, client_id: str, _host: str = "", subscription: bytes = b"") -> Member:
+    """Read a member's client id; some brokers keep none, but every member id begins with it.
+
+    What it announces is in its subscription, if the coordinator tells it, which it does between rebalances; else in the
+    client id. A static member's subscription is that of its newest process, its client id that of its first one.
+    """
     whole = client_id or member_id[: -len("-" + str(UUID(int=0)))]
+    attempts = subscription.endswith(_SUBSCRIBED) if subscription else whole.endswith(_MARK)
     if not whole.startswith(_CLIENT_PREFIX):
-        return Member(whole, "")
-    deployment, separator, name = whole.removeprefix(_CLIENT_PREFIX).partition(_SEPARATOR)
-    return Member(name, deployment) if separator else Member(deployment, None)
+        return Member(whole, "", attempts)
+    deployment, separator, name = whole.removeprefix(_CLIENT_PREFIX).removesuffix(_MARK).partition(_SEPARATOR)
+    return Member(name, deployment, attempts) if separator else Member(deployment, None, attempts)
 
 
 def missing_topic(topic: str) -> str:

@@ -20,10 +20,11 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import ConnectionGroup
 from aiokafka.errors import KafkaError, ProducerClosed
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
-from aiokafka.producer.sender import Sender, SendProduceReqHandler
+from aiokafka.producer.sender import Sender
 from aiokafka.protocol.produce import ProduceRequest, ProduceResponse_v7
 from aiokafka.structs import RecordMetadata
 
+from stream.kafka.ending import ProduceHandler, tasks_of
 from stream.kafka.wire import PRODUCE, PRODUCE_VERSION, Produced, close_silent, produce_body, produced, speaks, write
 from stream.tasks import Once, look_at_error
 
@@ -114,14 +115,15 @@ class ProduceRequestOnItsWay:
         for batch in self._batches.values():
             batch.future.add_done_callback(look_at_error)
             batch.future.add_done_callback(lambda _, batch=batch: self._ended(batch))
-        if self._sender._sender_task.done():  # noqa: SLF001 - the producer has stopped: nobody would try again
+        accumulator = self._sender._message_accumulator  # noqa: SLF001
+        if accumulator._exception is not None or self._sender._sender_task.done():  # noqa: SLF001 - it has stopped or was ended: nobody would try again
             for batch in self._batches.values():
                 batch.failure(outcome if isinstance(outcome, BaseException) else ProducerClosed())
             self._release()
             return
         handler = _Handler(self._sender, self._batches, outcome)
         recovering = self._loop.create_task(handler.do(self._node))
-        _RECOVERING.add(recovering)
+        tasks_of(self._sender).add(recovering)  # where an end of the producer finds it; and it is kept alive
         recovering.add_done_callback(self._recovered)
 
     def _ended(self, batch: MessageBatch) -> None:
@@ -132,7 +134,7 @@ class ProduceRequestOnItsWay:
 
     def _recovered(self, task: asyncio.Task[None]) -> None:
         """Go on; what aiokafka cannot handle ends its sender and fails all batches, as it does there."""
-        _RECOVERING.discard(task)
+        tasks_of(self._sender).discard(task)
         accumulator = self._sender._message_accumulator  # noqa: SLF001
         if not task.cancelled() and (error := task.exception()) is not None and accumulator._exception is None:  # noqa: SLF001
             log.error("what became of a request to produce could not be handled", exc_info=error)
@@ -149,11 +151,7 @@ class ProduceRequestOnItsWay:
             accumulator._waiter_future.set_result(None)  # noqa: SLF001 - the sender looks again
 
 
-_RECOVERING: set[asyncio.Task[None]] = set()
-"""Tasks are kept alive by who holds them."""
-
-
-class _Handler(SendProduceReqHandler):  # type: ignore[misc] # aiokafka ships no types
+class _Handler(ProduceHandler):
     """aiokafka's handler of a request that was sent already, with its answer or error."""
 
     def __init__(

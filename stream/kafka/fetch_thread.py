@@ -5,20 +5,21 @@ It has an event loop of its own, so heartbeats continue while the main loop comp
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from stream.kafka.batches import Commit
-from stream.kafka.client import connection_options
+from stream.kafka.client import ANNOUNCED, connection_options
 from stream.kafka.failing import FailingFetch
 from stream.kafka.fetcher import LogConsumer, Trouble
 from stream.kafka.held_back import HeldBack
@@ -105,6 +106,15 @@ class ConsumerOptions:
     bounds: Callable[[str, Sequence[TopicPartition]], Mapping[TopicPartition, int]]
 
 
+class AnnouncingAssignor(RangePartitionAssignor):  # type: ignore[misc] # aiokafka ships no types
+    """aiokafka's assignor by ranges, with a subscription that announces what this version can do; no assignor asks."""
+
+    @classmethod
+    def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+        """Return the subscription with which the worker joins its group."""
+        return ConsumerProtocolMemberMetadata(cls.version, list(topics), ANNOUNCED)
+
+
 class FetchThread(driver.AIOKafkaConsumerThread):
     """Runs the consumer on its own event loop."""
 
@@ -127,7 +137,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):
             client_id=options.client_id,
             group_id=conf.id,
             group_instance_id=settings.group_instance or None,
-            partition_assignment_strategy=(RangePartitionAssignor,),
+            partition_assignment_strategy=(AnnouncingAssignor,),
             auto_offset_reset="earliest",
             max_poll_records=settings.poll_records,
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),

@@ -240,11 +240,10 @@ class WorkerApp(faust.App):
             self.agent(self.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw"), name=topic)(
                 batch_agent(handle)
             )
-        name = client_id(self.settings)
         withheld = partial(is_withheld, self.settings, self.parts.histories)
-        losses = self.parts.losses
+        name, examine = client_id(self.settings), self.parts.losses.examine
         options = ConsumerOptions(
-            self.settings, tuple(handlers), name, end_process, withheld, losses.examine, self._held, self._bounds
+            self.settings, tuple(handlers), name, end_process, withheld, examine, self._held, self._bounds
         )
         self.transport = BatchTransport(self, options)
         self.on_partitions_assigned.connect(self._assigned)
@@ -266,6 +265,7 @@ class WorkerApp(faust.App):
         transactions = self.settings.topic(TRANSACTIONS.name)
         partitions = [tp.partition for tp in assigned if tp.topic == transactions]
         self._assignments.assigned((TopicPartition(*tp) for tp in assigned), self.consumer_generation_id)
+        self.parts.group.assigned()
         self.parts.published.assigned(partitions)
         self.parts.positions.assigned(self.consumer_generation_id, partitions)
         self.parts.losses.assigned([TopicPartition(*tp) for tp in assigned])
@@ -311,14 +311,15 @@ def build_parts(
     repair = RepairProgress()
     warmup = WarmupCheck(features, store, repair.text)
     loader = ModelLoader(_repository(settings), probe_vectorisers(features), settings.worker_id, warmup.problems)
-    cache = ModelCache(follower, models, loader, publisher)
-    comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems)
+    group = GroupCheck(settings, admin)
+    cache = ModelCache(follower, models, loader, publisher, names=group.names_of)
+    comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems, names=group.names_of)
     judge = Judge(JudgeDeps(settings, follower, loader, cache, publisher, admin))
     published = PublishedScores(settings, follower, admin)
     topics = TopicWatch(settings, admin)
     copies = CommitCopies(store.commit_notes)
     positions = DecisionPositions(
-        PositionsDeps(settings, follower, published, publisher, admin, app.created, copies, telemetry.emit)
+        PositionsDeps(settings, follower, published, publisher, admin, app.created, copies, telemetry.emit, group)
     )
     losses = InputLosses(
         LossesDeps(settings, follower, admin, positions, app.created, copies, telemetry.emit, features.has_predictions)
@@ -354,7 +355,6 @@ def build_parts(
             log=follower.log_number,
         )
     )
-    group = GroupCheck(settings, admin)
     snapshots = Snapshots(settings, follower, loader.repository, lambda: judge.owner)
     reviews = ReviewDates(follower, models, loader.repository)
     startup = Startup(
@@ -380,6 +380,7 @@ def build_parts(
                     published,
                     app.current,
                 ),
+                names=group.names_of,
             ),
             repairer=repairer,
             losses=losses,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from models.problems import Problem, ProblemCode
 from stream.consumer import log_and_offset
-from stream.control.announcements import CandidateAnswers, ProbeOutcome
+from stream.control.announcements import AnswerNames, CandidateAnswers, ProbeOutcome, own_name_only
 from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels
 from stream.kafka.publisher import Publisher
@@ -66,12 +66,19 @@ class CutOverAnswers:
     """Answers for each hand-over that waits for the workers, with the problems or the live model's probe hash."""
 
     def __init__(
-        self, follower: Follower, models: LoadedModels, publisher: Publisher, worker: str, gates: PublishingGates
+        self,
+        follower: Follower,
+        models: LoadedModels,
+        publisher: Publisher,
+        worker: str,
+        gates: PublishingGates,
+        *,
+        names: AnswerNames = own_name_only,
     ) -> None:
         self._follower = follower
         self._models = models
         self._gates = gates
-        self._answers = CandidateAnswers(follower, publisher, worker)
+        self._answers = CandidateAnswers(follower, publisher, worker, names)
 
     async def run(self) -> None:
         """Answer at every change of the event log, for ever."""

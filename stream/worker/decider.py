@@ -297,7 +297,8 @@ class Decider:
     ) -> None:
         """Write dead letters and scores; advance the partitions that were written, and set the others aside.
 
-        After a failure it is unknown what was written, so the end of that partition's scores is read before the retry.
+        After a failure it is unknown what was written, so the end of that partition's scores is read before the retry;
+        what was given up may be written even later, so the next decisions are of another epoch.
         """
         try:
             origin = LetterOrigin(self._deps.settings.deployment, terms.log, terms.epochs)
@@ -309,7 +310,8 @@ class Decider:
         for partition, why in written.failed.items():
             batch.set_aside(partition, why)
             self._deps.emit(Retried(batch.topic, "PublishError"))
-            self._positions.read_again(partition, written.pending.get(partition))
+            was_given_up = partition in written.given_up
+            self._positions.read_again(partition, written.pending.get(partition), given_up=was_given_up)
         for partition in batch.current():
             if self._positions.get(partition) is None:  # its topic or the role has changed meanwhile
                 batch.set_aside(partition, self._positions.why(partition))

@@ -1,7 +1,7 @@
 """Write the outputs of a batch, each partition's on its own: one that no broker takes holds up no other partition."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -23,12 +23,26 @@ class Written:
     """What became of the outputs of each partition.
 
     `ends` is the offset after its last output, where it has one. `failed` says why outputs are not known to be written;
-    those in `pending` are still being written.
+    those in `pending` are still being written, or the dead letters before them are. Those of `given_up` were given up,
+    or the dead letters before them, and may still be appended: `letters_given_up` tells of the dead letters.
     """
 
     ends: dict[int, int] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     pending: dict[int, "asyncio.Task[int]"] = field(default_factory=dict)
+    given_up: set[int] = field(default_factory=set)
+    letters_given_up: bool = False
+
+    def without_letters(
+        self, partitions: Collection[int], why: str, letters: Destination, published: Published
+    ) -> None:
+        """Note why the dead letters of partitions are not known to be written; their outputs were not begun."""
+        self.failed.update(dict.fromkeys(partitions, why))
+        if letters in published.given_up:
+            self.letters_given_up = True
+            self.given_up.update(partitions)
+        if (writing := published.pending.get(letters)) is not None:
+            self.pending.update(dict.fromkeys(partitions, writing))
 
 
 class EachPublisher(Protocol):
@@ -56,8 +70,8 @@ class PartitionWriter:
         """Write outputs; where a partition has dead letters, those first.
 
         So no worker resumes behind an output while a dead letter before it is missing: an offset at or below the last
-        valid score that has no letter was accepted. Many large dead letters are
-        written slice by slice, so that a revocation need not wait for all of them.
+        valid score that has no letter was accepted. Many large dead letters are written slice by slice, so that a
+        revocation need not wait for all of them.
 
         Raises:
             StaleBatchError: `may_go_on` was false after a slice.
@@ -68,27 +82,21 @@ class PartitionWriter:
             if number and not may_go_on():
                 raise StaleBatchError("its partitions are being revoked, and its dead letters are not all written")
             letters = await in_thread_if_large(size, to_records, some, origin)
-            why, pending = await self._publish(TopicOutputs(outputs.topic, clean), letters, written)
+            published = await self._publish(TopicOutputs(outputs.topic, clean), letters, written)
             clean = {}
-            if why:
-                written.failed.update(dict.fromkeys(behind, why))
-                # Letters that come through after all are verdicts: they have to be read before another attempt.
-                written.pending.update({} if pending is None else dict.fromkeys(behind, pending))
+            if why := _failures(published).get(self._letters):
+                written.without_letters(behind, why, self._letters, published)
                 return written
         left = {partition: outputs.records.get(partition, ()) for partition in behind}
         await self._publish(TopicOutputs(outputs.topic, clean | left), (), written)
         return written
 
-    async def _publish(
-        self, outputs: TopicOutputs, letters: Sequence[Outgoing], written: Written
-    ) -> "tuple[str | None, asyncio.Task[int] | None]":
-        """Publish outputs beside dead letters; return why these are not known to be written, and what still writes."""
+    async def _publish(self, outputs: TopicOutputs, letters: Sequence[Outgoing], written: Written) -> Published:
+        """Publish outputs beside dead letters, and note what became of the outputs."""
         published = await self._publisher.publish_each(
             {(outputs.topic, partition): some for partition, some in outputs.records.items()} | {self._letters: letters}
         )
-        failures = published.failures | {
-            where: f"{where[0]} {where[1]} has not acknowledged its records yet" for where in published.pending
-        }
+        failures = _failures(published)
         for partition in outputs.records:
             where = (outputs.topic, partition)
             if where in failures:
@@ -97,4 +105,13 @@ class PartitionWriter:
                 written.ends[partition] = published.ends[where]
             if where in published.pending:
                 written.pending[partition] = published.pending[where]
-        return failures.get(self._letters), published.pending.get(self._letters)
+            if where in published.given_up:
+                written.given_up.add(partition)
+        return published
+
+
+def _failures(published: Published) -> dict[Destination, str]:
+    """Return why the records of destinations are not known to be written."""
+    return published.failures | {
+        where: f"{where[0]} {where[1]} has not acknowledged its records yet" for where in published.pending
+    }

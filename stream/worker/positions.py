@@ -17,10 +17,11 @@ from aiokafka.errors import KafkaError, RebalanceInProgressError
 from guards.shares import LIVE
 from models.judge import InputTopic
 from models.limits import LimitState
-from models.terms import Term, number_in_term
+from models.terms import Term
 from stream.consumer import Standing, log_and_offset, place_of
 from stream.control.announcements import Cutover, Handover, announce
 from stream.control.follower import Follower
+from stream.errors import WriteGivenUpError
 from stream.kafka.batches import Commit
 from stream.kafka.inputs import InputReader, input_reader, partitions_of
 from stream.kafka.letters import Claim
@@ -33,9 +34,10 @@ from stream.kafka.topics import TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
 from stream.scoring.facts import FactListener, LossFound, VoidFound
 from stream.settings import Settings
-from stream.tasks import both
-from stream.watchdog import end_on_error
+from stream.tasks import both, failure_of
+from stream.watchdog import end_on_error, end_process
 from stream.worker.commit_copies import CommitCopies
+from stream.worker.epochs import Epochs, GroupMembers
 from stream.worker.refusals import PartitionRefusals
 from stream.worker.role import PublishedScores, role_of
 
@@ -47,7 +49,7 @@ _ROLE_SECONDS = 1.0
 
 
 class PositionsDeps(NamedTuple):
-    """What reading positions needs; `consumer` returns the consumer that Faust has created."""
+    """What reading positions needs; `consumer` returns the one that Faust has created, `fatal` ends the process."""
 
     settings: Settings
     follower: Follower
@@ -57,7 +59,8 @@ class PositionsDeps(NamedTuple):
     consumer: Callable[[], BatchConsumer]
     copies: CommitCopies
     emit: FactListener
-    mixed: Callable[[], bool] = lambda: False
+    members: GroupMembers
+    fatal: Callable[[str], None] = end_process
 
 
 class ScoresToWrite(NamedTuple):
@@ -95,8 +98,8 @@ class DecisionPositions:
         self._tasks: set[asyncio.Task[None]] = set()
         self.scores_ids: dict[int, str] = {}
         """The id of the topic in which each partition's scores were read; empty where the brokers have none."""
-        self.epochs: dict[int, int] = {}
-        """The epoch of each partition's decisions under this assignment."""
+        self.epochs = Epochs(deps.members, deps.fatal)
+        """The epoch of each partition's next decisions under this assignment."""
         self.generation: int | None = None
         """The group's generation; None while no partitions are assigned."""
         self.partitions: frozenset[int] = frozenset()
@@ -156,8 +159,8 @@ class DecisionPositions:
         """Read all positions under the present role."""
         self._term = self._deps.follower.term
         self.role = role_of(self._deps.settings, self._deps.follower)
-        self._known, self.epochs, self._committed, self._losses = {}, {}, {}, {}
-        self._handled = {}
+        self._known, self._committed, self._handled, self._losses = {}, {}, {}, {}
+        self.epochs.clear()
         self._begin(self.partitions)
 
     async def watch_role(self) -> None:
@@ -178,14 +181,17 @@ class DecisionPositions:
         """Note that the consumer stands at no place of the topic, wherever the commit is: it has to go to the start."""
         self._displaced.add(partition)
 
-    def read_again(self, partition: int, after: "asyncio.Task[int] | None" = None) -> None:
+    def read_again(self, partition: int, after: "asyncio.Task[int] | None" = None, *, given_up: bool = False) -> None:
         """Read a partition's position again, once the write `after` has ended: it is not known what was written.
 
-        Dead letters are read again, too: one that was written, but not acknowledged in time, is a verdict.
-
-        A reading that has begun before ends without effect: what it has found may be older.
+        Dead letters are read again, too: one that was written, but not acknowledged in time, is a verdict. A reading
+        that has begun before ends without effect: what it has found may be older. If a write was given up, or `after`
+        will be, the partition goes on under the next epoch.
         """
-        self._known.pop(partition, None)
+        if (known := self._known.pop(partition, None)) is not None:
+            self.epochs.note(partition, known.standing.highest_epoch)
+        if given_up:
+            self.epochs.raise_attempt(partition)
         self._begin(frozenset({partition}), after)
 
     def is_decided(self, partition: int, offset: int) -> bool:
@@ -249,7 +255,7 @@ class DecisionPositions:
             with_declines=self._deps.follower.lineup.limits is not None,
             term=self.role.term.number,
             published=published,
-            with_letters=not self._deps.mixed(),
+            with_letters=not self._deps.members.is_mixed,
         )
 
     def advance(self, partition: int, revision: int, scores: ScoresToWrite, end: int) -> bool:
@@ -305,6 +311,10 @@ class DecisionPositions:
         """
         if writes := {self._writes[one] for one in partitions & self._writes.keys()}:
             await asyncio.wait(writes)
+        # Others may have waited for the same write: whichever is first takes the next epoch, once.
+        for partition in [one for one in partitions if one in self._writes and self._writes[one].done()]:
+            if isinstance(failure_of(self._writes.pop(partition)), WriteGivenUpError):
+                self.epochs.raise_attempt(partition)
         left = set(partitions)
         while left := {one for one in left if self._is_newest(reading, one)}:
             try:
@@ -366,6 +376,7 @@ class DecisionPositions:
         if partition in self._displaced or start.offset != stands_at:
             await self._deps.consumer().rewind(tp, start.offset, committed)
         point = point._replace(position=position)
+        await self._deps.members.settle()
         if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, point, committed):
             return
         if self._is_newest(reading, partition):
@@ -433,8 +444,8 @@ class DecisionPositions:
     async def _claim_epoch(self, partition: int, point: ResumePoint, offset: int) -> bool:
         """Take an epoch once per assignment, but never one above a newer owner's; tell whether we own the partition.
 
-        An epoch at or above our generation was written either before the group's generations were reset, or by a newer
-        owner. Only the coordinator knows: it must accept a commit of ours first.
+        An epoch at or above our generation's was written either before the group's generations were reset, or by a
+        newer owner. Only the coordinator knows: it must accept a commit of ours first.
 
         Raises:
             RebalanceInProgressError: it did not; read the position again.
@@ -444,19 +455,20 @@ class DecisionPositions:
         if term.is_before(seen):
             self._count_void(partition, point)
             raise RebalanceInProgressError(f"partition {partition} has scores of a term that is not known here yet")
-        if mine is None and number_in_term(seen) >= generation and seen >= term.epoch(0, -1):
+        if mine is None and self.epochs.may_be_newer(seen, term, generation):
             if not self.role.publishes and self._deps.published.position(partition) is None:
                 raise RebalanceInProgressError("how far the published scores were followed is not known yet")
             # The offset stays: later records may be decided, but not applied to the histories yet.
             commit = Commit(offset, self._note(partition, position, offset))
-            if not await self._deps.consumer().commit_now(TopicPartition(self.topic, partition), commit):
+            owned = await self._deps.consumer().commit_now(TopicPartition(self.topic, partition), commit)
+            if not owned or self.generation != generation:
                 raise RebalanceInProgressError(f"epoch {seen} of partition {partition} may be a newer owner's")
         if mine is not None and seen > mine:
             log.error(
                 "partition %d: epoch %d was written after ours, %d; another worker owns it", partition, seen, mine
             )
             return False
-        self.epochs[partition] = term.epoch(generation, seen) if mine is None else mine
+        self.epochs.take(partition, seen, term, generation)
         return True
 
     def _announce_found(self, partition: int, position: Position) -> None:

@@ -166,7 +166,7 @@ def positions_on(brokers: Brokers, lineup: Lineup, *, publishes: bool = True) ->
     made: Any = DecisionPositions.__new__(DecisionPositions)
     follower: Any = SimpleNamespace(lineup=lineup, logs=Logs())
     published = SimpleNamespace(noted=lambda *_: None, refused=lambda *_: frozenset())
-    made._deps = SimpleNamespace(follower=follower, published=published, mixed=lambda: False)
+    made._deps = SimpleNamespace(follower=follower, published=published, members=SimpleNamespace(is_mixed=False))
     made._refusals = PartitionRefusals(follower, "transactions", ignore_fact)
     made._known = {one: brokers.position(one) for one in range(PARTITIONS)}
     made._committed, made._handled, made._losses, made.log = {}, {}, {}, 0

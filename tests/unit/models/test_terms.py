@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.commands import CommandKind, Event, EventKind
-from models.terms import Term, follow_term, number_in_term, term_of
+from models.errors import EpochsUsedUpError
+from models.terms import Term, attempt_after, follow_term, number_in_term, term_of
 
 NUMBERS = st.integers(0, 2**20)
 TERM = 2**32
+GENERATION = 2**10
 
 
 def event(
@@ -49,8 +51,26 @@ def test_the_deployment_whose_promotion_was_accepted_first_publishes_whatever_fo
 @pytest.mark.parametrize(
     ("term", "generation", "highest", "epoch"),
     [
+        (0, 3, -1, 3 * GENERATION),
+        (0, 3, 9, 3 * GENERATION),
+        (0, 3, 3 * GENERATION - 1, 3 * GENERATION),
+        (0, 3, 3 * GENERATION, 4 * GENERATION),
+        (0, 3, 4 * GENERATION + 9, 5 * GENERATION),
+        (1, 3, 9, TERM + 3 * GENERATION),
+        (1, 3, TERM + 5 * GENERATION, TERM + 6 * GENERATION),
+        (2, 0, TERM + 5, 2 * TERM),
+    ],
+)
+def test_an_owner_begins_with_the_first_attempt_of_its_generation_or_above_all_that_was_seen(
+    term: int, generation: int, highest: int, epoch: int
+) -> None:
+    assert Term(term).epoch(generation, highest) == epoch
+
+
+@pytest.mark.parametrize(
+    ("term", "generation", "highest", "epoch"),
+    [
         (0, 3, -1, 3),
-        (0, 3, 2, 3),
         (0, 3, 3, 4),
         (0, 3, 9, 10),
         (1, 3, 9, TERM + 3),
@@ -58,21 +78,67 @@ def test_the_deployment_whose_promotion_was_accepted_first_publishes_whatever_fo
         (2, 0, TERM + 5, 2 * TERM),
     ],
 )
-def test_an_epoch_is_the_groups_generation_or_the_next_number_of_its_term(
+def test_without_attempts_an_epoch_is_the_groups_generation_or_the_next_number_of_its_term(
     term: int, generation: int, highest: int, epoch: int
 ) -> None:
-    assert Term(term).epoch(generation, highest) == epoch
+    assert Term(term).epoch_without_attempts(generation, highest) == epoch
 
 
-@given(NUMBERS, NUMBERS, st.integers(-1, 2**20), st.integers(0, 5))
+@given(NUMBERS, NUMBERS, st.integers(-1, 2**30), st.integers(0, 5))
 def test_an_epoch_is_above_all_of_its_own_and_earlier_terms(
     term: int, generation: int, number: int, later: int
 ) -> None:
     highest = number if number < 0 else max(0, term - later) * TERM + number
-    epoch = Term(term).epoch(generation, highest)
-    assert epoch > highest
-    assert epoch // TERM == term
-    assert number_in_term(epoch) >= generation
+    for epoch in (Term(term).epoch(generation, highest), Term(term).epoch_without_attempts(generation, highest)):
+        assert epoch > highest
+        assert epoch // TERM == term
+        assert number_in_term(epoch) >= generation
+    assert Term(term).epoch(generation, highest) % GENERATION == 0
+
+
+@given(NUMBERS, st.integers(0, 2**20), st.integers(1, 1_000), st.integers(-1, 2**30))
+def test_no_attempt_of_an_owner_is_above_what_a_later_one_takes_though_it_has_seen_nothing_of_it(
+    term: int, generation: int, later: int, number: int
+) -> None:
+    highest = number if number < 0 else term * TERM + number
+    epoch: int | None = Term(term).epoch(generation, -1)
+    last = -1
+    while epoch is not None:
+        last, epoch = epoch, attempt_after(epoch)
+    assert last == Term(term).epoch(generation, -1) + 1_023
+    assert Term(term).epoch(generation + later, -1) > last
+    assert Term(term).epoch(generation + later, max(highest, -1)) > max(last, highest)
+
+
+@pytest.mark.parametrize(
+    ("seen", "generation", "attempts", "may_be"),
+    [
+        (3 * GENERATION - 1, 3, True, False),
+        (3 * GENERATION, 3, True, True),
+        (2, 3, False, False),
+        (3, 3, False, True),
+        (TERM + 2, 3, False, False),
+        (TERM + 3 * GENERATION, 3, True, True),
+        (-1, 0, True, False),
+        (-1, 0, False, False),
+    ],
+)
+def test_an_epoch_of_the_own_or_a_later_generation_may_be_that_of_a_newer_owner(
+    seen: int, generation: int, *, attempts: bool, may_be: bool
+) -> None:
+    assert Term(max(0, seen) // TERM).may_be_newer(seen, generation, attempts=attempts) is may_be
+
+
+def test_an_epoch_of_the_term_before_is_no_newer_owners() -> None:
+    assert not Term(1).may_be_newer(9 * GENERATION, 3, attempts=True)
+
+
+def test_epochs_that_reach_into_the_next_term_are_refused() -> None:
+    last = TERM // GENERATION - 1
+    assert Term(2).epoch(last, -1) == 3 * TERM - GENERATION
+    for generation, highest in ((last + 1, -1), (0, 3 * TERM - GENERATION)):
+        with pytest.raises(EpochsUsedUpError, match="epochs of term 2 are used up"):
+            Term(2).epoch(generation, highest)
 
 
 def test_an_epoch_of_a_later_term_is_recognised() -> None:

@@ -16,6 +16,7 @@ from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from stream.kafka.direct import send_at_once
+from stream.kafka.ending import ProduceHandler, Refusal
 from stream.kafka.wire import PRODUCE
 from support.broker_connection import open_connection
 
@@ -185,6 +186,33 @@ async def test_a_refusal_for_good_fails_its_batch_alone(broker: Broker, code: in
     assert begun.acknowledgements[TWO].result().offset == 40
     await until(lambda: broker.is_free)
     assert not broker.accumulator._batches
+
+
+@pytest.mark.parametrize(("code", "certain"), [(TOO_LARGE, True), (FORBIDDEN, True), (FENCED, False)])
+async def test_a_batch_that_a_broker_refused_at_its_first_request_leaves_no_gap_in_the_numbers(
+    broker: Broker, code: int, *, certain: bool
+) -> None:
+    begun = broker.send(ONE, records=3)
+    broker.answer((ONE, code))
+    await until(begun.requests[0].settled.done)
+    assert isinstance(begun.acknowledgements[ONE].exception(), Refusal) is certain
+    await until(lambda: broker.is_free)
+    broker.send(ONE, records=2)
+    assert broker.written()[-1] == {ONE: (PID, EPOCH, 0 if certain else 3, 2)}
+
+
+async def test_a_refusal_of_a_batch_that_was_sent_before_is_not_certain(broker: Broker) -> None:
+    begun = broker.send(ONE)
+    broker.answer((ONE, NOT_LEADER))
+    await until(lambda: broker.accumulator._batches)
+    await until(lambda: broker.is_free)
+    again = broker.accumulator._pop_batch(ONE)  # as the sender does
+    ProduceHandler(broker.sender, {ONE: again}).handle_response(
+        ProduceResponse_v7([(ONE.topic, [(ONE.partition, TOO_LARGE, -1, -1, -1)])], 0)
+    )
+    error = begun.acknowledgements[ONE].exception()
+    assert isinstance(error, MessageSizeTooLargeError)
+    assert not isinstance(error, Refusal), "the first request may have been appended"
 
 
 async def test_a_batch_that_was_written_before_is_acknowledged(broker: Broker) -> None:

@@ -6,15 +6,18 @@ from typing import Any, ClassVar, get_args
 import msgspec
 import numpy as np
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import NotEnoughReplicasError
+from aiokafka import TopicPartition
+from aiokafka.errors import NotEnoughReplicasError, ProducerClosed
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.protocol.produce import ProduceResponse_v7
 from aiokafka.structs import RecordMetadata
 
 from stream.contract.codes import DeadLetterCode
+from stream.errors import WriteGivenUpError
 from stream.kafka import publisher
 from stream.kafka.client import BATCH_BYTES, LARGEST_OUTPUT_BYTES, producer_options
 from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.ending import EndableProducer, ProduceHandler
 from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, LAYOUTS
 from stream.kafka.unpacking import FetchedRecord, RecordBatch
@@ -26,7 +29,7 @@ SCORE = msgspec.json.encode({f"card_amount_sum_{at}h": at / 7 for at in range(45
 ATTRIBUTES_AT = 22
 
 
-class RecordingProducer(AIOKafkaProducer):
+class RecordingProducer(EndableProducer):
     """Keeps the batches that would be sent, as they would be on the wire."""
 
     made: ClassVar[list[Any]] = []
@@ -54,7 +57,7 @@ class RecordingProducer(AIOKafkaProducer):
 
 async def sent(monkeypatch: pytest.MonkeyPatch, records: list[Outgoing], **settings: Any) -> list[bytes]:
     """Return the batches in which a publisher with these settings sends records."""
-    monkeypatch.setattr(publisher, "AIOKafkaProducer", RecordingProducer)
+    monkeypatch.setattr(publisher, "EndableProducer", RecordingProducer)
     await Publisher(Settings(**settings)).publish({WHERE: records})
     return RecordingProducer.made.pop().batches
 
@@ -126,7 +129,7 @@ class AccumulatingProducer(RecordingProducer):
 
 
 async def started(monkeypatch: pytest.MonkeyPatch) -> tuple[Publisher, AccumulatingProducer]:
-    monkeypatch.setattr(publisher, "AIOKafkaProducer", AccumulatingProducer)
+    monkeypatch.setattr(publisher, "EndableProducer", AccumulatingProducer)
     made = Publisher(Settings())
     await made.start()
     producer = AccumulatingProducer.made.pop()
@@ -210,3 +213,35 @@ async def test_records_for_several_batches_are_sent_one_batch_after_the_other(mo
     published = await made.publish_each({WHERE: [Outgoing(at, None, value, ()) for at in range(2)]})
     assert published.ends == {WHERE: 1}
     assert (len(producer.waiting), len(producer.batches)) == (0, 2)
+
+
+async def test_what_is_given_up_ends_the_producer_with_all_that_it_was_writing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "_PATIENCE_SECONDS", 0.01)
+    made, producer = await started(monkeypatch)
+    other = await made.publish_each({("other", 0): RECORDS})
+    await asyncio.sleep(0)  # its time begins
+    made.give_up_seconds = 0.01
+    published = await made.publish_each({WHERE: RECORDS})
+    for write in (published.pending[WHERE], other.pending["other", 0]):
+        with pytest.raises(WriteGivenUpError, match="does not acknowledge"):
+            await write
+    assert (producer.has_failed, producer.waiting, made._producer) == (True, [], None)
+    with pytest.raises(ProducerClosed):
+        await producer._message_accumulator.add_batch(producer.create_batch(), TopicPartition(*WHERE), 1)
+
+
+async def test_a_batch_that_is_too_large_is_halved_and_the_topic_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, producer = await started(monkeypatch)
+    publishing = asyncio.create_task(made.publish_each({WHERE: RECORDS}))
+    await asyncio.sleep(0)
+    (batch,) = producer.waiting
+    producer._txn_manager.set_pid_and_epoch(1, 0)
+    producer._message_accumulator._pop_batch(TopicPartition(*WHERE))
+    handler = ProduceHandler(producer._sender, {TopicPartition(*WHERE): batch})
+    handler.handle_response(ProduceResponse_v7([("scores", [(0, 10, -1, -1, -1)])], 0))
+    published = await publishing
+    assert (published.failures, published.given_up) == ({}, set())
+    assert [len(values_in(one)) for one in producer.batches] == [1, 1, 1]
+    await made.publish({WHERE: RECORDS})
+    assert [len(values_in(one)) for one in producer.batches] == [1] * 6
+    assert made._producer is producer

@@ -12,10 +12,11 @@ from numpy.random import default_rng
 from models.commands import Event, EventKind
 from stream.control import follower
 from stream.control.follower import Follower
-from stream.errors import PublishError
+from stream.errors import PublishError, WriteGivenUpError
 from stream.kafka import publisher
 from stream.kafka.aside import AsidePartitions
 from stream.kafka.batches import Commit
+from stream.kafka.ending import EndableProducer
 from stream.kafka.fetch_thread import FetchThread
 from stream.kafka.lane import Lane
 from stream.kafka.publisher import Outgoing, Publisher
@@ -79,20 +80,31 @@ async def test_the_follower_of_the_control_log_goes_on_after_a_request_was_given
 # --- writes
 
 
-class GivingUpProducer:
-    """A producer that gives up every write, and its start as often as `starts` says."""
+class GivingUpProducer(EndableProducer):
+    """A producer that gives up every request, and its start as often as `starts` says."""
 
     def __init__(self, starts: int = 0) -> None:
-        self.starts, self.stopped = starts, asyncio.Event()
+        super().__init__()
+        self.starts = starts
 
     async def start(self) -> None:
         if self.starts:
             await give_up()
 
-    async def stop(self) -> None:
-        self.stopped.set()
+    async def send_batch(self, *_: object, **__: object) -> "asyncio.Future[None]":
+        return given_up_request()
 
-    partitions_for = send_and_wait = staticmethod(give_up)
+    async def send(self, *_: object, **__: object) -> "asyncio.Future[None]":
+        return given_up_request()
+
+    async def partitions_for(self, _topic: str) -> set[int]:
+        return {HERE.partition}
+
+
+def given_up_request() -> "asyncio.Future[None]":
+    request: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    request.cancel()
+    return request
 
 
 @pytest.mark.parametrize("starts", [0, 1])
@@ -105,17 +117,17 @@ async def test_a_write_that_is_given_up_is_an_error_and_its_producer_is_replaced
         producers.append(GivingUpProducer(starts))
         return producers[-1]
 
-    monkeypatch.setattr(publisher, "AIOKafkaProducer", make)
+    monkeypatch.setattr(publisher, "EndableProducer", make)
     made, outputs = Publisher(Settings()), {HERE: [Outgoing(0, None, b"x", ())]}
-    with pytest.raises(PublishError, match="given up"):
+    with pytest.raises(PublishError, match="given up") as failure:
         await made.publish(outputs)
+    assert isinstance(failure.value, WriteGivenUpError) == (not starts), "what was never sent is certain"
     published = await made.publish_each(outputs)
     assert "given up" in published.failures[HERE]
     with pytest.raises(KafkaConnectionError, match="given up"):
         await made.publish_event(EVENT)
-    assert len(producers) > 1
-    for one in producers:
-        await asyncio.wait_for(one.stopped.wait(), 5)
+    assert len(producers) == 3
+    assert all(one.has_failed for one in producers)
 
 
 # --- the consumer

@@ -20,6 +20,7 @@ from models.problems import Problem, ProblemCode
 from models.times import format_time
 from stream.control.announcements import CandidateAnswers, outcome_attributes
 from stream.control.follower import Follower
+from stream.kafka.client import names_for_judges
 from stream.kafka.publisher import Headers
 from stream.settings import Settings
 from stream.telemetry.attributes import MEANINGS
@@ -158,6 +159,18 @@ async def test_an_answer_continues_the_candidates_trace_and_stays_due_until_it_i
     )
     assert "other" not in dict(headers)
     assert dict(span.attributes or {})["fraudstream.command.outcome"] == "ready"
+    assert answers.unanswered({"c-1": MODEL}) == {}
+
+
+async def test_an_answer_is_given_under_every_name_by_which_the_judge_may_know_the_worker() -> None:
+    published, follower = EventKeeper(), Follower(Settings())
+    answers = CandidateAnswers(follower, published, "w-1", names_for_judges)  # type: ignore[arg-type] - likewise
+    await apply_events(follower, [(event(EventKind.CANDIDATE), ())])
+    await answers.answer("c-1", MODEL, "p" * 64)
+    assert [(one.kind, one.worker, one.probe_hash) for one, _ in published.events] == [
+        ("ready", "w-1", "p" * 64),
+        ("ready", "w-1@attempts", "p" * 64),
+    ]
     assert answers.unanswered({"c-1": MODEL}) == {}
 
 

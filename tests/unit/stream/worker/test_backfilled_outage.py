@@ -86,7 +86,7 @@ def known_positions(partitions: Sequence[int]) -> DecisionPositions:
     """Return the positions of partitions of which nothing is decided yet."""
     made: Any = DecisionPositions.__new__(DecisionPositions)
     follower: Any = SimpleNamespace(lineup=Lineup("default"), logs=Logs())
-    made._deps = SimpleNamespace(follower=follower, mixed=lambda: False)
+    made._deps = SimpleNamespace(follower=follower, members=SimpleNamespace(is_mixed=False))
     made._refusals = PartitionRefusals(follower, "transactions", ignore_fact)
     made._known = {one: Position(revision=1) for one in partitions}
     made._committed, made._handled, made._losses, made.log = {}, {}, {}, 0

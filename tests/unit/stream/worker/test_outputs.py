@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 import pytest
@@ -21,15 +21,20 @@ LETTERS = ("dead-letters", 0)
 class Brokers:
     """Takes what is published, except at destinations that are away or slow."""
 
-    def __init__(self, away: Sequence[Destination] = (), slow: Sequence[Destination] = ()) -> None:
-        self.away, self.slow = away, slow
+    def __init__(
+        self,
+        away: Sequence[Destination] = (),
+        slow: Sequence[Destination] = (),
+        given_up: Collection[Destination] = frozenset(),
+    ) -> None:
+        self.away, self.slow, self.given_up = away, slow, frozenset(given_up)
         self.calls: list[dict[Destination, list[int]]] = []
         self.acknowledge = asyncio.Event()
 
     async def publish_each(self, outputs: Mapping[Destination, Sequence[Outgoing]]) -> Published:
         some = {where: [one.source_offset for one in records] for where, records in outputs.items() if records}
         self.calls += [some] if some else []
-        published = Published({}, {}, {})
+        published = Published({}, {}, {}, self.given_up & some.keys())
         for where, records in some.items():
             if where in self.away:
                 published.failures[where] = f"{where[0]} {where[1]} has no leader"
@@ -89,6 +94,23 @@ async def test_dead_letters_that_cannot_be_written_hold_up_their_partitions_alon
     assert brokers.calls == [{("scores", 0): [1], LETTERS: [2, 7]}]
     why = "dead-letters 0 has no leader"
     assert written == Written({0: 1}, {1: why, 2: why}, {})
+
+
+async def test_partitions_whose_scores_or_dead_letters_were_given_up_are_named() -> None:
+    scores, letters = ("scores", 1), LETTERS
+    written = await write(Brokers(away=[scores], given_up=[scores]), {0: [1], 1: [3]})
+    assert (set(written.failed), written.given_up, written.letters_given_up) == ({1}, {1}, False)
+    brokers = Brokers(away=[scores, letters], given_up=[letters])
+    written = await write(brokers, {0: [1], 1: [3], 3: [4]}, [letter(2, 2), letter(3, 7)])
+    assert (set(written.failed), written.given_up, written.letters_given_up) == ({1, 2, 3}, {2, 3}, True)
+
+
+async def test_partitions_whose_dead_letters_are_still_being_written_wait_for_these() -> None:
+    brokers = Brokers(slow=[LETTERS])
+    written = await write(brokers, {0: [1], 1: [3]}, [letter(1, 2), letter(2, 7)])
+    assert (set(written.failed), written.given_up, written.letters_given_up) == ({1, 2}, set(), False)
+    brokers.acknowledge.set()
+    assert [await written.pending[partition] for partition in (1, 2)] == [2, 2]
 
 
 async def test_large_dead_letters_are_written_slice_by_slice_in_order() -> None:

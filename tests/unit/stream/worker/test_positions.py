@@ -17,6 +17,7 @@ from models.logs import AcceptedLoss, Logs, SkippedRange, TopicLogs
 from models.terms import Term
 from stream.consumer import Standing, place_of
 from stream.control.announcements import Cutover, Handover
+from stream.errors import WriteGivenUpError
 from stream.kafka.batches import Commit
 from stream.kafka.fetcher import Trouble
 from stream.kafka.losses import Progress, Start, find_start
@@ -33,6 +34,18 @@ from support.known_letters import KnownLetters
 TP = TopicPartition("transactions", 0)
 LOST = "at most 5 records were removed"
 GENERATION = 3
+
+
+class Members:
+    """The members of the group, of which one may be of the version before."""
+
+    def __init__(self) -> None:
+        self.is_mixed = False
+        self.known = asyncio.Event()
+        self.known.set()
+
+    async def settle(self) -> None:
+        await self.known.wait()
 
 
 class Brokers:
@@ -53,6 +66,10 @@ class Brokers:
         self.made: list[int] = []
         self.kept: list[int] = []
         self.letters = KnownLetters()
+        self.members = Members()
+        self.fatal: list[str] = []
+        self.seen = GENERATION - 1
+        self.owned = True
         self.aside = SimpleNamespace(hurry=lambda _tp: None)
 
     @asynccontextmanager
@@ -64,9 +81,7 @@ class Brokers:
         self.open_readers -= 1
 
     async def read(self, _partition: int) -> ResumePoint:
-        return ResumePoint(
-            self.committed, Position(Standing(GENERATION - 1, self.last), self.revision, next(self.ends))
-        )
+        return ResumePoint(self.committed, Position(Standing(self.seen, self.last), self.revision, next(self.ends)))
 
     @asynccontextmanager
     async def input_reader(self, *_: object) -> AsyncIterator[Any]:
@@ -84,7 +99,7 @@ class Brokers:
 
     async def commit_now(self, _tp: TopicPartition, commit: Commit) -> bool:
         self.made.append(commit.offset)
-        return True
+        return self.owned
 
     async def rewind(self, _tp: TopicPartition, offset: int, committed: int) -> None:
         self.rewound.append(offset)
@@ -117,8 +132,20 @@ def positions_on(brokers: Brokers) -> DecisionPositions:
     unused: Any = None
     consumer: Any = brokers
     published: Any = SimpleNamespace(position=lambda _partition: None, noted=lambda *_: None)
-    deps = PositionsDeps(Settings(), follower, published, unused, unused, lambda: consumer, unused, lambda _: None)
-    return DecisionPositions(deps)
+    return DecisionPositions(
+        PositionsDeps(
+            Settings(),
+            follower,
+            published,
+            unused,
+            unused,
+            lambda: consumer,
+            unused,
+            lambda _: None,
+            brokers.members,
+            brokers.fatal.append,
+        )
+    )
 
 
 def examiner(read: DecisionPositions) -> InputLosses:
@@ -332,9 +359,131 @@ async def test_no_commit_of_a_partition_that_is_read_again_is_below_what_was_com
     brokers: Brokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(positions, "find_start", find_start)
-    brokers.committed, brokers.last = 18, 12
+    brokers.committed, brokers.last, brokers.seen = 18, 12, (GENERATION - 1) * 2**10
     read = positions_on(brokers)
     read._deps.follower.logs = Logs()
     read.assigned(GENERATION - 1, [0])  # of the last score's epoch: only the coordinator knows whose it is
     await settle()
     assert (brokers.rewound, brokers.kept, brokers.made, read.committed(0)) == ([13], [18], [18], 18)
+
+
+# --- epochs
+
+
+async def claimed(brokers: Brokers) -> DecisionPositions:
+    brokers.accepted = True
+    read = positions_on(brokers)
+    read.assigned(GENERATION, [0])
+    await settle()
+    return read
+
+
+@pytest.mark.parametrize(
+    ("seen", "mixed", "epoch", "proven"),
+    [
+        (2 * 2**10 + 7, False, 3 * 2**10, False),
+        (3 * 2**10, False, 4 * 2**10, True),
+        (5 * 2**10 + 7, False, 6 * 2**10, True),
+        (2, True, 3, False),
+        (3, True, 4, True),
+        (2 * 2**10 + 7, True, 2 * 2**10 + 8, True),
+    ],
+)
+async def test_an_epoch_that_may_be_a_newer_owners_is_passed_only_if_the_coordinator_takes_a_commit(
+    brokers: Brokers, monkeypatch: pytest.MonkeyPatch, seen: int, *, mixed: bool, epoch: int, proven: bool
+) -> None:
+    monkeypatch.setattr(positions, "_RETRY_SECONDS", 0)
+    brokers.seen, brokers.members.is_mixed = seen, mixed
+    assert (await claimed(brokers)).epochs == {0: epoch}
+    assert bool(brokers.made) is proven
+    brokers.owned = False
+    assert (await claimed(brokers)).epochs == ({} if proven else {0: epoch})
+
+
+async def test_no_epoch_is_taken_before_the_members_of_the_group_are_known(brokers: Brokers) -> None:
+    brokers.members.known.clear()
+    read = await claimed(brokers)
+    assert (read.epochs, read.get(0)) == ({}, None)
+    brokers.members.known.set()
+    await settle()
+    assert (read.epochs, read.get(0) is not None) == ({0: GENERATION * 2**10}, True)
+
+
+async def given_up_write() -> int:
+    raise WriteGivenUpError("scores 0 does not acknowledge")
+
+
+@pytest.mark.parametrize("pending", [False, True])
+async def test_a_partition_whose_write_was_given_up_goes_on_under_the_next_epoch_once_its_scores_are_read(
+    brokers: Brokers, *, pending: bool
+) -> None:
+    read = await claimed(brokers)
+    first = GENERATION * 2**10
+    for attempt in range(1, 6):
+        write = asyncio.create_task(given_up_write()) if pending else None
+        read.read_again(0, write, given_up=not pending)
+        assert read.get(0) is None
+        read.read_again(0)  # beside the other reading, which waits for the same write
+        await settle()
+        assert (read.epochs, read.get(0) is not None) == ({0: first + attempt}, True)
+    read.read_again(0, asyncio.create_task(asyncio.sleep(0, 7)))
+    await settle()
+    assert read.epochs == {0: first + 5}, "that write was acknowledged"
+    brokers.seen = first + 5
+    read.read_again(0)
+    await settle()
+    assert read.get(0) is not None, "what is ours is no other owner's"
+    read.assigned(GENERATION + 1, [0])
+    await settle()
+    assert (read.epochs, brokers.fatal) == ({0: first + 2**10}, [])
+
+
+async def test_a_write_of_an_earlier_assignment_that_is_given_up_raises_no_epoch_of_this_one(brokers: Brokers) -> None:
+    read = await claimed(brokers)
+    ended = asyncio.Event()
+
+    async def write() -> int:
+        await ended.wait()
+        raise WriteGivenUpError("scores 0 does not acknowledge")
+
+    read.read_again(0, asyncio.create_task(write()))
+    read.assigned(GENERATION + 1, [0])
+    await settle()
+    assert read.get(0) is None, "it may still be written"
+    ended.set()
+    await settle()
+    assert (read.epochs, read.get(0) is not None) == ({0: (GENERATION + 1) * 2**10}, True)
+
+
+async def test_the_worker_ends_when_no_epoch_is_left_for_the_next_attempt(brokers: Brokers) -> None:
+    read = await claimed(brokers)
+    for _ in range(1_023):
+        read.epochs.raise_attempt(0)
+    assert (read.epochs, brokers.fatal) == ({0: GENERATION * 2**10 + 1_023}, [])
+    read.epochs.raise_attempt(0)
+    assert "partition 0 was given up, and there is no epoch for the next one: it was the 1,024th" in brokers.fatal[0]
+    assert read.epochs == {0: GENERATION * 2**10 + 1_023}
+
+
+async def test_in_a_mixed_fleet_a_write_that_was_given_up_ends_the_worker(brokers: Brokers) -> None:
+    brokers.members.is_mixed = True
+    read = await claimed(brokers)
+    read.epochs.raise_attempt(1)
+    assert brokers.fatal == [], "it is not claimed"
+    read.read_again(0, asyncio.create_task(given_up_write()))
+    await settle()
+    assert "a member of the group is of a version that counts no attempts in epochs" in brokers.fatal[0]
+    assert read.epochs == {0: GENERATION}
+
+
+async def test_an_epoch_beyond_the_own_generations_is_raised_only_once_the_next_owner_sees_it(brokers: Brokers) -> None:
+    brokers.seen = 7 * 2**10  # of a group whose generations began anew; its next owner may claim 8 * 2**10, too
+    read = await claimed(brokers)
+    assert read.epochs == {0: 8 * 2**10}
+    read.read_again(0, given_up=True)
+    assert "generations began anew, or a static member did, and nothing was written since" in brokers.fatal.pop()
+    await settle()
+    score = Outgoing(10, b"card", b"", (), "t-1")
+    assert read.advance(0, 0, ScoresToWrite([score], LimitState()), read[0].scores_offset + 1)
+    read.read_again(0, given_up=True)
+    assert (read.epochs, brokers.fatal) == ({0: 8 * 2**10 + 1}, [])

@@ -1,0 +1,194 @@
+"""A write that brokers refuse or do not answer is given up with its producer, of which nothing is left or written."""
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from stream.errors import WriteGivenUpError
+from stream.kafka.publisher import Destination, Outgoing, Published, Publisher
+from stream.settings import Settings
+from support.fleet.fleet import until
+from support.fleet.payments import read_topic
+from support.kafka.admin import set_on_topic
+from support.kafka.cluster import Cluster
+from support.kafka.jars import NoJars
+from support.kafka.three_brokers import ThreeBrokers, three_brokers
+
+GIVE_UP_SECONDS = 1.0
+DEAD = 3
+TOPIC = "refusing"
+
+
+class Held(NamedTuple):
+    """What this process holds: descriptors, tasks and timers of the event loop."""
+
+    descriptors: int
+    tasks: int
+    timers: int
+
+
+def held() -> Held:
+    gc.collect()
+    loop = asyncio.get_running_loop()
+    timers = [one for one in loop._scheduled if not one.cancelled()]  # type: ignore[attr-defined] # it is a BaseEventLoop
+    return Held(len([*Path("/proc/self/fd").iterdir()]), len(asyncio.all_tasks()), len(timers))
+
+
+class Writer:
+    """A publisher that gives up soon, and records for the partitions of a topic."""
+
+    def __init__(self, brokers: str, topic: str, idempotence: str) -> None:
+        self.publisher = Publisher(Settings(brokers=brokers, kafka_idempotence=idempotence == "true"))
+        self.publisher.give_up_seconds = GIVE_UP_SECONDS
+        self.topic = topic
+
+    async def write(self, value: bytes, partitions: Sequence[int] = (0, 1), count: int = 1) -> Published:
+        some = [Outgoing(at, b"card", value, ()) for at in range(count)]
+        return await self.publisher.publish_each({(self.topic, partition): some for partition in partitions})
+
+    async def attempt(self, value: bytes, count: int = 1) -> dict[Destination, str]:
+        """Write, wait until it is given up or written, and return what was given up and why."""
+        published = await self.write(value, count=count)
+        await asyncio.gather(*published.pending.values(), return_exceptions=True)
+        late = {where: write.exception() for where, write in published.pending.items()}
+        assert published.given_up == set(published.failures)
+        assert all(isinstance(error, WriteGivenUpError) for error in late.values() if error is not None)
+        return published.failures | {where: str(error) for where, error in late.items() if error is not None}
+
+
+async def create(kafka: Cluster | ThreeBrokers, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.brokers)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(topic, 2, kafka.replication)])
+    finally:
+        await admin.close()
+
+
+@asynccontextmanager
+async def writing(kafka: Cluster | ThreeBrokers, topic: str) -> AsyncIterator[Writer]:
+    await create(kafka, topic)  # if it is not there
+    writer = Writer(kafka.brokers, topic, "false" if kafka.kind == "embedded" else "true")
+    await writer.publisher.start()
+    try:
+        yield writer
+    finally:
+        await writer.publisher.stop()
+
+
+async def values(kafka: Cluster | ThreeBrokers, topic: str) -> list[bytes]:
+    return [record.value for record in await read_topic(kafka.brokers, topic)]
+
+
+@pytest.fixture
+def limiting(kafka: Cluster) -> Cluster:
+    if kafka.kind == "embedded":
+        pytest.skip("the embedded broker has no limits of topics")
+    return kafka
+
+
+@pytest.fixture(scope="module")
+def two_of_three() -> Iterator[ThreeBrokers]:
+    """Three brokers of which one is dead: a topic that asks for three in sync refuses writes, and is there."""
+    try:
+        with three_brokers() as running:
+            asyncio.run(create(running, TOPIC))
+            running.nodes[DEAD].kill()
+            until(lambda: all(len(one) == 2 for one in running.in_sync(TOPIC).values()), "two replicas are in sync")
+            yield running
+    except NoJars as reason:
+        pytest.skip(f"no three brokers of Apache Kafka: {reason}")
+
+
+async def test_what_was_given_up_while_a_topic_refuses_writes_never_comes_and_leaves_nothing_behind(
+    two_of_three: ThreeBrokers,
+) -> None:
+    topic = TOPIC
+    async with writing(two_of_three, topic) as writer:
+        assert await writer.attempt(b"before") == {}
+        before = held()
+        await asyncio.to_thread(set_on_topic, two_of_three.brokers, topic, min_insync_replicas="3")
+        for number in range(5):
+            given_up = await writer.attempt(b"attempt %d" % number)
+            assert set(given_up) == {(topic, 0), (topic, 1)}
+            left = held()
+            assert (left.tasks, left.timers) <= (before.tasks, before.timers)
+            assert left.descriptors < before.descriptors, "its connections are closed in the call that gives it up"
+        await asyncio.to_thread(set_on_topic, two_of_three.brokers, topic, min_insync_replicas="2")
+        assert await writer.attempt(b"after") == {}
+        assert held() == before
+        await asyncio.sleep(GIVE_UP_SECONDS)  # in which producers that were left would have tried again many times
+        assert sorted(await values(two_of_three, topic)) == [b"after"] * 2 + [b"before"] * 2
+
+
+async def test_a_producer_whose_broker_hangs_leaves_nothing_behind_whatever_it_had_to_send(
+    kafka_outage: Cluster, topic_prefix: str
+) -> None:
+    topic = f"{topic_prefix}hung"
+    async with writing(kafka_outage, topic) as writer:
+        assert await writer.attempt(b"before") == {}
+        before = held()
+        await asyncio.to_thread(kafka_outage.pause)
+        large = os.urandom(400_000)
+        writes = [await writer.write(large, count=8) for _ in range(3)]  # more than the kernel takes of a connection
+        for published in writes:
+            ended = await asyncio.gather(*published.pending.values(), return_exceptions=True)
+            assert all(isinstance(one, WriteGivenUpError) for one in ended)
+        left = held()
+        assert left.descriptors < before.descriptors
+        assert (left.tasks, left.timers) <= (before.tasks, before.timers)
+        await asyncio.to_thread(kafka_outage.resume)
+        assert await writer.attempt(b"after") == {}
+        found = await values(kafka_outage, topic)
+        assert found.count(b"after") == 2
+
+
+async def test_a_batch_that_is_too_large_for_its_topic_is_written_in_smaller_ones_and_the_next_are_small_at_once(
+    limiting: Cluster, topic_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic = f"{topic_prefix}limited"
+    async with writing(limiting, topic) as writer:
+        assert await writer.attempt(b"before") == {}
+        producer = writer.publisher._producer
+        await asyncio.to_thread(set_on_topic, limiting.brokers, topic, max_message_bytes="3000")
+        some = [Outgoing(at, b"card", os.urandom(900), ()) for at in range(40)]
+        end = await writer.publisher.publish({(topic, 0): some})
+        assert end == {(topic, 0): 41}
+        refused = caplog.text.count("takes no batch")
+        assert refused == 4, "36 kB are halved until they fit"
+        published = await writer.publisher.publish_each({(topic, 0): some, (topic, 1): some[:2]})
+        ends = {where: await write for where, write in published.pending.items()} | published.ends
+        assert ends == {(topic, 0): 81, (topic, 1): 3}
+        assert caplog.text.count("takes no batch") == refused
+        assert writer.publisher._producer is producer, "no other write was given up for it"
+        found = [one.value for one in await read_topic(limiting.brokers, topic) if one.partition == 0]
+        assert found == [b"before", *(one.value for one in some * 2)]
+
+
+async def test_a_single_record_that_is_too_large_fails_alone_and_those_before_it_are_written(
+    limiting: Cluster, topic_prefix: str
+) -> None:
+    topic = f"{topic_prefix}too-large"
+    async with writing(limiting, topic) as writer:
+        await asyncio.to_thread(set_on_topic, limiting.brokers, topic, max_message_bytes="3000")
+        some = [Outgoing(at, b"card", os.urandom(5_000 if at == 2 else 100), ()) for at in range(4)]
+        published = await writer.publisher.publish_each({(topic, 0): some, (topic, 1): some[:1]})
+        failures = published.failures | {where: str(await ended(write)) for where, write in published.pending.items()}
+        assert set(failures) == {(topic, 0)}
+        assert "MessageSizeTooLargeError" in failures[topic, 0]
+        assert published.given_up == set(), "it is certain that it was not written"
+        assert await writer.attempt(b"after") == {}, "numbers of records go on where they were"
+        found = [one.value for one in await read_topic(limiting.brokers, topic) if one.partition == 0]
+        assert found == [some[0].value, some[1].value, b"after"]
+
+
+async def ended(write: "asyncio.Task[int]") -> BaseException | int:
+    (result,) = await asyncio.gather(write, return_exceptions=True)
+    return result
