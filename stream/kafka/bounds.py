@@ -7,6 +7,7 @@ a worker that is assigned many partitions more than all else that it looks up, a
 import asyncio
 from collections import defaultdict
 from collections.abc import Coroutine, Mapping, Sequence
+from copy import copy
 from typing import Any, TypeVar
 
 from aiokafka import TopicPartition
@@ -17,6 +18,8 @@ from stream.tasks import end_tasks, look_at_error
 Result = TypeVar("Result")
 
 _Bounds = Mapping[TopicPartition, tuple[int, int]]
+_UNCOMMITTED = 0
+"""The isolation level of the protocol that asks for the end of all records."""
 
 
 class OffsetBounds:
@@ -24,11 +27,13 @@ class OffsetBounds:
 
     Args:
         consumer: over whose connections it asks; its isolation level says whether an end is that of all records, or of
-            the committed ones.
+            those before the first transaction that is still open.
+        of_all: whether an end is that of all records in any case.
     """
 
-    def __init__(self, consumer: Any) -> None:  # noqa: ANN401 - aiokafka's
+    def __init__(self, consumer: Any, *, of_all: bool = False) -> None:  # noqa: ANN401 - aiokafka's
         self._consumer = consumer
+        self._of_all = of_all
         self._wanted: set[TopicPartition] = set()
         self._turn: asyncio.Task[Mapping[TopicPartition, asyncio.Task[_Bounds]]] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -73,7 +78,16 @@ class OffsetBounds:
 
     async def _bounds(self, partitions: Sequence[TopicPartition]) -> _Bounds:
         with given_up_as_error():
-            begins, ends = await asyncio.gather(
-                self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
+            asking = (
+                _ends_of_all(self._consumer, partitions) if self._of_all else self._consumer.end_offsets(partitions)
             )
+            begins, ends = await asyncio.gather(self._consumer.beginning_offsets(partitions), asking)
         return {tp: (begins[tp], ends[tp]) for tp in partitions}
+
+
+async def _ends_of_all(consumer: Any, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:  # noqa: ANN401
+    """Return the ends of all records; aiokafka would ask at the consumer's own isolation level."""
+    fetcher = copy(consumer._fetcher)  # noqa: SLF001 - its public methods ask at one level
+    fetcher._isolation_level = _UNCOMMITTED  # noqa: SLF001 - likewise
+    ends: dict[TopicPartition, int] = await fetcher.end_offsets(partitions, consumer._request_timeout_ms)  # noqa: SLF001
+    return ends

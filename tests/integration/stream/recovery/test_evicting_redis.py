@@ -103,21 +103,3 @@ def test_with_degrade_payments_are_decided_from_memory_and_marked_while_redis_ma
     assert (set(sources(valid).values()), len(valid)) == ({1}, 3 * PART)
     assert wrong(valid) == []
     assert {score.degraded for score in valid if int(score.transaction_id[2:]) >= 2 * PART} == {()}
-
-
-def test_a_user_that_redis_refuses_for_a_moment_ends_no_worker(apart: Fleet, own_redis: OwnRedis) -> None:
-    def allow(*rules: str) -> None:
-        own_redis.client.execute_command("ACL", "SETUSER", "fraudstream", "on", ">secret", "~*", "&*", *rules)
-
-    allow("+@all")
-    apart.environment["REDIS_URL"] = own_redis.url.replace("://", "://fraudstream:secret@")
-    (worker,) = apart.go_live()
-    publish(apart, 0)
-    apart.await_scores(PART)
-    allow("-@all")
-    await_refused([worker], "forbids this user")
-    publish(apart, 1)
-    allow("+@all")
-    worker.await_ready()
-    assert wrong(apart.await_scores(2 * PART)) == []
-    assert worker.terminate() == 0

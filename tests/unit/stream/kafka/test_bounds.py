@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
@@ -62,6 +63,24 @@ async def test_partitions_of_a_leader_that_are_asked_for_together_share_two_requ
             ("end", [0, 2, 4]),
             ("end", [1, 3, 5]),
         ]
+
+
+class Fetcher:
+    """A consumer's fetcher, whose ends at the level of uncommitted records are five records further."""
+
+    _isolation_level = 1
+
+    async def end_offsets(self, tps: Sequence[TopicPartition], _timeout_ms: int) -> dict[TopicPartition, int]:
+        return {tp: 10 * tp.partition + (0 if self._isolation_level else 5) for tp in tps}
+
+
+async def test_the_ends_of_all_records_are_asked_for_without_a_change_of_what_the_consumer_reads() -> None:
+    consumer: Any = AskedConsumer()
+    consumer._fetcher, consumer._request_timeout_ms = Fetcher(), 1_000
+    bounds = OffsetBounds(consumer, of_all=True)
+    assert await bounds.of(HERE[2]) == (2, 25)
+    assert consumer._fetcher._isolation_level == 1
+    await bounds.close()
 
 
 async def test_what_is_asked_for_later_is_asked_for_again() -> None:

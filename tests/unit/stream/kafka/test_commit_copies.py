@@ -96,12 +96,18 @@ class StoredScores:
         self._at = 0
         self._client = KnownLeaders()
         self._paused = True
+        self._request_timeout_ms = 0
         self.taken = 0
+
+    @property
+    def _fetcher(self) -> "StoredScores":
+        """Asks for the ends."""
+        return self
 
     async def beginning_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(tps, 0)
 
-    async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+    async def end_offsets(self, tps: list[TopicPartition], _timeout_ms: int = 0) -> dict[TopicPartition, int]:
         return dict.fromkeys(tps, self._end)
 
     def pause(self, _tp: TopicPartition) -> None:
