@@ -107,13 +107,16 @@ class PublishedScores:
             await self._begin(consumer, partitions)
             while partitions is self._partitions and not role_of(self._settings, self._follower).publishes:
                 fetched = await consumer.getmany(timeout_ms=_FETCH_MS)
+                # The markers of somebody's transactions leave gaps, at the end of the topic too.
+                reached = {tp: await consumer.position(tp) for tp in consumer.assignment()}
                 if partitions is not self._partitions:
                     return
-                for tp, records in fetched.items():
+                for tp, offset in reached.items():
                     position = self._positions[tp.partition]
-                    for record in records:
+                    for record in fetched.get(tp, ()):
                         position = folded(position, record)
-                    self._positions[tp.partition] = position
+                    reached_offset = max(position.scores_offset, offset)
+                    self._positions[tp.partition] = position._replace(scores_offset=reached_offset)
         finally:
             await consumer.stop()
 
