@@ -6,11 +6,11 @@ a worker that is assigned many partitions more than all else that it looks up, a
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Mapping, Sequence
-from copy import copy
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import READ_UNCOMMITTED, Fetcher
 
 from stream.kafka.stray import given_up_as_error
 from stream.tasks import end_tasks, look_at_error
@@ -18,8 +18,7 @@ from stream.tasks import end_tasks, look_at_error
 Result = TypeVar("Result")
 
 _Bounds = Mapping[TopicPartition, tuple[int, int]]
-_UNCOMMITTED = 0
-"""The isolation level of the protocol that asks for the end of all records."""
+EndOffsets = Callable[[Sequence[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
 
 
 class OffsetBounds:
@@ -28,12 +27,12 @@ class OffsetBounds:
     Args:
         consumer: over whose connections it asks; its isolation level says whether an end is that of all records, or of
             those before the first transaction that is still open.
-        of_all: whether an end is that of all records in any case.
+        end_offsets: asks for the ends in place of the consumer.
     """
 
-    def __init__(self, consumer: Any, *, of_all: bool = False) -> None:  # noqa: ANN401 - aiokafka's
+    def __init__(self, consumer: Any, end_offsets: EndOffsets | None = None) -> None:  # noqa: ANN401 - aiokafka's
         self._consumer = consumer
-        self._of_all = of_all
+        self._end_offsets: EndOffsets = end_offsets or consumer.end_offsets
         self._wanted: set[TopicPartition] = set()
         self._turn: asyncio.Task[Mapping[TopicPartition, asyncio.Task[_Bounds]]] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -78,16 +77,26 @@ class OffsetBounds:
 
     async def _bounds(self, partitions: Sequence[TopicPartition]) -> _Bounds:
         with given_up_as_error():
-            asking = (
-                _ends_of_all(self._consumer, partitions) if self._of_all else self._consumer.end_offsets(partitions)
+            begins, ends = await asyncio.gather(
+                self._consumer.beginning_offsets(partitions), self._end_offsets(partitions)
             )
-            begins, ends = await asyncio.gather(self._consumer.beginning_offsets(partitions), asking)
         return {tp: (begins[tp], ends[tp]) for tp in partitions}
 
 
-async def _ends_of_all(consumer: Any, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:  # noqa: ANN401
-    """Return the ends of all records; aiokafka would ask at the consumer's own isolation level."""
-    fetcher = copy(consumer._fetcher)  # noqa: SLF001 - its public methods ask at one level
-    fetcher._isolation_level = _UNCOMMITTED  # noqa: SLF001 - likewise
-    ends: dict[TopicPartition, int] = await fetcher.end_offsets(partitions, consumer._request_timeout_ms)  # noqa: SLF001
+class _EndsOfAll(Fetcher):  # type: ignore[misc] # aiokafka ships no types
+    """Asks for ends as the fetcher of a consumer does, but for those of all records; it fetches nothing."""
+
+    def __init__(self, fetcher: Any) -> None:  # noqa: ANN401 - aiokafka's
+        self._client, self._retry_backoff = fetcher._client, fetcher._retry_backoff  # noqa: SLF001 - of the same class
+        self._isolation_level = READ_UNCOMMITTED
+
+
+async def ends_of_all(consumer: Any, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:  # noqa: ANN401
+    """Return the ends of all records, those included that wait for the end of a transaction.
+
+    Raises:
+        aiokafka.errors.KafkaError: a broker does not respond.
+    """
+    asking = _EndsOfAll(consumer._fetcher)  # noqa: SLF001 - the consumer's public methods ask at its own level
+    ends: dict[TopicPartition, int] = await asking.end_offsets(partitions, consumer._request_timeout_ms)  # noqa: SLF001
     return ends

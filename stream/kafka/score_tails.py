@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
@@ -17,7 +18,7 @@ from aiokafka.errors import RebalanceInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
 from models.terms import Term
-from stream.kafka.bounds import OffsetBounds
+from stream.kafka.bounds import OffsetBounds, ends_of_all
 from stream.kafka.commit_copies import CommitCopy, CopySource, Origin, why_unproven
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.held_back import HeldBack
@@ -92,7 +93,7 @@ class TailReader:
         self.scores_id = origin.scores_id
         self.progress: dict[int, tuple[int, int]] = {}
         self.consumer = consumer
-        self.bounds = OffsetBounds(consumer, of_all=True)
+        self.bounds = OffsetBounds(consumer, partial(ends_of_all, consumer))
         self._topic = topic
         self._origin = origin
         self._starts = starts

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.consumer import Standing
+from stream.kafka import score_tails
 from stream.kafka.commit_copies import CommitCopy, Origin, parse_copy, why_unproven
 from stream.kafka.offsets import Decision, Position, ResumePoint, identity_of
 from stream.kafka.score_tails import TailReader
@@ -80,6 +81,16 @@ def test_a_copy_is_read_as_it_was_written() -> None:
 # --- reading the scores from a copy on
 
 
+async def end_offsets(consumer: "StoredScores", tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+    return await consumer.end_offsets(tps)
+
+
+@pytest.fixture(autouse=True)
+def _no_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All stored scores are committed: there is one end."""
+    monkeypatch.setattr(score_tails, "ends_of_all", end_offsets)
+
+
 class StoredScore(NamedTuple):
     """A record of the scores; only offset and value are read."""
 
@@ -96,18 +107,12 @@ class StoredScores:
         self._at = 0
         self._client = KnownLeaders()
         self._paused = True
-        self._request_timeout_ms = 0
         self.taken = 0
-
-    @property
-    def _fetcher(self) -> "StoredScores":
-        """Asks for the ends."""
-        return self
 
     async def beginning_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(tps, 0)
 
-    async def end_offsets(self, tps: list[TopicPartition], _timeout_ms: int = 0) -> dict[TopicPartition, int]:
+    async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(tps, self._end)
 
     def pause(self, _tp: TopicPartition) -> None:
