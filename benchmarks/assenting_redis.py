@@ -3,7 +3,7 @@
 So a store on it caches as it does on Redis, and what it costs is this process's part: no socket, no other process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from features.redis.connection import Call, Deletions, Script
@@ -62,6 +62,14 @@ class AssentingConnection:
     async def loss_reason(self, *, recheck: bool = False) -> str | None:  # noqa: ARG002 - as the port
         """Find no loss."""
         return None
+
+    def refusal(self) -> str | None:
+        """Refuse nothing."""
+        return None
+
+    def evicted_keys(self) -> Mapping[str, int]:
+        """Return none: there is no server."""
+        return {}
 
     def deletions(self) -> Deletions:
         """Refuse: nothing is deleted here.

@@ -79,8 +79,8 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
     (features.StoreRefusedError,): ErrorFate(
         "Redis is too old, evicts keys, or denies access",
         Handling.RETRY,
-        "If trimming histories or noting progress meets it, the worker ends with exit 70",
-        {Phase.REPAIR: Handling.EXIT},
+        "`/health/ready` gives the reason until that is changed. While Redis may evict, and until it is known what it "
+        "has evicted, it counts as unavailable",
     ),
     (features.HistoryDamagedError,): ErrorFate(
         "A history in Redis was damaged, and lacks records until these are applied again",

@@ -4,6 +4,7 @@ Read this module first. It works on batches, with ports and values; it does not 
 """
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from importlib.metadata import version
 from types import MappingProxyType
@@ -15,7 +16,8 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from features.errors import FormulaError, HistoryDamagedError
-from features.history.store import Fate, HistoryStore, Observed, observe_all
+from features.history.records import COLUMNS
+from features.history.store import Fate, Histories, HistoryStore, Observed, observe_all
 from features.vector.sets import FeatureSets, Vectors
 from models.limits import LimitState
 from models.payments import Payments
@@ -164,11 +166,18 @@ class Pipeline:
         return computed
 
     async def decide_by_rules(
-        self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int], *, features: bool
+        self,
+        records: Sequence[Record],
+        terms: DecisionTerms,
+        clock: Callable[[], int],
+        *,
+        features: bool,
+        bare: bool = False,
     ) -> Outputs:
         """Decide records by rules, since `decide` has raised: from the features that are no formulas, or from none.
 
-        Records that are due no decision have the same result as in `decide`.
+        Records that are due no decision have the same result as in `decide`. With `bare`, nothing else is computed from
+        what they see, and no header is passed on: what was appended to a history has to get a decision.
 
         Raises:
             StoreUnavailableError: the histories are unavailable; nothing was decided, retry.
@@ -176,6 +185,8 @@ class Pipeline:
         """
         watch, parts = Stopwatch(), list[Outputs]()
         async for part in self._observe(records, terms, clock(), watch):
+            if bare:
+                part, terms = _unseen(part), terms._replace(headers=lambda _: [])  # noqa: PLW2901 - the other is not used
             vectors, live = self._vectors(part), terms.serving.live.fingerprint
             frame, arms = self._frame(terms, clock()), _arms_of(terms.serving, part)
             theirs = {live} if arms is None else {live} | _arm_fingerprints(terms.serving, arms)
@@ -185,9 +196,9 @@ class Pipeline:
                 computed[fingerprint] = vectors.without_formulas(fingerprint)
             watch.lap("vectorise")
             judgements = _undecidable(frame, terms.serving, computed, arms)
-            judgements = ruled(
-                terms.serving.live, judgements, (computed[frame.fingerprint], _payments_of(terms.serving, part))
-            )
+            if not bare:
+                rows = computed[frame.fingerprint], _payments_of(terms.serving, part)
+                judgements = ruled(terms.serving.live, judgements, rows)
             watch.lap("score")
             parts.append(await self._encode(part, frame, computed, judgements))
             del part, vectors
@@ -305,6 +316,17 @@ def _require_clock(dead: Sequence[DeadLetter]) -> None:
             )
     if ahead:
         raise ClockBehindError(ahead)
+
+
+def _unseen(part: _Part) -> _Part:
+    """Return a part of whose histories only the positions are left: each record sees one without any content."""
+    unseen = {
+        kind: Histories(
+            np.zeros((count := len(one.positions), COLUMNS[kind]), np.int64), np.ones(count, np.int64), one.positions
+        )
+        for kind, one in part.observed.histories.items()
+    }
+    return part._replace(observed=dataclasses.replace(part.observed, histories=unseen, ages_days=None))
 
 
 def _arms_of(serving: ServingModels, part: _Part) -> list[str] | None:

@@ -86,6 +86,16 @@ def timeout_at_tick(period: float) -> asyncio.Timeout:
     return asyncio.timeout_at(next_tick(asyncio.get_running_loop().time(), period))
 
 
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until an event is set, for so many seconds at most; tell whether it is. No task is left behind."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 class Once:
     """Something that happens on a loop once; one task waits for it.
 

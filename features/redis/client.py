@@ -1,10 +1,10 @@
-"""The redis-py client: connections without retries and with one time-out, checks of the server, translated errors.
+"""The redis-py client: connections without retries and with one time-out, translated errors.
 
 Used for a single server and for each server of a cluster.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from typing import Any, TypeVar, get_args
@@ -18,8 +18,6 @@ from redis.backoff import NoBackoff
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.connection import Script
 
-OLDEST_SERVER = (6, 2)
-REQUIRED_POLICY = "noeviction"
 COMMANDS = (
     *("append", "evalsha", "get", "getrange", "hget", "hgetall", "hset", "info", "mget"),
     *("pexpire", "script|load", "set", "subscribe"),
@@ -58,23 +56,6 @@ def read_info(reply: bytes | str) -> dict[str, str]:
     """Return the lines of an answer to INFO by name, their values as they stand there."""
     text = reply if isinstance(reply, str) else reply.decode(errors="replace")
     return dict(line.split(":", 1) for line in text.split("\r\n") if ":" in line)
-
-
-def require_usable(info: Mapping[str, Any], policy: str, where: str) -> None:
-    """Refuse a server that is too old or may evict histories.
-
-    Raises:
-        StoreRefusedError: says which of the two, and what to do.
-    """
-    version = str(info.get("redis_version", "0.0"))
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
-        raise StoreRefusedError(f"{where}: Redis {version} is too old; 6.2 or later is needed. Upgrade it.")
-    if policy != REQUIRED_POLICY:
-        raise StoreRefusedError(
-            f"{where}: maxmemory-policy is {policy!r}, with which Redis evicts histories when memory runs short and "
-            f"features become silently wrong. Set it to {REQUIRED_POLICY} (CONFIG SET maxmemory-policy "
-            f"{REQUIRED_POLICY}, and in redis.conf)."
-        )
 
 
 @contextmanager
@@ -130,12 +111,22 @@ async def drop_connections(client: redis_asyncio.Redis) -> None:
 
 
 class Cancellable:
-    """Mixin for redis-py's connection classes: sending a command can be cancelled.
+    """Mixin for redis-py's connection classes: sending can be cancelled, and a closed connection is not used again.
 
     redis-py sends within `asyncio.wait_for`, which before Python 3.12 can swallow a cancellation that arrives when
     the awaited call has just finished: the task then continues. It also creates a task for every command, which
     costs more than sending one.
     """
+
+    async def can_read(self: Any) -> bool:
+        """Tell whether something was sent that no command has read.
+
+        redis-py 8 takes the end of a closed connection for a notification, and sends the next command on it, which
+        fails. Where this raises, its pool connects anew.
+        """
+        if self._reader is not None and self._reader.at_eof():
+            raise exceptions.ConnectionError("the server has closed the connection")
+        return bool(await super().can_read())  # type: ignore[misc] # the connection class that this is mixed into
 
     async def send_packed_command(
         self: Any,

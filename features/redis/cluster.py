@@ -6,29 +6,43 @@ counts as a loss, a planned one too. A shard that was migrated from master to ma
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from features.errors import StoreUnavailableError
-from features.redis.client import SCRIPTS, drop_connections, encode_command, require_usable, script_text, translated
+from features.errors import StoreRefusedError, StoreUnavailableError
+from features.redis.client import SCRIPTS, drop_connections, encode_command, script_text, translated
 from features.redis.cluster_client import ClusterClient, ClusterServer
 from features.redis.cluster_deletions import ClusterDeletions
 from features.redis.connection import Call, Script
+from features.redis.evictions import evicted_keys, refusal_of
 from features.redis.keys import KeyLayout
 from features.redis.topology import Master, Owner, Servers, Topology, read_master
 
 
 class _ClusterView(NamedTuple):
-    """A view of the cluster: topology, the connections to the needed servers, and the master of each shard."""
+    """A view of the cluster: topology, the connections to the needed servers, and the master of each shard.
+
+    `refusal` says why one of them must not be used, `evicted` how many keys each has evicted, by run id.
+    """
 
     topology: Topology
     servers: tuple[ClusterServer, ...]
     masters: tuple[Master, ...]
+    refusal: str | None
+    evicted: Mapping[str, int]
 
     @property
     def serving(self) -> Servers:
         """The servers, whatever the connections to them."""
         return Servers(self.masters, self.topology.replicas)
+
+
+class _Inspected(NamedTuple):
+    """What one master says of itself."""
+
+    master: Master
+    refusal: str | None
+    evicted: Mapping[str, int]
 
 
 class ClusterConnection:
@@ -53,6 +67,8 @@ class ClusterConnection:
         """Refuse masters that are not usable, and trust those that serve now."""
         self._client.forget()
         self._seen = await self._inspect()
+        if self._seen.refusal is not None:
+            raise StoreRefusedError(self._seen.refusal)
         shards_by_master = list((await self._client.shards_by_master()).values())
         await self._client.execute([(shard, load) for shard in shards_by_master for load in self._loads.values()])
         for shard in shards_by_master:
@@ -113,6 +129,14 @@ class ClusterConnection:
             self.trust()
         return why
 
+    def refusal(self) -> str | None:
+        """Say why a master must not be used as it was last inspected."""
+        return None if self._seen is None else self._seen.refusal
+
+    def evicted_keys(self) -> Mapping[str, int]:
+        """Return how many keys each master has evicted, as it was last inspected."""
+        return {} if self._seen is None else self._seen.evicted
+
     def deletions(self) -> ClusterDeletions:
         """Return subscriptions to deletions on all masters."""
         return ClusterDeletions(self._client)
@@ -129,13 +153,16 @@ class ClusterConnection:
         self._trusted = self._seen
 
     async def _inspect(self) -> _ClusterView:
-        """Read the identity of all masters, and refuse those that are not usable."""
+        """Read the identity of all masters, and whether they may be used."""
         topology = await self._client.topology()
         found = {owner: await self._inspect_master(owner) for owner in topology.masters}
         servers = tuple(self._client.server(owner.address) for owner in found)
-        return _ClusterView(topology, servers, tuple(found[owner] for owner in topology.owners))
+        masters = tuple(found[owner].master for owner in topology.owners)
+        refusals = [one.refusal for one in found.values() if one.refusal is not None]
+        evicted = {run: count for one in found.values() for run, count in one.evicted.items()}
+        return _ClusterView(topology, servers, masters, refusals[0] if refusals else None, evicted)
 
-    async def _inspect_master(self, owner: Owner) -> Master:
+    async def _inspect_master(self, owner: Owner) -> _Inspected:
         server = self._client.server(owner.address)
         connections = server.connections
         with translated(server.where):
@@ -146,5 +173,5 @@ class ClusterConnection:
             self._client.forget()
             await drop_connections(server.client)  # its name may lead to another server by now
             raise StoreUnavailableError(f"{server.where}: the server is no longer a master; try again")
-        require_usable(info, str(info.get("maxmemory_policy", "unknown")), server.where)
-        return found
+        refusal = refusal_of(info, str(info.get("maxmemory_policy", "unknown")), server.where)
+        return _Inspected(found, refusal, evicted_keys(info))

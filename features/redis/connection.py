@@ -3,7 +3,7 @@
 `features.redis.server` and `features.redis.cluster` implement it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
@@ -88,6 +88,14 @@ class Connection(Protocol):
 
         Servers are inspected if there was a new connection since, and always with `recheck`.
         """
+        ...
+
+    def refusal(self) -> str | None:
+        """Say why the servers must not be used as they were last inspected, and what to do; None if they may be."""
+        ...
+
+    def evicted_keys(self) -> Mapping[str, int]:
+        """Return how many keys each server has evicted since its start, by run id, as they were last inspected."""
         ...
 
     def deletions(self) -> Deletions:

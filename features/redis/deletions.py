@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 from redis import asyncio as redis_asyncio
 from redis import exceptions
 
-from features.errors import StoreUnavailableError
+from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.client import translated
 from features.redis.connection import Deletions
 
@@ -67,7 +67,7 @@ async def _declare_deleted(key: bytes, deletions: Deletions, store: LossSink) ->
             break
     declared = False
     while not declared:
-        with suppress(StoreUnavailableError):
+        with suppress(StoreUnavailableError, StoreRefusedError):
             await store.declare_loss(f"{key.decode()} was deleted or evicted", above)
             declared = True
         if not declared:

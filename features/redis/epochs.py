@@ -22,12 +22,16 @@ class EpochAnswer(NamedTuple):
 
 
 class EpochState(NamedTuple):
-    """The epoch of each shard, the coverage and retention of histories, and when records were last displaced."""
+    """The epoch of each shard, the coverage and retention of histories, and when records were last displaced.
+
+    `evicted` is how many keys the servers had evicted when the loss of them was last handled.
+    """
 
     epochs: list[int]
     complete: EpochCoverage
     stored: StoredRetention
     displaced_at: bytes | None
+    evicted: bytes | None
 
 
 class Epochs:
@@ -110,8 +114,13 @@ class Epochs:
             (HOME_SHARD, self._layout.complete),
             (HOME_SHARD, self._layout.retention[HOME_SHARD]),
             (HOME_SHARD, self._layout.displaced_at),
+            (HOME_SHARD, self._layout.evicted),
         ]
-        *found, complete, stored, displaced_at = await self._connection.values(keys)
+        *found, complete, stored, displaced_at, evicted = await self._connection.values(keys)
         return EpochState(
-            [read_epoch(value) for value in found], read_coverage(complete), read_retention(stored), displaced_at
+            [read_epoch(value) for value in found],
+            read_coverage(complete),
+            read_retention(stored),
+            displaced_at,
+            evicted,
         )

@@ -70,6 +70,11 @@ class KeyLayout:
         return self.epochs[HOME_SHARD] + b":servers"
 
     @property
+    def evicted(self) -> bytes:
+        """The key, in HOME_SHARD, of how many keys the servers had evicted when the loss of them was last handled."""
+        return self.epochs[HOME_SHARD] + b":evicted"
+
+    @property
     def commits(self) -> bytes:
         """The key, in HOME_SHARD, of the second copy of the group's commits."""
         return self.epochs[HOME_SHARD] + b":commits"

@@ -17,7 +17,6 @@ from features.redis.client import (
     drop_connections,
     encode_command,
     read_info,
-    require_usable,
     script_text,
     shows_no_master,
     translated_error,
@@ -25,6 +24,7 @@ from features.redis.client import (
 )
 from features.redis.connection import Call, Script
 from features.redis.deletions import ServerDeletions
+from features.redis.evictions import REQUIRED_POLICY, evicted_keys, refusal_of
 from features.redis.keys import HOME_SHARD
 from features.redis.sentinel import MasterPool, open_client
 from features.redis.topology import Master, Servers, read_master
@@ -43,6 +43,8 @@ class ServerConnection:
         self._seen: Master | None = None
         self._connected = 0
         self._seen_connected = 0
+        self._refusal: str | None = None
+        self._evicted: Mapping[str, int] = {}
         self._scripts = {name: script_text(name) for name in SCRIPTS}
         self._digests: dict[str, str] = {}
         self._client = open_client(url, timeout_s, self._greet)
@@ -66,7 +68,8 @@ class ServerConnection:
                 f"{self.where}: this server belongs to a Redis Cluster and holds only a part of the keys. Set "
                 "FRAUDSTREAM_REDIS_URL to redis+cluster:// with one or more of its servers: h1:p1,h2:p2."
             )
-        require_usable(info, await self._policy(info), self.where)
+        if (refusal := refusal_of(info, await self._policy(info), self.where)) is not None:
+            raise StoreRefusedError(refusal)
         await self._try_commands()
         await self.loss_reason(recheck=True)
         self.trust()
@@ -96,18 +99,29 @@ class ServerConnection:
             await self._follow_sentinels()
         connected = self._connected
         if recheck or connected != self._seen_connected:
-            found = read_master("server", await self._info())
+            info = await self._info()
+            found = read_master("server", info)
             if found is None:
                 await self._leave()
                 raise StoreUnavailableError(f"{self.where}: the server is a replica; a master is needed")
             if connected >= self._seen_connected:
                 self._seen, self._seen_connected = found, connected
+                self._refusal = refusal_of(info, info.get("maxmemory_policy", REQUIRED_POLICY), self.where)
+                self._evicted = evicted_keys(info)
         if self._trusted is None or self._seen is None or self._seen == self._trusted:
             return None
         if Servers((self._trusted,)).loss_reason(Servers((self._seen,))) is not None:
             return "the server was restarted or replaced"
         self.trust()
         return None
+
+    def refusal(self) -> str | None:
+        """Say why the server must not be used as it was last inspected."""
+        return self._refusal
+
+    def evicted_keys(self) -> Mapping[str, int]:
+        """Return how many keys the server has evicted, as it was last inspected."""
+        return self._evicted
 
     def deletions(self) -> ServerDeletions:
         """Return a subscription to keys that others delete."""

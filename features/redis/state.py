@@ -6,12 +6,14 @@ Each worker stores its needs and adopts the union of all needs. A loss raises th
 import logging
 from collections.abc import Callable, Mapping
 
+from features.errors import StoreRefusedError
 from features.history.displaced import ALL_DISPLACED, NONE_DISPLACED
 from features.history.retention import Retention, horizons_of
 from features.history.store import Entity, RetentionPolicy
 from features.redis.append import NO_EPOCH
 from features.redis.connection import Connection
 from features.redis.epochs import Epochs, EpochState
+from features.redis.evictions import EvictionWatch, read_counts
 from features.redis.keys import HOME_SHARD, KeyLayout
 from features.redis.progress import RepairProgress
 from features.redis.retention import NO_COVERAGE, UNKNOWN_RETENTION, Coverage, EpochCoverage, retention_needs
@@ -45,7 +47,8 @@ class HistoryState:
         self._needs = retention_needs(policy.retentions)
         self._epochs = Epochs(connection, layout, Coverage.of(self.horizons_ms))
         self._connection = connection
-        self._servers_key = layout.servers
+        self._servers_key, self._evicted_key = layout.servers, layout.evicted
+        self._evictions = EvictionWatch(connection)
         self._recorded_servers: Servers | None = None
         self._displaced_at: bytes | None = None
         self._clear_caches = clear_caches
@@ -79,6 +82,11 @@ class HistoryState:
         """Whether histories are complete, as far back as they are kept."""
         return self.stored is not UNKNOWN_RETENTION and self.covers(self.horizons_ms)
 
+    @property
+    def refusal(self) -> str | None:
+        """Why Redis must not be used now; None if it may be."""
+        return self._evictions.refusal
+
     async def join(self, now_ms: int, *, emptied: bool) -> None:
         """Join the deployment's history epoch; the first one is the clock's time in seconds.
 
@@ -94,7 +102,11 @@ class HistoryState:
         why = await self._loss_since_recorded()
         if why is not None:
             await self.record_loss(f"while no worker ran, {why}", same_server=False)
+        stored, counts = (await self._epochs.read()).evicted, self._connection.evicted_keys()
+        if evicted := self._evictions.evicted(counts, stored):
+            await self.record_loss(f"while no worker ran, {_evicted_text(evicted)}", same_server=True)
         await self._record_servers()
+        await self._record_evictions(counts, stored)
 
     async def _loss_since_recorded(self) -> str | None:
         """Say why records may be lost since a worker last recorded the servers: losses while no worker runs."""
@@ -118,22 +130,33 @@ class HistoryState:
         """Check for a loss, a finished repair and a changed retention; tell whether there is news.
 
         With `apply` the news are handled; without, nothing changes here, and the call may run beside others.
+
+        Raises:
+            StoreRefusedError: the servers may evict histories now; what they evict is handled once they may not.
         """
         why = await self._connection.loss_reason(recheck=True)
-        found = await self._epochs.read()
+        if (refusal := self._evictions.note_refusal()) is not None:
+            raise StoreRefusedError(refusal)
+        counts, found = self._connection.evicted_keys(), await self._epochs.read()
         others = [epoch for epoch in found.epochs if epoch != self.epoch]
         complete, stored = found.complete.under(self.epoch), found.stored.under(self.epoch)
         if not apply:
             news = (
                 why is not None
                 or others
+                or self._evictions.was_refused
+                or counts != read_counts(found.evicted)
                 or self.stored is UNKNOWN_RETENTION
                 or found.displaced_at != self._displaced_at
                 or (complete, stored) != (self.complete, self.stored)
             )
             return bool(news) or self._connection.trusted() != self._recorded_servers
+        evicted = self._evictions.evicted(counts, found.evicted)
         if why is not None:
-            await self.record_loss(why)
+            # What was evicted may be gone from any history, so that the checkpoints of one that restarted are void.
+            await self.record_loss(why, same_server=True if evicted or self._evictions.was_refused else None)
+        elif evicted:
+            await self.record_loss(_evicted_text(evicted), same_server=True)
         elif others:
             await self.adopt_epoch(min(others) if min(others) < self.epoch else max(others))
         elif self.complete is not NO_COVERAGE and not complete.holds(self.epoch, self.complete.cover):
@@ -141,7 +164,17 @@ class HistoryState:
         else:
             await self._adopt(found)
         await self._record_servers()
+        await self._record_evictions(counts, found.evicted)
         return True
+
+    async def _record_evictions(self, counts: Mapping[str, int], stored: bytes | None) -> None:
+        """Store the servers' counts of evicted keys: a loss by these is recorded, if there was one.
+
+        Last: a worker that dies before it leaves the old counts, by which the next one records the loss once more.
+        """
+        text = self._evictions.handled(counts)
+        if counts != read_counts(stored):
+            await self._connection.set(HOME_SHARD, self._evicted_key, text)
 
     async def adopt_epoch(self, epoch: int) -> None:
         """Continue under another epoch: raise one that is gone or was set back, adopt one that a worker has raised."""
@@ -211,3 +244,7 @@ class HistoryState:
         self.complete, self.stored = complete, stored
         if must_clear:
             self._clear_caches()
+
+
+def _evicted_text(count: int) -> str:
+    return f"the server has evicted {count} keys, of this deployment or of others"

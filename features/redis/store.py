@@ -221,7 +221,9 @@ class RedisStore:
     async def observe(self, transactions: Transactions) -> Observed:
         """Append and return what is visible, as the port says."""
         async with self.lock:
+            self._require_usable()
             entity_rows, loaded, result = await self._retry(lambda: self._append(transactions))
+            self._require_usable()
             return Observed(
                 fates=result.fates,
                 histories={
@@ -233,6 +235,15 @@ class RedisStore:
                 damaged=incomplete_places({kind: loaded[kind] for kind in self._visible}),
                 ages_days=self.age.at(entity_rows[Entity.CARD].rows[:, records.TIME]),
             )
+
+    def _require_usable(self) -> None:
+        """Refuse to decide while Redis may evict histories, and until what it has evicted is known.
+
+        Raises:
+            StoreUnavailableError: it may, or might have.
+        """
+        if (refusal := self.state.refusal) is not None:
+            raise StoreUnavailableError(refusal)
 
     def _seen(
         self,
@@ -300,6 +311,7 @@ class RedisStore:
 
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Append labels as the port says."""
+        self._require_usable()
         return await self._label_in_parts(labels, again=False)
 
     async def apply_labels(self, labels: Sequence[Label]) -> None:
@@ -312,6 +324,7 @@ class RedisStore:
 
     async def predict(self, predictions: Sequence[Prediction]) -> Sequence[PredictionResult]:
         """Append predictions as the port says; also again, after a loss."""
+        self._require_usable()
         done = list[PredictionResult]()
         while len(done) < len(predictions):
             some = predictions[len(done) :]

@@ -6,10 +6,11 @@ a worker that is assigned many partitions more than all else that it looks up, a
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import READ_UNCOMMITTED, Fetcher
 
 from stream.kafka.stray import given_up_as_error
 from stream.tasks import end_tasks, look_at_error
@@ -17,6 +18,7 @@ from stream.tasks import end_tasks, look_at_error
 Result = TypeVar("Result")
 
 _Bounds = Mapping[TopicPartition, tuple[int, int]]
+EndOffsets = Callable[[Sequence[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
 
 
 class OffsetBounds:
@@ -24,11 +26,13 @@ class OffsetBounds:
 
     Args:
         consumer: over whose connections it asks; its isolation level says whether an end is that of all records, or of
-            the committed ones.
+            those before the first transaction that is still open.
+        end_offsets: asks for the ends in place of the consumer.
     """
 
-    def __init__(self, consumer: Any) -> None:  # noqa: ANN401 - aiokafka's
+    def __init__(self, consumer: Any, end_offsets: EndOffsets | None = None) -> None:  # noqa: ANN401 - aiokafka's
         self._consumer = consumer
+        self._end_offsets: EndOffsets = end_offsets or consumer.end_offsets
         self._wanted: set[TopicPartition] = set()
         self._turn: asyncio.Task[Mapping[TopicPartition, asyncio.Task[_Bounds]]] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -74,6 +78,25 @@ class OffsetBounds:
     async def _bounds(self, partitions: Sequence[TopicPartition]) -> _Bounds:
         with given_up_as_error():
             begins, ends = await asyncio.gather(
-                self._consumer.beginning_offsets(partitions), self._consumer.end_offsets(partitions)
+                self._consumer.beginning_offsets(partitions), self._end_offsets(partitions)
             )
         return {tp: (begins[tp], ends[tp]) for tp in partitions}
+
+
+class _EndsOfAll(Fetcher):  # type: ignore[misc] # aiokafka ships no types
+    """Asks for ends as the fetcher of a consumer does, but for those of all records; it fetches nothing."""
+
+    def __init__(self, fetcher: Any) -> None:  # noqa: ANN401 - aiokafka's
+        self._client, self._retry_backoff = fetcher._client, fetcher._retry_backoff  # noqa: SLF001 - of the same class
+        self._isolation_level = READ_UNCOMMITTED
+
+
+async def ends_of_all(consumer: Any, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:  # noqa: ANN401
+    """Return the ends of all records, those included that wait for the end of a transaction.
+
+    Raises:
+        aiokafka.errors.KafkaError: a broker does not respond.
+    """
+    asking = _EndsOfAll(consumer._fetcher)  # noqa: SLF001 - the consumer's public methods ask at its own level
+    ends: dict[TopicPartition, int] = await asking.end_offsets(partitions, consumer._request_timeout_ms)  # noqa: SLF001
+    return ends

@@ -1,9 +1,18 @@
-"""Leaving a group at once, also in the midst of a rebalance, by aiokafka's coordinator and past it."""
+"""Leaving a group at once, also in the midst of a rebalance, by aiokafka's coordinator and past it.
+
+Whatever ends a worker, its group is left: the steps before it are made one by one, and one that raises is logged.
+"""
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiokafka.protocol.group import LeaveGroupRequest
+
+from stream.kafka.stray import given_up_as_error
+
+log = logging.getLogger("fraudstream.leaving")
 
 _JOIN_SECONDS = 1.0
 """So long a member that leaves takes part in a rebalance that has begun, before it leaves in its midst."""
@@ -31,3 +40,13 @@ async def leave_group(coordinator: Any, client: Any, *, is_static: bool) -> None
         await asyncio.wait({closing})
     if not closing.cancelled():
         closing.result()
+
+
+async def do_all(*steps: Callable[[], Awaitable[object]]) -> None:
+    """Take the steps of a worker's end in their order; log what one of them raises, and go on with the next."""
+    for step in steps:
+        try:
+            with given_up_as_error():
+                await step()
+        except Exception:  # whatever it is, the worker ends anyway, and the other steps do not depend on this one
+            log.exception("a step of this worker's end failed, the others follow")

@@ -6,8 +6,10 @@ before a hand-over says how far the other topic was read.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
@@ -16,9 +18,10 @@ from aiokafka.errors import RebalanceInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
 from models.terms import Term
-from stream.kafka.bounds import OffsetBounds
+from stream.kafka.bounds import OffsetBounds, ends_of_all
 from stream.kafka.commit_copies import CommitCopy, CopySource, Origin, why_unproven
 from stream.kafka.fetcher import LogConsumer, open_consumer
+from stream.kafka.held_back import HeldBack
 from stream.kafka.offsets import (
     CommitNote,
     Position,
@@ -39,6 +42,7 @@ log = logging.getLogger("fraudstream.score_tails")
 
 _FETCH_MS = 500
 _LAST_BATCH_MS = 5_000
+_LASTING_SECONDS = 10.0
 
 
 class TailSources(NamedTuple):
@@ -75,7 +79,7 @@ class TailReader:
         scores_id: the id of the topic that is read; empty where the brokers have none.
         progress: how far each partition has been read: the next offset, and the end.
         consumer: the consumer, to which the partitions of `transactions` are assigned as well, paused.
-        bounds: asks for the ends of the scores.
+        bounds: asks for the ends of the scores, those included that wait for the end of somebody's transaction.
         letters: the dead letters from where the commits say that all others are settled.
     """
 
@@ -93,15 +97,19 @@ class TailReader:
         self.scores_id = origin.scores_id
         self.progress: dict[int, tuple[int, int]] = {}
         self.consumer = consumer
-        self.bounds = OffsetBounds(consumer)
+        self.bounds = OffsetBounds(consumer, partial(ends_of_all, consumer))
         self.letters = letters(self.bounds)
         self._topic = topic
         self._origin = origin
         self._starts = starts
         self._copies = copies
+        self._logged: set[int] = set()
 
     async def read(self, partition: int) -> ResumePoint:
         """Fold one partition's scores to its current end; no other partition is waited for.
+
+        Scores behind a transaction that another producer has left open cannot be read yet, and may be our own: what
+        they decided must not be decided again, so this waits until it ends.
 
         Raises:
             aiokafka.errors.KafkaError: its broker does not respond.
@@ -118,13 +126,36 @@ class TailReader:
         self.consumer.seek(tp, position.scores_offset)
         while position.scores_offset < end:
             self.progress[partition] = (position.scores_offset, end)
-            for record in (await self.consumer.getmany(tp, timeout_ms=_FETCH_MS)).get(tp, ()):
+            records = (await self.consumer.getmany(tp, timeout_ms=_FETCH_MS)).get(tp, ())
+            for record in records:
                 position = folded(position, record)
+            if not records:
+                self._log_held_back(partition)
             # Transactions' markers leave gaps, so the reader's position counts.
             position = position._replace(scores_offset=max(position.scores_offset, await self.consumer.position(tp)))
         self.consumer.pause(tp)
         self.progress.pop(partition, None)
         return start._replace(position=position, scores_lost=lost)
+
+    def why_held_back(self, partition: int) -> str:
+        """Say which transaction's end a partition waits for that is being read; empty if none."""
+        held = self._held_back(partition)
+        return "" if held is None else self._reason(partition, held)
+
+    def _held_back(self, partition: int) -> HeldBack | None:
+        if partition not in self.progress:
+            return None
+        return self.consumer.fetcher.held_back.copy().get(TopicPartition(self._topic, partition))
+
+    def _reason(self, partition: int, held: HeldBack) -> str:
+        return f"{self._topic} partition {partition}: {held.reason(time.monotonic() - held.since)}"
+
+    def _log_held_back(self, partition: int) -> None:
+        """Log once that a reading waits for the end of a transaction, if that lasts: a command says nothing else."""
+        held = self._held_back(partition)
+        if held is not None and partition not in self._logged and time.monotonic() - held.since > _LASTING_SECONDS:
+            self._logged.add(partition)
+            log.warning("%s", self._reason(partition, held))
 
     async def read_all(self) -> dict[int, ResumePoint]:
         """Read all partitions at the same time, as `read` does each.

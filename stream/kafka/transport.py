@@ -31,8 +31,9 @@ from stream.kafka.fetch_thread import ConsumerOptions, Fetched, FetchThread, Wan
 from stream.kafka.fetcher import LogConsumer, Trouble
 from stream.kafka.held_back import HeldBack
 from stream.kafka.lane import Lane
+from stream.kafka.leaving import do_all
 from stream.kafka.stray import given_up_as_error
-from stream.tasks import end_tasks
+from stream.tasks import end_tasks, set_within
 
 log = logging.getLogger("fraudstream.transport")
 
@@ -83,7 +84,9 @@ class BatchConsumer(driver.Consumer):
         A fetch in progress ends without records: what it took would be read but never delivered.
         """
         log.debug("partitions are revoked")
-        await self._finish_begun()
+        self.stop_flow()
+        self._thread.interrupt()
+        await self.wait_empty()
         await super().on_partitions_revoked(revoked)
         self.aside.clear()
         for tp in revoked:
@@ -98,31 +101,29 @@ class BatchConsumer(driver.Consumer):
 
     async def wait_empty(self) -> None:
         """Wait for the started batches until the drain timeout, and commit them."""
+        await self._finish_started()
+        await self.maybe_wait_for_commit_to_finish()  # else Faust leaves it at a commit that is under way
+        await self.commit()
+
+    async def _finish_started(self) -> None:
         self.draining.set()
         started = [asyncio.ensure_future(batch.finished.wait()) for batch in self._outstanding if batch.started]
         if started:
             _, late = await asyncio.wait(started, timeout=self.options.settings.drain_seconds)
             if late:
                 self.options.fatal("a batch was still in progress when the drain timeout expired")
-        await self.maybe_wait_for_commit_to_finish()  # else Faust leaves it at a commit that is under way
-        await self.commit()
-
-    async def _finish_begun(self) -> None:
-        """Deliver nothing more, and finish and commit what has begun."""
-        self.stop_flow()
-        self._thread.interrupt()
-        await self.wait_empty()
-        log.debug("what had begun is finished and committed")
 
     async def hand_over(self) -> None:
         """Finish and commit the started batches, and leave the group; a static member stays, as it may come back.
 
         Nothing is delivered any more, and nothing committed: without a group the coordinator would take any commit.
+        A step that raises leaves out no other: partitions of a member that has not left stand still for its session.
         """
-        await self._finish_begun()
+        self.stop_flow()
+        self._thread.interrupt()
+        await do_all(self._finish_started, self.maybe_wait_for_commit_to_finish, self.commit)
         self._left = True
-        await self._thread.leave_group()
-        log.debug("the group is left")
+        await do_all(self._thread.leave_group)
 
     async def rewind(self, partition: TopicPartition, offset: int, committed: int = 0) -> None:
         """Read a partition again from `offset`, after the seek that follows an assignment.
@@ -292,7 +293,7 @@ class BatchConsumer(driver.Consumer):
             while not self._stopping(fetcher):
                 lane.count_poll()
                 if not self.flow_active:
-                    await asyncio.wait({asyncio.ensure_future(self.can_resume_flow.wait())}, timeout=1)
+                    await set_within(self.can_resume_flow, _CALM_SECONDS)
                 elif partitions := self._pollable(lane):
                     await self._poll_once(lane, partitions)
                 elif lane.retries and not self.aside:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from features.errors import StoreUnavailableError
+from features.errors import StoreRefusedError, StoreUnavailableError
 from features.history.store import Entity, RetentionPolicy
 from features.redis.progress import LogPart, TopicName
 from features.redis.retention import Coverage, EpochCoverage
@@ -196,7 +196,7 @@ class Repairer:
             }
         try:
             await self._deps.store.checkpoint(checkpoints)
-        except StoreUnavailableError as error:
+        except (StoreUnavailableError, StoreRefusedError) as error:
             log.info("the checkpoints could not be stored in Redis: %s", error)
 
     def _situation(self) -> _Situation | None:

@@ -26,6 +26,9 @@ from stream.pipeline import DecisionTerms, Outputs, Pipeline
 
 log = logging.getLogger("fraudstream.isolation")
 
+_WAYS_TO_DECIDE = ((True, False), (False, False), (False, True))
+"""Whether features are computed for the rules, and whether nothing else is: each way depends on less."""
+
 
 class WaitableLabel(NamedTuple):
     """A valid label, with its record and the headers of its outcome."""
@@ -97,17 +100,19 @@ async def decide_isolating(pipeline: Pipeline, records: Sequence[Record], terms:
 
 
 async def _decide_by_rules(pipeline: Pipeline, record: Record, terms: DecisionTerms, error: Exception) -> Outputs:
-    """Decide one record by rules, because of an error; it becomes a dead letter if that raises as well.
+    """Decide one record by rules, because of an error; it becomes a dead letter if it cannot be appended to a history.
 
     The record may be in its histories: sent again it would count as repeated, and never be decided. Appending it again
-    changes nothing. Features of a damaged history would be wrong, so none is used.
+    changes nothing. Features of a damaged history would be wrong, so none is used. Where what is computed beside the
+    features raises, the barest decision is left.
 
     Raises:
         StoreError: Redis failed, not a record; retry the batch.
     """
-    for features in (False,) if isinstance(error, HistoryDamagedError) else (True, False):
+    ways = _WAYS_TO_DECIDE[1:] if isinstance(error, HistoryDamagedError) else _WAYS_TO_DECIDE
+    for features, bare in ways:
         try:
-            return await pipeline.decide_by_rules([record], terms, now_ms, features=features)
+            return await pipeline.decide_by_rules([record], terms, now_ms, features=features, bare=bare)
         except Exception as another:
             if is_retried(another, Phase.RECORD):
                 raise

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -18,7 +19,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from models.terms import Term
 from stream.consumer import log_and_offset
 from stream.control.follower import Follower
-from stream.kafka.bounds import OffsetBounds
+from stream.kafka.bounds import OffsetBounds, ends_of_all
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.letters import first_needed
 from stream.kafka.offsets import Position, committed_offsets, folded, read_note
@@ -135,15 +136,18 @@ class PublishedScores:
             tps, letters = await self._begin(consumer, partitions)
             while partitions is self._partitions and not role_of(self._settings, self._follower).publishes:
                 fetched = await consumer.getmany(*tps, timeout_ms=_FETCH_MS)
+                # The markers of somebody's transactions leave gaps, at the end of the topic too.
+                reached = {tp: await consumer.position(tp) for tp in tps}
                 if partitions is not self._partitions:
                     return
                 positions = {}
-                for tp, records in fetched.items():
+                for tp, offset in reached.items():
                     position = self._positions[tp.partition]
-                    for record in records:
+                    for record in fetched.get(tp, ()):
                         position = folded(position, record)
-                    positions[tp.partition] = position
-                if positions:  # the letters of what these scores decide are written before them
+                    reached_offset = max(position.scores_offset, offset)
+                    positions[tp.partition] = position._replace(scores_offset=reached_offset)
+                if any(fetched.values()):  # the letters of what these scores decide are written before them
                     await letters.read()
                 if partitions is self._partitions:
                     self._positions |= positions
@@ -161,9 +165,8 @@ class PublishedScores:
         begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         noted = await self._noted(partitions)
         first = min((noted[one].letters_from if one in noted else 0 for one in partitions), default=0)
-        letters = LettersTail(
-            consumer, OffsetBounds(consumer), settings=self._settings, term=lambda: self._follower.term, first=first
-        )
+        bounds = OffsetBounds(consumer, partial(ends_of_all, consumer))
+        letters = LettersTail(consumer, bounds, settings=self._settings, term=lambda: self._follower.term, first=first)
         await letters.read()
         starts = {tp.partition: start_at(noted.get(tp.partition, Position()), begins[tp], ends[tp]) for tp in tps}
         for tp in tps:

@@ -7,6 +7,7 @@ runs the worker's background work.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -30,7 +31,7 @@ from stream.kafka.topics import SCORES, check_readable, problems, risks
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import Repairer
 from stream.settings import Settings
-from stream.tasks import end_tasks, failure_of, until_tick
+from stream.tasks import end_tasks, failure_of, timeout_at_tick, until_tick
 from stream.worker.commit_copies import CommitCopier
 from stream.worker.cut_over import CutOverAnswers
 from stream.worker.group import GroupCheck
@@ -44,6 +45,9 @@ log = logging.getLogger("fraudstream.startup")
 _RETRY_SECONDS = 1.0
 _TRIM_SECONDS = 1.0
 _CHECK_SECONDS = 0.5
+_FIRST_REPEAT_SECONDS, _LONGEST_REPEAT_SECONDS = 0.05, 0.2
+"""So soon a look at Redis that failed is repeated: a server that restarted is back within that time."""
+_SUBSCRIBE_SECONDS = 10.0
 _LOAD_SECONDS = 10.0
 """So long a worker that does not have its models yet leaves its share of partitions to the others."""
 
@@ -84,6 +88,8 @@ class Startup(Service):
         self._deps = deps
         self._waiting_for: str | None = "starting"
         self._redis_trouble: str | None = None
+        self._redis_lost = asyncio.Event()
+        """Set where a connection to Redis has ended: it may be another server by now, or an empty one."""
         self._work: list[asyncio.Task[None]] = []
 
     def reasons(self) -> list[str]:
@@ -180,29 +186,45 @@ class Startup(Service):
                 await histories.catch_up()
                 if not store.incomplete and store.state.pending_repair is None:
                     await store.compact()
-            except StoreUnavailableError as error:
+            except (StoreUnavailableError, StoreRefusedError) as error:
                 log.info("histories were not trimmed: %s", error)
 
     async def _check_redis(self) -> None:
-        """Check regularly whether Redis answers and is complete, also while no batch uses it."""
+        """Check regularly whether Redis answers and is complete, also while no batch uses it; again soon if it failed.
+
+        Until a server is known to have restarted empty, payments are decided by what it lacks.
+        """
+        pause = 0.0
         while True:
-            await until_tick(_CHECK_SECONDS)
+            await (asyncio.sleep(pause) if pause else self._until_look_at_redis())
             try:
                 await self._deps.store.refresh()
-                self._redis_trouble = None
+                self._redis_trouble, pause = None, 0.0
             except (StoreUnavailableError, StoreRefusedError) as error:
                 self._redis_trouble = f"Redis: {error}"
+                pause = min(2 * pause, _LONGEST_REPEAT_SECONDS) or _FIRST_REPEAT_SECONDS
+
+    async def _until_look_at_redis(self) -> None:
+        """Wait until the next regular look at Redis, or until a connection to it is lost."""
+        with suppress(TimeoutError):
+            async with timeout_at_tick(_CHECK_SECONDS):
+                await self._redis_lost.wait()
+        self._redis_lost.clear()
 
     async def _watch_deletions(self) -> None:
         """Detect histories that another client deletes, if Redis sends notifications of deleted keys."""
+        refused = ""
         while True:
             try:
                 await self._deps.store.watch()
             except StoreUnavailableError:
+                self._redis_lost.set()
                 await asyncio.sleep(_CHECK_SECONDS)
             except StoreRefusedError as error:
-                log.warning("the deletion of histories by other clients may go undetected: %s", error)
-                return
+                if str(error) != refused:
+                    log.warning("the deletion of histories by other clients may go undetected: %s", error)
+                refused = str(error)
+                await asyncio.sleep(_SUBSCRIBE_SECONDS)
 
     def _begin(self, *work: Coroutine[None, None, None]) -> None:
         for one in work:

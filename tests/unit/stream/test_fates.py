@@ -71,7 +71,7 @@ def test_an_error_without_a_row_is_found(ours: set[type]) -> None:
     ("error", "startup", "record", "batch", "repair"),
     [
         (StoreUnavailableError("away"), "retried", "retried", "retried", "retried"),
-        (StoreRefusedError("evicts"), "retried", "retried", "retried", "exit 70"),
+        (StoreRefusedError("evicts"), "retried", "retried", "retried", "retried"),
         (aiokafka.errors.KafkaConnectionError("away"), "retried", "retried", "retried", "retried"),
         (aiokafka.errors.RebalanceInProgressError(), "retried", "retried", "retried", "retried"),
         (PublishError("not acknowledged"), "retried", "retried", "retried", "retried"),

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from redis import asyncio as redis_asyncio
@@ -313,6 +314,18 @@ async def test_the_age_of_histories_is_shared_and_returns_with_them_after_a_loss
         assert store.age.days == 0
         await store.apply(transactions(month))
         assert store.age.days == 30
+
+
+async def test_a_connection_that_the_server_has_closed_is_replaced_before_the_next_command(
+    one_server: str, deployment: str
+) -> None:
+    async with worker(one_server, deployment) as store, client_of(one_server) as other:
+        await store.refresh()
+        connection: Any = store._connection
+        await other.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        assert await connection._idle._reader.read() == b"", "the end has arrived"
+        await store.refresh()
+        assert not (await observe(store, transaction(0))).incomplete
 
 
 async def test_refresh_without_a_server_raises_unavailable(deployment: str) -> None:

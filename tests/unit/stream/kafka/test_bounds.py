@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
-from stream.kafka.bounds import OffsetBounds
+from stream.kafka.bounds import EndOffsets, OffsetBounds, ends_of_all
 from support.known_leaders import KnownLeaders
 
 HERE = [TopicPartition("transactions", number) for number in range(6)]
@@ -44,8 +47,8 @@ class AskedConsumer:
 
 
 @asynccontextmanager
-async def opened(consumer: AskedConsumer) -> AsyncIterator[OffsetBounds]:
-    bounds = OffsetBounds(consumer)
+async def opened(consumer: AskedConsumer, ends: EndOffsets | None = None) -> AsyncIterator[OffsetBounds]:
+    bounds = OffsetBounds(consumer, ends)
     yield bounds
     await bounds.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -62,6 +65,24 @@ async def test_partitions_of_a_leader_that_are_asked_for_together_share_two_requ
             ("end", [0, 2, 4]),
             ("end", [1, 3, 5]),
         ]
+
+
+class TwoEnds(KnownLeaders):
+    """A client whose broker has five records more in each partition than are committed."""
+
+    async def send(self, _node: int, request: Any) -> Any:
+        beyond = 0 if request._isolation_level else 5
+        topics = [(topic, [(one, 0, -1, 10 * one + beyond) for one, _ in parts]) for topic, parts in request._topics]
+        return SimpleNamespace(API_VERSION=2, topics=topics)
+
+
+async def test_the_ends_of_all_records_are_asked_for_although_the_consumer_reads_committed_ones() -> None:
+    consumer: Any = AskedConsumer()
+    fetcher = SimpleNamespace(_client=TwoEnds(), _retry_backoff=0.1, _isolation_level=1)
+    consumer._fetcher, consumer._request_timeout_ms = fetcher, 1_000
+    async with opened(consumer, partial(ends_of_all, consumer)) as bounds:
+        assert await bounds.of(HERE[2]) == (2, 25)
+    assert fetcher._isolation_level == 1
 
 
 async def test_what_is_asked_for_later_is_asked_for_again() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.consumer import Standing
+from stream.kafka import score_tails
 from stream.kafka.commit_copies import CommitCopy, Origin, parse_copy, why_unproven
 from stream.kafka.offsets import Decision, Position, ResumePoint, identity_of
 from stream.kafka.score_tails import TailReader
@@ -79,6 +80,16 @@ def test_a_copy_is_read_as_it_was_written() -> None:
 
 
 # --- reading the scores from a copy on
+
+
+async def end_offsets(consumer: "StoredScores", tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+    return await consumer.end_offsets(tps)
+
+
+@pytest.fixture(autouse=True)
+def _no_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All stored scores are committed: there is one end."""
+    monkeypatch.setattr(score_tails, "ends_of_all", end_offsets)
 
 
 class StoredScore(NamedTuple):

@@ -5,12 +5,13 @@ import logging
 from collections import defaultdict
 from collections.abc import Coroutine
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from aiokafka import TopicPartition
 from faust.types import TP
 
+from stream.kafka import transport
 from stream.kafka.batches import Batch, Commit, CommitLedger
 from stream.kafka.fetch_thread import Fetched
 from stream.kafka.lane import Lane
@@ -120,9 +121,16 @@ async def test_records_that_a_rebalance_overtakes_are_not_delivered_where_nobody
     assert delivered == []
 
 
-async def test_a_worker_that_is_stopped_commits_what_had_begun_then_leaves_its_group_and_commits_nothing_more(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+class Leaving(NamedTuple):
+    """A consumer that is about to leave its group, the batch that it works on, and what it has done so far."""
+
+    consumer: Any
+    batch: Batch
+    done: list[object]
+
+
+@pytest.fixture
+def leaving(monkeypatch: pytest.MonkeyPatch) -> Leaving:
     made: Any = consumer({HERE: 0})[0]
     done: list[object] = []
 
@@ -144,6 +152,13 @@ async def test_a_worker_that_is_stopped_commits_what_had_begun_then_leaves_its_g
     made.ledger.track(HERE, 1, 7)
     made._outstanding = {batch}
     assert batch.start()
+    return Leaving(made, batch, done)
+
+
+async def test_a_worker_that_is_stopped_commits_what_had_begun_then_leaves_its_group_and_commits_nothing_more(
+    leaving: Leaving,
+) -> None:
+    made, batch, done = leaving
     handing_over = asyncio.create_task(made.hand_over())
     await asyncio.sleep(0)
     assert (batch.may_start(), done) == (False, []), "nothing begins any more, and what has begun is waited for"
@@ -153,3 +168,50 @@ async def test_a_worker_that_is_stopped_commits_what_had_begun_then_leaves_its_g
     assert done == [{HERE: 8}, "left"]
     assert not await made.commit_now(HERE, Commit(9, ""))
     assert len(done) == 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the consumer has crashed"), asyncio.CancelledError()])
+@pytest.mark.parametrize("step", ["_finish_started", "maybe_wait_for_commit_to_finish", "commit", "leave_group"])
+async def test_whatever_fails_while_a_worker_ends_it_takes_all_other_steps_and_leaves_its_group(
+    step: str, error: BaseException, leaving: Leaving, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, batch, done = leaving
+    batch.acknowledge(0)
+    batch.finish()
+
+    async def fail() -> None:
+        raise error
+
+    setattr(made._thread if step == "leave_group" else made, step, fail)
+    await asyncio.wait_for(made.hand_over(), 5)
+    skipped = {"commit": {HERE: 8}, "leave_group": "left"}.get(step)
+    assert done == [one for one in ({HERE: 8}, "left") if one != skipped]
+    assert not await made.commit_now(HERE, Commit(9, "")), "without a group the coordinator would take it"
+    assert "a step of this worker's end failed, the others follow" in caplog.text
+
+
+class CountedLane(Lane):
+    """A lane that tells when it has polled ten times."""
+
+    ten = asyncio.Event()
+
+    def count_poll(self) -> None:
+        super().count_poll()
+        if self.polls == 10:
+            self.ten.set()
+
+
+async def test_a_lane_whose_flow_is_stopped_leaves_no_task_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: Any = consumer({HERE: 0})[0]
+    monkeypatch.setattr(transport, "_CALM_SECONDS", 0.001)
+    made.flow_active, made.can_resume_flow = False, asyncio.Event()
+    monkeypatch.setattr(BatchConsumer, "should_stop", False)
+    made.app.should_stop = False
+    lane, fetcher = CountedLane("transactions", retries=False), SimpleNamespace(should_stop=False)
+    polling, before = asyncio.create_task(made._poll(lane, fetcher)), len(asyncio.all_tasks())
+    await asyncio.wait_for(lane.ten.wait(), 5)
+    assert len(asyncio.all_tasks()) <= before
+    assert len(made.can_resume_flow._waiters) <= 1
+    fetcher.should_stop = True
+    made.can_resume_flow.set()  # ends the wait at once
+    await asyncio.wait_for(polling, 5)

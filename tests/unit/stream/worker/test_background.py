@@ -10,6 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 from mode import Service
 
+from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.retention import NO_COVERAGE, EpochCoverage
 from models.terms import Term
 from stream import watchdog
@@ -112,6 +113,96 @@ async def test_the_settings_of_the_topics_are_checked_again(monkeypatch: pytest.
     monkeypatch.setattr(topic_settings, "_CHECK_SECONDS", 0.001)
     monkeypatch.setattr(topic_settings, "deviations", requests)
     await assert_asks_again(TopicWatch(SETTINGS, None).run(), requests)  # type: ignore[arg-type]
+
+
+async def lose_connection() -> None:
+    raise StoreUnavailableError("the server has closed the connection")
+
+
+async def test_redis_is_looked_at_at_once_where_a_connection_is_lost_and_soon_again_where_that_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks, answered, starting = 0, asyncio.Event(), CrashedStartup()
+
+    async def refresh() -> None:
+        nonlocal looks
+        looks += 1
+        if looks < 4:
+            raise (StoreRefusedError if looks == 2 else StoreUnavailableError)("away")
+        answered.set()
+
+    monkeypatch.setattr(startup, "_CHECK_SECONDS", 3600.0)
+    starting._deps = SimpleNamespace(store=SimpleNamespace(refresh=refresh, watch=lose_connection))  # type: ignore[assignment]
+    work = [asyncio.create_task(one) for one in (starting._check_redis(), starting._watch_deletions())]
+    await asyncio.wait_for(answered.wait(), 5)
+    await asyncio.sleep(0)
+    assert starting._redis_trouble is None
+    for task in work:
+        task.cancel()
+    await asyncio.gather(*work, return_exceptions=True)
+
+
+async def test_a_subscription_that_redis_refuses_is_tried_again_and_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tried, again, starting = 0, asyncio.Event(), CrashedStartup()
+
+    async def watch() -> None:
+        nonlocal tried
+        tried += 1
+        if tried < 4:
+            raise StoreRefusedError("not allowed")
+        again.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(startup, "_SUBSCRIBE_SECONDS", 0.001)
+    starting._deps = SimpleNamespace(store=SimpleNamespace(watch=watch))  # type: ignore[assignment]
+    watching = asyncio.create_task(starting._watch_deletions())
+    await asyncio.wait_for(again.wait(), 5)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    assert caplog.text.count("may go undetected: not allowed") == 1
+
+
+async def test_histories_are_trimmed_and_checkpoints_noted_again_after_redis_refused_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    refused, starting = RefusedOnce(), CrashedStartup()
+    monkeypatch.setattr(startup, "_TRIM_SECONDS", 0.001)
+    store = SimpleNamespace(incomplete=False, state=SimpleNamespace(pending_repair=None), compact=refused)
+    histories = SimpleNamespace(catch_up=stop)
+    starting._deps = SimpleNamespace(store=store, histories=histories)  # type: ignore[assignment]
+    trimming = asyncio.create_task(starting._trim())
+    await asyncio.wait_for(refused.again.wait(), 5)
+    trimming.cancel()
+    await asyncio.gather(trimming, return_exceptions=True)
+    deps: Any = [None] * len(RepairerDeps._fields)
+    consumer: Any = SimpleNamespace(finished_offsets=lambda _topic: {0: 5})
+    made = Repairer(
+        RepairerDeps(*deps)._replace(
+            settings=SETTINGS,
+            store=SimpleNamespace(checkpoint=RefusedOnce()),  # type: ignore[arg-type]
+            consumer=lambda: consumer,
+            withheld=lambda _topic: False,
+            log=lambda _topic: 0,
+        )
+    )
+    made.assigned()
+    await made._checkpoint()  # raises nothing
+
+
+class RefusedOnce:
+    """A call that Redis refuses at first."""
+
+    def __init__(self) -> None:
+        self.again = asyncio.Event()
+        self._refused = False
+
+    async def __call__(self, *_: object) -> None:
+        if not self._refused:
+            self._refused = True
+            raise StoreRefusedError("may evict")
+        self.again.set()
 
 
 async def test_histories_are_repaired_again(monkeypatch: pytest.MonkeyPatch) -> None:

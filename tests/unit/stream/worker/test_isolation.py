@@ -4,20 +4,25 @@ from dataclasses import replace
 from typing import Any, cast
 
 import msgspec
+import numpy as np
 import pytest
 
 from features.errors import HistoryDamagedError, StoreError, StoreRefusedError, StoreUnavailableError
-from features.history.store import Observed, Transactions
+from features.history.store import Histories, Observed, Transactions
 from features.memory_store import MemoryStore
+from features.vector import sets
 from features.vector.sets import load_sets
 from guards.shares import LIVE
 from models.errors import ScoringError
 from models.loading import Model
 from models.row_times import RowTimes
+from stream import pipeline as pipeline_module
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
 from stream.kafka.batches import Record
+from stream.kafka.publisher import Headers
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
+from stream.scoring import encode
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.isolation import apply_isolating, decide_isolating
@@ -223,6 +228,57 @@ async def test_a_record_that_was_appended_nowhere_becomes_an_undecidable_dead_le
     assert "ZeroDivisionError" in outputs.dead[0].detail
 
 
+def raise_in_rules(*_: object) -> Any:
+    raise ZeroDivisionError("a bug of ours")
+
+
+def raise_on_content(cards: Histories) -> Any:
+    if cards.rows.any():
+        raise ZeroDivisionError("a bug of ours")
+    return np.zeros(len(cards.positions), np.bool_)
+
+
+def raise_for_headers(_: Record) -> Headers:
+    raise ZeroDivisionError("a bug of ours")
+
+
+@pytest.mark.parametrize("broken", ["rules beside the model", "the rule policy's features", "marks", "headers"])
+async def test_a_payment_that_is_in_its_histories_gets_a_decision_whatever_raises_after_that(
+    broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore(FEATURES)
+    pipeline, headers = Pipeline(Settings(), FEATURES, store), NoTracing().headers
+    if broken == "headers":
+        headers = raise_for_headers
+    elif broken == "marks":
+        monkeypatch.setattr(encode, "on_two_partitions", raise_on_content)
+    elif broken == "rules beside the model":
+        monkeypatch.setattr(pipeline_module, "score", raise_in_rules)
+        monkeypatch.setattr(pipeline_module, "ruled", raise_in_rules)
+    else:
+        monkeypatch.setattr(sets, "vectorise", raise_in_rules)
+    terms = DecisionTerms(SERVING, {0: 1, 1: 1}, headers)
+    outputs = await decide_isolating(pipeline, a_batch(3), terms)
+    assert (offsets(outputs), outputs.dead) == ({0: [0, 2], 1: [1]}, [])
+    scores = [score for lot in published(outputs).values() for score in lot]
+    said = {(one["decided_by"], one["decision"], *one["degraded"], one["features"]) for one in scores}
+    assert said == {("rules", "approve", "undecidable", None)}
+    assert sorted(one["positions"]["card"] for one in scores) == [0, 1, 2]
+    sent_again = await decide(pipeline, [Told(text(transaction_id="t-1", more=1), offset=9)])
+    assert (len(sent_again.scored), sent_again.repeated, sent_again.dead) == (0, 1, [])
+
+
+async def test_a_payment_that_is_due_no_decision_gets_none_although_all_raises_after_it_was_appended() -> None:
+    pipeline = Pipeline(Settings(), FEATURES, MemoryStore(FEATURES))
+    await decide(pipeline, a_batch(1))
+    terms = DecisionTerms(SERVING, {0: 1, 1: 1}, raise_for_headers)
+    repeated = Told(text(transaction_id="t-0", more=1), offset=1)
+    conflict = Told(text(transaction_id="t-0", amount_minor=1), offset=2)
+    outputs = await decide_isolating(pipeline, [repeated, conflict, Told(text(transaction_id="t-2"), offset=3)], terms)
+    assert (offsets(outputs), outputs.repeated) == ({0: [3]}, 1)
+    assert [letter.code for letter in outputs.dead] == [DeadLetterCode.TRANSACTION_CONFLICT]
+
+
 async def test_a_payment_that_rules_decided_is_repeated_when_it_is_sent_again() -> None:
     pipeline = FailingPipeline(failing_on(0))
     await decide(pipeline, a_batch(1))
@@ -258,7 +314,7 @@ async def test_decisions_by_rules_join_those_of_a_batch_with_a_challenger_but_ar
 
 async def test_redis_may_fail_while_a_payment_is_decided_by_rules() -> None:
     class Away(FailingPipeline):
-        async def decide_by_rules(self, *_: Any, features: bool) -> Outputs:  # noqa: ARG002 - as the original
+        async def decide_by_rules(self, *_: Any, **__: Any) -> Outputs:
             raise StoreUnavailableError("away")
 
     with pytest.raises(StoreUnavailableError):

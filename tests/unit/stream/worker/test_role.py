@@ -32,9 +32,13 @@ async def no_commits(_group: str, partitions: Sequence[TopicPartition]) -> dict[
 
 
 class Scores:
-    """A consumer of partitions with `SCORES` scores each; `asked` and `may_answer` hold its fetches up."""
+    """A consumer of partitions with `SCORES` scores each; `asked` and `may_answer` hold its fetches up.
 
-    def __init__(self) -> None:
+    Behind the scores are `markers` of transactions.
+    """
+
+    def __init__(self, markers: int = 0) -> None:
+        self._end, self._at = SCORES + markers, 0
         self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
         self._tps: Sequence[TopicPartition] = ()
         self._paused: set[TopicPartition] = set()
@@ -57,12 +61,19 @@ class Scores:
         return dict.fromkeys(tps, 0)
 
     async def end_offsets(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict.fromkeys(tps, SCORES)
+        return dict.fromkeys(tps, self._end)
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        return frozenset(self._tps)
+
+    async def position(self, _tp: TopicPartition) -> int:
+        return self._at
 
     async def getmany(self, *_: object, **__: object) -> dict[TopicPartition, list[FetchedRecord]]:
         self.asked.set()
         await self.may_answer.wait()
         await asyncio.sleep(0)
+        self._at = self._end
         return {tp: [score(tp, offset) for offset in range(SCORES)] for tp in self._tps if tp not in self._paused}
 
 
@@ -95,3 +106,24 @@ async def test_a_rebalance_during_a_fetch_of_the_published_scores_follows_the_ne
         assert published.last_place(0) is None
     finally:
         following.cancel()
+
+
+async def test_the_published_scores_are_read_to_their_end_where_that_is_the_marker_of_a_transaction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(role, "_POLL_SECONDS", 0.001)
+    scores, follower = Scores(markers=1), SimpleNamespace(term=Term(1, "blue"))
+    scores.may_answer.set()
+    monkeypatch.setattr(role, "open_consumer", lambda *_, **__: scores)
+    commits: Any = SimpleNamespace(list_consumer_group_offsets=no_commits)
+    published = PublishedScores(Settings(deployment="green"), follower, commits)  # type: ignore[arg-type]
+    published.assigned([0])
+    following = asyncio.create_task(published.run())
+    try:
+        async with asyncio.timeout(5):
+            while published.last_place(0) is None:  # noqa: ASYNC110 - as nothing tells of it
+                await asyncio.sleep(0.001)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+    assert (published.bounds(), published.reasons()) == ({0: SCORES}, [])
