@@ -117,7 +117,8 @@ def accept_loss(
     for one in wanted:
         _say_loss(one, as_json=as_json)
         if not dry_run:
-            arguments = PartitionArguments(one.topic, one.partition, log=one.loss.log, up_to=one.loss.up_to)
+            loss = one.loss
+            arguments = PartitionArguments(one.topic, one.partition, loss.log, loss.up_to, first=loss.first)
             send_partition_command(settings, CommandKind.ACCEPT_LOSS, arguments, (reason, wait, as_json))
 
 
@@ -132,5 +133,6 @@ def _require_read(partitions: Mapping[str, int], topic: str | None, partition: i
 
 
 def _say_loss(one: PartitionLoss, *, as_json: bool) -> None:
-    what = {"topic": one.topic, "partition": one.partition, "log": one.loss.log, "up_to": one.loss.up_to}
-    say(as_json, {**what, "lost_at_most": one.loss.lost}, f"{one.topic} {one.partition}: {one.loss.text}")
+    where, loss = {"topic": one.topic, "partition": one.partition}, one.loss
+    what = {"log": loss.log, "first": loss.first, "up_to": loss.up_to, "lost_at_most": loss.lost}
+    say(as_json, where | what, f"{one.topic} {one.partition}: {loss.text}")

@@ -51,14 +51,15 @@ class Start(NamedTuple):
 class Loss(NamedTuple):
     """What was lost of a partition: accepting it lets log `log` be read from `up_to` on.
 
-    `lost` is how many records at most were removed unread; None where another topic has taken the place of the one that
-    was read, so that nobody can count.
+    `first` is the first offset of that log that may be lost. `lost` is how many records at most were removed unread;
+    None where another topic has taken the place of the one that was read, so that nobody can count.
     """
 
     log: int
     up_to: int
     lost: int | None
     text: str
+    first: int = 0
 
 
 class _Read(NamedTuple):
@@ -140,7 +141,7 @@ def _start_in(log: int, read: _Read, state: InputTopic) -> Start | Loss:
     if read.to < state.begin:
         lost = state.begin - read.to
         text = f"at most {lost} records from offset {read.to} on were removed before they were read"
-        return Loss(log, state.begin, lost, f"{text}; find out why (retention?), then {_ACCEPT}")
+        return Loss(log, state.begin, lost, f"{text}; find out why (retention?), then {_ACCEPT}", read.to)
     return Start(log, max(state.begin, read.resume), read.committed)
 
 
