@@ -4,7 +4,7 @@ A fold over the accepted commands of all deployments, so that every fleet number
 operators have accepted: losses, and offsets that cannot be read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -67,6 +67,11 @@ class Logs:
     def last(self, topic: str) -> int:
         """Return the number of a topic's last log."""
         return self.topics[topic].last if topic in self.topics else 0
+
+    def lost_in(self, where: tuple[str, str, int], log: int) -> Sequence[range]:
+        """Return the offsets of a partition that were accepted as lost in a log, where it is known from which on."""
+        lost = self.lost.get(where, ())
+        return [range(loss.first, loss.up_to) for loss in lost if loss.log == log and loss.first is not None]
 
     def number(self, topic: str, topic_id: str | None) -> int | None:
         """Return the number of the log with this id; None if it is not known.

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 import click
 from aiokafka.errors import KafkaError
 
+from features.errors import StoreError
 from models.commands import CommandKind
 from stream.cli.commands import reason_option, send_partition_command, wait_option
 from stream.cli.output import json_option, refuse, say
@@ -87,7 +88,7 @@ def _partitioner_lines(report: PartitionerReport) -> Iterator[str]:
 
 
 @topics.command("accept-loss")
-@click.option("--topic", help="Only of this topic, as Kafka names it; by default of both.")
+@click.option("--topic", help="Only of this topic, as Kafka names it; by default of all inputs.")
 @click.option("--partition", type=click.IntRange(0), help="Only of this partition.")
 @click.option("--dry-run", is_flag=True, help="Say what is lost, and accept nothing.")
 @reason_option
@@ -108,6 +109,8 @@ def accept_loss(
         raise click.UsageError("--reason is needed: it is kept with the command for ever")
     try:
         found = asyncio.run(read_losses(settings))
+    except StoreError as error:
+        refuse(f"a commit was made by no worker, and the copy of the last one cannot be read: {error}")
     except (ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     _require_read(found.partitions, topic, partition)

@@ -76,6 +76,13 @@ class ReplayedInput(NamedTuple):
         """Tell whether the record was ahead of the clock of the worker that read it."""
         return (record.topic, record.partition, record.offset) in self.refused
 
+    def was_lost(self, record: Record) -> bool:
+        """Tell whether a record is a transaction that was accepted as lost: if it comes again, it is decided."""
+        if record.topic != self.settings.topic(TRANSACTIONS.name):
+            return False
+        where = (self.settings.deployment, record.topic, record.partition)
+        return any(record.offset in lost for lost in self.logs.lost_in(where, self.log(record.topic)))
+
 
 async def read_input(settings: Settings) -> ReplayedInput:
     """Find out what is known of the input.
@@ -182,7 +189,7 @@ async def reapply(deps: ReapplyDeps, ranges: Iterable[OffsetRange], progress: Pr
     while proceed and (behind := [tp for tp, one in current.items() if one.at < one.end]):
         fetched = await reader.getmany(*behind, timeout_ms=_FETCH_MS, max_records=rate.batch_size)
         within = [record for tp, some in fetched.items() for record in some if record.offset < current[tp].end]
-        records = [record for record in within if not replayed.was_refused(record)]
+        records = [record for record in within if not replayed.was_refused(record) and not replayed.was_lost(record)]
         began = time.monotonic()
         await (apply or apply_again)(replayed, store, records)
         took_s = time.monotonic() - began

@@ -167,12 +167,17 @@ class Decider:
     def _split_decided(self, batch: Batch) -> tuple[list[Record], list[Record]]:
         """Split the records into those that have a score already, and those to be decided.
 
-        The former are not committed: the worker that decided them may have ended before it wrote them to the histories.
+        Those that were accepted as lost are neither. The former are not committed: the worker that decided them may
+        have ended before it wrote them to the histories.
         """
         decided: list[Record] = []
         undecided: list[Record] = []
         for partition in batch.current():
-            for record in () if partition in self._runs.halted else batch.records[partition]:
+            records = () if partition in self._runs.halted else batch.records[partition]
+            where = (self._deps.settings.deployment, self._topic, partition)
+            if lost := self._deps.follower.logs.lost_in(where, self._positions.log):
+                records = [record for record in records if not any(record.offset in one for one in lost)]
+            for record in records:
                 (decided if self._positions.is_decided(partition, record.offset) else undecided).append(record)
         return decided, undecided
 

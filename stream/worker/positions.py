@@ -22,8 +22,9 @@ from stream.consumer import Standing, log_and_offset, place_of
 from stream.control.announcements import Cutover, Handover, announce
 from stream.control.follower import Follower
 from stream.kafka.batches import Commit
+from stream.kafka.commit_copies import CommitCopies
 from stream.kafka.inputs import InputReader, input_reader, partitions_of
-from stream.kafka.losses import Progress, Start, find_start
+from stream.kafka.losses import Start, find_start, moved_text, progress_of_transactions
 from stream.kafka.offsets import Position, ResumePoint, VoidCounter, identity_of
 from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.score_tails import TailReader, TailSources, tail_reader
@@ -34,7 +35,6 @@ from stream.scoring.facts import FactListener, LossFound, VoidFound
 from stream.settings import Settings
 from stream.tasks import both
 from stream.watchdog import end_on_error
-from stream.worker.commit_copies import CommitCopies
 from stream.worker.role import PublishedScores, role_of
 
 log = logging.getLogger("fraudstream.positions")
@@ -317,13 +317,15 @@ class DecisionPositions:
             return
         start, state = found
         position = point.position._replace(standing=standing, topic_id=state.topic_id or "", log=start.log)
-        stands_at = state.begin if point.committed is None else point.committed
+        stands_at = next((one for one in (point.committed, point.moved) if one is not None), state.begin)
         committed = max(start.offset, start.committed or 0)
         if partition in self._displaced or start.offset != stands_at:
             await self._deps.consumer().rewind(tp, start.offset, committed)
         point = point._replace(position=position)
         if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, point, committed):
             return
+        if point.moved is not None:
+            log.warning("%s partition %d: %s", *tp, moved_text(point.moved, committed))
         if self._is_newest(reading, partition):
             self.log = start.log
             self._displaced.discard(partition)
@@ -362,10 +364,10 @@ class DecisionPositions:
 
         None if the reading no longer holds by then.
         """
-        (reader, inputs), position = readers, point.position
+        reader, inputs = readers
         (state,) = (await inputs.states([tp])).values()
-        same = await inputs.is_same_record(reader.consumer, tp, state, position)
-        progress = Progress(point.applied, position.standing.last_place, position.topic_id, same, position.log)
+        same = await inputs.is_same_record(reader.consumer, tp, state, point.position)
+        progress = progress_of_transactions(point, same_record=same)
         where = (self._deps.settings.deployment, *tp)
         while self._is_newest(reading, tp.partition):
             found = find_start(self._deps.follower.logs, where, state, progress)
@@ -399,7 +401,9 @@ class DecisionPositions:
         if term.is_before(seen):
             self._count_void(partition, point)
             raise RebalanceInProgressError(f"partition {partition} has scores of a term that is not known here yet")
-        if mine is None and number_in_term(seen) >= generation and seen >= term.epoch(0, -1):
+        may_be_newer = mine is None and number_in_term(seen) >= generation and seen >= term.epoch(0, -1)
+        # A commit that no worker has made is replaced at once: `topics accept-loss` then sees what the worker does.
+        if may_be_newer or point.moved is not None:
             if not self.role.publishes and self._deps.published.position(partition) is None:
                 raise RebalanceInProgressError("how far the published scores were followed is not known yet")
             # The offset stays: later records may be decided, but not applied to the histories yet.

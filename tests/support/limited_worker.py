@@ -15,6 +15,7 @@ from models.let_through import LetThrough
 from models.limits import Limits
 from models.lineup import Lineup
 from models.loading import Model
+from models.logs import Logs
 from models.policy import Policy
 from models.row_times import RowTimes
 from models.terms import Term
@@ -135,7 +136,7 @@ class Worker:
             "settings": Settings(),
             "pipeline": Pipeline(Settings(), FEATURES, brokers.redis),
             "models": SimpleNamespace(serving=lambda: serving),
-            "follower": SimpleNamespace(wait_for_change=asyncio.sleep, lineup=lineup),
+            "follower": SimpleNamespace(wait_for_change=asyncio.sleep, lineup=lineup, logs=Logs()),
             "publisher": brokers,
             "positions": self.positions,
             "consumer": lambda: None,

@@ -15,6 +15,7 @@ from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.lineup import Lineup
 from models.loading import Model
+from models.logs import Logs
 from models.row_times import RowTimes
 from models.terms import Term
 from stream.contract.backfill import BackfillMark
@@ -110,7 +111,7 @@ class Worker:
             "settings": Settings(),
             "pipeline": Pipeline(Settings(), FEATURES, self.store),
             "models": SimpleNamespace(serving=lambda: serving),
-            "follower": SimpleNamespace(wait_for_change=asyncio.sleep, lineup=SimpleNamespace(revision=1)),
+            "follower": SimpleNamespace(wait_for_change=asyncio.sleep, lineup=SimpleNamespace(revision=1), logs=Logs()),
             "publisher": self.scores,
             "positions": known_positions(range(len(logs))),
             "consumer": lambda: None,
