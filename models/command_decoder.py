@@ -39,6 +39,7 @@ _TAKEN_BY = _NEEDED_BY | {
     "hands_off": frozenset({CommandKind.FREEZE}),
     "watch_seconds": frozenset({CommandKind.PROMOTE}),
     "to": frozenset({CommandKind.ROLL_BACK}),
+    "first": frozenset({CommandKind.ACCEPT_LOSS}),
 }
 """The fields that only some kinds take. To others they would be ignored: a share would become a whole promotion."""
 _ALIASES = {"rollback": "roll_back"}  # the command line's spelling

@@ -147,6 +147,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     partition: Count | None = None
     log: LogNumber | None = None
     up_to: Count | None = None
+    first: Count | None = None
     offset: Count | None = None
     ladder: tuple[Rung, ...] | None = None
     guards: dict[str, Any] | None = None
@@ -210,7 +211,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     `command` and `model` (the full digest) are those of the accepted, refused or pending command; `probe_hash`
     belongs to `ready`, of several models it is one over those of all; `partition` and `offset` to `cutover` and to
     `handover`; `term` to `handover` and to an accepted `cut_over`, which begins it; `topic`, `topic_id`,
-    `partition` and `log` to an accepted `accept_loss`, with `up_to`, and to an accepted `skip`, with `offset`
+    `partition` and `log` to an accepted `accept_loss`, with `up_to` and `first`, the offsets that are lost at most
+    (without `first` in older events), and to an accepted `skip`, with `offset`
     (without `log`: 0); `watch_until` to an accepted promotion whose predecessor stays as challenger until then;
     `to` to the promotion of what was live at that time, which a `roll_back` asked for; `share_bp` and `salt` to an
     accepted `canary`: the model's share of the buckets, and what the cards' hash is keyed with, and to an accepted
@@ -241,6 +243,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     topic_id: TopicId | None = None
     log: LogNumber | None = None
     up_to: Count | None = None
+    first: Count | None = None
     watch_until: Timestamp | None = None
     to: Timestamp | None = None
     share_bp: BasisPoints | None = None

@@ -288,6 +288,9 @@ def _partition_problems(command: Command, fleet: Fleet) -> Iterator[Problem]:
     if wanted is not None and not topic.begin <= wanted <= topic.end:
         detail = f"offset {wanted} is not between the first, {topic.begin}, and the end, {topic.end}"
         yield Problem(ProblemCode.WRONG_OFFSET, detail)
+    if command.first is not None and wanted is not None and command.first > wanted:
+        detail = f"first: {command.first} is above up_to, {wanted}, so that nothing would be lost"
+        yield Problem(ProblemCode.WRONG_OFFSET, detail)
 
 
 def _choice_problems(lineup: Lineup, command: Command, model: str | None) -> Iterator[Problem]:

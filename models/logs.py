@@ -4,7 +4,7 @@ A fold over the accepted commands of all deployments, so that every fleet number
 operators have accepted: losses, and offsets that cannot be read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -13,9 +13,24 @@ from models.commands import CommandKind, Event, EventKind
 
 
 class AcceptedLoss(NamedTuple):
-    """A loss that was accepted: in log `log` a partition goes on at `up_to`, whatever was before it."""
+    """A loss that was accepted: in log `log` a partition goes on at `up_to`, whatever was before it.
+
+    `first` is the first offset that may be lost; None if the acceptance does not say it, as those of versions before.
+    """
 
     log: int
+    up_to: int
+    first: int | None = None
+
+
+class LostRange(NamedTuple):
+    """Offsets of a partition that were accepted as lost, from `first` to before `up_to`.
+
+    `first` is None in acceptances of versions before: the range then begins behind the last decision before `up_to`.
+    """
+
+    log: int
+    first: int | None
     up_to: int
 
 
@@ -38,7 +53,8 @@ class TopicLogs:
 class Logs:
     """What is accepted about the input topics: their logs, losses by (deployment, topic, partition), and skips.
 
-    The first log of a topic has the number 0; its id is known only if a loss in it was accepted.
+    The first log of a topic has the number 0; its id is known only if a loss in it was accepted. `losses` has the last
+    loss of each partition, which says where it goes on, `lost` the ranges of all its losses in the order of acceptance.
     """
 
     topics: Mapping[str, TopicLogs] = field(default_factory=lambda: MappingProxyType({}))
@@ -46,10 +62,16 @@ class Logs:
     skipped: Mapping[tuple[str, str, int], frozenset[SkippedRange]] = field(
         default_factory=lambda: MappingProxyType({})
     )
+    lost: Mapping[tuple[str, str, int], tuple[LostRange, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def last(self, topic: str) -> int:
         """Return the number of a topic's last log."""
         return self.topics[topic].last if topic in self.topics else 0
+
+    def lost_in(self, where: tuple[str, str, int], log: int) -> Sequence[range]:
+        """Return the offsets of a partition that were accepted as lost in a log, where it is known from which on."""
+        lost = self.lost.get(where, ())
+        return [range(loss.first, loss.up_to) for loss in lost if loss.log == log and loss.first is not None]
 
     def number(self, topic: str, topic_id: str | None) -> int | None:
         """Return the number of the log with this id; None if it is not known.
@@ -86,8 +108,10 @@ def follow_logs(logs: Logs, event: Event) -> Logs:
     known = logs.topics.get(event.topic, TopicLogs())
     numbers = known.numbers if event.topic_id is None else {**known.numbers, event.topic_id: event.log}
     topic = TopicLogs(MappingProxyType(numbers), max(known.last, event.log))
+    lost = LostRange(event.log, event.first, event.up_to)
     return replace(
         logs,
         topics=MappingProxyType({**logs.topics, event.topic: topic}),
-        losses=MappingProxyType({**logs.losses, where: AcceptedLoss(event.log, event.up_to)}),
+        losses=MappingProxyType({**logs.losses, where: AcceptedLoss(event.log, event.up_to, event.first)}),
+        lost=MappingProxyType({**logs.lost, where: (*logs.lost.get(where, ()), lost)}),
     )

@@ -44,7 +44,7 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
             return answer
         case Accepted():
             kind, revision, watch_until_ms = EventKind.ACCEPTED, verdict.revision, verdict.watch_until_ms
-            about = {name: getattr(command, name) for name in ("topic", "partition", "up_to", "offset", "to")}
+            about = {name: getattr(command, name) for name in ("topic", "partition", "first", "up_to", "offset", "to")}
             about |= {"countersigns": command.countersigns, "winner": command.winner} | _divides(verdict.split)
             about |= {
                 name: getattr(verdict, name) for name in ("topic_id", "log", "share_bp", "salt", "limits", "term")

@@ -9,8 +9,8 @@ A loss in Redis is detected, logged, and raises the history epoch; `stream.recov
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -93,6 +93,20 @@ class StoreOptions(NamedTuple):
 
 
 DEFAULT = StoreOptions()
+
+
+@asynccontextmanager
+async def open_commit_notes(url: str, deployment: str) -> AsyncIterator[CommitNotes]:
+    """Open the notes of a deployment's commits, for a reader outside its workers.
+
+    Raises:
+        StoreRefusedError: the URL names no server that can be used.
+    """
+    connection, layout = open_connection(url, deployment, DEFAULT)
+    try:
+        yield CommitNotes(connection, layout)
+    finally:
+        await connection.close()
 
 
 def open_connection(url: str, deployment: str, options: StoreOptions) -> tuple[Connection, KeyLayout]:

@@ -7,6 +7,7 @@ import click
 import msgspec
 from aiokafka.errors import KafkaError
 
+from features.errors import StoreError
 from models.commands import CommandKind
 from stream.cli.arguments import MomentParam
 from stream.cli.commands import reason_option, send_partition_command, wait_option
@@ -128,7 +129,7 @@ def _audit_lines(report: AuditReport) -> Iterator[str]:
 
 
 @topics.command("accept-loss")
-@click.option("--topic", help="Only of this topic, as Kafka names it; by default of both.")
+@click.option("--topic", help="Only of this topic, as Kafka names it; by default of all inputs.")
 @click.option("--partition", type=click.IntRange(0), help="Only of this partition.")
 @click.option("--dry-run", is_flag=True, help="Say what is lost, and accept nothing.")
 @reason_option
@@ -149,6 +150,8 @@ def accept_loss(
         raise click.UsageError("--reason is needed: it is kept with the command for ever")
     try:
         found = asyncio.run(read_losses(settings))
+    except StoreError as error:
+        refuse(f"a commit was made by no worker, and the copy of the last one cannot be read: {error}")
     except (ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     _require_read(found.partitions, topic, partition)
@@ -158,7 +161,8 @@ def accept_loss(
     for one in wanted:
         _say_loss(one, as_json=as_json)
         if not dry_run:
-            arguments = PartitionArguments(one.topic, one.partition, log=one.loss.log, up_to=one.loss.up_to)
+            loss = one.loss
+            arguments = PartitionArguments(one.topic, one.partition, loss.log, loss.up_to, first=loss.first)
             send_partition_command(settings, CommandKind.ACCEPT_LOSS, arguments, (reason, wait, as_json))
 
 
@@ -173,5 +177,6 @@ def _require_read(partitions: Mapping[str, int], topic: str | None, partition: i
 
 
 def _say_loss(one: PartitionLoss, *, as_json: bool) -> None:
-    what = {"topic": one.topic, "partition": one.partition, "log": one.loss.log, "up_to": one.loss.up_to}
-    say(as_json, {**what, "lost_at_most": one.loss.lost}, f"{one.topic} {one.partition}: {one.loss.text}")
+    where, loss = {"topic": one.topic, "partition": one.partition}, one.loss
+    what = {"log": loss.log, "first": loss.first, "up_to": loss.up_to, "lost_at_most": loss.lost}
+    say(as_json, where | what, f"{one.topic} {one.partition}: {loss.text}")

@@ -41,13 +41,14 @@ Tell = Callable[[str], None]
 
 
 class PartitionArguments(NamedTuple):
-    """The arguments of `accept_loss` (`log`, `up_to`) and of `skip` (`offset`)."""
+    """The arguments of `accept_loss` (`log`, `first`, `up_to`) and of `skip` (`offset`)."""
 
     topic: str
     partition: int
     log: int | None = None
     up_to: int | None = None
     offset: int | None = None
+    first: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

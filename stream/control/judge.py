@@ -40,7 +40,7 @@ from stream.kafka.inputs import input_states
 from stream.kafka.offsets import committed_offsets
 from stream.kafka.publisher import Headers, Publisher
 from stream.kafka.stray import given_up_as_error
-from stream.kafka.topics import LABELS, MODEL_CONTROL, MODEL_EVENTS, TRANSACTIONS
+from stream.kafka.topics import LABELS, MODEL_CONTROL, MODEL_EVENTS, PREDICTIONS, TRANSACTIONS
 from stream.kafka.tracing import OperationTrace
 from stream.redaction import holds_card_number, redact_json, redact_text
 from stream.settings import Settings
@@ -307,7 +307,7 @@ class Judge:
 
     async def _input_topic(self, command: Command) -> InputTopic | None:
         """Return what the brokers say of the partition that the command names, if it is one of ours."""
-        inputs = {self._deps.settings.topic(layout.name) for layout in (TRANSACTIONS, LABELS)}
+        inputs = {self._deps.settings.topic(layout.name) for layout in (TRANSACTIONS, LABELS, PREDICTIONS)}
         if command.kind not in ABOUT_PARTITIONS or command.topic not in inputs or command.partition is None:
             return None
         count = (await self._deps.admin.describe_topics([command.topic]))[0]["partitions"]

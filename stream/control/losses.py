@@ -1,22 +1,33 @@
 """List what the partitions of the input topics lost, as their workers find it: for the command that accepts it."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import UnknownTopicOrPartitionError
 
+from features.redis.store import open_commit_notes
 from models.judge import InputTopic
 from models.logs import Logs
 from models.terms import Term
 from stream.control.client import read_fold
 from stream.kafka.client import missing_topic, open_admin
+from stream.kafka.commit_copies import CommitCopies, copies_of
 from stream.kafka.inputs import input_reader, input_states, partitions_of
-from stream.kafka.losses import Loss, Progress, find_start, progress_of_labels
+from stream.kafka.losses import (
+    Loss,
+    Progress,
+    find_start,
+    is_of_worker,
+    place_of_labels,
+    place_of_predictions,
+    progress_of_transactions,
+)
 from stream.kafka.offsets import committed_offsets
-from stream.kafka.score_tails import tail_reader
-from stream.kafka.topics import LABELS, TRANSACTIONS, own_scores
+from stream.kafka.score_tails import TailSources, tail_reader
+from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS, own_scores, partition_counts
 from stream.settings import Settings
 
 
@@ -36,25 +47,32 @@ class FoundLosses(NamedTuple):
 
 
 async def read_losses(settings: Settings) -> FoundLosses:
-    """Return what each partition of transactions and labels lost and no operator has accepted yet.
+    """Return what each partition of the input topics lost and no operator has accepted yet.
+
+    Of predictions that is only what a commit that no worker has made would pass over.
 
     Raises:
         ControlLogError: the log of events has lost records.
+        StoreError: some commits were not made by workers, and Redis does not answer.
         aiokafka.errors.KafkaError: the brokers do not respond, or a topic is missing.
     """
     fold = await read_fold(settings)
-    async with open_admin(settings) as admin:
+    async with open_admin(settings) as admin, open_commit_notes(settings.redis_url, settings.deployment) as notes:
+        copies = CommitCopies(notes)
         tps = {one.name: await _partitions(admin, settings.topic(one.name)) for one in (TRANSACTIONS, LABELS)}
         await _partitions(admin, settings.topic(own_scores(settings, fold.term).name))
+        predictions = settings.topic(PREDICTIONS.name)
+        count = (await partition_counts(admin, settings)).get(predictions, 0)
+        tps[PREDICTIONS.name] = partitions_of(predictions, range(count))
         states = await input_states(settings, admin, [tp for some in tps.values() for tp in some])
+        payments = {tp: states[tp] for tp in tps[TRANSACTIONS.name]}
+        others = {tp: state for tp, state in states.items() if tp not in payments}
         progress = {
-            **await _progress_of_transactions(
-                settings, admin, fold.term, {tp: states[tp] for tp in tps[TRANSACTIONS.name]}
-            ),
-            **await _progress_of_labels(settings, admin, tps[LABELS.name]),
+            **await _progress_of_transactions(settings, admin, fold.term, payments, copies),
+            **await _progress_of_others(settings, admin, others, copies),
         }
     found = [one for tp in progress for one in _loss(settings, fold.logs, tp, states[tp], progress[tp])]
-    return FoundLosses(found, {settings.topic(name): len(some) for name, some in tps.items()})
+    return FoundLosses(found, {settings.topic(name): len(some) for name, some in tps.items() if some})
 
 
 def _loss(
@@ -72,11 +90,16 @@ async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> list[TopicParti
 
 
 async def _progress_of_transactions(
-    settings: Settings, admin: AIOKafkaAdminClient, term: Term, states: dict[TopicPartition, InputTopic]
+    settings: Settings,
+    admin: AIOKafkaAdminClient,
+    term: Term,
+    states: Mapping[TopicPartition, InputTopic],
+    copies: CommitCopies,
 ) -> dict[TopicPartition, Progress]:
     """Return how far the deployment itself has read, whether it publishes or decides silently."""
+    numbers = [tp.partition for tp in states]
     async with (
-        tail_reader(settings, admin, [tp.partition for tp in states], term) as reader,
+        tail_reader(settings, admin, numbers, term, TailSources(copies)) as reader,
         input_reader(settings, admin, list(states)) as inputs,
     ):
         points = await reader.read_all()
@@ -87,14 +110,25 @@ async def _progress_of_transactions(
             )
         )
     return {
-        tp: Progress(point.committed, at.standing.last_place, at.topic_id, one, at.log)
+        tp: progress_of_transactions(points[tp.partition], same_record=one)
         for tp, one in zip(states, same, strict=True)
-        for point, at in ((points[tp.partition], points[tp.partition].position),)
     }
 
 
-async def _progress_of_labels(
-    settings: Settings, admin: AIOKafkaAdminClient, tps: list[TopicPartition]
+async def _progress_of_others(
+    settings: Settings, admin: AIOKafkaAdminClient, states: Mapping[TopicPartition, InputTopic], copies: CommitCopies
 ) -> dict[TopicPartition, Progress]:
-    commits = await committed_offsets(settings, admin, tps)
-    return {tp: progress_of_labels(commits[tp].offset, commits[tp].metadata or "") for tp in tps}
+    """Return how far labels were read, and predictions where a commit that no worker has made is all that says it."""
+    commits = await committed_offsets(settings, admin, list(states))
+    moved = [
+        tp for tp, commit in commits.items() if commit.offset >= 0 and not is_of_worker(commit, states[tp].topic_id)
+    ]
+    stored = await copies_of(copies, settings, moved) if moved else {}
+    found = dict[TopicPartition, Progress]()
+    for tp, state in states.items():
+        is_label = tp.topic == settings.topic(LABELS.name)
+        place_of = place_of_labels if is_label else place_of_predictions
+        progress = place_of(commits[tp], state.topic_id, stored.get(tp)).progress
+        if is_label or progress.moved is not None:
+            found[tp] = progress
+    return found

@@ -110,7 +110,7 @@ class LeftOut(NamedTuple):
 
 
 REFUSED = "refused"
-"""What is left out since workers refused it: its dead letter says why."""
+"""What is left out since workers refused it, as its dead letter says, or since it was accepted as lost."""
 
 
 class _Card(msgspec.Struct):
@@ -165,7 +165,7 @@ class TopicsSource:
         kept = []
         for record in records:
             self._topics[kind] = record.topic
-            if self._replayed is not None and self._replayed.was_refused(record):
+            if self._replayed is not None and self._replayed.is_left_out(record):
                 self._leave_out(REFUSED, TopicPartition(record.topic, record.partition), record.offset, 1)
                 continue
             read = _read(kind, record, accepted=self._replayed is not None and self._replayed.is_accepted(record))

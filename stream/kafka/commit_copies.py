@@ -5,14 +5,17 @@ same: it was written after Kafka had accepted the commit, so it holds for the to
 decision is read once more. Scores behind it are read as behind a commit. An older copy only leaves more of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 import msgspec
+from aiokafka import TopicPartition
 
+from features.redis.progress import LogPart, TopicName
 from stream.consumer import Standing
 from stream.contract.outputs import Count
 from stream.kafka.offsets import Decision, Position, parse_metadata
+from stream.settings import Settings
 
 
 class CommitCopy(msgspec.Struct, frozen=True, array_like=True):
@@ -36,12 +39,51 @@ class CommitCopy(msgspec.Struct, frozen=True, array_like=True):
         return msgspec.json.encode(self)
 
 
-class CopySource(Protocol):
-    """Where the copies of commits are."""
+class NoteSource(Protocol):
+    """Where the copies are kept, as `features.redis.commit_notes.CommitNotes` keeps them."""
 
-    async def of_transactions(self) -> Mapping[int, CommitCopy]:
-        """Return the copy of each partition of `transactions` that has one."""
+    async def read(self) -> Mapping[LogPart, bytes]:
+        """Return the note of each part that has one.
+
+        Raises:
+            StoreError: Redis does not answer.
+        """
         ...
+
+
+class CommitCopies:
+    """The copies of commits, for readers that find none in Kafka, or one that no worker has made."""
+
+    def __init__(self, notes: NoteSource) -> None:
+        self._notes = notes
+
+    async def of(self, topic: TopicName) -> dict[int, CommitCopy]:
+        """Return the copy of each partition of a topic that has one.
+
+        Raises:
+            StoreError: Redis does not answer.
+        """
+        notes = await self._notes.read()
+        found = {part.partition: parse_copy(note) for part, note in notes.items() if part.topic == topic}
+        return {partition: copy for partition, copy in found.items() if copy is not None}
+
+
+async def copies_of(
+    copies: CommitCopies, settings: Settings, partitions: Iterable[TopicPartition]
+) -> dict[TopicPartition, CommitCopy]:
+    """Return the copies of the group's commits of some partitions of labels or predictions.
+
+    Raises:
+        StoreError: Redis does not answer.
+    """
+    found = dict[TopicPartition, CommitCopy]()
+    wanted = set(partitions)
+    names: tuple[TopicName, ...] = ("labels", "predictions")
+    for name in names:
+        if own := [tp for tp in wanted if tp.topic == settings.topic(name)]:
+            stored = await copies.of(name)
+            found |= {tp: stored[tp.partition] for tp in own if tp.partition in stored}
+    return {tp: copy for tp, copy in found.items() if copy.group == settings.group}
 
 
 _decode = msgspec.json.Decoder(CommitCopy).decode
@@ -53,6 +95,11 @@ def parse_copy(note: bytes) -> CommitCopy | None:
         return _decode(note)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def names_place(copy: CommitCopy, group: str) -> bool:
+    """Tell whether a copy of a commit of transactions says what this group had read, and of which topic."""
+    return copy.group == group and bool(copy.position.topic_id)
 
 
 class Origin(NamedTuple):

@@ -7,10 +7,13 @@ upper bounds, since markers and aborted records leave gaps.
 
 from typing import NamedTuple
 
+from aiokafka.structs import OffsetAndMetadata
+
 from models.judge import InputTopic
 from models.logs import AcceptedLoss, Logs
 from stream.consumer import log_and_offset
-from stream.kafka.offsets import read_topic_note
+from stream.kafka.commit_copies import CommitCopy
+from stream.kafka.offsets import ResumePoint, is_topic_note, read_topic_note
 
 _ACCEPT = "accept it with `fraudstream topics accept-loss`"
 _MADE_ANEW = "its topic was deleted and made anew"
@@ -21,7 +24,7 @@ class Progress(NamedTuple):
 
     `topic_id` and `log` are those of the topic that was read up to the commit; the id is empty if unknown.
     `same_record` tells whether the record at the last decision is still the one that was decided; None if that cannot
-    be checked.
+    be checked. `moved` is the offset of a commit that no worker has made, where nothing else says what was read.
     """
 
     committed: int | None
@@ -29,12 +32,58 @@ class Progress(NamedTuple):
     topic_id: str = ""
     same_record: bool | None = None
     log: int = 0
+    moved: int | None = None
+
+
+def progress_of_transactions(point: ResumePoint, *, same_record: bool | None) -> Progress:
+    """Return how far a partition of transactions was read: by its commit or a copy of it, and by its decisions."""
+    at, moved = point.position, point.moved if point.copied is None else None
+    return Progress(point.applied, at.standing.last_place, at.topic_id, same_record, at.log, moved)
 
 
 def progress_of_labels(offset: int, metadata: str) -> Progress:
     """Return how far a partition of labels was read: nothing but the commit says it; its offset is -1 without one."""
     topic_id, log = read_topic_note(metadata)
     return Progress(offset if offset >= 0 else None, topic_id=topic_id, log=log)
+
+
+class InputPlace(NamedTuple):
+    """How far a partition of labels or predictions was read; `copy` is what tells it, where the commit does not."""
+
+    progress: Progress
+    copy: CommitCopy | None = None
+
+
+def is_of_worker(commit: OffsetAndMetadata, topic_id: str | None) -> bool:
+    """Tell whether a commit of labels or predictions was made by a worker.
+
+    Brokers without topic ids may keep no metadata either, so there it is taken to be.
+    """
+    return commit.offset >= 0 and (topic_id is None or is_topic_note(commit.metadata))
+
+
+def place_of_labels(commit: OffsetAndMetadata, topic_id: str | None, copy: CommitCopy | None) -> InputPlace:
+    """Return how far a partition of labels was read, whose topic has this id.
+
+    `copy` is that of this group's commit. One without a topic's id does not tell whether that is the topic of today.
+    """
+    if is_of_worker(commit, topic_id):
+        return InputPlace(progress_of_labels(commit.offset, commit.metadata or ""))
+    if copy is not None and is_topic_note(copy.metadata):
+        return InputPlace(progress_of_labels(copy.offset, copy.metadata), copy)
+    return InputPlace(Progress(None, moved=commit.offset if commit.offset >= 0 else None))
+
+
+def place_of_predictions(commit: OffsetAndMetadata, topic_id: str | None, copy: CommitCopy | None) -> InputPlace:
+    """Return how far a partition of predictions was read, as `place_of_labels` does.
+
+    A copy counts only in its own topic, since nothing is held back where predictions are made anew. Workers of the
+    version before committed them without metadata, and without a copy: where there is none, such a commit counts.
+    """
+    of_topic = copy if copy is not None and read_topic_note(copy.metadata)[0] == topic_id else None
+    if of_topic is None and commit.offset >= 0 and not commit.metadata:
+        return InputPlace(Progress(commit.offset))
+    return place_of_labels(commit, topic_id, of_topic)
 
 
 class Start(NamedTuple):
@@ -51,21 +100,23 @@ class Start(NamedTuple):
 class Loss(NamedTuple):
     """What was lost of a partition: accepting it lets log `log` be read from `up_to` on.
 
-    `lost` is how many records at most were removed unread; None where another topic has taken the place of the one that
-    was read, so that nobody can count.
+    `first` is the first offset of that log that may be lost. `lost` is how many records at most were removed unread;
+    None where another topic has taken the place of the one that was read, so that nobody can count.
     """
 
     log: int
     up_to: int
     lost: int | None
     text: str
+    first: int = 0
 
 
 class _Read(NamedTuple):
     """What was read of one log: the offset after the last decision, the commit, and the end of the accepted loss.
 
-    Each is None if there is none in this log. `proven` tells that the commit is of the very topic that is there now.
-    `same` is `Progress.same_record`, if the last decision is in this log.
+    Each is None if there is none in this log. `first` is where that loss begins, if it is known. `proven` tells that
+    the commit is of the very topic that is there now. `same` is `Progress.same_record`, if the last decision is in this
+    log.
     """
 
     decided: int | None
@@ -73,6 +124,7 @@ class _Read(NamedTuple):
     accepted: int | None
     proven: bool
     same: bool | None
+    first: int | None = None
 
     @property
     def to(self) -> int | None:
@@ -82,9 +134,16 @@ class _Read(NamedTuple):
 
     @property
     def resume(self) -> int:
-        """The offset before which everything is decided, and applied to the histories as well."""
+        """The offset before which everything is decided, and applied to the histories as well.
+
+        Where the decisions before an accepted loss may not be applied yet, they are read again, and then the loss is
+        passed over: its records may be there still.
+        """
         certain = [one for one in (self.decided, self.committed) if one is not None]
-        return max(self.accepted or 0, min(certain) if self.committed is not None else 0)
+        applied = min(certain) if self.committed is not None else 0
+        if self.decided is not None and self.first is not None and applied < self.first:
+            return applied
+        return max(self.accepted or 0, applied)
 
 
 def find_start(logs: Logs, where: tuple[str, str, int], state: InputTopic, progress: Progress) -> Start | Loss | str:
@@ -105,7 +164,7 @@ def find_start(logs: Logs, where: tuple[str, str, int], state: InputTopic, progr
         return _other_topic(log + 1, state, _MADE_ANEW)
     if read.to is None and (progress.committed is not None or progress.decided >= 0):
         return _other_topic(log, state, _MADE_ANEW)
-    return _start_in(log, read, state)
+    return _start_in(log, read, state, progress.moved)
 
 
 def _differs(state: InputTopic, progress: Progress) -> bool:
@@ -122,17 +181,22 @@ def _read_of(log: int, state: InputTopic, progress: Progress, accepted: Accepted
     is_decided = decided >= 0 and decided_log == log
     same = progress.same_record if is_decided else None
     counts = progress.log == log and (same is True or not _differs(state, progress))
+    loss = accepted if accepted is not None and accepted.log == log else None
     return _Read(
         decided + 1 if is_decided else None,
         progress.committed if counts else None,
-        accepted.up_to if accepted is not None and accepted.log == log else None,
+        None if loss is None else loss.up_to,
         counts and (same is True or progress.topic_id == state.topic_id),
         same,
+        None if loss is None else loss.first,
     )
 
 
-def _start_in(log: int, read: _Read, state: InputTopic) -> Start | Loss:
+def _start_in(log: int, read: _Read, state: InputTopic, moved: int | None) -> Start | Loss:
     """Compare what was read of a log with what the topic holds of it."""
+    first = state.begin if read.to is None else read.to
+    if moved is not None and max(first, state.begin) < moved <= state.end:
+        return _passed_over(log, first, moved)
     if read.to is None:
         return Start(log, state.begin)
     if read.to > state.end:
@@ -140,8 +204,27 @@ def _start_in(log: int, read: _Read, state: InputTopic) -> Start | Loss:
     if read.to < state.begin:
         lost = state.begin - read.to
         text = f"at most {lost} records from offset {read.to} on were removed before they were read"
-        return Loss(log, state.begin, lost, f"{text}; find out why (retention?), then {_ACCEPT}")
+        return Loss(log, state.begin, lost, f"{text}; find out why (retention?), then {_ACCEPT}", read.to)
     return Start(log, max(state.begin, read.resume), read.committed)
+
+
+def _passed_over(log: int, first: int, moved: int) -> Loss:
+    """Return what a commit that no worker has made would pass over."""
+    lost = moved - first
+    text = (
+        f"its commit was moved to offset {moved}, by no worker: at most {lost} records from offset {first} to "
+        f"{moved - 1} would be passed over unread; move it to offset {first} or below while no worker runs, and they "
+        f"are read, or {_ACCEPT}"
+    )
+    return Loss(log, moved, lost, text, first)
+
+
+def moved_text(moved: int, offset: int) -> str:
+    """Return what is logged where a commit that no worker has made does not count."""
+    return (
+        f"its commit was moved to offset {moved}, by no worker, and does not count: it is read on from offset "
+        f"{offset}; nothing is passed over but what `topics accept-loss` or `dead-letters skip` accepts"
+    )
 
 
 def _other_topic(log: int, state: InputTopic, why: str) -> Loss:

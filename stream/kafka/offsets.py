@@ -112,6 +112,8 @@ class Decision(NamedTuple):
 _Counter = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
 read_validity = msgspec.json.Decoder(ScoreValidity).decode
 _LOG = re.compile(r"[1-9][0-9]{0,2}")
+_POSITION_NOTE = re.compile(r"\[(-?[0-9]{1,19},){3}-?[0-9]{1,19}[],]")
+_TOPIC_NOTE = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(@[1-9][0-9]{0,2})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _Text = Annotated[str, msgspec.Meta(max_length=64)]
 _Old = tuple[_Counter, _Counter, Count, Count]
@@ -267,16 +269,31 @@ def read_topic_note(note: str) -> tuple[str, int]:
     return (topic_id, int(log)) if at and _LOG.fullmatch(log) else (note, 0)
 
 
+def is_position_note(metadata: str | None) -> bool:
+    """Tell whether a commit of `transactions` was made by a worker of any version, later ones included.
+
+    Its metadata begin with four integers. Tools that move a group's offsets leave them empty.
+    """
+    return _POSITION_NOTE.match(metadata or "") is not None
+
+
+def is_topic_note(metadata: str | None) -> bool:
+    """Tell whether a commit of labels or predictions was made by a worker: it names the topic that was read."""
+    return _TOPIC_NOTE.fullmatch(metadata or "") is not None
+
+
 class ResumePoint(NamedTuple):
     """Where to resume one partition: the committed offset (None: none), and the position of its decisions.
 
-    `copied` is the offset of a commit that Kafka has no more, by a copy that is proven; None without one. With
+    `moved` is the offset of a commit that no worker has made, so that it does not say what was read. `copied` is the
+    offset of the last commit of a worker where Kafka has another one or none, by a copy that proves it; else None. With
     `scores_lost`, scores that were there at the commit are gone, so what lies before it may be undecided again.
     """
 
     committed: int | None
     position: Position
     copied: int | None = None
+    moved: int | None = None
     scores_lost: bool = False
 
     @property

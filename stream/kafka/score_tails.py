@@ -17,9 +17,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import RebalanceInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
+from features.errors import StoreError
 from models.terms import Term
 from stream.kafka.bounds import OffsetBounds, ends_of_all
-from stream.kafka.commit_copies import CommitCopy, CopySource, Origin, why_unproven
+from stream.kafka.commit_copies import CommitCopies, CommitCopy, Origin, names_place, why_unproven
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.held_back import HeldBack
 from stream.kafka.offsets import (
@@ -28,6 +29,7 @@ from stream.kafka.offsets import (
     ResumePoint,
     committed_offsets,
     folded,
+    is_position_note,
     read_decision,
     read_note,
 )
@@ -48,11 +50,11 @@ _LASTING_SECONDS = 10.0
 class TailSources(NamedTuple):
     """What a tail may be read from beside the commits.
 
-    `copies` are asked for what stands in for commits that are gone. `published` returns how far the worker has followed
-    a partition of `scores` while its deployment was silent; None: it has not.
+    `copies` are asked for what stands in for commits that are gone, or that no worker has made. `published` returns how
+    far the worker has followed a partition of `scores` while its deployment was silent; None: it has not.
     """
 
-    copies: CopySource | None = None
+    copies: CommitCopies | None = None
     published: Callable[[int], Position | None] = lambda _partition: None
 
 
@@ -73,7 +75,8 @@ def noted_on_scores(settings: Settings, term: Term, note: CommitNote) -> Positio
 class TailReader:
     """Reads the tail of each scores partition from the position that the last commit names to its end.
 
-    `copies` stand in for commits that are gone; None: all scores are read then.
+    `copies` stand in for commits that are gone, or that no worker has made; None: all scores are read then. While
+    Redis does not give them, `copies_away`, it cannot be told where a partition is read on whose commit was moved.
 
     Attributes:
         scores_id: the id of the topic that is read; empty where the brokers have none.
@@ -92,6 +95,7 @@ class TailReader:
         copies: Mapping[int, CommitCopy] | None,
         *,
         letters: Callable[[OffsetBounds], LettersTail],
+        copies_away: bool = False,
     ) -> None:
         self.partitions = tuple(starts)
         self.scores_id = origin.scores_id
@@ -104,6 +108,7 @@ class TailReader:
         self._starts = starts
         self._copies = copies
         self._logged: set[int] = set()
+        self._copies_away = copies_away
 
     async def read(self, partition: int) -> ResumePoint:
         """Fold one partition's scores to its current end; no other partition is waited for.
@@ -112,9 +117,12 @@ class TailReader:
         they decided must not be decided again, so this waits until it ends.
 
         Raises:
+            RebalanceInProgressError: its commit was moved, and Redis does not give the copies; open another reader.
             aiokafka.errors.KafkaError: its broker does not respond.
         """
         tp, start = TopicPartition(self._topic, partition), self._starts[partition]
+        if start.moved is not None and self._copies_away:
+            raise RebalanceInProgressError("its commit was moved by no worker, and Redis does not give the copy")
         begin, end = await self.bounds.of(tp)
         if start.committed is None and self._copies is not None:
             start = await self._by_copy(tp, start, self._copies.get(partition), (begin, end))
@@ -182,21 +190,31 @@ class TailReader:
     async def _by_copy(
         self, tp: TopicPartition, start: ResumePoint, copy: CommitCopy | None, span: tuple[int, int]
     ) -> ResumePoint:
-        """Return the point of a copy that is proven; else `start`."""
+        """Return the point of a copy that is proven; else `start`.
+
+        Where the commit was moved, the place of a copy counts without its position, which the scores then tell.
+        """
         at = copy.position.scores_offset - 1 if copy is not None else -1
         begin, end = span
         self.consumer.resume(tp)
         record = await record_at(self.consumer, tp, at) if begin <= at < end else None
         why = why_unproven(copy, self._origin, span, None if record is None else read_decision(record))
+        lack = (
+            "the group's commit is gone"
+            if start.moved is None
+            else f"its commit was moved to {start.moved}, by no worker"
+        )
         if copy is not None and not why:
-            log.warning(
-                "%s partition %d: the group's commit is gone; its copy in Redis is read from %d on", *tp, at + 1
-            )
-            return ResumePoint(None, copy.position, copy.offset)
+            log.warning("%s partition %d: %s; its copy in Redis is read from %d on", *tp, lack, at + 1)
+            return start._replace(position=copy.position, copied=copy.offset)
         if end > begin:
             begin = max(begin, start.position.scores_offset)
-            log.warning("%s partition %d is read from %d on: no commit, and no use of its copy: %s", *tp, begin, why)
-        return start
+            log.warning("%s partition %d is read from %d on: %s, and no use of its copy: %s", *tp, begin, lack, why)
+        if start.moved is None or copy is None or not names_place(copy, self._origin.group):
+            return start
+        noted = copy.position
+        position = start.position._replace(topic_id=noted.topic_id, log=noted.log)
+        return start._replace(position=position, copied=copy.offset)
 
 
 @asynccontextmanager
@@ -225,27 +243,42 @@ async def tail_reader(
         _, (committed, states) = await both(_connect(consumer, [*own, *tps, letters]), asked)
         known = {tp: committed[tp] for tp in tps if tp in committed and committed[tp].offset >= 0}
         followed = sources.published if own_scores(settings, term) is SCORES else _NO_SOURCES.published
-        starts = {
-            tp.partition: resume_point(settings, term, known[tp], followed(tp.partition))
-            if tp in known
-            else ResumePoint(None, followed(tp.partition) or Position())
-            for tp in tps
-        }
-        ids = [states[name].topic_id if name in states else "" for name in names]
-        copies = sources.copies
-        found = await copies.of_transactions() if copies is not None and len(known) < len(tps) else None
+        origin = Origin(settings.group, *(states[name].topic_id if name in states else "" for name in names))
+        starts = {}
+        for tp in tps:
+            commit, position = known.get(tp), followed(tp.partition)
+            # Brokers without topic ids may keep no metadata either, so there nobody can tell who has made a commit.
+            if commit is None or (origin.transactions_id and not is_position_note(commit.metadata)):
+                moved = None if commit is None else commit.offset
+                starts[tp.partition] = ResumePoint(None, position or Position(), moved=moved)
+            else:
+                starts[tp.partition] = resume_point(settings, term, commit, position)
+        needs_copies = any(start.committed is None for start in starts.values())
+        found, away = await _read_copies(sources.copies) if needs_copies else (None, False)
         # A copy that is used names a later place; then letters before it are read for nothing.
         first = min((one.position.letters_from for one in starts.values()), default=0)
         reader = TailReader(
             consumer,
             names[1],
-            Origin(settings.group, *ids),
+            origin,
             starts,
             found,
             letters=lambda bounds: LettersTail(consumer, bounds, settings=settings, term=lambda: term, first=first),
+            copies_away=away,
         )
         stack.push_async_callback(reader.bounds.close)
         yield reader
+
+
+async def _read_copies(copies: CommitCopies | None) -> tuple[Mapping[int, CommitCopy] | None, bool]:
+    """Return the copies of commits of `transactions`, and whether Redis does not give them."""
+    if copies is None:
+        return None, False
+    try:
+        return await copies.of("transactions"), False
+    except StoreError as error:
+        log.warning("the copies of commits cannot be read: %s", error)
+        return {}, True
 
 
 async def _connect(consumer: LogConsumer, partitions: Sequence[TopicPartition]) -> None:

@@ -136,7 +136,7 @@ async def reapply(deps: ReapplyDeps, ranges: Iterable[OffsetRange], progress: Pr
     while proceed and (behind := [tp for tp, one in current.items() if one.at < one.end]):
         fetched = await reader.getmany(*behind, timeout_ms=_FETCH_MS, max_records=rate.batch_size)
         within = [record for tp, some in fetched.items() for record in some if record.offset < current[tp].end]
-        records = [record for record in within if not replayed.was_refused(record)]
+        records = [record for record in within if not replayed.is_left_out(record)]
         began = time.monotonic()
         await (apply or apply_again)(replayed, store, records)
         took_s = time.monotonic() - began

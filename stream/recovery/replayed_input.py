@@ -68,6 +68,17 @@ class ReplayedInput(NamedTuple):
         """Tell whether the record has a dead letter, or whether operators let workers pass over it."""
         return record.offset in self.refused.of(record.topic, record.partition, self.log(record.topic))
 
+    def is_left_out(self, record: Record) -> bool:
+        """Tell whether no history has the record: it was refused, or accepted as lost."""
+        return self.was_refused(record) or self.was_lost(record)
+
+    def was_lost(self, record: Record) -> bool:
+        """Tell whether a record is a transaction that was accepted as lost: if it comes again, it is decided."""
+        if record.topic != self.settings.topic(TRANSACTIONS.name):
+            return False
+        where = (self.settings.deployment, record.topic, record.partition)
+        return any(record.offset in lost for lost in self.logs.lost_in(where, self.log(record.topic)))
+
 
 async def read_input(settings: Settings, read_to: Mapping[int, int]) -> ReplayedInput:
     """Find out what is known of the input.

@@ -113,7 +113,7 @@ class PredictionTables:
     def records(self, records: Sequence[Record]) -> None:
         """Insert records of the predictions topic."""
         replayed = self._replayed
-        kept = records if replayed is None else [one for one in records if not replayed.was_refused(one)]
+        kept = records if replayed is None else [one for one in records if not replayed.is_left_out(one)]
         read = [
             read_prediction_record(one, self._skew_ms, accepted=replayed is not None and replayed.is_accepted(one))
             for one in kept

@@ -167,7 +167,7 @@ class TopicTables:
     def transactions(self, records: Sequence[Record]) -> None:
         """Insert records of the transactions topic."""
         replayed = self._replayed
-        was_refused = [replayed is not None and replayed.was_refused(one) for one in records]
+        was_refused = [replayed is not None and replayed.is_left_out(one) for one in records]
         refused, kept = list(compress(records, was_refused)), list(compress(records, map(not_, was_refused)))
         self.rejected += len(refused)
         places = {"partition": [one.partition for one in refused], "offset": [one.offset for one in refused]}
@@ -309,7 +309,7 @@ class TopicTables:
     def labels(self, records: Sequence[Record]) -> None:
         """Insert records of the labels topic, which may not have been applied yet."""
         replayed = self._replayed
-        kept = records if replayed is None else [one for one in records if not replayed.was_refused(one)]
+        kept = records if replayed is None else [one for one in records if not replayed.is_left_out(one)]
         read = [
             (one, read_label_record(one, accepted=replayed is not None and replayed.is_accepted(one))) for one in kept
         ]

@@ -263,7 +263,7 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         MetricKind.COUNTER,
         "{record}",
         ("topic",),
-        "Records that Kafka removed before they were read: an upper bound, since markers and aborted records count.",
+        "Records that Kafka removed before they were read, or that a moved commit would pass over: an upper bound.",
         "above 0: the partition waits until the loss is accepted; check the topic's retention and the lag.",
     ),
     "fraudstream.model.info": Metric(

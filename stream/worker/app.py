@@ -32,6 +32,7 @@ from stream.control.snapshots import Snapshots
 from stream.control.trusted_models import trusted_repository
 from stream.errors import SettingsError
 from stream.kafka.client import client_id, connection_options
+from stream.kafka.commit_copies import CommitCopies
 from stream.kafka.fetch_thread import ConsumerOptions
 from stream.kafka.publisher import Publisher
 from stream.kafka.topic_settings import TopicWatch
@@ -44,7 +45,7 @@ from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_process
 from stream.worker.backfilled import BackfilledShare
 from stream.worker.batch_agent import batch_agent
-from stream.worker.commit_copies import CommitCopier, CommitCopies
+from stream.worker.commit_copies import CommitCopier
 from stream.worker.cut_over import CutOverAnswers, PublishingGates
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.fact_log import FactLog
@@ -403,8 +404,8 @@ def build_parts(
         comparer=comparer,
         judge=judge,
         labeller=labeller,
-        predictions=PredictionApplier(PredictionDeps(settings, histories, publisher, features, telemetry)),
-        catch_up=PredictionCatchUp(settings, app.created, reads_predictions=features.has_predictions),
+        predictions=PredictionApplier(PredictionDeps(settings, histories, publisher, features, telemetry, losses)),
+        catch_up=PredictionCatchUp(settings, app.created, losses, reads_predictions=features.has_predictions),
         published=published,
         positions=positions,
         losses=losses,

@@ -195,15 +195,18 @@ class Decider:
         """Part the records into those that were accepted before, those to be decided, and those that get no verdict.
 
         The first may not be committed: the worker that decided them may have ended before they were in the histories.
+        What was accepted as lost gets no verdict.
         """
         decided: list[Record] = []
         undecided: list[Record] = []
         count = 0
         for partition in batch.current():
             settled = self._positions.settled(partition)
+            where = (self._deps.settings.deployment, self._topic, partition)
+            lost = self._deps.follower.logs.lost_in(where, self._positions.log)
             for record in batch.records[partition]:
                 count += 1
-                if not settled or record.offset not in settled:
+                if record.offset not in settled and not any(record.offset in one for one in lost):
                     (decided if self._positions.is_accepted(partition, record.offset) else undecided).append(record)
         return _Parted(decided, undecided, count - len(decided) - len(undecided))
 

@@ -1,7 +1,7 @@
 """What the worker does about input that cannot be read on: wait, tell of it, and go on where an operator accepted it.
 
-For `transactions` the positions of decisions say where a partition is read on; this is for `labels`, for ranges that
-cannot be unpacked, and for topics that are made anew while they are read.
+For `transactions` the positions of decisions say where a partition is read on; this is for `labels` and `predictions`,
+for ranges that cannot be unpacked, and for topics that are made anew while they are read.
 """
 
 import asyncio
@@ -21,9 +21,19 @@ from models.judge import InputTopic
 from models.logs import SkippedRange
 from stream.control.follower import Follower
 from stream.kafka.batches import Commit
+from stream.kafka.commit_copies import CommitCopies, CommitCopy, copies_of
 from stream.kafka.fetcher import Trouble
 from stream.kafka.inputs import input_states, partitions_of
-from stream.kafka.losses import Progress, Start, find_start, progress_of_labels
+from stream.kafka.losses import (
+    Loss,
+    Progress,
+    Start,
+    find_start,
+    is_of_worker,
+    moved_text,
+    place_of_labels,
+    place_of_predictions,
+)
 from stream.kafka.offsets import committed_offsets, read_topic_note, topic_note
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topic_ids import topic_states
@@ -34,7 +44,6 @@ from stream.scoring.facts import FactListener, LossFound
 from stream.settings import Settings
 from stream.tasks import until_tick
 from stream.watchdog import end_on_error
-from stream.worker.commit_copies import CommitCopies
 from stream.worker.positions import DecisionPositions
 
 log = logging.getLogger("fraudstream.losses")
@@ -44,17 +53,22 @@ _WATCH_SECONDS = 5.0
 _TOGETHER_SECONDS = 1.0
 
 
-class _LabelsFound(NamedTuple):
-    """What brokers hold of a partition, and what the group has committed."""
+class _InputFound(NamedTuple):
+    """What brokers hold of a partition, what the group has committed, and the copy of its last commit by a worker.
+
+    The copy is read only where the commit was not made by a worker.
+    """
 
     state: InputTopic
     commit: OffsetAndMetadata
+    copy: CommitCopy | None
 
 
 class LossesDeps(NamedTuple):
     """What looking for losses needs; `consumer` returns the consumer that Faust has created.
 
-    Of predictions from storage nothing is held back: one that Kafka no longer has is a feature that is not there.
+    Of predictions from storage nothing is held back but what a commit that no worker has made would pass over: one that
+    Kafka no longer has is a feature that is not there.
     """
 
     settings: Settings
@@ -68,7 +82,7 @@ class LossesDeps(NamedTuple):
 
 
 class InputLosses:
-    """Holds back the partitions of `labels` that lost records, and watches the ids of the input topics."""
+    """Holds back partitions of `labels` and `predictions` that lost records, and watches the ids of the inputs."""
 
     def __init__(self, deps: LossesDeps) -> None:
         self._deps = deps
@@ -78,7 +92,7 @@ class InputLosses:
         self._assignment = 0
         self._held: dict[TopicPartition, str] = {}
         self._ids: dict[str, str] = {}
-        self._notes: dict[int, str] = {}
+        self._notes: dict[TopicPartition, str] = {}
         self._displaced: set[TopicPartition] = set()
         self._count_problems: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,7 +100,7 @@ class InputLosses:
         """The number of the labels' log that is read now."""
 
     def reasons(self) -> list[str]:
-        """Return which partitions of labels wait and why, and which topics lack partitions."""
+        """Return which partitions of labels and predictions wait and why, and which topics lack partitions."""
         waiting = [f"{tp.topic} partition {tp.partition}: {why}" for tp, why in sorted(self._held.items()) if why]
         return [*waiting, *self._count_problems]
 
@@ -97,7 +111,11 @@ class InputLosses:
 
     def label_note(self, partition: int) -> str:
         """Return the metadata of a commit of labels: the topic that was checked before the partition was read."""
-        return self._notes.get(partition, "")
+        return self._notes.get(TopicPartition(self._labels, partition), "")
+
+    def prediction_note(self, partition: int) -> str:
+        """Return the metadata of a commit of predictions, likewise."""
+        return self._notes.get(TopicPartition(self._predictions, partition), "")
 
     def awaits_payments(self, partition: int) -> bool:
         """Tell whether payments of a partition that have a decision may not be in the histories yet."""
@@ -106,9 +124,10 @@ class InputLosses:
         return positions.is_behind(partition, finished)
 
     def assigned(self, partitions: Iterable[TopicPartition]) -> None:
-        """Check the partitions of labels of a new assignment before they are read."""
+        """Check the partitions of labels and predictions of a new assignment before they are read."""
         self._assignment += 1
-        self._held, self._displaced = {tp: "" for tp in partitions if tp.topic == self._labels}, set()
+        checked = (self._labels, self._predictions)
+        self._held, self._displaced = {tp: "" for tp in partitions if tp.topic in checked}, set()
         if self._held:
             self._spawn(self._check_together(sorted(self._held), self._assignment))
 
@@ -153,7 +172,7 @@ class InputLosses:
                 self._check_displaced(tp)
 
     def _check_displaced(self, tp: TopicPartition) -> None:
-        """Find out where a partition of labels is read on, and go there: the consumer stands at no place of it."""
+        """Find out where a partition is read on, and go there: the consumer stands at no place of it."""
         self._held[tp] = ""
         self._displaced.add(tp)
         self._spawn(self._check(tp, self._assignment))
@@ -194,7 +213,7 @@ class InputLosses:
         if tp.topic == self._transactions:
             position = self._deps.positions.get(tp.partition)
             return None if position is None else position.log
-        note = self._notes.get(tp.partition)
+        note = self._notes.get(tp)
         return None if note is None else read_topic_note(note)[1]
 
     async def _beginning(self, tp: TopicPartition, offset: int) -> str | int:
@@ -212,27 +231,30 @@ class InputLosses:
         return state.begin
 
     async def _check_together(self, partitions: Sequence[TopicPartition], assignment: int) -> None:
-        """Check partitions of labels by the same requests; where these fail, each asks on its own."""
-        seen: Mapping[TopicPartition, _LabelsFound] = {}
-        with suppress(KafkaError, TimeoutError), given_up_as_error():
+        """Check partitions by the same requests; where these fail, each asks on its own."""
+        seen: Mapping[TopicPartition, _InputFound] = {}
+        with suppress(KafkaError, StoreError, TimeoutError), given_up_as_error():
             async with asyncio.timeout(_TOGETHER_SECONDS):
                 seen = await self._look(partitions)
         for tp in partitions:
             self._spawn(self._check(tp, assignment, seen.get(tp)))
 
-    async def _look(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, _LabelsFound]:
+    async def _look(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, _InputFound]:
         """Ask what brokers hold of partitions, and what the group has committed.
 
         Raises:
             aiokafka.errors.KafkaError: the brokers do not respond.
+            StoreError: some commits were not made by workers, and Redis does not answer.
         """
         settings, admin = self._deps.settings, self._deps.admin
         states = await input_states(settings, admin, partitions)
         commits = await committed_offsets(settings, admin, list(partitions))
-        return {tp: _LabelsFound(states[tp], commits[tp]) for tp in partitions}
+        lacking = [tp for tp in partitions if not is_of_worker(commits[tp], states[tp].topic_id)]
+        copies = await copies_of(self._deps.copies, settings, lacking) if lacking else {}
+        return {tp: _InputFound(states[tp], commits[tp], copies.get(tp)) for tp in partitions}
 
-    async def _check(self, tp: TopicPartition, assignment: int, seen: _LabelsFound | None = None) -> None:
-        """Find out where a partition of labels is read on; hold it back until it can be.
+    async def _check(self, tp: TopicPartition, assignment: int, seen: _InputFound | None = None) -> None:
+        """Find out where a partition is read on; hold it back until it can be.
 
         `seen` is what was asked for just now.
         """
@@ -247,7 +269,8 @@ class InputLosses:
             if assignment != self._assignment:
                 return
             if isinstance(found, Start):
-                self.log = found.log
+                if tp.topic == self._labels:
+                    self.log = found.log
                 self._displaced.discard(tp)
                 self._held.pop(tp, None)  # a check of the same partition may have ended before
                 return
@@ -257,18 +280,21 @@ class InputLosses:
                 self._tell(tp, found)
             await self._deps.follower.wait_for_change(_RETRY_SECONDS)
 
-    async def _find_start(self, tp: TopicPartition, seen: _LabelsFound) -> Start | tuple[str, int | None]:
-        """Let the consumer go to where a partition of labels is read on; or return why it waits, and how much is lost.
+    async def _find_start(self, tp: TopicPartition, seen: _InputFound) -> Start | tuple[str, int | None]:
+        """Let the consumer go to where a partition is read on; or return why it waits, and how much is lost.
 
         Raises:
+            RebalanceInProgressError: the coordinator refused a commit; check the partition again.
             aiokafka.errors.KafkaError: the brokers do not respond.
-            StoreError: Kafka has no commit, and Redis does not answer.
         """
-        deps, (state, commit) = self._deps, seen
-        progress = progress_of_labels(commit.offset, commit.metadata or "")
-        if progress.committed is None:
-            progress = await self._restored(tp)
-        found = find_start(deps.follower.logs, (deps.settings.deployment, *tp), state, progress)
+        deps, (state, commit, copy) = self._deps, seen
+        place_of = place_of_predictions if tp.topic == self._predictions else place_of_labels
+        place = place_of(commit, state.topic_id, copy)
+        if place.copy is not None:  # all that looks for losses starts from it
+            await self._commit(tp, Commit(place.copy.offset, place.copy.metadata), commit)
+            # The consumer stands at the commit that was there; the next look finds this one, and would leave it there.
+            self._displaced.add(tp)
+        found = self._start_of(tp, state, place.progress)
         if isinstance(found, str):
             return found, 0
         if not isinstance(found, Start):
@@ -276,24 +302,30 @@ class InputLosses:
         stands_at = commit.offset if commit.offset >= 0 else state.begin
         if tp in self._displaced or found.offset != stands_at:
             await deps.consumer().rewind(tp, found.offset)
-        self._notes[tp.partition] = topic_note(state.topic_id or "", found.log)
+        self._notes[tp] = topic_note(state.topic_id or "", found.log)
+        if place.copy is None and commit.offset >= 0 and not is_of_worker(commit, state.topic_id):
+            await self._commit(tp, Commit(found.offset, self._notes[tp]), commit)
         return found
 
-    async def _restored(self, tp: TopicPartition) -> Progress:
-        """Commit again what the group had committed, if a copy tells it: all that looks for losses starts from there.
+    def _start_of(self, tp: TopicPartition, state: InputTopic, progress: Progress) -> Start | Loss | str:
+        if tp.topic == self._predictions and progress.moved is None:
+            return Start(0, state.begin if progress.committed is None else progress.committed, progress.committed)
+        return find_start(self._deps.follower.logs, (self._deps.settings.deployment, *tp), state, progress)
 
-        A copy without the id of its topic cannot tell whether that is the topic of today.
+    async def _commit(self, tp: TopicPartition, commit: Commit, instead: OffsetAndMetadata) -> None:
+        """Commit in place of what Kafka has: nothing, or a commit without a note.
 
         Raises:
             RebalanceInProgressError: the coordinator refused the commit; check the partition again.
         """
-        copy = (await self._deps.copies.of_labels()).get(tp.partition)
-        if copy is None or copy.group != self._deps.settings.group or not read_topic_note(copy.metadata)[0]:
-            return Progress(None)
-        if not await self._deps.consumer().commit_now(tp, Commit(copy.offset, copy.metadata)):
-            raise RebalanceInProgressError("the commit that Kafka has no more was not accepted again")
-        log.warning("%s partition %d: the group's commit was gone; it is made again, %d, by its copy", *tp, copy.offset)
-        return progress_of_labels(copy.offset, copy.metadata)
+        if not await self._deps.consumer().commit_now(tp, commit):
+            raise RebalanceInProgressError("a commit in place of what Kafka has was not accepted")
+        if instead.offset < 0:
+            log.warning(
+                "%s partition %d: the group's commit was gone; it is made again, %d, by its copy", *tp, commit.offset
+            )
+        elif instead.offset != commit.offset:
+            log.warning("%s partition %d: %s", *tp, moved_text(instead.offset, commit.offset))
 
     def _tell(self, tp: TopicPartition, found: tuple[str, int | None]) -> None:
         why, lost = found

@@ -23,9 +23,10 @@ from stream.control.announcements import Cutover, Handover, announce
 from stream.control.follower import Follower
 from stream.errors import WriteGivenUpError
 from stream.kafka.batches import Commit
+from stream.kafka.commit_copies import CommitCopies
 from stream.kafka.inputs import InputReader, input_reader, partitions_of
 from stream.kafka.letters import Claim
-from stream.kafka.losses import Progress, Start, find_start
+from stream.kafka.losses import Start, find_start, moved_text, progress_of_transactions
 from stream.kafka.offsets import Position, ResumePoint, VoidCounter, identity_of
 from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.score_tails import TailReader, TailSources, tail_reader
@@ -36,7 +37,6 @@ from stream.scoring.facts import FactListener, LossFound, VoidFound
 from stream.settings import Settings
 from stream.tasks import both, failure_of
 from stream.watchdog import end_on_error, end_process
-from stream.worker.commit_copies import CommitCopies
 from stream.worker.epochs import Epochs, GroupMembers
 from stream.worker.refusals import PartitionRefusals
 from stream.worker.role import PublishedScores, role_of
@@ -372,7 +372,7 @@ class DecisionPositions:
             tail = readers[0].letters
             await tail.read()
             position = self._refusals.settle(partition, position, tail, start.offset)
-        stands_at = state.begin if point.committed is None else point.committed
+        stands_at = next((one for one in (point.committed, point.moved) if one is not None), state.begin)
         committed = max(start.offset, start.committed or 0)
         if partition in self._displaced or start.offset != stands_at:
             await self._deps.consumer().rewind(tp, start.offset, committed)
@@ -380,6 +380,8 @@ class DecisionPositions:
         await self._deps.members.settle()
         if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, point, committed):
             return
+        if point.moved is not None:
+            log.warning("%s partition %d: %s", *tp, moved_text(point.moved, committed))
         if self._is_newest(reading, partition):
             self.log = start.log
             self._displaced.discard(partition)
@@ -419,10 +421,10 @@ class DecisionPositions:
 
         None if the reading no longer holds by then.
         """
-        (reader, inputs), position = readers, point.position
+        reader, inputs = readers
         (state,) = (await inputs.states([tp])).values()
-        same = await inputs.is_same_record(reader.consumer, tp, state, position)
-        progress = Progress(point.applied, position.standing.last_place, position.topic_id, same, position.log)
+        same = await inputs.is_same_record(reader.consumer, tp, state, point.position)
+        progress = progress_of_transactions(point, same_record=same)
         where = (self._deps.settings.deployment, *tp)
         while self._is_newest(reading, tp.partition):
             found = find_start(self._deps.follower.logs, where, state, progress)
@@ -456,7 +458,9 @@ class DecisionPositions:
         if term.is_before(seen):
             self._count_void(partition, point)
             raise RebalanceInProgressError(f"partition {partition} has scores of a term that is not known here yet")
-        if mine is None and self.epochs.may_be_newer(seen, term, generation):
+        may_be_newer = mine is None and self.epochs.may_be_newer(seen, term, generation)
+        # A commit that no worker has made is replaced at once: `topics accept-loss` then sees what the worker does.
+        if may_be_newer or point.moved is not None:
             if not self.role.publishes and self._deps.published.position(partition) is None:
                 raise RebalanceInProgressError("how far the published scores were followed is not known yet")
             # The offset stays: later records may be decided, but not applied to the histories yet.

@@ -49,6 +49,14 @@ class FactTelemetry(Protocol):
         ...
 
 
+class PredictionInput(Protocol):
+    """What is known of the predictions' topic, as `stream.worker.losses.InputLosses` knows it."""
+
+    def prediction_note(self, partition: int) -> str:
+        """Return the metadata of a partition's commit."""
+        ...
+
+
 class PredictionDeps(NamedTuple):
     """What applying predictions uses: the feature sets say which names are read, and with which delay."""
 
@@ -57,6 +65,7 @@ class PredictionDeps(NamedTuple):
     publisher: Publisher
     features: FeatureSets
     telemetry: FactTelemetry
+    input: PredictionInput
 
 
 class PredictionApplier:
@@ -67,6 +76,7 @@ class PredictionApplier:
         self._deployment = settings.deployment
         self._store = deps.store
         self._delays_ms = deps.features.prediction_delays_ms
+        self._input = deps.input
         self._emit = deps.telemetry.emit
         self._tracing = deps.telemetry.tracing
         self._topic = settings.topic(PREDICTIONS.name)
@@ -135,7 +145,7 @@ class PredictionApplier:
             batch.set_aside(partition, why)
             self._emit(Retried(batch.topic, "PublishError"))
         for partition in batch.current():
-            batch.acknowledge(partition)
+            batch.acknowledge(partition, self._input.prediction_note(partition))
         published = outputs.of(set(current) - written.failed.keys())
         return PredictionsApplied(
             [one.record for one, _ in published.done],

@@ -41,21 +41,37 @@ class PredictionProgress(Protocol):
         ...
 
 
+class HeldInput(Protocol):
+    """Which partitions wait, as `stream.worker.losses.InputLosses` knows it."""
+
+    @property
+    def held(self) -> AbstractSet[TopicPartition]:
+        """The partitions of which it is not known yet where they are read on."""
+        ...
+
+
 class PredictionCatchUp:
     """Tells which partitions of transactions wait for predictions.
 
     Args:
         settings: the names of the topics.
         consumer: returns the consumer that Faust has created.
+        losses: tells of which partitions it is not known yet where they are read on.
         reads_predictions: whether some feature reads predictions; nothing waits if none does.
     """
 
     def __init__(
-        self, settings: Settings, consumer: Callable[[], PredictionProgress], *, reads_predictions: bool
+        self,
+        settings: Settings,
+        consumer: Callable[[], PredictionProgress],
+        losses: HeldInput,
+        *,
+        reads_predictions: bool,
     ) -> None:
         self._transactions = settings.topic(TRANSACTIONS.name)
         self._predictions = settings.topic(PREDICTIONS.name)
         self._consumer = consumer
+        self._losses = losses
         self._reads_predictions = reads_predictions
         self._held: set[TopicPartition] = set()
         self._task: asyncio.Task[None] | None = None
@@ -100,8 +116,12 @@ class PredictionCatchUp:
         loop, seen = asyncio.get_running_loop(), dict[int, int]()
         moved_at = loop.time()
         while self._held:
+            # Before a partition's place is known, what counts as finished may be a commit that no worker has made.
+            unplaced = {tp.partition for tp in self._losses.held if tp.topic == self._predictions}
             finished = self._consumer().finished_offsets(self._predictions)
-            self._held = {tp for tp in self._held if _is_behind(ranges, finished, tp.partition)}
+            self._held = {
+                tp for tp in self._held if tp.partition in unplaced or _is_behind(ranges, finished, tp.partition)
+            }
             if finished != seen:
                 seen, moved_at = dict(finished), loop.time()
             elif loop.time() > moved_at + STILL_SECONDS:

@@ -138,7 +138,7 @@ class Worker:
             "settings": Settings(),
             "pipeline": Pipeline(Settings(), FEATURES, brokers.redis),
             "models": SimpleNamespace(serving=lambda: serving),
-            "follower": SimpleNamespace(wait_for_change=asyncio.sleep, lineup=lineup),
+            "follower": SimpleNamespace(wait_for_change=asyncio.sleep, lineup=lineup, logs=Logs()),
             "publisher": brokers,
             "positions": self.positions,
             "consumer": lambda: None,

@@ -141,7 +141,10 @@ def _commands() -> Sequence[bytes]:
     named = {name: value for name, value in COMMAND.items() if name not in {"model", "watch_seconds"}}
     of_partition = named | {"topic": "transactions", "partition": 3}
     odd = [COMMAND | {"kind": "challenge"}, named | {"kind": "rollback"}, named | {"kind": "demote", "issued_at": 5}]
-    odd += [of_partition | {"kind": "accept_loss", "log": 1, "up_to": 7}, of_partition | {"kind": "skip", "offset": 9}]
+    odd += [
+        of_partition | {"kind": "accept_loss", "log": 1, "up_to": 7, "first": 3},
+        of_partition | {"kind": "skip", "offset": 9},
+    ]
     odd += [named | {"kind": "split", "arms": {"a": 100}, "share_bp": 5}, COMMAND | {"evidence": {"a": [1.5]}}]
     arms = {name: {"model": MODELS[0], "share_bp": 100} for name in "ab"}
     odd += [named | {"kind": "split", "arms": arms, "exclude": ["card-1"], "salt": "s"}]

@@ -1,9 +1,9 @@
-"""What other tooling does to topics: records removed, topics deleted and made anew, settings changed."""
+"""What other tooling does: records removed, topics deleted and made anew, settings changed, offsets moved."""
 
 import time
 from collections.abc import Mapping
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 _SECONDS = 30.0
@@ -41,3 +41,12 @@ def make_anew(brokers: str, topic: str, partitions: int) -> None:
             time.sleep(0.1)
         else:
             return
+
+
+def move_offsets(brokers: str, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+    """Move the committed offsets of a group without members, as `kafka-consumer-groups --reset-offsets` does."""
+    wanted = [TopicPartition(topic, partition, offset) for partition, offset in offsets.items()]
+    admin = AdminClient({"bootstrap.servers": brokers})
+    request = [ConsumerGroupTopicPartitions(group, wanted)]
+    for done in admin.alter_consumer_group_offsets(request).values():
+        done.result(_SECONDS)

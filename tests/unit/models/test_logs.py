@@ -3,13 +3,16 @@
 from types import MappingProxyType
 
 import pytest
+from msgspec.structs import replace
 
-from models.commands import Command, CommandKind, Event
+from models.command_decoder import read_command
+from models.commands import Command, CommandKind, Event, UnreadableRecord, encode
 from models.judge import Accepted, Fleet, InputTopic, Refused, judge
 from models.lineup import Lineup
-from models.logs import Logs, SkippedRange, TopicLogs, follow_logs
-from models.problems import ProblemCode
+from models.logs import AcceptedLoss, Logs, LostRange, SkippedRange, TopicLogs, follow_logs
+from models.problems import Problem, ProblemCode
 from models.verdict_events import Origin, verdict_event
+from stream.control.client import CommandRequest, PartitionArguments
 
 WHERE = ("default", "transactions", 3)
 LATER = Logs(MappingProxyType({"transactions": TopicLogs(MappingProxyType({"id-new": 2}), 2)}))
@@ -69,3 +72,43 @@ def test_a_skip_that_names_no_log_was_accepted_in_the_first() -> None:
     )
     both = follow_logs(follow_logs(LATER, event), accepted(LATER, "id-new"))
     assert both.skipped == {WHERE: {SkippedRange(0, 5), SkippedRange(2, 5)}}
+
+
+# --- losses
+
+LOSS = replace(SKIP, kind=CommandKind.ACCEPT_LOSS, offset=None, log=0, first=40, up_to=60)
+
+
+def loss(first: int | None, up_to: int, log: int = 0) -> Event:
+    """Return the event that accepts a loss; the versions before did not say where it begins."""
+    command = replace(LOSS, first=first, up_to=up_to, log=log)
+    verdict = judge(Lineup("default", revision=4), command, fleet(Logs(), "id" if log == 0 else "id-new"), 0)
+    assert isinstance(verdict, Accepted)
+    return verdict_event(command, verdict, 4, Origin("e-1", "w-1", 0))
+
+
+def test_all_losses_of_a_partition_stay_known_and_the_last_one_says_where_it_goes_on() -> None:
+    logs = Logs()
+    for event in (loss(40, 60), loss(None, 80), loss(0, 5, log=1)):
+        logs = follow_logs(logs, event)
+    assert logs.lost == {WHERE: (LostRange(0, 40, 60), LostRange(0, None, 80), LostRange(1, 0, 5))}
+    assert logs.losses == {WHERE: AcceptedLoss(1, 5, 0)}
+
+
+def test_a_loss_that_ends_before_it_begins_is_refused() -> None:
+    verdict = judge(Lineup("default", revision=4), replace(LOSS, first=61), fleet(Logs(), "id"), 0)
+    assert isinstance(verdict, Refused)
+    assert verdict.problems == (
+        Problem(ProblemCode.WRONG_OFFSET, "first: 61 is above up_to, 60, so that nothing would be lost"),
+    )
+
+
+def test_a_loss_that_is_sent_names_its_first_offset() -> None:
+    where = PartitionArguments("transactions", 3, 0, 60, first=40)
+    sent = CommandRequest(CommandKind.ACCEPT_LOSS, "ann", "retention", 60, partition=where).arguments()
+    assert (sent["first"], sent["up_to"]) == (40, 60)
+    kept = read_command(encode(LOSS))
+    assert isinstance(kept, Command)
+    assert kept.first == 40
+    misplaced = read_command(encode(replace(SKIP, first=4)))
+    assert isinstance(misplaced, UnreadableRecord)

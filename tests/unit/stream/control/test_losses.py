@@ -10,6 +10,8 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 from click.testing import CliRunner
 
+from features.errors import StoreUnavailableError
+from features.redis.progress import LogPart
 from models.event_log import EventFold
 from models.judge import InputTopic
 from models.terms import Term
@@ -19,6 +21,7 @@ from stream.consumer import Standing
 from stream.control import losses
 from stream.control.losses import read_losses
 from stream.kafka import client
+from stream.kafka.commit_copies import CommitCopy
 from stream.kafka.offsets import Position, ResumePoint
 from stream.kafka.topics import own_scores
 from stream.settings import Settings
@@ -50,7 +53,9 @@ async def states(_settings: Settings, _admin: object, tps: list[TopicPartition])
 
 
 @asynccontextmanager
-async def tails(settings: Settings, _admin: object, partitions: list[int], term: Term) -> AsyncIterator[Any]:
+async def tails(
+    settings: Settings, _admin: object, partitions: list[int], term: Term, _sources: object
+) -> AsyncIterator[Any]:
     async def read_all() -> dict[int, ResumePoint]:
         last = {"scores": 99, "scores-green": 9}[own_scores(settings, term).name]
         return {one: ResumePoint(10, Position(Standing(1, last), topic_id="id")) for one in partitions}
@@ -69,6 +74,44 @@ async def commits(_settings: Settings, _admin: object, tps: list[TopicPartition]
     return dict.fromkeys(tps, OffsetAndMetadata(-1, ""))
 
 
+async def counts(*_: object) -> dict[str, int]:
+    return {"predictions": 1}
+
+
+ID = "00000000-0000-0000-0000-000000000001"
+
+
+class Notes:
+    """Stands in for the copies of commits in Redis."""
+
+    def __init__(self) -> None:
+        self.stored: dict[LogPart, bytes] = {}
+        self.away = False
+
+    async def read(self) -> dict[LogPart, bytes]:
+        if self.away:
+            raise StoreUnavailableError("away")
+        return self.stored
+
+
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> Notes:
+    """Return the copies; every commit of labels and predictions is at 30 and of no worker."""
+    found = Notes()
+
+    @asynccontextmanager
+    async def opened(*_: object) -> AsyncIterator[Notes]:
+        yield found
+
+    async def moved(_settings: Settings, _admin: object, tps: list[TopicPartition]) -> dict[TopicPartition, Any]:
+        metadata = {"labels": "", "predictions": "moved by ann"}
+        return {tp: OffsetAndMetadata(30, metadata[tp.topic]) for tp in tps}
+
+    monkeypatch.setattr(losses, "open_commit_notes", opened)
+    monkeypatch.setattr(losses, "committed_offsets", moved)
+    return found
+
+
 @pytest.fixture(autouse=True)
 def _brokers(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
@@ -77,6 +120,7 @@ def _brokers(monkeypatch: pytest.MonkeyPatch) -> None:
         "tail_reader": tails,
         "input_reader": inputs,
         "committed_offsets": commits,
+        "partition_counts": counts,
     }.items():
         monkeypatch.setattr(losses, name, value)
     monkeypatch.setattr(client, "AIOKafkaAdminClient", Brokers)
@@ -92,7 +136,7 @@ async def test_a_deployment_finds_what_it_lost_itself_whether_it_publishes_or_de
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--topic", "transaction"), "workers read: labels, transactions"),
+        (("--topic", "transaction"), "workers read: labels, predictions, transactions"),
         (("--topic", "transactions", "--partition", "2"), "transactions has no partition 2, but those from 0 to 1"),
         (("--partition", "7"), "no topic has a partition 7"),
     ],
@@ -112,3 +156,31 @@ def test_a_topic_that_workers_read_is_taken(monkeypatch: pytest.MonkeyPatch) -> 
         done = CliRunner().invoke(main, ["topics", "accept-loss", "--dry-run", *arguments])
         assert done.exit_code == 0
         assert said in done.output
+
+
+async def test_labels_and_predictions_whose_commits_were_moved_are_listed_unless_copies_say_what_was_read(
+    notes: Notes,
+) -> None:
+    settings = Settings(deployment="blue")
+    found = (await read_losses(settings)).losses
+    assert [(one.topic, one.partition, one.loss[:3], one.loss.first) for one in found] == [
+        ("labels", 0, (0, 30, 30), 0),
+        ("labels", 1, (0, 30, 30), 0),
+        ("predictions", 0, (0, 30, 30), 0),
+    ]
+    notes.stored[LogPart(of_labels=True, partition=1)] = CommitCopy(settings.group, 10, ID).encode()
+    assert [(one.topic, one.partition) for one in (await read_losses(settings)).losses] == [
+        ("labels", 0),
+        ("labels", 1),  # it was read in another topic
+        ("predictions", 0),
+    ]
+
+
+def test_while_redis_is_away_no_loss_is_listed_that_a_copy_may_disprove(
+    monkeypatch: pytest.MonkeyPatch, notes: Notes
+) -> None:
+    notes.away = True
+    monkeypatch.setattr(topics, "settings_or_refuse", lambda: Settings(deployment="blue"))
+    done = CliRunner().invoke(main, ["topics", "accept-loss", "--dry-run"])
+    assert done.exit_code == 1
+    assert "a commit was made by no worker, and the copy of the last one cannot be read" in done.output

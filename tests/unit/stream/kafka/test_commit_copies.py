@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import RebalanceInProgressError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.consumer import Standing
 from stream.kafka import score_tails
 from stream.kafka.commit_copies import CommitCopy, Origin, parse_copy, why_unproven
-from stream.kafka.offsets import Decision, Position, ResumePoint, identity_of
+from stream.kafka.losses import Progress, progress_of_transactions
+from stream.kafka.offsets import Decision, Position, ResumePoint, identity_of, is_position_note
 from stream.kafka.score_tails import TailReader
 from support.known_leaders import KnownLeaders
 from support.known_letters import KnownLetters
@@ -149,10 +151,12 @@ def no_letters(_bounds: object) -> Any:
     return KnownLetters()
 
 
-def read(scores: Sequence[Decision], copy: CommitCopy | None, committed: int | None = None) -> tuple[ResumePoint, int]:
+def read(
+    scores: Sequence[Decision], copy: CommitCopy | None, committed: int | None = None, moved: int | None = None
+) -> tuple[ResumePoint, int]:
     """Return where a partition of these scores resumes, and how many records were read for it."""
     stored: Any = StoredScores(scores)
-    start = ResumePoint(committed, Position())
+    start = ResumePoint(committed, Position(), moved=moved)
     reader = TailReader(stored, SCORES.topic, HERE, {0: start}, {} if copy is None else {0: copy}, letters=no_letters)
     return asyncio.run(reader.read(0)), stored.taken
 
@@ -188,6 +192,67 @@ def test_without_a_proven_copy_all_scores_are_read_and_nothing_is_known_to_be_ap
 def test_a_commit_that_kafka_has_is_used_whatever_the_copy_says() -> None:
     point, taken = read(NORMAL, copy_of(folded(NORMAL[:15])), committed=30)
     assert (taken, point.applied) == (len(NORMAL), 30)
+
+
+def test_where_the_commit_was_moved_a_proven_copy_says_what_was_read_and_where_the_scores_are_read_on() -> None:
+    point, taken = read(NORMAL, copy_of(folded(NORMAL[:15])), moved=90)
+    assert (point.committed, point.applied, point.moved, taken) == (None, 50, 90, 1 + 5)
+    assert progress_of_transactions(point, same_record=True) == Progress(50, 19, HERE.transactions_id, same_record=True)
+
+
+def test_where_the_commit_was_moved_the_place_of_a_copy_counts_though_its_position_is_not_proven() -> None:
+    void_before = [*NORMAL[:15], decision(0, 30), *NORMAL[15:]]
+    for scores, position in ((void_before, folded(void_before[:16])), ([], folded([]))):
+        point, _ = read(scores, copy_of(position), moved=90)
+        assert (point.applied, point.position.topic_id) == (50, HERE.transactions_id)
+        assert point.position.standing == folded(scores).standing
+        assert read(scores, copy_of(position))[0].applied is None, "a commit that is gone needs the whole proof"
+
+
+@pytest.mark.parametrize(
+    "copy", [None, copy_of(group="other"), at(topic_id=""), CommitCopy("group", 50, "", HERE.scores_id)]
+)
+def test_where_the_commit_was_moved_and_no_copy_says_what_was_read_only_the_decisions_do(
+    copy: CommitCopy | None,
+) -> None:
+    point, _ = read(NORMAL, copy, moved=90)
+    assert (point.committed, point.applied, point.moved) == (None, None, 90)
+    assert progress_of_transactions(point, same_record=None) == Progress(None, 19, moved=90)
+
+
+def test_while_redis_does_not_give_the_copies_only_partitions_whose_commit_was_moved_wait_for_them() -> None:
+    for moved, waits in ((90, True), (None, False)):
+        stored: Any = StoredScores(NORMAL)
+        start = ResumePoint(None, Position(), moved=moved)
+        reader = TailReader(stored, SCORES.topic, HERE, {0: start}, {}, copies_away=True)
+        if waits:
+            with pytest.raises(RebalanceInProgressError, match="Redis does not give the copy"):
+                asyncio.run(reader.read(0))
+        else:
+            assert asyncio.run(reader.read(0)).position.standing == Standing(1, 19)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "is_ours"),
+    [
+        (AT.to_metadata(), True),
+        (Position().to_metadata(), True),
+        ("[3,40,2,50]", True),
+        ('[3,40,2,50,"i","t",{},[1,1],["",{}],7,"of a later version"]', True),
+        ("", False),
+        (None, False),
+        ("moved by ann", False),
+        ("[1,2,3]", False),
+        ('["a",1,2,3]', False),
+        ("[true,true,true,true]", False),
+        ("[" * 10_000, False),
+        (HERE.transactions_id, False),
+    ],
+)
+def test_a_commit_of_transactions_is_a_workers_if_it_begins_with_four_integers(
+    metadata: str | None, *, is_ours: bool
+) -> None:
+    assert is_position_note(metadata) is is_ours
 
 
 scores_of_zombies = st.lists(

@@ -1,5 +1,6 @@
 """Whatever happens to a topic, no unread record is passed over without a person, and nothing read is called lost."""
 
+from collections.abc import Callable
 from types import MappingProxyType
 
 from hypothesis import example, given
@@ -23,6 +24,10 @@ class Partition:
         self.foreign = False
         """Whether records of an earlier incarnation were read, and this one is not accepted."""
         self.progress = Progress(None)
+        self.moved: int | None = None
+        """The commit, where no worker has made it; `progress` is then that of the copy, if there is one."""
+        self.copied = True
+        """Whether there is one."""
         self.decided_in = 0
         self.logs = Logs()
 
@@ -37,7 +42,10 @@ class Partition:
         same = None
         if self.progress.decided >= 0 and self.begin <= decided < self.end:
             same = self.decided_in == self.incarnation
-        return find_start(self.logs, WHERE, state, self.progress._replace(same_record=same))
+        progress = self.progress._replace(same_record=same)
+        if self.moved is not None and not self.copied:
+            progress = progress._replace(committed=None, topic_id="", log=0, moved=self.moved)
+        return find_start(self.logs, WHERE, state, progress)
 
     def append(self, count: int) -> None:
         self.end += count
@@ -49,6 +57,14 @@ class Partition:
         self.incarnation, self.begin, self.end = self.incarnation + 1, 0, count
         self.settled = set()
         self.foreign = self.has_read
+        self.moved = None  # Kafka deletes the commits with the topic
+
+    def move(self, offset: int) -> None:
+        """Move the commit, while its copy is there."""
+        self.moved, self.copied = offset, True
+
+    def move_and_forget(self, offset: int) -> None:
+        self.moved, self.copied = offset, False
 
     def decide(self, count: int) -> None:
         self._read(count, decided=True, committed=True)
@@ -69,8 +85,9 @@ class Partition:
         if decided and stop > start.offset and place_of(start.log, stop - 1) > self.progress.decided:
             self.progress = self.progress._replace(decided=place_of(start.log, stop - 1))
             self.decided_in = self.incarnation
-        if committed:
+        if committed or self.moved is not None:  # a worker replaces at once what it has not made
             position = max(stop, start.committed or 0)  # a worker never commits less than before
+            self.moved = None
             self.progress = self.progress._replace(committed=position, topic_id=f"id-{self.incarnation}", log=start.log)
 
     def accept(self, _: int) -> None:
@@ -81,13 +98,16 @@ class Partition:
         assert self.logs.may_be(WHERE[1], name, loss.log), "the judge takes what was reported"
         before = self.logs.topics.get(WHERE[1], TopicLogs())
         numbers = TopicLogs(MappingProxyType({**before.numbers, name: loss.log}), max(before.last, loss.log))
-        accepted = MappingProxyType({WHERE: AcceptedLoss(loss.log, loss.up_to)})
+        accepted = MappingProxyType({WHERE: AcceptedLoss(loss.log, loss.up_to, loss.first)})
         self.logs = Logs(MappingProxyType({WHERE[1]: numbers}), accepted)
         self.settled |= set(range(loss.up_to))
         self.foreign = False
 
     def check(self) -> None:
         found = self.found()
+        if self.moved is not None and not self.copied:
+            self._check_without_commit(found)
+            return
         unread = set(range(self.begin)) - self.settled if self.has_read else set()
         if isinstance(found, Start):
             assert not self.foreign, "another topic is read as if it were the one that was"
@@ -98,6 +118,15 @@ class Partition:
             assert self.foreign or unread, f"nothing was lost: {found.text}"
             assert found.lost is None or found.lost >= len(unread)
 
+    def _check_without_commit(self, found: Start | Loss | str) -> None:
+        """Check what is found where only decisions tell what was read: no offset that is there is passed over."""
+        if isinstance(found, Start):
+            assert set(range(self.begin, found.offset)) <= self.settled, "unread records are passed over"
+        else:
+            assert isinstance(found, Loss), found
+            assert found.lost is None or found.lost == found.up_to - found.first > 0
+            assert found.lost is None or set(range(self.begin, found.first)) <= self.settled, "more would be lost"
+
 
 OPERATIONS = [
     Partition.append,
@@ -107,13 +136,15 @@ OPERATIONS = [
     Partition.decide_and_end,
     Partition.read_dead_letters,
     Partition.accept,
+    Partition.move,
+    Partition.move_and_forget,
 ]
 
 
 @example([(Partition.decide, 1), (Partition.read_dead_letters, 1), (Partition.decide, 0), (Partition.remove, 2)])
-@given(st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5)), min_size=3, max_size=20))
+@given(st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 15)), min_size=3, max_size=20))
 def test_a_partition_goes_on_exactly_where_nothing_unread_is_passed_over(
-    steps: list[tuple[type[Partition.append], int]],
+    steps: list[tuple[Callable[[Partition, int], None], int]],
 ) -> None:
     partition = Partition()
     for operation, count in steps:

@@ -4,13 +4,24 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import pytest
+from aiokafka.structs import OffsetAndMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.judge import InputTopic
 from models.logs import AcceptedLoss, Logs, TopicLogs
 from stream.consumer import place_of
-from stream.kafka.losses import Loss, Progress, Start, find_start, progress_of_labels
+from stream.kafka.commit_copies import CommitCopy
+from stream.kafka.losses import (
+    InputPlace,
+    Loss,
+    Progress,
+    Start,
+    find_start,
+    place_of_labels,
+    place_of_predictions,
+    progress_of_labels,
+)
 
 TOPIC, WHERE = "transactions", ("default", "transactions", 3)
 OLD, NEW = "id-old", "id-new"
@@ -206,3 +217,115 @@ def test_a_partition_never_goes_on_behind_an_offset_that_was_not_read(
 )
 def test_a_log_has_its_own_number_or_the_next_one(topic_id: str | None, known: Logs, allowed: set[int]) -> None:
     assert {number for number in range(5) if known.may_be(TOPIC, topic_id, number)} == allowed
+
+
+# --- commits that no worker has made
+
+
+@pytest.mark.parametrize(
+    ("state", "progress", "expected"),
+    [
+        # what lies between what was read and the commit would be passed over
+        (InputTopic(OLD, 0, 100), Progress(None, 39, moved=60), (0, 40, 60)),
+        (InputTopic(OLD, 0, 100), Progress(None, 39, moved=100), (0, 40, 100)),
+        (InputTopic(OLD, 0, 100), Progress(None, moved=60), (0, 0, 60)),
+        (InputTopic(OLD, 30, 100), Progress(None, moved=60), (0, 30, 60)),
+        (InputTopic(OLD, 50, 100), Progress(None, 39, moved=60), (0, 40, 60)),
+        (InputTopic(OLD, 70, 100), Progress(None, 39, moved=60), (0, 40, 70)),
+        # nothing is passed over: it is read again, as where a commit is gone
+        (InputTopic(OLD, 0, 100), Progress(None, 39, moved=40), Start(0, 0)),
+        (InputTopic(OLD, 20, 100), Progress(None, 39, moved=0), Start(0, 20)),
+        (InputTopic(OLD, 0, 100), Progress(None, moved=0), Start(0, 0)),
+        # no record is at an offset behind the end
+        (InputTopic(OLD, 0, 100), Progress(None, 39, moved=101), Start(0, 0)),
+    ],
+)
+def test_a_commit_that_no_worker_has_made_holds_what_it_would_pass_over(
+    state: InputTopic, progress: Progress, expected: Start | tuple[int, int, int]
+) -> None:
+    found = start(state, progress)
+    if not isinstance(expected, tuple) or isinstance(expected, Start):
+        assert found == expected
+        return
+    assert isinstance(found, Loss)
+    assert (found.log, found.first, found.up_to) == expected
+    assert found.lost == found.up_to - found.first
+    assert "fraudstream topics accept-loss" in found.text
+
+
+def test_a_moved_commit_says_which_records_it_would_pass_over_and_how_they_are_read_all_the_same() -> None:
+    found = start(InputTopic(OLD, 0, 100), Progress(None, 39, moved=60))
+    assert isinstance(found, Loss)
+    assert found.text.startswith(
+        "its commit was moved to offset 60, by no worker: at most 20 records from offset 40 to 59 would be passed over "
+        "unread; move it to offset 40 or below while no worker runs, and they are read, or accept it with"
+    )
+
+
+@pytest.mark.parametrize(
+    ("progress", "offset"),
+    [
+        (Progress(None, 39, moved=60), 0),  # what was decided is applied again, and the decider leaves the loss out
+        (Progress(10, 39, OLD), 10),
+        (Progress(None, 69, moved=60), 0),
+        (Progress(65, 69, OLD), 65),
+        (Progress(None, moved=60), 60),
+    ],
+)
+def test_after_an_accepted_loss_decisions_before_it_that_may_not_be_applied_are_read_again(
+    progress: Progress, offset: int
+) -> None:
+    assert start(InputTopic(OLD, 0, 100), progress, logs({OLD: 0}, AcceptedLoss(0, 60, 40))) == Start(0, offset)
+
+
+ID, OTHER_ID = (f"00000000-0000-0000-0000-00000000000{number}" for number in (1, 2))
+MOVED = InputPlace(Progress(None, moved=60))
+
+
+def commit(offset: int, metadata: str = "") -> OffsetAndMetadata:
+    return OffsetAndMetadata(offset, metadata)
+
+
+def copied(offset: int, note: str) -> CommitCopy:
+    return CommitCopy("group", offset, note)
+
+
+@pytest.mark.parametrize(
+    ("made", "topic_id", "copy", "expected"),
+    [
+        (commit(60, ID), ID, None, InputPlace(Progress(60, topic_id=ID))),
+        (commit(60, f"{ID}@2"), ID, None, InputPlace(Progress(60, topic_id=ID, log=2))),
+        (commit(60), None, copied(40, ""), InputPlace(Progress(60))),
+        (commit(60), ID, copied(40, ID), InputPlace(Progress(40, topic_id=ID), copied(40, ID))),
+        (commit(60), ID, copied(40, OTHER_ID), InputPlace(Progress(40, topic_id=OTHER_ID), copied(40, OTHER_ID))),
+        (commit(60, "moved by ann"), ID, copied(40, ID), InputPlace(Progress(40, topic_id=ID), copied(40, ID))),
+        (commit(60), ID, None, MOVED),
+        (commit(60), ID, copied(40, ""), MOVED),
+        (commit(-1), ID, copied(40, ID), InputPlace(Progress(40, topic_id=ID), copied(40, ID))),
+        (commit(-1), ID, None, InputPlace(Progress(None))),
+    ],
+)
+def test_a_commit_of_labels_counts_if_a_worker_made_it_and_else_the_copy_of_the_last_one_that_did(
+    made: OffsetAndMetadata, topic_id: str | None, copy: CommitCopy | None, expected: InputPlace
+) -> None:
+    assert place_of_labels(made, topic_id, copy) == expected
+
+
+@pytest.mark.parametrize(
+    ("made", "topic_id", "copy", "expected"),
+    [
+        (commit(60, ID), ID, None, InputPlace(Progress(60, topic_id=ID))),
+        (commit(60), ID, copied(40, ID), InputPlace(Progress(40, topic_id=ID), copied(40, ID))),
+        (commit(60), ID, None, InputPlace(Progress(60))),
+        (commit(60), ID, copied(40, OTHER_ID), InputPlace(Progress(60))),
+        (commit(60), None, None, InputPlace(Progress(60))),
+        (commit(60, "moved by ann"), ID, None, MOVED),
+        (commit(-1), ID, None, InputPlace(Progress(None))),
+        (commit(-1), ID, copied(40, OTHER_ID), InputPlace(Progress(None))),
+    ],
+)
+def test_a_commit_of_predictions_without_a_note_counts_where_no_copy_shows_that_workers_write_notes(
+    made: OffsetAndMetadata, topic_id: str | None, copy: CommitCopy | None, expected: InputPlace
+) -> None:
+    """The version before wrote neither."""
+    assert place_of_predictions(made, topic_id, copy) == expected

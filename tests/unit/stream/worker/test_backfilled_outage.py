@@ -114,7 +114,7 @@ class Worker:
             "settings": Settings(),
             "pipeline": Pipeline(Settings(), FEATURES, self.store),
             "models": SimpleNamespace(serving=lambda: serving),
-            "follower": SimpleNamespace(wait_for_change=asyncio.sleep, lineup=SimpleNamespace(revision=1)),
+            "follower": SimpleNamespace(wait_for_change=asyncio.sleep, lineup=SimpleNamespace(revision=1), logs=Logs()),
             "publisher": self.scores,
             "positions": known_positions(range(len(logs))),
             "consumer": lambda: None,

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping
-from types import SimpleNamespace
-from typing import Any
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
@@ -13,18 +13,22 @@ from aiokafka.structs import OffsetAndMetadata
 from features.errors import StoreUnavailableError
 from features.redis.progress import LogPart
 from models.judge import InputTopic
-from models.logs import Logs
+from models.logs import AcceptedLoss, Logs, TopicLogs
 from stream.kafka.batches import Commit
-from stream.kafka.commit_copies import CommitCopy, parse_copy
+from stream.kafka.commit_copies import CommitCopies, CommitCopy, parse_copy
 from stream.kafka.losses import Start
+from stream.kafka.transport import BatchConsumer
 from stream.settings import Settings
 from stream.worker import losses
-from stream.worker.commit_copies import CommitCopier, CommitCopies
+from stream.worker.commit_copies import CommitCopier
 from stream.worker.losses import InputLosses, LossesDeps
 
 PAYMENTS, LABELS, COMMANDS = (TopicPartition(topic, 0) for topic in ("transactions", "labels", "model-control"))
+PREDICTIONS = TopicPartition("predictions", 0)
 GROUP = Settings().group
 PAID, LABELLED = LogPart(of_labels=False, partition=0), LogPart(of_labels=True, partition=0)
+PREDICTED = LogPart(of_labels=False, partition=0, of_predictions=True)
+ID, NEWER_ID = (f"00000000-0000-0000-0000-00000000000{number}" for number in (1, 2))
 
 
 class Notes:
@@ -59,12 +63,14 @@ async def test_the_last_commits_of_all_partitions_are_copied_in_one_call_and_eac
     await copying.copy()
     assert notes.calls == 0
     consumer.uncopied |= {PAYMENTS: Commit(9, "note"), LABELS: Commit(4, "id-labels"), COMMANDS: Commit(2, "")}
+    consumer.uncopied[PREDICTIONS] = Commit(7, "id-predictions")
     await copying.copy()
     await copying.copy()
     assert notes.calls == 1
     assert {part: parse_copy(note) for part, note in notes.stored.items()} == {
         PAID: CommitCopy(GROUP, 9, "note", "id-scores"),
         LABELLED: CommitCopy(GROUP, 4, "id-labels"),
+        PREDICTED: CommitCopy(GROUP, 7, "id-predictions"),
     }
 
 
@@ -91,27 +97,30 @@ async def test_a_commit_that_is_made_during_the_call_is_copied_by_the_next() -> 
     assert consumer.uncopied == {PAYMENTS: Commit(12, "b")}
 
 
-async def test_copies_that_redis_does_not_give_are_none_for_transactions_and_an_error_for_labels() -> None:
-    notes: Any = Notes({PAID: CommitCopy("g", 9, "a").encode(), LABELLED: b"damaged"})
+async def test_copies_are_read_by_topic_and_damaged_ones_are_none() -> None:
+    predicted = LogPart(of_labels=False, partition=0, of_predictions=True)
+    stored = {PAID: CommitCopy("g", 9, "a").encode(), LABELLED: b"damaged", predicted: CommitCopy("g", 7, ID).encode()}
+    notes: Any = Notes(stored)
     copies = CommitCopies(notes)
-    assert await copies.of_transactions() == {0: CommitCopy("g", 9, "a")}
-    assert await copies.of_labels() == {}
+    assert await copies.of("transactions") == {0: CommitCopy("g", 9, "a")}
+    assert await copies.of("labels") == {}
+    assert await copies.of("predictions") == {0: CommitCopy("g", 7, ID)}
     notes.away = True
-    assert await copies.of_transactions() == {}
     with pytest.raises(StoreUnavailableError):
-        await copies.of_labels()
+        await copies.of("labels")
 
 
-# --- labels
+# --- labels and predictions
 
 
 class Brokers:
-    """Stands in for what Kafka says of a partition of labels, and takes commits."""
+    """Stands in for what Kafka says of a partition, and takes commits."""
 
     def __init__(self, topic_id: str, *, accepts: bool = True) -> None:
         self.state = InputTopic(topic_id, 0, 90)
         self.committed: dict[TopicPartition, Commit] = {}
         self.rewound: dict[TopicPartition, int] = {}
+        self.note = ""
         self._accepts = accepts
 
     async def commit_now(self, tp: TopicPartition, commit: Commit) -> bool:
@@ -128,19 +137,23 @@ def find(
     brokers: Brokers,
     copy: CommitCopy | None,
     displaced: frozenset[TopicPartition] = frozenset(),
+    *,
+    tp: TopicPartition = LABELS,
+    made: OffsetAndMetadata = OffsetAndMetadata(-1, ""),  # noqa: B008 - frozen
+    logs: Logs = Logs(),  # noqa: B008 - frozen
 ) -> Start | tuple[str, int | None]:
-    """Return where labels are read on whose commits Kafka has no more; `copy` is what Redis has."""
+    """Return where a partition is read on of which Kafka has the commit `made`; `copy` is what Redis has."""
 
     async def states(*_: object) -> dict[TopicPartition, InputTopic]:
-        return {LABELS: brokers.state}
+        return {tp: brokers.state}
 
-    async def no_commits(*_: object) -> dict[TopicPartition, OffsetAndMetadata]:
-        return {LABELS: OffsetAndMetadata(-1, "")}
+    async def commits(*_: object) -> dict[TopicPartition, OffsetAndMetadata]:
+        return {tp: made}
 
     monkeypatch.setattr(losses, "input_states", states)
-    monkeypatch.setattr(losses, "committed_offsets", no_commits)
-    notes: Any = Notes({} if copy is None else {LABELLED: copy.encode()})
-    follower: Any = SimpleNamespace(logs=Logs())
+    monkeypatch.setattr(losses, "committed_offsets", commits)
+    notes: Any = Notes({} if copy is None else {LABELLED if tp == LABELS else PREDICTED: copy.encode()})
+    follower: Any = SimpleNamespace(logs=logs)
     unused: Any = None
     consumer: Any = brokers
     deps = LossesDeps(Settings(), follower, unused, unused, lambda: consumer, CommitCopies(notes), lambda _: None)
@@ -148,36 +161,38 @@ def find(
     found._displaced |= displaced
 
     async def find() -> Start | tuple[str, int | None]:
-        return await found._find_start(LABELS, (await found._look([LABELS]))[LABELS])
+        return await found._find_start(tp, (await found._look([tp]))[tp])
 
-    return asyncio.run(find())
+    started = asyncio.run(find())
+    brokers.note = found.label_note(0) or found.prediction_note(0)
+    return started
 
 
 def test_labels_go_on_where_the_copy_of_the_lost_commit_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    brokers = Brokers("id-labels")
-    assert find(monkeypatch, brokers, CommitCopy(GROUP, 40, "id-labels")) == Start(0, 40, 40)
+    brokers = Brokers(ID)
+    assert find(monkeypatch, brokers, CommitCopy(GROUP, 40, ID)) == Start(0, 40, 40)
     assert brokers.rewound == {LABELS: 40}
-    assert brokers.committed == {LABELS: Commit(40, "id-labels")}
+    assert brokers.committed == {LABELS: Commit(40, ID)}
 
 
 def test_labels_made_anew_while_no_worker_ran_are_told_of_and_the_commit_lets_the_command_find_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    brokers = Brokers("id-newer")
-    found = find(monkeypatch, brokers, CommitCopy(GROUP, 40, "id-labels"))
+    brokers = Brokers(NEWER_ID)
+    found = find(monkeypatch, brokers, CommitCopy(GROUP, 40, ID))
     assert not isinstance(found, Start)
     why, lost = found
     assert "its topic was deleted and made anew" in why
     assert lost is None
-    assert brokers.committed == {LABELS: Commit(40, "id-labels")}
+    assert brokers.committed == {LABELS: Commit(40, ID)}
     assert brokers.rewound == {}
 
 
-@pytest.mark.parametrize("copy", [None, CommitCopy("other", 40, "id-labels"), CommitCopy(GROUP, 40, "")])
+@pytest.mark.parametrize("copy", [None, CommitCopy("other", 40, ID), CommitCopy(GROUP, 40, "")])
 def test_labels_without_a_commit_and_a_copy_that_tells_their_topic_are_read_from_their_beginning(
     monkeypatch: pytest.MonkeyPatch, copy: CommitCopy | None
 ) -> None:
-    brokers = Brokers("id-newer")
+    brokers = Brokers(NEWER_ID)
     assert find(monkeypatch, brokers, copy) == Start(0, 0)
     assert (brokers.committed, brokers.rewound) == ({}, {})
 
@@ -185,11 +200,108 @@ def test_labels_without_a_commit_and_a_copy_that_tells_their_topic_are_read_from
 def test_a_consumer_that_stands_beyond_labels_made_anew_goes_to_their_beginning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    brokers = Brokers("id-newer")
+    brokers = Brokers(NEWER_ID)
     assert find(monkeypatch, brokers, None, frozenset({LABELS})) == Start(0, 0)
     assert brokers.rewound == {LABELS: 0}
 
 
 def test_labels_wait_while_the_coordinator_does_not_take_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RebalanceInProgressError):
-        find(monkeypatch, Brokers("id-labels", accepts=False), CommitCopy(GROUP, 40, "id-labels"))
+        find(monkeypatch, Brokers(ID, accepts=False), CommitCopy(GROUP, 40, ID))
+
+
+MOVED = OffsetAndMetadata(70, "")
+
+
+@pytest.mark.parametrize("tp", [LABELS, PREDICTIONS])
+def test_a_commit_that_no_worker_has_made_is_replaced_by_the_copy_of_the_last_one_that_did(
+    monkeypatch: pytest.MonkeyPatch, tp: TopicPartition
+) -> None:
+    for made in (MOVED, OffsetAndMetadata(0, "")):
+        brokers = Brokers(ID)
+        assert find(monkeypatch, brokers, CommitCopy(GROUP, 40, ID), tp=tp, made=made) == Start(0, 40, 40)
+        assert (brokers.rewound, brokers.committed, brokers.note) == ({tp: 40}, {tp: Commit(40, ID)}, ID)
+
+
+def test_labels_whose_commit_was_moved_wait_without_a_copy_and_go_on_where_that_is_accepted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    brokers = Brokers(ID)
+    found = find(monkeypatch, brokers, None, made=MOVED)
+    assert not isinstance(found, Start)
+    assert found[0].startswith(
+        "its commit was moved to offset 70, by no worker: at most 70 records from offset 0 to 69"
+    )
+    assert (found[1], brokers.rewound, brokers.committed) == (70, {}, {})
+    topics = MappingProxyType({"labels": TopicLogs(MappingProxyType({ID: 0}))})
+    accepted = MappingProxyType({("default", "labels", 0): AcceptedLoss(0, 70, 0)})
+    assert find(monkeypatch, brokers, None, made=MOVED, logs=Logs(topics, accepted)) == Start(0, 70)
+    assert (brokers.rewound, brokers.committed) == ({}, {LABELS: Commit(70, ID)})
+
+
+def test_labels_whose_commit_was_moved_to_their_beginning_are_all_read_again_without_asking(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    brokers = Brokers(ID)
+    assert find(monkeypatch, brokers, None, made=OffsetAndMetadata(0, "")) == Start(0, 0)
+    assert (brokers.rewound, brokers.committed) == ({}, {LABELS: Commit(0, ID)})
+
+
+def test_predictions_of_the_version_before_go_on_at_their_commit_which_gets_a_note_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    brokers = Brokers(ID)
+    assert find(monkeypatch, brokers, None, tp=PREDICTIONS, made=MOVED) == Start(0, 70, 70)
+    assert (brokers.rewound, brokers.committed, brokers.note) == ({}, {PREDICTIONS: Commit(70, ID)}, ID)
+
+
+def test_predictions_whose_commit_a_tool_has_noted_wait_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    brokers = Brokers(ID)
+    found = find(monkeypatch, brokers, None, tp=PREDICTIONS, made=OffsetAndMetadata(70, "moved by ann"))
+    assert not isinstance(found, Start)
+    assert found[1] == 70
+
+
+def test_predictions_that_kafka_no_longer_has_hold_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    brokers = Brokers(ID)
+    brokers.state = InputTopic(ID, 60, 90)
+    assert find(monkeypatch, brokers, None, tp=PREDICTIONS, made=OffsetAndMetadata(40, ID)) == Start(0, 40, 40)
+    assert (brokers.rewound, brokers.committed) == ({}, {})
+    assert find(monkeypatch, brokers, CommitCopy(GROUP, 40, NEWER_ID), tp=PREDICTIONS) == Start(0, 60)
+    assert (brokers.rewound, brokers.committed) == ({}, {})
+
+
+async def test_labels_that_wait_between_the_commit_of_the_copy_and_their_start_are_read_from_it_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The consumer stands where the commit was moved to, until it is told to go back."""
+    brokers, known = Brokers(ID), asyncio.Event()
+    note = f"{ID}@1"
+
+    async def states(*_: object) -> dict[TopicPartition, InputTopic]:
+        return {LABELS: brokers.state}
+
+    async def commits(*_: object) -> dict[TopicPartition, OffsetAndMetadata]:
+        made = brokers.committed.get(LABELS)
+        return {LABELS: MOVED if made is None else OffsetAndMetadata(made.offset, made.metadata)}
+
+    async def wait_for_change(_seconds: float) -> None:
+        await known.wait()
+
+    monkeypatch.setattr(losses, "input_states", states)
+    monkeypatch.setattr(losses, "committed_offsets", commits)
+    follower: Any = SimpleNamespace(logs=Logs(), wait_for_change=wait_for_change)
+    notes: Any = Notes({LABELLED: CommitCopy(GROUP, 40, note).encode()})
+    consumer, unused = cast("BatchConsumer", brokers), cast("Any", None)
+    deps = LossesDeps(Settings(), follower, unused, unused, lambda: consumer, CommitCopies(notes), lambda _: None)
+    checked = InputLosses(deps)
+    checked.assigned([LABELS])
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert checked.reasons() == ["labels partition 0: it was read in log 1, which is not known here yet"]
+    follower.logs = Logs({"labels": TopicLogs({ID: 1}, 1)})
+    known.set()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert LABELS not in checked.held
+    assert (brokers.rewound, brokers.committed) == ({LABELS: 40}, {LABELS: Commit(40, note)})

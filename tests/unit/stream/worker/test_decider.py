@@ -8,6 +8,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from models.limits import LimitState
+from models.logs import Logs, LostRange
 from stream.control.follower import Follower
 from stream.kafka.batches import Batch, CommitLedger
 from stream.kafka.publisher import Outgoing
@@ -98,3 +99,19 @@ async def test_a_batch_goes_on_as_soon_as_a_position_is_found_and_after_a_while_
         await follower.wake()
     assert await asyncio.wait_for(waiting, 5) is serving
     assert batch.current() == ([READING, KNOWN] if found else [KNOWN])
+
+
+async def test_what_was_accepted_as_lost_is_neither_decided_nor_applied_in_the_log_in_which_it_was_accepted() -> None:
+    lost = {("default", "transactions", 0): (LostRange(0, 2, 4), LostRange(1, 0, 9), LostRange(0, None, 9))}
+    records = [FetchedRecord("transactions", 0, offset, 0, 0, b"c", b"{}", ()) for offset in range(6)]
+    ledger = CommitLedger()
+    ledger.track(TopicPartition("transactions", 0), 1, 5)
+    batch = Batch("transactions", 1, {0: records}, ledger, asyncio.Event())
+    decider: Any = Decider.__new__(Decider)
+    decider._deps = SimpleNamespace(settings=Settings(), follower=SimpleNamespace(logs=Logs(lost=lost)))
+    decider._runs, decider._topic = SimpleNamespace(halted={}), "transactions"
+    decider._positions = SimpleNamespace(log=0, is_decided=lambda _partition, offset: offset < 3)
+    decided, undecided = decider._split_decided(batch)
+    assert ([one.offset for one in decided], [one.offset for one in undecided]) == ([0, 1], [4, 5])
+    decider._positions.log = 2
+    assert [len(some) for some in decider._split_decided(batch)] == [3, 3]

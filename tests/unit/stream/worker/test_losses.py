@@ -19,6 +19,7 @@ from stream.worker import losses
 from stream.worker.losses import InputLosses, LossesDeps
 
 LABELS = TopicPartition("labels", 0)
+ID = "00000000-0000-0000-0000-000000000001"
 
 
 @pytest.fixture
@@ -49,10 +50,10 @@ async def test_a_consumer_whose_offset_is_not_there_is_moved_once_and_each_commi
     rewound = []
 
     async def states(*_: object) -> dict[TopicPartition, InputTopic]:
-        return {LABELS: InputTopic("id", 0, 20)}
+        return {LABELS: InputTopic(ID, 0, 20)}
 
     async def committed(*_: object) -> dict[TopicPartition, Commit]:
-        return {LABELS: Commit(0, "id")}
+        return {LABELS: Commit(0, ID)}
 
     async def rewind(tp: TopicPartition, offset: int) -> None:
         rewound.append((tp, offset))
@@ -63,7 +64,7 @@ async def test_a_consumer_whose_offset_is_not_there_is_moved_once_and_each_commi
     checked = InputLosses(LossesDeps(deps.settings, deps, deps, deps, lambda: deps, deps, lambda _: None))
     checked.assigned([LABELS])
     await settle()
-    assert (rewound, LABELS in checked.held, checked.label_note(0)) == ([], False, "id")
+    assert (rewound, LABELS in checked.held, checked.label_note(0)) == ([], False, ID)
     assert await checked.examine(LABELS, 60) == "it holds no offset 60"
     await settle()
     assert (rewound, LABELS in checked.held) == ([(LABELS, 0)], False)
@@ -82,10 +83,10 @@ async def test_partitions_are_checked_by_the_same_requests_and_alone_where_a_bro
         asked.append([tp.partition for tp in tps])
         if away & {tp.partition for tp in tps}:
             raise NodeNotReadyError
-        return {tp: InputTopic("id", 0, 20) for tp in tps}
+        return {tp: InputTopic(ID, 0, 20) for tp in tps}
 
     async def committed(_settings: Settings, _admin: object, tps: list[TopicPartition]) -> dict[Any, Commit]:
-        return {tp: Commit(0, "id") for tp in tps}
+        return {tp: Commit(0, ID) for tp in tps}
 
     async def wait_for_change(_seconds: float) -> None:
         await asyncio.sleep(60)

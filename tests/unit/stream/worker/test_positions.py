@@ -57,6 +57,7 @@ class Brokers:
         self.woken = 0
         self.accepted = False
         self.committed: int | None = 5
+        self.moved: int | None = None
         self.last = 4
         self.log = 0
         self.revision = 0
@@ -81,7 +82,8 @@ class Brokers:
         self.open_readers -= 1
 
     async def read(self, _partition: int) -> ResumePoint:
-        return ResumePoint(self.committed, Position(Standing(self.seen, self.last), self.revision, next(self.ends)))
+        position = Position(Standing(self.seen, self.last), self.revision, next(self.ends))
+        return ResumePoint(self.committed, position, moved=self.moved)
 
     @asynccontextmanager
     async def input_reader(self, *_: object) -> AsyncIterator[Any]:
@@ -365,6 +367,40 @@ async def test_no_commit_of_a_partition_that_is_read_again_is_below_what_was_com
     read.assigned(GENERATION - 1, [0])  # of the last score's epoch: only the coordinator knows whose it is
     await settle()
     assert (brokers.rewound, brokers.kept, brokers.made, read.committed(0)) == ([13], [18], [18], 18)
+
+
+async def test_a_commit_that_no_worker_has_made_is_replaced_once_before_anything_is_decided(
+    brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(positions, "find_start", find_start)
+    brokers.committed, brokers.moved, brokers.last = None, 12, 12
+    read = positions_on(brokers)
+    read._deps.follower.logs = Logs()
+    read.assigned(GENERATION, [0])
+    await settle()
+    assert (brokers.rewound, brokers.made, read.committed(0)) == ([10], [10], 10)
+    brokers.moved = 10
+    read.assigned(GENERATION + 1, [0])
+    await settle()
+    assert (brokers.rewound, brokers.made) == ([10], [10, 10]), "after an assignment the consumer stands at the commit"
+
+
+async def test_a_partition_whose_commit_would_pass_over_records_waits_with_the_commit_as_it_is(
+    brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(positions, "find_start", find_start)
+    brokers.committed, brokers.moved, brokers.last = None, 18, 12
+    read = positions_on(brokers)
+    read._deps.follower.logs = Logs()
+    read.assigned(GENERATION, [0])
+    await settle()
+    assert "at most 5 records from offset 13 to 17 would be passed over" in read.why(0)
+    assert (brokers.rewound, brokers.made) == ([], [])
+    where, loss = ("default", *TP), AcceptedLoss(0, 18, 13)
+    read._deps.follower.logs = Logs({TP.topic: TopicLogs({"id": 0})}, {where: loss})
+    await settle()
+    assert (brokers.rewound, brokers.made) == ([10], [10]), "decisions may not be applied yet"
+    assert read[0].standing.last_place == 12
 
 
 # --- epochs

@@ -14,7 +14,7 @@ from features.history.store import Prediction, PredictionResult, PredictionStatu
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from stream.contract.schema import json_schema
-from stream.kafka.batches import Batch, CommitLedger
+from stream.kafka.batches import Batch, Commit, CommitLedger
 from stream.kafka.publisher import Destination, Outgoing, Published, Publisher
 from stream.scoring.facts import Fact, FactListener, PredictionsApplied, Retried
 from stream.scoring.tracing import NoTracing, Tracing
@@ -67,6 +67,11 @@ class ListTelemetry(NamedTuple):
     tracing: Tracing
 
 
+class Notes:
+    def prediction_note(self, partition: int) -> str:
+        return f"note-{partition}"
+
+
 class Applying:
     """An applier with what it writes and emits, and the ledger of its partitions."""
 
@@ -75,7 +80,7 @@ class Applying:
         self.ledger, self.draining = CommitLedger(), asyncio.Event()
         telemetry = ListTelemetry(self.facts.append, NoTracing())
         self.applier = PredictionApplier(
-            PredictionDeps(Settings(), self.store, self.written, load_sets(modules), telemetry)
+            PredictionDeps(Settings(), self.store, self.written, load_sets(modules), telemetry, Notes())
         )
 
     async def apply(self, *records: Told) -> None:
@@ -117,7 +122,8 @@ async def test_each_prediction_leaves_its_status_and_position_and_is_acknowledge
     }
     for one in found:
         Draft202012Validator(json_schema("outcome/1:prediction")).validate(one)
-    assert {tp.partition: one.offset for tp, one in applying.ledger.committable().items()} == {0: 4, 1: 10}
+    commits = {tp.partition: commit for tp, commit in applying.ledger.committable().items()}
+    assert commits == {0: Commit(4, "note-0"), 1: Commit(10, "note-1")}
     assert [one.statuses for one in applying.applied()] == [[PredictionStatus(one["status"]) for one in found]]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import NamedTuple
 
 import pytest
 from aiokafka import TopicPartition
@@ -41,8 +42,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_POLL_SECONDS", 0.0)
 
 
+class Losses(NamedTuple):
+    held: set[TopicPartition]
+
+
 def catch_up(consumer: Consumer, *, reads_predictions: bool = True) -> PredictionCatchUp:
-    return PredictionCatchUp(Settings(), lambda: consumer, reads_predictions=reads_predictions)
+    return PredictionCatchUp(Settings(), lambda: consumer, Losses(set()), reads_predictions=reads_predictions)
 
 
 def held(made: PredictionCatchUp) -> list[int]:
@@ -63,6 +68,21 @@ async def test_payments_wait_until_the_predictions_of_their_partition_are_applie
     await settle()
     assert held(made) == [0]
     consumer.finished[0] = 9
+    await settle()
+    assert held(made) == [0]
+    consumer.finished[0] = 10
+    await settle()
+    assert held(made) == []
+
+
+async def test_payments_wait_while_it_is_not_known_where_the_predictions_of_their_partition_are_read_on() -> None:
+    consumer, unplaced = Consumer({0: (0, 10), 1: (0, 5)}, {0: 10, 1: 5}), {PREDICTIONS[0]}
+    made = PredictionCatchUp(Settings(), lambda: consumer, Losses(unplaced), reads_predictions=True)
+    made.assigned(PAYMENTS[:2] + PREDICTIONS[:2])
+    await settle()
+    assert held(made) == [0], "what counts as finished may be a commit that no worker has made"
+    consumer.finished[0] = 4
+    unplaced.clear()
     await settle()
     assert held(made) == [0]
     consumer.finished[0] = 10

@@ -13,6 +13,7 @@ from features.history.store import Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.loading import Model
+from models.logs import Logs
 from models.row_times import RowTimes
 from models.terms import Term
 from stream.consumer import Standing
@@ -118,7 +119,11 @@ class Worker:
         store = FailingOnce(FEATURES)
         serving = ServingModels(1, cast("Model", EvenModel()), None)
         anything: Any = SimpleNamespace(
-            serving=lambda: serving, lineup=SimpleNamespace(revision=1), offer=lambda *_: None, begin=NoTracing().begin
+            serving=lambda: serving,
+            lineup=SimpleNamespace(revision=1),
+            logs=Logs(),
+            offer=lambda *_: None,
+            begin=NoTracing().begin,
         )
         fakes: Any = {"positions": self.positions, "publisher": self.broker}
         self._decider = Decider(
