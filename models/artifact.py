@@ -40,6 +40,11 @@ Contents = Mapping[str, bytes]
 Vector = tuple[float | None, ...]
 
 
+MOST_WEAKNESSES = 50
+Weakness = Annotated[str, msgspec.Meta(min_length=1, max_length=600)]
+Weaknesses = Annotated[tuple[Weakness, ...], msgspec.Meta(max_length=MOST_WEAKNESSES)]
+
+
 class TrainingData(msgspec.Struct, frozen=True, kw_only=True):
     """The transactions that a model was trained on; `fingerprint` hashes their content, labels included."""
 
@@ -72,7 +77,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     `parent` is the digest of the model that it was distilled, continued or derived from; `distilled` is in its place
     where a student had several teachers, or learned from a file of scores. `reference` is what live features and scores
     are compared with. `provenance` is what it was made with. `policy` are fixed thresholds; with `cost_policy` they
-    decide what has no costs. `rules` decide in the model's place, `volume` is what is expected.
+    decide what has no costs. `rules` decide in the model's place, `volume` is what is expected. `weaknesses` is what
+    speaks against the training, in words: the judge asks whoever lets the model decide to accept it.
     """
 
     name: Token
@@ -94,6 +100,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     cost_policy: CostPolicy | None = None
     rules: RuleSet | None = None
     volume: ExpectedVolume | None = None
+    weaknesses: Weaknesses = ()
 
     def __post_init__(self) -> None:
         if type(self) is Manifest and (self.cost_policy or self.rules):
