@@ -10,7 +10,7 @@ The files hold no creation time: the same training must give the same digest. Th
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -40,8 +40,8 @@ Contents = Mapping[str, bytes]
 Vector = tuple[float | None, ...]
 
 
-MOST_WEAKNESSES = 50
-Weakness = Annotated[str, msgspec.Meta(min_length=1, max_length=600)]
+MOST_WEAKNESSES, LONGEST_WEAKNESS = 50, 600
+Weakness = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_WEAKNESS)]
 Weaknesses = Annotated[tuple[Weakness, ...], msgspec.Meta(max_length=MOST_WEAKNESSES)]
 
 
@@ -134,6 +134,11 @@ def with_policy(
     fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__}
     kind = PolicyManifest if costs is not None or rules is not None else Manifest
     return kind(**fields | {"policy": policy, "cost_policy": costs, "rules": rules, "volume": volume})
+
+
+def as_weaknesses(texts: Iterable[str]) -> Weaknesses:
+    """Return texts as a manifest states what is weak about a training: cut, and the first ones of very many."""
+    return tuple(text[:LONGEST_WEAKNESS] for text in texts)[:MOST_WEAKNESSES]
 
 
 class ProbeRows(msgspec.Struct, frozen=True):
