@@ -67,7 +67,7 @@ def test_a_model_that_ranks_worse_than_the_logistic_regression_is_called_weak() 
 
 
 def test_of_so_few_frauds_that_chance_may_explain_it_no_model_is_called_weak() -> None:
-    few = learnable(per_day=4)
+    few = learnable(per_day=10)
     parts = split(few, 0)
     assert list(ranks_worse((few, parts), by_noise, fit_logistic(few, parts))) == []
 
