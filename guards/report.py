@@ -111,7 +111,12 @@ def disagreements(found: Mapping[str, Any]) -> tuple[str, ...]:
 
 def explain(found: Mapping[str, Any]) -> list[str]:
     """Say in words what some evidence states, one line for each guard."""
-    return [_explained(GuardKind(kind), guard) for kind, guard in found["guards"].items()]
+    return list(explain_each(found).values())
+
+
+def explain_each(found: Mapping[str, Any]) -> dict[GuardKind, str]:
+    """Say in words what some evidence states of each guard."""
+    return {GuardKind(kind): _explained(GuardKind(kind), guard) for kind, guard in found["guards"].items()}
 
 
 def _explained(kind: GuardKind, guard: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ The files hold no creation time: the same training must give the same digest. Th
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -38,6 +38,11 @@ LARGEST_BYTES = 512 * 1024 * 1024
 
 Contents = Mapping[str, bytes]
 Vector = tuple[float | None, ...]
+
+
+MOST_WEAKNESSES, LONGEST_WEAKNESS = 50, 600
+Weakness = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_WEAKNESS)]
+Weaknesses = Annotated[tuple[Weakness, ...], msgspec.Meta(max_length=MOST_WEAKNESSES)]
 
 
 class TrainingData(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +77,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     `parent` is the digest of the model that it was distilled, continued or derived from; `distilled` is in its place
     where a student had several teachers, or learned from a file of scores. `reference` is what live features and scores
     are compared with. `provenance` is what it was made with. `policy` are fixed thresholds; with `cost_policy` they
-    decide what has no costs. `rules` decide in the model's place, `volume` is what is expected.
+    decide what has no costs. `rules` decide in the model's place, `volume` is what is expected. `weaknesses` is what
+    speaks against the training, in words: the judge asks whoever lets the model decide to accept it.
     """
 
     name: Token
@@ -94,6 +100,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     cost_policy: CostPolicy | None = None
     rules: RuleSet | None = None
     volume: ExpectedVolume | None = None
+    weaknesses: Weaknesses = ()
 
     def __post_init__(self) -> None:
         if type(self) is Manifest and (self.cost_policy or self.rules):
@@ -127,6 +134,11 @@ def with_policy(
     fields = {name: getattr(manifest, name) for name in manifest.__struct_fields__}
     kind = PolicyManifest if costs is not None or rules is not None else Manifest
     return kind(**fields | {"policy": policy, "cost_policy": costs, "rules": rules, "volume": volume})
+
+
+def as_weaknesses(texts: Iterable[str]) -> Weaknesses:
+    """Return texts as a manifest states what is weak about a training: cut, and the first ones of very many."""
+    return tuple(text[:LONGEST_WEAKNESS] for text in texts)[:MOST_WEAKNESSES]
 
 
 class ProbeRows(msgspec.Struct, frozen=True):

@@ -7,8 +7,8 @@ for each version of it, none of which is ever replaced. The digest stays, and so
 import hashlib
 import re
 import tomllib
-from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Literal, NamedTuple
+from datetime import date
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -16,6 +16,7 @@ from models.commands import Actor, Timestamp
 from models.errors import InvalidCardError
 from models.expected import without_pattern
 from models.repository import Repository
+from models.reviews import FailedReview, Review, ReviewRecord, review_due
 from models.times import parse_time_ms
 
 FOLDER = "cards"
@@ -60,27 +61,20 @@ class StatedCard(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     contact: Line | None = None
 
 
-class CardVersion(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="card/1"):
-    """A version of a card as it is stored: what was stated, by whom, and when."""
+ReviewOutcome = Literal["passed", "failed"]
+
+
+class CardVersion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="card/1"):
+    """A version of a card as it is stored: what was stated, by whom, and when.
+
+    `review` is the outcome of a review that it records, if it records one. It stands beside the card, whose fields are
+    closed, so that the version of fraudstream before reads it as well.
+    """
 
     recorded_at: Timestamp
     recorded_by: Actor
     card: StatedCard
-
-
-class Review(NamedTuple):
-    """When a model must have been reviewed, and how many whole days are left; negative once it is overdue."""
-
-    by: date
-    days: int
-
-    @property
-    def text(self) -> str:
-        """When it is due, in words."""
-        if self.days < 0:
-            return f"overdue by {-self.days} {'day' if self.days == -1 else 'days'}, since {self.by}"
-        when = {0: "today", 1: "tomorrow"}.get(self.days, f"in {self.days} days")
-        return f"due by {self.by}, {when}"
+    review: ReviewOutcome | None = None
 
 
 WARN_DAYS = 30
@@ -140,12 +134,29 @@ def present_card(repository: Repository, digest: str) -> StatedCard | None:
     return _read(repository, digest, names[-1]).card if names else None
 
 
+def review_record(repository: Repository, digest: str) -> ReviewRecord:
+    """Return what the versions of a model's card say of its reviews, read from the newest one back to an outcome.
+
+    Raises:
+        RepositoryUnavailableError: the repository does not answer.
+    """
+    record = ReviewRecord()
+    for file in reversed(_names(repository, digest)):
+        name = file.removesuffix(".json")
+        try:
+            version = _read(repository, digest, file)
+        except InvalidCardError as error:
+            return record._replace(version=record.version or name, unreadable=str(error))
+        record = record if record.version else ReviewRecord(name, version.card.review_by)
+        if version.review is not None:
+            failed = FailedReview(name, version.recorded_at, version.recorded_by)
+            return record if version.review == "passed" else record._replace(failed=failed)
+    return record
+
+
 def review_of(card: StatedCard | None, at_ms: int) -> Review | None:
     """Return when the model of a card is reviewed next, seen from a time in epoch milliseconds (days are UTC's)."""
-    if card is None or card.review_by is None:
-        return None
-    today = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)).date()
-    return Review(card.review_by, (card.review_by - today).days)
+    return None if card is None else review_due(card.review_by, at_ms)
 
 
 def days_left(review_by: date, at_ms: int) -> float:

@@ -8,9 +8,19 @@ import msgspec
 from guards.errors import GuardError
 from guards.ladder import Ladder
 from guards.specs import read_guards
-from models.commands import ABOUT_PARTITIONS, NAMES_A_MODEL, Command, CommandKind, Token, UnreadableRecord
+from models.commands import (
+    ABOUT_PARTITIONS,
+    MOST_DESPITE,
+    NAMES_A_MODEL,
+    TAKES_DESPITE,
+    Command,
+    CommandKind,
+    Despite,
+    Token,
+    UnreadableRecord,
+)
 from models.errors import InvalidTimeError
-from models.expected import expected, explained, quoted
+from models.expected import FORM_OF_TOKENS, expected, explained, quoted
 from models.problems import Problem, ProblemCode
 from models.splits import arms_problems, exclude_problems
 from models.times import format_time, parse_time_ms
@@ -40,6 +50,7 @@ _TAKEN_BY = _NEEDED_BY | {
     "watch_seconds": frozenset({CommandKind.PROMOTE}),
     "to": frozenset({CommandKind.ROLL_BACK}),
     "first": frozenset({CommandKind.ACCEPT_LOSS}),
+    "despite": TAKES_DESPITE,
 }
 """The fields that only some kinds take. To others they would be ignored: a share would become a whole promotion."""
 _ALIASES = {"rollback": "roll_back"}  # the command line's spelling
@@ -151,7 +162,19 @@ def _read_evidence(value: object) -> None:
         raise GuardError(f"evidence: {size} bytes as JSON, more than {LARGEST_EVIDENCE_BYTES}; leave some of it out")
 
 
-_PROBLEMS_OF: Mapping[str, Callable[[object], Iterator[str]]] = {"arms": arms_problems, "exclude": exclude_problems}
+def _despite_problems(value: object) -> Iterator[str]:
+    """Yield what is wrong with the `despite` of a command; nothing if it is a list of ids."""
+    try:
+        msgspec.convert(value, Despite)
+    except msgspec.ValidationError:
+        yield f"despite: expected a list of at most {MOST_DESPITE} ids, each {FORM_OF_TOKENS}, as a refusal names them"
+
+
+_PROBLEMS_OF: Mapping[str, Callable[[object], Iterator[str]]] = {
+    "arms": arms_problems,
+    "exclude": exclude_problems,
+    "despite": _despite_problems,
+}
 """The fields whose problems are many, and name their parts."""
 _READ_AS: Mapping[str, Callable[[object], object]] = {
     "ladder": Ladder.from_json,
@@ -178,7 +201,15 @@ def _kind_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
         for name, kinds in _TAKEN_BY.items()
         if kind not in kinds and name in fields
     ]
-    return (*needed, *ignored)
+    return (*needed, *ignored, *_reason_problems(fields))
+
+
+def _reason_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
+    """Require a reason of a command that accepts what is on record against a model."""
+    reason = fields.get("reason")
+    if not fields.get("despite") or not isinstance(reason, str) or reason.strip():
+        return ()
+    return (Problem(ProblemCode.INVALID_FIELD, "reason: is empty; a command with `despite` has to say why"),)
 
 
 def _order_problems(command: Command) -> tuple[Problem, ...]:

@@ -40,6 +40,10 @@ MOST_EXCLUDED = 1_000
 """The most cards that a split leaves to the live model by name."""
 Excluded = Annotated[tuple[Token, ...], msgspec.Meta(max_length=MOST_EXCLUDED)]
 """Cards, by `card_id`."""
+MOST_DESPITE = 100
+"""The most grounds that one command accepts by name."""
+Despite = Annotated[tuple[Token, ...], msgspec.Meta(max_length=MOST_DESPITE)]
+"""What is on record against a model and is accepted: ids of events and of other grounds, as a refusal names them."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 LogNumber = Annotated[int, msgspec.Meta(ge=0, le=511)]
 TermNumber = Annotated[int, msgspec.Meta(ge=0, le=2**20 - 1)]
@@ -100,6 +104,10 @@ class CommandKind(StrEnum):
 
 
 NAMES_A_MODEL = frozenset({CommandKind.CHALLENGE, CommandKind.PROMOTE, CommandKind.CANARY, CommandKind.ROLLOUT})
+TAKES_DESPITE = frozenset(
+    {CommandKind.PROMOTE, CommandKind.CANARY, CommandKind.ROLLOUT, CommandKind.SPLIT, CommandKind.END_SPLIT}
+)
+"""Commands that let a model decide for more cards, so that they are refused on what is on record against it."""
 ABOUT_PARTITIONS = frozenset({CommandKind.ACCEPT_LOSS, CommandKind.SKIP})
 LEAVES_REVISION = ABOUT_PARTITIONS | {CommandKind.COUNTERSIGN, CommandKind.CUT_OVER}
 """Commands that change no lineup, so the revision stays as it is."""
@@ -154,6 +162,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     hands_off: bool = False
     evidence: dict[str, Any] | None = None
     countersigns: Token | None = None
+    despite: Despite = ()
 
     @property
     def needs_candidate(self) -> bool:
@@ -220,11 +229,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     by name, and the cards that are always the live model's; `winner` to an accepted `end_split`, with the `model`
     of the arm, absent for `live`, and with `watch_until` like a promotion; `paused` and `frozen` (with `hands_off`)
     say what is so from now on; `limits` to an accepted `limits`: all that overrules decisions from then on;
-    `evidence` is the command's, card numbers in its texts redacted; `compared`, `skipped` and `failed` to `shadow`;
-    `row_us`, microseconds of processor time, the median of the last calls, to `row_time`; `countersigns` to an
-    accepted `countersign`: the command that it approves, and `countersigned_by` to the acceptance of that command:
-    who approved it; `actor` and `reason` to `accepted`, where they are the command's, and to `restoring`; `records`
-    to `restored`, which has the `command_id` of its `restoring`.
+    `evidence` is the command's, card numbers in its texts redacted, a refusal keeps it if it states a verdict on its
+    `model`; `despite` is what the command accepted of what is on record against its models; `compared`, `skipped` and
+    `failed` to `shadow`; `row_us`, microseconds of processor time, the median of the last calls, to `row_time`;
+    `countersigns` to an accepted `countersign`: the command that it approves, and `countersigned_by` to the acceptance
+    of that command: who approved it; `actor` and `reason` to `accepted`, and to a `refused` that keeps evidence, where
+    they are the command's, and to `restoring`; `records` to `restored`, which has the `command_id` of its `restoring`.
     """
 
     event_id: Token
@@ -268,6 +278,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     reason: Reason | None = None
     countersigns: Token | None = None
     countersigned_by: Actor | None = None
+    despite: Despite = ()
     problems: tuple[Problem, ...] = ()
 
 

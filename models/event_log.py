@@ -13,6 +13,7 @@ import msgspec
 from models.commands import Event, EventKind, read_event
 from models.lineup import Candidates, Lineup, follow, follow_candidates
 from models.logs import Logs, follow_logs
+from models.model_record import ModelRecord, follow_record
 from models.terms import Term, follow_term
 from models.two_persons import NOBODY, follow_countersigned
 
@@ -44,7 +45,7 @@ _any_event = msgspec.json.Decoder(_AnyEvent).decode
 
 
 class EventFold:
-    """One deployment's lineup, candidates, countersignatures, the logs of the input, the term, and what is restored."""
+    """One deployment's lineup, candidates, countersignatures and record of models; logs, term, and what is restored."""
 
     def __init__(self, deployment: str) -> None:
         self.lineup = Lineup(deployment)
@@ -52,6 +53,7 @@ class EventFold:
         self.logs = Logs()
         self.term = Term()
         self.countersigned = NOBODY
+        self.record = ModelRecord()
         self.missing_revision: int | None = None
         """The first revision that the log lacks, though a record of it names a later one; None if there is none."""
         self.named: dict[str, int] = {}
@@ -80,7 +82,8 @@ class EventFold:
             self.named[event.deployment] = max(event.revision, self.named.get(event.deployment, 0))
         if event.deployment == self.lineup.deployment and event.revision > known and self.missing_revision is None:
             self.missing_revision = self.lineup.revision + 1
-        self.lineup = follow(self.lineup, event)
+        before, self.lineup = self.lineup, follow(self.lineup, event)
+        self.record = follow_record(self.record, before, event, self.lineup)
         self.candidates = follow_candidates(self.candidates, event)
         self.logs = follow_logs(self.logs, event)
         self.term = follow_term(self.term, event)

@@ -17,8 +17,11 @@ from models.limit_rules import limit_problems, limits_after
 from models.limits import Limits
 from models.lineup import Answer, Lineup, artifact_needed
 from models.logs import Logs
+from models.model_record import ModelRecord
 from models.problems import Problem, ProblemCode
 from models.promotion_rules import promotion_problems
+from models.record_rules import StatedFacts, record_problems
+from models.reviews import ReviewRecord
 from models.rollout_rules import rollout_problems
 from models.rollouts import Plan, plan_of
 from models.split_rules import split_problems, winners_model
@@ -27,10 +30,20 @@ from models.volume_rules import volume_problems
 
 
 class HeldArtifact(NamedTuple):
-    """A complete artifact in the repository: its full digest, and the fingerprint of its features."""
+    """A complete artifact in the repository: its full digest, and the fingerprint of its features.
+
+    `weaknesses` are what its manifest states of its training, `reviews` what its card says of reviews.
+    """
 
     digest: str
     fingerprint: str
+    weaknesses: tuple[str, ...] = ()
+    reviews: ReviewRecord = ReviewRecord()
+
+    @property
+    def facts(self) -> StatedFacts:
+        """What it states that may speak against the model."""
+        return StatedFacts(self.digest, self.weaknesses, self.reviews)
 
 
 class InputTopic(NamedTuple):
@@ -52,7 +65,7 @@ class Fleet:
     answers to this command's candidate. `watch_ms` is how long a promotion is watched that does not state it.
     `logs` are the logs of the input topics, and `input_topic` is the one that the command names; None if this
     deployment reads no such partition. `term` says which deployment publishes. `partitions` is how many
-    `transactions` has, where the command needs it.
+    `transactions` has, where the command needs it. `record` is what the log says against models.
     """
 
     fingerprints: frozenset[str]
@@ -65,6 +78,7 @@ class Fleet:
     term: Term = field(default_factory=Term)
     partitions: int = 1
     arms: Mapping[str, HeldArtifact | tuple[Problem, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    record: ModelRecord = field(default_factory=ModelRecord)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +149,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         *cut_over_problems(lineup, command, fleet.term),
         *limit_problems(command, fleet.partitions),
         *promotion_problems(lineup, command, model, now_ms),
+        *record_problems(lineup, command, _deciders(command, fleet, model), fleet.record, now_ms),
         *volume_problems(lineup, command, model, now_ms),
     )
     needs_answers = command.asks_workers
@@ -158,6 +173,15 @@ def _model(lineup: Lineup, command: Command, fleet: Fleet) -> str | None:
     if command.needs_candidate:
         return fleet.artifact.digest if isinstance(fleet.artifact, HeldArtifact) else None
     return artifact_needed(lineup, command)
+
+
+def _deciders(command: Command, fleet: Fleet, model: str | None) -> dict[str, StatedFacts]:
+    """Return the models that the command lets decide, by the arm's name, as far as they are known."""
+    if command.kind is CommandKind.SPLIT:
+        return {name: held.facts for name, held in fleet.arms.items() if isinstance(held, HeldArtifact)}
+    if isinstance(fleet.artifact, HeldArtifact) and command.needs_candidate:
+        return {"": fleet.artifact.facts}
+    return {} if model is None else {"": StatedFacts(model)}
 
 
 def _split_of(command: Command, fleet: Fleet) -> Split | None:

@@ -12,6 +12,7 @@ import numpy as np
 from models.artifact import Artifact, Manifest, matrix_of, read_artifact, read_manifest, same_bits
 from models.booster import Booster
 from models.calibration import Calibrator
+from models.card import review_record
 from models.contributions import Contributions
 from models.errors import (
     ArtifactError,
@@ -176,9 +177,10 @@ def inspect_artifact(repository: Repository, name: str) -> HeldArtifact | tuple[
         if isinstance(digest, Problem):
             return (digest,)
         manifest = read_manifest(repository.fetch(digest)["manifest.json"])
+        reviews = review_record(repository, digest)
     except (ArtifactError, RepositoryUnavailableError) as error:
         return (_problem(error),)
-    return HeldArtifact(digest, manifest.fingerprint)
+    return HeldArtifact(digest, manifest.fingerprint, manifest.weaknesses, reviews)
 
 
 def _probe_rows(model: Model, artifact: Artifact) -> tuple[Floats, tuple[Problem, ...]]:

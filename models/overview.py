@@ -10,10 +10,11 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from models.artifact import Manifest, read_manifest
-from models.card import Review, present_card, review_of
+from models.card import present_card, review_of
 from models.deadline import in_thread
 from models.errors import ArtifactError, DamagedArtifactError, MissingArtifactError, ModelError
 from models.repository import Repository, StoredManifest
+from models.reviews import Review
 
 SHORT_DIGEST = 12
 """How many digits of a digest are shown to people."""

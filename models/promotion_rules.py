@@ -53,7 +53,7 @@ def is_gated(lineup: Lineup, command: Command, model: str | None) -> bool:
 
 
 def promotion_problems(lineup: Lineup, command: Command, model: str | None, now_ms: int) -> Iterator[Problem]:
-    """Refuse a promotion that needs a verdict and has none that says PROMOTE, of this model, now."""
+    """Refuse a promotion that needs a verdict and has none on this model, of now; what it says, `record_rules` asks."""
     if model is None or not needs_verdict(lineup, command, model):
         return
     found = stated_verdict((command.evidence or {}).get(VERDICT))
@@ -64,12 +64,18 @@ def promotion_problems(lineup: Lineup, command: Command, model: str | None, now_
         if stated != is_so:
             detail = f"the verdict's {what} is {stated}, here it is {is_so}; {_ADVICE}"
             yield Problem(ProblemCode.OTHER_VERDICT, detail)
-    if found.verdict != PROMOTE:
-        detail = f"the verdict is {found.verdict}, decided by its gate {found.gate}"
-        yield Problem(ProblemCode.NOT_PROMOTED, f"{detail}; --force promotes all the same, on the record")
-    if not -SKEW_MS <= now_ms - stated_ms(found.at) <= _MOST_MS:
+    if not _is_of_now(found, now_ms):
         detail = f"the verdict was given at {found.at}, and it is {format_time(now_ms)}; it holds for {MOST_HOURS} h"
         yield Problem(ProblemCode.STALE_VERDICT, f"{detail}; {_ADVICE}")
+
+
+def is_in_force(verdict: StatedVerdict, live: str | None, now_ms: int) -> bool:
+    """Tell whether a verdict says PROMOTE, compares with the model that is live, and is not too old."""
+    return verdict.verdict == PROMOTE and verdict.live == live and _is_of_now(verdict, now_ms)
+
+
+def _is_of_now(verdict: StatedVerdict, now_ms: int) -> bool:
+    return -SKEW_MS <= now_ms - stated_ms(verdict.at) <= _MOST_MS
 
 
 def stated_verdict(evidence: Any) -> StatedVerdict | None:  # noqa: ANN401 - anybody may send evidence of any form

@@ -6,6 +6,7 @@ from models.arms import Split
 from models.commands import Command, CommandKind, Event, EventKind, UnreadableRecord
 from models.judge import Accepted, Answered, Refused, Verdict, Waiting
 from models.problems import Problem
+from models.promotion_rules import VERDICT, stated_verdict
 from models.rollouts import Plan
 from models.splits import accepted_arms
 from models.times import format_time
@@ -49,9 +50,10 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
             about |= {
                 name: getattr(verdict, name) for name in ("topic_id", "log", "share_bp", "salt", "limits", "term")
             }
-            about |= _states(command, verdict.plan) | {"evidence": command.evidence}
+            about |= _states(command, verdict.plan) | {"evidence": command.evidence, "despite": command.despite}
         case Refused():
             kind, problems = EventKind.REFUSED, verdict.problems
+            about = {"evidence": _kept_evidence(command, verdict.model)}
         case Waiting():
             kind, about = EventKind.CANDIDATE, _divides(verdict.split)
     return origin.event(
@@ -66,6 +68,15 @@ def verdict_event(command: Command, verdict: Verdict, revision: int, origin: Ori
         problems=problems,
         **about,
     )
+
+
+def _kept_evidence(command: Command, model: str | None) -> dict[str, Any] | None:
+    """Return the evidence of a refused command if it states a verdict on the command's model: it is to be remembered.
+
+    The model is None where a signature did not suffice: then nothing of the command counts.
+    """
+    stated = stated_verdict((command.evidence or {}).get(VERDICT))
+    return command.evidence if stated is not None and stated.challenger == model else None
 
 
 def _divides(split: Split | None) -> dict[str, Any]:

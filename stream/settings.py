@@ -163,7 +163,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     incident_secret_file: str = ""
     """A file that holds that key, in place of `FRAUDSTREAM_INCIDENT_SECRET`."""
     actor: Author = ""
-    """The author that is recorded with a command; empty: the login name."""
+    """The author that is recorded with a command; empty: the login name. A guard acts as `guard@HOST`, whatever this
+    says, unless it signs."""
     command_keys: str = ""
     """For workers: a TOML file of the public keys that may sign commands, and what each may do; empty: commands need no
     signature. All workers of a deployment need the same keys."""

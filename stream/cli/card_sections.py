@@ -108,6 +108,10 @@ def _tests(subject: CardSubject, stated: StatedCard) -> Facts:
     yield "Measured on", f"the end of the {of}, which chose nothing: neither trees, nor calibration, nor thresholds"
     for name, value in sorted(subject.manifest.metrics.items()):
         yield f"Metric {name}", f"{value:.4f}"
+    yield (
+        "Weak about its training",
+        _texts(subject.manifest.weaknesses) if subject.manifest.weaknesses else "nothing known",
+    )
     yield "Validated by", _text(stated.validated_by)
     yield "Validated on", _day(stated.validated_on)
     yield "Validation", _text(stated.validation)
@@ -118,7 +122,11 @@ def _monitoring(subject: CardSubject, stated: StatedCard) -> Facts:
     review = subject.beside.review
     yield "What is watched", _texts(stated.monitoring)
     yield "If it fails", _text(stated.fallback)
+    outcomes = (
+        f"{one.review}, {one.recorded_at} by {one.recorded_by}" for one in subject.beside.versions if one.review
+    )
     yield "Next review", NOT_STATED if review is None else review.text
+    yield "Reviews", tuple(outcomes) or NOT_STATED
 
 
 def _governance(subject: CardSubject, stated: StatedCard) -> Facts:

@@ -98,7 +98,11 @@ def request_of(settings: Settings, kind: CommandKind, wait: float | None, option
 
 def send(settings: Settings, wish: CommandRequest, *, as_json: bool) -> None:
     """Send a command, print its verdict, and exit with 1 if it was not accepted."""
-    answer = verdict_on(settings, wish, as_json=as_json)
+    say_verdict(verdict_on(settings, wish, as_json=as_json), as_json=as_json)
+
+
+def say_verdict(answer: Event, *, as_json: bool) -> None:
+    """Print a verdict, and exit with 1 if the command was not accepted."""
     say(as_json, msgspec.to_builtins(answer), verdict_text(answer))
     if answer.kind is not EventKind.ACCEPTED:
         raise SystemExit(1)

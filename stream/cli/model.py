@@ -10,12 +10,14 @@ from models.commands import NAMES_A_MODEL, CommandKind
 from stream.cli.arguments import Duration, ModelParam, MomentParam, ShareParam
 from stream.cli.commands import command_options, countersigned_wait_option, send_kind
 from stream.cli.countersign import countersign
+from stream.cli.ended_watch import yes_option
 from stream.cli.extras import needs
+from stream.cli.model_grounds import despite_option, send_way_back
 from stream.cli.model_registry import card, key_option, prune, sign
 from stream.cli.model_watch import watch
 from stream.cli.output import json_option
 from stream.cli.policy_options import calibration_option, policy_options, policy_wish
-from stream.cli.promotion import send_canary, send_promotion, verdict_option
+from stream.cli.promotion import send_canary, send_challenge, send_promotion, send_withdrawal, verdict_option
 from stream.cli.restore import restore
 from stream.cli.split import end_split, split
 
@@ -46,28 +48,43 @@ _canary_options = (
         "--share", "share_bp", type=ShareParam(), required=True, help="Of the cards, e.g. 1%; in steps of 0.01%."
     ),
 )
+_withdrawal_option = click.option(
+    "--verdict",
+    "verdict_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="What `shadow verdict --json` wrote about the challenger: it goes on record, and a failed one is remembered.",
+)
 _hands_off_option = click.option(
     "--hands-off", is_flag=True, help="Refuse automatic commands that end a model's exposure, too."
 )
 _OPTIONS = {
     CommandKind.FREEZE: (_hands_off_option,),
-    CommandKind.PROMOTE: (_watch_option, verdict_option),
+    CommandKind.CHALLENGE: (yes_option,),
+    CommandKind.WITHDRAW: (_withdrawal_option,),
+    CommandKind.PROMOTE: (_watch_option, despite_option, verdict_option),
     CommandKind.ROLL_BACK: (_to_option,),
-    CommandKind.CANARY: _canary_options,
+    CommandKind.CANARY: (*_canary_options, despite_option),
 }
 """The options that one kind of command has beside those of all."""
+
+
+_SENDERS: dict[CommandKind, Callable[..., None]] = {
+    CommandKind.CHALLENGE: send_challenge,
+    CommandKind.WITHDRAW: send_withdrawal,
+    CommandKind.PROMOTE: send_promotion,
+    CommandKind.CANARY: send_canary,
+    CommandKind.ROLL_BACK: send_way_back,
+    CommandKind.DEMOTE: send_way_back,
+}
+"""What sends the kinds of command about which something is said or asked before or after."""
 
 
 def _command(kind: CommandKind, name: str, help_text: str) -> None:
     """Register one command to the workers."""
 
     def run(digest: str | None = None, **options: Any) -> None:  # noqa: ANN401 - click's options
-        if kind is CommandKind.PROMOTE:
-            send_promotion(kind, model=digest, **options)
-        elif kind is CommandKind.CANARY:
-            send_canary(model=digest, **options)
-        else:
-            send_kind(kind, model=digest, **options)
+        send: Callable[..., None] = _SENDERS.get(kind, send_kind)
+        send(kind, model=digest, **options)
 
     decorated: Callable[..., None] = _wish_options(run)
     for option in _OPTIONS.get(kind, ()):

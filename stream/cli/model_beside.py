@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.artifact import Manifest
-from models.card import CardVersion, Review, StatedCard, card_versions, review_of
+from models.card import CardVersion, StatedCard, card_versions, review_of
 from models.lineage import Relation, Relative, ancestors, descendants, named_models
 from models.model_signatures import SignatureCheck
 from models.overview import SHORT_DIGEST, ModelOverview, overviews, stored_manifests
 from models.repository import Repository
+from models.reviews import Review
 from stream.cli.signatures import signatures_of
 from stream.clock import now_ms
 from stream.settings import Settings

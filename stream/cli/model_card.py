@@ -11,7 +11,7 @@ import click
 from aiokafka.errors import KafkaError
 
 from models.artifact import MANIFEST, read_manifest
-from models.card import CardVersion, StatedCard, read_card, store_card
+from models.card import CardVersion, ReviewOutcome, StatedCard, read_card, store_card
 from models.errors import InvalidCardError, ModelError
 from models.problems import Problem
 from models.repository import Repository
@@ -37,8 +37,12 @@ _LONGEST_LINE = 1_000
 _SHORT = 12
 
 
-def write_model_card(name: str, record: Path | None, out: Path | None, *, as_json: bool) -> None:
+def write_model_card(
+    name: str, record: tuple[Path, ReviewOutcome | None] | None, out: Path | None, *, as_json: bool
+) -> None:
     """Record a version of a card, if there is one, and write the card; exit with 1 if the model or a file is unusable.
+
+    `record` is the file that states the version, and the outcome of a review that it records.
 
     Exits with 2 for a file whose ending is neither .md nor .html.
     """
@@ -46,13 +50,13 @@ def write_model_card(name: str, record: Path | None, out: Path | None, *, as_jso
         raise click.UsageError(f"--out: {out.name} ends in neither {' nor '.join(_ENDINGS)}")
     settings = settings_or_refuse()
     repository = existing_repository_or_refuse(settings)
-    stated = None if record is None else _stated(record)
+    recorded = None if record is None else _version(settings, *record)
     try:
         digest = repository.resolve(name)
         if isinstance(digest, Problem):
             refuse(f"{digest.detail}; `fraudstream model list` lists the models")
-        if stated is not None:
-            _record(settings, repository, digest, stated)
+        if recorded is not None:
+            store_card(repository, digest, recorded)
         subject = _subject(settings, repository, digest)
     except ModelError as error:
         refuse(str(error))
@@ -71,9 +75,9 @@ def _stated(record: Path) -> StatedCard:
         refuse(f"--record: {record} cannot be read: {error.strerror}")
 
 
-def _record(settings: Settings, repository: Repository, digest: str, stated: StatedCard) -> None:
-    found = CardVersion(recorded_at=format_time(now_ms()), recorded_by=settings.actor or getuser(), card=stated)
-    store_card(repository, digest, found)
+def _version(settings: Settings, record: Path, review: ReviewOutcome | None) -> CardVersion:
+    stated, actor = _stated(record), settings.actor or getuser()
+    return CardVersion(recorded_at=format_time(now_ms()), recorded_by=actor, card=stated, review=review)
 
 
 def _subject(settings: Settings, repository: Repository, digest: str) -> CardSubject:

@@ -111,6 +111,7 @@ def facts(entry: HistoryEntry, names: Names) -> dict[str, Any]:
         **event,
         **author_facts(entry),
         "force": command and command.force,
+        **({"despite": list(despite)} if (despite := _despite(entry)) else {}),
         "issued_at": command and command.issued_at,
         "void": entry.void,
         "rollout": entry.rollout and entry.rollout.command_id,
@@ -263,7 +264,13 @@ def sender(entry: HistoryEntry) -> str:
         return "by: unknown, the command could not be read"
     forced = " (forced)" if entry.command is not None and entry.command.force else ""
     second = "" if entry.event.countersigned_by is None else f", countersigned by {entry.event.countersigned_by}"
-    return f"by {actor}{second}{forced}: {reason or 'no reason given'}"
+    despite = f" despite {', '.join(_despite(entry))}" if _despite(entry) else ""
+    return f"by {actor}{second}{forced}{despite}: {reason or 'no reason given'}"
+
+
+def _despite(entry: HistoryEntry) -> tuple[str, ...]:
+    """Return what of the record the command accepted, by its acceptance or, where it was refused, by itself."""
+    return entry.event.despite or (() if entry.command is None else entry.command.despite)
 
 
 def _author(entry: HistoryEntry) -> tuple[str | None, str | None]:

@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from models.artifact import Manifest
-from models.card import WARN_DAYS, Review
+from models.card import WARN_DAYS
 from models.errors import ModelError
 from models.overview import SHORT_DIGEST, ModelOverview, overviews, reviews
 from models.repository import Repository
+from models.reviews import Review
 from models.times import format_time
 from stream.cli.letter_text import printable
 from stream.cli.model_roles import UNKNOWN, Roles, explained, roles_of, warn

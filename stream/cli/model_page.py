@@ -14,10 +14,13 @@ from rich.table import Table
 from features.errors import DeclarationError
 from features.vector.sets import load_sets
 from models.artifact import MANIFEST, Manifest, TrainingData, read_manifest
+from models.card import review_record
 from models.distilled import DistilledFrom
 from models.errors import ModelError
+from models.model_record import ModelRecord
 from models.problems import Problem
 from models.provenance import configuration_fingerprint
+from models.record_rules import Ground, StatedFacts, grounds_of
 from models.times import format_time
 from stream.cli.letter_text import printable
 from stream.cli.model_beside import (
@@ -27,12 +30,14 @@ from stream.cli.model_beside import (
     surroundings_facts,
     surroundings_lines,
 )
+from stream.cli.model_grounds import ground_facts, ground_lines
 from stream.cli.model_history import Names, facts, names_of, text, warn_unknown_commands
 from stream.cli.model_roles import UNKNOWN, Roles, explained, roles_of, warn
 from stream.cli.output import refuse, say
 from stream.cli.policy_text import policy_lines
 from stream.cli.repository import existing_repository_or_refuse
 from stream.cli.settings import settings_or_refuse
+from stream.clock import now_ms
 from stream.control.client import read_history
 from stream.control.history import HistoryEntry
 from stream.errors import ControlLogError
@@ -48,7 +53,7 @@ class ModelPage:
     """A verified model, its role and the verdicts about it, oldest first; `manifest_bytes` are as they are stored.
 
     `computed` tells whether the feature set of the settings is the model's; None where it cannot be loaded. `beside`
-    is what else the repository has about it.
+    is what else the repository has about it. `on_record` is what speaks against it.
     """
 
     digest: str
@@ -61,6 +66,7 @@ class ModelPage:
     entries: tuple[HistoryEntry, ...]
     computed: bool | None
     beside: ModelSurroundings
+    on_record: tuple[Ground, ...] = ()
 
 
 def show_model(name: str, *, as_json: bool) -> None:
@@ -83,9 +89,10 @@ def _page(settings: Settings, name: str) -> ModelPage:
         contents = repository.fetch(digest)
         manifest, stored_ms = read_manifest(contents[MANIFEST]), repository.manifest(digest).stored_ms
         beside = surroundings(settings, repository, digest)
+        stated = StatedFacts(digest, manifest.weaknesses, review_record(repository, digest))
     except ModelError as error:
         refuse(str(error))
-    roles, entries = _past(settings, digest)
+    roles, entries, record = _past(settings, digest)
     return ModelPage(
         digest,
         manifest,
@@ -97,18 +104,20 @@ def _page(settings: Settings, name: str) -> ModelPage:
         entries,
         _computed(settings, manifest),
         beside,
+        tuple(grounds_of(stated, record, now_ms())),
     )
 
 
-def _past(settings: Settings, digest: str) -> tuple[Roles, tuple[HistoryEntry, ...]]:
-    """Return the present roles, and the verdicts about a model; neither is known without the control log."""
+def _past(settings: Settings, digest: str) -> tuple[Roles, tuple[HistoryEntry, ...], ModelRecord]:
+    """Return the present roles, the verdicts about a model, and the record; none is known without the control log."""
     try:
         found = asyncio.run(read_history(settings))
     except (ControlLogError, KafkaError, OSError) as error:
         warn(f"the model's role and its verdicts are unknown: {explained(settings, error)}")
-        return UNKNOWN, ()
+        return UNKNOWN, (), ModelRecord()
     warn_unknown_commands(found)
-    return roles_of(found.lineup), tuple(entry for entry in found.entries if entry.concerns(digest))
+    entries = tuple(entry for entry in found.entries if entry.concerns(digest))
+    return roles_of(found.lineup), entries, found.record
 
 
 def _computed(settings: Settings, manifest: Manifest) -> bool | None:
@@ -131,6 +140,7 @@ def page_facts(page: ModelPage, names: Names) -> dict[str, Any]:
         "bytes": page.size,
         "computed_here": page.computed,
         **surroundings_facts(page.beside),
+        **({"on_record": ground_facts(page.on_record)} if page.on_record else {}),
         "history": [facts(entry, names) for entry in page.entries],
     }
 
@@ -165,6 +175,7 @@ def _lines(page: ModelPage) -> Iterator[tuple[str, str]]:
     stored = "" if page.stored_ms is None else f"{format_time(page.stored_ms)} "
     yield "digest", page.digest
     yield "role", _role(page)
+    yield from ground_lines(page.on_record)
     yield "stored", f"{stored}in {page.place}, {page.size:,} bytes"
     if manifest.training is not None:
         yield from _data("trained on", manifest.training)

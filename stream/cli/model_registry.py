@@ -33,8 +33,13 @@ key_option: Callable[[Command], Command] = click.option(
     metavar="FILE",
     help="Write the card to a file, Markdown (.md) or HTML (.html); else it is printed as Markdown.",
 )
+@click.option(
+    "--review",
+    type=click.Choice(["passed", "failed"]),
+    help="How a review ended that --record records; after one that failed, MODEL is let decide only with --despite.",
+)
 @json_option
-def card(digest: str, record: Path | None, out: Path | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
+def card(digest: str, record: Path | None, out: Path | None, review: Any, as_json: bool) -> None:  # noqa: ANN401, FBT001
     """Write the card of MODEL for those who review it.
 
     What it is, what it is for, how it was made and tested, its limits, and who answers for it: from its manifest and
@@ -42,7 +47,9 @@ def card(digest: str, record: Path | None, out: Path | None, as_json: bool) -> N
     """
     from stream.cli.model_card import write_model_card  # noqa: PLC0415 - a roll-back needs no repository
 
-    write_model_card(digest, record, out, as_json=as_json)
+    if review is not None and record is None:
+        raise click.UsageError("--review: a review is recorded with a version of the card: give --record FILE")
+    write_model_card(digest, None if record is None else (record, review), out, as_json=as_json)
 
 
 @click.command("prune")

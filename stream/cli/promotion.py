@@ -17,11 +17,15 @@ from guards.shares import LIVE
 from models.commands import CommandKind
 from models.lineup import Lineup
 from stream.cli.commands import request_of, send
+from stream.cli.ended_watch import ask_to_end_watch, ended_watch, tell_ended_watch
 from stream.cli.output import refuse
 from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.clock import now_ms
 from stream.control.client import CommandRequest, read_fold
 from stream.errors import ControlLogError
 from stream.settings import Settings
+
+_SHORT = 12
 
 verdict_option = click.option(
     "--verdict",
@@ -43,18 +47,61 @@ def send_promotion(kind: CommandKind, *, verdict_file: Path | None, as_json: boo
     lineup = None if request.force else _lineup(settings, request.expected_revision)
     if lineup is not None:
         if not evidence and _needs_verdict(lineup, request):
-            evidence |= _computed(settings, str(request.model))
+            evidence |= _computed(settings, str(request.model), accepted=bool(request.despite))
         if not _is_at_the_top(lineup, request):
             evidence |= _volume(settings, lineup, str(request.model))
+        tell_ended_watch(settings, lineup)
     _warn(settings, str(request.model), lineup)
     send(settings, replace(request, evidence=evidence or None), as_json=as_json)
 
 
-def send_canary(*, wait: float | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's
-    """Send a canary as `send_kind` does, and warn of rules that its model lacks."""
+def send_canary(kind: CommandKind, *, wait: float | None, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - click's
+    """Send a canary as `send_kind` does; say if it ends a watch, and warn of rules that its model lacks."""
     settings = settings_or_refuse()
-    request = request_of(settings, CommandKind.CANARY, wait, options)
+    request = request_of(settings, kind, wait, options)
+    tell_ended_watch(settings)
     _warn(settings, str(request.model), None)
+    send(settings, request, as_json=as_json)
+
+
+def send_challenge(
+    kind: CommandKind,
+    *,
+    wait: float | None,
+    yes: bool,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 - likewise
+) -> None:
+    """Send a `challenge` as `send_kind` does; if it ends the watch of a promotion, say so and ask.
+
+    Exits with 1 unless the answer is yes. The revision that was asked about is then the one that the command expects.
+    """
+    settings = settings_or_refuse()
+    request = request_of(settings, kind, wait, options)
+    lineup = _lineup(settings, request.expected_revision)
+    ended = None if lineup is None else ended_watch(lineup, now_ms())
+    if lineup is not None and ended is not None:
+        click.echo(ended, err=True)
+        if not yes:
+            ask_to_end_watch()
+        if request.expected_revision is None:
+            request = replace(request, expected_revision=lineup.revision)
+    send(settings, request, as_json=as_json)
+
+
+def send_withdrawal(
+    kind: CommandKind,
+    *,
+    verdict_file: Path | None,
+    wait: float | None,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 - likewise
+) -> None:
+    """Send a `withdraw` as `send_kind` does, with the verdict on the challenger as evidence; say if it ends a watch."""
+    settings = settings_or_refuse()
+    evidence = None if verdict_file is None else dict(_stated(verdict_file))
+    request = request_of(settings, kind, wait, options | {"evidence": evidence})
+    tell_ended_watch(settings)
     send(settings, request, as_json=as_json)
 
 
@@ -123,8 +170,8 @@ def _volume(settings: Settings, lineup: Lineup, model: str) -> Mapping[str, Any]
     return volume_evidence(settings, lineup, model)
 
 
-def _computed(settings: Settings, model: str) -> Mapping[str, Any]:
-    """Return the verdict on a model as evidence; exit with 1 if it is no PROMOTE, having sent nothing."""
+def _computed(settings: Settings, model: str, *, accepted: bool) -> Mapping[str, Any]:
+    """Return the verdict on a model as evidence; exit with 1, and send nothing, unless it is PROMOTE or `accepted`."""
     from stream.cli.shadow_verdict import default_options, verdict_or_refuse  # noqa: PLC0415 - rich comes with it
     from stream.verdict.evidence import evidence_of_verdict  # noqa: PLC0415 - likewise
     from stream.verdict.gates import VerdictWord  # noqa: PLC0415 - likewise
@@ -132,9 +179,10 @@ def _computed(settings: Settings, model: str) -> Mapping[str, Any]:
     report = verdict_or_refuse(settings, model, default_options())
     for gate in report.gates:
         click.echo(f"{gate.gate.value} {'passed' if gate.passed else 'NOT PASSED'}: {gate.found}", err=True)
-    if report.verdict is not VerdictWord.PROMOTE:
+    if report.verdict is not VerdictWord.PROMOTE and not accepted:
         refuse(
             f"the verdict is {report.verdict.value}, decided by the gate {report.gate.value}; nothing was sent. "
-            "`fraudstream shadow verdict` shows all of it; --force promotes all the same, on the record"
+            "`fraudstream shadow verdict` shows all of it; to promote all the same, on the record: "
+            f"--despite verdict:{report.challenger[:_SHORT]} --reason TEXT"
         )
     return evidence_of_verdict(report)

@@ -20,6 +20,7 @@ from guards.specs import (
 from models.commands import CommandKind
 from stream.cli.arguments import ModelParam
 from stream.cli.commands import command_options, countersigned_wait_option, send_kind
+from stream.cli.model_grounds import despite_option
 from stream.cli.output import json_option
 from stream.cli.promotion import send_promotion, verdict_option
 from stream.cli.watching import watching_options
@@ -76,6 +77,7 @@ class LadderParam(click.ParamType):
 )
 @click.option("--salt", help="Keys the hash that chooses the cards; by default the command's id.")
 @verdict_option
+@despite_option
 @command_options(wait=countersigned_wait_option)
 def start(
     digest: str,

@@ -11,7 +11,10 @@ from models.commands import CommandKind, RequestedArm
 from models.errors import InvalidShareError
 from stream.cli.arguments import ModelParam
 from stream.cli.commands import command_options, countersigned_wait_option, send_kind
+from stream.cli.ended_watch import tell_ended_watch
+from stream.cli.model_grounds import despite_option
 from stream.cli.promotion import winners_evidence
+from stream.cli.settings import settings_or_refuse
 from stream.cli.split_grounds import grounds_of
 from stream.redaction import holds_card_number
 
@@ -98,6 +101,7 @@ def _cards_in(context: click.Context, option: click.Parameter, file: Path | None
     help="A file with such cards, one in each line; 1,000 in all.",
 )
 @click.option("--salt", help="Keys the hash that divides the cards; by default the command's id.")
+@despite_option
 @command_options(_force_option, wait=countersigned_wait_option)
 def split(exclude: Sequence[str], excluded: Sequence[str], **options: Any) -> None:  # noqa: ANN401 - click's options
     """Divide the cards among arms, each with a model of its own, once every worker is ready with all of them.
@@ -105,6 +109,7 @@ def split(exclude: Sequence[str], excluded: Sequence[str], **options: Any) -> No
     A card keeps its arm, and the shares stay as they are until `end-split`. One arm may have the live model, as a
     control of the same size as the others.
     """
+    tell_ended_watch(settings_or_refuse())
     send_kind(CommandKind.SPLIT, exclude=tuple(sorted({*exclude, *excluded})), **options)
 
 
@@ -120,6 +125,7 @@ def split(exclude: Sequence[str], excluded: Sequence[str], **options: Any) -> No
     help="What `split report --json` wrote, if that was by other terms than the default ones.",
 )
 @click.option("--force", is_flag=True, help="Let the arm win though its alerts would leave the fleet's budget.")
+@despite_option
 @command_options(wait=countersigned_wait_option)
 def end_split(winner: str, file: Path | None, **options: Any) -> None:  # noqa: ANN401 - click's options
     """End the split: the model of the winner decides for all cards.

@@ -64,7 +64,7 @@ class CommandRequest:
     `promote_needs_verdict` whether a promotion needs a verdict, `volume_budget` what it asks of a promoted model's
     alerts; what is None stays as it is. `evidence` says on what
     ground the command is sent. `partition` names what a loss or unreadable records are accepted of, `countersigns` the
-    command that is approved.
+    command that is approved. `despite` names what is on record against the models and is accepted.
 
     Raises:
         ValueError: workers would refuse the command for some of its values, all of them named.
@@ -94,6 +94,7 @@ class CommandRequest:
     volume_budget: VolumeBudget | None = None
     partition: PartitionArguments | None = None
     countersigns: str | None = None
+    despite: Sequence[str] = ()
     command_id: str = field(default_factory=lambda: uuid4().hex, compare=False)
 
     def __post_init__(self) -> None:
@@ -101,6 +102,8 @@ class CommandRequest:
         problems = [problem.detail for problem in argument_problems(given)]
         if not 0 < self.wait <= LONGEST_WAIT_SECONDS:  # nor is NaN
             problems.append(f"wait: expected above 0 and at most {LONGEST_WAIT_SECONDS} seconds, got {self.wait:g}")
+        if self.despite and not self.reason.strip():
+            problems.append("reason: is empty; what is accepted with --despite needs a --reason, which is kept with it")
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -128,6 +131,7 @@ class CommandRequest:
             "winner": self.winner,
             "evidence": self.evidence,
             "countersigns": self.countersigns,
+            "despite": tuple(self.despite),
             **({} if self.partition is None else self.partition._asdict()),
         }
 

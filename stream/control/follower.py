@@ -16,6 +16,7 @@ from models.commands import Event, EventKind
 from models.event_log import EventLog
 from models.lineup import Candidates, Lineup
 from models.logs import Logs
+from models.model_record import ModelRecord
 from models.terms import Term
 from models.two_persons import NOBODY
 from stream.clock import now_ns
@@ -57,6 +58,8 @@ class Follower:
         """The term: which deployment publishes."""
         self.countersigned = NOBODY
         """Who countersigned commands that have no answer yet."""
+        self.record = ModelRecord()
+        """What the log says against models."""
         self.caught_up = False
         """Whether the log has been read to the end that it had at the start, and no record of it was lost before."""
         self.last_error: str | None = None
@@ -170,7 +173,7 @@ class Follower:
         self.log.read_to(position)
         fold = self.log.fold
         self.lineup, self.candidates = fold.lineup, fold.candidates
-        self.logs, self.term, self.countersigned = fold.logs, fold.term, fold.countersigned
+        self.logs, self.term, self.countersigned, self.record = fold.logs, fold.term, fold.countersigned, fold.record
         if self.loss != self._said_loss:
             self._said_loss = self.loss
             log.error("%s", self.loss or f"{self._tp.topic} is whole again")

@@ -1,12 +1,13 @@
 """What each verdict of the event log changed, and the command behind it: who sent it, and why."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from models.arms import Arm, Canary, Split
 from models.commands import Command, Event, EventKind
 from models.limits import Limits
 from models.lineup import Lineup, follow
+from models.model_record import ModelRecord, follow_record
 from models.rollouts import Rollout
 from models.times import stated_ms
 
@@ -74,24 +75,27 @@ class HistoryEntry:
 class History:
     """All verdicts on a deployment's commands, oldest first, and the lineup that they make.
 
-    `unknown` says why the commands behind them could not be read; None if they could.
+    `unknown` says why the commands behind them could not be read; None if they could. `record` is what they say against
+    models.
     """
 
     entries: tuple[HistoryEntry, ...]
     lineup: Lineup
     unknown: str | None = None
+    record: ModelRecord = field(default_factory=ModelRecord)
 
 
 def history_of(deployment: str, events: Iterable[Event], commands: Mapping[str, Command]) -> History:
     """Fold a deployment's events, in the order of the log; `commands` are those that are known, by id."""
-    lineup, entries = Lineup(deployment), list[HistoryEntry]()
+    lineup, entries, record = Lineup(deployment), list[HistoryEntry](), ModelRecord()
     for event in events:
         if event.kind not in (EventKind.ACCEPTED, EventKind.REFUSED):
             continue
         after = follow(lineup, event)
         entries.append(_entry(event, _command_of(event, commands), lineup, after))
+        record = follow_record(record, lineup, event, after)
         lineup = after
-    return History(tuple(entries), lineup)
+    return History(tuple(entries), lineup, record=record)
 
 
 def _entry(event: Event, command: Command | None, before: Lineup, after: Lineup) -> HistoryEntry:

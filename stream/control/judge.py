@@ -283,6 +283,7 @@ class Judge:
             input_topic=await self._input_topic(command),
             term=deps.follower.term,
             partitions=await self._partitions(command),
+            record=deps.follower.record,
         )
 
     async def _partitions(self, command: Command) -> int:
@@ -343,7 +344,7 @@ class Judge:
                 return True
             case Accepted() | Refused():
                 event = verdict_event(command, verdict, lineup.revision, self._origin())
-                if event.kind is EventKind.ACCEPTED:
+                if event.kind is EventKind.ACCEPTED or event.evidence is not None:
                     event = _with_author(event, command, self._deps.follower.countersigned.get(command.command_id))
                 _log_verdict(command, event)
                 await self._publish(event, trace.headers)
@@ -381,13 +382,15 @@ class Judge:
 
 
 def _without_card_numbers(command: Command | UnreadableRecord) -> Command | UnreadableRecord:
-    """Refuse a split whose arms or excluded cards hold card numbers: its acceptance and all scores would have them.
+    """Refuse names of arms, excluded cards and ids that hold card numbers: acceptance and scores would have them.
 
     A payment whose `card_id` is one gets no decision, so there is nothing to exclude.
     """
     if isinstance(command, UnreadableRecord):
         return command
-    found = [name for name in ("arms", "exclude") if any(map(holds_card_number, getattr(command, name) or ()))]
+    found = [
+        name for name in ("arms", "exclude", "despite") if any(map(holds_card_number, getattr(command, name) or ()))
+    ]
     problems = tuple(
         Problem(ProblemCode.INVALID_FIELD, f"{name}: holds card numbers; name arms and cards by tokens")
         for name in found
@@ -396,7 +399,7 @@ def _without_card_numbers(command: Command | UnreadableRecord) -> Command | Unre
 
 
 def _with_author(event: Event, command: Command, second: str | None) -> Event:
-    """Return an acceptance with who asked for it, why, and who countersigned: other workers see no command."""
+    """Return a verdict that is remembered with who asked for it, why, and who countersigned: others see no command."""
     return msgspec.structs.replace(
         event,
         actor=redact_text(command.actor),

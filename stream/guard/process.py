@@ -6,6 +6,7 @@ second one's command expects a revision that is over.
 
 import asyncio
 import logging
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,8 +15,9 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from guards.report import explain
-from models.commands import Command, CommandKind, EventKind
+from guards.report import explain_each
+from models.commands import LONGEST_ACTOR, Command, CommandKind, EventKind
+from models.signing import GUARD_AT
 from stream.clock import now_ms
 from stream.control.client import CommandRequest, command_of, send_signed
 from stream.control.keys import read_signer
@@ -52,6 +54,19 @@ _SENT = (
 )
 _PAUSE_AFTER_REFUSAL_MS = {False: 1_000, True: 30_000}
 """How long after a refusal the guard tries again, by whether the command raises exposure."""
+
+
+def actor_of(settings: Settings) -> str:
+    """Return in whose name a guard sends commands: its own, `guard@HOST`, and not that of whoever started it.
+
+    A signed command has to name the person to whom the key belongs, or workers refuse it: that is `FRAUDSTREAM_ACTOR`.
+    """
+    return settings.actor or "guard" if settings.signing_key else guard_name()
+
+
+def guard_name() -> str:
+    """Return the name of a guard's process, by where it runs."""
+    return f"{GUARD_AT}{socket.gethostname()}"[:LONGEST_ACTOR]
 
 
 class Unfinished(msgspec.Struct):
@@ -229,8 +244,8 @@ class Guard:
         said = tuple(finding.breached), watched.since
         if said != self._said:
             self._said = said
-            for line in explain(sight.evidence) if finding.breached else ():
-                log.warning("%s", line)
+            for kind, line in explain_each(sight.evidence).items() if finding.breached else ():
+                log.log(logging.WARNING if kind in finding.breached else logging.INFO, "%s", line)
 
     # --- act
 
@@ -244,14 +259,14 @@ class Guard:
         assert self.view.sight is not None  # noqa: S101 - what was found was seen
         request = CommandRequest(
             order.kind,
-            self._settings.actor or "guard",
+            actor_of(self._settings),
             order.reason,
             _RAISING_SECONDS if order.raises else _ENDING_SECONDS,
             model=order.model,
             share_bp=order.share_bp,
             watch=order.watch,
             winner=order.winner,
-            evidence=self.view.sight.evidence,
+            evidence={"process": guard_name(), **self.view.sight.evidence},
         )
         command = command_of(self._settings, request, past.lineup.revision)
         trace = self._operations.begin(f"guard {order.kind}")

@@ -15,19 +15,11 @@ from guards.row_time import RowTime
 from guards.shares import LIVE, WHOLE_BP, ArmShare, SplitArms
 from guards.specs import GuardKind, Guards, RowTimeSpec, default_guards
 from models.arms import Split
-from models.commands import CommandKind, Event, EventKind
+from models.commands import Event, EventKind
 from models.lineup import Lineup, follow
+from models.model_record import AFTER_A_BREACH
 from models.rollouts import Rollout, row_time_budget
 from models.times import stated_ms
-
-AFTER_A_BREACH = (
-    CommandKind.PAUSE,
-    CommandKind.END_CANARY,
-    CommandKind.END_SPLIT,
-    CommandKind.ROLL_BACK,
-    CommandKind.DEMOTE,
-)
-"""A command that raises a share shows guards as breached, too, that a person let go on."""
 
 
 class Stretch(StrEnum):

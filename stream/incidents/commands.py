@@ -13,9 +13,10 @@ import msgspec
 from guards.report import breached_kinds
 from guards.specs import GuardKind
 from models.commands import LEAVES_REVISION, CommandKind, Event, EventKind
+from models.model_record import AFTER_A_BREACH
 from models.times import format_time, stated_ms
 from stream.contract.incident import IncidentAction
-from stream.guard.watched import AFTER_A_BREACH, Watched, after, past_of
+from stream.guard.watched import Watched, after, past_of
 
 _ENDS_A_PAUSE = frozenset(
     {

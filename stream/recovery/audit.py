@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.logs import Logs
+from models.logs import Logs, LostRange
 from stream.consumer import OFFSETS_OF_A_LOG
 from stream.contract.backfill import backfill_mark
 from stream.contract.codes import Rejection
@@ -131,7 +131,7 @@ class PartitionAudit:
     scored: ScoredPartition
     refused: Ints
     skipped: frozenset[int]
-    lost_below: int
+    lost: Sequence[LostRange]
     counts: Counter[Kind] = field(default_factory=Counter)
     faults: defaultdict[Fault, list[int]] = field(default_factory=lambda: defaultdict(list))
     open_ones: list[tuple[int, int]] = field(default_factory=list)
@@ -199,10 +199,10 @@ class PartitionAudit:
             if identity in found:
                 self.counts[Kind.REPEATED] += 1
                 repeated.append(Place(self.partition, offset, found[identity]))
+            elif any((one.first or 0) <= offset < one.up_to for one in self.lost):
+                self.counts[Kind.LOST] += 1
             elif offset > self.scored.last:
                 self.counts[Kind.UNDECIDED] += 1
-            elif offset < self.lost_below:
-                self.counts[Kind.LOST] += 1
             else:
                 self.faults[Fault.WITHOUT_VERDICT].append(offset)
         return repeated
@@ -301,10 +301,13 @@ def _partition(verdicts: _Verdicts, topic: str, log: int, partition: int) -> Par
         if where == [topic, partition] and one.log == log
     }
     lost = [
-        one.up_to for (_, *where), one in verdicts.logs.losses.items() if where == [topic, partition] and one.log == log
+        one
+        for (_, *where), ranges in verdicts.logs.lost.items()
+        for one in ranges
+        if where == [topic, partition] and one.log == log
     ]
     refused = np.array(list(letters.offsets(scored.position.claims)), np.int64)
-    return PartitionAudit(partition, scored, refused, frozenset(skipped), max(lost, default=0))
+    return PartitionAudit(partition, scored, refused, frozenset(skipped), lost)
 
 
 def _report(topic: str, log: int, verdicts: _Verdicts, partitions: Mapping[int, PartitionAudit]) -> AuditReport:

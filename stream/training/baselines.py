@@ -1,7 +1,7 @@
 """What a model is compared with on its own test part: a logistic regression, and a model that is stored already.
 
-They do not affect the artifact. The logistic regression is the least that trees have to beat; the stored model is the
-one that a promotion would replace.
+The logistic regression is the least that trees have to beat: a model that ranks worse is stored with that as a weakness
+of its training. The stored model is the one that a promotion would replace; it does not affect the artifact.
 """
 
 import warnings
@@ -12,6 +12,9 @@ import numpy as np
 
 from features.history.store import Ints
 from features.vector.sets import FeatureSets
+from metrics.bootstrap import BootstrapPlan
+from metrics.paired_ranking import paired_average_precision
+from metrics.ranking import average_precision
 from models.calibration import Calibrator
 from models.loading import Model, load
 from models.overview import overviews
@@ -22,7 +25,7 @@ from models.times import format_time
 from stream.control.probes import probe_vectorisers
 from stream.dataset.errors import MissingExtraError
 from stream.training.assembly import decided_among, scored_part
-from stream.training.evaluation import calibrate, choose_policy, measure
+from stream.training.evaluation import blocked, calibrate, choose_policy, measure
 from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, expected_volume
 from stream.training.request import Baseline, TrainingRequest, UnusableModelError
 from stream.training.seen import known_until_ms, stated_until_ms
@@ -34,6 +37,10 @@ _MOST_ROWS = 200_000
 """The last rows of `train` that the logistic regression is fitted to; more change little and take memory."""
 _QUANTILES = 256
 _BLOCK_ROWS = 65_536
+_DRAWS = BootstrapPlan(draws=200)
+
+ScoreRows = Callable[[Any], Floats]
+"""Scores rows of the table by their numbers."""
 
 
 class _Given(NamedTuple):
@@ -45,20 +52,42 @@ class _Given(NamedTuple):
 
 
 def measure_baselines(
-    request: TrainingRequest, repository: Repository, data: tuple[Table, Split]
+    request: TrainingRequest, repository: Repository, data: tuple[Table, Split], logistic: ScoreRows | None = None
 ) -> tuple[Baseline, ...]:
     """Measure the logistic regression, and a stored model: `request.live`, else the newest of the request's name.
+
+    `logistic` is what `fit_logistic` returned; without it, it is fitted here.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
     given = _Given(request, *data)
-    return (_logistic(given), *_stored(given, repository))
+    return (_logistic(given, logistic or fit_logistic(*data)), *_stored(given, repository))
 
 
-def _logistic(given: _Given) -> Baseline:
+def ranks_worse(data: tuple[Table, Split], model: ScoreRows, logistic: ScoreRows) -> Iterator[str]:
+    """Yield that a model ranks the test part worse than the logistic regression, if chance does not explain it.
+
+    Payments of blocked cards are left out, as in `average_precision` among the metrics. The interval is by card, since
+    of few frauds chance alone makes either model look better.
+    """
+    table, parts = data
+    rows = parts.test[~blocked(table, parts.test)]
+    fraud, scores = table.fraud[rows], (model(rows), logistic(rows))
+    first, second = (average_precision(fraud, one) for one in scores)
+    if first is None or second is None or first >= second:
+        return  # the draws, each of which reads all rows, are not needed
+    found = paired_average_precision(fraud, scores, table.card[rows], _DRAWS)
+    interval = None if found is None else found.difference_interval
+    if found is not None and interval is not None and interval.high < 0:
+        yield (
+            f"it ranks the test part worse than a {LOGISTIC}: average precision {found.first:.2f} against "
+            f"{found.second:.2f}"
+        )
+
+
+def _logistic(given: _Given, score: ScoreRows) -> Baseline:
     _, table, parts = given
-    score = _fit_logistic(table, parts)
     try:
         calibration = calibrate(score(parts.calibrate), table.fraud[parts.calibrate])
     except UnusableModelError as error:
@@ -68,10 +97,13 @@ def _logistic(given: _Given) -> Baseline:
     return Baseline(name=LOGISTIC, metrics=measure(table, parts.test, probabilities(score(parts.test)), policy))
 
 
-def _fit_logistic(table: Table, parts: Split) -> Callable[[Any], Floats]:
+def fit_logistic(table: Table, parts: Split) -> ScoreRows:
     """Fit a logistic regression to the quantiles of the features; return the function that scores rows by margins.
 
     An undefined feature takes its median, and a column of its own says so.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
     """
     try:
         from sklearn import impute, linear_model, pipeline, preprocessing  # noqa: PLC0415 - of the extra `train`

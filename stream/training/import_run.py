@@ -8,11 +8,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from features.declaration import FeatureSet
-from models.artifact import Artifact, Imported, Manifest, matrix_of, with_policy
+from models.artifact import Artifact, Imported, Manifest, as_weaknesses, matrix_of, with_policy
 from models.booster import Booster
 from models.repository import Repository
 from models.times import format_time
@@ -54,8 +55,11 @@ def import_model(request: ImportRequest, repository: Repository, progress: Progr
         accepted = _refuse_leaks(request, vectors.feature_set, table, parts)
         artifact = _build(request, (vectors, model), table, parts)
         progress("evaluate", 1, 1)
+        weak = tuple(_weaknesses(request, model, table, vectors))
+        manifest = msgspec.structs.replace(artifact.manifest, weaknesses=as_weaknesses((*accepted, *weak)))
+        artifact = msgspec.structs.replace(artifact, manifest=manifest)
         digest = store(artifact, vectors.feature_set, repository, folder)
-        warnings = (*accepted, *_warnings(request, model, table, vectors))
+        warnings = (*accepted, *_warnings(request, model, table, vectors), *weak)
     return _report(request, digest, artifact.manifest, (table, parts, warnings))
 
 
@@ -105,21 +109,25 @@ def _build(request: ImportRequest, given: tuple[Vectors, ModelFile], table: Tabl
 
 def _warnings(request: ImportRequest, model: ModelFile, table: Table, vectors: Vectors) -> Iterator[str]:
     """Yield what the import could not prove."""
-    names, rows = vectors.feature_set.names, len(table.fraud)
     if request.trained_until_ms is None:
         yield (
             "nothing says until when the model was trained: if it has seen these transactions, its probabilities and "
             "metrics are too good; state --trained-until"
         )
-    elif request.use_training_rows:
-        yield "the model was calibrated and measured on transactions of its training: its metrics are too good"
     if model.features_by_position:
         yield "the model names no features: nothing proves that their order is that of the feature set"
-    if rows < vectors.description.rows:
+    if len(table.fraud) < vectors.description.rows:
         yield (
-            f"the file has {rows:,} of the {vectors.description.rows:,} vectors that were computed: if frauds were "
-            "kept and others left out, the probabilities are too high"
+            f"the file has {len(table.fraud):,} of the {vectors.description.rows:,} vectors that were computed: if "
+            "frauds were kept and others left out, the probabilities are too high"
         )
+
+
+def _weaknesses(request: ImportRequest, model: ModelFile, table: Table, vectors: Vectors) -> Iterator[str]:
+    """Yield what is weak about the training, by what the import has found: the manifest states it."""
+    names = vectors.feature_set.names
+    if request.use_training_rows:
+        yield "the model was calibrated and measured on transactions of its training: its metrics are too good"
     undefined, of_probes = _undefined(table.matrix), _undefined(matrix_of(vectors.probes.vectors, len(names)))
     if filled := [name for at, name in enumerate(names) if of_probes[at] and not undefined[at]]:
         yield (

@@ -10,16 +10,18 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from features.declaration import DAY_MS
-from models.artifact import Artifact, Manifest, Parameter, with_policy
+from models.artifact import Artifact, Manifest, Parameter, as_weaknesses, with_policy
 from models.booster import Booster, FittedTrees
 from models.policy import Policy
 from models.repository import Repository
 from models.times import format_time
 from stream.dataset.file import FileFacts, TransactionsFile
 from stream.dataset.predictions_file import open_needed
-from stream.training.assembly import data_of, fit_decisions, period, store
-from stream.training.baselines import measure_baselines
+from stream.training.assembly import data_of, fit_decisions, margins, period, store
+from stream.training.baselines import ScoreRows, fit_logistic, measure_baselines, ranks_worse
 from stream.training.leaks import find_leaks, refuse_leaks
 from stream.training.policy_facts import PolicyFacts
 from stream.training.request import Baseline, Progress, SearchReport, TrainingReport, TrainingRequest
@@ -69,10 +71,12 @@ def train(request: TrainingRequest, repository: Repository, progress: Progress) 
         parts = split(table, reach_ms(request.feature_set), request.sizes)
         accepted = refuse_leaks(find_leaks(table, parts.train, request.feature_set), request.accepted)
         built = build(request, table, parts, progress)
-        baselines = measure_baselines(request, repository, (table, parts))
+        logistic = fit_logistic(table, parts)
+        baselines = measure_baselines(request, repository, (table, parts), logistic)
+        built = _with_weaknesses(built, (*accepted, *ranks_worse((table, parts), _scorer(built, table), logistic)))
         progress("evaluate", 1, 1)
         digest = store(built.artifact, request.feature_set, repository, folder)
-        warnings = (*accepted, *_warnings(table, parts, built))
+        warnings = (*built.artifact.manifest.weaknesses, *_warnings(table, parts, built))
     return _report(request, digest, built, _Seen(facts, dropped, table, parts, warnings, baselines))
 
 
@@ -115,6 +119,18 @@ def build(request: TrainingRequest, table: Table, parts: Split, progress: Progre
         manifest=manifest, model_text=fitted.text, probe_rows=decisions.probe_rows, probe_histories=table.probes
     )
     return Built(artifact, searched)
+
+
+def _scorer(built: Built, table: Table) -> ScoreRows:
+    """Return the function that scores rows of the table by margins, which rank as probabilities do."""
+    booster = Booster(built.artifact.model_text, built.artifact.manifest.feature_names)
+    return lambda rows: margins(booster, table, rows)
+
+
+def _with_weaknesses(built: Built, weaknesses: tuple[str, ...]) -> Built:
+    """Return an artifact whose manifest states what is weak about its training; without any, its bytes stay."""
+    manifest = msgspec.structs.replace(built.artifact.manifest, weaknesses=as_weaknesses(weaknesses))
+    return built._replace(artifact=msgspec.structs.replace(built.artifact, manifest=manifest))
 
 
 def _grow(

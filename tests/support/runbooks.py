@@ -164,7 +164,7 @@ class Stack:
         self._say("end-split", "--winner", "live")
 
     def _begin_challenge(self) -> None:
-        self._say("challenge", self._another())
+        self._say("challenge", self._another(), "--yes")  # a promotion before it may be watched
 
     def _withdraw(self) -> None:
         self._say("withdraw")

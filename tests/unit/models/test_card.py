@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,11 +17,13 @@ from models.card import (
     present_card,
     read_card,
     review_of,
+    review_record,
     store_card,
 )
 from models.errors import InvalidCardError
 from models.overview import reviews
 from models.repository import Repository
+from models.reviews import ReviewRecord
 
 CONTENTS = {name: f"contents of {name}".encode() for name in FILES}
 TEXT = """
@@ -137,3 +140,40 @@ def test_the_reviews_of_many_models_are_read_at_once(repository: Repository) -> 
     store_card(repository, digests[5], version("a"))
     found = reviews(repository, digests, ms(2027, 1, 1))
     assert {digest: one.days for digest, one in found.items()} == {digest: n for n, digest in enumerate(digests[:5])}
+
+
+def test_the_last_outcome_of_a_review_counts_and_the_newest_version_says_when_the_next_is_due(tmp_path: Path) -> None:
+    repository, digest = Repository(str(tmp_path)), "a" * 64
+    assert review_record(repository, digest) == ReviewRecord()
+    day = "2026-11-0{}T00:00:00.000Z"
+    failed = msgspec.structs.replace(version("x", day.format(1)), review="failed")
+    first = store_card(repository, digest, failed)
+    second = store_card(repository, digest, version("y", day.format(2), date(2027, 1, 31)))
+    found = review_record(repository, digest)
+    assert f"cards/{digest}/{found.version}.json" == second
+    assert found.review_by == date(2027, 1, 31)
+    assert found.failed is not None
+    assert (f"cards/{digest}/{found.failed.name}.json", found.failed.by) == (first, "ann")
+    store_card(repository, digest, msgspec.structs.replace(version("z", day.format(3)), review="passed"))
+    assert review_record(repository, digest).failed is None
+
+
+def test_a_version_that_cannot_be_read_leaves_reviews_unknown(tmp_path: Path) -> None:
+    repository, digest = Repository(str(tmp_path)), "a" * 64
+    place = store_card(repository, digest, version("x"))
+    repository.write(place, b"{")
+    found = review_record(repository, digest)
+    assert (found.failed, found.review_by) == (None, None)
+    assert place in found.unreadable
+    assert f"cards/{digest}/{found.version}.json" == place
+
+
+def test_the_version_before_reads_a_card_that_records_a_review(tmp_path: Path) -> None:
+    class CardBefore(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="card/1"):
+        recorded_at: str
+        recorded_by: str
+        card: StatedCard
+
+    repository, digest = Repository(str(tmp_path)), "a" * 64
+    place = store_card(repository, digest, msgspec.structs.replace(version("x"), review="failed"))
+    assert msgspec.json.decode(repository.read(place) or b"", type=CardBefore).card == StatedCard(owner="x")

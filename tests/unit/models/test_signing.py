@@ -80,6 +80,14 @@ def test_a_guard_may_send_what_a_guard_decides_and_an_operator_everything(kind: 
     assert codes(seal(asked(kind, "mo"), MODELLER.signed(asked(kind, "mo")))) == ["not_permitted"]
 
 
+def test_a_guards_key_may_name_the_guard_by_its_host_and_an_operators_may_not() -> None:
+    ended = asked("end_canary", "guard@host-1", model=None)
+    assert codes(seal(ended, GUARD.signed(ended))) == []
+    assert codes(seal(ended, ANN.signed(ended))) == ["wrong_actor"]
+    of_ann = asked("end_canary", "ann", model=None)
+    assert codes(seal(of_ann, GUARD.signed(of_ann))) == ["wrong_actor"]
+
+
 def test_a_guard_may_not_roll_back_to_a_time() -> None:
     to_a_time = asked("roll_back", "guard", model=None, to="2026-01-01T00:00:00.000Z")
     found = seal(to_a_time, GUARD.signed(to_a_time))

@@ -71,6 +71,41 @@ def test_a_guard_ends_a_canary_that_declines_all_and_what_it_saw_can_be_counted_
     stop([guard, *workers])
 
 
+def test_a_model_that_a_guard_ended_twice_is_promoted_only_by_who_says_that_he_knows(fleet: Fleet) -> None:
+    workers = fleet.go_live()
+    bad, other = put_model(fleet.models, seed=1, policy=DECLINES_ALL), put_model(fleet.models, seed=2)
+    guard = fleet.worker(GUARD, ACTOR="ann")
+    with Load(fleet, RATE):
+        guard.await_ready()
+        command(fleet, "rollout", "start", bad, "--ladder", "50% 1h, 100%")
+        first = end_of_canary(fleet, 1)
+        command(fleet, "model", "canary", bad, "--share", "50%", "--despite", first)
+        last = end_of_canary(fleet, 2)
+    assert all(event["actor"].startswith("guard@") for event in accepted(fleet, "end_canary"))
+    warned = [line for line in guard.log().splitlines() if " WARNING " in line]
+    assert any("declined" in line for line in warned)
+    assert not any("not breached" in line for line in warned)
+    stop([guard])
+    for force in ((), ("--force",)):
+        refused = fleet.cli("model", "promote", bad, "--reason", "test", "--json", *force)
+        problems = json.loads(refused.stdout)["problems"]
+        assert (refused.returncode, [one["code"] for one in problems]) == (1, ["breach_on_record"] * 2)
+        assert all(f"--despite {last} --reason TEXT" in one["detail"] for one in problems)
+    promoted = command(fleet, "model", "promote", bad, "--despite", last)
+    assert (promoted["despite"], promoted["actor"] != "ann") == ([last], True)
+    assert f"despite {last}: test" in fleet.cli("model", "history").stdout
+    unasked = fleet.cli("model", "challenge", other, "--reason", "test")
+    assert (unasked.returncode, "this ends it now" in unasked.stderr, unasked.stdout.strip()) == (1, True, "")
+    assert command(fleet, "model", "challenge", other, "--yes")["kind"] == "accepted"
+    stop(workers)
+
+
+def end_of_canary(fleet: Fleet, count: int) -> str:
+    """Wait until a guard has ended so many canaries; return the id of the last event."""
+    until(lambda: len(accepted(fleet, "end_canary")) == count, f"the guard ends canary {count}", 30)
+    return str(accepted(fleet, "end_canary")[-1]["event_id"])
+
+
 def held(fleet: Fleet) -> list[str]:
     return list(run(fleet, "rollout", "status").get("held", ()))
 
@@ -192,7 +227,10 @@ def test_bad_canaries_are_ended_soon_after_the_breach(fleet: Fleet, report: Call
     with Load(fleet, RATE) as load:
         guard.await_ready()
         for number in range(1, RUNS + 1):
-            command(fleet, "rollout", "start", bad, "--ladder", "10% 1h, 100%")
+            despite = [
+                word for event in accepted(fleet, "end_canary")[-1:] for word in ("--despite", event["event_id"])
+            ]
+            command(fleet, "rollout", "start", bad, "--ladder", "10% 1h, 100%", *despite)
             until(lambda number=number: len(accepted(fleet, "end_canary")) == number, f"run {number} is ended")
     count = len(load.sent)
     valid = fleet.await_scores(count)

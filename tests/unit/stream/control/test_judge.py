@@ -213,6 +213,25 @@ async def test_an_acceptance_says_who_asked_and_why_without_card_numbers(
     assert caplog.messages[-1].startswith("command c-2 (promote): refused; wrong_revision: ")
 
 
+async def test_a_refusal_for_a_failed_verdict_keeps_it_without_card_numbers_and_another_judge_knows_it(
+    judged: JudgedLog,
+) -> None:
+    await judged.send(command("promote", "c-1", 0, A))
+    stated = {"verdict": "REJECT", "gate": "loss", "challenger": B, "live": A, "at": "2026-01-01T00:00:00.000Z"}
+    evidence = {"verdict": stated, "note": f"card {CARD_NUMBER}"}
+    await judged.send(msgspec.structs.replace(command("promote", "c-2", 1, B), actor="ann", evidence=evidence))
+    refused = judged.log.events[-1]
+    assert (refused.kind, refused.actor) == ("refused", "ann")
+    assert refused.evidence == {"verdict": stated, "note": "card [redacted]"}
+    judged.restart()
+    await judged.send(command("promote", "c-3", 1, B))
+    assert [one.code for one in judged.log.events[-1].problems] == ["verdict_on_record"]
+    accepted = msgspec.structs.replace(command("promote", "c-4", 1, B), reason="why", despite=(refused.event_id,))
+    await judged.send(accepted)
+    event = judged.log.events[-1]
+    assert (event.kind, event.despite, event.reason) == ("accepted", (refused.event_id,), "why")
+
+
 class Admin:
     """Describes `transactions`; the first answers may be errors."""
 

@@ -14,9 +14,11 @@ from metrics.money import CostMatrix
 from models.artifact import Imported, read_artifact, with_policy, write_artifact
 from models.cost_policy import CostPolicy
 from models.distilled import DistilledFrom, TeacherScoresFile
+from models.judge import HeldArtifact
 from models.list_rules import ListRule, RuleAction, RuleSet
+from models.loading import inspect_artifact
 from models.repository import Repository
-from stream.training.baselines import LOGISTIC, measure_baselines
+from stream.training.baselines import LOGISTIC, fit_logistic, measure_baselines, ranks_worse
 from stream.training.request import TrainingRequest
 from stream.training.run import train
 from stream.training.split import split
@@ -50,6 +52,37 @@ def test_a_column_that_is_never_defined_is_no_obstacle(tmp_path: Path) -> None:
     request = TrainingRequest(file=tmp_path / "a.csv", name="card", feature_set=FOUR)
     (found,) = measure_baselines(request, Repository(str(tmp_path / "models")), (data, split(data, 0)))
     assert found.metrics["auc"] > 0.6
+
+
+def by_noise(rows: Any) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=len(rows))
+
+
+def test_a_model_that_ranks_worse_than_the_logistic_regression_is_called_weak() -> None:
+    logistic = fit_logistic(DATA, PARTS)
+    (why,) = ranks_worse((DATA, PARTS), by_noise, logistic)
+    assert why.startswith("it ranks the test part worse than a logistic regression: average precision 0.")
+    assert list(ranks_worse((DATA, PARTS), logistic, by_noise)) == []
+    assert list(ranks_worse((DATA, PARTS), logistic, logistic)) == []
+
+
+def test_of_so_few_frauds_that_chance_may_explain_it_no_model_is_called_weak() -> None:
+    few = learnable(per_day=10)
+    parts = split(few, 0)
+    assert list(ranks_worse((few, parts), by_noise, fit_logistic(few, parts))) == []
+
+
+def test_what_is_weak_is_stated_in_the_manifest_and_changes_no_other_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = Repository(str(tmp_path / "models"))
+    sound = trained(tmp_path, repository)
+    assert b"weaknesses" not in repository.fetch(sound.digest)["manifest.json"]
+    monkeypatch.setattr("stream.training.run.ranks_worse", lambda *_: iter(["it ranks worse"]))
+    weak = trained(tmp_path, repository)
+    assert read_artifact(repository.fetch(weak.digest)).manifest.weaknesses == ("it ranks worse",)
+    assert weak.warnings[0] == "it ranks worse"
+    assert inspect_artifact(repository, weak.digest) == HeldArtifact(weak.digest, weak.fingerprint, ("it ranks worse",))
 
 
 def trained(folder: Path, repository: Repository, **changes: Any) -> Any:

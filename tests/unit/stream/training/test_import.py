@@ -109,6 +109,7 @@ def test_an_import_without_the_end_of_the_training_uses_all_rows_and_warns(
     assert report.calibrate.since < format_time(TRAINED_UNTIL_MS)
     assert len(report.warnings) == 1
     assert "state --trained-until" in report.warnings[0]
+    assert "weaknesses" not in json.loads(repository.fetch(report.digest)["manifest.json"]), "unknown is not weak"
 
 
 def test_rows_of_the_training_are_used_only_if_asked_for(folder: Path, repository: Repository) -> None:
@@ -116,6 +117,7 @@ def test_rows_of_the_training_are_used_only_if_asked_for(folder: Path, repositor
     assert report.trained_on == 0
     assert report.calibrate.since < format_time(TRAINED_UNTIL_MS)
     assert "was calibrated and measured on transactions of its training" in report.warnings[0]
+    assert json.loads(repository.fetch(report.digest)["manifest.json"])["weaknesses"] == [report.warnings[0]]
     with pytest.raises(ValueError, match="use_training_rows: has no effect without trained_until"):
         request_for(folder, trained_until_ms=None, use_training_rows=True)
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from features.declaration import FeatureSet
 from features.formulas import Formula
 from features.rows import card, merchant, own
+from models.artifact import read_manifest
 from models.repository import Repository
 from models.times import parse_time_ms
 from stream.training.import_run import import_model
@@ -211,6 +212,8 @@ def test_vectors_with_a_count_of_what_came_later_are_refused(
         import_model(request_for(folder, vectors=vectors), repository, silent)
     accepted = import_model(request_for(folder, vectors=vectors, accepted=("card_count_30d",)), repository, silent)
     assert accepted.warnings[0].startswith("card_count_30d has other values")
+    manifest = read_manifest(repository.fetch(accepted.digest)["manifest.json"])
+    assert manifest.weaknesses == accepted.warnings[:1]
 
 
 class Telltale:
