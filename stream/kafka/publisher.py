@@ -248,10 +248,13 @@ class Publisher:
         return builder, count
 
     def _write_smaller(self, topic: str, refused_bytes: int) -> None:
-        """Halve the batches of a topic, from the next one on and for all partitions, until one is taken."""
-        allowed = min(refused_bytes, self._batch_bytes.get(topic, BATCH_BYTES)) // 2
-        log.warning("%s takes no batch of %d bytes, of %d at most from now on", topic, refused_bytes, allowed)
-        self._batch_bytes[topic] = allowed
+        """Halve the batches of a topic, from the next one on and for all partitions, until one is taken.
+
+        One that was sent while others were larger, too, halves them no further.
+        """
+        if refused_bytes <= self._batch_bytes.get(topic, BATCH_BYTES):
+            self._batch_bytes[topic] = refused_bytes // 2
+            log.warning("%s takes no batch of %d bytes: half as many at most from now on", topic, refused_bytes)
 
     async def _ready(self) -> EndableProducer:
         """Return the producer; start a new one if the last was ended or has failed."""

@@ -173,7 +173,7 @@ def positions_on(brokers: Brokers, lineup: Lineup, *, publishes: bool = True) ->
     made.epochs = dict.fromkeys(range(PARTITIONS), 1)
     made.generation, made.partitions = 1, frozenset(range(PARTITIONS))
     made.role = Role(Term(0, "default"), publishes=publishes, scores="scores")
-    made.read_again = lambda partition, _after=None: made._known.update({partition: brokers.position(partition)})
+    made.read_again = lambda partition, _after=None, **_: made._known.update({partition: brokers.position(partition)})
     return cast("DecisionPositions", made)
 
 

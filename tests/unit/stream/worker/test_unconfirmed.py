@@ -78,7 +78,7 @@ class Positions:
     def is_accepted(self, partition: int, offset: int) -> bool:
         return offset <= self.known[partition].standing.last_place
 
-    def read_again(self, partition: int, _after: object = None) -> None:
+    def read_again(self, partition: int, _after: object = None, *, given_up: bool = False) -> None:  # noqa: ARG002
         del self.known[partition]
 
     def advance(self, partition: int, _revision: int, scores: ScoresToWrite, _end: int) -> bool:
