@@ -5,7 +5,6 @@ Read this module first. It works on batches, with ports and values; it does not 
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from importlib.metadata import version
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from features.vector.sets import FeatureSets, Vectors
 from models.limits import LimitState
 from models.payments import Payments
 from stream.clock import Stage, Stopwatch
+from stream.code_version import code_version
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
 from stream.kafka.batches import Record, in_thread_if_large, size_of
@@ -30,7 +30,7 @@ from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode
 from stream.scoring.score import judge_undecidable, ruled, score
 from stream.settings import Settings
 
-CODE_VERSION = version("fraudstream")
+CODE_VERSION = code_version()
 
 _MIN_ROWS_FOR_THREAD = 64
 
