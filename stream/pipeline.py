@@ -22,6 +22,7 @@ from stream.clock import Stage, Stopwatch
 from stream.code_version import code_version
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
+from stream.deciding_settings import deciding_settings
 from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
@@ -108,6 +109,7 @@ class Pipeline:
         self._features = feature_sets
         self._names = {fingerprint: one.names for fingerprint, one in feature_sets.by_fingerprint.items()}
         self._store = store
+        self._settings_hash = deciding_settings(settings).hash
 
     async def decide(self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
         """Decide a batch of records; `clock` is read before decoding, and after scoring.
@@ -260,6 +262,7 @@ class Pipeline:
             headers=terms.headers,
             look_back_days=self._features.look_back_days,
             others=self._names,
+            settings_hash=self._settings_hash,
         )
 
 

@@ -13,6 +13,7 @@ COMMANDS = {
         "Fill the histories with past payments and their labels, from FILEs (parquet, CSV) or from topics of yours.",
     ),
     "bench": CommandSource("stream.cli.bench:bench", "Measure what the parts cost on this machine."),
+    "config": CommandSource("stream.cli.config:config", "See the settings that can change a decision."),
     "dead-letters": CommandSource(
         "stream.cli.dead_letters:dead_letters",
         "List refused records, send them again, and pass over those that no worker can read.",

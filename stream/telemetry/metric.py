@@ -67,6 +67,7 @@ MetricName = Literal[
     "fraudstream.repeated",
     "fraudstream.retries",
     "fraudstream.revision",
+    "fraudstream.setting.info",
     "fraudstream.shadow.changed_amount",
     "fraudstream.shadow.compared",
     "fraudstream.shadow.decisions_changed",
@@ -83,6 +84,7 @@ MetricName = Literal[
     "fraudstream.void_scores",
     "fraudstream.webhook.events",
     "fraudstream.webhook.waiting",
+    "fraudstream.worker.info",
 ]
 
 
