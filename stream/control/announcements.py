@@ -23,6 +23,7 @@ from stream.deciding_settings import deciding_settings
 from stream.kafka.publisher import Publisher
 from stream.kafka.tracing import Attributes, OperationTrace
 from stream.settings import Settings
+from stream.tasks import until_tick
 
 log = logging.getLogger("fraudstream.announcements")
 
@@ -94,9 +95,12 @@ class OwnRecord:
         await self._follower.wait_past(await self._publisher.publish_event(event))
 
     async def run(self) -> None:
-        """Write it again where a restore of the log has left it out, for ever."""
+        """Write it again where a restore of the log has left it out, for ever.
+
+        Not at once: a restore whose records another one parted is repeated, and this record must not part them again.
+        """
         while True:
-            await self._follower.wait_for_change(_LOOK_SECONDS)
+            await until_tick(_LOOK_SECONDS)
             if not self._follower.caught_up:
                 continue
             try:
