@@ -46,11 +46,15 @@ Despite = Annotated[tuple[Token, ...], msgspec.Meta(max_length=MOST_DESPITE)]
 """What is on record against a model and is accepted: ids of events and of other grounds, as a refusal names them."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 LogNumber = Annotated[int, msgspec.Meta(ge=0, le=511)]
+SettingsHash = Annotated[str, text_like("^[0-9a-f]{8}$", "a hash of 8 hexadecimal digits, 0-9 a-f")]
+"""The first 4 bytes of the SHA-256 over the sorted `name=value` lines of the settings that can change a decision."""
 TermNumber = Annotated[int, msgspec.Meta(ge=0, le=2**20 - 1)]
 """An epoch, which has the term above its lower 32 bits, stays below 2^53."""
 TopicName = Annotated[
     str, text_like("^[A-Za-z0-9._-]{1,249}$", "a topic as Kafka names it, 1 to 249 letters, digits, . _ -")
 ]
+GroupName = Annotated[str, msgspec.Meta(min_length=1, max_length=249)]
+CodeVersion = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 TopicId = Annotated[str, text_like("^[A-Za-z0-9._:@-]{1,64}$", FORM_OF_TOKENS)]
 LONGEST_ACTOR = 200
 LONGEST_REASON = 2_000
@@ -197,7 +201,8 @@ class EventKind(StrEnum):
     """The judge asks every worker to load `model`, or the models of all `arms`, and to answer under this `command_id`;
     for a `cut_over`, to answer whether it could publish now."""
     READY = "ready"
-    """A worker has loaded and probed `model`, or the models of all arms."""
+    """A worker has loaded and probed `model`, or the models of all arms. Without a `command_id`: a worker that starts
+    says which `group` it joins, and by which `code_version` and `settings` it decides."""
     NOT_READY = "not_ready"
     """A worker could not load a model, may not serve it yet, or could not publish now; `problems` say why."""
     CUTOVER = "cutover"
@@ -232,6 +237,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     `evidence` is the command's, card numbers in its texts redacted, a refusal keeps it if it states a verdict on its
     `model`; `despite` is what the command accepted of what is on record against its models; `compared`, `skipped` and
     `failed` to `shadow`; `row_us`, microseconds of processor time, the median of the last calls, to `row_time`;
+    `code_version` to `ready` and `not_ready`; `group` and `settings`, which `score/1` has too, to a `ready` without
+    `command_id`, with `settings_lines`, the lines that `settings` is the hash of, where the log has none of them yet;
     `countersigns` to an accepted `countersign`: the command that it approves, and `countersigned_by` to the acceptance
     of that command: who approved it; `actor` and `reason` to `accepted`, and to a `refused` that keeps evidence, where
     they are the command's, and to `restoring`; `records` to `restored`, which has the `command_id` of its `restoring`.
@@ -273,6 +280,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     skipped: Total | None = None
     failed: Total | None = None
     row_us: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    group: GroupName | None = None
+    code_version: CodeVersion | None = None
+    settings: SettingsHash | None = None
+    settings_lines: tuple[str, ...] = ()
     records: Total | None = None
     actor: Actor | None = None
     reason: Reason | None = None

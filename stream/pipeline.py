@@ -6,7 +6,6 @@ Read this module first. It works on batches, with ports and values; it does not 
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from importlib.metadata import version
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -22,8 +21,10 @@ from features.vector.sets import FeatureSets, Vectors
 from models.limits import LimitState
 from models.payments import Payments
 from stream.clock import Stage, Stopwatch
+from stream.code_version import code_version
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
+from stream.deciding_settings import deciding_settings
 from stream.errors import ClockBehindError
 from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter
@@ -33,7 +34,7 @@ from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode
 from stream.scoring.score import judge_undecidable, ruled, score
 from stream.settings import Settings
 
-CODE_VERSION = version("fraudstream")
+CODE_VERSION = code_version()
 
 _MIN_ROWS_FOR_THREAD = 64
 
@@ -115,6 +116,7 @@ class Pipeline:
         self._features = feature_sets
         self._names = {fingerprint: one.names for fingerprint, one in feature_sets.by_fingerprint.items()}
         self._store = store
+        self._settings_hash = deciding_settings(settings).hash
 
     async def decide(self, records: Sequence[Record], terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
         """Decide a batch of records; `clock` is read before decoding, and after scoring.
@@ -292,6 +294,7 @@ class Pipeline:
             headers=terms.headers,
             look_back_days=self._features.look_back_days,
             others=self._names,
+            settings_hash=self._settings_hash,
         )
 
 

@@ -1,10 +1,10 @@
 """The page of a run of `bench scaling`: the load, what waited, the workers, and the pauses of partitions."""
 
 from collections.abc import Callable
-from importlib.metadata import version
 from statistics import median
 
 from stream.bench.scaling import ScalingFigures, ScalingPhase, ScalingSample
+from stream.code_version import code_version
 from stream.html.charts.axis import AxisKind, ChartAxis
 from stream.html.charts.drawing import ChartFrame
 from stream.html.charts.lines import ChartLine, LineChart, stacked_picture
@@ -90,9 +90,7 @@ def scaling_page(figures: ScalingFigures, made_ms: int) -> str:
             ReportSection("In short", (short, _table(phases))),
             ReportSection("The day", charts(figures)),
         ),
-        Provenance(
-            f"{sum(one.payments for one in phases):,} simulated payments", None, None, made_ms, version("fraudstream")
-        ),
+        Provenance(f"{sum(one.payments for one in phases):,} simulated payments", None, None, made_ms, code_version()),
         _FOOTNOTES,
     ).html()
 

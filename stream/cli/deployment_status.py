@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from stream.cli.deployment_survey import Found, look
-from stream.cli.deployment_tables import comparison, gates, print_plain, states
+from stream.cli.deployment_tables import comparison, gates, print_plain, settings_lines, states
 from stream.cli.output import say
 
 _NOT_ASKED = {"deployment": None, "way_back": None, "gates": None, "go": None}
@@ -20,7 +20,7 @@ def print_status(name: str | None, options: Mapping[str, Any]) -> None:
     if options["as_json"]:
         say(True, facts(found), "")  # noqa: FBT003 - the flag itself
         return
-    parts: list[RenderableType] = [states(found.survey.states)]
+    parts: list[RenderableType] = [states(found.survey.states), *map(Text, settings_lines(found.survey))]
     if found.survey.comparison is not None:
         parts += [Text(), comparison(found.survey.comparison)]
     if found.findings is not None:
@@ -37,6 +37,8 @@ def facts(found: Found) -> dict[str, Any]:
         "publisher": term.publisher,
         "earlier": list(term.earlier),
         "deployments": [one.facts() for one in survey.states],
+        "settings_differ": survey.settings_differing,
+        "settings_unknown": list(survey.settings_unknown),
         "comparison": None if survey.comparison is None else msgspec.to_builtins(survey.comparison),
         **(_NOT_ASKED if findings is None else findings.facts()),
     }

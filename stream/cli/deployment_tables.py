@@ -1,5 +1,6 @@
 """Lays out the states of deployments, their comparison, the gates and a hand-over as tables."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -11,7 +12,8 @@ from stream.cli.letter_text import printable
 from stream.deployments.comparison import Comparison, DecisionTimes
 from stream.deployments.gates import GoNoGo
 from stream.deployments.handover import HandoverReport, PartitionHandover
-from stream.deployments.state import DeploymentState
+from stream.deployments.state import DeploymentState, GroupSource
+from stream.deployments.survey import Survey
 
 _MOST_WORKERS = 5
 _SHORT = 12
@@ -46,10 +48,11 @@ def _lines(state: DeploymentState) -> Iterator[tuple[str, str]]:
     faults, lag = state.faults, state.lag
     yield "role", f"publishes in term {state.term}" if state.publishes else "silent"
     yield "since", "never published" if state.since_ms is None else format_time(state.since_ms)
-    yield "group", state.group
-    more = len(state.workers) - _MOST_WORKERS
-    names = (*state.workers[:_MOST_WORKERS], *([f"and {more} more"] if more > 0 else ()))
-    yield "workers", f"{len(state.workers)}: {', '.join(names)}" if names else "none"
+    guess = " (a guess: no worker has written it; --group names another)"
+    yield "group", state.group + (guess if state.group_source is GroupSource.GUESS else "")
+    yield "workers", f"{len(state.workers)}: {_few(state.workers)}" if state.workers else "none"
+    hashes = Counter(one.settings for one in state.running.values())
+    yield "settings", ", ".join(f"{name} ({count})" for name, count in sorted(hashes.items())) or "not on record"
     yield "code", ", ".join(f"{version} ({count:,})" for version, count in state.versions.items()) or "no decisions"
     yield "last decision", format_time(state.decided_ms) if state.decided_ms else "none"
     live = state.live
@@ -61,6 +64,23 @@ def _lines(state: DeploymentState) -> Iterator[tuple[str, str]]:
     yield f"faults since {format_time(faults.since_ms)[11:16]}", f"{faults.faulty:,} of {faults.decisions:,} decisions"
     yield "  of these", ", ".join(f"{kind} {count:,}" for kind, count in faults.kinds.items())
     yield "dead letters", f"{faults.letters:,}, {faults.own_letters:,} of its own"
+
+
+def settings_lines(found: Survey) -> Iterator[str]:
+    """Yield the settings that decide and in which workers differ, with the values and who has them."""
+    if found.settings_differing:
+        yield ""
+        yield "settings that decide differ:"
+        for setting, holders in found.settings_differing.items():
+            values = (f"{printable(value) or 'empty'} ({_few(workers)})" for value, workers in holders.items())
+            yield f"  {setting}: {'; '.join(values)}"
+    if found.settings_unknown:
+        yield f"settings are not on record, as of versions that did not write them: {_few(found.settings_unknown)}"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_WORKERS
+    return ", ".join((*map(printable, names[:_MOST_WORKERS]), *([f"and {more} more"] if more > 0 else ())))
 
 
 def comparison(found: Comparison) -> RenderableType:

@@ -1,7 +1,6 @@
 """`fraudstream distill`: trains a small model on another one's scores, stores it, and reports what it costs."""
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +25,7 @@ from stream.cli.settings import settings_or_refuse
 from stream.cli.shadow_verdict import CostParam, CurrencyParam
 from stream.cli.signatures import sign_or_refuse, signer_or_refuse
 from stream.clock import now_ms
+from stream.code_version import code_version
 from stream.dataset.errors import FileError
 from stream.distillation.report import DistillationReport
 from stream.distillation.request import (
@@ -151,7 +151,7 @@ def distill(file: Path, page: Path | None, as_json: bool, **options: Any) -> Non
         request = DistillationRequest(
             file=file,
             sets=features_or_refuse(settings.features),
-            code_version=version("fraudstream"),
+            code_version=code_version(),
             provenance=provenance_here(),
             **_arguments(options),
         )

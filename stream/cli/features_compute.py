@@ -1,6 +1,5 @@
 """`fraudstream features compute`: writes the vectors of a transactions file, and prints what is in the output."""
 
-from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -14,6 +13,7 @@ from stream.cli.output import refuse, say
 from stream.cli.progress import bars
 from stream.cli.settings import settings_or_refuse
 from stream.cli.train import dropped_text
+from stream.code_version import code_version
 from stream.dataset.errors import FileError
 from stream.dataset.output import ending_problem
 from stream.training.compute import compute_vectors
@@ -27,7 +27,7 @@ def compute(file: Path, out: Path, threads: int, predictions: Path | None = None
         raise click.UsageError(found)
     settings = settings_or_refuse()
     feature_set = features_or_refuse(settings.features).newest
-    request = VectorsRequest(file, out, feature_set, threads, version("fraudstream"), predictions)
+    request = VectorsRequest(file, out, feature_set, threads, code_version(), predictions)
     try:
         with bars() as progress:
             report = compute_vectors(request, progress)

@@ -13,6 +13,7 @@ COMMANDS = {
         "Fill the histories with past payments and their labels, from FILEs (parquet, CSV) or from topics of yours.",
     ),
     "bench": CommandSource("stream.cli.bench:bench", "Measure what the parts cost on this machine."),
+    "config": CommandSource("stream.cli.config:config", "See the settings that can change a decision."),
     "dead-letters": CommandSource(
         "stream.cli.dead_letters:dead_letters",
         "List refused records, send them again, and pass over those that no worker can read.",
@@ -113,7 +114,22 @@ class _Program(LazyGroup):
         return super().main(*args, **options)
 
 
+def _print_version(context: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:  # noqa: FBT001 - click's
+    from stream.code_version import code_version  # noqa: PLC0415 - it reads files
+
+    if is_asked and not context.resilient_parsing:
+        click.echo(f"fraudstream, version {code_version()}")
+        context.exit()
+
+
 @click.group(cls=_Program, sources=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="fraudstream", prog_name="fraudstream")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version, which tells commits apart, and exit.",
+)
 def main() -> None:
     """Decide card payments on a Kafka stream, each exactly once, with the model that is live."""

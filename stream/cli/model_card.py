@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from getpass import getuser
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from stream.cli.output import refuse, say
 from stream.cli.repository import existing_repository_or_refuse
 from stream.cli.settings import settings_or_refuse
 from stream.clock import now_ms
+from stream.code_version import code_version
 from stream.control.client import read_history
 from stream.errors import ControlLogError
 from stream.html.document import Provenance, ReportPage, ReportSection
@@ -118,7 +118,7 @@ def card_facts(subject: CardSubject) -> dict[str, Any]:
 
 def card_markdown(subject: CardSubject) -> str:
     """Return a card as Markdown."""
-    lines = [f"# {_title(subject)}", "", f"Made {format_time(subject.at_ms)} by fraudstream {version('fraudstream')}."]
+    lines = [f"# {_title(subject)}", "", f"Made {format_time(subject.at_ms)} by fraudstream {code_version()}."]
     for one in card_sections(subject):
         lines += ["", f"## {one.title}", "", f"*{one.answers}*", ""]
         for name, value in one.facts:
@@ -150,7 +150,7 @@ def card_html(subject: CardSubject) -> str:
         f"{subject.digest[:_SHORT]}, for those who review it",
         None,
         tuple(_html_section(one) for one in card_sections(subject)),
-        Provenance(measured, None, None, subject.at_ms, version("fraudstream")),
+        Provenance(measured, None, None, subject.at_ms, code_version()),
         (DISCLAIMER,),
     ).html()
 

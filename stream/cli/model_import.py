@@ -1,7 +1,6 @@
 """`fraudstream model import`: stores a model that was trained elsewhere, and prints the report as `train` does."""
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 import click
@@ -17,6 +16,7 @@ from stream.cli.repository import refuse_repository, repository_or_refuse
 from stream.cli.settings import settings_or_refuse
 from stream.cli.signatures import sign_or_refuse, signer_or_refuse
 from stream.cli.train import add_measures, add_parts, report_table
+from stream.code_version import code_version
 from stream.dataset.errors import FileError
 from stream.training import import_run
 from stream.training.provenance import provenance_here
@@ -33,7 +33,7 @@ def import_model(options: Mapping[str, Any], *, as_json: bool) -> None:
     try:
         request = ImportRequest(
             sets=features_or_refuse(settings.features),
-            code_version=version("fraudstream"),
+            code_version=code_version(),
             provenance=provenance_here(),
             **given,
         )

@@ -1,5 +1,7 @@
 """`fraudstream replay`: replays one decision from its own record and from the logs, and prints each step."""
 
+from collections.abc import Iterator
+
 import click
 import msgspec
 from aiokafka.errors import KafkaError
@@ -57,6 +59,7 @@ def _shown(found: dict) -> RenderableType:  # type: ignore[type-arg]
     parts: list[RenderableType] = [Text(head, style="bold")]
     if found["note"]:
         parts.append(Text(found["note"]))
+    parts += [Text(line) for line in _settings(found["settings"])]
     parts.append(_steps(found["from_record"]))
     if found["overruled"] is not None:
         why = found["overruled"]
@@ -68,6 +71,18 @@ def _shown(found: dict) -> RenderableType:  # type: ignore[type-arg]
         parts += [_history(one) for one in logs["histories"]]
         parts += [_features(logs["features"]), Text(_verdict(logs))]
     return Group(*parts)
+
+
+def _settings(found: dict) -> Iterator[str]:  # type: ignore[type-arg]
+    """Yield what of the settings differs, and nothing where they are equal."""
+    if found["note"]:
+        yield f"settings of the decision: {found['note']}"
+    for setting, (recorded, here) in found["differing"].items():
+        yield f"other settings here: {setting} was {_value(recorded)}, and is {_value(here)}"
+
+
+def _value(text: str | None) -> str:
+    return "not stated" if text is None else text or "empty"
 
 
 def _steps(steps: list[dict]) -> Table:  # type: ignore[type-arg]

@@ -1,7 +1,6 @@
 """`fraudstream split report`: an experiment's arms side by side with their outcomes, and who wins."""
 
 import asyncio
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from stream.cli.report_file import report_option, write_report
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.cli.shadow_verdict import CardsParam
 from stream.clock import now_ms
+from stream.code_version import code_version
 from stream.errors import ControlLogError, ReportError
 from stream.experiments.facts import facts
 from stream.experiments.report import ExperimentChoice, ExperimentReport, ReadingPlan, read_report
@@ -114,7 +114,7 @@ def report_command(as_json: bool, page: Path | None, **options: Any) -> None:  #
     if page is not None:
         from stream.experiments.page import report_page  # noqa: PLC0415 - what it imports takes time
 
-        write_report(page, lambda: report_page(found, now_ms(), version("fraudstream")).html())
+        write_report(page, lambda: report_page(found, now_ms(), code_version()).html())
     if as_json:
         say(as_json, facts(found), "")
     else:

@@ -4,7 +4,6 @@ import asyncio
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from stream.cli.repository import refuse_repository, trusted_repository_or_refus
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.cli.signatures import sign_or_refuse, signer_or_refuse
 from stream.cli.training_options import sizes_of, training_options
+from stream.code_version import code_version
 from stream.dataset.errors import BackfillError, FileError
 from stream.settings import Settings
 from stream.training.provenance import provenance_here
@@ -92,7 +92,7 @@ def _request(settings: Settings, file: Path, options: dict[str, Any]) -> Trainin
             file=file,
             version=options.pop("model_version"),
             feature_set=features_or_refuse(settings.features).newest,
-            code_version=version("fraudstream"),
+            code_version=code_version(),
             sizes=sizes,
             provenance=provenance_here(),
             policy=wish,

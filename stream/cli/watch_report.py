@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from stream.cli.report_file import write_report
 from stream.cli.repository import existing_repository_or_refuse, refuse_repository
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
+from stream.code_version import code_version
 from stream.drift.facts import facts
 from stream.drift.report import WatchReport, WatchScope, read_watch
 from stream.drift.tables import report_tables
@@ -44,7 +44,7 @@ def print_watch(options: Mapping[str, Any], page: Path | None, *, as_json: bool)
     if page is not None:
         from stream.drift.page import watch_page  # noqa: PLC0415 - what it imports takes time
 
-        write_report(page, lambda: watch_page(found, now_ms(), version("fraudstream")).html())
+        write_report(page, lambda: watch_page(found, now_ms(), code_version()).html())
     if as_json:
         say(as_json, facts(found), "")
     else:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from features.history.store import LabelStatus, PredictionStatus
-from models.commands import LogNumber
+from models.commands import LogNumber, SettingsHash
 from models.policy import Band, Decision, Unit
 from stream.contract.fields import AmountMinor, CountryCode, CurrencyCode, TimeText, Token, TransactionId
 from stream.contract.label import Reporter
@@ -97,6 +97,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     positions: Positions
     degraded: tuple[str, ...]
     dropped: tuple[str, ...]
+    settings: SettingsHash | msgspec.UnsetType = msgspec.UNSET
     epoch: Count
     source: Source
     scored_at: TimeText

@@ -1,4 +1,4 @@
-"""Publish what a worker reports on `model-events`: its answers for candidates, and its cutovers to a new revision.
+"""Publish what a worker reports on `model-events`: who it is, its answers for candidates, its cutovers to a revision.
 
 A candidate is answered once, with `ready` and the hash of its probes or with `not_ready` and the problems. The model
 cache finds out whether a model can go live, the challenger's process whether it can go into the shadow. A cutover event
@@ -15,13 +15,19 @@ from aiokafka.errors import KafkaError
 from models.commands import Event, EventKind
 from models.problems import Problem
 from models.verdict_events import Origin
+from models.worker_records import WorkerRecord
 from stream.clock import now_ms, now_ns
+from stream.code_version import code_version
 from stream.control.follower import CandidateNotice, Follower
+from stream.deciding_settings import deciding_settings
 from stream.kafka.publisher import Publisher
 from stream.kafka.tracing import Attributes, OperationTrace
 from stream.settings import Settings
+from stream.tasks import until_tick
 
 log = logging.getLogger("fraudstream.announcements")
+
+_LOOK_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -65,6 +71,52 @@ def own_name_only(worker: str) -> Sequence[str]:
     return (worker,)
 
 
+class OwnRecord:
+    """Writes what this worker is, before it joins its group: nothing is decided under settings that are not on record.
+
+    The log is kept for ever, so nothing is repeated: neither what the log has as the last of this worker, nor lines
+    that any worker has written.
+    """
+
+    def __init__(self, settings: Settings, follower: Follower, publisher: Publisher) -> None:
+        deciding = deciding_settings(settings)
+        self._record = WorkerRecord(settings.group, code_version(), deciding.hash)
+        self._lines = deciding.lines
+        self._name = settings.deployment, settings.worker_id
+        self._follower = follower
+        self._publisher = publisher
+
+    async def write(self) -> None:
+        """Write it unless the log has it, and wait until it is acknowledged.
+
+        Raises:
+            aiokafka.errors.KafkaError: it was not; try again.
+        """
+        (deployment, worker), workers = self._name, self._follower.workers
+        has_lines = workers.lines(self._record.settings) == self._lines
+        if has_lines and workers.last(deployment, worker) == self._record:
+            return
+        lines = () if has_lines else self._lines
+        event = new_origin(worker).event(
+            deployment, EventKind.READY, self._follower.lineup.revision, settings_lines=lines, **self._record._asdict()
+        )
+        await self._follower.wait_past(await self._publisher.publish_event(event))
+
+    async def run(self) -> None:
+        """Write it again where a restore of the log has left it out, for ever.
+
+        Not at once: a restore whose records another one parted is repeated, and this record must not part them again.
+        """
+        while True:
+            await until_tick(_LOOK_SECONDS)
+            if not self._follower.caught_up:
+                continue
+            try:
+                await self.write()
+            except KafkaError as error:
+                log.warning("what this worker is could not be written, retrying: %s", error)
+
+
 class CandidateAnswers:
     """Tracks which candidates this process has answered; answers in the log may be those of its predecessor."""
 
@@ -95,6 +147,7 @@ class CandidateAnswers:
                 EventKind.READY if isinstance(outcome, str) else EventKind.NOT_READY,
                 lineup.revision,
                 command_id=command_id,
+                code_version=code_version(),
                 model=model,
                 probe_hash=outcome if isinstance(outcome, str) else None,
                 problems=() if isinstance(outcome, str) else outcome,

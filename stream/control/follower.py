@@ -19,6 +19,7 @@ from models.logs import Logs
 from models.model_record import ModelRecord
 from models.terms import Term
 from models.two_persons import NOBODY
+from models.worker_records import WorkerRecords
 from stream.clock import now_ns
 from stream.consumer import trace_headers
 from stream.kafka.batches import Record
@@ -60,6 +61,8 @@ class Follower:
         """Who countersigned commands that have no answer yet."""
         self.record = ModelRecord()
         """What the log says against models."""
+        self.workers = WorkerRecords(only=(settings.deployment, settings.worker_id))
+        """What this worker has said of itself, the lines of settings, and the deployments' groups."""
         self.caught_up = False
         """Whether the log has been read to the end that it had at the start, and no record of it was lost before."""
         self.last_error: str | None = None
@@ -169,6 +172,7 @@ class Follower:
             if event is None:
                 log.warning("%s offset %d is not an event of this version", self._tp.topic, record.offset)
             else:
+                self.workers.add(event)
                 self._noted(event, record.headers)
         self.log.read_to(position)
         fold = self.log.fold

@@ -7,6 +7,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from models.commands import Event, EventKind, read_event
 from models.event_log import EventLog
+from models.worker_records import WorkerRecords
 from stream.errors import ControlLogError
 from stream.kafka.client import connection_options, require_topic
 from stream.kafka.topics import MODEL_EVENTS
@@ -23,6 +24,8 @@ class LogReader:
     def __init__(self, settings: Settings, reports: Collection[EventKind] = _REPORTS) -> None:
         """Read for `settings.deployment`; of what workers report, a reader for months keeps only what it needs."""
         self.log = EventLog(settings.deployment)
+        self.workers = WorkerRecords()
+        """What the workers of all deployments have said of themselves."""
         self._deployment = settings.deployment
         self._tp = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
         self._reports = reports
@@ -61,6 +64,8 @@ class LogReader:
         """Read new events; waits briefly if there are none."""
         for record in (await self._consumer.getmany(self._tp, timeout_ms=200)).get(self._tp, []):
             event = self.log.add(record.offset, record.value or b"")
+            if event is not None:
+                self.workers.add(event)
             if event is None or event.deployment != self._deployment:
                 continue
             if event.kind in _VERDICTS and event.command_id is not None:

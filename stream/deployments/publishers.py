@@ -8,6 +8,7 @@ from models.commands import Event, EventKind, read_event
 from models.lineup import Lineup, follow
 from models.terms import Term, follow_term
 from models.times import stated_ms
+from models.worker_records import WorkerRecords
 from stream.control.log_reader import LogReader
 from stream.settings import Settings
 
@@ -21,11 +22,15 @@ class TermStart(NamedTuple):
 
 
 class Publishers(NamedTuple):
-    """The present term, the beginning of each, oldest first, and the lineup of each deployment with a verdict."""
+    """The present term, the beginning of each, oldest first, and the lineup of each deployment with a verdict.
+
+    `workers` is what workers have said of themselves.
+    """
 
     term: Term
     starts: tuple[TermStart, ...]
     lineups: Mapping[str, Lineup]
+    workers: WorkerRecords
 
     def lineup(self, deployment: str) -> Lineup:
         """Return the lineup of a deployment; that of a new one if nothing was ever judged in it."""
@@ -49,9 +54,10 @@ class Publishers(NamedTuple):
 
 
 def publishers_of(events: Iterable[Event]) -> Publishers:
-    """Fold the events of all deployments, in the order of the log; reports of workers change nothing."""
-    term, starts, lineups = Term(), list[TermStart](), dict[str, Lineup]()
+    """Fold the events of all deployments, in the order of the log; reports of workers change no lineup."""
+    term, starts, lineups, workers = Term(), list[TermStart](), dict[str, Lineup](), WorkerRecords()
     for event in events:
+        workers.add(event)
         if event.kind not in (EventKind.ACCEPTED, EventKind.REFUSED) or term.is_void(event):
             continue
         after = follow_term(term, event)
@@ -59,7 +65,7 @@ def publishers_of(events: Iterable[Event]) -> Publishers:
             starts.append(TermStart(after.number, event.deployment, stated_ms(event.at)))
         term = after
         lineups[event.deployment] = follow(lineups.get(event.deployment, Lineup(event.deployment)), event)
-    return Publishers(term, tuple(starts), lineups)
+    return Publishers(term, tuple(starts), lineups, workers)
 
 
 async def read_publishers(settings: Settings) -> Publishers:
@@ -73,4 +79,4 @@ async def read_publishers(settings: Settings) -> Publishers:
         await reader.read_to_end()
         reader.require_trusted()
         kept = map(read_event, reader.log.fold.kept.values())
-        return publishers_of(event for event in kept if isinstance(event, Event))
+        return publishers_of(event for event in kept if isinstance(event, Event))._replace(workers=reader.workers)

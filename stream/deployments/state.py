@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
@@ -17,6 +18,7 @@ from models.lineup import Lineup
 from models.overview import overviews
 from models.repository import Repository
 from models.times import format_time
+from models.worker_records import WorkerRecord, WorkerRecords
 from stream.consumer import log_and_offset
 from stream.deployments.publishers import Publishers
 from stream.deployments.recent import DeadLetterPlaces, Faults, RecentDecisions, read_letters, read_recent
@@ -30,11 +32,22 @@ _COORDINATOR_SECONDS = 20.0
 _RETRY_SECONDS = 0.5
 
 
+class GroupSource(StrEnum):
+    """Where the name of a deployment's consumer group is from."""
+
+    ARGUMENT = "argument"
+    RECORD = "record"
+    """What the workers wrote on `model-events`."""
+    GUESS = "guess"
+    """The default, or that of the settings at hand; workers of earlier versions wrote none."""
+
+
 class Target(NamedTuple):
     """A deployment to look at: its settings, and whether their Redis is known to be its own."""
 
     settings: Settings
     has_redis: bool
+    group_source: GroupSource
 
     @property
     def name(self) -> str:
@@ -74,17 +87,19 @@ class DeploymentState:
     """A deployment at a time.
 
     `since_ms` is since when it publishes or has been silent; None for a silent one that never published. `workers` are
-    the members of its group by name. `versions` counts its last decisions by the version of the code, the newest of
-    which was made at `decided_ms` (0: there is none). `decided_to` is the offset behind its last decision, by
-    partition.
+    the members of its group by name, `running` what those have said of themselves. `versions` counts its last decisions
+    by the version of the code, the newest of which was made at `decided_ms` (0: there is none). `decided_to` is the
+    offset behind its last decision, by partition.
     """
 
     deployment: str
     group: str
+    group_source: GroupSource
     publishes: bool
     since_ms: int | None
     term: int
     workers: tuple[str, ...]
+    running: Mapping[str, WorkerRecord]
     versions: Mapping[str, int]
     decided_ms: int
     live: LiveModel | None
@@ -99,10 +114,12 @@ class DeploymentState:
         return {
             "deployment": self.deployment,
             "group": self.group,
+            "group_source": self.group_source.value,
             "publishes": self.publishes,
             "since": _time(self.since_ms),
             "term": self.term,
             "workers": list(self.workers),
+            "running": {name: one._asdict() for name, one in self.running.items()},
             "code_versions": dict(self.versions),
             "last_decision": _time(self.decided_ms or None),
             "live": None if self.live is None else self.live._asdict(),
@@ -117,11 +134,16 @@ def _time(epoch_ms: int | None) -> str | None:
     return None if epoch_ms is None else format_time(epoch_ms)
 
 
-def target_of(settings: Settings, deployment: str, groups: Mapping[str, str]) -> Target:
-    """Return a deployment to look at; `groups` names the groups of those that have another than the default one."""
+def target_of(settings: Settings, deployment: str, groups: Mapping[str, str], workers: WorkerRecords) -> Target:
+    """Return a deployment to look at; its group is that of `groups`, or else what its workers have said of it."""
     own = deployment == settings.deployment
-    group = groups.get(deployment, settings.group if own else f"fraudstream-{deployment}")
-    return Target(replace(settings, deployment=deployment, group=group), own)
+    if (named := groups.get(deployment)) is not None:
+        group, source = named, GroupSource.ARGUMENT
+    elif (recorded := workers.group(deployment)) is not None:
+        group, source = recorded, GroupSource.RECORD
+    else:
+        group, source = settings.group if own else "", GroupSource.GUESS
+    return Target(replace(settings, deployment=deployment, group=group), own, source)
 
 
 async def read_states(targets: Sequence[Target], publishers: Publishers, since_ms: int) -> list[DeploymentState]:
@@ -161,15 +183,17 @@ class _StateReader:
         settings, publisher = target.settings, self.publishers.term.publisher
         publishes = target.name == publisher
         recent = self.published if publishes else await self._silent(settings)
-        lineup = self.publishers.lineup(target.name)
+        lineup, records = self.publishers.lineup(target.name), self.publishers.workers
         workers, committed = await self._group(settings)
         return DeploymentState(
             deployment=target.name,
             group=settings.group,
+            group_source=target.group_source,
             publishes=publishes,
             since_ms=self.publishers.since_ms(target.name),
             term=self.publishers.term.number,
             workers=workers,
+            running={name: said for name in workers if (said := records.last(target.name, name)) is not None},
             versions=dict(recent.versions),
             decided_ms=recent.last_ms,
             live=await asyncio.to_thread(_live_model, settings, lineup),

@@ -1,11 +1,13 @@
 """What the command line looks at: the deployments of a topic prefix, and the comparison with one that is silent."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from aiokafka.errors import UnknownTopicOrPartitionError
 
+from models.worker_records import WorkerRecord
 from stream.clock import now_ms
+from stream.deciding_settings import differing
 from stream.deployments.comparison import Comparison, TimeSpan, compare
 from stream.deployments.publishers import Publishers, read_publishers
 from stream.deployments.state import DeploymentState, Target, read_states, target_of
@@ -47,6 +49,24 @@ class Survey(NamedTuple):
         """Whether a hand-over to the target only takes back the last one."""
         return self.target is not None and self.publishers.is_way_back(self.target.name)
 
+    @property
+    def settings_differing(self) -> dict[str, dict[str, list[str]]]:
+        """The settings that decide and in which running workers differ: by setting and value, `deployment/worker`."""
+        lines = {name: self.publishers.workers.lines(said.settings) for name, said in self._running()}
+        return differing({name: some for name, some in lines.items() if some is not None})
+
+    @property
+    def settings_unknown(self) -> tuple[str, ...]:
+        """The running workers whose settings are not on record, as those of earlier versions; `deployment/worker`."""
+        known = {name for name, said in self._running() if self.publishers.workers.lines(said.settings) is not None}
+        return tuple(
+            name for one in self.states for worker in one.workers if (name := f"{one.deployment}/{worker}") not in known
+        )
+
+    def _running(self) -> Iterator[tuple[str, WorkerRecord]]:
+        for one in self.states:
+            yield from ((f"{one.deployment}/{worker}", said) for worker, said in one.running.items())
+
     def state(self, deployment: str) -> DeploymentState:
         """Return the state of a deployment that was looked at."""
         return next(one for one in self.states if one.deployment == deployment)
@@ -68,7 +88,7 @@ async def survey(request: SurveyRequest, *, always_compare: bool) -> Survey:
             "(fraudstream model promote)"
         )
     names = _names(publishers, publisher, request.deployment)
-    targets = {name: target_of(request.settings, name, request.groups) for name in names}
+    targets = {name: target_of(request.settings, name, request.groups, publishers.workers) for name in names}
     states = await read_states([*targets.values()], publishers, now - round(request.fault_minutes * _MINUTE_MS))
     others = names[1:]
     silent = request.deployment or (others[0] if len(others) == 1 else None)

@@ -1,9 +1,9 @@
 """The report of a distillation as one HTML page: what the student saves in time, and what it loses elsewhere."""
 
 from collections.abc import Iterator
-from importlib.metadata import version
 
 from models.times import stated_ms
+from stream.code_version import code_version
 from stream.contract.money import money_text
 from stream.distillation.report import DistillationReport, FigureInterval, SizeResult, TeacherStudentFigures
 from stream.distillation.speed import BATCH_ROWS
@@ -57,7 +57,7 @@ def distillation_page(report: DistillationReport, made_ms: int) -> str:
             stated_ms(part.since),
             stated_ms(part.until),
             made_ms,
-            version("fraudstream"),
+            code_version(),
         ),
         (*_FOOTNOTES, f"Costs: {report.costs}."),
     ).html()

@@ -1,9 +1,9 @@
 """An evaluation as one HTML page: what counts, and the sections with figures, plots and intervals."""
 
 from collections.abc import Iterator
-from importlib.metadata import version
 
 from models.times import stated_ms
+from stream.code_version import code_version
 from stream.evaluation.page_features import features, scores
 from stream.evaluation.page_sections import alerts, calibration, money, paired, ranking, segments, weeks
 from stream.evaluation.report import EvaluationReport
@@ -64,9 +64,7 @@ def evaluation_page(report: EvaluationReport) -> str:
         f"Model {first.digest[:12]}{against}; payments {held_back}",
         None,
         tuple(ReportSection(title, tuple(parts)) for title, parts in sections.items()),
-        Provenance(
-            measured, stated_ms(data.since), stated_ms(data.until), stated_ms(report.made_at), version("fraudstream")
-        ),
+        Provenance(measured, stated_ms(data.since), stated_ms(data.until), stated_ms(report.made_at), code_version()),
         _FOOTNOTES,
     ).html()
 

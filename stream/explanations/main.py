@@ -4,11 +4,11 @@ import asyncio
 import logging
 import os
 import signal
-from importlib.metadata import version
 
 import msgspec
 
 from features.reasons import ReasonTable
+from stream.code_version import code_version
 from stream.errors import StreamError
 from stream.explanations.first_look import require_features
 from stream.explanations.process import AlertExplainer
@@ -39,7 +39,7 @@ def run_explain(settings: Settings, table: ReasonTable, since_ms: int | None) ->
     named = msgspec.structs.replace(settings, worker_id=settings.worker_id or f"explain-{os.getpid()}")
     always = {"deployment": settings.deployment, "worker": named.worker_id}
     log_service_to_stderr(settings.log_level, service_formatter(settings.log_format, secrets, always))
-    log.info("fraudstream %s: alerts of deployment %s are explained", version("fraudstream"), settings.deployment)
+    log.info("fraudstream %s: alerts of deployment %s are explained", code_version(), settings.deployment)
     telemetry = begin(named, os.environ)
     try:
         explainer = AlertExplainer(named, table, since_ms, telemetry.emit, telemetry.operations)

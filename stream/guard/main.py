@@ -5,13 +5,13 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
 from stream.clock import now_ms
+from stream.code_version import code_version
 from stream.errors import StreamError
 from stream.guard.checkpoint_file import CheckpointFile
 from stream.guard.finding import Limits
@@ -98,7 +98,7 @@ def run_guard(settings: Settings, limits: Limits, checkpoint: Path | None, compa
     named = msgspec.structs.replace(settings, worker_id=settings.worker_id or f"guard-{os.getpid()}")
     always = {"deployment": settings.deployment, "worker": named.worker_id}
     log_service_to_stderr(settings.log_level, service_formatter(settings.log_format, secrets, always))
-    log.info("fraudstream %s: guard of deployment %s starts", version("fraudstream"), settings.deployment)
+    log.info("fraudstream %s: guard of deployment %s starts", code_version(), settings.deployment)
     telemetry = begin(named, os.environ)
     try:
         kept = None if checkpoint is None else CheckpointFile(checkpoint)

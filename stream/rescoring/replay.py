@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from features.vector.sets import FeatureSets
@@ -19,6 +20,8 @@ from models.payments import Payments
 from models.policy import Decision, Floats, bands
 from stream.consumer import Standing
 from stream.contract.outputs import Overruled, Score
+from stream.control.log_reader import LogReader
+from stream.deciding_settings import DecidingSettings, deciding_settings
 from stream.kafka.offsets import read_validity
 from stream.kafka.topics import SCORES, silent_scores
 from stream.outcomes.costs import costs_text
@@ -136,6 +139,19 @@ class ReplayStep(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+class ReplayedSettings(msgspec.Struct, frozen=True):
+    """The settings that can change a decision: the hashes of those on record and of those here, and where they differ.
+
+    `differing` has the value on record and the one here, by setting; None: not stated. It is empty where the hashes are
+    equal, and where `note` says why the recorded ones are not known.
+    """
+
+    recorded: str | None
+    here: str
+    differing: dict[str, tuple[str | None, str | None]]
+    note: str = ""
+
+
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """A replayed decision; `equal` is true if every step matches. `logs` is None if the logs no longer hold it.
 
@@ -156,6 +172,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     decided_at: str
     decision: Decision
     overruled: Overruled | None
+    settings: ReplayedSettings
     from_record: tuple[ReplayStep, ...]
     logs: LogReplay | None
     logs_note: str
@@ -189,11 +206,39 @@ def replay(settings: Settings, sets: FeatureSets, wanted: tuple[str, str | None]
         decided_at=score.scored_at,
         decision=score.decision,
         overruled=score.overruled,
+        settings=asyncio.run(_settings(settings, score)),
         from_record=steps,
         logs=logs,
         logs_note=note,
         equal=is_equal,
     )
+
+
+async def _settings(settings: Settings, score: Score) -> ReplayedSettings:
+    """Compare the settings that a decision was made under with those of this process, by what `model-events` says."""
+    here = deciding_settings(settings)
+    if score.settings is msgspec.UNSET or score.settings == here.hash:
+        return compare_settings(score, here, None)
+    try:
+        async with LogReader(settings, reports=()) as reader:
+            await reader.read_to_end()
+    except KafkaError as error:  # the decision is replayed all the same
+        found = compare_settings(score, here, None)
+        return msgspec.structs.replace(found, note=f"{found.note}, which cannot be read: {error}")
+    return compare_settings(score, here, reader.workers.lines(score.settings))
+
+
+def compare_settings(score: Score, here: DecidingSettings, recorded: Sequence[str] | None) -> ReplayedSettings:
+    """Return how the settings of a decision, of which these lines are on record, differ from those of this process."""
+    if score.settings is msgspec.UNSET:
+        return ReplayedSettings(None, here.hash, {}, "not on record: an earlier version decided")
+    if score.settings == here.hash:
+        return ReplayedSettings(score.settings, here.hash, {})
+    if recorded is None:
+        return ReplayedSettings(score.settings, here.hash, {}, "the lines of the recorded ones are not on model-events")
+    ours, theirs = (dict(line.partition("=")[::2] for line in lines) for lines in (here.lines, recorded))
+    names = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    return ReplayedSettings(score.settings, here.hash, {name: (theirs.get(name), ours.get(name)) for name in names})
 
 
 def _note(settings: Settings, found: FoundDecision) -> str:

@@ -39,7 +39,7 @@ class ScoreFrame(msgspec.Struct, frozen=True):
 
     `names` and `fingerprint` are those of the live model's features, `others` has the names of the other sets that are
     computed here, by fingerprint. `headers` returns those of a record's score; `look_back_days` is how far the
-    deployment's features look.
+    deployment's features look; `settings_hash` is that of the settings that decide.
     """
 
     settings: Settings
@@ -53,6 +53,7 @@ class ScoreFrame(msgspec.Struct, frozen=True):
     log: int = 0
     look_back_days: int = 0
     others: Mapping[str, Sequence[str]] = {}
+    settings_hash: str | msgspec.UnsetType = msgspec.UNSET
 
     def names_of(self, fingerprint: str) -> Sequence[str]:
         """Return the names of a set's features."""
@@ -221,6 +222,7 @@ def encode(frame: ScoreFrame, decoded: Decoded, observed: Observed, judged: Judg
             positions=positions,
             degraded=judgement.degraded,
             dropped=parsed.dropped,
+            settings=frame.settings_hash,
             epoch=frame.epochs[record.partition],
             source=Source(record.topic, record.partition, record.offset, frame.log),
             scored_at=scored_at,

@@ -333,6 +333,13 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         "The newest revision of the lineup that this worker follows.",
         "workers differ: one does not read `model-events`.",
     ),
+    "fraudstream.setting.info": Metric(
+        MetricKind.GAUGE,
+        "1",
+        ("setting", "value"),
+        "1 for each setting that can change a decision, with its value; durations in seconds.",
+        "workers differ: their decisions are not made alike; `fraudstream deployment status` names them.",
+    ),
     "fraudstream.shadow.changed_amount": Metric(
         MetricKind.COUNTER,
         "{minor_unit}",
@@ -432,6 +439,13 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         (),
         "Void scores found when a partition was taken over.",
         "above 0: a worker outlived its assignment; consumers drop its scores.",
+    ),
+    "fraudstream.worker.info": Metric(
+        MetricKind.GAUGE,
+        "1",
+        ("version", "settings"),
+        "1, with the version of the code, which tells commits apart, and the hash of the settings that decide.",
+        "decisions of two workers differ: both are on each score, as `code_version` and `settings`.",
     ),
 }
 CATALOGUE: dict[MetricName, Metric] = dict(sorted((_OF_WORKERS | OF_EXPLANATIONS | OF_GUARDS).items()))

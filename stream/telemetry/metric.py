@@ -70,6 +70,7 @@ MetricName = Literal[
     "fraudstream.repeated",
     "fraudstream.retries",
     "fraudstream.revision",
+    "fraudstream.setting.info",
     "fraudstream.shadow.changed_amount",
     "fraudstream.shadow.compared",
     "fraudstream.shadow.decisions_changed",
@@ -86,6 +87,7 @@ MetricName = Literal[
     "fraudstream.void_scores",
     "fraudstream.webhook.events",
     "fraudstream.webhook.waiting",
+    "fraudstream.worker.info",
 ]
 
 

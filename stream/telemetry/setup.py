@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import version
 from threading import Thread
 from time import monotonic
 from typing import NamedTuple, Protocol
@@ -26,6 +25,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
 from models.logins import without_logins
+from stream.code_version import code_version
 from stream.errors import SettingsError
 from stream.kafka.tracing import NoOperationTracing, OperationTracing
 from stream.redaction import redact_text
@@ -152,7 +152,7 @@ def _begin(
     provider = MeterProvider(
         [PrometheusReader(instruments, registry), *others], resource, AlwaysOffExemplarFilter(), shutdown_on_exit=False
     )
-    instruments.make(provider.get_meter(SCOPE, version(SCOPE)))
+    instruments.make(provider.get_meter(SCOPE, code_version()))
     operations = _operations(options, resource)
     if operations is None:
         return Telemetry(totals.record, registry=registry, instruments=instruments, providers=(provider,))
@@ -206,7 +206,7 @@ def _operations(options: TelemetryOptions, resource: Resource) -> _Operations | 
 
 
 def _scope() -> tuple[str, str]:
-    return SCOPE, version(SCOPE)
+    return SCOPE, code_version()
 
 
 def _sinks(operations: _Operations, resource: Resource, environment: Mapping[str, str]) -> Iterator[SpanSink]:
@@ -248,7 +248,7 @@ def _metric_exporters(options: TelemetryOptions) -> Iterator[MetricExporter]:
 def _resource(settings: Settings, service: str) -> Resource:
     """Describe this process; `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` take precedence."""
     configured = OTELResourceDetector().detect().attributes
-    ours = {"service.name": service, "service.version": version(SCOPE), "fraudstream.deployment": settings.deployment}
+    ours = {"service.name": service, "service.version": code_version(), "fraudstream.deployment": settings.deployment}
     if settings.worker_id:
         ours["service.instance.id"] = settings.worker_id
     return Resource.create({name: value for name, value in ours.items() if name not in configured})

@@ -1,9 +1,9 @@
 """A verdict as one HTML page for a risk committee: the word, the gate that decided it, and the sections behind it."""
 
 from collections.abc import Iterator
-from importlib.metadata import version
 
 from models.times import stated_ms
+from stream.code_version import code_version
 from stream.html.document import Provenance, ReportPage, ReportSection, Tone, VerdictBanner
 from stream.html.parts import KeyFigure, KeyFigures, Part, Points, Prose
 from stream.html.quantities import Count, Measure, Moment, Money, Percentage, Quantity, quantity_text
@@ -69,7 +69,7 @@ def _provenance(report: VerdictReport) -> Provenance:
     settled = stretch.settled_before
     matured_before = "" if settled is None else f"; before {quantity_text(Moment(stated_ms(settled)))} all have matured"
     measured = f"{report.coverage.compared:,} compared payments{share}, labels as of {as_of}{matured_before}"
-    return Provenance(measured, start, end, stated_ms(report.at), version("fraudstream"))
+    return Provenance(measured, start, end, stated_ms(report.at), code_version())
 
 
 def _in_short(report: VerdictReport) -> Iterator[Part]:

@@ -201,6 +201,7 @@ class WorkerApp(faust.App):
         parts = self.parts
         let_through = LetThroughGauges(parts.positions, parts.follower)
         return GaugeSources(
+            settings=self.settings,
             topics=(
                 *(self.settings.topic(one.name) for one in (TRANSACTIONS, LABELS, MODEL_CONTROL)),
                 *parts.predictions.handlers,

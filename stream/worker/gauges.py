@@ -16,10 +16,13 @@ from aiokafka.errors import KafkaError
 from features.history.store import Entity
 from features.redis.cache import CacheStats
 from guards.shares import CANARY, WHOLE_BP
+from stream.code_version import code_version
 from stream.control.model_cache import LoadedModels
+from stream.deciding_settings import deciding_settings
 from stream.kafka.held_back import HeldBack
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.transport import BatchConsumer
+from stream.settings import Settings
 from stream.tasks import log_on_error, until_tick
 from stream.telemetry.metrics import Gauges, Values
 
@@ -64,6 +67,7 @@ class Lag:
 class GaugeSources:
     """What the gauges read; each function must return quickly, and may be called from another thread."""
 
+    settings: Settings
     topics: tuple[str, ...]
     consumer: Callable[[], BatchConsumer | None]
     models: LoadedModels
@@ -90,6 +94,7 @@ class GaugeSources:
 
     def gauges(self) -> Gauges:
         """Return the function that reads each gauge of the catalogue."""
+        deciding = deciding_settings(self.settings)
         return {
             "fraudstream.aside": lambda: _one(len(consumer.aside) if (consumer := self.consumer()) else 0),
             "fraudstream.cache.evictions": lambda: {(kind.value,): use.evictions for kind, use in self._cache_stats()},
@@ -119,12 +124,14 @@ class GaugeSources:
             "fraudstream.publishes": lambda: _one(self.publishes()),
             "fraudstream.ready": lambda: _one(not self.reasons()),
             "fraudstream.revision": lambda: _one(self.revision()),
+            "fraudstream.setting.info": lambda: {_parts(line): 1 for line in deciding.lines},
             "fraudstream.shadow.queued": lambda: _one(self.queued()),
             "fraudstream.split.share": self._split_shares,
             "fraudstream.term": lambda: _one(self.term()),
             "fraudstream.topics.deviating": lambda: {(topic,): count for topic, count in self.deviating().items()},
             "fraudstream.uncommitted": lambda: {key: one.records for key, one in self._held_back()},
             "fraudstream.uncommitted.age": self._uncommitted_age,
+            "fraudstream.worker.info": lambda: {(code_version(), deciding.hash): 1},
         }
 
     def _cache_stats(self) -> ItemsView[Entity, CacheStats]:
@@ -172,3 +179,8 @@ def _one(value: float) -> dict[Values, float]:
 
 def _by_currency(amounts: Mapping[str, int]) -> dict[Values, float]:
     return {(currency,): amount for currency, amount in amounts.items()}
+
+
+def _parts(line: str) -> Values:
+    name, _, value = line.partition("=")
+    return name, value

@@ -10,7 +10,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from importlib.metadata import version
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
@@ -21,6 +20,7 @@ from models import tree_kernel
 from models.arms import Arm
 from models.commands import CommandKind, Event, EventKind
 from models.lineup import Lineup
+from stream.code_version import code_version
 from stream.control.follower import Follower
 from stream.control.limits_text import limits_text
 from stream.control.model_cache import LoadedModels
@@ -89,7 +89,7 @@ def log_start(settings: Settings) -> None:
 
     Each setting has a line of its own: of several URLs in one line only the end of the last one would not be masked.
     """
-    ours, python = version("fraudstream"), sys.version.partition(" ")[0]
+    ours, python = code_version(), sys.version.partition(" ")[0]
     log.info(
         "fraudstream %s on Python %s starts: worker %s of deployment %s, group %s",
         *(ours, python, settings.worker_id, settings.deployment, settings.group),

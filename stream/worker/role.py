@@ -184,7 +184,9 @@ class PublishedScores:
         topic = self._settings.topic(TRANSACTIONS.name)
         tps = [TopicPartition(topic, partition) for partition in sorted(partitions)]
         found = await self._noted_by(self._settings, tps)
-        publisher = msgspec.structs.replace(self._settings, deployment=str(self._follower.term.publisher), group="")
+        name = str(self._follower.term.publisher)
+        group = self._follower.workers.group(name) or ""  # the default one, where its workers are of an earlier version
+        publisher = msgspec.structs.replace(self._settings, deployment=name, group=group)
         try:
             others = await self._noted_by(publisher, [tp for tp in tps if tp.partition not in found])
         except GroupAuthorizationFailedError:

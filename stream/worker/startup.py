@@ -16,6 +16,7 @@ from mode import Service
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.store import RedisStore
 from stream.challenger.comparer import Comparer
+from stream.control.announcements import OwnRecord
 from stream.control.follower import Follower
 from stream.control.model_cache import ModelCache
 from stream.control.reviews import ReviewDates
@@ -86,6 +87,7 @@ class Startup(Service):
     def __init__(self, deps: StartupDeps) -> None:
         super().__init__()
         self._deps = deps
+        self._own_record = OwnRecord(deps.settings, deps.follower, deps.publisher)
         self._waiting_for: str | None = "starting"
         self._redis_trouble: str | None = None
         self._redis_lost = asyncio.Event()
@@ -115,6 +117,8 @@ class Startup(Service):
         self._waiting_for = "the control log has not been read to its end"
         await deps.follower.wait_until_caught_up()
         await self._until("the control log", deps.snapshots.check)
+        # Before the group is joined: the first score under these settings comes behind their lines.
+        await self._until("the record of its settings on model-events", self._own_record.write)
         self._begin(deps.snapshots.run(), deps.topics.run(), deps.cache.run(), deps.row_times.run(), deps.reviews.run())
         deps.comparer.start()
         self._begin(
@@ -125,6 +129,7 @@ class Startup(Service):
             deps.positions.watch_role(),
             deps.published.run(),
             deps.copier.run(),
+            self._own_record.run(),
             self._trim(),
             self._check_redis(),
             self._watch_deletions(),

@@ -1,17 +1,20 @@
 """A silent deployment `green` beside `blue`, and how their decisions compare: tests replace what they are about."""
 
+from models.worker_records import WorkerRecord
 from stream.deployments.comparison import Comparison, DecisionChange, DecisionTimes, ScoreShift
 from stream.deployments.recent import Faults
-from stream.deployments.state import DecisionLag, DeploymentState, HistoriesFound, LiveModel
+from stream.deployments.state import DecisionLag, DeploymentState, GroupSource, HistoriesFound, LiveModel
 
 AT = "2026-01-01T00:00:00.000Z"
 GREEN = DeploymentState(
     deployment="green",
     group="fraudstream-green",
+    group_source=GroupSource.RECORD,
     publishes=False,
     since_ms=None,
     term=0,
     workers=("w-1",),
+    running={"w-1": WorkerRecord("fraudstream-green", "2", "0a1b2c3d")},
     versions={"2": 100},
     decided_ms=1_767_225_600_000,
     live=LiveModel("a" * 64, "card", "2"),

@@ -15,6 +15,7 @@ PATTERNS: Mapping[str, str] = MappingProxyType(
         "^[A-Za-z0-9._-]{1,249}$": "a topic's name",
         "^[0-9a-f]{64}$": "64 hexadecimal digits",
         "^[0-9a-f]{32}$": "32 hexadecimal digits",
+        "^[0-9a-f]{8}$": "8 hexadecimal digits",
         "^[0-9a-f]{8,64}$": "8 to 64 hexadecimal digits",
         r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z$": "RFC 3339, UTC, three decimals",
     }

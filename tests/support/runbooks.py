@@ -16,6 +16,8 @@ from pathlib import Path
 
 from aiokafka import ConsumerRecord
 
+from models.times import format_time
+from stream.clock import now_ms
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import PARTITIONS, payment, put_model
 from support.fleet.shipments import java_classpath, librdkafka_producer
@@ -97,6 +99,7 @@ class Stack:
             "PARTITION": lambda: str(place()[1]),
             "OFFSET": lambda: str(place()[2]),
             "FILE": lambda: str(self._card if "--record" in command else fleet.folder / "scored"),
+            "TIME": lambda: format_time(now_ms()),
             "N": lambda: self._number(command, lambda: place()[2]),
         }
         return re.sub(rf"\b({'|'.join(words)})\b", lambda found: words[found[1]](), command)

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from support.paths import HOUSE
 
 LIBRARIES = {"features/vector/window_features.shared", "models/tree_margins.shared"}
 PACKAGES = ("features", "guards", "metrics", "models", "shadow", "stream")
+BUILD_FILE = "stream/build.txt"
+"""It tells the commit."""
 UNREACHABLE = {"FRAUDSTREAM_BROKERS": "127.0.0.1:1", "FRAUDSTREAM_REDIS_URL": "redis://127.0.0.1:1/0"}
 EXTRAS = {
     "train payments.csv --name cards": "train",
@@ -49,6 +52,13 @@ for words in json.loads(sys.argv[1]):
 print(json.dumps(answers))
 """
 """Runs commands in one interpreter, and asks each for its help."""
+
+
+@pytest.fixture(scope="module")
+def commit() -> str:
+    """The first 12 digits of the commit that is checked out."""
+    command = ["git", "-C", HOUSE, "rev-parse", "HEAD"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout[:12]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +116,7 @@ def test_the_wheel_has_every_file_of_the_packages_and_no_other(wheel: Path) -> N
     with zipfile.ZipFile(wheel) as opened:
         names = set(opened.namelist())
     kernels = LIBRARIES if shutil.which("cc") or find_spec("ziglang") else set()
-    assert {name for name in names if ".dist-info/" not in name} == wanted | kernels
+    assert {name for name in names if ".dist-info/" not in name} == wanted | kernels | {BUILD_FILE}
     assert {f"{package}/py.typed" for package in PACKAGES} <= wanted
     assert sum(name.endswith(".lua") for name in wanted) >= 2
 
@@ -128,6 +138,41 @@ def test_the_installed_command_line_prints_its_help_and_the_schemas(environment:
     assert told.returncode == 0, told.stderr
     assert "worker" in told.stdout
     assert set(json.loads(run(environment, tmp_path, "fraudstream", "schema").stdout)) == set(RECORDS)
+
+
+def test_the_installed_version_tells_the_commit_that_the_wheel_was_built_from(
+    environment: Path, tmp_path: Path, commit: str
+) -> None:
+    told = run(environment, tmp_path, "fraudstream", "--version")
+    assert re.fullmatch(rf"fraudstream, version [0-9.]+\+g{commit}(\.dirty)?\n", told.stdout), told.stderr
+
+
+@pytest.mark.parametrize(("has_commit", "expected"), [(True, "g{commit}"), (False, "s[0-9a-f]{{12}}")])
+def test_without_git_an_sdist_has_the_commit_and_other_sources_their_hash(
+    tmp_path: Path, commit: str, expected: str, *, has_commit: bool
+) -> None:
+    """As an image is built: of the packages alone, and of an unpacked sdist."""
+    for name in ("hatch_build.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(HOUSE / name, tmp_path / name)
+    for package in PACKAGES:
+        shutil.copytree(HOUSE / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "*.shared"))
+    if has_commit:
+        (tmp_path / BUILD_FILE).write_text(f"g{commit}\n")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", "dist"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+    )
+    (wheel,), (sdist,) = (tmp_path / "dist").glob("*.whl"), (tmp_path / "dist").glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as opened:
+        built = opened.read(BUILD_FILE).decode()
+    assert re.fullmatch(expected.format(commit=commit) + "\n", built)
+    with tarfile.open(sdist) as packed:
+        (member,) = (one for one in packed.getmembers() if one.name.endswith(BUILD_FILE))
+        file = packed.extractfile(member)
+        assert file is not None
+        assert file.read().decode() == built
 
 
 def test_train_without_its_extra_names_the_packages_and_the_extra(environment: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from models.commands import EventKind
 from models.problems import ProblemCode
 from stream.cli.main import main
 from stream.contract.codes import DeadLetterCode
+from stream.deciding_settings import EFFECTS
 from stream.fates import TABLE, ErrorFate, Handling, Phase, name_of
 from stream.kafka.topics import LAYOUTS, UNLIMITED
 from stream.rescoring.reasons import Reason
@@ -60,6 +61,11 @@ def settings() -> str:
         for field in msgspec.structs.fields(Settings)
     )
     return table(("variable", "default", "meaning"), rows)
+
+
+def effects() -> str:
+    rows = ((f"`{PREFIX}{name.upper()}`", "yes" if one.decides else "no", one.why) for name, one in EFFECTS.items())
+    return table(("variable", "can change a decision", "why"), rows)
 
 
 def default_of(field: msgspec.structs.FieldInfo) -> str:
@@ -155,6 +161,7 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/architecture.md", "fates"): fates,
     ("docs/architecture.md", "handlings"): members("stream/fates.py", Handling, "fate"),
     (f"{REFERENCE}/settings.md", "settings"): settings,
+    (f"{REFERENCE}/settings.md", "effects"): effects,
     (f"{REFERENCE}/command-line.md", "commands"): command_line,
     (f"{REFERENCE}/dead-letter-codes.md", "codes"): members("stream/contract/codes.py", DeadLetterCode, "code"),
     (f"{REFERENCE}/features.md", "aggregates"): partial(features_page.aggregates, table),

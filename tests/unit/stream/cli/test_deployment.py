@@ -13,6 +13,7 @@ from models.commands import CommandKind, Event
 from models.lineup import Lineup
 from models.problems import Problem, ProblemCode
 from models.terms import Term
+from models.worker_records import WorkerRecord, WorkerRecords
 from stream.cli import commands, deployment_handover, deployment_survey
 from stream.cli.deployment_survey import newest_offsets
 from stream.cli.main import main
@@ -20,7 +21,7 @@ from stream.control.client import CommandRequest
 from stream.deployments.gates import Reproduction
 from stream.deployments.handover import Begun, HandoverReport, PartitionHandover
 from stream.deployments.publishers import Publishers, TermStart
-from stream.deployments.state import LiveModel, target_of
+from stream.deployments.state import GroupSource, LiveModel, target_of
 from stream.deployments.survey import Survey, SurveyRequest
 from stream.errors import DeploymentError
 from stream.settings import Settings
@@ -33,6 +34,16 @@ FIRST = PartitionHandover(
 )
 QUIET = PartitionHandover(partition=1)
 STUCK = PartitionHandover(partition=1, undecided=12)
+
+
+def records() -> WorkerRecords:
+    """What workers have said: the lines of two hashes of settings."""
+    workers = WorkerRecords()
+    for settings, skew in (("0a1b2c3d", 300), ("4e5f6071", 60)):
+        said = WorkerRecord("fraudstream-green", "2", settings)._asdict()
+        lines = ("FRAUDSTREAM_FEATURES=", f"FRAUDSTREAM_FUTURE_SKEW={skew}")
+        workers.add(event("ready", 0, settings, deployment="green", settings_lines=lines, **said))
+    return workers
 
 
 class Fleets:
@@ -50,10 +61,12 @@ class Fleets:
     async def survey(self, request: SurveyRequest, *, always_compare: bool) -> Survey:
         self.asked.append((request, always_compare))
         term = Term(len(self.earlier), "blue", self.earlier)
-        publishers = Publishers(term, (TermStart(0, "blue", 0),), {"green": Lineup("green")})
+        publishers = Publishers(term, (TermStart(0, "blue", 0),), {"green": Lineup("green")}, records())
         if request.deployment == "blue":
             return Survey(publishers, (BLUE,), None, None)
-        return Survey(publishers, (BLUE, self.green), target_of(request.settings, "green", request.groups), COMPARISON)
+        return Survey(
+            publishers, (BLUE, self.green), target_of(request.settings, "green", request.groups, records()), COMPARISON
+        )
 
     def rescore(self, _settings: Settings, ranges: dict[int, tuple[int, int]], _progress: object) -> Reproduction:
         self.rescored.append(dict(ranges))
@@ -94,6 +107,30 @@ def fleets(monkeypatch: pytest.MonkeyPatch) -> Fleets:
 def run(*arguments: str, **environment: str) -> Result:
     defaults = {"FRAUDSTREAM_ACTOR": "ann", "FRAUDSTREAM_DEPLOYMENT": "green", "COLUMNS": "160"}
     return CliRunner(env=defaults | environment).invoke(main, ["deployment", *arguments])
+
+
+def test_status_says_in_which_settings_that_decide_workers_and_fleets_differ(fleets: Fleets) -> None:
+    assert "differ:" not in run("status").stdout
+    other = GREEN.running["w-1"]._replace(settings="4e5f6071")
+    fleets.green = replace(GREEN, workers=("w-1", "w-2", "w-3"), running=GREEN.running | {"w-2": other})
+    lines = [" ".join(line.split()) for line in run("status").stdout.splitlines()]
+    assert "settings 0a1b2c3d (1) 0a1b2c3d (1), 4e5f6071 (1)" in lines
+    assert lines[lines.index("settings that decide differ:") + 1] == (
+        "FRAUDSTREAM_FUTURE_SKEW: 300 (blue/w-1, green/w-1); 60 (green/w-2)"
+    )
+    assert "settings are not on record, as of versions that did not write them: green/w-3" in lines
+    facts = json.loads(run("status", "--json").stdout)
+    assert facts["settings_differ"] == {
+        "FRAUDSTREAM_FUTURE_SKEW": {"300": ["blue/w-1", "green/w-1"], "60": ["green/w-2"]}
+    }
+    assert facts["settings_unknown"] == ["green/w-3"]
+    assert facts["deployments"][1]["running"]["w-2"] == other._asdict()
+
+
+def test_a_group_that_no_worker_has_written_is_said_to_be_a_guess(fleets: Fleets) -> None:
+    fleets.green = replace(GREEN, group_source=GroupSource.GUESS, workers=(), running={})
+    assert "fraudstream-green (a guess: no worker has written it; --group names another)" in run("status").stdout
+    assert json.loads(run("status", "--json").stdout)["deployments"][1]["group_source"] == "guess"
 
 
 def test_status_shows_deployments_side_by_side_and_how_they_differ(fleets: Fleets) -> None:

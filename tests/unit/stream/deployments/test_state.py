@@ -6,10 +6,12 @@ from aiokafka import TopicPartition
 
 from features.errors import StoreUnavailableError
 from features.redis.wholeness import Wholeness
+from models.worker_records import WorkerRecord, WorkerRecords
 from stream.deployments import state
 from stream.deployments.recent import RecentDecisions
-from stream.deployments.state import DecisionLag, HistoriesFound, lag_of, target_of
+from stream.deployments.state import DecisionLag, GroupSource, HistoriesFound, lag_of, target_of
 from stream.settings import Settings
+from support.control_events import event
 from support.demo_scores import Place, score
 from support.stream_records import Told
 
@@ -39,12 +41,21 @@ def test_what_it_has_committed_is_handled_though_it_has_no_decision() -> None:
     assert lag_of(ENDS, {0: 80, 1: 10}, (decided((0, 69)), decided((0, 79), (1, 9)))).behind == 0
 
 
-def test_another_deployment_has_a_group_by_its_name_unless_one_is_named() -> None:
+def test_a_deployment_has_the_group_that_is_named_or_else_that_of_its_workers_or_else_one_by_its_name() -> None:
     settings = Settings(deployment="green", group="cards-green")
-    own, other = target_of(settings, "green", {}), target_of(settings, "blue", {})
+    own, other = (target_of(settings, name, {}, WorkerRecords()) for name in ("green", "blue"))
     assert (own.settings.group, own.has_redis, own.name) == ("cards-green", True, "green")
     assert (other.settings.group, other.has_redis, other.settings.deployment) == ("fraudstream-blue", False, "blue")
-    assert target_of(settings, "blue", {"blue": "cards-blue"}).settings.group == "cards-blue"
+    assert own.group_source is other.group_source is GroupSource.GUESS
+    workers = WorkerRecords()
+    for name in ("green", "blue"):
+        said = WorkerRecord(f"fleet-{name}", "1", "0a1b2c3d")._asdict()
+        workers.add(event("ready", 0, "e", deployment=name, **said))
+    own, other = (target_of(settings, name, {}, workers) for name in ("green", "blue"))
+    assert [one.settings.group for one in (own, other)] == ["fleet-green", "fleet-blue"]
+    assert own.group_source is other.group_source is GroupSource.RECORD
+    named = target_of(settings, "blue", {"blue": "cards-blue"}, workers)
+    assert (named.settings.group, named.group_source) == ("cards-blue", GroupSource.ARGUMENT)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +80,7 @@ async def test_histories_are_what_redis_says_of_them(
         return read
 
     monkeypatch.setattr(state, "read_wholeness", answer)
-    assert await state._histories(target_of(Settings(), "default", {})) == expected
+    assert await state._histories(target_of(Settings(), "default", {}, WorkerRecords())) == expected
 
 
 async def test_histories_are_not_whole_while_redis_is_away_and_unknown_where_it_is_not_known(
@@ -79,5 +90,8 @@ async def test_histories_are_not_whole_while_redis_is_away_and_unknown_where_it_
         raise StoreUnavailableError("redis://r: no answer")
 
     monkeypatch.setattr(state, "read_wholeness", answer)
-    assert await state._histories(target_of(Settings(), "default", {})) == (False, "redis://r: no answer")
-    assert (await state._histories(target_of(Settings(), "green", {}))).whole is None
+    assert await state._histories(target_of(Settings(), "default", {}, WorkerRecords())) == (
+        False,
+        "redis://r: no answer",
+    )
+    assert (await state._histories(target_of(Settings(), "green", {}, WorkerRecords()))).whole is None

@@ -10,10 +10,13 @@ from rich.console import Console
 from models.policy import Decision
 from stream.cli.replay import _shown
 from stream.contract.outputs import Overruled
+from stream.deciding_settings import deciding_settings
 from stream.rescoring import log_replay
 from stream.rescoring import replay as replay_module
-from stream.rescoring.replay import Replay, replay
+from stream.rescoring.replay import Replay, ReplayedSettings, compare_settings, replay
 from stream.rescoring.request import NothingToScoreError
+from stream.settings import Settings
+from support.demo_scores import Place, score
 from support.rescoring.faults import DAY_MS, Stopgap
 from support.rescoring.model import SETS, Trained, alter
 from support.rescoring.world import World, opened
@@ -168,6 +171,30 @@ def test_a_silent_decision_whose_published_one_is_deleted_is_replayed_as_silent(
     assert "scores has none about it any more" in found.note
     with pytest.raises(NothingToScoreError, match="is on scores or scores-green; if it was refused"):
         replayed(green, "t-50")
+
+
+def test_settings_that_were_others_when_it_was_decided_are_named() -> None:
+    then, here = deciding_settings(Settings(future_skew=60.0)), deciding_settings(Settings(redis_down="degrade"))
+    decided = score("t", Place(0, 0), settings=then.hash)
+    found = compare_settings(decided, here, then.lines)
+    assert (found.recorded, found.here, found.note) == (then.hash, here.hash, "")
+    assert found.differing == {
+        "FRAUDSTREAM_FUTURE_SKEW": ("60", "300"),
+        "FRAUDSTREAM_REDIS_DOWN": ("wait", "degrade"),
+    }
+    assert compare_settings(decided, then, None).differing == {}
+    assert compare_settings(decided, here, None).note == "the lines of the recorded ones are not on model-events"
+    assert compare_settings(score("t", Place(0, 0)), here, None).recorded is None
+
+
+def test_settings_that_differ_are_printed_and_equal_ones_are_not(live: Trained) -> None:
+    found = replayed(weeks(live), "t-54")
+    assert found.settings.recorded == found.settings.here == deciding_settings(Settings()).hash
+    assert "settings" not in shown(found)
+    differing = {"FRAUDSTREAM_FEATURES": ("rows", ""), "FRAUDSTREAM_NEW": (None, "1")}
+    other = msgspec.structs.replace(found, settings=ReplayedSettings("0a1b2c3d", "4e5f6071", differing))
+    assert "other settings here: FRAUDSTREAM_FEATURES was rows, and is empty" in shown(other)
+    assert "other settings here: FRAUDSTREAM_NEW was not stated, and is 1" in shown(other)
 
 
 def test_a_missing_or_ambiguous_decision_raises(live: Trained) -> None:

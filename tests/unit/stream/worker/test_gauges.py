@@ -8,6 +8,7 @@ import pytest
 
 from models.arms import Arm, Canary, Split
 from stream.control.model_cache import ArmModels, ServingModels
+from stream.settings import Settings
 from stream.worker.gauges import GaugeSources
 
 
@@ -40,7 +41,8 @@ def test_the_shares_and_models_of_a_canary_or_of_a_split_are_shown(
     before = model("c")
     serving = ServingModels(3, LIVE, before, arms=arms)
     unused: dict[str, Any] = {field.name: SimpleNamespace(shown=dict) for field in fields(GaugeSources)}
-    gauges = GaugeSources(**unused | {"models": SimpleNamespace(serving=lambda: serving)}).gauges()
+    models = SimpleNamespace(serving=lambda: serving)
+    gauges = GaugeSources(**unused | {"models": models, "settings": Settings()}).gauges()
     assert gauges["fraudstream.canary.share"]() == {(): canary}
     assert gauges["fraudstream.split.share"]() == split
     expected = [("live", LIVE), *roles, ("before", before)]
