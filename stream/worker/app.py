@@ -49,6 +49,7 @@ from stream.worker.commit_copies import CommitCopier
 from stream.worker.cut_over import CutOverAnswers, PublishingGates
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.fact_log import FactLog
+from stream.worker.faust_options import faust_options
 from stream.worker.gauges import GaugeSources, Lag
 from stream.worker.group import GroupCheck
 from stream.worker.labeller import Labeller, LabellerDeps
@@ -65,9 +66,6 @@ from stream.worker.stores import DecisionStore, decision_store, degrades, is_wit
 from stream.worker.web import OwnPages
 from stream.worker.young_history import missing_days, young_history
 
-_HEARTBEATS_A_SESSION = 3
-_REQUEST_SECONDS = 40.0
-_POLL_SECONDS = 300.0
 _ADMIN_MS = 3_000
 """A hung broker costs each attempt at it so long; all that is asked is small, and asked again."""
 
@@ -148,7 +146,7 @@ class WorkerApp(faust.App):
     def __init__(
         self, settings: Settings, telemetry: Telemetry, challenger_command: Sequence[str] | None = None
     ) -> None:
-        super().__init__(settings.group, **_faust_options(settings))
+        super().__init__(settings.group, TableManager=NoTables, **faust_options(settings))
         self.settings = settings
         self.telemetry = telemetry
         access = AppAccess(self.created_consumer, self.current_consumer, self.reasons)
@@ -427,29 +425,3 @@ def _repository(settings: Settings) -> Repository:
         return trusted_repository(settings)
     except RepositoryUnavailableError as error:
         raise SettingsError(f"{PREFIX}MODELS: {error}") from error
-
-
-def _faust_options(settings: Settings) -> dict[str, Any]:
-    host, _, port = settings.http.rpartition(":")
-    return {
-        "broker": ";".join(f"kafka://{address}" for address in settings.brokers.split(",")),
-        "autodiscover": False,
-        "key_serializer": "raw",
-        "value_serializer": "raw",
-        "store": "memory://",
-        "table_standby_replicas": 0,
-        "TableManager": NoTables,
-        "topic_allow_declare": False,
-        "topic_disable_leader": True,
-        "broker_session_timeout": settings.session_timeout,
-        "broker_heartbeat_interval": settings.session_timeout / _HEARTBEATS_A_SESSION,
-        "broker_request_timeout": max(_REQUEST_SECONDS, settings.session_timeout + 1),
-        "broker_rebalance_timeout": settings.drain_seconds + settings.session_timeout,
-        "broker_max_poll_interval": _POLL_SECONDS,
-        "broker_commit_interval": settings.commit_interval,
-        "stream_wait_empty": True,
-        "web_bind": host,
-        "web_host": host,
-        "web_port": int(port),
-        "web_cors_options": None,
-    }

@@ -15,36 +15,35 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, RebalanceInProgressError
 
 from guards.shares import LIVE
-from models.judge import InputTopic
 from models.limits import LimitState
 from models.terms import Term
-from stream.consumer import Standing, log_and_offset, place_of
+from stream.consumer import place_of
 from stream.control.announcements import Cutover, Handover, announce
 from stream.control.follower import Follower
 from stream.errors import WriteGivenUpError
 from stream.kafka.batches import Commit
 from stream.kafka.commit_copies import CommitCopies
-from stream.kafka.inputs import InputReader, input_reader, partitions_of
+from stream.kafka.inputs import input_reader, partitions_of
 from stream.kafka.letters import Claim
-from stream.kafka.losses import Start, find_start, moved_text, progress_of_transactions
+from stream.kafka.losses import moved_text
 from stream.kafka.offsets import Position, ResumePoint, VoidCounter, identity_of
 from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.score_tails import TailReader, TailSources, tail_reader
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import TRANSACTIONS
 from stream.kafka.transport import BatchConsumer
-from stream.scoring.facts import FactListener, LossFound, VoidFound
+from stream.scoring.facts import FactListener, VoidFound
 from stream.settings import Settings
 from stream.tasks import both, failure_of
 from stream.watchdog import end_on_error, end_process
 from stream.worker.epochs import Epochs, GroupMembers
 from stream.worker.refusals import PartitionRefusals
 from stream.worker.role import PublishedScores, role_of
+from stream.worker.starts import PartitionStarts, Readers
 
 log = logging.getLogger("fraudstream.positions")
 
 _RETRY_SECONDS = 0.5
-_Readers = tuple[TailReader, InputReader]
 _ROLE_SECONDS = 1.0
 
 
@@ -90,7 +89,7 @@ class DecisionPositions:
         self._voids = VoidCounter()
         self._refusals = PartitionRefusals(deps.follower, self.topic, deps.emit)
         self._readers: list[TailReader] = []
-        self._losses: dict[int, str] = {}
+        self._starts = PartitionStarts(deps.settings, deps.follower, deps.published, deps.emit)
         self._newest: dict[int, _Reading] = {}
         self._readings = 0
         self._writes: dict[int, asyncio.Task[int]] = {}
@@ -134,16 +133,14 @@ class DecisionPositions:
 
     def why(self, partition: int) -> str:
         """Return why a partition's position is not known."""
-        return self._losses.get(partition, "its last decisions are being read")
+        return self._starts.losses.get(partition, "its last decisions are being read")
 
     def reasons(self) -> list[str]:
         """Return which positions are not known yet, and how far their reading is."""
         found = [] if self.generation is not None else ["the consumer group has not been joined"]
-        topic = self.topic
-        found += [
-            f"{topic} partition {one}: {why}" for one, why in sorted(self._losses.items()) if one in self.partitions
-        ]
-        unread = sorted(self.partitions - self._known.keys() - self._losses.keys())
+        losses = sorted(self._starts.losses.items())
+        found += [f"{self.topic} partition {one}: {why}" for one, why in losses if one in self.partitions]
+        unread = sorted(self.partitions - self._known.keys() - self._starts.losses.keys())
         if unread:
             progress = sorted(one for reader in self._readers for one in reader.progress.items())
             behind = "; ".join(f"partition {one} at offset {offset} of {end}" for one, (offset, end) in progress)
@@ -160,7 +157,8 @@ class DecisionPositions:
         """Read all positions under the present role."""
         self._term = self._deps.follower.term
         self.role = role_of(self._deps.settings, self._deps.follower)
-        self._known, self._committed, self._handled, self._losses = {}, {}, {}, {}
+        self._known, self._committed, self._handled = {}, {}, {}
+        self._starts.losses.clear()
         self.epochs.clear()
         self._begin(self.partitions)
 
@@ -228,7 +226,7 @@ class DecisionPositions:
 
         Not of a partition that waits for an operator.
         """
-        if partition not in self.partitions or partition in self._losses:
+        if partition not in self.partitions or partition in self._starts.losses:
             return False
         return partition not in self._known or self.is_decided(partition, finished)
 
@@ -339,7 +337,7 @@ class DecisionPositions:
             finally:
                 self._readers.remove(reader)
 
-    async def _read(self, readers: _Readers, reading: _Reading, partition: int, left: set[int]) -> None:
+    async def _read(self, readers: Readers, reading: _Reading, partition: int, left: set[int]) -> None:
         """Read one partition's position; retry while its broker is unavailable."""
         reader, _ = readers
         while self._is_newest(reading, partition):
@@ -359,11 +357,11 @@ class DecisionPositions:
                 left.discard(partition)
                 return
 
-    async def _resume(self, readers: _Readers, reading: _Reading, partition: int, point: ResumePoint) -> None:
+    async def _resume(self, readers: Readers, reading: _Reading, partition: int, point: ResumePoint) -> None:
         """Resume one partition where it can be read on; wait while what it lost is not accepted."""
-        standing = self._standing_of(partition, point)
+        standing = self._starts.standing_of(partition, point, publishes=self.role.publishes)
         tp = TopicPartition(self.topic, partition)
-        found = await self._find_start(readers, reading, tp, point)
+        found = await self._starts.find(readers, tp, point, lambda: self._is_newest(reading, partition))
         if found is None or not self._is_newest(reading, partition):
             return
         start, state = found
@@ -393,52 +391,6 @@ class DecisionPositions:
             self._deps.consumer().aside.hurry(tp)
             log.debug("partition %d is decided from offset %d on", partition, start.offset)
             await self._deps.follower.wake()
-
-    def _standing_of(self, partition: int, point: ResumePoint) -> Standing:
-        """Return up to where the partition counts as decided.
-
-        A silent deployment that never decided it begins behind what is decided on `scores` now: what is older is
-        applied to its histories. It has read nothing of that yet, so it has lost nothing either.
-
-        Raises:
-            RebalanceInProgressError: `scores` has not been read to its end, or names a log that is not known here yet;
-                read the position again.
-        """
-        standing = point.position.standing
-        if self.role.publishes or point.applied is not None or standing.last_place >= 0:
-            return standing
-        place = self._deps.published.last_place(partition)
-        if place is None:
-            raise RebalanceInProgressError("the published scores are being read")
-        if (published := log_and_offset(place)[0]) > self._deps.follower.logs.last(self.topic):
-            raise RebalanceInProgressError(f"it was decided in log {published}, which is not known here yet")
-        return standing._replace(last_place=place)
-
-    async def _find_start(
-        self, readers: _Readers, reading: _Reading, tp: TopicPartition, point: ResumePoint
-    ) -> tuple[Start, InputTopic] | None:
-        """Return where a partition is read on, once it can be, and what its topic is then.
-
-        None if the reading no longer holds by then.
-        """
-        reader, inputs = readers
-        (state,) = (await inputs.states([tp])).values()
-        same = await inputs.is_same_record(reader.consumer, tp, state, point.position)
-        progress = progress_of_transactions(point, same_record=same)
-        where = (self._deps.settings.deployment, *tp)
-        while self._is_newest(reading, tp.partition):
-            found = find_start(self._deps.follower.logs, where, state, progress)
-            if isinstance(found, Start):
-                self._losses.pop(tp.partition, None)
-                return found, state
-            why = found if isinstance(found, str) else found.text
-            if self._losses.get(tp.partition) != why:
-                log.error("%s partition %d does not go on: %s", *tp, why)
-                self._deps.emit(LossFound(tp.topic, tp.partition, 0 if isinstance(found, str) else found.lost))
-            self._losses[tp.partition] = why
-            await self._deps.follower.wait_for_change(_RETRY_SECONDS)
-            (state,) = (await inputs.states([tp])).values()
-        return None
 
     def _count_void(self, partition: int, point: ResumePoint) -> None:
         if void := self._voids.count_new(partition, point):

@@ -169,7 +169,8 @@ def positions_on(brokers: Brokers, lineup: Lineup, *, publishes: bool = True) ->
     made._deps = SimpleNamespace(follower=follower, published=published, members=SimpleNamespace(is_mixed=False))
     made._refusals = PartitionRefusals(follower, "transactions", ignore_fact)
     made._known = {one: brokers.position(one) for one in range(PARTITIONS)}
-    made._committed, made._handled, made._losses, made.log = {}, {}, {}, 0
+    made._committed, made._handled, made.log = {}, {}, 0
+    made._starts = SimpleNamespace(losses={})
     made.epochs = dict.fromkeys(range(PARTITIONS), 1)
     made.generation, made.partitions = 1, frozenset(range(PARTITIONS))
     made.role = Role(Term(0, "default"), publishes=publishes, scores="scores")

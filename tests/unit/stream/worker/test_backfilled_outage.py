@@ -89,7 +89,8 @@ def known_positions(partitions: Sequence[int]) -> DecisionPositions:
     made._deps = SimpleNamespace(follower=follower, members=SimpleNamespace(is_mixed=False))
     made._refusals = PartitionRefusals(follower, "transactions", ignore_fact)
     made._known = {one: Position(revision=1) for one in partitions}
-    made._committed, made._handled, made._losses, made.log = {}, {}, {}, 0
+    made._committed, made._handled, made.log = {}, {}, 0
+    made._starts = SimpleNamespace(losses={})
     made.epochs = dict.fromkeys(partitions, 1)
     made.generation, made.partitions = 1, frozenset(partitions)
     made.role = Role(Term(0, "default"), publishes=True, scores="scores")

@@ -26,7 +26,7 @@ from stream.kafka.publisher import Outgoing
 from stream.kafka.unpacking import Unreadable
 from stream.recovery.repairer import Repairer, RepairerDeps
 from stream.settings import Settings
-from stream.worker import positions
+from stream.worker import positions, starts
 from stream.worker.losses import InputLosses, LossesDeps
 from stream.worker.positions import DecisionPositions, PositionsDeps, ScoresToWrite
 from support.known_letters import KnownLetters
@@ -120,9 +120,9 @@ def brokers(monkeypatch: pytest.MonkeyPatch) -> Brokers:
     for name, value in (
         ("tail_reader", found.tail_reader),
         ("input_reader", found.input_reader),
-        ("find_start", found.find_start),
     ):
         monkeypatch.setattr(positions, name, value)
+    monkeypatch.setattr(starts, "find_start", found.find_start)
     return found
 
 
@@ -335,7 +335,7 @@ class ReadBefore(NamedTuple):
 async def test_a_repair_ends_behind_all_that_was_read_of_the_log_before(
     brokers: Brokers, monkeypatch: pytest.MonkeyPatch, found: ReadBefore
 ) -> None:
-    monkeypatch.setattr(positions, "find_start", find_start)
+    monkeypatch.setattr(starts, "find_start", find_start)
     brokers.committed, brokers.last = found.committed, found.last
     read = positions_on(brokers)
     accepted = AcceptedLoss(found.log, 10)
@@ -360,7 +360,7 @@ async def test_a_repair_ends_behind_all_that_was_read_of_the_log_before(
 async def test_no_commit_of_a_partition_that_is_read_again_is_below_what_was_committed(
     brokers: Brokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(positions, "find_start", find_start)
+    monkeypatch.setattr(starts, "find_start", find_start)
     brokers.committed, brokers.last, brokers.seen = 18, 12, (GENERATION - 1) * 2**10
     read = positions_on(brokers)
     read._deps.follower.logs = Logs()
@@ -372,7 +372,7 @@ async def test_no_commit_of_a_partition_that_is_read_again_is_below_what_was_com
 async def test_a_commit_that_no_worker_has_made_is_replaced_once_before_anything_is_decided(
     brokers: Brokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(positions, "find_start", find_start)
+    monkeypatch.setattr(starts, "find_start", find_start)
     brokers.committed, brokers.moved, brokers.last = None, 12, 12
     read = positions_on(brokers)
     read._deps.follower.logs = Logs()
@@ -388,7 +388,7 @@ async def test_a_commit_that_no_worker_has_made_is_replaced_once_before_anything
 async def test_a_partition_whose_commit_would_pass_over_records_waits_with_the_commit_as_it_is(
     brokers: Brokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(positions, "find_start", find_start)
+    monkeypatch.setattr(starts, "find_start", find_start)
     brokers.committed, brokers.moved, brokers.last = None, 18, 12
     read = positions_on(brokers)
     read._deps.follower.logs = Logs()
