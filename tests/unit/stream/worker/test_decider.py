@@ -110,8 +110,12 @@ async def test_what_was_accepted_as_lost_is_neither_decided_nor_applied_in_the_l
     decider: Any = Decider.__new__(Decider)
     decider._deps = SimpleNamespace(settings=Settings(), follower=SimpleNamespace(logs=Logs(lost=lost)))
     decider._runs, decider._topic = SimpleNamespace(halted={}), "transactions"
-    decider._positions = SimpleNamespace(log=0, is_decided=lambda _partition, offset: offset < 3)
-    decided, undecided = decider._split_decided(batch)
-    assert ([one.offset for one in decided], [one.offset for one in undecided]) == ([0, 1], [4, 5])
+    decider._positions = SimpleNamespace(
+        log=0, is_accepted=lambda _partition, offset: offset < 3, settled=lambda _partition: {5}
+    )
+    parted = decider._part(batch)
+    assert ([one.offset for one in parted.decided], [one.offset for one in parted.undecided]) == ([0, 1], [4])
+    assert parted.settled == 3
     decider._positions.log = 2
-    assert [len(some) for some in decider._split_decided(batch)] == [3, 3]
+    parted = decider._part(batch)
+    assert (len(parted.decided), len(parted.undecided), parted.settled) == (3, 2, 1)

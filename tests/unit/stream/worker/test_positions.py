@@ -29,6 +29,7 @@ from stream.settings import Settings
 from stream.worker import positions, starts
 from stream.worker.losses import InputLosses, LossesDeps
 from stream.worker.positions import DecisionPositions, PositionsDeps, ScoresToWrite
+from stream.worker.starts import PartitionStarts
 from support.known_letters import KnownLetters
 
 TP = TopicPartition("transactions", 0)
@@ -210,8 +211,11 @@ async def test_a_silent_deployment_that_read_nothing_counts_what_is_published_as
     follower: Any = SimpleNamespace(
         term=Term(0, "other"), wait_for_change=brokers.wait_for_change, wake=brokers.wake, logs=logs
     )
-    published: Any = SimpleNamespace(last_place=lambda _partition: next(places), position=lambda _partition: None)
-    read._deps = read._deps._replace(follower=follower, published=published)
+    published: Any = SimpleNamespace(
+        last_place=lambda _partition: next(places), position=lambda _partition: None, noted=lambda *_: None
+    )
+    read._deps = deps = read._deps._replace(follower=follower, published=published)
+    read._starts = PartitionStarts(deps.settings, follower, published, deps.emit)
     read.assigned(GENERATION, [0])
     await settle()
     await settle()
