@@ -235,7 +235,9 @@ class Publisher:
         if not count:
             raise PublishError(f"a record of {len(records[0].value or b'')} bytes exceeds the batch size for {topic}")
         size = builder.size()
-        return _SentBatch(await producer.send_batch(builder, topic, partition=partition), count, size, producer)
+        acknowledged = await producer.send_batch(builder, topic, partition=partition)
+        acknowledged.add_done_callback(look_at_error)  # if it is given up first, nobody waits for it
+        return _SentBatch(acknowledged, count, size, producer)
 
     def _filled(self, producer: EndableProducer, topic: str, records: Sequence[Outgoing]) -> tuple[BatchBuilder, int]:
         """Return a closed batch with the first records that fit, and how many they are."""

@@ -115,6 +115,7 @@ async def test_what_was_given_up_while_a_topic_refuses_writes_never_comes_and_le
         assert await writer.attempt(b"before") == {}
         before = held()
         await asyncio.to_thread(set_on_topic, two_of_three.brokers, topic, min_insync_replicas="3")
+        await writer.attempt(b"unsure")  # it may have been appended before the setting was known there
         for number in range(5):
             given_up = await writer.attempt(b"attempt %d" % number)
             assert set(given_up) == {(topic, 0), (topic, 1)}
@@ -125,7 +126,8 @@ async def test_what_was_given_up_while_a_topic_refuses_writes_never_comes_and_le
         assert await writer.attempt(b"after") == {}
         assert held() == before
         await asyncio.sleep(GIVE_UP_SECONDS)  # in which producers that were left would have tried again many times
-        assert sorted(await values(two_of_three, topic)) == [b"after"] * 2 + [b"before"] * 2
+        found = [value for value in await values(two_of_three, topic) if value != b"unsure"]
+        assert sorted(found) == [b"after"] * 2 + [b"before"] * 2
 
 
 async def test_a_producer_whose_broker_hangs_leaves_nothing_behind_whatever_it_had_to_send(
