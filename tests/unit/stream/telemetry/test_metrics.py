@@ -25,6 +25,7 @@ GAUGES: Gauges = {
     "fraudstream.cache.size": lambda: {("card",): 4096},
     "fraudstream.canary.share": lambda: {(): 0.25},
     "fraudstream.split.share": lambda: {("a",): 0.25, ("b",): 0.5},
+    "fraudstream.clock.behind": lambda: {(): 1},
     "fraudstream.control_log.lost": lambda: {(): 0},
     "fraudstream.control_log.unsaved": lambda: {(): 2},
     "fraudstream.explanations.lag": lambda: {(): 4},

@@ -115,6 +115,7 @@ async def test_the_published_scores_are_read_to_their_end_where_that_is_the_mark
     scores, follower = Scores(markers=1), SimpleNamespace(term=Term(1, "blue"))
     scores.may_answer.set()
     monkeypatch.setattr(role, "open_consumer", lambda *_, **__: scores)
+    monkeypatch.setattr(role, "LettersTail", lambda *_, **__: KnownLetters())
     commits: Any = SimpleNamespace(list_consumer_group_offsets=no_commits)
     published = PublishedScores(Settings(deployment="green"), follower, commits)  # type: ignore[arg-type]
     published.assigned([0])
