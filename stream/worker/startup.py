@@ -28,11 +28,11 @@ from stream.kafka.inputs import has_filled_histories
 from stream.kafka.publisher import Publisher
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topic_settings import TopicWatch
-from stream.kafka.topics import SCORES, check_readable, problems, risks
+from stream.kafka.topics import DEAD_LETTERS, SCORES, check_readable, problems, risks
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import Repairer
 from stream.settings import Settings
-from stream.tasks import end_tasks, failure_of, timeout_at_tick, until_tick
+from stream.tasks import both, end_tasks, failure_of, timeout_at_tick, until_tick
 from stream.worker.commit_copies import CommitCopier
 from stream.worker.cut_over import CutOverAnswers
 from stream.worker.group import GroupCheck
@@ -87,7 +87,6 @@ class Startup(Service):
     def __init__(self, deps: StartupDeps) -> None:
         super().__init__()
         self._deps = deps
-        self._own_record = OwnRecord(deps.settings, deps.follower, deps.publisher)
         self._waiting_for: str | None = "starting"
         self._redis_trouble: str | None = None
         self._redis_lost = asyncio.Event()
@@ -118,7 +117,8 @@ class Startup(Service):
         await deps.follower.wait_until_caught_up()
         await self._until("the control log", deps.snapshots.check)
         # Before the group is joined: the first score under these settings comes behind their lines.
-        await self._until("the record of its settings on model-events", self._own_record.write)
+        own_record = OwnRecord(deps.settings, deps.follower, deps.publisher)
+        await self._until("the record of its settings on model-events", own_record.write)
         self._begin(deps.snapshots.run(), deps.topics.run(), deps.cache.run(), deps.row_times.run(), deps.reviews.run())
         deps.comparer.start()
         self._begin(
@@ -129,7 +129,7 @@ class Startup(Service):
             deps.positions.watch_role(),
             deps.published.run(),
             deps.copier.run(),
-            self._own_record.run(),
+            own_record.run(),
             self._trim(),
             self._check_redis(),
             self._watch_deletions(),
@@ -172,7 +172,8 @@ class Startup(Service):
         found = await problems(settings, admin, reads_predictions=self._deps.reads_predictions)
         if found:
             raise NotReadyError("; ".join(found))
-        await check_readable(settings, settings.topic(SCORES.name))
+        scores, letters = (check_readable(settings, settings.topic(one.name)) for one in (SCORES, DEAD_LETTERS))
+        await both(scores, letters)
         for risk in await risks(settings, admin):
             log.warning("the loss of a broker may lose decisions: %s", risk)
         await self._deps.topics.check()

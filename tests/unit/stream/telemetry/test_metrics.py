@@ -59,6 +59,8 @@ GAUGES: Gauges = {
     "fraudstream.model.info": lambda: {("live", DIGEST[:12], "cards", "1"): 1},
     "fraudstream.model.review": lambda: {(DIGEST[:12], "cards", "1"): 12.5},
     "fraudstream.partitions": lambda: {("transactions",): 4},
+    "fraudstream.setting.info": lambda: {("future_skew", "300"): 1},
+    "fraudstream.worker.info": lambda: {("0.1.0", "3f9a02c1"): 1},
     "fraudstream.ready": lambda: {(): 1},
     "fraudstream.publishes": lambda: {(): 1},
     "fraudstream.revision": lambda: {(): 7},

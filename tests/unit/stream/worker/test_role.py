@@ -85,7 +85,7 @@ async def test_a_rebalance_during_a_fetch_of_the_published_scores_follows_the_ne
     opened = iter(consumers)
     monkeypatch.setattr(role, "open_consumer", lambda *_, **__: next(opened))
     monkeypatch.setattr(role, "LettersTail", lambda *_, **__: KnownLetters())
-    follower: Any = SimpleNamespace(term=Term(1, "blue"))
+    follower: Any = SimpleNamespace(term=Term(1, "blue"), workers=SimpleNamespace(group=lambda _name: None))
     commits: Any = SimpleNamespace(list_consumer_group_offsets=no_commits)
     published = PublishedScores(Settings(deployment="green"), follower, commits)
     published.assigned([0, 1])
@@ -112,7 +112,10 @@ async def test_the_published_scores_are_read_to_their_end_where_that_is_the_mark
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(role, "_POLL_SECONDS", 0.001)
-    scores, follower = Scores(markers=1), SimpleNamespace(term=Term(1, "blue"))
+    scores, follower = (
+        Scores(markers=1),
+        SimpleNamespace(term=Term(1, "blue"), workers=SimpleNamespace(group=lambda _name: None)),
+    )
     scores.may_answer.set()
     monkeypatch.setattr(role, "open_consumer", lambda *_, **__: scores)
     monkeypatch.setattr(role, "LettersTail", lambda *_, **__: KnownLetters())
