@@ -204,9 +204,11 @@ class Decider:
             settled = self._positions.settled(partition)
             where = (self._deps.settings.deployment, self._topic, partition)
             lost = self._deps.follower.logs.lost_in(where, self._positions.log)
+            count += len(batch.records[partition])
             for record in batch.records[partition]:
-                count += 1
-                if record.offset not in settled and not any(record.offset in one for one in lost):
+                if not settled or record.offset not in settled:
+                    if lost and any(record.offset in one for one in lost):
+                        continue
                     (decided if self._positions.is_accepted(partition, record.offset) else undecided).append(record)
         return _Parted(decided, undecided, count - len(decided) - len(undecided))
 

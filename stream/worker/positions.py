@@ -211,9 +211,9 @@ class DecisionPositions:
         A silent deployment takes the verdicts of the one that publishes.
         """
         skipped = self._refusals.skipped(partition, self.log)
-        if self.role.publishes:
-            return self._refusals.refused(partition).keys() | skipped
-        return self._deps.published.refused(partition, self.log) | skipped
+        of_publisher = self._deps.published.refused(partition, self.log) if not self.role.publishes else None
+        refused = self._refusals.refused(partition).keys() if of_publisher is None else of_publisher
+        return refused | skipped if skipped else refused
 
     def claim_header(self, partition: int) -> tuple[str, bytes] | None:
         """Return what the next score of a known partition says of its claim; None if an earlier one has said it."""
