@@ -18,6 +18,10 @@ OUTAGE_SECONDS = ((34.0, 45.0), (63.0, 75.0))
 """A write is given up after 30 s: once in an outage of the first length, twice in one of the second."""
 BEFORE_SECONDS, AFTER_SECONDS = 4.0, 5.0
 """Of traffic before the first step and after the last."""
+PHASE_SECONDS = 8.0
+"""For so long a clock stays as it was set."""
+FAR_BEHIND_S = 3_900
+"""Behind by more than the hour and the default skew, a worker takes payments of now for ones of the future."""
 FAKED_WORKER = 0
 """The worker whose clock is moved."""
 MINUTE = 60
@@ -147,36 +151,45 @@ def _rebalances(draw: np.random.Generator, first_s: float, last_s: float, most: 
 def draw_clocks(seed: int) -> Plan:
     """Draw steps of one worker's clock, with bad records, kills, and Redis emptied."""
     draw = np.random.default_rng([2, seed])
-    bounded, seconds = seed % UNBOUNDED_SEED != 0, 26.0
-    offsets = _clock_offsets(draw)
-    moments = np.sort(draw.uniform(1.0, seconds - 6, len(offsets)))
-    steps = [
-        Step(round(float(at), 1), "set_clock", {"offset_s": offset})
-        for at, offset in zip(moments, offsets, strict=True)
-    ]
-    if draw.random() < 0.5:
-        steps.append(Step(_moment(draw, 4, seconds - 6), "burst", {"count": 1_400}))
+    offsets, bounded = _clock_offsets(draw), seed % UNBOUNDED_SEED != 0
+    phases = [(2.0 + PHASE_SECONDS * number, offset) for number, offset in enumerate(offsets)]
+    end = 2.0 + PHASE_SECONDS * len(offsets)
+    steps = [Step(at_s, "set_clock", {"offset_s": offset}) for at_s, offset in [*phases, (end, 0)]]
+    for at_s, offset in phases:
+        if offset < -FAR_BEHIND_S:
+            steps += _while_behind(draw, at_s)
     for _ in range(int(draw.integers(0, 3))):
         stopped = {"worker": int(draw.integers(WORKERS)), "seconds": _moment(draw, STOPPED_SECONDS, 8)}
-        steps.append(Step(_moment(draw, 2, seconds - 8), "stop_before_letters", stopped))
-    steps += _rebalances(draw, 2, seconds - 4)
-    if draw.random() < 0.6:
-        steps.append(Step(_moment(draw, 6, seconds - 4), "empty_redis"))
-    steps.append(Step(seconds - 3, "set_clock", {"offset_s": 0}))
+        steps.append(Step(_moment(draw, 2, end - 2), "stop_before_letters", stopped))
+    steps += _rebalances(draw, 2, end, most=1)
+    if draw.random() < 0.4:
+        steps.append(Step(_moment(draw, 4, end), "empty_redis"))
     if draw.random() < 0.7:
-        steps += [Step(seconds - 2, "empty_redis"), Step(seconds - 0.5, "send_again", {"count": 80})]
-    far = {} if bounded else {"far": 0.02}
-    shares = _shares(draw, lead=0.05, **far)
-    return Plan("clocks", seed, seconds, _ordered(steps), rate=40, shares=shares, bounded=bounded)
+        steps += [Step(end + 1, "empty_redis"), Step(end + 2.5, "send_again", {"count": 80})]
+    shares = _shares(draw, lead=0.05, **({} if bounded else {"far": 0.02}))
+    return Plan("clocks", seed, end + AFTER_SECONDS, _ordered(steps), shares=shares, bounded=bounded)
 
 
 def _clock_offsets(draw: np.random.Generator) -> list[int]:
     """Draw offsets of 10 minutes to 2 hours, both ways, one of them at least beyond 65 minutes behind."""
     others = [int(draw.choice([-1, 1])) * int(draw.integers(10, 121)) * MINUTE for _ in range(int(draw.integers(0, 3)))]
     offsets = [-int(draw.integers(66, 121)) * MINUTE, *others]
-    if draw.random() < 0.5:
-        offsets.append(0)
     return [offsets[at] for at in draw.permutation(len(offsets))]
+
+
+def _while_behind(draw: np.random.Generator, began_s: float) -> list[Step]:
+    """Draw what happens while the worker refuses for its clock: it is killed or stopped, or refuses a thousand."""
+    at_s = _moment(draw, began_s + 3, began_s + PHASE_SECONDS - 0.5)
+    match str(draw.choice(["kill", "stop", "burst", "nothing"], p=[0.35, 0.2, 0.35, 0.1])):
+        case "kill":
+            return [Step(at_s, "kill_worker", {"worker": FAKED_WORKER})]
+        case "stop":
+            seconds = _moment(draw, STOPPED_SECONDS, 8)
+            return [Step(at_s, "stop_worker", {"worker": FAKED_WORKER, "seconds": seconds})]
+        case "burst":
+            return [Step(began_s + 2, "burst", {"count": 1_150})]
+        case _:
+            return []
 
 
 # --- operators

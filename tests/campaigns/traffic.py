@@ -208,12 +208,12 @@ class Traffic:
         return shipments
 
     def burst(self, count: int) -> None:
-        """Send so many payments of one card's partition at once."""
-        partition = int(self._draw.integers(4))
-        cards = [name for name in (f"card-{number}" for number in range(CARDS)) if partition_of(name) == partition]
-        now = now_ms()
-        chosen = self._draw.choice(cards, count).tolist()
-        self.send(*(self.payments.make("payment", now, card) for card in chosen))
+        """Send so many payments to each partition at once: more than a run of dead letters that halts one."""
+        now, of_partition = now_ms(), dict[int, list[str]]()
+        for card in (f"card-{number}" for number in range(CARDS)):
+            of_partition.setdefault(partition_of(card), []).append(card)
+        for cards in of_partition.values():
+            self.send(*(self.payments.make("payment", now, card) for card in self._draw.choice(cards, count).tolist()))
 
     def again(self, count: int) -> list[Shipment]:
         """Return so many of the payments that were sent, to send them again."""
