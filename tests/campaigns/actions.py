@@ -24,7 +24,6 @@ from stream.errors import StreamError
 from stream.kafka.tracing import NoOperationTracing
 from stream.settings import Settings
 from support.fleet.fleet import until
-from support.fleet.payments import PARTITIONS
 from support.kafka.admin import set_on_topic
 from support.kafka.three_brokers import IDS
 
@@ -188,7 +187,11 @@ class Actions:
         world.traffic.send(*world.traffic.some(unread))
         with world.traffic:
             names = ("transactions", "labels") if topics == "both" else (topics,)
-            wanted = [TopicPartition(world.topic(name), number) for name in names for number in range(PARTITIONS)]
+            wanted = [
+                TopicPartition(world.topic(name), number)
+                for name in names
+                for number in range(self.world.plan.partitions)
+            ]
             group = world.fleet.environment["GROUP"]
             moved = self._moved(group, wanted, how, by)
             admin = AdminClient({"bootstrap.servers": world.cluster.brokers, "log_level": 0})
@@ -244,7 +247,11 @@ class Actions:
 
     def accept_losses(self, names: tuple[str, ...]) -> None:
         """Accept the losses of topics once workers tell of all of them."""
-        wanted = [f"{self.world.topic(name)} partition {number}:" for name in names for number in range(PARTITIONS)]
+        wanted = [
+            f"{self.world.topic(name)} partition {number}:"
+            for name in names
+            for number in range(self.world.plan.partitions)
+        ]
 
         def told() -> bool:
             self.world.revive()

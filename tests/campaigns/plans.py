@@ -16,6 +16,8 @@ STOPPED_SECONDS = 4.5
 """Past the session timeout of a fleet, 3 s: the partitions of a stopped worker move, and it comes back as a zombie."""
 OUTAGE_SECONDS = ((34.0, 45.0), (63.0, 75.0))
 """A write is given up after 30 s: once in an outage of the first length, twice in one of the second."""
+OUTAGE_PARTITIONS = 12
+"""Four of a worker: its batches differ in size with how many of them are set aside at a time."""
 BEFORE_SECONDS, AFTER_SECONDS = 4.0, 5.0
 """Of traffic before the first step and after the last."""
 PHASE_SECONDS = 8.0
@@ -60,6 +62,7 @@ class Plan:
     steps: tuple[Step, ...]
     rate: int = 40
     shares: Mapping[str, float] = field(default_factory=dict)
+    partitions: int = 4
     labels: float = 0.0
     """The share of payments that get a label."""
     bounded: bool = True
@@ -109,8 +112,17 @@ def draw_outage(seed: int) -> Plan:
     alone, shares = node if kind == "leader_hangs" else None, _shares(draw)
     rate, poll = int(draw.choice([40, 80])), int(draw.choice([60, 512]))
     settings = {"POLL_RECORDS": str(poll)}
-    seconds, ordered = last + AFTER_SECONDS, _ordered(steps)
-    return Plan("outages", seed, seconds, ordered, rate=rate, shares=shares, alone=alone, settings=settings)
+    return Plan(
+        "outages",
+        seed,
+        last + AFTER_SECONDS,
+        _ordered(steps),
+        rate=rate,
+        shares=shares,
+        partitions=OUTAGE_PARTITIONS,
+        settings=settings,
+        alone=alone,
+    )
 
 
 def _commands(draw: np.random.Generator, end: float, *, control_is_up: bool) -> list[Step]:

@@ -154,6 +154,7 @@ def _figures(evidence: Evidence, folded: Fold, letters: list[Letter]) -> dict[st
         "letters": len(letters),
         "commands": len(evidence.verdicts),
         "labels": len(evidence.labels),
+        "more_descriptors": [after - before for before, after in evidence.descriptors.values()],
         "diff": {
             name: evidence.diff.get(name) for name in ("compared", "equal", "explained", "unexplained", "undecided")
         },

@@ -186,7 +186,7 @@ class Traffic:
                 self._prefix + shipment.topic,
                 shipment.value,
                 shipment.key,
-                partition_of(key),
+                partition_of(key, self._plan.partitions),
                 on_delivery=self._delivered,
                 timestamp=shipment.timestamp_ms or now_ms(),
                 headers=dict(shipment.headers),
@@ -211,7 +211,7 @@ class Traffic:
         """Send so many payments to each partition at once: more than a run of dead letters that halts one."""
         now, of_partition = now_ms(), dict[int, list[str]]()
         for card in (f"card-{number}" for number in range(CARDS)):
-            of_partition.setdefault(partition_of(card), []).append(card)
+            of_partition.setdefault(partition_of(card, self._plan.partitions), []).append(card)
         for cards in of_partition.values():
             self.send(*(self.payments.make("payment", now, card) for card in self._draw.choice(cards, count).tolist()))
 

@@ -22,7 +22,7 @@ from campaigns.plans import FAKED_WORKER, MODELS, WORKERS, Plan
 from campaigns.traffic import Traffic
 from models.repository import Repository
 from support.fleet.fleet import Fleet, until
-from support.fleet.payments import PARTITIONS, model_for_tests
+from support.fleet.payments import model_for_tests
 from support.fleet.workers import COMMAND, Worker
 from support.kafka.admin import set_on_topic
 from support.kafka.three_brokers import IDS, ThreeBrokers, three_brokers
@@ -103,8 +103,8 @@ class World:
 
     def _create_topics(self) -> None:
         if (node := self.plan.alone) is not None:
-            others = [other for other in IDS if other != node]
-            self.cluster.create(self.topic("scores"), [node, others[0], node, others[1]])
+            leaders = [node if number % 2 else IDS[number // 2 % len(IDS)] for number in range(self.plan.partitions)]
+            self.cluster.create(self.topic("scores"), leaders)
             set_on_topic(self.cluster.brokers, self.topic("scores"), min_insync_replicas="1")
         self.apply_topics()
         if not self.plan.bounded:
@@ -114,7 +114,9 @@ class World:
 
     def apply_topics(self) -> None:
         replication = str(self.cluster.replication)
-        done = self.fleet.cli("topics", "apply", "--partitions", str(PARTITIONS), "--replication", replication)
+        done = self.fleet.cli(
+            "topics", "apply", "--partitions", str(self.plan.partitions), "--replication", replication
+        )
         assert done.returncode == 0, done.stderr
 
     # --- workers
@@ -253,7 +255,7 @@ class World:
         wanted = [
             TopicPartition(self.topic(name), number)
             for name in ("transactions", "labels")
-            for number in range(PARTITIONS)
+            for number in range(self.plan.partitions)
         ]
         consumer = Consumer({**_reading(self.cluster.brokers), "group.id": self.fleet.environment["GROUP"]})
         try:
