@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 KIND_HEADER = "campaign-kind"
 """The header of a record of a campaign that says what kind of record it is; a record sent again keeps it."""
 BACKFILL_HEADER = "fraudstream-backfill"
-LETTERS_READ_HEADER = "letters.read"
+LETTERS_READ_HEADER = "letters-read"
 """The header of the first score after a claim: how far `dead-letters` was read."""
 TERM_BITS = 32
 
