@@ -138,6 +138,8 @@ class World:
                 f"LD_PRELOAD={FAKETIME}",
                 f"FAKETIME_TIMESTAMP_FILE={self.clock}",
                 *("FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"),
+                # Its way of waiting for conditions by the monotonic clock keeps threads from the GIL for a second.
+                "FAKETIME_FORCE_MONOTONIC_FIX=0",
             ]
         script = str(Path(__file__).with_name("faked_worker.py"))
         return self.fleet.worker(("env", *preload, sys.executable, script, "worker"), **self.settings)
