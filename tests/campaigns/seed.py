@@ -1,5 +1,6 @@
 """One seed of a campaign: the fleet goes live, the plan happens under traffic, all settles, everything is checked."""
 
+import json
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -8,7 +9,7 @@ from typing import Any
 
 from campaigns.actions import Actions, summary_of
 from campaigns.checks import Evidence, Result, violations
-from campaigns.facts import Letter, answers_of, letters_of, scores_of, verdicts_of
+from campaigns.facts import Letter, Record, answers_of, letters_of, scores_of, verdicts_of
 from campaigns.oracle import Fate, Fold, fold
 from campaigns.plans import LIVE_FIRST, Plan
 from campaigns.world import Servers, World
@@ -113,7 +114,24 @@ def _check(world: World, unsettled: str) -> Result:
         label_letters=of_labels,
         label_losses=[one for one in verdicts if one.topic == world.topic("labels")],
     )
-    return Result(violations(evidence), _figures(evidence, folded, letters), tuple(world.notes))
+    found = violations(evidence)
+    if found:
+        _keep_topics(world)
+    return Result(found, _figures(evidence, folded, letters), tuple(world.notes))
+
+
+def _keep_topics(world: World) -> None:
+    """Write what the topics held beside the logs, a record a line, since the topics are removed."""
+    for name in ("transactions", "labels", "scores", "dead-letters", "model-events", "model-control", "outcomes"):
+        records = world.records(name) if name in world.history else world.read(name)
+        with (world.folder / f"{name}.jsonl").open("w") as file:
+            file.writelines(json.dumps(_readable(record)) + "\n" for record in records)
+
+
+def _readable(record: Record) -> dict[str, Any]:
+    text = {name: value.decode(errors="backslashreplace") for name, value in record.headers.items()}
+    key, value = ((one or b"").decode(errors="backslashreplace") for one in (record.key, record.value))
+    return record._asdict() | {"key": key, "headers": text, "value": record.fields or value}
 
 
 def _settled_descriptors(world: World) -> dict[str, tuple[int, int]]:
