@@ -152,6 +152,8 @@ class Actions:
         self._beside(go_on)
 
     def empty_redis(self) -> None:
+        """Lose all histories; what only a topic had that was made anew since cannot be restored."""
+        self.world.traffic.forget_earlier_logs()
         self.world.redis.flushall()
 
     def send_again(self, count: int) -> None:
@@ -162,6 +164,7 @@ class Actions:
 
     def empty_redis_and_send_again(self, count: int) -> None:
         """Lose all histories, and send payments again when they are restored."""
+        self.world.await_committed()
         self.empty_redis()
         self._await_well()
         self.send_again(count)

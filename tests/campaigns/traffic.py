@@ -142,6 +142,7 @@ class Traffic:
         self._brokers, self._prefix, self._plan, self._draw = brokers, prefix, plan, draw
         self._producer = self._new_producer()
         self._sending = threading.Lock()
+        self._of_earlier_logs = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traffic")
         self._kinds = list(plan.shares)
@@ -177,6 +178,12 @@ class Traffic:
     def reconnect(self) -> None:
         """Use a new producer: that of a topic that was deleted does not go on in one of the same name."""
         self._producer = self._new_producer()
+        self._of_earlier_logs = len(self.payments.sent)
+
+    def forget_earlier_logs(self) -> None:
+        """Send no payment again that only a topic had that is gone: with its history lost too, nothing recognises it."""
+        del self.payments.sent[: self._of_earlier_logs]
+        self._of_earlier_logs = 0
 
     def send(self, *shipments: Shipment) -> None:
         """Send records, each to the partition of its card."""

@@ -252,21 +252,32 @@ class World:
         """Return the records of all logs of an input topic."""
         return [*self.history[name], *self.read(name)]
 
+    def await_committed(self, seconds: float = 60.0) -> None:
+        """Wait until the group has committed all that is on the input topics now."""
+        _, ends = self._progress()
+        until(lambda: not _behind(self._progress()[0], ends), "what was sent is committed", seconds)
+
     def uncommitted(self) -> dict[str, int]:
         """Return how many records the group has not committed, by topic and partition; only where there are some."""
-        wanted = [
-            TopicPartition(self.topic(name), number)
-            for name in ("transactions", "labels")
-            for number in range(self.plan.partitions)
-        ]
+        return _behind(*self._progress())
+
+    def _progress(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Return what the group has committed and where each partition of the input topics ends."""
+        names, numbers = (self.topic("transactions"), self.topic("labels")), range(self.plan.partitions)
+        wanted = [TopicPartition(name, number) for name in names for number in numbers]
         consumer = Consumer({**_reading(self.cluster.brokers), "group.id": self.fleet.environment["GROUP"]})
         try:
             committed = consumer.committed(wanted, timeout=ADMIN_SECONDS)
-            ends = {one: consumer.get_watermark_offsets(one, timeout=ADMIN_SECONDS)[1] for one in wanted}
+            ends = [consumer.get_watermark_offsets(one, timeout=ADMIN_SECONDS)[1] for one in wanted]
         finally:
             consumer.close()
-        behind = {f"{one.topic} {one.partition}": ends[one] - max(0, one.offset) for one in committed}
-        return {where: count for where, count in behind.items() if count}
+        named = [f"{one.topic} {one.partition}" for one in wanted]
+        read = [max(0, one.offset) for one in committed]
+        return dict(zip(named, read, strict=True)), dict(zip(named, ends, strict=True))
+
+
+def _behind(committed: Mapping[str, int], ends: Mapping[str, int]) -> dict[str, int]:
+    return {where: end - committed[where] for where, end in ends.items() if committed[where] < end}
 
 
 def read_topic(brokers: str, topic: str, log: int = 0) -> list[Record]:
