@@ -181,9 +181,10 @@ class Traffic:
         self._of_earlier_logs = len(self.payments.sent)
 
     def forget_earlier_logs(self) -> None:
-        """Send no payment again that only a topic had that is gone: with its history lost too, nothing recognises it."""
-        del self.payments.sent[: self._of_earlier_logs]
-        self._of_earlier_logs = 0
+        """Send no payment again that was on a topic that is gone: with its history lost too, nothing recognises it."""
+        with self._sending:
+            del self.payments.sent[: self._of_earlier_logs]
+            self._of_earlier_logs = 0
 
     def send(self, *shipments: Shipment) -> None:
         """Send records, each to the partition of its card."""
