@@ -12,7 +12,7 @@ from campaigns.checks import Evidence, Result, violations
 from campaigns.facts import Letter, Record, answers_of, letters_of, scores_of, verdicts_of
 from campaigns.oracle import Fate, Fold, fold
 from campaigns.plans import LIVE_FIRST, Plan
-from campaigns.world import Servers, World
+from campaigns.world import NotWellError, Servers, World
 from models.commands import CommandKind
 
 LIVE_SECONDS = 90.0
@@ -42,15 +42,18 @@ def _run(world: World, say: Say) -> Result:
     _go_live(actions)
     say("live")
     world.traffic.start()
+    unwell: list[str] = []
     try:
         _follow_plan(world, actions, say)
+    except NotWellError as error:
+        unwell.append(f"in the course of the plan, {error}")
     finally:
         world.traffic.stop()
     actions.finish()
     say("settling")
-    unsettled = _settle(world, actions)
+    unwell += _settle(world, actions)
     say("checking")
-    return _check(world, unsettled)
+    return _check(world, unwell)
 
 
 def _go_live(actions: Actions) -> None:
@@ -72,27 +75,27 @@ def _follow_plan(world: World, actions: Actions, say: Say) -> None:
     time.sleep(max(0.0, began + world.plan.seconds - time.monotonic()))
 
 
-def _settle(world: World, actions: Actions) -> str:
+def _settle(world: World, actions: Actions) -> list[str]:
     """Wait until all is committed and all workers are ready; return what is not so in time."""
     world.cluster.start()
     deadline, left = time.monotonic() + SETTLE_SECONDS, ""
     while time.monotonic() < deadline:
         try:
             world.await_well(actions.accept, max(1.0, deadline - time.monotonic()))
-        except AssertionError as error:
-            return str(error)
+        except NotWellError as error:
+            return [str(error)]
         behind = world.uncommitted()
         if not behind and not world.reasons():
-            return ""
+            return []
         left = f"uncommitted after {SETTLE_SECONDS:g} s: {behind}"
         time.sleep(0.5)
-    return left
+    return [left]
 
 
 # --- what has come of it
 
 
-def _check(world: World, unsettled: str) -> Result:
+def _check(world: World, unwell: list[str]) -> Result:
     deployment = world.fleet.environment["DEPLOYMENT"]
     records, scores = world.records("transactions"), scores_of(world.read("scores"))
     letters = letters_of(world.read("dead-letters"), deployment)
@@ -106,7 +109,7 @@ def _check(world: World, unsettled: str) -> Result:
         world.plan.bounded,
         descriptors=_settled_descriptors(world),
         exits=world.exits,
-        unready=[unsettled] if unsettled else [],
+        unready=unwell,
         diff=_diff(world),
         audit=_audit(world),
         labels=world.records("labels"),

@@ -63,6 +63,10 @@ def servers(folder: Path) -> Iterator[Servers]:
         yield Servers(cluster, url, repository, digests)
 
 
+class NotWellError(Exception):
+    """The fleet was not well again in time, whatever an operator did: a finding, and no fault of the campaign."""
+
+
 class World:
     """A seed's fleet and traffic; `history` has the records of topics that were made anew since, by name.
 
@@ -191,7 +195,8 @@ class World:
         """
         deadline = time.monotonic() + seconds
         while reasons := self._tended(accept):
-            assert time.monotonic() < deadline, f"not well within {seconds:g} s: {reasons}"
+            if time.monotonic() > deadline:
+                raise NotWellError(f"not well within {seconds:g} s: {reasons}")
             time.sleep(0.3)
 
     def _tended(self, accept: Callable[[], None]) -> list[str]:
