@@ -10,7 +10,7 @@ from campaigns.oracle import Fate, Fold
 
 GRACE_MS = 5_000
 """After a demotion was accepted, for the workers to hear of it."""
-EXTRA_DESCRIPTORS = 8
+EXTRA_DESCRIPTORS = 3
 """More than before, for connections that pools keep open."""
 SHOWN = 5
 """So many examples of a violation are told."""
