@@ -92,7 +92,7 @@ def fold(
     for record in sorted(records):
         fate = _fate(record, decided, refusals, accepted, passed)
         fates[record.place] = fate
-        if fate in {Fate.DECIDED, Fate.BACKFILLED}:
+        if fate in {Fate.DECIDED, Fate.BOTH, Fate.BACKFILLED}:
             accepted.setdefault(identity(record), record.place)
     return Fold(fates, valid, dict(refusals), len(scores) - len(valid), len(of_topic) - len(counting))
 

@@ -4,6 +4,7 @@ Each record says in a header which kind it is, so that the checks know from the 
 """
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -37,6 +38,12 @@ CHANGED: dict[str, dict[str, Any]] = {
 }
 """What makes a record bad, by the code with which it is refused."""
 OTHER_CARD = "-other"
+
+
+QUIET = logging.getLogger("campaigns.kafka")
+"""For clients that lose their brokers on purpose."""
+QUIET.setLevel(logging.CRITICAL)
+QUIET.addHandler(logging.NullHandler())
 
 
 class Shipment(NamedTuple):
@@ -151,7 +158,7 @@ class Traffic:
     def _new_producer(self) -> Producer:
         options = {"bootstrap.servers": self._brokers, "log_level": 0, "reconnect.backoff.max.ms": 500}
         durable = {"acks": "all", "enable.idempotence": True, "linger.ms": 5, "partitioner": "consistent"}
-        return Producer(options | durable | {"message.timeout.ms": int(FLUSH_SECONDS * 1000)})
+        return Producer(options | durable | {"message.timeout.ms": int(FLUSH_SECONDS * 1000)}, logger=QUIET)
 
     def start(self) -> None:
         self._thread.start()
