@@ -29,6 +29,8 @@ from support.kafka.three_brokers import IDS
 
 COMMAND_SECONDS = 12.0
 WELL_SECONDS = 90.0
+NOTICED_SECONDS = 2.0
+"""Within which workers notice that Redis is empty; until then they are ready."""
 LEAST_IN_SYNC, ALL_IN_SYNC = "2", "3"
 CONNECTING = ("BROKERS", "TOPIC_PREFIX", "DEPLOYMENT", "GROUP")
 
@@ -164,11 +166,16 @@ class Actions:
 
     # --- operators
 
-    def empty_redis_and_send_again(self, count: int) -> None:
-        """Lose all histories, and send payments again when they are restored."""
+    def empty_redis_and_send_again(self, count: int, at_once: bool) -> None:  # noqa: FBT001 - named by the plan
+        """Lose all histories, and send payments again at once, or when workers had time to notice and to restore them.
+
+        At once, they are in the batch that notices the loss: nothing must be appended before what was there is restored.
+        """
         self.world.await_committed()
         self.empty_redis()
-        self._await_well()
+        if not at_once:
+            time.sleep(NOTICED_SECONDS)
+            self._await_well()
         self.send_again(count)
 
     def restart_workers(self, skew_s: int) -> None:

@@ -238,7 +238,7 @@ def _redrive(_: np.random.Generator) -> tuple[str, dict[str, Any]]:
 
 
 def _empty_redis(draw: np.random.Generator) -> tuple[str, dict[str, Any]]:
-    return "empty_redis_and_send_again", {"count": int(draw.integers(20, 100))}
+    return "empty_redis_and_send_again", {"count": int(draw.integers(20, 100)), "at_once": bool(draw.random() < 0.5)}
 
 
 def _kill_worker(draw: np.random.Generator) -> tuple[str, dict[str, Any]]:
