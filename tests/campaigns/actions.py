@@ -169,7 +169,7 @@ class Actions:
     def empty_redis_and_send_again(self, count: int, at_once: bool) -> None:  # noqa: FBT001 - named by the plan
         """Lose all histories, and send payments again at once, or when workers had time to notice and to restore them.
 
-        At once, they are in the batch that notices the loss: nothing must be appended before what was there is restored.
+        At once, they are in the batch that notices the loss: it must append nothing before what was there is restored.
         """
         self.world.await_committed()
         self.empty_redis()
