@@ -1,0 +1,183 @@
+"""One seed of a campaign: the fleet goes live, the plan happens under traffic, all settles, everything is checked."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from campaigns.actions import Actions, summary_of
+from campaigns.checks import Evidence, Result, violations
+from campaigns.facts import Letter, Record, answers_of, letters_of, scores_of, verdicts_of
+from campaigns.oracle import Fate, Fold, fold
+from campaigns.plans import LIVE_FIRST, Plan
+from campaigns.world import NotWellError, Servers, World
+from models.commands import CommandKind
+
+LIVE_SECONDS = 90.0
+SETTLE_SECONDS = 120.0
+DIFF_SECONDS = 180.0
+NO_SUCH_COMMAND = 2
+
+Say = Callable[[str], None]
+
+
+def run_seed(whole: Servers, plan: Plan, folder: Path, say: Say) -> Result:
+    """Run a seed on servers that are in service; the workers' logs go to the folder, and stay if it fails."""
+    folder.mkdir(parents=True)
+    world = World(whole, plan, folder)
+    try:
+        result = _run(world, say)
+    finally:
+        world.close()
+    if not result.violations:
+        world.remove_folder()
+    return result
+
+
+def _run(world: World, say: Say) -> Result:
+    actions = Actions(world)
+    world.start_workers()
+    _go_live(actions)
+    say("live")
+    world.traffic.start()
+    unwell: list[str] = []
+    try:
+        _follow_plan(world, actions, say)
+    except NotWellError as error:
+        unwell.append(f"in the course of the plan, {error}")
+    finally:
+        world.traffic.stop()
+    actions.finish()
+    say("settling")
+    unwell += _settle(world, actions)
+    say("checking")
+    return _check(world, unwell)
+
+
+def _go_live(actions: Actions) -> None:
+    """Promote some models, so that there are some to go back to."""
+    for model in actions.world.servers.models[:LIVE_FIRST]:
+        verdict = actions.send(CommandKind.PROMOTE, model, wait=LIVE_SECONDS)
+        assert verdict == "accepted", verdict
+    actions.world.await_well(actions.accept)
+
+
+def _follow_plan(world: World, actions: Actions, say: Say) -> None:
+    """Do each step at its moment, or as soon as those before it are done."""
+    began = time.monotonic()
+    for step in world.plan.steps:
+        time.sleep(max(0.0, began + step.at_s - time.monotonic()))
+        world.revive()
+        say(f"{time.monotonic() - began:.1f}: {step}")
+        actions.do(step)
+    time.sleep(max(0.0, began + world.plan.seconds - time.monotonic()))
+
+
+def _settle(world: World, actions: Actions) -> list[str]:
+    """Wait until all is committed and all workers are ready; return what is not so in time."""
+    world.cluster.start()
+    deadline, left = time.monotonic() + SETTLE_SECONDS, ""
+    while time.monotonic() < deadline:
+        try:
+            world.await_well(actions.accept, max(1.0, deadline - time.monotonic()))
+        except NotWellError as error:
+            return [str(error)]
+        behind = world.uncommitted()
+        if not behind and not world.reasons():
+            return []
+        left = f"uncommitted after {SETTLE_SECONDS:g} s: {behind}"
+        time.sleep(0.5)
+    return [left]
+
+
+# --- what has come of it
+
+
+def _check(world: World, unwell: list[str]) -> Result:
+    deployment = world.fleet.environment["DEPLOYMENT"]
+    records, scores = world.records("transactions"), scores_of(world.read("scores"))
+    letters = letters_of(world.read("dead-letters"), deployment)
+    verdicts = verdicts_of(world.read("model-events"), deployment)
+    folded = fold(world.topic("transactions"), records, scores, letters, verdicts)
+    of_labels = [one for one in letters if one.topic == world.topic("labels")]
+    evidence = Evidence(
+        records,
+        folded,
+        verdicts,
+        world.plan.bounded,
+        descriptors=_settled_descriptors(world),
+        exits=world.exits,
+        unready=unwell,
+        diff=_diff(world),
+        audit=_audit(world),
+        labels=world.records("labels"),
+        answers=answers_of(world.read("outcomes"), deployment),
+        label_letters=of_labels,
+        label_losses=[one for one in verdicts if one.topic == world.topic("labels")],
+    )
+    found = violations(evidence)
+    if found:
+        _keep_topics(world)
+    return Result(found, _figures(evidence, folded, letters), tuple(world.notes))
+
+
+def _keep_topics(world: World) -> None:
+    """Write what the topics held beside the logs, a record a line, since the topics are removed."""
+    for name in ("transactions", "labels", "scores", "dead-letters", "model-events", "model-control", "outcomes"):
+        records = world.records(name) if name in world.history else world.read(name)
+        with (world.folder / f"{name}.jsonl").open("w") as file:
+            file.writelines(json.dumps(_readable(record)) + "\n" for record in records)
+
+
+def _readable(record: Record) -> dict[str, Any]:
+    text = {name: value.decode(errors="backslashreplace") for name, value in record.headers.items()}
+    key, value = ((one or b"").decode(errors="backslashreplace") for one in (record.key, record.value))
+    return record._asdict() | {"key": key, "headers": text, "value": record.fields or value}
+
+
+def _settled_descriptors(world: World) -> dict[str, tuple[int, int]]:
+    """Return the descriptors before and after, once they no longer become fewer."""
+    last = world.descriptors_now()
+    deadline = time.monotonic() + 15
+    while last and any(after > before + 4 for before, after in last.values()) and time.monotonic() < deadline:
+        time.sleep(1)
+        last = world.descriptors_now()
+    return last
+
+
+def _diff(world: World) -> Mapping[str, Any]:
+    try:
+        done = world.fleet.cli("score", "--topic", "--diff", "--json", "--threads", "1", seconds=DIFF_SECONDS)
+    except subprocess.TimeoutExpired:
+        return {"error": f"not done within {DIFF_SECONDS:g} s"}
+    return summary_of(done.stdout or done.stderr)
+
+
+def _audit(world: World) -> tuple[int, str] | None:
+    """Return what `topics audit` says; None if this version has no such command."""
+    done = world.fleet.cli("topics", "audit", "--json", seconds=DIFF_SECONDS)
+    if done.returncode == NO_SUCH_COMMAND and "No such command" in done.stderr:
+        return None
+    return done.returncode, done.stdout or done.stderr
+
+
+def _figures(evidence: Evidence, folded: Fold, letters: list[Letter]) -> dict[str, Any]:
+    fates = {fate.name.lower(): count for fate in Fate if (count := folded.count(fate))}
+    logs = max((record.log for record in evidence.records), default=0)
+    return {
+        "records": len(evidence.records),
+        **fates,
+        "logs": logs + 1,
+        "void_scores": folded.void,
+        "late_letters": folded.late,
+        "letters": len(letters),
+        "commands": len(evidence.verdicts),
+        "labels": len(evidence.labels),
+        "more_descriptors": [after - before for before, after in evidence.descriptors.values()],
+        "diff": {
+            name: evidence.diff.get(name) for name in ("compared", "equal", "explained", "unexplained", "undecided")
+        },
+        "audit": None if evidence.audit is None else evidence.audit[0],
+    }

@@ -1,0 +1,332 @@
+"""What a campaign runs on: three brokers and a Redis for all seeds, and for each seed a fleet of three workers.
+
+A worker that ends by itself is counted, and replaced as a supervisor does.
+"""
+
+import os
+import shutil
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from redis import Redis
+
+from campaigns.facts import Record
+from campaigns.plans import FAKED_WORKER, MODELS, WORKERS, Plan
+from campaigns.traffic import Traffic
+from models.repository import Repository
+from support.fleet.fleet import Fleet, until
+from support.fleet.payments import model_for_tests
+from support.fleet.workers import COMMAND, Worker
+from support.kafka.admin import set_on_topic
+from support.kafka.three_brokers import IDS, ThreeBrokers, three_brokers
+from support.redis.server import redis_server
+
+FAKETIME = Path("/usr/lib") / f"{os.uname().machine}-linux-gnu" / "faketime" / "libfaketimeMT.so.1"
+"""Where Debian's package `libfaketime` puts the library for programs with threads."""
+LONG_MAX = str(2**63 - 1)
+ADMIN_SECONDS = 30.0
+
+
+def missing(campaign: str) -> str:
+    """Return what this machine lacks for a campaign, and how to get it; empty if nothing."""
+    if campaign == "clocks" and not FAKETIME.exists():
+        return f"the campaign of clocks needs {FAKETIME}: apt-get install libfaketime"
+    return ""
+
+
+class Servers(NamedTuple):
+    """The servers of all seeds; `models` are the digests of models that `repository` has."""
+
+    cluster: ThreeBrokers
+    redis_url: str
+    repository: Path
+    models: tuple[str, ...]
+
+
+@contextmanager
+def servers(folder: Path) -> Iterator[Servers]:
+    """Yield three brokers and a Redis in service, and models to promote.
+
+    Raises:
+        NoJars: there are no three brokers.
+    """
+    repository = folder / "models"
+    digests = tuple(Repository(str(repository)).put(model_for_tests(seed=seed)) for seed in range(MODELS))
+    with three_brokers() as cluster, redis_server() as url:
+        yield Servers(cluster, url, repository, digests)
+
+
+class NotWellError(Exception):
+    """The fleet was not well again in time, whatever an operator did: a finding, and no fault of the campaign."""
+
+
+class World:
+    """A seed's fleet and traffic; `history` has the records of topics that were made anew since, by name.
+
+    `notes` are what the actions have to tell, `exits` the workers that ended by themselves.
+    """
+
+    def __init__(self, whole: Servers, plan: Plan, folder: Path) -> None:
+        self.servers, self.cluster, self.plan, self.folder = whole, whole.cluster, plan, folder
+        self.notes: list[str] = []
+        self.exits: list[str] = []
+        self.settings = dict(plan.settings)
+        self.history: dict[str, list[Record]] = {"transactions": [], "labels": []}
+        self.logs = {"transactions": 0, "labels": 0}
+        self.workers: list[Worker] = []
+        self.descriptors: dict[int, int] = {}
+        self._started: list[Worker] = []
+        self.prefix = f"{plan.campaign[:3]}{plan.seed}-{uuid.uuid4().hex[:6]}-"
+        self.fleet = Fleet(self._environment(), folder, self._start)
+        self.redis: Redis = Redis.from_url(whole.redis_url)
+        self.clock = folder / "clock"
+        self.clock.write_text("+0")
+        self._create_topics()
+        self.traffic = Traffic(self.cluster.brokers, self.prefix, plan)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "BROKERS": self.cluster.brokers,
+            "REDIS_URL": self.servers.redis_url,
+            "TOPIC_PREFIX": self.prefix,
+            "GROUP": f"{self.prefix}group",
+            "DEPLOYMENT": f"{self.prefix}deployment",
+            "MODELS": str(self.servers.repository),
+            "SESSION_TIMEOUT": "3",
+        }
+
+    def topic(self, name: str) -> str:
+        return self.prefix + name
+
+    def _create_topics(self) -> None:
+        if (node := self.plan.alone) is not None:
+            leaders = [node if number % 2 else IDS[number // 2 % len(IDS)] for number in range(self.plan.partitions)]
+            self.cluster.create(self.topic("scores"), leaders)
+            set_on_topic(self.cluster.brokers, self.topic("scores"), min_insync_replicas="1")
+        self.apply_topics()
+        if not self.plan.bounded:
+            for name in ("transactions", "labels"):
+                settings = {"message_timestamp_after_max_ms": LONG_MAX}
+                set_on_topic(self.cluster.brokers, self.topic(name), **settings)
+
+    def apply_topics(self) -> None:
+        replication = str(self.cluster.replication)
+        done = self.fleet.cli(
+            "topics", "apply", "--partitions", str(self.plan.partitions), "--replication", replication
+        )
+        assert done.returncode == 0, done.stderr
+
+    # --- workers
+
+    def _start(self, settings: Mapping[str, str], command: Sequence[str] = COMMAND) -> Worker:
+        worker = Worker(settings, self.folder / f"worker-{len(self._started)}.log", command)
+        self._started.append(worker)
+        worker.start()
+        return worker
+
+    def stop_flag(self, at: int) -> Path:
+        return self.folder / f"stop-{at}"
+
+    def new_worker(self, at: int) -> Worker:
+        """Start the worker of a place; one place of the campaign of clocks has a clock that can be moved."""
+        preload = [f"FRAUDSTREAM_TEST_STOP={self.stop_flag(at)}"]
+        if self.plan.campaign == "clocks" and at == FAKED_WORKER:
+            preload += [
+                f"LD_PRELOAD={FAKETIME}",
+                f"FAKETIME_TIMESTAMP_FILE={self.clock}",
+                *("FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"),
+                # Its way of waiting for conditions by the monotonic clock keeps threads from the GIL for a second.
+                "FAKETIME_FORCE_MONOTONIC_FIX=0",
+            ]
+        script = str(Path(__file__).with_name("faked_worker.py"))
+        return self.fleet.worker(("env", *preload, sys.executable, script, "worker"), **self.settings)
+
+    def start_workers(self, count: int = WORKERS) -> None:
+        self.workers = [self.new_worker(at) for at in range(count)]
+        until(lambda: all(worker.has_joined for worker in self.workers), "the group is joined", 90)
+
+    def end_workers(self) -> None:
+        """End all workers in order, as an operator does who stops the group."""
+        for worker in self.workers:
+            self._note_exit(worker)
+            if (code := worker.terminate()) not in {0, -15}:
+                self.exits.append(f"{worker.address} ended with {code} after SIGTERM: {_last_words(worker)}")
+        self.workers.clear()
+
+    def replace_worker(self, at: int) -> None:
+        """Kill a worker and start another in its place."""
+        self._note_exit(self.workers[at])
+        self.workers[at].kill()
+        self.workers[at] = self.new_worker(at)
+
+    def restart_worker(self, at: int) -> None:
+        """End a worker in order and start another in its place."""
+        self._note_exit(self.workers[at])
+        self.workers[at].terminate()
+        self.workers[at] = self.new_worker(at)
+
+    def revive(self) -> None:
+        """Count workers that have ended by themselves, and replace them."""
+        for at, worker in enumerate(self.workers):
+            if worker.exit_code is not None:
+                self._note_exit(worker)
+                self.workers[at] = self.new_worker(at)
+
+    def _note_exit(self, worker: Worker) -> None:
+        if worker.exit_code is not None:
+            self.exits.append(f"a worker ended with {worker.exit_code}: {_last_words(worker)}")
+
+    def reasons(self) -> list[str]:
+        """Return why workers are not ready; empty if all are."""
+        answers = [worker.readiness() for worker in self.workers]
+        return [reason for ready, reasons in answers if not ready for reason in reasons or ["not ready"]]
+
+    def await_well(self, accept: Callable[[], None], seconds: float = 90.0) -> None:
+        """Wait until all workers are ready, and do meanwhile what the reasons ask an operator to do.
+
+        A loss is accepted; a worker with a halted partition is restarted, once the cause is gone.
+        """
+        deadline = time.monotonic() + seconds
+        while reasons := self._tended(accept):
+            if time.monotonic() > deadline:
+                raise NotWellError(f"not well within {seconds:g} s: {reasons}")
+            time.sleep(0.3)
+
+    def _tended(self, accept: Callable[[], None]) -> list[str]:
+        self.revive()
+        for at, worker in enumerate(self.workers):
+            if any("halted" in reason for reason in worker.readiness()[1]):
+                self.notes.append(f"worker {at} had halted partitions and was restarted")
+                self.restart_worker(at)
+        reasons = self.reasons()
+        if any("accept-loss" in reason for reason in reasons):
+            accept()
+        return reasons
+
+    def set_clock(self, offset_s: int) -> None:
+        """Move the clock of the worker that has one of its own."""
+        new = self.clock.with_suffix(".new")
+        new.write_text(f"{offset_s:+d}")
+        new.replace(self.clock)
+
+    def count_descriptors(self) -> None:
+        """Remember how many descriptors each worker has, by its process."""
+        self.descriptors = {worker.pid: descriptors_of(worker.pid) for worker in self.workers}
+
+    def descriptors_now(self) -> dict[str, tuple[int, int]]:
+        """Return how many descriptors the workers had that are still there, and how many they have."""
+        alive = [worker.pid for worker in self.workers if worker.exit_code is None and worker.pid in self.descriptors]
+        return {f"process {pid}": (self.descriptors[pid], descriptors_of(pid)) for pid in alive}
+
+    # --- the end
+
+    def close(self) -> None:
+        """Kill the workers, heal the brokers and remove what the seed made on the servers."""
+        for worker in self._started:
+            worker.kill()
+        self.cluster.start()
+        self.redis.flushall()
+        self.redis.close()
+        admin = AdminClient({"bootstrap.servers": self.cluster.brokers, "log_level": 0})
+        named = [name for name in admin.list_topics(timeout=ADMIN_SECONDS).topics if name.startswith(self.prefix)]
+        for done in (admin.delete_topics(named) if named else {}).values():
+            done.result(ADMIN_SECONDS)
+        try:
+            for done in admin.delete_consumer_groups([self.fleet.environment["GROUP"]]).values():
+                done.result(ADMIN_SECONDS)
+        except KafkaException:
+            pass  # it has no members, and expires by itself
+
+    def remove_folder(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # --- what is on the topics
+
+    def read(self, name: str) -> list[Record]:
+        """Read a topic as it is now."""
+        return read_topic(self.cluster.brokers, self.topic(name), self.logs.get(name, 0))
+
+    def records(self, name: str) -> list[Record]:
+        """Return the records of all logs of an input topic."""
+        return [*self.history[name], *self.read(name)]
+
+    def await_committed(self, seconds: float = 60.0) -> None:
+        """Wait until the group has committed all that is on the input topics now."""
+        _, ends = self._progress()
+        until(lambda: not _behind(self._progress()[0], ends), "what was sent is committed", seconds)
+
+    def uncommitted(self) -> dict[str, int]:
+        """Return how many records the group has not committed, by topic and partition; only where there are some."""
+        return _behind(*self._progress())
+
+    def _progress(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Return what the group has committed and where each partition of the input topics ends."""
+        names, numbers = (self.topic("transactions"), self.topic("labels")), range(self.plan.partitions)
+        wanted = [TopicPartition(name, number) for name in names for number in numbers]
+        consumer = Consumer({**_reading(self.cluster.brokers), "group.id": self.fleet.environment["GROUP"]})
+        try:
+            committed = consumer.committed(wanted, timeout=ADMIN_SECONDS)
+            ends = [consumer.get_watermark_offsets(one, timeout=ADMIN_SECONDS)[1] for one in wanted]
+        finally:
+            consumer.close()
+        named = [f"{one.topic} {one.partition}" for one in wanted]
+        read = [max(0, one.offset) for one in committed]
+        return dict(zip(named, read, strict=True)), dict(zip(named, ends, strict=True))
+
+
+def _behind(committed: Mapping[str, int], ends: Mapping[str, int]) -> dict[str, int]:
+    return {where: end - committed[where] for where, end in ends.items() if committed[where] < end}
+
+
+def read_topic(brokers: str, topic: str, log: int = 0) -> list[Record]:
+    """Return the records of a topic, each partition in order; `log` is the number that they get."""
+    consumer = Consumer(_reading(brokers))
+    try:
+        numbers = consumer.list_topics(topic, timeout=ADMIN_SECONDS).topics[topic].partitions
+        return [record for number in numbers for record in _read_partition(consumer, topic, number, log)]
+    finally:
+        consumer.close()
+
+
+def _read_partition(consumer: Consumer, topic: str, number: int, log: int) -> list[Record]:
+    """Read a partition up to its present end; markers take offsets too, so the position tells where it ends."""
+    tp = TopicPartition(topic, number)
+    begin, end = consumer.get_watermark_offsets(tp, timeout=ADMIN_SECONDS)
+    records: list[Record] = []
+    consumer.assign([TopicPartition(topic, number, begin)])
+    deadline = time.monotonic() + ADMIN_SECONDS
+    while begin < end and (not records or records[-1].offset + 1 < end):
+        assert time.monotonic() < deadline, f"{topic} {number} cannot be read to its end {end}"
+        for message in consumer.consume(5_000, 0.5):
+            if message.error() is None:
+                headers = {name: value or b"" for name, value in message.headers() or ()}
+                at, timestamp = message.offset(), message.timestamp()[1]
+                records.append(Record(log, number, at, timestamp, message.key(), message.value(), headers))
+    return records
+
+
+def descriptors_of(pid: int) -> int:
+    """Return how many descriptors a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def _reading(brokers: str) -> dict[str, str | bool | int]:
+    return {
+        "bootstrap.servers": brokers,
+        "group.id": "campaign",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "log_level": 0,
+    }
+
+
+def _last_words(worker: Worker) -> str:
+    lines = [line for line in worker.log().splitlines() if " CRITICAL " in line or " ERROR " in line]
+    return lines[-1][:500] if lines else worker.log()[-300:]

@@ -1,0 +1,41 @@
+"""Three seeds of each campaign, as `python -m tests.campaigns` runs them: nothing that must not be is found."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from campaigns.plans import CAMPAIGNS
+from campaigns.runner import PASSED, Campaign, commit_of, run_seeds, told
+from campaigns.seed import run_seed
+from campaigns.world import Servers, missing, servers
+from support.kafka.jars import NoJars
+from support.paths import HOUSE
+
+SEEDS = {"outages": (8, 10, 12), "clocks": (1, 4, 5), "operators": (1, 2, 3)}
+"""Outages of each kind, one of them for two writes that are given up; clocks with and without a bound of timestamps."""
+
+pytestmark = [pytest.mark.integration, pytest.mark.acceptance, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    try:
+        with servers(tmp_path_factory.mktemp("servers")) as running:
+            yield running
+    except NoJars as reason:
+        pytest.skip(f"no three brokers of Apache Kafka: {reason}")
+
+
+@pytest.mark.parametrize("name", CAMPAIGNS)
+def test_three_seeds_of_a_campaign_find_no_violation(
+    name: str, whole: Servers, tmp_path: Path, report: Callable[[str], None]
+) -> None:
+    if lacking := missing(name):
+        pytest.skip(lacking)
+    campaign = Campaign(name, CAMPAIGNS[name], lambda plan, logs, say: run_seed(whole, plan, logs, say))
+    lines = list(run_seeds(campaign, SEEDS[name], tmp_path, commit_of(HOUSE), lambda _: None))
+    for line in lines:
+        report(told(line).splitlines()[0])
+    failing = [told(line) for line in lines if line.outcome != PASSED]
+    assert not failing, "\n".join(failing)
