@@ -232,11 +232,16 @@ class RedisStore:
                 await self.state.refresh(apply=True)
         await self.age.sync(self.state.epoch)
 
-    async def observe(self, transactions: Transactions) -> Observed:
-        """Append and return what is visible, as the port says."""
+    async def observe(self, transactions: Transactions, *, whole: bool = False) -> Observed:
+        """Append and return what is visible, as the port says; with `whole`, only while histories are complete.
+
+        Raises:
+            StoreUnavailableError: some may not be appended; repeat the call. With `whole`, none is while histories are
+                incomplete.
+        """
         async with self.lock:
             self._require_usable()
-            entity_rows, loaded, result = await self._retry(lambda: self._append(transactions))
+            entity_rows, loaded, result = await self._retry(lambda: self._append(transactions, whole=whole))
             self._require_usable()
             return Observed(
                 fates=result.fates,
@@ -296,7 +301,9 @@ class RedisStore:
                 return done
         raise StoreUnavailableError(f"card histories changed during {ATTEMPTS} attempts in a row; try again")
 
-    async def _append(self, transactions: Transactions, *, again: bool = False) -> AppendedTransactions | None:
+    async def _append(
+        self, transactions: Transactions, *, again: bool = False, whole: bool = False
+    ) -> AppendedTransactions | None:
         """Append the first ones of a batch, as many as fit; return their rows, histories and positions.
 
         None if a card changed meanwhile.
@@ -307,6 +314,10 @@ class RedisStore:
         if Entity.PREDICTION in self._visible and not again:
             named[Entity.PREDICTION] = named[Entity.CARD]
         loaded = await self._session.load(named, self._batch_bytes)
+        # A tricky part: this load, or the attempt before, may have noticed that Redis was emptied. A payment that is
+        # sent again must not be appended then: the repair would find it there in place of the one that was decided.
+        if whole and self.incomplete:
+            raise StoreUnavailableError("Redis has lost histories, and they are not fully rebuilt from Kafka yet")
         entity_rows = {kind: one.first(len(loaded[kind])) for kind, one in entity_rows.items()}
         with rollback_on_exit(loaded.values()):
             skip_ms = self.state.horizons_ms if again else {}

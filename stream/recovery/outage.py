@@ -58,7 +58,7 @@ class WaitingStore:
         if self._labels_alone:
             return await self._inner.observe(transactions)
         self._require_whole()
-        observed = await self._inner.observe(transactions)
+        observed = await self._inner.observe(transactions, whole=True)
         if observed.incomplete:
             raise _incomplete()
         return observed
