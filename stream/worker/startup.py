@@ -83,7 +83,6 @@ class Startup(Service):
     def __init__(self, deps: StartupDeps) -> None:
         super().__init__()
         self._deps = deps
-        self._own_record = OwnRecord(deps.settings, deps.follower, deps.publisher)
         self._waiting_for: str | None = "starting"
         self._redis_trouble: str | None = None
         self._work: list[asyncio.Task[None]] = []
@@ -112,7 +111,8 @@ class Startup(Service):
         await deps.follower.wait_until_caught_up()
         await self._until("the control log", deps.snapshots.check)
         # Before the group is joined: the first score under these settings comes behind their lines.
-        await self._until("the record of its settings on model-events", self._own_record.write)
+        own_record = OwnRecord(deps.settings, deps.follower, deps.publisher)
+        await self._until("the record of its settings on model-events", own_record.write)
         self._begin(deps.snapshots.run(), deps.topics.run(), deps.cache.run(), deps.row_times.run(), deps.reviews.run())
         deps.comparer.start()
         self._begin(
@@ -123,7 +123,7 @@ class Startup(Service):
             deps.positions.watch_role(),
             deps.published.run(),
             deps.copier.run(),
-            self._own_record.run(),
+            own_record.run(),
             self._trim(),
             self._check_redis(),
             self._watch_deletions(),

@@ -11,11 +11,13 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from models.terms import Term
+from models.worker_records import WorkerRecord, WorkerRecords
 from stream.consumer import place_of
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 from stream.worker import role
 from stream.worker.role import PublishedScores
+from support.control_events import event
 
 SCORES = 3
 
@@ -72,7 +74,7 @@ async def test_a_rebalance_during_a_fetch_of_the_published_scores_follows_the_ne
     consumers = [Scores(), Scores()]
     opened = iter(consumers)
     monkeypatch.setattr(role, "open_consumer", lambda *_, **__: next(opened))
-    follower: Any = SimpleNamespace(term=Term(1, "blue"))
+    follower: Any = SimpleNamespace(term=Term(1, "blue"), workers=WorkerRecords())
     commits: Any = SimpleNamespace(list_consumer_group_offsets=no_commits)
     published = PublishedScores(Settings(deployment="green"), follower, commits)
     published.assigned([0, 1])
@@ -93,3 +95,20 @@ async def test_a_rebalance_during_a_fetch_of_the_published_scores_follows_the_ne
         assert published.last_place(0) is None
     finally:
         following.cancel()
+
+
+async def test_the_commits_of_the_deployment_that_publishes_are_those_of_the_group_that_its_workers_wrote() -> None:
+    groups = list[str]()
+
+    async def noted_groups(group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
+        groups.append(group)
+        return await no_commits(group, partitions)
+
+    follower: Any = SimpleNamespace(term=Term(0, "blue"), workers=WorkerRecords())
+    commits: Any = SimpleNamespace(list_consumer_group_offsets=noted_groups)
+    published = PublishedScores(Settings(deployment="green"), follower, commits)
+    await published._noted(frozenset({0}))
+    said = WorkerRecord("cards-blue", "0.1.0", "aca8e9b3")._asdict()
+    follower.workers.add(event("ready", 0, "e", deployment="blue", **said))
+    await published._noted(frozenset({0}))
+    assert groups == ["fraudstream-green", "fraudstream-blue", "fraudstream-green", "cards-blue"]
