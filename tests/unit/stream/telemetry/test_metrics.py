@@ -59,18 +59,18 @@ GAUGES: Gauges = {
     "fraudstream.model.info": lambda: {("live", DIGEST[:12], "cards", "1"): 1},
     "fraudstream.model.review": lambda: {(DIGEST[:12], "cards", "1"): 12.5},
     "fraudstream.partitions": lambda: {("transactions",): 4},
-    "fraudstream.setting.info": lambda: {("future_skew", "300"): 1},
-    "fraudstream.worker.info": lambda: {("0.1.0", "3f9a02c1"): 1},
     "fraudstream.ready": lambda: {(): 1},
     "fraudstream.publishes": lambda: {(): 1},
     "fraudstream.revision": lambda: {(): 7},
     "fraudstream.term": lambda: {(): 2},
+    "fraudstream.setting.info": lambda: {("FRAUDSTREAM_FEATURES", ""): 1},
     "fraudstream.shadow.queued": lambda: {(): 3},
     "fraudstream.topics.deviating": lambda: {("model-events",): 1},
     "fraudstream.uncommitted": lambda: {("transactions", "0"): 2},
     "fraudstream.uncommitted.age": lambda: {("transactions", "0"): 31},
     "fraudstream.webhook.events": lambda: {("delivered",): 3, ("given_up",): 0},
     "fraudstream.webhook.waiting": lambda: {(): 2},
+    "fraudstream.worker.info": lambda: {("0.1.0+g1a2b3c4d5e6f", "aca8e9b3"): 1},
 }
 
 

@@ -13,6 +13,7 @@ from mode import Service
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.retention import NO_COVERAGE, EpochCoverage
 from models.terms import Term
+from models.worker_records import WorkerRecords
 from stream import watchdog
 from stream.kafka import topic_settings
 from stream.kafka.topic_settings import TopicWatch
@@ -58,7 +59,7 @@ def inputs() -> InputLosses:
 
 
 async def test_the_published_scores_are_followed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    requests, follower = GivenUpOnce(), SimpleNamespace(term=Term(1, "blue"))
+    requests, follower = GivenUpOnce(), SimpleNamespace(term=Term(1, "blue"), workers=WorkerRecords())
     monkeypatch.setattr(role, "_RETRY_SECONDS", 0.001)
     monkeypatch.setattr(role, "_POLL_SECONDS", 0.001)
     monkeypatch.setattr(role, "open_consumer", lambda *_, **__: SimpleNamespace(start=requests, stop=stop))

@@ -11,11 +11,13 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from models.terms import Term
+from models.worker_records import WorkerRecord, WorkerRecords
 from stream.consumer import place_of
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 from stream.worker import role
 from stream.worker.role import PublishedScores
+from support.control_events import event
 from support.known_letters import KnownLetters
 
 SCORES = 3
@@ -85,7 +87,7 @@ async def test_a_rebalance_during_a_fetch_of_the_published_scores_follows_the_ne
     opened = iter(consumers)
     monkeypatch.setattr(role, "open_consumer", lambda *_, **__: next(opened))
     monkeypatch.setattr(role, "LettersTail", lambda *_, **__: KnownLetters())
-    follower: Any = SimpleNamespace(term=Term(1, "blue"), workers=SimpleNamespace(group=lambda _name: None))
+    follower: Any = SimpleNamespace(term=Term(1, "blue"), workers=WorkerRecords())
     commits: Any = SimpleNamespace(list_consumer_group_offsets=no_commits)
     published = PublishedScores(Settings(deployment="green"), follower, commits)
     published.assigned([0, 1])
@@ -112,15 +114,13 @@ async def test_the_published_scores_are_read_to_their_end_where_that_is_the_mark
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(role, "_POLL_SECONDS", 0.001)
-    scores, follower = (
-        Scores(markers=1),
-        SimpleNamespace(term=Term(1, "blue"), workers=SimpleNamespace(group=lambda _name: None)),
-    )
+    scores = Scores(markers=1)
+    follower: Any = SimpleNamespace(term=Term(1, "blue"), workers=WorkerRecords())
     scores.may_answer.set()
     monkeypatch.setattr(role, "open_consumer", lambda *_, **__: scores)
     monkeypatch.setattr(role, "LettersTail", lambda *_, **__: KnownLetters())
     commits: Any = SimpleNamespace(list_consumer_group_offsets=no_commits)
-    published = PublishedScores(Settings(deployment="green"), follower, commits)  # type: ignore[arg-type]
+    published = PublishedScores(Settings(deployment="green"), follower, commits)
     published.assigned([0])
     following = asyncio.create_task(published.run())
     try:
@@ -131,3 +131,20 @@ async def test_the_published_scores_are_read_to_their_end_where_that_is_the_mark
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
     assert (published.bounds(), published.reasons()) == ({0: SCORES}, [])
+
+
+async def test_the_commits_of_the_deployment_that_publishes_are_those_of_the_group_that_its_workers_wrote() -> None:
+    groups = list[str]()
+
+    async def noted_groups(group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
+        groups.append(group)
+        return await no_commits(group, partitions)
+
+    follower: Any = SimpleNamespace(term=Term(0, "blue"), workers=WorkerRecords())
+    commits: Any = SimpleNamespace(list_consumer_group_offsets=noted_groups)
+    published = PublishedScores(Settings(deployment="green"), follower, commits)
+    await published._noted(frozenset({0}))
+    said = WorkerRecord("cards-blue", "0.1.0", "aca8e9b3")._asdict()
+    follower.workers.add(event("ready", 0, "e", deployment="blue", **said))
+    await published._noted(frozenset({0}))
+    assert groups == ["fraudstream-green", "fraudstream-blue", "fraudstream-green", "cards-blue"]
