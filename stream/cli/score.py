@@ -62,6 +62,7 @@ def compared(report: DiffReport) -> RenderableType:
     not_compared = {"refused, or skipped": report.refused, "repeated": report.repeated, "backfilled": report.backfilled}
     not_compared |= {"transactions without a decision": report.undecided}
     not_compared |= {"decided by another deployment alone": report.elsewhere, "void scores": report.void}
+    not_compared |= {"of a log that the topic had before": report.other_logs}
     if any(not_compared.values()):
         parts.append(_counts("not compared", not_compared))
     if report.examples:

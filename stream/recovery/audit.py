@@ -64,7 +64,7 @@ class Fault(StrEnum):
     """It has a valid score, and the topic has no record there, though it has earlier ones."""
 
 
-class Place(NamedTuple):
+class AuditedPlace(NamedTuple):
     """An offset of a partition; `of` is the one that it repeats."""
 
     partition: int
@@ -84,9 +84,9 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     log: int
     clean: bool
     offsets: dict[str, int]
-    faults: dict[str, list[Place]]
+    faults: dict[str, list[AuditedPlace]]
     fault_counts: dict[str, int]
-    repeated: list[Place]
+    repeated: list[AuditedPlace]
     late_letters: int
     void_scores: int
     earlier_logs: int
@@ -192,13 +192,13 @@ class PartitionAudit:
         else:
             self.open_ones.append((offset, _identity(record)))
 
-    def settle(self, found: Mapping[int, str]) -> list[Place]:
+    def settle(self, found: Mapping[int, str]) -> list[AuditedPlace]:
         """Count those that repeat another transaction, as identities are `found`; the others have no verdict."""
         repeated = []
         for offset, identity in self.open_ones:
             if identity in found:
                 self.counts[Kind.REPEATED] += 1
-                repeated.append(Place(self.partition, offset, found[identity]))
+                repeated.append(AuditedPlace(self.partition, offset, found[identity]))
             elif any((one.first or 0) <= offset < one.up_to for one in self.lost):
                 self.counts[Kind.LOST] += 1
             elif offset > self.scored.last:
@@ -319,11 +319,11 @@ def _report(topic: str, log: int, verdicts: _Verdicts, partitions: Mapping[int, 
     }
     found = originals(wanted, verdicts.scored, backfilled)
     repeated = [place for made in partitions.values() for place in made.settle(found)]
-    counts, faults = Counter[Kind](), defaultdict[Fault, list[Place]](list)
+    counts, faults = Counter[Kind](), defaultdict[Fault, list[AuditedPlace]](list)
     for partition, made in partitions.items():
         counts.update(made.counts)
         for fault, offsets in made.faults.items():
-            faults[fault] += [Place(partition, offset) for offset in offsets]
+            faults[fault] += [AuditedPlace(partition, offset) for offset in offsets]
     claims: dict[int, Sequence[Claim]] = {one: made.position.claims for one, made in verdicts.scored.items()}
     late = sum(
         int(np.count_nonzero(letters.late(claims.get(partition, ()))))

@@ -67,8 +67,8 @@ class PartyLog(NamedTuple):
 
 
 def _last(flags: Flags) -> int:
-    """Return the last place of a true flag, of which there is one."""
-    return int(np.flatnonzero(flags)[-1])
+    """Return the last place of a true flag; 0 without any: the own record was in the log, whatever its times say."""
+    return int(np.flatnonzero(flags)[-1]) if flags.any() else 0
 
 
 class LogPass(OtherPass):

@@ -110,6 +110,10 @@ class PredictionTables:
         """Leave out records that were refused when they were first read, and take those that were accepted then."""
         self._replayed = replayed
 
+    def log(self, topic: str) -> int:
+        """Return the number of a topic's log: above 0, histories may hold what an earlier log had."""
+        return 0 if self._replayed is None else self._replayed.log(topic)
+
     def records(self, records: Sequence[Record]) -> None:
         """Insert records of the predictions topic."""
         replayed = self._replayed

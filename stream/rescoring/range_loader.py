@@ -90,7 +90,7 @@ class RangeLoader:
         if tables.predictions is not None:
             await self._read_predictions(tables.predictions, (low_ms, high_ms))
         silent = _spans(requested[1]) if len(requested) > 1 else {}
-        floors_ms = await self._floors(read, low_ms)
+        floors_ms = await self._floors(tables, read, low_ms)
         return LoadedRange(_spans(requested[0]), silent, decisions, by_score, read.starts, floors_ms)
 
     async def _read_decisions(
@@ -118,7 +118,7 @@ class RangeLoader:
         whole = await self._topics.whole(self._settings.topic(PREDICTIONS.name))
         part = await self._between(whole, *times_ms)
         await self._read("predictions", part, tables.records)
-        floors_ms = await self._floors(part, times_ms[0])
+        floors_ms = await self._floors(tables, part, times_ms[0])
         tables.floor_ms = max((one for one in floors_ms.values() if one is not None), default=None)
 
     async def _score_topics(self) -> Sequence[TopicPart]:
@@ -188,11 +188,18 @@ class RangeLoader:
             self._progress(stage, done, total)
         self._progress(stage, total, total)
 
-    async def _floors(self, read: TopicPart, low_ms: int | None) -> Mapping[int, int | None]:
+    async def _floors(
+        self, tables: TopicTables | PredictionTables, read: TopicPart, low_ms: int | None
+    ) -> Mapping[int, int | None]:
+        """Return by partition since when all records are known: None if it is read from the beginning of its only log.
+
+        Where the topic was made anew, histories may hold what its earlier logs had.
+        """
+        is_later_log = tables.log(read.topic) > 0
         first_ms = await self._topics.first_ms(read)
         unknown_ms = FAR_FUTURE_MS if low_ms is None else low_ms
         return {
-            one: first_ms.get(one, unknown_ms) + self._lookback.skew_ms if start else None
+            one: first_ms.get(one, unknown_ms) + self._lookback.skew_ms if start or is_later_log else None
             for one, start in read.starts.items()
         }
 

@@ -102,7 +102,8 @@ class DiffReport(msgspec.Struct, frozen=True, kw_only=True):
     have a dead letter or are skipped, `repeated` those that repeat another, `backfilled` those that only filled
     histories, `undecided` those that would be decided and have no valid decision of any deployment, `elsewhere` those
     that only another deployment decided: this one applied them to its histories, as it does before it begins and while
-    it catches up. `void` counts the void scores that were read, of whichever deployment.
+    it catches up. `void` counts the void scores that were read, of whichever deployment, and `other_logs` the valid
+    ones about transactions of a log that the topic had before it was made anew.
     """
 
     deployment: str
@@ -121,4 +122,5 @@ class DiffReport(msgspec.Struct, frozen=True, kw_only=True):
     undecided: int
     elsewhere: int
     void: int
+    other_logs: int
     examples: tuple[Example, ...]

@@ -349,6 +349,7 @@ def _report(prepared: PreparedRange) -> DiffReport:
         undecided=_count_to_decide(prepared, UNDECIDED),
         elsewhere=_count_to_decide(prepared, ELSEWHERE),
         void=prepared.tables.void,
+        other_logs=prepared.tables.other_logs,
         examples=_examples(connection, workdir),
     )
 

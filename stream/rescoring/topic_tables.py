@@ -119,6 +119,7 @@ class TopicTables:
     Attributes:
         deployment: whose histories are rescored: of all decisions and outcomes, only its own are evidence of them.
         rejected: how many records are not valid transactions.
+        other_logs: how many valid decisions are about transactions of a log that the topic had before it was made anew.
         unreadable: how many records are not valid outcomes or labels.
         answered_labels: by partition, the offset of the last label that has an outcome of the deployment.
         predictions: the tables of predictions from storage; None if no feature reads any.
@@ -137,7 +138,7 @@ class TopicTables:
         self._entity_filter = entity_filter
         self._skew_ms = skew_ms
         self._names = {fingerprint: one.names for fingerprint, one in sets.by_fingerprint.items()}
-        self.rejected = self.unreadable = 0
+        self.rejected = self.unreadable = self.other_logs = 0
         self._replayed: ReplayedInput | None = None
         self._published: ValidScores[Record] = ValidScores()
         self._silent: ValidScores[Record] = ValidScores()
@@ -163,6 +164,10 @@ class TopicTables:
         self._replayed = replayed
         if self.predictions is not None:
             self.predictions.go_by(replayed)
+
+    def log(self, topic: str) -> int:
+        """Return the number of a topic's log: above 0, histories may hold what an earlier log had."""
+        return 0 if self._replayed is None else self._replayed.log(topic)
 
     def transactions(self, records: Sequence[Record]) -> None:
         """Insert records of the transactions topic."""
@@ -219,13 +224,15 @@ class TopicTables:
         return [name for (name,) in found]
 
     def _wanted(self, valid: ValidScores[Record], records: Sequence[Record]) -> list[tuple[Record, Score]]:
-        """Return the valid scores about transactions that the filter selects."""
-        entity_filter = self._entity_filter
-        return [
-            (record, score)
-            for record, score in valid.of(records)
-            if entity_filter is None or entity_filter.has_decision(score.source.partition, score.source.offset)
-        ]
+        """Return the valid scores about transactions of the log that is there, and that the filter selects."""
+        entity_filter, found = self._entity_filter, list(valid.of(records))
+        if self._replayed is not None:
+            valid_scores = len(found)
+            found = [one for one in found if one[1].source.log == self.log(one[1].source.topic)]
+            self.other_logs += valid_scores - len(found)
+        if entity_filter is None:
+            return found
+        return [one for one in found if entity_filter.has_decision(one[1].source.partition, one[1].source.offset)]
 
     def _insert_decisions(self, found: Sequence[tuple[Record, Score]], *, is_silent: bool) -> None:
         scores = [score for _, score in found]

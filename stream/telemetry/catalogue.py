@@ -9,6 +9,7 @@ from typing import get_args
 from stream.telemetry.explanation_metrics import OF_EXPLANATIONS
 from stream.telemetry.guard_metrics import OF_GUARDS
 from stream.telemetry.metric import Metric, MetricKind, MetricName
+from stream.telemetry.verdict_metrics import OF_VERDICTS
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0)
 _STAGE_SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
@@ -16,20 +17,6 @@ _SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 _SHIFTS = (-0.5, -0.2, -0.1, -0.05, -0.02, -0.01, -0.001, 0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 _OF_WORKERS: dict[MetricName, Metric] = {
-    "fraudstream.already_decided": Metric(
-        MetricKind.COUNTER,
-        "{transaction}",
-        (),
-        "Transactions read again that have a valid decision: applied to histories, not decided again.",
-        "it rises without a restart or a rebalance: a producer may write to a topic that was made anew.",
-    ),
-    "fraudstream.already_refused": Metric(
-        MetricKind.COUNTER,
-        "{transaction}",
-        (),
-        "Transactions read again that have a dead letter, or that an operator let pass: they get no other verdict.",
-        "it rises without a restart or a rebalance.",
-    ),
     "fraudstream.aside": Metric(
         MetricKind.GAUGE,
         "{partition}",
@@ -76,13 +63,6 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         "The share of the cards that a canary decides, from 0 to 1; 0 without one.",
         "a rollout runs: compare the arms of `fraudstream.decisions`.",
     ),
-    "fraudstream.clock.behind": Metric(
-        MetricKind.GAUGE,
-        "{partition}",
-        (),
-        "Own partitions that are set aside since this worker's clock is behind the brokers', as their records prove.",
-        "above 0: set the clock of that machine; no payment is refused meanwhile.",
-    ),
     "fraudstream.control_log.lost": Metric(
         MetricKind.GAUGE,
         "{record}",
@@ -96,20 +76,6 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         (),
         "Events of `model-events` that the judge has not written to the snapshot in the model repository yet.",
         "it stays above 0: the repository cannot be written, so a loss could not be restored.",
-    ),
-    "fraudstream.dead_letters": Metric(
-        MetricKind.COUNTER,
-        "{record}",
-        ("topic", "code"),
-        "Records written to `dead-letters`, by source topic and code.",
-        "a producer changed, or `fraudstream.halted` rises.",
-    ),
-    "fraudstream.dead_letters.late": Metric(
-        MetricKind.COUNTER,
-        "{record}",
-        (),
-        "Dead letters, found when a partition was taken over, of workers that had lost it: they are void.",
-        "above 0: a worker outlived its assignment; its letters are no verdicts.",
     ),
     "fraudstream.deadline.missed_amount": Metric(
         MetricKind.COUNTER,
@@ -448,7 +414,7 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         "decisions of two workers differ: both are on each score, as `code_version` and `settings`.",
     ),
 }
-CATALOGUE: dict[MetricName, Metric] = dict(sorted((_OF_WORKERS | OF_EXPLANATIONS | OF_GUARDS).items()))
+CATALOGUE: dict[MetricName, Metric] = dict(sorted((_OF_WORKERS | OF_VERDICTS | OF_EXPLANATIONS | OF_GUARDS).items()))
 
 assert set(CATALOGUE) == set(get_args(MetricName))  # noqa: S101 - checked at import
 

@@ -27,6 +27,7 @@ from features.history.store import (
 from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
 from models.loading import Model
+from models.logs import Logs, TopicLogs
 from models.policy import bands
 from models.terms import Term
 from stream.contract.backfill import BackfillMark
@@ -124,6 +125,8 @@ class World:
     """Whether another deployment publishes, so that decisions go to the worker's own topic."""
     term: int = 0
     """The term in which it decides; epochs of a later one are higher."""
+    log: int = 0
+    """How often the topic of transactions was made anew."""
 
     def __post_init__(self) -> None:
         names = ("transactions", "labels", "predictions", "scores", "outcomes")
@@ -182,7 +185,7 @@ class World:
         serving = terms.get("serving", ServingModels(1, self.model, None))
         epochs = dict.fromkeys(chosen, Term(self.term).epoch(1, -1))
         outputs = completed(
-            pipeline.decide(waiting, DecisionTerms(serving, epochs, NoTracing().headers), lambda: self.now_ms)
+            pipeline.decide(waiting, DecisionTerms(serving, epochs, NoTracing().headers, self.log), lambda: self.now_ms)
         )
         topic = f"scores-{self.settings.deployment}" if self.silent else "scores"
         for partition, lot in outputs.scored.by_partition().items():
@@ -267,7 +270,13 @@ class World:
         for topic, partition, offset in self.refused:
             offsets.setdefault((topic, partition, 0), []).append(offset)
         refused = RefusedOffsets({source: OffsetSet(some) for source, some in offsets.items()})
-        return ReplayedInput(settings, refused=refused)
+        logs = Logs({"transactions": TopicLogs(last=self.log)})
+        return ReplayedInput(settings, logs, refused)
+
+    def make_anew(self) -> None:
+        """Delete the topic of transactions and make it anew; histories and scores stay."""
+        self.topics["transactions"] = {number: [] for number in range(PARTITIONS)}
+        self.log, self.undecided = self.log + 1, defaultdict(int)
 
     def drop(self, topic: str, before: Mapping[int, int]) -> None:
         """Delete the beginning of a topic, as retention does."""

@@ -24,6 +24,7 @@ NO_INCIDENT = {
     "WorkerRestarts": "no payment is decided otherwise for it; if partitions stand still, that is an incident",
     "TransactionLeftOpen": "if payments wait behind it, that is an incident",
     "LagGrowing": "payments that are late or wait are incidents",
+    "ClockBehind": "payments that wait are an incident; the alert names the cause",
     "ControlLogLost": "no payment is concerned until workers cannot start",
     "TopicDeletesTooSoon": "nothing is lost yet",
 }

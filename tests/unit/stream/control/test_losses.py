@@ -15,7 +15,7 @@ from features.redis.progress import LogPart
 from models.event_log import EventFold
 from models.judge import InputTopic
 from models.terms import Term
-from stream.cli import topics
+from stream.cli import topics_loss
 from stream.cli.main import main
 from stream.consumer import Standing
 from stream.control import losses
@@ -144,14 +144,14 @@ async def test_a_deployment_finds_what_it_lost_itself_whether_it_publishes_or_de
 def test_a_topic_or_partition_that_no_worker_reads_is_refused(
     monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], why: str
 ) -> None:
-    monkeypatch.setattr(topics, "settings_or_refuse", lambda: Settings(deployment="green"))
+    monkeypatch.setattr(topics_loss, "settings_or_refuse", lambda: Settings(deployment="green"))
     done = CliRunner().invoke(main, ["topics", "accept-loss", "--dry-run", *arguments])
     assert done.exit_code == 2
     assert why in " ".join(done.output.split())
 
 
 def test_a_topic_that_workers_read_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(topics, "settings_or_refuse", lambda: Settings(deployment="green"))
+    monkeypatch.setattr(topics_loss, "settings_or_refuse", lambda: Settings(deployment="green"))
     for arguments, said in ((("--topic", "labels"), "no partition has lost"), (("--partition", "0"), "at most 40")):
         done = CliRunner().invoke(main, ["topics", "accept-loss", "--dry-run", *arguments])
         assert done.exit_code == 0
@@ -180,7 +180,7 @@ def test_while_redis_is_away_no_loss_is_listed_that_a_copy_may_disprove(
     monkeypatch: pytest.MonkeyPatch, notes: Notes
 ) -> None:
     notes.away = True
-    monkeypatch.setattr(topics, "settings_or_refuse", lambda: Settings(deployment="blue"))
+    monkeypatch.setattr(topics_loss, "settings_or_refuse", lambda: Settings(deployment="blue"))
     done = CliRunner().invoke(main, ["topics", "accept-loss", "--dry-run"])
     assert done.exit_code == 1
     assert "a commit was made by no worker, and the copy of the last one cannot be read" in done.output

@@ -224,7 +224,7 @@ def test_while_redis_does_not_give_the_copies_only_partitions_whose_commit_was_m
     for moved, waits in ((90, True), (None, False)):
         stored: Any = StoredScores(NORMAL)
         start = ResumePoint(None, Position(), moved=moved)
-        reader = TailReader(stored, SCORES.topic, HERE, {0: start}, {}, copies_away=True)
+        reader = TailReader(stored, SCORES.topic, HERE, {0: start}, {}, letters=no_letters, copies_away=True)
         if waits:
             with pytest.raises(RebalanceInProgressError, match="Redis does not give the copy"):
                 asyncio.run(reader.read(0))

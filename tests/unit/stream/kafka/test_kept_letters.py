@@ -48,6 +48,7 @@ def test_a_dead_letter_is_read_with_its_source_cause_and_ids() -> None:
         "topic": "transactions",
         "partition": 2,
         "offset": 7,
+        "log": 0,
         "time": "1970-01-01T00:00:01.000Z",
         "transaction_id": "t-1",
         "card_id": "card-1",

@@ -121,6 +121,20 @@ def test_void_and_undecodable_scores_are_left_out(live: Trained) -> None:
     assert (found.compared, found.equal, found.void) == (30, 30, 1)
 
 
+def test_only_decisions_of_the_log_that_is_there_are_compared_and_its_beginning_explains_what_is_missing(
+    live: Trained,
+) -> None:
+    world = weeks(live, 30)
+    world.make_anew()
+    for number in range(30, 60):
+        world.now_ms += STEP_MS
+        world.publish(world.pay(number, card_id=f"card-{number % 10}", merchant_id=f"shop-{number % 2}"))
+        world.decide()
+    found = compared(world)
+    assert (found.compared, found.unexplained, found.other_logs, found.undecided) == (30, 0, 30, 0)
+    assert set(found.reasons) == {"beyond_retention"}
+
+
 def test_what_the_models_said_is_compared_and_what_overruled_it_is_counted(live: Trained, tmp_path: Path) -> None:
     world, out = weeks(live, 24), tmp_path / "out.parquet"
     compared(world, out=out)
