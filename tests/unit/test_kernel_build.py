@@ -27,9 +27,14 @@ def hook() -> ModuleType:
 def build(hook: ModuleType, root: Path) -> tuple[dict[str, Any], list[str]]:
     """Run the hook in a folder; return what it says of the wheel, and its warnings."""
     warnings: list[str] = []
-    built: dict[str, Any] = {"artifacts": []}
+    built: dict[str, Any] = {"artifacts": [], "force_include": {}}
     app = SimpleNamespace(display_warning=warnings.append)
-    hook.KernelHook.initialize(SimpleNamespace(root=str(root), app=app), "standard", built)
+    one = hook.KernelHook(str(root), {}, None, None, "", "wheel", app)
+    one.initialize("standard", built)
+    (file,) = built["force_include"]
+    assert Path(file).read_text() == f"{hook.build_of(root)}\n"
+    one.finalize("standard", built, "")
+    assert not Path(file).exists()
     return built, warnings
 
 
@@ -67,7 +72,7 @@ def test_without_a_compiler_the_wheel_is_pure(
     monkeypatch.setattr(hook, "_compiler", list)
     sources(hook, tmp_path)
     built, warnings = build(hook, tmp_path)
-    assert built == {"artifacts": []}
+    assert built == {"artifacts": [], "force_include": built["force_include"]}
     assert len(warnings) == len(hook.KERNELS)
 
 
