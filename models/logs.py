@@ -84,17 +84,13 @@ class Logs:
         return known.numbers.get(topic_id)
 
     def may_be(self, topic: str, topic_id: str | None, log: int) -> bool:
-        """Tell whether a log with this id may have this number: its own, or the next one.
-
-        The next one is that of a new id, or of the same log whose end was cut off: its offsets mean other records now.
-        """
+        """Tell whether a log with this id may have this number: its own, or the next one if the id is new."""
         known = self.topics.get(topic)
         if known is None:
             return log in (0, 1)
         if topic_id is None:
             return log in (known.last, known.last + 1)
-        number = known.numbers.get(topic_id, known.last + 1)
-        return log == number or (number == known.last and log == number + 1)
+        return log == known.numbers.get(topic_id, known.last + 1)
 
 
 def follow_logs(logs: Logs, event: Event) -> Logs:

@@ -105,6 +105,8 @@ class DecidingSettings(NamedTuple):
 def deciding_settings(settings: Settings) -> DecidingSettings:
     """Return those of some settings; none of them is a secret."""
     values = msgspec.structs.asdict(settings)
+    values["future_skew"] = round(settings.future_skew * 1000) / 1000
+    values["features"] = ",".join(one.strip() for one in settings.features.split(","))
     named = (f"{PREFIX}{name.upper()}={_text(values[name])}" for name, effect in EFFECTS.items() if effect.decides)
     lines = tuple(sorted(named))
     return DecidingSettings(hash_of(lines), lines)

@@ -155,10 +155,14 @@ class HistorySession:
                 moved = None
                 break
             moved |= others
+        await self.note_loss()
+        return None if moved is None else frozenset(moved)
+
+    async def note_loss(self) -> None:
+        """Record a loss if a server was restarted since it was asked last."""
         why = await self._connection.loss_reason()
         if why is not None:
             await self.state.record_loss(why)
-        return None if moved is None else frozenset(moved)
 
     async def _append(self, parts: Sequence[ShardAppend], context: AppendContext) -> set[CachedHistory] | None:
         """Append one step; None if not all of it is appended, after reloading the histories that differed."""

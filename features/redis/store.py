@@ -314,10 +314,13 @@ class RedisStore:
         if Entity.PREDICTION in self._visible and not again:
             named[Entity.PREDICTION] = named[Entity.CARD]
         loaded = await self._session.load(named, self._batch_bytes)
-        # A tricky part: this load, or the attempt before, may have noticed that Redis was emptied. A payment that is
-        # sent again must not be appended then: the repair would find it there in place of the one that was decided.
-        if whole and self.incomplete:
-            raise StoreUnavailableError("Redis has lost histories, and they are not fully rebuilt from Kafka yet")
+        # A tricky part: this load, or the attempt before, may have noticed that Redis was emptied, or read one that
+        # began anew. A payment that is sent again must not be appended then: the repair would find it there in place of
+        # the one that was decided.
+        if whole:
+            await self._session.note_loss()
+            if self.incomplete:
+                raise StoreUnavailableError("Redis has lost histories, and they are not fully rebuilt from Kafka yet")
         entity_rows = {kind: one.first(len(loaded[kind])) for kind, one in entity_rows.items()}
         with rollback_on_exit(loaded.values()):
             skip_ms = self.state.horizons_ms if again else {}

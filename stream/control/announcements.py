@@ -109,7 +109,7 @@ class OwnRecord:
         """
         while True:
             await until_tick(_LOOK_SECONDS)
-            if not self._follower.caught_up:
+            if not self._follower.caught_up or self._follower.workers.last(*self._name) is not None:
                 continue
             try:
                 await self.write()

@@ -16,7 +16,7 @@ from stream.contract.backfill import backfill_mark
 from stream.contract.codes import DeadLetterCode
 from stream.kafka.batches import Record, size_of
 from stream.kafka.client import LARGEST_OUTPUT_BYTES
-from stream.kafka.letters import EPOCH, SOURCE_LOG
+from stream.kafka.letters import CODE, EPOCH, SOURCE_LOG
 from stream.kafka.publisher import Headers, Outgoing
 from stream.kafka.unpacking import LARGEST_HEADER_COUNT
 from stream.redaction import redact_beginning, redact_headers, shorten
@@ -80,7 +80,7 @@ class DeadLetter(NamedTuple):
     def _added(self, deployment: str, log: int, epoch: int | None) -> list[tuple[str, bytes]]:
         record = self.record
         added = {
-            "error.code": self.code,
+            CODE: self.code,
             "error.detail": self.redacted_detail(),
             "source.topic": record.topic,
             "source.partition": str(record.partition),

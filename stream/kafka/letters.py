@@ -13,22 +13,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.terms import Term, term_of
+from stream.consumer import place_of
 from stream.kafka.unpacking import FetchedRecord
 
 LETTERS_READ = "letters-read"
 """The header of the first score after a claim: the offset of `dead-letters` up to which the new owner has read."""
+CODE = "error.code"
+"""The first of the headers that a worker adds to those of the refused record."""
 SOURCE_LOG, EPOCH = "source.log", "epoch"
 """Headers of a dead letter: the log of the refused record (0 if absent), and the epoch of who refused it."""
 NO_EPOCH = -1
+_MOST_DIGITS = 18
 MOST_CLAIMS = 8
 """So many earlier claims of a partition are kept that make a letter late."""
 
 
 class Claim(NamedTuple):
-    """An epoch that a partition was claimed under, and how far the new owner had read `dead-letters` then."""
+    """An epoch that a partition was claimed under, and how far the new owner had read `dead-letters` then.
+
+    `behind` is the place of the last decision before its first score: up to there the owner before went on lawfully.
+    """
 
     epoch: int
     letters_read: int
+    behind: int = -1
 
 
 class Letter(NamedTuple):
@@ -47,8 +55,14 @@ class Letter(NamedTuple):
     code: str
 
     def is_late(self, claims: Iterable[Claim]) -> bool:
-        """Tell whether its worker had lost the partition by then: a claim of a higher epoch had read up to here."""
-        return self.epoch != NO_EPOCH and any(self.epoch < one.epoch and one.letters_read <= self.at for one in claims)
+        """Tell whether its worker had lost the partition by then: a claim of a higher epoch had read up to here.
+
+        Not if it is about an offset that the owner before that claim has passed: this came before its last decision.
+        """
+        place = place_of(self.log, self.offset)
+        return self.epoch != NO_EPOCH and any(
+            self.epoch < one.epoch and one.letters_read <= self.at and one.behind < place for one in claims
+        )
 
     def is_published(self, term: Term) -> bool:
         """Tell whether a worker of the deployment that publishes wrote it: letters of silent ones count for nobody.
@@ -65,32 +79,40 @@ class Letter(NamedTuple):
 def read_letter_place(record: FetchedRecord) -> Letter | None:
     """Read what a record of `dead-letters` refuses; None if no worker wrote it.
 
-    The producer's own headers come first, so of several with one name the last is the worker's.
+    The producer's own headers come first: what the worker says begins with the last `error.code`, whatever the producer
+    calls its own, since the versions before said less.
     """
-    headers = dict(record.headers)
-    partition, offset = headers.get("source.partition") or b"", headers.get("source.offset") or b""
-    log, epoch = headers.get(SOURCE_LOG) or b"", headers.get(EPOCH) or b""
-    if not (partition.isdigit() and offset.isdigit()):
+    names = [name for name, _ in record.headers]
+    if CODE not in names:
         return None
-    topic, deployment, code = (headers.get(name) or b"" for name in ("source.topic", "deployment", "error.code"))
+    headers = dict(record.headers[len(names) - 1 - names[::-1].index(CODE) :])
+    partition, offset = _number(headers.get("source.partition")), _number(headers.get("source.offset"))
+    if partition is None or offset is None:
+        return None
+    epoch = _number(headers.get(EPOCH))
+    topic, deployment, code = (headers.get(name) or b"" for name in ("source.topic", "deployment", CODE))
     return Letter(
         record.offset,
         topic.decode("utf-8", "replace"),
-        int(partition),
-        int(log) if log.isdigit() else 0,
-        int(offset),
-        int(epoch) if epoch.isdigit() else NO_EPOCH,
+        partition,
+        _number(headers.get(SOURCE_LOG)) or 0,
+        offset,
+        NO_EPOCH if epoch is None else epoch,
         deployment.decode("utf-8", "replace"),
         code.decode("utf-8", "replace"),
     )
+
+
+def _number(text: bytes | None) -> int | None:
+    """Read a header's integer; None if it is none, or one that no worker writes."""
+    return int(text) if text and text.isdigit() and len(text) <= _MOST_DIGITS else None
 
 
 def letters_read_of(headers: Sequence[tuple[str, bytes | None]]) -> int | None:
     """Return how far the headers of a score say that `dead-letters` was read; None if they do not."""
     if not headers:
         return None
-    text = dict(headers).get(LETTERS_READ) or b""
-    return int(text) if text.isdigit() else None
+    return _number(dict(headers).get(LETTERS_READ))
 
 
 class LetterColumns:
@@ -98,9 +120,11 @@ class LetterColumns:
 
     def __init__(self) -> None:
         self._offsets, self._places, self._epochs = array("q"), array("q"), array("q")
+        self._log = 0
 
     def add(self, letter: Letter) -> None:
         """Add one letter of this log."""
+        self._log = letter.log
         self._offsets.append(letter.offset)
         self._places.append(letter.at)
         self._epochs.append(letter.epoch)
@@ -112,8 +136,10 @@ class LetterColumns:
         """Return, of shape (n,), which letters are late, see `Letter.is_late`."""
         places, epochs = np.array(self._places, np.int64), np.array(self._epochs, np.int64)
         found = np.zeros(len(self), np.bool_)
+        sources = np.array(self._offsets, np.int64) + place_of(self._log, 0)
         for claim in claims:
-            found |= (epochs != NO_EPOCH) & (epochs < claim.epoch) & (places >= claim.letters_read)
+            is_after = (places >= claim.letters_read) & (sources > claim.behind)
+            found |= (epochs != NO_EPOCH) & (epochs < claim.epoch) & is_after
         return found
 
     def late_places(self, claims: Iterable[Claim], first: int) -> list[int]:
@@ -122,13 +148,16 @@ class LetterColumns:
         found: list[int] = places[self.late(claims) & (places >= first)].tolist()
         return found
 
-    def needed(self, claims: Sequence[Claim]) -> tuple[Claim, ...]:
-        """Return the claims to remember: the last one, and earlier ones without which one of these letters counted."""
+    def needed(self, claims: Sequence[Claim], first: int = 0) -> tuple[Claim, ...]:
+        """Return the claims to remember: the last one, and earlier ones without which some letter counted.
+
+        These are the letters from `first` on: an earlier claim, which may make others late, was remembered for that.
+        """
         kept: list[Claim] = []
         known = np.zeros(len(self), np.bool_)
         for claim in reversed(claims):
             late = self.late([claim])
-            if not kept or (late & ~known).any():
+            if not kept or claim.letters_read < first or (late & ~known).any():
                 kept.append(claim)
                 known |= late
         return tuple(reversed(kept[:MOST_CLAIMS]))

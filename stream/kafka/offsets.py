@@ -126,7 +126,7 @@ _WithTerms = tuple[_Counter, _Counter, Count, Count, _Text, _Text, _Declines, _T
 _Day = Annotated[str, msgspec.Meta(max_length=10)]
 _Totals = tuple[_Day, Annotated[dict[Currency, Count], msgspec.Meta(max_length=MOST_CURRENCIES)]]
 _WithTotals = tuple[_Counter, _Counter, Count, Count, _Text, _Text, _Declines, _Terms, _Totals]
-_Claims = Annotated[tuple[tuple[Count, Count], ...], msgspec.Meta(max_length=MOST_CLAIMS)]
+_Claims = Annotated[tuple[tuple[Count, Count, _Counter], ...], msgspec.Meta(max_length=MOST_CLAIMS)]
 _Letters = tuple[Count, _Claims]
 _New = tuple[_Counter, _Counter, Count, Count, _Text, _Text, _Declines, _Terms, _Totals, _Letters]
 _decoders = tuple(
@@ -168,7 +168,7 @@ class Position(NamedTuple):
         scores_offset = self.scores_offset + 1
         standing, claims = self.standing.after(score.epoch, score.place), self.claims
         if score.letters_read is not None and score.epoch > self.standing.highest_epoch:
-            claims = (*claims, Claim(score.epoch, score.letters_read))
+            claims = (*claims, Claim(score.epoch, score.letters_read, self.standing.last_place))
         if not self.standing.is_valid(score.epoch, score.place):
             return self._replace(standing=standing, scores_offset=scores_offset, void=self.void + 1, claims=claims)
         _, offset = log_and_offset(score.place)

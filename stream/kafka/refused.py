@@ -40,6 +40,7 @@ class LettersTail:
 
     Attributes:
         letters: those that count, by partition and log.
+        first: the offset from which on they are known.
         read_to: the offset up to which all are known.
     """
 
@@ -54,7 +55,7 @@ class LettersTail:
     ) -> None:
         self.tp = TopicPartition(settings.topic(DEAD_LETTERS.name), 0)
         self.letters: defaultdict[tuple[int, int], LetterColumns] = defaultdict(LetterColumns)
-        self.read_to = first
+        self.first = self.read_to = first
         self._consumer, self._bounds = consumer, bounds
         self._transactions = settings.topic(TRANSACTIONS.name)
         self._term = term

@@ -83,12 +83,14 @@ class TopicConfiguration(NamedTuple):
 class Findings(NamedTuple):
     """The deviations of all topics, and which topics' settings could not be checked, and why.
 
-    `bounded` are the topics whose brokers take no record that is more than an hour ahead of their clocks.
+    `bounded` are the topics whose brokers take no record that is more than an hour ahead of their clocks, `unbounded`
+    the others that were checked.
     """
 
     deviations: tuple[Deviation, ...]
     unread: tuple[str, ...]
     bounded: frozenset[str] = frozenset()
+    unbounded: frozenset[str] = frozenset()
 
 
 def deviations_of(layout: TopicLayout, topic: str, values: Mapping[str, str]) -> Iterator[Deviation]:
@@ -113,8 +115,9 @@ async def deviations(settings: Settings, admin: AIOKafkaAdminClient) -> Findings
         for one in deviations_of(layout, topic, configurations[topic].values)
     ]
     unread = [f"{topic}: {one.error}" for topic, one in configurations.items() if one.error is not None]
-    bounded = frozenset(topic for topic, one in configurations.items() if is_bounded(one.values))
-    return Findings(tuple(found), tuple(unread), bounded)
+    checked = frozenset(topic for topic, one in configurations.items() if one.error is None)
+    bounded = frozenset(topic for topic in checked if is_bounded(configurations[topic].values))
+    return Findings(tuple(found), tuple(unread), bounded, checked - bounded)
 
 
 def is_bounded(values: Mapping[str, str]) -> bool:
@@ -199,7 +202,8 @@ class TopicWatch:
         Raises:
             aiokafka.errors.KafkaError: the broker does not respond.
         """
-        found, unread, self.bounded = await deviations(self._settings, self._admin)
+        found, unread, bounded, unbounded = await deviations(self._settings, self._admin)
+        self.bounded = (self.bounded | bounded) - unbounded  # of one that cannot be checked now, as it was
         counts = Counter(one.topic for one in found)
         self.deviating = {
             self._settings.topic(layout.name): counts[self._settings.topic(layout.name)] for layout in LAYOUTS

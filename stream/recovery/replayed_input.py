@@ -22,7 +22,7 @@ from stream.kafka.letters import NO_OFFSETS, Claim, OffsetSet
 from stream.kafka.offsets import CommitNote, Position, committed_offsets, read_note, read_topic_note
 from stream.kafka.refused import NONE_REFUSED, RefusedOffsets, read_letters, refused_by
 from stream.kafka.score_tails import noted_on_scores, read_resume_points
-from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS, own_scores, partition_counts
+from stream.kafka.topics import LABELS, PREDICTIONS, SCORES, TRANSACTIONS, own_scores, partition_counts
 from stream.scoring.decode import Decoded, decode, read_label_record, read_prediction_record
 from stream.settings import Settings
 
@@ -80,59 +80,59 @@ class ReplayedInput(NamedTuple):
         return any(record.offset in lost for lost in self.logs.lost_in(where, self.log(record.topic)))
 
 
-async def read_input(settings: Settings, read_to: Mapping[int, int]) -> ReplayedInput:
-    """Find out what is known of the input.
+async def read_input(settings: Settings, read_to: Mapping[int, int] = MappingProxyType({})) -> ReplayedInput:
+    """Find out what is known of the input, beside the workers or without any.
 
-    `read_to` is the offset up to which partitions of transactions were read, as known before dead letters are read now;
-    of other partitions, and other topics, the group's commits say it.
+    `read_to` is the offset up to which a worker knows that it has read its partitions of transactions; the ends of the
+    scores and the group's commits say the rest.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not respond.
     """
     fold, transactions = await read_fold(settings), settings.topic(TRANSACTIONS.name)
-    reached = {TopicPartition(transactions, partition): offset for partition, offset in read_to.items()}
-    claims = dict[int, Sequence[Claim]]()
-    # The commits before the letters: a letter of what is committed is written by then.
+    log_number, scores = fold.logs.last(transactions), own_scores(settings, fold.term)
+    # The commits and scores before the letters: a letter of what is committed, or decided, is written by then.
     async with open_admin(settings) as admin:
-        commits = await _commits(settings, admin)
+        counts = await partition_counts(admin, settings)
+        commits = await _commits(settings, admin, counts)
+        both = range(min(counts.get(transactions, 0), counts.get(settings.topic(scores.name), 0)))
+        points = await read_resume_points(settings, admin, both, fold.term)
+    known = {one: max(point.read_to(log_number), read_to.get(one, 0)) for one, point in points.items()}
+    reached = {TopicPartition(transactions, one): offset for one, offset in {**read_to, **known}.items()}
+    claims = dict[int, Sequence[Claim]]()
     for tp, commit in commits.items():
         if tp.topic == transactions:
-            note, log_number = read_note(commit.metadata), fold.logs.last(transactions)
+            note = read_note(commit.metadata)
             is_of_log = note != CommitNote() and note.position.log == log_number
             decided = note.position.decided_to(log_number)
             reached[tp] = max(commit.offset if is_of_log else 0, decided, reached.get(tp, 0))
             claims[tp.partition] = (noted_on_scores(settings, fold.term, note) or Position()).claims
         elif read_topic_note(commit.metadata or "")[1] == fold.logs.last(tp.topic):
             reached[tp] = max(0, commit.offset)
+    if scores is SCORES:  # where there may be later claims than a commit notes
+        claims |= {one: point.position.claims for one, point in points.items()}
     refused = refused_by(await read_letters(settings, fold.term), claims, transactions)
     return ReplayedInput(settings, fold.logs, _with_skipped(refused, fold.logs, transactions), reached)
 
 
 async def read_input_from_outside(settings: Settings) -> ReplayedInput:
-    """Find out what is known of the input beside the workers, or without any: the ends of the scores say the rest.
-
-    A client that may not see the deployment's group knows the letters alone.
+    """Find out what is known of the input for a client that may not see the deployment's group: then the letters alone.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not respond.
     """
-    fold = await read_fold(settings)
-    transactions, scores = (settings.topic(one.name) for one in (TRANSACTIONS, own_scores(settings, fold.term)))
     try:
-        async with open_admin(settings) as admin:
-            counts = await partition_counts(admin, settings)
-            both = range(min(counts.get(transactions, 0), counts.get(scores, 0)))
-            points = await read_resume_points(settings, admin, both, fold.term)
+        return await read_input(settings)
     except GroupAuthorizationFailedError:
+        fold, transactions = await read_fold(settings), settings.topic(TRANSACTIONS.name)
         refused = refused_by(await read_letters(settings, fold.term), {}, transactions)
         return ReplayedInput(settings, fold.logs, _with_skipped(refused, fold.logs, transactions))
-    log_number = fold.logs.last(transactions)
-    return await read_input(settings, {one: point.read_to(log_number) for one, point in points.items()})
 
 
-async def _commits(settings: Settings, admin: AIOKafkaAdminClient) -> Mapping[TopicPartition, OffsetAndMetadata]:
-    """Return the group's commits of all inputs."""
-    counts = await partition_counts(admin, settings)
+async def _commits(
+    settings: Settings, admin: AIOKafkaAdminClient, counts: Mapping[str, int]
+) -> Mapping[TopicPartition, OffsetAndMetadata]:
+    """Return the group's commits of all inputs, which have so many partitions."""
     topics = [settings.topic(one.name) for one in (TRANSACTIONS, LABELS, PREDICTIONS)]
     tps = [TopicPartition(topic, partition) for topic in topics for partition in range(counts.get(topic, 0))]
     return await committed_offsets(settings, admin, tps)

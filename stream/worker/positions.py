@@ -249,7 +249,7 @@ class DecisionPositions:
         behind = min(behind, position.decided_to(position.log) or behind)
         published = None if self.role.publishes else self._deps.published.noted(partition, self.log, behind)
         if self.role.publishes:
-            position = self._refusals.noted(partition, position, self.epochs.get(partition), behind)
+            position = self._refusals.noted(partition, position, behind)
         return position.to_metadata(
             with_declines=self._deps.follower.lineup.limits is not None,
             term=self.role.term.number,
@@ -269,6 +269,7 @@ class DecisionPositions:
         place, first = place_of(self.log, last.source_offset), scores.records[0].source_offset
         term, epoch = self.role.term.number, self.epochs[partition]
         claim = self.claim_header(partition)
+        made = Claim(epoch, 0 if claim is None else int(claim[1]), before.standing.last_place)
         if revision > before.revision_in(term):
             self._announce(Cutover(partition, revision, first))
         if before.term < term and self.role.publishes:
@@ -284,7 +285,7 @@ class DecisionPositions:
             let_through=scores.limits.let_through,
             term=term,
             handover=None,
-            claims=before.claims if claim is None else (*before.claims, Claim(epoch, int(claim[1]))),
+            claims=before.claims if claim is None else (*before.claims, made),
         )
         return True
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from stream.consumer import Standing
 from stream.control.follower import Follower
-from stream.kafka.letters import LETTERS_READ, Claim, first_needed
+from stream.kafka.letters import LETTERS_READ, first_needed
 from stream.kafka.offsets import Position
 from stream.kafka.refused import LettersTail
 from stream.scoring.facts import FactListener, LateLetters
@@ -46,7 +46,7 @@ class PartitionRefusals:
             self._counted_to[partition] = max(late) + 1
             self._emit(LateLetters(partition, len(late)))
         self._known[partition] = _Known(columns.refused(position.claims, first), tail.read_to)
-        return position._replace(claims=columns.needed(position.claims))
+        return position._replace(claims=columns.needed(position.claims, tail.first))
 
     def refused(self, partition: int) -> Mapping[int, int]:
         """Return the refused offsets of a partition from where it went on."""
@@ -66,15 +66,12 @@ class PartitionRefusals:
             return None
         return LETTERS_READ, str(self._known[partition].read_to).encode()
 
-    def noted(self, partition: int, position: Position, epoch: int | None, behind: int) -> Position:
+    def noted(self, partition: int, position: Position, behind: int) -> Position:
         """Return a position with what a commit of offset `behind` notes: where the next owner reads letters from.
 
-        No letter before that place is about an offset from `behind` on. The claim of `epoch` is noted although no score
-        may have been written under it: a letter that comes behind it is late all the same.
+        No letter before that place is about an offset from `behind` on. A claim is noted once a score tells of it: what
+        makes a letter late must be the same for all who read the topics.
         """
         if (known := self._known.get(partition)) is None:
             return position
-        claims = position.claims
-        if epoch is not None and (not claims or claims[-1].epoch < epoch):
-            claims = (*claims, Claim(epoch, known.read_to))
-        return position._replace(claims=claims, letters_from=first_needed(known.places, behind, known.read_to))
+        return position._replace(letters_from=first_needed(known.places, behind, known.read_to))

@@ -21,7 +21,7 @@ from stream.consumer import log_and_offset
 from stream.control.follower import Follower
 from stream.kafka.bounds import OffsetBounds, ends_of_all
 from stream.kafka.fetcher import LogConsumer, open_consumer
-from stream.kafka.letters import first_needed
+from stream.kafka.letters import Claim, first_needed
 from stream.kafka.offsets import Position, committed_offsets, folded, read_note
 from stream.kafka.refused import LettersTail
 from stream.kafka.score_tails import noted_on_scores, start_at
@@ -31,6 +31,9 @@ from stream.settings import Settings
 from stream.tasks import until_tick
 
 log = logging.getLogger("fraudstream.role")
+
+_Asked = tuple[int, tuple[Claim, ...], int, int]
+"""How many letters there are of a log, the claims that make some of them late, the log, and the first offset."""
 
 _POLL_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
@@ -62,11 +65,12 @@ class PublishedScores:
         self._positions: dict[int, Position] = {}
         self._ends: dict[int, int] = {}
         self._letters: LettersTail | None = None
+        self._refused: dict[int, tuple[_Asked, Mapping[int, int]]] = {}
 
     def assigned(self, partitions: Iterable[int]) -> None:
         """Follow the partitions of a new assignment."""
         self._partitions = frozenset(partitions)
-        self._positions, self._ends, self._letters = {}, {}, None
+        self._positions, self._ends, self._letters, self._refused = {}, {}, None, {}
 
     def position(self, partition: int) -> Position | None:
         """Return how far `scores` were followed while this deployment was silent; None if they were not."""
@@ -84,16 +88,20 @@ class PublishedScores:
         position, letters = self.position(partition), self._letters
         if position is None or letters is None:
             return position
-        first = first_needed(self._places(partition, log_number, behind), behind, letters.read_to)
-        claims = letters.letters[partition, log_number].needed(position.claims)
+        first = first_needed(self._places(partition, log_number, 0), behind, letters.read_to)
+        claims = letters.letters[partition, log_number].needed(position.claims, letters.first)
         return position._replace(claims=claims, letters_from=first)
 
     def _places(self, partition: int, log_number: int, first: int) -> Mapping[int, int]:
         """Return where the letters are that count, by the offset that they refuse."""
         if self._letters is None or (partition, log_number) not in self._letters.letters:
             return {}
-        position = self._positions.get(partition, Position())
-        return self._letters.letters[partition, log_number].refused(position.claims, first)
+        columns = self._letters.letters[partition, log_number]
+        claims = self._positions.get(partition, Position()).claims
+        asked, known = (len(columns), claims, log_number, first), self._refused.get(partition)
+        if known is None or known[0] != asked:
+            known = self._refused[partition] = asked, columns.refused(claims, first)
+        return known[1]
 
     def last_place(self, partition: int) -> int | None:
         """Return the place of the last valid decision; None until `scores` was read to its end."""

@@ -11,7 +11,7 @@ class KnownLetters:
 
     def __init__(self, letters: Iterable[Letter] = (), end: int = 0) -> None:
         self.letters: defaultdict[tuple[int, int], LetterColumns] = defaultdict(LetterColumns)
-        self.read_to = end
+        self.first, self.read_to = 0, end
         self.passes = 0
         for one in letters:
             self.add(one)

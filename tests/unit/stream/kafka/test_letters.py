@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,9 +48,9 @@ def test_a_letter_is_read_as_it_was_written() -> None:
 
 
 def test_a_letter_of_an_earlier_version_is_of_the_first_log_and_of_no_epoch() -> None:
-    headers = [("source.topic", b"transactions"), ("source.partition", b"1"), ("source.offset", b"7")]
-    record = FetchedRecord("dead-letters", 0, 3, 0, 0, None, None, headers)
-    assert read_letter_place(record) == Letter(3, "transactions", 1, 0, 7, NO_EPOCH, "", "")
+    headers = [("error.code", b"not_json"), ("source.topic", b"transactions"), ("source.partition", b"1")]
+    record = FetchedRecord("dead-letters", 0, 3, 0, 0, None, None, [*headers, ("source.offset", b"7")])
+    assert read_letter_place(record) == Letter(3, "transactions", 1, 0, 7, NO_EPOCH, "", "not_json")
 
 
 def test_what_no_worker_wrote_is_no_letter() -> None:
@@ -80,12 +81,12 @@ def test_a_letter_is_late_behind_a_claim_of_a_higher_epoch_that_had_read_up_to_i
 
 
 LETTERS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9), st.integers(-1, 6)), max_size=12)
-CLAIMS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 40)), max_size=6)
+CLAIMS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 40), st.integers(-1, 9)), max_size=6)
 
 
 @given(LETTERS, CLAIMS)
 def test_columns_say_of_each_letter_what_it_says_itself(
-    written: list[tuple[int, int, int]], made: list[tuple[int, int]]
+    written: list[tuple[int, int, int]], made: list[tuple[int, int, int]]
 ) -> None:
     letters = [refusal(at, offset, epoch) for at, offset, epoch in sorted(written)]
     claims = [Claim(*one) for one in sorted(made)]
@@ -101,7 +102,7 @@ def test_columns_say_of_each_letter_what_it_says_itself(
 
 @given(LETTERS, CLAIMS)
 def test_the_claims_that_are_remembered_make_the_same_letters_late(
-    written: list[tuple[int, int, int]], made: list[tuple[int, int]]
+    written: list[tuple[int, int, int]], made: list[tuple[int, int, int]]
 ) -> None:
     letters = columns([refusal(at, offset, epoch) for at, offset, epoch in sorted(written)])
     claims = [Claim(*one) for one in sorted(made)]
@@ -109,6 +110,33 @@ def test_the_claims_that_are_remembered_make_the_same_letters_late(
     assert (letters.late(needed) == letters.late(claims)).all()
     assert needed[-1:] == tuple(claims[-1:]), "what comes later may be late by the last one"
     assert len(columns([]).needed(claims)) == min(1, len(claims))
+
+
+def test_a_claim_that_was_remembered_is_not_forgotten_by_who_reads_later_letters_alone() -> None:
+    claims = [Claim(2_048, 20), Claim(3_072, 60)]
+    late = refusal(25, 50, 1_024)
+    assert columns([late]).needed(claims) == (claims[0], claims[1])
+    later = columns([refusal(70, 80, 3_072)])
+    assert later.needed(claims, first=30) == (claims[0], claims[1])
+    assert later.needed([Claim(2_048, 30), claims[1]], first=30) == (claims[1],), "it would have made one of these late"
+
+
+def letter_of(headers: Sequence[tuple[str, bytes | None]]) -> FetchedRecord:
+    return FetchedRecord("dead-letters", 0, 40, 0, 0, None, None, headers)
+
+
+@pytest.mark.parametrize("epoch", [b"1700000000000", b"9" * 5_000, b"9" * 20, b"-1", b"x", b"", None])
+def test_what_a_producer_calls_epoch_is_no_workers(epoch: bytes | None) -> None:
+    theirs = [("epoch", epoch), ("source.log", b"7"), ("error.code", b"x"), ("source.offset", b"9" * 5_000)]
+    original = FetchedRecord("labels", 2, 7, 0, 0, b"c", b"{}", theirs)
+    kept = DeadLetter(original, DeadLetterCode.NOT_JSON, "why").to_record("blue")
+    before = [one for one in kept.headers if one != ("source.log", b"0")]  # as the version before wrote it
+    for headers in (kept.headers, before):
+        read = read_letter_place(letter_of(headers))
+        assert read == Letter(40, "labels", 2, 0, 7, NO_EPOCH, "blue", "not_json")
+    read = read_letter_place(letter_of([*kept.headers, ("epoch", epoch)]))
+    assert read is not None
+    assert read.epoch == (1_700_000_000_000 if epoch == b"1700000000000" else NO_EPOCH)
 
 
 @given(st.sets(st.integers(0, 2**44)), st.integers(0, 2**44))

@@ -58,12 +58,9 @@ def test_the_first_score_of_an_epoch_says_how_far_letters_were_read_and_no_other
 
 def test_a_commit_notes_the_claim_and_from_where_letters_have_to_be_read() -> None:
     made, position, _ = settled((3, 6, 1), (1, 9, 1), end=30)
-    noted = made.noted(HERE, position, 2_048, behind=7)
-    assert (noted.letters_from, noted.claims) == (1, (Claim(2_048, 30),))
-    assert made.noted(HERE, position, 2_048, behind=10).letters_from == 30
-    assert made.noted(HERE, position._replace(claims=(Claim(2_048, 30),)), 2_048, behind=10).claims == (
-        Claim(2_048, 30),
-    )
+    noted = made.noted(HERE, position, behind=7)
+    assert (noted.letters_from, noted.claims) == (1, ()), "a claim that no score tells of makes nothing late"
+    assert made.noted(HERE, position, behind=10).letters_from == 30
 
 
 def test_what_a_commit_notes_is_read_again_and_versions_before_are_not_told_of_it() -> None:
@@ -81,9 +78,20 @@ def test_what_a_commit_notes_is_read_again_and_versions_before_are_not_told_of_i
 
 def test_scores_tell_of_the_claim_under_which_they_were_made() -> None:
     position = Position().after(Decision(1_024, 1, 0, letters_read=4)).after(Decision(1_024, 1, 1, letters_read=9))
-    assert position.claims == (Claim(1_024, 4),), "only the first score of an epoch tells it"
+    assert position.claims == (Claim(1_024, 4, -1),), "only the first score of an epoch tells it"
     position = position.after(Decision(2_048, 1, 2, letters_read=11)).after(Decision(1_536, 1, 3, letters_read=90))
-    assert position.claims == (Claim(1_024, 4), Claim(2_048, 11)), "a zombie's claim is none"
+    assert position.claims == (Claim(1_024, 4, -1), Claim(2_048, 11, 1)), "a zombie's claim is none"
+
+
+def test_what_the_owner_before_refused_lawfully_counts_though_the_next_one_had_not_read_it() -> None:
+    position = Position()
+    for place in (54, 55, 58, 60):  # by the owner before; the next one has read letters after 54, and 59 was refused
+        position = position.after(Decision(1_024, 1, place))
+    position = position.after(Decision(2_048, 1, 55, letters_read=20)).after(Decision(2_048, 1, 61))
+    assert (position.standing.last_place, position.void) == (61, 1)
+    lawful, zombies = refusal(20, 59, 1_024, partition=HERE), refusal(21, 61, 1_024, partition=HERE)
+    assert not lawful.is_late(position.claims)
+    assert zombies.is_late(position.claims)
 
 
 def test_offsets_that_operators_let_pass_are_those_of_the_log_by_whichever_deployment() -> None:
