@@ -3,13 +3,13 @@
 An offset that has no letter and lies below what was decided or committed was accepted, whatever is valid today.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupAuthorizationFailedError
+from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError
 from aiokafka.structs import OffsetAndMetadata
 
 from features.history.store import Label, Prediction
@@ -25,6 +25,11 @@ from stream.kafka.score_tails import noted_on_scores, read_resume_points
 from stream.kafka.topics import LABELS, PREDICTIONS, SCORES, TRANSACTIONS, own_scores, partition_counts
 from stream.scoring.decode import Decoded, decode, read_label_record, read_prediction_record
 from stream.settings import Settings
+from stream.tasks import until_tick
+
+_COORDINATOR_ATTEMPTS, _COORDINATOR_SECONDS = 40, 0.25
+
+_T = TypeVar("_T")
 
 
 class ReplayedInput(NamedTuple):
@@ -94,7 +99,7 @@ async def read_input(settings: Settings, read_to: Mapping[int, int] = MappingPro
     # The commits and scores before the letters: a letter of what is committed, or decided, is written by then.
     async with open_admin(settings) as admin:
         counts = await partition_counts(admin, settings)
-        commits = await _commits(settings, admin, counts)
+        commits = await _when_coordinated(lambda: _commits(settings, admin, counts))
         both = range(min(counts.get(transactions, 0), counts.get(settings.topic(scores.name), 0)))
         points = await read_resume_points(settings, admin, both, fold.term)
     known = {one: max(point.read_to(log_number), read_to.get(one, 0)) for one, point in points.items()}
@@ -127,6 +132,16 @@ async def read_input_from_outside(settings: Settings) -> ReplayedInput:
         fold, transactions = await read_fold(settings), settings.topic(TRANSACTIONS.name)
         refused = refused_by(await read_letters(settings, fold.term), {}, transactions)
         return ReplayedInput(settings, fold.logs, _with_skipped(refused, fold.logs, transactions))
+
+
+async def _when_coordinated(read: Callable[[], Awaitable[_T]]) -> _T:
+    """Read what a group's coordinator has; one that is being chosen, as for a cluster's first group, is awaited."""
+    for _ in range(_COORDINATOR_ATTEMPTS):
+        try:
+            return await read()
+        except GroupCoordinatorNotAvailableError:
+            await until_tick(_COORDINATOR_SECONDS)
+    return await read()
 
 
 async def _commits(

@@ -41,8 +41,8 @@ COMMANDS: dict[str, Sequence[str]] = {
     "incident report": ("incidents",),
     "features rebuild": ("transactions", "labels"),
     "features rebuild --here": ("transactions", "labels"),
-    "score --topic --model STORED --out OUT": ("transactions", "dead-letters"),
-    "score --topic --diff": ("transactions", "scores", "dead-letters"),
+    "score --topic --model STORED --out OUT": ("transactions", "model-events", "dead-letters"),
+    "score --topic --diff": ("transactions", "scores", "model-events", "dead-letters"),
     "replay t-1": ("scores", "transactions", "dead-letters"),
 }
 """Each command, and the topics of which it names the first that it needs."""

@@ -18,6 +18,7 @@ from support.fleet.fleet import Fleet, until
 from support.fleet.payments import partition_of, payment, put_model
 from support.fleet.workers import Worker
 from support.otlp_receiver import Received, Receiver, otlp_receiver
+from support.score_headers import passed_on
 from support.stream_records import luhn
 
 Headers = Sequence[tuple[str, bytes]]
@@ -109,7 +110,7 @@ def test_the_trace_of_a_single_payment_covers_its_producer_redis_and_its_score(
     sent = one(spans, "send scores")
     assert sent.attributes["messaging.destination.name"] == f"{fleet.prefix}scores"
     (record,) = fleet.read("scores")
-    assert dict(record.headers) == {
+    assert dict(passed_on(record.headers)) == {
         "traceparent": f"00-{trace}-{sent.id}-01".encode(),
         "tracestate": b"bank=1",
         "correlation-id": b"c-1",

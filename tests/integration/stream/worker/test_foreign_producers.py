@@ -49,6 +49,7 @@ from support.kafka.raw_batches import (
     records_section,
 )
 from support.redis.own import OwnRedis
+from support.score_headers import passed_on
 
 LARGER_THAN_ANY_TOPIC_TAKES = 3 * 1024 * 1024
 NEAR_THE_LIMIT = 1_048_000
@@ -113,7 +114,7 @@ def test_each_client_with_each_codec_gets_one_decision_for_each_committed_paymen
 def headers_of_scores(fleet: Fleet, sent: Iterable[Shipment]) -> dict[str, tuple[tuple[str, bytes | None], ...]]:
     """Return the headers of each shipment's first score."""
     names = {one.payments("good")[0]["transaction_id"]: one.name for one in sent}
-    found = ((json.loads(record.value)["transaction_id"], record.headers) for record in fleet.read("scores"))
+    found = ((json.loads(record.value)["transaction_id"], passed_on(record.headers)) for record in fleet.read("scores"))
     return {names[name]: headers for name, headers in found if name in names}
 
 
@@ -214,7 +215,7 @@ def test_a_header_that_is_not_text_is_left_out_and_named_and_its_record_is_decid
     letters = fleet.await_dead_letters(len(CODECS))
     assert Counter(score.transaction_id for score in valid) == Counter(good)
     assert {one.transaction_id: len(one.dropped) for one in valid if one.dropped} == dict.fromkeys(odd, 2)
-    headers = {json.loads(record.value)["transaction_id"]: record.headers for record in fleet.read("scores")}
+    headers = {json.loads(record.value)["transaction_id"]: passed_on(record.headers) for record in fleet.read("scores")}
     assert {name: some for name, some in headers.items() if some} == dict.fromkeys(odd, PASSED_ON)
     for record in (*letters, *fleet.read("outcomes")):
         assert record.headers[: len(PASSED_ON)] == PASSED_ON

@@ -42,7 +42,7 @@ def test_the_log_of_a_worker_tells_its_life_as_text_and_as_json(fleet: Fleet, tm
     first, digest, next_digest = live_through_it_all(fleet)
     texts, lines = split(logs(tmp_path))
     for part in (
-        *("fraudstream 0.1.0 on Python", "setting FRAUDSTREAM_BROKERS=", f"serving {PAGES} at http://{first.address}"),
+        *("fraudstream 0.1.0", "setting FRAUDSTREAM_BROKERS=", f"serving {PAGES} at http://{first.address}"),
         *("not ready: no model is live", f"revision 1: promoted card 0 ({digest[:12]}), by ", ": test", "ready after "),
         *("partitions of generation", f"revision 2: promoted card 1 ({next_digest[:12]})"),
         *("SIGTERM: draining, at most 20 s", "drained after ", "exit code 0"),
