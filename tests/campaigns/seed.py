@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from campaigns.actions import Actions, summary_of
-from campaigns.checks import Evidence, Result, violations
+from campaigns.checks import EXTRA_DESCRIPTORS, Evidence, Result, violations
 from campaigns.facts import Letter, Record, answers_of, letters_of, scores_of, verdicts_of
 from campaigns.oracle import Fate, Fold, fold
 from campaigns.plans import LIVE_FIRST, Plan
@@ -141,7 +141,11 @@ def _settled_descriptors(world: World) -> dict[str, tuple[int, int]]:
     """Return the descriptors before and after, once they no longer become fewer."""
     last = world.descriptors_now()
     deadline = time.monotonic() + 15
-    while last and any(after > before + 4 for before, after in last.values()) and time.monotonic() < deadline:
+    while (
+        last
+        and any(after > before + EXTRA_DESCRIPTORS for before, after in last.values())
+        and time.monotonic() < deadline
+    ):
         time.sleep(1)
         last = world.descriptors_now()
     return last
