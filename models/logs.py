@@ -73,6 +73,16 @@ class Logs:
         lost = self.lost.get(where, ())
         return [range(loss.first, loss.up_to) for loss in lost if loss.log == log and loss.first is not None]
 
+    def skipped_in(self, topic: str, partition: int, log: int) -> frozenset[int]:
+        """Return the offsets of a log that operators let workers pass over, of whichever deployment."""
+        return frozenset(
+            one.offset
+            for (_, *where), ranges in self.skipped.items()
+            if where == [topic, partition]
+            for one in ranges
+            if one.log == log
+        )
+
     def number(self, topic: str, topic_id: str | None) -> int | None:
         """Return the number of the log with this id; None if it is not known.
 

@@ -166,9 +166,8 @@ class Position(NamedTuple):
     def after(self, score: Decision) -> "Position":
         """Return the position after one more score."""
         scores_offset = self.scores_offset + 1
-        standing, claims = self.standing.after(score.epoch, score.place), self.claims
-        if score.letters_read is not None and score.epoch > self.standing.highest_epoch:
-            claims = (*claims, Claim(score.epoch, score.letters_read, self.standing.last_place))
+        standing = self.standing.after(score.epoch, score.place)
+        claims = self.claims_after(score.epoch, score.letters_read)
         if not self.standing.is_valid(score.epoch, score.place):
             return self._replace(standing=standing, scores_offset=scores_offset, void=self.void + 1, claims=claims)
         _, offset = log_and_offset(score.place)
@@ -186,6 +185,12 @@ class Position(NamedTuple):
             term=term,
             claims=claims,
         )
+
+    def claims_after(self, epoch: int, letters_read: int | None) -> tuple[Claim, ...]:
+        """Return the claims after a score of an epoch: its first one says how far letters were read."""
+        if letters_read is None or epoch <= self.standing.highest_epoch:
+            return self.claims
+        return (*self.claims, Claim(epoch, letters_read, self.standing.last_place))
 
     def revision_in(self, term: int) -> int:
         """Return the revision of the last valid decision if it was made in a term: only then it binds the next one."""

@@ -23,9 +23,8 @@ from stream.contract.codes import Rejection
 from stream.contract.transaction import read_accepted_transaction
 from stream.control.client import read_fold
 from stream.kafka.client import open_admin
-from stream.kafka.letters import Claim, LetterColumns
 from stream.kafka.offsets import Position, folded, identity_of, read_decision
-from stream.kafka.refused import read_letters
+from stream.kafka.refused import RefusedOffsets, read_letters, refused_by
 from stream.kafka.scan import scan_topic
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import SCORES, TRANSACTIONS
@@ -237,10 +236,10 @@ def originals(
 
 
 class _Verdicts(NamedTuple):
-    """What was read before the transactions: the scores and the letters of each partition, and the control log."""
+    """What was read before the transactions: the scores of each partition, what is refused, and the control log."""
 
     scored: Mapping[int, ScoredPartition]
-    letters: Mapping[tuple[str, int, int], LetterColumns]
+    refused: RefusedOffsets
     logs: Logs
 
 
@@ -253,7 +252,10 @@ async def audit(settings: Settings, since_ms: int, until_ms: int | None, progres
     topic, fold = settings.topic(TRANSACTIONS.name), await read_fold(settings)
     log = await _log_of(settings, topic, fold.logs)
     scored = await _read_scores(settings, log, progress)
-    verdicts = _Verdicts(scored, await read_letters(settings, fold.term), fold.logs)
+    claims = {partition: one.position.claims for partition, one in scored.items()}
+    letters = await read_letters(settings, fold.term)
+    of_topic = {source: columns for source, columns in letters.items() if source[0] == topic}
+    verdicts = _Verdicts(scored, refused_by(of_topic, claims, topic), fold.logs)
     partitions: dict[int, PartitionAudit] = {}
     async with scan_topic(settings, topic, since_ms) as scan:
         ends = await scan.ends() if until_ms is None else await scan.first_since(until_ms)
@@ -293,21 +295,14 @@ async def _read_scores(settings: Settings, log: int, progress: Progress) -> dict
 
 def _partition(verdicts: _Verdicts, topic: str, log: int, partition: int) -> PartitionAudit:
     scored = verdicts.scored.get(partition, ScoredPartition(log))
-    letters = verdicts.letters.get((topic, partition, log), LetterColumns())
-    skipped = {
-        one.offset
-        for (_, *where), ranges in verdicts.logs.skipped.items()
-        for one in ranges
-        if where == [topic, partition] and one.log == log
-    }
     lost = [
         one
         for (_, *where), ranges in verdicts.logs.lost.items()
         for one in ranges
         if where == [topic, partition] and one.log == log
     ]
-    refused = np.array(list(letters.offsets(scored.position.claims)), np.int64)
-    return PartitionAudit(partition, scored, refused, frozenset(skipped), lost)
+    refused = np.array(list(verdicts.refused.of(topic, partition, log)), np.int64)
+    return PartitionAudit(partition, scored, refused, verdicts.logs.skipped_in(topic, partition, log), lost)
 
 
 def _report(topic: str, log: int, verdicts: _Verdicts, partitions: Mapping[int, PartitionAudit]) -> AuditReport:
@@ -324,12 +319,6 @@ def _report(topic: str, log: int, verdicts: _Verdicts, partitions: Mapping[int, 
         counts.update(made.counts)
         for fault, offsets in made.faults.items():
             faults[fault] += [AuditedPlace(partition, offset) for offset in offsets]
-    claims: dict[int, Sequence[Claim]] = {one: made.position.claims for one, made in verdicts.scored.items()}
-    late = sum(
-        int(np.count_nonzero(letters.late(claims.get(partition, ()))))
-        for (source, partition, _), letters in verdicts.letters.items()
-        if source == topic
-    )
     return AuditReport(
         topic=topic,
         log=log,
@@ -338,7 +327,7 @@ def _report(topic: str, log: int, verdicts: _Verdicts, partitions: Mapping[int, 
         faults={fault.value: places[:MOST_PLACES] for fault, places in faults.items() if places},
         fault_counts={fault.value: len(faults[fault]) for fault in Fault},
         repeated=repeated[:MOST_PLACES],
-        late_letters=late,
+        late_letters=verdicts.refused.late,
         void_scores=sum(one.position.void for one in verdicts.scored.values()),
         earlier_logs=sum(one.earlier for one in verdicts.scored.values()),
     )

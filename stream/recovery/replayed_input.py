@@ -18,7 +18,7 @@ from stream.contract.codes import Rejection
 from stream.control.client import read_fold
 from stream.kafka.batches import Record
 from stream.kafka.client import open_admin
-from stream.kafka.letters import NO_OFFSETS, Claim, OffsetSet
+from stream.kafka.letters import Claim, OffsetSet
 from stream.kafka.offsets import CommitNote, Position, committed_offsets, read_note, read_topic_note
 from stream.kafka.refused import NONE_REFUSED, RefusedOffsets, read_letters, refused_by
 from stream.kafka.score_tails import noted_on_scores, read_resume_points
@@ -155,9 +155,8 @@ async def _commits(
 
 def _with_skipped(refused: RefusedOffsets, logs: Logs, transactions: str) -> RefusedOffsets:
     """Add what operators let workers pass over, of whichever deployment."""
-    found = dict(refused.offsets)
-    for (_, topic, partition), ranges in logs.skipped.items():
-        for one in ranges if topic == transactions else ():
-            known = found.get((topic, partition, one.log), NO_OFFSETS)
-            found[topic, partition, one.log] = OffsetSet([*known, one.offset])
+    found, log = dict(refused.offsets), logs.last(transactions)
+    for partition in {partition for _, topic, partition in logs.skipped if topic == transactions}:
+        if skipped := logs.skipped_in(transactions, partition, log):
+            found[transactions, partition, log] = OffsetSet([*refused.of(transactions, partition, log), *skipped])
     return RefusedOffsets(found, refused.late)

@@ -206,10 +206,9 @@ class Decider:
             lost = self._deps.follower.logs.lost_in(where, self._positions.log)
             count += len(batch.records[partition])
             for record in batch.records[partition]:
-                if not settled or record.offset not in settled:
-                    if lost and any(record.offset in one for one in lost):
-                        continue
-                    (decided if self._positions.is_accepted(partition, record.offset) else undecided).append(record)
+                if record.offset in settled or (lost and any(record.offset in one for one in lost)):
+                    continue
+                (decided if self._positions.is_accepted(partition, record.offset) else undecided).append(record)
         return _Parted(decided, undecided, count - len(decided) - len(undecided))
 
     async def _decide(self, batch: Batch, records: Sequence[Record], terms: DecisionTerms) -> Outputs:

@@ -24,7 +24,7 @@ from stream.errors import WriteGivenUpError
 from stream.kafka.batches import Commit
 from stream.kafka.commit_copies import CommitCopies
 from stream.kafka.inputs import input_reader, partitions_of
-from stream.kafka.letters import Claim
+from stream.kafka.letters import letters_read_of
 from stream.kafka.losses import moved_text
 from stream.kafka.offsets import Position, ResumePoint, VoidCounter, identity_of
 from stream.kafka.publisher import Outgoing, Publisher
@@ -269,7 +269,6 @@ class DecisionPositions:
         place, first = place_of(self.log, last.source_offset), scores.records[0].source_offset
         term, epoch = self.role.term.number, self.epochs[partition]
         claim = self.claim_header(partition)
-        made = Claim(epoch, 0 if claim is None else int(claim[1]), before.standing.last_place)
         if revision > before.revision_in(term):
             self._announce(Cutover(partition, revision, first))
         if before.term < term and self.role.publishes:
@@ -285,7 +284,7 @@ class DecisionPositions:
             let_through=scores.limits.let_through,
             term=term,
             handover=None,
-            claims=before.claims if claim is None else (*before.claims, made),
+            claims=before.claims_after(epoch, letters_read_of([claim] if claim else [])),
         )
         return True
 

@@ -54,11 +54,7 @@ class PartitionRefusals:
 
     def skipped(self, partition: int, log: int) -> AbstractSet[int]:
         """Return the offsets of a partition's log that operators let workers pass over, of whichever deployment."""
-        found: set[int] = set()
-        for (_, *where), ranges in self._follower.logs.skipped.items():
-            if where == [self._topic, partition]:
-                found.update(one.offset for one in ranges if one.log == log)
-        return found
+        return self._follower.logs.skipped_in(self._topic, partition, log)
 
     def claim_header(self, partition: int, standing: Standing, epoch: int) -> tuple[str, bytes] | None:
         """Return the header of a partition's next score: how far letters were read, if it is the first of its epoch."""
