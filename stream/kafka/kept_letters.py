@@ -14,7 +14,7 @@ from models.times import format_time
 from stream.contract.codes import DeadLetterCode
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import TRUNCATED
-from stream.kafka.letters import SOURCE_LOG
+from stream.kafka.letters import read_letter_place
 from stream.kafka.unpacking import LARGEST_HEADER_COUNT, FetchedRecord
 from stream.redaction import MASK, redact, redact_headers, redact_text
 
@@ -107,7 +107,7 @@ def read_letter(record: Record) -> KeptLetter | None:
         headers.get(TRUNCATED, ""),
         ids.get("transaction_id"),
         ids.get("card_id"),
-        int(log) if (log := headers.get(SOURCE_LOG, "")).isdecimal() else 0,
+        0 if (place := read_letter_place(record)) is None else place.log,
     )
 
 

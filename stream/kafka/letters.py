@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.terms import Term, term_of
 from stream.consumer import place_of
-from stream.kafka.unpacking import FetchedRecord
+from stream.kafka.batches import Record
 
 LETTERS_READ = "letters-read"
 """The header of the first score after a claim: the offset of `dead-letters` up to which the new owner has read."""
@@ -76,7 +76,7 @@ class Letter(NamedTuple):
         return term.published_in(term_of(self.epoch)) == self.deployment
 
 
-def read_letter_place(record: FetchedRecord) -> Letter | None:
+def read_letter_place(record: Record) -> Letter | None:
     """Read what a record of `dead-letters` refuses; None if no worker wrote it.
 
     The producer's own headers come first: what the worker says begins with the last `error.code`, whatever the producer

@@ -55,6 +55,11 @@ def test_a_dead_letter_is_read_with_its_source_cause_and_ids() -> None:
         "deployment": "blue",
     }
     assert (kept.redacted, kept.truncated) == (False, "")
+    theirs = letter(record(headers=[("source.log", b"7")]))
+    before = [one for one in theirs.record.headers if one != ("source.log", b"0")]  # as versions before wrote it
+    read = read_letter(record(0, VALUE, headers=before, topic="dead-letters"))
+    assert read is not None
+    assert (theirs.log, read.log) == (0, 0), "what a producer calls so is no worker's"
     assert kept.named(["t-1"])
     assert kept.named(["transactions:2:7"])
     assert not kept.named(["t-2"])
