@@ -153,14 +153,9 @@ def read_accepted_transaction(value: bytes | None) -> ParsedTransaction | Reject
 
     Rejected is only what cannot be computed with at all.
     """
-    if value is not None and len(value) <= ORDINARY_VALUE_BYTES:
-        try:
-            transaction = _decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
-        else:
-            if _is_clean(transaction):
-                return _accept(transaction, transaction.card_id.encode(), _ANY_TIME_MS)
+    clean = _read_clean(value)
+    if clean is not None:
+        return _accept(clean, clean.card_id.encode(), _ANY_TIME_MS)
     raw = decode_object(value, _KNOWN)
     if isinstance(raw, Rejection):
         return raw
@@ -183,15 +178,19 @@ def read_transaction(value: bytes | None, key: bytes | None, latest_ms: int) -> 
         key: the record's key, which must be its `card_id`.
         latest_ms: the latest `occurred_at` allowed, in epoch milliseconds: the record's timestamp plus the skew.
     """
-    if value is not None and len(value) <= ORDINARY_VALUE_BYTES:
-        try:
-            transaction = _decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pass
-        else:
-            if _is_clean(transaction):
-                return _accept(transaction, key, latest_ms)
-    return _read_carefully(value, key, latest_ms)
+    clean = _read_clean(value)
+    return _read_carefully(value, key, latest_ms) if clean is None else _accept(clean, key, latest_ms)
+
+
+def _read_clean(value: bytes | None) -> Transaction | None:
+    """Decode an ordinary record without a fault; None if it is none."""
+    if value is None or len(value) > ORDINARY_VALUE_BYTES:
+        return None
+    try:
+        transaction = _decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return transaction if _is_clean(transaction) else None
 
 
 def _is_clean(one: Transaction) -> bool:
