@@ -33,7 +33,7 @@ CREATE_TRANSACTIONS = """CREATE TABLE transactions (
     amount_minor BIGINT, exponent BIGINT, currency VARCHAR, content UBIGINT, place BIGINT, traits BIGINT,
     is_backfilled BOOLEAN)"""
 CREATE_DECISIONS = """CREATE TABLE decisions (
-    partition BIGINT, "offset" BIGINT, log BIGINT, is_silent BOOLEAN, score_offset BIGINT, scored_ms BIGINT,
+    partition BIGINT, "offset" BIGINT, is_silent BOOLEAN, score_offset BIGINT, scored_ms BIGINT,
     transaction_id VARCHAR, card_id VARCHAR, merchant_id VARCHAR, occurred_ms BIGINT, amount_minor BIGINT,
     currency VARCHAR, history_epoch BIGINT, card_position BIGINT, merchant_position BIGINT, device_position BIGINT,
     prediction_position BIGINT,
@@ -52,22 +52,22 @@ CREATE_LABEL_EVENTS = """CREATE TABLE label_events (
 FIRST_APPLIED = """
 UPDATE decisions SET scored_ms = first.scored_ms
 FROM (
-    SELECT partition, "offset", log, history_epoch, min(scored_ms) AS scored_ms FROM decisions WHERE NOT incomplete
+    SELECT partition, "offset", history_epoch, min(scored_ms) AS scored_ms FROM decisions WHERE NOT incomplete
     GROUP BY ALL HAVING count(*) > 1
 ) AS first
-WHERE decisions.partition = first.partition AND decisions."offset" = first."offset" AND decisions.log = first.log
+WHERE decisions.partition = first.partition AND decisions."offset" = first."offset"
     AND decisions.history_epoch = first.history_epoch AND NOT decisions.incomplete
 """
 LEAVE_OTHERS = """
 DELETE FROM decisions WHERE rowid IN (
     SELECT id FROM (
         SELECT rowid AS id,
-            row_number() OVER (PARTITION BY partition, "offset" ORDER BY log DESC, is_silent, score_offset DESC) AS nth
+            row_number() OVER (PARTITION BY partition, "offset" ORDER BY is_silent, score_offset DESC) AS nth
         FROM decisions
     ) WHERE nth > 1
 )
 """
-SEVERAL_OF_ONE = "SELECT coalesce(bool_or(is_silent) OR max(log) > min(log), false) FROM decisions"
+SEVERAL_OF_ONE = "SELECT coalesce(bool_or(is_silent), false) FROM decisions"
 POSITIONS = ("card", "merchant", "device")
 
 Columns = dict[str, Any]
@@ -210,7 +210,7 @@ class TopicTables:
         self._insert_decisions([one for one in found if one[1].deployment == self.deployment], is_silent=True)
 
     def keep_one_decision_each(self) -> None:
-        """Keep one decision of each transaction, after all scores: the newest log's, and the published one.
+        """Keep one decision of each transaction, after all scores: the published one, if there is one.
 
         The record was appended to the histories once, so its `scored_ms` becomes that of the first decision.
         """
@@ -225,11 +225,9 @@ class TopicTables:
 
     def _wanted(self, valid: ValidScores[Record], records: Sequence[Record]) -> list[tuple[Record, Score]]:
         """Return the valid scores about transactions of the log that is there, and that the filter selects."""
-        entity_filter, found = self._entity_filter, list(valid.of(records))
-        if self._replayed is not None:
-            valid_scores = len(found)
-            found = [one for one in found if one[1].source.log == self.log(one[1].source.topic)]
-            self.other_logs += valid_scores - len(found)
+        entity_filter, scores = self._entity_filter, list(valid.of(records))
+        found = [one for one in scores if one[1].source.log == self.log(one[1].source.topic)]
+        self.other_logs += len(scores) - len(found)
         if entity_filter is None:
             return found
         return [one for one in found if entity_filter.has_decision(one[1].source.partition, one[1].source.offset)]
@@ -239,7 +237,6 @@ class TopicTables:
         columns = _numbers(
             partition=[score.source.partition for score in scores],
             offset=[score.source.offset for score in scores],
-            log=[score.source.log for score in scores],
             score_offset=[record.offset for record, _ in found],
             scored_ms=[parse_time_ms(score.scored_at).epoch_ms for score in scores],
             occurred_ms=[parse_time_ms(score.occurred_at).epoch_ms for score in scores],
