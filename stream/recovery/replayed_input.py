@@ -19,7 +19,7 @@ from stream.control.client import read_fold
 from stream.kafka.batches import Record
 from stream.kafka.client import open_admin
 from stream.kafka.letters import Claim, OffsetSet
-from stream.kafka.offsets import CommitNote, Position, committed_offsets, read_note, read_topic_note
+from stream.kafka.offsets import Position, committed_offsets, read_note, read_topic_note
 from stream.kafka.refused import NONE_REFUSED, RefusedOffsets, read_letters, refused_by
 from stream.kafka.score_tails import noted_on_scores, read_resume_points
 from stream.kafka.topics import LABELS, PREDICTIONS, SCORES, TRANSACTIONS, own_scores, partition_counts
@@ -106,16 +106,14 @@ async def read_input(settings: Settings, read_to: Mapping[int, int] = MappingPro
     reached = {TopicPartition(transactions, one): offset for one, offset in {**read_to, **known}.items()}
     claims = dict[int, Sequence[Claim]]()
     for tp, commit in commits.items():
-        if tp.topic == transactions:
-            note = read_note(commit.metadata)
-            is_of_log = note != CommitNote() and note.position.log == log_number
-            decided = note.position.decided_to(log_number)
-            reached[tp] = max(commit.offset if is_of_log else 0, decided, reached.get(tp, 0))
-            claims[tp.partition] = (noted_on_scores(settings, fold.term, note) or Position()).claims
-        elif read_topic_note(commit.metadata or "")[1] == fold.logs.last(tp.topic):
-            reached[tp] = max(0, commit.offset)
-    if scores is SCORES:  # where there may be later claims than a commit notes
-        claims |= {one: point.position.claims for one, point in points.items()}
+        if tp.topic != transactions:
+            if read_topic_note(commit.metadata or "")[1] == fold.logs.last(tp.topic):
+                reached[tp] = max(0, commit.offset)
+        elif scores is SCORES and tp.partition in points:  # there may be later claims than the commit notes
+            claims[tp.partition] = points[tp.partition].position.claims
+        else:
+            noted = noted_on_scores(settings, fold.term, read_note(commit.metadata))
+            claims[tp.partition] = (noted or Position()).claims
     refused = refused_by(await read_letters(settings, fold.term), claims, transactions)
     return ReplayedInput(settings, fold.logs, _with_skipped(refused, fold.logs, transactions), reached)
 
