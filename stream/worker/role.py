@@ -32,8 +32,8 @@ from stream.tasks import until_tick
 
 log = logging.getLogger("fraudstream.role")
 
-_Asked = tuple[int, tuple[Claim, ...], int, int]
-"""How many letters there are of a log, the claims that make some of them late, the log, and the first offset."""
+_Asked = tuple[int, tuple[Claim, ...], int]
+"""How many letters there are of a log, the claims that make some of them late, and the log."""
 
 _POLL_SECONDS = 0.25
 _RETRY_SECONDS = 1.0
@@ -76,31 +76,31 @@ class PublishedScores:
         """Return how far `scores` were followed while this deployment was silent; None if they were not."""
         return self._positions.get(partition)
 
-    def refused(self, partition: int, log_number: int, first: int = 0) -> AbstractSet[int]:
-        """Return the offsets from `first` on of a log of a partition that the publishing deployment has refused.
+    def refused(self, partition: int, log_number: int) -> AbstractSet[int]:
+        """Return the offsets of a log of a partition that the publishing deployment has refused.
 
         All are known that lie at or below the last valid decision.
         """
-        return self._places(partition, log_number, first).keys()
+        return self._places(partition, log_number).keys()
 
     def noted(self, partition: int, log_number: int, behind: int) -> Position | None:
         """Return the position on `scores` as a commit of offset `behind` notes it; None if they were not followed."""
         position, letters = self.position(partition), self._letters
         if position is None or letters is None:
             return position
-        first = first_needed(self._places(partition, log_number, 0), behind, letters.read_to)
+        first = first_needed(self._places(partition, log_number), behind, letters.read_to)
         claims = letters.letters[partition, log_number].needed(position.claims, letters.first)
         return position._replace(claims=claims, letters_from=first)
 
-    def _places(self, partition: int, log_number: int, first: int) -> Mapping[int, int]:
+    def _places(self, partition: int, log_number: int) -> Mapping[int, int]:
         """Return where the letters are that count, by the offset that they refuse."""
         if self._letters is None or (partition, log_number) not in self._letters.letters:
             return {}
         columns = self._letters.letters[partition, log_number]
         claims = self._positions.get(partition, Position()).claims
-        asked, known = (len(columns), claims, log_number, first), self._refused.get(partition)
+        asked, known = (len(columns), claims, log_number), self._refused.get(partition)
         if known is None or known[0] != asked:
-            known = self._refused[partition] = asked, columns.refused(claims, first)
+            known = self._refused[partition] = asked, columns.refused(claims)
         return known[1]
 
     def last_place(self, partition: int) -> int | None:
