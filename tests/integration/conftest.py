@@ -8,6 +8,8 @@ import pytest
 from support.fleet.fleet import Fleet, new_fleet
 from support.fleet.workers import Worker
 from support.kafka.cluster import Cluster
+from support.kafka.jars import NoJars
+from support.kafka.three_brokers import ThreeBrokers, three_brokers
 from support.redis.own import OwnRedis
 
 
@@ -34,3 +36,22 @@ def apart(
 ) -> Fleet:
     """A fleet on a Redis of its own."""
     return new_fleet(kafka, own_redis.url, topic_prefix, tmp_path, start_worker)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ThreeBrokers]:
+    """Three brokers of Apache Kafka."""
+    try:
+        with three_brokers() as running:
+            yield running
+    except NoJars as reason:
+        pytest.skip(f"no three brokers of Apache Kafka: {reason}")
+
+
+@pytest.fixture
+def replicated(
+    cluster: ThreeBrokers, redis_url: str, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
+) -> Fleet:
+    """A fleet whose topics have three replicas; all brokers are in service."""
+    cluster.start()
+    return new_fleet(cluster, redis_url, topic_prefix, tmp_path, start_worker)

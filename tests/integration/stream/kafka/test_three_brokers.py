@@ -9,18 +9,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from support.acceptance import cases
-from support.fleet.fleet import Fleet, new_fleet, sources, until
+from support.fleet.fleet import Fleet, sources, until
 from support.fleet.load import Load
 from support.fleet.payments import PARTITIONS
 from support.fleet.workers import Worker
-from support.kafka.jars import NoJars
-from support.kafka.three_brokers import IDS, ThreeBrokers, three_brokers
+from support.kafka.three_brokers import IDS, ThreeBrokers
 
 pytestmark = pytest.mark.integration
 
@@ -29,24 +27,6 @@ STEADY_SECONDS = 2.0
 """Of load before a fault."""
 ZOMBIE_SECONDS = 5.0
 """Past the session timeouts of brokers and of workers, 3 s."""
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ThreeBrokers]:
-    try:
-        with three_brokers() as running:
-            yield running
-    except NoJars as reason:
-        pytest.skip(f"no three brokers of Apache Kafka: {reason}")
-
-
-@pytest.fixture
-def replicated(
-    cluster: ThreeBrokers, redis_url: str, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
-) -> Fleet:
-    """A fleet whose topics have three replicas; all brokers are in service."""
-    cluster.start()
-    return new_fleet(cluster, redis_url, topic_prefix, tmp_path, start_worker)
 
 
 class Whole(NamedTuple):

@@ -1,11 +1,9 @@
 """Somebody sets a policy by which a running fleet's Redis evicts histories, and sets it back: no worker ends."""
 
-from collections import Counter
-
 import pytest
 
-from stream.contract.outputs import Score
 from support.fleet.fleet import Fleet, sources, until
+from support.fleet.miscounted import miscounted
 from support.fleet.payments import payment
 from support.fleet.workers import Worker
 from support.redis.own import OwnRedis
@@ -15,17 +13,6 @@ PART = 400
 
 def publish(fleet: Fleet, part: int) -> None:
     fleet.publish(payment(number) for number in range(part * PART, (part + 1) * PART))
-
-
-def wrong(scores: list[Score]) -> list[str]:
-    """Return the unmarked decisions whose card count differs from the number of the card's payments so far."""
-    found, seen = [], Counter[str]()
-    for score in sorted(scores, key=lambda one: (one.source.partition, one.source.offset)):
-        seen[score.card_id] += 1
-        counted = (score.features or {})["card_count_30d"]
-        if counted != seen[score.card_id] and not score.degraded:
-            found.append(f"{score.transaction_id}: {counted} of {seen[score.card_id]}")
-    return found
 
 
 def evict_all(server: OwnRedis, policy: str) -> None:
@@ -71,7 +58,7 @@ def test_while_redis_may_evict_workers_wait_with_the_reason_and_go_on_with_whole
     assert {worker.exit_code for worker in workers} == {None}
     assert (set(sources(valid).values()), len(valid)) == ({1}, 3 * PART)
     assert {score.degraded for score in valid} == {()}
-    assert wrong(valid) == []
+    assert miscounted(valid) == []
     epochs = {score.positions.history_epoch for score in before}, {score.positions.history_epoch for score in valid}
     assert max(epochs[1]) > max(epochs[0])
     for worker in workers:
@@ -101,5 +88,5 @@ def test_with_degrade_payments_are_decided_from_memory_and_marked_while_redis_ma
     assert {worker.exit_code for worker in workers} == {None}
     assert {score.degraded for score in marked} == {("history_incomplete",)}
     assert (set(sources(valid).values()), len(valid)) == ({1}, 3 * PART)
-    assert wrong(valid) == []
+    assert miscounted(valid) == []
     assert {score.degraded for score in valid if int(score.transaction_id[2:]) >= 2 * PART} == {()}

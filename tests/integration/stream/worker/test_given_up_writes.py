@@ -2,20 +2,19 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from stream.contract.outputs import Score
-from support.fleet.fleet import Fleet, new_fleet, sources, until
+from support.fleet.fleet import Fleet, sources, until
 from support.fleet.impatient_worker import COMMAND
 from support.fleet.payments import payment, put_model
 from support.fleet.workers import Worker
 from support.kafka.admin import set_on_topic
-from support.kafka.jars import NoJars
-from support.kafka.three_brokers import IDS, ThreeBrokers, three_brokers
+from support.kafka.three_brokers import IDS, ThreeBrokers
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 
@@ -23,23 +22,6 @@ DEAD = IDS[-1]
 PAYMENTS = 200
 GIVE_UPS = 5
 GIVEN_UP = re.compile(r"partition (\d+): a write under epoch \d+ was given up; next is (\d+)")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[ThreeBrokers]:
-    try:
-        with three_brokers() as running:
-            yield running
-    except NoJars as reason:
-        pytest.skip(f"no three brokers of Apache Kafka: {reason}")
-
-
-@pytest.fixture
-def replicated(
-    cluster: ThreeBrokers, redis_url: str, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
-) -> Fleet:
-    cluster.start()
-    return new_fleet(cluster, redis_url, topic_prefix, tmp_path, start_worker)
 
 
 def attempts(workers: Sequence[Worker]) -> Counter[int]:

@@ -1,7 +1,6 @@
 """Workers with histories on a Redis Cluster: a slot is migrated, then a master is killed, while payments come in."""
 
 import signal
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,8 +8,8 @@ import pytest
 
 from features.history.records import card_hash
 from features.redis.keys import CLUSTER_SHARDS, KeyLayout
-from stream.contract.outputs import Score
 from support.fleet.fleet import Fleet, new_fleet, sources
+from support.fleet.miscounted import miscounted
 from support.fleet.payments import payment
 from support.fleet.workers import Worker
 from support.kafka.cluster import Cluster as Kafka
@@ -36,17 +35,6 @@ def publish(fleet: Fleet, part: int) -> None:
     fleet.publish(payment(number) for number in range(part * PART, (part + 1) * PART))
 
 
-def wrong(scores: list[Score]) -> list[str]:
-    """Return the unmarked decisions whose card count differs from the number of the card's payments so far."""
-    found, seen = [], Counter[str]()
-    for score in sorted(scores, key=lambda one: (one.source.partition, one.source.offset)):
-        seen[score.card_id] += 1
-        counted = (score.features or {})["card_count_30d"]
-        if counted != seen[score.card_id] and "history_incomplete" not in score.degraded:
-            found.append(f"{score.transaction_id}: {counted} of {seen[score.card_id]}")
-    return found
-
-
 def test_each_payment_is_decided_once_and_unmarked_only_on_whole_histories(fleet: Fleet, cluster: Cluster) -> None:
     workers = fleet.go_live(workers=2)
     publish(fleet, 0)
@@ -66,6 +54,6 @@ def test_each_payment_is_decided_once_and_unmarked_only_on_whole_histories(fleet
     assert set(sources(valid).values()) == {1}
     assert len(valid) == 3 * PART
     assert {score.degraded for score in undisturbed} == {()}
-    assert wrong(valid) == []
+    assert miscounted(valid) == []
     (before,) = {score.positions.history_epoch for score in undisturbed}
     assert max(score.positions.history_epoch for score in valid) > before
