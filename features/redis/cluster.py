@@ -155,7 +155,11 @@ class ClusterConnection:
     async def _inspect(self) -> _ClusterView:
         """Read the identity of all masters, and whether they may be used."""
         topology = await self._client.topology()
-        found = {owner: await self._inspect_master(owner) for owner in topology.masters}
+        try:
+            found = {owner: await self._inspect_master(owner) for owner in topology.masters}
+        except StoreUnavailableError:
+            self._client.forget()  # its slots may have another master by now
+            raise
         servers = tuple(self._client.server(owner.address) for owner in found)
         masters = tuple(found[owner].master for owner in topology.owners)
         refusals = [one.refusal for one in found.values() if one.refusal is not None]
@@ -170,7 +174,6 @@ class ClusterConnection:
         server.inspected = max(server.inspected, connections)
         found = read_master(owner.node_id, info)
         if found is None:
-            self._client.forget()
             await drop_connections(server.client)  # its name may lead to another server by now
             raise StoreUnavailableError(f"{server.where}: the server is no longer a master; try again")
         refusal = refusal_of(info, str(info.get("maxmemory_policy", "unknown")), server.where)

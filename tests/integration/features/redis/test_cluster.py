@@ -140,6 +140,23 @@ async def test_a_master_killed_under_load_is_replaced_and_every_worker_detects_t
     assert before.history_epoch < after.history_epoch <= told.history_epoch
 
 
+async def test_a_failover_is_noticed_by_batches_of_cached_cards_that_may_only_be_appended_to_whole_histories(
+    cluster: Cluster, deployment: str
+) -> None:
+    """Such a batch asks for losses before it sends any command that could say that a master is gone."""
+    master = a_master(cluster)
+    card = card_on(cluster, deployment, master)
+    async with worker(cluster.url, deployment) as store, asyncio.timeout(30):
+        for number in range(3):
+            await store.observe(transactions([transaction(number, card=card)]), whole=True)
+        master.signal(signal.SIGKILL)
+        while not store.incomplete:
+            with suppress(StoreUnavailableError):
+                await store.observe(transactions([transaction(3, card=card)]), whole=True)
+            await asyncio.sleep(0.05)
+        cluster.restore()
+
+
 async def test_a_tail_that_the_promoted_replica_lacks_is_detected_without_a_cached_copy(
     cluster: Cluster, deployment: str
 ) -> None:
