@@ -1,6 +1,8 @@
 """Reads `dead-letters`: at a claim from where the last commit says, for a repair or a comparison as a whole."""
 
 import asyncio
+import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import RebalanceInProgressError
 
 from models.terms import Term
-from stream.kafka.bounds import OffsetBounds
+from stream.kafka.bounds import OffsetBounds, ends_of_all
 from stream.kafka.client import require_topic
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.letters import NO_OFFSETS, Claim, Letter, LetterColumns, OffsetSet, read_letter_place
@@ -18,8 +20,12 @@ from stream.kafka.topics import DEAD_LETTERS, TRANSACTIONS
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
+log = logging.getLogger("fraudstream.refused")
+
 _FETCH_MS = 500
 _FETCH_BYTES = 8 * 1024 * 1024
+_LASTING_SECONDS = 2.0
+"""A transaction that is open for longer is told of."""
 
 _Source = tuple[str, int, int]
 """Topic, partition and log."""
@@ -79,6 +85,10 @@ class LettersTail:
                     self._ended = self._begun
         return self.read_to
 
+    def why_held_back(self) -> str:
+        """Say which transaction's end the reading waits for; empty if it does not, or nothing is being read."""
+        return _why_held_back(self._consumer, self.tp) if self._lock.locked() else ""
+
     async def _read_to_end(self) -> None:
         begin, end = await self._bounds.of(self.tp)
         # Below its end: the topic was made anew, and what it held is gone.
@@ -135,6 +145,13 @@ def refused_by(
     return RefusedOffsets(offsets, late)
 
 
+def _why_held_back(consumer: LogConsumer, tp: TopicPartition) -> str:
+    """Say which transaction's end a partition waits for; empty if it does not, or not yet for long."""
+    held = consumer.fetcher.held_back.copy().get(tp)
+    seconds = 0.0 if held is None else time.monotonic() - held.since
+    return "" if held is None or seconds < _LASTING_SECONDS else f"{tp.topic}: {held.reason(seconds)}"
+
+
 async def read_letters(settings: Settings, term: Term) -> dict[_Source, LetterColumns]:
     """Return all letters that are kept and count for the settings' deployment.
 
@@ -148,9 +165,11 @@ async def read_letters(settings: Settings, term: Term) -> dict[_Source, LetterCo
         await consumer.start()
         await require_topic(consumer, tp.topic)
         consumer.assign([tp])
-        end: int = (await consumer.end_offsets([tp]))[tp]
+        end = (await ends_of_all(consumer, [tp]))[tp]  # behind what waits for the end of a foreign transaction, too
         consumer.seek(tp, (await consumer.beginning_offsets([tp]))[tp])
         while await consumer.position(tp) < end:
+            if why := _why_held_back(consumer, tp):
+                log.warning("%s", why, extra={"burst": "dead letters held back"})
             for record in (await consumer.getmany(tp, timeout_ms=_FETCH_MS)).get(tp, ()):
                 letter = read_letter_place(record)
                 if letter is not None and is_verdict(letter):

@@ -146,9 +146,9 @@ class TailReader:
         return start._replace(position=position, scores_lost=lost)
 
     def why_held_back(self, partition: int) -> str:
-        """Say which transaction's end a partition waits for that is being read; empty if none."""
+        """Say which transaction's end a partition waits for that is being read, or its letters; empty if none."""
         held = self._held_back(partition)
-        return "" if held is None else self._reason(partition, held)
+        return self.letters.why_held_back() if held is None else self._reason(partition, held)
 
     def _held_back(self, partition: int) -> HeldBack | None:
         if partition not in self.progress:

@@ -144,7 +144,8 @@ class DecisionPositions:
         if unread:
             progress = sorted(one for reader in self._readers for one in reader.progress.items())
             behind = "; ".join(f"partition {one} at offset {offset} of {end}" for one, (offset, end) in progress)
-            found += [why for one in unread for reader in self._readers if (why := reader.why_held_back(one))]
+            held = [why for one in unread for reader in self._readers if (why := reader.why_held_back(one))]
+            found += dict.fromkeys(held)  # the letters of one reader hold all its partitions
             found.append(f"the last decisions of partitions {unread} are being read{behind and f' ({behind})'}")
         return found
 

@@ -20,6 +20,9 @@ class KnownLetters:
         self.letters[letter.partition, letter.log].add(letter)
         self.read_to = max(self.read_to, letter.at + 1)
 
+    def why_held_back(self) -> str:
+        return ""
+
     async def read(self) -> int:
         self.passes += 1
         return self.read_to

@@ -1,4 +1,4 @@
-"""Somebody leaves a transaction open on `scores`: what lies behind it may be our own, and is decided no second time."""
+"""Somebody leaves a transaction open on `scores` or `dead-letters`: what lies behind it may be our own, and counts."""
 
 import signal
 from collections import Counter
@@ -17,6 +17,7 @@ from support.kafka.cluster import Cluster
 
 PART = 60
 OPEN_MS = 120_000
+NO_SCORE = b"no score"
 
 
 @pytest.fixture(autouse=True)
@@ -30,20 +31,20 @@ def publish(fleet: Fleet, part: int) -> None:
 
 
 @contextmanager
-def open_transaction(fleet: Fleet, partition: int) -> Iterator[Producer]:
-    """Leave another producer's transaction open on a partition of the scores."""
-    topic = f"{fleet.prefix}scores"
+def open_transaction(fleet: Fleet, partition: int, on: str = "scores") -> Iterator[Producer]:
+    """Leave another producer's transaction open on a partition of the scores, or of another topic."""
+    topic = f"{fleet.prefix}{on}"
     with librdkafka_producer(fleet.brokers, transactional_id=topic, transaction_ms=OPEN_MS) as producer:
         producer.init_transactions(30)
         producer.begin_transaction()
-        producer.produce(topic, b"no score", b"card", partition=partition)
+        producer.produce(topic, NO_SCORE, b"card", partition=partition)
         assert producer.flush(30) == 0
         yield producer
 
 
 def written(fleet: Fleet) -> Counter[tuple[int, int]]:
     """Return how often each payment has a score, valid or not, committed or not."""
-    scores = [msgspec.json.decode(one.value)["source"] for one in fleet.read("scores") if one.value != b"no score"]
+    scores = [msgspec.json.decode(one.value)["source"] for one in fleet.read("scores") if one.value != NO_SCORE]
     return Counter((source["partition"], source["offset"]) for source in scores)
 
 
@@ -98,4 +99,23 @@ def test_a_worker_that_takes_over_reads_its_predecessors_scores_behind_the_trans
     second.await_ready()
     assert (set(sources(valid).values()), len(valid)) == ({1}, 2 * PART)
     assert set(written(fleet).values()) == {1}
+    assert second.terminate() == 0
+
+
+@pytest.mark.acceptance
+def test_a_worker_that_takes_over_reads_its_predecessors_letters_behind_the_transaction_first(fleet: Fleet) -> None:
+    (first,) = fleet.go_live(COMMIT_INTERVAL="600")
+    with open_transaction(fleet, 0, "dead-letters") as producer:
+        fleet.publish([payment(number) if number % 2 else (f"card-{number}", b"{}") for number in range(PART)])
+        until(lambda: len(fleet.read("scores")) == PART // 2, "the good ones are decided")
+        first.signal(signal.SIGKILL)
+        second = fleet.worker()
+        named = f"{fleet.prefix}dead-letters: up to "
+        until(lambda: any(one.startswith(named) for one in second.readiness()[1]), "a reason names the transaction")
+        producer.commit_transaction(30)
+    second.await_ready()
+    fleet.publish(payment(number) for number in range(PART, PART + 10))
+    fleet.await_scores(PART // 2 + 10)
+    letters = [one for one in fleet.read("dead-letters") if one.value != NO_SCORE]
+    assert len(letters) == PART // 2, "what was refused is not judged again"
     assert second.terminate() == 0
