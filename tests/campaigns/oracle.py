@@ -5,7 +5,7 @@ ones the rule says which may be: each has a reason that can be named, anything e
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -44,31 +44,52 @@ class Fold(NamedTuple):
         return sorted(place for place, one in self.fates.items() if one is fate)
 
 
+class Standing(NamedTuple):
+    """A score, and what came before it in its partition: the highest epoch, and the last valid log and offset."""
+
+    score: Score
+    epoch: int
+    decided: tuple[int, int]
+
+    @property
+    def is_valid(self) -> bool:
+        return self.score.epoch >= self.epoch and (self.score.log, self.score.offset) > self.decided
+
+
+def standings(scores: Iterable[Score]) -> Iterator[Standing]:
+    """Go through the scores of each partition, in order."""
+    epochs: dict[int, int] = {}
+    decided: dict[int, tuple[int, int]] = {}
+    for score in sorted(scores, key=lambda score: (score.partition, score.at)):
+        one = Standing(score, epochs.get(score.partition, -1), decided.get(score.partition, (-1, -1)))
+        yield one
+        epochs[score.partition] = max(one.epoch, score.epoch)
+        if one.is_valid:
+            decided[score.partition] = score.log, score.offset
+
+
 def valid_scores(scores: Iterable[Score]) -> list[Score]:
     """Return the scores that count: by partition two integers, the highest epoch and the last valid place."""
-    highest: dict[int, int] = {}
-    last: dict[int, tuple[int, int]] = {}
-    valid = []
-    for score in sorted(scores, key=lambda score: (score.partition, score.at)):
-        place = score.log, score.offset
-        if score.epoch >= highest.get(score.partition, -1) and place > last.get(score.partition, (-1, -1)):
-            valid.append(score)
-            last[score.partition] = place
-        highest[score.partition] = max(highest.get(score.partition, -1), score.epoch)
-    return valid
+    return [one.score for one in standings(scores) if one.is_valid]
 
 
 def counting_letters(letters: Iterable[Letter], scores: Iterable[Score]) -> list[Letter]:
-    """Leave out late letters: behind what a claim has read, of a lower epoch than the claim's."""
-    claims: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for score in scores:
-        if score.letters_read is not None:
-            claims[score.partition].append((score.epoch, score.letters_read))
-    return [letter for letter in letters if not _is_late(letter, claims[letter.partition])]
+    """Leave out late letters: behind what a claim has read, of a lower epoch than the claim's.
+
+    Not those about what was decided before the claim's first score: the owner before went on lawfully up to there. The
+    claim of a worker that had lost the partition before it wrote a score says nothing.
+    """
+    claims: dict[int, list[Standing]] = defaultdict(list)
+    for one in standings(scores):
+        if one.score.letters_read is not None and one.score.epoch > one.epoch:
+            claims[one.score.partition].append(one)
+    return [letter for letter in letters if not any(_is_late(letter, claim) for claim in claims[letter.partition])]
 
 
-def _is_late(letter: Letter, claims: Iterable[tuple[int, int]]) -> bool:
-    return letter.epoch is not None and any(epoch > letter.epoch and letter.at >= read for epoch, read in claims)
+def _is_late(letter: Letter, claim: Standing) -> bool:
+    if letter.epoch is None or claim.score.letters_read is None or letter.epoch >= claim.score.epoch:
+        return False
+    return letter.at >= claim.score.letters_read and (letter.log, letter.offset) > claim.decided
 
 
 def fold(

@@ -100,5 +100,18 @@ def test_a_letter_behind_what_a_later_claim_has_read_is_late() -> None:
     assert (own.late, fates(own)[0, 0, 1]) == (0, Fate.BOTH)
 
 
+def test_a_claim_that_came_too_late_itself_voids_no_letter() -> None:
+    outlived = score(2, 2, epoch=2048, letters_read=7)
+    scores = [score(0, 0, epoch=1024), score(2, 1, epoch=3072, letters_read=9), outlived]
+    found = folded([payment(offset) for offset in range(3)], scores, [letter(1, at=8, epoch=1024)])
+    assert (found.late, fates(found)[0, 0, 1]) == (0, Fate.REFUSED)
+
+
+def test_a_letter_about_what_was_passed_before_the_claims_first_score_is_not_late() -> None:
+    scores = [score(0, 0, epoch=1024), score(2, 1, epoch=1024), score(3, 2, epoch=2048, letters_read=7)]
+    found = folded([payment(offset) for offset in range(4)], scores, [letter(1, at=8, epoch=1024)])
+    assert (found.late, fates(found)[0, 0, 1]) == (0, Fate.REFUSED)
+
+
 def test_letters_of_other_topics_refuse_nothing_here() -> None:
     assert fates(folded([payment(0)], [score(0, 0)], [letter(0, topic="labels")])) == {(0, 0, 0): Fate.DECIDED}

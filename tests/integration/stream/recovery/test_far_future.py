@@ -32,8 +32,8 @@ def test_a_payment_a_year_ahead_is_refused_and_left_out_when_histories_are_rebui
     apart: Fleet, own_redis: OwnRedis
 ) -> None:
     topic = f"{apart.prefix}transactions"
-    (worker,) = apart.go_live()
     set_on_topic(apart.brokers, topic, message_timestamp_after_max_ms=str(2 * YEAR_MS))
+    (worker,) = apart.go_live()
     ahead_ms = now_ms() + YEAR_MS
     ahead = genuine(900) | {"occurred_at": format_time(ahead_ms)}
     with librdkafka_producer(apart.brokers) as producer:
