@@ -22,7 +22,7 @@ DEARER, DEARER_CPU = 1.12, 1.25
 """A stage that costs more than so many times its budget fails: bytecodes are exact, CPU has a spread."""
 CHEAPER = 0.8
 """One that executes fewer bytecodes than this share of its budget needs a new one, or it could grow back unseen."""
-PASSES, MOST_PASSES = 8, 32
+PASSES, MOST_PASSES = 8, 96
 """Passes for the CPU at first, and before a stage counts as dearer: each comes nearer to what it really costs."""
 _RECORDED_PASSES = 40
 
