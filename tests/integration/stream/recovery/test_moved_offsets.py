@@ -135,6 +135,7 @@ def log_of(fleet: Fleet, number: int) -> str:
     return (fleet.folder / f"worker-{number}.log").read_text(encoding="utf-8")
 
 
+@pytest.mark.acceptance
 def test_where_a_copy_proves_the_place_offsets_that_were_moved_forward_pass_over_nothing(story: Story) -> None:
     fleet = story.fleet
     story.begin()
@@ -200,6 +201,7 @@ def reasons(worker: Worker, text: str) -> list[str]:
     return [reason for reason in worker.readiness()[1] if text in reason]
 
 
+@pytest.mark.acceptance
 def test_offsets_that_were_moved_back_hold_nothing_and_nothing_is_decided_twice(story: Story) -> None:
     fleet = story.fleet
     story.begin()

@@ -80,6 +80,7 @@ def test_a_partition_waits_for_the_end_of_a_transaction_on_its_scores_and_the_ot
     assert worker.terminate() == 0
 
 
+@pytest.mark.acceptance
 def test_a_worker_that_takes_over_reads_its_predecessors_scores_behind_the_transaction_first(fleet: Fleet) -> None:
     (first,) = fleet.go_live(COMMIT_INTERVAL="600")
     publish(fleet, 0)

@@ -119,6 +119,7 @@ def test_what_a_wrong_clock_refused_stays_refused_and_is_decided_once_when_it_is
     assert (found["decided"], found["refused"], found["repeated"]) == (count, letters, count - letters)
 
 
+@pytest.mark.acceptance
 def test_what_was_refused_is_not_applied_by_a_next_owner_whose_setting_would_accept_it(apart: Fleet) -> None:
     """The refused one stands before a decided one, and the worker is killed before it commits either."""
     (worker,) = apart.go_live(COMMIT_INTERVAL="60")
@@ -139,6 +140,7 @@ def test_what_was_refused_is_not_applied_by_a_next_owner_whose_setting_would_acc
     assert at_the_end(apart)["offsets"]["refused"] == 1
 
 
+@pytest.mark.acceptance
 def test_a_refused_offset_of_an_old_log_hides_no_payment_of_the_topic_that_was_made_anew(
     apart: Fleet, own_redis: OwnRedis
 ) -> None:
@@ -163,6 +165,7 @@ def test_a_refused_offset_of_an_old_log_hides_no_payment_of_the_topic_that_was_m
     assert dict(apart.dead_letters()[0].headers)["source.log"] == b"0"
 
 
+@pytest.mark.acceptance
 def test_a_record_from_before_the_bound_was_set_is_passed_over_on_the_record(apart: Fleet) -> None:
     topic = f"{apart.prefix}transactions"
     set_on_topic(apart.brokers, topic, message_timestamp_type="CreateTime", message_timestamp_after_max_ms=NO_BOUND)
