@@ -24,6 +24,7 @@ from features.history.displaced import NONE_DISPLACED
 from features.history.history import History
 from features.history.predictions import append_prediction, visible_predictions
 from features.history.retention import Retention
+from features.history.rules import holds
 from features.history.store import (
     PARTIES,
     Entity,
@@ -99,6 +100,12 @@ class MemoryStore:
         for kind, of_kind in histories.items():
             _commit(of_kind, self._retentions[kind])
         return Observed(fates=appended.fates, histories=visible, history_epoch=FIRST_EPOCH, incomplete=False)
+
+    async def holds(self, transactions: Transactions) -> Sequence[bool]:
+        """Tell which transactions are in their cards' histories, as the port says."""
+        cards = rows_by_entity(transactions, (Entity.CARD,))[Entity.CARD]
+        histories = self._of(Entity.CARD, cards)
+        return [card is not None and holds(card, row) for card, row in zip(histories, cards.rows, strict=True)]
 
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Append labels as the port says; see also `label_now`."""

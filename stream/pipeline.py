@@ -5,7 +5,8 @@ Read this module first. It works on batches, with ports and values; it does not 
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -223,8 +224,11 @@ class Pipeline:
     ) -> AsyncIterator[_Part]:
         """Decode records and append them to the histories; yield those that were observed together."""
         size, at = size_of(*records), 0
-        is_accepted = _always if terms.accepted else None
+        is_accepted: Callable[[Record], bool] | None = _always if terms.accepted else None
         decoded = await self._decode(records, size, terms.log, now_ms=now_ms, is_accepted=is_accepted)
+        if decoded.dead and not terms.accepted and (appended := await self._appended(decoded.dead, terms.log)):
+            is_accepted = partial(_is_one_of, appended)
+            decoded = await self._decode(records, size, terms.log, now_ms=now_ms, is_accepted=is_accepted)
         if terms.clock_is_checked:
             _require_clock(decoded.dead)
         watch.lap("decode")
@@ -235,6 +239,18 @@ class Pipeline:
             due = np.array([fate is Fate.DECIDE for fate in observed.fates], bool)
             yield _Part(size, some, observed, due & ~some.backfilled, watch)
             del observed, some
+
+    async def _appended(self, dead: Sequence[DeadLetter], log: int) -> frozenset[tuple[int, int]]:
+        """Return the partitions and offsets of those that are refused here, but are in their cards' histories.
+
+        A worker before, or this one under another clock, has accepted them, and ended before it could say so.
+        """
+        records = [one.record for one in dead]
+        read = await self._decode(records, size_of(*records), log, is_accepted=_always)
+        held = await self._store.holds(read.columns) if read.records else ()
+        return frozenset(
+            (one.partition, one.offset) for one, is_held in zip(read.records, held, strict=True) if is_held
+        )
 
     def _vectors(self, part: _Part) -> Vectors:
         return Vectors(self._features, part.decoded.columns, part.observed, part.due)
@@ -300,6 +316,10 @@ class Pipeline:
 
 def _always(_record: Record) -> bool:
     return True
+
+
+def _is_one_of(places: Collection[tuple[int, int]], record: Record) -> bool:
+    return (record.partition, record.offset) in places
 
 
 def _require_clock(dead: Sequence[DeadLetter]) -> None:

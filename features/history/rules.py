@@ -3,6 +3,7 @@
 They read the card's history alone and change nothing; `features.history.append` applies them.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,11 +38,10 @@ def judge_transaction(card: History, row: Ints, horizon_ms: int) -> TransactionV
     horizon is not recognised, since it may have been trimmed. Records that came later from the same partition do
     not make a transaction late, so that one that is applied again gets its first fate.
     """
-    rows = card.rows
-    same: list[int] = np.flatnonzero(rows[:, records.ID] == row[records.ID]).tolist()
-    for index in same:
-        if records.same_source_offset(rows[index], row):
-            return TransactionVerdict(Fate.DECIDE, card.base + index)
+    rows, same = card.rows, _of_same_id(card, row)
+    own = _own_record(card, row, same)
+    if own is not None:
+        return TransactionVerdict(Fate.DECIDE, card.base + own)
     earlier = ~records.is_label(rows[:, records.FLAGS]) & ~records.came_later(rows, row)
     newest_ms = int(rows[earlier, records.TIME].max(initial=NO_TIME_MS))
     time_ms = int(row[records.TIME])
@@ -52,6 +52,21 @@ def judge_transaction(card: History, row: Ints, horizon_ms: int) -> TransactionV
             repeated = records.same_content(rows[index], row)
             return TransactionVerdict(Fate.REPEATED if repeated else Fate.CONFLICT, card.base + index)
     return TransactionVerdict(Fate.DECIDE, None)
+
+
+def holds(card: History, row: Ints) -> bool:
+    """Tell whether a transaction's record was appended to its card's history from the very offset that it is at."""
+    return _own_record(card, row, _of_same_id(card, row)) is not None
+
+
+def _of_same_id(card: History, row: Ints) -> list[int]:
+    same: list[int] = np.flatnonzero(card.rows[:, records.ID] == row[records.ID]).tolist()
+    return same
+
+
+def _own_record(card: History, row: Ints, same: Sequence[int]) -> int | None:
+    """Return which of the rows with the same id came from the same offset."""
+    return next((index for index in same if records.same_source_offset(card.rows[index], row)), None)
 
 
 def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced = NONE_DISPLACED) -> LabelVerdict:

@@ -277,6 +277,14 @@ class HistoryStore(Protocol):
         """
         ...
 
+    async def holds(self, transactions: Transactions) -> Sequence[bool]:
+        """Tell which transactions are in their cards' histories, appended from the very offsets that they are at.
+
+        Raises:
+            StoreUnavailableError: repeat the call later.
+        """
+        ...
+
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Append each label to its card's history, and to its merchant's and device's if the transaction is known.
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, cast
 
 from features.history.append import NO_ENTITY, NO_LIMIT, SeenCounter, fitting
 from features.history.history import TRIM_LEAST, History
-from features.history.store import Entity, RetentionPolicy
+from features.history.rules import holds
+from features.history.store import Entity, Ints, RetentionPolicy
 from features.redis.append import (
     REFRESH_AFTER_MS,
     AppendContext,
@@ -91,6 +92,13 @@ class HistorySession:
             found[kind] = entries[:count] if len(entries) > count else entries
             self._caches[kind].count(found[kind], len(missing.intersection(found[kind])) if missing else 0)
         return found
+
+    async def holds(self, cards: NamedHistories, rows: Ints) -> list[bool]:
+        """Tell which of n transactions are in their cards' histories, as the server holds these."""
+        for entity in cards.hashes:  # another worker may have appended to it since it was cached
+            self._caches[Entity.CARD].drop(entity)
+        histories = (await self.load({Entity.CARD: cards}))[Entity.CARD]
+        return [card is not None and holds(card, row) for card, row in zip(histories, rows, strict=True)]
 
     def _look_up(
         self, kind: Entity, named: NamedHistories, now_ms: int

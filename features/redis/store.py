@@ -279,6 +279,16 @@ class RedisStore:
             loaded[kind], result.positions[kind], entity_rows[kind].rows, self._visibility(retention)
         )
 
+    async def holds(self, transactions: Transactions) -> Sequence[bool]:
+        """Tell which transactions are in their cards' histories, as the port says.
+
+        Raises:
+            StoreUnavailableError: the server does not answer; repeat the call.
+        """
+        cards = rows_by_entity(transactions, (Entity.CARD,))[Entity.CARD]
+        async with self.lock:
+            return await self._session.holds(NamedHistories(cards.hashes, cards.ids), cards.rows)
+
     async def apply(self, transactions: Transactions) -> None:
         """Append transactions again that were observed before a loss; returns nothing that is visible to them.
 

@@ -63,6 +63,14 @@ class WaitingStore:
             raise _incomplete()
         return observed
 
+    async def holds(self, transactions: Transactions) -> Sequence[bool]:
+        """Tell which transactions are in their cards' histories.
+
+        Raises:
+            StoreUnavailableError: Redis does not respond.
+        """
+        return await self._inner.holds(transactions)
+
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Apply labels, under the same conditions.
 
@@ -153,6 +161,16 @@ class DegradingStore:
             self._pending.append(transactions.first(len(observed.fates)))
             self._pending_count += len(observed.fates)
         return replace(observed, incomplete=True, stopgap=True)
+
+    async def holds(self, transactions: Transactions) -> Sequence[bool]:
+        """Tell which transactions are in their cards' histories; while Redis is unavailable, in those in memory."""
+        if self._stopgap is None:
+            try:
+                return await self._inner.holds(transactions)
+            except StoreUnavailableError as error:
+                log.warning("Redis is unavailable, refusing without it: %s", error)
+                return [False] * len(transactions)
+        return await self._stopgap.holds(transactions)
 
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Apply labels; they wait until all earlier transactions are applied.

@@ -152,6 +152,15 @@ async def test_trap_1_a_redelivery_of_known_records_is_appended_once(pick: Calla
     assert (await observe(pick, transaction(3))).cards.positions.tolist() == [2]
 
 
+async def test_a_history_holds_what_was_appended_from_the_very_offset_whoever_appended_it(pick: Callable) -> None:
+    mine, new = transaction(1), transaction(2)
+    assert list(await pick().holds(transactions([mine, new]))) == [False, False]
+    await observe(pick, mine)
+    elsewhere = [{**mine, "offset": 7}, {**mine, "partition": 3}, {**mine, "card": "other"}]
+    assert list(await pick().holds(transactions([mine, new, *elsewhere]))) == [True, False, False, False, False]
+    assert list(await pick().holds(transactions([]))) == []
+
+
 async def test_trap_2_a_transaction_twice_in_one_batch_is_appended_once(pick: Callable) -> None:
     row = transaction(1)
     observed = await observe(pick, row, row, {**row, "offset": 2}, transaction(3))
