@@ -12,6 +12,8 @@ from guards.specs import GuardKind
 APPROVED, REVIEWED, DECLINED = "approve", "review", "decline"
 _BY_MODEL = "model"
 _STALE = "stale"
+RULE = "rule:"
+"""What `overruled.by` begins with where a rule beside the model decided; the rule's name stands behind it."""
 _BY_DECISION = {REVIEWED: GuardKind.REVIEWED, DECLINED: GuardKind.DECLINED}
 _NOTHING: tuple[GuardKind, ...] = ()
 _STOOD_IN = (GuardKind.STOOD_IN,)
@@ -20,10 +22,17 @@ _WITH = {decision: (kind, GuardKind.STOOD_IN) for decision, kind in _BY_DECISION
 
 
 class Overrule(msgspec.Struct, frozen=True):
-    """What changed a decision (a cap, a let-through), and the decision of the model before."""
+    """What changed a decision last, what the model had decided, and what the rules beside it had made of that."""
 
     by: str
     decision: str = msgspec.field(name="from")
+    ruled: str | msgspec.UnsetType = msgspec.UNSET
+
+    def after_rules(self, decision: str) -> str:
+        """Return the decision after the artifact's rules and before limits; `decision` is the last one."""
+        if self.ruled is not msgspec.UNSET:
+            return self.ruled
+        return decision if self.by.startswith(RULE) else self.decision
 
 
 class ScorePlace(msgspec.Struct, frozen=True):
@@ -106,15 +115,15 @@ read_outcome = msgspec.json.Decoder(GuardedOutcome).decode
 """Decode the value of a record of `outcomes`; raises msgspec.DecodeError."""
 
 
-def said(score: DecidedScore) -> str:
-    """Return what the arm decided, before a cap or a let-through overruled it."""
+def ruled(score: DecidedScore) -> str:
+    """Return what the arm's artifact decided: its model, and the rules beside it, before a cap or a let-through."""
     overruled: Any = getattr(score, "overruled", None)
-    return score.decision if overruled is None else overruled.decision
+    return score.decision if overruled is None else overruled.after_rules(score.decision)
 
 
 def bad_events(score: DecidedScore) -> tuple[GuardKind, ...]:
     """Return the bad events that the score is, without those that only labels tell."""
-    decision = said(score)
+    decision = ruled(score)
     if score.decided_by == _BY_MODEL:
         return _WITHOUT.get(decision, _NOTHING)
     return _WITH.get(decision, _STOOD_IN)

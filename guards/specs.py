@@ -24,9 +24,9 @@ class GuardKind(StrEnum):
     """What a guard watches; all but the last two count the first bad event of each card."""
 
     REVIEWED = "reviewed"
-    """The arm's decision was `review`, before a cap or a let-through overruled it."""
+    """The arm's model or the rules beside it decided `review`, before a cap or a let-through overruled that."""
     DECLINED = "declined"
-    """The arm's decision was `decline`, before a cap or a let-through overruled it."""
+    """The arm's model or the rules beside it decided `decline`, before a cap or a let-through overruled that."""
     STOOD_IN = "stood_in"
     """The arm's model gave no score, so another model or the rules decided."""
     FRAUD_APPROVED = "fraud_approved"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from guards.evidence import Counts
 from guards.hashes import HashSet, hash_of
-from guards.records import APPROVED, DecidedScore, GuardedOutcome, bad_events, said
+from guards.records import APPROVED, DecidedScore, GuardedOutcome, bad_events, ruled
 from guards.shares import CANARY, LIVE, WHOLE_BP, SplitArms
 from guards.specs import GuardKind, Guards
 
@@ -149,7 +149,7 @@ class GuardState:
             for kind in bad_events(score):
                 if kind in kinds:
                     counts.count(kind, card, exposure)
-            if keeps_approved and said(score) == APPROVED:
+            if keeps_approved and ruled(score) == APPROVED:
                 self._keep_approved(counts, hash_of(score.transaction_id), exposure)
         counts.position, counts.standing = position, standing
 

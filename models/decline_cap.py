@@ -1,8 +1,9 @@
 """The cap on declines: of the last 2,000 decisions of an arm in a partition, at most a share may be declines.
 
-It limits what a model can do wrong before anyone acts. What is counted is what the models said, so the cap ends only
-when they decline less. The rule looks at decisions in the order of their offsets and at nothing else, neither at time
-nor at batches, so that a backlog does not trip it and anyone can compute it again from the scores.
+It limits what a model can do wrong before anyone acts. What is counted is what the artifacts decided, the rules beside
+their models included, so the cap ends only when they decline less. The rule looks at decisions in the order of their
+offsets and at nothing else, neither at time nor at batches, so that a backlog does not trip it and anyone can compute
+it again from the scores.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -55,11 +56,11 @@ class DeclineCap(NamedTuple):
 
 
 class DeclineWindow(NamedTuple):
-    """What the models said in the last decisions of an arm in a partition.
+    """What was decided, before limits, in the last decisions of an arm in a partition.
 
     `bits` holds a bit for each decision, the latest lowest, set if it was to decline. `overruled` tells whether the
     latest decline of which the cap was asked was overruled by it; with `bits` it says whether the cap holds. It is not
-    asked of those that were let through, nor of those that a rule decided.
+    asked of those that were let through, nor, in the live arm, of those by a rule.
     """
 
     bits: int = 0
@@ -90,8 +91,8 @@ def overrule(
 ) -> tuple[list[int], DeclineWindow]:
     """Return which of the next n decisions of an arm the cap overrules, and the window after them.
 
-    `declined` says which of them the models decline, `passed` which of these are approved by lot, or decided by a rule:
-    they count in the window, but the cap asks nothing of them. A decline is overruled if the window that ends with it
+    `declined` says which of them the artifacts decline, `passed` of which of these the cap is not asked: they count in
+    the window. A decline is overruled if the window that ends with it
     has more than the cap allows, or if the decline before was overruled and the window before it has not fallen below
     what the cap holds from.
     """

@@ -16,14 +16,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from guards.records import RULE
 from metrics.money import MOST_MINOR
 from models.expected import FORM_OF_TOKENS, text_like
 from models.let_through import MOST_CURRENCIES, Currency
 from models.payments import Payments
 from models.policy import Decision, Floats
 
-RULE = "rule:"
-"""What `overruled.by` begins with; the rule's name stands behind it."""
 MOST_RULES = 200
 MOST_ENTRIES = 100_000
 """The most cards, merchants and countries of all rules together: some 3 MB of a manifest."""

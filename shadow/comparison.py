@@ -4,6 +4,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
+from guards.records import Overrule
 from guards.shares import CANARY, LIVE
 from models.commands import Digest, Revision, Timestamp, Token
 from models.expected import text_like
@@ -26,20 +27,30 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Side(msgspec.Struct, frozen=True):
-    """One model's result; a live side that rules decided has no digest, score and band."""
+    """One model's result; a live side that rules decided has no digest, score and band.
+
+    `decision` is that after the rules beside the model, `said` the one before them. Versions before left `said` out,
+    and their `decision` is that before the rules.
+    """
 
     digest: Digest | None
     score: Unit | None
     band: Band | None
     decision: Decision
+    said: Decision | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def before_rules(self) -> Decision:
+        """What the model said."""
+        return self.decision if self.said is msgspec.UNSET else self.said
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """What one model decided, and what another would have. Delivered at least once.
 
     `live` is the live model's side, `challenger` that of the challenger or of the canary's model. The decision is the
-    live model's where `arm` is `live`, and the other's where `arm` is `canary`: what the model said, also where a cap
-    overruled that on the score.
+    live model's where `arm` is `live`, and the other's where `arm` is `canary`: what the artifact decided, a model and
+    the rules beside it, also where a cap overruled that on the score.
     """
 
     schema: Literal["comparison/1"] = "comparison/1"
@@ -67,10 +78,6 @@ class _ModelRef(msgspec.Struct, frozen=True):
     digest: str
 
 
-class _Overruled(msgspec.Struct, frozen=True):
-    decision: Decision = msgspec.field(name="from")
-
-
 class DecidedScore(msgspec.Struct, frozen=True):
     """The fields of a `score/1` record that a comparison needs."""
 
@@ -87,20 +94,27 @@ class DecidedScore(msgspec.Struct, frozen=True):
     source: Source
     deployment: str = ""
     arm: str | None = LIVE
-    overruled: _Overruled | None = None
+    merchant_id: str = ""
+    overruled: Overrule | None = None
 
     @property
     def said(self) -> Decision:
         """What the model decided, or what stood in for it, before anything overruled it."""
-        return self.decision if self.overruled is None else self.overruled.decision
+        return self.decision if self.overruled is None else Decision(self.overruled.decision)
+
+    @property
+    def ruled(self) -> Decision:
+        """What the rules beside the model made of that, before limits overruled it."""
+        return self.decision if self.overruled is None else Decision(self.overruled.after_rules(self.decision))
 
 
 class Result(NamedTuple):
-    """A model's result for one vector."""
+    """A model's result for one vector: `decision` is that after the rules beside it, `said` the one before them."""
 
     score: float
     band: int
     decision: Decision
+    said: Decision
 
 
 read_decided = msgspec.json.Decoder(DecidedScore).decode
@@ -114,7 +128,7 @@ def compare(decided: DecidedScore, digest: str, result: Result, now_ms: int) -> 
     That is the challenger, or the canary's model for a decision of the live one, or the live one for one of the canary.
     """
     digest_made = None if decided.model is None else decided.model.digest
-    made = Side(digest_made, decided.score, decided.band, decided.said)
+    made = Side(digest_made, decided.score, decided.band, decided.ruled, decided.said)
     sides = made, Side(digest, *result)
     live, challenger = reversed(sides) if decided.arm == CANARY else sides
     return Comparison(
@@ -127,7 +141,7 @@ def compare(decided: DecidedScore, digest: str, result: Result, now_ms: int) -> 
         currency=decided.currency,
         live=live,
         challenger=challenger,
-        decision_changed=decided.said is not result.decision,
+        decision_changed=made.decision is not result.decision,
         revision=decided.revision,
         source=decided.source,
         compared_at=format_time(now_ms),

@@ -46,12 +46,17 @@ class KeepOnly(msgspec.Struct, frozen=True, tag=True):
 
 
 class Compare(msgspec.Struct, frozen=True, tag=True):
-    """Score n decisions: their float64 matrix of shape (n, width) in row order, and their `score/1` records."""
+    """Score n decisions: their float64 matrix of shape (n, width) in row order, and their `score/1` records.
+
+    `countries` are those of their merchants, as far as the payments state them: rules may look at them. Without any,
+    none is stated.
+    """
 
     digest: str
     width: int
     matrix: bytes
     scores: tuple[bytes, ...]
+    countries: tuple[str | None, ...] = ()
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):

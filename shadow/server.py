@@ -66,7 +66,8 @@ class ChallengerServer:
         model = self._models[request.digest]
         matrix = np.frombuffer(request.matrix, np.float64).reshape(len(request.scores), request.width)
         decided = [read_decided(record) for record in request.scores]
-        found, why = score_rows(model, matrix, decided, self._score)
+        payments = _payments_of(decided, request.countries) if model.reads_payments else None
+        found, why = score_rows(model, matrix, payments, self._score)
         records = tuple(
             result and encode_comparison(compare(one, request.digest, result, self._now_ns() // _MS))
             for one, result in zip(decided, found, strict=True)
@@ -82,22 +83,26 @@ class ChallengerServer:
 
 
 def score_rows(
-    model: Model, matrix: Floats, decided: Sequence[DecidedScore], score: Score
+    model: Model, matrix: Floats, payments: Payments | None, score: Score
 ) -> tuple[list[Result | None], str | None]:
-    """Score the vectors of n decided payments, row by row if the whole matrix cannot be scored.
+    """Score the vectors of n payments, row by row if the whole matrix cannot be scored.
 
-    Also returns why the first row failed.
+    `payments` are None for a model that reads none. Also returns why the first row failed.
     """
     try:
-        return list(_results(model, score(model, matrix), decided)), None
+        return list(_results(model, score(model, matrix), (matrix, payments))), None
     except ScoringError:
-        rows = [_score_row(model, row[np.newaxis], one, score) for row, one in zip(matrix, decided, strict=True)]
+        rows = [_score_row(model, row[np.newaxis], _one(payments, at), score) for at, row in enumerate(matrix)]
     return [row if isinstance(row, Result) else None for row in rows], _first_error(rows)
 
 
-def _score_row(model: Model, row: Floats, decided: DecidedScore, score: Score) -> Result | str:
+def _one(payments: Payments | None, at: int) -> Payments | None:
+    return None if payments is None else payments.of(np.array([at]))
+
+
+def _score_row(model: Model, row: Floats, payment: Payments | None, score: Score) -> Result | str:
     try:
-        return _results(model, score(model, row), [decided])[0]
+        return _results(model, score(model, row), (row, payment))[0]
     except ScoringError as error:
         return str(error)
 
@@ -106,21 +111,26 @@ def _first_error(rows: Iterable[Result | str]) -> str | None:
     return next((row for row in rows if isinstance(row, str)), None)
 
 
-def _results(model: Model, scores: Floats, decided: Sequence[DecidedScore]) -> list[Result]:
-    """Turn a model's scores of n payments, of shape (n,), into results, as the live path does.
+def _results(model: Model, scores: Floats, rows: tuple[Floats, Payments | None]) -> list[Result]:
+    """Turn a model's scores of n payments, of shape (n,), into results, as the live path does: with its own rules.
 
-    `decided` are the decisions on the payments. A result is what the model says; the rules beside it come after that.
+    `rows` are the features, of shape (n, width), and the payments.
     """
-    payments = _payments_of(decided) if model.reads_payments else None
-    return list(map(Result, scores.tolist(), bands(scores).tolist(), model.decide(scores, payments)))
+    matrix, payments = rows
+    said = model.decide(scores, payments)
+    ruled = list(said)
+    if model.rules is not None and payments is not None:
+        for at, ruling in model.rules.rulings(said, payments, matrix).items():
+            ruled[at] = ruling.decision
+    return list(map(Result, scores.tolist(), bands(scores).tolist(), ruled, said))
 
 
-def _payments_of(decided: Sequence[DecidedScore]) -> Payments:
-    """Return what a policy may look at of payments; merchants and countries, which rules look at, are left out."""
+def _payments_of(decided: Sequence[DecidedScore], countries: Sequence[str | None]) -> Payments:
+    """Return what a policy and rules may look at of payments."""
     return Payments(
         [one.card_id for one in decided],
-        [""] * len(decided),
-        [None] * len(decided),
+        [one.merchant_id for one in decided],
+        countries or [None] * len(decided),
         np.array([one.amount_minor for one in decided], np.int64),
         [one.currency for one in decided],
     )

@@ -28,7 +28,8 @@ _FEATURES, _POSITIONS = b',"features":{', b'},"positions":'
 class DecisionColumns:
     """What the shadow needs of n decisions; the input records are dropped, since they may be much larger.
 
-    `decisions` are what the models said, before anything overruled them.
+    `decisions` are what the artifacts decided, their rules included, before limits overruled them. `countries` are the
+    merchants'.
     """
 
     matrix: NDArray[np.float64]
@@ -38,6 +39,7 @@ class DecisionColumns:
     scores: Sequence[float | None]
     amounts_minor: Sequence[int]
     currencies: Sequence[str]
+    countries: Sequence[str | None]
 
     def __len__(self) -> int:
         """Return n."""
@@ -54,10 +56,11 @@ class DecisionColumns:
             matrix if count == len(scored) else matrix[:count].copy(),
             [record.partition for record in scored.records[:count]],
             scored.outgoing[:count],
-            [judgement.said for judgement in scored.judgements[:count]],
+            [judgement.ruled for judgement in scored.judgements[:count]],
             [judgement.score for judgement in scored.judgements[:count]],
             [transaction.amount_minor for transaction in scored.transactions[:count]],
             [transaction.currency for transaction in scored.transactions[:count]],
+            [transaction.merchant_country for transaction in scored.transactions[:count]],
         )
 
     def places(self, first: int, last: int) -> Iterator[Place]:
@@ -146,6 +149,7 @@ def compare_request(portion: Sequence[QueuedDecisions]) -> Compare:
             for queued in portion
             for one in queued.columns.outgoing[queued.first : queued.last]
         ),
+        tuple(country for queued in portion for country in queued.columns.countries[queued.first : queued.last]),
     )
 
 

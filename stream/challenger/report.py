@@ -106,7 +106,7 @@ class ExpectedComparisons(NamedTuple):
 
     def remove(self, one: Comparison) -> bool:
         """Remove the decision of a comparison, and tell whether it was expected."""
-        key = DecisionKey(one.source.partition, one.revision, one.decided.digest, one.decided.decision)
+        key = DecisionKey(one.source.partition, one.revision, one.decided.digest, one.decided.before_rules)
         return any(
             offsets.remove(one.source.offset)
             for offsets in (self.offsets.get(key), self.offsets.get(key._replace(silent=True)))

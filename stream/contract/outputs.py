@@ -1,11 +1,12 @@
 """The records that a worker writes: `score/1` and `outcome/1`."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
 from features.history.store import LabelStatus, PredictionStatus
+from guards.records import RULE
 from models.commands import LogNumber, SettingsHash
 from models.policy import Band, Decision, Unit
 from stream.contract.fields import AmountMinor, CountryCode, CurrencyCode, TimeText, Token, TransactionId
@@ -46,15 +47,31 @@ class ModelName(msgspec.Struct, frozen=True, gc=False):
     digest: str
 
 
+Decided = TypeVar("Decided", bound=str)
+
+
 class Overruled(msgspec.Struct, frozen=True, gc=False):
     """What changed a decision after the model had spoken, and what the model said.
 
-    `by` is `let_through`, `decline_cap` or `rule:` and the name of a rule. A rule that blocks stands here also where
-    the model declined, too.
+    `by` is what changed it last: `let_through`, `decline_cap` or `rule:` and the name of a rule. A rule that blocks
+    stands here also where the model declined, too. `ruled` is the decision after the rules beside the model and before
+    limits, where it differs from `from`; versions before left it out.
     """
 
     by: str
     decision: Decision = msgspec.field(name="from")
+    ruled: Decision | msgspec.UnsetType = msgspec.UNSET
+
+    @classmethod
+    def of(cls, by: str, said: Decision, ruled: Decision) -> "Overruled":
+        """Return the entry of a decision by a model that said this, of which rules have made that."""
+        return cls(by, said) if ruled is said else cls(by, said, ruled)
+
+    def after_rules(self, decision: Decided) -> Decided | Decision:
+        """Return the decision after the artifact's rules and before limits; `decision` is the last one."""
+        if self.ruled is not msgspec.UNSET:
+            return self.ruled
+        return decision if self.by.startswith(RULE) else self.decision
 
 
 class Positions(msgspec.Struct, frozen=True, gc=False):
@@ -107,6 +124,11 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def said(self) -> Decision:
         """What the model decided, or what stood in for it, before anything overruled it."""
         return self.decision if self.overruled is None else self.overruled.decision
+
+    @property
+    def ruled(self) -> Decision:
+        """What the artifact decided: its model, and the rules beside it, before limits overruled that."""
+        return self.decision if self.overruled is None else self.overruled.after_rules(self.decision)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

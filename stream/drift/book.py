@@ -71,7 +71,7 @@ class AlertBook:
                 self._number(WatchedPair(score.digest, score.arm or "")),
             )
             for score in scores
-            if score.said is not Decision.APPROVE
+            if score.ruled is not Decision.APPROVE
         ]
         if lines:
             self._alerts = np.concatenate((self._alerts, np.array(lines, _ALERT_ROW)))

@@ -129,7 +129,7 @@ class DriftFold:
         rows = DriftRows(
             card_hashes([score.card_id for score in batch]),
             np.array([score.probability for score in batch]),
-            decision_codes([score.said for score in batch]),
+            decision_codes([score.ruled for score in batch]),
             np.array(known, np.float64).reshape(len(known), len(layout.names)),
             np.array([vector is not None for vector in vectors]),
         )

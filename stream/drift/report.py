@@ -177,7 +177,7 @@ async def add_scores(fold: DriftFold, manifests: KnownManifests, scores: list[tu
 
 
 def _is_alert(one: ValidPayment) -> bool:
-    return one.score.digest is not None and one.score.said is not Decision.APPROVE
+    return one.score.digest is not None and one.score.ruled is not Decision.APPROVE
 
 
 def _reported(

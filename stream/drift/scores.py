@@ -61,9 +61,9 @@ class WatchedScore(msgspec.Struct, frozen=True):
         return stated_ms(self.occurred_at)
 
     @property
-    def said(self) -> Decision:
-        """What the model decided, before anything overruled it."""
-        return self.decision if self.overruled is None else self.overruled.decision
+    def ruled(self) -> Decision:
+        """What the artifact decided: its model, and the rules beside it, before limits overruled that."""
+        return self.decision if self.overruled is None else self.overruled.after_rules(self.decision)
 
     def vector(self, names: tuple[str, ...]) -> list[float] | None:
         """Return the features in an order; None if it does not carry them."""

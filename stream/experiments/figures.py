@@ -98,7 +98,7 @@ class ArmMoney(NamedTuple):
 
 
 class ArmFigures(NamedTuple):
-    """What an arm's payments say; alerts and frauds are counted over all currencies, by what the model said.
+    """What an arm's payments say; alerts and frauds are counted over all currencies, before limits.
 
     Attributes:
         name, share_bp: the arm.

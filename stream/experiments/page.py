@@ -117,8 +117,8 @@ def _arms(report: ExperimentReport) -> tuple[Part, ...]:
     lines: tuple[tuple[str, Callable[[ArmFigures], Cell]], ...] = (
         ("Cards", lambda one: Count(one.cards)),
         ("Decisions", lambda one: Count(one.said.total)),
-        ("Alert rate, by the model", lambda one: _percentage(one.said.alert_rate)),
-        ("Decline rate, by the model", lambda one: _percentage(one.said.decline_rate)),
+        ("Alert rate, before limits", lambda one: _percentage(one.said.alert_rate)),
+        ("Decline rate, before limits", lambda one: _percentage(one.said.decline_rate)),
         ("Alert rate, as decided", lambda one: _percentage(one.decided.alert_rate)),
         ("Decline rate, as decided", lambda one: _percentage(one.decided.decline_rate)),
         ("Decided by stand-ins", lambda one: Count(one.stood_in)),
@@ -162,15 +162,15 @@ def _money(report: ExperimentReport, at: int) -> tuple[Part, ...]:
         "Fraud money of known payments by arm", "Stopped and lost, by what the models said and by what was decided."
     )
     series = (
-        BarSeries("stopped, by the model", _minors(arms, lambda one: one.said.stopped_minor)),
+        BarSeries("stopped, before limits", _minors(arms, lambda one: one.said.stopped_minor)),
         BarSeries("stopped, as decided", _minors(arms, lambda one: one.decided.stopped_minor)),
-        BarSeries("lost, by the model", _minors(arms, lambda one: one.said.lost_minor)),
+        BarSeries("lost, before limits", _minors(arms, lambda one: one.said.lost_minor)),
         BarSeries("lost, as decided", _minors(arms, lambda one: one.decided.lost_minor)),
     )
     chart = BarChart(
         frame, tuple(name for name, _ in arms), series, ChartAxis("Money", AxisKind.MONEY, currency), "Arm"
     )
-    heads = ("Arm", "Fraud", "Stopped, by the model", "Lost, by the model", "Stopped, as decided", "Lost, as decided")
+    heads = ("Arm", "Fraud", "Stopped, before limits", "Lost, by the model", "Stopped, as decided", "Lost, as decided")
     rows = tuple((name, *_amounts(money, currency)) for name, money in arms)
     table = DataTable("Fraud money of known payments", heads, rows)
     if at != report.terms.currency:

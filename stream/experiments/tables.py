@@ -79,8 +79,8 @@ def _rows(report: ExperimentReport) -> Iterator[tuple[str, list[str]]]:
     yield "cards", [f"{one.cards:,}" for one in figures]
     yield "cards by the shares", [f"{report.ratio.expected[one.name]:,.0f}" for one in figures]
     yield "decisions", [f"{one.said.total:,}" for one in figures]
-    yield "alert rate, by the model", [_share(one.said.alert_rate) for one in figures]
-    yield "decline rate, by the model", [_share(one.said.decline_rate) for one in figures]
+    yield "alert rate, before limits", [_share(one.said.alert_rate) for one in figures]
+    yield "decline rate, before limits", [_share(one.said.decline_rate) for one in figures]
     if any(one.said != one.decided for one in figures):
         yield "alert rate, as decided", [_share(one.decided.alert_rate) for one in figures]
         yield "decline rate, as decided", [_share(one.decided.decline_rate) for one in figures]
@@ -114,8 +114,8 @@ def money(report: ExperimentReport, code: int) -> Table:
     table = _table(f"known payments, {currency}", *(one.name for one in report.figures))
     amounts = {
         "fraud": [one and one.said.fraud_minor for one in found],
-        "stopped, by the model": [one and one.said.stopped_minor for one in found],
-        "lost, by the model": [one and one.said.lost_minor for one in found],
+        "stopped, before limits": [one and one.said.stopped_minor for one in found],
+        "lost, before limits": [one and one.said.lost_minor for one in found],
     }
     if any(one and one.said != one.decided for one in found):
         amounts["stopped, as decided"] = [one and one.decided.stopped_minor for one in found]

@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import OffsetAndMetadata
 
+from guards.records import RULE
 from guards.shares import LIVE
 from models import policy
 from models.commands import LogNumber
@@ -38,7 +39,6 @@ from models.let_through import (
     totals_from_note,
 )
 from models.limits import LimitState
-from models.list_rules import RULE
 from models.terms import term_of
 from stream.consumer import Standing, log_and_offset, place_of
 from stream.contract.fields import AmountMinor, CurrencyCode, TimeText
@@ -92,9 +92,10 @@ class PaymentLetThrough(NamedTuple):
 class Decision(NamedTuple):
     """What a position needs of a score: its epoch, revision, place, and the identity of its transaction.
 
-    `declined` tells whether the model of the arm declined, `capped` whether the cap on declines overruled that, and
-    `let_through` is the payment if it was let through all the same. `by_rule` tells whether a rule beside the model
-    decided. `letters_read` is how far `dead-letters` was read before, on the first score after a claim.
+    `declined` tells whether the artifact of the arm declined, `capped` whether the cap on declines overruled that, and
+    `let_through` is the payment if it was let through all the same. `bound` tells whether a rule decided of which the
+    cap is asked nothing: one of the live arm. `letters_read` is how far `dead-letters` was read before, on the first
+    score after a claim.
     """
 
     epoch: int
@@ -105,7 +106,7 @@ class Decision(NamedTuple):
     declined: bool = False
     capped: bool = False
     let_through: PaymentLetThrough | None = None
-    by_rule: bool = False
+    bound: bool = False
     letters_read: int | None = None
 
 
@@ -197,7 +198,7 @@ class Position(NamedTuple):
         return self.revision if self.term == term else 0
 
     def _declines_after(self, score: Decision) -> DeclineWindows:
-        declines, passed = dict(self.declines), score.let_through is not None or score.by_rule
+        declines, passed = dict(self.declines), score.let_through is not None or score.bound
         window = declines.pop(score.arm, DeclineWindow())
         declines[score.arm] = window.after(declined=score.declined, overruled=score.capped, passed=passed)
         return declines
@@ -398,18 +399,19 @@ def read_decision(record: FetchedRecord) -> Decision | None:
         score = read_validity(record.value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    said = score.decision if score.overruled is None else score.overruled.decision
+    ruled = score.decision if score.overruled is None else score.overruled.after_rules(score.decision)
+    arm = score.arm or LIVE
     by = None if score.overruled is None else score.overruled.by
     return Decision(
         score.epoch,
         score.revision,
         score.place,
         identity_of(score.card_id, score.transaction_id),
-        score.arm or LIVE,
-        declined=said == policy.Decision.DECLINE,
+        arm,
+        declined=ruled == policy.Decision.DECLINE,
         capped=by == DECLINE_CAP,
         let_through=_let_through(score) if by == LET_THROUGH else None,
-        by_rule=by is not None and by.startswith(RULE),
+        bound=arm == LIVE and by is not None and by.startswith(RULE),
         letters_read=letters_read_of(record.headers),
     )
 

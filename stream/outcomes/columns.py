@@ -1,6 +1,7 @@
 """Payments as columns, some 90 bytes each: what the model said, what was decided, and the label once one came.
 
-A model is judged by what it said; money that was really lost, by what was decided. Both are here.
+An artifact, a model with the rules beside it, is judged by what it said before limits; money that was really lost, by
+what was decided. Both are here.
 """
 
 from collections.abc import Iterable
@@ -53,9 +54,9 @@ PAYMENT_ROW = np.dtype(
 """A valid decision and its payment.
 
 `payment` and `card` are hashes, `currency`, `arm` and `model` indexes of `ColumnNames` (`BY_RULES` without a model),
-`said` what the model decided and `decided` what became of it, each a `DecisionCode`; `score` is NaN where rules
-decided, `propensity` NaN where no lot was drawn; `stood_in` is 1 where another model or the rules stood in. `fraud` is
-1, 0, or `UNLABELLED`, and `labelled_ms` since when that is known, or `NO_TIME`.
+`said` what the artifact decided, its rules included, and `decided` what became of it, each a `DecisionCode`; `score` is
+NaN where rules decided, `propensity` NaN where no lot was drawn; `stood_in` is 1 where another model or the rules stood
+in. `fraud` is 1, 0, or `UNLABELLED`, and `labelled_ms` since when that is known, or `NO_TIME`.
 """
 
 PaymentRows = NDArray[Any]
@@ -90,9 +91,9 @@ class JoinedScore(msgspec.Struct, frozen=True):
     schema: Literal["score/1"] = "score/1"
 
     @property
-    def said(self) -> Decision:
-        """What the model decided, or what stood in for it, before anything overruled it."""
-        return self.decision if self.overruled is None else self.overruled.decision
+    def ruled(self) -> Decision:
+        """What the arm's artifact decided: its model, or what stood in for it, and the rules beside that."""
+        return self.decision if self.overruled is None else self.overruled.after_rules(self.decision)
 
     @property
     def digest(self) -> str | None:
@@ -210,7 +211,7 @@ class PaymentCollector:
             index_of(names.currencies, score.currency),
             index_of(names.arms, score.arm or ""),
             BY_RULES if score.digest is None else index_of(names.models, score.digest),
-            CODES[score.said],
+            CODES[score.ruled],
             CODES[score.decision],
             score.decided_by is not DecidedBy.MODEL,
             UNLABELLED,

@@ -19,6 +19,7 @@ from stream.rescoring.rescore import (
     NO_BAND,
     DecidingModels,
     Objects,
+    capped,
     different,
     no_outputs,
     payments_of,
@@ -59,7 +60,7 @@ class BlockComparison:
         is_absent = self.numbers == NO_TRANSACTION
         self._codes: Ints = np.where(is_absent, NO_TRANSACTION, workdir.fates()[np.maximum(self.numbers, 0)])
         made = _objects(self._base["digest"]), _objects(self._base["decided_by"])
-        self._models = DecidingModels(url, *made, payments_of(self._base), stood_in(self._base))
+        self._models = DecidingModels(url, *made, payments_of(self._base), stood_in(self._base), capped(self._base))
         self._recorded = recorded(self._base)
         self._is_undecidable = np.ma.filled(np.ma.asarray(self._base["undecidable"], np.bool_), fill_value=False)
         self._features = self._base["features"].tolist()

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from features.vector.sets import FeatureSets
+from models.decline_cap import DECLINE_CAP
 from models.loading import Model
 from models.payments import Payments
 from models.policy import Decision, Floats, bands
@@ -314,7 +315,8 @@ def _model_steps(score: Score, model: Model, vector: Floats) -> Iterator[ReplayS
     if LIVE_MODEL_FAILED in score.degraded:
         yield from _unprovable_rule(score, "of this model or of the live one; the record does not name that")
     elif model.rules is not None:
-        by, again = recorded_rule(score), overruling(model.rules, said, payments, vector)[0]
+        softened = np.array([score.overruled is not None and score.overruled.by == DECLINE_CAP])
+        by, again = recorded_rule(score), overruling(model.rules, said, (payments, vector), softened)[0]
         yield ReplayStep("list rules", by, again, by == again, "the rules beside the model")
 
 
@@ -326,7 +328,7 @@ def payment_of(score: Score) -> Payments:
 
 def recorded_rule(score: Score) -> str | None:
     """Return the entry of `overruled` if a rule beside the model made it."""
-    return overruling_rule(None if score.overruled is None else score.overruled.by)
+    return overruling_rule(None if score.overruled is None else score.overruled.by, score.said)
 
 
 def _policy_text(score: Score, model: Model) -> str:

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from features.history.frames import Floats
 from features.history.store import Ints
 from features.vector.sets import FeatureSets
+from guards.records import RULE
+from models.decline_cap import DECLINE_CAP
 from models.errors import ModelError, ScoringError
-from models.list_rules import RULE, RuleMatcher
+from models.list_rules import RuleMatcher
 from models.loading import Model, load, load_for_replay
 from models.payments import Payments
 from models.policy import Decision, bands
@@ -122,7 +124,8 @@ class DecidingModels(NamedTuple):
     """What made n recorded decisions: the model's digest, or None and how `decided_by` says it was decided instead.
 
     `payments` are what they decided on, with what their records say of them. `stood_in` are those of a model that stood
-    in for the live one: its rules held beside the model's, and the record does not name it.
+    in for the live one: its rules held beside the model's, and the record does not name it. `capped` are those that the
+    cap on declines made reviews, whose record names no rule.
     """
 
     url: str
@@ -130,12 +133,12 @@ class DecidingModels(NamedTuple):
     decided_by: Objects
     payments: Payments
     stood_in: Flags
+    capped: Flags
 
     def of(self, which: Ints) -> "DecidingModels":
         """Return those of some decisions."""
-        return DecidingModels(
-            self.url, self.digests[which], self.decided_by[which], self.payments.of(which), self.stood_in[which]
-        )
+        made = self.digests[which], self.decided_by[which], self.payments.of(which)
+        return DecidingModels(self.url, *made, self.stood_in[which], self.capped[which])
 
 
 def different(left: Floats, right: Floats) -> Flags:
@@ -170,8 +173,9 @@ def _recorded_rules(columns: dict[str, Any]) -> Objects:
     """Return the rules on record, without those of decisions where live failed: nothing says whose they were."""
     found = np.full(len(columns["digest"]), None, object)
     unknown = np.array([digest is None for digest in columns["digest"].tolist()], np.bool_) | stood_in(columns)
+    said = columns["recorded_decision"].tolist()
     for at, by in enumerate(columns["overruled_by"].tolist()):
-        found[at] = None if unknown[at] else overruling_rule(by)
+        found[at] = None if unknown[at] else overruling_rule(by, said[at])
     return found
 
 
@@ -180,9 +184,23 @@ def stood_in(columns: dict[str, Any]) -> Flags:
     return np.array([LIVE_MODEL_FAILED in (one or "").split(",") for one in columns["degraded"].tolist()], np.bool_)
 
 
-def overruling_rule(overruled_by: str | None) -> str | None:
-    """Return what overruled a decision if it was a rule: lots and the cap on declines depend on decisions before it."""
+def capped(columns: dict[str, Any]) -> Flags:
+    """Tell which decisions on record were declines that the cap made reviews."""
+    return np.array([by == DECLINE_CAP for by in columns["overruled_by"].tolist()], np.bool_)
+
+
+def overruling_rule(overruled_by: str | None, said: str) -> str | None:
+    """Return what overruled what a model said if it was a rule: lots and the cap depend on decisions before it.
+
+    Where the cap has softened the decline of a rule, the record does not name the rule: then it is `rule:` alone.
+    """
+    if overruled_by == DECLINE_CAP:
+        return _unnamed_rule(said)
     return overruled_by if overruled_by is not None and overruled_by.startswith(RULE) else None
+
+
+def _unnamed_rule(said: str) -> str | None:
+    return None if said == Decision.DECLINE else RULE
 
 
 def payments_of(columns: dict[str, Any]) -> Payments:
@@ -198,11 +216,15 @@ def payments_of(columns: dict[str, Any]) -> Payments:
     )
 
 
-def overruling(rules: RuleMatcher, said: Sequence[Decision], payments: Payments, vectors: Floats) -> Objects:
-    """Return the rule that overrules each of n decisions; None: none does."""
+def overruling(rules: RuleMatcher, said: Sequence[Decision], rows: tuple[Payments, Floats], capped: Flags) -> Objects:
+    """Return the rule that overrules each of n decisions, as `overruling_rule` does; None: none does.
+
+    `rows` are the payments and their vectors; `capped` tells where the cap has softened a decline afterwards.
+    """
     found = np.full(len(said), None, object)
-    for at, ruling in rules.rulings(said, payments, vectors).items():
-        found[at] = ruling.by
+    for at, ruling in rules.rulings(said, *rows).items():
+        is_softened = capped[at] and ruling.decision is Decision.DECLINE
+        found[at] = _unnamed_rule(said[at]) if is_softened else ruling.by
     return found
 
 
@@ -222,7 +244,7 @@ def rescore(models: DecidingModels, names: Sequence[str], vectors: Floats) -> tu
             model = deciding_model(models.url, digest)
             if model is None:
                 continue
-            _score(model, names, (vectors, models.payments, which), outputs)
+            _score(model, names, (vectors, models, which), outputs)
             outputs.rules[which[models.stood_in[which]]] = None
         known[which] = True
     return outputs, known
@@ -242,31 +264,33 @@ def rescore_recorded(
     return outputs, known
 
 
-def _score(model: Model, names: Sequence[str], inputs: tuple[Floats, Payments, Ints], outputs: RescoredOutputs) -> None:
+def _score(
+    model: Model, names: Sequence[str], inputs: tuple[Floats, DecidingModels, Ints], outputs: RescoredOutputs
+) -> None:
     """Write the outputs of some vectors; those that the model gives no score for are left as they are."""
-    vectors, payments, which = inputs
+    vectors, models, which = inputs
     wanted = model.manifest.feature_names
     if set(wanted) != set(names):
         return
     order = [list(names).index(name) for name in wanted]
     ordered = vectors[which][:, order]
     try:
-        _write_outputs(model, (ordered, payments), which, outputs)
+        _write_outputs(model, (ordered, models), which, outputs)
     except ScoringError:
         for at, row in zip(which.tolist(), ordered, strict=True):
             try:
-                _write_outputs(model, (row[np.newaxis], payments), np.array([at]), outputs)
+                _write_outputs(model, (row[np.newaxis], models), np.array([at]), outputs)
             except ScoringError:
                 continue
 
 
-def _write_outputs(model: Model, given: tuple[Floats, Payments], which: Ints, outputs: RescoredOutputs) -> None:
-    vectors, payments = given
+def _write_outputs(model: Model, given: tuple[Floats, DecidingModels], which: Ints, outputs: RescoredOutputs) -> None:
+    vectors, models = given
     scores = model.score(vectors)
-    some = payments.of(which) if model.reads_payments else None
+    some = models.payments.of(which) if model.reads_payments else None
     said = model.decide(scores, some)
     outputs.scores[which] = scores
     outputs.bands[which] = bands(scores)
     outputs.decisions[which] = [decision.value for decision in said]
     if model.rules is not None and some is not None:
-        outputs.rules[which] = overruling(model.rules, said, some, vectors)
+        outputs.rules[which] = overruling(model.rules, said, (some, vectors), models.capped[which])

@@ -88,6 +88,11 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
         return self.decision if self.overruled is None else self.overruled.decision
 
     @property
+    def ruled(self) -> Decision:
+        """What the artifact decided: its model, and the rules beside it, before limits overruled that."""
+        return self.decision if self.overruled is None else self.overruled.after_rules(self.decision)
+
+    @property
     def is_alert(self) -> bool:
         """Whether it is no approval, or was none before a rule allowed the payment."""
         return self.decision is not Decision.APPROVE or self.said is not Decision.APPROVE

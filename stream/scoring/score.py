@@ -233,4 +233,6 @@ def ruled(
 def _by_rule(judgement: Judgement, ruling: Ruling) -> Judgement:
     if ruling.by is None:
         return replace(judgement, is_bound=True)
-    return replace(judgement, decision=ruling.decision, overruled=Overruled(ruling.by, judgement.decision))
+    return replace(
+        judgement, decision=ruling.decision, overruled=Overruled.of(ruling.by, judgement.decision, ruling.decision)
+    )

@@ -21,11 +21,15 @@ def should_be_overruled(
     for score in scores:
         window = windows.setdefault(str(score.arm), [])
         count_before = sum(window[-2_000:])
-        declined = (score.overruled.decision if score.overruled else score.decision) == "decline"
-        let_through = score.overruled is not None and score.overruled.by == "let_through"
+        by, said, ruled = "", str(score.decision), str(score.decision)
+        if score.overruled is not None:
+            by, said = score.overruled.by, str(score.overruled.decision)
+            ruled = str(score.decision if by.startswith("rule:") else score.overruled.ruled or said)
+        declined = ruled == "decline"
+        passed_over = by == "let_through" or (by.startswith("rule:") and score.arm == "live")
         window.append(declined)
-        if declined and not let_through:
+        if declined and not passed_over:
             goes_on = was_overruled.get(score.arm, False) and count_before >= 0.8 * allowed
             was_overruled[score.arm] = goes_on or sum(window[-2_000:]) > allowed
-        found.append(declined and not let_through and was_overruled[score.arm])
+        found.append(declined and not passed_over and was_overruled[score.arm])
     return found

@@ -1,15 +1,18 @@
 """Counting each card's first bad event: against a naive count, in any order of batches, from a stored state."""
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guards.checkpoint import read_state, state_json
 from guards.errors import CheckpointError
+from guards.evidence import log_evidence_of
 from guards.hashes import HashSet, hash_of
 from guards.records import GuardedOutcome, GuardedScore, Overrule, ScorePlace, read_outcome, read_score
 from guards.specs import GuardKind, default_guards
@@ -40,7 +43,17 @@ SCORES = st.lists(
         revision=st.sampled_from([2, 3, 4, 5, 6]),
         arm=st.sampled_from(["live", "canary", "canary", None, "blue"]),
         transaction_id=st.integers(0, 20).map(str),
-        overruled=st.sampled_from([None, None, Overrule("decline_cap", "decline"), Overrule("let_through", "decline")]),
+        overruled=st.sampled_from(
+            [
+                None,
+                None,
+                Overrule("decline_cap", "decline"),
+                Overrule("let_through", "decline"),
+                Overrule("decline_cap", "approve", "decline"),
+                Overrule("rule:x", "approve", "decline"),
+                Overrule("rule:x", "decline"),
+            ]
+        ),
         deployment=st.sampled_from(["default", "default", "other"]),
     ),
     max_size=60,
@@ -81,7 +94,10 @@ def naive(scores: Sequence[GuardedScore], kind: GuardKind) -> dict[int, tuple[in
     """Count each card's first bad event by going through all of them."""
     seen, counts = set(), dict[int, tuple[int, int]]()
     for one in scores:
-        said = one.overruled.decision if one.overruled else one.decision
+        said = one.decision
+        if one.overruled is not None:
+            by_rule = one.decision if one.overruled.by == "rule:x" else one.overruled.decision
+            said = by_rule if one.overruled.ruled is msgspec.UNSET else one.overruled.ruled
         bad = {
             GuardKind.REVIEWED: said == "review",
             GuardKind.DECLINED: said == "decline",
@@ -206,6 +222,22 @@ def test_what_a_lot_let_through_is_no_approval_of_an_arm_and_its_fraud_is_no_mis
     assert state.counts_of(GuardKind.DECLINED) == {100: five}
     assert state.counts_of(GuardKind.REVIEWED) == {}
     assert state.remembered == 1 + 5 + 6, "an approval, the cards that were declined, and all cards"
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["stated", "as versions before wrote it"])
+def test_what_a_canarys_rule_decides_is_the_canarys(stated: bool) -> None:  # noqa: FBT001 - a parameter
+    declines, allows = (
+        Overrule("rule:x", said, ruled if stated else msgspec.UNSET)
+        for said, ruled in (("approve", "decline"), ("decline", "approve"))
+    )
+    state = GuardState(GUARDS, "default", SHARES)
+    declined = [score(card, "decline", arm="canary", overruled=declines) for card in range(7)]
+    allowed = [score(9, "approve", transaction_id="allowed", arm="canary", overruled=allows)]
+    state.count(0, [*declined, *allowed], 8)
+    state.count_outcomes(0, [_outcome("allowed", 9)], 1)
+    assert state.counts_of(GuardKind.DECLINED) == {100: (7, 0)}
+    assert state.counts_of(GuardKind.FRAUD_APPROVED) == {100: (1, 0)}
+    assert log_evidence_of({100: (20, 0)}) > math.log(GUARDS[GuardKind.DECLINED].bound), "which is a breach"
 
 
 def test_the_outcomes_of_another_deployment_are_not_counted() -> None:

@@ -1,4 +1,4 @@
-"""A comparison has what the models said, also of a decision that was overruled afterwards."""
+"""A comparison has what the artifacts decided, also of a decision that a limit overruled afterwards."""
 
 import msgspec
 import pytest
@@ -19,6 +19,6 @@ def test_the_side_that_decided_has_what_its_model_said(
     changed: bool,  # noqa: FBT001 - a case
 ) -> None:
     overruled = score("t-1", Place(0, 7), decision=became, overruled=Overruled(by, Decision.DECLINE))
-    found = compare(read_decided(msgspec.json.encode(overruled)), "c" * 64, Result(0.9, 800, other), 0)
+    found = compare(read_decided(msgspec.json.encode(overruled)), "c" * 64, Result(0.9, 800, other, other), 0)
     assert (found.decided.decision, found.challenger.decision) == (Decision.DECLINE, other)
     assert found.decision_changed is changed

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.artifact import read_artifact, with_policy, write_artifact
 from models.calibration import Calibrator
 from models.errors import ScoringError
+from models.list_rules import ListRule, RuleAction, RuleSet
 from models.loading import Model, load
 from models.policy import Decision, Floats, Policy, bands
 from models.problems import Problem
@@ -115,6 +117,49 @@ def test_a_comparison_equals_the_boosters_score_and_the_policys_decision_to_the_
         assert one.decision_changed == (decisions[number] is not Decision.APPROVE)
 
 
+def test_a_challenger_is_compared_with_its_own_rules(repository: Repository) -> None:
+    rules = RuleSet(
+        (ListRule("stolen", RuleAction.BLOCK, cards=("c-2",)), ListRule("far", RuleAction.REVIEW, countries=("NG",)))
+    )
+    before = read_artifact(artifact(seed=3))
+    manifest = with_policy(before.manifest, Policy(review_at=0.999, decline_at=0.9999), None, rules, None)
+    digest = repository.put(write_artifact(msgspec.structs.replace(before, manifest=manifest)))
+    server, matrix = new_server(repository), rows(3, seed=1)
+    server.handle(Load(digest))
+    records = [decided(at, card_id=f"c-{at}") for at in range(3)]
+    reply = server.handle(Compare(digest, matrix.shape[1], matrix.tobytes(), tuple(records), ("DE", "NG", None)))
+    assert isinstance(reply, CompareResult)
+    assert reply.decisions == ("approve", "review", "decline")
+    sides = [read_comparison(record or b"") for record in reply.records]
+    assert [(one.challenger.decision, one.challenger.said) for one in sides] == [
+        ("approve", "approve"),
+        ("review", "approve"),
+        ("decline", "approve"),
+    ]
+    assert [one.decision_changed for one in sides] == [False, True, True]
+
+
+@pytest.mark.parametrize("stated", [{"ruled": "decline"}, {}], ids=["stated", "as versions before wrote it"])
+def test_the_side_that_decided_is_compared_after_its_rules_and_before_limits(
+    repository: Repository, digest: str, stated: dict[str, str]
+) -> None:
+    server = new_server(repository)
+    server.handle(Load(digest))
+    by_rule = decided(0, decision=Decision.DECLINE, overruled={"by": "rule:x", "from": "approve"} | stated)
+    let_through = decided(1, overruled={"by": "let_through", "from": "decline"})
+    softened = decided(
+        2, decision=Decision.REVIEW, overruled={"by": "decline_cap", "from": "approve", "ruled": "decline"}
+    )
+    reply = server.handle(ask(digest, rows(3, seed=1), [by_rule, let_through, softened]))
+    assert isinstance(reply, CompareResult)
+    sides = [read_comparison(record or b"").live for record in reply.records]
+    assert [(one.decision, one.said) for one in sides] == [
+        ("decline", "approve"),
+        ("decline", "decline"),
+        ("decline", "approve"),
+    ]
+
+
 def test_a_decision_by_the_rules_is_compared_too(repository: Repository, digest: str) -> None:
     server = new_server(repository)
     server.handle(Load(digest))
@@ -182,7 +227,7 @@ def test_load_returns_problems_or_loads_a_model_once_and_keep_only_unloads_it(
 def test_an_empty_matrix_gives_no_scores(repository: Repository, digest: str) -> None:
     model = load(repository, digest, {FINGERPRINT: history_vectors})
     assert isinstance(model, Model)
-    assert score_rows(model, np.empty((0, 3)), [], Model.score) == ([], None)
+    assert score_rows(model, np.empty((0, 3)), None, Model.score) == ([], None)
 
 
 def test_messages_are_decoded_as_they_were_encoded() -> None:

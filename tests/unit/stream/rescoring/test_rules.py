@@ -85,6 +85,21 @@ def test_a_rule_that_is_not_the_one_that_decided_is_unexplained(ruled: Trained, 
     assert len(found.examples) == 1
 
 
+def test_a_rules_decline_that_the_cap_made_a_review_is_equal_and_a_forged_one_is_not(ruled: Trained) -> None:
+    world = weeks(ruled)
+    scores = decided(world)
+    blocked = next(one for one in scores.values() if one.overruled and one.overruled.by == "rule:stolen")
+    plain = next(one for one in scores.values() if one.overruled is None and one.decision == "approve")
+    softened = Overruled.of("decline_cap", blocked.said, blocked.decision)
+    alter(world, blocked.transaction_id, overruled=softened, decision="review")
+    found = compared(world)
+    assert (found.equal, found.overruled["decline_cap"]) == (80, 1)
+    forged = Overruled.of("decline_cap", plain.decision, blocked.decision)
+    alter(world, plain.transaction_id, overruled=forged, decision="review")
+    found = compared(world)
+    assert (found.equal, len(found.examples)) == (79, 1)
+
+
 def test_scoring_a_topic_decides_as_the_stream_did(ruled: Trained, tmp_path: Path) -> None:
     world = weeks(ruled)
     scored(world, tmp_path / "again.parquet")

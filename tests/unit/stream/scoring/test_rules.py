@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from guards.shares import LIVE
 from metrics.money import CostMatrix
 from models.artifact import read_artifact, with_policy, write_artifact
 from models.cost_policy import CostPolicy
@@ -31,6 +32,7 @@ from stream.kafka.unpacking import FetchedRecord
 from stream.rescoring.replay import from_record
 from stream.rescoring.rescore import DecidingModels, rescore, stood_in
 from stream.rescoring.rescore import recorded as recorded_outputs
+from stream.scoring.cap import cap_declines
 from stream.scoring.encode import Judgement, Scored
 from stream.scoring.overrule import overrule_decisions
 from stream.scoring.score import score
@@ -137,7 +139,7 @@ def test_where_no_model_can_decide_the_rules_of_the_live_one_hold(model: Model) 
     for one, card in zip(judged, some.card_ids, strict=True):
         assert (one.decision is Decision.DECLINE) == (card == "c0")
         if card == "c0":
-            assert one.overruled == Overruled("rule:stolen", Decision.APPROVE)
+            assert one.overruled == Overruled("rule:stolen", Decision.APPROVE, Decision.DECLINE)
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +211,8 @@ def test_of_a_model_that_stood_in_the_rule_cannot_be_proven(model: Model, plain:
     assert recorded_outputs(columns).rules.tolist() == [None, None, "rule:stolen", "rule:stolen"]
     by = np.full(4, "fallback", object)
     blocked = Payments(["c0"] * 4, ["m0"] * 4, [None] * 4, np.full(4, 100), ["EUR"] * 4)
-    models = DecidingModels(str(folder), np.full(4, model.digest, object), by, blocked, stood_in(columns))
+    capped_by = np.zeros(4, np.bool_)
+    models = DecidingModels(str(folder), np.full(4, model.digest, object), by, blocked, stood_in(columns), capped_by)
     again, _ = rescore(models, NAMES, rows(4))
     assert again.rules.tolist() == [None, None, "rule:stolen", "rule:stolen"]
 
@@ -286,15 +289,20 @@ def test_a_record_that_was_altered_does_not_come_out_again(
     assert differing in [step.step for step in steps if not step.equal]
 
 
-def judgement(said: Decision, rule: RuleAction | None) -> Judgement:
+def judgement(said: Decision, rule: RuleAction | None, arm: str = LIVE) -> Judgement:
     """Return a judgement as the rules leave it, by the words of docs/how-to/set-a-policy.md."""
-    plain = Judgement(0.5, 500, said, DecidedBy.MODEL, None)
+    plain = Judgement(0.5, 500, said, DecidedBy.MODEL, None, arm=arm)
+
+    def becomes(decision: Decision) -> Judgement:
+        ruled = {} if decision is said else {"ruled": decision}
+        return replace(plain, decision=decision, overruled=Overruled("rule:x", said, **ruled))
+
     if rule is RuleAction.BLOCK:
-        return replace(plain, decision=Decision.DECLINE, overruled=Overruled("rule:x", said))
+        return becomes(Decision.DECLINE)
     if rule is RuleAction.ALLOW and said is not Decision.APPROVE:
-        return replace(plain, decision=Decision.APPROVE, overruled=Overruled("rule:x", said))
+        return becomes(Decision.APPROVE)
     if rule is RuleAction.REVIEW and said is Decision.APPROVE:
-        return replace(plain, decision=Decision.REVIEW, overruled=Overruled("rule:x", said))
+        return becomes(Decision.REVIEW)
     return replace(plain, is_bound=True) if rule is RuleAction.REVIEW and said is Decision.DECLINE else plain
 
 
@@ -303,16 +311,19 @@ def judgement(said: Decision, rule: RuleAction | None) -> Judgement:
         st.tuples(st.sampled_from(SAID), st.sampled_from([None, *RuleAction]), st.booleans()), min_size=1, max_size=40
     ),
     st.integers(1, 39),
+    st.sampled_from([LIVE, "canary"]),
 )
-def test_the_cap_asks_nothing_of_what_rules_decided_and_its_state_follows_from_the_scores(steps: Any, cut: int) -> None:
+def test_the_cap_counts_what_rules_decline_softens_it_beside_live_and_follows_from_the_scores(
+    steps: Any, cut: int, arm: str
+) -> None:
     cap = DeclineCap(0.002)
-    judged = [judgement(said, rule) for said, rule, _ in steps]
+    judged = [judgement(said, rule, arm) for said, rule, _ in steps]
     record = FetchedRecord("transactions", 0, 0, 0, 0, b"c", b"", ())
     count = len(steps)
     some = Payments(["c"] * count, ["m"] * count, [None] * count, np.ones(count, int), ["EUR"] * count)
     out = [recorded(one, at, some, [0.0] * 3) for at, one in enumerate(judged)]
     encoded = [msgspec.json.encode(one) for one in out]
-    states: Any = {0: LimitState({"live": DeclineWindow(0b111 << 1_990)})}
+    states: Any = {0: LimitState({arm: DeclineWindow(0b111 << 1_990)})}
     position = Position(declines=states[0].declines)
     for first, last in ((0, cut), (cut, len(steps))):
         part = range(*slice(first, last).indices(len(steps)))
@@ -326,10 +337,28 @@ def test_the_cap_asks_nothing_of_what_rules_decided_and_its_state_follows_from_t
         for at, outgoing in zip(part, after.outgoing, strict=True):
             position = folded(position, FetchedRecord("scores", 0, at, 0, 0, b"c", outgoing.value, ()))
             found = msgspec.json.decode(outgoing.value or b"", type=Score)
+            by = found.overruled and found.overruled.by
             if steps[at][1] is RuleAction.BLOCK:
-                assert (found.decision, found.overruled and found.overruled.by) == ("decline", "rule:x")
-            assert found.said is steps[at][0]
+                softened = arm != LIVE and found.decision is Decision.REVIEW
+                assert (found.decision, by) == (("review", "decline_cap") if softened else ("decline", "rule:x"))
+            assert (found.said, found.ruled) == (steps[at][0], judged[at].ruled)
     assert position.declines == states[0].declines
+    declined = sum(one.ruled is Decision.DECLINE for one in judged)
+    assert states[0].declines[arm].bits & ((1 << len(steps)) - 1) == int(
+        "".join(str(int(one.ruled is Decision.DECLINE)) for one in judged), 2
+    )
+    assert states[0].declines[arm].declines <= 3 + declined
+
+
+def test_a_canary_whose_rule_declines_everything_is_capped_and_live_is_not() -> None:
+    for arm, reviewed in ((LIVE, 0), ("canary", 36)):
+        judged = [judgement(Decision.APPROVE, RuleAction.BLOCK, arm) for _ in range(40)]
+        record = FetchedRecord("transactions", 0, 0, 0, 0, b"c", b"", ())
+        after, _ = cap_declines([record] * 40, judged, {0: {}}, DeclineCap(0.002))
+        capped = [one for one in after if one.decision is Decision.REVIEW]
+        assert len(capped) == reviewed
+        assert {one.overruled for one in capped} <= {Overruled("decline_cap", Decision.APPROVE, Decision.DECLINE)}
+        assert {one.ruled for one in after} == {Decision.DECLINE}
 
 
 @given(st.sampled_from(SAID), st.sampled_from([None, *RuleAction]))
