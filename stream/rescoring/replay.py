@@ -30,6 +30,7 @@ from stream.rescoring.log_replay import LogReplay, replay_from_logs
 from stream.rescoring.request import NothingToScoreError, Progress, Range, TopicRequest
 from stream.rescoring.rescore import deciding_model, different, overruling, overruling_rule
 from stream.rescoring.topic_reader import TopicPart, TopicReader, open_reader
+from stream.rescoring.topic_tables import softens_rule
 from stream.scoring.encode import UNDECIDABLE
 from stream.scoring.score import LIVE_MODEL_FAILED, decide_by_rules
 from stream.settings import Settings
@@ -315,8 +316,8 @@ def _model_steps(score: Score, model: Model, vector: Floats) -> Iterator[ReplayS
     if LIVE_MODEL_FAILED in score.degraded:
         yield from _unprovable_rule(score, "of this model or of the live one; the record does not name that")
     elif model.rules is not None:
-        softened = np.array([score.overruled is not None and score.overruled.by == DECLINE_CAP])
-        by, again = recorded_rule(score), overruling(model.rules, said, (payments, vector), softened)[0]
+        is_capped = np.array([score.overruled is not None and score.overruled.by == DECLINE_CAP])
+        by, again = recorded_rule(score), overruling(model.rules, said, (payments, vector), is_capped)[0]
         yield ReplayStep("list rules", by, again, by == again, "the rules beside the model")
 
 
@@ -328,7 +329,8 @@ def payment_of(score: Score) -> Payments:
 
 def recorded_rule(score: Score) -> str | None:
     """Return the entry of `overruled` if a rule beside the model made it."""
-    return overruling_rule(None if score.overruled is None else score.overruled.by, score.said)
+    by = None if score.overruled is None else score.overruled.by
+    return overruling_rule(by, softens_rule=softens_rule(score))
 
 
 def _policy_text(score: Score, model: Model) -> str:

@@ -173,9 +173,9 @@ def _recorded_rules(columns: dict[str, Any]) -> Objects:
     """Return the rules on record, without those of decisions where live failed: nothing says whose they were."""
     found = np.full(len(columns["digest"]), None, object)
     unknown = np.array([digest is None for digest in columns["digest"].tolist()], np.bool_) | stood_in(columns)
-    said = columns["recorded_decision"].tolist()
+    softens = columns["softens_rule"].tolist()
     for at, by in enumerate(columns["overruled_by"].tolist()):
-        found[at] = None if unknown[at] else overruling_rule(by, said[at])
+        found[at] = None if unknown[at] else overruling_rule(by, softens_rule=softens[at])
     return found
 
 
@@ -189,18 +189,14 @@ def capped(columns: dict[str, Any]) -> Flags:
     return np.array([by == DECLINE_CAP for by in columns["overruled_by"].tolist()], np.bool_)
 
 
-def overruling_rule(overruled_by: str | None, said: str) -> str | None:
+def overruling_rule(overruled_by: str | None, *, softens_rule: bool = False) -> str | None:
     """Return what overruled what a model said if it was a rule: lots and the cap depend on decisions before it.
 
     Where the cap has softened the decline of a rule, the record does not name the rule: then it is `rule:` alone.
     """
-    if overruled_by == DECLINE_CAP:
-        return _unnamed_rule(said)
+    if softens_rule:
+        return RULE
     return overruled_by if overruled_by is not None and overruled_by.startswith(RULE) else None
-
-
-def _unnamed_rule(said: str) -> str | None:
-    return None if said == Decision.DECLINE else RULE
 
 
 def payments_of(columns: dict[str, Any]) -> Payments:
@@ -224,7 +220,8 @@ def overruling(rules: RuleMatcher, said: Sequence[Decision], rows: tuple[Payment
     found = np.full(len(said), None, object)
     for at, ruling in rules.rulings(said, *rows).items():
         is_softened = capped[at] and ruling.decision is Decision.DECLINE
-        found[at] = _unnamed_rule(said[at]) if is_softened else ruling.by
+        unnamed = None if said[at] is Decision.DECLINE else RULE
+        found[at] = unnamed if is_softened else ruling.by
     return found
 
 

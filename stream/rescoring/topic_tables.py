@@ -16,6 +16,7 @@ import numpy as np
 
 from features.history.store import Transactions
 from features.vector.sets import FeatureSets
+from models.decline_cap import DECLINE_CAP
 from models.times import parse_time_ms
 from stream.consumer import ValidScores
 from stream.contract.codes import Rejection
@@ -38,7 +39,7 @@ CREATE_DECISIONS = """CREATE TABLE decisions (
     currency VARCHAR, history_epoch BIGINT, card_position BIGINT, merchant_position BIGINT, device_position BIGINT,
     prediction_position BIGINT,
     incomplete BOOLEAN, undecidable BOOLEAN, score DOUBLE, band BIGINT, decision VARCHAR, decided_by VARCHAR,
-    overruled_by VARCHAR, merchant_country VARCHAR,
+    overruled_by VARCHAR, softens_rule BOOLEAN, merchant_country VARCHAR,
     digest VARCHAR, fingerprint VARCHAR, degraded VARCHAR, features BLOB, is_vector BOOLEAN)"""
 CREATE_REFUSED = """CREATE TABLE refused (partition BIGINT, "offset" BIGINT)"""
 CREATE_ELSEWHERE = """CREATE TABLE elsewhere (
@@ -257,6 +258,7 @@ class TopicTables:
             columns[name] = _texts(str(getattr(score, name)) for score in scores)
         columns["decision"] = _texts(str(score.said) for score in scores)
         columns["overruled_by"] = _texts(None if score.overruled is None else score.overruled.by for score in scores)
+        columns["softens_rule"] = np.array([softens_rule(score) for score in scores], np.bool_)
         columns["merchant_country"] = _texts(score.merchant_country or None for score in scores)
         columns["digest"] = _texts(None if score.model is None else score.model.digest for score in scores)
         columns["degraded"] = _texts(",".join(score.degraded) for score in scores)
@@ -354,6 +356,12 @@ def _is_of_prediction(value: bytes) -> bool:
         return _decode_kind(value).kind == "prediction"
     except _UNREADABLE:
         return False
+
+
+def softens_rule(score: Score) -> bool:
+    """Tell whether the cap on declines has made a review of what a rule had declined."""
+    by_cap = score.overruled is not None and score.overruled.by == DECLINE_CAP
+    return by_cap and score.ruled is not score.said
 
 
 def _positions(events: Sequence[Score] | Sequence[Outcome]) -> Mapping[str, list[int | None]]:

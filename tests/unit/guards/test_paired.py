@@ -143,7 +143,9 @@ def test_a_comparison_is_read_as_a_worker_writes_it() -> None:
         "arm": "live",
     }
     decided = msgspec.convert(fields, DecidedScore)
-    written = encode_comparison(compare(decided, PREVIOUS, Result(0.1, 600, Decision.APPROVE), now_ms=0))
+    written = encode_comparison(
+        compare(decided, PREVIOUS, Result(0.1, 600, Decision.APPROVE, Decision.APPROVE), now_ms=0)
+    )
     assert read_comparison(written) == msgspec.structs.replace(
         comparison(0, 1, ("decline", "approve")), transaction_id="t-1"
     )

@@ -206,7 +206,7 @@ def test_of_a_model_that_stood_in_the_rule_cannot_be_proven(model: Model, plain:
     columns = {
         "recorded_score": np.zeros(4), "recorded_band": np.zeros(4), "recorded_decision": np.full(4, "approve", object),
         "digest": np.full(4, plain.digest, object), "overruled_by": np.full(4, "rule:stolen", object),
-        "degraded": degraded,
+        "degraded": degraded, "softens_rule": np.zeros(4, np.bool_),
     }  # fmt: skip
     assert recorded_outputs(columns).rules.tolist() == [None, None, "rule:stolen", "rule:stolen"]
     by = np.full(4, "fallback", object)
