@@ -180,6 +180,7 @@ async def await_records(settings: Settings, topic: str, count: int) -> None:
         await consumer.stop()
 
 
+@pytest.mark.acceptance
 def test_the_documented_acls_suffice_for_every_role(
     role: Callable[[str], Fleet], broker: SecuredCluster, authority: Authority, tmp_path: Path
 ) -> None:

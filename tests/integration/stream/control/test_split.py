@@ -33,6 +33,7 @@ def command(fleet: Fleet, *arguments: str, refused: bool = False) -> dict[str, A
     return verdict
 
 
+@pytest.mark.acceptance
 def test_a_split_under_load_and_a_kill_decides_each_card_by_its_arm_until_an_arm_wins(fleet: Fleet) -> None:
     first, second = fleet.go_live(2)
     live = fleet.events("accepted")[0]["model"]

@@ -71,6 +71,7 @@ def test_a_guard_ends_a_canary_that_declines_all_and_what_it_saw_can_be_counted_
     stop([guard, *workers])
 
 
+@pytest.mark.acceptance
 def test_a_model_that_a_guard_ended_twice_is_promoted_only_by_who_says_that_he_knows(fleet: Fleet) -> None:
     workers = fleet.go_live()
     bad, other = put_model(fleet.models, seed=1, policy=DECLINES_ALL), put_model(fleet.models, seed=2)

@@ -85,6 +85,7 @@ def test_a_deleted_group_goes_on_by_the_copies_of_its_commits_and_reads_nothing_
     assert fleet.scores()[1].void == 0
 
 
+@pytest.mark.acceptance
 def test_where_no_copy_is_proven_all_scores_are_read_and_readiness_says_how_far(fleet: Fleet) -> None:
     decide_and_stop(fleet)
     write_void_scores(fleet, VOID)

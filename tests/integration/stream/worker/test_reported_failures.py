@@ -70,6 +70,7 @@ def test_a_rebalance_while_redis_hangs_does_not_wait_longer_than_the_drain_allow
     assert_each_is_decided_once(apart, 2 * RATE)
 
 
+@pytest.mark.acceptance
 def test_a_consumer_that_gets_nothing_from_a_hung_broker_says_so_and_goes_on_when_it_answers(
     kafka_outage: Cluster, redis_url: str, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> None:

@@ -48,6 +48,7 @@ def assert_decided_once(fleet: Fleet, load: Load) -> None:
     assert set(sources(valid).values()) == {1}
 
 
+@pytest.mark.acceptance
 def test_a_static_member_that_is_restarted_in_time_moves_no_partition_and_answers_commands(
     fleet: Fleet, report: Callable[[str], None]
 ) -> None:
