@@ -7,18 +7,22 @@ from math import log
 from statistics import median
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from guards.evidence import log_evidence_of
+from models.artifact import read_artifact, with_policy, write_artifact
+from models.list_rules import ListRule, RuleAction, RuleSet
 from models.policy import Policy
+from models.repository import Repository
 from models.times import stated_ms
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 from support.fleet.arms import assert_whole, rollouts
 from support.fleet.fleet import Fleet, until
 from support.fleet.load import Load
-from support.fleet.payments import put_model
+from support.fleet.payments import model_for_tests, put_model
 from support.fleet.workers import GUARD_COMMAND, Worker
 
 RATE, RUNS = 200, 20
@@ -46,9 +50,24 @@ def stop(guards: Iterable[Worker]) -> None:
     assert [guard.terminate() for guard in guards] == [0 for _ in guards]
 
 
-def test_a_guard_ends_a_canary_that_declines_all_and_what_it_saw_can_be_counted_again(fleet: Fleet) -> None:
+def put_with_a_rule_that_declines_all(folder: str) -> str:
+    before = read_artifact(model_for_tests(seed=1))
+    rules = RuleSet((ListRule("all", RuleAction.BLOCK, amounts_from={"EUR": 0}),))
+    manifest = with_policy(before.manifest, before.manifest.policy, None, rules, None)
+    return Repository(folder).put(write_artifact(msgspec.structs.replace(before, manifest=manifest)))
+
+
+@pytest.mark.parametrize("declines", ["model", pytest.param("rule", marks=pytest.mark.acceptance)])
+def test_a_guard_ends_a_canary_that_declines_all_and_what_it_saw_can_be_counted_again(
+    fleet: Fleet, declines: str
+) -> None:
     workers = fleet.go_live()
-    bad = put_model(fleet.models, seed=1, policy=DECLINES_ALL)
+    by_model = declines == "model"
+    bad = (
+        put_model(fleet.models, seed=1, policy=DECLINES_ALL)
+        if by_model
+        else put_with_a_rule_that_declines_all(fleet.models)
+    )
     guard = fleet.worker(GUARD)
     with Load(fleet, RATE) as load:
         guard.await_ready()
