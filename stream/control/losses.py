@@ -64,14 +64,14 @@ async def read_losses(settings: Settings) -> FoundLosses:
         predictions = settings.topic(PREDICTIONS.name)
         count = (await partition_counts(admin, settings)).get(predictions, 0)
         tps[PREDICTIONS.name] = partitions_of(predictions, range(count))
-        states = await input_states(settings, admin, [tp for some in tps.values() for tp in some])
-        payments = {tp: states[tp] for tp in tps[TRANSACTIONS.name]}
-        others = {tp: state for tp, state in states.items() if tp not in payments}
-        progress = {
-            **await _progress_of_transactions(settings, admin, fold.term, payments, copies),
-            **await _progress_of_others(settings, admin, others, copies),
+        before = await input_states(settings, admin, [tp for some in tps.values() for tp in some])
+        payments = {tp: before[tp] for tp in tps[TRANSACTIONS.name]}
+        others = {tp: state for tp, state in before.items() if tp not in payments}
+        read = {
+            **await _read_of_transactions(settings, admin, fold.term, payments, copies),
+            **await _read_of_others(settings, admin, others, copies),
         }
-    found = [one for tp in progress for one in _loss(settings, fold.logs, tp, states[tp], progress[tp])]
+    found = [one for tp, some in read.items() for one in _loss(settings, fold.logs, tp, *some)]
     return FoundLosses(found, {settings.topic(name): len(some) for name, some in tps.items() if some})
 
 
@@ -89,20 +89,36 @@ async def _partitions(admin: AIOKafkaAdminClient, topic: str) -> list[TopicParti
     return partitions_of(topic, sorted(one["partition"] for one in described["partitions"]))
 
 
-async def _progress_of_transactions(
+async def _states_around(
+    settings: Settings, admin: AIOKafkaAdminClient, before: Mapping[TopicPartition, InputTopic]
+) -> dict[TopicPartition, InputTopic]:
+    """Return what partitions held from `before` until now: the progress that was read is of some time between.
+
+    Workers go on while we look. Beside an end that was read before, what they have read since would seem to be cut off,
+    and beside a beginning that was read afterwards, what they had read would seem to be removed.
+    """
+    after = await input_states(settings, admin, list(before))
+    return {
+        tp: now if now.topic_id != before[tp].topic_id else now._replace(begin=before[tp].begin)
+        for tp, now in after.items()
+    }
+
+
+async def _read_of_transactions(
     settings: Settings,
     admin: AIOKafkaAdminClient,
     term: Term,
-    states: Mapping[TopicPartition, InputTopic],
+    before: Mapping[TopicPartition, InputTopic],
     copies: CommitCopies,
-) -> dict[TopicPartition, Progress]:
-    """Return how far the deployment itself has read, whether it publishes or decides silently."""
-    numbers = [tp.partition for tp in states]
+) -> dict[TopicPartition, tuple[InputTopic, Progress]]:
+    """Return what its topic held and how far the deployment itself has read, published or silent, by partition."""
+    numbers = [tp.partition for tp in before]
     async with (
         tail_reader(settings, admin, numbers, term, TailSources(copies)) as reader,
-        input_reader(settings, admin, list(states)) as inputs,
+        input_reader(settings, admin, list(before)) as inputs,
     ):
         points = await reader.read_all()
+        states = await _states_around(settings, admin, before)
         same = await asyncio.gather(
             *(
                 inputs.is_same_record(reader.consumer, tp, state, points[tp.partition].position)
@@ -110,25 +126,26 @@ async def _progress_of_transactions(
             )
         )
     return {
-        tp: progress_of_transactions(points[tp.partition], same_record=one)
-        for tp, one in zip(states, same, strict=True)
+        tp: (state, progress_of_transactions(points[tp.partition], same_record=one))
+        for (tp, state), one in zip(states.items(), same, strict=True)
     }
 
 
-async def _progress_of_others(
-    settings: Settings, admin: AIOKafkaAdminClient, states: Mapping[TopicPartition, InputTopic], copies: CommitCopies
-) -> dict[TopicPartition, Progress]:
-    """Return how far labels were read, and predictions where a commit that no worker has made is all that says it."""
-    commits = await committed_offsets(settings, admin, list(states))
+async def _read_of_others(
+    settings: Settings, admin: AIOKafkaAdminClient, before: Mapping[TopicPartition, InputTopic], copies: CommitCopies
+) -> dict[TopicPartition, tuple[InputTopic, Progress]]:
+    """Return the same of labels, and of predictions where a commit that no worker has made is all that says it."""
+    commits = await committed_offsets(settings, admin, list(before))
+    states = await _states_around(settings, admin, before)
     moved = [
         tp for tp, commit in commits.items() if commit.offset >= 0 and not is_of_worker(commit, states[tp].topic_id)
     ]
     stored = await copies_of(copies, settings, moved) if moved else {}
-    found = dict[TopicPartition, Progress]()
+    found = dict[TopicPartition, tuple[InputTopic, Progress]]()
     for tp, state in states.items():
         is_label = tp.topic == settings.topic(LABELS.name)
         place_of = place_of_labels if is_label else place_of_predictions
         progress = place_of(commits[tp], state.topic_id, stored.get(tp)).progress
         if is_label or progress.moved is not None:
-            found[tp] = progress
+            found[tp] = state, progress
     return found

@@ -247,8 +247,8 @@ class InputLosses:
             StoreError: some commits were not made by workers, and Redis does not answer.
         """
         settings, admin = self._deps.settings, self._deps.admin
-        states = await input_states(settings, admin, partitions)
         commits = await committed_offsets(settings, admin, list(partitions))
+        states = await input_states(settings, admin, partitions)  # later: an end is never below what was committed
         lacking = [tp for tp in partitions if not is_of_worker(commits[tp], states[tp].topic_id)]
         copies = await copies_of(self._deps.copies, settings, lacking) if lacking else {}
         return {tp: _InputFound(states[tp], commits[tp], copies.get(tp)) for tp in partitions}

@@ -22,7 +22,7 @@ from stream.control import losses
 from stream.control.losses import read_losses
 from stream.kafka import client
 from stream.kafka.commit_copies import CommitCopy
-from stream.kafka.offsets import Position, ResumePoint
+from stream.kafka.offsets import Position, ResumePoint, topic_note
 from stream.kafka.topics import own_scores
 from stream.settings import Settings
 
@@ -131,6 +131,25 @@ async def test_a_deployment_finds_what_it_lost_itself_whether_it_publishes_or_de
     assert (lost.topic, lost.partition) == PAYMENTS
     assert (lost.loss.log, lost.loss.up_to, lost.loss.lost) == (0, 50, 40)
     assert (await read_losses(Settings(deployment="blue"))).losses == []
+
+
+async def test_what_running_workers_read_while_we_look_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ends are those of before at first; then payments and labels come, and are decided and committed."""
+    looks = 0
+
+    async def growing(_settings: Settings, _admin: object, tps: list[TopicPartition]) -> dict[TopicPartition, Any]:
+        nonlocal looks
+        looks += 1
+        found = (0, 25) if looks == 1 else (12, 120)
+        return {tp: InputTopic("id" if tp.topic == PAYMENTS.topic else ID, *found) for tp in tps}
+
+    async def committed(_settings: Settings, _admin: object, tps: list[TopicPartition]) -> dict[TopicPartition, Any]:
+        return dict.fromkeys(tps, OffsetAndMetadata(80, topic_note(ID, 0)))
+
+    monkeypatch.setattr(losses, "input_states", growing)
+    monkeypatch.setattr(losses, "committed_offsets", committed)
+    assert (await read_losses(Settings(deployment="blue"))).losses == []
+    assert looks == 3
 
 
 @pytest.mark.parametrize(
