@@ -196,7 +196,7 @@ class Actions:
         world = self.world
         self._await_well()
         world.end_workers()
-        world.traffic.send(*world.traffic.some(unread))
+        world.traffic.send_some(unread)
         with world.traffic:
             names = ("transactions", "labels") if topics == "both" else (topics,)
             wanted = [
@@ -233,7 +233,7 @@ class Actions:
         self._await_well()
         if not running:
             world.end_workers()
-            world.traffic.send(*world.traffic.some(unread))
+            world.traffic.send_some(unread)
         names = ("transactions", "labels") if topics == "both" else (topics,)
         with world.traffic:
             for name in names:

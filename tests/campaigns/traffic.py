@@ -148,7 +148,8 @@ class Traffic:
         self.refused: list[str] = []
         self._brokers, self._prefix, self._plan, self._draw = brokers, prefix, plan, draw
         self._producer = self._new_producer()
-        self._sending = threading.Lock()
+        self._sending = threading.RLock()
+        """Held while records are made and sent: none may be sent before the payment that it contradicts."""
         self._of_earlier_logs = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traffic")
@@ -228,7 +229,14 @@ class Traffic:
         for card in (f"card-{number}" for number in range(CARDS)):
             of_partition.setdefault(partition_of(card, self._plan.partitions), []).append(card)
         for cards in of_partition.values():
-            self.send(*(self.payments.make("payment", now, card) for card in self._draw.choice(cards, count).tolist()))
+            with self._sending:
+                chosen = self._draw.choice(cards, count).tolist()
+                self.send(*(self.payments.make("payment", now, card) for card in chosen))
+
+    def send_some(self, count: int) -> None:
+        """Make and send so many records."""
+        with self._sending:
+            self.send(*self.some(count))
 
     def again(self, count: int) -> list[Shipment]:
         """Return so many of the payments that were sent, to send them again."""
