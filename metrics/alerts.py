@@ -1,7 +1,8 @@
-"""How good alerts are: precision and recall of given alerts, and of those that fit into a budget a day.
+"""How good alerts are: precision and recall of given alerts, of those that fit into a budget a day, and at first hits.
 
 An alert is a payment that is reviewed or declined. A team investigates a number of alerts, or of cards, a day, so a
-model is judged by the highest scores of each day rather than by a threshold.
+model is judged by the highest scores of each day rather than by a threshold. Once a card's first fraud is known, a list
+of blocked cards finds the next ones, too; only an alert on the first fraud saves the card.
 """
 
 from dataclasses import dataclass
@@ -125,3 +126,35 @@ def card_days(rows: ScoredRows) -> ScoredRows:
         return ScoredRows(days, cards, rows.scores, rows.fraud.astype(np.bool_))
     highest = np.maximum.reduceat(rows.scores[order], begins)
     return ScoredRows(days[begins], cards[begins], highest, np.logical_or.reduceat(rows.fraud[order], begins))
+
+
+def first_frauds(cards: Tokens, occurred_ms: Ints, fraud: Flags) -> Bools:
+    """Tell which rows are the first fraud of their card, of equal times the first row; at most one for each card.
+
+    Give all rows that are known, those before the measured period too, and measure some of them afterwards: a card
+    whose first fraud lies before the period has no first hit in it, since its case had begun.
+
+    Args:
+        cards: the card of each row, of shape (n,).
+        occurred_ms: the time of each row, in epoch milliseconds.
+        fraud: which rows are fraud; those without a label are not.
+
+    Raises:
+        MeasureInputError: the columns differ in length.
+    """
+    check_lengths(cards=cards, occurred_ms=occurred_ms, fraud=fraud)
+    frauds = np.flatnonzero(fraud.astype(np.bool_))
+    by_time = frauds[np.argsort(occurred_ms[frauds], kind="stable")]
+    _, first = np.unique(cards[by_time], return_index=True)
+    found = np.zeros(len(fraud), np.bool_)
+    found[by_time[first]] = True
+    return found
+
+
+def first_hit_recall(first: Bools, alerted: Bools) -> float | None:
+    """Return the share of first frauds, as of `first_frauds`, that had an alert; None without any.
+
+    It is the recall of cases: what comes after a card's first fraud, a list of blocked cards finds without a model
+    (Nguyen et al., AISTATS 2022, arXiv:2204.05265, on the score of a card's first fraudulent payment).
+    """
+    return AlertCounts.of(first, alerted).recall

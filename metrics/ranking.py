@@ -1,14 +1,34 @@
 """How well scores rank fraud above genuine payments, over all thresholds: ROC AUC and average precision.
 
-Both are scikit-learn's, which is imported when one of them is asked for, since only training needs it.
+Both are scikit-learn's, which is imported when one of them is asked for, since only training needs it. Wherever a
+command prints them, they are of the payments that `ranked_rows` chooses: those of cards not known compromised.
 """
 
 from typing import Any
 
 import numpy as np
 
-from metrics.columns import Bools, Flags, Floats, check_lengths
+from metrics.columns import Bools, Flags, Floats, Ints, check_lengths
 from metrics.errors import MissingLibraryError
+
+RANKED_CARDS = "cards not known compromised"
+"""What stands beside a ranking measure, in words: of which payments it is."""
+
+
+def ranked_rows(fraud: Flags, compromised: Bools) -> Ints:
+    """Return the numbers of the rows that a ranking is measured on: those of cards not known compromised.
+
+    A team has blocked a card whose fraud it knows, so finding its next fraud is no merit of a model, and easy. If the
+    other rows are all fraud or all genuine, there is nothing to rank, and all rows are taken.
+
+    Args:
+        fraud: which rows are fraud, of shape (n,).
+        compromised: which rows are of a card that was known to be compromised, as of
+            `metrics.card_precision.known_compromised`.
+    """
+    check_lengths(fraud=fraud, compromised=compromised)
+    kept = np.flatnonzero(~compromised)
+    return kept if 0 < fraud[kept].sum() < len(kept) else np.arange(len(fraud))
 
 
 def roc_auc(fraud: Flags, scores: Floats, leave_out: Bools | None = None) -> float | None:

@@ -95,7 +95,20 @@ class QuantityReference(msgspec.Struct, frozen=True, kw_only=True):
         return min(sum(self.workdays), sum(self.weekends)) >= LEAST_ROWS
 
 
-class TrainingReference(msgspec.Struct, frozen=True, kw_only=True):
+class FeatureTraits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a feature means to the model, and how its rare values come and go.
+
+    Attributes:
+        importance: its share of the gain of all splits.
+        usual_rest: the largest stability index of a window of the reference itself, less what chance gives on average,
+            in two bins, the most frequent and the rest, of windows with less of the rest than the whole has.
+    """
+
+    importance: float
+    usual_rest: float
+
+
+class TrainingReference(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The distributions that a model's live payments are compared with.
 
     Attributes:
@@ -105,6 +118,7 @@ class TrainingReference(msgspec.Struct, frozen=True, kw_only=True):
         score: of the calibrated score.
         decisions: rows approved, reviewed, declined by the model's policy; None if nobody has measured it.
         bands: rows in each class of 50 bands, of shape (20,).
+        traits: of the features, in their order; empty in references of earlier versions.
     """
 
     since: Timestamp
@@ -115,6 +129,7 @@ class TrainingReference(msgspec.Struct, frozen=True, kw_only=True):
     score: QuantityReference
     decisions: QuantityReference | None
     bands: tuple[int, ...]
+    traits: tuple[FeatureTraits, ...] = ()
 
 
 class ReferenceRows(NamedTuple):
@@ -127,6 +142,7 @@ class ReferenceRows(NamedTuple):
         cards: a number for each row's card, of shape (n,).
         occurred_ms: of shape (n,).
         decisions: 0 approved, 1 reviewed, 2 declined, of shape (n,), where thresholds alone do not say it.
+        gains: of the splits on each feature, of shape (features,); None if they are not known.
     """
 
     matrix: Floats
@@ -135,6 +151,7 @@ class ReferenceRows(NamedTuple):
     cards: Ints
     occurred_ms: Ints
     decisions: Bins | None = None
+    gains: Floats | None = None
 
 
 def is_weekend(days: Ints) -> NDArray[np.bool_]:
@@ -178,15 +195,29 @@ def build_reference(rows: ReferenceRows, policy: Policy) -> TrainingReference:
     scores = rows.scores[kept]
     decisions = decision_bins(scores, policy) if rows.decisions is None else rows.decisions[kept]
     columns = (np.asarray(rows.matrix[rows.at[kept], at], np.float64) for at in range(rows.matrix.shape[1]))
+    features, rests = list[QuantityReference](), list[float]()
+    for column in columns:
+        feature = _by_deciles(column, divided)
+        features.append(feature)
+        rests.append(_usual_rest(feature, bins_of(column, feature.edges), divided))
     return TrainingReference(
         since=format_time(int(rows.occurred_ms.min())),
         until=format_time(int(rows.occurred_ms.max())),
         rows=len(kept),
         cards=len(np.unique(rows.cards[kept])),
-        features=tuple(_by_deciles(column, divided) for column in columns),
+        features=tuple(features),
         score=_by_deciles(scores, divided),
         decisions=_quantity((policy.review_at, policy.decline_at), decisions, divided),
         bands=tuple(np.bincount(bands(scores) // BAND_WIDTH, minlength=BAND_CLASSES).tolist()),
+        traits=() if rows.gains is None else _traits(rows.gains, rests),
+    )
+
+
+def _traits(gains: Floats, rests: list[float]) -> tuple[FeatureTraits, ...]:
+    shares = gains / max(float(gains.sum()), 1e-300)
+    return tuple(
+        FeatureTraits(importance=_rounded(share), usual_rest=rest)
+        for share, rest in zip(shares.tolist(), rests, strict=True)
     )
 
 
@@ -243,6 +274,25 @@ def _quantity(edges: tuple[float, ...], bins: Bins, divided: _Windows) -> Quanti
         for inside in divided.windows
     )
     return with_usual(found, windows)
+
+
+def in_two(shares: Floats) -> Floats:
+    """Return what makes two bins of all, the most frequent one and the rest, of shape (bins, 2)."""
+    is_mode = np.arange(len(shares)) == int(np.argmax(shares))
+    return np.column_stack((is_mode, ~is_mode)).astype(np.float64)
+
+
+def _usual_rest(found: QuantityReference, bins: Bins, divided: _Windows) -> float:
+    largest = 0.0
+    for inside in divided.windows:
+        weekend = float(divided.weekend[inside].mean())
+        expected = found.shares(weekend)
+        two = in_two(expected)
+        by_group = (counts_by_group(divided.groups[inside], bins[inside], len(expected)) @ two).astype(np.int64)
+        test = drift_test(expected @ two, np.zeros((2, 2)), by_group)
+        if by_group[:, 1].sum() < (expected @ two)[1] * by_group.sum():
+            largest = max(largest, test.index - test.mean)
+    return _rounded(largest)
 
 
 def with_usual(found: QuantityReference, windows: Iterable[tuple[Ints, float]]) -> QuantityReference:

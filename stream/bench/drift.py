@@ -1,8 +1,9 @@
 """The watch of a live model on payments whose truth is known: false alarms in a year, and how soon a drift is found.
 
 Cards differ: in how often they pay (some a hundred times as often as others) and in where their values lie, so that
-payments of one card are alike. Weekends differ from workdays. A reference is made of four weeks before, as training
-makes it, and the rule that is watched by runs on the days of a year. Beside it stand simpler rules on the same windows.
+payments of one card are alike. Weekends differ from workdays. There are worlds with paydays, with a season, and with
+cards that come and go. A reference is made of four weeks before, as training makes it, and the rule that is watched by
+runs on the days of a year. Beside it stand simpler rules on the same windows.
 """
 
 import math
@@ -42,9 +43,21 @@ BEGIN_DAY = 20_454
 DRIFT_DAY = 30
 """A planted drift begins so many days after the model went live, and is watched for two months."""
 DRIFT_DAYS = 60
-FEATURES = ("amount", "count", "flag", "share", "age", "tail", "level", "noise")
+FEATURES = ("amount", "count", "flag", "share", "age", "tail", "level", "noise", "known")
+GAINS = (0.3, 0.1, 0.02, 0.05, 0.02, 0.01, 0.25, 0.0, 0.25)
+"""What the model goes by; `known` is as a merchant's share of known frauds, 0 for nearly all payments."""
+KNOWN_SHARE = 0.03
+_KNOWN_NOISE = 0.15
 ODD_EVERY = 30
 """One day in so many is an odd one, in the case that has them: as a holiday, with other amounts and counts."""
+PAYDAYS = (24, 25, 26)
+"""Days of each 30 on which people pay more, and more often, in the cases that have paydays."""
+SEASON = 0.35
+"""Amounts, counts and the number of payments rise and fall by this share over a year, in the cases with a season."""
+CHURN = 0.005
+"""The share of cards that is replaced by others each day, in the cases with churn."""
+CARDS_FOR_EACH = 4
+"""Cards for each that pays on a day, on average."""
 _PAIR = WatchedPair("0" * 64, "live")
 SIMPLE_BOUND = 0.2
 
@@ -54,6 +67,62 @@ Shift = Callable[[np.random.Generator, Floats, Floats], None]
 
 
 CARDS = (300, 1_500, 5_000)
+
+
+@dataclass(frozen=True, slots=True)
+class DayTraits:
+    """How a day differs from an ordinary one, for all cards alike.
+
+    Attributes:
+        raised: is added to the logarithm of amounts and of counts.
+        volume: payments are so many times as many.
+        churn: the share of cards that has been replaced since the day before.
+    """
+
+    raised: float = 0.0
+    volume: float = 1.0
+    churn: float = 0.0
+
+
+Case = Callable[[int], DayTraits]
+"""From a day, counted from the first of the reference's year, to its traits."""
+ORDINARY = DayTraits()
+
+
+def _odd(day: int) -> DayTraits:
+    return DayTraits(raised=0.8) if day >= 0 and day % ODD_EVERY == 0 else ORDINARY
+
+
+def _payday(day: int) -> DayTraits:
+    return DayTraits(raised=0.4, volume=1.2) if day % ODD_EVERY in PAYDAYS else ORDINARY
+
+
+def _season(day: int) -> DayTraits:
+    factor = 1 + SEASON * math.sin(2 * math.pi * day / DAYS_OF_YEAR)
+    return DayTraits(raised=math.log(factor), volume=factor)
+
+
+def _payday_in_season(day: int) -> DayTraits:
+    payday, season = _payday(day), _season(day)
+    return DayTraits(payday.raised + season.raised, payday.volume * season.volume)
+
+
+def _all_at_once(day: int) -> DayTraits:
+    found = _payday_in_season(day)
+    return DayTraits(found.raised, found.volume, CHURN)
+
+
+CASES: Mapping[str, Case] = MappingProxyType(
+    {
+        "nothing": lambda _day: ORDINARY,
+        "odd days": _odd,
+        "paydays": _payday,
+        "a season": _season,
+        "paydays in a season": _payday_in_season,
+        "and churn": _all_at_once,
+    }
+)
+"""Worlds without a drift; the model goes live on day 0, after four weeks of reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +138,7 @@ class QuietLine(NamedTuple):
     """Years without a drift.
 
     Attributes:
-        case: `nothing`, or `odd days`.
+        case: one of `CASES`.
         cards: that pay on a day.
         years: how many were simulated.
         simple: alarms a year if each day is compared with the whole reference, and an index of 0.2 is an alarm.
@@ -145,6 +214,13 @@ def _scaled(column: int, factor: float) -> Shift:
     return shift
 
 
+def _forgotten(column: int, share: float) -> Shift:
+    def shift(random: np.random.Generator, matrix: Floats, _logits: Floats) -> None:
+        matrix[random.random(len(matrix)) < share, column] = 0.0
+
+    return shift
+
+
 def _scored(by: float) -> Shift:
     def shift(_random: np.random.Generator, _matrix: Floats, logits: Floats) -> None:
         logits += by
@@ -160,6 +236,8 @@ DRIFTS: Mapping[str, Shift] = MappingProxyType(
         "age undefined in 5 %": _undefined(4, 0.05),
         "age undefined in 20 %": _undefined(4, 0.20),
         "amount in cents": _scaled(0, 100.0),
+        "known at 0 in a half": _forgotten(8, 0.5),
+        "known at 0 in all": _forgotten(8, 1.0),
         "odds of scores x 1.5": _scored(0.405),
         "odds of scores x 3": _scored(1.1),
     }
@@ -168,7 +246,7 @@ DRIFTS: Mapping[str, Shift] = MappingProxyType(
 
 def make_cards(random: np.random.Generator, cards: int) -> CardPopulation:
     """Draw cards, so many of which pay on a day on average."""
-    count = cards * 4
+    count = cards * CARDS_FOR_EACH
     rate = random.lognormal(-1.2, 1.0, count)
     hashes = np.fromiter((hash_of(f"{int(one)}") for one in random.integers(2**62, size=count)), np.uint64, count)
     return CardPopulation(rate, random.normal(size=(count, len(FEATURES))), hashes)
@@ -182,35 +260,53 @@ class SimulatedDay(NamedTuple):
     scores: Floats
 
 
+def replaced(random: np.random.Generator, cards: CardPopulation, share: float) -> CardPopulation:
+    """Replace a share of the cards by others."""
+    gone = np.flatnonzero(random.random(len(cards.rate)) < share)
+    new = make_cards(random, -(-len(gone) // CARDS_FOR_EACH))
+    found = CardPopulation(cards.rate.copy(), cards.level.copy(), cards.hashes.copy())
+    for column, drawn in zip(found, new, strict=True):
+        column[gone] = drawn[: len(gone)]
+    return found
+
+
 def make_day(
-    random: np.random.Generator, cards: CardPopulation, day: int, shift: Shift | None = None, *, odd: bool = False
+    random: np.random.Generator,
+    cards: CardPopulation,
+    day: int,
+    shift: Shift | None = None,
+    traits: DayTraits = ORDINARY,
 ) -> SimulatedDay:
     """Draw the payments of a day."""
     weekend = bool(is_weekend(np.array([day]))[0])
-    card = np.repeat(np.arange(len(cards.rate)), random.poisson(cards.rate * (0.7 if weekend else 1.0)))
+    rate = cards.rate * ((0.7 if weekend else 1.0) * traits.volume)
+    card = np.repeat(np.arange(len(cards.rate)), random.poisson(rate))
     own = 0.7 * cards.level[card] + 0.7 * random.normal(size=(len(card), len(FEATURES)))
     later = 1.0 if weekend else 0.0
     matrix = own.copy()
-    matrix[:, 0] = np.round(30 * np.exp(own[:, 0] + 0.4 * later + 0.8 * odd), 2)
-    matrix[:, 1] = np.floor(np.exp(0.8 * own[:, 1] + 0.8 * odd))
+    matrix[:, 0] = np.round(30 * np.exp(own[:, 0] + 0.4 * later + traits.raised), 2)
+    matrix[:, 1] = np.floor(np.exp(0.8 * own[:, 1] + traits.raised))
     matrix[:, 2] = own[:, 2] + 1.2 * later > 1.0
     matrix[:, 3] = np.clip(own[:, 3], 0, None)
     matrix[random.random(len(card)) < 0.02, 4] = np.nan  # noqa: PLR2004 - a share of undefined values
     matrix[:, 5] = np.exp(2.0 * own[:, 5])
+    known_share = KNOWN_SHARE * math.exp(random.normal(0, _KNOWN_NOISE))
+    matrix[:, 8] = np.where(random.random(len(card)) < known_share, random.exponential(0.1, len(card)), 0.0)
     logits = -6.0 + 1.2 * own[:, 0] + 1.0 * own[:, 6]
     if shift is not None:
         shift(random, matrix, logits)
     return SimulatedDay(card, matrix, 1 / (1 + np.exp(-logits)))
 
 
-def make_manifest(random: np.random.Generator, cards: CardPopulation) -> Manifest:
+def make_manifest(random: np.random.Generator, cards: CardPopulation, case: Case = CASES["nothing"]) -> Manifest:
     """Return the manifest of a model with a reference of four weeks; it alerts on 0.5 % and declines 0.1 %."""
-    days = [make_day(random, cards, BEGIN_DAY + at) for at in range(REFERENCE_DAYS)]
+    days = [make_day(random, cards, BEGIN_DAY + at, traits=case(at - REFERENCE_DAYS)) for at in range(REFERENCE_DAYS)]
     matrix, scores = np.concatenate([day.matrix for day in days]), np.concatenate([day.scores for day in days])
     card = np.concatenate([day.card for day in days])
     occurred = np.concatenate([np.full(len(day.card), (BEGIN_DAY + at) * DAY_MS) for at, day in enumerate(days)])
     policy = Policy(*np.quantile(scores, (0.995, 0.999)).tolist())
-    reference = build_reference(ReferenceRows(matrix, np.arange(len(card)), scores, card, occurred), policy)
+    rows = ReferenceRows(matrix, np.arange(len(card)), scores, card, occurred, gains=np.array(GAINS))
+    reference = build_reference(rows, policy)
     return Manifest(
         name="simulated",
         version="1",
@@ -242,17 +338,23 @@ class SimulatedWatch(NamedTuple):
 
 
 def watch_days(
-    random: np.random.Generator, cards: int, days: Iterator[tuple[int, Shift | None, bool]], terms: DriftTerms
+    random: np.random.Generator,
+    cards: int,
+    days: Iterator[tuple[int, Shift | None]],
+    terms: DriftTerms,
+    case: Case = CASES["nothing"],
 ) -> SimulatedWatch:
-    """Watch a model on days after its reference: for each its number, a drift, and whether it is an odd day."""
+    """Watch a model on days after its reference, for each its number and a drift, in one of the worlds."""
     population = make_cards(random, cards)
-    manifest = make_manifest(random, population)
+    manifest = make_manifest(random, population, case)
     fold = DriftFold(terms)
     fold.manifests[_PAIR.digest] = manifest
     layout, begin = fold.layout(_PAIR.digest), BEGIN_DAY + REFERENCE_DAYS
     found = SimulatedWatch([], [], [])
-    for number, shift, odd in days:
-        paid = make_day(random, population, begin + number, shift, odd=odd)
+    for number, shift in days:
+        traits = case(number)
+        population = replaced(random, population, traits.churn) if traits.churn else population
+        paid = make_day(random, population, begin + number, shift, traits)
         counts = _counted(layout, manifest.policy, population, paid, begin + number)
         fold.add_counts(_PAIR, begin + number, counts)
         found.simple.append(_is_simply_over(layout, manifest.reference, counts))
@@ -289,7 +391,7 @@ def _is_simply_over(layout: Layout, reference: TrainingReference | None, counts:
 
 def simulate_drift(seed: int, effort: DriftEffort, progress: Progress) -> DriftFigures:
     """Simulate all cases; the same seed and effort give the same figures."""
-    quiet_cases = [(case, cards) for case in ("nothing", "odd days") for cards in effort.cards]
+    quiet_cases = [(case, cards) for case in CASES for cards in effort.cards]
     found_cases = [(drift, cards) for drift in DRIFTS for cards in effort.cards]
     quiet, found = list[QuietLine](), list[FoundLine]()
     for at, (case, cards) in enumerate(quiet_cases):
@@ -306,8 +408,8 @@ def _quiet(seed: tuple[int, ...], case: str, cards: int, years: int) -> QuietLin
     sums = np.zeros(4)
     for year in range(years):
         random = np.random.default_rng((*seed, year))
-        days = ((day, None, case != "nothing" and day % ODD_EVERY == 0) for day in range(DAYS_OF_YEAR))
-        seen = watch_days(random, cards, days, DriftTerms())
+        days = ((day, None) for day in range(DAYS_OF_YEAR))
+        seen = watch_days(random, cards, days, DriftTerms(), CASES[case])
         over = [any(one.index >= SIMPLE_BOUND for one in window.quantities) for window in seen.windows]
         sums += _begun(seen.simple), _begun(over), _begun([bool(one.over) for one in seen.windows]), len(seen.opened)
     return QuietLine(case, cards, years, *(sums / years).tolist())
@@ -322,7 +424,7 @@ def _found(seed: tuple[int, ...], drift: str, cards: int, runs: int) -> FoundLin
     days, index = list[float](), list[float]()
     for run in range(runs):
         random = np.random.default_rng((*seed, run))
-        planted = ((day, DRIFTS[drift] if day >= DRIFT_DAY else None, False) for day in range(DRIFT_DAY + DRIFT_DAYS))
+        planted = ((day, DRIFTS[drift] if day >= DRIFT_DAY else None) for day in range(DRIFT_DAY + DRIFT_DAYS))
         seen = watch_days(random, cards, planted, DriftTerms())
         after = [day - DRIFT_DAY + 1 for day in seen.opened if day >= DRIFT_DAY]
         days.append(after[0] if after else math.inf)

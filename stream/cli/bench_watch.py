@@ -12,6 +12,7 @@ from stream.cli.progress import bars
 
 if TYPE_CHECKING:
     from stream.bench.drift import FoundLine, QuietLine
+    from stream.bench.label_feed import LostFeedLine, QuietFeedLine
 
 
 @click.command()
@@ -25,17 +26,21 @@ if TYPE_CHECKING:
 def watch(seed: int, cards: tuple[int, ...], as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
     """Simulate live models with known truth: false alarms of drift a year, and when one is found; takes minutes."""
     from stream.bench.drift import CARDS, DriftEffort, simulate_drift  # noqa: PLC0415 - nothing else needs it
+    from stream.bench.label_feed import lost_feeds, quiet_feeds  # noqa: PLC0415 - likewise
 
     with bars() as progress:
         found = simulate_drift(seed, DriftEffort(**effort, cards=cards or CARDS), progress)
+    quiet, lost = quiet_feeds(seed, effort["years"]), lost_feeds(seed, effort["runs"])
     if as_json:
         facts = {
             "quiet": [line._asdict() for line in found.quiet],
             "found": [line._asdict() for line in found.found],
+            "quiet_labels": [line._asdict() for line in quiet],
+            "lost_labels": [line._asdict() for line in lost],
         }
         say(as_json, facts, "")
         return
-    Console().print(_quiet(found.quiet), _found(found.found))
+    Console().print(_quiet(found.quiet), _found(found.found), _labels(quiet, lost))
 
 
 def _quiet(lines: "Sequence[QuietLine]") -> Table:
@@ -60,6 +65,16 @@ def _found(lines: "Sequence[FoundLine]") -> Table:
     return table
 
 
-def _days(line: "FoundLine") -> str:
+def _labels(quiet: "Sequence[QuietFeedLine]", lost: "Sequence[LostFeedLine]") -> Table:
+    """Show days until a lost share of the labels is told, and the alarms of years without a loss."""
+    alarms = ", ".join(f"{line.world} {line.alarms}" for line in quiet)
+    title = f"labels that are gone, days until an alarm; alarms in {quiet[0].years} years without a loss: {alarms}"
+    table = Table("gone", "median, slowest \\[runs with an alarm]", title=title)
+    for line in lost:
+        table.add_row(line.loss, _days(line))
+    return table
+
+
+def _days(line: "FoundLine | LostFeedLine") -> str:
     days = "not found" if line.median_days is None else f"{line.median_days:.0f}, {line.slowest_days}"
     return f"{days} \\[{line.found} of {line.runs}]"

@@ -40,6 +40,8 @@ class IncidentRule(StrEnum):
     """An operator let a partition go on behind records that are lost or cannot be read."""
     DRIFT = "drift"
     """What a live model sees or says has moved from its training reference, by more than chance and for some days."""
+    LABELS_MISSING = "labels_missing"
+    """Labels, or those of one reporter or kind of fraud, stopped or became half as many as in the weeks before."""
 
 
 class Severity(StrEnum):

@@ -23,7 +23,8 @@ from stream.contract.fields import (
 SCHEMA = "label/1"
 
 Reporter = Literal["chargeback", "customer", "analyst", "rule"]
-FraudType = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+LONGEST_FRAUD_TYPE = 64
+FraudType = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_FRAUD_TYPE)]
 
 
 class LabelRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -54,10 +55,11 @@ _KNOWN = KnownFields([*FIELDS, "schema"])
 
 
 class ParsedLabel(NamedTuple):
-    """A label, and the number of fields in its record that the contract does not define."""
+    """A label, the number of fields in its record that the contract does not define, and the kind of fraud."""
 
     label: Label
     unknown: int
+    fraud_type: str | None = None
 
 
 def read_label(
@@ -77,7 +79,7 @@ def read_label(
     if isinstance(kept, Rejection):
         return kept
     problem = None if accepted else key_problem(key, kept.values["card_id"])
-    return problem or ParsedLabel(_label(kept.values, source), raw.unknown)
+    return problem or ParsedLabel(_label(kept.values, source), raw.unknown, kept.values.get("fraud_type"))
 
 
 def _label(kept: dict[str, Any], source: tuple[int, int]) -> Label:

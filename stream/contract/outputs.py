@@ -10,7 +10,7 @@ from guards.records import RULE
 from models.commands import LogNumber, SettingsHash
 from models.policy import Band, Decision, Unit
 from stream.contract.fields import AmountMinor, CountryCode, CurrencyCode, TimeText, Token, TransactionId
-from stream.contract.label import Reporter
+from stream.contract.label import FraudType, Reporter
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Offset = Annotated[int, msgspec.Meta(ge=0, le=2**44 - 1)]
@@ -132,7 +132,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of one label."""
+    """The result of one label; `fraud_type` is the label's, without card numbers."""
 
     schema: Literal["outcome/1"] = "outcome/1"
     deployment: str = ""
@@ -144,6 +144,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     fraud: bool
     labelled_at: TimeText
     reported_by: Reporter
+    fraud_type: FraudType | msgspec.UnsetType = msgspec.UNSET
     positions: Positions
     status: LabelStatus
     source: Source

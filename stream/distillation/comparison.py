@@ -1,6 +1,7 @@
 """Compares a student with its teacher on labelled payments: agreement, ranking, alerts, money, and swapped decisions.
 
 Sums by card carry every figure but average precision, so that one bootstrap over cards gives all of their intervals.
+Average precision is that of the manifest and of `evaluate`: of cards not known compromised.
 """
 
 from collections.abc import Callable
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 
 from features.history.store import Ints
 from metrics.bootstrap import BootstrapPlan, draw_sums, percentiles
-from metrics.columns import exact_sum, ratios, sum_by_card
+from metrics.columns import Bools, exact_sum, ratios, sum_by_card
 from metrics.intervals import Interval
 from metrics.money import CostMatrix, DecisionCode, LossColumn, MoneySums, PricedRows, savings_of
 from metrics.paired_ranking import paired_average_precision
+from metrics.ranking import ranked_rows
 from models.policy import Decision, Floats
 from stream.distillation.payments import FilePayments
 from stream.distillation.report import DecisionPair, FigureInterval, PairMoney, TeacherStudentFigures
@@ -49,11 +51,13 @@ class _Sum(IntEnum):
 class HeldBackRows(NamedTuple):
     """n labelled payments: their cards, whether they are fraud, what they are, and both models' scores and decisions.
 
-    Decisions are numbers as of `metrics.money.DecisionCode`.
+    `compromised` tells those of cards whose fraud was known by then, as of `training.evaluation.blocked`. Decisions are
+    numbers as of `metrics.money.DecisionCode`.
     """
 
     cards: Ints
     fraud: NDArray[np.int8]
+    compromised: Bools
     payments: FilePayments
     teacher_scores: Floats
     student_scores: Floats
@@ -65,6 +69,7 @@ class HeldBackRows(NamedTuple):
         return HeldBackRows(
             self.cards[rows],
             self.fraud[rows],
+            self.compromised[rows],
             self.payments.of(rows),
             self.teacher_scores[rows],
             self.student_scores[rows],
@@ -85,8 +90,9 @@ def compare(held: HeldBackRows, terms: MoneyTerms) -> TeacherStudentFigures:
     money = held.of(np.flatnonzero(held.payments.currencies == terms.currency))
     sums = sum_by_card(held.cards, *_columns(held, terms)).sums
     estimate = _Estimator(sums)
+    ranked = held.of(ranked_rows(held.fraud, held.compromised))
     precision = paired_average_precision(
-        held.fraud, (held.teacher_scores, held.student_scores), held.cards, RANKING_PLAN
+        ranked.fraud, (ranked.teacher_scores, ranked.student_scores), ranked.cards, RANKING_PLAN
     )
     lost = None if precision is None else precision.difference
     return TeacherStudentFigures(

@@ -25,7 +25,7 @@ _FOOTNOTES = (
     "All figures are of the held-back part, the end of the file, on which nothing of either model was trained.",
     "The student learned the teacher's scores of the train part and no labels.",
     "By the calibrate part it was calibrated, on labels, and given thresholds that flag as much as its teacher there.",
-    "Average precision is over all payments; of each model alone, it and AUC leave out blocked cards.",
+    "AUC and average precision are of cards not known compromised when the payment's day began, as in `evaluate`.",
     "Intervals are 95 %, for one look, by bootstrap over cards; ranks are those of the whole part.",
     "Savings are the avoided part of the loss of the cheapest of approving, reviewing and declining everything.",
     f"Times are the processor time of a row, medians of calls in turn, alone and in batches of {BATCH_ROWS}.",

@@ -35,7 +35,8 @@ class TeacherStudentFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     `agreement` is the share of payments that both decide alike, `rank_correlation` Spearman's, `score_difference` the
     mean absolute difference of scores. `volume_ratio` is the student's alerts divided by the teacher's.
-    `average_precision_lost` is the teacher's less the student's.
+    Average precision is of cards not known compromised, as in the manifest; `average_precision_lost` is the teacher's
+    less the student's.
     """
 
     rows: int

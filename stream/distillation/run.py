@@ -27,6 +27,7 @@ from stream.distillation.student import Student, StudentInputs, decision_codes, 
 from stream.distillation.summary import ComparedStudents, PreparedFile, summarise
 from stream.distillation.teacher import TeacherMember, check_unseen, load_members, score_by_file, score_by_models
 from stream.training.assembly import data_of, fit_decisions, store
+from stream.training.evaluation import blocked
 from stream.training.request import PolicyWish, Progress
 from stream.training.split import check_labels
 from stream.training.vectors import Table, VectorPass, fill_table
@@ -97,7 +98,7 @@ def _students(
     sizes = tuple(dict.fromkeys((request.size, *request.sizes)))
     payments = prepared.payments.of(parts.held_back)
     terms = _money_terms(request, payments)
-    scores = teacher.scores[parts.held_back]
+    scores, compromised = teacher.scores[parts.held_back], blocked(table, parts.held_back)
     students: list[Student] = []
     figures: list[TeacherStudentFigures] = []
     held: HeldBackRows | None = None
@@ -106,6 +107,7 @@ def _students(
         rows = HeldBackRows(
             table.card[parts.held_back],
             table.fraud[parts.held_back],
+            compromised,
             payments,
             scores,
             student.scores,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from metrics.ranking import RANKED_CARDS
 from stream.contract.money import money_text
 from stream.distillation.report import DistillationReport, FigureInterval
 from stream.distillation.speed import BATCH_ROWS
@@ -79,7 +80,7 @@ def _both(report: DistillationReport) -> Table:
     table.add_row("declines", f"{both.teacher_declines:,}", f"{both.student_declines:,}", "")
     precision = (both.teacher_average_precision, both.student_average_precision)
     lost = f"lost {_number(both.average_precision_lost)}"
-    table.add_row("average precision, all payments", *map(_value, precision), lost)
+    table.add_row(f"average precision, {RANKED_CARDS}", *map(_value, precision), lost)
     savings = (f"{one:.2%}" if one is not None else _NONE for one in (money.teacher_savings, money.student_savings))
     table.add_row("savings", *savings, f"lost {_percent(money.savings_lost)}")
     losses = (money_text({money.currency: one}) for one in (money.teacher_loss_minor, money.student_loss_minor))
@@ -88,7 +89,7 @@ def _both(report: DistillationReport) -> Table:
     table.add_row("rank correlation", "", "", _number(both.rank_correlation))
     table.add_row("mean difference of scores", "", "", _number(both.score_difference))
     for key, name in MEASURES.items():
-        if key in report.metrics and key in report.teacher_metrics:
+        if key != "average_precision" and key in report.metrics and key in report.teacher_metrics:
             table.add_row(name.lower(), f"{report.teacher_metrics[key]:.4f}", f"{report.metrics[key]:.4f}", "")
     return table
 

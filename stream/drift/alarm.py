@@ -64,7 +64,10 @@ AlarmNews = tuple[AlarmKind, DriftAlarm]
 
 def after_window(state: AlarmState, window: JudgedWindow, terms: DriftTerms) -> tuple[AlarmState, AlarmNews | None]:
     """Return the state after one more window, and what is to be told."""
-    runs = {one.name: _run(state.runs.get(one.name), one.index, window) for one in window.over}
+    known = frozenset[str]() if state.alarm is None else state.alarm.quantities.keys()
+    # What an alarm is about goes on though the weeks before show it, too; those make no alarm of a season.
+    moved = [one for one in window.quantities if one.is_over or (one.name in known and one.has_moved)]
+    runs = {one.name: _run(state.runs.get(one.name), one.index, window) for one in moved}
     ripe = {name: run for name, run in runs.items() if run.windows >= terms.windows}
     if state.alarm is None:
         if not ripe:

@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from models.folder_store import replace_file
 from models.training_reference import TrainingReference
@@ -17,6 +18,7 @@ from stream.consumer import Standing
 from stream.drift.alarm import AlarmState
 from stream.drift.book import AlertBook, StoredBook
 from stream.drift.counts import DriftCounts, StoredCounts, read_counts
+from stream.drift.feed import StoredFeed
 from stream.drift.first_days import FirstDays
 from stream.drift.fold import DriftFold, PairState, WatchedPair
 from stream.drift.judge import JudgedWindow
@@ -25,7 +27,8 @@ from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.drift")
 
-VERSION = 1
+VERSION = 2
+"""One of an earlier version is not used: the last weeks are read again, and the log says so."""
 _SUFFIX = ".drift"
 _LEVEL = 1
 
@@ -52,6 +55,7 @@ class StoredPair(msgspec.Struct, frozen=True):
     own_reference: TrainingReference | None
     alarms: AlarmState
     last: JudgedWindow | None
+    recent: tuple[float, ...] | None = None
 
 
 class StoredPartition(msgspec.Struct, frozen=True):
@@ -63,7 +67,7 @@ class StoredPartition(msgspec.Struct, frozen=True):
 
 
 class StoredWatch(msgspec.Struct, frozen=True):
-    """What is stored: the fold, the book of alerts, and how far the topics were read, with their ids."""
+    """What is stored: the fold, the book of alerts, the feed of labels, and how far the topics were read, with ids."""
 
     deployment: str
     prefix: str
@@ -75,6 +79,7 @@ class StoredWatch(msgspec.Struct, frozen=True):
     book: StoredBook = StoredBook()
     outcomes: dict[int, int] = {}
     outcomes_id: str = ""
+    feed: StoredFeed = StoredFeed()
     version: int = VERSION
 
     def is_of(self, settings: Settings) -> bool:
@@ -111,6 +116,7 @@ def stored_pairs(fold: DriftFold) -> tuple[StoredPair, ...]:
             state.own_reference,
             state.alarms,
             state.last,
+            None if state.recent is None else tuple(state.recent.tolist()),
         )
         for pair, state in sorted(fold.pairs.items())
     )
@@ -132,6 +138,7 @@ def _pair(stored: StoredPair) -> PairState:
         stored.own_reference,
         stored.alarms,
         stored.last,
+        None if stored.recent is None else np.array(stored.recent),
     )
 
 

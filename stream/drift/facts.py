@@ -7,6 +7,7 @@ import msgspec
 from metrics.intervals import Interval
 from models.times import format_time
 from stream.drift.alarm import DriftAlarm
+from stream.drift.feed import LabelFeed
 from stream.drift.judge import JudgedWindow, QuantityDrift, day_text
 from stream.drift.precision import WeekPrecision
 from stream.drift.report import PairReport, WatchReport
@@ -27,7 +28,21 @@ def facts(report: WatchReport) -> dict[str, Any]:
         "left_out": report.left_out,
         "late": report.late,
         "missing_models": report.missing,
+        "labels": _labels(report.feed),
     }
+
+
+def _labels(feed: LabelFeed) -> dict[str, Any]:
+    alarm = feed.alarm
+    missing = None
+    if alarm is not None:
+        missing = {
+            "since": day_text(alarm.since_day),
+            "last_day": day_text(alarm.last_day),
+            "counts": msgspec.to_builtins(alarm.streams),
+        }
+    newest = {name: format_time(at_ms) for name, at_ms in sorted(feed.newest_ms.items())}
+    return {"missing": missing, "ratios": feed.ratios(), "newest": newest, "judged": feed.is_judging}
 
 
 def _pair(report: PairReport) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metrics.columns import Floats
 from models.artifact import Manifest
 from models.training_reference import DAY_MS, TrainingReference, is_weekend
 from stream.drift.alarm import AlarmKind, AlarmNews, AlarmState, after_window
 from stream.drift.counts import DriftCounts, DriftRows, card_hashes, decision_codes
 from stream.drift.first_days import FirstDays
-from stream.drift.judge import JudgedWindow, judge_window
+from stream.drift.judge import JudgedWindow, WindowBaseline, judge_window
 from stream.drift.layout import Layout
 from stream.drift.scores import WatchedScore
 from stream.drift.terms import DriftTerms
@@ -66,6 +67,7 @@ class PairState:
         own_reference: made of its first days.
         alarms: runs of windows, and the alarm that is open.
         last: the last window.
+        recent: the shares of bins in the weeks before the next window, of shape (bins,); None before the first.
     """
 
     days: dict[int, DriftCounts] = field(default_factory=dict)
@@ -76,6 +78,7 @@ class PairState:
     own_reference: TrainingReference | None = None
     alarms: AlarmState = field(default_factory=AlarmState)
     last: JudgedWindow | None = None
+    recent: Floats | None = None
 
 
 class DriftFold:
@@ -154,7 +157,7 @@ class DriftFold:
         """Look at a day of a model and arm; return its window, if that is full with it."""
         state, terms, ended = self.pairs[pair], self._terms, self._ended(pair, day)
         if day - state.last_day > terms.most_days:  # after such a gap nothing goes on
-            state.window, state.alarms = None, AlarmState()
+            state.window, state.alarms, state.recent = None, AlarmState(), None
         begun = state.window_day if state.window is not None else day
         whole = counts if state.window is None else state.window.merge(counts)
         is_full = whole.card_count >= terms.least_cards or day - begun + 1 >= terms.most_days
@@ -165,7 +168,14 @@ class DriftFold:
             self._learn(pair, day, counts, whole if is_full else None)
         if reference is None or not is_full:
             return ended
-        state.last = judge_window(self.layout(pair.digest), reference, whole, (begun, day + 1), terms)
+        layout = self.layout(pair.digest)
+        baseline = (
+            WindowBaseline.at_first(reference, layout)
+            if state.recent is None
+            else WindowBaseline(reference, state.recent)
+        )
+        state.last = judge_window(layout, baseline, whole, (begun, day + 1), terms)
+        state.recent = baseline.after(layout, whole)
         state.alarms, alarm = after_window(state.alarms, state.last, terms)
         return [*ended, DriftNews(pair, state.last, alarm, day + 1)]
 

@@ -1,8 +1,9 @@
-"""The metrics of the watch: how far live models have moved, their share of alerts, and the precision to be expected."""
+"""The metrics of the watch: how far live models have moved, their alerts, the precision to be expected, and labels."""
 
 from collections.abc import Mapping
 
 from stream.clock import now_ms
+from stream.drift.feed import FRAUDS, LABELS, LabelFeed
 from stream.drift.fold import DriftFold, PairState, WatchedPair
 from stream.drift.layout import ALERTS, DECLINES, SCORE
 from stream.telemetry.metrics import Gauges, Values
@@ -24,7 +25,16 @@ class DriftGauges:
         self._alarms: dict[Values, float] = {}
         self._precision: dict[Values, float] = {}
         self._matured: dict[Values, float] = {}
+        self._labels: dict[Values, float] = {}
+        self._newest_ms: dict[str, int] = {}
+        self._missing = 0
         self._read_until_ms = now_ms()
+
+    def show_feed(self, feed: LabelFeed) -> None:
+        """Show how the feed of labels stands against the weeks before."""
+        self._labels = {(name,): ratio for name, ratio in feed.ratios().items()}
+        self._newest_ms = {name: feed.newest_ms[name] for name in (LABELS, FRAUDS) if name in feed.newest_ms}
+        self._missing = int(feed.alarm is not None)
 
     def show(self, fold: DriftFold, read_until_ms: int | None) -> None:
         """Show the last window of each model and arm, and up to when scores were read."""
@@ -63,6 +73,11 @@ class DriftGauges:
             "fraudstream.drift.matured_precision": lambda: self._matured,
             "fraudstream.drift.over": lambda: self._over,
             "fraudstream.drift.share": lambda: self._shares,
+            "fraudstream.labels.age": lambda: {
+                (name,): max(0, now_ms() - at_ms) / 1000 for name, at_ms in self._newest_ms.items()
+            },
+            "fraudstream.labels.missing": lambda: {(): self._missing},
+            "fraudstream.labels.ratio": lambda: self._labels,
         }
 
 

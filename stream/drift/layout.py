@@ -10,6 +10,8 @@ from models.training_reference import bins_of
 
 SCORE, ALERTS, DECLINES = "(score)", "(alerts)", "(declines)"
 """Quantities beside the features, whose names have no parentheses."""
+REST = " (rest)"
+"""Stands behind the name of a feature for its values other than the most frequent one."""
 DECISIONS = 3
 _STEPS = (1.0, 2.0, 5.0)
 _POWERS = range(-2, 7)

@@ -7,7 +7,7 @@ from stream.drift.judge import JudgedWindow, QuantityDrift, day_text
 from stream.drift.layout import ALERTS, DECLINES, SCORE
 from stream.drift.precision import WeekPrecision
 from stream.drift.report import PairReport, WatchReport
-from stream.drift.words import alarm_text, named, over_text, pair_text, remarks
+from stream.drift.words import alarm_text, feed_text, named, over_text, pair_text, remarks
 from stream.html.charts.axis import AxisKind, ChartAxis, ReferenceLine
 from stream.html.charts.drawing import ChartFrame
 from stream.html.charts.lines import ChartLine, LineChart
@@ -21,8 +21,10 @@ _FOOTNOTES = (
     "The stability index is the sum of (a - e) ln(a / e) over the deciles of the reference, of shares a and e.",
     "Undefined values are a bin of their own. Weekends are compared with weekends.",
     "Chance: without a drift, any index exceeds it within a year with a probability of at most 5 %, by card.",
-    "Over its bound: the index is above chance, and above 0.2 or what was usual in the reference.",
+    "Over its bound: the index is above chance and 0.2 beyond what was usual in the reference, and came suddenly.",
+    "The bound is lower for features that the model goes by, and higher for others.",
     "A share of decisions is over its bound if it is above chance and has doubled or halved.",
+    "Values of a feature other than its most frequent one are over their bound if they have halved.",
     "An alarm is raised by three windows in a row.",
     "Matured precision is of alerts whose outcome is known, and of none for its label alone.",
     "It leaves out what was declined: of that, mostly frauds get a label.",
@@ -66,6 +68,9 @@ def _banner(report: WatchReport) -> VerdictBanner:
     if found:
         reason = " ".join(alarm_text(pair, alarm, report.terms, is_over=False) for pair, alarm in found)
         return VerdictBanner("DRIFT", Tone.BAD, "three windows in a row", reason)
+    if report.feed.alarm is not None:
+        reason = f"{feed_text(report.feed.alarm, report.feed.newest_ms)}."
+        return VerdictBanner("LABELS MISSING", Tone.BAD, "two days in a row", reason)
     if not any(one.windows for one in report.pairs):
         return VerdictBanner("NOT KNOWN", Tone.WAIT, "windows", "No window of days is complete yet.")
     reason = "Nothing has moved by more than chance, and by so much that it matters, for three windows in a row."
@@ -105,7 +110,7 @@ def _moved(report: PairReport) -> Iterator[Part]:
         frame, ChartAxis("window from", AxisKind.TIME), ChartAxis("index"), lines, (ReferenceLine("least", 0.2),)
     )
     heads = ("Quantity", "Index", "Chance", "Bound", "Over")
-    quantities = [one for one in windows[-1].quantities if one.expected is None]
+    quantities = [one for one in windows[-1].quantities if one.name not in (ALERTS, DECLINES)]
     yield DataTable(
         f"All quantities in the last window, from {day_text(windows[-1].first_day)}",
         heads,

@@ -5,6 +5,7 @@ It shares no connection and no state with the guard's own work, nor with that wh
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import msgspec
@@ -19,12 +20,13 @@ from stream.consumer import Standing
 from stream.contract.incident import Incident
 from stream.drift.book import AlertBook
 from stream.drift.checkpoint import DriftCheckpoint, StoredPartition, StoredWatch, stored_pairs
+from stream.drift.feed import FeedTerms, LabelFeed
 from stream.drift.fold import DriftNews
 from stream.drift.gauges import DriftGauges
 from stream.drift.manifests import KnownManifests
 from stream.drift.report import add_scores
 from stream.drift.scores import ScoreFilter, WatchedScore
-from stream.drift.telling import record_of
+from stream.drift.telling import feed_record, record_of
 from stream.drift.terms import DriftTerms
 from stream.guard.topics import FetchedPart, GuardedTopics, ReadTopic
 from stream.incidents.told import ToldReader
@@ -32,6 +34,7 @@ from stream.kafka.client import explain_error, producer_options, require_topic
 from stream.kafka.scan import EARLIER_SCORES
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import INCIDENTS, OUTCOMES, SCORES
+from stream.kafka.unpacking import FetchedRecord
 from stream.outcomes.labels import LabelCollector
 from stream.outcomes.maturity import DAY_MS
 from stream.settings import Settings
@@ -86,7 +89,9 @@ class DriftWatcher:
         since_ms = max(now_ms() - START_DAYS * DAY_MS, 0)
         positions = {number: one.position for number, one in stored.partitions.items()}
         scores = ReadTopic(self._scores, since_ms, EARLIER_SCORES, positions, stored.topic_id)
-        outcomes = ReadTopic(self._outcomes, since_ms, 0, stored.outcomes, stored.outcomes_id)
+        self._feed, self._feed_told_to = LabelFeed(self._settings.deployment, stored.feed), 0
+        labels_since_ms = max(now_ms() - FeedTerms().kept_days * DAY_MS, 0)
+        outcomes = ReadTopic(self._outcomes, labels_since_ms, 0, stored.outcomes, stored.outcomes_id)
         self._topics = GuardedTopics(self._settings, [scores, outcomes])
 
     @property
@@ -143,7 +148,11 @@ class DriftWatcher:
         if until_ms is not None:
             self._news += self._fold.advance(until_ms - MARGIN_MS)
             self._look_at_labels(until_ms)
+        labels_until_ms = read_until(fetched, self._outcomes)
+        if labels_until_ms is not None:
+            self._feed.advance(labels_until_ms - MARGIN_MS)
         await self._tell(told, producer)
+        await self._tell_of_labels(told, producer)
         self.gauges.show(self._fold, until_ms)
         worked_s = asyncio.get_running_loop().time() - began
         records = sum(map(len, fetched.records.values()))
@@ -160,16 +169,20 @@ class DriftWatcher:
             if tp.topic == self._scores:
                 self._filter.standings[tp.partition] = Standing()
         found, labels = list[tuple[int, WatchedScore]](), LabelCollector(self._settings.deployment, WHOLE_BP)
+        counted = list[Sequence[FetchedRecord]]()
         for tp, records in fetched.records.items():
             if tp.topic == self._scores:
                 found += self._filter.of(records)
             else:
+                counted.append(records)
                 labels.add(record.value for record in records)
         try:
             await add_scores(self._fold, self._manifests, found)
         except RepositoryUnavailableError:
             self._filter.standings = standings
             raise
+        for records in counted:
+            self._feed.add(records)
         self._book.add(score for _, score in found)
         self._book.add_labels(labels.rows())
 
@@ -193,6 +206,21 @@ class DriftWatcher:
                 if record is not None:
                     await self._write(producer, record)
             self._news.pop(0)
+
+    async def _tell_of_labels(self, told: ToldReader, producer: AIOKafkaProducer) -> None:
+        """Write that labels are missing, or are not any more, once after each day that was judged.
+
+        Raises:
+            aiokafka.errors.KafkaError: the brokers do not respond, or refuse; it is written at the next turn.
+        """
+        self.gauges.show_feed(self._feed)
+        if self._feed.looked_to in (None, self._feed_told_to):
+            return
+        await told.read_to_end()
+        record = feed_record(self._feed, told.told.incidents, self._settings)
+        if record is not None:
+            await self._write(producer, record)
+        self._feed_told_to = self._feed.looked_to or 0
 
     async def _write(self, producer: AIOKafkaProducer, incident: Incident) -> None:
         key = self._settings.deployment.encode()
@@ -221,6 +249,7 @@ class DriftWatcher:
             self._book.stored(),
             {tp.partition: position for tp, position in positions.items() if tp.topic == self._outcomes},
             ids[self._outcomes],
+            self._feed.stored(),
         )
         await self._checkpoint.save(stored)
 

@@ -12,6 +12,7 @@ from models.policy import Decision
 from models.repository import Repository
 from models.training_reference import TrainingReference
 from stream.drift.alarm import AlarmKind, DriftAlarm
+from stream.drift.feed import LabelFeed
 from stream.drift.fold import DriftFold, WatchedPair
 from stream.drift.judge import JudgedWindow
 from stream.drift.manifests import KnownManifests
@@ -89,6 +90,7 @@ class WatchReport(NamedTuple):
         left_out: scores by rules, by another model than the arm's, or without complete histories.
         late: scores that were written too late for their day.
         missing: models that decided and are not in the repository.
+        feed: of labels.
     """
 
     deployment: str
@@ -98,11 +100,12 @@ class WatchReport(NamedTuple):
     left_out: int
     late: int
     missing: tuple[str, ...]
+    feed: LabelFeed
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no alarm goes on."""
-        return not any(one.is_open for one in self.pairs)
+        """Whether no alarm goes on, of a model or of the labels."""
+        return self.feed.alarm is None and not any(one.is_open for one in self.pairs)
 
 
 @dataclass(slots=True)
@@ -114,6 +117,7 @@ class _Collected:
     alerts: PaymentCollector
     manifests: KnownManifests
     names: ColumnNames
+    feed: LabelFeed
 
 
 async def read_watch(
@@ -137,6 +141,7 @@ async def read_watch(
         PaymentCollector(settings.deployment, names, WHOLE_BP),
         KnownManifests(lambda: repository),
         names,
+        LabelFeed(settings.deployment),
     )
     topic = settings.topic(SCORES.name)
     async with scan_topic(settings, topic, scope.since_ms, EARLIER_SCORES) as scan:
@@ -147,8 +152,11 @@ async def read_watch(
     labels, topic = LabelCollector(settings.deployment, WHOLE_BP), settings.topic(OUTCOMES.name)
     async with scan_topic(settings, topic, scope.since_ms) as outcomes:
         async for records, share in outcomes.read():
-            labels.add(record.value for record in records if record.timestamp < scope.until_ms)
+            inside = [record for record in records if record.timestamp < scope.until_ms]
+            collected.feed.add(inside)
+            labels.add(record.value for record in inside)
             progress(topic, share)
+    collected.feed.advance(scope.until_ms)
     return _reported(settings.deployment, scope, terms, collected, labels.rows())
 
 
@@ -220,6 +228,7 @@ def _reported(
         collected.scores.left_out,
         fold.late,
         tuple(sorted(collected.manifests.missing)),
+        collected.feed,
     )
 
 

@@ -12,7 +12,7 @@ from stream.drift.judge import JudgedWindow, QuantityDrift, day_text
 from stream.drift.layout import ALERTS, DECLINES, SCORE
 from stream.drift.precision import PrecisionReport
 from stream.drift.report import PairReport, WatchReport
-from stream.drift.words import alarm_text, factor_text, over_text, pair_text, remarks
+from stream.drift.words import alarm_text, factor_text, feed_text, over_text, pair_text, remarks
 
 _UNKNOWN = "n/a"
 _MOST_WINDOWS = 21
@@ -81,6 +81,10 @@ def precision_table(precision: PrecisionReport) -> Table:
 
 
 def _left_out(report: WatchReport) -> Iterator[str]:
+    if report.feed.alarm is not None:
+        yield feed_text(report.feed.alarm, report.feed.newest_ms)
+    elif not report.feed.is_judging:
+        yield "labels are not watched: fewer than two weeks of them were read"
     if report.left_out:
         yield f"{report.left_out:,} decisions by rules, by stand-ins or without complete histories are left out"
     if report.late:

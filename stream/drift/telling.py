@@ -8,9 +8,10 @@ from models.times import format_time, stated_ms
 from models.training_reference import DAY_MS
 from stream.contract.incident import Incident, IncidentKind, IncidentRule
 from stream.drift.alarm import AlarmKind, DriftAlarm
+from stream.drift.feed import FeedAlarm, LabelFeed
 from stream.drift.fold import DriftNews, WatchedPair
 from stream.drift.terms import DriftTerms
-from stream.drift.words import alarm_text
+from stream.drift.words import alarm_text, feed_over_text, feed_text
 from stream.incidents.episode import incident_id
 from stream.incidents.rules import RULES
 from stream.incidents.told import ToldIncident
@@ -82,5 +83,58 @@ def _filled(news: DriftNews, alarm: DriftAlarm, settings: Settings, terms: Drift
         decided={},
         reasons={},
         text=alarm_text(news.pair, alarm, terms, is_over=is_over),
+        worker=settings.worker_id,
+    )
+
+
+def feed_record(feed: LabelFeed, told: Mapping[str, ToldIncident], settings: Settings) -> Incident | None:
+    """Return the record to write of the feed of labels, so that `incidents` says what the feed does; None if it does.
+
+    Nothing else is remembered: a guard that reads all days again closes what another one opened.
+    """
+    if feed.looked_to is None:
+        return None
+    known = [one.last for one in told.values() if _is_of_feed(one.last, settings.deployment)]
+    is_open = next((one for one in known if one.is_open), None)
+    alarm = feed.alarm
+    if alarm is not None:
+        since_ms = alarm.since_day * DAY_MS
+        is_told = is_open is not None or any(stated_ms(one.since) <= since_ms <= stated_ms(one.until) for one in known)
+        return None if is_told else _filled_feed(alarm, feed, settings)
+    if is_open is None or not feed.is_judging or feed.looked_to * DAY_MS <= stated_ms(is_open.at):
+        return None
+    return replace(
+        is_open,
+        kind=IncidentKind.CLOSED,
+        sequence=is_open.sequence + 1,
+        at=format_time(feed.looked_to * DAY_MS),
+        until=format_time(feed.looked_to * DAY_MS - 1),
+        text=feed_over_text(is_open.since),
+        worker=settings.worker_id,
+    )
+
+
+def _is_of_feed(incident: Incident, deployment: str) -> bool:
+    return incident.rule is IncidentRule.LABELS_MISSING and incident.deployment == deployment
+
+
+def _filled_feed(alarm: FeedAlarm, feed: LabelFeed, settings: Settings) -> Incident:
+    rule = RULES[IncidentRule.LABELS_MISSING]
+    return Incident(
+        incident_id=incident_id(settings.deployment, IncidentRule.LABELS_MISSING, str(alarm.since_day)),
+        deployment=settings.deployment,
+        rule=IncidentRule.LABELS_MISSING,
+        severity=rule.severity,
+        receivers=rule.receivers,
+        kind=IncidentKind.OPENED,
+        sequence=0,
+        at=format_time((alarm.last_day + 1) * DAY_MS),
+        since=format_time(alarm.since_day * DAY_MS),
+        until=format_time((alarm.last_day + 1) * DAY_MS - 1),
+        events=max(round(one.expected) - one.observed for one in alarm.streams.values()),
+        amounts={},
+        decided={},
+        reasons={},
+        text=feed_text(alarm, feed.newest_ms),
         worker=settings.worker_id,
     )

@@ -1,9 +1,13 @@
 """What the watch says, in words: what has moved, what is not watched, and what to do about it."""
 
+from collections.abc import Mapping
+
+from models.times import format_time
 from stream.drift.alarm import DriftAlarm
+from stream.drift.feed import FeedAlarm
 from stream.drift.fold import WatchedPair
 from stream.drift.judge import JudgedWindow, QuantityDrift, day_text, is_feature
-from stream.drift.layout import ALERTS, DECLINES, SCORE
+from stream.drift.layout import ALERTS, DECLINES, REST, SCORE
 from stream.drift.report import PairReport
 from stream.drift.terms import DriftTerms
 
@@ -14,6 +18,8 @@ _WORDS = {SCORE: "the score", ALERTS: "the share of alerts", DECLINES: "the shar
 
 def named(name: str) -> str:
     """Return a quantity in words."""
+    if name.endswith(REST):
+        return f"{name.removesuffix(REST)} at its most frequent value"
     return _WORDS.get(name, name)
 
 
@@ -54,6 +60,30 @@ def alarm_text(pair: WatchedPair, alarm: DriftAlarm, terms: DriftTerms, *, is_ov
         f"Of {pair_text(pair)}, {moved_text(alarm)} has moved from the reference since {since}, in {alarm.windows} "
         f"windows (stability index in parentheses; {terms.least_index:g} is the least that counts); "
         f"{suggestion(pair, alarm)}"
+    )
+
+
+def feed_text(alarm: FeedAlarm, newest_ms: Mapping[str, int]) -> str:
+    """Return an alarm of the feed of labels in a sentence or two."""
+    lacks = sorted(alarm.streams.items(), key=lambda one: (one[1].observed - one[1].expected, one[0]))
+    shown = [
+        f"{name}: {one.observed:,} in place of some {one.expected:,.0f}, the newest at "
+        f"{format_time(newest_ms.get(name, 0))}"
+        for name, one in lacks[:_MOST_NAMED]
+    ]
+    return (
+        f"Labels are missing since {day_text(alarm.since_day)}. Against the same weekdays of the weeks before came of "
+        f"{'; of '.join(shown)}. Look at what writes to the topic `labels`, and at `fraudstream dead-letters list`. "
+        "Features that count known frauds fall to 0 by and by, and the model finds fewer frauds; what is labelled late "
+        "is taken into account from then on"
+    )
+
+
+def feed_over_text(since: str) -> str:
+    """Return that an alarm of the feed of labels is over."""
+    return (
+        f"Labels that were missing since {since[:10]} come as in the weeks before that, or have been missing for so "
+        "long that what comes now is what later days are compared with"
     )
 
 

@@ -1,7 +1,8 @@
 """The figures of one model or of two on the same payments, each over the draws of their cards.
 
 A figure has one name in every part of a report: docs/reference/evaluation.md defines each. Ranking and card precision
-leave out cards that were known to be compromised, as in training; everything else is over all payments.
+leave out cards that were known to be compromised, as in training; first-hit recall counts each card at its first fraud.
+Everything else is over all payments.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from metrics.calibration import constant_log_loss, log_losses
 from metrics.card_precision import card_precision
 from metrics.columns import Bools, Floats, Ints, ratios
 from metrics.money import DecisionCode, LossColumn, PricedRows, savings_of
+from metrics.ranking import ranked_rows
 from metrics.weighted_ranking import WeightedRanking
 from stream.evaluation.draws import CardDraws, DrawnFigure
 from stream.evaluation.payments import EvaluatedPayments, days_of
@@ -46,16 +48,10 @@ class ScoredBy(NamedTuple):
 
 def ranking_figures(payments: EvaluatedPayments, scored: Sequence[ScoredBy], draws: CardDraws) -> list[Figures]:
     """Return `auc` and `average_precision` of each model."""
-    kept = ranked_rows(payments)
+    kept = ranked_rows(payments.fraud, payments.blocked)
     rankings = [(WeightedRanking(payments.fraud[kept], one.scores[kept]), kept) for one in scored]
     names = ("auc", "average_precision")
     return [dict(zip(names, pair, strict=True)) for pair in draws.rankings(payments.fraud, rankings)]
-
-
-def ranked_rows(payments: EvaluatedPayments) -> Ints:
-    """Return the payments without those of blocked cards, or all if the others are all fraud or all genuine."""
-    kept = np.flatnonzero(~payments.blocked)
-    return kept if 0 < payments.fraud[kept].sum() < len(kept) else np.arange(len(payments.fraud))
 
 
 def card_figures(payments: EvaluatedPayments, scored: Sequence[ScoredBy], terms: EvaluationTerms) -> list[Figures]:
@@ -82,21 +78,23 @@ def card_figures(payments: EvaluatedPayments, scored: Sequence[ScoredBy], terms:
 def decision_figures(payments: EvaluatedPayments, scored: Sequence[ScoredBy], draws: CardDraws) -> list[Figures]:
     """Return what follows from sums over payments: alerts by the model's thresholds, and how probable outcomes were.
 
-    `precision`, `recall`, `alert_share`, `log_loss`, `log_loss_below_constant`, `brier` and `expected_to_observed`.
+    `precision`, `recall`, `first_hit_recall`, `alert_share`, `log_loss`, `log_loss_below_constant`, `brier` and
+    `expected_to_observed`.
     """
-    fraud = payments.fraud
-    columns: list[Floats | Ints | Bools] = [np.ones(len(fraud)), fraud]
+    fraud, first = payments.fraud, payments.first_fraud
+    columns: list[Floats | Ints | Bools] = [np.ones(len(fraud)), fraud, first]
     for one in scored:
-        columns += [one.alerted, one.alerted & fraud, one.scores, log_losses(fraud, one.scores)]
+        columns += [one.alerted, one.alerted & fraud, one.alerted & first, one.scores, log_losses(fraud, one.scores)]
         columns.append((one.scores - fraud) ** 2)
     sums = draws.sums(*columns)
     found = []
     for place in range(len(scored)):
-        alerts, caught, expected, losses, squares = range(2 + 5 * place, 7 + 5 * place)
+        alerts, caught, hits, expected, losses, squares = range(3 + 6 * place, 9 + 6 * place)
         found.append(
             {
                 "precision": sums.figure(partial(_ratio, caught, alerts), alerts),
                 "recall": sums.figure(partial(_ratio, caught, 1), 1),
+                "first_hit_recall": sums.figure(partial(_ratio, hits, 2), 2),
                 "alert_share": sums.figure(partial(_ratio, alerts, 0), alerts),
                 "log_loss": sums.figure(partial(_ratio, losses, 0), 1),
                 "log_loss_below_constant": sums.figure(partial(_below_constant, losses), 1),
@@ -133,22 +131,23 @@ class BudgetAlerts(NamedTuple):
 
 
 def budget_figures(payments: EvaluatedPayments, alerts: Sequence[BudgetAlerts], draws: CardDraws) -> list[Figures]:
-    """Return `precision@k` and `recall@k` of each model, for each budget of k alerts a day.
+    """Return `precision@k`, `recall@k` and `first_hit_recall@k` of each model, for each budget of k alerts a day.
 
     Which payments are alerts is as it was: a draw takes cards with the alerts that they had.
     """
-    columns: list[Bools] = [payments.fraud]
+    columns: list[Bools] = [payments.fraud, payments.first_fraud]
     names: list[tuple[int, int]] = []
     for place, one in enumerate(alerts):
         for budget, alerted in one.alerted.items():
             names.append((place, budget))
-            columns += [alerted, alerted & payments.fraud]
+            columns += [alerted, alerted & payments.fraud, alerted & payments.first_fraud]
     sums = draws.sums(*columns)
     found: list[Figures] = [{} for _ in alerts]
     for at, (place, budget) in enumerate(names):
-        chosen, caught = 1 + 2 * at, 2 + 2 * at
+        chosen, caught, hits = range(2 + 3 * at, 5 + 3 * at)
         found[place][f"precision@{budget}"] = sums.figure(partial(_ratio, caught, chosen), chosen)
         found[place][f"recall@{budget}"] = sums.figure(partial(_ratio, caught, 0), 0)
+        found[place][f"first_hit_recall@{budget}"] = sums.figure(partial(_ratio, hits, 1), 1)
     return found
 
 

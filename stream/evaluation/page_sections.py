@@ -16,7 +16,7 @@ from stream.html.tables import DataTable
 from stream.verdict.figures import Figure
 
 Row = tuple[Cell, ...]
-_RANKING = ("auc", "average_precision", "card_precision")
+_RANKING = ("auc", "average_precision", "first_hit_recall", "card_precision")
 _ALERTS = ("precision", "recall", "alert_share")
 _CALIBRATION = (
     "log_loss",
@@ -29,11 +29,12 @@ _CALIBRATION = (
 )
 _BY_WEEK = (
     ("average_precision", "Average precision", AxisKind.NUMBER),
+    ("first_hit_recall", "First-hit recall", AxisKind.SHARE),
     ("recall", "Recall of frauds", AxisKind.SHARE),
     ("precision", "Precision of alerts", AxisKind.SHARE),
     ("log_loss_below_constant", "Log loss below the constant's", AxisKind.NUMBER),
 )
-_SLICE_FIGURES = ("average_precision", "recall", "precision", "expected_to_observed")
+_SLICE_FIGURES = ("average_precision", "first_hit_recall", "recall", "precision", "expected_to_observed")
 _KINDS = {
     "amount": "Band of the amount",
     "channel": "Channel",
@@ -152,7 +153,8 @@ def alerts(report: EvaluationReport) -> Iterator[Part]:
             ChartAxis(name, AxisKind.SHARE),
             tuple(_budget_line(label, one, key) for label, one in zip(labels(report), report.models, strict=True)),
         )
-    keys = [f"{key}@{one.budget}" for one in report.models[0].budgets for key in ("precision", "recall")]
+    measures = ("precision", "recall", "first_hit_recall")
+    keys = [f"{key}@{one.budget}" for one in report.models[0].budgets for key in measures]
     yield DataTable("At a budget of alerts a day", heads(report), figure_rows(report, keys))
 
 
@@ -223,7 +225,10 @@ def weeks(report: EvaluationReport) -> Iterator[Part]:
             ChartAxis(title, kind),
             lines,
         )
-    keys = ("average_precision", "card_precision", "recall", "precision", "expected_to_observed", "score_stability")
+    keys = (
+        "average_precision", "first_hit_recall", "card_precision", "recall", "precision", "expected_to_observed",
+        "score_stability",
+    )  # fmt: skip
     for place, name in enumerate(labels(report)):
         yield _slice_table(f"{name} by week", "Week from", report.weeks, (place, keys))
 

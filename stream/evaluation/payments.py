@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from features.declaration import FeatureSet
 from features.history.records import CHANNEL, COUNTRY, unpack_trait
 from features.history.store import Ints
+from metrics.alerts import first_frauds
 from metrics.card_precision import KnownFrauds, known_compromised
 from metrics.columns import Bools, Floats
 from stream.dataset.database import DatasetBatch
@@ -59,6 +60,7 @@ class EvaluatedPayments(NamedTuple):
         channel, country: as in `PaymentColumns`.
         card_age_ms: the time since the card's first payment in the file.
         blocked: whether the card was known to be compromised when the payment's day began.
+        first_fraud: whether it is the first fraud of its card in the file.
     """
 
     occurred_ms: Ints
@@ -70,6 +72,7 @@ class EvaluatedPayments(NamedTuple):
     country: Ints
     card_age_ms: Ints
     blocked: Bools
+    first_fraud: Bools
 
     def where(self, which: Bools | Ints) -> "EvaluatedPayments":
         """Return some of them."""
@@ -134,6 +137,7 @@ def payments_of(file: FileTable, rows: Ints, fraud: NDArray[np.int8]) -> Evaluat
         country=columns.country[rows],
         card_age_ms=card_ages_ms(table)[rows],
         blocked=known_compromised(table.card[rows], table.occurred_ms[rows], known),
+        first_fraud=first_frauds(table.card, table.occurred_ms, (fraud == 1) & table.decided)[rows],
     )
 
 

@@ -11,8 +11,8 @@ from stream.evaluation.report import EvaluationReport, SliceEvaluation
 from stream.evaluation.words import NOT_TOLD_APART, figure_text, verdict_of_difference, words_of
 
 _MAIN = (
-    "auc", "average_precision", "card_precision", "precision", "recall", "alert_share", "log_loss",
-    "log_loss_below_constant", "brier", "ece", "ece_alerts", "ece_alerts_by_chance", "expected_to_observed",
+    "auc", "average_precision", "first_hit_recall", "card_precision", "precision", "recall", "alert_share",
+    "log_loss", "log_loss_below_constant", "brier", "ece", "ece_alerts", "ece_alerts_by_chance", "expected_to_observed",
     "score_stability",
 )  # fmt: skip
 _SHOWN_FEATURES = 12
@@ -69,6 +69,7 @@ def _budgets(report: EvaluationReport) -> Table:
     for one in report.models[0].budgets:
         _add(table, report, f"precision@{one.budget}")
         _add(table, report, f"recall@{one.budget}")
+        _add(table, report, f"first_hit_recall@{one.budget}")
     return table
 
 
@@ -96,10 +97,11 @@ def _slices(title: str, slices: Sequence[SliceEvaluation]) -> RenderableType:
     if not slices:
         return Text("")
     table = Table(title_justify="left", header_style="bold", pad_edge=False, box=None, padding=(0, 3, 0, 0))
-    for name in (title, "payments", "frauds", "average precision", "recall", "precision", "log loss below constant"):
+    heads = ("average precision", "first-hit recall", "recall", "precision", "log loss below constant")
+    for name in (title, "payments", "frauds", *heads):
         table.add_column(f"\n{name}", justify="left" if name == title else "right")
     for one in slices:
-        keys = ("average_precision", "recall", "precision", "log_loss_below_constant")
+        keys = ("average_precision", "first_hit_recall", "recall", "precision", "log_loss_below_constant")
         cells = (figure_text(key, one.figures[0][key]) for key in keys)
         table.add_row(one.name, f"{one.payments:,}", f"{one.frauds:,}", *cells)
     return table

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metrics.columns import Floats
+from metrics.ranking import ranked_rows
 from metrics.weighted_ranking import WeightedRanking
 from stream.evaluation.calibration import BinnedScores, calibration_figures
 from stream.evaluation.draws import CardDraws
@@ -19,7 +20,6 @@ from stream.evaluation.figures import (
     decision_figures,
     merged,
     money_figures,
-    ranked_rows,
     ranking_figures,
 )
 from stream.evaluation.payments import EvaluatedPayments
@@ -85,7 +85,7 @@ def _check_costs(rows: Sequence[CurrencyRows], terms: EvaluationTerms) -> None:
 
 def _curve(payments: EvaluatedPayments, scores: Floats) -> tuple[PrecisionRecallPoint, ...]:
     """Return at most 100 thresholds, evenly spread over recall."""
-    kept = ranked_rows(payments)
+    kept = ranked_rows(payments.fraud, payments.blocked)
     ranking = WeightedRanking(payments.fraud[kept], scores[kept])
     frauds, genuine = ranking.counts(np.ones(len(kept)))
     recall = frauds / frauds[-1]

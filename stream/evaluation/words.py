@@ -24,6 +24,7 @@ WORDS: Mapping[str, FigureWords] = MappingProxyType(
         "card_precision": FigureWords("Card precision", is_share=False, more_is_better=True),
         "precision": FigureWords("Precision of alerts", is_share=True, more_is_better=True),
         "recall": FigureWords("Recall of frauds", is_share=True, more_is_better=True),
+        "first_hit_recall": FigureWords("First-hit recall", is_share=True, more_is_better=True),
         "alert_share": FigureWords("Alerts among payments", is_share=True, more_is_better=None),
         "savings": FigureWords("Savings", is_share=True, more_is_better=True),
         "value_detection_rate": FigureWords("Fraud money alerted", is_share=True, more_is_better=True),

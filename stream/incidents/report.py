@@ -110,6 +110,14 @@ EXPLANATIONS: Mapping[IncidentRule, Explanation] = MappingProxyType(
             "Every payment was decided as before. The payments are like those that the model was made for again, or "
             "another model decides.",
         ),
+        IncidentRule.LABELS_MISSING: Explanation(
+            "Fewer reports of fraud arrived",
+            "Reports that say which payments were fraud, or a part of them, stopped or became far fewer than in the "
+            "weeks before.",
+            "Every payment is decided as before. Without these reports the model knows less of recent fraud.",
+            "Every payment was decided as before. The reports arrive again, or those that arrive are what is expected "
+            "from now on.",
+        ),
     }
 )
 """What each rule's incidents mean for a customer. What a guard did is told by the commands."""

@@ -112,9 +112,17 @@ RULES: Mapping[IncidentRule, RuleTerms] = MappingProxyType(
         IncidentRule.DRIFT: RuleTerms(
             Severity.TICKET, (FRAUD,), opens_after_s=0, quiet_s=0, sporadic=False, alerts=("ModelDrifted",)
         ),
+        IncidentRule.LABELS_MISSING: RuleTerms(
+            Severity.TICKET,
+            (OPERATIONS, FRAUD),
+            opens_after_s=0,
+            quiet_s=0,
+            sporadic=False,
+            alerts=("LabelsMissing",),
+        ),
     }
 )
 """What each rule says. A test walks all rules and alerts."""
 
-TOLD_BY_THE_WATCH = frozenset({IncidentRule.DRIFT})
+TOLD_BY_THE_WATCH = frozenset({IncidentRule.DRIFT, IncidentRule.LABELS_MISSING})
 """The rules whose incidents `stream.drift` tells of, by windows of days; the fold of seconds passes over them."""

@@ -104,6 +104,27 @@ OF_GUARDS: dict[MetricName, Metric] = {
         "Records of incidents that a guard could not write to `incidents` yet.",
         "above 0: Kafka refuses them; `/health/ready` of the guard says why.",
     ),
+    "fraudstream.labels.age": Metric(
+        MetricKind.GAUGE,
+        "s",
+        ("labels",),
+        "How long ago a worker took the newest label in: of all `labels`, and of `cards with fraud`.",
+        "beyond a day or two: what writes to the topic `labels` has stopped.",
+    ),
+    "fraudstream.labels.missing": Metric(
+        MetricKind.GAUGE,
+        "1",
+        (),
+        "1 while labels, or a share of them, are missing against the weeks before, else 0.",
+        "1: the incident `labels_missing` says which, and since when.",
+    ),
+    "fraudstream.labels.ratio": Metric(
+        MetricKind.GAUGE,
+        "1",
+        ("labels",),
+        "Labels of the last two days divided by what the weeks before let expect: all, by reporter, by kind of fraud.",
+        "0: that share has stopped; a half or less for two days, beyond chance, is an alarm.",
+    ),
     "fraudstream.webhook.events": Metric(
         MetricKind.COUNTER,
         "{event}",

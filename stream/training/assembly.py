@@ -75,8 +75,10 @@ def _reference(
     since = np.flatnonzero(table.decided & (table.occurred_ms >= table.occurred_ms[rows[0]]))
     scores = Calibrator.of(calibration).probabilities(margins(booster, table, since))
     said = said_by(chosen.policy, chosen.costs, scored_part(table, since, scores, since[:0])).astype(np.int64)
-    seen = ReferenceRows(table.matrix, since, scores, table.card[since], table.occurred_ms[since], said)
-    return build_reference(seen, chosen.policy)
+    times, gains = table.occurred_ms[since], booster.gains()
+    return build_reference(
+        ReferenceRows(table.matrix, since, scores, table.card[since], times, said, gains), chosen.policy
+    )
 
 
 def decided_among(table: Table, rows: Ints) -> Ints:

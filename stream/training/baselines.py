@@ -14,7 +14,7 @@ from features.history.store import Ints
 from features.vector.sets import FeatureSets
 from metrics.bootstrap import BootstrapPlan
 from metrics.paired_ranking import paired_average_precision
-from metrics.ranking import average_precision
+from metrics.ranking import average_precision, ranked_rows
 from models.calibration import Calibrator
 from models.loading import Model, load
 from models.overview import overviews
@@ -68,11 +68,11 @@ def measure_baselines(
 def ranks_worse(data: tuple[Table, Split], model: ScoreRows, logistic: ScoreRows) -> Iterator[str]:
     """Yield that a model ranks the test part worse than the logistic regression, if chance does not explain it.
 
-    Payments of blocked cards are left out, as in `average_precision` among the metrics. The interval is by card, since
-    of few frauds chance alone makes either model look better.
+    Both are of cards not known compromised, as `average_precision` among the metrics. The interval is by card, since of
+    few frauds chance alone makes either model look better.
     """
     table, parts = data
-    rows = parts.test[~blocked(table, parts.test)]
+    rows = parts.test[ranked_rows(table.fraud[parts.test], blocked(table, parts.test))]
     fraud, scores = table.fraud[rows], (model(rows), logistic(rows))
     first, second = (average_precision(fraud, one) for one in scores)
     if first is None or second is None or first >= second:

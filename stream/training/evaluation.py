@@ -9,7 +9,7 @@ from metrics.alerts import AlertCounts, ScoredRows
 from metrics.calibration import brier_score
 from metrics.card_precision import ALERTS_A_DAY, BLOCKED_DAYS, KnownFrauds, card_precision, known_compromised
 from metrics.errors import MissingLibraryError
-from metrics.ranking import average_precision, roc_auc
+from metrics.ranking import average_precision, ranked_rows, roc_auc
 from models.calibration import Calibration
 from models.policy import Floats, Policy
 from stream.dataset.errors import MissingExtraError
@@ -55,8 +55,8 @@ def choose_policy(scores: Floats, review_share: float, decline_share: float) -> 
 def measure(table: Table, rows: Ints, scores: Floats, policy: Policy) -> dict[str, float]:
     """Measure scores of `rows`, all of them labelled, with at least one fraud and one genuine row.
 
-    `auc`, `average_precision` and `card_precision_at_100` leave out transactions of blocked cards. All other measures
-    are over all rows.
+    `auc`, `average_precision` and `card_precision_at_100` are of cards not known compromised. All other measures are
+    over all rows.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -77,12 +77,11 @@ def measure(table: Table, rows: Ints, scores: Floats, policy: Policy) -> dict[st
 
 
 def _ranking(frauds: NDArray[np.int8], scores: Floats, left_out: NDArray[np.bool_]) -> dict[str, float]:
-    """Measure the ranking without the blocked cards' rows, or with them if the others are all fraud or all genuine."""
+    """Measure the ranking of cards not known compromised."""
     measures = {"auc": roc_auc, "average_precision": average_precision}
+    rows = ranked_rows(frauds, left_out)
     try:
-        found = {name: measure(frauds, scores, left_out) for name, measure in measures.items()}
-        if None in found.values():
-            found = {name: measure(frauds, scores) for name, measure in measures.items()}
+        found = {name: measure(frauds[rows], scores[rows]) for name, measure in measures.items()}
     except MissingLibraryError as error:
         raise MissingExtraError("training", error.library, error.extra) from error
     return {name: one for name, one in found.items() if one is not None}

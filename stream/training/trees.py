@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from features.aggregates import Risk
 from features.history.store import Ints
-from metrics.ranking import average_precision
+from metrics.ranking import average_precision, ranked_rows
 from models.artifact import Parameter
 from models.booster import FitRows, FittedTrees, Watch, fit
 from models.policy import Floats
@@ -79,14 +79,7 @@ def grow(
 
 
 def precision_on(table: Table, rows: Ints) -> Callable[[Floats], float]:
-    """Return a function that rates scores of some rows by their average precision, blocked cards left out.
-
-    If without them all are fraud or all genuine, none is left out.
-    """
-    frauds, left_out = table.fraud[rows], blocked(table, rows)
-
-    def rate(scores: Floats) -> float:
-        found = average_precision(frauds, scores, left_out)
-        return (average_precision(frauds, scores) or 0.0) if found is None else found
-
-    return rate
+    """Return a function that rates scores of some rows by their average precision, of cards not known compromised."""
+    frauds = table.fraud[rows]
+    ranked = ranked_rows(frauds, blocked(table, rows))
+    return lambda scores: average_precision(frauds[ranked], scores[ranked]) or 0.0

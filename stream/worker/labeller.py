@@ -11,18 +11,18 @@ from typing import NamedTuple, Protocol, cast
 
 import msgspec
 
-from features.history.store import HistoryStore, Label, LabelResult
+from features.history.store import HistoryStore, LabelResult
 from models.times import format_time
 from stream.clock import Stopwatch
 from stream.contract.codes import Rejection
-from stream.contract.label import Reporter
+from stream.contract.label import LONGEST_FRAUD_TYPE, ParsedLabel, Reporter
 from stream.contract.outputs import Outcome, Positions, Source
 from stream.errors import StaleBatchError
 from stream.kafka.batches import Batch, Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, OUTCOMES
-from stream.redaction import redact_headers
+from stream.redaction import redact_headers, shorten
 from stream.scoring.decode import read_label_record, without_impassable_headers
 from stream.scoring.facts import FactListener, LabelsApplied, Retried
 from stream.scoring.tracing import BatchTrace, Tracing
@@ -178,7 +178,7 @@ class Labeller:
         """Publish outcomes and dead letters; return what became of each partition, and what was published."""
         outcomes: dict[int, list[Outgoing]] = defaultdict(list)
         for one, done in outputs.done:
-            outcome = _encode(_outcome(one.record, one.parsed.label, done, (self._deployment, self._input.log)))
+            outcome = _encode(_outcome(one.record, one.parsed, done, (self._deployment, self._input.log)))
             outcomes[one.record.partition].append(Outgoing(one.record.offset, one.record.key, outcome, one.headers))
         stopwatch.lap("encode")
         origin = LetterOrigin(self._deployment, self._input.log)
@@ -212,8 +212,8 @@ def _parse(records: Sequence[Record], trace: BatchTrace, log: int) -> tuple[list
     return labels, dead
 
 
-def _outcome(record: Record, label: Label, done: LabelResult, where: tuple[str, int] = ("", 0)) -> Outcome:
-    deployment, log = where
+def _outcome(record: Record, parsed: ParsedLabel, done: LabelResult, where: tuple[str, int] = ("", 0)) -> Outcome:
+    (deployment, log), label, kind = where, parsed.label, parsed.fraud_type
     return Outcome(
         deployment=deployment,
         transaction_id=label.transaction_id,
@@ -223,6 +223,7 @@ def _outcome(record: Record, label: Label, done: LabelResult, where: tuple[str, 
         fraud=label.fraud,
         labelled_at=format_time(label.labelled_ms),
         reported_by=cast("Reporter", label.reported_by),
+        fraud_type=msgspec.UNSET if kind is None else shorten(kind, LONGEST_FRAUD_TYPE),
         positions=Positions(done.history_epoch, done.card_position, done.merchant_position),
         status=done.status,
         source=Source(record.topic, record.partition, record.offset, log),

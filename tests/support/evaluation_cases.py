@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from metrics.alerts import first_frauds
 from metrics.columns import Floats
 from metrics.money import DecisionCode
 from stream.evaluation.figures import ScoredBy
@@ -17,16 +18,19 @@ def payments(seed: int = 0, rows: int = 4_000, cards: int = 400, days: int = 20)
     random = np.random.default_rng(seed)
     card = random.integers(0, cards, rows)
     compromised = random.random(cards) < 0.3
+    occurred_ms = np.sort(random.integers(0, days * DAY_MS, rows)) + START_MS
+    fraud = random.random(rows) < np.where(compromised[card], 0.2, 0.01)
     return EvaluatedPayments(
-        occurred_ms=np.sort(random.integers(0, days * DAY_MS, rows)) + START_MS,
+        occurred_ms=occurred_ms,
         card=card,
-        fraud=random.random(rows) < np.where(compromised[card], 0.2, 0.01),
+        fraud=fraud,
         amount_minor=random.integers(100, 50_000, rows),
         currency=(random.random(rows) < 0.2).astype(np.int64),
         channel=random.integers(0, 3, rows),
         country=np.where(random.random(rows) < 0.7, 83, 0),
         card_age_ms=random.integers(0, 60 * DAY_MS, rows),
         blocked=random.random(rows) < 0.05,
+        first_fraud=first_frauds(card, occurred_ms, fraud),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.alerts import AlertCounts, ScoredRows, alerts_at_budget, card_days
+from metrics.alerts import AlertCounts, ScoredRows, alerts_at_budget, card_days, first_frauds, first_hit_recall
 from metrics.errors import MeasureInputError
 
 FLAGS = st.lists(st.tuples(st.booleans(), st.booleans()), max_size=50)
@@ -86,3 +86,25 @@ def test_what_cannot_be_ranked_is_refused() -> None:
         alerts_at_budget(days, np.zeros(2), -1)
     with pytest.raises(MeasureInputError, match="scores: 1 of 2"):
         card_days(ScoredRows(days, days, scores, np.zeros(2, np.bool_)))
+
+
+HITS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6), st.booleans(), st.booleans()), max_size=40)
+
+
+@given(HITS)
+def test_the_first_fraud_of_a_card_and_its_recall_equal_a_recount(rows: list[tuple[int, int, bool, bool]]) -> None:
+    cards, times, fraud, alerted = np.array(rows, np.int64).reshape(-1, 4).T
+    first = first_frauds(cards, times, fraud.astype(np.bool_))
+    expected: dict[int, int] = {}
+    for number, (card, time, is_fraud, _) in enumerate(rows):
+        if is_fraud and (card not in expected or time < rows[expected[card]][1]):
+            expected[card] = number
+    assert set(np.flatnonzero(first).tolist()) == set(expected.values())
+    caught = [rows[number][3] for number in expected.values()]
+    assert first_hit_recall(first, alerted.astype(np.bool_)) == (sum(caught) / len(caught) if caught else None)
+
+
+def test_a_card_that_was_defrauded_before_the_measured_rows_has_no_first_hit_among_them() -> None:
+    cards, times, fraud = np.array([1, 1, 2]), np.array([10, 20, 30]), np.ones(3, np.bool_)
+    measured = times >= 20
+    assert first_frauds(cards, times, fraud)[measured].tolist() == [False, True]

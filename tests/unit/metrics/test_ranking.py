@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.errors import MeasureInputError, MissingLibraryError
-from metrics.ranking import average_precision, roc_auc
+from metrics.ranking import average_precision, ranked_rows, roc_auc
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.booleans()), min_size=1, max_size=40)
 
@@ -62,3 +62,10 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
 def test_columns_of_different_lengths_are_refused_by_name() -> None:
     with pytest.raises(MeasureInputError, match="differ in length: fraud 2, scores 1, leave_out 2"):
         roc_auc(np.array([True, False]), np.array([0.1]))
+
+
+def test_rows_of_cards_known_compromised_are_not_ranked_unless_the_others_have_one_outcome() -> None:
+    fraud, compromised = np.array([1, 0, 1, 0], np.int8), np.array([True, False, False, False])
+    assert ranked_rows(fraud, compromised).tolist() == [1, 2, 3]
+    assert ranked_rows(fraud, np.array([True, False, True, False])).tolist() == [0, 1, 2, 3]
+    assert ranked_rows(fraud, fraud == 0).tolist() == [0, 1, 2, 3]

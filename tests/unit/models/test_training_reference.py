@@ -150,3 +150,28 @@ def test_counts_that_do_not_fit_the_edges_are_refused() -> None:
         QuantityReference(edges=(0.0,), workdays=(1, 1), weekends=(1, 1), design_effect=1, usual=0)
     with pytest.raises(ValueError, match="all are 0"):
         QuantityReference(edges=(), workdays=(0, 0), weekends=(0, 0), design_effect=1, usual=0)
+
+
+def test_gains_make_importances_and_a_reference_without_them_keeps_its_bytes() -> None:
+    seen = rows()
+    plain, found = (
+        build_reference(seen, POLICY),
+        build_reference(seen._replace(gains=np.array([3.0, 1.0, 0.0])), POLICY),
+    )
+    assert [one.importance for one in found.traits] == [0.75, 0.25, 0.0]
+    assert all(one.usual_rest >= 0 for one in found.traits)
+    assert b"traits" not in msgspec.json.encode(plain)
+    assert msgspec.json.decode(msgspec.json.encode(found), type=TrainingReference) == found
+
+
+def test_rare_values_are_as_usual_as_the_windows_with_least_of_them() -> None:
+    days = np.repeat(np.arange(MONDAY, MONDAY + 5), 2_000)
+    random, cards = np.random.default_rng(2), np.tile(np.arange(2_000), 5)
+    rare = np.where(days == MONDAY + 2, 0.01, 0.04)
+    matrix = (random.random(len(days)) < rare).astype(float)[:, np.newaxis]
+    seen = ReferenceRows(matrix, np.arange(len(days)), random.random(len(days)), cards, days * DAY_MS, gains=np.ones(1))
+    (found,) = build_reference(seen, POLICY).traits
+    share = float(matrix.mean())
+    least = float(matrix[days == MONDAY + 2].mean())
+    index = (least - share) * np.log(least / share) + (share - least) * np.log((1 - least) / (1 - share))
+    assert 0.5 * index < found.usual_rest < index

@@ -142,9 +142,23 @@ def test_ranking_and_differences_of_scores_are_those_of_other_libraries(distille
     assert both.score_difference.value == pytest.approx(
         sum(abs(one - other) for one, other in zip(teacher, student, strict=True)) / len(rows)
     )
-    precisions = [average_precision_score(fraud, scores) for scores in (teacher, student)]
+    known = {(row["card_id"], -(-parse_time_ms(row["labelled_at"]).epoch_ms // DAY_MS)) for row in distilled.case.rows()
+             if row["fraud"]}  # fmt: skip
+    open_cards = [
+        at
+        for at, (row, _, _) in enumerate(rows)
+        for day in [parse_time_ms(row["occurred_at"]).epoch_ms // DAY_MS]
+        if not any((row["card_id"], since) in known for since in range(day - 13, day + 1))
+    ]
+    assert len(open_cards) < len(rows)
+    precisions = [
+        average_precision_score([fraud[at] for at in open_cards], [scores[at] for at in open_cards])
+        for scores in (teacher, student)
+    ]
     assert [both.teacher_average_precision, both.student_average_precision] == pytest.approx(precisions)
     assert both.average_precision_lost.value == pytest.approx(precisions[0] - precisions[1])
+    stated = [one["average_precision"] for one in (distilled.report.teacher_metrics, distilled.report.metrics)]
+    assert stated == pytest.approx(precisions)
 
 
 def loss_minor(row: dict[str, Any], decision: str) -> int:

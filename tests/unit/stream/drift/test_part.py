@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from models.errors import MissingArtifactError, RepositoryUnavailableError
 from models.repository import StoredManifest
 from models.training_reference import DAY_MS
+from stream.contract.incident import Incident, IncidentRule
 from stream.drift import process
 from stream.drift.checkpoint import DriftCheckpoint
 from stream.drift.fold import LATENESS_MS
@@ -18,8 +19,9 @@ from stream.drift.part import DriftPart
 from stream.drift.process import DriftWatcher, read_until
 from stream.guard.main import Companions
 from stream.guard.topics import FetchedPart
+from stream.incidents.told import Told as ToldIncidents
 from stream.settings import Settings
-from support.drift_cases import DIGEST, FIRST_DAY, label, manifest, payments, record
+from support.drift_cases import DIGEST, FIRST_DAY, ScoreRecord, label, manifest, payments, record
 
 SETTINGS = Settings(worker_id="guard-1")
 SCORES, OUTCOMES = TopicPartition("scores", 0), TopicPartition("outcomes", 0)
@@ -99,6 +101,68 @@ async def test_a_model_that_the_repository_does_not_have_is_warned_of(models: Mo
     (warning,) = [one for one in part.warnings() if "FRAUDSTREAM_MODELS" in one]
     assert DIGEST[:12] in warning
     await part.close()
+
+
+class Topics:
+    """Takes the place of the topics: each fetch is one part."""
+
+    def __init__(self, parts: list[FetchedPart]) -> None:
+        self.parts, self.topic_ids = parts, {"scores": "", "outcomes": ""}
+        self.positions: dict[TopicPartition, int] = {}
+
+    async def fetch(self) -> FetchedPart:
+        return self.parts.pop(0)
+
+
+class Told:
+    """Takes the place of a reader of `incidents` and of a producer of it."""
+
+    def __init__(self) -> None:
+        self.told, self.sent = ToldIncidents("default"), list[Incident]()
+
+    async def read_to_end(self) -> None:
+        for one in self.sent:
+            self.told.add(one)
+
+    async def send_and_wait(self, topic: str, value: bytes, *, key: bytes) -> None:
+        assert (topic, key) == ("incidents", b"default")
+        self.sent.append(msgspec.json.decode(value, type=Incident))
+
+
+def outcomes_until(day: int, values: list[bytes]) -> FetchedPart:
+    at_ms = day * DAY_MS + DAY_MS // 2
+    found = [ScoreRecord(0, at, at_ms, value) for at, value in enumerate(values)]
+    until = {SCORES: at_ms, OUTCOMES: (day + 1) * DAY_MS + process.MARGIN_MS}
+    return FetchedPart((), {OUTCOMES: found}, {SCORES: 0, OUTCOMES: 0}, until)  # type: ignore[dict-item]
+
+
+async def test_labels_that_stop_are_told_of_at_the_end_of_the_second_day_once_and_survive_a_restart(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert models.error is None
+    monkeypatch.setattr(process, "_TURN_SECONDS", 0.0)
+    by_customer = [
+        msgspec.json.encode({"kind": "label", "card_id": f"c-{at}", "fraud": True, "reported_by": "customer"})
+        for at in range(20)
+    ]
+    parts = [outcomes_until(FIRST_DAY + day, by_customer if day < 21 else []) for day in range(24)]
+    kept, told = DriftCheckpoint(tmp_path / "guard.gz"), Told()
+    watcher = DriftWatcher(SETTINGS, kept)
+    said = []
+    for day, part in enumerate(parts):
+        if day == 22:  # a restart within the alarm's two days
+            await watcher._keep()
+            watcher = DriftWatcher(SETTINGS, kept)
+        watcher._topics = Topics([part])  # type: ignore[assignment]
+        await watcher._turn(told, told)  # type: ignore[arg-type]
+        said.append(len(told.sent))
+    assert said == [0] * 22 + [1, 1]
+    (incident,) = told.sent
+    assert (incident.rule, incident.since[:10]) == (IncidentRule.LABELS_MISSING, "2026-01-26")
+    gauges = watcher.gauges.gauges()
+    assert gauges["fraudstream.labels.missing"]() == {(): 1}
+    assert gauges["fraudstream.labels.ratio"]()["labels",] == 0
+    assert gauges["fraudstream.labels.age"]().keys() == {("labels",), ("cards with fraud",)}
 
 
 def test_scores_are_read_up_to_the_least_of_their_partitions_once_each_was_read() -> None:

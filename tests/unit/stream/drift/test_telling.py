@@ -130,9 +130,12 @@ async def test_a_checkpoint_of_another_deployment_or_a_damaged_one_is_not_used(
     kept = DriftCheckpoint(tmp_path / "guard.gz")
     await kept.save(StoredWatch("default", ""))
     assert kept.load(Settings(deployment="other")) is None
+    await kept.save(StoredWatch("default", "", pairs=stored_pairs(new_fold(REFERENCE)), version=1))
+    assert kept.load(SETTINGS) is None
     (tmp_path / "guard.gz.drift").write_bytes(b"no gzip")
     assert kept.load(SETTINGS) is None
-    assert caplog.text.count("is not used") == 2
+    assert caplog.text.count("is not used") == 3
+    assert caplog.text.count("it is of another version, deployment or topic prefix") == 2
 
 
 def test_the_fold_of_seconds_passes_over_an_open_alarm(told: Told) -> None:

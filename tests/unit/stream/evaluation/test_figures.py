@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
-from metrics.alerts import ScoredRows
+from metrics.alerts import ScoredRows, first_hit_recall
 from metrics.card_precision import card_precision
 from metrics.money import DecisionCode
 from stream.evaluation.calibration import calibration_figures, error_by_chance, reliability_bins
@@ -75,6 +75,7 @@ def test_figures_of_decisions_are_recounted() -> None:
             {
                 "precision": caught / sum(alerts),
                 "recall": caught / OF.fraud.sum(),
+                "first_hit_recall": first_hit_recall(OF.first_fraud, np.array(alerts)),
                 "alert_share": sum(alerts) / len(alerts),
                 "log_loss": loss,
                 "log_loss_below_constant": -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate)) - loss,
@@ -95,6 +96,8 @@ def test_at_a_budget_the_highest_scores_of_each_day_are_alerts() -> None:
             caught = sum(bool(OF.fraud[row]) for row in chosen)
             assert found[f"precision@{budget}"].value == pytest.approx(caught / len(chosen))
             assert found[f"recall@{budget}"].value == pytest.approx(caught / OF.fraud.sum())
+            hits = sum(bool(OF.first_fraud[row]) for row in chosen)
+            assert found[f"first_hit_recall@{budget}"].value == pytest.approx(hits / OF.first_fraud.sum())
 
 
 def test_money_is_recounted_payment_by_payment_in_each_currency() -> None:

@@ -216,6 +216,17 @@ async def test_with_too_many_batches_that_wait_the_partition_is_set_aside_and_ot
     assert bench.committable() == {1: 6}
 
 
+async def test_an_outcome_has_the_kind_of_fraud_without_card_numbers_and_none_where_the_label_has_none(
+    bench: Bench,
+) -> None:
+    kinds = ({"fraud_type": "stolen card"}, {"fraud_type": "used 4242424242424242 twice"}, {})
+    await bench.labeller.handle(bench.batch(*(said(at, **kind) for at, kind in enumerate(kinds, start=1))))
+    found = [msgspec.json.decode(one.value or b"") for some in bench.written.records.values() for one in some]
+    assert found[0]["fraud_type"] == "stolen card"
+    assert "4242" not in found[1]["fraud_type"]
+    assert "fraud_type" not in found[2]
+
+
 async def test_a_partition_whose_outcomes_cannot_be_written_is_set_aside(bench: Bench) -> None:
     bench.written.failing = True
     batch = bench.batch(said(1))
