@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from guards.shares import LIVE, ArmShare
-from metrics.arms import ArmsPlan, ArmsState
+from metrics.arms import ArmsPlan
 from metrics.columns import exact_sum
 from metrics.intervals import Interval, Side
 from stream.experiments.cards import CardLosses
@@ -116,22 +116,12 @@ class PairPlan(NamedTuple):
         ends = (ArmsPlan(alpha / 2, cap_minor, shares, side) for side in (Side.LOWER, Side.UPPER))
         return cls(*pair, *ends)
 
-    def start(self) -> tuple[ArmsState, ArmsState]:
-        """Return the states before the first card."""
-        return self.lower.start(), self.upper.start()
-
-    def observe(self, states: tuple[ArmsState, ArmsState], losses: CardLosses) -> tuple[ArmsState, ArmsState]:
-        """Return the states after further cards."""
+    def interval(self, losses: CardLosses) -> Interval | None:
+        """Return the interval of the difference over these cards, all that are final so far."""
         masks = losses.arms == self.first, losses.arms == self.second
         least, most = np.where(masks[1], losses.high, losses.low), np.where(masks[1], losses.low, losses.high)
-        return self.lower.observe(states[0], least, masks), self.upper.observe(states[1], most, masks)
-
-    def interval(self, states: tuple[ArmsState, ArmsState]) -> Interval | None:
-        """Return the interval of the difference."""
-        lower, upper = self.lower.interval(states[0]), self.upper.interval(states[1])
-        if lower is None or upper is None or lower.low > upper.high:
-            return None
-        return Interval(lower.low, upper.high)
+        low, high = self.lower.interval(least, masks).low, self.upper.interval(most, masks).high
+        return Interval(low, high) if low <= high else None
 
 
 def pair_plans(arms: Sequence[ArmShare], cap_minor: int, alpha: float) -> list[PairPlan]:
@@ -143,10 +133,7 @@ def pair_plans(arms: Sequence[ArmShare], cap_minor: int, alpha: float) -> list[P
 def compare(losses: CardLosses, arms: Sequence[ArmShare], terms: ExperimentTerms) -> tuple[ArmDifference, ...]:
     """Return the difference of each pair of arms, over all cards that are final."""
     plans = pair_plans(arms, terms.cap_minor, terms.alpha)
-    return tuple(
-        ArmDifference(arms[plan.first].name, arms[plan.second].name, plan.interval(plan.observe(plan.start(), losses)))
-        for plan in plans
-    )
+    return tuple(ArmDifference(arms[plan.first].name, arms[plan.second].name, plan.interval(losses)) for plan in plans)
 
 
 def winner_of(names: Sequence[str], differences: Sequence[ArmDifference], models: Mapping[str, str]) -> str | None:

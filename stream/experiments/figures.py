@@ -13,9 +13,9 @@ from metrics.card_precision import card_precision
 from metrics.columns import Bools, exact_sum, sum_by_card
 from metrics.intervals import Interval
 from metrics.money import CostMatrix, DecisionCode, LossColumn, MoneySums, PricedRows, savings_of
-from stream.experiments.declines import DeclineFigures, decline_figures
 from stream.experiments.terms import ExperimentTerms
 from stream.outcomes.columns import PaymentRows
+from stream.outcomes.declines import DeclineFigures, decline_figures
 from stream.outcomes.maturity import DAY_MS, Outcomes, outcomes_of
 
 _FREE = CostMatrix(0, 0, 0, 0)
@@ -171,7 +171,7 @@ def _figures(
         ),
         _card_precision(used, fraud, budget),
         budget,
-        decline_figures(rows, terms.maturity, terms.currency, plan),
+        decline_figures(rows[rows["occurred_ms"] <= terms.maturity.old_ms], terms.currency, plan),
         {code: _money(used, fraud, code, terms, plan) for code in np.unique(rows["currency"]).tolist()},
     )
 
