@@ -5,6 +5,9 @@ without being best has been found better than the best arm, and that arm is in m
 ever named with a probability of at most alpha, whichever pairs are looked at beside (as in multiple comparisons with
 the best: Hsu, 1984), and so do the intervals of one arm beside all others miss.
 
+The difference is that over all cards that are final now, which appear in the order of how often they pay; a later look
+asks again for all of them, and may take a winner back.
+
 Declines that nobody learned the truth of are bounded both ways: the lower end of a difference takes the first arm at
 its least loss and the second at its largest, the upper end the other way round.
 """
@@ -40,7 +43,7 @@ class ArmLoss(NamedTuple):
 class ArmDifference(NamedTuple):
     """The mean loss per card of the first arm less that of the second, in minor units; below 0 the first is better.
 
-    `interval` is None if every difference is excluded: the difference has changed in the meantime.
+    `interval` is of the mean over all cards that are final now. It is None if its ends contradict each other.
     """
 
     first: str

@@ -18,6 +18,8 @@ from stream.outcomes.labels import UNLABELLED
 from stream.outcomes.maturity import DAY_MS, MaturityTerms
 
 CARD_DAYS = 28.0
+MOST_COHORTS = 60
+"""Looks are told apart by so many cohorts at most; which cards are final depends on all of them."""
 
 
 class CardOrder(NamedTuple):
@@ -40,10 +42,19 @@ class CardOrder(NamedTuple):
     cohorts: Ints
 
     @property
+    def ends(self) -> list[int]:
+        """How many cards are in each cohort and all before it; of very many cohorts, several are taken together."""
+        ends = np.flatnonzero(np.diff(self.cohorts, append=np.iinfo(np.int64).max)) + 1
+        if len(ends) > MOST_COHORTS:
+            chosen = np.unique(np.linspace(0, len(ends) - 1, MOST_COHORTS).astype(np.int64))
+            ends = np.union1d(ends[chosen], [self.final] if self.final else [])
+        found: list[int] = ends.tolist()
+        return found
+
+    @property
     def final_ends(self) -> list[int]:
-        """How many cards are in each final cohort and those before it; a cohort without cards is left out."""
-        own = self.cohorts[: self.final]
-        return [*np.flatnonzero(np.diff(own) > 0) + 1, len(own)] if len(own) else []
+        """Those of the final cohorts."""
+        return [end for end in self.ends if end <= self.final]
 
     @property
     def observed(self) -> Bools:

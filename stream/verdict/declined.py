@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.bootstrap import BootstrapPlan, sums_interval
+from metrics.bootstrap import BootstrapPlan, total_interval
 from metrics.columns import Bools, exact_sum, sum_by_card
 from metrics.money import DecisionCode
 from stream.outcomes.declines import decline_figures, lot_rows, recall_by_lots
@@ -105,7 +105,7 @@ def _lots(pairs: Pairs, outcomes: Outcomes, losses: PairLosses, terms: VerdictTe
         return None
     found = decline_figures(rows, int(rows["currency"][0]), plan)
     weights = np.where(declined, lot_rows(rows).weights, 0.0)
-    sums = sum_by_card(rows["card"], saved * weights, (weights > 0).astype(np.int64)).sums
+    by_card = sum_by_card(rows["card"], saved * weights).sums[:, 0]
     live, challenger = (recall_by_lots(rows, said, plan) for said in (settled.live, settled.challenger))
     return LotFacts(
         drawn=drawn,
@@ -113,7 +113,7 @@ def _lots(pairs: Pairs, outcomes: Outcomes, losses: PairLosses, terms: VerdictTe
         coverage=found.coverage.share,
         money_coverage=found.coverage.money_share,
         fraud_share=Figure(*found.precision),
-        saved_minor=Figure(float(sums[:, 0].sum()), sums_interval(sums, lambda one: one[:, 0], plan, basis=1)),
+        saved_minor=Figure(float(by_card.sum()), total_interval(by_card, plan)),
         live_recall=Figure(*live),
         challenger_recall=Figure(*challenger),
     )

@@ -194,9 +194,8 @@ def _mean(cards: PairedCards, terms: VerdictTerms) -> float | None:
 
 def _cohorts(order: CardOrder, cards: _Bounded, better: list[bool], terms: VerdictTerms) -> Iterator[CohortFacts]:
     proofs = dict(zip(order.final_ends, better, strict=True))
-    ends = np.flatnonzero(np.diff(order.cohorts, append=np.iinfo(np.int64).max)) + 1
     begin = 0
-    for end in ends.tolist():
+    for end in order.ends:
         is_final = end <= order.final
         worst, best = (
             _mean(PairedCards(*(column[begin:end] for column in side)), terms) if is_final else None for side in cards

@@ -100,13 +100,13 @@ def test_what_is_missing_is_about_right() -> None:
     assert standings_of(later, ARMS, MODELS, TERMS).winner == "new"
 
 
-def test_days_are_those_of_cards_that_wait_and_then_those_of_the_present_rate() -> None:
+def test_days_are_those_of_the_cohorts_of_cards_that_wait_and_then_those_of_the_present_rate() -> None:
     now = at_ms(400.0)
     waiting = np.array([now - at * DAY_MS for at in (29, 20, 6, 5, 4, 3, 2, 1)])
     nothing = np.zeros(0, np.int64)
     losses = CardLosses(nothing, nothing, nothing, nothing, waiting)
-    assert [days_until(cards, losses, TERMS) for cards in (1, 2, 8)] == [1.0, 10.0, 29.0]
-    assert days_until(14, losses, TERMS) == pytest.approx(6 / (6 / 7) + 30)
+    assert [days_until(cards, losses, TERMS) for cards in (1, 2, 8)] == [11.0, 11.0, 31.0]
+    assert days_until(14, losses, TERMS) == pytest.approx(6 / (6 / 7) + 40)
     assert days_until(14, losses._replace(cut_off=0), TERMS) is None
     assert days_until(1, losses._replace(waiting_ms=nothing), TERMS) is None
 

@@ -72,6 +72,40 @@ def _truth_of_the_old_enough(seed: int, left_out: int) -> int:
     return sum(one for _, one in sorted(rows)[: len(rows) - left_out])
 
 
+def known_later_where_large(seed: int) -> tuple[list[Compared], int]:
+    """Return payments whose small frauds are known after 2 days on average and large ones after 25, and the truth."""
+    random = np.random.default_rng(seed)
+    compared, truth = [], 0
+    for at in range(5_000):
+        day, large, fraud = random.uniform(54, 100), random.random() < 0.5, random.random() < 0.15
+        amount = int(random.integers(20_000, 40_000) if large else random.integers(1_000, 4_000))
+        delay = random.exponential(25 if large else 2)
+        label = True if fraud and day + delay <= AS_OF else None
+        says = "review" if random.random() < (0.6 if fraud else 0.01) else "approve"
+        payment = Payment(f"card-{at % 900}", day, fraud=label, labelled_day=day + delay, amount_minor=amount)
+        compared.append(Compared(payment, says))
+        if day <= AS_OF - (2.1 if large else 0.2):
+            truth += saved(compared[-1], fraud=bool(fraud) and delay <= TERMS.maturity_days)
+    return compared, truth
+
+
+def test_frauds_of_large_amounts_that_are_known_later_do_not_make_the_estimate_low(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = dict[int, list[float]]()
+    for bands in (1, 3):
+        monkeypatch.setattr("stream.verdict.estimate.AMOUNT_BANDS", bands)
+        for seed in range(6):
+            compared, truth = known_later_where_large(seed)
+            one = estimated(compared)
+            assert one.basis is EstimateBasis.MATURITY_CURVE
+            assert one.saved_minor is not None
+            found.setdefault(bands, []).append(one.saved_minor / truth)
+    by_one, by_bands = (float(np.mean(ratios)) for ratios in found.values())
+    assert by_one < 0.9, "one curve for all amounts is low"
+    assert abs(by_bands - 1) < 0.1
+
+
 def test_without_enough_labels_the_scores_say_and_each_model_has_its_word() -> None:
     compared = [
         Compared(Payment(f"card-{at}", 99.0, amount_minor=10_000, score=0.01), "review", 0.5) for at in range(300)

@@ -38,7 +38,7 @@ def wrong_promotions(draw: Draw, cards: int, runs: int, *, frauds_only: bool = F
     wrong = 0
     for seed in range(runs):
         world = draw(np.random.default_rng((cards, seed)), cards)
-        for day in range(28, DAYS + 1, 14):
+        for day in range(61, DAYS + 1, 28):
             facts = looked_at(world, day, frauds_only=frauds_only)
             if is_promoted(facts) and world.mean_of(facts.final) <= 0:
                 wrong += 1
