@@ -27,7 +27,7 @@ from metrics.errors import MeasureInputError
 from metrics.intervals import Interval, Side
 from metrics.proportions import check_alpha
 
-STAKES: Floats = np.array([0.01 * 1.3**at for at in range(36)])
+STAKES: Floats = np.array([0.03 * 1.3**at for at in range(25)])
 """Stakes in a mixture, each with the same weight: by the unit of the values, so 1 loses all where a unit is lost."""
 UNIT_STAKES: Floats = STAKES[STAKES < 1]
 """Those that count where each observation could have been a unit below the hypothesis."""

@@ -29,8 +29,8 @@ CHANCE = 0.10
 MEDIAN_MINOR, SPREAD = 8_000, 0.8
 """Of what such a card loses: its median, and the standard deviation of its logarithm."""
 NEW_CARDS_A_DAY = 5_000
-FINAL_AFTER_DAYS = 88
-"""28 days of a card, and 60 until its payments have matured."""
+FINAL_AFTER_DAYS = 116
+"""28 days in which the cards of a cohort appear, 28 of the last card, and 60 until its payments have matured."""
 _LOOKS = 30
 _MOST_CARDS = 3_000_000
 THREE_ARMS = (ArmShare("a", 2_000), ArmShare("b", 2_000), ArmShare(LIVE, 6_000))
