@@ -57,7 +57,7 @@ def test_better_is_what_a_lower_end_above_zero_says(saved: Any, count: int) -> N
 def test_equal_decisions_say_nothing_and_swaps_in_one_direction_soon_tell_the_models_apart() -> None:
     plan = PairedPlan(0.05, 50_000, Side.LOWER)
     same = plan.interval(cards(np.zeros(5_000, np.int64), 0))
-    assert same == (pytest.approx(0, abs=1), 50_000)
+    assert same == (pytest.approx(0, abs=10), 50_000)
     assert same.low < 0
     card, saved = swapped(1, 6_000, 0.5)
     summed = sum_by_card(card, saved).sums[:, 0].astype(np.int64)
