@@ -1,41 +1,25 @@
 """Which of two arms costs more per card, looked at all the time, where cards were divided by a lot with known shares.
 
 Each card is one observation: its value divided by its arm's share, with a minus sign for the second arm, and 0 for a
-card of neither (Horvitz and Thompson, 1952). Its mean is the difference of the arms' means, whatever the cards are, and
-one sequence of it is narrower than the ends of two: at equal shares by about a quarter.
+card of neither (Horvitz and Thompson, 1952). The lot alone gives it the expected value that is the card's own
+difference, whatever the cards are and in whichever order they come, and one sequence of it is narrower than the ends of
+two: at equal shares by about a quarter.
 
 The shares must be those by which cards were divided, fixed, and a card's arm must not change whether it is observed:
 take every card that paid, and each once, when its value is final.
 """
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from metrics.betting import BettingPlan, BettingState
-from metrics.columns import Bools, Ints, check_lengths, exact_sum
+from metrics.columns import Bools, Ints, check_lengths
 from metrics.errors import MeasureInputError
 from metrics.intervals import Interval, Side
 from metrics.money import WHOLE_BP
-
-
-class ArmsState(NamedTuple):
-    """The state of a comparison, as plain numbers.
-
-    Attributes:
-        betting: of the sequence of differences, in units of the cap.
-        cards: observed in the first arm and in the second.
-        sums: of their capped values, in the unit of the values.
-        capped: cards whose value was above the cap.
-        beyond: the sum of what was cut off.
-    """
-
-    betting: BettingState
-    cards: tuple[int, int] = (0, 0)
-    sums: tuple[int, int] = (0, 0)
-    capped: int = 0
-    beyond: int = 0
+from metrics.proportions import check_alpha
+from metrics.running_mean import UNIT_STAKES, Observed, log_evidence, running_mean_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +38,9 @@ class ArmsPlan:
     cap: int
     shares_bp: tuple[int, int]
     side: Side = Side.BOTH
-    betting: BettingPlan = field(init=False)
 
     def __post_init__(self) -> None:
+        check_alpha(self.alpha)
         if self.cap < 1:
             raise MeasureInputError(f"cap: {self.cap}; it must be at least 1")
         first, second = self.shares_bp
@@ -64,44 +48,41 @@ class ArmsPlan:
             raise MeasureInputError(
                 f"shares_bp: {first} and {second}; each must be above 0, together at most {WHOLE_BP} (0.01 % each)"
             )
-        least, largest = -WHOLE_BP / second, WHOLE_BP / first
-        object.__setattr__(self, "betting", BettingPlan.of_mean(self.alpha, least, largest, self.side))
 
-    def start(self) -> ArmsState:
-        """Return the state before the first observation."""
-        return ArmsState(self.betting.start())
+    def interval(self, values: Ints, arms: tuple[Bools, Bools]) -> Interval:
+        """Return the mean value of these cards in the first arm less that in the second, in the unit of the values.
 
-    def observe(self, state: ArmsState, values: Ints, arms: tuple[Bools, Bools]) -> ArmsState:
-        """Return the state after further cards, each once, in the order in which their values became final.
+        From 0 on, the first arm is higher; up to 0, lower. Ask again for all cards so far at each look.
 
         Args:
-            state: of this plan.
             values: of each card, of shape (n,), at least 0: its loss, or whether it has an event.
             arms: whether each card is in the first arm, and whether in the second; each of shape (n,).
 
         Raises:
             MeasureInputError: a value is negative, a card is in both arms, or the columns differ in length.
         """
+        found = running_mean_interval(
+            self._observed(values, arms), self.alpha, self._bounds, side=self.side, stakes=UNIT_STAKES
+        )
+        return found.scaled(self.cap * self._largest)
+
+    def is_higher(self, values: Ints, arms: tuple[Bools, Bools]) -> bool:
+        """Tell whether the first arm is proved to be higher, with all of alpha; see `interval`."""
+        return log_evidence(self._observed(values, arms), 0.0, UNIT_STAKES) >= -math.log(self.alpha)
+
+    @property
+    def _largest(self) -> float:
+        return WHOLE_BP / min(self.shares_bp)
+
+    @property
+    def _bounds(self) -> Interval:
+        first, second = (WHOLE_BP / share_bp / self._largest for share_bp in self.shares_bp)
+        return Interval(-second, first)
+
+    def _observed(self, values: Ints, arms: tuple[Bools, Bools]) -> Observed:
         check_lengths(values=values, first=arms[0], second=arms[1])
         if (values < 0).any() or (arms[0] & arms[1]).any():
             raise MeasureInputError("values: each must be at least 0, and no card can be in both arms")
-        kept, compared = np.minimum(values, self.cap), arms[0] | arms[1]
-        first, second = (WHOLE_BP / share_bp for share_bp in self.shares_bp)
-        weights = np.where(arms[0], first, 0.0) - np.where(arms[1], second, 0.0)
-        sums = [before + exact_sum(kept[arm]) for before, arm in zip(state.sums, arms, strict=True)]
-        cards = [before + int(arm.sum()) for before, arm in zip(state.cards, arms, strict=True)]
-        return ArmsState(
-            self.betting.observe(state.betting, kept / self.cap * weights),
-            (cards[0], cards[1]),
-            (sums[0], sums[1]),
-            state.capped + int((kept < values)[compared].sum()),
-            state.beyond + exact_sum((values - kept)[compared]),
-        )
-
-    def interval(self, state: ArmsState) -> Interval | None:
-        """Return the mean value per card of the first arm less that of the second, in the unit of the values.
-
-        From 0 on, the first arm is higher; up to 0, lower. None if every difference is excluded, so it has changed.
-        """
-        found = self.betting.interval(state.betting)
-        return found.scaled(self.cap) if found else None
+        least, most = self._bounds
+        weights = np.where(arms[0], most, 0.0) + np.where(arms[1], least, 0.0)
+        return Observed.within(np.minimum(values, self.cap) / self.cap * weights, least, most)

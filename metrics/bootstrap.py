@@ -3,14 +3,21 @@
 A card's payments depend on each other, so cards are drawn with replacement and all rows of a drawn card come with it
 (the cluster bootstrap: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). Intervals are
 percentiles over the draws. Whoever looks again and again, and stops at what he likes, needs a confidence sequence
-instead: `betting`, `proportions`.
+instead: `running_mean`, `proportions`.
+
+Where few large amounts make up most of a sum, draws of them vary too little: percentiles that were meant for 95 % held
+the share of money in 71 to 93 % of simulated runs with lognormal amounts. So an interval of a share of money is never
+narrower than Wilson's of a binomial share of as many cards as its weights are worth (Kish's effective number: sum^2 /
+sum of squares), and that of a sum of money is the wider of percentiles and of the bootstrap-t.
 
 No interval is stated, but None, where the bootstrap cannot know one: if fewer cards than `least_cards` bear on the
 figure, if a draw leaves it undefined, or if all draws agree, as they do for 40 hits of 40.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -49,7 +56,12 @@ class BootstrapPlan:
 
 
 def ratio_interval(
-    cards: Tokens, numerators: NDArray[Any], denominators: NDArray[Any], plan: BootstrapPlan | None = None
+    cards: Tokens,
+    numerators: NDArray[Any],
+    denominators: NDArray[Any],
+    plan: BootstrapPlan | None = None,
+    *,
+    of_money: bool = False,
 ) -> Interval | None:
     """Return an interval of sum(numerators) / sum(denominators): precision, recall, value detection rate.
 
@@ -60,9 +72,68 @@ def ratio_interval(
         numerators: for precision 1 for a fraud with an alert, else 0; of shape (n,).
         denominators: for precision 1 for an alert, else 0; of shape (n,).
         plan: how to draw.
+        of_money: these are parts and wholes in money, of which few may be most: see the head of this module.
     """
-    sums = sum_by_card(cards, numerators, denominators).sums
-    return sums_interval(sums, lambda drawn: ratios(drawn[:, 0], drawn[:, 1]), plan, basis=1)
+    sums, chosen = sum_by_card(cards, numerators, denominators).sums, plan or BootstrapPlan()
+    found = sums_interval(sums, lambda drawn: ratios(drawn[:, 0], drawn[:, 1]), chosen, basis=1)
+    parts, wholes = sums.T
+    if found is None or not of_money:
+        return found
+    return found.hull(share_interval(float(parts.sum() / wholes.sum()), wholes, chosen.confidence))
+
+
+def effective_number(weights: Floats) -> float:
+    """Return how many cards of equal weight tell as much as these: sum^2 / sum of squares; 0 without weights."""
+    squares = float(weights @ weights)
+    return float(weights.sum()) ** 2 / squares if squares else 0.0
+
+
+def share_interval(share: float, weights: Floats, confidence: float) -> Interval:
+    """Return Wilson's interval of a share from 0 to 1 of the weights of cards, taken as their effective number."""
+    number, quantile = effective_number(weights), NormalDist().inv_cdf((1 + confidence) / 2)
+    if not number:
+        return Interval(0.0, 1.0)
+    more = quantile**2 / number
+    middle = (share + more / 2) / (1 + more)
+    half = quantile / (1 + more) * math.sqrt(share * (1 - share) / number + more / (4 * number))
+    return Interval(middle - half, middle + half)
+
+
+def share_difference_interval(difference: float, differs: float, weights: Floats, confidence: float) -> Interval:
+    """Return an interval of the difference of two shares of the same weights.
+
+    Args:
+        difference: the first share less the second.
+        differs: the share of the weights that is in one of both alone; two cards more are taken for each side (Agresti
+            and Min, Simple improved confidence intervals for comparing matched proportions, 2005).
+        weights: of each card.
+        confidence: of the interval.
+    """
+    number, quantile = effective_number(weights), NormalDist().inv_cdf((1 + confidence) / 2)
+    if not number:
+        return Interval(-1.0, 1.0)
+    more = (differs * number + 2) / (number + 2)
+    half = quantile * math.sqrt(max(more - difference**2, 0.0) / (number + 2))
+    return Interval(difference - half, difference + half)
+
+
+def total_interval(values: Floats, plan: BootstrapPlan | None = None) -> Interval | None:
+    """Return an interval of a sum over cards, such as of money, given the value of each: percentiles and bootstrap-t.
+
+    In the bootstrap-t, the distance of each draw from the sum counts in standard errors of that draw (Efron and
+    Tibshirani, An Introduction to the Bootstrap, 1993, chapter 12). Cards with a value other than 0 count for
+    `least_cards`.
+    """
+    chosen = plan or BootstrapPlan()
+    if int((values != 0).sum()) < chosen.least_cards:
+        return None
+    drawn = draw_sums(np.column_stack((values, values**2)), chosen)
+    found, errors = percentiles(drawn[:, 0], chosen.confidence), np.sqrt(drawn[:, 1])
+    total, error = float(values.sum()), float(np.sqrt(values @ values))
+    by_error = percentiles(ratios(drawn[:, 0] - total, errors), chosen.confidence)
+    if found is None or by_error is None:
+        return found
+    return found.hull(Interval(total - by_error.high * error, total - by_error.low * error))
 
 
 def sums_interval(

@@ -33,3 +33,7 @@ class Interval(NamedTuple):
         """Return what lies in both intervals; None if nothing does."""
         low, high = max(self.low, other.low), min(self.high, other.high)
         return type(self)(low, high) if low <= high else None
+
+    def hull(self, other: Self) -> Self:
+        """Return the least interval that holds both."""
+        return type(self)(min(self.low, other.low), max(self.high, other.high))

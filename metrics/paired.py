@@ -1,35 +1,41 @@
 """Which of two models loses less money on the same payments, looked at all the time.
 
 A difference of loss is 0 unless the two decide differently, so pairs tell two models apart much sooner than two
-samples beside each other. Differences are capped at a stated amount, since a confidence sequence needs a bound; what
-lies beyond the cap is counted and told. One observation is one card: the sum of its differences, once it is final.
+samples beside each other. Differences are capped at a stated amount; what lies beyond the cap is counted and told. One
+observation is one card: the sum of its differences, once it is final. What a card's swaps could have cost at most is
+known from their amounts before any label, and bounds what is bet: see `running_mean`.
 """
 
-from dataclasses import dataclass, field
-from typing import NamedTuple
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from metrics.betting import BettingPlan, BettingState
 from metrics.columns import Ints, check_lengths, exact_sum
 from metrics.errors import MeasureInputError
 from metrics.intervals import Interval, Side
+from metrics.proportions import check_alpha
+from metrics.running_mean import Observed, log_evidence, running_mean_interval
 
 
-class PairedState(NamedTuple):
-    """The state of a comparison, as plain numbers.
+class PairedCards(NamedTuple):
+    """What the challenger saves on each card, of shape (n,) in minor units, and what that could have been.
 
-    Attributes:
-        betting: of the sequence of capped differences, in units of the cap.
-        capped: observations whose difference was beyond the cap.
-        beyond_minor: the sum of what was cut off, in minor units: above 0 where the challenger saved more than counted.
-        saved_minor: the sum of all differences, uncut.
+    `least` and `most` follow from the decisions and the amounts alone, whatever the outcomes.
     """
 
-    betting: BettingState
-    capped: int = 0
-    beyond_minor: int = 0
-    saved_minor: int = 0
+    saved: Ints
+    least: Ints
+    most: Ints
+
+    def first(self, count: int) -> Self:
+        """Return so many of the cards, the first ones."""
+        return type(self)(self.saved[:count], self.least[:count], self.most[:count])
+
+    def mirrored(self) -> Self:
+        """Return what live saves."""
+        return type(self)(-self.saved, -self.most, -self.least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,50 +44,39 @@ class PairedPlan:
 
     Attributes:
         alpha: of this comparison; of several, give each its part (Bonferroni).
-        cap_minor: a difference counts up to this amount. If it is many times the usual one, the interval is wide.
+        cap_minor: a difference counts up to this amount.
         side: which ends are bounded; `lower` is enough to show that the challenger is better.
     """
 
     alpha: float
     cap_minor: int
     side: Side = Side.BOTH
-    betting: BettingPlan = field(init=False)
 
     def __post_init__(self) -> None:
+        check_alpha(self.alpha)
         if self.cap_minor < 1:
             raise MeasureInputError(f"cap_minor: {self.cap_minor} minor units; it must be at least 1")
-        object.__setattr__(self, "betting", BettingPlan.of_mean(self.alpha, -1.0, 1.0, self.side))
 
-    def start(self) -> PairedState:
-        """Return the state before the first observation."""
-        return PairedState(self.betting.start())
+    def interval(self, cards: PairedCards) -> Interval:
+        """Return the mean of the capped differences over these cards, in minor units: what the challenger saves.
 
-    def observe(self, state: PairedState, live_minor: Ints, challenger_minor: Ints) -> PairedState:
-        """Return the state after further observations, each final, in their order.
-
-        Args:
-            state: of this plan.
-            live_minor: the loss by the live model's decisions on each card, of shape (n,).
-            challenger_minor: the loss by the challenger's on the same cards, of shape (n,).
+        Above 0 it is better on them, below 0 worse. Ask again for all cards so far at each look.
 
         Raises:
-            MeasureInputError: the columns differ in length.
+            MeasureInputError: the columns differ in length, or a card saved what it could not have.
         """
-        check_lengths(live_minor=live_minor, challenger_minor=challenger_minor)
-        saved = live_minor - challenger_minor
+        found = running_mean_interval(self._observed(cards), self.alpha, Interval(-1.0, 1.0), side=self.side)
+        return found.scaled(self.cap_minor)
+
+    def is_better(self, cards: PairedCards) -> bool:
+        """Tell whether a mean of 0 or less is refuted on these cards, with all of alpha."""
+        return log_evidence(self._observed(cards)) >= -math.log(self.alpha)
+
+    def _observed(self, cards: PairedCards) -> Observed:
+        check_lengths(**cards._asdict())
+        return Observed(*(np.clip(column, -self.cap_minor, self.cap_minor) / self.cap_minor for column in cards))
+
+    def beyond(self, saved: Ints) -> tuple[int, int]:
+        """Return how many cards are beyond the cap, and the sum of what is cut off of them."""
         kept = np.clip(saved, -self.cap_minor, self.cap_minor)
-        return PairedState(
-            self.betting.observe(state.betting, kept / self.cap_minor),
-            state.capped + int((kept != saved).sum()),
-            state.beyond_minor + exact_sum(saved - kept),
-            state.saved_minor + exact_sum(saved),
-        )
-
-    def interval(self, state: PairedState) -> Interval | None:
-        """Return the mean of the capped differences per card, in minor units: what the challenger saves.
-
-        Its ends are excluded themselves, but for those at the cap: from 0 on, the challenger is better; up to 0, worse.
-        None if every mean is excluded, so it has changed.
-        """
-        found = self.betting.interval(state.betting)
-        return found.scaled(self.cap_minor) if found else None
+        return int((kept != saved).sum()), exact_sum(saved - kept)

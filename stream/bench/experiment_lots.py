@@ -8,9 +8,8 @@ from metrics.bootstrap import BootstrapPlan
 from metrics.columns import Bools, Floats, Ints
 from metrics.intervals import Interval
 from metrics.money import DecisionCode
-from stream.experiments.declines import decline_figures
 from stream.outcomes.columns import PAYMENT_ROW, PaymentRows
-from stream.outcomes.maturity import MaturityTerms
+from stream.outcomes.declines import decline_figures
 
 PAYMENTS = 20_000
 _CARDS = 5_000
@@ -76,7 +75,7 @@ class LotWorld(NamedTuple):
 def simulate_lots(rng: np.random.Generator, lots: int) -> list[LotLine]:
     """Draw lots again and again on the same payments."""
     world, plan = LotWorld.draw(rng), BootstrapPlan(draws=_DRAWS, seed=1)
-    found = [decline_figures(world.seen_by_lot(rng), MaturityTerms(1, 0.0), 0, plan) for _ in range(lots)]
+    found = [decline_figures(world.seen_by_lot(rng), 0, plan) for _ in range(lots)]
     truth = float(world.fraud[world.declined].mean())
     recall = float((world.fraud & world.declined).sum() / world.fraud.sum())
     seen = [_naive_recall(world, rng) for _ in range(lots)]

@@ -6,13 +6,14 @@ one look that is looked at again and again. Every figure follows from the seed.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise, product
+from itertools import product
 from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
 from guards.shares import LIVE, ArmShare
+from metrics.arms import ArmsPlan
 from metrics.columns import Floats
 from stream.bench.experiment_lots import LotLine, simulate_lots
 from stream.experiments.cards import CardLosses
@@ -28,8 +29,8 @@ CHANCE = 0.10
 MEDIAN_MINOR, SPREAD = 8_000, 0.8
 """Of what such a card loses: its median, and the standard deviation of its logarithm."""
 NEW_CARDS_A_DAY = 5_000
-FINAL_AFTER_DAYS = 88
-"""28 days of a card, and 60 until its payments have matured."""
+FINAL_AFTER_DAYS = 116
+"""28 days in which the cards of a cohort appear, 28 of the last card, and 60 until its payments have matured."""
 _LOOKS = 30
 _MOST_CARDS = 3_000_000
 THREE_ARMS = (ArmShare("a", 2_000), ArmShare("b", 2_000), ArmShare(LIVE, 6_000))
@@ -160,20 +161,18 @@ def _sound(world: LossWorld, effort: ExperimentEffort, rng: np.random.Generator,
 
 
 def _ends(cards: int) -> list[int]:
-    """Return after how many cards a run is looked at; between looks, intervals count the ends of all blocks as well."""
+    """Return after how many cards a run is looked at."""
     return sorted({*np.geomspace(50, cards, _LOOKS).astype(int).tolist()})
 
 
 def follow_looks(world: LossWorld, losses: CardLosses, ends: Sequence[int]) -> tuple[set[str], bool]:
     """Return the arms that were named at any look, and whether the intervals beside live held the truth at each."""
     plans, names = pair_plans(world.arms, CAP_MINOR, ALPHA), [arm.name for arm in world.arms]
-    states, means = [plan.start() for plan in plans], world.means()
-    winners, covers = set[str](), True
-    for begin, end in pairwise([0, *ends]):
-        states = [plan.observe(state, losses.part(begin, end)) for plan, state in zip(plans, states, strict=True)]
-        found = []
-        for plan, state in zip(plans, states, strict=True):
-            interval, truth = plan.interval(state), means[plan.first] - means[plan.second]
+    means, winners, covers = world.means(), set[str](), True
+    for end in ends:
+        found, seen = [], losses.part(0, end)
+        for plan in plans:
+            interval, truth = plan.interval(seen), means[plan.first] - means[plan.second]
             found.append(ArmDifference(names[plan.first], names[plan.second], interval))
             if LIVE in (names[plan.first], names[plan.second]):
                 covers &= interval is not None and bool(interval.low <= truth <= interval.high)
@@ -230,15 +229,15 @@ def _quantile(needed: Sequence[float | None], share: float) -> float | None:
 
 def cards_needed(world: LossWorld, rng: np.random.Generator, most: int = _MOST_CARDS) -> int | None:
     """Return after how many cards the first arm wins; None if it does not within `most`."""
-    (plan,), seen, step = pair_plans(world.arms, CAP_MINOR, ALPHA), 0, 2_000
-    state = plan.start()
-    while seen < most:
-        state = plan.observe(state, world.draw(rng, step))
-        seen += step
-        interval = plan.interval(state)
-        if interval is not None and interval.high <= 0:
-            return seen
-        step = max(2_000, seen // 20)
+    first, live = (arm.share_bp for arm in world.arms)
+    plan, step, losses = ArmsPlan(ALPHA / 2, CAP_MINOR, (live, first)), 2_000, world.draw(rng, 0)
+    while len(losses.arms) < most:
+        more = world.draw(rng, step)
+        arms, amounts = np.concatenate((losses.arms, more.arms)), np.concatenate((losses.low, more.low))
+        losses = CardLosses(arms, amounts, amounts, np.arange(len(arms)), np.zeros(0, np.int64))
+        if plan.is_higher(amounts, (arms == 1, arms == 0)):
+            return len(arms)
+        step = max(2_000, len(arms) // 20)
     return None
 
 

@@ -1,8 +1,8 @@
 """One observation for each card: the loss of its payments in its first days, between two bounds, once it is final.
 
-Cards come in the order of `stream.outcomes.first_days`. The loss is that of what the arm's model said. Where a payment
-was declined and nobody learned what it was, its loss lies between that of a fraud and that of a genuine payment; both
-bounds are carried on.
+Cards come in the order of `stream.outcomes.first_days`, in whole cohorts. The loss is that of what the arm's
+model said. Where a payment was declined and nobody learned what it was, its loss lies between that of a fraud and that
+of a genuine payment; both bounds are carried on.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from metrics.columns import Bools, Ints
 from metrics.money import DecisionCode, PricedRows
 from stream.experiments.terms import ExperimentTerms
 from stream.outcomes.columns import PaymentRows
-from stream.outcomes.first_days import CardOrder, card_order
+from stream.outcomes.first_days import MOST_COHORTS, CardOrder, card_order
 from stream.outcomes.maturity import outcomes_of
 
 
@@ -35,6 +35,26 @@ class CardLosses(NamedTuple):
     first_ms: Ints
     waiting_ms: Ints
     cut_off: int | None = None
+
+    def begin_ms(self) -> int:
+        """Return the first payment of all, with which the first cohort begins; 0 without cards."""
+        firsts = (*self.first_ms[:1].tolist(), *self.waiting_ms[:1].tolist())
+        return min(firsts, default=0)
+
+    def final_by_ms(self, first_ms: int, terms: ExperimentTerms) -> int:
+        """Return when a card that waits is final at the latest: with the last that can appear in its cohort."""
+        begin_ms, length_ms = self.begin_ms(), max(terms.card_ms, 1)
+        return begin_ms + ((first_ms - begin_ms) // length_ms + 1) * length_ms + terms.wait_ms
+
+    def cohorts(self, terms: ExperimentTerms) -> "list[tuple[int, CardLosses]]":
+        """Return the final cards by cohort, with the time from which on they appeared."""
+        begin_ms, length_ms = self.begin_ms(), max(terms.card_ms, 1)
+        if not len(self.arms):
+            return []
+        numbers, firsts = np.unique((self.first_ms - begin_ms) // length_ms, return_index=True)
+        ends = [*firsts.tolist()[1:], len(self.arms)]
+        parts = zip(numbers.tolist(), firsts.tolist(), ends, strict=True)
+        return [(begin_ms + number * length_ms, self.part(begin, end)) for number, begin, end in parts][-MOST_COHORTS:]
 
     def part(self, begin: int, end: int) -> "CardLosses":
         """Return the final cards from one number to another, the end excluded."""

@@ -5,6 +5,9 @@ without being best has been found better than the best arm, and that arm is in m
 ever named with a probability of at most alpha, whichever pairs are looked at beside (as in multiple comparisons with
 the best: Hsu, 1984), and so do the intervals of one arm beside all others miss.
 
+The difference is that over all cards that are final now, which appear in the order of how often they pay; a later look
+asks again for all of them, and may take a winner back.
+
 Declines that nobody learned the truth of are bounded both ways: the lower end of a difference takes the first arm at
 its least loss and the second at its largest, the upper end the other way round.
 """
@@ -17,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from guards.shares import LIVE, ArmShare
-from metrics.arms import ArmsPlan, ArmsState
+from metrics.arms import ArmsPlan
 from metrics.columns import exact_sum
 from metrics.intervals import Interval, Side
 from stream.experiments.cards import CardLosses
@@ -40,7 +43,7 @@ class ArmLoss(NamedTuple):
 class ArmDifference(NamedTuple):
     """The mean loss per card of the first arm less that of the second, in minor units; below 0 the first is better.
 
-    `interval` is None if every difference is excluded: the difference has changed in the meantime.
+    `interval` is of the mean over all cards that are final now. It is None if its ends contradict each other.
     """
 
     first: str
@@ -116,22 +119,12 @@ class PairPlan(NamedTuple):
         ends = (ArmsPlan(alpha / 2, cap_minor, shares, side) for side in (Side.LOWER, Side.UPPER))
         return cls(*pair, *ends)
 
-    def start(self) -> tuple[ArmsState, ArmsState]:
-        """Return the states before the first card."""
-        return self.lower.start(), self.upper.start()
-
-    def observe(self, states: tuple[ArmsState, ArmsState], losses: CardLosses) -> tuple[ArmsState, ArmsState]:
-        """Return the states after further cards."""
+    def interval(self, losses: CardLosses) -> Interval | None:
+        """Return the interval of the difference over these cards, all that are final so far."""
         masks = losses.arms == self.first, losses.arms == self.second
         least, most = np.where(masks[1], losses.high, losses.low), np.where(masks[1], losses.low, losses.high)
-        return self.lower.observe(states[0], least, masks), self.upper.observe(states[1], most, masks)
-
-    def interval(self, states: tuple[ArmsState, ArmsState]) -> Interval | None:
-        """Return the interval of the difference."""
-        lower, upper = self.lower.interval(states[0]), self.upper.interval(states[1])
-        if lower is None or upper is None or lower.low > upper.high:
-            return None
-        return Interval(lower.low, upper.high)
+        low, high = self.lower.interval(least, masks).low, self.upper.interval(most, masks).high
+        return Interval(low, high) if low <= high else None
 
 
 def pair_plans(arms: Sequence[ArmShare], cap_minor: int, alpha: float) -> list[PairPlan]:
@@ -143,10 +136,7 @@ def pair_plans(arms: Sequence[ArmShare], cap_minor: int, alpha: float) -> list[P
 def compare(losses: CardLosses, arms: Sequence[ArmShare], terms: ExperimentTerms) -> tuple[ArmDifference, ...]:
     """Return the difference of each pair of arms, over all cards that are final."""
     plans = pair_plans(arms, terms.cap_minor, terms.alpha)
-    return tuple(
-        ArmDifference(arms[plan.first].name, arms[plan.second].name, plan.interval(plan.observe(plan.start(), losses)))
-        for plan in plans
-    )
+    return tuple(ArmDifference(arms[plan.first].name, arms[plan.second].name, plan.interval(losses)) for plan in plans)
 
 
 def winner_of(names: Sequence[str], differences: Sequence[ArmDifference], models: Mapping[str, str]) -> str | None:

@@ -6,7 +6,7 @@ from metrics.intervals import Interval
 from metrics.money import MoneySums
 from metrics.propensity import WeightedRatio
 from models.times import format_time
-from stream.experiments.comparison import ArmDifference, Standings
+from stream.experiments.comparison import ArmDifference, Standings, arm_losses
 from stream.experiments.figures import ArmFigures, ArmMoney, BoundedFigure, DecisionMix
 from stream.experiments.report import ExperimentReport
 
@@ -47,6 +47,17 @@ def facts(report: ExperimentReport) -> dict[str, Any]:
         "excluded_decisions": report.excluded,
         "misassigned_decisions": report.misassigned,
         "cards": {"final": len(losses.arms), "waiting": len(losses.waiting_ms), "cut_off": losses.cut_off},
+        "cohorts": [
+            {
+                "begin": format_time(begin_ms),
+                "cards": len(own.arms),
+                "loss_per_card": {
+                    name: [loss.low, loss.high]
+                    for name, loss in arm_losses(own, experiment.arms, terms.cap_minor).items()
+                },
+            }
+            for begin_ms, own in losses.cohorts(terms)
+        ],
         "figures": [_arm(one, report) for one in report.figures],
         "standings": _standings(report.standings),
     }

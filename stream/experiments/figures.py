@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from guards.shares import WHOLE_BP, ArmShare
 from metrics.alerts import AlertCounts, ScoredRows
-from metrics.bootstrap import BootstrapPlan, ratio_interval, sums_interval
+from metrics.bootstrap import BootstrapPlan, ratio_interval, share_interval, sums_interval
 from metrics.card_precision import card_precision
-from metrics.columns import Bools, exact_sum, sum_by_card
+from metrics.columns import Bools, Floats, exact_sum, sum_by_card
 from metrics.intervals import Interval
 from metrics.money import CostMatrix, DecisionCode, LossColumn, MoneySums, PricedRows, savings_of
-from stream.experiments.declines import DeclineFigures, decline_figures
 from stream.experiments.terms import ExperimentTerms
 from stream.outcomes.columns import PaymentRows
+from stream.outcomes.declines import DeclineFigures, decline_figures
 from stream.outcomes.maturity import DAY_MS, Outcomes, outcomes_of
 
 _FREE = CostMatrix(0, 0, 0, 0)
@@ -171,7 +171,7 @@ def _figures(
         ),
         _card_precision(used, fraud, budget),
         budget,
-        decline_figures(rows, terms.maturity, terms.currency, plan),
+        decline_figures(rows[rows["occurred_ms"] <= terms.maturity.old_ms], terms.currency, plan),
         {code: _money(used, fraud, code, terms, plan) for code in np.unique(rows["currency"]).tolist()},
     )
 
@@ -216,12 +216,20 @@ def _money(
     said = PricedRows(rows["said"], is_fraud, rows["amount_minor"])
     table = costs.table(said)
     sums, by_card = MoneySums.of(said, costs), sum_by_card(rows["card"], *table.T).sums
-    savings = BoundedFigure(sums.savings, sums_interval(by_card, savings_of, plan, basis=LossColumn.LOSS))
+    savings = BoundedFigure(sums.savings, _savings_interval(sums.savings, by_card, plan))
     stopped, at_stake = table[:, LossColumn.STOPPED], table[:, LossColumn.FRAUD]
     return ArmMoney(
         sums,
         MoneySums.of(PricedRows(rows["decided"], is_fraud, rows["amount_minor"]), costs),
         savings if is_compared else None,
         sums.loss_minor / len(by_card) if is_compared and len(by_card) else None,
-        BoundedFigure(sums.value_detection_rate, ratio_interval(rows["card"], stopped, at_stake, plan)),
+        BoundedFigure(sums.value_detection_rate, ratio_interval(rows["card"], stopped, at_stake, plan, of_money=True)),
     )
+
+
+def _savings_interval(savings: float | None, by_card: Floats, plan: BootstrapPlan | None) -> Interval | None:
+    """Return the interval of savings, no narrower than that of a share of as much fraud money."""
+    found, chosen = sums_interval(by_card, savings_of, plan, basis=LossColumn.LOSS), plan or BootstrapPlan()
+    if found is None or savings is None or not 0 <= savings <= 1:
+        return found
+    return found.hull(share_interval(savings, by_card[:, LossColumn.FRAUD], chosen.confidence))

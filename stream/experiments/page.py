@@ -1,10 +1,10 @@
 """The report of an experiment as one HTML page with plots: who wins, how sure that is, and what is missing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from guards.shares import LIVE, share_text
 from metrics.intervals import Interval
-from stream.experiments.comparison import ArmDifference
+from stream.experiments.comparison import ArmDifference, arm_losses
 from stream.experiments.figures import ArmFigures, ArmMoney, BoundedFigure
 from stream.experiments.report import ExperimentReport
 from stream.experiments.words import missing_lines, promises, remarks, verdict_line
@@ -14,7 +14,7 @@ from stream.html.charts.drawing import ChartFrame
 from stream.html.charts.intervals import IntervalChart, IntervalRow
 from stream.html.document import Provenance, ReportPage, ReportSection, Tone, VerdictBanner
 from stream.html.parts import Cell, KeyFigure, KeyFigures, Part, Points, Prose
-from stream.html.quantities import Count, Measure, Money, Percentage, Quantity, WithInterval, quantity_text
+from stream.html.quantities import Count, Measure, Moment, Money, Percentage, Quantity, WithInterval, quantity_text
 from stream.html.tables import DataTable
 
 _SHORT = 12
@@ -83,8 +83,25 @@ def _differences(report: ExperimentReport) -> tuple[Part, ...]:
             ("First", "Second", "First less second, at least", "At most", "Loses less, with certainty"),
             tuple(_pair_row(one, report.currency) for one in report.standings.differences),
         ),
+        DataTable(
+            "Loss of each final card, by cohort of first payments",
+            ("From", "Cards", *(arm.name for arm in report.experiment.arms)),
+            tuple(_cohort_rows(report)),
+            "Cards that pay often appear first. At least, where declined payments have no outcome.",
+        ),
         *((Prose("What is missing:"), Points(missing)) if missing else ()),
     )
+
+
+def _cohort_rows(report: ExperimentReport) -> Iterator[Row]:
+    arms, cap, code = report.experiment.arms, report.terms.cap_minor, report.currency
+    for begin_ms, own in report.losses.cohorts(report.terms):
+        lows = (one.low for one in arm_losses(own, arms, cap).values())
+        yield (
+            Moment(begin_ms),
+            Count(len(own.arms)),
+            *(None if low is None else Money(round(low), code) for low in lows),
+        )
 
 
 def _loss_figure(report: ExperimentReport, name: str) -> KeyFigure:

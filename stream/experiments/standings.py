@@ -76,14 +76,14 @@ def _why(pair: ArmDifference, arms: Mapping[str, ArmLoss], cards: int | None) ->
 def days_until(cards: int, losses: CardLosses, terms: ExperimentTerms) -> float | None:
     """Return in about how many days so many more cards are final, at the rate at which new cards came lately.
 
-    A card is final when its days and the wait for labels are over. None if no new cards came, or if the experiment is
-    over and has not so many.
+    A card is final when the days of its cohort, of the last card in it, and the wait for labels are over. None if no
+    new cards came, or if the experiment is over and has not so many.
     """
     now_ms, waiting = terms.maturity.as_of_ms, losses.waiting_ms
     if cards <= len(waiting):
-        return max(float(waiting[cards - 1] + terms.wait_ms - now_ms), 0.0) / DAY_MS
+        return max(float(losses.final_by_ms(int(waiting[cards - 1]), terms) - now_ms), 0.0) / DAY_MS
     came = np.concatenate((losses.first_ms, waiting))
     recent = int((came > now_ms - _RATE_DAYS * DAY_MS).sum())
     if losses.cut_off is not None or not recent:
         return None
-    return (cards - len(waiting)) / (recent / _RATE_DAYS) + terms.wait_ms / DAY_MS
+    return (cards - len(waiting)) / (recent / _RATE_DAYS) + (terms.card_ms + terms.wait_ms) / DAY_MS

@@ -10,7 +10,7 @@ from guards.shares import share_text
 from metrics.intervals import Interval
 from models.times import format_time
 from stream.contract.money import number_text
-from stream.experiments.comparison import ArmDifference
+from stream.experiments.comparison import ArmDifference, arm_losses
 from stream.experiments.figures import ArmFigures, BoundedFigure, DecisionMix
 from stream.experiments.report import ExperimentReport
 from stream.experiments.words import missing_lines, promises, remarks, verdict_line
@@ -26,6 +26,7 @@ def report_tables(report: ExperimentReport) -> RenderableType:
         *(Text(f"  {line}") for line in missing_lines(report)),
         Text(_about(report)),
         differences(report),
+        cohorts(report),
         arms(report),
         *(money(report, code) for code in range(len(report.currencies))),
         Text(""),
@@ -50,6 +51,17 @@ def differences(report: ExperimentReport) -> Table:
     for one in report.standings.differences:
         low, high = _difference_ends(one, report.currency)
         table.add_row(f"{one.first} less {one.second}", low, high, one.lower or "not yet")
+    return table
+
+
+def cohorts(report: ExperimentReport) -> Table:
+    """Show the loss of each arm's cards by cohort of first payments: those that pay often appear first."""
+    code, own = report.currency, report.experiment.arms
+    table = _table(f"loss of each final card, by first payment, {code}", "cards", *(arm.name for arm in own))
+    for begin_ms, losses in report.losses.cohorts(report.terms):
+        found = arm_losses(losses, own, report.terms.cap_minor).values()
+        cells = (_loss(one.low, one.high, code) for one in found)
+        table.add_row(f"from {format_time(begin_ms)}", f"{len(losses.arms):,}", *cells)
     return table
 
 

@@ -27,8 +27,8 @@ def missing_lines(report: ExperimentReport) -> Iterator[str]:
     losses, terms = report.losses, report.terms
     if not report.standings.missing:
         if not len(losses.arms) and len(losses.waiting_ms):
-            first = format_time(int(losses.waiting_ms[0]) + terms.wait_ms)
-            yield f"no card is final yet; the first is at the latest on {first}, sooner if all it paid is labelled"
+            first = format_time(losses.final_by_ms(int(losses.waiting_ms[0]), terms))
+            yield f"no card is final yet; the first is at the latest on {first}, sooner if all is labelled"
         elif any(not one.cards for one in report.standings.arms.values()):
             yield "an arm has no final card yet"
         else:
@@ -59,6 +59,14 @@ def promises(report: ExperimentReport) -> Iterator[str]:
     yield (
         f"a winner that is none is ever named, and an interval of a difference ever misses, with a probability of at "
         f"most {terms.alpha:g}, however often it is looked at; each pair of arms has {report.standings.alpha_each:g}"
+    )
+    yield (
+        "that is about the mean over the cards that paid in the experiment and are final now: all that appeared within "
+        f"the same {terms.card_days:g} days count when the last of them is final"
+    )
+    yield (
+        "arms share merchants: their histories and labels hold payments of all arms, so an arm's decisions reach the "
+        "features of the others, and differences may look smaller than they are"
     )
     yield f"other intervals are for one look, at {1 - terms.alpha:.0%}"
     if report.cards_bp < 10_000:  # noqa: PLR2004 - all cards

@@ -4,11 +4,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.bootstrap import BootstrapPlan, sums_interval
+from metrics.bootstrap import BootstrapPlan, total_interval
 from metrics.columns import Bools, exact_sum, sum_by_card
 from metrics.money import DecisionCode
-from metrics.propensity import LotRows, coverage, known_ratio, normalised_ratio
-from stream.outcomes.columns import was_declined
+from stream.outcomes.declines import decline_figures, lot_rows, recall_by_lots
 from stream.outcomes.maturity import Outcomes
 from stream.verdict.figures import Figure
 from stream.verdict.losses import PairLosses, pair_losses
@@ -38,11 +37,11 @@ class LotFacts(msgspec.Struct, frozen=True):
     """What lots tell of declined payments: inverse-propensity figures, on the payments for which a lot was drawn.
 
     Attributes:
-        drawn: payments for which a lot was drawn; of them `let_through` were approved and have matured.
-        coverage: the share of all declined payments for which a lot was drawn.
+        drawn: payments that have matured for which a lot was drawn; of them `let_through` were approved.
+        coverage: of the payments that were to be declined, the share whose outcome a lot or the cap could show.
         money_coverage: likewise, of their money.
         fraud_share: of what live declined, the share that is fraud.
-        saved_minor: what the challenger saves on what live declined: estimated, over all lots that were drawn.
+        saved_minor: what the challenger saves on what live declined: estimated, over those that the coverage counts.
         live_recall: the share of frauds with an alert, declined ones among them.
         challenger_recall: likewise.
     """
@@ -98,33 +97,23 @@ def _otherwise(pairs: Pairs, losses: PairLosses, chosen: Bools, other: NDArray[n
 
 def _lots(pairs: Pairs, outcomes: Outcomes, losses: PairLosses, terms: VerdictTerms) -> LotFacts | None:
     """Estimate from the lots of payments that occurred before all had matured; None where there are none."""
-    settled = pairs.where(outcomes.settled)
-    rows, fraud = settled.rows, outcomes.fraud[outcomes.settled]
-    drawn = ~np.isnan(rows["propensity"]) & (rows["decided"] != DecisionCode.REVIEW)  # a cap reviews without a lot
-    if not drawn.any():
+    settled, saved = pairs.where(outcomes.settled), losses.saved[outcomes.settled]
+    rows, plan = settled.rows, BootstrapPlan(draws=terms.draws)
+    declined = rows["said"] == DecisionCode.DECLINE
+    drawn = int((declined & ~np.isnan(rows["propensity"])).sum())
+    if not drawn or not len(rows):
         return None
-    declined = was_declined(rows)
-    propensities = np.where(drawn, rows["propensity"], np.where(declined, 0.0, 1.0))
-    said_no = declined | drawn
-    lots = LotRows(rows["card"], propensities, ~declined)
-    of_declined = LotRows(*(column[said_no] for column in lots))
-    plan = BootstrapPlan(draws=terms.draws)
-    covered = coverage(propensities[said_no], rows["amount_minor"][said_no])
-    share = known_ratio(fraud[said_no].astype(np.int64), np.ones(int(said_no.sum())), of_declined, plan)
-    live, challenger = (
-        normalised_ratio((fraud & (said != DecisionCode.APPROVE)).astype(np.int64), fraud.astype(np.int64), lots, plan)
-        for said in (settled.live, settled.challenger)
-    )
-    weights = np.where(drawn, lots.weights, 0.0)
-    sums = sum_by_card(rows["card"], losses.saved[outcomes.settled] * weights, (weights > 0).astype(np.int64)).sums
-    saved = sums_interval(sums, lambda one: one[:, 0], plan, basis=1)
+    found = decline_figures(rows, int(rows["currency"][0]), plan)
+    weights = np.where(declined, lot_rows(rows).weights, 0.0)
+    by_card = sum_by_card(rows["card"], saved * weights).sums[:, 0]
+    live, challenger = (recall_by_lots(rows, said, plan) for said in (settled.live, settled.challenger))
     return LotFacts(
-        drawn=int(drawn.sum()),
-        let_through=int((drawn & ~declined).sum()),
-        coverage=covered.share,
-        money_coverage=covered.money_share,
-        fraud_share=Figure(share.value, share.interval),
-        saved_minor=Figure(float(sums[:, 0].sum()), saved),
-        live_recall=Figure(live.value, live.interval),
-        challenger_recall=Figure(challenger.value, challenger.interval),
+        drawn=drawn,
+        let_through=found.let_through,
+        coverage=found.coverage.share,
+        money_coverage=found.coverage.money_share,
+        fraud_share=Figure(*found.precision),
+        saved_minor=Figure(float(by_card.sum()), total_interval(by_card, plan)),
+        live_recall=Figure(*live),
+        challenger_recall=Figure(*challenger),
     )

@@ -11,11 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.alerts import AlertCounts, ScoredRows, card_days
-from metrics.bootstrap import BootstrapPlan, draw_sums, percentiles, rows_interval
+from metrics.bootstrap import (
+    BootstrapPlan,
+    draw_sums,
+    percentiles,
+    rows_interval,
+    share_difference_interval,
+    share_interval,
+)
 from metrics.card_precision import KnownFrauds, card_precision, known_compromised
 from metrics.columns import Bools, Floats, Ints, ratios, sum_by_card
 from metrics.intervals import Interval
 from metrics.money import DecisionCode, LossColumn, MoneySums, PricedRows, savings_of
+from stream.outcomes.columns import PaymentRows
 from stream.outcomes.labels import LabelRows
 from stream.outcomes.maturity import DAY_MS
 from stream.verdict.pairs import Pairs
@@ -34,7 +42,11 @@ class Figure(msgspec.Struct, frozen=True):
 
 
 class ModelFigures(msgspec.Struct, frozen=True):
-    """What one model said of payments whose outcome is known; money in minor units."""
+    """What one model said of payments whose outcome is known; money in minor units.
+
+    `first_hit_recall` is the share of cards with a fraud on whose first one the model alerts: a later alert comes when
+    the card may be known to be compromised.
+    """
 
     alerts: int
     reviews: int
@@ -48,6 +60,7 @@ class ModelFigures(msgspec.Struct, frozen=True):
     loss_minor: int
     fraud_lost_minor: int
     fraud_stopped_minor: int
+    first_hit_recall: Figure = Figure(None)
 
 
 class MaturedFacts(msgspec.Struct, frozen=True):
@@ -68,10 +81,11 @@ class _SideSums(NamedTuple):
     caught: int
     alerts: int
     money: slice
+    caught_first: int
 
 
-_FRAUDS = 0
-_LIVE, _CHALLENGER = _SideSums(1, 2, slice(3, 8)), _SideSums(8, 9, slice(10, 15))
+_FRAUDS, _CARDS_HIT = 0, 1
+_LIVE, _CHALLENGER = _SideSums(2, 3, slice(4, 9), 9), _SideSums(10, 11, slice(12, 17), 17)
 Measure = Callable[[Floats, _SideSums], Floats]
 
 
@@ -81,6 +95,10 @@ def _precision(sums: Floats, side: _SideSums) -> Floats:
 
 def _recall(sums: Floats, side: _SideSums) -> Floats:
     return ratios(sums[..., side.caught], sums[..., _FRAUDS])
+
+
+def _first_hit_recall(sums: Floats, side: _SideSums) -> Floats:
+    return ratios(sums[..., side.caught_first], sums[..., _CARDS_HIT])
 
 
 def _savings(sums: Floats, side: _SideSums) -> Floats:
@@ -95,9 +113,13 @@ def _detection(sums: Floats, side: _SideSums) -> Floats:
 _MEASURES: dict[str, Measure] = {
     "precision": _precision,
     "recall": _recall,
+    "first_hit_recall": _first_hit_recall,
     "savings": _savings,
     "value_detection_rate": _detection,
 }
+
+
+_OF_MONEY = (_savings, _detection)
 
 
 def matured_facts(pairs: Pairs, fraud: Bools, labels: LabelRows, terms: VerdictTerms) -> MaturedFacts:
@@ -110,11 +132,16 @@ def matured_facts(pairs: Pairs, fraud: Bools, labels: LabelRows, terms: VerdictT
         terms: costs and budget.
     """
     rows, plan = pairs.rows, BootstrapPlan(draws=terms.draws)
-    columns = [fraud.astype(np.int64)]
+    first = _first_of_cards(rows, fraud)
+    columns = [fraud.astype(np.int64), first.astype(np.int64)]
     for decisions in (pairs.live, pairs.challenger):
         alerted = decisions != DecisionCode.APPROVE
         table = terms.costs.table(PricedRows(decisions, fraud, rows["amount_minor"]))
-        columns += [(fraud & alerted).astype(np.int64), alerted.astype(np.int64), *table.T]
+        columns += [
+            *(one.astype(np.int64) for one in (fraud & alerted, alerted)),
+            *table.T,
+            (first & alerted).astype(np.int64),
+        ]
     sums = sum_by_card(rows["card"], *columns).sums
     draws = _Draws(sums, draw_sums(sums, plan), plan)
     live_scored, challenger_scored = (
@@ -133,6 +160,16 @@ def matured_facts(pairs: Pairs, fraud: Bools, labels: LabelRows, terms: VerdictT
     )
 
 
+def _first_of_cards(rows: PaymentRows, fraud: Bools) -> Bools:
+    """Tell which payments are the first known fraud of their card."""
+    at = np.flatnonzero(fraud)
+    ordered = at[np.lexsort((rows["payment"][at], rows["occurred_ms"][at]))]
+    _, places = np.unique(rows["card"][ordered], return_index=True)
+    first = np.zeros(len(rows), np.bool_)
+    first[ordered[places]] = True
+    return first
+
+
 class _Draws(NamedTuple):
     """Sums by card, those of the draws, and how they were drawn."""
 
@@ -143,15 +180,31 @@ class _Draws(NamedTuple):
     def figure(self, measure: Measure, side: _SideSums) -> Figure:
         """Return one model's figure."""
         total = self.by_card.sum(axis=0)
-        basis = side.alerts if measure is _precision else _FRAUDS
-        return Figure(_or_none(measure(total, side)), self._interval(measure(self.drawn, side), (basis,)))
+        value = _or_none(measure(total, side))
+        found = self._interval(measure(self.drawn, side), (side.alerts if measure is _precision else _FRAUDS,))
+        if found is not None and value is not None and 0 <= value <= 1 and measure in _OF_MONEY:
+            found = found.hull(share_interval(value, self._fraud_money(), self.plan.confidence))
+        return Figure(value, found)
 
     def difference(self, measure: Measure) -> Figure:
         """Return the challenger's figure less live's, by the same draws."""
         total = self.by_card.sum(axis=0)
         basis = (_LIVE.alerts, _CHALLENGER.alerts) if measure is _precision else (_FRAUDS,)
         value = _or_none(measure(total, _CHALLENGER) - measure(total, _LIVE))
-        return Figure(value, self._interval(measure(self.drawn, _CHALLENGER) - measure(self.drawn, _LIVE), basis))
+        found = self._interval(measure(self.drawn, _CHALLENGER) - measure(self.drawn, _LIVE), basis)
+        if found is not None and value is not None and measure in _OF_MONEY:
+            weights = self._fraud_money()
+            swapped = np.abs(
+                self.by_card[:, _CHALLENGER.money][:, LossColumn.STOPPED]
+                - self.by_card[:, _LIVE.money][:, LossColumn.STOPPED]
+            )
+            differs = float(swapped.sum() / weights.sum())
+            found = found.hull(share_difference_interval(value, differs, weights, self.plan.confidence))
+        return Figure(value, found)
+
+    def _fraud_money(self) -> Floats:
+        fraud: Floats = self.by_card[:, _LIVE.money][:, LossColumn.FRAUD]
+        return fraud
 
     def _interval(self, figures: Floats, basis: tuple[int, ...]) -> Interval | None:
         fewest = min(int((self.by_card[:, column] > 0).sum()) for column in basis)

@@ -42,6 +42,8 @@ class GateName(StrEnum):
     """About as many frauds are labelled as the live model's scores let expect."""
     LOSS = "loss"
     """It loses less money on each card, by the worst case, with a probability of error of at most alpha."""
+    MEAN = "mean"
+    """It saved money on the mean of all cards that are final now, by the worst case."""
     CAP = "cap"
     """What was cut off by the cap does not turn the sum."""
 
@@ -103,7 +105,7 @@ def gates_of_verdict(facts: GatedFacts, terms: VerdictTerms) -> tuple[VerdictGat
         _latency(facts.latency, terms),
         _alerts(facts.alerts, terms),
         _labels(facts.labels, terms),
-        *_losses(facts.loss, terms),
+        *gates_of_losses(facts.loss, terms),
     )
 
 
@@ -179,16 +181,28 @@ def _labels(facts: LabelFacts, terms: VerdictTerms) -> VerdictGate:
     )
 
 
-def _losses(facts: LossFacts, terms: VerdictTerms) -> Iterator[VerdictGate]:
+def gates_of_losses(facts: LossFacts, terms: VerdictTerms) -> Iterator[VerdictGate]:
+    """Yield the gates of money: what is proved, the mean now, and what the cap cut off."""
     low, high = (_money(one, terms) for one in (facts.low_minor, facts.high_minor))
     found = f"{low} to {high} saved on a card, {facts.final:,} of {facts.cards:,} cards observed"
+    mean, final = facts.mean_now_minor, [one for one in facts.cohorts if one.final]
+    by_cohort = ", ".join(_money(one.mean_worst_minor or 0.0, terms) for one in final)
     yield VerdictGate(
         GateName.LOSS,
         facts.final > 0 and facts.low_minor >= 0 and not facts.changed,
-        f"{found}; it has changed within the stretch" if facts.changed else found,
-        f"more than 0, with a probability of error of at most {terms.alpha:g}",
+        f"{found}; what was proved on earlier cohorts is not any more" if facts.changed else found,
+        f"more than 0 over the cards observed, with a probability of error of at most {terms.alpha:g}",
         "wait for more cards to mature; if the estimate is near 0, the models hardly differ, and time will not tell "
-        "them apart",
+        "them apart; if cohorts differ, cards that pay often and rarely do: look at them one by one",
+    )
+    yield VerdictGate(
+        GateName.MEAN,
+        mean is not None and mean > 0,
+        "no cohort of cards is final"
+        if mean is None
+        else f"{_money(mean, terms)} on a card over all {facts.final:,} final now; by cohort: {by_cohort}",
+        "more than 0, over all cards that are final now",
+        "the cohorts show on which cards it loses: those that appear later pay more rarely",
     )
     yield VerdictGate(
         GateName.CAP,

@@ -5,6 +5,7 @@ for the challenger, and for the other bound at its best. Fraud that is not label
 labelled one stands for 1/share, and a bound must hold at both ends of the range of shares that may be true.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -13,9 +14,10 @@ import numpy as np
 from metrics.columns import Bools, Ints, exact_sum
 from metrics.intervals import Side
 from metrics.money import CostMatrix, PricedRows
-from metrics.paired import PairedPlan, PairedState
+from metrics.paired import PairedCards, PairedPlan
+from models.times import format_time
 from stream.outcomes.first_days import CardOrder, card_order
-from stream.outcomes.maturity import Outcomes
+from stream.outcomes.maturity import DAY_MS, Outcomes
 from stream.verdict.pairs import Pairs
 from stream.verdict.terms import VerdictTerms
 
@@ -68,8 +70,30 @@ def pair_losses(pairs: Pairs, fraud: Bools, costs: CostMatrix, label_share: floa
     return PairLosses(live, challenger, live_fraud - fraud_too, live_genuine - genuine_too)
 
 
+class CohortFacts(msgspec.Struct, frozen=True):
+    """Cards that appeared within the same days; amounts in minor units, of the cards of a final cohort.
+
+    Attributes:
+        begin: from when on they appeared.
+        cards: how many.
+        final: all of them are final, and so are all cohorts before.
+        mean_worst_minor: what the challenger saves on a card, capped, by the worst case; None unless final.
+        mean_best_minor: likewise, by the best case.
+        proved_better: a mean of 0 or less was refuted over this cohort and those before, so PROMOTE could be said then.
+    """
+
+    begin: str
+    cards: int
+    final: bool
+    mean_worst_minor: float | None
+    mean_best_minor: float | None
+    proved_better: bool
+
+
 class LossFacts(msgspec.Struct, frozen=True):
     """The sequential comparison of losses by card; amounts in minor units, what the challenger saves being positive.
+
+    All means are over the cards that are final now; the truth that the bounds speak of is what is expected on these.
 
     Attributes:
         cards: cards in the stretch; `final` of them are observed, with `payments` payments.
@@ -77,14 +101,16 @@ class LossFacts(msgspec.Struct, frozen=True):
         challenger_minor: likewise, by what the challenger said.
         unobserved: payments among those observed whose outcome is not known since they were declined.
         low_minor: what it saves on a card, at least, by the worst case: above 0, the challenger is better. The
-            probability that it is ever above the truth is at most alpha.
+            probability that it is at any look above the mean that is expected on the cards final then is at most alpha.
         high_minor: at most, by the best case.
         mean_worst_minor: the mean over cards of what it saves, capped, by the worst case.
         mean_best_minor: likewise, by the best case.
         total_worst_minor: the sum, uncapped, by the worst case.
         capped: cards whose difference was beyond the cap, by the worst case.
         beyond_minor: the sum of what was cut off.
-        changed: the mean has changed so much that no value is left: look at parts of the stretch.
+        changed: after an earlier cohort the challenger was proved better, or worse, and it is not any more.
+        mean_now_minor: the mean by the worst case, for whichever end of the range of label shares is less.
+        cohorts: of the stretch, in their order.
     """
 
     cards: int
@@ -101,6 +127,29 @@ class LossFacts(msgspec.Struct, frozen=True):
     capped: int
     beyond_minor: int
     changed: bool
+    mean_now_minor: float | None = None
+    cohorts: tuple[CohortFacts, ...] = ()
+
+
+class _Bounded(NamedTuple):
+    """The final cards, what is saved on each taken at its worst, and at its best; for one share of labels."""
+
+    worst: PairedCards
+    best: PairedCards
+
+    @classmethod
+    def of(
+        cls, pairs: Pairs, known: tuple[Bools, Bools], order: CardOrder, terms: tuple[CostMatrix, float]
+    ) -> "_Bounded":
+        """Sum up the observed payments, of which `known` are fraud and unobserved, by card."""
+        fraud, unobserved = known
+        losses = pair_losses(pairs, fraud, *terms)
+        if_fraud = pair_losses(pairs, np.ones(len(fraud), np.bool_), *terms).saved
+        worst = np.where(unobserved, losses.worst, losses.saved)
+        best = np.where(unobserved, losses.best, losses.saved)
+        sums = order.sums(worst, best, np.minimum(losses.worst, if_fraud), np.maximum(losses.best, if_fraud))
+        at_worst, at_best, least, most = sums.T
+        return cls(PairedCards(at_worst, least, most), PairedCards(at_best, least, most))
 
 
 def compare_losses(pairs: Pairs, outcomes: Outcomes, as_of_ms: int, terms: VerdictTerms) -> LossFacts:
@@ -109,13 +158,14 @@ def compare_losses(pairs: Pairs, outcomes: Outcomes, as_of_ms: int, terms: Verdi
     observed, order = every.observed, every.only_observed()
     pairs, fraud, unobserved = pairs.where(observed), outcomes.fraud[observed], outcomes.unobserved[observed]
     plain, known = pair_losses(pairs, fraud, terms.costs), ~unobserved
-    lows, highs = list[PairedState](), list[PairedState]()
-    for share in terms.label_shares:
-        losses = pair_losses(pairs, fraud, terms.costs, share)
-        lows.append(_state(order, np.where(unobserved, losses.worst, losses.saved), terms, Side.LOWER))
-        highs.append(_state(order, np.where(unobserved, losses.best, losses.saved), terms, Side.UPPER))
-    low = [_plan(terms, Side.LOWER).interval(state) for state in lows]
-    high = [_plan(terms, Side.UPPER).interval(state) for state in highs]
+    lower, upper = (PairedPlan(terms.alpha, terms.cap_minor, side) for side in (Side.LOWER, Side.UPPER))
+    shares = [_Bounded.of(pairs, (fraud, unobserved), order, (terms.costs, one)) for one in terms.label_shares]
+    better, worse = (
+        [all(lower.is_better(one.first(end)) for one in sides) for end in order.final_ends]
+        for sides in ([one.worst for one in shares], [one.best.mirrored() for one in shares])
+    )
+    means = [_mean(one.worst, terms) for one in shares]
+    capped, beyond = lower.beyond(shares[0].worst.saved)
     return LossFacts(
         cards=order.cards,
         final=order.final,
@@ -123,26 +173,33 @@ def compare_losses(pairs: Pairs, outcomes: Outcomes, as_of_ms: int, terms: Verdi
         live_minor=exact_sum(plain.live[known]),
         challenger_minor=exact_sum(plain.challenger[known]),
         unobserved=int(unobserved.sum()),
-        low_minor=min((one.low for one in low if one is not None), default=float(-terms.cap_minor)),
-        high_minor=max((one.high for one in high if one is not None), default=float(terms.cap_minor)),
-        mean_worst_minor=_mean(lows[0], order),
-        mean_best_minor=_mean(highs[0], order),
-        total_worst_minor=lows[0].saved_minor,
-        capped=lows[0].capped,
-        beyond_minor=lows[0].beyond_minor,
-        changed=None in low or None in high,
+        low_minor=min(lower.interval(one.worst).low for one in shares),
+        high_minor=max(upper.interval(one.best).high for one in shares),
+        mean_worst_minor=means[0],
+        mean_best_minor=_mean(shares[0].best, terms),
+        total_worst_minor=exact_sum(shares[0].worst.saved),
+        capped=capped,
+        beyond_minor=beyond,
+        changed=any(any(proofs) and not proofs[-1] for proofs in (better, worse)),
+        mean_now_minor=min((one for one in means if one is not None), default=None),
+        cohorts=tuple(_cohorts(order, shares[0], better, terms)),
     )
 
 
-def _plan(terms: VerdictTerms, side: Side) -> PairedPlan:
-    return PairedPlan(terms.alpha, terms.cap_minor, side)
-
-
-def _state(order: CardOrder, saved: Ints, terms: VerdictTerms, side: Side) -> PairedState:
-    plan, sums = _plan(terms, side), order.sums(saved)[:, 0]
-    return plan.observe(plan.start(), sums, np.zeros_like(sums))
-
-
-def _mean(state: PairedState, order: CardOrder) -> float | None:
+def _mean(cards: PairedCards, terms: VerdictTerms) -> float | None:
     """Return the mean of the capped differences, in minor units."""
-    return (state.saved_minor - state.beyond_minor) / order.final if order.final else None
+    kept = np.clip(cards.saved, -terms.cap_minor, terms.cap_minor)
+    return exact_sum(kept) / len(kept) if len(kept) else None
+
+
+def _cohorts(order: CardOrder, cards: _Bounded, better: list[bool], terms: VerdictTerms) -> Iterator[CohortFacts]:
+    proofs = dict(zip(order.final_ends, better, strict=True))
+    begin = 0
+    for end in order.ends:
+        is_final = end <= order.final
+        worst, best = (
+            _mean(PairedCards(*(column[begin:end] for column in side)), terms) if is_final else None for side in cards
+        )
+        begin_ms = order.begin_ms + int(order.cohorts[begin]) * round(terms.card_days * DAY_MS)
+        yield CohortFacts(format_time(begin_ms), end - begin, is_final, worst, best, proofs.get(end, False))
+        begin = end

@@ -21,6 +21,7 @@ _FOOTNOTES = (
     "Matured payments have a label, or are older than the stated time and then count as genuine.",
     "What was declined and has no label is in no figure on matured payments; it is bounded both ways.",
     "The gate of losses may be looked at at any time; it observes cards, each with the payments of its first days.",
+    "It is about the mean over the cards that paid in the stretch and are final now, by whole cohorts.",
     "Intervals of all other figures are for one look, by bootstrap over cards.",
     "Savings are the avoided part of the loss of the cheapest of approving, reviewing and declining everything.",
     "Amounts of several currencies are never added.",

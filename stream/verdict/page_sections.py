@@ -23,6 +23,7 @@ from stream.verdict.tables import ESTIMATE_BASES
 _MEASURES = {
     "precision": "Precision of alerts",
     "recall": "Recall of frauds",
+    "first_hit_recall": "Recall of cards' first frauds",
     "savings": "Savings",
     "value_detection_rate": "Fraud money alerted",
 }
@@ -60,8 +61,26 @@ def saved(report: VerdictReport) -> Iterator[Part]:
             (f"Cards beyond the cap of {capped}", Count(loss.capped)),
             ("Cut off there", Money(loss.beyond_minor, terms.currency)),
         ),
-        "The mean has changed within the stretch: look at parts of it." if loss.changed else "",
+        "What was proved on earlier cohorts is not proved any more." if loss.changed else "",
     )
+    yield DataTable(
+        "Cohorts: cards by their first payment",
+        ("From", "Cards", "Saved on a card, at worst", "At best", "Proved better up to here"),
+        tuple(_cohort_rows(report)),
+        "The proof is about the cards that paid in the stretch, over all final cohorts. Cards that pay often appear "
+        "first, so later cohorts pay more rarely; cards that did not appear are in no figure.",
+    )
+
+
+def _cohort_rows(report: VerdictReport) -> Iterator[Row]:
+    currency = report.terms.currency
+    for one in report.loss.cohorts:
+        means = (
+            None if minor is None else Money(round(minor), currency)
+            for minor in (one.mean_worst_minor, one.mean_best_minor)
+        )
+        proof = ("yes" if one.proved_better else "no") if one.final else "not final"
+        yield Moment(stated_ms(one.begin)), Count(one.cards), *means, proof
 
 
 def swaps(report: VerdictReport) -> Iterator[Part]:

@@ -12,6 +12,7 @@ from stream.verdict.declined import DeclinedFacts, LotFacts, OtherwiseFacts
 from stream.verdict.estimate import EstimateBasis, EstimateFacts
 from stream.verdict.figures import Figure, MaturedFacts
 from stream.verdict.gates import VerdictWord
+from stream.verdict.losses import LossFacts
 from stream.verdict.report import CurveFacts, VerdictReport
 from stream.verdict.swaps import CoverageFacts, LargestSwap, ShiftFacts, SwapFacts
 from stream.verdict.terms import VerdictTerms
@@ -27,7 +28,8 @@ ESTIMATE_BASES = {
 
 def verdict_tables(report: VerdictReport) -> RenderableType:
     """Render a verdict."""
-    parts: list[RenderableType] = [*_heading(report), gates(report), coverage(report.coverage), shift(report.shift)]
+    parts: list[RenderableType] = [*_heading(report), gates(report), cohorts(report.loss, report.terms)]
+    parts += [coverage(report.coverage), shift(report.shift)]
     parts += [swaps(report.swaps), largest(report.largest, report.terms), alerts(report)]
     parts += [matured(report.matured, report.terms), declined(report.declined, report.terms)]
     parts += [labels(report), estimated(report.estimate, report.terms), Text(f"\n{costs_text(report.terms)}")]
@@ -57,6 +59,16 @@ def gates(report: VerdictReport) -> Table:
         table.add_row(one.gate.value, passed, one.found, one.required)
         if not one.passed:
             table.add_row("", "", Text(one.advice, style="dim"), "")
+    return table
+
+
+def cohorts(facts: LossFacts, terms: VerdictTerms) -> Table:
+    """Show what is saved on the cards of each cohort, and whether that was proved with it and those before."""
+    table = _table(f"saved on a card, by first payment, {terms.currency}", "cards", "at worst", "at best", "proved")
+    for one in facts.cohorts:
+        means = ("" if minor is None else _money(minor, terms) for minor in (one.mean_worst_minor, one.mean_best_minor))
+        proof = ("better" if one.proved_better else "not yet") if one.final else "not final"
+        table.add_row(f"from {one.begin}", f"{one.cards:,}", *means, proof)
     return table
 
 
@@ -144,6 +156,7 @@ def matured(facts: MaturedFacts, terms: VerdictTerms) -> Table:
     for name, label in (
         ("precision", "precision of alerts"),
         ("recall", "recall of frauds"),
+        ("first_hit_recall", "recall of cards' first frauds"),
         ("savings", "savings"),
         ("value_detection_rate", "fraud money alerted"),
     ):
@@ -222,7 +235,9 @@ def costs_text(terms: VerdictTerms) -> str:
     return (
         f"A missed fraud costs its amount, a review {review}, a wrong decline {wrong}. Unlabelled payments count as "
         f"genuine after {terms.maturity_days:g} days. A card counts with its first {terms.card_days:g} days, up to "
-        f"{_money(terms.cap_minor, terms)}; alpha is {terms.alpha:g}. "
+        f"{_money(terms.cap_minor, terms)}, with all cards that appeared in the same {terms.card_days:g} days. What is "
+        "proved is about the mean of the cards that paid in the stretch and are final now; "
+        f"alpha is {terms.alpha:g}. "
         f"{terms.label_share:.0%} of frauds are taken to be labelled, at least {terms.least_labels:.0%} of that."
     )
 

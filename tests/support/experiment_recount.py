@@ -6,6 +6,8 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
+from support.outcome_cases import cards_in_whole_cohorts
+
 Record = Mapping[str, Any]
 DAY_MS = 86_400_000
 
@@ -133,24 +135,23 @@ class Recount:
         }
 
     def final_cards(self) -> list[tuple[str, int, int]]:
-        """Return arm, least and largest loss of each final card, in the order of first payments."""
+        """Return arm, least and largest loss of each card in a final cohort, in the order of first payments."""
         cards: dict[str, list[RecountedPayment]] = defaultdict(list)
         for one in self.payments:
             cards[one.card].append(one)
         firsts = {card: min(one.at_ms for one in own) for card, own in cards.items()}
-        found, window_ms = [], round(self.terms.card_days * DAY_MS)
+        found, final, window_ms = [], [], round(self.terms.card_days * DAY_MS)
         for card in sorted(cards, key=lambda one: (firsts[one], blake2b(one.encode(), digest_size=8).digest())):
             inside = [one for one in cards[card] if one.at_ms < firsts[card] + window_ms]
             waits = any(one.fraud is None and one.at_ms > self.old_ms for one in inside)
-            if waits or firsts[card] + window_ms > self.as_of_ms:
-                break
+            final.append(not waits and firsts[card] + window_ms <= self.as_of_ms)
             low = high = 0
             for one in inside:
                 ways = (True, False) if one.is_unseen else (bool(one.fraud),)
                 losses = [self.loss(one, fraud=fraud) for fraud in ways]
                 low, high = low + min(losses), high + max(losses)
             found.append((cards[card][0].arm, low, high))
-        return found
+        return found[: cards_in_whole_cohorts(sorted(firsts.values()), final, window_ms)]
 
 
 DECISIONS = ("approve", "review", "decline")

@@ -1,5 +1,6 @@
 """Payments, decisions and labels made by hand, for tests of reports about outcomes."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -82,3 +83,21 @@ def outcome_value(**changes: Any) -> bytes:
         "source": {"topic": "labels", "partition": 0, "offset": 0},
     }  # fmt: skip
     return msgspec.json.encode(fields | changes)
+
+
+def cards_in_whole_cohorts(firsts: Sequence[float], final: Sequence[bool], length: float) -> int:
+    """Return how many cards count: those of the first cohorts whose cards are all final.
+
+    Args:
+        firsts: the first payment of each card, ascending.
+        final: whether each card is final.
+        length: how long the cards of a cohort appear, in the unit of the times.
+    """
+    counted = 0
+    while counted < len(firsts):
+        number = (firsts[counted] - firsts[0]) // length
+        own = [at for at, first in enumerate(firsts) if (first - firsts[0]) // length == number]
+        if not all(final[at] for at in own):
+            break
+        counted += len(own)
+    return counted

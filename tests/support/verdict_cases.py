@@ -14,7 +14,7 @@ from stream.outcomes.labels import LABEL_ROW, card_hash
 from stream.verdict.pairs import Pairs, SwapIds
 from stream.verdict.report import Subject, VerdictInput
 from stream.verdict.terms import VerdictOptions, VerdictTerms
-from support.outcome_cases import LIVE_DIGEST, Payment, at_ms, payment_rows
+from support.outcome_cases import LIVE_DIGEST, Payment, at_ms, cards_in_whole_cohorts, payment_rows
 
 CHALLENGER_DIGEST = "c" * 64
 COSTS = CostMatrix(300, 0, 200, 500)
@@ -71,17 +71,19 @@ def used(compared: list[Compared]) -> list[Compared]:
 
 
 def observed_cards(compared: list[Compared]) -> Iterator[list[Compared]]:
-    """Yield the payments of the first days of each final card, in the order of first payments."""
+    """Yield the payments of the first days of each card in a final cohort, in the order of first payments."""
     by_card: dict[str, list[Compared]] = defaultdict(list)
     for one in compared:
         by_card[one.payment.card].append(one)
     firsts = {card: min(one.payment.day for one in own) for card, own in by_card.items()}
-    for card in sorted(firsts, key=lambda name: (firsts[name], card_hash(name))):
-        own = [one for one in by_card[card] if one.payment.day < firsts[card] + CARD_DAYS]
-        is_known = all(one.payment.fraud is not None or one.payment.day + MATURITY <= AS_OF for one in own)
-        if firsts[card] + CARD_DAYS > AS_OF or not is_known:
-            return
-        yield own
+    order = sorted(firsts, key=lambda name: (firsts[name], card_hash(name)))
+    windows = [[one for one in by_card[card] if one.payment.day < firsts[card] + CARD_DAYS] for card in order]
+    final = [
+        firsts[card] + CARD_DAYS <= AS_OF
+        and all(one.payment.fraud is not None or one.payment.day + MATURITY <= AS_OF for one in own)
+        for card, own in zip(order, windows, strict=True)
+    ]
+    yield from windows[: cards_in_whole_cohorts([firsts[card] for card in order], final, CARD_DAYS)]
 
 
 def pairs_of(compared: list[Compared]) -> Pairs:

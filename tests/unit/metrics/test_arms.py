@@ -2,15 +2,15 @@
 
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics.arms import ArmsPlan, ArmsState
-from metrics.betting import BettingPlan
+from metrics.arms import ArmsPlan
 from metrics.errors import MeasureInputError
+from metrics.intervals import Interval
+from metrics.running_mean import UNIT_STAKES, Observed, running_mean_interval
 
 CARDS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 300)), min_size=1, max_size=50)
 
@@ -30,28 +30,11 @@ def drawn(seed: int, cards: int, shares_bp: tuple[int, int], losses: tuple[float
 
 
 @given(CARDS)
-def test_a_state_counts_cards_and_sums_by_arm_and_goes_on_from_plain_numbers(cards: Any) -> None:
-    plan = ArmsPlan(0.05, 200, (3_000, 1_000))
-    state = plan.observe(plan.start(), *columns(cards))
-    for arm in (0, 1):
-        values = [value for its, value in cards if its == arm]
-        assert (state.cards[arm], state.sums[arm]) == (len(values), sum(min(value, 200) for value in values))
-    compared = [value for arm, value in cards if arm < 2]
-    assert (state.capped, state.beyond) == (
-        sum(one > 200 for one in compared),
-        sum(max(one - 200, 0) for one in compared),
-    )
-    assert msgspec.json.decode(msgspec.json.encode(state), type=ArmsState) == state
-    assert state.betting.observed == len(cards)
-
-
-@given(CARDS)
 def test_arms_that_change_places_mirror_the_interval(cards: Any) -> None:
     values, (first, second) = columns(cards)
     plan, other = ArmsPlan(0.05, 300, (3_000, 1_000)), ArmsPlan(0.05, 300, (1_000, 3_000))
-    found = plan.interval(plan.observe(plan.start(), values, (first, second)))
-    assert found is not None
-    assert other.interval(other.observe(other.start(), values, (second, first))) == pytest.approx(found.mirrored())
+    found = plan.interval(values, (first, second))
+    assert other.interval(values, (second, first)) == pytest.approx(found.mirrored())
 
 
 @pytest.mark.parametrize("shares_bp", [(5_000, 5_000), (1_000, 2_000)])
@@ -60,28 +43,29 @@ def test_arms_that_do_not_differ_are_told_apart_at_most_as_often_as_alpha(shares
     plan = ArmsPlan(0.2, 50_000, shares_bp)
     found = 0
     for seed in range(80):
-        interval = plan.interval(plan.observe(plan.start(), *drawn(seed, 1_000, shares_bp, (50_000, 50_000))))
-        found += interval is None or interval.low >= 0 or interval.high <= 0
+        interval = plan.interval(*drawn(seed, 1_000, shares_bp, (50_000, 50_000)))
+        found += interval.low >= 0 or interval.high <= 0
     assert found <= 16 + 11
 
 
 def test_arms_that_differ_are_told_apart_and_the_difference_is_inside() -> None:
     shares_bp = (5_000, 5_000)
     plan = ArmsPlan(0.05, 50_000, shares_bp)
-    found = plan.interval(plan.observe(plan.start(), *drawn(1, 60_000, shares_bp, (50_000, 30_000))))
-    assert found is not None
+    found = plan.interval(*drawn(1, 60_000, shares_bp, (50_000, 30_000)))
     assert 0 < found.low < 0.05 * (25_000 - 15_000) < found.high
 
 
 def test_one_sequence_is_narrower_than_the_ends_of_two_with_half_of_alpha_each() -> None:
     shares_bp = (5_000, 5_000)
     values, arms = drawn(2, 60_000, shares_bp, (50_000, 50_000))
-    plan, alone = ArmsPlan(0.05, 50_000, shares_bp), BettingPlan.of_mean(0.025, 0.0, 50_000.0)
-    found = plan.interval(plan.observe(plan.start(), values, arms))
-    ours, theirs = (alone.interval(alone.observe(alone.start(), values[arm].astype(float))) for arm in arms)
-    assert found is not None
-    assert ours is not None
-    assert theirs is not None
+    plan, cap = ArmsPlan(0.05, 50_000, shares_bp), 50_000
+    found = plan.interval(values, arms)
+    ours, theirs = (
+        running_mean_interval(
+            Observed.within(values[arm] / cap, 0.0, 1.0), 0.025, Interval(0.0, 1.0), stakes=UNIT_STAKES
+        ).scaled(cap)
+        for arm in arms
+    )
     assert found.high - found.low < 0.85 * ((ours.high - theirs.low) - (ours.low - theirs.high))
 
 
@@ -91,8 +75,7 @@ def test_events_of_cards_are_values_of_one() -> None:
     lot = random.random(40_000)
     arms = lot < 0.2, (lot >= 0.2) & (lot < 0.4)
     events = (random.random(40_000) < np.where(arms[0], 0.10, 0.05)).astype(np.int64)
-    found = plan.interval(plan.observe(plan.start(), events, arms))
-    assert found is not None
+    found = plan.interval(events, arms)
     assert 0.02 < found.low < 0.05 < found.high < 0.08
 
 
@@ -106,6 +89,6 @@ def test_what_cannot_be_compared_is_refused() -> None:
         ArmsPlan(0.05, 0, (1, 1))
     plan = ArmsPlan(0.05, 1, (1, 1))
     with pytest.raises(MeasureInputError, match="no card can be in both arms"):
-        plan.observe(plan.start(), np.array([1]), (flags, flags))
+        plan.interval(np.array([1]), (flags, flags))
     with pytest.raises(MeasureInputError, match="each must be at least 0"):
-        plan.observe(plan.start(), np.array([-1]), (flags, ~flags))
+        plan.interval(np.array([-1]), (flags, ~flags))

@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics.alerts import ScoredRows
-from metrics.bootstrap import BootstrapPlan, draw_sums, percentiles, ratio_interval, rows_interval, sums_interval
+from metrics.bootstrap import (
+    BootstrapPlan,
+    draw_sums,
+    effective_number,
+    percentiles,
+    ratio_interval,
+    rows_interval,
+    share_difference_interval,
+    share_interval,
+    sums_interval,
+    total_interval,
+)
 from metrics.card_precision import card_precision
 from metrics.columns import sum_by_card
 from metrics.errors import MeasureInputError
@@ -158,3 +169,50 @@ def test_intervals_by_card_hold_nearly_as_often_as_stated_and_intervals_by_row_d
             held[at] += found is not None and found.low <= truth <= found.high
     assert held[0] >= 52
     assert held[1] <= 51
+
+
+def test_the_effective_number_is_that_of_cards_of_equal_weight() -> None:
+    assert effective_number(np.full(40, 3.0)) == pytest.approx(40)
+    assert effective_number(np.array([100.0, 1.0, 1.0])) == pytest.approx(102**2 / 10_002)
+    assert effective_number(np.zeros(3)) == 0
+    assert share_interval(0.5, np.zeros(3), 0.95) == (0, 1)
+
+
+def heavy(seed: int, cards: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Draw cards with a fraud each, whose amounts have heavy tails: amounts, and which of them are stopped."""
+    random = np.random.default_rng((seed, cards))
+    return np.exp(random.normal(0, 2, cards)), random.random(cards) < share
+
+
+@pytest.mark.parametrize(("cards", "runs"), [(54, 100), (180, 100), (720, 60)])
+@pytest.mark.parametrize("share", [0.6, 0.9])
+def test_shares_of_money_hold_where_few_amounts_are_most_of_it(cards: int, runs: int, share: float) -> None:
+    plan, held, naive = BootstrapPlan(draws=200), 0, 0
+    for seed in range(runs):
+        amounts, stopped = heavy(seed, cards, share)
+        columns = np.arange(cards), amounts * stopped, amounts
+        found, percentile = ratio_interval(*columns, plan, of_money=True), ratio_interval(*columns, plan)
+        held += found is None or found.low <= share <= found.high
+        naive += percentile is not None and percentile.low <= share <= percentile.high
+    assert held / runs >= 0.93
+    assert held >= naive
+
+
+def test_a_sum_of_money_is_wider_upwards_than_percentiles() -> None:
+    amounts, _ = heavy(1, 180, 1.0)
+    plan = BootstrapPlan(draws=500)
+    found, percentile = (
+        total_interval(amounts, plan),
+        sums_interval(amounts[:, np.newaxis], lambda one: one[:, 0], plan),
+    )
+    assert found is not None
+    assert percentile is not None
+    assert found.low <= percentile.low + 1e-6 < amounts.sum() < percentile.high < found.high
+    assert total_interval(np.zeros(90), plan) is None
+    assert total_interval(np.full(90, 2.0), plan) is not None
+
+
+def test_a_difference_of_shares_is_no_narrower_than_its_effective_number_allows() -> None:
+    few, many = (share_difference_interval(0.1, 0.2, np.ones(number), 0.95) for number in (50, 5_000))
+    assert few.low < many.low < 0.1 < many.high < few.high
+    assert share_difference_interval(0.1, 0.2, np.zeros(2), 0.95) == (-1, 1)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,82 +10,79 @@ from hypothesis import strategies as st
 from metrics.columns import sum_by_card
 from metrics.errors import MeasureInputError
 from metrics.intervals import Side
-from metrics.paired import PairedPlan, PairedState
+from metrics.paired import PairedCards, PairedPlan
 
-LOSSES = st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 3_000)), min_size=1, max_size=60)
-
-
-def columns(losses: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    live, challenger = np.array(losses, np.int64).T
-    return live, challenger
+SAVED = st.lists(st.integers(-3_000, 3_000), min_size=1, max_size=60)
 
 
-def swapped(seed: int, cards: int, better: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw swaps of cards: (card, live loss, challenger's loss). All of a card's swaps favour one model."""
+def cards(saved: Any, most: int = 3_000) -> PairedCards:
+    column = np.array(saved, np.int64)
+    return PairedCards(column, np.full(len(column), -most), np.full(len(column), most))
+
+
+def swapped(seed: int, count: int, better: float, swaps: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Draw swaps of cards: (card, saved). All of a card's swaps favour one model."""
     random = np.random.default_rng(seed)
-    card = np.repeat(np.arange(cards), random.poisson(4, cards) * (random.random(cards) < 0.1))
-    favours = random.random(cards) < 0.5 + better / 2
+    card = np.repeat(np.arange(count), random.poisson(swaps, count) * (random.random(count) < 0.1))
+    favours = random.random(count) < 0.5 + better / 2
     amounts = random.integers(1_000, 50_000, len(card))
-    return card, np.where(favours[card], amounts, 0), np.where(favours[card], 0, amounts)
+    return card, np.where(favours[card], amounts, -amounts)
 
 
-@given(LOSSES)
-def test_differences_are_capped_and_what_was_cut_off_is_told(losses: Any) -> None:
+@given(SAVED)
+def test_differences_are_capped_and_what_was_cut_off_is_told(saved: Any) -> None:
     plan = PairedPlan(0.05, 1_000)
-    state = plan.observe(plan.start(), *columns(losses))
-    saved = [live - challenger for live, challenger in losses]
-    assert state.saved_minor == sum(saved)
-    assert state.capped == sum(abs(one) > 1_000 for one in saved)
-    assert state.beyond_minor == sum(one - min(max(one, -1_000), 1_000) for one in saved)
-    assert state.betting.sums[0] * 1_000 == pytest.approx(state.saved_minor - state.beyond_minor)
+    capped, beyond = plan.beyond(np.array(saved, np.int64))
+    assert capped == sum(abs(one) > 1_000 for one in saved)
+    assert beyond == sum(one - min(max(one, -1_000), 1_000) for one in saved)
+    clipped = [min(max(one, -1_000), 1_000) for one in saved]
+    assert plan.interval(cards(saved)) == plan.interval(cards(clipped, 1_000))
 
 
-@given(LOSSES, st.integers(0, 60))
-def test_a_state_goes_on_from_plain_numbers(losses: Any, cut: int) -> None:
-    plan = PairedPlan(0.05, 1_000)
-    live, challenger = columns(losses)
-    first = plan.observe(plan.start(), live[:cut], challenger[:cut])
-    kept = msgspec.json.decode(msgspec.json.encode(first), type=PairedState)
-    state = plan.observe(kept, live[cut:], challenger[cut:])
-    whole = plan.observe(plan.start(), live, challenger)
-    assert plan.interval(state) == pytest.approx(plan.interval(whole))
-    assert state[1:] == whole[1:]
-
-
-@given(LOSSES)
-def test_the_other_models_view_is_the_mirror_and_another_unit_scales(losses: Any) -> None:
+@given(SAVED)
+def test_the_other_models_view_is_the_mirror_and_another_unit_scales(saved: Any) -> None:
     plan, cents = PairedPlan(0.05, 1_000), PairedPlan(0.05, 100_000)
-    live, challenger = columns(losses)
-    found = plan.interval(plan.observe(plan.start(), live, challenger))
-    assert found is not None
-    assert plan.interval(plan.observe(plan.start(), challenger, live)) == pytest.approx(found.mirrored())
-    assert cents.interval(cents.observe(cents.start(), 100 * live, 100 * challenger)) == pytest.approx(
-        found.scaled(100)
-    )
+    found, own = plan.interval(cards(saved)), cards(saved)
+    assert plan.interval(own.mirrored()) == pytest.approx(found.mirrored())
+    assert cents.interval(cards(100 * own.saved, 300_000)) == pytest.approx(found.scaled(100))
+
+
+@given(SAVED, st.integers(0, 60))
+def test_better_is_what_a_lower_end_above_zero_says(saved: Any, count: int) -> None:
+    plan, own = PairedPlan(0.05, 1_000, Side.LOWER), cards(saved).first(count)
+    low = plan.interval(own).low
+    assert low >= -1e-6 if plan.is_better(own) else low < 0
 
 
 def test_equal_decisions_say_nothing_and_swaps_in_one_direction_soon_tell_the_models_apart() -> None:
     plan = PairedPlan(0.05, 50_000, Side.LOWER)
-    same = plan.observe(plan.start(), np.full(5_000, 700), np.full(5_000, 700))
-    assert plan.interval(same) == (pytest.approx(0, abs=600), 50_000)
-    assert plan.interval(same).low < 0  # type: ignore[union-attr]
-    _, live, challenger = swapped(1, 6_000, 0.5)
-    better = plan.observe(plan.start(), live, challenger)
-    worse = plan.observe(plan.start(), challenger, live)
-    assert plan.interval(better).low >= 0  # type: ignore[union-attr]
-    assert plan.interval(worse).low < 0  # type: ignore[union-attr]
+    same = plan.interval(cards(np.zeros(5_000, np.int64), 0))
+    assert same == (pytest.approx(0, abs=10), 50_000)
+    assert same.low < 0
+    card, saved = swapped(1, 6_000, 0.5)
+    summed = sum_by_card(card, saved).sums[:, 0].astype(np.int64)
+    better, worse = (plan.interval(cards(one, 400_000)) for one in (summed, -summed))
+    assert better.low > 0 > worse.low
+
+
+def test_swaps_of_small_amounts_are_told_apart_far_sooner_than_by_the_cap() -> None:
+    plan = PairedPlan(0.05, 50_000, Side.LOWER)
+    saved = np.where(np.random.default_rng(5).random(200) < 0.7, 900, -900)
+    assert plan.is_better(cards(saved, 900))
+    assert not plan.is_better(cards(saved, 50_000))
 
 
 def test_cards_keep_the_promise_that_payments_of_the_same_cards_break() -> None:
-    """100 runs at alpha 0.2 without a difference: at most 20 and 3 standard deviations (12) may find one."""
-    plan = PairedPlan(0.2, 200_000)
+    """100 runs without a difference, alpha 0.1 for each side: at most 20 and 3 standard deviations (12) find one."""
+    plan = PairedPlan(0.1, 200_000)
     found = {"cards": 0, "payments": 0}
     for seed in range(100):
-        card, live, challenger = swapped(seed, 1_000, 0.0)
-        summed = sum_by_card(card, live, challenger).by_appearance().astype(np.int64)
-        for unit, losses in (("cards", summed.T), ("payments", (live, challenger))):
-            interval = plan.interval(plan.observe(plan.start(), *losses))
-            found[unit] += interval is None or interval.low >= 0 or interval.high <= 0
+        card, saved = swapped(seed, 1_000, 0.0, swaps=20)
+        summed = sum_by_card(card, saved).by_appearance()[:, 0].astype(np.int64)
+        for unit, column, most in (("cards", summed, 10**7), ("payments", saved, 50_000)):
+            sides = cards(column, most), cards(-column, most)
+            ends = np.linspace(len(column) / 10, len(column), 10).astype(int)
+            found[unit] += any(plan.is_better(side.first(end)) for side in sides for end in ends)
     assert found["cards"] <= 20 + 12
     assert found["payments"] >= 40
 
@@ -94,5 +90,5 @@ def test_cards_keep_the_promise_that_payments_of_the_same_cards_break() -> None:
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(MeasureInputError, match="cap_minor: 0 minor units"):
         PairedPlan(0.05, 0)
-    with pytest.raises(MeasureInputError, match="differ in length: live_minor 1, challenger_minor 2"):
-        PairedPlan(0.05, 1).observe(PairedPlan(0.05, 1).start(), np.ones(1, int), np.ones(2, int))
+    with pytest.raises(MeasureInputError, match="columns differ in length"):
+        PairedPlan(0.05, 1).interval(PairedCards(np.ones(1, int), np.ones(2, int), np.ones(2, int)))

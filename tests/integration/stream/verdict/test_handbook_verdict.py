@@ -19,6 +19,7 @@ from support.acceptance import sized
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import put_model
 from support.handbook import DAY_MS, TRANSACTIONS, label, needs_handbook, rows, transaction, weeks
+from support.outcome_cases import cards_in_whole_cohorts
 
 COUNT = sized(4_000, 16_000)
 PER_TERMINAL = 93
@@ -154,19 +155,18 @@ def assert_matured(found: dict[str, Any], known: list[Seen]) -> None:
 
 
 def final_cards(seen: list[Seen], as_of_ms: int) -> Iterator[list[Seen]]:
-    """Yield the first days of each card that is final, in the order of first payments."""
+    """Yield the first days of each card in a final cohort, in the order of first payments."""
     by_card: dict[str, list[Seen]] = defaultdict(list)
     for one in seen:
         by_card[one.card].append(one)
     firsts = {card: min(one.occurred_ms for one in own) for card, own in by_card.items()}
     hashes = {card: int.from_bytes(blake2b(card.encode(), digest_size=8).digest(), "big") for card in firsts}
+    windows, final, old_ms = [], [], as_of_ms - MATURITY_DAYS * DAY_MS
     for card in sorted(firsts, key=lambda one: (firsts[one], hashes[one])):
         end = firsts[card] + CARD_DAYS * DAY_MS
-        own = [one for one in by_card[card] if one.occurred_ms < end]
-        old_ms = as_of_ms - MATURITY_DAYS * DAY_MS
-        if end > as_of_ms or any(one.fraud is None and one.occurred_ms > old_ms for one in own):
-            return
-        yield own
+        windows.append([one for one in by_card[card] if one.occurred_ms < end])
+        final.append(end <= as_of_ms and all(one.fraud is not None or one.occurred_ms <= old_ms for one in windows[-1]))
+    yield from windows[: cards_in_whole_cohorts(sorted(firsts.values()), final, CARD_DAYS * DAY_MS)]
 
 
 def assert_losses(found: dict[str, Any], seen: list[Seen], as_of_ms: int) -> None:

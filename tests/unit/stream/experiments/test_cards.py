@@ -5,7 +5,7 @@ import pytest
 from stream.experiments.cards import card_losses
 from stream.outcomes.labels import card_hash
 from support.experiment_cases import ARMS, ArmPayment, by_card, drawn_payments, loss, rows_of, terms
-from support.outcome_cases import Payment, at_ms
+from support.outcome_cases import Payment, at_ms, cards_in_whole_cohorts
 
 AS_OF_DAY = 70.0
 
@@ -14,14 +14,15 @@ def recounted(payments: list[ArmPayment], as_of_day: float) -> list[tuple[int, i
     """Return place of the arm, least and largest loss of each final card, in order, in plain Python."""
     names, found = [arm.name for arm in ARMS], list[tuple[int, int, int]]()
     cards = by_card(one for one in payments if one.currency == 0)
+    firsts, final = list[int](), list[bool]()
     for card in sorted(cards, key=lambda one: (min(at_ms(it.paid.day) for it in cards[one]), card_hash(one))):
         first = min(at_ms(one.paid.day) for one in cards[card])
         inside = [one for one in cards[card] if at_ms(one.paid.day) < first + at_ms(10) - at_ms(0)]
         young = [
             one for one in inside if one.paid.fraud is None and at_ms(one.paid.day) > at_ms(as_of_day) - 20 * 86_400_000
         ]
-        if first + 10 * 86_400_000 > at_ms(as_of_day) or young:
-            break
+        firsts.append(first)
+        final.append(first + 10 * 86_400_000 <= at_ms(as_of_day) and not young)
         low = high = 0
         for _, paid, _ in inside:
             unseen = paid.fraud is None and paid.decided == "decline"
@@ -29,7 +30,7 @@ def recounted(payments: list[ArmPayment], as_of_day: float) -> list[tuple[int, i
             losses = [loss(paid.said, fraud=fraud, amount_minor=paid.amount_minor) for fraud in ways]
             low, high = low + min(losses), high + max(losses)
         found.append((names.index(cards[card][0].arm), low, high))
-    return found
+    return found[: cards_in_whole_cohorts(firsts, final, 10 * 86_400_000)]
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -6,9 +6,9 @@ import pytest
 from sklearn.metrics import precision_score, recall_score
 
 from metrics.bootstrap import BootstrapPlan
-from stream.experiments.declines import decline_figures, lot_rows
 from stream.experiments.figures import ArmFigures, arm_figures
 from stream.experiments.ratio import sample_ratio
+from stream.outcomes.declines import decline_figures, lot_rows
 from support.experiment_cases import (
     ARMS,
     DECISIONS,
@@ -146,7 +146,7 @@ def test_figures_of_nothing_are_undefined_and_never_0() -> None:
     (found, *_) = arm_figures(rows_of([]), ARMS, terms(AS_OF_DAY), PLAN)
     assert (found.cards, found.precision.value, found.recall.bounds, found.card_precision) == (0, None, None, None)
     assert (found.said.alert_rate, found.said.decline_rate, found.money) == (None, None, {})
-    assert decline_figures(rows_of([]), terms(AS_OF_DAY).maturity, 0).precision.value is None
+    assert decline_figures(rows_of([]), 0).precision.value is None
 
 
 def test_each_arm_has_its_share_of_the_cards_that_are_investigated_a_day() -> None:

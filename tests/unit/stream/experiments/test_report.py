@@ -98,7 +98,7 @@ def test_before_the_first_card_is_final_the_report_says_when_it_will_be() -> Non
     rows = rows_of([ArmPayment("new", Payment("a", 0.0)), ArmPayment("live", Payment("b", 3.0))])
     early = report_of(rows, EXPERIMENT, terms(4.0), ("EUR",), PLAN)
     (line,) = missing_lines(early)
-    assert line.startswith("no card is final yet; the first is at the latest on 2026-01-31T")
+    assert line.startswith("no card is final yet; the first is at the latest on 2026-02-10T")
     ended = report_of(rows, EXPERIMENT._replace(until=3, until_ms=at_ms(4.0)), terms(50.0), ("EUR",), PLAN)
     assert ended.losses.cut_off == 2
     assert any("appeared too late" in line for line in remarks(ended))

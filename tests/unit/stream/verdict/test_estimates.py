@@ -72,6 +72,40 @@ def _truth_of_the_old_enough(seed: int, left_out: int) -> int:
     return sum(one for _, one in sorted(rows)[: len(rows) - left_out])
 
 
+def known_later_where_large(seed: int) -> tuple[list[Compared], int]:
+    """Return payments whose small frauds are known after 2 days on average and large ones after 25, and the truth."""
+    random = np.random.default_rng(seed)
+    compared, truth = [], 0
+    for at in range(5_000):
+        day, large, fraud = random.uniform(54, 100), random.random() < 0.5, random.random() < 0.15
+        amount = int(random.integers(20_000, 40_000) if large else random.integers(1_000, 4_000))
+        delay = random.exponential(25 if large else 2)
+        label = True if fraud and day + delay <= AS_OF else None
+        says = "review" if random.random() < (0.6 if fraud else 0.01) else "approve"
+        payment = Payment(f"card-{at % 900}", day, fraud=label, labelled_day=day + delay, amount_minor=amount)
+        compared.append(Compared(payment, says))
+        if day <= AS_OF - (2.1 if large else 0.2):
+            truth += saved(compared[-1], fraud=bool(fraud) and delay <= TERMS.maturity_days)
+    return compared, truth
+
+
+def test_frauds_of_large_amounts_that_are_known_later_do_not_make_the_estimate_low(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = dict[int, list[float]]()
+    for bands in (1, 3):
+        monkeypatch.setattr("stream.verdict.estimate.AMOUNT_BANDS", bands)
+        for seed in range(6):
+            compared, truth = known_later_where_large(seed)
+            one = estimated(compared)
+            assert one.basis is EstimateBasis.MATURITY_CURVE
+            assert one.saved_minor is not None
+            found.setdefault(bands, []).append(one.saved_minor / truth)
+    by_one, by_bands = (float(np.mean(ratios)) for ratios in found.values())
+    assert by_one < 0.9, "one curve for all amounts is low"
+    assert abs(by_bands - 1) < 0.1
+
+
 def test_without_enough_labels_the_scores_say_and_each_model_has_its_word() -> None:
     compared = [
         Compared(Payment(f"card-{at}", 99.0, amount_minor=10_000, score=0.01), "review", 0.5) for at in range(300)
@@ -128,6 +162,40 @@ def test_lots_estimate_what_was_declined_without_bias_and_state_their_coverage()
         assert found.otherwise.saved_if_fraud_minor < 0 < found.otherwise.events
     assert abs(np.mean(shares)) < 3 * np.std(shares) / 30**0.5
     assert abs(np.mean(saved_by_lots)) < 3 * np.std(saved_by_lots) / 30**0.5
+
+
+def capped_lots(seed: int, propensity: float = 0.2) -> tuple[list[Compared], list[bool]]:
+    """Return declines with a lot each, most of which the cap on declines sent to review; all of these have labels."""
+    random = np.random.default_rng(seed)
+    compared, truths = [], []
+    for at in range(1_500):
+        fraud, let, capped = random.random() < 0.336, random.random() < propensity, random.random() < 0.7
+        decided = "approve" if let else "review" if capped else "decline"
+        known = bool(fraud) if decided != "decline" else None
+        payment = Payment(f"card-{at}", 1.0, "decline", decided, known, 20.0, 10_000, propensity=propensity)
+        compared.append(Compared(payment, "review"))
+        truths.append(bool(fraud))
+    return compared, truths
+
+
+def test_lots_estimate_what_was_declined_while_the_cap_holds_most_of_the_time() -> None:
+    shares, recalls, held = [], [], 0
+    for seed in range(30):
+        compared, truths = capped_lots(seed)
+        rest = [Compared(Payment(f"other-{at}", 1.0, fraud=at < 100), "approve") for at in range(300)]
+        pairs = pairs_of(compared + rest)
+        lots = declined_facts(pairs, outcomes_of(pairs.rows, TERMS.maturity(at_ms(AS_OF))), TERMS).lots
+        assert lots is not None
+        assert (lots.drawn, lots.coverage) == (1_500, 1)
+        assert lots.fraud_share.value is not None
+        assert lots.fraud_share.interval is not None
+        assert lots.live_recall.value is not None
+        shares.append(lots.fraud_share.value)
+        recalls.append(lots.live_recall.value - sum(truths) / (sum(truths) + 100))
+        held += lots.fraud_share.interval.low <= 0.336 <= lots.fraud_share.interval.high
+    assert float(np.mean(shares)) == pytest.approx(0.336, abs=3 * float(np.std(shares)) / 30**0.5)
+    assert abs(np.mean(recalls)) < 3 * np.std(recalls) / 30**0.5 + 0.005
+    assert held >= 25
 
 
 def test_a_decline_without_a_lot_is_in_no_estimate() -> None:

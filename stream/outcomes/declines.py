@@ -1,6 +1,6 @@
-"""What lots say of the payments that an arm declined: inverse-propensity precision and recall, with their coverage.
+"""What lots say of the payments that a model declined: inverse-propensity precision and recall, with their coverage.
 
-Only payments as old as the maturity are used: of younger ones, those that were let through are known sooner if they are
+Only payments that have matured may be passed: of younger ones, those that were let through are known sooner if they are
 fraud. Whether an outcome is seen depends on the lot alone: a payment that the cap on declines sent to review although
 its lot had failed stays unseen here, since its propensity is that of the lot.
 """
@@ -8,17 +8,17 @@ its lot had failed stays unseen here, since its propensity is that of the lot.
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metrics.bootstrap import BootstrapPlan
 from metrics.columns import Bools
 from metrics.money import DecisionCode
 from metrics.propensity import Coverage, LotRows, WeightedRatio, coverage, known_ratio, normalised_ratio
 from stream.outcomes.columns import PaymentRows
-from stream.outcomes.maturity import MaturityTerms
 
 
 class DeclineFigures(NamedTuple):
-    """Estimates over the payments that are as old as the maturity.
+    """Estimates over payments that have matured.
 
     Attributes:
         coverage: of the payments that the model declined, those whose outcome a lot or the cap could show; money in the
@@ -36,25 +36,28 @@ class DeclineFigures(NamedTuple):
     recall: WeightedRatio
 
 
-def decline_figures(
-    rows: PaymentRows, maturity: MaturityTerms, currency: int, plan: BootstrapPlan | None = None
-) -> DeclineFigures:
-    """Return what lots say of the declines among an arm's payments; money of one currency, by its index."""
-    old = rows[rows["occurred_ms"] <= maturity.old_ms]
-    lots, declined, fraud = lot_rows(old), old["said"] == DecisionCode.DECLINE, old["fraud"] == 1
+def decline_figures(rows: PaymentRows, currency: int, plan: BootstrapPlan | None = None) -> DeclineFigures:
+    """Return what lots say of the declines among payments that have matured; money of one currency, by its index."""
+    lots, declined, fraud = lot_rows(rows), rows["said"] == DecisionCode.DECLINE, rows["fraud"] == 1
     own = LotRows(*(column[declined] for column in lots))
-    paid = old[declined]
+    paid = rows[declined]
     in_currency = paid["currency"] == currency
     counted = coverage(own.propensities, np.zeros(len(paid), np.int64))
     money = coverage(own.propensities[in_currency], paid["amount_minor"][in_currency])
-    seen, is_alert = fraud[declined][own.seen], old["said"] > DecisionCode.APPROVE
+    seen = fraud[declined][own.seen]
     return DeclineFigures(
         counted._replace(covered_minor=money.covered_minor, amount_minor=money.amount_minor),
         int((own.seen & (own.propensities < 1)).sum()),
         known_ratio(fraud[declined], np.ones(len(paid)), own, plan),
         float(seen.mean()) if len(seen) else None,
-        normalised_ratio(fraud & is_alert, fraud, lots, plan),
+        recall_by_lots(rows, rows["said"], plan),
     )
+
+
+def recall_by_lots(rows: PaymentRows, said: NDArray[np.int8], plan: BootstrapPlan | None = None) -> WeightedRatio:
+    """Return the share of frauds among payments that have matured on which a model that `said` so alerts."""
+    fraud = rows["fraud"] == 1
+    return normalised_ratio(fraud & (said > DecisionCode.APPROVE), fraud, lot_rows(rows), plan)
 
 
 def lot_rows(rows: PaymentRows) -> LotRows:

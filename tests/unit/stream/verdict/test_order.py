@@ -1,0 +1,106 @@
+"""Cards that differ by when they appear: a PROMOTE is wrong at most as often as alpha, and one is taken back."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+
+from stream.outcomes.maturity import outcomes_of
+from stream.verdict.gates import gates_of_losses
+from stream.verdict.losses import LossFacts, compare_losses
+from support.ordered_worlds import (
+    DAY_MS,
+    DAYS,
+    TERMS,
+    OrderedWorld,
+    drawn,
+    for_frequent,
+    for_the_first,
+    in_waves,
+    rare_and_large,
+)
+
+Draw = Callable[[np.random.Generator, int], OrderedWorld]
+
+
+def looked_at(world: OrderedWorld, day: float, *, frauds_only: bool = False) -> LossFacts:
+    pairs, as_of_ms = world.pairs(day, frauds_only=frauds_only), round(day * DAY_MS)
+    return compare_losses(pairs, outcomes_of(pairs.rows, TERMS.maturity(as_of_ms)), as_of_ms, TERMS)
+
+
+def is_promoted(facts: LossFacts) -> bool:
+    return all(one.passed for one in gates_of_losses(facts, TERMS))
+
+
+def wrong_promotions(draw: Draw, cards: int, runs: int, *, frauds_only: bool = False) -> int:
+    """Count the worlds that are promoted at any look at which the true mean over the final cards is not above 0."""
+    wrong = 0
+    for seed in range(runs):
+        world = draw(np.random.default_rng((cards, seed)), cards)
+        for day in range(61, DAYS + 1, 28):
+            facts = looked_at(world, day, frauds_only=frauds_only)
+            if is_promoted(facts) and world.mean_of(facts.final) <= 0:
+                wrong += 1
+                break
+    return wrong
+
+
+def all_cards(draw: Draw, random: np.random.Generator, cards: int) -> OrderedWorld:
+    """Judge by the mean over all cards, which is 0, whichever of them are final."""
+    world = draw(random, cards)
+    return world._replace(expected=np.zeros(len(world.expected)))
+
+
+FREQUENT = partial(all_cards, partial(drawn, effect=0.2, expects=for_frequent))
+LITTLE = partial(all_cards, partial(drawn, effect=0.05, expects=for_frequent))
+TURN = partial(drawn, effect=0.5, expects=for_the_first, often=2.0)
+WAVES = partial(all_cards, partial(drawn, effect=0.3, expects=in_waves, often=2.0))
+WORLDS: dict[str, Draw] = {
+    "frequent payers, 20 %": FREQUENT,
+    "frequent payers, 5 %": LITTLE,
+    "the first cohort": TURN,
+    "waves": WAVES,
+    "rare and large": rare_and_large,
+}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_challenger_that_saves_nothing_is_seldom_promoted_whoever_appears_first(name: str) -> None:
+    assert wrong_promotions(WORLDS[name], 3_000, 12) <= 3
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(3_000)
+@pytest.mark.parametrize(("cards", "runs"), [(8_000, 100), (40_000, 60), (150_000, 40)])
+@pytest.mark.parametrize("name", WORLDS)
+def test_wrong_promotions_are_at_most_alpha(name: str, cards: int, runs: int) -> None:
+    """At alpha 0.05, with three standard deviations for so many runs."""
+    wrong = wrong_promotions(WORLDS[name], cards, runs)
+    assert wrong <= 0.05 * runs + 3 * (0.05 * 0.95 * runs) ** 0.5, f"{wrong} of {runs}"
+
+
+def test_labels_of_frauds_alone_promote_nothing_that_saves_nothing() -> None:
+    assert wrong_promotions(FREQUENT, 3_000, 8, frauds_only=True) <= 2
+
+
+def test_a_proof_on_the_first_cohort_is_taken_back_when_later_cards_lose() -> None:
+    world = drawn(np.random.default_rng(3), 20_000, 1.0, for_the_first, often=2.0)
+    first = looked_at(world, 62)
+    assert (is_promoted(first), first.changed) == (True, False)
+    assert [one.proved_better for one in first.cohorts if one.final] == [True]
+    later = looked_at(world, 120)
+    assert (is_promoted(later), later.changed) == (False, True)
+    final = [one for one in later.cohorts if one.final]
+    assert [one.proved_better for one in final][:2] == [True, False]
+    assert final[0].mean_worst_minor is not None
+    assert final[1].mean_worst_minor is not None
+    assert final[0].mean_worst_minor > 0 > final[1].mean_worst_minor
+    assert sum(one.cards for one in later.cohorts) == later.cards
+    assert sum(one.cards for one in final) == later.final
+
+
+def test_a_better_challenger_is_promoted_with_the_first_cohort() -> None:
+    world = drawn(np.random.default_rng(4), 8_000, 0.2, lambda rates, _days: np.full(len(rates), 0.8))
+    assert not looked_at(world, 50).final
+    assert is_promoted(looked_at(world, 62))
