@@ -18,13 +18,17 @@ DRAWS = BootstrapPlan(draws=500)
 
 
 class PairedPrecision(NamedTuple):
-    """Average precisions and their difference, first less second; an interval is None where `bootstrap` has none."""
+    """Average precisions and their difference, first less second; an interval is None where `bootstrap` has none.
+
+    `difference_error` is the standard error of the difference, None without draws.
+    """
 
     first: float
     second: float
     first_interval: Interval | None
     second_interval: Interval | None
     difference_interval: Interval | None
+    difference_error: float | None = None
 
     @property
     def difference(self) -> float:
@@ -55,8 +59,9 @@ def paired_average_precision(
     if len(np.unique(index[fraud.astype(np.bool_)])) < plan.least_cards:
         return PairedPrecision(first, second, None, None, None)
     drawn = _draws(ranked, index.astype(np.int64), len(found), plan)
-    intervals = (percentiles(one, plan.confidence) for one in (*drawn.T, drawn[:, 0] - drawn[:, 1]))
-    return PairedPrecision(first, second, *intervals)
+    differences = drawn[:, 0] - drawn[:, 1]
+    own, others, between = (percentiles(one, plan.confidence) for one in (*drawn.T, differences))
+    return PairedPrecision(first, second, own, others, between, float(np.nanstd(differences)))
 
 
 def _draws(ranked: list[WeightedRanking], index: Ints, cards: int, plan: BootstrapPlan) -> Floats:

@@ -45,14 +45,28 @@ Weakness = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_WEAKNESS
 Weaknesses = Annotated[tuple[Weakness, ...], msgspec.Meta(max_length=MOST_WEAKNESSES)]
 
 
-class TrainingData(msgspec.Struct, frozen=True, kw_only=True):
-    """The transactions that a model was trained on; `fingerprint` hashes their content, labels included."""
+class TrainingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The transactions that a model was trained on; `fingerprint` hashes the file's content, labels included.
+
+    With `maturity_days` payments without a label counted as genuine at that age, and no younger ones counted.
+    """
 
     since: Timestamp
     until: Timestamp
     rows: int
     frauds: int
     fingerprint: Digest
+    maturity_days: float | None = None
+
+
+class MeasuredModel(msgspec.Struct, frozen=True, kw_only=True):
+    """The model that the metrics are of, where the stored one was fitted again to all that was known.
+
+    It was made in the same way of `training`, what was known when `test` began, and measured on that.
+    """
+
+    training: TrainingData
+    test: TrainingData
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +88,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
 
     `fingerprint` and `feature_names` are those of the feature set that computes its rows; names are in column order.
     A model has either `training`, what it was trained on here, or `imported`, where it was trained elsewhere.
+    `metrics` and `volume` are of the model itself, or of the one that it was made after, `measured`.
     `parent` is the digest of the model that it was distilled, continued or derived from; `distilled` is in its place
     where a student had several teachers, or learned from a file of scores. `reference` is what live features and scores
     are compared with. `provenance` is what it was made with. `policy` are fixed thresholds; with `cost_policy` they
@@ -101,6 +116,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", ta
     rules: RuleSet | None = None
     volume: ExpectedVolume | None = None
     weaknesses: Weaknesses = ()
+    measured: MeasuredModel | None = None
 
     def __post_init__(self) -> None:
         if type(self) is Manifest and (self.cost_policy or self.rules):

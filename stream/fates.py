@@ -234,6 +234,11 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
     ("stream.training.request.TrainingDataError", "stream.training.request.UnusableModelError"): ErrorFate(
         "`train`, `model import` or `model policy` cannot make a model", Handling.REFUSED, "Nothing is stored"
     ),
+    ("stream.training.request.WeakModelError",): ErrorFate(
+        "A trained model ranks by chance, alerts far more than was asked, or has hardly any trees",
+        Handling.REFUSED,
+        "Nothing is stored unless `--accept-weak` says so",
+    ),
     ("stream.training.request.LeakError",): ErrorFate(
         "A feature knows the label, or what came later", Handling.REFUSED, "The message names each feature and says why"
     ),

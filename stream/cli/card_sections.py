@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from models.artifact import Manifest, TrainingData
+from models.artifact import Manifest, MeasuredModel, TrainingData
 from models.card import StatedCard
 from models.provenance import configuration_fingerprint
 from models.times import format_time
@@ -82,6 +82,8 @@ def _development(subject: CardSubject, stated: StatedCard) -> Facts:
     yield "Data in words", _text(stated.data)
     if manifest.training is not None:
         yield from _data("Trained on", manifest.training)
+        if (days := manifest.training.maturity_days) is not None:
+            yield "Payments without a label", f"count as genuine when they are {days:g} days old"
     if manifest.imported is not None:
         yield "Trained elsewhere, until", manifest.imported.trained_until or "an unknown time"
         yield from _data("Calibrated on", manifest.imported.calibrated_on)
@@ -106,6 +108,8 @@ def _limits(_subject: CardSubject, stated: StatedCard) -> Facts:
 def _tests(subject: CardSubject, stated: StatedCard) -> Facts:
     of = "training file" if subject.manifest.imported is None else "vectors that it was imported with"
     yield "Measured on", f"the end of the {of}, which chose nothing: neither trees, nor calibration, nor thresholds"
+    if subject.manifest.measured is not None:
+        yield "Measured model", _measured(subject.manifest.measured)
     for name, value in sorted(subject.manifest.metrics.items()):
         yield f"Metric {name}", f"{value:.4f}"
     yield (
@@ -161,6 +165,15 @@ def _data(name: str, data: TrainingData) -> Facts:
     share = data.frauds / max(data.rows, 1)
     yield name, f"{data.since} to {data.until}: {data.rows:,} payments, {data.frauds:,} frauds ({share:.2%})"
     yield "Data fingerprint", data.fingerprint
+
+
+def _measured(measured: MeasuredModel) -> str:
+    before, test = measured.training, measured.test
+    return (
+        f"one that was made in the same way of {before.rows:,} payments from {before.since} to {before.until}, and "
+        f"measured on {test.rows:,} from {test.since} to {test.until}; the stored one was fitted again to all that was "
+        "known, and has seen these"
+    )
 
 
 def _code(manifest: Manifest) -> Facts:

@@ -24,6 +24,7 @@ from stream.cli.repository import existing_repository_or_refuse, refuse_reposito
 from stream.cli.settings import settings_or_refuse
 from stream.cli.shadow_verdict import CostParam, CurrencyParam
 from stream.cli.signatures import sign_or_refuse, signer_or_refuse
+from stream.cli.training_options import sizes_of, student_options
 from stream.clock import now_ms
 from stream.code_version import code_version
 from stream.dataset.errors import FileError
@@ -133,6 +134,7 @@ def _distil_options(function: _Command) -> _Command:
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_distil_options
+@student_options
 @predictions_option
 @key_option
 @report_option()
@@ -177,7 +179,7 @@ def _arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     size = StudentSize(given.pop("trees"), given.pop("leaves"), given.pop("features"))
     teachers = tuple(one for named in given.pop("teachers") for one in named)
     costs = StatedCosts(dict(given.pop("review")), dict(given.pop("decline")))
-    chosen = {"target": SoftTarget(given.pop("target")), "sizes": given.pop("sizes") or ()}
+    chosen = {"split": sizes_of(given), "target": SoftTarget(given.pop("target")), "sizes": given.pop("sizes") or ()}
     return given | chosen | {"size": size, "teachers": teachers, "costs": costs}
 
 

@@ -16,7 +16,13 @@ from stream.cli.model_grounds import despite_option, send_way_back
 from stream.cli.model_registry import card, key_option, prune, sign
 from stream.cli.model_watch import watch
 from stream.cli.output import json_option
-from stream.cli.policy_options import calibration_option, policy_options, policy_wish
+from stream.cli.policy_options import (
+    accept_weak_option,
+    calibration_option,
+    maturity_option,
+    policy_options,
+    policy_wish,
+)
 from stream.cli.promotion import send_canary, send_challenge, send_promotion, send_withdrawal, verdict_option
 from stream.cli.restore import restore
 from stream.cli.split import end_split, split
@@ -144,6 +150,8 @@ _command(CommandKind.THAW, "thaw", "Let a guard act again.")
     help="The time of the last transaction that the model was trained on or tuned by; only later vectors are used.",
 )
 @click.option("--use-training-rows", is_flag=True, help="Use vectors up to --trained-until nevertheless.")
+@maturity_option
+@accept_weak_option
 @click.option("--features-by-position", is_flag=True, help="Accept a model whose features have no names.")
 @click.option("--review-share", type=float, default=0.005, show_default=True, help="Of `calibrate`, at least reviewed.")
 @click.option("--decline-share", type=float, default=0.001, show_default=True, help="Of `calibrate`, declined.")

@@ -152,7 +152,8 @@ def _print(page: ModelPage, names: Names) -> None:
     console.print(f"{manifest.name} {manifest.version}", style="bold")
     console.print(_pairs(_lines(page)))
     measured_on = "training file" if manifest.imported is None else "vectors that it was imported with"
-    console.print(f"\nmeasured on the end of the {measured_on}", style="bold")
+    of_whom = "" if manifest.measured is None else ", by the model that was made when it began"
+    console.print(f"\nmeasured on the end of the {measured_on}{of_whom}", style="bold")
     console.print(_pairs((name, f"{value:.4f}") for name, value in manifest.metrics.items()))
     if page.entries:
         console.print("\nverdicts", style="bold")
@@ -179,6 +180,11 @@ def _lines(page: ModelPage) -> Iterator[tuple[str, str]]:
     yield "stored", f"{stored}in {page.place}, {page.size:,} bytes"
     if manifest.training is not None:
         yield from _data("trained on", manifest.training)
+        if (days := manifest.training.maturity_days) is not None:
+            yield "labels", f"a payment without one counts as genuine when it is {days:g} days old"
+    if manifest.measured is not None:
+        before, test = manifest.measured.training, manifest.measured.test
+        yield "measured", f"on {test.since} to {test.until}, by a model of {before.since} to {before.until}"
     if manifest.imported is not None:
         yield "imported", f"trained elsewhere, until {manifest.imported.trained_until or 'an unknown time'}"
         yield "model file", manifest.imported.model_file

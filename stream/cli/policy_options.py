@@ -1,4 +1,7 @@
-"""Options that say how a model decides: by fixed thresholds, a budget of alerts or costs, and by which rules."""
+"""Options that say how a model decides: by fixed thresholds, a budget of alerts or costs, and by which rules.
+
+Beside them are those that say which outcomes it is calibrated on, and whether it may be weak.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -92,6 +95,19 @@ _OPTIONS = (
         type=click.Path(dir_okay=False, path_type=Path),
         help="Lists that block, review or allow beside the model: a .toml or .json file.",
     ),
+)
+maturity_option = click.option(
+    "--maturity-days",
+    type=click.FloatRange(0),
+    metavar="DAYS",
+    help="A payment without a label counts as genuine when it is so old, and no younger one counts.  [default: only "
+    "labels count; where only frauds have some, as long as 19 of 20 take]",
+)
+accept_weak_option = click.option(
+    "--accept-weak",
+    is_flag=True,
+    help="Store the model even if its ranking may be chance, it alerts three times what was asked, it has fewer than "
+    "10 trees, or most payments have no label; it is stored as weak.",
 )
 calibration_option = click.option(
     "--calibration",

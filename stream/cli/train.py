@@ -42,6 +42,7 @@ from stream.training.request import (
     TrainingRequest,
 )
 
+_OF_WHAT = "all metrics are of a model that was made when the test began"
 _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")
 
 
@@ -60,8 +61,9 @@ def train(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
     """Train a model on a transactions FILE (parquet, CSV), and store it in the repository.
 
     Features are computed point in time by the code of the worker; only labels known by the end are used. The data is
-    split by time into train, calibrate, validate and test, with gaps as long as labels take; nothing is chosen by the
-    test part. Features that know the label are refused.
+    split by time into train, calibrate, validate and test, or by folds of time where these would be too small; nothing
+    is chosen by the test part. The stored model is fitted again to all that is known. Features that know the label are
+    refused, and a model whose ranking may be chance.
     """
     is_topic, until_ms = options.pop("topic"), options.pop("until")
     if (file is None) is not is_topic:
@@ -129,7 +131,7 @@ def _train(request: TrainingRequest, repository: Repository) -> TrainingReport:
 
     try:
         with bars() as progress:
-            return run(request, repository, progress)
+            return run(request, repository, progress, lambda line: click.echo(line, err=True))
     except RepositoryUnavailableError as error:
         refuse_repository(error)
     except (TrainingError, FileError, ModelError, FormulaError) as error:
@@ -145,9 +147,15 @@ def _print(report: TrainingReport) -> None:
     add_parts(table, parts)
     table.add_row("gaps", f"{', '.join(f'{gap:g}' for gap in report.gaps_days)} days between them")
     table.add_row("trees", f"{report.trees:,}")
+    fitted = report.fitted
+    table.add_row(
+        "stored", f"fitted to {fitted.rows:,} rows, {fitted.frauds:,} frauds, until {fitted.until}; {_OF_WHAT}"
+    )
     if report.search is not None:
         found = report.search
-        table.add_row("search", f"{found.trials:,} trials: {found.first:.4f} to {found.best:.4f} on validate")
+        taken = "the first is kept" if found.best == found.first else f"{found.best:.4f} is taken"
+        highest = f"{found.first:.4f} at first, {found.highest:.4f} at most on validate"
+        table.add_row("search", f"{found.trials:,} trials: {highest}; {taken}")
         table.add_row("chosen", ", ".join(f"{name} {value:.4g}" for name, value in found.chosen.items()))
     add_measures(table, report)
     for baseline in report.baselines:

@@ -9,7 +9,7 @@ from guards.shares import WHOLE_BP
 from models.arms import parse_share
 from models.errors import InvalidShareError
 from stream.cli.arguments import Duration, ModelParam
-from stream.cli.policy_options import calibration_option, policy_options
+from stream.cli.policy_options import accept_weak_option, calibration_option, maturity_option, policy_options
 from stream.settings import read_seconds
 from stream.training.request import DEFAULT_SIZES, PartSize, SplitSizes
 
@@ -41,6 +41,7 @@ def _default_text(size: PartSize) -> str:
     return f"{size.share:.0%}, at most {(size.length_ms or 0) // 86_400_000}d"
 
 
+_OUTCOMES = (maturity_option, accept_weak_option)
 _SPLIT = (
     click.option(
         "--gap",
@@ -90,6 +91,12 @@ accept_option = click.option(
     metavar="FEATURE",
     help="A feature that looks like a leak and is known at the decision; repeatable.",
 )
+_REFIT = click.option(
+    "--refit/--no-refit",
+    default=True,
+    show_default=True,
+    help="Store the model fitted again to all that is known, or the measured one, which has not seen the test.",
+)
 _SEARCH = (
     click.option("--trials", type=int, help="Search better parameters with Optuna, in so many trials."),
     click.option(
@@ -116,7 +123,16 @@ _THRESHOLDS = (
 
 def training_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options; `sizes_of` takes those of the split, `policy_wish` those of the policy."""
-    for option in reversed((*_GROWTH, *_SEARCH, *_SPLIT, calibration_option, *_THRESHOLDS, policy_options)):
+    for option in reversed(
+        (*_GROWTH, *_SEARCH, *_SPLIT, *_OUTCOMES, _REFIT, calibration_option, *_THRESHOLDS, policy_options)
+    ):
+        command = option(command)
+    return command
+
+
+def student_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that a student shares with a model of its own; `sizes_of` takes those of the split."""
+    for option in reversed((*_SPLIT, *_OUTCOMES, calibration_option)):
         command = option(command)
     return command
 

@@ -8,6 +8,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from features.declaration import DAY_MS
 from features.history.store import Label
 from models.errors import InvalidTimeError
@@ -63,6 +66,14 @@ class FileFacts(NamedTuple):
     last_ms: int
     labelled: int
     usable: int
+
+
+class FileLabels(NamedTuple):
+    """The times and the outcomes of a file's n payments by time, each of shape (n,); `fraud` is -1 without a label."""
+
+    occurred_ms: NDArray[np.int64]
+    labelled_ms: NDArray[np.int64]
+    fraud: NDArray[np.int8]
 
 
 class FileCounts(NamedTuple):
@@ -179,6 +190,17 @@ class TransactionsFile:
             ).fetchnumpy()
             yield batch_of(columns, start)
             start = end
+
+    def labels(self) -> FileLabels:
+        """Return when each payment occurred, and what is known of its outcome since when."""
+        found = self._connection.execute(
+            "SELECT occurred_ms, labelled_ms, fraud FROM transactions ORDER BY rowid"
+        ).fetchnumpy()
+        return FileLabels(
+            np.asarray(found["occurred_ms"], np.int64),
+            np.asarray(found["labelled_ms"], np.int64),
+            np.asarray(found["fraud"], np.int8),
+        )
 
     def counts_before(self, until_ms: int) -> FileCounts:
         """Count the payments that occurred before a time, and the labels that were known before it."""

@@ -2,8 +2,11 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from features.declaration import FeatureSet
 from features.history.store import Ints
+from stream.training.request import DEFAULT_SIZES, SplitSizes
 from stream.training.split import split
 from stream.training.vectors import Table, reach_ms
 
@@ -22,11 +25,17 @@ class DistillationParts(NamedTuple):
     held_back: Ints
 
 
-def parts_of(table: Table, feature_set: FeatureSet) -> DistillationParts:
+def parts_of(table: Table, feature_set: FeatureSet, sizes: SplitSizes = DEFAULT_SIZES) -> DistillationParts:
     """Split a table by time.
+
+    Where training takes folds of time, the student learns what is before the second one, if there is one, and is
+    calibrated on what follows: a student is trained once, so that no fold of it scores another.
 
     Raises:
         TrainingDataError: a part has too few frauds, or only frauds.
     """
-    found = split(table, reach_ms(feature_set))
-    return DistillationParts(found.train, found.calibrate, found.test)
+    found = split(table, reach_ms(feature_set), sizes)
+    if not found.folds:
+        return DistillationParts(found.train, found.calibrate, found.test)
+    later = found.folds[-2:]
+    return DistillationParts(later[0].fit, np.concatenate([fold.scored for fold in later]), found.test)

@@ -8,11 +8,12 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from models.artifact import Artifact, Manifest, with_policy
+from models.artifact import Artifact, Manifest, as_weaknesses, with_policy
 from models.repository import Repository
 from models.times import format_time
 from stream.dataset.file import TransactionsFile
@@ -26,11 +27,13 @@ from stream.distillation.speed import TimedCall, TimedModel, measure_times, samp
 from stream.distillation.student import Student, StudentInputs, decision_codes, train_student
 from stream.distillation.summary import ComparedStudents, PreparedFile, summarise
 from stream.distillation.teacher import TeacherMember, check_unseen, load_members, score_by_file, score_by_models
-from stream.training.assembly import data_of, fit_decisions, store
+from stream.training.assembly import data_of, fit_decisions, margins, store
 from stream.training.evaluation import blocked
+from stream.training.labels import LabelTerms, label_terms, table_of
 from stream.training.request import PolicyWish, Progress
 from stream.training.split import check_labels
 from stream.training.vectors import Table, VectorPass, fill_table
+from stream.training.weakness import ranks_by_chance, refuse_weak
 
 
 def distil(request: DistillationRequest, repository: Repository, progress: Progress) -> DistillationReport:
@@ -52,24 +55,29 @@ def distil(request: DistillationRequest, repository: Repository, progress: Progr
         repository.renew(member.model.digest)
     with tempfile.TemporaryDirectory(prefix="fraudstream-distil-") as name:
         folder = Path(name)
-        prepared = _prepare(request, members, folder, progress)
+        prepared, terms = _prepare(request, members, folder, progress)
+        request = replace(request, maturity_days=terms.maturity_days)
         table = prepared.tables[request.sets.newest.fingerprint]
-        parts = parts_of(table, request.sets.newest)
+        parts = parts_of(table, request.sets.newest, request.split)
         check_unseen(members, request, repository, int(table.occurred_ms[parts.held_back[0]]))
         if request.scores is None:
             teacher = score_by_models(members, prepared.tables, parts, request, progress)
         else:
             teacher = score_by_file(request.scores, prepared.payments, table, parts, (request, folder))
         found = _students(StudentInputs(request, table, parts, teacher), prepared, members, progress)
-        artifact = _artifact(found)
+        weak = _weaknesses(found)
+        artifact = _artifact(found, (*terms.weaknesses, *weak))
         digest = store(artifact, request.sets.newest, repository, folder)
     return summarise(digest, artifact.manifest, members, prepared, found)
 
 
 def _prepare(
     request: DistillationRequest, members: tuple[TeacherMember, ...], folder: Path, progress: Progress
-) -> PreparedFile:
-    """Read the file, and compute vectors by the student's feature set and by those of its teachers."""
+) -> tuple[PreparedFile, LabelTerms]:
+    """Read the file, and compute vectors by the student's feature set and by those of its teachers.
+
+    Which labels count, and whether the file can be split, is known before vectors are computed.
+    """
     progress("read", 0, 1)
     needed = dict.fromkeys((request.sets.newest.fingerprint, *(one.model.fingerprint for one in members)))
     sets = {fingerprint: request.sets.by_fingerprint[fingerprint] for fingerprint in needed}
@@ -79,6 +87,9 @@ def _prepare(
         TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source,
     ):
         check_labels(source.facts.labelled, source.facts.usable, source.facts.last_ms)
+        light = table_of(source.labels())
+        terms = label_terms(light, request)
+        parts_of(terms.apply(light), request.sets.newest, request.split)
         payments = read_payments(source)
         progress("read", 1, 1)
         tables: dict[str, Table] = {}
@@ -86,8 +97,8 @@ def _prepare(
             place = folder / fingerprint
             place.mkdir()
             pass_ = VectorPass(source, feature_set, request.seed, predictions)
-            tables[fingerprint] = fill_table(source, pass_, place, progress)
-        return PreparedFile(source.facts, source.dropped, payments, tables)
+            tables[fingerprint] = terms.apply(fill_table(source, pass_, place, progress))
+        return PreparedFile(source.facts, source.dropped, payments, tables, terms.notes), terms
 
 
 def _students(
@@ -147,7 +158,18 @@ def _times(
     return tuple(times), teacher
 
 
-def _artifact(found: ComparedStudents) -> Artifact:
+def _weaknesses(found: ComparedStudents) -> tuple[str, ...]:
+    """Return what is weak about the student that is stored: how many it alerts, and its trees, are as was asked.
+
+    Raises:
+        WeakModelError: something is, and it is not accepted.
+    """
+    request, table, parts, _ = found.inputs
+    ranked = margins(found.students[0].booster, table, parts.held_back)
+    return refuse_weak(ranks_by_chance(table, parts.held_back, ranked), accepted=request.accept_weak)
+
+
+def _artifact(found: ComparedStudents, weak: tuple[str, ...]) -> Artifact:
     """Return the first student as an artifact, with its probes and its measures on the held-back part."""
     request, table, parts, teacher = found.inputs
     student = found.students[0]
@@ -158,7 +180,7 @@ def _artifact(found: ComparedStudents) -> Artifact:
         version=request.version or format_time(table.last_ms)[:10],
         fingerprint=request.sets.newest.fingerprint,
         feature_names=request.sets.newest.names,
-        training=data_of(table, np.concatenate((parts.train, parts.calibrate))),
+        training=data_of(table, np.concatenate((parts.train, parts.calibrate)), request.maturity_days),
         code_version=request.code_version,
         parameters=student.parameters,
         seed=request.seed,
@@ -169,6 +191,7 @@ def _artifact(found: ComparedStudents) -> Artifact:
         parent=teacher.parent,
         distilled=teacher.distilled,
         reference=assembled.reference,
+        weaknesses=as_weaknesses(weak),
     )
     return Artifact(
         manifest=with_policy(manifest, *assembled.chosen),

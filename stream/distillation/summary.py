@@ -40,6 +40,7 @@ class PreparedFile(NamedTuple):
     dropped: dict[str, int]
     payments: FilePayments
     tables: Mapping[str, Table]
+    notes: tuple[str, ...] = ()
 
 
 class ComparedStudents(NamedTuple):
@@ -97,7 +98,7 @@ def summarise(
         ),
         speed=_speed(found),
         sizes=_size_results(found) if request.sizes else (),
-        warnings=tuple(_warnings(found)),
+        warnings=(*manifest.weaknesses, *prepared.notes, *_warnings(found)),
     )
 
 

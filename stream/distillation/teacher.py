@@ -97,7 +97,8 @@ def check_unseen(
 def _has_seen(until_ms: int, begins: str) -> str:
     return (
         f"was trained on transactions up to {format_time(until_ms)}, and the held-back part begins at {begins}: it has "
-        "seen labels that the student would be measured by; take a file that goes on longer, or an earlier teacher"
+        "seen labels that the student would be measured by; take a file that goes on longer, or a teacher that was "
+        "trained by `train --no-refit`, which does not see the end of its file"
     )
 
 

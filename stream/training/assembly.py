@@ -4,7 +4,7 @@ It does not matter where the trees were trained: `run` has just fitted them, `im
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -41,44 +41,70 @@ class Decisions(NamedTuple):
     reference: TrainingReference
 
 
-def fit_decisions(booster: Booster, table: Table, parts: tuple[Ints, Ints], terms: ArtifactTerms) -> Decisions:
+class PartMargins(NamedTuple):
+    """All payments of a part's time that the stream would decide, with margins; only `labelled` have labels."""
+
+    rows: Ints
+    margins: Floats
+    labelled: Ints
+
+    @classmethod
+    def of(cls, booster: Booster, table: Table, labelled: Ints) -> Self:
+        """Return what a model says of the time of some labelled rows."""
+        rows = decided_among(table, labelled)
+        return cls(rows, margins(booster, table, rows), labelled)
+
+    @property
+    def labelled_margins(self) -> Floats:
+        """Return the margins of the labelled rows."""
+        return self.margins[np.searchsorted(self.rows, self.labelled)]
+
+    def scored(self, table: Table, calibration: Calibration) -> ScoredPart:
+        """Return the payments with calibrated scores."""
+        return scored_part(table, self.rows, Calibrator.of(calibration).probabilities(self.margins), self.labelled)
+
+
+def fit_decisions(
+    booster: Booster,
+    table: Table,
+    parts: tuple[Ints, Ints],
+    terms: ArtifactTerms,
+    *,
+    out_of_fold: PartMargins | None = None,
+) -> Decisions:
     """Calibrate, and make the policy, on the rows of the first part; measure on those of the second.
 
-    Thresholds and the expected volume count all payments of a part's time, those without a label too.
+    Thresholds and the expected volume count all payments of a part's time, those without a label too. `out_of_fold` are
+    the margins of the first part where the model was fitted to it.
 
     Raises:
         UnusableModelError: the probability of fraud does not rise with the margin, or costs need a better calibration.
         MissingExtraError: scikit-learn is not installed.
     """
-    calibrated_on, tested_on = parts
-    all_there, all_tested = (decided_among(table, rows) for rows in parts)
-    margins_there = margins(booster, table, all_there)
-    labelled = np.searchsorted(all_there, calibrated_on)
-    calibration = choose_calibration(margins_there[labelled], table.fraud[calibrated_on], terms.calibration)
-    probabilities = Calibrator.of(calibration).probabilities
-    all_scores = probabilities(margins(booster, table, all_tested))
-    scores = all_scores[np.searchsorted(all_tested, tested_on)]
-    fitted = scored_part(table, all_there, probabilities(margins_there), calibrated_on)
-    tested = scored_part(table, all_tested, all_scores, tested_on)
-    chosen = fit_policy(terms.policy, fitted, terms.shares, tested)
+    tested_on = parts[1]
+    there = PartMargins.of(booster, table, parts[0]) if out_of_fold is None else out_of_fold
+    calibration = choose_calibration(there.labelled_margins, table.fraud[there.labelled], terms.calibration)
+    tested = PartMargins.of(booster, table, tested_on).scored(table, calibration)
+    scores = tested.labelled.scores
+    chosen = fit_policy(terms.policy, there.scored(table, calibration), terms.shares, tested)
     metrics = measure(table, tested_on, scores, chosen.policy) | alert_measures(chosen, tested)
-    probe_rows = _probe_rows(booster, table, tested_on, (calibration, scores))
-    reference = _reference(booster, table, tested_on, (calibration, chosen))
+    probe_rows = make_probe_rows(booster, table, tested_on, (calibration, scores))
+    since = np.flatnonzero(table.decided & (table.occurred_ms >= table.occurred_ms[tested_on[0]]))
+    seen = PartMargins(since, margins(booster, table, since), since[:0])
+    reference = make_reference(booster, table, seen, (calibration, chosen))
     return Decisions(calibration, chosen, metrics, probe_rows, reference)
 
 
-def _reference(
-    booster: Booster, table: Table, rows: Ints, fitted: tuple[Calibration, ChosenPolicy]
+def make_reference(
+    booster: Booster, table: Table, seen: PartMargins, decided: tuple[Calibration, ChosenPolicy]
 ) -> TrainingReference:
-    """Make the reference of all payments since the first of `rows`, those without a label too, as live ones come."""
-    calibration, chosen = fitted
-    since = np.flatnonzero(table.decided & (table.occurred_ms >= table.occurred_ms[rows[0]]))
-    scores = Calibrator.of(calibration).probabilities(margins(booster, table, since))
-    said = said_by(chosen.policy, chosen.costs, scored_part(table, since, scores, since[:0])).astype(np.int64)
-    times, gains = table.occurred_ms[since], booster.gains()
-    return build_reference(
-        ReferenceRows(table.matrix, since, scores, table.card[since], times, said, gains), chosen.policy
-    )
+    """Make the reference of payments, those without a label too, as live ones come; `booster` says what matters."""
+    calibration, chosen = decided
+    rows, scores = seen.rows, Calibrator.of(calibration).probabilities(seen.margins)
+    said = said_by(chosen.policy, chosen.costs, scored_part(table, rows, scores, rows[:0])).astype(np.int64)
+    times, gains = table.occurred_ms[rows], booster.gains()
+    known = ReferenceRows(table.matrix, rows, scores, table.card[rows], times, said, gains)
+    return build_reference(known, chosen.policy)
 
 
 def decided_among(table: Table, rows: Ints) -> Ints:
@@ -100,7 +126,7 @@ def margins(booster: Booster, table: Table, rows: Ints) -> Floats:
     return np.concatenate([booster.margins(np.asarray(table.matrix[block])) for block in blocks])
 
 
-def _probe_rows(booster: Booster, table: Table, rows: Ints, fitted: tuple[Calibration, Floats]) -> ProbeRows:
+def make_probe_rows(booster: Booster, table: Table, rows: Ints, fitted: tuple[Calibration, Floats]) -> ProbeRows:
     """Return rows spread evenly over the scores, from the lowest to the highest."""
     calibration, scores = fitted
     by_score = rows[np.argsort(scores, kind="stable")]
@@ -135,9 +161,14 @@ def period(table: Table, rows: Ints) -> Period:
     return Period(format_time(int(times[0])), format_time(int(times[-1])), len(rows), int(table.fraud[rows].sum()))
 
 
-def data_of(table: Table, rows: Ints) -> TrainingData:
-    """Return what a manifest says of rows of a table that its model was fitted to."""
+def data_of(table: Table, rows: Ints, maturity_days: float | None = None) -> TrainingData:
+    """Return what a manifest says of rows of a table that its model was fitted to, or measured on."""
     found = period(table, rows)
     return TrainingData(
-        since=found.since, until=found.until, rows=found.rows, frauds=found.frauds, fingerprint=table.fingerprint
+        since=found.since,
+        until=found.until,
+        rows=found.rows,
+        frauds=found.frauds,
+        fingerprint=table.fingerprint,
+        maturity_days=maturity_days,
     )

@@ -17,7 +17,8 @@ from models.artifact import Artifact, Imported, Manifest, as_weaknesses, matrix_
 from models.booster import Booster
 from models.repository import Repository
 from models.times import format_time
-from stream.training.assembly import data_of, fit_decisions, period, store
+from stream.training.assembly import data_of, fit_decisions, margins, period, store
+from stream.training.labels import label_terms
 from stream.training.leaks import find_changed, find_leaks, refuse_leaks
 from stream.training.model_file import ModelFile, read_model_file
 from stream.training.policy_facts import PolicyFacts
@@ -25,6 +26,7 @@ from stream.training.request import ImportReport, ImportRequest, Progress, Unusa
 from stream.training.split import UnseenSplit, split_unseen
 from stream.training.vectors import Table, reach_ms
 from stream.training.vectors_file import Vectors, open_vectors, read_table
+from stream.training.weakness import ranks_by_chance, refuse_weak
 
 _MOST_NAMED = 5
 
@@ -47,19 +49,23 @@ def import_model(request: ImportRequest, repository: Repository, progress: Progr
             raise UnusableModelError("; ".join(problems))
         model = read_model_file(request.file, vectors.feature_set.names, by_position=request.features_by_position)
         table = read_table(vectors, folder, request.threads, progress)
+        terms = label_terms(table, request)
+        table = terms.apply(table)
         parts = split_unseen(
             table,
             vectors.since_ms + reach_ms(vectors.feature_set),
             None if request.use_training_rows else request.trained_until_ms,
         )
         accepted = _refuse_leaks(request, vectors.feature_set, table, parts)
-        artifact = _build(request, (vectors, model), table, parts)
+        artifact = _build(request, (vectors, model), table, parts, terms.maturity_days)
         progress("evaluate", 1, 1)
-        weak = tuple(_weaknesses(request, model, table, vectors))
+        ranked = margins(Booster(model.text, vectors.feature_set.names), table, parts.test)
+        chance = refuse_weak(ranks_by_chance(table, parts.test, ranked), accepted=request.accept_weak)
+        weak = (*terms.weaknesses, *chance, *_weaknesses(request, model, table, vectors))
         manifest = msgspec.structs.replace(artifact.manifest, weaknesses=as_weaknesses((*accepted, *weak)))
         artifact = msgspec.structs.replace(artifact, manifest=manifest)
         digest = store(artifact, vectors.feature_set, repository, folder)
-        warnings = (*accepted, *_warnings(request, model, table, vectors), *weak)
+        warnings = (*accepted, *terms.notes, *_warnings(request, model, table, vectors), *weak)
     return _report(request, digest, artifact.manifest, (table, parts, warnings))
 
 
@@ -75,7 +81,13 @@ def _refuse_leaks(request: ImportRequest, feature_set: FeatureSet, table: Table,
     return refuse_leaks((*changed, *find_leaks(table, before, feature_set)), request.accepted)
 
 
-def _build(request: ImportRequest, given: tuple[Vectors, ModelFile], table: Table, parts: UnseenSplit) -> Artifact:
+def _build(
+    request: ImportRequest,
+    given: tuple[Vectors, ModelFile],
+    table: Table,
+    parts: UnseenSplit,
+    maturity_days: float | None,
+) -> Artifact:
     vectors, model = given
     names = vectors.feature_set.names
     until = request.trained_until_ms
@@ -88,7 +100,7 @@ def _build(request: ImportRequest, given: tuple[Vectors, ModelFile], table: Tabl
         feature_names=names,
         imported=Imported(
             model_file=model.digest,
-            calibrated_on=data_of(table, parts.calibrate),
+            calibrated_on=data_of(table, parts.calibrate, maturity_days),
             trained_until=None if until is None else format_time(until),
             features_by_position=model.features_by_position,
         ),

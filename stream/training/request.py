@@ -4,11 +4,13 @@ TrainingError                  catch this to catch all of ours; a problem with t
 ├── TrainingDataError          the file is valid but has too little: add days, labels or frauds
 ├── LeakError                  a feature knows the label, or what came later: correct what the message names
 ├── UnusableModelError         the model does not predict the labels, or fails its own probes: it is not stored
+├── WeakModelError             the training is weak: do what the message says, or accept it, and it is stored as weak
 ├── ModelFileError             the model file is none that can be served here: save or train it as the message says
 ├── VectorsFileError           the vectors file cannot be used: compute it again, or correct what the message names
 └── RulesFileError             the file of rules cannot be used: correct what the message names
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +61,10 @@ class LeakError(TrainingError):
 
 class UnusableModelError(TrainingError):
     """The trained model must not go into the repository."""
+
+
+class WeakModelError(TrainingError):
+    """The model's training is weak, and nobody accepted that; the message has a line for each reason."""
 
 
 class ModelFileError(TrainingError):
@@ -139,7 +145,9 @@ class ArtifactRequest:
 
     `review_share` and `decline_share` are the shares of the transactions of `calibrate` that get this decision or a
     severer one, where `policy` asks for no thresholds of its own. `calibration` is its method; None: the best of all.
-    `threads` changes the time, not the result. `accepted` are features that look like leaks and are not.
+    `threads` changes the time, not the result. `accepted` are features that look like leaks and are not. With
+    `maturity_days` a payment without a label counts as genuine when it is so old, and no younger one counts.
+    `accept_weak` lets a model be stored whose training is weak; its manifest says so.
 
     Raises:
         ValueError: invalid values, all of them named.
@@ -156,9 +164,13 @@ class ArtifactRequest:
     code_version: str = ""
     accepted: tuple[str, ...] = ()
     provenance: Provenance | None = None
+    maturity_days: float | None = None
+    accept_weak: bool = False
 
     def __post_init__(self) -> None:
-        found = (*_name_problems(self.name, self.version), *_share_problems(self.shares), *self._problems())
+        found = [*_name_problems(self.name, self.version), *_share_problems(self.shares), *self._problems()]
+        if self.maturity_days is not None and not 0 <= self.maturity_days < math.inf:
+            found.append(f"maturity_days: expected a number of at least 0, got {self.maturity_days}")
         if found:
             raise ValueError("; ".join(found))
 
@@ -185,9 +197,10 @@ class TrainingRequest(ArtifactRequest):
     Training ends with the tree after which the average precision on `validate` has not risen for `patience` trees, and
     keeps those up to the best; with 0 it keeps all `trees`. A fraud counts `fraud_weight` times in the training, not in
     the calibration, so that probabilities stay probabilities. With `trials` or `search_seconds`, parameters are
-    searched until either budget is spent; only a number of trials gives the same model each time. `live` is a stored
-    model to compare with. `monotone` grows trees that keep to what rows of features declare of the risk. `source` is
-    what a report calls the file, if not by its path.
+    searched until either budget is spent; only a number of trials gives the same model each time. With `refit` the
+    stored model is fitted again to all that is known; without, it is the measured one. `live` is a stored model to
+    compare with. `monotone` grows trees that keep to what rows of features declare of the risk. `source` is what a
+    report calls the file, if not by its path.
     """
 
     feature_set: FeatureSet
@@ -205,6 +218,7 @@ class TrainingRequest(ArtifactRequest):
     search_seconds: float | None = None
     live: str | None = None
     monotone: bool = False
+    refit: bool = True
     source: str = ""
 
     @property
@@ -221,7 +235,7 @@ class TrainingRequest(ArtifactRequest):
             yield f"learning_rate: expected a number above 0 and at most 1, got {self.learning_rate}"
         if not 0.0 < self.fraud_weight <= _HEAVIEST:
             yield f"fraud_weight: expected a number above 0 and at most {_HEAVIEST:,.0f}, got {self.fraud_weight}"
-        yield from _size_problems(self.sizes)
+        yield from size_problems(self.sizes)
         yield from self._search_problems()
         yield from self.policy.rule_problems(self.feature_set.names)
         yield from _unknown(self.accepted, self.feature_set.names)
@@ -280,7 +294,8 @@ def _unknown(accepted: Collection[str], names: Collection[str]) -> Iterator[str]
         yield f"accept: no feature is called {', '.join(unknown)[:_LONGEST_SHOWN]}: see `fraudstream features list`"
 
 
-def _size_problems(sizes: SplitSizes) -> Iterator[str]:
+def size_problems(sizes: SplitSizes) -> Iterator[str]:
+    """Yield what is wrong with the sizes of a split."""
     if sizes.gap_ms is not None and sizes.gap_ms < 0:
         yield f"gap: expected a duration of at least 0, got {sizes.gap_ms} ms"
     for name in ("calibrate", "validate", "test"):
@@ -343,14 +358,16 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SearchReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a search did: the average precision on `validate` of the request's own parameters, and of the best ones.
+    """What a search did: the average precision on `validate` of the request's own parameters, and of the taken ones.
 
-    `reproducible` is false if time ended the search: another run may end after another number of trials.
+    `highest` is that of the best trial, which is not taken unless it is clearly better than the first. `reproducible`
+    is false if time ended the search: another run may end after another number of trials.
     """
 
     trials: int
     first: float
     best: float
+    highest: float
     reproducible: bool
     chosen: dict[str, Parameter]
 
@@ -376,6 +393,13 @@ class TrainingReport(msgspec.Struct, frozen=True, kw_only=True):
     test: Period
     gaps_days: tuple[float, float, float]
     """The gaps before `calibrate`, `validate` and `test`."""
+    split: str
+    """"parts", or "folds": then `train` is all before the test, and `calibrate` and `validate` are what folds score."""
+    choices: tuple[str, ...]
+    """What each way to split leaves, the one that was taken first."""
+    fitted: Period
+    """What the stored model is fitted to; the metrics are of a model of what was known when the test began."""
+    maturity_days: float | None
     trees: int
     """The trees that were kept, up to the best one on `validate`."""
     features: tuple[str, ...]

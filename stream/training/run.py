@@ -1,18 +1,21 @@
-"""Train a model: read, vectorise, split, refuse leaks, fit, calibrate, choose thresholds, measure, verify, store.
+"""Train a model: read, look at labels and split, vectorise, refuse leaks, fit, measure, fit again, verify, store.
 
 This is the page to read first. The same file and request give the same digest, unless a limit of time ended a search.
 What follows the fit is in `assembly`, which models that were trained elsewhere go through too.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from features.declaration import DAY_MS
+from features.history.store import Ints
 from models.artifact import Artifact, Manifest, Parameter, as_weaknesses, with_policy
 from models.booster import Booster, FittedTrees
 from models.policy import Policy
@@ -20,21 +23,33 @@ from models.repository import Repository
 from models.times import format_time
 from stream.dataset.file import FileFacts, TransactionsFile
 from stream.dataset.predictions_file import open_needed
-from stream.training.assembly import data_of, fit_decisions, margins, period, store
+from stream.training.assembly import data_of, decided_among, fit_decisions, margins, period, store
 from stream.training.baselines import ScoreRows, fit_logistic, measure_baselines, ranks_worse
+from stream.training.labels import LabelTerms, chosen_labels, label_terms, table_of
 from stream.training.leaks import find_leaks, refuse_leaks
 from stream.training.policy_facts import PolicyFacts
+from stream.training.refit import refit
 from stream.training.request import Baseline, Progress, SearchReport, TrainingReport, TrainingRequest
 from stream.training.search import search
 from stream.training.split import Split, check_labels, label_delay_ms, split
-from stream.training.trees import grow, parameters_of
+from stream.training.trees import fold_margins, grow, parameters_of
 from stream.training.vectors import Table, VectorPass, fill_table, reach_ms
+from stream.training.weakness import few_trees, refuse_weak, weaknesses
 
 
 class Built(NamedTuple):
-    """An artifact that is not stored yet, and what a search of its parameters did, if there was one."""
+    """An artifact that is not stored yet.
+
+    Attributes:
+        artifact: the files.
+        measured: LightGBM's text of the trees that the metrics are of; other ones, where the model was fitted again.
+        rows: what the artifact's own trees and choices are of.
+        search: what a search of the parameters did, if there was one.
+    """
 
     artifact: Artifact
+    measured: str
+    rows: Ints
     search: SearchReport | None = None
 
 
@@ -45,18 +60,25 @@ class _Seen(NamedTuple):
     dropped: dict[str, int]
     table: Table
     parts: Split
+    terms: LabelTerms
     warnings: tuple[str, ...]
     baselines: tuple[Baseline, ...]
 
 
-def train(request: TrainingRequest, repository: Repository, progress: Progress) -> TrainingReport:
+def train(
+    request: TrainingRequest,
+    repository: Repository,
+    progress: Progress,
+    tell: Callable[[str], None] = lambda _line: None,
+) -> TrainingReport:
     """Train a model on a transactions file and store its artifact in the repository.
 
-    Whether the repository can be written, and whether there are labels, is checked before features are computed.
+    Whether the repository can be written, which labels count, and how the file is split, is known before features are
+    computed; `tell` is called with it, line by line.
 
     Raises:
         FileError: what is wrong with the file, and what to do about it.
-        TrainingError: its labels are too few, a feature knows them, or the model does not predict them.
+        TrainingError: its labels are too few, a feature knows them, or the model does not predict them, or is weak.
         ModelError: the repository cannot be written.
     """
     repository.check_writable()
@@ -65,19 +87,45 @@ def train(request: TrainingRequest, repository: Repository, progress: Progress) 
         progress("read", 0, 1)
         with TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source:
             facts, dropped = source.facts, source.dropped
-            check_labels(facts.labelled, facts.usable, facts.last_ms)
+            terms = _look(request, source, tell)
+            request = replace(request, maturity_days=terms.maturity_days)
             progress("read", 1, 1)
-            table = _table(request, source, folder, progress)
+            table = terms.apply(_table(request, source, folder, progress))
         parts = split(table, reach_ms(request.feature_set), request.sizes)
-        accepted = refuse_leaks(find_leaks(table, parts.train, request.feature_set), request.accepted)
+        learned = parts.known if request.refit and parts.known is not None else parts.train
+        accepted = refuse_leaks(find_leaks(table, learned, request.feature_set), request.accepted)
         built = build(request, table, parts, progress)
         logistic = fit_logistic(table, parts)
+        weak = refuse_weak(_weaknesses(request, (table, parts), built), accepted=request.accept_weak)
+        worse = ranks_worse((table, parts), _scorer(built, table), logistic)
         baselines = measure_baselines(request, repository, (table, parts), logistic)
-        built = _with_weaknesses(built, (*accepted, *ranks_worse((table, parts), _scorer(built, table), logistic)))
+        built = _with_weaknesses(built, (*terms.weaknesses, *accepted, *weak, *worse))
         progress("evaluate", 1, 1)
         digest = store(built.artifact, request.feature_set, repository, folder)
-        warnings = (*built.artifact.manifest.weaknesses, *_warnings(table, parts, built))
-    return _report(request, digest, built, _Seen(facts, dropped, table, parts, warnings, baselines))
+        warnings = (*built.artifact.manifest.weaknesses, *terms.notes, *_warnings(request, table, parts, built))
+    return _report(request, digest, built, _Seen(facts, dropped, table, parts, terms, warnings, baselines))
+
+
+def _look(request: TrainingRequest, source: TransactionsFile, tell: Callable[[str], None]) -> LabelTerms:
+    """Look at times and labels alone: tell which labels count, and how the file will be split."""
+    facts = source.facts
+    check_labels(facts.labelled, facts.usable, facts.last_ms)
+    table = table_of(source.labels())
+    terms = label_terms(table, request)
+    parts = split(terms.apply(table), reach_ms(request.feature_set), request.sizes)
+    for line in (*terms.notes, *(f"split: {choice}" for choice in parts.choices)):
+        tell(line)
+    return terms
+
+
+def _weaknesses(request: TrainingRequest, data: tuple[Table, Split], built: Built) -> Iterator[str]:
+    """Yield what is weak about the measured model."""
+    table, parts = data
+    manifest = built.artifact.manifest
+    yield from few_trees(int(manifest.parameters["num_iterations"]), request.trees)
+    if manifest.volume is not None:
+        margins_there = _scorer(built, table)(parts.test)
+        yield from weaknesses(table, parts.test, margins_there, manifest.volume, request.terms)
 
 
 def _table(request: TrainingRequest, source: TransactionsFile, folder: Path, progress: Progress) -> Table:
@@ -89,25 +137,33 @@ def _table(request: TrainingRequest, source: TransactionsFile, folder: Path, pro
 
 
 def build(request: TrainingRequest, table: Table, parts: Split, progress: Progress) -> Built:
-    """Grow trees on the parts of a table, calibrate, choose thresholds and measure; nothing is stored.
+    """Grow trees on the parts of a table, calibrate, choose thresholds, measure, and fit again; nothing is stored.
 
     Raises:
         UnusableModelError: the model does not predict the labels.
         MissingExtraError: a library is not installed.
     """
     parameters, fitted, searched = _grow(request, (table, parts), progress)
-    names = request.feature_set.names
-    decisions = fit_decisions(Booster(fitted.text, names), table, (parts.calibrate, parts.test), request.terms)
+    parameters["num_iterations"] = fitted.trees
+    names, days = request.feature_set.names, request.maturity_days
+    folds = fold_margins(request, parameters, table, parts.folds) if parts.folds else None
+    both = parts.calibrate, parts.test
+    decisions = fit_decisions(Booster(fitted.text, names), table, both, request.terms, out_of_fold=folds)
+    text, rows, measured = fitted.text, parts.before_test, None
+    if request.refit and (again := refit(request, parameters, (table, parts), decisions)) is not None:
+        text, decisions, rows, measured = again
+    progress("refit", 1, 1)
     chosen = decisions.chosen
     manifest = Manifest(
         name=request.name,
         version=request.version or format_time(table.last_ms)[:10],
         fingerprint=request.feature_set.fingerprint,
         feature_names=names,
-        training=data_of(table, parts.before_test),
+        training=data_of(table, rows, days),
+        measured=measured,
         code_version=request.code_version,
         provenance=request.provenance,
-        parameters=parameters | {"num_iterations": fitted.trees},
+        parameters=parameters,
         seed=request.seed,
         metrics=decisions.metrics,
         calibration=decisions.calibration,
@@ -116,14 +172,14 @@ def build(request: TrainingRequest, table: Table, parts: Split, progress: Progre
     )
     manifest = with_policy(manifest, *chosen)
     artifact = Artifact(
-        manifest=manifest, model_text=fitted.text, probe_rows=decisions.probe_rows, probe_histories=table.probes
+        manifest=manifest, model_text=text, probe_rows=decisions.probe_rows, probe_histories=table.probes
     )
-    return Built(artifact, searched)
+    return Built(artifact, fitted.text, rows, searched)
 
 
 def _scorer(built: Built, table: Table) -> ScoreRows:
-    """Return the function that scores rows of the table by margins, which rank as probabilities do."""
-    booster = Booster(built.artifact.model_text, built.artifact.manifest.feature_names)
+    """Return the function that scores rows by margins of the measured trees, which rank as probabilities do."""
+    booster = Booster(built.measured, built.artifact.manifest.feature_names)
     return lambda rows: margins(booster, table, rows)
 
 
@@ -146,8 +202,17 @@ def _grow(
     return parameters, fitted, None
 
 
-def _warnings(table: Table, parts: Split, built: Built) -> Iterator[str]:
+def _warnings(request: TrainingRequest, table: Table, parts: Split, built: Built) -> Iterator[str]:
     """Yield what a person should know who promotes the model."""
+    tested = decided_among(table, parts.test)
+    margins_there = _scorer(built, table)(tested)
+    alerts = np.zeros(len(tested), np.bool_)
+    volume = built.artifact.manifest.volume
+    if volume is not None:  # as many as the model alerts, by its ranking
+        alerts[np.argsort(-margins_there, kind="stable")[: round(volume.alert_share * len(tested))]] = True
+    yield from chosen_labels(table, tested, alerts)
+    if request.refit and built.artifact.manifest.measured is None:
+        yield "the stored model is the measured one: frauds come too close together in time to fit it again"
     delay_ms = label_delay_ms(table)
     if parts.gaps_ms[-1] < delay_ms:
         yield (
@@ -162,7 +227,7 @@ def _warnings(table: Table, parts: Split, built: Built) -> Iterator[str]:
 
 
 def _report(request: TrainingRequest, digest: str, built: Built, seen: _Seen) -> TrainingReport:
-    facts, dropped, table, parts, warnings, baselines = seen
+    facts, dropped, table, parts, terms, warnings, baselines = seen
     manifest = built.artifact.manifest
     policy: Policy = manifest.policy
     return TrainingReport(
@@ -181,6 +246,10 @@ def _report(request: TrainingRequest, digest: str, built: Built, seen: _Seen) ->
         validate=period(table, parts.validate),
         test=period(table, parts.test),
         gaps_days=_in_days(parts.gaps_ms),
+        split="folds" if parts.folds else "parts",
+        choices=parts.choices,
+        fitted=period(table, built.rows),
+        maturity_days=terms.maturity_days,
         trees=int(manifest.parameters["num_iterations"]),
         features=manifest.feature_names,
         review_at=policy.review_at,

@@ -1,9 +1,9 @@
 """Searches LightGBM's parameters: those that rank the frauds of `validate` best, never by the part `test`.
 
 Optuna proposes parameters by the tree-structured Parzen estimator (Bergstra et al., Algorithms for Hyper-Parameter
-Optimization, 2011), from a seed. The first trial has the parameters of the request, so that a search is never worse on
-`validate` than none. With a number of trials the result is the same each time; with a limit of time it depends on the
-machine.
+Optimization, 2011), from a seed. The first trial has the parameters of the request. They are kept unless another trial
+is better by a standard error of the difference, paired by card: the highest of many figures is high by chance. With a
+number of trials the result is the same each time; with a limit of time it depends on the machine.
 """
 
 import time
@@ -11,12 +11,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
+from metrics.bootstrap import BootstrapPlan
+from metrics.paired_ranking import paired_average_precision
 from models.artifact import Parameter
-from models.booster import FittedTrees
+from models.booster import Booster, FittedTrees
 from stream.dataset.errors import MissingExtraError
+from stream.training.assembly import PartMargins
+from stream.training.evaluation import blocked
 from stream.training.request import Progress, SearchReport, TrainingRequest
 from stream.training.split import Split
-from stream.training.trees import grow
+from stream.training.trees import fold_margins, grow
 from stream.training.vectors import Table
 
 _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
@@ -33,12 +39,14 @@ _WHOLE = frozenset({"num_leaves", "min_data_in_leaf"})
 _LIGHTGBM = MappingProxyType(
     {"num_leaves": 31, "learning_rate": 0.1, "min_data_in_leaf": 20, "lambda_l2": 0.0, "feature_fraction": 1.0}
 )
+_DRAWS = BootstrapPlan(draws=200, least_cards=2)
+"""For a standard error, which fewer draws and cards tell than an interval."""
 _WITHOUT_LIMIT = 1_000_000
 """Trials of a search that time ends: more than any time allows."""
 
 
 class _Trials:
-    """The trials so far, and the best of them: the first, if some are equal."""
+    """The trials so far, and the one that is taken: the first, or the best of those that are clearly better."""
 
     def __init__(
         self,
@@ -48,7 +56,8 @@ class _Trials:
         progress: Progress,
     ) -> None:
         self.measures: list[float] = []
-        self.best: list[tuple[dict[str, Parameter], FittedTrees]] = []
+        self.taken: list[tuple[dict[str, Parameter], FittedTrees]] = []
+        self._first: PartMargins | None = None
         self._request = request
         self._parameters = parameters
         self._data = data
@@ -59,11 +68,29 @@ class _Trials:
         """Grow trees by the parameters that a trial proposes, and return their average precision on `validate`."""
         tried = {**self._parameters, **_proposed(trial, _present(self._parameters))}
         fitted = grow(self._request, tried, self._data, lambda _trees: None)
-        if not self.measures or fitted.measure > max(self.measures):
-            self.best = [(tried, fitted)]
+        if not self.measures or (fitted.measure > self.taken[0][1].measure and self._is_better(tried, fitted)):
+            self.taken = [(tried, fitted)]
         self.measures.append(fitted.measure)
         self._show()
         return fitted.measure
+
+    def _is_better(self, tried: Mapping[str, Parameter], fitted: FittedTrees) -> bool:
+        """Tell whether a trial ranks better than the first one by a standard error, paired by card."""
+        table, _ = self._data
+        first = self._first = self._first or self._margins(*self.taken[0])  # it is still the first that is taken
+        rows = first.labelled
+        kept = ~blocked(table, rows)
+        kept = kept if 0 < table.fraud[rows[kept]].sum() < kept.sum() else np.ones(len(rows), np.bool_)
+        scores = self._margins(tried, fitted).labelled_margins[kept], first.labelled_margins[kept]
+        found = paired_average_precision(table.fraud[rows[kept]], scores, table.card[rows[kept]], _DRAWS)
+        return found is not None and found.difference_error is not None and found.difference >= found.difference_error
+
+    def _margins(self, tried: Mapping[str, Parameter], fitted: FittedTrees) -> PartMargins:
+        """Return what trees say of the rows that they are chosen by, which they have not seen."""
+        table, parts = self._data
+        if parts.folds:
+            return fold_margins(self._request, {**tried, "num_iterations": fitted.trees}, table, parts.folds)
+        return PartMargins.of(Booster(fitted.text, self._request.feature_set.names), table, parts.validate)
 
     @property
     def seconds_left(self) -> float | None:
@@ -85,7 +112,7 @@ class _Trials:
 def search(
     request: TrainingRequest, parameters: Mapping[str, Parameter], data: tuple[Table, Split], progress: Progress
 ) -> tuple[dict[str, Parameter], FittedTrees, SearchReport]:
-    """Return the best parameters within the request's budget, the trees that they give, and what the search did.
+    """Return the parameters that are taken within the request's budget, their trees, and what the search did.
 
     Raises:
         MissingExtraError: Optuna is not installed.
@@ -97,11 +124,12 @@ def search(
     study.optimize(trials.run, n_trials=1)
     if request.trials != 1:
         study.optimize(trials.run, n_trials=(request.trials or _WITHOUT_LIMIT) - 1, timeout=trials.seconds_left)
-    ((chosen, fitted),) = trials.best
+    ((chosen, fitted),) = trials.taken
     report = SearchReport(
         trials=len(trials.measures),
         first=trials.measures[0],
         best=fitted.measure,
+        highest=max(trials.measures),
         reproducible=request.trials is not None and len(trials.measures) == request.trials,
         chosen={name: chosen[name] for name in _RANGES},
     )

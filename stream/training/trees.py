@@ -1,4 +1,4 @@
-"""Grows trees on the part `train`, and keeps as many as rank the frauds of `validate` best.
+"""Grows trees on the part `train`, and keeps as many as rank the frauds of `validate`, or of folds of time, best.
 
 LightGBM's parameters are here; a search over some of them is in `search`.
 """
@@ -6,15 +6,18 @@ LightGBM's parameters are here; a search over some of them is in `search`.
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+import numpy as np
+
 from features.aggregates import Risk
 from features.history.store import Ints
 from metrics.ranking import average_precision, ranked_rows
 from models.artifact import Parameter
-from models.booster import FitRows, FittedTrees, Watch, fit
+from models.booster import Booster, FitRows, FittedTrees, Watch, fit
 from models.policy import Floats
+from stream.training.assembly import PartMargins, margins
 from stream.training.evaluation import blocked
 from stream.training.request import TrainingRequest
-from stream.training.split import Split
+from stream.training.split import Fold, Split
 from stream.training.vectors import Table
 
 DEFAULTS: Mapping[str, Parameter] = MappingProxyType(
@@ -32,6 +35,10 @@ DEFAULTS: Mapping[str, Parameter] = MappingProxyType(
 )
 
 
+FEWEST_TREES = 10
+"""With fewer, the training has found nothing, unless these rank as well."""
+_AS_WELL = 0.01
+"""Average precision by which that many trees may rank worse than fewer: less than a part's frauds can tell."""
 _SIGNS: Mapping[Risk, int] = MappingProxyType({Risk.RISES: 1, Risk.FALLS: -1, Risk.ANY: 0})
 
 
@@ -60,6 +67,9 @@ def grow(
 ) -> FittedTrees:
     """Grow trees on `train`, with early stopping on `validate` if the request has patience.
 
+    Fewer than `FEWEST_TREES` are kept only if more rank clearly worse. Where the split has folds, each of them grows
+    all trees, and as many are grown on `train` as rank best in the mean of the folds, weighted by their frauds.
+
     Args:
         request: says the features, the threads and the patience.
         parameters: LightGBM's.
@@ -74,8 +84,56 @@ def grow(
     rows = FitRows(table.matrix, parts.train, table.fraud[parts.train])
     if not request.patience:
         return fit(rows, names, used, on_tree)
+    if parts.folds:
+        trees, measure = _best_by_folds(request, used, table, parts)
+        return fit(rows, names, used | {"num_iterations": trees}, on_tree)._replace(measure=measure)
     watched = FitRows(table.matrix, parts.validate, table.fraud[parts.validate])
-    return fit(rows, names, used, on_tree, Watch(watched, precision_on(table, parts.validate), request.patience))
+    rate = precision_on(table, parts.validate)
+    best = fit(rows, names, used, on_tree, Watch(watched, rate, request.patience))
+    least = min(FEWEST_TREES, request.trees)
+    if best.trees >= least:
+        return best
+    more = fit(rows, names, used | {"num_iterations": least}, lambda _: None)
+    measure = rate(margins(Booster(more.text, names), table, parts.validate))
+    return best if measure < best.measure - _AS_WELL else more._replace(measure=measure)
+
+
+def _best_by_folds(
+    request: TrainingRequest, parameters: Mapping[str, Parameter], table: Table, parts: Split
+) -> tuple[int, float]:
+    """Return with how many trees the folds rank best, and how well."""
+    curves, frauds = list[list[float]](), list[int]()
+    for fold in parts.folds:
+        curve, rate = list[float](), precision_on(table, fold.scored)
+
+        def measure(scores: Floats, curve: list[float] = curve, rate: Callable[[Floats], float] = rate) -> float:
+            curve.append(rate(scores))
+            return curve[-1]
+
+        watched = FitRows(table.matrix, fold.scored, table.fraud[fold.scored])
+        rows = FitRows(table.matrix, fold.fit, table.fraud[fold.fit])
+        fit(rows, request.feature_set.names, parameters, lambda _: None, Watch(watched, measure, request.trees))
+        curves.append(curve + curve[-1:] * (request.trees - len(curve)))  # where nothing was left to split
+        frauds.append(int(table.fraud[fold.scored].sum()))
+    mean = np.average(np.array(curves), axis=0, weights=frauds)
+    best, least = int(np.argmax(mean)), min(FEWEST_TREES, request.trees)
+    later = mean[least - 1 :]
+    if best + 1 < least and later.max() >= mean[best] - _AS_WELL:
+        best = least - 1 + int(np.argmax(later))
+    return best + 1, float(mean[best])
+
+
+def fold_margins(
+    request: TrainingRequest, parameters: Mapping[str, Parameter], table: Table, folds: tuple[Fold, ...]
+) -> PartMargins:
+    """Return the margins of all payments of the folds' times, each by trees that were fitted to what was before it."""
+    used = {**parameters, "num_threads": request.threads}
+    scored = list[PartMargins]()
+    for fold in folds:
+        rows = FitRows(table.matrix, fold.fit, table.fraud[fold.fit])
+        text = fit(rows, request.feature_set.names, used, lambda _: None).text
+        scored.append(PartMargins.of(Booster(text, request.feature_set.names), table, fold.scored))
+    return PartMargins(*map(np.concatenate, zip(*scored, strict=True)))
 
 
 def precision_on(table: Table, rows: Ints) -> Callable[[Floats], float]:

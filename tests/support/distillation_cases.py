@@ -51,7 +51,7 @@ class DistillationCase:
     def teacher(self, **changes: Any) -> str:
         """Train a teacher on the file, and return its digest."""
         given: dict[str, Any] = {"trees": 40, "leaves": 8, "learning_rate": 0.15, "feature_set": FEATURES}
-        given |= {"review_share": 0.05, "decline_share": 0.02}
+        given |= {"refit": False, "accept_weak": True, "review_share": 0.05, "decline_share": 0.02}
         wanted = TrainingRequest(**({"file": self.file, "name": "teacher", "threads": 1} | given | changes))
         return train(wanted, self.repository, silent).digest
 

@@ -51,7 +51,14 @@ def trained(folder: Path) -> Trained:
     """Train such a model."""
     file = write(folder / "train.parquet", transactions())
     request = TrainingRequest(
-        file=file, name="card", feature_set=FEATURES, trees=10, threads=1, patience=0, review_share=0.1
+        file=file,
+        name="card",
+        feature_set=FEATURES,
+        trees=10,
+        threads=1,
+        patience=0,
+        review_share=0.1,
+        accept_weak=True,
     )
     repository = Repository(str(folder))
     model = load_model(repository, train(request, repository, lambda _s, _d, _t: None).digest, probe_vectorisers(SETS))

@@ -25,7 +25,7 @@ def run(file: Path, tmp_path: Path) -> Callable[..., Any]:
 
     def run_with(*options: str, given: tuple[str, ...] = (str(file),)) -> Any:
         named = {"FRAUDSTREAM_MODELS": str(tmp_path / "models"), "COLUMNS": "300"}
-        fixed = ["train", *given, "--name", "card", "--trees", "6", "--threads", "1"]
+        fixed = ["train", *given, "--name", "card", "--trees", "6", "--threads", "1", "--review-share", "0.05"]
         return CliRunner(env=named).invoke(main, [*fixed, *options])
 
     return run_with
@@ -42,7 +42,7 @@ def test_the_report_has_all_parts_the_trees_and_the_baseline(run: Callable[..., 
 
 
 def test_json_has_the_sizes_that_were_asked_for(run: Callable[..., Any]) -> None:
-    result = run("--json", "--review-share", "0.05")
+    result = run("--json", "--calibrate", "20%", "--validate", "20%")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["train"]["until"] < report["calibrate"]["since"] < report["validate"]["since"]
@@ -53,12 +53,43 @@ def test_json_has_the_sizes_that_were_asked_for(run: Callable[..., Any]) -> None
     assert [one["name"] for one in report["baselines"]] == ["logistic regression"]
 
 
+def test_the_file_is_looked_at_first_and_folds_of_time_are_taken_where_parts_would_be_small(
+    run: Callable[..., Any],
+) -> None:
+    result = run("--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["split"], report["maturity_days"]) == ("folds", None)
+    first, second, *_ = result.stderr.splitlines()
+    assert first.startswith(
+        "split: taken: folds of time, and a test of 8.2 days after a gap of 7.0 days: before the test"
+    )
+    assert second.startswith("split: parts by time with gaps of 1.7 days, 1.7 days, 7.0 days between them: train ")
+    assert [f"split: {choice}" for choice in report["choices"]][:2] == [first, second]
+    assert report["fitted"]["rows"] > 1.5 * report["train"]["rows"]
+
+
+def test_a_weak_model_is_refused_unless_it_is_accepted_and_then_says_so(run: Callable[..., Any]) -> None:
+    weak = ("--review-share", "0.002", "--decline-share", "0.001", "--json")
+    refused = run(*weak)
+    assert refused.exit_code == 1, refused.output
+    assert "times the 3 that were asked for" in refused.stderr
+    assert "nothing was stored: train on more frauds or other features, or store it as weak (--accept-weak)" in (
+        refused.stderr
+    )
+    accepted = run(*weak, "--accept-weak")
+    assert accepted.exit_code == 0, accepted.output
+    report = json.loads(accepted.stdout)
+    assert "times the 3 that were asked for" in report["warnings"][0]
+
+
 def test_a_search_prints_what_it_did(run: Callable[..., Any]) -> None:
     pytest.importorskip("optuna")
     result = run("--trials", "2")
     assert result.exit_code == 0, result.output
     text = " ".join(result.stdout.split())
     assert "2 trials: 0." in text
+    assert "at most on validate; " in text
     assert "num_leaves" in text
 
 
@@ -91,7 +122,8 @@ def test_a_file_or_the_topics_have_to_be_named(run: Callable[..., Any]) -> None:
 def test_a_split_that_does_not_fit_is_refused_with_what_to_set(run: Callable[..., Any]) -> None:
     result = run("--gap", "30d")
     assert result.exit_code == 1
-    assert "add more days, or set --gap, --calibrate, --validate and --test" in result.stderr
+    assert "no split leaves enough frauds with a known label" in result.stderr
+    assert "or set a shorter --gap or another --test" in result.stderr
 
 
 def test_a_part_is_a_share_or_a_length() -> None:

@@ -55,7 +55,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], Pa
         "merchant_country": ["DE" if row % 4 else None for row in range(rows)],
     }
     file, repository = write(folder / "a.parquet", columns), Repository(str(folder / "models"))
-    request = TrainingRequest(file=file, name="card", feature_set=FEATURES, trees=15, threads=1, review_share=0.05)
+    request = TrainingRequest(
+        file=file, name="card", feature_set=FEATURES, trees=15, threads=1, review_share=0.05, refit=False
+    )
     digests = [train(replace(request, name=name, trees=trees), repository, silent).digest for name, trees in _MODELS]
     return folder / "models", digests, file
 

@@ -51,7 +51,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> str:
 def digest(models: str) -> str:
     file = write(Path(models) / "train.parquet", transactions())
     request = TrainingRequest(
-        file=file, name="card", feature_set=FEATURES, trees=10, threads=1, patience=0, review_share=0.1
+        file=file,
+        name="card",
+        feature_set=FEATURES,
+        trees=10,
+        threads=1,
+        patience=0,
+        review_share=0.1,
+        accept_weak=True,
     )
     return train(request, Repository(models), lambda _stage, _done, _total: None).digest
 

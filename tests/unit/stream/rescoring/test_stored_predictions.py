@@ -51,6 +51,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
         name="card",
         feature_set=FEATURES,
         trees=5,
+        accept_weak=True,
         threads=1,
         review_share=0.1,
     )

@@ -87,8 +87,10 @@ def test_what_is_weak_is_stated_in_the_manifest_and_changes_no_other_digest(
 
 def trained(folder: Path, repository: Repository, **changes: Any) -> Any:
     file = write(folder / "a.parquet", transactions())
-    request = TrainingRequest(file=file, name="card", feature_set=load(None), trees=10, threads=1, patience=0)
-    return train(replace(request, **changes), repository, silent)
+    request = TrainingRequest(
+        file=file, name="card", feature_set=load(None), trees=10, threads=1, patience=0, refit=False
+    )
+    return train(replace(request, **({"accept_weak": True} | changes)), repository, silent)
 
 
 def test_the_stored_model_is_measured_on_the_same_test_part(tmp_path: Path) -> None:

@@ -62,8 +62,11 @@ def test_the_same_input_gives_the_same_digest_and_a_model_that_loads(
     assert (model.name, model.version) == ("card", "2026-03-01")
     assert report.metrics["average_precision"] > 0.5
     assert report.rows == 6_000
-    assert report.train.until < report.calibrate.until < report.validate.since
-    assert [stage for stage, done, total in progress if done == total] == ["read", "features", "fit", "evaluate"]
+    assert (report.split, report.train.rows, report.fitted.rows) == ("folds", 2_446, 3_989)
+    assert report.train.until < report.test.since < report.test.until <= report.fitted.until
+    assert [stage for stage, done, total in progress if done == total] == [
+        "read", "features", "fit", "refit", "evaluate"
+    ]  # fmt: skip
     assert msgspec.json.decode(msgspec.json.encode(report))["digest"] == report.digest
 
 

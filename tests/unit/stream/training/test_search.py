@@ -3,16 +3,22 @@
 import copy
 import sys
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from models.artifact import write_artifact
+from models.booster import Booster, FittedTrees
 from stream.dataset.errors import MissingExtraError
+from stream.training.assembly import PartMargins
+from stream.training.evaluation import blocked
 from stream.training.request import TrainingRequest
 from stream.training.run import Built, build
+from stream.training.search import _Trials
 from stream.training.split import split
 from stream.training.trees import grow, parameters_of
 from stream.training.vectors import Table
@@ -25,7 +31,7 @@ PARTS = split(DATA, 0)
 
 def request_for(**changes: Any) -> TrainingRequest:
     base = TrainingRequest(file=Path("a.csv"), name="card", feature_set=FOUR, trees=20, threads=1)
-    return replace(base, **({"patience": 5, "learning_rate": 0.2} | changes))
+    return replace(base, **({"patience": 5, "learning_rate": 0.2, "refit": False} | changes))
 
 
 def built(data: Table = DATA, **changes: Any) -> tuple[Built, list[tuple[str, int, int]]]:
@@ -55,6 +61,64 @@ def test_the_first_trial_has_the_parameters_of_the_request_and_the_best_is_no_wo
     assert [step for step in seen if step[0] == "search"] == [("search", done, 5) for done in range(1, 6)]
 
 
+def test_the_first_trial_is_kept_unless_another_is_better_by_a_standard_error_paired_by_card() -> None:
+    request = request_for()
+    usual = parameters_of(request) | {"min_data_in_leaf": 20, "feature_fraction": 0.7}
+    tried = [usual | {"seed": seed} for seed in (1, 2)]
+    tried += [usual | {"num_leaves": 2, "num_iterations": trees} for trees in (1,)]
+    grown = [(one, grow(request, one, (DATA, PARTS), lambda _: None)) for one in tried]
+    answers = set()
+    for first, other in permutations(grown, 2):
+        difference, error = by_card(first[1].text, other[1].text)
+        if difference > 0 and abs(difference / error - 1) > 0.3:
+            trials = _Trials(request, usual, (DATA, PARTS), lambda *_: None)
+            trials.taken = [first]
+            assert trials._is_better(*other) is (difference > error)
+            answers.add(difference > error)
+    assert True in answers
+
+
+class _Noisy(_Trials):
+    """Trials whose scores are one column with noise: none is better than another."""
+
+    def _margins(self, tried: Any, _fitted: Any) -> PartMargins:
+        rows = PARTS.validate
+        noise = np.random.default_rng(tried["seed"]).normal(size=len(rows))
+        return PartMargins(rows, DATA.matrix[rows, 0] + 0.3 * noise, rows)
+
+
+def test_of_trials_that_differ_by_noise_hardly_one_in_six_replaces_the_first() -> None:
+    nothing, replaced = FittedTrees("", 1), 0
+    for first in range(5):
+        trials = _Noisy(request_for(), {}, (DATA, PARTS), lambda *_: None)
+        trials.taken = [({"seed": first}, nothing)]
+        replaced += sum(trials._is_better({"seed": other}, nothing) for other in range(10, 16))
+    assert replaced <= 15  # 5 of 30 are expected beyond one standard error
+
+
+def by_card(first: str, other: str) -> tuple[float, float]:
+    """Return by how much other trees rank `validate` better, and the standard error, drawing cards with their rows."""
+    rows = PARTS.validate[~blocked(DATA, PARTS.validate)]
+    scores = [Booster(text, FOUR.names).margins(DATA.matrix[rows]) for text in (first, other)]
+    of_card = [np.flatnonzero(DATA.card[rows] == card) for card in np.unique(DATA.card[rows])]
+    random, found = np.random.default_rng(7), list[float]()
+    for _ in range(60):
+        drawn = np.concatenate([of_card[one] for one in random.integers(len(of_card), size=len(of_card))])
+        one, two = (average_precision_score(DATA.fraud[rows[drawn]], score[drawn]) for score in scores)
+        found.append(two - one)
+    one, two = (average_precision_score(DATA.fraud[rows], score) for score in scores)
+    return two - one, float(np.std(found))
+
+
+def test_a_search_by_folds_of_time_compares_what_their_trees_have_not_seen() -> None:
+    few = learnable(days=45, per_day=60)
+    parts = split(few, 0)
+    assert parts.folds
+    found = build(request_for(trials=2), few, parts, lambda *_: None)
+    assert found.search is not None
+    assert found.search.highest >= found.search.best >= found.search.first > 0
+
+
 def test_the_chosen_parameters_give_the_chosen_trees() -> None:
     found, _ = built(trials=4)
     assert found.search is not None
@@ -77,7 +141,7 @@ def test_a_limit_of_time_ends_the_search_and_the_report_says_that_it_is_not_repr
     found, seen = built(search_seconds=1e-3)
     assert found.search is not None
     assert (found.search.trials, found.search.reproducible) == (1, False)
-    assert seen[-1][0] == "search"
+    assert [stage for stage, *_ in seen if stage != "refit"][-1] == "search"
     both, _ = built(search_seconds=600.0, trials=2)
     assert both.search is not None
     assert (both.search.trials, both.search.reproducible) == (2, True)

@@ -110,7 +110,9 @@ def test_no_part_overlaps_another_and_no_label_of_later_is_used(
 
 
 def _check(data: Table, parts: Split) -> None:
-    for (before, after), gap in zip(pairwise(PARTS), parts.gaps_ms, strict=True):
+    between = (("train", "test"),) if parts.folds else pairwise(PARTS)
+    gaps = parts.gaps_ms[-1:] if parts.folds else parts.gaps_ms
+    for (before, after), gap in zip(between, gaps, strict=True):
         last, first = getattr(parts, before)[-1], getattr(parts, after)[0]
         assert data.occurred_ms[first] - data.occurred_ms[last] > gap
     assert (data.labelled_ms[parts.before_test] <= data.occurred_ms[parts.test[0]]).all()
@@ -119,21 +121,53 @@ def _check(data: Table, parts: Split) -> None:
         assert data.decided[rows].all()
         assert (data.fraud[rows] >= 0).all()
         assert (np.diff(rows) > 0).all()
+    for fold in parts.folds:
+        assert set(fold.fit) | set(fold.scored) <= set(parts.train)
+        assert data.occurred_ms[fold.scored[0]] - data.occurred_ms[fold.fit[-1]] > parts.gaps_ms[0]
+    assert parts.known is not None
+    assert set(parts.before_test) | set(parts.test) <= set(parts.known)
+
+
+def test_where_a_part_would_have_few_frauds_folds_of_time_choose_and_more_is_trained_on() -> None:
+    data = spread(60, fraud_every=10)
+    parts = split(data, 0)
+    assert parts.choices[0].startswith("taken: folds of time, and a test of 11.3 days after a gap of 7.0 days: before")
+    assert "parts by time with gaps of" in parts.choices[1]
+    assert len(parts.folds) == 3
+    frauds = [int(data.fraud[fold.scored].sum()) for fold in parts.folds]
+    assert max(frauds) - min(frauds) <= 2
+    asked = DEFAULT_SIZES._replace(calibrate=PartSize(0.2), validate=PartSize(0.2))
+    whole = split(data, 0, asked)
+    assert whole.folds == ()
+    assert len(parts.train) > 1.5 * len(whole.train)
+    assert int(data.fraud[whole.calibrate].sum()) in range(10, 30)
+    more = split(spread(60, fraud_every=3), 0)
+    assert (more.folds, more.choices[0][:20]) == ((), "taken: parts by time")
+
+
+def test_a_test_with_few_frauds_takes_more_of_the_time() -> None:
+    data = spread(60, fraud_every=27)
+    found = split(data, 0)
+    assert "a test of 15.8 days" in found.choices[0]
+    assert any("a test of 11.3 days" in choice for choice in found.choices[1:])
+    assert int(data.fraud[found.train].sum()) >= 20
+    assert int(data.fraud[found.test].sum()) >= 10
 
 
 def test_a_time_that_is_too_short_for_gaps_and_parts_is_refused_with_what_to_set() -> None:
-    with pytest.raises(
-        TrainingDataError, match=r"too short for the gaps of 20.0 days, 20.0 days and 20.0 days and the"
-    ):
-        split(spread(60), 0, DEFAULT_SIZES._replace(gap_ms=20 * DAY_MS))
-    with pytest.raises(TrainingDataError, match="set --gap, --calibrate, --validate and --test"):
+    with pytest.raises(TrainingDataError, match=r"gaps of 35.0 days, 35.0 days, 35.0 days .* are too short") as short:
+        split(spread(60), 0, DEFAULT_SIZES._replace(gap_ms=35 * DAY_MS))
+    assert "before the test 0 rows, 0 frauds" in str(short.value)
+    assert str(short.value).splitlines()[-1].startswith("add about ")
+    with pytest.raises(TrainingDataError, match="set a shorter --gap or another --test"):
         split(spread(60), 0, DEFAULT_SIZES._replace(test=PartSize(length_ms=90 * DAY_MS)))
 
 
 def test_part_sizes_that_cannot_be_are_refused() -> None:
     data = spread(60)
-    with pytest.raises(TrainingDataError, match=r"the validate part has 0 frauds in .*; between the parts are gaps of"):
+    with pytest.raises(TrainingDataError, match=r"validate \d rows, 0 frauds; test") as refused:
         split(data, 0, DEFAULT_SIZES._replace(validate=PartSize(length_ms=HOUR_MS)))
+    assert "leave out --calibrate and --validate: possible are folds of time" in str(refused.value)
 
 
 def test_insufficient_training_data_raises_an_error_with_the_reason() -> None:
@@ -141,9 +175,11 @@ def test_insufficient_training_data_raises_an_error_with_the_reason() -> None:
         split(_unlabelled(spread(50)), 0)
     with pytest.raises(TrainingDataError, match="add more days, or the column labelled_at"):
         split(spread(5), 0)
-    with pytest.raises(TrainingDataError, match="the train part has 0 frauds in 0 transactions"):
+    with pytest.raises(
+        TrainingDataError, match=r"(?s)at least 10 frauds and some genuine .*add about \d+ days at 5\.0"
+    ):
         split(spread(12), 0)
-    with pytest.raises(TrainingDataError, match="at least 10 frauds and some genuine"):
+    with pytest.raises(TrainingDataError, match=r"all labelled payments are frauds: .* by --maturity-days"):
         split(spread(60, fraud_every=1), 0)
 
 

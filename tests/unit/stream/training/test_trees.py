@@ -26,7 +26,7 @@ PARTS = split(DATA, 0)
 
 def request_for(**changes: Any) -> TrainingRequest:
     base = TrainingRequest(file=Path("a.csv"), name="card", feature_set=FOUR, trees=60, leaves=8, threads=1)
-    return replace(base, **({"learning_rate": 0.3} | changes))
+    return replace(base, **({"learning_rate": 0.3, "refit": False} | changes))
 
 
 def by_lightgbm(request: TrainingRequest) -> lightgbm.Booster:

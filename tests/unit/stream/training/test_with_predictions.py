@@ -79,7 +79,14 @@ def trained(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
     """Train a model on the payments with their predictions; return the repository and its digest."""
     models = str(tmp_path_factory.mktemp("models"))
     request = TrainingRequest(
-        file=files[0], predictions=files[1], name="card", feature_set=FEATURES, trees=5, threads=1, review_share=0.1
+        file=files[0],
+        predictions=files[1],
+        name="card",
+        feature_set=FEATURES,
+        trees=5,
+        threads=1,
+        review_share=0.1,
+        accept_weak=True,
     )
     return models, train(request, Repository(models), silent).digest
 
@@ -143,7 +150,8 @@ def test_another_file_of_predictions_is_other_data(tmp_path: Path, files: tuple[
     """The fingerprint of the training data covers the predictions."""
     payments, stored = files
     fewer = write(tmp_path / "fewer.parquet", {name: values[:-1] for name, values in nightly().items()})
-    request = {"file": payments, "name": "card", "feature_set": FEATURES, "trees": 5, "threads": 1, "review_share": 0.1}
+    request = {"file": payments, "name": "card", "feature_set": FEATURES, "trees": 5, "threads": 1}
+    request |= {"review_share": 0.1, "accept_weak": True}
     repository = Repository(str(tmp_path / "models"))
     digests = [
         train(TrainingRequest(predictions=one, **request), repository, silent).digest for one in (stored, stored, fewer)
