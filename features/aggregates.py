@@ -41,6 +41,14 @@ class Aggregate(Enum):
     CHANNEL_SHARE = "channel_share"
     TIME_OF_DAY_SHARE = "time_of_day_share"
     SECONDS_SINCE_LAST = "seconds_since_last"
+    FRAUD_RUN = "fraud_run"
+    FRAUD_LATEST = "fraud_latest"
+    FRAUD_SHARE_OF_LAST_5 = "fraud_share_of_last_5"
+    DAYS_SINCE_FIRST_FRAUD = "days_since_first_fraud"
+    AMOUNT_TO_EARLIER_MEAN = "amount_to_earlier_mean"
+    AMOUNT_TO_EARLIER_MEDIAN = "amount_to_earlier_median"
+    LARGE_AMOUNTS = "large_amounts"
+    LARGEST_TO_MEDIAN = "largest_to_median"
     NIGHT = "is_night"
     WEEKEND = "is_weekend"
 
@@ -57,6 +65,20 @@ MULTI_WINDOW = frozenset(
 """Computed for windows of several lengths in one pass."""
 MERGEABLE = frozenset({*MULTI_WINDOW, Aggregate.AMOUNT_TO_MEAN, Aggregate.AMOUNT_DEVIATION})
 """Computable from panes."""
+OF_LABELS = frozenset(
+    {
+        Aggregate.FRAUD_SHARE,
+        Aggregate.FRAUD_RUN,
+        Aggregate.FRAUD_LATEST,
+        Aggregate.FRAUD_SHARE_OF_LAST_5,
+        Aggregate.DAYS_SINCE_FIRST_FRAUD,
+    }
+)
+"""Read known frauds, so a label changes them."""
+OF_USUAL = frozenset({Aggregate.LARGE_AMOUNTS, Aggregate.LARGEST_TO_MEDIAN})
+"""Compare the amounts of the window with the median of `USUAL_MS`, which ends where the window ends."""
+USUAL_MS = 30 * 86_400_000
+"""A card's usual amount is that of 30 days: a median of 90 ranks frauds no better, and needs histories of 97 days."""
 
 
 class Risk(Enum):
@@ -158,6 +180,24 @@ AGGREGATES: Mapping[Aggregate, AggregateInfo] = MappingProxyType(
         Aggregate.TIME_OF_DAY_SHARE: AggregateInfo("share", "others within 2 hours of own time of day", _CARD),
         Aggregate.SECONDS_SINCE_LAST: AggregateInfo(
             "seconds", "since the latest other not later than own", _ANYONE, windowed=False
+        ),
+        Aggregate.FRAUD_RUN: AggregateInfo(
+            "transactions", "known frauds since the latest other that is none", _ANYONE, risk=Risk.RISES
+        ),
+        Aggregate.FRAUD_LATEST: AggregateInfo("0 or 1", "1 if the latest is a known fraud", _ANYONE, risk=Risk.RISES),
+        Aggregate.FRAUD_SHARE_OF_LAST_5: AggregateInfo(
+            "share", "known frauds among the latest five", _ANYONE, risk=Risk.RISES
+        ),
+        Aggregate.DAYS_SINCE_FIRST_FRAUD: AggregateInfo("days", "since the first known fraud", _ANYONE),
+        Aggregate.AMOUNT_TO_EARLIER_MEAN: AggregateInfo("ratio", "own amount divided by the mean of the others", _CARD),
+        Aggregate.AMOUNT_TO_EARLIER_MEDIAN: AggregateInfo(
+            "ratio", "own amount divided by the median of the others", _CARD
+        ),
+        Aggregate.LARGE_AMOUNTS: AggregateInfo(
+            "transactions", "others above 2.5 times the median of the others of 30 days", _CARD
+        ),
+        Aggregate.LARGEST_TO_MEDIAN: AggregateInfo(
+            "ratio", "the largest other divided by the median of the others of 30 days", _CARD
         ),
         Aggregate.NIGHT: AggregateInfo("0 or 1", "1 if the hour is 0-6 by the local clock", _NOBODY, windowed=False),
         Aggregate.WEEKEND: AggregateInfo(

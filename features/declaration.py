@@ -16,7 +16,9 @@ from typing import NamedTuple
 from features.aggregates import (
     MERGEABLE,
     MULTI_WINDOW,
-    Aggregate,
+    OF_LABELS,
+    OF_USUAL,
+    USUAL_MS,
     Computed,
     Risk,
     StoredPrediction,
@@ -149,7 +151,8 @@ class Feature:
         """How far before the transaction's own time the feature looks."""
         if self.entity is Entity.PREDICTION:
             return self.window_ms or 0
-        return (self.window_ms or 0) + self.delay_ms + (self.resolution_ms if self.is_paned else 0)
+        usual_ms = USUAL_MS if self.aggregate in OF_USUAL else 0
+        return max(self.window_ms or 0, usual_ms) + self.delay_ms + (self.resolution_ms if self.is_paned else 0)
 
     @property
     def retention_ms(self) -> int:
@@ -245,7 +248,7 @@ class FeatureSet:
         """Resolution by age of the histories that this set needs, by entity.
 
         Cards and merchants always have histories, devices only if a feature reads them. A card's horizon is at
-        least that of the longest fraud share, since a label finds its transaction in the card's history.
+        least that of the longest feature of labels, since a label finds its transaction in the card's history.
         """
         asked = {row.entity for row in self.rows}
         schedules = {kind: self._schedule(kind) for kind in _KINDS if kind in ALWAYS_KEPT | asked}
@@ -269,7 +272,7 @@ class FeatureSet:
     @property
     def _labelled_ms(self) -> int:
         """How far back a label can still affect a value."""
-        return max((row.reach_ms for row in self.rows if row.aggregate is Aggregate.FRAUD_SHARE), default=0)
+        return max((row.reach_ms for row in self.rows if row.aggregate in OF_LABELS), default=0)
 
     @cached_property
     def horizons_ms(self) -> Mapping[Entity, int]:

@@ -9,7 +9,7 @@ fraudster could learn what to do otherwise share one sentence.
 
 from typing import Literal, NamedTuple
 
-VERSION = 1
+VERSION = 2
 """The version of the table below; it rises when a code is added, or the features or sentences of one change."""
 
 OTHER = "other"
@@ -17,7 +17,7 @@ OTHER = "other"
 DECLINE_CAP, RULE, RULES = "decline_cap", "rule", "rules"
 """The codes of decisions that a cap or a rule changed, and of those that the rules made since no model could."""
 
-Unit = Literal["amount", "count", "flag", "km", "km/h", "ratio", "share", "duration", "plain"]
+Unit = Literal["amount", "count", "flag", "km", "km/h", "ratio", "share", "days", "duration", "plain"]
 """How the value of a feature is written."""
 
 
@@ -50,6 +50,25 @@ _AMOUNT_USUAL = "The amount of this payment is not usual for your card."
 _PLACE = "The place of this payment is not usual for your card."
 _CHECKED = "This payment was selected for a check."
 
+
+def _known_frauds(entity: str, where: str) -> tuple[Phrase, ...]:
+    """Return the phrases of what is known of an entity by labels."""
+    return (
+        Phrase(f"{entity}_fraud_share", "share", f"Share of known frauds {where}, over {{window}}"),
+        Phrase(f"{entity}_fraud_run", "count", f"Known frauds in a row {where}, at the end of {{window}}"),
+        Phrase(
+            f"{entity}_fraud_latest",
+            "flag",
+            f"The latest payment {where} is a known fraud, at the end of {{window}}",
+            f"The latest payment {where} is no known fraud, at the end of {{window}}",
+        ),
+        Phrase(f"{entity}_fraud_share_of_last_5", "share", f"Known frauds among the last 5 {where}, over {{window}}"),
+        Phrase(
+            f"{entity}_days_since_first_fraud", "days", f"Time since the first known fraud {where}, over {{window}}"
+        ),
+    )
+
+
 REASON_CODES: tuple[ReasonCode, ...] = (
     ReasonCode(
         "card_velocity",
@@ -64,6 +83,12 @@ REASON_CODES: tuple[ReasonCode, ...] = (
             Phrase("card_amount_mean", "amount", "Mean of this card's payments within {window}, this one included"),
             Phrase("card_amount_max", "amount", "Largest payment with this card within {window}, this one included"),
             Phrase("card_amount_deviation", "amount", "Standard deviation of this card's payments within {window}"),
+            Phrase("card_large_amounts", "count", "Earlier payments within {window} that are large for this card"),
+            Phrase(
+                "card_largest_to_median",
+                "ratio",
+                "Largest earlier payment within {window} compared with this card's usual one",
+            ),
         ),
     ),
     ReasonCode(
@@ -71,6 +96,10 @@ REASON_CODES: tuple[ReasonCode, ...] = (
         _AMOUNT_USUAL,
         (
             Phrase("card_amount_to_mean", "ratio", "Amount compared with the mean of this card within {window}"),
+            Phrase("card_amount_to_earlier_mean", "ratio", "Amount compared with this card's earlier mean of {window}"),
+            Phrase(
+                "card_amount_to_earlier_median", "ratio", "Amount compared with this card's earlier median of {window}"
+            ),
             Phrase(
                 "card_amount_to_smallest",
                 "ratio",
@@ -157,12 +186,12 @@ REASON_CODES: tuple[ReasonCode, ...] = (
     ReasonCode(
         "card_risk",
         _CHECKED,
-        (Phrase("card_fraud_share", "share", "Share of known frauds with this card, over {window}"),),
+        _known_frauds("card", "with this card"),
     ),
     ReasonCode(
         "merchant_risk",
         _CHECKED,
-        (Phrase("merchant_fraud_share", "share", "Share of known frauds at this merchant, over {window}"),),
+        _known_frauds("merchant", "at this merchant"),
     ),
     ReasonCode(
         "merchant_activity",
@@ -194,7 +223,7 @@ REASON_CODES: tuple[ReasonCode, ...] = (
     ReasonCode(
         "device_risk",
         _CHECKED,
-        (Phrase("device_fraud_share", "share", "Share of known frauds from this device, over {window}"),),
+        _known_frauds("device", "from this device"),
     ),
     ReasonCode(
         "device_activity",

@@ -149,6 +149,7 @@ _WRITERS: Mapping[Unit, Callable[[float], str]] = MappingProxyType(
         "km/h": lambda value: f"{value:,.0f} km/h",
         "ratio": lambda value: f"{value:,.2f} times",
         "share": lambda value: f"{value:.1%}",
+        "days": lambda value: f"{value:,.1f} d",
         "duration": _duration,
         "plain": lambda value: f"{value:,.6g}",
     }

@@ -101,7 +101,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_down: Literal["wait", "degrade"] = "wait"
     """While Redis is unavailable: `wait` pauses decisions, `degrade` decides without Redis and marks the decisions."""
     features: str = ""
-    """A module with a table of feature rows, or the old and the new one during a change; empty: the default set."""
+    """A module with a table of feature rows, or the old and the new one during a change; empty: the default sets."""
     score_features: Literal["all", "alerts", "none"] = "all"
     """Which scores carry their features: all, those that are not approved, or none."""
     mark_young_history: bool = False

@@ -278,6 +278,12 @@ class Window:
             self.inside &= frame.age >= delay_ms
         self._views: dict[Callable[[Window], object], object] = {}
 
+    def without_own(self) -> "Window":
+        """Return the window of the others alone."""
+        found = object.__new__(Window)
+        found.frame, found.inside, found._views = self.frame, self.others, {}
+        return found
+
     def view(self, kind: Callable[["Window"], View]) -> View:
         """Return a value that several features share in this window, computed once."""
         if kind not in self._views:

@@ -20,6 +20,9 @@ from features.history.retention import ResolutionSchedule, Retention, horizons_o
 from features.history.store import Entity, Histories, Observed, Transactions
 from features.vector.vectorise import vectorise
 
+DEFAULT_MODULES = ("features.default_set", "features.default_set_2")
+"""What an empty setting names: models of the first set stay as they are, new ones are trained with the second."""
+
 
 @dataclass(frozen=True)
 class FeatureSets:
@@ -150,10 +153,10 @@ def _within(histories: Histories, schedule: ResolutionSchedule) -> Histories:
 
 
 def load_sets(modules: str) -> FeatureSets:
-    """Build the sets of comma-separated modules; the default set if the text is empty.
+    """Build the sets of comma-separated modules; those of `DEFAULT_MODULES` if the text is empty.
 
     Raises:
         DeclarationError: a module is missing or has no feature rows, or two sets are the same.
     """
     names = [name.strip() for name in modules.split(",") if name.strip()]
-    return FeatureSets(tuple(map(load, names)) if names else (load(None),))
+    return FeatureSets(tuple(map(load, names or DEFAULT_MODULES)))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features.aggregates import Aggregate, Computed
+from features.aggregates import USUAL_MS, Aggregate, Computed
 from features.declaration import Feature, FeatureSet
 from features.formulas import Formula, evaluate
 from features.history import records
@@ -21,7 +21,15 @@ from features.history.retention import ResolutionSchedule
 from features.history.store import NOWHERE, Entity, Histories, Ints, LongHistory, Observed, Transactions
 from features.history.views import spans_of
 from features.vector import amounts, habits, novelty, travel
-from features.vector.frauds import fraud_share, fraud_verdicts, known_frauds
+from features.vector.frauds import (
+    days_since_first_fraud,
+    fraud_latest,
+    fraud_run,
+    fraud_share,
+    fraud_share_of_last_5,
+    fraud_verdicts,
+    known_frauds,
+)
 from features.vector.paned import PanedWindow
 from features.vector.predictions import PredictionReader
 from features.vector.window_kernel import COLUMN, Steps, WindowKernel, computes, open_kernel, steps_of
@@ -55,12 +63,27 @@ _OF_A_WINDOW: Mapping[Aggregate, Callable[[Window], Floats]] = MappingProxyType(
         Aggregate.CATEGORY_SHARE: habits.category_share,
         Aggregate.CHANNEL_SHARE: habits.channel_share,
         Aggregate.TIME_OF_DAY_SHARE: habits.time_of_day_share,
+        Aggregate.AMOUNT_TO_EARLIER_MEAN: amounts.amount_to_earlier_mean,
+        Aggregate.AMOUNT_TO_EARLIER_MEDIAN: amounts.amount_to_earlier_median,
     },
+)
+_OF_FRAUDS: Mapping[Aggregate, Callable[[Window, Flags], Floats]] = MappingProxyType(
+    {
+        Aggregate.FRAUD_SHARE: fraud_share,
+        Aggregate.FRAUD_RUN: fraud_run,
+        Aggregate.FRAUD_LATEST: fraud_latest,
+        Aggregate.FRAUD_SHARE_OF_LAST_5: fraud_share_of_last_5,
+        Aggregate.DAYS_SINCE_FIRST_FRAUD: days_since_first_fraud,
+    },
+)
+_OF_TWO_WINDOWS: Mapping[Aggregate, Callable[[Window, Window], Floats]] = MappingProxyType(
+    {Aggregate.LARGE_AMOUNTS: amounts.large_amounts, Aggregate.LARGEST_TO_MEDIAN: amounts.largest_to_median},
 )
 COMPUTED_BY: Mapping[Aggregate, Callable[..., Floats]] = MappingProxyType(
     {
         **_OF_A_WINDOW,
-        Aggregate.FRAUD_SHARE: fraud_share,
+        **_OF_FRAUDS,
+        **_OF_TWO_WINDOWS,
         Aggregate.SECONDS_SINCE_LAST: habits.seconds_since_last,
         **_CALENDAR,
     },
@@ -236,9 +259,11 @@ class _FrameReader:
         window = self._window(lengths_ms, first.delay_ms)
         if isinstance(first.aggregate, Formula):
             return evaluate(first.aggregate, first.name, window)
-        if first.aggregate is Aggregate.FRAUD_SHARE:
-            return fraud_share(window, self._frauds)
         assert isinstance(first.aggregate, Aggregate)  # noqa: S101 - a prediction is read without a window
+        if first.aggregate in _OF_FRAUDS:
+            return _OF_FRAUDS[first.aggregate](window, self._frauds)
+        if first.aggregate in _OF_TWO_WINDOWS:
+            return _OF_TWO_WINDOWS[first.aggregate](window, self._window((USUAL_MS,), first.delay_ms))
         return _OF_A_WINDOW[first.aggregate](window)
 
     def _of_panes(self, feature: Feature) -> Floats:

@@ -14,37 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "window_others.h"
 #include "window_rows.h"
-
-typedef __int128 wide;
-
-enum operation {
-    COUNT, AMOUNT_SUM, AMOUNT_MEAN, AMOUNT_MAX, AMOUNT_TO_MEAN, AMOUNT_DEVIATION, OTHERS, OTHER_FIRST, FRAUD_SHARE,
-    AMOUNT_TO_SMALLEST, AMOUNT_REPEATED, COUNTRIES, COUNTRY_JUMP, DISTANCE_FROM_LAST, SPEED_FROM_LAST, DEVICES,
-    DEVICE_FIRST, CATEGORY_SHARE, CHANNEL_SHARE, TIME_OF_DAY_SHARE, SECONDS_SINCE_LAST
-};
-
-struct step {
-    int64_t operation, length_ms, delay_ms, column;
-};
-
-/* What several steps need of the amounts in one window. */
-struct sums {
-    int64_t length_ms, delay_ms, count, total, largest;
-};
-
-static const int64_t POWERS[] = {1, 10, 100, 1000, 10000};
-static const int64_t FINEST = 4;
-static const int64_t NEVER = INT64_MAX;
-static const int64_t LARGEST_AMOUNT = (int64_t)1 << 49;  /* with MOST_RECORDS no sum exceeds 62 bits, of squares 124 */
-static const int64_t MOST_RECORDS = (int64_t)1 << 13;
-
-static double quotient(double above, double below, int undefined) { return undefined ? NAN : above / below; }
-
-static int inside(const struct frame *f, int64_t i, const struct step *s)
-{
-    return f->age[i] >= s->delay_ms && f->age[i] < s->delay_ms + s->length_ms;
-}
+#include "window_steps.h"
 
 /* --- a table of distinct keys: as many slots as fit twice the records, emptied by a round number */
 
@@ -146,24 +118,6 @@ static double distance_km(const struct constants *c, int64_t from, int64_t to)
 }
 
 /* --- one step on one history */
-
-static const struct sums *sums_of(struct frame *f, const struct step *s)
-{
-    for (int k = 0; k < f->sum_count; k++)
-        if (f->sums[k].length_ms == s->length_ms && f->sums[k].delay_ms == s->delay_ms)
-            return &f->sums[k];
-    const int64_t *age = f->age, *amount = f->amount, from = s->delay_ms, to = s->delay_ms + s->length_ms;
-    int64_t count = 0, total = 0, largest = INT64_MIN;
-    for (int64_t i = 0; i < f->count; i++) {
-        int64_t mask = -(int64_t)((age[i] >= from) & (age[i] < to)), one = amount[i] & mask;
-        count -= mask;
-        total += one;
-        largest = one > largest ? one : largest;
-    }
-    struct sums *found = &f->sums[f->sum_count++];
-    *found = (struct sums){s->length_ms, s->delay_ms, count, total, largest};
-    return found;
-}
 
 static double spread(const struct frame *f, const struct step *s, const struct sums *sums)
 {
@@ -329,6 +283,16 @@ static double value(struct frame *f, const struct constants *c, const struct ste
         return of_latest(f, c, s);
     case SECONDS_SINCE_LAST:
         return seconds_since_last(f);
+    case FRAUD_RUN:
+    case FRAUD_LATEST:
+    case FRAUD_SHARE_OF_LAST_5:
+    case DAYS_SINCE_FIRST_FRAUD:
+        return of_sequence(f, c, s);
+    case AMOUNT_TO_EARLIER_MEAN:
+    case AMOUNT_TO_EARLIER_MEDIAN:
+    case LARGE_AMOUNTS:
+    case LARGEST_TO_MEDIAN:
+        return of_usual(f, c, s);
     default:
         return of_counts(f, c, s, seen);
     }
@@ -384,19 +348,22 @@ int window_features(
     while (slots < 2 * longest)
         slots *= 2;
     for (int64_t k = 0; k < step_count; k++)
-        reads_frauds |= steps[k].operation == FRAUD_SHARE;
-    size_t size = (size_t)longest * (2 * sizeof(int64_t) + 1) + (size_t)slots * (2 * sizeof(int64_t) + sizeof(uint32_t)) +
-                  (size_t)step_count * sizeof(struct sums);
+        reads_frauds |= steps[k].operation == FRAUD_SHARE ||
+                        (steps[k].operation >= FRAUD_RUN && steps[k].operation <= DAYS_SINCE_FIRST_FRAUD);
+    size_t size = (size_t)longest * (3 * sizeof(int64_t) + 1) + (size_t)slots * (2 * sizeof(int64_t) + sizeof(uint32_t)) +
+                  2 * (size_t)step_count * sizeof(struct sums);  /* a step may read a second window */
     int64_t *memory = malloc(size);
     if (!memory)
         return -1;
-    struct frame f = {.columns = columns};
+    struct sequence sequence;
+    struct frame f = {.columns = columns, .sequence = &sequence};
     struct table seen = {.keys = memory, .mask = (uint32_t)slots - 1};
     seen.values = seen.keys + slots;
     f.age = seen.values + slots;
     f.amount = f.age + longest;
-    f.sums = (struct sums *)(f.amount + longest);
-    seen.rounds = (uint32_t *)(f.sums + step_count);
+    f.chosen = f.amount + longest;
+    f.sums = (struct sums *)(f.chosen + longest);
+    seen.rounds = (uint32_t *)(f.sums + 2 * step_count);
     f.fraud = (uint8_t *)(seen.rounds + slots);
     memset(seen.rounds, 0, (size_t)slots * sizeof(uint32_t));
     for (int64_t i = 0; i < n; i++) {
@@ -405,6 +372,7 @@ int window_features(
             fetch_ahead(&b, i + 1, columns);
         f.own_ms = b.own_ms[i];
         f.has_labels = f.sum_count = 0;
+        sequence.delay_ms = NEVER;
         b.marks[i] = !is_exact(&f, c);
         if (b.marks[i])
             continue;

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from features.aggregates import Aggregate
+from features.aggregates import USUAL_MS, Aggregate
 from features.declaration import DAY_MS, MINUTE_MS, Feature
 from features.history import records
 from features.history.frames import PER_MAJOR
@@ -49,6 +49,14 @@ OPERATIONS: Mapping[Aggregate, int] = MappingProxyType(
                 Aggregate.CHANNEL_SHARE,
                 Aggregate.TIME_OF_DAY_SHARE,
                 Aggregate.SECONDS_SINCE_LAST,
+                Aggregate.FRAUD_RUN,
+                Aggregate.FRAUD_LATEST,
+                Aggregate.FRAUD_SHARE_OF_LAST_5,
+                Aggregate.DAYS_SINCE_FIRST_FRAUD,
+                Aggregate.AMOUNT_TO_EARLIER_MEAN,
+                Aggregate.AMOUNT_TO_EARLIER_MEDIAN,
+                Aggregate.LARGE_AMOUNTS,
+                Aggregate.LARGEST_TO_MEDIAN,
             )
         )
     }
@@ -65,6 +73,7 @@ class _Constants(ctypes.Structure):
                 *("category_mask", "country_mask", "channel_mask", "currency_mask", "place_mask"),
                 *("clock_shift", "clock_mask", "minute_ms", "day_ms", "near_ms", "least_elapsed_ms"),
                 *("quarter_turn", "full_turn", "least_amount"),
+                *("usual_ms", "large_above", "large_below"),
             )
         ),
         *((name, ctypes.c_double) for name in ("per_major", "ms_per_hour", "radians", "diameter_km")),
@@ -96,6 +105,9 @@ def _constants() -> _Constants:
         quarter_turn=travel.QUARTER_TURN,
         full_turn=travel.FULL_TURN,
         least_amount=amounts.LEAST,
+        usual_ms=USUAL_MS,
+        large_above=amounts.LARGE_ABOVE,
+        large_below=amounts.LARGE_BELOW,
         per_major=PER_MAJOR,
         ms_per_hour=travel.MS_PER_HOUR,
         radians=travel.RADIANS,

@@ -1,5 +1,8 @@
 /* Where the histories of a batch lie, and which of their rows a payment sees; see features/history/records.py. */
 
+#ifndef WINDOW_ROWS_H
+#define WINDOW_ROWS_H
+
 #include <stdint.h>
 
 enum { TIME, AMOUNT, ID, OTHER, OFFSET, FLAGS, DEVICE, PLACE, TRAITS };
@@ -9,12 +12,14 @@ struct constants {
     int64_t label_bit, fraud_bit, no_transaction, exponent_shift, exponent_mask, partition_shift;
     int64_t category_mask, country_mask, channel_mask, currency_mask, place_mask, clock_shift, clock_mask;
     int64_t minute_ms, day_ms, near_ms, least_elapsed_ms, quarter_turn, full_turn, least_amount;
+    int64_t usual_ms, large_above, large_below;
     double per_major, ms_per_hour, radians, diameter_km;
     double sine[10], arc_sine[7];
     int64_t halvings;
 };
 
 struct sums;
+struct sequence;
 
 /* One history: its rows, and the columns that more than one step needs. */
 struct frame {
@@ -25,6 +30,8 @@ struct frame {
     uint8_t *fraud;
     int has_labels, sum_count;
     struct sums *sums;  /* scratch: of the windows seen so far */
+    struct sequence *sequence;  /* the last one that was read; none if its delay is NEVER */
+    int64_t *chosen;  /* scratch, count */
 };
 
 static const int64_t NO_TIME_MS = -((int64_t)1 << 62);
@@ -75,3 +82,5 @@ static void open_history(
         f->count -= 1;
     }
 }
+
+#endif

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 import click
 from aiokafka.errors import KafkaError
 
+from stream.cli.feature_sets import features_or_refuse
 from stream.cli.lazy import CommandSource, LazyGroup
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.errors import TopicsError
 from stream.kafka.key_sample import sample_keys
 from stream.kafka.partitioners import PartitionerReport, advice, examine, used_by
-from stream.kafka.topic_settings import mend
+from stream.kafka.topic_settings import mend, short_retentions
 from stream.kafka.topics import LABELS, TRANSACTIONS, apply
 
 COMMANDS = {
@@ -45,11 +46,16 @@ def topics() -> None:
 @click.option("--replication", type=click.IntRange(1, 32), default=1, show_default=True)
 @json_option
 def topics_apply(partitions: int, replication: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Create the topics that are missing, and mend settings of others by which Kafka deletes records too soon."""
+    """Create the topics that are missing, and mend settings of others by which Kafka deletes records too soon.
+
+    Transactions, labels and predictions are kept for 45 days, or for as long as the features of FRAUDSTREAM_FEATURES
+    look back, a week of slack, and a day.
+    """
     settings = settings_or_refuse()
+    horizons_ms = features_or_refuse(settings.features).horizons_ms
     try:
-        made = asyncio.run(apply(settings, partitions, replication))
-        found = asyncio.run(mend(settings))
+        made = asyncio.run(apply(settings, partitions, replication, horizons_ms))
+        found = asyncio.run(mend(settings, horizons_ms))
     except (TopicsError, OSError) as error:
         refuse(str(error))
     for warning in found.unread:
@@ -74,16 +80,23 @@ def topics_apply(partitions: int, replication: int, as_json: bool) -> None:  # n
 def topics_check(*, topic: str | None, records: int, seconds: float, as_json: bool) -> None:
     """Tell from the last records of each partition which partitioner producers use, and whether they differ.
 
-    With different ones a card's records are on two partitions, and the order between them is lost: exit code 1.
+    With different ones a card's records are on two partitions, and the order between them is lost: exit code 1. So it
+    is where Kafka deletes transactions or labels before the features of FRAUDSTREAM_FEATURES need them no more.
     """
     settings = settings_or_refuse()
     names = [topic] if topic else [settings.topic(layout.name) for layout in (TRANSACTIONS, LABELS)]
+    horizons_ms = features_or_refuse(settings.features).horizons_ms
     try:
         found = [examine(asyncio.run(sample_keys(settings, name, records, seconds))) for name in names]
+        kept = asyncio.run(short_retentions(settings, horizons_ms))
     except (KafkaError, OSError) as error:
         refuse_kafka(settings, error)
-    say(as_json, {"topics": found}, "\n".join(line for one in found for line in _partitioner_lines(one)))
-    if any(one.is_refused for one in found):
+    for warning in kept.unread:
+        click.echo(warning, err=True)
+    short = [one for one in kept.deviations if topic in (None, one.topic)]
+    lines = [*(line for one in found for line in _partitioner_lines(one)), *map(str, short)]
+    say(as_json, {"topics": found, "short": [one._asdict() for one in short]}, "\n".join(lines))
+    if short or any(one.is_refused for one in found):
         raise SystemExit(1)
 
 

@@ -14,15 +14,28 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 
+from features.history.store import Entity
 from stream.errors import TopicsError
 from stream.kafka.client import explain_error, open_admin
 from stream.kafka.stray import given_up_as_error
-from stream.kafka.topics import LARGEST_LEAD_MS, LAYOUTS, LEAD_SETTING, UNLIMITED, TopicLayout
+from stream.kafka.topics import (
+    LABELS,
+    LARGEST_LEAD_MS,
+    LAYOUTS,
+    LEAD_SETTING,
+    NO_HORIZONS,
+    PREDICTIONS,
+    TRANSACTIONS,
+    UNLIMITED,
+    TopicLayout,
+    kept_for,
+)
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.topics")
 
 SIZE_SETTING = "max.message.bytes"
+RETENTION_SETTINGS = frozenset({"cleanup.policy", "retention.ms", "retention.bytes"})
 TIMESTAMP_TYPE, BY_BROKERS = "message.timestamp.type", "LogAppendTime"
 _CHECK_SECONDS = 60.0
 _SET_ON_THE_TOPIC = 1
@@ -101,8 +114,10 @@ def deviations_of(layout: TopicLayout, topic: str, values: Mapping[str, str]) ->
             yield Deviation(topic, setting, values[setting], wanted[setting])
 
 
-async def deviations(settings: Settings, admin: AIOKafkaAdminClient) -> Findings:
-    """Check the settings of all topics that exist.
+async def deviations(
+    settings: Settings, admin: AIOKafkaAdminClient, horizons_ms: Mapping[Entity, int] = NO_HORIZONS
+) -> Findings:
+    """Check the settings of all topics that exist; histories of `horizons_ms` may need the inputs for longer.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not respond.
@@ -112,7 +127,7 @@ async def deviations(settings: Settings, admin: AIOKafkaAdminClient) -> Findings
         one
         for layout in LAYOUTS
         if (topic := settings.topic(layout.name)) in configurations and configurations[topic].error is None
-        for one in deviations_of(layout, topic, configurations[topic].values)
+        for one in deviations_of(kept_for(horizons_ms, layout), topic, configurations[topic].values)
     ]
     unread = [f"{topic}: {one.error}" for topic, one in configurations.items() if one.error is not None]
     checked = frozenset(topic for topic, one in configurations.items() if one.error is None)
@@ -126,7 +141,7 @@ def is_bounded(values: Mapping[str, str]) -> bool:
     return stamped_by_brokers or _leads_no_further(values.get(LEAD_SETTING, ""), str(LARGEST_LEAD_MS))
 
 
-async def mend(settings: Settings) -> Findings:
+async def mend(settings: Settings, horizons_ms: Mapping[Entity, int] = NO_HORIZONS) -> Findings:
     """Set what deletes records too soon, leave all other settings, and return what was changed or not checked.
 
     Raises:
@@ -134,13 +149,13 @@ async def mend(settings: Settings) -> Findings:
     """
     try:
         async with open_admin(settings) as admin:
-            return await _mend(settings, admin)
+            return await _mend(settings, admin, horizons_ms)
     except KafkaError as error:
         raise TopicsError(await explain_error(settings, error)) from error
 
 
-async def _mend(settings: Settings, admin: AIOKafkaAdminClient) -> Findings:
-    found = await deviations(settings, admin)
+async def _mend(settings: Settings, admin: AIOKafkaAdminClient, horizons_ms: Mapping[Entity, int]) -> Findings:
+    found = await deviations(settings, admin, horizons_ms)
     configurations = await read_configurations(settings, admin) if found.deviations else {}
     for topic in sorted({one.topic for one in found.deviations}):
         values, own, _ = configurations[topic]
@@ -148,6 +163,21 @@ async def _mend(settings: Settings, admin: AIOKafkaAdminClient) -> Findings:
         changes = {one.setting: one.wanted for one in found.deviations if one.topic == topic}
         await _alter(admin, topic, {name: values[name] for name in own} | changes)
     return found
+
+
+async def short_retentions(settings: Settings, horizons_ms: Mapping[Entity, int]) -> Findings:
+    """Return by which settings the inputs are deleted before histories of `horizons_ms` need them no more.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not respond.
+    """
+    async with open_admin(settings) as admin:
+        found = await deviations(settings, admin, horizons_ms)
+    inputs = {settings.topic(layout.name) for layout in (TRANSACTIONS, LABELS)}
+    if any(kind is Entity.PREDICTION for kind in horizons_ms):
+        inputs.add(settings.topic(PREDICTIONS.name))
+    short = (one for one in found.deviations if one.topic in inputs and one.setting in RETENTION_SETTINGS)
+    return found._replace(deviations=tuple(short))
 
 
 async def _alter(admin: AIOKafkaAdminClient, topic: str, values: Mapping[str, str]) -> None:
@@ -187,9 +217,12 @@ def _configuration(code: int, entries: list[tuple[Any, ...]]) -> TopicConfigurat
 class TopicWatch:
     """Checks the topics' settings regularly, and warns whenever something else is wrong than before."""
 
-    def __init__(self, settings: Settings, admin: AIOKafkaAdminClient) -> None:
+    def __init__(
+        self, settings: Settings, admin: AIOKafkaAdminClient, horizons_ms: Mapping[Entity, int] = NO_HORIZONS
+    ) -> None:
         self._settings = settings
         self._admin = admin
+        self._horizons_ms = horizons_ms
         self._said: frozenset[str] = frozenset()
         self.deviating: Mapping[str, int] = {}
         """How many settings of each topic delete records too soon."""
@@ -202,7 +235,7 @@ class TopicWatch:
         Raises:
             aiokafka.errors.KafkaError: the broker does not respond.
         """
-        found, unread, bounded, unbounded = await deviations(self._settings, self._admin)
+        found, unread, bounded, unbounded = await deviations(self._settings, self._admin, self._horizons_ms)
         self.bounded = (self.bounded | bounded) - unbounded  # of one that cannot be checked now, as it was
         counts = Counter(one.topic for one in found)
         self.deviating = {

@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -17,6 +18,7 @@ from aiokafka.errors import (
     for_code,
 )
 
+from features.history.store import Entity
 from models.terms import Term
 from stream.errors import TopicsError
 from stream.kafka.client import HIDDEN, LARGEST_OUTPUT_BYTES, connection_options, explain_error, open_admin
@@ -29,6 +31,9 @@ _SAFE_REPLICATION = 3
 LARGEST_LEAD_MS = 3_600_000
 """How far a record's timestamp may lie ahead of the broker's clock; Kafka's default since 4.0."""
 LEAD_SETTING = "message.timestamp.after.max.ms"
+_SPARE_MS = _DAY_MS
+"""Inputs are kept for so much longer than the longest horizon, so that a repair has the time to read them."""
+NO_HORIZONS: Mapping[Entity, int] = MappingProxyType({})
 _CHECK_READ_MS = 200
 _VISIBLE_SECONDS = 10.0
 _LOOK_SECONDS = 0.1
@@ -62,7 +67,10 @@ class TopicLayout:
 
 
 TRANSACTIONS = TopicLayout("transactions", partitioned=True, retention_ms=45 * _DAY_MS, from_outside=True)
-"""Kept for longer than the longest horizon (a merchant's, 44 days), so that lost histories can be rebuilt."""
+"""Kept for longer than the longest horizon (a merchant's, 44 days), so that lost histories can be rebuilt.
+
+For features that look further back `kept_for` asks for more.
+"""
 LABELS = TopicLayout("labels", partitioned=True, retention_ms=45 * _DAY_MS, from_outside=True)
 PREDICTIONS = TopicLayout(
     "predictions", partitioned=True, retention_ms=45 * _DAY_MS, from_outside=True, of_workers=False
@@ -124,8 +132,24 @@ LAYOUTS = (
 )
 
 
-async def apply(settings: Settings, partitions: int, replication: int) -> tuple[str, ...]:
+def kept_for(horizons_ms: Mapping[Entity, int], layout: TopicLayout) -> TopicLayout:
+    """Return the layout, with the retention that histories of these horizons need where that is longer.
+
+    What a worker lost, and a horizon that a new set of features extends, is read from the inputs again.
+    """
+    if layout not in {TRANSACTIONS, LABELS, PREDICTIONS}:
+        return layout
+    of_predictions = layout == PREDICTIONS
+    asked = [ms for kind, ms in horizons_ms.items() if (kind is Entity.PREDICTION) == of_predictions]
+    return replace(layout, retention_ms=max(layout.retention_ms, max(asked, default=0) + _SPARE_MS))
+
+
+async def apply(
+    settings: Settings, partitions: int, replication: int, horizons_ms: Mapping[Entity, int] = NO_HORIZONS
+) -> tuple[str, ...]:
     """Create the missing topics, wait until the broker tells of them, and return their names.
+
+    The inputs keep records for as long as histories of `horizons_ms` need them.
 
     Raises:
         TopicsError: a topic exists with another number of partitions, or the broker refuses.
@@ -138,7 +162,8 @@ async def apply(settings: Settings, partitions: int, replication: int) -> tuple[
                 raise TopicsError(_refused_counts(settings, counts, wrong))
             wanted = layouts_of(settings)
             missing = [layout for layout in wanted if settings.topic(layout.name) not in counts]
-            await _create(admin, settings, missing, (partitions, replication))
+            kept = [kept_for(horizons_ms, layout) for layout in missing]
+            await _create(admin, settings, kept, (partitions, replication))
             await _await_visible(admin, settings, {settings.topic(layout.name) for layout in missing})
     except KafkaError as error:
         raise TopicsError(await explain_error(settings, error)) from error

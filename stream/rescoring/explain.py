@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from features.aggregates import Aggregate
+from features.aggregates import OF_LABELS, Aggregate
 from features.declaration import FeatureSet
 from features.history.store import Entity, Ints
 from stream.rescoring.entity_ages import EntityAges, SeenAge
@@ -64,7 +64,7 @@ class Explainer:
         reach = [row.reach_ms if row.window_ms is not None else horizons_ms.get(row.entity, 0) for row in rows]
         self._reach_ms = np.array(reach, np.int64)
         self._delay_ms = np.array([row.delay_ms for row in rows], np.int64)
-        without_labels = set(Aggregate) - {Aggregate.FRAUD_SHARE}  # a formula may look at them
+        without_labels = set(Aggregate) - OF_LABELS  # a formula may look at them
         self._is_of_labels = np.array([row.aggregate not in without_labels for row in rows], np.bool_)
 
     def of(self, *kinds: Entity) -> Flags:

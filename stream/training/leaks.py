@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from features.aggregates import Aggregate
+from features.aggregates import OF_LABELS
 from features.declaration import DAY_MS, MINUTE_MS, FeatureSet
 from features.history.store import Ints
 from metrics.weighted_ranking import WeightedRanking
@@ -164,7 +164,7 @@ def _labels_at_once(table: Table, rows: Ints, feature_set: FeatureSet) -> Iterat
     if len(frauds) < FEWEST_FRAUDS or at_once.mean() <= 1 / 2:
         return
     for row in feature_set.rows:
-        if row.aggregate is Aggregate.FRAUD_SHARE and row.delay_ms < DAY_MS:
+        if row.aggregate in OF_LABELS and row.delay_ms < DAY_MS:
             yield Leak(
                 row.name,
                 f"counts labels as soon as they are known, and {at_once.mean():.0%} of the frauds are known at their "

@@ -316,7 +316,7 @@ def build_parts(
     comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems, names=group.names_of)
     judge = Judge(JudgeDeps(settings, follower, loader, cache, publisher, admin))
     published = PublishedScores(settings, follower, admin)
-    topics = TopicWatch(settings, admin)
+    topics = TopicWatch(settings, admin, features.horizons_ms)
     copies = CommitCopies(store.commit_notes)
     positions = DecisionPositions(
         PositionsDeps(settings, follower, published, publisher, admin, app.created, copies, telemetry.emit, group)

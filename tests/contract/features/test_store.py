@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from features.declaration import DAY_MS, FeatureSet
-from features.default_set import FEATURES
+from features.default_set_2 import FEATURES
 from features.history import append, records
 from features.history.store import NOWHERE, Entity, Fate, HistoryStore, LabelStatus, Observed
 from features.memory_store import MemoryStore

@@ -19,6 +19,11 @@ def default(table: Table) -> str:
     return shown(table, load(None), 0)
 
 
+def default_2(table: Table) -> str:
+    """Write the rows that the second default table has beyond the first one."""
+    return shown(table, load("features.default_set_2"), len(load(None)))
+
+
 def extended(table: Table) -> str:
     """Write the rows that the extended table has beyond the default one."""
     return shown(table, load("features.extended_set"), len(load(None)))

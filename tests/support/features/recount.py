@@ -15,7 +15,7 @@ from features.aggregates import AGGREGATES, Aggregate
 from features.declaration import DAY_MS, Feature, FeatureSet
 from features.history import records
 from features.history.store import Entity, Fate, Label, Transactions
-from support.features.recount_past import OF_OTHERS
+from support.features.recount_past import OF_OTHERS, OF_SEQUENCES, OF_USUAL
 
 Row = dict[str, object]
 
@@ -176,7 +176,18 @@ def value(feature: Feature, own: Row, before: list[tuple], feature_set: FeatureS
     begin, end = window(feature, own, others, feature_set)
     rows = [o for o in others if begin < o["ms"] <= end] + ([] if feature.delay_ms else [own])
     labels = [e[1] for e in before if e[0] == "l" and e[1].labelled_ms <= t]
+    if feature.aggregate in OF_SEQUENCES:
+        past = [(t - r["ms"], is_fraud(r, labels)) for r in rows if r is not own]
+        return OF_SEQUENCES[feature.aggregate](sorted(past))
+    if feature.aggregate in OF_USUAL:
+        usual = [o for o in others if end - 30 * DAY_MS < o["ms"] <= end]
+        return OF_USUAL[feature.aggregate]([exact(r) for r in rows if r is not own], [exact(r) for r in usual])
     return of_window(feature, own, rows, labels)
+
+
+def exact(row: Row) -> int:
+    """Return an amount in units of 10^-4."""
+    return row["amount"] * 10 ** (4 - row["exponent"])
 
 
 def window(feature: Feature, own: Row, others: list[Row], feature_set: FeatureSet) -> tuple[int, int]:
@@ -211,8 +222,7 @@ def bounds(entity: Entity, newest: int, feature_set: FeatureSet) -> dict[int, in
 def of_window(feature: Feature, own: Row, rows: list[Row], labels: list[Label]) -> float:
     """Recount one aggregate of the transactions in the window."""
     if feature.aggregate in AMOUNTS:
-        amounts = [r["amount"] * 10 ** (4 - r["exponent"]) for r in rows]
-        return AMOUNTS[feature.aggregate](amounts, own["amount"] * 10 ** (4 - own["exponent"]))
+        return AMOUNTS[feature.aggregate]([exact(r) for r in rows], exact(own))
     if feature.aggregate in OF_OTHERS:
         return OF_OTHERS[feature.aggregate](own, [r for r in rows if r is not own], any(r is own for r in rows))
     n, other = len(rows), "merchant" if feature.entity is Entity.CARD else "card"

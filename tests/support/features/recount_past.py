@@ -5,8 +5,10 @@ in the same order of steps, on which the bits depend.
 """
 
 import math
+import statistics
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import takewhile
 
 from features.aggregates import Aggregate
 
@@ -97,6 +99,54 @@ def time_of_day(own: Row, others: list[Row], _: bool) -> float:  # noqa: FBT001 
     return sum(min(gap, DAY_MS - gap) <= 7_200_000 for gap in apart) / len(apart) if apart else math.nan
 
 
+def to_earlier_mean(own: Row, others: list[Row], _: bool) -> float:  # noqa: FBT001 - likewise
+    own_amount, *amounts = (row["amount"] * 10 ** (4 - row["exponent"]) for row in [own, *others])
+    return float(own_amount * len(amounts)) / float(sum(amounts)) if sum(amounts) else math.nan
+
+
+def to_earlier_median(own: Row, others: list[Row], _: bool) -> float:  # noqa: FBT001 - likewise
+    own_amount, *amounts = (row["amount"] * 10 ** (4 - row["exponent"]) for row in [own, *others])
+    return over_median(own_amount, amounts)
+
+
+def over_median(amount: int, amounts: list[int]) -> float:
+    """Divide by the median, the mean of the two in the middle."""
+    twice = float(2 * statistics.median(map(Fraction, amounts))) if amounts else 0.0
+    return float(2 * amount) / twice if twice else math.nan
+
+
+def large_amounts(amounts: list[int], usual: list[int]) -> float:
+    return float(sum(amount > Fraction(5, 2) * statistics.median(map(Fraction, usual)) for amount in amounts))
+
+
+def largest_to_median(amounts: list[int], usual: list[int]) -> float:
+    return over_median(max(amounts), usual) if amounts else math.nan
+
+
+def run_of_frauds(past: list[tuple[int, bool]]) -> float:
+    """Count from the youngest on; `past` has ages and whether each is a fraud, a genuine one first in each moment."""
+    return float(len(list(takewhile(lambda one: one[1], past))))
+
+
+def share_of_five(past: list[tuple[int, bool]]) -> float:
+    return sum(fraud for _, fraud in past[:5]) / len(past[:5]) if past else math.nan
+
+
+def days_since_first(past: list[tuple[int, bool]]) -> float:
+    ages = [age for age, fraud in past if fraud]
+    return max(ages) / 86_400_000 if ages else math.nan
+
+
+OF_SEQUENCES: dict[Aggregate, Callable[[list[tuple[int, bool]]], float]] = {
+    Aggregate.FRAUD_RUN: run_of_frauds,
+    Aggregate.FRAUD_LATEST: lambda past: float(past[0][1]) if past else math.nan,
+    Aggregate.FRAUD_SHARE_OF_LAST_5: share_of_five,
+    Aggregate.DAYS_SINCE_FIRST_FRAUD: days_since_first,
+}
+OF_USUAL: dict[Aggregate, Callable[[list[int], list[int]], float]] = {
+    Aggregate.LARGE_AMOUNTS: large_amounts,
+    Aggregate.LARGEST_TO_MEDIAN: largest_to_median,
+}
 OF_OTHERS: dict[Aggregate, Callable[[Row, list[Row], bool], float]] = {
     Aggregate.AMOUNT_TO_SMALLEST: to_smallest,
     Aggregate.AMOUNT_REPEATED: repeated,
@@ -109,4 +159,6 @@ OF_OTHERS: dict[Aggregate, Callable[[Row, list[Row], bool], float]] = {
     Aggregate.CATEGORY_SHARE: lambda own, others, _: share(own, others, "mcc"),
     Aggregate.CHANNEL_SHARE: lambda own, others, _: share(own, others, "channel"),
     Aggregate.TIME_OF_DAY_SHARE: time_of_day,
+    Aggregate.AMOUNT_TO_EARLIER_MEAN: to_earlier_mean,
+    Aggregate.AMOUNT_TO_EARLIER_MEDIAN: to_earlier_median,
 }

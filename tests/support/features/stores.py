@@ -18,7 +18,7 @@ from support.features.streams import START_MS
 from support.redis.cluster import redis_cluster
 from support.redis.server import NAMES, redis_server, wheel_binary
 
-DEFAULT = load(None)
+DEFAULT = load("features.default_set_2")
 DEPLOYMENTS = itertools.count()
 
 KINDS = (

@@ -31,6 +31,8 @@ CARDS = (
     card("merchant_first", "30d"),
     card("fraud_share", "30d", delay="7d"),
     card(LARGEST, "7d"),
+    card("amount_to_earlier_median", "10d"),
+    card("large_amounts", "7d"),
 )
 OWN = (own("is_night"), own("is_weekend"))
 MERCHANTS = (
@@ -40,6 +42,8 @@ MERCHANTS = (
     merchant("fraud_share", "60d"),
     merchant("seconds_since_last"),
     merchant(LARGEST, "30d"),
+    merchant("fraud_run", "30d", delay="7d"),
+    merchant("fraud_share_of_last_5", "7d"),
 )
 PANED_MERCHANTS = (
     paned(merchant("count", "1d", delay="7d"), "1h"),

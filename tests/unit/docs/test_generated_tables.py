@@ -167,6 +167,7 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     (f"{REFERENCE}/features.md", "aggregates"): partial(features_page.aggregates, table),
     (f"{REFERENCE}/features.md", "default"): partial(features_page.default, table),
     (f"{REFERENCE}/features.md", "extended"): partial(features_page.extended, table),
+    (f"{REFERENCE}/features.md", "default_2"): partial(features_page.default_2, table),
     (f"{REFERENCE}/vectors-file.md", "vectors"): vectors,
     (f"{REFERENCE}/commands-and-events.md", "events"): members("models/commands.py", EventKind, "kind"),
     (f"{REFERENCE}/commands-and-events.md", "problems"): members("models/problems.py", ProblemCode, "code"),

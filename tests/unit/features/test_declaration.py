@@ -53,6 +53,35 @@ def test_the_default_fingerprint_changes_only_on_purpose() -> None:
     assert first.fingerprint == "c7eaa01c8bc3c76f90aa5c865d963e4cb37750b241c9cbaaa402689a35de4f63"
 
 
+def test_the_second_default_set_is_the_first_with_eight_rows_and_the_same_histories() -> None:
+    first, second = load(None), load("features.default_set_2")
+    assert second.names[: len(first)] == first.names
+    assert second.names[len(first) :] == (
+        "merchant_fraud_run_delayed_30d",
+        "merchant_fraud_latest_delayed_30d",
+        "merchant_fraud_share_of_last_5_delayed_30d",
+        "merchant_days_since_first_fraud_delayed_30d",
+        "card_amount_to_earlier_median_30d",
+        "card_amount_to_earlier_mean_30d",
+        "card_large_amounts_7d",
+        "card_largest_to_median_14d",
+    )
+    assert second.fingerprint == "f1364192efcbf11175d0d02dc34bea69bbadd4122288a3f6a70a5266b7eb5b04"
+    assert second.retentions == first.retentions
+    assert not any(row.depends_on_arrival for row in second.rows)
+
+
+def test_what_is_compared_with_the_usual_amount_looks_back_as_far_as_that() -> None:
+    assert card("large_amounts", "7d").reach_ms == 30 * DAY_MS
+    assert card("large_amounts", "7d", delay="2d").reach_ms == 32 * DAY_MS
+    assert card("largest_to_median", "60d").reach_ms == 60 * DAY_MS
+
+
+def test_a_label_is_looked_for_as_far_back_as_any_feature_of_labels_looks() -> None:
+    sequence = merchant("days_since_first_fraud", "60d", delay="7d")
+    assert FeatureSet((COUNT, sequence)).horizons_ms[Entity.CARD] == 67 * DAY_MS
+
+
 def test_a_horizon_is_the_longest_window_plus_its_delay_plus_the_slack() -> None:
     assert load(None).horizons_ms[Entity.CARD] == 37 * DAY_MS
     assert load(None).horizons_ms[Entity.MERCHANT] == 44 * DAY_MS

@@ -20,7 +20,7 @@ from support.examples import examples
 from support.features.recount import Row, label, transaction, transactions
 from support.features.streams import FIELDS, START_MS, Step, Stream, bits, outcomes
 
-DEFAULT = load(None)
+DEFAULT = load("features.default_set_2")
 TRANSACTIONS, LABELS = records.source(0, of_labels=False), records.source(0, of_labels=True)
 NEAR = FeatureSet(
     (
@@ -30,6 +30,9 @@ NEAR = FeatureSet(
         device("count", "7d"),
         device("fraud_share", "30d"),
         card("fraud_share", "7d"),
+        merchant("fraud_run", "7d"),
+        device("fraud_share_of_last_5", "30d"),
+        card("largest_to_median", "7d"),
     )
 )
 """With features that read the latest records of merchants, devices and labels, without a delay."""

@@ -28,7 +28,7 @@ from support.features.recount import everything, label, transaction, transaction
 from support.features.streams import START_MS, Stream, dense_streams, journeys, outcomes, recounted, streams
 
 EVERYTHING = everything()
-DEFAULT = load(None)
+DEFAULT = load("features.default_set_2")
 SHORTER = FeatureSet(
     (card("count", "1d"), card("seconds_since_last"), merchant("amount_mean", "7d"), device("count", "1h"))
 )

@@ -37,8 +37,9 @@ def test_no_set_and_the_same_set_twice_are_refused(sets: tuple[FeatureSet, ...])
         FeatureSets(sets)
 
 
-def test_modules_are_separated_by_commas_and_no_module_means_the_default_set() -> None:
-    assert load_sets("").sets == (DEFAULT,)
+def test_modules_are_separated_by_commas_and_no_module_means_both_default_sets() -> None:
+    assert load_sets("").sets == (DEFAULT, load("features.default_set_2"))
+    assert load_sets("").retentions == load_sets("features.default_set").retentions, "an update needs no other history"
     assert load_sets(" features.default_set ,").sets == (DEFAULT,)
     with pytest.raises(DeclarationError, match="there is no module 'no_such_module'"):
         load_sets("features.default_set,no_such_module")

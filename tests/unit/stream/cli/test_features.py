@@ -47,8 +47,8 @@ def test_the_totals_give_what_histories_keep_and_how_many_features_depend_on_arr
 
 def test_the_json_output_gives_durations_in_milliseconds() -> None:
     result = json.loads(listed("--json"))
-    assert [row["name"] for row in result["features"]] == list(load(None).names)
-    assert result["fingerprint"] == load(None).fingerprint
+    assert [row["name"] for row in result["features"]] == list(load("features.default_set_2").names)
+    assert result["fingerprint"] == load("features.default_set_2").fingerprint
     assert result["histories"]["merchant"] == {"horizon_ms": 44 * DAY_MS, "record_bytes": 48}
     assert result["features"][27] == {
         "name": "merchant_count_delayed_30d",

@@ -1,13 +1,17 @@
 """What `fraudstream topics check` prints, and its exit code."""
 
 import json
+from collections.abc import Mapping, Sequence
 
 import pytest
 from click.testing import CliRunner, Result
 
+from features.declaration import DAY_MS
+from features.history.store import Entity
 from stream.cli import topics
 from stream.cli.main import main
 from stream.kafka.partitioners import PARTITIONERS, KeySample, Placement
+from stream.kafka.topic_settings import Deviation, Findings
 from stream.settings import Settings
 
 HASH = {one.name: one.hash for one in PARTITIONERS}
@@ -18,11 +22,18 @@ def placed(name: str, partitions: int) -> set[Placement]:
     return {(card, HASH[name](card) % partitions) for card in CARDS}
 
 
-def check(monkeypatch: pytest.MonkeyPatch, samples: dict[str, KeySample], *arguments: str) -> Result:
+def check(
+    monkeypatch: pytest.MonkeyPatch, samples: dict[str, KeySample], *arguments: str, short: Sequence[Deviation] = ()
+) -> Result:
     async def sample_keys(_settings: Settings, topic: str, _records: int, _seconds: float) -> KeySample:
         return samples[topic]
 
+    async def short_retentions(_settings: Settings, horizons_ms: Mapping[Entity, int]) -> Findings:
+        assert horizons_ms[Entity.MERCHANT] == 44 * DAY_MS
+        return Findings(tuple(short), ())
+
     monkeypatch.setattr(topics, "sample_keys", sample_keys)
+    monkeypatch.setattr(topics, "short_retentions", short_retentions)
     return CliRunner().invoke(main, ["topics", "check", *arguments], prog_name="fraudstream")
 
 
@@ -53,3 +64,17 @@ def test_cards_on_several_partitions_end_with_1_as_text_and_as_json(monkeypatch:
         ("transactions", "scattered"),
         ("labels", "one"),
     ]
+
+
+def test_a_topic_that_kafka_deletes_before_features_need_it_no_more_ends_with_1(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sample = KeySample("labels", 12, 3000, 0, placed("murmur2", 12))
+    short = [Deviation(one, "retention.ms", "604800000", "3888000000") for one in ("transactions", "labels")]
+    done = check(monkeypatch, {"labels": sample}, "--topic", "labels", short=short)
+    assert done.exit_code == 1
+    assert "labels: one partitioner" in done.stdout
+    assert "labels: retention.ms is 604800000 instead of 3888000000, so records that are needed will be" in done.stdout
+    assert "transactions:" not in done.stdout, "only the topic that was asked for"
+    listed = json.loads(check(monkeypatch, {"labels": sample}, "--topic", "labels", "--json", short=short).stdout)
+    assert [(one["topic"], one["wanted"]) for one in listed["short"]] == [("labels", "3888000000")]

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from aiokafka import TopicPartition
 
+from features.reason_codes import VERSION
 from features.reasons import ReasonTable
 from models.loading import Model
 from models.repository import Repository
@@ -143,7 +144,9 @@ async def test_each_alert_is_written_to_its_partition_in_order_and_then_committe
         assert [one.key for one in world.writes.written[number]] == [b"card-1", b"card-3", b"card-5"]
     assert world.outcomes == [ExplanationOutcome.EXPLAINED] * 6
     assert world.explainer.reasons() == []
-    assert {header for one in world.writes.written[0] for header in one.headers} == {("reason-codes", b"1")}
+    assert {header for one in world.writes.written[0] for header in one.headers} == {
+        ("reason-codes", str(VERSION).encode())
+    }
 
 
 @pytest.mark.parametrize("fault", ["before", "after"])

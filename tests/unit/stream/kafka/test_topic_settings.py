@@ -2,8 +2,11 @@
 
 import pytest
 
+from features.declaration import FeatureSet
+from features.history.store import Entity
+from features.rows import card, merchant, prediction
 from stream.kafka.topic_settings import deviations_of
-from stream.kafka.topics import LAYOUTS, MODEL_EVENTS, TRANSACTIONS, TopicLayout
+from stream.kafka.topics import LABELS, LAYOUTS, MODEL_EVENTS, PREDICTIONS, TRANSACTIONS, TopicLayout, kept_for
 
 DAY_MS = 86_400_000
 GOOD = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
@@ -37,3 +40,23 @@ def test_a_setting_that_deletes_records_too_soon_is_a_deviation(layout: TopicLay
 @pytest.mark.parametrize("found", ["-1", str(45 * DAY_MS), str(400 * DAY_MS)])
 def test_a_longer_retention_is_none(found: str) -> None:
     assert list(deviations_of(TRANSACTIONS, "t", GOOD | {"retention.ms": found})) == []
+
+
+FURTHER = FeatureSet((card("count", "90d"), merchant("count", "30d"), prediction("teacher", "6h", "60d")))
+"""Cards' histories are kept for 97 days."""
+
+
+@pytest.mark.parametrize(("layout", "days"), [(TRANSACTIONS, 98), (LABELS, 98), (PREDICTIONS, 68)])
+def test_inputs_are_kept_for_as_long_as_the_declared_features_need_them(layout: TopicLayout, days: int) -> None:
+    kept = kept_for(FURTHER.horizons_ms, layout)
+    assert kept.configuration(3)["retention.ms"] == str(days * DAY_MS)
+    (short,) = deviations_of(kept, "t", GOOD | {"retention.ms": str(45 * DAY_MS)})
+    assert (short.found, short.wanted) == (str(45 * DAY_MS), str(days * DAY_MS))
+    assert list(deviations_of(kept, "t", GOOD | {"retention.ms": str(days * DAY_MS)})) == []
+
+
+def test_features_that_look_back_less_far_leave_every_layout_as_it_is() -> None:
+    least = {Entity.CARD: DAY_MS, Entity.MERCHANT: 44 * DAY_MS}
+    assert [kept_for(least, layout) for layout in LAYOUTS] == list(LAYOUTS)
+    assert [kept_for({}, layout) for layout in LAYOUTS] == list(LAYOUTS)
+    assert kept_for(FURTHER.horizons_ms, MODEL_EVENTS) is MODEL_EVENTS

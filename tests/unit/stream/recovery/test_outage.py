@@ -18,7 +18,7 @@ from support.examples import examples
 from support.features.recount import Recount, Row, label, transaction, transactions
 from support.features.streams import START_MS, Stream, bits, streams
 
-FEATURES = load(None)
+FEATURES = load("features.default_set_2")
 
 
 class Flaky:

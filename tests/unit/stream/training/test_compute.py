@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from features.vector.sets import load_sets
 from models.artifact import ProbeHistories, matrix_of, same_bits
 from models.repository import Repository
 from stream.cli.main import main
@@ -164,9 +165,10 @@ def test_the_command_prints_what_is_in_the_output(tmp_path: Path) -> None:
     result = run(file, "--out", tmp_path / "out.parquet", COLUMNS="200")
     assert result.exit_code == 0, result.output
     assert "300, 300 labelled, " in result.stdout
-    assert f"features │ {len(FEATURES)}, fingerprint {FEATURES.fingerprint}" in " ".join(result.stdout.split())
+    newest = load_sets("").newest
+    assert f"features │ {len(newest)}, fingerprint {newest.fingerprint}" in " ".join(result.stdout.split())
     facts = json.loads(run(file, "--out", tmp_path / "out.csv", "--json").stdout)
-    assert (facts["rows"], facts["features"], facts["set_aside"]) == (300, list(FEATURES.names), 0)
+    assert (facts["rows"], facts["features"], facts["set_aside"]) == (300, list(newest.names), 0)
 
 
 def test_the_command_computes_the_newest_of_two_feature_sets(tmp_path: Path) -> None:
