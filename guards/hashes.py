@@ -4,6 +4,7 @@ Two of ten million cards share a hash with a probability of 3 in a million; the 
 """
 
 import hashlib
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,10 @@ class HashSet:
             return False
         place = int(self._sorted.searchsorted(np.uint64(one)))
         return place < self._sorted.size and int(self._sorted[place]) == one
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self._sorted.tolist()
+        yield from self._recent
 
     def add(self, one: int) -> bool:
         """Add a hash; return whether it is new."""

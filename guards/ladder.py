@@ -150,6 +150,8 @@ class Situation(NamedTuple):
         read_until_ms: the time up to which the guard has counted the decisions of all partitions.
         canary_decisions: the payments that the canary decided under this share.
         held: why it is held, in words: a breached guard, a pause, a freeze, a cool-down. Nothing if empty.
+        climb_from_bp: the lowest share that asks for evidence.
+        lacking: the evidence that such a share still lacks, in words.
     """
 
     share_bp: int
@@ -158,6 +160,8 @@ class Situation(NamedTuple):
     read_until_ms: int
     canary_decisions: int
     held: tuple[str, ...] = ()
+    climb_from_bp: int = WHOLE_BP
+    lacking: tuple[str, ...] = ()
 
 
 class Progress(NamedTuple):
@@ -179,7 +183,7 @@ class Progress(NamedTuple):
 
 
 def progress_on(ladder: Ladder, now: Situation, least_decisions: int = LEAST_DECISIONS) -> Progress:
-    """Tell where a rollout stands: it climbs only if the time is over, coverage suffices, and nothing is held.
+    """Tell where a rollout stands: it climbs only if time, coverage and evidence suffice, and nothing is held.
 
     A share between two rungs, which an operator may set, counts as the lower rung, with that rung's time.
     """
@@ -190,6 +194,7 @@ def progress_on(ladder: Ladder, now: Situation, least_decisions: int = LEAST_DEC
     seconds = ladder.rungs[rung - 1].seconds if rung else 0
     due_ms = now.since_ms + 1000 * (seconds or 0)
     waits = [*_waits(now, due_ms, least_decisions if rung else 0)]
+    waits += now.lacking if next_share_bp >= now.climb_from_bp else ()
     if now.held:
         return Progress(RolloutPhase.HELD, rung, next_share_bp, due_ms, (*now.held, *waits))
     return Progress(RolloutPhase.WAITING if waits else RolloutPhase.DUE, rung, next_share_bp, due_ms, tuple(waits))

@@ -3,6 +3,10 @@
 Each comparison in which the two models decide differently becomes two scores at a share of one half: the new model's as
 `canary`, the previous one's as `live`. A card's first difference of a kind is then the new model's with probability 1/2
 if the models do not differ, which is McNemar's test of swaps, so the evidence of a canary serves for it too.
+
+A fraud is counted only where its label comes whichever of the two models decides: where one approves and the other
+reviews. What the live model declines has no label, so a fraud that the previous model would have declined is seen, and
+one that only the live model declines is not: equal models would look as if all harm was the new one's.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from guards.errors import GuardSpecError
+from guards.records import APPROVED, REVIEWED
 from guards.shares import CANARY, LIVE, WHOLE_BP
 from guards.specs import GuardKind, Guards
 
@@ -20,6 +25,7 @@ PAIRED_SHARE_BP = WHOLE_BP // 2
 PAIRED_KINDS = (GuardKind.REVIEWED, GuardKind.DECLINED, GuardKind.FRAUD_APPROVED)
 """What pairs can tell: not who stood in for a model, since then there is no pair, nor how cards are divided."""
 _BY_MODEL = "model"
+_LABELLED = {APPROVED, REVIEWED}
 
 
 class PairedSide(msgspec.Struct, frozen=True):
@@ -38,6 +44,7 @@ class GuardedComparison(msgspec.Struct, frozen=True):
     challenger: PairedSide
     revision: int
     deployment: str = ""
+    compared_at: str = ""
 
 
 class Pair(NamedTuple):
@@ -56,6 +63,9 @@ class PairedScore(NamedTuple):
     revision: int
     deployment: str
     arm: str
+    scored_at: str
+    is_labelled: bool
+    """Whether a label would come under either of the two decisions."""
     decided_by: str = _BY_MODEL
 
 
@@ -72,9 +82,10 @@ def paired_scores(comparisons: Iterable[GuardedComparison], pair: Pair) -> Itera
     """
     for one in comparisons:
         if one.live.decision != one.challenger.decision and (one.live.digest, one.challenger.digest) == pair:
-            about = one.transaction_id, one.card_id
-            yield PairedScore(*about, one.live.decision, one.revision, one.deployment, CANARY)
-            yield PairedScore(*about, one.challenger.decision, one.revision, one.deployment, LIVE)
+            about, known = (one.transaction_id, one.card_id), {one.live.decision, one.challenger.decision} == _LABELLED
+            rest = one.compared_at, known
+            yield PairedScore(*about, one.live.decision, one.revision, one.deployment, CANARY, *rest)
+            yield PairedScore(*about, one.challenger.decision, one.revision, one.deployment, LIVE, *rest)
 
 
 def paired_guards(guards: Guards) -> Guards:

@@ -1,8 +1,9 @@
 """What is read of a score and of an outcome to count bad events; all other fields are skipped.
 
-Reading ten fields of a score takes a quarter of the time of building all of them.
+Reading a dozen fields of a score takes a third of the time of building all of them.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
@@ -14,6 +15,7 @@ _BY_MODEL = "model"
 _STALE = "stale"
 RULE = "rule:"
 """What `overruled.by` begins with where a rule beside the model decided; the rule's name stands behind it."""
+_LABEL = "label"
 _BY_DECISION = {REVIEWED: GuardKind.REVIEWED, DECLINED: GuardKind.DECLINED}
 _NOTHING: tuple[GuardKind, ...] = ()
 _STOOD_IN = (GuardKind.STOOD_IN,)
@@ -59,6 +61,9 @@ class GuardedScore(msgspec.Struct, frozen=True):
     deployment: str = ""
     arm: str | None = None
     overruled: Overrule | None = None
+    band: int | None = None
+    scored_at: str = ""
+    features: msgspec.Raw = msgspec.Raw(b"")
     schema: Literal["score/1"] = "score/1"
 
 
@@ -70,11 +75,17 @@ class GuardedOutcome(msgspec.Struct, frozen=True):
     fraud: bool = False
     status: str = ""
     deployment: str = ""
+    kind: str = _LABEL
 
     @property
     def confirms_fraud(self) -> bool:
         """Whether the payment is fraud by this label, and no later label was known."""
         return self.fraud and self.status != _STALE
+
+    @property
+    def is_genuine(self) -> bool:
+        """Whether the payment is genuine by this label, and no later label was known."""
+        return not self.fraud and self.status != _STALE and self.kind == _LABEL
 
 
 class DecidedScore(Protocol):
@@ -113,6 +124,20 @@ read_score = msgspec.json.Decoder(GuardedScore).decode
 """Decode the value of a record of `scores`; raises msgspec.DecodeError."""
 read_outcome = msgspec.json.Decoder(GuardedOutcome).decode
 """Decode the value of a record of `outcomes`; raises msgspec.DecodeError."""
+
+
+_FEATURES = msgspec.json.Decoder(dict[str, float | None] | None)
+
+
+def features_of(score: DecidedScore) -> Mapping[str, float | None] | None:
+    """Return the features that a score states; None if it states none."""
+    stated: Any = getattr(score, "features", None)
+    if not isinstance(stated, msgspec.Raw):
+        return stated if isinstance(stated, dict) else None
+    try:
+        return _FEATURES.decode(stated) if bytes(stated) else None
+    except msgspec.DecodeError:
+        return None
 
 
 def ruled(score: DecidedScore) -> str:

@@ -45,6 +45,7 @@ MOST_DESPITE = 100
 Despite = Annotated[tuple[Token, ...], msgspec.Meta(max_length=MOST_DESPITE)]
 """What is on record against a model and is accepted: ids of events and of other grounds, as a refusal names them."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Microseconds = Annotated[float, msgspec.Meta(ge=0)]
 LogNumber = Annotated[int, msgspec.Meta(ge=0, le=511)]
 SettingsHash = Annotated[str, text_like("^[0-9a-f]{8}$", "a hash of 8 hexadecimal digits, 0-9 a-f")]
 """The first 4 bytes of the SHA-256 over the sorted `name=value` lines of the settings that can change a decision."""
@@ -236,12 +237,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     say what is so from now on; `limits` to an accepted `limits`: all that overrules decisions from then on;
     `evidence` is the command's, card numbers in its texts redacted, a refusal keeps it if it states a verdict on its
     `model`; `despite` is what the command accepted of what is on record against its models; `compared`, `skipped` and
-    `failed` to `shadow`; `row_us`, microseconds of processor time, the median of the last calls, to `row_time`;
-    `code_version` to `ready` and `not_ready`; `group` and `settings`, which `score/1` has too, to a `ready` without
-    `command_id`, with `settings_lines`, the lines that `settings` is the hash of, where the log has none of them yet;
-    `countersigns` to an accepted `countersign`: the command that it approves, and `countersigned_by` to the acceptance
-    of that command: who approved it; `actor` and `reason` to `accepted`, and to a `refused` that keeps evidence, where
-    they are the command's, and to `restoring`; `records` to `restored`, which has the `command_id` of its `restoring`.
+    `failed` to `shadow`; `row_us`, microseconds of processor time, the median of the last calls, `p95_us`, `p99_us` and
+    `features_us`, that part of the median which its features take, to `row_time`; `code_version` to `ready` and
+    `not_ready`; `group` and `settings`, which `score/1` has too, to a `ready` without `command_id`, with
+    `settings_lines`, the lines that `settings` is the hash of, where the log has none of them yet; `countersigns` to an
+    accepted `countersign`: the command that it approves, and `countersigned_by` to the acceptance of that command: who
+    approved it; `actor` and `reason` to `accepted`, and to a `refused` that keeps evidence, where they are the
+    command's, and to `restoring`; `records` to `restored`, which has the `command_id` of its `restoring`.
     """
 
     event_id: Token
@@ -279,7 +281,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     compared: Total | None = None
     skipped: Total | None = None
     failed: Total | None = None
-    row_us: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    row_us: Microseconds | None = None
+    p95_us: Microseconds | None = None
+    p99_us: Microseconds | None = None
+    features_us: Microseconds | None = None
     group: GroupName | None = None
     code_version: CodeVersion | None = None
     settings: SettingsHash | None = None

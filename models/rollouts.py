@@ -9,12 +9,15 @@ from guards.ladder import Ladder
 from guards.report import breached_kinds
 from guards.specs import (
     DEFAULT_ROW_TIME,
+    NO_CLIMB,
+    ClimbSpec,
     GuardKind,
     Guards,
     RowTimeSpec,
     default_guards,
     guards_in_full,
     guards_json,
+    read_climb,
     read_guards,
     read_row_time,
 )
@@ -27,8 +30,8 @@ class Rollout:
 
     It begins with an accepted `rollout` and ends with its canary; once `promoted`, it lasts until another change of
     the live model, and its guards watch the promotion. `guards` are those that count events, `row_time` is the budget
-    of the model's time, if it is guarded. `breached` are the guards on whose evidence it was paused;
-    `waived` are those that an operator let go on by resuming: they hold it no more.
+    of the model's time, if it is guarded, `climb` is the evidence that rungs ask for. `breached` are the guards on
+    whose evidence it was paused; `waived` are those that an operator let go on by resuming: they hold it no more.
     """
 
     command_id: str
@@ -36,6 +39,7 @@ class Rollout:
     ladder: Ladder
     guards: Guards
     row_time: RowTimeSpec | None = None
+    climb: ClimbSpec = NO_CLIMB
     paused: bool = False
     breached: frozenset[GuardKind] = frozenset()
     waived: frozenset[GuardKind] = frozenset()
@@ -60,7 +64,7 @@ def plan_of(command: Command) -> Plan | None:
     if command.kind is not CommandKind.ROLLOUT or command.ladder is None:
         return None
     if command.guards is None:
-        return Plan(Ladder(command.ladder), guards_json(default_guards(), DEFAULT_ROW_TIME))
+        return Plan(Ladder(command.ladder), guards_in_full(guards_json(default_guards(), DEFAULT_ROW_TIME)))
     return Plan(Ladder(command.ladder), guards_in_full(command.guards))
 
 
@@ -82,7 +86,8 @@ def begun(event: Event) -> Rollout | None:
         ladder, guards = Ladder(event.ladder), read_guards(event.guards)
     except GuardError:
         return None
-    return Rollout(event.command_id, event.model, ladder, guards, read_row_time(event.guards))
+    climb = read_climb(event.guards) or NO_CLIMB  # no rung asked for evidence when an earlier version accepted it
+    return Rollout(event.command_id, event.model, ladder, guards, read_row_time(event.guards), climb)
 
 
 def paused(rollout: Rollout, event: Event) -> Rollout:

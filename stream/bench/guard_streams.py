@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from guards.evidence import CONCENTRATION, log_evidence
+from guards.evidence import CONCENTRATION, FEWER_FROM_START, log_evidence, log_gains, tail
 from guards.shares import WHOLE_BP
 from guards.specs import GuardKind
 
@@ -41,6 +41,8 @@ REPEATS: Mapping[GuardKind, float] = MappingProxyType(
 """Further bad events of an episode, in the mean; geometric."""
 _REPEATED_WITHIN_DAYS = 0.02
 _LABEL_DELAY_DAYS = 5.0
+_NEAR = 7.0
+_MANY = 4
 _FRAILTY_SHAPE = 0.5
 """Cards differ: their rates are gamma distributed with this shape, so that one in five has 65 % of the events."""
 
@@ -139,6 +141,45 @@ def first_breach(canary: Flags, least: Ints) -> int | None:
     """Return the index of the event at which a guard is breached; None if it never is."""
     breached = canary.cumsum() >= least[1 : len(canary) + 1]
     return int(breached.argmax()) if breached.any() else None
+
+
+def late_breach(canary: Flags, blocks: Ints, share: float, bound: float, *, fewer: bool = False) -> int | None:
+    """Return the index of the event at which a side of a guard is breached, by the mixture over starts; None if never.
+
+    E is computed after each block, and after each event of a block before which it was not far below its bound, or
+    which has many events of the arm that the side looks at.
+
+    Args:
+        canary: whether each event is the canary's, of shape (n,).
+        blocks: the hour of each since the start, ascending.
+        share: the canary's share.
+        bound: the E of the breach.
+        fewer: whether too few events are looked for.
+    """
+    own, part, from_start = (~canary, 1 - share, FEWER_FROM_START) if fewer else (canary, share, 0.0)
+    (for_own,), (for_other,) = (gains.T for gains in log_gains(np.array([part]), 1.0))
+    found, begins = np.unique(blocks, return_index=True)
+    later = tail(found.astype(np.float64) + 1)
+    weights = (1 - from_start) * -np.diff(later, prepend=1.0)
+    weights[0] += from_start
+    sums, ends, last = np.zeros((len(found), len(for_own))), [*begins[1:], len(own)], 0.0
+    for at, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+        events = own[begin:end]
+        is_near = last > math.log(bound) - _NEAR or events.sum() >= _MANY
+        for stop in range(begin + 1, end + 1) if is_near else (end,):
+            start = stop - 1 if is_near else begin
+            count = int(own[start:stop].sum())
+            sums[: at + 1] += count * for_own + (stop - start - count) * for_other
+            last = _mixed(sums[: at + 1], weights[: at + 1], (1 - from_start) * float(later[at]))
+            if last >= math.log(bound):
+                return stop - 1
+    return None
+
+
+def _mixed(sums: Floats, weights: Floats, rest: float) -> float:
+    highest = float(sums.max())
+    by_start = np.exp(sums - highest).mean(axis=1)
+    return float(np.logaddexp(highest + np.log(by_start @ weights), math.log(rest)))
 
 
 def ratio_logs(canary: Flags, share: float) -> Floats:

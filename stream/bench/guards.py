@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from guards.specs import Action, GuardKind, Guards, GuardSpec, default_guards, total_alpha
+from guards.specs import OF_A_CANARY, TWO_SIDED, Action, GuardKind, Guards, GuardSpec, default_guards, total_alpha
 from stream.bench.guard_streams import (
     RATES,
     BadEvents,
@@ -24,6 +24,7 @@ from stream.bench.guard_streams import (
     bad_events,
     draw_cards,
     first_breach,
+    late_breach,
     least_canary,
     ratio_logs,
 )
@@ -167,56 +168,56 @@ def _needed(canary: Flags, least: Ints) -> tuple[int, int] | None:
 
 
 class _Breach(NamedTuple):
-    """When a guard was breached, and how many of the canary's cards had a first bad event by then."""
+    """When a guard was breached, how many of the canary's cards had a first bad event by then, and what follows."""
 
     day: float
     kind: GuardKind
     firsts: int
+    action: Action
 
 
 def simulate_scenarios(
     seed: int, runs: int, guards: Guards, world: SimulatedCards, progress: Progress
 ) -> list[ScenarioLine]:
     """Simulate each canary with all guards."""
-    least = _boundaries(guards, world)
     lines = []
     for number, scenario in enumerate(SCENARIOS):
         rng = np.random.default_rng([seed, 2, number])
         outcomes = []
         for run in range(runs):
-            outcomes.append(_run_scenario(world, scenario, guards, least, rng))
+            outcomes.append(_run_scenario(world, scenario, guards, rng))
             progress("canaries", number * runs + run + 1, len(SCENARIOS) * runs)
         lines.append(_summarised(scenario, outcomes))
     return lines
 
 
-def _boundaries(guards: Guards, world: SimulatedCards) -> dict[GuardKind, Ints]:
-    """Return the boundary of each guard on counts; no kind has more first bad events than there are cards."""
-    return {
-        kind: least_canary(world.share, guards[kind].factor, guards[kind].alpha, world.cards)
-        for kind in guards
-        if kind in RATES
-    }
-
-
 def _run_scenario(
-    world: SimulatedCards, scenario: Scenario, guards: Guards, least: Mapping[GuardKind, Ints], rng: np.random.Generator
+    world: SimulatedCards, scenario: Scenario, guards: Guards, rng: np.random.Generator
 ) -> tuple[_Breach | None, bool, int]:
     """Return the breach that rolls back, whether any guard was breached, and the canary's declines until then."""
     cards = draw_cards(world, rng)
-    events = {kind: bad_events(world, scenario, kind, cards, rng) for kind in least}
-    breaches = [found for kind in least if (found := _breach(events[kind], kind, least[kind])) is not None]
-    rolled_back = min((one for one in breaches if guards[one.kind].action is Action.ROLL_BACK), default=None)
+    events = {kind: bad_events(world, scenario, kind, cards, rng) for kind in guards if kind in RATES}
+    breaches = [one for kind, found in events.items() for one in _breaches(found, kind, guards[kind], world.share)]
+    rolled_back = min((one for one in breaches if one.action is Action.ROLL_BACK), default=None)
     until = world.days if rolled_back is None else rolled_back.day
     days = events[DECLINED].days
     declines = int(events[DECLINED].canary[(days > scenario.from_day) & (days <= until)].sum())
     return rolled_back, bool(breaches), declines
 
 
-def _breach(events: BadEvents, kind: GuardKind, least: Ints) -> _Breach | None:
-    canary, days = events.canary[events.first], events.days[events.first]
-    at = first_breach(canary, least)
-    return None if at is None else _Breach(float(days[at]), kind, int(canary[: at + 1].sum()))
+def _breaches(events: BadEvents, kind: GuardKind, guard: GuardSpec, share: float) -> list[_Breach]:
+    """Return when each side of a guard is breached; approved frauds are counted by day, all else by hour."""
+    canary, days, found = events.canary[events.first], events.days[events.first], list[_Breach]()
+    if not len(canary):
+        return found
+    blocks = np.floor(days if kind is FRAUD else days * 24).astype(np.int64)
+    sides = (False, True) if kind in TWO_SIDED else (False,)
+    for fewer in sides:
+        at = late_breach(canary, blocks, share, guard.bound(len(sides)), fewer=fewer)
+        if at is not None:
+            action = Action.HOLD if fewer else guard.action
+            found.append(_Breach(float(days[at]), kind, int(canary[: at + 1].sum()), action))
+    return found
 
 
 def _summarised(scenario: Scenario, outcomes: Sequence[tuple[_Breach | None, bool, int]]) -> ScenarioLine:
@@ -251,26 +252,27 @@ class _Rule(NamedTuple):
 def simulate_alarms(seed: int, runs: int, guards: Guards, world: SimulatedCards, progress: Progress) -> list[AlarmLine]:
     """Count the runs without a difference in which a guard, or a rule beside it, raises an alarm at any event."""
     rules, rng = _rules(guards[DECLINED], world), np.random.default_rng([seed, 3])
-    least = _boundaries(guards, world)
     by_guard, by_rule = list[set[GuardKind]](), list[list[tuple[bool, int | None]]]()
     for run in range(runs):
         cards = draw_cards(world, rng)
-        events = {kind: bad_events(world, EQUAL, kind, cards, rng) for kind in least}
-        by_guard.append(_alarms(events, (cards[1], world.share), guards, least))
+        events = {kind: bad_events(world, EQUAL, kind, cards, rng) for kind in guards if kind in RATES}
+        by_guard.append(_alarms(events, (cards[1], world.share), guards))
         worse = bad_events(world, DOUBLED, DECLINED, cards, rng)
         by_rule.append([_used(rule, events[DECLINED], worse) for rule in rules])
         progress("alarms", run + 1, runs)
-    lines = [_guard_line(f"guard on {kind}", guards[kind].alpha, [kind in one for one in by_guard]) for kind in guards]
-    lines.append(_guard_line("any of these guards", total_alpha(guards), [bool(one) for one in by_guard]))
+    counted = {kind: guard for kind, guard in guards.items() if kind not in OF_A_CANARY}
+    lines = [
+        _guard_line(f"guard on {kind}", guard.alpha, [kind in one for one in by_guard])
+        for kind, guard in counted.items()
+    ]
+    lines.append(_guard_line("any of these guards", total_alpha(counted), [bool(one) for one in by_guard]))
     return lines + [_rule_line(rule, list(used)) for rule, *used in zip(rules, *by_rule, strict=True)]
 
 
-def _alarms(
-    events: Mapping[GuardKind, BadEvents], cards: tuple[Flags, float], guards: Guards, least: Mapping[GuardKind, Ints]
-) -> set[GuardKind]:
+def _alarms(events: Mapping[GuardKind, BadEvents], cards: tuple[Flags, float], guards: Guards) -> set[GuardKind]:
     """Return the guards that are breached in a run, that of the sample ratio over all cards included."""
-    breached = {kind for kind in least if _breach(events[kind], kind, least[kind]) is not None}
-    if ratio_logs(*cards).max() >= math.log(guards[GuardKind.SAMPLE_RATIO].bound):
+    breached = {kind for kind, found in events.items() if _breaches(found, kind, guards[kind], cards[1])}
+    if ratio_logs(*cards).max() >= math.log(guards[GuardKind.SAMPLE_RATIO].bound()):
         breached.add(GuardKind.SAMPLE_RATIO)
     return breached
 
@@ -298,7 +300,11 @@ def _rules(guard: GuardSpec, world: SimulatedCards) -> list[_Rule]:
     of_events = least_canary(share, guard.factor, alpha, MOST_EVENTS)
     tests = _least_of_fixed_test(share, alpha, MOST_EVENTS)
     rules = [
-        _Rule("this guard: first decline of each card", alpha, lambda found: _on_firsts(found, of_cards)),
+        _Rule(
+            "evidence on the first decline of each card, from the start",
+            alpha,
+            lambda found: _on_firsts(found, of_cards),
+        ),
         _Rule("the same evidence on every decline", alpha, lambda found: first_breach(found.canary, of_events)),
         _Rule("a fixed-horizon test on first declines", alpha, lambda found: _on_firsts(found, tests)),
         _Rule("a fixed-horizon test on every decline", alpha, lambda found: first_breach(found.canary, tests)),

@@ -1,21 +1,30 @@
 """`fraudstream rollout`: raises a model's share of the cards by a ladder, and says where it stands."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
+from aiokafka.errors import KafkaError
 
 from guards.errors import GuardError
 from guards.ladder import Ladder
+from guards.paired import PAIRED_KINDS
 from guards.specs import (
     DEFAULT_ROW_TIME,
     LARGEST_BUDGET_US,
+    TWO_SIDED,
+    ClimbSpec,
+    GuardKind,
     RowTimeSpec,
     default_guards,
     guards_in_full,
     guards_json,
+    read_climb,
+    read_guards,
+    total_alpha,
 )
 from models.commands import CommandKind
 from stream.cli.arguments import ModelParam
@@ -23,6 +32,7 @@ from stream.cli.commands import command_options, countersigned_wait_option, send
 from stream.cli.model_grounds import despite_option
 from stream.cli.output import json_option
 from stream.cli.promotion import send_promotion, verdict_option
+from stream.cli.settings import settings_or_refuse
 from stream.cli.watching import watching_options
 from stream.guard.finding import Limits
 
@@ -45,6 +55,19 @@ class LadderParam(click.ParamType):
             return Ladder.parse(str(value))
         except GuardError as error:
             self.fail(str(error), param, ctx)
+
+
+class ClimbParam(click.ParamType):
+    """Reads the kinds of bad events that a rung asks for, or `none`."""
+
+    name = "kinds"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> ClimbSpec:
+        """Return the evidence to climb, or fail with what was expected."""
+        names = [] if value == "none" else [name.strip() for name in str(value).split(",")]
+        if unknown := [name for name in names if name not in set(TWO_SIDED)]:
+            self.fail(f"{unknown[0]!r} is none of {', '.join(sorted(TWO_SIDED))}, none", param, ctx)
+        return ClimbSpec(tuple(GuardKind(name) for name in names))
 
 
 @rollout.command("start")
@@ -75,35 +98,69 @@ class LadderParam(click.ParamType):
     help="The processor time that the model may take for a row; above it the share is held. By default "
     f"{DEFAULT_ROW_TIME.budget_us:g}.",
 )
+@click.option(
+    "--climb",
+    type=ClimbParam(),
+    help="Which bad events have to exclude a doubling before a share of 25 % or more: declined, reviewed, both with a "
+    "comma between them, or none. By default both.",
+)
 @click.option("--salt", help="Keys the hash that chooses the cards; by default the command's id.")
 @verdict_option
 @despite_option
 @command_options(wait=countersigned_wait_option)
 def start(
+    *,
     digest: str,
     ladder: Ladder,
     guards_file: Path | None,
     alpha: float | None,
     row_budget: float | None,
+    climb: ClimbSpec | None,
     **options: Any,  # noqa: ANN401 - click's options
 ) -> None:
     """Start MODEL as a canary at the first share of a ladder, once every worker is ready with it.
 
-    The guard raises the share when a rung's time is over, enough was decided and nothing is held; the last rung is a
+    The guard raises the share when a rung's time is over, enough was decided and nothing is held, and from 25 % on when
+    a model with twice as many declines or reviews is excluded: how long that takes is printed first. The last rung is a
     promotion. It ends the canary when a guard says that the model harms.
     """
-    if guards_file is not None and (alpha, row_budget) != (None, None):
-        given = "--row-budget" if alpha is None else "--alpha"
-        raise click.UsageError(f"{given} and --guards exclude each other: the file states each guard in full")
+    given = {"--alpha": alpha, "--row-budget": row_budget, "--climb": climb}
+    if guards_file is not None and (named := [name for name, value in given.items() if value is not None]):
+        given_name = named[0]
+        raise click.UsageError(f"{given_name} and --guards exclude each other: the file states each guard in full")
     try:
         if guards_file is not None:
             guards = _guards_of(guards_file)
         else:
             row_time = RowTimeSpec(row_budget or DEFAULT_ROW_TIME.budget_us, DEFAULT_ROW_TIME.action)
-            guards = guards_json(default_guards(alpha or _DEFAULT_ALPHA), row_time)
+            guards = guards_json(default_guards(alpha or _DEFAULT_ALPHA), row_time, climb or ClimbSpec())
     except GuardError as error:
         raise click.UsageError(f"--guards: {error}" if guards_file else f"--alpha: {error}") from error
+    _tell(ladder, guards)
     send_promotion(CommandKind.ROLLOUT, model=digest, ladder=ladder, guards=guards, **options)
+
+
+def _tell(ladder: Ladder, guards: dict[str, Any]) -> None:
+    """Say how often its guards raise a false alarm, and how long its rungs will wait for evidence."""
+    from stream.guard.forecast import NOTHING, forecast, read_rates  # noqa: PLC0415 - numpy comes with it, not with a pause
+
+    settings, read = settings_or_refuse(), read_guards(guards)
+    watch = sum(guard.alpha for kind, guard in read.items() if kind in PAIRED_KINDS)
+    _say(
+        f"false alarms of any guard: at most {total_alpha(read):.3g} on the ladder, and {watch:.3g} in the watch after "
+        "it; each time that a rollout is started anew"
+    )
+    try:
+        rates = asyncio.run(read_rates(settings))
+    except (KafkaError, OSError) as error:  # the command itself says it better
+        _say(f"the present rates cannot be read: {error}")
+        rates = NOTHING
+    for line in forecast(ladder, read_climb(guards) or ClimbSpec(), rates):
+        _say(line)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _guards_of(file: Path) -> dict[str, Any]:

@@ -13,15 +13,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from guards.evidence import log_evidence_of
+from guards.evidence import BlockCounts, by_share, log_more_evidence_of
 from guards.shares import CANARY, LIVE, WHOLE_BP
 from guards.specs import GuardKind
 from models.artifact import read_artifact, write_artifact
 from models.commands import CommandKind, Event
 from models.policy import Policy
 from models.repository import Repository
+from models.times import stated_ms
 from stream.demo.commands import CommandLog, CommandRecord
 
+_HOUR_MS = 3_600_000
 BAD = "bad"
 """The version of the model that must not stay."""
 LADDER = "10% 1h, 100%"
@@ -96,7 +98,8 @@ def canary_facts(decisions: Sequence[ArmedDecision], commands: CommandLog) -> Ca
     own = sorted((one for one in decisions if one.revision == record.revision), key=lambda one: one.scored_ms)
     by_canary = [one for one in own if one.arm == CANARY]
     bound = _bound(started)
-    firsts, breached_ms = _first_declines(own, share_bp, bound)
+    blocks, breached_ms = _first_declines(own, started, bound)
+    canary, live = by_share(blocks).get(share_bp, (0, 0))
     end = commands.last(CommandKind.END_CANARY)
     return CanaryFacts(
         model=record.model,
@@ -104,8 +107,8 @@ def canary_facts(decisions: Sequence[ArmedDecision], commands: CommandLog) -> Ca
         share_bp=share_bp,
         decided=len(by_canary),
         declined=sum(one.declined for one in by_canary),
-        first_declines=firsts,
-        evidence=math.exp(min(log_evidence_of({share_bp: firsts}), 700.0)),
+        first_declines=(canary, live),
+        evidence=math.exp(min(log_more_evidence_of(blocks), 700.0)),
         bound=bound,
         started_ms=record.answered_ms,
         breached_ms=breached_ms,
@@ -122,21 +125,25 @@ def arm_of(card_id: str, salt: str, share_bp: int) -> str:
 
 
 def _bound(started: Event) -> float:
+    """Return the E of too many declines at which the guard is breached: half of its alpha is for too few."""
     guards = started.guards or {}
-    return 1 / float(guards[str(GuardKind.DECLINED)]["alpha"]) if str(GuardKind.DECLINED) in guards else math.inf
+    return 2 / float(guards[str(GuardKind.DECLINED)]["alpha"]) if str(GuardKind.DECLINED) in guards else math.inf
 
 
-def _first_declines(own: Iterable[ArmedDecision], share_bp: int, bound: float) -> tuple[tuple[int, int], int | None]:
-    """Count cards by the arm of their first decline; return the counts, and when E reached the bound."""
-    seen, counts, breached_ms = set[str](), [0, 0], None
+def _first_declines(own: Iterable[ArmedDecision], started: Event, bound: float) -> tuple[BlockCounts, int | None]:
+    """Count cards by hour and arm of their first decline; return the counts, and when E reached the bound."""
+    seen, counts, breached_ms = set[str](), dict[tuple[int, int], tuple[int, int]](), None
+    begin, share_bp = stated_ms(started.at) // _HOUR_MS, started.share_bp or 0
     for one in own:
         if not one.declined or one.card_id in seen:
             continue
         seen.add(one.card_id)
-        counts[one.arm != CANARY] += 1
-        if breached_ms is None and log_evidence_of({share_bp: (counts[0], counts[1])}) >= math.log(bound):
+        key, is_canary = (max(0, one.scored_ms // _HOUR_MS - begin), share_bp), one.arm == CANARY
+        canary, live = counts.get(key, (0, 0))
+        counts[key] = (canary + is_canary, live + (not is_canary))
+        if breached_ms is None and log_more_evidence_of(counts) >= math.log(bound):
             breached_ms = one.scored_ms
-    return (counts[0], counts[1]), breached_ms
+    return counts, breached_ms
 
 
 def _wrong_arms(decisions: Iterable[ArmedDecision], started: Event) -> Iterable[str]:

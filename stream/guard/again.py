@@ -6,15 +6,19 @@ from typing import Any, NamedTuple
 from guards.arm_report import ARMS
 from guards.report import disagreements, evidence
 from guards.row_time import row_time_evidence
-from guards.specs import GuardKind
+from guards.specs import CLIMB, GuardKind
 from models.commands import Event, EventKind
 from models.rollouts import is_automatic
 from stream.control.client import history_with_commands, read_log
 from stream.errors import RecountError
 from stream.guard.recount import recount
 from stream.guard.sight import empty_state
+from stream.guard.training import KnownTraining
 from stream.guard.watched import Watched, past_of, row_time_of
 from stream.settings import Settings
+
+_COUNTED = ("counts", "blocks", "classes", "labelled", "reviews", "quantity", "count", "rows")
+"""What evidence counts of a guard; the other fields follow from it."""
 
 
 class Recounted(NamedTuple):
@@ -46,7 +50,9 @@ async def recounted(settings: Settings, command_id: str) -> Recounted:
         raise RecountError(f"the evidence of command {command_id} states no positions: it was too long with them")
     await recount(settings, state, watched.since_ms, positions, watched.pair)
     row_time = _reported(log.events, watched, stated)
-    found = evidence(state, row_time=row_time)
+    training = await KnownTraining(settings).of(watched)
+    climb = None if CLIMB not in stated else watched.climb
+    found = evidence(state, row_time=row_time, training=training, climb=climb)
     return Recounted(verdict, stated, found, (*disagreements(stated), *_differences(stated, found)))
 
 
@@ -92,16 +98,22 @@ def _differences(stated: Mapping[str, Any], found: Mapping[str, Any]) -> list[st
     """Return where the counts of the topics are not those that were stated."""
     problems = []
     for kind, guard in stated["guards"].items():
-        counts = _counts(found["guards"].get(kind, {}))
+        again = found["guards"].get(kind, {})
         if kind == GuardKind.ROW_TIME:
-            if guard != found["guards"].get(kind):
-                problems.append(f"{kind}: the event log has {found['guards'].get(kind)}, the evidence states {guard}")
-        elif counts != _counts(guard):
-            problems.append(f"{kind}: the topics have {counts}, the evidence states {_counts(guard)}")
+            if guard != again:
+                problems.append(f"{kind}: the event log has {again}, the evidence states {guard}")
+        elif (counts := _counts(guard, again)) != (expected := _counts(guard, guard)):
+            problems.append(f"{kind}: the topics have {counts}, the evidence states {expected}")
     return problems
 
 
-def _counts(guard: Mapping[str, Any]) -> Any:  # noqa: ANN401 - rows of either form
-    """Return what was counted: by share, or of each arm of a split."""
-    rows = guard.get("counts")
-    return [{**row, "e": None} for row in guard.get(ARMS, ())] if rows is None else rows
+def _counts(stated: Mapping[str, Any], guard: Mapping[str, Any]) -> Any:  # noqa: ANN401 - rows of either form
+    """Return what was counted, as far as evidence states it: by share, by block, or of each arm of a split.
+
+    Evidence of an earlier version states no blocks, and counted other frauds of a watched promotion.
+    """
+    if ARMS in stated:
+        return [{**row, "e": None} for row in guard.get(ARMS, ())]
+    if "reviews" in guard and "reviews" not in stated:
+        return None
+    return {name: guard.get(name) for name in _COUNTED if name in stated}

@@ -53,7 +53,7 @@ class CheckpointFile:
             stored = msgspec.json.decode(gzip.decompress(self._path.read_bytes()), type=dict[str, Any])
             _require_same(stored, identity)
             ids = msgspec.convert(stored.get("topic_ids"), dict[str, str])
-            state = read_state(stored.get("state"), empty.guards, empty.deployment, empty.split)
+            state = read_state(stored.get("state"), empty)
             return Checkpoint(state, ids)
         except FileNotFoundError:
             log.info("no checkpoint in %s; everything is counted from the topics", self._path)

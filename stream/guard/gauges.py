@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from guards.row_time import stated_us
 from guards.specs import GuardKind
 from stream.clock import now_ms
 from stream.telemetry.metrics import Gauges, Values
@@ -63,5 +64,5 @@ class GuardGauges:
 def _ratio(kind: str, guard: Mapping[str, Any]) -> float:
     """Return how far a guard is on its way to a breach: 0 at the outset, 1 at its bound."""
     if kind == GuardKind.ROW_TIME:
-        return float((guard["row_us"] or 0.0) / guard["budget_us"])
+        return stated_us(guard) / float(guard["budget_us"])
     return math.log(max(guard["e"], _LEAST_E)) / math.log(guard["bound"])

@@ -15,6 +15,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from guards.first_payments import Training
 from guards.report import explain_each
 from models.commands import LONGEST_ACTOR, Command, CommandKind, EventKind
 from models.signing import GUARD_AT
@@ -28,6 +29,7 @@ from stream.guard.finding import Finding, Limits, Order, Sight, finding_on
 from stream.guard.gauges import GuardGauges
 from stream.guard.reader import GuardReader
 from stream.guard.sight import empty_state, reader_of, sight_of, silent
+from stream.guard.training import KnownTraining
 from stream.guard.watched import Past, Watched, past_of
 from stream.kafka.client import explain_error, producer_options
 from stream.kafka.stray import given_up_as_error
@@ -122,6 +124,7 @@ class Guard:
         self._operations = operations
         self._checkpoint = checkpoint
         self._signer = read_signer(settings)
+        self._training = KnownTraining(settings)
         self._reader: GuardReader | None = None
         self._since: int | None = None
         self._named: Mapping[str, Any] = {}
@@ -184,7 +187,7 @@ class Guard:
             return
         if read or past.lineup.revision != self._looked[0] or now > self._looked[1] + _LOOK_SECONDS:
             self._looked = past.lineup.revision, now
-            self._look(past, past.watched, reader)
+            self._look(past, past.watched, reader, await self._training.of(past.watched))
             await self._act(producer)
 
     # --- read
@@ -236,8 +239,10 @@ class Guard:
 
     # --- look
 
-    def _look(self, past: Past, watched: Watched, reader: GuardReader) -> None:
-        sight = sight_of(self._settings, past, watched, reader)
+    def _look(self, past: Past, watched: Watched, reader: GuardReader, training: Training | None = None) -> None:
+        sight = sight_of(self._settings, past, watched, reader, training)
+        if self._training.trouble:
+            sight = sight._replace(blind=(*sight.blind, self._training.trouble))
         finding = finding_on(past, watched, sight, self._limits)
         self.view = GuardView(past, watched, sight, finding, None)
         self.gauges.watch(sight.evidence, reader.read_until_ms, watched.waived - finding.breached.keys())

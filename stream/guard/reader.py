@@ -12,7 +12,6 @@ from aiokafka import TopicPartition
 
 from guards.paired import Pair, paired_scores, read_comparison
 from guards.records import GuardedScore, read_outcome, read_score
-from guards.specs import GuardKind
 from guards.state import GuardState, PartitionCounts
 from stream.consumer import Standing, place_of
 from stream.guard.topics import FetchedPart, GuardedTopics, ReadTopic
@@ -66,7 +65,7 @@ class GuardReader:
         self._until_ms: dict[TopicPartition, int | None] = {}
         since, ids = max(since_ms - MARGIN_MS, 0), topic_ids or {}
         wanted = {self._scores: (state.partitions, EARLIER_SCORES if pair is None else 0)}
-        if GuardKind.FRAUD_APPROVED in state.guards:
+        if state.reads_labels:
             wanted[self._outcomes] = (state.outcomes, 0)  # type: ignore[assignment] # both have positions
         self.topics = GuardedTopics(
             settings,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from guards.first_payments import Training
 from guards.report import evidence
 from guards.row_time import row_time_evidence, slowest
 from guards.state import GuardState
@@ -15,7 +16,15 @@ from stream.settings import Settings
 
 def empty_state(settings: Settings, watched: Watched) -> GuardState:
     """Return an empty state for what is watched."""
-    return GuardState(watched.guards, settings.deployment, watched.shares, watched.arms)
+    is_paired = watched.pair is not None
+    return GuardState(
+        watched.guards,
+        settings.deployment,
+        watched.shares,
+        watched.arms,
+        since_ms=watched.since_ms,
+        is_paired=is_paired,
+    )
 
 
 def reader_of(settings: Settings, watched: Watched, state: GuardState, ids: Mapping[str, str]) -> GuardReader:
@@ -23,7 +32,9 @@ def reader_of(settings: Settings, watched: Watched, state: GuardState, ids: Mapp
     return GuardReader(settings, state, watched.since_ms, watched.pair, ids)
 
 
-def sight_of(settings: Settings, past: Past, watched: Watched, reader: GuardReader) -> Sight:
+def sight_of(
+    settings: Settings, past: Past, watched: Watched, reader: GuardReader, training: Training | None = None
+) -> Sight:
     """Return what a reader has counted of what is watched, with the evidence for a command."""
     read_until_ms = reader.read_until_ms or 0
     about = {
@@ -38,7 +49,7 @@ def sight_of(settings: Settings, past: Past, watched: Watched, reader: GuardRead
     )
     spec = watched.row_time
     row_time = None if spec is None else row_time_evidence(spec, slowest(past.row_times.values()))
-    found = evidence(reader.state, about, row_time)
+    found = evidence(reader.state, about, row_time, training, watched.climb)
     return Sight(now_ms(), read_until_ms, found, decided, (*blind, *silent(settings, past)))
 
 

@@ -11,6 +11,7 @@ from stream.clock import now_ms
 from stream.control.client import read_log
 from stream.guard.finding import Finding, Limits, Sight, finding_on
 from stream.guard.sight import empty_state, reader_of, sight_of
+from stream.guard.training import KnownTraining
 from stream.guard.watched import Past, Stretch, Watched, past_of
 from stream.settings import Settings
 
@@ -49,7 +50,10 @@ async def read_status(settings: Settings, limits: Limits, tell: Tell) -> Status:
         while reader.read_until_ms is None or reader.read_until_ms < begun_ms:
             read += await reader.step(_nothing)
             tell(min(read, total), total)
-        sight = sight_of(settings, past, watched, reader)
+        known = KnownTraining(settings)
+        sight = sight_of(settings, past, watched, reader, await known.of(watched))
+        if known.trouble:
+            sight = sight._replace(blind=(*sight.blind, known.trouble))
     return Status(past, watched, sight, finding_on(past, watched, sight, limits))
 
 
@@ -89,7 +93,7 @@ def facts(status: Status) -> dict[str, Any]:
         and {
             "command_id": rollout.command_id,
             "ladder": rollout.ladder.to_json(),
-            "guards": guards_json(rollout.guards, rollout.row_time),
+            "guards": guards_json(rollout.guards, rollout.row_time, rollout.climb),
             "paused": rollout.paused,
             "waived": sorted(rollout.waived),
         },

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from guards.errors import GuardSpecError
 from guards.paired import PAIRED_SHARE_BP, Pair, paired_guards
-from guards.report import breached_kinds
+from guards.report import breached_kinds, declines_too_much
 from guards.row_time import RowTime
 from guards.shares import LIVE, WHOLE_BP, ArmShare, SplitArms
-from guards.specs import GuardKind, Guards, RowTimeSpec, default_guards
+from guards.specs import OF_A_CANARY, ClimbSpec, GuardKind, Guards, RowTimeSpec, default_guards
 from models.arms import Split
-from models.commands import Event, EventKind
+from models.commands import CommandKind, Event, EventKind
 from models.lineup import Lineup, follow
 from models.model_record import AFTER_A_BREACH
 from models.rollouts import Rollout, row_time_budget
@@ -84,6 +84,11 @@ class Watched(NamedTuple):
         return row_time_budget(self.rollout)
 
     @property
+    def climb(self) -> ClimbSpec | None:
+        """The evidence that rungs ask for; None where nothing climbs."""
+        return self.rollout.climb if self.rollout is not None and self.stretch is Stretch.CANARY else None
+
+    @property
     def waived(self) -> frozenset[GuardKind]:
         """The guards that an operator let go on."""
         return frozenset() if self.rollout is None else self.rollout.waived
@@ -105,6 +110,9 @@ class Past(NamedTuple):
         lineup: the deployment's.
         watched: what is to be watched, if anything.
         breached_ms: when guards were last breached.
+        retreated_ms: since when a canary that declines too much has been paused, or back at the first rung; None once a
+            person has let it go on.
+        accepts_declines: whether a person has.
         publisher: the deployment whose decisions count; None before the first promotion.
         row_times: how long a new model takes for a row, by worker and model, as each worker measured last.
     """
@@ -112,6 +120,8 @@ class Past(NamedTuple):
     lineup: Lineup
     watched: Watched | None = None
     breached_ms: int | None = None
+    retreated_ms: int | None = None
+    accepts_declines: bool = False
     publisher: str | None = None
     row_times: Mapping[tuple[str, str | None], RowTime] = MappingProxyType({})
 
@@ -140,7 +150,26 @@ def after(past: Past, event: Event) -> Past:
         watched=watched,
         row_times=past.row_times if goes_on else {},
         breached_ms=at_ms if breached else past.breached_ms,
+        retreated_ms=_retreated_ms(past, event, at_ms) if goes_on else None,
+        accepts_declines=goes_on and (past.accepts_declines or _resumes(past, event)),
     )
+
+
+def _resumes(past: Past, event: Event) -> bool:
+    """Tell whether a person lets a canary go on that stands back."""
+    return event.command is CommandKind.RESUME and past.retreated_ms is not None
+
+
+def _retreated_ms(past: Past, event: Event, at_ms: int) -> int | None:
+    """Return since when a canary stands back, after one more event of it."""
+    if event.command is CommandKind.RESUME:
+        return None
+    before = past.watched
+    lowers = event.command is CommandKind.CANARY and before is not None and (event.share_bp or 0) < before.share_bp
+    stands_back = event.command is CommandKind.PAUSE or lowers
+    if past.retreated_ms is None and stands_back and declines_too_much(event.evidence):
+        return at_ms
+    return past.retreated_ms
 
 
 def row_time_of(watched: Watched, event: Event) -> RowTime | None:
@@ -149,7 +178,7 @@ def row_time_of(watched: Watched, event: Event) -> RowTime | None:
         return None
     if event.model not in watched.models or event.revision < watched.since:
         return None
-    return RowTime(event.row_us, event.worker, event.event_id)
+    return RowTime(event.row_us, event.worker, event.event_id, event.p95_us, event.p99_us, event.features_us)
 
 
 def _measured(past: Past, event: Event) -> Past:
@@ -226,7 +255,7 @@ def _split(past: Past, lineup: Lineup, split: Split, at_ms: int) -> Watched:
         at_ms,
         tuple(sorted(split.models - {lineup.live})),
         str(lineup.live),
-        default_guards(),
+        MappingProxyType({kind: guard for kind, guard in default_guards().items() if kind not in OF_A_CANARY}),
         None,
         {lineup.revision: taken_bp},
         taken_bp,

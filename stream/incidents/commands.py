@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from guards.report import breached_kinds
+from guards.report import breached_kinds, declines_too_much
 from guards.specs import GuardKind
 from models.commands import LEAVES_REVISION, CommandKind, Event, EventKind
 from models.model_record import AFTER_A_BREACH
@@ -91,7 +91,7 @@ class AcceptedCommand(NamedTuple):
     @property
     def breached(self) -> tuple[GuardKind, ...]:
         """The guards whose breach it answers; none, if it is no guard's answer to a breach."""
-        if self.event.command not in AFTER_A_BREACH or self.watched is None:
+        if self.watched is None or not (self.event.command in AFTER_A_BREACH or self.is_retreat):
             return ()
         return breached_kinds(self.event.evidence)
 
@@ -113,7 +113,14 @@ class AcceptedCommand(NamedTuple):
     @property
     def ends_a_pause(self) -> bool:
         """Whether a rollout that was paused goes on, or ends, by it."""
-        return self.event.command in _ENDS_A_PAUSE
+        return self.event.command in _ENDS_A_PAUSE and not self.is_retreat
+
+    @property
+    def is_retreat(self) -> bool:
+        """Whether a guard lowers a canary's share by it, since the canary declines too much."""
+        event, before = self.event, self.watched
+        lowers = before is not None and event.share_bp is not None and event.share_bp < before.share_bp
+        return event.command is CommandKind.CANARY and lowers and declines_too_much(event.evidence)
 
     def action(self) -> IncidentAction:
         """Return what an incident's record says of it."""

@@ -68,6 +68,10 @@ class VectorSource(Protocol):
         """Return the features' names."""
         ...
 
+    def row_ns(self, fingerprint: str) -> float:
+        """Return the processor time that one row took, in nanoseconds."""
+        ...
+
 
 class _Rung(NamedTuple):
     """A model that may decide for an arm, and what its decision says if those before it have failed."""
@@ -128,7 +132,7 @@ def _score_arm(serving: ServingModels, batch: _Batch, arm: str, rows: NDArray[np
     ladder = _ladder(serving, arm)
     first = next(ladder)
     try:
-        return _by_model(first, batch.rows(first.model.fingerprint, rows), arm)
+        return _by_model(first, batch, rows, arm)
     except _NO_SCORE as error:
         _log_no_score(first.model, error)
         rungs = (first, *ladder)
@@ -177,7 +181,7 @@ def _score_row(
     for rung in ladder:
         live_rules = (live.rules, matrix) if live.rules is not None and LIVE_MODEL_FAILED in rung.degraded else None
         try:
-            return _by_model(rung, batch.rows(rung.model.fingerprint, row), arm, live_rules)[0]
+            return _by_model(rung, batch, row, arm, live_rules)[0]
         except _NO_SCORE:
             continue
     decision = decide_by_rules(batch.vectors.names(live.fingerprint), matrix[0])
@@ -187,14 +191,16 @@ def _score_row(
 
 def _by_model(
     rung: _Rung,
-    rows: tuple[Floats, Payments | None],
+    batch: _Batch,
+    which: NDArray[np.intp],
     arm: str,
     live: tuple[RuleMatcher, Floats] | None = None,
 ) -> list[Judgement]:
     """Judge payments by a model; `live` are the rules of the live one if that has failed, and its features."""
-    model, began, (matrix, payments) = rung.model, thread_time_ns(), rows
+    model, rows = rung.model, batch.rows(rung.model.fingerprint, which)
+    (matrix, payments), began = rows, thread_time_ns()
     scores = model.score(matrix)
-    model.row_times.add(thread_time_ns() - began, len(matrix))
+    model.row_times.add(thread_time_ns() - began, len(matrix), batch.vectors.row_ns(model.fingerprint))
     name = ModelName(model.name, model.version, model.digest)
     said = [
         Judgement(value, band, decision, rung.decided_by, name, rung.degraded, arm, model.fingerprint)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from aiokafka.errors import KafkaError
 
+from guards.row_time import compared_us
 from guards.specs import RowTimeSpec
 from models.commands import EventKind
 from models.lineup import Lineup
@@ -74,14 +75,22 @@ class RowTimeReports:
 
     async def _report_if_due(self, guarded: GuardedModel, now_ms: int) -> None:
         lineup, model = self._follower.lineup, self._models.get(guarded.digest)
-        row_us = None if model is None else model.row_times.median_us
-        if row_us is None:
+        found = None if model is None else model.row_times.quantiles
+        if found is None:
             return
-        report = Reported(lineup.revision, row_us > guarded.spec.budget_us, now_ms)
+        compared = compared_us(found.median_us, found.p95_us, found.p99_us)
+        report = Reported(lineup.revision, compared > guarded.spec.budget_us, now_ms)
         if not _is_due(report, self._reported.get(guarded.digest)):
             return
         event = new_origin(self._worker).event(
-            lineup.deployment, EventKind.ROW_TIME, lineup.revision, model=guarded.digest, row_us=round(row_us, 1)
+            lineup.deployment,
+            EventKind.ROW_TIME,
+            lineup.revision,
+            model=guarded.digest,
+            row_us=round(found.median_us, 1),
+            p95_us=round(found.p95_us, 1),
+            p99_us=None if found.p99_us is None else round(found.p99_us, 1),
+            features_us=round(found.features_us, 1),
         )
         try:
             await self._publisher.publish_event(event)

@@ -130,9 +130,11 @@ def test_a_share_between_two_rungs_counts_as_the_lower() -> None:
         st.integers(0, 10**10),
         st.integers(0, 1_000),
         st.sampled_from([(), ("paused",)]),
+        st.integers(1, 10_000),
+        st.sampled_from([(), ("evidence",)]),
     ),
 )
-def test_it_climbs_only_upwards_and_only_if_time_is_over_coverage_suffices_and_nothing_is_held(
+def test_it_climbs_only_upwards_and_only_if_time_is_over_coverage_and_evidence_suffice_and_nothing_is_held(
     ladder: Ladder, now: Situation
 ) -> None:
     found = progress_on(ladder, now)
@@ -140,6 +142,7 @@ def test_it_climbs_only_upwards_and_only_if_time_is_over_coverage_suffices_and_n
     if found.next_share_bp is not None and found.due_ms is not None:
         assert found.next_share_bp > now.share_bp
         enough = now.canary_decisions >= LEAST_DECISIONS or found.rung == 0
-        may = min(now.now_ms, now.read_until_ms) >= found.due_ms and enough and not now.held
+        known = not now.lacking or found.next_share_bp < now.climb_from_bp
+        may = min(now.now_ms, now.read_until_ms) >= found.due_ms and enough and known and not now.held
         assert (found.phase is RolloutPhase.DUE) is may
         assert (found.waits_for == ()) is may

@@ -21,7 +21,7 @@ from guards.paired import (
     read_comparison,
 )
 from guards.records import GuardedOutcome
-from guards.report import breaches, evidence
+from guards.report import breaches, disagreements, evidence, explain
 from guards.specs import Action, GuardKind, GuardSpec, default_guards
 from guards.state import GuardState
 from models.policy import Decision
@@ -30,6 +30,7 @@ from shadow.comparison import DecidedScore, Result, compare, encode_comparison
 NEW, PREVIOUS = "n" * 64, "p" * 64
 PAIR = Pair(NEW, PREVIOUS)
 GUARDS = paired_guards(default_guards())
+_AT = "1970-01-01T00:00:00.000Z"
 DECISIONS = ("approve", "review", "decline")
 
 
@@ -37,11 +38,11 @@ def comparison(
     payment: int, card: int, decisions: tuple[str, str], revision: int = 7, digests: Sequence[str | None] = PAIR
 ) -> GuardedComparison:
     live, challenger = (PairedSide(*side) for side in zip(decisions, digests, strict=True))
-    return GuardedComparison(str(payment), f"c-{card}", live, challenger, revision, "default")
+    return GuardedComparison(str(payment), f"c-{card}", live, challenger, revision, "default", _AT)
 
 
 def state_of(comparisons: Iterable[GuardedComparison], frauds: Iterable[GuardedComparison] = ()) -> GuardState:
-    state = GuardState(GUARDS, "default", {7: PAIRED_SHARE_BP})
+    state = GuardState(GUARDS, "default", {7: PAIRED_SHARE_BP}, is_paired=True)
     state.count(0, paired_scores(comparisons, PAIR), 1)
     labelled = [GuardedOutcome(one.transaction_id, one.card_id, fraud=True, deployment="default") for one in frauds]
     state.count_outcomes(0, labelled, 1)
@@ -67,6 +68,8 @@ def naive(comparisons: Sequence[GuardedComparison], bad: str) -> tuple[int, int]
     for one in comparisons:
         new, previous = one.live.decision, one.challenger.decision
         of_pair = (one.live.digest, one.challenger.digest, one.revision) == (NEW, PREVIOUS, 7)
+        if bad == "approve" and {new, previous} != {"approve", "review"}:  # no label of what a live model declines
+            continue
         if of_pair and new != previous and bad in {new, previous}:
             firsts.setdefault(one.card_id, new == bad)
     return sum(firsts.values()), len(firsts) - sum(firsts.values())
@@ -109,14 +112,76 @@ def test_without_a_difference_the_mean_of_evidence_is_1_though_a_cards_swaps_are
         assert sum(counts[PAIRED_SHARE_BP]) == 8, "each card counts once"
         found.append(math.exp(log_evidence_of(counts)))
     assert np.mean(found) <= 1 + 3 * np.std(found) / math.sqrt(runs)
-    assert np.mean(np.array(found) >= GUARDS[kind].bound) <= 0.01
+    assert np.mean(np.array(found) >= GUARDS[kind].bound()) <= 0.01
 
 
 def test_a_new_model_that_declines_twice_as_much_is_found() -> None:
     state = state_of(drawn(np.random.default_rng(3), 2.0, cards=500))
     assert breaches(evidence(state)) == {GuardKind.DECLINED: Action.ROLL_BACK}
-    better = state_of(drawn(np.random.default_rng(3), 0.5, cards=500))
-    assert breaches(evidence(better)) == {}
+
+
+def test_a_new_model_that_declines_half_as_much_is_shown_and_not_rolled_back() -> None:
+    state = state_of(drawn(np.random.default_rng(3), 0.5, cards=500))
+    assert breaches(evidence(state)) == {GuardKind.DECLINED: Action.HOLD}
+
+
+# --- frauds whose label depends on what the live model decides
+
+FRAUD = GuardKind.FRAUD_APPROVED
+
+
+def watched(
+    rng: np.random.Generator, stopped: tuple[float, float], labelled: tuple[float, float], frauds: int = 250
+) -> GuardState:
+    """Watch frauds, one a card, of which the new and the previous model stop a part, half of it by declining.
+
+    `labelled` are the parts of the live model's declines and of its reviews that get a label; approved frauds all do.
+    """
+    state = GuardState(GUARDS, "default", {7: PAIRED_SHARE_BP}, is_paired=True)
+    shared = rng.random(frauds)  # the models see the same payment, and differ by half
+    drawn = [np.where(rng.random(frauds) < 0.5, shared, rng.random(frauds)) for _ in range(2)]
+    new, previous = (
+        np.where(values < part / 2, "decline", np.where(values < part, "review", "approve"))
+        for values, part in zip(drawn, stopped, strict=True)
+    )
+    rows = [comparison(at, at, (str(new[at]), str(previous[at]))) for at in range(frauds)]
+    chance = {"approve": 1.0, "decline": labelled[0], "review": labelled[1]}
+    known = [one for one in rows if rng.random() < chance[one.live.decision]]
+    state.count(0, paired_scores(rows, PAIR), 1)
+    outcomes = [GuardedOutcome(one.transaction_id, one.card_id, fraud=True, deployment="default") for one in known]
+    state.count_outcomes(0, outcomes, 1)
+    return state
+
+
+@pytest.mark.parametrize("labelled", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("stopped", [(0.6, 0.6), (0.75, 0.6)])
+def test_equal_and_better_models_are_not_rolled_back_for_frauds_whatever_part_of_the_declines_has_labels(
+    stopped: tuple[float, float], labelled: float
+) -> None:
+    rng, runs = np.random.default_rng(11), 60
+    breached = sum(FRAUD in breaches(evidence(watched(rng, stopped, (labelled, 1.0)))) for _ in range(runs))
+    assert breached <= 0.01 * runs + 3 * math.sqrt(0.01 * runs)  # a Monte Carlo error of 1.3 %
+
+
+def test_a_model_that_approves_the_frauds_that_its_predecessor_reviewed_is_rolled_back() -> None:
+    rng = np.random.default_rng(12)
+    found = [breaches(evidence(watched(rng, (0.2, 0.6), (0.0, 1.0)))).get(FRAUD) for _ in range(20)]
+    assert found == [Action.ROLL_BACK] * 20
+
+
+def test_where_reviews_get_no_labels_the_guard_says_that_it_cannot_tell() -> None:
+    found = evidence(watched(np.random.default_rng(13), (0.6, 0.6), (0.0, 0.2)))
+    guard = found["guards"]["fraud_approved"]
+    assert guard["e"] == 1.0
+    assert guard["reviews"]["labelled"] < guard["reviews"]["decided"] / 2
+    assert "only the new model reviews, so nothing can be said" in "\n".join(explain(found))
+    assert disagreements(found) == ()
+
+
+def test_labels_that_some_reviews_lack_are_no_evidence_against_the_new_model() -> None:
+    rng, runs = np.random.default_rng(14), 40
+    breached = sum(FRAUD in breaches(evidence(watched(rng, (0.6, 0.6), (0.0, 0.7), 800))) for _ in range(runs))
+    assert breached <= 0.01 * runs + 3 * math.sqrt(0.01 * runs)
 
 
 def test_guards_that_pairs_tell_nothing_of_are_left_out() -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from guards.evidence import log_evidence_of
+from guards.evidence import log_fewer_evidence_of, log_more_evidence_of
 from guards.report import LARGEST_EVIDENCE_BYTES, breaches, disagreements, evidence, explain, recomputed
 from guards.specs import Action, GuardKind, GuardSpec, default_guards
 from guards.state import GuardState, OutcomePartition, PartitionCounts
 
 
-def state_with(counts: dict[GuardKind, dict[int, list[int]]], partitions: int = 1) -> GuardState:
+def state_with(counts: dict[GuardKind, dict[tuple[int, int], list[int]]], partitions: int = 1) -> GuardState:
     state = GuardState(default_guards(), "default")
     for at in range(partitions):
         state.partitions[at] = PartitionCounts()
@@ -22,7 +22,9 @@ def state_with(counts: dict[GuardKind, dict[int, list[int]]], partitions: int = 
     return state
 
 
-DECLINES = {GuardKind.DECLINED: {100: [4, 60], 1_000: [45, 152]}}
+BLOCKS = {(0, 100): (4, 60), (1, 1_000): (20, 80), (7, 1_000): (25, 72)}
+DECLINES = {GuardKind.DECLINED: {at: list(arms) for at, arms in BLOCKS.items()}}
+MORE, FEWER = math.exp(log_more_evidence_of(BLOCKS)), math.exp(log_fewer_evidence_of(BLOCKS))
 
 
 def test_evidence_has_counts_e_bound_alpha_and_action_of_each_guard() -> None:
@@ -32,10 +34,14 @@ def test_evidence_has_counts_e_bound_alpha_and_action_of_each_guard() -> None:
         "alpha": 0.01,
         "factor": 1.0,
         "action": "roll_back",
-        "bound": 100.0,
-        "e": math.exp(log_evidence_of({100: (4, 60), 1_000: (45, 152)})),
+        "bound": 200.0,
+        "e": MORE,
+        "e_more": MORE,
+        "e_fewer": FEWER,
         "breached": True,
         "counts": [{"share_bp": 100, "canary": 4, "live": 60}, {"share_bp": 1_000, "canary": 45, "live": 152}],
+        "labelled": {"fraud": 0, "genuine": 0},
+        "blocks": [[0, 100, 4, 60], [1, 1_000, 20, 80], [7, 1_000, 25, 72]],
     }
     assert found["alpha"] == 0.05
     assert found["guards"]["reviewed"]["e"] == 1.0
@@ -47,7 +53,7 @@ def test_evidence_can_be_checked_from_its_own_counts() -> None:
     found = json.loads(json.dumps(evidence(state_with(DECLINES))))
     assert disagreements(found) == ()
     assert recomputed(found)[GuardKind.DECLINED] == pytest.approx(found["guards"]["declined"]["e"])
-    found["guards"]["declined"]["counts"][1]["canary"] = 44
+    found["guards"]["declined"]["blocks"][1][2] = 19
     found["guards"]["reviewed"]["breached"] = True
     wrong = disagreements(found)
     assert [one.partition(":")[0] for one in wrong] == ["reviewed", "declined"]
@@ -57,17 +63,17 @@ def test_evidence_is_said_in_words() -> None:
     lines = explain(evidence(state_with(DECLINES)))
     assert "reviewed: no first reviews yet" in lines
     (declined,) = [line for line in lines if line.startswith("declined")]
-    e = math.exp(log_evidence_of({100: (4, 60), 1_000: (45, 152)}))
     assert declined == (
         "declined: 49 of 261 first declines are the canary's; by its share of cards, 20.3 would be. "
-        f"E = {e:,.3g} against a bound of 100 (alpha 0.01): breached: roll_back"
+        "Of its declines 0 are fraud by their labels, 0 genuine. "
+        f"E = {MORE:,.3g}, {FEWER:,.3g} that they are too few, against a bound of 200 (alpha 0.01): breached: roll_back"
     )
 
 
 def test_a_tolerance_is_said() -> None:
     state = GuardState({GuardKind.DECLINED: GuardSpec(0.01, Action.HOLD, 1.25)}, "default")
     state.partitions[0] = PartitionCounts()
-    state.partitions[0].firsts = {GuardKind.DECLINED: {5_000: [5, 4]}}
+    state.partitions[0].firsts = {GuardKind.DECLINED: {(0, 5_000): [5, 4]}}
     (line,) = explain(evidence(state))
     assert "4.5 would be, 1.25 times as many are tolerated. E = " in line
     assert line.endswith("not breached")
@@ -75,8 +81,9 @@ def test_a_tolerance_is_said() -> None:
 
 @pytest.mark.parametrize(("partitions", "has_positions"), [(300, True), (5_000, False)])
 def test_evidence_fits_into_a_command(partitions: int, has_positions: bool) -> None:  # noqa: FBT001
-    many: dict[Any, dict[int, list[int]]] = {
-        kind: {share_bp: [10**9, 10**9] for share_bp in range(1, 500)} for kind in GuardKind
+    many: dict[Any, dict[tuple[int, int], list[int]]] = {
+        kind: {(block, share_bp): [10**9, 10**9] for block in range(2) for share_bp in range(1, 500)}
+        for kind in GuardKind
     }
     found = evidence(state_with(many, partitions))
     assert len(json.dumps(found, separators=(",", ":"))) <= LARGEST_EVIDENCE_BYTES

@@ -76,6 +76,19 @@ def test_the_slowest_worker_above_the_budget_breaches_it() -> None:
     assert over["alpha"] == 0.05  # a measurement has no false alarm by chance
 
 
+def test_a_model_that_is_slow_on_some_of_its_rows_is_breached_by_the_upper_quantiles() -> None:
+    for p95, p99, expected in ((499.0, 2_400.0, False), (501.0, None, True), (100.0, 2_600.0, True)):
+        stated = found(RowTime(40.0, "w-1", "e-1", p95, p99, 12.0))
+        assert stated["guards"]["row_time"]["breached"] is expected
+        assert disagreements(stated) == ()
+    assert explain(stated)[-1] == (
+        "row_time: the new model takes 40 µs for a row, 100 at the 95th percentile, 2,600 at the 99th, 12 of it for "
+        "features on w-1, the slowest worker, against a budget of 500 µs: breached: roll_back"
+    )
+    quick = RowTime(400.0, "w-2", "e-2")
+    assert slowest([quick, RowTime(40.0, "w-1", "e-1", 100.0, 2_600.0)]) != quick
+
+
 def test_it_is_said_in_words_with_the_worker_and_the_budget() -> None:
     assert explain(found(None))[-1] == (
         "row_time: no worker has measured the new model yet, against a budget of 500 µs"
@@ -91,5 +104,5 @@ def test_a_verdict_that_its_own_time_does_not_give_is_found() -> None:
     stated = found(RowTime(600.0, "w-1", "e-1"))
     assert disagreements(stated) == ()
     stated["guards"]["row_time"]["row_us"] = 400.0
-    assert disagreements(stated) == ("row_time: 400.0 against 500 µs is not what `breached` says",)
+    assert disagreements(stated) == ("row_time: 400 against 500 µs is not what `breached` says",)
     assert disagreements(found(None)) == ()

@@ -26,15 +26,20 @@ SPECS = st.builds(GuardSpec, st.floats(1e-6, 0.04), st.sampled_from(Action), st.
 def test_alpha_is_divided_among_all_guards_and_nothing_is_left() -> None:
     assert set(PARTS_OF_ALPHA) == set(ACTIONS) == set(GuardKind) - {GuardKind.ROW_TIME}
     guards = default_guards()
-    assert {guard.alpha for guard in guards.values()} == {0.01}
+    bad = (GuardKind.REVIEWED, GuardKind.DECLINED, GuardKind.STOOD_IN, GuardKind.FRAUD_APPROVED)
+    assert [guards[kind].alpha for kind in bad] == pytest.approx([0.01] * 4)
+    assert [guards[kind].alpha for kind in guards if kind not in bad] == pytest.approx([0.004, 0.003, 0.003])
     assert total_alpha(default_guards(0.1)) == pytest.approx(0.1)
     assert guards[GuardKind.DECLINED] == GuardSpec(0.01, Action.ROLL_BACK)
-    assert guards[GuardKind.DECLINED].bound == 100
+    assert guards[GuardKind.DECLINED].bound() == 100
+    assert guards[GuardKind.DECLINED].bound(2) == 200
 
 
 @given(
     st.dictionaries(
-        st.sampled_from([kind for kind in PARTS_OF_ALPHA if kind is not GuardKind.SAMPLE_RATIO]), SPECS, min_size=1
+        st.sampled_from([kind for kind in PARTS_OF_ALPHA if kind not in (GuardKind.SAMPLE_RATIO, GuardKind.UNSEEN)]),
+        SPECS,
+        min_size=1,
     )
 )
 def test_guards_are_read_back_from_their_json(guards: dict[GuardKind, GuardSpec]) -> None:
@@ -63,7 +68,7 @@ def test_guards_are_read_back_from_their_json(guards: dict[GuardKind, GuardSpec]
         ),
         (
             {"sample_ratio": {"alpha": 0.1, "action": "hold", "factor": 2}},
-            "a sample ratio has no tolerance; leave it out",
+            "2, but sample_ratio has no such tolerance; leave it out",
         ),
         (
             {kind: {"alpha": 0.15, "action": "hold"} for kind in ("declined", "reviewed")},

@@ -15,11 +15,11 @@ from guards.evidence import LARGEST_RATIO, RATIOS, log_arm_evidence, log_evidenc
 from guards.records import GuardedOutcome, GuardedScore, ScorePlace
 from guards.report import LARGEST_EVIDENCE_BYTES, breaches, disagreements, evidence, explain, recomputed
 from guards.shares import ArmShare, SplitArms
-from guards.specs import Action, GuardKind, GuardSpec, default_guards
+from guards.specs import OF_A_CANARY, Action, GuardKind, GuardSpec, default_guards
 from guards.state import GuardState, PartitionCounts
 
 SPLIT = SplitArms((ArmShare("a", 1_000), ArmShare("b", 3_000), ArmShare("live", 6_000)), frozenset({"c-0"}))
-GUARDS = default_guards()
+GUARDS = {kind: guard for kind, guard in default_guards().items() if kind not in OF_A_CANARY}
 
 
 def score(card: int, arm: str | None, decision: str = "approve", **fields: Any) -> GuardedScore:
@@ -69,7 +69,7 @@ def test_each_cards_first_bad_event_is_counted_for_its_arm_and_no_excluded_card(
     state = state_of()
     state.count(0, scores[:cut], cut)
     stored = json.loads(json.dumps(state_json(state)))
-    state = read_state(stored, GUARDS, "default", SPLIT)
+    state = read_state(stored, state_of())
     state.count(0, scores[cut:], len(scores))
     for kind in (GuardKind.REVIEWED, GuardKind.DECLINED, GuardKind.STOOD_IN, GuardKind.SAMPLE_RATIO):
         found = state.counts_of(kind).get(4_000, (0, 0, 0))
@@ -89,14 +89,14 @@ def test_a_state_of_other_arms_is_discarded() -> None:
     stored = state_json(state_of())
     for split in (None, SplitArms((ArmShare("a", 1_000), ArmShare("live", 9_000)))):
         with pytest.raises(CheckpointError, match=r"other guards or arms.*; discard it"):
-            read_state(stored, GUARDS, "default", split)
+            read_state(stored, GuardState(GUARDS, "default", split=split))
     stored["partitions"] = {"0": json.loads(json.dumps(state_json(state_of())))}
     state = state_of()
     state.count(0, [score(1, "a")], 1)
     damaged = state_json(state)
     damaged["partitions"]["0"]["approved"][0][1] = 3
     with pytest.raises(CheckpointError, match="approved payments of 3 arms"):
-        read_state(damaged, GUARDS, "default", SPLIT)
+        read_state(damaged, state_of())
 
 
 # --- evidence
@@ -169,7 +169,7 @@ def counted(split: SplitArms = SPLIT, partitions: int = 1, **firsts: list[int]) 
     for at in range(partitions):
         state.partitions[at] = PartitionCounts(len(split.arms))
         state.partitions[at].position = 123_456_789
-    state.partitions[0].firsts = {GuardKind(kind): {split.taken_bp: counts} for kind, counts in firsts.items()}
+    state.partitions[0].firsts = {GuardKind(kind): {(0, split.taken_bp): counts} for kind, counts in firsts.items()}
     state.partitions[0].decided = {split.taken_bp: [30 * (at + 1) for at in range(len(split.arms))]}
     return state
 
@@ -191,7 +191,7 @@ def test_the_evidence_has_the_counts_and_e_of_each_arm_and_the_bound_of_each_tes
         ],
     }
     assert second < 1 < first
-    assert (found["guards"]["sample_ratio"]["bound"], found["guards"]["sample_ratio"]["e"]) == (100.0, 1.0)
+    assert (found["guards"]["sample_ratio"]["bound"], found["guards"]["sample_ratio"]["e"]) == (250.0, 1.0)
     assert [row["count"] for row in found["decided"]] == [30, 60, 90]
     assert breaches(found) == {GuardKind.DECLINED: Action.ROLL_BACK}
 

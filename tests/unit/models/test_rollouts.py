@@ -7,12 +7,12 @@ import msgspec
 import pytest
 
 from guards.ladder import Ladder
-from guards.specs import DEFAULT_ROW_TIME, GuardKind, default_guards, guards_json
+from guards.specs import DEFAULT_ROW_TIME, NO_CLIMB, ClimbSpec, GuardKind, default_guards, guards_json
 from models.command_decoder import read_command
 from models.commands import Command, CommandKind, RequestedArm, UnreadableRecord, encode
 from models.judge import Accepted, Fleet, HeldArtifact, Refused, judge
 from models.lineup import Lineup, follow
-from models.rollouts import Freeze
+from models.rollouts import Freeze, begun
 from models.verdict_events import Origin, verdict_event
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -69,8 +69,30 @@ def test_a_rollout_starts_a_canary_at_its_first_share_with_every_guard_stated() 
     assert (lineup.rollout.ladder, lineup.rollout.guards) == (LADDER, default_guards())
     event = lineup.answers["c-1-rollout"]
     assert (event.share_bp, event.salt, event.paused, event.model) == (100, "s", False, B)
-    assert event.guards == guards_json(default_guards(), DEFAULT_ROW_TIME)
+    assert event.guards == guards_json(default_guards(), DEFAULT_ROW_TIME, ClimbSpec())
+    assert lineup.rollout.climb == ClimbSpec()
     assert started().canary == (B, 100, "c-1-rollout")
+
+
+def test_a_rollout_asks_for_the_evidence_to_climb_that_its_guards_state_or_for_none() -> None:
+    only = {"declined": {"alpha": 0.01, "action": "hold"}}
+    for stated, expected in (
+        ({}, ClimbSpec((GuardKind.DECLINED,))),
+        ({"climb": None}, NO_CLIMB),
+        ({"climb": {"kinds": []}}, NO_CLIMB),
+        ({"climb": {"kinds": ["declined"], "ratio": 3}}, ClimbSpec((GuardKind.DECLINED,), 3.0)),
+    ):
+        rollout = started(guards=only | stated).rollout
+        assert rollout is not None
+        assert rollout.climb == expected
+
+
+def test_a_rollout_that_an_earlier_version_accepted_asks_for_no_evidence_to_climb() -> None:
+    event = started().answers["c-1-rollout"]
+    before = msgspec.structs.replace(event, guards=guards_json(default_guards(), DEFAULT_ROW_TIME))
+    found = begun(before)
+    assert found is not None
+    assert found.climb == NO_CLIMB
 
 
 def test_a_ramp_keeps_the_rollout_and_the_last_rung_makes_it_watch_the_promotion() -> None:
@@ -158,8 +180,11 @@ def test_a_rollout_is_refused_with_all_that_is_wrong_with_its_ladder_its_guards_
         "rung 1, 100%: a ladder begins below 100%; `model promote` makes a model live at once"
     ]
     wrong = problems(guards={"declined": {"alpha": 2, "action": "hold"}, "x": {}}, evidence={"why": "x" * 20_000})
+    kinds = (
+        "reviewed, declined, stood_in, fraud_approved, sample_ratio, scores, unseen, row_time; `climb` is beside them"
+    )
     assert wrong == [
-        "guards.x: unknown kind; the kinds are reviewed, declined, stood_in, fraud_approved, sample_ratio, row_time",
+        f"guards.x: unknown kind; the kinds are {kinds}",
         "evidence: 20010 bytes as JSON, more than 16384; leave some of it out",
     ]
     assert problems(kind="promote") == ["ladder: promote takes none"]

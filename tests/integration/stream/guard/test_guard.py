@@ -134,7 +134,7 @@ def assert_counted(fleet: Fleet, ended: Mapping[str, Any], since: int) -> None:
     """Assert that the evidence is what `scores` say up to its positions, counted here and by `guard replay`."""
     stated = ended["evidence"]["guards"]["declined"]
     assert stated["breached"]
-    assert stated["e"] >= stated["bound"] == 100
+    assert stated["e"] >= stated["bound"] == 200
     positions, cards = ended["evidence"]["positions"]["scores"], dict[str, str]()
     for record, score in ValidScores[Any]().of(fleet.read("scores")):
         if score.revision >= since and record.offset < positions[record.partition] and score.decision == "decline":
@@ -197,7 +197,7 @@ def test_a_guard_pauses_a_rollout_that_reviews_more_and_a_person_lets_it_go_on(f
     worse = put_model(fleet.models, seed=1, policy=REVIEWS_ALL)
     guard = fleet.worker(GUARD)
     with Load(fleet, RATE):
-        command(fleet, "rollout", "start", worse, "--ladder", "10% 1s, 100%")
+        command(fleet, "rollout", "start", worse, "--ladder", "10% 1s, 100%", "--climb", "none")
         until(lambda: accepted(fleet, "pause") != [], "the guard pauses the rollout")
         command(fleet, "rollout", "resume")
         until(lambda: len(accepted(fleet, "promote")) > 1, "it goes on to its top")

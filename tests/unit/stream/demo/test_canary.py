@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from guards.evidence import log_evidence_of
+from guards.evidence import log_more_evidence_of
 from guards.report import breached_kinds
 from models.arms import Canary
 from models.artifact import read_artifact
@@ -58,7 +58,7 @@ def decisions() -> list[ArmedDecision]:
 
 def least_declines() -> int:
     """Return how many first declines of the canary, and none of the live model, breach the guard."""
-    return next(count for count in range(1, 20) if log_evidence_of({SHARE_BP: (count, 0)}) >= log(100))
+    return next(count for count in range(1, 20) if log_more_evidence_of({(0, SHARE_BP): (count, 0)}) >= log(200))
 
 
 def facts_of(evidence: dict[str, Any] | None = EVIDENCE) -> CanaryFacts:
@@ -86,7 +86,7 @@ def test_an_arm_is_that_of_the_worker() -> None:
 def test_the_facts_count_the_arms_and_find_the_breach() -> None:
     found, own = facts_of(), [one for one in decisions() if one.arm == "canary"]
     assert (found.decided, found.declined, found.first_declines) == (len(own), len(own), (len(own), 0))
-    assert found.evidence >= found.bound == 100
+    assert found.evidence >= found.bound == 200
     assert found.breached_ms == own[least_declines() - 1].scored_ms
     assert found.last_ms == own[-1].scored_ms
     assert found.after_breach_ms == own[-1].scored_ms - (found.breached_ms or 0)

@@ -9,8 +9,17 @@ from guards.paired import PAIRED_SHARE_BP, paired_guards
 from guards.records import GuardedScore, ScorePlace
 from guards.report import evidence
 from guards.row_time import row_time_evidence, slowest
-from guards.specs import DEFAULT_ROW_TIME, Action, GuardKind, RowTimeSpec, default_guards, guards_json
-from guards.state import GuardState
+from guards.specs import (
+    DEFAULT_ROW_TIME,
+    OF_A_CANARY,
+    Action,
+    ClimbSpec,
+    GuardKind,
+    RowTimeSpec,
+    default_guards,
+    guards_json,
+)
+from guards.state import GuardState, OutcomePartition, PartitionCounts
 from models.commands import AcceptedArm, CommandKind, Event, EventKind
 from models.times import format_time
 from stream.guard.finding import Finding, Limits, Order, Sight, finding_on
@@ -79,7 +88,7 @@ def counted(now: Past, decision: str = "decline", by: str = "model", **arms: int
     ]
     state.count(0, scores, len(scores))
     row_time = now.watched.row_time and row_time_evidence(now.watched.row_time, slowest(now.row_times.values()))
-    return evidence(state, row_time=row_time)
+    return evidence(state, row_time=row_time, climb=now.watched.climb)
 
 
 def find(now: Past, minutes: float, *, decisions: int = 1_000, blind: tuple[str, ...] = (), **counts: Any) -> Finding:
@@ -196,6 +205,103 @@ def test_a_watched_promotion_is_rolled_back_by_declines_that_only_it_makes_and_o
     assert find(now, 5, canary=9, live=9).order is None
 
 
+# --- too many declines, which may be a wave of fraud
+
+
+def declining(now: Past, minutes: float, firsts: tuple[int, int], labels: tuple[int, int] = (0, 0)) -> Finding:
+    """Find what follows of so many first declines at 5 %, some of the canary's labelled as fraud and as genuine."""
+    assert now.watched is not None
+    state, counts, outcomes = GuardState(now.watched.guards, "default"), PartitionCounts(), OutcomePartition()
+    counts.firsts = {GuardKind.DECLINED: {(0, 500): list(firsts)}}
+    for at in range(sum(labels)):
+        counts.declined.add(at)
+        if at < labels[0]:
+            outcomes.frauds[at] = at
+        else:
+            outcomes.genuine.add(at)
+    state.partitions[0], state.outcomes[0] = counts, outcomes
+    at_ms = round(minutes * MINUTE)
+    return finding_on(now, now.watched, Sight(at_ms, at_ms, evidence(state), 1_000), LIMITS)
+
+
+TWICE, FIVE_TIMES = (80, 700), (80, 300)  # of canary and live; at 5 % alike would be 80 of 1,520
+RAMPED = (PROMOTED, STARTED, ramp(500))
+RETREATED = (*RAMPED, ("canary", ramp(100)[1] | breached("declined", "canary")[1]))
+STANDS_BACK = (*RETREATED, breached("declined", "pause"))
+
+
+def test_a_canary_that_declines_too_much_goes_back_to_the_first_rung_is_paused_and_ends_after_an_hour() -> None:
+    back = declining(past(*RAMPED), 10, TWICE)
+    assert back.order == Order(CommandKind.CANARY, "breached: declined; back to 1%", model=B, share_bp=100)
+    assert back.breached == {GuardKind.DECLINED: Action.HOLD}
+    assert past(*RETREATED).retreated_ms == 3 * MINUTE
+    assert declining(past(*RETREATED), 4, TWICE).order == Order(CommandKind.PAUSE, "breached: declined")
+    assert declining(past(PROMOTED, STARTED), 4, TWICE).order == Order(CommandKind.PAUSE, "breached: declined")
+    for minutes, expected in ((62, None), (63, Order(CommandKind.END_CANARY, "breached: declined"))):
+        assert declining(past(*STANDS_BACK), minutes, TWICE).order == expected
+
+
+def test_labels_that_call_most_of_its_declines_fraud_keep_it_at_the_first_rung() -> None:
+    for labels, ends in (((4, 0), True), ((3, 2), False), ((2, 3), True), ((40, 9), False)):
+        order = declining(past(*STANDS_BACK), 90, TWICE, labels).order
+        assert order == (Order(CommandKind.END_CANARY, "breached: declined") if ends else None)
+
+
+def test_a_canary_that_declines_three_times_as_much_or_that_another_guard_speaks_against_ends_at_once() -> None:
+    ending = Order(CommandKind.END_CANARY, "breached: declined")
+    for steps in (RAMPED, RETREATED, STANDS_BACK, (PROMOTED, STARTED, ("pause", {"paused": True})), (PROMOTED, CANARY)):
+        assert declining(past(*steps), 10, FIVE_TIMES).order == ending
+    assert declining(past(PROMOTED, CANARY), 10, TWICE).order == ending, "there is no rung to go back to"
+    assert declining(past(PROMOTED, STARTED, ("pause", {"paused": True})), 10, TWICE).order == ending
+    assert find(past(*RAMPED), 10, canary=80, live=700).order == ending, "the sample ratio is breached as well"
+
+
+def test_a_person_may_let_a_canary_go_on_that_declines_too_much() -> None:
+    resumed = past(*STANDS_BACK, ("resume", {"paused": False}))
+    assert (resumed.retreated_ms, resumed.accepts_declines) == (None, True)
+    found = declining(resumed, 120, TWICE)
+    assert (found.breached, found.order and found.order.share_bp) == ({}, 500)
+    assert declining(resumed, 120, FIVE_TIMES).order == Order(CommandKind.END_CANARY, "breached: declined")
+
+
+def test_too_few_declines_hold_a_rollout_until_a_person_lets_it_go_on_and_then_too_many_still_count() -> None:
+    few = (0, 140)
+    found = declining(past(*RAMPED), 10, few)
+    assert (found.order, found.breached) == (
+        Order(CommandKind.PAUSE, "breached: declined"),
+        {GuardKind.DECLINED: Action.HOLD},
+    )
+    guard = {"breached": True, "action": "roll_back", "follows": "hold"}
+    paused: Step = ("pause", {"evidence": {"guards": {"declined": guard}}, "paused": True})
+    resumed = past(*RAMPED, paused, ("resume", {"paused": False}))
+    assert declining(resumed, 120, few).breached == {}
+    again = declining(resumed, 120, TWICE)
+    assert again.breached == {GuardKind.DECLINED: Action.HOLD}
+    assert again.order is not None
+    assert again.order.share_bp == 100
+
+
+# --- evidence to climb
+
+ASKING: Step = ("rollout", STARTED[1] | {"guards": guards_json(default_guards(), None, ClimbSpec())})
+
+
+def test_a_rung_waits_for_evidence_that_a_doubling_is_excluded() -> None:
+    assert find(past(PROMOTED, ASKING), 11).order is not None, "5 % asks for none"
+    ramped = past(PROMOTED, ASKING, ramp(500))
+    waiting = find(ramped, 63)
+    assert (waiting.order, waiting.progress and waiting.progress.phase) == (None, RolloutPhase.WAITING)
+    assert waiting.progress is not None
+    first, second = waiting.progress.waits_for
+    assert first == (
+        "evidence that it has fewer than 2 times as many first declines as live: E = 1 of 20, by 0 of the canary's and "
+        "0 of live's"
+    )
+    assert "first reviews" in second
+    declines = declining(ramped, 63, (30, 600)).progress
+    assert declines is None or declines.waits_for == ()  # without a stated climb in this evidence nothing is asked
+
+
 def measured(now: Past, row_us: float, worker: str = "w-1", revision: int = 2, **other: Any) -> Past:
     """Fold a worker's report on the new model's time."""
     fields = {"deployment": "default", "model": B} | other
@@ -269,7 +375,8 @@ def test_a_split_is_watched_from_its_beginning_to_its_end_with_the_same_shares()
     watched = now.watched
     assert watched is not None
     assert (watched.stretch, watched.since, watched.since_ms) == (Stretch.SPLIT, 2, MINUTE)
-    assert (watched.models, watched.other, watched.guards, watched.rollout) == ((B, C), A, default_guards(), None)
+    guards = {kind: guard for kind, guard in default_guards().items() if kind not in OF_A_CANARY}
+    assert (watched.models, watched.other, watched.guards, watched.rollout) == ((B, C), A, guards, None)
     assert dict(watched.shares) == {2: 3_500, 3: 3_500, 4: 3_500}
     arms = [("a", 1_000), ("b", 2_000), ("control", 500), ("live", 6_500)]
     assert watched.arms == (tuple(arms), frozenset({"card-1"}))

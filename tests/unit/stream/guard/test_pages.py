@@ -98,7 +98,11 @@ def test_the_metrics_say_what_is_watched_how_near_a_breach_is_and_what_was_sent(
         "commands_total": {"end_canary accepted": 1},
     }
     state.set_share(1, 5_000)
-    state.count(0, [PairedScore(f"t-{card}", f"c-{card}", "decline", 1, "default", "canary") for card in range(40)], 40)
+    declined = [
+        PairedScore(f"t-{card}", f"c-{card}", "decline", 1, "default", "canary", "", is_labelled=False)
+        for card in range(40)
+    ]
+    state.count(0, declined, 40)
     measured = row_time_evidence(DEFAULT_ROW_TIME, RowTime(500.0, "w", "e"))
     gauges.watch(evidence(state, row_time=measured), None)
     found = exported(telemetry)

@@ -75,7 +75,7 @@ async def test_valid_scores_are_counted_as_everybody_tells_them_over_any_batches
         taken = {number: values[at[number] : at[number] + sizes[number]] for number, values in by_partition.items()}
         await reader_of(state, part(taken, at)).step(known)
         at = {number: at[number] + len(values) for number, values in taken.items()}
-        state = read_state(json.loads(json.dumps(state_json(state))), GUARDS, "")
+        state = read_state(json.loads(json.dumps(state_json(state))), GuardState(GUARDS, ""))
     valid = ValidScores[Told]()
     found = [one for number, value in records for _, one in valid.of([Told(value, partition=number)])]
     assert sum(sum(arms) for arms in state.decided().values()) == len(found)

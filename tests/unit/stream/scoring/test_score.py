@@ -32,6 +32,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Model]:
     return first, second
 
 
+FEATURES_NS = 20_000.0
+
+
 class SameVectors:
     """The same vectors for every feature set."""
 
@@ -44,6 +47,9 @@ class SameVectors:
 
     def names(self, _fingerprint: str) -> tuple[str, ...]:
         return self._names
+
+    def row_ns(self, _fingerprint: str) -> float:
+        return FEATURES_NS
 
 
 class Failing(Model):
@@ -286,5 +292,7 @@ def test_the_processor_time_of_each_arms_model_is_measured_and_what_it_waits_is_
     spent_us = (time.thread_time_ns() - began_ns) / 1_000 / LEAST_CALLS
     assert canary.row_times.median_us is not None
     assert live.row_times.median_us is not None
-    assert 1_000 <= canary.row_times.median_us < spent_us - 1_000
+    assert 1_000 <= canary.row_times.median_us - FEATURES_NS / 1_000 < spent_us - 1_000
     assert 250 <= live.row_times.median_us < canary.row_times.median_us
+    assert canary.row_times.quantiles is not None
+    assert canary.row_times.quantiles.features_us == FEATURES_NS / 1_000
