@@ -24,7 +24,7 @@ from features.history.displaced import NONE_DISPLACED
 from features.history.history import History
 from features.history.predictions import append_prediction, visible_predictions
 from features.history.retention import Retention
-from features.history.rules import holds
+from features.history.rules import are_held
 from features.history.store import (
     PARTIES,
     Entity,
@@ -104,8 +104,7 @@ class MemoryStore:
     async def holds(self, transactions: Transactions) -> Sequence[bool]:
         """Tell which transactions are in their cards' histories, as the port says."""
         cards = rows_by_entity(transactions, (Entity.CARD,))[Entity.CARD]
-        histories = self._of(Entity.CARD, cards)
-        return [card is not None and holds(card, row) for card, row in zip(histories, cards.rows, strict=True)]
+        return are_held(self._of(Entity.CARD, cards), cards.rows)
 
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         """Append labels as the port says; see also `label_now`."""

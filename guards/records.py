@@ -4,7 +4,7 @@ Reading a dozen fields of a score takes a third of the time of building all of t
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -23,6 +23,23 @@ _WITHOUT = {decision: (kind,) for decision, kind in _BY_DECISION.items()}
 _WITH = {decision: (kind, GuardKind.STOOD_IN) for decision, kind in _BY_DECISION.items()}
 
 
+Decided = TypeVar("Decided", bound=str)
+
+
+def after_rules(by: str, said: Decided, ruled: Decided | msgspec.UnsetType, decision: Decided) -> Decided:
+    """Return a decision after the artifact's rules and before limits.
+
+    Args:
+        by: what changed it last.
+        said: what the model had decided.
+        ruled: what is stated of it; scores state it where it differs from `said`, those of versions before never.
+        decision: the last one.
+    """
+    if ruled is not msgspec.UNSET:
+        return ruled
+    return decision if by.startswith(RULE) else said
+
+
 class Overrule(msgspec.Struct, frozen=True):
     """What changed a decision last, what the model had decided, and what the rules beside it had made of that."""
 
@@ -32,9 +49,7 @@ class Overrule(msgspec.Struct, frozen=True):
 
     def after_rules(self, decision: str) -> str:
         """Return the decision after the artifact's rules and before limits; `decision` is the last one."""
-        if self.ruled is not msgspec.UNSET:
-            return self.ruled
-        return decision if self.by.startswith(RULE) else self.decision
+        return after_rules(self.by, self.decision, self.ruled, decision)
 
 
 class ScorePlace(msgspec.Struct, frozen=True):

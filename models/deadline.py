@@ -10,6 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from models.type_info import build_type_info
+
 _T = TypeVar("_T")
 _MOST_OVERDUE = 4
 """More are not started: a file system that hangs would otherwise cost a thread for each retry."""
@@ -20,6 +22,7 @@ _GIVEN_UP_SECONDS = 600.0
 def in_thread(work: Callable[[], _T]) -> "Future[_T]":
     """Start `work` in a daemon thread of its own."""
     answer: Future[_T] = Future()
+    build_type_info()
     answer.set_running_or_notify_cancel()  # from here on, it cannot be cancelled
     threading.Thread(target=_run, args=(work, answer), name="fraudstream-blocking", daemon=True).start()
     return answer

@@ -92,9 +92,8 @@ def overrule(
     """Return which of the next n decisions of an arm the cap overrules, and the window after them.
 
     `declined` says which of them the artifacts decline, `passed` of which of these the cap is not asked: they count in
-    the window. A decline is overruled if the window that ends with it
-    has more than the cap allows, or if the decline before was overruled and the window before it has not fallen below
-    what the cap holds from.
+    the window. A decline is overruled if the window that ends with it has more than the cap allows, or if the decline
+    before was overruled and the window before it has not fallen below what the cap holds from.
     """
     new = _packed(declined)
     after = DeclineWindow((window.bits << len(declined) | new) & _MASK, window.overruled)

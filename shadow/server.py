@@ -92,11 +92,11 @@ def score_rows(
     try:
         return list(_results(model, score(model, matrix), (matrix, payments))), None
     except ScoringError:
-        rows = [_score_row(model, row[np.newaxis], _one(payments, at), score) for at, row in enumerate(matrix)]
+        rows = [_score_row(model, row[np.newaxis], _payment_at(payments, at), score) for at, row in enumerate(matrix)]
     return [row if isinstance(row, Result) else None for row in rows], _first_error(rows)
 
 
-def _one(payments: Payments | None, at: int) -> Payments | None:
+def _payment_at(payments: Payments | None, at: int) -> Payments | None:
     return None if payments is None else payments.of(np.array([at]))
 
 

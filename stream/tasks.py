@@ -1,9 +1,10 @@
-"""Background tasks: why one failed, that one that is cancelled ends, and how to wait for one thing or for a time."""
+"""Background tasks: why one failed, that one that is cancelled ends, and how to wait for things or for a time."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 _CLEAN_UP_SECONDS = 2.0
@@ -119,3 +120,26 @@ class Once:
             await self.happened
         finally:
             timer.cancel()
+
+
+class InProgress:
+    """What is in progress on a loop, so that others can wait until it is done."""
+
+    def __init__(self) -> None:
+        self._ended: set[asyncio.Event] = set()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Do one thing, which may fail."""
+        ended = asyncio.Event()
+        self._ended.add(ended)
+        try:
+            yield
+        finally:
+            self._ended.discard(ended)
+            ended.set()
+
+    async def wait_for_begun(self) -> None:
+        """Wait until all that has begun by now is done; not for what begins meanwhile."""
+        for ended in tuple(self._ended):
+            await ended.wait()

@@ -54,9 +54,12 @@ def judge_transaction(card: History, row: Ints, horizon_ms: int) -> TransactionV
     return TransactionVerdict(Fate.DECIDE, None)
 
 
-def holds(card: History, row: Ints) -> bool:
-    """Tell whether a transaction's record was appended to its card's history from the very offset that it is at."""
-    return _own_record(card, row, _of_same_id(card, row)) is not None
+def are_held(cards: Sequence[History | None], rows: Ints) -> list[bool]:
+    """Tell which of n transactions were appended to their cards' histories from the very offsets that they are at."""
+    return [
+        card is not None and _own_record(card, row, _of_same_id(card, row)) is not None
+        for card, row in zip(cards, rows, strict=True)
+    ]
 
 
 def _of_same_id(card: History, row: Ints) -> list[int]:

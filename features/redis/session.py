@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from features.history.append import NO_ENTITY, NO_LIMIT, SeenCounter, fitting
 from features.history.history import TRIM_LEAST, History
-from features.history.rules import holds
+from features.history.rules import are_held
 from features.history.store import Entity, Ints, RetentionPolicy
 from features.redis.append import (
     REFRESH_AFTER_MS,
@@ -97,8 +97,7 @@ class HistorySession:
         """Tell which of n transactions are in their cards' histories, as the server holds these."""
         for entity in cards.hashes:  # another worker may have appended to it since it was cached
             self._caches[Entity.CARD].drop(entity)
-        histories = (await self.load({Entity.CARD: cards}))[Entity.CARD]
-        return [card is not None and holds(card, row) for card, row in zip(histories, rows, strict=True)]
+        return are_held((await self.load({Entity.CARD: cards}))[Entity.CARD], rows)
 
     def _look_up(
         self, kind: Entity, named: NamedHistories, now_ms: int

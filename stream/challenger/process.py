@@ -15,6 +15,7 @@ from features.vector.sets import load_sets
 from models.loading import Model, load
 from models.logins import secrets_in
 from models.problems import Problem
+from models.type_info import build_type_info
 from shadow.protocol import Request, Setup, decode_request, framed, read_frame
 from shadow.sandbox import die_with_parent, disable_core_dumps, limit_memory, lower_priority, raise_oom_score
 from shadow.server import ChallengerServer, Score
@@ -49,6 +50,7 @@ def _serve(score: Score) -> None:
     disable_core_dumps()
     lower_priority()
     raise_oom_score()
+    build_type_info()
     requests: SimpleQueue[Request] = SimpleQueue()
     threading.Thread(target=_read_requests, args=(requests,), daemon=True, name="read requests").start()
     setup = requests.get()

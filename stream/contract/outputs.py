@@ -1,12 +1,12 @@
 """The records that a worker writes: `score/1` and `outcome/1`."""
 
 from enum import StrEnum
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import msgspec
 
 from features.history.store import LabelStatus, PredictionStatus
-from guards.records import RULE
+from guards.records import after_rules
 from models.commands import LogNumber, SettingsHash
 from models.policy import Band, Decision, Unit
 from stream.contract.fields import AmountMinor, CountryCode, CurrencyCode, TimeText, Token, TransactionId
@@ -47,9 +47,6 @@ class ModelName(msgspec.Struct, frozen=True, gc=False):
     digest: str
 
 
-Decided = TypeVar("Decided", bound=str)
-
-
 class Overruled(msgspec.Struct, frozen=True, gc=False):
     """What changed a decision after the model had spoken, and what the model said.
 
@@ -67,11 +64,9 @@ class Overruled(msgspec.Struct, frozen=True, gc=False):
         """Return the entry of a decision by a model that said this, of which rules have made that."""
         return cls(by, said) if ruled is said else cls(by, said, ruled)
 
-    def after_rules(self, decision: Decided) -> Decided | Decision:
+    def after_rules(self, decision: Decision) -> Decision:
         """Return the decision after the artifact's rules and before limits; `decision` is the last one."""
-        if self.ruled is not msgspec.UNSET:
-            return self.ruled
-        return decision if self.by.startswith(RULE) else self.decision
+        return after_rules(self.by, self.decision, self.ruled, decision)
 
 
 class Positions(msgspec.Struct, frozen=True, gc=False):

@@ -8,6 +8,7 @@ import signal
 import msgspec
 
 from features.reasons import ReasonTable
+from models.type_info import build_type_info
 from stream.code_version import code_version
 from stream.errors import StreamError
 from stream.explanations.first_look import require_features
@@ -41,6 +42,7 @@ def run_explain(settings: Settings, table: ReasonTable, since_ms: int | None) ->
     log_service_to_stderr(settings.log_level, service_formatter(settings.log_format, secrets, always))
     log.info("fraudstream %s: alerts of deployment %s are explained", code_version(), settings.deployment)
     telemetry = begin(named, os.environ)
+    build_type_info()
     try:
         explainer = AlertExplainer(named, table, since_ms, telemetry.emit, telemetry.operations)
         return asyncio.run(_run(named, telemetry, explainer))

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from models.type_info import build_type_info
 from stream.clock import now_ms
 from stream.code_version import code_version
 from stream.errors import StreamError
@@ -100,6 +101,7 @@ def run_guard(settings: Settings, limits: Limits, checkpoint: Path | None, compa
     log_service_to_stderr(settings.log_level, service_formatter(settings.log_format, secrets, always))
     log.info("fraudstream %s: guard of deployment %s starts", code_version(), settings.deployment)
     telemetry = begin(named, os.environ)
+    build_type_info()
     try:
         kept = None if checkpoint is None else CheckpointFile(checkpoint)
         guard = Guard(named, limits, telemetry.operations, kept)

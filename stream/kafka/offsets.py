@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import OffsetAndMetadata
 
-from guards.records import RULE
+from guards.records import RULE, after_rules
 from guards.shares import LIVE
 from models import policy
 from models.commands import LogNumber
@@ -399,9 +399,11 @@ def read_decision(record: FetchedRecord) -> Decision | None:
         score = read_validity(record.value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    ruled = score.decision if score.overruled is None else score.overruled.after_rules(score.decision)
-    arm = score.arm or LIVE
-    by = None if score.overruled is None else score.overruled.by
+    overruled, arm = score.overruled, score.arm or LIVE
+    by = None if overruled is None else overruled.by
+    ruled = score.decision
+    if overruled is not None:
+        ruled = after_rules(overruled.by, overruled.decision, overruled.ruled, score.decision)
     return Decision(
         score.epoch,
         score.revision,

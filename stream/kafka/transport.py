@@ -160,13 +160,13 @@ class BatchConsumer(driver.Consumer):
             self.uncopied |= commits
         return done
 
-    async def delivered_offsets(self, topic: str) -> dict[int, int]:
-        """Return the next offset to deliver of each own partition, after the seek that follows an assignment.
+    async def offsets_to_repair(self, topic: str) -> dict[int, int]:
+        """Return `finished_offsets`, after the seek that follows an assignment.
 
-        Records from that offset on will be delivered under this assignment, unless the partition is revoked.
+        Records from that offset on will be finished under this assignment, unless the partition is revoked.
         """
         await self.can_resume_flow.wait()
-        return {tp.partition: self._read_offset[tp] or 0 for tp in self._active_partitions if tp.topic == topic}
+        return self.finished_offsets(topic)
 
     async def offset_ranges(self, topic: str) -> dict[int, tuple[int, int]]:
         """Return the first offset and the end of each own partition of a topic, after the seek of an assignment.

@@ -146,12 +146,13 @@ class Repair:
             await store.connect(emptied=True)  # it may have been emptied again meanwhile
             throttled = settings.redis_down == "degrade" or store.state.complete is not NO_COVERAGE
             async with log_reader(settings, predictions=self._has_predictions) as reader:
+                partitions = partitions_of_log(reader, settings, predictions=self._has_predictions)
+                own = await ends(partitions)  # before the letters are read: each one below these ends is written
                 while (read_to := self._deps.read_to()) is None:
                     await until_tick(REPORT_SECONDS)
                 replayed = await read_input(settings, read_to)
                 reapply_deps = ReapplyDeps(reader, replayed, store, THROTTLED if throttled else FULL_SPEED)
-                partitions = partitions_of_log(reader, settings, predictions=self._has_predictions)
-                await self._run_phases(_Run(store, reapply_deps, partitions, throttled), ends)
+                await self._run_phases(_Run(store, reapply_deps, partitions, throttled), own)
             return self._is_current(store)
         finally:
             await store.close()
@@ -161,10 +162,9 @@ class Repair:
         """Whether some worker of the deployment needs predictions from storage."""
         return needs_predictions(self._deps.repair.cover)
 
-    async def _run_phases(self, run: "_Run", ends: Ends) -> None:
+    async def _run_phases(self, run: "_Run", own: Mapping[LogPart, int]) -> None:
         """Apply labels, then transactions; each phase starts when all workers have finished the one before."""
         status = await self._refresh(run)
-        own = await ends(run.partitions)
         self.ranges = {one.part: one for one in await self._find_ranges(run, own, status.progress)}
         await self._apply(run, "labels")
         await self._apply(run, "predictions")

@@ -8,7 +8,7 @@ not accepted while they lack what its features look at, and decisions wait only 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from features.errors import StoreRefusedError, StoreUnavailableError
@@ -115,8 +115,9 @@ class RepairProgress:
 class RepairerDeps(NamedTuple):
     """The repairer's dependencies: `store` is the one that decides.
 
-    `read_to` returns the offset up to which each own partition was read, None until that is known for all; `withheld`
-    tells whether finished records of a topic are not in Redis yet; `log` returns the number of a topic's log.
+    `read_to` returns the offset up to which each own partition was read, None until that is known for all.
+    `begun_are_done` waits until no batch is being decided that was begun before; `withheld` tells whether finished
+    records of a topic are not in Redis yet; `log` returns the number of a topic's log.
     """
 
     settings: Settings
@@ -124,6 +125,7 @@ class RepairerDeps(NamedTuple):
     store: RedisStore
     consumer: Callable[[], BatchConsumer | None]
     read_to: Callable[[], Mapping[int, int] | None]
+    begun_are_done: Callable[[], Awaitable[None]]
     withheld: Callable[[str], bool]
     emit: FactListener
     progress: RepairProgress
@@ -227,26 +229,28 @@ class Repairer:
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _ends(self, partitions: Mapping[TopicName, int]) -> dict[LogPart, int]:
-        """Return the offsets up to which our transactions are delivered, or were read earlier; labels have no end.
+        """Return the offsets up to which our transactions were read before or got a verdict; labels have no end.
 
         Nor have predictions from storage, where some worker needs them: who owns a partition of labels applies them,
         whether it reads them itself or not, and those of partitions that `labels` does not have yet.
 
-        An owner reads again from the last decision on, so what lies behind that and was read may not be delivered yet.
+        A batch in progress may have been observed before the loss, so what becomes of it is awaited first. What has no
+        verdict yet is left out: its own attempt appends it, unless the worker that was there before has refused it.
 
         A killed worker may have applied labels past its last commit, and decisions have seen them.
         """
+        await self._deps.begun_are_done()
         consumer = self._deps.consumer()
         while consumer is None or (read_to := self._deps.read_to()) is None:
             await asyncio.sleep(_POLL_SECONDS)
             consumer = self._deps.consumer()
         settings = self._deps.settings
-        labels = await consumer.delivered_offsets(settings.topic(LABELS.name))
-        transactions = await consumer.delivered_offsets(settings.topic(TRANSACTIONS.name))
+        labels = await consumer.offsets_to_repair(settings.topic(LABELS.name))
+        finished = await consumer.offsets_to_repair(settings.topic(TRANSACTIONS.name))
         stored = (
             one
             for partition in labels
             for one in range(partition, partitions.get("predictions", 0), partitions["labels"])
         )
-        read = {one: max(offset, read_to.get(one, 0)) for one, offset in transactions.items()}
+        read = {one: max(offset, read_to.get(one, 0)) for one, offset in finished.items()}
         return ends_of(read, labels, stored)

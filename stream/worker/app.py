@@ -349,6 +349,7 @@ def build_parts(
             store=store,
             consumer=app.current,
             read_to=positions.read_to,
+            begun_are_done=decider.begun_are_done,
             withheld=partial(is_withheld, settings, histories),
             emit=telemetry.emit,
             progress=repair,

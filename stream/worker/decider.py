@@ -28,6 +28,7 @@ from stream.scoring.facts import Decided, FactListener, Retried
 from stream.scoring.overrule import overrule_decisions
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
+from stream.tasks import InProgress
 from stream.worker.backfilled import BackfilledShare
 from stream.worker.cap_log import CapLog
 from stream.worker.isolation import apply_isolating, decide_isolating
@@ -99,6 +100,7 @@ class Decider:
         self._unconfirmed = UnconfirmedDecisions()
         self._cap_log = CapLog()
         self._trouble: str | None = None
+        self._in_progress = InProgress()
 
     def reasons(self) -> list[str]:
         """Return the reasons why the decider does not decide; empty when it can."""
@@ -163,6 +165,14 @@ class Decider:
         """Decide and publish a batch once; every step may be repeated by the next attempt."""
         self._deps.backfilled.admit(batch)
         serving = await self._await_serving(batch)
+        with self._in_progress.one():
+            await self._decide_and_publish(batch, serving)
+
+    async def begun_are_done(self) -> None:
+        """Wait until no attempt is in progress that was begun before: its records have a verdict, or none of it."""
+        await self._in_progress.wait_for_begun()
+
+    async def _decide_and_publish(self, batch: Batch, serving: ServingModels) -> None:
         role = self._positions.role
         parted = self._part(batch)
         positions = {one: self._positions[one] for one in batch.current()}

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import msgspec
 from faust.web import Request, Response, View
 
+from models.type_info import build_type_info
 from stream.errors import SettingsError, StreamError
 from stream.logs import log_service_to_stderr, service_formatter
 from stream.pages import LIVE, METRICS_TYPE, no_page, readiness
@@ -75,6 +76,7 @@ def run_worker(settings: Settings, challenger_command: Sequence[str] | None = No
     log_service_to_stderr(settings.log_level, service_formatter(settings.log_format, secrets, always))
     log_start(named)
     telemetry = begin(named, os.environ)
+    build_type_info()
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
         return asyncio.run(_run(named, telemetry, challenger_command))

@@ -98,6 +98,9 @@ class Histories:
         observed = self.inner.observe_now(transactions)
         return replace(observed, history_epoch=self.epoch, incomplete=self.incomplete)
 
+    async def holds(self, transactions: Transactions) -> Sequence[bool]:
+        return await self.inner.holds(transactions)
+
     async def label(self, labels: Sequence[Label]) -> Sequence[LabelResult]:
         return [one._replace(history_epoch=self.epoch) for one in self.inner.label_now(labels)]
 

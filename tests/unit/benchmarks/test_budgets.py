@@ -44,6 +44,7 @@ def test_no_stage_executes_more_bytecodes_than_its_budget(counted: dict[Key, flo
     assert not problems(counted, recorded[python_here()], exact=True)
 
 
+@pytest.mark.acceptance  # beside tests on all cores a stage takes up to 1.3 times the CPU; bytecodes are counted always
 def test_no_stage_takes_more_cpu_than_its_budget(replay: Replay) -> None:
     recorded = read_budgets().cpu
     if processor_here() not in recorded:
@@ -65,6 +66,7 @@ def test_a_quarter_more_bytecodes_in_any_stage_are_found_and_a_count_repeats_exa
     assert bytecodes.count() == counted
 
 
+@pytest.mark.acceptance
 def test_two_fifths_more_cpu_in_any_stage_are_found(replay: Replay) -> None:
     plain, slower = CpuTimes(replay), CpuTimes(replay)
     plain.add_passes(PASSES)

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from stream import tasks
-from stream.tasks import both, end_tasks, next_tick, until_tick
+from stream.tasks import InProgress, both, end_tasks, next_tick, until_tick
 
 
 async def forever() -> None:
@@ -105,3 +105,30 @@ async def test_a_task_sleeps_until_the_next_tick_whenever_it_begins() -> None:
         tick = next_tick(loop.time(), period)
         await until_tick(period)
         assert loop.time() >= tick - 1e-6, "asyncio wakes one earlier by what its clock cannot resolve"
+
+
+async def test_what_has_begun_is_waited_for_though_it_fails_and_what_begins_meanwhile_is_not() -> None:
+    progress, ends, done = InProgress(), [asyncio.Event() for _ in range(3)], list[str]()
+
+    async def work(number: int) -> None:
+        with progress.one():
+            await ends[number].wait()
+            raise OSError("away")
+
+    async def wait() -> None:
+        await progress.wait_for_begun()
+        done.append("all")
+
+    await progress.wait_for_begun()
+    tasks = [asyncio.create_task(work(0)), asyncio.create_task(work(1))]
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(work(2)))
+    for number, expected in ((0, []), (1, ["all"])):
+        ends[number].set()
+        await asyncio.wait({tasks[number]})
+        await asyncio.sleep(0)
+        assert done == expected
+    await waiting
+    await end_tasks(*tasks)

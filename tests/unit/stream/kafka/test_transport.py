@@ -50,6 +50,15 @@ async def test_after_a_rewind_into_a_new_log_the_old_ones_commit_is_not_what_is_
     assert made.finished_offsets("transactions") == {0: 0, 1: 70}
 
 
+async def test_a_repair_leaves_what_has_no_verdict_yet_to_its_own_batch() -> None:
+    made, _ = consumer({HERE: 50, ELSEWHERE: 7})
+    for last in (59, 69):
+        made.ledger.track(HERE, 1, last)
+    assert await made.offsets_to_repair("transactions") == {0: 50, 1: 7}
+    made.ledger.acknowledge(HERE, 1, 59)
+    assert await made.offsets_to_repair("transactions") == {0: 60, 1: 7}
+
+
 async def test_what_is_read_again_from_before_the_commit_is_finished_and_commits_nothing_below_it() -> None:
     made, _ = consumer({HERE: 50})
     await made.rewind(HERE, 10, committed=50)

@@ -77,7 +77,7 @@ async def test_the_ids_of_the_topics_are_compared_again(monkeypatch: pytest.Monk
 
 async def test_a_partition_of_labels_is_checked_again(monkeypatch: pytest.MonkeyPatch, ended: list[str]) -> None:
     requests = GivenUpOnce()
-    monkeypatch.setattr(losses, "input_states", requests)
+    monkeypatch.setattr(losses, "committed_offsets", requests)
     checked = inputs()
     checked._check_displaced(LABELS)
     await asyncio.wait_for(requests.again.wait(), 5)

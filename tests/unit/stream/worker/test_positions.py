@@ -26,6 +26,7 @@ from stream.kafka.publisher import Outgoing
 from stream.kafka.unpacking import Unreadable
 from stream.recovery.repairer import Repairer, RepairerDeps
 from stream.settings import Settings
+from stream.tasks import InProgress
 from stream.worker import positions, starts
 from stream.worker.losses import InputLosses, LossesDeps
 from stream.worker.positions import DecisionPositions, PositionsDeps, ScoresToWrite
@@ -320,7 +321,7 @@ class ReadBefore(NamedTuple):
 
     committed: int | None
     last: int
-    delivered: int
+    finished: int
     end: int
     log: int = 0
 
@@ -328,12 +329,12 @@ class ReadBefore(NamedTuple):
 @pytest.mark.parametrize(
     "found",
     [
-        ReadBefore(committed=18, last=12, delivered=13, end=18),  # filled in behind the last decision, and read again
-        ReadBefore(committed=18, last=12, delivered=19, end=19),
-        ReadBefore(committed=13, last=17, delivered=13, end=18),  # decided, and not committed
-        ReadBefore(committed=18, last=-1, delivered=18, end=18),  # nothing was decided
-        ReadBefore(committed=None, last=12, delivered=13, end=13),
-        ReadBefore(committed=18, last=12, delivered=10, end=10, log=1),  # what was read is of another log
+        ReadBefore(committed=18, last=12, finished=13, end=18),  # filled in behind the last decision, and read again
+        ReadBefore(committed=18, last=12, finished=19, end=19),
+        ReadBefore(committed=13, last=17, finished=13, end=18),  # decided, and not committed
+        ReadBefore(committed=18, last=-1, finished=18, end=18),  # nothing was decided
+        ReadBefore(committed=None, last=12, finished=13, end=13),
+        ReadBefore(committed=18, last=12, finished=10, end=10, log=1),  # what was read is of another log
     ],
 )
 async def test_a_repair_ends_behind_all_that_was_read_of_the_log_before(
@@ -349,11 +350,13 @@ async def test_a_repair_ends_behind_all_that_was_read_of_the_log_before(
     await settle()
 
     async def offsets(topic: str) -> dict[int, int]:
-        return {TP.partition: found.delivered if topic == TP.topic else 7}
+        return {TP.partition: found.finished if topic == TP.topic else 7}
 
-    consumer: Any = SimpleNamespace(delivered_offsets=offsets)
+    consumer: Any = SimpleNamespace(offsets_to_repair=offsets)
     unused: Any = [None] * len(RepairerDeps._fields)
-    deps = RepairerDeps(*unused)._replace(settings=Settings(), consumer=lambda: consumer, read_to=read.read_to)
+    deps = RepairerDeps(*unused)._replace(
+        settings=Settings(), consumer=lambda: consumer, read_to=read.read_to, begun_are_done=InProgress().wait_for_begun
+    )
     labels, payments = (LogPart(of_labels=of_labels, partition=0) for of_labels in (True, False))
     ends = {labels: NO_END, payments: found.end}
     assert await Repairer(deps)._ends({"transactions": 1, "labels": 1}) == ends
