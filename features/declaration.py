@@ -316,9 +316,13 @@ def load(module_name: str | None) -> FeatureSet:
         DeclarationError: there is no such module, a package of fraudstream hides it, its import fails, or its
             `FEATURES` is no table of features.
     """
-    name = module_name or "features.default_set"
     if module_name:
         refuse_hidden(module_name)
+    return load_ours(module_name or "features.default_set")
+
+
+def load_ours(name: str) -> FeatureSet:
+    """Build a set of fraudstream itself, as `load` does, whatever the working directory has by its name."""
     found = import_attribute(name, "FEATURES")
     if not isinstance(found, Sequence) or isinstance(found, str):
         raise DeclarationError(f"{name}.FEATURES must be a tuple of rows, not a {type(found).__name__}")

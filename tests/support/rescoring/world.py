@@ -216,7 +216,7 @@ class World:
         self.now_ms += 1
         done = self.apply(label)
         parsed = read_label(label.value, label.key, (label.partition, label.offset))
-        outcome = _outcome(label, parsed.label, done, (self.settings.deployment, 0))  # type: ignore[union-attr]
+        outcome = _outcome(label, parsed, done, (self.settings.deployment, 0))  # type: ignore[arg-type]
         self.append("outcomes", label.partition, _encode(outcome))
 
     def apply(self, label: Record) -> LabelResult:

@@ -86,6 +86,9 @@ class OneFeature:
     def margins(self, matrix: np.ndarray) -> np.ndarray:
         return matrix[:, 0]
 
+    def gains(self) -> np.ndarray:
+        return np.ones(1)
+
 
 @pytest.mark.parametrize("labelled_every", [1, 7])
 def test_a_budget_a_day_is_of_all_payments_that_are_decided_labelled_or_not(labelled_every: int) -> None:
