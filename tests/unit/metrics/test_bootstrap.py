@@ -209,7 +209,8 @@ def test_a_sum_of_money_is_wider_upwards_than_percentiles() -> None:
     assert percentile is not None
     assert found.low <= percentile.low + 1e-6 < amounts.sum() < percentile.high < found.high
     assert total_interval(np.zeros(90), plan) is None
-    assert total_interval(np.full(90, 2.0), plan) is not None
+    assert total_interval(np.full(90, 2.0), plan) is None, "every draw is the same"
+    assert total_interval(np.arange(1.0, 91.0), plan) is not None
 
 
 def test_a_difference_of_shares_is_no_narrower_than_its_effective_number_allows() -> None:

@@ -422,6 +422,7 @@ def replaced(report: DistillationReport) -> DistillationReport:
 
 def invoke(case: DistillationCase, *arguments: str) -> Any:
     settings = {"FRAUDSTREAM_MODELS": case.repository.url, "FRAUDSTREAM_BROKERS": "localhost:1", "COLUMNS": "200"}
+    settings |= {"FRAUDSTREAM_FEATURES": "features.default_set"}
     return CliRunner().invoke(main, ["distill", str(case.file), "--name", "student", *arguments], env=settings)
 
 
