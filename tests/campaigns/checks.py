@@ -10,8 +10,8 @@ from campaigns.oracle import Fate, Fold
 
 GRACE_MS = 5_000
 """After a demotion was accepted, for the workers to hear of it."""
-EXTRA_DESCRIPTORS = 3
-"""More than before, for connections that pools keep open."""
+EXTRA_DESCRIPTORS = 8
+"""More than before, for connections that pools keep open, and to brokers that a client had not needed yet."""
 SHOWN = 5
 """So many examples of a violation are told."""
 CLOCK = "ahead_of_clock"
@@ -66,8 +66,8 @@ def offsets_are_decided_or_refused(evidence: Evidence) -> Iterator[str]:
 def no_payment_is_lost(evidence: Evidence) -> Iterator[str]:
     """A record that the contract accepts is refused with no code that its kind allows, and a bad one with its own.
 
-    A payment that was refused for a clock, and then contradicted by one that was decided, contradicts that one when it is
-    sent again.
+    A payment that was refused for a clock, and then contradicted by one that was decided, contradicts that one when it
+    is sent again.
     """
     wrong: dict[str, list[Place]] = defaultdict(list)
     kinds = {record.place: record.kind for record in evidence.records}
