@@ -269,12 +269,9 @@ class Actions:
         return True
 
     def accept_losses(self, names: tuple[str, ...]) -> None:
-        """Accept the losses of topics once workers tell of all of them."""
-        wanted = [
-            f"{self.world.topic(name)} partition {number}:"
-            for name in names
-            for number in range(self.world.plan.partitions)
-        ]
+        """Accept the losses of topics once workers tell of all of them: of each partition that had a record."""
+        had = {(name, record.partition) for name in names for record in self.world.history[name]}
+        wanted = [f"{self.world.topic(name)} partition {number}:" for name, number in sorted(had)]
 
         def told() -> bool:
             self.world.revive()
