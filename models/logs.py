@@ -94,13 +94,12 @@ class Logs:
         return known.numbers.get(topic_id)
 
     def may_be(self, topic: str, topic_id: str | None, log: int) -> bool:
-        """Tell whether a log with this id may have this number: its own, or the next one if the id is new."""
-        known = self.topics.get(topic)
-        if known is None:
-            return log in (0, 1)
-        if topic_id is None:
-            return log in (known.last, known.last + 1)
-        return log == known.numbers.get(topic_id, known.last + 1)
+        """Tell whether a log of the topic that has this id may have this number: its own, or the next one.
+
+        The same id is the next log where the end of the last one was cut off; only the next one if the id is new.
+        """
+        own, last = self.number(topic, topic_id), self.last(topic)
+        return log == own or (log == last + 1 and own in (None, last))
 
 
 def follow_logs(logs: Logs, event: Event) -> Logs:

@@ -7,7 +7,7 @@ letters, then the transactions: so nothing is missing of what the scores say is 
 
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -271,7 +271,25 @@ async def audit(settings: Settings, since_ms: int, until_ms: int | None, progres
         made.end(max(ends[partition], made.next_offset or 0))
     for tp, one in unreadable:
         partitions[tp.partition].skip(one.first, min(one.end, ends[tp.partition]))
-    return _report(topic, log, verdicts, partitions)
+    found = _found_here(verdicts, partitions)
+    if since_ms and (unknown := _open_identities(partitions) - found.keys()):
+        found |= await _filled_in_before(settings, topic, scan.first, unknown)
+    return _report(topic, log, verdicts, partitions, found)
+
+
+async def _filled_in_before(
+    settings: Settings, topic: str, first: Mapping[int, int], wanted: Collection[int]
+) -> dict[int, str]:
+    """Return which of these transactions were filled in before the range, and where: those have no score."""
+    found: dict[int, str] = {}
+    async with scan_topic(settings, topic, 0) as scan:
+        async for records, _ in scan.read():
+            for record in records:
+                if record.offset >= first[record.partition] or backfill_mark(record.headers) is None:
+                    continue
+                if (identity := _identity(record)) in wanted:
+                    found.setdefault(identity, f"{record.partition}:{record.offset}")
+    return found
 
 
 async def _log_of(settings: Settings, topic: str, logs: Logs) -> int:
@@ -305,14 +323,28 @@ def _partition(verdicts: _Verdicts, topic: str, log: int, partition: int) -> Par
     return PartitionAudit(partition, scored, refused, verdicts.logs.skipped_in(topic, partition, log), lost)
 
 
-def _report(topic: str, log: int, verdicts: _Verdicts, partitions: Mapping[int, PartitionAudit]) -> AuditReport:
-    wanted = [identity for made in partitions.values() for _, identity in made.open_ones]
+def _open_identities(partitions: Mapping[int, PartitionAudit]) -> set[int]:
+    """Return the transactions that may repeat others, as far as they can be read."""
+    return {identity for made in partitions.values() for _, identity in made.open_ones} - {0}
+
+
+def _found_here(verdicts: _Verdicts, partitions: Mapping[int, PartitionAudit]) -> dict[int, str]:
+    """Return where those were decided, or filled in within the range."""
     backfilled = {
         identity: f"{partition}:{offset}"
         for partition, made in partitions.items()
         for identity, offset in made.backfilled.items()
     }
-    found = originals(wanted, verdicts.scored, backfilled)
+    return originals(_open_identities(partitions), verdicts.scored, backfilled)
+
+
+def _report(
+    topic: str,
+    log: int,
+    verdicts: _Verdicts,
+    partitions: Mapping[int, PartitionAudit],
+    found: Mapping[int, str],
+) -> AuditReport:
     repeated = [place for made in partitions.values() for place in made.settle(found)]
     counts, faults = Counter[Kind](), defaultdict[Fault, list[AuditedPlace]](list)
     for partition, made in partitions.items():

@@ -34,6 +34,7 @@ from stream.errors import SettingsError
 from stream.kafka.client import client_id, connection_options
 from stream.kafka.commit_copies import CommitCopies
 from stream.kafka.fetch_thread import ConsumerOptions
+from stream.kafka.offsets import committed_offsets
 from stream.kafka.publisher import Publisher
 from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
@@ -45,7 +46,7 @@ from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_process
 from stream.worker.backfilled import BackfilledShare
 from stream.worker.batch_agent import batch_agent
-from stream.worker.commit_copies import CommitCopier
+from stream.worker.commit_copies import CommitCopier, CopierDeps
 from stream.worker.cut_over import CutOverAnswers, PublishingGates
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.fact_log import FactLog
@@ -392,7 +393,16 @@ def build_parts(
             reviews=reviews,
             topics=topics,
             reads_predictions=features.has_predictions,
-            copier=CommitCopier(settings, store.commit_notes, app.current, positions.scores_ids),
+            copier=CommitCopier(
+                CopierDeps(
+                    settings=settings,
+                    notes=store.commit_notes,
+                    consumer=app.current,
+                    scores_ids=positions.scores_ids,
+                    commits=partial(committed_offsets, settings, admin),
+                    history_epoch=lambda: store.history_epoch,
+                )
+            ),
         )
     )
     return WorkerParts(

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from campaigns.facts import scores_of
 from campaigns.plans import Step
 from campaigns.world import ADMIN_SECONDS, World
 from models.commands import CommandKind
@@ -239,16 +240,26 @@ class Actions:
             for name in names:
                 world.history[name] = world.records(name)
                 world.logs[name] += 1
+            last = self._last_decided()
             admin = AdminClient({"bootstrap.servers": world.cluster.brokers, "log_level": 0})
             for done in admin.delete_topics([world.topic(name) for name in names]).values():
                 done.result(ADMIN_SECONDS)
             until(self._are_made, "the topics are made anew")
             world.traffic.reconnect()
-            world.traffic.send(*world.traffic.again(again))
+            world.traffic.send(*world.traffic.again(again, without=last))
         if not running:
             world.start_workers()
         self.accept_losses(names)
         self._await_well()
+
+    def _last_decided(self) -> set[bytes]:
+        """Return the payments that were decided last on each partition.
+
+        Where one comes to lie at its own offset again, a worker takes the topic for a mirror, and tells of no loss.
+        """
+        ids = {score.partition: score.transaction_id for score in scores_of(self.world.read("scores"))}
+        values = [record.value or b"" for record in self.world.history["transactions"]]
+        return {value for value in values if any(f'"{name}"'.encode() in value for name in ids.values())}
 
     def _are_made(self) -> bool:
         try:
@@ -258,12 +269,9 @@ class Actions:
         return True
 
     def accept_losses(self, names: tuple[str, ...]) -> None:
-        """Accept the losses of topics once workers tell of all of them."""
-        wanted = [
-            f"{self.world.topic(name)} partition {number}:"
-            for name in names
-            for number in range(self.world.plan.partitions)
-        ]
+        """Accept the losses of topics once workers tell of all of them: of each partition that had a record."""
+        had = {(name, record.partition) for name in names for record in self.world.history[name]}
+        wanted = [f"{self.world.topic(name)} partition {number}:" for name, number in sorted(had)]
 
         def told() -> bool:
             self.world.revive()

@@ -10,8 +10,8 @@ from campaigns.oracle import Fate, Fold
 
 GRACE_MS = 5_000
 """After a demotion was accepted, for the workers to hear of it."""
-EXTRA_DESCRIPTORS = 3
-"""More than before, for connections that pools keep open."""
+EXTRA_DESCRIPTORS = 8
+"""More than before, for connections that pools keep open, and to brokers that a client had not needed yet."""
 SHOWN = 5
 """So many examples of a violation are told."""
 CLOCK = "ahead_of_clock"
@@ -64,10 +64,23 @@ def offsets_are_decided_or_refused(evidence: Evidence) -> Iterator[str]:
 
 
 def no_payment_is_lost(evidence: Evidence) -> Iterator[str]:
-    """A record that the contract accepts is refused with no code that its kind allows, and a bad one with its own."""
+    """A record that the contract accepts is refused with no code that its kind allows, and a bad one with its own.
+
+    A payment that was refused for a clock, and then contradicted by one that was decided, contradicts that one when it
+    is sent again.
+    """
     wrong: dict[str, list[Place]] = defaultdict(list)
+    kinds = {record.place: record.kind for record in evidence.records}
+    contradicted = {
+        (one.card_id, one.transaction_id) for one in evidence.fold.valid if kinds.get(one.place) == "conflict"
+    }
     for record in evidence.records:
         allowed = _allowed(record.kind, bounded=evidence.bounded)
+        if (
+            record.kind == "payment"
+            and (record.fields.get("card_id"), record.fields.get("transaction_id")) in contradicted
+        ):
+            allowed |= EITHER["conflict"]
         for letter in evidence.fold.refusals.get(record.place, ()):
             if letter.code not in allowed:
                 wrong[f"records of the kind {record.kind} were refused as {letter.code}"].append(record.place)
@@ -77,7 +90,7 @@ def no_payment_is_lost(evidence: Evidence) -> Iterator[str]:
 
 def _allowed(kind: str, *, bounded: bool) -> set[str]:
     own = {kind.removeprefix(BAD)} if kind.startswith(BAD) else EITHER.get(kind, set())
-    return own if bounded else own | {CLOCK}
+    return set(own) if bounded else own | {CLOCK}
 
 
 def no_bad_record_is_decided(evidence: Evidence) -> Iterator[str]:

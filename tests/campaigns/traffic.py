@@ -7,7 +7,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -238,9 +238,9 @@ class Traffic:
         with self._sending:
             self.send(*self.some(count))
 
-    def again(self, count: int) -> list[Shipment]:
-        """Return so many of the payments that were sent, to send them again."""
-        sent = self.payments.sent
+    def again(self, count: int, without: Collection[bytes] = ()) -> list[Shipment]:
+        """Return so many of the payments that were sent, to send them again: in any order, `without` some values."""
+        sent = [one for one in self.payments.sent if one.value not in without]
         return [sent[at] for at in self._draw.permutation(len(sent))[:count].tolist()]
 
     def _draw_kind(self) -> str:

@@ -111,6 +111,16 @@ def test_without_a_bound_of_timestamps_a_payment_may_be_refused_for_a_clock() ->
     assert violations(evidence(scores=[score(0)], letters=letters, bounded=False)) == {}
 
 
+def test_a_payment_may_contradict_what_contradicted_it_if_that_was_decided_in_its_place() -> None:
+    records = [*RECORDS, record(4, "conflict", "t-1"), record(5, "payment", "t-1")]
+    letters = [*LETTERS, letter(1, "ahead_of_clock"), letter(5, "transaction_conflict")]
+    decided = [score(0), score(4, transaction_id="t-1")]
+    assert violations(evidence(records, decided, letters, bounded=False)) == {}
+    refused = [*LETTERS, letter(4, "transaction_conflict"), letter(5, "transaction_conflict")]
+    found = violations(evidence(records, [score(0), score(1)], refused))
+    assert found == {"no_payment_is_lost": ["1 records of the kind payment were refused as transaction_conflict: 0:5"]}
+
+
 def test_a_demoted_model_may_decide_within_the_grace_and_after_it_was_promoted_again() -> None:
     within = evidence(scores=[score(0), score(1, digest=OLD, scored_at_ms=DEMOTED_MS + GRACE_MS)])
     again = (*DEMOTION, Verdict("promote", DEMOTED_MS + 8_000, 4, OLD))

@@ -28,6 +28,7 @@ def genuine(number: int) -> dict[str, Any]:
     return payment(number, card_id="card", merchant_id="shop") | {"occurred_at": format_time(now_ms() - 1_000)}
 
 
+@pytest.mark.acceptance
 def test_a_payment_a_year_ahead_is_refused_and_left_out_when_histories_are_rebuilt(
     apart: Fleet, own_redis: OwnRedis
 ) -> None:

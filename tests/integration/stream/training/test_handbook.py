@@ -12,6 +12,7 @@ from stream.training.run import train
 from support.handbook import TRANSACTIONS, needs_handbook
 
 
+@pytest.mark.acceptance
 @needs_handbook
 @pytest.mark.integration
 def test_five_weeks_of_the_handbook_train_a_model_with_the_expected_metrics(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import RebalanceInProgressError
+from aiokafka.errors import KafkaConnectionError, RebalanceInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
 from features.errors import StoreUnavailableError
@@ -20,11 +20,11 @@ from stream.kafka.losses import Start
 from stream.kafka.transport import BatchConsumer
 from stream.settings import Settings
 from stream.worker import losses
-from stream.worker.commit_copies import CommitCopier
+from stream.worker.commit_copies import CommitCopier, CopierDeps
 from stream.worker.losses import InputLosses, LossesDeps
 
 PAYMENTS, LABELS, COMMANDS = (TopicPartition(topic, 0) for topic in ("transactions", "labels", "model-control"))
-PREDICTIONS = TopicPartition("predictions", 0)
+PREDICTIONS, UNREAD = TopicPartition("predictions", 0), TopicPartition("transactions", 1)
 GROUP = Settings().group
 PAID, LABELLED = LogPart(of_labels=False, partition=0), LogPart(of_labels=True, partition=0)
 PREDICTED = LogPart(of_labels=False, partition=0, of_predictions=True)
@@ -53,12 +53,39 @@ class Notes:
             raise StoreUnavailableError("away")
 
 
-def copier(notes: Any, consumer: Any) -> CommitCopier:
-    return CommitCopier(Settings(), notes, lambda: consumer, {0: "id-scores"})
+class Consumer:
+    """Stands in for the consumer of some partitions."""
+
+    def __init__(self, *own: TopicPartition, uncopied: Mapping[TopicPartition, Commit] | None = None) -> None:
+        self.uncopied = dict(uncopied or {})
+        self.own = own
+
+    def partitions(self, topic: str) -> list[int]:
+        return [tp.partition for tp in self.own if tp.topic == topic]
+
+
+class Kafka:
+    """Stands in for the group's coordinator, and for the store's history epoch; it is away while `away` is set."""
+
+    def __init__(self, commits: Mapping[TopicPartition, OffsetAndMetadata] | None = None) -> None:
+        self.commits, self.asked, self.away, self.epoch = dict(commits or {}), list[TopicPartition](), False, 1
+
+    async def read(self, tps: list[TopicPartition]) -> dict[TopicPartition, OffsetAndMetadata]:
+        if self.away:
+            raise KafkaConnectionError("away")
+        self.asked += tps
+        return {tp: self.commits.get(tp, OffsetAndMetadata(-1, "")) for tp in tps}
+
+
+def copier(notes: Any, consumer: Any, kafka: Kafka | None = None) -> CommitCopier:
+    kafka = kafka or Kafka()
+    return CommitCopier(
+        CopierDeps(Settings(), notes, lambda: consumer, {0: "id-scores"}, kafka.read, lambda: kafka.epoch)
+    )
 
 
 async def test_the_last_commits_of_all_partitions_are_copied_in_one_call_and_each_once() -> None:
-    notes, consumer = Notes(), SimpleNamespace(uncopied={})
+    notes, consumer = Notes(), Consumer()
     copying = copier(notes, consumer)
     await copying.copy()
     assert notes.calls == 0
@@ -75,7 +102,7 @@ async def test_the_last_commits_of_all_partitions_are_copied_in_one_call_and_eac
 
 
 async def test_a_commit_that_redis_did_not_take_is_copied_later_unless_a_newer_one_was_made() -> None:
-    notes, consumer = Notes(), SimpleNamespace(uncopied={PAYMENTS: Commit(9, "a"), LABELS: Commit(4, "b")})
+    notes, consumer = Notes(), Consumer(uncopied={PAYMENTS: Commit(9, "a"), LABELS: Commit(4, "b")})
     notes.away = True
     await copier(notes, consumer).copy()
     notes.away = False
@@ -86,7 +113,7 @@ async def test_a_commit_that_redis_did_not_take_is_copied_later_unless_a_newer_o
 
 
 async def test_a_commit_that_is_made_during_the_call_is_copied_by_the_next() -> None:
-    consumer = SimpleNamespace(uncopied={PAYMENTS: Commit(9, "a")})
+    consumer = Consumer(uncopied={PAYMENTS: Commit(9, "a")})
 
     class Slow(Notes):
         async def write(self, notes: Mapping[LogPart, bytes]) -> None:
@@ -95,6 +122,36 @@ async def test_a_commit_that_is_made_during_the_call_is_copied_by_the_next() -> 
 
     await copier(Slow(), consumer).copy()
     assert consumer.uncopied == {PAYMENTS: Commit(12, "b")}
+
+
+async def test_what_redis_has_lost_and_what_comes_from_another_worker_is_copied_again_from_kafka() -> None:
+    notes, consumer = Notes(), Consumer(PAYMENTS, LABELS, uncopied={PAYMENTS: Commit(9, "note")})
+    moved_by_a_tool = OffsetAndMetadata(30, "")
+    kafka = Kafka(
+        {PAYMENTS: OffsetAndMetadata(8, "older"), LABELS: OffsetAndMetadata(4, ID), PREDICTIONS: moved_by_a_tool}
+    )
+    copying = copier(notes, consumer, kafka)
+    kafka.away = True
+    await copying.copy()
+    assert (notes.calls, consumer.uncopied) == (0, {PAYMENTS: Commit(9, "note")})
+    kafka.away = False
+    both = {PAID: CommitCopy(GROUP, 9, "note", "id-scores"), LABELLED: CommitCopy(GROUP, 4, ID)}
+    for _ in range(2):
+        await copying.copy()
+        assert ({part: parse_copy(note) for part, note in notes.stored.items()}, kafka.asked) == (both, [LABELS])
+    notes.stored.clear()
+    kafka.epoch += 1
+    kafka.commits[PAYMENTS] = OffsetAndMetadata(9, "note")
+    consumer.own = (PAYMENTS, UNREAD, LABELS, PREDICTIONS)
+    for _ in range(2):
+        await copying.copy()
+        assert {part: parse_copy(note) for part, note in notes.stored.items()} == both
+        assert kafka.asked == [LABELS, PAYMENTS, LABELS, PREDICTIONS]
+    consumer.own = (PAYMENTS,)
+    await copying.copy()
+    consumer.own = (PAYMENTS, LABELS)
+    await copying.copy()
+    assert kafka.asked[4:] == [LABELS], "another worker may have owned it meanwhile"
 
 
 async def test_copies_are_read_by_topic_and_damaged_ones_are_none() -> None:
