@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metrics.columns import Floats, Ints
+from metrics.columns import Bools, Floats, Ints
 from metrics.money import CostMatrix, DecisionCode
 from stream.outcomes.columns import PAYMENT_ROW
 from stream.outcomes.maturity import outcomes_of
@@ -122,6 +122,11 @@ def _balance(first: float, second: float) -> float:
     return min(1.0, first / max(second, 1.0))
 
 
+def _in_second(days: Floats) -> Bools:
+    found: Bools = (days >= COHORT_DAYS) & (days < 2 * COHORT_DAYS)
+    return found
+
+
 def nowhere(_rates: Floats, days: Floats) -> Floats:
     """Each swap is as often right as wrong."""
     return np.zeros(len(days))
@@ -139,7 +144,7 @@ def for_frequent(rates: Floats, _days: Floats) -> Floats:
 
 def for_the_first(_rates: Floats, days: Floats) -> Floats:
     """Better on cards of the first cohort, and so much worse on those of the second that nothing is saved."""
-    first, second = days < COHORT_DAYS, (days >= COHORT_DAYS) & (days < 2 * COHORT_DAYS)
+    first, second = days < COHORT_DAYS, _in_second(days)
     share = min(1.0, second.sum() / max(first.sum(), 1))
     return np.where(first, 0.999 * share, np.where(second, -1.0, -0.2))
 
@@ -148,10 +153,6 @@ def in_waves(_rates: Floats, days: Floats) -> Floats:
     """Better and worse by turns of three days, as campaigns come and go."""
     worse = days % (2 * _TURN_DAYS) < _TURN_DAYS
     return np.where(worse, -0.8, 0.8 * _balance(worse.sum(), (~worse).sum()))
-
-
-def _in_second(days: Floats) -> Floats:
-    return (days >= COHORT_DAYS) & (days < 2 * COHORT_DAYS)
 
 
 def wave_in_the_second(_rates: Floats, days: Floats) -> Floats:
@@ -219,7 +220,7 @@ FRAUD_WAVE: DrawCards = partial(drawn, effect=0.3, expects=for_the_wave, often=2
 NEW_CARDS: DrawCards = partial(drawn, effect=0.5, expects=for_new_cards, often=0.5)
 BETTER: DrawCards = partial(drawn, effect=0.2, expects=everywhere)
 LATE_LABELS: DrawCards = partial(late_where_large, mean_days=12.0, most_days=19.5)
-LABELS_BEYOND_MATURITY: DrawCards = partial(late_where_large, mean_days=30.0)
+LABELS_BEYOND_MATURITY: DrawCards = partial(late_where_large, mean_days=60.0)
 
 
 # --- what a verdict says
