@@ -79,7 +79,7 @@ def measure(worlds: Sequence[World], seeds: range, runs: int | None) -> Iterator
 
 HEADINGS = ("world", "what is looked at", "promised", "measured", "error", "runs", "")
 """The error is the Monte Carlo standard error of what was measured."""
-_LEAST_WIDTH = 140
+_LEAST_WIDTH = 150
 _WIDTHS = (44, 30, 18, 8, 8, 5, 6)
 
 

@@ -101,7 +101,7 @@ def _measured(promise: Promise, values: Floats) -> tuple[float, float]:
         ascending, half = np.sort(values), math.sqrt(count) / 2
         low, high = (ascending[min(max(round(count / 2 + by), 0), count - 1)] for by in (-half, half))
         return float(np.quantile(values, 0.5, method="inverted_cdf")), float(high - low) / 2 if low < high else 0.0
-    return float(values.mean()), float(values.std()) / math.sqrt(count)
+    return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(count) if count > 1 else math.inf
 
 
 def _is_kept(promise: Promise, values: Floats, measured: float, error: float) -> bool:
