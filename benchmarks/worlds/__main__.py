@@ -99,7 +99,8 @@ def _text(promise: Promise, value: float) -> str:
     return f"{100 * value:.3g} %" if promise.bound is Bound.UNBIASED else f"{100 * value:.1f} %"
 
 
-def _table(findings: Sequence[Finding]) -> Table:
+def promises_table(findings: Sequence[Finding]) -> Table:
+    """Return a table with a row for each finding; a world is named, and what is peculiar about it, in its first row."""
     table, shown = Table(), None
     for heading, width in zip(HEADINGS, _WIDTHS, strict=True):
         table.add_column(heading, min_width=width)
@@ -141,7 +142,11 @@ def _facts(seeds: range, findings: Sequence[Finding], agreements: Sequence[Agree
 
 
 def _agreements(python: Path | None) -> list[Agreement]:
-    """Compare with strikeone where it is installed, or say how to have it."""
+    """Compare with strikeone where it is installed, or say how to have it.
+
+    Raises:
+        click.ClickException: it cannot be run with the Python that is stated.
+    """
     if python is None and importlib.util.find_spec(STRIKEONE) is None:
         click.echo(
             f"{STRIKEONE} is not installed here, so scores are not compared: install it in an environment of its own, "
@@ -149,7 +154,10 @@ def _agreements(python: Path | None) -> list[Agreement]:
             err=True,
         )
         return []
-    return compare_with_strikeone(Path(sys.executable) if python is None else python)
+    try:
+        return compare_with_strikeone(Path(sys.executable) if python is None else python)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @click.command()
@@ -173,7 +181,7 @@ def main(
         click.echo(_markdown(findings))
     else:
         console = Console()
-        Console(width=max(console.width, _LEAST_WIDTH)).print(_table(findings))
+        Console(width=max(console.width, _LEAST_WIDTH)).print(promises_table(findings))
     if agreements:
         Console().print(_agreements_table(agreements))
     if file is not None:
