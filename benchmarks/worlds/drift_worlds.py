@@ -46,7 +46,8 @@ def _year(name: str, peculiar: str, case: str) -> World:
     return World(name, _PART, peculiar, (promise,), 2, partial(_quiet_year, case=case))
 
 
-def _loss(name: str, peculiar: str, loss: str, days: tuple[int, int]) -> World:
+def _loss(name: str, peculiar: str, loss: str, days: tuple[int, int], later: float = 0.0) -> World:
+    """Return a world in which labels stop: the median and most of the days until then, and which part takes more."""
     median, slowest = days
 
     def draw(rng: np.random.Generator) -> tuple[float, bool]:
@@ -55,7 +56,7 @@ def _loss(name: str, peculiar: str, loss: str, days: tuple[int, int]) -> World:
 
     promises = (
         Promise("days until they are missed", Bound.MEDIAN, median, _PAGE),
-        Promise(f"it takes more than {slowest} days", Bound.AT_MOST, 0.0, _PAGE),
+        Promise(f"it takes more than {slowest} days", Bound.AT_MOST, later, _PAGE),
     )
     return World(name, _PART, peculiar, promises, 28, draw)
 
@@ -82,6 +83,6 @@ DRIFT_WORLDS = (
     ),
     _loss("all labels stop", "1,500 cards pay on a day: 25 a day have a fraud", _ALL, (2, 2)),
     _loss("a reporter stops", "customers, 45 % of frauds, who report every day", _CUSTOMERS, (2, 3)),
-    _loss("a reporter stops that rests on weekends", "chargebacks, 35 % of frauds", _CHARGEBACKS, (3, 5)),
+    _loss("a reporter stops that rests on weekends", "chargebacks, 35 % of frauds", _CHARGEBACKS, (3, 5), 0.04),
     _loss("a kind of fraud stops", "40 % of frauds, by all reporters", _STOLEN, (3, 5)),
 )

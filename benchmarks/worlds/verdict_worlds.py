@@ -104,9 +104,9 @@ VERDICT_WORLDS = (
         30,
         lambda rng: (promoted(BETTER(rng, _CARDS)),),
     ),
-    _money(54, 0.85),
-    _money(180, 0.89),
-    _money(720, 0.89),
+    _money(54, 0.82),
+    _money(180, 0.86),
+    _money(720, 0.90),
     World(
         "lots while the cap holds",
         "let-through",
