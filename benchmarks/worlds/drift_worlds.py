@@ -83,6 +83,6 @@ DRIFT_WORLDS = (
     ),
     _loss("all labels stop", "1,500 cards pay on a day: 25 a day have a fraud", _ALL, (2, 2)),
     _loss("a reporter stops", "customers, 45 % of frauds, who report every day", _CUSTOMERS, (2, 3)),
-    _loss("a reporter stops that rests on weekends", "chargebacks, 35 % of frauds", _CHARGEBACKS, (3, 5), 0.04),
+    _loss("a reporter stops that rests on weekends", "chargebacks, 35 % of frauds", _CHARGEBACKS, (3, 5), 0.032),
     _loss("a kind of fraud stops", "40 % of frauds, by all reporters", _STOLEN, (3, 5)),
 )

@@ -31,8 +31,8 @@ BUDGETS = (5, 20, 50)
 DECLINE_SHARE_BP = 500
 _DAY_S, _BEGIN_DAY = 86_400, 20_454
 _COMPROMISED, _MOST_FRAUDS = 0.06, 6
-_WITHIN_S = 600
-"""The frauds of a card come within ten minutes: some in the same second, and some on two days."""
+_WITHIN_S = 60
+"""The frauds of a card come within a minute, so that some have the same second."""
 _TOLERANCE = 1e-9
 _DECLINE_AT = 0.5
 _NEVER_MINOR = 10**9
@@ -74,9 +74,8 @@ def draw_scored(random: np.random.Generator) -> ScoredCards:
     bad_card = np.repeat(bad, random.integers(1, _MOST_FRAUDS + 1, len(bad)))
     whole = DAYS * _DAY_S
     second = random.integers(whole, size=len(card))
-    bad_second = random.integers(whole - _DAY_S, size=CARDS)[bad_card] + random.integers(
-        _DAY_S // 60, size=len(bad_card)
-    )
+    begins = random.integers(whole - _WITHIN_S, size=CARDS)
+    bad_second = begins[bad_card] + random.integers(_WITHIN_S, size=len(bad_card))
     cards, seconds = np.concatenate((card, bad_card)), np.concatenate((second, bad_second))
     fraud = np.arange(len(cards)) >= len(card)
     score = 1 / (1 + np.exp(-random.normal(np.where(fraud, 0.5, -2.5), 1.5)))

@@ -153,6 +153,8 @@ def test_exported_scores_are_cases_of_several_frauds_with_ties(tmp_path: Path) -
     assert figures["cases: cards with fraud"] == len(np.unique(scored.card[scored.fraud]))
     assert scored.fraud.sum() > 1.5 * len(np.unique(scored.card[scored.fraud]))
     assert len(np.unique(scored.card)) == CARDS
+    of_frauds = np.column_stack((scored.card, scored.second))[scored.fraud]
+    assert len(np.unique(of_frauds, axis=0)) < len(of_frauds), "some frauds of a card have the same second"
     assert len(figures) == 4 + 5 * len(BUDGETS)
     assert all(value is not None for value in figures.values())
 
