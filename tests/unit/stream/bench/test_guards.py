@@ -103,7 +103,7 @@ def test_clustered_cards_raise_no_false_alarm_if_only_first_events_count_and_man
     assert lines["any of these guards"].false_alarms <= 0.05 + 3 * math.sqrt(0.05 / runs)
     assert lines["the same evidence on every decline"].false_alarms > 0.15
     assert lines["a fixed-horizon test on every decline"].false_alarms > 0.4
-    assert lines["evidence from the start on first declines"].noticed > 0.3  # type: ignore[operator]
+    assert lines["evidence on the first decline of each card, from the start"].noticed > 0.3  # type: ignore[operator]
 
 
 @pytest.mark.usefixtures("small")
