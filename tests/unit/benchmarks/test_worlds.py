@@ -172,6 +172,7 @@ def test_a_python_without_strikeone_is_an_error_that_says_so(tmp_path: Path, mon
 
 
 @pytest.mark.acceptance
+@pytest.mark.timeout(3_000)
 def test_every_promise_is_kept_in_every_world() -> None:
     """As many runs as the command draws for one seed: some minutes."""
     result = run("--seeds", "32")
