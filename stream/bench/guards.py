@@ -256,7 +256,7 @@ def simulate_alarms(seed: int, runs: int, guards: Guards, world: SimulatedCards,
     for run in range(runs):
         cards = draw_cards(world, rng)
         events = {kind: bad_events(world, EQUAL, kind, cards, rng) for kind in guards if kind in RATES}
-        by_guard.append(_alarms(events, (cards[1], world.share), guards))
+        by_guard.append(breached_guards(events, (cards[1], world.share), guards))
         worse = bad_events(world, DOUBLED, DECLINED, cards, rng)
         by_rule.append([_used(rule, events[DECLINED], worse) for rule in rules])
         progress("alarms", run + 1, runs)
@@ -269,8 +269,16 @@ def simulate_alarms(seed: int, runs: int, guards: Guards, world: SimulatedCards,
     return lines + [_rule_line(rule, list(used)) for rule, *used in zip(rules, *by_rule, strict=True)]
 
 
-def _alarms(events: Mapping[GuardKind, BadEvents], cards: tuple[Flags, float], guards: Guards) -> set[GuardKind]:
-    """Return the guards that are breached in a run, that of the sample ratio over all cards included."""
+def breached_guards(
+    events: Mapping[GuardKind, BadEvents], cards: tuple[Flags, float], guards: Guards
+) -> set[GuardKind]:
+    """Return the guards that are breached in a run, that of the sample ratio over all cards included.
+
+    Args:
+        events: the bad events of each kind.
+        cards: whether each card is the canary's, and the canary's share.
+        guards: what is guarded.
+    """
     breached = {kind for kind, found in events.items() if _breaches(found, kind, guards[kind], cards[1])}
     if ratio_logs(*cards).max() >= math.log(guards[GuardKind.SAMPLE_RATIO].bound()):
         breached.add(GuardKind.SAMPLE_RATIO)

@@ -4,20 +4,27 @@ Each figure has its seed; the comments say the Monte Carlo error of one standard
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 
-from guards.evidence import (
-    log_climb_evidence,
-    log_climb_evidence_of,
-    log_evidence_of,
-    log_fewer_evidence_of,
-    log_more_evidence_of,
+from benchmarks.worlds.canaries import (
+    BOUND,
+    Blocks,
+    Traffic,
+    by_canary,
+    classes_of,
+    clean,
+    climbed,
+    declines_until_found,
+    part_of,
+    payments_until,
+    until_breach,
 )
+from guards.evidence import log_climb_evidence, log_evidence_of, log_fewer_evidence_of, log_more_evidence_of
 from guards.first_payments import (
     BAND_CLASSES,
     SCORE,
@@ -25,42 +32,13 @@ from guards.first_payments import (
     Sampled,
     Training,
     log_rate_evidence,
-    log_scores_evidence,
     quantities,
     recomputed_unseen,
     tolerated,
     unseen_evidence,
     unseen_explained,
 )
-from guards.ladder import Ladder, RolloutPhase, Situation, progress_on
-from guards.specs import ClimbSpec, GuardKind, default_guards
-
-BOUND = default_guards()[GuardKind.DECLINED].bound(2)
-Blocks = dict[tuple[int, int], tuple[int, int]]
-
-
-def by_canary(share: float, ratio: float) -> float:
-    return share * ratio / (share * ratio + 1 - share)
-
-
-def clean(share: float, blocks: int, rng: np.random.Generator, each: int = 10) -> Blocks:
-    """Return so many blocks of first declines without a difference."""
-    drawn = (int(rng.binomial(each, share)) for _ in range(blocks))
-    return {(block, round(share * 10_000)): (own, each - own) for block, own in enumerate(drawn)}
-
-
-def until(
-    counts: Blocks, share: float, ratio: float, rng: np.random.Generator, side: Any = log_more_evidence_of
-) -> tuple[int, int]:
-    """Draw first declines of a ratio, ten a block, until a side is breached; return those of the canary, and all."""
-    begin, share_bp, own, total = len(counts), round(share * 10_000), 0, 0
-    while side(counts) < math.log(BOUND):
-        key, is_canary = (begin + total // 10, share_bp), bool(rng.random() < by_canary(share, ratio))
-        before = counts.get(key, (0, 0))
-        counts[key] = (before[0] + is_canary, before[1] + (not is_canary))
-        own, total = own + is_canary, total + 1
-    return own, total
-
+from guards.specs import GuardKind, default_guards
 
 # --- too few
 
@@ -69,14 +47,14 @@ def until(
 def test_a_canary_that_declines_nothing_is_found_after_some_first_declines_in_all(
     share: float, all_firsts: int
 ) -> None:
-    own, total = until({}, share, 0.0, np.random.default_rng(1), log_fewer_evidence_of)
+    own, total = until_breach({}, share, 0.0, np.random.default_rng(1), log_fewer_evidence_of)
     assert own == 0
     assert total == pytest.approx(all_firsts, rel=0.06)
 
 
 def test_it_is_found_after_a_week_of_declines_as_well() -> None:
     rng = np.random.default_rng(2)
-    needed = [until(clean(0.1, 168, rng), 0.1, 0.0, rng, log_fewer_evidence_of)[1] for _ in range(4)]
+    needed = [until_breach(clean(0.1, 168, rng), 0.1, 0.0, rng, log_fewer_evidence_of)[1] for _ in range(4)]
     assert np.median(needed) < 170
 
 
@@ -88,8 +66,8 @@ def test_it_is_found_after_a_week_of_declines_as_well() -> None:
 )
 def test_a_change_is_found_late_nearly_as_soon_as_early(ratio: float, start: int, after_3000: int) -> None:
     rng, runs = np.random.default_rng(3), 16
-    early = np.median([until({}, 0.1, ratio, rng)[0] for _ in range(runs)])
-    late = np.median([until(clean(0.1, 300, rng), 0.1, ratio, rng)[0] for _ in range(runs)])
+    early = np.median([until_breach({}, 0.1, ratio, rng)[0] for _ in range(runs)])
+    late = np.median([until_breach(clean(0.1, 300, rng), 0.1, ratio, rng)[0] for _ in range(runs)])
     assert early == pytest.approx(start, rel=0.35)
     assert late == pytest.approx(after_3000, rel=0.35)
 
@@ -157,68 +135,11 @@ def test_an_equal_canary_excludes_a_doubling_after_some_of_its_first_declines(sh
     assert np.quantile(needed, 0.9) < 60
 
 
-class Climb(NamedTuple):
-    """How a rollout ended, and after how many hours."""
-
-    end: str
-    hours: float
-
-
-LADDER = Ladder.parse("1% 10min, 5% 1h, 25% 1h, 100%")
-CLIMB = ClimbSpec((GuardKind.DECLINED,))
-
-
-def climbed(
-    rng: np.random.Generator, ratio: float, per_second: float, part: float, *, asks: bool = True, days: float = 4
-) -> Climb:
-    """Simulate a rollout in which live first declines are a part of payments, and the canary's so many times as many.
-
-    It is looked at after each first decline, and every ten minutes.
-    """
-    at_s, rung, since_s, blocks = 0.0, 0, 0.0, Blocks()
-    while at_s < days * 86_400:
-        share = LADDER.rungs[rung].share_bp / 10_000
-        event_s = float(rng.exponential(1 / (per_second * part * (share * ratio + 1 - share))))
-        at_s += min(event_s, 600.0)
-        if event_s <= 600:
-            key, own = (int(at_s // 3_600), LADDER.rungs[rung].share_bp), bool(rng.random() < by_canary(share, ratio))
-            before = blocks.get(key, (0, 0))
-            blocks[key] = (before[0] + own, before[1] + (not own))
-        if max(log_more_evidence_of(blocks), log_fewer_evidence_of(blocks)) >= math.log(BOUND):
-            return Climb("breached", at_s / 3_600)
-        counts = {
-            share_bp: tuple(map(sum, zip(*(arms for (_, at), arms in blocks.items() if at == share_bp), strict=True)))
-            for share_bp in {share_bp for _, share_bp in blocks}
-        }
-        enough = not asks or log_climb_evidence_of(counts) >= math.log(CLIMB.bound)
-        decided = int((at_s - since_s) * per_second * share)
-        now = Situation(
-            LADDER.rungs[rung].share_bp,
-            round(since_s * 1_000),
-            round(at_s * 1_000),
-            round(at_s * 1_000),
-            decided,
-            (),
-            CLIMB.from_bp,
-            () if enough else ("evidence",),
-        )
-        if progress_on(LADDER, now).phase is RolloutPhase.DUE:
-            rung, since_s = rung + 1, at_s
-            if rung == len(LADDER.rungs) - 1:
-                return Climb("top", at_s / 3_600)
-    return Climb("waits", at_s / 3_600)
-
-
-def part_of(climbs: Iterable[Climb], end: str) -> float:
-    found = [climb.end == end for climb in climbs]
-    return sum(found) / len(found)
-
-
 def test_a_canary_that_declines_twice_as_much_does_not_climb_where_declines_are_rare() -> None:
     """A short case of the test below."""
     rng = np.random.default_rng(6)
-    assert part_of([climbed(rng, 2.0, 2.0, 0.001, asks=False) for _ in range(5)], "top") > 0.5
-    assert part_of([climbed(rng, 2.0, 2.0, 0.001, days=0.5) for _ in range(5)], "top") < 0.3
+    assert part_of([climbed(rng, 2.0, Traffic(2, 0.001), asks=False) for _ in range(5)], "top") > 0.5
+    assert part_of([climbed(rng, 2.0, Traffic(2, 0.001), days=0.5) for _ in range(5)], "top") < 0.3
 
 
 @pytest.mark.acceptance
@@ -227,37 +148,25 @@ def test_a_doubling_climbs_in_at_most_one_of_twenty_worlds_and_an_equal_canary_c
     per_second: float, part: float, before: float
 ) -> None:
     """60 worlds each: a Monte Carlo error of 3 % at 0.05."""
-    rng, runs = np.random.default_rng(7), 60
-    assert part_of([climbed(rng, 2.0, per_second, part, asks=False) for _ in range(runs)], "top") > before - 0.2
-    assert part_of([climbed(rng, 2.0, per_second, part) for _ in range(runs)], "top") <= 0.05 + 0.06
-    equal = [climbed(rng, 1.0, per_second, part, days=30) for _ in range(runs)]
+    rng, runs, traffic = np.random.default_rng(7), 60, Traffic(per_second, part)
+    assert part_of([climbed(rng, 2.0, traffic, asks=False) for _ in range(runs)], "top") > before - 0.2
+    assert part_of([climbed(rng, 2.0, traffic) for _ in range(runs)], "top") <= 0.05 + 0.06
+    equal = [climbed(rng, 1.0, traffic, days=30) for _ in range(runs)]
     assert part_of(equal, "top") >= 0.97 - 0.05
 
 
 @pytest.mark.acceptance
 def test_a_canary_that_approves_everything_never_climbs() -> None:
     rng = np.random.default_rng(8)
-    assert {climbed(rng, 0.0, 10, 0.005, days=2).end for _ in range(40)} == {"breached"}
+    assert {climbed(rng, 0.0, Traffic(10, 0.005), days=2).end for _ in range(40)} == {"breached"}
+
+
+def test_a_canary_whose_own_rule_declines_everything_is_found_though_its_model_approves_and_the_cap_reviews() -> None:
+    rng = np.random.default_rng(15)
+    assert max(declines_until_found(rng, 0.1, 1_000) for _ in range(5)) <= 12
 
 
 # --- scores and features, without labels
-
-
-def classes_of(rng: np.random.Generator, count: int, mean: float = 300, deviation: float = 80) -> list[int]:
-    bands = np.clip(rng.normal(mean, deviation, count), 0, 999).astype(int) // 50
-    return [int(number) for number in np.bincount(bands, minlength=BAND_CLASSES)]
-
-
-def payments_until(rng: np.random.Generator, share: float, canary: tuple[float, float], most: int = 20_000) -> int:
-    """Draw first payments until the guard on scores is breached; return how many, `most` if it is not."""
-    own, live, bound = [0] * BAND_CLASSES, [0] * BAND_CLASSES, math.log(1 / 0.003)
-    for at in range(0, most, 50):
-        count = int(rng.binomial(50, share))
-        own = [before + more for before, more in zip(own, classes_of(rng, count, *canary), strict=True)]
-        live = [before + more for before, more in zip(live, classes_of(rng, 50 - count), strict=True)]
-        if log_scores_evidence({round(share * 10_000): (own, live)}, 3.0) >= bound:
-            return at + 50
-    return most
 
 
 @pytest.mark.parametrize(("share", "payments"), [(0.01, 1_500), (0.1, 300)])

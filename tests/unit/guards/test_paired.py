@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.worlds.watched_pairs import GUARDS, PAIR, Labelled, comparison, watch_frauds
 from guards.errors import GuardSpecError
 from guards.evidence import log_evidence_of
 from guards.paired import (
     PAIRED_SHARE_BP,
     GuardedComparison,
-    Pair,
-    PairedSide,
     paired_guards,
     paired_scores,
     read_comparison,
@@ -27,18 +26,8 @@ from guards.state import GuardState
 from models.policy import Decision
 from shadow.comparison import DecidedScore, Result, compare, encode_comparison
 
-NEW, PREVIOUS = "n" * 64, "p" * 64
-PAIR = Pair(NEW, PREVIOUS)
-GUARDS = paired_guards(default_guards())
-_AT = "1970-01-01T00:00:00.000Z"
+NEW, PREVIOUS = PAIR
 DECISIONS = ("approve", "review", "decline")
-
-
-def comparison(
-    payment: int, card: int, decisions: tuple[str, str], revision: int = 7, digests: Sequence[str | None] = PAIR
-) -> GuardedComparison:
-    live, challenger = (PairedSide(*side) for side in zip(decisions, digests, strict=True))
-    return GuardedComparison(str(payment), f"c-{card}", live, challenger, revision, "default", _AT)
 
 
 def state_of(comparisons: Iterable[GuardedComparison], frauds: Iterable[GuardedComparison] = ()) -> GuardState:
@@ -133,23 +122,7 @@ FRAUD = GuardKind.FRAUD_APPROVED
 def watched(
     rng: np.random.Generator, stopped: tuple[float, float], labelled: tuple[float, float], frauds: int = 250
 ) -> GuardState:
-    """Watch frauds, one a card, of which the new and the previous model stop a part, half of it by declining.
-
-    `labelled` are the parts of the live model's declines and of its reviews that get a label; approved frauds all do.
-    """
-    state = GuardState(GUARDS, "default", {7: PAIRED_SHARE_BP}, is_paired=True)
-    shared = rng.random(frauds)  # the models see the same payment, and differ by half
-    drawn = [np.where(rng.random(frauds) < 0.5, shared, rng.random(frauds)) for _ in range(2)]
-    new, previous = (
-        np.where(values < part / 2, "decline", np.where(values < part, "review", "approve"))
-        for values, part in zip(drawn, stopped, strict=True)
-    )
-    rows = [comparison(at, at, (str(new[at]), str(previous[at]))) for at in range(frauds)]
-    chance = {"approve": 1.0, "decline": labelled[0], "review": labelled[1]}
-    known = [one for one in rows if rng.random() < chance[one.live.decision]]
-    state.count(0, paired_scores(rows, PAIR), 1)
-    outcomes = [GuardedOutcome(one.transaction_id, one.card_id, fraud=True, deployment="default") for one in known]
-    state.count_outcomes(0, outcomes, 1)
+    (state,) = watch_frauds(rng, stopped, Labelled(*labelled), frauds)
     return state
 
 

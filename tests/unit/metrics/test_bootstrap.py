@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.worlds.declined import heavy_amounts
 from metrics.alerts import ScoredRows
 from metrics.bootstrap import (
     BootstrapPlan,
@@ -179,9 +180,7 @@ def test_the_effective_number_is_that_of_cards_of_equal_weight() -> None:
 
 
 def heavy(seed: int, cards: int, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Draw cards with a fraud each, whose amounts have heavy tails: amounts, and which of them are stopped."""
-    random = np.random.default_rng((seed, cards))
-    return np.exp(random.normal(0, 2, cards)), random.random(cards) < share
+    return heavy_amounts(np.random.default_rng((seed, cards)), cards, share)
 
 
 @pytest.mark.parametrize(("cards", "runs"), [(54, 100), (180, 100), (720, 60)])

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from benchmarks.worlds.declined import FRAUD_SHARE, draw_capped_lots
 from metrics.bootstrap import BootstrapPlan
+from metrics.money import DecisionCode
 from stream.outcomes.maturity import MaturityTerms, maturity_curve, outcomes_of
 from stream.verdict.declined import declined_facts
 from stream.verdict.estimate import EstimateBasis, EstimateFacts, estimate
+from stream.verdict.pairs import Pairs
 from stream.verdict.terms import VerdictTerms
 from support.outcome_cases import Payment, at_ms
 from support.verdict_cases import COSTS, Compared, labels_of, pairs_of, saved
@@ -164,36 +167,24 @@ def test_lots_estimate_what_was_declined_without_bias_and_state_their_coverage()
     assert abs(np.mean(saved_by_lots)) < 3 * np.std(saved_by_lots) / 30**0.5
 
 
-def capped_lots(seed: int, propensity: float = 0.2) -> tuple[list[Compared], list[bool]]:
-    """Return declines with a lot each, most of which the cap on declines sent to review; all of these have labels."""
-    random = np.random.default_rng(seed)
-    compared, truths = [], []
-    for at in range(1_500):
-        fraud, let, capped = random.random() < 0.336, random.random() < propensity, random.random() < 0.7
-        decided = "approve" if let else "review" if capped else "decline"
-        known = bool(fraud) if decided != "decline" else None
-        payment = Payment(f"card-{at}", 1.0, "decline", decided, known, 20.0, 10_000, propensity=propensity)
-        compared.append(Compared(payment, "review"))
-        truths.append(bool(fraud))
-    return compared, truths
-
-
 def test_lots_estimate_what_was_declined_while_the_cap_holds_most_of_the_time() -> None:
     shares, recalls, held = [], [], 0
     for seed in range(30):
-        compared, truths = capped_lots(seed)
-        rest = [Compared(Payment(f"other-{at}", 1.0, fraud=at < 100), "approve") for at in range(300)]
-        pairs = pairs_of(compared + rest)
-        lots = declined_facts(pairs, outcomes_of(pairs.rows, TERMS.maturity(at_ms(AS_OF))), TERMS).lots
+        world = draw_capped_lots(np.random.default_rng(seed))
+        rows = world.rows
+        nothing = np.zeros(len(rows))
+        challenger = np.where(rows["said"] == DecisionCode.DECLINE, DecisionCode.REVIEW, DecisionCode.APPROVE)
+        pairs = Pairs(rows, rows["said"], challenger, rows["score"], nothing, nothing, nothing)
+        lots = declined_facts(pairs, outcomes_of(rows, TERMS.maturity(at_ms(AS_OF))), TERMS).lots
         assert lots is not None
         assert (lots.drawn, lots.coverage) == (1_500, 1)
         assert lots.fraud_share.value is not None
         assert lots.fraud_share.interval is not None
         assert lots.live_recall.value is not None
         shares.append(lots.fraud_share.value)
-        recalls.append(lots.live_recall.value - sum(truths) / (sum(truths) + 100))
-        held += lots.fraud_share.interval.low <= 0.336 <= lots.fraud_share.interval.high
-    assert float(np.mean(shares)) == pytest.approx(0.336, abs=3 * float(np.std(shares)) / 30**0.5)
+        recalls.append(lots.live_recall.value - world.recall)
+        held += lots.fraud_share.interval.low <= FRAUD_SHARE <= lots.fraud_share.interval.high
+    assert float(np.mean(shares)) == pytest.approx(FRAUD_SHARE, abs=3 * float(np.std(shares)) / 30**0.5)
     assert abs(np.mean(recalls)) < 3 * np.std(recalls) / 30**0.5 + 0.005
     assert held >= 25
 

@@ -1,67 +1,42 @@
 """Cards that differ by when they appear: a PROMOTE is wrong at most as often as alpha, and one is taken back."""
 
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
 import pytest
 
-from stream.outcomes.maturity import outcomes_of
-from stream.verdict.gates import gates_of_losses
-from stream.verdict.losses import LossFacts, compare_losses
-from support.ordered_worlds import (
-    DAY_MS,
-    DAYS,
-    TERMS,
-    OrderedWorld,
+from benchmarks.worlds.ordered_cards import (
+    FRAUD_WAVE,
+    FREQUENT,
+    LATE_LABELS,
+    LITTLE,
+    NEW_CARDS,
+    TURN,
+    WAVES,
+    DrawCards,
     drawn,
-    for_frequent,
+    everywhere,
     for_the_first,
-    in_waves,
+    is_promoted,
+    looked_at,
     rare_and_large,
+    wrongly_promoted,
 )
 
-Draw = Callable[[np.random.Generator, int], OrderedWorld]
 
-
-def looked_at(world: OrderedWorld, day: float, *, frauds_only: bool = False) -> LossFacts:
-    pairs, as_of_ms = world.pairs(day, frauds_only=frauds_only), round(day * DAY_MS)
-    return compare_losses(pairs, outcomes_of(pairs.rows, TERMS.maturity(as_of_ms)), as_of_ms, TERMS)
-
-
-def is_promoted(facts: LossFacts) -> bool:
-    return all(one.passed for one in gates_of_losses(facts, TERMS))
-
-
-def wrong_promotions(draw: Draw, cards: int, runs: int, *, frauds_only: bool = False) -> int:
+def wrong_promotions(draw: DrawCards, cards: int, runs: int, *, frauds_only: bool = False) -> int:
     """Count the worlds that are promoted at any look at which the true mean over the final cards is not above 0."""
-    wrong = 0
-    for seed in range(runs):
-        world = draw(np.random.default_rng((cards, seed)), cards)
-        for day in range(61, DAYS + 1, 28):
-            facts = looked_at(world, day, frauds_only=frauds_only)
-            if is_promoted(facts) and world.mean_of(facts.final) <= 0:
-                wrong += 1
-                break
-    return wrong
+    worlds = (draw(np.random.default_rng((cards, seed)), cards) for seed in range(runs))
+    return sum(wrongly_promoted(world, frauds_only=frauds_only) for world in worlds)
 
 
-def all_cards(draw: Draw, random: np.random.Generator, cards: int) -> OrderedWorld:
-    """Judge by the mean over all cards, which is 0, whichever of them are final."""
-    world = draw(random, cards)
-    return world._replace(expected=np.zeros(len(world.expected)))
-
-
-FREQUENT = partial(all_cards, partial(drawn, effect=0.2, expects=for_frequent))
-LITTLE = partial(all_cards, partial(drawn, effect=0.05, expects=for_frequent))
-TURN = partial(drawn, effect=0.5, expects=for_the_first, often=2.0)
-WAVES = partial(all_cards, partial(drawn, effect=0.3, expects=in_waves, often=2.0))
-WORLDS: dict[str, Draw] = {
+WORLDS: dict[str, DrawCards] = {
     "frequent payers, 20 %": FREQUENT,
     "frequent payers, 5 %": LITTLE,
     "the first cohort": TURN,
     "waves": WAVES,
     "rare and large": rare_and_large,
+    "a wave of fraud": FRAUD_WAVE,
+    "new cards": NEW_CARDS,
+    "large frauds are labelled later": LATE_LABELS,
 }
 
 
@@ -101,6 +76,6 @@ def test_a_proof_on_the_first_cohort_is_taken_back_when_later_cards_lose() -> No
 
 
 def test_a_better_challenger_is_promoted_with_the_first_cohort() -> None:
-    world = drawn(np.random.default_rng(4), 8_000, 0.2, lambda rates, _days: np.full(len(rates), 0.8))
+    world = drawn(np.random.default_rng(4), 8_000, 0.2, everywhere)
     assert not looked_at(world, 50).final
     assert is_promoted(looked_at(world, 62))
