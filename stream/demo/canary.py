@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -32,7 +33,9 @@ APPROVED_PART = 0.75
 
 
 def put_bad_model(repository: Repository, digest: str) -> str:
-    """Store a copy of a model that declines at far lower scores, and return its digest.
+    """Store a copy of the live model that declines at far lower scores, and return its digest.
+
+    Its scores are live's own: what shows that it is bad is what it declines.
 
     Raises:
         ModelError: the repository does not answer.
@@ -95,12 +98,14 @@ def canary_facts(decisions: Sequence[ArmedDecision], commands: CommandLog) -> Ca
     if record is None or record.answer is None or record.revision is None or record.answer.share_bp is None:
         return None
     started, share_bp = record.answer, record.answer.share_bp
-    own = sorted((one for one in decisions if one.revision == record.revision), key=lambda one: one.scored_ms)
+    end = commands.last(CommandKind.END_CANARY)
+    end = end if end is not None and end.accepted else None
+    revisions = range(record.revision, sys.maxsize if end is None else end.revision or record.revision)
+    own = sorted((one for one in decisions if one.revision in revisions), key=lambda one: one.scored_ms)
     by_canary = [one for one in own if one.arm == CANARY]
     bound = _bound(started)
     blocks, breached_ms = _first_declines(own, started, bound)
     canary, live = by_share(blocks).get(share_bp, (0, 0))
-    end = commands.last(CommandKind.END_CANARY)
     return CanaryFacts(
         model=record.model,
         revision=record.revision,
@@ -113,8 +118,8 @@ def canary_facts(decisions: Sequence[ArmedDecision], commands: CommandLog) -> Ca
         started_ms=record.answered_ms,
         breached_ms=breached_ms,
         last_ms=by_canary[-1].scored_ms if by_canary else None,
-        end=end if end is not None and end.accepted else None,
-        wrong_arms=tuple(_wrong_arms(decisions, started)),
+        end=end,
+        wrong_arms=tuple(_wrong_arms(decisions, started, revisions)),
     )
 
 
@@ -146,9 +151,9 @@ def _first_declines(own: Iterable[ArmedDecision], started: Event, bound: float) 
     return counts, breached_ms
 
 
-def _wrong_arms(decisions: Iterable[ArmedDecision], started: Event) -> Iterable[str]:
+def _wrong_arms(decisions: Iterable[ArmedDecision], started: Event, revisions: range) -> Iterable[str]:
     salt, share_bp = started.salt or "", started.share_bp or 0
     for one in decisions:
-        expected = arm_of(one.card_id, salt, share_bp) if one.revision == started.revision else LIVE
+        expected = arm_of(one.card_id, salt, share_bp) if one.revision in revisions else LIVE
         if one.arm != expected:
             yield one.transaction_id

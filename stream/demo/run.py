@@ -158,7 +158,7 @@ def run_demo(plan: DemoPlan, output: DemoOutput) -> Summary:
         models = {
             train_model(world, spec, plan, services.folder, presenter).digest: spec.version for spec in (PLAIN, BETTER)
         }
-        models[put_bad_model(Repository(str(services.folder / "models")), list(models)[1])] = BAD
+        models[put_bad_model(Repository(str(services.folder / "models")), next(iter(models)))] = BAD
         with presenter.step("wait for the worker to join its group") as step:
             services.await_worker(joined)
             step.result = f"process {services.worker.pid}, http://{services.settings.http}/health/ready"

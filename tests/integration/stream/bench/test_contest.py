@@ -10,7 +10,8 @@ from redis import asyncio as redis_asyncio
 
 from benchmarks.comparison import COLD, COUNTERS, OURS, SETS, compared_stores
 from benchmarks.workload import Workload
-from features.declaration import Aggregate, load
+from features.aggregates import Aggregate
+from features.declaration import load
 from stream.cli.main import main
 from stream.settings import Settings
 

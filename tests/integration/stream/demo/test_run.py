@@ -157,7 +157,7 @@ def test_the_demo_runs_a_shadow_a_promotion_a_watch_a_rollback_and_a_canary_that
     assert all(list(firsts.values()) == sorted(firsts.values()) for firsts in facts["first_offsets"].values())
     canary = facts["canary"]
     assert (canary["model"], canary["share_bp"], canary["breached"]) == (bad, 1_000, ["declined"])
-    assert canary["evidence"] >= canary["bound"] == 100
+    assert canary["evidence"] >= canary["bound"] == 200
     assert canary["decided"] >= canary["declined"] >= canary["first_declines"][0] > 0
     assert canary["after_breach_ms"] is not None
     comparisons = {comparison["revision"]: comparison for comparison in facts["shadow"]}

@@ -165,7 +165,7 @@ async def test_a_guard_goes_on_from_its_checkpoint_and_its_evidence_can_be_count
     assert without_positions(early) == without_positions(expected(scores[:half], outcomes[:90]))
     added = [(PARTITIONS, score(PARTITIONS, 1, 0, offset)) for offset in range(30)]
     read.send("scores", scores[half:])
-    async with GuardReader(read.settings, read_state(json.loads(stored), GUARDS, ""), since_ms, None, ids) as reader:
+    async with GuardReader(read.settings, read_state(json.loads(stored), new_state()), since_ms, None, ids) as reader:
         await step_and_break_off(reader)
         await step_until_now(reader)
         read.add_partition("scores", "outcomes")
@@ -192,7 +192,7 @@ async def test_records_that_were_removed_unread_are_told_of_and_a_topic_made_ane
         found, stored = evidence(reader.state), json.dumps(state_json(reader.state))
     read.send("scores", scores[20:])
     remove_before(read.settings.brokers, read.name("scores"), {0: 50})
-    async with GuardReader(read.settings, read_state(json.loads(stored), GUARDS, ""), since_ms) as reader:
+    async with GuardReader(read.settings, read_state(json.loads(stored), new_state()), since_ms) as reader:
         await step_until_now(reader)
         assert [(*tp, lost) for tp, lost in reader.lost.items()] == [(read.name("scores"), 0, 30)]
         assert sum(sum(arms) for arms in reader.state.decided().values()) == 30

@@ -34,7 +34,7 @@ CARDS = [f"card-{number}" for number in range(400)]
 EVIDENCE = {"guards": {"declined": {"breached": True}, "reviewed": {"breached": False}}}
 
 
-def log_of(evidence: dict[str, Any] | None) -> CommandLog:
+def log_of(evidence: dict[str, Any] | None, ended_at: int = REVISION + 1) -> CommandLog:
     """Make the log of a rollout, and of its end, if there is evidence."""
     log = CommandLog()
     log.command(command("five", CommandKind.ROLLOUT, WORSE))
@@ -44,7 +44,7 @@ def log_of(evidence: dict[str, Any] | None) -> CommandLog:
     if evidence is not None:
         log.command(command("six", CommandKind.END_CANARY))
         entry = {"command_id": "six", "command": CommandKind.END_CANARY, "model": WORSE}
-        log.event(event(EventKind.ACCEPTED, REVISION + 1, **entry, evidence=evidence))
+        log.event(event(EventKind.ACCEPTED, ended_at, **entry, evidence=evidence))
     return log
 
 
@@ -130,6 +130,15 @@ def test_a_card_that_changed_sides_is_found_under_the_canary_and_under_other_rev
     found = canary_facts([swapped, *others, after], log_of(EVIDENCE))
     assert found is not None
     assert found.wrong_arms == (swapped.transaction_id, "later")
+
+
+def test_what_a_canary_decides_after_a_pause_is_its_own() -> None:
+    half = len(CARDS) // 2
+    paused = [one._replace(revision=REVISION + (at >= half)) for at, one in enumerate(decisions())]
+    found = canary_facts(paused, log_of(EVIDENCE, ended_at=REVISION + 2))
+    assert found is not None
+    assert (found.declined, found.wrong_arms) == (facts_of().declined, ())
+    assert facts_of().first_declines == found.first_declines
 
 
 def shown() -> View:
