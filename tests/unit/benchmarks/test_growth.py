@@ -133,6 +133,7 @@ def test_a_run_of_memory_can_be_shown_and_drawn_as_any_other(tmp_path: Path) -> 
     assert "resident memory, MiB" in picture([series])
 
 
+@pytest.mark.acceptance
 def test_what_cached_histories_hold_stays_below_their_limit_while_payments_are_decided() -> None:
     small, large = (by_payments(6_000, mib) for mib in (1, 512))
     assert [point.size for point in small.points] == [256, *range(500, 6_001, 500)]

@@ -114,21 +114,6 @@ def test_a_loss_that_is_sent_names_its_first_offset() -> None:
     assert isinstance(misplaced, UnreadableRecord)
 
 
-@pytest.mark.parametrize(
-    ("logs", "topic_id", "may_be"),
-    [
-        (Logs(), "id", {0, 1}),
-        (Logs(), None, {0, 1}),
-        (LATER, "id-new", {2, 3}),  # its end was cut off
-        (LATER, "id-newest", {3}),
-        (LATER, None, {2, 3}),
-        (Logs({"transactions": TopicLogs({"id-old": 1, "id-new": 2}, 2)}), "id-old", {1}),
-    ],
-)
-def test_a_log_has_its_own_number_or_the_next_one(logs: Logs, topic_id: str | None, may_be: set[int]) -> None:
-    assert {number for number in range(5) if logs.may_be("transactions", topic_id, number)} == may_be
-
-
 def test_the_end_of_a_topic_may_be_cut_off_again_and_again() -> None:
     logs = Logs()
     for number in range(1, 4):

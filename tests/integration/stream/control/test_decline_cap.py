@@ -5,6 +5,8 @@ import re
 from itertools import count, islice
 from typing import Any
 
+import pytest
+
 from models.policy import Policy
 from shadow.comparison import read_comparison
 from stream.contract.outputs import Score
@@ -52,6 +54,7 @@ ACTIVE = 'fraudstream_decline_cap_active{arm="canary"}'
 OVERRULED = 'fraudstream_overruled_total{arm="canary",by="decline_cap"}'
 
 
+@pytest.mark.acceptance
 def test_a_canary_that_declines_everything_is_capped_through_a_crash_until_it_declines_less(fleet: Fleet) -> None:
     calm, other, wild = (put_model(fleet.models, seed=at, policy=one) for at, one in enumerate((NEVER, NEVER, ALWAYS)))
     worker, stream = fleet.worker(), Stream(fleet)

@@ -53,6 +53,7 @@ def assert_roles_are_unknown(fleet: Fleet) -> None:
     assert (listed.returncode, json.loads(listed.stdout)["roles_known"]) == (1, False)
 
 
+@pytest.mark.acceptance
 def test_a_log_that_lost_its_beginning_stops_no_running_worker_and_is_restored_for_those_that_start(
     fleet: Fleet,
 ) -> None:

@@ -50,9 +50,9 @@ def stop(guards: Iterable[Worker]) -> None:
     assert [guard.terminate() for guard in guards] == [0 for _ in guards]
 
 
-def put_with_a_rule_that_declines_all(folder: str) -> str:
+def put_with_a_rule(folder: str, declined_from_minor: int) -> str:
     before = read_artifact(model_for_tests(seed=1))
-    rules = RuleSet((ListRule("all", RuleAction.BLOCK, amounts_from={"EUR": 0}),))
+    rules = RuleSet((ListRule("large", RuleAction.BLOCK, amounts_from={"EUR": declined_from_minor}),))
     manifest = with_policy(before.manifest, before.manifest.policy, None, rules, None)
     return Repository(folder).put(write_artifact(msgspec.structs.replace(before, manifest=manifest)))
 
@@ -66,7 +66,7 @@ def test_a_guard_ends_a_canary_that_declines_all_and_what_it_saw_can_be_counted_
     bad = (
         put_model(fleet.models, seed=1, policy=DECLINES_ALL)
         if by_model
-        else put_with_a_rule_that_declines_all(fleet.models)
+        else put_with_a_rule(fleet.models, declined_from_minor=0)
     )
     guard = fleet.worker(GUARD)
     with Load(fleet, RATE) as load:
@@ -88,6 +88,38 @@ def test_a_guard_ends_a_canary_that_declines_all_and_what_it_saw_can_be_counted_
     assert "first declines are the canary's" in fleet.cli("model", "history").stdout
     assert run(fleet, "rollout", "status")["watched"] is None
     stop([guard, *workers])
+
+
+@pytest.mark.acceptance
+def test_a_canary_that_declines_twice_as_many_goes_back_to_its_first_rung_and_waits_there(fleet: Fleet) -> None:
+    live, worse = (put_with_a_rule(fleet.models, declined_from_minor=minor) for minor in (40_000, 30_000))
+    worker, guard = fleet.worker(), fleet.worker(GUARD)
+    until(lambda: worker.has_joined, "the group is joined")
+    fleet.promote(live)
+    worker.await_ready()
+    with Load(fleet, 60, parties=(4_000, 100)):
+        guard.await_ready()
+        command(fleet, "rollout", "start", worse, "--ladder", "5% 1s, 25% 1h, 100%", "--climb", "none")
+        until(lambda: len(rungs(fleet)) == 2, "it climbs to 25 %", 60)
+        command(fleet, "model", "freeze", "--hands-off")
+        until(lambda: is_breached_by_many(fleet, 300), "many cards' first declines show that it declines more", 120)
+        assert accepted(fleet, "pause") == accepted(fleet, "end_canary") == []
+        command(fleet, "model", "thaw")
+        until(lambda: accepted(fleet, "pause") != [], "the guard brings it back, and pauses it", 30)
+        assert accepted(fleet, "end_canary") == []
+    back = rungs(fleet)[-1]
+    (paused,) = accepted(fleet, "pause")
+    assert (back["command"], back["share_bp"], back["revision"] + 1) == ("canary", 500, paused["revision"])
+    assert all(one["actor"].startswith("guard@") for one in (back, paused))
+    assert [kind for kind, one in back["evidence"]["guards"].items() if one["breached"]] == ["declined"]
+    stop([guard, worker])
+
+
+def is_breached_by_many(fleet: Fleet, least: int) -> bool:
+    """Tell whether the guard on declines is breached, by so many first declines that their ratio is no accident."""
+    status = run(fleet, "rollout", "status")
+    counts = status["evidence"]["guards"]["declined"]["counts"]
+    return "declined is breached" in status["held"] and sum(one["canary"] + one["live"] for one in counts) >= least
 
 
 @pytest.mark.acceptance
@@ -146,6 +178,7 @@ def assert_counted(fleet: Fleet, ended: Mapping[str, Any], since: int) -> None:
     assert again["counted"]["guards"] == ended["evidence"]["guards"]
 
 
+@pytest.mark.acceptance
 def test_a_ladder_is_climbed_once_by_two_guards_of_which_one_is_killed_and_its_top_is_watched(fleet: Fleet) -> None:
     workers = fleet.go_live()
     good = put_model(fleet.models, seed=1)

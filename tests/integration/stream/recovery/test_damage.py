@@ -88,6 +88,7 @@ def await_rebuilt(scenario: Scenario, workers: list[Worker], labelled: int) -> N
     assert gauge(workers, "fraudstream_labels_waiting") == 0
 
 
+@pytest.mark.acceptance
 def test_only_payments_and_labels_of_damaged_histories_are_affected_until_these_are_rebuilt(
     scenario: Scenario,
 ) -> None:

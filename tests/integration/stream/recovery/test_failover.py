@@ -60,6 +60,7 @@ def test_workers_leave_a_demoted_master_behind_a_proxy_that_keeps_their_connecti
         report(f"the loss was noticed {detected_s:.1f} s after the demotion, and all were ready after {ready_s:.1f} s")
 
 
+@pytest.mark.acceptance
 def test_workers_and_commands_follow_the_master_that_sentinels_know(fleet_on: NewFleet, watched: Pair) -> None:
     scenario = Scenario(fleet_on(watched.url), watched.master)
     scenario.fleet.go_live(workers=2)

@@ -153,6 +153,7 @@ def test_where_a_copy_proves_the_place_offsets_that_were_moved_forward_pass_over
     assert story.losses() == []
 
 
+@pytest.mark.acceptance
 def test_where_no_copy_proves_the_place_partitions_wait_until_the_range_is_accepted(story: Story) -> None:
     fleet = story.fleet
     story.begin()

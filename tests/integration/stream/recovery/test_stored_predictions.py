@@ -106,6 +106,7 @@ def compared(fleet: Fleet) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.acceptance
 def test_what_decisions_read_survives_a_killed_worker_and_an_emptied_redis(rounds: Rounds, own_redis: OwnRedis) -> None:
     first, _ = live(rounds.fleet)
     rounds.play()

@@ -55,6 +55,7 @@ def replayed(fleet: Fleet, *arguments: str, exit_code: int = 0) -> dict[str, Any
     return json.loads(done.stdout) if exit_code == 0 else {"said": done.stderr}
 
 
+@pytest.mark.acceptance
 @needs_handbook
 def test_rescoring_reproduces_every_decision_and_finds_an_altered_feature(
     fleet: Fleet, contents: dict[str, bytes], tmp_path: Path

@@ -201,7 +201,7 @@ def assert_losses(found: dict[str, Any], seen: list[Seen], as_of_ms: int) -> Non
 
 
 @needs_handbook
-@pytest.mark.full_size
+@pytest.mark.acceptance
 def test_the_verdict_on_a_challenger_is_that_of_a_recount_and_a_promotion_needs_it(fleet: Fleet) -> None:
     fleet.go_live()
     challenger = put_model(fleet.models, seed=1)

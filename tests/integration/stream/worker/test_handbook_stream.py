@@ -19,7 +19,7 @@ PER_TERMINAL = 93
 
 
 @needs_handbook
-@pytest.mark.full_size
+@pytest.mark.acceptance
 def test_faults_leave_one_valid_score_per_payment_with_features_equal_to_a_recount(fleet: Fleet) -> None:
     stream = rows(terminals=COUNT // PER_TERMINAL, most=COUNT)
     assert len(stream) == COUNT

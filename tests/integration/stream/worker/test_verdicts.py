@@ -198,7 +198,7 @@ def marked(payments: Sequence[dict[str, Any]]) -> list[tuple[str, bytes, list[tu
     ]
 
 
-@pytest.mark.full_size
+@pytest.mark.acceptance
 def test_a_rule_that_comes_into_force_later_undoes_no_verdict(apart: Fleet, own_redis: OwnRedis) -> None:
     count = sized(60, 1_000)
     (worker,) = apart.go_live()
@@ -232,6 +232,7 @@ def test_a_rule_that_comes_into_force_later_undoes_no_verdict(apart: Fleet, own_
     assert found["repeated"] == 3 * count
 
 
+@pytest.mark.acceptance
 def test_a_letter_of_a_worker_that_had_lost_the_partition_is_late_and_void(apart: Fleet, tmp_path: Path) -> None:
     """It is stopped between judging and writing its letter; the next owner's setting accepts the record."""
     flag = tmp_path / "sleep"
