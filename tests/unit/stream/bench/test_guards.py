@@ -95,6 +95,7 @@ def test_a_ratio_is_that_of_episodes_from_its_day_on() -> None:
     assert after.sum() / (~after).sum() == pytest.approx(3, rel=0.15)
 
 
+@pytest.mark.acceptance
 def test_clustered_cards_raise_no_false_alarm_if_only_first_events_count_and_many_otherwise() -> None:
     runs = 150
     lines = {line.rule: line for line in simulate_alarms(1, runs, default_guards(), WORLD, lambda *_: None)}
