@@ -240,7 +240,7 @@ class Actions:
             for name in names:
                 world.history[name] = world.records(name)
                 world.logs[name] += 1
-            last = self._last_decided()
+            last, read = self._last_decided(), world.partitions_read()
             admin = AdminClient({"bootstrap.servers": world.cluster.brokers, "log_level": 0})
             for done in admin.delete_topics([world.topic(name) for name in names]).values():
                 done.result(ADMIN_SECONDS)
@@ -249,7 +249,7 @@ class Actions:
             world.traffic.send(*world.traffic.again(again, without=last))
         if not running:
             world.start_workers()
-        self.accept_losses(names)
+        self.accept_losses(names, read)
         self._await_well()
 
     def _last_decided(self) -> set[bytes]:
@@ -268,10 +268,10 @@ class Actions:
             return False
         return True
 
-    def accept_losses(self, names: tuple[str, ...]) -> None:
-        """Accept the losses of topics once workers tell of all of them: of each partition that had a record."""
-        had = {(name, record.partition) for name in names for record in self.world.history[name]}
-        wanted = [f"{self.world.topic(name)} partition {number}:" for name, number in sorted(had)]
+    def accept_losses(self, names: tuple[str, ...], read: set[str]) -> None:
+        """Accept the losses of topics once workers tell of all of them: of each partition that was `read`."""
+        places = [(self.world.topic(name), number) for name in names for number in range(self.world.plan.partitions)]
+        wanted = [f"{topic} partition {number}:" for topic, number in places if f"{topic} {number}" in read]
 
         def told() -> bool:
             self.world.revive()

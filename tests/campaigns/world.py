@@ -262,6 +262,10 @@ class World:
         _, ends = self._progress()
         until(lambda: not _behind(self._progress()[0], ends), "what was sent is committed", seconds)
 
+    def partitions_read(self) -> set[str]:
+        """Return the partitions of the input topics of which the group has committed something."""
+        return {name for name, offset in self._progress()[0].items() if offset}
+
     def uncommitted(self) -> dict[str, int]:
         """Return how many records the group has not committed, by topic and partition; only where there are some."""
         return _behind(*self._progress())
