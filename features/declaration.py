@@ -318,11 +318,15 @@ def load(module_name: str | None) -> FeatureSet:
     """
     if module_name:
         refuse_hidden(module_name)
-    return load_ours(module_name or "features.default_set")
+    return built_from(module_name or "features.default_set")
 
 
-def load_ours(name: str) -> FeatureSet:
-    """Build a set of fraudstream itself, as `load` does, whatever the working directory has by its name."""
+def built_from(name: str) -> FeatureSet:
+    """Build the feature set from `FEATURES` in a module that can be imported, whatever the working directory has.
+
+    Raises:
+        DeclarationError: as in `load`, but not for a module that is hidden.
+    """
     found = import_attribute(name, "FEATURES")
     if not isinstance(found, Sequence) or isinstance(found, str):
         raise DeclarationError(f"{name}.FEATURES must be a tuple of rows, not a {type(found).__name__}")

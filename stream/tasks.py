@@ -129,7 +129,7 @@ class InProgress:
         self._ended: set[asyncio.Event] = set()
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def step(self) -> Iterator[None]:
         """Do one thing, which may fail."""
         ended = asyncio.Event()
         self._ended.add(ended)

@@ -19,13 +19,12 @@ from guards.specs import ClimbSpec, GuardKind, default_guards
 from guards.state import GuardState
 from models.decline_cap import DECLINE_CAP
 
-BOUND = default_guards()[GuardKind.DECLINED].bound(2)
+_GUARDS = default_guards()
+BOUND = _GUARDS[GuardKind.DECLINED].bound(2)
 LADDER = Ladder.parse("1% 10min, 5% 1h, 25% 1h, 100%")
 CLIMB = ClimbSpec((GuardKind.DECLINED,))
 AN_HOUR = 10
 """First declines in an hour."""
-SCORES_ALPHA = 0.003
-SCORES_FACTOR = 3.0
 _DAY_S, _HOUR_S, _LOOK_S = 86_400, 3_600, 600.0
 _PAYMENTS_AT_ONCE = 50
 
@@ -44,6 +43,12 @@ def clean(share: float, hours: int, rng: np.random.Generator) -> Blocks:
     return {(hour, round(share * 10_000)): (own, AN_HOUR - own) for hour, own in enumerate(drawn)}
 
 
+def _count(counts: Blocks, key: tuple[int, int], *, is_canary: bool) -> None:
+    """Count a first decline in its hour, at its share."""
+    own, live = counts.get(key, (0, 0))
+    counts[key] = (own + is_canary, live + (not is_canary))
+
+
 def until_breach(
     counts: Blocks,
     share: float,
@@ -57,9 +62,8 @@ def until_breach(
     """
     begin, share_bp, own, total = len(counts), round(share * 10_000), 0, 0
     while side(counts) < math.log(BOUND):
-        key, is_canary = (begin + total // AN_HOUR, share_bp), bool(rng.random() < by_canary(share, ratio))
-        before = counts.get(key, (0, 0))
-        counts[key] = (before[0] + is_canary, before[1] + (not is_canary))
+        is_canary = bool(rng.random() < by_canary(share, ratio))
+        _count(counts, (begin + total // AN_HOUR, share_bp), is_canary=is_canary)
         own, total = own + is_canary, total + 1
     return own, total
 
@@ -107,9 +111,8 @@ def climbed(rng: np.random.Generator, ratio: float, traffic: Traffic, *, asks: b
         wait_s = float(rng.exponential(1 / (traffic.per_second * traffic.part * (share * ratio + 1 - share))))
         at_s += min(wait_s, _LOOK_S)
         if wait_s <= _LOOK_S:
-            key, own = (int(at_s // _HOUR_S), share_bp), bool(rng.random() < by_canary(share, ratio))
-            before = blocks.get(key, (0, 0))
-            blocks[key] = (before[0] + own, before[1] + (not own))
+            is_canary = bool(rng.random() < by_canary(share, ratio))
+            _count(blocks, (int(at_s // _HOUR_S), share_bp), is_canary=is_canary)
             if max(log_more_evidence_of(blocks), log_fewer_evidence_of(blocks)) >= math.log(BOUND):
                 return Climb("breached", at_s / _HOUR_S, share_bp)
             enough = not asks or log_climb_evidence_of(by_share(blocks)) >= math.log(CLIMB.bound)
@@ -149,13 +152,13 @@ def payments_until(rng: np.random.Generator, share: float, canary: tuple[float, 
         canary: the mean and the deviation of its bands; live's are 300 and 80.
         most: payments that are drawn at most.
     """
-    own, live, bound = [0] * BAND_CLASSES, [0] * BAND_CLASSES, math.log(1 / SCORES_ALPHA)
+    own, live, guard = [0] * BAND_CLASSES, [0] * BAND_CLASSES, _GUARDS[GuardKind.SCORES]
     for at in range(0, most, _PAYMENTS_AT_ONCE):
         number = int(rng.binomial(_PAYMENTS_AT_ONCE, share))
         own = [before + more for before, more in zip(own, classes_of(rng, number, *canary), strict=True)]
         rest = classes_of(rng, _PAYMENTS_AT_ONCE - number)
         live = [before + more for before, more in zip(live, rest, strict=True)]
-        if log_scores_evidence({round(share * 10_000): (own, live)}, SCORES_FACTOR) >= bound:
+        if log_scores_evidence({round(share * 10_000): (own, live)}, guard.factor) >= math.log(guard.bound()):
             return at + _PAYMENTS_AT_ONCE
     return most
 
@@ -197,7 +200,7 @@ def declines_until_found(rng: np.random.Generator, share: float, most: int) -> f
 
     Infinity if it is not within so many payments.
     """
-    state = GuardState(default_guards(), _DEPLOYMENT, {_REVISION: round(share * 10_000)})
+    state = GuardState(_GUARDS, _DEPLOYMENT, {_REVISION: round(share * 10_000)})
     for number, score in zip(range(most), ruled_scores(rng, share), strict=False):
         state.count(0, [score], number + 1)
         if score.arm == "canary" and GuardKind.DECLINED in breaches(evidence(state)):

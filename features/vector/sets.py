@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from features.declaration import DAY_MS, Feature, FeatureSet, load, load_ours
+from features.declaration import DAY_MS, Feature, FeatureSet, built_from, load
 from features.errors import DeclarationError
 from features.history.frames import Floats
 from features.history.history import visible
@@ -166,4 +166,4 @@ def load_sets(modules: str) -> FeatureSets:
         DeclarationError: a module is missing or has no feature rows, or two sets are the same.
     """
     names = [name.strip() for name in modules.split(",") if name.strip()]
-    return FeatureSets(tuple(map(load, names) if names else map(load_ours, DEFAULT_MODULES)))
+    return FeatureSets(tuple(map(load, names) if names else map(built_from, DEFAULT_MODULES)))

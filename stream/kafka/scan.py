@@ -72,13 +72,17 @@ class TopicScan:
         self._firsts = {tp: firsts[tp.partition] for tp in self._firsts if tp.partition in firsts}
         self.first = dict(firsts)
 
-    async def read(self) -> AsyncIterator[FetchedRecords]:
+    async def read(self, until: Mapping[int, int] | None = None) -> AsyncIterator[FetchedRecords]:
         """Yield fetched records up to the ends of committed records at the start of the scan.
+
+        With `until`, those of each partition below this offset alone; of a partition that it lacks, none.
 
         Raises:
             aiokafka.errors.KafkaError: the broker does not respond.
         """
         self._ends = await self._consumer.end_offsets(list(self._firsts))
+        if until is not None:
+            self._ends = {tp: min(end, until.get(tp.partition, 0)) for tp, end in self._ends.items()}
         async for fetched in self._read(math.inf):
             yield fetched
 
@@ -99,7 +103,7 @@ class TopicScan:
         tps, ends = list(self._firsts), self._ends
         begins = await self._consumer.beginning_offsets(tps)
         at = {tp: max(begins[tp], self._firsts[tp] - self._before) for tp in tps}
-        total = sum(ends[tp] - at[tp] for tp in tps) or 1
+        total = sum(max(ends[tp] - at[tp], 0) for tp in tps) or 1
         for tp in tps:
             self._consumer.seek(tp, at[tp])
         moved = time.monotonic()

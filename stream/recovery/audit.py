@@ -262,9 +262,9 @@ async def audit(settings: Settings, since_ms: int, until_ms: int | None, progres
         for partition, first in scan.first.items():
             partitions[partition] = made = _partition(verdicts, topic, log, partition)
             made.begin(first)
-        async for records, share in scan.read():
-            if kept := [record for record in records if record.offset < ends[record.partition]]:
-                partitions[kept[0].partition].add(kept)
+        async for records, share in scan.read(ends):
+            if records:
+                partitions[records[0].partition].add(records)
             progress(TRANSACTIONS.name, round(share * _PARTS), _PARTS)
         unreadable = scan.unreadable
     for partition, made in partitions.items():
@@ -283,11 +283,9 @@ async def _filled_in_before(
     """Return which of these transactions were filled in before the range, and where: those have no score."""
     found: dict[int, str] = {}
     async with scan_topic(settings, topic, 0) as scan:
-        async for records, _ in scan.read():
+        async for records, _ in scan.read(first):
             for record in records:
-                if record.offset >= first[record.partition] or backfill_mark(record.headers) is None:
-                    continue
-                if (identity := _identity(record)) in wanted:
+                if backfill_mark(record.headers) is not None and (identity := _identity(record)) in wanted:
                     found.setdefault(identity, f"{record.partition}:{record.offset}")
     return found
 

@@ -120,6 +120,10 @@ class Decider:
         finally:
             batch.finish()
 
+    async def begun_are_done(self) -> None:
+        """Wait until no attempt is in progress that was begun before: its records have a verdict, or none of it."""
+        await self._in_progress.wait_for_begun()
+
     @property
     def clock_is_behind(self) -> int:
         """The number of own partitions that are set aside since this process's clock is behind."""
@@ -165,12 +169,8 @@ class Decider:
         """Decide and publish a batch once; every step may be repeated by the next attempt."""
         self._deps.backfilled.admit(batch)
         serving = await self._await_serving(batch)
-        with self._in_progress.one():
+        with self._in_progress.step():
             await self._decide_and_publish(batch, serving)
-
-    async def begun_are_done(self) -> None:
-        """Wait until no attempt is in progress that was begun before: its records have a verdict, or none of it."""
-        await self._in_progress.wait_for_begun()
 
     async def _decide_and_publish(self, batch: Batch, serving: ServingModels) -> None:
         role = self._positions.role

@@ -111,7 +111,7 @@ async def test_what_has_begun_is_waited_for_though_it_fails_and_what_begins_mean
     progress, ends, done = InProgress(), [asyncio.Event() for _ in range(3)], list[str]()
 
     async def work(number: int) -> None:
-        with progress.one():
+        with progress.step():
             await ends[number].wait()
             raise OSError("away")
 

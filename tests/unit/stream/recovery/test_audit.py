@@ -1,0 +1,45 @@
+"""An audit of a part of a topic knows what was filled in before it: that has no score, and may come again inside."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from stream.contract.backfill import BACKFILL_HEADER
+from stream.kafka.unpacking import FetchedRecord
+from stream.recovery import audit
+from stream.settings import Settings
+from support.fleet.payments import payment
+
+
+def record(offset: int, number: int, *, filled_in: bool) -> FetchedRecord:
+    headers = ((BACKFILL_HEADER, f"{'c' * 16}:{number}".encode()),) if filled_in else ()
+    value = payment(number)
+    key, body = value["card_id"].encode(), msgspec.json.encode(value)
+    return FetchedRecord("transactions", 0, offset, 0, 0, key, body, headers)
+
+
+class Scan:
+    """Stands in for a topic of one partition; it tells up to where it was read."""
+
+    until: Mapping[int, int] | None = None
+    records = (record(3, 1, filled_in=True), record(4, 2, filled_in=False), record(5, 1, filled_in=True))
+
+    async def read(self, until: Mapping[int, int]) -> AsyncIterator[tuple[list[FetchedRecord], float]]:
+        Scan.until = until
+        yield [one for one in self.records if one.offset < until[one.partition]], 1.0
+
+
+async def test_what_was_filled_in_before_the_range_is_found_at_its_first_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    @asynccontextmanager
+    async def scan_topic(_settings: Settings, _topic: str, since_ms: int) -> AsyncIterator[Any]:
+        assert since_ms == 0
+        yield Scan()
+
+    monkeypatch.setattr(audit, "scan_topic", scan_topic)
+    filled, decided, other = (audit._identity(record(9, number, filled_in=False)) for number in (1, 2, 3))
+    found = await audit._filled_in_before(Settings(), "transactions", {0: 6}, {filled, decided, other})
+    assert (found, Scan.until) == ({filled: "0:3"}, {0: 6})
+    assert await audit._filled_in_before(Settings(), "transactions", {0: 3}, {filled}) == {}
