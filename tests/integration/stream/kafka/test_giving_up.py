@@ -4,7 +4,7 @@ import asyncio
 import gc
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,12 +42,18 @@ def held() -> Held:
 
 
 class Writer:
-    """A publisher that gives up soon, and records for the partitions of a topic."""
+    """A publisher, and records for the partitions of a topic."""
 
     def __init__(self, brokers: str, topic: str, idempotence: str) -> None:
         self.publisher = Publisher(Settings(brokers=brokers, kafka_idempotence=idempotence == "true"))
-        self.publisher.give_up_seconds = GIVE_UP_SECONDS
         self.topic = topic
+
+    @contextmanager
+    def giving_up_soon(self) -> Iterator[None]:
+        """Give up soon what must not be written; a slow machine may take longer for what must be."""
+        self.publisher.give_up_seconds = GIVE_UP_SECONDS
+        yield
+        self.publisher.give_up_seconds = Publisher.give_up_seconds
 
     async def write(self, value: bytes, partitions: Sequence[int] = (0, 1), count: int = 1) -> Published:
         some = [Outgoing(at, b"card", value, ()) for at in range(count)]
@@ -59,7 +65,7 @@ class Writer:
         await asyncio.gather(*published.pending.values(), return_exceptions=True)
         late = {where: write.exception() for where, write in published.pending.items()}
         assert published.given_up == set(published.failures)
-        assert all(isinstance(error, WriteGivenUpError) for error in late.values() if error is not None)
+        assert [error for error in late.values() if not isinstance(error, WriteGivenUpError | None)] == []
         return published.failures | {where: str(error) for where, error in late.items() if error is not None}
 
 
@@ -115,16 +121,19 @@ async def test_what_was_given_up_while_a_topic_refuses_writes_never_comes_and_le
         assert await writer.attempt(b"before") == {}
         before = held()
         await asyncio.to_thread(set_on_topic, two_of_three.brokers, topic, min_insync_replicas="3")
-        await writer.attempt(b"unsure")  # it may have been appended before the setting was known there
-        for number in range(5):
-            given_up = await writer.attempt(b"attempt %d" % number)
-            assert set(given_up) == {(topic, 0), (topic, 1)}
-            left = held()
-            assert (left.tasks, left.timers) <= (before.tasks, before.timers)
-            assert left.descriptors < before.descriptors, "its connections are closed in the call that gives it up"
+        with writer.giving_up_soon():
+            await writer.attempt(b"unsure")  # it may have been appended before the setting was known there
+            for number in range(5):
+                given_up = await writer.attempt(b"attempt %d" % number)
+                assert set(given_up) == {(topic, 0), (topic, 1)}
+                left = held()
+                assert left.tasks <= before.tasks
+                assert left.timers <= before.timers
+                assert left.descriptors < before.descriptors, "its connections are closed in the call that gives it up"
         await asyncio.to_thread(set_on_topic, two_of_three.brokers, topic, min_insync_replicas="2")
         assert await writer.attempt(b"after") == {}
-        assert held() == before
+        again = held()  # one more or less: which broker it asks for the others is drawn
+        assert all(now <= then + 1 for now, then in zip(again, before, strict=True)), f"{again} after {before}"
         await asyncio.sleep(GIVE_UP_SECONDS)  # in which producers that were left would have tried again many times
         found = [value for value in await values(two_of_three, topic) if value != b"unsure"]
         assert sorted(found) == [b"after"] * 2 + [b"before"] * 2
@@ -139,13 +148,15 @@ async def test_a_producer_whose_broker_hangs_leaves_nothing_behind_whatever_it_h
         before = held()
         await asyncio.to_thread(kafka_outage.pause)
         large = os.urandom(400_000)
-        writes = [await writer.write(large, count=8) for _ in range(3)]  # more than the kernel takes of a connection
-        for published in writes:
-            ended = await asyncio.gather(*published.pending.values(), return_exceptions=True)
-            assert all(isinstance(one, WriteGivenUpError) for one in ended)
+        with writer.giving_up_soon():
+            writes = [await writer.write(large, count=8) for _ in range(3)]  # more than the kernel takes at once
+            for published in writes:
+                ended = await asyncio.gather(*published.pending.values(), return_exceptions=True)
+                assert [one for one in ended if not isinstance(one, WriteGivenUpError)] == []
         left = held()
         assert left.descriptors < before.descriptors
-        assert (left.tasks, left.timers) <= (before.tasks, before.timers)
+        assert left.tasks <= before.tasks
+        assert left.timers <= before.timers
         await asyncio.to_thread(kafka_outage.resume)
         assert await writer.attempt(b"after") == {}
         found = await values(kafka_outage, topic)
