@@ -10,6 +10,7 @@ import pytest
 from support import report_lines
 from support.examples import register_profiles
 from support.fleet.workers import COMMAND, Worker
+from support.kafka.admin import delete_topics
 from support.kafka.cluster import Cluster, revive, running_cluster
 from support.redis.server import redis_server
 from support.report_lines import CLUSTERS, FIGURES, lines_of
@@ -44,9 +45,13 @@ def redis_url() -> Iterator[str]:
 
 
 @pytest.fixture
-def topic_prefix() -> str:
-    """A prefix that no other test's topics have."""
-    return f"t{uuid.uuid4().hex[:10]}-"
+def topic_prefix(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A prefix that no other test's topics have; they are deleted, since brokers of thousands are slow to make more."""
+    prefix = f"t{uuid.uuid4().hex[:10]}-"
+    cluster = request.getfixturevalue("kafka") if "kafka" in request.fixturenames else None
+    yield prefix
+    if cluster is not None and cluster.kind != "embedded":
+        delete_topics(cluster.brokers, prefix)
 
 
 @pytest.fixture

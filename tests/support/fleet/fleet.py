@@ -16,6 +16,7 @@ from aiokafka import ConsumerRecord
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 from support.fleet.payments import PARTITIONS, ends, payment, publish, put_model, read_topic
+from support.fleet.preloaded import run
 from support.fleet.workers import Worker
 from support.kafka.cluster import Cluster
 
@@ -60,14 +61,7 @@ class Fleet:
     ) -> subprocess.CompletedProcess[str]:
         """Run the command line, or another command in its place, with this fleet's settings."""
         named = {f"FRAUDSTREAM_{name}": value for name, value in (self.environment | settings).items()}
-        return subprocess.run(
-            [*(command or self.command_line), *arguments],
-            env=os.environ | named,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=seconds,
-        )
+        return run([*(command or self.command_line), *arguments], os.environ | named, seconds)
 
     def worker(self, command: Sequence[str] = (), **settings: str) -> Worker:
         """Start a worker, without waiting until it is ready."""

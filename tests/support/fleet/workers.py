@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stream.demo.services.processes import Child, free_port
+from stream.demo.services.processes import free_port
+from support.fleet.preloaded import COMMAND_LINE, PreloadedChild
 
-COMMAND = (sys.executable, "-m", "stream.cli", "worker")
+COMMAND = (*COMMAND_LINE, "worker")
 GUARD_COMMAND = (*COMMAND[:-1], "guard")
 EXPLAIN_COMMAND = (*COMMAND[:-1], "explain")
 POLL_SECONDS = 0.05
@@ -29,7 +30,7 @@ class Worker:
         named = {k if k.startswith(("FRAUDSTREAM_", "OTEL_")) else f"FRAUDSTREAM_{k}": v for k, v in settings.items()}
         self.address = named.setdefault("FRAUDSTREAM_HTTP", f"127.0.0.1:{free_port()}")
         self.settings = named
-        self._child = Child(tuple(command), log, {"PYTHONUNBUFFERED": "1", **named})
+        self._child = PreloadedChild(tuple(command), log, {"PYTHONUNBUFFERED": "1", **named})
 
     @property
     def pid(self) -> int:

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 _SECONDS = 30.0
+_BRIEF_SECONDS = 3.0
 
 
 def remove_before(brokers: str, topic: str, offsets: Mapping[int, int]) -> None:
@@ -26,6 +28,18 @@ def set_on_topic(brokers: str, topic: str, **settings: str) -> None:
         resource.add_incremental_config(entry)
     for done in admin.incremental_alter_configs([resource]).values():
         done.result(_SECONDS)
+
+
+def delete_topics(brokers: str, prefix: str) -> None:
+    """Delete the topics that begin with a prefix, if brokers answer; return before their files are gone."""
+    admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
+    try:
+        found = [topic for topic in admin.list_topics(timeout=_BRIEF_SECONDS).topics if topic.startswith(prefix)]
+    except KafkaException:
+        return  # the test has stopped them
+    for deleted in (admin.delete_topics(found) if found else {}).values():
+        with suppress(KafkaException):  # the test has deleted it itself
+            deleted.result(_SECONDS)
 
 
 def make_anew(brokers: str, topic: str, partitions: int) -> None:

@@ -3,18 +3,17 @@
 import os
 import re
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from support.environment import without_settings
+from support.fleet.preloaded import SCRIPT, run
 from support.fleet.workers import Worker
 from support.mistakes.mistake import ADDRESS, DIGEST, Answer, Mistake, Place
 from support.paths import HOUSE
 
-FRAUDSTREAM = (str(Path(sys.executable).with_name("fraudstream")),)
 SECONDS = 60.0
 WAITING_SECONDS = 40.0
 SILENT = {
@@ -73,21 +72,14 @@ def make(mistake: Mistake, place: Place) -> Answer:
 
 def _run(mistake: Mistake, place: Place, settings: Mapping[str, str], arguments: Sequence[str]) -> Answer:
     hiding = (sys.executable, "-P", "-c", HIDING, ",".join(mistake.hidden))
-    done = subprocess.run(
-        [*(hiding if mistake.hidden else FRAUDSTREAM), *arguments],
-        cwd=place.folder,
-        env=_environment() | settings,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=SECONDS,
-    )
+    command = [*(hiding if mistake.hidden else SCRIPT), *arguments]
+    done = run(command, _environment() | settings, SECONDS, place.folder)
     return Answer(done.returncode, LOG_LINE.sub("", done.stdout + done.stderr))
 
 
 def _wait(mistake: Mistake, place: Place, settings: Mapping[str, str]) -> Answer:
     """Return what a worker's /health/ready answers once it waits for the reason of the mistake, or in the end."""
-    worker = Worker(settings, place.folder / "worker.log", (*FRAUDSTREAM, *shlex.split(mistake.command)))
+    worker = Worker(settings, place.folder / "worker.log", (*SCRIPT, *shlex.split(mistake.command)))
     worker.start()
     try:
         deadline, reasons = time.monotonic() + WAITING_SECONDS, list[str]()
