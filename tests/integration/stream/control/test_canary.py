@@ -16,7 +16,7 @@ from shadow.comparison import Comparison, read_comparison
 from stream.contract.outputs import Score
 from stream.control.probes import vectorise_probe
 from support.fleet.arms import Rollout, assert_decided_by_arm, assert_revisions_rise, rollouts
-from support.fleet.fleet import Fleet, sources
+from support.fleet.fleet import Fleet, sources, until
 from support.fleet.load import Load
 from support.fleet.payments import FEATURES, PARTITIONS, payment, put_model
 from support.fleet.workers import Worker
@@ -57,6 +57,18 @@ def publish_until_compared(fleet: Fleet, workers: Sequence[Worker], first: int) 
     return number
 
 
+def report_once_compared(fleet: Fleet) -> dict[str, Any]:
+    """Return the report once each decision is compared, or counted as missing: that comes after the decision."""
+    report: dict[str, Any] = {}
+
+    def explained() -> bool:
+        report.update(json.loads(fleet.cli("shadow", "report", "--json").stdout))
+        return report["unexplained"] == 0
+
+    until(explained, "every decision is compared, or its comparison is counted as missing", 20)
+    return report
+
+
 def test_a_canary_decides_for_its_cards_and_each_side_is_compared_with_the_other(fleet: Fleet) -> None:
     workers = fleet.go_live(2)
     challenger = put_model(fleet.models, seed=1)
@@ -66,7 +78,7 @@ def test_a_canary_decides_for_its_cards_and_each_side_is_compared_with_the_other
     canary(fleet, challenger, "60%")
     publish(fleet, range(compared_from, compared_from + 400))
     fleet.await_scores(compared_from + 400)
-    report = json.loads(fleet.cli("shadow", "report", "--json").stdout)
+    report = report_once_compared(fleet)
     command(fleet, "rollback")
     publish(fleet, range(compared_from + 400, compared_from + 500))
     valid = fleet.await_scores(compared_from + 500)
