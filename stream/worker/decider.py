@@ -241,11 +241,12 @@ class Decider:
         Partitions whose outputs are not acknowledged are set aside.
 
         Raises:
-            StaleBatchError: its partitions were revoked; nothing was written.
+            StaleBatchError: its partitions were revoked, or are read again; nothing was written.
         """
+        self._set_aside_unknown(batch)
         current = batch.current()
         if not current:
-            raise StaleBatchError("its partitions were revoked before anything was written")
+            raise StaleBatchError("its partitions were revoked, or are read again, before anything was written")
         if self._positions.role != role:
             for partition in current:
                 batch.set_aside(partition, "another deployment publishes from now on")
@@ -326,14 +327,18 @@ class Decider:
             self._deps.emit(Retried(batch.topic, "PublishError"))
             was_given_up = partition in written.given_up
             self._positions.read_again(partition, written.pending.get(partition), given_up=was_given_up)
-        for partition in batch.current():
-            if self._positions.get(partition) is None:  # its topic or the role has changed meanwhile
-                batch.set_aside(partition, self._positions.why(partition))
+        self._set_aside_unknown(batch)
         for partition, end in written.ends.items():
             new = ScoresToWrite(scores.records[partition], terms.limit_states[partition])
             if batch.is_current(partition) and not self._positions.advance(partition, terms.serving.revision, new, end):
                 batch.set_aside(partition, "another worker has written to its scores, which are read again")
                 self._positions.read_again(partition)
+
+    def _set_aside_unknown(self, batch: Batch) -> None:
+        """Set aside the partitions whose positions are read again, since their topic or the role has changed."""
+        for partition in batch.current():
+            if self._positions.get(partition) is None:
+                batch.set_aside(partition, self._positions.why(partition))
 
     def _set_trouble(self, trouble: str | None) -> None:
         self._trouble = trouble

@@ -10,9 +10,12 @@ from aiokafka import TopicPartition
 from models.limits import LimitState
 from models.logs import Logs, LostRange
 from stream.control.follower import Follower
+from stream.errors import StaleBatchError
 from stream.kafka.batches import Batch, CommitLedger
+from stream.kafka.dead_letters import DeadLetterRuns
 from stream.kafka.publisher import Outgoing
 from stream.kafka.unpacking import FetchedRecord
+from stream.pipeline import DecisionTerms, Outputs
 from stream.settings import Settings
 from stream.worker import decider as module
 from stream.worker.decider import Decider
@@ -63,6 +66,55 @@ async def test_a_partition_that_is_read_again_during_its_write_is_set_aside_and_
     await decider._write(batch, terms, scores, [])
     assert batch.aside == {READING: "its last decisions are being read"}
     assert (batch.current(), len(positions.advanced)) == ([KNOWN], 1)
+
+
+async def test_a_partition_that_is_read_again_while_it_is_decided_is_set_aside_before_it_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batch, written = batch_of(CommitLedger()), list[int]()
+
+    class Writer:
+        """Notes for which partitions something is written."""
+
+        async def write(self, scores: TopicOutputs, *_: object) -> Written:
+            written.extend(scores.records)
+            return Written()
+
+    class Known(Positions):
+        """What is asked of known positions alone."""
+
+        role = SimpleNamespace(publishes=True, scores="scores")
+        log = 0
+
+        def __getitem__(self, partition: int) -> str:
+            return self.known[partition]
+
+        def claim_header(self, partition: int) -> None:
+            assert self.known[partition]
+
+        def note(self, partition: int, _behind: int) -> str:
+            return self.known[partition]
+
+    decider: Any = Decider.__new__(Decider)
+    decider._positions, decider._writer, decider._topic = Known(), Writer(), "transactions"
+    decider._deps = SimpleNamespace(settings=Settings())
+    decider._runs, decider._runs_of = DeadLetterRuns(), {}
+    decider._unwritten, decider._cap_log = lambda *_: [], SimpleNamespace(look=lambda *_: None)
+    decider._unconfirmed = SimpleNamespace(keep=lambda *_: None)
+    limits = {one: LimitState() for one in batch.records}
+    serving = SimpleNamespace(revision=1, decline_cap=None, let_through=None, live=SimpleNamespace(digest="d"))
+    terms = DecisionTerms(serving, {}, (), 0, limits)  # type: ignore[arg-type]
+    monkeypatch.setattr(module, "_overruled", lambda _role, terms, outputs: (outputs.scored, terms.limit_states))
+    outgoing = {one: [Outgoing(0, b"c", b"{}", ())] for one in batch.records}
+    scored: Any = SimpleNamespace(by_partition=lambda: outgoing, of=lambda partitions: partitions)
+    decided = Outputs(scored)
+    await decider._publish(batch, Known.role, terms, decided)
+    assert written == [KNOWN]
+    assert batch.aside == {READING: "its last decisions are being read"}
+    for partition in batch.current():
+        batch.set_aside(partition, "it has moved")
+    with pytest.raises(StaleBatchError, match="before anything was written"):
+        await decider._publish(batch, Known.role, terms, decided)
 
 
 class LateFollower(Follower):
