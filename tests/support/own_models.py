@@ -10,13 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.declaration import load
-from features.vector.sets import FeatureSets
+from features.vector.sets import DEFAULT_MODULES, FeatureSets
 from models.times import format_time, parse_time_ms
 from stream.training.compute import compute_vectors
 from stream.training.request import ImportRequest, VectorsReport, VectorsRequest
 from support.training_files import DAY_MS, START_MS, transactions, write
 
 FEATURES = load(None)
+NEWEST = load(DEFAULT_MODULES[-1])
+"""The set that commands compute by default."""
 SETS = FeatureSets((FEATURES,))
 TRAINED_UNTIL_MS = START_MS + 30 * DAY_MS
 PARAMETERS = {"objective": "binary", "verbosity": -1, "num_leaves": 8, "min_data_in_leaf": 20, "num_threads": 1}
@@ -39,11 +41,13 @@ def computed(out: Path, columns: dict[str, Any]) -> VectorsReport:
     return compute_vectors(VectorsRequest(file, out, FEATURES, 1), silent)
 
 
-def rows_of(vectors: Path, until_ms: int = TRAINED_UNTIL_MS) -> tuple[np.ndarray, np.ndarray]:
-    """Return the matrix and the labels of a vectors file up to a time."""
+def rows_of(
+    vectors: Path, until_ms: int = TRAINED_UNTIL_MS, names: Sequence[str] = FEATURES.names
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the matrix of some features and the labels of a vectors file up to a time."""
     table = pq.read_table(vectors)
     before = table.column("occurred_at").cast(pa.int64()).to_numpy() // 1_000 <= until_ms
-    matrix = np.column_stack([table.column(name).to_numpy() for name in FEATURES.names])
+    matrix = np.column_stack([table.column(name).to_numpy() for name in names])
     return matrix[before], table.column("fraud").to_numpy()[before].astype(int)
 
 

@@ -17,7 +17,7 @@ from support.fleet.workers import Worker
 from support.journey.export import write_files
 from support.journey.transcript import Transcript
 from support.kafka.cluster import Cluster
-from support.own_models import rows_of, saved
+from support.own_models import NEWEST, rows_of, saved
 from support.paths import SUPPORT
 
 EXPECTED = SUPPORT / "journey" / "first_week.txt"
@@ -130,9 +130,8 @@ class Week:
         )
         self.type("fraudstream features compute payments.csv --out vectors.parquet")
         self.type("fraudstream model import model.txt --vectors vectors.parquet --name own")
-        saved(
-            self.transcript.folder / "model.txt", rows_of(self.transcript.folder / "vectors.parquet", TRAINED_UNTIL_MS)
-        )
+        folder, names = self.transcript.folder, NEWEST.names
+        saved(folder / "model.txt", rows_of(folder / "vectors.parquet", TRAINED_UNTIL_MS, names), names)
         self.type("fraudstream model import payments.csv --vectors vectors.parquet --name own")
         command = "fraudstream model import model.txt --vectors vectors.parquet --name own --version first"
         self.type(f"{command} --trained-until 2026-04-01T00:00:00Z")

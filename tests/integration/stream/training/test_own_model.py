@@ -6,16 +6,16 @@ from typing import Any
 import duckdb
 import pytest
 
-from features.declaration import load
 from models.repository import Repository
 from stream.contract.outputs import Score
 from support.fleet.fleet import Fleet, until
 from support.notebook import run_notebook
+from support.own_models import NEWEST
 from support.paths import HOUSE
 
 NOTEBOOK = HOUSE / "examples" / "notebooks" / "own-model.ipynb"
 PAYMENTS = 3_000
-NAMES = load(None).names
+NAMES = NEWEST.names
 
 
 def vectors_by_transaction(path: Path) -> dict[str, dict[str, float | None]]:
