@@ -29,6 +29,8 @@ class Partition:
         self.copied = True
         """Whether there is one."""
         self.decided_in = 0
+        self.accepted = False
+        """Whether a person has accepted what was lost of a topic, of which nothing may have been read."""
         self.logs = Logs()
 
     @property
@@ -56,7 +58,7 @@ class Partition:
     def make_anew(self, count: int) -> None:
         self.incarnation, self.begin, self.end = self.incarnation + 1, 0, count
         self.settled = set()
-        self.foreign = self.has_read
+        self.foreign = self.has_read or self.accepted
         self.moved = None  # Kafka deletes the commits with the topic
 
     def move(self, offset: int) -> None:
@@ -101,7 +103,7 @@ class Partition:
         accepted = MappingProxyType({WHERE: AcceptedLoss(loss.log, loss.up_to, loss.first)})
         self.logs = Logs(MappingProxyType({WHERE[1]: numbers}), accepted)
         self.settled |= set(range(loss.up_to))
-        self.foreign = False
+        self.foreign, self.accepted = False, True
 
     def check(self) -> None:
         found = self.found()
@@ -141,6 +143,7 @@ OPERATIONS = [
 ]
 
 
+@example([(Partition.move_and_forget, 1), (Partition.accept, 0), (Partition.make_anew, 0)])
 @example([(Partition.decide, 1), (Partition.read_dead_letters, 1), (Partition.decide, 0), (Partition.remove, 2)])
 @given(st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 15)), min_size=3, max_size=20))
 def test_a_partition_goes_on_exactly_where_nothing_unread_is_passed_over(
