@@ -40,7 +40,7 @@ types: setup
 	$(BIN)/mypy deploy
 	$(BIN)/mypy examples/python
 
-unit: setup  ## the tests that need no server: about 10 minutes on two cores
+unit: setup  ## the tests that need no server: about 7 minutes on two cores
 	$(PYTEST) -m "not integration and not acceptance" tests/unit tests/contract
 
 integration: setup  ## the tests on Kafka and Redis, except the long ones

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from stream.demo.services.processes import DIE_WITH_PARENT, FORKER, Child
+from stream.demo.services.processes import FORKER, Child
 from support.paths import HOUSE
 
 PROCESS = Path(__file__).with_name("preloaded_process.py")
@@ -51,9 +51,9 @@ class Forked:
 
     def _wait(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
-            told = self._status.recv(8)
+            reply = self._status.recv(8)
             self._status.close()
-            status = struct.unpack("=q", told)[0] if told else signal.SIGKILL
+            status = struct.unpack("=q", reply)[0] if reply else signal.SIGKILL
             self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
@@ -72,8 +72,7 @@ class _Preloaded:
 
     def __init__(self) -> None:
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        wrapper = [sys.executable, "-I", "-S", str(DIE_WITH_PARENT), str(os.getpid())]
-        command = [*wrapper, sys.executable, str(PROCESS), str(theirs.fileno())]
+        command = [sys.executable, str(PROCESS), str(theirs.fileno()), str(os.getpid())]
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # it would start threads when it is imported
         self._process = FORKER.submit(
             lambda: subprocess.Popen(
@@ -99,9 +98,9 @@ class _Preloaded:
         ours, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self._requests, [json.dumps(request).encode()], [output, errors, theirs.fileno()])
-            told = self._requests.recv(8)
-        assert told, f"the preloaded process has ended: {self._process.poll()}"
-        return Forked(command, struct.unpack("=q", told)[0], ours)
+            reply = self._requests.recv(8)
+        assert reply, f"the preloaded process has ended: {self._process.poll()}"
+        return Forked(command, struct.unpack("=q", reply)[0], ours)
 
 
 @cache
@@ -162,14 +161,10 @@ class PreloadedChild(Child):
 
     def start(self) -> None:
         """Start the command, unless it is running."""
-        if can_fork(self.command, os.environ | self._environment):
-            with _LOCK:
-                _preloaded()  # here, since the thread that starts processes would wait for itself
-        super().start()
-
-    def _fork(self) -> "subprocess.Popen[bytes]":
         environment = os.environ | self._environment
-        if not can_fork(self.command, environment):
-            return super()._fork()
+        if self.running or not can_fork(self.command, environment):
+            super().start()
+            return
         with self.log.open("ab") as errors, self.output.open("ab") as output:
-            return _fork(self.command, environment, Path.cwd(), output.fileno(), errors.fileno())
+            self._process = _fork(self.command, environment, Path.cwd(), output.fileno(), errors.fileno())
+        atexit.register(self.kill)

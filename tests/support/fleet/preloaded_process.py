@@ -1,7 +1,8 @@
 """Imports the product once, then forks itself for each command that `preloaded` asks for.
 
 A worker's imports take longer than what most tests ask of it. A fork is one from before any command ran: it has no
-threads, no event loop and no settings of others. `preloaded_process.py FD` reads requests from the socket at FD.
+threads, no event loop and no settings of others. `preloaded_process.py FD PARENT` reads requests from the socket at FD,
+and dies with the process PARENT.
 """
 
 import atexit
@@ -123,6 +124,7 @@ def run() -> NoReturn:
 
 
 if __name__ == "__main__":
+    die_with(int(sys.argv[2]))
     preload()
     gc.collect()
     gc.freeze()
