@@ -7,7 +7,7 @@ before a hand-over says how far the other topic was read.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from features.errors import StoreError
 from models.terms import Term
 from stream.kafka.bounds import OffsetBounds, ends_of_all
 from stream.kafka.commit_copies import CommitCopies, CommitCopy, Origin, names_place, why_unproven
+from stream.kafka.decided import decided_among
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.held_back import HeldBack
 from stream.kafka.offsets import (
@@ -144,6 +145,18 @@ class TailReader:
         self.consumer.pause(tp)
         self.progress.pop(partition, None)
         return start._replace(position=position, scores_lost=lost)
+
+    async def decided(self, partition: int, places: Iterable[int]) -> frozenset[int]:
+        """Return which of some places have a valid score in a partition.
+
+        Raises:
+            aiokafka.errors.KafkaError: its broker does not respond.
+        """
+        tp = TopicPartition(self._topic, partition)
+        self.consumer.resume(tp)
+        found = await decided_among(self.consumer, tp, places)
+        self.consumer.pause(tp)
+        return found
 
     def why_held_back(self, partition: int) -> str:
         """Say which transaction's end a partition waits for that is being read, or its letters; empty if none."""

@@ -14,10 +14,12 @@ from aiokafka.structs import OffsetAndMetadata
 
 from features.history.store import Label, Prediction
 from models.logs import Logs
+from stream.consumer import place_of
 from stream.contract.codes import Rejection
 from stream.control.client import read_fold
 from stream.kafka.batches import Record
 from stream.kafka.client import open_admin
+from stream.kafka.decided import decided_on
 from stream.kafka.letters import Claim, OffsetSet
 from stream.kafka.offsets import Position, committed_offsets, read_note, read_topic_note
 from stream.kafka.refused import NONE_REFUSED, RefusedOffsets, read_letters, refused_by
@@ -115,7 +117,8 @@ async def read_input(settings: Settings, read_to: Mapping[int, int] = MappingPro
             noted = noted_on_scores(settings, fold.term, read_note(commit.metadata))
             claims[tp.partition] = (noted or Position()).claims
     refused = refused_by(await read_letters(settings, fold.term), claims, transactions)
-    return ReplayedInput(settings, fold.logs, _with_skipped(refused, fold.logs, transactions), reached)
+    passed = await _passed_over(settings, settings.topic(scores.name), fold.logs)
+    return ReplayedInput(settings, fold.logs, _with_skipped(refused, passed, (transactions, log_number)), reached)
 
 
 async def read_input_from_outside(settings: Settings) -> ReplayedInput:
@@ -129,7 +132,9 @@ async def read_input_from_outside(settings: Settings) -> ReplayedInput:
     except GroupAuthorizationFailedError:
         fold, transactions = await read_fold(settings), settings.topic(TRANSACTIONS.name)
         refused = refused_by(await read_letters(settings, fold.term), {}, transactions)
-        return ReplayedInput(settings, fold.logs, _with_skipped(refused, fold.logs, transactions))
+        passed = await _passed_over(settings, settings.topic(own_scores(settings, fold.term).name), fold.logs)
+        where = transactions, fold.logs.last(transactions)
+        return ReplayedInput(settings, fold.logs, _with_skipped(refused, passed, where))
 
 
 async def _when_coordinated(read: Callable[[], Awaitable[_T]]) -> _T:
@@ -151,10 +156,24 @@ async def _commits(
     return await committed_offsets(settings, admin, tps)
 
 
-def _with_skipped(refused: RefusedOffsets, logs: Logs, transactions: str) -> RefusedOffsets:
-    """Add what operators let workers pass over, of whichever deployment."""
-    found, log = dict(refused.offsets), logs.last(transactions)
-    for partition in {partition for _, topic, partition in logs.skipped if topic == transactions}:
-        if skipped := logs.skipped_in(transactions, partition, log):
-            found[transactions, partition, log] = OffsetSet([*refused.of(transactions, partition, log), *skipped])
+async def _passed_over(settings: Settings, scores: str, logs: Logs) -> dict[int, frozenset[int]]:
+    """Return by partition what operators let workers pass over, less what was decided before they did."""
+    transactions = settings.topic(TRANSACTIONS.name)
+    log = logs.last(transactions)
+    partitions = {partition for _, topic, partition in logs.skipped if topic == transactions}
+    skipped = {one: found for one in sorted(partitions) if (found := logs.skipped_in(transactions, one, log))}
+    if not skipped:
+        return {}
+    decided = await decided_on(settings, scores, {one: [place_of(log, at) for at in skipped[one]] for one in skipped})
+    return {one: frozenset(at for at in skipped[one] if place_of(log, at) not in decided[one]) for one in skipped}
+
+
+def _with_skipped(
+    refused: RefusedOffsets, passed: Mapping[int, frozenset[int]], where: tuple[str, int]
+) -> RefusedOffsets:
+    """Add what was passed over of a topic's log."""
+    topic, log = where
+    found = dict(refused.offsets)
+    for partition, offsets in passed.items():
+        found[topic, partition, log] = OffsetSet([*refused.of(topic, partition, log), *offsets])
     return RefusedOffsets(found, refused.late)

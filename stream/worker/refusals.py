@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from stream.consumer import Standing
+from stream.consumer import Standing, place_of
 from stream.control.follower import Follower
 from stream.kafka.letters import LETTERS_READ, first_needed
 from stream.kafka.offsets import Position
 from stream.kafka.refused import LettersTail
+from stream.kafka.score_tails import TailReader
 from stream.scoring.facts import FactListener, LateLetters
 
 _NONE: Mapping[int, int] = {}
@@ -25,6 +26,13 @@ class _Known(NamedTuple):
     read_to: int
 
 
+class _PassedOver(NamedTuple):
+    """The offsets of a log up to a place of it, its last decided one, that were passed over and so have no decision."""
+
+    last_place: int
+    offsets: frozenset[int]
+
+
 class PartitionRefusals:
     """What is known of the letters about each own partition of `transactions`."""
 
@@ -34,6 +42,7 @@ class PartitionRefusals:
         self._emit = emit
         self._known: dict[int, _Known] = {}
         self._counted_to: dict[int, int] = {}
+        self._passed_over: dict[int, _PassedOver] = {}
 
     def settle(self, partition: int, position: Position, tail: LettersTail, first: int) -> Position:
         """Take what was read for a partition that goes on at offset `first`; return its position with what matters.
@@ -52,9 +61,28 @@ class PartitionRefusals:
         """Return the refused offsets of a partition from where it went on."""
         return self._known[partition].places if partition in self._known else _NONE
 
+    async def examine_skipped(self, reader: TailReader, partition: int, position: Position, first: int) -> None:
+        """Find out which offsets from `first` on were decided before an operator let workers pass over them.
+
+        Raises:
+            aiokafka.errors.KafkaError: the broker does not respond.
+        """
+        self._passed_over.pop(partition, None)
+        last, skipped = position.standing.last_place, self.skipped(partition, position.log)
+        places = {place_of(position.log, one): one for one in skipped if one >= first}
+        past = [place for place in places if place <= last]
+        decided = await reader.decided(partition, past) if past else frozenset()
+        self._passed_over[partition] = _PassedOver(last, frozenset(places[one] for one in past if one not in decided))
+
     def skipped(self, partition: int, log: int) -> AbstractSet[int]:
-        """Return the offsets of a partition's log that operators let workers pass over, of whichever deployment."""
-        return self._follower.logs.skipped_in(self._topic, partition, log)
+        """Return the offsets of a partition's log that operators let workers pass over, of whichever deployment.
+
+        Those that were decided all the same are not among them.
+        """
+        skipped = self._follower.logs.skipped_in(self._topic, partition, log)
+        if not skipped or (known := self._passed_over.get(partition)) is None:
+            return skipped
+        return {one for one in skipped if place_of(log, one) > known.last_place} | known.offsets
 
     def claim_header(self, partition: int, standing: Standing, epoch: int) -> tuple[str, bytes] | None:
         """Return the header of a partition's next score: how far letters were read, if it is the first of its epoch."""

@@ -190,6 +190,31 @@ def test_a_record_from_before_the_bound_was_set_is_passed_over_on_the_record(apa
     assert at_the_end(apart)["offsets"]["skipped"] == 1
 
 
+def test_a_decision_stands_though_an_operator_lets_workers_pass_over_its_offset(
+    apart: Fleet, own_redis: OwnRedis
+) -> None:
+    (worker,) = apart.go_live()
+    payments = [genuine(number) for number in (1, 2, 3)]
+    apart.publish(payments)
+    apart.await_scores(3)
+    where = ("--topic", f"{apart.prefix}transactions", "--partition", str(partition_of(CARD)), "--offset", "1")
+    skipped = apart.cli("dead-letters", "skip", *where, "--reason", "the wrong offset")
+    assert skipped.returncode == 0, skipped.stdout + skipped.stderr
+    asyncio.run(own_redis.empty())
+    until(lambda: any("lost histories" in one for one in worker.readiness()[1]), "the loss is noticed")
+    worker.await_ready()
+    apart.publish([payments[1], genuine(4)])
+    until(lambda: decided(apart)["t-4"] == 1, "what comes behind it is decided")
+    assert decided(apart) == Counter(["t-1", "t-2", "t-3", "t-4"])
+    assert worker.terminate() == 0
+    apart.worker().await_ready()
+    apart.publish([payments[1], genuine(5)])
+    until(lambda: decided(apart)["t-5"] == 1, "so it is by the next owner")
+    assert decided(apart) == Counter(["t-1", "t-2", "t-3", "t-4", "t-5"])
+    found = at_the_end(apart)["offsets"]
+    assert (found["skipped"], found["repeated"]) == (0, 2)
+
+
 def marked(payments: Sequence[dict[str, Any]]) -> list[tuple[str, bytes, list[tuple[str, bytes]]]]:
     """Return payments with the mark of a backfill."""
     return [

@@ -129,7 +129,7 @@ def brokers(monkeypatch: pytest.MonkeyPatch) -> Brokers:
 
 
 def positions_on(brokers: Brokers) -> DecisionPositions:
-    logs: Any = SimpleNamespace(skipped={})
+    logs: Any = Logs()
     follower: Any = SimpleNamespace(
         term=Term(), lineup=Lineup("default"), wait_for_change=brokers.wait_for_change, wake=brokers.wake, logs=logs
     )
@@ -295,7 +295,8 @@ async def test_a_skip_holds_in_the_log_in_which_it_was_accepted_and_in_no_other(
     brokers.accepted = True
     read = positions_on(brokers)
     losses, range_of_40 = examiner(read), Unreadable(5, 45, "its checksum is wrong")
-    read._deps.follower.logs.skipped = {("default", *TP): {SkippedRange(1, 5)}}
+    follower: Any = read._deps.follower
+    follower.logs = Logs(skipped={("default", *TP): frozenset({SkippedRange(1, 5)})})
     read.assigned(GENERATION, [0])
     assert isinstance(await losses.examine(TP, range_of_40), str), "the log is not known yet"
     await settle()

@@ -1,7 +1,10 @@
 """What is refused is known from a claim on, and how far dead letters were read is told to whoever comes next."""
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from models.logs import Logs, SkippedRange
 from stream.consumer import Standing
@@ -103,3 +106,20 @@ def test_offsets_that_operators_let_pass_are_those_of_the_log_by_whichever_deplo
     made, _ = refusals(skipped)
     assert made.skipped(HERE, 1) == {6, 7}
     assert made.skipped(HERE, 0) == {5}
+
+
+@pytest.mark.parametrize("decided", [set(), {5}, {4, 5}])
+async def test_what_was_decided_before_it_was_skipped_stays_decided(decided: set[int]) -> None:
+    made, _ = refusals({("default", "transactions", HERE): frozenset(SkippedRange(0, one) for one in (2, 4, 5, 9))})
+    asked: list[int] = []
+
+    async def find(_partition: int, places: Iterable[int]) -> frozenset[int]:
+        asked.extend(places)
+        return frozenset(decided)
+
+    reader: Any = SimpleNamespace(decided=find)
+    await made.examine_skipped(reader, HERE, Position(Standing(1_024, 7)), first=3)
+    assert sorted(asked) == [4, 5], (
+        "those before it goes on are not asked for, those behind its decisions are undecided"
+    )
+    assert made.skipped(HERE, 0) == {4, 5, 9} - decided
