@@ -7,30 +7,16 @@ Standard output has a line for each seed; the results are appended to `results.j
 import argparse
 import logging
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 sys.path.append(str(Path(__file__).parents[1]))  # run from the root, this has to find `campaigns` and `support`
 from campaigns.plans import CAMPAIGNS
-from campaigns.runner import (
-    BROKEN,
-    Campaign,
-    Line,
-    closing_table,
-    commit_of,
-    passed_seeds,
-    read_results,
-    run_seeds,
-    seeds_of,
-    show,
-    told,
-)
+from campaigns.runner import PASSED, Campaign, closing_table, commit_of, read_results, run_seeds, seeds_of, show, told
 from campaigns.seed import run_seed
-from campaigns.world import missing, servers
+from campaigns.world import missing
 from support.paths import HOUSE
 
 WRONG_USE = 2
@@ -67,27 +53,16 @@ def _run(name: str, seeds: Sequence[int], folder: Path, *, verbose: bool) -> int
         if verbose:
             click.echo(f"  {line}", err=True)
 
-    left = list(seeds)
+    all_passed = True
     try:
-        while left:
-            with tempfile.TemporaryDirectory(prefix="campaign-") as temporary, servers(Path(temporary)) as whole:
-                campaign = Campaign(name, CAMPAIGNS[name], partial(run_seed, whole))
-                left = _run_on_these(run_seeds(campaign, left, folder, commit, say), left)
-        all_passed = set(seeds) <= passed_seeds(read_results(folder), commit, name)
+        for line in run_seeds(Campaign(name, CAMPAIGNS[name], run_seed), seeds, folder, commit, say):
+            all_passed &= line.outcome == PASSED
+            click.echo(told(line))
     except KeyboardInterrupt:
         click.echo("stopped; the same command goes on where it ended", err=True)
         all_passed = False
     show(closing_table(read_results(folder), {name: seeds}, commit))
     return 0 if all_passed else 1
-
-
-def _run_on_these(lines: Iterator[Line], seeds: Sequence[int]) -> list[int]:
-    """Run seeds on one set of servers; return those behind a broken one: brokers that broke it may break all."""
-    for line in lines:
-        click.echo(told(line))
-        if line.outcome == BROKEN:
-            return list(seeds[seeds.index(line.seed) + 1 :])
-    return []
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from campaigns.checks import EXTRA_DESCRIPTORS, Evidence, Result, violations
 from campaigns.facts import Letter, Record, answers_of, letters_of, scores_of, verdicts_of
 from campaigns.oracle import Fate, Fold, fold
 from campaigns.plans import LIVE_FIRST, Plan
-from campaigns.world import NotWellError, Servers, World
+from campaigns.world import NotWellError, World, servers
 from models.commands import CommandKind
 
 LIVE_SECONDS = 90.0
@@ -23,14 +24,22 @@ NO_SUCH_COMMAND = 2
 Say = Callable[[str], None]
 
 
-def run_seed(whole: Servers, plan: Plan, folder: Path, say: Say) -> Result:
-    """Run a seed on servers that are in service; the workers' logs go to the folder, and stay if it fails."""
+def run_seed(plan: Plan, folder: Path, say: Say) -> Result:
+    """Run a seed on servers of its own; the workers' logs go to the folder, and stay if it fails.
+
+    On brokers that others have used, topics would have to be deleted: a controller of Kafka 4.3.1 that does that around
+    outages may keep a deleted topic among the replicas in sync, and then lets no broker register any more.
+
+    Raises:
+        NoJars: there are no three brokers.
+    """
     folder.mkdir(parents=True)
-    world = World(whole, plan, folder)
-    try:
-        result = _run(world, say)
-    finally:
-        world.close()
+    with tempfile.TemporaryDirectory(prefix="campaign-") as temporary, servers(Path(temporary)) as whole:
+        world = World(whole, plan, folder)
+        try:
+            result = _run(world, say)
+        finally:
+            world.close()
     if not result.violations:
         world.remove_folder()
     return result

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, TopicPartition
 from redis import Redis
 
 from campaigns.facts import Record
@@ -42,7 +41,7 @@ def missing(campaign: str) -> str:
 
 
 class Servers(NamedTuple):
-    """The servers of all seeds; `models` are the digests of models that `repository` has."""
+    """The servers of a seed; `models` are the digests of models that `repository` has."""
 
     cluster: ThreeBrokers
     redis_url: str
@@ -228,21 +227,10 @@ class World:
     # --- the end
 
     def close(self) -> None:
-        """Kill the workers, heal the brokers and remove what the seed made on the servers."""
+        """Kill the workers; what the seed made on its servers ends with them."""
         for worker in self._started:
             worker.kill()
-        self.cluster.start()
-        self.redis.flushall()
         self.redis.close()
-        admin = AdminClient({"bootstrap.servers": self.cluster.brokers, "log_level": 0})
-        named = [name for name in admin.list_topics(timeout=ADMIN_SECONDS).topics if name.startswith(self.prefix)]
-        for done in (admin.delete_topics(named) if named else {}).values():
-            done.result(ADMIN_SECONDS)
-        try:
-            for done in admin.delete_consumer_groups([self.fleet.environment["GROUP"]]).values():
-                done.result(ADMIN_SECONDS)
-        except KafkaException:
-            pass  # it has no members, and expires by itself
 
     def remove_folder(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

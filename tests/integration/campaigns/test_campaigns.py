@@ -1,6 +1,6 @@
 """Three seeds of each campaign, as `python -m tests.campaigns` runs them: nothing that must not be is found."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,8 +8,9 @@ import pytest
 from campaigns.plans import CAMPAIGNS
 from campaigns.runner import PASSED, Campaign, commit_of, run_seeds, told
 from campaigns.seed import run_seed
-from campaigns.world import Servers, missing, servers
+from campaigns.world import missing
 from support.kafka.jars import NoJars
+from support.kafka.three_brokers import require_jars
 from support.paths import HOUSE
 
 SEEDS = {"outages": (8, 10, 12), "clocks": (1, 4, 5), "operators": (1, 2, 3)}
@@ -18,22 +19,19 @@ SEEDS = {"outages": (8, 10, 12), "clocks": (1, 4, 5), "operators": (1, 2, 3)}
 pytestmark = [pytest.mark.integration, pytest.mark.acceptance, pytest.mark.timeout(900)]
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+@pytest.fixture(scope="module", autouse=True)
+def _apache_kafka() -> None:
     try:
-        with servers(tmp_path_factory.mktemp("servers")) as running:
-            yield running
+        require_jars()
     except NoJars as reason:
         pytest.skip(f"no three brokers of Apache Kafka: {reason}")
 
 
 @pytest.mark.parametrize("name", CAMPAIGNS)
-def test_three_seeds_of_a_campaign_find_no_violation(
-    name: str, whole: Servers, tmp_path: Path, report: Callable[[str], None]
-) -> None:
+def test_three_seeds_of_a_campaign_find_no_violation(name: str, tmp_path: Path, report: Callable[[str], None]) -> None:
     if lacking := missing(name):
         pytest.skip(lacking)
-    campaign = Campaign(name, CAMPAIGNS[name], lambda plan, logs, say: run_seed(whole, plan, logs, say))
+    campaign = Campaign(name, CAMPAIGNS[name], run_seed)
     lines = list(run_seeds(campaign, SEEDS[name], tmp_path, commit_of(HOUSE), lambda _: None))
     for line in lines:
         report(told(line).splitlines()[0])

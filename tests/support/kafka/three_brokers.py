@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, PartitionMetadata
 
 from stream.demo.services.processes import free_port
 from support.kafka.cluster import VARIABLE
-from support.kafka.jars import JarsCluster, Layout, NoJars, new_cluster_id
+from support.kafka.jars import JarsCluster, Layout, NoJars, new_cluster_id, resolve_jars
 from support.kafka.wire import active_controller, coordinator
 
 IDS = (1, 2, 3)
@@ -112,15 +112,25 @@ class ThreeBrokers:
         return answer
 
 
-@contextmanager
-def three_brokers() -> Iterator[ThreeBrokers]:
-    """Yield three brokers in service, and remove them afterwards.
+def require_jars() -> None:
+    """Make sure that three brokers can be started.
 
     Raises:
         NoJars: there are none, or another kind of cluster is asked for.
     """
     if (wanted := os.environ.get(VARIABLE, "")) not in {"", "apache", "jars"}:
         raise NoJars(f"{VARIABLE}={wanted}")
+    resolve_jars()
+
+
+@contextmanager
+def three_brokers() -> Iterator[ThreeBrokers]:
+    """Yield three brokers in service, and remove them afterwards.
+
+    Raises:
+        NoJars: see `require_jars`.
+    """
+    require_jars()
     cluster = ThreeBrokers()
     try:
         cluster.start()
