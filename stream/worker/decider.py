@@ -205,7 +205,8 @@ class Decider:
         """Part the records into those that were accepted before, those to be decided, and those that get no verdict.
 
         The first may not be committed: the worker that decided them may have ended before they were in the histories.
-        What was accepted as lost gets no verdict.
+        What was accepted as lost gets no verdict. A batch that is kept from an earlier reading of a partition may begin
+        before the offset from which it is read on now: there all is done.
         """
         decided: list[Record] = []
         undecided: list[Record] = []
@@ -214,9 +215,10 @@ class Decider:
             settled = self._positions.settled(partition)
             where = (self._deps.settings.deployment, self._topic, partition)
             lost = self._deps.follower.logs.lost_in(where, self._positions.log)
-            count += len(batch.records[partition])
-            for record in batch.records[partition]:
-                if record.offset in settled or (lost and any(record.offset in one for one in lost)):
+            left = [record for record in batch.records[partition] if record.offset >= settled.first]
+            count += len(left)
+            for record in left:
+                if settled.has(record.offset) or (lost and any(record.offset in one for one in lost)):
                     continue
                 (decided if self._positions.is_accepted(partition, record.offset) else undecided).append(record)
         return _Parted(decided, undecided, count - len(decided) - len(undecided))

@@ -6,7 +6,7 @@ Each partition is read on its own, so that one whose scores cannot be read holds
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ from stream.settings import Settings
 from stream.tasks import both, failure_of
 from stream.watchdog import end_on_error, end_process
 from stream.worker.epochs import Epochs, GroupMembers
-from stream.worker.refusals import PartitionRefusals
+from stream.worker.refusals import PartitionRefusals, SettledOffsets
 from stream.worker.role import PublishedScores, role_of
 from stream.worker.starts import PartitionStarts, Readers
 
@@ -206,15 +206,13 @@ class DecisionPositions:
         """
         return offset < self._handled.get(partition, 0) or self.is_decided(partition, offset)
 
-    def settled(self, partition: int) -> Collection[int]:
-        """Return the offsets of a known partition that get no verdict any more: they are refused, or skipped.
+    def settled(self, partition: int) -> SettledOffsets:
+        """Return the offsets of a known partition that get no verdict any more, and from which on it is read.
 
         A silent deployment takes the verdicts of the one that publishes.
         """
-        skipped = self._refusals.skipped(partition, self.log)
-        of_publisher = self._deps.published.refused(partition, self.log) if not self.role.publishes else None
-        refused = self._refusals.refused(partition).keys() if of_publisher is None else of_publisher
-        return refused | skipped if skipped else refused
+        of_publisher = None if self.role.publishes else self._deps.published.refused(partition, self.log)
+        return self._refusals.settled(partition, self.log, of_publisher)
 
     def claim_header(self, partition: int) -> tuple[str, bytes] | None:
         """Return what the next score of a known partition says of its claim; None if an earlier one has said it."""

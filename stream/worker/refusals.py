@@ -4,7 +4,7 @@ Read from `dead-letters` whenever a partition's position is read, behind the end
 before the scores of its batch, so none is missing of what these say is decided.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
@@ -33,6 +33,22 @@ class _PassedOver(NamedTuple):
     offsets: frozenset[int]
 
 
+class SettledOffsets(NamedTuple):
+    """The offsets of a partition that get no verdict any more: those refused, or passed over, from `first` on.
+
+    What lies before `first`, where the partition is read on, was decided and applied, or refused; letters about it are
+    not read any more.
+    """
+
+    first: int
+    refused: Container[int]
+    skipped: Container[int]
+
+    def has(self, offset: int) -> bool:
+        """Tell whether an offset from `first` on is one of them."""
+        return offset in self.refused or offset in self.skipped
+
+
 class PartitionRefusals:
     """What is known of the letters about each own partition of `transactions`."""
 
@@ -43,6 +59,7 @@ class PartitionRefusals:
         self._known: dict[int, _Known] = {}
         self._counted_to: dict[int, int] = {}
         self._passed_over: dict[int, _PassedOver] = {}
+        self._first: dict[int, int] = {}
 
     def settle(self, partition: int, position: Position, tail: LettersTail, first: int) -> Position:
         """Take what was read for a partition that goes on at offset `first`; return its position with what matters.
@@ -61,12 +78,18 @@ class PartitionRefusals:
         """Return the refused offsets of a partition from where it went on."""
         return self._known[partition].places if partition in self._known else _NONE
 
+    def settled(self, partition: int, log: int, of_publisher: Container[int] | None) -> SettledOffsets:
+        """Return which offsets get no verdict any more; `of_publisher` are those that another deployment refused."""
+        refused = self.refused(partition) if of_publisher is None else of_publisher
+        return SettledOffsets(self._first.get(partition, 0), refused, self.skipped(partition, log))
+
     async def examine_skipped(self, reader: TailReader, partition: int, position: Position, first: int) -> None:
-        """Find out which offsets from `first` on were decided before an operator let workers pass over them.
+        """Find out which offsets from `first` on, where it goes on, were decided before they were to be passed over.
 
         Raises:
             aiokafka.errors.KafkaError: the broker does not respond.
         """
+        self._first[partition] = first
         self._passed_over.pop(partition, None)
         last, skipped = position.standing.last_place, self.skipped(partition, position.log)
         places = {place_of(position.log, one): one for one in skipped if one >= first}

@@ -20,6 +20,7 @@ from stream.settings import Settings
 from stream.worker import decider as module
 from stream.worker.decider import Decider
 from stream.worker.outputs import TopicOutputs, Written
+from stream.worker.refusals import SettledOffsets
 
 READING, KNOWN = 0, 1
 
@@ -163,7 +164,9 @@ async def test_what_was_accepted_as_lost_is_neither_decided_nor_applied_in_the_l
     decider._deps = SimpleNamespace(settings=Settings(), follower=SimpleNamespace(logs=Logs(lost=lost)))
     decider._runs, decider._topic = SimpleNamespace(halted={}), "transactions"
     decider._positions = SimpleNamespace(
-        log=0, is_accepted=lambda _partition, offset: offset < 3, settled=lambda _partition: {5}
+        log=0,
+        is_accepted=lambda _partition, offset: offset < 3,
+        settled=lambda _partition: SettledOffsets(0, {5}, ()),
     )
     parted = decider._part(batch)
     assert ([one.offset for one in parted.decided], [one.offset for one in parted.undecided]) == ([0, 1], [4])
@@ -171,3 +174,7 @@ async def test_what_was_accepted_as_lost_is_neither_decided_nor_applied_in_the_l
     decider._positions.log = 2
     parted = decider._part(batch)
     assert (len(parted.decided), len(parted.undecided), parted.settled) == (3, 2, 1)
+    decider._positions.settled = lambda _partition: SettledOffsets(2, {5}, ())
+    parted = decider._part(batch)
+    kept = [one.offset for one in parted.decided], [one.offset for one in parted.undecided]
+    assert (*kept, parted.settled) == ([2], [3, 4], 1), "a batch kept from an earlier reading begins before this one"

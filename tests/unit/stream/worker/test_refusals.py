@@ -123,3 +123,13 @@ async def test_what_was_decided_before_it_was_skipped_stays_decided(decided: set
         "those before it goes on are not asked for, those behind its decisions are undecided"
     )
     assert made.skipped(HERE, 0) == {4, 5, 9} - decided
+
+
+async def test_offsets_before_the_one_from_which_a_partition_is_read_on_are_settled_without_their_letters() -> None:
+    made, _, _ = settled((0, 4, 1), (1, 6, 1))
+    await made.examine_skipped(SimpleNamespace(), HERE, Position(), first=5)
+    known = made.settled(HERE, 0, None)
+    assert (known.first, [offset for offset in range(5, 9) if known.has(offset)]) == (5, [6])
+    of_publisher = made.settled(HERE, 0, {7})
+    assert [offset for offset in range(5, 9) if of_publisher.has(offset)] == [7]
+    assert made.settled(HERE + 1, 0, None).first == 0

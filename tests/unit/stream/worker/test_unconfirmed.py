@@ -28,6 +28,7 @@ from stream.settings import Settings
 from stream.worker.backfilled import BackfilledShare
 from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.positions import ScoresToWrite
+from stream.worker.refusals import SettledOffsets
 from stream.worker.role import Role
 from support.bare_model import BareModel
 from support.stream_records import LATEST_MS, Told, text
@@ -63,8 +64,8 @@ class Positions:
     def note(self, partition: int, _behind: int) -> str:
         return self.known[partition].to_metadata()
 
-    def settled(self, _partition: int) -> frozenset[int]:
-        return frozenset()
+    def settled(self, _partition: int) -> SettledOffsets:
+        return SettledOffsets(0, (), ())
 
     def claim_header(self, _partition: int) -> None:
         return None
