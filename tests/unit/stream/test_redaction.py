@@ -14,6 +14,8 @@ from stream.redaction import (
     redact_beginning,
     redact_each,
     redact_headers,
+    redact_json,
+    redact_text,
     shorten,
     shown,
 )
@@ -205,3 +207,15 @@ def test_card_numbers_in_headers_are_redacted_except_in_machine_identifiers() ->
     assert redact_headers(()) == ()
     assert redact_headers(kept) is kept
     assert redact_headers([(CARD_NUMBER, None), (CARD_NUMBER, b"")]) == ((MASK.decode(), None), (MASK.decode(), b""))
+
+
+@given(CARD_NUMBERS, st.integers(0, 45), st.sampled_from(("abcdef", "0f", "d")))
+def test_a_models_digest_is_left_whole_and_what_stands_beside_it_is_not(number: str, before: int, digits: str) -> None:
+    filled = (digits * 64)[:before] + number
+    digest = filled + (digits * 64)[: 64 - len(filled)]
+    text = f"{digest} is live, of {number}; models/{digest}: {digest}"
+    redacted = f"{digest} is live, of [redacted]; models/{digest}: {digest}"
+    assert redact_text(text) == redacted
+    assert redact_json({"digest": digest, "note": text}) == {"digest": digest, "note": redacted}
+    longer, shorter = f"d{number}" + "d" * 64, f"d{number}d"
+    assert number not in redact_text(longer) + redact_text(shorter), "no other run of hexadecimal digits is a digest"
