@@ -18,6 +18,8 @@ EXPLAIN_COMMAND = (*COMMAND[:-1], "explain")
 POLL_SECONDS = 0.05
 LOG_BYTES = 100_000
 """So much of a log tells a worker's life from its start on."""
+_BEFORE_IT_JOINS = ("starting", "the control log has not been read", "has not been joined")
+"""Reasons why a worker is not ready that stand before it has joined its group."""
 
 
 class Worker:
@@ -68,9 +70,9 @@ class Worker:
 
     @property
     def has_joined(self) -> bool:
-        """Whether it answers and has joined the consumer group."""
+        """Whether it answers and has joined the consumer group: not while it starts, when it says nothing of that."""
         status, body = self.get("/health/ready")
-        return status in {200, 503} and "joined" not in body
+        return status in {200, 503} and not any(one in body for one in _BEFORE_IT_JOINS)
 
     def await_ready(self, seconds: float = 60.0) -> None:
         """Wait until it is ready; fails with its reasons and the end of its log."""

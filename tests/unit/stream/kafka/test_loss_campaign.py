@@ -21,6 +21,8 @@ class Partition:
         self.incarnation, self.begin, self.end = 0, 0, 9
         self.settled: set[int] = set()
         """The offsets of this incarnation that were read, or accepted as lost."""
+        self.taken: set[int] = set()
+        """Those that were accepted as lost."""
         self.foreign = False
         """Whether records of an earlier incarnation were read, and this one is not accepted."""
         self.progress = Progress(None)
@@ -57,7 +59,7 @@ class Partition:
 
     def make_anew(self, count: int) -> None:
         self.incarnation, self.begin, self.end = self.incarnation + 1, 0, count
-        self.settled = set()
+        self.settled, self.taken = set(), set()
         self.foreign = self.has_read or self.accepted
         self.moved = None  # Kafka deletes the commits with the topic
 
@@ -82,6 +84,12 @@ class Partition:
         start = self.found()
         if not isinstance(start, Start):
             return
+        if self.moved is not None and not self.copied:  # what was read without a decision is known to nobody any more
+            _, decided = divmod(self.progress.decided, place_of(1, 0))
+            here = self.progress.decided >= 0 and self.decided_in == self.incarnation
+            # What lies behind is read again, except for what was accepted.
+            self.settled = set(range(max(start.offset, decided + 1 if here else 0))) | self.taken
+            self.foreign = False
         stop = min(self.end, start.offset + count)
         self.settled |= set(range(start.offset if self.has_read else 0, stop))
         if decided and stop > start.offset and place_of(start.log, stop - 1) > self.progress.decided:
@@ -102,7 +110,8 @@ class Partition:
         numbers = TopicLogs(MappingProxyType({**before.numbers, name: loss.log}), max(before.last, loss.log))
         accepted = MappingProxyType({WHERE: AcceptedLoss(loss.log, loss.up_to, loss.first)})
         self.logs = Logs(MappingProxyType({WHERE[1]: numbers}), accepted)
-        self.settled |= set(range(loss.up_to))
+        self.taken |= set(range(loss.up_to))
+        self.settled |= self.taken
         self.foreign, self.accepted = False, True
 
     def check(self) -> None:
@@ -110,7 +119,7 @@ class Partition:
         if self.moved is not None and not self.copied:
             self._check_without_commit(found)
             return
-        unread = set(range(self.begin)) - self.settled if self.has_read else set()
+        unread = set(range(self.begin)) - self.settled if self.has_read or self.accepted else set()
         if isinstance(found, Start):
             assert not self.foreign, "another topic is read as if it were the one that was"
             assert not unread, "removed records are passed over in silence"
@@ -124,6 +133,12 @@ class Partition:
         """Check what is found where only decisions tell what was read: no offset that is there is passed over."""
         if isinstance(found, Start):
             assert set(range(self.begin, found.offset)) <= self.settled, "unread records are passed over"
+            _, decided = divmod(self.progress.decided, place_of(1, 0))
+            last_is_there = self.progress.decided >= 0 and self.begin <= decided < self.end
+            if last_is_there:
+                assert not self.foreign, "another topic is read as if it were the one that was decided"
+            if self.progress.decided >= 0 and not self.foreign:
+                assert set(range(self.begin)) <= self.settled, "removed records are passed over in silence"
         else:
             assert isinstance(found, Loss), found
             assert found.lost is None or found.lost == found.up_to - found.first > 0
@@ -143,6 +158,8 @@ OPERATIONS = [
 ]
 
 
+@example([(Partition.decide, 0), (Partition.make_anew, 0), (Partition.move_and_forget, 0), (Partition.decide, 0)])
+@example([(Partition.decide, 0), (Partition.remove, 1), (Partition.move_and_forget, 0), (Partition.decide, 0)])
 @example([(Partition.move_and_forget, 1), (Partition.accept, 0), (Partition.make_anew, 0)])
 @example([(Partition.decide, 1), (Partition.read_dead_letters, 1), (Partition.decide, 0), (Partition.remove, 2)])
 @given(st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 15)), min_size=3, max_size=20))
