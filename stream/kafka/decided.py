@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
-from stream.consumer import Standing
+from stream.consumer import Standing, place_of
 from stream.kafka.client import require_topic
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.offsets import read_decision
@@ -45,19 +45,23 @@ class _ScoresFrom(NamedTuple):
         return None
 
 
-async def decided_among(consumer: LogConsumer, tp: TopicPartition, places: Iterable[int]) -> frozenset[int]:
-    """Return which of some places have a valid score in a partition of scores, which `consumer` is assigned.
+async def undecided_among(
+    consumer: LogConsumer, tp: TopicPartition, log: int, offsets: Iterable[int]
+) -> frozenset[int]:
+    """Return which offsets of a log have no valid score in a partition of scores, which `consumer` is assigned.
 
     Raises:
         aiokafka.errors.KafkaError: its broker does not respond.
     """
     begin, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
     scores = _ScoresFrom(consumer, tp, begin)
-    return frozenset([place for place in places if await _is_decided(scores, place, end)])
+    return frozenset([offset for offset in offsets if not await _is_decided(scores, place_of(log, offset), end)])
 
 
-async def decided_on(settings: Settings, topic: str, places: Mapping[int, Iterable[int]]) -> dict[int, frozenset[int]]:
-    """Return which of the places that are given by partition have a valid score on a topic of scores.
+async def undecided_on(
+    settings: Settings, topic: str, log: int, offsets: Mapping[int, Iterable[int]]
+) -> dict[int, frozenset[int]]:
+    """Return which offsets of a log, given by partition, have no valid score on a topic of scores.
 
     Raises:
         aiokafka.errors.KafkaError: the brokers do not respond, or the topic does not exist.
@@ -66,9 +70,9 @@ async def decided_on(settings: Settings, topic: str, places: Mapping[int, Iterab
     try:
         await consumer.start()
         await require_topic(consumer, topic)
-        tps = {partition: TopicPartition(topic, partition) for partition in places}
-        consumer.assign(list(tps.values()))
-        return {partition: await decided_among(consumer, tps[partition], some) for partition, some in places.items()}
+        tps = {TopicPartition(topic, partition): asked for partition, asked in offsets.items()}
+        consumer.assign(list(tps))
+        return {tp.partition: await undecided_among(consumer, tp, log, asked) for tp, asked in tps.items()}
     finally:
         await consumer.stop()
 
@@ -77,8 +81,8 @@ async def _is_decided(scores: _ScoresFrom, place: int, end: int) -> bool:
     low, high = scores.begin, end  # a valid score of the place, if there is one, lies in [low, high)
     while high - low > _READ_THROUGH:
         middle = (low + high) // 2
-        found = await scores.first_place(middle, high)
-        if found is None or found > place:
+        following = await scores.first_place(middle, high)
+        if following is None or following > place:
             high = middle
         else:
             low = middle

@@ -21,7 +21,7 @@ from features.errors import StoreError
 from models.terms import Term
 from stream.kafka.bounds import OffsetBounds, ends_of_all
 from stream.kafka.commit_copies import CommitCopies, CommitCopy, Origin, names_place, why_unproven
-from stream.kafka.decided import decided_among
+from stream.kafka.decided import undecided_among
 from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.held_back import HeldBack
 from stream.kafka.offsets import (
@@ -146,17 +146,17 @@ class TailReader:
         self.progress.pop(partition, None)
         return start._replace(position=position, scores_lost=lost)
 
-    async def decided(self, partition: int, places: Iterable[int]) -> frozenset[int]:
-        """Return which of some places have a valid score in a partition.
+    async def undecided(self, partition: int, log: int, offsets: Iterable[int]) -> frozenset[int]:
+        """Return which offsets of a partition's log have no valid score.
 
         Raises:
             aiokafka.errors.KafkaError: its broker does not respond.
         """
         tp = TopicPartition(self._topic, partition)
         self.consumer.resume(tp)
-        found = await decided_among(self.consumer, tp, places)
+        undecided = await undecided_among(self.consumer, tp, log, offsets)
         self.consumer.pause(tp)
-        return found
+        return undecided
 
     def why_held_back(self, partition: int) -> str:
         """Say which transaction's end a partition waits for that is being read, or its letters; empty if none."""

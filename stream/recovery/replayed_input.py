@@ -14,12 +14,11 @@ from aiokafka.structs import OffsetAndMetadata
 
 from features.history.store import Label, Prediction
 from models.logs import Logs
-from stream.consumer import place_of
 from stream.contract.codes import Rejection
 from stream.control.client import read_fold
 from stream.kafka.batches import Record
 from stream.kafka.client import open_admin
-from stream.kafka.decided import decided_on
+from stream.kafka.decided import undecided_on
 from stream.kafka.letters import Claim, OffsetSet
 from stream.kafka.offsets import Position, committed_offsets, read_note, read_topic_note
 from stream.kafka.refused import NONE_REFUSED, RefusedOffsets, read_letters, refused_by
@@ -117,8 +116,8 @@ async def read_input(settings: Settings, read_to: Mapping[int, int] = MappingPro
             noted = noted_on_scores(settings, fold.term, read_note(commit.metadata))
             claims[tp.partition] = (noted or Position()).claims
     refused = refused_by(await read_letters(settings, fold.term), claims, transactions)
-    passed = await _passed_over(settings, settings.topic(scores.name), fold.logs)
-    return ReplayedInput(settings, fold.logs, _with_skipped(refused, passed, (transactions, log_number)), reached)
+    refused = await _with_skipped(settings, refused, settings.topic(scores.name), fold.logs)
+    return ReplayedInput(settings, fold.logs, refused, reached)
 
 
 async def read_input_from_outside(settings: Settings) -> ReplayedInput:
@@ -132,9 +131,8 @@ async def read_input_from_outside(settings: Settings) -> ReplayedInput:
     except GroupAuthorizationFailedError:
         fold, transactions = await read_fold(settings), settings.topic(TRANSACTIONS.name)
         refused = refused_by(await read_letters(settings, fold.term), {}, transactions)
-        passed = await _passed_over(settings, settings.topic(own_scores(settings, fold.term).name), fold.logs)
-        where = transactions, fold.logs.last(transactions)
-        return ReplayedInput(settings, fold.logs, _with_skipped(refused, passed, where))
+        scores = settings.topic(own_scores(settings, fold.term).name)
+        return ReplayedInput(settings, fold.logs, await _with_skipped(settings, refused, scores, fold.logs))
 
 
 async def _when_coordinated(read: Callable[[], Awaitable[_T]]) -> _T:
@@ -156,24 +154,16 @@ async def _commits(
     return await committed_offsets(settings, admin, tps)
 
 
-async def _passed_over(settings: Settings, scores: str, logs: Logs) -> dict[int, frozenset[int]]:
-    """Return by partition what operators let workers pass over, less what was decided before they did."""
+async def _with_skipped(settings: Settings, refused: RefusedOffsets, scores: str, logs: Logs) -> RefusedOffsets:
+    """Add what operators let workers pass over, of whichever deployment, less what was decided before they did."""
     transactions = settings.topic(TRANSACTIONS.name)
     log = logs.last(transactions)
-    partitions = {partition for _, topic, partition in logs.skipped if topic == transactions}
-    skipped = {one: found for one in sorted(partitions) if (found := logs.skipped_in(transactions, one, log))}
+    partitions = sorted({partition for _, topic, partition in logs.skipped if topic == transactions})
+    by_partition = {partition: logs.skipped_in(transactions, partition, log) for partition in partitions}
+    skipped = {partition: offsets for partition, offsets in by_partition.items() if offsets}
     if not skipped:
-        return {}
-    decided = await decided_on(settings, scores, {one: [place_of(log, at) for at in skipped[one]] for one in skipped})
-    return {one: frozenset(at for at in skipped[one] if place_of(log, at) not in decided[one]) for one in skipped}
-
-
-def _with_skipped(
-    refused: RefusedOffsets, passed: Mapping[int, frozenset[int]], where: tuple[str, int]
-) -> RefusedOffsets:
-    """Add what was passed over of a topic's log."""
-    topic, log = where
+        return refused
     found = dict(refused.offsets)
-    for partition, offsets in passed.items():
-        found[topic, partition, log] = OffsetSet([*refused.of(topic, partition, log), *offsets])
+    for partition, offsets in (await undecided_on(settings, scores, log, skipped)).items():
+        found[transactions, partition, log] = OffsetSet([*refused.of(transactions, partition, log), *offsets])
     return RefusedOffsets(found, refused.late)

@@ -369,7 +369,7 @@ class DecisionPositions:
             tail = readers[0].letters
             await tail.read()
             position = self._refusals.settle(partition, position, tail, start.offset)
-        await self._refusals.examine_skipped(readers[0], partition, position, start.offset)
+        await self._refusals.resume(readers[0], partition, position, start.offset)
         stands_at = next((one for one in (point.committed, point.moved) if one is not None), state.begin)
         committed = max(start.offset, start.committed or 0)
         if partition in self._displaced or start.offset != stands_at:

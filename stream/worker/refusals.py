@@ -26,11 +26,15 @@ class _Known(NamedTuple):
     read_to: int
 
 
-class _PassedOver(NamedTuple):
-    """The offsets of a log up to a place of it, its last decided one, that were passed over and so have no decision."""
+class _Resumed(NamedTuple):
+    """Where a partition is read on, its last decided place, and what was passed over before that, undecided."""
 
+    first: int
     last_place: int
-    offsets: frozenset[int]
+    passed_over: frozenset[int]
+
+
+_NOT_RESUMED = _Resumed(0, -1, frozenset())
 
 
 class SettledOffsets(NamedTuple):
@@ -58,8 +62,7 @@ class PartitionRefusals:
         self._emit = emit
         self._known: dict[int, _Known] = {}
         self._counted_to: dict[int, int] = {}
-        self._passed_over: dict[int, _PassedOver] = {}
-        self._first: dict[int, int] = {}
+        self._resumed: dict[int, _Resumed] = {}
 
     def settle(self, partition: int, position: Position, tail: LettersTail, first: int) -> Position:
         """Take what was read for a partition that goes on at offset `first`; return its position with what matters.
@@ -81,21 +84,19 @@ class PartitionRefusals:
     def settled(self, partition: int, log: int, of_publisher: Container[int] | None) -> SettledOffsets:
         """Return which offsets get no verdict any more; `of_publisher` are those that another deployment refused."""
         refused = self.refused(partition) if of_publisher is None else of_publisher
-        return SettledOffsets(self._first.get(partition, 0), refused, self.skipped(partition, log))
+        first = self._resumed.get(partition, _NOT_RESUMED).first
+        return SettledOffsets(first, refused, self.skipped(partition, log))
 
-    async def examine_skipped(self, reader: TailReader, partition: int, position: Position, first: int) -> None:
-        """Find out which offsets from `first` on, where it goes on, were decided before they were to be passed over.
+    async def resume(self, reader: TailReader, partition: int, position: Position, first: int) -> None:
+        """Note that a partition is read on at `first`, and find out which skips from there on came after a decision.
 
         Raises:
             aiokafka.errors.KafkaError: the broker does not respond.
         """
-        self._first[partition] = first
-        self._passed_over.pop(partition, None)
-        last, skipped = position.standing.last_place, self.skipped(partition, position.log)
-        places = {place_of(position.log, one): one for one in skipped if one >= first}
-        past = [place for place in places if place <= last]
-        decided = await reader.decided(partition, past) if past else frozenset()
-        self._passed_over[partition] = _PassedOver(last, frozenset(places[one] for one in past if one not in decided))
+        log, skipped = position.log, self._follower.logs.skipped_in(self._topic, partition, position.log)
+        past = [offset for offset in skipped if first <= offset < position.decided_to(log)]
+        passed_over = await reader.undecided(partition, log, past) if past else frozenset()
+        self._resumed[partition] = _Resumed(first, position.standing.last_place, passed_over)
 
     def skipped(self, partition: int, log: int) -> AbstractSet[int]:
         """Return the offsets of a partition's log that operators let workers pass over, of whichever deployment.
@@ -103,9 +104,10 @@ class PartitionRefusals:
         Those that were decided all the same are not among them.
         """
         skipped = self._follower.logs.skipped_in(self._topic, partition, log)
-        if not skipped or (known := self._passed_over.get(partition)) is None:
+        if not skipped:
             return skipped
-        return {one for one in skipped if place_of(log, one) > known.last_place} | known.offsets
+        _, last_place, passed_over = self._resumed.get(partition, _NOT_RESUMED)
+        return {offset for offset in skipped if place_of(log, offset) > last_place} | passed_over
 
     def claim_header(self, partition: int, standing: Standing, epoch: int) -> tuple[str, bytes] | None:
         """Return the header of a partition's next score: how far letters were read, if it is the first of its epoch."""

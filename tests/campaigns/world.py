@@ -24,7 +24,8 @@ from support.fleet.fleet import Fleet, until
 from support.fleet.payments import model_for_tests
 from support.fleet.workers import COMMAND, Worker
 from support.kafka.admin import set_on_topic
-from support.kafka.three_brokers import IDS, ThreeBrokers, three_brokers
+from support.kafka.jars import NoJars
+from support.kafka.three_brokers import IDS, ThreeBrokers, require_jars, three_brokers
 from support.redis.server import redis_server
 
 FAKETIME = Path("/usr/lib") / f"{os.uname().machine}-linux-gnu" / "faketime" / "libfaketimeMT.so.1"
@@ -37,6 +38,10 @@ def missing(campaign: str) -> str:
     """Return what this machine lacks for a campaign, and how to get it; empty if nothing."""
     if campaign == "clocks" and not FAKETIME.exists():
         return f"the campaign of clocks needs {FAKETIME}: apt-get install libfaketime"
+    try:
+        require_jars()
+    except NoJars as reason:
+        return f"a campaign needs three brokers of Apache Kafka: {reason}"
     return ""
 
 

@@ -9,22 +9,12 @@ from campaigns.plans import CAMPAIGNS
 from campaigns.runner import PASSED, Campaign, commit_of, run_seeds, told
 from campaigns.seed import run_seed
 from campaigns.world import missing
-from support.kafka.jars import NoJars
-from support.kafka.three_brokers import require_jars
 from support.paths import HOUSE
 
 SEEDS = {"outages": (8, 10, 12), "clocks": (1, 4, 5), "operators": (1, 2, 3)}
 """Outages of each kind, one of them for two writes that are given up; clocks with and without a bound of timestamps."""
 
 pytestmark = [pytest.mark.integration, pytest.mark.acceptance, pytest.mark.timeout(900)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _apache_kafka() -> None:
-    try:
-        require_jars()
-    except NoJars as reason:
-        pytest.skip(f"no three brokers of Apache Kafka: {reason}")
 
 
 @pytest.mark.parametrize("name", CAMPAIGNS)

@@ -72,7 +72,7 @@ class Worker:
     def has_joined(self) -> bool:
         """Whether it answers and has joined the consumer group: not while it starts, when it says nothing of that."""
         status, body = self.get("/health/ready")
-        return status in {200, 503} and not any(one in body for one in _BEFORE_IT_JOINS)
+        return status in {200, 503} and not any(reason in body for reason in _BEFORE_IT_JOINS)
 
     def await_ready(self, seconds: float = 60.0) -> None:
         """Wait until it is ready; fails with its reasons and the end of its log."""

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from aiokafka import TopicPartition
 
-from stream.consumer import Standing, place_of
+from stream.consumer import Standing, log_and_offset, place_of
 from stream.kafka import decided as module
-from stream.kafka.decided import decided_among
+from stream.kafka.decided import undecided_among
 
 TP = TopicPartition("scores", 3)
 
@@ -105,17 +105,20 @@ async def test_what_is_found_is_what_all_scores_say(seed: int, monkeypatch: pyte
     places = [place_of(log, source) for log in (0, 1) for source in range(2_500)]
     asked = [places[at] for at in rng.choice(len(places), 300, replace=False)]
     consumer: Any = Topic(scores, begin)
-    assert await decided_among(consumer, TP, asked) == valid.intersection(asked)
+    for log in (0, 1):
+        offsets = [offset for asked_log, offset in map(log_and_offset, asked) if asked_log == log]
+        decided = {offset for offset in offsets if place_of(log, offset) in valid}
+        assert await undecided_among(consumer, TP, log, offsets) == set(offsets) - decided
     assert 0 < len(valid.intersection(asked)) < 300
 
 
 async def test_few_of_many_scores_are_read() -> None:
     scores = [Score(at, 1, 0, 2 * at) for at in range(200_000)]
     consumer: Any = Topic(scores, 0)
-    assert await decided_among(consumer, TP, [2 * 77_777, 2 * 77_777 + 1]) == {2 * 77_777}
+    assert await undecided_among(consumer, TP, 0, [2 * 77_777, 2 * 77_777 + 1]) == {2 * 77_777 + 1}
     assert consumer.read < 60_000
 
 
 async def test_of_an_empty_partition_nothing_is_decided() -> None:
     consumer: Any = Topic((), 7)
-    assert await decided_among(consumer, TP, [0, 7]) == frozenset()
+    assert await undecided_among(consumer, TP, 0, [0, 7]) == {0, 7}

@@ -113,12 +113,12 @@ async def test_what_was_decided_before_it_was_skipped_stays_decided(decided: set
     made, _ = refusals({("default", "transactions", HERE): frozenset(SkippedRange(0, one) for one in (2, 4, 5, 9))})
     asked: list[int] = []
 
-    async def find(_partition: int, places: Iterable[int]) -> frozenset[int]:
-        asked.extend(places)
-        return frozenset(decided)
+    async def find(_partition: int, _log: int, offsets: Iterable[int]) -> frozenset[int]:
+        asked.extend(offsets)
+        return frozenset(asked) - decided
 
-    reader: Any = SimpleNamespace(decided=find)
-    await made.examine_skipped(reader, HERE, Position(Standing(1_024, 7)), first=3)
+    reader: Any = SimpleNamespace(undecided=find)
+    await made.resume(reader, HERE, Position(Standing(1_024, 7)), first=3)
     assert sorted(asked) == [4, 5], (
         "those before it goes on are not asked for, those behind its decisions are undecided"
     )
@@ -127,7 +127,7 @@ async def test_what_was_decided_before_it_was_skipped_stays_decided(decided: set
 
 async def test_offsets_before_the_one_from_which_a_partition_is_read_on_are_settled_without_their_letters() -> None:
     made, _, _ = settled((0, 4, 1), (1, 6, 1))
-    await made.examine_skipped(SimpleNamespace(), HERE, Position(), first=5)
+    await made.resume(SimpleNamespace(), HERE, Position(), first=5)
     known = made.settled(HERE, 0, None)
     assert (known.first, [offset for offset in range(5, 9) if known.has(offset)]) == (5, [6])
     of_publisher = made.settled(HERE, 0, {7})
