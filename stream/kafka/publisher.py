@@ -6,7 +6,7 @@ instead of one future per message.
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -274,6 +274,11 @@ class Publisher:
                     raise
                 self._producer = producer
             return self._producer
+
+    def give_up(self, writes: Iterable["asyncio.Task[int]"]) -> None:
+        """End the producer in this call if one of these pending writes is not done, and so all that it is writing."""
+        if self._producer is not None and any(not write.done() for write in writes):
+            self._end(self._producer)
 
     async def _give_up(self, producer: EndableProducer | None) -> None:
         """End a producer, and so all that it is writing, before anything else is written."""

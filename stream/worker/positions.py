@@ -174,8 +174,10 @@ class DecisionPositions:
                 self._claim()
 
     def revoked(self) -> None:
-        """Forget the partitions: another worker may own them now."""
+        """Forget the partitions: another worker may own them now, so what is still being written is given up."""
         self.generation, self.partitions = None, frozenset()
+        self._deps.publisher.give_up(self._writes.values())
+        self._writes.clear()
 
     def displace(self, partition: int) -> None:
         """Note that the consumer stands at no place of the topic, wherever the commit is: it has to go to the start."""

@@ -176,6 +176,7 @@ def test_a_hanging_challenger_process_ends_when_its_worker_is_killed(fleet: Flee
     until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, "the challenger's process ends")
 
 
+@pytest.mark.acceptance
 def test_after_a_promotion_the_previous_model_is_the_challenger_until_the_watch_ends(fleet: Fleet) -> None:
     (worker,) = fleet.go_live(SHADOW_QUEUE="100000")
     first = fleet.events("accepted")[0]["model"]

@@ -11,6 +11,8 @@ from getpass import getuser
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from stream.contract.outputs import Score
 from support.fleet import slow_store
 from support.fleet.fleet import Fleet, feed, sources, until
@@ -137,6 +139,7 @@ def test_a_repeated_command_gets_its_first_verdict_again(fleet: Fleet) -> None:
     assert fleet.await_scores(1)[0].revision == 1
 
 
+@pytest.mark.acceptance
 def test_a_worker_that_lacks_the_live_artifact_is_not_ready_until_it_is_there(fleet: Fleet, tmp_path: Path) -> None:
     (worker,) = fleet.go_live()
     elsewhere = tmp_path / "elsewhere"

@@ -171,6 +171,7 @@ def green(fleet: Fleet, start_worker: Callable[..., Worker]) -> Fleet:
     return other
 
 
+@pytest.mark.acceptance
 def test_after_a_hand_over_the_other_fleet_goes_on_with_what_was_let_through_on_scores(
     fleet: Fleet, green: Fleet
 ) -> None:

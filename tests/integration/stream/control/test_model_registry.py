@@ -68,6 +68,7 @@ def test_one_worker_that_asks_for_signatures_keeps_an_unsigned_model_from_the_wh
     until(lambda: fleet.cli("model", "promote", digest, "--reason", "test").returncode == 0, "the other one accepts it")
 
 
+@pytest.mark.acceptance
 def test_a_prune_keeps_what_decided_and_was_named_and_deletes_the_rest(fleet: Fleet) -> None:
     (worker,) = fleet.go_live(1)
     live = fleet.events("accepted")[0]["model"]

@@ -112,6 +112,7 @@ def test_each_alert_is_explained_alike_through_a_sigkill_and_a_second_process(fl
     assert sum(fleet.ends("explanations").values()) <= before + 20, "a restart after SIGTERM explains nothing again"
 
 
+@pytest.mark.acceptance
 def test_alerts_of_a_missing_model_wait_and_are_explained_once_it_is_back(fleet: Fleet) -> None:
     digest = live_fleet(fleet)
     publish(fleet, range(60))
@@ -128,6 +129,7 @@ def test_alerts_of_a_missing_model_wait_and_are_explained_once_it_is_back(fleet:
     assert process.terminate() == 0
 
 
+@pytest.mark.acceptance
 def test_a_deployment_whose_scores_carry_no_features_is_refused_at_the_start(fleet: Fleet) -> None:
     live_fleet(fleet, SCORE_FEATURES="none")
     publish(fleet, range(40))
@@ -173,6 +175,7 @@ def test_alerts_are_explained_after_the_brokers_were_away(
         assert_right(fleet, await_explained(fleet, 120))
 
 
+@pytest.mark.acceptance
 def test_a_stopped_process_that_comes_back_harms_nobody(fleet: Fleet) -> None:
     live_fleet(fleet)
     publish(fleet, range(100))

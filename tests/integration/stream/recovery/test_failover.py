@@ -32,6 +32,7 @@ def watched() -> Iterator[Pair]:
         yield pair
 
 
+@pytest.mark.acceptance
 def test_workers_leave_a_demoted_master_behind_a_proxy_that_keeps_their_connections(
     fleet_on: NewFleet, report: Callable[[str], None]
 ) -> None:

@@ -117,6 +117,7 @@ def test_a_topic_made_anew_while_it_is_read_holds_until_accepted_and_then_every_
     assert worker.exit_code is None
 
 
+@pytest.mark.acceptance
 def test_a_topic_filled_anew_beyond_the_old_offsets_is_recognised_and_not_taken_for_decided(fleet: Fleet) -> None:
     first, second, third = (payments(*part) for part in ((0, 20), (100, 60), (200, 20)))
     replace_input(fleet, first, second)

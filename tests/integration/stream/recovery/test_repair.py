@@ -115,6 +115,7 @@ def test_after_a_failover_to_a_lagging_replica_only_the_missing_records_are_appl
     assert unmarked(scenario.check())
 
 
+@pytest.mark.acceptance
 def test_after_a_redis_restart_without_data_loss_no_record_is_applied_again(scenario: Scenario) -> None:
     scenario.fleet.go_live()
     scenario.run_weeks(0, 1, 2, 3)

@@ -138,6 +138,7 @@ def is_beside_its_predictions(card: int) -> bool:
     return (murmur2(name.encode()) & 0x7FFF_FFFF) % PARTITIONS == partition_of(name)
 
 
+@pytest.mark.acceptance
 def test_after_all_workers_were_down_payments_read_the_predictions_that_had_come_before_them(rounds: Rounds) -> None:
     for worker in live(rounds.fleet):
         worker.kill()

@@ -4,6 +4,8 @@ import signal
 import threading
 import time
 
+import pytest
+
 from support.fleet.fleet import Fleet, feed, sources, until
 from support.fleet.payments import payment
 
@@ -61,6 +63,7 @@ def test_a_producers_retry_at_another_offset_is_decided_once_and_other_content_i
     assert last.features["card_count_30d"] == earlier + 1
 
 
+@pytest.mark.acceptance
 def test_a_new_consumer_group_uses_higher_epochs_than_the_old_one(fleet: Fleet) -> None:
     (worker,) = fleet.go_live()
     for more in (100, 200):  # two generations more

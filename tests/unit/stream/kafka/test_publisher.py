@@ -230,6 +230,23 @@ async def test_what_is_given_up_ends_the_producer_with_all_that_it_was_writing(m
         await producer._message_accumulator.add_batch(producer.create_batch(), TopicPartition(*WHERE), 1)
 
 
+async def test_writes_that_pend_are_given_up_at_once_and_those_that_are_done_end_no_producer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(publisher, "_PATIENCE_SECONDS", 0.01)
+    made, producer = await started(monkeypatch)
+    published = await made.publish_each({WHERE: RECORDS, ("other", 0): RECORDS})
+    done, pending = published.pending["other", 0], published.pending[WHERE]
+    producer.waiting[1].done(base_offset=1)
+    await done
+    made.give_up([done])
+    assert (producer.has_failed, made._producer) == (False, producer)
+    made.give_up([done, pending])
+    assert (producer.has_failed, made._producer) == (True, None)
+    with pytest.raises(WriteGivenUpError, match="does not acknowledge"):
+        await pending
+
+
 async def test_a_batch_that_is_too_large_is_halved_and_the_topic_remembers(monkeypatch: pytest.MonkeyPatch) -> None:
     made, producer = await started(monkeypatch)
     publishing = asyncio.create_task(made.publish_each({WHERE: RECORDS}))

@@ -71,6 +71,7 @@ class Brokers:
         self.letters = KnownLetters()
         self.members = Members()
         self.fatal: list[str] = []
+        self.given_up: list[object] = []
         self.seen = GENERATION - 1
         self.owned = True
         self.aside = SimpleNamespace(hurry=lambda _tp: None)
@@ -135,13 +136,14 @@ def positions_on(brokers: Brokers) -> DecisionPositions:
     )
     unused: Any = None
     consumer: Any = brokers
+    publisher: Any = SimpleNamespace(give_up=brokers.given_up.extend)
     published: Any = SimpleNamespace(position=lambda _partition: None, noted=lambda *_: None)
     return DecisionPositions(
         PositionsDeps(
             Settings(),
             follower,
             published,
-            unused,
+            publisher,
             unused,
             lambda: consumer,
             unused,
@@ -480,6 +482,20 @@ async def test_a_partition_whose_write_was_given_up_goes_on_under_the_next_epoch
     read.assigned(GENERATION + 1, [0])
     await settle()
     assert (read.epochs, brokers.fatal) == ({0: first + 2**10}, [])
+
+
+async def test_what_is_still_being_written_for_a_partition_is_given_up_when_it_is_revoked(brokers: Brokers) -> None:
+    """Else it would be written beside what the next owner writes; and nothing of it is waited for afterwards."""
+    read = await claimed(brokers)
+    write = asyncio.create_task(asyncio.Event().wait())
+    read.read_again(0, write)  # type: ignore[arg-type]
+    await settle()
+    read.revoked()
+    assert brokers.given_up == [write]
+    read.assigned(GENERATION + 1, [0])
+    await settle()
+    assert (read.epochs, read.get(0) is not None) == ({0: (GENERATION + 1) * 2**10}, True)
+    write.cancel()
 
 
 async def test_a_write_of_an_earlier_assignment_that_is_given_up_raises_no_epoch_of_this_one(brokers: Brokers) -> None:
