@@ -63,6 +63,15 @@ Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ACTOR)]
 Reason = Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)]
 
 
+WHOLE_DIGEST = 64
+"""The hexadecimal digits of a digest; a command may name a model by fewer."""
+
+
+def is_digest(name: str) -> bool:
+    """Tell whether a model's name is its whole digest."""
+    return len(name) == WHOLE_DIGEST
+
+
 class CommandKind(StrEnum):
     """The operations that a command can request."""
 

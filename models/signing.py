@@ -1,8 +1,8 @@
 """Who signed a command, and whether the role of that key may send it: a pure function of a record and a table of keys.
 
-A signature covers the exact bytes of the record's value, so it covers the deployment, the command's id, the revision
-that it expects and its expiry: a copy gets the first answer again, and one for another deployment, revision or time is
-refused. It does not cover the topic: fleets with the same deployment name on two clusters need different keys.
+A signature covers the exact bytes of the record's value, so it covers the command's id, the revision that it expects
+and its expiry: a copy gets the first answer again, and one for another revision or time is refused. It also covers
+where the command is to count: a copy for another estate, topic prefix or deployment is refused.
 """
 
 import binascii
@@ -24,6 +24,7 @@ from models.problems import Problem, ProblemCode
 KEY_HEADER = "fraudstream-key"
 SIGNATURE_HEADER = "fraudstream-signature"
 PUBLIC_BYTES = 32
+_DOMAIN = b"fraudstream command signature 2 "
 _ID_DIGITS = 16
 _LONGEST_QUOTATION = 64
 
@@ -33,6 +34,21 @@ GUARD_AT = "guard@"
 Headers = Sequence[tuple[str, bytes | None]]
 Verify = Callable[[bytes, bytes, bytes], bool]
 """Tells whether a signature is that of a public key over a value: (public key, signature, value)."""
+
+
+class SealScope(NamedTuple):
+    """Where a command counts: the estate (a cluster, or several of one purpose), its topics' prefix, the deployment."""
+
+    estate: str
+    topic_prefix: str
+    deployment: str
+
+    def statement(self, value: bytes) -> bytes:
+        """Return the bytes that are signed: a line that says what this is and where it counts, and the record's value.
+
+        No value begins as the line does: values are JSON objects.
+        """
+        return b"%s%s\n%s" % (_DOMAIN, msgspec.json.encode(tuple(self)), value)
 
 
 class Role(StrEnum):
@@ -148,21 +164,41 @@ def _common_problems(keys: Keyring) -> Iterator[str]:
             yield f"{first!r} and {one.person!r} would count as two persons: write the name of one person in one way"
 
 
-def seal_of(keyring: Keyring, command: Command, value: bytes, headers: Headers, verify: Verify) -> Seal:
+class SealRules(NamedTuple):
+    """What is asked of a signature: a trusted key's, for this scope; `verify` is the cryptography."""
+
+    keyring: Keyring
+    scope: SealScope
+    verify: Verify
+
+
+def seal_of(rules: SealRules, command: Command, value: bytes, headers: Headers) -> Seal:
     """Return who signed a record of `model-control`, of which `command` was decoded, and what is wrong with that."""
     names, signatures = ([text for name, text in headers if name == one] for one in (KEY_HEADER, SIGNATURE_HEADER))
     if (len(names), len(signatures)) != (1, 1):
         found = f"got {len(names)} and {len(signatures)}"
         detail = f"expected one header {KEY_HEADER} and one {SIGNATURE_HEADER}, {found}; set FRAUDSTREAM_SIGNING_KEY"
         return _refused(ProblemCode.UNSIGNED, detail)
-    key = keyring.get((names[0] or b"").decode("ascii", "replace"))
+    key = rules.keyring.get((names[0] or b"").decode("ascii", "replace"))
     if key is None:
         shown = (names[0] or b"")[:_LONGEST_QUOTATION].decode("ascii", "replace")
         return _refused(ProblemCode.UNKNOWN_KEY, f"no worker here trusts the key {shown!r}; add it to the file of keys")
-    if not _is_signed(key, signatures[0] or b"", value, verify):
-        detail = f"the signature is not that of {key.person}'s key over this value; nothing else can be said of it"
-        return _refused(ProblemCode.WRONG_SIGNATURE, detail)
+    if not _is_signed(key, signatures[0] or b"", rules.scope.statement(value), rules.verify):
+        return _refused(ProblemCode.WRONG_SIGNATURE, _wrong(rules, key, signatures[0] or b"", value))
     return Seal(key.person, key.role, tuple(_permission_problems(key, command)))
+
+
+def _wrong(rules: SealRules, key: TrustedKey, signature: bytes, value: bytes) -> str:
+    """Say what is wrong with a signature that is not the one that is asked for."""
+    scope = rules.scope
+    here = f"estate {scope.estate!r}, topic prefix {scope.topic_prefix!r}, deployment {scope.deployment!r}"
+    if _is_signed(key, signature, value, rules.verify):
+        what = "covers the value alone, as those of fraudstream 0.1 did, and could be a copy from elsewhere"
+        return f"the signature by {key.person}'s key {what}: sign with this version, for {here}"
+    return (
+        f"the signature is not that of {key.person}'s key over this value for {here}: the value was changed, or it was "
+        "signed for somewhere else"
+    )
 
 
 def _is_signed(key: TrustedKey, signature: bytes, value: bytes, verify: Verify) -> bool:

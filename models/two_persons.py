@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from guards.shares import LIVE, WHOLE_BP
-from models.commands import Command, CommandKind, Event, EventKind, RequestedArm
+from models.commands import Command, CommandKind, Event, EventKind, RequestedArm, is_digest
 from models.judge import Accepted, Answered, Fleet, Refused, Verdict, Waiting, judge
 from models.lineup import Lineup
 from models.problems import Problem, ProblemCode
@@ -93,10 +93,23 @@ def judge_sealed(lineup: Lineup, sealed: Sealed, fleet: Fleet, rules: Rules, now
         return Answered(lineup.answers[command.command_id])
     if seal.problems:
         return Refused(seal.problems)
+    if short := tuple(_short_digests(command)) if rules.two_persons else ():
+        return Refused(short)
     verdict = judge(lineup, command, fleet, now_ms)
     if isinstance(verdict, Accepted) and needs_second_person(lineup, sealed, rules):
         return Waiting(verdict.model, (), verdict.split)
     return _with_problems(verdict, tuple(_problems(lineup, sealed, rules, now_ms)))
+
+
+def _short_digests(command: Command) -> Iterator[Problem]:
+    """Say which models a command for two persons names by the beginning of their digests."""
+    if is_for_two(command.kind, to=command.to, winner=command.winner, arms=command.arms):
+        arms = {f"arms.{name}.model": arm.model for name, arm in (command.arms or {}).items()}
+        named = {"model": command.model, **arms}
+        for field, name in named.items():
+            if name is not None and not is_digest(name):
+                why = "two persons approve a model by its whole digest: another one may begin alike"
+                yield Problem(ProblemCode.INVALID_FIELD, f"{field}: {name!r:.80} is not 64 hexadecimal digits; {why}")
 
 
 def _with_problems(verdict: Verdict, problems: tuple[Problem, ...]) -> Verdict:

@@ -51,6 +51,7 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
         "group": _NAME,
         "group_instance": _NAME,
         "topic_prefix": _PLACE,
+        "estate": _COMMANDS,
         "http": _PLACE,
         "deadline_ms": _not("what counts as late; a late decision is the same"),
         "future_skew": _decides("how far ahead a payment may be before it is refused"),

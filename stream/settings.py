@@ -87,6 +87,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     back leaves its partitions without decisions for that long."""
     topic_prefix: Prefix = ""
     """A prefix for the name of every topic."""
+    estate: OptionalName = ""
+    """What tells this installation from others that share its keys or its model repository, such as `production` and
+    `staging`; empty: the id of the Kafka cluster. Signatures of commands count within it, and the snapshot of the
+    control log is named by it: set one name where a cluster is moved, or mirrored to take over."""
     http: Address = "127.0.0.1:6066"
     """The address on which a worker serves `/health/live`, `/health/ready` and `/metrics`."""
     deadline_ms: Annotated[int, msgspec.Meta(gt=0)] = 100

@@ -1,8 +1,10 @@
 """Options and sending that the commands to a deployment's workers share."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from getpass import getuser
 from typing import Any
 
@@ -11,7 +13,9 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from guards.shares import share_text
-from models.commands import LONGEST_REASON, CommandKind, Event, EventKind
+from models.commands import LONGEST_REASON, CommandKind, Event, EventKind, is_digest
+from models.deadline import in_thread
+from models.errors import ModelError
 from models.two_persons import SECONDS, is_for_two
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
@@ -41,6 +45,8 @@ revision_option = click.option(
     help="The command is void if the revision is another; by default the present one.",
 )
 _WAIT_SECONDS = 60.0
+_DIGEST_SECONDS = 10.0
+"""How long the command line asks the repository which model a short digest names."""
 wait_option = click.option(
     "--wait", type=click.FloatRange(0, min_open=True), default=_WAIT_SECONDS, show_default=True, help="Seconds."
 )
@@ -113,7 +119,7 @@ def verdict_on(settings: Settings, wish: CommandRequest, *, as_json: bool) -> Ev
 
     While there is no verdict, standard error says so if no worker is there to give one.
     """
-    told = _Told(wish.wait)
+    told, wish = _Told(wish.wait), with_whole_digests(settings, wish)
     if settings.two_persons and is_for_two(wish.kind, to=wish.to_ms, winner=wish.winner, arms=wish.arms):
         click.echo(
             f"this command counts once another person has run, within {wish.wait:g} s and with a key of their own: "
@@ -130,6 +136,35 @@ def verdict_on(settings: Settings, wish: CommandRequest, *, as_json: bool) -> Ev
             say(as_json, {"command_id": command_id, "kind": None}, "")
         refuse(f"no verdict within {wish.wait:g} s; command {command_id} has expired{told.advice}")
     return answer
+
+
+def with_whole_digests(settings: Settings, wish: CommandRequest) -> CommandRequest:
+    """Return a request that names its models whole, as far as the repository says which they are.
+
+    What is signed is then one model, whatever is stored later. What this machine cannot find, the judge looks up.
+    """
+    arms = wish.arms or {}
+    short = {name for name in (wish.model, *(arm.model for arm in arms.values())) if name and not is_digest(name)}
+    if not short:
+        return wish
+    try:
+        whole = in_thread(partial(_whole_digests, settings, short)).result(_DIGEST_SECONDS)
+    except (ModelError, TimeoutError):
+        return wish
+    return replace(
+        wish,
+        model=whole.get(wish.model or "", wish.model),
+        arms=wish.arms
+        and {name: msgspec.structs.replace(arm, model=whole.get(arm.model, arm.model)) for name, arm in arms.items()},
+    )
+
+
+def _whole_digests(settings: Settings, names: Iterable[str]) -> dict[str, str]:
+    from models.repository import Repository  # noqa: PLC0415 - fsspec, which most commands do not need
+
+    repository = Repository(settings.models)
+    found = {name: repository.resolve(name) for name in names}
+    return {name: digest for name, digest in found.items() if isinstance(digest, str)}
 
 
 class _Told:

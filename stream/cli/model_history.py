@@ -18,6 +18,7 @@ from models.commands import Command, CommandKind, Event
 from models.deadline import in_thread
 from models.errors import ModelError
 from models.overview import SHORT_DIGEST, ModelOverview, overviews
+from models.problems import ProblemCode
 from models.promotion_rules import VERDICT
 from models.repository import Repository
 from models.rollouts import Rollout
@@ -38,6 +39,12 @@ from stream.verdict.words import verdict_in_words
 _NAMES_SECONDS = 5.0
 """How long names are read from the repository; a history without them has the digests."""
 _INDENT = "  "
+_DOUBTS = {
+    ProblemCode.UNSIGNED: "unsigned",
+    ProblemCode.UNKNOWN_KEY: "signed with an unknown key",
+    ProblemCode.WRONG_SIGNATURE: "wrongly signed",
+}
+"""What is said of the person in whose name a command was sent, where the judge found that nobody proved it."""
 
 Names = Mapping[str, ModelOverview]
 """What the repository says of the models, by digest."""
@@ -147,10 +154,16 @@ def split_facts(split: Split | None, names: Names) -> dict[str, Any] | None:
 
 
 def author_facts(entry: HistoryEntry) -> dict[str, str | None]:
-    """Return who sent the command behind a verdict and why, for JSON, without card numbers."""
+    """Return who sent the command behind a verdict and why, for JSON, without card numbers.
+
+    Whom a command names that was refused for its signature is `claimed`, and no `actor`.
+    """
     actor, reason = _author(entry)
+    said = None if actor is None else redact_text(actor)
+    claim = {} if _doubt(entry) is None else {"claimed": said}
     return {
-        "actor": None if actor is None else redact_text(actor),
+        "actor": None if claim else said,
+        **claim,
         "reason": None if reason is None else redact_text(reason),
     }
 
@@ -262,10 +275,18 @@ def sender(entry: HistoryEntry) -> str:
     actor, reason = _author(entry)
     if actor is None:
         return "by: unknown, the command could not be read"
+    if (doubt := _doubt(entry)) is not None:
+        return f"claimed: {actor}, {doubt}: {reason or 'no reason given'}"
     forced = " (forced)" if entry.command is not None and entry.command.force else ""
     second = "" if entry.event.countersigned_by is None else f", countersigned by {entry.event.countersigned_by}"
     despite = f" despite {', '.join(_despite(entry))}" if _despite(entry) else ""
     return f"by {actor}{second}{forced}{despite}: {reason or 'no reason given'}"
+
+
+def _doubt(entry: HistoryEntry) -> str | None:
+    """Say why nobody knows who sent a command that was refused; None if its signature was not the reason."""
+    codes = {problem.code for problem in entry.event.problems}
+    return next((text for code, text in _DOUBTS.items() if code in codes), None)
 
 
 def _despite(entry: HistoryEntry) -> tuple[str, ...]:

@@ -20,8 +20,9 @@ from models.times import format_time
 from models.volume import VolumeBudget
 from stream.clock import now_ms
 from stream.control.announcements import outcome_attributes
+from stream.control.estate import SealCommand, command_seal
 from stream.control.history import History, history_of
-from stream.control.keys import Signer, read_signer
+from stream.control.keys import read_signer
 from stream.control.log_reader import LogReader
 from stream.control.unjudged import FIRST_SECONDS, tell_if_unjudged
 from stream.kafka.client import explain_error, producer_options, require_topic
@@ -254,13 +255,14 @@ async def _send_and_await_verdict(
 ) -> tuple[str, Event | None]:
     signer = read_signer(settings)
     async with LogReader(settings) as reader:
+        seal = await command_seal(settings, signer)
         await reader.require_topic(settings.topic(MODEL_CONTROL.name))
         await reader.read_to_end()
         expected = request.expected_revision
         if expected is None:
             expected = reader.term() if request.kind is CommandKind.CUT_OVER else reader.revision()
         command = command_of(settings, request, expected)
-        await _send(settings, command, headers, signer)
+        await _send(settings, command, headers, seal)
         try:
             async with asyncio.timeout(request.wait + 1.0), _telling(settings, request, tell):
                 while (answer := reader.answer_to(command.command_id)) is None:
@@ -297,7 +299,7 @@ def command_of(settings: Settings, request: CommandRequest, revision: int) -> Co
 
 
 async def send_signed(
-    settings: Settings, producer: AIOKafkaProducer, command: Command, headers: Headers, signer: Signer | None
+    settings: Settings, producer: AIOKafkaProducer, command: Command, headers: Headers, seal: SealCommand | None
 ) -> None:
     """Send a command, signed if there is a key for it, and wait until it is written.
 
@@ -305,15 +307,15 @@ async def send_signed(
         aiokafka.errors.KafkaError: it is unknown whether it was written.
     """
     value = encode(command)
-    signature = () if signer is None else signer.headers(value)
+    signature = () if seal is None else seal(value)
     topic, key = settings.topic(MODEL_CONTROL.name), settings.deployment.encode()
     await producer.send_and_wait(topic, value, key, 0, headers=[*headers, *signature])
 
 
-async def _send(settings: Settings, command: Command, headers: Headers, signer: Signer | None) -> None:
+async def _send(settings: Settings, command: Command, headers: Headers, seal: SealCommand | None) -> None:
     producer = AIOKafkaProducer(**producer_options(settings))
     try:
         await producer.start()
-        await send_signed(settings, producer, command, headers, signer)
+        await send_signed(settings, producer, command, headers, seal)
     finally:
         await producer.stop()

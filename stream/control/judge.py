@@ -32,6 +32,7 @@ from stream.clock import now_ms
 from stream.consumer import trace_headers
 from stream.control.announcements import new_origin, outcome_attributes
 from stream.control.backlog import last_record
+from stream.control.estate import Estate
 from stream.control.follower import Follower, end_offset
 from stream.control.keys import read_signatures
 from stream.control.model_cache import ModelCache, ModelLoader
@@ -86,6 +87,7 @@ class JudgeDeps(NamedTuple):
     cache: ModelCache
     publisher: Publisher
     admin: AIOKafkaAdminClient
+    estate: Estate
 
 
 class Judge:
@@ -193,7 +195,7 @@ class Judge:
     async def _begin(self, batch: Batch, command: Command, record: Record) -> PendingCommand:
         """Begin to judge a command; if it needs the repository, give it a moment, unless it is already slow."""
         trace = self._deps.follower.operations.begin(f"judge {command.kind}", trace_headers(record.headers))
-        seal = self._signatures.seal(command, record.value or b"", record.headers)
+        seal = self._signatures.seal(self._deps.estate.scope, command, record.value or b"", record.headers)
         slow, inspection = bool(self._inspecting), self._spawn(self._inspect(command, seal))
         self._inspecting.add(inspection)
         inspection.add_done_callback(self._inspecting.discard)

@@ -17,6 +17,8 @@ from models.signing import (
     Keyring,
     Role,
     Seal,
+    SealRules,
+    SealScope,
     Verify,
     key_id,
     read_keyring,
@@ -41,11 +43,11 @@ class Signatures(NamedTuple):
     verify: Verify | None = None
     two_persons: bool = False
 
-    def seal(self, command: Command, value: bytes, headers: Headers) -> Seal:
-        """Return who signed a record, and what is wrong with that."""
+    def seal(self, scope: SealScope, command: Command, value: bytes, headers: Headers) -> Seal:
+        """Return who signed a record for a scope, and what is wrong with that."""
         if self.keyring is None or self.verify is None:
             return Seal()
-        return seal_of(self.keyring, command, value, headers, self.verify)
+        return seal_of(SealRules(self.keyring, scope, self.verify), command, value, headers)
 
 
 def read_signatures(settings: Settings) -> Signatures:
@@ -87,9 +89,9 @@ class Signer(NamedTuple):
     key_id: str
     sign: Callable[[bytes], bytes]
 
-    def headers(self, value: bytes) -> Headers:
-        """Return the headers of a record with this value."""
-        signature = b64encode(self.sign(value))
+    def headers(self, scope: SealScope, value: bytes) -> Headers:
+        """Return the headers of a record with this value that is to count in a scope."""
+        signature = b64encode(self.sign(scope.statement(value)))
         return ((KEY_HEADER, self.key_id.encode()), (SIGNATURE_HEADER, signature))
 
     def signature_of_model(self, digest: str) -> bytes:

@@ -21,6 +21,7 @@ from models.commands import LONGEST_ACTOR, Command, CommandKind, EventKind
 from models.signing import GUARD_AT
 from stream.clock import now_ms
 from stream.control.client import CommandRequest, command_of, send_signed
+from stream.control.estate import SealCommand, command_seal
 from stream.control.keys import read_signer
 from stream.control.log_reader import LogReader
 from stream.errors import ControlLogError
@@ -124,6 +125,7 @@ class Guard:
         self._operations = operations
         self._checkpoint = checkpoint
         self._signer = read_signer(settings)
+        self._seal: SealCommand | None = None
         self._training = KnownTraining(settings)
         self._reader: GuardReader | None = None
         self._since: int | None = None
@@ -160,6 +162,7 @@ class Guard:
             try:
                 with given_up_as_error():
                     await producer.start()
+                    self._seal = await command_seal(self._settings, self._signer)
                 kept = asyncio.get_running_loop().time()
                 while True:
                     with given_up_as_error():
@@ -277,7 +280,7 @@ class Guard:
         trace = self._operations.begin(f"guard {order.kind}")
         log.info("command %s (%s): %s", command.command_id, order.kind, order.reason)
         try:
-            await send_signed(self._settings, producer, command, trace.headers, self._signer)
+            await send_signed(self._settings, producer, command, trace.headers, self._seal)
         except BaseException as error:  # if it was written nevertheless, the next one is refused
             trace.failed(type(error).__name__)
             raise

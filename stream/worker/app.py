@@ -23,6 +23,7 @@ from models.errors import RepositoryUnavailableError
 from models.repository import Repository
 from stream.challenger.comparer import Comparer
 from stream.clock import now_ms
+from stream.control.estate import Estate
 from stream.control.follower import Follower
 from stream.control.judge import Judge, JudgeDeps
 from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
@@ -315,7 +316,8 @@ def build_parts(
     group = GroupCheck(settings, admin)
     cache = ModelCache(follower, models, loader, publisher, names=group.names_of)
     comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems, names=group.names_of)
-    judge = Judge(JudgeDeps(settings, follower, loader, cache, publisher, admin))
+    estate = Estate(settings)
+    judge = Judge(JudgeDeps(settings, follower, loader, cache, publisher, admin, estate))
     published = PublishedScores(settings, follower, admin)
     topics = TopicWatch(settings, admin, features.horizons_ms)
     copies = CommitCopies(store.commit_notes)
@@ -363,6 +365,7 @@ def build_parts(
         StartupDeps(
             settings=settings,
             admin=admin,
+            estate=estate,
             store=store,
             histories=histories,
             follower=follower,

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -17,6 +18,7 @@ from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.store import RedisStore
 from stream.challenger.comparer import Comparer
 from stream.control.announcements import OwnRecord
+from stream.control.estate import Estate
 from stream.control.follower import Follower
 from stream.control.model_cache import ModelCache
 from stream.control.reviews import ReviewDates
@@ -58,6 +60,7 @@ class StartupDeps(NamedTuple):
 
     settings: Settings
     admin: AIOKafkaAdminClient
+    estate: Estate
     store: RedisStore
     histories: WaitingStore | DegradingStore
     follower: Follower
@@ -108,6 +111,7 @@ class Startup(Service):
             extra={"event": "serving", "address": deps.settings.http},
         )
         await self._until("Kafka", deps.admin.start)
+        await self._until("the cluster's id", partial(deps.estate.find, deps.admin))
         await self._until("topics", self._check_topics)
         await self._until("the consumer group", deps.group.check)
         await self._until("Kafka's producer", deps.publisher.start)

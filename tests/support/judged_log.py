@@ -14,11 +14,14 @@ from models.problems import Problem
 from models.times import format_time
 from stream.clock import now_ms
 from stream.control import judge as judge_module
+from stream.control.estate import Estate
 from stream.control.follower import Follower
 from stream.control.judge import Judge, JudgeDeps
 from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
 from stream.kafka.batches import Batch, CommitLedger
 from stream.settings import Settings
+
+ESTATE = "here"
 
 
 class Logged:
@@ -60,7 +63,7 @@ class JudgedLog:
         held: Mapping[str, HeldArtifact | tuple[Problem, ...]],
         settings: Settings | None = None,
     ) -> None:
-        settings = msgspec.structs.replace(settings or Settings(), worker_id="w-1")
+        settings = msgspec.structs.replace(settings or Settings(), worker_id="w-1", estate=ESTATE)
         self.follower = Follower(settings)
         self.follower.caught_up = True
         self.log = EventLog(self.follower)
@@ -68,7 +71,7 @@ class JudgedLog:
         self.repository = Repository()
         loader = ModelLoader(self.repository, {"f": lambda _: None}, "w-1")  # type: ignore[arg-type,dict-item,return-value]
         self.cache = ModelCache(self.follower, self.models, loader, self.log)  # type: ignore[arg-type]
-        parts: Any = (settings, self.follower, loader, self.cache, self.log, None)
+        parts: Any = (settings, self.follower, loader, self.cache, self.log, None, Estate(settings))
         self._deps = JudgeDeps(*parts)
         self.judge = Judge(self._deps)
         self._offset = 0

@@ -5,10 +5,12 @@ from typing import NamedTuple
 from models.commands import Command, encode
 from models.model_signatures import ModelTrust, signature_name
 from models.repository import Repository
-from models.signing import KEY_HEADER, SIGNATURE_HEADER, Role, TrustedKey, key_id, key_line
+from models.signing import KEY_HEADER, SIGNATURE_HEADER, Role, SealScope, TrustedKey, key_id, key_line
 from stream.control.ed25519 import PrivateKey, verify
 from stream.control.keys import Signatures, Signer
-from support.judged_log import Logged
+from support.judged_log import ESTATE, Logged
+
+HERE = SealScope(ESTATE, "", "default")
 
 
 class Holder(NamedTuple):
@@ -27,10 +29,10 @@ class Holder(NamedTuple):
         """The line of a file of keys."""
         return key_line(self.key.public, self.person, self.role)
 
-    def signed(self, command: Command) -> Logged:
-        """Return the record of a command that this person signed."""
+    def signed(self, command: Command, scope: SealScope = HERE) -> Logged:
+        """Return the record of a command that this person signed for a scope."""
         value = encode(command)
-        headers = {name: text or b"" for name, text in Signer(self.key_id, self.key.sign).headers(value)}
+        headers = {name: text or b"" for name, text in Signer(self.key_id, self.key.sign).headers(scope, value)}
         assert list(headers) == [KEY_HEADER, SIGNATURE_HEADER]
         return Logged(0, value, tuple(headers.items()))
 

@@ -1,5 +1,6 @@
 """A command counts where one is required only if a trusted key signed exactly its bytes, and may send it."""
 
+from base64 import b64encode
 from typing import Any
 
 import msgspec
@@ -9,10 +10,20 @@ from hypothesis import strategies as st
 
 from models.commands import Command, CommandKind, encode
 from models.errors import InvalidKeysError
-from models.signing import KEY_HEADER, SIGNATURE_HEADER, Role, Seal, key_line, read_keyring, seal_of
+from models.signing import (
+    KEY_HEADER,
+    SIGNATURE_HEADER,
+    Role,
+    Seal,
+    SealRules,
+    SealScope,
+    key_line,
+    read_keyring,
+    seal_of,
+)
 from stream.control.ed25519 import verify
 from support.judged_log import Logged, command
-from support.signing import holder, signatures
+from support.signing import HERE, holder, signatures
 
 ANN, BOB, GUARD = holder("ann"), holder("bob"), holder("guard", Role.GUARD)
 MODELLER = holder("mo", Role.MODEL)
@@ -23,9 +34,9 @@ def asked(kind: str = "promote", actor: str = "ann", **changes: Any) -> Command:
     return msgspec.structs.replace(command(kind, "c-1", 0, "a" * 64), actor=actor, **changes)
 
 
-def seal(one: Command, record: Logged, **headers: bytes) -> Seal:
+def seal(one: Command, record: Logged, scope: SealScope = HERE, **headers: bytes) -> Seal:
     named = {**dict(record.headers), **{name.replace("_", "-"): text for name, text in headers.items()}}
-    return seal_of(KEYRING, one, record.value, list(named.items()), verify)
+    return seal_of(SealRules(KEYRING, scope, verify), one, record.value, list(named.items()))
 
 
 def codes(found: Seal) -> list[str]:
@@ -44,6 +55,29 @@ def test_a_signature_does_not_hold_for_a_value_with_one_byte_changed(at: int, ch
     value = bytearray(record.value)
     value[at % len(value)] ^= change
     assert codes(seal(asked(), Logged(0, bytes(value), record.headers))) == ["wrong_signature"]
+
+
+@pytest.mark.parametrize("elsewhere", [HERE._replace(**{name: "p2."}) for name in HERE._fields], ids=HERE._fields)
+def test_a_signature_for_somewhere_else_is_none_here(elsewhere: SealScope) -> None:
+    copied = ANN.signed(asked(), elsewhere)
+    (problem,) = seal(asked(), copied).problems
+    assert problem.code == "wrong_signature"
+    assert "for estate 'here', topic prefix '', deployment 'default'" in problem.detail
+    assert seal(asked(), copied, elsewhere).person == "ann"
+
+
+@given(st.lists(st.text(max_size=8), min_size=4, max_size=4), st.lists(st.text(max_size=8), min_size=4, max_size=4))
+def test_no_two_scopes_or_values_are_signed_alike(one: list[str], other: list[str]) -> None:
+    signed = [SealScope(*names[:3]).statement(names[3].encode()) for names in (one, other)]
+    assert (signed[0] == signed[1]) is (one == other)
+
+
+def test_a_signature_of_the_value_alone_is_refused_with_what_to_do() -> None:
+    value = encode(asked())
+    of_value = b64encode(ANN.key.sign(value))
+    (problem,) = seal(asked(), ANN.signed(asked()), fraudstream_signature=of_value).problems
+    assert problem.code == "wrong_signature"
+    assert "sign with this version" in problem.detail
 
 
 @given(st.binary(max_size=100))
@@ -65,7 +99,7 @@ def test_another_key_than_the_one_that_is_named_is_refused() -> None:
     "headers", [(), ((KEY_HEADER, b"k"),), ((SIGNATURE_HEADER, b"s"),), 2 * ANN.signed(asked()).headers]
 )
 def test_a_record_without_exactly_one_signature_is_unsigned(headers: Any) -> None:
-    found = seal_of(KEYRING, asked(), encode(asked()), headers, verify)
+    found = seal_of(SealRules(KEYRING, HERE, verify), asked(), encode(asked()), headers)
     assert codes(found) == ["unsigned"]
     assert "FRAUDSTREAM_SIGNING_KEY" in found.problems[0].detail
 

@@ -214,3 +214,25 @@ def test_the_same_event_once_more_changes_nothing() -> None:
     assert fold(twice, twice) == {"c-1": "bob"}
     assert fold(twice, accepted(1, command_id="c-1"), twice) == {}
     assert follow_countersigned(NOBODY, START, twice) is NOBODY
+
+
+@pytest.mark.parametrize(
+    ("command", "field"),
+    [
+        (asked("rollout", model=B[:12], ladder=LADDER.rungs), "model"),
+        (asked("end_split", winner="b", model=B[:12]), "model"),
+        (asked("split", arms={"b": RequestedArm(B[:12], 10_000)}), "arms.b.model"),
+    ],
+    ids=lambda one: str(getattr(one, "kind", "")),
+)
+def test_two_persons_approve_whole_digests_alone(command: Command, field: str) -> None:
+    found = verdict(Sealed(command, ANN), Rules(two_persons=True))
+    assert isinstance(found, Refused)
+    (problem,) = found.problems
+    assert (problem.code, problem.detail.partition(":")[0]) == (ProblemCode.INVALID_FIELD, field)
+    assert problem not in getattr(verdict(Sealed(command, ANN), Rules()), "problems", ())
+
+
+def test_one_person_may_name_a_model_by_the_beginning_of_its_digest() -> None:
+    challenge = asked("challenge", model=B[:12])
+    assert isinstance(verdict(Sealed(challenge, ANN), Rules(two_persons=True)), Accepted)

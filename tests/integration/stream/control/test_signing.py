@@ -25,9 +25,9 @@ class Desk:
         assert made.returncode == 0, made.stderr
         return made.stdout
 
-    def send(self, person: str, *arguments: str) -> Done:
-        settings = {"SIGNING_KEY": str(self._folder / f"{person}.pem"), "ACTOR": person, "TWO_PERSONS": "true"}
-        return self._fleet.cli("model", *arguments, **settings)
+    def send(self, person: str, *arguments: str, **settings: str) -> Done:
+        own = {"SIGNING_KEY": str(self._folder / f"{person}.pem"), "ACTOR": person, "TWO_PERSONS": "true"}
+        return self._fleet.cli("model", *arguments, **own, **settings)
 
 
 def codes(refused: Done) -> Sequence[str]:
@@ -41,6 +41,8 @@ def test_a_promotion_counts_once_another_person_has_countersigned_it(fleet: Flee
     digest, worker = put_model(fleet.models), fleet.worker(**trusted)
     until(lambda: worker.has_joined, "the group is joined")
     assert codes(fleet.cli("model", "promote", digest, "--json")) == ["unsigned"]
+    for_elsewhere = desk.send("ann", "promote", digest, "--json", ESTATE="staging")
+    assert codes(for_elsewhere) == ["wrong_signature"], "the workers' estate is the id of this cluster"
     with ThreadPoolExecutor(1) as pool:
         promotion = pool.submit(desk.send, "ann", "promote", digest, "--reason", "test", "--json")
         until(lambda: bool(fleet.events("candidate")), "the promotion waits for somebody")
@@ -61,3 +63,4 @@ def test_a_promotion_counts_once_another_person_has_countersigned_it(fleet: Flee
     history = fleet.cli("model", "history").stdout
     assert f"countersign {command_id}\n  by bob: read the report" in history
     assert "by ann, countersigned by bob: test" in history
+    assert "claimed: ann, wrongly signed: no reason given" in history

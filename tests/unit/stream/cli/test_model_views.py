@@ -391,6 +391,23 @@ def test_the_history_says_who_countersigned(run: Run, digests: tuple[str, str]) 
     assert shown["countersigned_by"] == "bob"
 
 
+@pytest.mark.parametrize(
+    ("code", "doubt"),
+    [
+        (ProblemCode.UNSIGNED, "unsigned"),
+        (ProblemCode.UNKNOWN_KEY, "signed with an unknown key"),
+        (ProblemCode.WRONG_SIGNATURE, "wrongly signed"),
+    ],
+)
+def test_who_sent_a_command_that_nobody_signed_is_a_claim(run: Run, code: ProblemCode, doubt: str) -> None:
+    problems = (Problem(code, "why"),)
+    refused = event("refused", 0, "r", command_id="c-r", command=CommandKind.DEMOTE, problems=problems)
+    sent = command("demote", command_id="c-r", actor="ann", reason="in a hurry")
+    assert lines(run(past([refused], sent), "history"))[-1] == f"  claimed: ann, {doubt}: in a hurry"
+    (shown,) = [json.loads(line) for line in lines(run(past([refused], sent), "history", "--json"))]
+    assert (shown["actor"], shown["claimed"], shown["reason"]) == (None, "ann", "in a hurry")
+
+
 def test_the_json_history_has_one_object_for_each_verdict(run: Run, digests: tuple[str, str]) -> None:
     first, second = digests
     sent = command("promote", command_id="c-e-2-default", model=second, reason="as good")

@@ -8,13 +8,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
-from models.signing import Role, Seal, seal_of
+from models.signing import Role, Seal, SealRules, seal_of
 from stream.control.ed25519 import PrivateKey, verify
 from stream.control.keys import Signatures, read_signatures, read_signer
 from stream.errors import SettingsError
 from stream.settings import Settings
 from support.judged_log import command
-from support.signing import holder, signatures
+from support.signing import HERE, holder, signatures
 
 ANN, BOB, GUARD = holder("ann"), holder("bob"), holder("guard", Role.GUARD)
 PRIVATE = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
@@ -47,7 +47,7 @@ def test_a_signature_is_that_of_rfc_8032() -> None:
 
 def test_without_settings_nothing_is_asked_of_a_command_and_nothing_is_signed() -> None:
     assert read_signatures(Settings()) == Signatures()
-    assert Signatures().seal(command("withdraw", "c", 0), b"", ()) == Seal()
+    assert Signatures().seal(HERE, command("withdraw", "c", 0), b"", ()) == Seal()
     assert read_signer(Settings()) is None
 
 
@@ -75,9 +75,9 @@ def test_a_file_of_keys_that_cannot_be_used_names_setting_file_and_problem(tmp_p
 def test_a_sender_signs_the_exact_bytes_with_its_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     signer = read_signer(Settings(signing_key=write(tmp_path / "ann.pem", ANN.key.pem)))
     assert signer is not None
-    keyring, one = signatures(ANN).keyring or {}, command("withdraw", "c", 0)
-    assert seal_of(keyring, one, b"value", signer.headers(b"value"), verify).person == "ann"
-    assert seal_of(keyring, one, b"values", signer.headers(b"value"), verify).person is None
+    rules, one = SealRules(signatures(ANN).keyring or {}, HERE, verify), command("withdraw", "c", 0)
+    assert seal_of(rules, one, b"value", signer.headers(HERE, b"value")).person == "ann"
+    assert seal_of(rules, one, b"values", signer.headers(HERE, b"value")).person is None
     assert caplog.messages == []
 
 
