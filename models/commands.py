@@ -252,7 +252,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     `settings_lines`, the lines that `settings` is the hash of, where the log has none of them yet; `countersigns` to an
     accepted `countersign`: the command that it approves, and `countersigned_by` to the acceptance of that command: who
     approved it; `actor` and `reason` to `accepted`, and to a `refused` that keeps evidence, where they are the
-    command's, and to `restoring`; `records` to `restored`, which has the `command_id` of its `restoring`.
+    command's, and to `restoring`; `records` to `restored`, which has the `command_id` of its `restoring`, and to that,
+    where they are those that the log lacked.
     """
 
     event_id: Token

@@ -8,6 +8,7 @@ ModelError                        catch this to catch all errors of the package
 ├── InvalidCardError              what is stated of a model cannot be used: correct it
 ├── EpochsUsedUpError             a group has had four million generations in a term: hand over, which begins another
 ├── DamagedSnapshotError          a snapshot of the control log cannot be read: use another
+├── UnsealedSnapshotError         intact, but not sealed by a key that is known here, or not of this place
 ├── ArtifactError                 the artifact is unusable: use another, or store it again
 │   ├── MissingArtifactError      the repository holds no artifact with this digest
 │   ├── DamagedArtifactError      the bytes do not match the digest, or cannot be read
@@ -50,6 +51,10 @@ class EpochsUsedUpError(ModelError):
 
 class DamagedSnapshotError(ModelError):
     """The bytes are not a complete snapshot of the control log."""
+
+
+class UnsealedSnapshotError(ModelError):
+    """The snapshot of the control log is not sealed by a key that is known here, or belongs to another place."""
 
 
 class ArtifactError(ModelError):

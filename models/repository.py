@@ -6,11 +6,11 @@ No message of an error contains the URL's login.
 
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -25,7 +25,7 @@ from models.errors import (
     UntrustedArtifactError,
 )
 from models.folder_store import check_folder, delete_from_folder, put_in_folder, replace_file
-from models.logins import secrets_in, without_logins
+from models.logins import SHORTEST_SECRET, secrets_in, without_logins
 from models.model_signatures import ModelTrust, signature_folder
 from models.problems import Problem, ProblemCode
 
@@ -48,6 +48,11 @@ _PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _MANIFEST_LAST = sorted(FILES, key=lambda name: name == "manifest.json")
 
 
+def _is_secret(text: object) -> bool:
+    """Tell whether an option could be a credential, to be removed from texts that may quote it."""
+    return isinstance(text, str) and len(text) >= SHORTEST_SECRET
+
+
 class StoredManifest(NamedTuple):
     """The bytes of a manifest, not verified, and when it was stored; None where the file system does not tell."""
 
@@ -58,10 +63,10 @@ class StoredManifest(NamedTuple):
 class Repository:
     """Artifacts by digest. Thread-safe; every call accesses the file system, and blocks until its deadline."""
 
-    def __init__(self, url: str, trust: ModelTrust | None = None) -> None:
+    def __init__(self, url: str, trust: ModelTrust | None = None, *, options: Mapping[str, Any] | None = None) -> None:
         """Name a folder or an fsspec URL, which need not exist yet; it is opened at the first call.
 
-        With `trust`, only artifacts that one of its keys has signed are fetched.
+        With `trust`, only artifacts that one of its keys has signed are fetched. `options` are the file system's.
 
         Raises:
             RepositoryUnavailableError: the URL's file system is unknown or not installed.
@@ -69,7 +74,8 @@ class Repository:
         self.url = url
         self.place = without_logins(url)
         """The URL as it may be shown."""
-        self._secrets = secrets_in(url)
+        self._options = dict(options or {})
+        self._secrets = secrets_in(url) | {text for text in self._options.values() if _is_secret(text)}
         self._trust = trust
         self._deadline = Deadline()
         self._opened: tuple[fsspec.AbstractFileSystem, str] | None = None
@@ -241,7 +247,9 @@ class Repository:
         opened = self._opened
         if opened is None:
             # fsspec caches listings of object stores; another process's artifact must be visible at once.
-            opened = fsspec.core.url_to_fs(self.url, use_listings_cache=False, skip_instance_cache=True)
+            opened = fsspec.core.url_to_fs(
+                self.url, use_listings_cache=False, skip_instance_cache=True, **self._options
+            )
             self._opened = opened
         return opened
 

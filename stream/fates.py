@@ -158,6 +158,12 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         Handling.CAUGHT,
         "The judge writes it anew; `fraudstream model restore` ends with exit 1",
     ),
+    (models.UnsealedSnapshotError,): ErrorFate(
+        "A snapshot of the control log is not sealed by a key of `FRAUDSTREAM_SNAPSHOT_KEY_FILE`, or of another place",
+        Handling.CAUGHT,
+        "A worker that starts warns and does not use it, the judge writes it anew and keeps what was there; "
+        "`fraudstream model restore` ends with exit 1",
+    ),
     (models.InvalidTimeError,): ErrorFate(
         "A text is not a time",
         Handling.CAUGHT,

@@ -76,6 +76,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `redis+sentinel://host:port,…/name/0`, `rediss+sentinel://`."""
     models: Place = "models-repository"
     """The model repository: a folder or an fsspec URL."""
+    snapshots: str = ""
+    """Where the judge keeps its snapshot of the control log: a folder or an fsspec URL, which may have a login of its
+    own; empty: the folder `control` of the model repository."""
+    snapshots_options_file: str = ""
+    """With `FRAUDSTREAM_SNAPSHOTS`: a JSON file of options for its file system (fsspec's `storage_options`), such as a
+    credential that is not that of the model repository."""
+    snapshot_key_file: str = ""
+    """A file with the key that seals the snapshot of the control log: a line of at least 32 bytes in hexadecimal or
+    base64. A second line is a key that is still accepted. With keys, or with `FRAUDSTREAM_COMMAND_KEYS`, only a
+    snapshot that one of them has sealed is used; `fraudstream model restore` needs it, too."""
     deployment: Name = "default"
     """The deployment's name, for each independent lineup: prefixes its Redis keys, and keys its control records."""
     group: Prefix = ""
@@ -189,6 +199,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def secrets(self) -> frozenset[str]:
         """Return the passwords and keys in these settings, to be removed from texts that may quote them."""
         logins = {self.kafka_sasl_password} | secrets_in(self.redis_url, _REDIS_SECRETS) | secrets_in(self.models)
+        logins |= secrets_in(self.snapshots)
         webhook = {self.incident_secret, _behind_host(self.incident_webhook)} | secrets_in(self.incident_webhook)
         return frozenset(secret for secret in logins | webhook if len(secret) >= SHORTEST_SECRET)
 

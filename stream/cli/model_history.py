@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from guards.report import explain
 from guards.shares import share_text
 from models.arms import Canary, Split
-from models.commands import Command, CommandKind, Event
+from models.commands import Command, CommandKind, Event, EventKind
 from models.deadline import in_thread
 from models.errors import ModelError
 from models.overview import SHORT_DIGEST, ModelOverview, overviews
@@ -241,6 +241,8 @@ def _split(split: Split | None, names: Names) -> str:
 
 def _grounds(entry: HistoryEntry) -> Iterator[str]:
     """Say in words on what evidence of guards, of a verdict or of the gates of a hand-over, a command was sent."""
+    if entry.event.kind is EventKind.RESTORING:
+        return
     said = entry.event.evidence or (entry.command.evidence if entry.command is not None else None)
     if said is None:
         return
@@ -271,8 +273,12 @@ def _until(entry: HistoryEntry) -> str:
 
 
 def sender(entry: HistoryEntry) -> str:
-    """Say who sent the command behind a verdict, and why."""
+    """Say who sent the command behind a verdict, and why; of a restore, who wrote how much back."""
     actor, reason = _author(entry)
+    if entry.event.kind is EventKind.RESTORING:
+        forced = len((entry.event.evidence or {}).get("unproved", ()))
+        doubtful = f", {forced} of them not proved by their commands" if forced else ""
+        return f"by {actor}, {entry.event.records or 'some'} events{doubtful}: {reason or 'no reason given'}"
     if actor is None:
         return "by: unknown, the command could not be read"
     if (doubt := _doubt(entry)) is not None:

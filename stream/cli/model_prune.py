@@ -26,15 +26,14 @@ from stream.cli.letter_text import printable
 from stream.cli.output import refuse, say
 from stream.cli.progress import ReadingProgress
 from stream.cli.repository import existing_repository_or_refuse
-from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
 from stream.clock import now_ms
 from stream.control.named_models import NamedModels, NamingScope, read_latest_names, read_named_models
+from stream.control.snapshot_store import all_snapshots
 from stream.errors import ControlLogError
 from stream.settings import Settings
 
 _DAY_MS = 86_400_000
-_SNAPSHOTS = "control"
-"""The folder of the snapshots of the control log."""
 _MOST_REASONS = 3
 """Reasons that the table has for a model; --json has all."""
 _NOT_DELETED = "nothing is deleted"
@@ -93,19 +92,19 @@ def _planned(settings: Settings, repository: Repository, keep_since_ms: int, sco
 
 def _named(settings: Settings, repository: Repository, scope: NamingScope) -> NamedModels:
     named = asyncio.run(read_named_models(settings, ReadingProgress().show, scope))
-    add_snapshots(named.mentions, repository)
+    add_snapshots(named.mentions, settings, repository)
     return named
 
 
-def add_snapshots(mentions: Mentions, repository: Repository) -> None:
-    """Note what the snapshots of the control log in a repository name.
+def add_snapshots(mentions: Mentions, settings: Settings, repository: Repository) -> None:
+    """Note what the snapshots of the control log name, those of other estates that share the repository included.
 
     Raises:
         RepositoryUnavailableError: one cannot be read.
     """
-    for name in repository.names(_SNAPSHOTS):
-        path = f"{_SNAPSHOTS}/{name}"
-        mentions.add_control(repository.read(path) or b"", f"snapshot {path}")
+    with refused_settings():
+        for path, text in all_snapshots(settings, repository):
+            mentions.add_control(text, f"snapshot {path}")
 
 
 def _carried_out(

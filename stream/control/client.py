@@ -201,13 +201,33 @@ async def history_with_commands(settings: Settings, events: Sequence[Event]) -> 
     return replace(history_of(settings.deployment, events, {}), unknown=unknown)
 
 
+class SentCommand(NamedTuple):
+    """A command as it stands on `model-control`: with the bytes and the headers of its record."""
+
+    command: Command
+    value: bytes
+    headers: Headers
+
+
 async def read_commands(settings: Settings) -> dict[str, Command]:
     """Return the deployment's commands by id, the first of each id: a repeated one gets the first one's answer.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not answer.
     """
-    tp, found = TopicPartition(settings.topic(MODEL_CONTROL.name), 0), dict[str, Command]()
+    sent = await read_sent_commands(settings)
+    return {
+        command_id: one.command for (deployment, command_id), one in sent.items() if deployment == settings.deployment
+    }
+
+
+async def read_sent_commands(settings: Settings) -> dict[tuple[str, str], SentCommand]:
+    """Return the commands of all deployments of the topic by deployment and id, the first of each id.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not answer.
+    """
+    tp, found = TopicPartition(settings.topic(MODEL_CONTROL.name), 0), dict[tuple[str, str], SentCommand]()
     consumer = open_consumer(settings, fetch_max_wait_ms=50)
     try:
         await consumer.start()
@@ -217,9 +237,10 @@ async def read_commands(settings: Settings) -> dict[str, Command]:
         consumer.seek(tp, begin)
         while await consumer.position(tp) < end:
             for record in (await consumer.getmany(tp, timeout_ms=200)).get(tp, ()):
-                command = read_command(record.value or b"")
-                if isinstance(command, Command) and command.deployment == settings.deployment:
-                    found.setdefault(command.command_id, command)
+                command = read_command(value := record.value or b"")
+                if isinstance(command, Command):
+                    one = SentCommand(command, value, record.headers)
+                    found.setdefault((command.deployment, command.command_id), one)
         return found
     finally:
         await consumer.stop()

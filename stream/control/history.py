@@ -1,4 +1,4 @@
-"""What each verdict of the event log changed, and the command behind it: who sent it, and why."""
+"""What each verdict of the event log changed, and the command behind it: who sent it, and why; and each restore."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -41,6 +41,8 @@ class ModelRoles:
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """A verdict, the command that it answers (None: `model-control` does not hold it any more), and what it changed.
+
+    Or the beginning of a restore, which changes nothing itself: what it wrote back stands where it belongs.
 
     `void` is set for a verdict that changed nothing because another one on the same command, or for the same revision,
     came first. `rollout` is the one in which the verdict was given. `watched_until_ms` is until when the challenger
@@ -88,14 +90,27 @@ class History:
 def history_of(deployment: str, events: Iterable[Event], commands: Mapping[str, Command]) -> History:
     """Fold a deployment's events, in the order of the log; `commands` are those that are known, by id."""
     lineup, entries, record = Lineup(deployment), list[HistoryEntry](), ModelRecord()
+    restores = list[Event]()
     for event in events:
+        if event.kind is EventKind.RESTORING and event.deployment == deployment:
+            restores.append(event)
         if event.kind not in (EventKind.ACCEPTED, EventKind.REFUSED):
             continue
         after = follow(lineup, event)
         entries.append(_entry(event, _command_of(event, commands), lineup, after))
         record = follow_record(record, lineup, event, after)
         lineup = after
+    for restore in restores:
+        entries = _with_restore(entries, restore, Lineup(deployment))
     return History(tuple(entries), lineup, record=record)
+
+
+def _with_restore(entries: list[HistoryEntry], restore: Event, nothing: Lineup) -> list[HistoryEntry]:
+    """Insert a restore by its time: the verdicts that it wrote back are older."""
+    at_ms = stated_ms(restore.at)
+    place = sum(stated_ms(entry.event.at) <= at_ms for entry in entries)
+    roles = entries[place - 1].after if place else _roles(nothing, at_ms)
+    return [*entries[:place], HistoryEntry(restore, None, roles, roles, void=False), *entries[place:]]
 
 
 def _entry(event: Event, command: Command | None, before: Lineup, after: Lineup) -> HistoryEntry:

@@ -21,14 +21,16 @@ from stream.kafka.topics import MODEL_EVENTS
 from stream.settings import Settings
 
 _ATTEMPTS = 5
+_MOST_NAMED = 100
 
 
 class RestoreRequest(NamedTuple):
-    """Who restores from which snapshot's events, and why."""
+    """Who restores from which snapshot's events, and why; `unproved` are ids of acceptances that nobody can prove."""
 
     snapshot: Mapping[str, bytes]
     actor: str
     reason: str
+    unproved: tuple[str, ...] = ()
 
 
 class LogState(NamedTuple):
@@ -102,6 +104,8 @@ async def _write(settings: Settings, request: RestoreRequest, planned: RestorePl
         command_id=restore_id,
         actor=request.actor,
         reason=request.reason,
+        records=planned.missing,
+        evidence={"unproved": request.unproved[:_MOST_NAMED]} if request.unproved else None,
     )
     done = new_origin(_WRITER).event(
         settings.deployment, EventKind.RESTORED, revision, command_id=restore_id, records=len(planned.events)

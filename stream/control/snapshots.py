@@ -2,6 +2,7 @@
 
 The judge writes it soon after each event on which a lineup depends: off the event loop, and with the repository's
 deadline. A worker that starts compares it with the log: a topic that was made anew looks like that of a new deployment.
+A snapshot that is not sealed as it must be says nothing: whoever may write to the repository may have written it.
 """
 
 import asyncio
@@ -12,10 +13,10 @@ from functools import partial
 from typing import ParamSpec, TypeVar
 
 from models.deadline import in_thread
-from models.errors import DamagedSnapshotError, ModelError
-from models.repository import Repository
-from models.snapshot import lost_revision, read_snapshot, snapshot_name, write_snapshot
+from models.errors import DamagedSnapshotError, ModelError, UnsealedSnapshotError
+from models.snapshot import lost_revision, read_snapshot
 from stream.control.follower import Follower
+from stream.control.snapshot_store import SnapshotStore
 from stream.errors import NotReadyError
 from stream.kafka.topics import MODEL_EVENTS
 from stream.settings import Settings
@@ -37,21 +38,15 @@ class Snapshots:
     """Writes the snapshot of a deployment while `judges` returns true, and compares it with the log at the start."""
 
     def __init__(
-        self, settings: Settings, follower: Follower, repository: Repository, judges: Callable[[], bool]
+        self, settings: Settings, follower: Follower, store: SnapshotStore, judges: Callable[[], bool]
     ) -> None:
         self._follower = follower
-        self._repository = repository
+        self._store = store
         self._judges = judges
         self._topic = settings.topic(MODEL_EVENTS.name)
-        self._name = snapshot_name(self._topic, settings.deployment)
         self._saved = 0
         self._compare_at = 0.0
         self._said = ""
-
-    @property
-    def place(self) -> str:
-        """The snapshot's URL, as it may be shown."""
-        return f"{self._repository.place}/{self._name}"
 
     @property
     def unsaved(self) -> int:
@@ -67,14 +62,17 @@ class Snapshots:
         lineup = self._follower.lineup
         try:
             revision = await _in_thread(lost_revision, await self._read(), lineup)
+        except UnsealedSnapshotError as error:
+            log.warning("the snapshot of %s at %s is not used: %s", self._topic, self._store.place, error)
+            return
         except ModelError as error:
             log.warning("the snapshot of %s cannot be read: %s", self._topic, error)
             return
         if revision is not None:
             raise NotReadyError(
-                f"{self._topic} ends with revision {lineup.revision} of {lineup.deployment}, but {self.place} has "
-                f"revision {revision}: restore it by `fraudstream model restore`; if it was emptied on purpose, remove "
-                "that file"
+                f"{self._topic} is whole and ends with revision {lineup.revision} of {lineup.deployment}, but "
+                f"{self._store.place} has revision {revision}: the topic was made anew or emptied, or that file is not "
+                "of this log. Look who did it, and which of the two counts: docs/how-to/restore-the-control-log.md"
             )
 
     async def run(self) -> None:
@@ -96,8 +94,8 @@ class Snapshots:
                 self._compare_at = start + _LOOK_AGAIN_SECONDS
                 self._saved = before
             if self._saved < len(events):
-                value = await _in_thread(write_snapshot, self._topic, lineup, tuple(events.values()))
-                await _in_thread(self._repository.write, self._name, value)
+                value = await _in_thread(self._store.seal.write, lineup, tuple(events.values()))
+                await _in_thread(self._store.write, value)
                 self._saved = len(events)
         except ModelError as error:
             if str(error) != self._said:
@@ -113,18 +111,26 @@ class Snapshots:
         Raises:
             DamagedSnapshotError: it has events that the log lacks, and must stay.
         """
+        text = await _in_thread(self._store.read)
+        if text is None:
+            return 0
         try:
-            found = await self._read()
-        except DamagedSnapshotError as error:
-            log.warning("the snapshot of %s is replaced: %s", self._topic, error)
+            # Without keys nobody can tell who wrote it: one that has more may be the only copy of what was lost.
+            read = self._store.seal.read if self._store.seal.keys else read_snapshot
+            found = await _in_thread(read, text)
+        except (DamagedSnapshotError, UnsealedSnapshotError) as error:
+            aside = await _in_thread(self._store.put_aside, text)
+            log.warning("the snapshot of %s is replaced, and kept as %s: %s", self._topic, aside, error)
             return 0
         if more := len(found.keys() - events.keys()):
-            raise DamagedSnapshotError(f"{self.place} has {more} events that the log lacks, so it stays as it is")
+            raise DamagedSnapshotError(
+                f"{self._store.place} has {more} events that the log lacks, so it stays as it is"
+            )
         return len(found)
 
     async def _read(self) -> dict[str, bytes]:
-        value = await _in_thread(self._repository.read, self._name)
-        return {} if value is None else await _in_thread(read_snapshot, value)
+        text = await _in_thread(self._store.read)
+        return {} if text is None else await _in_thread(self._store.seal.read, text)
 
 
 async def _in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -29,6 +29,7 @@ from stream.control.judge import Judge, JudgeDeps
 from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
 from stream.control.probes import probe_vectorisers
 from stream.control.reviews import ReviewDates
+from stream.control.snapshot_store import SnapshotStore
 from stream.control.snapshots import Snapshots
 from stream.control.trusted_models import trusted_repository
 from stream.errors import SettingsError
@@ -359,7 +360,7 @@ def build_parts(
             log=follower.log_number,
         )
     )
-    snapshots = Snapshots(settings, follower, loader.repository, lambda: judge.owner)
+    snapshots = Snapshots(settings, follower, _snapshot_store(settings, estate), lambda: judge.owner)
     reviews = ReviewDates(follower, models, loader.repository)
     startup = Startup(
         StartupDeps(
@@ -432,6 +433,13 @@ def build_parts(
         topics=topics,
         look_back_days=features.look_back_days,
     )
+
+
+def _snapshot_store(settings: Settings, estate: Estate) -> SnapshotStore:
+    try:
+        return SnapshotStore(settings, estate)
+    except RepositoryUnavailableError as error:
+        raise SettingsError(f"{PREFIX}SNAPSHOTS: {error}") from error
 
 
 def _repository(settings: Settings) -> Repository:

@@ -7,7 +7,7 @@ from models.commands import Command, Event, encode, read_event
 from models.errors import DamagedSnapshotError
 from models.judge import Fleet, HeldArtifact, judge
 from models.lineup import Lineup
-from models.snapshot import lost_revision, plan_restore, read_snapshot, write_snapshot
+from models.snapshot import SnapshotScope, SnapshotSeal, lost_revision, plan_restore, read_snapshot
 from shadow.history import ChallengerHistory, reported_totals
 from support.control_events import MODELS, read
 from support.stream_records import LATEST_MS
@@ -39,7 +39,8 @@ def check_events(data: bytes) -> None:
     assert [read_event(encode(event)) for event in events] == events
     ChallengerHistory.of("default", events).last_term(MODELS[0])
     reported_totals(events, MODELS[0], 0)
-    kept = read_snapshot(write_snapshot("model-events", log.fold.lineup, tuple(log.kept.values())))
+    seal = SnapshotSeal(SnapshotScope("here", "model-events", log.fold.lineup.deployment), (b"k" * 32,))
+    kept = seal.read(seal.write(log.fold.lineup, tuple(log.kept.values())))
     assert list(kept) == list(log.kept)
     plan_restore("default", kept, log, from_start=True)
 

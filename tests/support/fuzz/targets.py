@@ -21,7 +21,7 @@ from models.commands import AcceptedArm
 from models.commands import encode as encode_record
 from models.lineup import Lineup
 from models.policy import Decision
-from models.snapshot import write_snapshot
+from models.snapshot import SnapshotScope, SnapshotSeal
 from shadow.protocol import CompareResult, Loaded, frame
 from shadow.protocol import encode as encode_message
 from stream.contract.codes import DeadLetterCode
@@ -178,7 +178,8 @@ def _events() -> Sequence[bytes]:
 
 
 def _snapshots() -> Sequence[bytes]:
-    return [write_snapshot("model-events", Lineup("default"), _event_log()[:count]) for count in (0, 1, 13)]
+    seal = SnapshotSeal(SnapshotScope("here", "model-events", "default"), (b"k" * 32,))
+    return [seal.write(Lineup("default"), _event_log()[:count]) for count in (0, 1, 13)]
 
 
 def _artifacts() -> Sequence[bytes]:

@@ -408,6 +408,19 @@ def test_who_sent_a_command_that_nobody_signed_is_a_claim(run: Run, code: Proble
     assert (shown["actor"], shown["claimed"], shown["reason"]) == (None, "ann", "in a hurry")
 
 
+def test_a_restore_stands_in_the_history_as_itself(run: Run, digests: tuple[str, str]) -> None:
+    (first, second) = digests
+    named = {"actor": "bob", "reason": "retention was 7 days", "records": 2}
+    restore = event("restoring", 1, "r", at="2026-01-01T00:00:01.000Z", evidence={"unproved": ["e"]}, **named)
+    later = accepted(2, model=second, at="2026-01-01T00:00:02.000Z")
+    found = run(past([accepted(1, model=first), later, restore]), "history", width=120)
+    assert lines(found)[3:5] == [
+        "2026-01-01T00:00:01.000Z  revision 1  restoring",
+        "  by bob, 2 events, 1 of them not proved by their commands: retention was 7 days",
+    ]
+    assert lines(found)[5].startswith("2026-01-01T00:00:02.000Z  revision 2  accepted")
+
+
 def test_the_json_history_has_one_object_for_each_verdict(run: Run, digests: tuple[str, str]) -> None:
     first, second = digests
     sent = command("promote", command_id="c-e-2-default", model=second, reason="as good")
