@@ -58,6 +58,7 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
         "http": _PLACE,
         "deadline_ms": _not("what counts as late; a late decision is the same"),
         "future_skew": _decides("how far ahead a payment may be before it is refused"),
+        "id_shapes": _decides("which ids are refused since they are card numbers"),
         "cache_mb": _AMOUNT,
         "batch_mb": _AMOUNT,
         "redis_down": _decides("whether payments are decided without histories while Redis is down"),

@@ -27,6 +27,7 @@ from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
 from stream.deciding_settings import deciding_settings
 from stream.errors import ClockBehindError
+from stream.id_rules import declared_ids
 from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
@@ -286,7 +287,8 @@ class Pipeline:
         is_accepted: Callable[[Record], bool] | None = None,
     ) -> Decoded:
         skew_ms = round(self._settings.future_skew * 1000)
-        return await in_thread_if_large(size, decode, records, skew_ms, log, now_ms, is_accepted=is_accepted)
+        ids = declared_ids(self._settings.id_shapes)
+        return await in_thread_if_large(size, decode, records, skew_ms, log, now_ms, ids=ids, is_accepted=is_accepted)
 
     async def _score(
         self, serving: ServingModels, vectors: Vectors, arms: Sequence[str] | None, payments: Payments | None

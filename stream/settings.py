@@ -16,6 +16,7 @@ from features.redis.urls import first_host
 from models.expected import EXPECTED, expected, text_like
 from models.logins import SHORTEST_SECRET, secrets_in, without_logins
 from stream.errors import SettingsError
+from stream.id_rules import read_shapes
 from stream.logs import Form, Level
 
 PREFIX = "FRAUDSTREAM_"
@@ -107,6 +108,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A decision later than this after its record's timestamp counts as a missed deadline."""
     future_skew: Skew = 300.0
     """How far `occurred_at` may be ahead of its record's Kafka timestamp, since terminals' clocks drift."""
+    id_shapes: str = ""
+    """The shapes of your ids, `FIELD=SHAPE` separated by commas, for `card_id`, `merchant_id`, `account_id`,
+    `customer_id` and `device_id`: `uuid`, `hex32`, `hex64`, `ulid`, `base32`, `prefixed:TEXT` or `digits:N`. An id of a
+    declared shape is accepted, even where the whole of it could be a card number; a field may have several. Network
+    tokens of 16 digits need `card_id=digits:16`."""
     cache_mb: Annotated[int, msgspec.Meta(ge=1, le=1_048_576)] = 512
     """The size limit of a worker's cache of histories, in MiB; evicted histories are read from Redis again."""
     batch_mb: Annotated[int, msgspec.Meta(ge=1, le=1_048_576)] = 64
@@ -236,7 +242,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             problems.append(f"{PREFIX}{name.upper()}: {_refusal(name, kind, text)}")
     settings = Settings(**values)
     problems += [*_login_problems(settings), *_tls_problems(settings), *_redis_problems(settings)]
-    problems += [*_name_problems(settings), *_webhook_problems(settings)]
+    problems += [*_name_problems(settings), *_webhook_problems(settings), *_id_problems(settings)]
     if problems:
         raise SettingsError("\n".join(problems))
     return msgspec.structs.replace(settings, redis_url=_with_cafile(settings.redis_url, settings.redis_cafile))
@@ -331,6 +337,14 @@ def _name_problems(settings: Settings) -> Iterator[str]:
             f"{PREFIX}WORKER_ID: must be that of {PREFIX}GROUP_INSTANCE, {settings.group_instance!r}, or empty, got "
             f"{settings.worker_id!r}: commands would wait for the answer of a worker that was replaced"
         )
+
+
+def _id_problems(settings: Settings) -> Iterator[str]:
+    """Yield that the shapes of ids cannot be read."""
+    try:
+        read_shapes(settings.id_shapes)
+    except ValueError as error:
+        yield f"{PREFIX}ID_SHAPES: {error}"
 
 
 def _webhook_problems(settings: Settings) -> Iterator[str]:

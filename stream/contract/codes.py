@@ -30,7 +30,7 @@ class DeadLetterCode(StrEnum):
     UNKNOWN_CURRENCY = "unknown_currency"
     """`currency` is not an ISO 4217 code with a minor unit."""
     CARD_NUMBER = "card_number"
-    """An identifier contains a card number."""
+    """`card_id` or `merchant_id` is a card number, and of no declared shape."""
     WRONG_KEY = "wrong_key"
     """The record's key is not its `card_id`."""
     IN_THE_FUTURE = "in_the_future"

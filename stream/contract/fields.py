@@ -10,10 +10,10 @@ import numpy as np
 from models.errors import InvalidTimeError
 from models.expected import FORM_OF_TOKENS, expected, text_like
 from models.times import Moment, parse_time_ms
-from stream.card_numbers import LONGEST
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
-from stream.redaction import holds_card_number, shown
+from stream.id_rules import NO_SHAPES, IdRules
+from stream.redaction import shown
 
 Token = Annotated[str, text_like("^[A-Za-z0-9._:@-]{1,64}$", FORM_OF_TOKENS, "a token, never a card number")]
 TransactionId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -42,9 +42,6 @@ lists of lists they would take forty times their bytes of memory, and much of th
 
 MOST_COUNTED = 10_000
 """If a large value may have more members, its unknown fields count as so many."""
-
-_SEARCHED_CHARACTERS = 256
-"""An identifier is searched for a card number up to here: it is invalid beyond 64 characters, and then used nowhere."""
 
 _STEPS = np.zeros(256, np.int8)
 _STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
@@ -139,20 +136,17 @@ def well_formed_time(value: int | str) -> Rejection | None:
 
 
 def read_fields(
-    fields: Mapping[str, Field], raw: Mapping[str, Any], *, accepted: bool = False
+    fields: Mapping[str, Field], raw: Mapping[str, Any], ids: IdRules = NO_SHAPES, *, accepted: bool = False
 ) -> FieldValues | Rejection:
     """Validate each field of a decoded object on its own; null means absent.
 
-    A record is rejected for every fault of a required field and for a card number, whose code takes precedence; the
-    detail lists all of these faults. One that was `accepted` before is rejected only for what cannot be computed with.
+    A record is rejected for every fault of a required field, of which the code of a card number takes precedence; the
+    detail lists all of them. Other fields with a fault, card numbers among them, are dropped. One that was `accepted`
+    before is rejected only for what cannot be computed with.
     """
-    found = {name: _problem(name, field, raw.get(name), accepted=accepted) for name, field in fields.items()}
+    found = {name: _problem(name, field, raw, ids, accepted=accepted) for name, field in fields.items()}
     problems = {name: problem for name, problem in found.items() if problem is not None}
-    fatal = [
-        problem
-        for name, problem in problems.items()
-        if fields[name].required or problem.code is DeadLetterCode.CARD_NUMBER
-    ]
+    fatal = [problem for name, problem in problems.items() if fields[name].required]
     if fatal:
         fatal.sort(key=lambda problem: problem.code is not DeadLetterCode.CARD_NUMBER)
         return Rejection(fatal[0].code, "; ".join(problem.detail for problem in fatal))
@@ -160,13 +154,15 @@ def read_fields(
     return FieldValues(values, tuple(problems))
 
 
-def _problem(name: str, field: Field, value: object, *, accepted: bool) -> Rejection | None:
+def _problem(name: str, field: Field, raw: Mapping[str, Any], ids: IdRules, *, accepted: bool) -> Rejection | None:
+    value = raw.get(name)
     if value is None:
         return Rejection(DeadLetterCode.MISSING_FIELD, f"{name}: absent or null") if field.required else None
     if accepted and field.required and isinstance(value, str) and value:
         return field.check(value)  # the form of a text may have been another when it was accepted
-    if field.no_card and not accepted and _holds_card_number(value):
-        return Rejection(DeadLetterCode.CARD_NUMBER, f"{name}: contains a card number; send a token instead")
+    if field.no_card and not accepted and isinstance(value, str | int) and ids.refuses(name, str(value), raw):
+        detail = "is a card number; send a token instead, or declare the form of yours in FRAUDSTREAM_ID_SHAPES"
+        return Rejection(DeadLetterCode.CARD_NUMBER, f"{name}: {detail}")
     try:
         converted = msgspec.convert(value, field.type)
     except msgspec.ValidationError:
@@ -175,17 +171,6 @@ def _problem(name: str, field: Field, value: object, *, accepted: bool) -> Rejec
         return Rejection(code, f"{name}: expected {expected(field.type)}, got {shown(value)}")
     problem = field.check(converted)
     return problem and Rejection(problem.code, f"{name}: {problem.detail}")
-
-
-def _holds_card_number(value: object) -> bool:
-    """Search the beginning of an identifier; a number of more digits than a card number's is none."""
-    match value:
-        case str():
-            return holds_card_number(value[:_SEARCHED_CHARACTERS])
-        case int():
-            return abs(value) < 10**LONGEST and holds_card_number(str(value))
-        case _:
-            return False
 
 
 def decode_object(value: bytes | None, known: KnownFields) -> RawRecord | Rejection:

@@ -19,6 +19,7 @@ from stream.contract.fields import (
     schema_problem,
     well_formed_time,
 )
+from stream.id_rules import NO_SHAPES, IdRules
 
 SCHEMA = "label/1"
 
@@ -63,7 +64,12 @@ class ParsedLabel(NamedTuple):
 
 
 def read_label(
-    value: bytes | None, key: bytes | None, source: tuple[int, int], *, accepted: bool = False
+    value: bytes | None,
+    key: bytes | None,
+    source: tuple[int, int],
+    ids: IdRules = NO_SHAPES,
+    *,
+    accepted: bool = False,
 ) -> ParsedLabel | Rejection:
     """Decode one record of the labels topic; `source` is its partition and offset.
 
@@ -75,7 +81,7 @@ def read_label(
     problem = None if accepted else schema_problem(raw.fields, SCHEMA)
     if problem is not None:
         return problem
-    kept = read_fields(FIELDS, raw.fields, accepted=accepted)
+    kept = read_fields(FIELDS, raw.fields, ids, accepted=accepted)
     if isinstance(kept, Rejection):
         return kept
     problem = None if accepted else key_problem(key, kept.values["card_id"])

@@ -21,6 +21,7 @@ from stream.contract.fields import (
     schema_problem,
     well_formed_time,
 )
+from stream.id_rules import NO_SHAPES, IdRules
 from stream.redaction import shown
 
 SCHEMA = "prediction/1"
@@ -80,7 +81,9 @@ class PredictionSource(NamedTuple):
     accepted: bool = False
 
 
-def read_prediction(value: bytes | None, key: bytes | None, source: PredictionSource) -> ParsedPrediction | Rejection:
+def read_prediction(
+    value: bytes | None, key: bytes | None, source: PredictionSource, ids: IdRules = NO_SHAPES
+) -> ParsedPrediction | Rejection:
     """Decode one record of the predictions topic, or return why it is none.
 
     Unlike an optional field elsewhere, a `value` that is invalid, or absent rather than null, costs the record: taken
@@ -91,7 +94,7 @@ def read_prediction(value: bytes | None, key: bytes | None, source: PredictionSo
         return raw
     if isinstance(given := raw.fields.get("value"), int) and abs(given) > LARGEST_INTEGER:
         raw.fields["value"] = math.inf
-    kept = read_fields(FIELDS, raw.fields, accepted=source.accepted)
+    kept = read_fields(FIELDS, raw.fields, ids, accepted=source.accepted)
     kept = (None if source.accepted else schema_problem(raw.fields, SCHEMA)) or kept
     if isinstance(kept, Rejection):
         return kept

@@ -35,7 +35,9 @@ from stream.contract.fields import (
     well_formed_time,
 )
 from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
-from stream.redaction import holds_card_number, shown
+from stream.id_rules import FIELDS as IDS
+from stream.id_rules import NO_SHAPES, IdRules
+from stream.redaction import shown
 
 _Schema = Literal["transaction/1"]
 SCHEMA: _Schema = get_args(_Schema)[0]
@@ -117,7 +119,7 @@ FIELDS: dict[str, Field] = {
     "currency": Field(CurrencyCode, required=True, check=known_currency),
     "account_id": Field(Token, required=False, no_card=True),
     "customer_id": Field(Token, required=False, no_card=True),
-    "device_id": Field(Token, required=False),
+    "device_id": Field(Token, required=False, no_card=True),
     "mcc": Field(CategoryCode, required=False),
     "channel": Field(Literal["pos", "ecommerce", "moto", "atm"], required=False),
     "merchant_country": Field(CountryCode, required=False, check=known_country),
@@ -131,10 +133,9 @@ _KNOWN = KnownFields([*FIELDS, "schema", "kind"])
 _TOKENS = re.compile(r"[A-Za-z0-9._:@-]{1,64}(?:/[A-Za-z0-9._:@-]{1,64}){4}")
 """Five tokens; the slash between them belongs to no token and to no card number."""
 _CATEGORY_DIGITS = 4
-_ZERO_OR_X = bytes(48 if chr(byte) in "0123456789-" else 120 for byte in range(256))
 _ANY_TIME_MS = 1 << 62
-_LONG_RUN = b"0" * 13
-"""A card number without spaces is a run of digits and dashes of at least this length."""
+_DIGITS_ALONE = re.compile(r"(?:^|/)[0-9._:@-]{13,}+(?:/|$)")
+"""An id without a letter: no other is a card number."""
 _decode = msgspec.json.Decoder(Transaction).decode
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -153,7 +154,7 @@ def read_accepted_transaction(value: bytes | None) -> ParsedTransaction | Reject
 
     Rejected is only what cannot be computed with at all.
     """
-    clean = _read_clean(value)
+    clean = _read_clean(value, None)
     if clean is not None:
         return _accept(clean, clean.card_id.encode(), _ANY_TIME_MS)
     raw = decode_object(value, _KNOWN)
@@ -170,30 +171,33 @@ def read_accepted_transaction(value: bytes | None) -> ParsedTransaction | Reject
     return _accept(transaction, key, _ANY_TIME_MS, kept.dropped, raw.unknown)
 
 
-def read_transaction(value: bytes | None, key: bytes | None, latest_ms: int) -> ParsedTransaction | Rejection:
+def read_transaction(
+    value: bytes | None, key: bytes | None, latest_ms: int, ids: IdRules = NO_SHAPES
+) -> ParsedTransaction | Rejection:
     """Decode one record of the transactions topic.
 
     Args:
         value: the record's value.
         key: the record's key, which must be its `card_id`.
         latest_ms: the latest `occurred_at` allowed, in epoch milliseconds: the record's timestamp plus the skew.
+        ids: which ids are card numbers.
     """
-    clean = _read_clean(value)
-    return _read_carefully(value, key, latest_ms) if clean is None else _accept(clean, key, latest_ms)
+    clean = _read_clean(value, ids)
+    return _read_carefully(value, key, latest_ms, ids) if clean is None else _accept(clean, key, latest_ms)
 
 
-def _read_clean(value: bytes | None) -> Transaction | None:
-    """Decode an ordinary record without a fault; None if it is none."""
+def _read_clean(value: bytes | None, ids: IdRules | None) -> Transaction | None:
+    """Decode an ordinary record without a fault; None if it is none. Without rules no id is a card number."""
     if value is None or len(value) > ORDINARY_VALUE_BYTES:
         return None
     try:
         transaction = _decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return transaction if _is_clean(transaction) else None
+    return transaction if _is_clean(transaction, ids) else None
 
 
-def _is_clean(one: Transaction) -> bool:
+def _is_clean(one: Transaction, ids: IdRules | None) -> bool:
     """Check what the types leave out: the forms of texts, ISO codes and card numbers."""
     return (
         one.currency in CURRENCY_DECIMALS
@@ -201,16 +205,19 @@ def _is_clean(one: Transaction) -> bool:
         and (one.card_country is None or one.card_country in COUNTRIES)
         and (one.merchant_currency is None or one.merchant_currency in CURRENCY_DECIMALS)
         and (one.mcc is None or (len(one.mcc) == _CATEGORY_DIGITS and one.mcc.isascii() and one.mcc.isdigit()))
-        and _are_clean_tokens(one)
+        and _are_clean_tokens(one, ids)
     )
 
 
-def _are_clean_tokens(one: Transaction) -> bool:
-    """Check all identifiers at once: absent ones read "None", which is a token; a device's may be a card number."""
-    text = f"{one.card_id}/{one.merchant_id}/{one.account_id}/{one.customer_id}"
-    if _TOKENS.fullmatch(f"{text}/{one.device_id}") is None:
+def _are_clean_tokens(one: Transaction, ids: IdRules | None) -> bool:
+    """Check all identifiers at once: absent ones read "None", which is a token."""
+    text = f"{one.card_id}/{one.merchant_id}/{one.account_id}/{one.customer_id}/{one.device_id}"
+    if _TOKENS.fullmatch(text) is None:
         return False
-    return _LONG_RUN not in text.encode().translate(_ZERO_OR_X) or not holds_card_number(text)
+    if ids is None or _DIGITS_ALONE.search(text) is None:
+        return True
+    named = {name: str(getattr(one, name)) for name in IDS}
+    return not any(ids.refuses(name, value, {"occurred_at": one.occurred_at}) for name, value in named.items())
 
 
 def _accept(
@@ -238,7 +245,9 @@ def _content(transaction: Transaction, moment: Moment) -> int:
     return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little")
 
 
-def _read_carefully(value: bytes | None, key: bytes | None, latest_ms: int) -> ParsedTransaction | Rejection:
+def _read_carefully(
+    value: bytes | None, key: bytes | None, latest_ms: int, ids: IdRules
+) -> ParsedTransaction | Rejection:
     """Decode a record that is not clean: first without its unknown fields, which often are the only reason."""
     raw = decode_object(value, _KNOWN)
     if isinstance(raw, Rejection):
@@ -248,19 +257,21 @@ def _read_carefully(value: bytes | None, key: bytes | None, latest_ms: int) -> P
             {name: value for name, value in raw.fields.items() if name in _KNOWN.names and value is not None},
             Transaction,
         )
-        clean = _is_clean(transaction)
+        clean = _is_clean(transaction, ids)
     except msgspec.ValidationError:
         clean = False
     if not clean:
-        return _read_field_by_field(raw, key, latest_ms)
+        return _read_field_by_field(raw, key, latest_ms, ids)
     return _accept(transaction, key, latest_ms, unknown=raw.unknown)
 
 
-def _read_field_by_field(raw: RawRecord, key: bytes | None, latest_ms: int) -> ParsedTransaction | Rejection:
+def _read_field_by_field(
+    raw: RawRecord, key: bytes | None, latest_ms: int, ids: IdRules
+) -> ParsedTransaction | Rejection:
     problem = schema_problem(raw.fields, SCHEMA) or _kind_problem(raw.fields)
     if problem is not None:
         return problem
-    kept = read_fields(FIELDS, raw.fields)
+    kept = read_fields(FIELDS, raw.fields, ids)
     if isinstance(kept, Rejection):
         return kept
     return _accept(msgspec.convert(kept.values, Transaction), key, latest_ms, kept.dropped, raw.unknown)

@@ -22,6 +22,7 @@ from stream.contract.transaction import read_accepted_transaction, read_transact
 from stream.dataset.database import connect
 from stream.dataset.errors import BackfillError
 from stream.dataset.records import CHUNK, LAST_TIME_MS, RecordKind, RecordsDatabase, TimedRecord
+from stream.id_rules import NO_SHAPES, IdRules, declared_ids
 from stream.kafka.batches import Record
 from stream.kafka.scan import TopicScan, scan_topic
 from stream.kafka.unpacking import Unreadable
@@ -130,8 +131,16 @@ class TopicsSource:
         left_out: what cannot be read as a payment or a label.
     """
 
-    def __init__(self, name: str, folder: Path, until_ms: int | None, replayed: ReplayedInput | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        until_ms: int | None,
+        replayed: ReplayedInput | None = None,
+        ids: IdRules = NO_SHAPES,
+    ) -> None:
         self.name = name
+        self._ids = ids
         self._replayed = replayed
         self._until_ms = LAST_TIME_MS if until_ms is None else until_ms
         self._connection = connect(folder / "topics.duckdb", threads=2)
@@ -168,7 +177,8 @@ class TopicsSource:
             if self._replayed is not None and self._replayed.is_left_out(record):
                 self._leave_out(REFUSED, TopicPartition(record.topic, record.partition), record.offset, 1)
                 continue
-            read = _read(kind, record, accepted=self._replayed is not None and self._replayed.is_accepted(record))
+            accepted = self._replayed is not None and self._replayed.is_accepted(record)
+            read = _read(kind, record, self._ids, accepted=accepted)
             if isinstance(read, Rejection):
                 self._leave_out(read.code, TopicPartition(record.topic, record.partition), record.offset, 1)
             elif read.at_ms < self._until_ms:
@@ -235,7 +245,8 @@ async def read_topics(
         BackfillError: no payment is left, or an open transaction holds records back.
         aiokafka.errors.KafkaError: the broker does not respond, or a topic does not exist.
     """
-    source = TopicsSource(", ".join(topics.values()), folder, until_ms, replayed)
+    ids = declared_ids(settings.id_shapes)
+    source = TopicsSource(", ".join(topics.values()), folder, until_ms, replayed, ids)
     for kind, topic in topics.items():
         async with scan_topic(settings, topic, 0) as scan:
             async for records, _ in scan.read_all():
@@ -259,7 +270,7 @@ def require_all_read(scan: TopicScan) -> None:
         raise BackfillError(f"{where}. Run the same command again after that: these records cannot be read before")
 
 
-def _read(kind: RecordKind, record: Record, *, accepted: bool = False) -> TimedRecord | Rejection:
+def _read(kind: RecordKind, record: Record, ids: IdRules, *, accepted: bool = False) -> TimedRecord | Rejection:
     """Return a record with its card as key, or why it is no payment or label; no rule refuses one that was accepted."""
     if record.damage:
         return Rejection(DeadLetterCode.UNREADABLE_RECORD, record.damage)
@@ -269,9 +280,9 @@ def _read(kind: RecordKind, record: Record, *, accepted: bool = False) -> TimedR
         key = b""  # the contract's reader says what is wrong
     value = record.value or b""
     if kind is RecordKind.TRANSACTION:
-        payment = read_accepted_transaction(value) if accepted else read_transaction(value, key, LAST_TIME_MS)
+        payment = read_accepted_transaction(value) if accepted else read_transaction(value, key, LAST_TIME_MS, ids)
         return payment if isinstance(payment, Rejection) else TimedRecord(payment.occurred_ms, kind, key, value)
-    label = read_label(value, key, (record.partition, record.offset), accepted=accepted)
+    label = read_label(value, key, (record.partition, record.offset), ids, accepted=accepted)
     return label if isinstance(label, Rejection) else TimedRecord(label.label.labelled_ms, kind, key, value)
 
 

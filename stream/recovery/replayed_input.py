@@ -16,6 +16,7 @@ from features.history.store import Label, Prediction
 from models.logs import Logs
 from stream.contract.codes import Rejection
 from stream.control.client import read_fold
+from stream.id_rules import IdRules, declared_ids
 from stream.kafka.batches import Record
 from stream.kafka.client import open_admin
 from stream.kafka.decided import undecided_on
@@ -56,19 +57,24 @@ class ReplayedInput(NamedTuple):
     def decode(self, records: Sequence[Record]) -> Decoded:
         """Decode transactions as when they were first read."""
         log_number = self.log(self.settings.topic(TRANSACTIONS.name))
-        return decode(records, round(self.settings.future_skew * 1000), log_number, is_accepted=self.is_accepted)
+        skew_ms = round(self.settings.future_skew * 1000)
+        return decode(records, skew_ms, log_number, ids=self._ids, is_accepted=self.is_accepted)
 
     def labels(self, records: Iterable[Record]) -> list[Label]:
         """Decode labels; those that cannot be decoded became dead letters the first time."""
         log_number = self.log(self.settings.topic(LABELS.name))
-        read = [read_label_record(one, log_number, accepted=self.is_accepted(one)) for one in records]
+        read = [read_label_record(one, log_number, ids=self._ids, accepted=self.is_accepted(one)) for one in records]
         return [one.label for one in read if not isinstance(one, Rejection)]
 
     def predictions(self, records: Iterable[Record]) -> list[Prediction]:
         """Decode predictions; those that cannot be decoded became dead letters the first time."""
         skew_ms = round(self.settings.future_skew * 1000)
-        read = [read_prediction_record(one, skew_ms, accepted=self.is_accepted(one)) for one in records]
+        read = [read_prediction_record(one, skew_ms, ids=self._ids, accepted=self.is_accepted(one)) for one in records]
         return [one.prediction for one in read if not isinstance(one, Rejection)]
+
+    @property
+    def _ids(self) -> IdRules:
+        return declared_ids(self.settings.id_shapes)
 
     def was_refused(self, record: Record) -> bool:
         """Tell whether the record has a dead letter, or whether operators let workers pass over it."""

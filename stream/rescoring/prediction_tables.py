@@ -15,6 +15,7 @@ import numpy as np
 from models.times import parse_time_ms
 from stream.contract.codes import Rejection
 from stream.contract.outputs import PredictionOutcome
+from stream.id_rules import NO_SHAPES, IdRules
 from stream.kafka.batches import Record
 from stream.recovery.replayed_input import ReplayedInput
 from stream.scoring.decode import read_prediction_record
@@ -95,7 +96,15 @@ class PredictionTables:
         floor_ms: predictions that came before this time were not read; None: all were.
     """
 
-    def __init__(self, connection: Any, deployment: str, skew_ms: int, card_id: str | None) -> None:  # noqa: ANN401 - of a module without types
+    def __init__(
+        self,
+        connection: Any,  # noqa: ANN401 - of a module without types
+        deployment: str,
+        skew_ms: int,
+        card_id: str | None,
+        ids: IdRules = NO_SHAPES,
+    ) -> None:
+        self._ids = ids
         self._connection = connection
         self._deployment = deployment
         self._skew_ms = skew_ms
@@ -119,7 +128,9 @@ class PredictionTables:
         replayed = self._replayed
         kept = records if replayed is None else [one for one in records if not replayed.is_left_out(one)]
         read = [
-            read_prediction_record(one, self._skew_ms, accepted=replayed is not None and replayed.is_accepted(one))
+            read_prediction_record(
+                one, self._skew_ms, ids=self._ids, accepted=replayed is not None and replayed.is_accepted(one)
+            )
             for one in kept
         ]
         found = [one.prediction for one in read if not isinstance(one, Rejection)]

@@ -20,6 +20,7 @@ from stream.control.trusted_models import ModelPlace
 from stream.dataset.database import connect, quoted
 from stream.dataset.file import DATABASE
 from stream.dataset.output import join_parts, temporary_folder
+from stream.id_rules import declared_ids
 from stream.recovery.replayed_input import read_input_from_outside
 from stream.rescoring.blocks import all_parts, count_values, optional_columns, score_block
 from stream.rescoring.compare import compare_block
@@ -215,7 +216,8 @@ def prepare(
     ):
         settings = request.settings
         skew_ms = round(settings.future_skew * 1000)
-        tables = TopicTables(connection, request.sets, skew_ms, settings.deployment, entity_filter)
+        ids = declared_ids(settings.id_shapes)
+        tables = TopicTables(connection, request.sets, skew_ms, settings.deployment, entity_filter, ids=ids)
         loaded = asyncio.run(_load(request, tables, progress, decisions=decisions))
         workdir = _order(request, (folder, connection), loaded, progress)
         if not workdir.rows:

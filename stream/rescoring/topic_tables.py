@@ -22,6 +22,7 @@ from stream.consumer import ValidScores
 from stream.contract.codes import Rejection
 from stream.contract.outputs import Outcome, Score
 from stream.dataset.database import columns_of
+from stream.id_rules import NO_SHAPES, IdRules
 from stream.kafka.batches import Record
 from stream.recovery.replayed_input import ReplayedInput
 from stream.rescoring.prediction_tables import PredictionTables
@@ -133,8 +134,11 @@ class TopicTables:
         skew_ms: int,
         deployment: str,
         entity_filter: EntityFilter | None = None,
+        *,
+        ids: IdRules = NO_SHAPES,
     ) -> None:
         self.deployment = deployment
+        self._ids = ids
         self._connection = connection
         self._entity_filter = entity_filter
         self._skew_ms = skew_ms
@@ -145,7 +149,9 @@ class TopicTables:
         self._silent: ValidScores[Record] = ValidScores()
         self.answered_labels: dict[int, int] = {}
         only = None if entity_filter is None else entity_filter.card_id
-        self.predictions = PredictionTables(connection, deployment, skew_ms, only) if sets.has_predictions else None
+        self.predictions = (
+            PredictionTables(connection, deployment, skew_ms, only, ids) if sets.has_predictions else None
+        )
         for statement in (
             CREATE_TRANSACTIONS,
             CREATE_REFUSED,
@@ -178,7 +184,8 @@ class TopicTables:
         self.rejected += len(refused)
         places = {"partition": [one.partition for one in refused], "offset": [one.offset for one in refused]}
         self._insert("refused", _numbers(**places))
-        decoded = decode(kept, self._skew_ms, is_accepted=None if replayed is None else replayed.is_accepted)
+        is_accepted = None if replayed is None else replayed.is_accepted
+        decoded = decode(kept, self._skew_ms, ids=self._ids, is_accepted=is_accepted)
         self.rejected += len(decoded.dead)
         columns = columns_of(decoded.columns)
         columns["timestamp_ms"] = np.array([record.timestamp for record in decoded.records], np.int64)
@@ -317,7 +324,8 @@ class TopicTables:
         replayed = self._replayed
         kept = records if replayed is None else [one for one in records if not replayed.is_left_out(one)]
         read = [
-            (one, read_label_record(one, accepted=replayed is not None and replayed.is_accepted(one))) for one in kept
+            (one, read_label_record(one, ids=self._ids, accepted=replayed is not None and replayed.is_accepted(one)))
+            for one in kept
         ]
         found = [(record.timestamp, one.label) for record, one in read if not isinstance(one, Rejection)]
         self.unreadable += len(read) - len(found)

@@ -20,6 +20,7 @@ from stream.contract.transaction import (
     read_accepted_transaction,
     read_transaction,
 )
+from stream.id_rules import NO_SHAPES, IdRules
 from stream.kafka.batches import Record
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.topics import LARGEST_LEAD_MS
@@ -60,13 +61,14 @@ def decode(
     log: int = 0,
     now_ms: int | None = None,
     *,
+    ids: IdRules = NO_SHAPES,
     is_accepted: Callable[[Record], bool] | None = None,
 ) -> Decoded:
     """Decode each record of log `log`.
 
     `skew_ms` is how far a transaction may be ahead of its record's timestamp, and an hour more ahead of `now_ms`; None:
-    the clock does not matter. `is_accepted` tells which records were accepted before: of those, no clock, no setting
-    and no rule refuses one now. None: no record was.
+    the clock does not matter. `ids` say which ids are card numbers. `is_accepted` tells which records were accepted
+    before: of those, no clock, no setting and no rule refuses one now. None: no record was.
     """
     latest_ms = None if now_ms is None else now_ms + skew_ms + LARGEST_LEAD_MS
     kept, accepted, dead = [], [], []
@@ -74,7 +76,7 @@ def decode(
         if is_accepted is not None and is_accepted(record):
             read = _damage_of(record) or read_accepted_transaction(record.value)
         else:
-            read = _damage_of(record) or read_transaction(record.value, record.key, record.timestamp + skew_ms)
+            read = _damage_of(record) or read_transaction(record.value, record.key, record.timestamp + skew_ms, ids)
             if latest_ms is not None and isinstance(read, ParsedTransaction):
                 read = clock_problem(read, latest_ms) or read
         if isinstance(read, Rejection):
@@ -92,18 +94,20 @@ def _damage_of(record: Record) -> Rejection | None:
     return Rejection(DeadLetterCode.UNREADABLE_RECORD, record.damage) if record.damage else None
 
 
-def read_label_record(record: Record, log: int = 0, *, accepted: bool = False) -> ParsedLabel | Rejection:
+def read_label_record(
+    record: Record, log: int = 0, *, ids: IdRules = NO_SHAPES, accepted: bool = False
+) -> ParsedLabel | Rejection:
     """Decode one record of log `log` of the labels topic; no later rule refuses one that was `accepted` before."""
     place = place_of(log, record.offset)
-    return _damage_of(record) or read_label(record.value, record.key, (record.partition, place), accepted=accepted)
+    return _damage_of(record) or read_label(record.value, record.key, (record.partition, place), ids, accepted=accepted)
 
 
 def read_prediction_record(
-    record: Record, skew_ms: int, log: int = 0, *, accepted: bool = False
+    record: Record, skew_ms: int, log: int = 0, *, ids: IdRules = NO_SHAPES, accepted: bool = False
 ) -> ParsedPrediction | Rejection:
     """Decode one record of log `log` of the predictions topic; `skew_ms` as for `decode`, `accepted` as for a label."""
     source = PredictionSource(record.partition, place_of(log, record.offset), record.timestamp, skew_ms, accepted)
-    return _damage_of(record) or read_prediction(record.value, record.key, source)
+    return _damage_of(record) or read_prediction(record.value, record.key, source, ids)
 
 
 def without_impassable_headers(record: Record) -> tuple[Record, tuple[str, ...]]:

@@ -18,6 +18,7 @@ from stream.contract.codes import Rejection
 from stream.contract.label import LONGEST_FRAUD_TYPE, ParsedLabel, Reporter
 from stream.contract.outputs import Outcome, Positions, Source
 from stream.errors import StaleBatchError
+from stream.id_rules import IdRules, declared_ids
 from stream.kafka.batches import Batch, Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.kafka.publisher import Outgoing, Publisher
@@ -73,6 +74,7 @@ class Labeller:
         settings = deps.settings
         self._deployment = settings.deployment
         self._store = deps.store
+        self._ids = declared_ids(settings.id_shapes)
         self._outcomes = settings.topic(OUTCOMES.name)
         self._writer = PartitionWriter(deps.publisher, settings.topic(DEAD_LETTERS.name))
         self._input = deps.input
@@ -135,7 +137,7 @@ class Labeller:
             StaleBatchError: the partitions were revoked; nothing was published.
         """
         stopwatch = Stopwatch()
-        parsed, dead = await in_thread_if_large(size_of(*records), _parse, records, trace, self._input.log)
+        parsed, dead = await in_thread_if_large(size_of(*records), _parse, records, trace, self._input.log, self._ids)
         stopwatch.lap("decode")
         outputs = await label_isolating(self._store, parsed)
         outputs.dead.extend(dead)
@@ -198,12 +200,14 @@ class Labeller:
         self._trouble = trouble
 
 
-def _parse(records: Sequence[Record], trace: BatchTrace, log: int) -> tuple[list[WaitableLabel], list[DeadLetter]]:
+def _parse(
+    records: Sequence[Record], trace: BatchTrace, log: int, ids: IdRules
+) -> tuple[list[WaitableLabel], list[DeadLetter]]:
     """Return the valid labels, and a dead letter for each other record."""
     labels: list[WaitableLabel] = []
     dead: list[DeadLetter] = []
     for record in records:
-        read = read_label_record(record, log)
+        read = read_label_record(record, log, ids=ids)
         if isinstance(read, Rejection):
             dead.append(DeadLetter(record, read.code, read.detail))
         else:

@@ -19,6 +19,7 @@ from stream.clock import Stopwatch
 from stream.contract.codes import Rejection
 from stream.contract.outputs import PredictionOutcome, PredictionPositions, Source
 from stream.errors import StaleBatchError
+from stream.id_rules import declared_ids
 from stream.kafka.batches import Batch, Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.kafka.publisher import Outgoing, Publisher
@@ -81,6 +82,7 @@ class PredictionApplier:
         self._tracing = deps.telemetry.tracing
         self._topic = settings.topic(PREDICTIONS.name)
         self._skew_ms = round(settings.future_skew * 1000)
+        self._ids = declared_ids(settings.id_shapes)
         self._outcomes = settings.topic(OUTCOMES.name)
         self._writer = PartitionWriter(deps.publisher, settings.topic(DEAD_LETTERS.name))
         self._trouble: str | None = None
@@ -160,7 +162,7 @@ class PredictionApplier:
         valid: list[ValidPrediction] = []
         dead: list[DeadLetter] = []
         for record in records:
-            read = read_prediction_record(record, self._skew_ms)
+            read = read_prediction_record(record, self._skew_ms, ids=self._ids)
             if isinstance(read, Rejection):
                 dead.append(DeadLetter(record, read.code, read.detail))
             else:

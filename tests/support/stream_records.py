@@ -89,4 +89,13 @@ CARD_NUMBERS = st.one_of(
     ),
     st.tuples(st.sampled_from(("34", "37")), _digits(12)).map(lambda parts: luhn("".join(parts))),
 )
-"""Any number that is a card number by the contract."""
+"""Any number that is searched for in texts."""
+
+_SCHEMES = (
+    *(("4", 13), ("4", 16), ("4", 19), ("51", 16), ("2221", 16), ("34", 15), ("37", 15), ("36", 14), ("1800", 15)),
+    *(("3528", 16), ("5018", 13), ("6011", 16), ("62", 19), ("81", 17), ("82", 16), ("9792", 16)),
+)
+RANGE_NUMBERS = st.sampled_from(_SCHEMES).flatmap(
+    lambda scheme: _digits(scheme[1] - len(scheme[0]) - 1).map(lambda rest: luhn(scheme[0] + rest))
+)
+"""A number of a range that schemes issue from: a card number by the contract."""

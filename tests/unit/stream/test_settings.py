@@ -39,6 +39,7 @@ ALL: dict[str, tuple[str, Any]] = {
     "shadow_queue": ("100", 100),
     "shadow_timeout": ("2 s", 2.0),
     "shadow_memory_mb": ("512", 512),
+    "id_shapes": ("card_id=uuid", "card_id=uuid"),
     "cache_mb": ("256", 256),
     "group_instance": ("worker-1", "worker-1"),
     "batch_mb": ("32", 32),

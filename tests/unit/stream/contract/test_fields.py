@@ -189,13 +189,6 @@ def test_a_megabyte_as_a_key_is_told_in_a_few_words() -> None:
     assert len(found.detail) < 200
 
 
-@pytest.mark.parametrize("name", ["card_id", "account_id"])
-def test_a_card_number_is_found_in_the_beginning_of_an_identifier_that_is_too_long(name: str) -> None:
-    found = read_transaction(text(**{name: "x" * 200 + CARD_NUMBER + MEGABYTE}), KEY, LATEST_MS)
-    assert isinstance(found, Rejection)
-    assert found.code is DeadLetterCode.CARD_NUMBER
-
-
 def test_an_optional_identifier_that_is_too_long_is_dropped_whatever_comes_after_its_beginning() -> None:
     found = read_transaction(text(account_id=MEGABYTE + CARD_NUMBER), KEY, LATEST_MS)
     assert isinstance(found, ParsedTransaction)
