@@ -5,7 +5,7 @@ query's values are secret, no list of names can tell, so all of them are removed
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 MASK = "…"
@@ -48,3 +48,8 @@ def secrets_in(url: str, names: Collection[str] | None = None) -> frozenset[str]
         found |= {value, unquote_plus(value)} if names is None or name in names else set()
     found |= {unquote(secret) for secret in found}
     return frozenset(secret for secret in found if len(secret) >= SHORTEST_SECRET)
+
+
+def secrets_in_options(options: Mapping[str, object]) -> frozenset[str]:
+    """Return the texts among a file system's options: any could be a credential that a message quotes."""
+    return frozenset(text for text in options.values() if isinstance(text, str) and len(text) >= SHORTEST_SECRET)

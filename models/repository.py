@@ -25,7 +25,7 @@ from models.errors import (
     UntrustedArtifactError,
 )
 from models.folder_store import check_folder, delete_from_folder, put_in_folder, replace_file
-from models.logins import SHORTEST_SECRET, secrets_in, without_logins
+from models.logins import secrets_in, secrets_in_options, without_logins
 from models.model_signatures import ModelTrust, signature_folder
 from models.problems import Problem, ProblemCode
 
@@ -46,11 +46,6 @@ _T = TypeVar("_T")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PREFIX = re.compile(r"[0-9a-f]{8,64}")
 _MANIFEST_LAST = sorted(FILES, key=lambda name: name == "manifest.json")
-
-
-def _is_secret(text: object) -> bool:
-    """Tell whether an option could be a credential, to be removed from texts that may quote it."""
-    return isinstance(text, str) and len(text) >= SHORTEST_SECRET
 
 
 class StoredManifest(NamedTuple):
@@ -75,7 +70,7 @@ class Repository:
         self.place = without_logins(url)
         """The URL as it may be shown."""
         self._options = dict(options or {})
-        self._secrets = secrets_in(url) | {text for text in self._options.values() if _is_secret(text)}
+        self._secrets = secrets_in(url) | secrets_in_options(self._options)
         self._trust = trust
         self._deadline = Deadline()
         self._opened: tuple[fsspec.AbstractFileSystem, str] | None = None

@@ -29,7 +29,7 @@ VISA = number("4", 16, 1)
 ALL = [
     (scheme, start, length)
     for scheme, low, high, lengths in schemes()
-    for start in {low, high}
+    for start in sorted({low, high})
     for length in (lengths[0], lengths[-1])
 ]
 
