@@ -64,6 +64,7 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
         "redis_down": _decides("whether payments are decided without histories while Redis is down"),
         "features": _decides("what the models see; the sets themselves are on the score by fingerprint"),
         "score_features": _RECORDED,
+        "dead_letter_values": _RECORDED,
         "mark_young_history": _RECORDED,
         "session_timeout": _PAUSE,
         "drain_seconds": _PAUSE,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stream.card_numbers import LONGEST, card_numbers, holds_enough_digits
+from stream.card_search import FARTHEST, find_numbers
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -27,6 +28,8 @@ _UNFINISHED = re.compile(
 """At the end of a truncated text, reversed: part of an escape, then all digits that a card number may begin with."""
 
 _DIGEST = re.compile(rb"(?<![0-9A-Za-z])([0-9a-f]{64})(?![0-9A-Za-z])")
+_BEHIND = FARTHEST * 4 // 3 + 4
+"""So many bytes behind what is kept may belong to a number that begins in it, also in base64."""
 
 _READ_FOR_EACH_SHOWN = 16
 """How many characters are looked at for each that is shown, because redaction shortens a text."""
@@ -45,6 +48,23 @@ def redact(text: bytes) -> bytes:
         parts += (text[at:start], MASK)
         at = end
     return b"".join((*parts, text[at:])) if parts else text
+
+
+def redact_thoroughly(text: bytes, longest: int | None = None) -> bytes:
+    """Replace what may be a card number in the first `longest` bytes of a text, encoded or in the midst of digits.
+
+    For what is kept of a refused record. A number that begins there and ends behind them is replaced as well. Returns
+    the same object if nothing is replaced.
+    """
+    kept = len(text) if longest is None else min(len(text), longest)
+    parts: list[bytes] = []
+    at = 0
+    for start, end in find_numbers(text[: kept + _BEHIND] if kept < len(text) else text):
+        if start >= kept:
+            break
+        parts += (text[at:start], MASK[: kept - start] if end > kept else MASK)
+        at = min(end, kept)
+    return b"".join((*parts, text[at:kept])) if parts or kept < len(text) else text
 
 
 def redact_text(text: str) -> str:
@@ -98,6 +118,17 @@ def _redact_cut(beginning: bytes) -> bytes:
     redacted = redact(beginning)
     unfinished = _UNFINISHED.match(redacted[::-1])
     return redact(redacted[: len(redacted) - unfinished.end()]) if unfinished else redacted
+
+
+def redact_headers_thoroughly(headers: Headers) -> Headers:
+    """Return headers with what may be a card number in their names and values redacted."""
+    return [
+        (
+            redact_thoroughly(name.encode("utf-8", "replace")).decode("utf-8", "replace"),
+            value and redact_thoroughly(value),
+        )
+        for name, value in headers
+    ]
 
 
 def redact_headers(headers: Headers, excepted: frozenset[str] = PASSED_AS_THEY_ARE) -> Headers:

@@ -124,6 +124,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A module with a table of feature rows, or the old and the new one during a change; empty: the default sets."""
     score_features: Literal["all", "alerts", "none"] = "all"
     """Which scores carry their features: all, those that are not approved, or none."""
+    dead_letter_values: Literal["none", "redacted"] = "none"
+    """What a dead letter keeps of its record: `none` keeps where it is, why it was refused, its transaction and its
+    amount, and the commands read the rest at its place; `redacted` keeps key and value, too, without card
+    numbers."""
     mark_young_history: bool = False
     """Mark the decisions (`degraded`, `history_young`) that were made while the histories go back less far than the
     features look, as in a deployment's first weeks."""

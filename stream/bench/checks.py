@@ -25,10 +25,10 @@ from stream.contract.codes import DeadLetterCode
 from stream.contract.fields import ORDINARY_VALUE_BYTES, Token
 from stream.contract.label import read_label
 from stream.contract.transaction import read_transaction
-from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.kafka.offsets import parse_metadata
 from stream.kafka.unpacking import FetchedRecord, RecordBatch
-from stream.redaction import holds_card_number, redact, redact_beginning, redact_headers, shown
+from stream.redaction import holds_card_number, redact, redact_beginning, redact_headers, redact_thoroughly, shown
 from stream.scoring.decode import without_impassable_headers
 from stream.telemetry.tracing import context_of
 
@@ -181,7 +181,7 @@ def _match_token(data: bytes) -> object:
 def _dead_letter(data: bytes) -> object:
     third = len(data) // 3
     record = _record(data[:third], data[third : 2 * third], _headers(data[2 * third :]))
-    return DeadLetter(record, DeadLetterCode.NOT_JSON, "why").to_record()
+    return DeadLetter(record, DeadLetterCode.NOT_JSON, "why").to_record(LetterOrigin(values="redacted"))
 
 
 @cache
@@ -227,6 +227,7 @@ CHECKS = (
     Check("a redaction", redact, _ANY),
     Check("redactions of 250 bytes each", lambda data: [redact(value) for _, value in _headers(data)], _ANY),
     Check("a redaction of a beginning", lambda data: redact_beginning(data, len(data) - 1), _ANY),
+    Check("a thorough redaction", lambda data: redact_thoroughly(data, len(data) - 1), _ANY),
     Check("a redaction of headers", lambda data: redact_headers(_headers(data)), _ANY),
     Check("a redaction of empty headers", lambda data: redact_headers([("", b"")] * (len(data) // 3)), _SIZE),
     Check(

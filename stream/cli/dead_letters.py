@@ -22,10 +22,12 @@ from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.contract.codes import DeadLetterCode
 from stream.control.client import PartitionArguments
 from stream.errors import StreamError
+from stream.kafka.batches import Record
 from stream.kafka.kept_letters import KeptLetter, Redrive
-from stream.kafka.redrive import Choice, find_letters, plan_redrive, send_again
+from stream.kafka.redrive import Choice, find_letters, original_of, plan_redrive, send_again
 from stream.kafka.scan import unreadable_at
 from stream.recovery.replayed_input import ReplayedInput, read_input_from_outside
+from stream.redaction import redact_thoroughly
 from stream.settings import Settings
 
 Result = TypeVar("Result")
@@ -64,15 +66,23 @@ def list_letters(codes: tuple[str, ...], topic: str | None, since: str | None, l
 @click.argument("name", metavar="TRANSACTION_ID|TOPIC:PARTITION:OFFSET")
 @json_option
 def show(name: str, *, as_json: bool) -> None:
-    """Show a dead letter as it is kept: of a transaction, or of the record at a place."""
+    """Show a dead letter: of a transaction, or of the record at a place.
+
+    What it does not keep is read at its place, and shown without card numbers.
+    """
     settings = settings_or_refuse()
     found = _found(settings, Choice(names=(name,)))
     if not found:
         refuse(f"there is no dead letter of {name}")
     letter = found[-1]
-    value = (letter.record.value or b"").decode("utf-8", "backslashreplace")
+    record: Record | None = letter.record if letter.has_value else _run(settings, original_of(settings, letter))
+    text = b"" if record is None else redact_thoroughly(record.value or b"")
+    value = text.decode("utf-8", "backslashreplace")
     headers = {one: (text or b"").decode("utf-8", "backslashreplace") for one, text in letter.record.headers}
-    facts = letter.facts() | {"redacted": letter.redacted, "truncated": letter.truncated}
+    redacted = letter.redacted or text is not (b"" if record is None else record.value or b"")
+    facts = letter.facts() | {"redacted": redacted, "truncated": letter.truncated}
+    if not letter.has_value:
+        facts["original"] = "gone" if record is None else "read at its place"
     say(as_json, facts | {"headers": headers, "value": value}, shown(facts, headers, value))
 
 

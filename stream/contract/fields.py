@@ -17,7 +17,8 @@ from stream.redaction import shown
 
 Token = Annotated[str, text_like("^[A-Za-z0-9._:@-]{1,64}$", FORM_OF_TOKENS, "a token, never a card number")]
 TransactionId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-AmountMinor = Annotated[int, msgspec.Meta(ge=0, le=10**12, description="in the currency's minor unit")]
+LARGEST_AMOUNT = 10**12
+AmountMinor = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_AMOUNT, description="in the currency's minor unit")]
 CurrencyCode = Annotated[str, text_like("^[A-Z]{3}$", "an ISO 4217 code, such as EUR", "ISO 4217, alphabetic")]
 CountryCode = Annotated[str, text_like("^[A-Z]{2}$", "an ISO 3166-1 alpha-2 code, such as DE", "ISO 3166-1 alpha-2")]
 CategoryCode = Annotated[str, text_like("^[0-9]{4}$", "4 digits", "merchant category code")]

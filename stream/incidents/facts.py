@@ -187,7 +187,7 @@ def letter_exposure(letter: KeptLetter) -> Exposure:
     return one(
         letter.record.timestamp,
         Opening(source.topic, source.partition, source.offset),
-        stated_amount(letter.record.value),
+        stated_amount(letter.record.value) if letter.has_value else letter.amount,
         None,
         (letter.code,),
     )

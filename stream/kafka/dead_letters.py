@@ -1,4 +1,4 @@
-"""Dead letters: the input record with card numbers redacted, the cause and the record's position in Kafka.
+"""Dead letters: the cause and the record's position in Kafka; and, where it is asked for, the record, redacted.
 
 A record that does not fit is cut before it is redacted, so the cost of each is bounded; many large ones are published
 slice by slice, and converted in another thread. `DeadLetterRuns` counts consecutive dead letters: a partition that
@@ -8,22 +8,34 @@ yields nothing else is halted, since its producer is faulty. Those of a backfill
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import msgspec
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from stream.contract.backfill import backfill_mark
 from stream.contract.codes import DeadLetterCode
+from stream.contract.fields import LARGEST_AMOUNT, ORDINARY_VALUE_BYTES
+from stream.contract.iso import CURRENCY_DECIMALS
+from stream.id_rules import LONGEST_ID, is_card_number
 from stream.kafka.batches import Record, size_of
 from stream.kafka.client import LARGEST_OUTPUT_BYTES
 from stream.kafka.letters import CODE, EPOCH, SOURCE_LOG
 from stream.kafka.publisher import Headers, Outgoing
 from stream.kafka.unpacking import LARGEST_HEADER_COUNT
-from stream.redaction import redact_beginning, redact_headers, shorten
+from stream.redaction import redact_headers_thoroughly, redact_text, redact_thoroughly
 
 MAX_RUN = 1_000
 TRUNCATED = "error.truncated"
 """The header of a dead letter that is not whole; its text names what was cut, with the original sizes."""
+VALUES = "error.values"
+"""The header of a dead letter that does not keep the value of its record: `none`."""
+TRANSACTION, AMOUNT = "source.transaction_id", "source.amount"
+"""Headers of such a letter: what it would be looked for by, and the currency and amount in minor units."""
+Content = tuple[bytes | None, bytes | None]
+"""A record's key and value."""
+Values = Literal["none", "redacted"]
+"""What is kept of a record, as `FRAUDSTREAM_DEAD_LETTER_VALUES` says."""
 
 _LONGEST_DETAIL = 1_000
 _LONGEST_TRUNCATED = 100
@@ -35,8 +47,6 @@ _LEAST_BYTES = 64 * 1024
 
 _SLICE_BYTES = 8 * 1024 * 1024
 """Dead letters are published in slices of about this size: each is acknowledged within the producer's timeout."""
-
-_NONE_EXCEPTED: frozenset[str] = frozenset()
 
 
 class _Fitted(NamedTuple):
@@ -57,53 +67,82 @@ class DeadLetter(NamedTuple):
 
     def redacted_detail(self) -> str:
         """Return the detail without card numbers; redacted before it is truncated, else part of a number could stay."""
-        return shorten(self.detail, _LONGEST_DETAIL)
+        detail = self.detail.encode("utf-8", "replace")
+        return redact_thoroughly(detail, _LONGEST_DETAIL).decode("utf-8", "ignore")
 
-    def to_record(self, deployment: str = "", log: int = 0, epoch: int | None = None) -> Outgoing:
-        """Return the record for `dead-letters`; value, key, headers and detail are redacted.
+    def to_record(self, origin: "LetterOrigin") -> Outgoing:
+        """Return the record for `dead-letters`; key, headers and detail are redacted, and the value, if it is kept.
 
-        `deployment` is that of the worker that refused it, `log` the number of the topic's log, `epoch` that of a
-        transaction's partition. With its headers the record is not larger than `LARGEST_OUTPUT_BYTES`: what does not
-        fit is cut, or left out.
+        With its headers the record is not larger than `LARGEST_OUTPUT_BYTES`: what does not fit is cut, or left out.
         """
-        record, added = self.record, self._added(deployment, log, epoch)
-        fitted = _fit(record, added)
+        record, added = self.record, self._added(origin)
+        key, value = content = (record.key, record.value if origin.values == "redacted" else None)
+        if origin.values == "none":
+            added += [(VALUES, b"none"), *_facts(record.value)]
+        fitted = _fit(record, content, added)
         if fitted.truncated:
             added.append((TRUNCATED, fitted.truncated.encode()))
         return Outgoing(
             record.offset,
-            record.key and redact_beginning(record.key, fitted.key_bytes),
-            record.value and redact_beginning(record.value, fitted.value_bytes),
-            (*redact_headers(fitted.headers, _NONE_EXCEPTED), *added),
+            key and redact_thoroughly(key, fitted.key_bytes),
+            value and redact_thoroughly(value, fitted.value_bytes),
+            (*redact_headers_thoroughly(fitted.headers), *added),
         )
 
-    def _added(self, deployment: str, log: int, epoch: int | None) -> list[tuple[str, bytes]]:
-        record = self.record
+    def _added(self, origin: "LetterOrigin") -> list[tuple[str, bytes]]:
+        record, epoch = self.record, origin.epochs.get(self.record.partition)
         added = {
             CODE: self.code,
             "error.detail": self.redacted_detail(),
             "source.topic": record.topic,
             "source.partition": str(record.partition),
             "source.offset": str(record.offset),
-            SOURCE_LOG: str(log),
+            SOURCE_LOG: str(origin.log),
             "source.timestamp": str(record.timestamp),
-            "deployment": deployment,
+            "deployment": origin.deployment,
             **({} if epoch is None else {EPOCH: str(epoch)}),
         }
         return [(name, text.encode()) for name, text in added.items()]
 
 
-def _fit(record: Record, added: list[tuple[str, bytes]]) -> _Fitted:
+class _Facts(msgspec.Struct):
+    """What a letter without a value says of its record, if it can be read."""
+
+    transaction_id: str | None = None
+    currency: str | None = None
+    amount_minor: int | None = None
+
+
+_read_facts = msgspec.json.Decoder(_Facts).decode
+
+
+def _facts(value: bytes | None) -> list[tuple[str, bytes]]:
+    """Return the headers for a record's transaction and amount, as far as they have a form that can be kept."""
+    if value is None or len(value) > ORDINARY_VALUE_BYTES:
+        return []
+    try:
+        found = _read_facts(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return []
+    name, amount = found.transaction_id or "", found.amount_minor
+    is_kept = 0 < len(name) <= LONGEST_ID and redact_text(name) == name and not is_card_number(name, 0)
+    facts = [(TRANSACTION, name.encode("utf-8", "replace"))] if is_kept else []
+    if found.currency in CURRENCY_DECIMALS and amount is not None and 0 <= amount <= LARGEST_AMOUNT:
+        facts.append((AMOUNT, f"{found.currency} {amount}".encode()))
+    return facts
+
+
+def _fit(record: Record, content: Content, added: list[tuple[str, bytes]]) -> _Fitted:
     """Divide the room of one record among a record's parts.
 
     With what is added, there are no more headers than are read of a record. The value is cut first, then the key, each
     to no less than `_LEAST_BYTES`; then headers are left out, the longest first.
     """
-    key, value = len(record.key or b""), len(record.value or b"")
+    key, value = (len(part or b"") for part in content)
     marked = [*added, (TRUNCATED, bytes(_LONGEST_TRUNCATED))]
     own = record.headers[: LARGEST_HEADER_COUNT - len(marked)]
     missing = len(record.left_out) + record.left_out_more + len(record.headers) - len(own)
-    if _estimate(record.key, record.value, [*own, *(marked if missing else added)]) <= LARGEST_OUTPUT_BYTES:
+    if _estimate(*content, [*own, *(marked if missing else added)]) <= LARGEST_OUTPUT_BYTES:
         return _Fitted(key, value, own, f"{missing} headers left out" if missing else "")
     room = LARGEST_OUTPUT_BYTES - _estimate(None, None, marked) - 3 * _LENGTH_BYTES
     least_value = min(value, _LEAST_BYTES)
@@ -152,17 +191,20 @@ def slices(letters: Iterable[DeadLetter]) -> Iterator[tuple[int, list[DeadLetter
 
 
 class LetterOrigin(NamedTuple):
-    """Where letters come from: the deployment, the log of the topic, and the epochs of partitions of transactions."""
+    """Where letters come from: the deployment, the log of the topic, and the epochs of partitions of transactions.
+
+    `values` is what they keep of their records.
+    """
 
     deployment: str = ""
     log: int = 0
     epochs: Mapping[int, int] = MappingProxyType({})
+    values: Values = "none"
 
 
 def to_records(letters: Iterable[DeadLetter], origin: LetterOrigin) -> list[Outgoing]:
     """Convert dead letters of one origin, in their order."""
-    deployment, log, epochs = origin
-    return [letter.to_record(deployment, log, epochs.get(letter.record.partition)) for letter in letters]
+    return [letter.to_record(origin) for letter in letters]
 
 
 @dataclass(slots=True)

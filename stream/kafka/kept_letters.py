@@ -13,7 +13,7 @@ from models.errors import InvalidTimeError
 from models.times import format_time
 from stream.contract.codes import DeadLetterCode
 from stream.kafka.batches import Record
-from stream.kafka.dead_letters import TRUNCATED
+from stream.kafka.dead_letters import AMOUNT, TRANSACTION, TRUNCATED, VALUES, Content
 from stream.kafka.letters import read_letter_place
 from stream.kafka.unpacking import LARGEST_HEADER_COUNT, FetchedRecord
 from stream.redaction import MASK, redact, redact_headers, redact_text
@@ -22,8 +22,6 @@ REDRIVEN_FROM = "redriven-from"
 """The header of a record that was sent again: topic, partition and offset of its original, separated by colons."""
 
 _LONGEST_ID = 128
-Content = tuple[bytes | None, bytes | None]
-"""A record's key and value."""
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -43,7 +41,8 @@ class OriginalPlace(NamedTuple):
 class KeptLetter(NamedTuple):
     """A dead letter; `timestamp_ms` is that of the record that was refused, ids are None if they cannot be read.
 
-    `log` is the number of the topic's log in which its original was.
+    `log` is the number of the topic's log in which its original was. One without `has_value` does not keep the value;
+    `amount` is the currency and the amount that it states then.
     """
 
     record: Record
@@ -56,6 +55,8 @@ class KeptLetter(NamedTuple):
     transaction_id: str | None
     card_id: str | None
     log: int = 0
+    has_value: bool = True
+    amount: tuple[str, int] | None = None
 
     @property
     def redacted(self) -> bool:
@@ -96,7 +97,8 @@ def read_letter(record: Record) -> KeptLetter | None:
     if not all(map(_INTEGER.fullmatch, numbers)):
         return None
     partition, offset, timestamp_ms = map(int, numbers)
-    ids = _ids(record.value)
+    has_value = headers.get(VALUES) != "none"
+    ids = _ids(record.value) if has_value else _stated_ids(headers.get(TRANSACTION), record.key)
     return KeptLetter(
         record,
         headers.get("error.code", ""),
@@ -108,7 +110,19 @@ def read_letter(record: Record) -> KeptLetter | None:
         ids.get("transaction_id"),
         ids.get("card_id"),
         0 if (place := read_letter_place(record)) is None else place.log,
+        has_value,
+        _amount(headers.get(AMOUNT, "")),
     )
+
+
+def _stated_ids(transaction_id: str | None, key: bytes | None) -> Mapping[str, str | None]:
+    """Return the ids that a letter without a value states: its key is that of its record."""
+    return {"transaction_id": transaction_id, "card_id": key.decode("utf-8", "replace") if key else None}
+
+
+def _amount(text: str) -> tuple[str, int] | None:
+    currency, _, amount = text.partition(" ")
+    return (currency, int(amount)) if _INTEGER.fullmatch(amount) else None
 
 
 def _ids(value: bytes | None) -> Mapping[str, str]:
@@ -160,10 +174,18 @@ class Originals:
                 if name == REDRIVEN_FROM and (named := self._places.get((value or b"").decode("utf-8", "replace"))):
                     self._copies.setdefault(named, set()).add((record.key, record.value))
 
+    def of(self, letter: KeptLetter) -> FetchedRecord | None:
+        """Return a letter's original; None if it is gone, or has another timestamp."""
+        found = self._found.get(letter.source)
+        return found if found is not None and found.timestamp == letter.timestamp_ms else None
+
     def _is_sent(self, letter: KeptLetter) -> bool:
         """Tell whether a record names a letter's original, and is the same: any producer may set that header."""
+        copies = self._copies.get(letter.source, ())
+        if letter.source not in self._found and not letter.has_value:
+            return bool(copies)  # nothing is left to compare them with
         original = self._found.get(letter.source, letter.record)
-        return (original.key, original.value) in self._copies.get(letter.source, ())
+        return (original.key, original.value) in copies
 
     def plan(self, topics: Sequence[str], why_void: Callable[[KeptLetter], str], *, again: bool) -> Redrive:
         """Decide what is sent to these topics; `again` sends also what was sent before.
@@ -195,7 +217,7 @@ def _refusal(letter: KeptLetter, original: FetchedRecord | None) -> str:
     texts = [original.value or b"", original.key or b""]
     if any(redact(text) is not text for text in texts) or redact_headers(original.headers) is not original.headers:
         return "it holds a card number"
-    is_same = letter.truncated or (letter.record.value or b"") == (original.value or b"")
+    is_same = letter.truncated or not letter.has_value or (letter.record.value or b"") == (original.value or b"")
     if original.timestamp != letter.timestamp_ms or not is_same:
         return "another record is at its place now"
     return ""

@@ -10,6 +10,7 @@ from stream.kafka.client import producer_options
 from stream.kafka.kept_letters import KeptLetter, Originals, Redrive, headers_of, read_letter
 from stream.kafka.scan import scan_topic
 from stream.kafka.topics import DEAD_LETTERS, LABELS, PREDICTIONS, TRANSACTIONS
+from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
 Progress = Callable[[str, int, int], None]
@@ -73,6 +74,22 @@ async def plan_redrive(
                 originals.add(records)
                 progress(topic, round(share * _PARTS), _PARTS)
     return originals.plan(topics, why_void, again=again)
+
+
+async def original_of(settings: Settings, letter: KeptLetter) -> FetchedRecord | None:
+    """Return the record that a letter is about; None if it is gone, or another is at its place.
+
+    Raises:
+        aiokafka.errors.KafkaError: the broker does not respond.
+    """
+    originals = Originals([letter])
+    async with scan_topic(settings, letter.source.topic, 0) as scan:
+        scan.start_at(originals.firsts(letter.source.topic))
+        async for records, _ in scan.read():
+            originals.add(records)
+            if any(record.offset >= letter.source.offset for record in records):
+                break
+    return originals.of(letter)
 
 
 async def send_again(settings: Settings, plan: Redrive, progress: Progress) -> Redrive:

@@ -318,7 +318,8 @@ class Decider:
         what was given up may be written even later, so the next decisions are of another epoch.
         """
         try:
-            origin = LetterOrigin(self._deps.settings.deployment, terms.log, terms.epochs)
+            settings = self._deps.settings
+            origin = LetterOrigin(settings.deployment, terms.log, terms.epochs, settings.dead_letter_values)
             written = await self._writer.write(scores, dead, batch.may_start, origin)
         except asyncio.CancelledError:
             for partition in scores.records:

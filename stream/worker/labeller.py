@@ -75,6 +75,7 @@ class Labeller:
         self._deployment = settings.deployment
         self._store = deps.store
         self._ids = declared_ids(settings.id_shapes)
+        self._letter_values = settings.dead_letter_values
         self._outcomes = settings.topic(OUTCOMES.name)
         self._writer = PartitionWriter(deps.publisher, settings.topic(DEAD_LETTERS.name))
         self._input = deps.input
@@ -183,7 +184,7 @@ class Labeller:
             outcome = _encode(_outcome(one.record, one.parsed, done, (self._deployment, self._input.log)))
             outcomes[one.record.partition].append(Outgoing(one.record.offset, one.record.key, outcome, one.headers))
         stopwatch.lap("encode")
-        origin = LetterOrigin(self._deployment, self._input.log)
+        origin = LetterOrigin(self._deployment, self._input.log, values=self._letter_values)
         written = await self._writer.write(TopicOutputs(self._outcomes, outcomes), outputs.dead, may_go_on, origin)
         stopwatch.lap("publish")
         published = outputs.without(written.failed)

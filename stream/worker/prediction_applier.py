@@ -83,6 +83,7 @@ class PredictionApplier:
         self._topic = settings.topic(PREDICTIONS.name)
         self._skew_ms = round(settings.future_skew * 1000)
         self._ids = declared_ids(settings.id_shapes)
+        self._letter_values = settings.dead_letter_values
         self._outcomes = settings.topic(OUTCOMES.name)
         self._writer = PartitionWriter(deps.publisher, settings.topic(DEAD_LETTERS.name))
         self._trouble: str | None = None
@@ -138,7 +139,7 @@ class PredictionApplier:
             outcome = _encode(_outcome(self._deployment, one, done))
             outcomes[one.record.partition].append(Outgoing(one.record.offset, one.record.key, outcome, one.headers))
         stopwatch.lap("encode")
-        origin = LetterOrigin(self._deployment)
+        origin = LetterOrigin(self._deployment, values=self._letter_values)
         written = await self._writer.write(
             TopicOutputs(self._outcomes, outcomes), outputs.dead, batch.may_start, origin
         )

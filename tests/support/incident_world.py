@@ -20,7 +20,7 @@ from stream.incidents.commands import AcceptedCommands, command_log
 from stream.incidents.fold import FoldState
 from stream.incidents.notices import incident_of
 from stream.incidents.reader import IncidentReader
-from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
@@ -100,7 +100,7 @@ def letter(
     """Return a dead letter of the transaction at an offset; its offset on the topic is to be set."""
     fields = {"amount_minor": 100 + number % 900, "currency": "EUR", "transaction_id": f"t-{number}"} | changes
     source = record("transactions", partition, (number, at_ms - 10), json.dumps(fields).encode())
-    made = DeadLetter(source, code, "wrong").to_record(SETTINGS.deployment)
+    made = DeadLetter(source, code, "wrong").to_record(LetterOrigin(SETTINGS.deployment, values="redacted"))
     return msgspec.structs.replace(record(LETTERS, 0, (0, at_ms), made.value), headers=made.headers)
 
 

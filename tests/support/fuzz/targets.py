@@ -26,7 +26,7 @@ from shadow.protocol import CompareResult, Loaded, frame
 from shadow.protocol import encode as encode_message
 from stream.contract.codes import DeadLetterCode
 from stream.control.probes import write_probe
-from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.kafka.unpacking import FetchedRecord
 from support.control_events import MODELS, accepted, event, restore_of
 from support.features import stored_histories
@@ -121,7 +121,9 @@ def _dead_letters() -> Sequence[bytes]:
     sent_before, odd = [("redriven-from", b"transactions:3:4"), ("a", None)], [("redriven-from", b"\xe1")]
     for headers, ms in (([], LATEST_MS), (sent_before, LATEST_MS), (odd, LATEST_MS), ([], LATEST_MS * 10**6)):
         record = FetchedRecord("transactions", 3, 7, ms, 0, b"card-1", json.dumps(PAYMENT).encode(), headers)
-        letter = DeadLetter(record, DeadLetterCode.UNDECIDABLE, "why").to_record("blue")
+        letter = DeadLetter(record, DeadLetterCode.UNDECIDABLE, "why").to_record(
+            LetterOrigin("blue", values="redacted")
+        )
         lines = b"\n".join(name.encode() + b":" + (value or b"") for name, value in letter.headers)
         found.append(lines + b"\0" + (letter.value or b""))
     return found

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
+from typing import get_args
 
 import msgspec
 from aiokafka import TopicPartition
@@ -22,9 +23,9 @@ from stream.contract.fields import ORDINARY_VALUE_BYTES
 from stream.contract.label import read_label
 from stream.contract.transaction import Transaction, read_transaction
 from stream.kafka.client import LARGEST_OUTPUT_BYTES
+from stream.kafka.dead_letters import DeadLetter, LetterOrigin, Values
 from stream.kafka.kept_letters import Originals, headers_of, read_letter
 from stream.kafka.offsets import Position, folded, parse_metadata
-from stream.kafka.publisher import Outgoing
 from stream.kafka.unpacking import FetchedRecord, RecordBatch, Unreadable, committed, split_batches
 from stream.recovery.damage import EntitySearch
 from stream.scoring.decode import decode, without_impassable_headers
@@ -79,7 +80,7 @@ def check_transactions(data: bytes) -> None:
     key, _, value = data.partition(b"\0")
     decoded = decode([_record(key, value)], 0, now_ms=LATEST_MS)
     for letter in decoded.dead:
-        _check_letter(letter.to_record("blue"))
+        _check_letter(letter)
     read = read_transaction(value, key, LATEST_MS)
     again = read_transaction(value + b" " * ORDINARY_VALUE_BYTES, key, LATEST_MS)
     if isinstance(read, Rejection):
@@ -130,7 +131,7 @@ def check_headers(data: bytes) -> None:
         assert passed is not None
         assert get_current_span(passed).get_span_context().span_id == span.span_id
     for letter in decode([_record(b"card-1", b"", headers)], 0).dead:
-        _check_letter(letter.to_record("blue"))
+        _check_letter(letter)
 
 
 def check_dead_letters(data: bytes) -> None:
@@ -173,13 +174,16 @@ def _noted(position: Position) -> tuple[object, ...]:
     return (*position[:3], *position[5:8], noted(position.declines), noted_totals(position.let_through))
 
 
-def _check_letter(kept: Outgoing) -> None:
-    """Check that a dead letter fits into a record, and is read back."""
-    key, value, headers = kept.key, kept.value, kept.headers
-    assert len(key or b"") + len(value or b"") + sum(len(one) for _, one in headers if one) <= LARGEST_OUTPUT_BYTES
-    letter = read_letter(FetchedRecord("dead-letters", 0, 0, LATEST_MS, 0, key, value, headers))
-    assert letter is not None
-    assert (letter.source, letter.timestamp_ms, letter.deployment) == (("transactions", 3, 7), LATEST_MS, "blue")
+def _check_letter(refused: DeadLetter) -> None:
+    """Check that a dead letter fits into a record, and is read back, whatever it keeps."""
+    for values in get_args(Values):
+        kept = refused.to_record(LetterOrigin("blue", values=values))
+        key, value, headers = kept.key, kept.value, kept.headers
+        assert len(key or b"") + len(value or b"") + sum(len(one) for _, one in headers if one) <= LARGEST_OUTPUT_BYTES
+        letter = read_letter(FetchedRecord("dead-letters", 0, 0, LATEST_MS, 0, key, value, headers))
+        assert letter is not None
+        assert (letter.source, letter.timestamp_ms, letter.deployment) == (("transactions", 3, 7), LATEST_MS, "blue")
+        assert letter.has_value is (values == "redacted")
 
 
 def _record(key: bytes | None, value: bytes | None, headers: Headers = ()) -> FetchedRecord:

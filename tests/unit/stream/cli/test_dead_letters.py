@@ -10,7 +10,7 @@ from stream.cli import dead_letters
 from stream.cli.letter_text import SHOWN_CHARACTERS
 from stream.cli.main import main
 from stream.contract.codes import DeadLetterCode
-from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.kafka.kept_letters import KeptLetter, read_letter
 from stream.kafka.redrive import Choice
 from stream.kafka.unpacking import FetchedRecord, Unreadable
@@ -30,7 +30,7 @@ def letter(
     detail: str = DETAIL, value: bytes | None = None, code: DeadLetterCode = DeadLetterCode.CARD_NUMBER
 ) -> KeptLetter:
     kept = json.dumps({"transaction_id": ID, "card_id": CARD}).encode() if value is None else value
-    record = DeadLetter(fetched(kept, b"k", []), code, detail).to_record("production")
+    record = DeadLetter(fetched(kept, b"k", []), code, detail).to_record(LetterOrigin("production", values="redacted"))
     found = read_letter(fetched(record.value, record.key, record.headers))
     assert found is not None
     return found

@@ -13,7 +13,7 @@ from stream.contract.outputs import DecidedBy, Overruled, Score, Source
 from stream.deployments.decision_columns import DECISIONS, DecisionCollector, newest
 from stream.deployments.decisions import ValidDecisions
 from stream.deployments.recent import DeadLetterPlaces, RecentDecisions
-from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from support.demo_scores import Place, score
 from support.stream_records import Told
 
@@ -73,7 +73,7 @@ def test_earlier_decisions_and_those_of_another_deployment_are_no_faults_of_the_
 def letters(*refused: tuple[str, int, DeadLetterCode], written_ms: int = 1_000) -> DeadLetterPlaces:
     places = DeadLetterPlaces()
     for at, (name, offset, code) in enumerate(refused):
-        outgoing = DeadLetter(Told(b"{}", offset=offset), code, "because").to_record(name)
+        outgoing = DeadLetter(Told(b"{}", offset=offset), code, "because").to_record(LetterOrigin(name))
         places.add([Told(outgoing.value, headers=tuple(outgoing.headers), timestamp=written_ms + at)])
     return places
 

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -10,10 +11,20 @@ from stream.contract.backfill import BackfillMark
 from stream.contract.codes import DeadLetterCode
 from stream.kafka import dead_letters as module
 from stream.kafka.client import LARGEST_OUTPUT_BYTES
-from stream.kafka.dead_letters import MAX_RUN, TRUNCATED, DeadLetter, DeadLetterRuns
+from stream.kafka.dead_letters import (
+    AMOUNT,
+    MAX_RUN,
+    TRANSACTION,
+    TRUNCATED,
+    VALUES,
+    DeadLetter,
+    DeadLetterRuns,
+    LetterOrigin,
+)
 from stream.kafka.publisher import Outgoing
-from support.stream_records import CARD_NUMBER, CARD_NUMBERS, Told
+from support.stream_records import CARD_NUMBER, RANGE_NUMBERS, Told
 
+WHOLE = LetterOrigin("cards.eu", values="redacted")
 ADDED = (
     "error.code",
     "error.detail",
@@ -25,8 +36,8 @@ ADDED = (
     "deployment",
 )
 MOST_ADDED_BYTES = 6_000
-BYTES = st.none() | st.binary(max_size=60) | CARD_NUMBERS.map(str.encode)
-HEADERS = st.lists(st.tuples(st.text(max_size=20) | CARD_NUMBERS, BYTES), max_size=5)
+BYTES = st.none() | st.binary(max_size=60) | RANGE_NUMBERS.map(str.encode)
+HEADERS = st.lists(st.tuples(st.text(max_size=20) | RANGE_NUMBERS, BYTES), max_size=5)
 
 
 def letter(record: Told, detail: str = "why") -> DeadLetter:
@@ -35,7 +46,7 @@ def letter(record: Told, detail: str = "why") -> DeadLetter:
 
 def test_a_dead_letter_carries_the_record_its_error_and_its_source() -> None:
     record = Told(b"x", b"k", 3, 14, [("a", b"1"), ("a", None), ("b", b"")], "in-transactions", 1_234)
-    outgoing = letter(record, "not UTF-8 JSON: café").to_record("cards.eu", 2, 7_168)
+    outgoing = letter(record, "not UTF-8 JSON: café").to_record(LetterOrigin("cards.eu", 2, {3: 7_168}, "redacted"))
     assert (outgoing.source_offset, outgoing.key, outgoing.value) == (14, b"k", b"x")
     assert list(outgoing.headers) == [
         ("a", b"1"),
@@ -51,20 +62,20 @@ def test_a_dead_letter_carries_the_record_its_error_and_its_source() -> None:
         ("deployment", b"cards.eu"),
         ("epoch", b"7168"),
     ]
-    assert "epoch" not in dict(letter(record).to_record("cards.eu").headers), "labels and predictions have none"
+    assert "epoch" not in dict(letter(record).to_record(WHOLE).headers), "labels and predictions have none"
 
 
 @pytest.mark.parametrize("nothing", [None, b""])
 def test_a_null_or_empty_key_and_value_are_kept_as_they_are(nothing: bytes | None) -> None:
-    outgoing = letter(Told(nothing, nothing)).to_record()
+    outgoing = letter(Told(nothing, nothing)).to_record(WHOLE)
     assert (outgoing.key, outgoing.value) == (nothing, nothing)
 
 
-@given(CARD_NUMBERS)
+@given(RANGE_NUMBERS)
 def test_no_part_of_a_dead_letter_contains_a_card_number(number: str) -> None:
     planted = number.encode()
     record = Told(b'{"card_id":"%b"}' % planted, planted, 0, 0, [("h", planted), (f"x-{number}", None)])
-    outgoing = letter(record, f"got '{number}'").to_record()
+    outgoing = letter(record, f"got '{number}'").to_record(WHOLE)
     everything = [
         outgoing.key,
         outgoing.value,
@@ -78,7 +89,7 @@ def test_no_part_of_a_dead_letter_contains_a_card_number(number: str) -> None:
 def test_a_dead_letter_exceeds_its_record_only_by_bounded_headers(
     value: bytes | None, key: bytes | None, headers: Sequence[tuple[str, bytes | None]], detail: str
 ) -> None:
-    outgoing = letter(Told(value, key, 0, 0, headers), detail).to_record()
+    outgoing = letter(Told(value, key, 0, 0, headers), detail).to_record(WHOLE)
     assert len(outgoing.value or b"") <= len(value or b"")
     assert len(outgoing.key or b"") <= len(key or b"")
     kept, added = outgoing.headers[: len(headers)], outgoing.headers[len(headers) :]
@@ -98,7 +109,7 @@ def test_a_truncated_detail_contains_no_part_of_a_card_number(before: int) -> No
 
 
 def test_an_unencodable_character_of_a_detail_becomes_a_question_mark() -> None:
-    assert dict(letter(Told(), "\ud800").to_record().headers)["error.detail"] == b"?"
+    assert dict(letter(Told(), "\ud800").to_record(WHOLE).headers)["error.detail"] == b"?"
 
 
 # --- records that do not fit
@@ -124,7 +135,7 @@ def test_a_dead_letter_fits_into_a_batch_whatever_the_sizes_of_its_parts(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "LARGEST_OUTPUT_BYTES", largest)
         patch.setattr(module, "_LEAST_BYTES", 1_000)
-        outgoing = letter(record).to_record()
+        outgoing = letter(record).to_record(WHOLE)
     assert batch_bytes(outgoing) <= largest
     truncated = dict(outgoing.headers).get(TRUNCATED, b"")
     assert (b"value" in truncated) == (outgoing.value != record.value)
@@ -141,7 +152,7 @@ def test_a_dead_letter_fits_into_a_batch_whatever_the_sizes_of_its_parts(
 
 def test_a_value_that_does_not_fit_fills_the_room_that_key_and_headers_leave() -> None:
     record = Told(b"v" * 3 * MIB, b"k", 0, 0, [("a", b"1"), ("b", b"2" * MIB)])
-    outgoing = letter(record).to_record()
+    outgoing = letter(record).to_record(WHOLE)
     assert 0 <= LARGEST_OUTPUT_BYTES - batch_bytes(outgoing) < 150
     assert dict(outgoing.headers)[TRUNCATED] == b"value of 3145728 bytes"
     assert (outgoing.key, outgoing.headers[:2]) == (b"k", tuple(record.headers))
@@ -150,7 +161,7 @@ def test_a_value_that_does_not_fit_fills_the_room_that_key_and_headers_leave() -
 
 def test_headers_are_left_out_longest_first_only_if_there_is_no_room_for_some_of_the_value() -> None:
     headers = [("a", b"1" * MIB), ("b", b"2" * (MIB // 2)), ("c", b"3"), ("d", b"4" * MIB)]
-    outgoing = letter(Told(b"v" * MIB, b"k" * 3 * MIB, 0, 0, headers)).to_record()
+    outgoing = letter(Told(b"v" * MIB, b"k" * 3 * MIB, 0, 0, headers)).to_record(WHOLE)
     assert [name for name, _ in outgoing.headers[:3]] == ["a", "b", "c"]
     assert dict(outgoing.headers)[TRUNCATED] == (b"value of 1048576 bytes, key of 3145728 bytes, 1 headers left out")
     assert len(outgoing.value or b"") == 64 * 1024
@@ -160,11 +171,11 @@ def test_headers_are_left_out_longest_first_only_if_there_is_no_room_for_some_of
 
 def test_a_dead_letter_says_how_many_headers_of_its_record_were_not_read() -> None:
     record = Told(b"v", b"k", 0, 0, [("a", b"1")], left_out=["odd", "odder"], left_out_more=40)
-    outgoing = letter(record).to_record()
+    outgoing = letter(record).to_record(WHOLE)
     assert dict(outgoing.headers)[TRUNCATED] == b"42 headers left out"
     near = Told(b"v" * (LARGEST_OUTPUT_BYTES - 350), None, 0, 0, [], left_out_more=7)
-    assert dict(letter(near).to_record().headers)[TRUNCATED].endswith(b"7 headers left out")
-    assert batch_bytes(letter(near).to_record()) <= LARGEST_OUTPUT_BYTES
+    assert dict(letter(near).to_record(WHOLE).headers)[TRUNCATED].endswith(b"7 headers left out")
+    assert batch_bytes(letter(near).to_record(WHOLE)) <= LARGEST_OUTPUT_BYTES
 
 
 @pytest.mark.parametrize(
@@ -173,7 +184,7 @@ def test_a_dead_letter_says_how_many_headers_of_its_record_were_not_read() -> No
 def test_a_truncated_dead_letter_has_no_card_number_in_it(piece: bytes) -> None:
     for more in range(0, 24, 3):
         record = Told(b"." * more + piece * (3 * MIB // len(piece)), None, 0, 0, [("h", piece * 1_000)])
-        outgoing = letter(record).to_record()
+        outgoing = letter(record).to_record(WHOLE)
         assert TRUNCATED in dict(outgoing.headers)
         assert batch_bytes(outgoing) <= LARGEST_OUTPUT_BYTES
         for text in (outgoing.value, *(value for _, value in outgoing.headers)):
@@ -182,7 +193,7 @@ def test_a_truncated_dead_letter_has_no_card_number_in_it(piece: bytes) -> None:
 
 def test_the_largest_input_with_its_headers_is_kept_whole() -> None:
     record = Told(b"v" * (MIB - 100), b"k" * 50, 0, 0, [("h", b"")] * 10)
-    outgoing = letter(record, "d" * 1_000).to_record()
+    outgoing = letter(record, "d" * 1_000).to_record(WHOLE)
     assert (outgoing.value, outgoing.key) == (record.value, record.key)
     assert TRUNCATED not in dict(outgoing.headers)
 
@@ -256,3 +267,54 @@ def test_each_partition_counts_its_own_run_however_records_are_batched(
     for partition in {partition for partition, _ in stream}:
         ours = "".join("g" if good else "d" for of, good in stream if of == partition)
         assert runs.lengths[partition] == len(ours) - len(ours.rstrip("d"))
+
+
+# --- records that are not kept
+
+PAYMENT = b'{"transaction_id":"t-1","card_id":"card-1","currency":"EUR","amount_minor":1250,"merchant_id":"shop"}'
+NOTHING_KEPT = LetterOrigin("cards.eu")
+
+
+def test_by_default_a_dead_letter_keeps_the_key_and_the_cause_and_no_value() -> None:
+    kept = letter(Told(PAYMENT, b"card-1", 3, 14, [("a", b"1")], "transactions", 1_234)).to_record(NOTHING_KEPT)
+    assert (kept.key, kept.value) == (b"card-1", None)
+    headers = dict(kept.headers)
+    assert [name for name, _ in kept.headers][1:-3] == list(ADDED)
+    assert (headers[VALUES], headers[TRANSACTION], headers[AMOUNT]) == (b"none", b"t-1", b"EUR 1250")
+    assert VALUES not in dict(letter(Told(PAYMENT)).to_record(WHOLE).headers)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"no json",
+        b'["t-1"]',
+        b'{"transaction_id":17,"currency":"EUR","amount_minor":"1"}',
+        b'{"transaction_id":"","currency":"eur","amount_minor":-1}',
+        b'{"transaction_id":"' + b"x" * 129 + b'","currency":"EURO","amount_minor":1.5}',
+        b'{"transaction_id":"t-1","note":"' + b"x" * 20_000 + b'"}',
+        b'{"transaction_id":' + b"[" * 2_000,
+    ],
+)
+def test_what_cannot_be_read_of_a_record_is_not_stated(value: bytes | None) -> None:
+    kept = letter(Told(value)).to_record(NOTHING_KEPT)
+    assert kept.value is None
+    assert not {TRANSACTION, AMOUNT} & {name for name, _ in kept.headers}
+
+
+@given(RANGE_NUMBERS, st.sampled_from((b"%b", b" %b ", b"no-%b", b"%b/12-29")))
+def test_a_card_number_as_a_transactions_id_is_not_stated(number: str, form: bytes) -> None:
+    planted = number.encode()
+    value = json.dumps({"transaction_id": (form % planted).decode(), "currency": "EUR", "amount_minor": 1}).encode()
+    kept = letter(Told(value, planted)).to_record(NOTHING_KEPT)
+    everything = b"\n".join([kept.key or b"", *(name.encode() + (text or b"") for name, text in kept.headers)])
+    assert planted not in everything
+    assert dict(kept.headers)[AMOUNT] == b"EUR 1"
+
+
+def test_a_large_record_that_is_not_kept_cuts_nothing() -> None:
+    kept = letter(Told(b"v" * 3 * MIB, b"k")).to_record(NOTHING_KEPT)
+    assert TRUNCATED not in dict(kept.headers)
+    assert batch_bytes(kept) < 1_000

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from stream.contract.codes import DeadLetterCode
-from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.kafka.kept_letters import REDRIVEN_FROM, KeptLetter, OriginalPlace, Originals, headers_of, read_letter
 from stream.kafka.unpacking import LARGEST_HEADER_COUNT, FetchedRecord, split_batches
 from support.record_batches import packed
@@ -26,7 +26,7 @@ def record(offset: int = 7, value: bytes | None = VALUE, **fields: Any) -> Fetch
 
 
 def letter(original: FetchedRecord, code: DeadLetterCode = DeadLetterCode.UNDECIDABLE) -> KeptLetter:
-    kept = DeadLetter(original, code, "why").to_record("blue")
+    kept = DeadLetter(original, code, "why").to_record(LetterOrigin("blue", values="redacted"))
     read = read_letter(record(0, kept.value, key=kept.key, headers=kept.headers, topic="dead-letters"))
     assert read is not None
     return read
@@ -178,7 +178,7 @@ def fetched(key: bytes | None, value: bytes | None, headers: Sequence[tuple[str,
 def test_what_the_worker_adds_to_a_record_with_as_many_headers_as_are_read_is_read_again() -> None:
     headers = [(f"h{at}", b"") for at in range(LARGEST_HEADER_COUNT)]
     original = FetchedRecord("transactions", 2, 7, 1_000, 0, b"card", b"{}", headers)
-    refused = DeadLetter(original, DeadLetterCode.UNDECIDABLE, "why").to_record("blue")
+    refused = DeadLetter(original, DeadLetterCode.UNDECIDABLE, "why").to_record(LetterOrigin("blue", values="redacted"))
     kept = read_letter(fetched(refused.key, refused.value, refused.headers))
     assert kept is not None
     assert (kept.source, kept.code, kept.deployment) == (("transactions", 2, 7), "undecidable", "blue")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.terms import Term
 from stream.contract.codes import DeadLetterCode
-from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.kafka.letters import (
     LETTERS_READ,
     NO_EPOCH,
@@ -36,7 +36,7 @@ def columns(letters: Sequence[Letter]) -> LetterColumns:
 
 
 def kept(letter: DeadLetter, at: int, *, deployment: str, log: int, epoch: int | None) -> FetchedRecord:
-    sent = letter.to_record(deployment, log, epoch)
+    sent = letter.to_record(LetterOrigin(deployment, log, {} if epoch is None else {3: epoch}))
     return FetchedRecord("dead-letters", 0, at, 0, 0, sent.key, sent.value, sent.headers)
 
 
@@ -129,7 +129,7 @@ def letter_of(headers: Sequence[tuple[str, bytes | None]]) -> FetchedRecord:
 def test_what_a_producer_calls_epoch_is_no_workers(epoch: bytes | None) -> None:
     theirs = [("epoch", epoch), ("source.log", b"7"), ("error.code", b"x"), ("source.offset", b"9" * 5_000)]
     original = FetchedRecord("labels", 2, 7, 0, 0, b"c", b"{}", theirs)
-    kept = DeadLetter(original, DeadLetterCode.NOT_JSON, "why").to_record("blue")
+    kept = DeadLetter(original, DeadLetterCode.NOT_JSON, "why").to_record(LetterOrigin("blue"))
     before = [one for one in kept.headers if one != ("source.log", b"0")]  # as the version before wrote it
     for headers in (kept.headers, before):
         read = read_letter_place(letter_of(headers))

@@ -16,7 +16,7 @@ from stream.contract.codes import DeadLetterCode
 from stream.errors import WriteGivenUpError
 from stream.kafka import publisher
 from stream.kafka.client import BATCH_BYTES, LARGEST_OUTPUT_BYTES, producer_options
-from stream.kafka.dead_letters import DeadLetter
+from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.kafka.ending import EndableProducer, ProduceHandler
 from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, LAYOUTS
@@ -94,7 +94,7 @@ async def test_the_largest_dead_letter_fits_its_topic_if_a_codec_would_make_it_l
 ) -> None:
     random = np.random.default_rng(1).bytes(2 * LARGEST_OUTPUT_BYTES)
     record = FetchedRecord("transactions", 0, 7, 0, 0, b"card", random, ())
-    letter = DeadLetter(record, DeadLetterCode.NOT_JSON, "no JSON").to_record()
+    letter = DeadLetter(record, DeadLetterCode.NOT_JSON, "no JSON").to_record(LetterOrigin(values="redacted"))
     small = [Outgoing(at, b"card", SCORE, ()) for at in range(2)]
     batches = await sent(monkeypatch, [small[0], letter, small[1]], compression=codec)
     assert [values_in(batch) for batch in batches] == [[SCORE], [letter.value], [SCORE]]

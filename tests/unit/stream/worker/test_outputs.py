@@ -131,9 +131,9 @@ class Watched(DeadLetter):
 
     threads: ClassVar[set[int]] = set()
 
-    def to_record(self, deployment: str = "", log: int = 0, epoch: int | None = None) -> Outgoing:
+    def to_record(self, origin: LetterOrigin) -> Outgoing:
         self.threads.add(threading.get_ident())
-        return super().to_record(deployment, log, epoch)
+        return super().to_record(origin)
 
 
 async def test_large_dead_letters_are_converted_outside_of_the_event_loop() -> None:
