@@ -117,6 +117,12 @@ def _shape(form: str) -> Shape | None:
     return None
 
 
+def common_shapes(text: str) -> frozenset[str]:
+    """Return the forms of an id that could be declared for it, all but a prefix."""
+    found = {name for name, shape in _NAMED.items() if shape(text)}
+    return frozenset(found | {f"digits:{len(text)}"} if text.isdecimal() and text.isascii() else found)
+
+
 @lru_cache(maxsize=8)
 def declared_ids(text: str) -> IdRules:
     """Return the rules of a setting that was read before, as `read_shapes` does."""

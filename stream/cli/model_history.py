@@ -276,8 +276,8 @@ def sender(entry: HistoryEntry) -> str:
     """Say who sent the command behind a verdict, and why; of a restore, who wrote how much back."""
     actor, reason = _author(entry)
     if entry.event.kind is EventKind.RESTORING:
-        forced = len((entry.event.evidence or {}).get("unproved", ()))
-        doubtful = f", {forced} of them not proved by their commands" if forced else ""
+        unproved = len((entry.event.evidence or {}).get("unproved", ()))
+        doubtful = f", {unproved} of them not proved by their commands" if unproved else ""
         return f"by {actor}, {entry.event.records or 'some'} events{doubtful}: {reason or 'no reason given'}"
     if actor is None:
         return "by: unknown, the command could not be read"

@@ -1,7 +1,7 @@
 """`fraudstream topics`: creates and checks topics, mends their settings, and accepts what Kafka lost of the input."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 from aiokafka.errors import KafkaError
@@ -11,10 +11,13 @@ from stream.cli.lazy import CommandSource, LazyGroup
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.errors import TopicsError
+from stream.id_rules import declared_ids
+from stream.kafka.id_sample import COSTS_THE_RECORD, IdReport, sample_ids
 from stream.kafka.key_sample import sample_keys
 from stream.kafka.partitioners import PartitionerReport, advice, examine, used_by
 from stream.kafka.topic_settings import mend, short_retentions
 from stream.kafka.topics import LABELS, TRANSACTIONS, apply
+from stream.settings import Settings
 
 COMMANDS = {
     "accept-loss": CommandSource(
@@ -76,15 +79,22 @@ def topics_apply(partitions: int, replication: int, as_json: bool) -> None:  # n
 @click.option(
     "--seconds", type=click.FloatRange(0, min_open=True), default=30.0, show_default=True, help="For each topic."
 )
+@click.option("--ids", is_flag=True, help="Count which ids would be refused as card numbers, and nothing else.")
 @json_option
-def topics_check(*, topic: str | None, records: int, seconds: float, as_json: bool) -> None:
+def topics_check(*, topic: str | None, records: int, seconds: float, ids: bool, as_json: bool) -> None:
     """Tell from the last records of each partition which partitioner producers use, and whether they differ.
 
     With different ones a card's records are on two partitions, and the order between them is lost: exit code 1. So it
     is where Kafka deletes transactions or labels before the features of FRAUDSTREAM_FEATURES need them no more.
+
+    With --ids it counts by field how many ids would be refused as card numbers with FRAUDSTREAM_ID_SHAPES as it is, and
+    ends with 1 if records would be refused for them.
     """
     settings = settings_or_refuse()
     names = [topic] if topic else [settings.topic(layout.name) for layout in (TRANSACTIONS, LABELS)]
+    if ids:
+        _check_ids(settings, names, (records, seconds), as_json=as_json)
+        return
     horizons_ms = features_or_refuse(settings.features).horizons_ms
     try:
         found = [examine(asyncio.run(sample_keys(settings, name, records, seconds))) for name in names]
@@ -98,6 +108,31 @@ def topics_check(*, topic: str | None, records: int, seconds: float, as_json: bo
     say(as_json, {"topics": found, "short": [one._asdict() for one in short]}, "\n".join(lines))
     if short or any(one.is_refused for one in found):
         raise SystemExit(1)
+
+
+def _check_ids(settings: Settings, names: Sequence[str], bounds: tuple[int, float], *, as_json: bool) -> None:
+    rules = declared_ids(settings.id_shapes)
+    try:
+        found = [asyncio.run(sample_ids(settings, name, *bounds, rules)) for name in names]
+    except (KafkaError, OSError) as error:
+        refuse_kafka(settings, error)
+    facts = [one._asdict() | {"counts": [count._asdict() for count in one.counts]} for one in found]
+    say(as_json, {"topics": facts}, "\n".join(line for one in found for line in _id_lines(one)))
+    if any(count.costs_records for one in found for count in one.counts):
+        raise SystemExit(1)
+
+
+def _id_lines(report: IdReport) -> Iterator[str]:
+    """Yield what is found of one topic, as text; no id is shown."""
+    unreadable = f", of which {report.unreadable:,} cannot be read or are too large" if report.unreadable else ""
+    part = "" if report.is_whole else "; the time was over, take more --seconds"
+    yield f"{report.topic}: {report.records:,} records read{unreadable}{part}"
+    for one in report.counts:
+        what = "each costs its record" if one.field in COSTS_THE_RECORD else "each dropped"
+        found = f"{one.refused:,} of {one.records:,} are card numbers by their digits"
+        yield f"  {one.field}: {found}{f', {what}' if one.refused else ''}"
+        for shape in one.shapes if one.refused else ():
+            yield f"    all have the form {shape}; if they are tokens: FRAUDSTREAM_ID_SHAPES={one.field}={shape}"
 
 
 def _partitioner_lines(report: PartitionerReport) -> Iterator[str]:

@@ -8,7 +8,7 @@ from stream.settings import Settings
 
 LONGEST_CARD = 64
 """A `card_id` has at most so many bytes."""
-_AFTER_ALL_MS = 1 << 50
+AFTER_ALL_MS = 1 << 50
 """No record has so late a timestamp, so a scan since then begins at the ends."""
 
 
@@ -19,7 +19,7 @@ async def sample_keys(settings: Settings, topic: str, records: int, seconds: flo
         aiokafka.errors.KafkaError: the broker does not respond, or the topic does not exist.
     """
     placements, count, without_card = set[Placement](), 0, 0
-    async with scan_topic(settings, topic, _AFTER_ALL_MS, before=records) as scan:
+    async with scan_topic(settings, topic, AFTER_ALL_MS, before=records) as scan:
         is_whole = True
         try:
             async with asyncio.timeout(seconds):

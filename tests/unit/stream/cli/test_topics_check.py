@@ -10,6 +10,7 @@ from features.declaration import DAY_MS
 from features.history.store import Entity
 from stream.cli import topics
 from stream.cli.main import main
+from stream.kafka.id_sample import IdCount, IdReport
 from stream.kafka.partitioners import PARTITIONERS, KeySample, Placement
 from stream.kafka.topic_settings import Deviation, Findings
 from stream.settings import Settings
@@ -78,3 +79,31 @@ def test_a_topic_that_kafka_deletes_before_features_need_it_no_more_ends_with_1(
     assert "transactions:" not in done.stdout, "only the topic that was asked for"
     listed = json.loads(check(monkeypatch, {"labels": sample}, "--topic", "labels", "--json", short=short).stdout)
     assert [(one["topic"], one["wanted"]) for one in listed["short"]] == [("labels", "3888000000")]
+
+
+@pytest.mark.parametrize(("refused", "code"), [(0, 0), (3, 1)])
+def test_ids_are_counted_by_field_with_what_could_be_declared(
+    monkeypatch: pytest.MonkeyPatch, refused: int, code: int
+) -> None:
+    async def sample_ids(_settings: Settings, topic: str, *_: object) -> IdReport:
+        counts = [IdCount("card_id", 900, refused, ["digits:16"]), IdCount("device_id", 10, 2, [])]
+        return IdReport(topic, 1_000, 4, counts, is_whole=False)
+
+    monkeypatch.setattr(topics, "sample_ids", sample_ids)
+    arguments = ["topics", "check", "--ids", "--topic", "transactions"]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == code
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("transactions: 1,000 records read, of which 4 cannot be read or are too large; the time")
+    assert f"  card_id: {refused:,} of 900 are card numbers by their digits" in lines[1]
+    assert (
+        "    all have the form digits:16; if they are tokens: FRAUDSTREAM_ID_SHAPES=card_id=digits:16" in lines
+    ) is (refused > 0)
+    assert lines[-1] == "  device_id: 2 of 10 are card numbers by their digits, each dropped"
+    found = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)
+    assert found["topics"][0]["counts"][0] == {
+        "field": "card_id",
+        "records": 900,
+        "refused": refused,
+        "shapes": ["digits:16"],
+    }
