@@ -69,8 +69,8 @@ docs: setup  ## the documentation as a site in build/docs, warnings as errors
 	$(BIN)/python -m sphinx --quiet --nitpicky --fail-on-warning --keep-going docs build/docs
 
 lock: setup  ## renew requirements/*.txt from pyproject.toml
-	$(COMPILE) -o requirements/worker.txt pyproject.toml
-	$(COMPILE) -o requirements/demo.txt --extra demo -c requirements/worker.txt pyproject.toml
+	$(COMPILE) -o requirements/worker.txt --extra signing pyproject.toml
+	$(COMPILE) -o requirements/demo.txt --extra demo --extra signing -c requirements/worker.txt pyproject.toml
 	$(COMPILE) -o requirements/dev.txt --extra demo --extra report --extra search --extra signing --group dev -c requirements/demo.txt pyproject.toml requirements/tools.in
 	$(COMPILE) -o requirements/build.txt -c requirements/dev.txt requirements/build.in
 	$(COMPILE) -o requirements/docs.txt --group docs -c requirements/dev.txt

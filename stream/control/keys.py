@@ -1,6 +1,8 @@
 """The keys of commands, as the settings name them: those that a worker trusts, and the one that signs what is sent."""
 
 import logging
+import os
+import stat
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +35,6 @@ _KEYS = f"{PREFIX}COMMAND_KEYS"
 _SIGNING_KEY = f"{PREFIX}SIGNING_KEY"
 _MODEL_KEYS = f"{PREFIX}MODEL_KEYS"
 _PERSONS = 2
-_READABLE_BY_OTHERS = 0o044
 
 
 class Signatures(NamedTuple):
@@ -119,9 +120,15 @@ def signer_from(source: str, file: str) -> Signer:
         key = _ed25519(source).PrivateKey.from_pem(pem)
     except ValueError as error:
         raise SettingsError(f"{source}: {file} {error}; `fraudstream keys new` makes a key") from error
-    if Path(file).stat().st_mode & _READABLE_BY_OTHERS:
+    if _others_may_read(Path(file).stat()):
         log.warning("%s: other users may read %s, and sign with it: chmod 600 %s", source, file, file)
     return Signer(key_id(key.public), key.sign)
+
+
+def _others_may_read(stated: os.stat_result) -> bool:
+    """Tell whether other users may read a file; a group may that reads root's file, as Kubernetes mounts a Secret."""
+    of_the_group = stat.S_IRGRP if stated.st_uid == os.getuid() else 0
+    return bool(stated.st_mode & (stat.S_IROTH | of_the_group))
 
 
 def _keyring(setting: str, file: str) -> Keyring:

@@ -7,7 +7,7 @@ second one's command expects a revision that is over.
 import asyncio
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from guards.first_payments import Training
 from guards.report import explain_each
 from models.commands import LONGEST_ACTOR, Command, CommandKind, EventKind
+from models.problems import Problem, ProblemCode
 from models.signing import GUARD_AT
 from stream.clock import now_ms
 from stream.control.client import CommandRequest, command_of, send_signed
@@ -55,6 +56,16 @@ _SENT = (
     CommandKind.END_SPLIT,
     CommandKind.ROLL_BACK,
 )
+_OF_THE_SENDER = frozenset(
+    {
+        ProblemCode.UNSIGNED,
+        ProblemCode.UNKNOWN_KEY,
+        ProblemCode.WRONG_SIGNATURE,
+        ProblemCode.NOT_PERMITTED,
+        ProblemCode.WRONG_ACTOR,
+    }
+)
+"""Why a command is refused whoever sends the same one again in the same way."""
 _PAUSE_AFTER_REFUSAL_MS = {False: 1_000, True: 30_000}
 """How long after a refusal the guard tries again, by whether the command raises exposure."""
 
@@ -90,6 +101,7 @@ class GuardView:
         sight: what was counted of it; None until all of it was read once.
         finding: what follows from it.
         trouble: why the guard does not see, in words; None if it does.
+        refused: why workers refuse its commands for who sends them, in words; None if they do not, as far as is known.
     """
 
     past: Past | None = None
@@ -97,9 +109,13 @@ class GuardView:
     sight: Sight | None = None
     finding: Finding | None = None
     trouble: str | None = "the event log was not read yet"
+    refused: str | None = None
 
     def reasons(self, now: int, longest_behind_ms: int = 60_000) -> list[str]:
-        """Return why the guard does not watch; empty if it does, or if there is nothing to watch."""
+        """Return why the guard does not watch, or cannot act; empty if it can, or if there is nothing to watch."""
+        return [*self._blind(now, longest_behind_ms), *([] if self.refused is None else [self.refused])]
+
+    def _blind(self, now: int, longest_behind_ms: int) -> list[str]:
         if self.trouble is not None:
             return [self.trouble]
         if self.watched is None:
@@ -108,6 +124,15 @@ class GuardView:
             return ["what was decided since the beginning is being counted"]
         behind_ms = now - self.sight.read_until_ms
         return [f"it is {behind_ms / 1000:,.0f} s behind the decisions"] if behind_ms > longest_behind_ms else []
+
+
+def refused_for_its_sender(problems: Sequence[Problem]) -> str | None:
+    """Say that a command was refused for who sent it, and what to do; None if it was not."""
+    found = [one for one in problems if one.code in _OF_THE_SENDER]
+    if not found:
+        return None
+    why = "; ".join(f"{one.code}: {one.detail}" for one in found)
+    return f"workers refuse its commands ({why}): FRAUDSTREAM_SIGNING_KEY must name a key with the role `guard`"
 
 
 class Guard:
@@ -135,6 +160,7 @@ class Guard:
         self._folded: tuple[tuple[int, int], Past] | None = None
         self._said: tuple[Any, ...] = ()
         self._looked = (0, 0.0)
+        self._refused: str | None = None
 
     async def run(self) -> None:
         """Watch for ever; where Kafka does not answer, try again."""
@@ -180,7 +206,7 @@ class Guard:
         if watched is None or watched.is_over(now_ms()):
             await self._leave()
             self.gauges.rest()
-            self.view = GuardView(past, trouble=None)
+            self.view = GuardView(past, trouble=None, refused=self._refused)
             await asyncio.sleep(_IDLE_SECONDS)
             return
         reader = await self._entered(watched)
@@ -247,7 +273,7 @@ class Guard:
         if self._training.trouble:
             sight = sight._replace(blind=(*sight.blind, self._training.trouble))
         finding = finding_on(past, watched, sight, self._limits)
-        self.view = GuardView(past, watched, sight, finding, None)
+        self.view = GuardView(past, watched, sight, finding, None, self._refused)
         self.gauges.watch(sight.evidence, reader.read_until_ms, watched.waived - finding.breached.keys())
         said = tuple(finding.breached), watched.since
         if said != self._said:
@@ -301,5 +327,8 @@ class Guard:
                 self._not_before_ms[one.order.raises] = now_ms() + _PAUSE_AFTER_REFUSAL_MS[one.order.raises]
                 one.trace.failed(outcome)
             problems = () if answer is None else answer.problems
+            if answer is not None:
+                self._refused = refused_for_its_sender(problems)
+                self.view = replace(self.view, refused=self._refused)
             why = "".join(f"; {problem.code}: {problem.detail}" for problem in problems)
             log.info("command %s (%s): %s%s", one.command.command_id, one.order.kind, outcome, why)

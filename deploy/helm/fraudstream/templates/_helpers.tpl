@@ -34,9 +34,22 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- define "fraudstream.usesSasl" -}}{{ if hasPrefix "SASL" .Values.kafka.securityProtocol }}yes{{ end }}{{- end -}}
 {{- define "fraudstream.usesTls" -}}{{ if hasSuffix "SSL" .Values.kafka.securityProtocol }}yes{{ end }}{{- end -}}
 
-{{/* The Secret of a role: its own, or the default one. */}}
+{{/* The Secret of a role; no role has that of another. */}}
 {{- define "fraudstream.roleSecret" -}}
-{{- default .secrets.default (get .secrets .role) -}}
+{{- get .secrets .role -}}
+{{- end -}}
+
+{{/* The Secret with the private key of a role. */}}
+{{- define "fraudstream.signingSecret" -}}
+{{- get .root.Values.keys.signingSecrets .role -}}
+{{- end -}}
+
+{{/* Annotations of what has pods. */}}
+{{- define "fraudstream.annotations" -}}
+{{- with .Values.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- define "fraudstream.setting" -}}
@@ -137,6 +150,15 @@ capabilities: {drop: [ALL]}
 {{- if and $values.keys.modelKeysConfigMap (ne .part "topics") }}
 - {name: FRAUDSTREAM_MODEL_KEYS, value: /etc/fraudstream/model-keys/keys.toml}
 {{- end }}
+{{- if include "fraudstream.signingSecret" . }}
+- {name: FRAUDSTREAM_SIGNING_KEY, value: /etc/fraudstream/signing/key.pem}
+{{- end }}
+{{- if and (eq .part "worker") $values.keys.snapshotKeySecret }}
+- {name: FRAUDSTREAM_SNAPSHOT_KEY_FILE, value: /etc/fraudstream/snapshot-key/key}
+{{- end }}
+{{- if $values.estate }}
+- {name: FRAUDSTREAM_ESTATE, value: {{ $values.estate | quote }}}
+{{- end }}
 - {name: FRAUDSTREAM_KAFKA_SECURITY_PROTOCOL, value: {{ $values.kafka.securityProtocol }}}
 {{- if include "fraudstream.usesSasl" .root }}
 {{- $login := include "fraudstream.roleSecret" (dict "secrets" $values.kafka.sasl.secrets "role" .role) }}
@@ -155,8 +177,13 @@ capabilities: {drop: [ALL]}
 - {name: FRAUDSTREAM_KAFKA_SSL_KEYFILE, value: /etc/fraudstream/kafka-cert/tls.key}
 {{- end }}
 {{- end }}
-{{- if and (eq .part "guard") $values.guard.incidents.webhook }}
+{{- if and (eq .part "guard") (or $values.guard.incidents.webhook $values.guard.incidents.webhookSecret) }}
+{{- if $values.guard.incidents.webhookSecret }}
+- name: FRAUDSTREAM_INCIDENT_WEBHOOK
+  valueFrom: {secretKeyRef: {name: {{ $values.guard.incidents.webhookSecret }}, key: url}}
+{{- else }}
 - {name: FRAUDSTREAM_INCIDENT_WEBHOOK, value: {{ $values.guard.incidents.webhook | quote }}}
+{{- end }}
 {{- if $values.guard.incidents.secret }}
 - {name: FRAUDSTREAM_INCIDENT_SECRET_FILE, value: /etc/fraudstream/incidents/secret}
 {{- end }}
@@ -210,6 +237,12 @@ envFrom:
 {{- if and $values.keys.modelKeysConfigMap (ne .part "topics") }}
 - {name: model-keys, mountPath: /etc/fraudstream/model-keys, readOnly: true}
 {{- end }}
+{{- if include "fraudstream.signingSecret" . }}
+- {name: signing, mountPath: /etc/fraudstream/signing, readOnly: true}
+{{- end }}
+{{- if and (eq .part "worker") $values.keys.snapshotKeySecret }}
+- {name: snapshot-key, mountPath: /etc/fraudstream/snapshot-key, readOnly: true}
+{{- end }}
 {{- if and (eq .part "guard") $values.guard.incidents.secret }}
 - {name: incidents, mountPath: /etc/fraudstream/incidents, readOnly: true}
 {{- end }}
@@ -225,16 +258,16 @@ envFrom:
 {{- end }}
 {{- if and (include "fraudstream.usesTls" .root) $values.kafka.tls.caSecret }}
 - name: kafka-ca
-  secret: {secretName: {{ $values.kafka.tls.caSecret }}, defaultMode: 0440}
+  secret: {secretName: {{ $values.kafka.tls.caSecret }}, defaultMode: 0400}
 {{- end }}
 {{- $certificate := include "fraudstream.roleSecret" (dict "secrets" $values.kafka.tls.certSecrets "role" .role) }}
 {{- if and (include "fraudstream.usesTls" .root) $certificate }}
 - name: kafka-cert
-  secret: {secretName: {{ $certificate }}, defaultMode: 0440}
+  secret: {secretName: {{ $certificate }}, defaultMode: 0400}
 {{- end }}
 {{- if and (eq .part "worker") $values.redis.caSecret }}
 - name: redis-ca
-  secret: {secretName: {{ $values.redis.caSecret }}, defaultMode: 0440}
+  secret: {secretName: {{ $values.redis.caSecret }}, defaultMode: 0400}
 {{- end }}
 {{- if and (eq .part "worker") $values.keys.commandKeysConfigMap }}
 - name: command-keys
@@ -244,9 +277,17 @@ envFrom:
 - name: model-keys
   configMap: {name: {{ $values.keys.modelKeysConfigMap }}}
 {{- end }}
+{{- if include "fraudstream.signingSecret" . }}
+- name: signing # the group of the pod can read it as well: Kubernetes adds that, since root owns the file
+  secret: {secretName: {{ include "fraudstream.signingSecret" . }}, defaultMode: 0400}
+{{- end }}
+{{- if and (eq .part "worker") $values.keys.snapshotKeySecret }}
+- name: snapshot-key
+  secret: {secretName: {{ $values.keys.snapshotKeySecret }}, defaultMode: 0400}
+{{- end }}
 {{- if and (eq .part "guard") $values.guard.incidents.secret }}
 - name: incidents
-  secret: {secretName: {{ $values.guard.incidents.secret }}, defaultMode: 0440}
+  secret: {secretName: {{ $values.guard.incidents.secret }}, defaultMode: 0400}
 {{- end }}
 {{- end -}}
 
@@ -256,6 +297,13 @@ automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
   {{- include "fraudstream.podSecurity" . | nindent 2 }}
+{{- with .root.Values.serviceAccountName }}
+serviceAccountName: {{ . }}
+{{- end }}
+{{- with .root.Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
@@ -306,13 +354,17 @@ readinessProbe:
   failureThreshold: 1
 {{- end -}}
 
-{{/* Spread over machines and zones as well as the cluster allows. */}}
+{{/* As stated; by default spread over machines and zones as well as the cluster allows. */}}
 {{- define "fraudstream.spread" -}}
+{{- $stated := .root.Values.topologySpreadConstraints -}}
+{{- if not $stated -}}
+{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" -}}
+{{- $stated = append $stated (dict "maxSkew" 1 "topologyKey" $key "whenUnsatisfiable" "ScheduleAnyway") -}}
+{{- end -}}
+{{- end -}}
 topologySpreadConstraints:
-  {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
-  - maxSkew: 1
-    topologyKey: {{ $key }}
-    whenUnsatisfiable: ScheduleAnyway
+  {{- range $stated }}
+  - {{ toYaml . | nindent 4 | trim }}
     labelSelector:
       matchLabels:
         {{- include "fraudstream.selector" $ | nindent 8 }}

@@ -107,6 +107,8 @@ def test_every_process_accepts_its_settings(objects: list[KubernetesObject]) -> 
         stand_ins = dict.fromkeys(referenced(template), "stand-in")
         if f"{PREFIX}REDIS_URL" in stand_ins:
             stand_ins[f"{PREFIX}REDIS_URL"] = "rediss://:password@redis:6380/0"
+        if f"{PREFIX}INCIDENT_WEBHOOK" in stand_ins:
+            stand_ins[f"{PREFIX}INCIDENT_WEBHOOK"] = "https://incidents.example/fraudstream?token=of-a-secret"
         names = [one["name"] for one in container(template)["env"]]
         assert len(set(names)) == len(names), part
         settings = read_settings(stated | stand_ins)

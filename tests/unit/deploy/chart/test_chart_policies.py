@@ -13,6 +13,7 @@ pytestmark = pytest.mark.timeout(1800)
 
 UNITS = {"Mi": 1, "Gi": 1024}
 LONG_RUNNING = {"worker", "guard", "explain"}
+JOBS = ("train", "score", "predictions")
 
 
 def mebibytes(quantity: str) -> int:
@@ -41,6 +42,78 @@ def test_pods_hold_no_token_of_the_cluster(objects: list[KubernetesObject]) -> N
         assert template["spec"]["enableServiceLinks"] is False
         assert "serviceAccountName" not in template["spec"]
     assert not {"Role", "ClusterRole", "RoleBinding", "Secret"} & {one["kind"] for one in objects}
+
+
+def test_private_keys_are_mounted_for_their_role_alone_and_for_no_other_user() -> None:
+    objects = render(EXAMPLES / "production.yaml")
+    for part, template in templates(objects).items():
+        volumes = {one["name"]: one["secret"] for one in template["spec"]["volumes"] if "secret" in one}
+        assert all(one["defaultMode"] == 0o400 for one in volumes.values()), part
+        stated = environment(template)
+        signs = {"guard": "fraudstream-guard-key"}.get(part, "fraudstream-train-key" if part in JOBS else None)
+        assert (volumes.get("signing") or {}).get("secretName") == signs, part
+        assert (f"{PREFIX}SIGNING_KEY" in stated) == (signs is not None)
+        assert ("snapshot-key" in volumes) == (f"{PREFIX}SNAPSHOT_KEY_FILE" in stated) == (part == "worker")
+        assert stated[f"{PREFIX}ESTATE"] == "production"
+
+
+def test_each_role_logs_in_with_a_secret_of_its_own() -> None:
+    objects = render(EXAMPLES / "production.yaml")
+    logins = {
+        part: next(
+            one["valueFrom"]["secretKeyRef"]["name"] for one in container(template)["env"] if "PASSWORD" in one["name"]
+        )
+        for part, template in templates(objects).items()
+    }
+    of_jobs = {logins[part] for part in JOBS}
+    assert len(of_jobs) == 1
+    others = [name for part, name in logins.items() if part not in JOBS]
+    assert len({*others, *of_jobs}) == len(others) + 1
+
+
+def test_pods_are_placed_and_named_as_stated() -> None:
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    spread = {"maxSkew": 2, "topologyKey": "example/rack", "whenUnsatisfiable": "DoNotSchedule"}
+    values = {
+        "affinity": affinity,
+        "tolerations": [{"key": "payments", "operator": "Exists"}],
+        "topologySpreadConstraints": [spread],
+        "serviceAccountName": "fraudstream",
+        "annotations": {"owner": "risk"},
+    }
+    objects = render(EXAMPLES / "production.yaml", values=values)
+    for part, template in templates(objects).items():
+        spec = template["spec"]
+        assert (spec["affinity"], spec["tolerations"]) == (affinity, values["tolerations"]), part
+        assert spec["serviceAccountName"] == "fraudstream"
+        assert spec["automountServiceAccountToken"] is False
+        if part in LONG_RUNNING:
+            (found,) = spec["topologySpreadConstraints"]
+            selected = found.pop("labelSelector")["matchLabels"]
+            assert found == spread
+            assert selected.items() <= template["metadata"]["labels"].items()
+    for kind in ("Deployment", "StatefulSet", "CronJob"):
+        assert all(one["metadata"]["annotations"] == {"owner": "risk"} for one in of_kind(objects, kind)), kind
+
+
+def test_a_policy_names_the_peers_that_are_stated_and_else_ports_alone() -> None:
+    kafka = [{"ipBlock": {"cidr": "10.0.0.0/16"}}]
+    values = {"networkPolicy": {"peers": {"kafka": kafka}}}
+    policy = only(render(EXAMPLES / "production.yaml", values=values), "NetworkPolicy")
+    by_port = {one["port"]: rule.get("to") for rule in policy["spec"]["egress"] for one in rule["ports"]}
+    assert by_port == {
+        53: None,
+        9093: kafka,
+        6380: [{"podSelector": {"matchLabels": {"app": "redis"}}}],
+        443: None,
+        4318: None,
+    }
+
+
+def test_where_incidents_are_posted_may_be_a_secret() -> None:
+    template = templates(render(EXAMPLES / "production.yaml"))["guard"]
+    stated = next(one for one in container(template)["env"] if one["name"] == f"{PREFIX}INCIDENT_WEBHOOK")
+    assert stated["valueFrom"] == {"secretKeyRef": {"name": "fraudstream-incidents", "key": "url"}}
 
 
 def test_memory_and_disks_are_limited_and_the_processor_is_not(objects: list[KubernetesObject]) -> None:

@@ -37,16 +37,17 @@ SET_BY_THE_CHART = {
     "incident_secret_file",
     "command_keys",
     "model_keys",
+    "signing_key",
+    "snapshot_key_file",
+    "estate",
 }
 """Settings that have values of their own in the chart."""
-OF_A_PERSON = {"signing_key"}
-"""A key signs what a person does; a pod that trains gets it by `extraEnv`, if it must."""
 
 
 def test_every_setting_is_a_value_or_is_set_by_the_chart() -> None:
     known = set(SCHEMA["properties"]["settings"]["propertyNames"]["enum"])
     fields = {field.name for field in msgspec.structs.fields(Settings)}
-    assert known == {name.upper() for name in fields - SET_BY_THE_CHART - OF_A_PERSON}
+    assert known == {name.upper() for name in fields - SET_BY_THE_CHART}
     assert fields >= SET_BY_THE_CHART
 
 
@@ -63,7 +64,17 @@ def paths_of(values: dict[str, Any], above: tuple[str, ...] = ()) -> set[tuple[s
     return found
 
 
-OPEN = {"requests", "limits", "labels", "podLabels", "podAnnotations", "nodeSelector", "settings"}
+OPEN = {
+    "requests",
+    "limits",
+    "labels",
+    "podLabels",
+    "podAnnotations",
+    "annotations",
+    "nodeSelector",
+    "affinity",
+    "settings",
+}
 """Values that are mappings from names which are not ours."""
 
 
@@ -103,7 +114,14 @@ def paths_of_schema(schema: dict[str, Any], above: tuple[str, ...] = ()) -> set[
         ({"kafka": {"securityProtocol": "SASL_SSL", "sasl": {"secrets": {"worker": "x"}}}}, "needs a login for topics"),
         ({"explain": {"enabled": True}, "settings": {"SCORE_FEATURES": "none"}}, "no features to explain"),
         ({"guard": {"incidents": {"secret": "x"}}}, "guard.incidents.webhook is empty"),
+        ({"guard": {"incidents": {"webhook": "https://x", "webhookSecret": "x"}}}, "both state where to post"),
         ({"jobs": {"predictions": {"enabled": True}}}, "jobs.predictions"),
+        ({"keys": {"commandKeysConfigMap": "keys"}}, "keys.signingSecrets.guard"),
+        ({"keys": {"modelKeysConfigMap": "keys"}, "jobs": {"train": {"enabled": True}}}, "keys.signingSecrets.jobs"),
+        ({"kafka": {"sasl": {"secrets": {"default": "x"}}}}, "default"),
+        ({"networkPolicy": {"peers": {"kafka": {"ipBlock": {}}}}}, "kafka"),
+        ({"topologySpreadConstraints": [{"maxSkew": 1}]}, "topologyKey"),
+        ({"estate": "a b"}, "estate"),
     ],
 )
 def test_values_that_cannot_work_are_refused(values: dict[str, Any], says: str) -> None:

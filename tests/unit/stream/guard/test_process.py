@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from guards.records import GuardedScore, ScorePlace
-from models.commands import Command
+from models.commands import Command, EventKind
+from models.problems import Problem, ProblemCode
 from stream.guard.finding import Limits
 from stream.guard.process import Guard
 from stream.guard.sight import empty_state
@@ -83,3 +84,24 @@ def test_a_guard_warns_of_the_guards_that_are_breached_alone(caplog: pytest.LogC
     assert not any("not breached" in line for line in warned)
     (reviewed,) = [line for line in told if line.startswith("reviewed")]
     assert reviewed.endswith(": not breached")
+
+
+def test_a_guard_whose_commands_are_refused_for_who_sends_them_is_not_ready_until_one_is_accepted() -> None:
+    guard, producer, now = seeing(Settings()), Sent(), 0
+    answers = {
+        "unsigned": Problem(ProblemCode.UNSIGNED, "this worker counts signed commands alone"),
+        "late": Problem(ProblemCode.EXPIRED, "it expired"),
+        "": None,
+    }
+    found = []
+    for problem in answers.values():
+        guard._not_before_ms = {False: 0, True: 0}
+        asyncio.run(guard._act(producer))  # type: ignore[arg-type]
+        kind = EventKind.ACCEPTED if problem is None else EventKind.REFUSED
+        answer = SimpleNamespace(kind=kind, problems=[] if problem is None else [problem], revision=3)
+        log: Any = SimpleNamespace(answer_to=lambda _id, answer=answer: answer)
+        guard._settle(log)
+        found.append([one for one in guard.view.reasons(now) if "refuse" in one])
+    assert [len(one) for one in found] == [1, 0, 0]
+    assert "unsigned: this worker counts signed commands alone" in found[0][0]
+    assert "FRAUDSTREAM_SIGNING_KEY" in found[0][0]
