@@ -33,8 +33,8 @@ Parameter = bool | int | float | str
 MODEL, MANIFEST = "model.txt", "manifest.json"
 PROBE_ROWS, PROBE_HISTORIES = "probe_rows.json", "probe_histories.json"
 FILES = (MANIFEST, MODEL, PROBE_HISTORIES, PROBE_ROWS)
-LARGEST_BYTES = 512 * 1024 * 1024
-"""Upper limit for the size of one artifact, ten times a large model; protects the worker's memory."""
+LARGEST_BYTES = 64 * 1024 * 1024
+"""Upper limit for the size of one artifact, several times a large model; protects the worker's memory."""
 
 Contents = Mapping[str, bytes]
 Vector = tuple[float | None, ...]

@@ -62,6 +62,9 @@ LARGEST_COMMAND_BYTES = 256 * 1024
 MOST_CONTAINERS = 10_000
 """The most arrays and objects, counted by their brackets: decoded, they cost a hundred times their bytes."""
 
+FREE_TEXTS = ("actor", "reason")
+"""The fields of a command that may hold any text."""
+
 _COMMANDS = msgspec.json.Decoder(float_hook=float)
 """Python's own parser of floats: that of msgspec takes 300 ns a byte for some."""
 
@@ -96,7 +99,17 @@ def argument_problems(arguments: Mapping[str, object]) -> tuple[Problem, ...]:
     For a sender: a command that is refused stays on its topic for ever.
     """
     given = (field for field in msgspec.structs.fields(Command) if arguments.get(field.name) is not None)
-    return tuple(problem for field in given for problem in _value_problems(field, _plain(arguments[field.name])))
+    found = [problem for field in given for problem in _value_problems(field, _plain(arguments[field.name]))]
+    return (*found, *unprintable_problems(*(arguments.get(name) for name in FREE_TEXTS)))
+
+
+def unprintable_problems(*texts: object) -> Iterator[Problem]:
+    """Yield which of the `FREE_TEXTS` holds what is no glyph: it could write over other lines where it is shown."""
+    for name, text in zip(FREE_TEXTS, texts, strict=True):
+        if isinstance(text, str) and not text.isprintable():
+            at = next(at for at, one in enumerate(text) if not one.isprintable())
+            detail = f"{name}: character {at + 1}, U+{ord(text[at]):04X}, is no glyph; leave it out"
+            yield Problem(ProblemCode.INVALID_FIELD, detail)
 
 
 def _plain(value: object) -> object:

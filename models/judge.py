@@ -11,6 +11,7 @@ from typing import NamedTuple
 from guards.shares import LIVE
 from models.arms import Arm, Split
 from models.canary_rules import canary_problems, cards_salt
+from models.command_decoder import unprintable_problems
 from models.commands import ABOUT_PARTITIONS, LEAVES_REVISION, Command, CommandKind, Event
 from models.cut_over_rules import cut_over_problems
 from models.limit_rules import limit_problems, limits_after
@@ -141,6 +142,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         return Answered(lineup.answers[command.command_id])
     model, split = _model(lineup, command, fleet), _split_of(command, fleet)
     problems = (
+        *unprintable_problems(command.actor, command.reason),
         *_revision_problems(lineup, command),
         *_state_problems(lineup, command, model, now_ms),
         *_artifact_problems(lineup, command, fleet),

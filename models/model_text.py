@@ -21,7 +21,8 @@ _FIXED = {
     "objective": "binary sigmoid:1",
 }
 _HEADER = (*_FIXED, "max_feature_idx", "feature_names", "feature_infos", "tree_sizes")
-_MAX_LEAVES = 131_072  # LightGBM's own limit
+MOST_LEAVES, MOST_SPLITS_DEEP = 16_384, 256
+"""Of a tree: explanations take time and memory by the square of its depth, and recurse. Trained trees have a tenth."""
 _LARGEST_INT = 2**31 - 1
 _DECISIONS = frozenset({0, 2, 4, 6, 8, 10})  # numeric (bit 0 clear), default left or right, three kinds of missing
 _ALL_BUT_NAN = ("threshold", "inf")  # a split between present and missing values
@@ -157,8 +158,8 @@ def _checked_tree(tree: dict[str, str], width: int) -> Tree:
     if tuple(tree) != tuple(line.name for line in _TREE):
         raise ValueError("a tree does not have the fields of a tree of numeric splits")
     leaves = _numbers("num_leaves", tree["num_leaves"], whole=True)
-    if len(leaves) != 1 or not 1 <= leaves[0] <= _MAX_LEAVES:
-        raise ValueError(f"num_leaves is {tree['num_leaves']!r:.20}, not 1 to {_MAX_LEAVES}")
+    if len(leaves) != 1 or not 1 <= leaves[0] <= MOST_LEAVES:
+        raise ValueError(f"num_leaves is {tree['num_leaves']!r:.20}, not 1 to {MOST_LEAVES}")
     columns = {line.name: _column(line, tree[line.name], int(leaves[0])) for line in _TREE}
     if columns["num_cat"] != [0] or columns["is_linear"] != [0]:
         raise ValueError("a tree has categorical splits or linear leaves; their results differ between machines")
@@ -199,3 +200,15 @@ def _check_splits(columns: dict[str, list[float]], leaves: int, width: int) -> N
         raise ValueError("a node has no parent, or more than one")
     if any(0 <= child <= parent for children in (left, right) for parent, child in enumerate(children)):
         raise ValueError("a node comes before its parent")
+    if (deepest := _depth(left, right)) > MOST_SPLITS_DEEP:
+        raise ValueError(f"a tree has {deepest} splits on the way to a leaf, more than {MOST_SPLITS_DEEP}")
+
+
+def _depth(left: list[float], right: list[float]) -> int:
+    """Return how many splits lie on the longest way to a leaf of a tree whose parents come first."""
+    depths = [1] * len(left)
+    for parent, children in enumerate(zip(left, right, strict=True)):
+        for child in children:
+            if child > 0:
+                depths[int(child)] = depths[parent] + 1
+    return max(depths)

@@ -416,6 +416,16 @@ class Repository:
         return names
 
 
+def is_remote(url: str) -> bool:
+    """Tell whether a repository is reached by connections."""
+    return bool(set(_protocols(url)) - {"file", "local"})
+
+
+def keeps_files(url: str) -> bool:
+    """Tell whether a repository keeps copies in files of its own, as chains with a cache do."""
+    return "::" in url
+
+
 def _protocols(url: str) -> list[str]:
     """Return the file systems of a URL; there are several in a chain such as `simplecache::s3://bucket`."""
     parts = url.split("::")

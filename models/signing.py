@@ -123,7 +123,7 @@ def read_keyring(text: str) -> Keyring:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidKeysError(f"no TOML: {error}") from error
+        raise InvalidKeysError(f"no TOML: {' '.join(str(error).split())}") from error
     keys, problems = dict[str, TrustedKey](), list[str]()
     for name, entry in table.items():
         try:
@@ -134,7 +134,7 @@ def read_keyring(text: str) -> Keyring:
     if not table:
         problems.append("it holds no key; `fraudstream keys new` prints the line for one")
     if problems:
-        raise InvalidKeysError("\n".join(problems))
+        raise InvalidKeysError("; ".join(problems))
     return keys
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 from models.logins import without_logins
+from stream.printing import printable, printable_lines
 
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 """A line of a worker's log as text."""
@@ -39,8 +40,15 @@ class CleanFormatter(logging.Formatter):
         self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format the whole entry, its traceback included: libraries quote URLs in their errors."""
-        return without_logins(super().format(record), self._secrets)
+        """Format the whole entry, its traceback included: libraries quote URLs in their errors.
+
+        Only a traceback has lines: an id or a reason in a message begins none, and moves no cursor.
+        """
+        return without_logins(printable_lines(super().format(record)), self._secrets)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as `logging` calls it
+        """Format the message, on one line."""
+        return printable(super().formatMessage(record))
 
 
 def log_to_stderr(level: int, template: str, secrets: Collection[str] = ()) -> logging.Handler:

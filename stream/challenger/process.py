@@ -15,9 +15,11 @@ from features.vector.sets import load_sets
 from models.loading import Model, load
 from models.logins import secrets_in
 from models.problems import Problem
+from models.repository import is_remote, keeps_files
 from models.type_info import build_type_info
 from shadow.protocol import Request, Setup, decode_request, framed, read_frame
 from shadow.sandbox import die_with_parent, disable_core_dumps, limit_memory, lower_priority, raise_oom_score
+from shadow.seccomp import NoSeccompError, restrict
 from shadow.server import ChallengerServer, Score
 from stream.clock import now_ns
 from stream.control.probes import probe_vectorisers
@@ -58,7 +60,18 @@ def _serve(score: Score) -> None:
         raise TypeError(type(setup).__name__)  # the first request must be a setup
     handler.setFormatter(service_formatter(form, secrets_in(setup.models)))
     limit_memory(setup.memory_mb)
+    _restrict(setup.models)
     _reply(ChallengerServer(_loader(setup), now_ns, score), requests, out)
+
+
+def _restrict(models: str) -> None:
+    """Have the kernel deny what is not needed to score with models of a repository; say so if that cannot be."""
+    try:
+        if keeps_files(models):
+            raise NoSeccompError("the repository of models is a chain of file systems, which may keep files")  # noqa: TRY301
+        restrict(connections=is_remote(models))
+    except NoSeccompError as error:
+        log.warning("the challenger's process has no seccomp: %s", error)
 
 
 def _reply(server: ChallengerServer, requests: "SimpleQueue[Request]", out: int) -> None:

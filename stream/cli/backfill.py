@@ -38,6 +38,7 @@ from stream.kafka.partitioners import HASHES
 from stream.kafka.publisher import Publisher
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.settings import Settings
+from stream.terminal import echo
 
 _RUN_AGAIN = "run the same command again: it goes on where this one ended"
 
@@ -180,10 +181,10 @@ async def _fill(settings: Settings, request: BackfillRequest, folder: Path) -> B
         with bars() as progress:
             written, live = await find_written(settings, source, places.backfill_of(source), progress)
             if live and not written.numbers:
-                click.echo(_warning(live, request.rate), err=True)
+                echo(_warning(live, request.rate), err=True)
             (sent, too_large), write_s = await _write(settings, source, (places, written), progress, request.rate)
             if too_large.counts:
-                click.echo("\n".join(too_large.lines()), err=True)
+                echo("\n".join(too_large.lines()), err=True)
             began = time.monotonic()
             if request.wait:
                 await _wait(settings, admin, written, progress)
@@ -236,7 +237,7 @@ async def _wait(settings: Settings, admin: AIOKafkaAdminClient, written: Written
         progress("apply", seen.applied, seen.total)
         if seen.quiet_s >= QUIET_SECONDS and not said:
             said = True
-            click.echo(
+            echo(
                 f"nothing has been applied for {QUIET_SECONDS:.0f} s: workers of group {settings.group} must run, with "
                 "a live model and complete histories; their /health/ready says what they wait for. All that "
                 f"was not left out is written: if you press Ctrl-C, nothing is lost, and to wait on, {_RUN_AGAIN}",

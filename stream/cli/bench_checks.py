@@ -1,11 +1,11 @@
 """`fraudstream bench checks`: the worst cost of each check of input."""
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from stream.cli.output import json_option, say
+from stream.terminal import echo, terminal
 
 
 @click.command()
@@ -31,7 +31,7 @@ def checks(search: float, as_json: bool) -> None:  # noqa: FBT001 - a flag
             table.add_row(
                 line.check, escape(line.worst), f"{line.small_ns:.1f}", small, f"{line.large_ns:.1f}", large, ratio
             )
-        Console().print(table)
+        terminal().print(table)
         for name, (unit, ns) in worse.items():
-            click.echo(f"{name}: {ns:.1f} ns a byte at 16 KiB by {unit}")
+            echo(f"{name}: {ns:.1f} ns a byte at 16 KiB by {unit}")
     raise SystemExit(not all(line.is_linear for line in lines))

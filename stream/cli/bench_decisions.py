@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 from aiokafka.errors import KafkaError
-from rich.console import Console
 from rich.table import Table
 
 from guards.shares import share_text
@@ -23,6 +22,7 @@ from stream.cli.settings import settings_or_refuse
 from stream.control.probes import probe_vectorisers
 from stream.errors import StreamError
 from stream.settings import Settings
+from stream.terminal import terminal
 
 model_option = click.option(
     "--model",
@@ -52,7 +52,7 @@ def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
     if as_json:
         say(as_json, {"us_per_event": {str(size): times for size, times in found.items()}}, "")
     else:
-        Console().print(table)
+        terminal().print(table)
 
 
 @click.command()
@@ -76,7 +76,7 @@ def canary(name: str, beside: str, as_json: bool) -> None:  # noqa: FBT001 - a f
     for line in lines:
         none, *shares = line.us_a_decision.values()
         table.add_row(str(line.batch), f"{none:.1f}", *(f"{us:.1f} ({us / none:.2f})" for us in shares))
-    Console().print(table, f"memory of the canary's model: {model_mib:.1f} MiB")
+    terminal().print(table, f"memory of the canary's model: {model_mib:.1f} MiB")
 
 
 @click.command()
@@ -152,7 +152,7 @@ def measure_variants(name: str, variants: Any, effort: dict[str, Any], as_json: 
     table = Table(f"medians of {effort['rounds']} rounds", *found)
     for figure in next(iter(found.values())):
         table.add_row(figure, *(f"{figures[figure]:,.2f}" for figures in found.values()))
-    Console().print(table)
+    terminal().print(table)
 
 
 async def _measure_worker(

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from stream.cli.output import json_option, say
 from stream.cli.progress import bars
+from stream.terminal import terminal
 
 if TYPE_CHECKING:
     from stream.bench.experiment_lots import LotLine
@@ -31,7 +31,7 @@ def experiments(seed: int, as_json: bool, **effort: Any) -> None:  # noqa: ANN40
     if as_json:
         say(as_json, facts(found), "")
         return
-    Console().print(_sound(found.sound), _effects(found.effects), _lots(found.lots))
+    terminal().print(_sound(found.sound), _effects(found.effects), _lots(found.lots))
 
 
 def _sound(lines: "Sequence[SoundLine]") -> Table:

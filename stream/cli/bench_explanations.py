@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import click
 from aiokafka.errors import KafkaError
-from rich.console import Console
 from rich.table import Table
 
 from stream.cli.arguments import ModelParam
@@ -14,6 +13,7 @@ from stream.cli.extras import needs
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.errors import StreamError
+from stream.terminal import terminal
 
 if TYPE_CHECKING:
     from stream.bench.explanations import DepthLine, StreamLine
@@ -42,7 +42,7 @@ def explanations(name: str | None, rate: float, seconds: float, seed: int, as_js
         listed = [line._asdict() | {"rows_a_second": line.rows_a_second} for line in lines]
         say(as_json, {"depths": listed, "stream": None if stream is None else stream._asdict()}, "")
         return
-    console = Console()
+    console = terminal()
     console.print(_table(lines))
     if stream is not None:
         console.print(

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
+from stream.terminal import echo, terminal
 
 if TYPE_CHECKING:
     from stream.bench.guard_counting import CountingFigures
@@ -49,8 +49,8 @@ def guards(seed: int, picture: Path | None, as_json: bool, scores: int, **effort
     if as_json:
         say(as_json, _facts(found, counting), "")
         return
-    Console().print(_effects(found.effects), _scenarios(found.scenarios), _alarms(found), _counting(counting))
-    click.echo(
+    terminal().print(_effects(found.effects), _scenarios(found.scenarios), _alarms(found), _counting(counting))
+    echo(
         f"evidence of all guards: {counting.look_us:,.0f} µs; a remembered card or payment: {counting.set_bytes:,.1f} "
         f"bytes and {counting.set_us:,.1f} µs"
     )

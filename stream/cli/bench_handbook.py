@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from features.declaration import load
@@ -15,6 +14,7 @@ from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
 from stream.dataset.errors import FileError
 from stream.errors import MeasurementError
+from stream.terminal import echo, terminal
 
 if TYPE_CHECKING:
     from stream.bench.handbook import HandbookFigures
@@ -53,15 +53,13 @@ def handbook(file: Path, as_json: bool, **effort: Any) -> None:  # noqa: ANN401,
         published = [one._asdict() for one in PUBLISHED]
         say(as_json, {"published": published, **msgspec.to_builtins(found)}, "")
         return
-    Console(highlight=False).print(*_tables(found), sep="\n\n")
+    terminal().print(*_tables(found), sep="\n\n")
     if found.search is not None:
         chosen = ", ".join(f"{name} {value:.4g}" for name, value in found.search.chosen.items())
-        click.echo(f"searched: {found.search.first:.4f} to {found.search.best:.4f} on the week before; {chosen}")
-    click.echo(
-        "AP: average precision. CP@100: card precision. Log loss: below the constant's. ECE: of alerts, the worst."
-    )
+        echo(f"searched: {found.search.first:.4f} to {found.search.best:.4f} on the week before; {chosen}")
+    echo("AP: average precision. CP@100: card precision. Log loss: below the constant's. ECE: of alerts, the worst.")
     for one in found.not_reached:
-        click.echo(f"not in the file: {one}")
+        echo(f"not in the file: {one}")
 
 
 def _tables(found: "HandbookFigures") -> Iterator[Table]:

@@ -6,7 +6,6 @@ from types import ModuleType
 
 import click
 from aiokafka.errors import KafkaError
-from rich.console import Console
 from rich.table import Table
 
 from features.errors import FeatureError, StoreError
@@ -15,6 +14,7 @@ from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.errors import StreamError
+from stream.terminal import terminal
 
 
 @click.command("features")
@@ -46,7 +46,7 @@ def features(as_json: bool, **effort: int) -> None:  # noqa: FBT001 - a flag
     memory = Table("bytes in Redis", *next(iter(found.bytes_each.values())))
     for name, sizes in found.bytes_each.items():
         memory.add_row(name, *(f"{size:,}" for size in sizes.values()))
-    Console().print(table, memory)
+    terminal().print(table, memory)
 
 
 @click.command()
@@ -68,7 +68,7 @@ def servers(beside: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - a
     if as_json:
         say(as_json, {"lines": [line._asdict() for line in lines]}, "")
     else:
-        Console().print(table)
+        terminal().print(table)
 
 
 @click.command()
@@ -86,7 +86,7 @@ def repair(payments: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
     from stream.bench.repair import duration, estimates, measure_repair  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
-    progress = Console(stderr=True)
+    progress = terminal(stderr=True)
     try:
         found = asyncio.run(measure_repair(settings, features_or_refuse(settings.features), payments, progress.print))
     except (FeatureError, StreamError) as error:
@@ -104,7 +104,7 @@ def repair(payments: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
     table = Table("workers", "payments a second", "a day", "a month", "a day, all labelled", "a month, all labelled")
     for time in times:
         table.add_row(*(str(figure) for figure in time[:2]), *(duration(seconds) for seconds in time[2:]))
-    Console().print(speeds, table)
+    terminal().print(speeds, table)
 
 
 @click.command("memory")
@@ -133,7 +133,7 @@ def memory(rates: tuple[int, ...], as_json: bool) -> None:  # noqa: FBT001 - a f
     table = Table("history", "windows", "a month", "bytes", "tidied", "in a worker", "µs alone", "µs of 32")
     for line in lines:
         table.add_row(line.kind, line.windows, *(f"{figure:,.0f}" for figure in line[2:]))
-    Console().print(table)
+    terminal().print(table)
 
 
 @click.command("batches")
@@ -162,7 +162,7 @@ def batches(visible: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
     for line in lines:
         figures = (f"{line.us_a_payment:,.0f}", str(line.parts), f"{line.peak_bytes / (1 << 20):,.1f}")
         table.add_row(line.payments_at, str(line.batch), *figures)
-    Console().print(table)
+    terminal().print(table)
 
 
 def _comparison() -> ModuleType:

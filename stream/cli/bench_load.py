@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 from aiokafka.errors import KafkaError
-from rich.console import Console
 from rich.table import Table
 
 from stream.cli.arguments import Duration
@@ -18,6 +17,7 @@ from stream.cli.report_file import picture_option, report_option, write_report
 from stream.cli.settings import settings_or_refuse
 from stream.clock import now_ms
 from stream.errors import StreamError
+from stream.terminal import terminal
 
 
 class Rates(click.ParamType):
@@ -62,7 +62,7 @@ def load(name: str, as_json: bool, **plan: Any) -> None:  # noqa: ANN401, FBT001
     def tell(line: LoadLine) -> None:
         console.print(f"{line.rate:,g}/s: {line.decided:,.0f} decided a second, p99 {line.p99_ms:,.0f} ms", style="dim")
 
-    settings, console = settings_or_refuse(), Console(stderr=True)
+    settings, console = settings_or_refuse(), terminal(stderr=True)
     digest = model_or_refuse(settings, name).digest
     try:
         lines = asyncio.run(measure_load(settings, digest, LoadPlan(**plan), tell))
@@ -74,7 +74,7 @@ def load(name: str, as_json: bool, **plan: Any) -> None:  # noqa: ANN401, FBT001
     table = Table(*HEADINGS)
     for line in lines:
         table.add_row(*cells(line))
-    Console().print(table)
+    terminal().print(table)
 
 
 @click.command()
@@ -97,7 +97,7 @@ def pauses(name: str, command: str, as_json: bool, **plan: Any) -> None:  # noqa
     def tell(line: str) -> None:
         console.print(line, style="dim", highlight=False)
 
-    settings, console = settings_or_refuse(), Console(stderr=True)
+    settings, console = settings_or_refuse(), terminal(stderr=True)
     digest = model_or_refuse(settings, name).digest
     try:
         made = PausesPlan(**plan, command=tuple(shlex.split(command)))
@@ -111,8 +111,8 @@ def pauses(name: str, command: str, as_json: bool, **plan: Any) -> None:  # noqa
     table = Table("move", "count", "median pause of the worst partition, ms", "worst, ms", "above 500 ms")
     for one in figures.summaries():
         table.add_row(one.kind, str(one.moves), f"{one.median_ms:,.0f}", f"{one.worst_ms:,.0f}", str(one.above_500_ms))
-    Console().print(table)
-    Console().print(f"{figures.payments:,} payments, {figures.lost} lost, {figures.twice} decided twice")
+    terminal().print(table)
+    terminal().print(f"{figures.payments:,} payments, {figures.lost} lost, {figures.twice} decided twice")
 
 
 @click.command()
@@ -160,7 +160,7 @@ def scaling(name: str, page: Path | None, picture: Path | None, as_json: bool, *
     """Start and drain workers as an autoscaler would, by the lag, through a day of load; restart, upgrade them."""
     from stream.bench.scaling import measure_scaling  # noqa: PLC0415 - it needs an extra
 
-    settings, console = settings_or_refuse(), Console(stderr=True)
+    settings, console = settings_or_refuse(), terminal(stderr=True)
     digest = model_or_refuse(settings, name).digest
     plan = _plan(**options)
     try:
@@ -197,7 +197,7 @@ def scaling(name: str, page: Path | None, picture: Path | None, as_json: bool, *
             f"{pause:,.0f}",
             *seconds,
         )
-    Console().print(table)
+    terminal().print(table)
 
 
 def _plan(**options: Any) -> Any:  # noqa: ANN401 - click's options; the type needs an extra

@@ -5,7 +5,6 @@ from typing import Any, get_args
 
 import click
 from aiokafka.errors import KafkaError
-from rich.console import Console
 from rich.table import Table
 
 from features.errors import FeatureError
@@ -16,6 +15,7 @@ from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.errors import StreamError
 from stream.settings import Compression
+from stream.terminal import echo, terminal
 
 CODECS: tuple[str, ...] = get_args(Compression)
 
@@ -40,7 +40,7 @@ def codecs(name: str, rounds: int, as_json: bool) -> None:  # noqa: FBT001 - a f
         figures = (f"{line.bytes_a_score:,.0f}", f"{line.ratio:.2f}")
         times = (f"{line.compress_us:,.1f}", f"{line.decompress_us:,.1f}")
         table.add_row(str(line.batch), line.codec, *figures, *times, end_section=line.codec == lines[-1].codec)
-    Console().print(table)
+    terminal().print(table)
 
 
 @click.command()
@@ -97,8 +97,8 @@ def sizes(name: str, challenger: str | None, as_json: bool, **effort: Any) -> No
         histories_table.add_row(
             history.kind, f"{history.keys:,}", f"{history.payments_each:,.1f}", f"{history.bytes_each:,.0f}"
         )
-    Console().print(topics_table, histories_table)
-    click.echo(
+    terminal().print(topics_table, histories_table)
+    echo(
         f"compression {found.compression}; Redis took {found.used_memory_rise:,} bytes more; "
         f"the worker has {found.worker_mib:,.0f} MiB"
     )

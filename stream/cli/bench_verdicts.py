@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from stream.cli.output import json_option, say
 from stream.cli.progress import bars
+from stream.terminal import echo, terminal
 
 if TYPE_CHECKING:
     from stream.bench.verdicts import DaysLine, VerdictFigures, WordsLine
@@ -31,9 +31,9 @@ def verdicts(seed: int, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, 
     if as_json:
         say(as_json, _facts(found), "")
         return
-    Console().print(_words(found.words), _days(found.days))
+    terminal().print(_words(found.words), _days(found.days))
     equal = found.equal
-    click.echo(
+    echo(
         f"without a difference, of {equal.runs} challengers asked about each fortnight: {equal.promote} PROMOTE, "
         f"{equal.reject} REJECT, {equal.hold} HOLD"
     )

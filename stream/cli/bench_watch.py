@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from stream.cli.output import json_option, say
 from stream.cli.progress import bars
+from stream.terminal import terminal
 
 if TYPE_CHECKING:
     from stream.bench.drift import FoundLine, QuietLine
@@ -40,7 +40,7 @@ def watch(seed: int, cards: tuple[int, ...], as_json: bool, **effort: Any) -> No
         }
         say(as_json, facts, "")
         return
-    Console().print(_quiet(found.quiet), _found(found.found), _labels(quiet, lost))
+    terminal().print(_quiet(found.quiet), _found(found.found), _labels(quiet, lost))
 
 
 def _quiet(lines: "Sequence[QuietLine]") -> Table:

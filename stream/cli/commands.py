@@ -25,6 +25,7 @@ from stream.errors import ControlLogError
 from stream.redaction import holds_card_number
 from stream.settings import Settings
 from stream.telemetry.command_line import command_traced
+from stream.terminal import echo
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -121,7 +122,7 @@ def verdict_on(settings: Settings, wish: CommandRequest, *, as_json: bool) -> Ev
     """
     told, wish = _Told(wish.wait), with_whole_digests(settings, wish)
     if settings.two_persons and is_for_two(wish.kind, to=wish.to_ms, winner=wish.winner, arms=wish.arms):
-        click.echo(
+        echo(
             f"this command counts once another person has run, within {wish.wait:g} s and with a key of their own: "
             f"fraudstream model countersign {wish.command_id}",
             err=True,
@@ -176,7 +177,7 @@ class _Told:
 
     def tell(self, message: str) -> None:
         """Print that nobody judges, and when the command expires."""
-        click.echo(f"{message}; the command expires {self._wait:g} s after it was sent (--wait)", err=True)
+        echo(f"{message}; the command expires {self._wait:g} s after it was sent (--wait)", err=True)
         self.advice = ": when a worker runs, send the command again"
 
 

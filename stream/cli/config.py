@@ -10,7 +10,6 @@ from aiokafka.errors import KafkaError
 from models.times import format_time
 from models.worker_records import DatedRecord, WorkerRecords
 from stream.cli.arguments import MomentParam
-from stream.cli.letter_text import printable
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
@@ -18,7 +17,9 @@ from stream.code_version import code_version
 from stream.control.log_reader import LogReader
 from stream.deciding_settings import deciding_settings, differing
 from stream.kafka.topics import MODEL_EVENTS
+from stream.printing import printable
 from stream.settings import Settings
+from stream.terminal import echo
 
 
 @click.group()
@@ -72,7 +73,7 @@ async def _read(settings: Settings) -> WorkerRecords:
     async with LogReader(settings, reports=()) as reader:
         await reader.read_to_end()
         if (loss := reader.log.why_untrusted(settings.topic(MODEL_EVENTS.name))) is not None:
-            click.echo(f"warning: {loss}; what workers wrote before is not shown", err=True)
+            echo(f"warning: {loss}; what workers wrote before is not shown", err=True)
         return reader.workers
 
 

@@ -10,12 +10,13 @@ from aiokafka.errors import KafkaError
 
 from models.commands import Command, CommandKind
 from stream.cli.commands import reason_option, refused_arguments, send, wait_option
-from stream.cli.letter_text import printable
 from stream.cli.output import json_option, refuse
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.control.client import CommandRequest, read_commands
+from stream.printing import printable
 from stream.redaction import redact_text
 from stream.settings import PREFIX, Settings
+from stream.terminal import echo
 
 _NOT_SHOWN = frozenset({"schema", "command_id"})
 
@@ -38,7 +39,7 @@ def countersign(command_id: str, reason: str, wait: float, *, yes: bool, as_json
         request = CommandRequest(
             CommandKind.COUNTERSIGN, settings.actor or getuser(), reason, wait, countersigns=command_id
         )
-    click.echo(_described(_find(settings, command_id)), err=True)
+    echo(_described(_find(settings, command_id)), err=True)
     if not yes:
         click.confirm("Countersign it?", abort=True, err=True)
     send(settings, request, as_json=as_json)

@@ -15,7 +15,7 @@ from models.commands import CommandKind
 from models.errors import InvalidTimeError
 from models.times import parse_time_ms
 from stream.cli.commands import reason_option, send_partition_command, wait_option
-from stream.cli.letter_text import listed, printable, shown
+from stream.cli.letter_text import listed, shown
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
 from stream.cli.settings import refuse_kafka, settings_or_refuse
@@ -26,9 +26,11 @@ from stream.kafka.batches import Record
 from stream.kafka.kept_letters import KeptLetter, Redrive
 from stream.kafka.redrive import Choice, find_letters, original_of, plan_redrive, send_again
 from stream.kafka.scan import unreadable_at
+from stream.printing import printable
 from stream.recovery.replayed_input import ReplayedInput, read_input_from_outside
 from stream.redaction import redact_thoroughly
 from stream.settings import Settings
+from stream.terminal import echo, echo_json
 
 Result = TypeVar("Result")
 _code_option = click.option(
@@ -55,11 +57,11 @@ def list_letters(codes: tuple[str, ...], topic: str | None, since: str | None, l
     letters = _found(settings, Choice(codes, topic, _since_ms(since)))[-limit:]
     if as_json:
         for letter in letters:
-            click.echo(msgspec.json.encode(letter.facts()).decode())
+            echo_json(msgspec.json.encode(letter.facts()))
         return
     columns = shutil.get_terminal_size().columns
     for letter in letters:
-        click.echo(listed(letter, columns))
+        echo(listed(letter, columns))
 
 
 @dead_letters.command("show")
@@ -187,7 +189,7 @@ def skip(
     if not reason:
         raise click.UsageError("--reason is needed: it is kept with the command for ever")
     settings = settings_or_refuse()
-    click.echo(_doubt(settings, TopicPartition(topic, partition), offset), err=True, nl=False)
+    echo(_doubt(settings, TopicPartition(topic, partition), offset), err=True, nl=False)
     arguments = PartitionArguments(topic, partition, offset=offset)
     send_partition_command(settings, CommandKind.SKIP, arguments, (reason, wait, as_json))
 

@@ -14,6 +14,7 @@ from stream.cli.extras import needs
 from stream.cli.output import json_option, refuse, say
 from stream.cli.report_file import report_option
 from stream.errors import StreamError
+from stream.terminal import echo
 
 INTERRUPTIONS = ("Query interrupted", "KeyboardInterrupt")
 """Messages of DuckDB's errors after a Ctrl-C: in a query, and in a callback into Python."""
@@ -54,7 +55,7 @@ def demo(as_json: bool, picture: Path | None, page: Path | None, **numbers: Any)
     except (KeyboardInterrupt, Exception) as error:
         if not is_interruption(error):
             raise
-        click.echo("stopped; nothing is left running", err=True)
+        echo("stopped; nothing is left running", err=True)
         raise SystemExit(128 + signals.last) from None
     if as_json:
         say(as_json, msgspec.to_builtins(summary, str_keys=True), "")

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from getpass import getuser
 from typing import Any, NoReturn
 
-import click
 import msgspec
 from aiokafka.errors import KafkaError
 from rich.text import Text
@@ -22,6 +21,7 @@ from stream.deployments.gates import GoNoGo, evidence_of
 from stream.deployments.handover import Begun, HandoverReport, watch_handover
 from stream.deployments.state import Target
 from stream.errors import ControlLogError
+from stream.terminal import echo
 
 
 def run_cut_over(name: str, options: Mapping[str, Any]) -> None:
@@ -60,7 +60,7 @@ def _send(found: Found, target: Target, findings: GoNoGo, options: Mapping[str, 
     """Send the command for the term that was found, with the gates as evidence, and return its verdict."""
     settings, term = target.settings, found.survey.publishers.term
     if not findings.go:
-        click.echo("no-go: it is sent with --force, and its evidence says so", err=True)
+        echo("no-go: it is sent with --force, and its evidence says so", err=True)
     with refused_arguments():
         request = CommandRequest(
             CommandKind.CUT_OVER,

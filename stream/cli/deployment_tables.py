@@ -3,17 +3,18 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from models.times import format_time
-from stream.cli.letter_text import printable
 from stream.deployments.comparison import Comparison, DecisionTimes
 from stream.deployments.gates import GoNoGo
 from stream.deployments.handover import HandoverReport, PartitionHandover
 from stream.deployments.state import DeploymentState, GroupSource
 from stream.deployments.survey import Survey
+from stream.printing import printable
+from stream.terminal import terminal
 
 _MOST_WORKERS = 5
 _SHORT = 12
@@ -23,7 +24,7 @@ _LEAST_WIDTH = 80
 
 def print_plain(*parts: RenderableType) -> None:
     """Print what was laid out; a name may look like markup, or like an emoji's."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = terminal()
     console.width = max(console.width, _LEAST_WIDTH)
     console.print(Group(*parts))
 

@@ -6,7 +6,6 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
-from rich.console import Console
 
 from features.errors import FormulaError
 from metrics.errors import MetricsError
@@ -41,6 +40,7 @@ from stream.distillation.request import (
 )
 from stream.outcomes.costs import StatedCosts
 from stream.rescoring.request import RescoringError
+from stream.terminal import echo, terminal
 from stream.training.provenance import provenance_here
 from stream.training.request import TrainingError
 
@@ -199,5 +199,5 @@ def _print(report: DistillationReport) -> None:
     from stream.distillation.tables import report_tables  # noqa: PLC0415 - likewise
 
     for warning in report.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    Console(highlight=False).print(report_tables(report))
+        echo(f"warning: {warning}", err=True)
+    terminal().print(report_tables(report))

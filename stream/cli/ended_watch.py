@@ -17,6 +17,7 @@ from stream.clock import now_ms
 from stream.control.client import read_fold
 from stream.errors import ControlLogError
 from stream.settings import Settings
+from stream.terminal import echo
 
 _SHORT = 12
 _SECOND_MS, _MINUTE_MS, _HOUR_MS = 1_000, 60_000, 3_600_000
@@ -31,7 +32,7 @@ def tell_ended_watch(settings: Settings, lineup: Lineup | None = None) -> None:
     except (ControlLogError, KafkaError, OSError):
         return  # sending says what is wrong
     if (ended := ended_watch(found, now_ms())) is not None:
-        click.echo(ended, err=True)
+        echo(ended, err=True)
 
 
 def ended_watch(lineup: Lineup, at_ms: int) -> str | None:
@@ -71,6 +72,6 @@ def ask_to_end_watch() -> None:
         if click.confirm("End the watch?", err=True):
             return
     except click.Abort:  # the end of the input: nobody is there to answer
-        click.echo("", err=True)
+        echo("", err=True)
         refuse("nobody answered, so nothing was sent: --yes ends the watch without a question")
     refuse("nothing was sent")

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from features.errors import FormulaError
 from models.errors import ModelError
@@ -30,6 +29,7 @@ from stream.evaluation.request import (
     EvaluationTerms,
 )
 from stream.rescoring.request import RescoringError
+from stream.terminal import echo, terminal
 
 
 @click.command()
@@ -92,13 +92,13 @@ def evaluate(model: str, file: Path, page: Path | None, as_json: bool, **options
 
         write_report(page, lambda: evaluation_page(report))
     for warning in report.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
     if as_json:
         say(as_json, report.facts(), "")
         return
     from stream.evaluation.tables import evaluation_tables  # noqa: PLC0415 - likewise
 
-    Console(highlight=False).print(evaluation_tables(report))
+    terminal().print(evaluation_tables(report))
 
 
 def _request(model: str, file: Path, options: dict[str, Any]) -> EvaluationRequest:

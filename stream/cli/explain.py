@@ -1,7 +1,6 @@
 """`fraudstream explain`: writes the reasons for alerts beside the stream; lists the reason codes."""
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from features.errors import DeclarationError
@@ -11,6 +10,7 @@ from stream.cli.arguments import MomentParam
 from stream.cli.output import json_option, say
 from stream.cli.settings import refused_settings, settings_or_refuse
 from stream.settings import PREFIX, Settings
+from stream.terminal import echo, terminal
 
 
 @click.group(invoke_without_command=True)
@@ -52,7 +52,7 @@ def codes(as_json: bool) -> None:  # noqa: FBT001 - a flag
     shown = Table("code", "features, without window", "for a customer", title=f"reason codes, version {VERSION}")
     for one in table.codes:
         shown.add_row(one.code, "\n".join(phrase.stem for phrase in one.phrases), one.customer)
-    Console().print(shown)
+    terminal().print(shown)
 
 
 def _table_or_refuse(settings: Settings) -> ReasonTable:
@@ -60,5 +60,5 @@ def _table_or_refuse(settings: Settings) -> ReasonTable:
     try:
         return load_reasons(settings.features)
     except DeclarationError as error:
-        click.echo(f"{PREFIX}FEATURES: {error}", err=True)
+        echo(f"{PREFIX}FEATURES: {error}", err=True)
         raise SystemExit(2) from error

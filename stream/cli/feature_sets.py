@@ -1,10 +1,9 @@
 """Loads the feature sets that a setting names; apart from `settings` because it needs numpy."""
 
-import click
-
 from features.errors import DeclarationError
 from features.vector.sets import FeatureSets, load_sets
 from stream.settings import PREFIX
+from stream.terminal import echo
 
 
 def features_or_refuse(modules: str, source: str = f"{PREFIX}FEATURES") -> FeatureSets:
@@ -12,5 +11,5 @@ def features_or_refuse(modules: str, source: str = f"{PREFIX}FEATURES") -> Featu
     try:
         return load_sets(modules)
     except DeclarationError as error:
-        click.echo(f"{source}: {error}", err=True)
+        echo(f"{source}: {error}", err=True)
         raise SystemExit(2) from error

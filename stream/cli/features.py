@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +20,7 @@ from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, say
 from stream.cli.predictions_option import predictions_option
 from stream.cli.settings import settings_or_refuse
+from stream.terminal import terminal
 
 WIDE = 140
 """The least number of columns at which a feature takes one line; below it, its meaning is under its name."""
@@ -149,7 +150,7 @@ def list_command(module: str | None, as_json: bool) -> None:  # noqa: FBT001 - a
     if as_json:
         say(as_json, facts(feature_set), "")
     else:
-        console = Console(highlight=False)
+        console = terminal()
         console.print(listing(feature_set, console.width))
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from features.errors import FormulaError
@@ -16,6 +15,7 @@ from stream.cli.train import dropped_text
 from stream.code_version import code_version
 from stream.dataset.errors import FileError
 from stream.dataset.output import ending_problem
+from stream.terminal import terminal
 from stream.training.compute import compute_vectors
 from stream.training.request import VectorsReport, VectorsRequest
 
@@ -45,4 +45,4 @@ def _print(report: VectorsReport) -> None:
     if report.dropped:
         table.add_row("dropped", dropped_text(report.dropped))
     table.add_row("features", f"{len(report.features)}, fingerprint {report.fingerprint}")
-    Console().print(table)
+    terminal().print(table)

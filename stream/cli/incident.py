@@ -10,13 +10,14 @@ from aiokafka.errors import KafkaError
 from rich.table import Table
 
 from stream.cli.deployment_tables import print_plain
-from stream.cli.letter_text import printable
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.incidents.report import details, report
 from stream.incidents.texts import amounts_text
 from stream.incidents.told import ToldIncident, read_incidents
+from stream.printing import printable
 from stream.settings import Settings
+from stream.terminal import echo, echo_json
 
 _SHORT_ID = 12
 _SHORTEST_PREFIX = 8
@@ -40,11 +41,11 @@ def list_incidents(limit: int, *, only_open: bool, as_json: bool) -> None:
     found = [one for one in _read(settings) if one.last.is_open or not only_open][-limit:]
     if as_json:
         for one in found:
-            click.echo(msgspec.json.encode(facts(one)))
+            echo_json(msgspec.json.encode(facts(one)))
     elif found:
         print_plain(_table(found))
     else:
-        click.echo(f"deployment {settings.deployment} has no {'open ' if only_open else ''}incidents")
+        echo(f"deployment {settings.deployment} has no {'open ' if only_open else ''}incidents")
 
 
 @incident.command("report")

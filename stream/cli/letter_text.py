@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stream.kafka.kept_letters import KeptLetter
+from stream.printing import printable
 
 SHOWN_CHARACTERS = 4_000
 """Of a value, for people: a dead letter may have 2 MiB."""
@@ -35,12 +36,3 @@ def shown(facts: Mapping[str, Any], headers: Mapping[str, str], value: str) -> s
     more = len(value) - SHOWN_CHARACTERS
     lines += [f"value (its first {SHOWN_CHARACTERS} characters; --json has {more} more):" if more > 0 else "value:"]
     return "\n".join(map(printable, (*lines, *value[:SHOWN_CHARACTERS].split("\n"))))
-
-
-def printable(text: str) -> str:
-    """Escape control characters: a producer's record must not move the terminal's cursor or write over other text."""
-    return text if text.isprintable() else "".join(map(_printable_character, text))
-
-
-def _printable_character(one: str) -> str:
-    return one if one.isprintable() else one.encode("unicode_escape").decode()

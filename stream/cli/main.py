@@ -6,6 +6,7 @@ import click
 
 from stream.cli.import_path import hidden_packages, put_working_folder_last
 from stream.cli.lazy import CommandSource, LazyGroup
+from stream.terminal import echo
 
 COMMANDS = {
     "backfill": CommandSource(
@@ -109,7 +110,7 @@ class _Program(LazyGroup):
         put_working_folder_last()
         hidden = next(hidden_packages(), None)
         if hidden is not None:
-            click.echo(hidden, err=True)
+            echo(hidden, err=True)
             raise SystemExit(2)
         return super().main(*args, **options)
 
@@ -118,7 +119,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, is_asked
     from stream.code_version import code_version  # noqa: PLC0415 - it reads files
 
     if is_asked and not context.resilient_parsing:
-        click.echo(f"fraudstream, version {code_version()}")
+        echo(f"fraudstream, version {code_version()}")
         context.exit()
 
 

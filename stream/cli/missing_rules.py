@@ -7,7 +7,6 @@ Whether that is meant is for a person to say, so it is no refusal.
 import asyncio
 from collections.abc import Collection
 
-import click
 from aiokafka.errors import KafkaError
 
 from models.artifact import read_manifest
@@ -18,6 +17,7 @@ from models.repository import Repository
 from stream.control.client import read_fold
 from stream.errors import ControlLogError
 from stream.settings import Settings
+from stream.terminal import echo
 
 _MOST_NAMED = 5
 
@@ -36,7 +36,7 @@ def warn_of_missing_rules(settings: Settings, model: str, lineup: Lineup | None)
     except (ControlLogError, KafkaError, OSError, ModelError, LookupError):
         return  # the judge, or the command itself, says what is wrong
     if missing:
-        click.echo(f"warning: {_text(missing)}", err=True)
+        echo(f"warning: {_text(missing)}", err=True)
 
 
 def _rule_names(repository: Repository, model: str) -> frozenset[str]:

@@ -16,7 +16,6 @@ from models.problems import Problem
 from models.repository import Repository
 from models.times import format_time
 from stream.cli.card_sections import DISCLAIMER, CardSection, CardSubject, card_sections
-from stream.cli.letter_text import printable
 from stream.cli.model_beside import surroundings, surroundings_facts
 from stream.cli.model_history import names_of, text, warn_unknown_commands
 from stream.cli.model_roles import explained, warn
@@ -30,6 +29,7 @@ from stream.errors import ControlLogError
 from stream.html.document import Provenance, ReportPage, ReportSection
 from stream.html.parts import Part, Points, Prose
 from stream.html.tables import DataTable
+from stream.printing import printable
 from stream.settings import Settings
 
 _ENDINGS = (".md", ".html")

@@ -10,13 +10,14 @@ from aiokafka.errors import KafkaError
 from models.commands import CommandKind, Event, EventKind
 from models.record_rules import Ground, StatedFacts, grounds_of
 from stream.cli.commands import request_of, say_verdict, verdict_on
-from stream.cli.letter_text import printable
 from stream.cli.settings import settings_or_refuse
 from stream.clock import now_ms
 from stream.control.client import read_fold
 from stream.errors import ControlLogError
+from stream.printing import printable
 from stream.redaction import redact_text
 from stream.settings import Settings
+from stream.terminal import echo
 
 _SHORT = 12
 
@@ -48,7 +49,7 @@ def _tell(settings: Settings, answer: Event) -> None:
     except (ControlLogError, KafkaError, OSError):
         return  # the command is accepted, which is what matters
     for ground in grounds_of(StatedFacts(answer.model), record, now_ms()):
-        click.echo(f"{answer.model[:_SHORT]}: {printable(redact_text(ground.text))}", err=True)
+        echo(f"{answer.model[:_SHORT]}: {printable(redact_text(ground.text))}", err=True)
 
 
 def ground_facts(grounds: tuple[Ground, ...]) -> list[dict[str, str]]:

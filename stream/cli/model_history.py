@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import click
 import msgspec
 from aiokafka.errors import KafkaError
 
@@ -24,7 +23,6 @@ from models.repository import Repository
 from models.rollouts import Rollout
 from models.times import format_time
 from stream.cli.commands import verdict_line
-from stream.cli.letter_text import printable
 from stream.cli.model_roles import warn
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.control.client import read_history
@@ -32,8 +30,10 @@ from stream.control.history import History, HistoryEntry, ModelRoles
 from stream.control.limits_text import limits_text
 from stream.deployments.evidence import in_words
 from stream.errors import ControlLogError
+from stream.printing import printable
 from stream.redaction import redact_text
 from stream.settings import Settings
+from stream.terminal import echo, echo_json
 from stream.verdict.words import verdict_in_words
 
 _NAMES_SECONDS = 5.0
@@ -62,14 +62,14 @@ def print_history(*, as_json: bool) -> None:
     columns = shutil.get_terminal_size().columns
     for entry, begins in zip(found.entries, begun_rollouts(found.entries), strict=True):
         if as_json:
-            click.echo(msgspec.json.encode(facts(entry, names)))
+            echo_json(msgspec.json.encode(facts(entry, names)))
             continue
         if begins is not None:
-            click.echo(f"rollout of {label(begins.model, names)} by the ladder {begins.ladder}")
+            echo(f"rollout of {label(begins.model, names)} by the ladder {begins.ladder}")
         margin = _INDENT * 2 if entry.rollout else ""
-        click.echo(textwrap.indent(text(entry, names, columns - len(margin)), margin))
+        echo(textwrap.indent(text(entry, names, columns - len(margin)), margin))
     if not found.entries and not as_json:
-        click.echo(f"no command to deployment {settings.deployment} has a verdict yet")
+        echo(f"no command to deployment {settings.deployment} has a verdict yet")
 
 
 def begun_rollouts(entries: Iterable[HistoryEntry]) -> Iterator[Rollout | None]:

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
 
 from models.errors import ModelError, RepositoryUnavailableError
 from models.repository import Repository
@@ -18,6 +17,7 @@ from stream.cli.signatures import sign_or_refuse, signer_or_refuse
 from stream.cli.train import add_measures, add_parts, report_table
 from stream.code_version import code_version
 from stream.dataset.errors import FileError
+from stream.terminal import echo, terminal
 from stream.training import import_run
 from stream.training.provenance import provenance_here
 from stream.training.request import ImportReport, ImportRequest, TrainingError
@@ -44,7 +44,7 @@ def import_model(options: Mapping[str, Any], *, as_json: bool) -> None:
     if signer is not None:
         sign_or_refuse(repository, report.digest, signer)
     for warning in report.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
     say(as_json, msgspec.to_builtins(report), "") if as_json else _print(report)
 
 
@@ -66,4 +66,4 @@ def _print(report: ImportReport) -> None:
         table.add_row("left out", f"{report.trained_on:,} labelled vectors, because the model was trained on them")
     add_parts(table, {"calibrate": report.calibrate, "test": report.test})
     add_measures(table, report)
-    Console().print(table)
+    terminal().print(table)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka.errors import KafkaError
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -17,7 +17,6 @@ from models.overview import SHORT_DIGEST, ModelOverview, overviews, reviews
 from models.repository import Repository
 from models.reviews import Review
 from models.times import format_time
-from stream.cli.letter_text import printable
 from stream.cli.model_roles import UNKNOWN, Roles, explained, roles_of, warn
 from stream.cli.output import refuse, say
 from stream.cli.repository import existing_repository_or_refuse
@@ -25,7 +24,9 @@ from stream.cli.settings import settings_or_refuse
 from stream.clock import now_ms
 from stream.control.client import read_fold
 from stream.errors import ControlLogError
+from stream.printing import printable
 from stream.settings import Settings
+from stream.terminal import Terminal, terminal
 
 _ORDER = {"live": 0, "canary": 1, "arm": 1, "challenger": 2, "before": 3}
 _METRICS = {"AUC": "auc", "AP": "average_precision", "CP100": "card_precision_at_100"}
@@ -126,7 +127,7 @@ def _summary(settings: Settings, repository: Repository, roles: Roles, count: in
 
 def _print(models: Sequence[ModelOverview], roles: Roles, summary: str) -> None:
     # a name may look like markup, or like an emoji's
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = terminal()
     console.width = max(console.width, _LEAST_WIDTH)
     if models:
         console.print(layout(models, roles, console))
@@ -136,7 +137,7 @@ def _print(models: Sequence[ModelOverview], roles: Roles, summary: str) -> None:
     console.print(summary, soft_wrap=True)
 
 
-def layout(models: Sequence[ModelOverview], roles: Roles, console: Console) -> RenderableType:
+def layout(models: Sequence[ModelOverview], roles: Roles, console: Terminal) -> RenderableType:
     """Lay models out in one line each, or in two if that is too wide for the console; a legend is below."""
     imported = any(one.manifest is not None and one.manifest.imported is not None for one in models)
     measured = f"{_MEASURED} {_OF_IMPORTED}" if imported else _MEASURED

@@ -5,10 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import click
 import msgspec
 from aiokafka.errors import KafkaError
-from rich.console import Console
 from rich.table import Table
 
 from features.errors import DeclarationError
@@ -22,7 +20,6 @@ from models.problems import Problem
 from models.provenance import configuration_fingerprint
 from models.record_rules import Ground, StatedFacts, grounds_of
 from models.times import format_time
-from stream.cli.letter_text import printable
 from stream.cli.model_beside import (
     ModelSurroundings,
     code_lines,
@@ -41,7 +38,9 @@ from stream.clock import now_ms
 from stream.control.client import read_history
 from stream.control.history import HistoryEntry
 from stream.errors import ControlLogError
+from stream.printing import printable
 from stream.settings import PREFIX, Settings
+from stream.terminal import echo, terminal
 from stream.training.policy_facts import PolicyFacts
 
 _MOST_NAMES = 6
@@ -147,7 +146,7 @@ def page_facts(page: ModelPage, names: Names) -> dict[str, Any]:
 
 def _print(page: ModelPage, names: Names) -> None:
     # a name may look like markup, or like an emoji's
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = terminal()
     manifest = page.manifest
     console.print(f"{manifest.name} {manifest.version}", style="bold")
     console.print(_pairs(_lines(page)))
@@ -158,7 +157,7 @@ def _print(page: ModelPage, names: Names) -> None:
     if page.entries:
         console.print("\nverdicts", style="bold")
         for entry in page.entries:
-            click.echo(text(entry, names, console.width))
+            echo(text(entry, names, console.width))
 
 
 def _pairs(lines: Iterable[tuple[str, str]]) -> Table:

@@ -4,7 +4,6 @@ from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from models.errors import ModelError, RepositoryUnavailableError
@@ -18,6 +17,7 @@ from stream.cli.repository import refuse_repository, trusted_repository_or_refus
 from stream.cli.settings import settings_or_refuse
 from stream.dataset.errors import FileError
 from stream.settings import Settings
+from stream.terminal import terminal
 from stream.training.policy_facts import PolicyReport
 from stream.training.policy_run import PolicyRequest, derive
 from stream.training.request import TrainingError
@@ -50,4 +50,4 @@ def _print(report: PolicyReport) -> None:
     table.add_row("parent", report.parent)
     for name, text in policy_lines(report.policy):
         table.add_row(name, text)
-    Console().print(table)
+    terminal().print(table)

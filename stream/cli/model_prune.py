@@ -9,9 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import click
 from aiokafka.errors import KafkaError
-from rich.console import Console
 from rich.table import Table
 
 from models.artifact import read_manifest
@@ -22,7 +20,6 @@ from models.overview import SHORT_DIGEST, stored_manifests
 from models.repository import Repository, StoredManifest
 from models.retention import Mentions, PrunePlan, plan_prune
 from models.times import format_time
-from stream.cli.letter_text import printable
 from stream.cli.output import refuse, say
 from stream.cli.progress import ReadingProgress
 from stream.cli.repository import existing_repository_or_refuse
@@ -31,7 +28,9 @@ from stream.clock import now_ms
 from stream.control.named_models import NamedModels, NamingScope, read_latest_names, read_named_models
 from stream.control.snapshot_store import all_snapshots
 from stream.errors import ControlLogError
+from stream.printing import printable
 from stream.settings import Settings
+from stream.terminal import echo, terminal
 
 _DAY_MS = 86_400_000
 _MOST_REASONS = 3
@@ -186,13 +185,13 @@ def _name(stored: StoredManifest | None) -> tuple[str | None, str | None]:
 
 def _print(pruning: Pruning, repository: Repository, *, applied: bool) -> None:
     # a name may look like markup, or like an emoji's
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = terminal()
     console.width = max(console.width, 100)
     if pruning.stored:
         console.print(prune_table(pruning))
     read = ", ".join(f"{count:,} records of {topic}" for topic, count in pruning.named.records.items())
-    click.echo(f"\nread: {read}")
-    click.echo(_summary(pruning, repository, applied=applied))
+    echo(f"\nread: {read}")
+    echo(_summary(pruning, repository, applied=applied))
 
 
 def prune_table(pruning: Pruning) -> Table:

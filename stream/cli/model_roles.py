@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import click
-
 from guards.shares import CANARY, share_text
 from models.arms import Arm, Split
 from models.lineup import Lineup
@@ -13,6 +11,7 @@ from models.logins import without_logins
 from stream.clock import now_ms
 from stream.kafka.client import explain_error
 from stream.settings import Settings
+from stream.terminal import echo
 
 _SHOWN = {"before": "live before"}
 """Roles as people read them, where the one word of the JSON output does not explain itself."""
@@ -76,4 +75,4 @@ def explained(settings: Settings, error: Exception) -> str:
 
 def warn(message: str) -> None:
     """Say on standard error what an answer lacks."""
-    click.echo(without_logins(message), err=True)
+    echo(without_logins(message), err=True)

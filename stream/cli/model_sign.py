@@ -5,12 +5,12 @@ from pathlib import Path
 from models.artifact import MANIFEST, read_manifest
 from models.errors import ModelError
 from models.problems import Problem
-from stream.cli.letter_text import printable
 from stream.cli.output import refuse, say
 from stream.cli.repository import existing_repository_or_refuse
 from stream.cli.settings import refused_settings, settings_or_refuse
 from stream.cli.signatures import sign_or_refuse
 from stream.control.keys import signer_from
+from stream.printing import printable
 
 
 def sign_model(name: str, key: Path, *, as_json: bool) -> None:

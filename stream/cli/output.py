@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from models.logins import without_logins
+from stream.terminal import echo, echo_json
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -17,10 +18,13 @@ json_option: Callable[[Command], Command] = click.option(
 
 def say(as_json: bool, facts: Mapping[str, Any], text: str) -> None:  # noqa: FBT001 - it is the flag itself
     """Print the facts as one JSON object, or the text."""
-    click.echo(msgspec.json.encode(facts).decode() if as_json else text)
+    if as_json:
+        echo_json(msgspec.json.encode(facts))
+    else:
+        echo(text)
 
 
 def refuse(message: str) -> NoReturn:
     """Print an error to standard error, without logins and keys of URLs that it quotes, and exit with 1."""
-    click.echo(without_logins(message), err=True)
+    echo(without_logins(message), err=True)
     raise SystemExit(1)

@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from stream.terminal import echo, terminal
 
 
 @contextmanager
@@ -15,7 +15,7 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function to call with the name of a stage, how much of it is done, and the total."""
     columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     # not `console.is_terminal`, which FORCE_COLOR makes true
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as shown:
+    with Progress(*columns, console=terminal(stderr=True), disable=not sys.stderr.isatty()) as shown:
         stages: dict[str, TaskID] = {}
 
         def progress(stage: str, done: int, total: int) -> None:
@@ -39,4 +39,4 @@ class ReadingProgress:
         """Print that so much of a topic has been read."""
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + _QUIET_SECONDS
-            click.echo(f"reading {topic}: {share:.0%}", err=True)
+            echo(f"reading {topic}: {share:.0%}", err=True)

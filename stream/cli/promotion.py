@@ -24,6 +24,7 @@ from stream.clock import now_ms
 from stream.control.client import CommandRequest, read_fold
 from stream.errors import ControlLogError
 from stream.settings import Settings
+from stream.terminal import echo
 
 _SHORT = 12
 
@@ -81,7 +82,7 @@ def send_challenge(
     lineup = _lineup(settings, request.expected_revision)
     ended = None if lineup is None else ended_watch(lineup, now_ms())
     if lineup is not None and ended is not None:
-        click.echo(ended, err=True)
+        echo(ended, err=True)
         if not yes:
             ask_to_end_watch()
         if request.expected_revision is None:
@@ -178,7 +179,7 @@ def _computed(settings: Settings, model: str, *, accepted: bool) -> Mapping[str,
 
     report = verdict_or_refuse(settings, model, default_options())
     for gate in report.gates:
-        click.echo(f"{gate.gate.value} {'passed' if gate.passed else 'NOT PASSED'}: {gate.found}", err=True)
+        echo(f"{gate.gate.value} {'passed' if gate.passed else 'NOT PASSED'}: {gate.found}", err=True)
     if report.verdict is not VerdictWord.PROMOTE and not accepted:
         refuse(
             f"the verdict is {report.verdict.value}, decided by the gate {report.gate.value}; nothing was sent. "

@@ -11,7 +11,6 @@ import click
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
 from stream.cli.extras import needs
@@ -26,6 +25,7 @@ from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.kafka.tracing import OperationTracing
 from stream.settings import Settings
 from stream.telemetry.command_line import steps_outside
+from stream.terminal import terminal
 
 _SERVICE = "fraudstream-publish"
 
@@ -169,7 +169,7 @@ class SentCounter:
 @contextmanager
 def sending_bar(name: str, total: int) -> Iterator[SentCounter]:
     """Show a progress bar on standard error if that is a terminal."""
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         yield SentCounter(progress, name, total)

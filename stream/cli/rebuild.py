@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from aiokafka.errors import KafkaError
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -19,6 +18,7 @@ from stream.errors import ControlLogError, RebuildError
 from stream.recovery.rebuild import read_offsets, rebuild_here, start_rebuild, watch_workers
 from stream.recovery.repair import RepairStatus
 from stream.settings import Settings
+from stream.terminal import terminal
 
 
 def rebuild(reason: str, as_json: bool, *, here: bool) -> None:  # noqa: FBT001 - a flag
@@ -55,7 +55,7 @@ async def _shown(progress: AsyncIterator[RepairStatus]) -> RepairStatus:
     """Draw a progress bar on standard error, and return the last status."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     last = RepairStatus({}, {})
-    with Progress(*columns, console=Console(stderr=True, highlight=False)) as bar:
+    with Progress(*columns, console=terminal(stderr=True)) as bar:
         task = bar.add_task("waiting for a worker", total=None)
         async for seen in progress:
             state = f"{seen.parts_done} of {seen.parts} parts" if seen.progress else "waiting for a worker"

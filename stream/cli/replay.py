@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import click
 import msgspec
 from aiokafka.errors import KafkaError
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +18,7 @@ from stream.cli.progress import bars
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.dataset.errors import FileError
 from stream.rescoring.request import RescoringError
+from stream.terminal import terminal
 
 _SHOWN = 5
 
@@ -48,7 +49,7 @@ def replay(transaction_id: str, card: str | None, as_json: bool) -> None:  # noq
     if as_json:
         say(as_json, msgspec.to_builtins(found), "")
     else:
-        Console(highlight=False).print(_shown(msgspec.to_builtins(found)))
+        terminal().print(_shown(msgspec.to_builtins(found)))
 
 
 def _shown(found: dict) -> RenderableType:  # type: ignore[type-arg]

@@ -2,14 +2,13 @@
 
 from typing import NoReturn
 
-import click
-
 from models.errors import RepositoryUnavailableError
 from models.repository import Repository
 from stream.cli.output import refuse
 from stream.cli.settings import refused_settings
 from stream.control.trusted_models import trusted_repository
 from stream.settings import PREFIX, Settings
+from stream.terminal import echo
 
 
 def repository_or_refuse(settings: Settings) -> Repository:
@@ -17,7 +16,7 @@ def repository_or_refuse(settings: Settings) -> Repository:
     try:
         return Repository(settings.models)
     except RepositoryUnavailableError as error:
-        click.echo(f"{PREFIX}MODELS: {error}", err=True)
+        echo(f"{PREFIX}MODELS: {error}", err=True)
         raise SystemExit(2) from error
 
 

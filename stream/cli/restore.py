@@ -14,7 +14,6 @@ from models.errors import ModelError, RepositoryUnavailableError, UnsealedSnapsh
 from models.overview import SHORT_DIGEST
 from models.snapshot import RestorePlan, read_snapshot
 from stream.cli.commands import reason_option, verdict_line
-from stream.cli.letter_text import printable
 from stream.cli.output import json_option, refuse, say
 from stream.cli.repository import repository_or_refuse
 from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
@@ -24,8 +23,10 @@ from stream.control.restore import RestoreRequest, plan
 from stream.control.restore import restore as write_back
 from stream.control.snapshot_store import SnapshotStore
 from stream.errors import ControlLogError
+from stream.printing import printable
 from stream.redaction import redact_text
 from stream.settings import PREFIX, Settings
+from stream.terminal import echo
 
 
 class Intended(NamedTuple):
@@ -66,7 +67,7 @@ def restore(file: Path | None, yes: bool, force: bool, reason: str, as_json: boo
             intended = asyncio.run(_intended(settings, file, reason, force=force))
         planned = intended.plan
         if intended.lacking and not as_json:
-            click.echo("\n".join(printable(redact_text(line)) for line in _lines(intended, force=force)), err=True)
+            echo("\n".join(printable(redact_text(line)) for line in _lines(intended, force=force)), err=True)
         if planned.problems:
             refuse("\n".join(planned.problems))
         writes = planned.needed and (yes or _is_confirmed())
@@ -107,7 +108,7 @@ def _store_or_refuse(settings: Settings, estate: Estate) -> SnapshotStore:
     try:
         return SnapshotStore(settings, estate)
     except RepositoryUnavailableError as error:
-        click.echo(f"{PREFIX}SNAPSHOTS: {error}", err=True)
+        echo(f"{PREFIX}SNAPSHOTS: {error}", err=True)
         raise SystemExit(2) from error
 
 
@@ -147,7 +148,7 @@ def _is_confirmed() -> bool:
     try:
         return click.confirm("Write them?", err=True)
     except click.Abort:
-        click.echo("", err=True)
+        echo("", err=True)
         return False
 
 

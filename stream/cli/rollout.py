@@ -35,6 +35,7 @@ from stream.cli.promotion import send_promotion, verdict_option
 from stream.cli.settings import settings_or_refuse
 from stream.cli.watching import watching_options
 from stream.guard.finding import Limits
+from stream.terminal import echo
 
 _DEFAULT_ALPHA = 0.05
 
@@ -160,7 +161,7 @@ def _tell(ladder: Ladder, guards: dict[str, Any]) -> None:
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    echo(line, err=True)
 
 
 def _guards_of(file: Path) -> dict[str, Any]:

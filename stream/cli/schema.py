@@ -5,6 +5,7 @@ import json
 import click
 
 from stream.contract.schema import RECORDS, json_schema
+from stream.terminal import echo
 
 
 @click.command()
@@ -12,4 +13,4 @@ from stream.contract.schema import RECORDS, json_schema
 def schema(record: str | None) -> None:
     """Print the JSON Schema of a record, or one object with all of them."""
     schemas = {name: json_schema(name) for name in RECORDS}
-    click.echo(json.dumps(schemas[record] if record else schemas, indent=2))
+    echo(json.dumps(schemas[record] if record else schemas, indent=2))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 from aiokafka.errors import KafkaError
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -36,6 +36,7 @@ from stream.rescoring.request import (
     TopicRequest,
 )
 from stream.settings import Settings
+from stream.terminal import terminal
 
 _SHORT = 12
 
@@ -148,9 +149,9 @@ def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
     if as_json:
         say(as_json, msgspec.to_builtins(report) | ({} if published is None else {"published": published}), "")
     else:
-        Console(highlight=False).print(compared(report) if isinstance(report, DiffReport) else scored(report))
+        terminal().print(compared(report) if isinstance(report, DiffReport) else scored(report))
     if published is not None and not as_json:
-        Console(highlight=False).print(f"\npublished {published:,} predictions named {options['publish']}")
+        terminal().print(f"\npublished {published:,} predictions named {options['publish']}")
     if isinstance(report, DiffReport) and report.unexplained:
         raise SystemExit(1)
 

@@ -7,20 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-import click
-
 from stream.cli.output import refuse
 from stream.errors import SettingsError
 from stream.kafka.client import check_tls_files, explain_error
 from stream.logs import log_to_stderr
 from stream.settings import Settings, near_misses, read_settings
 from stream.telemetry.environment import read as read_telemetry
+from stream.terminal import echo
 
 
 def settings_or_refuse() -> Settings:
     """Read the settings; exit with 2 if they are invalid, as for wrong usage, and warn of misspelled variables."""
     for warning in near_misses(os.environ):
-        click.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
     with refused_settings():
         settings = read_settings(os.environ)
         check_tls_files(settings)
@@ -36,7 +35,7 @@ def refused_settings() -> Iterator[None]:
     try:
         yield
     except SettingsError as error:
-        click.echo(str(error), err=True)
+        echo(str(error), err=True)
         raise SystemExit(2) from error
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 from aiokafka.errors import KafkaError
-from rich.console import Console
 
 from models.errors import InvalidTimeError
 from models.policy import Decision
@@ -23,6 +22,7 @@ from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.cli.shadow_verdict import verdict_command
 from stream.clock import now_ms
 from stream.errors import ControlLogError, ReportError
+from stream.terminal import terminal
 
 _MOST_MINUTES = 100 * 366 * 24 * 60
 """A century; more is a typing error."""
@@ -58,7 +58,7 @@ def report_command(digest: str | None, since: str | None, minutes: float | None,
     if as_json:
         say(as_json, facts(found), "")
     else:
-        Console(highlight=False).print(report_tables(found))
+        terminal().print(report_tables(found))
 
 
 def _since_ms(since: str | None, minutes: float | None) -> int | None:

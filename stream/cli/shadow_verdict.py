@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 from aiokafka.errors import KafkaError
-from rich.console import Console
 
 from models.arms import parse_share
 from models.errors import InvalidShareError
@@ -23,6 +22,7 @@ from stream.outcomes.costs import parse_cost
 from stream.outcomes.first_days import CARD_DAYS
 from stream.outcomes.maturity import MATURITY_DAYS
 from stream.settings import Settings
+from stream.terminal import terminal
 from stream.verdict.gates import VerdictWord
 from stream.verdict.reader import VerdictScope, read_verdict
 from stream.verdict.report import VerdictReport, judge_challenger
@@ -161,7 +161,7 @@ def verdict_command(
     if as_json:
         say(as_json, found.facts(), "")
     else:
-        Console(highlight=False).print(verdict_tables(found))
+        terminal().print(verdict_tables(found))
     if found.verdict is not VerdictWord.PROMOTE:
         raise SystemExit(1)
 

@@ -14,6 +14,7 @@ from stream.cli.settings import settings_or_refuse
 from stream.errors import ControlLogError, ReportError
 from stream.kafka.client import explain_error
 from stream.settings import Settings
+from stream.terminal import echo
 
 _SECONDS = 60.0
 """A command does not wait longer for the report."""
@@ -31,15 +32,15 @@ def grounds_of(winner: str, file: Path | None) -> dict[str, Any] | None:
     try:
         return asyncio.run(_from_topics(settings, winner))
     except (ReportError, ControlLogError) as error:
-        click.echo(f"the report says nothing: {error}", err=True)
+        echo(f"the report says nothing: {error}", err=True)
     except TimeoutError:
-        click.echo(
+        echo(
             f"the report was not ready within {_SECONDS:g} s: run `fraudstream split report --json`, and give its "
             "output as --evidence",
             err=True,
         )
     except (KafkaError, OSError) as error:
-        click.echo(f"the report could not be read: {asyncio.run(explain_error(settings, error))}", err=True)
+        echo(f"the report could not be read: {asyncio.run(explain_error(settings, error))}", err=True)
     return None
 
 
@@ -69,7 +70,7 @@ def _grounds(report: Mapping[str, Any], winner: str, lines: tuple[str, ...]) -> 
     named = report["winner"]
     said = "no winner yet" if named is None else f"the winner {named}"
     agrees = "" if named == winner else f"; you end it for {winner} all the same"
-    click.echo(f"the report names {said}{agrees}", err=True)
+    echo(f"the report names {said}{agrees}", err=True)
     for line in lines:
-        click.echo(f"  {line}", err=True)
+        echo(f"  {line}", err=True)
     return {"report": {name: report[name] for name in _KEPT if name in report}}

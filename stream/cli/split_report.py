@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 from aiokafka.errors import KafkaError
-from rich.console import Console
 
 from guards.shares import WHOLE_BP
 from stream.cli.arguments import BudgetParam, MomentParam
@@ -29,6 +28,7 @@ from stream.outcomes.first_days import CARD_DAYS
 from stream.outcomes.maturity import MATURITY_DAYS, MaturityTerms
 from stream.outcomes.reader import ReadPayments
 from stream.settings import Settings
+from stream.terminal import terminal
 
 
 @click.group()
@@ -118,7 +118,7 @@ def report_command(as_json: bool, page: Path | None, **options: Any) -> None:  #
     if as_json:
         say(as_json, facts(found), "")
     else:
-        Console(highlight=False).print(report_tables(found))
+        terminal().print(report_tables(found))
 
 
 class ReportWish(NamedTuple):

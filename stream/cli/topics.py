@@ -18,6 +18,7 @@ from stream.kafka.partitioners import PartitionerReport, advice, examine, used_b
 from stream.kafka.topic_settings import mend, short_retentions
 from stream.kafka.topics import LABELS, TRANSACTIONS, apply
 from stream.settings import Settings
+from stream.terminal import echo
 
 COMMANDS = {
     "accept-loss": CommandSource(
@@ -62,7 +63,7 @@ def topics_apply(partitions: int, replication: int, as_json: bool) -> None:  # n
     except (TopicsError, OSError) as error:
         refuse(str(error))
     for warning in found.unread:
-        click.echo(warning, err=True)
+        echo(warning, err=True)
     changes = [
         f"{one.topic}: {one.setting} changed from {one.found or 'empty'} to {one.wanted}" for one in found.deviations
     ]
@@ -102,7 +103,7 @@ def topics_check(*, topic: str | None, records: int, seconds: float, ids: bool, 
     except (KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     for warning in kept.unread:
-        click.echo(warning, err=True)
+        echo(warning, err=True)
     short = [one for one in kept.deviations if topic in (None, one.topic)]
     lines = [*(line for one in found for line in _partitioner_lines(one)), *map(str, short)]
     say(as_json, {"topics": found, "short": [one._asdict() for one in short]}, "\n".join(lines))

@@ -10,7 +10,6 @@ from typing import Any
 import click
 import msgspec
 from aiokafka.errors import KafkaError
-from rich.console import Console
 from rich.table import Table
 
 from features.errors import FormulaError
@@ -32,6 +31,7 @@ from stream.cli.training_options import sizes_of, training_options
 from stream.code_version import code_version
 from stream.dataset.errors import BackfillError, FileError
 from stream.settings import Settings
+from stream.terminal import echo, terminal
 from stream.training.provenance import provenance_here
 from stream.training.request import (
     Baseline,
@@ -82,7 +82,7 @@ def train(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
     if signer is not None:
         sign_or_refuse(repository, report.digest, signer)
     for warning in report.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        echo(f"warning: {warning}", err=True)
     say(as_json, msgspec.to_builtins(report), "") if as_json else _print(report)
 
 
@@ -122,7 +122,7 @@ def _read_topics(settings: Settings, folder: Path, until_ms: int | None) -> str:
     except (BackfillError, FileError) as error:
         refuse(str(error))
     for one in found.left_out:
-        click.echo(f"left out: {one.records:,} {one.code}, the first at {one.first}", err=True)
+        echo(f"left out: {one.records:,} {one.code}, the first at {one.first}", err=True)
     return f"{found.payments:,} payments and {found.labels:,} labels of the topics"
 
 
@@ -131,7 +131,7 @@ def _train(request: TrainingRequest, repository: Repository) -> TrainingReport:
 
     try:
         with bars() as progress:
-            return run(request, repository, progress, lambda line: click.echo(line, err=True))
+            return run(request, repository, progress, lambda line: echo(line, err=True))
     except RepositoryUnavailableError as error:
         refuse_repository(error)
     except (TrainingError, FileError, ModelError, FormulaError) as error:
@@ -160,7 +160,7 @@ def _print(report: TrainingReport) -> None:
     add_measures(table, report)
     for baseline in report.baselines:
         table.add_row(baseline.name, _baseline_text(baseline))
-    Console().print(table)
+    terminal().print(table)
 
 
 def _baseline_text(baseline: Baseline) -> str:

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-import click
 import msgspec
 from aiokafka.errors import KafkaError
 
@@ -27,6 +26,7 @@ from stream.cli.settings import refuse_kafka
 from stream.clock import now_ms
 from stream.errors import ControlLogError, ReportError
 from stream.settings import Settings
+from stream.terminal import echo
 
 LEAST_COMPARED = 1_000
 """With fewer comparisons of the last day, the manifests' expectations are taken: a share of few payments is chance."""
@@ -61,7 +61,7 @@ def _tell_of_move(settings: Settings, live: str, model: str) -> None:
     if isinstance(found, str) or found.live_alert_share is None:
         return
     if abs(found.alert_share - found.live_alert_share) > _FAR * found.live_alert_share:
-        click.echo(
+        echo(
             f"warning: alerts are expected on {found.alert_share:.3%} of payments, with the live model on "
             f"{found.live_alert_share:.3%}; `limits set --alert-budget` refuses what a team cannot work on",
             err=True,

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 from aiokafka.errors import KafkaError
-from rich.console import Console
 
 from models.errors import RepositoryUnavailableError
 from models.problems import Problem
@@ -26,6 +25,7 @@ from stream.drift.terms import DriftTerms
 from stream.errors import ReportError
 from stream.outcomes.maturity import DAY_MS
 from stream.settings import Settings
+from stream.terminal import terminal
 
 DAYS = 70
 """So many days are read by default: ten weeks, so that some of them have matured."""
@@ -48,7 +48,7 @@ def print_watch(options: Mapping[str, Any], page: Path | None, *, as_json: bool)
     if as_json:
         say(as_json, facts(found), "")
     else:
-        Console(highlight=False).print(report_tables(found))
+        terminal().print(report_tables(found))
     if not found.is_quiet:
         raise SystemExit(1)
 

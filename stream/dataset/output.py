@@ -1,6 +1,7 @@
 """Writes an output file: its columns come in parts, which are joined to a file that appears whole or not at all.
 
 The ending of its name chooses the format. Parts are parquet files beside it, in a folder that is removed at the end.
+Files of payments are for their owner alone. In CSV, a text that a spreadsheet would compute begins with an apostrophe.
 """
 
 import tempfile
@@ -25,7 +26,10 @@ OUT_FORMATS: Mapping[str, str] = {
 """The endings that an output file may have, and how it is then written."""
 Columns = dict[str, Any]
 """Arrays of one length; NaN, None and masked values become NULL."""
-_ZONED = "TIMESTAMP WITH TIME ZONE"
+OWNER_ONLY = 0o600
+_FORMULA = r"^[=+\-@\t\r]"
+"""How a text begins that spreadsheets take for a formula."""
+_TEXT, _ZONED = "VARCHAR", "TIMESTAMP WITH TIME ZONE"
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
@@ -96,9 +100,10 @@ def join_parts(
 ) -> None:
     """Concatenate parts into the output file, in the format of its ending; parquet also gets the metadata.
 
-    In CSV, times are RFC 3339 text, `occurred_at` with its own UTC offset if there is one beside it.
+    In CSV, times are RFC 3339 text, `occurred_at` with its own UTC offset if there is one beside it. The file can be
+    read by its owner alone.
     """
-    draft = out.with_name(f".{out.name}.{parts[0].parent.name}")
+    draft = parts[0].parent / f".{out.name}"  # in a folder that nobody else can read
     options = OUT_FORMATS[out.suffix.lower()]
     if metadata and is_parquet(out):
         options += f", KV_METADATA {{{', '.join(f'{quoted(key)}: {quoted(text)}' for key, text in metadata.items())}}}"
@@ -108,6 +113,7 @@ def join_parts(
         connection.execute(
             f"COPY (SELECT {_chosen(connection, parts, out)} FROM {read_parts(parts)}) TO {quoted(draft)} ({options})"  # noqa: S608 - our own
         )
+        draft.chmod(OWNER_ONLY)
         draft.replace(out)
     finally:
         connection.execute("RESET disabled_optimizers")
@@ -121,5 +127,12 @@ def _chosen(connection: Any, parts: Sequence[Path], out: Path) -> str:  # noqa: 
     described = connection.execute(f"DESCRIBE SELECT * FROM {read_parts(parts)}").fetchall()  # noqa: S608 - our own
     kinds = {name: kind for name, kind, *_ in described}
     offsets = {"occurred_at": "utc_offset_minutes"} if "utc_offset_minutes" in kinds else {}
-    texts = [f"{time_text(name, offsets.get(name, '0'))} AS {name}" for name, kind in kinds.items() if kind == _ZONED]
-    return f"* REPLACE ({', '.join(texts)})" if texts else "*"
+    changed = [f"{time_text(name, offsets.get(name, '0'))} AS {name}" for name, kind in kinds.items() if kind == _ZONED]
+    changed += [f'{_harmless(name)} AS "{name}"' for name, kind in kinds.items() if kind == _TEXT]
+    return f"* REPLACE ({', '.join(changed)})" if changed else "*"
+
+
+def _harmless(name: str) -> str:
+    """Return SQL for a column of texts of which none is a formula."""
+    apostrophe = quoted("'")
+    return f'CASE WHEN regexp_matches("{name}", {quoted(_FORMULA)}) THEN {apostrophe} || "{name}" ELSE "{name}" END'

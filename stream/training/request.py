@@ -26,6 +26,7 @@ from models.commands import Token
 from models.cost_policy import CostPolicy
 from models.expected import FORM_OF_TOKENS
 from models.list_rules import RuleSet
+from models.model_text import MOST_LEAVES
 from models.policy import Policy
 from models.provenance import Provenance
 from models.volume import AlertBudget
@@ -37,7 +38,7 @@ Progress = Callable[[str, int, int], None]
 _LONGEST_SHOWN = 80
 _BOUNDS = {
     "trees": (1, 10_000),
-    "leaves": (2, 131_072),
+    "leaves": (2, MOST_LEAVES),
     "max_depth": (1, 64),
     "patience": (0, 10_000),
     "threads": (1, 1_024),

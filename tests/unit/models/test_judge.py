@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace as replace_struct
 
 from models.arms import Arm, Canary, Split
+from models.command_decoder import argument_problems, read_command
 from models.commands import (
     AcceptedArm,
     Command,
@@ -75,6 +76,18 @@ def test_a_promotion_in_a_group_without_members_waits() -> None:
 
 def test_a_worker_that_left_the_group_is_ignored() -> None:
     assert judge(LIVE, command(), fleet(members=("w1",), w1="h", w2="other"), ISSUED) == Accepted(5, B)
+
+
+@pytest.mark.parametrize(("field", "text"), [("actor", "ann\nbob"), ("reason", "fine\x1b[2J"), ("reason", "\u202e")])
+def test_a_text_that_could_write_over_other_lines_is_refused_and_its_command_can_be_read(field: str, text: str) -> None:
+    asked = replace_struct(command(force=True), **{field: text})
+    verdict = judge(LIVE, asked, fleet(), ISSUED)
+    assert codes(verdict) == [ProblemCode.INVALID_FIELD]
+    (problem,) = verdict.problems  # type: ignore[union-attr]
+    place = next(at for at, one in enumerate(text, 1) if not one.isprintable())
+    assert problem.detail == f"{field}: character {place}, U+{ord(text[place - 1]):04X}, is no glyph; leave it out"
+    assert read_command(encode(asked)) == asked, "those of earlier versions stay readable"
+    assert [one.detail for one in argument_problems({field: text})] == [problem.detail]
 
 
 def test_force_skips_the_wait() -> None:

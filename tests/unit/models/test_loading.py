@@ -17,7 +17,7 @@ from models.calibration import Calibrator
 from models.errors import DamagedArtifactError, ProbeError, ScoringError
 from models.judge import HeldArtifact
 from models.loading import Model, inspect_artifact, load
-from models.model_text import check_model_text
+from models.model_text import MOST_SPLITS_DEEP, check_model_text
 from models.problems import ProblemCode
 from models.repository import Repository
 from support.examples import examples
@@ -263,3 +263,40 @@ def test_a_manifest_says_what_its_model_was_trained_on_or_that_it_was_imported()
     with pytest.raises(ValueError, match="training, imported: expected one of the two"):
         artifact(imported=imported)
     assert b"training" not in artifact(training=None, imported=imported)["manifest.json"]
+
+
+def chain(splits: int) -> str:
+    """Return a model of one tree of which each split has a leaf and the next split."""
+    whole = {
+        "num_leaves": [splits + 1],
+        "num_cat": [0],
+        "split_feature": [0] * splits,
+        "split_gain": [1] * splits,
+        "threshold": range(splits),
+        "decision_type": [2] * splits,
+        "left_child": [-1 - at for at in range(splits)],
+        "right_child": [*range(1, splits), -1 - splits],
+        "leaf_value": [0.1] * (splits + 1),
+        "leaf_weight": [1] * (splits + 1),
+        "leaf_count": [1] * (splits + 1),
+        "internal_value": [0] * splits,
+        "internal_weight": [1] * splits,
+        "internal_count": [1] * splits,
+        "is_linear": [0],
+        "shrinkage": [1],
+    }
+    lines = "\n".join(f"{name}={' '.join(map(str, values))}" for name, values in whole.items())
+    head = TEXT.split("\n\n", 1)[0]
+    return resized(f"{head}\n\nTree=0\n{lines}\n\n\nend of trees\n")
+
+
+def test_a_chain_of_splits_has_a_bounded_depth_and_is_refused_beyond() -> None:
+    (tree,) = check_model_text(chain(MOST_SPLITS_DEEP), NAMES)
+    assert len(tree.leaves) == MOST_SPLITS_DEEP + 1
+    for splits in (MOST_SPLITS_DEEP + 1, 15_000):
+        with pytest.raises(
+            DamagedArtifactError, match=f"a tree has {splits} splits on the way to a leaf, more than 256"
+        ):
+            check_model_text(chain(splits), NAMES)
+    with pytest.raises(DamagedArtifactError, match="num_leaves is '30001', not 1 to 16384"):
+        check_model_text(chain(30_000), NAMES)
