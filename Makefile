@@ -9,7 +9,7 @@ PYTEST := $(BIN)/pytest -n 3 --dist worksteal --durations=25
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint unit integration acceptance bench compose-check docs lock clean
+.PHONY: help setup demo test lint unit integration acceptance bench compose-check docs parts lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name what; do printf '  make %-14s %s\n' "$$name" "$$what"; done
@@ -74,7 +74,16 @@ lock: setup  ## renew requirements/*.txt from pyproject.toml
 	$(COMPILE) -o requirements/dev.txt --extra demo --extra report --extra search --extra signing --group dev -c requirements/demo.txt pyproject.toml requirements/tools.in
 	$(COMPILE) -o requirements/build.txt -c requirements/dev.txt requirements/build.in
 	$(COMPILE) -o requirements/docs.txt --group docs -c requirements/dev.txt
+	$(COMPILE) -o requirements/parts.txt requirements/parts.in
 	$(COMPILE) -o requirements/bench.txt --extra train --extra report --group bench -c requirements/demo.txt pyproject.toml requirements/tools.in
 
+parts: setup .venv-parts/.installed  ## bills of materials, licences and known vulnerabilities of what is shipped
+	.venv-parts/bin/python deploy/parts.py
+
+.venv-parts/.installed: requirements/parts.txt
+	$(PYTHON) -m venv .venv-parts
+	.venv-parts/bin/pip install --disable-pip-version-check --quiet --require-hashes -r requirements/parts.txt
+	@touch $@
+
 clean:  ## remove what was built here, .venv included
-	rm -rf .venv .venv-bench .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-bench .venv-parts .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
