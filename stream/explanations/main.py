@@ -15,6 +15,7 @@ from stream.explanations.first_look import require_features
 from stream.explanations.process import AlertExplainer
 from stream.guard.pages import served_pages
 from stream.logs import log_service_to_stderr, service_formatter
+from stream.plain_connections import plain_connections
 from stream.settings import Settings
 from stream.tasks import end_tasks, failure_of
 from stream.telemetry.environment import read as read_telemetry
@@ -41,6 +42,8 @@ def run_explain(settings: Settings, table: ReasonTable, since_ms: int | None) ->
     always = {"deployment": settings.deployment, "worker": named.worker_id}
     log_service_to_stderr(settings.log_level, service_formatter(settings.log_format, secrets, always))
     log.info("fraudstream %s: alerts of deployment %s are explained", code_version(), settings.deployment)
+    for warning in plain_connections(settings, with_redis=False):
+        log.warning("%s", warning, extra={"event": "not_encrypted"})
     telemetry = begin(named, os.environ)
     build_type_info()
     try:

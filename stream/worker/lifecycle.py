@@ -24,6 +24,7 @@ from stream.code_version import code_version
 from stream.control.follower import Follower
 from stream.control.limits_text import limits_text
 from stream.control.model_cache import LoadedModels
+from stream.plain_connections import plain_connections
 from stream.redaction import redact_text
 from stream.settings import PREFIX, Settings
 from stream.tasks import log_on_error
@@ -96,6 +97,8 @@ def log_start(settings: Settings) -> None:
         extra={"event": "starting", "version": ours, "python": python},
     )
     _log_missing_kernels()
+    for warning in plain_connections(settings, with_redis=True):
+        log.warning("%s", warning, extra={"event": "not_encrypted"})
     defaults = Settings()
     for name, text in settings.shown().items():
         field = name.removeprefix(PREFIX).lower()
