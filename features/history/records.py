@@ -86,6 +86,7 @@ PLACE_UNITS = 100_000
 LOW_HALF = 32
 LOW_MASK = (1 << LOW_HALF) - 1
 HASH_MASK = 0xFFFF_FFFF_FFFF_FFFF
+LONGEST_HASH_KEY = hashlib.blake2b.MAX_KEY_SIZE
 CACHED_TRAITS = 1 << 16
 CACHED_HASHES = 1 << 17
 
@@ -225,9 +226,41 @@ HASHES: Mapping[Entity, Callable[[str], int]] = MappingProxyType(
 
 
 def _hash(person: bytes, text: str) -> int:
-    """Return 64 bits of BLAKE2b as a signed integer; `person` separates the kinds of hashes."""
+    """Return 64 bits of BLAKE2b, by the process's key, as a signed integer; `person` separates the kinds of hashes."""
     data = text.encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8, person=person).digest(), "little", signed=True)
+    digest = hashlib.blake2b(data, digest_size=8, person=person, key=_hash_key.value).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+class _HashKey:
+    """The key of this process's hashes; empty: without one, whoever knows how ids look can try them all."""
+
+    value = b""
+
+
+_hash_key = _HashKey()
+
+
+def use_hash_key(key: bytes) -> None:
+    """Hash ids with a deployment's key from now on, of at most 64 bytes; call it before anything is hashed.
+
+    Histories made by another key are not found. Values of features depend on no hash.
+    """
+    _hash_key.value = key
+    for cached in (card_hash, merchant_hash, device_hash, prediction_name_hash):
+        cached.cache_clear()
+
+
+def has_hash_key() -> bool:
+    """Tell whether ids are hashed by a key: then no card's or device's id is stored."""
+    return bool(_hash_key.value)
+
+
+def hash_key_check() -> str:
+    """Return a text that is the same for the same key alone, and from which it cannot be found; empty without one."""
+    if not _hash_key.value:
+        return ""
+    return hashlib.blake2b(b"fraudstream", digest_size=16, person=b"check", key=_hash_key.value).hexdigest()
 
 
 def fold_hashes(content: NDArray[np.uint64]) -> Ints:

@@ -16,6 +16,8 @@ from features.history.history import History
 from features.history.store import Entity, Ints
 
 HEADER = struct.Struct("<QQ64s")
+_HASHED = "#"
+"""No token begins so: the rest is the entity's hash, in place of its id."""
 PLAIN, COMPACTED, INCOMPLETE = 2, 3, 4
 """Formats: a log alone; a compacted history with notes and panes before the log (`features.history.panes`); a log alone
 that lacks records, because the history was damaged (`features.redis.damage`)."""
@@ -82,12 +84,21 @@ class CachedHistory(History):
                 "Run the version that wrote it, or set another FRAUDSTREAM_DEPLOYMENT."
             )
         name = entity_id.rstrip(b"\0").decode(errors="replace")
-        named = (records.HASHES[self.kind](name) ^ self.entity) & records.HASH_MASK == 0
-        if not named or base >= MOST_POSITIONS or not _are_rows(encoded, rows):
+        if not self._is_named(name) or base >= MOST_POSITIONS or not _are_rows(encoded, rows):
             return False
-        self.entity_id = name
+        self.entity_id = self.entity_id if name.startswith(_HASHED) else name
         self._become(base, encoded, rows)
         return True
+
+    def _is_named(self, name: str) -> bool:
+        """Tell whether a header names this entity: by its id, or by its hash alone."""
+        if name.startswith(_HASHED):
+            return name == self._hashed_name
+        return (records.HASHES[self.kind](name) ^ self.entity) & records.HASH_MASK == 0
+
+    @property
+    def _hashed_name(self) -> str:
+        return f"{_HASHED}{self.entity & records.HASH_MASK:016x}"
 
     def _become(self, base: int, encoded: int, rows: Ints) -> None:
         self.refreshed_ms, self.is_incomplete = 0, encoded == INCOMPLETE
@@ -112,7 +123,8 @@ class CachedHistory(History):
         return self._header(base, INCOMPLETE)
 
     def _header(self, base: int, encoded: int) -> bytes:
-        return HEADER.pack(base, encoded, self.entity_id.encode())
+        hides = records.has_hash_key() and self.kind is not Entity.MERCHANT  # a merchant's id completes labels
+        return HEADER.pack(base, encoded, (self._hashed_name if hides else self.entity_id).encode())
 
     def shows_loss(self, end: int, last_id: int) -> bool:
         """Tell whether a history with this end and this last record can have become this one only by a loss."""

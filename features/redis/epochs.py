@@ -24,7 +24,8 @@ class EpochAnswer(NamedTuple):
 class EpochState(NamedTuple):
     """The epoch of each shard, the coverage and retention of histories, and when records were last displaced.
 
-    `evicted` is how many keys the servers had evicted when the loss of them was last handled.
+    `evicted` is how many keys the servers had evicted when the loss of them was last handled, `hash_check` what was
+    stored of the key by which ids are hashed.
     """
 
     epochs: list[int]
@@ -32,6 +33,7 @@ class EpochState(NamedTuple):
     stored: StoredRetention
     displaced_at: bytes | None
     evicted: bytes | None
+    hash_check: bytes | None
 
 
 class Epochs:
@@ -115,12 +117,14 @@ class Epochs:
             (HOME_SHARD, self._layout.retention[HOME_SHARD]),
             (HOME_SHARD, self._layout.displaced_at),
             (HOME_SHARD, self._layout.evicted),
+            (HOME_SHARD, self._layout.hash_check),
         ]
-        *found, complete, stored, displaced_at, evicted = await self._connection.values(keys)
+        *found, complete, stored, displaced_at, evicted, hash_check = await self._connection.values(keys)
         return EpochState(
             [read_epoch(value) for value in found],
             read_coverage(complete),
             read_retention(stored),
             displaced_at,
             evicted,
+            hash_check,
         )

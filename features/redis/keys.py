@@ -75,6 +75,11 @@ class KeyLayout:
         return self.epochs[HOME_SHARD] + b":evicted"
 
     @property
+    def hash_check(self) -> bytes:
+        """The key, in HOME_SHARD, of a check value of the key by which ids are hashed; absent without such a key."""
+        return self.epochs[HOME_SHARD] + b":hashed"
+
+    @property
     def commits(self) -> bytes:
         """The key, in HOME_SHARD, of the second copy of the group's commits."""
         return self.epochs[HOME_SHARD] + b":commits"

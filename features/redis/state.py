@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from features.errors import StoreRefusedError
 from features.history.displaced import ALL_DISPLACED, NONE_DISPLACED
+from features.history.records import hash_key_check
 from features.history.retention import Retention, horizons_of
 from features.history.store import Entity, RetentionPolicy
 from features.redis.append import NO_EPOCH
@@ -20,6 +21,11 @@ from features.redis.retention import NO_COVERAGE, UNKNOWN_RETENTION, Coverage, E
 from features.redis.topology import Servers, read_servers
 
 log = logging.getLogger("fraudstream.features.redis.state")
+
+_KEYED_LATER = (
+    "the ids of this deployment's histories are hashed without a key: unset FRAUDSTREAM_HASH_KEY_FILE, and give a "
+    "second deployment the key, which takes over with `fraudstream deployment cut-over`"
+)
 
 
 class HistoryState:
@@ -48,6 +54,7 @@ class HistoryState:
         self._epochs = Epochs(connection, layout, Coverage.of(self.horizons_ms))
         self._connection = connection
         self._servers_key, self._evicted_key = layout.servers, layout.evicted
+        self._hash_check_key = layout.hash_check
         self._evictions = EvictionWatch(connection)
         self._recorded_servers: Servers | None = None
         self._displaced_at: bytes | None = None
@@ -92,6 +99,10 @@ class HistoryState:
 
         So a deployment whose server was emptied while no worker ran does not use an epoch twice.
         """
+        before = await self._epochs.read()
+        if before.hash_check is None and any(before.epochs) and hash_key_check():
+            raise StoreRefusedError(_KEYED_LATER)
+        _require_same_key(before.hash_check)
         epoch, new = await self._epochs.join(now_ms // 1000, emptied=emptied)
         if new and emptied:
             log.error(
@@ -138,6 +149,7 @@ class HistoryState:
         if (refusal := self._evictions.note_refusal()) is not None:
             raise StoreRefusedError(refusal)
         counts, found = self._connection.evicted_keys(), await self._epochs.read()
+        _require_same_key(found.hash_check)
         others = [epoch for epoch in found.epochs if epoch != self.epoch]
         complete, stored = found.complete.under(self.epoch), found.stored.under(self.epoch)
         if not apply:
@@ -217,6 +229,8 @@ class HistoryState:
         self.epoch, self.complete, self.stored, self.displaced = epoch, NO_COVERAGE, UNKNOWN_RETENTION, ALL_DISPLACED
         self._recorded_servers = None  # it may be lost as well
         self._clear_caches()
+        if check := hash_key_check():
+            await self._connection.set(HOME_SHARD, self._hash_check_key, check)
         await self._adopt(await self._epochs.read())
 
     async def _adopt(self, found: EpochState) -> None:
@@ -244,6 +258,17 @@ class HistoryState:
         self.complete, self.stored = complete, stored
         if must_clear:
             self._clear_caches()
+
+
+def _require_same_key(stored: bytes | None) -> None:
+    """Refuse histories whose ids were hashed by another key: none of them would be found."""
+    own = hash_key_check()
+    if stored is not None and stored.decode(errors="replace") != own:
+        lacks = "another than FRAUDSTREAM_HASH_KEY_FILE has" if own else "and this process has none"
+        raise StoreRefusedError(
+            f"the ids of this deployment's histories are hashed with a key, {lacks}: set FRAUDSTREAM_HASH_KEY_FILE to "
+            "the file of that key"
+        )
 
 
 def _evicted_text(count: int) -> str:

@@ -1,11 +1,7 @@
 """Where the snapshot of the control log lies, and how it is sealed: as the settings and the estate say."""
 
 import json
-import re
-from base64 import b64decode
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from models.repository import Repository
@@ -13,14 +9,14 @@ from models.snapshot import SnapshotScope, SnapshotSeal
 from stream.control.estate import Estate
 from stream.errors import SettingsError
 from stream.kafka.topics import MODEL_EVENTS
+from stream.key_files import read_keys
 from stream.settings import PREFIX, Settings
+from stream.text_files import read_text_file
 
 FOLDER = "control"
 """The folder of snapshots in a model repository."""
 _KEY_FILE = f"{PREFIX}SNAPSHOT_KEY_FILE"
 _OPTIONS_FILE = f"{PREFIX}SNAPSHOTS_OPTIONS_FILE"
-_HEX = re.compile("[0-9A-Fa-f]+")
-_KEY_BYTES = 32
 _MOST_KEYS = 2
 
 
@@ -107,23 +103,7 @@ def read_snapshot_keys(settings: Settings) -> tuple[bytes, ...]:
     file = settings.snapshot_key_file
     if not file:
         return ()
-    lines = [line.strip() for line in _read(_KEY_FILE, file).splitlines()]
-    keys = [_key(line, file) for line in lines if line and not line.startswith("#")]
-    if not 1 <= len(keys) <= _MOST_KEYS:
-        advice = "one key, or two while it is replaced; `openssl rand -hex 32` makes one"
-        raise SettingsError(f"{_KEY_FILE}: {file} has {len(keys)} keys: expected {advice}")
-    return tuple(keys)
-
-
-def _key(line: str, file: str) -> bytes:
-    """Return the bytes of a line; no message quotes it."""
-    key = b""
-    with suppress(ValueError):  # binascii's is one
-        key = bytes.fromhex(line) if _HEX.fullmatch(line) else b64decode(line, validate=True)
-    if len(key) >= _KEY_BYTES:
-        return key
-    form = f"at least {_KEY_BYTES} bytes in hexadecimal or base64"
-    raise SettingsError(f"{_KEY_FILE}: {file} has a line that is not {form}: `openssl rand -hex 32` makes one")
+    return read_keys(_KEY_FILE, file, _MOST_KEYS)
 
 
 def _options(settings: Settings) -> Mapping[str, Any]:
@@ -131,17 +111,9 @@ def _options(settings: Settings) -> Mapping[str, Any]:
     if not file:
         return {}
     try:
-        options = json.loads(_read(_OPTIONS_FILE, file))
+        options = json.loads(read_text_file(_OPTIONS_FILE, file))
     except ValueError:  # its text may hold a credential
         options = None
     if not isinstance(options, dict):
         raise SettingsError(f"{_OPTIONS_FILE}: {file} is not one JSON object of options for fsspec")
     return options
-
-
-def _read(setting: str, file: str) -> str:
-    try:
-        return Path(file).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
-        raise SettingsError(f"{setting}: {file} cannot be read: {why}") from error

@@ -11,6 +11,7 @@ from features.vector.sets import FeatureSets
 from stream.clock import now_ms
 from stream.control.client import read_fold
 from stream.errors import RebuildError
+from stream.hash_key import hash_by_key
 from stream.kafka.client import group_members, open_admin, require_topic
 from stream.kafka.inputs import has_filled_histories
 from stream.kafka.score_tails import read_resume_points
@@ -53,6 +54,7 @@ async def start_rebuild(settings: Settings, sets: FeatureSets, reason: str) -> A
             raise RebuildError(
                 f"deployment {settings.deployment} has decided nothing yet, so it has no histories to rebuild"
             )
+    hash_by_key(settings)
     store = RedisStore(settings.redis_url, settings.deployment, sets, now_ms)
     try:
         await store.connect(emptied=True)

@@ -7,6 +7,7 @@ from features.vector.sets import FeatureSets
 from stream.clock import now_ms
 from stream.control.model_cache import LoadedModels
 from stream.errors import SettingsError
+from stream.hash_key import hash_by_key
 from stream.kafka.topics import TRANSACTIONS
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import NeededHorizons
@@ -20,8 +21,9 @@ def redis_store(settings: Settings, features: FeatureSets, models: LoadedModels)
     """Return the store in Redis; it asks how far back the models look that decide at the time.
 
     Raises:
-        SettingsError: the URL names no server that can be used.
+        SettingsError: the URL names no server that can be used, or the file of the hash key cannot be used.
     """
+    hash_by_key(settings)
     try:
         options = StoreOptions(
             cache_bytes=settings.cache_mb << 20,

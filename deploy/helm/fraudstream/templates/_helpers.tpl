@@ -156,6 +156,9 @@ capabilities: {drop: [ALL]}
 {{- if and (eq .part "worker") $values.keys.snapshotKeySecret }}
 - {name: FRAUDSTREAM_SNAPSHOT_KEY_FILE, value: /etc/fraudstream/snapshot-key/key}
 {{- end }}
+{{- if and (eq .part "worker") $values.keys.hashKeySecret }}
+- {name: FRAUDSTREAM_HASH_KEY_FILE, value: /etc/fraudstream/hash-key/key}
+{{- end }}
 {{- if $values.estate }}
 - {name: FRAUDSTREAM_ESTATE, value: {{ $values.estate | quote }}}
 {{- end }}
@@ -243,6 +246,9 @@ envFrom:
 {{- if and (eq .part "worker") $values.keys.snapshotKeySecret }}
 - {name: snapshot-key, mountPath: /etc/fraudstream/snapshot-key, readOnly: true}
 {{- end }}
+{{- if and (eq .part "worker") $values.keys.hashKeySecret }}
+- {name: hash-key, mountPath: /etc/fraudstream/hash-key, readOnly: true}
+{{- end }}
 {{- if and (eq .part "guard") $values.guard.incidents.secret }}
 - {name: incidents, mountPath: /etc/fraudstream/incidents, readOnly: true}
 {{- end }}
@@ -284,6 +290,10 @@ envFrom:
 {{- if and (eq .part "worker") $values.keys.snapshotKeySecret }}
 - name: snapshot-key
   secret: {secretName: {{ $values.keys.snapshotKeySecret }}, defaultMode: 0400}
+{{- end }}
+{{- if and (eq .part "worker") $values.keys.hashKeySecret }}
+- name: hash-key
+  secret: {secretName: {{ $values.keys.hashKeySecret }}, defaultMode: 0400}
 {{- end }}
 {{- if and (eq .part "guard") $values.guard.incidents.secret }}
 - name: incidents

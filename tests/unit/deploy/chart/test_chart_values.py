@@ -39,6 +39,7 @@ SET_BY_THE_CHART = {
     "model_keys",
     "signing_key",
     "snapshot_key_file",
+    "hash_key_file",
     "estate",
 }
 """Settings that have values of their own in the chart."""
