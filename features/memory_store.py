@@ -95,7 +95,10 @@ class MemoryStore:
         if Entity.PREDICTION in self._visible:
             cards = rows[Entity.CARD]
             visible[Entity.PREDICTION] = visible_predictions(
-                self._of(Entity.PREDICTION, cards), cards.rows[:, records.TIME], self._visible[Entity.PREDICTION]
+                self._of(Entity.PREDICTION, cards),
+                cards.rows[:, records.TIME],
+                self._visible[Entity.PREDICTION],
+                histories[Entity.CARD],
             )
         for kind, of_kind in histories.items():
             _commit(of_kind, self._retentions[kind])

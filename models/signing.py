@@ -1,5 +1,7 @@
 """Who signed a command, and whether the role of that key may send it: a pure function of a record and a table of keys.
 
+The erasure of a card is signed in the same way, for no deployment, since all obey it.
+
 A signature covers the exact bytes of the record's value, so it covers the command's id, the revision that it expects
 and its expiry: a copy gets the first answer again, and one for another revision or time is refused. It also covers
 where the command is to count: a copy for another estate, topic prefix or deployment is refused.
@@ -43,6 +45,11 @@ class SealScope(NamedTuple):
     topic_prefix: str
     deployment: str
 
+    @property
+    def of_all(self) -> "SealScope":
+        """Where an erasure counts: for all deployments that read these topics."""
+        return self._replace(deployment="")
+
     def statement(self, value: bytes) -> bytes:
         """Return the bytes that are signed: a line that says what this is and where it counts, and the record's value.
 
@@ -61,6 +68,8 @@ class Role(StrEnum):
     time, and `end_split` with the winner `live`."""
     MODEL = "model"
     """Sign models, and send no command."""
+    ERASE = "erase"
+    """Sign erasures of cards, and send no command."""
 
 
 _GUARDS_KINDS = frozenset(
@@ -174,18 +183,34 @@ class SealRules(NamedTuple):
 
 def seal_of(rules: SealRules, command: Command, value: bytes, headers: Headers) -> Seal:
     """Return who signed a record of `model-control`, of which `command` was decoded, and what is wrong with that."""
+    key = _signer(rules, value, headers)
+    if isinstance(key, Problem):
+        return Seal(problems=(key,))
+    return Seal(key.person, key.role, tuple(_permission_problems(key, command)))
+
+
+def erasure_problem(rules: SealRules, value: bytes, headers: Headers) -> str:
+    """Say what is wrong with the signature of an erasure; empty if it counts."""
+    key = _signer(rules, value, headers)
+    if isinstance(key, Problem):
+        return key.detail
+    return "" if key.role is Role.ERASE else f"{key.person}'s key has the role {key.role}, and erasing needs erase"
+
+
+def _signer(rules: SealRules, value: bytes, headers: Headers) -> TrustedKey | Problem:
+    """Return the trusted key that signed a value, or why none has."""
     names, signatures = ([text for name, text in headers if name == one] for one in (KEY_HEADER, SIGNATURE_HEADER))
     if (len(names), len(signatures)) != (1, 1):
         found = f"got {len(names)} and {len(signatures)}"
         detail = f"expected one header {KEY_HEADER} and one {SIGNATURE_HEADER}, {found}; set FRAUDSTREAM_SIGNING_KEY"
-        return _refused(ProblemCode.UNSIGNED, detail)
+        return Problem(ProblemCode.UNSIGNED, detail)
     key = rules.keyring.get((names[0] or b"").decode("ascii", "replace"))
     if key is None:
         shown = (names[0] or b"")[:_LONGEST_QUOTATION].decode("ascii", "replace")
-        return _refused(ProblemCode.UNKNOWN_KEY, f"no worker here trusts the key {shown!r}; add it to the file of keys")
+        return Problem(ProblemCode.UNKNOWN_KEY, f"no worker here trusts the key {shown!r}; add it to the file of keys")
     if not _is_signed(key, signatures[0] or b"", rules.scope.statement(value), rules.verify):
-        return _refused(ProblemCode.WRONG_SIGNATURE, _wrong(rules, key, signatures[0] or b"", value))
-    return Seal(key.person, key.role, tuple(_permission_problems(key, command)))
+        return Problem(ProblemCode.WRONG_SIGNATURE, _wrong(rules, key, signatures[0] or b"", value))
+    return key
 
 
 def _wrong(rules: SealRules, key: TrustedKey, signature: bytes, value: bytes) -> str:
@@ -209,8 +234,8 @@ def _is_signed(key: TrustedKey, signature: bytes, value: bytes, verify: Verify) 
 
 
 def _permission_problems(key: TrustedKey, command: Command) -> Iterator[Problem]:
-    if key.role is Role.MODEL:
-        yield Problem(ProblemCode.NOT_PERMITTED, f"{command.kind} needs a key of the role operator, not model")
+    if key.role in {Role.MODEL, Role.ERASE}:
+        yield Problem(ProblemCode.NOT_PERMITTED, f"{command.kind} needs a key of the role operator, not {key.role}")
     elif key.role is Role.GUARD and not _is_a_guards(command):
         what = f"{command.kind} to a time" if command.to is not None else command.kind
         what = what if command.winner is None else f"{what} with the winner {command.winner}"
@@ -223,7 +248,3 @@ def _permission_problems(key: TrustedKey, command: Command) -> Iterator[Problem]
 def _is_a_guards(command: Command) -> bool:
     lets_an_arm_win = command.kind is CommandKind.END_SPLIT and command.winner != LIVE
     return command.kind in _GUARDS_KINDS and command.to is None and not lets_an_arm_win
-
-
-def _refused(code: ProblemCode, detail: str) -> Seal:
-    return Seal(problems=(Problem(code, detail),))

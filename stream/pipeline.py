@@ -31,7 +31,7 @@ from stream.id_rules import declared_ids
 from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.publisher import Headers
-from stream.scoring.decode import Decoded, decode
+from stream.scoring.decode import Decoded, SealProblem, decode, no_key_erases
 from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode
 from stream.scoring.score import judge_undecidable, ruled, score
 from stream.settings import Settings
@@ -55,14 +55,15 @@ _REFUSALS = {
 class Outputs(msgspec.Struct, frozen=True):
     """The result of a batch: decisions, dead letters, counts, and the time of each stage.
 
-    `backfilled` counts payments that were applied to the histories without a decision, as their header asks. With
-    `stopgap`, histories came from memory because Redis was unavailable.
+    `backfilled` counts payments that were applied to the histories without a decision, as their header asks, `erasures`
+    those of cards. With `stopgap`, histories came from memory because Redis was unavailable.
     """
 
     scored: Scored = msgspec.field(default_factory=Scored.empty)
     dead: list[DeadLetter] = []
     repeated: int = 0
     backfilled: int = 0
+    erasures: int = 0
     unknown_fields: int = 0
     stages: list[Stage] = []
     stopgap: bool = False
@@ -77,6 +78,7 @@ class Outputs(msgspec.Struct, frozen=True):
             [letter for part in parts for letter in part.dead],
             sum(part.repeated for part in parts),
             sum(part.backfilled for part in parts),
+            sum(part.erasures for part in parts),
             sum(part.unknown_fields for part in parts),
             [stage for part in parts for stage in part.stages],
             any(part.stopgap for part in parts),
@@ -113,8 +115,15 @@ class _Part(NamedTuple):
 class Pipeline:
     """Decides batches of transactions."""
 
-    def __init__(self, settings: Settings, feature_sets: FeatureSets, store: HistoryStore) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        feature_sets: FeatureSets,
+        store: HistoryStore,
+        seal_problem: SealProblem = no_key_erases,
+    ) -> None:
         self._settings = settings
+        self._seal_problem = seal_problem
         self._features = feature_sets
         self._names = {fingerprint: one.names for fingerprint, one in feature_sets.by_fingerprint.items()}
         self._store = store
@@ -273,6 +282,7 @@ class Pipeline:
             [*decoded.dead, *_refusals(decoded, observed)],
             list(observed.fates).count(Fate.REPEATED),
             list(observed.fates).count(Fate.DECIDE) - int(np.count_nonzero(part.due)),
+            list(observed.fates).count(Fate.ERASURE),
             sum([one.unknown for one in decoded.accepted]),
             stopgap=observed.stopgap,
         )
@@ -288,7 +298,8 @@ class Pipeline:
     ) -> Decoded:
         skew_ms = round(self._settings.future_skew * 1000)
         ids = declared_ids(self._settings.id_shapes)
-        return await in_thread_if_large(size, decode, records, skew_ms, log, now_ms, ids=ids, is_accepted=is_accepted)
+        read = partial(decode, ids=ids, is_accepted=is_accepted, seal_problem=self._seal_problem)
+        return await in_thread_if_large(size, read, records, skew_ms, log, now_ms)
 
     async def _score(
         self, serving: ServingModels, vectors: Vectors, arms: Sequence[str] | None, payments: Payments | None

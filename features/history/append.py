@@ -36,15 +36,20 @@ HistoriesByKind = Mapping[Entity, Sequence[History | None]]
 
 @dataclass(frozen=True, slots=True)
 class EntityRows:
-    """One entity kind for n transactions: hashes (NO_ENTITY: none), ids ("": none) and records."""
+    """One entity kind for n transactions: hashes (NO_ENTITY: none), ids ("": none) and records.
+
+    `erases` tells which are no transactions but erasures; None: none is.
+    """
 
     hashes: Sequence[int]
     ids: Sequence[str]
     rows: Ints
+    erases: Sequence[bool] | None = None
 
     def first(self, count: int) -> "EntityRows":
         """Return those of the first transactions."""
-        return EntityRows(self.hashes[:count], self.ids[:count], self.rows[:count])
+        erases = self.erases and self.erases[:count]
+        return EntityRows(self.hashes[:count], self.ids[:count], self.rows[:count], erases)
 
 
 class AppendResult(NamedTuple):
@@ -105,7 +110,7 @@ def rows_by_entity(batch: Transactions, kinds: Sequence[Entity]) -> Mapping[Enti
     cards = list(map(records.card_hash, batch.card_ids))
     shared = records.shared_rows(rows, np.array(cards, np.int64))
     found = {
-        Entity.CARD: EntityRows(cards, batch.card_ids, rows),
+        Entity.CARD: EntityRows(cards, batch.card_ids, rows, batch.erases),
         Entity.MERCHANT: EntityRows(rows[:, records.OTHER].tolist(), batch.merchant_ids, shared),
     }
     if Entity.DEVICE in kinds:
@@ -166,7 +171,8 @@ def append_transactions(
     """
     cards = [card for card in histories[Entity.CARD] if card is not None]
     rows = entity_rows[Entity.CARD].rows
-    fates, positions = append_to_cards(cards, rows, retentions[Entity.CARD].horizon_ms)
+    erases = entity_rows[Entity.CARD].erases
+    fates, positions = append_to_cards(cards, rows, retentions[Entity.CARD].horizon_ms, erases)
     result = AppendResult(fates, {Entity.CARD: positions})
     decided = [fate is Fate.DECIDE for fate in fates]
     labels = labels_of(cards, rows, result, Visibility(retentions[Entity.CARD], displaced))
@@ -178,11 +184,13 @@ def append_transactions(
     return result
 
 
-def append_to_cards(cards: Sequence[History], rows: Ints, horizon_ms: int) -> tuple[list[Fate], list[int]]:
+def append_to_cards(
+    cards: Sequence[History], rows: Ints, horizon_ms: int, erases: Sequence[bool] | None = None
+) -> tuple[list[Fate], list[int]]:
     """Judge n transactions in order, append those that get a decision to their cards, and return fates and positions.
 
     A new transaction in time, as nearly all are, needs no search. One that was in time when it first came and has
-    expired since (as in a repair) is not appended to its card.
+    expired since (as in a repair) is not appended to its card. An erasure is appended once.
     """
     ids: list[int] = rows[:, records.ID].tolist()
     times: list[int] = rows[:, records.TIME].tolist()
@@ -190,6 +198,11 @@ def append_to_cards(cards: Sequence[History], rows: Ints, horizon_ms: int) -> tu
     appended: set[int] = set()
     fates, positions = [], []
     for i, card in enumerate(cards):
+        if erases is not None and erases[i]:
+            position = card.find(ids[i])
+            positions.append(card.append(rows[i], None) if position is None else position)
+            fates.append(Fate.ERASURE)
+            continue
         fate, position = Fate.DECIDE, None
         expired = times[i] <= card.newest_ms - horizon_ms
         if i in present or ids[i] in appended or expired:
@@ -292,9 +305,9 @@ def visible_histories(
     for i, (history, position) in enumerate(zip(histories, positions, strict=True)):
         if history is None or position == NOWHERE:
             views.append((own, i, i + 1, own_at + i * width))
-        elif visibility.shares_long and history.length >= LONG:
+        elif visibility.shares_long and history.length >= LONG and not history.is_erased:
             long.setdefault(history, []).append(i)
-        elif history.notes is not None or displaced[i]:
+        elif history.notes is not None or displaced[i] or history.is_erased:
             seen = np.ascontiguousarray(history.seen_by(own[i], position, displaced=displaced[i]))
             views.append((seen, 0, len(seen), seen.ctypes.data))
         else:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features.history import panes, records
-from features.history.history import NO_TIME_MS, TRIM_FRACTION, TRIM_LEAST, History
+from features.history import erasure, panes, records
+from features.history.history import TRIM_FRACTION, TRIM_LEAST, History
 from features.history.panes import CompactionNotes
 from features.history.retention import Retention
 from features.history.store import Ints
@@ -33,7 +33,7 @@ class CompactionRules(NamedTuple):
 
 def plan_compaction(history: History, retention: Retention, epoch: int) -> Compaction | None:
     """Plan the compaction of a committed history under a history epoch; None unless it becomes much shorter."""
-    if history.newest_ms == NO_TIME_MS:
+    if history.newest_ms == records.NO_TIME_MS:
         return None
     rules = CompactionRules(epoch, retention.oldest_ms(history.newest_ms), _bounds(history, retention))
     log = history.log
@@ -68,7 +68,8 @@ def _bounds(history: History, retention: Retention) -> dict[int, int]:
     """Return, by pane width from the finest on, up to when all records are in panes at least so wide from now on."""
     now = retention.bounds_ms(history.newest_ms)
     before = {} if history.notes is None else history.notes.bounds_ms
-    return {width: max(now.get(width, NO_TIME_MS), before.get(width, NO_TIME_MS)) for width in sorted({*now, *before})}
+    widths, never_ms = sorted({*now, *before}), records.NO_TIME_MS
+    return {width: max(now.get(width, never_ms), before.get(width, never_ms)) for width in widths}
 
 
 def _prefix(history: History, count: int, rules: CompactionRules) -> Ints:
@@ -76,13 +77,15 @@ def _prefix(history: History, count: int, rules: CompactionRules) -> Ints:
     removed = history.log[:count]
     ours = records.is_transaction(removed[:, records.FLAGS])
     summed = np.concatenate((history.panes, removed[ours]))
+    if history.is_erased:
+        summed = summed[~erasure.are_erased(summed, history.erased_ms)]
     summed = summed[summed[:, records.TIME] > rules.oldest_ms]
     merged = panes.merge(summed, _ends(summed[:, records.TIME], rules.bounds_ms))
     labels = np.concatenate((history.labels, _placed(removed, history.base)[~ours]))
     labels = labels[np.minimum(labels[:, records.TIME], labels[:, records.AMOUNT]) > rules.oldest_ms]
     notes = CompactionNotes(
         epoch=rules.epoch,
-        since_ms=max(rules.oldest_ms, NO_TIME_MS if history.notes is None else history.notes.since_ms),
+        since_ms=max(rules.oldest_ms, records.NO_TIME_MS if history.notes is None else history.notes.since_ms),
         panes=len(merged),
         labels=len(labels),
         bounds_ms=rules.bounds_ms,

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.history import panes, records
-from features.history.history import NO_TIME_MS
 from features.history.retention import ResolutionSchedule
 from features.history.store import Histories, Ints
 
@@ -220,7 +219,7 @@ class Frame(Columns):
     @cached_property
     def newest_ms(self) -> Ints:
         """The time of each history's newest transaction, shape (n,)."""
-        newest: Ints = np.maximum.reduceat(np.where(self.transactions, self.time, NO_TIME_MS), self.starts)
+        newest: Ints = np.maximum.reduceat(np.where(self.transactions, self.time, records.NO_TIME_MS), self.starts)
         return newest
 
     @cached_property

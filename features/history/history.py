@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from features.history import records
+from features.history import erasure, records
 from features.history.panes import CompactionNotes, read_notes
 from features.history.retention import ResolutionSchedule, Retention
 from features.history.store import Ints
@@ -19,8 +19,6 @@ RowView = tuple[Ints, int, int, int]
 """A contiguous matrix, its rows from one up to another, and the address of the first of these."""
 SMALLEST = 8
 """Initial capacity in rows; the buffer grows by half."""
-NO_TIME_MS = -(1 << 62)
-"""Newest time of a history without transactions: earlier than any."""
 TRIM_FRACTION = 4
 """A history is trimmed if at least a quarter of its records have expired,"""
 TRIM_LEAST = 16
@@ -41,18 +39,21 @@ class History:
         notes: the notes of the compacted part; None if nothing was compacted.
         prefix_rows: how many rows of the compacted part lie before the log.
         newest_ms: the newest time of its transactions, uncommitted ones included.
+        erased_ms: up to when nothing sees its records, see `features.history.erasure`; NO_TIME_MS without an erasure.
         labelled: the ids of the transactions that its labels are about, uncommitted ones included; None if it has none.
     """
 
     __slots__ = (
         "_address",
         "_buffer",
+        "_committed_erased_ms",
         "_committed_newest_ms",
         "base",
         "columns",
         "committed",
         "entity",
         "entity_id",
+        "erased_ms",
         "labelled",
         "length",
         "newest_ms",
@@ -65,7 +66,8 @@ class History:
         self.entity_id = entity_id
         self.columns = columns
         self.base = self.length = self.committed = 0
-        self.newest_ms = self._committed_newest_ms = NO_TIME_MS
+        self.newest_ms = self._committed_newest_ms = records.NO_TIME_MS
+        self.erased_ms = self._committed_erased_ms = records.NO_TIME_MS
         self.labelled: set[int] | None = None
         self.notes: CompactionNotes | None = None
         self.prefix_rows = 0
@@ -126,7 +128,10 @@ class History:
         self.labelled = set(log[labels, records.OTHER].tolist()) or None
         if self.labelled:
             times = times[~labels]
-        self.newest_ms = int(times.max(initial=NO_TIME_MS))
+            self.erased_ms = max(self.erased_ms, erasure.erased_until(self.rows))
+            if self.is_erased:
+                times = erasure.least_times(log[~labels])
+        self.newest_ms = int(times.max(initial=records.NO_TIME_MS))
         self.commit()
 
     def append(self, row: Ints, time_ms: int | None) -> int:
@@ -140,6 +145,7 @@ class History:
         if time_ms is None:
             self.labelled = self.labelled or set()
             self.labelled.add(int(row[records.OTHER]))
+            self.erased_ms = max(self.erased_ms, erasure.erased_until(row[np.newaxis]))
         elif time_ms > self.newest_ms:
             self.newest_ms = time_ms
         return self.base + self.length - self.prefix_rows - 1
@@ -175,6 +181,21 @@ class History:
         return self.end - 1 if self.notes is not None and self.notes.holds(row) else None
 
     @property
+    def is_erased(self) -> bool:
+        """Whether some of its records may be erased."""
+        return self.erased_ms != records.NO_TIME_MS
+
+    def erase_until(self, erased_ms: int) -> None:
+        """Take it that an erasure is known which is not among its rows, or not yet."""
+        self.erased_ms = self._committed_erased_ms = max(self.erased_ms, erased_ms)
+
+    def reduced(self, erased_ms: int) -> Ints | None:
+        """Return all rows, those of erased records reduced to what is kept of them; None if none is to be reduced."""
+        which = erasure.are_to_reduce(self.rows, erased_ms)
+        which[: 0 if self.notes is None else self.notes.labels_start] = False
+        return erasure.reduced(self.rows, which) if which.any() else None
+
+    @property
     def is_full(self) -> bool:
         """Whether the next append enlarges the buffer."""
         return self.length == len(self._buffer)
@@ -191,8 +212,9 @@ class History:
         return self._buffer, 0, position - self.base + 1, self._address
 
     def seen_by(self, own: Ints, position: int, *, displaced: bool) -> Ints:
-        """Return what the transaction at a position may see, see `seen_by`."""
-        return seen_by(own, self.whole, self.place_of(position), displaced=displaced, compacted=self.notes is not None)
+        """Return what the transaction at a position may see, see `seen_by`; nothing that is erased."""
+        rows = seen_by(own, self.whole, self.place_of(position), displaced=displaced, compacted=self.notes is not None)
+        return erasure.seen(rows, self.erased_ms) if self.is_erased else rows
 
     @property
     def whole(self) -> Ints:
@@ -215,12 +237,12 @@ class History:
     def commit(self) -> None:
         """Commit the appended records."""
         self.committed = self.length
-        self._committed_newest_ms = self.newest_ms
+        self._committed_newest_ms, self._committed_erased_ms = self.newest_ms, self.erased_ms
 
     def rollback(self) -> None:
         """Remove the uncommitted records."""
         self.length = self.committed
-        self.newest_ms = self._committed_newest_ms
+        self.newest_ms, self.erased_ms = self._committed_newest_ms, self._committed_erased_ms
 
     def splice(self, tail: Ints) -> None:
         """Commit after a tail that others appended first, leaving out own records that the tail contains."""
@@ -230,7 +252,7 @@ class History:
 
     def expired_count(self, horizon_ms: int) -> int:
         """Return how many records at the beginning have expired for good, 0 while trimming is not worthwhile."""
-        if self.length < TRIM_LEAST or self.newest_ms == NO_TIME_MS:
+        if self.length < TRIM_LEAST or self.newest_ms == records.NO_TIME_MS:
             return 0
         seen = self.rows[:, records.TIME] > self.newest_ms - horizon_ms
         first = int(seen.argmax())
@@ -285,7 +307,7 @@ def visible(rows: Ints, lengths: Ints, within: ResolutionSchedule | Retention) -
     last = np.cumsum(lengths) - 1
     starts = last - lengths + 1
     times = np.ascontiguousarray(rows[:, records.TIME])
-    of_transactions = np.where(records.is_transaction(rows[:, records.FLAGS]), times, NO_TIME_MS)
+    of_transactions = np.where(records.is_transaction(rows[:, records.FLAGS]), times, records.NO_TIME_MS)
     newest = np.maximum.reduceat(of_transactions, starts)
     seen = times > np.repeat(within.oldest_ms(newest), lengths)
     seen[last] = True

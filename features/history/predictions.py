@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features.history import records
+from features.history import erasure, records
 from features.history.history import History, visible
 from features.history.retention import ResolutionSchedule, Retention
 from features.history.store import Histories, Ints, Prediction, PredictionStatus
@@ -48,13 +48,19 @@ def is_late(prediction: Prediction, delays_ms: Mapping[str, int]) -> bool:
 
 
 def visible_predictions(
-    histories: Sequence[History | None], own_ms: Ints, within: ResolutionSchedule | Retention
+    histories: Sequence[History | None],
+    own_ms: Ints,
+    within: ResolutionSchedule | Retention,
+    cards: Sequence[History | None],
 ) -> Histories:
     """Return what each of n transactions sees of its card's predictions, all that are there; None: there are none.
 
-    `own_ms`, of shape (n,), are the transactions' times.
+    `own_ms`, of shape (n,), are the transactions' times; `cards` say up to when predictions are erased.
     """
     parts = [_NOTHING if history is None else history.log for history in histories]
+    for at, card in enumerate(cards):
+        if card is not None and card.is_erased:
+            parts[at] = parts[at][~erasure.are_erased(parts[at], card.erased_ms)]
     counts = np.fromiter((0 if one is None else one.end for one in histories), np.int64, len(histories))
     return prediction_histories(parts, own_ms, counts, within)
 

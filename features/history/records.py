@@ -7,7 +7,8 @@ A record of a prediction from storage has seven columns: in TIME when it was com
 as a float64 (NaN: none), in OTHER the hash of its name, in ARRIVED the timestamp of its record in Kafka.
 
 FLAGS, from the lowest bit: 32 content hash, 1 label, 1 fraud, 3 currency exponent, 24 partition, 1 pane, 1 note; the
-sign bit is never set. Panes and notes are rows of compacted histories, see `features.history.panes`.
+sign bit is never set. Panes and notes are rows of compacted histories, see `features.history.panes`; erasures, and what
+they leave of a record, have numbers of their own in place of the exponent, see `features.history.erasure`.
 
 TRAITS, from the lowest bit: 14 category, 10 country, 3 channel, 12 wall clock, 15 currency, 1 whether PLACE is set.
 PLACE holds latitude and longitude. An absent field is 0.
@@ -75,6 +76,14 @@ SOURCE_MASK = PARTITION_MASK | LABEL_BIT
 """Bits of FLAGS that give topic (transactions or labels) and partition."""
 FINEST_EXPONENT = 4
 """No currency has more decimals."""
+REDUCED = 6
+"""In place of an exponent: an erasure has left the record's id, its place and its day."""
+ERASURE = 7
+"""In place of an exponent: the row is an erasure."""
+MARKED = REDUCED << EXPONENT_SHIFT
+"""Bits of FLAGS that all rows with one of these two have, and no others."""
+NO_TIME_MS = -(1 << 62)
+"""Earlier than any time."""
 LATEST_MS = 1 << 50
 """No time is so far from 1970."""
 CHANNELS = ("pos", "ecommerce", "moto", "atm")
@@ -131,7 +140,17 @@ def card_rows(batch: Transactions) -> Ints:
     rows[:, DEVICE] = list(map(device_hash, batch.device_ids))
     rows[:, PLACE] = batch.place
     rows[:, TRAITS] = batch.traits
+    for at in () if batch.erases is None else np.flatnonzero(batch.erases).tolist():
+        rows[at] = _erasure_row(batch, at)
     return rows
+
+
+def _erasure_row(batch: Transactions, at: int) -> Ints:
+    """Return the row of an erasure, shape (9,): a label that is about no transaction, of the time of the erasure."""
+    erased_ms, offset = int(batch.occurred_ms[at]), int(batch.offset[at])
+    about = f"{len(batch.card_ids[at])}:{batch.card_ids[at]}{erased_ms}:{batch.transaction_ids[at]}"
+    flags = LABEL_BIT | (ERASURE << EXPONENT_SHIFT) | (int(batch.partition[at]) << PARTITION_SHIFT)
+    return np.array((erased_ms, erased_ms, _hash(b"erasure", about), 0, offset, flags, 0, 0, 0), np.int64)
 
 
 def shared_rows(rows: Ints, cards: Ints) -> Ints:
@@ -321,10 +340,17 @@ def is_transaction(flags: Ints) -> NDArray[np.bool_]:
     return transactions
 
 
+def are_marked(flags: Ints) -> NDArray[np.bool_]:
+    """Mark the erasures, and what erasures have left of records, from their FLAGS."""
+    marked: NDArray[np.bool_] = (flags & MARKED) == MARKED
+    return marked
+
+
 def are_valid(rows: Ints) -> bool:
     """Tell whether rows can be records, or panes: what no formula can compute with is found, a wrong value is not."""
     flags, times = rows[:, FLAGS], rows[:, TIME]
-    wrong = (flags < 0) | (exponents(flags) > FINEST_EXPONENT) | (times > LATEST_MS) | (times < -LATEST_MS)
+    is_known = (exponents(flags) <= FINEST_EXPONENT) | are_marked(flags)
+    wrong = (flags < 0) | ~is_known | (times > LATEST_MS) | (times < -LATEST_MS)
     return not wrong.any()
 
 

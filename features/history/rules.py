@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features.history import records
+from features.history import erasure, records
 from features.history.displaced import NONE_DISPLACED, Displaced
-from features.history.history import NO_TIME_MS, History
+from features.history.history import History
 from features.history.store import Fate, Ints, LabelStatus
 
 
@@ -36,22 +36,28 @@ def judge_transaction(card: History, row: Ints, horizon_ms: int) -> TransactionV
     however late; the same transaction at any other offset or partition is REPEATED, even at an earlier one (a
     repair that began between the two made the later one the first), or both would be decided. A record beyond the
     horizon is not recognised, since it may have been trimmed. Records that came later from the same partition do
-    not make a transaction late, so that one that is applied again gets its first fate.
+    not make a transaction late, so that one that is applied again gets its first fate. Of an erased record it is not
+    known what it said: who sends it again repeats it.
     """
     rows, same = card.rows, _of_same_id(card, row)
     own = _own_record(card, row, same)
     if own is not None:
         return TransactionVerdict(Fate.DECIDE, card.base + own)
     earlier = ~records.is_label(rows[:, records.FLAGS]) & ~records.came_later(rows, row)
-    newest_ms = int(rows[earlier, records.TIME].max(initial=NO_TIME_MS))
+    times = erasure.least_times(rows) if card.is_erased else rows[:, records.TIME]
+    newest_ms = int(times[earlier].max(initial=records.NO_TIME_MS))
     time_ms = int(row[records.TIME])
     if time_ms <= newest_ms - horizon_ms:
         return TransactionVerdict(Fate.TOO_LATE, None)
     for index in reversed(same):
         if newest_ms - horizon_ms < rows[index, records.TIME] < time_ms + horizon_ms:
-            repeated = records.same_content(rows[index], row)
+            repeated = records.same_content(rows[index], row) or _is_erased(card, rows[index])
             return TransactionVerdict(Fate.REPEATED if repeated else Fate.CONFLICT, card.base + index)
     return TransactionVerdict(Fate.DECIDE, None)
+
+
+def _is_erased(card: History, stored: Ints) -> bool:
+    return card.is_erased and bool(erasure.are_erased(stored[np.newaxis], card.erased_ms)[0])
 
 
 def are_held(cards: Sequence[History | None], rows: Ints) -> list[bool]:
@@ -78,7 +84,7 @@ def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced 
     before = _before(card, position, row, displaced)
     labels = records.is_label(before[:, records.FLAGS])
     times = before[:, records.TIME]
-    seen = times > np.where(labels, NO_TIME_MS, times).max(initial=NO_TIME_MS) - horizon_ms
+    seen = times > np.where(labels, records.NO_TIME_MS, times).max(initial=records.NO_TIME_MS) - horizon_ms
     ours = np.flatnonzero(seen & ~labels & (before[:, records.ID] == row[records.OTHER]))
     transaction = before[ours[-1]].copy() if len(ours) else None
     if position is not None and not records.same_source_offset(card.at(position), row):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,8 @@ class Fate(Enum):
     """The same transaction id with other content."""
     TOO_LATE = "too_late"
     """Older than its card's horizon."""
+    ERASURE = "erasure"
+    """No payment: up to its time, nothing sees the card's records from now on."""
 
 
 class LabelStatus(Enum):
@@ -89,7 +91,8 @@ class Transactions:
     `occurred_ms` is in milliseconds of the Unix epoch, `utc_offset_minutes` the local clock's offset, `exponent`
     the currency's number of decimals, `content` a hash of everything that a producer's retry must repeat,
     `partition` and `offset` the position in the transactions topic; `device_ids` has None where there is no device;
-    `place` and `traits` are packed by `features.history.records`.
+    `place` and `traits` are packed by `features.history.records`. `erases` tells which of them are erasures of their
+    cards up to `occurred_ms`, with the id of the request as `transaction_ids`; None: none is.
     """
 
     transaction_ids: Sequence[str]
@@ -105,6 +108,7 @@ class Transactions:
     device_ids: Sequence[str | None]
     place: Ints
     traits: Ints
+    erases: Sequence[bool] | None = None
 
     def __len__(self) -> int:
         """Return n."""
@@ -112,13 +116,24 @@ class Transactions:
 
     def after(self, first: int) -> "Transactions":
         """Return the transactions behind the first ones."""
-        return Transactions(**{one.name: getattr(self, one.name)[first:] for one in fields(self)}) if first else self
+        return self._sliced(slice(first, None)) if first else self
 
     def first(self, count: int) -> "Transactions":
         """Return the first transactions."""
-        if count >= len(self):
-            return self
-        return Transactions(**{one.name: getattr(self, one.name)[:count] for one in fields(self)})
+        return self if count >= len(self) else self._sliced(slice(0, count))
+
+    def at(self, numbers: Sequence[int] | Ints) -> "Transactions":
+        """Return the transactions with these numbers, in this order."""
+        which = np.asarray(numbers, np.int64)
+        values: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name, column in values.items():
+            if column is not None:
+                values[name] = column[which] if isinstance(column, np.ndarray) else [column[i] for i in which.tolist()]
+        return Transactions(**values)
+
+    def _sliced(self, which: slice) -> "Transactions":
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return Transactions(**{name: None if column is None else column[which] for name, column in values.items()})
 
 
 class Label(NamedTuple):

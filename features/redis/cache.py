@@ -157,11 +157,11 @@ class CachedHistory(History):
 
     def compaction_arguments(self, removed: int, prefix: Ints) -> tuple[bytes, int, bytes, bytes]:
         """Return the arguments of compact.lua that remove records from the log and put the prefix before it."""
-        known = self.header() + _bytes(self.rows[: int(self.notes is not None)])
+        known = self.header() + stored_bytes(self.rows[: int(self.notes is not None)])
         begins = HEADER.size + (self.prefix_rows + removed) * self.record_bytes
         kept_id = struct.pack("<q", int(self.log[removed, records.ID]))
         head = self._header(self.base + removed, COMPACTED if len(prefix) else PLAIN)
-        return known, begins, kept_id, head + _bytes(prefix)
+        return known, begins, kept_id, head + stored_bytes(prefix)
 
 
 class CacheStats(NamedTuple):
@@ -251,7 +251,8 @@ def _are_rows(encoded: int, rows: Ints) -> bool:
     return encoded in {PLAIN, INCOMPLETE} and panes.is_plain(rows) and records.are_valid(rows)
 
 
-def _bytes(rows: Ints) -> bytes:
+def stored_bytes(rows: Ints) -> bytes:
+    """Return rows as they are stored."""
     return rows.tobytes() if IS_STORED_SO else rows.astype(records.STORED).tobytes()
 
 
@@ -260,7 +261,7 @@ def append_requests(groups: Sequence[Sequence[CachedHistory]], stale_ms: int) ->
     return [
         (
             b"".join([entry.append_request(stale_ms) for entry in group]),
-            b"".join([_bytes(entry.uncommitted()) for entry in group]),
+            b"".join([stored_bytes(entry.uncommitted()) for entry in group]),
             b"".join([entry.header() for entry in group if entry.is_absent]),
         )
         for group in groups

@@ -20,6 +20,7 @@ Script = Literal[
     "raise_epoch",
     "report_progress",
     "trim",
+    "reduce",
     "damage",
     "mend",
     "set_fields",

@@ -1,11 +1,12 @@
 """Appends labels: to their cards' histories, and to those of the merchants and devices of known transactions.
 
 A label's transaction, and so its merchant, is known only from its card's history. Where the histories of several labels
-take too much memory together, the caller tries fewer.
+take too much memory together, the caller tries fewer. Of an erased transaction the history has its place alone: the
+caller reads the original there, so that its merchant gets the label as if nothing were erased.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, cast
 
 from features.errors import HistoryDamagedError
 from features.history import records
@@ -18,6 +19,32 @@ from features.redis.session import HistorySession, NamedHistories, incomplete_pl
 OtherHistories = Mapping[Entity, Mapping[int, CachedHistory]]
 
 
+class Place(NamedTuple):
+    """The place of a transaction's record: its partition, and its offset with the number of its log."""
+
+    partition: int
+    offset: int
+
+
+Originals = Mapping[Place, Ints | None]
+"""Transactions as rows of their cards' histories, shape (9,); None for one that is gone."""
+ReadOriginals = Callable[[Collection[Place]], Awaitable[Originals]]
+"""Reads the transactions at these places."""
+
+
+class OriginalsWantedError(Exception):
+    """Labels are about erased transactions: nothing was appended, the records at their `places` have to be read."""
+
+    def __init__(self, places: Collection[Place]) -> None:
+        super().__init__(f"{len(places)} erased transactions have to be read at their places")
+        self.places = places
+
+
+async def no_originals(places: Collection[Place]) -> Originals:
+    """Find none: labels of erased transactions reach their cards alone."""
+    return dict.fromkeys(places)
+
+
 class LabelAppender:
     """Appends labels in a session; the histories of several labels take at most `batch_bytes` together."""
 
@@ -26,11 +53,12 @@ class LabelAppender:
         self._state = session.state
         self._batch_bytes = batch_bytes
 
-    async def try_once(self, labels: Sequence[Label], *, again: bool) -> list[LabelResult] | None:
+    async def try_once(self, labels: Sequence[Label], *, again: bool, originals: Originals) -> list[LabelResult] | None:
         """Try once; None if a card changed meanwhile, no result if the histories of several labels take too much.
 
         Raises:
             HistoryDamagedError: cards lack records, so that it is unknown what their labels are about.
+            OriginalsWantedError: some are about erased transactions that are not among the `originals`.
         """
         ids = [label.card_id for label in labels]
         named = NamedHistories([card_hash(card_id) for card_id in ids], ids)
@@ -44,6 +72,7 @@ class LabelAppender:
             retentions = self._state.retentions
             visibility = Visibility(retentions[Entity.CARD], self._state.displaced)
             appended = [append_card_label(card, row, visibility) for card, row in zip(cards, rows, strict=True)]
+            appended = _completed(appended, originals)
             others = await self._load_others(appended)
             if len(labels) > 1 and (others is None or len(cards) < len(labels)):
                 return []
@@ -64,6 +93,8 @@ class LabelAppender:
                 _append_to_other(known, row, one, (kind, retentions[kind].allows_panes))
         cards = [cast("CachedHistory", one.card) for one in appended]
         if await self._session.commit({Entity.CARD: cards, **_everyone(others)}) is None:
+            return None
+        if not await self._session.reduce_erased({Entity.CARD: cards}, ()):
             return None
         if await self._appeared_meanwhile(appended, others):
             return None
@@ -105,6 +136,39 @@ class LabelAppender:
             card_position=appended.position,
             merchant_position=None if merchant is None else merchant.find(int(row[records.ID])),
         )
+
+
+def _completed(appended: list[AppendedLabel], originals: Originals) -> list[AppendedLabel]:
+    """Return the labels with the originals of those transactions of which only the places are left.
+
+    Raises:
+        OriginalsWantedError: some are not known yet.
+    """
+    places = [_place_of_erased(one) for one in appended]
+    wanted = {place for place in places if place is not None} - originals.keys()
+    if wanted:
+        raise OriginalsWantedError(wanted)
+    return [
+        one if place is None else _with_transaction(one, originals[place])
+        for one, place in zip(appended, places, strict=True)
+    ]
+
+
+def _place_of_erased(label: AppendedLabel) -> Place | None:
+    """Return the place of a label's transaction if that is all that is left of it."""
+    row = label.verdict.transaction
+    if row is None or not records.are_marked(row[records.FLAGS : records.FLAGS + 1])[0]:
+        return None
+    return Place(int(row[records.FLAGS]) >> records.PARTITION_SHIFT, int(row[records.OFFSET]))
+
+
+def _with_transaction(label: AppendedLabel, original: Ints | None) -> AppendedLabel:
+    """Return a label with its transaction as it was sent, if that is the one."""
+    left = label.verdict.transaction
+    assert left is not None  # noqa: S101 - it is erased
+    if original is None or original[records.ID] != left[records.ID]:
+        return label
+    return label._replace(verdict=label.verdict._replace(transaction=original))
 
 
 def _everyone(others: OtherHistories) -> dict[Entity, list[CachedHistory]]:

@@ -30,6 +30,7 @@ from features.redis.cache import Cache, CachedHistory, CacheStats
 from features.redis.compaction import Compactor
 from features.redis.connection import Connection
 from features.redis.damage import DamagedHistories
+from features.redis.erasure import StoredErasures
 from features.redis.keys import KIND_LETTERS, KeyLayout
 from features.redis.loading import HistoryLoader
 from features.redis.state import HistoryState
@@ -64,6 +65,7 @@ class HistorySession:
         self._compactor = Compactor(connection, layout, policy.retentions, self.state)
         self.damaged = DamagedHistories(connection, layout, self.state, now_ms)
         self._loader = HistoryLoader(connection, layout, self._compactor, self.damaged)
+        self._erasures = StoredErasures(connection, layout, self.state, self._loader)
         self._most_bytes = 0
         self._caches: dict[Entity, Cache] = {}
         self._grown: dict[tuple[Entity, int], None] = {}
@@ -164,6 +166,44 @@ class HistorySession:
             moved |= others
         await self.note_loss()
         return None if moved is None else frozenset(moved)
+
+    async def reduce_erased(self, loaded: LoadedHistories, erased_now: Collection[CachedHistory]) -> bool:
+        """Reduce what erased cards still hold, `erased_now` those of which a batch has an erasure.
+
+        Returns:
+            False if a history changed meanwhile, or was begun anew: then load and append anew.
+        """
+        cards = [card for card in loaded[Entity.CARD] if card is not None and card.is_erased]
+        for card in dict.fromkeys(cards):
+            if card in erased_now and await self._erasures.take_apart(card):
+                self._caches[Entity.CARD].drop(card.entity)
+                return False
+            if not await self._reduce(card, card.erased_ms):
+                return False
+        return not cards or await self._reduce_predictions(loaded, erased_now)
+
+    async def _reduce_predictions(self, loaded: LoadedHistories, erased_now: Collection[CachedHistory]) -> bool:
+        """Reduce the predictions about erased cards, as far as they are loaded, and those about `erased_now`."""
+        if Entity.PREDICTION not in self.state.retentions:
+            return True
+        erased = list(erased_now)
+        named = NamedHistories([card.entity for card in erased], [card.entity_id for card in erased])
+        found = [*zip(erased, (await self.load({Entity.PREDICTION: named}))[Entity.PREDICTION], strict=True)]
+        found += zip(loaded[Entity.CARD], loaded.get(Entity.PREDICTION, ()), strict=False)
+        return all(
+            [
+                await self._reduce(predictions, card.erased_ms)
+                for card, predictions in found
+                if card is not None and card.is_erased and predictions is not None and not predictions.is_absent
+            ]
+        )
+
+    async def _reduce(self, history: CachedHistory, erased_ms: int) -> bool:
+        if await self._erasures.reduce(history, erased_ms):
+            self._caches[history.kind].put([history])
+            return True
+        self._caches[history.kind].drop(history.entity)
+        return False
 
     async def note_loss(self) -> None:
         """Record a loss if a server was restarted since it was asked last."""

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from features.errors import HistoryDamagedError, StoreUnavailableError
@@ -47,8 +48,9 @@ from features.redis.commit_notes import CommitNotes
 from features.redis.connection import Connection
 from features.redis.damage import DamagedHistories
 from features.redis.deletions import watch_deletions
+from features.redis.erasure import erased_now
 from features.redis.keys import CLUSTER_SHARDS, HOME_SHARD, SINGLE_SERVER_SHARDS, KeyLayout
-from features.redis.labels import LabelAppender
+from features.redis.labels import LabelAppender, Originals, OriginalsWantedError, ReadOriginals, no_originals
 from features.redis.predictions import PredictionAppender
 from features.redis.progress import LogPart, RepairProgress
 from features.redis.retention import Coverage
@@ -69,6 +71,7 @@ UNLOCKED_ATTEMPTS = 2
 """Attempts before `other_store_lock` is taken."""
 
 T = TypeVar("T")
+_NO_ORIGINALS: Originals = MappingProxyType({})
 AppendedTransactions = tuple[Mapping[Entity, EntityRows], LoadedHistories, AppendResult]
 
 
@@ -80,7 +83,7 @@ class StoreOptions(NamedTuple):
     back histories have to be complete: as far as the store's own sets look where it is None. `other_store_lock` is
     the lock of another store of this process, taken after a few failed attempts, so that its calls stop getting in
     between. `batch_bytes` bounds what the transactions of one answer see together, where a history that they
-    share counts once, and what a call loads.
+    share counts once, and what a call loads. `originals` reads erased transactions that labels are about.
     """
 
     prefix: str = "fraudstream:"
@@ -90,6 +93,7 @@ class StoreOptions(NamedTuple):
     needed: Callable[[], Mapping[Entity, int]] | None = None
     other_store_lock: asyncio.Lock | None = None
     batch_bytes: int = 64 << 20
+    originals: ReadOriginals = no_originals
 
 
 DEFAULT = StoreOptions()
@@ -151,6 +155,7 @@ class RedisStore:
         self._labels = LabelAppender(self._session, options.batch_bytes)
         self._predictions = PredictionAppender(self._session, options.batch_bytes)
         self._other_store_lock = options.other_store_lock
+        self._read_originals = options.originals
         self.lock = asyncio.Lock()
 
     def cached_copy(self, kind: Entity, entity: int) -> History | None:
@@ -274,7 +279,8 @@ class RedisStore:
         """Return what is visible to each of the appended transactions in one kind of history."""
         entity_rows, result = appended
         if kind is Entity.PREDICTION:
-            return visible_predictions(loaded[kind], entity_rows[Entity.CARD].rows[:, records.TIME], retention)
+            times_ms = entity_rows[Entity.CARD].rows[:, records.TIME]
+            return visible_predictions(loaded[kind], times_ms, retention, loaded[Entity.CARD])
         return visible_histories(
             loaded[kind], result.positions[kind], entity_rows[kind].rows, self._visibility(retention)
         )
@@ -339,6 +345,8 @@ class RedisStore:
             moved = await self._session.commit(loaded) if result.fates else frozenset()
         if moved is None:
             return None
+        if not await self._session.reduce_erased(loaded, erased_now(loaded[Entity.CARD], result.fates)):
+            return None
         self.age.note(entity_rows[Entity.CARD].rows[:, records.TIME], result.fates)
         for kind, one in entity_rows.items():
             _update_positions(result.positions[kind], loaded[kind], one.rows, moved)
@@ -372,12 +380,16 @@ class RedisStore:
 
     async def _label_in_parts(self, labels: Sequence[Label], *, again: bool) -> list[LabelResult]:
         """Append labels, fewer at once wherever their histories take too much."""
-        done, at_once = list[LabelResult](), len(labels)
+        done, at_once, originals = list[LabelResult](), len(labels), dict(_NO_ORIGINALS)
         while len(done) < len(labels):
             some = labels[len(done) : len(done) + at_once]
             try:
                 async with self.lock:
-                    results = await self._retry(partial(self._labels.try_once, some, again=again))
+                    attempt = partial(self._labels.try_once, some, again=again, originals=originals)
+                    results = await self._retry(attempt)
+            except OriginalsWantedError as wanted:  # not under the lock: decisions go on meanwhile
+                originals |= await self._read_originals(wanted.places)
+                continue
             except HistoryDamagedError as error:
                 raise HistoryDamagedError(error.keys, [len(done) + place for place in error.places]) from error
             done += results

@@ -16,7 +16,7 @@ from features.declaration import Feature, FeatureSet
 from features.formulas import Formula, evaluate
 from features.history import records
 from features.history.frames import Beginning, Columns, Flags, Floats, Frame, Window, WindowSums
-from features.history.history import NO_TIME_MS, seen_by, visible
+from features.history.history import seen_by, visible
 from features.history.retention import ResolutionSchedule
 from features.history.store import NOWHERE, Entity, Histories, Ints, LongHistory, Observed, Transactions
 from features.history.views import spans_of
@@ -228,7 +228,7 @@ def _long_frames(histories: Histories, own_ms: Ints, schedule: ResolutionSchedul
 
 def _after_ms(long: LongHistory, columns: Columns) -> Ints:
     """Return the moment after which records are visible to each of a long history's transactions, shape (k,)."""
-    times = np.where(records.is_transaction(columns.flags), columns.time, NO_TIME_MS)
+    times = np.where(records.is_transaction(columns.flags), columns.time, records.NO_TIME_MS)
     after_ms: Ints = long.within.oldest_ms(np.maximum.accumulate(times)[long.places])
     return after_ms
 

@@ -27,6 +27,9 @@ COMMANDS = {
         "stream.cli.deployment:deployment",
         "Compare two deployments on the same topics, and let one take over from the other.",
     ),
+    "erase": CommandSource(
+        "stream.cli.erase:erase", "Erase a card, on the record, and say what is left of it, where and until when."
+    ),
     "explain": CommandSource(
         "stream.cli.explain:explain",
         "Write the reasons for every alert to `explanations` until SIGTERM.",

@@ -23,6 +23,8 @@ class DeadLetterCode(StrEnum):
     """`schema` names a record or version that this topic does not support."""
     UNSUPPORTED_KIND = "unsupported_kind"
     """The transaction's `kind` is not supported."""
+    UNSIGNED_ERASURE = "unsigned_erasure"
+    """The erasure of a card is not signed by a key with the role `erase`."""
     MISSING_FIELD = "missing_field"
     """A required field is absent or null."""
     INVALID_FIELD = "invalid_field"

@@ -8,6 +8,7 @@ import msgspec
 from models.commands import Command, Event
 from models.expected import NO_NEWLINE_BEHIND
 from shadow.comparison import Comparison
+from stream.contract.erasure import ErasureRecord
 from stream.contract.explanation import AlertExplanation
 from stream.contract.incident import Incident
 from stream.contract.label import LabelRecord
@@ -18,6 +19,7 @@ from stream.contract.transaction import TransactionRecord
 RECORDS = MappingProxyType(
     {
         "transaction/1": TransactionRecord,
+        "transaction/1:erasure": ErasureRecord,
         "label/1": LabelRecord,
         "prediction/1": PredictionRecord,
         "score/1": Score,
@@ -35,7 +37,8 @@ RECORDS = MappingProxyType(
 def json_schema(record: str) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a record by its name, such as `score/1`.
 
-    An outcome of a prediction has other fields than a label's: its schema is named apart.
+    An outcome of a prediction has other fields than a label's, and an erasure than a payment: their schemas are named
+    apart.
 
     Unknown fields are allowed in every record: within a version changes are additive.
     """

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import msgspec
 
 from models.times import Moment, format_time
+from stream.contract import erasure
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.fields import (
     ORDINARY_VALUE_BYTES,
@@ -96,7 +97,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
 
 class ParsedTransaction(NamedTuple):
-    """A valid transaction.
+    """A valid transaction, or with `erases` the erasure of its card up to its time, with the request as its id.
 
     `occurred_ms` and `utc_offset_minutes` are its time and the UTC offset of its text; `dropped` names invalid optional
     fields, `unknown` counts fields that the contract does not define, `content` hashes what a repetition must repeat.
@@ -108,6 +109,7 @@ class ParsedTransaction(NamedTuple):
     dropped: tuple[str, ...]
     unknown: int
     content: int
+    erases: bool = False
 
 
 FIELDS: dict[str, Field] = {
@@ -134,6 +136,8 @@ _TOKENS = re.compile(r"[A-Za-z0-9._:@-]{1,64}(?:/[A-Za-z0-9._:@-]{1,64}){4}")
 """Five tokens; the slash between them belongs to no token and to no card number."""
 _CATEGORY_DIGITS = 4
 _ANY_TIME_MS = 1 << 62
+_NO_CURRENCY = "XXX"
+"""ISO 4217's code where there is none, with an erasure."""
 _DIGITS_ALONE = re.compile(r"(?:^|/)[0-9._:@-]{13,}+(?:/|$)")
 """An id without a letter: no other is a card number."""
 _decode = msgspec.json.Decoder(Transaction).decode
@@ -160,6 +164,8 @@ def read_accepted_transaction(value: bytes | None) -> ParsedTransaction | Reject
     raw = decode_object(value, _KNOWN)
     if isinstance(raw, Rejection):
         return raw
+    if raw.fields.get("kind") == erasure.KIND:
+        return _erasure(value, None, None)
     kept = read_fields(FIELDS, raw.fields, accepted=True)
     if isinstance(kept, Rejection):
         return kept
@@ -252,6 +258,8 @@ def _read_carefully(
     raw = decode_object(value, _KNOWN)
     if isinstance(raw, Rejection):
         return raw
+    if raw.fields.get("kind") == erasure.KIND:
+        return _erasure(value, key, latest_ms)
     try:
         transaction = msgspec.convert(
             {name: value for name, value in raw.fields.items() if name in _KNOWN.names and value is not None},
@@ -263,6 +271,16 @@ def _read_carefully(
     if not clean:
         return _read_field_by_field(raw, key, latest_ms, ids)
     return _accept(transaction, key, latest_ms, unknown=raw.unknown)
+
+
+def _erasure(value: bytes | None, key: bytes | None, latest_ms: int | None) -> ParsedTransaction | Rejection:
+    """Decode an erasure, which takes the place of a transaction in the order of its card's records."""
+    read = erasure.read_erasure(value, key, latest_ms)
+    if isinstance(read, Rejection):
+        return read
+    names = {"transaction_id": read.request_id, "card_id": read.card_id, "merchant_id": ""}
+    placed = Transaction(**names, occurred_at=read.erased_ms, amount_minor=0, currency=_NO_CURRENCY)
+    return ParsedTransaction(placed, read.erased_ms, 0, (), 0, 0, erases=True)
 
 
 def _read_field_by_field(
@@ -281,4 +299,5 @@ def _kind_problem(raw: dict[str, Any]) -> Rejection | None:
     kind = raw.get("kind")
     if kind in (None, "authorization"):
         return None
-    return Rejection(DeadLetterCode.UNSUPPORTED_KIND, f"kind: {shown(kind)} is not supported, expected 'authorization'")
+    what = f"kind: {shown(kind)} is not supported, expected 'authorization' or '{erasure.KIND}'"
+    return Rejection(DeadLetterCode.UNSUPPORTED_KIND, what)

@@ -115,6 +115,10 @@ class Judge:
         self._backlog_end: int | None = 0
         self._backlog: set[str] = set()
 
+    def erasure_problem(self, record: Record) -> str:
+        """Say what is wrong with the signature of an erasure of a card; empty if it counts."""
+        return self._signatures.erasure_problem(self._deps.estate.scope, record.value or b"", record.headers)
+
     @property
     def settled(self) -> bool:
         """Whether every command that was in the log when its partition was assigned has been judged once.

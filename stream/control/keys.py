@@ -22,6 +22,7 @@ from models.signing import (
     SealRules,
     SealScope,
     Verify,
+    erasure_problem,
     key_id,
     read_keyring,
     seal_of,
@@ -49,6 +50,12 @@ class Signatures(NamedTuple):
         if self.keyring is None or self.verify is None:
             return Seal()
         return seal_of(SealRules(self.keyring, scope, self.verify), command, value, headers)
+
+    def erasure_problem(self, scope: SealScope, value: bytes, headers: Headers) -> str:
+        """Say what is wrong with the signature of an erasure; empty if it counts. Without keys, none does."""
+        if self.keyring is None or self.verify is None:
+            return f"no key is trusted here: {_KEYS} names a file of keys"
+        return erasure_problem(SealRules(self.keyring, scope.of_all, self.verify), value, headers)
 
 
 def read_signatures(settings: Settings) -> Signatures:

@@ -110,6 +110,19 @@ class LeftOut(NamedTuple):
     first: str
 
 
+ERASED = "erased"
+"""What is left out since its card was erased, with the labels about it."""
+_ERASED_PAYMENTS = """
+CREATE TABLE erased_payments AS SELECT records.key, transaction_id FROM records
+JOIN (SELECT key, max(erased_ms) AS erased_ms FROM erasures GROUP BY key) AS erased
+    ON records.key = erased.key AND records.at_ms <= erased.erased_ms
+WHERE NOT is_label
+"""
+_LEAVE_ERASED = """
+DELETE FROM records USING erased_payments AS erased
+WHERE records.key = erased.key AND records.transaction_id = erased.transaction_id
+RETURNING is_label, partition, place
+"""
 REFUSED = "refused"
 """What is left out since workers refused it, as its dead letter says, or since it was accepted as lost."""
 
@@ -145,9 +158,10 @@ class TopicsSource:
         self._until_ms = LAST_TIME_MS if until_ms is None else until_ms
         self._connection = connect(folder / "topics.duckdb", threads=2)
         self._connection.execute(
-            "CREATE TABLE records "
-            "(at_ms BIGINT, is_label BOOLEAN, partition BIGINT, place BIGINT, key BLOB, value BLOB)"
+            "CREATE TABLE records (at_ms BIGINT, is_label BOOLEAN, partition BIGINT, place BIGINT, "
+            "transaction_id VARCHAR, key BLOB, value BLOB)"
         )
+        self._connection.execute("CREATE TABLE erasures (key BLOB, erased_ms BIGINT)")
         self._topics: dict[RecordKind, str] = {}
         self._sum = 0
         self._counts: Counter[RecordKind] = Counter()
@@ -171,7 +185,7 @@ class TopicsSource:
 
     def add(self, kind: RecordKind, records: Iterable[Record]) -> None:
         """Add the records of a topic that can be read and come before the end."""
-        kept = []
+        kept = list[_Read]()
         for record in records:
             self._topics[kind] = record.topic
             if self._replayed is not None and self._replayed.is_left_out(record):
@@ -181,9 +195,19 @@ class TopicsSource:
             read = _read(kind, record, self._ids, accepted=accepted)
             if isinstance(read, Rejection):
                 self._leave_out(read.code, TopicPartition(record.topic, record.partition), record.offset, 1)
-            elif read.at_ms < self._until_ms:
-                kept.append((record, read))
+            elif read.erases:
+                self._connection.execute("INSERT INTO erasures VALUES (?, ?)", [read.timed.key, read.timed.at_ms])
+            elif read.timed.at_ms < self._until_ms:
+                kept.append(read)
         self._keep(kind, kept)
+
+    def leave_out_erased(self) -> None:
+        """Leave out the payments that an erasure among the records erases, and the labels about them."""
+        self._connection.execute(_ERASED_PAYMENTS)
+        for is_label, partition, place in self._connection.execute(_LEAVE_ERASED).fetchall():
+            kind = _KINDS[is_label]
+            self._counts[kind] -= 1
+            self._leave_out(ERASED, TopicPartition(self._topics[kind], partition), place, 1)
 
     def leave_out(self, unreadable: Iterable[tuple[TopicPartition, Unreadable]]) -> None:
         """Count ranges of a topic that cannot be unpacked: each may hold as many records as it has offsets."""
@@ -194,23 +218,24 @@ class TopicsSource:
         self._left_out[code] += records
         self._first_left_out.setdefault(code, f"{tp.topic} partition {tp.partition} offset {offset}")
 
-    def _keep(self, kind: RecordKind, kept: Sequence[tuple[Record, TimedRecord]]) -> None:
+    def _keep(self, kind: RecordKind, kept: Sequence["_Read"]) -> None:
         if not kept:
             return
-        for _, one in kept:
+        for _, one, _, _ in kept:
             text = one.kind.encode() + b"\0" + one.key + b"\0" + one.value
             self._sum += int.from_bytes(hashlib.blake2b(text, digest_size=_IDENTITY_BYTES).digest(), "big")
         self._sum %= 1 << (8 * _IDENTITY_BYTES)
         self._counts[kind] += len(kept)
         if kind is RecordKind.TRANSACTION:
-            self.last_ms = max(self.last_ms, *(one.at_ms for _, one in kept))
+            self.last_ms = max(self.last_ms, *(one.timed.at_ms for one in kept))
         columns: Mapping[str, Any] = {
-            "at_ms": np.array([one.at_ms for _, one in kept], np.int64),
+            "at_ms": np.array([one.timed.at_ms for one in kept], np.int64),
             "is_label": np.full(len(kept), kind is RecordKind.LABEL),
-            "partition": np.array([record.partition for record, _ in kept], np.int64),
-            "place": np.array([record.offset for record, _ in kept], np.int64),
-            "key": np.array([one.key for _, one in kept], object),
-            "value": np.array([one.value for _, one in kept], object),
+            "partition": np.array([one.record.partition for one in kept], np.int64),
+            "place": np.array([one.record.offset for one in kept], np.int64),
+            "transaction_id": np.array([one.transaction_id for one in kept], object),
+            "key": np.array([one.timed.key for one in kept], object),
+            "value": np.array([one.timed.value for one in kept], object),
         }
         self._connection.register("batch", columns)
         self._connection.execute("INSERT INTO records BY NAME SELECT * FROM batch")
@@ -253,6 +278,7 @@ async def read_topics(
                 source.add(kind, records)
             require_all_read(scan)
             source.leave_out(scan.unreadable)
+    source.leave_out_erased()
     _require_payments(source, until_ms)
     return source
 
@@ -270,7 +296,16 @@ def require_all_read(scan: TopicScan) -> None:
         raise BackfillError(f"{where}. Run the same command again after that: these records cannot be read before")
 
 
-def _read(kind: RecordKind, record: Record, ids: IdRules, *, accepted: bool = False) -> TimedRecord | Rejection:
+class _Read(NamedTuple):
+    """A record that can be read, the transaction that it is or is about, and whether it erases its card instead."""
+
+    record: Record
+    timed: TimedRecord
+    transaction_id: str
+    erases: bool = False
+
+
+def _read(kind: RecordKind, record: Record, ids: IdRules, *, accepted: bool = False) -> _Read | Rejection:
     """Return a record with its card as key, or why it is no payment or label; no rule refuses one that was accepted."""
     if record.damage:
         return Rejection(DeadLetterCode.UNREADABLE_RECORD, record.damage)
@@ -281,9 +316,14 @@ def _read(kind: RecordKind, record: Record, ids: IdRules, *, accepted: bool = Fa
     value = record.value or b""
     if kind is RecordKind.TRANSACTION:
         payment = read_accepted_transaction(value) if accepted else read_transaction(value, key, LAST_TIME_MS, ids)
-        return payment if isinstance(payment, Rejection) else TimedRecord(payment.occurred_ms, kind, key, value)
+        if isinstance(payment, Rejection):
+            return payment
+        timed = TimedRecord(payment.occurred_ms, kind, key, value)
+        return _Read(record, timed, payment.transaction.transaction_id, payment.erases)
     label = read_label(value, key, (record.partition, record.offset), ids, accepted=accepted)
-    return label if isinstance(label, Rejection) else TimedRecord(label.label.labelled_ms, kind, key, value)
+    if isinstance(label, Rejection):
+        return label
+    return _Read(record, TimedRecord(label.label.labelled_ms, kind, key, value), label.label.transaction_id)
 
 
 def _require_payments(source: BackfillSource, until_ms: int | None) -> None:

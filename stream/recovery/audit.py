@@ -20,7 +20,7 @@ from models.logs import Logs, LostRange
 from stream.consumer import OFFSETS_OF_A_LOG
 from stream.contract.backfill import backfill_mark
 from stream.contract.codes import Rejection
-from stream.contract.transaction import read_accepted_transaction
+from stream.contract.transaction import ParsedTransaction, read_accepted_transaction
 from stream.control.client import read_fold
 from stream.kafka.client import open_admin
 from stream.kafka.offsets import Position, folded, identity_of, read_decision
@@ -46,6 +46,7 @@ class Kind(StrEnum):
     REFUSED = "refused"
     REPEATED = "repeated"
     BACKFILLED = "backfilled"
+    ERASURE = "erasure"
     NO_RECORD = "no_record"
     LOST = "lost"
     SKIPPED = "skipped"
@@ -188,6 +189,8 @@ class PartitionAudit:
         elif backfill_mark(record.headers) is not None:
             self.counts[Kind.BACKFILLED] += 1
             self.backfilled.setdefault(_identity(record), offset)
+        elif (read := _read(record)) is not None and read.erases:
+            self.counts[Kind.ERASURE] += 1
         else:
             self.open_ones.append((offset, _identity(record)))
 
@@ -213,12 +216,16 @@ def _among(offsets: Ints, known: Ints) -> NDArray[np.bool_]:
     return known[at] == offsets if len(known) else np.zeros(len(offsets), np.bool_)
 
 
-def _identity(record: FetchedRecord) -> int:
-    """Return the identity of a record's transaction; 0 if it cannot be read, as no record that was accepted."""
+def _read(record: FetchedRecord) -> ParsedTransaction | None:
+    """Return a record's transaction; None if it cannot be read, as no record that was accepted."""
     read = read_accepted_transaction(record.value)
-    if isinstance(read, Rejection) or record.damage:
-        return 0
-    return int(identity_of(read.transaction.card_id, read.transaction.transaction_id), 16)
+    return None if isinstance(read, Rejection) or record.damage else read
+
+
+def _identity(record: FetchedRecord) -> int:
+    """Return the identity of a record's transaction; 0 if it cannot be read."""
+    read = _read(record)
+    return 0 if read is None else int(identity_of(read.transaction.card_id, read.transaction.transaction_id), 16)
 
 
 def originals(

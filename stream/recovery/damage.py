@@ -24,6 +24,7 @@ from stream.clock import now_ms
 from stream.consumer import place_of
 from stream.fates import Phase, is_retried
 from stream.kafka.batches import Record
+from stream.recovery.originals import originals_of
 from stream.recovery.reapply import (
     OffsetRange,
     ReapplyDeps,
@@ -117,6 +118,7 @@ async def rebuild_damaged(deps: DamageDeps, damaged: Sequence[DamagedHistory]) -
         cache_bytes=min(_CACHE_BYTES, deps.settings.cache_mb << 20),
         batch_bytes=deps.settings.batch_mb << 20,
         other_store_lock=deps.store.lock,
+        originals=originals_of(deps.settings),
     )
     store = RedisStore(deps.settings.redis_url, deps.settings.deployment, deps.policy, now_ms, options)
     try:

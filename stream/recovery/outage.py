@@ -238,8 +238,11 @@ class DegradingStore:
 
 def _concat(batches: Sequence[Transactions]) -> Transactions:
     """Concatenate batches."""
+    columns = [field.name for field in fields(batches[0]) if field.name != "erases"]
+    erases = [is_one for b in batches for is_one in b.erases or [False] * len(b)]
     return Transactions(
-        **{field.name: _column([getattr(b, field.name) for b in batches]) for field in fields(batches[0])}
+        **{name: _column([getattr(b, name) for b in batches]) for name in columns},
+        erases=erases if any(erases) else None,
     )
 
 

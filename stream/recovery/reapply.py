@@ -12,6 +12,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 
 from features.redis.progress import LogPart, PartProgress, PartReport, TopicName
 from features.redis.store import RedisStore
+from models.signing import KEY_HEADER
 from stream.fates import Phase, is_retried
 from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.client import require_topic
@@ -161,6 +162,15 @@ async def apply_again(replayed: ReplayedInput, store: RedisStore, records: Seque
             return
         for record in records:
             await apply_again(replayed, store, [record])
+
+
+async def apply_erasures(replayed: ReplayedInput, store: RedisStore, records: Sequence[Record]) -> None:
+    """Apply the erasures of cards among transactions: signed records, of which there are few."""
+    signed = [record for record in records if any(name == KEY_HEADER for name, _ in record.headers)]
+    decoded = replayed.decode(signed)
+    erasures = [record for record, one in zip(decoded.records, decoded.accepted, strict=True) if one.erases]
+    if erasures:
+        await apply_again(replayed, store, erasures)
 
 
 async def _append(replayed: ReplayedInput, store: RedisStore, records: Sequence[Record]) -> None:

@@ -20,11 +20,14 @@ from features.redis.retention import NO_COVERAGE, Coverage, EpochCoverage
 from features.redis.store import RedisStore, StoreOptions
 from stream.clock import now_ms
 from stream.consumer import log_and_offset, place_of
+from stream.recovery.originals import originals_of
 from stream.recovery.reapply import (
     FULL_SPEED,
     THROTTLED,
     OffsetRange,
+    ProgressCallback,
     ReapplyDeps,
+    apply_erasures,
     log_reader,
     partitions_of_log,
     reapply,
@@ -140,6 +143,7 @@ class Repair:
             cache_bytes=min(_CACHE_BYTES, settings.cache_mb << 20),
             batch_bytes=settings.batch_mb << 20,
             other_store_lock=store_lock,
+            originals=originals_of(settings),
         )
         store = RedisStore(settings.redis_url, settings.deployment, policy, now_ms, options)
         try:
@@ -232,8 +236,24 @@ class Repair:
                 await run.store.compact()
             return self._is_current(run.store)
 
+        if own and topic == "transactions":
+            # First: nothing that is decided meanwhile sees what was erased, wherever in the log that was asked for.
+            await reapply(run.reapply._replace(apply=apply_erasures), own, self._go_on(run))
         if own:
             await reapply(run.reapply, own, progress)
+
+    def _go_on(self, run: "_Run") -> ProgressCallback:
+        """Return what tells whether to continue, and keeps that up to date."""
+        refresh_due = 0.0
+
+        async def go_on(_ranges: Sequence[OffsetRange], _applied: int) -> bool:
+            nonlocal refresh_due
+            if time.monotonic() >= refresh_due:
+                refresh_due = time.monotonic() + REPORT_SECONDS
+                await self._refresh(run)
+            return self._is_current(run.store)
+
+        return go_on
 
     async def _report_final(self, run: "_Run") -> None:
         """Report our parts for the last time, after decisions continued during the repair.

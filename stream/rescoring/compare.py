@@ -84,14 +84,18 @@ class BlockComparison:
         """Compare all decisions: those of known feature sets, those of others, and those without a transaction."""
         fingerprints = _objects(self._base["fingerprint"])
         exists, is_known = self._codes != NO_TRANSACTION, np.zeros(len(self.numbers), np.bool_)
+        saw_erased = np.asarray(self._base["saw_erased"], np.bool_)
+        self._check_record(np.flatnonzero(exists & saw_erased), Reason.ERASED)
+        exists &= ~saw_erased
+        absent = ~exists & ~saw_erased
         for fingerprint in self._workdir.sets.by_fingerprint:
             is_its = fingerprints == fingerprint
             is_known |= is_its
             self._compare_with_logs(fingerprint, np.flatnonzero(exists & is_its))
         deleted = np.asarray(self._base["is_deleted"], np.bool_)
         self._check_record(np.flatnonzero(exists & ~is_known), Reason.ANOTHER_FINGERPRINT)
-        self._check_record(np.flatnonzero(~exists & deleted), Reason.BEYOND_RETENTION)
-        self._check_record(np.flatnonzero(~exists & ~deleted), None)
+        self._check_record(np.flatnonzero(absent & deleted), Reason.BEYOND_RETENTION)
+        self._check_record(np.flatnonzero(absent & ~deleted), None)
 
     def _compare_with_logs(self, fingerprint: str, which: Ints) -> None:
         """Compare decisions of one feature set with the logs."""

@@ -19,7 +19,7 @@ from features.history.frames import Flags, Floats
 from features.history.history import History
 from features.history.store import Entity, Ints, Transactions
 from stream.dataset.database import connect_memory, quoted
-from stream.rescoring.history_pass import MAX_RECORDS, OtherPass, PartyLabel, VisibleFeatures, columns_of, subset
+from stream.rescoring.history_pass import MAX_RECORDS, OtherPass, PartyLabel, VisibleFeatures, columns_of
 from stream.rescoring.rescore import different
 from stream.rescoring.shard_output import IncomingLabel, ShardOutput, read_incoming_labels
 from stream.rescoring.shards import Shard, ShardBatch, ShardOrder
@@ -118,7 +118,7 @@ class LogPass(OtherPass):
         for start in range(0, len(ends), count):
             some = ends[start : start + count]
             histories = [prefix(log.history, end) for end in some]
-            batch = subset(log.transactions, [at] * len(some))
+            batch = log.transactions.at([at] * len(some))
             places = [(number, history, position) for number, history in enumerate(histories)]
             yield self.features_at(batch, places, np.repeat(row[np.newaxis], len(some), axis=0))
 

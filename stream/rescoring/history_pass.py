@@ -6,7 +6,6 @@ to be decided. The only module of rescoring that appends to histories and makes 
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from itertools import groupby
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -147,7 +146,7 @@ class _HistoryPass:
             which, histories, positions = zip(*part, strict=True)
             view = visible_histories(histories, positions, rows[list(which)], self._visibility)
             observed = Observed([Fate.DECIDE] * len(which), {self._kind: view}, history_epoch=0, incomplete=False)
-            for found, matrix in zip(vectors, self._vectors(subset(batch, which), observed), strict=True):
+            for found, matrix in zip(vectors, self._vectors(batch.at(which), observed), strict=True):
                 found.append(matrix)
             visible.append(view.lengths)
         return VisibleFeatures([np.concatenate(found) for found in vectors], np.concatenate(visible))
@@ -161,11 +160,21 @@ class _HistoryPass:
 
 
 class CardPass(_HistoryPass):
-    """Decides the fates of transactions by their cards' histories, in the order of the log."""
+    """Decides the fates of transactions by their cards' histories, in the order of the log.
 
-    def __init__(self, sets: FeatureSets) -> None:
+    `erased` says by card up to when nothing sees its records: also those that were decided before it was erased.
+    """
+
+    def __init__(self, sets: FeatureSets, erased: Mapping[int, int] = MappingProxyType({})) -> None:
         super().__init__(sets, Entity.CARD)
         self._others = other_entities(sets)
+        self._erased = erased
+
+    def _history(self, name: int) -> History:
+        history = super()._history(name)
+        if name in self._erased:
+            history.erase_until(self._erased[name])
+        return history
 
     def process(self, batch: Transactions, labels: Sequence[CardLabel], wanted: Flags) -> JudgedBatch:
         """Append n transactions and the labels between them, and return fates, features and forwarded labels.
@@ -259,15 +268,6 @@ class OtherPass(_HistoryPass):
 def transaction_key(row: Ints) -> int:
     """Return the transaction that a label's record is about, as the keys of `parked` name it."""
     return int(row[records.OTHER])
-
-
-def subset(batch: Transactions, which: Sequence[int] | Ints) -> Transactions:
-    """Return the transactions of a batch with these numbers."""
-    numbers = np.asarray(which, np.int64)
-    values: dict[str, Any] = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    for name, value in values.items():
-        values[name] = value[numbers] if isinstance(value, np.ndarray) else [value[i] for i in numbers.tolist()]
-    return Transactions(**values)
 
 
 def _split_at_labels(

@@ -15,6 +15,7 @@ from stream.contract.outputs import Score
 from stream.kafka.topics import TRANSACTIONS
 from stream.rescoring.blocks import all_parts
 from stream.rescoring.compare import compare_block
+from stream.rescoring.erased import IS_ERASED
 from stream.rescoring.range_loader import FAR_FUTURE_MS
 from stream.rescoring.request import NothingToScoreError, Progress, TopicRequest
 from stream.rescoring.shard_output import visible_counts
@@ -130,6 +131,7 @@ def _visible_history(prepared: PreparedRange, score: Score, kind: Entity) -> Vis
         f"WITH own AS (SELECT * FROM rows WHERE row = 0) SELECT {', '.join(f'rows.{field}' for field in fields)} "
         f"FROM rows, own WHERE rows.{name}_id = own.{name}_id AND rows.number <> own.number AND rows.is_decided "
         f"AND (rows.{name}_key, rows.{name}_tie, rows.number) < (own.{name}_key, own.{name}_tie, own.number) "
+        f"AND NOT {IS_ERASED.format(table='rows', time='occurred_ms')} "
         f"AND rows.occurred_ms > own.occurred_ms - {horizon_ms} ORDER BY rows.occurred_ms DESC LIMIT {MAX_SHOWN}"
     ).fetchall()
     ids = prepared.connection.execute(f"SELECT {name}_id FROM rows WHERE row = 0").fetchall()

@@ -17,6 +17,7 @@ from features.history.store import Entity, Ints
 from features.vector.predictions import PredictionReader
 from stream.dataset.database import connect_memory, quoted
 from stream.dataset.predictions_file import DEDUPLICATED, read_log
+from stream.rescoring.erased import WITHOUT_ERASED
 from stream.rescoring.history_pass import columns_of
 from stream.rescoring.workdir import Workdir
 
@@ -51,10 +52,15 @@ def reads_predictions(workdir: Workdir) -> bool:
     return workdir.sets.has_predictions
 
 
-def write_predictions(connection: Any, workdir: Workdir) -> None:  # noqa: ANN401 - a connection of a module without types
-    """Write the predictions, and how many of its card's log each row saw, to files."""
+def write_predictions(connection: Any, workdir: Workdir, *, erased: bool = False) -> None:  # noqa: ANN401 - a connection of a module without types
+    """Write the predictions, and how many of its card's log each row saw, to files.
+
+    With `erased`, the database has that table of erased cards: what is erased counts, and is not read.
+    """
     source = "(SELECT * FROM prediction_events WHERE moment IS NOT NULL)"
     connection.execute(DEDUPLICATED.format(table="prediction_log", source=source))
+    if erased:
+        connection.execute(WITHOUT_ERASED)
     connection.execute(f"COPY prediction_log TO {quoted(workdir.predictions)} ({_FORMAT})")
     connection.execute(f"COPY ({_COUNTED}) TO {quoted(workdir.predictions_seen)} ({_FORMAT})")
 

@@ -82,6 +82,8 @@ class RangeLoader:
         if not by_score:
             read = _with(read, requested[0])
         await self._read("transactions", read, tables.transactions)
+        behind = replace(transactions, starts={one: read.ends.get(one, 0) for one in transactions.starts})
+        await self._read("erasures", behind, tables.erasures)
         seen_ms = await self._decided_since(transactions, low_ms), high_ms
         await self._read_decisions(tables, scores, seen_ms)
         outcomes = await self._topics.whole(self._settings.topic(OUTCOMES.name))

@@ -20,6 +20,9 @@ class Verdict(StrEnum):
 class Reason(StrEnum):
     """Reasons for a difference, in the order in which they are checked."""
 
+    ERASED = "erased"
+    """Its card was erased afterwards, and it saw a record that is erased. Only its own record can be checked: its
+    recorded features give its score."""
     DEGRADED = "degraded"
     """The decision says `history_incomplete`: its features are those of the histories as they were then."""
     UNDECIDABLE = "undecidable"

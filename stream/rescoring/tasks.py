@@ -8,7 +8,8 @@ from typing import TypeVar
 import numpy as np
 
 from features.history.store import Entity, Fate
-from stream.rescoring.history_pass import CardLabel, CardPass, Flags, ForwardedLabel, OtherPass, PartyLabel, subset
+from stream.rescoring.erased import erased_cards
+from stream.rescoring.history_pass import CardLabel, CardPass, Flags, ForwardedLabel, OtherPass, PartyLabel
 from stream.rescoring.shard_output import IncomingLabel, ShardOutput, read_incoming_labels, write_forwarded_labels
 from stream.rescoring.shards import OrderedLabel, Shard, ShardBatch, SortKey
 from stream.rescoring.workdir import Workdir
@@ -25,7 +26,7 @@ def run_card_shard(workdir: Workdir, shard: int) -> None:
     fates, done = workdir.fates(), workdir.progress()
     forwarded: list[ForwardedLabel] = []
     with Shard(workdir, Entity.CARD, shard) as source, ShardOutput(workdir, Entity.CARD, shard, source.rows()) as out:
-        cards, labels = CardPass(workdir.sets), source.labels()
+        cards, labels = CardPass(workdir.sets, erased_cards(workdir)), source.labels()
         due = deque(labels)
         for batch in source.batches():
             sort_keys = batch.sort_keys() if due and due[0].sort_key <= batch.last_key else ()
@@ -64,7 +65,7 @@ def to_decide(batch: ShardBatch, decided: Flags) -> ShardBatch:
     if decided.all():
         return batch
     which = np.flatnonzero(decided)
-    return ShardBatch(subset(batch.transactions, which), *(column[which] for column in batch[1:]))
+    return ShardBatch(batch.transactions.at(which), *(column[which] for column in batch[1:]))
 
 
 def _card_labels_before(

@@ -24,6 +24,7 @@ from stream.id_rules import declared_ids
 from stream.recovery.replayed_input import read_input_from_outside
 from stream.rescoring.blocks import all_parts, count_values, optional_columns, score_block
 from stream.rescoring.compare import compare_block
+from stream.rescoring.erased import IS_ERASED, find_erased
 from stream.rescoring.late_answers import write_late_answers
 from stream.rescoring.log_order import order_logs
 from stream.rescoring.prediction_tables import PredictionTables
@@ -63,7 +64,7 @@ CREATE TABLE ranges (
 WANTED_TRANSACTIONS = """
 CREATE TABLE wanted AS SELECT row_number() OVER (ORDER BY partition, "offset") - 1 AS row, partition, "offset"
 FROM ordered JOIN ranges USING (partition)
-WHERE "offset" >= first_offset AND "offset" < end_offset AND NOT is_backfilled
+WHERE "offset" >= first_offset AND "offset" < end_offset AND NOT is_backfilled AND NOT {is_erased}
 """
 # A range without a beginning has the decisions whose transaction may still be on its topic.
 WANTED_DECISIONS = """
@@ -96,7 +97,10 @@ SELECT wanted.row, coalesce(ordered.number, -1) AS number, wanted.partition, wan
     decisions.decision AS recorded_decision, decisions.scored_ms, decisions.history_epoch, decisions.card_position,
     decisions.merchant_position, decisions.device_position, ordered.is_later_epoch,{prediction_columns}
     ranges.floor_ms AS card_floor_ms, (SELECT max(floor_ms) FROM ranges) AS other_floor_ms,
-    ordered.number IS NULL AND wanted."offset" < ranges.read_from AS is_deleted
+    ordered.number IS NULL AND wanted."offset" < ranges.read_from AS is_deleted,
+    EXISTS (
+        SELECT 1 FROM saw_erased WHERE saw_erased.partition = wanted.partition AND saw_erased."offset" = wanted."offset"
+    ) AS saw_erased
 FROM wanted JOIN decisions USING (partition, "offset") JOIN ranges USING (partition)
 LEFT JOIN ordered USING (partition, "offset")
 {prediction_join}
@@ -225,7 +229,7 @@ def prepare(
         create_base(connection, workdir, decisions=decisions, predictions=tables.predictions)
         write_shards(connection, workdir)
         if tables.predictions is not None:
-            write_predictions(connection, workdir)
+            write_predictions(connection, workdir, erased=True)
         progress("shard", 1, 1)
         yield PreparedRange(workdir, connection, tables)
 
@@ -256,6 +260,7 @@ def _order(request: TopicRequest, where: tuple[Path, Any], loaded: LoadedRange, 
     sketch = Workdir(folder, request.sets, 0, 0, 1, PROCESS_MEMORY_MB)
     progress("order", 0, 1)
     order_logs(connection, request.sets.horizons_ms, sketch.entities)
+    find_erased(connection, sketch, predictions=request.sets.has_predictions)
     progress("order", 1, 1)
     transactions, rows = select_rows(connection, loaded, has_beginning=request.range.from_ms is not None)
     shards = shard_count(transactions, request.threads)
@@ -273,7 +278,8 @@ def select_rows(connection: Any, loaded: LoadedRange, *, has_beginning: bool) ->
         is_in_range = BY_SCORE if loaded.by_score else BY_TRANSACTION
         connection.execute(WANTED_DECISIONS.format(is_in_range=is_in_range, has_beginning=str(has_beginning)))
     else:
-        connection.execute(WANTED_TRANSACTIONS)
+        is_erased = IS_ERASED.format(table="ordered", time="occurred_ms")
+        connection.execute(WANTED_TRANSACTIONS.format(is_erased=is_erased))
     connection.execute(ROWS)
     counts = [connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] for table in ("ordered", "wanted")]
     return counts[0], counts[1]

@@ -17,6 +17,7 @@ import numpy as np
 from features.history.store import Transactions
 from features.vector.sets import FeatureSets
 from models.decline_cap import DECLINE_CAP
+from models.signing import KEY_HEADER
 from models.times import parse_time_ms
 from stream.consumer import ValidScores
 from stream.contract.codes import Rejection
@@ -25,8 +26,9 @@ from stream.dataset.database import columns_of
 from stream.id_rules import NO_SHAPES, IdRules
 from stream.kafka.batches import Record
 from stream.recovery.replayed_input import ReplayedInput
+from stream.rescoring.erased import CREATE_ERASURES
 from stream.rescoring.prediction_tables import PredictionTables
-from stream.scoring.decode import decode, read_label_record
+from stream.scoring.decode import Decoded, decode, read_label_record
 from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE
 
 CREATE_TRANSACTIONS = """CREATE TABLE transactions (
@@ -154,6 +156,7 @@ class TopicTables:
         )
         for statement in (
             CREATE_TRANSACTIONS,
+            CREATE_ERASURES,
             CREATE_REFUSED,
             CREATE_DECISIONS,
             CREATE_ELSEWHERE,
@@ -176,6 +179,25 @@ class TopicTables:
         """Return the number of a topic's log: above 0, histories may hold what an earlier log had."""
         return 0 if self._replayed is None else self._replayed.log(topic)
 
+    def erasures(self, records: Sequence[Record]) -> None:
+        """Insert the erasures among records of the transactions topic, and leave out the others."""
+        signed = [record for record in records if any(name == KEY_HEADER for name, _ in record.headers)]
+        replayed = self._replayed
+        kept = [one for one in signed if replayed is None or not replayed.is_left_out(one)]
+        self._insert_erasures(self._decoded(kept))
+
+    def _decoded(self, records: Sequence[Record]) -> Decoded:
+        """Decode records that were not refused; an erasure that no worker has judged yet counts, too."""
+        is_accepted = None if self._replayed is None else self._replayed.is_accepted
+        return decode(records, self._skew_ms, ids=self._ids, is_accepted=is_accepted, seal_problem=lambda _record: "")
+
+    def _insert_erasures(self, decoded: Decoded) -> None:
+        which = np.flatnonzero(decoded.columns.erases or ())
+        columns = decoded.columns
+        found = {"partition": columns.partition[which], "offset": columns.offset[which]}
+        found["erased_ms"] = columns.occurred_ms[which]
+        self._insert("erasures", found | {"card_id": _texts(columns.card_ids[one] for one in which.tolist())})
+
     def transactions(self, records: Sequence[Record]) -> None:
         """Insert records of the transactions topic."""
         replayed = self._replayed
@@ -184,9 +206,11 @@ class TopicTables:
         self.rejected += len(refused)
         places = {"partition": [one.partition for one in refused], "offset": [one.offset for one in refused]}
         self._insert("refused", _numbers(**places))
-        is_accepted = None if replayed is None else replayed.is_accepted
-        decoded = decode(kept, self._skew_ms, ids=self._ids, is_accepted=is_accepted)
+        decoded = self._decoded(kept)
         self.rejected += len(decoded.dead)
+        if decoded.columns.erases is not None:
+            self._insert_erasures(decoded)
+            decoded = decoded.among(~np.array(decoded.columns.erases, np.bool_))
         columns = columns_of(decoded.columns)
         columns["timestamp_ms"] = np.array([record.timestamp for record in decoded.records], np.int64)
         columns["currency"] = _texts(one.transaction.currency for one in decoded.accepted)

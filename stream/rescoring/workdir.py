@@ -114,6 +114,11 @@ class Workdir:
         return self.folder / f"late-{what}-{kind.value}.parquet"
 
     @property
+    def erased(self) -> Path:
+        """Return the file with the cards that are erased, and up to when; a file of transactions has none."""
+        return self.folder / "erased.parquet"
+
+    @property
     def predictions(self) -> Path:
         """Return the file with the predictions from storage, if some feature reads any."""
         return self.folder / "predictions.parquet"

@@ -30,6 +30,7 @@ from stream.redaction import PASSED_AS_THEY_ARE, shorten
 _LARGEST_HEADERS_BYTES = 1024 * 1024
 """Half of what an output may be as a whole; a score itself is a few kB."""
 _LONGEST_NAME = 64
+_NO_EXPONENT = 0
 _COLUMNS = 8
 """How many of a transaction's columns are int64."""
 
@@ -47,12 +48,27 @@ class Decoded:
     backfilled: NDArray[np.bool_]
     dead: Sequence[DeadLetter]
 
+    def among(self, which: NDArray[np.bool_]) -> "Decoded":
+        """Return those of the transactions that are marked, with all dead letters."""
+        numbers = np.flatnonzero(which)
+        some, accepted = ([rows[at] for at in numbers.tolist()] for rows in (self.records, self.accepted))
+        return Decoded(some, accepted, self.columns.at(numbers), self.backfilled[numbers], self.dead)  # type: ignore[arg-type]
+
     def part(self, first: int, behind: int) -> "Decoded":
         """Return some of the transactions; the dead letters are with the first of them."""
         if not first and behind == len(self.records):
             return self
         columns, which, dead = self.columns.first(behind).after(first), slice(first, behind), () if first else self.dead
         return Decoded(self.records[which], self.accepted[which], columns, self.backfilled[which], dead)
+
+
+SealProblem = Callable[[Record], str]
+"""Says why the signature of an erasure does not count; empty if it does."""
+
+
+def no_key_erases(_record: Record) -> str:
+    """Refuse every erasure, for want of a key."""
+    return "no key with the role erase is trusted here: FRAUDSTREAM_COMMAND_KEYS names a file of keys"
 
 
 def decode(
@@ -63,12 +79,14 @@ def decode(
     *,
     ids: IdRules = NO_SHAPES,
     is_accepted: Callable[[Record], bool] | None = None,
+    seal_problem: SealProblem = no_key_erases,
 ) -> Decoded:
     """Decode each record of log `log`.
 
     `skew_ms` is how far a transaction may be ahead of its record's timestamp, and an hour more ahead of `now_ms`; None:
     the clock does not matter. `ids` say which ids are card numbers. `is_accepted` tells which records were accepted
-    before: of those, no clock, no setting and no rule refuses one now. None: no record was.
+    before: of those, no clock, no setting and no rule refuses one now. None: no record was. `seal_problem` says what is
+    wrong with the signature of an erasure.
     """
     latest_ms = None if now_ms is None else now_ms + skew_ms + LARGEST_LEAD_MS
     kept, accepted, dead = [], [], []
@@ -79,6 +97,8 @@ def decode(
             read = _damage_of(record) or read_transaction(record.value, record.key, record.timestamp + skew_ms, ids)
             if latest_ms is not None and isinstance(read, ParsedTransaction):
                 read = clock_problem(read, latest_ms) or read
+            if isinstance(read, ParsedTransaction) and read.erases and (problem := seal_problem(record)):
+                read = Rejection(DeadLetterCode.UNSIGNED_ERASURE, problem)
         if isinstance(read, Rejection):
             dead.append(DeadLetter(record, read.code, read.detail))
         else:
@@ -164,6 +184,7 @@ def _too_large(headers: Headers) -> set[int]:
 def _columns(records: Sequence[Record], accepted: Sequence[ParsedTransaction], log: int) -> Transactions:
     transactions = [one.transaction for one in accepted]
     numbers = [_numbers(record, parsed, log) for record, parsed in zip(records, accepted, strict=True)]
+    erases = [one.erases for one in accepted]
     # In Fortran's order, so that each column is contiguous.
     occurred_ms, utc_offset_minutes, amount_minor, exponent, partition, offset, place, traits = (
         np.array(numbers, np.int64, order="F").reshape(-1, _COLUMNS, order="F").T
@@ -182,6 +203,7 @@ def _columns(records: Sequence[Record], accepted: Sequence[ParsedTransaction], l
         device_ids=[one.device_id for one in transactions],
         place=place,
         traits=traits,
+        erases=erases if True in erases else None,
     )
 
 
@@ -191,5 +213,5 @@ def _numbers(record: Record, parsed: ParsedTransaction, log: int) -> tuple[int, 
     place, traits = 0, pack_traits(one.mcc, one.merchant_country, one.channel, clock, one.currency)
     if one.latitude is not None and one.longitude is not None:
         place, traits = pack_place(one.latitude, one.longitude), traits | (1 << HAS_PLACE.shift)
-    exponent, offset = CURRENCY_DECIMALS[one.currency], place_of(log, record.offset)
+    exponent, offset = CURRENCY_DECIMALS.get(one.currency, _NO_EXPONENT), place_of(log, record.offset)
     return parsed.occurred_ms, clock, one.amount_minor, exponent, record.partition, offset, place, traits

@@ -21,10 +21,10 @@ class Decided:
     """A batch of transactions is finished: the broker has acknowledged all its outputs.
 
     `scored` holds its decisions, `dead` its dead letters; `repeated` counts repeated transactions, `backfilled` those
-    that only filled the histories, and `unknown` the fields that the contract does not define. `stages` are the times
-    of the successful attempt, including publishing. `already_decided` counts records that had a decision,
-    `already_refused` those that had a dead letter or are skipped. `revision` and `digest` identify the live model. With
-    `stopgap`, histories came from memory instead of Redis.
+    that only filled the histories, `erasures` those of cards, and `unknown` the fields that the contract does not
+    define. `stages` are the times of the successful attempt, including publishing. `already_decided` counts records
+    that had a decision, `already_refused` those that had a dead letter or are skipped. `revision` and `digest` identify
+    the live model. With `stopgap`, histories came from memory instead of Redis.
     """
 
     scored: Scored
@@ -38,6 +38,7 @@ class Decided:
     already_decided: int = 0
     already_refused: int = 0
     backfilled: int = 0
+    erasures: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from features.declaration import DAY_MS
 from features.history import records
-from features.history.history import NO_TIME_MS, seen_by, visible
+from features.history.history import seen_by, visible
 from features.history.store import Histories, Ints, LongHistory
 from features.history.views import spans_of
 from features.vector.vectorise import KERNEL
@@ -114,7 +114,7 @@ class _LongPrefixes:
 
     def _newest_ms(self, is_meant: Flags) -> Ints:
         """Return the newest time of some records in each of the beginnings, shape (k,)."""
-        times = np.where(is_meant, self._times, NO_TIME_MS)
+        times = np.where(is_meant, self._times, records.NO_TIME_MS)
         times[self._start] = times[: self._start + 1].max()
         newest: Ints = np.maximum.accumulate(times[self._start :])[self._at]
         return newest
@@ -131,7 +131,7 @@ class _LongPrefixes:
         expiring = np.sort(before[(before > after_ms.min()) & ~lasting])
         candidates = np.append(expiring, before[lasting].min(initial=records.LATEST_MS))
         first_ms: Ints = candidates[np.searchsorted(candidates, after_ms, side="right")]
-        recent = np.where(is_meant, self._times, NO_TIME_MS)[self._start :]
+        recent = np.where(is_meant, self._times, records.NO_TIME_MS)[self._start :]
         for at, (end, oldest_ms) in enumerate(zip(self._at[which].tolist(), after_ms.tolist(), strict=True)):
             some = recent[:end]
             first_ms[at] = min(first_ms[at], some[some > oldest_ms].min(initial=records.LATEST_MS))
@@ -160,7 +160,7 @@ def _are_divided(rows: Ints, lengths: Ints) -> Flags:
     is_meant = records.is_transaction(rows[:, records.FLAGS]) & same_log
     is_own = np.repeat(_partitions(own), lengths) == _partitions(rows)
     first_ms = np.minimum.reduceat(np.where(is_meant & is_own, times, records.LATEST_MS), starts)
-    newest_ms = np.maximum.reduceat(np.where(is_meant & ~is_own, times, NO_TIME_MS), starts)
+    newest_ms = np.maximum.reduceat(np.where(is_meant & ~is_own, times, records.NO_TIME_MS), starts)
     found[which] = newest_ms > np.maximum(first_ms, own[:, records.TIME] - SETTLED_MS)
     return found
 

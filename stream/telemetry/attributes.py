@@ -19,7 +19,7 @@ MEANINGS: dict[AttributeName, str] = {
     "fraudstream.decision": "`approve`, `review` or `decline`.",
     "fraudstream.degraded": "What was missing for the decision, such as `history_incomplete`.",
     "fraudstream.model.digest": "The whole digest of the model that scored, or that a command is about.",
-    "fraudstream.outcome": "`decided`, `dead_letter`, `repeated`, `backfilled`, `given_up`; a label's status.",
+    "fraudstream.outcome": "`decided`, `dead_letter`, `repeated`, `backfilled`, `erasure`, `given_up`, or a status.",
     "fraudstream.overruled": "What changed the model's decision: `decline_cap`, `let_through` or `rule:<name>`.",
     "fraudstream.problems": "The codes of all problems of a command.",
     "fraudstream.revision": "The revision that decided, or that a command created.",

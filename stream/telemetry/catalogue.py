@@ -126,6 +126,13 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         "Optional fields that were invalid and were dropped.",
         "a producer sends a field in another format.",
     ),
+    "fraudstream.erasures": Metric(
+        MetricKind.COUNTER,
+        "{erasure}",
+        (),
+        "Erasures of cards that were applied to histories.",
+        "it rises without a request: somebody has a key with the role `erase`.",
+    ),
     "fraudstream.halted": Metric(
         MetricKind.GAUGE,
         "{partition}",

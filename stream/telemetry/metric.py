@@ -32,6 +32,7 @@ MetricName = Literal[
     "fraudstream.drift.over",
     "fraudstream.drift.share",
     "fraudstream.dropped_fields",
+    "fraudstream.erasures",
     "fraudstream.explanations.delay",
     "fraudstream.explanations.lag",
     "fraudstream.explanations.lost",

@@ -206,6 +206,7 @@ class MetricTotals:
         counts["fraudstream.already_decided"][()] += fact.already_decided
         counts["fraudstream.already_refused"][()] += fact.already_refused
         counts["fraudstream.backfilled"][()] += fact.backfilled
+        counts["fraudstream.erasures"][()] += fact.erasures
         counts["fraudstream.unknown_fields"][(self._transactions,)] += fact.unknown
         if not len(scored):
             return

@@ -18,6 +18,7 @@ from opentelemetry.trace import SpanContext, SpanKind, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from features.redis.urls import first_host
+from models.signing import KEY_HEADER
 from stream.card_numbers import card_numbers
 from stream.clock import Stage, now_ns
 from stream.contract.backfill import backfill_mark
@@ -222,8 +223,12 @@ class SampledBatchTrace:
         results = _dead_letters(fact.dead)
         results.update(_judged(fact, self._sampled))
         for place, sampled in self._sampled.items():
-            if place not in results and backfill_mark(sampled.record.headers) is not None:
+            if place in results:
+                continue
+            if backfill_mark(sampled.record.headers) is not None:
                 results[place] = {"fraudstream.outcome": "backfilled"}
+            elif fact.erasures and any(name == KEY_HEADER for name, _ in sampled.record.headers):
+                results[place] = {"fraudstream.outcome": "erasure"}
         self._end(results, "repeated" if fact.repeated else "given_up", fact.stages)
 
     def predicted(self, fact: PredictionsApplied) -> None:

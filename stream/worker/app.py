@@ -332,7 +332,7 @@ def build_parts(
     decider = Decider(
         DeciderDeps(
             settings=settings,
-            pipeline=Pipeline(settings, features, histories),
+            pipeline=Pipeline(settings, features, histories, judge.erasure_problem),
             models=models,
             follower=follower,
             publisher=publisher,

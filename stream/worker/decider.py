@@ -279,6 +279,7 @@ class Decider:
             terms.serving.live.digest,
             outputs.stopgap,
             backfilled=outputs.backfilled,
+            erasures=outputs.erasures,
         )
         self._unconfirmed.keep(fact, set(current) - set(written), terms.epochs, terms.log)
         return fact if written == current else _of_partitions(fact, written)

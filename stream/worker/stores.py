@@ -9,6 +9,7 @@ from stream.control.model_cache import LoadedModels
 from stream.errors import SettingsError
 from stream.hash_key import hash_by_key
 from stream.kafka.topics import TRANSACTIONS
+from stream.recovery.originals import originals_of
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import NeededHorizons
 from stream.settings import PREFIX, Settings
@@ -29,6 +30,7 @@ def redis_store(settings: Settings, features: FeatureSets, models: LoadedModels)
             cache_bytes=settings.cache_mb << 20,
             batch_bytes=settings.batch_mb << 20,
             needed=NeededHorizons(features, models.serving),
+            originals=originals_of(settings),
         )
         return RedisStore(settings.redis_url, settings.deployment, features, now_ms, options)
     except StoreRefusedError as error:

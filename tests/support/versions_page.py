@@ -18,6 +18,7 @@ Table = Callable[[tuple[str, ...], Iterable[tuple[str, ...]]], str]
 
 OTHER_RECORDS = {
     "transaction/1": "a dead letter, `unsupported_schema`",
+    "transaction/1:erasure": "a dead letter, `unsupported_schema`",
     "label/1": "a dead letter, `unsupported_schema`",
     "prediction/1": "a dead letter, `unsupported_schema`",
     "score/1": "`ValidScores` counts it as unreadable; a worker passes over it",

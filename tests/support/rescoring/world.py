@@ -29,6 +29,7 @@ from features.vector.sets import FeatureSets
 from models.loading import Model
 from models.logs import Logs, TopicLogs
 from models.policy import bands
+from models.signing import KEY_HEADER
 from models.terms import Term
 from stream.contract.backfill import BackfillMark
 from stream.contract.label import read_label
@@ -168,6 +169,12 @@ class World:
         for record in self.publish(*payments):
             record.headers = [BackfillMark("0" * 16, record.offset).header()]
 
+    def erase(self, card_id: str, erased_ms: int) -> None:
+        """Append the erasure of a card up to a time, as signed."""
+        asked = {"kind": "erasure", "request_id": f"r-{self.now_ms}", "card_id": card_id, "occurred_at": erased_ms}
+        for record in self.publish(asked):
+            record.headers = [(KEY_HEADER, b"")]
+
     def append(self, topic: str, partition: int, value: Any, at_ms: int | None = None) -> Record:
         """Append one record to a partition."""
         key = None if not isinstance(value, Mapping) else str(value["card_id"]).encode()
@@ -184,7 +191,7 @@ class World:
         chosen = list(partitions)
         waiting = [one for number in chosen for one in self.topics["transactions"][number][self.undecided[number] :]]
         self.now_ms += 1000
-        pipeline = Pipeline(self.settings, self.sets, store or self.histories)
+        pipeline = Pipeline(self.settings, self.sets, store or self.histories, lambda _record: "")
         serving = terms.get("serving", ServingModels(1, self.model, None))
         epochs = dict.fromkeys(chosen, Term(self.term).epoch(1, -1))
         outputs = completed(
@@ -202,7 +209,7 @@ class World:
         """Append undecided records to the histories, without deciding them."""
         for number in partitions:
             waiting = self.topics["transactions"][number][self.undecided[number] :]
-            columns = decode(waiting, round(self.settings.future_skew * 1000)).columns
+            columns = decode(waiting, round(self.settings.future_skew * 1000), seal_problem=lambda _: "").columns
             completed(self.histories.observe(columns))
             self.observed[number] = self.undecided[number] + len(waiting)
 

@@ -22,6 +22,7 @@ from models.signing import (
     seal_of,
 )
 from stream.control.ed25519 import verify
+from stream.control.keys import Signatures, Signer
 from support.judged_log import Logged, command
 from support.signing import HERE, holder, signatures
 
@@ -154,7 +155,7 @@ WRONG = {
     "": "it holds no key; `fraudstream keys new` prints the line for one",
     "x = ": "no TOML: ",
     f"{ANN.line}\n{ANN.line}": "no TOML: ",
-    "x = 1": r"key 'x': expected public, person .* and role \(one of operator, guard, model\): Expected `object`, got",
+    "x = 1": r"key 'x': expected public, .* and role \(one of operator, guard, model, erase\): Expected `object`, got",
     ANN.line.replace("operator", "chief"): "key '[0-9a-f]{16}': expected .*: Invalid enum value 'chief'",
     ANN.line.replace("person", "name"): "unknown field `name`",
     ANN.line.replace('"ann"', '""'): "length >= 1",
@@ -162,7 +163,7 @@ WRONG = {
     key_line(b"short", "ann", Role.OPERATOR): "public has 5 bytes; an Ed25519 public key has 32",
     ANN.line.replace(ANN.key_id, BOB.key_id): f"the id of this public key is '{ANN.key_id}'",
     f"{ANN.line}\n{holder(' Ann').line}": "'ann' and ' Ann' would count as two persons",
-    f"x = 1\n{ANN.line.replace(ANN.key_id, BOB.key_id)}": r"(?s)key 'x'.*\nkey '",
+    f"x = 1\n{ANN.line.replace(ANN.key_id, BOB.key_id)}": r"key 'x'.*; key '",
 }
 
 
@@ -170,3 +171,45 @@ WRONG = {
 def test_a_file_of_keys_that_cannot_be_used_is_refused_with_all_problems(text: str) -> None:
     with pytest.raises(InvalidKeysError, match=WRONG[text]):
         read_keyring(text)
+
+
+ERASER = holder("eve", Role.ERASE)
+ERASING: Any = signatures(ANN, ERASER)
+ERASURE = b'{"kind":"erasure"}'
+
+
+def erasure_headers(who: Any, scope: SealScope) -> list[tuple[str, bytes | None]]:
+    """Return the headers of an erasure that somebody signed."""
+    return list(Signer(who.key_id, who.key.sign).headers(scope, ERASURE))
+
+
+def test_an_erasure_counts_if_a_key_with_that_role_signed_it_for_all_deployments() -> None:
+    assert not ERASING.erasure_problem(HERE, ERASURE, erasure_headers(ERASER, HERE.of_all))
+    assert not ERASING.erasure_problem(HERE._replace(deployment="other"), ERASURE, erasure_headers(ERASER, HERE.of_all))
+
+
+@pytest.mark.parametrize(
+    ("who", "scope", "value", "problem"),
+    [
+        (ANN, HERE.of_all, ERASURE, "ann's key has the role operator, and erasing needs erase"),
+        (ERASER, HERE, ERASURE, "the signature is not that of eve's key"),
+        (ERASER, HERE.of_all._replace(estate="there"), ERASURE, "the signature is not that of eve's key"),
+        (ERASER, HERE.of_all, b'{"kind":"erasure" }', "the signature is not that of eve's key"),
+        (holder("mallory", Role.ERASE), HERE.of_all, ERASURE, "no worker here trusts the key"),
+    ],
+)
+def test_no_other_erasure_counts(who: Any, scope: SealScope, value: bytes, problem: str) -> None:
+    assert ERASING.erasure_problem(HERE, value, erasure_headers(who, scope)).startswith(problem)
+
+
+def test_without_a_signature_or_without_keys_no_erasure_counts() -> None:
+    assert "expected one header" in ERASING.erasure_problem(HERE, ERASURE, [])
+    assert "FRAUDSTREAM_COMMAND_KEYS" in Signatures().erasure_problem(
+        HERE, ERASURE, erasure_headers(ERASER, HERE.of_all)
+    )
+
+
+def test_a_key_that_erases_sends_no_command() -> None:
+    record = ERASER.signed(asked(actor="eve"))
+    rules = SealRules(ERASING.keyring, HERE, verify)
+    assert codes(seal_of(rules, asked(actor="eve"), record.value, list(record.headers))) == ["not_permitted"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from features.declaration import DAY_MS
 from features.errors import StoreRefusedError
 from features.history import records
-from features.history.history import NO_TIME_MS, History
+from features.history.history import History
 from features.history.store import Entity
 from features.redis.cache import ENTRY_OVERHEAD_BYTES, HEADER, Cache, CachedHistory, append_requests
 from support.features.recount import label, transaction, transactions
@@ -85,7 +85,7 @@ def test_a_rollback_removes_drafts_and_their_times() -> None:
         history.append(row, NOW + i)
     assert (history.end, history.newest_ms, len(history.uncommitted())) == (20, NOW + 19, 20)
     history.rollback()
-    assert (history.end, history.newest_ms) == (0, NO_TIME_MS)
+    assert (history.end, history.newest_ms) == (0, records.NO_TIME_MS)
 
 
 def test_a_history_with_only_labels_is_never_trimmed() -> None:
