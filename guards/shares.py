@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from guards.excluded import ExcludedCards
+
 LIVE = "live"
 CANARY = "canary"
 WHOLE_BP = 10_000
@@ -22,7 +24,7 @@ class SplitArms(NamedTuple):
     """
 
     arms: tuple[ArmShare, ...]
-    exclude: frozenset[str] = frozenset()
+    exclude: ExcludedCards = ExcludedCards()
 
     @property
     def taken_bp(self) -> int:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from guards.evidence import BlockCounts, Counts, by_share
+from guards.excluded import ExcludedCards
 from guards.first_payments import BAND_CLASSES, BAND_WIDTH, FIRST_HOURS, ClassCounts, Sampled
 from guards.hashes import HashSet, hash_of
 from guards.records import APPROVED, DECLINED, DecidedScore, GuardedOutcome, bad_events, features_of, ruled
@@ -192,10 +193,13 @@ class GuardState:
             scores: its valid scores up to `position`; those of other deployments, revisions or arms are passed over.
             position: the offset behind the last record read there, valid or not.
             standing: `stream.consumer.Standing` there, kept for whoever reads on.
+
+        Raises:
+            OtherHashKeyError: cards of the split are excluded by hashes of another key than this process has.
         """
         counts = self.partitions.setdefault(partition, PartitionCounts(len(self.arms)))
         shares, places = self.shares, {arm: at for at, arm in enumerate(self.arms)}
-        exclude = frozenset[str]() if self.split is None else self.split.exclude
+        exclude = ExcludedCards() if self.split is None else self.split.exclude
         whole = not self.is_paired and not _OF_FIRST_PAYMENTS.isdisjoint(self.guards)
         for score in scores:
             arm, share_bp = places.get(score.arm or ""), shares.get(score.revision)

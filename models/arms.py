@@ -13,6 +13,7 @@ from hashlib import blake2b
 from itertools import accumulate
 from typing import NamedTuple
 
+from guards.excluded import ExcludedCards
 from guards.shares import CANARY, LIVE, WHOLE_BP
 from models.errors import InvalidShareError
 
@@ -36,7 +37,7 @@ class Split(NamedTuple):
 
     arms: tuple[Arm, ...]
     salt: str
-    exclude: frozenset[str] = frozenset()
+    exclude: ExcludedCards = ExcludedCards()
 
     @property
     def models(self) -> frozenset[str]:
@@ -53,7 +54,11 @@ class Split(NamedTuple):
         return next((arm for arm in self.arms if arm.name == name), None)
 
     def arms_of(self, card_ids: Sequence[str]) -> list[str]:
-        """Return the name of each card's arm, `live` for those of the live model."""
+        """Return the name of each card's arm, `live` for those of the live model.
+
+        Raises:
+            OtherHashKeyError: cards are excluded by hashes of another key than this process has.
+        """
         salt, exclude = self.salt, self.exclude
         ends, names = list(accumulate(arm.share_bp for arm in self.arms)), [*(arm.name for arm in self.arms), LIVE]
         if not exclude:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from guards.errors import GuardError
+from guards.excluded import is_hash
 from guards.ladder import Ladder
 from guards.specs import read_guards
 from models.commands import (
@@ -45,6 +46,7 @@ _TAKEN_BY = _NEEDED_BY | {
     **dict.fromkeys(_LIMITS, frozenset({CommandKind.LIMITS})),
     "salt": frozenset({CommandKind.CANARY, CommandKind.SPLIT, CommandKind.ROLLOUT}),
     "exclude": frozenset({CommandKind.SPLIT}),
+    "exclude_key_check": frozenset({CommandKind.SPLIT}),
     "guards": frozenset({CommandKind.ROLLOUT}),
     "hands_off": frozenset({CommandKind.FREEZE}),
     "watch_seconds": frozenset({CommandKind.PROMOTE}),
@@ -214,7 +216,7 @@ def _kind_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
         for name, kinds in _TAKEN_BY.items()
         if kind not in kinds and name in fields
     ]
-    return (*needed, *ignored, *_reason_problems(fields))
+    return (*needed, *ignored, *_reason_problems(fields), *_key_problems(fields))
 
 
 def _reason_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
@@ -223,6 +225,20 @@ def _reason_problems(fields: dict[str, Any]) -> tuple[Problem, ...]:
     if not fields.get("despite") or not isinstance(reason, str) or reason.strip():
         return ()
     return (Problem(ProblemCode.INVALID_FIELD, "reason: is empty; a command with `despite` has to say why"),)
+
+
+def _key_problems(fields: dict[str, Any]) -> Iterator[Problem]:
+    """Require the key's check value beside hashed cards, and nothing but hashes beside the check value."""
+    if fields.get("kind") != CommandKind.SPLIT:
+        return
+    exclude, stated = fields.get("exclude"), "exclude_key_check" in fields
+    entries = exclude if isinstance(exclude, list) else []
+    hashes = sum(isinstance(one, str) and is_hash(one) for one in entries)
+    if hashes and not stated:
+        yield Problem(ProblemCode.INVALID_FIELD, "exclude_key_check: missing, the hashes in exclude need it")
+    elif stated and not 0 < hashes == len(entries):
+        detail = f"exclude_key_check: {hashes:,} of {len(entries):,} cards in exclude are hashes, and all have to be"
+        yield Problem(ProblemCode.INVALID_FIELD, detail)
 
 
 def _order_problems(command: Command) -> tuple[Problem, ...]:

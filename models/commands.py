@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from guards.excluded import HASH_PREFIX
 from guards.ladder import Rung
 from models.decline_cap import CapShare
 from models.expected import FORM_OF_TOKENS, explained, text_like
@@ -38,8 +39,14 @@ Salt = Token
 """It keys a hash whose key has at most 64 bytes, as many as a token."""
 MOST_EXCLUDED = 1_000
 """The most cards that a split leaves to the live model by name."""
-Excluded = Annotated[tuple[Token, ...], msgspec.Meta(max_length=MOST_EXCLUDED)]
-"""Cards, by `card_id`."""
+FORM_OF_EXCLUDED = f"a hash, {HASH_PREFIX} and 32 hexadecimal digits, or a `card_id`, {FORM_OF_TOKENS}"
+ExcludedCard = Annotated[
+    str, text_like(f"^(?:{HASH_PREFIX}[0-9a-f]{{32}}|[A-Za-z0-9._:@-]{{1,64}})$", FORM_OF_EXCLUDED)
+]
+Excluded = Annotated[tuple[ExcludedCard, ...], msgspec.Meta(max_length=MOST_EXCLUDED)]
+"""Cards, by keyed hashes; by `card_id` in older records, and where the deployment has no hash key."""
+KeyCheck = Annotated[str, text_like("^[0-9a-f]{32}$", "32 hexadecimal digits, 0-9 a-f")]
+"""By which equal keys are known, and that tells nothing of the key."""
 MOST_DESPITE = 100
 """The most grounds that one command accepts by name."""
 Despite = Annotated[tuple[Token, ...], msgspec.Meta(max_length=MOST_DESPITE)]
@@ -153,6 +160,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag
     salt: Salt | None = None
     arms: dict[Token, RequestedArm] | None = None
     exclude: Excluded = ()
+    exclude_key_check: KeyCheck | None = None
     winner: Token | None = None
     decline_cap: CapShare | None = None
     let_through: LetThroughArgument | None = None
@@ -212,7 +220,7 @@ class EventKind(StrEnum):
     for a `cut_over`, to answer whether it could publish now."""
     READY = "ready"
     """A worker has loaded and probed `model`, or the models of all arms. Without a `command_id`: a worker that starts
-    says which `group` it joins, and by which `code_version` and `settings` it decides."""
+    says which `group` it joins, by which `code_version` and `settings` it decides, and what it `can` do."""
     NOT_READY = "not_ready"
     """A worker could not load a model, may not serve it yet, or could not publish now; `problems` say why."""
     CUTOVER = "cutover"
@@ -229,6 +237,22 @@ class EventKind(StrEnum):
     """It is done: if exactly `records` records lie between `restoring` and this, the log is whole from there on."""
 
 
+class Capability(StrEnum):
+    """What a worker announces that it can do, where one of an earlier version cannot and could not say so itself.
+
+    The judge refuses a command that needs a capability while a member of the group has not announced it.
+    """
+
+    ERASE = "erase"
+    """It knows erasures of cards: an earlier version refuses them for ever."""
+    HASHED_EXCLUDE = "hashed_exclude"
+    """It leaves cards out of a split by their keyed hashes."""
+
+
+CAPABILITIES = tuple(sorted(one.value for one in Capability))
+"""Those of this version, as `ready` has them."""
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="schema", tag="event/1"):
     """One event on `model-events`. Fields that do not belong to its kind are absent.
 
@@ -241,7 +265,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     `to` to the promotion of what was live at that time, which a `roll_back` asked for; `share_bp` and `salt` to an
     accepted `canary`: the model's share of the buckets, and what the cards' hash is keyed with, and to an accepted
     `rollout`, with `ladder` and `guards`; `arms` and `exclude`, with `salt`, to an accepted `split`: all of them,
-    by name, and the cards that are always the live model's; `winner` to an accepted `end_split`, with the `model`
+    by name, and the cards that are always the live model's, with `exclude_key_check`, the check value of the key, where
+    these are hashes; `winner` to an accepted `end_split`, with the `model`
     of the arm, absent for `live`, and with `watch_until` like a promotion; `paused` and `frozen` (with `hands_off`)
     say what is so from now on; `limits` to an accepted `limits`: all that overrules decisions from then on;
     `evidence` is the command's, card numbers in its texts redacted, a refusal keeps it if it states a verdict on its
@@ -249,7 +274,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     `failed` to `shadow`; `row_us`, microseconds of processor time, the median of the last calls, `p95_us`, `p99_us` and
     `features_us`, that part of the median which its features take, to `row_time`; `code_version` to `ready` and
     `not_ready`; `group` and `settings`, which `score/1` has too, to a `ready` without `command_id`, with
-    `settings_lines`, the lines that `settings` is the hash of, where the log has none of them yet; `countersigns` to an
+    `settings_lines`, the lines that `settings` is the hash of, where the log has none of them yet, with `can`, the
+    capabilities of this version (`Capability`; a newer one may have others), and with `exclude_key_check` where the
+    worker has a hash key; `countersigns` to an
     accepted `countersign`: the command that it approves, and `countersigned_by` to the acceptance of that command: who
     approved it; `actor` and `reason` to `accepted`, and to a `refused` that keeps evidence, where they are the
     command's, and to `restoring`; `records` to `restored`, which has the `command_id` of its `restoring`, and to that,
@@ -279,6 +306,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     salt: Salt | None = None
     arms: dict[Token, AcceptedArm] | None = None
     exclude: Excluded = ()
+    exclude_key_check: KeyCheck | None = None
     winner: Token | None = None
     ladder: tuple[Rung, ...] | None = None
     guards: dict[str, Any] | None = None
@@ -299,6 +327,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
     code_version: CodeVersion | None = None
     settings: SettingsHash | None = None
     settings_lines: tuple[str, ...] = ()
+    can: tuple[Token, ...] = ()
     records: Total | None = None
     actor: Actor | None = None
     reason: Reason | None = None

@@ -3,7 +3,7 @@
 What the judge has to look up (repository, group members, answers) comes in as a `Fleet`, the time as an argument.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from guards.shares import LIVE
 from models.arms import Arm, Split
 from models.canary_rules import canary_problems, cards_salt
 from models.command_decoder import unprintable_problems
-from models.commands import ABOUT_PARTITIONS, LEAVES_REVISION, Command, CommandKind, Event
+from models.commands import ABOUT_PARTITIONS, LEAVES_REVISION, Capability, Command, CommandKind, Event
 from models.cut_over_rules import cut_over_problems
 from models.limit_rules import limit_problems, limits_after
 from models.limits import Limits
@@ -25,7 +25,8 @@ from models.record_rules import StatedFacts, record_problems
 from models.reviews import ReviewRecord
 from models.rollout_rules import rollout_problems
 from models.rollouts import Plan, plan_of
-from models.split_rules import split_problems, winners_model
+from models.split_rules import exclusion_problems, split_problems, winners_model
+from models.splits import excluded_of
 from models.terms import Term
 from models.volume_rules import volume_problems
 
@@ -66,7 +67,9 @@ class Fleet:
     answers to this command's candidate. `watch_ms` is how long a promotion is watched that does not state it.
     `logs` are the logs of the input topics, and `input_topic` is the one that the command names; None if this
     deployment reads no such partition. `term` says which deployment publishes. `partitions` is how many
-    `transactions` has, where the command needs it. `record` is what the log says against models.
+    `transactions` has, where the command needs it. `record` is what the log says against models. `can` are the
+    capabilities that workers have announced, by name. `exclude_key_check` is that of this worker's hash key, which all
+    workers of a deployment share.
     """
 
     fingerprints: frozenset[str]
@@ -80,6 +83,12 @@ class Fleet:
     partitions: int = 1
     arms: Mapping[str, HeldArtifact | tuple[Problem, ...]] = field(default_factory=lambda: MappingProxyType({}))
     record: ModelRecord = field(default_factory=ModelRecord)
+    can: Mapping[str, Collection[str]] = field(default_factory=lambda: MappingProxyType({}))
+    exclude_key_check: str | None = None
+
+    def unable(self, capability: Capability) -> tuple[str, ...]:
+        """Return the members that have not announced a capability, sorted."""
+        return tuple(sorted(name for name in self.members if capability not in self.can.get(name, ())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +155,7 @@ def judge(lineup: Lineup, command: Command, fleet: Fleet, now_ms: int) -> Verdic
         *_revision_problems(lineup, command),
         *_state_problems(lineup, command, model, now_ms),
         *_artifact_problems(lineup, command, fleet),
+        *exclusion_problems(command, fleet.exclude_key_check, fleet.unable(Capability.HASHED_EXCLUDE)),
         *_partition_problems(command, fleet),
         *rollout_problems(lineup, command),
         *cut_over_problems(lineup, command, fleet.term),
@@ -194,7 +204,7 @@ def _split_of(command: Command, fleet: Fleet) -> Split | None:
         if not isinstance(held, HeldArtifact):
             return None
         arms.append(Arm(name, held.digest, asked.share_bp))
-    return Split(tuple(arms), command.salt or command.command_id, frozenset(command.exclude)) if arms else None
+    return Split(tuple(arms), command.salt or command.command_id, excluded_of(command)) if arms else None
 
 
 def _next_revision(

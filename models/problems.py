@@ -84,6 +84,11 @@ class ProblemCode(StrEnum):
     """A split runs, so the command would change what its arms are compared with: end the split first."""
     NO_SPLIT = "no_split"
     """No split runs, so there is none to end."""
+    OTHER_HASH_KEY = "other_hash_key"
+    """The excluded cards of a split are hashed with another key than that of the deployment, or are ids where it has a
+    key, or hashes where it has none."""
+    OLDER_WORKERS = "older_workers"
+    """A worker of the group has not announced that it can do what the command needs; the detail names it."""
     NO_ROLLOUT = "no_rollout"
     """No rollout climbs its ladder, so there is none to pause or to resume."""
     NOTHING_CHANGES = "nothing_changes"

@@ -8,7 +8,6 @@ import re
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,6 +23,7 @@ from models.errors import (
     RepositoryUnavailableError,
     UntrustedArtifactError,
 )
+from models.file_times import modified_ms
 from models.folder_store import check_folder, delete_from_folder, put_in_folder, replace_file
 from models.logins import secrets_in, secrets_in_options, without_logins
 from models.model_signatures import ModelTrust, signature_folder
@@ -397,7 +397,7 @@ class Repository:
             if size > LARGEST_MANIFEST_BYTES:
                 limit = f"the limit is {LARGEST_MANIFEST_BYTES}"
                 raise DamagedArtifactError(f"{MANIFEST} of {digest} in {self.place} has {size} bytes, {limit}")
-            return StoredManifest(bytes(self._files.cat_file(path)), _modified_ms(self._files, path))
+            return StoredManifest(bytes(self._files.cat_file(path)), modified_ms(self._files, path))
         except (FileNotFoundError, NotADirectoryError):
             raise MissingArtifactError(f"{MANIFEST} of {digest} is missing in {self.place}") from None
 
@@ -447,14 +447,3 @@ def _require_file_system(protocol: str) -> None:
             f"there is no file system {protocol!r}: name a folder, or a URL that begins as one of fsspec's does, such "
             "as s3://, gs:// or abfs://"
         ) from error
-
-
-def _modified_ms(files: fsspec.AbstractFileSystem, path: str) -> int | None:
-    """Return when a file was written last; None if the file system does not tell."""
-    try:
-        modified = files.modified(path)
-    except (NotImplementedError, KeyError):
-        return None
-    if not isinstance(modified, datetime):
-        return None
-    return int(modified.replace(tzinfo=modified.tzinfo or UTC).timestamp() * 1000)

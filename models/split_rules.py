@@ -1,10 +1,10 @@
 """What the judge asks of commands about a split, and of others while one runs."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from guards.shares import CANARY, LIVE, share_text
 from models.arms import Split
-from models.commands import Command, CommandKind
+from models.commands import Capability, Command, CommandKind
 from models.lineup import Lineup
 from models.problems import Problem, ProblemCode
 
@@ -53,6 +53,53 @@ def _end_problems(lineup: Lineup, winner: str) -> Iterator[Problem]:
         yield Problem(
             ProblemCode.INVALID_FIELD, f"winner: no arm is called {winner!r}; the arms are {names} and {LIVE}"
         )
+
+
+def exclusion_problems(command: Command, key_check: str | None, unable: Collection[str]) -> Iterator[Problem]:
+    """Refuse excluded cards that a worker would take for others, and ids where the deployment hashes them.
+
+    `key_check` is that of the deployment's hash key, None if it has none. `unable` are the members of the group that
+    have not announced that they know hashes.
+    """
+    if not command.exclude:
+        return
+    if (problem := other_key_text(command.exclude_key_check, key_check)) is not None:
+        yield Problem(ProblemCode.OTHER_HASH_KEY, problem)
+    if command.exclude_key_check is not None and unable:
+        yield Problem(ProblemCode.OLDER_WORKERS, older_text(unable))
+
+
+def other_key_text(given: str | None, own: str | None) -> str | None:
+    """Say how the key by which a sender hashes excluded cards is not the deployment's, and what to do.
+
+    Both are check values; None is no key. Returns None if they are the same.
+    """
+    if given == own:
+        return None
+    if given is None:
+        return (
+            "exclude: ids of cards, which the topics keep for ever, where the deployment has a hash key: set "
+            "FRAUDSTREAM_HASH_KEY_FILE where it is sent from, and hashes are sent"
+        )
+    if own is None:
+        return (
+            "exclude: hashed, and the workers have no hash key, so that they cannot tell which cards are meant: set "
+            "FRAUDSTREAM_HASH_KEY_FILE for the whole deployment or not at all"
+        )
+    return (
+        "exclude: hashed with another key than that of the workers: set FRAUDSTREAM_HASH_KEY_FILE to the file of the "
+        "deployment's key where it is sent from"
+    )
+
+
+def older_text(unable: Collection[str]) -> str:
+    """Say which workers do not know hashed cards, and what to do."""
+    names = ", ".join(sorted(unable))
+    return (
+        f"exclude: {names} have not announced that they know hashed cards ({Capability.HASHED_EXCLUDE}), as workers of "
+        "earlier versions do not, and would not exclude them: upgrade these first; after a restore of the control log "
+        "workers announce it again within a minute"
+    )
 
 
 def split_text(split: Split) -> str:

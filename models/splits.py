@@ -1,12 +1,23 @@
 """The arms of a split as commands and events carry them: what is wrong with them, and what an event divides."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
+from guards.excluded import ExcludedCards
 from guards.shares import CANARY, LIVE, WHOLE_BP, share_text
 from models.arms import Arm, Split
-from models.commands import MOST_EXCLUDED, AcceptedArm, Event, RequestedArm, Token
+from models.commands import (
+    FORM_OF_EXCLUDED,
+    MOST_EXCLUDED,
+    AcceptedArm,
+    Command,
+    Event,
+    ExcludedCard,
+    RequestedArm,
+    Token,
+)
 from models.decline_cap import MOST_NOTED_ARMS
 from models.expected import FORM_OF_TOKENS, LONGEST_QUOTATION, expected
 
@@ -34,18 +45,32 @@ def arms_problems(value: object) -> Iterator[str]:
 
 
 def exclude_problems(value: object) -> Iterator[str]:
-    """Yield everything that is wrong with the `exclude` of a `split`; nothing if it is a list of cards."""
+    """Yield everything that is wrong with the `exclude` of a `split`; nothing if it is a list of hashes and ids."""
+    yield from _listed_problems(value, ExcludedCard, f"each is {FORM_OF_EXCLUDED}")
+
+
+def card_problems(card_ids: Sequence[str]) -> Iterator[str]:
+    """Yield everything that is wrong with the ids of cards that are to be excluded."""
+    yield from _listed_problems(card_ids, Token, f"a `card_id` is {FORM_OF_TOKENS}")
+
+
+def _listed_problems(value: object, kind: Any, form: str) -> Iterator[str]:  # noqa: ANN401 - what annotates a type
     if not isinstance(value, list | tuple):
         yield "exclude: expected a list of cards"
     elif len(value) > MOST_EXCLUDED:
         yield f"exclude: {len(value):,} cards, more than {MOST_EXCLUDED:,}"
-    elif wrong := sum(not _is_token(card) for card in value):
-        yield f"exclude: {wrong:,} of {len(value):,} are no cards; a `card_id` is {FORM_OF_TOKENS}"
+    elif wrong := sum(not _is_like(card, kind) for card in value):
+        yield f"exclude: {wrong:,} of {len(value):,} are no cards; {form}"
 
 
-def _is_token(value: object) -> bool:
+def excluded_of(record: Command | Event) -> ExcludedCards:
+    """Return the cards that a command or an event excludes."""
+    return ExcludedCards.of(record.exclude, record.exclude_key_check)
+
+
+def _is_like(value: object, kind: Any) -> bool:  # noqa: ANN401 - a type, or what annotates one
     try:
-        msgspec.convert(value, Token)
+        msgspec.convert(value, kind)
     except msgspec.ValidationError:
         return False
     return True
@@ -55,7 +80,7 @@ def _name_problems(name: object) -> Iterator[str]:
     if name in _RESERVED:
         yield f"arms.{name}: no arm of a split may be called {name}; choose another name"
         return
-    if not _is_token(name):
+    if not _is_like(name, Token):
         yield f"arms: the name of an arm is {FORM_OF_TOKENS}, not {_shown(name)!r}"
 
 
@@ -90,4 +115,4 @@ def split_of(event: Event) -> Split | None:
     if event.arms is None or event.salt is None or any(True for _ in arms_problems(event.arms)):
         return None
     arms = tuple(Arm(name, one.model, one.share_bp) for name, one in sorted(event.arms.items()))
-    return Split(arms, event.salt, frozenset(event.exclude))
+    return Split(arms, event.salt, excluded_of(event))

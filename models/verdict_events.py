@@ -81,7 +81,10 @@ def _kept_evidence(command: Command, model: str | None) -> dict[str, Any] | None
 
 def _divides(split: Split | None) -> dict[str, Any]:
     """Return the arms of a split, and the cards that are left out of it."""
-    return {} if split is None else {"arms": accepted_arms(split), "exclude": tuple(sorted(split.exclude))}
+    if split is None:
+        return {}
+    excluded = split.exclude
+    return {"arms": accepted_arms(split), "exclude": excluded.entries, "exclude_key_check": excluded.key_check}
 
 
 def _states(command: Command, plan: Plan | None) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 ShadowError
 ├── FrameError                the bytes on a pipe are not a valid frame: end the process at the other end
-└── ChallengerProcessError    the process ended or timed out: count its decisions as failed, start another
+├── ChallengerProcessError    the process ended or timed out: count its decisions as failed, start another
+└── NoSeccompError            the kernel cannot restrict this process: say so, and go on
 """
 
 
@@ -16,3 +17,7 @@ class FrameError(ShadowError):
 
 class ChallengerProcessError(ShadowError):
     """The process has ended; its pending request has no reply."""
+
+
+class NoSeccompError(ShadowError):
+    """The kernel, or this kind of machine, has no such filter; says why."""

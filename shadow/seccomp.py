@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from shadow.errors import NoSeccompError
+
 _PR_SET_NO_NEW_PRIVS = 38
 _SET_MODE_FILTER, _ALL_THREADS = 1, 1
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -80,10 +82,6 @@ _MACHINES: Mapping[str, _Machine] = MappingProxyType(
         ),
     }
 )
-
-
-class NoSeccompError(Exception):
-    """The kernel, or this kind of machine, has no such filter; says why."""
 
 
 def restrict(*, connections: bool) -> None:

@@ -50,7 +50,7 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
         "snapshots": _COMMANDS,
         "snapshots_options_file": _COMMANDS,
         "snapshot_key_file": _COMMANDS,
-        "hash_key_file": _not("how ids are hashed in Redis; no decision depends on it"),
+        "hash_key_file": _not("how ids are hashed; a worker with another key than its deployment decides nothing"),
         "deployment": _LINEUP,
         "group": _NAME,
         "group_instance": _NAME,

@@ -6,6 +6,7 @@ StreamError                     the root: catch it to catch all errors of this p
 ├── ClockBehindError            this process's clock is wrong: set the partitions aside, refuse no payment for it
 ├── NotReadyError               a condition for start-up is not met: check it again until it is
 ├── ControlLogError             records of the control log are lost: `fraudstream model restore`
+├── UnsentCommandError          workers that run cannot do what a command asks: show the message; it was not sent
 ├── TopicsError                 topics are missing or laid out differently: `fraudstream topics apply`
 ├── MeasurementError            what is to be measured does not run: show the message; nothing was measured
 ├── RebuildError                histories cannot be rebuilt this way: the message says what to do
@@ -62,6 +63,10 @@ class NotReadyError(StreamError):
 
 class ControlLogError(StreamError):
     """The control log has lost records that are needed, or they cannot be restored; the message says which and why."""
+
+
+class UnsentCommandError(StreamError):
+    """A command was not sent, since workers that run cannot do what it asks; the message names them, and says why."""
 
 
 class TopicsError(StreamError):

@@ -111,6 +111,12 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
     (stream.ControlLogError,): ErrorFate(
         "A command finds that records of `model-events` are lost, or cannot restore them", Handling.REFUSED
     ),
+    (stream.UnsentCommandError,): ErrorFate(
+        "A command or an erasure asks what workers that run cannot do, cards are named by another hash key than "
+        "theirs, or the partition of a card is not known",
+        Handling.REFUSED,
+        "Nothing was sent: it would stay on its topic",
+    ),
     (OSError,): ErrorFate(
         "A file or socket fails outside of the clients of Redis and Kafka",
         Handling.EXIT,
@@ -184,6 +190,11 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         Handling.CAUGHT,
         "The command line refuses the argument",
     ),
+    (shadow.NoSeccompError,): ErrorFate(
+        "The kernel cannot restrict the challenger's process",
+        Handling.CAUGHT,
+        "Its log says so, and it goes on without",
+    ),
     (shadow.ChallengerProcessError, shadow.FrameError): ErrorFate(
         "The challenger's process ended, was too slow, or answered with something other than a frame",
         Handling.CAUGHT,
@@ -194,6 +205,11 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "The stored state of a guard cannot be read",
         Handling.CAUGHT,
         "It is discarded, and the guard counts the topics again",
+    ),
+    (guards.OtherHashKeyError,): ErrorFate(
+        "The excluded cards of a split are hashed with another key than `FRAUDSTREAM_HASH_KEY_FILE` has",
+        Handling.REFUSED,
+        "A worker does not decide and a guard does not watch until it has the key; `/health/ready` says so",
     ),
     (guards.GuardSpecError, guards.LadderError): ErrorFate(
         "The guards or the ladder of a rollout are invalid",

@@ -84,10 +84,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """With `FRAUDSTREAM_SNAPSHOTS`: a JSON file of options for its file system (fsspec's `storage_options`), such as a
     credential that is not that of the model repository."""
     hash_key_file: str = ""
-    """A file with the key by which ids of cards, merchants and devices are hashed in Redis: a line of at least 32 bytes
-    in hexadecimal or base64, the same for all workers of the deployment and for `features rebuild`. Empty: without a
-    key, so that whoever reads Redis can try all ids of a small space. A deployment that has histories gets a key by
-    another one that takes over."""
+    """A file with the key by which ids of cards, merchants and devices are hashed in Redis, and the cards that a split
+    leaves out: a line of at least 32 bytes in hexadecimal or base64, the same for all workers of the deployment, for
+    its guard, for `features rebuild`, and for whoever starts a split with `--exclude` or reads of one. Empty: without a
+    key, so that whoever reads Redis can try all ids of a small space, and excluded cards stay on the topics by their
+    ids. A deployment that has histories gets a key by another one that takes over."""
     snapshot_key_file: str = ""
     """A file with the key that seals the snapshot of the control log: a line of at least 32 bytes in hexadecimal or
     base64. A second line is a key that is still accepted. With keys, or with `FRAUDSTREAM_COMMAND_KEYS`, only a

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from features.history import erasure, panes, records
+from features.history import panes, records
 from features.history.history import TRIM_FRACTION, TRIM_LEAST, History
 from features.history.panes import CompactionNotes
 from features.history.retention import Retention
@@ -77,8 +77,6 @@ def _prefix(history: History, count: int, rules: CompactionRules) -> Ints:
     removed = history.log[:count]
     ours = records.is_transaction(removed[:, records.FLAGS])
     summed = np.concatenate((history.panes, removed[ours]))
-    if history.is_erased:
-        summed = summed[~erasure.are_erased(summed, history.erased_ms)]
     summed = summed[summed[:, records.TIME] > rules.oldest_ms]
     merged = panes.merge(summed, _ends(summed[:, records.TIME], rules.bounds_ms))
     labels = np.concatenate((history.labels, _placed(removed, history.base)[~ours]))

@@ -26,8 +26,7 @@ def erased_until(rows: Ints) -> int:
 def are_erased(rows: Ints, erased_ms: int) -> NDArray[np.bool_]:
     """Mark the rows of a card's history, or of its predictions, that nothing sees; erasures among them.
 
-    A label goes with its transaction; one whose transaction is not there, by the time that it gives for it. A pane is
-    erased up to its end.
+    A label goes with its transaction; one whose transaction is not there, by the time that it gives for it.
     """
     flags, times = rows[:, records.FLAGS], rows[:, records.TIME]
     labels = records.is_label(flags)
@@ -46,11 +45,13 @@ def _are_about(rows: Ints, transactions: NDArray[np.bool_]) -> NDArray[np.bool_]
     return np.isin(rows[:, records.OTHER], rows[transactions, records.ID])
 
 
-def seen(rows: Ints, erased_ms: int) -> Ints:
-    """Return the rows that a transaction sees, which is the last one: its own row stays, whatever its time."""
+def seen(rows: Ints, own: Ints, erased_ms: int) -> Ints:
+    """Return the rows that a transaction sees; its own, the last one, stays whatever its time, as it came."""
     kept = ~are_erased(rows, erased_ms)
     kept[-1] = True
-    return rows[kept]
+    left: Ints = rows[kept]
+    left[-1] = own
+    return left
 
 
 def are_to_reduce(rows: Ints, erased_ms: int) -> NDArray[np.bool_]:

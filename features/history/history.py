@@ -192,7 +192,6 @@ class History:
     def reduced(self, erased_ms: int) -> Ints | None:
         """Return all rows, those of erased records reduced to what is kept of them; None if none is to be reduced."""
         which = erasure.are_to_reduce(self.rows, erased_ms)
-        which[: 0 if self.notes is None else self.notes.labels_start] = False
         return erasure.reduced(self.rows, which) if which.any() else None
 
     @property
@@ -214,7 +213,7 @@ class History:
     def seen_by(self, own: Ints, position: int, *, displaced: bool) -> Ints:
         """Return what the transaction at a position may see, see `seen_by`; nothing that is erased."""
         rows = seen_by(own, self.whole, self.place_of(position), displaced=displaced, compacted=self.notes is not None)
-        return erasure.seen(rows, self.erased_ms) if self.is_erased else rows
+        return erasure.seen(rows, own, self.erased_ms) if self.is_erased else rows
 
     @property
     def whole(self) -> Ints:

@@ -132,8 +132,10 @@ class Transactions:
         return Transactions(**values)
 
     def _sliced(self, which: slice) -> "Transactions":
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
-        return Transactions(**{name: None if column is None else column[which] for name, column in values.items()})
+        values: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name, column in values.items():
+            values[name] = None if column is None else column[which]
+        return Transactions(**values)
 
 
 class Label(NamedTuple):

@@ -1,20 +1,16 @@
 """Erases records in stored histories: what is kept of them replaces them, in the call that appends the erasure.
 
 An erasure that was appended by a worker that ended before is appended again by the next one, and finds what is left to
-do. Of a compacted history, panes that may hold erased payments cannot be taken apart: it is begun anew and rebuilt from
-Kafka, as one that was damaged.
+do. Histories of cards and of their predictions are never compacted, so there are no sums to take apart.
 """
 
 import struct
 from collections.abc import Sequence
 
-from features.errors import StoreUnavailableError
-from features.history import records
 from features.history.store import Fate
 from features.redis.cache import CachedHistory, stored_bytes
 from features.redis.connection import Call, Connection
 from features.redis.keys import KeyLayout
-from features.redis.loading import HistoryLoader
 from features.redis.state import HistoryState
 
 
@@ -28,11 +24,10 @@ def erased_now(cards: Sequence[CachedHistory | None], fates: Sequence[Fate]) -> 
 class StoredErasures:
     """Erases in the stored histories of a deployment."""
 
-    def __init__(self, connection: Connection, layout: KeyLayout, state: HistoryState, loader: HistoryLoader) -> None:
+    def __init__(self, connection: Connection, layout: KeyLayout, state: HistoryState) -> None:
         self._connection = connection
         self._layout = layout
         self._state = state
-        self._loader = loader
 
     async def reduce(self, history: CachedHistory, erased_ms: int) -> bool:
         """Reduce the erased records of a committed history; False if the server's is another than the cached one."""
@@ -46,22 +41,3 @@ class StoredErasures:
         if done:
             history.replace(history.base, rows)
         return bool(done)
-
-    async def take_apart(self, history: CachedHistory) -> bool:
-        """Begin a compacted history anew if its panes may hold erased payments; tell whether it was.
-
-        Raises:
-            StoreUnavailableError: it changes at the same time; try again.
-        """
-        notes = history.notes
-        if notes is None:
-            return False
-        begins_ms = history.panes[:, records.TIME] - max(notes.bounds_ms)
-        if not (begins_ms < history.erased_ms).any():
-            return False
-        where = (self._layout.shard_of(history.entity), history.key)
-        (value,) = await self._connection.values([where])
-        if value is None:
-            raise StoreUnavailableError(f"{history.key.decode()}: it is gone; try again")
-        await self._loader.begin_anew(history, value)
-        return True

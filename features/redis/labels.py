@@ -32,12 +32,10 @@ ReadOriginals = Callable[[Collection[Place]], Awaitable[Originals]]
 """Reads the transactions at these places."""
 
 
-class OriginalsWantedError(Exception):
+class WantedOriginals(NamedTuple):
     """Labels are about erased transactions: nothing was appended, the records at their `places` have to be read."""
 
-    def __init__(self, places: Collection[Place]) -> None:
-        super().__init__(f"{len(places)} erased transactions have to be read at their places")
-        self.places = places
+    places: Collection[Place]
 
 
 async def no_originals(places: Collection[Place]) -> Originals:
@@ -53,12 +51,15 @@ class LabelAppender:
         self._state = session.state
         self._batch_bytes = batch_bytes
 
-    async def try_once(self, labels: Sequence[Label], *, again: bool, originals: Originals) -> list[LabelResult] | None:
+    async def try_once(
+        self, labels: Sequence[Label], *, again: bool, originals: Originals
+    ) -> list[LabelResult] | WantedOriginals | None:
         """Try once; None if a card changed meanwhile, no result if the histories of several labels take too much.
+
+        Nothing is appended if some are about erased transactions that are not among the `originals`.
 
         Raises:
             HistoryDamagedError: cards lack records, so that it is unknown what their labels are about.
-            OriginalsWantedError: some are about erased transactions that are not among the `originals`.
         """
         ids = [label.card_id for label in labels]
         named = NamedHistories([card_hash(card_id) for card_id in ids], ids)
@@ -72,7 +73,11 @@ class LabelAppender:
             retentions = self._state.retentions
             visibility = Visibility(retentions[Entity.CARD], self._state.displaced)
             appended = [append_card_label(card, row, visibility) for card, row in zip(cards, rows, strict=True)]
-            appended = _completed(appended, originals)
+            erased = {at: place for at, one in enumerate(appended) if (place := _place_of_erased(one)) is not None}
+            if wanted := set(erased.values()) - originals.keys():
+                return WantedOriginals(wanted)
+            for at, place in erased.items():
+                appended[at] = _with_transaction(appended[at], originals[place])
             others = await self._load_others(appended)
             if len(labels) > 1 and (others is None or len(cards) < len(labels)):
                 return []
@@ -136,22 +141,6 @@ class LabelAppender:
             card_position=appended.position,
             merchant_position=None if merchant is None else merchant.find(int(row[records.ID])),
         )
-
-
-def _completed(appended: list[AppendedLabel], originals: Originals) -> list[AppendedLabel]:
-    """Return the labels with the originals of those transactions of which only the places are left.
-
-    Raises:
-        OriginalsWantedError: some are not known yet.
-    """
-    places = [_place_of_erased(one) for one in appended]
-    wanted = {place for place in places if place is not None} - originals.keys()
-    if wanted:
-        raise OriginalsWantedError(wanted)
-    return [
-        one if place is None else _with_transaction(one, originals[place])
-        for one, place in zip(appended, places, strict=True)
-    ]
 
 
 def _place_of_erased(label: AppendedLabel) -> Place | None:

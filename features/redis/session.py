@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 
+from features.history import records
 from features.history.append import NO_ENTITY, NO_LIMIT, SeenCounter, fitting
 from features.history.history import TRIM_LEAST, History
 from features.history.rules import are_held
-from features.history.store import Entity, Ints, RetentionPolicy
+from features.history.store import NOWHERE, Entity, Ints, RetentionPolicy
 from features.redis.append import (
     REFRESH_AFTER_MS,
     AppendContext,
@@ -65,7 +66,7 @@ class HistorySession:
         self._compactor = Compactor(connection, layout, policy.retentions, self.state)
         self.damaged = DamagedHistories(connection, layout, self.state, now_ms)
         self._loader = HistoryLoader(connection, layout, self._compactor, self.damaged)
-        self._erasures = StoredErasures(connection, layout, self.state, self._loader)
+        self._erasures = StoredErasures(connection, layout, self.state)
         self._most_bytes = 0
         self._caches: dict[Entity, Cache] = {}
         self._grown: dict[tuple[Entity, int], None] = {}
@@ -171,13 +172,10 @@ class HistorySession:
         """Reduce what erased cards still hold, `erased_now` those of which a batch has an erasure.
 
         Returns:
-            False if a history changed meanwhile, or was begun anew: then load and append anew.
+            False if a history changed meanwhile: then load and append anew.
         """
         cards = [card for card in loaded[Entity.CARD] if card is not None and card.is_erased]
         for card in dict.fromkeys(cards):
-            if card in erased_now and await self._erasures.take_apart(card):
-                self._caches[Entity.CARD].drop(card.entity)
-                return False
             if not await self._reduce(card, card.erased_ms):
                 return False
         return not cards or await self._reduce_predictions(loaded, erased_now)
@@ -186,8 +184,8 @@ class HistorySession:
         """Reduce the predictions about erased cards, as far as they are loaded, and those about `erased_now`."""
         if Entity.PREDICTION not in self.state.retentions:
             return True
-        erased = list(erased_now)
-        named = NamedHistories([card.entity for card in erased], [card.entity_id for card in erased])
+        erased: list[CachedHistory | None] = list(erased_now)
+        named = NamedHistories([card.entity for card in erased_now], [card.entity_id for card in erased_now])
         found = [*zip(erased, (await self.load({Entity.PREDICTION: named}))[Entity.PREDICTION], strict=True)]
         found += zip(loaded[Entity.CARD], loaded.get(Entity.PREDICTION, ()), strict=False)
         return all(
@@ -334,3 +332,15 @@ def incomplete_places(loaded: LoadedHistories) -> dict[int, str]:
         for place, entry in enumerate(entries)
         if entry is not None and entry.is_incomplete
     }
+
+
+def update_positions(
+    positions: list[int], histories: Sequence[CachedHistory | None], rows: Ints, moved: frozenset[CachedHistory]
+) -> None:
+    """Update the positions of records in histories to which others had appended first."""
+    for i, history in enumerate(histories) if moved else ():
+        if history in moved and positions[i] != NOWHERE:
+            position = history.find(int(rows[i, records.ID]), int(rows[i, records.TIME]))
+            if position is None:
+                position = history.position_if_compacted(rows[i])
+            positions[i] = NOWHERE if position is None else position

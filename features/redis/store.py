@@ -29,7 +29,6 @@ from features.history.history import History
 from features.history.predictions import visible_predictions
 from features.history.retention import Retention, horizons_of
 from features.history.store import (
-    NOWHERE,
     Entity,
     Histories,
     Ints,
@@ -50,7 +49,7 @@ from features.redis.damage import DamagedHistories
 from features.redis.deletions import watch_deletions
 from features.redis.erasure import erased_now
 from features.redis.keys import CLUSTER_SHARDS, HOME_SHARD, SINGLE_SERVER_SHARDS, KeyLayout
-from features.redis.labels import LabelAppender, Originals, OriginalsWantedError, ReadOriginals, no_originals
+from features.redis.labels import LabelAppender, Originals, ReadOriginals, WantedOriginals, no_originals
 from features.redis.predictions import PredictionAppender
 from features.redis.progress import LogPart, RepairProgress
 from features.redis.retention import Coverage
@@ -61,6 +60,7 @@ from features.redis.session import (
     NamedHistories,
     incomplete_places,
     rollback_on_exit,
+    update_positions,
 )
 from features.redis.urls import is_cluster
 
@@ -349,7 +349,7 @@ class RedisStore:
             return None
         self.age.note(entity_rows[Entity.CARD].rows[:, records.TIME], result.fates)
         for kind, one in entity_rows.items():
-            _update_positions(result.positions[kind], loaded[kind], one.rows, moved)
+            update_positions(result.positions[kind], loaded[kind], one.rows, moved)
         return entity_rows, loaded, result
 
     def _visibility(self, retention: Retention) -> Visibility:
@@ -386,12 +386,12 @@ class RedisStore:
             try:
                 async with self.lock:
                     attempt = partial(self._labels.try_once, some, again=again, originals=originals)
-                    results = await self._retry(attempt)
-            except OriginalsWantedError as wanted:  # not under the lock: decisions go on meanwhile
-                originals |= await self._read_originals(wanted.places)
-                continue
+                    results: list[LabelResult] | WantedOriginals = await self._retry(attempt)
             except HistoryDamagedError as error:
                 raise HistoryDamagedError(error.keys, [len(done) + place for place in error.places]) from error
+            if isinstance(results, WantedOriginals):  # read without the lock: decisions go on meanwhile
+                originals |= await self._read_originals(results.places)
+                continue
             done += results
             at_once = max(1, len(some) // 2) if not results else at_once
         return done
@@ -433,18 +433,6 @@ class RedisStore:
         for entry in self._session.grown():
             async with self.lock:
                 await self._session.compact(entry)
-
-
-def _update_positions(
-    positions: list[int], histories: Sequence[CachedHistory | None], rows: Ints, moved: frozenset[CachedHistory]
-) -> None:
-    """Update the positions of records in histories to which others had appended first."""
-    for i, history in enumerate(histories) if moved else ():
-        if history in moved and positions[i] != NOWHERE:
-            position = history.find(int(rows[i, records.ID]), int(rows[i, records.TIME]))
-            if position is None:
-                position = history.position_if_compacted(rows[i])
-            positions[i] = NOWHERE if position is None else position
 
 
 def _has_or_dropped(history: CachedHistory, row: Ints, clock: tuple[int, int]) -> bool:

@@ -17,9 +17,10 @@ from models.logins import secrets_in
 from models.problems import Problem
 from models.repository import is_remote, keeps_files
 from models.type_info import build_type_info
+from shadow.errors import NoSeccompError
 from shadow.protocol import Request, Setup, decode_request, framed, read_frame
 from shadow.sandbox import die_with_parent, disable_core_dumps, limit_memory, lower_priority, raise_oom_score
-from shadow.seccomp import NoSeccompError, restrict
+from shadow.seccomp import restrict
 from shadow.server import ChallengerServer, Score
 from stream.clock import now_ns
 from stream.control.probes import probe_vectorisers

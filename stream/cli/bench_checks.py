@@ -5,7 +5,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from stream.cli.output import json_option, say
-from stream.terminal import echo, terminal
+from stream.console import terminal
+from stream.terminal import echo
 
 
 @click.command()

@@ -19,10 +19,10 @@ from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import Command, json_option, refuse, say
 from stream.cli.repository import existing_repository_or_refuse
 from stream.cli.settings import settings_or_refuse
+from stream.console import terminal
 from stream.control.probes import probe_vectorisers
 from stream.errors import StreamError
 from stream.settings import Settings
-from stream.terminal import terminal
 
 model_option = click.option(
     "--model",

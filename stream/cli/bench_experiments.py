@@ -8,7 +8,7 @@ from rich.table import Table
 
 from stream.cli.output import json_option, say
 from stream.cli.progress import bars
-from stream.terminal import terminal
+from stream.console import terminal
 
 if TYPE_CHECKING:
     from stream.bench.experiment_lots import LotLine

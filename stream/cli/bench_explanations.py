@@ -12,8 +12,8 @@ from stream.cli.bench_decisions import model_or_refuse
 from stream.cli.extras import needs
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.console import terminal
 from stream.errors import StreamError
-from stream.terminal import terminal
 
 if TYPE_CHECKING:
     from stream.bench.explanations import DepthLine, StreamLine

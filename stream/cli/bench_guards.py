@@ -9,7 +9,8 @@ from rich.table import Table
 
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
-from stream.terminal import echo, terminal
+from stream.console import terminal
+from stream.terminal import echo
 
 if TYPE_CHECKING:
     from stream.bench.guard_counting import CountingFigures
@@ -72,7 +73,7 @@ def _effects(lines: "Sequence[EffectLine]") -> Table:
             f"{ratio:g}",
             *(f"{_number(one.median)} / {_number(one.p90)} \\[{_number(one.canary_median)}]" for one in cells),
         )
-    table.title = "first declines until the guard is breached: median / p90 \\[median of the canary's]"
+    table.title = "first declines until the guard is breached: median / p90 [median of the canary's]"
     return table
 
 

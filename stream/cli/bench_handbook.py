@@ -12,9 +12,10 @@ from features.declaration import load
 from stream.cli.extras import needs
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
+from stream.console import terminal
 from stream.dataset.errors import FileError
 from stream.errors import MeasurementError
-from stream.terminal import echo, terminal
+from stream.terminal import echo
 
 if TYPE_CHECKING:
     from stream.bench.handbook import HandbookFigures

@@ -13,8 +13,8 @@ from stream.cli.extras import needs
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.console import terminal
 from stream.errors import StreamError
-from stream.terminal import terminal
 
 
 @click.command("features")

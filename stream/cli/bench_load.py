@@ -16,8 +16,8 @@ from stream.cli.output import json_option, refuse, say
 from stream.cli.report_file import picture_option, report_option, write_report
 from stream.cli.settings import settings_or_refuse
 from stream.clock import now_ms
+from stream.console import terminal
 from stream.errors import StreamError
-from stream.terminal import terminal
 
 
 class Rates(click.ParamType):

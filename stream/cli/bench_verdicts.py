@@ -8,7 +8,8 @@ from rich.table import Table
 
 from stream.cli.output import json_option, say
 from stream.cli.progress import bars
-from stream.terminal import echo, terminal
+from stream.console import terminal
+from stream.terminal import echo
 
 if TYPE_CHECKING:
     from stream.bench.verdicts import DaysLine, VerdictFigures, WordsLine

@@ -21,7 +21,7 @@ from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
 from stream.control.client import CommandRequest, PartitionArguments
 from stream.control.limits_text import limits_text
-from stream.errors import ControlLogError
+from stream.errors import ControlLogError, UnsentCommandError
 from stream.redaction import holds_card_number
 from stream.settings import Settings
 from stream.telemetry.command_line import command_traced
@@ -130,7 +130,7 @@ def verdict_on(settings: Settings, wish: CommandRequest, *, as_json: bool) -> Ev
     try:
         with refused_settings():
             command_id, answer = asyncio.run(command_traced(settings, wish, told.tell))
-    except (ControlLogError, KafkaError, OSError) as error:
+    except (ControlLogError, UnsentCommandError, KafkaError, OSError) as error:
         refuse_kafka(settings, error, "the command was not sent: ")
     if answer is None:
         if as_json:

@@ -18,7 +18,7 @@ from stream.redaction import redact_text
 from stream.settings import PREFIX, Settings
 from stream.terminal import echo
 
-_NOT_SHOWN = frozenset({"schema", "command_id"})
+_NOT_SHOWN = frozenset({"schema", "command_id", "exclude_key_check"})
 
 
 @click.command()
@@ -57,7 +57,9 @@ def _find(settings: Settings, command_id: str) -> Command:
 
 
 def _described(command: Command) -> str:
-    """Return all that a command asks for, a line for each of its fields, without card numbers."""
+    """Return all that a command asks for, a line for each field, without card numbers; of excluded cards how many."""
     fields = {name: value for name, value in msgspec.to_builtins(command).items() if name not in _NOT_SHOWN}
+    if command.exclude:
+        fields["exclude"] = f"{len(command.exclude):,} cards"
     lines = (f"  {name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in fields.items())
     return "\n".join(printable(redact_text(line)) for line in (f"command {command.command_id}", *lines))

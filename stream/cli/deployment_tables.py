@@ -8,13 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from models.times import format_time
+from stream.console import terminal
 from stream.deployments.comparison import Comparison, DecisionTimes
 from stream.deployments.gates import GoNoGo
 from stream.deployments.handover import HandoverReport, PartitionHandover
 from stream.deployments.state import DeploymentState, GroupSource
 from stream.deployments.survey import Survey
 from stream.printing import printable
-from stream.terminal import terminal
 
 _MOST_WORKERS = 5
 _SHORT = 12

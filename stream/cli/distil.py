@@ -26,6 +26,7 @@ from stream.cli.signatures import sign_or_refuse, signer_or_refuse
 from stream.cli.training_options import sizes_of, student_options
 from stream.clock import now_ms
 from stream.code_version import code_version
+from stream.console import terminal
 from stream.dataset.errors import FileError
 from stream.distillation.report import DistillationReport
 from stream.distillation.request import (
@@ -40,7 +41,7 @@ from stream.distillation.request import (
 )
 from stream.outcomes.costs import StatedCosts
 from stream.rescoring.request import RescoringError
-from stream.terminal import echo, terminal
+from stream.terminal import echo
 from stream.training.provenance import provenance_here
 from stream.training.request import TrainingError
 

@@ -21,6 +21,7 @@ from stream.control.erasing import (
     ErasureOutcome,
     await_applied,
     partition_of,
+    require_able_workers,
     send_erasure,
 )
 from stream.control.keys import Signer, read_signer
@@ -56,10 +57,10 @@ def erase(
     reason: str,
     as_json: bool,
 ) -> None:
-    """Erase what is known of CARD up to a time: from then on nothing sees its records.
+    """Erase a card, on the record, and say what is left of it, where and until when.
 
-    Needs a key with the role erase, see `fraudstream keys new --role erase`. What is left where, and until when, is
-    printed at the end. The command ends with 1 if workers refused the erasure, or have not applied it in time.
+    From then on nothing sees its records up to a time. Needs a key that `fraudstream keys new --role erase` makes. The
+    command ends with 1 if workers refused the erasure, or have not applied it in time.
     """
     settings = settings_or_refuse()
     if not reason:
@@ -91,6 +92,7 @@ async def _erase(
 ) -> tuple[ErasureOutcome, list[Remain]]:
     """Send an erasure to a partition, None: to the card's, wait so many seconds, and say what is left."""
     partition, wait_s = how
+    await require_able_workers(settings)
     if partition is None:
         partition = await partition_of(settings, erasure.card_id)
     place = await send_erasure(settings, signer, erasure, partition)

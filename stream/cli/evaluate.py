@@ -18,6 +18,7 @@ from stream.cli.progress import bars
 from stream.cli.report_file import report_option, write_report
 from stream.cli.settings import settings_or_refuse
 from stream.clock import now_ms
+from stream.console import terminal
 from stream.dataset.errors import FileError
 from stream.evaluation.report import EvaluationReport
 from stream.evaluation.request import (
@@ -29,7 +30,7 @@ from stream.evaluation.request import (
     EvaluationTerms,
 )
 from stream.rescoring.request import RescoringError
-from stream.terminal import echo, terminal
+from stream.terminal import echo
 
 
 @click.command()

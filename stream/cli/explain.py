@@ -9,8 +9,9 @@ from features.reasons import ReasonTable, load_reasons
 from stream.cli.arguments import MomentParam
 from stream.cli.output import json_option, say
 from stream.cli.settings import refused_settings, settings_or_refuse
+from stream.console import terminal
 from stream.settings import PREFIX, Settings
-from stream.terminal import echo, terminal
+from stream.terminal import echo
 
 
 @click.group(invoke_without_command=True)

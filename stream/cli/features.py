@@ -20,7 +20,7 @@ from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, say
 from stream.cli.predictions_option import predictions_option
 from stream.cli.settings import settings_or_refuse
-from stream.terminal import terminal
+from stream.console import terminal
 
 WIDE = 140
 """The least number of columns at which a feature takes one line; below it, its meaning is under its name."""

@@ -13,9 +13,9 @@ from stream.cli.progress import bars
 from stream.cli.settings import settings_or_refuse
 from stream.cli.train import dropped_text
 from stream.code_version import code_version
+from stream.console import terminal
 from stream.dataset.errors import FileError
 from stream.dataset.output import ending_problem
-from stream.terminal import terminal
 from stream.training.compute import compute_vectors
 from stream.training.request import VectorsReport, VectorsRequest
 

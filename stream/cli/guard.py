@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 from aiokafka.errors import KafkaError
 
+from guards.errors import OtherHashKeyError
 from guards.report import explain
 from stream.cli.commands import verdict_line
 from stream.cli.output import json_option, refuse, say
-from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from stream.cli.settings import refuse_kafka, refused_settings, settings_for_arms_or_refuse
 from stream.cli.watching import watching_options
 from stream.errors import ControlLogError, RecountError
 from stream.guard.finding import Limits
@@ -35,7 +36,7 @@ def guard(context: click.Context, limits: Limits, checkpoint: Path | None) -> No
     """
     if context.invoked_subcommand is not None:
         return
-    settings = settings_or_refuse()
+    settings = settings_for_arms_or_refuse()
     from stream.drift.part import DriftPart  # noqa: PLC0415 - not for help or a refused setting
     from stream.guard.main import Companions, run_guard  # noqa: PLC0415 - likewise
     from stream.incidents.part import IncidentPart  # noqa: PLC0415 - likewise
@@ -55,10 +56,10 @@ def replay(command_id: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Compute the evidence of a guard's command again from the topics; exit with 1 if it differs."""
     from stream.guard.again import recounted  # noqa: PLC0415 - likewise
 
-    settings = settings_or_refuse()
+    settings = settings_for_arms_or_refuse()
     try:
         found = asyncio.run(recounted(settings, command_id))
-    except RecountError as error:
+    except (RecountError, OtherHashKeyError) as error:
         refuse(str(error))
     except (ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)

@@ -146,11 +146,11 @@ def canary_facts(canary: Canary | None, names: Names) -> dict[str, Any] | None:
 
 
 def split_facts(split: Split | None, names: Names) -> dict[str, Any] | None:
-    """Return the arms of a split by name, its salt and the excluded cards for JSON; None for no split."""
+    """Return the arms of a split by name, its salt and the number of excluded cards for JSON; None for no split."""
     if split is None:
         return None
     arms = {arm.name: {**(model_facts(arm.model, names) or {}), "share_bp": arm.share_bp} for arm in split.arms}
-    return {"arms": arms, "salt": split.salt, "exclude": sorted(split.exclude)}
+    return {"arms": arms, "salt": split.salt, "excluded_cards": len(split.exclude)}
 
 
 def author_facts(entry: HistoryEntry) -> dict[str, str | None]:
@@ -232,7 +232,7 @@ def _arm_changes(entry: HistoryEntry, names: Names) -> Iterator[str]:
 def _split(split: Split | None, names: Names) -> str:
     if split is None:
         return "none"
-    excluded = f", {len(split.exclude)} cards excluded" if split.exclude else ""
+    excluded = f", {len(split.exclude):,} cards excluded" if split.exclude else ""
     return (
         ", ".join(f"{arm.name} {label(arm.model, names)} at {share_text(arm.share_bp)}" for arm in split.arms)
         + excluded

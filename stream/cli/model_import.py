@@ -16,8 +16,9 @@ from stream.cli.settings import settings_or_refuse
 from stream.cli.signatures import sign_or_refuse, signer_or_refuse
 from stream.cli.train import add_measures, add_parts, report_table
 from stream.code_version import code_version
+from stream.console import terminal
 from stream.dataset.errors import FileError
-from stream.terminal import echo, terminal
+from stream.terminal import echo
 from stream.training import import_run
 from stream.training.provenance import provenance_here
 from stream.training.request import ImportReport, ImportRequest, TrainingError

@@ -22,11 +22,11 @@ from stream.cli.output import refuse, say
 from stream.cli.repository import existing_repository_or_refuse
 from stream.cli.settings import settings_or_refuse
 from stream.clock import now_ms
+from stream.console import Terminal, terminal
 from stream.control.client import read_fold
 from stream.errors import ControlLogError
 from stream.printing import printable
 from stream.settings import Settings
-from stream.terminal import Terminal, terminal
 
 _ORDER = {"live": 0, "canary": 1, "arm": 1, "challenger": 2, "before": 3}
 _METRICS = {"AUC": "auc", "AP": "average_precision", "CP100": "card_precision_at_100"}

@@ -35,12 +35,13 @@ from stream.cli.policy_text import policy_lines
 from stream.cli.repository import existing_repository_or_refuse
 from stream.cli.settings import settings_or_refuse
 from stream.clock import now_ms
+from stream.console import terminal
 from stream.control.client import read_history
 from stream.control.history import HistoryEntry
 from stream.errors import ControlLogError
 from stream.printing import printable
 from stream.settings import PREFIX, Settings
-from stream.terminal import echo, terminal
+from stream.terminal import echo
 from stream.training.policy_facts import PolicyFacts
 
 _MOST_NAMES = 6

@@ -15,9 +15,9 @@ from stream.cli.policy_text import policy_lines
 from stream.cli.progress import bars
 from stream.cli.repository import refuse_repository, trusted_repository_or_refuse
 from stream.cli.settings import settings_or_refuse
+from stream.console import terminal
 from stream.dataset.errors import FileError
 from stream.settings import Settings
-from stream.terminal import terminal
 from stream.training.policy_facts import PolicyReport
 from stream.training.policy_run import PolicyRequest, derive
 from stream.training.request import TrainingError

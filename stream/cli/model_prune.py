@@ -25,12 +25,13 @@ from stream.cli.progress import ReadingProgress
 from stream.cli.repository import existing_repository_or_refuse
 from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
 from stream.clock import now_ms
+from stream.console import terminal
 from stream.control.named_models import NamedModels, NamingScope, read_latest_names, read_named_models
 from stream.control.snapshot_store import all_snapshots
 from stream.errors import ControlLogError
 from stream.printing import printable
 from stream.settings import Settings
-from stream.terminal import echo, terminal
+from stream.terminal import echo
 
 _DAY_MS = 86_400_000
 _MOST_REASONS = 3

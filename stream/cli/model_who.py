@@ -8,6 +8,7 @@ from typing import Any
 import click
 from aiokafka.errors import KafkaError
 
+from guards.errors import OtherHashKeyError
 from guards.shares import share_text
 from models.arms import Split
 from models.times import format_time
@@ -25,7 +26,7 @@ from stream.cli.model_history import (
 )
 from stream.cli.output import refuse, say
 from stream.cli.progress import bars
-from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.cli.settings import refuse_kafka, settings_for_arms_or_refuse
 from stream.clock import now_ms
 from stream.control.who import FirstDecision, Reign, WhoAt, who_at
 from stream.errors import ControlLogError
@@ -35,7 +36,7 @@ _HUNDREDTHS = 100
 
 def print_who(time_ms: int, *, as_json: bool) -> None:
     """Print who was live at a time; exit with 1 if nobody was, or if `scores` contradict it."""
-    settings = settings_or_refuse()
+    settings = settings_for_arms_or_refuse()
     if time_ms > now_ms():
         raise click.UsageError(f"--at: {format_time(time_ms)} is not in the past, so nobody knows who will be live")
     try:
@@ -43,6 +44,8 @@ def print_who(time_ms: int, *, as_json: bool) -> None:
             found = asyncio.run(
                 who_at(settings, time_ms, lambda stage, share: bar(stage, round(share * _HUNDREDTHS), _HUNDREDTHS))
             )
+    except OtherHashKeyError as error:
+        refuse(str(error))
     except (ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     warn_unknown_commands(found.history)
@@ -100,7 +103,7 @@ def _arm_lines(split: Split, names: Names) -> Iterator[str]:
         share = share_text(arm.share_bp)
         yield f"arm {arm.name}: {label(arm.model, names)} for {share} of the cards, salt {split.salt}"
     if split.exclude:
-        yield f"excluded: {len(split.exclude)} cards, which are always the live model's"
+        yield f"excluded: {len(split.exclude):,} cards, which are always the live model's"
 
 
 def _first(one: FirstDecision) -> str:

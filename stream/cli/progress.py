@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from stream.terminal import echo, terminal
+from stream.console import terminal
+from stream.terminal import echo
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from stream.cli.extras import needs
 from stream.cli.output import json_option, refuse, say
 from stream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from stream.console import terminal
 from stream.dataset.injector import InjectionReport, Injector, ScheduledRecord
 from stream.dataset.records import RecordKind, RecordsDatabase, TimedRecord
 from stream.dataset.too_large import SizeFilter, TopicLimit, read_limits
@@ -25,7 +26,6 @@ from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.kafka.tracing import OperationTracing
 from stream.settings import Settings
 from stream.telemetry.command_line import steps_outside
-from stream.terminal import terminal
 
 _SERVICE = "fraudstream-publish"
 

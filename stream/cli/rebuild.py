@@ -14,11 +14,11 @@ from features.vector.sets import FeatureSets
 from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import refuse, say
 from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.console import terminal
 from stream.errors import ControlLogError, RebuildError
 from stream.recovery.rebuild import read_offsets, rebuild_here, start_rebuild, watch_workers
 from stream.recovery.repair import RepairStatus
 from stream.settings import Settings
-from stream.terminal import terminal
 
 
 def rebuild(reason: str, as_json: bool, *, here: bool) -> None:  # noqa: FBT001 - a flag

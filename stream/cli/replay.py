@@ -16,9 +16,9 @@ from stream.cli.feature_sets import features_or_refuse
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import bars
 from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.console import terminal
 from stream.dataset.errors import FileError
 from stream.rescoring.request import RescoringError
-from stream.terminal import terminal
 
 _SHOWN = 5
 

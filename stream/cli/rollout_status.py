@@ -5,10 +5,11 @@ import shutil
 
 from aiokafka.errors import KafkaError
 
+from guards.errors import OtherHashKeyError
 from stream.cli.model_history import label, names_of_models, wrapped
-from stream.cli.output import say
+from stream.cli.output import refuse, say
 from stream.cli.progress import bars
-from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.cli.settings import refuse_kafka, settings_for_arms_or_refuse
 from stream.errors import ControlLogError
 from stream.guard.finding import Limits
 from stream.guard.status import facts, lines, read_status
@@ -16,10 +17,12 @@ from stream.guard.status import facts, lines, read_status
 
 def print_status(limits: Limits, *, as_json: bool) -> None:
     """Print where the rollout stands; exit with 1 if it cannot be read."""
-    settings = settings_or_refuse()
+    settings = settings_for_arms_or_refuse()
     try:
         with bars() as bar:
             found = asyncio.run(read_status(settings, limits, lambda done, total: bar("scores", done, total)))
+    except OtherHashKeyError as error:
+        refuse(str(error))
     except (ControlLogError, KafkaError, OSError) as error:
         refuse_kafka(settings, error)
     watched = found.watched

@@ -24,6 +24,7 @@ from stream.cli.progress import bars
 from stream.cli.score_publish import PredictionNameParam, ScoredAs, publish_scores, require_topic_of_predictions
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
+from stream.console import terminal
 from stream.dataset.errors import FileError
 from stream.dataset.injector import InjectionError
 from stream.dataset.output import ending_problem
@@ -36,7 +37,6 @@ from stream.rescoring.request import (
     TopicRequest,
 )
 from stream.settings import Settings
-from stream.terminal import terminal
 
 _SHORT = 12
 

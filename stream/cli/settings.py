@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from stream.cli.output import refuse
 from stream.errors import SettingsError
+from stream.hash_key import exclude_by_key
 from stream.kafka.client import check_tls_files, explain_error
 from stream.logs import log_to_stderr
 from stream.settings import Settings, near_misses, read_settings
@@ -26,6 +27,14 @@ def settings_or_refuse() -> Settings:
         secrets = settings.secrets() | read_telemetry(os.environ).secrets
     if not logging.root.handlers:
         log_to_stderr(logging.WARNING, "%(message)s", secrets)
+    return settings
+
+
+def settings_for_arms_or_refuse() -> Settings:
+    """Read the settings as `settings_or_refuse`, and the hash key by which the excluded cards of a split are known."""
+    settings = settings_or_refuse()
+    with refused_settings():
+        exclude_by_key(settings)
     return settings
 
 

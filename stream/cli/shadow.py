@@ -21,8 +21,8 @@ from stream.cli.progress import ReadingProgress
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.cli.shadow_verdict import verdict_command
 from stream.clock import now_ms
+from stream.console import terminal
 from stream.errors import ControlLogError, ReportError
-from stream.terminal import terminal
 
 _MOST_MINUTES = 100 * 366 * 24 * 60
 """A century; more is a typing error."""

@@ -16,13 +16,13 @@ from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import ReadingProgress
 from stream.cli.report_file import report_option, write_report
 from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.console import terminal
 from stream.contract.money import parse_daily_amount
 from stream.errors import ControlLogError, ReportError
 from stream.outcomes.costs import parse_cost
 from stream.outcomes.first_days import CARD_DAYS
 from stream.outcomes.maturity import MATURITY_DAYS
 from stream.settings import Settings
-from stream.terminal import terminal
 from stream.verdict.gates import VerdictWord
 from stream.verdict.reader import VerdictScope, read_verdict
 from stream.verdict.report import VerdictReport, judge_challenger

@@ -1,22 +1,26 @@
 """`fraudstream model split` and `end-split`: an A/B experiment on live decisions, and its end."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
+from guards.excluded import ExcludedCards
 from models.arms import parse_share
 from models.commands import CommandKind, RequestedArm
 from models.errors import InvalidShareError
+from models.splits import card_problems
 from stream.cli.arguments import ModelParam
 from stream.cli.commands import command_options, countersigned_wait_option, send_kind
 from stream.cli.ended_watch import tell_ended_watch
 from stream.cli.model_grounds import despite_option
 from stream.cli.promotion import winners_evidence
-from stream.cli.settings import settings_or_refuse
+from stream.cli.settings import settings_for_arms_or_refuse
 from stream.cli.split_grounds import grounds_of
 from stream.redaction import holds_card_number
+from stream.settings import PREFIX
+from stream.terminal import echo
 
 _FORM = "NAME=MODEL:SHARE, such as new=81d07a5b:10%"
 _force_option = click.option("--force", is_flag=True, help="Do not wait for workers to be ready.")
@@ -108,9 +112,27 @@ def split(exclude: Sequence[str], excluded: Sequence[str], **options: Any) -> No
 
     A card keeps its arm, and the shares stay as they are until `end-split`. One arm may have the live model, as a
     control of the same size as the others.
+
+    Excluded cards are sent by hashes, keyed with FRAUDSTREAM_HASH_KEY_FILE; without a key they are sent as they are.
     """
-    tell_ended_watch(settings_or_refuse())
-    send_kind(CommandKind.SPLIT, exclude=tuple(sorted({*exclude, *excluded})), **options)
+    settings = settings_for_arms_or_refuse()
+    cards = _excluded({*exclude, *excluded})
+    tell_ended_watch(settings)
+    send_kind(CommandKind.SPLIT, exclude=cards.entries, exclude_key_check=cards.key_check, **options)
+
+
+def _excluded(card_ids: Collection[str]) -> ExcludedCards:
+    """Return the cards as they are sent; warn if that is by their ids, which nobody can take back."""
+    if problems := "; ".join(card_problems(sorted(card_ids))):
+        raise click.UsageError(problems)
+    cards = ExcludedCards.of_cards(card_ids)
+    if cards.ids:
+        echo(
+            f"warning: the ids of {len(cards.ids):,} excluded cards go into the command and its event as they are, and "
+            f"stay there for ever: {PREFIX}HASH_KEY_FILE names no key by which they could be hashed",
+            err=True,
+        )
+    return cards
 
 
 @click.command("end-split")

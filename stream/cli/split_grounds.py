@@ -9,8 +9,9 @@ from typing import Any
 import click
 from aiokafka.errors import KafkaError
 
+from guards.errors import OtherHashKeyError
 from guards.shares import LIVE
-from stream.cli.settings import settings_or_refuse
+from stream.cli.settings import settings_for_arms_or_refuse
 from stream.errors import ControlLogError, ReportError
 from stream.kafka.client import explain_error
 from stream.settings import Settings
@@ -28,10 +29,10 @@ def grounds_of(winner: str, file: Path | None) -> dict[str, Any] | None:
         return _grounds(_read(file), winner, ())
     if winner == LIVE:
         return None
-    settings = settings_or_refuse()
+    settings = settings_for_arms_or_refuse()
     try:
         return asyncio.run(_from_topics(settings, winner))
-    except (ReportError, ControlLogError) as error:
+    except (ReportError, ControlLogError, OtherHashKeyError) as error:
         echo(f"the report says nothing: {error}", err=True)
     except TimeoutError:
         echo(

@@ -8,16 +8,18 @@ import click
 import numpy as np
 from aiokafka.errors import KafkaError
 
+from guards.errors import OtherHashKeyError
 from guards.shares import WHOLE_BP
 from stream.cli.arguments import BudgetParam, MomentParam
 from stream.cli.cost_options import cost_options, stated_costs
 from stream.cli.output import json_option, refuse, say
 from stream.cli.progress import ReadingProgress
 from stream.cli.report_file import report_option, write_report
-from stream.cli.settings import refuse_kafka, settings_or_refuse
+from stream.cli.settings import refuse_kafka, settings_for_arms_or_refuse
 from stream.cli.shadow_verdict import CardsParam
 from stream.clock import now_ms
 from stream.code_version import code_version
+from stream.console import terminal
 from stream.errors import ControlLogError, ReportError
 from stream.experiments.facts import facts
 from stream.experiments.report import ExperimentChoice, ExperimentReport, ReadingPlan, read_report
@@ -28,7 +30,6 @@ from stream.outcomes.first_days import CARD_DAYS
 from stream.outcomes.maturity import MATURITY_DAYS, MaturityTerms
 from stream.outcomes.reader import ReadPayments
 from stream.settings import Settings
-from stream.terminal import terminal
 
 
 @click.group()
@@ -95,7 +96,7 @@ def report_command(as_json: bool, page: Path | None, **options: Any) -> None:  #
 
     State alpha, days and costs before the first look, and keep them: what is promised holds for these alone.
     """
-    settings = settings_or_refuse()
+    settings = settings_for_arms_or_refuse()
     if options["experiment"] is not None and options["since_ms"] is not None:
         raise click.UsageError("--experiment and --since both say which experiment; give one")
     if not options["label_share"]:
@@ -168,7 +169,7 @@ class ReportWish(NamedTuple):
 def _report_or_refuse(settings: Settings, choice: ExperimentChoice, wish: ReportWish) -> ExperimentReport:
     try:
         return asyncio.run(read_report(settings, choice, wish.plan, ReadingProgress().show))
-    except (ReportError, ControlLogError) as error:
+    except (ReportError, ControlLogError, OtherHashKeyError) as error:
         refuse(str(error))
     except (KafkaError, OSError) as error:
         refuse_kafka(settings, error)

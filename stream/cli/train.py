@@ -29,9 +29,10 @@ from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.cli.signatures import sign_or_refuse, signer_or_refuse
 from stream.cli.training_options import sizes_of, training_options
 from stream.code_version import code_version
+from stream.console import terminal
 from stream.dataset.errors import BackfillError, FileError
 from stream.settings import Settings
-from stream.terminal import echo, terminal
+from stream.terminal import echo
 from stream.training.provenance import provenance_here
 from stream.training.request import (
     Baseline,

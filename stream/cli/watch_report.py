@@ -18,6 +18,7 @@ from stream.cli.repository import existing_repository_or_refuse, refuse_reposito
 from stream.cli.settings import refuse_kafka, settings_or_refuse
 from stream.clock import now_ms
 from stream.code_version import code_version
+from stream.console import terminal
 from stream.drift.facts import facts
 from stream.drift.report import WatchReport, WatchScope, read_watch
 from stream.drift.tables import report_tables
@@ -25,7 +26,6 @@ from stream.drift.terms import DriftTerms
 from stream.errors import ReportError
 from stream.outcomes.maturity import DAY_MS
 from stream.settings import Settings
-from stream.terminal import terminal
 
 DAYS = 70
 """So many days are read by default: ten weeks, so that some of them have matured."""

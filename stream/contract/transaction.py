@@ -278,8 +278,14 @@ def _erasure(value: bytes | None, key: bytes | None, latest_ms: int | None) -> P
     read = erasure.read_erasure(value, key, latest_ms)
     if isinstance(read, Rejection):
         return read
-    names = {"transaction_id": read.request_id, "card_id": read.card_id, "merchant_id": ""}
-    placed = Transaction(**names, occurred_at=read.erased_ms, amount_minor=0, currency=_NO_CURRENCY)
+    placed = Transaction(
+        transaction_id=read.request_id,
+        card_id=read.card_id,
+        merchant_id="",
+        occurred_at=read.erased_ms,
+        amount_minor=0,
+        currency=_NO_CURRENCY,
+    )
     return ParsedTransaction(placed, read.erased_ms, 0, (), 0, 0, erases=True)
 
 

@@ -12,7 +12,8 @@ from uuid import uuid4
 
 from aiokafka.errors import KafkaError
 
-from models.commands import Event, EventKind
+from guards.excluded import exclusion_key_check
+from models.commands import CAPABILITIES, Event, EventKind
 from models.problems import Problem
 from models.verdict_events import Origin
 from models.worker_records import WorkerRecord
@@ -80,7 +81,7 @@ class OwnRecord:
 
     def __init__(self, settings: Settings, follower: Follower, publisher: Publisher) -> None:
         deciding = deciding_settings(settings)
-        self._record = WorkerRecord(settings.group, code_version(), deciding.hash)
+        self._record = WorkerRecord(settings.group, code_version(), deciding.hash, CAPABILITIES, exclusion_key_check())
         self._lines = deciding.lines
         self._name = settings.deployment, settings.worker_id
         self._follower = follower

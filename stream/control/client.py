@@ -21,6 +21,7 @@ from models.volume import VolumeBudget
 from stream.clock import now_ms
 from stream.control.announcements import outcome_attributes
 from stream.control.estate import SealCommand, command_seal
+from stream.control.exclusions import require_known_cards
 from stream.control.history import History, history_of
 from stream.control.keys import read_signer
 from stream.control.log_reader import LogReader
@@ -60,7 +61,8 @@ class CommandRequest:
     `share_bp` is a canary's share of the cards in 0.01 %, `salt` what the cards' hash is keyed with; None: the id of
     the command that starts it. `to_ms` is the time of which a roll-back restores the live model; None: the one before.
     `ladder` and `guards` are those of a rollout, the latter as plain JSON; without them, the default ones. `hands_off`
-    belongs to a freeze. `arms` and `exclude` are those of a split, `winner` is the arm that wins it. `decline_cap` is
+    belongs to a freeze. `arms` and `exclude` are those of a split, with `exclude_key_check` where cards are named by
+    hashes, `winner` is the arm that wins it. `decline_cap` is
     the share of declines that `limits` allows, 1 for no cap, `let_through` what it lets through,
     `promote_needs_verdict` whether a promotion needs a verdict, `volume_budget` what it asks of a promoted model's
     alerts; what is None stays as it is. `evidence` says on what
@@ -87,6 +89,7 @@ class CommandRequest:
     hands_off: bool = False
     arms: Mapping[str, RequestedArm] | None = None
     exclude: Sequence[str] = ()
+    exclude_key_check: str | None = None
     winner: str | None = None
     evidence: Mapping[str, Any] | None = None
     decline_cap: float | None = None
@@ -129,6 +132,7 @@ class CommandRequest:
             "hands_off": self.hands_off,
             "arms": self.arms,
             "exclude": tuple(self.exclude),
+            "exclude_key_check": self.exclude_key_check,
             "winner": self.winner,
             "evidence": self.evidence,
             "countersigns": self.countersigns,
@@ -257,6 +261,7 @@ async def send_command(
     Raises:
         aiokafka.errors.KafkaError: the broker does not answer.
         SettingsError: the key that signs cannot be used; nothing was sent.
+        UnsentCommandError: workers that run do not know the excluded cards as they are named; nothing was sent.
     """
     trace = operations.begin(f"model {request.kind}")
     try:
@@ -283,6 +288,7 @@ async def _send_and_await_verdict(
         if expected is None:
             expected = reader.term() if request.kind is CommandKind.CUT_OVER else reader.revision()
         command = command_of(settings, request, expected)
+        await require_known_cards(settings, command, reader.workers)
         await _send(settings, command, headers, seal)
         try:
             async with asyncio.timeout(request.wait + 1.0), _telling(settings, request, tell):

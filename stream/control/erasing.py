@@ -7,11 +7,14 @@ from typing import NamedTuple
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
 
+from models.commands import Capability
 from models.times import format_time
 from stream.contract.erasure import KIND, SCHEMA
 from stream.control.estate import estate_of
 from stream.control.keys import Signer
-from stream.errors import StreamError
+from stream.control.log_reader import LogReader
+from stream.control.running import able, running_workers
+from stream.errors import UnsentCommandError
 from stream.kafka.client import open_admin, producer_options, require_topic
 from stream.kafka.kept_letters import KeptLetter, OriginalPlace
 from stream.kafka.key_sample import sample_keys
@@ -60,15 +63,11 @@ class ErasureOutcome(NamedTuple):
     refused: KeptLetter | None = None
 
 
-class UnknownPartitionError(StreamError):
-    """Which partition the card's payments are on cannot be told: its records have to keep their order."""
-
-
 async def partition_of(settings: Settings, card_id: str) -> int:
     """Return the partition of a card's payments, as the last records of the topic show it.
 
     Raises:
-        UnknownPartitionError: the card is not among them, and not one known partitioner placed the others.
+        UnsentCommandError: the card is not among them, and not one known partitioner placed the others.
         aiokafka.errors.KafkaError: the broker does not respond.
     """
     topic, key = settings.topic(TRANSACTIONS.name), card_id.encode()
@@ -80,11 +79,31 @@ async def partition_of(settings: Settings, card_id: str) -> int:
         if not report.is_refused and not (report.unexplained and not by):
             found = {HASHES[one](key) % sample.partitions for one in by or {DEFAULT_PARTITIONER}}
     if len(found) != 1:
-        raise UnknownPartitionError(
+        raise UnsentCommandError(
             f"{topic}: the last records do not show on which partition this card's payments are: name it with "
             "--partition, as the card's own records have it"
         )
     return found.pop()
+
+
+async def require_able_workers(settings: Settings) -> None:
+    """Refuse to erase while a worker runs, of whichever deployment, that would refuse the erasure for ever.
+
+    Raises:
+        UnsentCommandError: names them.
+        ControlLogError: the control log cannot be read to its end.
+        aiokafka.errors.KafkaError: the broker does not respond, or we may not see a group.
+    """
+    async with LogReader(settings) as reader:
+        await reader.read_to_end()
+        reader.require_trusted()
+    running = await running_workers(settings, reader.workers)
+    older = sorted(running.keys() - able(running, Capability.ERASE).keys())
+    if older:
+        raise UnsentCommandError(
+            f"{', '.join('/'.join(one) for one in older)}: these workers have not announced that they know erasures, "
+            "and would refuse this one for ever: upgrade them, or stop them, first"
+        )
 
 
 async def send_erasure(settings: Settings, signer: Signer, erasure: CardErasure, partition: int) -> OriginalPlace:

@@ -17,6 +17,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
+from guards.excluded import exclusion_key_check, is_hash
 from models.command_decoder import read_command
 from models.commands import ABOUT_PARTITIONS, Command, Event, EventKind, UnreadableRecord
 from models.deadline import in_thread
@@ -292,6 +293,8 @@ class Judge:
             term=deps.follower.term,
             partitions=await self._partitions(command),
             record=deps.follower.record,
+            can=deps.follower.workers.can(deps.settings.deployment),
+            exclude_key_check=exclusion_key_check(),
         )
 
     async def _partitions(self, command: Command) -> int:
@@ -392,11 +395,13 @@ class Judge:
 def _without_card_numbers(command: Command | UnreadableRecord) -> Command | UnreadableRecord:
     """Refuse names of arms, excluded cards and ids that hold card numbers: acceptance and scores would have them.
 
-    A payment whose `card_id` is one gets no decision, so there is nothing to exclude.
+    A payment whose `card_id` is one gets no decision, so there is nothing to exclude. Hashes are not searched: one in
+    some thousands looks as if it held a card number.
     """
     if isinstance(command, UnreadableRecord):
         return command
-    texts: dict[str, Iterable[str]] = {"arms": command.arms or (), "exclude": command.exclude or ()}
+    ids = (one for one in command.exclude if not is_hash(one))
+    texts: dict[str, Iterable[str]] = {"arms": command.arms or (), "exclude": ids}
     # The id of an event is drawn: one in some thousands looks as if it held a card number.
     texts["despite"] = (one for one in command.despite or () if not _EVENT_ID.fullmatch(one))
     found = [name for name, some in texts.items() if any(map(holds_card_number, some))]

@@ -165,7 +165,10 @@ class LoadedModels:
         self._models = {digest: model for digest, model in self._models.items() if digest in digests}
 
     def serving(self) -> ServingModels | None:
-        """Return the models that decide now; None while no model is live or one that decides is not loaded."""
+        """Return the models that decide now; None while no model is live or one that decides is not loaded.
+
+        Nor while cards are excluded that are not known here, since another model would decide for them.
+        """
         if not self._follower.caught_up:
             return None
         lineup, models = self._follower.lineup, self._models
@@ -180,6 +183,8 @@ class LoadedModels:
             return None
         split, arms = lineup.arms, None
         if split is not None:
+            if split.exclude.key_problem() is not None:
+                return None
             models = {arm.name: model for arm in split.arms if (model := self._models.get(arm.model)) is not None}
             if len(models) < len(split.arms):
                 return None
@@ -239,7 +244,8 @@ class ModelCache:
             return ["the control log has not been read to its end"]
         if lineup.live is None:
             return ["no model is live: train one and `fraudstream model promote` it"]
-        return [
+        unknown = None if lineup.arms is None else lineup.arms.exclude.key_problem()
+        return ([] if unknown is None else [f"revision {lineup.revision}: {unknown}"]) + [
             f"revision {lineup.revision} needs model {digest[:12]}: "
             + ("; ".join(problem.detail for problem in self._failures.problems(digest)) or "loading")
             for digest in sorted(lineup.deciding)

@@ -96,6 +96,7 @@ async def who_at(settings: Settings, time_ms: int, progress: Progress) -> WhoAt:
 
     Raises:
         ControlLogError: the event log has lost records.
+        OtherHashKeyError: cards were excluded that are not known here.
         aiokafka.errors.KafkaError: the broker does not answer.
     """
     log = await read_log(settings)
@@ -103,6 +104,8 @@ async def who_at(settings: Settings, time_ms: int, progress: Progress) -> WhoAt:
     reign = reign_at(history.entries, time_ms)
     if reign is None:
         return WhoAt(None, {}, history)
+    if reign.split is not None:
+        reign.split.exclude.require_key()
     cutovers = cutovers_of(log.events, reign)
     firsts, found = await _first_scores(settings, reign, progress), dict[int, FirstDecision]()
     for partition, first in firsts.items():

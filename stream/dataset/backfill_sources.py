@@ -185,7 +185,7 @@ class TopicsSource:
 
     def add(self, kind: RecordKind, records: Iterable[Record]) -> None:
         """Add the records of a topic that can be read and come before the end."""
-        kept = list[_Read]()
+        kept = list[_SourceRecord]()
         for record in records:
             self._topics[kind] = record.topic
             if self._replayed is not None and self._replayed.is_left_out(record):
@@ -218,7 +218,7 @@ class TopicsSource:
         self._left_out[code] += records
         self._first_left_out.setdefault(code, f"{tp.topic} partition {tp.partition} offset {offset}")
 
-    def _keep(self, kind: RecordKind, kept: Sequence["_Read"]) -> None:
+    def _keep(self, kind: RecordKind, kept: Sequence["_SourceRecord"]) -> None:
         if not kept:
             return
         for _, one, _, _ in kept:
@@ -296,7 +296,7 @@ def require_all_read(scan: TopicScan) -> None:
         raise BackfillError(f"{where}. Run the same command again after that: these records cannot be read before")
 
 
-class _Read(NamedTuple):
+class _SourceRecord(NamedTuple):
     """A record that can be read, the transaction that it is or is about, and whether it erases its card instead."""
 
     record: Record
@@ -305,7 +305,7 @@ class _Read(NamedTuple):
     erases: bool = False
 
 
-def _read(kind: RecordKind, record: Record, ids: IdRules, *, accepted: bool = False) -> _Read | Rejection:
+def _read(kind: RecordKind, record: Record, ids: IdRules, *, accepted: bool = False) -> _SourceRecord | Rejection:
     """Return a record with its card as key, or why it is no payment or label; no rule refuses one that was accepted."""
     if record.damage:
         return Rejection(DeadLetterCode.UNREADABLE_RECORD, record.damage)
@@ -319,11 +319,11 @@ def _read(kind: RecordKind, record: Record, ids: IdRules, *, accepted: bool = Fa
         if isinstance(payment, Rejection):
             return payment
         timed = TimedRecord(payment.occurred_ms, kind, key, value)
-        return _Read(record, timed, payment.transaction.transaction_id, payment.erases)
+        return _SourceRecord(record, timed, payment.transaction.transaction_id, payment.erases)
     label = read_label(value, key, (record.partition, record.offset), ids, accepted=accepted)
     if isinstance(label, Rejection):
         return label
-    return _Read(record, TimedRecord(label.label.labelled_ms, kind, key, value), label.label.transaction_id)
+    return _SourceRecord(record, TimedRecord(label.label.labelled_ms, kind, key, value), label.label.transaction_id)
 
 
 def _require_payments(source: BackfillSource, until_ms: int | None) -> None:

@@ -18,7 +18,7 @@ def facts(report: ExperimentReport) -> dict[str, Any]:
         "experiment": experiment.first,
         "arms": {arm.name: {"model": experiment.models[arm.name], "share_bp": arm.share_bp} for arm in experiment.arms},
         "salt": experiment.split.salt,
-        "exclude": sorted(experiment.split.exclude),
+        "excluded_cards": len(experiment.split.exclude),
         "since": format_time(experiment.since_ms),
         "until": None if experiment.until_ms is None else format_time(experiment.until_ms),
         "ended_by": experiment.ended_by and str(experiment.ended_by),

@@ -100,10 +100,12 @@ async def read_report(
 
     Raises:
         ReportError: there is no such experiment, or it decided nothing yet.
+        OtherHashKeyError: its excluded cards are not known here.
         ControlLogError: the event log has lost records.
         aiokafka.errors.KafkaError: the brokers do not answer, or a topic is missing.
     """
     chosen = choose_experiment(experiments_of(settings.deployment, await read_events(settings)), *choice)
+    chosen.split.exclude.require_key()
     sieve = ArmSieve(chosen)
     since_ms = max(chosen.since_ms - CLOCKS_MS, 0)
     scope = ReadingScope(since_ms, plan.maturity_days, plan.cards_bp, published_only=True)

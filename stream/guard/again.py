@@ -35,6 +35,7 @@ async def recounted(settings: Settings, command_id: str) -> Recounted:
 
     Raises:
         RecountError: no such command was answered, it states no evidence of guards, or the records are gone.
+        OtherHashKeyError: cards were excluded that are not known here.
         ControlLogError: the event log has lost records.
         aiokafka.errors.KafkaError: the brokers do not answer, or a topic is missing.
     """

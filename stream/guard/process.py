@@ -15,6 +15,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from guards.errors import OtherHashKeyError
 from guards.first_payments import Training
 from guards.report import explain_each
 from models.commands import LONGEST_ACTOR, Command, CommandKind, EventKind
@@ -163,12 +164,12 @@ class Guard:
         self._refused: str | None = None
 
     async def run(self) -> None:
-        """Watch for ever; where Kafka does not answer, try again."""
+        """Watch for ever; where Kafka does not answer, or excluded cards are not known here, try again."""
         while True:
             try:
                 await self._connected()
-            except (KafkaError, ControlLogError) as error:
-                said = str(error) if isinstance(error, ControlLogError) else await explain_error(self._settings, error)
+            except (KafkaError, ControlLogError, OtherHashKeyError) as error:
+                said = await explain_error(self._settings, error) if isinstance(error, KafkaError) else str(error)
                 if said != self.view.trouble:
                     log.warning("the guard cannot watch, retrying: %s", said)
                 self.view = replace(self.view, trouble=said)

@@ -15,7 +15,13 @@ from stream.settings import Settings
 
 
 def empty_state(settings: Settings, watched: Watched) -> GuardState:
-    """Return an empty state for what is watched."""
+    """Return an empty state for what is watched.
+
+    Raises:
+        OtherHashKeyError: cards are excluded that are not known here, so that they would be counted.
+    """
+    if watched.split is not None:
+        watched.split.exclude.require_key()
     is_paired = watched.pair is not None
     return GuardState(
         watched.guards,

@@ -36,6 +36,7 @@ async def read_status(settings: Settings, limits: Limits, tell: Tell) -> Status:
 
     Raises:
         ControlLogError: the event log has lost records.
+        OtherHashKeyError: cards are excluded that are not known here.
         aiokafka.errors.KafkaError: the brokers do not answer, or a topic is missing.
     """
     fold, events = await read_log(settings)
@@ -87,7 +88,7 @@ def facts(status: Status) -> dict[str, Any]:
         and {
             "arms": {arm.name: {"model": arm.model, "share_bp": arm.share_bp} for arm in watched.split.arms},
             "salt": watched.split.salt,
-            "exclude": sorted(watched.split.exclude),
+            "excluded_cards": len(watched.split.exclude),
         },
         "rollout": rollout
         and {

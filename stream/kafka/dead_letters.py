@@ -23,7 +23,7 @@ from stream.kafka.client import LARGEST_OUTPUT_BYTES
 from stream.kafka.letters import CODE, EPOCH, SOURCE_LOG
 from stream.kafka.publisher import Headers, Outgoing
 from stream.kafka.unpacking import LARGEST_HEADER_COUNT
-from stream.redaction import redact_headers_thoroughly, redact_text, redact_thoroughly
+from stream.redaction import redact_headers_thoroughly, redact_thoroughly
 
 MAX_RUN = 1_000
 TRUNCATED = "error.truncated"
@@ -125,8 +125,9 @@ def _facts(value: bytes | None) -> list[tuple[str, bytes]]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
     name, amount = found.transaction_id or "", found.amount_minor
-    is_kept = 0 < len(name) <= LONGEST_ID and redact_text(name) == name and not is_card_number(name, 0)
-    facts = [(TRANSACTION, name.encode("utf-8", "replace"))] if is_kept else []
+    encoded = name.encode("utf-8", "replace")
+    is_kept = 0 < len(name) <= LONGEST_ID and redact_thoroughly(encoded) == encoded and not is_card_number(name, 0)
+    facts = [(TRANSACTION, encoded)] if is_kept else []
     if found.currency in CURRENCY_DECIMALS and amount is not None and 0 <= amount <= LARGEST_AMOUNT:
         facts.append((AMOUNT, f"{found.currency} {amount}".encode()))
     return facts

@@ -43,6 +43,7 @@ async def command_traced(
     Raises:
         aiokafka.errors.KafkaError: the broker does not answer.
         SettingsError: a variable of OpenTelemetry cannot be used.
+        UnsentCommandError: workers that run do not know the excluded cards as they are named; nothing was sent.
     """
     async with steps_outside(settings, "fraudstream-model") as operations:
         return await send_command(settings, request, operations, tell)

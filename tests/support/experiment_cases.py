@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from guards.excluded import ExcludedCards
 from guards.shares import ArmShare
 from metrics.money import CostMatrix
 from models.arms import Arm, Split
@@ -17,7 +18,9 @@ from support.outcome_cases import Payment, at_ms, payment_rows
 
 COSTS = CostMatrix(review_fixed_minor=300, review_share_bp=0, decline_fixed_minor=200, decline_share_bp=500)
 LIVE_MODEL, NEW_MODEL, OTHER_MODEL = "a" * 64, "b" * 64, "c" * 64
-SPLIT = Split((Arm("new", NEW_MODEL, 3_000), Arm("other", OTHER_MODEL, 2_000)), "salt", frozenset({"card-x"}))
+SPLIT = Split(
+    (Arm("new", NEW_MODEL, 3_000), Arm("other", OTHER_MODEL, 2_000)), "salt", ExcludedCards.of(["card-x"], None)
+)
 EXPERIMENT = Experiment(SPLIT, LIVE_MODEL, first=2, since_ms=at_ms(0))
 ARMS = EXPERIMENT.arms
 DECISIONS = ("approve", "review", "decline")

@@ -12,6 +12,7 @@ Schema = Mapping[str, Any]
 PATTERNS: Mapping[str, str] = MappingProxyType(
     {
         "^[A-Za-z0-9._:@-]{1,64}$": "a token",
+        "^(?:h1=[0-9a-f]{32}|[A-Za-z0-9._:@-]{1,64})$": "h1= and 32 hexadecimal digits, or a token",
         "^[A-Za-z0-9._-]{1,249}$": "a topic's name",
         "^[0-9a-f]{64}$": "64 hexadecimal digits",
         "^[0-9a-f]{32}$": "32 hexadecimal digits",

@@ -74,7 +74,7 @@ def one_of_each(prefix: str = "") -> list[Fact]:
     passed = scored([record], overruled=PASSED, propensity=0.005)
     dead = DeadLetter(record, DeadLetterCode.NOT_JSON, "why")
     return [
-        decided(late, [dead], repeated=1, unknown=1, already_decided=1, already_refused=1, backfilled=1),
+        decided(late, [dead], repeated=1, unknown=1, already_decided=1, already_refused=1, backfilled=1, erasures=1),
         decided(passed),
         LabelsApplied([Told()], [LabelStatus.APPLIED], [], 1, stages(("decode", "observe", "encode", "publish"))),
         PredictionsApplied([Told()], [PredictionStatus.LATE], [], 1, stages(("decode", "observe", "publish"))),

@@ -64,7 +64,8 @@ def seen_by(observed: Any) -> list[Any]:
     found: list[Any] = [observed.fates]
     for kind in (Entity.CARD, Entity.MERCHANT, Entity.PREDICTION):
         histories = observed.histories[kind]
-        found += [histories.positions.tolist(), histories.rows[:, records.OFFSET].tolist(), histories.lengths.tolist()]
+        found += [histories.positions.tolist(), histories.lengths.tolist()]
+        found.append(histories.rows[:, [records.OFFSET, records.AMOUNT, records.TIME, records.FLAGS]].tolist())
     return found
 
 

@@ -150,6 +150,8 @@ def _commands() -> Sequence[bytes]:
     odd += [named | {"kind": "split", "arms": {"a": 100}, "share_bp": 5}, COMMAND | {"evidence": {"a": [1.5]}}]
     arms = {name: {"model": MODELS[0], "share_bp": 100} for name in "ab"}
     odd += [named | {"kind": "split", "arms": arms, "exclude": ["card-1"], "salt": "s"}]
+    hidden = {"exclude": ["h1=" + "0f" * 16], "exclude_key_check": "f0" * 16}
+    odd += [named | {"kind": "split", "arms": arms, **hidden}]
     odd += [named | {"kind": "end_split", "winner": "a"}]
     odd += [COMMAND | {"issued_at": "2026-06-31T00:00:00.000Z"}, COMMAND | {"expires_at": "2026-01-01T00:00:60.000Z"}]
     return [json.dumps(one).encode() for one in (COMMAND, *odd)]

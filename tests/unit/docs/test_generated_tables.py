@@ -17,7 +17,7 @@ from features.aggregates import AGGREGATES
 from features.declaration import DAY_MS
 from guards.ladder import RolloutPhase
 from guards.specs import Action, GuardKind, default_guards
-from models.commands import EventKind
+from models.commands import Capability, EventKind
 from models.problems import ProblemCode
 from stream.cli.main import main
 from stream.contract.codes import DeadLetterCode
@@ -170,6 +170,7 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     (f"{REFERENCE}/features.md", "default_2"): partial(features_page.default_2, table),
     (f"{REFERENCE}/vectors-file.md", "vectors"): vectors,
     (f"{REFERENCE}/commands-and-events.md", "events"): members("models/commands.py", EventKind, "kind"),
+    (f"{REFERENCE}/commands-and-events.md", "capabilities"): members("models/commands.py", Capability, "capability"),
     (f"{REFERENCE}/commands-and-events.md", "problems"): members("models/problems.py", ProblemCode, "code"),
     (f"{REFERENCE}/guards.md", "kinds"): members("guards/specs.py", GuardKind, "kind"),
     (f"{REFERENCE}/guards.md", "actions"): members("guards/specs.py", Action, "action"),
@@ -216,6 +217,7 @@ def test_every_setting_code_and_kind_of_event_has_a_docstring() -> None:
     assert set(documented("stream/contract/codes.py", "DeadLetterCode")) == set(DeadLetterCode.__members__)
     assert set(documented("models/problems.py", "ProblemCode")) == set(ProblemCode.__members__)
     assert set(documented("models/commands.py", "EventKind")) == set(EventKind.__members__)
+    assert set(documented("models/commands.py", "Capability")) == set(Capability.__members__)
 
 
 def test_the_reference_names_every_setting_that_has_no_effect_yet() -> None:

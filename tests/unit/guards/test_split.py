@@ -10,15 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guards.checkpoint import read_state, state_json
-from guards.errors import CheckpointError
+from guards.errors import CheckpointError, OtherHashKeyError
 from guards.evidence import LARGEST_RATIO, RATIOS, log_arm_evidence, log_evidence_of, log_split_ratio_evidence
+from guards.excluded import ExcludedCards
 from guards.records import GuardedOutcome, GuardedScore, ScorePlace
 from guards.report import LARGEST_EVIDENCE_BYTES, breaches, disagreements, evidence, explain, recomputed
 from guards.shares import ArmShare, SplitArms
 from guards.specs import OF_A_CANARY, Action, GuardKind, GuardSpec, default_guards
 from guards.state import GuardState, PartitionCounts
+from support.hashed_cards import OTHER_KEY, exclusion_key, hashed
 
-SPLIT = SplitArms((ArmShare("a", 1_000), ArmShare("b", 3_000), ArmShare("live", 6_000)), frozenset({"c-0"}))
+SPLIT = SplitArms(
+    (ArmShare("a", 1_000), ArmShare("b", 3_000), ArmShare("live", 6_000)), ExcludedCards.of(["c-0"], None)
+)
+HASHED = SPLIT._replace(exclude=hashed("c-0"))
 GUARDS = {kind: guard for kind, guard in default_guards().items() if kind not in OF_A_CANARY}
 
 
@@ -74,6 +79,22 @@ def test_each_cards_first_bad_event_is_counted_for_its_arm_and_no_excluded_card(
     for kind in (GuardKind.REVIEWED, GuardKind.DECLINED, GuardKind.STOOD_IN, GuardKind.SAMPLE_RATIO):
         found = state.counts_of(kind).get(4_000, (0, 0, 0))
         assert dict(zip(("a", "b", "live"), found, strict=True)) == naive(scores, kind)
+
+
+@given(SCORES)
+def test_cards_that_are_excluded_by_hashes_count_as_little_as_by_ids(scores: list[GuardedScore]) -> None:
+    by_id, by_hash = state_of(), state_of(HASHED)
+    by_id.count(0, scores, len(scores))
+    with exclusion_key():
+        by_hash.count(0, scores, len(scores))
+    assert state_json(by_hash) == state_json(by_id)
+
+
+def test_a_guard_with_another_key_counts_nothing_rather_than_excluded_cards() -> None:
+    state = state_of(HASHED)
+    with exclusion_key(OTHER_KEY), pytest.raises(OtherHashKeyError, match="another key than FRAUDSTREAM_HASH_KEY_FILE"):
+        state.count(0, [score(1, "a")], 1)
+    assert state.decided() == {}
 
 
 def test_a_fraud_counts_for_the_arm_that_approved_it() -> None:

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guards.errors import OtherHashKeyError
+from guards.excluded import ExcludedCards
 from guards.shares import share_text
 from models.arms import Arm, Canary, Split, bucket, parse_share
 from models.errors import InvalidShareError
+from support.hashed_cards import OTHER_KEY, exclusion_key, hashed
 
 CARDS = [f"card-{number}" for number in range(20_000)]
 
@@ -67,10 +70,20 @@ SHARES = st.dictionaries(
 
 @given(SHARES, st.text("st0", min_size=1, max_size=64), st.frozensets(st.sampled_from(CARDS[:300])))
 def test_each_cards_arm_is_that_of_the_contract(shares: dict[str, int], salt: str, exclude: frozenset[str]) -> None:
-    split = Split(tuple(Arm(name, "m", shares[name]) for name in sorted(shares)), salt, exclude)
+    arms = tuple(Arm(name, "m", shares[name]) for name in sorted(shares))
+    split = Split(arms, salt, ExcludedCards.of(exclude, None))
     expected = ["live" if card in exclude else arm_by_the_contract(card, shares, salt) for card in CARDS[:300]]
     assert split.arms_of(CARDS[:300]) == expected
     assert split.live_bp == 10_000 - sum(shares.values())
+    with exclusion_key():
+        assert split._replace(exclude=hashed(*exclude)).arms_of(CARDS[:300]) == expected
+
+
+def test_no_arm_is_told_where_excluded_cards_are_not_known() -> None:
+    split = Split((Arm("a", "m", 5_000),), "s", hashed("card-1"))
+    for key in (b"", OTHER_KEY):
+        with exclusion_key(key), pytest.raises(OtherHashKeyError, match="set FRAUDSTREAM_HASH_KEY_FILE to the file of"):
+            split.arms_of(["card-2"])
 
 
 def test_an_arm_has_the_share_that_was_asked_for_and_what_is_left_is_lives() -> None:

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -8,17 +8,22 @@ from jsonschema import Draft202012Validator
 
 from models.command_decoder import LARGEST_COMMAND_BYTES, read_command
 from models.commands import (
+    FORM_OF_EXCLUDED,
     Command,
     CommandKind,
     Event,
     EventKind,
+    Token,
     UnreadableRecord,
     encode,
     read_event,
 )
 from models.let_through import LetThroughWish
 from models.problems import Problem, ProblemCode
+from models.splits import excluded_of
+from support.hashed_cards import check_by_the_contract, hash_by_the_contract, hashed
 
+HASHES, CHECK = [hash_by_the_contract(card) for card in ("card-1", "card-2")], check_by_the_contract()
 MANY = {f"A{letter}{other}": 1 for letter in "ABCDE" for other in "VWXY"}
 GOOD = {
     "command_id": "c-1",
@@ -115,6 +120,7 @@ def test_all_problems_are_returned_at_once_with_the_command_id() -> None:
         ({"salt": "s"}, "salt"),
         ({"arms": {"a": {"model": "0123abcd", "share_bp": 5_000}}}, "arms"),
         ({"exclude": ["card-1"]}, "exclude"),
+        ({"exclude_key_check": CHECK}, "exclude_key_check"),
         ({"winner": "a"}, "winner"),
         ({"kind": "end_split", "model": ...}, "winner"),
         ({"kind": "end_split", "winner": "a"}, "model"),
@@ -215,11 +221,69 @@ def test_at_most_a_thousand_cards_are_excluded() -> None:
     for exclude, detail in (
         ([f"card-{number}" for number in range(1_001)], "exclude: 1,001 cards, more than 1,000"),
         ("card-1", "exclude: expected a list of cards"),
-        (["card-1", "card 2", 3], "exclude: 2 of 3 are no cards; a `card_id` is 1 to 64 letters, digits, . _ : @ -"),
+        (
+            ["card-1", "card 2", 3],
+            f"exclude: 2 of 3 are no cards; each is {FORM_OF_EXCLUDED}",
+        ),
     ):
         answer = split(exclude=exclude)
         assert isinstance(answer, UnreadableRecord)
         assert [problem.detail for problem in answer.problems] == [detail]
+
+
+def test_hashed_cards_are_read_and_written_back_the_same_with_the_check_value_of_their_key() -> None:
+    command = split(exclude=HASHES, exclude_key_check=CHECK)
+    assert isinstance(command, Command)
+    assert (command.exclude, command.exclude_key_check) == (tuple(HASHES), CHECK)
+    assert read_command(encode(command)) == command
+    assert excluded_of(command) == hashed("card-1", "card-2")
+    accepted = Event(
+        event_id="e",
+        deployment="default",
+        kind=EventKind.ACCEPTED,
+        revision=1,
+        worker="w",
+        at="2026-01-01T00:00:00.000Z",
+        exclude=command.exclude,
+        exclude_key_check=CHECK,
+    )
+    assert read_event(encode(accepted)) == accepted
+
+
+@pytest.mark.parametrize(
+    ("fields", "detail"),
+    [
+        ({"exclude": HASHES}, "exclude_key_check: missing, the hashes in exclude need it"),
+        (
+            {"exclude": [*HASHES, "card-1"], "exclude_key_check": CHECK},
+            "exclude_key_check: 2 of 3 cards in exclude are hashes, and all have to be",
+        ),
+        (
+            {"exclude": ["card-1"], "exclude_key_check": CHECK},
+            "exclude_key_check: 0 of 1 cards in exclude are hashes, and all have to be",
+        ),
+        ({"exclude_key_check": CHECK}, "exclude_key_check: 0 of 0 cards in exclude are hashes, and all have to be"),
+        (
+            {"exclude": HASHES, "exclude_key_check": "0"},
+            "exclude_key_check: expected 32 hexadecimal digits, 0-9 a-f, got '0'",
+        ),
+        (
+            {"exclude": [HASHES[0].upper(), HASHES[1][:-1]], "exclude_key_check": CHECK},
+            f"exclude: 2 of 2 are no cards; each is {FORM_OF_EXCLUDED}",
+        ),
+    ],
+)
+def test_hashes_and_the_check_value_of_their_key_belong_together(fields: dict[str, Any], detail: str) -> None:
+    answer = split(**fields)
+    assert isinstance(answer, UnreadableRecord)
+    assert answer.problems[0].detail == detail
+
+
+def test_a_version_before_refuses_hashed_cards_and_reads_no_event_with_them() -> None:
+    """So it gives no excluded card to an arm: it judges no such split, and is not ready behind one."""
+    before = Annotated[tuple[Token, ...], msgspec.Meta(max_length=1_000)]
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(HASHES, before)
 
 
 @pytest.mark.parametrize("value", [b"", b"[]", b"null", b'"\xff"', b'{"command_id":', b"[" * 100_000])

@@ -5,10 +5,13 @@ import msgspec
 import pytest
 from msgspec.structs import replace as replace_struct
 
+from guards.excluded import ExcludedCards
 from models.arms import Arm, Canary, Split
 from models.command_decoder import argument_problems, read_command
 from models.commands import (
+    CAPABILITIES,
     AcceptedArm,
+    Capability,
     Command,
     CommandKind,
     EventKind,
@@ -26,6 +29,7 @@ from models.problems import Problem, ProblemCode
 from models.rollouts import Freeze
 from models.times import format_time
 from models.verdict_events import Origin, unreadable_event, verdict_event
+from support.hashed_cards import OTHER_KEY, check_by_the_contract, hashed
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 ISSUED, EXPIRES = 1_767_225_600_000, 1_767_225_660_000
@@ -374,7 +378,7 @@ def test_a_split_waits_for_the_members_with_all_its_models_and_is_salted_with_it
     waiting = judge(LIVE, start(), holding(w1="h"), ISSUED)
     assert waiting == Waiting(None, ("w2",), split)
     verdict = judge(LIVE, start(exclude=("card-2", "card-1")), holding(w1="h", w2="h"), ISSUED)
-    excluding = split._replace(exclude=frozenset({"card-1", "card-2"}))
+    excluding = split._replace(exclude=ExcludedCards.of(["card-1", "card-2"], None))
     assert verdict == Accepted(5, None, salt="c-1", split=excluding)
     salted = judge(LIVE, start(salt="r-1"), holding(w1="h", w2="h"), ISSUED)
     assert salted == Accepted(5, None, salt="r-1", split=Split(RUNNING.arms, "r-1"))
@@ -416,6 +420,68 @@ def test_force_lets_the_model_of_an_arm_out_of_quarantine() -> None:
     held = {"a": HeldArtifact("d" * 64, "f")}
     asked = start({"a": RequestedArm("d" * 64, 100)}, force=True)
     assert isinstance(judge(LIVE, asked, holding(held), ISSUED), Accepted)
+
+
+HIDDEN = hashed("card-1", "card-2")
+CHECK = check_by_the_contract()
+
+
+def hiding(**changes: Any) -> Any:
+    return start(exclude=HIDDEN.entries, exclude_key_check=HIDDEN.key_check, **changes)
+
+
+def announced(*names: str, key_check: Any = CHECK) -> Fleet:
+    """Return a fleet of two ready members, some of which have announced what they can do."""
+    seen = replace(holding(w1="h", w2="h"), exclude_key_check=key_check)
+    return replace(seen, can={"w2": (), "w9": CAPABILITIES} | dict.fromkeys(names, CAPABILITIES))
+
+
+def test_hashed_cards_are_excluded_with_the_check_value_of_their_key_on_the_record() -> None:
+    seen = announced("w1", "w2")
+    waiting = judge(LIVE, hiding(), replace(seen, answers={}), ISSUED)
+    verdict = judge(LIVE, hiding(), seen, ISSUED)
+    assert verdict == Accepted(5, None, salt="c-1", split=Split(RUNNING.arms, "c-1", HIDDEN))
+    for given in (waiting, verdict):
+        event = verdict_event(hiding(), given, 4, Origin("e", "w1", ISSUED))
+        assert (event.exclude, event.exclude_key_check) == (HIDDEN.entries, CHECK)
+        assert read_event(encode(event)) == event
+
+
+@pytest.mark.parametrize(
+    ("names", "named"), [((), "exclude: w1, w2 have not announced"), (("w1",), "exclude: w2 have not announced")]
+)
+@pytest.mark.parametrize("force", [False, True])
+def test_hashed_cards_are_refused_while_a_member_has_not_announced_that_it_knows_them(
+    names: tuple[str, ...], named: str, *, force: bool
+) -> None:
+    """It would be of an earlier version, which excludes nobody by them."""
+    verdict = judge(LIVE, hiding(force=force), announced(*names), ISSUED)
+    assert isinstance(verdict, Refused)
+    assert codes(verdict) == [ProblemCode.OLDER_WORKERS]
+    assert verdict.problems[0].detail.startswith(named)
+    assert f"({Capability.HASHED_EXCLUDE})" in verdict.problems[0].detail
+    assert isinstance(judge(LIVE, start(force=force), announced(*names), ISSUED), Accepted), "nobody is excluded"
+
+
+@pytest.mark.parametrize(
+    ("asked", "own", "detail"),
+    [
+        (
+            start(exclude=("card-1",)),
+            CHECK,
+            "exclude: ids of cards, which the topics keep for ever, where",
+        ),
+        (hiding(), None, "exclude: hashed, and the workers have no hash key"),
+        (hiding(), check_by_the_contract(OTHER_KEY), "exclude: hashed with another key than that of the workers"),
+    ],
+    ids=["ids", "no key", "another key"],
+)
+def test_cards_that_are_not_named_by_the_deployments_key_are_refused(asked: Any, own: Any, detail: str) -> None:
+    verdict = judge(LIVE, asked, announced("w1", "w2", key_check=own), ISSUED)
+    assert isinstance(verdict, Refused)
+    assert codes(verdict) == [ProblemCode.OTHER_HASH_KEY]
+    assert verdict.problems[0].detail.startswith(detail)
+    assert "FRAUDSTREAM_HASH_KEY_FILE" in verdict.problems[0].detail
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from guards.excluded import ExcludedCards
 from guards.ladder import Ladder
 from models.arms import Arm, Canary, Split
 from models.commands import (
@@ -29,6 +30,7 @@ from models.limits import Limits
 from models.lineup import Candidates, Lineup, artifact_needed, follow, follow_candidates
 from models.times import format_time
 from models.verdict_events import Origin, verdict_event
+from support.hashed_cards import hashed
 
 MODELS = tuple(letter * 64 for letter in "abc")
 START = Lineup("default")
@@ -228,11 +230,16 @@ LIVE_AND_BEFORE = ("promote", C), ("promote", A)
 
 def test_a_split_divides_the_cards_among_its_arms_in_the_order_of_their_names() -> None:
     lineup = follow_split(fold(("promote", A)), {"b": C, "a": B}, exclude=("card-9", "card-1"))
-    split = Split((Arm("a", B, 1_000), Arm("b", C, 1_000)), "s", frozenset({"card-1", "card-9"}))
+    split = Split((Arm("a", B, 1_000), Arm("b", C, 1_000)), "s", ExcludedCards.of(["card-1", "card-9"], None))
     assert (lineup.live, lineup.split, lineup.arms) == (A, split, split)
     assert (lineup.needed, lineup.deciding) == ((A, B, C), {A, B, C})
     assert (lineup.compared_at(0), lineup.shadows_at(0), lineup.climbing) == (None, frozenset(), None)
     assert fold(("promote", A), canary(B)).arms == Canary(B, 100, "s").split
+    hidden = hashed("card-1", "card-9")
+    by_hash = follow_split(
+        fold(("promote", A)), {"b": C, "a": B}, exclude=hidden.entries, exclude_key_check=hidden.key_check
+    )
+    assert by_hash.split == split._replace(exclude=hidden), "which key this process has does not matter here"
 
 
 def test_one_arm_may_have_the_live_model() -> None:

@@ -51,9 +51,28 @@ def test_a_worker_keeps_its_own_records_alone_and_the_lines_and_groups_of_all() 
     assert (workers.lines("0000000a"), workers.group("default")) == (LINES, "g-2")
 
 
+NEWER = FIRST._replace(can=("erase", "hashed_exclude"), exclude_key_check="0f" * 16)
+
+
+def test_what_each_worker_can_is_what_it_has_announced_last() -> None:
+    """A worker that went back to an earlier version announces nothing."""
+    log = (said(NEWER), said(NEWER, "w-2", 1), said(FIRST, "w-2", 2), said(NEWER, deployment="other"))
+    every, own = folded(*log), folded(*log, only=("default", "w-3"))
+    assert every.can("default") == own.can("default") == {"w-1": ("erase", "hashed_exclude"), "w-2": ()}
+    assert (every.can("other"), own.can("other"), every.can("none")) == ({"w-1": NEWER.can}, {}, {})
+    assert every.last("default", "w-1") == NEWER
+    assert every.groups == {"default": "g", "other": "g"}
+
+
+def test_a_capability_of_a_newer_version_is_kept_as_it_is() -> None:
+    assert said(NEWER).can == NEWER.can
+    assert msgspec.json.decode(encode(said(NEWER)), type=Event) == said(NEWER)
+
+
 def test_a_restore_forgets_them_so_that_workers_write_them_again() -> None:
     workers = folded(said(FIRST, settings_lines=LINES), event("restored", 0, "r", command_id="r-1", records=0))
     assert (workers.last("default", "w-1"), workers.lines("0000000a"), workers.group("default")) == (None, None, None)
+    assert folded(said(NEWER), event("restored", 0, "r", command_id="r-1", records=0)).can("default") == {}
 
 
 def test_an_answer_for_a_candidate_is_no_record_and_a_record_is_no_answer() -> None:

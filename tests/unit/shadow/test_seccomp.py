@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from shadow import seccomp
-from shadow.seccomp import NoSeccompError, restrict
+from shadow.errors import NoSeccompError
+from shadow.seccomp import restrict
 
 PRELUDE = """
 import os, socket, subprocess, sys, threading, ctypes

@@ -50,6 +50,7 @@ ALL: dict[str, tuple[str, Any]] = {
     "incident_webhook": ("https://pager/hook?key=secret", "https://pager/hook?key=secret"),
     "incident_secret": (f"whsec_{'A' * 32}", f"whsec_{'A' * 32}"),
     "incident_secret_file": ("", ""),
+    "dead_letter_values": ("redacted", "redacted"),
 }
 
 

@@ -156,7 +156,7 @@ capabilities: {drop: [ALL]}
 {{- if and (eq .part "worker") $values.keys.snapshotKeySecret }}
 - {name: FRAUDSTREAM_SNAPSHOT_KEY_FILE, value: /etc/fraudstream/snapshot-key/key}
 {{- end }}
-{{- if and (eq .part "worker") $values.keys.hashKeySecret }}
+{{- if and (has .part (list "worker" "guard")) $values.keys.hashKeySecret }}
 - {name: FRAUDSTREAM_HASH_KEY_FILE, value: /etc/fraudstream/hash-key/key}
 {{- end }}
 {{- if $values.estate }}
@@ -246,7 +246,7 @@ envFrom:
 {{- if and (eq .part "worker") $values.keys.snapshotKeySecret }}
 - {name: snapshot-key, mountPath: /etc/fraudstream/snapshot-key, readOnly: true}
 {{- end }}
-{{- if and (eq .part "worker") $values.keys.hashKeySecret }}
+{{- if and (has .part (list "worker" "guard")) $values.keys.hashKeySecret }}
 - {name: hash-key, mountPath: /etc/fraudstream/hash-key, readOnly: true}
 {{- end }}
 {{- if and (eq .part "guard") $values.guard.incidents.secret }}
@@ -291,7 +291,7 @@ envFrom:
 - name: snapshot-key
   secret: {secretName: {{ $values.keys.snapshotKeySecret }}, defaultMode: 0400}
 {{- end }}
-{{- if and (eq .part "worker") $values.keys.hashKeySecret }}
+{{- if and (has .part (list "worker" "guard")) $values.keys.hashKeySecret }}
 - name: hash-key
   secret: {secretName: {{ $values.keys.hashKeySecret }}, defaultMode: 0400}
 {{- end }}

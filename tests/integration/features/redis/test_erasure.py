@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import redis.asyncio as redis_asyncio
 
-from features.declaration import DAY_MS, FeatureSet, load
+from features.declaration import FeatureSet, load
 from features.history import records
 from features.history.erasure import are_to_reduce
 from features.history.store import Entity, Fate, Ints, Prediction
@@ -17,7 +17,7 @@ from features.redis.keys import KeyLayout
 from features.redis.labels import Originals, Place
 from features.redis.store import DEFAULT as UNLIMITED
 from features.redis.store import RedisStore, StoreOptions
-from features.rows import card, paned, prediction
+from features.rows import card, prediction
 from support.features.erasures import erasure_of, joined
 from support.features.recount import Row, label, transaction, transactions
 
@@ -158,18 +158,3 @@ async def test_predictions_are_reduced_with_the_card(server: str, client: redis_
         erased, kept = await stored(client, deployment, Entity.PREDICTION)
         assert not erased[[records.AMOUNT, records.OTHER]].any()
         assert kept[records.AMOUNT] == records.value_bits(0.25)
-
-
-async def test_panes_that_hold_erased_payments_are_not_kept(
-    server: str, client: redis_asyncio.Redis, deployment: str
-) -> None:
-    sets = FeatureSet((paned(card("count", "30d"), "1d"),))
-    async with store(server, deployment, sets) as one:
-        for offset in range(40):
-            await one.observe(transactions([transaction(offset, ms=NOW + offset * DAY_MS // 4)]))
-        await one.compact()
-        assert (await stored(client, deployment))[0, records.FLAGS] & records.NOTE_BIT
-        await one.observe(erasure_of(99, NOW + 2 * DAY_MS))
-        rows = await stored(client, deployment)
-        assert rows[:, records.OFFSET].tolist() == [99]
-        assert [damaged.entity for damaged in await one.damaged.read()] == [records.card_hash("card-1") & 2**64 - 1]

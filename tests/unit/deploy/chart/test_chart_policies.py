@@ -54,7 +54,7 @@ def test_private_keys_are_mounted_for_their_role_alone_and_for_no_other_user() -
         assert (volumes.get("signing") or {}).get("secretName") == signs, part
         assert (f"{PREFIX}SIGNING_KEY" in stated) == (signs is not None)
         assert ("snapshot-key" in volumes) == (f"{PREFIX}SNAPSHOT_KEY_FILE" in stated) == (part == "worker")
-        assert ("hash-key" in volumes) == (f"{PREFIX}HASH_KEY_FILE" in stated) == (part == "worker")
+        assert ("hash-key" in volumes) == (f"{PREFIX}HASH_KEY_FILE" in stated) == (part in {"worker", "guard"})
         assert stated[f"{PREFIX}ESTATE"] == "production"
 
 

@@ -9,6 +9,7 @@ from stream.cli import countersign as module
 from stream.cli.commands import wait_of
 from stream.cli.main import main
 from stream.settings import Settings
+from support.hashed_cards import hashed
 from support.judged_log import command
 from support.stream_records import CARD_NUMBER
 
@@ -55,6 +56,22 @@ def test_it_shows_the_whole_command_and_signs_after_a_yes(sent: list[CommandKind
     )
     assert {"command c-1", *(f"  {field}" for field in fields)} <= set(lines)
     assert "  reason: card [redacted]\\x1b[2J" in lines
+
+
+def test_of_excluded_cards_it_shows_how_many_there_are(
+    sent: list[CommandKind], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for exclude, check in ((("card-1", "card-2"), None), (hashed("card-1", "card-2").entries, "0f" * 16)):
+        asked = msgspec.structs.replace(ASKED, kind=CommandKind.SPLIT, exclude=exclude, exclude_key_check=check)
+
+        async def read_commands(_: Settings, asked: Command = asked) -> dict[str, Command]:
+            return {"c-1": asked}
+
+        monkeypatch.setattr(module, "read_commands", read_commands)
+        lines = run("c-1", typed="y\n").stderr.splitlines()
+        assert "  exclude: 2 cards" in lines
+        assert not [line for line in lines if "card-1" in line or "h1=" in line or "0f0f" in line]
+    assert sent == ["countersign"] * 2
 
 
 def test_without_a_yes_nothing_is_signed(sent: list[CommandKind]) -> None:

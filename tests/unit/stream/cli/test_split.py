@@ -1,22 +1,28 @@
 """`fraudstream model split` and `end-split`: what they send, what they refuse, and how a split is shown."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
 
+from guards.excluded import use_exclusion_key
 from models.arms import Arm, Split
 from models.commands import AcceptedArm, CommandKind, Event, RequestedArm
 from models.lineup import Lineup, follow
 from stream.cli import commands, model_history, model_who, split
 from stream.cli.main import main
 from stream.cli.model_roles import roles_of
+from stream.control import who
 from stream.control.client import CommandRequest
 from stream.control.history import History, history_of
 from stream.control.who import FirstDecision, WhoAt, reign_at
+from stream.errors import UnsentCommandError
 from stream.settings import Settings
 from support.control_events import accepted
+from support.hashed_cards import KEY, check_by_the_contract, hash_by_the_contract, hashed
 from support.stream_records import CARD_NUMBER
 
 A, B, C = (letter * 64 for letter in "abc")
@@ -28,8 +34,8 @@ EVENTS = [
 ]
 
 
-def run(*arguments: str) -> Result:
-    environment = {"FRAUDSTREAM_ACTOR": "ann", "COLUMNS": "120", "FRAUDSTREAM_BROKERS": "127.0.0.1:1"}
+def run(*arguments: str, **settings: str) -> Result:
+    environment = {"FRAUDSTREAM_ACTOR": "ann", "COLUMNS": "120", "FRAUDSTREAM_BROKERS": "127.0.0.1:1"} | settings
     return CliRunner(env=environment).invoke(main, ["model", *arguments])
 
 
@@ -43,6 +49,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[CommandRequest]:
         return "c-1", EVENTS[1 if request.kind is CommandKind.SPLIT else 2]
 
     monkeypatch.setattr(commands, "command_traced", send)
+    monkeypatch.setattr(split, "tell_ended_watch", lambda _settings: None)
     monkeypatch.setattr(split, "grounds_of", lambda _winner, _file: None)
     monkeypatch.setattr(split, "winners_evidence", lambda _winner, _revision, force: {})  # noqa: ARG005 - its name
     return requests
@@ -73,6 +80,52 @@ def test_a_split_is_sent_with_its_arms_and_the_cards_that_are_excluded(
     shown = json.loads(run("split", *arms, "--json").stdout)
     assert shown["arms"] == {name: {"model": arm.model, "share_bp": arm.share_bp} for name, arm in ARMS.items()}
     assert sent[1].exclude == ()
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Iterator[Path]:
+    """The file of a deployment's hash key."""
+    (tmp_path / "hash-key").write_text(KEY.hex())
+    yield tmp_path / "hash-key"
+    use_exclusion_key(b"")
+
+
+def test_excluded_cards_are_sent_by_hashes_where_the_deployment_has_a_key(
+    sent: list[CommandRequest], key_file: Path
+) -> None:
+    cards = ("--exclude", "card-2", "--exclude", "card-1")
+    result = run("split", "--arm", "new=bbbbbbbb:10%", *cards, FRAUDSTREAM_HASH_KEY_FILE=str(key_file))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert sent[0].exclude == tuple(sorted(map(hash_by_the_contract, ("card-1", "card-2"))))
+    assert sent[0].exclude_key_check == check_by_the_contract()
+
+
+def test_without_a_key_they_are_sent_by_their_ids_with_a_warning(sent: list[CommandRequest]) -> None:
+    result = run("split", "--arm", "new=bbbbbbbb:10%", "--exclude", "card-1")
+    assert (result.exit_code, sent[0].exclude, sent[0].exclude_key_check) == (0, ("card-1",), None)
+    assert result.stderr == (
+        "warning: the ids of 1 excluded cards go into the command and its event as they are, and stay there for ever: "
+        "FRAUDSTREAM_HASH_KEY_FILE names no key by which they could be hashed\n"
+    )
+    assert run("split", "--arm", "new=bbbbbbbb:10%").stderr == ""
+
+
+def test_a_key_that_cannot_be_read_ends_the_command_before_anything_is_sent(sent: list[CommandRequest]) -> None:
+    result = run("split", "--arm", "new=bbbbbbbb:10%", FRAUDSTREAM_HASH_KEY_FILE="/none")
+    assert (result.exit_code, sent) == (2, [])
+    assert "FRAUDSTREAM_HASH_KEY_FILE: /none cannot be read" in result.stderr
+
+
+def test_a_split_that_workers_do_not_know_is_not_sent_and_says_why(
+    sent: list[CommandRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object) -> tuple[str, None]:
+        raise UnsentCommandError("exclude: default/w-1 have not announced it")
+
+    monkeypatch.setattr(commands, "command_traced", refuse)
+    result = run("split", "--arm", "new=bbbbbbbb:10%")
+    assert (result.exit_code, sent) == (1, [])
+    assert result.stderr == "the command was not sent: exclude: default/w-1 have not announced it\n"
 
 
 def test_a_split_is_ended_with_a_winner(sent: list[CommandRequest]) -> None:
@@ -116,7 +169,8 @@ def test_excluded_cards_that_workers_would_refuse_are_not_sent(sent: list[Comman
         ("--exclude-file", str(numbers), "one is a card number; name cards by their tokens"),
         ("--exclude-file", str(binary), "cannot be read as text"),
         ("--exclude", CARD_NUMBER, "one is a card number; name cards by their tokens"),
-        ("--exclude", "card 1", "exclude: 1 of 1 are no cards"),
+        ("--exclude", "card 1", "exclude: 1 of 1 are no cards; a `card_id` is 1 to 64 letters"),
+        ("--exclude", hash_by_the_contract("card-1"), "exclude: 1 of 1 are no cards; a `card_id` is 1 to 64"),
     ):
         result = run("split", "--arm", "new=bbbbbbbb:1%", option, given)
         assert (result.exit_code, sent) == (2, [])
@@ -148,7 +202,8 @@ def test_the_history_says_which_arms_there_were_and_which_won(history: History) 
     begun, ended = [json.loads(line) for line in run("history", "--json").stdout.splitlines()][1:]
     unnamed = {"name": None, "version": None, "share_bp": 1_000}
     arms = {"control": {"digest": A} | unnamed, "new": {"digest": B} | unnamed}
-    assert begun["after"]["split"] == {"arms": arms, "salt": "s", "exclude": ["card-1", "card-2"]}
+    assert begun["after"]["split"] == {"arms": arms, "salt": "s", "excluded_cards": 2}
+    assert begun["exclude"] == ["card-1", "card-2"], "as the record has it"
     assert (begun["before"]["split"], ended["before"]["split"], ended["after"]["split"]) == (
         None,
         begun["after"]["split"],
@@ -177,6 +232,26 @@ def test_who_was_live_says_for_whom_each_arm_decided(monkeypatch: pytest.MonkeyP
     ]
     shown = json.loads(run("who", "--at", "2026-01-01T00:00:00Z", "--json").stdout)
     assert (shown["canary"], sorted(shown["split"]["arms"])) == (None, ["control", "new"])
+    assert (shown["split"]["excluded_cards"], "exclude" in shown["split"]) == (2, False)
+
+
+def test_who_was_live_is_not_said_where_excluded_cards_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = hashed("card-1")
+    hidden = {"exclude": cards.entries, "exclude_key_check": cards.key_check}
+    found = history_of("default", [EVENTS[0], accepted(2, "split", arms=ARMS, salt="s", **hidden)], {})
+
+    async def nothing(_settings: Settings) -> SimpleNamespace:
+        return SimpleNamespace(events=[])
+
+    async def history(*_: object) -> History:
+        return found
+
+    monkeypatch.setattr(who, "read_log", nothing)
+    monkeypatch.setattr(who, "history_with_commands", history)
+    result = run("who", "--at", "2026-01-01T00:00:00Z")
+    assert result.exit_code == 1
+    assert "1 excluded cards are hashed with a key, and this process has none" in result.stderr
+    assert "card-1" not in result.output
 
 
 @pytest.mark.parametrize(

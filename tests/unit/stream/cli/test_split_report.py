@@ -9,6 +9,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from click.testing import CliRunner, Result
 
+from guards.errors import OtherHashKeyError
 from metrics.bootstrap import BootstrapPlan
 from metrics.money import CostMatrix
 from models.commands import CommandKind, Event
@@ -113,6 +114,8 @@ def test_what_cannot_be_is_refused_with_what_to_do(
 def test_an_experiment_that_is_not_there_and_brokers_that_do_not_answer_end_it_with_1(read: Read) -> None:
     read.error = ReportError("no experiment has been run")
     assert (run("split", "report").exit_code, run("split", "report").stderr) == (1, "no experiment has been run\n")
+    read.error = OtherHashKeyError("3 excluded cards are hashed with a key")
+    assert (run("split", "report").exit_code, run("split", "report").stderr) == (1, f"{read.error}\n")
     read.error = KafkaConnectionError("no broker")
     assert run("split", "report").exit_code == 1
 

@@ -35,6 +35,8 @@ TYPES: tuple[Any, ...] = (
     commands.TopicName,
     commands.TopicId,
     commands.SettingsHash,
+    commands.ExcludedCard,
+    commands.KeyCheck,
     comparison.Currency,
 )
 """Every type of the records that has a pattern."""
@@ -58,6 +60,7 @@ OF_FORM = {
     "^[0-9a-f]{8,64}$": ("3f9a02c1", "9f" * 32),
     "^[0-9a-f]{8}$": ("3f9a02c1", "00000000"),
     "^[A-Za-z0-9._:@-]{1,64}$": ("a", "card-000123", "a.b_c:d@e-f", "9" * 64),
+    "^(?:h1=[0-9a-f]{32}|[A-Za-z0-9._:@-]{1,64})$": ("h1=" + "9f" * 16, "card-000123", "h1:" + "0" * 32),
     "^[A-Za-z0-9._-]{1,249}$": ("scores", "bank.scores_1-x", "x" * 249),
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$": ("2026-01-31T12:00:00.000Z",),
 }

@@ -13,8 +13,9 @@ from features.history.store import Entity
 from models.times import format_time
 from stream.cli.main import main
 from stream.control import erasing, remains
-from stream.control.erasing import UnknownPartitionError, partition_of
+from stream.control.erasing import partition_of
 from stream.control.remains import Remain, remains_of
+from stream.errors import UnsentCommandError
 from stream.kafka.partitioners import HASHES, KeySample
 from stream.kafka.topic_settings import TopicConfiguration
 from stream.kafka.topics import LAYOUTS, UNLIMITED
@@ -71,7 +72,7 @@ def test_a_partition_that_cannot_be_told_has_to_be_named(
     monkeypatch: pytest.MonkeyPatch, placements: set[tuple[bytes, int]]
 ) -> None:
     sampled(monkeypatch, placements)
-    with pytest.raises(UnknownPartitionError, match="--partition"):
+    with pytest.raises(UnsentCommandError, match="--partition"):
         asyncio.run(partition_of(Settings(), "another"))
 
 

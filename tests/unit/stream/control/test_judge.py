@@ -8,14 +8,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from models.commands import Command, RequestedArm
+from models.commands import CAPABILITIES, Command, RequestedArm
 from models.judge import HeldArtifact
 from models.let_through import LetThrough, LetThroughWish
 from models.limits import Limits
 from models.problems import Problem, ProblemCode
 from stream.control import judge as judge_module
 from stream.control.judge import Judge
+from stream.redaction import holds_card_number
+from support.control_events import event
 from support.given_up import give_up
+from support.hashed_cards import check_by_the_contract, exclusion_key, hashed
 from support.judged_log import JudgedLog, Repository, command
 from support.stream_records import CARD_NUMBER
 
@@ -197,6 +200,53 @@ async def test_a_split_that_names_a_card_by_its_number_is_refused(
     assert (event.kind, event.command_id) == ("refused", "s-1")
     what = "exclude" if cards else "arms"
     assert [one.detail for one in event.problems] == [f"{what}: holds card numbers; name arms and cards by tokens"]
+
+
+def hidden(command_id: str, *entries: str) -> Command:
+    asked = split(command_id, 2, *entries, new=C)
+    return msgspec.structs.replace(asked, exclude_key_check=check_by_the_contract())
+
+
+async def announce(judged: JudgedLog, worker: str = "w-1", can: tuple[str, ...] = CAPABILITIES) -> None:
+    about = {"group": "g", "code_version": "0.1.0+g1", "settings": "0a1b2c3d", "can": can}
+    await judged.log.publish_event(event("ready", 2, f"ready-{worker}", worker=worker, **about))
+    judged.log.events.clear()
+    judged.follower._next_offset = 0
+
+
+async def test_a_split_with_hashed_cards_needs_the_announcement_of_every_member_and_the_same_key(
+    judged: JudgedLog,
+) -> None:
+    await live(judged)
+    cards = hashed("card-1")
+    with exclusion_key():
+        await judged.send(hidden("s-1", *cards.entries))
+        assert [(one.code, one.detail[:20]) for one in judged.log.events[-1].problems] == [
+            ("older_workers", "exclude: w-1 have no")
+        ]
+        await announce(judged, "w-2")
+        await announce(judged, can=())
+        await judged.send(hidden("s-2", *cards.entries))
+        assert [one.code for one in judged.log.events[-1].problems] == ["older_workers"]
+    await announce(judged)
+    await judged.send(hidden("s-3", *cards.entries))
+    assert [one.code for one in judged.log.events[-1].problems] == ["other_hash_key"]
+    with exclusion_key():
+        await judged.send(hidden("s-4", *cards.entries))
+    found = judged.log.events[-1]
+    assert (found.kind, found.exclude, found.exclude_key_check) == ("accepted", cards.entries, cards.key_check)
+    assert judged.follower.lineup.split is not None
+    assert judged.follower.lineup.split.exclude == cards
+
+
+async def test_a_hash_that_looks_as_if_it_held_a_card_number_is_no_card_number(judged: JudgedLog) -> None:
+    looks_so = f"h1={CARD_NUMBER:a<32}"
+    assert holds_card_number(looks_so)
+    await live(judged)
+    await announce(judged)
+    with exclusion_key():
+        await judged.send(hidden("s-1", looks_so))
+    assert [(one.kind, one.exclude) for one in judged.log.events] == [("accepted", (looks_so,))]
 
 
 async def test_an_acceptance_says_who_asked_and_why_without_card_numbers(

@@ -20,6 +20,7 @@ from stream.control import model_cache
 from stream.control.follower import Follower
 from stream.control.model_cache import ArmModels, LoadedModels, ModelCache, ModelLoader
 from stream.settings import Settings
+from support.hashed_cards import OTHER_KEY, exclusion_key, hashed
 
 LIVE, NEXT = "a" * 64, "b" * 64
 
@@ -120,6 +121,25 @@ async def test_a_split_is_served_only_once_the_models_of_all_its_arms_are_loaded
     assert serving.arms == ArmModels(models, split)
     assert (serving.canary, serving.compares, scene.cache.reasons()) == (None, False, [])
     assert (serving.of_arm("b"), serving.of_arm("live")) == (third, None)
+
+
+@pytest.mark.parametrize("key", [b"", OTHER_KEY], ids=["no key", "another key"])
+async def test_nobody_decides_while_excluded_cards_are_not_known_and_the_reason_says_so(
+    scene: SimpleNamespace, key: bytes
+) -> None:
+    split = Split((Arm("a", NEXT, 100),), "s", hashed("card-1"))
+    for digest in (LIVE, NEXT):
+        scene.models.add(digest, scene.made[digest])
+    with exclusion_key(key):
+        scene.follower.lineup = Lineup("default", 7, LIVE, split=split)
+        assert scene.models.serving() is None
+        (reason,) = scene.cache.reasons()
+    assert reason.startswith("revision 7: 1 excluded cards are hashed with ")
+    assert "set FRAUDSTREAM_HASH_KEY_FILE" in reason
+    with exclusion_key():
+        scene.follower.lineup = Lineup("default", 8, LIVE, split=split)
+        assert scene.models.serving().arms.split == split
+        assert scene.cache.reasons() == []
 
 
 class Answers:

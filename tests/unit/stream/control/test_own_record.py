@@ -6,13 +6,14 @@ import msgspec
 import pytest
 from aiokafka.errors import KafkaError
 
-from models.commands import Event, EventKind
+from models.commands import CAPABILITIES, Event, EventKind
 from stream.code_version import code_version
 from stream.control.announcements import OwnRecord
 from stream.control.follower import Follower
 from stream.deciding_settings import deciding_settings
 from stream.settings import Settings
 from support.control_events import event
+from support.hashed_cards import check_by_the_contract, exclusion_key
 
 ANN, BEN = Settings(worker_id="ann", group="cards"), Settings(worker_id="ben", group="cards")
 
@@ -62,6 +63,25 @@ async def test_a_worker_writes_its_group_its_version_and_its_settings_with_their
     assert (written.kind, written.command_id, written.worker) == (EventKind.READY, None, "ann")
     assert (written.group, written.code_version) == ("cards", code_version())
     assert (written.settings, written.settings_lines) == (deciding.hash, deciding.lines)
+
+
+async def test_a_worker_announces_what_it_can_and_the_check_value_of_its_hash_key() -> None:
+    log = Log()
+    await log.start(ANN)
+    with exclusion_key():
+        await log.start(ANN)
+        await log.start(ANN)
+    assert [one.can for one in log.events] == [CAPABILITIES] * 2
+    assert [one.exclude_key_check for one in log.events] == [None, check_by_the_contract()]
+
+
+async def test_a_worker_of_an_earlier_version_that_is_upgraded_announces_what_it_can() -> None:
+    log = Log()
+    await log.start(ANN)
+    log.events[0] = msgspec.structs.replace(log.events[0], can=())
+    await log.start(ANN)
+    assert [one.can for one in log.events] == [(), CAPABILITIES]
+    assert CAPABILITIES == ("erase", "hashed_exclude")
 
 
 async def test_nothing_is_repeated_neither_by_a_restart_nor_by_another_worker_with_the_same_settings() -> None:

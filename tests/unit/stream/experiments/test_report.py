@@ -8,15 +8,21 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from guards.errors import OtherHashKeyError
 from metrics.bootstrap import BootstrapPlan
 from models.arms import bucket
+from models.commands import AcceptedArm, Event
+from stream.experiments import report as report_module
 from stream.experiments.facts import facts
 from stream.experiments.page import report_page
-from stream.experiments.report import ArmSieve, ExperimentReport, placed, report_of
+from stream.experiments.report import ArmSieve, ExperimentChoice, ExperimentReport, ReadingPlan, placed, report_of
 from stream.experiments.tables import report_tables, signed_money
 from stream.experiments.words import missing_lines, promises, remarks, verdict_line
 from stream.outcomes.columns import JoinedScore, ValidPayment
+from stream.settings import Settings
+from support.control_events import accepted
 from support.experiment_cases import ARMS, EXPERIMENT, SPLIT, ArmPayment, drawn_payments, rows_of, terms
+from support.hashed_cards import exclusion_key, hashed
 from support.outcome_cases import Payment, at_ms, score_value
 from support.parsed_page import parsed
 
@@ -62,6 +68,30 @@ def test_a_report_takes_decisions_of_its_revisions_about_cards_that_are_not_excl
     assert (sieve.excluded, sieve.misassigned) == (1, 0)
     assert not sieve.takes(score(card_id=cards[0], arm="nobody", revision=2))
     assert sieve.misassigned == 1
+
+
+def test_cards_that_are_excluded_by_hashes_are_in_no_figure_either() -> None:
+    sieve = ArmSieve(EXPERIMENT._replace(split=SPLIT._replace(exclude=hashed("card-x"))))
+    with exclusion_key():
+        assert not sieve.takes(score(card_id="card-x", arm="live", revision=2))
+        assert sieve.takes(score(card_id="card-1", arm=arm_of("card-1"), revision=2))
+    assert (sieve.excluded, sieve.misassigned) == (1, 0)
+
+
+async def test_an_experiment_whose_excluded_cards_are_not_known_is_not_reported_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cards = hashed("card-x")
+    hidden = {"exclude": cards.entries, "exclude_key_check": cards.key_check}
+    arms = {arm.name: AcceptedArm(arm.model, arm.share_bp) for arm in SPLIT.arms}
+
+    async def events(_settings: Settings) -> list[Event]:
+        return [accepted(1), accepted(2, "split", arms=arms, salt="salt", **hidden)]
+
+    monkeypatch.setattr(report_module, "read_events", events)
+    plan = ReadingPlan(lambda _read: terms(70.0), 20.0)
+    with pytest.raises(OtherHashKeyError, match="set FRAUDSTREAM_HASH_KEY_FILE"):
+        await report_module.read_report(Settings(), ExperimentChoice(), plan, lambda _topic, _share: None)
 
 
 def test_arms_are_placed_by_the_experiment_and_not_by_how_they_came() -> None:
@@ -124,6 +154,7 @@ def test_the_facts_are_plain_json_and_sum_up_to_the_decisions(report: Experiment
             for side in ("said", "decided"):
                 assert money[side]["lost_minor"] + money[side]["stopped_minor"] == money["fraud_minor"]
     assert found["terms"]["costs"]["decline_share_bp"] == 500
+    assert (found["excluded_cards"], "exclude" in found) == (1, False)
     assert len(found["standings"]["differences"]) == 3
 
 

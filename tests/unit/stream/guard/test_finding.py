@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from guards.excluded import ExcludedCards
 from guards.ladder import Ladder, RolloutPhase
 from guards.paired import PAIRED_SHARE_BP, paired_guards
 from guards.records import GuardedScore, ScorePlace
@@ -379,7 +380,7 @@ def test_a_split_is_watched_from_its_beginning_to_its_end_with_the_same_shares()
     assert (watched.models, watched.other, watched.guards, watched.rollout) == ((B, C), A, guards, None)
     assert dict(watched.shares) == {2: 3_500, 3: 3_500, 4: 3_500}
     arms = [("a", 1_000), ("b", 2_000), ("control", 500), ("live", 6_500)]
-    assert watched.arms == (tuple(arms), frozenset({"card-1"}))
+    assert watched.arms == (tuple(arms), ExcludedCards.of(["card-1"], None))
     assert (watched.pair, watched.is_over(10**15)) == (None, False)
     assert past(PROMOTED, SPLIT, ("end_split", {"winner": "live"})).watched is None
     again = past(PROMOTED, SPLIT, ("end_split", {"winner": "live"}), SPLIT).watched

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from guards.errors import OtherHashKeyError
 from guards.records import GuardedScore, ScorePlace
 from models.commands import Command, EventKind
 from models.problems import Problem, ProblemCode
@@ -18,6 +19,7 @@ from stream.guard.sight import empty_state
 from stream.guard.watched import past_of
 from stream.kafka.tracing import NoOperationTracing
 from stream.settings import Settings
+from stream.tasks import end_tasks
 from support.control_events import accepted
 
 A, B = "a" * 64, "b" * 64
@@ -105,3 +107,22 @@ def test_a_guard_whose_commands_are_refused_for_who_sends_them_is_not_ready_unti
     assert [len(one) for one in found] == [1, 0, 0]
     assert "unsigned: this worker counts signed commands alone" in found[0][0]
     assert "FRAUDSTREAM_SIGNING_KEY" in found[0][0]
+
+
+async def test_a_guard_that_does_not_know_the_excluded_cards_is_not_ready_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guard, asked = Guard(Settings(), Limits(0, 0), NoOperationTracing(), None), asyncio.Event()
+
+    async def connected() -> None:
+        if guard.view.trouble == "2 excluded cards are hashed with a key":
+            asked.set()
+        raise OtherHashKeyError("2 excluded cards are hashed with a key")
+
+    monkeypatch.setattr(guard, "_connected", connected)
+    monkeypatch.setattr("stream.guard.process._RETRY_SECONDS", 0.0)
+    running = asyncio.create_task(guard.run())
+    async with asyncio.timeout(5):
+        await asked.wait()
+    assert guard.view.reasons(0) == ["2 excluded cards are hashed with a key"]
+    await end_tasks(running)

@@ -1,5 +1,8 @@
 """Where a split stands, in words and as facts: its arms, what was counted of each, and what a guard would send."""
 
+import pytest
+
+from guards.errors import OtherHashKeyError
 from guards.records import GuardedScore, ScorePlace
 from guards.report import evidence
 from models.commands import AcceptedArm
@@ -9,6 +12,7 @@ from stream.guard.status import Status, facts, lines
 from stream.guard.watched import past_of
 from stream.settings import Settings
 from support.control_events import accepted
+from support.hashed_cards import exclusion_key, hashed
 
 A, B = "a" * 64, "b" * 64
 NAMES = {A: "cards 1", B: "cards 2"}
@@ -44,7 +48,7 @@ def test_a_split_is_said_with_its_arms_and_what_was_counted_of_each() -> None:
     assert found["split"] == {
         "arms": {name: {"model": arm.model, "share_bp": arm.share_bp} for name, arm in ARMS.items()},
         "salt": "s",
-        "exclude": ["card-1"],
+        "excluded_cards": 1,
     }
     assert (found["would_send"], found["rollout"], found["phase"]) == (None, None, None)
 
@@ -60,3 +64,14 @@ def test_without_a_canary_a_split_or_a_promotion_nothing_is_watched() -> None:
     assert [*lines(nothing, NAMES.__getitem__)] == [
         "nothing is watched at revision 1: no canary or split runs, no promotion is watched"
     ]
+
+
+def test_nothing_is_counted_where_excluded_cards_are_not_known() -> None:
+    cards = hashed("card-1")
+    hidden = {"exclude": cards.entries, "exclude_key_check": cards.key_check}
+    past = past_of("default", [accepted(1, model=A), accepted(2, "split", arms=ARMS, salt="s", **hidden)])
+    assert past.watched is not None
+    with pytest.raises(OtherHashKeyError, match="1 excluded cards are hashed with a key, and this process has none"):
+        empty_state(Settings(), past.watched)
+    with exclusion_key():
+        assert empty_state(Settings(), past.watched).arms == ("control", "new", "live")

@@ -1,0 +1,29 @@
+"""Consoles of rich on which no text moves the cursor or counts as markup; apart from `terminal` since few need rich."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from stream.printing import printable_lines
+
+
+class Terminal(Console):
+    """A console on which no text is markup, and which escapes what is no glyph; its own styles are kept."""
+
+    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401 - rich's
+        """Return a text to lay out, escaped, so that its width is the one that is printed."""
+        return super().render_str(printable_lines(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield what is printed, escaped also where a `Text` was made elsewhere."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(printable_lines(text), style)
+
+
+def terminal(*, stderr: bool = False) -> Terminal:
+    """Return a console that prints what it is given as it stands."""
+    return Terminal(stderr=stderr, highlight=False, markup=False, emoji=False)
