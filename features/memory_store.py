@@ -133,7 +133,11 @@ class MemoryStore:
         return PredictionResult(appended.status, FIRST_EPOCH, appended.position)
 
     async def compact(self) -> None:
-        """Trim or compact every history where that is worthwhile."""
+        """Trim or compact every history where that is worthwhile; see also `compact_now`."""
+        self.compact_now()
+
+    def compact_now(self) -> None:
+        """Do what `compact` does, for callers without an event loop."""
         for kind, retention in self._retentions.items():
             for history in self._histories[kind].values():
                 compact_in_memory(history, retention, FIRST_EPOCH)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models import tree_kernel
 from models.errors import DamagedArtifactError, ScoringError
-from models.model_text import Tree, check_model_text
+from models.model_text import Tree, check_model_text, without_ranges
 from models.policy import Floats
 from models.tree_kernel import Forest
 from models.tree_proof import agrees
@@ -241,9 +241,10 @@ def text_of(trees: lightgbm.Booster, most: int = -1) -> str:
     """Return the text of a model's trees alone, of the first `most` of them.
 
     LightGBM appends feature importances and all parameters, including the number of threads, and repeats monotone
-    constraints among the header. They do not affect scores, so they must not affect the digest.
+    constraints among the header. They do not affect scores, so they must not affect the digest; nor do the ranges of
+    features, which are values of single payments.
     """
     text, end, _ = trees.model_to_string(num_iteration=most).partition("\nend of trees\n")
     head, separator, rest = text.partition("\n\n")
     kept = "\n".join(line for line in head.split("\n") if not line.startswith("monotone_constraints="))
-    return f"{kept}{separator}{rest}{end}"
+    return without_ranges(f"{kept}{separator}{rest}{end}")

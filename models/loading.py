@@ -6,10 +6,11 @@ histories into vectors, since this package does not know the features.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
-from models.artifact import Artifact, Manifest, matrix_of, read_artifact, read_manifest, same_bits
+from models.artifact import Artifact, Contents, Manifest, matrix_of, read_artifact, read_manifest, same_bits
 from models.booster import Booster
 from models.calibration import Calibrator
 from models.card import review_record
@@ -162,12 +163,30 @@ def load_for_replay(repository: Repository, digest: str) -> Model | tuple[Proble
     return problems or fetched[0]
 
 
+def rehearse(contents: Contents, computed: Mapping[str, VectoriseProbe]) -> None:
+    """Do with the files of an artifact all that `load`, `load_for_replay` and an explanation do, whatever comes of it.
+
+    Raises:
+        DamagedArtifactError: the files cannot be read as an artifact.
+    """
+    model, artifact = _opened("", contents)
+    _probe_rows(model, artifact)
+    if (vectorise := computed.get(artifact.manifest.fingerprint)) is not None:
+        _probe_histories(vectorise, artifact)
+    with suppress(ScoringError):
+        model.contributions(matrix_of(artifact.probe_rows.vectors[:1], len(artifact.manifest.feature_names)))
+
+
 def _fetch(repository: Repository, digest: str) -> tuple[Model, Artifact] | Problem:
     try:
-        artifact = read_artifact(repository.fetch(digest))
-        return Model(digest, artifact.manifest, Booster(artifact.model_text, artifact.manifest.feature_names)), artifact
+        return _opened(digest, repository.fetch(digest))
     except (ArtifactError, RepositoryUnavailableError) as error:
         return _problem(error)
+
+
+def _opened(digest: str, contents: Contents) -> tuple[Model, Artifact]:
+    artifact = read_artifact(contents)
+    return Model(digest, artifact.manifest, Booster(artifact.model_text, artifact.manifest.feature_names)), artifact
 
 
 def inspect_artifact(repository: Repository, name: str) -> HeldArtifact | tuple[Problem, ...]:

@@ -30,6 +30,7 @@ _NUMBER = re.compile(r"-?\d{1,40}(?:\.\d{1,40})?(?:e[+-]?\d{1,3})?", re.ASCII)
 
 
 _OBJECTIVE = re.compile(r"^objective=.*$", re.MULTILINE)
+_RANGES = re.compile(r"^feature_infos=.*$", re.MULTILINE)
 
 
 class _Line(NamedTuple):
@@ -107,6 +108,14 @@ def check_model_text(text: str, feature_names: tuple[str, ...]) -> list[Tree]:
         return [_checked_tree(_pairs(block.rstrip("\n")), len(feature_names)) for block in blocks]
     except ValueError as error:
         raise DamagedArtifactError(f"model.txt: {error}") from error
+
+
+def without_ranges(text: str) -> str:
+    """Return the text of a model without the smallest and the largest value of each feature.
+
+    Each of them is the value of one payment that the model was trained on. Margins do not depend on them.
+    """
+    return _RANGES.sub(lambda line: "feature_infos=" + " ".join(["none"] * len(line[0].split(" "))), text, count=1)
 
 
 def as_binary(text: str) -> str:

@@ -1,6 +1,7 @@
-"""Limit the calling process's CPU priority, memory and lifetime, so that a challenger cannot disturb decisions.
+"""Limit the calling process's CPU priority, time, memory and lifetime, so that it cannot disturb decisions.
 
-A limit that the operating system does not support is skipped.
+It is a challenger's process, or one that tries an artifact. A limit that the operating system does not support is
+skipped.
 """
 
 import ctypes
@@ -26,15 +27,15 @@ def lower_priority() -> None:
         try:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         except OSError as error:
-            log.warning("the challenger could not be given SCHED_BATCH: %s", error)
+            log.warning("a process beside the worker could not be given SCHED_BATCH: %s", error)
 
 
 def raise_oom_score() -> None:
-    """Make the kernel's OOM killer choose this process first, so that a challenger never costs a worker."""
+    """Make the kernel's OOM killer choose this process first, so that it never costs a worker."""
     try:
         _OOM_SCORE.write_text("1000")
     except OSError as error:
-        log.info("the challenger's oom_score_adj could not be raised: %s", error)
+        log.info("the oom_score_adj of a process beside the worker could not be raised: %s", error)
 
 
 def die_with_parent() -> None:
@@ -48,7 +49,7 @@ def disable_core_dumps() -> None:
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     except (OSError, ValueError) as error:
-        log.warning("the challenger's core dumps could not be disabled: %s", error)
+        log.warning("the core dumps of a process beside the worker could not be disabled: %s", error)
 
 
 def limit_memory(megabytes: int) -> None:
@@ -56,4 +57,12 @@ def limit_memory(megabytes: int) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_DATA, (megabytes * _MIB, megabytes * _MIB))
     except (OSError, ValueError) as error:
-        log.warning("the challenger's memory could not be limited: %s", error)
+        log.warning("the memory of a process beside the worker could not be limited: %s", error)
+
+
+def limit_cpu(seconds: int) -> None:
+    """Have the kernel end this process by SIGXCPU once it has used so much processor time."""
+    try:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    except (OSError, ValueError) as error:
+        log.warning("the processor time of a process beside the worker could not be limited: %s", error)

@@ -1,4 +1,4 @@
-"""Deny the calling process system calls that a challenger does not need, by the kernel (Linux, x86-64 and AArch64).
+"""Deny the calling process system calls that scoring does not need, by the kernel (Linux, x86-64 and AArch64).
 
 It may compute, read files, write to what is open, and start threads. Programs and processes, signals and looking into
 other processes, new or changed files, mounts and modules of the kernel end with EPERM; so do new connections, unless
@@ -85,7 +85,7 @@ _MACHINES: Mapping[str, _Machine] = MappingProxyType(
 
 
 def restrict(*, connections: bool) -> None:
-    """Deny all threads of this process what a challenger does not need; with `connections` new ones are allowed.
+    """Deny all threads of this process what scoring does not need; with `connections` new ones are allowed.
 
     It cannot be undone.
 

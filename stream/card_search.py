@@ -38,7 +38,8 @@ _DIGIT, _NINE = ord("0"), ord("9")
 _REST = b"\x02"
 """Stands for the bytes of a digit behind the first one."""
 
-_JSON = rb'\\u[0-9A-Fa-f]{4}|\\[bfnrt"\\/]'
+_JSON = rb'\\+u[0-9A-Fa-f]{4}|\\+[bfnrt"/]|\\+'
+"""However often it was quoted: a text in a message in a record has several backslashes."""
 _HTML = rb"&(?:nbsp|ensp|emsp|thinsp|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});"
 _UTF_8 = rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
 _URL = rb"%[0-7][0-9A-Fa-f]|%[c-fC-F][0-9A-Fa-f](?:%[89abAB][0-9A-Fa-f]){1,3}"
@@ -100,9 +101,10 @@ def _as_read(escape: bytes) -> bytes:
 
 def _character(escape: bytes) -> str | None:
     """Return the character that an escape stands for; None if it is none."""
-    match escape[:1], escape[1:2]:
+    quoted = escape.lstrip(b"\\")
+    match escape[:1], quoted[:1]:
         case b"\\", b"u":
-            text = escape.decode("unicode-escape")
+            text = (b"\\" + quoted).decode("unicode-escape")
         case b"\\", _:
             text = " "
         case b"%", _:

@@ -151,7 +151,8 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         "An artifact cannot be loaded or examined",
         Handling.CAUGHT,
         "A problem in the answer on `model-events`; loading is retried every 5 s while the lineup needs the model. "
-        "Commands end with exit 1",
+        "Commands end with exit 1. So it is with one that a child process did not survive, which is tried again after "
+        "5 minutes",
     ),
     (models.UnsignedArtifactError, models.UnknownSignerError, models.WrongSignatureError): ErrorFate(
         "`FRAUDSTREAM_MODEL_KEYS` is set, and no trusted key has signed an artifact",

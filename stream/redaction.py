@@ -73,6 +73,14 @@ def redact_text(text: str) -> str:
     return b"".join(part if at % 2 else redact(part) for at, part in enumerate(parts)).decode()
 
 
+def redact_text_thoroughly(text: str) -> str:
+    """Replace what may be a card number in a text that quotes somebody, in whatever dress, but not in digests."""
+    parts = _DIGEST.split(text.encode("utf-8", "replace"))
+    return b"".join(part if at % 2 else redact_thoroughly(part) for at, part in enumerate(parts)).decode(
+        "utf-8", "replace"
+    )
+
+
 def redact_json(value: Any) -> Any:  # noqa: ANN401 - any JSON
     """Replace each card number in the texts of plain JSON, names included; numbers stay as they are."""
     match value:

@@ -2,23 +2,21 @@
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 
 from benchmarks.contenders.scorers import Payment, decoded
 from features.declaration import FeatureSet
 from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
-from models.artifact import Artifact, Manifest, ProbeHistories, ProbeRows, TrainingData, vectors_of, write_artifact
-from models.booster import Booster, FitRows, fit
-from models.calibration import Calibration, Calibrator
+from models.artifact import Manifest, TrainingData, write_artifact
+from models.booster import FitRows, fit
+from models.calibration import Calibration
 from models.policy import Policy
 from models.repository import Repository
 from models.times import format_time
-from stream.control.probes import write_probe
+from stream.training.assembly import assemble
 
 TREES, LEAVES = 400, 31
-_PROBES = 20
 _SHARE = 0.2
 """Of the payments are called fraud: those with the highest of a made-up risk."""
 _SEED = 3
@@ -44,9 +42,6 @@ def make_model(repository: Repository, feature_set: FeatureSet, payments: Sequen
     }
     rows = FitRows(matrix, np.arange(len(matrix)), frauds)
     trees = fit(rows, feature_set.names, parameters, lambda _trees: None)
-    calibration = Calibration(margins=(-30.0, 30.0), probabilities=(0.0, 1.0))
-    probed = np.arange(len(matrix) - _PROBES, len(matrix))
-    margins = Booster(trees.text, feature_set.names).margins(matrix[probed])
     manifest = Manifest(
         name="contenders",
         version="1",
@@ -63,18 +58,7 @@ def make_model(repository: Repository, feature_set: FeatureSet, payments: Sequen
         parameters=parameters,
         seed=_SEED,
         metrics={},
-        calibration=calibration,
+        calibration=Calibration(margins=(-30.0, 30.0), probabilities=(0.0, 1.0)),
         policy=Policy(review_at=0.5, decline_at=0.8),
     )
-    probes = [msgspec.Raw(write_probe(columns, observed, row)) for row in probed.tolist()]
-    scores = Calibrator.of(calibration).probabilities(margins)
-    return repository.put(
-        write_artifact(
-            Artifact(
-                manifest=manifest,
-                model_text=trees.text,
-                probe_rows=ProbeRows(vectors_of(matrix[probed]), tuple(scores.tolist())),
-                probe_histories=ProbeHistories(tuple(probes), vectors_of(matrix[probed])),
-            )
-        )
-    )
+    return repository.put(write_artifact(assemble(manifest, trees.text, feature_set)))

@@ -222,6 +222,11 @@ def prediction_name_hash(name: str) -> int:
     return _hash(b"prediction name", name)
 
 
+def keyless_prediction_name_hash(name: str) -> int:
+    """Return the hash of a prediction's name as a process without a key has it, such as one that trains a model."""
+    return _hash(b"prediction name", name, b"")
+
+
 def transaction_hash(card_id: str, transaction_id: str) -> int:
     """Return a transaction's id; the length in front separates ('a', 'bc') from ('ab', 'c')."""
     return _hash(b"transaction", f"{len(card_id)}:{card_id}{transaction_id}")
@@ -244,10 +249,10 @@ HASHES: Mapping[Entity, Callable[[str], int]] = MappingProxyType(
 """The hash that names a history, by entity; a card's predictions have the card's."""
 
 
-def _hash(person: bytes, text: str) -> int:
+def _hash(person: bytes, text: str, key: bytes | None = None) -> int:
     """Return 64 bits of BLAKE2b, by the process's key, as a signed integer; `person` separates the kinds of hashes."""
-    data = text.encode("utf-8", "surrogatepass")
-    digest = hashlib.blake2b(data, digest_size=8, person=person, key=_hash_key.value).digest()
+    data, key = text.encode("utf-8", "surrogatepass"), _hash_key.value if key is None else key
+    digest = hashlib.blake2b(data, digest_size=8, person=person, key=key).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 

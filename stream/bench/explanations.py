@@ -228,7 +228,7 @@ async def _delete_topics(settings: Settings) -> None:
 
 
 def _alerts(settings: Settings, model: Model, vectors: Floats) -> Iterator[ScheduledRecord]:
-    """Yield alerts for ever: the model's scores of its probe rows, each declined."""
+    """Yield alerts for ever: the model's scores of its invented probe rows, each declined."""
     topic, source_topic = settings.topic(SCORES.name), settings.topic(TRANSACTIONS.name)
     names, scores = model.manifest.feature_names, model.score(vectors).tolist()
     rows = [[None if value != value else value for value in row] for row in vectors.tolist()]  # noqa: PLR0124 - NaN

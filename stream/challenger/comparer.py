@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
@@ -31,6 +30,7 @@ from stream.clock import now_ms
 from stream.control.announcements import AnswerNames, CandidateAnswers, ProbeOutcome, own_name_only
 from stream.control.follower import Follower
 from stream.control.model_cache import LoadFailures, ServingModels, WarmupProblems, no_warmup_problems
+from stream.control.trial import python_command, python_environment
 from stream.errors import PublishError
 from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.stray import given_up_as_error
@@ -58,7 +58,7 @@ _FINAL_REPORT_SECONDS = 1.0
 
 def child_command() -> tuple[str, ...]:
     """Return the command of the challenger's process: this interpreter, without the working directory on its path."""
-    return (sys.executable, "-P", "-m", "stream.challenger.process")
+    return python_command("stream.challenger.process")
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -66,13 +66,7 @@ def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
     So it never holds a password of Kafka, Redis or a collector; what else it needs is in its `Setup`.
     """
-    kept = {
-        name: value
-        for name, value in environment.items()
-        if name == _LOG_FORMAT or not name.startswith((PREFIX, "OTEL_"))
-    }
-    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**kept, **single, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return python_environment(environment, lambda name: name == _LOG_FORMAT or not name.startswith((PREFIX, "OTEL_")))
 
 
 class Comparer:

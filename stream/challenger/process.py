@@ -91,8 +91,8 @@ def _log_fault(error: BaseException) -> None:
 
 
 def _loader(setup: Setup) -> Callable[[str], Model | tuple[Problem, ...]]:
-    """Return the function that loads a model with the same checks as in a worker."""
-    repository = ModelPlace(setup.models, setup.model_keys).open()
+    """Return the function that loads a model with the same checks as in a worker, but here, not in a trial."""
+    repository = ModelPlace(setup.models, setup.model_keys).open_untried()
     computed = probe_vectorisers(load_sets(setup.features))
     return lambda digest: load(repository, digest, computed)
 

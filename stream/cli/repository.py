@@ -6,7 +6,7 @@ from models.errors import RepositoryUnavailableError
 from models.repository import Repository
 from stream.cli.output import refuse
 from stream.cli.settings import refused_settings
-from stream.control.trusted_models import trusted_repository
+from stream.control.trusted_models import ModelPlace, trusted_repository
 from stream.settings import PREFIX, Settings
 from stream.terminal import echo
 
@@ -14,7 +14,7 @@ from stream.terminal import echo
 def repository_or_refuse(settings: Settings) -> Repository:
     """Return the model repository; exit with 2 if its URL names a file system that cannot be used."""
     try:
-        return Repository(settings.models)
+        return ModelPlace(settings.models).open()
     except RepositoryUnavailableError as error:
         echo(f"{PREFIX}MODELS: {error}", err=True)
         raise SystemExit(2) from error

@@ -15,7 +15,6 @@ from models.errors import ModelError
 from models.lineup import Lineup
 from models.policy import Decision
 from models.problems import Problem
-from models.repository import Repository
 from models.times import format_time
 from models.volume_rules import VOLUME, StatedVolume, VolumeBasis, beyond_budget
 from shadow.tally import Tally
@@ -24,6 +23,7 @@ from stream.cli.output import refuse
 from stream.cli.progress import ReadingProgress
 from stream.cli.settings import refuse_kafka
 from stream.clock import now_ms
+from stream.control.trusted_models import ModelPlace
 from stream.errors import ControlLogError, ReportError
 from stream.settings import Settings
 from stream.terminal import echo
@@ -127,7 +127,7 @@ def _manifest(settings: Settings, name: str) -> tuple[str, Manifest]:
         LookupError: there is no such model.
         ModelError: the repository does not answer, or the artifact is damaged.
     """
-    repository = Repository(settings.models)
+    repository = ModelPlace(settings.models).open()
     digest = repository.resolve(name)
     if isinstance(digest, Problem):
         raise LookupError(digest.detail)  # noqa: TRY004 - the repository's answer, no type that a caller chose

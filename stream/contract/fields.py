@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import msgspec
 import numpy as np
@@ -65,6 +65,12 @@ class Field(NamedTuple):
     required: bool
     check: Callable[[Any], Rejection | None] = lambda _value: None
     no_card: bool = False
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is required, and a text will do."""
+        kind = get_args(self.type)[0] if get_origin(self.type) is Annotated else self.type
+        return self.required and (kind is str or str in get_args(kind))
 
 
 class RawRecord(NamedTuple):
@@ -159,7 +165,7 @@ def _problem(name: str, field: Field, raw: Mapping[str, Any], ids: IdRules, *, a
     value = raw.get(name)
     if value is None:
         return Rejection(DeadLetterCode.MISSING_FIELD, f"{name}: absent or null") if field.required else None
-    if accepted and field.required and isinstance(value, str) and value:
+    if accepted and field.is_text and isinstance(value, str) and value:
         return field.check(value)  # the form of a text may have been another when it was accepted
     if field.no_card and not accepted and isinstance(value, str | int) and ids.refuses(name, str(value), raw):
         detail = "is a card number; send a token instead, or declare the form of yours in FRAUDSTREAM_ID_SHAPES"

@@ -1,6 +1,7 @@
-"""Probe histories: the records that a few transactions saw, stored in an artifact so that workers can check vectors.
+"""Probe histories: the records that a few payments saw, by which another machine checks that it computes the same.
 
-Written when a model is trained, read when it is loaded.
+Those of an artifact are invented (`stream.training.probe_histories`) and checked when it is loaded; those of a vectors
+file are of its own payments.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,15 @@ import numpy as np
 
 from features.declaration import FeatureSet
 from features.errors import FormulaError
-from features.history.records import CARD_COLUMNS, COLUMNS, SHARED_COLUMNS
+from features.history.records import (
+    CARD_COLUMNS,
+    COLUMNS,
+    OTHER,
+    SHARED_COLUMNS,
+    has_hash_key,
+    keyless_prediction_name_hash,
+    prediction_name_hash,
+)
 from features.history.store import NOWHERE, Entity, Fate, Histories, Ints, Observed, Transactions
 from features.vector.sets import FeatureSets
 from features.vector.vectorise import vectorise
@@ -71,12 +80,21 @@ def vectorise_probe(feature_set: FeatureSet) -> VectoriseProbe:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProbeError(f"a probe history cannot be read: {without_pattern(error)}") from error
         observed = _observed(probes, tuple(feature_set.horizons_ms))
+        if feature_set.prediction_delays_ms and has_hash_key():
+            _hash_by_key(observed.histories[Entity.PREDICTION].rows, tuple(feature_set.prediction_delays_ms))
         try:
             return vectorise(feature_set, _transactions(probes), observed)
         except FormulaError as error:
             raise ProbeError(f"a probe's vector cannot be computed: {error}") from error
 
     return vectorise_all
+
+
+def _hash_by_key(predictions: Ints, names: Sequence[str]) -> None:
+    """Put the hashes of these names by this process's key in place of those that an artifact holds, without one."""
+    stored = predictions[:, OTHER].copy()
+    for name in names:
+        predictions[stored == keyless_prediction_name_hash(name), OTHER] = prediction_name_hash(name)
 
 
 def _records(histories: Histories, row: int) -> tuple[tuple[int, ...], ...]:

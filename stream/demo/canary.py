@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from guards.evidence import BlockCounts, by_share, log_more_evidence_of
 from guards.shares import CANARY, LIVE, WHOLE_BP
@@ -22,6 +23,7 @@ from models.commands import CommandKind, Event
 from models.policy import Policy
 from models.repository import Repository
 from models.times import stated_ms
+from models.training_reference import TrainingReference
 from stream.demo.commands import CommandLog, CommandRecord
 
 _HOUR_MS = 3_600_000
@@ -29,7 +31,7 @@ BAD = "bad"
 """The version of the model that must not stay."""
 LADDER = "10% 1h, 100%"
 APPROVED_PART = 0.75
-"""The bad model declines what is above so much of the model's probe rows, which are spread over its scores."""
+"""The bad model declines what scores above so much of the payments of the live model's training reference."""
 
 
 def put_bad_model(repository: Repository, digest: str) -> str:
@@ -41,10 +43,17 @@ def put_bad_model(repository: Repository, digest: str) -> str:
         ModelError: the repository does not answer.
     """
     artifact = read_artifact(repository.fetch(digest))
-    scores = sorted(artifact.probe_rows.scores)
-    at = scores[int(len(scores) * APPROVED_PART)]
+    at = _score_above(artifact.manifest.reference, APPROVED_PART)
     manifest = msgspec.structs.replace(artifact.manifest, version=BAD, policy=Policy(at, at), parent=digest)
     return repository.put(write_artifact(msgspec.structs.replace(artifact, manifest=manifest)))
+
+
+def _score_above(reference: TrainingReference | None, part: float) -> float:
+    """Return the decile of the scores of a reference that at most so much of it lies below."""
+    assert reference is not None  # noqa: S101 - whatever this version has trained has one
+    score = reference.score
+    below = np.cumsum(np.add(score.workdays, score.weekends)[: len(score.edges)]) / score.rows
+    return score.edges[max(0, int(np.searchsorted(below, part, side="right")) - 1)]
 
 
 class ArmedDecision(NamedTuple):

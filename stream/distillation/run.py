@@ -27,7 +27,7 @@ from stream.distillation.speed import TimedCall, TimedModel, measure_times, samp
 from stream.distillation.student import Student, StudentInputs, decision_codes, train_student
 from stream.distillation.summary import ComparedStudents, PreparedFile, summarise
 from stream.distillation.teacher import TeacherMember, check_unseen, load_members, score_by_file, score_by_models
-from stream.training.assembly import data_of, fit_decisions, margins, store
+from stream.training.assembly import assemble, data_of, fit_decisions, margins, store
 from stream.training.evaluation import blocked
 from stream.training.labels import LabelTerms, label_terms, table_of
 from stream.training.request import PolicyWish, Progress
@@ -96,7 +96,7 @@ def _prepare(
         for fingerprint, feature_set in sets.items():
             place = folder / fingerprint
             place.mkdir()
-            pass_ = VectorPass(source, feature_set, request.seed, predictions)
+            pass_ = VectorPass(source, feature_set, predictions)
             tables[fingerprint] = terms.apply(fill_table(source, pass_, place, progress))
         return PreparedFile(source.facts, source.dropped, payments, tables, terms.notes), terms
 
@@ -193,9 +193,4 @@ def _artifact(found: ComparedStudents, weak: tuple[str, ...]) -> Artifact:
         reference=assembled.reference,
         weaknesses=as_weaknesses(weak),
     )
-    return Artifact(
-        manifest=with_policy(manifest, *assembled.chosen),
-        model_text=student.text,
-        probe_rows=assembled.probe_rows,
-        probe_histories=table.probes,
-    )
+    return assemble(with_policy(manifest, *assembled.chosen), student.text, request.sets.newest)

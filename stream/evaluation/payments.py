@@ -23,7 +23,6 @@ from stream.evaluation.request import Progress
 from stream.training.segments import card_ages_ms
 from stream.training.vectors import Table, TableRows, TableWriter, VectorPass
 
-_SEED = 1
 _BLOCK_ROWS = 65_536
 
 
@@ -95,7 +94,7 @@ def read_payments(
         FormulaError: a formula of the feature set raised, or returned no number.
     """
     writer = TableWriter(source.facts.rows, len(feature_set.names), folder)
-    pass_, parts = VectorPass(source, feature_set, _SEED, predictions), list[_ColumnParts]()
+    pass_, parts = VectorPass(source, feature_set, predictions), list[_ColumnParts]()
     currencies: dict[str, int] = {}
     for rows, matrix, decided in pass_.batches(progress):
         seen = rows.transactions

@@ -24,7 +24,7 @@ from stream.kafka.direct import SentAtOnce, send_at_once
 from stream.kafka.ending import EndableProducer, Refusal, is_too_large
 from stream.kafka.stray import given_up, given_up_as_error
 from stream.kafka.topics import MODEL_EVENTS
-from stream.redaction import redact_text
+from stream.redaction import redact_text_thoroughly
 from stream.settings import Compression, Settings
 from stream.tasks import look_at_error
 
@@ -300,7 +300,8 @@ class Publisher:
 def _cleaned(event: Event, secrets: Collection[str]) -> Event:
     """Clean an event's problems: they may quote a command that cannot be read, or the URL of the model repository."""
     problems = tuple(
-        msgspec.structs.replace(one, detail=without_logins(redact_text(one.detail), secrets)) for one in event.problems
+        msgspec.structs.replace(one, detail=without_logins(redact_text_thoroughly(one.detail), secrets))
+        for one in event.problems
     )
     return msgspec.structs.replace(event, problems=problems) if problems != event.problems else event
 

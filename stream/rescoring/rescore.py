@@ -39,7 +39,7 @@ def opened(models: Models) -> Repository:
     """Return the repository of models, which loads signed ones alone where its place says so."""
     if isinstance(models, Repository):
         return models
-    return models.open() if isinstance(models, ModelPlace) else Repository(models)
+    return (models if isinstance(models, ModelPlace) else ModelPlace(models)).open()
 
 
 def resolve(models: Models, name: str) -> str:
@@ -85,7 +85,7 @@ def deciding_model(url: str, digest: str) -> Model | None:
         UnknownModelError: the repository does not answer, or does not exist.
     """
     try:
-        repository = Repository(url)
+        repository = ModelPlace(url).open()
         found = load_for_replay(repository, digest)
         is_there = isinstance(found, Model) or repository.exists()
     except ModelError as error:

@@ -1,4 +1,4 @@
-"""What every model goes through once it has trees: calibrate, choose thresholds, measure, take probes, verify.
+"""What every model goes through once it has trees: calibrate, choose thresholds, measure, invent probes, verify.
 
 It does not matter where the trees were trained: `run` has just fitted them, `import_run` has read them from a file.
 """
@@ -11,10 +11,11 @@ import numpy as np
 from features.declaration import FeatureSet
 from features.history.store import Ints
 from features.vector.sets import FeatureSets
-from models.artifact import Artifact, Contents, ProbeRows, TrainingData, vectors_of, write_artifact
+from models.artifact import Artifact, Contents, Manifest, ProbeRows, TrainingData, vectors_of, write_artifact
 from models.booster import Booster
 from models.calibration import Calibration, Calibrator
 from models.loading import Model, load
+from models.model_text import without_ranges
 from models.policy import Floats
 from models.repository import Repository
 from models.times import format_time
@@ -23,21 +24,20 @@ from stream.control.probes import probe_vectorisers
 from stream.training.calibrators import choose_calibration
 from stream.training.evaluation import measure
 from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, fit_policy, said_by
+from stream.training.probe_histories import invented_histories
+from stream.training.probe_rows import invented_rows
 from stream.training.request import ArtifactTerms, Period, UnusableModelError
 from stream.training.vectors import Table
 
-PROBE_ROWS = 64
-"""Rows that the artifact keeps with their scores, to prove that a worker computes the same."""
 _BLOCK_ROWS = 65_536
 
 
 class Decisions(NamedTuple):
-    """How margins become decisions, how good these are, rows that prove the scores, and what drift is told by."""
+    """How margins become decisions, how good these are, and what drift is told by."""
 
     calibration: Calibration
     chosen: ChosenPolicy
     metrics: dict[str, float]
-    probe_rows: ProbeRows
     reference: TrainingReference
 
 
@@ -88,11 +88,10 @@ def fit_decisions(
     scores = tested.labelled.scores
     chosen = fit_policy(terms.policy, there.scored(table, calibration), terms.shares, tested)
     metrics = measure(table, tested_on, scores, chosen.policy) | alert_measures(chosen, tested)
-    probe_rows = make_probe_rows(booster, table, tested_on, (calibration, scores))
     since = np.flatnonzero(table.decided & (table.occurred_ms >= table.occurred_ms[tested_on[0]]))
     seen = PartMargins(since, margins(booster, table, since), since[:0])
     reference = make_reference(booster, table, seen, (calibration, chosen))
-    return Decisions(calibration, chosen, metrics, probe_rows, reference)
+    return Decisions(calibration, chosen, metrics, reference)
 
 
 def make_reference(
@@ -126,13 +125,23 @@ def margins(booster: Booster, table: Table, rows: Ints) -> Floats:
     return np.concatenate([booster.margins(np.asarray(table.matrix[block])) for block in blocks])
 
 
-def make_probe_rows(booster: Booster, table: Table, rows: Ints, fitted: tuple[Calibration, Floats]) -> ProbeRows:
-    """Return rows spread evenly over the scores, from the lowest to the highest."""
-    calibration, scores = fitted
-    by_score = rows[np.argsort(scores, kind="stable")]
-    matrix = np.asarray(table.matrix[by_score[np.linspace(0, len(rows) - 1, PROBE_ROWS).astype(int)]])
-    expected = Calibrator.of(calibration).probabilities(booster.margins(matrix))
-    return ProbeRows(vectors_of(matrix), tuple(expected.tolist()))
+def assemble(manifest: Manifest, text: str, feature_set: FeatureSet) -> Artifact:
+    """Return the artifact of a manifest and LightGBM's text, with invented probes: it holds no payment of its training.
+
+    Raises:
+        DamagedArtifactError: the text is not a valid model of these features.
+        FormulaError: a formula of the feature set cannot compute with any of the invented histories.
+    """
+    text = without_ranges(text)  # those of a file, and of artifacts of earlier versions
+    rows = invented_rows(text, manifest.feature_names, manifest.reference)
+    margins_there = Booster(text, manifest.feature_names).margins(rows)
+    scores = Calibrator.of(manifest.calibration).probabilities(margins_there)
+    return Artifact(
+        manifest=manifest,
+        model_text=text,
+        probe_rows=ProbeRows(vectors_of(rows), tuple(scores.tolist())),
+        probe_histories=invented_histories(feature_set),
+    )
 
 
 def store(artifact: Artifact, feature_set: FeatureSet, repository: Repository, folder: Path) -> str:

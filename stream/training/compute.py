@@ -46,7 +46,8 @@ def compute_vectors(request: VectorsRequest, progress: Progress) -> VectorsRepor
             TransactionsFile(request.file, folder, request.threads, _MEMORY_MB) as source,
         ):
             progress("read", 1, 1)
-            written = _VectorParts(request, VectorPass(source, request.feature_set, SEED, predictions), folder)
+            pass_ = VectorPass(source, request.feature_set, predictions, probe_seed=SEED)
+            written = _VectorParts(request, pass_, folder)
             written.write(progress)
             facts, dropped = source.facts, source.dropped
         since, until = format_time(facts.first_ms), format_time(facts.last_ms)

@@ -17,7 +17,7 @@ from models.artifact import Artifact, Imported, Manifest, as_weaknesses, matrix_
 from models.booster import Booster
 from models.repository import Repository
 from models.times import format_time
-from stream.training.assembly import data_of, fit_decisions, margins, period, store
+from stream.training.assembly import assemble, data_of, fit_decisions, margins, period, store
 from stream.training.labels import label_terms
 from stream.training.leaks import find_changed, find_leaks, refuse_leaks
 from stream.training.model_file import ModelFile, read_model_file
@@ -114,9 +114,7 @@ def _build(
         reference=decisions.reference,
     )
     manifest = with_policy(manifest, *chosen)
-    return Artifact(
-        manifest=manifest, model_text=model.text, probe_rows=decisions.probe_rows, probe_histories=table.probes
-    )
+    return assemble(manifest, model.text, vectors.feature_set)
 
 
 def _warnings(request: ImportRequest, model: ModelFile, table: Table, vectors: Vectors) -> Iterator[str]:

@@ -21,7 +21,7 @@ from models.problems import Problem
 from models.repository import Repository
 from models.times import format_time
 from models.training_reference import QuantityReference, decisions_reference
-from stream.training.assembly import margins, scored_part, store
+from stream.training.assembly import assemble, margins, scored_part, store
 from stream.training.policy import ChosenPolicy, ScoredPart, alert_measures, fit_policy, said_by
 from stream.training.policy_facts import PolicyReport
 from stream.training.request import PolicyWish, Progress, TrainingDataError, UnusableModelError
@@ -95,7 +95,7 @@ def derive(request: PolicyRequest, sets: FeatureSets, repository: Repository, pr
     with tempfile.TemporaryDirectory(prefix="fraudstream-policy-") as name:
         seen_ms = stated_until_ms(parent.manifest, repository)
         manifest = _manifest(request, parent, sets, _Work(Path(name), progress, request.threads, seen_ms))
-        artifact = msgspec.structs.replace(parent, manifest=msgspec.structs.replace(manifest, parent=digest))
+        artifact = assemble(msgspec.structs.replace(manifest, parent=digest), parent.model_text, feature_set)
         made = store(artifact, feature_set, repository, Path(name))
     return PolicyReport.of(made, artifact.manifest)
 

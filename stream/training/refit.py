@@ -14,8 +14,7 @@ import numpy as np
 from features.history.store import Ints
 from models.artifact import MeasuredModel, Parameter
 from models.booster import Booster, FitRows, fit
-from models.calibration import Calibrator
-from stream.training.assembly import Decisions, PartMargins, data_of, make_probe_rows, make_reference, margins
+from stream.training.assembly import Decisions, PartMargins, data_of, make_reference, margins
 from stream.training.calibrators import choose_calibration
 from stream.training.policy import fit_policy
 from stream.training.request import TrainingRequest
@@ -60,12 +59,10 @@ def refit(
     text = fit(rows, names, {**parameters, "num_threads": request.threads}, lambda _: None).text
     booster = Booster(text, names)
     tested = parts.test
-    scores = Calibrator.of(calibration).probabilities(margins(booster, table, tested))
     decisions = Decisions(
         calibration,
         chosen,
         before.metrics,
-        make_probe_rows(booster, table, tested, (calibration, scores)),
         make_reference(booster, table, _with_young(booster, table, unseen), (calibration, chosen)),
     )
     days = request.maturity_days

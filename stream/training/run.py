@@ -23,7 +23,7 @@ from models.repository import Repository
 from models.times import format_time
 from stream.dataset.file import FileFacts, TransactionsFile
 from stream.dataset.predictions_file import open_needed
-from stream.training.assembly import data_of, decided_among, fit_decisions, margins, period, store
+from stream.training.assembly import assemble, data_of, decided_among, fit_decisions, margins, period, store
 from stream.training.baselines import ScoreRows, fit_logistic, measure_baselines, ranks_worse
 from stream.training.labels import LabelTerms, chosen_labels, label_terms, table_of
 from stream.training.leaks import find_leaks, refuse_leaks
@@ -132,7 +132,7 @@ def _table(request: TrainingRequest, source: TransactionsFile, folder: Path, pro
     """Compute the vectors of the file, with the predictions from storage that the features read."""
     names = request.feature_set.prediction_delays_ms
     with open_needed(request.predictions, names, folder, request.threads) or nullcontext() as predictions:
-        pass_ = VectorPass(source, request.feature_set, request.seed, predictions)
+        pass_ = VectorPass(source, request.feature_set, predictions)
         return fill_table(source, pass_, folder, progress)
 
 
@@ -171,10 +171,7 @@ def build(request: TrainingRequest, table: Table, parts: Split, progress: Progre
         reference=decisions.reference,
     )
     manifest = with_policy(manifest, *chosen)
-    artifact = Artifact(
-        manifest=manifest, model_text=text, probe_rows=decisions.probe_rows, probe_histories=table.probes
-    )
-    return Built(artifact, fitted.text, rows, searched)
+    return Built(assemble(manifest, text, request.feature_set), fitted.text, rows, searched)
 
 
 def _scorer(built: Built, table: Table) -> ScoreRows:

@@ -1,6 +1,6 @@
 """Computes the vector of every transaction in the order of time, by the functions that the worker runs.
 
-`VectorPass` yields them batch by batch, with what is decided and probes; a `TableWriter` collects rows in a file mapped
+`VectorPass` yields them batch by batch, with what is decided; a `TableWriter` collects rows in a file mapped
 into memory, so memory holds only one batch and the histories.
 """
 
@@ -32,9 +32,9 @@ BATCH = 2_048
 MAX_RECORDS = 2_000_000
 """The most records (100 MB) that a batch should read from histories: long histories make batches small."""
 PROBES = 24
-"""Rows of the file near which probes are taken, two each."""
+"""Rows of a file near which probes for a vectors file are taken, two each; an artifact has invented ones."""
 LONGEST_PROBE = 2_000
-"""The most records of a history in a probe, so that artifacts stay small."""
+"""The most records of a history in a probe."""
 NO_PROBES = ProbeHistories((), ())
 CURRENCY_CODE = np.dtype("S3")
 """Three bytes a row, where text would take twelve."""
@@ -55,11 +55,11 @@ class TableRows(NamedTuple):
 
 @dataclass(slots=True)
 class Table:
-    """All n transactions by time: `matrix` of shape (n, features), their labels and cards, and some of them as probes.
+    """All n transactions by time: `matrix` of shape (n, features), their labels and cards.
 
     `decided` is false for rows that the stream would not decide (repeated, contradicting). `card` has a number for each
     card. `amount_minor` is in minor units of `currency`, its code in ASCII; 0 and empty where they are not known.
-    `fingerprint` hashes the rows, labels included.
+    `fingerprint` hashes the rows, labels included; `probes` are the vectors file's.
     """
 
     matrix: Floats
@@ -134,16 +134,21 @@ class _Probes:
 class VectorPass:
     """One pass of a transactions file through the histories; a label becomes visible when it becomes known.
 
-    `seed` chooses the probes. `predictions` is the file of the predictions from storage, for a feature set that reads
-    some; a payment sees those that had come by its own time.
+    With a `probe_seed` it keeps probes, of payments that this chooses. `predictions` is the file of the predictions
+    from storage, for a feature set that reads some; a payment sees those that had come by its own time.
     """
 
     def __init__(
-        self, source: TransactionsFile, feature_set: FeatureSet, seed: int, predictions: PredictionsFile | None = None
+        self,
+        source: TransactionsFile,
+        feature_set: FeatureSet,
+        predictions: PredictionsFile | None = None,
+        *,
+        probe_seed: int | None = None,
     ) -> None:
         self._source = source
         self._feature_set = feature_set
-        self._random = np.random.default_rng(seed)
+        self._random = np.random.default_rng(probe_seed)
         self._store = MemoryStore(feature_set)
         self._digest = hashlib.sha256()
         self._predictions: PredictionLog | None = None
@@ -154,7 +159,8 @@ class VectorPass:
         self._batch_size = BATCH
         # Probes come from the last three quarters of the file, where histories are long.
         rows = source.facts.rows
-        self._probe_rows = np.linspace(rows // 4, rows - 1, PROBES).astype(int).tolist()
+        near = np.linspace(rows // 4, rows - 1, PROBES).astype(int).tolist()
+        self._probe_rows = [] if probe_seed is None else near
         self._probes = _Probes()
 
     def batches(self, progress: Progress) -> Iterator[VectorBatch]:
@@ -230,7 +236,7 @@ def fill_table(source: TransactionsFile, pass_: VectorPass, folder: Path, progre
         labels = rows.labelled_ms, rows.fraud
         money = seen.amount_minor, rows.currencies
         writer.append(TableRows(matrix, seen.occurred_ms, *labels, decided, seen.card_ids, *money))
-    writer.table.fingerprint, writer.table.probes = pass_.fingerprint, pass_.probes
+    writer.table.fingerprint = pass_.fingerprint
     return writer.table
 
 

@@ -1,7 +1,7 @@
 """The file of vectors: what `features compute` writes, and how `model import` reads it.
 
 Its columns are `COLUMNS` and a DOUBLE for each feature. Parquet metadata says which feature set it is of, and holds the
-probe histories that every artifact needs, so that an import needs neither the transactions file nor Redis.
+histories of some payments, by which an import sees whether vectors were changed, or computed by another version.
 """
 
 import hashlib

@@ -23,7 +23,7 @@ from stream.kafka.batches import Batch, Record, in_thread_if_large, size_of
 from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, OUTCOMES
-from stream.redaction import redact_headers, shorten
+from stream.redaction import redact_headers, redact_thoroughly, shorten
 from stream.scoring.decode import read_label_record, without_impassable_headers
 from stream.scoring.facts import FactListener, LabelsApplied, Retried
 from stream.scoring.tracing import BatchTrace, Tracing
@@ -228,8 +228,13 @@ def _outcome(record: Record, parsed: ParsedLabel, done: LabelResult, where: tupl
         fraud=label.fraud,
         labelled_at=format_time(label.labelled_ms),
         reported_by=cast("Reporter", label.reported_by),
-        fraud_type=msgspec.UNSET if kind is None else shorten(kind, LONGEST_FRAUD_TYPE),
+        fraud_type=msgspec.UNSET if kind is None else _shown_kind(kind),
         positions=Positions(done.history_epoch, done.card_position, done.merchant_position),
         status=done.status,
         source=Source(record.topic, record.partition, record.offset, log),
     )
+
+
+def _shown_kind(kind: str) -> str:
+    """Return a label's kind of fraud without card numbers, in whatever dress: it is the producer's text."""
+    return shorten(redact_thoroughly(kind.encode("utf-8", "replace")).decode(), LONGEST_FRAUD_TYPE)

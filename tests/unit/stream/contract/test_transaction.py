@@ -12,7 +12,13 @@ from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.fields import DEEPEST, ORDINARY_VALUE_BYTES, KnownFields, RawRecord, decode_object
 from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
 from stream.contract.schema import json_schema
-from stream.contract.transaction import ParsedTransaction, Transaction, TransactionRecord, read_transaction
+from stream.contract.transaction import (
+    ParsedTransaction,
+    Transaction,
+    TransactionRecord,
+    read_accepted_transaction,
+    read_transaction,
+)
 from stream.id_rules import NO_SHAPES, read_shapes
 from support.stream_records import (
     CARD_NUMBER,
@@ -498,3 +504,11 @@ def test_both_forms_of_a_payment_have_the_same_fields() -> None:
     same = {one.name: one.type for one in stated}
     differing = {one.name for one in decoded if one.type != same[one.name]}
     assert {one.type for one in decoded if one.name in differing} == {str, str | None}
+
+
+@pytest.mark.parametrize("amount", ["12", "4\t5", "", [], None])
+def test_an_accepted_record_whose_amount_is_no_number_is_none_that_can_be_computed_with(amount: object) -> None:
+    """Else the record that was refused for it raises an error when its card's history is asked for it."""
+    found = read_accepted_transaction(msgspec.json.encode(PAYMENT | {"amount_minor": amount}))
+    assert isinstance(found, Rejection)
+    assert found.code in {DeadLetterCode.INVALID_FIELD, DeadLetterCode.MISSING_FIELD}

@@ -13,8 +13,9 @@ from guards.report import breached_kinds
 from models.arms import Canary
 from models.artifact import read_artifact
 from models.commands import CommandKind, EventKind
-from models.policy import Decision
+from models.policy import Decision, Policy
 from models.repository import Repository
+from models.training_reference import ReferenceRows, build_reference
 from stream.demo.canary import BAD, ArmedDecision, CanaryFacts, arm_of, canary_facts, put_bad_model
 from stream.demo.checks import canary_not_ended
 from stream.demo.commands import CommandLog
@@ -26,7 +27,7 @@ from stream.demo.summary import problems_of, summarise
 from stream.demo.timeline import news
 from stream.demo.view import View
 from support.demo_scores import command, comparison, drawn, event, run_of, score, sent, sound_board, view_of
-from support.fleet.payments import put_model
+from support.fleet.payments import FEATURES, put_model
 
 SALT, SHARE_BP, REVISION = "salt", 1_000, 5
 WORSE = "c" * 64
@@ -67,12 +68,16 @@ def facts_of(evidence: dict[str, Any] | None = EVIDENCE) -> CanaryFacts:
     return found
 
 
-def test_the_bad_model_is_a_copy_that_declines_a_quarter_or_more_of_what_it_was_probed_with(tmp_path: Path) -> None:
+def test_the_bad_model_is_a_copy_that_declines_a_quarter_or_more_of_the_payments_of_the_reference(
+    tmp_path: Path,
+) -> None:
     repository = Repository(str(tmp_path))
-    good = put_model(str(tmp_path))
+    scores, at = np.random.default_rng(0).random(1_000) ** 2, np.arange(1_000)
+    rows = ReferenceRows(np.zeros((1_000, len(FEATURES))), at, scores, at, at * 60_000)
+    good = put_model(str(tmp_path), reference=build_reference(rows, Policy(0.5, 0.8)))
     artifact, before = (read_artifact(repository.fetch(one)) for one in (put_bad_model(repository, good), good))
-    decided = artifact.manifest.policy.decide(np.array(before.probe_rows.scores))
-    assert decided.count(Decision.DECLINE) >= len(decided) / 4
+    decided = artifact.manifest.policy.decide(scores)
+    assert 250 <= decided.count(Decision.DECLINE) <= 350
     assert (artifact.manifest.version, artifact.manifest.parent) == (BAD, good)
     assert (artifact.model_text, artifact.probe_rows) == (before.model_text, before.probe_rows)
 

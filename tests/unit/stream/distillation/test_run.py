@@ -28,6 +28,7 @@ from stream.outcomes.costs import Cost, StatedCosts
 from stream.rescoring.file_run import score_file
 from stream.rescoring.request import FileRequest, UnknownModelError
 from support.distillation_cases import FEATURES, SETS, SMALL, DistillationCase, payments, silent
+from support.invented import assert_invented
 from support.parsed_page import parsed, pictures, words
 from support.training_files import DAY_MS, write
 
@@ -89,6 +90,7 @@ def test_a_student_is_a_model_that_a_worker_serves_and_names_its_teacher(distill
     assert (manifest.policy.review_at, manifest.policy.decline_at) == (report.review_at, report.decline_at)
     assert report.metrics["alert_rate"] == pytest.approx(report.comparison.student_alerts / report.held_back.rows)
     assert "distilled" not in json.loads(repository.fetch(report.digest)[MANIFEST])
+    assert_invented(repository.fetch(report.digest), SETS.newest)
 
 
 def test_a_teacher_counts_as_stored_when_the_student_was_begun(distilled: Distilled) -> None:

@@ -22,7 +22,7 @@ from stream.dataset.errors import TransactionsFileError
 from stream.dataset.file import TransactionsFile
 from stream.training.request import TrainingDataError, TrainingRequest
 from stream.training.run import train
-from stream.training.vectors import Table, VectorPass, fill_table
+from stream.training.vectors import NO_PROBES, Table, VectorPass, fill_table
 from support.acceptance import sized
 from support.training_files import transactions, write
 
@@ -112,7 +112,11 @@ def table(tmp_path: Path, columns: dict[str, list[Any]]) -> Iterator[Table]:
     workplace = tmp_path / "workplace"
     workplace.mkdir()
     with TransactionsFile(write(tmp_path / "a.parquet", columns), workplace, 1) as source:
-        yield fill_table(source, VectorPass(source, FEATURES, 1), workplace, silent)
+        pass_ = VectorPass(source, FEATURES, probe_seed=1)
+        table = fill_table(source, pass_, workplace, silent)
+        assert table.probes == NO_PROBES
+        table.probes = pass_.probes
+        yield table
 
 
 @pytest.mark.full_size
@@ -138,7 +142,7 @@ def _vector(store: MemoryStore, transactions: Transactions) -> np.ndarray:
     return vectorise(FEATURES, transactions, store.observe_now(transactions))
 
 
-def test_probe_histories_reproduce_their_vectors(table: Table) -> None:
+def test_the_probes_of_a_pass_are_of_its_payments_and_reproduce_their_vectors(table: Table) -> None:
     assert len(table.probes.histories) > 2
     expected = matrix_of(table.probes.vectors, len(FEATURES))
     assert same_bits(vectorise_probe(FEATURES)([bytes(one) for one in table.probes.histories]), expected)
@@ -171,7 +175,7 @@ def test_long_histories_make_batches_smaller_and_change_no_vector(
     sizes: list[int] = []
     (tmp_path / "again").mkdir()
     with TransactionsFile(tmp_path / "a.parquet", tmp_path / "again", 1) as source:
-        pass_ = VectorPass(source, FEATURES, 1)
+        pass_ = VectorPass(source, FEATURES)
         again = fill_table(source, pass_, tmp_path / "again", lambda _stage, done, _rows: sizes.append(done))
     assert min(np.diff(sizes)) < 100
     assert same_bits(np.asarray(again.matrix), np.asarray(table.matrix))
