@@ -41,6 +41,7 @@ EXTRAS = {
 """Commands that need an extra, and which."""
 EACH_COMMAND = """
 import json, sys
+sys.modules["cryptography"] = None  # the locked set of a worker has it
 from click.testing import CliRunner
 from stream.cli.main import main
 answers = []
