@@ -18,7 +18,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -251,18 +251,13 @@ HASHES: Mapping[Entity, Callable[[str], int]] = MappingProxyType(
 
 def _hash(person: bytes, text: str, key: bytes | None = None) -> int:
     """Return 64 bits of BLAKE2b, by the process's key, as a signed integer; `person` separates the kinds of hashes."""
-    data, key = text.encode("utf-8", "surrogatepass"), _hash_key.value if key is None else key
-    digest = hashlib.blake2b(data, digest_size=8, person=person, key=key).digest()
+    keyed = _keyed if key is None else {"key": key}
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, person=person, **keyed).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
-class _HashKey:
-    """The key of this process's hashes; empty: without one, whoever knows how ids look can try them all."""
-
-    value = b""
-
-
-_hash_key = _HashKey()
+_keyed: dict[str, Any] = {}
+"""What gives BLAKE2b this process's key; empty: without one, whoever knows how ids look can try them all."""
 
 
 def use_hash_key(key: bytes) -> None:
@@ -270,21 +265,23 @@ def use_hash_key(key: bytes) -> None:
 
     Histories made by another key are not found. Values of features depend on no hash.
     """
-    _hash_key.value = key
+    _keyed.clear()
+    if key:
+        _keyed["key"] = key
     for cached in (card_hash, merchant_hash, device_hash, prediction_name_hash):
         cached.cache_clear()
 
 
 def has_hash_key() -> bool:
     """Tell whether ids are hashed by a key: then no card's or device's id is stored."""
-    return bool(_hash_key.value)
+    return bool(_keyed)
 
 
 def hash_key_check() -> str:
     """Return a text that is the same for the same key alone, and from which it cannot be found; empty without one."""
-    if not _hash_key.value:
+    if not _keyed:
         return ""
-    return hashlib.blake2b(b"fraudstream", digest_size=16, person=b"check", key=_hash_key.value).hexdigest()
+    return hashlib.blake2b(b"fraudstream", digest_size=16, person=b"check", **_keyed).hexdigest()
 
 
 def fold_hashes(content: NDArray[np.uint64]) -> Ints:

@@ -95,10 +95,10 @@ def decode(
             read = _damage_of(record) or read_accepted_transaction(record.value)
         else:
             read = _damage_of(record) or read_transaction(record.value, record.key, record.timestamp + skew_ms, ids)
-            if latest_ms is not None and isinstance(read, ParsedTransaction):
-                read = clock_problem(read, latest_ms) or read
-            if isinstance(read, ParsedTransaction) and read.erases and (problem := seal_problem(record)):
-                read = Rejection(DeadLetterCode.UNSIGNED_ERASURE, problem)
+            if not isinstance(read, Rejection):
+                late = None if latest_ms is None else clock_problem(read, latest_ms)
+                unsealed = seal_problem(record) if read.erases else ""
+                read = late or (Rejection(DeadLetterCode.UNSIGNED_ERASURE, unsealed) if unsealed else read)
         if isinstance(read, Rejection):
             dead.append(DeadLetter(record, read.code, read.detail))
         else:
