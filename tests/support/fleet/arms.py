@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ from support.fleet.fleet import Fleet, sources
 class Rollout(NamedTuple):
     """Who decides at a revision: the live model, and a canary with its share and salt, or a split, if one runs.
 
-    `arms` are those of a split as the event has them, `exclude` are the cards that are left out of it.
+    `arms` are those of a split as the event has them, `exclude` names the cards that are left out of it: by their ids,
+    or by hashes with the deployment's `hash_key`.
     """
 
     live: str
@@ -22,6 +24,7 @@ class Rollout(NamedTuple):
     salt: str = ""
     arms: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     exclude: frozenset[str] = frozenset()
+    hash_key: bytes = b""
 
     def bucket(self, card_id: str) -> int:
         """Return the bucket of a card."""
@@ -32,7 +35,7 @@ class Rollout(NamedTuple):
         """Return the arm of a card."""
         if self.canary is not None:
             return "canary" if self.bucket(card_id) < self.share_bp else "live"
-        if not self.arms or card_id in self.exclude:
+        if not self.arms or self.excludes(card_id):
             return "live"
         bucket, end = self.bucket(card_id), 0
         for name in sorted(self.arms):
@@ -40,6 +43,11 @@ class Rollout(NamedTuple):
             if bucket < end:
                 return name
         return "live"
+
+    def excludes(self, card_id: str) -> bool:
+        """Tell whether a card is left out of the split."""
+        hashed = hashlib.blake2b(card_id.encode("utf-8"), digest_size=16, person=b"excluded card", key=self.hash_key)
+        return card_id in self.exclude or f"h1={hashed.hexdigest()}" in self.exclude
 
     def model(self, arm: str) -> str | None:
         """Return the model of an arm."""
@@ -51,15 +59,18 @@ class Rollout(NamedTuple):
 def rollouts(fleet: Fleet) -> dict[int, Rollout]:
     """Return who decides at each revision, from the acceptances alone; promotions, canaries and splits are known.
 
+    The fleet's setting `HASH_KEY_FILE` names the file of its hash key, if it has one.
     An acceptance that does not make the next revision is void: a judge wrote it that had been replaced.
     """
     found: dict[int, Rollout] = {}
+    file = fleet.environment.get("HASH_KEY_FILE")
+    key = b"" if file is None else bytes.fromhex(Path(file).read_text())
     now = Rollout("")
     for event in fleet.events("accepted"):
         if event["revision"] != len(found) + 1:
             continue
         now = _after(now, event)
-        found[event["revision"]] = now
+        found[event["revision"]] = now._replace(hash_key=key)
     return found
 
 

@@ -136,6 +136,18 @@ def render(
     return read_yaml(done.stdout)
 
 
+def in_cluster(kubeconfig: Path, *words: str) -> str:
+    """Run a command of Helm in a cluster, such as `install RELEASE CHART`, and return what it printed.
+
+    Raises:
+        RefusedValues: Helm or the API server refuses it.
+    """
+    done = _run("--kubeconfig", str(kubeconfig), *words)
+    if done.returncode != 0:
+        raise RefusedValues(done.stderr)
+    return done.stdout
+
+
 def lint(*files: Path) -> subprocess.CompletedProcess[str]:
     """Return what `helm lint --strict` says."""
     return _run("lint", "--strict", str(CHART), *(word for file in files for word in ("--values", str(file))))

@@ -44,14 +44,22 @@ def faults(one: KubernetesObject, kubernetes: str) -> list[str]:
 def custom_schemas() -> dict[tuple[str, str], dict[str, Any]]:
     """Return the schemas of KEDA's and of the Prometheus operator's kinds, from their own definitions."""
     schemas = {}
-    for module, version, names in _DEFINITIONS:
-        for path in go_module_files(module, version, names):
-            spec = yaml.safe_load(path.read_text())["spec"]
-            for served in spec["versions"]:
-                schema = _closed(served["schema"]["openAPIV3Schema"])
-                schema["properties"]["metadata"] = {"type": "object"}
-                schemas[f"{spec['group']}/{served['name']}", spec["names"]["kind"]] = schema
+    for definition in definitions():
+        spec = definition["spec"]
+        for served in spec["versions"]:
+            schema = _closed(served["schema"]["openAPIV3Schema"])
+            schema["properties"]["metadata"] = {"type": "object"}
+            schemas[f"{spec['group']}/{served['name']}", spec["names"]["kind"]] = schema
     return schemas
+
+
+def definitions() -> list[KubernetesObject]:
+    """Return the definitions of KEDA's and of the Prometheus operator's kinds, as their projects publish them."""
+    return [
+        yaml.safe_load(path.read_text())
+        for module, version, names in _DEFINITIONS
+        for path in go_module_files(module, version, names)
+    ]
 
 
 def _closed(schema: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from support.fleet.payments import put_model
 from support.fleet.workers import GUARD_COMMAND, Worker
 
 SALT = "experiment-1"
+HASH_KEY = bytes(range(32)).hex()
 GUARD = (*GUARD_COMMAND, "--cool-down", "0")
 DECLINES_ALL = Policy(review_at=1e-9, decline_at=2e-9)
 ALL_CARDS = [f"card-{number}" for number in range(CARDS)]
@@ -34,7 +35,11 @@ def command(fleet: Fleet, *arguments: str, refused: bool = False) -> dict[str, A
 
 
 @pytest.mark.acceptance
-def test_a_split_under_load_and_a_kill_decides_each_card_by_its_arm_until_an_arm_wins(fleet: Fleet) -> None:
+@pytest.mark.parametrize("key", ["", HASH_KEY], ids=["without a hash key", "with a hash key"])
+def test_a_split_under_load_and_a_kill_decides_each_card_by_its_arm_until_an_arm_wins(fleet: Fleet, key: str) -> None:
+    if key:
+        (fleet.folder / "hash.key").write_text(key)
+        fleet.environment["HASH_KEY_FILE"] = str(fleet.folder / "hash.key")
     first, second = fleet.go_live(2)
     live = fleet.events("accepted")[0]["model"]
     new, other, outside = (put_model(fleet.models, seed=seed) for seed in (1, 2, 3))
@@ -55,6 +60,9 @@ def test_a_split_under_load_and_a_kill_decides_each_card_by_its_arm_until_an_arm
     assert_whole(fleet, valid, len(load.sent))
     assert [one.live for one in rollouts(fleet).values()] == [live, live, new]
     assert_divided(valid, rollouts(fleet)[2])
+    assert {entry.startswith("h1=") for entry in rollouts(fleet)[2].exclude} == {bool(key)}
+    kept = [record.value or b"" for topic in ("model-control", "model-events") for record in fleet.read(topic)]
+    assert any(card.encode() in value for card in EXCLUDED for value in kept) != bool(key)
     assert_told(fleet, begun, {"a-control": live, "b-new": new, "c-other": other})
     diff = json.loads(fleet.cli("score", "--topic", "--diff", "--json").stdout)
     assert (diff["compared"], diff["unexplained"]) == (len(valid), 0)
