@@ -1,5 +1,6 @@
 """Fixtures of the integration tests: one Kafka, one Redis, and workers for each test; and the Hypothesis profiles."""
 
+import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stream.control import trial
-from support import report_lines
+from support import json_shapes, report_lines
 from support.examples import register_profiles
 from support.fleet.workers import COMMAND, Worker
 from support.kafka.admin import delete_topics
@@ -88,6 +89,8 @@ def start_worker(tmp_path: Path) -> Iterator[Callable[[Mapping[str, str]], Worke
 def pytest_configure(config: pytest.Config) -> None:
     """Register the plugin that collects reported lines, from several processes too."""
     config.pluginmanager.register(report_lines)
+    if json_shapes.FOLDER in os.environ:
+        json_shapes.record_invocations()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

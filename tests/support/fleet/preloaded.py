@@ -15,7 +15,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from stream.cli.main import main
 from stream.demo.services.processes import FORKER, Child
+from support import json_shapes
 from support.paths import HOUSE
 
 PROCESS = Path(__file__).with_name("preloaded_process.py")
@@ -139,7 +141,15 @@ def run(
     folder: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end with these variables and no others, as `subprocess.run` does, in a fork if it can."""
-    folder = folder or Path.cwd()
+    done = _run(command, environment, seconds, folder or Path.cwd())
+    if (way := _way_of(command)) is not None:
+        json_shapes.record(main, command[len(way) :], done.stdout)
+    return done
+
+
+def _run(
+    command: Sequence[str], environment: Mapping[str, str], seconds: float, folder: Path
+) -> subprocess.CompletedProcess[str]:
     if not can_fork(command, environment):
         return subprocess.run(
             command, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=seconds
