@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCH := .venv-bench/bin
 STAMP := .venv/.installed
-PATHS := stream features models shadow guards metrics benchmarks tests deploy docs examples hatch_build.py
+PATHS := fraudstream stream features models shadow guards metrics benchmarks tests deploy docs examples hatch_build.py
 # One process more than cores: tests of the whole wait for other processes half of their time.
 PYTEST := $(BIN)/pytest -n 3 --dist worksteal --durations=25
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"

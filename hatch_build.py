@@ -38,7 +38,7 @@ FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fno-sanitize=undefined", "-fP
 """A fused multiplication and addition would give other bits than numpy and LightGBM."""
 _SECONDS = 120
 BUILD_FILE = "stream/build.txt"
-PACKAGES = ("stream", "features", "models", "shadow", "guards", "metrics")
+PACKAGES = ("fraudstream", "stream", "features", "models", "shadow", "guards", "metrics")
 SUFFIXES = (".py", ".c", ".lua")
 COMMIT = "FRAUDSTREAM_COMMIT"
 """The variable that names the commit where there is no git, as in the build of an image."""

@@ -19,7 +19,7 @@ from features.declaration import FeatureSet
 from features.history.store import Entity, Transactions
 from features.redis.client import without_password
 from features.redis.sentinel import open_client
-from stream.bench.keys import delete_keys, keys_of
+from fraudstream.bench.keys import delete_keys, keys_of
 from stream.clock import now_ms
 from stream.errors import MeasurementError
 from stream.settings import Settings

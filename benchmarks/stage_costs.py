@@ -27,10 +27,10 @@ from features.redis import store as store_module
 from features.redis.keys import SINGLE_SERVER_SHARDS, KeyLayout
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets, load_sets
+from fraudstream.bench.payments import payments
 from models.loading import Model
 from models.repository import Repository
 from stream import pipeline as pipeline_module
-from stream.bench.payments import payments
 from stream.clock import Stage
 from stream.control.model_cache import ServingModels
 from stream.errors import MeasurementError

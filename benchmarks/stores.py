@@ -15,7 +15,7 @@ from features.history.store import Entity, Label, Transactions
 from features.redis.keys import KIND_LETTERS
 from features.redis.store import DEFAULT, RedisStore, StoreOptions
 from features.vector.vectorise import vectorise
-from stream.bench.keys import keys_of
+from fraudstream.bench.keys import keys_of
 from stream.clock import now_ms
 from stream.settings import Settings
 

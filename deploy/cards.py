@@ -12,13 +12,13 @@ from tempfile import TemporaryDirectory
 import click
 import duckdb
 
+from fraudstream.demo.plan import DemoPlan
+from fraudstream.demo.traffic import as_of, simulate_plan
+from fraudstream.demo.world.rows import DAY_MS
+from fraudstream.demo.world.world import World
+from fraudstream.demo.world.writing import write_history
 from models.times import format_time
 from stream.clock import now_ms
-from stream.demo.plan import DemoPlan
-from stream.demo.traffic import as_of, simulate_plan
-from stream.demo.world.rows import DAY_MS
-from stream.demo.world.world import World
-from stream.demo.world.writing import write_history
 
 BATCH = 1_000
 """Transactions in a file of live ones, which is published as a whole."""

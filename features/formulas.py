@@ -25,7 +25,7 @@ from features.history.frames import FINEST, PER_MAJOR, POWERS, Floats, Window
 from features.history.store import Ints
 
 MINUTE_MS = 60_000
-OUR_PACKAGES = frozenset({"features", "guards", "models", "shadow", "stream"})
+OUR_PACKAGES = frozenset({"features", "fraudstream", "guards", "metrics", "models", "shadow", "stream"})
 """The packages of fraudstream, which hide modules and folders of these names in the working directory."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 Column = NDArray[Any]

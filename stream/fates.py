@@ -254,66 +254,69 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
     (stream.MeasurementError,): ErrorFate(
         "What `bench` measures does not run", Handling.REFUSED, "The message names the logs"
     ),
-    ("stream.training.request.TrainingDataError", "stream.training.request.UnusableModelError"): ErrorFate(
+    (
+        "fraudstream.lab.training.request.TrainingDataError",
+        "fraudstream.lab.training.request.UnusableModelError",
+    ): ErrorFate(
         "`train`, `model import` or `model policy` cannot make a model", Handling.REFUSED, "Nothing is stored"
     ),
-    ("stream.training.request.WeakModelError",): ErrorFate(
+    ("fraudstream.lab.training.request.WeakModelError",): ErrorFate(
         "A trained model ranks by chance, alerts far more than was asked, or has hardly any trees",
         Handling.REFUSED,
         "Nothing is stored unless `--accept-weak` says so",
     ),
-    ("stream.training.request.LeakError",): ErrorFate(
+    ("fraudstream.lab.training.request.LeakError",): ErrorFate(
         "A feature knows the label, or what came later", Handling.REFUSED, "The message names each feature and says why"
     ),
-    ("stream.training.request.ModelFileError", "stream.training.request.VectorsFileError"): ErrorFate(
+    ("fraudstream.lab.training.request.ModelFileError", "fraudstream.lab.training.request.VectorsFileError"): ErrorFate(
         "`model import` cannot use its files", Handling.REFUSED, "The message names everything that is wrong"
     ),
     (
-        "stream.evaluation.request.NotHeldBackError",
-        "stream.evaluation.request.NothingToEvaluateError",
-        "stream.evaluation.request.UnstatedCostsError",
+        "fraudstream.lab.evaluation.request.NotHeldBackError",
+        "fraudstream.lab.evaluation.request.NothingToEvaluateError",
+        "fraudstream.lab.evaluation.request.UnstatedCostsError",
     ): ErrorFate("`evaluate` has no payments that it may measure", Handling.REFUSED, "The message says what to do"),
     (
-        "stream.distillation.request.TeacherError",
-        "stream.distillation.request.ScoresFileError",
-        "stream.distillation.request.UnpricedCurrencyError",
+        "fraudstream.lab.distillation.request.TeacherError",
+        "fraudstream.lab.distillation.request.ScoresFileError",
+        "fraudstream.lab.distillation.request.UnpricedCurrencyError",
     ): ErrorFate(
         "`distill` cannot use a teacher, its scores or the stated costs",
         Handling.REFUSED,
         "Nothing is stored; the message names everything that is wrong",
     ),
-    ("stream.training.request.RulesFileError",): ErrorFate(
+    ("fraudstream.lab.training.request.RulesFileError",): ErrorFate(
         "A file of rules cannot be used", Handling.REFUSED, "The message names everything that is wrong"
     ),
-    ("stream.dataset.errors.OutputError",): ErrorFate(
+    ("fraudstream.lab.dataset.errors.OutputError",): ErrorFate(
         "`features compute` cannot write its output", Handling.REFUSED, "No partial output is left"
     ),
     (
-        "stream.dataset.errors.MissingExtraError",
-        "stream.dataset.errors.PredictionsFileError",
-        "stream.dataset.errors.TransactionsFileError",
+        "fraudstream.lab.dataset.errors.MissingExtraError",
+        "fraudstream.lab.dataset.errors.PredictionsFileError",
+        "fraudstream.lab.dataset.errors.TransactionsFileError",
     ): ErrorFate(
         "A file of transactions or of predictions cannot be read",
         Handling.REFUSED,
         "The message names everything that is wrong",
     ),
-    ("stream.dataset.errors.BackfillError",): ErrorFate(
+    ("fraudstream.lab.dataset.errors.BackfillError",): ErrorFate(
         "`backfill` would overlap the stream, cannot read all of a topic, or has none to write to",
         Handling.REFUSED,
         "Nothing is written",
     ),
-    ("stream.dataset.injector.InjectionError",): ErrorFate(
+    ("fraudstream.lab.dataset.injector.InjectionError",): ErrorFate(
         "A broker did not accept all records of a file",
         Handling.REFUSED,
         "Publish it again; repeats are recognised",
     ),
     (
-        "stream.rescoring.request.UnknownModelError",
-        "stream.rescoring.request.NothingToScoreError",
-        "stream.rescoring.request.ComputationError",
+        "fraudstream.lab.rescoring.request.UnknownModelError",
+        "fraudstream.lab.rescoring.request.NothingToScoreError",
+        "fraudstream.lab.rescoring.request.ComputationError",
     ): ErrorFate("`score` or `replay` cannot be done", Handling.REFUSED, "No partial output is left"),
-    ("stream.demo.errors.DemoError",): ErrorFate("`demo` cannot go on", Handling.REFUSED),
-    ("stream.demo.services.errors.NotInstalled", "stream.demo.services.errors.NotReady"): ErrorFate(
+    ("fraudstream.demo.errors.DemoError",): ErrorFate("`demo` cannot go on", Handling.REFUSED),
+    ("fraudstream.demo.services.errors.NotInstalled", "fraudstream.demo.services.errors.NotReady"): ErrorFate(
         "A service of `demo` is not installed or does not start", Handling.REFUSED, "None of them is left running"
     ),
     (
@@ -326,12 +329,12 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         guards.GuardError,
         metrics.MetricsError,
         stream.StreamError,
-        "stream.training.request.TrainingError",
-        "stream.evaluation.request.EvaluationError",
-        "stream.distillation.request.DistillationError",
-        "stream.dataset.errors.FileError",
-        "stream.rescoring.request.RescoringError",
-        "stream.demo.services.errors.EmbeddedError",
+        "fraudstream.lab.training.request.TrainingError",
+        "fraudstream.lab.evaluation.request.EvaluationError",
+        "fraudstream.lab.distillation.request.DistillationError",
+        "fraudstream.lab.dataset.errors.FileError",
+        "fraudstream.lab.rescoring.request.RescoringError",
+        "fraudstream.demo.services.errors.EmbeddedError",
     ): ErrorFate("Never raised: the roots of the others", Handling.EXIT, "", _RULES_IN_RECORD),
     (Exception,): ErrorFate("A defect", Handling.EXIT, "", _RULES_IN_RECORD),
 }

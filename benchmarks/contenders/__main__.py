@@ -23,8 +23,8 @@ from benchmarks.contenders.scorers import Payment
 from benchmarks.contenders.steps import TRACING, collecting, steps_of, summary
 from benchmarks.contenders.task import Line
 from features.vector.sets import load_sets
+from fraudstream.bench.payments import PublishedPayment, payments
 from models.repository import Repository
-from stream.bench.payments import PublishedPayment, payments
 from stream.errors import StreamError
 from stream.settings import Settings, read_settings
 

@@ -28,9 +28,8 @@ from benchmarks.contenders.registry import CONTENDERS, OURS
 from benchmarks.contenders.results import AfterKill, AtRate, Backlog
 from benchmarks.contenders.steps import FollowedPayment, place_of
 from benchmarks.contenders.task import ContenderTask, Line
-from models.commands import CommandKind
-from stream.bench.payments import PublishedPayment
-from stream.bench.worker import (
+from fraudstream.bench.payments import PublishedPayment
+from fraudstream.bench.worker import (
     WORKER,
     command_accepted,
     cpu_seconds,
@@ -39,8 +38,9 @@ from stream.bench.worker import (
     resident_mib,
     worker_environment,
 )
+from fraudstream.demo.services.processes import Child
+from models.commands import CommandKind
 from stream.clock import now_ns
-from stream.demo.services.processes import Child
 from stream.errors import MeasurementError
 from stream.kafka.topics import SCORES, TRANSACTIONS, apply
 from stream.settings import Settings

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from hdrh.histogram import HdrHistogram
 
 from benchmarks.contenders.results import OfferedLoad
-from stream.bench.payments import PublishedPayment
+from fraudstream.bench.payments import PublishedPayment
 from stream.errors import MeasurementError
 
 _LEAST_US, _MOST_US, _DIGITS = 1, 600_000_000, 3

@@ -8,13 +8,13 @@ from benchmarks.contenders.scorers import Payment, decoded
 from features.declaration import FeatureSet
 from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
+from fraudstream.lab.training.assembly import assemble
 from models.artifact import Manifest, TrainingData, write_artifact
 from models.booster import FitRows, fit
 from models.calibration import Calibration
 from models.policy import Policy
 from models.repository import Repository
 from models.times import format_time
-from stream.training.assembly import assemble
 
 TREES, LEAVES = 400, 31
 _SHARE = 0.2

@@ -20,8 +20,8 @@ from benchmarks.contenders.figures import (
 from benchmarks.contenders.registry import CONTENDERS, LIMITS, ON_EVERY_LINE, OURS
 from benchmarks.contenders.results import OfferedLoad
 from benchmarks.contenders.task import Line
-from stream.html.charts.drawing import PAGE_INCHES, ChartFrame, nothing_to_show, picture_file
-from stream.html.palette import BLUE, INK, MUTED, PAPER, RULE, SKY_BLUE
+from fraudstream.ops.report.charts.drawing import PAGE_INCHES, ChartFrame, nothing_to_show, picture_file
+from fraudstream.ops.report.palette import BLUE, INK, MUTED, PAPER, RULE, SKY_BLUE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,11 +16,11 @@ from features.declaration import FeatureSet
 from features.history.frames import Floats
 from features.history.store import Transactions
 from features.vector.sets import load_sets
+from fraudstream.bench.keys import keys_of
 from models import tree_kernel
 from models.loading import Model, load
 from models.policy import Decision
 from models.repository import Repository
-from stream.bench.keys import keys_of
 from stream.clock import now_ms
 from stream.control.probes import vectorise_probe
 from stream.errors import MeasurementError

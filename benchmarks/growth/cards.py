@@ -19,8 +19,8 @@ from features.history import records
 from features.history.store import Entity, Ints
 from features.redis.cache import CachedHistory
 from features.redis.keys import SINGLE_SERVER_SHARDS, KeyLayout
-from stream.bench.keys import PREFIX
-from stream.bench.payments import PublishedPayment, payments
+from fraudstream.bench.keys import PREFIX
+from fraudstream.bench.payments import PublishedPayment, payments
 from stream.settings import Settings
 
 RECORDS = 60

@@ -10,7 +10,7 @@ from benchmarks.contenders.task import Line
 from benchmarks.growth.cards import CardSupply, write_histories
 from benchmarks.growth.memory import SAMPLE_SECONDS
 from benchmarks.growth.series import GrowthPoint, GrowthSeries
-from stream.bench.payments import PublishedPayment, payments
+from fraudstream.bench.payments import PublishedPayment, payments
 from stream.settings import Settings
 
 PARTITIONS = (1, 4, 16, 64)

@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
-from stream.html.charts.axis import AxisKind, ChartAxis
-from stream.html.charts.drawing import ChartFrame
-from stream.html.charts.lines import ChartLine, LineChart, stacked_picture
+from fraudstream.ops.report.charts.axis import AxisKind, ChartAxis
+from fraudstream.ops.report.charts.drawing import ChartFrame
+from fraudstream.ops.report.charts.lines import ChartLine, LineChart, stacked_picture
 
 
 class GrowthPoint(msgspec.Struct, frozen=True):

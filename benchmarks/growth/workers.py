@@ -7,10 +7,10 @@ from itertools import islice
 from statistics import median
 
 from benchmarks.growth.series import GrowthPoint, GrowthSeries
+from fraudstream.bench.fleet import BenchFleet
+from fraudstream.bench.payments import PublishedPayment, payments
+from fraudstream.bench.worker import WorkerBench, cpu_seconds, own_names
 from models.commands import CommandKind
-from stream.bench.fleet import BenchFleet
-from stream.bench.payments import PublishedPayment, payments
-from stream.bench.worker import WorkerBench, cpu_seconds, own_names
 from stream.clock import now_ms
 from stream.errors import MeasurementError
 from stream.settings import Settings

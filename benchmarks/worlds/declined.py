@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fraudstream.ops.rollout.outcomes.columns import PAYMENT_ROW, PaymentRows
+from fraudstream.ops.rollout.outcomes.labels import NO_TIME, UNLABELLED
 from metrics.bootstrap import BootstrapPlan, ratio_interval, total_interval
 from metrics.columns import Bools, Floats
 from metrics.intervals import Interval
 from metrics.money import DecisionCode
-from stream.outcomes.columns import PAYMENT_ROW, PaymentRows
-from stream.outcomes.labels import NO_TIME, UNLABELLED
 
 DECLINES, OTHER, OTHER_FRAUDS = 1_500, 300, 100
 """Declined payments; others, which are approved; and how many of these are fraud."""

@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 
 from benchmarks.worlds.promise import Bound, Promise, World
-from stream.bench.drift import CASES, DRIFTS, watch_days
-from stream.bench.label_feed import LOSSES, WARM_DAYS, WORLDS, FeedLoss, watch_feed
-from stream.drift.terms import DAYS_OF_YEAR, DriftTerms
+from fraudstream.bench.drift import CASES, DRIFTS, watch_days
+from fraudstream.bench.label_feed import LOSSES, WARM_DAYS, WORLDS, FeedLoss, watch_feed
+from fraudstream.ops.watch.drift.terms import DAYS_OF_YEAR, DriftTerms
 
 _PART, _PAGE = "drift", "drift"
 _CARDS = 1_500

@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fraudstream.ops.rollout.outcomes.columns import PAYMENT_ROW
+from fraudstream.ops.rollout.outcomes.maturity import outcomes_of
+from fraudstream.ops.rollout.verdict.gates import gates_of_losses
+from fraudstream.ops.rollout.verdict.losses import LossFacts, compare_losses
+from fraudstream.ops.rollout.verdict.pairs import Pairs
+from fraudstream.ops.rollout.verdict.terms import VerdictTerms
 from metrics.columns import Bools, Floats, Ints
 from metrics.money import CostMatrix, DecisionCode
-from stream.outcomes.columns import PAYMENT_ROW
-from stream.outcomes.maturity import outcomes_of
-from stream.verdict.gates import gates_of_losses
-from stream.verdict.losses import LossFacts, compare_losses
-from stream.verdict.pairs import Pairs
-from stream.verdict.terms import VerdictTerms
 
 DAY_MS = 86_400_000
 COHORT_DAYS = 28

@@ -6,9 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.worlds.promise import Bound, Promise, World
-from guards.shares import LIVE, ArmShare
-from metrics.columns import Floats
-from stream.bench.experiments import (
+from fraudstream.bench.experiments import (
     ALPHA,
     CAP_MINOR,
     CHANCE,
@@ -21,8 +19,10 @@ from stream.bench.experiments import (
     cards_needed,
     follow_looks,
 )
-from stream.experiments.cards import CardLosses
-from stream.experiments.comparison import ArmDifference, pair_plans, winner_of
+from fraudstream.ops.rollout.experiments.cards import CardLosses
+from fraudstream.ops.rollout.experiments.comparison import ArmDifference, pair_plans, winner_of
+from guards.shares import LIVE, ArmShare
+from metrics.columns import Floats
 
 EFFECT = 0.5
 """The new arm's cards lose so much less often than live's if they pay more than the median card, else more often."""

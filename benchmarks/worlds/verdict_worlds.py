@@ -23,8 +23,8 @@ from benchmarks.worlds.ordered_cards import (
     wrongly_promoted,
 )
 from benchmarks.worlds.promise import Bound, Promise, World
+from fraudstream.ops.rollout.outcomes.declines import decline_figures
 from metrics.bootstrap import BootstrapPlan
-from stream.outcomes.declines import decline_figures
 
 _PART, _PAGE, _METRICS = "verdict", "verdict", "fraud-metrics"
 _CARDS, _MANY = 8_000, 40_000

@@ -20,7 +20,7 @@ from deploy.check.metric_names import prometheus_names
 from deploy.check.queries import Jaeger, Prometheus, trace_problem, until
 from deploy.check.records import EndOffsets, Scores, SentTransaction, ends, not_scored_once, read_scores, sent_since
 from deploy.check.report import CheckError, CheckReport
-from stream.demo.services.processes import free_port
+from fraudstream.demo.services.processes import free_port
 
 BATCH = 1_000
 """Transactions that `publish-cards 1` publishes."""

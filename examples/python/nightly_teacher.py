@@ -18,11 +18,11 @@ import duckdb
 from features.declaration import FeatureSet, load
 from features.rows import prediction, prediction_age
 from features.vector.sets import FeatureSets
+from fraudstream.lab.rescoring.file_run import score_file
+from fraudstream.lab.rescoring.request import FileRequest
+from fraudstream.lab.training.request import TrainingReport, TrainingRequest
+from fraudstream.lab.training.run import train
 from models.repository import Repository
-from stream.rescoring.file_run import score_file
-from stream.rescoring.request import FileRequest
-from stream.training.request import TrainingReport, TrainingRequest
-from stream.training.run import train
 
 TEACHERS_PART = 0.45
 """The share of the time of which the teacher has seen the labels."""

@@ -1,7 +1,7 @@
 """Probe histories: the records that a few payments saw, by which another machine checks that it computes the same.
 
-Those of an artifact are invented (`stream.training.probe_histories`) and checked when it is loaded; those of a vectors
-file are of its own payments.
+Those of an artifact are invented (`fraudstream.lab.training.probe_histories`) and checked when it is loaded; those of a
+vectors file are of its own payments.
 """
 
 from collections.abc import Mapping, Sequence

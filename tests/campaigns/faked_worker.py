@@ -40,7 +40,7 @@ def _sleep(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    from stream.cli.main import main
+    from fraudstream.cli.main import main
 
     PartitionWriter.write = _stopping_write  # type: ignore[method-assign]
     time.sleep = _sleep

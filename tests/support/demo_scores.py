@@ -6,6 +6,13 @@ from typing import Any
 
 from rich.console import Console
 
+from fraudstream.demo.commands import CommandLog
+from fraudstream.demo.comparisons import RevisionComparisons
+from fraudstream.demo.scoreboard import GroundTruth, Place, Scoreboard
+from fraudstream.demo.summary import RunFacts
+from fraudstream.demo.terms import FIRST_TERM, TermRevision
+from fraudstream.demo.view import View
+from fraudstream.demo.world.rows import Pattern
 from models.commands import Command, CommandKind, Event, EventKind
 from models.policy import Decision
 from models.problems import Problem
@@ -13,13 +20,6 @@ from models.times import format_time
 from shadow.comparison import Comparison, Side
 from shadow.comparison import Source as ComparisonSource
 from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source
-from stream.demo.commands import CommandLog
-from stream.demo.comparisons import RevisionComparisons
-from stream.demo.scoreboard import GroundTruth, Place, Scoreboard
-from stream.demo.summary import RunFacts
-from stream.demo.terms import FIRST_TERM, TermRevision
-from stream.demo.view import View
-from stream.demo.world.rows import Pattern
 
 OLD, NEW = "a" * 64, "b" * 64
 MODELS = {OLD: "plain", NEW: "better"}

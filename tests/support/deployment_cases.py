@@ -1,9 +1,15 @@
 """A silent deployment `green` beside `blue`, and how their decisions compare: tests replace what they are about."""
 
+from fraudstream.ops.rollout.deployments.comparison import Comparison, DecisionChange, DecisionTimes, ScoreShift
+from fraudstream.ops.rollout.deployments.recent import Faults
+from fraudstream.ops.rollout.deployments.state import (
+    DecisionLag,
+    DeploymentState,
+    GroupSource,
+    HistoriesFound,
+    LiveModel,
+)
 from models.worker_records import WorkerRecord
-from stream.deployments.comparison import Comparison, DecisionChange, DecisionTimes, ScoreShift
-from stream.deployments.recent import Faults
-from stream.deployments.state import DecisionLag, DeploymentState, GroupSource, HistoriesFound, LiveModel
 
 AT = "2026-01-01T00:00:00.000Z"
 GREEN = DeploymentState(

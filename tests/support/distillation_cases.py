@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 
 from features.declaration import load as load_features
 from features.vector.sets import FeatureSets
+from fraudstream.lab.distillation.report import DistillationReport
+from fraudstream.lab.distillation.request import DistillationRequest, NamedTeacher, StudentSize
+from fraudstream.lab.distillation.run import distil
+from fraudstream.lab.training.request import TrainingRequest
+from fraudstream.lab.training.run import train
 from models.repository import Repository
 from models.times import format_time, parse_time_ms
-from stream.distillation.report import DistillationReport
-from stream.distillation.request import DistillationRequest, NamedTeacher, StudentSize
-from stream.distillation.run import distil
-from stream.training.request import TrainingRequest
-from stream.training.run import train
 from support.training_files import DAY_MS, transactions, write
 
 FEATURES = load_features(None)

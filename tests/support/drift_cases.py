@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from fraudstream.ops.watch.drift.fold import LATENESS_MS, DriftFold, DriftNews
+from fraudstream.ops.watch.drift.scores import ScoreFilter
+from fraudstream.ops.watch.drift.terms import DriftTerms
 from models.artifact import Manifest, TrainingData
 from models.calibration import Calibration
 from models.policy import Policy
 from models.times import format_time
 from models.training_reference import DAY_MS, ReferenceRows, TrainingReference, build_reference
-from stream.drift.fold import LATENESS_MS, DriftFold, DriftNews
-from stream.drift.scores import ScoreFilter
-from stream.drift.terms import DriftTerms
 
 DIGEST = "ab" * 32
 NAMES = ("amount", "night", "gap")

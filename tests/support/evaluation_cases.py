@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from fraudstream.lab.evaluation.figures import ScoredBy
+from fraudstream.lab.evaluation.payments import EvaluatedPayments
 from metrics.alerts import first_frauds
 from metrics.columns import Floats
 from metrics.money import DecisionCode
-from stream.evaluation.figures import ScoredBy
-from stream.evaluation.payments import EvaluatedPayments
 
 DAY_MS = 86_400_000
 START_MS = 20_000 * DAY_MS

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stream.demo.services.processes import Child
+from fraudstream.demo.services.processes import Child
 from support.example_commands import BUILD_GO, CLIENTS, COPY_JARS, LIBRARIES, ExampleClient
 from support.fleet.fleet import until
 from support.paths import HOUSE

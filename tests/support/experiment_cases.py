@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fraudstream.ops.rollout.experiments.span import Experiment
+from fraudstream.ops.rollout.experiments.terms import ExperimentTerms
+from fraudstream.ops.rollout.outcomes.columns import PaymentRows
+from fraudstream.ops.rollout.outcomes.maturity import MaturityTerms
 from guards.excluded import ExcludedCards
 from guards.shares import ArmShare
 from metrics.money import CostMatrix
 from models.arms import Arm, Split
-from stream.experiments.span import Experiment
-from stream.experiments.terms import ExperimentTerms
-from stream.outcomes.columns import PaymentRows
-from stream.outcomes.maturity import MaturityTerms
 from support.outcome_cases import Payment, at_ms, payment_rows
 
 COSTS = CostMatrix(review_fixed_minor=300, review_share_bp=0, decline_fixed_minor=200, decline_share_bp=500)

@@ -11,15 +11,15 @@ import msgspec
 import numpy as np
 from aiokafka import TopicPartition
 
+from fraudstream.ops.rollout.guard.topics import FetchedPart
+from fraudstream.ops.watch.incidents.commands import AcceptedCommands, command_log
+from fraudstream.ops.watch.incidents.fold import FoldState
+from fraudstream.ops.watch.incidents.notices import incident_of
+from fraudstream.ops.watch.incidents.reader import IncidentReader
 from models.commands import CommandKind, Event, EventKind
 from models.times import format_time
 from stream.contract.codes import DeadLetterCode
 from stream.contract.incident import Incident
-from stream.guard.topics import FetchedPart
-from stream.incidents.commands import AcceptedCommands, command_log
-from stream.incidents.fold import FoldState
-from stream.incidents.notices import incident_of
-from stream.incidents.reader import IncidentReader
 from stream.kafka.dead_letters import DeadLetter, LetterOrigin
 from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings

@@ -1,9 +1,9 @@
 """What every artifact that is made here must hold: probes that follow from its own files and its feature set."""
 
 from features.declaration import FeatureSet
+from fraudstream.lab.training.probe_histories import invented_histories
+from fraudstream.lab.training.probe_rows import invented_rows
 from models.artifact import Contents, matrix_of, read_artifact, same_bits
-from stream.training.probe_histories import invented_histories
-from stream.training.probe_rows import invented_rows
 
 
 def assert_invented(contents: Contents, feature_set: FeatureSet) -> None:

@@ -1,7 +1,7 @@
 """Make an artifact with the code on the import path, for `tests/data/artifacts`; see the README there.
 
 Run it with the checkout of the version as PYTHONPATH. It uses only what every version since the first has had:
-`stream.training.run.train` and, with --imported, what `features compute` and `model import` run.
+`fraudstream.lab.training.run.train` and, with --imported, what `features compute` and `model import` run.
 """
 
 import argparse
@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from features.declaration import load
+from fraudstream.lab.training.request import TrainingRequest
+from fraudstream.lab.training.run import train
 from models.artifact import read_artifact
 from models.booster import Booster
 from models.calibration import Calibrator
 from models.policy import bands
 from models.repository import Repository
 from models.times import format_time
-from stream.training.request import TrainingRequest
-from stream.training.run import train
 
 START_MS = 1_767_225_600_000  # 2026-01-01
 DAY_MS = 86_400_000
@@ -67,9 +67,9 @@ def imported(file: Path, repository: Repository, folder: Path) -> str:
     import lightgbm  # noqa: PLC0415 - only here
 
     from features.vector.sets import load_sets  # noqa: PLC0415 - likewise
-    from stream.training.compute import compute_vectors  # noqa: PLC0415 - earlier versions have none
-    from stream.training.import_run import import_model  # noqa: PLC0415 - likewise
-    from stream.training.request import ImportRequest, VectorsRequest  # noqa: PLC0415 - likewise
+    from fraudstream.lab.training.compute import compute_vectors  # noqa: PLC0415 - earlier versions have none
+    from fraudstream.lab.training.import_run import import_model  # noqa: PLC0415 - likewise
+    from fraudstream.lab.training.request import ImportRequest, VectorsRequest  # noqa: PLC0415 - likewise
 
     sets, vectors, model = load_sets(""), folder / "vectors.parquet", folder / "model.txt"
     compute_vectors(VectorsRequest(file=file, out=vectors, feature_set=sets.newest, threads=1), silent)

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from stream.outcomes.columns import CODES, PAYMENT_ROW, PaymentRows
-from stream.outcomes.labels import LABEL_ROW, NO_TIME, UNLABELLED, LabelRows, card_hash, payment_hash
+from fraudstream.ops.rollout.outcomes.columns import CODES, PAYMENT_ROW, PaymentRows
+from fraudstream.ops.rollout.outcomes.labels import LABEL_ROW, NO_TIME, UNLABELLED, LabelRows, card_hash, payment_hash
 
 LIVE_DIGEST = "d" * 64
 DAY_MS = 86_400_000

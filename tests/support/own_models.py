@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 
 from features.declaration import load
 from features.vector.sets import DEFAULT_MODULES, FeatureSets
+from fraudstream.lab.training.compute import compute_vectors
+from fraudstream.lab.training.request import ImportRequest, VectorsReport, VectorsRequest
 from models.times import format_time, parse_time_ms
-from stream.training.compute import compute_vectors
-from stream.training.request import ImportRequest, VectorsReport, VectorsRequest
 from support.training_files import DAY_MS, START_MS, transactions, write
 
 FEATURES = load(None)

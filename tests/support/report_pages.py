@@ -4,18 +4,18 @@ import math
 
 import numpy as np
 
-from stream.html.charts.axis import AxisKind, ChartAxis, ReferenceLine
-from stream.html.charts.bars import BarChart, BarSeries
-from stream.html.charts.drawing import ChartFrame
-from stream.html.charts.histograms import HistogramChart, HistogramSeries
-from stream.html.charts.intervals import IntervalChart, IntervalRow
-from stream.html.charts.lines import ChartLine, LineChart
-from stream.html.charts.reliability import ReliabilityBin, ReliabilityChart, ReliabilityCurve
-from stream.html.decisions import DecisionCell, DecisionMatrix
-from stream.html.document import Provenance, ReportPage, ReportSection, Tone, VerdictBanner
-from stream.html.parts import KeyFigure, KeyFigures, Points, Prose
-from stream.html.quantities import Count, Measure, Moment, Money, Percentage, WithInterval
-from stream.html.tables import DataTable
+from fraudstream.ops.report.charts.axis import AxisKind, ChartAxis, ReferenceLine
+from fraudstream.ops.report.charts.bars import BarChart, BarSeries
+from fraudstream.ops.report.charts.drawing import ChartFrame
+from fraudstream.ops.report.charts.histograms import HistogramChart, HistogramSeries
+from fraudstream.ops.report.charts.intervals import IntervalChart, IntervalRow
+from fraudstream.ops.report.charts.lines import ChartLine, LineChart
+from fraudstream.ops.report.charts.reliability import ReliabilityBin, ReliabilityChart, ReliabilityCurve
+from fraudstream.ops.report.decisions import DecisionCell, DecisionMatrix
+from fraudstream.ops.report.document import Provenance, ReportPage, ReportSection, Tone, VerdictBanner
+from fraudstream.ops.report.parts import KeyFigure, KeyFigures, Points, Prose
+from fraudstream.ops.report.quantities import Count, Measure, Moment, Money, Percentage, WithInterval
+from fraudstream.ops.report.tables import DataTable
 
 START_MS = 1_772_323_200_000
 """2026-03-01 UTC."""

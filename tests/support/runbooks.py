@@ -34,7 +34,7 @@ def tool_folder(folder: Path) -> Path:
     folder.mkdir()
     java = f'exec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "{java_classpath()}"'
     programs = {name: f'{java} {program} "$@"' for name, program in JAVA_TOOLS.items()}
-    for name, program in {**programs, "fraudstream": f'exec {sys.executable} -m stream.cli "$@"'}.items():
+    for name, program in {**programs, "fraudstream": f'exec {sys.executable} -m fraudstream.cli "$@"'}.items():
         (folder / name).write_text(f"#!/bin/sh\n{program}\n")
         (folder / name).chmod(0o755)
     return folder

@@ -4,7 +4,7 @@ import numpy as np
 
 from features.declaration import DAY_MS, HOUR_MS, FeatureSet
 from features.rows import card, own
-from stream.training.vectors import Table
+from fraudstream.lab.training.vectors import Table
 
 
 def table(day: list[int], card: list[int], fraud: list[int], labelled_day: list[int] | None = None) -> Table:

@@ -9,10 +9,10 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from features.declaration import load
+from fraudstream.lab.training.request import TrainingRequest
+from fraudstream.lab.training.run import train
 from models.repository import Repository
 from models.times import format_time
-from stream.training.request import TrainingRequest
-from stream.training.run import train
 
 START_MS = 1_767_225_600_000  # 2026-01-01
 DAY_MS = 86_400_000

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from fraudstream.ops.rollout.outcomes.columns import CODES, ColumnNames
+from fraudstream.ops.rollout.outcomes.labels import LABEL_ROW, card_hash
+from fraudstream.ops.rollout.verdict.pairs import Pairs, SwapIds
+from fraudstream.ops.rollout.verdict.report import Subject, VerdictInput
+from fraudstream.ops.rollout.verdict.terms import VerdictOptions, VerdictTerms
 from metrics.money import CostMatrix
 from shadow.history import WorkerReports
-from stream.outcomes.columns import CODES, ColumnNames
-from stream.outcomes.labels import LABEL_ROW, card_hash
-from stream.verdict.pairs import Pairs, SwapIds
-from stream.verdict.report import Subject, VerdictInput
-from stream.verdict.terms import VerdictOptions, VerdictTerms
 from support.outcome_cases import LIVE_DIGEST, Payment, at_ms, cards_in_whole_cohorts, payment_rows
 
 CHALLENGER_DIGEST = "c" * 64

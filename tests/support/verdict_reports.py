@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from fraudstream.ops.rollout.verdict.report import VerdictReport, judge_challenger
+from fraudstream.ops.rollout.verdict.swaps import RowTimeReport
+from fraudstream.ops.rollout.verdict.terms import VerdictOptions
 from shadow.history import WorkerReports
-from stream.verdict.report import VerdictReport, judge_challenger
-from stream.verdict.swaps import RowTimeReport
-from stream.verdict.terms import VerdictOptions
 from support.outcome_cases import Payment
 from support.verdict_cases import OPTIONS, Compared, read_of
 

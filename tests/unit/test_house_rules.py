@@ -14,7 +14,7 @@ import pytest
 from stream.errors import EXTRAS
 from support.paths import HOUSE
 
-PACKAGES = ("stream", "features", "models", "shadow", "guards", "metrics")
+PACKAGES = ("fraudstream", "stream", "features", "models", "shadow", "guards", "metrics")
 SOURCES = (*PACKAGES, "benchmarks")
 """What is written by the rules of the house; `benchmarks` is not shipped."""
 SUPPORT = HOUSE / "tests/support"

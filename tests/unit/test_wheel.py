@@ -21,7 +21,7 @@ from support.fleet.workers import Worker
 from support.paths import HOUSE
 
 LIBRARIES = {"features/vector/window_features.shared", "models/tree_margins.shared"}
-PACKAGES = ("features", "guards", "metrics", "models", "shadow", "stream")
+PACKAGES = ("features", "fraudstream", "guards", "metrics", "models", "shadow", "stream")
 BUILD_FILE = "stream/build.txt"
 """It tells the commit."""
 UNREACHABLE = {"FRAUDSTREAM_BROKERS": "127.0.0.1:1", "FRAUDSTREAM_REDIS_URL": "redis://127.0.0.1:1/0"}
@@ -43,7 +43,7 @@ EACH_COMMAND = """
 import json, sys
 sys.modules["cryptography"] = None  # the locked set of a worker has it
 from click.testing import CliRunner
-from stream.cli.main import main
+from fraudstream.cli.main import main
 answers = []
 for words in json.loads(sys.argv[1]):
     used = CliRunner().invoke(main, words.split(), prog_name="fraudstream")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fraudstream.demo.services.processes import free_port
 from models.times import format_time, parse_time_ms
 from stream.clock import now_ms
-from stream.demo.services.processes import free_port
 from support.fleet.fleet import Fleet, until
 from support.fleet.workers import Worker
 from support.journey.export import write_files

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-from stream.demo.services.processes import free_port
+from fraudstream.demo.services.processes import free_port
 from support.fleet.workers import Worker
 from support.kafka.cluster import Cluster
 from support.paths import HOUSE

@@ -18,11 +18,11 @@ from features.declaration import load
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.client import COMMANDS
 from features.redis.store import RedisStore
+from fraudstream.cli.main import main
+from fraudstream.demo.services.errors import NotReady
 from models.policy import Policy
-from stream.cli.main import main
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
-from stream.demo.services.errors import NotReady
 from stream.errors import SettingsError
 from stream.kafka.client import check_tls_files, connection_options, explain_error, producer_options
 from stream.kafka.topics import check_readable

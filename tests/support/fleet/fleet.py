@@ -54,7 +54,7 @@ class Fleet:
     @property
     def command_line(self) -> tuple[str, ...]:
         """The command line, with this fleet's code."""
-        return (*self.python, "-m", "stream.cli")
+        return (*self.python, "-m", "fraudstream.cli")
 
     def cli(
         self, *arguments: str, seconds: float = 120.0, command: Sequence[str] = (), **settings: str

@@ -37,7 +37,7 @@ def _plant_rule(prefix: str) -> None:
 if __name__ == "__main__":
     if CLOCK in os.environ:
         stream.clock.now_ms = _wrong_now_ms
-    from stream.cli.main import main
+    from fraudstream.cli.main import main
 
     if RULE in os.environ:
         _plant_rule(os.environ[RULE])

@@ -9,7 +9,7 @@ COMMAND = (sys.executable, str(Path(__file__).resolve()), "worker")
 GIVE_UP_SECONDS = 2.0
 
 if __name__ == "__main__":
-    from stream.cli.main import main
+    from fraudstream.cli.main import main
 
     Publisher.give_up_seconds = GIVE_UP_SECONDS
     main()

@@ -38,7 +38,7 @@ def _has_odd_amount(model: Model, matrix: Floats) -> bool:
 
 
 if __name__ == "__main__":
-    from stream.cli.main import main
+    from fraudstream.cli.main import main
 
     Model.score = _odd_score  # type: ignore[method-assign]
     main()

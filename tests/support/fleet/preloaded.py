@@ -15,15 +15,15 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from stream.cli.main import main
-from stream.demo.services.processes import FORKER, Child
+from fraudstream.cli.main import main
+from fraudstream.demo.services.processes import FORKER, Child
 from support import json_shapes
 from support.paths import HOUSE
 
 PROCESS = Path(__file__).with_name("preloaded_process.py")
-COMMAND_LINE = (sys.executable, "-m", "stream.cli")
+COMMAND_LINE = (sys.executable, "-m", "fraudstream.cli")
 SCRIPT = (str(Path(sys.executable).with_name("fraudstream")),)
-PROGRAMS = {COMMAND_LINE: str(HOUSE / "stream" / "cli" / "__main__.py"), SCRIPT: SCRIPT[0]}
+PROGRAMS = {COMMAND_LINE: str(HOUSE / "fraudstream" / "cli" / "__main__.py"), SCRIPT: SCRIPT[0]}
 """The ways to call the product, and what each sees as its own name."""
 BEFORE_IMPORTS = ("PYTHON", "OMP_", "OPENBLAS_", "MKL_", "LD_", "MALLOC_")
 """What begins with these is read while a process starts."""
@@ -92,7 +92,7 @@ class _Preloaded:
         assert way is not None
         request = {
             "program": PROGRAMS[way],
-            "package": "stream.cli" if way == COMMAND_LINE else None,
+            "package": "fraudstream.cli" if way == COMMAND_LINE else None,
             "arguments": command[len(way) :],
             "environment": dict(environment),
             "folder": str(folder),

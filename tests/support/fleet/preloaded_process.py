@@ -20,11 +20,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-from stream.cli.main import COMMANDS, main
-from stream.demo.services.die_with_parent import die_with
+from fraudstream.cli.main import COMMANDS, main
+from fraudstream.demo.services.die_with_parent import die_with
 
 REQUEST_BYTES = 1 << 18
-LONG_RUNNING = ("stream.worker.main", "stream.guard.main", "stream.explanations.main", "stream.control.announcements")
+LONG_RUNNING = (
+    "stream.worker.main",
+    "fraudstream.ops.rollout.guard.main",
+    "fraudstream.ops.watch.explanations.main",
+    "stream.control.announcements",
+)
 NOT_HERE = {"bench", "demo"}
 
 

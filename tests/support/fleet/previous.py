@@ -15,7 +15,7 @@ from support.paths import HOUSE
 
 VARIABLE = "FRAUDSTREAM_TEST_PREVIOUS"
 """Names the commit or tag of the earlier version; by default the one before the code changed last."""
-CODE = ("stream", "features", "models", "shadow", "guards", "metrics")
+CODE = ("fraudstream", "stream", "features", "models", "shadow", "guards", "metrics")
 LOCK = "requirements/worker.txt"
 
 
@@ -31,8 +31,9 @@ class Version(NamedTuple):
 
     @property
     def command(self) -> tuple[str, ...]:
-        """This version's command line."""
-        return (*self._python, "-m", "stream.cli")
+        """This version's command line; that of versions until the commands left `stream` is there."""
+        package = "fraudstream.cli" if (self.folder / "fraudstream").exists() else "stream.cli"
+        return (*self._python, "-m", package)
 
     @property
     def worker(self) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ async def _sleeping_write(
 
 
 if __name__ == "__main__":
-    from stream.cli.main import main
+    from fraudstream.cli.main import main
 
     PartitionWriter.write = _sleeping_write  # type: ignore[method-assign]
     main()

@@ -67,7 +67,7 @@ def register() -> None:
 if __name__ == "__main__":
     import models.repository
     import stream.control.judge
-    from stream.cli.main import main
+    from fraudstream.cli.main import main
 
     register()
     models.repository.DEADLINE_SECONDS = stream.control.judge.DEADLINE_SECONDS = DEADLINE_SECONDS  # type: ignore[misc]

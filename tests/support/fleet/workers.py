@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stream.demo.services.processes import free_port
+from fraudstream.demo.services.processes import free_port
 from support.fleet.preloaded import COMMAND_LINE, PreloadedChild
 
 COMMAND = (*COMMAND_LINE, "worker")

@@ -22,6 +22,8 @@ from features.redis.keys import KeyLayout
 from features.redis.progress import RepairProgress
 from features.redis.retention import Coverage, EpochCoverage, read_coverage, read_retention
 from features.redis.topology import read_servers
+from fraudstream.lab.training.model_file import parse_model_file
+from fraudstream.lab.training.request import ModelFileError
 from models.artifact import FILES, read_artifact, write_artifact
 from models.booster import Booster
 from models.errors import DamagedArtifactError, ProbeError
@@ -31,8 +33,6 @@ from shadow.errors import ChallengerProcessError
 from shadow.process import ChallengerProcess
 from shadow.protocol import Compare, Setup, encode
 from stream.control.probes import vectorise_probe
-from stream.training.model_file import parse_model_file
-from stream.training.request import ModelFileError
 from support.features.stored_histories import NAMES as ENTITIES
 from support.features.stored_histories import NOW_MS, history, use
 from support.model_artifacts import FINGERPRINT, NAMES, history_vectors, rows

@@ -8,7 +8,7 @@ import warnings
 import docker
 from docker.errors import DockerException, ImageNotFound
 
-from stream.demo.services.processes import free_port
+from fraudstream.demo.services.processes import free_port
 from support.kafka.wire import brokers_in_service
 
 IMAGE = "apache/kafka:4.3.1"

@@ -4,7 +4,7 @@ import signal
 import tempfile
 from pathlib import Path
 
-from stream.demo.services.servers import EmbeddedBroker
+from fraudstream.demo.services.servers import EmbeddedBroker
 
 
 class EmbeddedCluster(EmbeddedBroker):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stream.demo.services.processes import Child, free_port
+from fraudstream.demo.services.processes import Child, free_port
 from support.kafka.wire import brokers_in_service
 from support.paths import HOUSE, SUPPORT
 

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from stream.demo.services.processes import free_port
+from fraudstream.demo.services.processes import free_port
 from support.certificates import Authority
 from support.kafka.jars import RECIPE, START_SECONDS, JarsCluster, Layout, NoJars, resolve_jars
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic, PartitionMetadata
 
-from stream.demo.services.processes import free_port
+from fraudstream.demo.services.processes import free_port
 from support.kafka.cluster import VARIABLE
 from support.kafka.jars import JarsCluster, Layout, NoJars, new_cluster_id, resolve_jars
 from support.kafka.wire import active_controller, coordinator

@@ -46,7 +46,7 @@ class Without(PathFinder):
 
 sys.meta_path[:] = [Without if finder is PathFinder else finder for finder in sys.meta_path]
 sys.argv[:2] = ["fraudstream"]
-from stream.cli.main import main
+from fraudstream.cli.main import main
 main()
 """
 """Runs the command line in an installation without the packages that the first argument names."""

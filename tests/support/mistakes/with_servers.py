@@ -1,6 +1,6 @@
 """Mistakes that need Kafka and Redis: missing topics, no worker, wrong models, and workers that wait."""
 
-from stream.demo.services.processes import free_port
+from fraudstream.demo.services.processes import free_port
 from support.mistakes.alone import a_file
 from support.mistakes.mistake import ADDRESS, DIGEST, Mistake, Place, Stage
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 
-from stream.demo.services.processes import Child, free_port
-from stream.demo.services.servers import redis_binary
+from fraudstream.demo.services.processes import Child, free_port
+from fraudstream.demo.services.servers import redis_binary
 
 _START_SECONDS = 60.0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import redis
 
-from stream.demo.services.processes import Child, free_port
+from fraudstream.demo.services.processes import Child, free_port
 from support.certificates import Authority
 from support.redis.server import redis_binary
 from support.security_page import redis_rules

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import redis
 
-from stream.demo.services.servers import redis_binary as embedded_binary
+from fraudstream.demo.services.servers import redis_binary as embedded_binary
 
 START_SECONDS = 15.0
 ASKED_FOR = "FRAUDSTREAM_TEST_REDIS"

@@ -17,7 +17,7 @@ FORGETFUL_CARDS = 50
 
 def labels_before_they_came() -> None:
     """Apply a merchant's labels from the beginning, not at the positions in their outcomes."""
-    from stream.rescoring import log_order  # noqa: PLC0415 - needs an extra
+    from fraudstream.lab.rescoring import log_order  # noqa: PLC0415 - needs an extra
 
     log_order.LABEL_ORDER = log_order.LABEL_ORDER.replace("coalesce(key, before)", "0")
 
@@ -47,7 +47,7 @@ def a_record_is_missing() -> None:
 BUGS: dict[str, Callable[[], None]] = {one.__name__: one for one in (labels_before_they_came, a_record_is_missing)}
 
 if __name__ == "__main__":
-    from stream.cli.main import main
+    from fraudstream.cli.main import main
 
     BUGS[sys.argv.pop(1)]()
     main()

@@ -10,16 +10,16 @@ import pytest
 from features.declaration import FeatureSet, load
 from features.rows import device, merchant
 from features.vector.sets import FeatureSets
+from fraudstream.lab.rescoring.request import DiffReport, Range, ScoreReport, TopicRequest
+from fraudstream.lab.rescoring.topic_run import compare_topic, score_topic
+from fraudstream.lab.training.request import TrainingRequest
+from fraudstream.lab.training.run import train
 from models.loading import Model
 from models.loading import load as load_model
 from models.repository import Repository
 from stream.contract.outputs import Score
 from stream.control.probes import probe_vectorisers
-from stream.rescoring.request import DiffReport, Range, ScoreReport, TopicRequest
-from stream.rescoring.topic_run import compare_topic, score_topic
 from stream.settings import Settings
-from stream.training.request import TrainingRequest
-from stream.training.run import train
 from support.rescoring.faults import Act, Play
 from support.rescoring.world import World, opened
 from support.training_files import START_MS, transactions, write

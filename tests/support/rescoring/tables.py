@@ -8,12 +8,12 @@ import numpy as np
 from features.declaration import FeatureSet
 from features.history.store import Label
 from features.vector.sets import FeatureSets
-from stream.dataset.database import columns_of, connect
-from stream.rescoring.shard_output import block_vectors
-from stream.rescoring.shards import write_shards
-from stream.rescoring.stages import TaskPool, run_passes
-from stream.rescoring.tasks import FATES
-from stream.rescoring.workdir import Workdir
+from fraudstream.lab.dataset.database import columns_of, connect
+from fraudstream.lab.rescoring.shard_output import block_vectors
+from fraudstream.lab.rescoring.shards import write_shards
+from fraudstream.lab.rescoring.stages import TaskPool, run_passes
+from fraudstream.lab.rescoring.tasks import FATES
+from fraudstream.lab.rescoring.workdir import Workdir
 from support.features.recount import Row, transactions
 from support.features.streams import Stream
 

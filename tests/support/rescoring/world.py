@@ -26,6 +26,8 @@ from features.history.store import (
 )
 from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
+from fraudstream.lab.rescoring import topic_run
+from fraudstream.lab.rescoring.topic_reader import Offsets, Records, TopicPart
 from models.loading import Model
 from models.logs import Logs, TopicLogs
 from models.policy import bands
@@ -40,8 +42,6 @@ from stream.kafka.letters import OffsetSet
 from stream.kafka.refused import RefusedOffsets
 from stream.pipeline import DecisionTerms, Pipeline
 from stream.recovery.replayed_input import ReplayedInput
-from stream.rescoring import topic_run
-from stream.rescoring.topic_reader import Offsets, Records, TopicPart
 from stream.scoring.decode import decode, read_prediction_record
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
@@ -295,7 +295,7 @@ class World:
 
 
 class ListedTopics:
-    """Topics of a world, read as `stream.rescoring.topic_reader.TopicReader` reads them."""
+    """Topics of a world, read as `fraudstream.lab.rescoring.topic_reader.TopicReader` reads them."""
 
     def __init__(self, topics: Mapping[str, Mapping[int, Sequence[Record]]], ends: Mapping[str, Offsets]) -> None:
         self._topics = topics

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
+from fraudstream.ops.watch.incidents import rules
+from fraudstream.ops.watch.incidents.facts import STOOD_IN
+from fraudstream.ops.watch.incidents.rules import RULES
 from stream.contract.incident import IncidentRule, Severity
-from stream.incidents import rules
-from stream.incidents.facts import STOOD_IN
-from stream.incidents.rules import RULES
 from stream.kafka.dead_letters import MAX_RUN
 from support.paths import HOUSE
 

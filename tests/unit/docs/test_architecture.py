@@ -9,7 +9,7 @@ from support.paths import HOUSE
 
 ARCHITECTURE = (HOUSE / "docs/architecture.md").read_text()
 DECISIONS = HOUSE / "docs/decisions"
-PACKAGES = ("stream", "features", "models", "shadow", "guards", "metrics")
+PACKAGES = ("fraudstream", "stream", "features", "models", "shadow", "guards", "metrics")
 
 
 def test_the_table_of_folders_lists_each_folder_with_a_module_to_read_first() -> None:

@@ -15,20 +15,20 @@ import pytest
 
 from features.aggregates import AGGREGATES
 from features.declaration import DAY_MS
+from fraudstream.cli.main import main
+from fraudstream.lab.rescoring.reasons import Reason
+from fraudstream.lab.training.vectors_file import COLUMNS
 from guards.ladder import RolloutPhase
 from guards.specs import Action, GuardKind, default_guards
 from models.commands import Capability, EventKind
 from models.problems import ProblemCode
-from stream.cli.main import main
 from stream.contract.codes import DeadLetterCode
 from stream.deciding_settings import EFFECTS
 from stream.fates import TABLE, ErrorFate, Handling, Phase, name_of
 from stream.kafka.topics import LAYOUTS, UNLIMITED
-from stream.rescoring.reasons import Reason
 from stream.settings import PREFIX, Settings
 from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.catalogue import CATALOGUE, prometheus_name
-from stream.training.vectors_file import COLUMNS
 
 sys.path.append(str(Path(__file__).parents[2]))  # run as a script, this file has to find `support`
 from support.features import page as features_page
@@ -109,7 +109,7 @@ def attributes() -> str:
 
 def shown(kind: type[Exception] | str) -> str:
     package, _, path = name_of(kind).partition(".")
-    if package in {"stream", "features", "models", "shadow", "guards", "metrics"}:
+    if package in {"fraudstream", "stream", "features", "models", "shadow", "guards", "metrics"}:
         return f"`{path.rpartition('.')[2]}`"
     return {"Exception": "any other", "KafkaError": "Kafka's errors"}.get(path.rpartition(".")[2], path)
 
@@ -180,7 +180,7 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     (f"{REFERENCE}/metrics-and-spans.md", "metrics"): metrics,
     (f"{REFERENCE}/records-and-topics.md", "records"): partial(records, table),
     (f"{REFERENCE}/versioning.md", "versions"): partial(versions, table),
-    ("docs/how-to/score-and-compare.md", "reasons"): members("stream/rescoring/reasons.py", Reason, "reason"),
+    ("docs/how-to/score-and-compare.md", "reasons"): members("fraudstream/lab/rescoring/reasons.py", Reason, "reason"),
 }
 
 
@@ -221,7 +221,7 @@ def test_every_setting_code_and_kind_of_event_has_a_docstring() -> None:
 
 
 def test_the_reference_names_every_setting_that_has_no_effect_yet() -> None:
-    readers = [path.read_text() for path in (HOUSE / "stream").rglob("*.py")]
+    readers = [path.read_text() for name in ("fraudstream", "stream") for path in (HOUSE / name).rglob("*.py")]
     idle = {
         f"{PREFIX}{field.name.upper()}"
         for field in msgspec.structs.fields(Settings)

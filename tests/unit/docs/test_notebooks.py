@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from stream.cli.main import main
+from fraudstream.cli.main import main
 from support.notebook import code_of
 from support.paths import HOUSE
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from features.declaration import load
+from fraudstream.cli.main import main
 from models.loading import Model
 from models.loading import load as load_model
 from models.policy import bands
 from models.repository import Repository
-from stream.cli.main import main
 from stream.contract.codes import Rejection
 from stream.contract.outputs import Score
 from stream.contract.transaction import ParsedTransaction, read_transaction
@@ -147,7 +147,11 @@ def test_the_commands_of_the_pages_are_found() -> None:
 def test_every_variable_that_a_page_names_is_read_by_the_code(page: str) -> None:
     named = set(re.findall(rf"\b{PREFIX}[A-Z_]*[A-Z]", PAGES[page]))
     settings = {f"{PREFIX}{field.name.upper()}" for field in msgspec.structs.fields(Settings)}
-    readers = [HOUSE / "hatch_build.py", *(HOUSE / "stream/cli").glob("*.py"), *(HOUSE / "tests/support").rglob("*.py")]
+    readers = [
+        HOUSE / "hatch_build.py",
+        *(HOUSE / "fraudstream/cli").glob("*.py"),
+        *(HOUSE / "tests/support").rglob("*.py"),
+    ]
     others = "\n".join(path.read_text() for path in readers)
     assert {name for name in named - settings if f'"{name}"' not in others} == set()
 

@@ -4,8 +4,8 @@ from itertools import pairwise
 from typing import Any
 
 from features.redis.client import COMMANDS
-from stream.explanations.reader import group_of
-from stream.incidents.deliveries import GROUP_SUFFIX
+from fraudstream.ops.watch.explanations.reader import group_of
+from fraudstream.ops.watch.incidents.deliveries import GROUP_SUFFIX
 from stream.kafka.topics import LAYOUTS, PREDICTIONS, silent_scores
 from stream.settings import Settings
 from support.security_page import acl_commands, redis_rules

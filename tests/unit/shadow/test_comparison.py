@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
+from fraudstream.demo.scoreboard import Place
 from models.policy import Decision
 from shadow.comparison import Result, compare, read_decided
 from stream.contract.outputs import Overruled
-from stream.demo.scoreboard import Place
 from support.demo_scores import score
 
 

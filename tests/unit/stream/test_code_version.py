@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 import hatch_build
+from fraudstream.cli.main import main
 from stream import code_version as module
-from stream.cli.main import main
 from stream.code_version import PACKAGES, SUFFIXES, code_version
 from stream.pipeline import CODE_VERSION
 from support.paths import HOUSE

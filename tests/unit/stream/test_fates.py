@@ -10,6 +10,7 @@ import pytest
 from aiokafka import TopicPartition
 
 import features
+import fraudstream
 import guards
 import metrics
 import models
@@ -24,7 +25,7 @@ from stream.scoring.facts import Retried
 from stream.worker.retry import retry_until_done
 from support.stream_records import Told
 
-PACKAGES = (stream, features, models, shadow, guards, metrics)
+PACKAGES = (fraudstream, stream, features, models, shadow, guards, metrics)
 
 
 def below(kind: type[BaseException]) -> Iterator[type[BaseException]]:

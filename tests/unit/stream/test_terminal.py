@@ -21,7 +21,7 @@ from support.paths import HOUSE
 FOREIGN = "a\x1b[2J\rb\x07\x9b31m[/bold][red]:smile:\u202egnp\ttail"
 SHOWN = r"a\x1b[2J\rb\x07\x9b31m[/bold][red]:smile:\u202egnp"
 OWN = {"stream/terminal.py", "stream/console.py"}
-THE_DEMOS = "stream/demo/", "stream/cli/demo.py"
+THE_DEMOS = "fraudstream/demo/", "fraudstream/cli/demo.py"
 """The demo shows a stream of its own making, with styles."""
 PRINTS = {"click.echo", "click.secho", "click.echo_via_pager", "rich.print", "Console", "print"}
 
@@ -92,7 +92,7 @@ def prints(path: Path) -> Iterator[str]:
 def test_nothing_is_printed_in_another_way() -> None:
     modules = [
         path
-        for room in ("stream", "models", "features", "guards", "metrics", "shadow")
+        for room in ("fraudstream", "stream", "models", "features", "guards", "metrics", "shadow")
         for path in (HOUSE / room).rglob("*.py")
     ]
     assert len(modules) > 500

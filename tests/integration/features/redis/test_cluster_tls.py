@@ -11,7 +11,7 @@ from features.declaration import load
 from features.errors import StoreUnavailableError
 from features.history.store import Fate
 from features.redis.store import RedisStore
-from stream.demo.services.errors import NotReady
+from fraudstream.demo.services.errors import NotReady
 from support.certificates import Authority, NoCertificates
 from support.features.recount import transaction, transactions
 from support.redis.cluster import Cluster, Node, redis_cluster

@@ -7,12 +7,12 @@ import numpy as np
 import psutil
 import pytest
 
+from fraudstream.bench.faulty import Fault
+from fraudstream.bench.hampered import hampered_command
 from models.loading import Model, load
 from models.policy import bands
 from models.repository import Repository
 from shadow.comparison import Comparison, encode_comparison, read_comparison
-from stream.bench.faulty import Fault
-from stream.bench.hampered import hampered_command
 from stream.contract.outputs import Score
 from stream.control.probes import vectorise_probe
 from support.acceptance import cases

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from stream.cli.main import main
+from fraudstream.cli.main import main
 from support.fleet.payments import put_model
 from support.kafka.cluster import Cluster
 from support.kafka.operations import topic_names

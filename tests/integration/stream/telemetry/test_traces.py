@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from stream.demo.services.processes import free_port
+from fraudstream.demo.services.processes import free_port
 from stream.telemetry.attributes import MEANINGS
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import partition_of, payment, put_model

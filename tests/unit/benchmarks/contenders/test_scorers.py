@@ -13,8 +13,8 @@ from benchmarks.contenders.simple_features import COLUMNS, SimpleFeatures
 from features.declaration import load
 from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
+from fraudstream.bench.payments import payments
 from models.repository import Repository
-from stream.bench.payments import payments
 from stream.errors import MeasurementError
 
 FEATURES = load(None)

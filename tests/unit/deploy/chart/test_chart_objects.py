@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stream.cli.main import main as cli
+from fraudstream.cli.main import main as cli
 from stream.settings import PREFIX, near_misses, read_settings
 from stream.telemetry.catalogue import CATALOGUE
 from support.command_lines import find_command

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stream.bench.scaling import lag_per_worker
+from fraudstream.bench.scaling import lag_per_worker
 from support.kubernetes.helm import CHART, read_yaml, render
 from support.kubernetes.objects import of_kind, only
 from support.page_blocks import blocks

@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
+from fraudstream.bench.faulty import faulty_command
 from models.loading import Model, load
 from models.problems import ProblemCode
 from models.repository import Repository
@@ -17,7 +18,6 @@ from models.signing import Role
 from shadow.errors import ChallengerProcessError
 from shadow.process import ChallengerProcess
 from shadow.protocol import Compare, Load, Setup
-from stream.bench.faulty import faulty_command
 from stream.challenger.comparer import child_command, child_environment
 from stream.control.probes import vectorise_probe
 from support.fleet.payments import FEATURES, model_for_tests

@@ -9,6 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from fraudstream.cli.main import main
+from fraudstream.cli.shadow import _since_ms, facts
+from fraudstream.demo.scoreboard import Place
 from models.policy import Decision
 from models.times import format_time
 from shadow.comparison import Comparison, Side, Source, encode_comparison
@@ -16,10 +19,7 @@ from shadow.history import ChallengerHistory, ShadowTerm, Totals
 from shadow.tally import Tally
 from stream.challenger.report import ExpectedComparisons, ShadowReport, _is_expected, _readable, choose
 from stream.challenger.tables import report_tables
-from stream.cli.main import main
-from stream.cli.shadow import _since_ms, facts
 from stream.contract.outputs import Overruled, Score
-from stream.demo.scoreboard import Place
 from stream.errors import ReportError
 from support.demo_scores import score
 from support.shadow_cases import accepted

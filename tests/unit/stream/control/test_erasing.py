@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from features.declaration import DAY_MS
 from features.history.store import Entity
+from fraudstream.cli.main import main
 from models.times import format_time
-from stream.cli.main import main
 from stream.control import erasing, remains
 from stream.control.erasing import partition_of
 from stream.control.remains import Remain, remains_of

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 
 from features.errors import StoreUnavailableError
 from features.redis.progress import LogPart
+from fraudstream.cli import topics_loss
+from fraudstream.cli.main import main
 from models.event_log import EventFold
 from models.judge import InputTopic
 from models.terms import Term
-from stream.cli import topics_loss
-from stream.cli.main import main
 from stream.consumer import Standing
 from stream.control import losses
 from stream.control.losses import read_losses

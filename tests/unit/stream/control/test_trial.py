@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fraudstream.ops.watch.explanations.models import ModelShelf
 from models.artifact import MANIFEST, MODEL, PROBE_HISTORIES
 from models.errors import DamagedArtifactError, RepositoryUnavailableError
 from models.lineup import Candidate, Candidates, Lineup
@@ -28,7 +29,6 @@ from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
 from stream.control.trial import ArtifactTrial, TrialLimits, TriedRepository, python_environment
 from stream.control.trial_process import verdict
 from stream.control.trusted_models import ModelPlace
-from stream.explanations.models import ModelShelf
 from stream.settings import Settings
 from support.fleet.payments import model_for_tests
 from support.model_artifacts import FINGERPRINT, artifact, history_vectors

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from stream.dataset.backfill_sources import require_all_read
-from stream.dataset.errors import BackfillError
+from fraudstream.lab.dataset.backfill_sources import require_all_read
+from fraudstream.lab.dataset.errors import BackfillError
 from stream.kafka import scan
 from stream.kafka.held_back import HeldBackPartitions
 from stream.kafka.scan import TopicScan

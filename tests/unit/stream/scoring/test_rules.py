@@ -10,6 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from fraudstream.lab.rescoring.replay import from_record
+from fraudstream.lab.rescoring.rescore import DecidingModels, rescore, stood_in
+from fraudstream.lab.rescoring.rescore import recorded as recorded_outputs
 from guards.shares import LIVE
 from metrics.money import CostMatrix
 from models.artifact import read_artifact, with_policy, write_artifact
@@ -29,9 +32,6 @@ from stream.control.model_cache import ServingModels
 from stream.kafka.offsets import Position, folded
 from stream.kafka.publisher import Outgoing
 from stream.kafka.unpacking import FetchedRecord
-from stream.rescoring.replay import from_record
-from stream.rescoring.rescore import DecidingModels, rescore, stood_in
-from stream.rescoring.rescore import recorded as recorded_outputs
 from stream.scoring.cap import cap_declines
 from stream.scoring.encode import Judgement, Scored
 from stream.scoring.overrule import overrule_decisions

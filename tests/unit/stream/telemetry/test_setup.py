@@ -238,7 +238,9 @@ async def test_a_command_without_traces_forwards_its_headers_unchanged(monkeypat
 
 
 def test_the_command_line_does_not_import_the_sdk() -> None:
-    program = "import stream.cli.main, sys; print(any(name.startswith('opentelemetry.sdk') for name in sys.modules))"
+    program = (
+        "import fraudstream.cli.main, sys; print(any(name.startswith('opentelemetry.sdk') for name in sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "False"
 

@@ -18,7 +18,7 @@ def test_a_worker_whose_port_is_taken_ends_with_2_and_one_line_that_names_the_se
         taken.listen()
         port = taken.getsockname()[1]
         settings = {"FRAUDSTREAM_HTTP": f"127.0.0.1:{port}", "FRAUDSTREAM_BROKERS": "127.0.0.1:1"}
-        command = [sys.executable, "-m", "stream.cli", "worker"]
+        command = [sys.executable, "-m", "fraudstream.cli", "worker"]
         done = subprocess.run(
             command, env=os.environ | settings, capture_output=True, text=True, check=False, timeout=60
         )

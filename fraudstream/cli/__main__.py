@@ -1,0 +1,5 @@
+"""`python -m fraudstream.cli` is `fraudstream`."""
+
+from fraudstream.cli.main import main
+
+main()

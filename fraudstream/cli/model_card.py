@@ -1,0 +1,167 @@
+"""What `fraudstream model card` does: records what an owner states, and writes a model's card as Markdown or HTML."""
+
+import asyncio
+from collections.abc import Iterator
+from getpass import getuser
+from pathlib import Path
+from typing import Any
+
+import click
+from aiokafka.errors import KafkaError
+
+from fraudstream.cli.card_sections import DISCLAIMER, CardSection, CardSubject, card_sections
+from fraudstream.cli.model_beside import surroundings, surroundings_facts
+from fraudstream.cli.model_history import names_of, text, warn_unknown_commands
+from fraudstream.cli.model_roles import explained, warn
+from fraudstream.cli.output import refuse, say
+from fraudstream.cli.repository import existing_repository_or_refuse
+from fraudstream.cli.settings import settings_or_refuse
+from fraudstream.ops.report.document import Provenance, ReportPage, ReportSection
+from fraudstream.ops.report.parts import Part, Points, Prose
+from fraudstream.ops.report.tables import DataTable
+from models.artifact import MANIFEST, read_manifest
+from models.card import CardVersion, ReviewOutcome, StatedCard, read_card, store_card
+from models.errors import InvalidCardError, ModelError
+from models.problems import Problem
+from models.repository import Repository
+from models.times import format_time
+from stream.clock import now_ms
+from stream.code_version import code_version
+from stream.control.client import read_history
+from stream.errors import ControlLogError
+from stream.printing import printable
+from stream.settings import Settings
+
+_ENDINGS = (".md", ".html")
+_LONGEST_LINE = 1_000
+_SHORT = 12
+
+
+def write_model_card(
+    name: str, record: tuple[Path, ReviewOutcome | None] | None, out: Path | None, *, as_json: bool
+) -> None:
+    """Record a version of a card, if there is one, and write the card; exit with 1 if the model or a file is unusable.
+
+    `record` is the file that states the version, and the outcome of a review that it records.
+
+    Exits with 2 for a file whose ending is neither .md nor .html.
+    """
+    if out is not None and out.suffix not in _ENDINGS:
+        raise click.UsageError(f"--out: {out.name} ends in neither {' nor '.join(_ENDINGS)}")
+    settings = settings_or_refuse()
+    repository = existing_repository_or_refuse(settings)
+    recorded = None if record is None else _version(settings, *record)
+    try:
+        digest = repository.resolve(name)
+        if isinstance(digest, Problem):
+            refuse(f"{digest.detail}; `fraudstream model list` lists the models")
+        if recorded is not None:
+            store_card(repository, digest, recorded)
+        subject = _subject(settings, repository, digest)
+    except ModelError as error:
+        refuse(str(error))
+    if out is not None:
+        _write(out, card_html(subject) if out.suffix == ".html" else card_markdown(subject))
+    shown = f"wrote {out}" if out is not None else card_markdown(subject).rstrip("\n")
+    say(as_json, card_facts(subject) | {"out": None if out is None else str(out)}, shown)
+
+
+def _stated(record: Path) -> StatedCard:
+    try:
+        return read_card(record.read_text(encoding="utf-8"))
+    except (InvalidCardError, UnicodeDecodeError) as error:
+        refuse(f"--record: {record}: {error}")
+    except OSError as error:
+        refuse(f"--record: {record} cannot be read: {error.strerror}")
+
+
+def _version(settings: Settings, record: Path, review: ReviewOutcome | None) -> CardVersion:
+    stated, actor = _stated(record), settings.actor or getuser()
+    return CardVersion(recorded_at=format_time(now_ms()), recorded_by=actor, card=stated, review=review)
+
+
+def _subject(settings: Settings, repository: Repository, digest: str) -> CardSubject:
+    manifest = read_manifest(repository.fetch(digest)[MANIFEST])
+    stored_ms = repository.manifest(digest).stored_ms
+    beside = surroundings(settings, repository, digest)
+    return CardSubject(digest, manifest, stored_ms, beside, _changes(settings, digest), now_ms())
+
+
+def _changes(settings: Settings, digest: str) -> tuple[str, ...] | None:
+    """Return the verdicts about a model in words; None where the control log cannot be read."""
+    try:
+        found = asyncio.run(read_history(settings))
+    except (ControlLogError, KafkaError, OSError) as error:
+        warn(f"what became of the model is unknown: {explained(settings, error)}")
+        return None
+    warn_unknown_commands(found)
+    entries = tuple(entry for entry in found.entries if entry.concerns(digest))
+    names = names_of(settings, entries)
+    return tuple(" ".join(text(entry, names, _LONGEST_LINE).split()) for entry in entries)
+
+
+def _write(out: Path, page: str) -> None:
+    try:
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        refuse(f"--out: {out} cannot be written: {error.strerror}")
+
+
+def card_facts(subject: CardSubject) -> dict[str, Any]:
+    """Return a card as one object: its sections, and what is recorded."""
+    sections = [
+        {"title": one.title, "answers": one.answers, "facts": [list(fact) for fact in one.facts]}
+        for one in card_sections(subject)
+    ]
+    return {"digest": subject.digest, "sections": sections, **surroundings_facts(subject.beside)}
+
+
+def card_markdown(subject: CardSubject) -> str:
+    """Return a card as Markdown."""
+    lines = [f"# {_title(subject)}", "", f"Made {format_time(subject.at_ms)} by fraudstream {code_version()}."]
+    for one in card_sections(subject):
+        lines += ["", f"## {one.title}", "", f"*{one.answers}*", ""]
+        for name, value in one.facts:
+            lines += _markdown_fact(name, value)
+    return "\n".join([*lines, "", "---", "", DISCLAIMER, ""])
+
+
+def _title(subject: CardSubject) -> str:
+    return f"Model card: {subject.manifest.name} {subject.manifest.version}"
+
+
+def _markdown_fact(name: str, value: str | tuple[str, ...]) -> list[str]:
+    if isinstance(value, str):
+        return [f"- **{name}**: {_inline(value)}"]
+    return [f"- **{name}**:", *(f"  - {_inline(one)}" for one in value)]
+
+
+def _inline(value: str) -> str:
+    """Return a text as one line of Markdown that no browser takes for HTML."""
+    return printable(" ".join(value.split())).replace("<", "&lt;")
+
+
+def card_html(subject: CardSubject) -> str:
+    """Return a card as one HTML page; the same card gives the same bytes in one version of fraudstream."""
+    data = subject.manifest.training or (subject.manifest.imported and subject.manifest.imported.calibrated_on)
+    measured = f"model {subject.digest}" + (f", fitted to {data.rows:,} payments" if data else "")
+    return ReportPage(
+        _title(subject),
+        f"{subject.digest[:_SHORT]}, for those who review it",
+        None,
+        tuple(_html_section(one) for one in card_sections(subject)),
+        Provenance(measured, None, None, subject.at_ms, code_version()),
+        (DISCLAIMER,),
+    ).html()
+
+
+def _html_section(section: CardSection) -> ReportSection:
+    rows = tuple((name, value) for name, value in section.facts if isinstance(value, str))
+    lists = [(name, value) for name, value in section.facts if not isinstance(value, str)]
+    listed = (part for name, value in lists for part in _html_list(name, value))
+    return ReportSection(section.title, (Prose(section.answers), DataTable("Facts", ("What", "Fact"), rows), *listed))
+
+
+def _html_list(name: str, values: tuple[str, ...]) -> Iterator[Part]:
+    yield Prose(f"{name}:")
+    yield Points(values)

@@ -1,0 +1,74 @@
+"""Reads and prints the report of `fraudstream model watch`."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from aiokafka.errors import KafkaError
+
+from fraudstream.cli.output import refuse, say
+from fraudstream.cli.progress import ReadingProgress
+from fraudstream.cli.report_file import write_report
+from fraudstream.cli.repository import existing_repository_or_refuse, refuse_repository
+from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.ops.rollout.outcomes.maturity import DAY_MS
+from fraudstream.ops.watch.drift.facts import facts
+from fraudstream.ops.watch.drift.report import WatchReport, WatchScope, read_watch
+from fraudstream.ops.watch.drift.tables import report_tables
+from fraudstream.ops.watch.drift.terms import DriftTerms
+from models.errors import RepositoryUnavailableError
+from models.problems import Problem
+from models.repository import Repository
+from stream.clock import now_ms
+from stream.code_version import code_version
+from stream.console import terminal
+from stream.errors import ReportError
+from stream.settings import Settings
+
+DAYS = 70
+"""So many days are read by default: ten weeks, so that some of them have matured."""
+
+
+def print_watch(options: Mapping[str, Any], page: Path | None, *, as_json: bool) -> None:
+    """Print a report, and exit with 1 if an alarm goes on at its end."""
+    settings = settings_or_refuse()
+    until_ms = now_ms() if options["until_ms"] is None else options["until_ms"]
+    since_ms = max(until_ms - DAYS * DAY_MS, 0) if options["since_ms"] is None else options["since_ms"]
+    if since_ms >= until_ms:
+        raise click.UsageError("--from must be before --to")
+    repository = existing_repository_or_refuse(settings)
+    model = "" if options["digest"] is None else _digest_or_refuse(repository, options["digest"])
+    found = _read_or_refuse(settings, WatchScope(since_ms, until_ms, model, options["maturity_days"]), repository)
+    if page is not None:
+        from fraudstream.ops.watch.drift.page import watch_page  # noqa: PLC0415 - what it imports takes time
+
+        write_report(page, lambda: watch_page(found, now_ms(), code_version()).html())
+    if as_json:
+        say(as_json, facts(found), "")
+    else:
+        terminal().print(report_tables(found))
+    if not found.is_quiet:
+        raise SystemExit(1)
+
+
+def _digest_or_refuse(repository: Repository, name: str) -> str:
+    try:
+        digest = repository.resolve(name)
+    except RepositoryUnavailableError as error:
+        refuse_repository(error)
+    if isinstance(digest, Problem):
+        refuse(f"{digest.detail}; `fraudstream model list` lists the models")
+    return digest
+
+
+def _read_or_refuse(settings: Settings, scope: WatchScope, repository: Repository) -> WatchReport:
+    try:
+        return asyncio.run(read_watch(settings, scope, DriftTerms(), repository, ReadingProgress().show))
+    except RepositoryUnavailableError as error:
+        refuse_repository(error)
+    except ReportError as error:
+        refuse(str(error))
+    except (KafkaError, OSError) as error:
+        refuse_kafka(settings, error)

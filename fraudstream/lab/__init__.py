@@ -1,0 +1,1 @@
+"""What works on files: data sets, training, evaluation and rescoring."""

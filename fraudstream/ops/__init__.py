@@ -1,0 +1,1 @@
+"""What runs beside a fleet: reports, rollouts and watches."""

@@ -1,0 +1,1 @@
+"""How a model becomes live, or does not: guards, verdicts, experiments, deployments and outcomes."""

@@ -1,0 +1,252 @@
+"""Payments as columns, some 90 bytes each: what the model said, what was decided, and the label once one came.
+
+An artifact, a model with the rules beside it, is judged by what it said before limits; money that was really lost, by
+what was decided. Both are here.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from fraudstream.ops.rollout.outcomes.labels import NO_TIME, UNLABELLED, LabelRows, card_hash, is_sampled, payment_hash
+from metrics.columns import Bools
+from metrics.money import DecisionCode
+from models.policy import Decision
+from models.times import stated_ms
+from stream.consumer import Standing, place_of
+from stream.contract.outputs import Count, DecidedBy, Overruled
+from stream.errors import ReportError
+from stream.kafka.offsets import SourcePlace
+from stream.kafka.unpacking import FetchedRecord
+
+MOST_ROWS = 5_000_000
+"""With more payments the report is refused: their columns take 90 bytes each, a verdict on them 600 at its peak."""
+BY_RULES = -1
+"""The index of the model where rules decided."""
+CODES = {decision: DecisionCode[decision.name] for decision in Decision}
+
+PAYMENT_ROW = np.dtype(
+    [
+        ("payment", "u8"),
+        ("card", "u8"),
+        ("occurred_ms", "i8"),
+        ("decided_ms", "i8"),
+        ("amount_minor", "i8"),
+        ("score", "f8"),
+        ("propensity", "f8"),
+        ("labelled_ms", "i8"),
+        ("latency_ms", "i8"),
+        ("revision", "i4"),
+        ("partition", "i4"),
+        ("currency", "i2"),
+        ("arm", "i2"),
+        ("model", "i2"),
+        ("said", "i1"),
+        ("decided", "i1"),
+        ("stood_in", "i1"),
+        ("fraud", "i1"),
+    ]
+)
+"""A valid decision and its payment.
+
+`payment` and `card` are hashes, `currency`, `arm` and `model` indexes of `ColumnNames` (`BY_RULES` without a model),
+`said` what the artifact decided, its rules included, and `decided` what became of it, each a `DecisionCode`; `score` is
+NaN where rules decided, `propensity` NaN where no lot was drawn; `stood_in` is 1 where another model or the rules stood
+in. `fraud` is 1, 0, or `UNLABELLED`, and `labelled_ms` since when that is known, or `NO_TIME`.
+"""
+
+PaymentRows = NDArray[Any]
+"""Payments of the type `PAYMENT_ROW`."""
+
+
+class _ScoringModel(msgspec.Struct, frozen=True):
+    digest: str
+
+
+class JoinedScore(msgspec.Struct, frozen=True):
+    """A `score/1`, as far as a report about outcomes reads it; as strict as the rule of validity needs it."""
+
+    transaction_id: str
+    card_id: str
+    occurred_at: str
+    amount_minor: int
+    currency: str
+    decision: Decision
+    decided_by: DecidedBy
+    revision: Count
+    epoch: Count
+    source: SourcePlace
+    scored_at: str
+    score: float | None = None
+    model: _ScoringModel | None = None
+    deployment: str = ""
+    arm: str | None = None
+    overruled: Overruled | None = None
+    propensity: float | None = None
+    latency_ms: int = 0
+    schema: Literal["score/1"] = "score/1"
+
+    @property
+    def ruled(self) -> Decision:
+        """What the arm's artifact decided: its model, or what stood in for it, and the rules beside that."""
+        return self.decision if self.overruled is None else self.overruled.after_rules(self.decision)
+
+    @property
+    def digest(self) -> str | None:
+        """The model that scored it; None if rules decided."""
+        return None if self.model is None else self.model.digest
+
+
+_decode = msgspec.json.Decoder(JoinedScore).decode
+
+
+@dataclass(slots=True)
+class ColumnNames:
+    """Texts by the index that stands for them in columns, numbered as they come."""
+
+    currencies: list[str] = field(default_factory=list)
+    arms: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
+
+
+def index_of(names: list[str], name: str) -> int:
+    """Return the index of a name, which is added if it is new."""
+    if name not in names:
+        names.append(name)
+    return names.index(name)
+
+
+class ValidPayment(NamedTuple):
+    """A valid decision, its times in epoch milliseconds, and its partition; what a report keeps is chosen by it."""
+
+    score: JoinedScore
+    occurred_ms: int
+    decided_ms: int
+    partition: int
+
+    @property
+    def payment(self) -> int:
+        """The hash of the payment."""
+        return payment_hash(self.score.card_id, self.score.transaction_id)
+
+
+@dataclass(slots=True)
+class PaymentCollector:
+    """Collects valid decisions of a deployment from one topic of scores.
+
+    Attributes:
+        deployment: whose decisions count. Those of all count for validity.
+        names: of all collectors that share them.
+        cards_bp: the share of the cards that is kept, in 0.01 %; see `is_sampled`.
+        most: so many payments at most.
+        void: scores that another worker's later epoch made void.
+    """
+
+    deployment: str
+    names: ColumnNames
+    cards_bp: int
+    most: int = MOST_ROWS
+    void: int = 0
+    kept: int = 0
+    _standings: dict[int, Standing] = field(default_factory=dict)
+    _parts: list[PaymentRows] = field(default_factory=list)
+
+    def valid(self, records: Iterable[FetchedRecord], first: int) -> list[ValidPayment]:
+        """Return the deployment's valid decisions among the next records of a partition.
+
+        Those before the record offset `first` only show which are valid.
+        """
+        found = []
+        for record in records:
+            try:
+                score = _decode(record.value or b"")
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                continue
+            partition = record.partition
+            standing = self._standings.get(partition, Standing())
+            place = place_of(score.source.log, score.source.offset)
+            self._standings[partition] = standing.after(score.epoch, place)
+            is_valid = standing.is_valid(score.epoch, place)
+            self.void += not is_valid
+            if is_valid and record.offset >= first and score.deployment in (self.deployment, ""):
+                found.append(ValidPayment(score, stated_ms(score.occurred_at), stated_ms(score.scored_at), partition))
+        return found
+
+    def keep(self, valid: Iterable[ValidPayment]) -> None:
+        """Keep decisions, those of cards in the share.
+
+        Raises:
+            ReportError: they are too many.
+        """
+        lines = [line for one in valid if (line := self._line(one)) is not None]
+        if lines:
+            self._parts.append(np.array(lines, PAYMENT_ROW))
+        self.kept += len(lines)
+        if self.kept > self.most:
+            raise ReportError(
+                f"more than {self.most:,} payments, which would take too much memory: take a later --since, or a share "
+                "of the cards, such as --cards 10% (the same cards each time; all intervals are by card)"
+            )
+
+    def _line(self, one: ValidPayment) -> tuple[Any, ...] | None:
+        score, names, card = one.score, self.names, card_hash(one.score.card_id)
+        if not is_sampled(card, self.cards_bp):
+            return None
+        return (
+            payment_hash(score.card_id, score.transaction_id),
+            card,
+            one.occurred_ms,
+            one.decided_ms,
+            score.amount_minor,
+            np.nan if score.score is None else score.score,
+            np.nan if score.propensity is None else score.propensity,
+            NO_TIME,
+            score.latency_ms,
+            score.revision,
+            one.partition,
+            index_of(names.currencies, score.currency),
+            index_of(names.arms, score.arm or ""),
+            BY_RULES if score.digest is None else index_of(names.models, score.digest),
+            CODES[score.ruled],
+            CODES[score.decision],
+            score.decided_by is not DecidedBy.MODEL,
+            UNLABELLED,
+        )
+
+    def rows(self) -> PaymentRows:
+        """Return the payments in the order in which they were read."""
+        return np.concatenate([np.empty(0, PAYMENT_ROW), *self._parts])
+
+
+def last_of_each(rows: PaymentRows) -> PaymentRows:
+    """Return the last row of each payment, by card and then by time: a payment has one decision that counts."""
+    _, last = np.unique(rows["payment"][::-1], return_index=True)
+    kept = rows[len(rows) - 1 - last]
+    return kept[np.lexsort((kept["payment"], kept["occurred_ms"], kept["card"]))]
+
+
+def joined(rows: PaymentRows, labels: LabelRows) -> PaymentRows:
+    """Return payments with their labels.
+
+    Args:
+        rows: of shape (n,); they stay as they are.
+        labels: one for each payment, by payment, as `latest_labels` returns them.
+    """
+    found = rows.copy()
+    if not len(labels):
+        return found
+    at = np.minimum(np.searchsorted(labels["payment"], rows["payment"]), len(labels) - 1)
+    matches = labels["payment"][at] == rows["payment"]
+    found["fraud"] = np.where(matches, labels["fraud"][at], UNLABELLED)
+    found["labelled_ms"] = np.where(matches, labels["labelled_ms"][at], NO_TIME)
+    return found
+
+
+def was_declined(rows: PaymentRows) -> Bools:
+    """Tell which payments were declined in the end, so that nobody learns what would have become of them."""
+    declined: Bools = rows["decided"] == DecisionCode.DECLINE
+    return declined

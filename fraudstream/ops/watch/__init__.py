@@ -1,0 +1,1 @@
+"""What is watched while a model is live: drift, incidents and explanations."""

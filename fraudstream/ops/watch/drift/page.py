@@ -1,0 +1,215 @@
+"""The report of a watch as one HTML page: what has moved, since when, and how good alerts are by week."""
+
+from collections.abc import Iterator
+
+from fraudstream.ops.report.charts.axis import AxisKind, ChartAxis, ReferenceLine
+from fraudstream.ops.report.charts.drawing import ChartFrame
+from fraudstream.ops.report.charts.lines import ChartLine, LineChart
+from fraudstream.ops.report.document import Provenance, ReportPage, ReportSection, Tone, VerdictBanner
+from fraudstream.ops.report.parts import Part, Points, Prose
+from fraudstream.ops.report.quantities import Count, Measure, Percentage, Quantity, WithInterval
+from fraudstream.ops.report.tables import DataTable
+from fraudstream.ops.watch.drift.judge import JudgedWindow, QuantityDrift, day_text
+from fraudstream.ops.watch.drift.layout import ALERTS, DECLINES, SCORE
+from fraudstream.ops.watch.drift.precision import WeekPrecision
+from fraudstream.ops.watch.drift.report import PairReport, WatchReport
+from fraudstream.ops.watch.drift.words import alarm_text, feed_text, named, over_text, pair_text, remarks
+from models.training_reference import BAND_WIDTH, DAY_MS, TrainingReference
+
+_MOST_LINES = 5
+_FOOTNOTES = (
+    "The stability index is the sum of (a - e) ln(a / e) over the deciles of the reference, of shares a and e.",
+    "Undefined values are a bin of their own. Weekends are compared with weekends.",
+    "Chance: without a drift, any index exceeds it within a year with a probability of at most 5 %, by card.",
+    "Over its bound: the index is above chance and 0.2 beyond what was usual in the reference, and came suddenly.",
+    "The bound is lower for features that the model goes by, and higher for others.",
+    "A share of decisions is over its bound if it is above chance and has doubled or halved.",
+    "Values of a feature other than its most frequent one are over their bound if they have halved.",
+    "An alarm is raised by three windows in a row.",
+    "Matured precision is of alerts whose outcome is known, and of none for its label alone.",
+    "It leaves out what was declined: of that, mostly frauds get a label.",
+    "Estimated precision is the mean score of all alerts, with the interval of outcomes if scores are calibrated.",
+    "Intervals are of 95 %, by card.",
+)
+
+
+def watch_page(report: WatchReport, made_ms: int, version: str) -> ReportPage:
+    """Return the page of a report.
+
+    Args:
+        report: what the topics say.
+        made_ms: the present time, in epoch milliseconds.
+        version: of fraudstream.
+    """
+    scope = report.scope
+    payments = sum(window.payments for one in report.pairs for window in one.windows)
+    sections = [
+        ReportSection(f"M{pair_text(one.pair)[1:]}: {title}", tuple(parts))
+        for one in report.pairs
+        for title, parts in (
+            ("in short", _in_short(one, report)),
+            ("what has moved", _moved(one)),
+            ("bands and decisions", _bands(one)),
+            ("precision of alerts", _precision(one)),
+        )
+    ]
+    return ReportPage(
+        f"Live models of deployment {report.deployment}",
+        f"{payments:,} payments in windows of days, compared with what the models were made for",
+        _banner(report),
+        tuple(sections),
+        Provenance(f"{payments:,} scored payments, and their labels", scope.since_ms, scope.until_ms, made_ms, version),
+        _FOOTNOTES,
+    )
+
+
+def _banner(report: WatchReport) -> VerdictBanner:
+    found = [(one.pair, alarm) for one in report.pairs if (alarm := one.open_alarm) is not None]
+    if found:
+        reason = " ".join(alarm_text(pair, alarm, report.terms, is_over=False) for pair, alarm in found)
+        return VerdictBanner("DRIFT", Tone.BAD, "three windows in a row", reason)
+    if report.feed.alarm is not None:
+        reason = f"{feed_text(report.feed.alarm, report.feed.newest_ms)}."
+        return VerdictBanner("LABELS MISSING", Tone.BAD, "two days in a row", reason)
+    if not any(one.windows for one in report.pairs):
+        return VerdictBanner("NOT KNOWN", Tone.WAIT, "windows", "No window of days is complete yet.")
+    reason = "Nothing has moved by more than chance, and by so much that it matters, for three windows in a row."
+    return VerdictBanner("QUIET", Tone.GOOD, "three windows in a row", reason)
+
+
+def _in_short(report: PairReport, whole: WatchReport) -> Iterator[Part]:
+    known = report.reference
+    if known is not None:
+        yield Prose(
+            f"{report.manifest.name} {report.manifest.version}, compared with {known.rows:,} payments of "
+            f"{known.cards:,} cards from {known.since[:10]} to {known.until[:10]}"
+            f"{', its own first days' if report.is_own else ', as its manifest states them'}."
+        )
+    for end_day, alarm in report.alarms:
+        is_over = alarm is not report.open_alarm
+        said = alarm_text(report.pair, alarm, whole.terms, is_over=is_over)
+        yield Prose(f"Alarm raised after {day_text(end_day - 1)}. {said}.")
+    if lines := remarks(report):
+        yield Points(tuple(f"{line[0].upper()}{line[1:]}." for line in lines))
+
+
+def _moved(report: PairReport) -> Iterator[Part]:
+    windows = report.windows
+    if not windows:
+        yield Prose("No window is complete yet.")
+        return
+    worst = [one.name for one in windows[-1].worst_features[:_MOST_LINES]]
+    days = tuple(float(one.first_day * DAY_MS) for one in windows)
+    lines = tuple(
+        ChartLine(named(name), days, tuple(_value(one.quantity(name)) for one in windows)) for name in (SCORE, *worst)
+    )
+    frame = ChartFrame(
+        "Stability index by window", "The score, and the features that lie farthest from the reference now."
+    )
+    yield LineChart(
+        frame, ChartAxis("window from", AxisKind.TIME), ChartAxis("index"), lines, (ReferenceLine("least", 0.2),)
+    )
+    heads = ("Quantity", "Index", "Chance", "Bound", "Over")
+    quantities = [one for one in windows[-1].quantities if one.name not in (ALERTS, DECLINES)]
+    yield DataTable(
+        f"All quantities in the last window, from {day_text(windows[-1].first_day)}",
+        heads,
+        tuple(_row(one) for one in sorted(quantities, key=lambda one: -one.index)),
+    )
+    yield DataTable(
+        "Windows with something over its bound",
+        ("From", "Payments", "Cards", "Over its bound"),
+        tuple(
+            (day_text(one.first_day), Count(one.payments), Count(one.cards), over_text(one))
+            for one in windows
+            if one.over
+        ),
+        nothing="There is none.",
+    )
+
+
+def _value(one: QuantityDrift | None) -> float | None:
+    return None if one is None else one.index
+
+
+def _row(one: QuantityDrift) -> tuple[str, Quantity, Quantity, Quantity, str]:
+    figures = Measure(one.index, 4), Measure(one.chance, 4), Measure(one.bound, 4)
+    return (named(one.name), *figures, "YES" if one.is_over else "no")
+
+
+def _bands(report: PairReport) -> Iterator[Part]:
+    if not report.windows:
+        return
+    windows, days = report.windows, tuple(float(one.first_day * DAY_MS) for one in report.windows)
+    shares = {
+        title: tuple(None if (one := w.quantity(name)) is None else one.actual for w in windows)
+        for name, title in ((ALERTS, "reviewed or declined"), (DECLINES, "declined"))
+    }
+    frame = ChartFrame("Shares of decisions", "What the model wants reviewed or declined, by window.")
+    yield LineChart(
+        frame,
+        ChartAxis("window from", AxisKind.TIME),
+        ChartAxis("share of payments", AxisKind.SHARE),
+        tuple(ChartLine(title, days, values) for title, values in shares.items()),
+    )
+    if report.reference is not None:
+        yield _band_table(report.reference, windows[-1])
+
+
+def _band_table(known: TrainingReference, window: JudgedWindow) -> DataTable:
+    """Show the share of payments in each class of bands that is not empty in both."""
+    rows = tuple(
+        (
+            f"{at * BAND_WIDTH} to {at * BAND_WIDTH + BAND_WIDTH - 1}",
+            Percentage(before / known.rows),
+            Percentage(now / window.payments),
+        )
+        for at, (before, now) in enumerate(zip(known.bands, window.bands, strict=True))
+        if before or now
+    )
+    return DataTable(
+        "Payments by band of the score",
+        ("Bands", "Reference", f"Last window, from {day_text(window.first_day)}"),
+        rows,
+        "500 is odds of 1 in 100; each 50 more double them.",
+    )
+
+
+def _precision(report: PairReport) -> Iterator[Part]:
+    weeks = report.precision.weeks
+    days = tuple(float(week.monday * DAY_MS) for week in weeks)
+    estimated = ChartLine(
+        "estimated from scores",
+        days,
+        tuple(week.estimated for week in weeks),
+        tuple(None if week.estimated_interval is None else week.estimated_interval.low for week in weeks),
+        tuple(None if week.estimated_interval is None else week.estimated_interval.high for week in weeks),
+    )
+    matured = ChartLine("matured, from labels, without declined", days, tuple(week.matured for week in weeks))
+    frame = ChartFrame("Precision by week", "The share of frauds among what the model wants reviewed or declined.")
+    yield LineChart(
+        frame, ChartAxis("week of", AxisKind.TIME), ChartAxis("precision", AxisKind.SHARE), (estimated, matured)
+    )
+    heads = ("Week of", "Alerts", "Known", "Declined, left out", "Frauds", "Matured precision", "Estimated precision")
+    yield DataTable("Precision by week", heads, tuple(_week(week) for week in weeks), nothing="There is no alert.")
+
+
+def _week(week: WeekPrecision) -> tuple[str | Quantity | None, ...]:
+    return (
+        day_text(week.monday),
+        Count(week.alerts),
+        Percentage(week.coverage, 0),
+        Count(week.declined),
+        Count(week.frauds),
+        _with_interval(week.matured, week.interval),
+        _with_interval(week.estimated, week.estimated_interval),
+    )
+
+
+def _with_interval(value: float | None, ends: tuple[float, float] | None) -> Quantity | None:
+    if value is None:
+        return None
+    if ends is None:
+        return Percentage(value, 1)
+    low, high = ends
+    return WithInterval(Percentage(value, 1), Percentage(low, 1), Percentage(high, 1))

@@ -1,0 +1,91 @@
+"""What a student knows of labels: its trees nothing, its calibration those of the calibrate part alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from fraudstream.lab.distillation.parts import DistillationParts
+from fraudstream.lab.distillation.request import DistillationRequest, NamedTeacher, SoftTarget, StudentSize
+from fraudstream.lab.distillation.student import StudentInputs, decision_codes, train_student
+from fraudstream.lab.distillation.teacher import TeacherScores
+from fraudstream.lab.training.vectors import Table
+from models.policy import Policy
+from support.distillation_cases import SETS
+
+ROWS = 9_000
+PARTS = DistillationParts(np.arange(5_000), np.arange(5_000, 7_000), np.arange(7_000, ROWS))
+
+
+def inputs(labels_seed: int = 1, **changes: object) -> StudentInputs:
+    """Return random vectors, a teacher whose log odds are linear in four of the features, and labels drawn by it."""
+    random = np.random.default_rng(0)
+    matrix = random.normal(size=(ROWS, len(SETS.newest)))
+    log_odds = 1.6 * matrix[:, 0] + 0.9 * matrix[:, 7] - 0.7 * matrix[:, 11] + 0.4 * matrix[:, 20] - 3.0
+    scores = 1 / (1 + np.exp(-log_odds))
+    times = np.arange(ROWS, dtype=np.int64) * 60_000
+    table = Table(
+        matrix=matrix,
+        occurred_ms=times,
+        labelled_ms=times,
+        fraud=(np.random.default_rng(labels_seed).random(ROWS) < scores).astype(np.int8),
+        card=random.integers(0, 300, ROWS),
+        decided=np.ones(ROWS, np.bool_),
+        amount_minor=np.full(ROWS, 4_200),
+        currency=np.full(ROWS, b"EUR"),
+    )
+    given = {"teachers": (NamedTeacher("0" * 64),), "threads": 1, "sets": SETS, **changes}
+    request = DistillationRequest(file=Path("none"), name="student", **given)  # type: ignore[arg-type]
+    return StudentInputs(request, table, PARTS, TeacherScores(scores, Policy(0.4, 0.7)))
+
+
+@pytest.mark.parametrize("target", SoftTarget)
+def test_a_student_of_a_nearly_linear_teacher_agrees_with_it(target: SoftTarget) -> None:
+    given = inputs(target=target)
+    student = train_student(given, StudentSize(150, 16))
+    teacher = given.teacher.scores[PARTS.held_back]
+    assert spearmanr(teacher, student.scores).statistic > 0.93
+    alike = decision_codes(teacher, given.teacher.policy) == decision_codes(student.scores, student.policy)
+    assert alike.mean() > 0.95
+    flagged = [(one >= at).mean() for one, at in ((teacher, 0.4), (student.scores, student.policy.review_at))]
+    assert flagged[1] == pytest.approx(flagged[0], rel=0.25)
+    assert {SETS.newest.names[at] for at in (0, 7, 11)} <= set(student.features)
+
+
+def test_more_trees_come_nearer_to_the_teacher() -> None:
+    given = inputs()
+    teacher = given.teacher.scores[PARTS.held_back]
+    near = [
+        spearmanr(teacher, train_student(given, StudentSize(trees, leaves)).scores).statistic
+        for trees, leaves in ((2, 3), (10, 6), (60, 12))
+    ]
+    assert near == sorted(near)
+
+
+def test_labels_of_training_and_of_the_held_back_part_change_nothing_of_a_student() -> None:
+    given = inputs()
+    table = given.table
+    student = train_student(given, StudentSize(10, 4))
+    for part in (PARTS.train, PARTS.held_back):
+        table.fraud[part] = 1 - table.fraud[part]
+    again = train_student(given, StudentSize(10, 4))
+    assert (again.text, again.calibration, again.policy) == (student.text, student.calibration, student.policy)
+    assert (again.scores == student.scores).all()
+
+
+def test_labels_of_the_calibrate_part_change_the_calibration_and_no_tree() -> None:
+    student, other = (train_student(inputs(labels_seed), StudentSize(10, 4)) for labels_seed in (1, 2))
+    assert other.text == student.text
+    assert other.calibration != student.calibration
+
+
+def test_scores_of_the_held_back_part_and_thresholds_do_not_reach_the_trees() -> None:
+    given = inputs()
+    student = train_student(given, StudentSize(10, 4))
+    changed = given.teacher.scores.copy()
+    changed[PARTS.held_back] = 0.5
+    other = given._replace(teacher=TeacherScores(changed, Policy(0.2, 0.9)))
+    again = train_student(other, StudentSize(10, 4))
+    assert (again.text, again.calibration) == (student.text, student.calibration)
+    assert again.policy != student.policy

@@ -1,0 +1,199 @@
+"""A whole evaluation: two models on a file, as values, as tables, as a page, and by the command."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from features.declaration import load as load_features
+from features.vector.sets import FeatureSets
+from fraudstream.cli.main import main
+from fraudstream.lab.dataset.file import TransactionsFile
+from fraudstream.lab.evaluation.page import evaluation_page
+from fraudstream.lab.evaluation.payments import read_payments
+from fraudstream.lab.evaluation.report import EvaluationReport
+from fraudstream.lab.evaluation.request import EvaluatedPeriod, EvaluationRequest, EvaluationTerms, NotHeldBackError
+from fraudstream.lab.evaluation.run import evaluate
+from fraudstream.lab.evaluation.tables import evaluation_tables
+from fraudstream.lab.rescoring.rescore import usable_model
+from fraudstream.lab.training.request import TrainingRequest
+from fraudstream.lab.training.run import train
+from fraudstream.lab.training.seen import stated_until_ms
+from fraudstream.lab.training.segments import country_name
+from fraudstream.ops.rollout.verdict.figures import Figure
+from metrics.money import CostMatrix
+from models.artifact import read_artifact, with_policy, write_artifact
+from models.cost_policy import CostPolicy
+from models.loading import Model
+from models.repository import Repository
+from support.parsed_page import pictures
+from support.training_files import transactions, write
+
+FEATURES = load_features(None)
+SETS = FeatureSets((FEATURES,))
+
+
+def silent(_stage: str, _done: int, _total: int) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], Path]:
+    """Train two models on a file; return the repository, the digests and the file."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    columns = transactions()
+    rows = len(columns["fraud"])
+    columns |= {
+        "channel": ["pos" if row % 3 else "ecommerce" for row in range(rows)],
+        "merchant_country": ["DE" if row % 4 else None for row in range(rows)],
+    }
+    file, repository = write(folder / "a.parquet", columns), Repository(str(folder / "models"))
+    request = TrainingRequest(
+        file=file, name="card", feature_set=FEATURES, trees=15, threads=1, review_share=0.05, refit=False
+    )
+    digests = [train(replace(request, name=name, trees=trees), repository, silent).digest for name, trees in _MODELS]
+    return folder / "models", digests, file
+
+
+_MODELS = (("card", 15), ("small", 2))
+
+
+def request_for(house: tuple[Path, list[str], Path], *, draws: int = 20, **changes: Any) -> EvaluationRequest:
+    models, digests, file = house
+    request = EvaluationRequest(
+        file=file,
+        models=str(models),
+        model=digests[0],
+        against=digests[1],
+        sets=SETS,
+        made_ms=1_800_000_000_000,
+        terms=EvaluationTerms(budgets=(1, 5), draws=draws),
+        threads=1,
+    )
+    return replace(request, **changes)
+
+
+@pytest.fixture(scope="module")
+def report(house: tuple[Path, list[str], Path]) -> EvaluationReport:
+    return evaluate(request_for(house), silent)
+
+
+def test_the_figures_are_those_of_the_models_on_what_they_have_not_seen(
+    house: tuple[Path, list[str], Path], report: EvaluationReport, tmp_path: Path
+) -> None:
+    models, digests, file = house
+    with TransactionsFile(file, tmp_path, 1) as source:
+        found = read_payments(source, FEATURES, tmp_path, silent)
+    table = found.table
+    loaded = [usable_model(str(models), digest, SETS) for digest in digests]
+    until = max(stated_until_ms(model.manifest, Repository(str(models))) for model in loaded)
+    rows = np.flatnonzero((table.occurred_ms > until) & (table.fraud >= 0))
+    assert report.data.payments == len(rows)
+    assert report.data.held_back
+    assert report.data.frauds == int(table.fraud[rows].sum())
+    for model, one in zip(loaded, report.models, strict=True):
+        _check(model, one.figures, np.asarray(table.matrix[rows]), table.fraud[rows] == 1)
+        assert one.model.digest == model.digest
+        assert sum(bar for bar in one.scores.evaluated) == len(rows)
+        assert sum(feature.gain for feature in one.features) == pytest.approx(1)
+        assert {feature.name for feature in one.features} == set(FEATURES.names)
+    assert country_name(int(found.columns.country[1])) == "DE"
+
+
+def _check(model: Model, figures: dict[str, Figure], matrix: Any, fraud: Any) -> None:
+    scores = model.score(matrix)
+    alerts = scores >= model.policy.review_at
+    assert figures["recall"].value == pytest.approx((alerts & fraud).sum() / fraud.sum())
+    # every card of this file has a fraud within two weeks now and then, so some are blocked: only a bound holds
+    assert figures["auc"].value == pytest.approx(roc_auc_score(fraud, scores), abs=0.1)
+    assert figures["average_precision"].value == pytest.approx(average_precision_score(fraud, scores), abs=0.2)
+
+
+def test_a_model_with_costs_decides_by_them(house: tuple[Path, list[str], Path]) -> None:
+    models, digests, _ = house
+    repository = Repository(str(models))
+    artifact = read_artifact(repository.fetch(digests[0]))
+    costs = CostPolicy({"EUR": CostMatrix(0, 0, 10_000, 0)})  # a review is free, so each payment is reviewed
+    manifest = with_policy(artifact.manifest, artifact.manifest.policy, costs, None, None)
+    digest = repository.put(write_artifact(msgspec.structs.replace(artifact, manifest=manifest)))
+    found = evaluate(request_for(house, draws=1, model=digest, against=None), silent)
+    assert (found.models[0].reviews, found.models[0].declines) == (found.data.payments, 0)
+    assert found.models[0].figures["recall"].value == 1
+
+
+def test_the_report_has_weeks_segments_and_paired_differences(report: EvaluationReport) -> None:
+    assert sum(week.payments for week in report.weeks) == report.data.payments
+    kinds = {one.kind for one in report.segments}
+    assert kinds == {"amount", "channel", "country", "card"}
+    for name, figure in report.differences.items():
+        values = [one.figures[name].value for one in report.models]
+        if None not in values:
+            assert figure.value == pytest.approx(values[0] - values[1])
+    assert report.data.reference == "first week"
+
+
+def test_the_same_request_gives_the_same_report_and_json_reads_back(
+    house: tuple[Path, list[str], Path], report: EvaluationReport
+) -> None:
+    assert evaluate(request_for(house), silent) == report
+    again = msgspec.convert(json.loads(json.dumps(report.facts())), EvaluationReport)
+    assert again == report
+
+
+def test_tables_and_page_show_both_models_and_whether_they_are_held_back(report: EvaluationReport) -> None:
+    console = Console(record=True, width=200)
+    console.print(evaluation_tables(report))
+    text = console.export_text()
+    assert "held back" in text
+    for one in report.models:
+        assert one.model.digest[:12] in text
+    page = evaluation_page(report)
+    assert page == evaluation_page(report)
+    assert len(pictures(page)) > 10
+    assert "they are held back" in page
+
+
+def test_payments_of_the_training_are_refused_unless_they_are_asked_for(house: tuple[Path, list[str], Path]) -> None:
+    since = 1_767_225_600_000
+    with pytest.raises(NotHeldBackError):
+        evaluate(request_for(house, period=EvaluatedPeriod(since_ms=since)), silent)
+    asked = EvaluatedPeriod(since_ms=since, use_training_rows=True)
+    found = evaluate(request_for(house, draws=1, against=None, period=asked), silent)
+    assert not found.data.held_back
+    assert found.data.trained_rows > 0
+    assert found.differences == {}
+    assert "NOT HELD BACK" in evaluation_page(found)
+
+
+def test_the_command_writes_json_and_a_page_and_refuses_what_it_cannot_do(
+    house: tuple[Path, list[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, digests, file = house
+    monkeypatch.setenv("FRAUDSTREAM_MODELS", str(models))
+    page = tmp_path / "page.html"
+    command = ["evaluate", digests[0][:12], str(file), "--draws", "5", "--budget", "3", "--json", "--report", str(page)]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert facts["models"][0]["model"]["digest"] == digests[0]
+    assert facts["models"][0]["budgets"][0]["budget"] == 3
+    assert "its number of alerts is not" not in done.stderr
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    shown = CliRunner().invoke(main, ["evaluate", digests[0][:12], str(file), "--draws", "5"])
+    assert "Average precision" in shown.stdout
+    since = ["evaluate", digests[0][:12], str(file), "--since", "2026-01-01T00:00:00Z"]
+    refused = CliRunner().invoke(main, since)
+    assert refused.exit_code == 1
+    assert "--use-training-rows" in refused.stderr
+    unknown = CliRunner().invoke(main, ["evaluate", "00000000", str(file)])
+    assert unknown.exit_code == 1
+    costs = CliRunner().invoke(main, ["evaluate", digests[0][:12], str(file), "--review-cost", "JPY 300"])
+    assert costs.exit_code == 1
+    assert "stated for JPY" in costs.stderr

@@ -1,0 +1,91 @@
+"""Weeks and segments part the payments, and the figures of each are those of its payments alone."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from fraudstream.lab.evaluation.drift import ReferenceGroups, score_counts
+from fraudstream.lab.evaluation.request import EvaluationTerms
+from fraudstream.lab.evaluation.slices import SliceContext, segment_slices, slice_reports, weeks
+from fraudstream.lab.training.segments import channel_name, country_name
+from metrics.drift import stability_of_scores
+from support.evaluation_cases import CURRENCIES, DAY_MS, START_MS, payments, said
+
+OF = payments()
+SAID = (said(OF), said(OF, seed=2))
+TERMS = EvaluationTerms(draws=20, cards_a_day=10)
+
+
+def context() -> SliceContext:
+    return SliceContext(OF, SAID, TERMS, [ReferenceGroups.of(one.scores[:2_000]) for one in SAID])
+
+
+def test_weeks_part_the_payments_from_the_first_day_on() -> None:
+    found = weeks(OF)
+    assert [len(one.rows) for one in found] == [
+        int(((OF.occurred_ms - START_MS) // (7 * DAY_MS) == week).sum()) for week in range(3)
+    ]
+    assert np.concatenate([one.rows for one in found]).tolist() == list(range(len(OF.fraud)))
+    assert [one.since_ms for one in found] == [START_MS + week * 7 * DAY_MS for week in range(3)]
+
+
+def test_the_segments_of_each_kind_part_the_payments() -> None:
+    found = segment_slices(OF, CURRENCIES, 30 * DAY_MS)
+    kinds = {one.kind for one in found}
+    assert kinds == {"amount", "channel", "country", "card"}
+    for kind in kinds:
+        rows = np.concatenate([one.rows for one in found if one.kind == kind])
+        assert sorted(rows.tolist()) == list(range(len(OF.fraud)))
+
+
+def test_bands_of_amounts_have_round_ends_of_one_currency() -> None:
+    bands = [one for one in segment_slices(OF, CURRENCIES, 0) if one.kind == "amount"]
+    assert bands[0].name == "EUR below 130.00"
+    assert {one.name[:3] for one in bands} == {"EUR", "JPY"}
+    for one in bands:
+        assert len(set(OF.currency[one.rows].tolist())) == 1
+
+
+def test_a_kind_that_the_file_does_not_give_is_left_out_and_so_are_new_cards_at_its_begin() -> None:
+    of = OF._replace(channel=np.zeros_like(OF.channel), country=np.zeros_like(OF.country))
+    assert {one.kind for one in segment_slices(of, CURRENCIES, 0)} == {"amount"}
+
+
+def test_names_of_channels_and_countries_are_unpacked() -> None:
+    assert [channel_name(packed) for packed in range(3)] == ["not given", "pos", "ecommerce"]
+    assert [country_name(packed) for packed in (0, 1, 83)] == ["not given", "AA", "DE"]
+
+
+def test_the_figures_of_a_slice_are_those_of_its_payments() -> None:
+    done: list[str] = []
+    found = slice_reports(context(), weeks(OF), lambda stage, *_: done.append(stage))
+    assert done == ["weeks"] * 3
+    for report, one in zip(found, weeks(OF), strict=True):
+        kept = one.rows[~OF.blocked[one.rows]]
+        expected = average_precision_score(OF.fraud[kept], SAID[0].scores[kept])
+        assert report.figures[0]["average_precision"].value == pytest.approx(expected)
+        moved = stability_of_scores(SAID[0].scores[:2_000], SAID[0].scores[one.rows])
+        assert report.figures[0]["score_stability"].value == pytest.approx(moved)
+        assert report.frauds == int(OF.fraud[one.rows].sum())
+        assert report.fraud_share.value == pytest.approx(OF.fraud[one.rows].mean())
+        assert report.differences["average_precision"].value == pytest.approx(
+            expected - average_precision_score(OF.fraud[kept], SAID[1].scores[kept])
+        )
+
+
+def test_segments_have_no_card_precision_and_one_without_fraud_has_no_recall() -> None:
+    of = OF._replace(fraud=OF.fraud & (OF.channel > 0))
+    chosen = [one for one in segment_slices(of, CURRENCIES, 0) if one.name == "not given" and one.kind == "channel"]
+    (report,) = slice_reports(context()._replace(payments=of), chosen, lambda *_: None)
+    assert "card_precision" not in report.figures[0]
+    assert report.figures[0]["recall"].value is None
+    assert report.figures[0]["average_precision"].value is None
+
+
+def test_scores_are_counted_by_band_from_the_first_bar_that_has_any_to_the_last() -> None:
+    found = score_counts(np.array([0.01, 0.011]), np.array([0.5, 0.01, 0.9]))
+    assert sum(found.reference) == 2
+    assert sum(found.evaluated) == 3
+    assert len(found.edges) == len(found.reference) + 1 == len(found.evaluated) + 1
+    assert found.reference[0] > 0
+    assert found.evaluated[-1] > 0

@@ -1,0 +1,230 @@
+"""A page is one well-formed file that needs nothing else, runs nothing, and shows every text as a text."""
+
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraudstream.ops.report.charts.axis import ChartAxis
+from fraudstream.ops.report.charts.bars import BarChart, BarSeries
+from fraudstream.ops.report.charts.drawing import ChartFrame
+from fraudstream.ops.report.charts.intervals import IntervalChart, IntervalRow
+from fraudstream.ops.report.charts.lines import ChartLine, LineChart
+from fraudstream.ops.report.decisions import DecisionMatrix
+from fraudstream.ops.report.document import Provenance, ReportPage, ReportSection, Tone, VerdictBanner
+from fraudstream.ops.report.markup import element, printable, text
+from fraudstream.ops.report.parts import KeyFigure, KeyFigures, Part, Points, Prose
+from fraudstream.ops.report.tables import DataTable
+from support.parsed_page import SVG, Node, parsed, pictures, words
+from support.report_pages import PROVENANCE, split_page, verdict_page
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</svg></style><img src=x onerror=alert(1)>",
+    '" onmouseover="alert(1)',
+    "' style='background:url(//example.org)",
+    "&lt;b&gt; & <!-- --> ]]> <![CDATA[",
+    "$\\frac{1}{0}$ _hidden %s {0} \\",
+    "\u202e0024 RUE\u202c \x00\x1b[31m \ud800",
+    "\u9280\u884c \u0628\u0646\u0643 \U0001f4b3",
+    "-" * 300,
+)
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    return {"verdict": verdict_page().html(), "split": split_page().html()}
+
+
+@pytest.fixture(params=["verdict", "split"])
+def page(request: pytest.FixtureRequest, pages: dict[str, str]) -> str:
+    return pages[request.param]
+
+
+def simple(*parts: Part, title: str = "Title", banner: VerdictBanner | None = None) -> ReportPage:
+    return ReportPage(title, "", banner, (ReportSection("Section", parts),), PROVENANCE)
+
+
+def test_a_page_is_well_formed_and_its_ids_are_unique(page: str) -> None:
+    assert page.startswith('<!DOCTYPE html>\n<html lang="en">')
+    tree = parsed(page)
+    ids = [node.attributes["id"] for node in tree.all("*") if "id" in node.attributes]
+    assert len(ids) == len(set(ids)) > 10
+
+
+def test_every_reference_within_a_page_leads_to_an_id(page: str) -> None:
+    tree = parsed(page)
+    ids = {node.attributes["id"] for node in tree.all("*") if "id" in node.attributes}
+    links = {node.attributes["href"] for node in tree.all("*") if "href" in node.attributes}
+    assert all(link.startswith("#") for link in links)
+    labels = {name for node in tree.all("*") for name in node.attributes.get("aria-labelledby", "").split()}
+    urls = set(re.findall(r"url\(#([^)]+)\)", page))
+    assert {link[1:] for link in links} | labels | urls <= ids
+    assert urls
+
+
+def test_a_page_refers_to_nothing_outside_and_runs_nothing(page: str) -> None:
+    tree = parsed(page)
+    assert set(re.findall(r"[a-z]+://[^\"' <>]*", page)) == {"http://www.w3.org/2000/svg"}
+    assert len(re.findall("://", page)) == len(re.findall('xmlns="http://www.w3.org/2000/svg"', page))
+    assert {"script", "link", "img", "iframe", "object", "embed", "form", "base", "foreignobject", "image"}.isdisjoint(
+        node.tag for node in tree.all("*")
+    )
+    attributes = {name for node in tree.all("*") for name in node.attributes}
+    assert not [name for name in attributes if name.startswith("on") or name in {"src", "srcset", "xlink:href"}]
+    assert "@import" not in page
+    assert re.search(r"url\((?!#)", page) is None
+
+
+def test_a_browser_is_told_to_fetch_nothing_before_anything_else_is_read(page: str) -> None:
+    charset, policy = parsed(page).all("meta")[:2]
+    assert charset.attributes == {"charset": "utf-8"}
+    assert policy.attributes["http-equiv"] == "Content-Security-Policy"
+    assert policy.attributes["content"] == "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def test_the_same_report_gives_the_same_bytes(pages: dict[str, str]) -> None:
+    assert {"verdict": verdict_page().html(), "split": split_page().html()} == pages
+
+
+def test_a_page_of_a_committee_stays_below_a_megabyte(page: str) -> None:
+    assert len(page.encode()) < 1_000_000
+
+
+def test_headings_descend_by_one_level(page: str) -> None:
+    levels = [int(node.tag[1]) for node in parsed(page).all("*") if re.fullmatch("h[1-6]", node.tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+def test_contents_lead_to_every_section_in_order(page: str) -> None:
+    tree = parsed(page)
+    links = [(node.attributes["href"][1:], node.text) for node in tree.all("nav")[0].all("a")]
+    headings = [(node.attributes["id"], node.text) for node in tree.all("h2") if "id" in node.attributes]
+    assert links == headings
+
+
+def test_every_picture_is_an_image_with_a_title_and_a_description(page: str) -> None:
+    shown = [picture for picture in pictures(page) if picture.get("aria-hidden") != "true"]
+    assert len(shown) >= 3
+    for picture in shown:
+        title, description = list(picture)[:2]
+        assert picture.get("role") == "img"
+        assert picture.get("aria-labelledby") == f"{title.get('id')} {description.get('id')}"
+        assert (title.tag, description.tag) == (f"{SVG}title", f"{SVG}desc")
+        assert title.text
+        assert description.text
+
+
+def test_every_table_has_a_caption_heads_that_repeat_and_rows_with_heads(page: str) -> None:
+    tables = parsed(page).all("table")
+    assert tables
+    for table in tables:
+        assert [child.tag for child in table.children if isinstance(child, Node)] == ["caption", "thead", "tbody"]
+        assert all(node.attributes["scope"] for node in table.all("th"))
+        for row in table.all("tbody")[0].all("tr"):
+            assert row.all("th")[0].attributes["scope"] == "row"
+    assert "thead { display: table-header-group; }" in page
+
+
+def test_the_banner_says_the_word_and_the_gate_that_decided(pages: dict[str, str]) -> None:
+    (banner,) = parsed(pages["verdict"]).of_class("banner")
+    assert banner.all("strong")[0].text == "PROMOTE"
+    assert banner.all("b")[0].text == "savings"
+
+
+@pytest.mark.parametrize("tone", Tone)
+def test_a_tone_is_told_by_a_sign_beside_the_colour(tone: Tone) -> None:
+    signs = {
+        parsed(simple(banner=VerdictBanner("HOLD", one, "g", "r")).html()).of_class("sign")[0].text for one in Tone
+    }
+    assert len(signs) == len(Tone)
+    page = simple(banner=VerdictBanner("HOLD", tone, "gate", "reason")).html()
+    assert f'class="banner {tone}"' in page
+
+
+def test_the_end_of_a_page_says_what_was_measured_when_and_with_which_version() -> None:
+    origin = Provenance("12 payments", 1_772_323_200_000, 1_772_409_600_000, 1_772_409_661_000, "0.1.0")
+    footer = parsed(ReportPage("t", "s", None, (), origin, ("A note.",)).html()).all("footer")[0]
+    facts = dict(zip((node.text for node in footer.all("dt")), (node.text for node in footer.all("dd")), strict=True))
+    assert facts == {
+        "Measured": "12 payments",
+        "From": "2026-03-01 00:00:00 UTC",
+        "To": "2026-03-02 00:00:00 UTC",
+        "Made": "2026-03-02 00:01:01 UTC",
+        "Version": "fraudstream 0.1.0",
+    }
+    assert [node.text for node in footer.all("li")] == ["A note."]
+
+
+def hostile_page(name: str) -> ReportPage:
+    """Return a page with `name` wherever a text can stand."""
+    frame = ChartFrame(name, name, name)
+    parts: tuple[Part, ...] = (
+        Prose(name),
+        Points((name,)),
+        KeyFigures((KeyFigure(name, name, name),)),
+        DataTable(name, (name, "b"), ((name, name),), name),
+        DecisionMatrix(name, name, name, "EUR", {}),
+        LineChart(
+            frame, ChartAxis(name), ChartAxis(name), tuple(ChartLine(f"{n}{name}", (0, 1), (n, 2)) for n in (1, 2))
+        ),
+        IntervalChart(frame, ChartAxis(name), (IntervalRow(name, 1.0, 0.5, 2.0),)),
+        BarChart(frame, (name,), (BarSeries(name, (1,)), BarSeries(name, (2,))), ChartAxis(name), name),
+    )
+    origin = Provenance(name, 0, 1, 2, name)
+    banner = VerdictBanner(name, Tone.BAD, name, name)
+    return ReportPage(name, name, banner, (ReportSection(name, parts),), origin, (name,))
+
+
+@pytest.fixture(scope="module")
+def harmless() -> str:
+    return hostile_page("harmless").html()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_name_is_shown_and_makes_no_element(name: str, harmless: str) -> None:
+    page = hostile_page(name).html()
+    tags = [[node.tag for node in parsed(one).all("*") if node.tag not in SHAPES] for one in (page, harmless)]
+    assert tags[0] == tags[1]
+    attributes = [{key for node in parsed(one).all("*") for key in node.attributes} for one in (page, harmless)]
+    assert attributes[0] <= attributes[1]
+    tree = parsed(page)
+    assert tree.all("h1")[0].text == printable(name)
+    assert all(next(iter(picture)).text == printable(name) for picture in pictures(page) if picture.get("role"))
+    assert "\u202e" not in page
+    page.encode()
+
+
+SHAPES = {"text", "tspan", "g", "path", "use", "defs", "clippath", "rect"}
+"""Elements of a picture whose number depends on how long a label is."""
+
+
+def test_a_name_that_looks_like_a_formula_or_is_hidden_to_matplotlib_is_written_as_it_is() -> None:
+    name = "$x^2$ _a"
+    (picture,) = pictures(
+        IntervalChart(ChartFrame("t", "s"), ChartAxis("x"), (IntervalRow(name, 1, 0, 2),)).markup("k")
+    )
+    assert name in words(picture)
+    legend = LineChart(
+        ChartFrame("t", "s"), ChartAxis("x"), ChartAxis("y"), tuple(ChartLine("_a", (0,), (1,)) for _ in range(2))
+    ).markup("k")
+    assert [node.text for node in parsed(legend).of_class("legend")[0].all("li")] == ["_a", "_a"]
+
+
+@given(st.text())
+def test_any_text_is_read_back_as_it_was_but_for_what_cannot_be_printed(words_of: str) -> None:
+    node = parsed(element("p", text(words_of), title=words_of)).all("p")[0]
+    expected = printable(words_of)
+    assert node.text == expected
+    assert node.attributes["title"] == expected
+    assert len(expected) == len(words_of)
+    expected.encode()
+
+
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Cn", "Zl", "Zp", "Cf"])))
+def test_what_can_be_printed_is_left_as_it_is(words_of: str) -> None:
+    assert printable(words_of) == words_of
