@@ -17,11 +17,11 @@ import msgspec
 
 from models.terms import Term
 from stream.contract.codes import DeadLetterCode
-from stream.kafka.dead_letters import DeadLetter, LetterOrigin, to_records
-from stream.kafka.publisher import Publisher
-from stream.kafka.refused import read_letters, refused_by
+from stream.engine.publisher import Publisher
+from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import DEAD_LETTERS, TRANSACTIONS, apply
-from stream.kafka.unpacking import FetchedRecord
+from stream.positions.dead_letters import DeadLetter, LetterOrigin, to_records
+from stream.positions.refused import read_letters, refused_by
 from stream.settings import Settings, read_settings
 
 _AT_ONCE = 2_000

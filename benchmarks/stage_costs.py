@@ -33,9 +33,9 @@ from models.repository import Repository
 from stream import pipeline as pipeline_module
 from stream.clock import Stage
 from stream.control.model_cache import ServingModels
+from stream.engine.batches import Record
+from stream.engine.unpacking import FetchedRecord
 from stream.errors import MeasurementError
-from stream.kafka.batches import Record
-from stream.kafka.unpacking import FetchedRecord
 from stream.pipeline import DecisionTerms, Pipeline
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings

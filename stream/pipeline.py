@@ -26,11 +26,11 @@ from stream.code_version import code_version
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
 from stream.deciding_settings import deciding_settings
+from stream.engine.batches import Record, in_thread_if_large, size_of
+from stream.engine.publisher import Headers
 from stream.errors import ClockBehindError
 from stream.id_rules import declared_ids
-from stream.kafka.batches import Record, in_thread_if_large, size_of
-from stream.kafka.dead_letters import DeadLetter
-from stream.kafka.publisher import Headers
+from stream.positions.dead_letters import DeadLetter
 from stream.scoring.decode import Decoded, SealProblem, decode, no_key_erases
 from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode
 from stream.scoring.score import judge_undecidable, ruled, score

@@ -23,8 +23,8 @@ from models.policy import Decision
 from models.repository import Repository
 from stream.clock import now_ms
 from stream.control.probes import vectorise_probe
+from stream.engine.unpacking import FetchedRecord
 from stream.errors import MeasurementError
-from stream.kafka.unpacking import FetchedRecord
 from stream.scoring.decode import decode
 
 _SKEW_MS = 300_000

@@ -10,7 +10,7 @@ from benchmarks.growth.series import GrowthPoint, GrowthSeries
 from benchmarks.stage_costs import LARGE, NOW_MS, Replay, connected
 from fraudstream.bench.payments import payments
 from fraudstream.bench.worker import resident_mib
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
 from stream.pipeline import Pipeline
 from stream.settings import Settings
 

@@ -21,8 +21,8 @@ from fraudstream.bench.stages import consumed
 from models.loading import Model
 from stream.clock import now_ms
 from stream.control.model_cache import ServingModels
-from stream.kafka.decompression import DECOMPRESSORS
-from stream.kafka.publisher import Outgoing
+from stream.engine.decompression import DECOMPRESSORS
+from stream.engine.publisher import Outgoing
 from stream.pipeline import CODE_VERSION
 from stream.scoring.decode import decode
 from stream.scoring.encode import ScoreFrame, encode

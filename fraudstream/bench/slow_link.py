@@ -1,7 +1,7 @@
 """A TCP proxy whose answers come late, as from a server far away.
 
-`python -m fraudstream.bench.slow_link PORT SERVER 0.02` is one whose answers come 20 ms late. Workers behind it wait more
-than they compute, so that several of them decide more than one also on a few cores.
+`python -m fraudstream.bench.slow_link PORT SERVER 0.02` is one whose answers come 20 ms late. Workers behind it wait
+more than they compute, so that several of them decide more than one also on a few cores.
 """
 
 import asyncio

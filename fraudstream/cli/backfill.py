@@ -32,10 +32,10 @@ from fraudstream.lab.dataset.records import RecordKind
 from fraudstream.lab.dataset.too_large import SizeFilter, explain_refusal, read_limits
 from models.times import format_time
 from stream.clock import now_ms
+from stream.engine.publisher import Publisher
 from stream.errors import PublishError, StreamError
 from stream.kafka.client import open_admin
 from stream.kafka.partitioners import HASHES
-from stream.kafka.publisher import Publisher
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.settings import Settings
 from stream.terminal import echo

@@ -21,11 +21,11 @@ from models.errors import InvalidTimeError
 from models.times import parse_time_ms
 from stream.contract.codes import DeadLetterCode
 from stream.control.client import PartitionArguments
+from stream.engine.batches import Record
+from stream.engine.scan import unreadable_at
 from stream.errors import StreamError
-from stream.kafka.batches import Record
-from stream.kafka.kept_letters import KeptLetter, Redrive
-from stream.kafka.redrive import Choice, find_letters, original_of, plan_redrive, send_again
-from stream.kafka.scan import unreadable_at
+from stream.positions.kept_letters import KeptLetter, Redrive
+from stream.positions.redrive import Choice, find_letters, original_of, plan_redrive, send_again
 from stream.printing import printable
 from stream.recovery.replayed_input import ReplayedInput, read_input_from_outside
 from stream.redaction import redact_thoroughly

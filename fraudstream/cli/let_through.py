@@ -13,8 +13,8 @@ from models.times import day_of
 from stream.clock import now_ms
 from stream.contract.money import money_text
 from stream.kafka.client import explain_error, open_admin
-from stream.kafka.score_tails import read_resume_points
 from stream.kafka.topics import TRANSACTIONS, partition_counts, publishes_in
+from stream.positions.score_tails import read_resume_points
 from stream.settings import Settings
 
 _SECONDS = 20.0

@@ -20,10 +20,10 @@ from fraudstream.lab.dataset.injector import InjectionReport, Injector, Schedule
 from fraudstream.lab.dataset.records import RecordKind, RecordsDatabase, TimedRecord
 from fraudstream.lab.dataset.too_large import SizeFilter, TopicLimit, read_limits
 from stream.console import terminal
+from stream.engine.tracing import OperationTracing
 from stream.errors import StreamError
 from stream.kafka.client import open_admin, producer_options, require_topic
 from stream.kafka.topics import LABELS, TRANSACTIONS
-from stream.kafka.tracing import OperationTracing
 from stream.settings import Settings
 from stream.telemetry.command_line import steps_outside
 

@@ -27,8 +27,8 @@ from models.commands import CommandKind, Event, EventKind
 from stream.clock import now_ms
 from stream.control.client import CommandRequest
 from stream.kafka.client import open_admin
-from stream.kafka.offsets import committed_offsets
 from stream.kafka.topics import TRANSACTIONS
+from stream.positions.offsets import committed_offsets
 from stream.telemetry.command_line import command_traced
 
 VERDICT_SECONDS = 60.0

@@ -31,8 +31,8 @@ from stream.control.announcements import AnswerNames, CandidateAnswers, ProbeOut
 from stream.control.follower import Follower
 from stream.control.model_cache import LoadFailures, ServingModels, WarmupProblems, no_warmup_problems
 from stream.control.trial import python_command, python_environment
+from stream.engine.publisher import Destination, Outgoing, Publisher
 from stream.errors import PublishError
-from stream.kafka.publisher import Destination, Outgoing, Publisher
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import SHADOW_SCORES
 from stream.scoring.encode import Scored

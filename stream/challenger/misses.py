@@ -16,7 +16,7 @@ from models.problems import Problem, ProblemCode
 from models.verdict_events import Origin
 from shadow.history import ReportSchedule, Totals
 from stream.control.follower import Follower
-from stream.kafka.publisher import Publisher
+from stream.engine.publisher import Publisher
 from stream.scoring.facts import FactListener, Missed
 
 log = logging.getLogger("fraudstream.shadow")

@@ -14,7 +14,7 @@ from models.policy import Decision
 from shadow.protocol import Compare, CompareResult
 from stream.clock import Stage
 from stream.control.model_cache import ServingModels
-from stream.kafka.publisher import Destination, Outgoing
+from stream.engine.publisher import Destination, Outgoing
 from stream.scoring.encode import Scored
 from stream.scoring.facts import Compared, FactListener
 from stream.scoring.tracing import BatchTrace, Place

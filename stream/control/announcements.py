@@ -21,8 +21,8 @@ from stream.clock import now_ms, now_ns
 from stream.code_version import code_version
 from stream.control.follower import CandidateNotice, Follower
 from stream.deciding_settings import deciding_settings
-from stream.kafka.publisher import Publisher
-from stream.kafka.tracing import Attributes, OperationTrace
+from stream.engine.publisher import Publisher
+from stream.engine.tracing import Attributes, OperationTrace
 from stream.settings import Settings
 from stream.tasks import until_tick
 

@@ -2,7 +2,7 @@
 
 from aiokafka import TopicPartition
 
-from stream.kafka.fetcher import open_consumer
+from stream.engine.fetcher import open_consumer
 from stream.settings import Settings
 
 

@@ -26,11 +26,11 @@ from stream.control.history import History, history_of
 from stream.control.keys import read_signer
 from stream.control.log_reader import LogReader
 from stream.control.unjudged import FIRST_SECONDS, tell_if_unjudged
+from stream.engine.fetcher import open_consumer
+from stream.engine.publisher import Headers
+from stream.engine.tracing import OperationTracing
 from stream.kafka.client import explain_error, producer_options, require_topic
-from stream.kafka.fetcher import open_consumer
-from stream.kafka.publisher import Headers
 from stream.kafka.topics import MODEL_CONTROL
-from stream.kafka.tracing import OperationTracing
 from stream.settings import Settings
 from stream.tasks import end_tasks
 

@@ -22,12 +22,12 @@ from models.two_persons import NOBODY
 from models.worker_records import WorkerRecords
 from stream.clock import now_ns
 from stream.consumer import trace_headers
-from stream.kafka.batches import Record
+from stream.engine.batches import Record
+from stream.engine.publisher import Headers
+from stream.engine.tracing import NoOperationTracing, OperationTracing
 from stream.kafka.client import connection_options, explain_error
-from stream.kafka.publisher import Headers
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import MODEL_EVENTS
-from stream.kafka.tracing import NoOperationTracing, OperationTracing
 from stream.settings import Settings
 from stream.tasks import timeout_at_tick
 

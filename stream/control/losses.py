@@ -14,9 +14,10 @@ from models.logs import Logs
 from models.terms import Term
 from stream.control.client import read_fold
 from stream.kafka.client import missing_topic, open_admin
-from stream.kafka.commit_copies import CommitCopies, copies_of
-from stream.kafka.inputs import input_reader, input_states, partitions_of
-from stream.kafka.losses import (
+from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS, own_scores, partition_counts
+from stream.positions.commit_copies import CommitCopies, copies_of
+from stream.positions.inputs import input_reader, input_states, partitions_of
+from stream.positions.losses import (
     Loss,
     Progress,
     find_start,
@@ -25,9 +26,8 @@ from stream.kafka.losses import (
     place_of_predictions,
     progress_of_transactions,
 )
-from stream.kafka.offsets import committed_offsets
-from stream.kafka.score_tails import TailSources, tail_reader
-from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS, own_scores, partition_counts
+from stream.positions.offsets import committed_offsets
+from stream.positions.score_tails import TailSources, tail_reader
 from stream.settings import Settings
 
 

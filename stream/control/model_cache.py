@@ -26,7 +26,7 @@ from models.repository import Repository
 from stream.clock import now_ms
 from stream.control.announcements import AnswerNames, CandidateAnswers, ProbeOutcome, own_name_only
 from stream.control.follower import Follower
-from stream.kafka.publisher import Publisher
+from stream.engine.publisher import Publisher
 
 log = logging.getLogger("fraudstream.model_cache")
 

@@ -14,9 +14,9 @@ from models.lineup import Lineup
 from models.retention import Mentions
 from stream.clock import now_ms
 from stream.control.log_reader import LogReader
+from stream.engine.scan import offset_ranges, scan_topic
 from stream.errors import ControlLogError
 from stream.kafka.client import connection_options
-from stream.kafka.scan import offset_ranges, scan_topic
 from stream.kafka.topics import INCIDENTS, MODEL_CONTROL, MODEL_EVENTS, PREDICTIONS, SCORES, SHADOW_SCORES
 from stream.settings import Settings
 

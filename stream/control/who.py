@@ -16,7 +16,7 @@ from stream.consumer import ValidScores, place_of
 from stream.contract.outputs import DecidedBy, Score
 from stream.control.client import history_with_commands, read_log
 from stream.control.history import History, HistoryEntry, ModelRoles
-from stream.kafka.scan import EARLIER_SCORES, scan_topic
+from stream.engine.scan import EARLIER_SCORES, scan_topic
 from stream.kafka.topics import decision_topics
 from stream.settings import Settings
 

@@ -1,1 +1,1 @@
-"""Kafka as this service uses it: clients, topics, consuming and publishing in batches, and decision offsets."""
+"""Kafka as this service uses it: clients, topics, and what brokers say of them. It knows no score."""

@@ -22,8 +22,8 @@ from features.redis.progress import LogPart
 from features.redis.store import RedisStore, StoreOptions
 from stream.clock import now_ms
 from stream.consumer import place_of
+from stream.engine.batches import Record
 from stream.fates import Phase, is_retried
-from stream.kafka.batches import Record
 from stream.recovery.originals import originals_of
 from stream.recovery.reapply import (
     OffsetRange,

@@ -10,8 +10,8 @@ from features.history.records import card_rows
 from features.history.store import Ints
 from features.redis.labels import Originals, Place, ReadOriginals
 from stream.consumer import log_and_offset
-from stream.kafka.batches import Record
-from stream.kafka.fetcher import LogConsumer
+from stream.engine.batches import Record
+from stream.engine.fetcher import LogConsumer
 from stream.kafka.topics import TRANSACTIONS
 from stream.recovery.reapply import log_reader
 from stream.scoring.decode import decode

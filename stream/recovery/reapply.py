@@ -13,10 +13,10 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from features.redis.progress import LogPart, PartProgress, PartReport, TopicName
 from features.redis.store import RedisStore
 from models.signing import KEY_HEADER
+from stream.engine.batches import Record, in_thread_if_large, size_of
+from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.fates import Phase, is_retried
-from stream.kafka.batches import Record, in_thread_if_large, size_of
 from stream.kafka.client import require_topic
-from stream.kafka.fetcher import LogConsumer, open_consumer
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import LABELS, PREDICTIONS
 from stream.recovery.replayed_input import ReplayedInput

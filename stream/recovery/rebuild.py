@@ -13,9 +13,9 @@ from stream.control.client import read_fold
 from stream.errors import RebuildError
 from stream.hash_key import hash_by_key
 from stream.kafka.client import group_members, open_admin, require_topic
-from stream.kafka.inputs import has_filled_histories
-from stream.kafka.score_tails import read_resume_points
 from stream.kafka.topics import SCORES, TRANSACTIONS, own_scores, partition_counts
+from stream.positions.inputs import has_filled_histories
+from stream.positions.score_tails import read_resume_points
 from stream.recovery.reapply import log_reader, partitions_of_log
 from stream.recovery.repair import REPORT_SECONDS, Repair, RepairDeps, RepairStatus, ends_of
 from stream.scoring.facts import ignore_fact

@@ -20,9 +20,9 @@ from features.vector.sets import FeatureSets
 from models.problems import Problem, ProblemCode
 from stream.consumer import place_of
 from stream.control.model_cache import ServingModels
+from stream.engine.transport import BatchConsumer
 from stream.fates import Phase, is_retried
 from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS
-from stream.kafka.transport import BatchConsumer
 from stream.recovery.damage import DamageDeps, DamageRepairer
 from stream.recovery.repair import Repair, RepairDeps, ends_of
 from stream.scoring.facts import FactListener

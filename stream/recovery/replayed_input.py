@@ -16,15 +16,15 @@ from features.history.store import Label, Prediction
 from models.logs import Logs
 from stream.contract.codes import Rejection
 from stream.control.client import read_fold
+from stream.engine.batches import Record
 from stream.id_rules import IdRules, declared_ids
-from stream.kafka.batches import Record
 from stream.kafka.client import open_admin
-from stream.kafka.decided import undecided_on
-from stream.kafka.letters import Claim, OffsetSet
-from stream.kafka.offsets import Position, committed_offsets, read_note, read_topic_note
-from stream.kafka.refused import NONE_REFUSED, RefusedOffsets, read_letters, refused_by
-from stream.kafka.score_tails import noted_on_scores, read_resume_points
 from stream.kafka.topics import LABELS, PREDICTIONS, SCORES, TRANSACTIONS, own_scores, partition_counts
+from stream.positions.decided import undecided_on
+from stream.positions.letters import Claim, OffsetSet
+from stream.positions.offsets import Position, committed_offsets, read_note, read_topic_note
+from stream.positions.refused import NONE_REFUSED, RefusedOffsets, read_letters, refused_by
+from stream.positions.score_tails import noted_on_scores, read_resume_points
 from stream.scoring.decode import Decoded, decode, read_label_record, read_prediction_record
 from stream.settings import Settings
 from stream.tasks import until_tick

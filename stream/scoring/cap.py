@@ -9,7 +9,7 @@ from models.decline_cap import DECLINE_CAP, DeclineCap, DeclineWindow, DeclineWi
 from models.let_through import LET_THROUGH
 from models.policy import Decision
 from stream.contract.outputs import Overruled
-from stream.kafka.batches import Record
+from stream.engine.batches import Record
 from stream.scoring.encode import Judgement
 
 

@@ -20,11 +20,11 @@ from stream.contract.transaction import (
     read_accepted_transaction,
     read_transaction,
 )
+from stream.engine.batches import Record
+from stream.engine.unpacking import LARGEST_HEADER_COUNT, LARGEST_NAMED, FetchedRecord, Headers
 from stream.id_rules import NO_SHAPES, IdRules
-from stream.kafka.batches import Record
-from stream.kafka.dead_letters import DeadLetter
 from stream.kafka.topics import LARGEST_LEAD_MS
-from stream.kafka.unpacking import LARGEST_HEADER_COUNT, LARGEST_NAMED, FetchedRecord, Headers
+from stream.positions.dead_letters import DeadLetter
 from stream.redaction import PASSED_AS_THEY_ARE, shorten
 
 _LARGEST_HEADERS_BYTES = 1024 * 1024

@@ -17,8 +17,8 @@ from models.policy import Decision
 from models.times import format_time, formatted
 from stream.contract.outputs import DecidedBy, ModelName, Overruled, Positions, Score, Source
 from stream.contract.transaction import Transaction
-from stream.kafka.batches import Record
-from stream.kafka.publisher import Headers, Outgoing
+from stream.engine.batches import Record
+from stream.engine.publisher import Headers, Outgoing
 from stream.redaction import redact_headers
 from stream.scoring.decode import Decoded
 from stream.scoring.two_partitions import CARD_ON_TWO_PARTITIONS, on_two_partitions

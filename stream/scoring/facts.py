@@ -11,8 +11,8 @@ from features.history.store import LabelStatus, PredictionStatus
 from models.policy import Decision
 from stream.clock import Stage
 from stream.contract.explanation import ExplanationOutcome
-from stream.kafka.batches import Record
-from stream.kafka.dead_letters import DeadLetter
+from stream.engine.batches import Record
+from stream.positions.dead_letters import DeadLetter
 from stream.scoring.encode import Scored
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from stream.clock import Stage
-from stream.kafka.batches import Record
-from stream.kafka.publisher import Headers
+from stream.engine.batches import Record
+from stream.engine.publisher import Headers
 from stream.scoring.facts import Decided, LabelsApplied, PredictionsApplied
 
 Place = tuple[int, int]

@@ -1,11 +1,11 @@
 """The meaning of each span attribute; `docs/reference/metrics-and-spans.md` is generated from this table.
 
-Their names are `stream.kafka.tracing.AttributeName`, which is also the list of all that leaves the process in a trace.
+Their names are `stream.engine.tracing.AttributeName`, which is also the list of all that leaves the process in a trace.
 """
 
 from typing import get_args
 
-from stream.kafka.tracing import AttributeName
+from stream.engine.tracing import AttributeName
 
 MEANINGS: dict[AttributeName, str] = {
     "db.operation.batch.size": "Records in one call to Redis, if more than one.",

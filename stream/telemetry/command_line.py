@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from models.commands import Event
 from stream.control.client import CommandRequest, Tell, send_command
-from stream.kafka.tracing import NoOperationTracing, OperationTracing
+from stream.engine.tracing import NoOperationTracing, OperationTracing
 from stream.settings import Settings
 from stream.telemetry.environment import read
 

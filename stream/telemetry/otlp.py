@@ -19,7 +19,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext
 
-from stream.kafka.tracing import Attributes
+from stream.engine.tracing import Attributes
 from stream.telemetry.spans import FinishedSpan, SpanBody, SpanLink, SpanOrigin, Trace
 
 log = logging.getLogger("opentelemetry.fraudstream")

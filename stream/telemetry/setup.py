@@ -26,8 +26,8 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from models.logins import without_logins
 from stream.code_version import code_version
+from stream.engine.tracing import NoOperationTracing, OperationTracing
 from stream.errors import SettingsError
-from stream.kafka.tracing import NoOperationTracing, OperationTracing
 from stream.redaction import redact_text
 from stream.scoring.facts import FactListener, ignore_fact
 from stream.scoring.tracing import NoTracing, Tracing

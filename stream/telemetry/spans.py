@@ -15,7 +15,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from opentelemetry.util.types import AnyValue
 
-from stream.kafka.tracing import Attributes
+from stream.engine.tracing import Attributes
 
 _NOTHING: Attributes = {}
 

@@ -8,8 +8,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 from opentelemetry.util.types import AnyValue
 
-from stream.kafka.publisher import Headers
-from stream.kafka.tracing import Attributes, OperationTrace, UntracedOperation
+from stream.engine.publisher import Headers
+from stream.engine.tracing import Attributes, OperationTrace, UntracedOperation
 from stream.telemetry.tracing import context_of, traceparent_of, with_traceparent
 
 _PRODUCERS = ("send ", "model ")

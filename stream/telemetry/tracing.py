@@ -22,11 +22,11 @@ from models.signing import KEY_HEADER
 from stream.card_numbers import card_numbers
 from stream.clock import Stage, now_ns
 from stream.contract.backfill import backfill_mark
-from stream.kafka.batches import Record
-from stream.kafka.dead_letters import DeadLetter
-from stream.kafka.publisher import Headers
+from stream.engine.batches import Record
+from stream.engine.publisher import Headers
+from stream.engine.tracing import Attributes, kafka_attributes, sent_attributes
 from stream.kafka.topics import LABELS, OUTCOMES, PREDICTIONS, SCORES, TRANSACTIONS
-from stream.kafka.tracing import Attributes, kafka_attributes, sent_attributes
+from stream.positions.dead_letters import DeadLetter
 from stream.scoring.facts import Decided, LabelsApplied, PredictionsApplied
 from stream.scoring.tracing import BatchTrace, NoTracing, Place
 from stream.settings import Settings

@@ -32,16 +32,16 @@ from stream.control.reviews import ReviewDates
 from stream.control.snapshot_store import SnapshotStore
 from stream.control.snapshots import Snapshots
 from stream.control.trusted_models import trusted_repository
+from stream.engine.fetch_thread import ConsumerOptions
+from stream.engine.publisher import Publisher
+from stream.engine.transport import BatchConsumer, BatchTransport
 from stream.errors import SettingsError
 from stream.kafka.client import client_id, connection_options
-from stream.kafka.commit_copies import CommitCopies
-from stream.kafka.fetch_thread import ConsumerOptions
-from stream.kafka.offsets import committed_offsets
-from stream.kafka.publisher import Publisher
 from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
-from stream.kafka.transport import BatchConsumer, BatchTransport
 from stream.pipeline import Pipeline
+from stream.positions.commit_copies import CommitCopies
+from stream.positions.offsets import committed_offsets
 from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress, WarmupCheck
 from stream.settings import PREFIX, Settings
 from stream.telemetry.setup import Telemetry

@@ -8,7 +8,7 @@ Nobody waits for a backfilled payment, and each takes a place of those that may 
 from collections.abc import Callable, Sequence
 
 from stream.contract.backfill import backfill_mark
-from stream.kafka.batches import Batch, Record
+from stream.engine.batches import Batch, Record
 
 MOST_WITHOUT_REDIS = 100_000
 """A fifth of the payments that may be kept, so a short outage delays no payment behind a backfilled one."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from stream.kafka.batches import Batch
+from stream.engine.batches import Batch
 from stream.watchdog import end_on_error, end_process
 
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from models.decline_cap import WINDOW, DeclineCap, DeclineWindow
-from stream.kafka.offsets import Position
+from stream.positions.offsets import Position
 
 log = logging.getLogger("fraudstream.decline_cap")
 

@@ -16,11 +16,11 @@ from aiokafka.structs import OffsetAndMetadata
 from features.errors import StoreError
 from features.redis.commit_notes import CommitNotes
 from features.redis.progress import LogPart
-from stream.kafka.batches import Commit
-from stream.kafka.commit_copies import CommitCopy
-from stream.kafka.inputs import partitions_of
+from stream.engine.batches import Commit
+from stream.engine.transport import BatchConsumer
 from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS
-from stream.kafka.transport import BatchConsumer
+from stream.positions.commit_copies import CommitCopy
+from stream.positions.inputs import partitions_of
 from stream.settings import Settings
 from stream.tasks import until_tick
 

@@ -7,8 +7,8 @@ from stream.consumer import log_and_offset
 from stream.control.announcements import AnswerNames, CandidateAnswers, ProbeOutcome, own_name_only
 from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels
-from stream.kafka.publisher import Publisher
-from stream.kafka.transport import BatchConsumer
+from stream.engine.publisher import Publisher
+from stream.engine.transport import BatchConsumer
 from stream.worker.positions import DecisionPositions
 from stream.worker.role import PublishedScores
 

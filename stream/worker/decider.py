@@ -16,13 +16,13 @@ from models.limits import LimitState
 from stream.clock import Stopwatch
 from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels, ServingModels
+from stream.engine.batches import Batch, Record
+from stream.engine.publisher import Outgoing, Publisher
+from stream.engine.transport import BatchConsumer
 from stream.errors import ClockBehindError, StaleBatchError
-from stream.kafka.batches import Batch, Record
-from stream.kafka.dead_letters import DeadLetter, DeadLetterRuns, LetterOrigin
-from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, TRANSACTIONS
-from stream.kafka.transport import BatchConsumer
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
+from stream.positions.dead_letters import DeadLetter, DeadLetterRuns, LetterOrigin
 from stream.scoring.encode import Scored
 from stream.scoring.facts import Decided, FactListener, Retried
 from stream.scoring.overrule import overrule_decisions

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from stream.contract.codes import DeadLetterCode
-from stream.kafka.dead_letters import DeadLetter
+from stream.positions.dead_letters import DeadLetter
 from stream.scoring.facts import Decided, Fact, FactListener, LabelsApplied, PredictionsApplied
 
 log = logging.getLogger("fraudstream.dead_letters")

@@ -18,11 +18,11 @@ from stream.clock import now_ms
 from stream.contract.codes import DeadLetterCode
 from stream.contract.label import ParsedLabel
 from stream.contract.prediction import ParsedPrediction
+from stream.engine.batches import Record
+from stream.engine.publisher import Headers
 from stream.fates import Phase, is_retried
-from stream.kafka.batches import Record
-from stream.kafka.dead_letters import DeadLetter
-from stream.kafka.publisher import Headers
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
+from stream.positions.dead_letters import DeadLetter
 
 log = logging.getLogger("fraudstream.isolation")
 

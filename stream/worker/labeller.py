@@ -17,12 +17,12 @@ from stream.clock import Stopwatch
 from stream.contract.codes import Rejection
 from stream.contract.label import LONGEST_FRAUD_TYPE, ParsedLabel, Reporter
 from stream.contract.outputs import Outcome, Positions, Source
+from stream.engine.batches import Batch, Record, in_thread_if_large, size_of
+from stream.engine.publisher import Outgoing, Publisher
 from stream.errors import StaleBatchError
 from stream.id_rules import IdRules, declared_ids
-from stream.kafka.batches import Batch, Record, in_thread_if_large, size_of
-from stream.kafka.dead_letters import DeadLetter, LetterOrigin
-from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, OUTCOMES
+from stream.positions.dead_letters import DeadLetter, LetterOrigin
 from stream.redaction import redact_headers, redact_thoroughly, shorten
 from stream.scoring.decode import read_label_record, without_impassable_headers
 from stream.scoring.facts import FactListener, LabelsApplied, Retried

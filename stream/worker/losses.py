@@ -20,11 +20,16 @@ from features.errors import StoreError
 from models.judge import InputTopic
 from models.logs import SkippedRange
 from stream.control.follower import Follower
-from stream.kafka.batches import Commit
-from stream.kafka.commit_copies import CommitCopies, CommitCopy, copies_of
-from stream.kafka.fetcher import Trouble
-from stream.kafka.inputs import input_states, partitions_of
-from stream.kafka.losses import (
+from stream.engine.batches import Commit
+from stream.engine.fetcher import Trouble
+from stream.engine.transport import BatchConsumer
+from stream.engine.unpacking import Unreadable
+from stream.kafka.stray import given_up_as_error
+from stream.kafka.topic_ids import topic_states
+from stream.kafka.topics import LABELS, LAYOUTS, PREDICTIONS, TRANSACTIONS, count_problems
+from stream.positions.commit_copies import CommitCopies, CommitCopy, copies_of
+from stream.positions.inputs import input_states, partitions_of
+from stream.positions.losses import (
     Loss,
     Progress,
     Start,
@@ -34,12 +39,7 @@ from stream.kafka.losses import (
     place_of_labels,
     place_of_predictions,
 )
-from stream.kafka.offsets import committed_offsets, read_topic_note, topic_note
-from stream.kafka.stray import given_up_as_error
-from stream.kafka.topic_ids import topic_states
-from stream.kafka.topics import LABELS, LAYOUTS, PREDICTIONS, TRANSACTIONS, count_problems
-from stream.kafka.transport import BatchConsumer
-from stream.kafka.unpacking import Unreadable
+from stream.positions.offsets import committed_offsets, read_topic_note, topic_note
 from stream.scoring.facts import FactListener, LossFound
 from stream.settings import Settings
 from stream.tasks import until_tick

@@ -5,10 +5,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from stream.engine.batches import in_thread_if_large
+from stream.engine.publisher import Destination, Outgoing, Published
 from stream.errors import StaleBatchError
-from stream.kafka.batches import in_thread_if_large
-from stream.kafka.dead_letters import DeadLetter, LetterOrigin, slices, to_records
-from stream.kafka.publisher import Destination, Outgoing, Published
+from stream.positions.dead_letters import DeadLetter, LetterOrigin, slices, to_records
 
 
 class TopicOutputs(NamedTuple):
@@ -46,7 +46,7 @@ class Written:
 
 
 class EachPublisher(Protocol):
-    """Publishes to each destination on its own, as `stream.kafka.publisher.Publisher` does."""
+    """Publishes to each destination on its own, as `stream.engine.publisher.Publisher` does."""
 
     async def publish_each(self, outputs: Mapping[Destination, Sequence[Outgoing]]) -> Published:
         """Write the records of each (topic, partition), in order."""

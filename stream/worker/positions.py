@@ -20,18 +20,18 @@ from models.terms import Term
 from stream.consumer import place_of
 from stream.control.announcements import Cutover, Handover, announce
 from stream.control.follower import Follower
+from stream.engine.batches import Commit
+from stream.engine.publisher import Outgoing, Publisher
+from stream.engine.transport import BatchConsumer
 from stream.errors import WriteGivenUpError
-from stream.kafka.batches import Commit
-from stream.kafka.commit_copies import CommitCopies
-from stream.kafka.inputs import input_reader, partitions_of
-from stream.kafka.letters import letters_read_of
-from stream.kafka.losses import moved_text
-from stream.kafka.offsets import Position, ResumePoint, VoidCounter, identity_of
-from stream.kafka.publisher import Outgoing, Publisher
-from stream.kafka.score_tails import TailReader, TailSources, tail_reader
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import TRANSACTIONS
-from stream.kafka.transport import BatchConsumer
+from stream.positions.commit_copies import CommitCopies
+from stream.positions.inputs import input_reader, partitions_of
+from stream.positions.letters import letters_read_of
+from stream.positions.losses import moved_text
+from stream.positions.offsets import Position, ResumePoint, VoidCounter, identity_of
+from stream.positions.score_tails import TailReader, TailSources, tail_reader
 from stream.scoring.facts import FactListener, VoidFound
 from stream.settings import Settings
 from stream.tasks import both, failure_of

@@ -18,12 +18,12 @@ from models.times import format_time
 from stream.clock import Stopwatch
 from stream.contract.codes import Rejection
 from stream.contract.outputs import PredictionOutcome, PredictionPositions, Source
+from stream.engine.batches import Batch, Record, in_thread_if_large, size_of
+from stream.engine.publisher import Outgoing, Publisher
 from stream.errors import StaleBatchError
 from stream.id_rules import declared_ids
-from stream.kafka.batches import Batch, Record, in_thread_if_large, size_of
-from stream.kafka.dead_letters import DeadLetter, LetterOrigin
-from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.topics import DEAD_LETTERS, OUTCOMES, PREDICTIONS
+from stream.positions.dead_letters import DeadLetter, LetterOrigin
 from stream.redaction import redact_headers
 from stream.scoring.decode import read_prediction_record, without_impassable_headers
 from stream.scoring.facts import FactListener, PredictionsApplied, Retried

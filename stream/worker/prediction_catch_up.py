@@ -30,7 +30,7 @@ _Ranges = Mapping[int, tuple[int, int]]
 
 
 class PredictionProgress(Protocol):
-    """What is known of own partitions, as `stream.kafka.transport.BatchConsumer` knows it."""
+    """What is known of own partitions, as `stream.engine.transport.BatchConsumer` knows it."""
 
     async def offset_ranges(self, topic: str) -> _Ranges:
         """Return the first offset and the end of each own partition of a topic."""

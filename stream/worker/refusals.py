@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from stream.consumer import Standing, place_of
 from stream.control.follower import Follower
-from stream.kafka.letters import LETTERS_READ, first_needed
-from stream.kafka.offsets import Position
-from stream.kafka.refused import LettersTail
-from stream.kafka.score_tails import TailReader
+from stream.positions.letters import LETTERS_READ, first_needed
+from stream.positions.offsets import Position
+from stream.positions.refused import LettersTail
+from stream.positions.score_tails import TailReader
 from stream.scoring.facts import FactListener, LateLetters
 
 _NONE: Mapping[int, int] = {}

@@ -7,8 +7,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from stream.engine.batches import Batch
 from stream.fates import Handling, Phase, fate_of
-from stream.kafka.batches import Batch
 from stream.scoring.facts import FactListener, Retried
 
 log = logging.getLogger("fraudstream.retry")

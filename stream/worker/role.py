@@ -19,14 +19,14 @@ from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from models.terms import Term
 from stream.consumer import log_and_offset
 from stream.control.follower import Follower
+from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.kafka.bounds import OffsetBounds, ends_of_all
-from stream.kafka.fetcher import LogConsumer, open_consumer
-from stream.kafka.letters import Claim, first_needed
-from stream.kafka.offsets import Position, committed_offsets, folded, read_note
-from stream.kafka.refused import LettersTail
-from stream.kafka.score_tails import noted_on_scores, start_at
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS, own_scores
+from stream.positions.letters import Claim, first_needed
+from stream.positions.offsets import Position, committed_offsets, folded, read_note
+from stream.positions.refused import LettersTail
+from stream.positions.score_tails import noted_on_scores, start_at
 from stream.settings import Settings
 from stream.tasks import until_tick
 

@@ -14,7 +14,7 @@ from stream.clock import now_ms
 from stream.control.announcements import new_origin
 from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels
-from stream.kafka.publisher import Publisher
+from stream.engine.publisher import Publisher
 from stream.tasks import until_tick
 
 log = logging.getLogger("fraudstream.row_times")

@@ -9,11 +9,11 @@ from aiokafka.errors import RebalanceInProgressError
 from models.judge import InputTopic
 from stream.consumer import Standing, log_and_offset
 from stream.control.follower import Follower
-from stream.kafka.inputs import InputReader
-from stream.kafka.losses import Start, find_start, progress_of_transactions
-from stream.kafka.offsets import ResumePoint
-from stream.kafka.score_tails import TailReader
 from stream.kafka.topics import TRANSACTIONS
+from stream.positions.inputs import InputReader
+from stream.positions.losses import Start, find_start, progress_of_transactions
+from stream.positions.offsets import ResumePoint
+from stream.positions.score_tails import TailReader
 from stream.scoring.facts import FactListener, LossFound
 from stream.settings import Settings
 from stream.worker.role import PublishedScores

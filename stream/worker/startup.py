@@ -23,14 +23,14 @@ from stream.control.follower import Follower
 from stream.control.model_cache import ModelCache
 from stream.control.reviews import ReviewDates
 from stream.control.snapshots import Snapshots
+from stream.engine.publisher import Publisher
 from stream.errors import NotReadyError
 from stream.fates import Phase, is_retried
 from stream.kafka.client import explain_error
-from stream.kafka.inputs import has_filled_histories
-from stream.kafka.publisher import Publisher
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import DEAD_LETTERS, SCORES, check_readable, problems, risks
+from stream.positions.inputs import has_filled_histories
 from stream.recovery.outage import DegradingStore, WaitingStore
 from stream.recovery.repairer import Repairer
 from stream.settings import Settings

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from stream.consumer import place_of
-from stream.kafka.offsets import Position
+from stream.positions.offsets import Position
 from stream.scoring.facts import Decided
 
 

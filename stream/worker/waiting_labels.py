@@ -9,8 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
+from stream.engine.batches import Batch
 from stream.fates import Phase, is_retried
-from stream.kafka.batches import Batch
 from stream.watchdog import end_on_error
 from stream.worker.isolation import WaitableLabel
 

@@ -21,8 +21,8 @@ from campaigns.plans import Step
 from campaigns.world import ADMIN_SECONDS, World
 from models.commands import CommandKind
 from stream.control.client import CommandRequest, send_command
+from stream.engine.tracing import NoOperationTracing
 from stream.errors import StreamError
-from stream.kafka.tracing import NoOperationTracing
 from stream.settings import Settings
 from support.fleet.fleet import until
 from support.kafka.admin import set_on_topic

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stream.kafka.dead_letters import DeadLetter
+from stream.positions.dead_letters import DeadLetter
 from stream.worker.outputs import PartitionWriter
 
 VARIABLE = "FRAUDSTREAM_TEST_STOP"

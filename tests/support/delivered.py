@@ -6,7 +6,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from stream.kafka.batches import Batch
+from stream.engine.batches import Batch
 from stream.worker.decider import Decider
 
 TOPIC = "transactions"

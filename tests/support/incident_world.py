@@ -20,8 +20,8 @@ from models.commands import CommandKind, Event, EventKind
 from models.times import format_time
 from stream.contract.codes import DeadLetterCode
 from stream.contract.incident import Incident
-from stream.kafka.dead_letters import DeadLetter, LetterOrigin
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
+from stream.positions.dead_letters import DeadLetter, LetterOrigin
 from stream.settings import Settings
 
 START_MS = 1_760_000_400_000

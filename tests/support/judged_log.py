@@ -18,7 +18,7 @@ from stream.control.estate import Estate
 from stream.control.follower import Follower
 from stream.control.judge import Judge, JudgeDeps
 from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
-from stream.kafka.batches import Batch, CommitLedger
+from stream.engine.batches import Batch, CommitLedger
 from stream.settings import Settings
 
 ESTATE = "here"

@@ -1,9 +1,9 @@
-"""The dead letters of a test, in place of those that `stream.kafka.refused.LettersTail` reads from a broker."""
+"""The dead letters of a test, in place of those that `stream.positions.refused.LettersTail` reads from a broker."""
 
 from collections import defaultdict
 from collections.abc import Iterable
 
-from stream.kafka.letters import Letter, LetterColumns
+from stream.positions.letters import Letter, LetterColumns
 
 
 class KnownLetters:

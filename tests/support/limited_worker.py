@@ -21,11 +21,11 @@ from models.row_times import RowTimes
 from models.terms import Term
 from stream.contract.outputs import Score
 from stream.control.model_cache import ArmModels, ServingModels
-from stream.kafka.batches import Commit, CommitLedger
-from stream.kafka.offsets import Position, folded, parse_metadata
-from stream.kafka.publisher import Destination, Outgoing, Published
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.batches import Commit, CommitLedger
+from stream.engine.publisher import Destination, Outgoing, Published
+from stream.engine.unpacking import FetchedRecord
 from stream.pipeline import Pipeline
+from stream.positions.offsets import Position, folded, parse_metadata
 from stream.scoring.facts import ignore_fact
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings

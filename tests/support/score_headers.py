@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from stream.kafka.letters import LETTERS_READ
+from stream.positions.letters import LETTERS_READ
 
 Headers = tuple[tuple[str, bytes | None], ...]
 

@@ -11,7 +11,7 @@ from models.policy import Decision
 from models.times import format_time
 from stream.contract.outputs import DecidedBy
 from stream.control.model_cache import ServingModels
-from stream.kafka.publisher import Publisher
+from stream.engine.publisher import Publisher
 from stream.scoring.decode import decode
 from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode
 from stream.scoring.tracing import NoTracing

@@ -13,8 +13,8 @@ from stream.contract.codes import DeadLetterCode
 from stream.contract.explanation import ExplanationOutcome
 from stream.contract.outputs import DecidedBy, ModelName, Overruled
 from stream.contract.transaction import Transaction
-from stream.kafka.dead_letters import DeadLetter
-from stream.kafka.publisher import Outgoing
+from stream.engine.publisher import Outgoing
+from stream.positions.dead_letters import DeadLetter
 from stream.scoring.encode import Judgement, Scored
 from stream.scoring.facts import (
     AlertsExplained,

@@ -23,13 +23,13 @@ from fraudstream.lab.dataset.too_large import TOPICS, SizeFilter, TopicLimit
 from models.errors import InvalidTimeError
 from models.times import format_time, parse_time_ms
 from stream.contract.backfill import BackfillMark, backfill_mark
-from stream.kafka.batches import Record
+from stream.engine.batches import Record
+from stream.engine.publisher import Destination, Outgoing
+from stream.engine.scan import scan_topic
 from stream.kafka.client import BATCH_BYTES, missing_topic
-from stream.kafka.offsets import committed_offsets
 from stream.kafka.partitioners import HASHES
-from stream.kafka.publisher import Destination, Outgoing
-from stream.kafka.scan import scan_topic
 from stream.kafka.topics import partition_counts
+from stream.positions.offsets import committed_offsets
 from stream.settings import Settings
 
 CHUNK = 4_000
@@ -189,7 +189,7 @@ async def partitions_to_fill(settings: Settings, admin: AIOKafkaAdminClient) -> 
 
 
 class AcknowledgingPublisher(Protocol):
-    """Publishes and waits for the acknowledgement, as `stream.kafka.publisher.Publisher` does."""
+    """Publishes and waits for the acknowledgement, as `stream.engine.publisher.Publisher` does."""
 
     async def publish(self, outputs: Mapping[Destination, Sequence[Outgoing]]) -> dict[Destination, int]:
         """Write the records of each (topic, partition), in order; return the offset behind each one's last."""

@@ -22,10 +22,10 @@ from models.times import format_time
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.label import read_label
 from stream.contract.transaction import read_accepted_transaction, read_transaction
+from stream.engine.batches import Record
+from stream.engine.scan import TopicScan, scan_topic
+from stream.engine.unpacking import Unreadable
 from stream.id_rules import NO_SHAPES, IdRules, declared_ids
-from stream.kafka.batches import Record
-from stream.kafka.scan import TopicScan, scan_topic
-from stream.kafka.unpacking import Unreadable
 from stream.recovery.replayed_input import ReplayedInput
 from stream.settings import Settings
 

@@ -15,10 +15,10 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import RecordMetadata
 
 from stream.clock import now_ms
+from stream.engine.publisher import Headers
+from stream.engine.tracing import OperationTrace, UntracedOperation, sent_attributes
 from stream.errors import StreamError
 from stream.kafka.client import missing_topic
-from stream.kafka.publisher import Headers
-from stream.kafka.tracing import OperationTrace, UntracedOperation, sent_attributes
 
 _YIELD_EVERY = 256
 """Records after which a sender that is late gives other tasks a turn."""

@@ -12,7 +12,7 @@ import msgspec
 from aiokafka.admin import AIOKafkaAdminClient
 
 from fraudstream.lab.dataset.records import RecordKind, TimedRecord
-from stream.kafka.publisher import Headers, Outgoing, size_alone
+from stream.engine.publisher import Headers, Outgoing, size_alone
 from stream.kafka.topic_settings import SIZE_SETTING, read_configurations
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.redaction import shown

@@ -29,8 +29,8 @@ from stream.consumer import Standing
 from stream.contract.outputs import Overruled, Score
 from stream.control.log_reader import LogReader
 from stream.deciding_settings import DecidingSettings, deciding_settings
-from stream.kafka.offsets import read_validity
 from stream.kafka.topics import SCORES, silent_scores
+from stream.positions.offsets import read_validity
 from stream.scoring.encode import UNDECIDABLE
 from stream.scoring.score import LIVE_MODEL_FAILED, decide_by_rules
 from stream.settings import Settings

@@ -11,7 +11,7 @@ from models.loading import Model, load_for_replay
 from models.policy import Decision
 from models.repository import Repository
 from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
 from support.model_artifacts import artifact, rows
 
 NAMES = (

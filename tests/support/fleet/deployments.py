@@ -14,7 +14,7 @@ from models.terms import term_of
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 from stream.control.client import CommandRequest, send_command
-from stream.kafka.tracing import NoOperationTracing
+from stream.engine.tracing import NoOperationTracing
 from stream.settings import Settings
 from support.fleet.fleet import Fleet, sources, until
 from support.fleet.payments import put_model

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from stream.kafka.publisher import Publisher
+from stream.engine.publisher import Publisher
 
 COMMAND = (sys.executable, str(Path(__file__).resolve()), "worker")
 GIVE_UP_SECONDS = 2.0

@@ -15,7 +15,7 @@ from features.declaration import FeatureSet, load
 from features.history.store import Label, Transactions
 from stream.contract.label import ParsedLabel, read_label
 from stream.contract.outputs import Score
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
 from stream.scoring.decode import decode
 from support.features.recount import Recount, Row
 from support.fleet.fleet import Fleet

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from stream.kafka.dead_letters import DeadLetter, LetterOrigin
+from stream.positions.dead_letters import DeadLetter, LetterOrigin
 from stream.worker.outputs import PartitionWriter, TopicOutputs, Written
 
 COMMAND = (sys.executable, str(Path(__file__).resolve()), "worker")

@@ -26,8 +26,8 @@ from shadow.protocol import CompareResult, Loaded, frame
 from shadow.protocol import encode as encode_message
 from stream.contract.codes import DeadLetterCode
 from stream.control.probes import write_probe
-from stream.kafka.dead_letters import DeadLetter, LetterOrigin
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
+from stream.positions.dead_letters import DeadLetter, LetterOrigin
 from support.control_events import MODELS, accepted, event, restore_of
 from support.features import stored_histories
 from support.features.recount import transactions

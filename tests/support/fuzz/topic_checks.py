@@ -22,11 +22,11 @@ from stream.contract.codes import Rejection
 from stream.contract.fields import ORDINARY_VALUE_BYTES
 from stream.contract.label import read_label
 from stream.contract.transaction import Transaction, read_transaction
+from stream.engine.unpacking import FetchedRecord, RecordBatch, Unreadable, committed, split_batches
 from stream.kafka.client import LARGEST_OUTPUT_BYTES
-from stream.kafka.dead_letters import DeadLetter, LetterOrigin, Values
-from stream.kafka.kept_letters import Originals, headers_of, read_letter
-from stream.kafka.offsets import Position, folded, parse_metadata
-from stream.kafka.unpacking import FetchedRecord, RecordBatch, Unreadable, committed, split_batches
+from stream.positions.dead_letters import DeadLetter, LetterOrigin, Values
+from stream.positions.kept_letters import Originals, headers_of, read_letter
+from stream.positions.offsets import Position, folded, parse_metadata
 from stream.recovery.damage import EntitySearch
 from stream.scoring.decode import decode, without_impassable_headers
 from stream.telemetry.tracing import context_of, is_unsampled, traceparent_of, with_traceparent

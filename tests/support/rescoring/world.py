@@ -38,9 +38,9 @@ from stream.contract.label import read_label
 from stream.contract.outputs import Score
 from stream.contract.prediction import ParsedPrediction
 from stream.control.model_cache import ServingModels
-from stream.kafka.letters import OffsetSet
-from stream.kafka.refused import RefusedOffsets
 from stream.pipeline import DecisionTerms, Pipeline
+from stream.positions.letters import OffsetSet
+from stream.positions.refused import RefusedOffsets
 from stream.recovery.replayed_input import ReplayedInput
 from stream.scoring.decode import decode, read_prediction_record
 from stream.scoring.tracing import NoTracing

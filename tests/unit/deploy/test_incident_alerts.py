@@ -10,7 +10,7 @@ from fraudstream.ops.watch.incidents import rules
 from fraudstream.ops.watch.incidents.facts import STOOD_IN
 from fraudstream.ops.watch.incidents.rules import RULES
 from stream.contract.incident import IncidentRule, Severity
-from stream.kafka.dead_letters import MAX_RUN
+from stream.positions.dead_letters import MAX_RUN
 from support.paths import HOUSE
 
 GROUPS = yaml.safe_load((HOUSE / "deploy/prometheus/alerts.yml").read_text())["groups"]

@@ -21,7 +21,7 @@ from models.decline_cap import (
     overrule,
 )
 from models.limits import Limits
-from stream.kafka.offsets import Decision, Position
+from stream.positions.offsets import Decision, Position
 
 DECLINED, APPROVED = True, False
 NOTES = msgspec.json.Decoder(dict[str, tuple[bytes, bool]])

@@ -74,9 +74,9 @@ def test_no_two_scopes_or_values_are_signed_alike(one: list[str], other: list[st
 
 
 def test_a_signature_of_the_value_alone_is_refused_with_what_to_do() -> None:
-    value = encode(asked())
-    of_value = b64encode(ANN.key.sign(value))
-    (problem,) = seal(asked(), ANN.signed(asked()), fraudstream_signature=of_value).problems
+    one = asked()
+    of_value = b64encode(ANN.key.sign(encode(one)))
+    (problem,) = seal(one, ANN.signed(one), fraudstream_signature=of_value).problems
     assert problem.code == "wrong_signature"
     assert "sign with this version" in problem.detail
 

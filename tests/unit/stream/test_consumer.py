@@ -13,8 +13,8 @@ from opentelemetry.trace import get_current_span
 
 from models.decline_cap import MOST_NOTED_ARMS, DeclineWindow
 from stream.consumer import Headers, Standing, ValidScores, trace_of
-from stream.kafka.offsets import Decision, Position, identity_of, parse_metadata, read_topic_note, topic_note
-from stream.kafka.score_tails import start_at
+from stream.positions.offsets import Decision, Position, identity_of, parse_metadata, read_topic_note, topic_note
+from stream.positions.score_tails import start_at
 from support.stream_records import Told
 
 with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # its import calls what Python will remove

@@ -18,9 +18,9 @@ import shadow
 import stream
 from features.errors import FormulaError, StoreRefusedError, StoreUnavailableError
 from models.errors import MissingArtifactError
+from stream.engine.batches import Batch, CommitLedger
 from stream.errors import NotReadyError, PublishError, SettingsError, StaleBatchError, StreamError
 from stream.fates import TABLE, Handling, Phase, fate_of, name_of
-from stream.kafka.batches import Batch, CommitLedger
 from stream.scoring.facts import Retried
 from stream.worker.retry import retry_until_done
 from support.stream_records import Told

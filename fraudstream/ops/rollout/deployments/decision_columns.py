@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from fraudstream.ops.rollout.deployments.decisions import DecisionRecord, ValidDecisions
 from models.policy import Decision
-from stream.kafka.scan import EARLIER_SCORES, scan_topic
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.scan import EARLIER_SCORES, scan_topic
+from stream.engine.unpacking import FetchedRecord
 from stream.settings import Settings
 
 DECISIONS = tuple(decision.value for decision in Decision)

@@ -9,8 +9,8 @@ from models.let_through import LET_THROUGH
 from models.times import stated_ms
 from stream.consumer import Standing, place_of
 from stream.contract.outputs import Count, DecidedBy, Overruled
-from stream.kafka.offsets import SourcePlace
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
+from stream.positions.offsets import SourcePlace
 from stream.scoring.encode import HISTORY_YOUNG
 
 

@@ -18,12 +18,12 @@ from models.terms import term_of
 from models.times import stated_ms
 from stream.consumer import log_and_offset
 from stream.control.log_reader import LogReader
+from stream.engine.fetcher import LogConsumer, open_consumer
+from stream.engine.scan import EARLIER_SCORES, first_offsets
+from stream.engine.unpacking import FetchedRecord
 from stream.kafka.client import group_members, open_admin, require_topic
-from stream.kafka.fetcher import LogConsumer, open_consumer
-from stream.kafka.offsets import committed_offsets
-from stream.kafka.scan import EARLIER_SCORES, first_offsets
 from stream.kafka.topics import SCORES, TRANSACTIONS
-from stream.kafka.unpacking import FetchedRecord
+from stream.positions.offsets import committed_offsets
 from stream.settings import Settings
 
 _CLOCKS_MS = 60_000

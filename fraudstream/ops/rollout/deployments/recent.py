@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from fraudstream.ops.rollout.deployments.decisions import DecisionRecord, ValidDecisions
 from models.times import format_time
 from stream.contract.codes import DeadLetterCode
-from stream.kafka.kept_letters import OriginalPlace, read_letter
-from stream.kafka.scan import EARLIER_SCORES, scan_topic
+from stream.engine.scan import EARLIER_SCORES, scan_topic
+from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import DEAD_LETTERS
-from stream.kafka.unpacking import FetchedRecord
+from stream.positions.kept_letters import OriginalPlace, read_letter
 from stream.settings import Settings
 
 _HOUR_MS = 3_600_000

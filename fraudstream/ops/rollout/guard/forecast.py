@@ -17,7 +17,7 @@ from guards.shares import WHOLE_BP, share_text
 from guards.specs import ClimbSpec, GuardKind
 from models.times import stated_ms
 from stream.clock import now_ms
-from stream.kafka.scan import scan_topic
+from stream.engine.scan import scan_topic
 from stream.kafka.topics import SCORES
 from stream.settings import Settings
 

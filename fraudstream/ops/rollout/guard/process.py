@@ -33,10 +33,10 @@ from stream.control.client import CommandRequest, command_of, send_signed
 from stream.control.estate import SealCommand, command_seal
 from stream.control.keys import read_signer
 from stream.control.log_reader import LogReader
+from stream.engine.tracing import OperationTrace, OperationTracing
 from stream.errors import ControlLogError
 from stream.kafka.client import explain_error, producer_options
 from stream.kafka.stray import given_up_as_error
-from stream.kafka.tracing import OperationTrace, OperationTracing
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.guard")

@@ -15,9 +15,9 @@ from guards.paired import Pair, paired_scores, read_comparison
 from guards.records import GuardedScore, read_outcome, read_score
 from guards.state import GuardState, PartitionCounts
 from stream.consumer import Standing, place_of
-from stream.kafka.scan import EARLIER_SCORES
+from stream.engine.scan import EARLIER_SCORES
+from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import OUTCOMES, SCORES, SHADOW_SCORES
-from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
 Refresh = Callable[[], Awaitable[object]]

@@ -15,12 +15,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from stream.clock import now_ms
+from stream.engine.fetcher import LogConsumer, open_consumer
+from stream.engine.scan import first_offsets
+from stream.engine.unpacking import FetchedRecord
 from stream.kafka.client import missing_topic, open_admin, require_topic
-from stream.kafka.fetcher import LogConsumer, open_consumer
-from stream.kafka.scan import first_offsets
 from stream.kafka.stray import answered_within, given_up_as_error
 from stream.kafka.topic_ids import TopicState, topic_states
-from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.guard")

@@ -19,9 +19,9 @@ from models.policy import Decision
 from models.times import stated_ms
 from stream.consumer import Standing, place_of
 from stream.contract.outputs import Count, DecidedBy, Overruled
+from stream.engine.unpacking import FetchedRecord
 from stream.errors import ReportError
-from stream.kafka.offsets import SourcePlace
-from stream.kafka.unpacking import FetchedRecord
+from stream.positions.offsets import SourcePlace
 
 MOST_ROWS = 5_000_000
 """With more payments the report is refused: their columns take 90 bytes each, a verdict on them 600 at its peak."""

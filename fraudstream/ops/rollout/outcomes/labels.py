@@ -17,7 +17,7 @@ from guards.shares import WHOLE_BP
 from models.errors import InvalidTimeError
 from models.times import parse_time_ms
 from stream.consumer import place_of
-from stream.kafka.offsets import SourcePlace
+from stream.positions.offsets import SourcePlace
 
 NO_TIME = -(2**63)
 """Stands for a time that is not known."""

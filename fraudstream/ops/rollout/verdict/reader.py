@@ -15,7 +15,7 @@ from shadow.history import ArmAndModel, ChallengerHistory, ShadowTerm, reported_
 from stream.challenger.report import choose
 from stream.clock import now_ms
 from stream.control.client import read_events
-from stream.kafka.scan import scan_topic
+from stream.engine.scan import scan_topic
 from stream.kafka.topics import SHADOW_SCORES
 from stream.settings import Settings
 

@@ -17,7 +17,7 @@ import msgspec
 from fraudstream.ops.rollout.outcomes.labels import card_hash
 from fraudstream.ops.watch.drift.terms import DAYS_OF_YEAR
 from models.training_reference import DAY_MS
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
 
 LABELS, FRAUDS = "labels", "cards with fraud"
 """The counts of all labels, and of cards with a label that says fraud; shares of these have counts of their own."""

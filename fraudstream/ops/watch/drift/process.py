@@ -32,11 +32,11 @@ from models.repository import Repository
 from stream.clock import now_ms
 from stream.consumer import Standing
 from stream.contract.incident import Incident
+from stream.engine.scan import EARLIER_SCORES
+from stream.engine.unpacking import FetchedRecord
 from stream.kafka.client import explain_error, producer_options, require_topic
-from stream.kafka.scan import EARLIER_SCORES
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import INCIDENTS, OUTCOMES, SCORES
-from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.drift")

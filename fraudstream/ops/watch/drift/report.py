@@ -31,9 +31,9 @@ from models.artifact import Manifest
 from models.policy import Decision
 from models.repository import Repository
 from models.training_reference import TrainingReference
-from stream.kafka.scan import EARLIER_SCORES, scan_topic
+from stream.engine.scan import EARLIER_SCORES, scan_topic
+from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import OUTCOMES, SCORES
-from stream.kafka.unpacking import FetchedRecord
 from stream.settings import Settings
 
 

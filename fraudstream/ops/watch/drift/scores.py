@@ -9,8 +9,8 @@ from models.policy import Decision
 from models.times import stated_ms
 from stream.consumer import Standing, place_of
 from stream.contract.outputs import Count, DecidedBy, Overruled
-from stream.kafka.offsets import SourcePlace
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
+from stream.positions.offsets import SourcePlace
 from stream.scoring.encode import HISTORY_INCOMPLETE
 
 _UNDEFINED = float("nan")

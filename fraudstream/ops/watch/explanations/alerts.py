@@ -13,7 +13,7 @@ import msgspec
 from models.policy import Decision
 from stream.consumer import Headers, Standing, place_of
 from stream.contract.outputs import Score
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
 
 _NOTE = 1
 """The version of what a commit's metadata hold."""

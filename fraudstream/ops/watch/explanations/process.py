@@ -23,11 +23,11 @@ from models.loading import Model
 from stream.clock import now_ms
 from stream.consumer import trace_headers
 from stream.control.trusted_models import trusted_repository
+from stream.engine.publisher import Publisher
+from stream.engine.tracing import Attributes, OperationTracing, kafka_attributes
 from stream.kafka.client import explain_error
-from stream.kafka.publisher import Publisher
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import EXPLANATIONS, SCORES
-from stream.kafka.tracing import Attributes, OperationTracing, kafka_attributes
 from stream.scoring.facts import AlertsExplained, FactListener, VoidFound
 from stream.settings import Settings
 

@@ -13,9 +13,9 @@ from features.reason_codes import VERSION
 from fraudstream.ops.watch.explanations.alerts import Alert
 from fraudstream.ops.watch.explanations.explain import Explained
 from stream.consumer import trace_headers
+from stream.engine.publisher import Destination, Outgoing, Publisher
+from stream.engine.tracing import OperationTrace
 from stream.errors import PublishError
-from stream.kafka.publisher import Destination, Outgoing, Publisher
-from stream.kafka.tracing import OperationTrace
 
 CODES_HEADER = "reason-codes"
 """The header of an explanation that says by which version of the table of codes it was made."""

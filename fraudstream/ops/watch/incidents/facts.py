@@ -17,8 +17,8 @@ from stream.contract.fields import AmountMinor, CurrencyCode
 from stream.contract.incident import IncidentRule, Opening
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.outputs import Count, DecidedBy
-from stream.kafka.kept_letters import REDRIVEN_FROM, KeptLetter
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
+from stream.positions.kept_letters import REDRIVEN_FROM, KeptLetter
 from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE
 from stream.scoring.score import LIVE_MODEL_FAILED
 

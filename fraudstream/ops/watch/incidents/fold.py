@@ -33,7 +33,7 @@ from fraudstream.ops.watch.incidents.facts import (
 from fraudstream.ops.watch.incidents.rules import WAITING_SECONDS
 from stream.consumer import Standing
 from stream.contract.incident import IncidentKind, IncidentRule
-from stream.kafka.kept_letters import KeptLetter
+from stream.positions.kept_letters import KeptLetter
 
 _MS = 1000
 _SEEN = (IncidentRule.STAND_INS, IncidentRule.CAP_REACHED)

@@ -9,10 +9,10 @@ from fraudstream.ops.rollout.guard.topics import FetchedPart, GuardedTopics, Rea
 from fraudstream.ops.watch.incidents.facts import IncidentScore, is_redriven, read_score
 from fraudstream.ops.watch.incidents.fold import FoldState, FoldTerms, IncidentFold, ReadPartition
 from stream.contract.backfill import backfill_mark
-from stream.kafka.kept_letters import KeptLetter, read_letter
-from stream.kafka.scan import EARLIER_SCORES
+from stream.engine.scan import EARLIER_SCORES
+from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
-from stream.kafka.unpacking import FetchedRecord
+from stream.positions.kept_letters import KeptLetter, read_letter
 from stream.settings import Settings
 
 LATENESS_MS = 5_000

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from stream.contract.incident import IncidentRule, Severity
-from stream.kafka.dead_letters import MAX_RUN
+from stream.positions.dead_letters import MAX_RUN
 
 CHANGE_SECONDS = 300
 """So often at most it is told that an open incident is about more payments; that it is more severe, at once."""

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from stream.engine.publisher import Destination, Outgoing, Published, Publisher
 from stream.errors import WriteGivenUpError
-from stream.kafka.publisher import Destination, Outgoing, Published, Publisher
 from stream.settings import Settings
 from support.fleet.fleet import until
 from support.fleet.payments import read_topic

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from stream.kafka.publisher import Outgoing, Publisher
+from stream.engine.publisher import Outgoing, Publisher
 from stream.kafka.topics import LAYOUTS
 from stream.settings import PREFIX, read_settings
 from support.fleet.fleet import Fleet

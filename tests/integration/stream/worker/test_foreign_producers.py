@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from stream.clock import now_ms
 from stream.contract.codes import DeadLetterCode
 from stream.contract.outputs import Score
-from stream.kafka.unpacking import LARGEST_HEADER_COUNT, LARGEST_NAMED
+from stream.engine.unpacking import LARGEST_HEADER_COUNT, LARGEST_NAMED
 from support.fleet.fleet import Fleet, sources, until
 from support.fleet.payments import PARTITIONS, partition_of, payment
 from support.fleet.shipments import (

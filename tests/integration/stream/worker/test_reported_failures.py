@@ -2,7 +2,7 @@
 
 A rebalance during a repair is in `tests/integration/stream/recovery/test_repair.py`, a committed offset that is gone in
 `test_lost_commits.py` beside it; a record that is done although the one before it failed is in
-`tests/unit/stream/kafka/test_batches.py`.
+`tests/unit/stream/engine/test_batches.py`.
 """
 
 import time

@@ -14,7 +14,7 @@ import pytest
 from models.times import format_time
 from stream.clock import now_ms
 from stream.contract.backfill import BackfillMark
-from stream.kafka.dead_letters import MAX_RUN
+from stream.positions.dead_letters import MAX_RUN
 from support.acceptance import sized
 from support.fleet import hampered_worker, sleeping_worker
 from support.fleet.fleet import Fleet, until

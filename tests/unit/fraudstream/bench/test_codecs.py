@@ -10,8 +10,8 @@ from fraudstream.bench import codecs as module
 from fraudstream.bench.codecs import CODECS, SIZES, measure_codecs
 from fraudstream.cli.main import main
 from models.repository import Repository
-from stream.kafka.decompression import DECOMPRESSORS
-from stream.kafka.publisher import Outgoing
+from stream.engine.decompression import DECOMPRESSORS
+from stream.engine.publisher import Outgoing
 from stream.settings import Compression
 from support import record_batches
 from support.fleet.payments import put_model

@@ -10,10 +10,10 @@ from fraudstream.cli import dead_letters
 from fraudstream.cli.letter_text import SHOWN_CHARACTERS
 from fraudstream.cli.main import main
 from stream.contract.codes import DeadLetterCode
-from stream.kafka.dead_letters import DeadLetter, LetterOrigin
-from stream.kafka.kept_letters import KeptLetter, read_letter
-from stream.kafka.redrive import Choice
-from stream.kafka.unpacking import FetchedRecord, Unreadable
+from stream.engine.unpacking import FetchedRecord, Unreadable
+from stream.positions.dead_letters import DeadLetter, LetterOrigin
+from stream.positions.kept_letters import KeptLetter, read_letter
+from stream.positions.redrive import Choice
 from stream.settings import Settings
 
 ID, CARD = "transaction-" + "0123456789ab" * 4, "card-" + "fedcba987654" * 3

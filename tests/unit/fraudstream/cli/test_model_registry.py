@@ -30,8 +30,8 @@ from stream.clock import now_ms
 from stream.control.history import History, history_of
 from stream.control.named_models import NamedModels, NamingScope
 from stream.control.trusted_models import ModelPlace
+from stream.engine.tracing import NoOperationTracing
 from stream.errors import ControlLogError
-from stream.kafka.tracing import NoOperationTracing
 from stream.settings import Settings
 from support.control_events import accepted
 from support.model_artifacts import artifact

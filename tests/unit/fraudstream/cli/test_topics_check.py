@@ -10,7 +10,7 @@ from features.declaration import DAY_MS
 from features.history.store import Entity
 from fraudstream.cli import topics
 from fraudstream.cli.main import main
-from stream.kafka.id_sample import IdCount, IdReport
+from stream.engine.id_sample import IdCount, IdReport
 from stream.kafka.partitioners import PARTITIONERS, KeySample, Placement
 from stream.kafka.topic_settings import Deviation, Findings
 from stream.settings import Settings

@@ -21,8 +21,8 @@ from stream.challenger.misses import MissLog
 from stream.control import model_cache
 from stream.control.announcements import CandidateAnswers
 from stream.control.follower import Follower
+from stream.engine.publisher import Destination, Outgoing
 from stream.errors import PublishError
-from stream.kafka.publisher import Destination, Outgoing
 from stream.scoring.facts import Compared, Fact, Missed
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings

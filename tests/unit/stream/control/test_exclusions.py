@@ -15,9 +15,9 @@ from stream.control import running as running_module
 from stream.control.client import CommandRequest, send_command
 from stream.control.exclusions import exclusion_problems, require_known_cards
 from stream.control.running import Running
+from stream.engine.tracing import NoOperationTracing
 from stream.errors import UnsentCommandError
 from stream.kafka.client import Member
-from stream.kafka.tracing import NoOperationTracing
 from stream.settings import Settings
 from support.control_events import event
 from support.hashed_cards import OTHER_KEY, check_by_the_contract, hashed

@@ -21,9 +21,9 @@ from stream.consumer import Standing
 from stream.control import losses
 from stream.control.losses import read_losses
 from stream.kafka import client
-from stream.kafka.commit_copies import CommitCopy
-from stream.kafka.offsets import Position, ResumePoint, topic_note
 from stream.kafka.topics import own_scores
+from stream.positions.commit_copies import CommitCopy
+from stream.positions.offsets import Position, ResumePoint, topic_note
 from stream.settings import Settings
 
 PAYMENTS = TopicPartition("transactions", 0)

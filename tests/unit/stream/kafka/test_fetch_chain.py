@@ -13,7 +13,7 @@ from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.protocol.fetch import FetchRequest_v11, FetchResponse_v11
 
-from stream.kafka.fetcher import QueueingFetcher
+from stream.engine.fetcher import QueueingFetcher
 from support.broker_connection import open_connection
 from support.record_batches import packed
 

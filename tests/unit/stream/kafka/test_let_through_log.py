@@ -15,9 +15,9 @@ from models.let_through import MOST_CURRENCIES, DeclinedPayment, LetThrough, Let
 from models.terms import Term
 from stream.consumer import Standing, ValidScores
 from stream.contract.outputs import Score
-from stream.kafka.offsets import CommitNote, Position, ResumePoint, folded, parse_metadata, read_note
-from stream.kafka.score_tails import noted_on_scores, resume_point
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
+from stream.positions.offsets import CommitNote, Position, ResumePoint, folded, parse_metadata, read_note
+from stream.positions.score_tails import noted_on_scores, resume_point
 from stream.settings import Settings
 from support.examples import examples
 from support.handmade_scores import score

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from models.judge import InputTopic
 from models.logs import AcceptedLoss, Logs, TopicLogs
 from stream.consumer import place_of
-from stream.kafka.losses import Loss, Progress, Start, find_start
+from stream.positions.losses import Loss, Progress, Start, find_start
 
 WHERE = ("default", "transactions", 3)
 

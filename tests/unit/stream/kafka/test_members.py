@@ -7,8 +7,8 @@ import pytest
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from models.commands import Token
+from stream.engine.fetch_thread import AnnouncingAssignor
 from stream.kafka.client import Member, _member, client_id, names_for_judges
-from stream.kafka.fetch_thread import AnnouncingAssignor
 from stream.settings import Settings
 
 PREFIX_OF_BEFORE = "fraudstream-worker-"

@@ -12,16 +12,16 @@ from numpy.random import default_rng
 from models.commands import Event, EventKind
 from stream.control import follower
 from stream.control.follower import Follower
+from stream.engine import publisher
+from stream.engine.aside import AsidePartitions
+from stream.engine.batches import Commit
+from stream.engine.ending import EndableProducer
+from stream.engine.fetch_thread import FetchThread
+from stream.engine.lane import Lane
+from stream.engine.publisher import Outgoing, Publisher
+from stream.engine.transport import BatchConsumer
 from stream.errors import PublishError, WriteGivenUpError
-from stream.kafka import publisher
-from stream.kafka.aside import AsidePartitions
-from stream.kafka.batches import Commit
-from stream.kafka.ending import EndableProducer
-from stream.kafka.fetch_thread import FetchThread
-from stream.kafka.lane import Lane
-from stream.kafka.publisher import Outgoing, Publisher
 from stream.kafka.stray import given_up_as_error
-from stream.kafka.transport import BatchConsumer
 from stream.settings import Settings
 from support.given_up import give_up
 

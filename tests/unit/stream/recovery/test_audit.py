@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from stream.contract.backfill import BACKFILL_HEADER
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
 from stream.recovery import audit
 from stream.settings import Settings
 from support.fleet.payments import payment

@@ -1,7 +1,7 @@
 """What a repair leaves out of the log that it reads again."""
 
 from models.logs import Logs, LostRange, TopicLogs
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
 from stream.recovery.reapply import ReplayedInput
 from stream.settings import Settings
 

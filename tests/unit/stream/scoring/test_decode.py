@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from stream.kafka.unpacking import LARGEST_HEADER_COUNT, FetchedRecord
+from stream.engine.unpacking import LARGEST_HEADER_COUNT, FetchedRecord
 from stream.scoring.decode import without_impassable_headers
 
 MIB = 1024 * 1024

@@ -29,9 +29,9 @@ from models.repository import Repository
 from stream.contract.outputs import DecidedBy, Overruled, Score
 from stream.contract.transaction import Transaction
 from stream.control.model_cache import ServingModels
-from stream.kafka.offsets import Position, folded
-from stream.kafka.publisher import Outgoing
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.publisher import Outgoing
+from stream.engine.unpacking import FetchedRecord
+from stream.positions.offsets import Position, folded
 from stream.scoring.cap import cap_declines
 from stream.scoring.encode import Judgement, Scored
 from stream.scoring.overrule import overrule_decisions

@@ -16,7 +16,7 @@ from guards.shares import LIVE
 from models.policy import Decision
 from stream.contract.outputs import DecidedBy, ModelName, Overruled, Score
 from stream.contract.transaction import ParsedTransaction
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
 from stream.redaction import redact_headers
 from stream.scoring.decode import Decoded, decode
 from stream.scoring.encode import Judgement, ScoreFrame, encode

@@ -15,7 +15,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind, TraceState
 
 from models.policy import Decision
-from stream.kafka.tracing import AttributeName, Attributes
+from stream.engine.tracing import AttributeName, Attributes
 from stream.settings import Settings
 from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.otlp import Envelope, OtlpSender, OtlpSpans, QueueSizes, encode, log

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.util.re import parse_env_headers
 
+from stream.engine.tracing import NoOperationTracing, UntracedOperation
 from stream.errors import SettingsError
-from stream.kafka.tracing import NoOperationTracing, UntracedOperation
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.telemetry.command_line import steps_outside

@@ -20,8 +20,8 @@ from models.problems import Problem, ProblemCode
 from models.times import format_time
 from stream.control.announcements import CandidateAnswers, outcome_attributes
 from stream.control.follower import Follower
+from stream.engine.publisher import Headers
 from stream.kafka.client import names_for_judges
-from stream.kafka.publisher import Headers
 from stream.settings import Settings
 from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.steps import OperationTracer

@@ -20,8 +20,8 @@ from stream.clock import Stage
 from stream.contract.backfill import BackfillMark
 from stream.contract.codes import DeadLetterCode
 from stream.control.announcements import outcome_attributes
-from stream.kafka.dead_letters import DeadLetter
-from stream.kafka.tracing import sent_attributes
+from stream.engine.tracing import sent_attributes
+from stream.positions.dead_letters import DeadLetter
 from stream.scoring.facts import LabelsApplied
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings

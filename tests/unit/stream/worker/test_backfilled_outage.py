@@ -20,10 +20,10 @@ from models.row_times import RowTimes
 from models.terms import Term
 from stream.contract.backfill import BackfillMark
 from stream.control.model_cache import ServingModels
-from stream.kafka.batches import CommitLedger
-from stream.kafka.offsets import Position
-from stream.kafka.publisher import Destination, Outgoing, Published
+from stream.engine.batches import CommitLedger
+from stream.engine.publisher import Destination, Outgoing, Published
 from stream.pipeline import Pipeline
+from stream.positions.offsets import Position
 from stream.recovery import outage
 from stream.recovery.outage import DegradingStore
 from stream.scoring.facts import Retried, ignore_fact

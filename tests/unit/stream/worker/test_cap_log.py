@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from models.decline_cap import DeclineCap, DeclineWindow
-from stream.kafka.offsets import Position
+from stream.positions.offsets import Position
 from stream.worker.cap_log import CapLog
 
 CAP = DeclineCap(0.002)

@@ -14,10 +14,10 @@ from features.errors import StoreUnavailableError
 from features.redis.progress import LogPart
 from models.judge import InputTopic
 from models.logs import AcceptedLoss, Logs, TopicLogs
-from stream.kafka.batches import Commit
-from stream.kafka.commit_copies import CommitCopies, CommitCopy, parse_copy
-from stream.kafka.losses import Start
-from stream.kafka.transport import BatchConsumer
+from stream.engine.batches import Commit
+from stream.engine.transport import BatchConsumer
+from stream.positions.commit_copies import CommitCopies, CommitCopy, parse_copy
+from stream.positions.losses import Start
 from stream.settings import Settings
 from stream.worker import losses
 from stream.worker.commit_copies import CommitCopier, CopierDeps

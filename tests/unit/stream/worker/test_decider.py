@@ -10,12 +10,12 @@ from aiokafka import TopicPartition
 from models.limits import LimitState
 from models.logs import Logs, LostRange
 from stream.control.follower import Follower
+from stream.engine.batches import Batch, CommitLedger
+from stream.engine.publisher import Outgoing
+from stream.engine.unpacking import FetchedRecord
 from stream.errors import StaleBatchError
-from stream.kafka.batches import Batch, CommitLedger
-from stream.kafka.dead_letters import DeadLetterRuns
-from stream.kafka.publisher import Outgoing
-from stream.kafka.unpacking import FetchedRecord
 from stream.pipeline import DecisionTerms, Outputs
+from stream.positions.dead_letters import DeadLetterRuns
 from stream.settings import Settings
 from stream.worker import decider as module
 from stream.worker.decider import Decider

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from stream.contract.codes import DeadLetterCode
-from stream.kafka.dead_letters import DeadLetter
+from stream.positions.dead_letters import DeadLetter
 from stream.scoring.facts import Fact, LabelsApplied, Retried
 from stream.worker.fact_log import SUMMARY_SECONDS, FactLog
 from support.stream_records import Told

@@ -19,8 +19,8 @@ from models.row_times import RowTimes
 from stream import pipeline as pipeline_module
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
-from stream.kafka.batches import Record
-from stream.kafka.publisher import Headers
+from stream.engine.batches import Record
+from stream.engine.publisher import Headers
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.scoring import encode
 from stream.scoring.tracing import NoTracing

@@ -12,8 +12,8 @@ from features.errors import HistoryDamagedError, StoreUnavailableError
 from features.history.store import Label, LabelResult
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
-from stream.kafka.batches import Batch, CommitLedger
-from stream.kafka.publisher import Destination, Outgoing, Published, Publisher
+from stream.engine.batches import Batch, CommitLedger
+from stream.engine.publisher import Destination, Outgoing, Published, Publisher
 from stream.scoring.facts import Fact, LabelsApplied
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings

@@ -11,8 +11,8 @@ from aiokafka.errors import NodeNotReadyError
 
 from models.judge import InputTopic
 from models.logs import Logs
-from stream.kafka.batches import Commit
-from stream.kafka.losses import Start
+from stream.engine.batches import Commit
+from stream.positions.losses import Start
 from stream.settings import Settings
 from stream.tasks import end_tasks
 from stream.worker import losses

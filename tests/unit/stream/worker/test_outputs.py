@@ -8,9 +8,9 @@ from typing import ClassVar
 import pytest
 
 from stream.contract.codes import DeadLetterCode
+from stream.engine.publisher import Destination, Outgoing, Published
 from stream.errors import StaleBatchError
-from stream.kafka.dead_letters import DeadLetter, LetterOrigin
-from stream.kafka.publisher import Destination, Outgoing, Published
+from stream.positions.dead_letters import DeadLetter, LetterOrigin
 from stream.worker.outputs import PartitionWriter, TopicOutputs, Written
 from support.stream_records import Told
 

@@ -17,13 +17,13 @@ from models.logs import AcceptedLoss, Logs, SkippedRange, TopicLogs
 from models.terms import Term
 from stream.consumer import Standing, place_of
 from stream.control.announcements import Cutover, Handover
+from stream.engine.batches import Commit
+from stream.engine.fetcher import Trouble
+from stream.engine.publisher import Outgoing
+from stream.engine.unpacking import Unreadable
 from stream.errors import WriteGivenUpError
-from stream.kafka.batches import Commit
-from stream.kafka.fetcher import Trouble
-from stream.kafka.losses import Progress, Start, find_start
-from stream.kafka.offsets import Position, ResumePoint
-from stream.kafka.publisher import Outgoing
-from stream.kafka.unpacking import Unreadable
+from stream.positions.losses import Progress, Start, find_start
+from stream.positions.offsets import Position, ResumePoint
 from stream.recovery.repairer import Repairer, RepairerDeps
 from stream.settings import Settings
 from stream.tasks import InProgress

@@ -14,8 +14,8 @@ from features.history.store import Prediction, PredictionResult, PredictionStatu
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from stream.contract.schema import json_schema
-from stream.kafka.batches import Batch, Commit, CommitLedger
-from stream.kafka.publisher import Destination, Outgoing, Published, Publisher
+from stream.engine.batches import Batch, Commit, CommitLedger
+from stream.engine.publisher import Destination, Outgoing, Published, Publisher
 from stream.scoring.facts import Fact, FactListener, PredictionsApplied, Retried
 from stream.scoring.tracing import NoTracing, Tracing
 from stream.settings import Settings

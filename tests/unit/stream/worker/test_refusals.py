@@ -8,8 +8,8 @@ import pytest
 
 from models.logs import Logs, SkippedRange
 from stream.consumer import Standing
-from stream.kafka.letters import LETTERS_READ, Claim
-from stream.kafka.offsets import Decision, Position, parse_metadata, read_note
+from stream.positions.letters import LETTERS_READ, Claim
+from stream.positions.offsets import Decision, Position, parse_metadata, read_note
 from stream.scoring.facts import LateLetters
 from stream.worker.refusals import PartitionRefusals
 from support.known_letters import KnownLetters, refusal

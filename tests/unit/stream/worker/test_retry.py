@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from aiokafka import TopicPartition
 
+from stream.engine.batches import Batch, CommitLedger
 from stream.errors import StaleBatchError
-from stream.kafka.batches import Batch, CommitLedger
 from stream.worker.retry import retry_until_done
 from support.stream_records import Told
 

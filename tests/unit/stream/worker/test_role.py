@@ -13,7 +13,7 @@ from aiokafka.structs import OffsetAndMetadata
 from models.terms import Term
 from models.worker_records import WorkerRecord, WorkerRecords
 from stream.consumer import place_of
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
 from stream.settings import Settings
 from stream.worker import role
 from stream.worker.role import PublishedScores

@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from models.judge import InputTopic
 from models.logs import Logs
 from stream.consumer import Standing
-from stream.kafka.offsets import Position, ResumePoint
+from stream.positions.offsets import Position, ResumePoint
 from stream.settings import Settings
 from stream.worker.starts import PartitionStarts
 

@@ -18,10 +18,10 @@ from models.row_times import RowTimes
 from models.terms import Term
 from stream.consumer import Standing
 from stream.control.model_cache import ServingModels
-from stream.kafka.batches import Batch, CommitLedger
-from stream.kafka.offsets import Position
-from stream.kafka.publisher import Destination, Outgoing, Published
+from stream.engine.batches import Batch, CommitLedger
+from stream.engine.publisher import Destination, Outgoing, Published
 from stream.pipeline import Pipeline
+from stream.positions.offsets import Position
 from stream.scoring.facts import Decided, Fact
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings

@@ -29,10 +29,10 @@ from fraudstream.lab.dataset.records import RecordKind, TimedRecord
 from fraudstream.lab.dataset.too_large import SizeFilter, TopicLimit
 from models.times import format_time
 from stream.contract.backfill import BackfillMark, backfill_mark
+from stream.engine.publisher import Destination, Outgoing
+from stream.engine.unpacking import Unreadable
 from stream.errors import PublishError
 from stream.kafka.partitioners import HASHES
-from stream.kafka.publisher import Destination, Outgoing
-from stream.kafka.unpacking import Unreadable
 from stream.settings import Settings
 from support.stream_records import Told
 from support.training_files import DAY_MS, START_MS, transactions, write

@@ -13,7 +13,7 @@ from models.policy import Decision
 from stream.consumer import place_of
 from stream.contract.codes import DeadLetterCode
 from stream.contract.outputs import DecidedBy, Overruled, Score, Source
-from stream.kafka.dead_letters import DeadLetter, LetterOrigin
+from stream.positions.dead_letters import DeadLetter, LetterOrigin
 from support.demo_scores import Place, score
 from support.stream_records import Told
 

@@ -17,7 +17,7 @@ from guards.errors import OtherHashKeyError
 from guards.records import GuardedScore, ScorePlace
 from models.commands import Command, EventKind
 from models.problems import Problem, ProblemCode
-from stream.kafka.tracing import NoOperationTracing
+from stream.engine.tracing import NoOperationTracing
 from stream.settings import Settings
 from stream.tasks import end_tasks
 from support.control_events import accepted

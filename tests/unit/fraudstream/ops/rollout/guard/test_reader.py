@@ -17,8 +17,8 @@ from guards.report import evidence
 from guards.specs import GuardKind, default_guards
 from guards.state import GuardState
 from stream.consumer import ValidScores
+from stream.engine.unpacking import Unreadable
 from stream.kafka.topic_ids import TopicState
-from stream.kafka.unpacking import Unreadable
 from stream.settings import Settings
 from support.fleet.payments import PARTITIONS
 from support.handmade_scores import handmade_scores, score

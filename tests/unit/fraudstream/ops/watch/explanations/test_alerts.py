@@ -11,7 +11,7 @@ from fraudstream.ops.watch.explanations.alerts import CommittedProgress, Partiti
 from models.policy import Decision
 from stream.consumer import Standing, ValidScores
 from stream.contract.outputs import Score, Source
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
 from support.explanations.alerts import record, scored
 
 

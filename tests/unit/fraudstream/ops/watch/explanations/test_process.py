@@ -19,10 +19,10 @@ from models.loading import Model
 from models.repository import Repository
 from stream.contract.explanation import AlertExplanation, ExplanationOutcome
 from stream.contract.outputs import Score
+from stream.engine.publisher import Destination, Outgoing, Published
+from stream.engine.tracing import NoOperationTracing
+from stream.engine.unpacking import FetchedRecord
 from stream.errors import PublishError, SettingsError
-from stream.kafka.publisher import Destination, Outgoing, Published
-from stream.kafka.tracing import NoOperationTracing
-from stream.kafka.unpacking import FetchedRecord
 from stream.scoring.facts import AlertsExplained, Fact, VoidFound
 from stream.settings import Settings
 from support.explanations.alerts import model_in, record, scored

@@ -15,7 +15,7 @@ from models.commands import AcceptedArm, CommandKind
 from models.times import stated_ms
 from stream.contract.codes import DeadLetterCode
 from stream.contract.incident import Incident, IncidentKind, IncidentRule, Opening, Severity
-from stream.kafka.unpacking import FetchedRecord
+from stream.engine.unpacking import FetchedRecord
 from support.incident_world import (
     BREACHED,
     LETTERS,

@@ -1,0 +1,118 @@
+"""What was fetched of a partition and not taken yet: packed batches, and one that is being unpacked.
+
+A record takes up to forty times its bytes once it is unpacked, so no more is unpacked than is taken next. One thread
+fetches, another one takes.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from threading import RLock
+
+from aiokafka import TopicPartition
+
+from stream.engine.unpacking import OBJECT_BYTES, AnyBatch, FetchedRecord, Piece, Unreadable
+
+_FULL_PACKED_BYTES = 1024 * 1024
+"""A partition with so many packed bytes in its queue is not fetched; at most one response more is held."""
+_FULL_UNPACKED_BYTES = _TAKEN_BYTES = 4 * 1024 * 1024
+"""So much is taken of a partition at once, and one record more: compressed records may be large when unpacked.
+
+A partition is not fetched either while the batch that is being unpacked is as large without compression.
+"""
+
+
+class PartitionQueue:
+    """The fetched batches of one partition, and the next one's records."""
+
+    def __init__(self, tp: TopicPartition) -> None:
+        self._tp = tp
+        self._lock = RLock()
+        self._packed: deque[AnyBatch] = deque()
+        self._packed_bytes = 0
+        self._pieces: Iterator[Piece] = iter(())
+        self._next_piece: Piece = ()
+        """Taken from `_pieces` beforehand, so that it is known whether there is one; empty if there is none."""
+        self._unpacked_bytes = 0
+        self._records: deque[FetchedRecord | Unreadable] = deque()
+        self._position = 0
+        self._fetched_to = 0
+
+    def add(self, batches: Iterable[AnyBatch], first: int, fetched_to: int) -> None:
+        """Add the batches of a response to a request for `first`; the next request is for `fetched_to`."""
+        with self._lock:
+            if not self:
+                self._position = first
+            self._packed.extend(batches)
+            self._packed_bytes = sum(batch.size for batch in self._packed)
+            self._fetched_to = fetched_to
+
+    def __bool__(self) -> bool:
+        """Tell whether something is queued, records or an unreadable range."""
+        return bool(self._records or self._next_piece or self._packed)
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is queued that no more should be fetched."""
+        unpacked_bytes = self._unpacked_bytes if self._records or self._next_piece else 0
+        return self._packed_bytes >= _FULL_PACKED_BYTES or unpacked_bytes >= _FULL_UNPACKED_BYTES
+
+    @property
+    def position(self) -> int | None:
+        """The offset of the next record to take; None if nothing is queued."""
+        with self._lock:
+            return self._position if self else None
+
+    def take(self, limit: int, end: int | None = None) -> list[FetchedRecord]:
+        """Return up to `limit` records in order, and a few MiB at most.
+
+        None from the offset `end` on, nor behind an unreadable range.
+        """
+        taken: list[FetchedRecord] = []
+        room = _TAKEN_BYTES
+        with self._lock:
+            while len(taken) < limit and room > 0 and (self._records or self._unpack()):
+                first = self._records[0]
+                if isinstance(first, Unreadable) or (end is not None and first.offset >= end):
+                    break
+                taken.append(first)
+                self._records.popleft()
+                self._position = first.offset + 1
+                room -= len(first.value or b"") + OBJECT_BYTES * (1 + len(first.headers))
+        return taken
+
+    def unreadable(self) -> Unreadable | None:
+        """Return the unreadable range that is next; None if a record or nothing is next."""
+        with self._lock:
+            return first if self._unpack() and isinstance(first := self._records[0], Unreadable) else None
+
+    def skip_unreadable(self) -> None:
+        """Pass over the unreadable range that is next."""
+        with self._lock:
+            unreadable = self.unreadable()
+            if unreadable is not None:
+                self._records.popleft()
+                self._position = unreadable.end
+
+    def _unpack(self) -> bool:
+        """Unpack the next records if none is left; tell whether there is one now."""
+        while not self._records and (self._next_piece or self._packed):
+            piece = self._next_piece or self._begin(self._packed.popleft())
+            self._next_piece = next(self._pieces, ())
+            if piece and _end_of(piece[0]) <= self._position:
+                piece = [one for one in piece if _end_of(one) > self._position]
+            self._records.extend(piece)
+        if not self._records:
+            self._position = max(self._position, self._fetched_to)
+        return bool(self._records)
+
+    def _begin(self, batch: AnyBatch) -> Piece:
+        """Begin to unpack a batch; return the first piece."""
+        self._packed_bytes -= batch.size
+        self._pieces = iter(batch.unpack(self._tp))
+        first = next(self._pieces, ())
+        self._unpacked_bytes = batch.unpacked_size
+        return first
+
+
+def _end_of(one: FetchedRecord | Unreadable) -> int:
+    return one.end if isinstance(one, Unreadable) else one.offset + 1

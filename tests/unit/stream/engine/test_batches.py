@@ -1,0 +1,147 @@
+import asyncio
+import threading
+
+from aiokafka import TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.engine.batches import Batch, Commit, CommitLedger, in_thread_if_large, size_of
+from stream.engine.unpacking import OBJECT_BYTES
+from support.stream_records import Told
+
+P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=12), st.data())
+def test_only_offsets_acknowledged_without_a_gap_are_committable(sizes: list[int], data: st.DataObject) -> None:
+    ledger, ends = CommitLedger(), [sum(sizes[: at + 1]) - 1 for at in range(len(sizes))]
+    for end in ends:
+        ledger.track(P0, 1, end)
+    done: set[int] = set()
+    for end in data.draw(st.permutations(ends)):
+        ledger.acknowledge(P0, 1, end, f"note {end}")
+        ledger.acknowledge(P0, 1, end, f"note {end}")
+        done.add(end)
+        first = next((at for at, one in enumerate(ends) if one not in done), len(ends))
+        expected = {P0: Commit(ends[first - 1] + 1, f"note {ends[first - 1]}")} if first else {}
+        assert ledger.committable() == expected
+        assert ledger.finished_offset(P0) == (ends[first - 1] + 1 if first else None)
+        assert [ledger.is_current(P0, 1, one) for one in ends] == [at >= first for at in range(len(ends))]
+
+
+def test_an_acknowledgement_of_another_generation_offset_or_partition_is_ignored() -> None:
+    ledger = CommitLedger()
+    ledger.track(P0, 2, 9)
+    for partition, generation, offset in ((P0, 1, 9), (P0, 3, 9), (P0, 2, 8), (P1, 2, 9)):
+        ledger.acknowledge(partition, generation, offset)
+        assert not ledger.is_current(partition, generation, offset)
+    assert ledger.committable() == {}
+    assert ledger.is_current(P0, 2, 9)
+
+
+def test_a_dropped_partition_is_neither_current_nor_committable() -> None:
+    ledger = CommitLedger()
+    for partition in (P0, P1):
+        for offset in (4, 9):
+            ledger.track(partition, 1, offset)
+        ledger.acknowledge(partition, 1, 4)
+    ledger.drop(P0)
+    ledger.acknowledge(P0, 1, 9)
+    assert ledger.committable() == {P1: Commit(5, "")}
+    assert not ledger.is_current(P0, 1, 9)
+    assert (ledger.finished_offset(P0), ledger.finished_offset(P1)) == (None, 5)
+    ledger.committed(ledger.committable())
+    assert ledger.finished_offset(P1) == 5
+    ledger.track(P0, 2, 4)
+    ledger.acknowledge(P0, 2, 4)
+    assert ledger.committable()[P0] == Commit(5, "")
+
+
+def test_a_commit_removes_only_its_own_offset_from_the_committable_ones() -> None:
+    ledger = CommitLedger()
+    ledger.track(P0, 1, 4)
+    ledger.track(P0, 1, 9)
+    ledger.acknowledge(P0, 1, 4)
+    sent = ledger.committable()
+    ledger.acknowledge(P0, 1, 9)
+    ledger.committed(sent)
+    assert ledger.committable() == {P0: Commit(10, "")}
+    ledger.committed(ledger.committable())
+    assert ledger.committable() == {}
+
+
+def a_batch(ledger: CommitLedger, draining: asyncio.Event) -> Batch:
+    records = {0: [Told(offset=3), Told(offset=4)], 1: [Told(partition=1, offset=7)]}
+    for partition, lot in records.items():
+        ledger.track(TopicPartition("t", partition), 5, lot[-1].offset)
+    return Batch("t", 5, records, ledger, draining)
+
+
+def test_a_batch_ignores_its_dropped_partitions_and_does_not_start_without_any() -> None:
+    ledger = CommitLedger()
+    batch = a_batch(ledger, asyncio.Event())
+    assert batch.current() == [0, 1]
+    ledger.drop(P0)
+    assert batch.current() == [1]
+    batch.acknowledge(0)
+    batch.acknowledge(1, "n")
+    assert ledger.committable() == {P1: Commit(8, "n")}
+    assert not batch.may_start()
+
+
+def test_a_batch_does_not_start_while_partitions_are_revoked() -> None:
+    draining = asyncio.Event()
+    batch = a_batch(CommitLedger(), draining)
+    assert batch.start()
+    assert batch.started
+    draining.set()
+    assert not batch.may_start()
+    assert not batch.start()
+    batch.finish()
+    assert batch.finished.is_set()
+
+
+def test_the_size_of_records_is_that_of_their_keys_values_and_headers() -> None:
+    records = [Told(b"12345", b"123", headers=[("ab", b"1"), ("c", None)]), Told(None, None)]
+    assert size_of(*records) == 12 + 2 * OBJECT_BYTES
+    assert size_of() == 0
+
+
+def test_a_record_of_many_empty_headers_is_large() -> None:
+    assert size_of(Told(None, None, headers=[("", None)] * 10_000)) >= 10_000 * OBJECT_BYTES
+
+
+def test_work_on_large_records_is_done_in_another_thread() -> None:
+    async def where(size: int) -> int:
+        return await in_thread_if_large(size, threading.get_ident)
+
+    assert asyncio.run(where(100_000)) == threading.get_ident()
+    assert asyncio.run(where(1_000_000)) != threading.get_ident()
+
+
+def test_a_partition_that_is_set_aside_is_not_committed_and_what_follows_waits_for_it() -> None:
+    ledger, draining = CommitLedger(), asyncio.Event()
+    first, second = TopicPartition("transactions", 0), TopicPartition("transactions", 1)
+    for tp in (first, second):
+        ledger.track(tp, 1, 4)
+    batch = Batch("transactions", 1, {0: [Told(offset=4)], 1: [Told(offset=4, partition=1)]}, ledger, draining)
+    batch.set_aside(0, "its scores have no leader")
+    assert batch.current() == [1]
+    batch.acknowledge(1)
+    assert ledger.committable().keys() == {second}
+    ledger.withdraw(first, 1, 4)
+    ledger.track(first, 1, 4)
+    again = Batch("transactions", 1, {0: [Told(offset=4)]}, ledger, draining)
+    again.acknowledge(0)
+    assert ledger.committable()[first].offset == 5
+
+
+def test_a_commit_that_fails_is_made_again_with_all_that_was_finished_since() -> None:
+    ledger, tp = CommitLedger(), TopicPartition("transactions", 0)
+    for last in (4, 9):
+        ledger.track(tp, 1, last)
+        ledger.acknowledge(tp, 1, last, f"note {last}")
+        refused = ledger.committable()  # the coordinator refuses it, so it is not recorded
+        assert refused[tp].offset == last + 1
+    ledger.committed(refused)
+    assert ledger.committable() == {}
