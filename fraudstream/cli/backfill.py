@@ -30,15 +30,15 @@ from fraudstream.lab.dataset.backfill import (
 from fraudstream.lab.dataset.backfill_sources import BackfillSource, FilesSource, LeftOut, TopicsSource, read_topics
 from fraudstream.lab.dataset.records import RecordKind
 from fraudstream.lab.dataset.too_large import SizeFilter, explain_refusal, read_limits
+from fraudstream.ops.repair.partitioners import HASHES
+from fraudstream.terminal import echo
 from models.times import format_time
 from stream.clock import now_ms
 from stream.engine.publisher import Publisher
 from stream.errors import PublishError, StreamError
 from stream.kafka.client import open_admin
-from stream.kafka.partitioners import HASHES
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.settings import Settings
-from stream.terminal import echo
 
 _RUN_AGAIN = "run the same command again: it goes on where this one ended"
 

@@ -5,8 +5,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from fraudstream.cli.output import json_option, say
-from stream.console import terminal
-from stream.terminal import echo
+from fraudstream.console import terminal
+from fraudstream.terminal import echo
 
 
 @click.command()

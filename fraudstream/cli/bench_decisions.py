@@ -14,12 +14,12 @@ from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.output import Command, json_option, refuse, say
 from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
+from fraudstream.console import terminal
 from guards.shares import share_text
 from models.errors import ModelError
 from models.loading import Model
 from models.loading import load as load_model
 from models.problems import Problem
-from stream.console import terminal
 from stream.control.probes import probe_vectorisers
 from stream.errors import StreamError
 from stream.settings import Settings

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.progress import bars
-from stream.console import terminal
-from stream.terminal import echo
+from fraudstream.console import terminal
+from fraudstream.terminal import echo
 
 if TYPE_CHECKING:
     from fraudstream.bench.guard_counting import CountingFigures

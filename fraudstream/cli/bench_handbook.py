@@ -12,10 +12,10 @@ from features.declaration import load
 from fraudstream.cli.extras import needs
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.progress import bars
+from fraudstream.console import terminal
 from fraudstream.lab.dataset.errors import FileError
-from stream.console import terminal
+from fraudstream.terminal import echo
 from stream.errors import MeasurementError
-from stream.terminal import echo
 
 if TYPE_CHECKING:
     from fraudstream.bench.handbook import HandbookFigures

@@ -13,7 +13,7 @@ from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
-from stream.console import terminal
+from fraudstream.console import terminal
 from stream.errors import StreamError
 
 

@@ -15,8 +15,8 @@ from fraudstream.cli.extras import needs
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.report_file import picture_option, report_option, write_report
 from fraudstream.cli.settings import settings_or_refuse
+from fraudstream.console import terminal
 from stream.clock import now_ms
-from stream.console import terminal
 from stream.errors import StreamError
 
 

@@ -13,10 +13,10 @@ from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
-from stream.console import terminal
+from fraudstream.console import terminal
+from fraudstream.terminal import echo
 from stream.errors import StreamError
 from stream.settings import Compression
-from stream.terminal import echo
 
 CODECS: tuple[str, ...] = get_args(Compression)
 

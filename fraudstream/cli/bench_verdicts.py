@@ -8,8 +8,8 @@ from rich.table import Table
 
 from fraudstream.cli.output import json_option, say
 from fraudstream.cli.progress import bars
-from stream.console import terminal
-from stream.terminal import echo
+from fraudstream.console import terminal
+from fraudstream.terminal import echo
 
 if TYPE_CHECKING:
     from fraudstream.bench.verdicts import DaysLine, VerdictFigures, WordsLine

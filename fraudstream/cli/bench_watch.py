@@ -8,7 +8,7 @@ from rich.table import Table
 
 from fraudstream.cli.output import json_option, say
 from fraudstream.cli.progress import bars
-from stream.console import terminal
+from fraudstream.console import terminal
 
 if TYPE_CHECKING:
     from fraudstream.bench.drift import FoundLine, QuietLine

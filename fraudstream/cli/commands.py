@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from fraudstream.terminal import echo
 from guards.shares import share_text
 from models.commands import LONGEST_REASON, CommandKind, Event, EventKind, is_digest
 from models.deadline import in_thread
@@ -25,7 +26,6 @@ from stream.errors import ControlLogError, UnsentCommandError
 from stream.redaction import holds_card_number
 from stream.settings import Settings
 from stream.telemetry.command_line import command_traced
-from stream.terminal import echo
 
 Option = Callable[[Callable[..., Any]], Callable[..., Any]]
 

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 from fraudstream.cli.arguments import MomentParam
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.terminal import echo
 from models.times import format_time
 from models.worker_records import DatedRecord, WorkerRecords
 from stream.clock import now_ms
@@ -19,7 +20,6 @@ from stream.deciding_settings import deciding_settings, differing
 from stream.kafka.topics import MODEL_EVENTS
 from stream.printing import printable
 from stream.settings import Settings
-from stream.terminal import echo
 
 
 @click.group()

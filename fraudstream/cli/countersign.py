@@ -11,12 +11,12 @@ from aiokafka.errors import KafkaError
 from fraudstream.cli.commands import reason_option, refused_arguments, send, wait_option
 from fraudstream.cli.output import json_option, refuse
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.terminal import echo
 from models.commands import Command, CommandKind
 from stream.control.client import CommandRequest, read_commands
 from stream.printing import printable
 from stream.redaction import redact_text
 from stream.settings import PREFIX, Settings
-from stream.terminal import echo
 
 _NOT_SHOWN = frozenset({"schema", "command_id", "exclude_key_check"})
 

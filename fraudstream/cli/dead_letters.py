@@ -16,6 +16,9 @@ from fraudstream.cli.letter_text import listed, shown
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.progress import bars
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.ops.repair.kept_letters import KeptLetter, Redrive
+from fraudstream.ops.repair.redrive import Choice, find_letters, original_of, plan_redrive, send_again
+from fraudstream.terminal import echo, echo_json
 from models.commands import CommandKind
 from models.errors import InvalidTimeError
 from models.times import parse_time_ms
@@ -24,13 +27,10 @@ from stream.control.client import PartitionArguments
 from stream.engine.batches import Record
 from stream.engine.scan import unreadable_at
 from stream.errors import StreamError
-from stream.positions.kept_letters import KeptLetter, Redrive
-from stream.positions.redrive import Choice, find_letters, original_of, plan_redrive, send_again
 from stream.printing import printable
 from stream.recovery.replayed_input import ReplayedInput, read_input_from_outside
 from stream.redaction import redact_thoroughly
 from stream.settings import Settings
-from stream.terminal import echo, echo_json
 
 Result = TypeVar("Result")
 _code_option = click.option(

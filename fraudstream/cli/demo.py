@@ -13,8 +13,8 @@ from rich.console import Console
 from fraudstream.cli.extras import needs
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.report_file import report_option
+from fraudstream.terminal import echo
 from stream.errors import StreamError
-from stream.terminal import echo
 
 INTERRUPTIONS = ("Query interrupted", "KeyboardInterrupt")
 """Messages of DuckDB's errors after a Ctrl-C: in a query, and in a callback into Python."""

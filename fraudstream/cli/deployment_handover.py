@@ -18,10 +18,10 @@ from fraudstream.cli.settings import refuse_kafka
 from fraudstream.ops.rollout.deployments.gates import GoNoGo, evidence_of
 from fraudstream.ops.rollout.deployments.handover import Begun, HandoverReport, watch_handover
 from fraudstream.ops.rollout.deployments.state import Target
+from fraudstream.terminal import echo
 from models.commands import CommandKind, Event, EventKind
 from stream.control.client import CommandRequest
 from stream.errors import ControlLogError
-from stream.terminal import echo
 
 
 def run_cut_over(name: str, options: Mapping[str, Any]) -> None:

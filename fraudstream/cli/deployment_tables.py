@@ -7,13 +7,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fraudstream.console import terminal
 from fraudstream.ops.rollout.deployments.comparison import Comparison, DecisionTimes
 from fraudstream.ops.rollout.deployments.gates import GoNoGo
 from fraudstream.ops.rollout.deployments.handover import HandoverReport, PartitionHandover
 from fraudstream.ops.rollout.deployments.state import DeploymentState, GroupSource
 from fraudstream.ops.rollout.deployments.survey import Survey
 from models.times import format_time
-from stream.console import terminal
 from stream.printing import printable
 
 _MOST_WORKERS = 5

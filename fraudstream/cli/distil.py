@@ -21,6 +21,7 @@ from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.cli.shadow_verdict import CostParam, CurrencyParam
 from fraudstream.cli.signatures import sign_or_refuse, signer_or_refuse
 from fraudstream.cli.training_options import sizes_of, student_options
+from fraudstream.console import terminal
 from fraudstream.lab.dataset.errors import FileError
 from fraudstream.lab.distillation.report import DistillationReport
 from fraudstream.lab.distillation.request import (
@@ -37,13 +38,12 @@ from fraudstream.lab.rescoring.request import RescoringError
 from fraudstream.lab.training.provenance import provenance_here
 from fraudstream.lab.training.request import TrainingError
 from fraudstream.ops.rollout.outcomes.costs import StatedCosts
+from fraudstream.terminal import echo
 from metrics.errors import MetricsError
 from models.errors import ModelError, RepositoryUnavailableError
 from models.repository import Repository
 from stream.clock import now_ms
 from stream.code_version import code_version
-from stream.console import terminal
-from stream.terminal import echo
 
 _REFUSED = (
     DistillationError,

@@ -10,6 +10,7 @@ import click
 from aiokafka.errors import KafkaError
 
 from fraudstream.cli.output import refuse
+from fraudstream.terminal import echo
 from models.commands import Event, EventKind
 from models.lineup import Lineup
 from models.times import stated_ms
@@ -17,7 +18,6 @@ from stream.clock import now_ms
 from stream.control.client import read_fold
 from stream.errors import ControlLogError
 from stream.settings import Settings
-from stream.terminal import echo
 
 _SHORT = 12
 _SECOND_MS, _MINUTE_MS, _HOUR_MS = 1_000, 60_000, 3_600_000

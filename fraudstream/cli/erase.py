@@ -14,9 +14,7 @@ from fraudstream.cli.commands import reason_option
 from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
-from models.times import format_time
-from stream.clock import now_ms
-from stream.control.erasing import (
+from fraudstream.ops.repair.erasing import (
     CardErasure,
     ErasureOutcome,
     await_applied,
@@ -24,8 +22,10 @@ from stream.control.erasing import (
     require_able_workers,
     send_erasure,
 )
+from fraudstream.ops.repair.remains import Remain, remains_of
+from models.times import format_time
+from stream.clock import now_ms
 from stream.control.keys import Signer, read_signer
-from stream.control.remains import Remain, remains_of
 from stream.errors import SettingsError, StreamError
 from stream.kafka.client import open_admin
 from stream.settings import PREFIX, Settings

@@ -16,6 +16,7 @@ from fraudstream.cli.predictions_option import predictions_option
 from fraudstream.cli.progress import bars
 from fraudstream.cli.report_file import report_option, write_report
 from fraudstream.cli.settings import settings_or_refuse
+from fraudstream.console import terminal
 from fraudstream.lab.dataset.errors import FileError
 from fraudstream.lab.evaluation.report import EvaluationReport
 from fraudstream.lab.evaluation.request import (
@@ -27,10 +28,9 @@ from fraudstream.lab.evaluation.request import (
     EvaluationTerms,
 )
 from fraudstream.lab.rescoring.request import RescoringError
+from fraudstream.terminal import echo
 from models.errors import ModelError
 from stream.clock import now_ms
-from stream.console import terminal
-from stream.terminal import echo
 
 
 @click.command()

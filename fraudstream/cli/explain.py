@@ -9,9 +9,9 @@ from features.reasons import ReasonTable, load_reasons
 from fraudstream.cli.arguments import MomentParam
 from fraudstream.cli.output import json_option, say
 from fraudstream.cli.settings import refused_settings, settings_or_refuse
-from stream.console import terminal
+from fraudstream.console import terminal
+from fraudstream.terminal import echo
 from stream.settings import PREFIX, Settings
-from stream.terminal import echo
 
 
 @click.group(invoke_without_command=True)

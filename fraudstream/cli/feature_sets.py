@@ -2,8 +2,8 @@
 
 from features.errors import DeclarationError
 from features.vector.sets import FeatureSets, load_sets
+from fraudstream.terminal import echo
 from stream.settings import PREFIX
-from stream.terminal import echo
 
 
 def features_or_refuse(modules: str, source: str = f"{PREFIX}FEATURES") -> FeatureSets:

@@ -20,7 +20,7 @@ from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.output import json_option, say
 from fraudstream.cli.predictions_option import predictions_option
 from fraudstream.cli.settings import settings_or_refuse
-from stream.console import terminal
+from fraudstream.console import terminal
 
 WIDE = 140
 """The least number of columns at which a feature takes one line; below it, its meaning is under its name."""

@@ -12,12 +12,12 @@ from fraudstream.cli.output import refuse, say
 from fraudstream.cli.progress import bars
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.cli.train import dropped_text
+from fraudstream.console import terminal
 from fraudstream.lab.dataset.errors import FileError
 from fraudstream.lab.dataset.output import ending_problem
 from fraudstream.lab.training.compute import compute_vectors
 from fraudstream.lab.training.request import VectorsReport, VectorsRequest
 from stream.code_version import code_version
-from stream.console import terminal
 
 
 def compute(file: Path, out: Path, threads: int, predictions: Path | None = None, *, as_json: bool) -> None:

@@ -15,9 +15,9 @@ from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
 from fraudstream.ops.watch.incidents.report import details, report
 from fraudstream.ops.watch.incidents.texts import amounts_text
 from fraudstream.ops.watch.incidents.told import ToldIncident, read_incidents
+from fraudstream.terminal import echo, echo_json
 from stream.printing import printable
 from stream.settings import Settings
-from stream.terminal import echo, echo_json
 
 _SHORT_ID = 12
 _SHORTEST_PREFIX = 8

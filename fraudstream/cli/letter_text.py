@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from stream.positions.kept_letters import KeptLetter
+from fraudstream.ops.repair.kept_letters import KeptLetter
 from stream.printing import printable
 
 SHOWN_CHARACTERS = 4_000

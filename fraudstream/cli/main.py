@@ -6,7 +6,7 @@ import click
 
 from fraudstream.cli.import_path import hidden_packages, put_working_folder_last
 from fraudstream.cli.lazy import CommandSource, LazyGroup
-from stream.terminal import echo
+from fraudstream.terminal import echo
 
 COMMANDS = {
     "backfill": CommandSource(

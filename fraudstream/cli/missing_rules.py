@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 from aiokafka.errors import KafkaError
 
+from fraudstream.terminal import echo
 from models.artifact import read_manifest
 from models.errors import ModelError
 from models.lineup import Lineup
@@ -17,7 +18,6 @@ from models.repository import Repository
 from stream.control.client import read_fold
 from stream.errors import ControlLogError
 from stream.settings import Settings
-from stream.terminal import echo
 
 _MOST_NAMED = 5
 

@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 
 from fraudstream.cli.commands import request_of, say_verdict, verdict_on
 from fraudstream.cli.settings import settings_or_refuse
+from fraudstream.terminal import echo
 from models.commands import CommandKind, Event, EventKind
 from models.record_rules import Ground, StatedFacts, grounds_of
 from stream.clock import now_ms
@@ -17,7 +18,6 @@ from stream.errors import ControlLogError
 from stream.printing import printable
 from stream.redaction import redact_text
 from stream.settings import Settings
-from stream.terminal import echo
 
 _SHORT = 12
 

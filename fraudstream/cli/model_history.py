@@ -15,6 +15,7 @@ from fraudstream.cli.model_roles import warn
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
 from fraudstream.ops.rollout.deployments.evidence import in_words
 from fraudstream.ops.rollout.verdict.words import verdict_in_words
+from fraudstream.terminal import echo, echo_json
 from guards.report import explain
 from guards.shares import share_text
 from models.arms import Canary, Split
@@ -34,7 +35,6 @@ from stream.errors import ControlLogError
 from stream.printing import printable
 from stream.redaction import redact_text
 from stream.settings import Settings
-from stream.terminal import echo, echo_json
 
 _NAMES_SECONDS = 5.0
 """How long names are read from the repository; a history without them has the digests."""

@@ -13,15 +13,15 @@ from fraudstream.cli.repository import refuse_repository, repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.cli.signatures import sign_or_refuse, signer_or_refuse
 from fraudstream.cli.train import add_measures, add_parts, report_table
+from fraudstream.console import terminal
 from fraudstream.lab.dataset.errors import FileError
 from fraudstream.lab.training import import_run
 from fraudstream.lab.training.provenance import provenance_here
 from fraudstream.lab.training.request import ImportReport, ImportRequest, TrainingError
+from fraudstream.terminal import echo
 from models.errors import ModelError, RepositoryUnavailableError
 from models.repository import Repository
 from stream.code_version import code_version
-from stream.console import terminal
-from stream.terminal import echo
 
 
 def import_model(options: Mapping[str, Any], *, as_json: bool) -> None:

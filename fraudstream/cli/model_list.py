@@ -14,6 +14,7 @@ from fraudstream.cli.model_roles import UNKNOWN, Roles, explained, roles_of, war
 from fraudstream.cli.output import refuse, say
 from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
+from fraudstream.console import Terminal, terminal
 from models.artifact import Manifest
 from models.card import WARN_DAYS
 from models.errors import ModelError
@@ -22,7 +23,6 @@ from models.repository import Repository
 from models.reviews import Review
 from models.times import format_time
 from stream.clock import now_ms
-from stream.console import Terminal, terminal
 from stream.control.client import read_fold
 from stream.errors import ControlLogError
 from stream.printing import printable

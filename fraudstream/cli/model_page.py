@@ -25,7 +25,9 @@ from fraudstream.cli.output import refuse, say
 from fraudstream.cli.policy_text import policy_lines
 from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
+from fraudstream.console import terminal
 from fraudstream.lab.training.policy_facts import PolicyFacts
+from fraudstream.terminal import echo
 from models.artifact import MANIFEST, Manifest, TrainingData, read_manifest
 from models.card import review_record
 from models.distilled import DistilledFrom
@@ -36,13 +38,11 @@ from models.provenance import configuration_fingerprint
 from models.record_rules import Ground, StatedFacts, grounds_of
 from models.times import format_time
 from stream.clock import now_ms
-from stream.console import terminal
 from stream.control.client import read_history
 from stream.control.history import HistoryEntry
 from stream.errors import ControlLogError
 from stream.printing import printable
 from stream.settings import PREFIX, Settings
-from stream.terminal import echo
 
 _MOST_NAMES = 6
 """Features that are named on the page; --json has them all."""

@@ -13,13 +13,13 @@ from fraudstream.cli.policy_text import policy_lines
 from fraudstream.cli.progress import bars
 from fraudstream.cli.repository import refuse_repository, trusted_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
+from fraudstream.console import terminal
 from fraudstream.lab.dataset.errors import FileError
 from fraudstream.lab.training.policy_facts import PolicyReport
 from fraudstream.lab.training.policy_run import PolicyRequest, derive
 from fraudstream.lab.training.request import TrainingError
 from models.errors import ModelError, RepositoryUnavailableError
 from models.repository import Repository
-from stream.console import terminal
 from stream.settings import Settings
 
 

@@ -16,6 +16,9 @@ from fraudstream.cli.output import refuse, say
 from fraudstream.cli.progress import ReadingProgress
 from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from fraudstream.console import terminal
+from fraudstream.ops.rollout.lineup.named_models import NamedModels, NamingScope, read_latest_names, read_named_models
+from fraudstream.terminal import echo
 from models.artifact import read_manifest
 from models.card import card_folder
 from models.errors import DamagedArtifactError, MissingArtifactError, ModelError
@@ -25,13 +28,10 @@ from models.repository import Repository, StoredManifest
 from models.retention import Mentions, PrunePlan, plan_prune
 from models.times import format_time
 from stream.clock import now_ms
-from stream.console import terminal
-from stream.control.named_models import NamedModels, NamingScope, read_latest_names, read_named_models
 from stream.control.snapshot_store import all_snapshots
 from stream.errors import ControlLogError
 from stream.printing import printable
 from stream.settings import Settings
-from stream.terminal import echo
 
 _DAY_MS = 86_400_000
 _MOST_REASONS = 3

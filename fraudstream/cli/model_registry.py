@@ -80,7 +80,7 @@ def prune(keep_days: int, applied: bool, skip_decisions: bool, own_prefix: bool,
     nothing is deleted.
     """
     from fraudstream.cli.model_prune import prune_models  # noqa: PLC0415 - a roll-back needs no repository
-    from stream.control.named_models import NamingScope  # noqa: PLC0415 - likewise
+    from fraudstream.ops.rollout.lineup.named_models import NamingScope  # noqa: PLC0415 - likewise
 
     scope = NamingScope(not skip_decisions, own_prefix)
     prune_models(keep_days, scope, applied=applied, as_json=as_json)

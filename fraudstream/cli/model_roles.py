@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from fraudstream.terminal import echo
 from guards.shares import CANARY, share_text
 from models.arms import Arm, Split
 from models.lineup import Lineup
@@ -11,7 +12,6 @@ from models.logins import without_logins
 from stream.clock import now_ms
 from stream.kafka.client import explain_error
 from stream.settings import Settings
-from stream.terminal import echo
 
 _SHOWN = {"before": "live before"}
 """Roles as people read them, where the one word of the JSON output does not explain itself."""

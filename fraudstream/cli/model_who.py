@@ -23,12 +23,12 @@ from fraudstream.cli.model_history import (
 from fraudstream.cli.output import refuse, say
 from fraudstream.cli.progress import bars
 from fraudstream.cli.settings import refuse_kafka, settings_for_arms_or_refuse
+from fraudstream.ops.rollout.lineup.who import FirstDecision, Reign, WhoAt, who_at
 from guards.errors import OtherHashKeyError
 from guards.shares import share_text
 from models.arms import Split
 from models.times import format_time
 from stream.clock import now_ms
-from stream.control.who import FirstDecision, Reign, WhoAt, who_at
 from stream.errors import ControlLogError
 
 _HUNDREDTHS = 100

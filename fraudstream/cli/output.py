@@ -6,8 +6,8 @@ from typing import Any, NoReturn, TypeVar
 import click
 import msgspec
 
+from fraudstream.terminal import echo, echo_json
 from models.logins import without_logins
-from stream.terminal import echo, echo_json
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

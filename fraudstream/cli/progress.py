@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from stream.console import terminal
-from stream.terminal import echo
+from fraudstream.console import terminal
+from fraudstream.terminal import echo
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from fraudstream.cli.commands import request_of, send
 from fraudstream.cli.ended_watch import ask_to_end_watch, ended_watch, tell_ended_watch
 from fraudstream.cli.output import refuse
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.terminal import echo
 from guards.shares import LIVE
 from models.commands import CommandKind
 from models.lineup import Lineup
@@ -24,7 +25,6 @@ from stream.clock import now_ms
 from stream.control.client import CommandRequest, read_fold
 from stream.errors import ControlLogError
 from stream.settings import Settings
-from stream.terminal import echo
 
 _SHORT = 12
 

@@ -16,10 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from fraudstream.cli.extras import needs
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from fraudstream.console import terminal
 from fraudstream.lab.dataset.injector import InjectionReport, Injector, ScheduledRecord
 from fraudstream.lab.dataset.records import RecordKind, RecordsDatabase, TimedRecord
 from fraudstream.lab.dataset.too_large import SizeFilter, TopicLimit, read_limits
-from stream.console import terminal
 from stream.engine.tracing import OperationTracing
 from stream.errors import StreamError
 from stream.kafka.client import open_admin, producer_options, require_topic

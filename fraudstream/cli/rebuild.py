@@ -14,9 +14,9 @@ from features.vector.sets import FeatureSets
 from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.output import refuse, say
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
-from stream.console import terminal
+from fraudstream.console import terminal
+from fraudstream.ops.repair.rebuild import read_offsets, rebuild_here, start_rebuild, watch_workers
 from stream.errors import ControlLogError, RebuildError
-from stream.recovery.rebuild import read_offsets, rebuild_here, start_rebuild, watch_workers
 from stream.recovery.repair import RepairStatus
 from stream.settings import Settings
 

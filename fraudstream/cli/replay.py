@@ -15,10 +15,10 @@ from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.progress import bars
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.console import terminal
 from fraudstream.lab.dataset.errors import FileError
 from fraudstream.lab.rescoring.request import RescoringError
 from models.errors import ModelError
-from stream.console import terminal
 
 _SHOWN = 5
 

@@ -4,11 +4,11 @@ from typing import NoReturn
 
 from fraudstream.cli.output import refuse
 from fraudstream.cli.settings import refused_settings
+from fraudstream.terminal import echo
 from models.errors import RepositoryUnavailableError
 from models.repository import Repository
 from stream.control.trusted_models import ModelPlace, trusted_repository
 from stream.settings import PREFIX, Settings
-from stream.terminal import echo
 
 
 def repository_or_refuse(settings: Settings) -> Repository:

@@ -13,20 +13,20 @@ from fraudstream.cli.commands import reason_option, verdict_line
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.repository import repository_or_refuse
 from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from fraudstream.ops.repair.proved_events import unproved_events
+from fraudstream.ops.repair.restore import RestoreRequest, plan
+from fraudstream.ops.repair.restore import restore as write_back
+from fraudstream.terminal import echo
 from models.commands import Event
 from models.errors import ModelError, RepositoryUnavailableError, UnsealedSnapshotError
 from models.overview import SHORT_DIGEST
 from models.snapshot import RestorePlan, read_snapshot
 from stream.control.estate import Estate, estate_of
-from stream.control.proved_events import unproved_events
-from stream.control.restore import RestoreRequest, plan
-from stream.control.restore import restore as write_back
 from stream.control.snapshot_store import SnapshotStore
 from stream.errors import ControlLogError
 from stream.printing import printable
 from stream.redaction import redact_text
 from stream.settings import PREFIX, Settings
-from stream.terminal import echo
 
 
 class Intended(NamedTuple):

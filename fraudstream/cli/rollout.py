@@ -17,6 +17,7 @@ from fraudstream.cli.promotion import send_promotion, verdict_option
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.cli.watching import watching_options
 from fraudstream.ops.rollout.guard.finding import Limits
+from fraudstream.terminal import echo
 from guards.errors import GuardError
 from guards.ladder import Ladder
 from guards.paired import PAIRED_KINDS
@@ -35,7 +36,6 @@ from guards.specs import (
     total_alpha,
 )
 from models.commands import CommandKind
-from stream.terminal import echo
 
 _DEFAULT_ALPHA = 0.05
 

@@ -4,8 +4,8 @@ import json
 
 import click
 
+from fraudstream.terminal import echo
 from stream.contract.schema import RECORDS, json_schema
-from stream.terminal import echo
 
 
 @click.command()

@@ -22,6 +22,7 @@ from fraudstream.cli.predictions_option import predictions_option
 from fraudstream.cli.progress import bars
 from fraudstream.cli.score_publish import PredictionNameParam, ScoredAs, publish_scores, require_topic_of_predictions
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.console import terminal
 from fraudstream.lab.dataset.errors import FileError
 from fraudstream.lab.dataset.injector import InjectionError
 from fraudstream.lab.dataset.output import ending_problem
@@ -35,7 +36,6 @@ from fraudstream.lab.rescoring.request import (
 )
 from models.errors import ModelError
 from stream.clock import now_ms
-from stream.console import terminal
 from stream.settings import Settings
 
 _SHORT = 12

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from fraudstream.cli.output import refuse
+from fraudstream.terminal import echo
 from stream.errors import SettingsError
 from stream.hash_key import exclude_by_key
 from stream.kafka.client import check_tls_files, explain_error
 from stream.logs import log_to_stderr
 from stream.settings import Settings, near_misses, read_settings
 from stream.telemetry.environment import read as read_telemetry
-from stream.terminal import echo
 
 
 def settings_or_refuse() -> Settings:

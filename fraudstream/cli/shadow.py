@@ -14,14 +14,14 @@ from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.progress import ReadingProgress
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
 from fraudstream.cli.shadow_verdict import verdict_command
+from fraudstream.console import terminal
+from fraudstream.ops.rollout.shadow.report import ShadowReport, report
+from fraudstream.ops.rollout.shadow.tables import report_tables
 from models.errors import InvalidTimeError
 from models.policy import Decision
 from models.times import format_time, parse_time_ms
 from shadow.tally import Shift, Tally
-from stream.challenger.report import ShadowReport, report
-from stream.challenger.tables import report_tables
 from stream.clock import now_ms
-from stream.console import terminal
 from stream.errors import ControlLogError, ReportError
 
 _MOST_MINUTES = 100 * 366 * 24 * 60

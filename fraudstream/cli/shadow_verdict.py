@@ -14,6 +14,7 @@ from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.progress import ReadingProgress
 from fraudstream.cli.report_file import report_option, write_report
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.console import terminal
 from fraudstream.ops.rollout.outcomes.costs import parse_cost
 from fraudstream.ops.rollout.outcomes.first_days import CARD_DAYS
 from fraudstream.ops.rollout.outcomes.maturity import MATURITY_DAYS
@@ -24,7 +25,6 @@ from fraudstream.ops.rollout.verdict.tables import verdict_tables
 from fraudstream.ops.rollout.verdict.terms import VerdictOptions, known_currency
 from models.arms import parse_share
 from models.errors import InvalidShareError
-from stream.console import terminal
 from stream.contract.money import parse_daily_amount
 from stream.errors import ControlLogError, ReportError
 from stream.settings import Settings

@@ -13,6 +13,7 @@ from fraudstream.cli.model_grounds import despite_option
 from fraudstream.cli.promotion import winners_evidence
 from fraudstream.cli.settings import settings_for_arms_or_refuse
 from fraudstream.cli.split_grounds import grounds_of
+from fraudstream.terminal import echo
 from guards.excluded import ExcludedCards
 from models.arms import parse_share
 from models.commands import CommandKind, RequestedArm
@@ -20,7 +21,6 @@ from models.errors import InvalidShareError
 from models.splits import card_problems
 from stream.redaction import holds_card_number
 from stream.settings import PREFIX
-from stream.terminal import echo
 
 _FORM = "NAME=MODEL:SHARE, such as new=81d07a5b:10%"
 _force_option = click.option("--force", is_flag=True, help="Do not wait for workers to be ready.")

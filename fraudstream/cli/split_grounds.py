@@ -10,12 +10,12 @@ import click
 from aiokafka.errors import KafkaError
 
 from fraudstream.cli.settings import settings_for_arms_or_refuse
+from fraudstream.terminal import echo
 from guards.errors import OtherHashKeyError
 from guards.shares import LIVE
 from stream.errors import ControlLogError, ReportError
 from stream.kafka.client import explain_error
 from stream.settings import Settings
-from stream.terminal import echo
 
 _SECONDS = 60.0
 """A command does not wait longer for the report."""

@@ -15,6 +15,7 @@ from fraudstream.cli.progress import ReadingProgress
 from fraudstream.cli.report_file import report_option, write_report
 from fraudstream.cli.settings import refuse_kafka, settings_for_arms_or_refuse
 from fraudstream.cli.shadow_verdict import CardsParam
+from fraudstream.console import terminal
 from fraudstream.ops.rollout.experiments.facts import facts
 from fraudstream.ops.rollout.experiments.report import ExperimentChoice, ExperimentReport, ReadingPlan, read_report
 from fraudstream.ops.rollout.experiments.tables import report_tables
@@ -27,7 +28,6 @@ from guards.errors import OtherHashKeyError
 from guards.shares import WHOLE_BP
 from stream.clock import now_ms
 from stream.code_version import code_version
-from stream.console import terminal
 from stream.errors import ControlLogError, ReportError
 from stream.settings import Settings
 

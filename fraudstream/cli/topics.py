@@ -10,15 +10,15 @@ from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.lazy import CommandSource, LazyGroup
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
-from stream.engine.id_sample import COSTS_THE_RECORD, IdReport, sample_ids
-from stream.engine.key_sample import sample_keys
+from fraudstream.ops.repair.id_sample import COSTS_THE_RECORD, IdReport, sample_ids
+from fraudstream.ops.repair.key_sample import sample_keys
+from fraudstream.ops.repair.partitioners import PartitionerReport, advice, examine, used_by
+from fraudstream.terminal import echo
 from stream.errors import TopicsError
 from stream.id_rules import declared_ids
-from stream.kafka.partitioners import PartitionerReport, advice, examine, used_by
 from stream.kafka.topic_settings import mend, short_retentions
 from stream.kafka.topics import LABELS, TRANSACTIONS, apply
 from stream.settings import Settings
-from stream.terminal import echo
 
 COMMANDS = {
     "accept-loss": CommandSource(

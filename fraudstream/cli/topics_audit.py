@@ -11,8 +11,8 @@ from fraudstream.cli.arguments import MomentParam
 from fraudstream.cli.output import json_option, say
 from fraudstream.cli.progress import bars
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.ops.repair.audit import AuditReport, audit
 from stream.errors import ControlLogError
-from stream.recovery.audit import AuditReport, audit
 
 
 @click.command("audit")

@@ -10,9 +10,9 @@ from features.errors import StoreError
 from fraudstream.cli.commands import reason_option, send_partition_command, wait_option
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.ops.repair.losses import PartitionLoss, read_losses
 from models.commands import CommandKind
 from stream.control.client import PartitionArguments
-from stream.control.losses import PartitionLoss, read_losses
 from stream.errors import ControlLogError
 
 

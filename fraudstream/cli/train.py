@@ -26,6 +26,7 @@ from fraudstream.cli.repository import refuse_repository, trusted_repository_or_
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
 from fraudstream.cli.signatures import sign_or_refuse, signer_or_refuse
 from fraudstream.cli.training_options import sizes_of, training_options
+from fraudstream.console import terminal
 from fraudstream.lab.dataset.errors import BackfillError, FileError
 from fraudstream.lab.training.provenance import provenance_here
 from fraudstream.lab.training.request import (
@@ -36,12 +37,11 @@ from fraudstream.lab.training.request import (
     TrainingReport,
     TrainingRequest,
 )
+from fraudstream.terminal import echo
 from models.errors import ModelError, RepositoryUnavailableError
 from models.repository import Repository
 from stream.code_version import code_version
-from stream.console import terminal
 from stream.settings import Settings
-from stream.terminal import echo
 
 _OF_WHAT = "all metrics are of a model that was made when the test began"
 _STATED = ("auc", "average_precision", "card_precision_at_100", "alert_rate")

@@ -13,6 +13,8 @@ from aiokafka.errors import KafkaError
 from fraudstream.cli.output import refuse
 from fraudstream.cli.progress import ReadingProgress
 from fraudstream.cli.settings import refuse_kafka
+from fraudstream.ops.rollout.shadow.report import report
+from fraudstream.terminal import echo
 from models.artifact import MANIFEST, Manifest, read_manifest
 from models.errors import ModelError
 from models.lineup import Lineup
@@ -21,12 +23,10 @@ from models.problems import Problem
 from models.times import format_time
 from models.volume_rules import VOLUME, StatedVolume, VolumeBasis, beyond_budget
 from shadow.tally import Tally
-from stream.challenger.report import report
 from stream.clock import now_ms
 from stream.control.trusted_models import ModelPlace
 from stream.errors import ControlLogError, ReportError
 from stream.settings import Settings
-from stream.terminal import echo
 
 LEAST_COMPARED = 1_000
 """With fewer comparisons of the last day, the manifests' expectations are taken: a share of few payments is chance."""

@@ -13,6 +13,7 @@ from fraudstream.cli.progress import ReadingProgress
 from fraudstream.cli.report_file import write_report
 from fraudstream.cli.repository import existing_repository_or_refuse, refuse_repository
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.console import terminal
 from fraudstream.ops.rollout.outcomes.maturity import DAY_MS
 from fraudstream.ops.watch.drift.facts import facts
 from fraudstream.ops.watch.drift.report import WatchReport, WatchScope, read_watch
@@ -23,7 +24,6 @@ from models.problems import Problem
 from models.repository import Repository
 from stream.clock import now_ms
 from stream.code_version import code_version
-from stream.console import terminal
 from stream.errors import ReportError
 from stream.settings import Settings
 

@@ -17,9 +17,9 @@ from fraudstream.demo.stack import GREEN
 from fraudstream.demo.timeline import timeline_table
 from fraudstream.demo.view import SHORT, View, amount, arms_text, delay, share
 from fraudstream.demo.world.rows import Pattern
+from fraudstream.ops.rollout.shadow.tables import changed_decisions
 from guards.shares import share_text
 from models.commands import CommandKind
-from stream.challenger.tables import changed_decisions
 
 FRAUDS = list(Pattern)[1:]
 

@@ -17,9 +17,9 @@ from fraudstream.demo.scoreboard import Percentiles
 from fraudstream.demo.summary import CanarySummary, ChaosSummary, RunFacts, Summary
 from fraudstream.demo.timeline import accepted, cutover
 from fraudstream.demo.view import View, payments, seconds
+from fraudstream.ops.rollout.shadow.tables import tally_tables
 from guards.shares import share_text
 from models.commands import CommandKind
-from stream.challenger.tables import tally_tables
 
 NEARLY_ALL = 0.99
 

@@ -20,6 +20,7 @@ from fraudstream.lab.dataset.backfill_sources import BackfillSource, identity_of
 from fraudstream.lab.dataset.errors import BackfillError
 from fraudstream.lab.dataset.records import RecordKind, TimedRecord
 from fraudstream.lab.dataset.too_large import TOPICS, SizeFilter, TopicLimit
+from fraudstream.ops.repair.partitioners import HASHES
 from models.errors import InvalidTimeError
 from models.times import format_time, parse_time_ms
 from stream.contract.backfill import BackfillMark, backfill_mark
@@ -27,7 +28,6 @@ from stream.engine.batches import Record
 from stream.engine.publisher import Destination, Outgoing
 from stream.engine.scan import scan_topic
 from stream.kafka.client import BATCH_BYTES, missing_topic
-from stream.kafka.partitioners import HASHES
 from stream.kafka.topics import partition_counts
 from stream.positions.offsets import committed_offsets
 from stream.settings import Settings

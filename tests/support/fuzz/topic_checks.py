@@ -14,6 +14,7 @@ from opentelemetry.trace import get_current_span
 from features.history.records import HASH_MASK, HASHES
 from features.history.store import Entity
 from features.redis.damage import DamagedHistory
+from fraudstream.ops.repair.kept_letters import Originals, headers_of, read_letter
 from models.decline_cap import noted
 from models.let_through import noted_totals
 from shadow.comparison import read_comparison
@@ -25,7 +26,6 @@ from stream.contract.transaction import Transaction, read_transaction
 from stream.engine.unpacking import FetchedRecord, RecordBatch, Unreadable, committed, split_batches
 from stream.kafka.client import LARGEST_OUTPUT_BYTES
 from stream.positions.dead_letters import DeadLetter, LetterOrigin, Values
-from stream.positions.kept_letters import Originals, headers_of, read_letter
 from stream.positions.offsets import Position, folded, parse_metadata
 from stream.recovery.damage import EntitySearch
 from stream.scoring.decode import decode, without_impassable_headers

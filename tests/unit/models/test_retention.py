@@ -14,6 +14,14 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudstream.ops.rollout.lineup import named_models as broker
+from fraudstream.ops.rollout.lineup.named_models import (
+    NamingScope,
+    add_event,
+    add_roles,
+    fleet_topics,
+    read_named_models,
+)
 from models.artifact import FILES, digest_of
 from models.commands import EventKind, encode
 from models.errors import MissingArtifactError
@@ -21,9 +29,7 @@ from models.lineage import Relation, ancestors, descendants, named_models
 from models.lineup import Lineup, follow
 from models.repository import Repository, StoredManifest
 from models.retention import Mentions, plan_prune
-from stream.control import named_models as broker
 from stream.control.announcements import new_origin
-from stream.control.named_models import NamingScope, add_event, add_roles, fleet_topics, read_named_models
 from stream.errors import ControlLogError
 from stream.settings import Settings
 from support.control_events import accepted

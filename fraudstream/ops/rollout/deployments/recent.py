@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from fraudstream.ops.repair.kept_letters import OriginalPlace, read_letter
 from fraudstream.ops.rollout.deployments.decisions import DecisionRecord, ValidDecisions
 from models.times import format_time
 from stream.contract.codes import DeadLetterCode
 from stream.engine.scan import EARLIER_SCORES, scan_topic
 from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import DEAD_LETTERS
-from stream.positions.kept_letters import OriginalPlace, read_letter
 from stream.settings import Settings
 
 _HOUR_MS = 3_600_000

@@ -6,13 +6,13 @@ from typing import NamedTuple
 from fraudstream.ops.rollout.outcomes.columns import ColumnNames, ValidPayment
 from fraudstream.ops.rollout.outcomes.maturity import MATURITY_DAYS
 from fraudstream.ops.rollout.outcomes.reader import Progress, ReadingScope, read_payments
+from fraudstream.ops.rollout.shadow.report import choose
 from fraudstream.ops.rollout.verdict.pairs import PairCollector
 from fraudstream.ops.rollout.verdict.report import Subject, VerdictInput
 from fraudstream.ops.rollout.verdict.swaps import RowTimeReport
 from guards.shares import WHOLE_BP
 from models.commands import Event, EventKind
 from shadow.history import ArmAndModel, ChallengerHistory, ShadowTerm, reported_totals
-from stream.challenger.report import choose
 from stream.clock import now_ms
 from stream.control.client import read_events
 from stream.engine.scan import scan_topic

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from fraudstream.ops.repair.kept_letters import REDRIVEN_FROM, KeptLetter
 from fraudstream.ops.watch.incidents.exposure import NOTHING, Exposure, one, place_key
 from fraudstream.ops.watch.incidents.rules import WAITING_SECONDS
 from guards.records import Overrule
@@ -18,7 +19,6 @@ from stream.contract.incident import IncidentRule, Opening
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.outputs import Count, DecidedBy
 from stream.engine.unpacking import FetchedRecord
-from stream.positions.kept_letters import REDRIVEN_FROM, KeptLetter
 from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE
 from stream.scoring.score import LIVE_MODEL_FAILED
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from fraudstream.ops.repair.kept_letters import KeptLetter
 from fraudstream.ops.watch.incidents.acts import Acts, DecidedPlaces
 from fraudstream.ops.watch.incidents.commands import AcceptedCommands
 from fraudstream.ops.watch.incidents.conditions import (
@@ -33,7 +34,6 @@ from fraudstream.ops.watch.incidents.facts import (
 from fraudstream.ops.watch.incidents.rules import WAITING_SECONDS
 from stream.consumer import Standing
 from stream.contract.incident import IncidentKind, IncidentRule
-from stream.positions.kept_letters import KeptLetter
 
 _MS = 1000
 _SEEN = (IncidentRule.STAND_INS, IncidentRule.CAP_REACHED)

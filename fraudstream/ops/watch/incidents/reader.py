@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from aiokafka import TopicPartition
 
+from fraudstream.ops.repair.kept_letters import KeptLetter, read_letter
 from fraudstream.ops.rollout.guard.topics import FetchedPart, GuardedTopics, ReadTopic
 from fraudstream.ops.watch.incidents.facts import IncidentScore, is_redriven, read_score
 from fraudstream.ops.watch.incidents.fold import FoldState, FoldTerms, IncidentFold, ReadPartition
@@ -12,7 +13,6 @@ from stream.contract.backfill import backfill_mark
 from stream.engine.scan import EARLIER_SCORES
 from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
-from stream.positions.kept_letters import KeptLetter, read_letter
 from stream.settings import Settings
 
 LATENESS_MS = 5_000

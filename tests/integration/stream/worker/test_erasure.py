@@ -14,10 +14,10 @@ from aiokafka import AIOKafkaProducer
 from features.history import records
 from features.history.erasure import are_to_reduce, erased_until
 from features.redis.cache import HEADER
+from fraudstream.ops.repair.erasing import CardErasure
 from models.signing import SealScope
 from models.times import format_time, parse_time_ms
 from stream.clock import now_ms
-from stream.control.erasing import CardErasure
 from stream.control.keys import Signer, signer_from
 from support.acceptance import sized
 from support.fleet.fleet import Fleet, until

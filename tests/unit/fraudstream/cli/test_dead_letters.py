@@ -9,11 +9,11 @@ from click.testing import CliRunner
 from fraudstream.cli import dead_letters
 from fraudstream.cli.letter_text import SHOWN_CHARACTERS
 from fraudstream.cli.main import main
+from fraudstream.ops.repair.kept_letters import KeptLetter, read_letter
+from fraudstream.ops.repair.redrive import Choice
 from stream.contract.codes import DeadLetterCode
 from stream.engine.unpacking import FetchedRecord, Unreadable
 from stream.positions.dead_letters import DeadLetter, LetterOrigin
-from stream.positions.kept_letters import KeptLetter, read_letter
-from stream.positions.redrive import Choice
 from stream.settings import Settings
 
 ID, CARD = "transaction-" + "0123456789ab" * 4, "card-" + "fedcba987654" * 3

@@ -19,6 +19,7 @@ from fraudstream.cli.card_sections import NOT_STATED
 from fraudstream.cli.main import main
 from fraudstream.lab.rescoring.request import UnknownModelError
 from fraudstream.lab.rescoring.rescore import usable_model
+from fraudstream.ops.rollout.lineup.named_models import NamedModels, NamingScope
 from fraudstream.ops.watch.explanations.process import AlertExplainer
 from models.artifact import digest_of
 from models.errors import UnsignedArtifactError
@@ -28,7 +29,6 @@ from models.retention import Mentions
 from models.signing import Role
 from stream.clock import now_ms
 from stream.control.history import History, history_of
-from stream.control.named_models import NamedModels, NamingScope
 from stream.control.trusted_models import ModelPlace
 from stream.engine.tracing import NoOperationTracing
 from stream.errors import ControlLogError

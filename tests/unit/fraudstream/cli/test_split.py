@@ -11,14 +11,14 @@ from click.testing import CliRunner, Result
 from fraudstream.cli import commands, model_history, model_who, split
 from fraudstream.cli.main import main
 from fraudstream.cli.model_roles import roles_of
+from fraudstream.ops.rollout.lineup import who
+from fraudstream.ops.rollout.lineup.who import FirstDecision, WhoAt, reign_at
 from guards.excluded import use_exclusion_key
 from models.arms import Arm, Split
 from models.commands import AcceptedArm, CommandKind, Event, RequestedArm
 from models.lineup import Lineup, follow
-from stream.control import who
 from stream.control.client import CommandRequest
 from stream.control.history import History, history_of
-from stream.control.who import FirstDecision, WhoAt, reign_at
 from stream.errors import UnsentCommandError
 from stream.settings import Settings
 from support.control_events import accepted

@@ -10,8 +10,8 @@ from features.declaration import DAY_MS
 from features.history.store import Entity
 from fraudstream.cli import topics
 from fraudstream.cli.main import main
-from stream.engine.id_sample import IdCount, IdReport
-from stream.kafka.partitioners import PARTITIONERS, KeySample, Placement
+from fraudstream.ops.repair.id_sample import IdCount, IdReport
+from fraudstream.ops.repair.partitioners import PARTITIONERS, KeySample, Placement
 from stream.kafka.topic_settings import Deviation, Findings
 from stream.settings import Settings
 

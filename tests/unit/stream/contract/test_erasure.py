@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from fraudstream.ops.repair.erasing import CardErasure
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.erasure import ErasureRecord
 from stream.contract.schema import json_schema
 from stream.contract.transaction import ParsedTransaction, read_accepted_transaction, read_transaction
-from stream.control.erasing import CardErasure
 
 AT_MS = 1_700_000_000_000
 ASKED = {"kind": "erasure", "request_id": "r-1", "card_id": "card-1", "occurred_at": AT_MS}

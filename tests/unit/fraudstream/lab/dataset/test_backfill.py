@@ -27,12 +27,12 @@ from fraudstream.lab.dataset.backfill_sources import BackfillSource, FilesSource
 from fraudstream.lab.dataset.errors import BackfillError
 from fraudstream.lab.dataset.records import RecordKind, TimedRecord
 from fraudstream.lab.dataset.too_large import SizeFilter, TopicLimit
+from fraudstream.ops.repair.partitioners import HASHES
 from models.times import format_time
 from stream.contract.backfill import BackfillMark, backfill_mark
 from stream.engine.publisher import Destination, Outgoing
 from stream.engine.unpacking import Unreadable
 from stream.errors import PublishError
-from stream.kafka.partitioners import HASHES
 from stream.settings import Settings
 from support.stream_records import Told
 from support.training_files import DAY_MS, START_MS, transactions, write

@@ -11,12 +11,12 @@ from click.testing import CliRunner, Result
 from features.declaration import DAY_MS
 from features.history.store import Entity
 from fraudstream.cli.main import main
+from fraudstream.ops.repair import erasing, remains
+from fraudstream.ops.repair.erasing import partition_of
+from fraudstream.ops.repair.partitioners import HASHES, KeySample
+from fraudstream.ops.repair.remains import Remain, remains_of
 from models.times import format_time
-from stream.control import erasing, remains
-from stream.control.erasing import partition_of
-from stream.control.remains import Remain, remains_of
 from stream.errors import UnsentCommandError
-from stream.kafka.partitioners import HASHES, KeySample
 from stream.kafka.topic_settings import TopicConfiguration
 from stream.kafka.topics import LAYOUTS, UNLIMITED
 from stream.settings import Settings

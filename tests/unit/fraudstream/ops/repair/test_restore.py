@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from fraudstream.ops.repair import restore as restore_module
+from fraudstream.ops.repair.restore import LogState, RestoreRequest, restore
 from models.commands import encode
 from models.snapshot import RestorePlan
-from stream.control import restore as restore_module
-from stream.control.restore import LogState, RestoreRequest, restore
 from stream.errors import ControlLogError
 from stream.settings import Settings
 from support.control_events import accepted, event, read, restore_of

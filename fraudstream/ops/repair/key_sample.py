@@ -2,8 +2,8 @@
 
 import asyncio
 
+from fraudstream.ops.repair.partitioners import KeySample, Placement
 from stream.engine.scan import scan_topic
-from stream.kafka.partitioners import KeySample, Placement
 from stream.settings import Settings
 
 LONGEST_CARD = 64

@@ -7,6 +7,10 @@ from typing import NamedTuple
 import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
 
+from fraudstream.ops.repair.kept_letters import KeptLetter, OriginalPlace
+from fraudstream.ops.repair.key_sample import sample_keys
+from fraudstream.ops.repair.partitioners import HASHES, examine
+from fraudstream.ops.repair.redrive import Choice, find_letters
 from models.commands import Capability
 from models.times import format_time
 from stream.contract.erasure import KIND, SCHEMA
@@ -14,14 +18,10 @@ from stream.control.estate import estate_of
 from stream.control.keys import Signer
 from stream.control.log_reader import LogReader
 from stream.control.running import able, running_workers
-from stream.engine.key_sample import sample_keys
 from stream.errors import UnsentCommandError
 from stream.kafka.client import open_admin, producer_options, require_topic
-from stream.kafka.partitioners import HASHES, examine
 from stream.kafka.topics import TRANSACTIONS
-from stream.positions.kept_letters import KeptLetter, OriginalPlace
 from stream.positions.offsets import committed_offsets
-from stream.positions.redrive import Choice, find_letters
 from stream.settings import Settings
 
 DEFAULT_PARTITIONER = "murmur2"

@@ -7,10 +7,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fraudstream.ops.rollout.shadow.report import ShadowReport
 from models.policy import Decision
 from models.times import format_time
 from shadow.tally import Pair, Shift, Tally
-from stream.challenger.report import ShadowReport
 from stream.contract.money import number_text
 
 _SHORT = 12

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from fraudstream.ops.repair.key_sample import AFTER_ALL_MS
 from stream.contract.fields import ORDINARY_VALUE_BYTES
-from stream.engine.key_sample import AFTER_ALL_MS
 from stream.engine.scan import scan_topic
 from stream.id_rules import FIELDS, IdRules, common_shapes
 from stream.settings import Settings

@@ -14,12 +14,12 @@ from features.errors import StoreUnavailableError
 from features.redis.progress import LogPart
 from fraudstream.cli import topics_loss
 from fraudstream.cli.main import main
+from fraudstream.ops.repair import losses
+from fraudstream.ops.repair.losses import read_losses
 from models.event_log import EventFold
 from models.judge import InputTopic
 from models.terms import Term
 from stream.consumer import Standing
-from stream.control import losses
-from stream.control.losses import read_losses
 from stream.kafka import client
 from stream.kafka.topics import own_scores
 from stream.positions.commit_copies import CommitCopy

@@ -7,10 +7,17 @@ import msgspec
 import pytest
 from aiokafka import TopicPartition
 
+from fraudstream.ops.repair.kept_letters import (
+    REDRIVEN_FROM,
+    KeptLetter,
+    OriginalPlace,
+    Originals,
+    headers_of,
+    read_letter,
+)
 from stream.contract.codes import DeadLetterCode
 from stream.engine.unpacking import LARGEST_HEADER_COUNT, FetchedRecord, split_batches
 from stream.positions.dead_letters import DeadLetter, LetterOrigin
-from stream.positions.kept_letters import REDRIVEN_FROM, KeptLetter, OriginalPlace, Originals, headers_of, read_letter
 from support.record_batches import packed
 
 NUMBER = "4532015112830366"

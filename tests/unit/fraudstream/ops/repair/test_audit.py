@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from fraudstream.ops.repair import audit
 from stream.contract.backfill import BACKFILL_HEADER
 from stream.engine.unpacking import FetchedRecord
-from stream.recovery import audit
 from stream.settings import Settings
 from support.fleet.payments import payment
 

@@ -5,11 +5,18 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from fraudstream.ops.rollout.lineup.who import (
+    FirstDecision,
+    FirstScore,
+    cutovers_of,
+    earliest,
+    first_decision,
+    reign_at,
+)
 from models.commands import Event, EventKind
 from models.times import format_time
 from stream.contract.outputs import DecidedBy, ModelName
 from stream.control.history import history_of
-from stream.control.who import FirstDecision, FirstScore, cutovers_of, earliest, first_decision, reign_at
 from support.demo_scores import Place, score
 from support.shadow_cases import accepted
 

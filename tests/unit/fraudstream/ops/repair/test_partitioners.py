@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pytest
 
-from stream.kafka.partitioners import (
+from fraudstream.ops.repair.partitioners import (
     PARTITIONERS,
     KeySample,
     PartitionerReport,

@@ -12,13 +12,13 @@ from rich.console import Console
 from fraudstream.cli.main import main
 from fraudstream.cli.shadow import _since_ms, facts
 from fraudstream.demo.scoreboard import Place
+from fraudstream.ops.rollout.shadow.report import ExpectedComparisons, ShadowReport, _is_expected, _readable, choose
+from fraudstream.ops.rollout.shadow.tables import report_tables
 from models.policy import Decision
 from models.times import format_time
 from shadow.comparison import Comparison, Side, Source, encode_comparison
 from shadow.history import ChallengerHistory, ShadowTerm, Totals
 from shadow.tally import Tally
-from stream.challenger.report import ExpectedComparisons, ShadowReport, _is_expected, _readable, choose
-from stream.challenger.tables import report_tables
 from stream.contract.outputs import Overruled, Score
 from stream.errors import ReportError
 from support.demo_scores import score

@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from fraudstream.ops.repair import proved_events
+from fraudstream.ops.repair.proved_events import unproved_events
 from models.commands import Command, CommandKind, Event
 from models.signing import Role, SealScope
-from stream.control import proved_events
 from stream.control.client import SentCommand
 from stream.control.estate import Estate
-from stream.control.proved_events import unproved_events
 from stream.settings import Settings
 from support.control_events import accepted, event
 from support.judged_log import ESTATE, Logged, command

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from stream.engine import id_sample
-from stream.engine.id_sample import IdCount, IdSample, sample_ids
+from fraudstream.ops.repair import id_sample
+from fraudstream.ops.repair.id_sample import IdCount, IdSample, sample_ids
 from stream.id_rules import NO_SHAPES, read_shapes
 from stream.settings import Settings
 from support.fleet.payments import luhn, payment

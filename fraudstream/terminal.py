@@ -1,7 +1,7 @@
 """The one way to print on a terminal: no text moves the cursor, writes over another, or counts as markup.
 
 Names, reasons and ids come from producers and from whoever sends commands. `stream.printing` shows one such text on its
-line; what is printed here, or on a `stream.console`, may have several lines, and is escaped but for their ends.
+line; what is printed here, or on a `fraudstream.console`, may have several lines, and is escaped but for their ends.
 """
 
 import click

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from stream.engine import key_sample
-from stream.engine.key_sample import LONGEST_CARD, sample_keys
+from fraudstream.ops.repair import key_sample
+from fraudstream.ops.repair.key_sample import LONGEST_CARD, sample_keys
 from stream.settings import Settings
 from support.stream_records import Told
 

@@ -12,15 +12,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from stream.console import Terminal, terminal
+from fraudstream.console import Terminal, terminal
+from fraudstream.terminal import echo, echo_json
 from stream.logs import CleanFormatter
 from stream.printing import printable, printable_lines
-from stream.terminal import echo, echo_json
 from support.paths import HOUSE
 
 FOREIGN = "a\x1b[2J\rb\x07\x9b31m[/bold][red]:smile:\u202egnp\ttail"
 SHOWN = r"a\x1b[2J\rb\x07\x9b31m[/bold][red]:smile:\u202egnp"
-OWN = {"stream/terminal.py", "stream/console.py"}
+OWN = {"fraudstream/terminal.py", "fraudstream/console.py"}
 THE_DEMOS = "fraudstream/demo/", "fraudstream/cli/demo.py"
 """The demo shows a stream of its own making, with styles."""
 PRINTS = {"click.echo", "click.secho", "click.echo_via_pager", "rich.print", "Console", "print"}
@@ -81,7 +81,7 @@ def test_an_id_in_a_message_begins_no_line_of_a_log_and_a_traceback_keeps_its_li
 
 
 def prints(path: Path) -> Iterator[str]:
-    """Yield the ways by which a module prints that are not those of `stream.terminal` and `stream.console`."""
+    """Yield the ways by which a module prints that are not of `fraudstream.terminal` or `fraudstream.console`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
@@ -103,4 +103,4 @@ def test_nothing_is_printed_in_another_way() -> None:
         for one in prints(path)
     ]
     assert others == []
-    assert list(prints(HOUSE / "stream/terminal.py")) != [], "the search finds nothing"
+    assert list(prints(HOUSE / "fraudstream/terminal.py")) != [], "the search finds nothing"

@@ -1,0 +1,1 @@
+"""Who decided when, and which models a deployment still names."""

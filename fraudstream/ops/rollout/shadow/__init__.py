@@ -1,0 +1,1 @@
+"""What a challenger in the shadow would have decided, as a report."""
