@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import extend_path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from features.history.store import Ints
 
 MINUTE_MS = 60_000
 OUR_PACKAGES = frozenset({"features", "fraudstream", "guards", "metrics", "models", "shadow", "stream"})
-"""The packages of fraudstream, which hide modules and folders of these names in the working directory."""
+"""The packages of fraudstream. A project may have folders of these names: each is then one package with ours."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 Column = NDArray[Any]
 """One value for each transaction; for one's own transaction a single number."""
@@ -168,7 +169,7 @@ def import_attribute(module_name: str, attribute: str) -> object:
     """Import a module and return its attribute.
 
     An installed script does not search the working directory, so that is appended to the search path: a file there
-    cannot take the place of an installed module.
+    cannot take the place of an installed module. A folder there with the name of one of our packages is searched too.
 
     Raises:
         DeclarationError: there is no such module, its import fails, or it has no such attribute.
@@ -178,6 +179,8 @@ def import_attribute(module_name: str, attribute: str) -> object:
         raise DeclarationError(_no_such_module(module_name, here))
     if here not in sys.path:
         sys.path.append(here)
+    for name in OUR_PACKAGES & sys.modules.keys():
+        sys.modules[name].__path__ = extend_path(sys.modules[name].__path__, name)
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # foreign code can raise anything
@@ -193,42 +196,38 @@ def import_attribute(module_name: str, attribute: str) -> object:
 
 
 def refuse_hidden(module_name: str) -> None:
-    """Refuse a module of the working directory that is in a folder with the name of a package of fraudstream.
+    """Refuse a module of the working directory that a module of fraudstream of the same name hides.
 
     Raises:
-        DeclarationError: there is such a module; a module of that name in fraudstream would take its place.
+        DeclarationError: there is such a module; ours would take its place.
     """
-    here = os.getcwd()  # noqa: PTH109 - as above
-    hidden = _hidden(module_name, here)
-    named = Path(here, *module_name.split("."))
-    if hidden and (named.is_dir() or named.with_suffix(".py").is_file()):
-        raise DeclarationError(f"{module_name} cannot be imported: {hidden}")
-
-
-def _hidden(module_name: str, here: str) -> str:
-    """Return what hides the part of the working directory in which a module would be; empty if nothing does."""
-    top = module_name.partition(".")[0]
-    place, ours = Path(here, top), Path(__file__).parents[1] / top
-    if not place.is_dir():
-        place = place.with_suffix(".py")
-    if top not in OUR_PACKAGES or not place.exists() or place == ours:
-        return ""
-    rename = "rename that folder, or move the module out of it" if place.is_dir() else "rename that file"
-    return f"{place} is not searched, because fraudstream has a package {top!r} of its own: {rename}"
+    here, ours = Path.cwd(), Path(__file__).parents[1]
+    top, *inner = module_name.split(".")
+    if top not in OUR_PACKAGES or here == ours:
+        return
+    named = [root.joinpath(top, *inner) for root in (here, ours)]
+    if all(one.is_dir() or one.with_suffix(".py").is_file() for one in named):
+        place = named[0] if named[0].is_dir() else named[0].with_suffix(".py")
+        raise DeclarationError(
+            f"{module_name} cannot be imported from {place}: fraudstream has a module of that name, which would take "
+            "its place: rename it"
+        )
 
 
 def _import_failed(module_name: str, here: str, error: Exception) -> str:
-    """Return the message for an import that failed, with what hides the missing module in the working directory."""
+    """Return the message for an import that failed, with why a name of the working directory may be missing."""
     missing = (error.name or "") if isinstance(error, ImportError) else ""
     if isinstance(error, ModuleNotFoundError) and missing and f"{module_name}.".startswith(f"{missing}."):
         return _no_such_module(module_name, here)
-    hidden = _hidden(missing, here)
-    return f"{module_name} cannot be imported: {_location(error)}{hidden and '; '}{hidden}"
+    own, advice = Path(here, missing, "__init__.py"), ""
+    if missing in OUR_PACKAGES and own.is_file():
+        advice = f"; {own} is not run, since fraudstream has a package {missing!r}: move what it has to a module there"
+    return f"{module_name} cannot be imported: {_location(error)}{advice}"
 
 
 def _no_such_module(module_name: str, here: str) -> str:
     """Return the message for a missing module, with the module name to use where a file was named."""
-    advice = _hidden(module_name, here) or f"looked in {here} and among installed modules"
+    advice = f"looked in {here} and among installed modules"
     if module_name.endswith(".py") or os.sep in module_name:
         named = Path(module_name).with_suffix("").as_posix().strip("/.").replace("/", ".")
         advice = f"name a module, not its file: {named}"

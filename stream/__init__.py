@@ -1,1 +1,5 @@
-"""The worker: transactions in from Kafka, one decision each out; and the tools around it."""
+"""The worker: transactions in from Kafka, one decision each out."""
+
+from pkgutil import extend_path
+
+__path__ = extend_path(__path__, __name__)  # a project's folder of this name is searched too, after ours

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import duckdb
 
-from features.declaration import FeatureSet, load
-from features.rows import prediction, prediction_age
 from features.vector.sets import FeatureSets
+from fraudstream.features import FeatureSet, load, prediction, prediction_age
 from fraudstream.lab.rescoring.file_run import score_file
 from fraudstream.lab.rescoring.request import FileRequest
 from fraudstream.lab.training.request import TrainingReport, TrainingRequest

@@ -68,35 +68,38 @@ def own_package(here: Path, **modules: str) -> None:
         (here / "features" / f"{name}.py").write_text(text)
 
 
-HIDDEN = (
-    "{here}/features is not searched, because fraudstream has a package 'features' of its own: "
-    "rename that folder, or move the module out of it"
-)
+def test_a_module_in_a_folder_named_as_a_package_of_ours_is_found(here: Path) -> None:
+    own_package(here, our_rows=ROWS, windows="LONG = '30d'\n")
+    assert load("features.our_rows").names[-1] == "merchant_cards_1d"
+    (here / "ours.py").write_text(
+        "from features.rows import card\nfrom features.windows import LONG\nFEATURES = [card('count', LONG)]\n"
+    )
+    assert load("ours").names == ("card_count_30d",)
 
 
-@pytest.mark.parametrize("name", ["features.ours", "features.extended_set", "features"])
-def test_a_module_that_a_package_of_fraudstream_hides_is_refused(here: Path, name: str) -> None:
-    own_package(here, ours=ROWS, extended_set=ROWS)
-    assert refused(name) == f"{name} cannot be imported: {HIDDEN.format(here=here)}"
+@pytest.mark.parametrize("name", ["features.extended_set", "features"])
+def test_a_module_that_one_of_ours_hides_is_refused(here: Path, name: str) -> None:
+    own_package(here, extended_set=ROWS)
+    place = here / "features" / "extended_set.py" if "." in name else here / "features"
+    assert refused(name) == (
+        f"{name} cannot be imported from {place}: fraudstream has a module of that name, which would take its place: "
+        "rename it"
+    )
 
 
-def test_a_missing_module_of_a_hidden_folder_is_reported_with_what_hides_it(here: Path) -> None:
+def test_what_the_init_of_such_a_folder_defines_is_missing_with_the_reason(here: Path) -> None:
     own_package(here)
-    assert refused("features.our") == f"there is no module 'features.our': {HIDDEN.format(here=here)}"
-
-
-@pytest.mark.parametrize(
-    "text", ["from features.ours import ROWS", "from features import ours", "import features.ours"]
-)
-def test_a_module_that_imports_from_a_hidden_folder_is_refused_with_what_hides_it(here: Path, text: str) -> None:
-    own_package(here, ours="ROWS = ()")
-    (here / "our_rows.py").write_text(text)
+    (here / "features" / "__init__.py").write_text("LONG = '30d'\n")
+    (here / "our_rows.py").write_text("from features import LONG")
     said = refused("our_rows")
-    assert said.startswith(f"our_rows cannot be imported: {here / 'our_rows.py'}, line 1: ")
-    assert said.endswith(f"; {HIDDEN.format(here=here)}")
+    assert said.startswith(f"our_rows cannot be imported: {here / 'our_rows.py'}, line 1: ImportError: ")
+    assert said.endswith(
+        f"; {here / 'features' / '__init__.py'} is not run, since fraudstream has a package 'features': move what it "
+        "has to a module there"
+    )
 
 
-def test_a_module_beside_a_hidden_folder_is_found(here: Path) -> None:
+def test_a_module_beside_such_a_folder_is_found(here: Path) -> None:
     own_package(here, ours=ROWS)
     (here / "our_rows.py").write_text(ROWS)
     assert load("our_rows").names[-1] == "merchant_cards_1d"
