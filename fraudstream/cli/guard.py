@@ -14,7 +14,6 @@ from fraudstream.ops.rollout.guard.finding import Limits
 from guards.errors import OtherHashKeyError
 from guards.report import explain
 from stream.errors import ControlLogError, RecountError
-from stream.settings import Settings
 
 
 @click.group(invoke_without_command=True)
@@ -37,16 +36,12 @@ def guard(context: click.Context, limits: Limits, checkpoint: Path | None) -> No
     if context.invoked_subcommand is not None:
         return
     settings = settings_for_arms_or_refuse()
-    from fraudstream.ops.rollout.guard.main import Companions, run_guard  # noqa: PLC0415 - likewise
-    from fraudstream.ops.watch.drift.part import DriftPart  # noqa: PLC0415 - not for help or a refused setting
-    from fraudstream.ops.watch.incidents.part import IncidentPart  # noqa: PLC0415 - likewise
+    from fraudstream.ops.rollout.guard.main import run_guard  # noqa: PLC0415 - not for help or a refused setting
+    from fraudstream.ops.watch.beside import beside_guard  # noqa: PLC0415 - likewise
     from fraudstream.ops.watch.incidents.webhook import with_secret  # noqa: PLC0415 - likewise
 
-    def beside(named: Settings, kept: Path | None) -> Companions:
-        return Companions(IncidentPart(named, kept), DriftPart(named, kept))
-
     with refused_settings():
-        raise SystemExit(run_guard(with_secret(settings), limits, checkpoint, beside))
+        raise SystemExit(run_guard(with_secret(settings), limits, checkpoint, beside_guard))
 
 
 @guard.command("replay")

@@ -14,6 +14,7 @@ from models.calibration import Calibration
 from models.policy import Policy
 from models.times import format_time
 from models.training_reference import DAY_MS, ReferenceRows, TrainingReference, build_reference
+from stream.readers import read_scores
 
 DIGEST = "ab" * 32
 NAMES = ("amount", "night", "gap")
@@ -32,13 +33,14 @@ class Payment(NamedTuple):
     score: float
 
 
-class ScoreRecord(NamedTuple):
+class DriftRecord(NamedTuple):
     """A record of `scores`, as far as the watch reads it."""
 
     partition: int
     offset: int
     timestamp: int
     value: bytes
+    headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 def payments(days: Iterable[int], *, seed: int = 1, cards: int = 200, moved: float = 0.0) -> list[Payment]:
@@ -88,7 +90,7 @@ def manifest(known: TrainingReference | None) -> Manifest:
     )
 
 
-def record(one: Payment, offset: int, partition: int = 0, **changes: Any) -> ScoreRecord:
+def record(one: Payment, offset: int, partition: int = 0, **changes: Any) -> DriftRecord:
     """Return the record of a payment's score, written at noon of its day unless `timestamp` says otherwise."""
     occurred_ms = one.day * DAY_MS + DAY_MS // 2
     value = {
@@ -111,10 +113,10 @@ def record(one: Payment, offset: int, partition: int = 0, **changes: Any) -> Sco
         "source": {"topic": "transactions", "partition": partition, "offset": offset},
     }
     timestamp = changes.pop("timestamp", occurred_ms + 1_000)
-    return ScoreRecord(partition, offset, timestamp, msgspec.json.encode(value | changes))
+    return DriftRecord(partition, offset, timestamp, msgspec.json.encode(value | changes))
 
 
-def records(drawn: Sequence[Payment], partitions: int = 1) -> list[ScoreRecord]:
+def records(drawn: Sequence[Payment], partitions: int = 1) -> list[DriftRecord]:
     """Return the records of payments; a card is always on one partition."""
     offsets = [0] * partitions
     found = []
@@ -132,13 +134,13 @@ def new_fold(known: TrainingReference | None, terms: DriftTerms = TERMS) -> Drif
     return fold
 
 
-def watched(fold: DriftFold, found: Sequence[ScoreRecord], end_day: int) -> list[DriftNews]:
+def watched(fold: DriftFold, found: Sequence[DriftRecord], end_day: int) -> list[DriftNews]:
     """Add records to a fold, and return what it says once all days before `end_day` are complete."""
-    fold.add(ScoreFilter("default").of(found))  # type: ignore[arg-type] # it reads no other field
+    fold.add(ScoreFilter("default").of(read_scores(found)))  # type: ignore[arg-type] # it reads no other field
     return fold.advance(end_day * DAY_MS + LATENESS_MS)
 
 
-def label(one: Payment, offset: int, partition: int, *, fraud: bool, days: int) -> ScoreRecord:
+def label(one: Payment, offset: int, partition: int, *, fraud: bool, days: int) -> DriftRecord:
     """Return the record of `outcomes` of a label that came so many days after the payment of a score's place."""
     labelled_ms = one.day * DAY_MS + DAY_MS // 2 + days * DAY_MS
     value = {
@@ -151,4 +153,4 @@ def label(one: Payment, offset: int, partition: int, *, fraud: bool, days: int) 
         "labelled_at": format_time(labelled_ms),
         "source": {"topic": "labels", "partition": partition, "offset": offset},
     }
-    return ScoreRecord(partition, offset, labelled_ms, msgspec.json.encode(value))
+    return DriftRecord(partition, offset, labelled_ms, msgspec.json.encode(value))

@@ -11,7 +11,6 @@ import msgspec
 import numpy as np
 from aiokafka import TopicPartition
 
-from fraudstream.ops.rollout.guard.topics import FetchedPart
 from fraudstream.ops.watch.incidents.commands import AcceptedCommands, command_log
 from fraudstream.ops.watch.incidents.fold import FoldState
 from fraudstream.ops.watch.incidents.notices import incident_of
@@ -23,6 +22,7 @@ from stream.contract.incident import Incident
 from stream.engine.unpacking import FetchedRecord
 from stream.positions.dead_letters import DeadLetter, LetterOrigin
 from stream.settings import Settings
+from support.fetched import fetched_part
 
 START_MS = 1_760_000_400_000
 PARTITIONS = 3
@@ -163,7 +163,7 @@ class PastReader:
         until_ms = now_ms or self.past.end_ms
         until = {tp: until_ms if is_all else self._until(tp, until_ms) for tp in self.at}
         known = {tp: time for tp, time in until.items() if time is not None}
-        self.reader.count(FetchedPart((), records, dict(self.at), known))
+        self.reader.count(fetched_part(records, dict(self.at), known))
 
     def _until(self, tp: TopicPartition, now_ms: int) -> int | None:
         records, at = self.past.records[tp], self.at[tp]

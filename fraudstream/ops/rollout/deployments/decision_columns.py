@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fraudstream.ops.rollout.deployments.decisions import DecisionRecord, ValidDecisions
+from fraudstream.ops.rollout.deployments.decisions import compared
 from models.policy import Decision
 from stream.engine.scan import EARLIER_SCORES, scan_topic
 from stream.engine.unpacking import FetchedRecord
+from stream.readers import ScoreView, ValidViews, read_scores
 from stream.settings import Settings
 
 DECISIONS = tuple(decision.value for decision in Decision)
@@ -43,25 +44,25 @@ class DecisionCollector:
     deployment: str
     currencies: list[str]
     passed_over: int = 0
-    _valid: ValidDecisions = field(default_factory=ValidDecisions)
+    _valid: ValidViews = field(default_factory=ValidViews)
     _parts: list[Rows] = field(default_factory=list)
 
     def add(self, records: Iterable[FetchedRecord], first: int) -> None:
         """Add the next records of a partition; those before offset `first` only show which are valid."""
         lines = [
             (record.partition, *self._line(decision))
-            for record, decision in self._valid.of(records)
-            if record.offset >= first and decision.is_of(self.deployment) and decision.compared in _CODES
+            for record, decision in self._valid.of(read_scores(records))
+            if record.offset >= first and decision.is_of(self.deployment) and compared(decision) in _CODES
         ]
         if lines:
             self._parts.append(np.array(lines, ROW))
 
-    def _line(self, one: DecisionRecord) -> tuple[int, int, int, int, float, int]:
+    def _line(self, one: ScoreView) -> tuple[int, int, int, int, float, int]:
         if one.currency not in self.currencies:
             self.currencies.append(one.currency)
         score = np.nan if one.score is None else one.score
         currency = self.currencies.index(one.currency)
-        return one.place, _CODES[one.compared], currency, one.amount_minor, score, one.latency_ms
+        return one.place, _CODES[compared(one)], currency, one.amount_minor, score, one.latency_ms
 
     def rows(self) -> Rows:
         """Return all of them, by partition and place."""

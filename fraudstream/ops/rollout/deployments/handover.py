@@ -12,7 +12,6 @@ import msgspec
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from fraudstream.ops.rollout.deployments.decisions import DecisionRecord, ValidDecisions
 from models.commands import Event, EventKind
 from models.terms import term_of
 from models.times import stated_ms
@@ -24,6 +23,7 @@ from stream.engine.unpacking import FetchedRecord
 from stream.kafka.client import group_members, open_admin, require_topic
 from stream.kafka.topics import SCORES, TRANSACTIONS
 from stream.positions.offsets import committed_offsets
+from stream.readers import ScoreView, ValidViews, read_scores
 from stream.settings import Settings
 
 _CLOCKS_MS = 60_000
@@ -83,7 +83,7 @@ class HandoverReport(msgspec.Struct, frozen=True, kw_only=True):
 @dataclass(slots=True)
 class _PartitionFold:
     last_before_ms: int | None = None
-    first: DecisionRecord | None = None
+    first: ScoreView | None = None
     decisions: int = 0
     void_before: int = 0
 
@@ -98,7 +98,7 @@ class HandoverFold:
     """
 
     term: int
-    valid: ValidDecisions = field(default_factory=ValidDecisions)
+    valid: ValidViews = field(default_factory=ValidViews)
     later_term: int | None = None
     _partitions: dict[int, _PartitionFold] = field(default_factory=dict)
 
@@ -114,7 +114,7 @@ class HandoverFold:
         return self._partitions.setdefault(partition, _PartitionFold())
 
     def _fold(self, records: Sequence[FetchedRecord]) -> None:
-        for record, decision in self.valid.of(records):
+        for record, decision in self.valid.of(read_scores(records)):
             one, term = self._of(record.partition), term_of(decision.epoch)
             if term < self.term:
                 one.last_before_ms = decision.scored_ms

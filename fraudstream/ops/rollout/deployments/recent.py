@@ -7,12 +7,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from fraudstream.ops.repair.kept_letters import OriginalPlace, read_letter
-from fraudstream.ops.rollout.deployments.decisions import DecisionRecord, ValidDecisions
+from fraudstream.ops.rollout.deployments.decisions import faults_of
 from models.times import format_time
 from stream.contract.codes import DeadLetterCode
 from stream.engine.scan import EARLIER_SCORES, scan_topic
 from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import DEAD_LETTERS
+from stream.readers import ScoreView, ValidViews, read_scores
 from stream.settings import Settings
 
 _HOUR_MS = 3_600_000
@@ -56,7 +57,7 @@ class RecentDecisions:
 
     deployment: str
     since_ms: int
-    valid: ValidDecisions = field(default_factory=ValidDecisions)
+    valid: ValidViews = field(default_factory=ValidViews)
     versions: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     decisions: int = 0
@@ -65,16 +66,16 @@ class RecentDecisions:
 
     def add(self, records: Iterable[FetchedRecord]) -> None:
         """Count the next records of a partition."""
-        for record, decision in self.valid.of(records):
+        for record, decision in self.valid.of(read_scores(records)):
             if decision.is_of(self.deployment):
                 self._count(decision, is_recent=record.timestamp >= self.since_ms)
 
-    def _count(self, decision: DecisionRecord, *, is_recent: bool) -> None:
+    def _count(self, decision: ScoreView, *, is_recent: bool) -> None:
         self.versions[decision.code_version] += 1
         self.last_ms = max(self.last_ms, decision.scored_ms)
         if not is_recent:
             return
-        faults = decision.faults
+        faults = faults_of(decision)
         self.decisions += 1
         self.faulty += bool(faults)
         self.kinds.update(faults)

@@ -7,18 +7,17 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from guards.evidence import log_climb_evidence
 from guards.ladder import Ladder
-from guards.records import bad_events, read_score
+from guards.records import bad_events
 from guards.shares import WHOLE_BP, share_text
 from guards.specs import ClimbSpec, GuardKind
-from models.times import stated_ms
 from stream.clock import now_ms
 from stream.engine.scan import scan_topic
 from stream.kafka.topics import SCORES
+from stream.readers import read_scores
 from stream.settings import Settings
 
 DAY_MS = 86_400_000
@@ -71,14 +70,10 @@ async def read_rates(settings: Settings, most: int = MOST_SCORES) -> PresentRate
         each = most // max(len(ends), 1)
         scan.start_at({number: max(firsts[number], end - each) for number, end in ends.items()})
         async for records, _ in scan.read():
-            for record in records:
-                try:
-                    score = read_score(record.value or b"")
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    continue
+            for score in filter(None, (record.view for record in read_scores(records))):
                 if score.deployment == settings.deployment:
                     payments += 1
-                    times.append(stated_ms(score.scored_at))
+                    times.append(score.scored_ms)
                     for kind in bad_events(score):
                         cards.setdefault(kind, set()).add(score.card_id)
     seconds = (max(times) - min(times)) / 1_000 if times else 0.0

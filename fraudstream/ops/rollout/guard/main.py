@@ -4,12 +4,13 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
+from fraudstream.ops.folds.beside import FoldThreads
+from fraudstream.ops.folds.tail import SharedTail
 from fraudstream.ops.rollout.guard.checkpoint_file import CheckpointFile
 from fraudstream.ops.rollout.guard.finding import Limits
 from fraudstream.ops.rollout.guard.pages import served_pages
@@ -23,75 +24,24 @@ from stream.plain_connections import plain_connections
 from stream.settings import Settings
 from stream.tasks import end_tasks, failure_of
 from stream.telemetry.environment import read as read_telemetry
-from stream.telemetry.metrics import Gauges
 from stream.telemetry.setup import Telemetry, begin
 from stream.watchdog import EXIT_FATAL
 
 log = logging.getLogger("fraudstream.guard")
 
 
-class Companion(Protocol):
-    """What runs beside the guard in its process, and must not harm it: it ends by no error of its own."""
-
-    async def run(self) -> None:
-        """Run until it is cancelled."""
-
-    async def close(self) -> None:
-        """Keep what is known, and disconnect."""
-
-    def gauges(self) -> Gauges:
-        """Return the function that reads each of its metrics."""
-        ...
-
-    def warnings(self) -> Sequence[str]:
-        """Return what an operator should know of it."""
-        ...
+Beside = Callable[[Settings, Path | None, SharedTail], FoldThreads]
+"""Makes what runs beside the guard: from the settings, the path of its checkpoint, and what is read for all."""
 
 
-class Companions:
-    """Several companions as one.
-
-    Args:
-        parts: each ends by no error of its own.
-    """
-
-    def __init__(self, *parts: Companion) -> None:
-        self._parts = parts
-
-    async def run(self) -> None:
-        """Run all until it is cancelled."""
-        tasks = [asyncio.create_task(part.run()) for part in self._parts]
-        try:
-            await asyncio.wait(tasks)
-        finally:
-            await end_tasks(*tasks)
-
-    async def close(self) -> None:
-        """Let each keep what it knows, and disconnect."""
-        for part in self._parts:
-            await part.close()
-
-    def gauges(self) -> Gauges:
-        """Return the function that reads each metric of all."""
-        return {name: read for part in self._parts for name, read in part.gauges().items()}
-
-    def warnings(self) -> Sequence[str]:
-        """Return what an operator should know of each."""
-        return [warning for part in self._parts for warning in part.warnings()]
-
-
-NewCompanion = Callable[[Settings, Path | None], Companion]
-"""Makes a companion, from the settings and the path of the guard's checkpoint."""
-
-
-def run_guard(settings: Settings, limits: Limits, checkpoint: Path | None, companion: NewCompanion) -> int:
+def run_guard(settings: Settings, limits: Limits, checkpoint: Path | None, beside: Beside) -> int:
     """Run until SIGTERM or SIGINT, and return the exit code: 0, or 70 after a fatal error.
 
     Args:
         settings: the deployment's.
         limits: what the guard is told at its start.
         checkpoint: where it keeps what it has counted, if anywhere.
-        companion: makes what runs beside it.
+        beside: makes what runs beside it.
 
     Raises:
         SettingsError: a setting cannot be used, as an address for the web server that another process has.
@@ -107,8 +57,9 @@ def run_guard(settings: Settings, limits: Limits, checkpoint: Path | None, compa
     build_type_info()
     try:
         kept = None if checkpoint is None else CheckpointFile(checkpoint)
-        guard = Guard(named, limits, telemetry.operations, kept)
-        return asyncio.run(_run(named, telemetry, guard, companion(named, checkpoint)))
+        tail = SharedTail(named)
+        guard = Guard(named, limits, telemetry.operations, kept, tail)
+        return asyncio.run(_run(named, telemetry, guard, tail, beside(named, checkpoint, tail)))
     except StreamError:
         raise
     except Exception:
@@ -118,21 +69,23 @@ def run_guard(settings: Settings, limits: Limits, checkpoint: Path | None, compa
         telemetry.stop()
 
 
-async def _run(settings: Settings, telemetry: Telemetry, guard: Guard, beside: Companion) -> int:
+async def _run(settings: Settings, telemetry: Telemetry, guard: Guard, tail: SharedTail, beside: FoldThreads) -> int:
+    tail.begin()
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     telemetry.watch({**guard.gauges.gauges(), **beside.gauges()})
     async with served_pages(settings, telemetry, lambda: guard.view.reasons(now_ms()), beside.warnings):
         watching, stopping = asyncio.create_task(guard.run()), asyncio.create_task(stopped.wait())
-        telling = asyncio.create_task(beside.run())
+        beside.start()
         try:
             await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if watching.done() and (failure := failure_of(watching)) is not None:
                 raise failure
         finally:
-            await end_tasks(watching, stopping, telling)
+            await end_tasks(watching, stopping)
             await guard.close()
-            await beside.close()
+            await beside.stop()
+            await tail.close()
     log.info("the guard ends")
     return 0

@@ -8,13 +8,15 @@ import asyncio
 import logging
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
+from fraudstream.ops.folds.run import FoldTerms, run_fold
+from fraudstream.ops.folds.tail import SharedTail
 from fraudstream.ops.rollout.guard.checkpoint_file import CheckpointFile
 from fraudstream.ops.rollout.guard.finding import Finding, Limits, Order, Sight, finding_on
 from fraudstream.ops.rollout.guard.gauges import GuardGauges
@@ -35,8 +37,7 @@ from stream.control.keys import read_signer
 from stream.control.log_reader import LogReader
 from stream.engine.tracing import OperationTrace, OperationTracing
 from stream.errors import ControlLogError
-from stream.kafka.client import explain_error, producer_options
-from stream.kafka.stray import given_up_as_error
+from stream.kafka.client import producer_options
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.guard")
@@ -44,8 +45,14 @@ log = logging.getLogger("fraudstream.guard")
 _IDLE_SECONDS = 0.5
 _LOOK_SECONDS = 0.5
 """So often it looks where nothing new was decided: time alone makes a rung due."""
-_RETRY_SECONDS = 1.0
-_CHECKPOINT_SECONDS = 30.0
+_TERMS = FoldTerms(
+    log,
+    "the guard cannot watch",
+    "the guard watches again",
+    retry_seconds=1.0,
+    keep_seconds=30.0,
+    troubles=(ControlLogError, OtherHashKeyError),
+)
 _ENDING_SECONDS = 15.0
 """A command that ends a model's exposure is sent again if no worker has judged it in this time."""
 _RAISING_SECONDS = 60.0
@@ -140,7 +147,12 @@ class Guard:
     """Watches the canaries, splits and promotions of one deployment until it is cancelled."""
 
     def __init__(
-        self, settings: Settings, limits: Limits, operations: OperationTracing, checkpoint: CheckpointFile | None
+        self,
+        settings: Settings,
+        limits: Limits,
+        operations: OperationTracing,
+        checkpoint: CheckpointFile | None,
+        tail: SharedTail | None = None,
     ) -> None:
         self.view = GuardView()
         self.gauges = GuardGauges()
@@ -150,6 +162,7 @@ class Guard:
         self._limits = limits
         self._operations = operations
         self._checkpoint = checkpoint
+        self._tail = tail
         self._signer = read_signer(settings)
         self._seal: SealCommand | None = None
         self._training = KnownTraining(settings)
@@ -163,45 +176,43 @@ class Guard:
         self._looked = (0, 0.0)
         self._refused: str | None = None
 
+    @property
+    def trouble(self) -> str | None:
+        """Why it does not see, in words; None if it does."""
+        return self.view.trouble
+
+    @trouble.setter
+    def trouble(self, said: str | None) -> None:
+        self.view = replace(self.view, trouble=said)
+
     async def run(self) -> None:
         """Watch for ever; where Kafka does not answer, or excluded cards are not known here, try again."""
-        while True:
-            try:
-                await self._connected()
-            except (KafkaError, ControlLogError, OtherHashKeyError) as error:
-                said = await explain_error(self._settings, error) if isinstance(error, KafkaError) else str(error)
-                if said != self.view.trouble:
-                    log.warning("the guard cannot watch, retrying: %s", said)
-                self.view = replace(self.view, trouble=said)
-                await asyncio.sleep(_RETRY_SECONDS)
+        await run_fold(self._settings, self, _TERMS)
 
     async def close(self) -> None:
         """Disconnect, and keep what was counted."""
         for one in self._unfinished:
             one.trace.failed("given_up")
+        await self.keep()
         if self._reader is not None:
-            await self._keep(self._reader)
             await self._reader.close()
 
-    async def _connected(self) -> None:
-        producer = AIOKafkaProducer(**producer_options(self._settings))
-        async with LogReader(self._settings, (EventKind.ROW_TIME,)) as events:
-            try:
-                with given_up_as_error():
-                    await producer.start()
-                    self._seal = await command_seal(self._settings, self._signer)
-                kept = asyncio.get_running_loop().time()
-                while True:
-                    with given_up_as_error():
-                        await self._turn(events, producer)
-                    if self._reader is not None and asyncio.get_running_loop().time() >= kept + _CHECKPOINT_SECONDS:
-                        await self._keep(self._reader)
-                        kept = asyncio.get_running_loop().time()
-            finally:
-                await producer.stop()
+    async def connect(self, stack: AsyncExitStack) -> tuple[LogReader, AIOKafkaProducer]:
+        """Connect; `stack` disconnects.
 
-    async def _turn(self, events: LogReader, producer: AIOKafkaProducer) -> None:
-        """Read once what is new, look at it, and act."""
+        Raises:
+            aiokafka.errors.KafkaError: the brokers do not respond, or a topic is missing.
+        """
+        producer = AIOKafkaProducer(**producer_options(self._settings))
+        events = await stack.enter_async_context(LogReader(self._settings, (EventKind.ROW_TIME,)))
+        stack.push_async_callback(producer.stop)
+        await producer.start()
+        self._seal = await command_seal(self._settings, self._signer)
+        return events, producer
+
+    async def turn(self, connection: tuple[LogReader, AIOKafkaProducer]) -> bool:
+        """Read once what is new, look at it, and act; return whether it sees what it has to watch."""
+        events, producer = connection
         past = await self._read_log(events) if self._reader is None else self._past()  # each step reads it as well
         watched = past.watched
         if watched is None or watched.is_over(now_ms()):
@@ -209,16 +220,17 @@ class Guard:
             self.gauges.rest()
             self.view = GuardView(past, trouble=None, refused=self._refused)
             await asyncio.sleep(_IDLE_SECONDS)
-            return
+            return True
         reader = await self._entered(watched)
         read = await reader.step(lambda: self._refresh(events, watched, reader))
         past, now = self._past(), asyncio.get_running_loop().time()
         if past.watched is None or past.watched.since != watched.since or reader.read_until_ms is None:
-            return
+            return False
         if read or past.lineup.revision != self._looked[0] or now > self._looked[1] + _LOOK_SECONDS:
             self._looked = past.lineup.revision, now
             self._look(past, past.watched, reader, await self._training.of(past.watched))
             await self._act(producer)
+        return True
 
     # --- read
 
@@ -251,7 +263,8 @@ class Guard:
             stored = self._checkpoint
             kept = None if stored is None else stored.load(named, empty_state(self._settings, watched))
             state = empty_state(self._settings, watched) if kept is None else kept.state
-            self._reader = reader_of(self._settings, watched, state, {} if kept is None else kept.topic_ids)
+            ids = {} if kept is None else kept.topic_ids
+            self._reader = reader_of(self._settings, watched, state, ids, self._tail)
             self._since, self._named = watched.since, named
             what = ", ".join(model[:12] for model in watched.models) or "the live model alone"
             log.info("watching the %s of %s since revision %d", watched.stretch, what, watched.since)
@@ -263,9 +276,10 @@ class Guard:
             self._reader = self._since = None
             log.info("nothing is watched any more")
 
-    async def _keep(self, reader: GuardReader) -> None:
-        if self._checkpoint is not None:
-            await self._checkpoint.save(self._named, reader.state, reader.topic_ids)
+    async def keep(self) -> None:
+        """Store what was counted, if anywhere."""
+        if self._checkpoint is not None and self._reader is not None:
+            await self._checkpoint.save(self._named, self._reader.state, self._reader.topic_ids)
 
     # --- look
 

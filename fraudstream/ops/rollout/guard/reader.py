@@ -7,17 +7,18 @@ records carry is known; then they are counted.
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
-import msgspec
 from aiokafka import TopicPartition
 
-from fraudstream.ops.rollout.guard.topics import FetchedPart, GuardedTopics, ReadTopic
+from fraudstream.ops.folds.tail import SharedTail
+from fraudstream.ops.folds.topics import FetchedPart, FollowedTopics, ReadTopic
 from guards.paired import Pair, paired_scores, read_comparison
-from guards.records import GuardedScore, read_outcome, read_score
+from guards.records import read_outcome
 from guards.state import GuardState, PartitionCounts
-from stream.consumer import Standing, place_of
+from stream.consumer import Standing
 from stream.engine.scan import EARLIER_SCORES
 from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import OUTCOMES, SCORES, SHADOW_SCORES
+from stream.readers import UNREADABLE, ScoreRecord, ValidViews
 from stream.settings import Settings
 
 Refresh = Callable[[], Awaitable[object]]
@@ -45,6 +46,7 @@ class GuardReader:
         since_ms: when the rollout or the watch began.
         pair: the models of a watch; None for a rollout.
         topic_ids: the ids of the topics that the state's positions are of, as `topic_ids` had them.
+        tail: what is new, read for all folds of this process.
     """
 
     def __init__(
@@ -54,6 +56,8 @@ class GuardReader:
         since_ms: int,
         pair: Pair | None = None,
         topic_ids: Mapping[str, str] | None = None,
+        *,
+        tail: SharedTail | None = None,
     ) -> None:
         self.state = state
         self.void = 0
@@ -67,12 +71,13 @@ class GuardReader:
         wanted = {self._scores: (state.partitions, EARLIER_SCORES if pair is None else 0)}
         if state.reads_labels:
             wanted[self._outcomes] = (state.outcomes, 0)  # type: ignore[assignment] # both have positions
-        self.topics = GuardedTopics(
+        self.topics = FollowedTopics(
             settings,
             [
                 ReadTopic(name, since, before, {at: one.position for at, one in known.items()}, ids.get(name, ""))
                 for name, (known, before) in wanted.items()
             ],
+            tail,
         )
 
     async def __aenter__(self) -> Self:
@@ -134,7 +139,7 @@ class GuardReader:
         await refresh()
         fetched, self._fetched = self._fetched, None
         self.count(fetched)
-        return sum(map(len, fetched.records.values()))
+        return fetched.size
 
     def count(self, fetched: FetchedPart) -> None:
         """Count what was fetched."""
@@ -142,8 +147,12 @@ class GuardReader:
             forget = self.state.forget if tp.topic == self._scores else self.state.forget_outcomes
             forget(tp.partition)
         for tp, position in fetched.positions.items():
-            records, known = fetched.records.get(tp, ()), self._known(tp)
-            if records or known is None or known.position != position:
+            known, scores, records = self._known(tp), fetched.scores.get(tp, ()), fetched.records.get(tp, ())
+            if known is not None and known.position == position and not scores and not records:
+                continue
+            if tp.topic == self._scores and self._pair is None:
+                self._count_scores(tp.partition, scores, position)
+            else:
                 self._count(tp, records, position)
         self._until_ms = {tp: fetched.until_ms.get(tp) for tp in fetched.positions}
 
@@ -157,26 +166,18 @@ class GuardReader:
         elif self._pair is not None:
             comparisons = self._decoded(records, read_comparison)
             self.state.count(tp.partition, paired_scores(comparisons, self._pair), position)
-        else:
-            before = self.state.partitions.get(tp.partition, PartitionCounts()).standing
-            valid, standing = self._valid(records, Standing(*before))
-            self.state.count(tp.partition, valid, position, standing)
 
-    def _valid(self, records: Sequence[FetchedRecord], standing: Standing) -> tuple[list[GuardedScore], Standing]:
-        """Return the valid scores among a partition's records, and the standing behind them."""
-        valid = []
-        for score in self._decoded(records, read_score):
-            place = place_of(score.source.log, score.source.offset)
-            if standing.is_valid(score.epoch, place):
-                valid.append(score)
-            else:
-                self.void += 1
-            standing = standing.after(score.epoch, place)
-        return valid, standing
+    def _count_scores(self, partition: int, records: Sequence[ScoreRecord], position: int) -> None:
+        before = Standing(*self.state.partitions.get(partition, PartitionCounts()).standing)
+        valid = ValidViews({partition: before})
+        views = [view for _, view in valid.of(records)]
+        self.void += valid.all_void
+        self.undecodable += valid.unreadable
+        self.state.count(partition, views, position, valid.standings[partition])
 
     def _decoded(self, records: Sequence[FetchedRecord], read: Callable[[bytes], Read]) -> Iterator[Read]:
         for record in records:
             try:
                 yield read(record.value or b"")
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except UNREADABLE:
                 self.undecodable += 1

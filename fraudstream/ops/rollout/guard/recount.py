@@ -42,11 +42,10 @@ async def recount(
             fetched = await reader.topics.fetch(_WAIT_MS, behind)
             if fetched.anew:
                 raise _gone([f"{tp.topic} partition {tp.partition} was made anew" for tp in fetched.anew])
-            records = {
-                tp: [record for record in found if record.offset < ends[tp]] for tp, found in fetched.records.items()
-            }
+            scores = {tp: [one for one in found if one.offset < ends[tp]] for tp, found in fetched.scores.items()}
+            records = {tp: [one for one in found if one.offset < ends[tp]] for tp, found in fetched.records.items()}
             positions = {tp: min(fetched.positions[tp], end) for tp, end in ends.items()}
-            reader.count(fetched._replace(records=records, positions=positions))
+            reader.count(fetched._replace(scores=scores, records=records, positions=positions))
         _require_held(reader, ends, ranges)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from fraudstream.ops.folds.tail import SharedTail
 from fraudstream.ops.rollout.guard.finding import Sight
 from fraudstream.ops.rollout.guard.reader import GuardReader
 from fraudstream.ops.rollout.guard.watched import Past, Watched
@@ -33,9 +34,11 @@ def empty_state(settings: Settings, watched: Watched) -> GuardState:
     )
 
 
-def reader_of(settings: Settings, watched: Watched, state: GuardState, ids: Mapping[str, str]) -> GuardReader:
+def reader_of(
+    settings: Settings, watched: Watched, state: GuardState, ids: Mapping[str, str], tail: SharedTail | None = None
+) -> GuardReader:
     """Return a reader of the topics that tell of what is watched."""
-    return GuardReader(settings, state, watched.since_ms, watched.pair, ids)
+    return GuardReader(settings, state, watched.since_ms, watched.pair, ids, tail=tail)
 
 
 def sight_of(

@@ -6,9 +6,8 @@ what was decided. Both are here.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,12 +15,9 @@ from fraudstream.ops.rollout.outcomes.labels import NO_TIME, UNLABELLED, LabelRo
 from metrics.columns import Bools
 from metrics.money import DecisionCode
 from models.policy import Decision
-from models.times import stated_ms
-from stream.consumer import Standing, place_of
-from stream.contract.outputs import Count, DecidedBy, Overruled
-from stream.engine.unpacking import FetchedRecord
+from stream.contract.outputs import DecidedBy
 from stream.errors import ReportError
-from stream.positions.offsets import SourcePlace
+from stream.readers import ScoreRecord, ScoreView, ValidViews
 
 MOST_ROWS = 5_000_000
 """With more payments the report is refused: their columns take 90 bytes each, a verdict on them 600 at its peak."""
@@ -63,47 +59,6 @@ PaymentRows = NDArray[Any]
 """Payments of the type `PAYMENT_ROW`."""
 
 
-class _ScoringModel(msgspec.Struct, frozen=True):
-    digest: str
-
-
-class JoinedScore(msgspec.Struct, frozen=True):
-    """A `score/1`, as far as a report about outcomes reads it; as strict as the rule of validity needs it."""
-
-    transaction_id: str
-    card_id: str
-    occurred_at: str
-    amount_minor: int
-    currency: str
-    decision: Decision
-    decided_by: DecidedBy
-    revision: Count
-    epoch: Count
-    source: SourcePlace
-    scored_at: str
-    score: float | None = None
-    model: _ScoringModel | None = None
-    deployment: str = ""
-    arm: str | None = None
-    overruled: Overruled | None = None
-    propensity: float | None = None
-    latency_ms: int = 0
-    schema: Literal["score/1"] = "score/1"
-
-    @property
-    def ruled(self) -> Decision:
-        """What the arm's artifact decided: its model, or what stood in for it, and the rules beside that."""
-        return self.decision if self.overruled is None else self.overruled.after_rules(self.decision)
-
-    @property
-    def digest(self) -> str | None:
-        """The model that scored it; None if rules decided."""
-        return None if self.model is None else self.model.digest
-
-
-_decode = msgspec.json.Decoder(JoinedScore).decode
-
-
 @dataclass(slots=True)
 class ColumnNames:
     """Texts by the index that stands for them in columns, numbered as they come."""
@@ -123,7 +78,7 @@ def index_of(names: list[str], name: str) -> int:
 class ValidPayment(NamedTuple):
     """A valid decision, its times in epoch milliseconds, and its partition; what a report keeps is chosen by it."""
 
-    score: JoinedScore
+    score: ScoreView
     occurred_ms: int
     decided_ms: int
     partition: int
@@ -143,38 +98,31 @@ class PaymentCollector:
         names: of all collectors that share them.
         cards_bp: the share of the cards that is kept, in 0.01 %; see `is_sampled`.
         most: so many payments at most.
-        void: scores that another worker's later epoch made void.
     """
 
     deployment: str
     names: ColumnNames
     cards_bp: int
     most: int = MOST_ROWS
-    void: int = 0
     kept: int = 0
-    _standings: dict[int, Standing] = field(default_factory=dict)
+    _valid: ValidViews = field(default_factory=ValidViews)
     _parts: list[PaymentRows] = field(default_factory=list)
 
-    def valid(self, records: Iterable[FetchedRecord], first: int) -> list[ValidPayment]:
+    @property
+    def void(self) -> int:
+        """The scores that another worker's later epoch made void."""
+        return self._valid.all_void
+
+    def valid(self, records: Iterable[ScoreRecord], first: int) -> list[ValidPayment]:
         """Return the deployment's valid decisions among the next records of a partition.
 
         Those before the record offset `first` only show which are valid.
         """
-        found = []
-        for record in records:
-            try:
-                score = _decode(record.value or b"")
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                continue
-            partition = record.partition
-            standing = self._standings.get(partition, Standing())
-            place = place_of(score.source.log, score.source.offset)
-            self._standings[partition] = standing.after(score.epoch, place)
-            is_valid = standing.is_valid(score.epoch, place)
-            self.void += not is_valid
-            if is_valid and record.offset >= first and score.deployment in (self.deployment, ""):
-                found.append(ValidPayment(score, stated_ms(score.occurred_at), stated_ms(score.scored_at), partition))
-        return found
+        return [
+            ValidPayment(score, score.occurred_ms, score.scored_ms, record.partition)
+            for record, score in self._valid.of(records)
+            if record.offset >= first and score.is_of(self.deployment)
+        ]
 
     def keep(self, valid: Iterable[ValidPayment]) -> None:
         """Keep decisions, those of cards in the share.

@@ -24,6 +24,7 @@ from fraudstream.ops.rollout.outcomes.maturity import DAY_MS, MATURITY_DAYS
 from guards.shares import WHOLE_BP
 from stream.engine.scan import EARLIER_SCORES, scan_topic
 from stream.kafka.topics import OUTCOMES, SCORES, decision_topics
+from stream.readers import read_scores
 from stream.settings import Settings
 
 Progress = Callable[[str, float], None]
@@ -123,7 +124,7 @@ class DecisionReader:
         published: list[int] = []
         async with scan_topic(self._settings, topic, stretch.since_ms, EARLIER_SCORES) as scan:
             async for records, share in scan.read():
-                valid = collector.valid(records, scan.first[records[0].partition]) if records else []
+                valid = collector.valid(read_scores(records), scan.first[records[0].partition]) if records else []
                 self.latest_ms = max([self.latest_ms, *(one.occurred_ms for one in valid)])
                 collector.keep(one for one in valid if self._choose(one))
                 if before and topic == self._settings.topic(SCORES.name):

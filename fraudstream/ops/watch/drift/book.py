@@ -24,10 +24,10 @@ from fraudstream.ops.rollout.outcomes.labels import (
 from fraudstream.ops.rollout.outcomes.maturity import MATURITY_DAYS, MaturityTerms
 from fraudstream.ops.watch.drift.fold import WatchedPair
 from fraudstream.ops.watch.drift.precision import latest_matured
-from fraudstream.ops.watch.drift.scores import WatchedScore
 from metrics.money import DecisionCode
 from models.policy import Decision
 from models.training_reference import DAY_MS
+from stream.readers import ScoreView
 
 MOST_ALERTS = 1_000_000
 KEPT_DAYS = MATURITY_DAYS + 28
@@ -67,16 +67,16 @@ class AlertBook:
         self._alerts: AlertRows = np.frombuffer(b64decode(known.alerts, validate=True), _ALERT_ROW)
         self._labels: LabelRows = np.frombuffer(b64decode(known.labels, validate=True), LABEL_ROW)
 
-    def add(self, scores: Iterable[WatchedScore]) -> None:
+    def add(self, scores: Iterable[ScoreView]) -> None:
         """Add those of some scores that are alerts."""
         lines = [
             (
                 payment_hash(score.card_id, score.transaction_id),
                 card_hash(score.card_id),
                 score.occurred_ms,
-                score.probability,
+                score.score or 0.0,
                 score.decision is Decision.DECLINE,
-                self._number(WatchedPair(score.digest, score.arm or "")),
+                self._number(WatchedPair(score.digest or "", score.arm or "")),
             )
             for score in scores
             if score.ruled is not Decision.APPROVE

@@ -16,11 +16,11 @@ from fraudstream.ops.watch.drift.counts import DriftCounts, DriftRows, card_hash
 from fraudstream.ops.watch.drift.first_days import FirstDays
 from fraudstream.ops.watch.drift.judge import JudgedWindow, WindowBaseline, judge_window
 from fraudstream.ops.watch.drift.layout import Layout
-from fraudstream.ops.watch.drift.scores import WatchedScore
 from fraudstream.ops.watch.drift.terms import DriftTerms
 from metrics.columns import Floats
 from models.artifact import Manifest
 from models.training_reference import DAY_MS, TrainingReference, is_weekend
+from stream.readers import ScoreView, feature_rows
 
 LATENESS_MS = 6 * 3_600_000
 """A day is looked at so long after its end; payments may be decided late, as after an outage."""
@@ -108,15 +108,15 @@ class DriftFold:
 
     # --- add
 
-    def add(self, scores: Iterable[tuple[int, WatchedScore]]) -> None:
+    def add(self, scores: Iterable[tuple[int, ScoreView]]) -> None:
         """Add valid scores that a model decided, each with the timestamp of its record in epoch milliseconds."""
-        batches: Mapping[tuple[WatchedPair, int], list[WatchedScore]] = defaultdict(list)
+        batches: Mapping[tuple[WatchedPair, int], list[ScoreView]] = defaultdict(list)
         for at_ms, score in scores:
             day = score.occurred_ms // DAY_MS
             if day < self.looked_to or at_ms >= (day + 1) * DAY_MS + LATENESS_MS:
                 self.late += 1
             else:
-                batches[WatchedPair(score.digest, score.arm or ""), day].append(score)
+                batches[WatchedPair(score.digest or "", score.arm or ""), day].append(score)
         for (pair, day), batch in batches.items():
             self.add_counts(pair, day, self._counts(pair, day, batch))
 
@@ -125,13 +125,13 @@ class DriftFold:
         days = self.pairs.setdefault(pair, PairState()).days
         days[day] = counts if day not in days else days[day].merge(counts)
 
-    def _counts(self, pair: WatchedPair, day: int, batch: list[WatchedScore]) -> DriftCounts:
+    def _counts(self, pair: WatchedPair, day: int, batch: list[ScoreView]) -> DriftCounts:
         layout = self.layout(pair.digest)
-        vectors = [score.vector(layout.names) for score in batch]
+        vectors = feature_rows(batch, layout.names)
         known = [vector for vector in vectors if vector is not None]
         rows = DriftRows(
             card_hashes([score.card_id for score in batch]),
-            np.array([score.probability for score in batch]),
+            np.array([score.score or 0.0 for score in batch]),
             decision_codes([score.ruled for score in batch]),
             np.array(known, np.float64).reshape(len(known), len(layout.names)),
             np.array([vector is not None for vector in vectors]),

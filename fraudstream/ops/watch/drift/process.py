@@ -1,18 +1,18 @@
 """The part of a guard's process that watches live models: read scores, fold, write alarms to `incidents`.
 
-It shares no connection and no state with the guard's own work, nor with that which tells of other incidents.
+It shares what is fetched with the guard's own work and with what tells of other incidents, and nothing else.
 """
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
-from fraudstream.ops.rollout.guard.topics import FetchedPart, GuardedTopics, ReadTopic
+from fraudstream.ops.folds.run import FoldTerms, run_fold
+from fraudstream.ops.folds.tail import SharedTail
+from fraudstream.ops.folds.topics import FetchedPart, FollowedTopics, ReadTopic
 from fraudstream.ops.rollout.outcomes.labels import LabelCollector
 from fraudstream.ops.rollout.outcomes.maturity import DAY_MS
 from fraudstream.ops.watch.drift.book import AlertBook
@@ -22,7 +22,7 @@ from fraudstream.ops.watch.drift.fold import DriftNews
 from fraudstream.ops.watch.drift.gauges import DriftGauges
 from fraudstream.ops.watch.drift.manifests import KnownManifests
 from fraudstream.ops.watch.drift.report import add_scores
-from fraudstream.ops.watch.drift.scores import ScoreFilter, WatchedScore
+from fraudstream.ops.watch.drift.scores import ScoreFilter
 from fraudstream.ops.watch.drift.telling import feed_record, record_of
 from fraudstream.ops.watch.drift.terms import DriftTerms
 from fraudstream.ops.watch.incidents.told import ToldReader
@@ -33,10 +33,9 @@ from stream.clock import now_ms
 from stream.consumer import Standing
 from stream.contract.incident import Incident
 from stream.engine.scan import EARLIER_SCORES
-from stream.engine.unpacking import FetchedRecord
-from stream.kafka.client import explain_error, producer_options, require_topic
-from stream.kafka.stray import given_up_as_error
+from stream.kafka.client import producer_options, require_topic
 from stream.kafka.topics import INCIDENTS, OUTCOMES, SCORES
+from stream.readers import ScoreView
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.drift")
@@ -45,8 +44,14 @@ START_DAYS = 35
 """Without a checkpoint, scores of so many days are read, so that a model's first days and its runs are known."""
 MARGIN_MS = 5_000
 """A record reaches its topic so much later than its timestamp says, at most; clocks may differ by as much."""
-_RETRY_SECONDS = 5.0
-_CHECKPOINT_SECONDS = 60.0
+_TERMS = FoldTerms(
+    log,
+    "live models are not watched for drift",
+    "live models are watched for drift again",
+    retry_seconds=5.0,
+    keep_seconds=60.0,
+    troubles=(RepositoryUnavailableError,),
+)
 _TURN_SECONDS = 1.0
 _MANY_RECORDS = 1_000
 _HOUR_MS = 3_600_000
@@ -63,13 +68,21 @@ class DriftWatcher:
         settings: those of the guard's process.
         checkpoint: where it keeps what it has counted, if anywhere.
         terms: those of the watch.
+        tail: what is new, read for all folds of the process.
     """
 
-    def __init__(self, settings: Settings, checkpoint: DriftCheckpoint | None, terms: DriftTerms | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        checkpoint: DriftCheckpoint | None,
+        terms: DriftTerms | None = None,
+        tail: SharedTail | None = None,
+    ) -> None:
         self.gauges = DriftGauges()
         self.trouble: str | None = None
         self._settings = settings
         self._checkpoint = checkpoint
+        self._tail = tail
         self._terms = terms or DriftTerms()
         self._incidents = settings.topic(INCIDENTS.name)
         self._scores, self._outcomes = settings.topic(SCORES.name), settings.topic(OUTCOMES.name)
@@ -92,7 +105,7 @@ class DriftWatcher:
         self._feed, self._feed_told_to = LabelFeed(self._settings.deployment, stored.feed), 0
         labels_since_ms = max(now_ms() - FeedTerms().kept_days * DAY_MS, 0)
         outcomes = ReadTopic(self._outcomes, labels_since_ms, 0, stored.outcomes, stored.outcomes_id)
-        self._topics = GuardedTopics(self._settings, [scores, outcomes])
+        self._topics = FollowedTopics(self._settings, [scores, outcomes], self._tail)
 
     @property
     def unknown(self) -> list[str]:
@@ -101,45 +114,29 @@ class DriftWatcher:
 
     async def run(self) -> None:
         """Watch for ever; where Kafka or the repository does not answer, try again."""
-        while True:
-            try:
-                await self._connected()
-            except (KafkaError, RepositoryUnavailableError) as error:
-                said = str(error)
-                if isinstance(error, KafkaError):
-                    said = await explain_error(self._settings, error)
-                if said != self.trouble:
-                    log.warning("live models are not watched for drift, retrying: %s", said)
-                self.trouble = said
-                await asyncio.sleep(_RETRY_SECONDS)
+        await run_fold(self._settings, self, _TERMS)
 
     async def close(self) -> None:
         """Keep what is known, and disconnect."""
-        await self._keep()
+        await self.keep()
         await self._topics.close()
 
-    async def _connected(self) -> None:
-        async with AsyncExitStack() as stack:
-            told = await stack.enter_async_context(ToldReader(self._settings))
-            producer = AIOKafkaProducer(**producer_options(self._settings))
-            stack.push_async_callback(producer.stop)
-            with given_up_as_error():
-                await producer.start()
-            await require_topic(producer, self._incidents)
-            loop = asyncio.get_running_loop()
-            kept_at = loop.time()
-            while True:
-                with given_up_as_error():
-                    await self._turn(told, producer)
-                if self.trouble is not None:
-                    log.info("live models are watched for drift again")
-                self.trouble = None
-                if loop.time() >= kept_at + _CHECKPOINT_SECONDS:
-                    await self._keep()
-                    kept_at = loop.time()
+    async def connect(self, stack: AsyncExitStack) -> tuple[ToldReader, AIOKafkaProducer]:
+        """Connect; `stack` disconnects.
 
-    async def _turn(self, told: ToldReader, producer: AIOKafkaProducer) -> None:
+        Raises:
+            aiokafka.errors.KafkaError: the brokers do not respond, or a topic is missing.
+        """
+        told = await stack.enter_async_context(ToldReader(self._settings))
+        producer = AIOKafkaProducer(**producer_options(self._settings))
+        stack.push_async_callback(producer.stop)
+        await producer.start()
+        await require_topic(producer, self._incidents)
+        return told, producer
+
+    async def turn(self, connection: tuple[ToldReader, AIOKafkaProducer]) -> bool:
         """Read once what is new, look at days that are complete, and tell of alarms."""
+        told, producer = connection
         began = asyncio.get_running_loop().time()
         fetched = self._fetched = self._fetched or await self._topics.fetch()
         await self._count(fetched)
@@ -155,8 +152,8 @@ class DriftWatcher:
         await self._tell_of_labels(told, producer)
         self.gauges.show(self._fold, until_ms)
         worked_s = asyncio.get_running_loop().time() - began
-        records = sum(map(len, fetched.records.values()))
-        await asyncio.sleep(worked_s if records >= _MANY_RECORDS else max(0.0, _TURN_SECONDS - worked_s))
+        await asyncio.sleep(worked_s if fetched.size >= _MANY_RECORDS else max(0.0, _TURN_SECONDS - worked_s))
+        return True
 
     async def _count(self, fetched: FetchedPart) -> None:
         """Count what was fetched, all of it or nothing: the manifests of its models are read before.
@@ -164,24 +161,21 @@ class DriftWatcher:
         Raises:
             RepositoryUnavailableError: the repository does not respond; what was fetched is counted at the next turn.
         """
-        standings = self._filter.standings.copy()
+        standings = self._filter.valid.standings.copy()
         for tp in fetched.anew:
             if tp.topic == self._scores:
-                self._filter.standings[tp.partition] = Standing()
-        found, labels = list[tuple[int, WatchedScore]](), LabelCollector(self._settings.deployment, WHOLE_BP)
-        counted = list[Sequence[FetchedRecord]]()
-        for tp, records in fetched.records.items():
-            if tp.topic == self._scores:
-                found += self._filter.of(records)
-            else:
-                counted.append(records)
-                labels.add(record.value for record in records)
+                self._filter.valid.standings[tp.partition] = Standing()
+        found, labels = list[tuple[int, ScoreView]](), LabelCollector(self._settings.deployment, WHOLE_BP)
+        for scores in fetched.scores.values():
+            found += self._filter.of(scores)
+        for records in fetched.records.values():
+            labels.add(record.value for record in records)
         try:
             await add_scores(self._fold, self._manifests, found)
         except RepositoryUnavailableError:
-            self._filter.standings = standings
+            self._filter.valid.standings = standings
             raise
-        for records in counted:
+        for records in fetched.records.values():
             self._feed.add(records)
         self._book.add(score for _, score in found)
         self._book.add_labels(labels.rows())
@@ -227,13 +221,13 @@ class DriftWatcher:
         await producer.send_and_wait(self._incidents, msgspec.json.encode(incident), key=key)
         log.warning("incident %s %s: %s", incident.incident_id, incident.kind, incident.text)
 
-    async def _keep(self) -> None:
+    async def keep(self) -> None:
         """Store what was counted and how far; not while an alarm waits to be told of, or a part to be counted."""
         if self._checkpoint is None or self._news or self._fetched is not None:
             return
         positions = self._topics.positions
         partitions = {
-            tp.partition: StoredPartition(position, *self._filter.standings.get(tp.partition, Standing()))
+            tp.partition: StoredPartition(position, *self._filter.valid.standings.get(tp.partition, Standing()))
             for tp, position in positions.items()
             if tp.topic == self._scores
         }

@@ -24,7 +24,7 @@ from fraudstream.ops.watch.drift.fold import DriftFold, WatchedPair
 from fraudstream.ops.watch.drift.judge import JudgedWindow
 from fraudstream.ops.watch.drift.manifests import KnownManifests
 from fraudstream.ops.watch.drift.precision import PrecisionReport, precision_by_week
-from fraudstream.ops.watch.drift.scores import ScoreFilter, WatchedScore
+from fraudstream.ops.watch.drift.scores import ScoreFilter
 from fraudstream.ops.watch.drift.terms import DriftTerms
 from guards.shares import WHOLE_BP
 from models.artifact import Manifest
@@ -34,6 +34,7 @@ from models.training_reference import TrainingReference
 from stream.engine.scan import EARLIER_SCORES, scan_topic
 from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import OUTCOMES, SCORES
+from stream.readers import ScoreView, read_scores
 from stream.settings import Settings
 
 
@@ -162,22 +163,23 @@ async def read_watch(
 
 async def _collect(collected: _Collected, scope: WatchScope, records: list[FetchedRecord], first: int) -> None:
     """Add the next records of a partition; those before the offset `first` only show which are valid."""
-    inside = [record for record in records if record.timestamp < scope.until_ms]
+    inside = read_scores(record for record in records if record.timestamp < scope.until_ms)
     earlier = [record for record in inside if record.offset < first]
     for _ in collected.scores.of(earlier):
         pass
-    found = [one for one in collected.scores.of(inside[len(earlier) :]) if one[1].digest.startswith(scope.model)]
+    later = collected.scores.of(inside[len(earlier) :])
+    found = [(at_ms, score) for at_ms, score in later if (score.digest or "").startswith(scope.model)]
     await add_scores(collected.fold, collected.manifests, found)
     collected.alerts.keep(one for one in collected.alerts.valid(inside, first) if _is_alert(one))
 
 
-async def add_scores(fold: DriftFold, manifests: KnownManifests, scores: list[tuple[int, WatchedScore]]) -> None:
+async def add_scores(fold: DriftFold, manifests: KnownManifests, scores: list[tuple[int, ScoreView]]) -> None:
     """Add scores to a fold, once the manifests of all its models were read; those of unknown models are left out.
 
     Raises:
         RepositoryUnavailableError: the repository does not respond; nothing was added.
     """
-    await manifests.read({*(score.digest for _, score in scores), *(pair.digest for pair in fold.pairs)})
+    await manifests.read({*(score.digest or "" for _, score in scores), *(pair.digest for pair in fold.pairs)})
     fold.manifests.update(manifests.found)
     for pair in [pair for pair in fold.pairs if pair.digest in manifests.missing]:
         del fold.pairs[pair]

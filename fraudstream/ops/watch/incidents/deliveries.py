@@ -91,6 +91,9 @@ class Deliveries:
                     self._unread = said
                     await asyncio.sleep(_RETRY_SECONDS)
 
+    async def close(self) -> None:
+        """Nothing is kept: the group's commit says what was sent."""
+
     async def _connected(self) -> None:
         assignment = _Assignment()
         consumer = AIOKafkaConsumer(

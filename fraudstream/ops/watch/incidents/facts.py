@@ -4,73 +4,23 @@ Sums may be added in any order, so a second's facts are the same however the top
 """
 
 from collections.abc import Iterator
-from typing import Literal
 
 import msgspec
 
 from fraudstream.ops.repair.kept_letters import REDRIVEN_FROM, KeptLetter
 from fraudstream.ops.watch.incidents.exposure import NOTHING, Exposure, one, place_key
 from fraudstream.ops.watch.incidents.rules import WAITING_SECONDS
-from guards.records import Overrule
 from models.decline_cap import DECLINE_CAP
-from stream.consumer import place_of
 from stream.contract.fields import AmountMinor, CurrencyCode
 from stream.contract.incident import IncidentRule, Opening
 from stream.contract.iso import CURRENCY_DECIMALS
-from stream.contract.outputs import Count, DecidedBy
-from stream.engine.unpacking import FetchedRecord
+from stream.contract.outputs import DecidedBy
+from stream.readers import UNREADABLE, ScoreRecord, ScoreView
 from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE
 from stream.scoring.score import LIVE_MODEL_FAILED
 
 STOOD_IN = frozenset({LIVE_MODEL_FAILED, UNDECIDABLE})
 """The entries of `degraded` that say that the live model did not decide: a canary's failure is not among them."""
-_BY_MODEL = DecidedBy.MODEL.value
-
-
-class DecidingModel(msgspec.Struct, frozen=True):
-    """The model of a score."""
-
-    digest: str
-
-
-class HistoryPositions(msgspec.Struct, frozen=True):
-    """What the histories were that a decision saw; each loss of histories raises the epoch."""
-
-    history_epoch: Count = 0
-
-
-class IncidentScore(msgspec.Struct, frozen=True):
-    """A `score/1`, as far as incidents read it.
-
-    What decides validity is as strict as in `stream.contract.outputs.Score`: a record that is no score must not make
-    later scores void.
-    """
-
-    transaction_id: str
-    card_id: str
-    amount_minor: AmountMinor
-    currency: CurrencyCode
-    decision: str
-    decided_by: str
-    revision: Count
-    epoch: Count
-    source: Opening
-    latency_ms: int
-    deployment: str = ""
-    model: DecidingModel | None = None
-    overruled: Overrule | None = None
-    degraded: tuple[str, ...] = ()
-    positions: HistoryPositions = HistoryPositions()
-    schema: Literal["score/1"] = "score/1"
-
-    @property
-    def place(self) -> int:
-        """The place of its transaction."""
-        return place_of(self.source.log, self.source.offset)
-
-    def exposure(self, at_ms: int, reasons: tuple[str, ...] = ()) -> Exposure:
-        """Return the exposure of this payment, decided at a time."""
-        return one(at_ms, self.source, (self.currency, self.amount_minor), (self.decided_by, self.decision), reasons)
 
 
 class StatedAmount(msgspec.Struct, frozen=True):
@@ -101,8 +51,6 @@ class StandstillFact(msgspec.Struct, frozen=True):
 
 Place = tuple[int, int]
 """An offset, and a timestamp in epoch milliseconds."""
-read_score = msgspec.json.Decoder(IncidentScore).decode
-"""Decode the value of a record of `scores`; raises msgspec.DecodeError."""
 _read_amount = msgspec.json.Decoder(StatedAmount).decode
 
 
@@ -135,18 +83,32 @@ class SecondFacts(msgspec.Struct):
         """Add payments that show a rule's condition."""
         self.seen[rule] = self.seen.get(rule, NOTHING).plus(exposure)
 
-    def see_epoch(self, epoch: int, at_ms: int, payment: Opening) -> None:
+    def see_epoch(self, at_ms: int, score: ScoreView) -> None:
         """Add the history epoch of a payment that was decided at a time."""
+        epoch = score.positions.history_epoch
         known = self.epochs.get(epoch)
-        if known is None or at_ms < known[0] or (at_ms == known[0] and place_key(payment) < place_key(known[1])):
-            self.epochs[epoch] = at_ms, payment
+        if known is None or at_ms < known[0]:
+            self.epochs[epoch] = at_ms, opening_of(score)
+        elif at_ms == known[0] and place_key(opening := opening_of(score)) < place_key(known[1]):
+            self.epochs[epoch] = at_ms, opening
 
 
 EMPTY_SECOND = SecondFacts()
 """The facts of a second that brought nothing; not to be changed."""
 
 
-def shown_by(score: IncidentScore, deadline_ms: int) -> Iterator[tuple[IncidentRule, tuple[str, ...]]]:
+def opening_of(score: ScoreView) -> Opening:
+    """Return the place of a score's payment."""
+    return Opening(*msgspec.structs.astuple(score.source))
+
+
+def exposure_of(score: ScoreView, at_ms: int, reasons: tuple[str, ...] = ()) -> Exposure:
+    """Return the exposure of a payment, decided at a time."""
+    money, decided = (score.currency, score.amount_minor), (score.decided_by.value, score.decision.value)
+    return one(at_ms, opening_of(score), money, decided, reasons)
+
+
+def shown_by(score: ScoreView, deadline_ms: int) -> Iterator[tuple[IncidentRule, tuple[str, ...]]]:
     """Yield the rules whose condition a decision shows, with what it says of the cause."""
     if score.degraded:
         if stood_in := tuple(entry for entry in score.degraded if entry in STOOD_IN):
@@ -159,7 +121,7 @@ def shown_by(score: IncidentScore, deadline_ms: int) -> Iterator[tuple[IncidentR
         yield IncidentRule.DEADLINES_MISSED, ()
 
 
-def is_redriven(record: FetchedRecord) -> bool:
+def is_redriven(record: ScoreRecord) -> bool:
     """Tell whether the payment of a score was sent again after it had become a dead letter.
 
     It keeps the time of its first record, so that how long it waited says nothing of the workers.
@@ -167,16 +129,16 @@ def is_redriven(record: FetchedRecord) -> bool:
     return any(name == REDRIVEN_FROM for name, _ in record.headers)
 
 
-def is_by_model(score: IncidentScore) -> bool:
+def is_by_model(score: ScoreView) -> bool:
     """Tell whether the model of the payment's arm decided it."""
-    return score.decided_by == _BY_MODEL
+    return score.decided_by is DecidedBy.MODEL
 
 
 def stated_amount(value: bytes | None) -> tuple[str, int] | None:
     """Return currency and amount of a payment; None if they cannot be read, or are none."""
     try:
         found = _read_amount(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     return (found.currency, found.amount_minor) if found.currency in CURRENCY_DECIMALS else None
 

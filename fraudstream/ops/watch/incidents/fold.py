@@ -23,17 +23,19 @@ from fraudstream.ops.watch.incidents.episode import Episode, Notice, Reading, Ru
 from fraudstream.ops.watch.incidents.exposure import NOTHING, Exposure, total
 from fraudstream.ops.watch.incidents.facts import (
     EMPTY_SECOND,
-    IncidentScore,
     Place,
     SecondFacts,
     StandstillFact,
+    exposure_of,
     is_by_model,
     letter_exposure,
+    opening_of,
     shown_by,
 )
 from fraudstream.ops.watch.incidents.rules import WAITING_SECONDS
 from stream.consumer import Standing
 from stream.contract.incident import IncidentKind, IncidentRule
+from stream.readers import ScoreView
 
 _MS = 1000
 _SEEN = (IncidentRule.STAND_INS, IncidentRule.CAP_REACHED)
@@ -114,7 +116,7 @@ class IncidentFold:
 
     # --- facts
 
-    def add_score(self, partition: int, at_ms: int, score: IncidentScore, *, redriven: bool) -> None:
+    def add_score(self, partition: int, at_ms: int, score: ScoreView, *, redriven: bool) -> None:
         """Add the next valid score of a partition; `redriven` tells whether its payment was sent again."""
         read = self.state.partitions[partition]
         before_ms, read.last_ms = read.last_ms, at_ms
@@ -128,32 +130,30 @@ class IncidentFold:
         if score.deployment != self._terms.deployment:
             return
         facts.decisions += 1
-        facts.see_epoch(score.positions.history_epoch, at_ms, score.source)
+        facts.see_epoch(at_ms, score)
         for rule, reasons in shown_by(score, self._terms.deadline_ms):
             if rule is not IncidentRule.DEADLINES_MISSED or not redriven:
-                facts.see(rule, score.exposure(at_ms, reasons))
+                facts.see(rule, exposure_of(score, at_ms, reasons))
         self._add_to_watch(facts, at_ms, score)
         if score.latency_ms > WAITING_SECONDS * _MS and not redriven:
             self._add_late(facts, partition, (before_ms, at_ms), score)
 
-    def _add_to_watch(self, facts: SecondFacts, at_ms: int, score: IncidentScore) -> None:
+    def _add_to_watch(self, facts: SecondFacts, at_ms: int, score: ScoreView) -> None:
         if score.model is None or score.model.digest not in self.commands.periods or not is_by_model(score):
             return
         period = self.commands.period(score.model.digest, score.revision, at_ms)
         if period is not None:
             known = facts.by_new_model.get(period.key, NOTHING)
-            facts.by_new_model[period.key] = known.plus(score.exposure(at_ms))
+            facts.by_new_model[period.key] = known.plus(exposure_of(score, at_ms))
 
-    def _add_late(
-        self, facts: SecondFacts, partition: int, times: tuple[int | None, int], score: IncidentScore
-    ) -> None:
+    def _add_late(self, facts: SecondFacts, partition: int, times: tuple[int | None, int], score: ScoreView) -> None:
         """Add a payment that waited for long, and that its partition stood still meanwhile, if it did."""
         before_ms, at_ms = times
-        facts.late[partition] = facts.late.get(partition, NOTHING).plus(score.exposure(at_ms))
+        facts.late[partition] = facts.late.get(partition, NOTHING).plus(exposure_of(score, at_ms))
         if before_ms is not None:
             since_ms = max(at_ms - score.latency_ms, before_ms)
             if at_ms - since_ms >= WAITING_SECONDS * _MS:
-                self.add_standstill(StandstillFact(score.source, since_ms, at_ms))
+                self.add_standstill(StandstillFact(opening_of(score), since_ms, at_ms))
 
     def add_letter(self, letter: KeptLetter) -> None:
         """Add the next dead letter of the deployment; those of a backfill and repeats are left out by the caller."""

@@ -1,6 +1,6 @@
 """The part of a guard's process that tells of incidents: read, fold, write to `incidents`.
 
-It shares no connection and no state with the guard's own work, which goes on whatever happens here.
+It shares with the guard's own work what is fetched and nothing else; that goes on whatever happens here.
 """
 
 import asyncio
@@ -10,9 +10,10 @@ from contextlib import AsyncExitStack
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
-from fraudstream.ops.rollout.guard.topics import FetchedPart
+from fraudstream.ops.folds.run import FoldTerms, run_fold
+from fraudstream.ops.folds.tail import SharedTail
+from fraudstream.ops.folds.topics import FetchedPart
 from fraudstream.ops.watch.incidents.checkpoint import IncidentCheckpoint, StoredIncidents
 from fraudstream.ops.watch.incidents.commands import AcceptedCommands, command_log
 from fraudstream.ops.watch.incidents.gauges import IncidentGauges
@@ -25,19 +26,25 @@ from stream.clock import now_ms
 from stream.contract.incident import Incident, IncidentRule
 from stream.control.log_reader import LogReader
 from stream.errors import ControlLogError
-from stream.kafka.client import explain_error, producer_options, require_topic
+from stream.kafka.client import producer_options, require_topic
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import INCIDENTS, TRANSACTIONS
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.incidents")
 
-_RETRY_SECONDS = 2.0
 _LOOK_SECONDS = 5.0
 """So often it is looked at which payments wait."""
-_CHECKPOINT_SECONDS = 30.0
 _TURN_SECONDS = 0.5
 _MANY_RECORDS = 1_000
+_TERMS = FoldTerms(
+    log,
+    "incidents are not told of",
+    "incidents are told of again",
+    retry_seconds=2.0,
+    keep_seconds=30.0,
+    troubles=(ControlLogError,),
+)
 _RECENT_MS = 10_000
 """A partition of scores that was read to its end so long ago tells how far its transactions are."""
 
@@ -73,12 +80,15 @@ class IncidentTeller:
         trouble: why it does not tell of incidents now, in words; None if it does.
     """
 
-    def __init__(self, settings: Settings, checkpoint: IncidentCheckpoint | None) -> None:
+    def __init__(
+        self, settings: Settings, checkpoint: IncidentCheckpoint | None, tail: SharedTail | None = None
+    ) -> None:
         self.gauges = IncidentGauges()
         self.trouble: str | None = None
         self._settings = settings
         self._topic = settings.topic(INCIDENTS.name)
         self._checkpoint = checkpoint
+        self._tail = tail
         self._reader: IncidentReader | None = None
         self._fetched: FetchedPart | None = None
         self._outbox: list[Incident] = []
@@ -88,39 +98,26 @@ class IncidentTeller:
 
     async def run(self) -> None:
         """Tell for ever; where Kafka does not answer, or refuses, try again."""
-        while True:
-            try:
-                await self._connected()
-            except (KafkaError, ControlLogError) as error:
-                said = str(error) if isinstance(error, ControlLogError) else await explain_error(self._settings, error)
-                if said != self.trouble:
-                    log.warning("incidents are not told of, retrying: %s", said)
-                self.trouble = said
-                await asyncio.sleep(_RETRY_SECONDS)
+        await run_fold(self._settings, self, _TERMS)
 
     async def close(self) -> None:
         """Keep what is known, and disconnect."""
-        await self._keep()
+        await self.keep()
         if self._reader is not None:
             await self._reader.topics.close()
 
-    async def _connected(self) -> None:
-        async with AsyncExitStack() as stack:
-            connections = Connections(self._settings)
-            await connections.start(stack, self._topic)
-            loop = asyncio.get_running_loop()
-            kept_at, self._look_at, self._looks = loop.time(), loop.time(), 0
-            while True:
-                with given_up_as_error():
-                    await self._turn(connections)
-                if self.trouble is not None:
-                    log.info("incidents are told of again")
-                self.trouble = None
-                if loop.time() >= kept_at + _CHECKPOINT_SECONDS:
-                    await self._keep()
-                    kept_at = loop.time()
+    async def connect(self, stack: AsyncExitStack) -> Connections:
+        """Connect; `stack` disconnects.
 
-    async def _turn(self, connections: Connections) -> None:
+        Raises:
+            aiokafka.errors.KafkaError: the brokers do not respond, or a topic is missing.
+        """
+        connections = Connections(self._settings)
+        await connections.start(stack, self._topic)
+        self._look_at, self._looks = asyncio.get_running_loop().time(), 0
+        return connections
+
+    async def turn(self, connections: Connections) -> bool:
         """Read once what is new, look at what is complete, and tell of it."""
         if self._reader is None:
             self._reader = await self._new_reader(connections)
@@ -136,7 +133,8 @@ class IncidentTeller:
         self._show(reader)  # now, since Kafka may refuse what is to be written
         await self._tell(connections)
         self._show(reader)
-        await self._rest(sum(map(len, fetched.records.values())), asyncio.get_running_loop().time() - began)
+        await self._rest(fetched.size, asyncio.get_running_loop().time() - began)
+        return True
 
     def _show(self, reader: IncidentReader) -> None:
         self.gauges.show(reader.fold.state, reader.read_until_ms, len(self._outbox))
@@ -151,12 +149,13 @@ class IncidentTeller:
         stored = None if self._checkpoint is None else self._checkpoint.load(self._settings)
         if stored is not None:
             self._outbox = list(stored.outbox)
-            return IncidentReader(self._settings, stored.state, stored.state.at_s * 1000, stored.topic_ids)
+            since_ms = stored.state.at_s * 1000
+            return IncidentReader(self._settings, stored.state, since_ms, stored.topic_ids, self._tail)
         await connections.told.read_to_end()
         await connections.events.read_to_end()
         commands = self._commands(connections.events)
         state = new_state([one.last for one in connections.told.told.incidents.values()], commands, now_ms())
-        return IncidentReader(self._settings, state, state.begin_s * 1000, {})
+        return IncidentReader(self._settings, state, state.begin_s * 1000, {}, self._tail)
 
     async def _read_commands(self, reader: IncidentReader, events: LogReader) -> None:
         """Read the event log to its end.
@@ -221,7 +220,8 @@ class IncidentTeller:
                 log.warning("incident %s %s: %s", incident.incident_id, incident.kind, incident.text)
             self._outbox.pop(0)
 
-    async def _keep(self) -> None:
+    async def keep(self) -> None:
+        """Store what is known, if anywhere."""
         if self._checkpoint is None or self._reader is None:
             return
         stored = StoredIncidents(

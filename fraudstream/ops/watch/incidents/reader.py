@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
 from aiokafka import TopicPartition
 
+from fraudstream.ops.folds.tail import SharedTail
+from fraudstream.ops.folds.topics import FetchedPart, FollowedTopics, ReadTopic
 from fraudstream.ops.repair.kept_letters import KeptLetter, read_letter
-from fraudstream.ops.rollout.guard.topics import FetchedPart, GuardedTopics, ReadTopic
-from fraudstream.ops.watch.incidents.facts import IncidentScore, is_redriven, read_score
+from fraudstream.ops.watch.incidents.facts import is_redriven
 from fraudstream.ops.watch.incidents.fold import FoldState, FoldTerms, IncidentFold, ReadPartition
 from stream.contract.backfill import backfill_mark
 from stream.engine.scan import EARLIER_SCORES
 from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
+from stream.readers import ScoreRecord, ValidViews
 from stream.settings import Settings
 
 LATENESS_MS = 5_000
@@ -32,7 +33,14 @@ class IncidentReader:
         unreadable: records that are no score.
     """
 
-    def __init__(self, settings: Settings, state: FoldState, since_ms: int, topic_ids: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        state: FoldState,
+        since_ms: int,
+        topic_ids: Mapping[str, str],
+        tail: SharedTail | None = None,
+    ) -> None:
         transactions = settings.topic(TRANSACTIONS.name)
         self.fold = IncidentFold(FoldTerms(settings.deployment, transactions, settings.deadline_ms), state)
         self.void = 0
@@ -42,12 +50,13 @@ class IncidentReader:
         self._until_ms: dict[TopicPartition, int | None] = {}
         read = {number: one.position for number, one in state.partitions.items()}
         letters = {} if state.letters_position is None else {0: state.letters_position}
-        self.topics = GuardedTopics(
+        self.topics = FollowedTopics(
             settings,
             [
                 ReadTopic(self._scores, since_ms, EARLIER_SCORES, read, topic_ids.get(self._scores, "")),
                 ReadTopic(self._letters, since_ms, 0, letters, topic_ids.get(self._letters, "")),
             ],
+            tail,
         )
 
     @property
@@ -70,11 +79,10 @@ class IncidentReader:
         for tp in fetched.anew:
             self._forget(tp)
         for tp, position in fetched.positions.items():
-            records = fetched.records.get(tp, ())
             if tp.topic == self._scores:
-                self._count_scores(tp.partition, records, position)
+                self._count_scores(tp.partition, fetched.scores.get(tp, ()), position)
             else:
-                self._count_letters(records, position)
+                self._count_letters(fetched.records.get(tp, ()), position)
         self._until_ms = {tp: fetched.until_ms.get(tp) for tp in fetched.positions}
 
     def _forget(self, tp: TopicPartition) -> None:
@@ -83,19 +91,14 @@ class IncidentReader:
             state.partitions.pop(tp.partition, None)
             state.decided_to.pop(tp.partition, None)
 
-    def _count_scores(self, partition: int, records: Sequence[FetchedRecord], position: int) -> None:
+    def _count_scores(self, partition: int, records: Sequence[ScoreRecord], position: int) -> None:
         read = self.fold.state.partitions.setdefault(partition, ReadPartition(position))
-        for record in records:
-            score = _score(record)
-            if score is None:
-                self.unreadable += 1
-                continue
-            standing = read.standing
-            if standing.is_valid(score.epoch, score.place):
-                self.fold.add_score(partition, record.timestamp, score, redriven=is_redriven(record))
-            else:
-                self.void += 1
-            read.highest_epoch, read.last_place = standing.after(score.epoch, score.place)
+        valid = ValidViews({partition: read.standing})
+        for record, score in valid.of(records):
+            self.fold.add_score(partition, record.timestamp, score, redriven=is_redriven(record))
+        self.void += valid.all_void
+        self.unreadable += valid.unreadable
+        read.highest_epoch, read.last_place = valid.standings[partition]
         read.position = position
 
     def _count_letters(self, records: Sequence[FetchedRecord], position: int) -> None:
@@ -118,10 +121,3 @@ class IncidentReader:
             return False
         seen[key] = place if known is None else (place[0], max(place[1], known[1]))
         return True
-
-
-def _score(record: FetchedRecord) -> IncidentScore | None:
-    try:
-        return read_score(record.value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None

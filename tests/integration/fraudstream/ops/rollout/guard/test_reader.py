@@ -14,7 +14,9 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-from fraudstream.ops.rollout.guard import topics
+from fraudstream.ops.folds import topics
+from fraudstream.ops.folds.tail import SharedTail
+from fraudstream.ops.folds.topics import FollowedTopics, ReadTopic
 from fraudstream.ops.rollout.guard.reader import GuardReader
 from fraudstream.ops.rollout.guard.recount import recount
 from guards.checkpoint import read_state, state_json
@@ -77,6 +79,7 @@ class Topics:
     def make(self, *names: str) -> None:
         for done in self._admin.create_topics([NewTopic(self.name(one), PARTITIONS, 1) for one in names]).values():
             done.result(30)
+        until(lambda: {self.name(one) for one in names} <= self._admin.list_topics().topics.keys(), "they are told of")
 
     def add_partition(self, *names: str) -> None:
         wanted = [NewPartitions(self.name(one), PARTITIONS + 1) for one in names]
@@ -98,6 +101,12 @@ class Topics:
 def read(kafka: Cluster, topic_prefix: str, monkeypatch: pytest.MonkeyPatch) -> Topics:
     monkeypatch.setattr(topics, "_LOOK_SECONDS", 0.2)
     return Topics(kafka.brokers, topic_prefix)
+
+
+@pytest.fixture(params=["alone", "shared"])
+def tail(read: Topics, request: pytest.FixtureRequest) -> SharedTail | None:
+    """What the guard's process fetches for all of its folds; without it, a reader fetches by itself."""
+    return SharedTail(read.settings) if request.param == "shared" else None
 
 
 def new_state() -> GuardState:
@@ -153,19 +162,23 @@ async def assert_counted_again(settings: Settings, since_ms: int, found: dict[st
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # aiokafka's bootstrap leaves a connection when it is cancelled
-async def test_a_guard_goes_on_from_its_checkpoint_and_its_evidence_can_be_counted_again(read: Topics) -> None:
+async def test_a_guard_goes_on_from_its_checkpoint_and_its_evidence_can_be_counted_again(
+    read: Topics, tail: SharedTail | None
+) -> None:
     read.make("scores", "outcomes")
     since_ms, scores = now_ms(), with_arms(handmade_scores(seed=1))
     half, outcomes = len(scores) // 2, outcomes_of(scores)
     read.send("scores", scores[:half])
     read.send("outcomes", outcomes[:90])
-    async with GuardReader(read.settings, new_state(), since_ms) as reader:
+    async with GuardReader(read.settings, new_state(), since_ms, tail=tail) as reader:
         await step_until_now(reader)
         early, stored, ids = evidence(reader.state), json.dumps(state_json(reader.state)), reader.topic_ids
     assert without_positions(early) == without_positions(expected(scores[:half], outcomes[:90]))
     added = [(PARTITIONS, score(PARTITIONS, 1, 0, offset)) for offset in range(30)]
     read.send("scores", scores[half:])
-    async with GuardReader(read.settings, read_state(json.loads(stored), new_state()), since_ms, None, ids) as reader:
+    async with GuardReader(
+        read.settings, read_state(json.loads(stored), new_state()), since_ms, None, ids, tail=tail
+    ) as reader:
         await step_and_break_off(reader)
         await step_until_now(reader)
         read.add_partition("scores", "outcomes")
@@ -183,16 +196,17 @@ async def test_a_guard_goes_on_from_its_checkpoint_and_its_evidence_can_be_count
 
 async def test_records_that_were_removed_unread_are_told_of_and_a_topic_made_anew_is_counted_anew(
     read: Topics,
+    tail: SharedTail | None,
 ) -> None:
     read.make("scores", "outcomes")
     since_ms, scores = now_ms(), [(0, score(0, 1, 0, offset)) for offset in range(60)]
     read.send("scores", scores[:20])
-    async with GuardReader(read.settings, new_state(), since_ms) as reader:
+    async with GuardReader(read.settings, new_state(), since_ms, tail=tail) as reader:
         await step_until_now(reader)
         found, stored = evidence(reader.state), json.dumps(state_json(reader.state))
     read.send("scores", scores[20:])
     remove_before(read.settings.brokers, read.name("scores"), {0: 50})
-    async with GuardReader(read.settings, read_state(json.loads(stored), new_state()), since_ms) as reader:
+    async with GuardReader(read.settings, read_state(json.loads(stored), new_state()), since_ms, tail=tail) as reader:
         await step_until_now(reader)
         assert [(*tp, lost) for tp, lost in reader.lost.items()] == [(read.name("scores"), 0, 30)]
         assert sum(sum(arms) for arms in reader.state.decided().values()) == 30
@@ -207,25 +221,25 @@ async def test_records_that_were_removed_unread_are_told_of_and_a_topic_made_ane
         await recount(read.settings, new_state(), since_ms, found["positions"])
 
 
-async def test_a_watch_reads_comparisons(read: Topics) -> None:
+async def test_a_watch_reads_comparisons(read: Topics, tail: SharedTail | None) -> None:
     read.make("shadow-scores", "outcomes")
     sides = {"live": {"digest": NEW, "decision": "decline"}, "challenger": {"digest": PREVIOUS, "decision": "approve"}}
     pairs = [{"transaction_id": f"t-{at}", "card_id": f"c-{at}", "revision": 1} | sides for at in range(20)]
     read.send("shadow-scores", [(at % PARTITIONS, msgspec.json.encode(one)) for at, one in enumerate(pairs)])
     state = GuardState(paired_guards(GUARDS), "", {1: PAIRED_SHARE_BP})
-    async with GuardReader(read.settings, state, now_ms(), Pair(NEW, PREVIOUS)) as reader:
+    async with GuardReader(read.settings, state, now_ms(), Pair(NEW, PREVIOUS), tail=tail) as reader:
         while sum(counts.position for counts in state.partitions.values()) < len(pairs):
             await reader.step(known)
     assert state.counts_of(GuardKind.DECLINED) == {PAIRED_SHARE_BP: (20, 0)}
 
 
-async def test_a_missing_topic_is_an_error_that_says_what_to_do(read: Topics) -> None:
+async def test_a_missing_topic_is_an_error_that_says_what_to_do(read: Topics, tail: SharedTail | None) -> None:
     read.make("scores")
 
     async def refresh() -> None:
         raise AssertionError
 
-    async with GuardReader(read.settings, new_state(), now_ms()) as reader:
+    async with GuardReader(read.settings, new_state(), now_ms(), tail=tail) as reader:
         missing = rf"topic {read.name('outcomes')} is missing: create it with `fraudstream topics apply"
         with pytest.raises(UnknownTopicOrPartitionError, match=missing):
             await reader.step(refresh)
@@ -233,3 +247,78 @@ async def test_a_missing_topic_is_an_error_that_says_what_to_do(read: Topics) ->
         while not reader.state.outcomes:  # the brokers may tell of it a moment later
             with suppress(UnknownTopicOrPartitionError):
                 await step_until_now(reader)
+
+
+async def read_all(part: FollowedTopics, count: int) -> list[tuple[int, int]]:
+    """Fetch until so many records came; return their places."""
+    found = list[tuple[int, int]]()
+    async with asyncio.timeout(60):
+        while len(found) < count:
+            fetched = await part.fetch()
+            assert not fetched.records
+            found += [(one.partition, one.offset) for some in fetched.scores.values() for one in some]
+    return found
+
+
+async def test_readers_at_the_end_share_each_record_and_those_elsewhere_read_by_themselves(read: Topics) -> None:
+    """One starts at the beginning, one in the middle, and one stands still until all that it needs is forgotten."""
+    read.make("scores")
+    sent = [(at % PARTITIONS, score(at % PARTITIONS, 1, 0, at)) for at in range(600)]
+    read.send("scores", sent[:300])
+    shared, each = SharedTail(read.settings), 300 // PARTITIONS
+    shared.begin()
+    name = read.name("scores")
+    starts = [0, each // 2, each]
+    readers = [
+        FollowedTopics(read.settings, [ReadTopic(name, 0, 0, dict.fromkeys(range(PARTITIONS), at))], shared)
+        for at in starts
+    ]
+    for reader, start in zip(readers, starts, strict=True):
+        found = await read_all(reader, PARTITIONS * (each - start))
+        assert sorted(found) == [(number, at) for number in range(PARTITIONS) for at in range(start, each)]
+    for reader in readers:  # all are at the end
+        assert not (await reader.fetch()).scores
+    read.send("scores", sent[300:420])
+    wanted = [(number, at) for number in range(PARTITIONS) for at in range(each, 420 // PARTITIONS)]
+    first = [one for some in (await fetch_some(readers[0], 120)) for one in some]
+    second = [one for some in (await fetch_some(readers[1], 120)) for one in some]
+    assert sorted((one.partition, one.offset) for one in first) == wanted
+    assert {id(one) for one in first} == {id(one) for one in second}, "each was decoded once"
+    shared._needed.pop(id(readers[2]))  # it has stood still for long
+    shared._evict()
+    read.send("scores", sent[420:])
+    await read_all(readers[0], 180)
+    await read_all(readers[1], 180)
+    late = [(number, at) for number in range(PARTITIONS) for at in range(each, 600 // PARTITIONS)]
+    assert sorted(await read_all(readers[2], len(late))) == late
+    for reader in readers:
+        await reader.close()
+    assert shared._consumer is None
+
+
+async def fetch_some(part: FollowedTopics, count: int) -> list[Sequence[Any]]:
+    found = list[Sequence[Any]]()
+    async with asyncio.timeout(60):
+        while sum(map(len, found)) < count:
+            found += (await part.fetch()).scores.values()
+    return found
+
+
+async def test_readers_in_other_threads_share_what_one_loop_fetches(read: Topics) -> None:
+    read.make("scores")
+    sent = [(at % PARTITIONS, score(at % PARTITIONS, 1, 0, at)) for at in range(3_000)]
+    shared = SharedTail(read.settings)
+    shared.begin()
+
+    async def read_there() -> list[tuple[int, int]]:
+        part = FollowedTopics(read.settings, [ReadTopic(read.name("scores"), 0)], shared)
+        try:
+            return await read_all(part, len(sent))
+        finally:
+            await part.close()
+
+    threads = [asyncio.to_thread(asyncio.run, read_there()) for _ in range(3)]
+    sending = asyncio.to_thread(lambda: [read.send("scores", sent[at : at + 500]) for at in range(0, len(sent), 500)])
+    *found, _ = await asyncio.gather(*threads, sending)
+    each = sorted((number, at) for number in range(PARTITIONS) for at in range(len(sent) // PARTITIONS))
+    assert [sorted(one) for one in found] == [each] * 3

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from fraudstream.ops.rollout.deployments.decision_columns import DECISIONS, DecisionCollector, newest
-from fraudstream.ops.rollout.deployments.decisions import ValidDecisions
 from fraudstream.ops.rollout.deployments.recent import DeadLetterPlaces, RecentDecisions
 from models.policy import Decision
 from stream.consumer import place_of
 from stream.contract.codes import DeadLetterCode
 from stream.contract.outputs import DecidedBy, Overruled, Score, Source
 from stream.positions.dead_letters import DeadLetter, LetterOrigin
+from stream.readers import ValidViews, read_scores
 from support.demo_scores import Place, score
 from support.stream_records import Told
 
@@ -30,15 +30,17 @@ def decided(offset: int, **changes: object) -> Score:
 
 
 def test_a_stale_owners_decisions_are_void_and_counted_and_the_last_place_is_the_last_valid_one() -> None:
-    valid = ValidDecisions()
+    valid = ValidViews()
     records = told([decided(0), decided(1, epoch=3), decided(2), decided(1, epoch=3), decided(2, epoch=3)])
-    assert [(one.source.offset, one.epoch) for _, one in valid.of(records)] == [(0, 1), (1, 3), (2, 3)]
+    assert [(one.source.offset, one.epoch) for _, one in valid.of(read_scores(records))] == [(0, 1), (1, 3), (2, 3)]
     assert (valid.void, valid.last_place(0), valid.last_place(1)) == ({0: 2}, 2, -1)
 
 
 def test_what_is_no_score_is_passed_over() -> None:
     records = [Told(value, offset=at) for at, value in enumerate([b"", b"{}", b"\xff", b'{"epoch":1}'])]
-    assert list(ValidDecisions().of(records)) == []
+    valid = ValidViews()
+    assert list(valid.of(read_scores(records))) == []
+    assert valid.unreadable == len(records)
 
 
 def test_a_decision_without_its_model_or_its_history_is_a_fault_and_a_young_history_is_none() -> None:

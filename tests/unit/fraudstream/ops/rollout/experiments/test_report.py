@@ -3,7 +3,6 @@
 import json
 from itertools import chain
 
-import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
@@ -21,11 +20,12 @@ from fraudstream.ops.rollout.experiments.report import (
 )
 from fraudstream.ops.rollout.experiments.tables import report_tables, signed_money
 from fraudstream.ops.rollout.experiments.words import missing_lines, promises, remarks, verdict_line
-from fraudstream.ops.rollout.outcomes.columns import JoinedScore, ValidPayment
+from fraudstream.ops.rollout.outcomes.columns import ValidPayment
 from guards.errors import OtherHashKeyError
 from metrics.bootstrap import BootstrapPlan
 from models.arms import bucket
 from models.commands import AcceptedArm, Event
+from stream.readers import read_view
 from stream.settings import Settings
 from support.control_events import accepted
 from support.experiment_cases import ARMS, EXPERIMENT, SPLIT, ArmPayment, drawn_payments, rows_of, terms
@@ -56,7 +56,7 @@ def decided() -> ExperimentReport:
 
 
 def score(**changes: object) -> ValidPayment:
-    return ValidPayment(msgspec.json.decode(score_value(**changes), type=JoinedScore), 0, 0, 0)
+    return ValidPayment(read_view(score_value(**changes)), 0, 0, 0)
 
 
 def arm_of(card: str) -> str:

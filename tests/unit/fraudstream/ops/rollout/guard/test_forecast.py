@@ -2,16 +2,16 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
 
 from fraudstream.ops.rollout.guard.forecast import NOTHING, PresentRates, forecast, read_rates, wait_for
 from guards.ladder import Ladder
 from guards.specs import NO_CLIMB, ClimbSpec, GuardKind
 from stream.settings import Settings
+from support.outcome_cases import score_value
+from support.stream_records import Told
 
 LADDER = Ladder.parse("1% 10min, 5% 1h, 25% 1h, 100%")
 ALIKE = PresentRates(100_000, 10_000.0, {GuardKind.DECLINED: 100, GuardKind.REVIEWED: 1_000})
@@ -65,14 +65,19 @@ class Scan:
         self.begin = firsts[0]
 
     async def read(self) -> AsyncIterator[tuple[list[Any], float]]:
-        yield [SimpleNamespace(value=value) for value in self.values[self.begin :]], 1.0
+        yield [Told(value) for value in self.values[self.begin :]], 1.0
 
 
 async def test_the_rates_are_those_of_the_latest_decisions_of_the_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
     def score(at: int, card: int, decision: str, deployment: str = "default") -> bytes:
-        fields = {"transaction_id": f"t{at}", "card_id": f"c{card}", "decided_by": "model", "revision": 1, "epoch": 1}
-        times = {"source": {"offset": at}, "scored_at": f"2026-01-01T00:00:{at:02}.000Z"}
-        return msgspec.json.encode({**fields, **times, "decision": decision, "deployment": deployment})
+        return score_value(
+            transaction_id=f"t{at}",
+            card_id=f"c{card}",
+            source={"topic": "transactions", "partition": 0, "offset": at},
+            scored_at=f"2026-01-01T00:00:{at:02}.000Z",
+            decision=decision,
+            deployment=deployment,
+        )
 
     values = [score(at, at % 4, "decline" if at % 4 == 1 else "approve") for at in range(20)]
     values += [score(20, 9, "review"), score(21, 9, "review", "green"), b"no score"]

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fraudstream.ops.rollout.guard import process
 from fraudstream.ops.rollout.guard.finding import Limits
 from fraudstream.ops.rollout.guard.process import Guard
 from fraudstream.ops.rollout.guard.sight import empty_state
@@ -114,13 +115,13 @@ async def test_a_guard_that_does_not_know_the_excluded_cards_is_not_ready_and_sa
 ) -> None:
     guard, asked = Guard(Settings(), Limits(0, 0), NoOperationTracing(), None), asyncio.Event()
 
-    async def connected() -> None:
+    async def connect(_stack: object) -> None:
         if guard.view.trouble == "2 excluded cards are hashed with a key":
             asked.set()
         raise OtherHashKeyError("2 excluded cards are hashed with a key")
 
-    monkeypatch.setattr(guard, "_connected", connected)
-    monkeypatch.setattr("fraudstream.ops.rollout.guard.process._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(guard, "connect", connect)
+    monkeypatch.setattr(process, "_TERMS", process._TERMS._replace(retry_seconds=0.0))
     running = asyncio.create_task(guard.run())
     async with asyncio.timeout(5):
         await asked.wait()

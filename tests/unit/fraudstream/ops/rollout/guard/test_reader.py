@@ -10,8 +10,8 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from fraudstream.ops.folds.topics import FetchedPart, FollowedTopics, ReadTopic
 from fraudstream.ops.rollout.guard.reader import GuardReader
-from fraudstream.ops.rollout.guard.topics import FetchedPart, GuardedTopics, ReadTopic
 from guards.checkpoint import read_state, state_json
 from guards.report import evidence
 from guards.specs import GuardKind, default_guards
@@ -20,6 +20,7 @@ from stream.consumer import ValidScores
 from stream.engine.unpacking import Unreadable
 from stream.kafka.topic_ids import TopicState
 from stream.settings import Settings
+from support.fetched import fetched_part
 from support.fleet.payments import PARTITIONS
 from support.handmade_scores import handmade_scores, score
 from support.stream_records import Told
@@ -53,11 +54,11 @@ def part(
         ]
         for number, found in values.items()
     }
-    return FetchedPart(
-        tuple(TopicPartition("scores", number) for number in anew),
-        records,  # type: ignore[arg-type]
+    return fetched_part(
+        records,
         {tp: first[tp.partition] + len(found) for tp, found in records.items()},
         {tp: 10 * tp.partition + 5 for tp in records},
+        [TopicPartition("scores", number) for number in anew],
     )
 
 
@@ -132,7 +133,7 @@ class Consumer:
     async def end_offsets(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(tps, self.end)
 
-    async def getmany(self, **_: int) -> dict[TopicPartition, list[Told]]:
+    async def getmany(self, *_: TopicPartition, **__: int) -> dict[TopicPartition, list[Told]]:
         tp = TopicPartition("scores", 0)
         records = [Told(partition=0, offset=at, timestamp=at) for at in range(self.at[tp], self.at[tp] + self.taken)]
         self.at[tp] += self.taken
@@ -147,9 +148,9 @@ class Consumer:
 async def test_the_time_up_to_which_a_partition_is_read_is_that_of_its_last_record_until_its_end_is_reached(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    consumer, topics = Consumer(), GuardedTopics(Settings(), [ReadTopic("scores", 0)])
+    consumer, topics = Consumer(), FollowedTopics(Settings(), [ReadTopic("scores", 0)])
     times = iter([100, 200, 300, 400])
-    monkeypatch.setattr("fraudstream.ops.rollout.guard.topics.now_ms", lambda: next(times))
+    monkeypatch.setattr("fraudstream.ops.folds.topics.now_ms", lambda: next(times))
 
     async def connected() -> Consumer:
         return consumer
@@ -168,7 +169,7 @@ async def test_the_time_up_to_which_a_partition_is_read_is_that_of_its_last_reco
 async def test_what_was_taken_before_an_error_is_fetched_again_over_a_new_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    topics = GuardedTopics(Settings(), [ReadTopic("scores", 0, positions={0: 0, 1: 0})])
+    topics = FollowedTopics(Settings(), [ReadTopic("scores", 0, positions={0: 0, 1: 0})])
     made: list[Consumer] = []
 
     async def states(_admin: object) -> dict[str, TopicState]:
@@ -180,15 +181,15 @@ async def test_what_was_taken_before_an_error_is_fetched_again_over_a_new_connec
         made.append(consumer)
         return consumer
 
-    monkeypatch.setattr("fraudstream.ops.rollout.guard.topics.open_admin", lambda _settings: nullcontext())
+    monkeypatch.setattr("fraudstream.ops.folds.topics.open_admin", lambda _settings: nullcontext())
     monkeypatch.setattr(topics, "_states", states)
     monkeypatch.setattr(topics, "_assigned", assigned)
     first = TopicPartition("scores", 0)
-    assert [one.offset for one in (await topics.fetch()).records[first]] == [0, 1, 2, 3]
+    assert [one.offset for one in (await topics.fetch()).scores[first]] == [0, 1, 2, 3]
     made[0].fails = True
     with pytest.raises(KafkaError):
         await topics.fetch()
-    assert [one.offset for one in (await topics.fetch()).records[first]] == [4, 5, 6, 7]
+    assert [one.offset for one in (await topics.fetch()).scores[first]] == [4, 5, 6, 7]
     assert len(made) == 2
 
 

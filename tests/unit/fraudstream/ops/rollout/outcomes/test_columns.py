@@ -1,7 +1,7 @@
 """Payments as columns: which decisions are read, what a row holds, and how labels join."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,30 +13,27 @@ from fraudstream.ops.rollout.outcomes.labels import UNLABELLED, card_hash, payme
 from metrics.money import DecisionCode
 from stream.consumer import ValidScores
 from stream.errors import ReportError
+from stream.readers import read_scores
 from support.handmade_scores import handmade_scores
 from support.outcome_cases import LIVE_DIGEST, Payment, at_ms, label_rows, payment_rows, score_value
-
-
-class Record(NamedTuple):
-    partition: int
-    offset: int
-    value: bytes | None
+from support.stream_records import Told
 
 
 def collected(values: list[bytes | None], *, first: int = 0, **options: Any) -> PaymentCollector:
     collector = PaymentCollector("default", ColumnNames(), **({"cards_bp": 10_000} | options))
-    collector.keep(collector.valid([Record(0, at, value) for at, value in enumerate(values)], first))  # type: ignore[arg-type] - a record's fields that are used
+    records = read_scores(Told(value, offset=at) for at, value in enumerate(values))  # type: ignore[misc]
+    collector.keep(collector.valid(records, first))
     return collector
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_valid_decisions_are_those_of_the_rule_for_consumers(seed: int) -> None:
     sent = handmade_scores(seed)
-    records = [Record(partition, at, value) for at, (partition, value) in enumerate(sent)]
+    records = [Told(value, partition=partition, offset=at) for at, (partition, value) in enumerate(sent)]
     rule = ValidScores[Any]()
     expected = [(record.partition, score.transaction_id) for record, score in rule.of(records)]
     collector = PaymentCollector("", ColumnNames(), 10_000)
-    found = collector.valid(records, 0)  # type: ignore[arg-type] - a record's fields that are used
+    found = collector.valid(read_scores(records), 0)  # type: ignore[arg-type]
     assert [(one.partition, one.score.transaction_id) for one in found] == expected
     assert (len(expected) > 100, collector.void) == (True, rule.void)
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
@@ -13,14 +13,9 @@ from fraudstream.ops.rollout.outcomes.maturity import DAY_MS
 from fraudstream.ops.rollout.outcomes.reader import ReadingScope, read_payments
 from stream.settings import Settings
 from support.outcome_cases import at_ms, outcome_value, score_value
+from support.stream_records import Told
 
 SINCE_MS = at_ms(30)
-
-
-class Record(NamedTuple):
-    partition: int
-    offset: int
-    value: bytes | None
 
 
 def place(offset: int) -> dict[str, Any]:
@@ -39,7 +34,7 @@ def hold(monkeypatch: pytest.MonkeyPatch, opened: dict[str, int], topics: Mappin
         opened[topic] = since_ms
 
         async def read() -> AsyncIterator[Any]:
-            yield [Record(0, at, value) for at, value in enumerate(topics[topic])], 1.0
+            yield [Told(value, offset=at) for at, value in enumerate(topics[topic])], 1.0
             yield [], 1.0
 
         yield SimpleNamespace(first={0: 0}, read=read)

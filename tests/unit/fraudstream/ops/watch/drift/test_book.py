@@ -13,6 +13,7 @@ from fraudstream.ops.watch.drift.book import AlertBook, StoredBook
 from fraudstream.ops.watch.drift.fold import WatchedPair
 from fraudstream.ops.watch.drift.scores import ScoreFilter
 from models.training_reference import DAY_MS
+from stream.readers import read_scores
 from support.drift_cases import DIGEST, FIRST_DAY, POLICY, label, payments, record
 
 PAIR = WatchedPair(DIGEST, "live")
@@ -41,7 +42,7 @@ def test_scores_and_labels_in_any_order_and_through_restarts_give_the_precision_
     while scores or outcomes:
         if scores and random.random() < 0.5:
             part, scores = scores[:200], scores[200:]
-            book.add(score for _, score in read.of(part))  # type: ignore[arg-type]
+            book.add(score for _, score in read.of(read_scores(part)))  # type: ignore[arg-type]
             book.forget(part[-1].timestamp)
         else:
             part, outcomes = outcomes[:200], outcomes[200:]
@@ -54,7 +55,7 @@ def test_scores_and_labels_in_any_order_and_through_restarts_give_the_precision_
 
 def test_labels_of_other_payments_and_old_alerts_are_forgotten() -> None:
     book = AlertBook()
-    book.add(score for _, score in ScoreFilter("default").of(SCORES))  # type: ignore[arg-type]
+    book.add(score for _, score in ScoreFilter("default").of(read_scores(SCORES)))  # type: ignore[arg-type]
     book.add_labels(labels(LABELS))
     alerts = sum(one.score >= POLICY.review_at for one in DRAWN)
     book.forget((FIRST_DAY + 30) * DAY_MS)

@@ -14,18 +14,18 @@ from fraudstream.ops.watch.incidents.told import Told
 from models.training_reference import DAY_MS
 from stream.contract.incident import Incident, IncidentKind, IncidentRule
 from stream.settings import Settings
-from support.drift_cases import FIRST_DAY, ScoreRecord
+from support.drift_cases import FIRST_DAY, DriftRecord
 
 SETTINGS = Settings(worker_id="guard-1")
 BY_CUSTOMERS = f"{FRAUDS} reported by customer"
 
 
-def outcome(card: str, day: int, **changes: Any) -> ScoreRecord:
+def outcome(card: str, day: int, **changes: Any) -> DriftRecord:
     value = {"kind": "label", "card_id": card, "fraud": True, "reported_by": "customer", "status": "applied"}
-    return ScoreRecord(0, 0, day * DAY_MS + DAY_MS // 2, msgspec.json.encode(value | changes))
+    return DriftRecord(0, 0, day * DAY_MS + DAY_MS // 2, msgspec.json.encode(value | changes))
 
 
-def day_of(day: int, customers: int = 12, others: int = 12) -> list[ScoreRecord]:
+def day_of(day: int, customers: int = 12, others: int = 12) -> list[DriftRecord]:
     by_customers = [outcome(f"a-{day}-{at}", day) for at in range(customers)]
     return [*by_customers, *(outcome(f"b-{day}-{at}", day, reported_by="chargeback") for at in range(others))]
 
@@ -96,7 +96,7 @@ def test_a_card_counts_once_a_day_and_labels_that_came_before_not_at_all() -> No
             outcome("b", FIRST_DAY, status="repeated"),
             outcome("c", FIRST_DAY, deployment="other"),
             outcome("d", FIRST_DAY, fraud=False),
-            ScoreRecord(0, 0, FIRST_DAY * DAY_MS, b"{"),
+            DriftRecord(0, 0, FIRST_DAY * DAY_MS, b"{"),
         ]
     )  # type: ignore[list-item] # it reads no other field
     assert feed.stored().days[FIRST_DAY] == {

@@ -16,6 +16,7 @@ from fraudstream.ops.watch.drift.layout import ALERTS, DECLINES, SCORE
 from fraudstream.ops.watch.drift.scores import ScoreFilter
 from metrics.drift import LEAST_SHARE, stability_index
 from models.training_reference import DAY_MS
+from stream.readers import read_scores
 from support.drift_cases import DIGEST, FIRST_DAY, NAMES, POLICY, TERMS, new_fold, payments, record, records, watched
 from support.drift_cases import reference as reference_of
 
@@ -77,7 +78,7 @@ def test_partitions_divisions_and_orders_change_nothing(partitions: int, random:
     while by_partition:
         partition = random.choice(sorted(by_partition))
         part, rest = by_partition[partition][:97], by_partition[partition][97:]
-        fold.add(read.of(part))
+        fold.add(read.of(read_scores(part)))
         by_partition[partition] = rest
         if not rest:
             del by_partition[partition]
@@ -143,7 +144,7 @@ def test_the_alarm_of_a_model_that_decides_no_more_ends_whether_looked_at_daily_
     fold, daily = new_fold(REFERENCE), []
     read = ScoreFilter("default")
     for day in range(FIRST_DAY, FIRST_DAY + 14):
-        fold.add(read.of([one for one in found if one.timestamp // DAY_MS == day]))  # type: ignore[arg-type,unused-ignore]
+        fold.add(read.of(read_scores([one for one in found if one.timestamp // DAY_MS == day])))  # type: ignore[arg-type,unused-ignore]
         daily += fold.advance((day + 1) * DAY_MS + LATENESS_MS)
     assert daily == at_last
     assert [kind for kind, _ in alarms(daily)] == [AlarmKind.OPENED, AlarmKind.CLOSED]
@@ -210,8 +211,8 @@ def test_what_does_not_count_is_left_out() -> None:
         record(one, 6)._replace(value=b"{}"),
     ]
     fold = new_fold(REFERENCE)
-    fold.add(read.of(found))  # type: ignore[arg-type]
-    assert (read.void, read.unreadable, read.left_out, fold.late) == (1, 1, 3, 1)
+    fold.add(read.of(read_scores(found)))  # type: ignore[arg-type]
+    assert (read.valid.all_void, read.valid.unreadable, read.left_out, fold.late) == (1, 1, 3, 1)
     assert {day: counts.payments for day, counts in fold.pairs[PAIR].days.items()} == {FIRST_DAY: 1}
 
 

@@ -26,7 +26,7 @@ from models.errors import MissingArtifactError, RepositoryUnavailableError
 from models.repository import StoredManifest
 from models.training_reference import DAY_MS
 from stream.settings import Settings
-from support.drift_cases import DIGEST, FIRST_DAY, POLICY, TERMS, ScoreRecord, label, manifest, payments, record
+from support.drift_cases import DIGEST, FIRST_DAY, POLICY, TERMS, DriftRecord, label, manifest, payments, record
 from support.drift_cases import reference as reference_of
 
 REFERENCE = reference_of(payments(range(FIRST_DAY - 28, FIRST_DAY), seed=7, cards=400))
@@ -63,16 +63,16 @@ class Models:
 class Scan:
     """Takes the place of a scan of a topic."""
 
-    def __init__(self, records: list[ScoreRecord]) -> None:
+    def __init__(self, records: list[DriftRecord]) -> None:
         self.first = {0: 0}
         self._records = records
 
-    async def read(self) -> AsyncIterator[tuple[list[ScoreRecord], float]]:
+    async def read(self) -> AsyncIterator[tuple[list[DriftRecord], float]]:
         for begin in range(0, len(self._records), 500):
             yield self._records[begin : begin + 500], 0.5
 
 
-def frauds_of(drawn: Any) -> list[ScoreRecord]:
+def frauds_of(drawn: Any) -> list[DriftRecord]:
     """Return labels: of each alert that is fraud, two days later; scores are calibrated."""
     random = np.random.default_rng(3)
     chances = random.random(len(drawn))

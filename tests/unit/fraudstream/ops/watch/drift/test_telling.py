@@ -15,8 +15,9 @@ from fraudstream.ops.watch.incidents.resume import new_state
 from fraudstream.ops.watch.incidents.told import Told
 from models.training_reference import DAY_MS
 from stream.contract.incident import Incident, IncidentKind, IncidentRule
+from stream.readers import read_scores
 from stream.settings import Settings
-from support.drift_cases import DIGEST, FIRST_DAY, TERMS, ScoreRecord, new_fold, payments, record
+from support.drift_cases import DIGEST, FIRST_DAY, TERMS, DriftRecord, new_fold, payments, record
 from support.drift_cases import reference as reference_of
 
 SETTINGS = Settings(worker_id="guard-1")
@@ -45,11 +46,11 @@ class Writer:
                 self.written.append(found)
 
 
-def daily(fold: DriftFold, read: ScoreFilter, records: list[ScoreRecord], days: range) -> list[DriftNews]:
+def daily(fold: DriftFold, read: ScoreFilter, records: list[DriftRecord], days: range) -> list[DriftNews]:
     """Read the records of some days, day by day."""
     news = []
     for day in days:
-        fold.add(read.of([one for one in records if one.timestamp // DAY_MS == day]))  # type: ignore[arg-type]
+        fold.add(read.of(read_scores([one for one in records if one.timestamp // DAY_MS == day])))  # type: ignore[arg-type]
         news += fold.advance((day + 1) * DAY_MS + LATENESS_MS)
     return news
 
@@ -94,9 +95,9 @@ async def test_a_guard_that_restarts_from_its_checkpoint_goes_on_as_if_it_had_no
     fold, read = new_fold(REFERENCE), ScoreFilter("default")
     before = daily(fold, read, RECORDS, days[:stop])
     half = [one for one in RECORDS if one.timestamp // DAY_MS == days[stop]][:90]
-    fold.add(read.of(half))  # type: ignore[arg-type]
+    fold.add(read.of(read_scores(half)))  # type: ignore[arg-type]
     kept = DriftCheckpoint(tmp_path / "guard.gz")
-    partitions = {0: StoredPartition(90, *read.standings[0])}
+    partitions = {0: StoredPartition(90, *read.valid.standings[0])}
     assert await kept.save(StoredWatch("default", "", "id", partitions, stored_pairs(fold), fold.late, fold.looked_to))
     stored = kept.load(SETTINGS)
     assert stored is not None

@@ -6,10 +6,11 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from fraudstream.ops.rollout.guard.topics import FetchedPart
+from fraudstream.ops.folds.topics import FetchedPart
 from fraudstream.ops.watch.incidents.process import IncidentTeller
 from fraudstream.ops.watch.incidents.told import Told, read_incident
 from stream.contract.incident import Incident
+from support.fetched import fetched_part
 from support.incident_world import SETTINGS, Past, PastReader, begin_at, troubled_past
 
 
@@ -25,7 +26,7 @@ class OnePart:
         self.fetches += 1
         positions = {tp: len(records) for tp, records in self._past.records.items()}
         records = self._past.records if self.fetches == 1 else {}
-        return FetchedPart((), records, positions, dict.fromkeys(positions, self._past.end_ms))
+        return fetched_part(records, positions, dict.fromkeys(positions, self._past.end_ms))
 
 
 class Topic:
@@ -90,7 +91,7 @@ async def until_done(teller: IncidentTeller, connected: Connected) -> int:
     failed = 0
     while True:
         try:
-            await teller._turn(connected)  # type: ignore[arg-type]
+            await teller.turn(connected)  # type: ignore[arg-type]
         except KafkaConnectionError:
             failed += 1
         else:
@@ -128,7 +129,7 @@ async def test_the_gauge_shows_what_kafka_refuses_until_it_is_written(
     unwritten = teller.gauges.gauges()["fraudstream.incidents.unwritten"]
     connected = Connected(Topic(["before"]))
     with pytest.raises(KafkaConnectionError):
-        await teller._turn(connected)  # type: ignore[arg-type]
+        await teller.turn(connected)  # type: ignore[arg-type]
     assert unwritten()[()] > 0
     assert await until_done(teller, connected) == 0
     assert unwritten()[()] == 0

@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import UnknownTopicOrPartitionError
 
+from fraudstream.ops.folds.tail import FETCH_MS, LARGEST_FETCH, Others, Scores, SharedTail
 from stream.clock import now_ms
 from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.engine.scan import first_offsets
@@ -21,16 +22,15 @@ from stream.engine.unpacking import FetchedRecord
 from stream.kafka.client import missing_topic, open_admin, require_topic
 from stream.kafka.stray import answered_within, given_up_as_error
 from stream.kafka.topic_ids import TopicState, topic_states
+from stream.kafka.topics import SCORES
+from stream.readers import read_scores
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.guard")
 
-_FETCH_MS = 50
 _LOOK_SECONDS = 3.0
 """How often topics are looked at: for added partitions, and whether they are still the same topics."""
 _TIMEOUT_SECONDS = 20.0
-LARGEST_FETCH = 5_000
-"""So many records at most are fetched at once: counting them holds up the process's other work for some 60 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +57,33 @@ class FetchedPart(NamedTuple):
 
     Attributes:
         anew: the partitions of topics that were deleted and made anew: forget what was counted of them before.
-        records: new records by partition, in order.
+        scores: new records of `scores`, read.
+        records: new records of other topics.
         positions: the offset behind what was read, of all partitions.
         until_ms: the time up to which everything was read, of each partition where it is known.
     """
 
     anew: tuple[TopicPartition, ...]
-    records: Mapping[TopicPartition, Sequence[FetchedRecord]]
+    scores: Scores
+    records: Others
     positions: Mapping[TopicPartition, int]
     until_ms: Mapping[TopicPartition, int]
 
+    @property
+    def size(self) -> int:
+        """How many records it brought."""
+        return sum(map(len, self.scores.values())) + sum(map(len, self.records.values()))
 
-class GuardedTopics:
+
+class FollowedTopics:
     """Reads all partitions of some topics, those that are added later too.
 
     After any error, the next fetch connects again and goes on behind the last one that succeeded.
+
+    Args:
+        settings: the brokers and the topic prefix.
+        topics: what is read, and from where.
+        tail: from where it takes what is new together with others of its process; without, it reads all by itself.
 
     Attributes:
         topic_ids: the ids of the topics that are read; empty where the brokers have none.
@@ -80,11 +92,14 @@ class GuardedTopics:
         unreadable: records in batches that could not be unpacked, at most.
     """
 
-    def __init__(self, settings: Settings, topics: Sequence[ReadTopic]) -> None:
+    def __init__(self, settings: Settings, topics: Sequence[ReadTopic], tail: SharedTail | None = None) -> None:
         self.lost: dict[TopicPartition, int | None] = {}
         self.unreadable = 0
         self.topic_ids = {topic.name: topic.topic_id for topic in topics}
         self._settings = settings
+        self._tail = tail
+        self._shared: frozenset[TopicPartition] = frozenset()
+        self._scores = settings.topic(SCORES.name)
         self._topics = {topic.name: topic for topic in topics}
         self._at = {TopicPartition(one.name, number): at for one in topics for number, at in one.positions.items()}
         self._until_ms: dict[TopicPartition, int] = {}
@@ -98,6 +113,8 @@ class GuardedTopics:
         """Disconnect; the next fetch connects again."""
         stack, self._stack = self._stack, AsyncExitStack()
         self._consumer = self._admin = None
+        if self._tail is not None:
+            await self._tail.leave(self)
         await stack.aclose()
 
     async def ranges(self) -> dict[TopicPartition, tuple[int, int]]:
@@ -116,7 +133,7 @@ class GuardedTopics:
         """The offset of the next record of each partition."""
         return self._at.copy()
 
-    async def fetch(self, wait_ms: int = _FETCH_MS, only: Collection[TopicPartition] = ()) -> FetchedPart:
+    async def fetch(self, wait_ms: int = FETCH_MS, only: Collection[TopicPartition] = ()) -> FetchedPart:
         """Return what there is, `LARGEST_FETCH` records at most; if there is nothing, wait for `wait_ms` at most.
 
         Args:
@@ -137,20 +154,53 @@ class GuardedTopics:
     async def _fetch(self, wait_ms: int, only: Collection[TopicPartition]) -> FetchedPart:
         consumer = await self._connected()
         await self._mend(consumer)
-        tps, asked_ms = sorted(consumer.assignment()), now_ms()
+        tps = sorted(consumer.assignment())
+        if self._tail is not None:
+            self._share(consumer, await self._tail.reached(self, {tp: self._at[tp] for tp in tps}))
+        alone = [tp for tp in tps if tp not in self._shared]
+        scores: Scores = {}
+        records: Others = {}
+        if alone:
+            found = await self._fetch_alone(consumer, alone, 0 if self._shared else wait_ms, only)
+            records = {tp: some for tp, some in found.items() if tp.topic != self._scores}
+            scores = {tp: read_scores(some) for tp, some in found.items() if tp not in records}
+        if self._tail is not None and self._shared:
+            wait_ms = 0 if scores or records else wait_ms
+            part = await self._tail.take(self, {tp: self._at[tp] for tp in self._shared}, wait_ms)
+            scores, records = {**scores, **part.scores}, {**records, **part.records}
+            self._at.update(part.positions)
+            for tp, until_ms in part.until_ms.items():
+                self._until_ms[tp] = max(until_ms, self._until_ms.get(tp, 0))
+            self.unreadable += part.unreadable
+        anew, self._anew = tuple(sorted(self._anew)), set()
+        return FetchedPart(anew, scores, records, {tp: self._at[tp] for tp in tps}, self._until_ms.copy())
+
+    def _share(self, consumer: LogConsumer, reached: Collection[TopicPartition]) -> None:
+        """Read by itself only what the tail does not have."""
+        shared = frozenset(reached)
+        for tp in shared - self._shared:
+            consumer.pause(tp)
+        for tp in self._shared - shared:
+            consumer.seek(tp, self._at[tp])
+            consumer.resume(tp)
+        self._shared = shared
+
+    async def _fetch_alone(
+        self, consumer: LogConsumer, tps: Sequence[TopicPartition], wait_ms: int, only: Collection[TopicPartition]
+    ) -> dict[TopicPartition, list[FetchedRecord]]:
+        asked_ms = now_ms()
         ends = await consumer.end_offsets(tps)
-        records = await consumer.getmany(*only, timeout_ms=wait_ms, max_records=LARGEST_FETCH)
+        found = await consumer.getmany(*(only or tps), timeout_ms=wait_ms, max_records=LARGEST_FETCH)
         positions = {tp: await consumer.position(tp) for tp in tps}
         for tp in tps:
             if positions[tp] >= ends[tp]:
                 self._until_ms[tp] = asked_ms
-            elif tp in records:
-                self._until_ms[tp] = max(min(records[tp][-1].timestamp, asked_ms), self._until_ms.get(tp, 0))
+            elif tp in found:
+                self._until_ms[tp] = max(min(found[tp][-1].timestamp, asked_ms), self._until_ms.get(tp, 0))
         passed, consumer.fetcher.passed_over = consumer.fetcher.passed_over, []
         self.unreadable += sum(unreadable.end - unreadable.first for _, unreadable in passed)
         self._at.update(positions)
-        anew, self._anew = tuple(sorted(self._anew)), set()
-        return FetchedPart(anew, records, positions, self._until_ms.copy())
+        return dict(found)
 
     async def _connected(self) -> LogConsumer:
         """Return a consumer of all partitions; connect if there is none, after an error, and where one was added."""
@@ -162,7 +212,7 @@ class GuardedTopics:
             self._admin = await self._stack.enter_async_context(open_admin(self._settings))
         states = await self._states(self._admin)
         tps = {TopicPartition(name, number) for name, one in states.items() for number in range(one.partitions)}
-        are_anew = self._are_anew(states)
+        are_anew = await self._are_anew(states)
         if self._consumer is None or are_anew or tps != self._consumer.assignment():
             self._consumer = await self._assigned(sorted(tps))
         self._looked_at = time.monotonic()
@@ -181,7 +231,7 @@ class GuardedTopics:
                 raise UnknownTopicOrPartitionError(missing_topic(name))
         return states
 
-    def _are_anew(self, states: Mapping[str, TopicState]) -> bool:
+    async def _are_anew(self, states: Mapping[str, TopicState]) -> bool:
         """Tell whether a topic is another one than that which was read; forget the positions in it."""
         found = False
         for name, state in states.items():
@@ -191,6 +241,8 @@ class GuardedTopics:
                 log.warning("topic %s was deleted and made anew; it is read from its beginning", name)
                 for tp in [tp for tp in self._at if tp.topic == name]:
                     self._forget(tp)
+                if self._tail is not None:
+                    await self._tail.forget(name)
                 found = True
         return found
 
@@ -201,7 +253,7 @@ class GuardedTopics:
 
     async def _assigned(self, tps: Sequence[TopicPartition]) -> LogConsumer:
         """Return a new consumer of these partitions; to assign others to one that reads loses its positions."""
-        previous, consumer = self._consumer, open_consumer(self._settings, resets=False, fetch_max_wait_ms=_FETCH_MS)
+        previous, consumer = self._consumer, open_consumer(self._settings, resets=False, fetch_max_wait_ms=FETCH_MS)
         self._stack.push_async_callback(consumer.stop)
         await consumer.start()
         for name in self._topics:
@@ -210,6 +262,7 @@ class GuardedTopics:
         await self._find_starts(consumer, [tp for tp in tps if tp not in self._at])
         for tp in tps:
             consumer.seek(tp, self._at[tp])
+        self._shared = frozenset()
         if previous is not None:
             await previous.stop()
         return consumer

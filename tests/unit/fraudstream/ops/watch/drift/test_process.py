@@ -1,19 +1,16 @@
-"""The watch beside the guard: what it counts of a fetch, all of it or nothing, and that a defect ends nothing else."""
+"""The watch beside the guard: what it counts of a fetch, all of it or nothing, and what it tells."""
 
-import asyncio
-import logging
 from pathlib import Path
 
 import msgspec
 import pytest
 from aiokafka import TopicPartition
 
-from fraudstream.ops.rollout.guard.main import Companions
-from fraudstream.ops.rollout.guard.topics import FetchedPart
+from fraudstream.ops.folds.topics import FetchedPart
+from fraudstream.ops.watch.beside import watches
 from fraudstream.ops.watch.drift import process
 from fraudstream.ops.watch.drift.checkpoint import DriftCheckpoint
 from fraudstream.ops.watch.drift.fold import LATENESS_MS
-from fraudstream.ops.watch.drift.part import DriftPart
 from fraudstream.ops.watch.drift.process import DriftWatcher, read_until
 from fraudstream.ops.watch.incidents.told import Told as ToldIncidents
 from models.errors import MissingArtifactError, RepositoryUnavailableError
@@ -21,16 +18,16 @@ from models.repository import StoredManifest
 from models.training_reference import DAY_MS
 from stream.contract.incident import Incident, IncidentRule
 from stream.settings import Settings
-from support.drift_cases import DIGEST, FIRST_DAY, ScoreRecord, label, manifest, payments, record
+from support.drift_cases import DIGEST, FIRST_DAY, DriftRecord, label, manifest, payments, record
+from support.fetched import fetched_part
 
 SETTINGS = Settings(worker_id="guard-1")
 SCORES, OUTCOMES = TopicPartition("scores", 0), TopicPartition("outcomes", 0)
 DRAWN = payments([FIRST_DAY], cards=600)
-PART = FetchedPart(
-    (),
+PART = fetched_part(
     {
-        SCORES: [record(one, at) for at, one in enumerate(DRAWN)],  # type: ignore[dict-item,unused-ignore]
-        OUTCOMES: [label(one, at, 0, fraud=True, days=1) for at, one in enumerate(DRAWN)],  # type: ignore[dict-item,unused-ignore]
+        SCORES: [record(one, at) for at, one in enumerate(DRAWN)],
+        OUTCOMES: [label(one, at, 0, fraud=True, days=1) for at, one in enumerate(DRAWN)],
     },
     {SCORES: 600, OUTCOMES: 600},
     {SCORES: 5, OUTCOMES: 7},
@@ -70,7 +67,7 @@ async def test_what_was_fetched_is_counted_once_the_repository_responds(models: 
     models.error = None
     await watcher._count(PART)
     assert counted(watcher) == 600
-    assert watcher._filter.void == 0
+    assert watcher._filter.valid.all_void == 0
     (pair,) = watcher._fold.pairs
     assert len(watcher._book.rows(pair)) > 0
 
@@ -82,10 +79,10 @@ async def test_a_restarted_watch_reads_the_manifests_of_what_it_knows_before_any
     kept = DriftCheckpoint(tmp_path / "guard.gz")
     first = DriftWatcher(SETTINGS, kept)
     await first._count(PART)
-    await first._keep()
+    await first.keep()
     again = DriftWatcher(SETTINGS, kept)
     assert counted(again) == 600
-    await again._count(FetchedPart((), {}, {}, {}))
+    await again._count(FetchedPart((), {}, {}, {}, {}))
     assert again._fold.advance((FIRST_DAY + 1) * DAY_MS + LATENESS_MS) == []
     assert counted(again) == 0
     (state,) = again._fold.pairs.values()
@@ -94,13 +91,12 @@ async def test_a_restarted_watch_reads_the_manifests_of_what_it_knows_before_any
 
 
 async def test_a_model_that_the_repository_does_not_have_is_warned_of(models: Models) -> None:
-    part = DriftPart(SETTINGS, None)
+    watcher = DriftWatcher(SETTINGS, None)
     models.error = MissingArtifactError("gone")
-    await part._watcher._count(PART)
-    assert counted(part._watcher) == 0
-    (warning,) = [one for one in part.warnings() if "FRAUDSTREAM_MODELS" in one]
+    await watcher._count(PART)
+    assert counted(watcher) == 0
+    (warning,) = [one for one in watches(watcher).warnings() if "FRAUDSTREAM_MODELS" in one]
     assert DIGEST[:12] in warning
-    await part.close()
 
 
 class Topics:
@@ -131,9 +127,9 @@ class Told:
 
 def outcomes_until(day: int, values: list[bytes]) -> FetchedPart:
     at_ms = day * DAY_MS + DAY_MS // 2
-    found = [ScoreRecord(0, at, at_ms, value) for at, value in enumerate(values)]
+    found = [DriftRecord(0, at, at_ms, value) for at, value in enumerate(values)]
     until = {SCORES: at_ms, OUTCOMES: (day + 1) * DAY_MS + process.MARGIN_MS}
-    return FetchedPart((), {OUTCOMES: found}, {SCORES: 0, OUTCOMES: 0}, until)  # type: ignore[dict-item]
+    return fetched_part({OUTCOMES: found}, {SCORES: 0, OUTCOMES: 0}, until)
 
 
 async def test_labels_that_stop_are_told_of_at_the_end_of_the_second_day_once_and_survive_a_restart(
@@ -151,10 +147,10 @@ async def test_labels_that_stop_are_told_of_at_the_end_of_the_second_day_once_an
     said = []
     for day, part in enumerate(parts):
         if day == 22:  # a restart within the alarm's two days
-            await watcher._keep()
+            await watcher.keep()
             watcher = DriftWatcher(SETTINGS, kept)
         watcher._topics = Topics([part])  # type: ignore[assignment]
-        await watcher._turn(told, told)  # type: ignore[arg-type]
+        await watcher.turn((told, told))  # type: ignore[arg-type]
         said.append(len(told.sent))
     assert said == [0] * 22 + [1, 1]
     (incident,) = told.sent
@@ -171,27 +167,3 @@ def test_scores_are_read_up_to_the_least_of_their_partitions_once_each_was_read(
     assert read_until(PART._replace(positions={SCORES: 1, other: 1, OUTCOMES: 1}), "scores") is None
     both = PART._replace(positions={SCORES: 1, other: 1}, until_ms={SCORES: 9, other: 4})
     assert read_until(both, "scores") == 4
-
-
-async def test_a_defect_of_the_watch_is_said_and_ends_no_companion(
-    models: Models, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
-    assert models.error is None
-    part, other = DriftPart(SETTINGS, tmp_path / "guard.gz"), DriftPart(SETTINGS, None)
-
-    async def broken() -> None:
-        raise TypeError("a defect")
-
-    monkeypatch.setattr(part._watcher, "run", broken)
-    monkeypatch.setattr(other._watcher, "run", asyncio.Event().wait)
-    both = Companions(part, other)
-    running = asyncio.create_task(both.run())
-    async with asyncio.timeout(60):
-        while not any("any more" in one for one in both.warnings()):  # noqa: ASYNC110 - set by the part's own task
-            await asyncio.sleep(0.01)
-    assert not running.done()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
-    await both.close()
-    assert [line.levelno for line in caplog.records if line.levelno >= logging.ERROR] == [logging.ERROR]
-    assert set(both.gauges()) == set(part.gauges())

@@ -1,0 +1,1 @@
+"""Folds over topics: what reads records on and on into a state, beside others in one process."""

@@ -1,0 +1,277 @@
+"""The newest records of topics, fetched and decoded once for all folds of a process that have come so far.
+
+A fold that is at the end of a topic takes what the others take, from here. One that is not, since it starts from an
+earlier place or has stood still, reads by itself until it is. Nothing waits for a fold: what is kept for those that
+come later is bounded, and one that is left behind reads by itself again.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from aiokafka import TopicPartition
+
+from stream.clock import now_ms
+from stream.engine.fetcher import LogConsumer, open_consumer
+from stream.engine.unpacking import FetchedRecord
+from stream.kafka.topics import SCORES
+from stream.readers import ScoreRecord, read_scores
+from stream.settings import Settings
+
+FETCH_MS = 50
+LARGEST_FETCH = 5_000
+"""So many records at most are fetched at once: reading them holds up the process's other work for some 40 ms."""
+MOST_KEPT = 20_000
+"""So many records at most are kept for folds that come later."""
+_RECENT_SECONDS = 5.0
+"""What a fold still needs is kept for so long after it last asked."""
+
+Scores = Mapping[TopicPartition, Sequence[ScoreRecord]]
+"""Records of `scores` by partition, each in order, read."""
+Others = Mapping[TopicPartition, Sequence[FetchedRecord]]
+"""Records of other topics by partition, each in order, as they were fetched."""
+Result = TypeVar("Result")
+
+
+class TailPart(NamedTuple):
+    """What a fold takes.
+
+    Attributes:
+        scores: of `scores`, read.
+        records: of other topics.
+        positions: the offset behind them, of each partition that was asked for and is kept here.
+        until_ms: the time up to which everything was read, of each of these where it is known.
+        unreadable: records that could not be unpacked, at most.
+    """
+
+    scores: Scores
+    records: Others
+    positions: Mapping[TopicPartition, int]
+    until_ms: Mapping[TopicPartition, int]
+    unreadable: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """The records of one fetch, behind `first` and up to `next`."""
+
+    first: int
+    next: int
+    records: Sequence[Any]
+    unreadable: int
+
+    def since(self, offset: int) -> Sequence[Any]:
+        """Return the records from an offset on."""
+        return self.records if self.first >= offset else [one for one in self.records if one.offset >= offset]
+
+
+@dataclass(slots=True)
+class _Partition:
+    """What is kept of a partition: the records from `begin` up to `next`."""
+
+    begin: int
+    next: int
+    chunks: deque[_Chunk] = field(default_factory=deque)
+    until_ms: int | None = None
+
+    def behind(self, offset: int) -> Iterator[_Chunk]:
+        """Yield the chunks that reach behind an offset."""
+        return (chunk for chunk in self.chunks if chunk.next > offset)
+
+    def drop_before(self, offset: int) -> int:
+        """Forget chunks that end before an offset or there; return how many records they had."""
+        dropped = 0
+        while self.chunks and self.chunks[0].next <= offset:
+            dropped += len(self.chunks[0].records)
+            self.begin = self.chunks.popleft().next
+        return dropped
+
+
+class SharedTail:
+    """Fetches what is new once, for all folds; each of its methods may be awaited in any thread's loop.
+
+    Args:
+        settings: the brokers and the topic prefix.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._scores = settings.topic(SCORES.name)
+        self._partitions: dict[TopicPartition, _Partition] = {}
+        self._missing: dict[TopicPartition, int] = {}
+        self._needed: dict[int, tuple[float, Mapping[TopicPartition, int]]] = {}
+        self._consumer: LogConsumer | None = None
+        self._fetching = asyncio.Lock()
+        self._fetches = 0
+        self._kept = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def begin(self) -> None:
+        """Fetch by the loop that runs now."""
+        self._loop = asyncio.get_running_loop()
+
+    async def reached(self, reader: object, at: Mapping[TopicPartition, int]) -> Collection[TopicPartition]:
+        """Return the partitions that a reader at these offsets can take from here; what it needs next is kept.
+
+        A partition that nobody reads yet is read from there on.
+        """
+        return await self._in_own_loop(self._reached(id(reader), at))
+
+    async def take(self, reader: object, at: Mapping[TopicPartition, int], wait_ms: int) -> TailPart:
+        """Return what there is behind these offsets; if there is nothing, fetch, and wait for `wait_ms` at most.
+
+        Raises:
+            aiokafka.errors.KafkaError: the brokers do not respond; all readers go on by themselves.
+        """
+        return await self._in_own_loop(self._take(id(reader), at, wait_ms))
+
+    async def forget(self, topic: str) -> None:
+        """Forget what was fetched of a topic, which was made anew."""
+        await self._in_own_loop(self._forget(topic))
+
+    async def leave(self, reader: object) -> None:
+        """Keep nothing for a reader any more; without readers, disconnect."""
+        await self._in_own_loop(self._leave(id(reader)))
+
+    async def close(self) -> None:
+        """Disconnect; whoever reads on connects again."""
+        await self._in_own_loop(self._close())
+
+    async def _in_own_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
+        loop = self._loop
+        if loop is None or loop is asyncio.get_running_loop():
+            return await work
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+    # --- in the own loop
+
+    async def _reached(self, reader: int, at: Mapping[TopicPartition, int]) -> Collection[TopicPartition]:
+        self._needed[reader] = time.monotonic(), dict(at)
+        for tp, offset in at.items():
+            if self._missing.get(tp) != offset:
+                self._partitions.setdefault(tp, _Partition(offset, offset))
+        return {tp for tp, offset in at.items() if self._has(tp, offset)}
+
+    def _has(self, tp: TopicPartition, offset: int) -> bool:
+        part = self._partitions.get(tp)
+        return part is not None and part.begin <= offset <= part.next
+
+    async def _take(self, reader: int, at: Mapping[TopicPartition, int], wait_ms: int) -> TailPart:
+        found = self._part(at)
+        if not found.scores and not found.records:
+            await self._advance(wait_ms)
+            found = self._part(at)
+        self._needed[reader] = time.monotonic(), {**at, **found.positions}
+        self._evict()
+        return found
+
+    def _part(self, at: Mapping[TopicPartition, int]) -> TailPart:
+        found, positions = dict[TopicPartition, list[Any]](), dict[TopicPartition, int]()
+        until_ms, left, unreadable = dict[TopicPartition, int](), LARGEST_FETCH, 0
+        for tp, offset in at.items():
+            if not self._has(tp, offset):
+                continue
+            part, taken, positions[tp] = self._partitions[tp], list[Any](), offset
+            for chunk in part.behind(offset):
+                if left <= 0:
+                    break
+                taken += chunk.since(offset)
+                positions[tp], left, unreadable = chunk.next, left - len(chunk.records), unreadable + chunk.unreadable
+            if taken:
+                found[tp], until_ms[tp] = taken, taken[-1].timestamp
+            if positions[tp] == part.next and part.until_ms is not None:
+                until_ms[tp] = part.until_ms
+        scores, records = self._apart(found)
+        return TailPart(scores, records, positions, until_ms, unreadable)
+
+    def _apart(self, found: Mapping[TopicPartition, list[Any]]) -> tuple[Scores, Others]:
+        scores = {tp: some for tp, some in found.items() if tp.topic == self._scores}
+        return scores, {tp: some for tp, some in found.items() if tp not in scores}
+
+    async def _advance(self, wait_ms: int) -> None:
+        """Fetch once; whoever comes meanwhile waits for that and fetches no more."""
+        fetches = self._fetches
+        async with self._fetching:
+            if self._fetches != fetches:
+                return
+            try:
+                await self._fetch(wait_ms)
+            except BaseException:  # a cancellation as well: what was taken from the queues is lost here
+                await self._close()
+                raise
+            finally:
+                self._fetches += 1
+
+    async def _fetch(self, wait_ms: int) -> None:
+        consumer = await self._connected()
+        tps, asked_ms = sorted(consumer.assignment()), now_ms()
+        ends = await consumer.end_offsets(tps)
+        found = await consumer.getmany(timeout_ms=wait_ms, max_records=LARGEST_FETCH)
+        passed, consumer.fetcher.passed_over = consumer.fetcher.passed_over, []
+        for tp in tps:
+            position, records, part = await consumer.position(tp), found.get(tp, ()), self._partitions.get(tp)
+            if part is None:
+                continue
+            if position > part.next:
+                unreadable = sum(one.end - one.first for at, one in passed if at == tp)
+                part.chunks.append(_Chunk(part.next, position, self._read(tp, records), unreadable))
+                part.next, self._kept = position, self._kept + len(records)
+            if position >= ends[tp]:
+                part.until_ms = asked_ms
+            elif records:
+                part.until_ms = max(min(records[-1].timestamp, asked_ms), part.until_ms or 0)
+        for tp, offset in list(consumer.fetcher.queues.out_of_range.items()):
+            self._missing[tp] = offset  # whoever reads it finds by itself what was removed
+            self._drop(tp)
+
+    def _read(self, tp: TopicPartition, records: Sequence[FetchedRecord]) -> Sequence[ScoreRecord | FetchedRecord]:
+        return read_scores(records) if tp.topic == self._scores else records
+
+    async def _connected(self) -> LogConsumer:
+        """Return a consumer of what is kept; to assign others to one that reads loses its positions."""
+        previous = self._consumer
+        if previous is not None and previous.assignment() == self._partitions.keys():
+            return previous
+        consumer = open_consumer(self._settings, resets=False, fetch_max_wait_ms=FETCH_MS)
+        self._consumer = consumer
+        if previous is not None:
+            await previous.stop()
+        await consumer.start()
+        consumer.assign(sorted(self._partitions))
+        for tp, part in self._partitions.items():
+            consumer.seek(tp, part.next)
+        return consumer
+
+    def _evict(self) -> None:
+        """Forget what no reader needs that has asked of late, and the oldest of what is too much."""
+        now = time.monotonic()
+        needed = [at for asked, at in self._needed.values() if now - asked < _RECENT_SECONDS]
+        for tp, part in self._partitions.items():
+            offsets = [at[tp] for at in needed if at.get(tp, -1) >= part.begin]
+            self._kept -= part.drop_before(min(offsets, default=part.next))
+        while self._kept > MOST_KEPT:
+            longest = max(self._partitions.values(), key=lambda part: sum(len(one.records) for one in part.chunks))
+            self._kept -= longest.drop_before(longest.chunks[0].next)
+
+    def _drop(self, tp: TopicPartition) -> None:
+        part = self._partitions.pop(tp, None)
+        if part is not None:
+            self._kept -= part.drop_before(part.next)
+
+    async def _forget(self, topic: str) -> None:
+        for tp in [tp for tp in self._partitions if tp.topic == topic]:
+            self._drop(tp)
+
+    async def _leave(self, reader: int) -> None:
+        self._needed.pop(reader, None)
+        if not self._needed:
+            await self._close()
+
+    async def _close(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        self._partitions, self._kept = {}, 0
+        if consumer is not None:
+            await consumer.stop()

@@ -1,0 +1,53 @@
+"""What runs beside the guard in its process: incidents told of and sent, and live models watched for drift."""
+
+import logging
+from pathlib import Path
+
+from fraudstream.ops.folds.beside import FoldThread, FoldThreads
+from fraudstream.ops.folds.tail import SharedTail
+from fraudstream.ops.watch.drift.checkpoint import DriftCheckpoint
+from fraudstream.ops.watch.drift.process import DriftWatcher
+from fraudstream.ops.watch.incidents.checkpoint import IncidentCheckpoint
+from fraudstream.ops.watch.incidents.deliveries import Deliveries
+from fraudstream.ops.watch.incidents.process import IncidentTeller
+from stream.settings import PREFIX, Settings
+
+_INCIDENTS, _DRIFT = logging.getLogger("fraudstream.incidents"), logging.getLogger("fraudstream.drift")
+_SHORT = 12
+
+
+def beside_guard(settings: Settings, checkpoint: Path | None, tail: SharedTail) -> FoldThreads:
+    """Return the folds beside a guard.
+
+    Args:
+        settings: those of the guard's process.
+        checkpoint: the file of the guard's own checkpoint, if it has one; theirs are beside it.
+        tail: what the process fetches.
+    """
+    kept = None if checkpoint is None else IncidentCheckpoint(checkpoint)
+    threads = [tells(IncidentTeller(settings, kept, tail))]
+    if settings.incident_webhook:
+        threads.append(sends(Deliveries(settings)))
+    known = None if checkpoint is None else DriftCheckpoint(checkpoint)
+    return FoldThreads(*threads, watches(DriftWatcher(settings, known, tail=tail)))
+
+
+def tells(teller: IncidentTeller) -> FoldThread:
+    """Return what tells of incidents."""
+    return FoldThread(teller, "incidents are not told of", teller.gauges.gauges, _INCIDENTS)
+
+
+def sends(deliveries: Deliveries) -> FoldThread:
+    """Return what sends incidents to a webhook."""
+    return FoldThread(deliveries, "incidents are not sent to the webhook", deliveries.gauges, _INCIDENTS)
+
+
+def watches(watcher: DriftWatcher) -> FoldThread:
+    """Return what watches live models for drift, and says which of them it cannot watch."""
+
+    def unknown() -> list[str]:
+        named = ", ".join(one[:_SHORT] for one in watcher.unknown)
+        said = f"models that decide are not in {PREFIX}MODELS, so they are not watched for drift: {named}"
+        return [said] if named else []
+
+    return FoldThread(watcher, "live models are not watched for drift", watcher.gauges.gauges, _DRIFT, unknown)
