@@ -60,11 +60,7 @@ class ScorePlace(msgspec.Struct, frozen=True):
 
 
 class GuardedScore(msgspec.Struct, frozen=True):
-    """A `score/1`, as far as a guard reads it.
-
-    What decides validity is as strict as in `stream.contract.outputs.Score`: a record that is no score must not make
-    later scores void.
-    """
+    """The fields of a `score/1` by which a guard counts; simulations make scores of them alone."""
 
     transaction_id: str
     card_id: str
@@ -135,8 +131,6 @@ class DecidedScore(Protocol):
         """`live` or `canary`, as assigned."""
 
 
-read_score = msgspec.json.Decoder(GuardedScore).decode
-"""Decode the value of a record of `scores`; raises msgspec.DecodeError."""
 read_outcome = msgspec.json.Decoder(GuardedOutcome).decode
 """Decode the value of a record of `outcomes`; raises msgspec.DecodeError."""
 

@@ -16,9 +16,8 @@ import numpy as np
 
 from metrics.columns import Bools, Ints, check_lengths
 from metrics.errors import MeasureInputError
-from metrics.intervals import Interval, Side
+from metrics.intervals import Interval, Side, check_alpha
 from metrics.money import WHOLE_BP
-from metrics.proportions import check_alpha
 from metrics.running_mean import UNIT_STAKES, Observed, log_evidence, running_mean_interval
 
 

@@ -3,7 +3,7 @@
 A card's payments depend on each other, so cards are drawn with replacement and all rows of a drawn card come with it
 (the cluster bootstrap: Davison and Hinkley, Bootstrap Methods and their Application, 1997, section 3.8). Intervals are
 percentiles over the draws. Whoever looks again and again, and stops at what he likes, needs a confidence sequence
-instead: `running_mean`, `proportions`.
+instead: `running_mean`.
 
 Where few large amounts make up most of a sum, draws of them vary too little: percentiles that were meant for 95 % held
 the share of money in 71 to 93 % of simulated runs with lognormal amounts. So an interval of a share of money is never

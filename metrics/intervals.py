@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import NamedTuple, Self
 
+from metrics.errors import MeasureInputError
+
 
 class Side(StrEnum):
     """On which sides an interval bounds a value."""
@@ -29,11 +31,16 @@ class Interval(NamedTuple):
         """Return the interval of `around` less the figure; that of savings follows from that of a share of cost."""
         return type(self)(around - self.high, around - self.low)
 
-    def intersect(self, other: Self) -> Self | None:
-        """Return what lies in both intervals; None if nothing does."""
-        low, high = max(self.low, other.low), min(self.high, other.high)
-        return type(self)(low, high) if low <= high else None
-
     def hull(self, other: Self) -> Self:
         """Return the least interval that holds both."""
         return type(self)(min(self.low, other.low), max(self.high, other.high))
+
+
+def check_alpha(alpha: float) -> None:
+    """Check that a number can be the probability of ever missing.
+
+    Raises:
+        MeasureInputError: it is not between 0 and 1.
+    """
+    if not 0 < alpha < 1:
+        raise MeasureInputError(f"alpha: {alpha:g} is not above 0 and below 1")

@@ -8,7 +8,6 @@ A missed fraud costs its amount, as in Bahnsen, Aouada, Stojanovic and Ottersten
 credit card fraud detection (2016). A review is assumed to find whether the payment is fraud, so it stops a fraud.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple, Self
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.columns import Flags, Floats, Ints, Tokens, check_lengths, exact_sum, ratios
+from metrics.columns import Flags, Floats, Ints, check_lengths, exact_sum, ratios
 from metrics.errors import MeasureInputError
 
 WHOLE_BP = 10_000
@@ -197,23 +196,3 @@ def savings_of(sums: Floats) -> Floats:
     loss, review_all, decline_all, fraud = (sums[..., column] for column in list(LossColumn)[:4])
     trivial = np.minimum(np.minimum(review_all, decline_all), fraud)
     return 1 - ratios(loss, trivial)
-
-
-def money_by_currency(currencies: Tokens, rows: PricedRows, costs: Mapping[str, CostMatrix]) -> dict[str, MoneySums]:
-    """Sum up payments by currency, in the order of the codes.
-
-    Args:
-        currencies: the currency's code of each row, of shape (n,).
-        rows: the payments.
-        costs: the cost matrix of each currency, in its own minor units.
-
-    Raises:
-        MeasureInputError: a currency has no cost matrix, or the rows are invalid.
-    """
-    check_lengths(currencies=currencies, decisions=rows.decisions)
-    codes = np.unique(currencies).tolist()
-    missing = [code for code in codes if code not in costs]
-    if missing:
-        raise MeasureInputError(f"no cost matrix for {', '.join(missing)}: state one for each currency")
-    chosen = {code: currencies == code for code in codes}
-    return {code: MoneySums.of(PricedRows(*(one[at] for one in rows)), costs[code]) for code, at in chosen.items()}

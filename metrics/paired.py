@@ -14,8 +14,7 @@ import numpy as np
 
 from metrics.columns import Ints, check_lengths, exact_sum
 from metrics.errors import MeasureInputError
-from metrics.intervals import Interval, Side
-from metrics.proportions import check_alpha
+from metrics.intervals import Interval, Side, check_alpha
 from metrics.running_mean import Observed, log_evidence, running_mean_interval
 
 

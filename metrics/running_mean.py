@@ -24,8 +24,7 @@ import numpy as np
 
 from metrics.columns import Floats, check_lengths, check_numbers
 from metrics.errors import MeasureInputError
-from metrics.intervals import Interval, Side
-from metrics.proportions import check_alpha
+from metrics.intervals import Interval, Side, check_alpha
 
 STAKES: Floats = np.array([0.03 * 1.3**at for at in range(25)])
 """Stakes in a mixture, each with the same weight: by the unit of the values, so 1 loses all where a unit is lost."""

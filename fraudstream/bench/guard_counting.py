@@ -10,12 +10,12 @@ import numpy as np
 
 from features.default_set import FEATURES
 from guards.hashes import HashSet
-from guards.records import GuardedScore, read_score
 from guards.report import evidence
 from guards.specs import GuardKind, Guards, default_guards
 from guards.state import GuardState
-from stream.consumer import Standing, place_of
+from stream.consumer import Standing
 from stream.contract.outputs import Score
+from stream.readers import ScoreView, read_view
 
 _REVISION, _SHARE_BP = 3, 1_000
 _CARDS = 50_000
@@ -52,12 +52,12 @@ class CountingFigures(NamedTuple):
 def measure_counting(count: int, seed: int) -> CountingFigures:
     """Generate scores as a worker writes them, with all features, and time each step over all of them."""
     written = generated_scores(count, seed)
-    scores, guards = [read_score(value) for value in written], default_guards()
+    scores, guards = [read_view(value) for value in written], default_guards()
     whole = msgspec.json.Decoder(Score).decode
     without_fraud: Guards = {kind: guard for kind, guard in guards.items() if kind is not GuardKind.FRAUD_APPROVED}
     steps: list[tuple[str, Callable[[], object]]] = [
         ("decode all fields of a score", lambda: [whole(value) for value in written]),
-        ("decode what a guard reads", lambda: [read_score(value) for value in written]),
+        ("decode what readers beside a fleet read", lambda: [read_view(value) for value in written]),
         ("count, with a guard on approved fraud", lambda: _counted(scores, guards)),
         ("count, without it", lambda: _counted(scores, without_fraud)),
         ("decode that, take what is valid, and count all", lambda: _read_and_count(written, guards)),
@@ -115,7 +115,7 @@ def _score(at: int, card: int, decision: str, features: dict[str, float]) -> dic
     }
 
 
-def _counted(scores: list[GuardedScore], guards: Guards) -> GuardState:
+def _counted(scores: list[ScoreView], guards: Guards) -> GuardState:
     state = GuardState(guards, "default", {_REVISION: _SHARE_BP})
     for at in range(0, len(scores), _BATCH):
         state.count(0, scores[at : at + _BATCH], at + _BATCH)
@@ -127,11 +127,10 @@ def _read_and_count(written: list[bytes], guards: Guards) -> GuardState:
     standing = Standing()
     for at in range(0, len(written), _BATCH):
         valid = []
-        for score in map(read_score, written[at : at + _BATCH]):
-            place = place_of(score.source.log, score.source.offset)
-            if standing.is_valid(score.epoch, place):
+        for score in map(read_view, written[at : at + _BATCH]):
+            if standing.is_valid(score.epoch, score.place):
                 valid.append(score)
-            standing = standing.after(score.epoch, place)
+            standing = standing.after(score.epoch, score.place)
         state.count(0, valid, at + _BATCH, standing)
     return state
 

@@ -14,9 +14,11 @@ from guards.checkpoint import read_state, state_json
 from guards.errors import CheckpointError
 from guards.evidence import log_evidence_of
 from guards.hashes import HashSet, hash_of
-from guards.records import GuardedOutcome, GuardedScore, Overrule, ScorePlace, read_outcome, read_score
+from guards.records import GuardedOutcome, GuardedScore, Overrule, ScorePlace, read_outcome
 from guards.specs import GuardKind, default_guards
 from guards.state import Exposure, GuardState
+from stream.readers import read_view
+from support.outcome_cases import score_value
 
 GUARDS = default_guards()
 SHARES = {3: 100, 4: 500, 5: 500}
@@ -273,7 +275,7 @@ def test_the_fields_of_a_score_are_read_and_others_are_skipped() -> None:
         "epoch": 2,
         "source": {"topic": "transactions", "partition": 0, "offset": 17, "log": 1},
     }
-    found = read_score(json.dumps(written))
+    found = read_view(score_value(**written))
     assert (found.source.offset, found.source.log, found.epoch) == (17, 1, 2)
     state = GuardState(GUARDS, "default", SHARES)
     state.count(0, [found], 1)

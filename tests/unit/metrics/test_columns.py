@@ -41,9 +41,7 @@ def test_numbers_out_of_range_are_counted_with_an_example() -> None:
         sum_by_card(np.array([1]), np.array([1, 2]))
 
 
-def test_intervals_change_units_are_mirrored_and_intersected() -> None:
+def test_intervals_change_units_and_are_mirrored() -> None:
     one = Interval(0.25, 0.5)
     assert one.scaled(100) == Interval(25, 50)
     assert one.mirrored(1.0) == Interval(0.5, 0.75)
-    assert one.intersect(Interval(0.4, 0.9)) == Interval(0.4, 0.5)
-    assert one.intersect(Interval(0.6, 0.9)) is None

@@ -17,7 +17,6 @@ from metrics.money import (
     LossColumn,
     MoneySums,
     PricedRows,
-    money_by_currency,
     savings_of,
 )
 
@@ -105,18 +104,6 @@ def test_sums_are_exact_where_64_bits_overflow() -> None:
     most = np.full(4, 2**62)
     assert exact_sum(most) == 2**64
     assert exact_sum(-most) == -(2**64)
-
-
-def test_currencies_are_never_summed() -> None:
-    rows = priced([(DecisionCode.APPROVE, True, 100), (DecisionCode.APPROVE, True, 7), (DecisionCode.REVIEW, True, 1)])
-    found = money_by_currency(np.array(["USD", "EUR", "USD"]), rows, {"EUR": EUR, "USD": CostMatrix(10, 0, 0, 0)})
-    assert list(found) == ["EUR", "USD"]
-    assert [(one.loss_minor, one.fraud_minor, one.stopped_minor) for one in found.values()] == [
-        (7, 7, 0),
-        (110, 101, 1),
-    ]
-    with pytest.raises(MeasureInputError, match="no cost matrix for USD: state one for each currency"):
-        money_by_currency(np.array(["USD", "EUR", "USD"]), rows, {"EUR": EUR})
 
 
 def test_an_invalid_cost_matrix_is_refused_with_all_problems() -> None:

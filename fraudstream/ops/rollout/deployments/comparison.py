@@ -79,17 +79,6 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     latency_published: DecisionTimes
     latency_silent: DecisionTimes
 
-    @property
-    def changed_share(self) -> float:
-        """The share of the compared decisions that differ; 0 if none was compared."""
-        return self.changed / self.compared if self.compared else 0.0
-
-    @property
-    def covered_share(self) -> float:
-        """The share of the payments that both decided, of those that at least one did; 0 if there are none."""
-        decided = self.compared + self.only_published + self.only_silent
-        return self.compared / decided if decided else 0.0
-
     def short(self) -> dict[str, Any]:
         """Return what belongs into the evidence of a command, which may not be large."""
         facts: dict[str, Any] = msgspec.to_builtins(self)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from fraudstream.ops.rollout.outcomes.first_days import CARD_DAYS
 from fraudstream.ops.rollout.outcomes.maturity import DAY_MS, MaturityTerms
 from metrics.errors import MeasureInputError
+from metrics.intervals import check_alpha
 from metrics.money import CostMatrix
-from metrics.proportions import check_alpha
 
 ALPHA = 0.05
 """The probability with which a report ever names a winner that is none."""

@@ -97,11 +97,6 @@ class GuardReader:
         return None if not times or None in times else min(time for time in times if time is not None)
 
     @property
-    def read_until_by_partition(self) -> Mapping[TopicPartition, int | None]:
-        """The time up to which each partition was read and counted; None where it is not known yet."""
-        return self._until_ms.copy()
-
-    @property
     def lost(self) -> Mapping[TopicPartition, int | None]:
         """The records that retention removed before they were read, at most; None if nobody can count them."""
         return self.topics.lost.copy()
