@@ -22,6 +22,7 @@ from stream.positions.dead_letters import (
     DeadLetterRuns,
     LetterOrigin,
 )
+from support.acceptance import sized
 from support.stream_records import CARD_NUMBER, RANGE_NUMBERS, Told
 
 WHOLE = LetterOrigin("cards.eu", values="redacted")
@@ -181,8 +182,9 @@ def test_a_dead_letter_says_how_many_headers_of_its_record_were_not_read() -> No
 @pytest.mark.parametrize(
     "piece", [b"5-", f"{CARD_NUMBER} ".encode(), b"\\u0034\\u002d", b"x" * 15 + CARD_NUMBER.encode()]
 )
+@pytest.mark.full_size
 def test_a_truncated_dead_letter_has_no_card_number_in_it(piece: bytes) -> None:
-    for more in range(0, 24, 3):
+    for more in range(0, 24, sized(9, 3)):
         record = Told(b"." * more + piece * (3 * MIB // len(piece)), None, 0, 0, [("h", piece * 1_000)])
         outgoing = letter(record).to_record(WHOLE)
         assert TRUNCATED in dict(outgoing.headers)
