@@ -53,15 +53,22 @@ class LogReader:
         await require_topic(self._consumer, topic)
 
     async def read_to_end(self) -> None:
-        """Read up to the end that the log has now."""
+        """Read up to the end that the log has now.
+
+        Nothing is fetched before the next reading: a broker answers what is asked only after the fetch before, which
+        waits for records, and asking again and again costs an idle process most of its time.
+        """
         end = (await self._consumer.end_offsets([self._tp]))[self._tp]
         begin = (await self._consumer.beginning_offsets([self._tp]))[self._tp]
         self._consumer.seek(self._tp, self.log.seek(begin, end))
         while await self._consumer.position(self._tp) < end:
             await self.read()
+        self._consumer.pause(self._tp)
 
     async def read(self) -> None:
         """Read new events; waits briefly if there are none."""
+        if self._consumer.paused():
+            self._consumer.resume(self._tp)
         for record in (await self._consumer.getmany(self._tp, timeout_ms=200)).get(self._tp, []):
             event = self.log.add(record.offset, record.value or b"")
             if event is not None:

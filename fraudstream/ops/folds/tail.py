@@ -21,7 +21,13 @@ from stream.kafka.topics import SCORES
 from stream.readers import ScoreRecord, read_scores
 from stream.settings import Settings
 
-FETCH_MS = 50
+FETCHING = {"fetch_max_wait_ms": 50, "fetch_min_bytes": 64 * 1024, "consumer_timeout_ms": 1_000}
+"""A broker gathers records for so long, or so many bytes: of some hundred a second, each would cost a request.
+
+aiokafka looks so often whether it has something to request, besides where it is told.
+"""
+WAIT_MS = 250
+"""So long a fetch waits for a first record: what comes ends the wait, and each wait that is over costs requests."""
 LARGEST_FETCH = 5_000
 """So many records at most are fetched at once: reading them holds up the process's other work for some 40 ms."""
 MOST_KEPT = 20_000
@@ -235,7 +241,7 @@ class SharedTail:
         previous = self._consumer
         if previous is not None and previous.assignment() == self._partitions.keys():
             return previous
-        consumer = open_consumer(self._settings, resets=False, fetch_max_wait_ms=FETCH_MS)
+        consumer = open_consumer(self._settings, resets=False, **FETCHING)
         self._consumer = consumer
         if previous is not None:
             await previous.stop()

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from fraudstream.ops.folds.tail import FETCH_MS, LARGEST_FETCH, Others, Scores, SharedTail
+from fraudstream.ops.folds.tail import FETCHING, LARGEST_FETCH, WAIT_MS, Others, Scores, SharedTail
 from stream.clock import now_ms
 from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.engine.scan import first_offsets
@@ -133,7 +133,7 @@ class FollowedTopics:
         """The offset of the next record of each partition."""
         return self._at.copy()
 
-    async def fetch(self, wait_ms: int = FETCH_MS, only: Collection[TopicPartition] = ()) -> FetchedPart:
+    async def fetch(self, wait_ms: int = WAIT_MS, only: Collection[TopicPartition] = ()) -> FetchedPart:
         """Return what there is, `LARGEST_FETCH` records at most; if there is nothing, wait for `wait_ms` at most.
 
         Args:
@@ -253,7 +253,7 @@ class FollowedTopics:
 
     async def _assigned(self, tps: Sequence[TopicPartition]) -> LogConsumer:
         """Return a new consumer of these partitions; to assign others to one that reads loses its positions."""
-        previous, consumer = self._consumer, open_consumer(self._settings, resets=False, fetch_max_wait_ms=FETCH_MS)
+        previous, consumer = self._consumer, open_consumer(self._settings, resets=False, **FETCHING)
         self._stack.push_async_callback(consumer.stop)
         await consumer.start()
         for name in self._topics:

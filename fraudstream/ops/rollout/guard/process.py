@@ -45,6 +45,9 @@ log = logging.getLogger("fraudstream.guard")
 _IDLE_SECONDS = 0.5
 _LOOK_SECONDS = 0.5
 """So often it looks where nothing new was decided: time alone makes a rung due."""
+_TURN_SECONDS = 0.05
+"""It takes turns at most so often, unless much is to be read."""
+_MANY_RECORDS = 500
 _TERMS = FoldTerms(
     log,
     "the guard cannot watch",
@@ -221,7 +224,7 @@ class Guard:
             self.view = GuardView(past, trouble=None, refused=self._refused)
             await asyncio.sleep(_IDLE_SECONDS)
             return True
-        reader = await self._entered(watched)
+        reader, began = await self._entered(watched), asyncio.get_running_loop().time()
         read = await reader.step(lambda: self._refresh(events, watched, reader))
         past, now = self._past(), asyncio.get_running_loop().time()
         if past.watched is None or past.watched.since != watched.since or reader.read_until_ms is None:
@@ -230,6 +233,8 @@ class Guard:
             self._looked = past.lineup.revision, now
             self._look(past, past.watched, reader, await self._training.of(past.watched))
             await self._act(producer)
+        if read < _MANY_RECORDS:  # what comes meanwhile is read together: each turn costs requests
+            await asyncio.sleep(max(0.0, began + _TURN_SECONDS - asyncio.get_running_loop().time()))
         return True
 
     # --- read

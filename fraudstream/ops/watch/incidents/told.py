@@ -107,16 +107,18 @@ class ToldReader:
         await self._consumer.stop()
 
     async def read_to_end(self) -> None:
-        """Read up to the end that the topic has now.
+        """Read up to the end that the topic has now; nothing is fetched before the next reading.
 
         Raises:
             aiokafka.errors.KafkaError: the brokers do not respond.
         """
         end = (await self._consumer.end_offsets([self._tp]))[self._tp]
+        self._consumer.resume(self._tp)
         while await self._consumer.position(self._tp) < end:
             for record in (await self._consumer.getmany(self._tp, timeout_ms=_FETCH_MS)).get(self._tp, []):
                 if (incident := read_incident(record.value)) is not None:
                     self.told.add(incident)
+        self._consumer.pause(self._tp)
 
 
 @asynccontextmanager
