@@ -16,9 +16,9 @@ from fraudstream.cli.model_roles import explained, warn
 from fraudstream.cli.output import refuse, say
 from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
-from fraudstream.ops.report.document import Provenance, ReportPage, ReportSection
-from fraudstream.ops.report.parts import Part, Points, Prose
-from fraudstream.ops.report.tables import DataTable
+from fraudstream.ops.report.document import Provenance, Report, Section
+from fraudstream.ops.report.parts import Note, Part
+from fraudstream.ops.report.tables import Table
 from models.artifact import MANIFEST, read_manifest
 from models.card import CardVersion, ReviewOutcome, StatedCard, read_card, store_card
 from models.errors import InvalidCardError, ModelError
@@ -145,7 +145,7 @@ def card_html(subject: CardSubject) -> str:
     """Return a card as one HTML page; the same card gives the same bytes in one version of fraudstream."""
     data = subject.manifest.training or (subject.manifest.imported and subject.manifest.imported.calibrated_on)
     measured = f"model {subject.digest}" + (f", fitted to {data.rows:,} payments" if data else "")
-    return ReportPage(
+    return Report(
         _title(subject),
         f"{subject.digest[:_SHORT]}, for those who review it",
         None,
@@ -155,13 +155,13 @@ def card_html(subject: CardSubject) -> str:
     ).html()
 
 
-def _html_section(section: CardSection) -> ReportSection:
+def _html_section(section: CardSection) -> Section:
     rows = tuple((name, value) for name, value in section.facts if isinstance(value, str))
     lists = [(name, value) for name, value in section.facts if not isinstance(value, str)]
     listed = (part for name, value in lists for part in _html_list(name, value))
-    return ReportSection(section.title, (Prose(section.answers), DataTable("Facts", ("What", "Fact"), rows), *listed))
+    return Section(section.title, (Note(section.answers), Table("Facts", ("What", "Fact"), rows), *listed))
 
 
 def _html_list(name: str, values: tuple[str, ...]) -> Iterator[Part]:
-    yield Prose(f"{name}:")
-    yield Points(values)
+    yield Note(f"{name}:")
+    yield Note(points=values)

@@ -10,10 +10,10 @@ from fraudstream.ops.report.charts.drawing import ChartFrame
 from fraudstream.ops.report.charts.front import FrontChart, FrontPoint
 from fraudstream.ops.report.charts.intervals import IntervalChart, IntervalRow
 from fraudstream.ops.report.decisions import DecisionCell, DecisionMatrix
-from fraudstream.ops.report.document import Provenance, ReportPage, ReportSection
-from fraudstream.ops.report.parts import Cell, KeyFigure, KeyFigures, Part, Points, Prose
-from fraudstream.ops.report.quantities import Count, Measure, Money, Percentage, Quantity, WithInterval
-from fraudstream.ops.report.tables import DataTable
+from fraudstream.ops.report.document import Provenance, Report, Section
+from fraudstream.ops.report.parts import Cell, KeyFigure, KeyFigures, Note, Part
+from fraudstream.ops.report.quantities import Count, Measure, Money, Numeric, Percentage, Quantity, WithInterval
+from fraudstream.ops.report.tables import Table
 from models.times import stated_ms
 from stream.code_version import code_version
 from stream.contract.money import money_text
@@ -47,11 +47,11 @@ def distillation_page(report: DistillationReport, made_ms: int) -> str:
         **({"Sizes": _sizes(report)} if report.sizes else {}),
     }
     part = report.held_back
-    return ReportPage(
+    return Report(
         f"Student {report.name} {report.digest[:_SHORT]}",
         f"{report.size} (trees x leaves), distilled from {teacher_text(report)}",
         None,
-        tuple(ReportSection(title, tuple(parts)) for title, parts in sections.items()),
+        tuple(Section(title, tuple(parts)) for title, parts in sections.items()),
         Provenance(
             f"{part.rows:,} payments held back, {part.frauds:,} of them fraud, of {report.rows:,} in the file",
             stated_ms(part.since),
@@ -80,13 +80,13 @@ def _in_short(report: DistillationReport) -> Iterator[Part]:
             ),
         )
     )
-    yield Prose(
+    yield Note(
         f"The student uses {len(report.features)} features: {', '.join(report.features)}. It learned the teacher's "
         f"{report.target} on {report.train.rows:,} payments, with a learning rate of {report.learning_rate:g}."
     )
     if report.warnings:
-        yield Prose("What to know before it is promoted:")
-        yield Points(tuple(f"{one[0].upper()}{one[1:]}." for one in report.warnings))
+        yield Note("What to know before it is promoted:")
+        yield Note(points=tuple(f"{one[0].upper()}{one[1:]}." for one in report.warnings))
 
 
 def _of(both: TeacherStudentFigures) -> str:
@@ -121,7 +121,7 @@ def _measure(figure: FigureInterval) -> Quantity | None:
     return _with_ends(Measure(figure.value, _DECIMALS), *ends)
 
 
-def _with_ends(estimate: Quantity, low: Quantity | None, high: Quantity | None) -> Quantity:
+def _with_ends(estimate: Numeric, low: Numeric | None, high: Numeric | None) -> Quantity:
     return estimate if low is None and high is None else WithInterval(estimate, low, high)
 
 
@@ -132,7 +132,7 @@ def _swaps(report: DistillationReport) -> Iterator[Part]:
         for one in report.decisions
     }
     yield DecisionMatrix(f"Payments by both decisions, amounts in {currency}", "Teacher", "Student", currency, cells)
-    yield DataTable(
+    yield Table(
         "Each pair of different decisions",
         ("From teacher to student", "Payments", "Cards", "Amounts", "Frauds", "Fraud amounts"),
         tuple(
@@ -147,14 +147,13 @@ def _swaps(report: DistillationReport) -> Iterator[Part]:
             for one in report.decisions
             if one.is_swap
         ),
-        nothing="They decide everything alike.",
     )
 
 
 def _money_and_ranking(report: DistillationReport) -> Iterator[Part]:
     both, money = report.comparison, report.comparison.money
     losses = (money.teacher_loss_minor, money.student_loss_minor)
-    yield DataTable(
+    yield Table(
         f"Losses in {money.currency}, on {money.rows:,} payments",
         ("", "Teacher", "Student", "Lost"),
         (
@@ -163,7 +162,7 @@ def _money_and_ranking(report: DistillationReport) -> Iterator[Part]:
         ),
         f"Fraud in all: {money_text({money.currency: money.fraud_minor})}.",
     )
-    yield DataTable(
+    yield Table(
         "Scores",
         ("", "Figure"),
         (
@@ -171,7 +170,7 @@ def _money_and_ranking(report: DistillationReport) -> Iterator[Part]:
             ("Mean absolute difference of scores", _measure(both.score_difference)),
         ),
     )
-    yield DataTable(
+    yield Table(
         "Each model alone",
         ("", "Teacher", "Student"),
         tuple(
@@ -197,7 +196,7 @@ def _segments(report: DistillationReport) -> Iterator[Part]:
         ChartAxis("Average precision lost"),
         tuple(IntervalRow(name, *_ends(one.figures.average_precision_lost)) for name, one in named),
     )
-    yield DataTable(
+    yield Table(
         "Decisions",
         ("Segment", "Payments", "Frauds", "Decided alike", "Different", "Their amounts", "Savings lost"),
         tuple(
@@ -213,7 +212,7 @@ def _segments(report: DistillationReport) -> Iterator[Part]:
             for name, one in named
         ),
     )
-    yield DataTable(
+    yield Table(
         "Ranking",
         ("Segment", "Teacher's average precision", "Student's", "Rank correlation", "Mean difference of scores"),
         tuple(
@@ -240,14 +239,14 @@ def _ends(figure: FigureInterval) -> tuple[float | None, float | None, float | N
 def _speed(report: DistillationReport) -> Iterator[Part]:
     speed = report.speed
     if speed.teacher is None:
-        yield Prose("The teacher is a file of scores, so only the student's time is known.")
+        yield Note("The teacher is a file of scores, so only the student's time is known.")
     rows: list[Row] = []
     for name, time in (("Teacher", speed.teacher), ("Student", speed.student)):
         if time is not None:
             rows.append((name, _us(time.single_us), _us(time.batch_us)))
     if speed.single_ratio is not None and speed.batch_ratio is not None:
         rows.append(("Faster", f"{speed.single_ratio:.1f} times", f"{speed.batch_ratio:.1f} times"))
-    yield DataTable("Processor time of one row", ("", "Alone", f"In a batch of {BATCH_ROWS}"), tuple(rows))
+    yield Table("Processor time of one row", ("", "Alone", f"In a batch of {BATCH_ROWS}"), tuple(rows))
 
 
 def _us(value: float) -> Measure:
@@ -273,7 +272,7 @@ def _sizes(report: DistillationReport) -> Iterator[Part]:
         ChartAxis("Savings lost", AxisKind.SHARE),
         tuple(_points(report.sizes, "savings_lost")),
     )
-    yield DataTable(
+    yield Table(
         "All sizes, the fastest first",
         ("Size", "Features", "Alone", "In a batch", "Average precision lost", "Savings lost", "Alike", "Front"),
         tuple(

@@ -6,10 +6,10 @@ from fraudstream.lab.evaluation.page_features import features, scores
 from fraudstream.lab.evaluation.page_sections import alerts, calibration, money, paired, ranking, segments, weeks
 from fraudstream.lab.evaluation.report import EvaluationReport
 from fraudstream.lab.evaluation.words import quantity, with_interval, words_of
-from fraudstream.ops.report.document import Provenance, ReportPage, ReportSection
-from fraudstream.ops.report.parts import KeyFigure, KeyFigures, Part, Points, Prose
+from fraudstream.ops.report.document import Provenance, Report, Section
+from fraudstream.ops.report.parts import KeyFigure, KeyFigures, Note, Part
 from fraudstream.ops.report.quantities import WithInterval, quantity_text
-from fraudstream.ops.report.tables import DataTable
+from fraudstream.ops.report.tables import Table
 from models.times import stated_ms
 from stream.code_version import code_version
 
@@ -61,11 +61,11 @@ def evaluation_page(report: EvaluationReport) -> str:
     data = report.data
     held_back = "held back" if data.held_back else "NOT HELD BACK"
     measured = f"{data.payments:,} payments of {data.file}, fingerprint {data.fingerprint[:12]}, {held_back}"
-    return ReportPage(
+    return Report(
         f"Evaluation of {first.name} {first.version}",
         f"Model {first.digest[:12]}{against}; payments {held_back}",
         None,
-        tuple(ReportSection(title, tuple(parts)) for title, parts in sections.items()),
+        tuple(Section(title, tuple(parts)) for title, parts in sections.items()),
         Provenance(measured, stated_ms(data.since), stated_ms(data.until), stated_ms(report.made_at), code_version()),
         _FOOTNOTES,
     ).html()
@@ -74,13 +74,13 @@ def evaluation_page(report: EvaluationReport) -> str:
 def _in_short(report: EvaluationReport) -> Iterator[Part]:
     data = report.data
     if data.held_back:
-        yield Prose("No model was trained on these payments: they are held back.")
+        yield Note("No model was trained on these payments: they are held back.")
     else:
-        yield Prose("These payments are NOT HELD BACK: do not compare these figures with those of other models.")
+        yield Note("These payments are NOT HELD BACK: do not compare these figures with those of other models.")
     if report.warnings:
-        yield Points(report.warnings)
+        yield Note(points=report.warnings)
     yield KeyFigures(tuple(_key_figure(report, key) for key in _KEY_FIGURES))
-    yield DataTable(
+    yield Table(
         "What the figures rest on",
         ("", "Figure"),
         (

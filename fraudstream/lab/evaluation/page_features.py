@@ -9,9 +9,9 @@ from fraudstream.ops.report.charts.axis import ChartAxis, ReferenceLine
 from fraudstream.ops.report.charts.drawing import ChartFrame
 from fraudstream.ops.report.charts.histograms import HistogramChart, HistogramSeries
 from fraudstream.ops.report.charts.intervals import IntervalChart
-from fraudstream.ops.report.parts import Part, Prose
+from fraudstream.ops.report.parts import Note, Part
 from fraudstream.ops.report.quantities import Percentage
-from fraudstream.ops.report.tables import DataTable
+from fraudstream.ops.report.tables import Table
 
 _SHOWN = 15
 """Features in the charts; tables have all of them."""
@@ -28,7 +28,7 @@ _HEADS = (
 def features(report: EvaluationReport) -> Iterator[Part]:
     """Show what features mean to each model, and how far they have moved."""
     data = report.data
-    yield Prose(
+    yield Note(
         f"Drift is measured against {data.reference_payments:,} payments of the {data.reference}, from "
         f"{data.reference_since} to {data.reference_until}. An index below 0.1 is commonly read as stable, above 0.25 "
         "as another population. Features that say nearly the same share their importance."
@@ -61,7 +61,7 @@ def _moved(name: str, one: ModelEvaluation) -> IntervalChart:
     )
 
 
-def _table(name: str, one: ModelEvaluation) -> DataTable:
+def _table(name: str, one: ModelEvaluation) -> Table:
     rows = tuple(
         (
             feature.name,
@@ -73,7 +73,7 @@ def _table(name: str, one: ModelEvaluation) -> DataTable:
         )
         for feature in one.features
     )
-    return DataTable(f"Features of {name}", _HEADS, rows)
+    return Table(f"Features of {name}", _HEADS, rows)
 
 
 def scores(report: EvaluationReport) -> Iterator[Part]:

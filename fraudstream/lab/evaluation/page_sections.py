@@ -9,9 +9,9 @@ from fraudstream.ops.report.charts.drawing import ChartFrame
 from fraudstream.ops.report.charts.intervals import IntervalChart, IntervalRow
 from fraudstream.ops.report.charts.lines import ChartLine, LineChart
 from fraudstream.ops.report.charts.reliability import ReliabilityBin, ReliabilityChart, ReliabilityCurve
-from fraudstream.ops.report.parts import Cell, Part, Prose
+from fraudstream.ops.report.parts import Cell, Note, Part
 from fraudstream.ops.report.quantities import Count, Measure, Money
-from fraudstream.ops.report.tables import DataTable
+from fraudstream.ops.report.tables import Table
 from fraudstream.ops.rollout.verdict.figures import Figure
 from models.times import stated_ms
 
@@ -101,12 +101,12 @@ def paired(report: EvaluationReport) -> Iterator[Part]:
         for key, figure in report.differences.items()
         if words_of(key).more_is_better is not None
     )
-    yield DataTable(f"{name} less {other}", ("", "Difference", f"{name} is"), told, "Intervals of 95 % in brackets.")
+    yield Table(f"{name} less {other}", ("", "Difference", f"{name} is"), told, "Intervals of 95 % in brackets.")
 
 
 def ranking(report: EvaluationReport) -> Iterator[Part]:
     """Show how well frauds are ranked above genuine payments."""
-    yield DataTable("Ranking over all thresholds", heads(report), figure_rows(report, _RANKING), _K.format(report))
+    yield Table("Ranking over all thresholds", heads(report), figure_rows(report, _RANKING), _K.format(report))
     points = [_curve(name, one) for name, one in zip(labels(report), report.models, strict=True)]
     yield LineChart(
         ChartFrame(
@@ -130,7 +130,7 @@ def _curve(name: str, one: ModelEvaluation) -> ChartLine:
 
 def alerts(report: EvaluationReport) -> Iterator[Part]:
     """Show alerts by the models' own thresholds or costs, and at budgets of alerts a day."""
-    yield DataTable("By the policy of the model", heads(report), figure_rows(report, _ALERTS))
+    yield Table("By the policy of the model", heads(report), figure_rows(report, _ALERTS))
     days = report.data.days
     counts: list[Row] = [
         ("Alerts", *(Count(one.alerts) for one in report.models)),
@@ -138,7 +138,7 @@ def alerts(report: EvaluationReport) -> Iterator[Part]:
         ("Declines", *(Count(one.declines) for one in report.models)),
         ("Alerts a day", *(Measure(one.alerts / days, 1) for one in report.models)),
     ]
-    yield DataTable("Counts", ("", *labels(report)), tuple(counts))
+    yield Table("Counts", ("", *labels(report)), tuple(counts))
     for key, title, name in (
         ("precision", "Precision", "Precision of alerts"),
         ("recall", "Recall", "Recall of frauds"),
@@ -155,7 +155,7 @@ def alerts(report: EvaluationReport) -> Iterator[Part]:
         )
     measures = ("precision", "recall", "first_hit_recall")
     keys = [f"{key}@{one.budget}" for one in report.models[0].budgets for key in measures]
-    yield DataTable("At a budget of alerts a day", heads(report), figure_rows(report, keys))
+    yield Table("At a budget of alerts a day", heads(report), figure_rows(report, keys))
 
 
 def _budget_line(label: str, one: ModelEvaluation, key: str) -> ChartLine:
@@ -177,18 +177,18 @@ def money(report: EvaluationReport) -> Iterator[Part]:
     for currency, first in report.models[0].money.items():
         keys = [f"savings.{currency}", f"value_detection_rate.{currency}"]
         keys += [f"value_detection_rate@{one.budget}.{currency}" for one in report.models[0].budgets]
-        yield DataTable(f"Shares of the money in {currency}", heads(report), figure_rows(report, keys))
+        yield Table(f"Shares of the money in {currency}", heads(report), figure_rows(report, keys))
         amounts: list[Row] = [
             (name, *(Money(getattr(one.money[currency], key), currency) for one in report.models))
             for key, name in _AMOUNTS.items()
         ]
         note = f"{first.payments:,} payments, {first.frauds:,} of them fraud. Assumed: {first.costs}."
-        yield DataTable(f"Amounts in {currency}", ("", *labels(report)), tuple(amounts), note)
+        yield Table(f"Amounts in {currency}", ("", *labels(report)), tuple(amounts), note)
 
 
 def calibration(report: EvaluationReport) -> Iterator[Part]:
     """Show whether scores are probabilities, over all payments and among alerts."""
-    yield DataTable("Scores as probabilities", heads(report), figure_rows(report, _CALIBRATION))
+    yield Table("Scores as probabilities", heads(report), figure_rows(report, _CALIBRATION))
     names = labels(report)
     for title, bins, logarithmic in (
         ("Reliability over all payments", [one.bins for one in report.models], True),
@@ -212,7 +212,7 @@ def _reliability(name: str, bins: Sequence[EvaluatedBin]) -> ReliabilityCurve:
 
 def weeks(report: EvaluationReport) -> Iterator[Part]:
     """Show the figures week by week."""
-    yield Prose("Weeks begin with the first day that counts; the last may be shorter.")
+    yield Note("Weeks begin with the first day that counts; the last may be shorter.")
     x = tuple(float(stated_ms(one.since or "")) for one in report.weeks)
     for key, title, kind in _BY_WEEK:
         lines = tuple(
@@ -242,7 +242,7 @@ def segments(report: EvaluationReport) -> Iterator[Part]:
         for place, name in enumerate(labels(report)):
             yield _slice_table(f"{title}, {name}", title, slices, (place, _SLICE_FIGURES))
     if not kinds:
-        yield Prose("The file tells no segments apart.")
+        yield Note("The file tells no segments apart.")
 
 
 def _recall_chart(title: str, slices: Sequence[SliceEvaluation], names: Sequence[str]) -> IntervalChart:
@@ -261,7 +261,7 @@ def _recall_chart(title: str, slices: Sequence[SliceEvaluation], names: Sequence
 
 def _slice_table(
     caption: str, first: str, slices: Sequence[SliceEvaluation], chosen: tuple[int, Sequence[str]]
-) -> DataTable:
+) -> Table:
     place, keys = chosen
     rows: list[Row] = []
     for one in slices:
@@ -269,4 +269,4 @@ def _slice_table(
         share = quantity("recall", one.fraud_share.value)
         rows.append((one.name, Count(one.payments), Count(one.frauds), share, *figures))
     shown = (words_of(key).name for key in keys)
-    return DataTable(caption, (first, "Payments", "Frauds", "Fraud share", *shown), tuple(rows))
+    return Table(caption, (first, "Payments", "Frauds", "Fraud share", *shown), tuple(rows))

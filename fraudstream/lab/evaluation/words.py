@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from fraudstream.ops.report.quantities import Measure, Percentage, Quantity, WithInterval
+from fraudstream.ops.report.quantities import Measure, Numeric, Percentage, Quantity, WithInterval
 from fraudstream.ops.rollout.verdict.figures import Figure
 from metrics.intervals import Interval
 
@@ -54,7 +54,7 @@ def words_of(key: str) -> FigureWords:
     return known._replace(name=name)
 
 
-def quantity(key: str, value: float | None) -> Quantity | None:
+def quantity(key: str, value: float | None) -> Numeric | None:
     """Return a value of a figure with its unit and decimals; None where it is undefined."""
     if value is None:
         return None

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from fraudstream.ops.report.charts.axis import AxisKind, ChartAxis, ReferenceLine
 from fraudstream.ops.report.charts.drawing import ChartFrame
 from fraudstream.ops.report.charts.lines import ChartLine, LineChart
-from fraudstream.ops.report.document import Provenance, ReportPage, ReportSection, Tone, VerdictBanner
-from fraudstream.ops.report.parts import Part, Points, Prose
+from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
+from fraudstream.ops.report.parts import Note, Part
 from fraudstream.ops.report.quantities import Count, Measure, Percentage, Quantity, WithInterval
-from fraudstream.ops.report.tables import DataTable
+from fraudstream.ops.report.tables import Table
 from fraudstream.ops.watch.drift.judge import JudgedWindow, QuantityDrift, day_text
 from fraudstream.ops.watch.drift.layout import ALERTS, DECLINES, SCORE
 from fraudstream.ops.watch.drift.precision import WeekPrecision
@@ -33,7 +33,7 @@ _FOOTNOTES = (
 )
 
 
-def watch_page(report: WatchReport, made_ms: int, version: str) -> ReportPage:
+def watch_page(report: WatchReport, made_ms: int, version: str) -> Report:
     """Return the page of a report.
 
     Args:
@@ -44,7 +44,7 @@ def watch_page(report: WatchReport, made_ms: int, version: str) -> ReportPage:
     scope = report.scope
     payments = sum(window.payments for one in report.pairs for window in one.windows)
     sections = [
-        ReportSection(f"M{pair_text(one.pair)[1:]}: {title}", tuple(parts))
+        Section(f"M{pair_text(one.pair)[1:]}: {title}", tuple(parts))
         for one in report.pairs
         for title, parts in (
             ("in short", _in_short(one, report)),
@@ -53,7 +53,7 @@ def watch_page(report: WatchReport, made_ms: int, version: str) -> ReportPage:
             ("precision of alerts", _precision(one)),
         )
     ]
-    return ReportPage(
+    return Report(
         f"Live models of deployment {report.deployment}",
         f"{payments:,} payments in windows of days, compared with what the models were made for",
         _banner(report),
@@ -63,24 +63,24 @@ def watch_page(report: WatchReport, made_ms: int, version: str) -> ReportPage:
     )
 
 
-def _banner(report: WatchReport) -> VerdictBanner:
+def _banner(report: WatchReport) -> Headline:
     found = [(one.pair, alarm) for one in report.pairs if (alarm := one.open_alarm) is not None]
     if found:
         reason = " ".join(alarm_text(pair, alarm, report.terms, is_over=False) for pair, alarm in found)
-        return VerdictBanner("DRIFT", Tone.BAD, "three windows in a row", reason)
+        return Headline("DRIFT", Tone.BAD, "three windows in a row", reason)
     if report.feed.alarm is not None:
         reason = f"{feed_text(report.feed.alarm, report.feed.newest_ms)}."
-        return VerdictBanner("LABELS MISSING", Tone.BAD, "two days in a row", reason)
+        return Headline("LABELS MISSING", Tone.BAD, "two days in a row", reason)
     if not any(one.windows for one in report.pairs):
-        return VerdictBanner("NOT KNOWN", Tone.WAIT, "windows", "No window of days is complete yet.")
+        return Headline("NOT KNOWN", Tone.WAIT, "windows", "No window of days is complete yet.")
     reason = "Nothing has moved by more than chance, and by so much that it matters, for three windows in a row."
-    return VerdictBanner("QUIET", Tone.GOOD, "three windows in a row", reason)
+    return Headline("QUIET", Tone.GOOD, "three windows in a row", reason)
 
 
 def _in_short(report: PairReport, whole: WatchReport) -> Iterator[Part]:
     known = report.reference
     if known is not None:
-        yield Prose(
+        yield Note(
             f"{report.manifest.name} {report.manifest.version}, compared with {known.rows:,} payments of "
             f"{known.cards:,} cards from {known.since[:10]} to {known.until[:10]}"
             f"{', its own first days' if report.is_own else ', as its manifest states them'}."
@@ -88,15 +88,15 @@ def _in_short(report: PairReport, whole: WatchReport) -> Iterator[Part]:
     for end_day, alarm in report.alarms:
         is_over = alarm is not report.open_alarm
         said = alarm_text(report.pair, alarm, whole.terms, is_over=is_over)
-        yield Prose(f"Alarm raised after {day_text(end_day - 1)}. {said}.")
+        yield Note(f"Alarm raised after {day_text(end_day - 1)}. {said}.")
     if lines := remarks(report):
-        yield Points(tuple(f"{line[0].upper()}{line[1:]}." for line in lines))
+        yield Note(points=tuple(f"{line[0].upper()}{line[1:]}." for line in lines))
 
 
 def _moved(report: PairReport) -> Iterator[Part]:
     windows = report.windows
     if not windows:
-        yield Prose("No window is complete yet.")
+        yield Note("No window is complete yet.")
         return
     worst = [one.name for one in windows[-1].worst_features[:_MOST_LINES]]
     days = tuple(float(one.first_day * DAY_MS) for one in windows)
@@ -111,12 +111,12 @@ def _moved(report: PairReport) -> Iterator[Part]:
     )
     heads = ("Quantity", "Index", "Chance", "Bound", "Over")
     quantities = [one for one in windows[-1].quantities if one.name not in (ALERTS, DECLINES)]
-    yield DataTable(
+    yield Table(
         f"All quantities in the last window, from {day_text(windows[-1].first_day)}",
         heads,
         tuple(_row(one) for one in sorted(quantities, key=lambda one: -one.index)),
     )
-    yield DataTable(
+    yield Table(
         "Windows with something over its bound",
         ("From", "Payments", "Cards", "Over its bound"),
         tuple(
@@ -124,7 +124,6 @@ def _moved(report: PairReport) -> Iterator[Part]:
             for one in windows
             if one.over
         ),
-        nothing="There is none.",
     )
 
 
@@ -156,7 +155,7 @@ def _bands(report: PairReport) -> Iterator[Part]:
         yield _band_table(report.reference, windows[-1])
 
 
-def _band_table(known: TrainingReference, window: JudgedWindow) -> DataTable:
+def _band_table(known: TrainingReference, window: JudgedWindow) -> Table:
     """Show the share of payments in each class of bands that is not empty in both."""
     rows = tuple(
         (
@@ -167,7 +166,7 @@ def _band_table(known: TrainingReference, window: JudgedWindow) -> DataTable:
         for at, (before, now) in enumerate(zip(known.bands, window.bands, strict=True))
         if before or now
     )
-    return DataTable(
+    return Table(
         "Payments by band of the score",
         ("Bands", "Reference", f"Last window, from {day_text(window.first_day)}"),
         rows,
@@ -191,7 +190,7 @@ def _precision(report: PairReport) -> Iterator[Part]:
         frame, ChartAxis("week of", AxisKind.TIME), ChartAxis("precision", AxisKind.SHARE), (estimated, matured)
     )
     heads = ("Week of", "Alerts", "Known", "Declined, left out", "Frauds", "Matured precision", "Estimated precision")
-    yield DataTable("Precision by week", heads, tuple(_week(week) for week in weeks), nothing="There is no alert.")
+    yield Table("Precision by week", heads, tuple(_week(week) for week in weeks))
 
 
 def _week(week: WeekPrecision) -> tuple[str | Quantity | None, ...]:
