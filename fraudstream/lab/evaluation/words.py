@@ -72,15 +72,6 @@ def with_interval(key: str, figure: Figure) -> Quantity | None:
     return WithInterval(quantity(key, figure.value), low, high)
 
 
-def figure_text(key: str, figure: Figure | None) -> str:
-    """Return a figure with its interval as text for a terminal."""
-    found = None if figure is None else with_interval(key, figure)
-    if found is None:
-        return "not defined"
-    unit = " %" if found.unit == "%" else ""
-    return f"{found.number}{unit}"
-
-
 def verdict_of_difference(key: str, interval: Interval | None) -> str:
     """Return "better" or "worse" where 0 is outside of the interval of a difference, else why neither is said."""
     if interval is None:

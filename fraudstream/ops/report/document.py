@@ -28,9 +28,16 @@ class Tone(StrEnum):
     """Nothing can be said yet."""
     BAD = "bad"
     """Do not go on."""
+    PLAIN = "plain"
+    """A finding, from which no act follows."""
 
 
-SIGNS = {Tone.GOOD: "\N{CHECK MARK}", Tone.WAIT: "\N{HORIZONTAL ELLIPSIS}", Tone.BAD: "\N{MULTIPLICATION SIGN}"}
+SIGNS = {
+    Tone.GOOD: "\N{CHECK MARK}",
+    Tone.WAIT: "\N{HORIZONTAL ELLIPSIS}",
+    Tone.BAD: "\N{MULTIPLICATION SIGN}",
+    Tone.PLAIN: "\N{BULLET}",
+}
 
 
 @dataclass(frozen=True, slots=True)

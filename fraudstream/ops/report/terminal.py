@@ -18,7 +18,7 @@ from fraudstream.ops.report.markup import printable
 from fraudstream.ops.report.parts import Cell, Folded, KeyFigures, Note, Part
 from fraudstream.ops.report.tables import Table, TableColumn
 
-_STYLES = {Tone.GOOD: "bold green", Tone.WAIT: "bold yellow", Tone.BAD: "bold red"}
+_STYLES = {Tone.GOOD: "bold green", Tone.WAIT: "bold yellow", Tone.BAD: "bold red", Tone.PLAIN: "bold"}
 
 
 def on_terminal(report: Report) -> RenderableType:
