@@ -93,7 +93,7 @@ def _words_of_one(one: ModelEvaluation) -> str:
 
 
 def words_of_difference(report: EvaluationReport) -> tuple[str, str]:
-    """Return whether the first model is better, worse or not told apart by average precision, and that in a sentence."""
+    """Return whether the first model is better, worse or not told apart by average precision, and a sentence."""
     figure, other = report.differences[_DECIDES], report.models[1].model.label
     verdict, shown = verdict_of_difference(_DECIDES, figure.interval), with_interval(_DECIDES, figure)
     by = "" if shown is None else f": average precision differs by {quantity_text(shown)} from {other}'s"
