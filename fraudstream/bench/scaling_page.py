@@ -10,7 +10,7 @@ from fraudstream.ops.report.charts.lines import ChartLine, LineChart, stacked_pi
 from fraudstream.ops.report.document import Provenance, Report, Section
 from fraudstream.ops.report.parts import Cell, KeyFigure, KeyFigures
 from fraudstream.ops.report.quantities import Count, Measure
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 from stream.code_version import code_version
 
 _TIME = ChartAxis("seconds since the day began")
@@ -95,8 +95,8 @@ def scaling_page(figures: ScalingFigures, made_ms: int) -> str:
     ).html()
 
 
-def _table(phases: tuple[ScalingPhase, ...]) -> Table:
-    return Table(
+def _table(phases: tuple[ScalingPhase, ...]) -> DataTable:
+    return DataTable(
         "Parts of the run",
         (
             "part",

@@ -170,7 +170,7 @@ def distill(file: Path, page: Path | None, as_json: bool, **options: Any) -> Non
     if page is not None:
         write_report(page, stated.html)
     if as_json:
-        say(as_json, msgspec.to_builtins(report), "")
+        say(as_json, msgspec.to_builtins(report) | stated.facts(), "")
     else:
         for warning in report.warnings:
             echo(f"warning: {warning}", err=True)

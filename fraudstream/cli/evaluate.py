@@ -96,7 +96,7 @@ def evaluate(model: str, file: Path, page: Path | None, as_json: bool, **options
     for warning in report.warnings:
         echo(f"warning: {warning}", err=True)
     if as_json:
-        say(as_json, report.facts(), "")
+        say(as_json, report.facts() | stated.facts(), "")
         return
     terminal().print(on_terminal(stated))
 

@@ -18,7 +18,7 @@ from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.ops.report.document import Provenance, Report, Section
 from fraudstream.ops.report.parts import Note, Part
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 from models.artifact import MANIFEST, read_manifest
 from models.card import CardVersion, ReviewOutcome, StatedCard, read_card, store_card
 from models.errors import InvalidCardError, ModelError
@@ -159,7 +159,7 @@ def _html_section(section: CardSection) -> Section:
     rows = tuple((name, value) for name, value in section.facts if isinstance(value, str))
     lists = [(name, value) for name, value in section.facts if not isinstance(value, str)]
     listed = (part for name, value in lists for part in _html_list(name, value))
-    return Section(section.title, (Note(section.answers), Table("Facts", ("What", "Fact"), rows), *listed))
+    return Section(section.title, (Note(section.answers), DataTable("Facts", ("What", "Fact"), rows), *listed))
 
 
 def _html_list(name: str, values: tuple[str, ...]) -> Iterator[Part]:

@@ -155,12 +155,13 @@ def verdict_command(
     """
     settings = settings_or_refuse()
     found = verdict_or_refuse(settings, digest, options)
+    stated = state_verdict(found)
     if page is not None:
-        write_report(page, state_verdict(found).html)
+        write_report(page, stated.html)
     if as_json:
-        say(as_json, found.facts(), "")
+        say(as_json, found.facts() | stated.facts(), "")
     else:
-        terminal().print(on_terminal(state_verdict(found)))
+        terminal().print(on_terminal(stated))
     if found.verdict is not VerdictWord.PROMOTE:
         raise SystemExit(1)
 

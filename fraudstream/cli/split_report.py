@@ -117,7 +117,7 @@ def report_command(as_json: bool, page: Path | None, **options: Any) -> None:  #
     if page is not None:
         write_report(page, stated.html)
     if as_json:
-        say(as_json, facts(found), "")
+        say(as_json, facts(found) | stated.facts(), "")
     else:
         terminal().print(on_terminal(stated))
 

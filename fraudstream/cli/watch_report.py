@@ -46,7 +46,7 @@ def print_watch(options: Mapping[str, Any], page: Path | None, *, as_json: bool)
     if page is not None:
         write_report(page, stated.html)
     if as_json:
-        say(as_json, facts(found), "")
+        say(as_json, facts(found) | stated.facts(), "")
     else:
         terminal().print(on_terminal(stated))
     if not found.is_quiet:

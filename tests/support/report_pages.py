@@ -15,7 +15,7 @@ from fraudstream.ops.report.decisions import DecisionCell, DecisionMatrix
 from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
 from fraudstream.ops.report.parts import KeyFigure, KeyFigures, Note
 from fraudstream.ops.report.quantities import Count, Measure, Moment, Money, Percentage, WithInterval
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 
 START_MS = 1_772_323_200_000
 """2026-03-01 UTC."""
@@ -177,7 +177,7 @@ def score_shift() -> HistogramChart:
 
 def verdict_page() -> Report:
     """A verdict on a challenger: PROMOTE, with every part that a verdict has."""
-    gates = Table(
+    gates = DataTable(
         "Gates, in the order in which they are asked",
         ("Gate", "Passed", "Found", "Required"),
         (
@@ -198,7 +198,7 @@ def verdict_page() -> Report:
             KeyFigure("Of declines that live alone made", None, "unobserved; bounded below"),
         )
     )
-    largest = Table(
+    largest = DataTable(
         "The largest payments on which they differ",
         ("Transaction", "Time", "Live", "Challenger", "Amount", "Fraud"),
         tuple(
@@ -213,7 +213,7 @@ def verdict_page() -> Report:
         ),
         "Amounts as billed to the card's account.",
     )
-    quality = Table(
+    quality = DataTable(
         "On matured labels",
         ("Measure", "Live", "Challenger", "Difference"),
         (
@@ -280,7 +280,7 @@ def _shares(estimate: float, low: float, high: float) -> tuple[WithInterval]:
 def split_page() -> Report:
     """A report of a split with two arms and live: no winner yet."""
     arms = ("live", "control", "new")
-    table = Table(
+    table = DataTable(
         "Arms",
         ("Arm", "Model", "Cards", "Decisions", "Alert rate", "Decline rate", "Fraud lost", "Fraud stopped", "Savings"),
         (
@@ -325,7 +325,7 @@ def split_page() -> Report:
             for name, mean, phase in (("control", 0.0, 0.0), ("new", 4.0, 1.0))
         ),
     )
-    ratio = Table(
+    ratio = DataTable(
         "Cards per arm against the shares",
         ("Arm", "Share", "Cards", "Expected"),
         tuple(

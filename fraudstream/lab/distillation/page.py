@@ -21,7 +21,7 @@ from fraudstream.ops.report.quantities import (
     WithInterval,
     quantity_text,
 )
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 from models.times import stated_ms
 from stream.code_version import code_version
 from stream.contract.money import money_text
@@ -126,7 +126,7 @@ def _in_short(report: DistillationReport) -> Iterator[Part]:
         yield Note("What to know before it is promoted:")
         yield Note(points=tuple(f"{one[0].upper()}{one[1:]}." for one in report.warnings))
     parts = (("Train", report.train), ("Calibrate", report.calibrate), ("Held back", report.held_back))
-    yield Table(
+    yield DataTable(
         "What it was made of",
         ("", "Of the file"),
         (
@@ -182,7 +182,7 @@ def _swaps(report: DistillationReport) -> Iterator[Part]:
     if all(not one.is_swap for one in report.decisions):
         yield Note("They decide everything alike.")
         return
-    yield Table(
+    yield DataTable(
         "Each pair of different decisions",
         ("From teacher to student", "Payments", "Cards", "Amounts", "Frauds", "Fraud amounts"),
         tuple(
@@ -203,7 +203,7 @@ def _swaps(report: DistillationReport) -> Iterator[Part]:
 def _money_and_ranking(report: DistillationReport) -> Iterator[Part]:
     both, money = report.comparison, report.comparison.money
     losses = (money.teacher_loss_minor, money.student_loss_minor)
-    yield Table(
+    yield DataTable(
         "Alerts and declines",
         ("", "Teacher", "Student"),
         (
@@ -211,7 +211,7 @@ def _money_and_ranking(report: DistillationReport) -> Iterator[Part]:
             ("Declines", Count(both.teacher_declines), Count(both.student_declines)),
         ),
     )
-    yield Table(
+    yield DataTable(
         f"Losses in {money.currency}, on {money.rows:,} payments",
         ("", "Teacher", "Student", "Lost"),
         (
@@ -220,7 +220,7 @@ def _money_and_ranking(report: DistillationReport) -> Iterator[Part]:
         ),
         f"Fraud in all: {money_text({money.currency: money.fraud_minor})}.",
     )
-    yield Table(
+    yield DataTable(
         "Scores",
         ("", "Figure"),
         (
@@ -228,7 +228,7 @@ def _money_and_ranking(report: DistillationReport) -> Iterator[Part]:
             ("Mean absolute difference of scores", _measure(both.score_difference)),
         ),
     )
-    yield Table(
+    yield DataTable(
         "Each model alone",
         ("", "Teacher", "Student"),
         tuple(
@@ -254,7 +254,7 @@ def _segments(report: DistillationReport) -> Iterator[Part]:
         ChartAxis("Average precision lost"),
         tuple(IntervalRow(name, *_ends(one.figures.average_precision_lost)) for name, one in named),
     )
-    yield Table(
+    yield DataTable(
         "Decisions",
         ("Segment", "Payments", "Frauds", "Decided alike", "Different", "Their amounts", "Savings lost"),
         tuple(
@@ -270,7 +270,7 @@ def _segments(report: DistillationReport) -> Iterator[Part]:
             for name, one in named
         ),
     )
-    yield Table(
+    yield DataTable(
         "Ranking",
         ("Segment", "Teacher's average precision", "Student's", "Rank correlation", "Mean difference of scores"),
         tuple(
@@ -304,7 +304,7 @@ def _speed(report: DistillationReport) -> Iterator[Part]:
             rows.append((name, _us(time.single_us), _us(time.batch_us)))
     if speed.single_ratio is not None and speed.batch_ratio is not None:
         rows.append(("Faster", f"{speed.single_ratio:.1f} times", f"{speed.batch_ratio:.1f} times"))
-    yield Table("Processor time of one row", ("", "Alone", f"In a batch of {BATCH_ROWS}"), tuple(rows))
+    yield DataTable("Processor time of one row", ("", "Alone", f"In a batch of {BATCH_ROWS}"), tuple(rows))
 
 
 def _us(value: float) -> Measure:
@@ -330,7 +330,7 @@ def _sizes(report: DistillationReport) -> Iterator[Part]:
         ChartAxis("Savings lost", AxisKind.SHARE),
         tuple(_points(report.sizes, "savings_lost")),
     )
-    yield Table(
+    yield DataTable(
         "All sizes, the fastest first",
         ("Size", "Features", "Alone", "In a batch", "Average precision lost", "Savings lost", "Alike", "Front"),
         tuple(

@@ -9,7 +9,7 @@ from fraudstream.lab.evaluation.words import quantity, verdict_of_difference, wi
 from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
 from fraudstream.ops.report.parts import KeyFigure, KeyFigures, Note, Part
 from fraudstream.ops.report.quantities import quantity_text
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 from models.times import stated_ms
 from stream.code_version import code_version
 
@@ -105,7 +105,7 @@ def _in_short(report: EvaluationReport) -> Iterator[Part]:
     if report.warnings:
         yield Note("What to know before these figures are used:", report.warnings)
     yield KeyFigures(tuple(_key_figure(report, key) for key in _KEY_FIGURES))
-    yield Table(
+    yield DataTable(
         "What the figures rest on",
         ("", "Figure"),
         (

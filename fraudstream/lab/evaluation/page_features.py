@@ -11,7 +11,7 @@ from fraudstream.ops.report.charts.histograms import HistogramChart, HistogramSe
 from fraudstream.ops.report.charts.intervals import MOST_ROWS, IntervalChart
 from fraudstream.ops.report.parts import Folded, Note, Part
 from fraudstream.ops.report.quantities import Percentage
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 
 _SHOWN = MOST_ROWS
 """Features in the charts."""
@@ -65,7 +65,7 @@ def _moved(name: str, one: ModelEvaluation) -> IntervalChart:
     )
 
 
-def _table(caption: str, features_of: Sequence[FeatureEvaluation]) -> Table:
+def _table(caption: str, features_of: Sequence[FeatureEvaluation]) -> DataTable:
     rows = tuple(
         (
             feature.name,
@@ -77,7 +77,7 @@ def _table(caption: str, features_of: Sequence[FeatureEvaluation]) -> Table:
         )
         for feature in features_of
     )
-    return Table(caption, _HEADS, rows)
+    return DataTable(caption, _HEADS, rows)
 
 
 def scores(report: EvaluationReport) -> Iterator[Part]:

@@ -11,7 +11,7 @@ from fraudstream.ops.report.charts.lines import ChartLine, LineChart
 from fraudstream.ops.report.charts.reliability import ReliabilityBin, ReliabilityChart, ReliabilityCurve
 from fraudstream.ops.report.parts import Cell, Folded, Note, Part
 from fraudstream.ops.report.quantities import Count, Measure, Money
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.rollout.verdict.figures import Figure
 from models.times import stated_ms
 
@@ -101,12 +101,12 @@ def paired(report: EvaluationReport) -> Iterator[Part]:
         for key, figure in report.differences.items()
         if words_of(key).more_is_better is not None
     )
-    yield Table(f"{name} less {other}", ("", "Difference", f"{name} is"), told, "Intervals of 95 % in brackets.")
+    yield DataTable(f"{name} less {other}", ("", "Difference", f"{name} is"), told, "Intervals of 95 % in brackets.")
 
 
 def ranking(report: EvaluationReport) -> Iterator[Part]:
     """Show how well frauds are ranked above genuine payments."""
-    yield Table("Ranking over all thresholds", heads(report), figure_rows(report, _RANKING), _K.format(report))
+    yield DataTable("Ranking over all thresholds", heads(report), figure_rows(report, _RANKING), _K.format(report))
     points = [_curve(name, one) for name, one in zip(labels(report), report.models, strict=True)]
     yield LineChart(
         ChartFrame(
@@ -130,7 +130,7 @@ def _curve(name: str, one: ModelEvaluation) -> ChartLine:
 
 def alerts(report: EvaluationReport) -> Iterator[Part]:
     """Show alerts by the models' own thresholds or costs, and at budgets of alerts a day."""
-    yield Table("By the policy of the model", heads(report), figure_rows(report, _ALERTS))
+    yield DataTable("By the policy of the model", heads(report), figure_rows(report, _ALERTS))
     days = report.data.days
     counts: list[Row] = [
         ("Alerts", *(Count(one.alerts) for one in report.models)),
@@ -138,7 +138,7 @@ def alerts(report: EvaluationReport) -> Iterator[Part]:
         ("Declines", *(Count(one.declines) for one in report.models)),
         ("Alerts a day", *(Measure(one.alerts / days, 1) for one in report.models)),
     ]
-    yield Table("Counts", ("", *labels(report)), tuple(counts))
+    yield DataTable("Counts", ("", *labels(report)), tuple(counts))
     for key, title, name in (
         ("precision", "Precision", "Precision of alerts"),
         ("recall", "Recall", "Recall of frauds"),
@@ -155,7 +155,7 @@ def alerts(report: EvaluationReport) -> Iterator[Part]:
         )
     measures = ("precision", "recall", "first_hit_recall")
     keys = [f"{key}@{one.budget}" for one in report.models[0].budgets for key in measures]
-    yield Table("At a budget of alerts a day", heads(report), figure_rows(report, keys))
+    yield DataTable("At a budget of alerts a day", heads(report), figure_rows(report, keys))
 
 
 def _budget_line(label: str, one: ModelEvaluation, key: str) -> ChartLine:
@@ -189,18 +189,18 @@ def _money_in(report: EvaluationReport, currency: str) -> Iterator[Part]:
     first = report.models[0].money[currency]
     keys = [f"savings.{currency}", f"value_detection_rate.{currency}"]
     keys += [f"value_detection_rate@{one.budget}.{currency}" for one in report.models[0].budgets]
-    yield Table(f"Shares of the money in {currency}", heads(report), figure_rows(report, keys))
+    yield DataTable(f"Shares of the money in {currency}", heads(report), figure_rows(report, keys))
     amounts: list[Row] = [
         (name, *(Money(getattr(one.money[currency], key), currency) for one in report.models))
         for key, name in _AMOUNTS.items()
     ]
     note = f"{_payments(report, currency)}, {first.frauds:,} of them fraud. Assumed: {first.costs}."
-    yield Table(f"Amounts in {currency}", ("", *labels(report)), tuple(amounts), note)
+    yield DataTable(f"Amounts in {currency}", ("", *labels(report)), tuple(amounts), note)
 
 
 def calibration(report: EvaluationReport) -> Iterator[Part]:
     """Show whether scores are probabilities, over all payments and among alerts."""
-    yield Table("Scores as probabilities", heads(report), figure_rows(report, _CALIBRATION))
+    yield DataTable("Scores as probabilities", heads(report), figure_rows(report, _CALIBRATION))
     names = labels(report)
     for title, bins, logarithmic in (
         ("Reliability over all payments", [one.bins for one in report.models], True),
@@ -273,7 +273,7 @@ def _recall_chart(title: str, slices: Sequence[SliceEvaluation], names: Sequence
 
 def _slice_table(
     caption: str, first: str, slices: Sequence[SliceEvaluation], chosen: tuple[int, Sequence[str]]
-) -> Table:
+) -> DataTable:
     place, keys = chosen
     rows: list[Row] = []
     for one in slices:
@@ -281,4 +281,4 @@ def _slice_table(
         share = quantity("recall", one.fraud_share.value)
         rows.append((one.name, Count(one.payments), Count(one.frauds), share, *figures))
     shown = (words_of(key).name for key in keys)
-    return Table(caption, (first, "Payments", "Frauds", "Fraud share", *shown), tuple(rows))
+    return DataTable(caption, (first, "Payments", "Frauds", "Fraud share", *shown), tuple(rows))

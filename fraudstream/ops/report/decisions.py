@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fraudstream.ops.report.markup import Markup, element, joined, text
 from fraudstream.ops.report.quantities import Count, Money, quantity_text
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 
 DECISIONS = ("approve", "review", "decline")
 _TOTAL = "all"
@@ -59,11 +59,13 @@ class DecisionMatrix:
         """Whether no payment is in it."""
         return not any(cell.events for cell in self.cells.values())
 
-    def as_table(self) -> Table:
+    def as_table(self) -> DataTable:
         """Return it as a table of texts, for a terminal."""
         names = (*DECISIONS, _TOTAL) if self.is_whole else DECISIONS
         heads = (f"{self.rows}, by {self.columns}", *names)
-        return Table(self.caption, heads, tuple((row, *(self._words(row, name) for name in names)) for row in names))
+        return DataTable(
+            self.caption, heads, tuple((row, *(self._words(row, name) for name in names)) for row in names)
+        )
 
     def _words(self, row: str, column: str) -> str:
         held = self.total(row, column)

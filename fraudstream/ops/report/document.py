@@ -119,6 +119,10 @@ class Report:
         """The sections that have data."""
         return tuple(section for section in self.sections if not section.is_empty)
 
+    def facts(self) -> dict[str, str]:
+        """Return what the JSON of a command has beside its figures: the headline's words, if there is one."""
+        return {} if self.headline is None else {"headline": self.headline.words}
+
     def html(self) -> str:
         """Return the file's text, UTF-8 with an ending newline; the same report gives the same bytes.
 

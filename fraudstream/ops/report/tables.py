@@ -16,7 +16,7 @@ _KEPT_TOGETHER = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class DataTable:
     """A table whose first column names its rows; on paper its head is repeated on each page.
 
     Attributes:

@@ -16,7 +16,7 @@ from fraudstream.ops.report.decisions import DecisionMatrix
 from fraudstream.ops.report.document import RESTS_ON, SIGNS, Headline, Report, Tone
 from fraudstream.ops.report.markup import printable
 from fraudstream.ops.report.parts import Cell, Folded, KeyFigures, Note, Part
-from fraudstream.ops.report.tables import Table, TableColumn
+from fraudstream.ops.report.tables import DataTable, TableColumn
 
 _STYLES = {Tone.GOOD: "bold green", Tone.WAIT: "bold yellow", Tone.BAD: "bold red", Tone.PLAIN: "bold"}
 
@@ -50,8 +50,8 @@ def _part(part: Part) -> Iterator[RenderableType]:
             yield from (_text(f"- {point}") for point in part.points)
         case KeyFigures():
             rows = tuple((figure.name, figure.shown, figure.detail) for figure in part.known)
-            yield _TerminalTable(Table("", ("", "", ""), rows))
-        case Table():
+            yield _TerminalTable(DataTable("", ("", "", ""), rows))
+        case DataTable():
             yield _TerminalTable(part)
         case DecisionMatrix():
             yield _TerminalTable(part.as_table())
@@ -64,7 +64,7 @@ def _part(part: Part) -> Iterator[RenderableType]:
 class _TerminalTable:
     """A table without lines; if its longest words do not fit side by side, its rows are written one below the other."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: DataTable) -> None:
         self._table = table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

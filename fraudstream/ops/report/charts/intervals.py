@@ -13,7 +13,7 @@ from fraudstream.ops.report.markup import Markup, joined
 from fraudstream.ops.report.palette import BLUE, INK
 from fraudstream.ops.report.parts import Folded
 from fraudstream.ops.report.quantities import Numeric, WithInterval, quantity_text
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +89,7 @@ class IntervalChart:
         chart = figure_markup(replace(self.frame, summary=told), key, (PAGE_INCHES, height), self._paint)
         rows = tuple((row.name, WithInterval(*(self._figure(end) for end in row.ends))) for row in others)
         rest = Folded(
-            f"{self.frame.title}: {len(others):,} more", (Table(self.frame.title, ("", self.axis.name), rows),)
+            f"{self.frame.title}: {len(others):,} more", (DataTable(self.frame.title, ("", self.axis.name), rows),)
         )
         return chart if rest.is_empty else joined(chart, rest.markup(f"{key}more"))
 

@@ -19,7 +19,7 @@ from fraudstream.ops.report.quantities import (
     WithInterval,
     quantity_text,
 )
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.rollout.experiments.comparison import ArmDifference, arm_losses
 from fraudstream.ops.rollout.experiments.figures import ArmFigures, ArmMoney, BoundedFigure
 from fraudstream.ops.rollout.experiments.report import ExperimentReport
@@ -100,12 +100,12 @@ def _differences(report: ExperimentReport) -> tuple[Part, ...]:
     return (
         KeyFigures(tuple(_loss_figure(report, name) for name in report.standings.arms)),
         IntervalChart(frame, axis, rows),
-        Table(
+        DataTable(
             "Each pair of arms",
             ("First", "Second", "First less second, at least", "At most", "Loses less, with certainty"),
             tuple(_pair_row(one, report.currency) for one in known),
         ),
-        Table(
+        DataTable(
             "Loss of each final card, by cohort of first payments",
             ("From", "Cards", *(arm.name for arm in report.experiment.arms)),
             tuple(_cohort_rows(report)),
@@ -178,7 +178,7 @@ def _arms(report: ExperimentReport) -> tuple[Part, ...]:
     )
     rows = tuple((name, *(figure(one) for one in report.figures)) for name, figure in lines)
     note = "Alerts are payments that are reviewed or declined. Precision and recall are of known payments."
-    return (Table("The arms side by side", heads, rows, note),)
+    return (DataTable("The arms side by side", heads, rows, note),)
 
 
 def _percentage(share: float | None) -> Percentage | None:
@@ -233,7 +233,7 @@ def _money(report: ExperimentReport, at: int) -> tuple[Part, ...]:
     axis = ChartAxis("Money", AxisKind.MONEY, currency)
     amounts = {"Fraud": lambda money: money.said.fraud_minor, **amounts}
     rows = tuple((name, *_amounts(money, amounts.values(), currency)) for name, money in arms)
-    worth = Table(
+    worth = DataTable(
         f"What decisions were worth, {currency}",
         ("Arm", "Loss with costs", "Savings", "Value detection rate"),
         tuple((name, *_worth(money, currency, is_priced=at == report.terms.currency)) for name, money in arms),
@@ -241,7 +241,7 @@ def _money(report: ExperimentReport, at: int) -> tuple[Part, ...]:
     )
     return (
         BarChart(frame, tuple(name for name, _ in arms), series, axis, "Arm"),
-        Table(f"Fraud money of known payments, {currency}", ("Arm", *amounts), rows),
+        DataTable(f"Fraud money of known payments, {currency}", ("Arm", *amounts), rows),
         worth,
     )
 
@@ -290,7 +290,7 @@ def _declines(report: ExperimentReport) -> tuple[Part, ...]:
         "Nobody knows what a declined payment was, unless a lot let it through. Each figure is given for the case that "
         "all were genuine and that all were fraud; where lots were drawn, an estimate without bias stands beside it."
     )
-    return Note(words), Table("What can be said of declined payments", heads, rows)
+    return Note(words), DataTable("What can be said of declined payments", heads, rows)
 
 
 def _soundness(report: ExperimentReport) -> tuple[Part, ...]:
@@ -299,5 +299,5 @@ def _soundness(report: ExperimentReport) -> tuple[Part, ...]:
     verdict = "They are not divided as the shares say." if ratio.breached else "Nothing speaks against the division."
     note = f"{verdict} E = {ratio.e:,.3g} against a bound of {1 / ratio.alpha:,.0f} (alpha {ratio.alpha:g})."
     points = tuple(map(_sentence, remarks(report)))
-    table = Table("Cards by arm", ("Arm", "Cards", "Expected by the shares"), rows, note)
+    table = DataTable("Cards by arm", ("Arm", "Cards", "Expected by the shares"), rows, note)
     return (table, Note(points=points)) if points else (table,)

@@ -15,7 +15,7 @@ from fraudstream.ops.report.quantities import (
     day_text,
     quantity_text,
 )
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.rollout.outcomes.costs import Cost
 from fraudstream.ops.rollout.outcomes.maturity import DAY_MS
 from fraudstream.ops.rollout.verdict.figures import Figure
@@ -159,7 +159,7 @@ def _in_short(report: VerdictReport) -> Iterator[Part]:
             KeyFigure("Payments compared", Count(whole.compared) if whole.eligible else None, _of_eligible(report)),
         )
     )
-    yield Table(
+    yield DataTable(
         "Gates, in their order",
         ("Gate", "Passed", "Found", "Asked for"),
         tuple((one.gate.value, one.passed, one.found, one.required) for one in report.gates),

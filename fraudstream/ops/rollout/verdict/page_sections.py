@@ -20,7 +20,7 @@ from fraudstream.ops.report.quantities import (
     WithInterval,
     quantity_text,
 )
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.rollout.outcomes.maturity import DAY_MS
 from fraudstream.ops.rollout.verdict.declined import OtherwiseFacts
 from fraudstream.ops.rollout.verdict.estimate import EstimateBasis
@@ -62,7 +62,7 @@ def saved(report: VerdictReport) -> Iterator[Part]:
         (bounds,) if loss.final else (),
     )
     cap = quantity_text(Money(terms.cap_minor, terms.currency))
-    yield Table(
+    yield DataTable(
         "What this rests on",
         ("", "Figure"),
         (
@@ -78,7 +78,7 @@ def saved(report: VerdictReport) -> Iterator[Part]:
         ),
         "What was proved on earlier cohorts is not proved any more." if loss.changed else "",
     )
-    yield Table(
+    yield DataTable(
         "Cohorts: cards by their first payment",
         ("From", "Cards", "Mature", "Saved on a card, at worst", "At best", "Proved better up to here"),
         tuple(_cohort_rows(report)),
@@ -111,7 +111,7 @@ def swaps(report: VerdictReport) -> Iterator[Part]:
         }
         yield DecisionMatrix("Payments that they decide differently", "Live", "Challenger", currency, cells)
     heads = ("From live to challenger", "Payments", "Cards", "Amounts", "Fraud", "Genuine", "Declined, not known")
-    yield Table("Each pair of decisions", (*heads, "Known fraud"), tuple(_swap_rows(report)))
+    yield DataTable("Each pair of decisions", (*heads, "Known fraud"), tuple(_swap_rows(report)))
     yield BarChart(
         ChartFrame(
             "Known fraud in what they decide differently", "Amounts of known frauds for each pair of decisions."
@@ -121,7 +121,7 @@ def swaps(report: VerdictReport) -> Iterator[Part]:
         ChartAxis("Amount", AxisKind.MONEY, currency),
         "From live's decision to the challenger's",
     )
-    yield Table(
+    yield DataTable(
         f"The largest of them in {currency}",
         ("Transaction", "Card", "Time", "Amount", "Live", "Challenger", "Live's score", "Challenger's", "Outcome"),
         tuple(_largest_rows(report)),
@@ -173,8 +173,8 @@ def matured(report: VerdictReport) -> Iterator[Part]:
         *(figure_quantity(one.card_precision) for one in sides),
         "",
     )
-    yield Table("Shares", ("", "Live", "Challenger", "Difference"), (*shares, cards), "95 % intervals in brackets.")
-    yield Table("Counts and money", ("", "Live", "Challenger"), tuple(_count_rows(sides, terms.currency)))
+    yield DataTable("Shares", ("", "Live", "Challenger", "Difference"), (*shares, cards), "95 % intervals in brackets.")
+    yield DataTable("Counts and money", ("", "Live", "Challenger"), tuple(_count_rows(sides, terms.currency)))
 
 
 def _count_rows(sides: tuple[ModelFigures, ModelFigures], currency: str) -> Iterator[Row]:
@@ -207,13 +207,13 @@ def declined(report: VerdictReport) -> Iterator[Part]:
         tuple(IntervalRow(name, None, *_saved_bounds(one)) for name, one in known.items()),
     )
     heads = ("", "Payments", "Cards", "Amount", "Would approve", "Saved if all fraud", "Saved if all genuine")
-    yield Table("Bounds", heads, tuple(_otherwise_row(name, one, currency) for name, one in known.items()))
+    yield DataTable("Bounds", heads, tuple(_otherwise_row(name, one, currency) for name, one in known.items()))
     if facts.lots is None:
         yield Note("No declined payment was let through by a lot, so nothing more can be said of them.")
         return
     lots = facts.lots
     saved = _money_figure(lots.saved_minor, currency)
-    yield Table(
+    yield DataTable(
         "Estimates from payments that lots let through",
         ("", "Figure"),
         (
@@ -260,7 +260,7 @@ def alerts(report: VerdictReport) -> Iterator[Part]:
         ChartAxis("Alerts"),
         budget=ReferenceLine("budget of the average", facts.budget),
     )
-    yield Table(
+    yield DataTable(
         "Alerts a day",
         ("", "Live", "Challenger", "Budget"),
         (
@@ -282,7 +282,7 @@ def alerts(report: VerdictReport) -> Iterator[Part]:
         ("From decision to comparison, median", _maybe(times.lag_p50, "ms"), "the shadow's queue"),
         ("From decision to comparison, 99th percentile", _maybe(times.lag_p99, "ms"), "the shadow's queue"),
     )
-    yield Table("Times", ("", "Figure", ""), tuple(row for row in rows if row[1] is not None))
+    yield DataTable("Times", ("", "Figure", ""), tuple(row for row in rows if row[1] is not None))
 
 
 def _maybe(value: float | None, unit: str) -> Quantity | None:
@@ -303,11 +303,11 @@ def coverage(report: VerdictReport) -> Iterator[Part]:
         "Unexplained: under way, or lost": facts.unexplained,
     }
     rows = ((name, None if one is None else Count(one), _of(one, facts.eligible)) for name, one in counts.items())
-    yield Table("Decisions", ("", "Count", "Share"), tuple(rows))
+    yield DataTable("Decisions", ("", "Count", "Share"), tuple(rows))
     low, middle, high = shift.band_quantiles or (None, None, None)
     if not shift.scored:
         return
-    yield Table(
+    yield DataTable(
         "Scores, challenger less live",
         ("", "Figure"),
         (
@@ -348,14 +348,14 @@ def labels(report: VerdictReport) -> Iterator[Part]:
         ),
         span=(0.0, 1.0),
     )
-    yield Table(
+    yield DataTable(
         f"Age at which frauds are known, of {curve.frauds:,}",
         ("Share of frauds", "Age"),
         tuple((f"{float(share):.0%}", Measure(age / DAY_MS, 1, "days")) for share, age in curve.ages_ms.items()),
     )
     if not known.payments:
         return
-    yield Table(
+    yield DataTable(
         "Labels of matured payments that were not declined",
         ("", "Figure"),
         (
@@ -374,7 +374,7 @@ def estimated(report: VerdictReport) -> Iterator[Part]:
         return
     sum_of_all = _money_figure(Figure(facts.saved_minor, facts.interval), currency)
     yield Note("This is no ground for a promotion: it tells what to expect until labels have come.")
-    yield Table(
+    yield DataTable(
         "What the challenger saves on all payments",
         ("", "Figure"),
         (

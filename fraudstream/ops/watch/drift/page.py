@@ -8,7 +8,7 @@ from fraudstream.ops.report.charts.lines import ChartLine, LineChart
 from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
 from fraudstream.ops.report.parts import Cell, Folded, Note, Part
 from fraudstream.ops.report.quantities import Count, Measure, Percentage, Quantity, WithInterval
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.watch.drift.judge import JudgedWindow, QuantityDrift, day_text
 from fraudstream.ops.watch.drift.layout import ALERTS, DECLINES, SCORE
 from fraudstream.ops.watch.drift.precision import WeekPrecision
@@ -153,9 +153,9 @@ def _moved(report: PairReport) -> Iterator[Part]:
     yield Folded(f"The other {len(others):,} quantities", (_quantities_table(f"Other quantities in {last}", others),))
 
 
-def _windows_table(caption: str, windows: Sequence[JudgedWindow]) -> Table:
+def _windows_table(caption: str, windows: Sequence[JudgedWindow]) -> DataTable:
     heads = ("From", "To", "Payments", "Cards", "Score", "Alerts (reference)", "Declines", "Over the bound")
-    return Table(caption, heads, tuple(_window(one) for one in windows), "Of the score: its stability index.")
+    return DataTable(caption, heads, tuple(_window(one) for one in windows), "Of the score: its stability index.")
 
 
 def _window(window: JudgedWindow) -> tuple[Cell, ...]:
@@ -172,9 +172,9 @@ def _window(window: JudgedWindow) -> tuple[Cell, ...]:
     )
 
 
-def _quantities_table(caption: str, quantities: Sequence[QuantityDrift]) -> Table:
+def _quantities_table(caption: str, quantities: Sequence[QuantityDrift]) -> DataTable:
     heads = ("Quantity", "Index", "Chance", "Bound", "Over")
-    return Table(caption, heads, tuple(_row(one) for one in quantities))
+    return DataTable(caption, heads, tuple(_row(one) for one in quantities))
 
 
 def _value(one: QuantityDrift | None) -> float | None:
@@ -205,7 +205,7 @@ def _bands(report: PairReport) -> Iterator[Part]:
         yield _band_table(report.reference, windows[-1])
 
 
-def _band_table(known: TrainingReference, window: JudgedWindow) -> Table:
+def _band_table(known: TrainingReference, window: JudgedWindow) -> DataTable:
     """Show the share of payments in each class of bands that is not empty in both."""
     rows = tuple(
         (
@@ -216,7 +216,7 @@ def _band_table(known: TrainingReference, window: JudgedWindow) -> Table:
         for at, (before, now) in enumerate(zip(known.bands, window.bands, strict=True))
         if before or now
     )
-    return Table(
+    return DataTable(
         "Payments by band of the score",
         ("Bands", "Reference", f"Last window, from {day_text(window.first_day)}"),
         rows,
@@ -240,7 +240,7 @@ def _precision(report: PairReport) -> Iterator[Part]:
         frame, ChartAxis("week of", AxisKind.TIME), ChartAxis("precision", AxisKind.SHARE), (estimated, matured)
     )
     heads = ("Week of", "Alerts", "Known", "Declined, left out", "Frauds", "Matured precision", "Estimated precision")
-    yield Table("Precision by week", heads, tuple(_week(week) for week in weeks))
+    yield DataTable("Precision by week", heads, tuple(_week(week) for week in weeks))
 
 
 def _week(week: WeekPrecision) -> tuple[str | Quantity | None, ...]:

@@ -28,7 +28,7 @@ from fraudstream.lab.training.run import train
 from fraudstream.lab.training.seen import stated_until_ms
 from fraudstream.lab.training.segments import country_name
 from fraudstream.ops.report.parts import Folded
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.verdict.figures import Figure
 from metrics.intervals import Interval
@@ -197,7 +197,7 @@ def test_money_is_shown_first_in_the_currency_with_most_of_it(report: Evaluation
     sections = state_evaluation(msgspec.structs.replace(report, models=models, differences={})).stated
     (shown,) = (section for section in sections if section.title == "Money")
     assert [part.title for part in shown.parts if isinstance(part, Folded)] == [f"GBP, {one.payments:,} payments"]
-    assert next(part.caption for part in shown.parts if isinstance(part, Table)) == "Shares of the money in EUR"
+    assert next(part.caption for part in shown.parts if isinstance(part, DataTable)) == "Shares of the money in EUR"
 
 
 def test_payments_of_the_training_are_refused_unless_they_are_asked_for(house: tuple[Path, list[str], Path]) -> None:

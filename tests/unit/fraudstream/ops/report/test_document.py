@@ -16,7 +16,7 @@ from fraudstream.ops.report.decisions import DecisionCell, DecisionMatrix
 from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
 from fraudstream.ops.report.markup import element, printable, text
 from fraudstream.ops.report.parts import Folded, KeyFigure, KeyFigures, Note, Part
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 from support.parsed_page import SVG, Node, parsed, pictures, words
 from support.report_pages import PROVENANCE, split_page, verdict_page
 
@@ -138,7 +138,7 @@ def test_the_headline_stands_before_every_figure_with_what_was_decided(pages: di
 
 
 def test_a_section_without_data_is_neither_shown_nor_in_the_contents() -> None:
-    empty = (Note(), KeyFigures((KeyFigure("Recall", None),)), Table("c", ("A",), ()), Folded("More", (Note(),)))
+    empty = (Note(), KeyFigures((KeyFigure("Recall", None),)), DataTable("c", ("A",), ()), Folded("More", (Note(),)))
     page = Report("t", "", None, (Section("Empty", empty), Section("Full", (*empty, Note("Words.")))), PROVENANCE)
     tree = parsed(page.html())
     assert [node.text for node in tree.all("h2")] == ["Contents", "Full", "What this report rests on"]
@@ -146,7 +146,7 @@ def test_a_section_without_data_is_neither_shown_nor_in_the_contents() -> None:
 
 
 def test_what_is_folded_opens_without_a_script() -> None:
-    page = parsed(simple(Folded("2 more", (Table("c", ("A", "B"), (("a", "b"),)),))).html())
+    page = parsed(simple(Folded("2 more", (DataTable("c", ("A", "B"), (("a", "b"),)),))).html())
     (details,) = page.all("details")
     assert details.all("summary")[0].text == "2 more"
     assert [cell.text for cell in details.all("td")] == ["b"]
@@ -182,7 +182,7 @@ def hostile_page(name: str) -> Report:
     parts: tuple[Part, ...] = (
         Note(name, (name,)),
         KeyFigures((KeyFigure(name, name, name),)),
-        Table(name, (name, "b"), ((name, name),), name),
+        DataTable(name, (name, "b"), ((name, name),), name),
         DecisionMatrix(name, name, name, "EUR", {("approve", "review"): DecisionCell(1, 1)}),
         Folded(name, (Note(name),)),
         LineChart(

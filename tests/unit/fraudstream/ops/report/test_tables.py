@@ -8,7 +8,7 @@ from fraudstream.ops.report.decisions import DECISIONS, DecisionCell, DecisionMa
 from fraudstream.ops.report.document import Section
 from fraudstream.ops.report.parts import NO, YES, Cell, Folded, KeyFigure, KeyFigures, Note
 from fraudstream.ops.report.quantities import Count, Money, Percentage
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 from stream.contract.money import number_text
 from support.parsed_page import Node, parsed
 
@@ -22,7 +22,7 @@ def rows(table: Node) -> list[list[str]]:
 
 
 def test_a_unit_that_a_column_has_throughout_stands_in_its_head() -> None:
-    table = Table(
+    table = DataTable(
         "c",
         ("Arm", "Lost", "Rate"),
         (("a", Money(123_450, "EUR"), Percentage(0.5)), ("b", None, Percentage(0.25))),
@@ -33,40 +33,42 @@ def test_a_unit_that_a_column_has_throughout_stands_in_its_head() -> None:
 
 
 def test_amounts_of_several_currencies_keep_their_own() -> None:
-    table = Table("c", ("Arm", "Lost"), (("a", Money(100, "EUR")), ("b", Money(100, "JPY"))))
+    table = DataTable("c", ("Arm", "Lost"), (("a", Money(100, "EUR")), ("b", Money(100, "JPY"))))
     tree = parsed(table.markup("k"))
     assert heads(tree) == ["Arm", "Lost"]
     assert rows(tree) == [["a", "EUR 1.00"], ["b", "JPY 100"]]
 
 
 def test_numbers_are_aligned_right_and_texts_are_not() -> None:
-    tree = parsed(Table("c", ("Arm", "Cards", "Word"), (("a", Count(3), "x"),)).markup("k"))
+    tree = parsed(DataTable("c", ("Arm", "Cards", "Word"), (("a", Count(3), "x"),)).markup("k"))
     kinds = [node.attributes.get("class", "") for node in tree.all("tbody")[0].all("tr")[0].children]  # type: ignore[union-attr]
     assert kinds == ["token", "n", "token"]
     assert [node.attributes.get("class", "") for node in tree.all("thead")[0].all("th")] == ["", "n", ""]
 
 
 def test_words_are_kept_whole_and_long_ids_may_be_cut() -> None:
-    tree = parsed(Table("c", ("A", "B", "C"), (("c-1", "not known yet", "x" * 64),)).markup("k"))
+    tree = parsed(DataTable("c", ("A", "B", "C"), (("c-1", "not known yet", "x" * 64),)).markup("k"))
     assert tree.all("tbody")[0].all("th")[0].attributes["class"] == "token"
     assert [cell.attributes.get("class") for cell in tree.all("td")] == ["words", None]
 
 
 @pytest.mark.parametrize("rows", [(), (("a", None),), (("a", ""), ("b", None))])
 def test_a_table_without_data_is_empty(rows: tuple[tuple[Cell, ...], ...]) -> None:
-    table = Table("c", ("A", "B"), rows)
+    table = DataTable("c", ("A", "B"), rows)
     assert table.is_empty
     assert Section("s", (table, Note(), Folded("f", (table,)))).is_empty
 
 
 def test_rows_and_columns_without_data_are_left_out() -> None:
-    tree = parsed(Table("c", ("A", "B", "C"), (("a", None, Count(1)), ("b", None, None), ("c", "", False))).markup("k"))
+    tree = parsed(
+        DataTable("c", ("A", "B", "C"), (("a", None, Count(1)), ("b", None, None), ("c", "", False))).markup("k")
+    )
     assert heads(tree) == ["A", "C"]
     assert rows(tree) == [["a", "1"], ["c", NO]]
 
 
 def test_yes_and_no_differ_by_sign_and_word() -> None:
-    tree = parsed(Table("c", ("A", "B"), (("a", True), ("b", False))).markup("k"))
+    tree = parsed(DataTable("c", ("A", "B"), (("a", True), ("b", False))).markup("k"))
     assert [cell.text for cell in tree.all("td")] == [YES, NO]
     assert not set(YES.lower()) & set(NO.lower()) - {" "}
     assert [cell.attributes["class"] for cell in tree.all("td")] == ["yes", "no"]
@@ -75,7 +77,7 @@ def test_yes_and_no_differ_by_sign_and_word() -> None:
 @pytest.mark.parametrize(("columns", "cells"), [((), ()), (("A",), (("a", "b"),)), (("A", "B"), (("a",),))])
 def test_a_table_needs_columns_and_rows_that_fit(columns: tuple[str, ...], cells: tuple[tuple[str, ...], ...]) -> None:
     with pytest.raises(ValueError, match="the table 'c'"):
-        Table("c", columns, cells)
+        DataTable("c", columns, cells)
 
 
 def test_a_key_figure_that_is_not_known_is_left_out() -> None:

@@ -13,7 +13,7 @@ from fraudstream.ops.report.decisions import DecisionCell, DecisionMatrix
 from fraudstream.ops.report.document import Headline, Report, Section, Tone
 from fraudstream.ops.report.parts import NO, YES, Cell, Folded, KeyFigure, KeyFigures, Note, Part
 from fraudstream.ops.report.quantities import Count, Money, Percentage, WithInterval
-from fraudstream.ops.report.tables import Table
+from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.report.terminal import on_terminal
 from support.report_pages import PROVENANCE, verdict_page
 
@@ -42,7 +42,7 @@ def test_the_headline_is_the_first_line_and_the_decision_the_second() -> None:
 
 def test_a_section_without_data_renders_nothing() -> None:
     chart = IntervalChart(ChartFrame("t", "s"), ChartAxis("x"), (IntervalRow("a", 1.0, 0.0, 2.0),))
-    empty = (Note(), KeyFigures((KeyFigure("Recall", None),)), Table("Caption", ("A", "B"), (("a", None),)))
+    empty = (Note(), KeyFigures((KeyFigure("Recall", None),)), DataTable("Caption", ("A", "B"), (("a", None),)))
     assert "Section" not in shown(*empty)
     assert "Section" not in shown(*empty, chart), "a heading without anything below it"
     assert "n/a" not in shown(*empty, Note("Words."))
@@ -52,7 +52,7 @@ def test_every_part_is_shown_in_the_words_of_the_page() -> None:
     text = shown(
         Note("Words.", ("First.", "Second.")),
         KeyFigures((KeyFigure("Recall", Percentage(0.5), "live: 40 %"),)),
-        Table(
+        DataTable(
             "Gates", ("Gate", "Passed", "Lost"), (("alerts", False, Money(150, "EUR")), ("loss", True, None)), "Note."
         ),
         DecisionMatrix("Decisions", "Live", "Challenger", "EUR", {("approve", "review"): DecisionCell(3, 450)}),
@@ -71,7 +71,7 @@ WIDE: tuple[Cell, ...] = ("transaction-0123456789", "card-0123456789abcdef", "x"
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 def test_nothing_is_cut_however_narrow_the_terminal_is(width: int) -> None:
     rows = (WIDE, ("second", "card", "y", WithInterval(Count(5), Count(1), Count(9)), "genuine"))
-    text = shown(Table("Largest", ("Transaction", "Card", "Digest", "Payments", "Outcome"), rows), width=width)
+    text = shown(DataTable("Largest", ("Transaction", "Card", "Digest", "Payments", "Outcome"), rows), width=width)
     joined = "".join(text.split())
     for cell in ("transaction-0123456789", "card-0123456789abcdef", "x" * 70, "12", "5(1to9)", "genuine", "Outcome"):
         assert cell in joined
@@ -94,4 +94,4 @@ def test_a_report_with_charts_is_printed_without_matplotlib() -> None:
 
 
 def test_names_do_not_move_the_cursor() -> None:
-    assert "\x1b" not in shown(Note("\x1b[31m red \u202e"), Table("\x1b[2J", ("\x1b", "b"), (("\x1b", "\x1b"),)))
+    assert "\x1b" not in shown(Note("\x1b[31m red \u202e"), DataTable("\x1b[2J", ("\x1b", "b"), (("\x1b", "\x1b"),)))
