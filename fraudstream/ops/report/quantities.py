@@ -288,8 +288,7 @@ class WithInterval:
         width, own = max(ends) - min(ends), abs(part.magnitude)
         if not width:
             return part.number
-        own_place = _place(own) + (part is self.estimate) if own else 0
-        return part.rounded(max(_place(width) + _SIGNIFICANT - 1, own_place))
+        return part.rounded(max(_place(width) + _SIGNIFICANT - 1, _place(own) if own else 0))
 
 
 def _place(value: float) -> int:

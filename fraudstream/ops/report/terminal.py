@@ -1,13 +1,12 @@
 """A report on a terminal: the sections of the page, in the same words, as tables of rich.
 
-Charts are left out, since what they show stands in tables beside them; what is folded is named. No text is cut: a table
-that is wider than the terminal, though its words are wrapped, is written row by row.
+Charts are left out, since what they show stands in tables beside them; what is folded is named. No text is cut.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.measure import Measurement
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
@@ -18,6 +17,11 @@ from fraudstream.ops.report.markup import printable
 from fraudstream.ops.report.parts import Cell, Folded, KeyFigures, Note, Part
 from fraudstream.ops.report.tables import DataTable, TableColumn
 
+_GAP = 3
+"""Blanks between columns."""
+_KEPT = 20
+"""Cells of so many characters stay in one line where there is room, as amounts and times do."""
+_Span = tuple[int, int]
 _STYLES = {Tone.GOOD: "bold green", Tone.WAIT: "bold yellow", Tone.BAD: "bold red", Tone.PLAIN: "bold"}
 
 
@@ -62,7 +66,10 @@ def _part(part: Part) -> Iterator[RenderableType]:
 
 
 class _TerminalTable:
-    """A table without lines; if its longest words do not fit side by side, its rows are written one below the other."""
+    """A table without lines, as narrow as the terminal: its words wrap, or rows and columns change places.
+
+    If the longest words do not fit side by side even so, its rows are written one below the other.
+    """
 
     def __init__(self, table: DataTable) -> None:
         self._table = table
@@ -72,32 +79,64 @@ class _TerminalTable:
         if table.caption:
             yield Text()
             yield _text(table.caption, "italic")
-        grid = _grid(columns)
-        if Measurement.get(console, options.update(max_width=10_000), grid).minimum <= options.max_width:
-            yield grid
-        else:
+        shapes = [(shape, _spans(shape, kept)) for shape in (columns, _transposed(columns)) for kept in (_KEPT, 0)]
+        fitting = next((one for one in shapes if _least_width(one[1]) <= options.max_width), None)
+        if fitting is None:
             yield from _row_by_row(columns)
+        else:
+            yield _grid(*fitting, options.max_width)
         if table.note:
             yield _text(table.note, "dim")
 
 
-def _grid(columns: tuple[TableColumn, ...]) -> Grid:
+def _transposed(columns: Sequence[TableColumn]) -> tuple[TableColumn, ...]:
+    """Return a column for each row, below the heads as the first column."""
     heads = [_head(column) for column in columns]
-    grid = Grid(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_header=any(heads), header_style="bold")
-    for at, (column, head) in enumerate(zip(columns, heads, strict=True)):
-        grid.add_column(_text(head), justify="right" if at and column.is_numeric else "left", overflow="fold")
+    rows = zip(*(column.texts() for column in columns), strict=True)
+    return TableColumn(heads[0], tuple(heads[1:])), *(TableColumn(name, tuple(cells)) for name, *cells in rows)
+
+
+def _grid(columns: Sequence[TableColumn], spans: Sequence[_Span], width: int) -> Grid:
+    heads = [_head(column) for column in columns]
+    grid = Grid(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=any(heads), header_style="bold")
+    for at, (column, head, wide) in enumerate(zip(columns, heads, _widths(spans, width), strict=True)):
+        justify: JustifyMethod = "right" if at and column.is_numeric else "left"
+        grid.add_column(_text(head), justify=justify, overflow="fold", width=wide)
     shown = (zip(column.texts(), column.cells, strict=True) for column in columns)
     for row in zip(*shown, strict=True):
         grid.add_row(*(_text(words, _style(cell)) for words, cell in row))
     return grid
 
 
-def _row_by_row(columns: tuple[TableColumn, ...]) -> Iterator[RenderableType]:
+def _widths(spans: Sequence[_Span], width: int) -> list[int]:
+    """Return the widths of columns: the least that each needs, and a share of the rest by what it lacks."""
+    lacking = sum(most - least for least, most in spans)
+    share = min(1.0, (width - _least_width(spans)) / lacking) if lacking else 0.0
+    return [least + int(share * (most - least)) for least, most in spans]
+
+
+def _least_width(spans: Sequence[_Span]) -> int:
+    return sum(least + _GAP for least, _ in spans)
+
+
+def _spans(columns: Sequence[TableColumn], kept: int) -> list[_Span]:
+    """Return the width of each column if heads and texts of more than `kept` cells wrap, and if nothing does."""
+    return [_span(column, kept) for column in columns]
+
+
+def _span(column: TableColumn, kept: int) -> _Span:
+    head, *texts = (printable(words) for words in (_head(column), *column.texts()))
+    short = [words for words in texts if cell_len(words) <= kept]
+    words = [word for text in (head, *texts) for word in text.split()]
+    return max(map(cell_len, (*short, *words)), default=0), max(map(cell_len, (head, *texts)))
+
+
+def _row_by_row(columns: Sequence[TableColumn]) -> Iterator[RenderableType]:
     heads = [_head(column) for column in columns]
     for name, *values in zip(*(column.texts() for column in columns), strict=True):
         yield _text(name, "bold")
-        for head, value in zip(heads[1:], values, strict=True):
-            yield Padding(_text(f"{head}: {value}" if head else value), (0, 0, 0, 2))
+        cells = zip(heads[1:], values, strict=True)
+        yield Padding(_text("; ".join(f"{head}: {value}" if head else value for head, value in cells)), (0, 0, 0, 2))
 
 
 def _head(column: TableColumn) -> str:

@@ -53,7 +53,7 @@ from stream.contract.money import number_text
         (WithInterval(None, MeanMoney(0.12, "EUR"), MeanMoney(0.34, "EUR")), "EUR 0.0012 to 0.0034"),
         (
             WithInterval(Money(1_234_567, "EUR"), Money(4, "EUR"), Money(11_234_567, "EUR")),
-            "EUR 12,000 (0.04 to 110,000)",
+            "EUR 10,000 (0.04 to 110,000)",
         ),
         (
             WithInterval(Money(60_000, "JPY"), Money(51_234, "JPY"), Money(71_234, "JPY")),
