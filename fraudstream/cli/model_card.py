@@ -1,7 +1,6 @@
 """What `fraudstream model card` does: records what an owner states, and writes a model's card as Markdown or HTML."""
 
 import asyncio
-from collections.abc import Iterator
 from getpass import getuser
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from fraudstream.cli.output import refuse, say
 from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.ops.report.document import Provenance, Report, Section
-from fraudstream.ops.report.parts import Note, Part
+from fraudstream.ops.report.parts import Note
 from fraudstream.ops.report.tables import DataTable
 from models.artifact import MANIFEST, read_manifest
 from models.card import CardVersion, ReviewOutcome, StatedCard, read_card, store_card
@@ -158,10 +157,5 @@ def card_html(subject: CardSubject) -> str:
 def _html_section(section: CardSection) -> Section:
     rows = tuple((name, value) for name, value in section.facts if isinstance(value, str))
     lists = [(name, value) for name, value in section.facts if not isinstance(value, str)]
-    listed = (part for name, value in lists for part in _html_list(name, value))
+    listed = (Note(f"{name}:", value) for name, value in lists)
     return Section(section.title, (Note(section.answers), DataTable("Facts", ("What", "Fact"), rows), *listed))
-
-
-def _html_list(name: str, values: tuple[str, ...]) -> Iterator[Part]:
-    yield Note(f"{name}:")
-    yield Note(points=values)

@@ -209,7 +209,10 @@ def _money_sections(report: ExperimentReport) -> Iterator[Section]:
     sums = {at: _fraud_and_loss(report, at) for at in range(len(report.currencies))}
     compared = report.terms.currency
     others = sorted((at for at, money in sums.items() if money and at != compared), key=lambda at: -sums[at])
-    yield Section(f"Money in {report.currency}", _money(report, compared) if sums[compared] else ())
+    yield Section(
+        f"Money in {report.currency}",
+        (_money_chart(report, compared), *_money(report, compared)) if sums[compared] else (),
+    )
     folded = (Folded(report.currencies[at], _money(report, at)) for at in others)
     yield Section("Money in other currencies", tuple(folded))
 
@@ -220,18 +223,20 @@ def _fraud_and_loss(report: ExperimentReport, at: int) -> float:
     return Money(sum(one.fraud_minor + one.loss_minor for one in sums), report.currencies[at]).magnitude
 
 
-def _money(report: ExperimentReport, at: int) -> tuple[Part, ...]:
-    currency, arms = report.currencies[at], [(one.name, one.money.get(at)) for one in report.figures]
+def _money_chart(report: ExperimentReport, at: int) -> BarChart:
+    currency, arms = report.currencies[at], _moneys(report, at)
     frame = ChartFrame(
         f"Fraud money of known payments by arm, {currency}",
         "Stopped and lost, by what the models said and by what was decided.",
     )
-    amounts = dict(_AMOUNTS)
-    if all(money is None or money.said == money.decided for _, money in arms):
-        amounts = {name: minor for name, minor in _AMOUNTS if "decided" not in name}
-    series = tuple(BarSeries(name, _minors(arms, minor)) for name, minor in amounts.items())
+    series = (BarSeries(name, _minors(arms, minor)) for name, minor in _told_amounts(arms).items())
     axis = ChartAxis("Money", AxisKind.MONEY, currency)
-    amounts = {"Fraud": lambda money: money.said.fraud_minor, **amounts}
+    return BarChart(frame, tuple(name for name, _ in arms), tuple(series), axis, "Arm")
+
+
+def _money(report: ExperimentReport, at: int) -> tuple[Part, ...]:
+    currency, arms = report.currencies[at], _moneys(report, at)
+    amounts = {"Fraud": lambda money: money.said.fraud_minor, **_told_amounts(arms)}
     rows = tuple((name, *_amounts(money, amounts.values(), currency)) for name, money in arms)
     worth = DataTable(
         f"What decisions were worth, {currency}",
@@ -239,11 +244,17 @@ def _money(report: ExperimentReport, at: int) -> tuple[Part, ...]:
         tuple((name, *_worth(money, currency, is_priced=at == report.terms.currency)) for name, money in arms),
         "Savings are of the loss of the cheapest policy that looks at no payment: approve, review or decline all.",
     )
-    return (
-        BarChart(frame, tuple(name for name, _ in arms), series, axis, "Arm"),
-        DataTable(f"Fraud money of known payments, {currency}", ("Arm", *amounts), rows),
-        worth,
-    )
+    return DataTable(f"Fraud money of known payments, {currency}", ("Arm", *amounts), rows), worth
+
+
+def _moneys(report: ExperimentReport, at: int) -> list[tuple[str, ArmMoney | None]]:
+    return [(one.name, one.money.get(at)) for one in report.figures]
+
+
+def _told_amounts(arms: list[tuple[str, ArmMoney | None]]) -> dict[str, Callable[[ArmMoney], int]]:
+    """Return the amounts that are shown; those as decided only where they differ from what the models said."""
+    limited = any(money is not None and money.said != money.decided for _, money in arms)
+    return {name: minor for name, minor in _AMOUNTS if limited or "as decided" not in name}
 
 
 _AMOUNTS: tuple[tuple[str, Callable[[ArmMoney], int]], ...] = (
