@@ -11,6 +11,8 @@ from fraudstream.ops.report.markup import Markup, element, joined, text
 from fraudstream.ops.report.parts import Cell, cell_text
 
 _LONGEST_WORD = 20
+_KEPT_WHOLE = 16
+"""A text of so many characters stays in one line, as an amount does."""
 _KEPT_TOGETHER = 12
 """A table of at most so many rows stands on one page; a longer one may go on on the next."""
 
@@ -58,7 +60,7 @@ class DataTable:
     def markup(self, key: str) -> Markup:
         """Return the table in a region that scrolls if the window is narrower."""
         caption_id, columns = f"{key}-caption", self.columns
-        head = element("thead", element("tr", *map(_head_markup, columns)))
+        head = element("thead", element("tr", *(_head_markup(column, at) for at, column in enumerate(columns))))
         rows = [
             _row(columns, cells) for cells in zip(*(zip(c.cells, c.texts(), strict=True) for c in columns), strict=True)
         ]
@@ -108,9 +110,9 @@ def _is_blank(cell: Cell) -> bool:
     return cell is None or (isinstance(cell, str) and not cell)
 
 
-def _head_markup(column: TableColumn) -> Markup:
+def _head_markup(column: TableColumn, at: int) -> Markup:
     unit = (text(" "), element("span", text(f"({column.unit})"), class_="unit")) if column.unit else ()
-    return element("th", text(column.head), *unit, scope="col", **({"class_": "n"} if column.is_numeric else {}))
+    return element("th", text(column.head), *unit, scope="col", **({"class_": "n"} if at and column.is_numeric else {}))
 
 
 def _alignment(column: TableColumn, cell: Cell, shown: str) -> dict[str, str]:
@@ -120,6 +122,8 @@ def _alignment(column: TableColumn, cell: Cell, shown: str) -> dict[str, str]:
     if column.is_numeric:
         return {"class_": "n"}
     words = shown.split()
+    if len(shown) <= _KEPT_WHOLE:
+        return {"class_": "token"}
     if any(len(word) > _LONGEST_WORD for word in words):
         return {}
     return {"class_": "words" if len(words) > 1 else "token"}
@@ -128,7 +132,8 @@ def _alignment(column: TableColumn, cell: Cell, shown: str) -> dict[str, str]:
 def _row(columns: Sequence[TableColumn], cells: Sequence[tuple[Cell, str]]) -> Markup:
     """Return a row of cells with their texts; the first is the row's head."""
     (name, named), *others = cells
-    head = element("th", text(named), scope="row", **_alignment(columns[0], name, named))
+    kind = {"class_": "token"} if columns[0].is_numeric else _alignment(columns[0], name, named)
+    head = element("th", text(named), scope="row", **kind)
     body = (
         element("td", text(shown), **_alignment(column, cell, shown))
         for column, (cell, shown) in zip(columns[1:], others, strict=True)

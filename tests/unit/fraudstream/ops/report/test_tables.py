@@ -47,7 +47,7 @@ def test_numbers_are_aligned_right_and_texts_are_not() -> None:
 
 
 def test_words_are_kept_whole_and_long_ids_may_be_cut() -> None:
-    tree = parsed(DataTable("c", ("A", "B", "C"), (("c-1", "not known yet", "x" * 64),)).markup("k"))
+    tree = parsed(DataTable("c", ("A", "B", "C"), (("c-1", "not known before June", "x" * 64),)).markup("k"))
     assert tree.all("tbody")[0].all("th")[0].attributes["class"] == "token"
     assert [cell.attributes.get("class") for cell in tree.all("td")] == ["words", None]
 
