@@ -20,7 +20,7 @@ from benchmarks.contenders.figures import (
 from benchmarks.contenders.registry import CONTENDERS, LIMITS, ON_EVERY_LINE, OURS
 from benchmarks.contenders.results import OfferedLoad
 from benchmarks.contenders.task import Line
-from fraudstream.ops.report.charts.drawing import PAGE_INCHES, ChartFrame, nothing_to_show, picture_file
+from fraudstream.ops.report.charts.drawing import PAGE_INCHES, ChartFrame, picture_file
 from fraudstream.ops.report.palette import BLUE, INK, MUTED, PAPER, RULE, SKY_BLUE
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def picture(found: Sequence[ContenderFigures]) -> str:
     """
     others = [line for line in LINES if any(one.line is line for one in found if one.contender not in ON_EVERY_LINE)]
     panels = [panel for line in others or [Line.OWN] for panel in _panels(of_line(found, line), LINES[line])]
-    panels = panels or [_Panel(_AXIS_INCHES, 1, lambda axes: nothing_to_show(axes[0]))]
+    panels = panels or [_Panel(_AXIS_INCHES, 1, lambda axes: _draw_nothing(axes[0]))]
     heights = [panel.inches for panel in panels]
 
     def paint(figure: "Figure") -> None:
@@ -73,6 +73,12 @@ def picture(found: Sequence[ContenderFigures]) -> str:
 
     frame = ChartFrame("fraudstream beside what users would write instead", " ".join(_words(found)))
     return picture_file(frame, (PAGE_INCHES, sum(heights)), paint)
+
+
+def _draw_nothing(axes: "Axes") -> None:
+    axes.text(0.5, 0.5, "Nothing was measured yet", transform=axes.transAxes, ha="center", va="center", color=MUTED)
+    axes.set_xticks([])
+    axes.set_yticks([])
 
 
 def of_line(found: Sequence[ContenderFigures], line: Line) -> list[ContenderFigures]:

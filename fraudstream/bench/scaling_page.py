@@ -7,7 +7,7 @@ from fraudstream.bench.scaling import ScalingFigures, ScalingPhase, ScalingSampl
 from fraudstream.ops.report.charts.axis import AxisKind, ChartAxis
 from fraudstream.ops.report.charts.drawing import ChartFrame
 from fraudstream.ops.report.charts.lines import ChartLine, LineChart, stacked_picture
-from fraudstream.ops.report.document import Provenance, ReportPage, ReportSection
+from fraudstream.ops.report.document import Provenance, Report, Section
 from fraudstream.ops.report.parts import Cell, KeyFigure, KeyFigures
 from fraudstream.ops.report.quantities import Count, Measure
 from fraudstream.ops.report.tables import DataTable
@@ -82,13 +82,13 @@ def scaling_page(figures: ScalingFigures, made_ms: int) -> str:
             KeyFigure("One more", Measure(figures.lag_per_worker, 0, "payments"), "that wait, for each worker"),
         )
     )
-    return ReportPage(
+    return Report(
         "Scaling under load",
         "Workers started and drained as an autoscaler would, restarted and upgraded, while payments flow",
         None,
         (
-            ReportSection("In short", (short, _table(phases))),
-            ReportSection("The day", charts(figures)),
+            Section("In short", (short, _table(phases))),
+            Section("The day", charts(figures)),
         ),
         Provenance(f"{sum(one.payments for one in phases):,} simulated payments", None, None, made_ms, code_version()),
         _FOOTNOTES,

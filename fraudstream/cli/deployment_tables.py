@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fraudstream.console import terminal
+from fraudstream.ops.report.parts import NO, YES
 from fraudstream.ops.rollout.deployments.comparison import Comparison, DecisionTimes
 from fraudstream.ops.rollout.deployments.gates import GoNoGo
 from fraudstream.ops.rollout.deployments.handover import HandoverReport, PartitionHandover
@@ -133,7 +134,7 @@ def gates(findings: GoNoGo) -> RenderableType:
     table = _table("gate", "", "found", "required")
     for one in findings.gates:
         style = None if one.passed else "bold red"
-        table.add_row(one.gate, "yes" if one.passed else "NO", printable(one.found), one.required, style=style)
+        table.add_row(one.gate, YES if one.passed else NO, printable(one.found), one.required, style=style)
     advice = [Text(f"{one.gate}: {one.advice}") for one in findings.gates if not one.passed]
     return Group(table, *advice, Text(last_line(findings), style="bold"))
 

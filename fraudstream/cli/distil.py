@@ -23,6 +23,7 @@ from fraudstream.cli.signatures import sign_or_refuse, signer_or_refuse
 from fraudstream.cli.training_options import sizes_of, student_options
 from fraudstream.console import terminal
 from fraudstream.lab.dataset.errors import FileError
+from fraudstream.lab.distillation.page import state_distillation
 from fraudstream.lab.distillation.report import DistillationReport
 from fraudstream.lab.distillation.request import (
     DEFAULT_SIZE,
@@ -37,6 +38,7 @@ from fraudstream.lab.distillation.request import (
 from fraudstream.lab.rescoring.request import RescoringError
 from fraudstream.lab.training.provenance import provenance_here
 from fraudstream.lab.training.request import TrainingError
+from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.outcomes.costs import StatedCosts
 from fraudstream.terminal import echo
 from metrics.errors import MetricsError
@@ -164,14 +166,15 @@ def distill(file: Path, page: Path | None, as_json: bool, **options: Any) -> Non
     report = _distil(request, repository)
     if signer is not None:
         sign_or_refuse(repository, report.digest, signer)
+    stated = state_distillation(report, now_ms())
     if page is not None:
-        from fraudstream.lab.distillation.page import distillation_page  # noqa: PLC0415 - what it imports takes time
-
-        write_report(page, lambda: distillation_page(report, now_ms()))
+        write_report(page, stated.html)
     if as_json:
-        say(as_json, msgspec.to_builtins(report), "")
+        say(as_json, msgspec.to_builtins(report) | stated.facts(), "")
     else:
-        _print(report)
+        for warning in report.warnings:
+            echo(f"warning: {warning}", err=True)
+        terminal().print(on_terminal(stated))
 
 
 def _arguments(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,11 +197,3 @@ def _distil(request: DistillationRequest, repository: Repository) -> Distillatio
         refuse_repository(error)
     except _REFUSED as error:
         refuse(str(error))
-
-
-def _print(report: DistillationReport) -> None:
-    from fraudstream.lab.distillation.tables import report_tables  # noqa: PLC0415 - likewise
-
-    for warning in report.warnings:
-        echo(f"warning: {warning}", err=True)
-    terminal().print(report_tables(report))

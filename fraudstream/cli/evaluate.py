@@ -18,6 +18,7 @@ from fraudstream.cli.report_file import report_option, write_report
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
 from fraudstream.lab.dataset.errors import FileError
+from fraudstream.lab.evaluation.page import state_evaluation
 from fraudstream.lab.evaluation.report import EvaluationReport
 from fraudstream.lab.evaluation.request import (
     BUDGETS,
@@ -28,6 +29,7 @@ from fraudstream.lab.evaluation.request import (
     EvaluationTerms,
 )
 from fraudstream.lab.rescoring.request import RescoringError
+from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.terminal import echo
 from models.errors import ModelError
 from stream.clock import now_ms
@@ -88,18 +90,15 @@ def evaluate(model: str, file: Path, page: Path | None, as_json: bool, **options
     """
     request = _request(model, file, options)
     report = _evaluate(request)
+    stated = state_evaluation(report)
     if page is not None:
-        from fraudstream.lab.evaluation.page import evaluation_page  # noqa: PLC0415 - what it imports takes time
-
-        write_report(page, lambda: evaluation_page(report))
+        write_report(page, stated.html)
     for warning in report.warnings:
         echo(f"warning: {warning}", err=True)
     if as_json:
-        say(as_json, report.facts(), "")
+        say(as_json, report.facts() | stated.facts(), "")
         return
-    from fraudstream.lab.evaluation.tables import evaluation_tables  # noqa: PLC0415 - likewise
-
-    terminal().print(evaluation_tables(report))
+    terminal().print(on_terminal(stated))
 
 
 def _request(model: str, file: Path, options: dict[str, Any]) -> EvaluationRequest:

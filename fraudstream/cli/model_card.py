@@ -1,7 +1,6 @@
 """What `fraudstream model card` does: records what an owner states, and writes a model's card as Markdown or HTML."""
 
 import asyncio
-from collections.abc import Iterator
 from getpass import getuser
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from fraudstream.cli.model_roles import explained, warn
 from fraudstream.cli.output import refuse, say
 from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
-from fraudstream.ops.report.document import Provenance, ReportPage, ReportSection
-from fraudstream.ops.report.parts import Part, Points, Prose
+from fraudstream.ops.report.document import Provenance, Report, Section
+from fraudstream.ops.report.parts import Note
 from fraudstream.ops.report.tables import DataTable
 from models.artifact import MANIFEST, read_manifest
 from models.card import CardVersion, ReviewOutcome, StatedCard, read_card, store_card
@@ -145,7 +144,7 @@ def card_html(subject: CardSubject) -> str:
     """Return a card as one HTML page; the same card gives the same bytes in one version of fraudstream."""
     data = subject.manifest.training or (subject.manifest.imported and subject.manifest.imported.calibrated_on)
     measured = f"model {subject.digest}" + (f", fitted to {data.rows:,} payments" if data else "")
-    return ReportPage(
+    return Report(
         _title(subject),
         f"{subject.digest[:_SHORT]}, for those who review it",
         None,
@@ -155,13 +154,8 @@ def card_html(subject: CardSubject) -> str:
     ).html()
 
 
-def _html_section(section: CardSection) -> ReportSection:
+def _html_section(section: CardSection) -> Section:
     rows = tuple((name, value) for name, value in section.facts if isinstance(value, str))
     lists = [(name, value) for name, value in section.facts if not isinstance(value, str)]
-    listed = (part for name, value in lists for part in _html_list(name, value))
-    return ReportSection(section.title, (Prose(section.answers), DataTable("Facts", ("What", "Fact"), rows), *listed))
-
-
-def _html_list(name: str, values: tuple[str, ...]) -> Iterator[Part]:
-    yield Prose(f"{name}:")
-    yield Points(values)
+    listed = (Note(f"{name}:", value) for name, value in lists)
+    return Section(section.title, (Note(section.answers), DataTable("Facts", ("What", "Fact"), rows), *listed))

@@ -15,13 +15,14 @@ from fraudstream.cli.progress import ReadingProgress
 from fraudstream.cli.report_file import report_option, write_report
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
 from fraudstream.console import terminal
+from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.outcomes.costs import parse_cost
 from fraudstream.ops.rollout.outcomes.first_days import CARD_DAYS
 from fraudstream.ops.rollout.outcomes.maturity import MATURITY_DAYS
 from fraudstream.ops.rollout.verdict.gates import VerdictWord
+from fraudstream.ops.rollout.verdict.page import state_verdict
 from fraudstream.ops.rollout.verdict.reader import VerdictScope, read_verdict
 from fraudstream.ops.rollout.verdict.report import VerdictReport, judge_challenger
-from fraudstream.ops.rollout.verdict.tables import verdict_tables
 from fraudstream.ops.rollout.verdict.terms import VerdictOptions, known_currency
 from models.arms import parse_share
 from models.errors import InvalidShareError
@@ -154,14 +155,13 @@ def verdict_command(
     """
     settings = settings_or_refuse()
     found = verdict_or_refuse(settings, digest, options)
+    stated = state_verdict(found)
     if page is not None:
-        from fraudstream.ops.rollout.verdict.page import verdict_page  # noqa: PLC0415 - what it imports takes time
-
-        write_report(page, lambda: verdict_page(found))
+        write_report(page, stated.html)
     if as_json:
-        say(as_json, found.facts(), "")
+        say(as_json, found.facts() | stated.facts(), "")
     else:
-        terminal().print(verdict_tables(found))
+        terminal().print(on_terminal(stated))
     if found.verdict is not VerdictWord.PROMOTE:
         raise SystemExit(1)
 

@@ -16,9 +16,10 @@ from fraudstream.cli.report_file import report_option, write_report
 from fraudstream.cli.settings import refuse_kafka, settings_for_arms_or_refuse
 from fraudstream.cli.shadow_verdict import CardsParam
 from fraudstream.console import terminal
+from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.experiments.facts import facts
+from fraudstream.ops.rollout.experiments.page import state_split
 from fraudstream.ops.rollout.experiments.report import ExperimentChoice, ExperimentReport, ReadingPlan, read_report
-from fraudstream.ops.rollout.experiments.tables import report_tables
 from fraudstream.ops.rollout.experiments.terms import ALERTS_A_DAY, ALPHA, ExperimentTerms
 from fraudstream.ops.rollout.outcomes.costs import StatedCosts
 from fraudstream.ops.rollout.outcomes.first_days import CARD_DAYS
@@ -112,14 +113,13 @@ def report_command(as_json: bool, page: Path | None, **options: Any) -> None:  #
         options["label_share"],
     )
     found = _report_or_refuse(settings, ExperimentChoice(options["experiment"], options["since_ms"]), wish)
+    stated = state_split(found, now_ms(), code_version())
     if page is not None:
-        from fraudstream.ops.rollout.experiments.page import report_page  # noqa: PLC0415 - what it imports takes time
-
-        write_report(page, lambda: report_page(found, now_ms(), code_version()).html())
+        write_report(page, stated.html)
     if as_json:
-        say(as_json, facts(found), "")
+        say(as_json, facts(found) | stated.facts(), "")
     else:
-        terminal().print(report_tables(found))
+        terminal().print(on_terminal(stated))
 
 
 class ReportWish(NamedTuple):

@@ -14,10 +14,11 @@ from fraudstream.cli.report_file import write_report
 from fraudstream.cli.repository import existing_repository_or_refuse, refuse_repository
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
 from fraudstream.console import terminal
+from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.outcomes.maturity import DAY_MS
 from fraudstream.ops.watch.drift.facts import facts
+from fraudstream.ops.watch.drift.page import state_watch
 from fraudstream.ops.watch.drift.report import WatchReport, WatchScope, read_watch
-from fraudstream.ops.watch.drift.tables import report_tables
 from fraudstream.ops.watch.drift.terms import DriftTerms
 from models.errors import RepositoryUnavailableError
 from models.problems import Problem
@@ -41,14 +42,13 @@ def print_watch(options: Mapping[str, Any], page: Path | None, *, as_json: bool)
     repository = existing_repository_or_refuse(settings)
     model = "" if options["digest"] is None else _digest_or_refuse(repository, options["digest"])
     found = _read_or_refuse(settings, WatchScope(since_ms, until_ms, model, options["maturity_days"]), repository)
+    stated = state_watch(found, now_ms(), code_version())
     if page is not None:
-        from fraudstream.ops.watch.drift.page import watch_page  # noqa: PLC0415 - what it imports takes time
-
-        write_report(page, lambda: watch_page(found, now_ms(), code_version()).html())
+        write_report(page, stated.html)
     if as_json:
-        say(as_json, facts(found), "")
+        say(as_json, facts(found) | stated.facts(), "")
     else:
-        terminal().print(report_tables(found))
+        terminal().print(on_terminal(stated))
     if not found.is_quiet:
         raise SystemExit(1)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from fraudstream.demo.presenter import Presenter
-from fraudstream.ops.rollout.verdict.page import verdict_page
+from fraudstream.ops.rollout.verdict.page import state_verdict
 from fraudstream.ops.rollout.verdict.reader import VerdictScope, read_verdict
 from fraudstream.ops.rollout.verdict.report import judge_challenger
 from fraudstream.ops.rollout.verdict.terms import VerdictOptions
@@ -38,7 +38,7 @@ def write_verdict(settings: Settings, model: tuple[str, str], page: Path, presen
     digest, name = model
     with presenter.step(f"write the verdict on {name} to {page}") as step:
         found = judge_challenger(asyncio.run(read_verdict(settings, VerdictScope(digest))), VerdictOptions())
-        page.write_text(verdict_page(found), encoding="utf-8")
+        page.write_text(state_verdict(found).html(), encoding="utf-8")
         step.result = f"{found.verdict.value}, decided by the gate {found.gate.value}"
     return (
         f"[bold]verdict[/] on {name}, as `fraudstream shadow verdict` gives it: {step.result}; the page is "

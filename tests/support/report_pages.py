@@ -12,8 +12,8 @@ from fraudstream.ops.report.charts.intervals import IntervalChart, IntervalRow
 from fraudstream.ops.report.charts.lines import ChartLine, LineChart
 from fraudstream.ops.report.charts.reliability import ReliabilityBin, ReliabilityChart, ReliabilityCurve
 from fraudstream.ops.report.decisions import DecisionCell, DecisionMatrix
-from fraudstream.ops.report.document import Provenance, ReportPage, ReportSection, Tone, VerdictBanner
-from fraudstream.ops.report.parts import KeyFigure, KeyFigures, Points, Prose
+from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
+from fraudstream.ops.report.parts import KeyFigure, KeyFigures, Note
 from fraudstream.ops.report.quantities import Count, Measure, Moment, Money, Percentage, WithInterval
 from fraudstream.ops.report.tables import DataTable
 
@@ -175,7 +175,7 @@ def score_shift() -> HistogramChart:
     )
 
 
-def verdict_page() -> ReportPage:
+def verdict_page() -> Report:
     """A verdict on a challenger: PROMOTE, with every part that a verdict has."""
     gates = DataTable(
         "Gates, in the order in which they are asked",
@@ -235,29 +235,29 @@ def verdict_page() -> ReportPage:
             IntervalRow("Precision of live's declines", None, None, None),
         ),
     )
-    return ReportPage(
+    return Report(
         "Verdict on a challenger",
         f"Challenger {CHALLENGER} against live {LIVE}, deployment default, currency EUR",
-        VerdictBanner(
-            "PROMOTE",
+        Headline(
+            "Better: saves EUR 0.11 to 0.73 a card",
             Tone.GOOD,
-            "savings",
+            "PROMOTE, decided by the gate savings",
             "Savings per card are EUR 0.42, 95 % confidence sequence EUR 0.11 to EUR 0.73; required: above 0.",
         ),
         (
-            ReportSection("In short", (figures, gates)),
-            ReportSection("What they decide differently", (decisions(), swaps_in_money(), largest)),
-            ReportSection("Savings over time", (savings_over_time(),)),
-            ReportSection("On matured labels", (quality, differences)),
-            ReportSection("Alerts", (alert_volume(),)),
-            ReportSection("Scores", (score_shift(), reliability())),
-            ReportSection(
+            Section("In short", (figures, gates)),
+            Section("What they decide differently", (decisions(), swaps_in_money(), largest)),
+            Section("Savings over time", (savings_over_time(),)),
+            Section("On matured labels", (quality, differences)),
+            Section("Alerts", (alert_volume(),)),
+            Section("Scores", (score_shift(), reliability())),
+            Section(
                 "Labels",
                 (
-                    Prose("A payment is matured when it is labelled, or older than 60 days, and then genuine."),
+                    Note("A payment is matured when it is labelled, or older than 60 days, and then genuine."),
                     maturity_curve(),
-                    Points(
-                        (
+                    Note(
+                        points=(
                             "What live declined is unobserved: it is bounded both ways, and never counted as good.",
                             "A card counts once, with its payments of the first 28 days.",
                         )
@@ -277,7 +277,7 @@ def _shares(estimate: float, low: float, high: float) -> tuple[WithInterval]:
     return (WithInterval(Percentage(estimate, 1), Percentage(low, 1), Percentage(high, 1)),)
 
 
-def split_page() -> ReportPage:
+def split_page() -> Report:
     """A report of a split with two arms and live: no winner yet."""
     arms = ("live", "control", "new")
     table = DataTable(
@@ -335,15 +335,18 @@ def split_page() -> ReportPage:
             )
         ),
     )
-    return ReportPage(
+    return Report(
         "Report of a split",
         "Arms control (10 %) and new (10 %) beside live, deployment default, currency EUR",
-        VerdictBanner(
-            "NOT YET", Tone.WAIT, "savings", "new saves EUR 0.04 a card more than live, -0.02 to 0.10: 0 is included."
+        Headline(
+            "Too early to say: no arm is better with certainty",
+            Tone.WAIT,
+            "NOT YET",
+            "new saves EUR 0.04 a card more than live, -0.02 to 0.10: 0 is included.",
         ),
         (
-            ReportSection("Arms", (table, ratio)),
-            ReportSection("Money", (lost, difference, sequences)),
+            Section("Arms", (table, ratio)),
+            Section("Money", (lost, difference, sequences)),
         ),
         PROVENANCE,
     )

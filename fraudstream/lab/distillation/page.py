@@ -1,18 +1,26 @@
-"""The report of a distillation as one HTML page: what the student saves in time, and what it loses elsewhere."""
+"""The report of a distillation: what the student saves in time, and what it loses elsewhere."""
 
 from collections.abc import Iterator
 
 from fraudstream.lab.distillation.report import DistillationReport, FigureInterval, SizeResult, TeacherStudentFigures
 from fraudstream.lab.distillation.speed import BATCH_ROWS
-from fraudstream.lab.distillation.tables import MEASURES, teacher_text
 from fraudstream.ops.report.charts.axis import AxisKind, ChartAxis
 from fraudstream.ops.report.charts.drawing import ChartFrame
 from fraudstream.ops.report.charts.front import FrontChart, FrontPoint
 from fraudstream.ops.report.charts.intervals import IntervalChart, IntervalRow
 from fraudstream.ops.report.decisions import DecisionCell, DecisionMatrix
-from fraudstream.ops.report.document import Provenance, ReportPage, ReportSection
-from fraudstream.ops.report.parts import Cell, KeyFigure, KeyFigures, Part, Points, Prose
-from fraudstream.ops.report.quantities import Count, Measure, Money, Percentage, Quantity, WithInterval
+from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
+from fraudstream.ops.report.parts import Cell, KeyFigure, KeyFigures, Note, Part
+from fraudstream.ops.report.quantities import (
+    Count,
+    Measure,
+    Money,
+    Numeric,
+    Percentage,
+    Quantity,
+    WithInterval,
+    quantity_text,
+)
 from fraudstream.ops.report.tables import DataTable
 from models.times import stated_ms
 from stream.code_version import code_version
@@ -21,6 +29,17 @@ from stream.contract.money import money_text
 Row = tuple[Cell, ...]
 _SHORT = 12
 _DECIMALS = 4
+_MEASURES = {
+    "auc": "AUC",
+    "average_precision": "Average precision",
+    "card_precision_at_100": "Card precision at 100 a day",
+    "alert_rate": "Alert rate",
+    "decline_rate": "Decline rate",
+    "recall_at_review": "Recall of alerts",
+    "precision_at_review": "Precision of alerts",
+    "brier": "Brier score",
+}
+"""The measures of a manifest that are shown, with their names for readers."""
 _FOOTNOTES = (
     "All figures are of the held-back part, the end of the file, on which nothing of either model was trained.",
     "The student learned the teacher's scores of the train part and no labels.",
@@ -32,11 +51,12 @@ _FOOTNOTES = (
 )
 
 
-def distillation_page(report: DistillationReport, made_ms: int) -> str:
-    """Return the page of a distillation; the same report and time give the same bytes in one version.
+def state_distillation(report: DistillationReport, made_ms: int) -> Report:
+    """Return a report for a page and for a terminal alike; the same report and time give the same bytes.
 
-    Raises:
-        MissingMatplotlibError: matplotlib is not installed.
+    Args:
+        report: what was measured.
+        made_ms: when the report was made, in milliseconds since 1970 UTC.
     """
     sections = {
         "In short": _in_short(report),
@@ -44,14 +64,14 @@ def distillation_page(report: DistillationReport, made_ms: int) -> str:
         "Money and ranking": _money_and_ranking(report),
         "By segment": _segments(report),
         "Speed": _speed(report),
-        **({"Sizes": _sizes(report)} if report.sizes else {}),
+        "Sizes": _sizes(report) if report.sizes else (),
     }
     part = report.held_back
-    return ReportPage(
+    return Report(
         f"Student {report.name} {report.digest[:_SHORT]}",
-        f"{report.size} (trees x leaves), distilled from {teacher_text(report)}",
-        None,
-        tuple(ReportSection(title, tuple(parts)) for title, parts in sections.items()),
+        f"{report.size} (trees x leaves), distilled from {_teacher_text(report)}",
+        _headline(report),
+        tuple(Section(title, tuple(parts)) for title, parts in sections.items()),
         Provenance(
             f"{part.rows:,} payments held back, {part.frauds:,} of them fraud, of {report.rows:,} in the file",
             stated_ms(part.since),
@@ -60,7 +80,25 @@ def distillation_page(report: DistillationReport, made_ms: int) -> str:
             code_version(),
         ),
         (*_FOOTNOTES, f"Costs: {report.costs}."),
-    ).html()
+    )
+
+
+def _headline(report: DistillationReport) -> Headline:
+    alike, ratio = _percentage(report.comparison.agreement), report.speed.batch_ratio
+    faster = "" if ratio is None else f", {ratio:.1f} times as fast"
+    words = f"The student decides {quantity_text(alike)} of the payments as its teacher does{faster}"
+    warned = "Read what to know before it is promoted." if report.warnings else ""
+    return Headline(words, Tone.WAIT if report.warnings else Tone.PLAIN, f"Model {report.digest}", warned)
+
+
+def _teacher_text(report: DistillationReport) -> str:
+    """Return who taught: a model, models with their weights, or a file of scores."""
+    if report.scores is not None:
+        return f"scores {report.scores.file}, of a model trained until {report.scores.trained_until}"
+    named = [(f"{one.name} {one.version} {one.digest[:_SHORT]}", one.weight) for one in report.teachers]
+    if len(named) == 1:
+        return named[0][0]
+    return " + ".join(f"{weight:.3g} {name}" for name, weight in named)
 
 
 def _in_short(report: DistillationReport) -> Iterator[Part]:
@@ -80,13 +118,22 @@ def _in_short(report: DistillationReport) -> Iterator[Part]:
             ),
         )
     )
-    yield Prose(
+    yield Note(
         f"The student uses {len(report.features)} features: {', '.join(report.features)}. It learned the teacher's "
         f"{report.target} on {report.train.rows:,} payments, with a learning rate of {report.learning_rate:g}."
     )
     if report.warnings:
-        yield Prose("What to know before it is promoted:")
-        yield Points(tuple(f"{one[0].upper()}{one[1:]}." for one in report.warnings))
+        yield Note("What to know before it is promoted:")
+        yield Note(points=tuple(f"{one[0].upper()}{one[1:]}." for one in report.warnings))
+    parts = (("Train", report.train), ("Calibrate", report.calibrate), ("Held back", report.held_back))
+    yield DataTable(
+        "What it was made of",
+        ("", "Of the file"),
+        (
+            *((name, f"{one.rows:,} rows, {one.frauds:,} frauds, {one.since} to {one.until}") for name, one in parts),
+            ("Policy", f"review from {report.review_at:.4f}, decline from {report.decline_at:.4f}"),
+        ),
+    )
 
 
 def _of(both: TeacherStudentFigures) -> str:
@@ -121,7 +168,7 @@ def _measure(figure: FigureInterval) -> Quantity | None:
     return _with_ends(Measure(figure.value, _DECIMALS), *ends)
 
 
-def _with_ends(estimate: Quantity, low: Quantity | None, high: Quantity | None) -> Quantity:
+def _with_ends(estimate: Numeric, low: Numeric | None, high: Numeric | None) -> Quantity:
     return estimate if low is None and high is None else WithInterval(estimate, low, high)
 
 
@@ -132,6 +179,9 @@ def _swaps(report: DistillationReport) -> Iterator[Part]:
         for one in report.decisions
     }
     yield DecisionMatrix(f"Payments by both decisions, amounts in {currency}", "Teacher", "Student", currency, cells)
+    if all(not one.is_swap for one in report.decisions):
+        yield Note("They decide everything alike.")
+        return
     yield DataTable(
         "Each pair of different decisions",
         ("From teacher to student", "Payments", "Cards", "Amounts", "Frauds", "Fraud amounts"),
@@ -147,13 +197,20 @@ def _swaps(report: DistillationReport) -> Iterator[Part]:
             for one in report.decisions
             if one.is_swap
         ),
-        nothing="They decide everything alike.",
     )
 
 
 def _money_and_ranking(report: DistillationReport) -> Iterator[Part]:
     both, money = report.comparison, report.comparison.money
     losses = (money.teacher_loss_minor, money.student_loss_minor)
+    yield DataTable(
+        "Alerts and declines",
+        ("", "Teacher", "Student"),
+        (
+            ("Alerts", Count(both.teacher_alerts), Count(both.student_alerts)),
+            ("Declines", Count(both.teacher_declines), Count(both.student_declines)),
+        ),
+    )
     yield DataTable(
         f"Losses in {money.currency}, on {money.rows:,} payments",
         ("", "Teacher", "Student", "Lost"),
@@ -176,7 +233,7 @@ def _money_and_ranking(report: DistillationReport) -> Iterator[Part]:
         ("", "Teacher", "Student"),
         tuple(
             (name, Measure(report.teacher_metrics[key], _DECIMALS), Measure(report.metrics[key], _DECIMALS))
-            for key, name in MEASURES.items()
+            for key, name in _MEASURES.items()
             if key in report.metrics and key in report.teacher_metrics
         ),
     )
@@ -240,7 +297,7 @@ def _ends(figure: FigureInterval) -> tuple[float | None, float | None, float | N
 def _speed(report: DistillationReport) -> Iterator[Part]:
     speed = report.speed
     if speed.teacher is None:
-        yield Prose("The teacher is a file of scores, so only the student's time is known.")
+        yield Note("The teacher is a file of scores, so only the student's time is known.")
     rows: list[Row] = []
     for name, time in (("Teacher", speed.teacher), ("Student", speed.student)):
         if time is not None:
@@ -285,7 +342,7 @@ def _sizes(report: DistillationReport) -> Iterator[Part]:
                 _measure(one.average_precision_lost),
                 _percentage(one.savings_lost),
                 _percentage(one.agreement),
-                "yes" if one.on_front else "",
+                one.on_front,
             )
             for one in report.sizes
         ),

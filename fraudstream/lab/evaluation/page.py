@@ -1,14 +1,14 @@
-"""An evaluation as one HTML page: what counts, and the sections with figures, plots and intervals."""
+"""An evaluation as a report: a sentence, what counts, and the sections with figures, plots and intervals."""
 
 from collections.abc import Iterator
 
 from fraudstream.lab.evaluation.page_features import features, scores
 from fraudstream.lab.evaluation.page_sections import alerts, calibration, money, paired, ranking, segments, weeks
-from fraudstream.lab.evaluation.report import EvaluationReport
-from fraudstream.lab.evaluation.words import quantity, with_interval, words_of
-from fraudstream.ops.report.document import Provenance, ReportPage, ReportSection
-from fraudstream.ops.report.parts import KeyFigure, KeyFigures, Part, Points, Prose
-from fraudstream.ops.report.quantities import WithInterval, quantity_text
+from fraudstream.lab.evaluation.report import EvaluationReport, ModelEvaluation
+from fraudstream.lab.evaluation.words import quantity, verdict_of_difference, with_interval, words_of
+from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
+from fraudstream.ops.report.parts import KeyFigure, KeyFigures, Note, Part
+from fraudstream.ops.report.quantities import quantity_text
 from fraudstream.ops.report.tables import DataTable
 from models.times import stated_ms
 from stream.code_version import code_version
@@ -22,6 +22,8 @@ _KEY_FIGURES = (
     "precision",
     "ece_alerts",
 )
+_DECIDES = "average_precision"
+"""By its difference two models are told apart in the headline: it needs no threshold and no costs."""
 _FOOTNOTES = (
     "Features are computed point in time, by the code of the worker: a payment sees what was known when it occurred.",
     "Intervals are for one look, of 95 %, by bootstrap over cards with all their payments.",
@@ -37,17 +39,12 @@ _FOOTNOTES = (
 )
 
 
-def evaluation_page(report: EvaluationReport) -> str:
-    """Return the page of an evaluation; the same report gives the same bytes in one version of fraudstream.
-
-    Raises:
-        MissingMatplotlibError: matplotlib is not installed.
-    """
+def state_evaluation(report: EvaluationReport) -> Report:
+    """Return an evaluation as a report, for a page and for a terminal alike."""
     first, others = report.models[0].model, report.models[1:]
-    sections = {"In short": _in_short(report)}
-    if others:
-        sections["Paired differences"] = paired(report)
-    sections |= {
+    sections = {
+        "In short": _in_short(report),
+        "Paired differences": paired(report) if others else (),
         "Ranking": ranking(report),
         "Alerts": alerts(report),
         "Money": money(report),
@@ -59,26 +56,54 @@ def evaluation_page(report: EvaluationReport) -> str:
     }
     against = f", against {others[0].model.label}" if others else ""
     data = report.data
-    held_back = "held back" if data.held_back else "NOT HELD BACK"
-    measured = f"{data.payments:,} payments of {data.file}, fingerprint {data.fingerprint[:12]}, {held_back}"
-    return ReportPage(
+    measured = f"{data.payments:,} payments of {data.file}, fingerprint {data.fingerprint[:12]}, {_held_back(report)}"
+    return Report(
         f"Evaluation of {first.name} {first.version}",
-        f"Model {first.digest[:12]}{against}; payments {held_back}",
-        None,
-        tuple(ReportSection(title, tuple(parts)) for title, parts in sections.items()),
+        f"Model {first.digest[:12]}{against}; payments {_held_back(report)}",
+        _headline(report),
+        tuple(Section(title, tuple(parts)) for title, parts in sections.items()),
         Provenance(measured, stated_ms(data.since), stated_ms(data.until), stated_ms(report.made_at), code_version()),
         _FOOTNOTES,
-    ).html()
+    )
+
+
+def _held_back(report: EvaluationReport) -> str:
+    return "held back" if report.data.held_back else "NOT HELD BACK"
+
+
+def _headline(report: EvaluationReport) -> Headline:
+    if not report.data.held_back:
+        reason = "These payments are NOT HELD BACK: do not compare these figures with those of other models."
+        return Headline("Not a fair test: a model may have been trained on these payments", Tone.BAD, reason)
+    reason = "No model was trained on these payments: they are held back."
+    if not report.differences:
+        return Headline(_words_of_one(report.models[0]), Tone.PLAIN, reason)
+    verdict, words = words_of_difference(report)
+    tones = {"better": Tone.GOOD, "worse": Tone.BAD}
+    return Headline(words, tones.get(verdict, Tone.WAIT), reason)
+
+
+def _words_of_one(one: ModelEvaluation) -> str:
+    """Return what one model finds, in a sentence."""
+    recall, precision = (with_interval(key, one.figures[key]) for key in ("recall", "precision"))
+    if recall is None:
+        return "Too early to say: no payment that counts is known to be fraud"
+    found = f"Finds {quantity_text(recall)} of the frauds"
+    return found if precision is None else f"{found}; {quantity_text(precision)} of its alerts are frauds"
+
+
+def words_of_difference(report: EvaluationReport) -> tuple[str, str]:
+    """Return whether the first model is better, worse or not told apart by average precision, and a sentence."""
+    figure, other = report.differences[_DECIDES], report.models[1].model.label
+    verdict, shown = verdict_of_difference(_DECIDES, figure.interval), with_interval(_DECIDES, figure)
+    by = "" if shown is None else f": average precision differs by {quantity_text(shown)} from {other}'s"
+    return verdict, f"{verdict.capitalize()}{by}"
 
 
 def _in_short(report: EvaluationReport) -> Iterator[Part]:
     data = report.data
-    if data.held_back:
-        yield Prose("No model was trained on these payments: they are held back.")
-    else:
-        yield Prose("These payments are NOT HELD BACK: do not compare these figures with those of other models.")
     if report.warnings:
-        yield Points(report.warnings)
+        yield Note("What to know before these figures are used:", report.warnings)
     yield KeyFigures(tuple(_key_figure(report, key) for key in _KEY_FIGURES))
     yield DataTable(
         "What the figures rest on",
@@ -98,10 +123,6 @@ def _in_short(report: EvaluationReport) -> Iterator[Part]:
 
 
 def _key_figure(report: EvaluationReport, key: str) -> KeyFigure:
-    figure, found = report.models[0].figures[key], list[str]()
-    written = with_interval(key, figure)
-    if isinstance(written, WithInterval):
-        found.append(written.bounds)
-    if len(report.models) > 1:
-        found.append(f"the other: {quantity_text(quantity(key, report.models[1].figures[key].value))}")
-    return KeyFigure(words_of(key).name, quantity(key, figure.value), "; ".join(found))
+    other = report.models[1].figures[key].value if len(report.models) > 1 else None
+    detail = "" if other is None else f"the other: {quantity_text(quantity(key, other))}"
+    return KeyFigure(words_of(key).name, with_interval(key, report.models[0].figures[key]), detail)

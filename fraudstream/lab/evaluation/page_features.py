@@ -1,20 +1,22 @@
 """The sections of an evaluation's page on features and scores: what they mean to a model, and how far they moved."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from fraudstream.lab.evaluation.page_sections import interval_row, labels
-from fraudstream.lab.evaluation.report import EvaluationReport, ModelEvaluation
+from fraudstream.lab.evaluation.report import EvaluationReport, FeatureEvaluation, ModelEvaluation
 from fraudstream.lab.evaluation.words import with_interval
 from fraudstream.ops.report.charts.axis import ChartAxis, ReferenceLine
 from fraudstream.ops.report.charts.drawing import ChartFrame
 from fraudstream.ops.report.charts.histograms import HistogramChart, HistogramSeries
-from fraudstream.ops.report.charts.intervals import IntervalChart
-from fraudstream.ops.report.parts import Part, Prose
+from fraudstream.ops.report.charts.intervals import MOST_ROWS, IntervalChart
+from fraudstream.ops.report.parts import Folded, Note, Part
 from fraudstream.ops.report.quantities import Percentage
 from fraudstream.ops.report.tables import DataTable
 
-_SHOWN = 15
-"""Features in the charts; tables have all of them."""
+_SHOWN = MOST_ROWS
+"""Features in the charts."""
+_LISTED = 12
+"""Features in the table; those below it are folded."""
 _HEADS = (
     "Feature",
     "Average precision lost if permuted",
@@ -28,7 +30,7 @@ _HEADS = (
 def features(report: EvaluationReport) -> Iterator[Part]:
     """Show what features mean to each model, and how far they have moved."""
     data = report.data
-    yield Prose(
+    yield Note(
         f"Drift is measured against {data.reference_payments:,} payments of the {data.reference}, from "
         f"{data.reference_since} to {data.reference_until}. An index below 0.1 is commonly read as stable, above 0.25 "
         "as another population. Features that say nearly the same share their importance."
@@ -44,7 +46,9 @@ def features(report: EvaluationReport) -> Iterator[Part]:
             tuple(interval_row(feature.name, feature.permuted) for feature in one.features[:_SHOWN]),
         )
         yield _moved(name, one)
-        yield _table(name, one)
+        yield _table(f"Features of {name}", one.features[:_LISTED])
+        others = one.features[_LISTED:]
+        yield Folded(f"The other {len(others)} features of {name}", (_table(f"Further features of {name}", others),))
 
 
 def _moved(name: str, one: ModelEvaluation) -> IntervalChart:
@@ -61,7 +65,7 @@ def _moved(name: str, one: ModelEvaluation) -> IntervalChart:
     )
 
 
-def _table(name: str, one: ModelEvaluation) -> DataTable:
+def _table(caption: str, features_of: Sequence[FeatureEvaluation]) -> DataTable:
     rows = tuple(
         (
             feature.name,
@@ -71,9 +75,9 @@ def _table(name: str, one: ModelEvaluation) -> DataTable:
             Percentage(feature.undefined_before, 1),
             Percentage(feature.undefined, 1),
         )
-        for feature in one.features
+        for feature in features_of
     )
-    return DataTable(f"Features of {name}", _HEADS, rows)
+    return DataTable(caption, _HEADS, rows)
 
 
 def scores(report: EvaluationReport) -> Iterator[Part]:

@@ -9,7 +9,7 @@ from fraudstream.ops.report.charts.drawing import ChartFrame
 from fraudstream.ops.report.charts.intervals import IntervalChart, IntervalRow
 from fraudstream.ops.report.charts.lines import ChartLine, LineChart
 from fraudstream.ops.report.charts.reliability import ReliabilityBin, ReliabilityChart, ReliabilityCurve
-from fraudstream.ops.report.parts import Cell, Part, Prose
+from fraudstream.ops.report.parts import Cell, Folded, Note, Part
 from fraudstream.ops.report.quantities import Count, Measure, Money
 from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.rollout.verdict.figures import Figure
@@ -173,17 +173,29 @@ def _banded(label: str, x: tuple[float, ...], figures: Sequence[Figure]) -> Char
 
 
 def money(report: EvaluationReport) -> Iterator[Part]:
-    """Show what decisions cost and what is saved, for each currency."""
-    for currency, first in report.models[0].money.items():
-        keys = [f"savings.{currency}", f"value_detection_rate.{currency}"]
-        keys += [f"value_detection_rate@{one.budget}.{currency}" for one in report.models[0].budgets]
-        yield DataTable(f"Shares of the money in {currency}", heads(report), figure_rows(report, keys))
-        amounts: list[Row] = [
-            (name, *(Money(getattr(one.money[currency], key), currency) for one in report.models))
-            for key, name in _AMOUNTS.items()
-        ]
-        note = f"{first.payments:,} payments, {first.frauds:,} of them fraud. Assumed: {first.costs}."
-        yield DataTable(f"Amounts in {currency}", ("", *labels(report)), tuple(amounts), note)
+    """Show what decisions cost and what is saved: in the currency with most fraud money, and in the others, folded."""
+    known = [code for code, one in report.models[0].money.items() if one.payments]
+    ordered = sorted(known, key=lambda code: -Money(report.models[0].money[code].fraud_minor, code).magnitude)
+    for code in ordered[:1]:
+        yield from _money_in(report, code)
+    yield from (Folded(f"{code}, {_payments(report, code)}", tuple(_money_in(report, code))) for code in ordered[1:])
+
+
+def _payments(report: EvaluationReport, code: str) -> str:
+    return f"{report.models[0].money[code].payments:,} payments"
+
+
+def _money_in(report: EvaluationReport, currency: str) -> Iterator[Part]:
+    first = report.models[0].money[currency]
+    keys = [f"savings.{currency}", f"value_detection_rate.{currency}"]
+    keys += [f"value_detection_rate@{one.budget}.{currency}" for one in report.models[0].budgets]
+    yield DataTable(f"Shares of the money in {currency}", heads(report), figure_rows(report, keys))
+    amounts: list[Row] = [
+        (name, *(Money(getattr(one.money[currency], key), currency) for one in report.models))
+        for key, name in _AMOUNTS.items()
+    ]
+    note = f"{_payments(report, currency)}, {first.frauds:,} of them fraud. Assumed: {first.costs}."
+    yield DataTable(f"Amounts in {currency}", ("", *labels(report)), tuple(amounts), note)
 
 
 def calibration(report: EvaluationReport) -> Iterator[Part]:
@@ -212,7 +224,9 @@ def _reliability(name: str, bins: Sequence[EvaluatedBin]) -> ReliabilityCurve:
 
 def weeks(report: EvaluationReport) -> Iterator[Part]:
     """Show the figures week by week."""
-    yield Prose("Weeks begin with the first day that counts; the last may be shorter.")
+    if not report.weeks:
+        return
+    yield Note("Weeks begin with the first day that counts; the last may be shorter.")
     x = tuple(float(stated_ms(one.since or "")) for one in report.weeks)
     for key, title, kind in _BY_WEEK:
         lines = tuple(
@@ -241,8 +255,6 @@ def segments(report: EvaluationReport) -> Iterator[Part]:
         yield _recall_chart(title, slices, labels(report))
         for place, name in enumerate(labels(report)):
             yield _slice_table(f"{title}, {name}", title, slices, (place, _SLICE_FIGURES))
-    if not kinds:
-        yield Prose("The file tells no segments apart.")
 
 
 def _recall_chart(title: str, slices: Sequence[SliceEvaluation], names: Sequence[str]) -> IntervalChart:

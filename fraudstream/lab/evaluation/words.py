@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from fraudstream.ops.report.quantities import Measure, Percentage, Quantity, WithInterval
+from fraudstream.ops.report.quantities import Measure, Numeric, Percentage, Quantity, WithInterval
 from fraudstream.ops.rollout.verdict.figures import Figure
 from metrics.intervals import Interval
 
@@ -54,7 +54,7 @@ def words_of(key: str) -> FigureWords:
     return known._replace(name=name)
 
 
-def quantity(key: str, value: float | None) -> Quantity | None:
+def quantity(key: str, value: float | None) -> Numeric | None:
     """Return a value of a figure with its unit and decimals; None where it is undefined."""
     if value is None:
         return None
@@ -70,15 +70,6 @@ def with_interval(key: str, figure: Figure) -> Quantity | None:
         return quantity(key, figure.value)
     low, high = (quantity(key, end) for end in figure.interval)
     return WithInterval(quantity(key, figure.value), low, high)
-
-
-def figure_text(key: str, figure: Figure | None) -> str:
-    """Return a figure with its interval as text for a terminal."""
-    found = None if figure is None else with_interval(key, figure)
-    if found is None:
-        return "not defined"
-    unit = " %" if found.unit == "%" else ""
-    return f"{found.number}{unit}"
 
 
 def verdict_of_difference(key: str, interval: Interval | None) -> str:

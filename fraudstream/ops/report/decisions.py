@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fraudstream.ops.report.markup import Markup, element, joined, text
 from fraudstream.ops.report.quantities import Count, Money, quantity_text
+from fraudstream.ops.report.tables import DataTable
 
 DECISIONS = ("approve", "review", "decline")
 _TOTAL = "all"
@@ -52,6 +53,25 @@ class DecisionMatrix:
     def is_whole(self) -> bool:
         """Whether payments on which both agree were counted, too; those of no payments were."""
         return not self.cells or any(row == column for row, column in self.cells)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no payment is in it."""
+        return not any(cell.events for cell in self.cells.values())
+
+    def as_table(self) -> DataTable:
+        """Return it as a table of texts, for a terminal."""
+        names = (*DECISIONS, _TOTAL) if self.is_whole else DECISIONS
+        heads = (f"{self.rows}, by {self.columns}", *names)
+        return DataTable(
+            self.caption, heads, tuple((row, *(self._words(row, name) for name in names)) for row in names)
+        )
+
+    def _words(self, row: str, column: str) -> str:
+        held = self.total(row, column)
+        if row == column != _TOTAL and not self.is_whole:
+            return "alike"
+        return f"{held.events:,} / {quantity_text(Money(held.amount_minor, self.currency))}"
 
     def markup(self, key: str) -> Markup:
         """Return a table; cells on which both agree are shaded and say "alike"."""

@@ -1,7 +1,8 @@
-"""A report as one HTML file: title, verdict, contents, sections and footnotes.
+"""A report: its headline, its sections and what it rests on, and how it looks as one HTML file.
 
-The file needs nothing else: styles and pictures are in it, and it has no script. Its content security policy forbids
-browsers to fetch anything, whatever a text in it says.
+A command states sections and nothing else; `html()` renders them as a page, `terminal.py` as tables of rich. The file
+nothing else: styles and pictures are in it, and it has no script. Its content security policy forbids browsers to fetch
+anything, whatever a text in it says.
 """
 
 from collections.abc import Iterator
@@ -9,16 +10,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 
-from fraudstream.ops.report.markup import Markup, element, joined, text
-from fraudstream.ops.report.palette import VARIABLES
-from fraudstream.ops.report.parts import Part
+from fraudstream.ops.report.markup import Markup, element, text
+from fraudstream.ops.report.palette import DARK, VARIABLES
+from fraudstream.ops.report.parts import Part, parts_markup
 from fraudstream.ops.report.quantities import Moment, quantity_text
 
+RESTS_ON = "What this report rests on"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 class Tone(StrEnum):
-    """What a verdict means for its reader; it gives the banner its colour, its border and its sign."""
+    """What a headline means for its reader; it gives the headline its colour, its border and its sign."""
 
     GOOD = "good"
     """Go on."""
@@ -26,34 +28,46 @@ class Tone(StrEnum):
     """Nothing can be said yet."""
     BAD = "bad"
     """Do not go on."""
+    PLAIN = "plain"
+    """A finding, from which no act follows."""
 
 
-_SIGNS = {Tone.GOOD: "\N{CHECK MARK}", Tone.WAIT: "\N{HORIZONTAL ELLIPSIS}", Tone.BAD: "\N{MULTIPLICATION SIGN}"}
+SIGNS = {
+    Tone.GOOD: "\N{CHECK MARK}",
+    Tone.WAIT: "\N{HORIZONTAL ELLIPSIS}",
+    Tone.BAD: "\N{MULTIPLICATION SIGN}",
+    Tone.PLAIN: "\N{BULLET}",
+}
 
 
 @dataclass(frozen=True, slots=True)
-class VerdictBanner:
-    """The answer of a report in one word.
+class Headline:
+    """The answer of a report in a sentence, which stands before every figure.
 
     Attributes:
-        word: such as "PROMOTE".
-        tone: what the word means.
-        gate: the name of the gate that decided.
-        reason: what that gate found and what it requires, in a sentence.
+        words: such as "Better: saves EUR 0.40 to 1.10 a card".
+        tone: what they mean.
+        decision: what was decided and by what, such as "PROMOTE, decided by the gate loss"; may be empty.
+        reason: what that rests on; may be empty.
     """
 
-    word: str
+    words: str
     tone: Tone
-    gate: str
-    reason: str
+    decision: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class ReportSection:
+class Section:
     """A heading and what stands under it."""
 
     title: str
     parts: tuple[Part, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether none of its parts has data, so that it is left out."""
+        return all(part.is_empty for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +87,41 @@ class Provenance:
     made_ms: int
     version: str
 
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """Return each fact with its name; times that are not known are left out."""
+        times = (("From", self.start_ms), ("To", self.end_ms), ("Made", self.made_ms))
+        known = ((name, quantity_text(Moment(ms))) for name, ms in times if ms is not None)
+        return ("Measured", self.measured), *known, ("Version", f"fraudstream {self.version}")
+
 
 @dataclass(frozen=True, slots=True)
-class ReportPage:
-    """A whole report.
+class Report:
+    """A whole report, for a page and for a terminal alike.
 
     Attributes:
         title: of the page and of the browser's window.
         subtitle: what is compared with what, in a line.
-        banner: the verdict; None if the report has none.
-        sections: in the order of the contents.
+        headline: the answer; None if the report has none.
+        sections: in the order of the contents; those without data are left out.
         provenance: what the figures rest on.
         footnotes: how figures are defined, and what they leave out.
     """
 
     title: str
     subtitle: str
-    banner: VerdictBanner | None
-    sections: tuple[ReportSection, ...]
+    headline: Headline | None
+    sections: tuple[Section, ...]
     provenance: Provenance
     footnotes: tuple[str, ...] = ()
+
+    @property
+    def stated(self) -> tuple[Section, ...]:
+        """The sections that have data."""
+        return tuple(section for section in self.sections if not section.is_empty)
+
+    def facts(self) -> dict[str, str]:
+        """Return what the JSON of a command has beside its figures: the headline's words, if there is one."""
+        return {} if self.headline is None else {"headline": self.headline.words}
 
     def html(self) -> str:
         """Return the file's text, UTF-8 with an ending newline; the same report gives the same bytes.
@@ -115,65 +144,54 @@ class ReportPage:
         return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
     def _main(self) -> Iterator[Markup]:
-        if self.banner is not None:
-            yield _banner(self.banner)
-        yield _contents(self.sections)
-        for number, section in enumerate(self.sections, start=1):
+        if self.headline is not None:
+            yield _banner(self.headline)
+        yield _contents(self.stated)
+        for number, section in enumerate(self.stated, start=1):
             yield _section(f"s{number}", section)
 
     def _footer(self) -> Markup:
-        origin = self.provenance
-        facts = (
-            ("Measured", origin.measured),
-            ("From", _time(origin.start_ms)),
-            ("To", _time(origin.end_ms)),
-            ("Made", _time(origin.made_ms)),
-            ("Version", f"fraudstream {origin.version}"),
-        )
+        facts = self.provenance.facts()
         rows = (element("div", element("dt", text(name)), element("dd", text(fact))) for name, fact in facts)
         notes = element("ol", *(element("li", text(note)) for note in self.footnotes))
         return element(
             "footer",
-            element("h2", text("What this report rests on"), id="notes"),
+            element("h2", text(RESTS_ON), id="notes"),
             element("dl", *rows, class_="facts"),
             *((notes,) if self.footnotes else ()),
         )
 
 
-def _time(ms: int | None) -> str:
-    return quantity_text(None if ms is None else Moment(ms))
-
-
 def _styles() -> Markup:
-    """Return the style sheet, with the palette's colours as its variables."""
-    variables = "".join(f"--{name}:{colour};" for name, colour in VARIABLES.items())
+    """Return the style sheet, with the palette's colours as its variables, on a bright and on a dark screen."""
+    bright, dark = ("".join(f"--{name}:{colour};" for name, colour in one.items()) for one in (VARIABLES, DARK))
+    sheet = files("fraudstream.ops.report").joinpath("page.css").read_text(encoding="utf-8")
     return Markup(
-        f":root{{{variables}}}\n{files('fraudstream.ops.report').joinpath('page.css').read_text(encoding='utf-8')}"
+        f":root{{{bright}color-scheme:light dark;}}\n"
+        f"@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}\n{sheet}"
     )
 
 
-def _banner(banner: VerdictBanner) -> Markup:
-    sign = element("span", text(_SIGNS[banner.tone]), class_="sign", aria_hidden="true")
+def _banner(headline: Headline) -> Markup:
+    sign = element("span", text(SIGNS[headline.tone]), class_="sign", aria_hidden="true")
+    told = (headline.decision, "decision"), (headline.reason, "reason")
     return element(
         "section",
-        element("p", sign, element("strong", text(banner.word)), class_="word"),
-        element("p", text("Decided by the gate "), element("b", text(banner.gate)), class_="gate"),
-        element("p", text(banner.reason)),
-        class_=f"banner {banner.tone}",
-        aria_label="Verdict",
+        element("p", sign, element("strong", text(headline.words)), class_="word"),
+        *(element("p", text(words), class_=kind) for words, kind in told if words),
+        class_=f"banner {headline.tone}",
+        aria_label="Headline",
     )
 
 
-def _contents(sections: tuple[ReportSection, ...]) -> Markup:
+def _contents(sections: tuple[Section, ...]) -> Markup:
     entries = [(f"s{number}", section.title) for number, section in enumerate(sections, start=1)]
     links = (
-        element("li", element("a", text(title), href=f"#{place}"))
-        for place, title in (*entries, ("notes", "What this report rests on"))
+        element("li", element("a", text(title), href=f"#{place}")) for place, title in (*entries, ("notes", RESTS_ON))
     )
     return element("nav", element("h2", text("Contents")), element("ol", *links), aria_label="Contents")
 
 
-def _section(key: str, section: ReportSection) -> Markup:
-    parts = joined(*(part.markup(f"{key}p{number}") for number, part in enumerate(section.parts, start=1)))
+def _section(key: str, section: Section) -> Markup:
     heading = element("h2", text(section.title), id=key)
-    return element("section", heading, parts, aria_labelledby=key)
+    return element("section", heading, parts_markup(key, section.parts), aria_labelledby=key)

@@ -46,6 +46,17 @@ VARIABLES = {
     "bad": BAD,
 }
 """The names by which `page.css` uses them."""
+DARK = {
+    "paper": "#121212",
+    "ink": "#EDEDED",
+    "muted": "#B3B3B3",
+    "rule": "#4A4A4A",
+    "shade": "#242424",
+    "good": "#4CC9A0",
+    "wait": "#6BB8EE",
+    "bad": "#F0915A",
+}
+"""The same on a dark screen, with the same contrasts; charts are inverted there by `page.css`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fraudstream.ops.report.markup import printable
 from fraudstream.ops.report.palette import INK, MUTED, PAPER
-from fraudstream.ops.report.quantities import Measure, Moment, Money, Percentage, Quantity, quantity_text
+from fraudstream.ops.report.quantities import MeanMoney, Measure, Moment, Numeric, Percentage, quantity_text
 from stream.contract.iso import CURRENCY_DECIMALS
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _DAY_MS = 86_400_000
 _TICKS = 6
+_DECIMALS = 6
 _FEW_DIGITS = 1_000
 """Numbers from here on are shown without decimals."""
 REFERENCE_DASH = (4.0, 2.0)
@@ -83,17 +84,16 @@ class ChartAxis:
         if self.kind is AxisKind.SHARE:
             return quantity_text(Percentage(value))
         if self.kind is AxisKind.MONEY:
-            return quantity_text(self._money(value))
+            return quantity_text(MeanMoney(value, self.currency))
         if self.kind is AxisKind.TIME:
             return quantity_text(Moment(round(value)))
         return f"{value:,.0f}" if abs(value) >= _FEW_DIGITS else f"{value:.4g}"
 
-    def _money(self, minor: float) -> Quantity:
-        """Return an amount, with two decimals more than the currency has if it is a mean below one major unit."""
-        decimals = CURRENCY_DECIMALS[self.currency]
-        if minor == round(minor) or abs(minor) >= 10**decimals:
-            return Money(round(minor), self.currency)
-        return Measure(minor / 10**decimals, decimals + 2, self.currency)
+    def figure(self, value: float) -> Numeric:
+        """Return a value as a quantity that can have an interval; a time as a number."""
+        if self.kind is AxisKind.SHARE:
+            return Percentage(value)
+        return MeanMoney(value, self.currency) if self.kind is AxisKind.MONEY else Measure(value, _DECIMALS)
 
     def write_ticks(self, axis: "PlotAxis", ticks: int = _TICKS) -> None:
         """Choose the ticks of matplotlib's axis, at most about so many, and write them as this axis's values are."""

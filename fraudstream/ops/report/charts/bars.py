@@ -1,6 +1,5 @@
 """Bars in groups: alerts of each day against a budget, or what two models decide differently, in money."""
 
-import textwrap
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,8 +9,7 @@ from fraudstream.ops.report.charts.drawing import (
     ChartFrame,
     LegendEntry,
     figure_markup,
-    nothing_to_show,
-    shortened,
+    wrapped,
 )
 from fraudstream.ops.report.markup import Markup, printable
 from fraudstream.ops.report.palette import INK, PAPER, STYLES, SeriesStyle
@@ -68,6 +66,11 @@ class BarChart:
         if wrong:
             raise ValueError(f"the series {', '.join(wrong)} must have a value for each of {len(self.groups)} groups")
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether each bar is missing or 0."""
+        return not any(value for one in self.series for value in one.values)
+
     def markup(self, key: str) -> Markup:
         """Return the chart as a `figure`."""
         legend = [LegendEntry(one.name, style, filled=True) for one, style in zip(self.series, STYLES, strict=False)]
@@ -94,9 +97,6 @@ class BarChart:
         axes = figure.add_subplot()
         axes.set_ylabel(self.axis.label)
         axes.set_xlabel(printable(self.groups_are))
-        if all(value is None for one in self.series for value in one.values):
-            nothing_to_show(axes)
-            return
         axes.grid(axis="y")
         axes.set_axisbelow(True)
         width = _GROUP_WIDTH / len(self.series)
@@ -141,8 +141,6 @@ class BarChart:
         step = 1 if count <= _MOST_WRAPPED else -(-count // _MOST_WRAPPED)
         width = max(10, _LINE_CHARACTERS // min(count, _MOST_WRAPPED))
         places = range(0, count, step)
-        axes.set_xticks(
-            list(places), [textwrap.fill(shortened(self.groups[place], 3 * width), width) for place in places]
-        )
+        axes.set_xticks(list(places), [wrapped(self.groups[place], width) for place in places])
         axes.set_xlim(-0.6, count - 0.4)
         axes.tick_params(axis="x", length=0 if step == 1 else 3)

@@ -8,6 +8,7 @@ is wider than the fonts that the page asks for, so what fits by its metrics fits
 
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,19 +21,20 @@ from fraudstream.ops.report.palette import INK, MUTED, PAPER, RULE, SeriesStyle
 from stream.errors import MissingMatplotlibError
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PAGE_INCHES = 7.0
 """Width of A4 paper between the margins of the page's style sheet."""
 BASE_POINTS = 8.5
+_LEAST_REM = 36
+"""Width of a chart on a narrow screen, on which it scrolls, so that its texts can be read."""
 _SVG = "{http://www.w3.org/2000/svg}"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _FAMILY = re.compile(r"font-family: [^;]*;? ?")
 _FONTS = "'DejaVu Sans', Verdana, Arial, Helvetica, sans-serif"
 _KEY_INCHES = (0.5, 0.16)
-_LONGEST_LABEL = 34
+_LABEL_CHARACTERS = 34
 _STYLE: Mapping[str, Any] = {
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -101,11 +103,13 @@ def figure_markup(
     caption = element("figcaption", text(frame.title), *note)
     picture = _svg(key, inches, paint)
     picture.set("width", f"{100 * inches[0] / PAGE_INCHES:.0f}%")
+    picture.set("style", f"min-width:{_LEAST_REM * inches[0] / PAGE_INCHES:.3g}rem")
     del picture.attrib["height"]
     _describe(picture, key, frame)
+    scrolled = element("div", _written(picture), class_="picture", role="region", tabindex="0", aria_label=frame.title)
     keys = (element("li", _legend_key(f"{key}k{place}", entry), text(entry.name)) for place, entry in enumerate(legend))
     below = (element("ul", *keys, class_="legend"),) if legend else ()
-    return element("figure", caption, _written(picture), *below)
+    return element("figure", caption, scrolled, *below)
 
 
 def picture_file(frame: ChartFrame, inches: tuple[float, float], paint: Callable[["Figure"], None]) -> str:
@@ -124,20 +128,9 @@ def picture_file(frame: ChartFrame, inches: tuple[float, float], paint: Callable
     return _written(picture) + "\n"
 
 
-def nothing_to_show(axes: "Axes", words: str = "Nothing to show yet") -> None:
-    """Say in the middle of empty axes that there is nothing to show, and take their ticks away."""
-    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=MUTED)
-    axes.set_xticks([])
-    axes.set_yticks([])
-
-
-def shortened(name: str, longest: int = _LONGEST_LABEL) -> str:
-    """Return a name for an axis: of a long one the beginning and the end, since digests and versions differ there."""
-    shown = printable(name)
-    if len(shown) <= longest:
-        return shown
-    end = longest // 3
-    return f"{shown[: longest - end - 1]}\N{HORIZONTAL ELLIPSIS}{shown[-end:]}"
+def wrapped(name: str, characters: int = _LABEL_CHARACTERS) -> str:
+    """Return a name for an axis in lines of so many characters at most: it is never cut, a long word is divided."""
+    return "\n".join(textwrap.wrap(printable(name), characters)) or printable(name)
 
 
 def _legend_key(key: str, entry: LegendEntry) -> Markup:

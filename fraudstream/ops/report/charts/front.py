@@ -9,8 +9,7 @@ from fraudstream.ops.report.charts.drawing import (
     ChartFrame,
     LegendEntry,
     figure_markup,
-    nothing_to_show,
-    shortened,
+    wrapped,
 )
 from fraudstream.ops.report.markup import Markup
 from fraudstream.ops.report.palette import INK, MUTED, STYLES
@@ -52,6 +51,11 @@ class FrontChart:
     y: ChartAxis
     points: tuple[FrontPoint, ...]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no point."""
+        return not self.points
+
     def markup(self, key: str) -> Markup:
         """Return the chart as a `figure`."""
         front = self._front()
@@ -72,9 +76,6 @@ class FrontChart:
         axes = figure.add_subplot()
         axes.set_xlabel(self.x.label)
         axes.set_ylabel(self.y.label)
-        if not self.points:
-            nothing_to_show(axes)
-            return
         axes.grid(axis="both")
         axes.set_axisbelow(True)
         front = self._front()
@@ -106,7 +107,7 @@ class FrontChart:
             x = self.x.place(point.x)
             left = x > low + _LEFT_FROM * (high - low)
             axes.annotate(
-                shortened(point.name),
+                wrapped(point.name),
                 xy=(x, self.y.place(point.y)),
                 xytext=(-5 if left else 5, 4),
                 textcoords="offset points",

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fraudstream.ops.report.charts.axis import REFERENCE_DASH, AxisKind, ChartAxis, ReferenceLine
-from fraudstream.ops.report.charts.drawing import PAGE_INCHES, ChartFrame, LegendEntry, figure_markup, nothing_to_show
+from fraudstream.ops.report.charts.drawing import PAGE_INCHES, ChartFrame, LegendEntry, figure_markup
 from fraudstream.ops.report.markup import Markup, printable
 from fraudstream.ops.report.palette import INK, STYLES
 
@@ -57,6 +57,11 @@ class HistogramChart:
                 + (f": see {', '.join(wrong)}" if wrong else "")
             )
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no bin has a payment."""
+        return not any(sum(one.counts) for one in self.series)
+
     def markup(self, key: str) -> Markup:
         """Return the chart as a `figure`."""
         told = (f"{one.name}: {sum(one.counts):,} payments{self._peak(one)}." for one in self.series)
@@ -75,9 +80,6 @@ class HistogramChart:
         axes = figure.add_subplot()
         axes.set_xlabel(self.axis.label)
         axes.set_ylabel(_SHARE.label)
-        if not any(sum(one.counts) for one in self.series):
-            nothing_to_show(axes)
-            return
         axes.grid(axis="y")
         axes.set_axisbelow(True)
         edges = self.axis.places(self.edges)

@@ -11,7 +11,6 @@ from fraudstream.ops.report.charts.drawing import (
     ChartFrame,
     LegendEntry,
     figure_markup,
-    nothing_to_show,
     picture_file,
 )
 from fraudstream.ops.report.markup import Markup
@@ -79,10 +78,16 @@ class LineChart:
         if len(self.lines) > len(STYLES):
             raise ValueError(f"the chart {self.frame.title!r} has more than {len(STYLES)} lines")
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no line has a point."""
+        return not any(_ends(line) for line in self.lines)
+
     def markup(self, key: str) -> Markup:
         """Return the chart as a `figure`."""
         told = " ".join((self.frame.summary, *(self._told(line) for line in self.lines if _ends(line))))
-        legend = [LegendEntry(line.name, style) for line, style in zip(self.lines, STYLES, strict=False)]
+        styles = zip(self.lines, STYLES, strict=False)
+        legend = [LegendEntry(line.name, style) for line, style in styles if _ends(line)]
         shown = legend if len(legend) > 1 else ()
         frame = replace(self.frame, summary=told)
         return figure_markup(
@@ -100,9 +105,7 @@ class LineChart:
         """Draw the lines into empty axes, without title and legend."""
         axes.set_xlabel(self.x.label)
         axes.set_ylabel(self.y.label)
-        drawn = [line for line in self.lines if _ends(line)]
-        if not drawn:
-            nothing_to_show(axes)
+        if self.is_empty:
             return
         axes.grid(axis="y")
         axes.set_axisbelow(True)

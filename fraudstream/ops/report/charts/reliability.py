@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fraudstream.ops.report.charts.axis import AxisKind, ChartAxis
-from fraudstream.ops.report.charts.drawing import ChartFrame, LegendEntry, figure_markup, nothing_to_show
+from fraudstream.ops.report.charts.drawing import ChartFrame, LegendEntry, figure_markup
 from fraudstream.ops.report.markup import Markup
 from fraudstream.ops.report.palette import INK, MUTED, STYLES, SeriesStyle
 
@@ -67,6 +67,11 @@ class ReliabilityChart:
         if len(self.curves) > len(STYLES):
             raise ValueError(f"the chart {self.frame.title!r} has more than {len(STYLES)} curves")
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no curve has a bin."""
+        return not any(curve.bins for curve in self.curves)
+
     def markup(self, key: str) -> Markup:
         """Return the chart as a `figure`."""
         told = " ".join((self.frame.summary, *(_told(curve) for curve in self.curves if curve.bins)))
@@ -79,9 +84,6 @@ class ReliabilityChart:
         axes.set_xlabel(_MEAN.label)
         axes.set_ylabel(_OBSERVED.label)
         bins = [one for curve in self.curves for one in curve.bins]
-        if not bins:
-            nothing_to_show(axes)
-            return
         low, high = self._span(bins)
         axes.plot([low, high], [low, high], color=MUTED, linewidth=1.0, linestyle=(0, _DIAGONAL.style.dash))
         for curve, style in zip(self.curves, STYLES, strict=False):

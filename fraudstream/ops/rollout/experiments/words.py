@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+from fraudstream.ops.report.quantities import MeanMoney, WithInterval, day_text, quantity_text
 from fraudstream.ops.rollout.experiments.comparison import Missing
 from fraudstream.ops.rollout.experiments.report import ExperimentReport
 from fraudstream.ops.rollout.outcomes.costs import costs_text
+from guards.shares import LIVE
 from models.times import format_time
 from stream.contract.money import number_text
 
@@ -18,6 +20,30 @@ def verdict_line(report: ExperimentReport) -> str:
     if report.winner is not None:
         return f"{report.winner} wins: it loses less per card than every arm of another model"
     return "not yet: no arm loses less per card than every arm of another model with certainty"
+
+
+def headline_words(report: ExperimentReport) -> str:
+    """Return what the report says, in a sentence: which arm is better and by how much, or what is missing."""
+    if report.misassigned or report.ratio.breached:
+        return "Unsound: the arms cannot be compared"
+    if report.winner is not None:
+        return f"Better: {report.winner} {_lead(report.winner, report)}"
+    final, waiting = len(report.losses.arms), len(report.losses.waiting_ms)
+    if not final and waiting:
+        ask = day_text(report.losses.final_by_ms(int(report.losses.waiting_ms[0]), report.terms))
+        return f"Too early to say: 0 of {waiting:,} cards are mature; ask again on {ask}"
+    return f"Too early to say: by {final:,} mature cards no arm loses less than every arm of another model"
+
+
+def _lead(winner: str, report: ExperimentReport) -> str:
+    """Return how much less the winner loses than live, or than the first arm of another model."""
+    models = report.experiment.models
+    found = [one for one in report.standings.to(winner) if models[one.first] != models[one.second]]
+    nearest = min(found, key=lambda one: LIVE not in (one.first, one.second))
+    low, high = nearest.of(winner).interval or (0.0, 0.0)
+    saved = WithInterval(None, *(MeanMoney(-end, report.currency) for end in (high, low)))
+    other = nearest.second if nearest.first == winner else nearest.first
+    return f"loses {quantity_text(saved)} less a card than {other}"
 
 
 def missing_lines(report: ExperimentReport) -> Iterator[str]:

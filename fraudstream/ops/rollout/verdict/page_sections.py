@@ -8,14 +8,24 @@ from fraudstream.ops.report.charts.drawing import ChartFrame
 from fraudstream.ops.report.charts.intervals import IntervalChart, IntervalRow
 from fraudstream.ops.report.charts.lines import ChartLine, LineChart
 from fraudstream.ops.report.decisions import DecisionCell, DecisionMatrix
-from fraudstream.ops.report.parts import Cell, Part, Prose
-from fraudstream.ops.report.quantities import Count, Measure, Moment, Money, Percentage, Quantity, WithInterval
+from fraudstream.ops.report.parts import Cell, Note, Part
+from fraudstream.ops.report.quantities import (
+    Count,
+    MeanMoney,
+    Measure,
+    Moment,
+    Money,
+    Percentage,
+    Quantity,
+    WithInterval,
+    quantity_text,
+)
 from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.rollout.outcomes.maturity import DAY_MS
 from fraudstream.ops.rollout.verdict.declined import OtherwiseFacts
+from fraudstream.ops.rollout.verdict.estimate import EstimateBasis
 from fraudstream.ops.rollout.verdict.figures import Figure, ModelFigures
 from fraudstream.ops.rollout.verdict.report import VerdictReport
-from fraudstream.ops.rollout.verdict.tables import ESTIMATE_BASES
 from metrics.intervals import Interval
 from models.times import stated_ms
 from stream.contract.money import money_text
@@ -27,15 +37,20 @@ _MEASURES = {
     "savings": "Savings",
     "value_detection_rate": "Fraud money alerted",
 }
+_ESTIMATE_BASES = {
+    EstimateBasis.MATURITY_CURVE: "frauds known so far, weighted by the maturity curve",
+    EstimateBasis.PROBABILITIES: "the scores of both models, taken as probabilities",
+    EstimateBasis.NOTHING: "nothing",
+}
 Row = tuple[Cell, ...]
 
 
 def saved(report: VerdictReport) -> Iterator[Part]:
     """Show the bounds of what the challenger saves on a card, and the sums behind them."""
     loss, terms = report.loss, report.terms
-    bounds = IntervalRow(
-        "Challenger", None, loss.low_minor if loss.final else None, loss.high_minor if loss.final else None, strong=True
-    )
+    if not loss.cards:
+        return
+    bounds = IntervalRow("Challenger", None, loss.low_minor, loss.high_minor, strong=True)
     yield IntervalChart(
         ChartFrame(
             "What the challenger saves on a card",
@@ -44,9 +59,9 @@ def saved(report: VerdictReport) -> Iterator[Part]:
             f"{terms.alpha:g}, however often one looks. Right of the line the challenger is better.",
         ),
         ChartAxis("Saved on a card", AxisKind.MONEY, terms.currency),
-        (bounds,),
+        (bounds,) if loss.final else (),
     )
-    capped = f"{Money(terms.cap_minor, terms.currency).number} {terms.currency}"
+    cap = quantity_text(Money(terms.cap_minor, terms.currency))
     yield DataTable(
         "What this rests on",
         ("", "Figure"),
@@ -58,14 +73,14 @@ def saved(report: VerdictReport) -> Iterator[Part]:
             ("Loss by what live said", Money(loss.live_minor, terms.currency)),
             ("Loss by what the challenger said", Money(loss.challenger_minor, terms.currency)),
             ("Saved in all, by the worst case", Money(loss.total_worst_minor, terms.currency)),
-            (f"Cards beyond the cap of {capped}", Count(loss.capped)),
+            (f"Cards beyond the cap of {cap}", Count(loss.capped)),
             ("Cut off there", Money(loss.beyond_minor, terms.currency)),
         ),
         "What was proved on earlier cohorts is not proved any more." if loss.changed else "",
     )
     yield DataTable(
         "Cohorts: cards by their first payment",
-        ("From", "Cards", "Saved on a card, at worst", "At best", "Proved better up to here"),
+        ("From", "Cards", "Mature", "Saved on a card, at worst", "At best", "Proved better up to here"),
         tuple(_cohort_rows(report)),
         "The proof is about the cards that paid in the stretch, over all final cohorts. Cards that pay often appear "
         "first, so later cohorts pay more rarely; cards that did not appear are in no figure.",
@@ -76,24 +91,27 @@ def _cohort_rows(report: VerdictReport) -> Iterator[Row]:
     currency = report.terms.currency
     for one in report.loss.cohorts:
         means = (
-            None if minor is None else Money(round(minor), currency)
+            None if minor is None else MeanMoney(minor, currency)
             for minor in (one.mean_worst_minor, one.mean_best_minor)
         )
-        proof = ("yes" if one.proved_better else "no") if one.final else "not final"
-        yield Moment(stated_ms(one.begin)), Count(one.cards), *means, proof
+        proof = one.proved_better if one.final else None
+        yield Moment(stated_ms(one.begin)), Count(one.cards), one.final, *means, proof
 
 
 def swaps(report: VerdictReport) -> Iterator[Part]:
     """Show what the models decide differently, in payments, cards and money, with the largest payments."""
     currency = report.terms.currency
-    if all(set(one.amount_minor) <= {currency} for one in report.swaps) and report.swaps:
+    if not report.swaps:
+        yield Note("They decide everything alike." if report.coverage.compared else "")
+        return
+    if all(set(one.amount_minor) <= {currency} for one in report.swaps):
         cells = {
             (one.live.value, one.challenger.value): DecisionCell(one.events, one.amount_minor.get(currency, 0))
             for one in report.swaps
         }
         yield DecisionMatrix("Payments that they decide differently", "Live", "Challenger", currency, cells)
     heads = ("From live to challenger", "Payments", "Cards", "Amounts", "Fraud", "Genuine", "Declined, not known")
-    yield DataTable("Each pair of decisions", heads, tuple(_swap_rows(report)), nothing="They decide everything alike.")
+    yield DataTable("Each pair of decisions", (*heads, "Known fraud"), tuple(_swap_rows(report)))
     yield BarChart(
         ChartFrame(
             "Known fraud in what they decide differently", "Amounts of known frauds for each pair of decisions."
@@ -114,7 +132,8 @@ def _swap_rows(report: VerdictReport) -> Iterator[Row]:
     for one in report.swaps:
         pair, amounts = f"{one.live.value} to {one.challenger.value}", money_text(one.amount_minor)
         counts = (Count(one.frauds), Count(one.genuine), Count(one.unobserved))
-        yield pair, Count(one.events), Count(one.cards), amounts, *counts
+        fraud = Money(one.fraud_minor.get(report.terms.currency, 0), report.terms.currency)
+        yield pair, Count(one.events), Count(one.cards), amounts, *counts, fraud
 
 
 def _largest_rows(report: VerdictReport) -> Iterator[Row]:
@@ -128,7 +147,9 @@ def _largest_rows(report: VerdictReport) -> Iterator[Row]:
 def matured(report: VerdictReport) -> Iterator[Part]:
     """Compare the models on payments whose outcome is known."""
     facts, terms = report.matured, report.terms
-    yield Prose(
+    if not facts.payments:
+        return
+    yield Note(
         f"{facts.payments:,} payments of {facts.cards:,} cards, {facts.frauds:,} of them fraud: "
         f"{money_text({terms.currency: facts.fraud_minor})}."
     )
@@ -144,10 +165,14 @@ def matured(report: VerdictReport) -> Iterator[Part]:
     )
     sides = (facts.live, facts.challenger)
     shares: tuple[Row, ...] = tuple(
-        (name, *(_figure(getattr(one, key)) for one in sides), _figure(facts.differences[key]))
+        (name, *(figure_quantity(getattr(one, key)) for one in sides), figure_quantity(facts.differences[key]))
         for key, name in _MEASURES.items()
     )
-    cards = (f"Card precision at {terms.cards_a_day} a day", *(_figure(one.card_precision) for one in sides), "")
+    cards = (
+        f"Card precision at {terms.cards_a_day} a day",
+        *(figure_quantity(one.card_precision) for one in sides),
+        "",
+    )
     yield DataTable("Shares", ("", "Live", "Challenger", "Difference"), (*shares, cards), "95 % intervals in brackets.")
     yield DataTable("Counts and money", ("", "Live", "Challenger"), tuple(_count_rows(sides, terms.currency)))
 
@@ -164,7 +189,9 @@ def _count_rows(sides: tuple[ModelFigures, ModelFigures], currency: str) -> Iter
 def declined(report: VerdictReport) -> Iterator[Part]:
     """Bound what was declined both ways, and show what lots tell of it."""
     facts, currency = report.declined, report.terms.currency
-    yield Prose(
+    if not facts.events:
+        return
+    yield Note(
         f"{facts.events:,} payments ({money_text({currency: facts.amount_minor})}) were declined and have no label. "
         "Nobody knows what they would have been; no figure counts them as good."
     )
@@ -182,7 +209,7 @@ def declined(report: VerdictReport) -> Iterator[Part]:
     heads = ("", "Payments", "Cards", "Amount", "Would approve", "Saved if all fraud", "Saved if all genuine")
     yield DataTable("Bounds", heads, tuple(_otherwise_row(name, one, currency) for name, one in known.items()))
     if facts.lots is None:
-        yield Prose("No declined payment was let through by a lot, so nothing more can be said of them.")
+        yield Note("No declined payment was let through by a lot, so nothing more can be said of them.")
         return
     lots = facts.lots
     saved = _money_figure(lots.saved_minor, currency)
@@ -194,10 +221,10 @@ def declined(report: VerdictReport) -> Iterator[Part]:
             ("Let through and matured", Count(lots.let_through)),
             ("Share of declined payments with a lot", _share(lots.coverage)),
             ("Share of their money", _share(lots.money_coverage)),
-            ("Fraud among what live declined", _figure(lots.fraud_share)),
+            ("Fraud among what live declined", figure_quantity(lots.fraud_share)),
             ("What the challenger saves on them", saved),
-            ("Recall of live", _figure(lots.live_recall)),
-            ("Recall of the challenger", _figure(lots.challenger_recall)),
+            ("Recall of live", figure_quantity(lots.live_recall)),
+            ("Recall of the challenger", figure_quantity(lots.challenger_recall)),
         ),
         "By inverse propensity, with 95 % intervals by card; they tell nothing of declined payments without a lot.",
     )
@@ -217,6 +244,8 @@ def _otherwise_row(name: str, one: OtherwiseFacts, currency: str) -> Row:
 def alerts(report: VerdictReport) -> Iterator[Part]:
     """Show alerts a day against the budget, and times."""
     facts, times = report.alerts, report.latency
+    if not report.coverage.compared:
+        return
     yield BarChart(
         ChartFrame(
             "Alerts a day",
@@ -231,28 +260,40 @@ def alerts(report: VerdictReport) -> Iterator[Part]:
         ChartAxis("Alerts"),
         budget=ReferenceLine("budget of the average", facts.budget),
     )
-    budget = report.terms.row_us
-    of_budget = "no budget is stated" if budget is None else f"budget {budget:,.1f} µs"
     yield DataTable(
-        "Times",
-        ("", "Figure", ""),
+        "Alerts a day",
+        ("", "Live", "Challenger", "Budget"),
         (
-            ("Processor time for a row of the challenger", _maybe(times.row_us, "µs"), of_budget),
-            ("From record to decision, median", _maybe(times.live_p50, "ms"), "live"),
-            ("From record to decision, 99th percentile", _maybe(times.live_p99, "ms"), "live"),
-            ("From decision to comparison, median", _maybe(times.lag_p50, "ms"), "the shadow's queue"),
-            ("From decision to comparison, 99th percentile", _maybe(times.lag_p99, "ms"), "the shadow's queue"),
+            (
+                "On average",
+                Measure(facts.live_per_day, 1),
+                Measure(facts.challenger_per_day, 1),
+                Measure(facts.budget, 1),
+            ),
+            ("On the busiest day", Count(facts.live_busiest), Count(facts.challenger_busiest), ""),
         ),
     )
+    budget = report.terms.row_us
+    of_budget = "no budget is stated" if budget is None else f"budget {budget:,.1f} µs"
+    rows: tuple[tuple[str, Quantity | None, str], ...] = (
+        ("Processor time for a row of the challenger", _maybe(times.row_us, "\N{MICRO SIGN}s"), of_budget),
+        ("From record to decision, median", _maybe(times.live_p50, "ms"), "live"),
+        ("From record to decision, 99th percentile", _maybe(times.live_p99, "ms"), "live"),
+        ("From decision to comparison, median", _maybe(times.lag_p50, "ms"), "the shadow's queue"),
+        ("From decision to comparison, 99th percentile", _maybe(times.lag_p99, "ms"), "the shadow's queue"),
+    )
+    yield DataTable("Times", ("", "Figure", ""), tuple(row for row in rows if row[1] is not None))
 
 
 def _maybe(value: float | None, unit: str) -> Quantity | None:
-    return None if value is None else Measure(value, 1 if unit == "µs" else 0, unit)
+    return None if value is None else Measure(value, 0 if unit == "ms" else 1, unit)
 
 
 def coverage(report: VerdictReport) -> Iterator[Part]:
     """Count what was compared, and show how far the scores are apart."""
     facts, shift = report.coverage, report.shift
+    if not facts.eligible:
+        return
     counts: dict[str, int | None] = {
         "Had to be compared": facts.eligible,
         "Compared": facts.compared,
@@ -264,6 +305,8 @@ def coverage(report: VerdictReport) -> Iterator[Part]:
     rows = ((name, None if one is None else Count(one), _of(one, facts.eligible)) for name, one in counts.items())
     yield DataTable("Decisions", ("", "Count", "Share"), tuple(rows))
     low, middle, high = shift.band_quantiles or (None, None, None)
+    if not shift.scored:
+        return
     yield DataTable(
         "Scores, challenger less live",
         ("", "Figure"),
@@ -306,6 +349,13 @@ def labels(report: VerdictReport) -> Iterator[Part]:
         span=(0.0, 1.0),
     )
     yield DataTable(
+        f"Age at which frauds are known, of {curve.frauds:,}",
+        ("Share of frauds", "Age"),
+        tuple((f"{float(share):.0%}", Measure(age / DAY_MS, 1, "days")) for share, age in curve.ages_ms.items()),
+    )
+    if not known.payments:
+        return
+    yield DataTable(
         "Labels of matured payments that were not declined",
         ("", "Figure"),
         (
@@ -320,8 +370,10 @@ def labels(report: VerdictReport) -> Iterator[Part]:
 def estimated(report: VerdictReport) -> Iterator[Part]:
     """Show what the challenger is estimated to save, which is no ground for a promotion."""
     facts, currency = report.estimate, report.terms.currency
+    if not facts.payments:
+        return
     sum_of_all = _money_figure(Figure(facts.saved_minor, facts.interval), currency)
-    yield Prose("This is no ground for a promotion: it tells what to expect until labels have come.")
+    yield Note("This is no ground for a promotion: it tells what to expect until labels have come.")
     yield DataTable(
         "What the challenger saves on all payments",
         ("", "Figure"),
@@ -330,7 +382,7 @@ def estimated(report: VerdictReport) -> Iterator[Part]:
             ("Payments", Count(facts.payments)),
             ("Left out", Count(facts.left_out)),
         ),
-        f"It rests on {ESTIMATE_BASES[facts.basis]}. 95 % interval by card.",
+        f"It rests on {_ESTIMATE_BASES[facts.basis]}. 95 % interval by card.",
     )
 
 
@@ -343,7 +395,7 @@ def _ends(figure: Figure) -> tuple[float | None, float | None, float | None]:
     return figure.value, low, high
 
 
-def _figure(figure: Figure) -> Quantity | None:
+def figure_quantity(figure: Figure) -> Quantity | None:
     """Return a share with its interval."""
     if figure.value is None or figure.interval is None:
         return _share(figure.value)

@@ -1,22 +1,37 @@
-"""The report of a watch as one HTML page: what has moved, since when, and how good alerts are by week."""
+"""The report of a watch: what has moved, since when, and how good alerts are by week."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from fraudstream.ops.report.charts.axis import AxisKind, ChartAxis, ReferenceLine
 from fraudstream.ops.report.charts.drawing import ChartFrame
 from fraudstream.ops.report.charts.lines import ChartLine, LineChart
-from fraudstream.ops.report.document import Provenance, ReportPage, ReportSection, Tone, VerdictBanner
-from fraudstream.ops.report.parts import Part, Points, Prose
+from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
+from fraudstream.ops.report.parts import Cell, Folded, Note, Part
 from fraudstream.ops.report.quantities import Count, Measure, Percentage, Quantity, WithInterval
 from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.watch.drift.judge import JudgedWindow, QuantityDrift, day_text
 from fraudstream.ops.watch.drift.layout import ALERTS, DECLINES, SCORE
 from fraudstream.ops.watch.drift.precision import WeekPrecision
 from fraudstream.ops.watch.drift.report import PairReport, WatchReport
-from fraudstream.ops.watch.drift.words import alarm_text, feed_text, named, over_text, pair_text, remarks
+from fraudstream.ops.watch.drift.words import (
+    alarm_text,
+    factor_text,
+    feed_text,
+    moved_text,
+    named,
+    over_text,
+    pair_text,
+    remarks,
+    suggestion,
+)
+from models.times import format_time
 from models.training_reference import BAND_WIDTH, DAY_MS, TrainingReference
 
 _MOST_LINES = 5
+_MOST_WINDOWS = 21
+"""Windows in the table, the last ones; earlier ones are folded."""
+_MOST_QUANTITIES = 12
+_SHORT = 12
 _FOOTNOTES = (
     "The stability index is the sum of (a - e) ln(a / e) over the deciles of the reference, of shares a and e.",
     "Undefined values are a bin of their own. Weekends are compared with weekends.",
@@ -33,8 +48,8 @@ _FOOTNOTES = (
 )
 
 
-def watch_page(report: WatchReport, made_ms: int, version: str) -> ReportPage:
-    """Return the page of a report.
+def state_watch(report: WatchReport, made_ms: int, version: str) -> Report:
+    """Return a report for a page and for a terminal alike.
 
     Args:
         report: what the topics say.
@@ -44,7 +59,7 @@ def watch_page(report: WatchReport, made_ms: int, version: str) -> ReportPage:
     scope = report.scope
     payments = sum(window.payments for one in report.pairs for window in one.windows)
     sections = [
-        ReportSection(f"M{pair_text(one.pair)[1:]}: {title}", tuple(parts))
+        Section(f"M{pair_text(one.pair)[1:]}: {title}", tuple(parts))
         for one in report.pairs
         for title, parts in (
             ("in short", _in_short(one, report)),
@@ -53,34 +68,53 @@ def watch_page(report: WatchReport, made_ms: int, version: str) -> ReportPage:
             ("precision of alerts", _precision(one)),
         )
     ]
-    return ReportPage(
+    return Report(
         f"Live models of deployment {report.deployment}",
         f"{payments:,} payments in windows of days, compared with what the models were made for",
-        _banner(report),
-        tuple(sections),
+        _headline(report),
+        (*sections, Section("What is left out", (Note(points=tuple(_left_out(report))),))),
         Provenance(f"{payments:,} scored payments, and their labels", scope.since_ms, scope.until_ms, made_ms, version),
         _FOOTNOTES,
     )
 
 
-def _banner(report: WatchReport) -> VerdictBanner:
+def _headline(report: WatchReport) -> Headline:
     found = [(one.pair, alarm) for one in report.pairs if (alarm := one.open_alarm) is not None]
     if found:
-        reason = " ".join(alarm_text(pair, alarm, report.terms, is_over=False) for pair, alarm in found)
-        return VerdictBanner("DRIFT", Tone.BAD, "three windows in a row", reason)
+        pair, alarm = found[0]
+        others = f", and {len(found) - 1:,} more models or arms drift" if len(found) > 1 else ""
+        words = f"Drift: of {pair_text(pair)}, {moved_text(alarm)} has moved since {day_text(alarm.since_day)}{others}"
+        reason = ". ".join(suggestion(*one) for one in found[:1])
+        return Headline(words, Tone.BAD, "DRIFT, by three windows in a row", f"{reason[0].upper()}{reason[1:]}.")
     if report.feed.alarm is not None:
+        words = f"Labels are missing since {day_text(report.feed.alarm.since_day)}"
         reason = f"{feed_text(report.feed.alarm, report.feed.newest_ms)}."
-        return VerdictBanner("LABELS MISSING", Tone.BAD, "two days in a row", reason)
+        return Headline(words, Tone.BAD, "LABELS MISSING, by two days in a row", reason)
+    if not report.pairs:
+        since, until = format_time(report.scope.since_ms), format_time(report.scope.until_ms)
+        return Headline(f"Nothing to watch: no model decided between {since} and {until}", Tone.WAIT)
     if not any(one.windows for one in report.pairs):
-        return VerdictBanner("NOT KNOWN", Tone.WAIT, "windows", "No window of days is complete yet.")
+        return Headline("Too early to say: no window of days is complete yet", Tone.WAIT)
     reason = "Nothing has moved by more than chance, and by so much that it matters, for three windows in a row."
-    return VerdictBanner("QUIET", Tone.GOOD, "three windows in a row", reason)
+    return Headline("Quiet: the payments are like those that the models were made for", Tone.GOOD, "", reason)
+
+
+def _left_out(report: WatchReport) -> Iterator[str]:
+    if report.feed.alarm is None and not report.feed.is_judging:
+        yield "Labels are not watched: fewer than two weeks of them were read."
+    if report.left_out:
+        yield f"{report.left_out:,} decisions by rules, by stand-ins or without complete histories."
+    if report.late:
+        yield f"{report.late:,} scores that were written too late for their day."
+    if report.missing:
+        shown = ", ".join(one[:_SHORT] for one in report.missing)
+        yield f"Models that decided, and are not in the repository, so that they are not watched: {shown}."
 
 
 def _in_short(report: PairReport, whole: WatchReport) -> Iterator[Part]:
     known = report.reference
     if known is not None:
-        yield Prose(
+        yield Note(
             f"{report.manifest.name} {report.manifest.version}, compared with {known.rows:,} payments of "
             f"{known.cards:,} cards from {known.since[:10]} to {known.until[:10]}"
             f"{', its own first days' if report.is_own else ', as its manifest states them'}."
@@ -88,15 +122,14 @@ def _in_short(report: PairReport, whole: WatchReport) -> Iterator[Part]:
     for end_day, alarm in report.alarms:
         is_over = alarm is not report.open_alarm
         said = alarm_text(report.pair, alarm, whole.terms, is_over=is_over)
-        yield Prose(f"Alarm raised after {day_text(end_day - 1)}. {said}.")
+        yield Note(f"Alarm raised after {day_text(end_day - 1)}. {said}.")
     if lines := remarks(report):
-        yield Points(tuple(f"{line[0].upper()}{line[1:]}." for line in lines))
+        yield Note(points=tuple(f"{line[0].upper()}{line[1:]}." for line in lines))
 
 
 def _moved(report: PairReport) -> Iterator[Part]:
     windows = report.windows
     if not windows:
-        yield Prose("No window is complete yet.")
         return
     worst = [one.name for one in windows[-1].worst_features[:_MOST_LINES]]
     days = tuple(float(one.first_day * DAY_MS) for one in windows)
@@ -109,32 +142,48 @@ def _moved(report: PairReport) -> Iterator[Part]:
     yield LineChart(
         frame, ChartAxis("window from", AxisKind.TIME), ChartAxis("index"), lines, (ReferenceLine("least", 0.2),)
     )
-    heads = ("Quantity", "Index", "Chance", "Bound", "Over")
+    yield _windows_table("Windows of days", windows[-_MOST_WINDOWS:])
+    earlier = windows[:-_MOST_WINDOWS]
+    yield Folded(f"{len(earlier):,} earlier windows", (_windows_table("Earlier windows of days", earlier),))
     quantities = [one for one in windows[-1].quantities if one.name not in (ALERTS, DECLINES)]
-    yield DataTable(
-        f"All quantities in the last window, from {day_text(windows[-1].first_day)}",
-        heads,
-        tuple(_row(one) for one in sorted(quantities, key=lambda one: -one.index)),
+    ordered = sorted(quantities, key=lambda one: -one.index)
+    last = f"the last window, from {day_text(windows[-1].first_day)}"
+    yield _quantities_table(f"What lies farthest from the reference in {last}", ordered[:_MOST_QUANTITIES])
+    others = ordered[_MOST_QUANTITIES:]
+    yield Folded(f"The other {len(others):,} quantities", (_quantities_table(f"Other quantities in {last}", others),))
+
+
+def _windows_table(caption: str, windows: Sequence[JudgedWindow]) -> DataTable:
+    heads = ("From", "To", "Payments", "Cards", "Score", "Alerts (reference)", "Declines", "Over the bound")
+    return DataTable(caption, heads, tuple(_window(one) for one in windows), "Of the score: its stability index.")
+
+
+def _window(window: JudgedWindow) -> tuple[Cell, ...]:
+    score = window.quantity(SCORE)
+    shares = (window.quantity(name) for name in (ALERTS, DECLINES))
+    return (
+        day_text(window.first_day),
+        day_text(window.end_day - 1),
+        Count(window.payments),
+        Count(window.cards),
+        None if score is None else Measure(score.index),
+        *(None if share is None else factor_text(share) for share in shares),
+        over_text(window) or "none",
     )
-    yield DataTable(
-        "Windows with something over its bound",
-        ("From", "Payments", "Cards", "Over its bound"),
-        tuple(
-            (day_text(one.first_day), Count(one.payments), Count(one.cards), over_text(one))
-            for one in windows
-            if one.over
-        ),
-        nothing="There is none.",
-    )
+
+
+def _quantities_table(caption: str, quantities: Sequence[QuantityDrift]) -> DataTable:
+    heads = ("Quantity", "Index", "Chance", "Bound", "Over")
+    return DataTable(caption, heads, tuple(_row(one) for one in quantities))
 
 
 def _value(one: QuantityDrift | None) -> float | None:
     return None if one is None else one.index
 
 
-def _row(one: QuantityDrift) -> tuple[str, Quantity, Quantity, Quantity, str]:
+def _row(one: QuantityDrift) -> tuple[Cell, ...]:
     figures = Measure(one.index, 4), Measure(one.chance, 4), Measure(one.bound, 4)
-    return (named(one.name), *figures, "YES" if one.is_over else "no")
+    return (named(one.name), *figures, one.is_over)
 
 
 def _bands(report: PairReport) -> Iterator[Part]:
@@ -191,7 +240,7 @@ def _precision(report: PairReport) -> Iterator[Part]:
         frame, ChartAxis("week of", AxisKind.TIME), ChartAxis("precision", AxisKind.SHARE), (estimated, matured)
     )
     heads = ("Week of", "Alerts", "Known", "Declined, left out", "Frauds", "Matured precision", "Estimated precision")
-    yield DataTable("Precision by week", heads, tuple(_week(week) for week in weeks), nothing="There is no alert.")
+    yield DataTable("Precision by week", heads, tuple(_week(week) for week in weeks))
 
 
 def _week(week: WeekPrecision) -> tuple[str | Quantity | None, ...]:

@@ -100,7 +100,7 @@ def test_a_part_of_a_run_can_be_drawn(found: list[ContenderFigures]) -> None:
 
 
 def test_a_run_in_which_all_failed_has_a_picture_that_says_so() -> None:
-    assert drawn([ContenderFigures(OURS, Line.SAME, [RoundFigures(failed="x")])]) == ["Nothing to show yet"]
+    assert drawn([ContenderFigures(OURS, Line.SAME, [RoundFigures(failed="x")])]) == ["Nothing was measured yet"]
 
 
 def test_a_line_has_ours_first_and_the_copy_last() -> None:

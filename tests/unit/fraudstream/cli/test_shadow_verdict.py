@@ -62,7 +62,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[VerdictScope]:
 def test_a_promote_exits_with_0_and_anything_else_with_1(read: list[VerdictScope]) -> None:
     result = run("shadow", "verdict", *QUICK)
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("PROMOTE, decided by the gate loss")
+    assert "\nPROMOTE, decided by the gate loss\n" in result.stdout
     held = run("shadow", "verdict", "--maturity-days", "20", "--card-days", "7", "--json")
     assert held.exit_code == 1
     facts = json.loads(held.stdout)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from sklearn.metrics import average_precision_score
 from features.declaration import load as load_features
 from features.vector.sets import FeatureSets
 from fraudstream.cli.main import main
-from fraudstream.lab.distillation.page import distillation_page
+from fraudstream.lab.distillation.page import state_distillation
 from fraudstream.lab.distillation.report import DistillationReport
 from fraudstream.lab.distillation.request import (
     NamedTeacher,
@@ -412,8 +413,9 @@ def test_costs_are_stated_for_the_currency_that_is_compared(distilled: Distilled
 
 def test_the_page_shows_figures_swaps_segments_speed_and_the_curve_of_sizes(distilled: Distilled) -> None:
     report = distilled.report
-    page = distillation_page(report, 1_800_000_000_000)
-    assert page == distillation_page(report, 1_800_000_000_000)
+    stated = state_distillation(report, 1_800_000_000_000)
+    page = stated.html()
+    assert page == state_distillation(report, 1_800_000_000_000).html()
     tree = parsed(page)
     titles = [node.text for node in tree.all("h2")]
     assert {"In short", "What they decide differently", "Money and ranking", "By segment", "Speed", "Sizes"} <= set(
@@ -421,7 +423,11 @@ def test_the_page_shows_figures_swaps_segments_speed_and_the_curve_of_sizes(dist
     )
     shown = {word for picture in pictures(page) for word in words(picture)}
     assert {"2x3", "40x8x3", f"{SMALL.text} (stored)"} <= shown
-    assert "Sizes" not in [node.text for node in parsed(distillation_page(replaced(report), 0)).all("h2")]
+    assert "Sizes" not in [node.text for node in parsed(state_distillation(replaced(report), 0).html()).all("h2")]
+    assert stated.headline is not None
+    assert re.match(
+        r"The student decides [\d.]+ % .*of the payments as its teacher does, [\d.]+ times", stated.headline.words
+    )
 
 
 def replaced(report: DistillationReport) -> DistillationReport:
@@ -446,7 +452,7 @@ def test_the_command_prints_the_report_writes_the_page_and_refuses_wrong_use(
     assert json.loads(printed.stdout)["comparison"] == msgspec.to_builtins(distilled.report.comparison)
     table = invoke(case, "--teacher", distilled.teacher, *small, "--sizes", "2x3")
     assert table.exit_code == 0, table.output
-    for words_shown in ("decided alike", "decided differently", "times as fast", "2x3"):
+    for words_shown in ("Decided alike", "Decided differently", "times as fast", "2x3"):
         assert words_shown in table.stdout
     assert invoke(case).exit_code == 2
     assert invoke(case, "--teacher", "zz").exit_code == 2

@@ -1,6 +1,7 @@
 """A whole evaluation: two models on a file, as values, as tables, as a page, and by the command."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,21 @@ from features.declaration import load as load_features
 from features.vector.sets import FeatureSets
 from fraudstream.cli.main import main
 from fraudstream.lab.dataset.file import TransactionsFile
-from fraudstream.lab.evaluation.page import evaluation_page
+from fraudstream.lab.evaluation.page import state_evaluation, words_of_difference
 from fraudstream.lab.evaluation.payments import read_payments
 from fraudstream.lab.evaluation.report import EvaluationReport
 from fraudstream.lab.evaluation.request import EvaluatedPeriod, EvaluationRequest, EvaluationTerms, NotHeldBackError
 from fraudstream.lab.evaluation.run import evaluate
-from fraudstream.lab.evaluation.tables import evaluation_tables
 from fraudstream.lab.rescoring.rescore import usable_model
 from fraudstream.lab.training.request import TrainingRequest
 from fraudstream.lab.training.run import train
 from fraudstream.lab.training.seen import stated_until_ms
 from fraudstream.lab.training.segments import country_name
+from fraudstream.ops.report.parts import Folded
+from fraudstream.ops.report.tables import DataTable
+from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.verdict.figures import Figure
+from metrics.intervals import Interval
 from metrics.money import CostMatrix
 from models.artifact import read_artifact, with_policy, write_artifact
 from models.cost_policy import CostPolicy
@@ -149,15 +153,51 @@ def test_the_same_request_gives_the_same_report_and_json_reads_back(
 
 def test_tables_and_page_show_both_models_and_whether_they_are_held_back(report: EvaluationReport) -> None:
     console = Console(record=True, width=200)
-    console.print(evaluation_tables(report))
+    console.print(on_terminal(state_evaluation(report)))
     text = console.export_text()
     assert "held back" in text
     for one in report.models:
         assert one.model.digest[:12] in text
-    page = evaluation_page(report)
-    assert page == evaluation_page(report)
+    page = state_evaluation(report).html()
+    assert page == state_evaluation(report).html()
     assert len(pictures(page)) > 10
     assert "they are held back" in page
+
+
+def differing(report: EvaluationReport, *figure: Any) -> EvaluationReport:
+    return msgspec.structs.replace(report, differences=report.differences | {"average_precision": Figure(*figure)})
+
+
+def test_the_headline_says_whether_the_first_model_is_better(report: EvaluationReport) -> None:
+    other = report.models[1].model.label
+    assert words_of_difference(differing(report, 0.021, Interval(0.011, 0.031))) == (
+        "better", f"Better: average precision differs by 0.021 (0.011 to 0.031) from {other}'s"
+    )  # fmt: skip
+    assert words_of_difference(differing(report, -0.021, Interval(-0.031, -0.011)))[0] == "worse"
+    assert words_of_difference(differing(report, 0.0, Interval(-0.01, 0.01)))[1].startswith("Not told apart: ")
+    alone = msgspec.structs.replace(report, models=report.models[:1], differences={})
+    headline = state_evaluation(alone).headline
+    assert headline is not None
+    assert re.fullmatch(r"Finds .* % .*of the frauds; .* of its alerts are frauds", headline.words)
+
+
+def test_money_is_shown_first_in_the_currency_with_most_of_it(report: EvaluationReport) -> None:
+    one = next(iter(report.models[0].money.values()))
+    money = {
+        "GBP": one,
+        "EUR": msgspec.structs.replace(one, fraud_minor=one.fraud_minor + 1),
+        "USD": msgspec.structs.replace(one, payments=0),
+    }
+    known = {
+        f"{key.partition('.')[0]}.{code}": figure for key, figure in report.models[0].figures.items() for code in money
+    }
+    models = tuple(
+        msgspec.structs.replace(model, money=money, figures=model.figures | known) for model in report.models[:1]
+    )
+    sections = state_evaluation(msgspec.structs.replace(report, models=models, differences={})).stated
+    (shown,) = (section for section in sections if section.title == "Money")
+    assert [part.title for part in shown.parts if isinstance(part, Folded)] == [f"GBP, {one.payments:,} payments"]
+    assert next(part.caption for part in shown.parts if isinstance(part, DataTable)) == "Shares of the money in EUR"
 
 
 def test_payments_of_the_training_are_refused_unless_they_are_asked_for(house: tuple[Path, list[str], Path]) -> None:
@@ -169,7 +209,7 @@ def test_payments_of_the_training_are_refused_unless_they_are_asked_for(house: t
     assert not found.data.held_back
     assert found.data.trained_rows > 0
     assert found.differences == {}
-    assert "NOT HELD BACK" in evaluation_page(found)
+    assert "NOT HELD BACK" in state_evaluation(found).html()
 
 
 def test_the_command_writes_json_and_a_page_and_refuses_what_it_cannot_do(

@@ -7,16 +7,19 @@ from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fraudstream.ops.report.charts.axis import AxisKind, ChartAxis, ReferenceLine
 from fraudstream.ops.report.charts.bars import BarChart, BarSeries
-from fraudstream.ops.report.charts.drawing import ChartFrame, shortened
+from fraudstream.ops.report.charts.drawing import ChartFrame, wrapped
 from fraudstream.ops.report.charts.front import FrontChart, FrontPoint
 from fraudstream.ops.report.charts.histograms import HistogramChart, HistogramSeries
 from fraudstream.ops.report.charts.intervals import IntervalChart, IntervalRow
 from fraudstream.ops.report.charts.lines import ChartLine, LineChart
 from fraudstream.ops.report.charts.reliability import ReliabilityBin, ReliabilityChart, ReliabilityCurve
-from fraudstream.ops.report.parts import Part
+from fraudstream.ops.report.document import Section
+from fraudstream.ops.report.parts import Part, parts_markup
 from stream.errors import MissingMatplotlibError
 from support.parsed_page import SVG, parsed, pictures, words
 
@@ -24,13 +27,13 @@ FRAME = ChartFrame("Title", "Summary.")
 NUMBER, SHARE = ChartAxis("x"), ChartAxis("share", AxisKind.SHARE)
 EUR = ChartAxis("amount", AxisKind.MONEY, "EUR")
 TIME = ChartAxis("time", AxisKind.TIME)
-NOTHING = "Nothing to show yet"
 EMPTY: Mapping[str, Part] = {
     "no line": LineChart(FRAME, TIME, SHARE, ()),
     "a line without points": LineChart(FRAME, TIME, SHARE, (ChartLine("a", (), ()),), (ReferenceLine("budget", 1),)),
     "a line without values": LineChart(FRAME, NUMBER, SHARE, (ChartLine("a", (1, 2), (None, None)),)),
     "no interval": IntervalChart(FRAME, SHARE, ()),
     "intervals without figures": IntervalChart(FRAME, EUR, (IntervalRow("a", None, None, None),)),
+    "bars of 0": BarChart(FRAME, ("g",), (BarSeries("s", (0,)),), EUR),
     "no bars": BarChart(FRAME, (), (), EUR),
     "groups without values": BarChart(FRAME, ("a",), (BarSeries("s", (None,)),), EUR, "", ReferenceLine("b", 3)),
     "no curve": ReliabilityChart(FRAME, ()),
@@ -46,7 +49,6 @@ ONE: Mapping[str, Part] = {
     "an interval of no width": IntervalChart(FRAME, SHARE, (IntervalRow("a", 0.0, 0.0, 0.0),), reference=None),
     "an interval without bounds": IntervalChart(FRAME, EUR, (IntervalRow("a", 7, None, None),)),
     "a bar": BarChart(FRAME, ("g",), (BarSeries("s", (-3,)),), EUR, "group", ReferenceLine("budget", 3)),
-    "a bar of 0": BarChart(FRAME, ("g",), (BarSeries("s", (0,)),), EUR),
     "a point": FrontChart(FRAME, NUMBER, SHARE, (FrontPoint("p", 2, 0.1, None, None, on_front=True),)),
     "a bin": ReliabilityChart(FRAME, (ReliabilityCurve("a", (ReliabilityBin(0.1, 0.2, 0.1, 0.3, 9),)),)),
     "a bin of 0": ReliabilityChart(FRAME, (ReliabilityCurve("a", (ReliabilityBin(0.0, 0.0, 0.0, 0.0, 9),)),)),
@@ -66,14 +68,16 @@ def description(part: Part) -> str:
 
 
 @pytest.mark.parametrize("name", EMPTY)
-def test_a_chart_of_nothing_says_so(name: str) -> None:
-    assert NOTHING in words(drawn(EMPTY[name]))
-    parsed(EMPTY[name].markup("k"))
+def test_a_chart_of_nothing_is_empty_and_its_section_leaves_it_out(name: str) -> None:
+    assert EMPTY[name].is_empty
+    assert Section("s", (EMPTY[name],)).is_empty
+    assert parts_markup("k", (EMPTY[name],)) == ""
 
 
 @pytest.mark.parametrize("name", ONE)
 def test_a_chart_of_one_point_is_drawn(name: str) -> None:
-    assert NOTHING not in words(drawn(ONE[name]))
+    assert not ONE[name].is_empty
+    assert drawn(ONE[name]).findall(f".//{SVG}path")
     assert ONE[name].markup("k") == ONE[name].markup("k")
 
 
@@ -94,9 +98,20 @@ def test_the_description_of_a_line_names_its_first_and_its_last_value() -> None:
 def test_the_description_of_a_forest_plot_has_every_row() -> None:
     rows = (IntervalRow("a", 0.5, 0.25, None), IntervalRow("b", None, -0.1, 0.1), IntervalRow("c", None, None, None))
     chart = IntervalChart(FRAME, SHARE, rows)
-    told = ["50.00 % (25.00 % to no bound)", "-10.00 % to 10.00 %", "n/a"]
-    assert description(chart) == f"Summary. a: {told[0]}. b: {told[1]}. c: {told[2]}."
-    assert set(told) | {"a", "b", "c", "share (%)"} <= set(words(drawn(chart)))
+    told = ["50 % (at least 25)", "-10 to 10 %"]
+    assert description(chart) == f"Summary. a: {told[0]}. b: {told[1]}."
+    assert set(told) | {"a", "b", "share (%)"} <= set(words(drawn(chart)))
+    assert "c" not in words(drawn(chart))
+
+
+def test_a_forest_plot_has_eight_rows_and_the_others_are_in_a_folded_table() -> None:
+    rows = tuple(IntervalRow(f"r{at}", at / 100, 0.0, 0.2, strong=at == 11) for at in range(12))
+    chart = IntervalChart(FRAME, SHARE, rows)
+    assert [row.name for row in chart.drawn] == ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r11"]
+    (folded,) = parsed(chart.markup("k")).all("details")
+    assert folded.all("summary")[0].text == "Title: 4 more"
+    assert [row.all("th")[0].text for row in folded.all("tbody")[0].all("tr")] == ["r7", "r8", "r9", "r10"]
+    assert not parsed(IntervalChart(FRAME, SHARE, rows[:8]).markup("k")).all("details")
 
 
 def test_the_description_of_bars_has_every_value() -> None:
@@ -114,7 +129,7 @@ def test_a_budget_is_named_with_its_value() -> None:
 
 def test_a_mean_below_one_major_unit_is_shown_with_more_decimals() -> None:
     assert EUR.shown(0.42) == "EUR 0.0042"
-    assert EUR.shown(42) == "EUR 0.42"
+    assert EUR.shown(42) == EUR.shown(42.3) == "EUR 0.42"
     assert EUR.shown(12_345.4) == "EUR 123.45"
 
 
@@ -181,11 +196,17 @@ def test_values_that_do_not_fit_are_refused(make: Callable[[], object]) -> None:
         make()
 
 
-def test_of_a_long_name_the_ends_are_shown() -> None:
-    assert shortened("a" * 34) == "a" * 34
-    assert shortened("cards-model-of-the-eastern-region:2026.11 81d07a5b") == (
-        "cards-model-of-the-eas\N{HORIZONTAL ELLIPSIS}11 81d07a5b"
-    )
+@given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Cn", "Zl", "Zp", "Cf", "Zs"]), min_size=1, max_size=200))
+def test_a_long_name_is_wrapped_and_never_cut(name: str) -> None:
+    lines = wrapped(name).split("\n")
+    assert "".join(lines) == name
+    assert max(map(len, lines)) <= 34
+
+
+def test_a_label_is_shown_to_its_last_character() -> None:
+    name = "cards-model-of-the-eastern-region:2026.11 81d07a5b"
+    shown = "".join(words(drawn(IntervalChart(FRAME, SHARE, (IntervalRow(name, 0.1, 0.0, 0.2),)))))
+    assert name.replace(" ", "") in shown.replace(" ", "")
 
 
 def test_without_matplotlib_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

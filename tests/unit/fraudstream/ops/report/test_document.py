@@ -12,10 +12,10 @@ from fraudstream.ops.report.charts.bars import BarChart, BarSeries
 from fraudstream.ops.report.charts.drawing import ChartFrame
 from fraudstream.ops.report.charts.intervals import IntervalChart, IntervalRow
 from fraudstream.ops.report.charts.lines import ChartLine, LineChart
-from fraudstream.ops.report.decisions import DecisionMatrix
-from fraudstream.ops.report.document import Provenance, ReportPage, ReportSection, Tone, VerdictBanner
+from fraudstream.ops.report.decisions import DecisionCell, DecisionMatrix
+from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
 from fraudstream.ops.report.markup import element, printable, text
-from fraudstream.ops.report.parts import KeyFigure, KeyFigures, Part, Points, Prose
+from fraudstream.ops.report.parts import Folded, KeyFigure, KeyFigures, Note, Part
 from fraudstream.ops.report.tables import DataTable
 from support.parsed_page import SVG, Node, parsed, pictures, words
 from support.report_pages import PROVENANCE, split_page, verdict_page
@@ -43,8 +43,8 @@ def page(request: pytest.FixtureRequest, pages: dict[str, str]) -> str:
     return pages[request.param]
 
 
-def simple(*parts: Part, title: str = "Title", banner: VerdictBanner | None = None) -> ReportPage:
-    return ReportPage(title, "", banner, (ReportSection("Section", parts),), PROVENANCE)
+def simple(*parts: Part, title: str = "Title", headline: Headline | None = None) -> Report:
+    return Report(title, "", headline, (Section("Section", parts),), PROVENANCE)
 
 
 def test_a_page_is_well_formed_and_its_ids_are_unique(page: str) -> None:
@@ -130,25 +130,39 @@ def test_every_table_has_a_caption_heads_that_repeat_and_rows_with_heads(page: s
     assert "thead { display: table-header-group; }" in page
 
 
-def test_the_banner_says_the_word_and_the_gate_that_decided(pages: dict[str, str]) -> None:
+def test_the_headline_stands_before_every_figure_with_what_was_decided(pages: dict[str, str]) -> None:
     (banner,) = parsed(pages["verdict"]).of_class("banner")
-    assert banner.all("strong")[0].text == "PROMOTE"
-    assert banner.all("b")[0].text == "savings"
+    assert banner.all("strong")[0].text == "Better: saves EUR 0.11 to 0.73 a card"
+    assert banner.of_class("decision")[0].text == "PROMOTE, decided by the gate savings"
+    assert pages["verdict"].index('class="banner') < pages["verdict"].index("<dl")
+
+
+def test_a_section_without_data_is_neither_shown_nor_in_the_contents() -> None:
+    empty = (Note(), KeyFigures((KeyFigure("Recall", None),)), DataTable("c", ("A",), ()), Folded("More", (Note(),)))
+    page = Report("t", "", None, (Section("Empty", empty), Section("Full", (*empty, Note("Words.")))), PROVENANCE)
+    tree = parsed(page.html())
+    assert [node.text for node in tree.all("h2")] == ["Contents", "Full", "What this report rests on"]
+    assert not tree.all("table") + tree.all("details") + tree.of_class("key")
+
+
+def test_what_is_folded_opens_without_a_script() -> None:
+    page = parsed(simple(Folded("2 more", (DataTable("c", ("A", "B"), (("a", "b"),)),))).html())
+    (details,) = page.all("details")
+    assert details.all("summary")[0].text == "2 more"
+    assert [cell.text for cell in details.all("td")] == ["b"]
 
 
 @pytest.mark.parametrize("tone", Tone)
 def test_a_tone_is_told_by_a_sign_beside_the_colour(tone: Tone) -> None:
-    signs = {
-        parsed(simple(banner=VerdictBanner("HOLD", one, "g", "r")).html()).of_class("sign")[0].text for one in Tone
-    }
+    signs = {parsed(simple(headline=Headline("HOLD", one, "g", "r")).html()).of_class("sign")[0].text for one in Tone}
     assert len(signs) == len(Tone)
-    page = simple(banner=VerdictBanner("HOLD", tone, "gate", "reason")).html()
+    page = simple(headline=Headline("HOLD", tone, "gate", "reason")).html()
     assert f'class="banner {tone}"' in page
 
 
 def test_the_end_of_a_page_says_what_was_measured_when_and_with_which_version() -> None:
     origin = Provenance("12 payments", 1_772_323_200_000, 1_772_409_600_000, 1_772_409_661_000, "0.1.0")
-    footer = parsed(ReportPage("t", "s", None, (), origin, ("A note.",)).html()).all("footer")[0]
+    footer = parsed(Report("t", "s", None, (), origin, ("A note.",)).html()).all("footer")[0]
     facts = dict(zip((node.text for node in footer.all("dt")), (node.text for node in footer.all("dd")), strict=True))
     assert facts == {
         "Measured": "12 payments",
@@ -158,17 +172,19 @@ def test_the_end_of_a_page_says_what_was_measured_when_and_with_which_version() 
         "Version": "fraudstream 0.1.0",
     }
     assert [node.text for node in footer.all("li")] == ["A note."]
+    unknown = Provenance("nothing", None, None, 0, "0.1.0")
+    assert [name for name, _ in unknown.facts()] == ["Measured", "Made", "Version"]
 
 
-def hostile_page(name: str) -> ReportPage:
+def hostile_page(name: str) -> Report:
     """Return a page with `name` wherever a text can stand."""
     frame = ChartFrame(name, name, name)
     parts: tuple[Part, ...] = (
-        Prose(name),
-        Points((name,)),
+        Note(name, (name,)),
         KeyFigures((KeyFigure(name, name, name),)),
         DataTable(name, (name, "b"), ((name, name),), name),
-        DecisionMatrix(name, name, name, "EUR", {}),
+        DecisionMatrix(name, name, name, "EUR", {("approve", "review"): DecisionCell(1, 1)}),
+        Folded(name, (Note(name),)),
         LineChart(
             frame, ChartAxis(name), ChartAxis(name), tuple(ChartLine(f"{n}{name}", (0, 1), (n, 2)) for n in (1, 2))
         ),
@@ -176,8 +192,8 @@ def hostile_page(name: str) -> ReportPage:
         BarChart(frame, (name,), (BarSeries(name, (1,)), BarSeries(name, (2,))), ChartAxis(name), name),
     )
     origin = Provenance(name, 0, 1, 2, name)
-    banner = VerdictBanner(name, Tone.BAD, name, name)
-    return ReportPage(name, name, banner, (ReportSection(name, parts),), origin, (name,))
+    headline = Headline(name, Tone.BAD, name, name)
+    return Report(name, name, headline, (Section(name, parts),), origin, (name,))
 
 
 @pytest.fixture(scope="module")

@@ -72,6 +72,16 @@ def test_text_can_be_read_on_paper_and_on_shade(colour: str, behind: str) -> Non
     assert contrast(colour, behind) >= TEXT_CONTRAST
 
 
+@pytest.mark.parametrize("name", ["ink", "muted", "good", "wait", "bad"])
+@pytest.mark.parametrize("behind", ["paper", "shade"])
+def test_text_can_be_read_on_a_dark_screen(name: str, behind: str) -> None:
+    assert contrast(palette.DARK[name], palette.DARK[behind]) >= TEXT_CONTRAST
+
+
+def test_a_dark_screen_has_a_colour_for_each_name() -> None:
+    assert palette.DARK.keys() == palette.VARIABLES.keys()
+
+
 @pytest.mark.parametrize("colour", sorted({style.colour for style in STYLES} | {palette.BLUE, palette.MUTED}))
 def test_lines_and_markers_can_be_seen_on_paper(colour: str) -> None:
     assert contrast(colour, PAPER) >= GRAPHICS_CONTRAST

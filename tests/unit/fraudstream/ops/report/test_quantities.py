@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fraudstream.ops.report.quantities import (
     Count,
+    MeanMoney,
     Measure,
     Moment,
     Money,
@@ -39,11 +40,25 @@ from stream.contract.money import number_text
         (Measure(12.06, 1, "ms"), "12.1 ms"),
         (Measure(0.0042, 4, "EUR"), "EUR 0.0042"),
         (Moment(1_772_323_200_999), "2026-03-01 00:00:00 UTC"),
-        (WithInterval(Count(3), Count(1), Count(1_005)), "3 (1 to 1,005)"),
-        (WithInterval(Percentage(0.1), None, Percentage(0.2)), "10.00 % (at most 20.00)"),
-        (WithInterval(Percentage(0.1), Percentage(0.05), None), "10.00 % (at least 5.00)"),
-        (WithInterval(None, None, None), "n/a (no bounds)"),
-        (WithInterval(None, Money(-100, "EUR"), Money(100, "EUR")), "n/a (-1.00 to 1.00)"),
+        (MeanMoney(0.42, "EUR"), "EUR 0.0042"),
+        (MeanMoney(42.4, "EUR"), "EUR 0.42"),
+        (WithInterval(Count(3), Count(1), Count(1_005)), "3 (1 to 1,000)"),
+        (WithInterval(Percentage(0.1), None, Percentage(0.2)), "10 % (at most 20)"),
+        (WithInterval(Percentage(0.1), Percentage(0.05), None), "10.0 % (at least 5.0)"),
+        (WithInterval(Percentage(0.7312), Percentage(0.7123), Percentage(0.7501)), "73.1 % (71.2 to 75.0)"),
+        (WithInterval(Percentage(0.1), Percentage(0.1), Percentage(0.1)), "10.00 % (10.00 to 10.00)"),
+        (WithInterval(None, None, None), "no bounds"),
+        (WithInterval(None, Money(-100, "EUR"), Money(100, "EUR")), "EUR -1.00 to 1.00"),
+        (WithInterval(None, MeanMoney(-40.2, "EUR"), MeanMoney(110.1, "EUR")), "EUR -0.40 to 1.10"),
+        (WithInterval(None, MeanMoney(0.12, "EUR"), MeanMoney(0.34, "EUR")), "EUR 0.0012 to 0.0034"),
+        (
+            WithInterval(Money(1_234_567, "EUR"), Money(4, "EUR"), Money(11_234_567, "EUR")),
+            "EUR 10,000 (0.04 to 110,000)",
+        ),
+        (
+            WithInterval(Money(60_000, "JPY"), Money(51_234, "JPY"), Money(71_234, "JPY")),
+            "JPY 60,000 (51,000 to 71,000)",
+        ),
     ],
 )
 def test_a_quantity_is_written_with_its_unit(quantity: Quantity | None, shown: str) -> None:
@@ -54,6 +69,20 @@ def test_a_quantity_is_written_with_its_unit(quantity: Quantity | None, shown: s
 def test_an_amount_read_back_is_the_same_to_the_minor_unit(minor: int, currency: str) -> None:
     read = Decimal(number_text(minor, currency).replace(",", ""))
     assert read.scaleb(CURRENCY_DECIMALS[currency]) == minor
+
+
+@given(
+    st.floats(-1e9, 1e9).filter(lambda value: value == 0 or abs(value) > 1e-3),
+    st.floats(1e-3, 1e6),
+    st.floats(1e-3, 1e6),
+)
+def test_rounding_never_moves_an_end_of_an_interval_over_zero(estimate: float, below: float, above: float) -> None:
+    low, high = estimate - below, estimate + above
+    shown = WithInterval(None, Measure(low, 9), Measure(high, 9)).number.replace(",", "")
+    first, last = (float(one) for one in shown.split(" to "))
+    for value, written in ((low, first), (high, last)):
+        assert (value > 0) == (written > 0) or abs(value) < 1e-9
+        assert abs(value - written) <= 0.051 * (high - low)
 
 
 @pytest.mark.parametrize("kind", [Percentage, Measure])

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraudstream.ops.report.decisions import DECISIONS, DecisionCell, DecisionMatrix
-from fraudstream.ops.report.parts import KeyFigure, KeyFigures
+from fraudstream.ops.report.document import Section
+from fraudstream.ops.report.parts import NO, YES, Cell, Folded, KeyFigure, KeyFigures, Note
 from fraudstream.ops.report.quantities import Count, Money, Percentage
 from fraudstream.ops.report.tables import DataTable
 from stream.contract.money import number_text
@@ -46,15 +47,31 @@ def test_numbers_are_aligned_right_and_texts_are_not() -> None:
 
 
 def test_words_are_kept_whole_and_long_ids_may_be_cut() -> None:
-    tree = parsed(DataTable("c", ("A", "B", "C"), (("c-1", "not known yet", "x" * 64),)).markup("k"))
+    tree = parsed(DataTable("c", ("A", "B", "C"), (("c-1", "not known before June", "x" * 64),)).markup("k"))
     assert tree.all("tbody")[0].all("th")[0].attributes["class"] == "token"
     assert [cell.attributes.get("class") for cell in tree.all("td")] == ["words", None]
 
 
-def test_a_table_without_rows_says_so_over_its_whole_width() -> None:
-    tree = parsed(DataTable("c", ("A", "B"), (), nothing="No swaps.").markup("k"))
-    (cell,) = tree.all("td")
-    assert (cell.text, cell.attributes["colspan"]) == ("No swaps.", "2")
+@pytest.mark.parametrize("rows", [(), (("a", None),), (("a", ""), ("b", None))])
+def test_a_table_without_data_is_empty(rows: tuple[tuple[Cell, ...], ...]) -> None:
+    table = DataTable("c", ("A", "B"), rows)
+    assert table.is_empty
+    assert Section("s", (table, Note(), Folded("f", (table,)))).is_empty
+
+
+def test_rows_and_columns_without_data_are_left_out() -> None:
+    tree = parsed(
+        DataTable("c", ("A", "B", "C"), (("a", None, Count(1)), ("b", None, None), ("c", "", False))).markup("k")
+    )
+    assert heads(tree) == ["A", "C"]
+    assert rows(tree) == [["a", "1"], ["c", NO]]
+
+
+def test_yes_and_no_differ_by_sign_and_word() -> None:
+    tree = parsed(DataTable("c", ("A", "B"), (("a", True), ("b", False))).markup("k"))
+    assert [cell.text for cell in tree.all("td")] == [YES, NO]
+    assert not set(YES.lower()) & set(NO.lower()) - {" "}
+    assert [cell.attributes["class"] for cell in tree.all("td")] == ["yes", "no"]
 
 
 @pytest.mark.parametrize(("columns", "cells"), [((), ()), (("A",), (("a", "b"),)), (("A", "B"), (("a",),))])
@@ -63,9 +80,10 @@ def test_a_table_needs_columns_and_rows_that_fit(columns: tuple[str, ...], cells
         DataTable("c", columns, cells)
 
 
-def test_a_key_figure_that_is_not_known_says_so() -> None:
-    tree = parsed(KeyFigures((KeyFigure("Recall", None, "no labels yet"),)).markup("k"))
-    assert [node.text for node in tree.all("dd")] == ["n/a", "no labels yet"]
+def test_a_key_figure_that_is_not_known_is_left_out() -> None:
+    figures = KeyFigures((KeyFigure("Recall", None, "no labels yet"), KeyFigure("Alerts", Count(3))))
+    assert [node.text for node in parsed(figures.markup("k")).all("dd")] == ["3"]
+    assert KeyFigures(figures.figures[:1]).is_empty
 
 
 @given(

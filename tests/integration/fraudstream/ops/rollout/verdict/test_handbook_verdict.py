@@ -210,7 +210,7 @@ def test_the_verdict_on_a_challenger_is_that_of_a_recount_and_a_promotion_needs_
     assert found["challenger"] == challenger
     assert_recounted(found, seen, as_of_ms)
     text = fleet.cli("shadow", "verdict", *OPTIONS[:-1])
-    assert text.stdout.startswith(f"{found['verdict']}, decided by the gate {found['gate']}"), text.stderr
+    assert f"\n{found['verdict']}, decided by the gate {found['gate']}\n" in text.stdout, text.stderr
     assert_promotion_needs_it(fleet, challenger, found)
 
 

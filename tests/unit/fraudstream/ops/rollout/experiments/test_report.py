@@ -1,15 +1,17 @@
 """The report of an experiment: which decisions it takes, what it says, and how it is shown."""
 
 import json
-from itertools import chain
+import re
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from fraudstream.ops.report.parts import Folded
+from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.experiments import report as report_module
 from fraudstream.ops.rollout.experiments.facts import facts
-from fraudstream.ops.rollout.experiments.page import report_page
+from fraudstream.ops.rollout.experiments.page import state_split
 from fraudstream.ops.rollout.experiments.report import (
     ArmSieve,
     ExperimentChoice,
@@ -18,8 +20,7 @@ from fraudstream.ops.rollout.experiments.report import (
     placed,
     report_of,
 )
-from fraudstream.ops.rollout.experiments.tables import report_tables, signed_money
-from fraudstream.ops.rollout.experiments.words import missing_lines, promises, remarks, verdict_line
+from fraudstream.ops.rollout.experiments.words import headline_words, missing_lines, promises, remarks, verdict_line
 from fraudstream.ops.rollout.outcomes.columns import ValidPayment
 from guards.errors import OtherHashKeyError
 from metrics.bootstrap import BootstrapPlan
@@ -171,27 +172,41 @@ def test_tables_and_page_show_every_arm_and_money_as_said_and_as_decided(
     for one in (report, decided):
         console = Console(width=200, highlight=False)
         with console.capture() as shown:
-            console.print(report_tables(one))
+            console.print(on_terminal(state_split(one, at_ms(100.0), "1.2.3")))
         text = shown.get()
         assert verdict_line(one) in text
         assert all(arm.name in text for arm in one.experiment.arms)
-        assert "lost, as decided" in text
-        page = report_page(one, at_ms(100.0), "1.2.3").html()
+        assert "Lost, as decided" in text
+        page = state_split(one, at_ms(100.0), "1.2.3").html()
         tree = parsed(page)
         headings = [node.text for node in tree.all("h2")]
         assert "Whether the experiment is sound" in headings
         banner = "".join(node.text for node in tree.of_class("banner"))
-        assert (one.winner or "NOT YET") in banner
-        assert page == report_page(one, at_ms(100.0), "1.2.3").html()
+        assert (one.winner or "not yet") in banner
+        assert headline_words(one) in banner
+        assert page == state_split(one, at_ms(100.0), "1.2.3").html()
 
 
-def test_the_page_of_an_experiment_that_decided_little_can_be_read() -> None:
+def test_an_experiment_that_decided_little_says_when_to_ask_again_and_shows_nothing_empty() -> None:
     rows = rows_of([ArmPayment("new", Payment("a", 0.0))])
-    early = report_of(rows, EXPERIMENT, terms(4.0), ("EUR",), PLAN)
-    tree = parsed(report_page(early, at_ms(5.0), "1").html())
-    assert "n/a" in "".join(chain.from_iterable(node.text for node in tree.all("td")))
+    early = report_of(rows, EXPERIMENT, terms(4.0), ("EUR", "JPY"), PLAN)
+    stated = state_split(early, at_ms(5.0), "1")
+    assert headline_words(early) == "Too early to say: 0 of 1 cards are mature; ask again on 10 February 2026"
+    tree = parsed(stated.html())
+    assert not tree.all("figure") + tree.of_class("key")
+    assert not [section.title for section in stated.stated if "Money" in section.title]
 
 
-@pytest.mark.parametrize(("minor", "text"), [(-123.4, "-1.23"), (0.4, "0.00"), (-0.4, "0.00"), (250_000, "+2,500.00")])
-def test_differences_have_a_sign(minor: float, text: str) -> None:
-    assert signed_money(minor, "EUR") == text
+def test_the_headline_says_by_how_much_an_arm_is_better(decided: ExperimentReport) -> None:
+    assert re.fullmatch(
+        r"Better: new loses EUR [\d.]+ to [\d.]+ less a card than (live|other)", headline_words(decided)
+    )
+    wrong = decided._replace(ratio=decided.ratio._replace(e=1e6))
+    assert headline_words(wrong) == "Unsound: the arms cannot be compared"
+
+
+def test_other_currencies_are_folded_the_one_with_most_money_first(report: ExperimentReport) -> None:
+    sections = {section.title: section for section in state_split(report, at_ms(100.0), "1").stated}
+    assert "Money in EUR" in sections
+    titles = [part.title for part in sections["Money in other currencies"].parts if isinstance(part, Folded)]
+    assert titles == ["JPY"]

@@ -1,13 +1,20 @@
 """The page of a verdict shows the figures of its report, whatever the verdict is, and names as text."""
 
 import re
+from io import StringIO
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
+from rich.console import Console
 
-from fraudstream.ops.rollout.verdict.gates import VerdictWord
-from fraudstream.ops.rollout.verdict.page import verdict_page
+from fraudstream.ops.report.document import SIGNS, Tone
+from fraudstream.ops.report.parts import NO, YES
+from fraudstream.ops.report.terminal import on_terminal
+from fraudstream.ops.rollout.verdict.gates import GateName, VerdictWord
+from fraudstream.ops.rollout.verdict.losses import CohortFacts
+from fraudstream.ops.rollout.verdict.page import state_verdict, verdict_words
 from fraudstream.ops.rollout.verdict.report import VerdictReport, judge_challenger
 from stream.contract.money import number_text
 from support.parsed_page import Node, parsed, pictures
@@ -22,7 +29,7 @@ def report() -> VerdictReport:
 
 @pytest.fixture(scope="module")
 def page(report: VerdictReport) -> Node:
-    return parsed(verdict_page(report))
+    return parsed(state_verdict(report).html())
 
 
 def rows(page: Node, caption: str) -> dict[str, list[str]]:
@@ -34,13 +41,13 @@ def rows(page: Node, caption: str) -> dict[str, list[str]]:
 def test_the_banner_has_the_word_and_what_its_gate_found(report: VerdictReport, page: Node) -> None:
     (banner,) = page.of_class("banner")
     gate = next(one for one in report.gates if one.gate is report.gate)
-    assert banner.all("strong")[0].text == report.verdict.value
+    assert banner.of_class("decision")[0].text == f"{report.verdict.value}, decided by the gate {report.gate.value}"
     assert f"Found: {gate.found}. Asked for: {gate.required}." in banner.text
 
 
 def test_the_gates_are_those_of_the_report(report: VerdictReport, page: Node) -> None:
     assert rows(page, "Gates, in their order") == {
-        one.gate.value: ["yes" if one.passed else "NO", one.found, one.required] for one in report.gates
+        one.gate.value: [YES if one.passed else NO, one.found, one.required] for one in report.gates
     }
 
 
@@ -66,8 +73,8 @@ def test_shares_have_their_intervals(report: VerdictReport, page: Node) -> None:
     assert recall.value is not None
     assert recall.interval is not None
     low, high = recall.interval
-    assert rows(page, "Shares")["Recall of frauds"][1] == (
-        f"{100 * recall.value:.2f} ({100 * low:.2f} to {100 * high:.2f})"
+    assert (
+        rows(page, "Shares")["Recall of frauds"][1] == f"{100 * recall.value:.0f} ({100 * low:.0f} to {100 * high:.0f})"
     )
 
 
@@ -78,27 +85,27 @@ def test_what_differs_is_counted_in_payments_cards_and_money(report: VerdictRepo
         events, cards, amount, *known = shown[f"{one.live.value} to {one.challenger.value}"]
         assert (events, cards) == (f"{one.events:,}", f"{one.cards:,}")
         assert amount == f"EUR {number_text(one.amount_minor['EUR'], 'EUR')}"
-        assert known == [f"{count:,}" for count in (one.frauds, one.genuine, one.unobserved)]
+        assert known[:3] == [f"{count:,}" for count in (one.frauds, one.genuine, one.unobserved)]
+        assert known[3] == number_text(one.fraud_minor.get("EUR", 0), "EUR")
     assert list(rows(page, "The largest of them in EUR")) == [one.transaction_id for one in report.largest]
 
 
 def test_the_world_of_the_example_has_something_in_every_chart(report: VerdictReport) -> None:
-    shown = [picture for picture in pictures(verdict_page(report)) if picture.get("role") == "img"]
+    shown = [picture for picture in pictures(state_verdict(report).html()) if picture.get("role") == "img"]
     assert len(shown) == 6
     assert report.declined.otherwise.events
     assert report.declined.lots is not None
-    assert not [picture for picture in shown if "Nothing to show yet" in "".join(picture.itertext())]
 
 
 @pytest.mark.parametrize("word", VerdictWord)
 def test_each_word_has_a_banner_of_its_own(report: VerdictReport, word: VerdictWord) -> None:
-    (banner,) = parsed(verdict_page(msgspec.structs.replace(report, verdict=word))).of_class("banner")
+    (banner,) = parsed(state_verdict(msgspec.structs.replace(report, verdict=word)).html()).of_class("banner")
     tones = {VerdictWord.PROMOTE: "good", VerdictWord.HOLD: "wait", VerdictWord.REJECT: "bad"}
     assert banner.attributes["class"] == f"banner {tones[word]}"
 
 
 def test_the_same_report_gives_the_same_page(report: VerdictReport) -> None:
-    assert verdict_page(report) == verdict_page(report)
+    assert state_verdict(report).html() == state_verdict(report).html()
 
 
 def test_names_with_markup_are_shown_as_text(report: VerdictReport) -> None:
@@ -107,7 +114,7 @@ def test_names_with_markup_are_shown_as_text(report: VerdictReport) -> None:
     hostile = msgspec.structs.replace(
         report, challenger=name, deployment=name, live={name: 3}, largest=largest, live_now=name
     )
-    made = verdict_page(hostile)
+    made = state_verdict(hostile).html()
     assert "<img" not in made
     assert name[:12] in parsed(made).all("h1")[0].text
     assert set(rows(parsed(made), "The largest of them in EUR")) == {name}
@@ -116,13 +123,58 @@ def test_names_with_markup_are_shown_as_text(report: VerdictReport) -> None:
 @settings(max_examples=5, derandomize=True)
 @given(compared_payments())
 def test_any_verdict_has_a_well_formed_page(compared: list[Compared]) -> None:
-    page = parsed(verdict_page(judge_challenger(read_of(compared), OPTIONS)))
+    page = parsed(state_verdict(judge_challenger(read_of(compared), OPTIONS)).html())
     ids = [node.attributes["id"] for node in page.all("*") if "id" in node.attributes]
     assert len(ids) == len(set(ids))
     assert not re.search(r"\bnan\b|\bNone\b|\binf\b", page.text)
 
 
-def test_a_verdict_on_nothing_has_a_page() -> None:
-    page = parsed(verdict_page(judge_challenger(read_of([]), OPTIONS)))
-    assert page.of_class("banner")[0].all("strong")[0].text == "HOLD"
+def test_a_verdict_on_nothing_says_so_and_shows_nothing_empty() -> None:
+    stated = state_verdict(judge_challenger(read_of([]), OPTIONS))
+    page = parsed(stated.html())
+    assert page.of_class("banner")[0].all("strong")[0].text == "Too early to say: no payment was compared yet"
     assert "nobody yet" in page.text
+    assert [section.title for section in stated.stated] == ["In short"]
+    assert not page.all("figure") + page.all("dl")[:-1]
+    assert "n/a" not in page.text
+
+
+def words(report: VerdictReport, **loss: Any) -> str:
+    return verdict_words(msgspec.structs.replace(report, loss=msgspec.structs.replace(report.loss, **loss)))
+
+
+def test_the_headline_says_how_much_is_saved_or_lost(report: VerdictReport) -> None:
+    promoted = msgspec.structs.replace(report, verdict=VerdictWord.PROMOTE, gate=GateName.LOSS)
+    assert words(promoted, low_minor=40.2, high_minor=110.1) == "Better: saves EUR 0.40 to 1.10 a card"
+    rejected = msgspec.structs.replace(report, verdict=VerdictWord.REJECT, gate=GateName.LOSS)
+    assert words(rejected, low_minor=-110.1, high_minor=-40.2) == "Worse: loses EUR 0.40 to 1.10 a card"
+
+
+def test_the_headline_says_when_to_ask_again(report: VerdictReport) -> None:
+    """Cohorts are of 7 days, a card's first days are 7, and payments are mature after 20 days."""
+    held = msgspec.structs.replace(report, verdict=VerdictWord.HOLD, gate=GateName.LABELS)
+    waiting = (CohortFacts("2026-03-01T00:00:00.000Z", 1_106, False, None, None, False),)  # noqa: FBT003 - a struct's fields
+    assert words(held, final=0, cards=1_106, cohorts=waiting) == (
+        "Too early to say: 0 of 1,106 cards are mature; ask again on 4 April 2026"
+    )
+    undecided = msgspec.structs.replace(held, gate=GateName.LOSS)
+    assert words(undecided, final=900, cards=1_106, cohorts=waiting, low_minor=-40.2, high_minor=110.1) == (
+        "Too early to say: saves EUR -0.40 to 1.10 a card, and 900 of 1,106 cards are mature; ask again on 4 April 2026"
+    )
+
+
+@pytest.mark.parametrize("gate", [gate for gate in GateName if gate not in {GateName.LOSS, GateName.LABELS}])
+def test_a_gate_that_is_not_passed_is_said_in_words(report: VerdictReport, gate: GateName) -> None:
+    held = msgspec.structs.replace(report, verdict=VerdictWord.HOLD, gate=gate)
+    assert words(held).startswith("Not yet: ")
+
+
+def test_a_terminal_and_the_page_say_the_same(report: VerdictReport) -> None:
+    stated = state_verdict(report)
+    console = Console(width=200, file=StringIO())
+    console.print(on_terminal(stated))
+    shown = console.file.getvalue()  # type: ignore[attr-defined] - a StringIO
+    page = parsed(stated.html())
+    assert shown.startswith(f"{SIGNS[Tone.WAIT]} {verdict_words(report)}\n")
+    for name in [node.text for tag in ("h2", "caption") for node in page.all(tag)]:
+        assert name == "Contents" or name in shown

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from rich.console import Console
 
+from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.outcomes.labels import payment_hash
 from fraudstream.ops.rollout.verdict.estimate import EstimateBasis
 from fraudstream.ops.rollout.verdict.gates import GateName, VerdictWord
+from fraudstream.ops.rollout.verdict.page import state_verdict
 from fraudstream.ops.rollout.verdict.report import VerdictReport, judge_challenger
 from fraudstream.ops.rollout.verdict.swaps import RowTimeReport
-from fraudstream.ops.rollout.verdict.tables import verdict_tables
 from fraudstream.ops.rollout.verdict.terms import VerdictOptions
 from models.policy import Decision
 from support.outcome_cases import LIVE_DIGEST, Payment
@@ -78,8 +79,8 @@ def test_a_verdict_is_plain_json_and_has_a_text_whatever_was_seen(compared: list
     assert again["verdict"] == found.verdict.value != "PROMOTE"
     assert again["gate"] == found.gate.value
     console = Console(width=200, file=StringIO())
-    console.print(verdict_tables(found))
-    assert console.file.getvalue().startswith(f"{found.verdict.value}, decided by the gate {found.gate.value}\n")  # type: ignore[attr-defined] - a StringIO
+    console.print(on_terminal(state_verdict(found)))
+    assert f"\n{found.verdict.value}, decided by the gate {found.gate.value}\n" in console.file.getvalue()  # type: ignore[attr-defined] - a StringIO
 
 
 def world(cards: int = 1_200, *, fraud_each: int = 20, better: bool = True, score: float = 0.05) -> list[Compared]:

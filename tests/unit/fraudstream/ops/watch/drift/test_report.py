@@ -15,19 +15,21 @@ from rich.console import Console
 from fraudstream.cli import watch_report
 from fraudstream.cli.main import main
 from fraudstream.cli.model_watch import watch
+from fraudstream.ops.report.parts import YES
+from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.outcomes.maturity import MATURITY_DAYS
 from fraudstream.ops.watch.drift import report as report_module
 from fraudstream.ops.watch.drift.facts import facts
 from fraudstream.ops.watch.drift.fold import LATENESS_MS
-from fraudstream.ops.watch.drift.page import watch_page
+from fraudstream.ops.watch.drift.page import state_watch
 from fraudstream.ops.watch.drift.report import WatchReport, WatchScope, read_watch
-from fraudstream.ops.watch.drift.tables import report_tables
 from models.errors import MissingArtifactError, RepositoryUnavailableError
 from models.repository import StoredManifest
 from models.training_reference import DAY_MS
 from stream.settings import Settings
 from support.drift_cases import DIGEST, FIRST_DAY, POLICY, TERMS, DriftRecord, label, manifest, payments, record
 from support.drift_cases import reference as reference_of
+from support.parsed_page import parsed
 
 REFERENCE = reference_of(payments(range(FIRST_DAY - 28, FIRST_DAY), seed=7, cards=400))
 DAYS = 9
@@ -120,12 +122,15 @@ async def test_a_drift_is_said_in_the_table_the_json_and_on_the_page(monkeypatch
     assert (alarm["since"], alarm["raised_after"]) == ("2026-01-11", "2026-01-12")
     assert "fraudstream train FILE --name NAME" in alarm["suggestion"]
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(report_tables(found))
+    console.print(on_terminal(state_watch(found, UNTIL_MS, "0.1.0")))
     text = console.export_text()
     assert "has moved from the reference since 2026-01-11" in text
     assert "amount" in text
-    page = watch_page(found, UNTIL_MS, "0.1.0").html()
-    assert "DRIFT" in page
+    page = state_watch(found, UNTIL_MS, "0.1.0").html()
+    (banner,) = parsed(page).of_class("banner")
+    assert banner.all("strong")[0].text.startswith("Drift: of model ")
+    assert "has moved since 2026-01-11" in banner.text
+    assert YES in page
     assert "amount" in page
     assert "Precision by week" in page
 
@@ -135,6 +140,10 @@ async def test_a_model_that_the_repository_does_not_have_is_named_and_not_watche
 ) -> None:
     found = await read(monkeypatch, QUIET[:50], Models(MissingArtifactError("gone")))
     assert (found.pairs, found.missing) == ((), (DIGEST,))
+    page = parsed(state_watch(found, UNTIL_MS, "0.1.0").html())
+    assert page.of_class("banner")[0].all("strong")[0].text.startswith("Nothing to watch: no model decided between ")
+    assert DIGEST[:12] in page.text
+    assert not page.all("table") + page.all("figure")
     with pytest.raises(RepositoryUnavailableError):
         await read(monkeypatch, QUIET[:50], Models(RepositoryUnavailableError("away")))
 
