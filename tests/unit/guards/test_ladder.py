@@ -102,6 +102,14 @@ def test_a_rung_on_which_the_canary_decided_little_is_not_left() -> None:
     assert quiet.waits_for == ("decisions of the canary: 199 of at least 200",)
 
 
+def test_a_rung_asks_for_evidence_from_the_stated_share_on_and_that_share_asks_too() -> None:
+    lacking = ("evidence of declines",)
+    assert at(60, lacking=lacking, climb_from_bp=2_501) == at(60)
+    for climb_from_bp in (2_500, 2_499):
+        waiting = at(60, lacking=lacking, climb_from_bp=climb_from_bp)
+        assert (waiting.phase, waiting.waits_for) == (RolloutPhase.WAITING, lacking)
+
+
 def test_nothing_climbs_while_something_is_held() -> None:
     held = at(600, held=("declined is breached",))
     assert held.phase is RolloutPhase.HELD

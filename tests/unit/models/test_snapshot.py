@@ -57,6 +57,20 @@ def test_one_that_somebody_without_the_key_wrote_or_changed_is_not_used(forged: 
         seal.read(forged(text))
 
 
+def test_a_seal_holds_for_the_first_line_as_well_as_for_the_events() -> None:
+    lineup, events = read(PROMOTED).fold.lineup, tuple(kept(*PROMOTED).values())
+    elsewhere = SnapshotSeal(SCOPE._replace(estate="there"), (NEW,)).write(lineup, events)
+    for text, said, forged in (
+        (elsewhere, b'"estate":"there"', b'"estate":"here"'),
+        (SnapshotSeal(SCOPE, (NEW,)).write(lineup, events), b'"revision":4,"events"', b'"revision":5,"events"'),
+    ):
+        changed = text.replace(said, forged)
+        assert changed.split(b"\n")[0] != text.split(b"\n")[0]
+        assert changed.split(b"\n")[1:] == text.split(b"\n")[1:]
+        with pytest.raises(UnsealedSnapshotError, match="its seal is not that of a key"):
+            SnapshotSeal(SCOPE, (NEW,)).read(changed)
+
+
 @pytest.mark.parametrize("elsewhere", [SCOPE._replace(**{name: "other"}) for name in SCOPE._fields], ids=SCOPE._fields)
 @pytest.mark.parametrize("keys", [(), (NEW,)], ids=["plain", "sealed"])
 def test_one_of_another_place_is_not_used(elsewhere: SnapshotScope, keys: tuple[bytes, ...]) -> None:

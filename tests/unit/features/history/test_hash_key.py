@@ -37,3 +37,9 @@ def test_another_key_gives_other_hashes_at_once_and_the_same_one_the_same() -> N
     assert len({one for several in found.values() for one in several}) == 4
     assert len(set(found[b"k" * 32])) == 1
     assert all(len(set(one[:3])) == 3 for (one, *_) in found.values()), "kinds are separated"
+
+
+def test_with_another_key_no_kind_of_hash_stays_as_it_was() -> None:
+    before = hashes()
+    use_hash_key(b"k" * 32)
+    assert [one for one, was in zip(hashes(), before, strict=True) if one == was] == []

@@ -22,6 +22,7 @@ from support.record_batches import packed
 
 NUMBER = "4532015112830366"
 VALUE = msgspec.json.encode({"transaction_id": "t-1", "card_id": "card-1"})
+WITH_VALUES = LetterOrigin("blue", values="redacted")
 
 
 def record(offset: int = 7, value: bytes | None = VALUE, **fields: Any) -> FetchedRecord:
@@ -32,8 +33,12 @@ def record(offset: int = 7, value: bytes | None = VALUE, **fields: Any) -> Fetch
     )
 
 
-def letter(original: FetchedRecord, code: DeadLetterCode = DeadLetterCode.UNDECIDABLE) -> KeptLetter:
-    kept = DeadLetter(original, code, "why").to_record(LetterOrigin("blue", values="redacted"))
+def letter(
+    original: FetchedRecord,
+    code: DeadLetterCode = DeadLetterCode.UNDECIDABLE,
+    origin: LetterOrigin = WITH_VALUES,
+) -> KeptLetter:
+    kept = DeadLetter(original, code, "why").to_record(origin)
     read = read_letter(record(0, kept.value, key=kept.key, headers=kept.headers, topic="dead-letters"))
     assert read is not None
     return read
@@ -120,6 +125,15 @@ def test_what_was_sent_before_is_sent_only_on_demand() -> None:
     sent = record(9, headers=[(REDRIVEN_FROM, b"transactions:2:7")])
     assert reasons([letter(record())], record(), sent) == ([], 1, [])
     assert reasons([letter(record())], record(), sent, again=True) == (["transactions:2:7"], 0, [])
+
+
+def test_what_was_sent_before_is_known_by_its_original_where_the_letter_keeps_no_value() -> None:
+    kept = letter(record(), origin=LetterOrigin("blue"))
+    assert not kept.has_value
+    sent = record(9, headers=[(REDRIVEN_FROM, b"transactions:2:7")])
+    assert reasons([kept], record(), sent) == ([], 1, [])
+    other = record(9, b"{}", headers=sent.headers)
+    assert reasons([kept], record(), other) == (["transactions:2:7"], 0, [])
 
 
 @pytest.mark.parametrize(

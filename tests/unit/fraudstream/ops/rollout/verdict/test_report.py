@@ -12,7 +12,7 @@ from rich.console import Console
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.outcomes.labels import payment_hash
 from fraudstream.ops.rollout.verdict.estimate import EstimateBasis
-from fraudstream.ops.rollout.verdict.gates import GateName, VerdictWord
+from fraudstream.ops.rollout.verdict.gates import GateName, VerdictWord, decide
 from fraudstream.ops.rollout.verdict.page import state_verdict
 from fraudstream.ops.rollout.verdict.report import VerdictReport, judge_challenger
 from fraudstream.ops.rollout.verdict.swaps import RowTimeReport
@@ -120,6 +120,23 @@ def test_one_that_is_proved_to_lose_more_is_rejected() -> None:
     found = judged(worse, LENIENT)
     assert (found.verdict, found.gate) == (VerdictWord.REJECT, GateName.LOSS)
     assert found.loss.high_minor < 0
+
+
+def test_a_reject_needs_coverage_the_same_opponent_and_labels_and_no_other_gate() -> None:
+    worse = [
+        Compared(one.payment._replace(said=one.challenger, decided=one.challenger), one.payment.said) for one in world()
+    ]
+    found = judged(worse, LENIENT)
+    words = {
+        name: decide(
+            tuple(msgspec.structs.replace(one, passed=one.gate is not name) for one in found.gates), found.loss
+        )
+        for name in GateName
+    }
+    doubtful = (GateName.COVERAGE, GateName.OPPONENT, GateName.LABELS)
+    assert {name for name, (word, _) in words.items() if word is VerdictWord.HOLD} == set(doubtful)
+    assert [words[name] for name in doubtful] == [(VerdictWord.HOLD, name) for name in doubtful]
+    assert {words[name] for name in GateName if name not in doubtful} == {(VerdictWord.REJECT, GateName.LOSS)}
 
 
 @pytest.mark.parametrize(
