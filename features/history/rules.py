@@ -92,7 +92,10 @@ def judge_label(card: History, row: Ints, horizon_ms: int, displaced: Displaced 
     elif transaction is None:
         status = LabelStatus.UNKNOWN_TRANSACTION
     else:
-        status = _against(before[seen & labels & (before[:, records.OTHER] == row[records.OTHER])], row)
+        earlier = seen & labels & (before[:, records.OTHER] == row[records.OTHER])
+        if card.is_erased:  # what an erased label said is gone, here or wherever its record is not reduced yet
+            earlier &= ~erasure.are_erased(before, card.erased_ms)
+        status = _against(before[earlier], row)
     return LabelVerdict(status, position, transaction)
 
 

@@ -7,6 +7,7 @@ FRAUDSTREAM_TEST_RULE, a card or a merchant whose id begins with that text is re
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import stream.clock
 
@@ -21,17 +22,20 @@ def _wrong_now_ms() -> int:
 
 
 def _plant_rule(prefix: str) -> None:
-    from stream.contract import fields, transaction  # noqa: PLC0415 - the clock is set before anything reads it
+    from stream.contract import transaction  # noqa: PLC0415 - the clock is set before anything reads it
+    from stream.id_rules import IdRules  # noqa: PLC0415 - likewise
 
-    is_clean, holds_card_number = transaction._is_clean, fields._holds_card_number
+    is_clean, refuses = transaction._is_clean, IdRules.refuses
 
-    def _is_clean(one: transaction.Transaction) -> bool:
-        return not (one.card_id.startswith(prefix) or one.merchant_id.startswith(prefix)) and is_clean(one)
+    def _is_clean(one: transaction.Transaction, ids: IdRules | None) -> bool:
+        ruled = ids is not None and (one.card_id.startswith(prefix) or one.merchant_id.startswith(prefix))
+        return not ruled and is_clean(one, ids)
 
-    def _holds_card_number(value: object) -> bool:
-        return (isinstance(value, str) and value.startswith(prefix)) or holds_card_number(value)
+    def _refuses(self: IdRules, name: str, value: str, *rest: Any) -> bool:
+        return value.startswith(prefix) or refuses(self, name, value, *rest)
 
-    transaction._is_clean, fields._holds_card_number = _is_clean, _holds_card_number
+    transaction._is_clean = _is_clean
+    IdRules.refuses = _refuses  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -145,7 +145,9 @@ def test_each_row_has_the_fate_and_features_that_the_store_in_memory_gives(
     assert vectors == [vector if fate is Fate.DECIDE else [None] * len(FEATURES) for fate, vector in expected]
 
 
-texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=5)
+texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=5).filter(
+    lambda text: text[0] not in "=+-@"  # in CSV these have an apostrophe in front, so that no program computes them
+)
 full_rows = st.lists(
     st.fixed_dictionaries(
         {
