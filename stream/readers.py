@@ -94,7 +94,7 @@ read_view = msgspec.json.Decoder(ScoreView).decode
 """Decode the value of a record of `scores`; raises one of `UNREADABLE`."""
 
 
-class ScoreRecord(NamedTuple):
+class ViewedRecord(NamedTuple):
     """A record of `scores`, read.
 
     Attributes:
@@ -112,10 +112,10 @@ class ScoreRecord(NamedTuple):
     view: ScoreView | None
 
 
-def read_scores(records: Iterable[FetchedRecord]) -> list[ScoreRecord]:
+def read_scores(records: Iterable[FetchedRecord]) -> list[ViewedRecord]:
     """Decode records of `scores`."""
     return [
-        ScoreRecord(record.partition, record.offset, record.timestamp, record.headers, _view_of(record.value))
+        ViewedRecord(record.partition, record.offset, record.timestamp, record.headers, _view_of(record.value))
         for record in records
     ]
 
@@ -141,7 +141,7 @@ class ValidViews:
     void: dict[int, int] = field(default_factory=dict)
     unreadable: int = 0
 
-    def of(self, records: Iterable[ScoreRecord]) -> Iterator[tuple[ScoreRecord, ScoreView]]:
+    def of(self, records: Iterable[ViewedRecord]) -> Iterator[tuple[ViewedRecord, ScoreView]]:
         """Yield each record that holds a valid score, with the score."""
         for record in records:
             if (view := record.view) is None:

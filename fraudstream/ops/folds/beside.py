@@ -21,7 +21,7 @@ BLOCKED_SECONDS = 30.0
 _ENDING_SECONDS = 10.0
 
 
-class Fold(Protocol):
+class ThreadedFold(Protocol):
     """What reads topics into a state, beside others, and tells what follows."""
 
     @property
@@ -48,7 +48,7 @@ class FoldThread:
 
     def __init__(
         self,
-        fold: Fold,
+        fold: ThreadedFold,
         missing: str,
         gauges: Callable[[], Gauges],
         log: logging.Logger,

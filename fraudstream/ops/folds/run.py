@@ -30,7 +30,7 @@ class TurningFold(Protocol[Connection]):
         """Store what is known, if anywhere."""
 
 
-class FoldTerms(NamedTuple):
+class LoopTerms(NamedTuple):
     """How a fold runs.
 
     Attributes:
@@ -50,7 +50,7 @@ class FoldTerms(NamedTuple):
     troubles: tuple[type[Exception], ...]
 
 
-async def run_fold(settings: Settings, fold: TurningFold[Connection], terms: FoldTerms) -> None:
+async def run_fold(settings: Settings, fold: TurningFold[Connection], terms: LoopTerms) -> None:
     """Run until it is cancelled, or fails by a defect."""
     while True:
         try:
@@ -63,7 +63,7 @@ async def run_fold(settings: Settings, fold: TurningFold[Connection], terms: Fol
             await asyncio.sleep(terms.retry_seconds)
 
 
-async def _connected(fold: TurningFold[Connection], terms: FoldTerms) -> None:
+async def _connected(fold: TurningFold[Connection], terms: LoopTerms) -> None:
     async with AsyncExitStack() as stack:
         with given_up_as_error():
             connection = await fold.connect(stack)

@@ -18,7 +18,7 @@ from stream.clock import now_ms
 from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import SCORES
-from stream.readers import ScoreRecord, read_scores
+from stream.readers import ViewedRecord, read_scores
 from stream.settings import Settings
 
 FETCHING = {"fetch_max_wait_ms": 50, "fetch_min_bytes": 64 * 1024, "consumer_timeout_ms": 1_000}
@@ -35,7 +35,7 @@ MOST_KEPT = 20_000
 _RECENT_SECONDS = 5.0
 """What a fold still needs is kept for so long after it last asked."""
 
-Scores = Mapping[TopicPartition, Sequence[ScoreRecord]]
+Scores = Mapping[TopicPartition, Sequence[ViewedRecord]]
 """Records of `scores` by partition, each in order, read."""
 Others = Mapping[TopicPartition, Sequence[FetchedRecord]]
 """Records of other topics by partition, each in order, as they were fetched."""
@@ -233,7 +233,7 @@ class SharedTail:
             self._missing[tp] = offset  # whoever reads it finds by itself what was removed
             self._drop(tp)
 
-    def _read(self, tp: TopicPartition, records: Sequence[FetchedRecord]) -> Sequence[ScoreRecord | FetchedRecord]:
+    def _read(self, tp: TopicPartition, records: Sequence[FetchedRecord]) -> Sequence[ViewedRecord | FetchedRecord]:
         return read_scores(records) if tp.topic == self._scores else records
 
     async def _connected(self) -> LogConsumer:

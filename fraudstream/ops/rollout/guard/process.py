@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from fraudstream.ops.folds.run import FoldTerms, run_fold
+from fraudstream.ops.folds.run import LoopTerms, run_fold
 from fraudstream.ops.folds.tail import SharedTail
 from fraudstream.ops.rollout.guard.checkpoint_file import CheckpointFile
 from fraudstream.ops.rollout.guard.finding import Finding, Limits, Order, Sight, finding_on
@@ -48,7 +48,7 @@ _LOOK_SECONDS = 0.5
 _TURN_SECONDS = 0.05
 """It takes turns at most so often, unless much is to be read."""
 _MANY_RECORDS = 500
-_TERMS = FoldTerms(
+_TERMS = LoopTerms(
     log,
     "the guard cannot watch",
     "the guard watches again",

@@ -18,7 +18,7 @@ from stream.consumer import Standing
 from stream.engine.scan import EARLIER_SCORES
 from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import OUTCOMES, SCORES, SHADOW_SCORES
-from stream.readers import UNREADABLE, ScoreRecord, ValidViews
+from stream.readers import UNREADABLE, ValidViews, ViewedRecord
 from stream.settings import Settings
 
 Refresh = Callable[[], Awaitable[object]]
@@ -162,7 +162,7 @@ class GuardReader:
             comparisons = self._decoded(records, read_comparison)
             self.state.count(tp.partition, paired_scores(comparisons, self._pair), position)
 
-    def _count_scores(self, partition: int, records: Sequence[ScoreRecord], position: int) -> None:
+    def _count_scores(self, partition: int, records: Sequence[ViewedRecord], position: int) -> None:
         before = Standing(*self.state.partitions.get(partition, PartitionCounts()).standing)
         valid = ValidViews({partition: before})
         views = [view for _, view in valid.of(records)]

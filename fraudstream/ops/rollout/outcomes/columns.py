@@ -17,7 +17,7 @@ from metrics.money import DecisionCode
 from models.policy import Decision
 from stream.contract.outputs import DecidedBy
 from stream.errors import ReportError
-from stream.readers import ScoreRecord, ScoreView, ValidViews
+from stream.readers import ScoreView, ValidViews, ViewedRecord
 
 MOST_ROWS = 5_000_000
 """With more payments the report is refused: their columns take 90 bytes each, a verdict on them 600 at its peak."""
@@ -113,7 +113,7 @@ class PaymentCollector:
         """The scores that another worker's later epoch made void."""
         return self._valid.all_void
 
-    def valid(self, records: Iterable[ScoreRecord], first: int) -> list[ValidPayment]:
+    def valid(self, records: Iterable[ViewedRecord], first: int) -> list[ValidPayment]:
         """Return the deployment's valid decisions among the next records of a partition.
 
         Those before the record offset `first` only show which are valid.

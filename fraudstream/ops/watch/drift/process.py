@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from fraudstream.ops.folds.run import FoldTerms, run_fold
+from fraudstream.ops.folds.run import LoopTerms, run_fold
 from fraudstream.ops.folds.tail import SharedTail
 from fraudstream.ops.folds.topics import FetchedPart, FollowedTopics, ReadTopic
 from fraudstream.ops.rollout.outcomes.labels import LabelCollector
@@ -44,7 +44,7 @@ START_DAYS = 35
 """Without a checkpoint, scores of so many days are read, so that a model's first days and its runs are known."""
 MARGIN_MS = 5_000
 """A record reaches its topic so much later than its timestamp says, at most; clocks may differ by as much."""
-_TERMS = FoldTerms(
+_TERMS = LoopTerms(
     log,
     "live models are not watched for drift",
     "live models are watched for drift again",

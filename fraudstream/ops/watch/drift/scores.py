@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from stream.consumer import Standing
 from stream.contract.outputs import DecidedBy
-from stream.readers import ScoreRecord, ScoreView, ValidViews
+from stream.readers import ScoreView, ValidViews, ViewedRecord
 from stream.scoring.encode import HISTORY_INCOMPLETE
 
 
@@ -27,7 +27,7 @@ class ScoreFilter:
         self.left_out = 0
         self._deployment = deployment
 
-    def of(self, records: Iterable[ScoreRecord]) -> Iterator[tuple[int, ScoreView]]:
+    def of(self, records: Iterable[ViewedRecord]) -> Iterator[tuple[int, ScoreView]]:
         """Yield the scores among the next records of a partition, each with its record's timestamp."""
         for record, score in self.valid.of(records):
             if score.is_of(self._deployment):

@@ -15,7 +15,7 @@ from stream.contract.fields import AmountMinor, CurrencyCode
 from stream.contract.incident import IncidentRule, Opening
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.outputs import DecidedBy
-from stream.readers import UNREADABLE, ScoreRecord, ScoreView
+from stream.readers import UNREADABLE, ScoreView, ViewedRecord
 from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE
 from stream.scoring.score import LIVE_MODEL_FAILED
 
@@ -121,7 +121,7 @@ def shown_by(score: ScoreView, deadline_ms: int) -> Iterator[tuple[IncidentRule,
         yield IncidentRule.DEADLINES_MISSED, ()
 
 
-def is_redriven(record: ScoreRecord) -> bool:
+def is_redriven(record: ViewedRecord) -> bool:
     """Tell whether the payment of a score was sent again after it had become a dead letter.
 
     It keeps the time of its first record, so that how long it waited says nothing of the workers.

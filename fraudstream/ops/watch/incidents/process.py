@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from fraudstream.ops.folds.run import FoldTerms, run_fold
+from fraudstream.ops.folds.run import LoopTerms, run_fold
 from fraudstream.ops.folds.tail import SharedTail
 from fraudstream.ops.folds.topics import FetchedPart
 from fraudstream.ops.watch.incidents.checkpoint import IncidentCheckpoint, StoredIncidents
@@ -37,7 +37,7 @@ _LOOK_SECONDS = 5.0
 """So often it is looked at which payments wait."""
 _TURN_SECONDS = 0.5
 _MANY_RECORDS = 1_000
-_TERMS = FoldTerms(
+_TERMS = LoopTerms(
     log,
     "incidents are not told of",
     "incidents are told of again",

@@ -13,7 +13,7 @@ from stream.contract.backfill import backfill_mark
 from stream.engine.scan import EARLIER_SCORES
 from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
-from stream.readers import ScoreRecord, ValidViews
+from stream.readers import ValidViews, ViewedRecord
 from stream.settings import Settings
 
 LATENESS_MS = 5_000
@@ -91,7 +91,7 @@ class IncidentReader:
             state.partitions.pop(tp.partition, None)
             state.decided_to.pop(tp.partition, None)
 
-    def _count_scores(self, partition: int, records: Sequence[ScoreRecord], position: int) -> None:
+    def _count_scores(self, partition: int, records: Sequence[ViewedRecord], position: int) -> None:
         read = self.fold.state.partitions.setdefault(partition, ReadPartition(position))
         valid = ValidViews({partition: read.standing})
         for record, score in valid.of(records):

@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from fraudstream.ops.folds.run import FoldTerms, run_fold
+from fraudstream.ops.folds.run import LoopTerms, run_fold
 from stream.errors import ControlLogError
 from stream.settings import Settings
 from stream.tasks import end_tasks
 
 LOG = logging.getLogger("fraudstream.tests")
-TERMS = FoldTerms(LOG, "it is not told", "it is told again", 0.0, 0.0, (ControlLogError,))
+TERMS = LoopTerms(LOG, "it is not told", "it is told again", 0.0, 0.0, (ControlLogError,))
 
 
 class Fold:
