@@ -45,7 +45,7 @@ log = logging.getLogger("fraudstream.guard")
 _IDLE_SECONDS = 0.5
 _LOOK_SECONDS = 0.5
 """So often it looks where nothing new was decided: time alone makes a rung due."""
-_TURN_SECONDS = 0.05
+_TURN_SECONDS = 0.02
 """It takes turns at most so often, unless much is to be read."""
 _MANY_RECORDS = 500
 _TERMS = LoopTerms(
