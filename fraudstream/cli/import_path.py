@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("features", "fraudstream", "guards", "metrics", "models", "shadow", "stream")
+from fraudstream.shared_names import PACKAGES, ROOT
 
 
 def put_working_folder_last() -> None:
@@ -22,7 +21,7 @@ def put_working_folder_last() -> None:
 
 def hidden_packages() -> Iterator[str]:
     """Yield what hides a package of fraudstream on the import path, and what to do."""
-    for name in PACKAGES:
+    for name in (*PACKAGES, "fraudstream"):
         spec = find_spec(name)
         found = [] if spec is None else [Path(one) for one in spec.submodule_search_locations or [spec.origin or ""]]
         if found and ROOT / name not in [one.resolve() for one in found]:

@@ -26,6 +26,7 @@ from stream.engine.batches import Record
 from stream.engine.scan import TopicScan, scan_topic
 from stream.engine.unpacking import Unreadable
 from stream.id_rules import NO_SHAPES, IdRules, declared_ids
+from stream.readers import UNREADABLE
 from stream.recovery.replayed_input import ReplayedInput
 from stream.settings import Settings
 
@@ -132,7 +133,6 @@ class _Card(msgspec.Struct):
 
 
 _read_card = msgspec.json.Decoder(_Card).decode
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class TopicsSource:
@@ -311,7 +311,7 @@ def _read(kind: RecordKind, record: Record, ids: IdRules, *, accepted: bool = Fa
         return Rejection(DeadLetterCode.UNREADABLE_RECORD, record.damage)
     try:
         key = _read_card(record.value or b"").card_id.encode()
-    except _UNREADABLE:
+    except UNREADABLE:
         key = b""  # the contract's reader says what is wrong
     value = record.value or b""
     if kind is RecordKind.TRANSACTION:

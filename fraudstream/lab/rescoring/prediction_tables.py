@@ -17,6 +17,7 @@ from stream.contract.codes import Rejection
 from stream.contract.outputs import PredictionOutcome
 from stream.engine.batches import Record
 from stream.id_rules import NO_SHAPES, IdRules
+from stream.readers import UNREADABLE
 from stream.recovery.replayed_input import ReplayedInput
 from stream.scoring.decode import read_prediction_record
 
@@ -81,7 +82,6 @@ DOUBT_COLUMNS = (
     "{floor_ms} AS prediction_floor_ms,"
 )
 DOUBT_JOIN = 'LEFT JOIN prediction_doubts AS doubts ON doubts."row" = wanted."row"'
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode = msgspec.json.Decoder(PredictionOutcome).decode
 
 
@@ -157,7 +157,7 @@ class PredictionTables:
         for record in records:
             try:
                 outcome = _decode(record.value or b"")
-            except _UNREADABLE:
+            except UNREADABLE:
                 others.append(record)
                 continue
             if outcome.deployment == self._deployment and self._card_id in {None, outcome.card_id}:

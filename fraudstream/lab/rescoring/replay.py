@@ -31,11 +31,11 @@ from stream.control.log_reader import LogReader
 from stream.deciding_settings import DecidingSettings, deciding_settings
 from stream.kafka.topics import SCORES, silent_scores
 from stream.positions.offsets import read_validity
+from stream.readers import UNREADABLE
 from stream.scoring.encode import UNDECIDABLE
 from stream.scoring.score import LIVE_MODEL_FAILED, decide_by_rules
 from stream.settings import Settings
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode_score = msgspec.json.Decoder(Score).decode
 
 
@@ -115,7 +115,7 @@ async def _search(
             try:
                 validity = read_validity(value)
                 score = _decode_score(value) if quoted_id in value else None
-            except _UNREADABLE:
+            except UNREADABLE:
                 continue
             is_valid = standing.is_valid(validity.epoch, validity.place)
             standing = standing.after(validity.epoch, validity.place)

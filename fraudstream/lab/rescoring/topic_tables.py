@@ -27,6 +27,7 @@ from stream.contract.codes import Rejection
 from stream.contract.outputs import Outcome, Score
 from stream.engine.batches import Record
 from stream.id_rules import NO_SHAPES, IdRules
+from stream.readers import UNREADABLE
 from stream.recovery.replayed_input import ReplayedInput
 from stream.scoring.decode import Decoded, decode, read_label_record
 from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE
@@ -77,7 +78,6 @@ POSITIONS = ("card", "merchant", "device")
 Columns = dict[str, Any]
 _decode_outcome = msgspec.json.Decoder(Outcome).decode
 _encode = msgspec.json.Encoder().encode
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class EntityFilter:
@@ -314,7 +314,7 @@ class TopicTables:
         for record in records if self.predictions is None else self.predictions.outcomes(records):
             try:
                 outcome = _decode_outcome(record.value or b"")
-            except _UNREADABLE:
+            except UNREADABLE:
                 self.unreadable += not _is_of_prediction(record.value or b"")
                 continue
             if outcome.deployment == self.deployment:
@@ -386,7 +386,7 @@ def _is_of_prediction(value: bytes) -> bool:
     """Tell whether a record that is no outcome of a label is one of a prediction, which no feature here reads."""
     try:
         return _decode_kind(value).kind == "prediction"
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
 
 

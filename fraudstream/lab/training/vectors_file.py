@@ -26,6 +26,7 @@ from models.errors import ProbeError
 from models.expected import without_pattern
 from models.times import parse_time_ms
 from stream.control.probes import vectorise_probe
+from stream.readers import UNREADABLE
 from stream.settings import PREFIX
 
 COLUMNS: Mapping[str, str] = MappingProxyType(
@@ -136,7 +137,7 @@ def _metadata(path: Path, folder: Path) -> dict[str, bytes]:
 def _decoded(path: Path, value: bytes, kind: type[Any]) -> Any:  # noqa: ANN401 - of that type
     try:
         return msgspec.json.decode(value, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise VectorsFileError(f"{path}: its metadata are damaged ({without_pattern(error)}): {_KEEP}") from error
 
 

@@ -71,7 +71,9 @@ class FoldThread:
 
     async def stop(self) -> None:
         """Let the fold keep what it knows and end; one that is blocked is left behind."""
-        if self._loop is not None:
+        if self._loop is None:
+            self._stopping.set()
+        else:
             with suppress(RuntimeError):  # it has ended
                 self._loop.call_soon_threadsafe(self._stopping.set)
         await asyncio.to_thread(self._thread.join, _ENDING_SECONDS)

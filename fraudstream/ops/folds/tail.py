@@ -74,9 +74,9 @@ class _Chunk:
         return self.records if self.first >= offset else [one for one in self.records if one.offset >= offset]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Partition:
-    """What is kept of a partition: the records from `begin` up to `next`."""
+    """What is kept of a partition: the records from `begin` up to `next`; another one where it is read anew."""
 
     begin: int
     next: int
@@ -96,6 +96,20 @@ class _Partition:
         return dropped
 
 
+def read_until(before: int | None, records: Sequence[FetchedRecord], asked_ms: int, *, at_end: bool) -> int | None:
+    """Return the time up to which a partition is read.
+
+    Args:
+        before: that time before.
+        records: what was read since.
+        asked_ms: when the partition's end was asked for.
+        at_end: whether it was read up to that end.
+    """
+    if at_end:
+        return asked_ms
+    return max(min(records[-1].timestamp, asked_ms), before or 0) if records else before
+
+
 class SharedTail:
     """Fetches what is new once, for all folds; each of its methods may be awaited in any thread's loop.
 
@@ -110,6 +124,7 @@ class SharedTail:
         self._missing: dict[TopicPartition, int] = {}
         self._needed: dict[int, tuple[float, Mapping[TopicPartition, int]]] = {}
         self._consumer: LogConsumer | None = None
+        self._assigned: dict[TopicPartition, _Partition] = {}
         self._fetching = asyncio.Lock()
         self._fetches = 0
         self._kept = 0
@@ -213,22 +228,19 @@ class SharedTail:
 
     async def _fetch(self, wait_ms: int) -> None:
         consumer = await self._connected()
-        tps, asked_ms = sorted(consumer.assignment()), now_ms()
-        ends = await consumer.end_offsets(tps)
+        assigned, asked_ms = self._assigned, now_ms()
+        ends = await consumer.end_offsets(list(assigned))
         found = await consumer.getmany(timeout_ms=wait_ms, max_records=LARGEST_FETCH)
         passed, consumer.fetcher.passed_over = consumer.fetcher.passed_over, []
-        for tp in tps:
-            position, records, part = await consumer.position(tp), found.get(tp, ()), self._partitions.get(tp)
-            if part is None:
+        for tp, part in assigned.items():
+            position, records = await consumer.position(tp), found.get(tp, ())
+            if self._partitions.get(tp) is not part:  # it was forgotten meanwhile, and perhaps is read from elsewhere
                 continue
             if position > part.next:
                 unreadable = sum(one.end - one.first for at, one in passed if at == tp)
                 part.chunks.append(_Chunk(part.next, position, self._read(tp, records), unreadable))
                 part.next, self._kept = position, self._kept + len(records)
-            if position >= ends[tp]:
-                part.until_ms = asked_ms
-            elif records:
-                part.until_ms = max(min(records[-1].timestamp, asked_ms), part.until_ms or 0)
+            part.until_ms = read_until(part.until_ms, records, asked_ms, at_end=position >= ends[tp])
         for tp, offset in list(consumer.fetcher.queues.out_of_range.items()):
             self._missing[tp] = offset  # whoever reads it finds by itself what was removed
             self._drop(tp)
@@ -239,15 +251,16 @@ class SharedTail:
     async def _connected(self) -> LogConsumer:
         """Return a consumer of what is kept; to assign others to one that reads loses its positions."""
         previous = self._consumer
-        if previous is not None and previous.assignment() == self._partitions.keys():
+        if previous is not None and self._assigned == self._partitions:
             return previous
         consumer = open_consumer(self._settings, resets=False, **FETCHING)
         self._consumer = consumer
         if previous is not None:
             await previous.stop()
         await consumer.start()
-        consumer.assign(sorted(self._partitions))
-        for tp, part in self._partitions.items():
+        self._assigned = self._partitions.copy()
+        consumer.assign(sorted(self._assigned))
+        for tp, part in self._assigned.items():
             consumer.seek(tp, part.next)
         return consumer
 

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from fraudstream.ops.folds.tail import FETCHING, LARGEST_FETCH, WAIT_MS, Others, Scores, SharedTail
+from fraudstream.ops.folds.tail import FETCHING, LARGEST_FETCH, WAIT_MS, Others, Scores, SharedTail, read_until
 from stream.clock import now_ms
 from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.engine.scan import first_offsets
@@ -193,10 +193,10 @@ class FollowedTopics:
         found = await consumer.getmany(*(only or tps), timeout_ms=wait_ms, max_records=LARGEST_FETCH)
         positions = {tp: await consumer.position(tp) for tp in tps}
         for tp in tps:
-            if positions[tp] >= ends[tp]:
-                self._until_ms[tp] = asked_ms
-            elif tp in found:
-                self._until_ms[tp] = max(min(found[tp][-1].timestamp, asked_ms), self._until_ms.get(tp, 0))
+            at_end = positions[tp] >= ends[tp]
+            until_ms = read_until(self._until_ms.get(tp), found.get(tp, ()), asked_ms, at_end=at_end)
+            if until_ms is not None:
+                self._until_ms[tp] = until_ms
         passed, consumer.fetcher.passed_over = consumer.fetcher.passed_over, []
         self.unreadable += sum(unreadable.end - unreadable.first for _, unreadable in passed)
         self._at.update(positions)

@@ -11,13 +11,13 @@ from fraudstream.ops.repair.key_sample import AFTER_ALL_MS
 from stream.contract.fields import ORDINARY_VALUE_BYTES
 from stream.engine.scan import scan_topic
 from stream.id_rules import FIELDS, IdRules, common_shapes
+from stream.readers import UNREADABLE
 from stream.settings import Settings
 
 COSTS_THE_RECORD = frozenset({"card_id", "merchant_id"})
 """Fields of which a refused id costs the record; the others are dropped, and named on the score."""
 
 _decode = msgspec.json.Decoder().decode
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class IdCount(NamedTuple):
@@ -79,7 +79,7 @@ def _fields_of(value: bytes | None) -> Mapping[str, Any] | None:
         return None
     try:
         raw = _decode(value)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return raw if isinstance(raw, dict) else None
 

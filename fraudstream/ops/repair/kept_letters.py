@@ -16,6 +16,7 @@ from stream.engine.batches import Record
 from stream.engine.unpacking import LARGEST_HEADER_COUNT, FetchedRecord
 from stream.positions.dead_letters import AMOUNT, TRANSACTION, TRUNCATED, VALUES, Content
 from stream.positions.letters import read_letter_place
+from stream.readers import UNREADABLE
 from stream.redaction import MASK, redact, redact_headers, redact_text
 
 REDRIVEN_FROM = "redriven-from"
@@ -23,7 +24,6 @@ REDRIVEN_FROM = "redriven-from"
 
 _LONGEST_ID = 128
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class OriginalPlace(NamedTuple):
@@ -129,7 +129,7 @@ def _ids(value: bytes | None) -> Mapping[str, str]:
     """Return the ids of a transaction or a label, redacted, as far as they can be read."""
     try:
         found = msgspec.json.decode(value or b"")
-    except _UNREADABLE:
+    except UNREADABLE:
         return {}
     named = found if isinstance(found, dict) else {}
     return {

@@ -8,8 +8,6 @@ few bits for each decision, and a tally. `fraudstream.ops.rollout.shadow.tables`
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
 from models.policy import Decision
 from models.times import parse_time_ms
 from shadow.comparison import Comparison, read_comparison
@@ -22,6 +20,7 @@ from stream.control.client import read_events
 from stream.engine.scan import EARLIER_SCORES, scan_topic
 from stream.errors import ReportError
 from stream.kafka.topics import SCORES, SHADOW_SCORES, decision_topics
+from stream.readers import UNREADABLE
 from stream.settings import Settings
 
 DAY_MS = 86_400_000
@@ -226,7 +225,7 @@ def _readable(values: Sequence[bytes], deployment: str) -> list[Comparison]:
     for value in values:
         try:
             one = read_comparison(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             continue
         if one.deployment == deployment:
             found.append(one)

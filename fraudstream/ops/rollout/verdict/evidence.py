@@ -6,6 +6,7 @@ import msgspec
 
 from fraudstream.ops.rollout.verdict.report import VerdictReport
 from models.promotion_rules import VERDICT
+from stream.readers import UNREADABLE
 
 _LONGEST_TEXT = 300
 
@@ -49,5 +50,5 @@ def read_report(value: bytes) -> VerdictReport:
     """
     try:
         return msgspec.json.decode(value, type=VerdictReport)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"it is not what `fraudstream shadow verdict --json` writes: {error}") from error

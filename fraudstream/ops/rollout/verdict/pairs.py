@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple, Self
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +15,7 @@ from guards.shares import WHOLE_BP
 from metrics.columns import Bools, Floats, Ints
 from models.times import stated_ms
 from shadow.comparison import Comparison, read_comparison
+from stream.readers import UNREADABLE
 
 PAIR_ROW = np.dtype(
     [
@@ -101,7 +101,7 @@ class PairCollector:
     def _line(self, value: bytes) -> tuple[Any, ...] | None:
         try:
             one = read_comparison(value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return None
         if one.deployment not in (self.deployment, "") or one.challenger.digest != self.challenger:
             return None

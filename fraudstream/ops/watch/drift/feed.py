@@ -18,6 +18,7 @@ from fraudstream.ops.rollout.outcomes.labels import card_hash
 from fraudstream.ops.watch.drift.terms import DAYS_OF_YEAR
 from models.training_reference import DAY_MS
 from stream.engine.unpacking import FetchedRecord
+from stream.readers import UNREADABLE
 
 LABELS, FRAUDS = "labels", "cards with fraud"
 """The counts of all labels, and of cards with a label that says fraud; shares of these have counts of their own."""
@@ -192,7 +193,7 @@ class LabelFeed:
         for record in records:
             try:
                 label = _decode(record.value or b"")
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except UNREADABLE:
                 continue
             if label.deployment in (self._deployment, "") and label.status not in _UNCOUNTED:
                 self._add(record.timestamp, label)

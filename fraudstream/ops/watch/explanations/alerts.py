@@ -14,6 +14,7 @@ from models.policy import Decision
 from stream.consumer import Headers, Standing, place_of
 from stream.contract.outputs import Score
 from stream.engine.unpacking import FetchedRecord
+from stream.readers import UNREADABLE
 
 _NOTE = 1
 """The version of what a commit's metadata hold."""
@@ -35,7 +36,6 @@ class _ScoreHead(msgspec.Struct):
 
 _decode_head = msgspec.json.Decoder(_ScoreHead).decode
 _decode = msgspec.json.Decoder(Score).decode
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class ReadProgress(NamedTuple):
@@ -114,7 +114,7 @@ class PartitionReader:
             own = head.deployment in ("", self.deployment) and record.offset >= self.first
             is_alert = head.decision is not Decision.APPROVE and own
             score = _decode(record.value or b"") if is_alert else None
-        except _UNREADABLE:
+        except UNREADABLE:
             if record.offset >= self.first:
                 self.unreadable.append(record.offset)
             return None

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from stream.contract.incident import Incident, IncidentKind
 from stream.kafka.client import connection_options, require_topic
 from stream.kafka.topics import INCIDENTS
+from stream.readers import UNREADABLE
 from stream.settings import Settings
 
 _FETCH_MS = 200
@@ -23,7 +24,7 @@ def read_incident(value: bytes | None) -> Incident | None:
     """Decode a record of `incidents`; None if this version cannot read it."""
     try:
         return _decode(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 
