@@ -1,10 +1,10 @@
-"""What is read of a score and of an outcome to count bad events; all other fields are skipped.
+"""What a guard counts of a score and of a label's outcome; all other fields are skipped.
 
 Reading a dozen fields of a score takes a third of the time of building all of them.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -12,10 +12,9 @@ from guards.specs import GuardKind
 
 APPROVED, REVIEWED, DECLINED = "approve", "review", "decline"
 _BY_MODEL = "model"
-_STALE = "stale"
+STALE = "stale"
 RULE = "rule:"
 """What `overruled.by` begins with where a rule beside the model decided; the rule's name stands behind it."""
-_LABEL = "label"
 _BY_DECISION = {REVIEWED: GuardKind.REVIEWED, DECLINED: GuardKind.DECLINED}
 _NOTHING: tuple[GuardKind, ...] = ()
 _STOOD_IN = (GuardKind.STOOD_IN,)
@@ -78,25 +77,38 @@ class GuardedScore(msgspec.Struct, frozen=True):
     schema: Literal["score/1"] = "score/1"
 
 
-class GuardedOutcome(msgspec.Struct, frozen=True):
-    """An `outcome/1`, as far as a guard reads it."""
+class GuardedOutcome(NamedTuple):
+    """The fields of a label's `outcome/1` by which a guard counts; simulations make outcomes of them alone."""
 
     transaction_id: str
     card_id: str
-    fraud: bool = False
-    status: str = ""
+    fraud: bool
     deployment: str = ""
-    kind: str = _LABEL
+    status: str = ""
+
+
+class LabelledPayment(Protocol):
+    """What is counted: a `GuardedOutcome`, or any outcome with these fields, such as `stream.readers.LabelView`."""
 
     @property
-    def confirms_fraud(self) -> bool:
-        """Whether the payment is fraud by this label, and no later label was known."""
-        return self.fraud and self.status != _STALE
+    def transaction_id(self) -> str:
+        """The payment."""
 
     @property
-    def is_genuine(self) -> bool:
-        """Whether the payment is genuine by this label, and no later label was known."""
-        return not self.fraud and self.status != _STALE and self.kind == _LABEL
+    def card_id(self) -> str:
+        """Its card."""
+
+    @property
+    def fraud(self) -> bool:
+        """Whether the label says fraud."""
+
+    @property
+    def status(self) -> str:
+        """What became of the label; `stale` if a later one was known."""
+
+    @property
+    def deployment(self) -> str:
+        """The deployment that took the label in."""
 
 
 class DecidedScore(Protocol):
@@ -129,10 +141,6 @@ class DecidedScore(Protocol):
     @property
     def arm(self) -> str | None:
         """`live` or `canary`, as assigned."""
-
-
-read_outcome = msgspec.json.Decoder(GuardedOutcome).decode
-"""Decode the value of a record of `outcomes`; raises msgspec.DecodeError."""
 
 
 _FEATURES = msgspec.json.Decoder(dict[str, float | None] | None)

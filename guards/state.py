@@ -14,7 +14,16 @@ from guards.evidence import BlockCounts, Counts, by_share
 from guards.excluded import ExcludedCards
 from guards.first_payments import BAND_CLASSES, BAND_WIDTH, FIRST_HOURS, ClassCounts, Sampled
 from guards.hashes import HashSet, hash_of
-from guards.records import APPROVED, DECLINED, DecidedScore, GuardedOutcome, bad_events, features_of, ruled
+from guards.records import (
+    APPROVED,
+    DECLINED,
+    STALE,
+    DecidedScore,
+    LabelledPayment,
+    bad_events,
+    features_of,
+    ruled,
+)
 from guards.shares import CANARY, LIVE, WHOLE_BP, SplitArms
 from guards.specs import GuardKind, Guards
 
@@ -242,7 +251,7 @@ class GuardState:
             self._sought.remove(transaction)
             self._found[transaction] = exposure
 
-    def count_outcomes(self, partition: int, outcomes: Iterable[GuardedOutcome], position: int) -> None:
+    def count_outcomes(self, partition: int, outcomes: Iterable[LabelledPayment], position: int) -> None:
         """Count the frauds among a partition's outcomes, in order; once confirmed, a fraud stays counted.
 
         Args:
@@ -252,11 +261,13 @@ class GuardState:
         """
         counts = self.outcomes.setdefault(partition, OutcomePartition())
         for outcome in outcomes:
-            if outcome.confirms_fraud and outcome.deployment == self.deployment:
+            if outcome.status == STALE or outcome.deployment != self.deployment:
+                continue
+            if outcome.fraud:
                 transaction = hash_of(outcome.transaction_id)
                 counts.frauds.setdefault(transaction, hash_of(outcome.card_id))
                 self._seek(transaction)
-            elif outcome.is_genuine and outcome.deployment == self.deployment:
+            else:
                 counts.genuine.add(hash_of(outcome.transaction_id))
         counts.position = position
 

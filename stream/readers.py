@@ -1,8 +1,8 @@
 """The port: what programs beside the workers read of a fleet's topics, decoded once and told valid by one rule.
 
-A score is read as a `ScoreView`: every field that a reader beside the fleet goes by, as strict as in the contract, and
-its features as they stand, which few readers need. Whoever reads a topic for several purposes decodes it once, and
-hands each of them the same records.
+A score is read as a `ScoreView`, the outcome of a label as a `LabelView`: every field that a reader beside the fleet
+goes by, as strict as in the contract; a score's features as they stand, which few readers need. Whoever reads a topic
+for several purposes decodes it once, and hands each of them the same records.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,7 +16,8 @@ from models.policy import Band, Decision, Unit
 from models.times import stated_ms
 from stream.consumer import Headers, Standing, place_of
 from stream.contract.fields import AmountMinor, CurrencyCode, TimeText, Token, TransactionId
-from stream.contract.outputs import Count, DecidedBy, ModelName, Overruled, Propensity, Source
+from stream.contract.label import Reporter
+from stream.contract.outputs import Count, DecidedBy, LabelStatus, ModelName, Overruled, Propensity, Source
 from stream.engine.unpacking import FetchedRecord
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -92,6 +93,61 @@ class ScoreView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 read_view = msgspec.json.Decoder(ScoreView).decode
 """Decode the value of a record of `scores`; raises one of `UNREADABLE`."""
+
+
+class LabelView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The `outcome/1` of a label; see `stream.contract.outputs.Outcome`. One of a prediction is none."""
+
+    schema: Literal["outcome/1"] = "outcome/1"
+    kind: Literal["label"] = "label"
+    transaction_id: TransactionId
+    card_id: Token
+    occurred_at: TimeText | None = None
+    fraud: bool
+    labelled_at: TimeText
+    reported_by: Reporter
+    fraud_type: str | None = None
+    deployment: str = ""
+    status: LabelStatus
+    source: Source
+
+    @property
+    def place(self) -> int:
+        """The place of the label's own record, see `stream.consumer.place_of`."""
+        return place_of(self.source.log, self.source.offset)
+
+    def is_of(self, deployment: str) -> bool:
+        """Tell whether a deployment made it; versions before deployments were told apart wrote no name."""
+        return self.deployment in (deployment, "")
+
+
+class _OutcomeKind(msgspec.Struct):
+    kind: str = "label"
+
+
+_decode_label = msgspec.json.Decoder(LabelView).decode
+_decode_kind = msgspec.json.Decoder(_OutcomeKind).decode
+
+
+def read_label_view(value: bytes | None) -> LabelView | None:
+    """Decode the value of a record of `outcomes`; return None if it is the outcome of a prediction.
+
+    Raises one of `UNREADABLE` if it is neither.
+    """
+    try:
+        return _decode_label(value or b"")
+    except msgspec.ValidationError:
+        if is_of_prediction(value):
+            return None
+        raise
+
+
+def is_of_prediction(value: bytes | None) -> bool:
+    """Tell whether a record of `outcomes` is that of a prediction, which states no label."""
+    try:
+        return _decode_kind(value or b"").kind == "prediction"
+    except UNREADABLE:
+        return False
 
 
 class ViewedRecord(NamedTuple):

@@ -5,7 +5,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from enum import Enum
+from enum import Enum, StrEnum
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -64,7 +64,7 @@ class Fate(Enum):
     """No payment: up to its time, nothing sees the card's records from now on."""
 
 
-class LabelStatus(Enum):
+class LabelStatus(StrEnum):
     """The effect of a label, from its card's history before the label's first offset."""
 
     APPLIED = "applied"

@@ -15,6 +15,7 @@ from models.policy import Policy
 from models.times import format_time
 from models.training_reference import DAY_MS, ReferenceRows, TrainingReference, build_reference
 from stream.readers import read_scores
+from support.outcome_cases import outcome_value
 
 DIGEST = "ab" * 32
 NAMES = ("amount", "night", "gap")
@@ -143,14 +144,12 @@ def watched(fold: DriftFold, found: Sequence[DriftRecord], end_day: int) -> list
 def label(one: Payment, offset: int, partition: int, *, fraud: bool, days: int) -> DriftRecord:
     """Return the record of `outcomes` of a label that came so many days after the payment of a score's place."""
     labelled_ms = one.day * DAY_MS + DAY_MS // 2 + days * DAY_MS
-    value = {
-        "kind": "label",
-        "deployment": "default",
-        "transaction_id": f"t-{partition}-{offset}",
-        "card_id": one.card,
-        "fraud": fraud,
-        "occurred_at": format_time(one.day * DAY_MS + DAY_MS // 2),
-        "labelled_at": format_time(labelled_ms),
-        "source": {"topic": "labels", "partition": partition, "offset": offset},
-    }
-    return DriftRecord(partition, offset, labelled_ms, msgspec.json.encode(value))
+    value = outcome_value(
+        transaction_id=f"t-{partition}-{offset}",
+        card_id=one.card,
+        fraud=fraud,
+        occurred_at=format_time(one.day * DAY_MS + DAY_MS // 2),
+        labelled_at=format_time(labelled_ms),
+        source={"topic": "labels", "partition": partition, "offset": offset},
+    )
+    return DriftRecord(partition, offset, labelled_ms, value)

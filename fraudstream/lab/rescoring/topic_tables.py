@@ -27,7 +27,7 @@ from stream.contract.codes import Rejection
 from stream.contract.outputs import Outcome, Score
 from stream.engine.batches import Record
 from stream.id_rules import NO_SHAPES, IdRules
-from stream.readers import UNREADABLE
+from stream.readers import UNREADABLE, is_of_prediction
 from stream.recovery.replayed_input import ReplayedInput
 from stream.scoring.decode import Decoded, decode, read_label_record
 from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE
@@ -315,7 +315,7 @@ class TopicTables:
             try:
                 outcome = _decode_outcome(record.value or b"")
             except UNREADABLE:
-                self.unreadable += not _is_of_prediction(record.value or b"")
+                self.unreadable += not is_of_prediction(record.value or b"")
                 continue
             if outcome.deployment == self.deployment:
                 found.append((record.timestamp, outcome))
@@ -373,21 +373,6 @@ class TopicTables:
             self._connection.register("batch", columns)
             self._connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM batch")
             self._connection.unregister("batch")
-
-
-class _OutcomeKind(msgspec.Struct):
-    kind: str = "label"
-
-
-_decode_kind = msgspec.json.Decoder(_OutcomeKind).decode
-
-
-def _is_of_prediction(value: bytes) -> bool:
-    """Tell whether a record that is no outcome of a label is one of a prediction, which no feature here reads."""
-    try:
-        return _decode_kind(value).kind == "prediction"
-    except UNREADABLE:
-        return False
 
 
 def softens_rule(score: Score) -> bool:

@@ -14,11 +14,11 @@ from guards.checkpoint import read_state, state_json
 from guards.errors import CheckpointError
 from guards.evidence import log_evidence_of
 from guards.hashes import HashSet, hash_of
-from guards.records import GuardedOutcome, GuardedScore, Overrule, ScorePlace, read_outcome
+from guards.records import GuardedOutcome, GuardedScore, Overrule, ScorePlace
 from guards.specs import GuardKind, default_guards
 from guards.state import Exposure, GuardState
-from stream.readers import read_view
-from support.outcome_cases import score_value
+from stream.readers import read_label_view, read_view
+from support.outcome_cases import outcome_value, score_value
 
 GUARDS = default_guards()
 SHARES = {3: 100, 4: 500, 5: 500}
@@ -281,8 +281,14 @@ def test_the_fields_of_a_score_are_read_and_others_are_skipped() -> None:
     state.count(0, [found], 1)
     assert state.counts_of(GuardKind.DECLINED) == state.counts_of(GuardKind.STOOD_IN) == {500: (1, 0)}
     assert state.counts_of(GuardKind.REVIEWED) == {}
-    assert read_outcome(b'{"transaction_id":"t","card_id":"c","fraud":true,"x":[]}').fraud
-    assert not read_outcome(b'{"transaction_id":"t","card_id":"c","kind":"prediction"}').fraud
+
+
+def test_it_counts_labels_as_they_are_read_from_outcomes_and_none_that_a_later_one_had_replaced() -> None:
+    values = [outcome_value(transaction_id=f"t-{at}", card_id=f"c-{at}") for at in range(3)]
+    values += [outcome_value(transaction_id="t-3", card_id="c-3", status="stale"), outcome_value(deployment="green")]
+    state = GuardState(GUARDS, "default", SHARES)
+    state.count_outcomes(0, filter(None, map(read_label_view, values)), 5)
+    assert len(state.outcomes[0].frauds) == 3
 
 
 @pytest.mark.parametrize("share_bp", [0, 10_000, -1])

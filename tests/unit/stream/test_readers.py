@@ -8,11 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.history.store import PredictionStatus
 from stream.consumer import ValidScores
-from stream.contract.outputs import Score
-from stream.readers import ScoreView, ValidViews, feature_rows, read_scores, read_view
+from stream.contract.outputs import Outcome, PredictionOutcome, PredictionPositions, Score, Source
+from stream.readers import (
+    UNREADABLE,
+    LabelView,
+    ScoreView,
+    ValidViews,
+    feature_rows,
+    read_label_view,
+    read_scores,
+    read_view,
+)
 from support.handmade_scores import handmade_scores, score
-from support.outcome_cases import score_value
+from support.outcome_cases import outcome_value, score_value
 from support.stream_records import Told
 
 FIELDS = ("transaction_id", "card_id", "decision", "decided_by", "revision", "epoch", "deployment", "latency_ms")
@@ -85,3 +95,50 @@ def test_a_score_without_features_has_no_row(stated: object) -> None:
 def test_an_undefined_feature_is_not_a_number_in_a_matrix() -> None:
     rows = feature_rows([read_view(score_value(features={"b": 2.0}))], ["a", "b"])
     assert np.array_equal(np.array(rows, np.float64), [[np.nan, 2.0]], equal_nan=True)
+
+
+LABEL_CHANGES: list[dict[str, Any]] = [
+    {},
+    {"fraud": False, "status": "stale", "occurred_at": None},
+    {"fraud_type": "x"},
+]
+
+
+@pytest.mark.parametrize("changes", LABEL_CHANGES, ids=str)
+def test_a_view_has_what_the_outcome_of_a_label_has(changes: dict[str, Any]) -> None:
+    value = outcome_value(**changes)
+    whole, view = msgspec.json.decode(value, type=Outcome), read_label_view(value)
+    assert view is not None
+    for name in LabelView.__struct_fields__:
+        expected = getattr(whole, name)
+        assert getattr(view, name) == (None if expected is msgspec.UNSET else expected), name
+    assert (view.place, view.is_of("default"), view.is_of("green")) == (whole.source.offset, True, False)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"fraud": 1}, {"status": "lost"}, {"schema": "outcome/2"}, {"kind": "guess"}, {"source": None}, {"card_id": ""}],
+    ids=str,
+)
+def test_what_is_no_outcome_of_a_label_is_no_view(changes: dict[str, Any]) -> None:
+    value = outcome_value(**changes)
+    with pytest.raises(UNREADABLE):
+        msgspec.json.decode(value, type=Outcome)
+    with pytest.raises(UNREADABLE):
+        read_label_view(value)
+
+
+def test_the_outcome_of_a_prediction_states_no_label_and_is_no_fault() -> None:
+    source = Source(topic="predictions", partition=0, offset=3)
+    outcome = PredictionOutcome(
+        card_id="c-1",
+        name="risk",
+        computed_at="2026-02-10T12:00:00.000Z",
+        positions=PredictionPositions(history_epoch=1, prediction=1),
+        status=PredictionStatus.APPLIED,
+        source=source,
+    )
+    assert read_label_view(msgspec.json.encode(outcome)) is None
+    for value in (None, b"", b"{", b"\xff"):
+        with pytest.raises(UNREADABLE):
+            read_label_view(value)

@@ -12,13 +12,12 @@ from aiokafka import TopicPartition
 from fraudstream.ops.folds.tail import SharedTail
 from fraudstream.ops.folds.topics import FetchedPart, FollowedTopics, ReadTopic
 from guards.paired import Pair, paired_scores, read_comparison
-from guards.records import read_outcome
 from guards.state import GuardState, PartitionCounts
 from stream.consumer import Standing
 from stream.engine.scan import EARLIER_SCORES
 from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import OUTCOMES, SCORES, SHADOW_SCORES
-from stream.readers import UNREADABLE, ValidViews, ViewedRecord
+from stream.readers import UNREADABLE, ValidViews, ViewedRecord, read_label_view
 from stream.settings import Settings
 
 Refresh = Callable[[], Awaitable[object]]
@@ -157,7 +156,8 @@ class GuardReader:
 
     def _count(self, tp: TopicPartition, records: Sequence[FetchedRecord], position: int) -> None:
         if tp.topic == self._outcomes:
-            self.state.count_outcomes(tp.partition, self._decoded(records, read_outcome), position)
+            labels = filter(None, self._decoded(records, read_label_view))
+            self.state.count_outcomes(tp.partition, labels, position)
         elif self._pair is not None:
             comparisons = self._decoded(records, read_comparison)
             self.state.count(tp.partition, paired_scores(comparisons, self._pair), position)

@@ -7,17 +7,15 @@ histories did not know joins its decision all the same.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from guards.shares import WHOLE_BP
 from models.errors import InvalidTimeError
 from models.times import parse_time_ms
-from stream.consumer import place_of
-from stream.positions.offsets import SourcePlace
+from stream.readers import UNREADABLE, read_label_view
 
 NO_TIME = -(2**63)
 """Stands for a time that is not known."""
@@ -52,22 +50,6 @@ def payment_hash(card_id: str, transaction_id: str) -> int:
     return int.from_bytes(blake2b(f"{card_id}\n{transaction_id}".encode(), digest_size=_HASH_BYTES).digest())
 
 
-class LabelOutcome(msgspec.Struct, frozen=True):
-    """An `outcome/1` of a label, as far as a report reads it."""
-
-    transaction_id: str
-    card_id: str
-    fraud: bool
-    labelled_at: str
-    source: SourcePlace
-    occurred_at: str | None = None
-    kind: Literal["label"] = "label"
-    deployment: str = ""
-
-
-_decode = msgspec.json.Decoder(LabelOutcome).decode
-
-
 @dataclass(slots=True)
 class LabelCollector:
     """Collects the labels of a deployment, of one share of the cards.
@@ -92,17 +74,23 @@ class LabelCollector:
 
     def _line(self, value: bytes) -> tuple[int, int, int, int, int, bool] | None:
         try:
-            one = _decode(value)
-            if one.deployment not in (self.deployment, ""):
+            if (label := read_label_view(value)) is None:
                 return None
-            card, labelled_ms = card_hash(one.card_id), parse_time_ms(one.labelled_at).epoch_ms
-            occurred_ms = NO_TIME if one.occurred_at is None else parse_time_ms(one.occurred_at).epoch_ms
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidTimeError):
+            labelled_ms = parse_time_ms(label.labelled_at).epoch_ms
+            occurred_ms = NO_TIME if label.occurred_at is None else parse_time_ms(label.occurred_at).epoch_ms
+        except (*UNREADABLE, InvalidTimeError):
             return None
-        if not is_sampled(card, self.cards_bp):
+        card = card_hash(label.card_id)
+        if not label.is_of(self.deployment) or not is_sampled(card, self.cards_bp):
             return None
-        place = place_of(one.source.log, one.source.offset)
-        return payment_hash(one.card_id, one.transaction_id), card, occurred_ms, labelled_ms, place, one.fraud
+        return (
+            payment_hash(label.card_id, label.transaction_id),
+            card,
+            occurred_ms,
+            labelled_ms,
+            label.place,
+            label.fraud,
+        )
 
     def rows(self) -> LabelRows:
         """Return the label that counts of each payment, by payment."""

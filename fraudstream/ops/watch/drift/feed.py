@@ -10,15 +10,16 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
+from features.history.store import LabelStatus
 from fraudstream.ops.rollout.outcomes.labels import card_hash
 from fraudstream.ops.watch.drift.terms import DAYS_OF_YEAR
 from models.training_reference import DAY_MS
 from stream.engine.unpacking import FetchedRecord
-from stream.readers import UNREADABLE
+from stream.readers import UNREADABLE, LabelView, read_label_view
 
 LABELS, FRAUDS = "labels", "cards with fraud"
 """The counts of all labels, and of cards with a label that says fraud; shares of these have counts of their own."""
@@ -27,7 +28,7 @@ MOST_STREAMS = 24
 _WEEK = 7
 _LEAST_DAY = 0.5
 """A day on which fewer are expected says nothing, as a Sunday of a reporter who rests on Sundays."""
-_UNCOUNTED = frozenset({"repeated", "stale"})
+_UNCOUNTED = frozenset({LabelStatus.REPEATED, LabelStatus.STALE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,32 +103,11 @@ class StoredFeed(msgspec.Struct, frozen=True):
     alarm: FeedAlarm | None = None
 
 
-class _FeedLabel(msgspec.Struct, frozen=True):
-    """An `outcome/1` of a label, as far as the feed is counted by it."""
-
-    card_id: str
-    fraud: bool
-    reported_by: str
-    kind: Literal["label"] = "label"
-    deployment: str = ""
-    status: str = ""
-    fraud_type: str | None = None
-
-    @property
-    def of_labels(self) -> tuple[str, ...]:
-        """The counts of labels that it is in."""
-        return LABELS, f"labels reported by {self.reported_by}"
-
-    @property
-    def of_cards(self) -> tuple[str, ...]:
-        """The counts of cards that it is in."""
-        if not self.fraud:
-            return ()
-        kind = () if self.fraud_type is None else (f"cards with fraud of type {self.fraud_type}",)
-        return FRAUDS, f"cards with fraud reported by {self.reported_by}", *kind
-
-
-_decode = msgspec.json.Decoder(_FeedLabel).decode
+def _counts_of_cards(label: LabelView) -> tuple[str, ...]:
+    if not label.fraud:
+        return ()
+    kind = () if label.fraud_type is None else (f"cards with fraud of type {label.fraud_type}",)
+    return FRAUDS, f"cards with fraud reported by {label.reported_by}", *kind
 
 
 class Expected(NamedTuple):
@@ -192,16 +172,16 @@ class LabelFeed:
         """Count the labels among the next records of a partition of `outcomes`."""
         for record in records:
             try:
-                label = _decode(record.value or b"")
+                label = read_label_view(record.value)
             except UNREADABLE:
                 continue
-            if label.deployment in (self._deployment, "") and label.status not in _UNCOUNTED:
+            if label is not None and label.is_of(self._deployment) and label.status not in _UNCOUNTED:
                 self._add(record.timestamp, label)
 
-    def _add(self, at_ms: int, label: _FeedLabel) -> None:
-        new, card = list(label.of_labels), card_hash(label.card_id) if label.fraud else 0
+    def _add(self, at_ms: int, label: LabelView) -> None:
+        new, card = [LABELS, f"labels reported by {label.reported_by}"], card_hash(label.card_id) if label.fraud else 0
         seen = self._cards.setdefault(at_ms // DAY_MS, {}) if label.fraud else {}
-        for name in label.of_cards:
+        for name in _counts_of_cards(label):
             cards = seen.setdefault(name, set())
             if card not in cards:
                 cards.add(card)

@@ -21,13 +21,13 @@ from fraudstream.ops.rollout.guard.reader import GuardReader
 from fraudstream.ops.rollout.guard.recount import recount
 from guards.checkpoint import read_state, state_json
 from guards.paired import PAIRED_SHARE_BP, Pair, paired_guards
-from guards.records import GuardedOutcome
 from guards.report import evidence
 from guards.specs import GuardKind, default_guards
 from guards.state import GuardState
 from stream.clock import now_ms
 from stream.consumer import ValidScores
 from stream.errors import RecountError
+from stream.readers import read_label_view
 from stream.settings import Settings
 from support.fleet.fleet import until
 from support.fleet.payments import PARTITIONS
@@ -147,7 +147,7 @@ def expected(scores: Records, outcomes: Records) -> dict[str, Any]:
         found = [one for _, one in valid.of(Told(value) for at, value in scores if at == number)]
         state.count(number, found, 0)
     for number, value in outcomes:
-        state.count_outcomes(number, [msgspec.json.decode(value or b"", type=GuardedOutcome)], 0)
+        state.count_outcomes(number, filter(None, [read_label_view(value)]), 0)
     return evidence(state)
 
 

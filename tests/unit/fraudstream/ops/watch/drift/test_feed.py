@@ -15,14 +15,15 @@ from models.training_reference import DAY_MS
 from stream.contract.incident import Incident, IncidentKind, IncidentRule
 from stream.settings import Settings
 from support.drift_cases import FIRST_DAY, DriftRecord
+from support.outcome_cases import outcome_value
 
 SETTINGS = Settings(worker_id="guard-1")
 BY_CUSTOMERS = f"{FRAUDS} reported by customer"
 
 
 def outcome(card: str, day: int, **changes: Any) -> DriftRecord:
-    value = {"kind": "label", "card_id": card, "fraud": True, "reported_by": "customer", "status": "applied"}
-    return DriftRecord(0, 0, day * DAY_MS + DAY_MS // 2, msgspec.json.encode(value | changes))
+    value = outcome_value(**{"card_id": card, "reported_by": "customer"} | changes)
+    return DriftRecord(0, 0, day * DAY_MS + DAY_MS // 2, value)
 
 
 def day_of(day: int, customers: int = 12, others: int = 12) -> list[DriftRecord]:

@@ -20,6 +20,7 @@ from stream.contract.incident import Incident, IncidentRule
 from stream.settings import Settings
 from support.drift_cases import DIGEST, FIRST_DAY, DriftRecord, label, manifest, payments, record
 from support.fetched import fetched_part
+from support.outcome_cases import outcome_value
 
 SETTINGS = Settings(worker_id="guard-1")
 SCORES, OUTCOMES = TopicPartition("scores", 0), TopicPartition("outcomes", 0)
@@ -137,10 +138,7 @@ async def test_labels_that_stop_are_told_of_at_the_end_of_the_second_day_once_an
 ) -> None:
     assert models.error is None
     monkeypatch.setattr(process, "_TURN_SECONDS", 0.0)
-    by_customer = [
-        msgspec.json.encode({"kind": "label", "card_id": f"c-{at}", "fraud": True, "reported_by": "customer"})
-        for at in range(20)
-    ]
+    by_customer = [outcome_value(card_id=f"c-{at}", reported_by="customer") for at in range(20)]
     parts = [outcomes_until(FIRST_DAY + day, by_customer if day < 21 else []) for day in range(24)]
     kept, told = DriftCheckpoint(tmp_path / "guard.gz"), Told()
     watcher = DriftWatcher(SETTINGS, kept)
