@@ -3,9 +3,9 @@
 import re
 from base64 import b64decode
 from contextlib import suppress
+from pathlib import Path
 
 from stream.errors import SettingsError
-from stream.text_files import read_text_file
 
 KEY_BYTES = 32
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
@@ -35,3 +35,16 @@ def _key(setting: str, line: str, file: str) -> bytes:
         return key
     form = f"at least {KEY_BYTES} bytes in hexadecimal or base64"
     raise SettingsError(f"{setting}: {file} has a line that is not {form}: `openssl rand -hex 32` makes one")
+
+
+def read_text_file(setting: str, file: str) -> str:
+    """Return a file's text.
+
+    Raises:
+        SettingsError: it cannot be read, or is no text.
+    """
+    try:
+        return Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise SettingsError(f"{setting}: {file} cannot be read: {why}") from error

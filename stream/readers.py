@@ -12,12 +12,13 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from features.history.store import LabelStatus
 from models.policy import Band, Decision, Unit
 from models.times import stated_ms
 from stream.consumer import Headers, Standing, place_of
 from stream.contract.fields import AmountMinor, CurrencyCode, TimeText, Token, TransactionId
 from stream.contract.label import Reporter
-from stream.contract.outputs import Count, DecidedBy, LabelStatus, ModelName, Overruled, Propensity, Source
+from stream.contract.outputs import Count, DecidedBy, ModelName, Overruled, Propensity, Source
 from stream.engine.unpacking import FetchedRecord
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

@@ -25,10 +25,11 @@ from stream.contract.codes import DeadLetterCode
 from stream.contract.fields import ORDINARY_VALUE_BYTES, Token
 from stream.contract.label import read_label
 from stream.contract.transaction import read_transaction
-from stream.engine.unpacking import FetchedRecord, RecordBatch
+from stream.engine.unpacking import RecordBatch
 from stream.positions.dead_letters import DeadLetter, LetterOrigin
 from stream.positions.offsets import parse_metadata
 from stream.redaction import holds_card_number, redact, redact_beginning, redact_headers, redact_thoroughly, shown
+from stream.scan import FetchedRecord
 from stream.scoring.decode import without_impassable_headers
 from stream.telemetry.tracing import context_of
 

@@ -15,8 +15,8 @@ from fraudstream.bench.worker import WorkerBench
 from fraudstream.demo.services.processes import Child, free_port
 from fraudstream.demo.services.readiness import not_ready_reasons
 from stream.errors import MeasurementError
+from stream.kafka.client import committed_offsets
 from stream.kafka.topics import TRANSACTIONS
-from stream.positions.offsets import committed_offsets
 from stream.settings import Settings
 
 _START_SECONDS = 90.0

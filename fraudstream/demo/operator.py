@@ -26,9 +26,8 @@ from guards.ladder import Ladder
 from models.commands import CommandKind, Event, EventKind
 from stream.clock import now_ms
 from stream.control.client import CommandRequest
-from stream.kafka.client import open_admin
+from stream.kafka.client import committed_offsets, open_admin
 from stream.kafka.topics import TRANSACTIONS
-from stream.positions.offsets import committed_offsets
 from stream.telemetry.command_line import command_traced
 
 VERDICT_SECONDS = 60.0

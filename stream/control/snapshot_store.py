@@ -9,9 +9,8 @@ from models.snapshot import SnapshotScope, SnapshotSeal
 from stream.control.estate import Estate
 from stream.errors import SettingsError
 from stream.kafka.topics import MODEL_EVENTS
-from stream.key_files import read_keys
+from stream.key_files import read_keys, read_text_file
 from stream.settings import PREFIX, Settings
-from stream.text_files import read_text_file
 
 FOLDER = "control"
 """The folder of snapshots in a model repository."""

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
     KafkaConnectionError,
     KafkaError,
     SaslAuthenticationFailed,
@@ -27,6 +28,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
     for_code,
 )
+from aiokafka.structs import OffsetAndMetadata
 
 from stream.errors import SettingsError
 from stream.settings import PREFIX, Settings
@@ -359,3 +361,20 @@ def _principal(settings: Settings) -> str:
     if settings.kafka_ssl_certfile:
         return f"the owner of {settings.kafka_ssl_certfile}"
     return "an anonymous client"
+
+
+async def committed_offsets(
+    settings: Settings, admin: AIOKafkaAdminClient, tps: list[TopicPartition]
+) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Return the group's committed offsets; -1 for a partition without one.
+
+    Raises:
+        aiokafka.errors.KafkaError: the coordinator does not respond.
+    """
+    committed: dict[TopicPartition, OffsetAndMetadata] = await admin.list_consumer_group_offsets(
+        settings.group, partitions=tps
+    )
+    if any(tp not in committed for tp in tps):
+        # A coordinator that is still loading omits partitions, which aiokafka mistakes for an empty group.
+        raise GroupCoordinatorNotAvailableError(f"the coordinator returned no offsets of group {settings.group}")
+    return committed

@@ -11,9 +11,9 @@ from aiokafka import TopicPartition
 
 from stream.consumer import Standing, place_of
 from stream.engine.fetcher import LogConsumer, open_consumer
-from stream.engine.scan import EARLIER_SCORES
 from stream.kafka.client import require_topic
 from stream.positions.offsets import read_decision
+from stream.scan import EARLIER_SCORES
 from stream.settings import Settings
 
 _FETCH_MS, _FETCH_WAIT_MS = 500, 50

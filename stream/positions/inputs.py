@@ -12,12 +12,12 @@ from stream.consumer import log_and_offset
 from stream.contract.codes import Rejection
 from stream.contract.fields import KnownFields, decode_object
 from stream.engine.fetcher import LogConsumer
-from stream.engine.scan import record_at
 from stream.kafka.bounds import OffsetBounds
-from stream.kafka.client import connection_options
+from stream.kafka.client import committed_offsets, connection_options
 from stream.kafka.topic_ids import TopicState, topic_states
 from stream.kafka.topics import LABELS, SCORES, TRANSACTIONS, has_records, partition_counts
-from stream.positions.offsets import Position, committed_offsets, identity_of
+from stream.positions.offsets import Position, identity_of
+from stream.scan import record_at
 from stream.settings import Settings
 from stream.tasks import end_tasks
 

@@ -11,10 +11,6 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupCoordinatorNotAvailableError
-from aiokafka.structs import OffsetAndMetadata
 
 from guards.records import RULE, after_rules
 from guards.shares import LIVE
@@ -45,7 +41,6 @@ from stream.contract.fields import AmountMinor, CurrencyCode, TimeText
 from stream.contract.outputs import Count, Offset, Overruled
 from stream.engine.unpacking import FetchedRecord
 from stream.positions.letters import MOST_CLAIMS, Claim, letters_read_of
-from stream.settings import Settings
 
 
 class SourcePlace(msgspec.Struct):
@@ -366,23 +361,6 @@ def _followed(noted: Sequence[int]) -> Position:
     """Return a position on `scores` that a silent deployment has noted; under which revision they decide is not."""
     epoch, place, scores_offset = noted
     return Position(Standing(epoch, place), 0, max(0, scores_offset), term=max(0, term_of(epoch)))
-
-
-async def committed_offsets(
-    settings: Settings, admin: AIOKafkaAdminClient, tps: list[TopicPartition]
-) -> dict[TopicPartition, OffsetAndMetadata]:
-    """Return the group's committed offsets; -1 for a partition without one.
-
-    Raises:
-        aiokafka.errors.KafkaError: the coordinator does not respond.
-    """
-    committed: dict[TopicPartition, OffsetAndMetadata] = await admin.list_consumer_group_offsets(
-        settings.group, partitions=tps
-    )
-    if any(tp not in committed for tp in tps):
-        # A coordinator that is still loading omits partitions, which aiokafka mistakes for an empty group.
-        raise GroupCoordinatorNotAvailableError(f"the coordinator returned no offsets of group {settings.group}")
-    return committed
 
 
 def folded(position: Position, record: FetchedRecord) -> Position:

@@ -21,8 +21,8 @@ from features.errors import StoreError
 from models.terms import Term
 from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.engine.held_back import HeldBack
-from stream.engine.scan import record_at
 from stream.kafka.bounds import OffsetBounds, ends_of_all
+from stream.kafka.client import committed_offsets
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS, own_scores, publishes_in
 from stream.positions.commit_copies import CommitCopies, CommitCopy, Origin, names_place, why_unproven
@@ -31,13 +31,13 @@ from stream.positions.offsets import (
     CommitNote,
     Position,
     ResumePoint,
-    committed_offsets,
     folded,
     is_position_note,
     read_decision,
     read_note,
 )
 from stream.positions.refused import LettersTail
+from stream.scan import record_at
 from stream.settings import Settings
 from stream.tasks import both
 

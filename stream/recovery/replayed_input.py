@@ -18,11 +18,11 @@ from stream.contract.codes import Rejection
 from stream.control.client import read_fold
 from stream.engine.batches import Record
 from stream.id_rules import IdRules, declared_ids
-from stream.kafka.client import open_admin
+from stream.kafka.client import committed_offsets, open_admin
 from stream.kafka.topics import LABELS, PREDICTIONS, SCORES, TRANSACTIONS, own_scores, partition_counts
 from stream.positions.decided import undecided_on
 from stream.positions.letters import Claim, OffsetSet
-from stream.positions.offsets import Position, committed_offsets, read_note, read_topic_note
+from stream.positions.offsets import Position, read_note, read_topic_note
 from stream.positions.refused import NONE_REFUSED, RefusedOffsets, read_letters, refused_by
 from stream.positions.score_tails import noted_on_scores, read_resume_points
 from stream.scoring.decode import Decoded, decode, read_label_record, read_prediction_record

@@ -36,12 +36,11 @@ from stream.engine.fetch_thread import ConsumerOptions
 from stream.engine.publisher import Publisher
 from stream.engine.transport import BatchConsumer, BatchTransport
 from stream.errors import SettingsError
-from stream.kafka.client import client_id, connection_options
+from stream.kafka.client import client_id, committed_offsets, connection_options
 from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
 from stream.pipeline import Pipeline
 from stream.positions.commit_copies import CommitCopies
-from stream.positions.offsets import committed_offsets
 from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress, WarmupCheck
 from stream.settings import PREFIX, Settings
 from stream.telemetry.setup import Telemetry

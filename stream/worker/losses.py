@@ -24,6 +24,7 @@ from stream.engine.batches import Commit
 from stream.engine.fetcher import Trouble
 from stream.engine.transport import BatchConsumer
 from stream.engine.unpacking import Unreadable
+from stream.kafka.client import committed_offsets
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import LABELS, LAYOUTS, PREDICTIONS, TRANSACTIONS, count_problems
@@ -39,7 +40,7 @@ from stream.positions.losses import (
     place_of_labels,
     place_of_predictions,
 )
-from stream.positions.offsets import committed_offsets, read_topic_note, topic_note
+from stream.positions.offsets import read_topic_note, topic_note
 from stream.scoring.facts import FactListener, LossFound
 from stream.settings import Settings
 from stream.tasks import until_tick

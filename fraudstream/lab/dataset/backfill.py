@@ -24,12 +24,10 @@ from fraudstream.ops.repair.partitioners import HASHES
 from models.errors import InvalidTimeError
 from models.times import format_time, parse_time_ms
 from stream.contract.backfill import BackfillMark, backfill_mark
-from stream.engine.batches import Record
 from stream.engine.publisher import Destination, Outgoing
-from stream.engine.scan import scan_topic
-from stream.kafka.client import BATCH_BYTES, missing_topic
+from stream.kafka.client import BATCH_BYTES, committed_offsets, missing_topic
 from stream.kafka.topics import partition_counts
-from stream.positions.offsets import committed_offsets
+from stream.scan import Record, scan_topic
 from stream.settings import Settings
 
 CHUNK = 4_000

@@ -22,12 +22,10 @@ from models.times import format_time
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.label import read_label
 from stream.contract.transaction import read_accepted_transaction, read_transaction
-from stream.engine.batches import Record
-from stream.engine.scan import TopicScan, scan_topic
-from stream.engine.unpacking import Unreadable
 from stream.id_rules import NO_SHAPES, IdRules, declared_ids
 from stream.readers import UNREADABLE
 from stream.recovery.replayed_input import ReplayedInput
+from stream.scan import Record, TopicScan, Unreadable, scan_topic
 from stream.settings import Settings
 
 _IDENTITY_BYTES = 8

@@ -15,10 +15,10 @@ import numpy as np
 from models.times import parse_time_ms
 from stream.contract.codes import Rejection
 from stream.contract.outputs import PredictionOutcome
-from stream.engine.batches import Record
 from stream.id_rules import NO_SHAPES, IdRules
 from stream.readers import UNREADABLE
 from stream.recovery.replayed_input import ReplayedInput
+from stream.scan import Record
 from stream.scoring.decode import read_prediction_record
 
 CREATE_RECORDS = """CREATE TABLE prediction_records (

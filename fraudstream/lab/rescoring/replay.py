@@ -30,8 +30,7 @@ from stream.contract.outputs import Overruled, Score
 from stream.control.log_reader import LogReader
 from stream.deciding_settings import DecidingSettings, deciding_settings
 from stream.kafka.topics import SCORES, silent_scores
-from stream.positions.offsets import read_validity
-from stream.readers import UNREADABLE
+from stream.readers import UNREADABLE, read_view
 from stream.scoring.encode import UNDECIDABLE
 from stream.scoring.score import LIVE_MODEL_FAILED, decide_by_rules
 from stream.settings import Settings
@@ -113,12 +112,12 @@ async def _search(
         for record in records:
             value = record.value or b""
             try:
-                validity = read_validity(value)
+                view = read_view(value)
                 score = _decode_score(value) if quoted_id in value else None
             except UNREADABLE:
                 continue
-            is_valid = standing.is_valid(validity.epoch, validity.place)
-            standing = standing.after(validity.epoch, validity.place)
+            is_valid = standing.is_valid(view.epoch, view.place)
+            standing = standing.after(view.epoch, view.place)
             if is_valid and score is not None and _matches(score, wanted):
                 found.append(FoundDecision(score, record.offset, part.topic))
         done += len(records)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 
-from stream.engine.batches import Record
-from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.kafka.client import require_topic
+from stream.scan import LogConsumer, Record, open_consumer
 from stream.settings import Settings
 
 FETCH_BYTES = 8 * 1024 * 1024

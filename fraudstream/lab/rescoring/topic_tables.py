@@ -25,10 +25,10 @@ from models.times import parse_time_ms
 from stream.consumer import ValidScores
 from stream.contract.codes import Rejection
 from stream.contract.outputs import Outcome, Score
-from stream.engine.batches import Record
 from stream.id_rules import NO_SHAPES, IdRules
 from stream.readers import UNREADABLE, is_of_prediction
 from stream.recovery.replayed_input import ReplayedInput
+from stream.scan import Record
 from stream.scoring.decode import Decoded, decode, read_label_record
 from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE
 

@@ -15,10 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 from aiokafka import TopicPartition
 
 from stream.clock import now_ms
-from stream.engine.fetcher import LogConsumer, open_consumer
-from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import SCORES
 from stream.readers import ViewedRecord, read_scores
+from stream.scan import FetchedRecord, LogConsumer, open_consumer
 from stream.settings import Settings
 
 FETCHING = {"fetch_max_wait_ms": 20, "fetch_min_bytes": 64 * 1024, "consumer_timeout_ms": 1_000}

@@ -16,14 +16,12 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 
 from fraudstream.ops.folds.tail import FETCHING, LARGEST_FETCH, WAIT_MS, Others, Scores, SharedTail, read_until
 from stream.clock import now_ms
-from stream.engine.fetcher import LogConsumer, open_consumer
-from stream.engine.scan import first_offsets
-from stream.engine.unpacking import FetchedRecord
 from stream.kafka.client import missing_topic, open_admin, require_topic
 from stream.kafka.stray import answered_within, given_up_as_error
 from stream.kafka.topic_ids import TopicState, topic_states
 from stream.kafka.topics import SCORES
 from stream.readers import read_scores
+from stream.scan import FetchedRecord, LogConsumer, first_offsets, open_consumer
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.guard")

@@ -22,13 +22,12 @@ from stream.contract.backfill import backfill_mark
 from stream.contract.codes import Rejection
 from stream.contract.transaction import ParsedTransaction, read_accepted_transaction
 from stream.control.client import read_fold
-from stream.engine.scan import scan_topic
-from stream.engine.unpacking import FetchedRecord
 from stream.kafka.client import open_admin
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import SCORES, TRANSACTIONS
 from stream.positions.offsets import Position, folded, identity_of, read_decision
 from stream.positions.refused import RefusedOffsets, read_letters, refused_by
+from stream.scan import FetchedRecord, scan_topic
 from stream.settings import Settings
 
 MOST_PLACES = 100

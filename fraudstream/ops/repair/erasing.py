@@ -19,9 +19,8 @@ from stream.control.keys import Signer
 from stream.control.log_reader import LogReader
 from stream.control.running import able, running_workers
 from stream.errors import UnsentCommandError
-from stream.kafka.client import open_admin, producer_options, require_topic
+from stream.kafka.client import committed_offsets, open_admin, producer_options, require_topic
 from stream.kafka.topics import TRANSACTIONS
-from stream.positions.offsets import committed_offsets
 from stream.settings import Settings
 
 DEFAULT_PARTITIONER = "murmur2"

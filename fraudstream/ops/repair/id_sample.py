@@ -9,9 +9,9 @@ import msgspec
 
 from fraudstream.ops.repair.key_sample import AFTER_ALL_MS
 from stream.contract.fields import ORDINARY_VALUE_BYTES
-from stream.engine.scan import scan_topic
 from stream.id_rules import FIELDS, IdRules, common_shapes
 from stream.readers import UNREADABLE
+from stream.scan import scan_topic
 from stream.settings import Settings
 
 COSTS_THE_RECORD = frozenset({"card_id", "merchant_id"})

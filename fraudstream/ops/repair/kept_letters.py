@@ -12,12 +12,12 @@ import msgspec
 from models.errors import InvalidTimeError
 from models.times import format_time
 from stream.contract.codes import DeadLetterCode
-from stream.engine.batches import Record
-from stream.engine.unpacking import LARGEST_HEADER_COUNT, FetchedRecord
+from stream.engine.unpacking import LARGEST_HEADER_COUNT
 from stream.positions.dead_letters import AMOUNT, TRANSACTION, TRUNCATED, VALUES, Content
 from stream.positions.letters import read_letter_place
 from stream.readers import UNREADABLE
 from stream.redaction import MASK, redact, redact_headers, redact_text
+from stream.scan import FetchedRecord, Record
 
 REDRIVEN_FROM = "redriven-from"
 """The header of a record that was sent again: topic, partition and offset of its original, separated by colons."""

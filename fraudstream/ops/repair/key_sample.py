@@ -3,7 +3,7 @@
 import asyncio
 
 from fraudstream.ops.repair.partitioners import KeySample, Placement
-from stream.engine.scan import scan_topic
+from stream.scan import scan_topic
 from stream.settings import Settings
 
 LONGEST_CARD = 64

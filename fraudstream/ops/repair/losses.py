@@ -13,7 +13,7 @@ from models.judge import InputTopic
 from models.logs import Logs
 from models.terms import Term
 from stream.control.client import read_fold
-from stream.kafka.client import missing_topic, open_admin
+from stream.kafka.client import committed_offsets, missing_topic, open_admin
 from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS, own_scores, partition_counts
 from stream.positions.commit_copies import CommitCopies, copies_of
 from stream.positions.inputs import input_reader, input_states, partitions_of
@@ -26,7 +26,6 @@ from stream.positions.losses import (
     place_of_predictions,
     progress_of_transactions,
 )
-from stream.positions.offsets import committed_offsets
 from stream.positions.score_tails import TailSources, tail_reader
 from stream.settings import Settings
 

@@ -7,10 +7,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError
 
 from fraudstream.ops.repair.kept_letters import KeptLetter, Originals, Redrive, headers_of, read_letter
-from stream.engine.scan import scan_topic
-from stream.engine.unpacking import FetchedRecord
 from stream.kafka.client import producer_options
 from stream.kafka.topics import DEAD_LETTERS, LABELS, PREDICTIONS, TRANSACTIONS
+from stream.scan import FetchedRecord, scan_topic
 from stream.settings import Settings
 
 Progress = Callable[[str, int, int], None]

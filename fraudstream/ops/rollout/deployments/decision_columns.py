@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from fraudstream.ops.rollout.deployments.decisions import compared
 from models.policy import Decision
-from stream.engine.scan import EARLIER_SCORES, scan_topic
-from stream.engine.unpacking import FetchedRecord
 from stream.readers import ScoreView, ValidViews, read_scores
+from stream.scan import EARLIER_SCORES, FetchedRecord, scan_topic
 from stream.settings import Settings
 
 DECISIONS = tuple(decision.value for decision in Decision)

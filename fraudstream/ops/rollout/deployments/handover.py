@@ -17,13 +17,10 @@ from models.terms import term_of
 from models.times import stated_ms
 from stream.consumer import log_and_offset
 from stream.control.log_reader import LogReader
-from stream.engine.fetcher import LogConsumer, open_consumer
-from stream.engine.scan import EARLIER_SCORES, first_offsets
-from stream.engine.unpacking import FetchedRecord
-from stream.kafka.client import group_members, open_admin, require_topic
+from stream.kafka.client import committed_offsets, group_members, open_admin, require_topic
 from stream.kafka.topics import SCORES, TRANSACTIONS
-from stream.positions.offsets import committed_offsets
 from stream.readers import ScoreView, ValidViews, read_scores
+from stream.scan import EARLIER_SCORES, FetchedRecord, LogConsumer, first_offsets, open_consumer
 from stream.settings import Settings
 
 _CLOCKS_MS = 60_000

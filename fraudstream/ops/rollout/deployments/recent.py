@@ -10,10 +10,9 @@ from fraudstream.ops.repair.kept_letters import OriginalPlace, read_letter
 from fraudstream.ops.rollout.deployments.decisions import faults_of
 from models.times import format_time
 from stream.contract.codes import DeadLetterCode
-from stream.engine.scan import EARLIER_SCORES, scan_topic
-from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import DEAD_LETTERS
 from stream.readers import ScoreView, ValidViews, read_scores
+from stream.scan import EARLIER_SCORES, FetchedRecord, scan_topic
 from stream.settings import Settings
 
 _HOUR_MS = 3_600_000

@@ -28,10 +28,9 @@ from models.repository import Repository
 from models.times import format_time
 from models.worker_records import WorkerRecord, WorkerRecords
 from stream.consumer import log_and_offset
-from stream.engine.scan import scan_topic
-from stream.kafka.client import group_members, open_admin
+from stream.kafka.client import committed_offsets, group_members, open_admin
 from stream.kafka.topics import SCORES, TRANSACTIONS, silent_scores
-from stream.positions.offsets import committed_offsets
+from stream.scan import scan_topic
 from stream.settings import Settings
 
 _COORDINATOR_SECONDS = 20.0

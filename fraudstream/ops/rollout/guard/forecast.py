@@ -15,9 +15,9 @@ from guards.records import bad_events
 from guards.shares import WHOLE_BP, share_text
 from guards.specs import ClimbSpec, GuardKind
 from stream.clock import now_ms
-from stream.engine.scan import scan_topic
 from stream.kafka.topics import SCORES
 from stream.readers import read_scores
+from stream.scan import scan_topic
 from stream.settings import Settings
 
 DAY_MS = 86_400_000

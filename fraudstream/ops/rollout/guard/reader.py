@@ -14,10 +14,9 @@ from fraudstream.ops.folds.topics import FetchedPart, FollowedTopics, ReadTopic
 from guards.paired import Pair, paired_scores, read_comparison
 from guards.state import GuardState, PartitionCounts
 from stream.consumer import Standing
-from stream.engine.scan import EARLIER_SCORES
-from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import OUTCOMES, SCORES, SHADOW_SCORES
 from stream.readers import UNREADABLE, ValidViews, ViewedRecord, read_label_view
+from stream.scan import EARLIER_SCORES, FetchedRecord
 from stream.settings import Settings
 
 Refresh = Callable[[], Awaitable[object]]

@@ -14,10 +14,10 @@ from models.lineup import Lineup
 from models.retention import Mentions
 from stream.clock import now_ms
 from stream.control.log_reader import LogReader
-from stream.engine.scan import offset_ranges, scan_topic
 from stream.errors import ControlLogError
 from stream.kafka.client import connection_options
 from stream.kafka.topics import INCIDENTS, MODEL_CONTROL, MODEL_EVENTS, PREDICTIONS, SCORES, SHADOW_SCORES
+from stream.scan import offset_ranges, scan_topic
 from stream.settings import Settings
 
 _EXPLANATIONS = "explanations"

@@ -16,8 +16,8 @@ from stream.consumer import ValidScores, place_of
 from stream.contract.outputs import DecidedBy, Score
 from stream.control.client import history_with_commands, read_log
 from stream.control.history import History, HistoryEntry, ModelRoles
-from stream.engine.scan import EARLIER_SCORES, scan_topic
 from stream.kafka.topics import decision_topics
+from stream.scan import EARLIER_SCORES, scan_topic
 from stream.settings import Settings
 
 _CLOCKS_MS = 60_000

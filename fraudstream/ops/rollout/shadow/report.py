@@ -17,10 +17,10 @@ from stream.clock import now_ms
 from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 from stream.control.client import read_events
-from stream.engine.scan import EARLIER_SCORES, scan_topic
 from stream.errors import ReportError
 from stream.kafka.topics import SCORES, SHADOW_SCORES, decision_topics
 from stream.readers import UNREADABLE
+from stream.scan import EARLIER_SCORES, scan_topic
 from stream.settings import Settings
 
 DAY_MS = 86_400_000

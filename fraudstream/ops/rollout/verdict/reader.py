@@ -15,8 +15,8 @@ from models.commands import Event, EventKind
 from shadow.history import ArmAndModel, ChallengerHistory, ShadowTerm, reported_totals
 from stream.clock import now_ms
 from stream.control.client import read_events
-from stream.engine.scan import scan_topic
 from stream.kafka.topics import SHADOW_SCORES
+from stream.scan import scan_topic
 from stream.settings import Settings
 
 

@@ -18,8 +18,8 @@ from features.history.store import LabelStatus
 from fraudstream.ops.rollout.outcomes.labels import card_hash
 from fraudstream.ops.watch.drift.terms import DAYS_OF_YEAR
 from models.training_reference import DAY_MS
-from stream.engine.unpacking import FetchedRecord
 from stream.readers import UNREADABLE, LabelView, read_label_view
+from stream.scan import FetchedRecord
 
 LABELS, FRAUDS = "labels", "cards with fraud"
 """The counts of all labels, and of cards with a label that says fraud; shares of these have counts of their own."""

@@ -32,10 +32,10 @@ from models.repository import Repository
 from stream.clock import now_ms
 from stream.consumer import Standing
 from stream.contract.incident import Incident
-from stream.engine.scan import EARLIER_SCORES
 from stream.kafka.client import producer_options, require_topic
 from stream.kafka.topics import INCIDENTS, OUTCOMES, SCORES
 from stream.readers import ScoreView
+from stream.scan import EARLIER_SCORES
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.drift")

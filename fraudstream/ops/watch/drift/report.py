@@ -31,10 +31,9 @@ from models.artifact import Manifest
 from models.policy import Decision
 from models.repository import Repository
 from models.training_reference import TrainingReference
-from stream.engine.scan import EARLIER_SCORES, scan_topic
-from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import OUTCOMES, SCORES
 from stream.readers import ScoreView, read_scores
+from stream.scan import EARLIER_SCORES, FetchedRecord, scan_topic
 from stream.settings import Settings
 
 

@@ -13,8 +13,8 @@ import msgspec
 from models.policy import Decision
 from stream.consumer import Headers, Standing, place_of
 from stream.contract.outputs import Score
-from stream.engine.unpacking import FetchedRecord
 from stream.readers import UNREADABLE
+from stream.scan import FetchedRecord
 
 _NOTE = 1
 """The version of what a commit's metadata hold."""

@@ -18,13 +18,11 @@ from aiokafka.structs import OffsetAndMetadata
 
 from fraudstream.ops.watch.explanations.alerts import PartitionReader, ReadPart, ReadProgress, read_commit
 from stream.contract.outputs import Score
-from stream.engine.fetcher import LogConsumer
-from stream.engine.scan import EARLIER_SCORES, first_offsets
-from stream.kafka.client import REQUEST_TIMEOUT_MS, connection_options, open_admin, require_topic
+from stream.kafka.client import REQUEST_TIMEOUT_MS, committed_offsets, connection_options, open_admin, require_topic
 from stream.kafka.stray import answered_within
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import EXPLANATIONS, SCORES
-from stream.positions.offsets import committed_offsets
+from stream.scan import EARLIER_SCORES, LogConsumer, first_offsets
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.explanations")

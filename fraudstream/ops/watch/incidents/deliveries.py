@@ -16,10 +16,10 @@ from fraudstream.ops.watch.incidents.told import Told, read_incident
 from fraudstream.ops.watch.incidents.webhook import SendOutcome, Webhook, weaknesses
 from stream.clock import now_ms
 from stream.contract.incident import Incident
-from stream.engine.unpacking import FetchedRecord
 from stream.kafka.client import connection_options, explain_error, require_topic
 from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import INCIDENTS
+from stream.scan import FetchedRecord
 from stream.settings import Settings
 from stream.tasks import end_tasks
 from stream.telemetry.metrics import Gauges, Values

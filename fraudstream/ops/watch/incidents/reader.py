@@ -10,10 +10,9 @@ from fraudstream.ops.repair.kept_letters import KeptLetter, read_letter
 from fraudstream.ops.watch.incidents.facts import is_redriven
 from fraudstream.ops.watch.incidents.fold import FoldState, FoldTerms, IncidentFold, ReadPartition
 from stream.contract.backfill import backfill_mark
-from stream.engine.scan import EARLIER_SCORES
-from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
 from stream.readers import ValidViews, ViewedRecord
+from stream.scan import EARLIER_SCORES, FetchedRecord
 from stream.settings import Settings
 
 LATENESS_MS = 5_000

@@ -17,11 +17,9 @@ from fraudstream.ops.watch.incidents.facts import StandstillFact, stated_amount
 from fraudstream.ops.watch.incidents.rules import WAITING_SECONDS
 from stream.consumer import log_and_offset
 from stream.contract.incident import Opening
-from stream.engine.fetcher import LogConsumer, open_consumer
-from stream.engine.unpacking import FetchedRecord
-from stream.kafka.client import open_admin, require_topic
+from stream.kafka.client import committed_offsets, open_admin, require_topic
 from stream.kafka.topics import TRANSACTIONS
-from stream.positions.offsets import committed_offsets
+from stream.scan import FetchedRecord, LogConsumer, open_consumer
 from stream.settings import Settings
 
 _FETCH_MS = 200

@@ -10,7 +10,8 @@ from aiokafka.structs import OffsetAndMetadata
 
 from stream.consumer import Standing, ValidScores, place_of
 from stream.engine.unpacking import FetchedRecord
-from stream.positions.offsets import Position, ResumePoint, VoidCounter, committed_offsets, folded
+from stream.kafka.client import committed_offsets
+from stream.positions.offsets import Position, ResumePoint, VoidCounter, folded
 from stream.settings import Settings
 from support.shadow_cases import scored
 

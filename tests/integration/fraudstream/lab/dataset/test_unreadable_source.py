@@ -11,9 +11,9 @@ from fraudstream.lab.dataset.backfill import find_written
 from fraudstream.lab.dataset.backfill_sources import TopicsSource, read_topics
 from fraudstream.lab.dataset.errors import BackfillError
 from fraudstream.lab.dataset.records import RecordKind
+from stream import scan
 from stream.clock import now_ms
 from stream.contract.backfill import BackfillMark
-from stream.engine import scan
 from stream.settings import Settings
 from support.fleet.fleet import Fleet
 from support.fleet.payments import payment

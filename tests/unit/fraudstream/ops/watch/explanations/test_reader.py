@@ -13,9 +13,9 @@ from fraudstream.ops.watch.explanations import reader as module
 from fraudstream.ops.watch.explanations.alerts import ReadProgress
 from fraudstream.ops.watch.explanations.reader import AlertReader, CommitBefore, Membership, group_of
 from stream.consumer import Standing
-from stream.engine.scan import EARLIER_SCORES
 from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topic_ids import TopicState
+from stream.scan import EARLIER_SCORES
 from stream.settings import Settings
 from support.explanations.alerts import record, scored
 

@@ -9,10 +9,10 @@ from aiokafka import TopicPartition
 
 from fraudstream.lab.dataset.backfill_sources import require_all_read
 from fraudstream.lab.dataset.errors import BackfillError
-from stream.engine import scan
+from stream import scan
 from stream.engine.held_back import HeldBackPartitions
-from stream.engine.scan import TopicScan
 from stream.engine.unpacking import Unreadable
+from stream.scan import TopicScan
 from stream.settings import Settings
 from support.stream_records import Told
 

@@ -1,4 +1,8 @@
-"""Scan a topic from a time to its current end, each partition in order, one fetch at a time; or read one record."""
+"""Read topics as records: a scan from a time to the current end, a consumer to follow one, or one record.
+
+All programs beside the workers read by it, and a worker where it reads what it has written. Damaged records and batches
+are passed over and counted, and only records of committed transactions are returned.
+"""
 
 import math
 import time
@@ -7,11 +11,29 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from stream.engine.batches import Record
 from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.engine.held_back import HeldBack
 from stream.engine.unpacking import FetchedRecord, Unreadable
 from stream.kafka.client import connection_options, require_topic
 from stream.settings import Settings
+
+__all__ = [
+    "EARLIER_SCORES",
+    "OPEN_SECONDS",
+    "FetchedRecord",
+    "FetchedRecords",
+    "LogConsumer",
+    "Record",
+    "TopicScan",
+    "Unreadable",
+    "first_offsets",
+    "offset_ranges",
+    "open_consumer",
+    "record_at",
+    "scan_topic",
+    "unreadable_at",
+]
 
 OPEN_SECONDS = 75.0
 """So long a scan of all records waits for the end of a transaction, while nothing else is left to read.
