@@ -34,6 +34,7 @@ from support.fleet.payments import PARTITIONS
 from support.handmade_scores import handmade_scores, score
 from support.kafka.admin import make_anew, remove_before
 from support.kafka.cluster import Cluster
+from support.outcome_cases import outcome_value
 from support.stream_records import Told
 
 GUARDS = default_guards()
@@ -61,7 +62,7 @@ def outcomes_of(records: Records) -> Records:
     """Return the outcome of every second record that is a score: a fraud."""
     decoded = [(number, fields) for number, value in records if (fields := _fields(value)) is not None]
     return [
-        (number, msgspec.json.encode({**{key: one[key] for key in ("transaction_id", "card_id")}, "fraud": True}))
+        (number, outcome_value(transaction_id=one["transaction_id"], card_id=one["card_id"], deployment=""))
         for number, one in decoded[::2]
     ]
 
