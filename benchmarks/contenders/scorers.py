@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from benchmarks.alternatives import SortedSetQueries
 from benchmarks.contenders.simple_features import SimpleFeatures
+from benchmarks.contenders.sorted_sets import SortedSetQueries
 from benchmarks.contenders.task import ContenderTask, Line
 from features.declaration import FeatureSet
 from features.history.frames import Floats

@@ -14,7 +14,7 @@ import msgspec
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from fraudstream.bench import otlp_sink
+from benchmarks.parts import otlp_sink
 
 STAGES = ("decode", "observe", "vectorise", "score", "encode", "publish")
 STEPS = ("to the worker", "batch before", *STAGES, "between stages", "to its consumer", "in all")

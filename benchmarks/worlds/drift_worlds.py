@@ -5,9 +5,9 @@ from functools import partial
 
 import numpy as np
 
+from benchmarks.simulations.drift import CASES, DRIFTS, watch_days
+from benchmarks.simulations.label_feed import LOSSES, WARM_DAYS, WORLDS, FeedLoss, watch_feed
 from benchmarks.worlds.promise import Bound, Promise, World
-from fraudstream.bench.drift import CASES, DRIFTS, watch_days
-from fraudstream.bench.label_feed import LOSSES, WARM_DAYS, WORLDS, FeedLoss, watch_feed
 from fraudstream.ops.watch.drift.terms import DAYS_OF_YEAR, DriftTerms
 
 _PART, _PAGE = "drift", "drift"

@@ -5,6 +5,8 @@ from functools import partial
 
 import numpy as np
 
+from benchmarks.simulations.guard_streams import RATES, Scenario, SimulatedCards, bad_events, draw_cards, late_breach
+from benchmarks.simulations.guards import EQUAL, breached_guards
 from benchmarks.worlds.canaries import (
     Traffic,
     clean,
@@ -16,8 +18,6 @@ from benchmarks.worlds.canaries import (
 )
 from benchmarks.worlds.promise import Bound, Promise, World
 from benchmarks.worlds.watched_pairs import Labelled, watch_frauds
-from fraudstream.bench.guard_streams import RATES, Scenario, SimulatedCards, bad_events, draw_cards, late_breach
-from fraudstream.bench.guards import EQUAL, breached_guards
 from guards.report import breaches, evidence
 from guards.row_time import RowTime, row_time_evidence
 from guards.specs import DEFAULT_ROW_TIME, OF_A_CANARY, GuardKind, default_guards, total_alpha

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.worlds.promise import Bound, Promise, World
-from fraudstream.bench.experiments import (
+from benchmarks.simulations.experiments import (
     ALPHA,
     CAP_MINOR,
     CHANCE,
@@ -19,6 +18,7 @@ from fraudstream.bench.experiments import (
     cards_needed,
     follow_looks,
 )
+from benchmarks.worlds.promise import Bound, Promise, World
 from fraudstream.ops.rollout.experiments.cards import CardLosses
 from fraudstream.ops.rollout.experiments.comparison import ArmDifference, pair_plans, winner_of
 from guards.shares import LIVE, ArmShare

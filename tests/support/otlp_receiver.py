@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as Wire
 
-from fraudstream.bench.otlp_sink import collecting
+from benchmarks.parts.otlp_sink import collecting
 
 
 class Received(NamedTuple):

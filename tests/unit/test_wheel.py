@@ -33,8 +33,7 @@ EXTRAS = {
     "publish payments.csv": "train",
     "features compute payments.csv --out vectors.parquet": "train",
     "model import payments.csv --vectors payments.csv --name cards": "train",
-    "bench features": "train",
-    "bench stages --model 3f9a02c1": "train",
+    "bench worker --model 3f9a02c1": "train",
     "keys new ann.pem --person ann": "signing",
     "demo": "demo",
 }

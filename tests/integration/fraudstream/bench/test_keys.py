@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from redis import Redis
 
+from benchmarks.parts import servers
 from features.redis.store import RedisStore
 from features.vector.sets import load_sets
-from fraudstream.bench import servers
 from fraudstream.bench.worker import WorkerBench, own_names
 from stream.clock import now_ms
 from stream.settings import Settings

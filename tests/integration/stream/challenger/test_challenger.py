@@ -7,8 +7,8 @@ import numpy as np
 import psutil
 import pytest
 
-from fraudstream.bench.faulty import Fault
-from fraudstream.bench.hampered import hampered_command
+from benchmarks.parts.faulty import Fault
+from benchmarks.parts.hampered import hampered_command
 from models.loading import Model, load
 from models.policy import bands
 from models.repository import Repository

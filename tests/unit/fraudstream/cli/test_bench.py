@@ -1,32 +1,21 @@
-"""The wheel lacks the code that `bench features` compares with, and the command reports that."""
-
-from types import ModuleType
+"""`fraudstream bench` names the place of each command that has moved, and runs those that it has."""
 
 import pytest
 from click.testing import CliRunner
 
-from fraudstream.cli import bench_histories
+from benchmarks.__main__ import COMMANDS as ELSEWHERE
+from fraudstream.cli.bench import COMMANDS, MOVED
 from fraudstream.cli.main import main
 
 
-@pytest.mark.parametrize("absent", ["benchmarks", "benchmarks.comparison"])
-def test_bench_features_outside_a_checkout_exits_with_1_and_one_line(
-    monkeypatch: pytest.MonkeyPatch, absent: str
-) -> None:
-    def missing(name: str) -> ModuleType:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=absent)
-
-    monkeypatch.setattr(bench_histories, "import_module", missing)
-    done = CliRunner().invoke(main, ["bench", "features"])
-    assert done.exit_code == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("bench features compares with code that only a checkout has")
+@pytest.mark.parametrize("name", sorted(MOVED))
+@pytest.mark.parametrize("arguments", [(), ("--model", "3f9a02c1", "--json"), ("--help",)], ids=" ".join)
+def test_a_command_that_has_moved_names_its_place_and_exits_with_2(name: str, arguments: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(main, ["bench", name, *arguments])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"has moved: `python -m benchmarks {name} …` in a checkout" in done.stderr
 
 
-def test_bench_features_raises_the_import_error_of_any_other_missing_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(_name: str) -> ModuleType:
-        raise ModuleNotFoundError("No module named 'numpy'", name="numpy")
-
-    monkeypatch.setattr(bench_histories, "import_module", missing)
-    done = CliRunner().invoke(main, ["bench", "features"])
-    assert isinstance(done.exception, ModuleNotFoundError)
+def test_what_has_moved_is_there_and_nothing_else() -> None:
+    assert set(ELSEWHERE) == MOVED
+    assert not MOVED & set(COMMANDS)

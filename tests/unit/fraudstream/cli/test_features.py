@@ -82,7 +82,7 @@ def test_a_feature_set_without_a_module_is_rejected(tmp_path: Path, monkeypatch:
     assert result.stderr.startswith("--set: there is no module 'no_such_rows': looked in")
 
 
-@pytest.mark.parametrize("command", [["worker"], ["features", "list"], ["bench", "stages", "--model", "00000000"]])
+@pytest.mark.parametrize("command", [["worker"], ["features", "list"], ["bench", "worker", "--model", "00000000"]])
 def test_commands_reject_a_features_setting_that_names_no_module(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,7 +23,7 @@ COMMANDS = (
     ("shadow", "report"),
     ("features", "list"),
     ("features", "rebuild", "--here"),
-    ("bench", "stages", "--model", "0" * 64),
+    ("bench", "worker", "--model", "0" * 64),
 )
 FIRST = "a store that is away"
 PLACES = {

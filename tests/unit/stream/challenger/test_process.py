@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from fraudstream.bench.faulty import faulty_command
+from benchmarks.parts.faulty import faulty_command
 from models.loading import Model, load
 from models.problems import ProblemCode
 from models.repository import Repository

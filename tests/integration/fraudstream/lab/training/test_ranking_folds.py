@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks.handbook import WEEK_MS, write_transactions
 from features.declaration import DAY_MS, FeatureSet, load
-from fraudstream.bench.handbook import WEEK_MS, write_transactions
 from fraudstream.lab.training.compute import compute_vectors
 from fraudstream.lab.training.request import VectorsRequest
 from fraudstream.lab.training.trees import DEFAULTS

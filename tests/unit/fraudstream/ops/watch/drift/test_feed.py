@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from fraudstream.bench.label_feed import LOSSES, WARM_DAYS, WORLDS, FeedLoss, lost_feeds, quiet_feeds, watch_feed
+from benchmarks.simulations.label_feed import LOSSES, WARM_DAYS, WORLDS, FeedLoss, lost_feeds, quiet_feeds, watch_feed
 from fraudstream.ops.watch.drift.feed import FRAUDS, LABELS, FeedTerms, LabelFeed, StoredFeed
 from fraudstream.ops.watch.drift.telling import feed_record
 from fraudstream.ops.watch.incidents.told import Told

@@ -1,0 +1,125 @@
+"""`python -m benchmarks canary | stages | tracing | shadow`: what decisions cost by a model of the repository."""
+
+import asyncio
+from typing import Any
+
+import click
+from aiokafka.errors import KafkaError
+from rich.table import Table
+
+from fraudstream.cli.arguments import ModelParam
+from fraudstream.cli.bench_worker import model_option, model_or_refuse
+from fraudstream.cli.extras import needs
+from fraudstream.cli.feature_sets import features_or_refuse
+from fraudstream.cli.output import Command, json_option, refuse, say
+from fraudstream.cli.settings import settings_or_refuse
+from fraudstream.console import terminal
+from guards.shares import share_text
+from stream.errors import StreamError
+
+
+@click.command()
+@model_option
+@json_option
+@needs("train", "duckdb")
+def stages(name: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Measure microseconds per event of each stage, at batches of 1, 32 and 256; needs the extra `train`."""
+    from benchmarks.parts.stages import measure_stages  # noqa: PLC0415 - it needs an extra
+
+    settings = settings_or_refuse()
+    found = asyncio.run(
+        measure_stages(settings, features_or_refuse(settings.features), model_or_refuse(settings, name))
+    )
+    table = Table("µs per event", *(f"batch {size}" for size in found))
+    for stage in next(iter(found.values())):
+        table.add_row(stage, *(f"{times[stage]:.1f}" for times in found.values()))
+    if as_json:
+        say(as_json, {"us_per_event": {str(size): times for size, times in found.items()}}, "")
+    else:
+        terminal().print(table)
+
+
+@click.command()
+@model_option
+@click.option("--canary", "beside", type=ModelParam(), required=True, help="The canary's model; may be the same.")
+@json_option
+@needs("train", "duckdb")
+def canary(name: str, beside: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Measure CPU of a decision at a canary of 1, 10 and 50 % against none, alternating, and a model's memory."""
+    from benchmarks.parts.canary import SHARES_BP, measure_canary, measure_model_mib  # noqa: PLC0415 - it needs an extra
+
+    settings = settings_or_refuse()
+    models = model_or_refuse(settings, name), model_or_refuse(settings, beside)
+    lines = asyncio.run(measure_canary(settings, features_or_refuse(settings.features), models))
+    model_mib = measure_model_mib(lambda: model_or_refuse(settings, beside))
+    if as_json:
+        found = {str(line.batch): {str(share): us for share, us in line.us_a_decision.items()} for line in lines}
+        say(as_json, {"us_a_decision_by_share_bp": found, "model_mib": model_mib}, "")
+        return
+    table = Table("batch", "µs, none", *(f"at {share_text(one)} (times)" for one in SHARES_BP[1:]))
+    for line in lines:
+        none, *shares = line.us_a_decision.values()
+        table.add_row(str(line.batch), f"{none:.1f}", *(f"{us:.1f} ({us / none:.2f})" for us in shares))
+    terminal().print(table, f"memory of the canary's model: {model_mib:.1f} MiB")
+
+
+def effort_options(function: Command) -> Command:
+    """Add the options for the size of a measurement."""
+    for option in (
+        click.option("--rounds", type=click.IntRange(1, 50), default=5, show_default=True),
+        click.option("--backlog", type=click.IntRange(1), default=15_000, show_default=True, help="Records to drain."),
+        click.option(
+            "--rate", type=click.FloatRange(1), default=500.0, show_default=True, help="Of the open-loop run."
+        ),
+        click.option(
+            "--seconds", type=click.IntRange(1, 600), default=8, show_default=True, help="Of the open-loop run."
+        ),
+        json_option,
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@model_option
+@effort_options
+@needs("train", "duckdb")
+def tracing(name: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """Measure throughput and latency with traces off, of 1 % and of all payments, alternating in one run."""
+    from benchmarks.parts.variants import collector, tracing_variants  # noqa: PLC0415 - it needs an extra
+
+    with collector() as endpoint:
+        measure_variants(name, tracing_variants(endpoint), effort, as_json)
+
+
+@click.command()
+@model_option
+@click.option("--challenger", required=True, help="The model in the shadow.")
+@effort_options
+@needs("train", "duckdb")
+def shadow(name: str, challenger: str, as_json: bool, **effort: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """Measure the effect on decisions of no challenger, one, one 100 ms slower, and one that raises, alternating."""
+    from benchmarks.parts.variants import shadow_variants  # noqa: PLC0415 - it needs an extra
+
+    measure_variants(name, shadow_variants(model_or_refuse(settings_or_refuse(), challenger).digest), effort, as_json)
+
+
+def measure_variants(name: str, variants: Any, effort: dict[str, Any], as_json: bool) -> None:  # noqa: ANN401, FBT001 - the type needs an extra
+    """Measure variants in turns and print their medians and ratios."""
+    from benchmarks.parts.variants import AlternatingEffort, alternate, summarise  # noqa: PLC0415 - it needs an extra
+
+    settings = settings_or_refuse()
+    try:
+        rounds = asyncio.run(
+            alternate(settings, model_or_refuse(settings, name).digest, variants, AlternatingEffort(**effort))
+        )
+    except (StreamError, KafkaError, OSError) as error:
+        refuse(str(error))
+    found = summarise(rounds)
+    if as_json:
+        say(as_json, {"medians": found, "rounds": rounds}, "")
+        return
+    table = Table(f"medians of {effort['rounds']} rounds", *found)
+    for figure in next(iter(found.values())):
+        table.add_row(figure, *(f"{figures[figure]:,.2f}" for figures in found.values()))
+    terminal().print(table)

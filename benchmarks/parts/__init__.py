@@ -1,0 +1,1 @@
+"""What the parts of a fleet cost: stages, checks, codecs, histories, reasons, pauses."""

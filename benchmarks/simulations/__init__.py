@@ -1,0 +1,1 @@
+"""Worlds with known truth, simulated by the code of guards, verdicts, experiments and drift."""
