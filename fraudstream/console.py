@@ -7,7 +7,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from stream.redaction import printable_lines
+from stream.printing import printable_lines
 
 
 class Terminal(Console):

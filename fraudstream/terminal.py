@@ -1,13 +1,13 @@
 """The one way to print on a terminal: no text moves the cursor, writes over another, or counts as markup.
 
-Names, reasons and ids come from producers and from whoever sends commands. `stream.redaction` shows one such text on
+Names, reasons and ids come from producers and from whoever sends commands. `stream.printing` shows one such text on
 its line; what is printed here, or on a `fraudstream.console`, may have several lines, and is escaped but for their
 ends.
 """
 
 import click
 
-from stream.redaction import printable_lines
+from stream.printing import printable_lines
 
 
 def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:

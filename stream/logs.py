@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 from models.logins import without_logins
-from stream.redaction import printable, printable_lines
+from stream.printing import printable, printable_lines
 
 LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 """A line of a worker's log as text."""

@@ -1,4 +1,4 @@
-"""What came from elsewhere as it is kept, passed on or shown: without card numbers, and without control characters.
+"""Redact card numbers in what is kept, passed on or shown of the input: values, keys, headers, error details.
 
 What is to be truncated is redacted with regard to what comes behind it, since the beginning of a card number alone is
 not found. `stream.card_numbers` says what a card number is.
@@ -176,17 +176,3 @@ def shown(value: object, longest: int = 80) -> str:
             return "an object" if isinstance(value, dict) else "an array"
         case _:
             return shorten(repr(value), longest)
-
-
-def printable(text: str) -> str:
-    """Escape all characters that are no glyph, line ends included."""
-    return text if text.isprintable() else "".join(map(_escaped, text))
-
-
-def printable_lines(text: str) -> str:
-    """Escape all characters that are no glyph, except for line ends and tabs."""
-    return text if text.isprintable() else "".join(one if one in "\n\t" else _escaped(one) for one in text)
-
-
-def _escaped(one: str) -> str:
-    return one if one.isprintable() else one.encode("unicode_escape").decode()

@@ -67,7 +67,7 @@ async def _measure_worker(
 
 def model_or_refuse(settings: Settings, name: str) -> Model:
     """Load a model of the repository, or exit with 1 and why it cannot be used."""
-    repository, features = existing_repository_or_refuse(settings), features_or_refuse(settings.features)
+    features, repository = features_or_refuse(settings.features), existing_repository_or_refuse(settings)
     try:
         digest = repository.resolve(name)
     except ModelError as error:

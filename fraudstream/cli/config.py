@@ -18,7 +18,7 @@ from stream.code_version import code_version
 from stream.control.log_reader import LogReader
 from stream.deciding_settings import deciding_settings, differing
 from stream.kafka.topics import MODEL_EVENTS
-from stream.redaction import printable
+from stream.printing import printable
 from stream.settings import Settings
 
 

@@ -14,7 +14,8 @@ from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
 from fraudstream.terminal import echo
 from models.commands import Command, CommandKind
 from stream.control.client import CommandRequest, read_commands
-from stream.redaction import printable, redact_text
+from stream.printing import printable
+from stream.redaction import redact_text
 from stream.settings import PREFIX, Settings
 
 _NOT_SHOWN = frozenset({"schema", "command_id", "exclude_key_check"})

@@ -25,8 +25,9 @@ from models.times import parse_time_ms
 from stream.contract.codes import DeadLetterCode
 from stream.control.client import PartitionArguments
 from stream.errors import StreamError
+from stream.printing import printable
 from stream.recovery.replayed_input import ReplayedInput, read_input_from_outside
-from stream.redaction import printable, redact_thoroughly
+from stream.redaction import redact_thoroughly
 from stream.scan import Record, unreadable_at
 from stream.settings import Settings
 

@@ -15,7 +15,7 @@ from fraudstream.ops.rollout.deployments.handover import HandoverReport, Partiti
 from fraudstream.ops.rollout.deployments.state import DeploymentState, GroupSource
 from fraudstream.ops.rollout.deployments.survey import Survey
 from models.times import format_time
-from stream.redaction import printable
+from stream.printing import printable
 
 _MOST_WORKERS = 5
 _SHORT = 12

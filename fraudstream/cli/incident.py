@@ -16,7 +16,7 @@ from fraudstream.ops.watch.incidents.report import details, report
 from fraudstream.ops.watch.incidents.texts import amounts_text
 from fraudstream.ops.watch.incidents.told import ToldIncident, read_incidents
 from fraudstream.terminal import echo, echo_json
-from stream.redaction import printable
+from stream.printing import printable
 from stream.settings import Settings
 
 _SHORT_ID = 12

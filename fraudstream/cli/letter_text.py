@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fraudstream.ops.repair.kept_letters import KeptLetter
-from stream.redaction import printable
+from stream.printing import printable
 
 SHOWN_CHARACTERS = 4_000
 """Of a value, for people: a dead letter may have 2 MiB."""

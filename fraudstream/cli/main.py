@@ -13,7 +13,7 @@ COMMANDS = {
         "fraudstream.cli.backfill:backfill",
         "Fill the histories with past payments and their labels, from FILEs (parquet, CSV) or from topics of yours.",
     ),
-    "bench": CommandSource("fraudstream.cli.bench:bench", "Measure what the parts cost on this machine."),
+    "bench": CommandSource("fraudstream.cli.bench:bench", "Measure what workers do on this machine."),
     "config": CommandSource("fraudstream.cli.config:config", "See the settings that can change a decision."),
     "dead-letters": CommandSource(
         "fraudstream.cli.dead_letters:dead_letters",

@@ -28,7 +28,7 @@ from stream.clock import now_ms
 from stream.code_version import code_version
 from stream.control.client import read_history
 from stream.errors import ControlLogError
-from stream.redaction import printable
+from stream.printing import printable
 from stream.settings import Settings
 
 _ENDINGS = (".md", ".html")

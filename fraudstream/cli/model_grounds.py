@@ -15,7 +15,8 @@ from models.record_rules import Ground, StatedFacts, grounds_of
 from stream.clock import now_ms
 from stream.control.client import read_fold
 from stream.errors import ControlLogError
-from stream.redaction import printable, redact_text
+from stream.printing import printable
+from stream.redaction import redact_text
 from stream.settings import Settings
 
 _SHORT = 12

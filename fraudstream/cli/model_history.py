@@ -32,7 +32,8 @@ from stream.control.client import read_history
 from stream.control.history import History, HistoryEntry, ModelRoles
 from stream.control.limits_text import limits_text
 from stream.errors import ControlLogError
-from stream.redaction import printable, redact_text
+from stream.printing import printable
+from stream.redaction import redact_text
 from stream.settings import Settings
 
 _NAMES_SECONDS = 5.0

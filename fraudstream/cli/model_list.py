@@ -25,7 +25,7 @@ from models.times import format_time
 from stream.clock import now_ms
 from stream.control.client import read_fold
 from stream.errors import ControlLogError
-from stream.redaction import printable
+from stream.printing import printable
 from stream.settings import Settings
 
 _ORDER = {"live": 0, "canary": 1, "arm": 1, "challenger": 2, "before": 3}

@@ -41,7 +41,7 @@ from stream.clock import now_ms
 from stream.control.client import read_history
 from stream.control.history import HistoryEntry
 from stream.errors import ControlLogError
-from stream.redaction import printable
+from stream.printing import printable
 from stream.settings import PREFIX, Settings
 
 _MOST_NAMES = 6

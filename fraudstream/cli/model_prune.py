@@ -30,7 +30,7 @@ from models.times import format_time
 from stream.clock import now_ms
 from stream.control.snapshot_store import all_snapshots
 from stream.errors import ControlLogError
-from stream.redaction import printable
+from stream.printing import printable
 from stream.settings import Settings
 
 _DAY_MS = 86_400_000

@@ -10,7 +10,7 @@ from models.artifact import MANIFEST, read_manifest
 from models.errors import ModelError
 from models.problems import Problem
 from stream.control.keys import signer_from
-from stream.redaction import printable
+from stream.printing import printable
 
 
 def sign_model(name: str, key: Path, *, as_json: bool) -> None:

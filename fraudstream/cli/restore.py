@@ -24,7 +24,8 @@ from models.snapshot import RestorePlan, read_snapshot
 from stream.control.estate import Estate, estate_of
 from stream.control.snapshot_store import SnapshotStore
 from stream.errors import ControlLogError
-from stream.redaction import printable, redact_text
+from stream.printing import printable
+from stream.redaction import redact_text
 from stream.settings import PREFIX, Settings
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from fraudstream.console import Terminal, terminal
 from fraudstream.terminal import echo, echo_json
 from stream.logs import CleanFormatter
-from stream.redaction import printable, printable_lines
+from stream.printing import printable, printable_lines
 from support.paths import HOUSE
 
 FOREIGN = "a\x1b[2J\rb\x07\x9b31m[/bold][red]:smile:\u202egnp\ttail"
