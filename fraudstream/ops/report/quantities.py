@@ -5,6 +5,7 @@ its decimals, and stands at the right of its column.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -289,6 +290,12 @@ class WithInterval:
         if not width:
             return part.number
         return part.rounded(max(_place(width) + _SIGNIFICANT - 1, _place(own) if own else 0))
+
+
+def by_money(amounts: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the currencies of which there is an amount in minor units, that with most major units first."""
+    present = (Money(minor, code) for code, minor in amounts.items() if minor)
+    return tuple(one.currency for one in sorted(present, key=lambda one: (-one.magnitude, one.currency)))
 
 
 def _place(value: float) -> int:
