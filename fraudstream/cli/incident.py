@@ -9,9 +9,9 @@ import msgspec
 from aiokafka.errors import KafkaError
 from rich.table import Table
 
-from fraudstream.cli.deployment_tables import print_plain
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.console import wide_terminal
 from fraudstream.ops.watch.incidents.report import details, report
 from fraudstream.ops.watch.incidents.texts import amounts_text
 from fraudstream.ops.watch.incidents.told import ToldIncident, read_incidents
@@ -43,7 +43,7 @@ def list_incidents(limit: int, *, only_open: bool, as_json: bool) -> None:
         for one in found:
             echo_json(msgspec.json.encode(facts(one)))
     elif found:
-        print_plain(_table(found))
+        wide_terminal().print(_table(found))
     else:
         echo(f"deployment {settings.deployment} has no {'open ' if only_open else ''}incidents")
 

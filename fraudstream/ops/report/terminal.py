@@ -33,7 +33,7 @@ def on_terminal(report: Report, *, has_page: bool = True) -> RenderableType:
         report: as it would be written to a page; nothing of it is drawn, so matplotlib is not needed.
         has_page: whether its command writes a page, which then has what is folded here.
     """
-    lines: list[RenderableType] = [] if report.headline is None else [*_headline(report.headline)]
+    lines: list[RenderableType] = [] if report.headline is None else [headline_on_terminal(report.headline)]
     lines += [_text(report.title, "bold")] + ([_text(report.subtitle)] if report.subtitle else [])
     lines += [sections_on_terminal(report.sections, has_page=has_page), Text(), _text(RESTS_ON, "bold underline")]
     lines += [_text(f"{name}: {fact}") for name, fact in report.provenance.facts()]
@@ -63,9 +63,10 @@ def plain_text(report: Report, columns: int) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def _headline(headline: Headline) -> Iterator[RenderableType]:
-    yield _text(f"{SIGNS[headline.tone]} {headline.words}", _STYLES[headline.tone])
-    yield from (_text(words) for words in (headline.decision, headline.reason) if words)
+def headline_on_terminal(headline: Headline) -> RenderableType:
+    """Return a headline as something that rich prints."""
+    words = _text(f"{SIGNS[headline.tone]} {headline.words}", _STYLES[headline.tone])
+    return Group(words, *(_text(below) for below in (headline.decision, headline.reason) if below))
 
 
 def _parts(parts: Sequence[Part], *, has_page: bool) -> Iterator[RenderableType]:
