@@ -140,7 +140,7 @@ def _decisions(tally: Tally) -> DataTable:
 def changed_decisions(tally: Tally) -> Part:
     """Show the decisions that differ between the models, by count, and by amount in the currency of most money."""
     if not tally.changed:
-        return Note(f"They decide all {tally.compared:,} payments alike.")
+        return Note(f"Decided otherwise: 0 of {tally.compared:,}")
     currency, *others = _currencies(tally) or ("",)
     rows = tuple(
         (_named(pair), Count(count), _money(tally, currency, pair))

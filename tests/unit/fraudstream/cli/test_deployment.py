@@ -161,7 +161,8 @@ def test_status_shows_deployments_side_by_side_and_how_they_differ(fleets: Fleet
     assert json.loads(run("status", "--json").stdout)["headline"] == "blue publishes in term 0; silent: green"
 
 
-def test_status_says_first_that_nobody_decides(fleets: Fleets, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("fleets")
+def test_status_says_first_that_nobody_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[__name__], "BLUE", replace(BLUE, workers=(), running={}))
     words = "Nobody decides: blue publishes in term 0, and has no worker in group fraudstream-blue"
     assert run("status").stdout.splitlines()[0] == f"\N{MULTIPLICATION SIGN} {words}"
