@@ -1,7 +1,7 @@
 """A report: its headline, its sections and what it rests on, and how it looks as one HTML file.
 
-A command states sections and nothing else; `html()` renders them as a page, `terminal.py` as tables of rich. The file
-nothing else: styles and pictures are in it, and it has no script. Its content security policy forbids browsers to fetch
+A command states sections and nothing else; `html()` renders them as a page, `terminal.py` as tables of rich, `markdown.py`
+as Markdown. A page needs no other file: styles and pictures are in it, and it has no script. Its content security policy forbids browsers to fetch
 anything, whatever a text in it says.
 """
 
