@@ -263,11 +263,13 @@ class WithInterval:
     @property
     def text(self) -> str:
         """The estimate and its interval with their unit, once, such as "EUR 1.25 (1.10 to 1.41)"."""
+        return self.alone if self.estimate is None else f"{self.alone} ({self.bounds})"
+
+    @property
+    def alone(self) -> str:
+        """The estimate with its unit, such as "EUR 1.25"; the interval with its unit without an estimate."""
         first = self.bounds if self.estimate is None else self._written(self.estimate)
-        rest = "" if self.estimate is None else f" ({self.bounds})"
-        if self.unit in CURRENCY_DECIMALS:
-            return f"{self.unit} {first}{rest}"
-        return f"{first} {self.unit}".rstrip() + rest
+        return f"{self.unit} {first}" if self.unit in CURRENCY_DECIMALS else f"{first} {self.unit}".rstrip()
 
     @property
     def bounds(self) -> str:
