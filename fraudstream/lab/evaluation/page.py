@@ -112,7 +112,8 @@ def words_of_difference(report: EvaluationReport) -> tuple[str, str]:
 def _in_short(report: EvaluationReport) -> Iterator[Part]:
     data = report.data
     if report.warnings:
-        yield Note("What to know before these figures are used:", report.warnings)
+        warnings = tuple(f"{warning[0].upper()}{warning[1:]}." for warning in report.warnings)
+        yield Note("What to know before these figures are used:", warnings)
     yield KeyFigures(tuple(_key_figure(report, key) for key in _KEY_FIGURES))
     yield DataTable(
         "What the figures rest on",

@@ -23,7 +23,7 @@ _Row = tuple[Cell, ...]
 def state_deployments(survey: Survey, findings: GoNoGo | None, made_ms: int) -> Report:
     """Return who publishes, who is silent and how they differ as a report; `findings` are of one that may take over."""
     found, names = survey.comparison, " and ".join(one.deployment for one in survey.states)
-    span = (None, None) if found is None else (stated_ms(found.since), stated_ms(found.until))
+    start, end = (None, None) if found is None else (stated_ms(found.since), stated_ms(found.until))
     return Report(
         f"Deployments {names}" if len(survey.states) > 1 else f"Deployment {names}",
         _publishing(survey),
@@ -35,7 +35,7 @@ def state_deployments(survey: Survey, findings: GoNoGo | None, made_ms: int) -> 
             Section("Settings that are not on record", (_unknown_settings(survey),)),
             Section("How decisions differ", () if found is None else tuple(_comparison(found))),
         ),
-        Provenance(_measured(survey), *span, made_ms, code_version()),
+        Provenance(_measured(survey), start, end, made_ms, code_version()),
     )
 
 
