@@ -142,7 +142,7 @@ def _headline(subject: CardSubject, sections: tuple[CardSection, ...]) -> Headli
         at, by = outcomes[-1].recorded_at, outcomes[-1].recorded_by
         return Headline(f"Failed: its last review, {at} by {by}", Tone.BAD, reason=reason)
     if review is not None and review.days < 0:
-        return Headline(f"Overdue: its review is {review.text}", Tone.BAD, reason=reason)
+        return Headline(f"Review {review.text}", Tone.BAD, reason=reason)
     if missing:
         return Headline(f"Incomplete: {len(missing)} of {len(facts)} facts are not stated", Tone.WAIT, reason=reason)
     return Headline(f"Complete: all {len(facts)} facts are stated", Tone.PLAIN)

@@ -326,6 +326,18 @@ def test_a_card_that_cannot_be_used_is_not_recorded(models: Path, tmp_path: Path
     assert json.loads(run(models, "card", old, "--json").stdout)["card_versions"] == 0
 
 
+@pytest.mark.usefixtures("history")
+def test_a_card_begins_with_a_review_that_is_overdue_or_failed(models: Path, tmp_path: Path) -> None:
+    (old,) = put(models, OLD)
+    card = tmp_path / "card.toml"
+    card.write_text('owner = "desk"\nreview_by = 2020-01-31')
+    overdue = run(models, "card", old, "--record", str(card)).stdout
+    assert re.search(r"^> \*\*. Review overdue by \d+ days, since 2020-01-31\*\*$", overdue, re.MULTILINE)
+    card.write_text('owner = "desk"\nreview_by = 2031-01-31')
+    failed = run(models, "card", old, "--record", str(card), "--review", "failed", "--json", FRAUDSTREAM_ACTOR="ann")
+    assert re.fullmatch(r"Failed: its last review, \S+ by ann", json.loads(failed.stdout)["headline"])
+
+
 def test_without_the_control_log_a_card_says_that_its_past_is_unknown(models: Path) -> None:
     (old,) = put(models, OLD)
     done = run(models, "card", old)
