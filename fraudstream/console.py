@@ -9,6 +9,8 @@ from rich.text import Text
 
 from stream.printing import printable_lines
 
+_LEAST_WIDTH = 80
+
 
 class Terminal(Console):
     """A console on which no text is markup, and which escapes what is no glyph; its own styles are kept."""
@@ -27,3 +29,10 @@ class Terminal(Console):
 def terminal(*, stderr: bool = False) -> Terminal:
     """Return a console that prints what it is given as it stands."""
     return Terminal(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def wide_terminal() -> Terminal:
+    """Return a console of at least 80 columns: a table that is made for a narrower one would break words."""
+    found = terminal()
+    found.width = max(found.width, _LEAST_WIDTH)
+    return found

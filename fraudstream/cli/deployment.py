@@ -91,7 +91,7 @@ def deployment() -> None:
 def status(name: str | None, **options: Any) -> None:  # noqa: ANN401 - click's options
     """Show who publishes and who is silent, and how their decisions differ.
 
-    With the name of a silent DEPLOYMENT, the last lines say whether it may publish, gate by gate. Run it with the
+    With the name of a silent DEPLOYMENT, the first lines say whether it may publish, gate by gate. Run it with the
     settings and the code of that deployment: its Redis and its features are known to these alone.
     """
     from fraudstream.cli.deployment_status import print_status  # noqa: PLC0415 - numpy and rich, late

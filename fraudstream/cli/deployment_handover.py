@@ -7,16 +7,18 @@ from typing import Any, NoReturn
 
 import msgspec
 from aiokafka.errors import KafkaError
-from rich.text import Text
+from rich.console import Group
 
 from fraudstream.cli.commands import refused_arguments, verdict_on, verdict_text, wait_of
 from fraudstream.cli.deployment_survey import Found, look
-from fraudstream.cli.deployment_tables import gates, handover, print_plain
 from fraudstream.cli.output import refuse, say
 from fraudstream.cli.progress import bars
 from fraudstream.cli.settings import refuse_kafka
+from fraudstream.console import terminal
+from fraudstream.ops.report.terminal import headline_on_terminal, sections_on_terminal
 from fraudstream.ops.rollout.deployments.gates import GoNoGo, evidence_of
 from fraudstream.ops.rollout.deployments.handover import Begun, HandoverReport, watch_handover
+from fraudstream.ops.rollout.deployments.sections import gates_section, go_headline, handover_section
 from fraudstream.ops.rollout.deployments.state import Target
 from fraudstream.terminal import echo
 from models.commands import CommandKind, Event, EventKind
@@ -31,7 +33,8 @@ def run_cut_over(name: str, options: Mapping[str, Any]) -> None:
     if target is None or findings is None:
         refuse(f"deployment {name} publishes already, in term {found.survey.publishers.term.number}")
     if not as_json:
-        print_plain(gates(findings))
+        shown = headline_on_terminal(go_headline(findings)), sections_on_terminal((gates_section(findings),))
+        terminal().print(Group(*shown))
     if not findings.go and not options["force"]:
         _refuse_no_go(findings, as_json=as_json)
     verdict = _send(found, target, findings, options)
@@ -45,7 +48,7 @@ def run_cut_over(name: str, options: Mapping[str, Any]) -> None:
         facts = {**findings.facts(), "verdict": msgspec.to_builtins(verdict)}
         say(as_json, facts | {"handover": msgspec.to_builtins(report) | {"done": report.done}}, "")
     else:
-        print_plain(Text(), handover(report))
+        terminal().print(sections_on_terminal((handover_section(report),)))
     if not report.done:
         raise SystemExit(1)
 

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from rich.console import RenderableType
-from rich.text import Text
 
 from fraudstream.cli.deployment_survey import Found, look
-from fraudstream.cli.deployment_tables import comparison, gates, print_plain, settings_lines, states
 from fraudstream.cli.output import say
+from fraudstream.console import terminal
+from fraudstream.ops.report.terminal import on_terminal
+from fraudstream.ops.rollout.deployments.sections import state_deployments
+from stream.clock import now_ms
 
 _NOT_ASKED = {"deployment": None, "way_back": None, "gates": None, "go": None}
 
@@ -17,15 +18,11 @@ _NOT_ASKED = {"deployment": None, "way_back": None, "gates": None, "go": None}
 def print_status(name: str | None, options: Mapping[str, Any]) -> None:
     """Print what was found; exit with 1 if it cannot be read, with 0 whether go or no-go."""
     found = look(name, options, always_compare=True)
+    stated = state_deployments(found.survey, found.findings, now_ms())
     if options["as_json"]:
-        say(True, facts(found), "")  # noqa: FBT003 - the flag itself
-        return
-    parts: list[RenderableType] = [states(found.survey.states), *map(Text, settings_lines(found.survey))]
-    if found.survey.comparison is not None:
-        parts += [Text(), comparison(found.survey.comparison)]
-    if found.findings is not None:
-        parts += [Text(), gates(found.findings)]
-    print_plain(*parts)
+        say(True, facts(found) | stated.facts(), "")  # noqa: FBT003 - the flag itself
+    else:
+        terminal().print(on_terminal(stated, has_page=False))
 
 
 def facts(found: Found) -> dict[str, Any]:

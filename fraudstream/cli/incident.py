@@ -9,14 +9,14 @@ import msgspec
 from aiokafka.errors import KafkaError
 from rich.table import Table
 
-from fraudstream.cli.deployment_tables import print_plain
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
-from fraudstream.ops.watch.incidents.report import details, report
+from fraudstream.console import terminal, wide_terminal
+from fraudstream.ops.report.terminal import on_terminal
+from fraudstream.ops.watch.incidents.report import report, state_incident
 from fraudstream.ops.watch.incidents.texts import amounts_text
 from fraudstream.ops.watch.incidents.told import ToldIncident, read_incidents
 from fraudstream.terminal import echo, echo_json
-from stream.printing import printable
 from stream.settings import Settings
 
 _SHORT_ID = 12
@@ -43,7 +43,7 @@ def list_incidents(limit: int, *, only_open: bool, as_json: bool) -> None:
         for one in found:
             echo_json(msgspec.json.encode(facts(one)))
     elif found:
-        print_plain(_table(found))
+        wide_terminal().print(_table(found))
     else:
         echo(f"deployment {settings.deployment} has no {'open ' if only_open else ''}incidents")
 
@@ -62,9 +62,11 @@ def report_incident(name: str | None, *, with_details: bool, as_json: bool) -> N
     """
     settings = settings_or_refuse()
     one = _chosen(_read(settings), name, settings)
-    text = report(one)
-    shown = f"{text}\n\n{details(one)}" if with_details else text
-    say(as_json, facts(one) | {"report": text}, "\n".join(map(printable, shown.split("\n"))))
+    stated = state_incident(one, with_details=with_details)
+    if as_json:
+        say(as_json, facts(one) | {"report": report(one)} | stated.facts(), "")
+    else:
+        terminal().print(on_terminal(stated, has_page=False))
 
 
 def facts(one: ToldIncident) -> dict[str, Any]:

@@ -8,14 +8,15 @@ from typing import Any
 import click
 from aiokafka.errors import KafkaError
 
-from fraudstream.cli.card_sections import DISCLAIMER, CardSection, CardSubject, card_sections
+from fraudstream.cli.card_sections import DISCLAIMER, NOT_STATED, CardSection, CardSubject, card_sections
 from fraudstream.cli.model_beside import surroundings, surroundings_facts
 from fraudstream.cli.model_history import names_of, text, warn_unknown_commands
 from fraudstream.cli.model_roles import explained, warn
 from fraudstream.cli.output import refuse, say
 from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
-from fraudstream.ops.report.document import Provenance, Report, Section
+from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
+from fraudstream.ops.report.markdown import in_markdown
 from fraudstream.ops.report.parts import Note
 from fraudstream.ops.report.tables import DataTable
 from models.artifact import MANIFEST, read_manifest
@@ -28,7 +29,6 @@ from stream.clock import now_ms
 from stream.code_version import code_version
 from stream.control.client import read_history
 from stream.errors import ControlLogError
-from stream.printing import printable
 from stream.settings import Settings
 
 _ENDINGS = (".md", ".html")
@@ -59,10 +59,11 @@ def write_model_card(
         subject = _subject(settings, repository, digest)
     except ModelError as error:
         refuse(str(error))
+    stated = state_card(subject)
     if out is not None:
-        _write(out, card_html(subject) if out.suffix == ".html" else card_markdown(subject))
-    shown = f"wrote {out}" if out is not None else card_markdown(subject).rstrip("\n")
-    say(as_json, card_facts(subject) | {"out": None if out is None else str(out)}, shown)
+        _write(out, stated.html() if out.suffix == ".html" else in_markdown(stated))
+    shown = f"wrote {out}" if out is not None else in_markdown(stated).rstrip("\n")
+    say(as_json, card_facts(subject) | stated.facts() | {"out": None if out is None else str(out)}, shown)
 
 
 def _stated(record: Path) -> StatedCard:
@@ -115,47 +116,40 @@ def card_facts(subject: CardSubject) -> dict[str, Any]:
     return {"digest": subject.digest, "sections": sections, **surroundings_facts(subject.beside)}
 
 
-def card_markdown(subject: CardSubject) -> str:
-    """Return a card as Markdown."""
-    lines = [f"# {_title(subject)}", "", f"Made {format_time(subject.at_ms)} by fraudstream {code_version()}."]
-    for one in card_sections(subject):
-        lines += ["", f"## {one.title}", "", f"*{one.answers}*", ""]
-        for name, value in one.facts:
-            lines += _markdown_fact(name, value)
-    return "\n".join([*lines, "", "---", "", DISCLAIMER, ""])
-
-
-def _title(subject: CardSubject) -> str:
-    return f"Model card: {subject.manifest.name} {subject.manifest.version}"
-
-
-def _markdown_fact(name: str, value: str | tuple[str, ...]) -> list[str]:
-    if isinstance(value, str):
-        return [f"- **{name}**: {_inline(value)}"]
-    return [f"- **{name}**:", *(f"  - {_inline(one)}" for one in value)]
-
-
-def _inline(value: str) -> str:
-    """Return a text as one line of Markdown that no browser takes for HTML."""
-    return printable(" ".join(value.split())).replace("<", "&lt;")
-
-
-def card_html(subject: CardSubject) -> str:
-    """Return a card as one HTML page; the same card gives the same bytes in one version of fraudstream."""
+def state_card(subject: CardSubject) -> Report:
+    """Return a card as a report, for a page and for Markdown alike; the same card gives the same bytes in a version."""
     data = subject.manifest.training or (subject.manifest.imported and subject.manifest.imported.calibrated_on)
     measured = f"model {subject.digest}" + (f", fitted to {data.rows:,} payments" if data else "")
+    sections = card_sections(subject)
     return Report(
-        _title(subject),
+        f"Model card: {subject.manifest.name} {subject.manifest.version}",
         f"{subject.digest[:_SHORT]}, for those who review it",
-        None,
-        tuple(_html_section(one) for one in card_sections(subject)),
+        _headline(subject, sections),
+        tuple(map(_section, sections)),
         Provenance(measured, None, None, subject.at_ms, code_version()),
         (DISCLAIMER,),
-    ).html()
+    )
 
 
-def _html_section(section: CardSection) -> Section:
+def _headline(subject: CardSubject, sections: tuple[CardSection, ...]) -> Headline:
+    """Say whether a review failed or is overdue, and otherwise whether everything is stated."""
+    facts = [fact for section in sections for fact in section.facts]
+    missing = [name for name, value in facts if value == NOT_STATED]
+    reason = f"Not stated: {', '.join(missing)}." if missing else ""
+    review = subject.beside.review
+    outcomes = [one for one in subject.beside.versions if one.review is not None]
+    if outcomes and outcomes[-1].review == "failed":
+        at, by = outcomes[-1].recorded_at, outcomes[-1].recorded_by
+        return Headline(f"Failed: its last review, {at} by {by}", Tone.BAD, reason=reason)
+    if review is not None and review.days < 0:
+        return Headline(f"Review {review.text}", Tone.BAD, reason=reason)
+    if missing:
+        return Headline(f"Incomplete: {len(missing)} of {len(facts)} facts are not stated", Tone.WAIT, reason=reason)
+    return Headline(f"Complete: all {len(facts)} facts are stated", Tone.PLAIN)
+
+
+def _section(section: CardSection) -> Section:
     rows = tuple((name, value) for name, value in section.facts if isinstance(value, str))
     lists = [(name, value) for name, value in section.facts if not isinstance(value, str)]
     listed = (Note(f"{name}:", value) for name, value in lists)
-    return Section(section.title, (Note(section.answers), DataTable("Facts", ("What", "Fact"), rows), *listed))
+    return Section(section.title, (DataTable(section.answers, ("What", "Fact"), rows), *listed))

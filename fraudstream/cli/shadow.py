@@ -1,4 +1,4 @@
-"""`fraudstream shadow report`: what the challenger would have decided, as tables or as one JSON object.
+"""`fraudstream shadow report`: what the challenger would have decided, as a report or as one JSON object.
 
 It gives no verdict: the reader judges what a changed decision is worth. `fraudstream shadow verdict` gives one.
 """
@@ -15,8 +15,9 @@ from fraudstream.cli.progress import ReadingProgress
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
 from fraudstream.cli.shadow_verdict import verdict_command
 from fraudstream.console import terminal
+from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.shadow.report import ShadowReport, report
-from fraudstream.ops.rollout.shadow.tables import report_tables
+from fraudstream.ops.rollout.shadow.sections import state_shadow
 from models.errors import InvalidTimeError
 from models.policy import Decision
 from models.times import format_time, parse_time_ms
@@ -55,10 +56,11 @@ def report_command(digest: str | None, since: str | None, minutes: float | None,
         refuse(str(error))
     except (KafkaError, OSError) as error:
         refuse_kafka(settings, error)
+    stated = state_shadow(found)
     if as_json:
-        say(as_json, facts(found), "")
+        say(as_json, facts(found) | stated.facts(), "")
     else:
-        terminal().print(report_tables(found))
+        terminal().print(on_terminal(stated, has_page=False))
 
 
 def _since_ms(since: str | None, minutes: float | None) -> int | None:

@@ -17,7 +17,8 @@ from fraudstream.demo.stack import GREEN
 from fraudstream.demo.timeline import timeline_table
 from fraudstream.demo.view import SHORT, View, amount, arms_text, delay, share
 from fraudstream.demo.world.rows import Pattern
-from fraudstream.ops.rollout.shadow.tables import changed_decisions
+from fraudstream.ops.report.terminal import parts_on_terminal
+from fraudstream.ops.rollout.shadow.sections import changed_decisions
 from guards.shares import share_text
 from models.commands import CommandKind
 
@@ -38,7 +39,11 @@ def panel(view: View) -> Panel:
         parts.append(Text("no comparison yet", style="dim"))
     else:
         compared, frauds = comparison_texts(view, newest)
-        parts += [f"[bold]{role(view, newest)}[/]: {compared}", frauds, changed_decisions(newest.tally)]
+        parts += [
+            f"[bold]{role(view, newest)}[/]: {compared}",
+            frauds,
+            parts_on_terminal((changed_decisions(newest.tally),)),
+        ]
     simulated = view.simulated_at[:16].replace("T", " ")
     title = f"fraudstream: {view.done:,} of {total:,} live payments, simulated time {simulated}"
     return Panel(Group(*parts), title=title, title_align="left", box=ROUNDED, border_style="dim", padding=(0, 1))

@@ -17,7 +17,8 @@ from fraudstream.demo.scoreboard import Percentiles
 from fraudstream.demo.summary import CanarySummary, ChaosSummary, RunFacts, Summary
 from fraudstream.demo.timeline import accepted, cutover
 from fraudstream.demo.view import View, payments, seconds
-from fraudstream.ops.rollout.shadow.tables import tally_tables
+from fraudstream.ops.report.terminal import sections_on_terminal
+from fraudstream.ops.rollout.shadow.sections import tally_sections
 from guards.shares import share_text
 from models.commands import CommandKind
 
@@ -64,7 +65,7 @@ def report(run: RunFacts, summary: Summary) -> RenderableType:
     for _, compared in sorted(view.comparisons.by_revision.items())[:1]:
         challenger = view.model(compared.challenger)
         parts += ["", f"{challenger} before its promotion, as `fraudstream shadow report` prints it:"]
-        parts.append(tally_tables(compared.tally))
+        parts.append(sections_on_terminal(tally_sections(compared.tally), has_page=False))
     return Group(*parts, "", verdict(summary), "", next_steps())
 
 

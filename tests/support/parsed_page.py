@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
-VOID = {"br", "meta"}
+VOID = {"br", "meta", "wbr"}
 SVG = "{http://www.w3.org/2000/svg}"
 
 

@@ -3,7 +3,16 @@
 from collections.abc import Iterator
 
 from fraudstream.lab.evaluation.page_features import features, scores
-from fraudstream.lab.evaluation.page_sections import alerts, calibration, money, paired, ranking, segments, weeks
+from fraudstream.lab.evaluation.page_sections import (
+    alerts,
+    calibration,
+    labels,
+    money,
+    paired,
+    ranking,
+    segments,
+    weeks,
+)
 from fraudstream.lab.evaluation.report import EvaluationReport, ModelEvaluation
 from fraudstream.lab.evaluation.words import quantity, verdict_of_difference, with_interval, words_of
 from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
@@ -96,14 +105,15 @@ def words_of_difference(report: EvaluationReport) -> tuple[str, str]:
     """Return whether the first model is better, worse or not told apart by average precision, and a sentence."""
     figure, other = report.differences[_DECIDES], report.models[1].model.label
     verdict, shown = verdict_of_difference(_DECIDES, figure.interval), with_interval(_DECIDES, figure)
-    by = "" if shown is None else f": average precision differs by {quantity_text(shown)} from {other}'s"
+    by = "" if shown is None else f": average precision differs by {quantity_text(shown)} from that of {other}"
     return verdict, f"{verdict.capitalize()}{by}"
 
 
 def _in_short(report: EvaluationReport) -> Iterator[Part]:
     data = report.data
     if report.warnings:
-        yield Note("What to know before these figures are used:", report.warnings)
+        warnings = tuple(f"{warning[0].upper()}{warning[1:]}." for warning in report.warnings)
+        yield Note("What to know before these figures are used:", warnings)
     yield KeyFigures(tuple(_key_figure(report, key) for key in _KEY_FIGURES))
     yield DataTable(
         "What the figures rest on",
@@ -124,5 +134,5 @@ def _in_short(report: EvaluationReport) -> Iterator[Part]:
 
 def _key_figure(report: EvaluationReport, key: str) -> KeyFigure:
     other = report.models[1].figures[key].value if len(report.models) > 1 else None
-    detail = "" if other is None else f"the other: {quantity_text(quantity(key, other))}"
+    detail = "" if other is None else f"{labels(report)[1]}: {quantity_text(quantity(key, other))}"
     return KeyFigure(words_of(key).name, with_interval(key, report.models[0].figures[key]), detail)

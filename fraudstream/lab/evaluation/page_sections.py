@@ -143,15 +143,13 @@ def alerts(report: EvaluationReport) -> Iterator[Part]:
         ("precision", "Precision", "Precision of alerts"),
         ("recall", "Recall", "Recall of frauds"),
     ):
+        lines = tuple(_budget_line(label, one, key) for label, one in zip(labels(report), report.models, strict=True))
+        told = f"{name} if a team works on the highest scores of each day."
         yield LineChart(
-            ChartFrame(
-                f"{title} at a budget",
-                f"{name} if a team works on the highest scores of each day.",
-                "The band is the interval of 95 % by card.",
-            ),
+            ChartFrame(f"{title} at a budget", told, _note_on_bands(lines)),
             ChartAxis("Alerts a day", AxisKind.COUNT),
             ChartAxis(name, AxisKind.SHARE),
-            tuple(_budget_line(label, one, key) for label, one in zip(labels(report), report.models, strict=True)),
+            lines,
         )
     measures = ("precision", "recall", "first_hit_recall")
     keys = [f"{key}@{one.budget}" for one in report.models[0].budgets for key in measures]
@@ -162,6 +160,10 @@ def _budget_line(label: str, one: ModelEvaluation, key: str) -> ChartLine:
     figures: list[Figure] = [getattr(budget, key) for budget in one.budgets]
     x = tuple(float(budget.budget) for budget in one.budgets)
     return _banded(label, x, figures)
+
+
+def _note_on_bands(lines: Sequence[ChartLine]) -> str:
+    return "The band is the interval of 95 % by card." if any(line.low for line in lines) else ""
 
 
 def _banded(label: str, x: tuple[float, ...], figures: Sequence[Figure]) -> ChartLine:
@@ -234,7 +236,7 @@ def weeks(report: EvaluationReport) -> Iterator[Part]:
             for place, name in enumerate(labels(report))
         )
         yield LineChart(
-            ChartFrame(f"{title} by week", f"{title} of each week.", "The band is the interval of 95 % by card."),
+            ChartFrame(f"{title} by week", f"{title} of each week.", _note_on_bands(lines)),
             ChartAxis("Begin of the week", AxisKind.TIME),
             ChartAxis(title, kind),
             lines,

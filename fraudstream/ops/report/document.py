@@ -1,8 +1,8 @@
 """A report: its headline, its sections and what it rests on, and how it looks as one HTML file.
 
-A command states sections and nothing else; `html()` renders them as a page, `terminal.py` as tables of rich. The file
-nothing else: styles and pictures are in it, and it has no script. Its content security policy forbids browsers to fetch
-anything, whatever a text in it says.
+A command states sections and nothing else; `html()` renders them as a page, `terminal.py` as tables of rich,
+`markdown.py` as Markdown. A page needs no other file: styles and pictures are in it, and it has no script. Its content
+security policy forbids browsers to fetch anything, whatever a text in it says.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 
-from fraudstream.ops.report.markup import Markup, element, text
+from fraudstream.ops.report.markup import Markup, element, prose, text
 from fraudstream.ops.report.palette import DARK, VARIABLES
 from fraudstream.ops.report.parts import Part, parts_markup
 from fraudstream.ops.report.quantities import Moment, quantity_text
@@ -153,7 +153,7 @@ class Report:
     def _footer(self) -> Markup:
         facts = self.provenance.facts()
         rows = (element("div", element("dt", text(name)), element("dd", text(fact))) for name, fact in facts)
-        notes = element("ol", *(element("li", text(note)) for note in self.footnotes))
+        notes = element("ol", *(element("li", prose(note)) for note in self.footnotes))
         return element(
             "footer",
             element("h2", text(RESTS_ON), id="notes"),
@@ -178,7 +178,7 @@ def _banner(headline: Headline) -> Markup:
     return element(
         "section",
         element("p", sign, element("strong", text(headline.words)), class_="word"),
-        *(element("p", text(words), class_=kind) for words, kind in told if words),
+        *(element("p", prose(words), class_=kind) for words, kind in told if words),
         class_=f"banner {headline.tone}",
         aria_label="Headline",
     )

@@ -12,6 +12,9 @@ Markup = NewType("Markup", str)
 """HTML that may stand in a page as it is."""
 
 _VOID = frozenset({"br", "meta"})
+_CODE = re.compile("`([^`]+)`")
+_LONGEST_WHOLE = 30
+"""A word of a command is broken only if it has more characters."""
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
@@ -27,6 +30,25 @@ def printable(value: str) -> str:
 def text(value: str) -> Markup:
     """Return a text as markup that shows it."""
     return Markup(html.escape(printable(value), quote=True))
+
+
+def breakable(value: str) -> Markup:
+    """Return a text as markup whose long names are broken after underscores, if they must be."""
+    return Markup(text(value).replace("_", "_<wbr>"))
+
+
+def prose(value: str) -> Markup:
+    """Return a text as markup; what is between backticks is a command, which is broken between its words alone."""
+    return joined(*(_command(part) if at % 2 else text(part) for at, part in enumerate(_CODE.split(value))))
+
+
+def _command(value: str) -> Markup:
+    words = (element("span", text(word), **_whole(word)) for word in value.split())
+    return element("code", Markup(" ".join(words)))
+
+
+def _whole(word: str) -> dict[str, str]:
+    return {"class_": "token"} if len(word) <= _LONGEST_WHOLE else {}
 
 
 def joined(*parts: Markup) -> Markup:

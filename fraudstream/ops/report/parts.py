@@ -4,12 +4,12 @@ A part knows whether it has data (`is_empty`). A renderer leaves out what has no
 left, so that no page has a tile "n/a" or a chart without a point.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from fraudstream.ops.report.markup import Markup, element, joined, text
-from fraudstream.ops.report.quantities import UNKNOWN, Quantity, quantity_text
+from fraudstream.ops.report.markup import Markup, element, joined, prose, text
+from fraudstream.ops.report.quantities import UNKNOWN, Quantity, WithInterval, quantity_text
 
 Cell = str | Quantity | bool | None
 """What a table or a key figure shows; None is "n/a" in a table, and leaves a key figure out."""
@@ -54,8 +54,8 @@ class Note:
 
     def markup(self, _key: str) -> Markup:
         """Return a `p` and a `ul`."""
-        paragraph = (element("p", text(self.words)),) if self.words else ()
-        points = (element("ul", *(element("li", text(point)) for point in self.points)),) if self.points else ()
+        paragraph = (element("p", prose(self.words)),) if self.words else ()
+        points = (element("ul", *(element("li", prose(point)) for point in self.points)),) if self.points else ()
         return joined(*paragraph, *points)
 
 
@@ -102,7 +102,15 @@ class KeyFigures:
 
 def _key_figure(figure: KeyFigure) -> Markup:
     details = (element("dd", text(figure.detail), class_="detail"),) if figure.detail else ()
-    return element("div", element("dt", text(figure.name)), element("dd", text(figure.shown)), *details)
+    return element("div", element("dt", text(figure.name)), element("dd", *_shown(figure)), *details)
+
+
+def _shown(figure: KeyFigure) -> Iterator[Markup]:
+    """Yield a figure, and its interval smaller beside or below it."""
+    if not isinstance(figure.value, WithInterval) or figure.value.estimate is None:
+        yield text(figure.shown)
+        return
+    yield from (text(f"{figure.value.alone} "), element("small", text(f"({figure.value.bounds})")))
 
 
 @dataclass(frozen=True, slots=True)

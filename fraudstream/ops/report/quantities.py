@@ -5,6 +5,7 @@ its decimals, and stands at the right of its column.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -262,11 +263,13 @@ class WithInterval:
     @property
     def text(self) -> str:
         """The estimate and its interval with their unit, once, such as "EUR 1.25 (1.10 to 1.41)"."""
+        return self.alone if self.estimate is None else f"{self.alone} ({self.bounds})"
+
+    @property
+    def alone(self) -> str:
+        """The estimate with its unit, such as "EUR 1.25"; the interval with its unit without an estimate."""
         first = self.bounds if self.estimate is None else self._written(self.estimate)
-        rest = "" if self.estimate is None else f" ({self.bounds})"
-        if self.unit in CURRENCY_DECIMALS:
-            return f"{self.unit} {first}{rest}"
-        return f"{first} {self.unit}".rstrip() + rest
+        return f"{self.unit} {first}" if self.unit in CURRENCY_DECIMALS else f"{first} {self.unit}".rstrip()
 
     @property
     def bounds(self) -> str:
@@ -289,6 +292,12 @@ class WithInterval:
         if not width:
             return part.number
         return part.rounded(max(_place(width) + _SIGNIFICANT - 1, _place(own) if own else 0))
+
+
+def by_money(amounts: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the currencies of which there is an amount in minor units, that with most major units first."""
+    present = (Money(minor, code) for code, minor in amounts.items() if minor)
+    return tuple(one.currency for one in sorted(present, key=lambda one: (-one.magnitude, one.currency)))
 
 
 def _place(value: float) -> int:

@@ -7,7 +7,7 @@ its quantities have one unit, the unit stands in the column's head. Rows and col
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fraudstream.ops.report.markup import Markup, element, joined, text
+from fraudstream.ops.report.markup import Markup, breakable, element, joined, prose, text
 from fraudstream.ops.report.parts import Cell, cell_text
 
 _LONGEST_WORD = 20
@@ -68,7 +68,7 @@ class DataTable:
         kind = {"class_": "short"} if len(rows) <= _KEPT_TOGETHER else {}
         table = element("table", caption, head, element("tbody", *rows), **kind)
         scrolled = element("div", table, class_="scroll", role="region", tabindex="0", aria_labelledby=caption_id)
-        return joined(scrolled, *((element("p", text(self.note), class_="note"),) if self.note else ()))
+        return joined(scrolled, *((element("p", prose(self.note), class_="note"),) if self.note else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +133,9 @@ def _row(columns: Sequence[TableColumn], cells: Sequence[tuple[Cell, str]]) -> M
     """Return a row of cells with their texts; the first is the row's head."""
     (name, named), *others = cells
     kind = {"class_": "token"} if columns[0].is_numeric else _alignment(columns[0], name, named)
-    head = element("th", text(named), scope="row", **kind)
+    head = element("th", breakable(named), scope="row", **kind)
     body = (
-        element("td", text(shown), **_alignment(column, cell, shown))
+        element("td", breakable(shown), **_alignment(column, cell, shown))
         for column, (cell, shown) in zip(columns[1:], others, strict=True)
     )
     return element("tr", head, *body)

@@ -3,6 +3,7 @@
 Charts are left out, since what they show stands in tables beside them; what is folded is named. No text is cut.
 """
 
+import io
 from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
@@ -12,7 +13,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from fraudstream.ops.report.decisions import DecisionMatrix
-from fraudstream.ops.report.document import RESTS_ON, SIGNS, Headline, Report, Tone
+from fraudstream.ops.report.document import RESTS_ON, SIGNS, Headline, Report, Section, Tone
 from fraudstream.ops.report.markup import printable
 from fraudstream.ops.report.parts import Cell, Folded, KeyFigures, Note, Part
 from fraudstream.ops.report.tables import DataTable, TableColumn
@@ -25,44 +26,69 @@ _Span = tuple[int, int]
 _STYLES = {Tone.GOOD: "bold green", Tone.WAIT: "bold yellow", Tone.BAD: "bold red", Tone.PLAIN: "bold"}
 
 
-def on_terminal(report: Report) -> RenderableType:
+def on_terminal(report: Report, *, has_page: bool = True) -> RenderableType:
     """Return a report as something that rich prints.
 
     Args:
         report: as it would be written to a page; nothing of it is drawn, so matplotlib is not needed.
+        has_page: whether its command writes a page, which then has what is folded here.
     """
-    lines: list[RenderableType] = [] if report.headline is None else [*_headline(report.headline)]
+    lines: list[RenderableType] = [] if report.headline is None else [headline_on_terminal(report.headline)]
     lines += [_text(report.title, "bold")] + ([_text(report.subtitle)] if report.subtitle else [])
-    for section in report.stated:
-        shown = [shown for part in section.parts if not part.is_empty for shown in _part(part)]
-        if shown:
-            lines += [Text(), _text(section.title, "bold underline"), *shown]
-    lines += [Text(), _text(RESTS_ON, "bold underline")]
+    lines += [sections_on_terminal(report.sections, has_page=has_page), Text(), _text(RESTS_ON, "bold underline")]
     lines += [_text(f"{name}: {fact}") for name, fact in report.provenance.facts()]
     return Group(*lines, *(_text(f"- {note}", "dim") for note in report.footnotes))
 
 
-def _headline(headline: Headline) -> Iterator[RenderableType]:
-    yield _text(f"{SIGNS[headline.tone]} {headline.words}", _STYLES[headline.tone])
-    yield from (_text(words) for words in (headline.decision, headline.reason) if words)
+def sections_on_terminal(sections: Sequence[Section], *, has_page: bool = True) -> RenderableType:
+    """Return sections that have data as something that rich prints, each below a blank line and its title."""
+    lines: list[RenderableType] = []
+    for section in sections:
+        shown = [*_parts(section.parts, has_page=has_page)]
+        if shown:
+            lines += [Text(), _text(section.title, "bold underline"), *shown]
+    return Group(*lines)
 
 
-def _part(part: Part) -> Iterator[RenderableType]:
-    match part:
-        case Note():
-            yield from ([_text(part.words)] if part.words else [])
-            yield from (_text(f"- {point}") for point in part.points)
-        case KeyFigures():
-            rows = tuple((figure.name, figure.shown, figure.detail) for figure in part.known)
-            yield _TerminalTable(DataTable("", ("", "", ""), rows))
-        case DataTable():
-            yield _TerminalTable(part)
-        case DecisionMatrix():
-            yield _TerminalTable(part.as_table())
-        case Folded():
-            yield _text(f"({part.title}: in the page that --report writes, and in --json)", "dim")
-        case _:  # a chart
-            return
+def parts_on_terminal(parts: Sequence[Part], *, has_page: bool = True) -> RenderableType:
+    """Return the parts that have data as something that rich prints."""
+    return Group(*_parts(parts, has_page=has_page))
+
+
+def plain_text(report: Report, columns: int) -> str:
+    """Return a report that has no page as plain text, wrapped at so many columns, without an ending newline."""
+    console = Console(file=io.StringIO(), width=columns, color_system=None, markup=False, emoji=False, highlight=False)
+    with console.capture() as capture:
+        console.print(on_terminal(report, has_page=False))
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def headline_on_terminal(headline: Headline) -> RenderableType:
+    """Return a headline as something that rich prints."""
+    words = _text(f"{SIGNS[headline.tone]} {headline.words}", _STYLES[headline.tone])
+    return Group(words, *(_text(below) for below in (headline.decision, headline.reason) if below))
+
+
+def _parts(parts: Sequence[Part], *, has_page: bool) -> Iterator[RenderableType]:
+    where = "in the page that --report writes, and in --json" if has_page else "in --json"
+    for part in parts:
+        if part.is_empty:
+            continue
+        match part:
+            case Note():
+                yield from ([_text(part.words)] if part.words else [])
+                yield from (_text(f"- {point}") for point in part.points)
+            case KeyFigures():
+                rows = tuple((figure.name, figure.shown, figure.detail) for figure in part.known)
+                yield _TerminalTable(DataTable("", ("", "", ""), rows))
+            case DataTable():
+                yield _TerminalTable(part)
+            case DecisionMatrix():
+                yield _TerminalTable(part.as_table())
+            case Folded():
+                yield _text(f"({part.title}: {where})", "dim")
+            case _:  # a chart
+                pass
 
 
 class _TerminalTable:

@@ -14,6 +14,7 @@ BIN = Path(sys.executable).parent
 DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 CHANGING = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "TIME"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"), "TIME"),
     (re.compile(r"\b[0-9a-f]{32}\b"), "ID"),
     (re.compile(r"(?<![\d.])[-+]?\d+\.\d{4,}\b"), "N"),
     (re.compile(r"[\d,]+ bytes"), "N bytes"),

@@ -1,7 +1,7 @@
 """Axes of charts: what they measure, how values become places on them, and how their ticks are written."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -21,6 +21,12 @@ _DECIMALS = 6
 _FEW_DIGITS = 1_000
 """Numbers from here on are shown without decimals."""
 REFERENCE_DASH = (4.0, 2.0)
+_DATES: Mapping[str, Sequence[str]] = {
+    "formats": ("%Y", "%b", "%-d %b", "%H:%M", "%H:%M", "%S.%f"),
+    "zero_formats": ("", "%Y", "%-d %b", "%-d %b", "%H:%M", "%H:%M"),
+    "offset_formats": ("", "%Y", "%Y", "%Y-%m-%d", "%Y-%m-%d", "%Y-%m-%d %H:%M"),
+}
+"""How ticks at years, months, days, hours, minutes and seconds are written, and what stands once at the axis's end."""
 
 
 class AxisKind(Enum):
@@ -102,7 +108,7 @@ class ChartAxis:
         if self.kind is AxisKind.TIME:
             places = dates.AutoDateLocator(minticks=2, maxticks=ticks)  # type: ignore[no-untyped-call]
             axis.set_major_locator(places)
-            written = dates.ConciseDateFormatter(places, show_offset=True)  # type: ignore[no-untyped-call]
+            written = dates.ConciseDateFormatter(places, **_DATES)  # type: ignore[no-untyped-call]
             axis.set_major_formatter(written)
             return
         whole = self.kind is AxisKind.COUNT

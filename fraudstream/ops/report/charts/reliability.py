@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from fraudstream.ops.report.charts.axis import AxisKind, ChartAxis
 from fraudstream.ops.report.charts.drawing import ChartFrame, LegendEntry, figure_markup
 from fraudstream.ops.report.markup import Markup
-from fraudstream.ops.report.palette import INK, MUTED, STYLES, SeriesStyle
+from fraudstream.ops.report.palette import MUTED, STYLES, SeriesStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,8 +76,13 @@ class ReliabilityChart:
         """Return the chart as a `figure`."""
         told = " ".join((self.frame.summary, *(_told(curve) for curve in self.curves if curve.bins)))
         legend = [LegendEntry(curve.name, style) for curve, style in zip(self.curves, STYLES, strict=False)]
-        frame = replace(self.frame, summary=told)
+        frame = replace(self.frame, summary=told, note=f"{self.frame.note} {self._note_on_zero()}".strip())
         return figure_markup(frame, key, _SIZE_INCHES, self._paint, [*legend, _DIAGONAL])
+
+    def _note_on_zero(self) -> str:
+        """Return what a point on the lower edge is: logarithmic axes have no 0."""
+        has_zero = any(one.fraud_share == 0 for curve in self.curves for one in curve.bins)
+        return "Points on the lower edge are bins without a fraud." if has_zero and self.logarithmic else ""
 
     def _paint(self, figure: "Figure") -> None:
         axes = figure.add_subplot()
@@ -124,9 +129,6 @@ def _draw(axes: "Axes", curve: ReliabilityCurve, style: SeriesStyle, floor: floa
     axes.vlines(means, lows, highs, color=style.colour, linewidth=1.0)
     dash = (0, style.dash) if style.dash else "solid"
     axes.plot(means, shares, color=style.colour, marker=style.marker, markersize=4.5, linestyle=dash, clip_on=False)
-    for one, mean, share in zip(curve.bins, means, shares, strict=True):
-        if one.fraud_share == 0:
-            axes.annotate("0", (mean, share), (6, 4), textcoords="offset points", color=INK)
 
 
 def _told(curve: ReliabilityCurve) -> str:

@@ -2,7 +2,7 @@
 
 Scores say which decisions had to be compared, comparisons which were, events why the rest was not; of all three, those
 of one deployment, whether it published its decisions or decided silently. All three are read as streams: memory holds a
-few bits for each decision, and a tally. `fraudstream.ops.rollout.shadow.tables` renders the report.
+few bits for each decision, and a tally. `sections.py` states the report.
 """
 
 from collections.abc import Callable, Sequence

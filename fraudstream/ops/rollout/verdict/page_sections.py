@@ -22,12 +22,14 @@ from fraudstream.ops.report.quantities import (
 )
 from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.rollout.outcomes.maturity import DAY_MS
+from fraudstream.ops.rollout.shadow.sections import shift_table
 from fraudstream.ops.rollout.verdict.declined import OtherwiseFacts
 from fraudstream.ops.rollout.verdict.estimate import EstimateBasis
 from fraudstream.ops.rollout.verdict.figures import Figure, ModelFigures
 from fraudstream.ops.rollout.verdict.report import VerdictReport
 from metrics.intervals import Interval
 from models.times import stated_ms
+from shadow.tally import Shift
 from stream.contract.money import money_text
 
 _MEASURES = {
@@ -304,23 +306,8 @@ def coverage(report: VerdictReport) -> Iterator[Part]:
     }
     rows = ((name, None if one is None else Count(one), _of(one, facts.eligible)) for name, one in counts.items())
     yield DataTable("Decisions", ("", "Count", "Share"), tuple(rows))
-    low, middle, high = shift.band_quantiles or (None, None, None)
-    if not shift.scored:
-        return
-    yield DataTable(
-        "Scores, challenger less live",
-        ("", "Figure"),
-        (
-            ("Payments with both scores", Count(shift.scored)),
-            ("Mean of the probability", None if shift.mean is None else Measure(shift.mean, 6)),
-            ("Mean of its absolute value", None if shift.mean_absolute is None else Measure(shift.mean_absolute, 6)),
-            ("Bands, median (50 is odds doubled)", None if middle is None else Count(middle)),
-            ("Bands, 1st percentile", None if low is None else Count(low)),
-            ("Bands, 99th percentile", None if high is None else Count(high)),
-            ("Stability index of the bands", None if shift.stability_index is None else Measure(shift.stability_index)),
-        ),
-        "A stability index below 0.1 is read as alike.",
-    )
+    figures = Shift(shift.mean, shift.mean_absolute, shift.band_quantiles, shift.stability_index)
+    yield shift_table(shift.scored, figures)
 
 
 def _of(count: int | None, whole: int) -> Quantity | None:

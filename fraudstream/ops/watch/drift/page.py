@@ -83,7 +83,8 @@ def _headline(report: WatchReport) -> Headline:
     if found:
         pair, alarm = found[0]
         others = f", and {len(found) - 1:,} more models or arms drift" if len(found) > 1 else ""
-        words = f"Drift: of {pair_text(pair)}, {moved_text(alarm)} has moved since {day_text(alarm.since_day)}{others}"
+        since = day_text(alarm.since_day)
+        words = f"Drift: {moved_text(alarm, shows_index=False)} moved since {since}, of {pair_text(pair)}{others}"
         reason = ". ".join(suggestion(*one) for one in found[:1])
         return Headline(words, Tone.BAD, "DRIFT, by three windows in a row", f"{reason[0].upper()}{reason[1:]}.")
     if report.feed.alarm is not None:
@@ -140,7 +141,11 @@ def _moved(report: PairReport) -> Iterator[Part]:
         "Stability index by window", "The score, and the features that lie farthest from the reference now."
     )
     yield LineChart(
-        frame, ChartAxis("window from", AxisKind.TIME), ChartAxis("index"), lines, (ReferenceLine("least", 0.2),)
+        frame,
+        ChartAxis("window from", AxisKind.TIME),
+        ChartAxis("index"),
+        lines,
+        (ReferenceLine("least that counts", 0.2),),
     )
     yield _windows_table("Windows of days", windows[-_MOST_WINDOWS:])
     earlier = windows[:-_MOST_WINDOWS]
@@ -173,7 +178,7 @@ def _window(window: JudgedWindow) -> tuple[Cell, ...]:
 
 
 def _quantities_table(caption: str, quantities: Sequence[QuantityDrift]) -> DataTable:
-    heads = ("Quantity", "Index", "Chance", "Bound", "Over")
+    heads = ("Quantity", "Index", "Chance", "Bound", "Within its bound")
     return DataTable(caption, heads, tuple(_row(one) for one in quantities))
 
 
@@ -183,7 +188,7 @@ def _value(one: QuantityDrift | None) -> float | None:
 
 def _row(one: QuantityDrift) -> tuple[Cell, ...]:
     figures = Measure(one.index, 4), Measure(one.chance, 4), Measure(one.bound, 4)
-    return (named(one.name), *figures, one.is_over)
+    return (named(one.name), *figures, not one.is_over)
 
 
 def _bands(report: PairReport) -> Iterator[Part]:

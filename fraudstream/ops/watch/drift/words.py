@@ -28,11 +28,12 @@ def pair_text(pair: WatchedPair) -> str:
     return f"model {pair.digest[:_SHORT]} ({pair.arm or 'live'})"
 
 
-def moved_text(alarm: DriftAlarm) -> str:
+def moved_text(alarm: DriftAlarm, *, shows_index: bool = True) -> str:
     """Return what an alarm is about, the features that moved most first, as in `amount (0.41) and the score (0.28)`."""
     found = sorted(alarm.quantities.items(), key=lambda one: (-one[1], one[0]))
     shown = [
-        f"{named(name)} ({index:.2f})" if is_feature(name) or name == SCORE else named(name) for name, index in found
+        f"{named(name)} ({index:.2f})" if shows_index and (is_feature(name) or name == SCORE) else named(name)
+        for name, index in found
     ]
     more = [f"{len(shown) - _MOST_NAMED} more"] if len(shown) > _MOST_NAMED else []
     listed = shown[:_MOST_NAMED] + more

@@ -1,23 +1,29 @@
-"""The report of an incident: a text that can be sent to a customer, and details for those who run the fleet.
+"""The report of an incident: sections that can be sent to a customer, and one of details for those who run the fleet.
 
-The report names no topic, no partition, no command and no person; all of that is in the details, and in `--json`.
+All but that one name no topic, no partition, no command and no person. Every amount is shown, that of most money first:
+a text that is sent cannot be opened further.
 """
 
-import textwrap
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
+from fraudstream.ops.report.parts import Cell, KeyFigure, KeyFigures, Note
+from fraudstream.ops.report.quantities import Count, by_money
+from fraudstream.ops.report.tables import DataTable
+from fraudstream.ops.report.terminal import plain_text
 from fraudstream.ops.watch.incidents.rules import BURST_SECONDS, WAITING_SECONDS
 from fraudstream.ops.watch.incidents.texts import joined, money_text
 from fraudstream.ops.watch.incidents.told import ToldIncident
 from models.commands import CommandKind
 from models.times import stated_ms
+from stream.code_version import code_version
 from stream.contract.incident import Incident, IncidentRule
+from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.outputs import DecidedBy
 
 _COLUMNS = 100
-_LABEL = 16
 
 
 class Explanation(NamedTuple):
@@ -126,35 +132,45 @@ assert set(EXPLANATIONS) == set(IncidentRule)  # noqa: S101 - checked at import
 _WITHDRAWN = frozenset({CommandKind.END_CANARY, CommandKind.END_SPLIT, CommandKind.ROLL_BACK, CommandKind.DEMOTE})
 _BY: Mapping[str, str] = MappingProxyType(
     {
-        DecidedBy.MODEL.value: "by the model",
-        DecidedBy.FALLBACK.value: "by the model before",
-        DecidedBy.RULES.value: "by fixed rules",
+        DecidedBy.MODEL.value: "The model",
+        DecidedBy.FALLBACK.value: "The model before",
+        DecidedBy.RULES.value: "Fixed rules",
     }
 )
 _DECISIONS: Mapping[str, str] = MappingProxyType(
-    {"approve": "approved", "review": "sent to review", "decline": "declined"}
+    {"approve": "Approved", "review": "Sent to review", "decline": "Declined"}
 )
+
+
+def state_incident(told: ToldIncident, *, with_details: bool = False) -> Report:
+    """Return an incident as a report for a customer; with details, also for those who run the fleet."""
+    last = told.last
+    explained = EXPLANATIONS[last.rule]
+    return Report(
+        "Report of an incident",
+        f"Reference {last.incident_id}",
+        _headline(last),
+        (
+            Section("What happened", (Note(explained.happened), KeyFigures(tuple(_figures(last))), _decided(last))),
+            Section("What was done", (Note(_instead(last)),)),
+            *((_details(told),) if with_details else ()),
+        ),
+        Provenance("what is on record of every payment", None, None, stated_ms(last.at), code_version()),
+    )
 
 
 def report(told: ToldIncident) -> str:
     """Return the report of an incident for a customer, as plain text."""
-    last = told.last
-    explained = EXPLANATIONS[last.rule]
-    lines = [
-        explained.title,
-        "",
-        *_times(last),
-        *_numbers(last),
-        *_status(last),
-        f"{'Reference':{_LABEL}}{last.incident_id}",
-    ]
-    paragraphs = (explained.happened, _instead(last))
-    return "\n".join([*lines, *(f"\n{textwrap.fill(text, _COLUMNS)}" for text in paragraphs)])
+    return plain_text(state_incident(told), _COLUMNS)
 
 
-def details(told: ToldIncident) -> str:
-    """Return what those who run the fleet want to know besides, as plain text."""
-    return "\n".join([*_facts(*told), "", *_actions(told.last)])
+def _headline(last: Incident) -> Headline:
+    title = EXPLANATIONS[last.rule].title
+    counted = f": {_count(last).lower()} {_noun(last)}" if last.events else ""
+    amounts = f", {joined(_amounts(last))}" if _amounts(last) else ""
+    at = _moment(last.at)
+    status = f"It goes on; these are the figures of {at}." if last.is_open else f"It is over since {at}."
+    return Headline(f"{title}{counted}{amounts}", Tone.BAD if last.is_open else Tone.PLAIN, status)
 
 
 def _moment(text: str) -> str:
@@ -162,40 +178,54 @@ def _moment(text: str) -> str:
     return f"{text[:10]} {text[11:19]} UTC" if stated_ms(text) else text
 
 
-def _line(label: str, text: str) -> str:
-    return f"{label:{_LABEL}}{text}"
+def _is_of_messages(last: Incident) -> bool:
+    return last.rule in (IncidentRule.DEAD_LETTERS, IncidentRule.LOSS_ACCEPTED)
 
 
-def _times(last: Incident) -> Iterator[str]:
+def _noun(last: Incident) -> str:
+    noun = "message" if _is_of_messages(last) else "payment"
+    return noun if last.events == 1 else f"{noun}s"
+
+
+def _count(last: Incident) -> str:
+    if last.rule is IncidentRule.LOSS_ACCEPTED:
+        return f"At most {last.events:,}" if last.events else "An unknown number"
+    return f"{last.events:,}"
+
+
+def _amounts(last: Incident) -> list[str]:
+    """Return amounts by currency, that of most money first; a refused record may state a currency that is none."""
+    known = by_money({code: minor for code, minor in last.amounts.items() if code in CURRENCY_DECIMALS})
+    others = sorted(code for code, minor in last.amounts.items() if minor and code not in CURRENCY_DECIMALS)
+    return [money_text(code, last.amounts[code]) for code in (*known, *others)]
+
+
+def _figures(last: Incident) -> Iterator[KeyFigure]:
     since, until = _moment(last.since), _moment(last.until)
     if last.is_open:
-        yield _line("From", since)
-        yield _line("To", f"it goes on; these are the figures of {_moment(last.at)}")
+        yield KeyFigure("From", since)
+        yield KeyFigure("To", f"it goes on; these are the figures of {_moment(last.at)}")
     elif since == until:
-        yield _line("At", since)
+        yield KeyFigure("At", since)
     else:
-        yield _line("From", since)
-        yield _line("To", until)
+        yield KeyFigure("From", since)
+        yield KeyFigure("To", until)
+    yield KeyFigure("Messages" if _is_of_messages(last) else "Payments", _count(last))
+    is_unknown = not last.amounts and (last.events or last.rule is IncidentRule.LOSS_ACCEPTED)
+    for amount in _amounts(last) or ["Unknown" if is_unknown else "None"]:
+        yield KeyFigure("Amount", amount)
+    yield KeyFigure("Status", "Open" if last.is_open else f"Over, since {_moment(last.at)}")
 
 
-def _numbers(last: Incident) -> Iterator[str]:
-    is_messages = last.rule in (IncidentRule.DEAD_LETTERS, IncidentRule.LOSS_ACCEPTED)
-    count = f"{last.events:,}"
-    if last.rule is IncidentRule.LOSS_ACCEPTED:
-        count = f"at most {last.events:,}" if last.events else "an unknown number"
-    yield _line("Messages" if is_messages else "Payments", count)
-    for currency, minor in sorted(last.amounts.items()):
-        yield _line("Amount", money_text(currency, minor))
-    if not last.amounts:
-        is_unknown = last.events or last.rule is IncidentRule.LOSS_ACCEPTED
-        yield _line("Amount", "unknown" if is_unknown else "none")
-    for by, decisions in last.decided.items():
-        counts = [f"{count:,} {_DECISIONS.get(decision, decision)}" for decision, count in sorted(decisions.items())]
-        yield _line("Decided", f"{joined(counts)}, {_BY.get(by, by)}")
-
-
-def _status(last: Incident) -> Iterator[str]:
-    yield _line("Status", "open" if last.is_open else f"over, since {_moment(last.at)}")
+def _decided(last: Incident) -> DataTable:
+    """Count decisions by what made them; empty if none were made."""
+    names = {*_DECISIONS, *(name for decisions in last.decided.values() for name in decisions)}
+    ordered = sorted(names, key=lambda name: (name not in _DECISIONS, [*_DECISIONS, name].index(name), name))
+    rows: list[tuple[Cell, ...]] = [
+        (_BY.get(by, by), *(Count(decisions[name]) if name in decisions else "" for name in ordered))
+        for by, decisions in last.decided.items()
+    ]
+    return DataTable("How they were decided", ("By", *(_DECISIONS.get(name, name) for name in ordered)), tuple(rows))
 
 
 def _instead(last: Incident) -> str:
@@ -207,25 +237,26 @@ def _instead(last: Incident) -> str:
     return "The introduction of the new model was paused: it is given no further payments than it has."
 
 
-def _facts(first: Incident, last: Incident) -> Iterator[str]:
-    yield _line("Rule", f"{last.rule}, severity {last.severity}, for {joined(list(last.receivers))}")
-    yield _line("Deployment", last.deployment)
-    yield _line("Opened", _moment(first.at))
-    yield _line("In short", f"{last.text}.")
+def _details(told: ToldIncident) -> Section:
+    commands = tuple((_moment(one.at), one.command, one.actor, one.reason, one.command_id) for one in told.last.actions)
+    return Section(
+        "For those who run the fleet",
+        (
+            DataTable("Facts", ("What", "Fact"), tuple(_facts(*told))),
+            DataTable("Commands meanwhile", ("Time", "Command", "By", "Reason", "Id"), commands),
+            Note("" if commands else "No command was accepted meanwhile."),
+        ),
+    )
+
+
+def _facts(first: Incident, last: Incident) -> Iterator[tuple[str, str]]:
+    yield "Rule", f"{last.rule}, severity {last.severity}, for {joined(list(last.receivers))}"
+    yield "Deployment", last.deployment
+    yield "Opened", _moment(first.at)
+    yield "In short", f"{last.text}."
     for reason, count in last.reasons.items():
-        yield _line("Stated", f"{reason}: {count:,}")
+        yield "Stated", f"{reason}: {count:,}"
     if last.partition is not None:
-        yield _line("Partition", str(last.partition))
+        yield "Partition", str(last.partition)
     if last.opening is not None:
-        one = last.opening
-        yield _line("Begins with", f"{one.topic}:{one.partition}:{one.offset}")
-
-
-def _actions(last: Incident) -> Iterator[str]:
-    if not last.actions:
-        yield "No command was accepted meanwhile."
-        return
-    yield "Commands meanwhile:"
-    for one in last.actions:
-        by = f" by {one.actor}" if one.actor else ""
-        yield f"  {_moment(one.at)}  {one.command}{by}{f': {one.reason}' if one.reason else ''} ({one.command_id})"
+        yield "Begins with", f"{last.opening.topic}:{last.opening.partition}:{last.opening.offset}"

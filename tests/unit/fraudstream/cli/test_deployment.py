@@ -1,6 +1,7 @@
 """`fraudstream deployment`: what is shown, what is sent with which evidence, and how a hand-over that hangs is told."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -110,15 +111,17 @@ def run(*arguments: str, **environment: str) -> Result:
 
 
 def test_status_says_in_which_settings_that_decide_workers_and_fleets_differ(fleets: Fleets) -> None:
-    assert "differ:" not in run("status").stdout
+    assert "Settings that decide differ" not in run("status").stdout
     other = GREEN.running["w-1"]._replace(settings="4e5f6071")
     fleets.green = replace(GREEN, workers=("w-1", "w-2", "w-3"), running=GREEN.running | {"w-2": other})
     lines = [" ".join(line.split()) for line in run("status").stdout.splitlines()]
-    assert "settings 0a1b2c3d (1) 0a1b2c3d (1), 4e5f6071 (1)" in lines
-    assert lines[lines.index("settings that decide differ:") + 1] == (
-        "FRAUDSTREAM_FUTURE_SKEW: 300 (blue/w-1, green/w-1); 60 (green/w-2)"
-    )
-    assert "settings are not on record, as of versions that did not write them: green/w-3" in lines
+    assert "Settings 0a1b2c3d (1) 0a1b2c3d (1), 4e5f6071 (1)" in lines
+    at = lines.index("Setting Value Workers")
+    assert lines[at + 1 : at + 3] == [
+        "FRAUDSTREAM_FUTURE_SKEW 300 blue/w-1, green/w-1",
+        "FRAUDSTREAM_FUTURE_SKEW 60 green/w-2",
+    ]
+    assert "Workers of versions that did not write them: green/w-3." in lines
     facts = json.loads(run("status", "--json").stdout)
     assert facts["settings_differ"] == {
         "FRAUDSTREAM_FUTURE_SKEW": {"300": ["blue/w-1", "green/w-1"], "60": ["green/w-2"]}
@@ -137,25 +140,45 @@ def test_status_shows_deployments_side_by_side_and_how_they_differ(fleets: Fleet
     result = run("status")
     assert (result.exit_code, fleets.rescored) == (0, [])
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert lines[:4] == [
-        "blue green",
-        "role publishes in term 0 silent",
-        "since 1970-01-01T00:00:00.000Z never published",
-        "group fraudstream-blue fraudstream-green",
+    assert lines[:5] == [
+        "\N{BULLET} blue publishes in term 0; silent: green",
+        "9 of 1,000 payments are decided differently (0.90 %)",
+        "Deployments blue and green",
+        "blue publishes in term 0",
+        "",
     ]
-    assert "behind published 2 records" in lines
-    assert "approve -> review 9 0.90% EUR 900, JPY 5" in lines
-    assert "7 older decisions of the time were not compared: there are too many" in lines
-    assert not any(line.startswith(("go", "no-go", "gate")) for line in lines)
+    assert lines[lines.index("Side by side") + 1 :][:4] == [
+        "blue green",
+        "Role publishes in term 0 silent",
+        "Since 1970-01-01 00:00:00 UTC never published",
+        "Group fraudstream-blue fraudstream-green",
+    ]
+    assert "Behind published 2 records" in lines
+    assert "approve to review 9 0.90 9.00" in lines
+    assert "(Amounts in JPY: in --json)" in lines
+    assert "7 older decisions of the time were not compared: there are too many." in lines
+    assert "Go or no-go" not in lines
+    assert json.loads(run("status", "--json").stdout)["headline"] == "blue publishes in term 0; silent: green"
 
 
-def test_status_of_one_ends_with_go_or_no_go_and_exits_with_0(fleets: Fleets) -> None:
+@pytest.mark.usefixtures("fleets")
+def test_status_says_first_that_nobody_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "BLUE", replace(BLUE, workers=(), running={}))
+    words = "Nobody decides: blue publishes in term 0, and has no worker in group fraudstream-blue"
+    assert run("status").stdout.splitlines()[0] == f"\N{MULTIPLICATION SIGN} {words}"
+
+
+def test_status_of_one_begins_with_go_or_no_go_and_exits_with_0(fleets: Fleets) -> None:
     result = run("status", "green")
-    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "go: fraudstream deployment cut-over green")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[:2] == [
+        "\N{CHECK MARK} Go: green may publish",
+        "To hand over: fraudstream deployment cut-over green",
+    ]
     fleets.reproduction = Reproduction(100, 99, 1)
     refused = run("status", "green")
     assert refused.exit_code == 0
-    assert refused.stdout.splitlines()[-1] == "no-go: green may not publish: reproduces"
+    assert refused.stdout.splitlines()[0] == "\N{MULTIPLICATION SIGN} No-go: green may not publish: reproduces"
 
 
 def test_status_as_json_is_one_object(fleets: Fleets) -> None:
@@ -216,12 +239,12 @@ def test_a_hand_over_carries_its_evidence_and_expects_the_term(fleets: Fleets) -
     assert fleets.watched == [("green", Begun(1, AT, "blue"), 7.0)]
     assert fleets.asked[0][1] is False
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert f"green publishes in term 1 since {AT}, in place of blue" in lines
-    assert "0 900 0.412 s 23 ms 88 2" in lines
+    assert "green publishes in term 1 since 2026-01-01 00:00:00 UTC, in place of blue" in lines
+    assert "0 900 0.412 23 88 2" in lines
     assert "1 0 0 no payment since" in lines
     assert lines[-2:] == [
-        "longest pause 0.412 s, from the last decision before to the first after",
-        "the way back: fraudstream deployment cut-over blue",
+        "Longest pause 0.412 s, from the last decision before to the first after.",
+        "The way back: fraudstream deployment cut-over blue",
     ]
 
 
@@ -261,7 +284,7 @@ def test_on_the_way_back_only_the_state_counts_and_nothing_is_rescored(fleets: F
     (sent,) = fleets.sent
     assert sent.evidence is not None
     assert (sent.expected_revision, sent.evidence["way_back"], len(sent.evidence["gates"])) == (2, True, 4)
-    assert "go (the way back): fraudstream deployment cut-over green" in result.stdout
+    assert "Go (the way back): green may publish" in result.stdout
 
 
 def test_a_fleet_that_does_not_go_on_is_told_with_the_way_back(fleets: Fleets) -> None:
@@ -270,7 +293,7 @@ def test_a_fleet_that_does_not_go_on_is_told_with_the_way_back(fleets: Fleets) -
     assert result.exit_code == 1
     assert "12 payments wait" in result.stdout
     assert "green does not go on in partitions 1: no worker is in its group" in result.stdout
-    assert result.stdout.splitlines()[-1] == "the way back: fraudstream deployment cut-over blue"
+    assert result.stdout.splitlines()[-1] == "The way back: fraudstream deployment cut-over blue"
     assert json.loads(run("cut-over", "green", "--json").stdout)["handover"]["done"] is False
 
 

@@ -273,6 +273,10 @@ def test_a_card_says_what_is_stated_and_what_is_not(models: Path, tmp_path: Path
     blank = run(models, "card", old)
     assert blank.exit_code == 0, blank.output
     assert f"- **Owner**: {NOT_STATED}" in blank.stdout
+    assert re.search(
+        r"^> \*\*\N{HORIZONTAL ELLIPSIS} Incomplete: \d+ of \d+ facts are not stated\*\*$", blank.stdout, re.MULTILINE
+    )
+    assert "\n> Not stated: Owner, Contact, " in blank.stdout
     (tmp_path / "card.toml").write_text(STATED)
     recorded = run(models, "card", old, "--record", str(tmp_path / "card.toml"), FRAUDSTREAM_ACTOR="ann")
     for line in (
@@ -280,17 +284,17 @@ def test_a_card_says_what_is_stated_and_what_is_not(models: Path, tmp_path: Path
         f"- **Digest**: {old}",
         "- **Owner**: Fraud &lt;desk>",
         "- **Purpose**: Decide card payments in Europe.",
-        "  - Euro alone.",
+        "- Euro alone.",
         "- **Fairness**: not stated",
         "- **Metric auc**: 0.9000",
         "- **Policy**: review from 0.5000, decline from 0.8000",
-        f"  - cards 2 {digest_of(NEW)[:12]} (parent)",
+        f"- cards 2 {digest_of(NEW)[:12]} (parent)",
     ):
         assert line in recorded.stdout.splitlines(), line
     assert "- **Next review**: due by 2031-01-31, in " in recorded.stdout
     assert " by ann" in recorded.stdout
     assert "promote" in recorded.stdout, "what became of it"
-    assert recorded.stdout.count("\n## ") == 8
+    assert recorded.stdout.count("\n## ") == 9
     assert "proves no compliance with any guidance" in recorded.stdout
     assert Repository(str(models)).fetch(old) == OLD
 
@@ -320,6 +324,18 @@ def test_a_card_that_cannot_be_used_is_not_recorded(models: Path, tmp_path: Path
     assert "card.toml: Object contains unknown field `owmer`" in refused.stderr
     assert run(models, "card", old, "--out", str(tmp_path / "card.pdf")).exit_code == 2
     assert json.loads(run(models, "card", old, "--json").stdout)["card_versions"] == 0
+
+
+@pytest.mark.usefixtures("history")
+def test_a_card_begins_with_a_review_that_is_overdue_or_failed(models: Path, tmp_path: Path) -> None:
+    (old,) = put(models, OLD)
+    card = tmp_path / "card.toml"
+    card.write_text('owner = "desk"\nreview_by = 2020-01-31')
+    overdue = run(models, "card", old, "--record", str(card)).stdout
+    assert re.search(r"^> \*\*. Review overdue by \d+ days, since 2020-01-31\*\*$", overdue, re.MULTILINE)
+    card.write_text('owner = "desk"\nreview_by = 2031-01-31')
+    failed = run(models, "card", old, "--record", str(card), "--review", "failed", "--json", FRAUDSTREAM_ACTOR="ann")
+    assert re.fullmatch(r"Failed: its last review, \S+ by ann", json.loads(failed.stdout)["headline"])
 
 
 def test_without_the_control_log_a_card_says_that_its_past_is_unknown(models: Path) -> None:

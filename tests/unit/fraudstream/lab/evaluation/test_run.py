@@ -171,7 +171,7 @@ def differing(report: EvaluationReport, *figure: Any) -> EvaluationReport:
 def test_the_headline_says_whether_the_first_model_is_better(report: EvaluationReport) -> None:
     other = report.models[1].model.label
     assert words_of_difference(differing(report, 0.021, Interval(0.011, 0.031))) == (
-        "better", f"Better: average precision differs by 0.021 (0.011 to 0.031) from {other}'s"
+        "better", f"Better: average precision differs by 0.021 (0.011 to 0.031) from that of {other}"
     )  # fmt: skip
     assert words_of_difference(differing(report, -0.021, Interval(-0.031, -0.011)))[0] == "worse"
     assert words_of_difference(differing(report, 0.0, Interval(-0.01, 0.01)))[1].startswith("Not told apart: ")

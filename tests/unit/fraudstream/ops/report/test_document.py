@@ -16,6 +16,7 @@ from fraudstream.ops.report.decisions import DecisionCell, DecisionMatrix
 from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
 from fraudstream.ops.report.markup import element, printable, text
 from fraudstream.ops.report.parts import Folded, KeyFigure, KeyFigures, Note, Part
+from fraudstream.ops.report.quantities import Count, Percentage, WithInterval
 from fraudstream.ops.report.tables import DataTable
 from support.parsed_page import SVG, Node, parsed, pictures, words
 from support.report_pages import PROVENANCE, split_page, verdict_page
@@ -215,8 +216,8 @@ def test_a_hostile_name_is_shown_and_makes_no_element(name: str, harmless: str) 
     page.encode()
 
 
-SHAPES = {"text", "tspan", "g", "path", "use", "defs", "clippath", "rect"}
-"""Elements of a picture whose number depends on how long a label is."""
+SHAPES = {"text", "tspan", "g", "path", "use", "defs", "clippath", "rect", "wbr"}
+"""Elements of a picture, and places where a name may be broken: their number depends on how long a label is."""
 
 
 def test_a_name_that_looks_like_a_formula_or_is_hidden_to_matplotlib_is_written_as_it_is() -> None:
@@ -244,3 +245,22 @@ def test_any_text_is_read_back_as_it_was_but_for_what_cannot_be_printed(words_of
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Cn", "Zl", "Zp", "Cf"])))
 def test_what_can_be_printed_is_left_as_it_is(words_of: str) -> None:
     assert printable(words_of) == words_of
+
+
+def html_of(*parts: Part) -> str:
+    return Report("Title", "Subtitle", None, (Section("Section", parts),), PROVENANCE).html()
+
+
+def test_a_command_is_shown_as_code_whose_words_are_kept_whole() -> None:
+    name = "x" * 31
+    page = html_of(Note(f"Run `fraudstream train --name {name}`, <b>then</b> look.", ("`a`", "no ` code")))
+    code = '<code><span class="token">fraudstream</span> <span class="token">train</span> '
+    assert f'{code}<span class="token">--name</span> <span>{name}</span></code>, &lt;b&gt;then' in page
+    assert "<li>no ` code</li>" in page
+
+
+def test_a_long_name_is_broken_after_underscores_and_an_interval_stands_beside_its_estimate() -> None:
+    page = html_of(DataTable("Features", ("Name", "Gain"), (("merchant_fraud_share", Count(1)),)))
+    assert "merchant_<wbr>fraud_<wbr>share" in page
+    interval = WithInterval(Percentage(0.5), Percentage(0.41), Percentage(0.59))
+    assert "<dd>50 % <small>(41 to 59)</small></dd>" in html_of(KeyFigures((KeyFigure("Recall", interval),)))

@@ -12,8 +12,9 @@ from rich.console import Console
 from fraudstream.cli.main import main
 from fraudstream.cli.shadow import _since_ms, facts
 from fraudstream.demo.scoreboard import Place
+from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.shadow.report import ExpectedComparisons, ShadowReport, _is_expected, _readable, choose
-from fraudstream.ops.rollout.shadow.tables import report_tables
+from fraudstream.ops.rollout.shadow.sections import state_shadow
 from models.policy import Decision
 from models.times import format_time
 from shadow.comparison import Comparison, Side, Source, encode_comparison
@@ -79,17 +80,47 @@ def test_report_facts_give_counts_coverage_swaps_and_score_shifts() -> None:
 
 def shown(found: ShadowReport) -> str:
     out = io.StringIO()
-    Console(file=out, width=120, highlight=False).print(report_tables(found))
+    Console(file=out, width=120, highlight=False).print(on_terminal(state_shadow(found), has_page=False))
     return out.getvalue()
 
 
-def test_report_tables_show_the_models_the_coverage_and_the_changed_decisions() -> None:
+def test_a_report_says_first_that_too_little_was_compared_and_then_what_differs() -> None:
     text = shown(report(SOME, Totals(skipped=3, failed=2), 10))
-    assert f"challenger {CHALLENGER[:12]} against {LIVE[:12]} (4)" in text
+    assert text.splitlines()[:2] == [
+        "\N{HORIZONTAL ELLIPSIS} Too few to say: 4 of 10 decisions were compared",
+        "Of the others: 3 skipped, 2 failed, 1 under way or lost.",
+    ]
+    assert f"Challenger {CHALLENGER[:12]} in the shadow\nagainst {LIVE[:12]} (4 payments)" in text
     assert "begin before this window" not in text
     assert "at most" not in text
-    for expected in ("40.00%", "decided otherwise: 3 of 4", "approve → review", "1,235.00", "decline → approve", "700"):
+    for expected in ("40.00", "Decided otherwise: 3 of 4", "decline to approve"):
         assert expected in text
+
+
+def test_the_currency_of_most_money_stands_first_and_one_without_a_changed_payment_is_left_out() -> None:
+    some = [*SOME, comparison(4, Decision.APPROVE, Decision.APPROVE, 9_000_000, "USD")]
+    text = shown(report(some, Totals(), 5))
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    assert "From live to challenger Payments Amount (EUR)" in rows
+    assert "approve to review 2 1,235.00" in rows
+    assert "decline to approve 1" in rows
+    assert "(Amounts in JPY: in --json)" in rows
+    assert "USD" not in text
+    folded = state_shadow(report(some, Totals(), 5)).html()
+    assert "Decided otherwise, in JPY" in folded
+
+
+@pytest.mark.parametrize(
+    ("some", "eligible", "headline"),
+    [
+        ([], 0, "Too early to say: no decision had to be compared yet"),
+        ([], 7, "Too early to say: none of 7 decisions was compared"),
+        (SOME, 4, "Different: it would have decided 3 of 4 payments otherwise (75.00 %)"),
+        (SOME[3:], 1, "Alike: it would have decided 0 of 1 payments otherwise"),
+    ],
+)
+def test_the_headline_says_what_is_known(some: list[Comparison], eligible: int, headline: str) -> None:
+    assert state_shadow(report(some, Totals(), eligible)).facts() == {"headline": headline}
 
 
 @pytest.mark.parametrize(("eligible", "perhaps", "unexplained"), [(1_000, 900, 91), (100, 91, 0), (9, 0, 0), (4, 0, 0)])
@@ -101,7 +132,7 @@ def test_misses_of_periods_that_span_the_window_start_count_at_most_the_unreport
     assert told["astride"] == {"skipped": 890, "failed": 10, "counted": perhaps}
     assert (told["skipped"], told["failed"], told["unexplained"]) == (3, 2, unexplained)
     assert "890 skipped and 10 failed for periods that begin before this window" in " ".join(text.split())
-    assert any(line.startswith("skipped or failed, at most") and f" {perhaps} " in line for line in text.splitlines())
+    assert any(line.startswith("Skipped or failed, at most") and f" {perhaps} " in line for line in text.splitlines())
 
 
 def test_an_empty_report_has_neither_coverage_nor_mean_shift() -> None:

@@ -1,0 +1,62 @@
+"""A report as Markdown: the sections of the page, and no text that becomes HTML or another cell."""
+
+from fraudstream.ops.report.decisions import DecisionCell, DecisionMatrix
+from fraudstream.ops.report.document import Headline, Report, Section, Tone
+from fraudstream.ops.report.markdown import in_markdown
+from fraudstream.ops.report.parts import Folded, KeyFigure, KeyFigures, Note, Part
+from fraudstream.ops.report.quantities import Count, Money, Percentage
+from fraudstream.ops.report.tables import DataTable
+from support.report_pages import PROVENANCE, verdict_page
+
+
+def shown(*parts: Part, headline: Headline | None = None) -> list[str]:
+    report = Report("Title", "Subtitle", headline, (Section("Section", parts),), PROVENANCE, ("A footnote.",))
+    return in_markdown(report).split("\n")
+
+
+def test_the_headline_stands_before_every_section() -> None:
+    lines = shown(Note("Words."), headline=Headline("Better", Tone.GOOD, "PROMOTE", "Why."))
+    assert lines[:8] == ["# Title", "", "> **\N{CHECK MARK} Better**", ">", "> PROMOTE", ">", "> Why.", ""]
+    assert lines[8:14] == ["Subtitle", "", "## Section", "", "Words.", ""]
+    assert lines[-2:] == ["- A footnote.", ""]
+
+
+def test_a_section_without_data_is_left_out() -> None:
+    lines = shown(Note(), KeyFigures((KeyFigure("Recall", None),)), DataTable("Caption", ("A", "B"), (("a", None),)))
+    assert "## Section" not in lines
+
+
+def test_each_part_is_written_in_the_words_of_the_page() -> None:
+    lines = shown(
+        Note("Words.", ("First.", "Second.")),
+        KeyFigures((KeyFigure("Recall", Percentage(0.5), "live: 40 %"),)),
+        DataTable("Gates", ("Gate", "Passed", "Lost"), (("a|b", False, Money(150, "EUR")), ("loss", True, ""))),
+        DataTable("Counts", ("", "Figure"), (("Cards", Count(1_204)), ("Paid", Money(150, "EUR"))), "A note."),
+        DecisionMatrix("Decisions", "Live", "Challenger", "EUR", {("approve", "review"): DecisionCell(3, 450)}),
+        Folded("4 more", (Note("Open."),)),
+    )
+    for line in (
+        "- Second.",
+        "- **Recall**: 50.00 % (live: 40 %)",
+        "| Gate | Passed | Lost (EUR) |",
+        "| --- | --- | ---: |",
+        "| a\\|b | \N{MULTIPLICATION SIGN} no | 1.50 |",
+        "- **Cards**: 1,204",
+        "- **Paid**: EUR 1.50",
+        "A note.",
+        "| approve | alike | 3 / EUR 4.50 | 0 / EUR 0.00 |",
+        "### 4 more",
+        "Open.",
+    ):
+        assert line in lines, line
+
+
+def test_no_text_becomes_html_or_breaks_its_line() -> None:
+    lines = shown(DataTable("F", ("What", "Fact"), (("Owner", "Fraud <b>\n# desk\u202e"),)))
+    assert "- **Owner**: Fraud &lt;b> # desk\N{REPLACEMENT CHARACTER}" in lines
+
+
+def test_a_whole_report_with_charts_is_written_without_them() -> None:
+    text = in_markdown(verdict_page())
+    assert text.startswith("# ")
+    assert "<svg" not in text
