@@ -54,7 +54,6 @@ class ReasonTable:
             raise DeclarationError(problem)
         self.codes = (*(one for one in own if isinstance(one, ReasonCode)), *REASON_CODES)
         self._order = {one.code: at for at, one in enumerate(self.codes)}
-        self._customer = {one.code: one.customer for one in self.codes}
         self._phrases = {
             phrase.stem: (code.code, phrase) for code in reversed(self.codes) for phrase in reversed(code.phrases)
         }
@@ -66,10 +65,6 @@ class ReasonTable:
     def order(self, code: str) -> int:
         """Return a code's place in the table."""
         return self._order[code]
-
-    def customer_sentence(self, code: str) -> str:
-        """Return what a customer may be told; of a code such as `rule:NAME`, that of the part before the colon."""
-        return self._customer.get(code.partition(":")[0], self._customer[OTHER])
 
     def analyst_sentence(self, feature: str, value: float | None, currency: str) -> str:
         """Return the sentence for an analyst, with the value; None is an undefined one, as in the score."""

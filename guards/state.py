@@ -376,13 +376,6 @@ class GuardState:
             for transaction in counts.frauds:
                 self._seek(transaction)
 
-    @property
-    def remembered(self) -> int:
-        """The number of remembered cards and approved payments; each takes 12 to 19 bytes of memory."""
-        groups = (group for counts in self.partitions.values() for group in (counts.cards, counts.approved))
-        declined = sum(len(counts.declined) for counts in self.partitions.values())
-        return declined + sum(len(hashes) for group in groups for hashes in group.values())
-
 
 Key = TypeVar("Key", int, tuple[int, int])
 

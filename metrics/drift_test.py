@@ -10,9 +10,7 @@ survey data, Annals of Statistics 12(1), 1984; Thomas and Rao, Journal of the Am
 for the F).
 """
 
-import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
@@ -44,7 +42,11 @@ class DriftTest:
         """Return the index that is exceeded with a probability of about alpha without a drift."""
         if not self.freedom:
             return 0.0
-        return self.mean * upper_f(alpha, self.freedom, self.freedom * (self.groups - 1))
+        from scipy.special import fdtri  # noqa: PLC0415 - workers import this module, and none of them tests for drift
+
+        # What F exceeds with probability alpha is 1 / the alpha quantile of F with the degrees exchanged, which keeps
+        # all digits of a small alpha; 1 - alpha would not.
+        return self.mean / float(fdtri(self.freedom * (self.groups - 1), self.freedom, alpha))
 
 
 def drift_test(expected: Floats, expected_covariance: Floats, by_group: Ints) -> DriftTest:
@@ -117,16 +119,3 @@ def design_effect(by_group: Ints) -> float:
         return 1.0
     variances = np.diag(group_covariance(by_group))[used]
     return float(rows * (variances / shares[used]).sum() / (used.sum() - 1))
-
-
-def upper_f(alpha: float, numerator: float, denominator: float) -> float:
-    """Return the value that an F distribution exceeds with probability alpha, by Paulson's approximation.
-
-    From Paulson, An approximate normalization of the analysis of variance distribution (Annals of Mathematical
-    Statistics 13, 1942). With 31 denominators for each numerator and tails from 5 % to 3 in a million it is at most 2 %
-    too low and 9 % too high with 1 numerator, and 1 % and 7 % from 2 on.
-    """
-    z = NormalDist().inv_cdf(1 - alpha)
-    a, b = 2 / (9 * numerator), 2 / (9 * denominator)
-    root = math.sqrt(max(a * (1 - b) ** 2 + b * (1 - a) ** 2 - z * z * a * b, 0.0))
-    return float((((1 - a) * (1 - b) + z * root) / ((1 - b) ** 2 - z * z * b)) ** 3)

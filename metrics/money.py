@@ -8,6 +8,7 @@ A missed fraud costs its amount, as in Bahnsen, Aouada, Stojanovic and Ottersten
 credit card fraud detection (2016). A review is assumed to find whether the payment is fraud, so it stops a fraud.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple, Self
@@ -15,8 +16,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.columns import Flags, Floats, Ints, check_lengths, exact_sum, ratios
+from metrics.columns import Bools, Flags, Floats, Ints, check_lengths, exact_sum, ratios
 from metrics.errors import MeasureInputError
+
+Codes = NDArray[np.integer[Any]]
 
 WHOLE_BP = 10_000
 MOST_MINOR = 10**12
@@ -31,10 +34,38 @@ class DecisionCode(IntEnum):
     DECLINE = 2
 
 
+def decision_pairs(first: Codes, second: Codes) -> Iterator[tuple[DecisionCode, DecisionCode, Bools]]:
+    """Yield each pair of decisions about the same payments that occurs, the mildest of the first side first.
+
+    Args:
+        first: a `DecisionCode` of each payment, of shape (n,).
+        second: likewise, of the other side.
+
+    Yields:
+        both decisions, and which payments have them.
+    """
+    pairs = first.astype(np.int64) * len(DecisionCode) + second
+    for pair in np.unique(pairs).tolist():
+        one, other = divmod(pair, len(DecisionCode))
+        yield DecisionCode(one), DecisionCode(other), pairs == pair
+
+
+def amounts_by_currency(currency: Codes, amount_minor: Ints, currencies: Sequence[str]) -> dict[str, int]:
+    """Sum up amounts exactly, by currency in alphabetical order; one without a payment is left out.
+
+    Args:
+        currency: the place of each payment's currency in `currencies`, of shape (n,).
+        amount_minor: of shape (n,).
+        currencies: the names.
+    """
+    sums = {currencies[at]: exact_sum(amount_minor[currency == at]) for at in np.unique(currency).tolist()}
+    return dict(sorted(sums.items()))
+
+
 class PricedRows(NamedTuple):
     """Labelled payments of one currency, of shape (n,): a `DecisionCode`, whether it is fraud, the amount."""
 
-    decisions: NDArray[np.integer[Any]]
+    decisions: Codes
     fraud: Flags
     amounts_minor: Ints
 

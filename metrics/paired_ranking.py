@@ -18,15 +18,13 @@ DRAWS = BootstrapPlan(draws=500)
 
 
 class PairedPrecision(NamedTuple):
-    """Average precisions and their difference, first less second; an interval is None where `bootstrap` has none.
+    """Average precisions and their difference, first less second; its interval is None where `bootstrap` has none.
 
     `difference_error` is the standard error of the difference, None without draws.
     """
 
     first: float
     second: float
-    first_interval: Interval | None
-    second_interval: Interval | None
     difference_interval: Interval | None
     difference_error: float | None = None
 
@@ -57,11 +55,10 @@ def paired_average_precision(
     first, second = (one.measure(np.ones(len(fraud)))[1] for one in ranked)
     found, index = np.unique(cards, return_inverse=True)
     if len(np.unique(index[fraud.astype(np.bool_)])) < plan.least_cards:
-        return PairedPrecision(first, second, None, None, None)
+        return PairedPrecision(first, second, None)
     drawn = _draws(ranked, index.astype(np.int64), len(found), plan)
     differences = drawn[:, 0] - drawn[:, 1]
-    own, others, between = (percentiles(one, plan.confidence) for one in (*drawn.T, differences))
-    return PairedPrecision(first, second, own, others, between, float(np.nanstd(differences)))
+    return PairedPrecision(first, second, percentiles(differences, plan.confidence), float(np.nanstd(differences)))
 
 
 def _draws(ranked: list[WeightedRanking], index: Ints, cards: int, plan: BootstrapPlan) -> Floats:

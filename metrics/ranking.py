@@ -11,9 +11,6 @@ import numpy as np
 from metrics.columns import Bools, Flags, Floats, Ints, check_lengths
 from metrics.errors import MissingLibraryError
 
-RANKED_CARDS = "cards not known compromised"
-"""What stands beside a ranking measure, in words: of which payments it is."""
-
 
 def ranked_rows(fraud: Flags, compromised: Bools) -> Ints:
     """Return the numbers of the rows that a ranking is measured on: those of cards not known compromised.

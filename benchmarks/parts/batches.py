@@ -27,7 +27,6 @@ from stream.clock import now_ms
 from stream.settings import Settings
 
 SIZES = (1, 16, 128, 512)
-VISIBLE = 147_000
 HORIZON_MS = 44 * DAY_MS
 ONE_MERCHANT, ORDINARY = "one merchant", "ordinary"
 CARDS, MERCHANTS, WARM_UP = 2_000, 300, 30_000

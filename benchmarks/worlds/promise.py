@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import bdtrc
 
 from metrics.columns import Floats
 
@@ -124,12 +125,4 @@ def at_least(events: int, runs: int, chance: float) -> float:
         return 1.0
     if chance <= 0:
         return 0.0
-    logs = [
-        math.lgamma(runs + 1)
-        - math.lgamma(one + 1)
-        - math.lgamma(runs - one + 1)
-        + one * math.log(chance)
-        + (runs - one) * math.log1p(-chance)
-        for one in range(events, runs + 1)
-    ]
-    return min(1.0, math.fsum(math.exp(log) for log in logs))
+    return float(bdtrc(events - 1, runs, chance))

@@ -54,16 +54,6 @@ class Letter(NamedTuple):
     deployment: str
     code: str
 
-    def is_late(self, claims: Iterable[Claim]) -> bool:
-        """Tell whether its worker had lost the partition by then: a claim of a higher epoch had read up to here.
-
-        Not if it is about an offset that the owner before that claim has passed: this came before its last decision.
-        """
-        place = place_of(self.log, self.offset)
-        return self.epoch != NO_EPOCH and any(
-            self.epoch < one.epoch and one.letters_read <= self.at and one.behind < place for one in claims
-        )
-
     def is_published(self, term: Term) -> bool:
         """Tell whether a worker of the deployment that publishes wrote it: letters of silent ones count for nobody.
 
@@ -133,7 +123,11 @@ class LetterColumns:
         return len(self._offsets)
 
     def late(self, claims: Iterable[Claim]) -> NDArray[np.bool_]:
-        """Return, of shape (n,), which letters are late, see `Letter.is_late`."""
+        """Return, of shape (n,), which letters are of workers that had lost the partition by then.
+
+        A claim of a higher epoch had read `dead-letters` up to them. Not if they are about an offset that the owner
+        before that claim has passed: they came before its last decision.
+        """
         places, epochs = np.array(self._places, np.int64), np.array(self._epochs, np.int64)
         found = np.zeros(len(self), np.bool_)
         sources = np.array(self._offsets, np.int64) + place_of(self._log, 0)

@@ -3,7 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from stream.positions.letters import Letter, LetterColumns
+from stream.consumer import place_of
+from stream.positions.letters import NO_EPOCH, Claim, Letter, LetterColumns
 
 
 class KnownLetters:
@@ -26,6 +27,14 @@ class KnownLetters:
     async def read(self) -> int:
         self.passes += 1
         return self.read_to
+
+
+def is_late(letter: Letter, claims: Iterable[Claim]) -> bool:
+    """Tell of one letter what `LetterColumns.late` tells of many."""
+    place = place_of(letter.log, letter.offset)
+    return letter.epoch != NO_EPOCH and any(
+        letter.epoch < one.epoch and one.letters_read <= letter.at and one.behind < place for one in claims
+    )
 
 
 def refusal(at: int, offset: int, epoch: int, *, partition: int = 0, log: int = 0, deployment: str = "d") -> Letter:

@@ -78,16 +78,6 @@ def invented_rows(text: str, names: tuple[str, ...], reference: TrainingReferenc
     return np.array([[choice.values[at] for choice, at in zip(choices, row, strict=True)] for row in picked])
 
 
-def ways_gone(text: str, names: tuple[str, ...], rows: Floats) -> tuple[int, int]:
-    """Return how many splits of a model's trees rows go both ways at, and how many splits there are."""
-    trees = check_model_text(text, names)
-    choices = [_ValueChoice(column, np.zeros(len(column), np.int64)) for column in rows.T]
-    splits, gone = _splits(trees, choices), set[tuple[int, bool]]()
-    for row in range(len(rows)):
-        gone.update(_walk(splits, [row] * len(names)))
-    return sum({(split, False), (split, True)} <= gone for split in range(len(splits.left))), len(splits.left)
-
-
 def _first(trees: Sequence[Tree]) -> list[Tree]:
     counts = np.cumsum([len(tree.thresholds) for tree in trees])
     return [tree for tree, count in zip(trees, counts.tolist(), strict=True) if count <= _MOST_SPLITS]

@@ -6,20 +6,15 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.alerts import CONDITIONS, FILE, duration, with_conditions
 from fraudstream.ops.watch.incidents import rules
 from fraudstream.ops.watch.incidents.facts import STOOD_IN
-from fraudstream.ops.watch.incidents.rules import RULES
 from stream.contract.incident import IncidentRule, Severity
-from stream.positions.dead_letters import MAX_RUN
-from support.paths import HOUSE
 
-GROUPS = yaml.safe_load((HOUSE / "deploy/prometheus/alerts.yml").read_text())["groups"]
-ALERTS: dict[str, dict[str, Any]] = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
-OTHER_SEVERITY = {
-    "DeadlineMissedByMany": "the incident rises to `page` by the same bound",
-    "InputLost": "the alert is about the loss, which somebody must look at; the incident, that it was accepted",
+TEXT = FILE.read_text()
+ALERTS: dict[str, dict[str, Any]] = {
+    rule["alert"]: rule for group in yaml.safe_load(TEXT)["groups"] for rule in group["rules"]
 }
-"""Alerts whose severity is not that with which the rule's incident opens, and why."""
 NO_INCIDENT = {
     "WorkerRestarts": "no payment is decided otherwise for it; if partitions stand still, that is an incident",
     "TransactionLeftOpen": "if payments wait behind it, that is an incident",
@@ -31,64 +26,47 @@ NO_INCIDENT = {
 """Alerts that page and are about no incident, and why."""
 
 
-def seconds(duration: str) -> int:
-    found = re.fullmatch(r"(\d+)([smhd])", duration)
-    assert found is not None
-    return int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]]
+def test_the_alerts_about_incidents_have_the_conditions_that_are_made_from_the_rules() -> None:
+    assert with_conditions(TEXT) == TEXT, "rewrite them: python -m deploy.alerts"
 
 
-def windows(alert: str) -> set[int]:
-    """Return the lengths of the ranges that an alert's expression looks at, in seconds."""
-    return {seconds(found) for found in re.findall(r"\[(\w+)\]", ALERTS[alert]["expr"])}
-
-
-def bound(alert: str) -> float:
-    """Return the number at the end of an alert's expression, which its value must exceed."""
-    (found,) = re.findall(r"> ([\d.]+)\s*$", ALERTS[alert]["expr"])
-    return float(found)
-
-
-def lasts(alert: str) -> int:
-    return seconds(ALERTS[alert].get("for", "0s"))
-
-
-@pytest.mark.parametrize("rule", IncidentRule)
-def test_each_rule_names_alerts_of_its_severity(rule: IncidentRule) -> None:
-    terms = RULES[rule]
-    assert terms.alerts
-    for alert in terms.alerts:
-        assert alert in OTHER_SEVERITY or ALERTS[alert]["labels"]["severity"] == terms.severity
+def test_each_rule_has_an_alert() -> None:
+    assert {condition.rule for condition in CONDITIONS.values()} == set(IncidentRule)
 
 
 def test_each_alert_that_pages_is_about_an_incident_or_is_excepted_with_a_reason() -> None:
     paging = {name for name, rule in ALERTS.items() if rule["labels"]["severity"] == Severity.PAGE}
-    told = {alert for terms in RULES.values() for alert in terms.alerts}
-    assert paging - told == set(NO_INCIDENT)
-    assert set(OTHER_SEVERITY) <= told
+    assert paging - set(CONDITIONS) == set(NO_INCIDENT)
 
 
-def test_late_decisions_are_told_of_by_the_bounds_of_the_alerts() -> None:
-    share, window_s, for_s = rules.MISSED_SHARE, rules.MISSED_WINDOW_SECONDS, rules.MISSED_FOR_SECONDS
-    assert (bound("DeadlineMissed"), windows("DeadlineMissed"), lasts("DeadlineMissed")) == (share, {window_s}, for_s)
-    many = rules.MANY_SHARE, {rules.MANY_WINDOW_SECONDS}, rules.MANY_FOR_SECONDS
-    alert = "DeadlineMissedByMany"
-    assert (bound(alert), windows(alert), lasts(alert)) == many
-    assert ALERTS[alert]["labels"]["severity"] == Severity.PAGE
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_writing_a_condition_restores_its_alert_and_changes_no_other(name: str) -> None:
+    changed = re.sub(
+        rf"(- alert: {name}\n)((?: +#.*\n)*) +expr: (?s:.+?)( +annotations:\n)",
+        r"\1\2        expr: up > 7\n        for: 3d\n        labels: {severity: none}\n\3",
+        TEXT,
+    )
+    assert changed != TEXT
+    assert yaml.safe_load(changed)
+    assert with_conditions(changed) == TEXT
 
 
-def test_dead_letters_halted_partitions_and_the_cap_are_told_of_by_the_bounds_of_the_alerts() -> None:
-    burst = rules.BURST_RECORDS, {rules.BURST_SECONDS}, RULES[IncidentRule.DEAD_LETTERS].opens_after_s
-    assert (bound("DeadLetters"), windows("DeadLetters"), lasts("DeadLetters")) == burst
-    assert "by (job, topic, code)" in ALERTS["DeadLetters"]["expr"]
-    assert rules.HALTING_RUN == MAX_RUN
-    assert lasts("DeclineCapHolds") == RULES[IncidentRule.CAP_REACHED].opens_after_s
-    assert lasts("NoWorkerReady") == rules.WAITING_SECONDS
+def test_an_alert_that_the_file_has_not_or_twice_is_named() -> None:
+    with pytest.raises(ValueError, match=r"alerts\.yml has 0 alerts DeadLetters"):
+        with_conditions(TEXT.replace("- alert: DeadLetters\n", "- alert: Letters\n"))
+    with pytest.raises(ValueError, match=r"alerts\.yml has 2 alerts DeadLetters"):
+        with_conditions(TEXT.replace("- alert: Retries\n", "- alert: DeadLetters\n"))
+
+
+def test_bounds_are_written_as_prometheus_reads_them() -> None:
+    assert [duration(seconds) for seconds in (5, 60, 90, 600, 7_200, 172_800)] == ["5s", "1m", "90s", "10m", "2h", "2d"]
+    assert f"[{duration(rules.MISSED_WINDOW_SECONDS)}])) > {rules.MISSED_SHARE}" in ALERTS["DeadlineMissed"]["expr"]
+    assert ALERTS["NoWorkerReady"]["for"] == duration(rules.WAITING_SECONDS)
 
 
 def test_stand_ins_are_told_of_by_the_reasons_of_the_alerts() -> None:
-    asked = {
-        reason
-        for alert in RULES[IncidentRule.STAND_INS].alerts
-        for reason in re.findall(r'reason="(\w+)"', ALERTS[alert]["expr"])
+    conditions = [condition for condition in CONDITIONS.values() if condition.rule is IncidentRule.STAND_INS]
+    reasons = {
+        reason for condition in conditions for reason in re.findall(r'reason="(\w+)"', " ".join(condition.lines))
     }
-    assert asked == set(STOOD_IN)
+    assert reasons == set(STOOD_IN)

@@ -32,6 +32,7 @@ from stream.telemetry.catalogue import CATALOGUE, prometheus_name
 
 sys.path.append(str(Path(__file__).parents[2]))  # run as a script, this file has to find `support`
 from support.features import page as features_page
+from support.incidents_page import incidents
 from support.paths import HOUSE
 from support.records_page import records
 from support.versions_page import versions
@@ -180,6 +181,7 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     (f"{REFERENCE}/metrics-and-spans.md", "metrics"): metrics,
     (f"{REFERENCE}/records-and-topics.md", "records"): partial(records, table),
     (f"{REFERENCE}/versioning.md", "versions"): partial(versions, table),
+    ("docs/how-to/hear-of-incidents.md", "incidents"): partial(incidents, table),
     ("docs/how-to/score-and-compare.md", "reasons"): members("fraudstream/lab/rescoring/reasons.py", Reason, "reason"),
 }
 

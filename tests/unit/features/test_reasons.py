@@ -129,11 +129,6 @@ def test_every_value_of_every_feature_has_a_sentence(name: str, value: float | N
     assert "{" not in sentence
 
 
-def test_a_customer_is_told_the_same_of_each_rule() -> None:
-    assert TABLE.customer_sentence("rule:block-list") == TABLE.customer_sentence("rule:other")
-    assert TABLE.customer_sentence("never heard of") == TABLE.customer_sentence(OTHER)
-
-
 def test_own_codes_come_first_and_keep_those_of_the_product() -> None:
     table = ReasonTable([OWN])
     assert table.code_of("card_coffees_1d") == "coffee"

@@ -11,25 +11,23 @@ from scipy.stats import f as f_distribution
 
 from metrics.drift_test import (
     GROUPS,
+    DriftTest,
     design_effect,
     drift_test,
     group_covariance,
     multinomial_covariance,
     shares_of,
-    upper_f,
 )
 from metrics.errors import MeasureInputError
 
 COUNTS = st.lists(st.lists(st.integers(0, 50), min_size=4, max_size=4), min_size=GROUPS, max_size=GROUPS)
 
 
-@pytest.mark.parametrize("numerator", [1, 2, 4, 9, 12])
-@pytest.mark.parametrize("alpha", [0.05, 1e-3, 3e-6])
-def test_the_quantile_of_f_is_that_of_scipy_within_nine_percent_and_hardly_too_low(
-    numerator: int, alpha: float
-) -> None:
-    exact = f_distribution.isf(alpha, numerator, numerator * (GROUPS - 1))
-    assert -0.025 < upper_f(alpha, numerator, numerator * (GROUPS - 1)) / exact - 1 < 0.09
+@pytest.mark.parametrize("freedom", [0.3, 1, 2, 4.7, 9, 12])
+@pytest.mark.parametrize("alpha", [0.05, 1e-3, 3e-6, 1e-9])
+def test_chance_exceeds_its_bound_with_probability_alpha(freedom: float, alpha: float) -> None:
+    bound = DriftTest(index=0.0, mean=0.25, freedom=freedom).chance_bound(alpha)
+    assert f_distribution.sf(bound / 0.25, freedom, freedom * (GROUPS - 1)) == pytest.approx(alpha, rel=1e-9)
 
 
 @given(COUNTS)

@@ -17,6 +17,8 @@ from metrics.money import (
     LossColumn,
     MoneySums,
     PricedRows,
+    amounts_by_currency,
+    decision_pairs,
     savings_of,
 )
 
@@ -104,6 +106,24 @@ def test_sums_are_exact_where_64_bits_overflow() -> None:
     most = np.full(4, 2**62)
     assert exact_sum(most) == 2**64
     assert exact_sum(-most) == -(2**64)
+
+
+@given(st.lists(st.tuples(st.sampled_from(DecisionCode), st.sampled_from(DecisionCode)), max_size=30))
+def test_pairs_of_decisions_are_those_that_occur_each_with_its_payments(
+    said: list[tuple[DecisionCode, DecisionCode]],
+) -> None:
+    first, second = (np.array([pair[at] for pair in said], np.int8) for at in range(2))
+    found = {(one, other): chosen.tolist() for one, other, chosen in decision_pairs(first, second)}
+    assert found == {pair: [other == pair for other in said] for pair in said}
+    assert list(found) == sorted(found)
+
+
+def test_amounts_are_summed_exactly_by_the_name_of_the_currency() -> None:
+    currency, amounts = np.array([2, 0, 2, 2], np.int16), np.array([2**62, 5, 2**62, 2**62])
+    assert list(amounts_by_currency(currency, amounts, ["USD", "JPY", "EUR"]).items()) == [
+        ("EUR", 3 * 2**62),
+        ("USD", 5),
+    ]
 
 
 def test_an_invalid_cost_matrix_is_refused_with_all_problems() -> None:

@@ -31,8 +31,6 @@ def test_the_interval_of_the_difference_is_that_of_rows_drawn_with_their_cards()
         return float(first - second)
 
     assert found.difference_interval == pytest.approx(rows_interval(cards, difference, plan))
-    assert found.first_interval is not None
-    assert found.first_interval.low < found.first < found.first_interval.high
 
 
 def test_equal_scores_differ_by_nothing_and_have_no_interval() -> None:
@@ -46,7 +44,7 @@ def test_few_cards_with_a_fraud_have_no_interval_and_labels_of_one_kind_no_figur
     fraud, scores, cards = world(cards=40)
     found = paired_average_precision(fraud, scores, cards)
     assert found is not None
-    assert (found.first_interval, found.second_interval, found.difference_interval) == (None, None, None)
+    assert found.difference_interval is None
     assert paired_average_precision(np.zeros(len(fraud), np.bool_), scores, cards) is None
     assert paired_average_precision(np.ones(len(fraud), np.bool_), scores, cards) is None
     with pytest.raises(MeasureInputError, match="scores: 1 of 1500 values are not in"):

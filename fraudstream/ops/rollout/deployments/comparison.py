@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fraudstream.ops.rollout.deployments.decision_columns import DECISIONS, ROW, Rows, collect_decisions
 from metrics.drift import stability_of_scores
+from metrics.money import amounts_by_currency, decision_pairs
 from models.times import format_time
 from stream.kafka.topics import SCORES, silent_scores
 from stream.settings import Settings
@@ -175,25 +176,15 @@ def comparison_of(
 
 def _changes(published: Rows, silent: Rows, currencies: Sequence[str]) -> tuple[DecisionChange, ...]:
     """Return the pairs of different decisions, the most frequent first."""
-    pairs = published["decision"].astype(np.int64) * len(DECISIONS) + silent["decision"]
     found = [
-        DecisionChange(
-            DECISIONS[pair // len(DECISIONS)],
-            DECISIONS[pair % len(DECISIONS)],
-            int((pairs == pair).sum()),
-            _amounts(published[pairs == pair], currencies),
-        )
-        for pair in np.unique(pairs).tolist()
+        DecisionChange(DECISIONS[before], DECISIONS[after], int(chosen.sum()), _amounts(published[chosen], currencies))
+        for before, after, chosen in decision_pairs(published["decision"], silent["decision"])
     ]
     return tuple(sorted(found, key=lambda change: -change.events))
 
 
 def _amounts(rows: Rows, currencies: Sequence[str]) -> dict[str, int]:
-    """Return the sum of the amounts by currency, exactly: a sum of 64-bit integers could overflow."""
-    found = {}
-    for code in np.unique(rows["currency"]).tolist():
-        found[currencies[code]] = sum(rows["amount_minor"][rows["currency"] == code].tolist())
-    return found
+    return amounts_by_currency(rows["currency"], rows["amount_minor"], currencies)
 
 
 def score_shift(published: Floats, silent: Floats) -> ScoreShift:

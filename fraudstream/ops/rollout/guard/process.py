@@ -107,7 +107,6 @@ class GuardView:
     """What the guard sees at present.
 
     Attributes:
-        past: what the log says; None until it was read.
         watched: what is watched; None if nothing is.
         sight: what was counted of it; None until all of it was read once.
         finding: what follows from it.
@@ -115,7 +114,6 @@ class GuardView:
         refused: why workers refuse its commands for who sends them, in words; None if they do not, as far as is known.
     """
 
-    past: Past | None = None
     watched: Watched | None = None
     sight: Sight | None = None
     finding: Finding | None = None
@@ -221,7 +219,7 @@ class Guard:
         if watched is None or watched.is_over(now_ms()):
             await self._leave()
             self.gauges.rest()
-            self.view = GuardView(past, trouble=None, refused=self._refused)
+            self.view = GuardView(trouble=None, refused=self._refused)
             await asyncio.sleep(_IDLE_SECONDS)
             return True
         reader, began = await self._entered(watched), asyncio.get_running_loop().time()
@@ -293,7 +291,7 @@ class Guard:
         if self._training.trouble:
             sight = sight._replace(blind=(*sight.blind, self._training.trouble))
         finding = finding_on(past, watched, sight, self._limits)
-        self.view = GuardView(past, watched, sight, finding, None, self._refused)
+        self.view = GuardView(watched, sight, finding, None, self._refused)
         self.gauges.watch(sight.evidence, reader.read_until_ms, watched.waived - finding.breached.keys())
         said = tuple(finding.breached), watched.since
         if said != self._said:

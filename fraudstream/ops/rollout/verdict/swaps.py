@@ -9,16 +9,15 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from fraudstream.ops.rollout.outcomes.columns import CODES
 from fraudstream.ops.rollout.outcomes.maturity import DAY_MS, Outcomes
 from fraudstream.ops.rollout.verdict.pairs import Pairs, SwapIds
 from fraudstream.ops.rollout.verdict.terms import VerdictTerms
 from guards.shares import WHOLE_BP
-from metrics.columns import Bools, Ints, exact_sum
+from metrics.columns import Bools, Ints
 from metrics.drift import stability_of_counts
-from metrics.money import DecisionCode
+from metrics.money import DecisionCode, amounts_by_currency, decision_pairs
 from models.policy import Decision, bands
 from models.times import format_time
 from shadow.history import WorkerReports
@@ -182,33 +181,25 @@ def shift_facts(pairs: Pairs) -> ShiftFacts:
 def swap_facts(pairs: Pairs, outcomes: Outcomes, currencies: list[str]) -> tuple[SwapFacts, ...]:
     """Return every pair of decisions that differ and occurred, in the order of live's."""
     found = []
-    for live in Decision:
-        for challenger in Decision:
-            chosen = (pairs.live == CODES[live]) & (pairs.challenger == CODES[challenger])
-            if live is challenger or not chosen.any():
-                continue
-            fraud = chosen & outcomes.matured & outcomes.fraud
-            rows = pairs.rows[chosen]
-            found.append(
-                SwapFacts(
-                    live=live,
-                    challenger=challenger,
-                    events=len(rows),
-                    cards=len(np.unique(rows["card"])),
-                    amount_minor=_by_currency(rows, currencies),
-                    frauds=int(fraud.sum()),
-                    fraud_minor=_by_currency(pairs.rows[fraud], currencies),
-                    genuine=int((chosen & outcomes.matured & ~outcomes.fraud).sum()),
-                    unobserved=int((chosen & outcomes.unobserved).sum()),
-                )
+    for live, challenger, chosen in decision_pairs(pairs.live, pairs.challenger):
+        if live is challenger:
+            continue
+        fraud = chosen & outcomes.matured & outcomes.fraud
+        rows, frauds = pairs.rows[chosen], pairs.rows[fraud]
+        found.append(
+            SwapFacts(
+                live=_DECISIONS[live],
+                challenger=_DECISIONS[challenger],
+                events=len(rows),
+                cards=len(np.unique(rows["card"])),
+                amount_minor=amounts_by_currency(rows["currency"], rows["amount_minor"], currencies),
+                frauds=len(frauds),
+                fraud_minor=amounts_by_currency(frauds["currency"], frauds["amount_minor"], currencies),
+                genuine=int((chosen & outcomes.matured & ~outcomes.fraud).sum()),
+                unobserved=int((chosen & outcomes.unobserved).sum()),
             )
+        )
     return tuple(found)
-
-
-def _by_currency(rows: NDArray[np.void], currencies: list[str]) -> dict[str, int]:
-    numbers = np.unique(rows["currency"]).tolist()
-    found = {currencies[at]: exact_sum(rows["amount_minor"][rows["currency"] == at]) for at in numbers}
-    return dict(sorted(found.items()))
 
 
 def largest_swaps(pairs: Pairs, outcomes: Outcomes, ids: Mapping[int, SwapIds]) -> tuple[LargestSwap, ...]:

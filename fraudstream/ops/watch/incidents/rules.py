@@ -1,6 +1,6 @@
 """The rules of incidents: when each opens and closes, how severe it is, and who should know.
 
-The alerts of `deploy/prometheus/alerts.yml` about the same facts have the same bounds; a test compares them.
+The alerts of `deploy/prometheus/alerts.yml` about the same facts are made from these bounds, by `deploy/alerts.py`.
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,6 @@ class RuleTerms(NamedTuple):
         opens_after_s: for how long it must be seen before an incident opens.
         quiet_s: an incident closes when it was not seen for so long.
         sporadic: whether only some payments show it, so that it may be unseen for `quiet_s` before it opens, too.
-        alerts: the alerts of Prometheus about the same fact.
     """
 
     severity: Severity
@@ -52,77 +51,40 @@ class RuleTerms(NamedTuple):
     opens_after_s: int
     quiet_s: int
     sporadic: bool
-    alerts: tuple[str, ...]
 
 
 RULES: Mapping[IncidentRule, RuleTerms] = MappingProxyType(
     {
         IncidentRule.NO_WORKER: RuleTerms(
-            Severity.PAGE,
-            (OPERATIONS, BUSINESS),
-            opens_after_s=0,
-            quiet_s=60,
-            sporadic=False,
-            alerts=("NoWorkerAnswers", "NoWorkerReady", "PartitionSetAside"),
+            Severity.PAGE, (OPERATIONS, BUSINESS), opens_after_s=0, quiet_s=60, sporadic=False
         ),
         IncidentRule.STAND_INS: RuleTerms(
-            Severity.PAGE,
-            (OPERATIONS, FRAUD),
-            opens_after_s=0,
-            quiet_s=120,
-            sporadic=True,
-            alerts=("LiveModelFails", "Undecidable"),
+            Severity.PAGE, (OPERATIONS, FRAUD), opens_after_s=0, quiet_s=120, sporadic=True
         ),
         IncidentRule.HISTORY_INCOMPLETE: RuleTerms(
-            Severity.PAGE,
-            (OPERATIONS, FRAUD),
-            opens_after_s=0,
-            quiet_s=120,
-            sporadic=True,
-            alerts=("HistoryIncomplete", "RepairStandsStill"),
+            Severity.PAGE, (OPERATIONS, FRAUD), opens_after_s=0, quiet_s=120, sporadic=True
         ),
-        IncidentRule.CAP_REACHED: RuleTerms(
-            Severity.PAGE, (FRAUD,), opens_after_s=60, quiet_s=300, sporadic=True, alerts=("DeclineCapHolds",)
-        ),
+        IncidentRule.CAP_REACHED: RuleTerms(Severity.PAGE, (FRAUD,), opens_after_s=60, quiet_s=300, sporadic=True),
         IncidentRule.DEADLINES_MISSED: RuleTerms(
-            Severity.TICKET,
-            (OPERATIONS,),
-            opens_after_s=0,
-            quiet_s=300,
-            sporadic=False,
-            alerts=("DeadlineMissed", "DeadlineMissedByMany"),
+            Severity.TICKET, (OPERATIONS,), opens_after_s=0, quiet_s=300, sporadic=False
         ),
         IncidentRule.PARTITION_HALTED: RuleTerms(
-            Severity.PAGE,
-            (OPERATIONS, BUSINESS),
-            opens_after_s=5,
-            quiet_s=60,
-            sporadic=False,
-            alerts=("PartitionHalted",),
+            Severity.PAGE, (OPERATIONS, BUSINESS), opens_after_s=5, quiet_s=60, sporadic=False
         ),
         IncidentRule.DEAD_LETTERS: RuleTerms(
-            Severity.TICKET, (OPERATIONS,), opens_after_s=0, quiet_s=60, sporadic=False, alerts=("DeadLetters",)
+            Severity.TICKET, (OPERATIONS,), opens_after_s=0, quiet_s=60, sporadic=False
         ),
-        IncidentRule.GUARD_BREACH: RuleTerms(
-            Severity.PAGE, (FRAUD,), opens_after_s=0, quiet_s=60, sporadic=False, alerts=("GuardBreached",)
-        ),
+        IncidentRule.GUARD_BREACH: RuleTerms(Severity.PAGE, (FRAUD,), opens_after_s=0, quiet_s=60, sporadic=False),
         IncidentRule.LOSS_ACCEPTED: RuleTerms(
-            Severity.TICKET, (OPERATIONS, BUSINESS), opens_after_s=0, quiet_s=0, sporadic=False, alerts=("InputLost",)
+            Severity.TICKET, (OPERATIONS, BUSINESS), opens_after_s=0, quiet_s=0, sporadic=False
         ),
-        IncidentRule.DRIFT: RuleTerms(
-            Severity.TICKET, (FRAUD,), opens_after_s=0, quiet_s=0, sporadic=False, alerts=("ModelDrifted",)
-        ),
+        IncidentRule.DRIFT: RuleTerms(Severity.TICKET, (FRAUD,), opens_after_s=0, quiet_s=0, sporadic=False),
         IncidentRule.LABELS_MISSING: RuleTerms(
-            Severity.TICKET,
-            (OPERATIONS, FRAUD),
-            opens_after_s=0,
-            quiet_s=0,
-            sporadic=False,
-            alerts=("LabelsMissing",),
+            Severity.TICKET, (OPERATIONS, FRAUD), opens_after_s=0, quiet_s=0, sporadic=False
         ),
     }
 )
-"""What each rule says. A test walks all rules and alerts."""
+"""What each rule says."""
 
 TOLD_BY_THE_WATCH = frozenset({IncidentRule.DRIFT, IncidentRule.LABELS_MISSING})
 """The rules of `fraudstream.ops.watch.drift`, whose windows have days; the fold of seconds leaves them out."""

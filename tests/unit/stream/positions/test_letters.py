@@ -22,7 +22,7 @@ from stream.positions.letters import (
     letters_read_of,
     read_letter_place,
 )
-from support.known_letters import refusal
+from support.known_letters import is_late, refusal
 from support.stream_records import Told
 
 TERM_1 = 2**32
@@ -71,13 +71,17 @@ def test_a_letter_counts_if_the_deployment_that_wrote_it_publishes_in_the_term_o
 
 def test_a_letter_is_late_behind_a_claim_of_a_higher_epoch_that_had_read_up_to_it() -> None:
     claims = [Claim(2_048, 10), Claim(4_096, 20)]
-    assert not refusal(9, 1, 1_024).is_late(claims), "the new owner has read it"
-    assert refusal(10, 1, 1_024).is_late(claims)
-    assert not refusal(10, 1, 2_048).is_late(claims), "it is the owner's own"
-    assert not refusal(19, 1, 2_048).is_late(claims)
-    assert refusal(20, 1, 2_049).is_late(claims)
-    assert not refusal(20, 1, 4_096).is_late(claims)
-    assert not refusal(99, 1, NO_EPOCH).is_late(claims), "a version that wrote no epoch may own the partition again"
+    expected = {
+        (9, 1_024): False,  # the new owner has read it
+        (10, 1_024): True,
+        (10, 2_048): False,  # it is the owner's own
+        (19, 2_048): False,
+        (20, 2_049): True,
+        (20, 4_096): False,
+        (99, NO_EPOCH): False,  # a version that wrote no epoch may own the partition again
+    }
+    found = columns([refusal(at, 1, epoch) for at, epoch in expected]).late(claims)
+    assert dict(zip(expected, found.tolist(), strict=True)) == expected
 
 
 LETTERS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9), st.integers(-1, 6)), max_size=12)
@@ -91,9 +95,9 @@ def test_columns_say_of_each_letter_what_it_says_itself(
     letters = [refusal(at, offset, epoch) for at, offset, epoch in sorted(written)]
     claims = [Claim(*one) for one in sorted(made)]
     found = columns(letters)
-    late = [one.is_late(claims) for one in letters]
+    late = [is_late(one, claims) for one in letters]
     assert found.late(claims).tolist() == late
-    counting = [one for one, is_late in zip(letters, late, strict=True) if not is_late]
+    counting = [one for one, void in zip(letters, late, strict=True) if not void]
     assert set(found.offsets(claims)) == {one.offset for one in counting}
     places = found.refused(claims, first=3)
     assert places.keys() == {one.offset for one in counting if one.offset >= 3}

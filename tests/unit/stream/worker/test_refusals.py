@@ -12,7 +12,7 @@ from stream.positions.letters import LETTERS_READ, Claim
 from stream.positions.offsets import Decision, Position, parse_metadata, read_note
 from stream.scoring.facts import LateLetters
 from stream.worker.refusals import PartitionRefusals
-from support.known_letters import KnownLetters, refusal
+from support.known_letters import KnownLetters, is_late, refusal
 
 HERE = 3
 
@@ -93,8 +93,8 @@ def test_what_the_owner_before_refused_lawfully_counts_though_the_next_one_had_n
     position = position.after(Decision(2_048, 1, 55, letters_read=20)).after(Decision(2_048, 1, 61))
     assert (position.standing.last_place, position.void) == (61, 1)
     lawful, zombies = refusal(20, 59, 1_024, partition=HERE), refusal(21, 61, 1_024, partition=HERE)
-    assert not lawful.is_late(position.claims)
-    assert zombies.is_late(position.claims)
+    assert not is_late(lawful, position.claims)
+    assert is_late(zombies, position.claims)
 
 
 def test_offsets_that_operators_let_pass_are_those_of_the_log_by_whichever_deployment() -> None:

@@ -10,17 +10,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraudstream.lab.training import probe_rows
-from fraudstream.lab.training.probe_rows import ROWS, invented_rows, roundest, ways_gone
+from fraudstream.lab.training.probe_rows import ROWS, invented_rows, roundest
 from models.artifact import same_bits
 from models.booster import Booster, text_of
 from models.errors import DamagedArtifactError
-from models.model_text import without_ranges
+from models.model_text import check_model_text, without_ranges
 from models.policy import Policy
 from models.training_reference import ReferenceRows, TrainingReference, bins_of, build_reference
 
 COUNT, WIDTH = 3_000, 16
 NAMES = tuple(f"f{number}" for number in range(WIDTH))
 NO_NAN, NEVER_NAN = 3, (0, 1, 2)
+
+
+def ways_gone(text: str, names: tuple[str, ...], rows: Any) -> tuple[int, int]:
+    """Return how many splits of a model's trees rows go both ways at, and how many splits there are."""
+    trees = check_model_text(text, names)
+    choices = [probe_rows._ValueChoice(column, np.zeros(len(column), np.int64)) for column in rows.T]
+    splits, gone = probe_rows._splits(trees, choices), set[tuple[int, bool]]()
+    for row in range(len(rows)):
+        gone.update(probe_rows._walk(splits, [row] * len(names)))
+    return sum({(split, False), (split, True)} <= gone for split in range(len(splits.left))), len(splits.left)
 
 
 @cache
