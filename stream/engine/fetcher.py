@@ -50,7 +50,7 @@ _LEADER_CHANGED = (kafka_errors.NotLeaderForPartitionError, kafka_errors.Unknown
 class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
     """Sends aiokafka's requests, and puts what comes back into a queue for each partition.
 
-    `take` and `troubles` may be called from any thread, by one for a partition, and not while an offset of it is sought.
+    `take` and `troubles` may be called from any thread, by one for a partition, not while an offset of it is sought.
     `refused` holds the error of each partition that the broker does not let us read.
     `pulsed_at` is when each partition was last requested, or could not be for a known reason (monotonic seconds).
     `held_back` is what lies behind a transaction that is still open, for each partition where something does.
@@ -288,7 +288,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         if not assignment.active:
             return False
         requested = {
-            TopicPartition(topic, partition): offset
+            TopicPartition(topic, partition): (offset, asked_ms)
             for topic, partitions in topics
             for partition, offset, _ in partitions
         }
@@ -296,7 +296,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
             tp
             for topic, partitions in found
             for partition, code, highwater, *rest in partitions
-            if self._accept(assignment, tp := TopicPartition(topic, partition), requested, (asked_ms, code, highwater, rest))
+            if self._accept(assignment, tp := TopicPartition(topic, partition), requested, (code, highwater, rest))
         ]
         if arrived:
             self._on_arrival(arrived)
@@ -306,12 +306,12 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         self,
         assignment: Any,  # noqa: ANN401 - aiokafka's
         tp: TopicPartition,
-        requested: dict[TopicPartition, int],
-        part: tuple[int, int, int, Sequence[Any]],
+        requested: dict[TopicPartition, tuple[int, int]],
+        part: tuple[int, int, Sequence[Any]],
     ) -> bool:
         """Queue one partition's part of a response; tell whether a reader has to look at it."""
-        state, (asked_ms, code, highwater, rest) = assignment.state_value(tp), part
-        if not state.has_valid_position or state.position != requested[tp]:
+        state, (code, highwater, rest), (offset, asked_ms) = assignment.state_value(tp), part, requested[tp]
+        if not state.has_valid_position or state.position != offset:
             return False
         error = kafka_errors.for_code(code)
         if error is not kafka_errors.NoError:

@@ -89,7 +89,11 @@ class Fetched(NamedTuple):
 
 
 async def fetch_from(
-    consumer: LogConsumer, tps: Sequence[TopicPartition], wait_ms: int, only: Collection[TopicPartition] = ()
+    consumer: LogConsumer,
+    tps: Sequence[TopicPartition],
+    wait_ms: int,
+    only: Collection[TopicPartition] = (),
+    most: int = LARGEST_FETCH,
 ) -> Fetched:
     """Fetch from some of a consumer's partitions, or from `only` these; if there is nothing, wait for `wait_ms`.
 
@@ -100,10 +104,10 @@ async def fetch_from(
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
     asked_ms, fetcher = now_ms(), consumer.fetcher
-    silent = [tp for tp in tps if fetcher.ends.get(tp, _NEVER)[0] < asked_ms - _ANSWERED_MS]
-    asked = await consumer.end_offsets(silent) if silent else {}
-    ends = {tp: (asked_ms, end) for tp, end in asked.items()}
-    records = await consumer.getmany(*(only or tps), timeout_ms=wait_ms, max_records=LARGEST_FETCH)
+    if silent := [tp for tp in tps if fetcher.ends.get(tp, _NEVER)[0] < asked_ms - _ANSWERED_MS]:
+        for tp, end in (await consumer.end_offsets(silent)).items():
+            fetcher.ends[tp] = max((asked_ms, end), fetcher.ends.get(tp, _NEVER))
+    records = await consumer.getmany(*(only or tps), timeout_ms=wait_ms, max_records=most)
     passed, fetcher.passed_over = fetcher.passed_over, []
     unreadable = Counter[TopicPartition]()
     for tp, gap in passed:
@@ -111,7 +115,7 @@ async def fetch_from(
     return Fetched(
         records,
         {tp: await consumer.position(tp) for tp in tps},
-        {tp: max(ends.get(tp, _NEVER), fetcher.ends.get(tp, _NEVER)) for tp in tps},
+        {tp: fetcher.ends[tp] for tp in tps},
         unreadable,
     )
 

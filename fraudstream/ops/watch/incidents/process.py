@@ -37,7 +37,7 @@ log = logging.getLogger("fraudstream.incidents")
 _LOOK_SECONDS = 5.0
 """So often it is looked at which payments wait."""
 _COMMANDS_SECONDS = 2.0
-"""So often the event log is read where nothing came and nothing says that it changed, to see whether it lost records."""
+"""So often the event log is read where nothing comes and nothing says that it changed: it may have lost records."""
 _TURN_SECONDS = 0.5
 _MANY_RECORDS = 1_000
 _TERMS = LoopTerms(

@@ -126,6 +126,7 @@ class Consumer:
         self.queues: Any = self
         self.out_of_range: dict[TopicPartition, int] = {}
         self.passed_over: list[Any] = []
+        self.ends: dict[TopicPartition, tuple[int, int]] = {}
 
     def assignment(self) -> set[TopicPartition]:
         return set(self.at)
@@ -149,8 +150,8 @@ async def test_the_time_up_to_which_a_partition_is_read_is_that_of_its_last_reco
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     consumer, topics = Consumer(), FollowedTopics(Settings(), [ReadTopic("scores", 0)])
-    times = iter([100, 200, 300, 400])
-    monkeypatch.setattr("fraudstream.ops.folds.topics.now_ms", lambda: next(times))
+    times = iter([100_000, 200_000, 300_000, 400_000])
+    monkeypatch.setattr("fraudstream.ops.folds.tail.now_ms", lambda: next(times))
 
     async def connected() -> Consumer:
         return consumer
@@ -159,11 +160,11 @@ async def test_the_time_up_to_which_a_partition_is_read_is_that_of_its_last_reco
     first = TopicPartition("scores", 0)
     assert (await topics.fetch()).until_ms == {first: 3}
     consumer.taken = 6
-    assert (await topics.fetch()).until_ms == {first: 200}
+    assert (await topics.fetch()).until_ms == {first: 200_000}
     consumer.end, consumer.taken = 12, 1
-    assert (await topics.fetch()).until_ms == {first: 200}, "it does not go back"
+    assert (await topics.fetch()).until_ms == {first: 200_000}, "it does not go back"
     consumer.taken = 1
-    assert (await topics.fetch()).until_ms == {first: 400}
+    assert (await topics.fetch()).until_ms == {first: 400_000}
 
 
 async def test_what_was_taken_before_an_error_is_fetched_again_over_a_new_connection(
