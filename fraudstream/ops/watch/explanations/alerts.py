@@ -96,7 +96,8 @@ class PartitionReader:
         before = ReadProgress(record.offset, self.progress.standing)
         self.progress = ReadProgress(record.offset + 1, before.standing)
         if view is None:
-            return self._note_unreadable(record)
+            self._note_unreadable(record)
+            return None
         self.progress = ReadProgress(record.offset + 1, before.standing.after(view.epoch, view.place))
         if not before.standing.is_valid(view.epoch, view.place):
             self.void += 1
@@ -107,7 +108,8 @@ class PartitionReader:
         try:
             score = _decode(record.value or b"")
         except UNREADABLE:
-            return self._note_unreadable(record)
+            self._note_unreadable(record)
+            return None
         return Alert(score, record.key, record.headers, record.timestamp, before)
 
     def _note_unreadable(self, record: FetchedRecord) -> None:
