@@ -21,7 +21,7 @@ from stream.kafka.topics import SCORES
 from stream.readers import ViewedRecord, read_scores
 from stream.settings import Settings
 
-FETCHING = {"fetch_max_wait_ms": 20, "fetch_min_bytes": 64 * 1024, "consumer_timeout_ms": 1_000}
+FETCHING = {"fetch_max_wait_ms": 30, "fetch_min_bytes": 64 * 1024, "consumer_timeout_ms": 1_000}
 """A broker gathers records for so long, or so many bytes: of some hundred a second, each would cost a request.
 
 aiokafka looks so often whether it has something to request, besides where it is told.

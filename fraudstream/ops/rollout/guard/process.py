@@ -48,7 +48,7 @@ _LOOK_SECONDS = 0.5
 """So often it looks where nothing new was decided: time alone makes a rung due."""
 _LOG_SECONDS = 2.0
 """So often it reads the event log where nothing says that this changed, to see whether it lost records."""
-_TURN_SECONDS = 0.02
+_TURN_SECONDS = 0.03
 """It takes turns at most so often, unless much is to be read."""
 _MANY_RECORDS = 500
 _TERMS = LoopTerms(
