@@ -7,6 +7,7 @@ in docs/reference/guards.md.
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ FEWER_FROM_START = 0.8
 start, as where a feature of it is always undefined; a change that comes later has the rest."""
 CLIMB_RATIO = 2.0
 """Evidence to climb has to exclude a canary with at least so many times as many bad events."""
+_REMEMBERED = 256
+"""So many results are remembered: a guard looks many times a second, and few of its counts are others than before."""
 _TAIL = 20
 """The weight of later starts falls as 1 / ln(20 + block): slowly, so that a change after weeks is still seen soon."""
 
@@ -65,7 +68,15 @@ def _log_mean(logs: Floats) -> Floats:
 
 def log_gains(shares: Floats, factor: float) -> tuple[Floats, Floats]:
     """Return what a canary's and a live model's event add to the logarithm, for each ratio and share: (40, k) each."""
-    return _gains(shares, np.geomspace(factor, LARGEST_RATIO, RATIOS), factor)
+    return _remembered_gains(tuple(shares.tolist()), factor)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered_gains(shares: tuple[float, ...], factor: float) -> tuple[Floats, Floats]:
+    gains = _gains(np.array(shares), np.geomspace(factor, LARGEST_RATIO, RATIOS), factor)
+    for each in gains:
+        each.setflags(write=False)
+    return gains
 
 
 def _gains(shares: Floats, ratios: Floats, factor: float) -> tuple[Floats, Floats]:
@@ -117,8 +128,7 @@ def log_evidence_of(counts: Counts, factor: float = 1.0) -> float:
 
 def log_more_evidence_of(counts: BlockCounts, factor: float = 1.0) -> float:
     """Return log E that from some block on the canary has had more than `factor` times as many bad events as live."""
-    blocks, (canary, live), shares = _by_block(counts)
-    return log_late_evidence(blocks, (canary, live), shares, factor)
+    return _late_evidence_of(tuple(counts.items()), factor, fewer=False)
 
 
 def log_fewer_evidence_of(counts: BlockCounts, factor: float = 1.0) -> float:
@@ -126,8 +136,17 @@ def log_fewer_evidence_of(counts: BlockCounts, factor: float = 1.0) -> float:
 
     It is the same test with the arms exchanged.
     """
-    blocks, (canary, live), shares = _by_block(counts)
-    return log_late_evidence(blocks, (live, canary), 1 - shares, factor, FEWER_FROM_START)
+    return _late_evidence_of(tuple(counts.items()), factor, fewer=True)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _late_evidence_of(
+    counts: tuple[tuple[tuple[int, int], tuple[int, ...]], ...], factor: float, *, fewer: bool
+) -> float:
+    blocks, (canary, live), shares = _by_block(dict(counts))
+    if fewer:
+        return log_late_evidence(blocks, (live, canary), 1 - shares, factor, FEWER_FROM_START)
+    return log_late_evidence(blocks, (canary, live), shares, factor)
 
 
 def log_climb_evidence_of(counts: Counts, ratio: float = CLIMB_RATIO) -> float:

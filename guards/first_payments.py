@@ -6,6 +6,7 @@ in classes of 50, in each of which the odds of fraud are about double those of t
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,8 @@ SCORE = "score"
 """The quantity beside the features; no feature is named so."""
 _RATES = np.arange(1, 11) / 10
 _CERTAIN = 0.999
+_REMEMBERED = 64
+"""So many results are remembered: at most looks of a guard no first payment is new."""
 
 ClassCounts = Mapping[int, Sequence[Sequence[int]]]
 """First payments by share of the canary, arm (the canary's, live's) and class of bands."""
@@ -82,14 +85,18 @@ def log_scores_evidence(counts: ClassCounts, factor: float) -> float:
     For each border between classes the scores above it are one kind of event, and those below another: each is tested
     for more than `factor` times as many, and for fewer than that part. E is the mean of all these tests.
     """
+    return _scores_evidence_of(tuple((at, tuple(map(tuple, arms))) for at, arms in sorted(counts.items())), factor)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _scores_evidence_of(counts: tuple[tuple[int, tuple[tuple[int, ...], ...]], ...], factor: float) -> float:
     if not counts:
         return 0.0
-    shares_bp = sorted(counts)
-    table = np.array([counts[share_bp] for share_bp in shares_bp], float)  # of shape (shares, arms, classes)
+    table = np.array([arms for _, arms in counts], float)  # of shape (shares, arms, classes)
     below = np.cumsum(table, axis=2)[:, :, :-1]
     events = np.concatenate([below, table.sum(axis=2, keepdims=True) - below], axis=2)
     canary, live = events[:, 0].T, events[:, 1].T
-    shares = np.array(shares_bp) / WHOLE_BP
+    shares = np.array([share_bp for share_bp, _ in counts]) / WHOLE_BP
     logs = np.concatenate([log_evidence(canary, live, shares, factor), log_evidence(live, canary, 1 - shares, factor)])
     return float(np.logaddexp.reduce(logs) - math.log(len(logs)))
 
@@ -160,6 +167,12 @@ def quantities(sampled: Sampled, training: Training) -> list[Quantity]:
     return found
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def _worst(tested: tuple[Quantity, ...]) -> Quantity:
+    """Return the quantity with the highest E, of equal ones the score."""
+    return max(tested, key=lambda one: (log_rate_evidence(one.events, one.rows, one.tolerated), one.name == SCORE))
+
+
 def unseen_evidence(spec: GuardSpec, sampled: Sampled, training: Training | None) -> dict[str, Any]:
     """Return what evidence says of the guard on what training did not see: the quantity with the highest E.
 
@@ -169,7 +182,7 @@ def unseen_evidence(spec: GuardSpec, sampled: Sampled, training: Training | None
     if training is None:
         return {**_stated(spec, 1.0), "quantity": None, "tests": 0, "rows": sum(sampled.classes)}
     tested = quantities(sampled, training)
-    worst = max(tested, key=lambda one: (log_rate_evidence(one.events, one.rows, one.tolerated), one.name == SCORE))
+    worst = _worst(tuple(tested))
     stated = {
         "quantity": worst.name,
         "count": worst.events,

@@ -32,7 +32,11 @@ class LogReader:
         self._other: dict[str, Event] = {}
         self._verdicts: dict[str, Event] = {}
         self._consumer = AIOKafkaConsumer(
-            **connection_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
+            **connection_options(settings),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=50,
+            consumer_timeout_ms=1_000,  # so often it looks for what to fetch, besides where it is told
         )
 
     async def __aenter__(self) -> Self:

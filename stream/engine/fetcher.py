@@ -22,6 +22,7 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.fetch import FetchRequest
 
+from stream.clock import now_ms
 from stream.engine.brisk_client import BriskClient
 from stream.engine.fetch_queues import FetchQueues
 from stream.engine.held_back import HeldBackPartitions
@@ -49,12 +50,12 @@ _LEADER_CHANGED = (kafka_errors.NotLeaderForPartitionError, kafka_errors.Unknown
 class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
     """Sends aiokafka's requests, and puts what comes back into a queue for each partition.
 
-    `take` and `troubles` may be called from any thread, by one caller at a time for a partition, and not while another
-    offset of it is sought.
+    `take` and `troubles` may be called from any thread, by one for a partition, not while an offset of it is sought.
     `refused` holds the error of each partition that the broker does not let us read.
     `pulsed_at` is when each partition was last requested, or could not be for a known reason (monotonic seconds).
     `held_back` is what lies behind a transaction that is still open, for each partition where something does.
     `passed_over` is what `getmany` could not unpack.
+    `ends` is each partition's end by the last answer, behind the time (ms) at which that was asked for.
     """
 
     def __init__(self, *args: Any, resets: bool, **options: Any) -> None:  # noqa: ANN401 - aiokafka's own
@@ -73,6 +74,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         self.pulsed_at: dict[TopicPartition, float] = {}
         self.held_back = HeldBackPartitions()
         self.passed_over: list[tuple[TopicPartition, Unreadable]] = []
+        self.ends: dict[TopicPartition, tuple[int, int]] = {}
 
     def call_on_arrival(self, listener: Callable[[Collection[TopicPartition]], None]) -> None:
         """Call a listener, in this thread, with the partitions of each response that a reader has to look at."""
@@ -225,7 +227,8 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         arrived = False
         try:
             while topics is not None:
-                arrived = self._accept_all(assignment, topics, await self._fetch(node_id, topics))
+                asked_ms = now_ms()
+                arrived = self._accept_all(assignment, topics, await self._fetch(node_id, topics), asked_ms)
                 if arrived and self._fetch_waiters:
                     break  # the routine wakes them
                 if early := self._early():
@@ -249,8 +252,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         if connection is not None and speaks(connection, FETCH, FETCH_VERSION):
             return await fetch_from(connection, options, topics)
         *some, rack = options
-        answer = await self._client.send(node_id, FetchRequest(*some, topics, rack_id=rack))
-        return answer.topics  # type: ignore[no-any-return] # aiokafka's
+        return (await self._client.send(node_id, FetchRequest(*some, topics, rack_id=rack))).topics  # type: ignore[no-any-return]
 
     def _early(self) -> float:
         """Return in how many seconds the next request is due; 0 where no records wait to be taken."""
@@ -281,12 +283,12 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         self._fetch_max_wait_ms = self._wait_ms(assignment)
         return list(topics.items())
 
-    def _accept_all(self, assignment: Any, topics: Topics, found: Sequence[FetchedTopic]) -> bool:  # noqa: ANN401 - aiokafka's
+    def _accept_all(self, assignment: Any, topics: Topics, found: Sequence[FetchedTopic], asked_ms: int) -> bool:  # noqa: ANN401 - aiokafka's
         """Queue what a broker has sent, and tell the listener; return whether a reader has to look at something."""
         if not assignment.active:
             return False
         requested = {
-            TopicPartition(topic, partition): offset
+            TopicPartition(topic, partition): (offset, asked_ms)
             for topic, partitions in topics
             for partition, offset, _ in partitions
         }
@@ -304,18 +306,18 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         self,
         assignment: Any,  # noqa: ANN401 - aiokafka's
         tp: TopicPartition,
-        requested: dict[TopicPartition, int],
+        requested: dict[TopicPartition, tuple[int, int]],
         part: tuple[int, int, Sequence[Any]],
     ) -> bool:
         """Queue one partition's part of a response; tell whether a reader has to look at it."""
-        state, (code, highwater, rest) = assignment.state_value(tp), part
-        if not state.has_valid_position or state.position != requested[tp]:
+        state, (code, highwater, rest), (offset, asked_ms) = assignment.state_value(tp), part, requested[tp]
+        if not state.has_valid_position or state.position != offset:
             return False
         error = kafka_errors.for_code(code)
         if error is not kafka_errors.NoError:
             return self._accept_error(tp, state, error)
         self.queues.failing.forget(tp)
-        state.highwater, state.lso = highwater, rest[0]
+        state.highwater, state.lso, self.ends[tp] = highwater, rest[0], (asked_ms, rest[0])
         self.held_back.note(tp, rest[0], highwater)
         batches = split_batches(rest[-1])
         if not batches:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -27,7 +28,7 @@ class TurningFold(Protocol[Connection]):
         """Read once what is new, at most so much, look at it, and tell what follows; return whether it works."""
 
     async def keep(self) -> None:
-        """Store what is known, if anywhere."""
+        """Store what is known, if anywhere; connected, unless its owner closes it."""
 
 
 class LoopTerms(NamedTuple):
@@ -50,31 +51,44 @@ class LoopTerms(NamedTuple):
     troubles: tuple[type[Exception], ...]
 
 
-async def run_fold(settings: Settings, fold: TurningFold[Connection], terms: LoopTerms) -> None:
-    """Run until it is cancelled, or fails by a defect."""
-    while True:
+async def run_fold(
+    settings: Settings,
+    fold: TurningFold[Connection],
+    terms: LoopTerms,
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    """Run until it is cancelled, or fails by a defect.
+
+    If `stopping` becomes true, it ends after the turn in work, and keeps what is known then.
+    """
+    while not stopping():
         try:
-            await _connected(fold, terms)
+            with given_up_as_error():
+                await _connected(fold, terms, stopping)
         except (KafkaError, *terms.troubles) as error:
             said = await explain_error(settings, error) if isinstance(error, KafkaError) else str(error)
-            if said != fold.trouble:
-                terms.log.warning("%s, retrying: %s", terms.missing, said)
-            fold.trouble = said
+            note_trouble(fold, terms, said)
             await asyncio.sleep(terms.retry_seconds)
 
 
-async def _connected(fold: TurningFold[Connection], terms: LoopTerms) -> None:
+def note_trouble(fold: TurningFold[Connection], terms: LoopTerms, said: str) -> None:
+    """Note why a fold does not work now, and tell it if it is news."""
+    if said != fold.trouble:
+        terms.log.warning("%s, retrying: %s", terms.missing, said)
+    fold.trouble = said
+
+
+async def _connected(fold: TurningFold[Connection], terms: LoopTerms, stopping: Callable[[], bool]) -> None:
     async with AsyncExitStack() as stack:
-        with given_up_as_error():
-            connection = await fold.connect(stack)
+        connection = await fold.connect(stack)
         loop = asyncio.get_running_loop()
         kept_at = loop.time()
-        while True:
-            with given_up_as_error():
-                works = await fold.turn(connection)
+        while not stopping():
+            works = await fold.turn(connection)
             if works and fold.trouble is not None:
                 terms.log.info("%s", terms.again)
                 fold.trouble = None
             if loop.time() >= kept_at + terms.keep_seconds:
                 await fold.keep()
                 kept_at = loop.time()
+        await fold.keep()

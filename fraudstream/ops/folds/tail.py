@@ -7,7 +7,7 @@ come later is bounded, and one that is left behind reads by itself again.
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -20,7 +20,7 @@ from stream.readers import ViewedRecord, read_scores
 from stream.scan import FetchedRecord, LogConsumer, open_consumer
 from stream.settings import Settings
 
-FETCHING = {"fetch_max_wait_ms": 20, "fetch_min_bytes": 64 * 1024, "consumer_timeout_ms": 1_000}
+FETCHING = {"fetch_max_wait_ms": 30, "fetch_min_bytes": 64 * 1024, "consumer_timeout_ms": 1_000}
 """A broker gathers records for so long, or so many bytes: of some hundred a second, each would cost a request.
 
 aiokafka looks so often whether it has something to request, besides where it is told.
@@ -31,6 +31,9 @@ LARGEST_FETCH = 5_000
 """So many records at most are fetched at once: reading them holds up the process's other work for some 40 ms."""
 MOST_KEPT = 20_000
 """So many records at most are kept for folds that come later."""
+_ANSWERED_MS = 2_000
+"""Where no answer to a fetch came for so long, a partition's end is asked for by itself."""
+_NEVER = 0, 0
 _RECENT_SECONDS = 5.0
 """What a fold still needs is kept for so long after it last asked."""
 
@@ -57,6 +60,63 @@ class TailPart(NamedTuple):
     positions: Mapping[TopicPartition, int]
     until_ms: Mapping[TopicPartition, int]
     unreadable: int
+
+
+class Fetched(NamedTuple):
+    """What one fetch of a consumer brought.
+
+    Attributes:
+        records: by partition.
+        positions: the offset behind what was read, of each partition.
+        ends: each partition's end, behind the time at which it was asked for.
+        unreadable: records that could not be unpacked, at most, by partition.
+    """
+
+    records: Others
+    positions: Mapping[TopicPartition, int]
+    ends: Mapping[TopicPartition, tuple[int, int]]
+    unreadable: Mapping[TopicPartition, int]
+
+    def until_ms(self, tp: TopicPartition, before: int | None) -> int | None:
+        """Return the time up to which a partition is read; `before` is that time before the fetch."""
+        (asked_ms, end), records = self.ends[tp], self.records.get(tp, ())
+        if self.positions[tp] < end:
+            if not records:
+                return before
+            asked_ms = min(records[-1].timestamp, asked_ms)
+        return max(asked_ms, before or 0)
+
+
+async def fetch_from(
+    consumer: LogConsumer,
+    tps: Sequence[TopicPartition],
+    wait_ms: int,
+    only: Collection[TopicPartition] = (),
+    most: int = LARGEST_FETCH,
+) -> Fetched:
+    """Fetch from some of a consumer's partitions, or from `only` these; if there is nothing, wait for `wait_ms`.
+
+    Each answer to a fetch tells a partition's end, so that is asked for by itself only where no answer came for a
+    while: brokers that are away are so noticed.
+
+    Raises:
+        aiokafka.errors.KafkaError: the brokers do not respond.
+    """
+    asked_ms, fetcher = now_ms(), consumer.fetcher
+    if silent := [tp for tp in tps if fetcher.ends.get(tp, _NEVER)[0] < asked_ms - _ANSWERED_MS]:
+        for tp, end in (await consumer.end_offsets(silent)).items():
+            fetcher.ends[tp] = max((asked_ms, end), fetcher.ends.get(tp, _NEVER))
+    records = await consumer.getmany(*(only or tps), timeout_ms=wait_ms, max_records=most)
+    passed, fetcher.passed_over = fetcher.passed_over, []
+    unreadable = Counter[TopicPartition]()
+    for tp, gap in passed:
+        unreadable[tp] += gap.end - gap.first
+    return Fetched(
+        records,
+        {tp: await consumer.position(tp) for tp in tps},
+        {tp: fetcher.ends[tp] for tp in tps},
+        unreadable,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +153,6 @@ class _Partition:
             dropped += len(self.chunks[0].records)
             self.begin = self.chunks.popleft().next
         return dropped
-
-
-def read_until(before: int | None, records: Sequence[FetchedRecord], asked_ms: int, *, at_end: bool) -> int | None:
-    """Return the time up to which a partition is read.
-
-    Args:
-        before: that time before.
-        records: what was read since.
-        asked_ms: when the partition's end was asked for.
-        at_end: whether it was read up to that end.
-    """
-    if at_end:
-        return asked_ms
-    return max(min(records[-1].timestamp, asked_ms), before or 0) if records else before
 
 
 class SharedTail:
@@ -227,19 +273,16 @@ class SharedTail:
 
     async def _fetch(self, wait_ms: int) -> None:
         consumer = await self._connected()
-        assigned, asked_ms = self._assigned, now_ms()
-        ends = await consumer.end_offsets(list(assigned))
-        found = await consumer.getmany(timeout_ms=wait_ms, max_records=LARGEST_FETCH)
-        passed, consumer.fetcher.passed_over = consumer.fetcher.passed_over, []
+        assigned = self._assigned
+        fetched = await fetch_from(consumer, list(assigned), wait_ms)
         for tp, part in assigned.items():
-            position, records = await consumer.position(tp), found.get(tp, ())
+            position, records = fetched.positions[tp], fetched.records.get(tp, ())
             if self._partitions.get(tp) is not part:  # it was forgotten meanwhile, and perhaps is read from elsewhere
                 continue
             if position > part.next:
-                unreadable = sum(one.end - one.first for at, one in passed if at == tp)
-                part.chunks.append(_Chunk(part.next, position, self._read(tp, records), unreadable))
+                part.chunks.append(_Chunk(part.next, position, self._read(tp, records), fetched.unreadable.get(tp, 0)))
                 part.next, self._kept = position, self._kept + len(records)
-            part.until_ms = read_until(part.until_ms, records, asked_ms, at_end=position >= ends[tp])
+            part.until_ms = fetched.until_ms(tp, part.until_ms)
         for tp, offset in list(consumer.fetcher.queues.out_of_range.items()):
             self._missing[tp] = offset  # whoever reads it finds by itself what was removed
             self._drop(tp)

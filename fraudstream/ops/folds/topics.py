@@ -14,12 +14,12 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from fraudstream.ops.folds.tail import FETCHING, LARGEST_FETCH, WAIT_MS, Others, Scores, SharedTail, read_until
+from fraudstream.ops.folds.tail import FETCHING, WAIT_MS, Others, Scores, SharedTail, fetch_from
 from stream.clock import now_ms
 from stream.kafka.client import missing_topic, open_admin, require_topic
 from stream.kafka.stray import answered_within, given_up_as_error
 from stream.kafka.topic_ids import TopicState, topic_states
-from stream.kafka.topics import SCORES
+from stream.kafka.topics import MODEL_EVENTS, SCORES
 from stream.readers import read_scores
 from stream.scan import FetchedRecord, LogConsumer, first_offsets, open_consumer
 from stream.settings import Settings
@@ -59,6 +59,7 @@ class FetchedPart(NamedTuple):
         records: new records of other topics.
         positions: the offset behind what was read, of all partitions.
         until_ms: the time up to which everything was read, of each partition where it is known.
+        events: whether the event log may have changed; never, if it is not watched.
     """
 
     anew: tuple[TopicPartition, ...]
@@ -66,6 +67,7 @@ class FetchedPart(NamedTuple):
     records: Others
     positions: Mapping[TopicPartition, int]
     until_ms: Mapping[TopicPartition, int]
+    events: bool = False
 
     @property
     def size(self) -> int:
@@ -82,6 +84,8 @@ class FollowedTopics:
         settings: the brokers and the topic prefix.
         topics: what is read, and from where.
         tail: from where it takes what is new together with others of its process; without, it reads all by itself.
+        watches_events: whether it tells when the event log changes, which is then fetched with the topics: to ask
+            again and again whether it did would cost more than all else where little comes.
 
     Attributes:
         topic_ids: the ids of the topics that are read; empty where the brokers have none.
@@ -90,7 +94,18 @@ class FollowedTopics:
         unreadable: records in batches that could not be unpacked, at most.
     """
 
-    def __init__(self, settings: Settings, topics: Sequence[ReadTopic], tail: SharedTail | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        topics: Sequence[ReadTopic],
+        tail: SharedTail | None = None,
+        *,
+        watches_events: bool = False,
+    ) -> None:
+        self._events = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
+        self._events_at: int | None = None
+        if watches_events:
+            topics = [*topics, ReadTopic(self._events.topic, now_ms())]
         self.lost: dict[TopicPartition, int | None] = {}
         self.unreadable = 0
         self.topic_ids = {topic.name: topic.topic_id for topic in topics}
@@ -157,11 +172,11 @@ class FollowedTopics:
             self._share(consumer, await self._tail.reached(self, {tp: self._at[tp] for tp in tps}))
         alone = [tp for tp in tps if tp not in self._shared]
         scores: Scores = {}
-        records: Others = {}
+        records = dict[TopicPartition, Sequence[FetchedRecord]]()
         if alone:
-            found = await self._fetch_alone(consumer, alone, 0 if self._shared else wait_ms, only)
-            records = {tp: some for tp, some in found.items() if tp.topic != self._scores}
-            scores = {tp: read_scores(some) for tp, some in found.items() if tp not in records}
+            fetched = await self._fetch_alone(consumer, alone, 0 if self._shared else wait_ms, only)
+            records = {tp: found for tp, found in fetched.items() if tp.topic != self._scores}
+            scores = {tp: read_scores(found) for tp, found in fetched.items() if tp not in records}
         if self._tail is not None and self._shared:
             wait_ms = 0 if scores or records else wait_ms
             part = await self._tail.take(self, {tp: self._at[tp] for tp in self._shared}, wait_ms)
@@ -170,8 +185,11 @@ class FollowedTopics:
             for tp, until_ms in part.until_ms.items():
                 self._until_ms[tp] = max(until_ms, self._until_ms.get(tp, 0))
             self.unreadable += part.unreadable
-        anew, self._anew = tuple(sorted(self._anew)), set()
-        return FetchedPart(anew, scores, records, {tp: self._at[tp] for tp in tps}, self._until_ms.copy())
+        anew, self._anew = tuple(sorted(self._anew - {self._events})), set()
+        events_at, self._events_at = self._events_at, self._at.get(self._events)
+        records.pop(self._events, None)
+        positions = {tp: self._at[tp] for tp in tps if tp != self._events}
+        return FetchedPart(anew, scores, records, positions, self._until_ms.copy(), events_at != self._events_at)
 
     def _share(self, consumer: LogConsumer, reached: Collection[TopicPartition]) -> None:
         """Read by itself only what the tail does not have."""
@@ -185,20 +203,15 @@ class FollowedTopics:
 
     async def _fetch_alone(
         self, consumer: LogConsumer, tps: Sequence[TopicPartition], wait_ms: int, only: Collection[TopicPartition]
-    ) -> dict[TopicPartition, list[FetchedRecord]]:
-        asked_ms = now_ms()
-        ends = await consumer.end_offsets(tps)
-        found = await consumer.getmany(*(only or tps), timeout_ms=wait_ms, max_records=LARGEST_FETCH)
-        positions = {tp: await consumer.position(tp) for tp in tps}
+    ) -> Others:
+        fetched = await fetch_from(consumer, tps, wait_ms, only)
         for tp in tps:
-            at_end = positions[tp] >= ends[tp]
-            until_ms = read_until(self._until_ms.get(tp), found.get(tp, ()), asked_ms, at_end=at_end)
+            until_ms = fetched.until_ms(tp, self._until_ms.get(tp))
             if until_ms is not None:
                 self._until_ms[tp] = until_ms
-        passed, consumer.fetcher.passed_over = consumer.fetcher.passed_over, []
-        self.unreadable += sum(unreadable.end - unreadable.first for _, unreadable in passed)
-        self._at.update(positions)
-        return dict(found)
+        self.unreadable += sum(fetched.unreadable.values())
+        self._at.update(fetched.positions)
+        return fetched.records
 
     async def _connected(self) -> LogConsumer:
         """Return a consumer of all partitions; connect if there is none, after an error, and where one was added."""

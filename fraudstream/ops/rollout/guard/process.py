@@ -6,6 +6,7 @@ second one's command expects a revision that is over.
 
 import asyncio
 import logging
+import math
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -45,7 +46,9 @@ log = logging.getLogger("fraudstream.guard")
 _IDLE_SECONDS = 0.5
 _LOOK_SECONDS = 0.5
 """So often it looks where nothing new was decided: time alone makes a rung due."""
-_TURN_SECONDS = 0.02
+_LOG_SECONDS = 2.0
+"""So often it reads the event log where nothing says that this changed, to see whether it lost records."""
+_TURN_SECONDS = 0.03
 """It takes turns at most so often, unless much is to be read."""
 _MANY_RECORDS = 500
 _TERMS = LoopTerms(
@@ -175,6 +178,7 @@ class Guard:
         self._folded: tuple[tuple[int, int], Past] | None = None
         self._said: tuple[Any, ...] = ()
         self._looked = (0, 0.0)
+        self._log_read_at = -math.inf
         self._refused: str | None = None
 
     @property
@@ -209,12 +213,13 @@ class Guard:
         stack.push_async_callback(producer.stop)
         await producer.start()
         self._seal = await command_seal(self._settings, self._signer)
+        self._log_read_at = -math.inf
         return events, producer
 
     async def turn(self, connection: tuple[LogReader, AIOKafkaProducer]) -> bool:
         """Read once what is new, look at it, and act; return whether it sees what it has to watch."""
         events, producer = connection
-        past = await self._read_log(events) if self._reader is None else self._past()  # each step reads it as well
+        past = await self._read_log(events) if self._must_read_log() else self._past()
         watched = past.watched
         if watched is None or watched.is_over(now_ms()):
             await self._leave()
@@ -230,15 +235,29 @@ class Guard:
         if read or past.lineup.revision != self._looked[0] or now > self._looked[1] + _LOOK_SECONDS:
             self._looked = past.lineup.revision, now
             self._look(past, past.watched, reader, await self._training.of(past.watched))
-            await self._act(producer)
+            if await self._is_current(events):
+                await self._act(producer)
         if read < _MANY_RECORDS:  # what comes meanwhile is read together: each turn costs requests
             await asyncio.sleep(max(0.0, began + _TURN_SECONDS - asyncio.get_running_loop().time()))
         return True
 
     # --- read
 
+    def _must_read_log(self) -> bool:
+        """Tell whether the event log is read whatever is fetched with the records: else that tells when it changed."""
+        overdue = asyncio.get_running_loop().time() >= self._log_read_at + _LOG_SECONDS
+        return overdue or self._reader is None or bool(self._unfinished)
+
+    async def _is_current(self, events: LogReader) -> bool:
+        """Read the event log before a command is sent; tell whether what was found still follows from it."""
+        finding, past = self.view.finding, self.view.past
+        if finding is None or finding.order is None:
+            return True
+        return past is not None and (await self._read_log(events)).lineup.revision == past.lineup.revision
+
     async def _read_log(self, events: LogReader) -> Past:
         await events.read_to_end()
+        self._log_read_at = asyncio.get_running_loop().time()
         events.require_trusted()
         read = events.log.fold.lineup.revision, events.reported
         if self._folded is None or self._folded[0] != read:
@@ -267,7 +286,7 @@ class Guard:
             kept = None if stored is None else stored.load(named, empty_state(self._settings, watched))
             state = empty_state(self._settings, watched) if kept is None else kept.state
             ids = {} if kept is None else kept.topic_ids
-            self._reader = reader_of(self._settings, watched, state, ids, self._tail)
+            self._reader = reader_of(self._settings, watched, state, ids, self._tail, watches_events=True)
             self._since, self._named = watched.since, named
             what = ", ".join(model[:12] for model in watched.models) or "the live model alone"
             log.info("watching the %s of %s since revision %d", watched.stretch, what, watched.since)

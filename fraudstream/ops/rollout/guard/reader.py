@@ -45,6 +45,7 @@ class GuardReader:
         pair: the models of a watch; None for a rollout.
         topic_ids: the ids of the topics that the state's positions are of, as `topic_ids` had them.
         tail: what is new, read for all folds of this process.
+        watches_events: whether each change of `model-events` is a reason to refresh.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class GuardReader:
         topic_ids: Mapping[str, str] | None = None,
         *,
         tail: SharedTail | None = None,
+        watches_events: bool = False,
     ) -> None:
         self.state = state
         self.void = 0
@@ -76,6 +78,7 @@ class GuardReader:
                 for name, (known, before) in wanted.items()
             ],
             tail,
+            watches_events=watches_events,
         )
 
     async def __aenter__(self) -> Self:
@@ -120,7 +123,7 @@ class GuardReader:
         }
 
     async def step(self, refresh: Refresh) -> int:
-        """Fetch what there is, refresh the shares, and count; return how many records were read.
+        """Fetch what there is, refresh the shares if that may tell more, and count; return how many records were read.
 
         What was fetched before an error of `refresh` is counted by the next step, after a new refresh.
 
@@ -129,10 +132,17 @@ class GuardReader:
         """
         if self._fetched is None:
             self._fetched = await self.topics.fetch()
-        await refresh()
+        if self._fetched.events or self._names_new_revision(self._fetched):
+            await refresh()
         fetched, self._fetched = self._fetched, None
         self.count(fetched)
         return fetched.size
+
+    def _names_new_revision(self, fetched: FetchedPart) -> bool:
+        """Tell whether records may be of a revision whose share is not known; of comparisons that is not looked at."""
+        known = max(self.state.shares, default=-1)
+        newest = max((one.view.revision for some in fetched.scores.values() for one in some if one.view), default=-1)
+        return newest > known or any(tp.topic == self._scores for tp in fetched.records)
 
     def count(self, fetched: FetchedPart) -> None:
         """Count what was fetched."""

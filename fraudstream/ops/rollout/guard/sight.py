@@ -35,10 +35,16 @@ def empty_state(settings: Settings, watched: Watched) -> GuardState:
 
 
 def reader_of(
-    settings: Settings, watched: Watched, state: GuardState, ids: Mapping[str, str], tail: SharedTail | None = None
+    settings: Settings,
+    watched: Watched,
+    state: GuardState,
+    ids: Mapping[str, str],
+    tail: SharedTail | None = None,
+    *,
+    watches_events: bool = False,
 ) -> GuardReader:
     """Return a reader of the topics that tell of what is watched."""
-    return GuardReader(settings, state, watched.since_ms, watched.pair, ids, tail=tail)
+    return GuardReader(settings, state, watched.since_ms, watched.pair, ids, tail=tail, watches_events=watches_events)
 
 
 def sight_of(

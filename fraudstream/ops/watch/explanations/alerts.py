@@ -11,30 +11,15 @@ from typing import NamedTuple
 import msgspec
 
 from models.policy import Decision
-from stream.consumer import Headers, Standing, place_of
+from stream.consumer import Headers, Standing
 from stream.contract.outputs import Score
-from stream.readers import UNREADABLE
+from stream.readers import UNREADABLE, ScoreView, read_scores
 from stream.scan import FetchedRecord
 
 _NOTE = 1
 """The version of what a commit's metadata hold."""
 
 
-class _HeadSource(msgspec.Struct):
-    offset: int
-    log: int = 0
-
-
-class _ScoreHead(msgspec.Struct):
-    """What decides whether a score is one to explain; nearly all are not, and are decoded no further."""
-
-    epoch: int
-    source: _HeadSource
-    decision: Decision
-    deployment: str = ""
-
-
-_decode_head = msgspec.json.Decoder(_ScoreHead).decode
 _decode = msgspec.json.Decoder(Score).decode
 
 
@@ -103,26 +88,30 @@ class PartitionReader:
 
     def read(self, records: Sequence[FetchedRecord]) -> ReadPart:
         """Read the next records, and return what is to be explained."""
-        alerts = [alert for record in records if (alert := self._read(record)) is not None]
+        read = zip(records, read_scores(records), strict=True)
+        alerts = [alert for record, viewed in read if (alert := self._read(record, viewed.view)) is not None]
         return ReadPart(alerts, self.progress)
 
-    def _read(self, record: FetchedRecord) -> Alert | None:
+    def _read(self, record: FetchedRecord, view: ScoreView | None) -> Alert | None:
         before = ReadProgress(record.offset, self.progress.standing)
         self.progress = ReadProgress(record.offset + 1, before.standing)
-        try:
-            head = _decode_head(record.value or b"")
-            own = head.deployment in ("", self.deployment) and record.offset >= self.first
-            is_alert = head.decision is not Decision.APPROVE and own
-            score = _decode(record.value or b"") if is_alert else None
-        except UNREADABLE:
-            if record.offset >= self.first:
-                self.unreadable.append(record.offset)
+        if view is None:
+            self._note_unreadable(record)
             return None
-        place = place_of(head.source.log, head.source.offset)
-        self.progress = ReadProgress(record.offset + 1, before.standing.after(head.epoch, place))
-        if not before.standing.is_valid(head.epoch, place):
+        self.progress = ReadProgress(record.offset + 1, before.standing.after(view.epoch, view.place))
+        if not before.standing.is_valid(view.epoch, view.place):
             self.void += 1
             return None
-        if score is None:
+        own = view.deployment in ("", self.deployment) and record.offset >= self.first
+        if view.decision is Decision.APPROVE or not own:
+            return None
+        try:
+            score = _decode(record.value or b"")
+        except UNREADABLE:
+            self._note_unreadable(record)
             return None
         return Alert(score, record.key, record.headers, record.timestamp, before)
+
+    def _note_unreadable(self, record: FetchedRecord) -> None:
+        if record.offset >= self.first:
+            self.unreadable.append(record.offset)

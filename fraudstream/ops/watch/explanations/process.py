@@ -7,11 +7,11 @@ twice, after a crash or a rebalance, says the same but for the time.
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import NamedTuple
 
-from aiokafka.errors import KafkaError
-
 from features.reasons import ReasonTable
+from fraudstream.ops.folds.run import LoopTerms, note_trouble, run_fold
 from fraudstream.ops.watch.explanations.alerts import Alert, ReadPart, ReadProgress
 from fraudstream.ops.watch.explanations.explain import explain
 from fraudstream.ops.watch.explanations.first_look import require_features_of
@@ -25,8 +25,6 @@ from stream.consumer import trace_headers
 from stream.control.trusted_models import trusted_repository
 from stream.engine.publisher import Publisher
 from stream.engine.tracing import Attributes, OperationTracing, kafka_attributes
-from stream.kafka.client import explain_error
-from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import EXPLANATIONS, SCORES
 from stream.scoring.facts import AlertsExplained, FactListener, VoidFound
 from stream.settings import Settings
@@ -34,7 +32,6 @@ from stream.settings import Settings
 log = logging.getLogger("fraudstream.explanations")
 
 _WAIT_MS = 50
-_RETRY_SECONDS = 1.0
 _SLICE = 64
 """So many alerts are explained and written together: half a second of TreeSHAP on a large model."""
 
@@ -88,7 +85,15 @@ class AlertExplainer:
         self._done: dict[int, ReadProgress] = {}
         self._number = -1
         self._looked = False
-        self._commit_at = 0.0
+        self._reader: AlertReader | None = None
+        self._terms = LoopTerms(
+            log,
+            "alerts are not explained",
+            "alerts are explained",
+            retry_seconds=1.0,
+            keep_seconds=settings.commit_interval,
+            troubles=(),
+        )
         self._stopping = False
 
     def stop(self) -> None:
@@ -107,37 +112,29 @@ class AlertExplainer:
             SettingsError: the alerts of the deployment carry no features.
         """
         try:
-            while not self._stopping:
-                try:
-                    await self._connected()
-                except KafkaError as error:
-                    self._note_trouble(await explain_error(self._settings, error))
-                    await asyncio.sleep(_RETRY_SECONDS)
+            await run_fold(self._settings, self, self._terms, lambda: self._stopping)
         finally:
             self._writes.drop()
             await self._publisher.stop()
 
-    def _note_trouble(self, said: str) -> None:
-        if said != self.trouble:
-            log.warning("alerts are not explained, retrying: %s", said)
-        self.trouble = said
+    async def connect(self, stack: AsyncExitStack) -> AlertReader:
+        """Connect; `stack` disconnects.
 
-    async def _connected(self) -> None:
+        Raises:
+            aiokafka.errors.KafkaError: the brokers do not respond, or a topic is missing.
+        """
         self._begin_anew(-1)
-        with given_up_as_error():
-            await self._publisher.start()
-            async with AlertReader(self._settings, self._since_ms, lambda: self._done) as reader:
-                while not self._stopping:
-                    await self._turn(reader)
-                await reader.commit(self._done)
+        await self._publisher.start()
+        self._reader = await stack.enter_async_context(AlertReader(self._settings, self._since_ms, lambda: self._done))
+        return self._reader
 
     def _begin_anew(self, number: int) -> None:
         """Forget what waits: it belongs to another process now, or is read again from the commits."""
         self._number, self._waiting, self._done = number, {}, {}
         self._writes.drop()
 
-    async def _turn(self, reader: AlertReader) -> None:
-        """Read what is new, and explain some of what waits."""
+    async def turn(self, reader: AlertReader) -> bool:
+        """Read what is new, and explain some of what waits; return whether all that was explained is written."""
         if not self._looked and reader.membership.own:
             require_features_of(self._settings, await reader.look_ahead())
             self._looked = reader.number == reader.membership.number
@@ -152,13 +149,20 @@ class AlertExplainer:
         written = await self._writes.write(await self._explained(piece))
         self._finish(written)
         self._advance(written)
-        await self._commit(reader)
-        if self._writes.failures:
-            self._note_trouble("; ".join(self._writes.failures[one] for one in sorted(self._writes.failures)))
-        elif self.trouble is not None and reader.is_settled:
-            log.info("alerts are explained")
-            self.trouble = None
         self.gauges.show(reader.lag, self._waiting, reader.lost, reader.unreadable)
+        if self._writes.failures:
+            note_trouble(self, self._terms, "; ".join(why for _, why in sorted(self._writes.failures.items())))
+        return reader.is_settled and not self._writes.failures
+
+    async def keep(self) -> None:
+        """Commit how far it has explained.
+
+        Raises:
+            aiokafka.errors.KafkaError: the coordinator does not respond.
+        """
+        if self._reader is not None:
+            await self._reader.commit(self._done)
+            self._done = {}
 
     async def _next_slice(self) -> _AlertSlice:
         """Take the first alerts that wait in each partition that may be written, up to one whose model is not here."""
@@ -225,12 +229,6 @@ class AlertExplainer:
             self._done[number] = part.alerts[0].before if part.alerts else part.after
             if not part.alerts:
                 del self._waiting[number]
-
-    async def _commit(self, reader: AlertReader) -> None:
-        now = asyncio.get_running_loop().time()
-        if self._done and now >= self._commit_at:
-            await reader.commit(self._done)
-            self._done, self._commit_at = {}, now + self._settings.commit_interval
 
 
 def _until_missing(alerts: Sequence[Alert], models: Mapping[str, Model]) -> Sequence[Alert]:

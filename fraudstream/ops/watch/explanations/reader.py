@@ -16,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from fraudstream.ops.folds.tail import fetch_from
 from fraudstream.ops.watch.explanations.alerts import PartitionReader, ReadPart, ReadProgress, read_commit
 from stream.contract.outputs import Score
 from stream.kafka.client import REQUEST_TIMEOUT_MS, committed_offsets, connection_options, open_admin, require_topic
@@ -32,7 +33,6 @@ LARGEST_FETCH = 1_000
 LOOKED_AHEAD = 1_000
 """So many records of each partition are looked at before the start."""
 _AHEAD_SECONDS = 5.0
-_LOOK_SECONDS = 2.0
 _ANSWER_SECONDS = 10.0
 _POLL_INTERVAL_MS = 300_000
 _FETCH_WAIT_MS = 50
@@ -112,7 +112,6 @@ class AlertReader:
         self._number = -1
         self._reading: dict[TopicPartition, PartitionReader] = {}
         self._ends: dict[TopicPartition, int] = {}
-        self._looked_at = 0.0
         self._stack = AsyncExitStack()
         self._consumer: LogConsumer
         self._admin: AIOKafkaAdminClient
@@ -180,13 +179,13 @@ class AlertReader:
             with self._consumer.polling():
                 await asyncio.sleep(wait_ms / 1000)
             return {}
-        await self._look()
         await self._mend()
-        fetched = await self._consumer.getmany(*tps, timeout_ms=wait_ms, max_records=LARGEST_FETCH)
+        fetched = await fetch_from(self._consumer, list(self._reading), wait_ms, tps, LARGEST_FETCH)
         if number != self.membership.number:
             return {}
-        found = {tp.partition: self._reading[tp].read(records) for tp, records in fetched.items()}
-        for tp in fetched:
+        self._ends = {tp: end for tp, (_, end) in fetched.ends.items()}
+        found = {tp.partition: self._reading[tp].read(records) for tp, records in fetched.records.items()}
+        for tp in fetched.records:
             self._note_unreadable(tp, self._reading[tp])
         return found
 
@@ -304,14 +303,6 @@ class AlertReader:
         if known.standing is None:
             return PartitionReader(ReadProgress(max(begin, at - EARLIER_SCORES)), deployment, at)
         return PartitionReader(ReadProgress(at, known.standing), deployment)
-
-    async def _look(self) -> None:
-        """Ask for the ends of the partitions now and then: a fetch from brokers that are away fails in silence."""
-        now = asyncio.get_running_loop().time()
-        if now < self._looked_at + _LOOK_SECONDS:
-            return
-        self._ends = await self._consumer.end_offsets(list(self._reading))
-        self._looked_at = now
 
     async def _mend(self) -> None:
         """Go on where the next score of a partition was removed, or the topic was made anew, while it was read."""

@@ -5,6 +5,7 @@ It shares with the guard's own work what is fetched and nothing else; that goes 
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
@@ -35,6 +36,8 @@ log = logging.getLogger("fraudstream.incidents")
 
 _LOOK_SECONDS = 5.0
 """So often it is looked at which payments wait."""
+_COMMANDS_SECONDS = 2.0
+"""So often the event log is read where nothing comes and nothing says that it changed: it may have lost records."""
 _TURN_SECONDS = 0.5
 _MANY_RECORDS = 1_000
 _TERMS = LoopTerms(
@@ -95,6 +98,7 @@ class IncidentTeller:
         self._kept = -1
         self._looks = 0
         self._look_at = 0.0
+        self._commands_at = -math.inf
 
     async def run(self) -> None:
         """Tell for ever; where Kafka does not answer, or refuses, try again."""
@@ -114,7 +118,7 @@ class IncidentTeller:
         """
         connections = Connections(self._settings)
         await connections.start(stack, self._topic)
-        self._look_at, self._looks = asyncio.get_running_loop().time(), 0
+        self._look_at, self._looks, self._commands_at = asyncio.get_running_loop().time(), 0, -math.inf
         return connections
 
     async def turn(self, connections: Connections) -> bool:
@@ -124,7 +128,9 @@ class IncidentTeller:
         reader, began = self._reader, asyncio.get_running_loop().time()
         # If the commands cannot be read, what was fetched is counted at the next turn.
         fetched = self._fetched = self._fetched or await reader.topics.fetch()
-        await self._read_commands(reader, connections.events)
+        if fetched.events or fetched.size or began >= self._commands_at + _COMMANDS_SECONDS:
+            await self._read_commands(reader, connections.events)
+            self._commands_at = began
         reader.count(fetched)
         self._fetched = None
         await self._look(reader, connections.waiting)

@@ -56,6 +56,7 @@ class IncidentReader:
                 ReadTopic(self._letters, since_ms, 0, letters, topic_ids.get(self._letters, "")),
             ],
             tail,
+            watches_events=True,
         )
 
     @property

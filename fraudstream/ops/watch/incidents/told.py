@@ -90,7 +90,11 @@ class ToldReader:
         self.told = Told(settings.deployment)
         self._tp = TopicPartition(settings.topic(INCIDENTS.name), 0)
         self._consumer = AIOKafkaConsumer(
-            **connection_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
+            **connection_options(settings),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=50,
+            consumer_timeout_ms=1_000,  # so often it looks for what to fetch, besides where it is told
         )
 
     async def __aenter__(self) -> Self:
@@ -102,6 +106,7 @@ class ToldReader:
             raise
         self._consumer.assign([self._tp])
         await self._consumer.seek_to_beginning(self._tp)
+        self._consumer.pause(self._tp)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -76,7 +76,9 @@ class WaitingPayments:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             self._admin = await stack.enter_async_context(open_admin(self._settings))
-            self._consumer = open_consumer(self._settings, resets=False, fetch_max_wait_ms=50)
+            self._consumer = open_consumer(
+                self._settings, resets=False, fetch_max_wait_ms=50, consumer_timeout_ms=1_000
+            )
             stack.push_async_callback(self._consumer.stop)
             await self._consumer.start()
             await require_topic(self._consumer, self._topic)

@@ -73,6 +73,13 @@ async def test_what_the_brokers_refuse_is_said_in_words_and_tried_again() -> Non
     assert (fold.connected, fold.trouble) == (2, None)
 
 
+async def test_one_that_is_told_to_stop_ends_after_its_turn_and_keeps_what_it_knows_while_it_is_connected() -> None:
+    fold = Fold(None, None, None)
+    terms = TERMS._replace(keep_seconds=3_600.0)
+    await run_fold(Settings(), fold, terms, lambda: len(fold.faults) < 2)
+    assert (fold.faults, fold.kept, fold.disconnected) == ([None], 1, 1)
+
+
 async def test_a_defect_ends_it() -> None:
     fold = Fold(TypeError("a defect"))
     with pytest.raises(TypeError, match="a defect"):

@@ -7,7 +7,8 @@ import pytest
 from aiokafka import TopicPartition
 
 from fraudstream.ops.folds import tail
-from fraudstream.ops.folds.tail import SharedTail, read_until
+from fraudstream.ops.folds.tail import Fetched, SharedTail, fetch_from
+from stream.clock import now_ms
 from stream.settings import Settings
 from support.stream_records import Told
 
@@ -24,6 +25,8 @@ class Consumer:
         self.queues: Any = self
         self.out_of_range: dict[TopicPartition, int] = {}
         self.passed_over: list[Any] = []
+        self.ends: dict[TopicPartition, tuple[int, int]] = {}
+        self.asked: list[TopicPartition] = []
 
     async def start(self) -> None:
         """It is connected."""
@@ -41,9 +44,10 @@ class Consumer:
         self.at[tp] = offset
 
     async def end_offsets(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        self.asked += tps
         return dict.fromkeys(tps, 10)
 
-    async def getmany(self, **_: int) -> dict[TopicPartition, list[Told]]:
+    async def getmany(self, *_: TopicPartition, **__: int) -> dict[TopicPartition, list[Told]]:
         for one in [self.meanwhile.pop(0)] if self.meanwhile else []:
             await one()
         self.out_of_range |= {tp: at for tp, at in self.at.items() if tp in self.removed and at < 6}
@@ -110,8 +114,22 @@ async def test_a_partition_that_was_removed_in_part_is_shared_again_from_behind_
         (9, [7], False, 9),
         (3, [99], False, 50),
         (None, [7], True, 50),
+        (60, [7], True, 60),
     ],
 )
 def test_up_to_when_a_partition_is_read(before: int | None, timestamps: list[int], at_end: bool, until: int) -> None:  # noqa: FBT001 - a case
-    records = [Told(timestamp=one) for one in timestamps]
-    assert read_until(before, records, 50, at_end=at_end) == until  # type: ignore[arg-type]
+    records: Any = {FIRST: [Told(timestamp=one) for one in timestamps]}
+    fetched = Fetched(records, {FIRST: 9}, {FIRST: (50, 9 if at_end else 10)}, {})
+    assert fetched.until_ms(FIRST, before) == until
+
+
+async def test_an_end_is_asked_for_only_where_no_answer_to_a_fetch_told_it_of_late(log: Log) -> None:
+    consumer: Any = Consumer(log.meanwhile, log.removed)
+    consumer.assign([FIRST, OTHER])
+    just_now = now_ms()
+    consumer.ends |= {FIRST: (just_now, 12), OTHER: (just_now - 60_000, 12)}
+    fetched = await fetch_from(consumer, [FIRST, OTHER], 0)
+    assert consumer.asked == [OTHER]
+    assert fetched.ends[FIRST] == (just_now, 12)
+    assert fetched.ends[OTHER] >= (just_now, 10)
+    assert (fetched.until_ms(FIRST, None), fetched.until_ms(OTHER, None)) == (9, fetched.ends[OTHER][0])

@@ -16,7 +16,7 @@ from fraudstream.ops.rollout.guard.sight import empty_state
 from fraudstream.ops.rollout.guard.watched import past_of
 from guards.errors import OtherHashKeyError
 from guards.records import GuardedScore, ScorePlace
-from models.commands import Command, EventKind
+from models.commands import Command, Event, EventKind
 from models.problems import Problem, ProblemCode
 from stream.engine.tracing import NoOperationTracing
 from stream.settings import Settings
@@ -75,6 +75,25 @@ def test_a_guard_that_signs_names_the_person_of_its_key_and_its_evidence_the_pro
         command = sent_by(Settings(actor=actor, signing_key="robot.pem"))
         assert command.actor == expected
         assert (command.evidence or {})["process"] == f"guard@{socket.gethostname()}"
+
+
+@pytest.mark.parametrize("more", [[], [accepted(3, "end_canary", B)]])
+async def test_a_command_is_sent_only_if_the_event_log_has_no_later_revision(more: list[Event]) -> None:
+    guard = seeing(Settings())
+    events = [accepted(1, model=A), accepted(2, "canary", B, share_bp=1_000, salt="s"), *more]
+
+    async def read_to_end() -> None:
+        """All of it is read."""
+
+    fold = SimpleNamespace(lineup=SimpleNamespace(revision=len(events)), term=SimpleNamespace(publisher=None))
+    log: Any = SimpleNamespace(
+        read_to_end=read_to_end,
+        require_trusted=lambda: None,
+        log=SimpleNamespace(fold=fold),
+        reported=0,
+        events=lambda: events,
+    )
+    assert await guard._is_current(log) == (not more)
 
 
 def test_a_guard_warns_of_the_guards_that_are_breached_alone(caplog: pytest.LogCaptureFixture) -> None:

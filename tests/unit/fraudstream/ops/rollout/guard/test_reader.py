@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from fraudstream.ops.folds.topics import FetchedPart, FollowedTopics, ReadTopic
 from fraudstream.ops.rollout.guard.reader import GuardReader
 from guards.checkpoint import read_state, state_json
+from guards.paired import Pair
 from guards.report import evidence
 from guards.specs import GuardKind, default_guards
 from guards.state import GuardState
@@ -104,6 +105,50 @@ async def test_what_was_fetched_before_an_error_is_counted_once_by_the_next_step
     assert state.decided() == {100: (0, 1)}
 
 
+async def test_the_event_log_is_read_where_it_changed_or_a_score_is_of_a_revision_whose_share_is_not_known() -> None:
+    known_one, new_one = score(0, 1, 0, 1), score(0, 1, 0, 2).replace(b'"revision":1', b'"revision":2')
+    changed = part({0: []}, {0: 1})._replace(events=True)
+    parts = part({0: [known_one]}, {0: 0}), changed, part({0: [new_one]}, {0: 1})
+    reader, refreshed = reader_of(GuardState(GUARDS, "", {1: 100}), *parts), list[int]()
+    for step in range(len(parts)):
+
+        async def refresh(step: int = step) -> None:
+            refreshed.append(step)
+
+        await reader.step(refresh)
+    assert refreshed == [1, 2]
+
+
+async def test_comparisons_are_counted_after_the_event_log_was_read() -> None:
+    reader, refreshed = GuardReader(Settings(), GuardState(GUARDS, "", {1: 100}), 0, Pair("n", "p")), list[str]()
+    shadow = TopicPartition("shadow-scores", 0)
+    reader.topics = Log(fetched_part({shadow: [Told(b"{}")]}, {shadow: 1}, {}))  # type: ignore[assignment]
+
+    async def refresh() -> None:
+        refreshed.append("read")
+
+    await reader.step(refresh)
+    assert refreshed == ["read"]
+
+
+async def test_it_is_told_when_the_event_log_changes_and_takes_none_of_its_records(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log, first = TopicPartition("model-events", 0), TopicPartition("scores", 0)
+    consumer, topics = Consumer(), FollowedTopics(Settings(), [ReadTopic("scores", 0)], watches_events=True)
+    consumer.at = {first: 0, log: 0}
+
+    async def connected() -> Consumer:
+        return consumer
+
+    monkeypatch.setattr(topics, "_connected", connected)
+    assert (await topics.fetch()).events, "it may have changed before"
+    assert not (await topics.fetch()).events
+    consumer.at[log], consumer.taken = 1, 0
+    fetched = await topics.fetch()
+    assert (fetched.events, fetched.size, fetched.positions) == (True, 0, {first: 8})
+
+
 async def test_a_partition_made_anew_is_counted_from_nothing() -> None:
     state = GuardState(GUARDS, "", {1: 100})
     many, one = [score(0, 5, 0, at) for at in range(8)], [score(0, 1, 0, 0)]
@@ -126,6 +171,7 @@ class Consumer:
         self.queues: Any = self
         self.out_of_range: dict[TopicPartition, int] = {}
         self.passed_over: list[Any] = []
+        self.ends: dict[TopicPartition, tuple[int, int]] = {}
 
     def assignment(self) -> set[TopicPartition]:
         return set(self.at)
@@ -149,8 +195,8 @@ async def test_the_time_up_to_which_a_partition_is_read_is_that_of_its_last_reco
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     consumer, topics = Consumer(), FollowedTopics(Settings(), [ReadTopic("scores", 0)])
-    times = iter([100, 200, 300, 400])
-    monkeypatch.setattr("fraudstream.ops.folds.topics.now_ms", lambda: next(times))
+    times = iter([100_000, 200_000, 300_000, 400_000])
+    monkeypatch.setattr("fraudstream.ops.folds.tail.now_ms", lambda: next(times))
 
     async def connected() -> Consumer:
         return consumer
@@ -159,11 +205,11 @@ async def test_the_time_up_to_which_a_partition_is_read_is_that_of_its_last_reco
     first = TopicPartition("scores", 0)
     assert (await topics.fetch()).until_ms == {first: 3}
     consumer.taken = 6
-    assert (await topics.fetch()).until_ms == {first: 200}
+    assert (await topics.fetch()).until_ms == {first: 200_000}
     consumer.end, consumer.taken = 12, 1
-    assert (await topics.fetch()).until_ms == {first: 200}, "it does not go back"
+    assert (await topics.fetch()).until_ms == {first: 200_000}, "it does not go back"
     consumer.taken = 1
-    assert (await topics.fetch()).until_ms == {first: 400}
+    assert (await topics.fetch()).until_ms == {first: 400_000}
 
 
 async def test_what_was_taken_before_an_error_is_fetched_again_over_a_new_connection(

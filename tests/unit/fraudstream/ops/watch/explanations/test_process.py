@@ -113,10 +113,13 @@ class World:
         settings = Settings(models=str(folder), commit_interval=1e-9)
         self.explainer = AlertExplainer(settings, ReasonTable(), None, self.facts.append, NoOperationTracing())
         self.explainer._writes._publisher = self.writes  # type: ignore[assignment]
+        self.explainer._reader = self.topic  # type: ignore[assignment]
 
     async def turn(self, times: int = 1) -> None:
         for _ in range(times):
-            await self.explainer._turn(self.topic)  # type: ignore[arg-type]
+            if await self.explainer.turn(self.topic):  # type: ignore[arg-type]
+                self.explainer.trouble = None
+            await self.explainer.keep()
 
     @property
     def outcomes(self) -> list[str]:

@@ -39,6 +39,8 @@ class Consumer:
         self.records: dict[TopicPartition, list[FetchedRecord]] = {}
         self.queues = Queues()
         self.commits: list[Any] = []
+        self.ends: dict[TopicPartition, tuple[int, int]] = {}
+        self.passed_over: list[Any] = []
 
     @property
     def fetcher(self) -> "Consumer":

@@ -122,6 +122,15 @@ async def test_what_could_not_be_written_is_written_later_and_once(
     assert topic.written == PastReader(past, begin_at()).read_all()
 
 
+async def test_the_event_log_is_not_read_where_nothing_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    teller, topics = teller_of(troubled_past(3), monkeypatch, faults := list[str]())
+    connected = Connected(Topic([]))
+    await until_done(teller, connected)
+    faults.append("away")
+    await teller.turn(connected)  # type: ignore[arg-type]
+    assert (topics.fetches, faults) == (2, ["away"])
+
+
 async def test_the_gauge_shows_what_kafka_refuses_until_it_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
