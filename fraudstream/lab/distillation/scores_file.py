@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.history.frames import Floats
 from features.history.store import Ints
 from fraudstream.lab.dataset.columns import ANY_TEXT, DECISION, PROBABILITY
-from fraudstream.lab.dataset.database import connect_memory
+from fraudstream.lab.dataset.database import connect_memory, quoted
 from fraudstream.lab.dataset.errors import InputFileError
+from fraudstream.lab.dataset.file import DATABASE
 from fraudstream.lab.dataset.input_table import Column, ColumnCheck, Need, TableLayout, read_table
-from fraudstream.lab.distillation.payments import FilePayments, Texts
 from fraudstream.lab.distillation.request import ScoresFileError
 from models.policy import Decision
 
@@ -39,13 +40,18 @@ class FileScores(NamedTuple):
 
     digest: str
     scores: Floats
-    decisions: Texts | None
+    decisions: NDArray[np.object_] | None
 
 
-def read_scores(path: Path, payments: FilePayments, folder: Path) -> FileScores:
+def read_scores(path: Path, wanted: Ints, folder: Path) -> FileScores:
     """Read one score for each payment; a payment is found by its id, and by its card where the file has cards.
 
     Rows without a score are left out: those that the stream would not decide have none.
+
+    Args:
+        path: the file of scores.
+        wanted: the numbers by time of the payments that need a score.
+        folder: has the database of the transactions file that was read.
 
     Raises:
         ScoresFileError: columns are missing, a score is none, or not each payment has one and each score a payment.
@@ -55,7 +61,7 @@ def read_scores(path: Path, payments: FilePayments, folder: Path) -> FileScores:
         try:
             with read_table(connection, path, _LAYOUT) as table:
                 key = ", ".join(name for name in _LAYOUT.unique if name in table.kinds)
-                _load(connection, payments)
+                _load(connection, wanted, folder)
                 found = _matched(connection, path, key)
         except InputFileError as error:
             raise ScoresFileError(str(error)) from error
@@ -63,16 +69,18 @@ def read_scores(path: Path, payments: FilePayments, folder: Path) -> FileScores:
     return FileScores(_sha256(path), np.asarray(found["score"], np.float64), decisions)
 
 
-def _load(connection: Any, payments: FilePayments) -> None:  # noqa: ANN401 - of a module without types
+def _load(connection: Any, wanted: Ints, folder: Path) -> None:  # noqa: ANN401 - of a module without types
     """Create the tables `given`, with the file's scores, and `payments`."""
     connection.execute(
         "CREATE TABLE given AS SELECT read_transaction_id AS transaction_id, read_card_id AS card_id, "
         "read_score AS score, read_decision AS decision FROM read"
     )
-    numbers = np.arange(len(payments.amounts_minor))
-    names = {"transaction_id": payments.transaction_ids, "card_id": payments.card_ids}
-    connection.register("columns", {"number": numbers, **names})
-    connection.execute("CREATE TABLE payments AS SELECT * FROM columns")
+    connection.execute(f"ATTACH {quoted(folder / DATABASE)} AS file (READ_ONLY)")
+    connection.register("wanted", {"number": wanted})
+    connection.execute(
+        "CREATE TABLE payments AS SELECT number, transaction_id, card_id FROM wanted "
+        "JOIN file.transactions AS transactions ON transactions.rowid = number"
+    )
 
 
 def _matched(connection: Any, path: Path, key: str) -> dict[str, Any]:  # noqa: ANN401 - likewise
@@ -113,7 +121,7 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def decided_shares(decisions: Texts, rows: Ints) -> tuple[float, float]:
+def decided_shares(decisions: NDArray[np.object_], rows: Ints) -> tuple[float, float]:
     """Return the shares of some payments that were at least reviewed, and that were declined."""
     chosen = decisions[rows]
     return float((chosen != Decision.APPROVE.value).mean()), float((chosen == Decision.DECLINE.value).mean())
