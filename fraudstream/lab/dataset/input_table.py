@@ -242,13 +242,15 @@ class _CheckedFile:
         if not key:
             return []
         values = ", ".join(f'"read_{name}"' for name in key)
-        count, row = self._connection.execute(
-            f"SELECT count(*), min(row) FROM (SELECT row FROM read "  # noqa: S608 - our own
-            f"QUALIFY row_number() OVER (PARTITION BY {values} ORDER BY row) > 1)"
+        (count,) = self._connection.execute(f"SELECT count(*) - count(DISTINCT ({values})) FROM read").fetchall()[0]  # noqa: S608 - our own
+        if not count:  # the window that tells which rows they are keeps all of them
+            return []
+        (row,) = self._connection.execute(
+            "SELECT min(row) FROM "  # noqa: S608 - our own
+            f"(SELECT row FROM read QUALIFY row_number() OVER (PARTITION BY {values} ORDER BY row) > 1)"
         ).fetchall()[0]
         which = "is that" if len(key) == 1 else "are those"
-        text = f"{' and '.join(key)} {which} of an earlier row in {_rows(count, row)}: keep one of each"
-        return [text] if count else []
+        return [f"{' and '.join(key)} {which} of an earlier row in {_rows(count, row)}: keep one of each"]
 
     def _find_card_numbers(self, columns: Collection[Column]) -> list[str]:
         """Return problems that name columns with card numbers, never the numbers."""

@@ -30,9 +30,9 @@ from fraudstream.lab.distillation.teacher import (
 )
 from fraudstream.lab.evaluation.payments import EvaluatedPayments, payments_of, read_file_tables
 from fraudstream.lab.training.assembly import assemble, data_of, fit_decisions, manifest_of, margins, store
-from fraudstream.lab.training.labels import LabelTerms, label_terms, table_of
+from fraudstream.lab.training.labels import LabelTerms, look_at_labels
 from fraudstream.lab.training.request import PolicyWish, Progress
-from fraudstream.lab.training.split import SingleFit, check_labels, split
+from fraudstream.lab.training.split import SingleFit, split
 from fraudstream.lab.training.vectors import Table, reach_ms
 from fraudstream.lab.training.weakness import ranks_by_chance, refuse_weak
 from models.artifact import Artifact, as_weaknesses
@@ -89,10 +89,8 @@ def _prepare(
         open_needed(request.predictions, names, folder, request.threads) or nullcontext() as predictions,
         TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source,
     ):
-        check_labels(source.facts.labelled, source.facts.usable, source.facts.last_ms)
-        light = table_of(source.labels())
-        terms = label_terms(light, request)
-        _parts(request, terms.apply(light))
+        terms, table = look_at_labels(source, request)
+        _parts(request, table)
         progress("read", 1, 1)
         found = read_file_tables(source, sets, folder, progress, predictions)
         tables = {name: file._replace(table=terms.apply(file.table)) for name, file in found.items()}

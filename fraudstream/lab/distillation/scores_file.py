@@ -18,7 +18,6 @@ from fraudstream.lab.distillation.request import ScoresFileError
 from models.policy import Decision
 
 _MEMORY_MB = 1_024
-_CHUNK_BYTES = 1 << 20
 _LAYOUT = TableLayout(
     item="score",
     columns=(
@@ -66,7 +65,9 @@ def read_scores(path: Path, wanted: Ints, folder: Path) -> FileScores:
         except InputFileError as error:
             raise ScoresFileError(str(error)) from error
     decisions = np.asarray(found["decision"].tolist(), object) if "decision" in table.kinds else None
-    return FileScores(_sha256(path), np.asarray(found["score"], np.float64), decisions)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileScores(digest, np.asarray(found["score"], np.float64), decisions)
 
 
 def _load(connection: Any, wanted: Ints, folder: Path) -> None:  # noqa: ANN401 - of a module without types
@@ -111,14 +112,6 @@ def _shared(connection: Any, key: str) -> int:  # noqa: ANN401 - likewise
 
 def _count(connection: Any, rows: str) -> int:  # noqa: ANN401 - likewise
     return int(connection.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0])  # noqa: S608 - our own names
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def decided_shares(decisions: NDArray[np.object_], rows: Ints) -> tuple[float, float]:

@@ -30,13 +30,13 @@ from fraudstream.lab.training.assembly import (
     store,
 )
 from fraudstream.lab.training.baselines import ScoreRows, fit_logistic, measure_baselines, ranks_worse
-from fraudstream.lab.training.labels import LabelTerms, chosen_labels, label_terms, table_of
+from fraudstream.lab.training.labels import LabelTerms, chosen_labels, look_at_labels
 from fraudstream.lab.training.leaks import find_leaks, refuse_leaks
 from fraudstream.lab.training.policy_facts import PolicyFacts
 from fraudstream.lab.training.refit import refit
 from fraudstream.lab.training.request import Baseline, Progress, SearchReport, TrainingReport, TrainingRequest
 from fraudstream.lab.training.search import search
-from fraudstream.lab.training.split import Split, check_labels, label_delay_ms, split
+from fraudstream.lab.training.split import Split, label_delay_ms, split
 from fraudstream.lab.training.trees import fold_margins, grow, parameters_of
 from fraudstream.lab.training.vectors import Table, VectorPass, fill_table, reach_ms
 from fraudstream.lab.training.weakness import few_trees, refuse_weak, weaknesses
@@ -117,11 +117,8 @@ def train(
 
 def _look(request: TrainingRequest, source: TransactionsFile, tell: Callable[[str], None]) -> LabelTerms:
     """Look at times and labels alone: tell which labels count, and how the file will be split."""
-    facts = source.facts
-    check_labels(facts.labelled, facts.usable, facts.last_ms)
-    table = table_of(source.labels())
-    terms = label_terms(table, request)
-    parts = split(terms.apply(table), reach_ms(request.feature_set), request.sizes)
+    terms, table = look_at_labels(source, request)
+    parts = split(table, reach_ms(request.feature_set), request.sizes)
     for line in (*terms.notes, *(f"split: {choice}" for choice in parts.choices)):
         tell(line)
     return terms
