@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 from fraudstream.lab.dataset.columns import TIME, ColumnExpression, ColumnType
 from fraudstream.lab.dataset.database import import_duckdb, quoted
 from fraudstream.lab.dataset.errors import InputFileError
+from fraudstream.lab.dataset.output import is_parquet, without_apostrophe
 from models.errors import InvalidTimeError
 from models.times import parse_time_ms
 from stream.redaction import holds_card_number, shown
 
-_PARQUET = frozenset({".parquet", ".pq"})
 _CSV = frozenset({".csv", ".gz", ".tsv"})
 _MOST_NAMED = 30
 """More columns of a file are not listed."""
@@ -27,8 +27,6 @@ _NO_PARQUET = "if it is no parquet file, name it .csv"
 _NO_CSV = "check that all lines end alike (LF or CRLF) and have as many columns as the first, and that it is UTF-8"
 _NO_VALUES = '"NULL"'
 """The type of a column of a parquet file that has no value at all."""
-_ESCAPED_FORMULA = r"^''([=+\-@\t\r])"
-"""How `output` begins a text in CSV that a spreadsheet would compute, as SQL."""
 
 
 class Need(Enum):
@@ -158,7 +156,7 @@ def read_table(
     try:
         yield _CheckedFile(connection, path, layout, failure).check()
     except duckdb.Error as error:
-        advice = _NO_PARQUET if path.suffix.lower() in _PARQUET else _NO_CSV
+        advice = _NO_PARQUET if is_parquet(path) else _NO_CSV
         problem = f"cannot be read: {str(error).splitlines()[0].rstrip('.')}; {advice}"
         raise failure(str(path), (problem,)) from error
 
@@ -169,14 +167,13 @@ def source_of(path: Path, failure: type[InputFileError] = InputFileError, *, fro
     Raises:
         InputFileError: `failure`, if its name has another ending.
     """
-    ending = path.suffix.lower()
-    if ending in _PARQUET:
+    if is_parquet(path):
         return f"read_parquet({quoted(path)})"
-    if ending not in _CSV:
+    if (ending := path.suffix.lower()) not in _CSV:
         raise failure(str(path), (f"ends in {ending!r}: use .parquet or .csv",))
     source = f"read_csv({quoted(path)}, all_varchar = true, header = true)"
     if from_output:
-        return rf"(SELECT regexp_replace(COLUMNS(*), '{_ESCAPED_FORMULA}', '\1') FROM {source})"  # noqa: S608 - quoted
+        return f"(SELECT {without_apostrophe('COLUMNS(*)')} FROM {source})"  # noqa: S608 - quoted
     return source
 
 

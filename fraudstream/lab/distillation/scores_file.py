@@ -14,6 +14,7 @@ from fraudstream.lab.dataset.database import connect_memory, quoted
 from fraudstream.lab.dataset.errors import InputFileError
 from fraudstream.lab.dataset.file import DATABASE
 from fraudstream.lab.dataset.input_table import Column, ColumnCheck, Need, TableLayout, read_table
+from fraudstream.lab.dataset.output import is_parquet, without_apostrophe
 from fraudstream.lab.distillation.request import ScoresFileError
 from models.policy import Decision
 
@@ -60,7 +61,7 @@ def read_scores(path: Path, wanted: Ints, folder: Path) -> FileScores:
         try:
             with read_table(connection, path, _LAYOUT) as table:
                 key = ", ".join(name for name in _LAYOUT.unique if name in table.kinds)
-                _load(connection, wanted, folder)
+                _load(connection, path, wanted, folder)
                 found = _matched(connection, path, key)
         except InputFileError as error:
             raise ScoresFileError(str(error)) from error
@@ -70,7 +71,7 @@ def read_scores(path: Path, wanted: Ints, folder: Path) -> FileScores:
     return FileScores(digest, np.asarray(found["score"], np.float64), decisions)
 
 
-def _load(connection: Any, wanted: Ints, folder: Path) -> None:  # noqa: ANN401 - of a module without types
+def _load(connection: Any, path: Path, wanted: Ints, folder: Path) -> None:  # noqa: ANN401 - of a module without types
     """Create the tables `given`, with the file's scores, and `payments`."""
     connection.execute(
         "CREATE TABLE given AS SELECT read_transaction_id AS transaction_id, read_card_id AS card_id, "
@@ -78,8 +79,11 @@ def _load(connection: Any, wanted: Ints, folder: Path) -> None:  # noqa: ANN401 
     )
     connection.execute(f"ATTACH {quoted(folder / DATABASE)} AS file (READ_ONLY)")
     connection.register("wanted", {"number": wanted})
+    names = ["transaction_id", "card_id"]
+    if not is_parquet(path):  # a transactions file keeps the apostrophes of a CSV file that it is
+        names = [f"{without_apostrophe(name)} AS {name}" for name in names]
     connection.execute(
-        "CREATE TABLE payments AS SELECT number, transaction_id, card_id FROM wanted "
+        f"CREATE TABLE payments AS SELECT number, {', '.join(names)} FROM wanted "  # noqa: S608 - our own names
         "JOIN file.transactions AS transactions ON transactions.rowid = number"
     )
 

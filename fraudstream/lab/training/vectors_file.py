@@ -21,6 +21,7 @@ from fraudstream.lab.dataset.errors import InputFileError
 from fraudstream.lab.dataset.file import LABEL_DELAY_MS
 from fraudstream.lab.dataset.input_table import Column, ColumnCheck, Need, TableLayout
 from fraudstream.lab.dataset.input_table import read_table as read_input
+from fraudstream.lab.dataset.output import is_parquet
 from fraudstream.lab.training.request import Progress, VectorsFileError
 from fraudstream.lab.training.vectors import Table, TableRows, TableWriter
 from models.artifact import ProbeHistories, matrix_of, same_bits
@@ -114,7 +115,7 @@ def open_vectors(path: Path, sets: FeatureSets, folder: Path) -> Vectors:
 
 
 def _metadata(path: Path, folder: Path) -> dict[str, bytes]:
-    if path.suffix.lower() not in {".parquet", ".pq"}:
+    if not is_parquet(path):
         raise VectorsFileError(
             f"{path}: ends in {path.suffix!r}: only parquet says which features it holds, so {_KEEP}"
         )
