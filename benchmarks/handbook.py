@@ -27,13 +27,13 @@ from fraudstream.lab.dataset.database import connect_memory, import_duckdb, quot
 from fraudstream.lab.dataset.file import TransactionsFile
 from fraudstream.lab.evaluation.calibration import ALERT_BINS, alert_error, error_by_chance
 from fraudstream.lab.evaluation.draws import CardDraws
-from fraudstream.lab.evaluation.payments import FileTable, days_of, matrix_blocks, read_payments
+from fraudstream.lab.evaluation.payments import FileTable, days_of, read_payments
 from fraudstream.lab.training.evaluation import calibrate, choose_policy
 from fraudstream.lab.training.request import SearchReport, Shares, TrainingRequest
 from fraudstream.lab.training.search import search
 from fraudstream.lab.training.split import Split
 from fraudstream.lab.training.trees import DEFAULTS
-from fraudstream.lab.training.vectors import Table, reach_ms
+from fraudstream.lab.training.vectors import Table, reach_ms, row_blocks
 from fraudstream.ops.rollout.verdict.figures import Figure
 from metrics.alerts import ScoredRows
 from metrics.bootstrap import BootstrapPlan
@@ -298,7 +298,7 @@ def write_transactions(file: Path, out: Path, folder: Path) -> None:
 def _book_matrix(found: FileTable, feature_set: FeatureSet) -> tuple[Floats, tuple[str, ...]]:
     columns = [feature_set.names.index(name) for name in BOOK_FEATURES]
     matrix = np.empty((len(found.table.fraud), len(columns) + 1))
-    for block in matrix_blocks(np.arange(len(matrix))):
+    for block in row_blocks(np.arange(len(matrix))):
         matrix[block, :-1] = found.table.matrix[block][:, columns]
     matrix[:, -1] = found.columns.amount_minor / _CENTS
     return matrix, (*BOOK_FEATURES, AMOUNT)
@@ -389,7 +389,7 @@ def _test(
 
 
 def _margins(booster: Booster, matrix: Floats, rows: Ints) -> Floats:
-    return np.concatenate([booster.margins(np.asarray(matrix[block])) for block in matrix_blocks(rows)])
+    return np.concatenate([booster.margins(np.asarray(matrix[block])) for block in row_blocks(rows)])
 
 
 def _ranking(cards: Ints, fraud: Bools, scores: Floats) -> tuple[Figure, Figure]:

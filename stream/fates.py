@@ -293,6 +293,7 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
     ),
     (
         "fraudstream.lab.dataset.errors.MissingExtraError",
+        "fraudstream.lab.dataset.errors.InputFileError",
         "fraudstream.lab.dataset.errors.PredictionsFileError",
         "fraudstream.lab.dataset.errors.TransactionsFileError",
     ): ErrorFate(

@@ -11,7 +11,7 @@ import msgspec
 from fraudstream.cli.predictions import check_topic, send
 from fraudstream.cli.settings import refused_settings
 from fraudstream.lab.dataset.database import connect_memory, quoted
-from fraudstream.lab.dataset.file import source_of
+from fraudstream.lab.dataset.input_table import source_of
 from fraudstream.lab.dataset.predictions_file import PredictionsFile
 from models.commands import Token
 from models.expected import FORM_OF_TOKENS
@@ -85,7 +85,7 @@ def write_last_scores(scored: Path, about: ScoredAs, folder: Path) -> Path:
                 name=quoted(about.name),
                 computed_at=quoted(format_time(about.computed_ms)),
                 model=quoted(about.digest),
-                source=source_of(scored),
+                source=source_of(scored, from_output=True),
                 target=quoted(target),
             )
         )

@@ -1,8 +1,7 @@
-"""SQL expressions that read the columns of a transactions file by the same rules as the stream reads its fields.
+"""Types of the columns of input tables: SQL that reads a value by the same rule as the stream reads the field.
 
-An expression is NULL if the value is invalid. A required column with invalid values makes the file unusable; invalid
-values of an optional column are dropped and counted. `PLACE` and `TRAITS` pack optional columns as the records of
-histories do, so that every reader of the tables finds them packed.
+An expression is NULL if the value is invalid. `input_table` reads tables whose columns have these types. `PLACE` and
+`TRAITS` pack optional columns as the records of histories do, so that every reader of the tables finds them packed.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +9,8 @@ from typing import NamedTuple
 
 from features.history import records
 from features.history.records import Trait
-from stream.contract.iso import COUNTRIES
+from models.policy import Decision
+from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
 
 INTEGERS = frozenset(
     {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"}
@@ -25,19 +25,41 @@ _LARGEST_OFFSET = 24 * 60 - 1
 _FLOATS = ("DOUBLE", "FLOAT", "DECIMAL")
 _COUNTRY = ", ".join(f"'{code}'" for code in sorted(COUNTRIES))
 _CHANNEL = ", ".join(f"'{channel}'" for channel in records.CHANNELS)
+_CURRENCY = ", ".join(f"'{code}'" for code in sorted(CURRENCY_DECIMALS))
+_DECISION = ", ".join(f"'{decision.value}'" for decision in Decision)
+_WRITE_TEXT = ": write identifiers as text"
 
 
 class ColumnExpression(NamedTuple):
-    """The expression that reads and normalises a column, or why a column of this type cannot be read."""
+    """The expression that reads and normalises a column.
+
+    Attributes:
+        expression: the value; NULL if there is none, or an invalid one.
+        problem: why a column of this type of DuckDB cannot be read, to follow "column NAME is KIND".
+        absent: the condition that there is no value; None: it is NULL.
+    """
 
     expression: str
     problem: str | None = None
+    absent: str | None = None
+
+
+Reader = Callable[[str, str], ColumnExpression]
+"""From a column's quoted name, and its type of DuckDB, to the expression that reads it."""
+
+
+class ColumnType(NamedTuple):
+    """What a column holds: the type of its values in SQL, how they are read, and what is wrong with an invalid one."""
+
+    sql: str
+    read: Reader
+    rule: str = ""
 
 
 def token(column: str, kind: str) -> ColumnExpression:
     """Read an identifier; a whole number is read as its digits."""
     if kind not in INTEGERS | {TEXT}:
-        return ColumnExpression("NULL", f"column {column} is {kind}: write identifiers as text")
+        return ColumnExpression("NULL", _WRITE_TEXT)
     text = f"CAST({column} AS VARCHAR)"
     return ColumnExpression(f"CASE WHEN regexp_full_match({text}, '{TOKEN}') THEN {text} END")
 
@@ -45,7 +67,7 @@ def token(column: str, kind: str) -> ColumnExpression:
 def transaction_id(column: str, kind: str) -> ColumnExpression:
     """Read a transaction's id: any text of 1 to 64 characters."""
     if kind not in INTEGERS | {TEXT}:
-        return ColumnExpression("NULL", f"column {column} is {kind}: write identifiers as text")
+        return ColumnExpression("NULL", _WRITE_TEXT)
     text = f"CAST({column} AS VARCHAR)"
     return ColumnExpression(f"CASE WHEN length({text}) BETWEEN 1 AND 64 THEN {text} END")
 
@@ -57,17 +79,43 @@ def amount(column: str, kind: str) -> ColumnExpression:
     elif kind == TEXT:
         whole = rf"CASE WHEN regexp_full_match({column}, '\d{{1,13}}') THEN CAST({column} AS HUGEINT) END"
     else:
-        advice = "write whole minor units (12.34 EUR is 1234) in a column of integers"
-        return ColumnExpression("NULL", f"column {column} is {kind}: {advice}")
+        return ColumnExpression("NULL", ": write whole minor units (12.34 EUR is 1234) in a column of integers")
     return ColumnExpression(f"CASE WHEN {whole} BETWEEN 0 AND {LARGEST_AMOUNT} THEN CAST({whole} AS BIGINT) END")
 
 
 def finite(column: str, kind: str) -> ColumnExpression:
-    """Read a finite number as a float64; NaN, as pandas writes what is absent, is read as absent."""
+    """Read a finite number as a float64; NaN, as pandas writes what is absent, and an empty text are none."""
     if kind not in INTEGERS | {TEXT} and not kind.startswith(_FLOATS):
-        return ColumnExpression("NULL", f"column {column} is {kind}: write numbers")
+        return ColumnExpression("NULL", ": write numbers")
     value = f"TRY_CAST({column} AS DOUBLE)"
-    return ColumnExpression(f"CASE WHEN isfinite({value}) THEN {value} + 0.0 END")
+    absent = f"{column} IS NULL"
+    if kind == TEXT:
+        absent += f" OR trim({column}) = ''"
+    elif kind in {"DOUBLE", "FLOAT"}:
+        absent += f" OR isnan({column})"
+    return ColumnExpression(f"CASE WHEN isfinite({value}) THEN {value} + 0.0 END", absent=f"({absent})")
+
+
+def probability(column: str, _kind: str) -> ColumnExpression:
+    """Read a number from 0 to 1; an empty text and NaN are none."""
+    value = f"TRY_CAST({column} AS DOUBLE)"
+    absent = f"({column} IS NULL OR CAST({column} AS VARCHAR) IN ('', 'nan', 'NaN'))"
+    return ColumnExpression(f"CASE WHEN {value} BETWEEN 0 AND 1 THEN {value} END", absent=absent)
+
+
+def computed(column: str, kind: str) -> ColumnExpression:
+    """Read a number as it was computed, bit for bit."""
+    return ColumnExpression(column, None if kind == "DOUBLE" else ", not DOUBLE: keep the values as they were computed")
+
+
+def as_given(column: str, _kind: str) -> ColumnExpression:
+    """Read whatever a column holds, for checks of their own."""
+    return ColumnExpression(column)
+
+
+def any_text(column: str, _kind: str) -> ColumnExpression:
+    """Read any value as text."""
+    return ColumnExpression(f"CAST({column} AS VARCHAR)")
 
 
 def time_ms(column: str, kind: str) -> ColumnExpression:
@@ -81,14 +129,14 @@ def time_ms(column: str, kind: str) -> ColumnExpression:
     else:
         advice = "write RFC 3339 text with a zone, a timestamp with time zone, or integer epoch milliseconds"
         in_pandas = "in pandas, .dt.tz_localize adds the zone"
-        return ColumnExpression("NULL", f"column {column} is {kind}, which names no zone: {advice} ({in_pandas})")
+        return ColumnExpression("NULL", f", which names no zone: {advice} ({in_pandas})")
     return ColumnExpression(f"CASE WHEN {moment} BETWEEN 0 AND 253402300799999 THEN {moment} END")
 
 
 def minutes(column: str, kind: str) -> ColumnExpression:
     """Read an offset from UTC in whole minutes."""
     if kind not in INTEGERS | {TEXT, "DOUBLE", "FLOAT"}:  # pandas writes a column of integers with gaps as floats
-        return ColumnExpression("NULL", f"column {column} is {kind}: write whole minutes (+01:00 is 60)")
+        return ColumnExpression("NULL", ": write whole minutes (+01:00 is 60)")
     value = f"TRY_CAST({column} AS DOUBLE)"
     whole = f"{value} = floor({value}) AND abs({value}) <= {_LARGEST_OFFSET}"
     return ColumnExpression(f"CASE WHEN {whole} THEN CAST({value} AS BIGINT) END")
@@ -118,14 +166,20 @@ def flag(column: str, kind: str) -> ColumnExpression:
         return ColumnExpression(
             f"CASE WHEN {word} IN ('true', '1') THEN true WHEN {word} IN ('false', '0') THEN false END"
         )
-    return ColumnExpression("NULL", f"column {column} is {kind}: write true, false or nothing")
+    return ColumnExpression("NULL", ": write true, false or nothing")
 
 
 def currency(column: str, kind: str) -> ColumnExpression:
-    """Read a currency code; it must be in the table `currencies`."""
+    """Read an ISO 4217 code."""
     if kind != TEXT:
-        return ColumnExpression("NULL", f"column {column} is {kind}: write ISO 4217 codes such as EUR")
-    return ColumnExpression(f"CASE WHEN {column} IN (SELECT code FROM currencies) THEN {column} END")  # noqa: S608 - columns are the contract's names
+        return ColumnExpression("NULL", ": write ISO 4217 codes such as EUR")
+    return ColumnExpression(f"CASE WHEN {column} IN ({_CURRENCY}) THEN {column} END")
+
+
+def decision(column: str, _kind: str) -> ColumnExpression:
+    """Read a decision."""
+    text = f"CAST({column} AS VARCHAR)"
+    return ColumnExpression(f"CASE WHEN {text} IN ({_DECISION}) THEN {text} END")
 
 
 def _time_of_text(column: str) -> str:
@@ -144,71 +198,69 @@ def _offset_of_text(column: str) -> str:
     return rf"CASE WHEN regexp_matches({column}, '[+-]\d{{2}}:\d{{2}}$') THEN {offset} ELSE 0 END"
 
 
-def device(column: str, _kind: str) -> str:
+def device(column: str, _kind: str) -> ColumnExpression:
     """Read a device id, a token."""
     text = f"CAST({column} AS VARCHAR)"
-    return f"CASE WHEN regexp_full_match({text}, '{TOKEN}') THEN {text} END"
+    return ColumnExpression(f"CASE WHEN regexp_full_match({text}, '{TOKEN}') THEN {text} END")
 
 
-def category(column: str, kind: str) -> str:
+def category(column: str, kind: str) -> ColumnExpression:
     """Read a merchant category code; the leading zeros that a numeric column lost are restored."""
     if kind in INTEGERS or kind.startswith(_FLOATS):
         whole = f"{column} BETWEEN 0 AND 9999 AND {column} = floor({column})"
-        return f"CASE WHEN {whole} THEN lpad(CAST(CAST({column} AS BIGINT) AS VARCHAR), 4, '0') END"
+        return ColumnExpression(f"CASE WHEN {whole} THEN lpad(CAST(CAST({column} AS BIGINT) AS VARCHAR), 4, '0') END")
     text = f"CAST({column} AS VARCHAR)"
-    return rf"CASE WHEN regexp_full_match({text}, '\d{{1,4}}') THEN lpad({text}, 4, '0') END"
+    return ColumnExpression(rf"CASE WHEN regexp_full_match({text}, '\d{{1,4}}') THEN lpad({text}, 4, '0') END")
 
 
-def channel(column: str, _kind: str) -> str:
+def channel(column: str, _kind: str) -> ColumnExpression:
     """Read a channel."""
     text = f"CAST({column} AS VARCHAR)"
-    return f"CASE WHEN {text} IN ({_CHANNEL}) THEN {text} END"
+    return ColumnExpression(f"CASE WHEN {text} IN ({_CHANNEL}) THEN {text} END")
 
 
-def country(column: str, _kind: str) -> str:
+def country(column: str, _kind: str) -> ColumnExpression:
     """Read an officially assigned ISO 3166 country code."""
     text = f"CAST({column} AS VARCHAR)"
-    return f"CASE WHEN {text} IN ({_COUNTRY}) THEN {text} END"
+    return ColumnExpression(f"CASE WHEN {text} IN ({_COUNTRY}) THEN {text} END")
 
 
 def number(column: str, kind: str) -> str:
-    """Read a number."""
+    """Return the expression of a number of any size."""
     readable = kind in INTEGERS or kind == TEXT or kind.startswith(_FLOATS)
     return f"TRY_CAST({column} AS DOUBLE)" if readable else "CAST(NULL AS DOUBLE)"
 
 
-def _degrees(most: int) -> Callable[[str, str], str]:
-    def read(column: str, kind: str) -> str:
+def _degrees(most: int) -> Reader:
+    def read(column: str, kind: str) -> ColumnExpression:
         degrees = number(column, kind)
-        return f"CASE WHEN {degrees} BETWEEN -{most} AND {most} THEN {degrees} END"
+        return ColumnExpression(f"CASE WHEN {degrees} BETWEEN -{most} AND {most} THEN {degrees} END")
 
     return read
 
 
-READERS: Mapping[str, Callable[[str, str], str]] = {
-    "device_id": device,
-    "mcc": category,
-    "channel": channel,
-    "merchant_country": country,
-    "latitude": _degrees(90),
-    "longitude": _degrees(180),
+IDENTIFIER = ColumnType(TEXT, token, "is not a token of 1 to 64 of A-Z a-z 0-9 . _ : @ -")
+TRANSACTION_ID = ColumnType(TEXT, transaction_id, "is not a text of 1 to 64 characters")
+TIME = ColumnType("BIGINT", time_ms, "is not RFC 3339 with a zone (as 2026-01-31T12:00:00Z), nor epoch milliseconds")
+AMOUNT = ColumnType("BIGINT", amount, "is not a whole number of minor units from 0 to 10^12 (12.34 EUR is 1234)")
+CURRENCY = ColumnType(TEXT, currency, "is not an ISO 4217 code such as EUR")
+FLAG = ColumnType("BOOLEAN", flag, "is not true, false or nothing")
+UTC_OFFSET = ColumnType("BIGINT", minutes, "is not whole minutes from -1439 to 1439 (+01:00 is 60)")
+NUMBER = ColumnType("DOUBLE", finite, "is not a finite number, or nothing")
+PROBABILITY = ColumnType("DOUBLE", probability, "is not a number from 0 to 1, or nothing")
+DECISION = ColumnType(TEXT, decision, f"is none of {', '.join(Decision)}")
+FEATURE = ColumnType("DOUBLE", computed)
+ANY = ColumnType(TEXT, as_given)
+ANY_TEXT = ColumnType(TEXT, any_text)
+OPTIONAL_TYPES: Mapping[str, ColumnType] = {
+    "device_id": ColumnType(TEXT, device),
+    "mcc": ColumnType(TEXT, category),
+    "channel": ColumnType(TEXT, channel),
+    "merchant_country": ColumnType(TEXT, country),
+    "latitude": ColumnType("DOUBLE", _degrees(90)),
+    "longitude": ColumnType("DOUBLE", _degrees(180)),
 }
-"""The optional columns, and the functions that return their expressions, given a column's name and type."""
-_KINDS = {"latitude": "DOUBLE", "longitude": "DOUBLE"}
-
-
-def optional_expressions(kinds: Mapping[str, str]) -> dict[str, str]:
-    """Return an expression for each optional column; `kinds` has the types of the file's columns."""
-    return {
-        name: read(name, kinds[name]) if name in kinds else f"CAST(NULL AS {_KINDS.get(name, TEXT)})"
-        for name, read in READERS.items()
-    }
-
-
-def dropped_conditions(kinds: Mapping[str, str]) -> dict[str, str]:
-    """Return for each optional column of a file the condition that it has a value and the value is invalid."""
-    there = "CAST({0} AS VARCHAR) <> '' AND read_{0} IS NULL"
-    return {name: there.format(name) for name in READERS if name in kinds}
+"""The columns of a transactions file whose invalid values are dropped, and their types."""
 
 
 def _place_units(column: str) -> str:

@@ -3,8 +3,9 @@
 FileError                      catch this to catch all that a file can cause
 ├── MissingExtraError          a library is not installed: install the extra that the message names
 ├── OutputError                the output cannot be written: name another place, or make room
-├── PredictionsFileError       the file of predictions cannot be used: fix it (`problems` has all that is wrong)
-└── TransactionsFileError      the file cannot be used: fix it (`problems` has all that is wrong)
+└── InputFileError             a table cannot be used: fix it (`problems` has all that is wrong)
+    ├── PredictionsFileError   a file of predictions
+    └── TransactionsFileError  a transactions file
 BackfillError                  the histories cannot be filled so: the message says what to leave out or to do first
 """
 
@@ -27,8 +28,8 @@ class OutputError(FileError):
     """There is no such folder, no right to write into it, or no room left in it."""
 
 
-class TransactionsFileError(FileError):
-    """The file cannot be read, or is not a valid transactions file; `problems` has a line for each problem."""
+class InputFileError(FileError):
+    """A table cannot be read, or is not as declared; `problems` has a line for each problem."""
 
     def __init__(self, path: str, problems: tuple[str, ...]) -> None:
         """Build a message with a line for each problem, which begins with the file's path."""
@@ -37,13 +38,12 @@ class TransactionsFileError(FileError):
         self.problems = problems
 
 
-class PredictionsFileError(FileError):
-    """The file cannot be read, or is no valid file of predictions; `problems` has a line for each problem."""
+class TransactionsFileError(InputFileError):
+    """The file is not a valid transactions file."""
 
-    def __init__(self, path: str, problems: tuple[str, ...]) -> None:
-        """Build a message with a line for each problem, which begins with the file's path."""
-        super().__init__("\n".join(f"{path}: {problem}" for problem in problems))
-        self.problems = problems
+
+class PredictionsFileError(InputFileError):
+    """The file is no valid file of predictions."""
 
 
 class BackfillError(StreamError):

@@ -24,10 +24,11 @@ OUT_FORMATS: Mapping[str, str] = {
     ".csv": "FORMAT csv, HEADER",
 }
 """The endings that an output file may have, and how it is then written."""
+_PARQUET = frozenset({".parquet", ".pq"})
 Columns = dict[str, Any]
 """Arrays of one length; NaN, None and masked values become NULL."""
 OWNER_ONLY = 0o600
-_FORMULA = r"^[=+\-@\t\r]"
+_FORMULA = r"[=+\-@\t\r]"
 """How a text begins that spreadsheets take for a formula."""
 _TEXT, _ZONED = "VARCHAR", "TIMESTAMP WITH TIME ZONE"
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
@@ -47,9 +48,9 @@ def temporary_folder(beside: Path | None, purpose: str, failure: type[StreamErro
         raise failure(f"{beside or tempfile.gettempdir()}: {str(error).splitlines()[0]}") from error
 
 
-def is_parquet(out: Path) -> bool:
-    """Tell whether an output file of this name is written as parquet."""
-    return OUT_FORMATS[out.suffix.lower()].startswith("FORMAT parquet")
+def is_parquet(path: Path) -> bool:
+    """Tell whether a file of this name is parquet."""
+    return path.suffix.lower() in _PARQUET
 
 
 def ending_problem(out: Path) -> str | None:
@@ -132,7 +133,14 @@ def _chosen(connection: Any, parts: Sequence[Path], out: Path) -> str:  # noqa: 
     return f"* REPLACE ({', '.join(changed)})" if changed else "*"
 
 
+def without_apostrophe(expression: str) -> str:
+    """Return SQL for a text as it was before it was made harmless in CSV."""
+    return rf"regexp_replace({expression}, '^''({_FORMULA})', '\1')"
+
+
 def _harmless(name: str) -> str:
     """Return SQL for a column of texts of which none is a formula."""
     apostrophe = quoted("'")
-    return f'CASE WHEN regexp_matches("{name}", {quoted(_FORMULA)}) THEN {apostrophe} || "{name}" ELSE "{name}" END'
+    return (
+        f'CASE WHEN regexp_matches("{name}", {quoted(f"^{_FORMULA}")}) THEN {apostrophe} || "{name}" ELSE "{name}" END'
+    )

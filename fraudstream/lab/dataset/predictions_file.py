@@ -16,34 +16,37 @@ import numpy as np
 from features.history import records
 from features.history.predictions import PredictionLog
 from features.history.store import Ints
-from fraudstream.lab.dataset import columns as columns_module
-from fraudstream.lab.dataset.columns import ColumnExpression
-from fraudstream.lab.dataset.database import MEMORY_MB, connect, import_duckdb, quoted
-from fraudstream.lab.dataset.errors import PredictionsFileError, TransactionsFileError
-from fraudstream.lab.dataset.file import TIME_RULE, ColumnCheck, missing_columns, source_of
+from fraudstream.lab.dataset.columns import ANY_TEXT, IDENTIFIER, NUMBER, TIME
+from fraudstream.lab.dataset.database import MEMORY_MB, connect, quoted
+from fraudstream.lab.dataset.errors import PredictionsFileError
+from fraudstream.lab.dataset.input_table import Column, ColumnCheck, Need, TableLayout, read_table
 from models.times import format_time
 from stream.contract.prediction import LONGEST_MODEL
-from stream.redaction import holds_card_number
 
 DATABASE = "predictions.duckdb"
 """Name of the database in its folder; it stays there after `close`."""
-REQUIRED = ("card_id", "name", "value", "computed_at")
 CHUNK = 10_000
-_READERS = {
-    "card_id": columns_module.token,
-    "name": columns_module.token,
-    "value": columns_module.finite,
-    "computed_at": columns_module.time_ms,
-    "arrived_at": columns_module.time_ms,
-}
-_TOKEN_RULE = "is not a token of 1 to 64 of A-Z a-z 0-9 . _ : @ -"  # noqa: S105 - the contract's word for an identifier
-_RULES = {
-    "card_id": _TOKEN_RULE,
-    "name": _TOKEN_RULE,
-    "value": "is not a finite number, or nothing",
-    "computed_at": TIME_RULE,
-    "arrived_at": TIME_RULE,
-}
+_LARGEST_SKEW_MS = 86_400_000
+"""The most that FRAUDSTREAM_FUTURE_SKEW may be: by so much a prediction may come before it was computed."""
+_LAYOUT = TableLayout(
+    item="prediction",
+    columns=(
+        Column("card_id", IDENTIFIER, may_hold_card_numbers=True),
+        Column("name", IDENTIFIER, may_hold_card_numbers=True),
+        Column("value", NUMBER, Need.COLUMN),
+        Column("computed_at", TIME),
+        Column("arrived_at", TIME, Need.NOTHING),
+        Column("model", ANY_TEXT, Need.NOTHING),
+    ),
+    checks=(
+        ColumnCheck(
+            "arrived_at",
+            "is more than a day before computed_at",
+            f"read_arrived_at < read_computed_at - {_LARGEST_SKEW_MS}",
+        ),
+        ColumnCheck("model", f"is longer than {LONGEST_MODEL} characters", f"length(read_model) > {LONGEST_MODEL}"),
+    ),
+)
 DEDUPLICATED = """
 CREATE TABLE {table} AS SELECT * FROM {source} QUALIFY row_number() OVER (
     PARTITION BY card_id, name, computed_ms, value ORDER BY moment, "offset", partition
@@ -55,8 +58,6 @@ _LOG = """
 SELECT name, value, computed_ms, arrived_ms, partition, "offset" FROM {table}
 ORDER BY card_id, moment, "offset", partition
 """
-_LARGEST_SKEW_MS = 86_400_000
-"""The most that FRAUDSTREAM_FUTURE_SKEW may be: by so much a prediction may come before it was computed."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -93,13 +94,10 @@ class PredictionsFile:
             PredictionsFileError: the file cannot be used, for all the reasons given.
         """
         self._path = path
-        duckdb = import_duckdb()
         self._connection = connect(folder / DATABASE, threads, memory_mb)
         try:
-            self._load()
-        except duckdb.Error as error:
-            self.close()
-            raise PredictionsFileError(str(path), (f"cannot be read: {str(error).splitlines()[0]}",)) from error
+            with read_table(self._connection, path, _LAYOUT, PredictionsFileError):
+                self._create_tables()
         except PredictionsFileError:
             self.close()
             raise
@@ -130,7 +128,7 @@ class PredictionsFile:
         ).fetchall()[0]
         if count:
             check = ColumnCheck("computed_at", "is further ahead of now than FRAUDSTREAM_FUTURE_SKEW allows", "")
-            self._raise_if([check.problem(count, row, format_time(computed_ms))])
+            raise PredictionsFileError(str(self._path), (check.problem(count, row, format_time(computed_ms)),))
 
     @property
     def fingerprint(self) -> str:
@@ -152,70 +150,6 @@ class PredictionsFile:
                 fields |= {"computed_at": format_time(computed_ms)} | ({} if model is None else {"model": model})
                 yield PublishablePrediction(card_id.encode(), _encode(fields), computed_ms)
 
-    def _load(self) -> None:
-        try:
-            source = source_of(self._path)
-        except TransactionsFileError as error:
-            raise PredictionsFileError(str(self._path), error.problems) from error
-        described = self._connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
-        kinds = {str(name): str(kind) for name, kind, *_ in described}
-        self._raise_if(missing_columns(REQUIRED, tuple(kinds)))
-        readings = {name: reader(name, kinds[name]) for name, reader in _READERS.items() if name in kinds}
-        self._raise_if([reading.problem for reading in readings.values() if reading.problem is not None])
-        self._create_views(source, readings, kinds)
-        self._raise_if(self._find_bad_values(readings, kinds))
-        self._raise_if(self._find_card_numbers())
-        self._create_tables()
-
-    def _create_views(self, source: str, readings: dict[str, ColumnExpression], kinds: dict[str, str]) -> None:
-        """Create the view `read`: the columns as they are, and their values, NULL if invalid or absent."""
-        given = [*readings, *(["model"] if "model" in kinds else [])]
-        columns = [f"{reading.expression} AS read_{name}" for name, reading in readings.items()]
-        columns += [f"{'CAST(model AS VARCHAR)' if 'model' in kinds else 'NULL'} AS read_model"]
-        columns += [] if "arrived_at" in readings else ["NULL AS read_arrived_at"]
-        self._connection.execute(
-            f"CREATE VIEW read AS SELECT row, {', '.join([*columns, *readings])} "  # noqa: S608 - our own names
-            f"FROM (SELECT row_number() OVER () AS row, {', '.join(given)} FROM {source})"
-        )
-
-    def _find_bad_values(self, readings: Collection[str], kinds: dict[str, str]) -> list[str]:
-        absent = {"value": f"value IS NOT NULL AND {_nothing('value', kinds['value'])}"}
-        checks = [
-            *(ColumnCheck(name, "is missing", f"{name} IS NULL") for name in REQUIRED if name != "value"),
-            *(
-                ColumnCheck(
-                    name,
-                    _RULES[name],
-                    f"{name} IS NOT NULL AND read_{name} IS NULL AND NOT ({absent.get(name, 'false')})",
-                )
-                for name in readings
-            ),
-            ColumnCheck(
-                "arrived_at",
-                "is more than a day before computed_at",
-                f"read_arrived_at < read_computed_at - {_LARGEST_SKEW_MS}",
-            ),
-            ColumnCheck("model", f"is longer than {LONGEST_MODEL} characters", f"length(read_model) > {LONGEST_MODEL}"),
-        ]
-        found = self._connection.execute(
-            f"SELECT {', '.join(check.columns(readings) for check in checks)}, count(*) FROM read"  # noqa: S608
-        ).fetchall()[0]
-        problems = [check.problem(*found[3 * at : 3 * at + 3]) for at, check in enumerate(checks) if found[3 * at]]
-        return problems if found[-1] else ["holds no prediction"]
-
-    def _find_card_numbers(self) -> list[str]:
-        """Return problems that name columns with card numbers, never the numbers."""
-        problems = []
-        for name in ("card_id", "name"):
-            digits = f"regexp_replace(read_{name}, '[^0-9]', '', 'g')"
-            found = self._connection.execute(
-                f"SELECT read_{name}, min(row) FROM read WHERE length({digits}) >= 14 GROUP BY 1 ORDER BY 2"  # noqa: S608
-            ).fetchall()
-            row = next((row for value, row in found if holds_card_number(value)), None)
-            if row is not None:
-                problems.append(f"{name} holds a card number in row {row}: replace card numbers by tokens first")
-        return problems
-
     def _create_tables(self) -> None:
         """Create `predictions`, all rows, and `came`, each prediction once with its order in its card's log."""
         self._connection.execute(
@@ -232,17 +166,6 @@ class PredictionsFile:
             "max(computed_ms) FROM predictions"
         ).fetchall()[0]
         return PredictionFacts(rows, cards, tuple(names), first_ms, last_ms)
-
-    def _raise_if(self, problems: list[str]) -> None:
-        if problems:
-            raise PredictionsFileError(str(self._path), tuple(problems))
-
-
-def _nothing(column: str, kind: str) -> str:
-    """Return a condition, as SQL, on a value that says that there is none: NaN, or an empty text."""
-    if kind == columns_module.TEXT:
-        return f"trim({column}) = ''"
-    return f"isnan({column})" if kind in {"DOUBLE", "FLOAT"} else "false"
 
 
 def read_log(connection: Any, table: str, names: Collection[str] = ()) -> PredictionLog:  # noqa: ANN401 - of a module without types

@@ -1,6 +1,6 @@
 """Converts a transactions file to the records of its transactions and labels: `transaction/1` and `label/1`.
 
-The file is checked first, and its columns read, as in `file` and `columns`.
+The file is checked, and its columns read, as in `file`; what a worker drops from a record is left in it.
 """
 
 from __future__ import annotations
@@ -10,19 +10,18 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import msgspec
 
 from fraudstream.lab.dataset import columns as columns_module
-from fraudstream.lab.dataset.database import MEMORY_MB, connect
-from fraudstream.lab.dataset.file import LABEL_DELAY_MS, TransactionsFile, source_of
+from fraudstream.lab.dataset.database import connect
+from fraudstream.lab.dataset.errors import TransactionsFileError
+from fraudstream.lab.dataset.file import LABEL_DELAY_MS, transactions_layout
+from fraudstream.lab.dataset.input_table import Column, Need, read_table
 from models.times import format_time
 
 CHUNK = 10_000
-_MEMORY_MB = MEMORY_MB // 2
-"""A file is checked in a database of its own, beside that of the records."""
 _TOKENS = ("transaction_id", "card_id", "merchant_id", "currency")
 _TEXTS = ("account_id", "customer_id", "device_id", "channel", "merchant_country", "card_country", "merchant_currency")
 _DEGREES = ("latitude", "longitude")
@@ -38,7 +37,16 @@ _OPTIONAL = {
     **dict.fromkeys(_DEGREES, "DOUBLE"),
     "merchant_amount_minor": "BIGINT",
 }
+_EXTRA = (
+    *(Column(name, columns_module.ANY, Need.NOTHING) for name in ("card_country", "merchant_currency")),
+    Column("merchant_amount_minor", columns_module.AMOUNT, Need.DROPPED),
+)
+"""Columns of a transactions file that are read for records alone."""
 _COLUMNS = {"file": "BIGINT", "row": "BIGINT", "payment_ms": "BIGINT", "label_ms": "BIGINT", **_REQUIRED, **_OPTIONAL}
+_LABELLED_MS = (
+    f"(CASE WHEN read_fraud IS NOT NULL THEN coalesce(read_labelled_at, read_occurred_at + {LABEL_DELAY_MS}) END)"
+)
+"""When a row's label became known, as SQL; NULL if it has none."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_TIME_MS = 253_402_300_800_000
 """All times of the contract are before the year 10000."""
@@ -81,8 +89,7 @@ class RecordsDatabase:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._connection = connect(folder / "records.duckdb", 2, _MEMORY_MB)
+        self._connection = connect(folder / "records.duckdb", 2)
         columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
         self._connection.execute(f"CREATE TABLE records ({columns})")
         self._files: list[str] = []
@@ -100,32 +107,27 @@ class RecordsDatabase:
         Raises:
             TransactionsFileError: the file cannot be used, for all the reasons given.
         """
-        with TemporaryDirectory(dir=self._folder) as folder:
-            needs_labels = RecordKind.TRANSACTION not in kinds
-            with TransactionsFile(path, Path(folder), 2, _MEMORY_MB, needs_labels=needs_labels) as checked:
-                counts = checked.counts_before(until_ms)
-        found = {RecordKind.TRANSACTION: counts.payments, RecordKind.LABEL: counts.labels}
-        self._counts.update({kind: found[kind] for kind in kinds})
-        if not needs_labels:
-            self.last_ms = max(self.last_ms, counts.last_ms)
-        self._insert(path, kinds, until_ms)
+        needs_labels = RecordKind.TRANSACTION not in kinds
+        layout = transactions_layout(*_EXTRA, needs_labels=needs_labels)
+        with read_table(self._connection, path, layout, TransactionsFileError) as table:
+            optional = _optional_columns(table.kinds)
+            self._insert(_required_columns(table.kinds) | optional, kinds, until_ms)
+        self._optional |= optional.keys()
+        payments, labels, last_ms = self._connection.execute(
+            "SELECT count(payment_ms), count(label_ms), coalesce(max(payment_ms), 0) FROM records WHERE file = ?",
+            [len(self._files)],
+        ).fetchall()[0]
+        self._counts += Counter({RecordKind.TRANSACTION: payments, RecordKind.LABEL: labels})
+        self.last_ms = max(self.last_ms, last_ms)
+        self._files.append(f"{path} row")
 
-    def _insert(self, path: Path, kinds: Collection[RecordKind], until_ms: int) -> None:
-        source = source_of(path)
-        described = self._connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
-        types = {str(name): str(kind) for name, kind, *_ in described}
-        optional = _optional_columns(types)
-        columns = {"file": str(len(self._files)), "row": "row_number() OVER ()"} | _required_columns(types) | optional
-        due = {
-            RecordKind.TRANSACTION: ("payment_ms", columns["occurred_ms"]),
-            RecordKind.LABEL: ("label_ms", _labelled_ms(types)),
-        }
+    def _insert(self, expressions: Mapping[str, str], kinds: Collection[RecordKind], until_ms: int) -> None:
+        columns = {"file": str(len(self._files)), "row": "row", **expressions}
+        due = {RecordKind.TRANSACTION: ("payment_ms", "read_occurred_at"), RecordKind.LABEL: ("label_ms", _LABELLED_MS)}
         for name, moment in (due[kind] for kind in kinds):
             columns[name] = f"CASE WHEN {moment} < {until_ms} THEN {moment} END"
         chosen = ", ".join(f"{expression} AS {name}" for name, expression in columns.items())
-        self._connection.execute(f"INSERT INTO records BY NAME SELECT {chosen} FROM {source}")  # noqa: S608 - our own
-        self._optional |= optional.keys()
-        self._files.append(f"{path} row")
+        self._connection.execute(f"INSERT INTO records BY NAME SELECT {chosen} FROM read")  # noqa: S608 - our own
 
     def count(self, kind: RecordKind) -> int:
         """Return the number of records of a kind."""
@@ -151,36 +153,22 @@ class RecordsDatabase:
 
 def _required_columns(types: Mapping[str, str]) -> dict[str, str]:
     """Return the expressions of the columns that every file has, or that follow from these."""
-    columns = {name: f"CAST({name} AS VARCHAR)" for name in _TOKENS}
-    columns["occurred_ms"] = columns_module.time_ms("occurred_at", types["occurred_at"]).expression
-    columns["amount_minor"] = columns_module.amount("amount_minor", types["amount_minor"]).expression
-    columns["offset_minutes"] = columns_module.clock_minutes(types)
-    columns["fraud"] = _fraud(types)
-    return columns
+    return {
+        **{name: f"read_{name}" for name in (*_TOKENS, "amount_minor", "fraud")},
+        "occurred_ms": "read_occurred_at",
+        "offset_minutes": columns_module.clock_minutes(types),
+    }
 
 
 def _optional_columns(types: Mapping[str, str]) -> dict[str, str]:
     """Return the expressions of the optional columns that a file has; a worker drops an invalid text, not we."""
     columns = {name: f"CAST({name} AS VARCHAR)" for name in _TEXTS if name in types}
     columns |= {name: columns_module.number(name, types[name]) for name in _DEGREES if name in types}
-    if (amount := "merchant_amount_minor") in types:
-        columns[amount] = columns_module.amount(amount, types[amount]).expression
+    if "merchant_amount_minor" in types:
+        columns["merchant_amount_minor"] = "read_merchant_amount_minor"
     if "mcc" in types:
-        columns["mcc"] = f"coalesce({columns_module.category('mcc', types['mcc'])}, CAST(mcc AS VARCHAR))"
+        columns["mcc"] = "coalesce(read_mcc, CAST(mcc AS VARCHAR))"
     return columns
-
-
-def _fraud(types: Mapping[str, str]) -> str:
-    return columns_module.flag("fraud", types["fraud"]).expression if "fraud" in types else "NULL"
-
-
-def _labelled_ms(types: Mapping[str, str]) -> str:
-    """Return an expression of when a row's label became known; NULL if it has none."""
-    given, occurred = (
-        columns_module.time_ms(name, types[name]).expression if name in types else "NULL"
-        for name in ("labelled_at", "occurred_at")
-    )
-    return f"(CASE WHEN {_fraud(types)} IS NOT NULL THEN coalesce({given}, {occurred} + {LABEL_DELAY_MS}) END)"
 
 
 def _payment(values: dict[str, Any]) -> dict[str, Any]:

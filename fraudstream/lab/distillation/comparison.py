@@ -1,81 +1,57 @@
-"""Compares a student with its teacher on labelled payments: agreement, ranking, alerts, money, and swapped decisions.
+"""Compares a student with its teacher on the held-back payments, by the figures that an evaluation has of two models.
 
-Sums by card carry every figure but average precision, so that one bootstrap over cards gives all of their intervals.
-Average precision is that of the manifest and of `evaluate`: of cards not known compromised.
+Ranking and money are those of `evaluation.figures`; how much a student does as its teacher does is counted here. All
+intervals are over draws of the cards.
 """
 
-from collections.abc import Callable
-from enum import IntEnum
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from features.history.store import Ints
-from fraudstream.lab.distillation.payments import FilePayments
-from fraudstream.lab.distillation.report import DecisionPair, FigureInterval, PairMoney, TeacherStudentFigures
-from metrics.bootstrap import BootstrapPlan, draw_sums, percentiles
-from metrics.columns import Bools, exact_sum, ratios, sum_by_card
-from metrics.intervals import Interval
-from metrics.money import CostMatrix, DecisionCode, LossColumn, MoneySums, PricedRows, savings_of
-from metrics.paired_ranking import paired_average_precision
-from metrics.ranking import ranked_rows
-from models.policy import Decision, Floats
+from fraudstream.lab.distillation.report import (
+    DecisionPair,
+    FigureInterval,
+    PairMoney,
+    SegmentComparison,
+    TeacherStudentFigures,
+)
+from fraudstream.lab.evaluation.draws import CardDraws, DrawnFigure
+from fraudstream.lab.evaluation.figures import (
+    BudgetAlerts,
+    CurrencyRows,
+    ScoredBy,
+    differences,
+    money_figures,
+    ranking_figures,
+)
+from fraudstream.lab.evaluation.payments import EvaluatedPayments
+from fraudstream.lab.evaluation.slices import PaymentSlice, segment_slices
+from metrics.bootstrap import BootstrapPlan
+from metrics.columns import Bools, Floats, exact_sum, ratios
+from metrics.money import CostMatrix, DecisionCode, MoneySums
+from models.policy import Decision
 
 SUMS_PLAN = BootstrapPlan(draws=1_000)
 RANKING_PLAN = BootstrapPlan(draws=300)
 """Fewer draws, since each reads all rows."""
 _DECISIONS = tuple(Decision)
+_NO_BUDGETS = (BudgetAlerts({}), BudgetAlerts({}))
+_MEAN_RANK = 0.5
 
 
-class _Sum(IntEnum):
-    """The columns that are summed up by card."""
+class HeldBack(NamedTuple):
+    """n labelled payments, the currencies that they name by place, and what both models said of them."""
 
-    ROWS = 0
-    ALIKE = 1
-    DIFFERENCE = 2
-    TEACHER_ALERTS = 3
-    STUDENT_ALERTS = 4
-    TEACHER_RANK = 5
-    STUDENT_RANK = 6
-    RANK_PRODUCT = 7
-    TEACHER_RANK_SQUARE = 8
-    STUDENT_RANK_SQUARE = 9
-    TEACHER_LOSS = 10
-    STUDENT_LOSS = 11
-    REVIEW_ALL = 12
-    DECLINE_ALL = 13
-    FRAUD = 14
+    payments: EvaluatedPayments
+    currencies: tuple[str, ...]
+    teacher: ScoredBy
+    student: ScoredBy
 
-
-class HeldBackRows(NamedTuple):
-    """n labelled payments: their cards, whether they are fraud, what they are, and both models' scores and decisions.
-
-    `compromised` tells those of cards whose fraud was known by then, as of `training.evaluation.blocked`. Decisions are
-    numbers as of `metrics.money.DecisionCode`.
-    """
-
-    cards: Ints
-    fraud: NDArray[np.int8]
-    compromised: Bools
-    payments: FilePayments
-    teacher_scores: Floats
-    student_scores: Floats
-    teacher_codes: Ints
-    student_codes: Ints
-
-    def of(self, rows: Ints) -> "HeldBackRows":
+    def where(self, rows: Ints | Bools) -> "HeldBack":
         """Return some of them."""
-        return HeldBackRows(
-            self.cards[rows],
-            self.fraud[rows],
-            self.compromised[rows],
-            self.payments.of(rows),
-            self.teacher_scores[rows],
-            self.student_scores[rows],
-            self.teacher_codes[rows],
-            self.student_codes[rows],
-        )
+        return HeldBack(self.payments.where(rows), self.currencies, self.teacher.where(rows), self.student.where(rows))
 
 
 class MoneyTerms(NamedTuple):
@@ -85,79 +61,63 @@ class MoneyTerms(NamedTuple):
     costs: CostMatrix
 
 
-def compare(held: HeldBackRows, terms: MoneyTerms) -> TeacherStudentFigures:
+def compare(held: HeldBack, terms: MoneyTerms) -> TeacherStudentFigures:
     """Compare both models on at least one row."""
-    money = held.of(np.flatnonzero(held.payments.currencies == terms.currency))
-    sums = sum_by_card(held.cards, *_columns(held, terms)).sums
-    estimate = _Estimator(sums)
-    ranked = held.of(ranked_rows(held.fraud, held.compromised))
-    precision = paired_average_precision(
-        ranked.fraud, (ranked.teacher_scores, ranked.student_scores), ranked.cards, RANKING_PLAN
-    )
-    lost = None if precision is None else precision.difference
+    payments, both = held.payments, (held.teacher, held.student)
+    ranking = ranking_figures(payments, both, CardDraws(payments.card, RANKING_PLAN))
+    alerts = [int(one.alerted.sum()) for one in both]
+    declines = [int((one.decisions == DecisionCode.DECLINE).sum()) for one in both]
+    agreement = _agreement(held)
     return TeacherStudentFigures(
-        rows=len(held.fraud),
-        cards=len(sums),
-        frauds=int(held.fraud.sum()),
-        teacher_alerts=int((held.teacher_codes > 0).sum()),
-        student_alerts=int((held.student_codes > 0).sum()),
-        teacher_declines=int((held.teacher_codes == DecisionCode.DECLINE).sum()),
-        student_declines=int((held.student_codes == DecisionCode.DECLINE).sum()),
-        volume_ratio=estimate(_ratio(_Sum.STUDENT_ALERTS, _Sum.TEACHER_ALERTS), _Sum.TEACHER_ALERTS),
-        agreement=estimate(_ratio(_Sum.ALIKE, _Sum.ROWS), _Sum.ROWS),
-        rank_correlation=estimate(_rank_correlation, _Sum.ROWS),
-        score_difference=estimate(_ratio(_Sum.DIFFERENCE, _Sum.ROWS), _Sum.ROWS),
-        teacher_average_precision=None if precision is None else precision.first,
-        student_average_precision=None if precision is None else precision.second,
-        average_precision_lost=_figure(lost, None if precision is None else precision.difference_interval),
-        money=_money(money, terms, estimate(_savings_lost, _Sum.FRAUD)),
+        rows=len(payments.fraud),
+        cards=len(np.unique(payments.card)),
+        frauds=int(payments.fraud.sum()),
+        teacher_alerts=alerts[0],
+        student_alerts=alerts[1],
+        teacher_declines=declines[0],
+        student_declines=declines[1],
+        **agreement,
+        teacher_average_precision=_value(ranking[0]["average_precision"]),
+        student_average_precision=_value(ranking[1]["average_precision"]),
+        average_precision_lost=_figure(differences(ranking)["average_precision"], RANKING_PLAN),
+        money=_money(held, terms),
     )
 
 
-def _money(money: HeldBackRows, terms: MoneyTerms, lost: FigureInterval) -> PairMoney:
-    teacher, student = (
-        MoneySums.of(PricedRows(codes, money.fraud, money.payments.amounts_minor), terms.costs)
-        for codes in (money.teacher_codes, money.student_codes)
+def _agreement(held: HeldBack) -> dict[str, FigureInterval]:
+    """Return what follows from sums over payments: how alike both models decide and score."""
+    teacher, student = held.teacher, held.student
+    ranks = [relative_ranks(one.scores) - _MEAN_RANK for one in (teacher, student)]
+    sums = CardDraws(held.payments.card, SUMS_PLAN).sums(
+        np.ones(len(ranks[0])),
+        teacher.decisions == student.decisions,
+        np.abs(teacher.scores - student.scores),
+        teacher.alerted,
+        student.alerted,
+        *ranks,
+        ranks[0] * ranks[1],
+        ranks[0] ** 2,
+        ranks[1] ** 2,
     )
-    return PairMoney(
-        currency=terms.currency,
-        rows=len(money.fraud),
-        fraud_minor=teacher.fraud_minor,
-        teacher_loss_minor=teacher.loss_minor,
-        student_loss_minor=student.loss_minor,
-        teacher_savings=teacher.savings,
-        student_savings=student.savings,
-        savings_lost=lost,
-    )
+    rows, alike, difference, teacher_alerts, student_alerts = range(5)
+    figures = {
+        "volume_ratio": sums.figure(partial(_ratio, student_alerts, teacher_alerts), teacher_alerts),
+        "agreement": sums.figure(partial(_ratio, alike, rows), rows),
+        "rank_correlation": sums.figure(_rank_correlation, rows),
+        "score_difference": sums.figure(partial(_ratio, difference, rows), rows),
+    }
+    return {name: _figure(figure, SUMS_PLAN) for name, figure in figures.items()}
 
 
-def _columns(held: HeldBackRows, terms: MoneyTerms) -> list[NDArray[Any]]:
-    """Return the columns of `_Sum`, each of shape (n,); those of money are 0 in other currencies."""
-    mean_rank = 0.5
-    first, second = (relative_ranks(one) - mean_rank for one in (held.teacher_scores, held.student_scores))
-    counted = held.payments.currencies == terms.currency
-    amounts = np.where(counted, held.payments.amounts_minor, 0)
-    teacher, student = (
-        terms.costs.table(PricedRows(codes, held.fraud, amounts)) * counted[:, np.newaxis]
-        for codes in (held.teacher_codes, held.student_codes)
-    )
-    return [
-        np.ones(len(held.fraud)),
-        held.teacher_codes == held.student_codes,
-        np.abs(held.teacher_scores - held.student_scores),
-        held.teacher_codes > 0,
-        held.student_codes > 0,
-        first,
-        second,
-        first * second,
-        first**2,
-        second**2,
-        teacher[:, LossColumn.LOSS],
-        student[:, LossColumn.LOSS],
-        teacher[:, LossColumn.REVIEW_ALL],
-        teacher[:, LossColumn.DECLINE_ALL],
-        teacher[:, LossColumn.FRAUD],
-    ]
+def _ratio(numerator: int, denominator: int, sums: Floats) -> Floats:
+    return ratios(sums[..., numerator], sums[..., denominator])
+
+
+def _rank_correlation(sums: Floats) -> Floats:
+    """Return Spearman's coefficient: Pearson's of the ranks, which stay those of all rows when cards are drawn."""
+    rows, first, second, product, first_square, second_square = (sums[..., at] for at in (0, 5, 6, 7, 8, 9))
+    spreads = (rows * first_square - first**2) * (rows * second_square - second**2)
+    return ratios(rows * product - first * second, np.sqrt(np.maximum(spreads, 0.0)))
 
 
 def relative_ranks(scores: Floats) -> Floats:
@@ -168,72 +128,85 @@ def relative_ranks(scores: Floats) -> Floats:
     return ranks
 
 
-class _Estimator:
-    """Computes figures of sums by card, with intervals from one drawing of the cards."""
-
-    def __init__(self, sums: Floats) -> None:
-        self._sums = sums
-        self._drawn = draw_sums(sums, SUMS_PLAN) if len(sums) >= SUMS_PLAN.least_cards else None
-
-    def __call__(self, statistic: Callable[[Floats], Floats], basis: _Sum) -> FigureInterval:
-        """Return a figure; without an interval where fewer than `least_cards` cards have the basis."""
-        value = float(statistic(self._sums.sum(axis=0, keepdims=True))[0])
-        enough = int((self._sums[:, basis] > 0).sum()) >= SUMS_PLAN.least_cards
-        found = None
-        if self._drawn is not None and enough:
-            found = percentiles(statistic(self._drawn), SUMS_PLAN.confidence)
-        return _figure(None if np.isnan(value) else value, found)
-
-
-def _figure(value: float | None, interval: Interval | None) -> FigureInterval:
-    if value is None or interval is None:
-        return FigureInterval(value)
-    return FigureInterval(value, interval.low, interval.high)
-
-
-def _ratio(numerator: _Sum, denominator: _Sum) -> Callable[[Floats], Floats]:
-    return lambda sums: ratios(sums[:, numerator], sums[:, denominator])
-
-
-def _rank_correlation(sums: Floats) -> Floats:
-    """Return Spearman's coefficient: Pearson's of the ranks, which stay those of all rows when cards are drawn."""
-    rows, first, second = (sums[:, one] for one in (_Sum.ROWS, _Sum.TEACHER_RANK, _Sum.STUDENT_RANK))
-    shared = rows * sums[:, _Sum.RANK_PRODUCT] - first * second
-    spread_first = rows * sums[:, _Sum.TEACHER_RANK_SQUARE] - first**2
-    spread_second = rows * sums[:, _Sum.STUDENT_RANK_SQUARE] - second**2
-    return ratios(shared, np.sqrt(np.maximum(spread_first * spread_second, 0.0)))
-
-
-def _savings_lost(sums: Floats) -> Floats:
-    others = [_Sum.REVIEW_ALL, _Sum.DECLINE_ALL, _Sum.FRAUD]
-    teacher, student = (savings_of(sums[:, [one, *others]]) for one in (_Sum.TEACHER_LOSS, _Sum.STUDENT_LOSS))
-    lost: Floats = teacher - student
-    return lost
-
-
-def decision_pairs(held: HeldBackRows) -> tuple[DecisionPair, ...]:
-    """Count the payments of each pair of decisions that occurs, the teacher's mildest first."""
-    pairs = held.teacher_codes * len(_DECISIONS) + held.student_codes
-    return tuple(_pair(int(pair), held.of(np.flatnonzero(pairs == pair))) for pair in np.unique(pairs))
-
-
-def _pair(pair: int, rows: HeldBackRows) -> DecisionPair:
-    teacher, student = divmod(pair, len(_DECISIONS))
-    fraud = rows.of(np.flatnonzero(rows.fraud == 1))
-    return DecisionPair(
-        teacher=_DECISIONS[teacher].value,
-        student=_DECISIONS[student].value,
-        events=len(rows.fraud),
-        cards=len(np.unique(rows.cards)),
-        frauds=len(fraud.fraud),
-        amount_minor=amounts_by_currency(rows.payments),
-        fraud_minor=amounts_by_currency(fraud.payments),
+def _money(held: HeldBack, terms: MoneyTerms) -> PairMoney:
+    """Compare what decisions cost on the payments in one currency, of which there may be none."""
+    rows = np.flatnonzero(np.array(held.currencies)[held.payments.currency] == terms.currency)
+    one, both = CurrencyRows(terms.currency, rows, held.payments.where(rows)), (held.teacher, held.student)
+    teacher, student = (MoneySums.of(one.priced(said), terms.costs) for said in both)
+    lost = FigureInterval(None)
+    if len(rows):
+        figures = differences(money_figures(one, both, _NO_BUDGETS, terms.costs, SUMS_PLAN))
+        lost = _figure(figures[f"savings.{terms.currency}"], SUMS_PLAN)
+    return PairMoney(
+        currency=terms.currency,
+        rows=len(rows),
+        fraud_minor=teacher.fraud_minor,
+        teacher_loss_minor=teacher.loss_minor,
+        student_loss_minor=student.loss_minor,
+        teacher_savings=teacher.savings,
+        student_savings=student.savings,
+        savings_lost=lost,
     )
 
 
-def amounts_by_currency(payments: FilePayments) -> dict[str, int]:
+def _value(figure: DrawnFigure) -> float | None:
+    return None if np.isnan(figure.value) else figure.value
+
+
+def _figure(drawn: DrawnFigure, plan: BootstrapPlan) -> FigureInterval:
+    found = drawn.figure(plan)
+    if found.interval is None:
+        return FigureInterval(found.value)
+    return FigureInterval(found.value, found.interval.low, found.interval.high)
+
+
+def compare_segments(held: HeldBack, history_ms: int, terms: MoneyTerms) -> tuple[SegmentComparison, ...]:
+    """Compare both models on each segment that the file tells apart, as an evaluation cuts them.
+
+    Args:
+        held: n held-back payments.
+        history_ms: how long before the first of them the file begins.
+        terms: how money is compared.
+    """
+    slices = segment_slices(held.payments, held.currencies, history_ms)
+    return tuple(_segment(held.where(one.rows), one, terms) for one in slices)
+
+
+def _segment(chosen: HeldBack, segment: PaymentSlice, terms: MoneyTerms) -> SegmentComparison:
+    swapped = chosen.where(chosen.teacher.decisions != chosen.student.decisions)
+    return SegmentComparison(
+        by=segment.kind,
+        name=segment.name,
+        swaps=len(swapped.payments.fraud),
+        swapped_minor=_amounts_by_currency(swapped).get(terms.currency, 0),
+        figures=compare(chosen, terms),
+    )
+
+
+def decision_pairs(held: HeldBack) -> tuple[DecisionPair, ...]:
+    """Count the payments of each pair of decisions that occurs, the teacher's mildest first."""
+    pairs = held.teacher.decisions * len(_DECISIONS) + held.student.decisions
+    return tuple(_pair(int(pair), held.where(pairs == pair)) for pair in np.unique(pairs))
+
+
+def _pair(pair: int, rows: HeldBack) -> DecisionPair:
+    teacher, student = divmod(pair, len(_DECISIONS))
+    frauds = rows.where(rows.payments.fraud)
+    return DecisionPair(
+        teacher=_DECISIONS[teacher].value,
+        student=_DECISIONS[student].value,
+        events=len(rows.payments.fraud),
+        cards=len(np.unique(rows.payments.card)),
+        frauds=len(frauds.payments.fraud),
+        amount_minor=_amounts_by_currency(rows),
+        fraud_minor=_amounts_by_currency(frauds),
+    )
+
+
+def _amounts_by_currency(held: HeldBack) -> dict[str, int]:
     """Sum up amounts in minor units, by currency."""
-    return {
-        code: exact_sum(payments.amounts_minor[payments.currencies == code])
-        for code in sorted(set(payments.currencies.tolist()))
+    found = {
+        held.currencies[place]: exact_sum(held.payments.amount_minor[held.payments.currency == place])
+        for place in np.unique(held.payments.currency).tolist()
     }
+    return dict(sorted(found.items()))

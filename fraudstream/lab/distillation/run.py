@@ -5,23 +5,21 @@ alone.
 """
 
 import tempfile
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from fraudstream.lab.dataset.file import TransactionsFile
 from fraudstream.lab.dataset.predictions_file import open_needed
-from fraudstream.lab.distillation.comparison import HeldBackRows, MoneyTerms, compare
-from fraudstream.lab.distillation.parts import parts_of
-from fraudstream.lab.distillation.payments import FilePayments, read_payments
-from fraudstream.lab.distillation.report import DistillationReport, RowTime, TeacherStudentFigures
+from fraudstream.lab.distillation.comparison import HeldBack, MoneyTerms, compare
+from fraudstream.lab.distillation.report import DistillationReport, RowTime
 from fraudstream.lab.distillation.request import DistillationRequest, UnpricedCurrencyError
 from fraudstream.lab.distillation.speed import TimedCall, TimedModel, measure_times, sample_rows
-from fraudstream.lab.distillation.student import Student, StudentInputs, decision_codes, train_student
+from fraudstream.lab.distillation.student import Student, StudentInputs, said_on, train_student
 from fraudstream.lab.distillation.summary import ComparedStudents, PreparedFile, summarise
 from fraudstream.lab.distillation.teacher import (
     TeacherMember,
@@ -30,16 +28,15 @@ from fraudstream.lab.distillation.teacher import (
     score_by_file,
     score_by_models,
 )
-from fraudstream.lab.training.assembly import assemble, data_of, fit_decisions, margins, store
-from fraudstream.lab.training.evaluation import blocked
-from fraudstream.lab.training.labels import LabelTerms, label_terms, table_of
+from fraudstream.lab.evaluation.payments import EvaluatedPayments, payments_of, read_file_tables
+from fraudstream.lab.training.assembly import assemble, data_of, fit_decisions, manifest_of, margins, store
+from fraudstream.lab.training.labels import LabelTerms, look_at_labels
 from fraudstream.lab.training.request import PolicyWish, Progress
-from fraudstream.lab.training.split import check_labels
-from fraudstream.lab.training.vectors import Table, VectorPass, fill_table
+from fraudstream.lab.training.split import SingleFit, split
+from fraudstream.lab.training.vectors import Table, reach_ms
 from fraudstream.lab.training.weakness import ranks_by_chance, refuse_weak
-from models.artifact import Artifact, Manifest, as_weaknesses, with_policy
+from models.artifact import Artifact, as_weaknesses
 from models.repository import Repository
-from models.times import format_time
 
 
 def distil(request: DistillationRequest, repository: Repository, progress: Progress) -> DistillationReport:
@@ -63,13 +60,13 @@ def distil(request: DistillationRequest, repository: Repository, progress: Progr
         folder = Path(name)
         prepared, terms = _prepare(request, members, folder, progress)
         request = replace(request, maturity_days=terms.maturity_days)
-        table = prepared.tables[request.sets.newest.fingerprint]
-        parts = parts_of(table, request.sets.newest, request.split)
+        table = prepared.tables[request.sets.newest.fingerprint].table
+        parts = _parts(request, table)
         check_unseen(members, request, repository, int(table.occurred_ms[parts.held_back[0]]))
         if request.scores is None:
             teacher = score_by_models(members, prepared.tables, parts, request, progress)
         else:
-            teacher = score_by_file(request.scores, prepared.payments, table, parts, (request, folder))
+            teacher = score_by_file(request.scores, request, table, parts, folder)
         found = _students(StudentInputs(request, table, parts, teacher), prepared, members, progress)
         weak = _weaknesses(found)
         artifact = _artifact(found, (*terms.weaknesses, *weak))
@@ -92,19 +89,17 @@ def _prepare(
         open_needed(request.predictions, names, folder, request.threads) or nullcontext() as predictions,
         TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source,
     ):
-        check_labels(source.facts.labelled, source.facts.usable, source.facts.last_ms)
-        light = table_of(source.labels())
-        terms = label_terms(light, request)
-        parts_of(terms.apply(light), request.sets.newest, request.split)
-        payments = read_payments(source)
+        terms, table = look_at_labels(source, request)
+        _parts(request, table)
         progress("read", 1, 1)
-        tables: dict[str, Table] = {}
-        for fingerprint, feature_set in sets.items():
-            place = folder / fingerprint
-            place.mkdir()
-            pass_ = VectorPass(source, feature_set, predictions)
-            tables[fingerprint] = terms.apply(fill_table(source, pass_, place, progress))
-        return PreparedFile(source.facts, source.dropped, payments, tables, terms.notes), terms
+        found = read_file_tables(source, sets, folder, progress, predictions)
+        tables = {name: file._replace(table=terms.apply(file.table)) for name, file in found.items()}
+        return PreparedFile(source.facts, source.dropped, tables, terms.notes), terms
+
+
+def _parts(request: DistillationRequest, table: Table) -> SingleFit:
+    """Split a table by time, as training does, for a model that is fitted once."""
+    return split(table, reach_ms(request.sets.newest), request.split).single_fit
 
 
 def _students(
@@ -113,36 +108,25 @@ def _students(
     """Train students of all sizes, and compare each with the teacher on the held-back part."""
     request, table, parts, teacher = inputs
     sizes = tuple(dict.fromkeys((request.size, *request.sizes)))
-    payments = prepared.payments.of(parts.held_back)
-    terms = _money_terms(request, payments)
-    scores, compromised = teacher.scores[parts.held_back], blocked(table, parts.held_back)
-    students: list[Student] = []
-    figures: list[TeacherStudentFigures] = []
-    held: HeldBackRows | None = None
+    file = prepared.tables[request.sets.newest.fingerprint]
+    payments, currencies = payments_of(file, parts.held_back, table.fraud), file.columns.currencies
+    terms = _money_terms(request, payments, currencies)
+    by_teacher = said_on(teacher.scores[parts.held_back], teacher.policy)
+    students, held = list[Student](), list[HeldBack]()
     for place, size in enumerate(sizes, start=1):
-        student = train_student(inputs, size)
-        rows = HeldBackRows(
-            table.card[parts.held_back],
-            table.fraud[parts.held_back],
-            compromised,
-            payments,
-            scores,
-            student.scores,
-            decision_codes(scores, teacher.policy),
-            decision_codes(student.scores, student.policy),
-        )
-        held = held or rows
-        students.append(student)
-        figures.append(compare(rows, terms))
+        students.append(train_student(inputs, size))
+        held.append(HeldBack(payments, currencies, by_teacher, students[-1].said))
         progress("students", place, len(sizes))
-    times, teacher_time = _times(inputs, students, prepared.tables, members)
-    assert held is not None  # noqa: S101 - there is at least the size to store
-    return ComparedStudents(inputs, tuple(students), held, terms, tuple(figures), times, teacher_time)
+    figures = tuple(compare(one, terms) for one in held)
+    times, teacher_time = _times(inputs, students, prepared, members)
+    return ComparedStudents(inputs, tuple(students), held[0], terms, figures, times, teacher_time)
 
 
-def _money_terms(request: DistillationRequest, payments: FilePayments) -> MoneyTerms:
+def _money_terms(request: DistillationRequest, payments: EvaluatedPayments, currencies: Sequence[str]) -> MoneyTerms:
     """Return the currency of most held-back payments, unless another is stated, and its costs."""
-    currency = request.currency or Counter(sorted(payments.currencies.tolist())).most_common(1)[0][0]
+    counts = np.bincount(payments.currency, minlength=len(currencies))
+    most = min(range(len(currencies)), key=lambda place: (-counts[place], currencies[place]))
+    currency = request.currency or currencies[most]
     try:
         return MoneyTerms(currency, request.costs.of(currency)[0])
     except ValueError as error:
@@ -150,11 +134,11 @@ def _money_terms(request: DistillationRequest, payments: FilePayments) -> MoneyT
 
 
 def _times(
-    inputs: StudentInputs, students: list[Student], tables: Mapping[str, Table], members: tuple[TeacherMember, ...]
+    inputs: StudentInputs, students: list[Student], prepared: PreparedFile, members: tuple[TeacherMember, ...]
 ) -> tuple[tuple[RowTime, ...], RowTime | None]:
     """Measure the row times of all students and of the teacher, in turn."""
     rows = sample_rows(inputs.parts.held_back)
-    matrices = {name: np.asarray(table.matrix[rows]) for name, table in tables.items()}
+    matrices = {name: np.asarray(file.table.matrix[rows]) for name, file in prepared.tables.items()}
     own = matrices[inputs.request.sets.newest.fingerprint]
     timed = [TimedModel((TimedCall(student.score, own),)) for student in students]
     if not members:
@@ -181,22 +165,9 @@ def _artifact(found: ComparedStudents, weak: tuple[str, ...]) -> Artifact:
     student = found.students[0]
     terms = request.terms._replace(policy=PolicyWish(thresholds=student.policy))
     assembled = fit_decisions(student.booster, table, (parts.calibrate, parts.held_back), terms)
-    manifest = Manifest(
-        name=request.name,
-        version=request.version or format_time(table.last_ms)[:10],
-        fingerprint=request.sets.newest.fingerprint,
-        feature_names=request.sets.newest.names,
-        training=data_of(table, np.concatenate((parts.train, parts.calibrate)), request.maturity_days),
-        code_version=request.code_version,
-        parameters=student.parameters,
-        seed=request.seed,
-        provenance=request.provenance,
-        metrics=assembled.metrics,
-        calibration=assembled.calibration,
-        policy=student.policy,
-        parent=teacher.parent,
-        distilled=teacher.distilled,
-        reference=assembled.reference,
-        weaknesses=as_weaknesses(weak),
+    training = data_of(table, np.concatenate((parts.train, parts.calibrate)), request.maturity_days)
+    manifest = manifest_of(request, request.sets.newest, table, student.trees, assembled, training=training)
+    manifest = msgspec.structs.replace(
+        manifest, parent=teacher.parent, distilled=teacher.distilled, weaknesses=as_weaknesses(weak)
     )
-    return assemble(with_policy(manifest, *assembled.chosen), student.text, request.sets.newest)
+    return assemble(manifest, student.trees.text, request.sets.newest)

@@ -5,18 +5,33 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.history.frames import Floats
 from features.history.store import Ints
-from fraudstream.lab.dataset.database import connect_memory, import_duckdb
-from fraudstream.lab.dataset.errors import TransactionsFileError
-from fraudstream.lab.dataset.file import missing_columns, source_of
-from fraudstream.lab.distillation.payments import FilePayments, Texts
+from fraudstream.lab.dataset.columns import ANY_TEXT, DECISION, PROBABILITY
+from fraudstream.lab.dataset.database import connect_memory, quoted
+from fraudstream.lab.dataset.errors import InputFileError
+from fraudstream.lab.dataset.file import DATABASE
+from fraudstream.lab.dataset.input_table import Column, ColumnCheck, Need, TableLayout, read_table
+from fraudstream.lab.dataset.output import is_parquet, without_apostrophe
 from fraudstream.lab.distillation.request import ScoresFileError
 from models.policy import Decision
 
 _MEMORY_MB = 1_024
-_CHUNK_BYTES = 1 << 20
+_LAYOUT = TableLayout(
+    item="score",
+    columns=(
+        Column("transaction_id", ANY_TEXT),
+        Column("card_id", ANY_TEXT, Need.NOTHING),
+        Column("score", PROBABILITY, Need.COLUMN),
+        Column("decision", DECISION, Need.NOTHING),
+    ),
+    checks=(ColumnCheck("decision", "is missing", "decision IS NULL"),),
+    unique=("transaction_id", "card_id"),
+    only_with="score",
+    from_output=True,
+)
 _AGAIN = "score the transactions file itself: `fraudstream score FILE --model MODEL --out SCORES`"
 
 
@@ -25,77 +40,70 @@ class FileScores(NamedTuple):
 
     digest: str
     scores: Floats
-    decisions: Texts | None
+    decisions: NDArray[np.object_] | None
 
 
-def read_scores(path: Path, payments: FilePayments, folder: Path) -> FileScores:
+def read_scores(path: Path, wanted: Ints, folder: Path) -> FileScores:
     """Read one score for each payment; a payment is found by its id, and by its card where the file has cards.
 
     Rows without a score are left out: those that the stream would not decide have none.
+
+    Args:
+        path: the file of scores.
+        wanted: the numbers by time of the payments that need a score.
+        folder: has the database of the transactions file that was read.
 
     Raises:
         ScoresFileError: columns are missing, a score is none, or not each payment has one and each score a payment.
         MissingExtraError: DuckDB is not installed.
     """
-    duckdb = import_duckdb()
     with connect_memory(folder, _MEMORY_MB) as connection:
         try:
-            columns = _load(connection, path, payments)
-            _check(connection, path, columns)
-            found = _matched(connection, columns)
-        except (duckdb.Error, TransactionsFileError) as error:
-            raise ScoresFileError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
-    decisions = np.asarray(found["decision"].tolist(), object) if "decision" in columns else None
-    return FileScores(_sha256(path), np.asarray(found["score"], np.float64), decisions)
+            with read_table(connection, path, _LAYOUT) as table:
+                key = ", ".join(name for name in _LAYOUT.unique if name in table.kinds)
+                _load(connection, path, wanted, folder)
+                found = _matched(connection, path, key)
+        except InputFileError as error:
+            raise ScoresFileError(str(error)) from error
+    decisions = np.asarray(found["decision"].tolist(), object) if "decision" in table.kinds else None
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileScores(digest, np.asarray(found["score"], np.float64), decisions)
 
 
-def _load(connection: Any, path: Path, payments: FilePayments) -> dict[str, str]:  # noqa: ANN401 - of a module without types
-    """Create the tables `given`, with the file's scores, and `payments`; return the file's columns that are used."""
-    source = source_of(path)
-    described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()  # noqa: S608 - quoted
-    kinds = {str(name): str(kind) for name, kind, *_ in described}
-    problems = missing_columns(("transaction_id", "score"), tuple(kinds))
-    if problems:
-        raise ScoresFileError("\n".join(f"{path}: {problem}" for problem in problems))
-    columns: dict[str, str] = {name: kinds[name] for name in ("transaction_id", "card_id", "decision") if name in kinds}
-    texts = ", ".join(f"CAST({name} AS VARCHAR) AS {name}" for name in columns)
+def _load(connection: Any, path: Path, wanted: Ints, folder: Path) -> None:  # noqa: ANN401 - of a module without types
+    """Create the tables `given`, with the file's scores, and `payments`."""
     connection.execute(
-        f"CREATE TABLE given AS SELECT {texts}, TRY_CAST(score AS DOUBLE) AS score FROM {source} "  # noqa: S608 - our own
-        "WHERE score IS NOT NULL AND CAST(score AS VARCHAR) NOT IN ('', 'nan', 'NaN')"
+        "CREATE TABLE given AS SELECT read_transaction_id AS transaction_id, read_card_id AS card_id, "
+        "read_score AS score, read_decision AS decision FROM read"
     )
-    numbers = np.arange(len(payments.amounts_minor))
-    names = {"transaction_id": payments.transaction_ids, "card_id": payments.card_ids}
-    connection.register("columns", {"number": numbers, **names})
-    connection.execute("CREATE TABLE payments AS SELECT * FROM columns")
-    return columns
+    connection.execute(f"ATTACH {quoted(folder / DATABASE)} AS file (READ_ONLY)")
+    connection.register("wanted", {"number": wanted})
+    names = ["transaction_id", "card_id"]
+    if not is_parquet(path):  # a transactions file keeps the apostrophes of a CSV file that it is
+        names = [f"{without_apostrophe(name)} AS {name}" for name in names]
+    connection.execute(
+        f"CREATE TABLE payments AS SELECT number, {', '.join(names)} FROM wanted "  # noqa: S608 - our own names
+        "JOIN file.transactions AS transactions ON transactions.rowid = number"
+    )
 
 
-def _key(columns: dict[str, str]) -> str:
-    return ", ".join(name for name in ("transaction_id", "card_id") if name in columns)
-
-
-def _check(connection: Any, path: Path, columns: dict[str, str]) -> None:  # noqa: ANN401 - likewise
-    """Refuse scores that are none, and payments and scores that do not match one by one."""
-    key = _key(columns)
-    allowed = ", ".join(f"'{decision}'" for decision in Decision)
-    wrong = "decision IS NULL OR decision NOT IN (" + allowed + ")" if "decision" in columns else "false"
-    invalid, strange, rows, keys = connection.execute(
-        "SELECT count(*) FILTER (score IS NULL OR NOT (score >= 0 AND score <= 1)), "  # noqa: S608 - our own names
-        f"count(*) FILTER ({wrong}), count(*), count(DISTINCT ({key})) FROM given"
-    ).fetchall()[0]
+def _matched(connection: Any, path: Path, key: str) -> dict[str, Any]:  # noqa: ANN401 - likewise
+    """Return the scores and the decisions in the order of the payments; refuse what does not match one by one."""
     counts = {
-        "rows have a score that is not from 0 to 1": invalid,
-        "rows with a score have a decision that is none": strange,
-        "rows have the payment of another row": rows - keys,
         "payments of the transactions file have no score": _without(connection, "payments", "given", key),
         "scores are of no payment of the transactions file": _without(connection, "given", "payments", key),
         "payments share their id: write the scores with the column card_id": _shared(connection, key),
     }
-    problems = [f"{path}: {count:,} {what}" for what, count in counts.items() if count]
+    problems = [f"{count:,} {what}" for what, count in counts.items() if count]
     if problems:
-        total = _count(connection, "payments")
-        problems.append(f"{path}: has {rows:,} scores for {total:,} payments that are to have one; {_AGAIN}")
-        raise ScoresFileError("\n".join(problems))
+        rows, total = _count(connection, "given"), _count(connection, "payments")
+        problems.append(f"has {rows:,} scores for {total:,} payments that are to have one; {_AGAIN}")
+        raise InputFileError(str(path), tuple(problems))
+    found: dict[str, Any] = connection.execute(
+        f"SELECT score, decision FROM payments JOIN given USING ({key}) ORDER BY number"  # noqa: S608 - our own names
+    ).fetchnumpy()
+    return found
 
 
 def _without(connection: Any, these: str, those: str, key: str) -> int:  # noqa: ANN401 - likewise
@@ -110,23 +118,7 @@ def _count(connection: Any, rows: str) -> int:  # noqa: ANN401 - likewise
     return int(connection.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0])  # noqa: S608 - our own names
 
 
-def _matched(connection: Any, columns: dict[str, str]) -> dict[str, Any]:  # noqa: ANN401 - likewise
-    wanted = "score, decision" if "decision" in columns else "score"
-    found: dict[str, Any] = connection.execute(
-        f"SELECT {wanted} FROM payments JOIN given USING ({_key(columns)}) ORDER BY number"  # noqa: S608 - our own names
-    ).fetchnumpy()
-    return found
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def decided_shares(decisions: Texts, rows: Ints) -> tuple[float, float]:
+def decided_shares(decisions: NDArray[np.object_], rows: Ints) -> tuple[float, float]:
     """Return the shares of some payments that were at least reviewed, and that were declined."""
     chosen = decisions[rows]
     return float((chosen != Decision.APPROVE.value).mean()), float((chosen == Decision.DECLINE.value).mean())

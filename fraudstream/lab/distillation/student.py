@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from features.history.store import Ints
-from fraudstream.lab.distillation.parts import DistillationParts
 from fraudstream.lab.distillation.request import DistillationRequest, SoftTarget, StudentSize
 from fraudstream.lab.distillation.teacher import TeacherScores
-from fraudstream.lab.training.assembly import margins
+from fraudstream.lab.evaluation.figures import ScoredBy
+from fraudstream.lab.training.assembly import MadeTrees, margins
 from fraudstream.lab.training.calibrators import choose_calibration
+from fraudstream.lab.training.policy import decision_codes
+from fraudstream.lab.training.split import SingleFit
 from fraudstream.lab.training.trees import DEFAULTS
 from fraudstream.lab.training.vectors import Table
 from models.artifact import Parameter
@@ -32,22 +33,21 @@ class StudentInputs(NamedTuple):
 
     request: DistillationRequest
     table: Table
-    parts: DistillationParts
+    parts: SingleFit
     teacher: TeacherScores
 
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """A trained student: `scores` are of the held-back part, and `features` those that its trees use."""
+    """A trained student: `said` is of the held-back part, and `features` are those that its trees use."""
 
     size: StudentSize
-    parameters: dict[str, Parameter]
-    text: str
+    trees: MadeTrees
     booster: Booster
     calibration: Calibration
     calibrator: Calibrator
     policy: Policy
-    scores: Floats
+    said: ScoredBy
     features: tuple[str, ...]
 
     def score(self, matrix: Floats) -> Floats:
@@ -78,9 +78,10 @@ def train_student(inputs: StudentInputs, size: StudentSize) -> Student:
     calibration = choose_calibration(on_calibrate, table.fraud[parts.calibrate], request.calibration)
     calibrator = Calibrator.of(calibration)
     policy = match_volumes(calibrator.probabilities(on_calibrate), teacher.scores[parts.calibrate], teacher.policy)
-    scores = calibrator.probabilities(margins(booster, table, parts.held_back))
+    said = said_on(calibrator.probabilities(margins(booster, table, parts.held_back)), policy)
     used = tuple(name for name, gain in zip(names, gains(text, len(names)), strict=True) if gain)
-    return Student(size, parameters, text, booster, calibration, calibrator, policy, scores, used)
+    trees = MadeTrees(text, parameters, request.seed)
+    return Student(size, trees, booster, calibration, calibrator, policy, said, used)
 
 
 def _fit(inputs: StudentInputs, parameters: dict[str, Parameter]) -> str:
@@ -158,6 +159,6 @@ def _threshold(scores: Floats, wanted: int, never: float) -> float:
     return -float(found[nearest - 1])
 
 
-def decision_codes(scores: Floats, policy: Policy) -> Ints:
-    """Return the decision of each row as a number: 0 approve, 1 review, 2 decline, as `metrics.money.DecisionCode`."""
-    return np.searchsorted(np.array([policy.review_at, policy.decline_at]), scores, side="right").astype(np.int64)
+def said_on(scores: Floats, policy: Policy) -> ScoredBy:
+    """Return scores with the decisions that thresholds make of them."""
+    return ScoredBy(scores, decision_codes(scores, policy))

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fraudstream.lab.dataset.file import FileFacts
-from fraudstream.lab.distillation.comparison import HeldBackRows, MoneyTerms, decision_pairs
-from fraudstream.lab.distillation.payments import FilePayments
+from fraudstream.lab.distillation.comparison import HeldBack, MoneyTerms, compare_segments, decision_pairs
 from fraudstream.lab.distillation.report import (
     DistillationReport,
     RowTime,
@@ -18,14 +17,12 @@ from fraudstream.lab.distillation.report import (
     TeacherStudentFigures,
 )
 from fraudstream.lab.distillation.request import DistillationRequest
-from fraudstream.lab.distillation.segments import compare_segments
 from fraudstream.lab.distillation.speed import on_front
 from fraudstream.lab.distillation.student import Student, StudentInputs
 from fraudstream.lab.distillation.teacher import TeacherMember, TeacherScores
+from fraudstream.lab.evaluation.payments import FileTable
 from fraudstream.lab.training.assembly import period
 from fraudstream.lab.training.evaluation import measure
-from fraudstream.lab.training.segments import card_ages_ms
-from fraudstream.lab.training.vectors import Table
 from fraudstream.ops.rollout.outcomes.costs import costs_text
 from models.artifact import Manifest
 
@@ -34,12 +31,11 @@ _FAR_VOLUME = 0.1
 
 
 class PreparedFile(NamedTuple):
-    """The file as it was read: its facts, dropped values, payments, and a table of vectors for each feature set."""
+    """The file as it was read: its facts, dropped values, and its payments with the vectors of each feature set."""
 
     facts: FileFacts
     dropped: dict[str, int]
-    payments: FilePayments
-    tables: Mapping[str, Table]
+    tables: Mapping[str, FileTable]
     notes: tuple[str, ...] = ()
 
 
@@ -48,7 +44,7 @@ class ComparedStudents(NamedTuple):
 
     inputs: StudentInputs
     students: tuple[Student, ...]
-    held: HeldBackRows
+    held: HeldBack
     terms: MoneyTerms
     figures: tuple[TeacherStudentFigures, ...]
     times: tuple[RowTime, ...]
@@ -91,10 +87,7 @@ def summarise(
         comparison=found.figures[0],
         decisions=decision_pairs(found.held),
         segments=compare_segments(
-            found.held,
-            card_ages_ms(table)[parts.held_back],
-            int(table.occurred_ms[parts.held_back[0]] - table.occurred_ms[0]),
-            found.terms,
+            found.held, int(table.occurred_ms[parts.held_back[0]] - table.occurred_ms[0]), found.terms
         ),
         speed=_speed(found),
         sizes=_size_results(found) if request.sizes else (),

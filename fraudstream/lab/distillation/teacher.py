@@ -10,23 +10,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fraudstream.lab.distillation.parts import DistillationParts
-from fraudstream.lab.distillation.payments import FilePayments
 from fraudstream.lab.distillation.request import DistillationRequest, ScoresFileError, TeacherError
 from fraudstream.lab.distillation.scores_file import decided_shares, read_scores
+from fraudstream.lab.evaluation.payments import FileTable
 from fraudstream.lab.rescoring.rescore import resolve, usable_model
 from fraudstream.lab.training.evaluation import choose_policy
 from fraudstream.lab.training.request import Progress
 from fraudstream.lab.training.seen import known_until_ms
-from fraudstream.lab.training.vectors import Table
+from fraudstream.lab.training.split import SingleFit
+from fraudstream.lab.training.vectors import Table, score_blocks
 from metrics.columns import Flags
 from models.distilled import DistilledFrom, TeacherScoresFile, WeighedTeacher
 from models.loading import Model
 from models.policy import Floats, Policy
 from models.repository import Repository
 from models.times import format_time
-
-_BLOCK_ROWS = 65_536
 
 
 class TeacherMember(NamedTuple):
@@ -104,8 +102,8 @@ def _has_seen(until_ms: int, begins: str) -> str:
 
 def score_by_models(
     members: tuple[TeacherMember, ...],
-    tables: Mapping[str, Table],
-    parts: DistillationParts,
+    tables: Mapping[str, FileTable],
+    parts: SingleFit,
     request: DistillationRequest,
     progress: Progress,
 ) -> TeacherScores:
@@ -113,15 +111,13 @@ def score_by_models(
 
     One model brings its own thresholds; those of several flag the stated shares of the calibrate part.
     """
-    rows = np.concatenate((parts.train, parts.calibrate, parts.held_back))
-    scores = np.full(len(next(iter(tables.values())).fraud), np.nan)
+    rows = np.concatenate(parts)
+    scores = np.full(len(next(iter(tables.values())).table.fraud), np.nan)
     scores[rows] = 0.0
-    blocks = np.array_split(rows, max(1, len(rows) // _BLOCK_ROWS))
-    for place, block in enumerate(blocks, start=1):
-        for member in members:
-            matrix = np.asarray(tables[member.model.fingerprint].matrix[block])
-            scores[block] += member.weight * member.model.score(matrix)
-        progress("teacher", place, len(blocks))
+    for place, member in enumerate(members, start=1):
+        table = tables[member.model.fingerprint].table
+        scores[rows] += member.weight * score_blocks(member.model.score, table, rows)
+        progress("teacher", place, len(members))
     np.clip(scores, 0.0, 1.0, out=scores)  # rounding of weights could carry a sum beyond 1
     if len(members) == 1:
         return TeacherScores(scores, members[0].model.policy, parent=members[0].model.digest)
@@ -131,11 +127,7 @@ def score_by_models(
 
 
 def score_by_file(
-    path: Path,
-    payments: FilePayments,
-    table: Table,
-    parts: DistillationParts,
-    context: tuple[DistillationRequest, Path],
+    path: Path, request: DistillationRequest, table: Table, parts: SingleFit, folder: Path
 ) -> TeacherScores:
     """Read the scores of all payments that the stream would decide from a file.
 
@@ -143,17 +135,16 @@ def score_by_file(
 
     Args:
         path: the file.
-        payments: those of the table.
+        request: says until when its model was trained, and which shares are flagged where it has no decisions.
         table: of all payments.
         parts: of the table.
-        context: the request, and a folder for temporary files.
+        folder: has the database of the transactions file that was read.
 
     Raises:
         ScoresFileError: the file does not fit, or its scores give the labels away.
     """
-    request, folder = context
     decided = np.flatnonzero(table.decided)
-    found = read_scores(path, payments.of(decided), folder)
+    found = read_scores(path, decided, folder)
     scores = np.full(len(table.fraud), np.nan)
     scores[decided] = found.scores
     check_no_labels(path, table.fraud[parts.held_back], scores[parts.held_back])

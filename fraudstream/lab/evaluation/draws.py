@@ -5,6 +5,7 @@ them get right or wrong alike cancels out. Cards are drawn with all their paymen
 """
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -83,16 +84,18 @@ class CardDraws:
     def rankings(self, fraud: Bools, rankings: Sequence[tuple[WeightedRanking, Ints]]) -> list[tuple[DrawnFigure, ...]]:
         """Return ROC AUC and average precision of each ranking, which has some of the payments, by their numbers.
 
-        The cards with a fraud bear on both.
+        The cards with a fraud bear on both. Nothing is drawn where too few of them bear on any ranking.
         """
-        drawn = np.empty((self.plan.draws, len(rankings), 2))
-        for at, times in enumerate(drawn_times(self.count, self.plan)):
+        cards = [len(np.unique(self._index[rows][fraud[rows]])) for _, rows in rankings]
+        draws = self.plan.draws if max(cards, default=0) >= self.plan.least_cards else 0
+        drawn = np.empty((draws, len(rankings), 2))
+        for at, times in enumerate(islice(drawn_times(self.count, self.plan), draws)):
             weights = times[self._index].astype(np.float64)
             drawn[at] = [ranking.measure(weights[rows]) for ranking, rows in rankings]
         found = []
         for place, (ranking, rows) in enumerate(rankings):
-            values, cards = ranking.measure(np.ones(len(rows))), len(np.unique(self._index[rows][fraud[rows]]))
-            found.append(tuple(DrawnFigure(values[one], drawn[:, place, one], cards) for one in range(2)))
+            values = ranking.measure(np.ones(len(rows)))
+            found.append(tuple(DrawnFigure(values[one], drawn[:, place, one], cards[place]) for one in range(2)))
         return found
 
     def copies(self, statistic: Callable[[Ints, Ints], Sequence[float]], draws: int, basis: Bools) -> list[DrawnFigure]:

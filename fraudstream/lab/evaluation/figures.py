@@ -15,10 +15,11 @@ from fraudstream.lab.evaluation.draws import CardDraws, DrawnFigure
 from fraudstream.lab.evaluation.payments import EvaluatedPayments, days_of
 from fraudstream.lab.evaluation.request import EvaluationTerms
 from metrics.alerts import ScoredRows, alerts_at_budget, card_days
+from metrics.bootstrap import BootstrapPlan
 from metrics.calibration import constant_log_loss, log_losses
 from metrics.card_precision import card_precision
 from metrics.columns import Bools, Floats, Ints, ratios
-from metrics.money import DecisionCode, LossColumn, PricedRows, savings_of
+from metrics.money import CostMatrix, DecisionCode, LossColumn, PricedRows, savings_of
 from metrics.ranking import ranked_rows
 from metrics.weighted_ranking import WeightedRanking
 
@@ -175,17 +176,21 @@ class CurrencyRows(NamedTuple):
 
 
 def money_figures(
-    one: CurrencyRows, scored: Sequence[ScoredBy], alerts: Sequence[BudgetAlerts], terms: EvaluationTerms
+    one: CurrencyRows,
+    scored: Sequence[ScoredBy],
+    alerts: Sequence[BudgetAlerts],
+    costs: CostMatrix,
+    plan: BootstrapPlan,
 ) -> list[Figures]:
     """Return `savings`, `value_detection_rate` and `value_detection_rate@k` of each model, with the currency behind."""
-    costs, _ = terms.costs.of(one.currency)
+    budgets = list(alerts[0].alerted)
     at_stake = np.where(one.payments.fraud, one.payments.amount_minor, 0)
     columns: list[Floats | Ints] = []
-    for said, budgets in zip(scored, alerts, strict=True):
+    for said, chosen in zip(scored, alerts, strict=True):
         columns += list(costs.table(one.priced(said)).T)
-        columns += [np.where(alerted[one.rows], at_stake, 0) for alerted in budgets.alerted.values()]
-    sums = CardDraws(one.payments.card, terms.plan).sums(*columns)
-    width, found = _LOSS_COLUMNS + len(terms.budgets), list[Figures]()
+        columns += [np.where(alerted[one.rows], at_stake, 0) for alerted in chosen.alerted.values()]
+    sums = CardDraws(one.payments.card, plan).sums(*columns)
+    width, found = _LOSS_COLUMNS + len(budgets), list[Figures]()
     for place in range(len(scored)):
         begin = place * width
         fraud, stopped = begin + LossColumn.FRAUD, begin + LossColumn.STOPPED
@@ -193,7 +198,7 @@ def money_figures(
             f"savings.{one.currency}": sums.figure(partial(_savings, begin), fraud),
             f"value_detection_rate.{one.currency}": sums.figure(partial(_ratio, stopped, fraud), fraud),
         }
-        for at, budget in enumerate(terms.budgets):
+        for at, budget in enumerate(budgets):
             measure = partial(_ratio, begin + _LOSS_COLUMNS + at, fraud)
             figures[f"value_detection_rate@{budget}.{one.currency}"] = sums.figure(measure, fraud)
         found.append(figures)

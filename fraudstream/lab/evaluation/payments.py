@@ -4,6 +4,7 @@ Vectors are those of training and of the worker: each payment sees what was know
 is mapped into memory; every other column has a value for each payment.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +19,10 @@ from fraudstream.lab.dataset.file import TransactionsFile
 from fraudstream.lab.dataset.predictions_file import PredictionsFile
 from fraudstream.lab.evaluation.request import Progress
 from fraudstream.lab.training.segments import card_ages_ms
-from fraudstream.lab.training.vectors import Table, TableRows, TableWriter, VectorPass
+from fraudstream.lab.training.vectors import Table, TableRows, TableWriter, VectorPass, row_blocks
 from metrics.alerts import first_frauds
 from metrics.card_precision import KnownFrauds, known_compromised
 from metrics.columns import Bools, Floats
-
-_BLOCK_ROWS = 65_536
 
 
 class PaymentColumns(NamedTuple):
@@ -77,6 +76,22 @@ class EvaluatedPayments(NamedTuple):
         """Return some of them."""
         columns: dict[str, Any] = {name: column[which] for name, column in self._asdict().items()}
         return EvaluatedPayments(**columns)
+
+
+def read_file_tables(
+    source: TransactionsFile,
+    feature_sets: Mapping[str, FeatureSet],
+    folder: Path,
+    progress: Progress,
+    predictions: PredictionsFile | None = None,
+) -> dict[str, FileTable]:
+    """Return the payments of a file with the vectors of each feature set, by fingerprint; see `read_payments`."""
+    found: dict[str, FileTable] = {}
+    for fingerprint, feature_set in feature_sets.items():
+        place = folder / f"vectors-{len(found)}"
+        place.mkdir()
+        found[fingerprint] = read_payments(source, feature_set, place, progress, predictions)
+    return found
 
 
 def read_payments(
@@ -140,14 +155,9 @@ def payments_of(file: FileTable, rows: Ints, fraud: NDArray[np.int8]) -> Evaluat
     )
 
 
-def matrix_blocks(rows: Ints) -> list[Ints]:
-    """Return rows in blocks whose vectors fit into memory."""
-    return np.array_split(rows, max(1, len(rows) // _BLOCK_ROWS))
-
-
 def column_of(table: Table, rows: Ints, place: int) -> Floats:
     """Return one feature of some rows."""
-    return np.concatenate([np.asarray(table.matrix[block, place]) for block in matrix_blocks(rows)])
+    return np.concatenate([np.asarray(table.matrix[block, place]) for block in row_blocks(rows)])
 
 
 def days_of(occurred_ms: Ints) -> NDArray[np.int64]:

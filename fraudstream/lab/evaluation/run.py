@@ -6,6 +6,7 @@ This is the page to read first. The same file, models and request give the same 
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from fraudstream.lab.evaluation.assembly import data_of, differences_of, evaluat
 from fraudstream.lab.evaluation.drift import ReferenceGroups
 from fraudstream.lab.evaluation.features import ModelOnFile
 from fraudstream.lab.evaluation.figures import ScoredBy
-from fraudstream.lab.evaluation.payments import FileTable, matrix_blocks, payments_of, read_payments
+from fraudstream.lab.evaluation.payments import FileTable, payments_of, read_file_tables
 from fraudstream.lab.evaluation.report import EvaluationReport
 from fraudstream.lab.evaluation.request import EvaluationRequest, Progress
 from fraudstream.lab.evaluation.scope import EvaluationScope, choose_scope
@@ -27,7 +28,7 @@ from fraudstream.lab.rescoring.rescore import opened, resolve, usable_model
 from fraudstream.lab.training.assembly import scored_part
 from fraudstream.lab.training.policy import said_by
 from fraudstream.lab.training.seen import known_until_ms
-from fraudstream.lab.training.vectors import Table, reach_ms
+from fraudstream.lab.training.vectors import Table, reach_ms, score_blocks
 from metrics.columns import Floats
 from models.loading import Model
 from models.times import format_time
@@ -57,7 +58,6 @@ def evaluate(request: EvaluationRequest, progress: Progress) -> EvaluationReport
 def _read(request: EvaluationRequest, models: Sequence[Model], folder: Path, progress: Progress) -> list[FileTable]:
     """Return the file's payments for each model, computed once for models of the same feature set."""
     progress("read", 0, 1)
-    found: dict[str, FileTable] = {}
     sets = {model.fingerprint: request.sets.by_fingerprint[model.fingerprint] for model in models}
     names = {name for one in sets.values() for name in one.prediction_delays_ms}
     with (
@@ -65,10 +65,7 @@ def _read(request: EvaluationRequest, models: Sequence[Model], folder: Path, pro
         TransactionsFile(request.file, folder, request.threads, needs_labels=True) as source,
     ):
         progress("read", 1, 1)
-        for fingerprint, feature_set in sets.items():
-            place = folder / f"vectors-{len(found)}"
-            place.mkdir()
-            found[fingerprint] = read_payments(source, feature_set, place, progress, predictions)
+        found = read_file_tables(source, sets, folder, progress, predictions)
     return [found[model.fingerprint] for model in models]
 
 
@@ -81,11 +78,7 @@ def _on_file(model: Model, table: Table, scope: EvaluationScope, progress: Progr
 
 
 def _scores(model: Model, table: Table, rows: Ints, progress: Progress) -> Floats:
-    parts, blocks = list[Floats](), matrix_blocks(rows)
-    for at, block in enumerate(blocks):
-        parts.append(model.score(np.asarray(table.matrix[block])))
-        progress("score", at + 1, len(blocks))
-    return np.concatenate(parts)
+    return score_blocks(model.score, table, rows, partial(progress, "score"))
 
 
 def _measured(

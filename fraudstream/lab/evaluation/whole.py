@@ -62,7 +62,7 @@ def measure_whole(
     rows = CurrencyRows.each(payments, currencies)
     _check_costs(rows, terms)
     budgets = [BudgetAlerts.of(payments, one.scores, terms.budgets) for one in scored]
-    money = [money_figures(one, scored, budgets, terms) for one in rows]
+    money = [money_figures(one, scored, budgets, terms.costs.of(one.currency)[0], terms.plan) for one in rows]
     draws = CardDraws(payments.card, terms.plan)
     progress("figures", 1, 4)
     parts = [ranking_figures(payments, scored, draws)]

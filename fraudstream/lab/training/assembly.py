@@ -16,9 +16,20 @@ from fraudstream.lab.training.evaluation import measure
 from fraudstream.lab.training.policy import ChosenPolicy, ScoredPart, alert_measures, fit_policy, said_by
 from fraudstream.lab.training.probe_histories import invented_histories
 from fraudstream.lab.training.probe_rows import invented_rows
-from fraudstream.lab.training.request import ArtifactTerms, Period, UnusableModelError
-from fraudstream.lab.training.vectors import Table
-from models.artifact import Artifact, Contents, Manifest, ProbeRows, TrainingData, vectors_of, write_artifact
+from fraudstream.lab.training.request import ArtifactRequest, ArtifactTerms, Period, UnusableModelError
+from fraudstream.lab.training.vectors import Table, score_blocks
+from models.artifact import (
+    Artifact,
+    Contents,
+    Imported,
+    Manifest,
+    Parameter,
+    ProbeRows,
+    TrainingData,
+    vectors_of,
+    with_policy,
+    write_artifact,
+)
 from models.booster import Booster
 from models.calibration import Calibration, Calibrator
 from models.loading import Model, load
@@ -29,7 +40,13 @@ from models.times import format_time
 from models.training_reference import ReferenceRows, TrainingReference, build_reference
 from stream.control.probes import probe_vectorisers
 
-_BLOCK_ROWS = 65_536
+
+class MadeTrees(NamedTuple):
+    """Trees, wherever they were fitted: LightGBM's text, and the parameters and the seed of the fit."""
+
+    text: str
+    parameters: dict[str, Parameter]
+    seed: int
 
 
 class Decisions(NamedTuple):
@@ -120,9 +137,38 @@ def scored_part(table: Table, rows: Ints, scores: Floats, labelled: Ints) -> Sco
 
 
 def margins(booster: Booster, table: Table, rows: Ints) -> Floats:
-    """Return the margins of some rows, computed in blocks because the matrix may not fit into memory."""
-    blocks = np.array_split(rows, max(1, len(rows) // _BLOCK_ROWS))
-    return np.concatenate([booster.margins(np.asarray(table.matrix[block])) for block in blocks])
+    """Return the margins of some rows."""
+    return score_blocks(booster.margins, table, rows)
+
+
+def manifest_of(
+    request: ArtifactRequest,
+    feature_set: FeatureSet,
+    table: Table,
+    trees: MadeTrees,
+    decisions: Decisions,
+    *,
+    training: TrainingData | None = None,
+    imported: Imported | None = None,
+) -> Manifest:
+    """Return what a manifest states of any model that decides so; one of `training` and `imported` says its data."""
+    manifest = Manifest(
+        name=request.name,
+        version=request.version or format_time(table.last_ms)[:10],
+        fingerprint=feature_set.fingerprint,
+        feature_names=feature_set.names,
+        training=training,
+        imported=imported,
+        code_version=request.code_version,
+        provenance=request.provenance,
+        parameters=trees.parameters,
+        seed=trees.seed,
+        metrics=decisions.metrics,
+        calibration=decisions.calibration,
+        policy=decisions.chosen.policy,
+        reference=decisions.reference,
+    )
+    return with_policy(manifest, *decisions.chosen)
 
 
 def assemble(manifest: Manifest, text: str, feature_set: FeatureSet) -> Artifact:

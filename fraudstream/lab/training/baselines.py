@@ -19,7 +19,7 @@ from fraudstream.lab.training.policy import ChosenPolicy, ScoredPart, alert_meas
 from fraudstream.lab.training.request import Baseline, TrainingRequest, UnusableModelError
 from fraudstream.lab.training.seen import known_until_ms, stated_until_ms
 from fraudstream.lab.training.split import Split
-from fraudstream.lab.training.vectors import Table
+from fraudstream.lab.training.vectors import Table, score_blocks
 from metrics.bootstrap import BootstrapPlan
 from metrics.paired_ranking import paired_average_precision
 from metrics.ranking import average_precision, ranked_rows
@@ -36,7 +36,6 @@ LOGISTIC = "logistic regression"
 _MOST_ROWS = 200_000
 """The last rows of `train` that the logistic regression is fitted to; more change little and take memory."""
 _QUANTILES = 256
-_BLOCK_ROWS = 65_536
 _DRAWS = BootstrapPlan(draws=200)
 
 ScoreRows = Callable[[Any], Floats]
@@ -123,9 +122,7 @@ def fit_logistic(table: Table, parts: Split) -> ScoreRows:
         model.fit(np.asarray(table.matrix[rows]), table.fraud[rows])
 
     def score(chosen: Any) -> Floats:  # noqa: ANN401 - row numbers
-        blocks = np.array_split(chosen, max(1, len(chosen) // _BLOCK_ROWS))
-        found: list[Floats] = [model.decision_function(np.asarray(table.matrix[block])) for block in blocks]
-        return np.concatenate(found)
+        return score_blocks(model.decision_function, table, chosen)
 
     return score
 
@@ -147,8 +144,7 @@ def _stored(given: _Given, repository: Repository) -> Iterator[Baseline]:
         yield Baseline(name=f"stored model {name}", note=f"not measured: {why}")
         return
     rows = decided_among(table, parts.test)
-    blocks = np.array_split(rows, max(1, len(rows) // _BLOCK_ROWS))
-    scores = np.concatenate([found.score(np.asarray(table.matrix[block])) for block in blocks])
+    scores = score_blocks(found.score, table, rows)
     yield Baseline(
         name=f"{found.name} {found.version}",
         digest=found.digest,

@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.declaration import FeatureSet
-from fraudstream.lab.training.assembly import assemble, data_of, fit_decisions, margins, period, store
+from fraudstream.lab.training.assembly import (
+    MadeTrees,
+    assemble,
+    data_of,
+    fit_decisions,
+    manifest_of,
+    margins,
+    period,
+    store,
+)
 from fraudstream.lab.training.labels import label_terms
 from fraudstream.lab.training.leaks import find_changed, find_leaks, refuse_leaks
 from fraudstream.lab.training.model_file import ModelFile, read_model_file
@@ -23,7 +32,7 @@ from fraudstream.lab.training.split import UnseenSplit, split_unseen
 from fraudstream.lab.training.vectors import Table, reach_ms
 from fraudstream.lab.training.vectors_file import Vectors, open_vectors, read_table
 from fraudstream.lab.training.weakness import ranks_by_chance, refuse_weak
-from models.artifact import Artifact, Imported, Manifest, as_weaknesses, matrix_of, with_policy
+from models.artifact import Artifact, Imported, Manifest, as_weaknesses, matrix_of
 from models.booster import Booster
 from models.repository import Repository
 from models.times import format_time
@@ -89,32 +98,18 @@ def _build(
     maturity_days: float | None,
 ) -> Artifact:
     vectors, model = given
-    names = vectors.feature_set.names
-    until = request.trained_until_ms
-    decisions = fit_decisions(Booster(model.text, names), table, (parts.calibrate, parts.test), request.terms)
-    chosen = decisions.chosen
-    manifest = Manifest(
-        name=request.name,
-        version=request.version or format_time(table.last_ms)[:10],
-        fingerprint=vectors.feature_set.fingerprint,
-        feature_names=names,
-        imported=Imported(
-            model_file=model.digest,
-            calibrated_on=data_of(table, parts.calibrate, maturity_days),
-            trained_until=None if until is None else format_time(until),
-            features_by_position=model.features_by_position,
-        ),
-        code_version=request.code_version,
-        provenance=request.provenance,
-        parameters=model.parameters,
-        seed=model.seed,
-        metrics=decisions.metrics,
-        calibration=decisions.calibration,
-        policy=chosen.policy,
-        reference=decisions.reference,
+    until, feature_set = request.trained_until_ms, vectors.feature_set
+    booster = Booster(model.text, feature_set.names)
+    decisions = fit_decisions(booster, table, (parts.calibrate, parts.test), request.terms)
+    imported = Imported(
+        model_file=model.digest,
+        calibrated_on=data_of(table, parts.calibrate, maturity_days),
+        trained_until=None if until is None else format_time(until),
+        features_by_position=model.features_by_position,
     )
-    manifest = with_policy(manifest, *chosen)
-    return assemble(manifest, model.text, vectors.feature_set)
+    trees = MadeTrees(model.text, model.parameters, model.seed)
+    manifest = manifest_of(request, feature_set, table, trees, decisions, imported=imported)
+    return assemble(manifest, model.text, feature_set)
 
 
 def _warnings(request: ImportRequest, model: ModelFile, table: Table, vectors: Vectors) -> Iterator[str]:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from features.declaration import DAY_MS
-from fraudstream.lab.dataset.file import FileLabels
+from fraudstream.lab.dataset.file import FileLabels, TransactionsFile
 from fraudstream.lab.training.request import ArtifactRequest, TrainingDataError
-from fraudstream.lab.training.split import DELAY_QUANTILE, label_delay_ms
+from fraudstream.lab.training.split import DELAY_QUANTILE, check_labels, label_delay_ms
 from fraudstream.lab.training.vectors import Table
 from models.policy import Floats
 
@@ -64,6 +64,19 @@ def table_of(labels: FileLabels) -> Table:
         amount_minor=np.zeros(rows, np.int64),
         currency=np.full(rows, b""),
     )
+
+
+def look_at_labels(source: TransactionsFile, request: ArtifactRequest) -> tuple[LabelTerms, Table]:
+    """Return which outcomes of a file count, and a table of its times and these outcomes, before vectors are computed.
+
+    Raises:
+        TrainingDataError: no label is known, or as of `label_terms`.
+    """
+    facts = source.facts
+    check_labels(facts.labelled, facts.usable, facts.last_ms)
+    table = table_of(source.labels())
+    terms = label_terms(table, request)
+    return terms, terms.apply(table)
 
 
 def label_terms(table: Table, request: ArtifactRequest) -> LabelTerms:

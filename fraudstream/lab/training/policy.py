@@ -124,9 +124,15 @@ def _lowest_within(scores: Floats, days: float, allowance: Allowance) -> float:
 
 def said_by(policy: Policy, costs: CostPolicy | None, part: ScoredPart) -> NDArray[np.int8]:
     """Return the decisions of a policy on n payments as 0 (approve), 1 (review) and 2 (decline)."""
-    said = policy.decide(part.scores) if costs is None else costs.decide(part.scores, part.payments, policy)
+    if costs is None:
+        return decision_codes(part.scores, policy).astype(np.int8)
     order = list(Decision)
-    return np.array([order.index(one) for one in said], np.int8)
+    return np.array([order.index(one) for one in costs.decide(part.scores, part.payments, policy)], np.int8)
+
+
+def decision_codes(scores: Floats, policy: Policy) -> Ints:
+    """Return the decision of each score by thresholds alone, as `metrics.money.DecisionCode`."""
+    return np.searchsorted(np.array([policy.review_at, policy.decline_at]), scores, side="right").astype(np.int64)
 
 
 def alert_measures(chosen: ChosenPolicy, part: ScoredPart) -> dict[str, float]:

@@ -18,23 +18,32 @@ from features.declaration import DAY_MS
 from features.history.store import Ints
 from fraudstream.lab.dataset.file import FileFacts, TransactionsFile
 from fraudstream.lab.dataset.predictions_file import open_needed
-from fraudstream.lab.training.assembly import assemble, data_of, decided_among, fit_decisions, margins, period, store
+from fraudstream.lab.training.assembly import (
+    MadeTrees,
+    assemble,
+    data_of,
+    decided_among,
+    fit_decisions,
+    manifest_of,
+    margins,
+    period,
+    store,
+)
 from fraudstream.lab.training.baselines import ScoreRows, fit_logistic, measure_baselines, ranks_worse
-from fraudstream.lab.training.labels import LabelTerms, chosen_labels, label_terms, table_of
+from fraudstream.lab.training.labels import LabelTerms, chosen_labels, look_at_labels
 from fraudstream.lab.training.leaks import find_leaks, refuse_leaks
 from fraudstream.lab.training.policy_facts import PolicyFacts
 from fraudstream.lab.training.refit import refit
 from fraudstream.lab.training.request import Baseline, Progress, SearchReport, TrainingReport, TrainingRequest
 from fraudstream.lab.training.search import search
-from fraudstream.lab.training.split import Split, check_labels, label_delay_ms, split
+from fraudstream.lab.training.split import Split, label_delay_ms, split
 from fraudstream.lab.training.trees import fold_margins, grow, parameters_of
 from fraudstream.lab.training.vectors import Table, VectorPass, fill_table, reach_ms
 from fraudstream.lab.training.weakness import few_trees, refuse_weak, weaknesses
-from models.artifact import Artifact, Manifest, Parameter, as_weaknesses, with_policy
+from models.artifact import Artifact, Parameter, as_weaknesses
 from models.booster import Booster, FittedTrees
 from models.policy import Policy
 from models.repository import Repository
-from models.times import format_time
 
 
 class Built(NamedTuple):
@@ -108,11 +117,8 @@ def train(
 
 def _look(request: TrainingRequest, source: TransactionsFile, tell: Callable[[str], None]) -> LabelTerms:
     """Look at times and labels alone: tell which labels count, and how the file will be split."""
-    facts = source.facts
-    check_labels(facts.labelled, facts.usable, facts.last_ms)
-    table = table_of(source.labels())
-    terms = label_terms(table, request)
-    parts = split(terms.apply(table), reach_ms(request.feature_set), request.sizes)
+    terms, table = look_at_labels(source, request)
+    parts = split(table, reach_ms(request.feature_set), request.sizes)
     for line in (*terms.notes, *(f"split: {choice}" for choice in parts.choices)):
         tell(line)
     return terms
@@ -145,7 +151,7 @@ def build(request: TrainingRequest, table: Table, parts: Split, progress: Progre
     """
     parameters, fitted, searched = _grow(request, (table, parts), progress)
     parameters["num_iterations"] = fitted.trees
-    names, days = request.feature_set.names, request.maturity_days
+    names = request.feature_set.names
     folds = fold_margins(request, parameters, table, parts.folds) if parts.folds else None
     both = parts.calibrate, parts.test
     decisions = fit_decisions(Booster(fitted.text, names), table, both, request.terms, out_of_fold=folds)
@@ -153,25 +159,11 @@ def build(request: TrainingRequest, table: Table, parts: Split, progress: Progre
     if request.refit and (again := refit(request, parameters, (table, parts), decisions)) is not None:
         text, decisions, rows, measured = again
     progress("refit", 1, 1)
-    chosen = decisions.chosen
-    manifest = Manifest(
-        name=request.name,
-        version=request.version or format_time(table.last_ms)[:10],
-        fingerprint=request.feature_set.fingerprint,
-        feature_names=names,
-        training=data_of(table, rows, days),
-        measured=measured,
-        code_version=request.code_version,
-        provenance=request.provenance,
-        parameters=parameters,
-        seed=request.seed,
-        metrics=decisions.metrics,
-        calibration=decisions.calibration,
-        policy=chosen.policy,
-        reference=decisions.reference,
-    )
-    manifest = with_policy(manifest, *chosen)
-    return Built(assemble(manifest, text, request.feature_set), fitted.text, rows, searched)
+    trees, feature_set = MadeTrees(text, parameters, request.seed), request.feature_set
+    training = data_of(table, rows, request.maturity_days)
+    manifest = manifest_of(request, feature_set, table, trees, decisions, training=training)
+    manifest = msgspec.structs.replace(manifest, measured=measured)
+    return Built(assemble(manifest, text, feature_set), fitted.text, rows, searched)
 
 
 def _scorer(built: Built, table: Table) -> ScoreRows:

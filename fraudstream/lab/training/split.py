@@ -54,6 +54,20 @@ class Fold(NamedTuple):
     scored: Ints
 
 
+class SingleFit(NamedTuple):
+    """Row numbers of the three parts of a model that is fitted once, each in order of time.
+
+    Attributes:
+        train: trees are fitted to these.
+        calibrate: the calibration and the thresholds are chosen on them.
+        held_back: everything is measured on these, and nothing is chosen by them.
+    """
+
+    train: Ints
+    calibrate: Ints
+    held_back: Ints
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """Row numbers of the four parts, each in order of time.
@@ -76,6 +90,17 @@ class Split:
     def before_test(self) -> Ints:
         """Return the rows by which anything is chosen."""
         return self.train if self.folds else np.concatenate((self.train, self.calibrate, self.validate))
+
+    @property
+    def single_fit(self) -> SingleFit:
+        """Return the parts of a model that is fitted once, so that no fold of it scores another.
+
+        Of folds of time it is fitted to what is before the second last, and calibrated on what follows.
+        """
+        if not self.folds:
+            return SingleFit(self.train, self.calibrate, self.test)
+        later = self.folds[-2:]
+        return SingleFit(later[0].fit, np.concatenate([fold.scored for fold in later]), self.test)
 
 
 class _Times(NamedTuple):

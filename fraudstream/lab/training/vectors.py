@@ -5,7 +5,7 @@ into memory, so memory holds only one batch and the histories.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -35,6 +35,7 @@ PROBES = 24
 """Rows of a file near which probes for a vectors file are taken, two each; an artifact has invented ones."""
 LONGEST_PROBE = 2_000
 """The most records of a history in a probe."""
+_BLOCK_ROWS = 65_536
 NO_PROBES = ProbeHistories((), ())
 CURRENCY_CODE = np.dtype("S3")
 """Three bytes a row, where text would take twelve."""
@@ -238,6 +239,26 @@ def fill_table(source: TransactionsFile, pass_: VectorPass, folder: Path, progre
         writer.append(TableRows(matrix, seen.occurred_ms, *labels, decided, seen.card_ids, *money))
     writer.table.fingerprint = pass_.fingerprint
     return writer.table
+
+
+def score_blocks(
+    score: Callable[[Floats], Floats], table: Table, rows: Ints, on_block: Callable[[int, int], None] | None = None
+) -> Floats:
+    """Return what a model's function says of some rows, of shape (len(rows),), in blocks that fit into memory.
+
+    `on_block` is called with the number of blocks that are done, and of all.
+    """
+    parts, blocks = list[Floats](), row_blocks(rows)
+    for done, block in enumerate(blocks, start=1):
+        parts.append(score(np.asarray(table.matrix[block])))
+        if on_block is not None:
+            on_block(done, len(blocks))
+    return np.concatenate(parts)
+
+
+def row_blocks(rows: Ints) -> list[Ints]:
+    """Return rows in blocks whose vectors fit into memory."""
+    return np.array_split(rows, max(1, len(rows) // _BLOCK_ROWS))
 
 
 def reach_ms(feature_set: FeatureSet) -> int:

@@ -17,7 +17,11 @@ from features.declaration import FeatureSet
 from features.vector.sets import FeatureSets
 from fraudstream.lab.dataset import columns as columns_module
 from fraudstream.lab.dataset.database import connect, connect_memory, import_duckdb, quoted
-from fraudstream.lab.dataset.file import LABEL_DELAY_MS, missing_columns
+from fraudstream.lab.dataset.errors import InputFileError
+from fraudstream.lab.dataset.file import LABEL_DELAY_MS
+from fraudstream.lab.dataset.input_table import Column, ColumnCheck, Need, TableLayout
+from fraudstream.lab.dataset.input_table import read_table as read_input
+from fraudstream.lab.dataset.output import is_parquet
 from fraudstream.lab.training.request import Progress, VectorsFileError
 from fraudstream.lab.training.vectors import Table, TableRows, TableWriter
 from models.artifact import ProbeHistories, matrix_of, same_bits
@@ -44,18 +48,8 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
 DESCRIPTION, PROBES = "fraudstream.vectors", "fraudstream.probes"
 """Keys of the parquet metadata; the values are JSON, `VectorsDescription` and `ProbeHistories`."""
 _KEEP = "compute it again by `fraudstream features compute FILE --out vectors.parquet`"
-_DOUBLE = "DOUBLE"
 _BATCH_ROWS = 16_384
 _MEMORY_MB = 512
-_READERS = {
-    "transaction_id": columns_module.transaction_id,
-    "card_id": columns_module.token,
-    "occurred_at": columns_module.time_ms,
-    "fraud": columns_module.flag,
-    "labelled_at": columns_module.time_ms,
-}
-_OPTIONAL = frozenset({"fraud", "labelled_at"})
-"""Columns that may be empty in a row."""
 
 
 class VectorsDescription(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema", tag="vectors/1"):
@@ -121,7 +115,7 @@ def open_vectors(path: Path, sets: FeatureSets, folder: Path) -> Vectors:
 
 
 def _metadata(path: Path, folder: Path) -> dict[str, bytes]:
-    if path.suffix.lower() not in {".parquet", ".pq"}:
+    if not is_parquet(path):
         raise VectorsFileError(
             f"{path}: ends in {path.suffix!r}: only parquet says which features it holds, so {_KEEP}"
         )
@@ -164,13 +158,12 @@ def read_table(vectors: Vectors, folder: Path, threads: int, progress: Progress)
     Raises:
         VectorsFileError: a column is missing, or has values that cannot be used.
     """
-    duckdb = import_duckdb()
     names = vectors.feature_set.names
     with connect(folder / "vectors.duckdb", threads, _MEMORY_MB) as connection:
         try:
             rows = _load(connection, vectors.path, names)
-        except duckdb.Error as error:
-            raise VectorsFileError(f"{vectors.path}: cannot be read: {str(error).splitlines()[0]}") from error
+        except InputFileError as error:
+            raise VectorsFileError(str(error)) from error
         writer, digest = TableWriter(rows, len(names), folder), hashlib.sha256()
         for start in range(0, rows, _BATCH_ROWS):
             columns = connection.execute(
@@ -183,34 +176,36 @@ def read_table(vectors: Vectors, folder: Path, threads: int, progress: Progress)
     return writer.table
 
 
+def _layout(names: tuple[str, ...]) -> TableLayout:
+    """Return what a file of these features must have; without amounts nothing has costs."""
+    return TableLayout(
+        item="vector",
+        columns=(
+            Column("transaction_id", columns_module.TRANSACTION_ID),
+            Column("card_id", columns_module.IDENTIFIER),
+            Column("occurred_at", columns_module.TIME),
+            Column("fraud", columns_module.FLAG, Need.COLUMN),
+            Column("labelled_at", columns_module.TIME, Need.COLUMN),
+            Column("amount_minor", columns_module.ANY, Need.NOTHING),
+            Column("currency", columns_module.ANY, Need.NOTHING),
+            *(Column(name, columns_module.FEATURE, Need.COLUMN) for name in names),
+        ),
+        checks=(ColumnCheck("labelled_at", "is before occurred_at", "read_labelled_at < read_occurred_at"),),
+        unique=("card_id", "transaction_id"),
+    )
+
+
 def _load(connection: Any, path: Path, names: tuple[str, ...]) -> int:  # noqa: ANN401 - of a module without types
     """Check a file's columns and values, and sort its rows into the table `vectors`; return how many there are."""
-    source = f"read_parquet({quoted(path)})"
-    kinds = {
-        str(name): str(kind) for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
-    }
-    _raise_if(path, missing_columns((*_READERS, *names), tuple(kinds)))
-    readings = {name: reader(name, kinds[name]) for name, reader in _READERS.items()}
-    problems = [reading.problem for reading in readings.values() if reading.problem is not None]
-    problems += [
-        f"column {name} is {kinds[name]}, not {_DOUBLE}: keep the values as they were computed"
-        for name in names
-        if kinds[name] != _DOUBLE
-    ]
-    _raise_if(path, problems)
-    read = ", ".join(f"{reading.expression} AS read_{name}" for name, reading in readings.items())
-    features = ", ".join(f'"{name}"' for name in names)
-    given = f"{', '.join(readings)}, {read}, {_money(kinds)}, {features}"
-    connection.execute(f"CREATE VIEW given AS SELECT row_number() OVER () AS row, {given} FROM {source}")
-    _raise_if(path, _bad_values(connection))
-    connection.execute(
-        "CREATE TABLE vectors AS SELECT read_transaction_id AS transaction_id, read_card_id AS card_id, "
-        "read_occurred_at AS occurred_ms, "
-        "CASE WHEN read_fraud IS NULL THEN -1 WHEN read_fraud THEN 1 ELSE 0 END AS fraud, "
-        f"coalesce(read_labelled_at, read_occurred_at + {LABEL_DELAY_MS}) AS labelled_ms, "
-        f"read_amount, read_currency, {features} "
-        "FROM given ORDER BY read_occurred_at, row"
-    )
+    features = ", ".join(f'"read_{name}" AS "{name}"' for name in names)
+    with read_input(connection, path, _layout(names)) as table:
+        connection.execute(
+            "CREATE TABLE vectors AS SELECT read_transaction_id AS transaction_id, read_card_id AS card_id, "
+            "read_occurred_at AS occurred_ms, "
+            "CASE WHEN read_fraud IS NULL THEN -1 WHEN read_fraud THEN 1 ELSE 0 END AS fraud, "
+            f"coalesce(read_labelled_at, read_occurred_at + {LABEL_DELAY_MS}) AS labelled_ms, "
+            f"{_money(table.kinds)}, {features} FROM read ORDER BY read_occurred_at, row"
+        )
     return int(connection.execute("SELECT count(*) FROM vectors").fetchall()[0][0])
 
 
@@ -221,37 +216,9 @@ def _money(kinds: Mapping[str, str]) -> str:
     largest = columns_module.LARGEST_AMOUNT
     known = f"{amount} BETWEEN 0 AND {largest} AND regexp_full_match({code}, '[A-Z]{{3}}')"
     return (
-        f"CASE WHEN {known} THEN CAST({amount} AS BIGINT) ELSE 0 END AS read_amount, "
-        f"CASE WHEN {known} THEN {code} ELSE '' END AS read_currency"
+        f"CASE WHEN {known} THEN CAST({amount} AS BIGINT) ELSE 0 END AS amount_minor, "
+        f"CASE WHEN {known} THEN {code} ELSE '' END AS currency"
     )
-
-
-def _bad_values(connection: Any) -> list[str]:  # noqa: ANN401 - likewise
-    """Return what is wrong with the values, with how many rows and the first."""
-    wrong = {
-        **{f"{name} is missing": f"{name} IS NULL" for name in _READERS if name not in _OPTIONAL},
-        **{f"{name} is invalid": f"{name} IS NOT NULL AND read_{name} IS NULL" for name in _READERS},
-        "labelled_at is before occurred_at": "read_labelled_at < read_occurred_at",
-    }
-    counts = ", ".join(f"count(*) FILTER ({test}), min(row) FILTER ({test})" for test in wrong.values())
-    *found, rows, different = connection.execute(
-        f"SELECT {counts}, count(*), count(DISTINCT (read_card_id, read_transaction_id)) FROM given"
-    ).fetchall()[0]
-    if not rows:
-        return ["holds no vector"]
-    problems = [
-        f"{what} in {found[2 * at]} rows, first in row {found[2 * at + 1]}"
-        for at, what in enumerate(wrong)
-        if found[2 * at]
-    ]
-    if different < rows:
-        problems.append(f"{rows - different} rows are of a transaction that has another row: keep one of each")
-    return problems
-
-
-def _raise_if(path: Path, problems: list[str]) -> None:
-    if problems:
-        raise VectorsFileError("\n".join(f"{path}: {problem}" for problem in problems))
 
 
 def _rows(columns: dict[str, Any], names: tuple[str, ...]) -> TableRows:
@@ -264,8 +231,8 @@ def _rows(columns: dict[str, Any], names: tuple[str, ...]) -> TableRows:
         fraud=np.asarray(columns["fraud"], np.int8),
         decided=np.ones(len(matrix), np.bool_),
         card_ids=columns["card_id"].tolist(),
-        amount_minor=np.asarray(columns["read_amount"], np.int64),
-        currencies=columns["read_currency"].tolist(),
+        amount_minor=np.asarray(columns["amount_minor"], np.int64),
+        currencies=columns["currency"].tolist(),
     )
 
 

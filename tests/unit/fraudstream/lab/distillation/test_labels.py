@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from fraudstream.lab.distillation.parts import DistillationParts
 from fraudstream.lab.distillation.request import DistillationRequest, NamedTeacher, SoftTarget, StudentSize
-from fraudstream.lab.distillation.student import StudentInputs, decision_codes, train_student
+from fraudstream.lab.distillation.student import StudentInputs, train_student
 from fraudstream.lab.distillation.teacher import TeacherScores
+from fraudstream.lab.training.policy import decision_codes
+from fraudstream.lab.training.split import SingleFit
 from fraudstream.lab.training.vectors import Table
 from models.policy import Policy
 from support.distillation_cases import SETS
 
 ROWS = 9_000
-PARTS = DistillationParts(np.arange(5_000), np.arange(5_000, 7_000), np.arange(7_000, ROWS))
+PARTS = SingleFit(np.arange(5_000), np.arange(5_000, 7_000), np.arange(7_000, ROWS))
 
 
 def inputs(labels_seed: int = 1, **changes: object) -> StudentInputs:
@@ -45,10 +46,10 @@ def test_a_student_of_a_nearly_linear_teacher_agrees_with_it(target: SoftTarget)
     given = inputs(target=target)
     student = train_student(given, StudentSize(150, 16))
     teacher = given.teacher.scores[PARTS.held_back]
-    assert spearmanr(teacher, student.scores).statistic > 0.93
-    alike = decision_codes(teacher, given.teacher.policy) == decision_codes(student.scores, student.policy)
+    assert spearmanr(teacher, student.said.scores).statistic > 0.93
+    alike = decision_codes(teacher, given.teacher.policy) == decision_codes(student.said.scores, student.policy)
     assert alike.mean() > 0.95
-    flagged = [(one >= at).mean() for one, at in ((teacher, 0.4), (student.scores, student.policy.review_at))]
+    flagged = [(one >= at).mean() for one, at in ((teacher, 0.4), (student.said.scores, student.policy.review_at))]
     assert flagged[1] == pytest.approx(flagged[0], rel=0.25)
     assert {SETS.newest.names[at] for at in (0, 7, 11)} <= set(student.features)
 
@@ -57,7 +58,7 @@ def test_more_trees_come_nearer_to_the_teacher() -> None:
     given = inputs()
     teacher = given.teacher.scores[PARTS.held_back]
     near = [
-        spearmanr(teacher, train_student(given, StudentSize(trees, leaves)).scores).statistic
+        spearmanr(teacher, train_student(given, StudentSize(trees, leaves)).said.scores).statistic
         for trees, leaves in ((2, 3), (10, 6), (60, 12))
     ]
     assert near == sorted(near)
@@ -70,13 +71,13 @@ def test_labels_of_training_and_of_the_held_back_part_change_nothing_of_a_studen
     for part in (PARTS.train, PARTS.held_back):
         table.fraud[part] = 1 - table.fraud[part]
     again = train_student(given, StudentSize(10, 4))
-    assert (again.text, again.calibration, again.policy) == (student.text, student.calibration, student.policy)
-    assert (again.scores == student.scores).all()
+    assert (again.trees, again.calibration, again.policy) == (student.trees, student.calibration, student.policy)
+    assert (again.said.scores == student.said.scores).all()
 
 
 def test_labels_of_the_calibrate_part_change_the_calibration_and_no_tree() -> None:
     student, other = (train_student(inputs(labels_seed), StudentSize(10, 4)) for labels_seed in (1, 2))
-    assert other.text == student.text
+    assert other.trees == student.trees
     assert other.calibration != student.calibration
 
 
@@ -87,5 +88,5 @@ def test_scores_of_the_held_back_part_and_thresholds_do_not_reach_the_trees() ->
     changed[PARTS.held_back] = 0.5
     other = given._replace(teacher=TeacherScores(changed, Policy(0.2, 0.9)))
     again = train_student(other, StudentSize(10, 4))
-    assert (again.text, again.calibration) == (student.text, student.calibration)
+    assert (again.trees, again.calibration) == (student.trees, student.calibration)
     assert again.policy != student.policy

@@ -314,11 +314,14 @@ def unnamed(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             lambda rows: rows[7:],
             r"7 payments of the transactions file have no score\n.*5,993 scores for 6,000 payments",
         ),
-        (duplicated, "2 rows have the payment of another row"),
-        (beyond, "3 rows have a score that is not from 0 to 1"),
+        (duplicated, "transaction_id is that of an earlier row in 2 rows, first in row 6001: keep one of each"),
+        (beyond, "score is not a number from 0 to 1, or nothing in 3 rows, first in row 4: '1.5'"),
         (foreign, "1 scores are of no payment of the transactions file"),
         (unnamed, "column transaction_id is missing"),
-        (lambda rows: [row | {"decision": "maybe"} for row in rows], "6,000 rows with a score have a decision that is"),
+        (
+            lambda rows: [row | {"decision": "maybe"} for row in rows],
+            "decision is none of approve, review, decline in 6000 rows, first in row 1: 'maybe'",
+        ),
     ],
 )
 def test_a_file_of_scores_that_does_not_match_is_refused_with_counts(

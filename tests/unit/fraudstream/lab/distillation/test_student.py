@@ -19,8 +19,9 @@ from fraudstream.lab.distillation.request import (
     parse_teachers,
 )
 from fraudstream.lab.distillation.speed import on_front
-from fraudstream.lab.distillation.student import decision_codes, gains, match_volumes, soft_targets
+from fraudstream.lab.distillation.student import gains, match_volumes, soft_targets
 from fraudstream.lab.distillation.summary import _warnings
+from fraudstream.lab.training.policy import decision_codes
 from models.booster import Booster, FitRows, fit
 from models.errors import DamagedArtifactError
 from models.model_text import as_binary

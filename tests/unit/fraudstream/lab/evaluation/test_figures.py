@@ -108,7 +108,7 @@ def test_money_is_recounted_payment_by_payment_in_each_currency() -> None:
     assert [one.currency for one in rows] == ["EUR", "JPY"]
     for one in rows:
         review, decline = costs.review[one.currency], costs.decline[one.currency]
-        for place, found in enumerate(money_figures(one, SAID, alerts, terms)):
+        for place, found in enumerate(money_figures(one, SAID, alerts, costs.of(one.currency)[0], terms.plan)):
             loss = fraud = stopped = at_budget = declined_all = 0
             for row in one.rows.tolist():
                 amount, is_fraud = int(OF.amount_minor[row]), bool(OF.fraud[row])

@@ -175,6 +175,6 @@ def test_scores_do_not_depend_on_the_blocks_in_which_they_are_computed(
     request = TrainingRequest(file=tmp_path / "a.csv", name="card", feature_set=FOUR)
     repository = Repository(str(tmp_path / "models"))
     whole = measure_baselines(request, repository, (DATA, PARTS))
-    monkeypatch.setattr("fraudstream.lab.training.baselines._BLOCK_ROWS", rows * 100)
+    monkeypatch.setattr("fraudstream.lab.training.vectors._BLOCK_ROWS", rows * 100)
     (parts,) = measure_baselines(request, repository, (DATA, PARTS))
     assert parts.metrics == pytest.approx(whole[0].metrics)

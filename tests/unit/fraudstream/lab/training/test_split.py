@@ -145,6 +145,21 @@ def test_where_a_part_would_have_few_frauds_folds_of_time_choose_and_more_is_tra
     assert (more.folds, more.choices[0][:20]) == ((), "taken: parts by time")
 
 
+def test_a_model_that_is_fitted_once_is_calibrated_on_rows_that_no_fold_of_it_has_seen() -> None:
+    by_parts, data = split(hourly(365), 37 * DAY_MS), spread(60, fraud_every=10)
+    once = by_parts.single_fit
+    assert [rows.tolist() for rows in once] == [
+        rows.tolist() for rows in (by_parts.train, by_parts.calibrate, by_parts.test)
+    ]
+    folded = split(data, 0)
+    assert len(folded.folds) == 3
+    once = folded.single_fit
+    assert once.train.tolist() == folded.folds[1].fit.tolist()
+    assert once.calibrate.tolist() == [*folded.folds[1].scored.tolist(), *folded.folds[2].scored.tolist()]
+    assert data.occurred_ms[once.train[-1]] < data.occurred_ms[once.calibrate[0]]
+    assert once.held_back.tolist() == folded.test.tolist()
+
+
 def test_a_test_with_few_frauds_takes_more_of_the_time() -> None:
     data = spread(60, fraud_every=27)
     found = split(data, 0)
