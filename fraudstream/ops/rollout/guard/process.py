@@ -235,7 +235,7 @@ class Guard:
         if read or past.lineup.revision != self._looked[0] or now > self._looked[1] + _LOOK_SECONDS:
             self._looked = past.lineup.revision, now
             self._look(past, past.watched, reader, await self._training.of(past.watched))
-            if await self._is_current(events):
+            if await self._is_current(events, past):
                 await self._act(producer)
         if read < _MANY_RECORDS:  # what comes meanwhile is read together: each turn costs requests
             await asyncio.sleep(max(0.0, began + _TURN_SECONDS - asyncio.get_running_loop().time()))
@@ -248,12 +248,12 @@ class Guard:
         overdue = asyncio.get_running_loop().time() >= self._log_read_at + _LOG_SECONDS
         return overdue or self._reader is None or bool(self._unfinished)
 
-    async def _is_current(self, events: LogReader) -> bool:
-        """Read the event log before a command is sent; tell whether what was found still follows from it."""
-        finding, past = self.view.finding, self.view.past
+    async def _is_current(self, events: LogReader, past: Past) -> bool:
+        """Read the event log before a command is sent; tell whether what was found in the past still follows from it."""
+        finding = self.view.finding
         if finding is None or finding.order is None:
             return True
-        return past is not None and (await self._read_log(events)).lineup.revision == past.lineup.revision
+        return (await self._read_log(events)).lineup.revision == past.lineup.revision
 
     async def _read_log(self, events: LogReader) -> Past:
         await events.read_to_end()
