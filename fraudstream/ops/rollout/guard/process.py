@@ -249,7 +249,7 @@ class Guard:
         return overdue or self._reader is None or bool(self._unfinished)
 
     async def _is_current(self, events: LogReader, past: Past) -> bool:
-        """Read the event log before a command is sent; tell whether what was found in the past still follows from it."""
+        """Read the event log before a command is sent; tell whether what was found still follows from it."""
         finding = self.view.finding
         if finding is None or finding.order is None:
             return True

@@ -93,7 +93,7 @@ async def test_a_command_is_sent_only_if_the_event_log_has_no_later_revision(mor
         reported=0,
         events=lambda: events,
     )
-    assert await guard._is_current(log) == (not more)
+    assert await guard._is_current(log, PAST) == (not more)
 
 
 def test_a_guard_warns_of_the_guards_that_are_breached_alone(caplog: pytest.LogCaptureFixture) -> None:
