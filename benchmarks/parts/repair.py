@@ -141,7 +141,7 @@ async def filled(settings: Settings, count: int, say: Callable[[str], None]) -> 
             await admin.delete_topics([settings.topic(one.name) for one in layouts_of(settings)])
 
 
-class _Payment(msgspec.Struct):
+class _SentPayment(msgspec.Struct):
     card_id: str
     occurred_at: str
 
@@ -149,7 +149,7 @@ class _Payment(msgspec.Struct):
 def labels(made: Sequence[PublishedPayment]) -> Iterator[PublishedPayment]:
     """Yield a label for each payment, a week later; one in a hundred is fraud."""
     for number, one in enumerate(made):
-        paid = msgspec.json.decode(one.value, type=_Payment)
+        paid = msgspec.json.decode(one.value, type=_SentPayment)
         known_ms = parse_time_ms(paid.occurred_at).epoch_ms + _LABEL_DELAY_MS
         label = {
             "transaction_id": one.transaction_id,
