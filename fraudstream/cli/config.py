@@ -8,6 +8,7 @@ import click
 from aiokafka.errors import KafkaError
 
 from fraudstream.cli.arguments import MomentParam
+from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
 from fraudstream.terminal import echo
@@ -22,7 +23,7 @@ from stream.printing import printable
 from stream.settings import Settings
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def config() -> None:
     """See the settings that can change a decision."""
 

@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from fraudstream.cli.commands import reason_option, send_partition_command, wait_option
+from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.letter_text import listed, shown
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.progress import bars
@@ -39,7 +40,7 @@ _code_option = click.option(
 _CHECK_SECONDS = 10.0
 
 
-@click.group("dead-letters")
+@click.group("dead-letters", cls=CommandGroup)
 def dead_letters() -> None:
     """List refused records, send them again, and pass over those that no worker can read."""
 

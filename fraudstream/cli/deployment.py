@@ -7,6 +7,7 @@ import click
 
 from fraudstream.cli.arguments import BudgetParam, DeploymentParam, GroupParam, MomentParam
 from fraudstream.cli.commands import Option, countersigned_wait_option, reason_option
+from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.output import json_option
 
 _MOST_MINUTES = 7 * 24 * 60
@@ -80,7 +81,7 @@ def _looking(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def deployment() -> None:
     """Compare two deployments on the same topics, and let one take over from the other."""
 

@@ -7,6 +7,7 @@ from features.errors import DeclarationError
 from features.reason_codes import VERSION
 from features.reasons import ReasonTable, load_reasons
 from fraudstream.cli.arguments import MomentParam
+from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.output import json_option, say
 from fraudstream.cli.settings import refused_settings, settings_or_refuse
 from fraudstream.console import terminal
@@ -14,7 +15,7 @@ from fraudstream.terminal import echo
 from stream.settings import PREFIX, Settings
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=CommandGroup, invoke_without_command=True)
 @click.option(
     "--since",
     "since_ms",

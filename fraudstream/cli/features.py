@@ -17,6 +17,7 @@ from features.history.records import RECORD_BYTES
 from features.history.store import ENTITY_TEXT, Entity
 from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
+from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.output import json_option, say
 from fraudstream.cli.predictions_option import predictions_option
 from fraudstream.cli.settings import settings_or_refuse
@@ -87,7 +88,7 @@ def _days(length_ms: int) -> str:
     return f"{-(-length_ms * 10 // DAY_MS) / 10:g}d"
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def features() -> None:
     """List the features that are computed here, compute them for a file, and rebuild their histories."""
 

@@ -7,6 +7,7 @@ import click
 from aiokafka.errors import KafkaError
 
 from fraudstream.cli.commands import verdict_line
+from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_for_arms_or_refuse
 from fraudstream.cli.watching import watching_options
@@ -16,7 +17,7 @@ from guards.report import explain
 from stream.errors import ControlLogError, RecountError
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=CommandGroup, invoke_without_command=True)
 @watching_options
 @click.option(
     "--checkpoint",

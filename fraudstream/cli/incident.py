@@ -9,6 +9,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 from rich.table import Table
 
+from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
 from fraudstream.console import terminal, wide_terminal
@@ -23,7 +24,7 @@ _SHORT_ID = 12
 _SHORTEST_PREFIX = 8
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def incident() -> None:
     """See what went wrong: stand-ins in use, halted partitions, missed deadlines, what guards did, and more.
 

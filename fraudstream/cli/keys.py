@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from fraudstream.cli.extras import needs
+from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.output import json_option, refuse, say
 from models.commands import LONGEST_ACTOR
 from models.signing import Role, key_id, key_line
@@ -13,7 +14,7 @@ from models.signing import Role, key_id, key_line
 _OWNER_ONLY = 0o600
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def keys() -> None:
     """Make keys that sign commands."""
 

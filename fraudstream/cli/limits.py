@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from fraudstream.cli.arguments import OFF, AlertBudgetParam, BudgetParam, CapParam, DailyAmountParam, LetThroughParam
 from fraudstream.cli.commands import reason_option, refused_arguments, revision_option, send_kind, wait_option
+from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.let_through import LetThroughToday, look_at_today
 from fraudstream.cli.output import json_option, say
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
@@ -23,7 +24,7 @@ from stream.control.limits_text import let_through_text, limits_text, promotion_
 from stream.errors import ControlLogError
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def limits() -> None:
     """Set and show what overrules decisions, and whether a promotion needs a verdict."""
 

@@ -9,98 +9,145 @@ from fraudstream.cli.lazy import CommandSource, LazyGroup
 from fraudstream.terminal import echo
 
 COMMANDS = {
-    "backfill": CommandSource(
-        "fraudstream.cli.backfill:backfill",
-        "Fill the histories with past payments and their labels, from FILEs (parquet, CSV) or from topics of yours.",
-    ),
-    "bench": CommandSource("fraudstream.cli.bench:bench", "Measure what workers do on this machine."),
-    "config": CommandSource("fraudstream.cli.config:config", "See the settings that can change a decision."),
-    "dead-letters": CommandSource(
-        "fraudstream.cli.dead_letters:dead_letters",
-        "List refused records, send them again, and pass over those that no worker can read.",
-    ),
     "demo": CommandSource(
         "fraudstream.cli.demo:demo",
         "Show the main job: live decisions, a challenger, a promotion, a roll-back, and a guard that ends a canary.",
+        "Try it",
     ),
-    "deployment": CommandSource(
-        "fraudstream.cli.deployment:deployment",
-        "Compare two deployments on the same topics, and let one take over from the other.",
-    ),
-    "erase": CommandSource(
-        "fraudstream.cli.erase:erase", "Erase a card, on the record, and say what is left of it, where and until when."
-    ),
-    "explain": CommandSource(
-        "fraudstream.cli.explain:explain",
-        "Write the reasons for every alert to `explanations` until SIGTERM.",
-    ),
-    "evaluate": CommandSource(
-        "fraudstream.cli.evaluate:evaluate",
-        "Evaluate MODEL on the payments of a transactions FILE (parquet, CSV) that it was not trained on.",
-    ),
-    "distill": CommandSource(
-        "fraudstream.cli.distil:distill",
-        "Train a small model, the student, on the scores that a teacher gives the payments of a transactions FILE.",
-    ),
-    "features": CommandSource(
-        "fraudstream.cli.features:features",
-        "List the features that are computed here, compute them for a file, and rebuild their histories.",
-    ),
-    "guard": CommandSource(
-        "fraudstream.cli.guard:guard",
-        "Watch canaries, splits and promotions until SIGTERM: climb a rollout's ladder, and end what harms.",
-    ),
-    "incident": CommandSource(
-        "fraudstream.cli.incident:incident",
-        "See what went wrong: stand-ins in use, halted partitions, missed deadlines, what guards did, and more.",
-    ),
-    "keys": CommandSource("fraudstream.cli.keys:keys", "Make keys that sign commands."),
-    "limits": CommandSource(
-        "fraudstream.cli.limits:limits",
-        "Set and show what overrules decisions, and whether a promotion needs a verdict.",
-    ),
-    "model": CommandSource(
-        "fraudstream.cli.model:model",
-        "Choose the live model and the challenger; models are named by digest, or an unambiguous prefix of 8 or more.",
-    ),
-    "predictions": CommandSource(
-        "fraudstream.cli.predictions:predictions",
-        "Publish predictions from storage, of a batch job or of a model that is too slow for the stream.",
-    ),
-    "publish": CommandSource(
-        "fraudstream.cli.publish:publish",
-        "Publish a transactions FILE (parquet, CSV) in the order of time, each record with its card as key.",
-    ),
-    "replay": CommandSource(
-        "fraudstream.cli.replay:replay",
-        "Replay the decision about a transaction, from its own record and from the logs.",
-    ),
-    "rollout": CommandSource(
-        "fraudstream.cli.rollout:rollout",
-        "Raise a model's share by a ladder that `fraudstream guard` climbs, and that it leaves if harm shows.",
-    ),
-    "schema": CommandSource(
-        "fraudstream.cli.schema:schema", "Print the JSON Schema of a record, or one object with all of them."
-    ),
-    "score": CommandSource(
-        "fraudstream.cli.score:score",
-        "Rescore a transactions FILE (parquet, CSV), or a range of the topic.",
-    ),
-    "shadow": CommandSource("fraudstream.cli.shadow:shadow", "See what the challenger would have decided."),
-    "split": CommandSource(
-        "fraudstream.cli.split_report:split", "See what became of the cards of an experiment, and which arm wins."
+    "bench": CommandSource(
+        "fraudstream.cli.bench:bench",
+        "Measure what workers do on this machine.",
+        "Try it",
     ),
     "topics": CommandSource(
         "fraudstream.cli.topics:topics",
         "Create and check the topics of the contract, and accept what Kafka lost of the input.",
-    ),
-    "train": CommandSource(
-        "fraudstream.cli.train:train",
-        "Train a model on a transactions FILE (parquet, CSV), and store it in the repository.",
+        "Run a fleet",
     ),
     "worker": CommandSource(
         "fraudstream.cli.worker:worker",
         "Run one worker until SIGTERM; /health/ready says whether it decides, and if not, why.",
+        "Run a fleet",
+    ),
+    "config": CommandSource(
+        "fraudstream.cli.config:config",
+        "See the settings that can change a decision.",
+        "Run a fleet",
+    ),
+    "keys": CommandSource(
+        "fraudstream.cli.keys:keys",
+        "Make keys that sign commands.",
+        "Run a fleet",
+    ),
+    "schema": CommandSource(
+        "fraudstream.cli.schema:schema",
+        "Print the JSON Schema of a record, or one object with all of them.",
+        "Run a fleet",
+    ),
+    "publish": CommandSource(
+        "fraudstream.cli.publish:publish",
+        "Publish a transactions FILE (parquet, CSV) in the order of time, each record with its card as key.",
+        "Send and read",
+    ),
+    "backfill": CommandSource(
+        "fraudstream.cli.backfill:backfill",
+        "Fill the histories with past payments and their labels, from FILEs (parquet, CSV) or from topics of yours.",
+        "Send and read",
+    ),
+    "predictions": CommandSource(
+        "fraudstream.cli.predictions:predictions",
+        "Publish predictions from storage, of a batch job or of a model that is too slow for the stream.",
+        "Send and read",
+    ),
+    "features": CommandSource(
+        "fraudstream.cli.features:features",
+        "List the features that are computed here, compute them for a file, and rebuild their histories.",
+        "Train and judge",
+    ),
+    "train": CommandSource(
+        "fraudstream.cli.train:train",
+        "Train a model on a transactions FILE (parquet, CSV), and store it in the repository.",
+        "Train and judge",
+    ),
+    "distill": CommandSource(
+        "fraudstream.cli.distil:distill",
+        "Train a small model, the student, on the scores that a teacher gives the payments of a transactions FILE.",
+        "Train and judge",
+    ),
+    "evaluate": CommandSource(
+        "fraudstream.cli.evaluate:evaluate",
+        "Evaluate MODEL on the payments of a transactions FILE (parquet, CSV) that it was not trained on.",
+        "Train and judge",
+    ),
+    "score": CommandSource(
+        "fraudstream.cli.score:score",
+        "Rescore a transactions FILE (parquet, CSV), or a range of the topic.",
+        "Train and judge",
+    ),
+    "replay": CommandSource(
+        "fraudstream.cli.replay:replay",
+        "Replay the decision about a transaction, from its own record and from the logs.",
+        "Train and judge",
+    ),
+    "model": CommandSource(
+        "fraudstream.cli.model:model",
+        "Choose the live model and the challenger; models are named by digest, or an unambiguous prefix of 8 or more.",
+        "Roll out",
+    ),
+    "shadow": CommandSource(
+        "fraudstream.cli.shadow:shadow",
+        "See what the challenger would have decided.",
+        "Roll out",
+    ),
+    "rollout": CommandSource(
+        "fraudstream.cli.rollout:rollout",
+        "Raise a model's share by a ladder that `fraudstream guard` climbs, and that it leaves if harm shows.",
+        "Roll out",
+    ),
+    "split": CommandSource(
+        "fraudstream.cli.split_report:split",
+        "See what became of the cards of an experiment, and which arm wins.",
+        "Roll out",
+    ),
+    "limits": CommandSource(
+        "fraudstream.cli.limits:limits",
+        "Set and show what overrules decisions, and whether a promotion needs a verdict.",
+        "Roll out",
+    ),
+    "deployment": CommandSource(
+        "fraudstream.cli.deployment:deployment",
+        "Compare two deployments on the same topics, and let one take over from the other.",
+        "Roll out",
+    ),
+    "status": CommandSource(
+        "fraudstream.cli.status:status",
+        "Show who decides, what a guard does next, how far behind each partition is, and what to look at first.",
+        "Watch",
+    ),
+    "guard": CommandSource(
+        "fraudstream.cli.guard:guard",
+        "Watch canaries, splits and promotions until SIGTERM: climb a rollout's ladder, and end what harms.",
+        "Watch",
+    ),
+    "explain": CommandSource(
+        "fraudstream.cli.explain:explain",
+        "Write the reasons for every alert to `explanations` until SIGTERM.",
+        "Watch",
+    ),
+    "incident": CommandSource(
+        "fraudstream.cli.incident:incident",
+        "See what went wrong: stand-ins in use, halted partitions, missed deadlines, what guards did, and more.",
+        "Watch",
+    ),
+    "dead-letters": CommandSource(
+        "fraudstream.cli.dead_letters:dead_letters",
+        "List refused records, send them again, and pass over those that no worker can read.",
+        "Repair",
+    ),
+    "erase": CommandSource(
+        "fraudstream.cli.erase:erase",
+        "Erase a card, on the record, and say what is left of it, where and until when.",
+        "Repair",
     ),
 }
 

@@ -11,6 +11,7 @@ from fraudstream.cli.commands import command_options, countersigned_wait_option,
 from fraudstream.cli.countersign import countersign
 from fraudstream.cli.ended_watch import yes_option
 from fraudstream.cli.extras import needs
+from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.model_grounds import despite_option, send_way_back
 from fraudstream.cli.model_registry import card, key_option, prune, sign
 from fraudstream.cli.model_watch import watch
@@ -28,7 +29,7 @@ from fraudstream.cli.split import end_split, split
 from models.commands import NAMES_A_MODEL, CommandKind
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def model() -> None:
     """Choose the live model and the challenger; models are named by digest, or an unambiguous prefix of 8 or more."""
 

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from fraudstream.cli.extras import needs
+from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.output import json_option, say
 from fraudstream.cli.publish import sending_bar
 from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
@@ -23,7 +24,7 @@ from stream.kafka.topics import PREDICTIONS
 from stream.settings import Settings
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def predictions() -> None:
     """Publish predictions from storage, of a batch job or of a model that is too slow for the stream."""
 

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from fraudstream.cli.arguments import ModelParam
 from fraudstream.cli.commands import command_options, countersigned_wait_option, send_kind
+from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.model_grounds import despite_option
 from fraudstream.cli.output import json_option
 from fraudstream.cli.promotion import send_promotion, verdict_option
@@ -40,7 +41,7 @@ from models.commands import CommandKind
 _DEFAULT_ALPHA = 0.05
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def rollout() -> None:
     """Raise a model's share by a ladder that `fraudstream guard` climbs, and that it leaves if harm shows."""
 

@@ -10,6 +10,7 @@ import click
 from aiokafka.errors import KafkaError
 
 from fraudstream.cli.arguments import ModelParam
+from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.progress import ReadingProgress
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
@@ -29,7 +30,7 @@ _MOST_MINUTES = 100 * 366 * 24 * 60
 """A century; more is a typing error."""
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def shadow() -> None:
     """See what the challenger would have decided."""
 

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from fraudstream.cli.arguments import BudgetParam, MomentParam
 from fraudstream.cli.cost_options import cost_options, stated_costs
+from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.progress import ReadingProgress
 from fraudstream.cli.report_file import report_option, write_report
@@ -33,7 +34,7 @@ from stream.errors import ControlLogError, ReportError
 from stream.settings import Settings
 
 
-@click.group()
+@click.group(cls=CommandGroup)
 def split() -> None:
     """See what became of the cards of an experiment, and which arm wins."""
 

@@ -128,20 +128,6 @@ def test_a_groups_table_has_the_names_and_summaries_of_its_commands() -> None:
             assert " ".join((command.help or "").partition("\n\n")[0].split()) == group.sources[one].summary
 
 
-def test_a_groups_list_of_commands_equals_clicks_own() -> None:
-    for _, group in groups(main):
-        context, written = click.Context(group), click.Group()
-        for one in group.sources:
-            command = group.get_command(context, one)
-            assert command is not None
-            written.add_command(command)
-        for width in (60, 80, 200):
-            ours, clicks = click.HelpFormatter(width=width), click.HelpFormatter(width=width)
-            group.format_commands(context, ours)
-            written.format_commands(click.Context(written), clicks)
-            assert ours.getvalue() == clicks.getvalue()
-
-
 def test_get_command_returns_none_for_an_unknown_name() -> None:
     assert main.get_command(click.Context(main), "no such command") is None
 

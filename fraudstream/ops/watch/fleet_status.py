@@ -1,0 +1,227 @@
+"""One look at a deployment: who decides, how far behind each partition is, what its guard does next, what is open.
+
+It joins what `deployment status`, `rollout status` and `incident list` read, and says what to look at first, with the
+command to type. Nothing is written, and no guard needs to run.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+from aiokafka import TopicPartition
+
+from fraudstream.ops.rollout.deployments.publishers import Publishers, read_publishers
+from fraudstream.ops.rollout.deployments.state import DeploymentState, read_states, target_of
+from fraudstream.ops.rollout.guard import status as rollout_status
+from fraudstream.ops.rollout.guard.finding import Limits
+from fraudstream.ops.watch.incidents.told import ToldIncident, read_incidents
+from guards.shares import share_text
+from models.lineup import Lineup
+from models.times import format_time
+from stream.clock import now_ms
+from stream.contract.incident import Severity
+from stream.kafka.client import committed_offsets, open_admin
+from stream.kafka.topics import TRANSACTIONS
+from stream.scan import open_consumer, record_at
+from stream.settings import Settings
+
+LATE_MS = 60_000
+"""A partition whose oldest payment has waited for so long is to be looked at."""
+_FAULTS_MS = 600_000
+_SHORT = 12
+_MANY_FAULTS = 0.05
+
+
+class PartitionWait(NamedTuple):
+    """How far behind a partition is: records without a commit, and how old the first of them is.
+
+    `waits_ms` is None where nothing waits, or where the first record is gone.
+    """
+
+    partition: int
+    lag: int
+    waits_ms: int | None
+
+
+class FirstLook(NamedTuple):
+    """Something to look at: what is wrong, and the command or setting that says more or mends it."""
+
+    what: str
+    command: str
+
+
+class FleetStatus(NamedTuple):
+    """What was found at a time; `incidents` are those that are open."""
+
+    at_ms: int
+    state: DeploymentState
+    lineup: Lineup
+    publishers: Publishers
+    guard: rollout_status.Status
+    partitions: tuple[PartitionWait, ...]
+    incidents: tuple[ToldIncident, ...]
+
+    @property
+    def worst(self) -> PartitionWait | None:
+        """The partition whose oldest payment has waited longest; None if none waits."""
+        waiting = [one for one in self.partitions if one.waits_ms is not None]
+        return max(waiting, key=lambda one: one.waits_ms or 0, default=None)
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        return {
+            "at": format_time(self.at_ms),
+            "state": self.state.facts(),
+            "roles": roles(self.lineup, self.at_ms),
+            "publisher": self.publishers.term.publisher,
+            "guard": rollout_status.facts(self.guard),
+            "partitions": [one._asdict() for one in self.partitions],
+            "incidents": [
+                msgspec.to_builtins(one.last) | {"opened_at": one.first.at, "open": True} for one in self.incidents
+            ],
+            "look_first": [one._asdict() for one in look_first(self)],
+        }
+
+
+def roles(lineup: Lineup, at_ms: int) -> dict[str, Any]:
+    """Return who decides and who is compared: full digests; None where nobody is."""
+    canary, split = lineup.canary, lineup.split
+    return {
+        "live": lineup.live,
+        "challenger": lineup.challenger_at(at_ms),
+        "canary": None if canary is None else {"model": canary.model, "share_bp": canary.share_bp},
+        "split": None
+        if split is None
+        else {arm.name: {"model": arm.model, "share_bp": arm.share_bp} for arm in split.arms},
+        "before": lineup.rollback_target,
+    }
+
+
+async def read_fleet(settings: Settings, limits: Limits, tell: rollout_status.Tell) -> FleetStatus:
+    """Read the settings' deployment once.
+
+    Raises:
+        ControlLogError: the event log has lost records.
+        OtherHashKeyError: cards are excluded that are not known here.
+        aiokafka.errors.KafkaError: the brokers do not answer, or a topic is missing.
+    """
+    publishers, at_ms = await read_publishers(settings), now_ms()
+    target = target_of(settings, settings.deployment, {}, publishers.workers)
+    (state,) = await read_states([target], publishers, at_ms - _FAULTS_MS)
+    return FleetStatus(
+        at_ms,
+        state,
+        publishers.lineup(settings.deployment),
+        publishers,
+        await rollout_status.read_status(settings, limits, tell),
+        await _waits(target.settings),
+        tuple(one for one in await read_incidents(settings) if one.last.is_open),
+    )
+
+
+async def _waits(settings: Settings) -> tuple[PartitionWait, ...]:
+    """Return how far behind the partitions of `transactions` are, by what the group has committed."""
+    topic = settings.topic(TRANSACTIONS.name)
+    consumer = open_consumer(settings, fetch_max_wait_ms=50)
+    try:
+        await consumer.start()
+        consumer.assign([TopicPartition(topic, 0)])
+        await consumer.end_offsets([TopicPartition(topic, 0)])  # loads the topic's metadata, and so its partitions
+        tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
+        consumer.assign(tps)
+        begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        async with open_admin(settings) as admin:
+            committed = await committed_offsets(settings, admin, tps)
+        found = []
+        for tp in tps:
+            at = max(begins[tp], committed[tp].offset)
+            first = await record_at(consumer, tp, at) if at < ends[tp] else None
+            waits_ms = None if first is None else max(0, now_ms() - first.timestamp)
+            found.append(PartitionWait(tp.partition, max(0, ends[tp] - at), waits_ms))
+        return tuple(found)
+    finally:
+        await consumer.stop()
+
+
+def look_first(status: FleetStatus) -> list[FirstLook]:
+    """Return what to look at, the most urgent first; empty if there is nothing."""
+    return [*_nobody_decides(status), *_incidents(status, Severity.PAGE), *_behind(status), *_histories(status),
+            *_guard(status), *_incidents(status, Severity.TICKET), *_faults(status)]  # fmt: skip
+
+
+def _nobody_decides(status: FleetStatus) -> Iterator[FirstLook]:
+    state = status.state
+    if status.lineup.live is None:
+        yield FirstLook("no model is live, so every payment waits", "fraudstream model promote MODEL")
+    if not state.workers:
+        yield FirstLook(f"no worker runs in group {state.group}", "fraudstream worker")
+
+
+def _incidents(status: FleetStatus, severity: Severity) -> Iterator[FirstLook]:
+    for first, last in status.incidents:
+        if last.severity is severity:
+            what = f"incident {last.rule} since {first.since}: {last.text}"
+            yield FirstLook(what, f"fraudstream incident report {last.incident_id[:_SHORT]} --details")
+
+
+def _behind(status: FleetStatus) -> Iterator[FirstLook]:
+    late = [one for one in status.partitions if (one.waits_ms or 0) >= LATE_MS]
+    if late:
+        worst = max(late, key=lambda one: one.waits_ms or 0)
+        others = f", and {len(late) - 1} others" if len(late) > 1 else ""
+        what = f"partition {worst.partition} waits for {duration_text(worst.waits_ms or 0)}{others}"
+        yield FirstLook(f"{what}: {worst.lag:,} records there", "fraudstream deployment status")
+
+
+def _histories(status: FleetStatus) -> Iterator[FirstLook]:
+    if status.state.histories.whole is False and status.state.decided_ms:  # a new deployment has none yet
+        yield FirstLook(f"histories: {status.state.histories.found}", "fraudstream features rebuild")
+
+
+def _guard(status: FleetStatus) -> Iterator[FirstLook]:
+    finding, lineup = status.guard.finding, status.lineup
+    if lineup.frozen is not None:
+        yield FirstLook("automatic commands are frozen", "fraudstream model thaw")
+    if finding is not None and finding.breached:
+        breached = ", ".join(sorted(map(str, finding.breached)))
+        yield FirstLook(f"breached guards: {breached}", "fraudstream rollout status")
+    if finding is not None and finding.held:
+        yield FirstLook(f"the rollout is held: {'; '.join(finding.held)}", "fraudstream rollout status")
+
+
+def _faults(status: FleetStatus) -> Iterator[FirstLook]:
+    faults = status.state.faults
+    if faults.decisions and faults.faulty / faults.decisions >= _MANY_FAULTS:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in faults.kinds.items())
+        what = f"{faults.faulty:,} of {faults.decisions:,} decisions of the last 10 minutes have a fault: {kinds}"
+        yield FirstLook(what, "fraudstream deployment status")
+
+
+def duration_text(length_ms: int) -> str:
+    """Return a length of time in the two largest units that it has."""
+    seconds = length_ms // 1000
+    if seconds < 1:
+        return f"{length_ms} ms"
+    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    parts: list[str] = []
+    for unit, length in units:
+        count, seconds = divmod(seconds, length)
+        if count or parts:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def role_rows(lineup: Lineup, at_ms: int) -> Iterator[tuple[str, str, str]]:
+    """Yield role, digest and what is known of its share, of each model that decides or is compared."""
+    arms = () if lineup.arms is None else lineup.arms.arms
+    if lineup.live is not None:
+        left = "" if lineup.arms is None else share_text(lineup.arms.live_bp)
+        yield "live", lineup.live, left
+    for arm in arms:
+        yield ("canary" if lineup.canary is not None else f"arm {arm.name}"), arm.model, share_text(arm.share_bp)
+    challenger = lineup.challenger_at(at_ms)
+    if challenger is not None:
+        until = lineup.watched_until_ms
+        yield "challenger", challenger, "" if until is None else f"watched until {format_time(until)}"
+    if lineup.rollback_target is not None:
+        yield "live before", lineup.rollback_target, ""

@@ -1,0 +1,45 @@
+"""`fraudstream status` of a fleet: without a model, with a canary, and when its worker is gone and payments wait."""
+
+import json
+from typing import Any
+
+from support.fleet.fleet import Fleet, until
+from support.fleet.payments import PARTITIONS, payment, put_model
+
+
+def look(fleet: Fleet) -> dict[str, Any]:
+    done = fleet.cli("status", "--json")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_a_look_says_who_decides_what_waits_and_what_to_look_at_first(fleet: Fleet) -> None:
+    empty = look(fleet)
+    assert empty["headline"].startswith("Nobody decides: no model is live")
+    assert [one["command"] for one in empty["look_first"]] == ["fraudstream model promote MODEL", "fraudstream worker"]
+
+    (worker,) = fleet.go_live()
+    live, canary = fleet.events("accepted")[-1]["model"], put_model(fleet.models, seed=1)
+    fleet.cli("model", "canary", canary, "--share", "10%", "--reason", "test")
+    fleet.publish(payment(number) for number in range(40))
+    fleet.await_scores(40)
+    until(lambda: all(not one["lag"] for one in look(fleet)["partitions"]), "all of it is committed", 30)
+    found = look(fleet)
+    assert (found["roles"]["live"], found["roles"]["canary"]) == (live, {"model": canary, "share_bp": 1_000})
+    assert found["publisher"] == found["state"]["deployment"]
+    assert (found["look_first"], found["incidents"], found["guard"]["watched"]) == ([], [], "canary")
+    assert len(found["partitions"]) == PARTITIONS
+    assert "decides with 1 worker; nothing waits" in found["headline"]
+
+    assert worker.terminate() == 0
+    fleet.publish(payment(number) for number in range(40, 47))
+    until(lambda: not look(fleet)["state"]["workers"], "the worker has left its group", 60)
+    gone = look(fleet)
+    assert sum(one["lag"] for one in gone["partitions"]) == 7
+    assert all((one["waits_ms"] is None) == (not one["lag"]) for one in gone["partitions"])
+    assert gone["look_first"][0]["command"] == "fraudstream worker"
+    shown = fleet.cli("status").stdout
+    assert "Nobody decides: no worker runs in group" in shown
+    assert "Oldest waits" in shown
+    assert canary[:12] in shown
