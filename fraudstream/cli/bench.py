@@ -47,11 +47,17 @@ MOVED = frozenset(
 class BenchGroup(LazyGroup):
     """Names the place of a command that has moved."""
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; exit with 2 and its place if it has moved."""
-        if cmd_name in MOVED:
-            ctx.fail(f"`bench {cmd_name}` has moved: `python -m benchmarks {cmd_name} …` in a checkout")
-        return super().get_command(ctx, cmd_name)
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the arguments name.
+
+        Raises:
+            click.UsageError: there is none, or it has moved.
+        """
+        if args[0] in MOVED:
+            ctx.fail(f"`bench {args[0]}` has moved: `python -m benchmarks {args[0]} …` in a checkout")
+        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=BenchGroup, sources=COMMANDS)

@@ -5,6 +5,7 @@ Charts are left out, since what they show stands in tables beside them; what is 
 
 import io
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType, RenderResult
@@ -12,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
+from fraudstream.console import Terminal
 from fraudstream.ops.report.decisions import DecisionMatrix
 from fraudstream.ops.report.document import RESTS_ON, SIGNS, Headline, Report, Section, Tone
 from fraudstream.ops.report.markup import printable
@@ -56,10 +58,16 @@ def parts_on_terminal(parts: Sequence[Part], *, has_page: bool = True) -> Render
 
 
 def plain_text(report: Report, columns: int) -> str:
-    """Return a report that has no page as plain text, wrapped at so many columns, without an ending newline."""
-    console = Console(file=io.StringIO(), width=columns, color_system=None, markup=False, emoji=False, highlight=False)
+    """Return a report that has no page as plain text, wrapped at so many columns, without an ending newline.
+
+    Its headline has no sign: it is text that is sent to others.
+    """
+    console = Terminal(file=io.StringIO(), width=columns, color_system=None, markup=False, emoji=False, highlight=False)
+    headline, below = report.headline, replace(report, headline=None)
     with console.capture() as capture:
-        console.print(on_terminal(report, has_page=False))
+        if headline is not None:
+            console.print(*filter(None, (headline.words, headline.decision, headline.reason)), sep="\n")
+        console.print(on_terminal(below, has_page=False))
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 

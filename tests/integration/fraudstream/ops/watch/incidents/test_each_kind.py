@@ -116,8 +116,8 @@ def assert_listed(fleet: Fleet, opened: Incident) -> None:
     (listed,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert (listed["incident_id"], listed["rule"], listed["open"]) == (opened.incident_id, "stand_ins", True)
     report = report_of(fleet, opened)["report"]
-    assert report.startswith("Payments were decided without the current model\n")
-    assert f"Reference       {opened.incident_id}" in report
+    assert report.startswith("Payments were decided without the current model: ")
+    assert f"Reference {opened.incident_id}" in report
     assert fleet.prefix not in report
 
 
