@@ -4,18 +4,17 @@ import asyncio
 from typing import Any
 
 import click
-from aiokafka.errors import KafkaError
 from rich.table import Table
 
 from fraudstream.cli.arguments import ModelParam
 from fraudstream.cli.bench_worker import model_option, model_or_refuse
 from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
-from fraudstream.cli.output import Command, json_option, refuse, say
+from fraudstream.cli.output import Command, json_option, say
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
 from guards.shares import share_text
-from stream.errors import StreamError
 
 
 @click.command()
@@ -109,12 +108,10 @@ def measure_variants(name: str, variants: Any, effort: dict[str, Any], as_json: 
     from benchmarks.parts.variants import AlternatingEffort, alternate, summarise  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
-    try:
+    with Refusals(settings):
         rounds = asyncio.run(
             alternate(settings, model_or_refuse(settings, name).digest, variants, AlternatingEffort(**effort))
         )
-    except (StreamError, KafkaError, OSError) as error:
-        refuse(str(error))
     found = summarise(rounds)
     if as_json:
         say(as_json, {"medians": found, "rounds": rounds}, "")

@@ -4,16 +4,15 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import click
-from aiokafka.errors import KafkaError
 from rich.table import Table
 
 from fraudstream.cli.arguments import ModelParam
 from fraudstream.cli.bench_worker import model_or_refuse
 from fraudstream.cli.extras import needs
-from fraudstream.cli.output import json_option, refuse, say
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.output import json_option, say
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
-from stream.errors import StreamError
 
 if TYPE_CHECKING:
     from benchmarks.parts.explanations import DepthLine, StreamLine
@@ -56,12 +55,8 @@ def _measured(name: str, rate: float, seconds: float) -> "StreamLine":
 
     settings = settings_or_refuse()
     model = model_or_refuse(settings, name)
-    try:
+    with Refusals(settings):
         return asyncio.run(measure_stream(settings, model, rate, seconds))
-    except StreamError as error:
-        refuse(str(error))
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
 
 
 def _table(lines: "list[DepthLine]") -> Table:

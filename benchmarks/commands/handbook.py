@@ -10,12 +10,11 @@ from rich.table import Table
 
 from features.declaration import load
 from fraudstream.cli.extras import needs
-from fraudstream.cli.output import json_option, refuse, say
+from fraudstream.cli.output import json_option, say
 from fraudstream.cli.progress import bars
+from fraudstream.cli.refusals import Refusals
 from fraudstream.console import terminal
-from fraudstream.lab.dataset.errors import FileError
 from fraudstream.terminal import echo
-from stream.errors import MeasurementError
 
 if TYPE_CHECKING:
     from benchmarks.handbook import HandbookFigures
@@ -45,11 +44,8 @@ def handbook(file: Path, as_json: bool, **effort: Any) -> None:  # noqa: ANN401,
     """
     from benchmarks.handbook import PUBLISHED, HandbookEffort, measure_handbook  # noqa: PLC0415 - LightGBM, late
 
-    try:
-        with bars() as progress:
-            found = measure_handbook(file, load(None), HandbookEffort(**effort), progress)
-    except (FileError, MeasurementError) as error:
-        refuse(str(error))
+    with Refusals(), bars() as progress:
+        found = measure_handbook(file, load(None), HandbookEffort(**effort), progress)
     if as_json:
         published = [one._asdict() for one in PUBLISHED]
         say(as_json, {"published": published, **msgspec.to_builtins(found)}, "")

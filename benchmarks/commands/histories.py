@@ -3,16 +3,14 @@
 import asyncio
 
 import click
-from aiokafka.errors import KafkaError
 from rich.table import Table
 
-from features.errors import FeatureError, StoreError
 from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
-from fraudstream.cli.output import json_option, refuse, say
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.output import json_option, say
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
-from stream.errors import StreamError
 
 
 @click.command()
@@ -24,10 +22,8 @@ def servers(beside: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001 - a
     from benchmarks.parts.servers import compare_servers  # noqa: PLC0415 - it needs an extra
 
     settings = settings_or_refuse()
-    try:
+    with Refusals():
         lines = asyncio.run(compare_servers((settings.redis_url, *beside), features_or_refuse(settings.features)))
-    except StoreError as error:
-        refuse(str(error))
     table = Table("Redis", "batch", "µs of Python", "µs of time")
     for line in lines:
         table.add_row(line.where, str(line.batch), f"{line.python_us:.1f}", f"{line.wall_us:.1f}")
@@ -53,12 +49,8 @@ def repair(payments: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
 
     settings = settings_or_refuse()
     progress = terminal(stderr=True)
-    try:
+    with Refusals(settings):
         found = asyncio.run(measure_repair(settings, features_or_refuse(settings.features), payments, progress.print))
-    except (FeatureError, StreamError) as error:
-        refuse(str(error))
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     times = list(estimates(found))
     if as_json:
         facts = {"speeds": [one._asdict() for one in found], "estimates": [one._asdict() for one in times]}
@@ -89,10 +81,8 @@ def memory(rates: tuple[int, ...], as_json: bool) -> None:  # noqa: FBT001 - a f
     from benchmarks.parts.memory import cases, measure  # noqa: PLC0415 - nothing else needs it
 
     settings = settings_or_refuse()
-    try:
+    with Refusals():
         lines = [asyncio.run(measure(settings, rate, case)) for case in cases() for rate in rates]
-    except FeatureError as error:
-        refuse(str(error))
     if as_json:
         say(as_json, {"lines": [line._asdict() for line in lines]}, "")
         return
@@ -117,10 +107,8 @@ def batches(visible: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
 
     settings = settings_or_refuse()
     feature_set = features_or_refuse(settings.features).newest
-    try:
+    with Refusals():
         lines = asyncio.run(measure_batches(settings, feature_set, visible))
-    except FeatureError as error:
-        refuse(str(error))
     if as_json:
         say(as_json, {"visible": visible, "lines": [line._asdict() for line in lines]}, "")
         return

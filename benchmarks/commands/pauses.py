@@ -5,15 +5,14 @@ import shlex
 from typing import Any
 
 import click
-from aiokafka.errors import KafkaError
 from rich.table import Table
 
 from fraudstream.cli.bench_worker import model_option, model_or_refuse
 from fraudstream.cli.extras import needs
-from fraudstream.cli.output import json_option, refuse, say
+from fraudstream.cli.output import json_option, say
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
-from stream.errors import StreamError
 
 
 @click.command()
@@ -38,11 +37,9 @@ def pauses(name: str, command: str, as_json: bool, **plan: Any) -> None:  # noqa
 
     settings, console = settings_or_refuse(), terminal(stderr=True)
     digest = model_or_refuse(settings, name).digest
-    try:
+    with Refusals(settings):
         made = PausesPlan(**plan, command=tuple(shlex.split(command)))
         figures = asyncio.run(measure_pauses(settings, digest, made, tell))
-    except (StreamError, KafkaError, OSError) as error:
-        refuse(str(error))
     if as_json:
         found = figures._asdict() | {"moves": [one._asdict() for one in figures.moves]}
         say(as_json, found | {"summaries": [one._asdict() for one in figures.summaries()]}, "")

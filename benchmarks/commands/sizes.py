@@ -4,19 +4,17 @@ import asyncio
 from typing import Any, get_args
 
 import click
-from aiokafka.errors import KafkaError
 from rich.table import Table
 
 from benchmarks.commands.decisions import effort_options, measure_variants
-from features.errors import FeatureError
 from fraudstream.cli.bench_worker import model_option, model_or_refuse
 from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
-from fraudstream.cli.output import json_option, refuse, say
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.output import json_option, say
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
 from fraudstream.terminal import echo
-from stream.errors import StreamError
 from stream.settings import Compression
 
 CODECS: tuple[str, ...] = get_args(Compression)
@@ -79,12 +77,8 @@ def sizes(name: str, challenger: str | None, as_json: bool, **effort: Any) -> No
     settings = settings_or_refuse()
     digest = model_or_refuse(settings, name).digest
     other = model_or_refuse(settings, challenger).digest if challenger else None
-    try:
+    with Refusals(settings):
         found = asyncio.run(measure_sizes(settings, digest, other, SizesEffort(**effort)))
-    except (FeatureError, StreamError) as error:
-        refuse(str(error))
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     if as_json:
         topics, histories = ([one._asdict() for one in some] for some in (found.topics, found.histories))
         say(as_json, found._asdict() | {"topics": topics, "histories": histories}, "")

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import click
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import MessageSizeTooLargeError
 
 from fraudstream.cli.arguments import MomentParam
 from fraudstream.cli.extras import needs
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.progress import bars
-from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import refused_settings, settings_or_refuse
 from fraudstream.lab.dataset.backfill import (
     QUIET_SECONDS,
     BackfillWriter,
@@ -35,7 +36,7 @@ from fraudstream.terminal import echo
 from models.times import format_time
 from stream.clock import now_ms
 from stream.engine.publisher import Publisher
-from stream.errors import PublishError, StreamError
+from stream.errors import PublishError
 from stream.kafka.client import open_admin
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.settings import Settings
@@ -132,15 +133,14 @@ def backfill(files: tuple[Path, ...], as_json: bool, **options: Any) -> None:  #
     request = _request(files, options)
     settings = settings_or_refuse()
     _require_other_topics(settings, request.topics)
-    try:
-        with tempfile.TemporaryDirectory(prefix="fraudstream-backfill-") as folder, refused_settings():
-            done = asyncio.run(_fill(settings, request, Path(folder)))
-    except PublishError as error:
-        if isinstance(error.__cause__, MessageSizeTooLargeError):
-            refuse(explain_refusal(settings))
-        refuse_kafka(settings, error, f"{_RUN_AGAIN}. ")
-    except (StreamError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
+    with Refusals(settings):
+        try:
+            with tempfile.TemporaryDirectory(prefix="fraudstream-backfill-") as folder, refused_settings():
+                done = asyncio.run(_fill(settings, request, Path(folder)))
+        except PublishError as error:
+            if isinstance(error.__cause__, MessageSizeTooLargeError):
+                refuse(explain_refusal(settings))
+            refuse(f"{_RUN_AGAIN}. {error}")
     say(as_json, done.facts(), done.text())
     if done.too_large.counts:
         refuse(f"{done.too_large.counts.total():,} records were left out, as said above")

@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiokafka.errors import KafkaError
 from rich.table import Table
 
 from fraudstream.cli.arguments import Duration
 from fraudstream.cli.bench_worker import model_option, model_or_refuse
 from fraudstream.cli.extras import needs
-from fraudstream.cli.output import json_option, refuse, say
+from fraudstream.cli.output import json_option, say
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.report_file import picture_option, report_option, write_report
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
 from stream.clock import now_ms
-from stream.errors import StreamError
 
 
 class Rates(click.ParamType):
@@ -64,10 +63,8 @@ def load(name: str, as_json: bool, **plan: Any) -> None:  # noqa: ANN401, FBT001
 
     settings, console = settings_or_refuse(), terminal(stderr=True)
     digest = model_or_refuse(settings, name).digest
-    try:
+    with Refusals(settings):
         lines = asyncio.run(measure_load(settings, digest, LoadPlan(**plan), tell))
-    except (StreamError, KafkaError, OSError) as error:
-        refuse(str(error))
     if as_json:
         say(as_json, {"rates": [line._asdict() for line in lines]}, "")
         return
@@ -125,12 +122,10 @@ def scaling(name: str, page: Path | None, picture: Path | None, as_json: bool, *
     settings, console = settings_or_refuse(), terminal(stderr=True)
     digest = model_or_refuse(settings, name).digest
     plan = _plan(**options)
-    try:
+    with Refusals(settings):
         figures = asyncio.run(
             measure_scaling(settings, digest, plan, lambda line: console.print(line, style="dim", highlight=False))
         )
-    except (StreamError, KafkaError, OSError) as error:
-        refuse(str(error))
     if page is not None:
         from fraudstream.bench.scaling_page import scaling_page  # noqa: PLC0415 - it needs an extra
 

@@ -10,9 +10,9 @@ from fraudstream.cli.arguments import ModelParam
 from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.output import json_option, refuse, say
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
-from models.errors import ModelError
 from models.loading import Model
 from models.loading import load as load_model
 from models.problems import Problem
@@ -68,10 +68,8 @@ async def _measure_worker(
 def model_or_refuse(settings: Settings, name: str) -> Model:
     """Load a model of the repository, or exit with 1 and why it cannot be used."""
     features, repository = features_or_refuse(settings.features), existing_repository_or_refuse(settings)
-    try:
+    with Refusals():
         digest = repository.resolve(name)
-    except ModelError as error:
-        refuse(str(error))
     if isinstance(digest, Problem):
         refuse(digest.detail)
     loaded = load_model(repository, digest, probe_vectorisers(features))

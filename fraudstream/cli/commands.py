@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 import msgspec
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.output import json_option, refuse, say
-from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import refused_settings, settings_or_refuse
 from fraudstream.terminal import echo
 from guards.shares import share_text
 from models.commands import LONGEST_REASON, CommandKind, Event, EventKind, is_digest
@@ -22,7 +22,6 @@ from models.errors import ModelError
 from models.two_persons import SECONDS, is_for_two
 from stream.control.client import CommandRequest, PartitionArguments
 from stream.control.limits_text import limits_text
-from stream.errors import ControlLogError, UnsentCommandError
 from stream.redaction import holds_card_number
 from stream.settings import Settings
 from stream.telemetry.command_line import command_traced
@@ -127,11 +126,8 @@ def verdict_on(settings: Settings, wish: CommandRequest, *, as_json: bool) -> Ev
             f"fraudstream model countersign {wish.command_id}",
             err=True,
         )
-    try:
-        with refused_settings():
-            command_id, answer = asyncio.run(command_traced(settings, wish, told.tell))
-    except (ControlLogError, UnsentCommandError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error, "the command was not sent: ")
+    with Refusals(settings, "the command was not sent: "), refused_settings():
+        command_id, answer = asyncio.run(command_traced(settings, wish, told.tell))
     if answer is None:
         if as_json:
             say(as_json, {"command_id": command_id, "kind": None}, "")

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.arguments import MomentParam
 from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.output import json_option, refuse, say
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.terminal import echo
 from models.times import format_time
 from models.worker_records import DatedRecord, WorkerRecords
@@ -49,10 +49,8 @@ def show(time_ms: int | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
         return
     if time_ms > now_ms():
         raise click.UsageError(f"--at: {format_time(time_ms)} is not in the past")
-    try:
+    with Refusals(settings):
         workers = asyncio.run(_read(settings))
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     found = workers.at(settings.deployment, time_ms)
     if not found:
         refuse(

@@ -6,11 +6,11 @@ from getpass import getuser
 
 import click
 import msgspec
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.commands import reason_option, refused_arguments, send, wait_option
 from fraudstream.cli.output import json_option, refuse
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.terminal import echo
 from models.commands import Command, CommandKind
 from stream.control.client import CommandRequest, read_commands
@@ -47,10 +47,8 @@ def countersign(command_id: str, reason: str, wait: float, *, yes: bool, as_json
 
 def _find(settings: Settings, command_id: str) -> Command:
     """Return the command as the judge sees it: the first record with this id."""
-    try:
+    with Refusals(settings):
         found = asyncio.run(read_commands(settings)).get(command_id)
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     if found is None:
         refuse(f"deployment {settings.deployment} was sent no command {command_id}: its sender was told the id")
     return found

@@ -16,6 +16,7 @@ from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.letter_text import listed, shown
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.progress import bars
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
 from fraudstream.ops.repair.kept_letters import KeptLetter, Redrive
 from fraudstream.ops.repair.redrive import Choice, find_letters, original_of, plan_redrive, send_again
@@ -25,7 +26,6 @@ from models.errors import InvalidTimeError
 from models.times import parse_time_ms
 from stream.contract.codes import DeadLetterCode
 from stream.control.client import PartitionArguments
-from stream.errors import StreamError
 from stream.printing import printable
 from stream.recovery.replayed_input import ReplayedInput, read_input_from_outside
 from stream.redaction import redact_thoroughly
@@ -156,10 +156,8 @@ def _found(settings: Settings, choice: Choice) -> list[KeptLetter]:
 
 
 def _run(settings: Settings, work: Coroutine[Any, Any, Result]) -> Result:
-    try:
+    with Refusals(settings):
         return asyncio.run(work)
-    except (StreamError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
 
 
 def _since_ms(since: str | None) -> int:

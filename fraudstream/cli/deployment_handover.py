@@ -6,14 +6,13 @@ from getpass import getuser
 from typing import Any, NoReturn
 
 import msgspec
-from aiokafka.errors import KafkaError
 from rich.console import Group
 
 from fraudstream.cli.commands import refused_arguments, verdict_on, verdict_text, wait_of
 from fraudstream.cli.deployment_survey import Found, look
 from fraudstream.cli.output import refuse, say
 from fraudstream.cli.progress import bars
-from fraudstream.cli.settings import refuse_kafka
+from fraudstream.cli.refusals import Refusals
 from fraudstream.console import terminal
 from fraudstream.ops.report.terminal import headline_on_terminal, sections_on_terminal
 from fraudstream.ops.rollout.deployments.gates import GoNoGo, evidence_of
@@ -23,7 +22,6 @@ from fraudstream.ops.rollout.deployments.state import Target
 from fraudstream.terminal import echo
 from models.commands import CommandKind, Event, EventKind
 from stream.control.client import CommandRequest
-from stream.errors import ControlLogError
 
 
 def run_cut_over(name: str, options: Mapping[str, Any]) -> None:
@@ -79,10 +77,7 @@ def _send(found: Found, target: Target, findings: GoNoGo, options: Mapping[str, 
 
 def _watch(target: Target, begun: Begun, deadline_s: float) -> HandoverReport:
     settings = target.settings
-    try:
-        with bars() as bar:
-            return asyncio.run(
-                watch_handover(settings, begun, deadline_s, lambda done, total: bar("partitions", done, total))
-            )
-    except (ControlLogError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error, f"term {begun.term} has begun, but the hand-over cannot be followed: ")
+    with Refusals(settings, f"term {begun.term} has begun, but the hand-over cannot be followed: "), bars() as bar:
+        return asyncio.run(
+            watch_handover(settings, begun, deadline_s, lambda done, total: bar("partitions", done, total))
+        )

@@ -10,14 +10,14 @@ from aiokafka.errors import KafkaError
 
 from features.errors import FeatureError
 from fraudstream.cli.feature_sets import features_or_refuse
-from fraudstream.cli.output import refuse
 from fraudstream.cli.progress import bars
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.lab.dataset.errors import FileError
 from fraudstream.ops.rollout.deployments.gates import GateLimits, GoNoGo, Reproduction, gates_of, way_back_gates
 from fraudstream.ops.rollout.deployments.survey import Survey, SurveyRequest, survey
 from models.errors import ModelError
-from stream.errors import ControlLogError, DeploymentError, install_extra
+from stream.errors import install_extra
 from stream.settings import Settings
 
 Advance = Callable[[str, int, int], None]
@@ -38,12 +38,8 @@ def look(name: str | None, options: Mapping[str, Any], *, always_compare: bool) 
     request = SurveyRequest(
         settings, name, dict(options["groups"]), options["minutes"], options["since_ms"], options["fault_minutes"]
     )
-    try:
+    with Refusals(settings):
         found = asyncio.run(survey(request, always_compare=always_compare))
-    except DeploymentError as error:
-        refuse(str(error))
-    except (ControlLogError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     is_asked = name is not None and found.target is not None
     return Found(settings, found, _findings(found, options) if is_asked else None)
 

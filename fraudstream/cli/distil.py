@@ -7,27 +7,25 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from features.errors import FormulaError
 from fraudstream.cli.arguments import MomentParam
 from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.model_registry import key_option
-from fraudstream.cli.output import json_option, refuse, say
+from fraudstream.cli.output import json_option, say
 from fraudstream.cli.predictions_option import predictions_option
 from fraudstream.cli.progress import bars
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.report_file import report_option, write_report
-from fraudstream.cli.repository import existing_repository_or_refuse, refuse_repository
+from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.cli.shadow_verdict import CostParam, CurrencyParam
 from fraudstream.cli.signatures import sign_or_refuse, signer_or_refuse
 from fraudstream.cli.training_options import sizes_of, student_options
 from fraudstream.console import terminal
-from fraudstream.lab.dataset.errors import FileError
 from fraudstream.lab.distillation.page import state_distillation
 from fraudstream.lab.distillation.report import DistillationReport
 from fraudstream.lab.distillation.request import (
     DEFAULT_SIZE,
-    DistillationError,
     DistillationRequest,
     NamedTeacher,
     SoftTarget,
@@ -35,27 +33,14 @@ from fraudstream.lab.distillation.request import (
     parse_sizes,
     parse_teachers,
 )
-from fraudstream.lab.rescoring.request import RescoringError
 from fraudstream.lab.training.provenance import provenance_here
-from fraudstream.lab.training.request import TrainingError
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.outcomes.costs import StatedCosts
 from fraudstream.terminal import echo
-from metrics.errors import MetricsError
-from models.errors import ModelError, RepositoryUnavailableError
 from models.repository import Repository
 from stream.clock import now_ms
 from stream.code_version import code_version
 
-_REFUSED = (
-    DistillationError,
-    RescoringError,
-    TrainingError,
-    FileError,
-    ModelError,
-    FormulaError,
-    MetricsError,
-)
 _Result = TypeVar("_Result")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -190,10 +175,5 @@ def _arguments(options: Mapping[str, Any]) -> dict[str, Any]:
 def _distil(request: DistillationRequest, repository: Repository) -> DistillationReport:
     from fraudstream.lab.distillation.run import distil  # noqa: PLC0415 - it needs the extra `train`
 
-    try:
-        with bars() as progress:
-            return distil(request, repository, progress)
-    except RepositoryUnavailableError as error:
-        refuse_repository(error)
-    except _REFUSED as error:
-        refuse(str(error))
+    with Refusals(), bars() as progress:
+        return distil(request, repository, progress)

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import click
-from aiokafka.errors import KafkaError
 
 from features.history.store import Entity
 from fraudstream.cli.arguments import MomentParam
 from fraudstream.cli.commands import reason_option
 from fraudstream.cli.feature_sets import features_or_refuse
-from fraudstream.cli.output import json_option, refuse, say
-from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from fraudstream.cli.output import json_option, say
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import refused_settings, settings_or_refuse
 from fraudstream.ops.repair.erasing import (
     CardErasure,
     ErasureOutcome,
@@ -26,7 +26,7 @@ from fraudstream.ops.repair.remains import Remain, remains_of
 from models.times import format_time
 from stream.clock import now_ms
 from stream.control.keys import Signer, read_signer
-from stream.errors import SettingsError, StreamError
+from stream.errors import SettingsError
 from stream.kafka.client import open_admin
 from stream.settings import PREFIX, Settings
 
@@ -72,12 +72,8 @@ def erase(
     with refused_settings():
         signer = _signer(settings)
     horizons_ms = features_or_refuse(settings.features).horizons_ms
-    try:
+    with Refusals(settings):
         outcome, left = asyncio.run(_erase(settings, signer, erasure, (partition, wait), horizons_ms))
-    except StreamError as error:
-        refuse(str(error))
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     say(as_json, _facts(erasure, outcome, left), "\n".join(_lines(erasure, outcome, left)))
     if not outcome.applied:
         raise SystemExit(1)

@@ -6,32 +6,28 @@ from typing import Any
 
 import click
 
-from features.errors import FormulaError
 from fraudstream.cli.arguments import ModelParam, MomentParam
 from fraudstream.cli.cost_options import decision_cost_options, stated_costs
 from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
-from fraudstream.cli.output import json_option, refuse, say
+from fraudstream.cli.output import json_option, say
 from fraudstream.cli.predictions_option import predictions_option
 from fraudstream.cli.progress import bars
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.report_file import report_option, write_report
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
-from fraudstream.lab.dataset.errors import FileError
 from fraudstream.lab.evaluation.page import state_evaluation
 from fraudstream.lab.evaluation.report import EvaluationReport
 from fraudstream.lab.evaluation.request import (
     BUDGETS,
     DRAWS,
     EvaluatedPeriod,
-    EvaluationError,
     EvaluationRequest,
     EvaluationTerms,
 )
-from fraudstream.lab.rescoring.request import RescoringError
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.terminal import echo
-from models.errors import ModelError
 from stream.clock import now_ms
 
 
@@ -134,8 +130,5 @@ def _request(model: str, file: Path, options: dict[str, Any]) -> EvaluationReque
 def _evaluate(request: EvaluationRequest) -> EvaluationReport:
     from fraudstream.lab.evaluation.run import evaluate as run  # noqa: PLC0415 - it needs the extra `train`
 
-    try:
-        with bars() as progress:
-            return run(request, progress)
-    except (FileError, EvaluationError, RescoringError, ModelError, FormulaError) as error:
-        refuse(str(error))
+    with Refusals(), bars() as progress:
+        return run(request, progress)

@@ -6,14 +6,13 @@ import click
 import msgspec
 from rich.table import Table
 
-from features.errors import FormulaError
 from fraudstream.cli.feature_sets import features_or_refuse
-from fraudstream.cli.output import refuse, say
+from fraudstream.cli.output import say
 from fraudstream.cli.progress import bars
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.cli.train import dropped_text
 from fraudstream.console import terminal
-from fraudstream.lab.dataset.errors import FileError
 from fraudstream.lab.dataset.output import ending_problem
 from fraudstream.lab.training.compute import compute_vectors
 from fraudstream.lab.training.request import VectorsReport, VectorsRequest
@@ -28,11 +27,8 @@ def compute(file: Path, out: Path, threads: int, predictions: Path | None = None
     settings = settings_or_refuse()
     feature_set = features_or_refuse(settings.features).newest
     request = VectorsRequest(file, out, feature_set, threads, code_version(), predictions)
-    try:
-        with bars() as progress:
-            report = compute_vectors(request, progress)
-    except (FileError, FormulaError) as error:
-        refuse(str(error))
+    with Refusals(), bars() as progress:
+        report = compute_vectors(request, progress)
     say(as_json, msgspec.to_builtins(report), "") if as_json else _print(report)
 
 

@@ -4,17 +4,15 @@ import asyncio
 from pathlib import Path
 
 import click
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.commands import verdict_line
 from fraudstream.cli.lazy import CommandGroup
-from fraudstream.cli.output import json_option, refuse, say
-from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_for_arms_or_refuse
+from fraudstream.cli.output import json_option, say
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import refused_settings, settings_for_arms_or_refuse
 from fraudstream.cli.watching import watching_options
 from fraudstream.ops.rollout.guard.finding import Limits
-from guards.errors import OtherHashKeyError
 from guards.report import explain
-from stream.errors import ControlLogError, RecountError
 
 
 @click.group(cls=CommandGroup, invoke_without_command=True)
@@ -53,12 +51,8 @@ def replay(command_id: str, as_json: bool) -> None:  # noqa: FBT001 - a flag
     from fraudstream.ops.rollout.guard.again import recounted  # noqa: PLC0415 - likewise
 
     settings = settings_for_arms_or_refuse()
-    try:
+    with Refusals(settings):
         found = asyncio.run(recounted(settings, command_id))
-    except (RecountError, OtherHashKeyError) as error:
-        refuse(str(error))
-    except (ControlLogError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     verdict = "; ".join(found.differences) or "the topics say the same"
     text = "\n".join([verdict_line(found.verdict), *(f"  {line}" for line in explain(found.counted)), verdict])
     facts = {

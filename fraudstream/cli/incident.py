@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 import msgspec
-from aiokafka.errors import KafkaError
 from rich.table import Table
 
 from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.output import json_option, refuse, say
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal, wide_terminal
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.watch.incidents.report import report, state_incident
@@ -77,10 +77,8 @@ def facts(one: ToldIncident) -> dict[str, Any]:
 
 
 def _read(settings: Settings) -> Sequence[ToldIncident]:
-    try:
+    with Refusals(settings):
         return asyncio.run(read_incidents(settings))
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
 
 
 def _chosen(found: Sequence[ToldIncident], name: str | None, settings: Settings) -> ToldIncident:

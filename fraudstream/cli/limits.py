@@ -6,14 +6,14 @@ from typing import Any
 
 import click
 import msgspec
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.arguments import OFF, AlertBudgetParam, BudgetParam, CapParam, DailyAmountParam, LetThroughParam
 from fraudstream.cli.commands import reason_option, refused_arguments, revision_option, send_kind, wait_option
 from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.let_through import LetThroughToday, look_at_today
 from fraudstream.cli.output import json_option, say
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from models.commands import CommandKind
 from models.decline_cap import WINDOW
 from models.let_through import LetThrough, LetThroughWish
@@ -21,7 +21,6 @@ from models.limits import Limits
 from models.volume import VolumeBudget
 from stream.control.client import read_fold
 from stream.control.limits_text import let_through_text, limits_text, promotion_texts
-from stream.errors import ControlLogError
 
 
 @click.group(cls=CommandGroup)
@@ -138,10 +137,8 @@ def _wish(share_bp: int | None, caps: Sequence[tuple[str, int]], salt: str | Non
 def show_command(as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Show the limits of a deployment's decisions, and what was let through today."""
     settings = settings_or_refuse()
-    try:
+    with Refusals(settings):
         fold = asyncio.run(read_fold(settings))
-    except (ControlLogError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     lineup, found = fold.lineup, fold.lineup.limits or Limits()
     facts: dict[str, Any] = {
         "deployment": lineup.deployment,

@@ -13,6 +13,7 @@ from fraudstream.cli.model_beside import surroundings, surroundings_facts
 from fraudstream.cli.model_history import names_of, text, warn_unknown_commands
 from fraudstream.cli.model_roles import explained, warn
 from fraudstream.cli.output import refuse, say
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
@@ -21,7 +22,7 @@ from fraudstream.ops.report.parts import Note
 from fraudstream.ops.report.tables import DataTable
 from models.artifact import MANIFEST, read_manifest
 from models.card import CardVersion, ReviewOutcome, StatedCard, read_card, store_card
-from models.errors import InvalidCardError, ModelError
+from models.errors import InvalidCardError
 from models.problems import Problem
 from models.repository import Repository
 from models.times import format_time
@@ -50,15 +51,13 @@ def write_model_card(
     settings = settings_or_refuse()
     repository = existing_repository_or_refuse(settings)
     recorded = None if record is None else _version(settings, *record)
-    try:
+    with Refusals():
         digest = repository.resolve(name)
         if isinstance(digest, Problem):
             refuse(f"{digest.detail}; `fraudstream model list` lists the models")
         if recorded is not None:
             store_card(repository, digest, recorded)
         subject = _subject(settings, repository, digest)
-    except ModelError as error:
-        refuse(str(error))
     stated = state_card(subject)
     if out is not None:
         _write(out, stated.html() if out.suffix == ".html" else in_markdown(stated))

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.commands import verdict_line
 from fraudstream.cli.model_roles import warn
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.ops.rollout.deployments.evidence import in_words
 from fraudstream.ops.rollout.verdict.words import verdict_in_words
 from fraudstream.terminal import echo, echo_json
@@ -31,7 +31,6 @@ from models.times import format_time
 from stream.control.client import read_history
 from stream.control.history import History, HistoryEntry, ModelRoles
 from stream.control.limits_text import limits_text
-from stream.errors import ControlLogError
 from stream.printing import printable
 from stream.redaction import redact_text
 from stream.settings import Settings
@@ -53,10 +52,8 @@ Names = Mapping[str, ModelOverview]
 def print_history(*, as_json: bool) -> None:
     """Print all verdicts, oldest first; exit with 1 if they cannot be read."""
     settings = settings_or_refuse()
-    try:
+    with Refusals(settings):
         found = asyncio.run(read_history(settings))
-    except (ControlLogError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     warn_unknown_commands(found)
     names = names_of(settings, found.entries)
     columns = shutil.get_terminal_size().columns

@@ -7,19 +7,18 @@ import click
 import msgspec
 
 from fraudstream.cli.feature_sets import features_or_refuse
-from fraudstream.cli.output import refuse, say
+from fraudstream.cli.output import say
 from fraudstream.cli.progress import bars
-from fraudstream.cli.repository import refuse_repository, repository_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.repository import repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.cli.signatures import sign_or_refuse, signer_or_refuse
 from fraudstream.cli.train import add_measures, add_parts, report_table
 from fraudstream.console import terminal
-from fraudstream.lab.dataset.errors import FileError
 from fraudstream.lab.training import import_run
 from fraudstream.lab.training.provenance import provenance_here
-from fraudstream.lab.training.request import ImportReport, ImportRequest, TrainingError
+from fraudstream.lab.training.request import ImportReport, ImportRequest
 from fraudstream.terminal import echo
-from models.errors import ModelError, RepositoryUnavailableError
 from models.repository import Repository
 from stream.code_version import code_version
 
@@ -50,13 +49,8 @@ def import_model(options: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def _import(request: ImportRequest, repository: Repository) -> ImportReport:
-    try:
-        with bars() as progress:
-            return import_run.import_model(request, repository, progress)
-    except RepositoryUnavailableError as error:
-        refuse_repository(error)
-    except (TrainingError, FileError, ModelError) as error:
-        refuse(str(error))
+    with Refusals(), bars() as progress:
+        return import_run.import_model(request, repository, progress)
 
 
 def _print(report: ImportReport) -> None:

@@ -11,13 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from fraudstream.cli.model_roles import UNKNOWN, Roles, explained, roles_of, warn
-from fraudstream.cli.output import refuse, say
+from fraudstream.cli.output import say
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import Terminal, terminal
 from models.artifact import Manifest
 from models.card import WARN_DAYS
-from models.errors import ModelError
 from models.overview import SHORT_DIGEST, ModelOverview, overviews, reviews
 from models.repository import Repository
 from models.reviews import Review
@@ -44,10 +44,8 @@ def list_models(*, as_json: bool) -> None:
     """Print the models; exit with 1 if the repository is not there or cannot be listed, or if no role is known."""
     settings = settings_or_refuse()
     repository = existing_repository_or_refuse(settings)
-    try:
+    with Refusals():
         digests = repository.digests()
-    except ModelError as error:
-        refuse(str(error))
     roles = _roles(settings)
     models = _sorted(overviews(repository, {*digests, *roles.by_digest}).values(), roles)
     dates = reviews(repository, digests, now_ms())

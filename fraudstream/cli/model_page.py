@@ -23,6 +23,7 @@ from fraudstream.cli.model_history import Names, facts, names_of, text, warn_unk
 from fraudstream.cli.model_roles import UNKNOWN, Roles, explained, roles_of, warn
 from fraudstream.cli.output import refuse, say
 from fraudstream.cli.policy_text import policy_lines
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
@@ -31,7 +32,6 @@ from fraudstream.terminal import echo
 from models.artifact import MANIFEST, Manifest, TrainingData, read_manifest
 from models.card import review_record
 from models.distilled import DistilledFrom
-from models.errors import ModelError
 from models.model_record import ModelRecord
 from models.problems import Problem
 from models.provenance import configuration_fingerprint
@@ -82,7 +82,7 @@ def show_model(name: str, *, as_json: bool) -> None:
 
 def _page(settings: Settings, name: str) -> ModelPage:
     repository = existing_repository_or_refuse(settings)
-    try:
+    with Refusals():
         digest = repository.resolve(name)
         if isinstance(digest, Problem):
             refuse(f"{digest.detail}; `fraudstream model list` lists the models")
@@ -90,8 +90,6 @@ def _page(settings: Settings, name: str) -> ModelPage:
         manifest, stored_ms = read_manifest(contents[MANIFEST]), repository.manifest(digest).stored_ms
         beside = surroundings(settings, repository, digest)
         stated = StatedFacts(digest, manifest.weaknesses, review_record(repository, digest))
-    except ModelError as error:
-        refuse(str(error))
     roles, entries, record = _past(settings, digest)
     return ModelPage(
         digest,

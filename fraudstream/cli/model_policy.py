@@ -7,18 +7,16 @@ import msgspec
 from rich.table import Table
 
 from fraudstream.cli.feature_sets import features_or_refuse
-from fraudstream.cli.output import refuse, say
+from fraudstream.cli.output import say
 from fraudstream.cli.policy_options import policy_wish
 from fraudstream.cli.policy_text import policy_lines
 from fraudstream.cli.progress import bars
-from fraudstream.cli.repository import refuse_repository, trusted_repository_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.repository import trusted_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
-from fraudstream.lab.dataset.errors import FileError
 from fraudstream.lab.training.policy_facts import PolicyReport
 from fraudstream.lab.training.policy_run import PolicyRequest, derive
-from fraudstream.lab.training.request import TrainingError
-from models.errors import ModelError, RepositoryUnavailableError
 from models.repository import Repository
 from stream.settings import Settings
 
@@ -35,13 +33,8 @@ def make_policy(model: str, options: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _derive(request: PolicyRequest, settings: Settings, repository: Repository) -> PolicyReport:
-    try:
-        with bars() as progress:
-            return derive(request, features_or_refuse(settings.features), repository, progress)
-    except RepositoryUnavailableError as error:
-        refuse_repository(error)
-    except (TrainingError, FileError, ModelError) as error:
-        refuse(str(error))
+    with Refusals(), bars() as progress:
+        return derive(request, features_or_refuse(settings.features), repository, progress)
 
 
 def _print(report: PolicyReport) -> None:

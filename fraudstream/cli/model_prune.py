@@ -14,6 +14,7 @@ from rich.table import Table
 
 from fraudstream.cli.output import refuse, say
 from fraudstream.cli.progress import ReadingProgress
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
 from fraudstream.console import terminal
@@ -21,7 +22,7 @@ from fraudstream.ops.rollout.lineup.named_models import NamedModels, NamingScope
 from fraudstream.terminal import echo
 from models.artifact import read_manifest
 from models.card import card_folder
-from models.errors import DamagedArtifactError, MissingArtifactError, ModelError
+from models.errors import DamagedArtifactError, MissingArtifactError
 from models.model_signatures import signature_folder
 from models.overview import SHORT_DIGEST, stored_manifests
 from models.repository import Repository, StoredManifest
@@ -67,19 +68,18 @@ def prune_models(keep_days: int, scope: NamingScope, *, applied: bool, as_json: 
     repository = existing_repository_or_refuse(settings)
     began_ms = now_ms()
     keep_since_ms = began_ms - keep_days * _DAY_MS
-    try:
-        pruning = _planned(settings, repository, keep_since_ms, scope)
-        if applied:
-            terms = _Terms(scope._replace(decisions=False), keep_since_ms, began_ms)
-            again = _planned(settings, repository, keep_since_ms, terms.scope)
-            wanted = [digest for digest in again.plan.deleted if digest in pruning.plan.deleted]
-            pruning = replace(pruning, deleted=_carried_out((settings, repository), again, wanted, terms))
-    except ControlLogError as error:
-        refuse(f"{error}; {_NOT_DELETED}")
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error, f"{_NOT_DELETED}, since the history is unknown: ")
-    except ModelError as error:
-        refuse(str(error))
+    with Refusals(settings):
+        try:
+            pruning = _planned(settings, repository, keep_since_ms, scope)
+            if applied:
+                terms = _Terms(scope._replace(decisions=False), keep_since_ms, began_ms)
+                again = _planned(settings, repository, keep_since_ms, terms.scope)
+                wanted = [digest for digest in again.plan.deleted if digest in pruning.plan.deleted]
+                pruning = replace(pruning, deleted=_carried_out((settings, repository), again, wanted, terms))
+        except ControlLogError as error:
+            refuse(f"{error}; {_NOT_DELETED}")
+        except (KafkaError, OSError) as error:
+            refuse_kafka(settings, error, f"{_NOT_DELETED}, since the history is unknown: ")
     facts = {"repository": repository.place, "keep_days": keep_days, "applied": applied, **pruning_facts(pruning)}
     say(as_json, facts, "") if as_json else _print(pruning, repository, applied=applied)
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from fraudstream.cli.output import refuse, say
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.repository import existing_repository_or_refuse
 from fraudstream.cli.settings import refused_settings, settings_or_refuse
 from fraudstream.cli.signatures import sign_or_refuse
 from models.artifact import MANIFEST, read_manifest
-from models.errors import ModelError
 from models.problems import Problem
 from stream.control.keys import signer_from
 from stream.printing import printable
@@ -19,13 +19,11 @@ def sign_model(name: str, key: Path, *, as_json: bool) -> None:
     with refused_settings():
         signer = signer_from("--key", str(key))
     repository = existing_repository_or_refuse(settings)
-    try:
+    with Refusals():
         digest = repository.resolve(name)
         if isinstance(digest, Problem):
             refuse(f"{digest.detail}; `fraudstream model list` lists the models")
         manifest = read_manifest(repository.fetch(digest)[MANIFEST])
-    except ModelError as error:
-        refuse(str(error))
     file = sign_or_refuse(repository, digest, signer)
     facts = {"digest": digest, "name": manifest.name, "version": manifest.version, "key": signer.key_id, "file": file}
     text = f"signed {manifest.name} {manifest.version} ({digest}) with key {signer.key_id}: {file}"

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.model_history import (
     Names,
@@ -22,14 +21,13 @@ from fraudstream.cli.model_history import (
 )
 from fraudstream.cli.output import refuse, say
 from fraudstream.cli.progress import bars
-from fraudstream.cli.settings import refuse_kafka, settings_for_arms_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_for_arms_or_refuse
 from fraudstream.ops.rollout.lineup.who import FirstDecision, Reign, WhoAt, who_at
-from guards.errors import OtherHashKeyError
 from guards.shares import share_text
 from models.arms import Split
 from models.times import format_time
 from stream.clock import now_ms
-from stream.errors import ControlLogError
 
 _HUNDREDTHS = 100
 
@@ -39,15 +37,10 @@ def print_who(time_ms: int, *, as_json: bool) -> None:
     settings = settings_for_arms_or_refuse()
     if time_ms > now_ms():
         raise click.UsageError(f"--at: {format_time(time_ms)} is not in the past, so nobody knows who will be live")
-    try:
-        with bars() as bar:
-            found = asyncio.run(
-                who_at(settings, time_ms, lambda stage, share: bar(stage, round(share * _HUNDREDTHS), _HUNDREDTHS))
-            )
-    except OtherHashKeyError as error:
-        refuse(str(error))
-    except (ControlLogError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
+    with Refusals(settings), bars() as bar:
+        found = asyncio.run(
+            who_at(settings, time_ms, lambda stage, share: bar(stage, round(share * _HUNDREDTHS), _HUNDREDTHS))
+        )
     warn_unknown_commands(found.history)
     if found.reign is None:
         refuse(f"no model of deployment {settings.deployment} was live at {format_time(time_ms)}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from fraudstream.cli.output import refuse
+from fraudstream.cli.refusals import Refusals
 from fraudstream.ops.rollout.outcomes.costs import Cost, parse_cost
 from guards.shares import WHOLE_BP
 from metrics.money import CostMatrix
@@ -168,13 +168,10 @@ def _costs(review: Mapping[str, Any], decline: Mapping[str, Any]) -> CostPolicy:
 
 
 def _rules(file: Path) -> RuleSet:
-    from fraudstream.lab.training.request import RulesFileError  # noqa: PLC0415 - likewise
     from fraudstream.lab.training.rules_file import read_rules  # noqa: PLC0415 - likewise
 
-    try:
+    with Refusals():
         return read_rules(file)
-    except RulesFileError as error:
-        refuse(str(error))
 
 
 def _option(name: str) -> str:

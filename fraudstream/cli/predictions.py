@@ -7,18 +7,17 @@ from pathlib import Path
 
 import click
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.extras import needs
 from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.output import json_option, say
 from fraudstream.cli.publish import sending_bar
-from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import refused_settings, settings_or_refuse
 from fraudstream.lab.dataset.injector import InjectionReport, Injector, ScheduledRecord
 from fraudstream.lab.dataset.predictions_file import PredictionsFile
 from models.times import format_time
 from stream.clock import now_ms
-from stream.errors import StreamError
 from stream.kafka.client import producer_options, require_topic
 from stream.kafka.topics import PREDICTIONS
 from stream.settings import Settings
@@ -54,7 +53,7 @@ def publish_command(
     payment sees it. Sent again, the same predictions change nothing.
     """
     settings = settings_or_refuse()
-    try:
+    with Refusals(settings):
         asyncio.run(check_topic(settings))
         with (
             tempfile.TemporaryDirectory(prefix="fraudstream-predictions-") as folder,
@@ -64,8 +63,6 @@ def publish_command(
             opened.require_computed(now_ms() + round(settings.future_skew * 1000))
             facts = opened.facts
             done = asyncio.run(send(settings, opened, rate, backfill=backfill))
-    except (StreamError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     seconds = round(done.seconds, 3)
     said = {"sent": done.sent, "cards": facts.cards, "names": list(facts.names), "seconds": seconds}
     said |= {"computed_from": format_time(facts.first_ms), "computed_to": format_time(facts.last_ms)}

@@ -10,13 +10,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from fraudstream.console import terminal
 from fraudstream.terminal import echo
 
+_LINE_SECONDS = 10.0
+
+Tell = Callable[[str, int, int], None]
+"""Receives the name of a stage, how much of it is done, and the total."""
+
 
 @contextmanager
-def bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a function to call with the name of a stage, how much of it is done, and the total."""
+def bars() -> Iterator[Tell]:
+    """Yield what tells of progress: bars on a terminal, and in a pipe or a log a line each ten seconds."""
+    if not sys.stderr.isatty():  # not `console.is_terminal`, which FORCE_COLOR makes true
+        yield _Lines().show
+        return
     columns = (TextColumn("{task.description:>10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    # not `console.is_terminal`, which FORCE_COLOR makes true
-    with Progress(*columns, console=terminal(stderr=True), disable=not sys.stderr.isatty()) as shown:
+    with Progress(*columns, console=terminal(stderr=True)) as shown:
         stages: dict[str, TaskID] = {}
 
         def progress(stage: str, done: int, total: int) -> None:
@@ -25,6 +32,17 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
             shown.update(stages[stage], completed=done, total=total)
 
         yield progress
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._due = time.monotonic() + _LINE_SECONDS
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _LINE_SECONDS
+            of_all = f" of {total:,}, {done / total:.0%}" if total else ""
+            echo(f"{stage}: {done:,}{of_all}", err=True)
 
 
 _QUIET_SECONDS = 2.0

@@ -9,19 +9,18 @@ from typing import NamedTuple
 
 import click
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
 from fraudstream.cli.extras import needs
 from fraudstream.cli.output import json_option, refuse, say
-from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import refused_settings, settings_or_refuse
 from fraudstream.console import terminal
 from fraudstream.lab.dataset.injector import InjectionReport, Injector, ScheduledRecord
 from fraudstream.lab.dataset.records import RecordKind, RecordsDatabase, TimedRecord
 from fraudstream.lab.dataset.too_large import SizeFilter, TopicLimit, read_limits
 from stream.engine.tracing import OperationTracing
-from stream.errors import StreamError
 from stream.kafka.client import open_admin, producer_options, require_topic
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.settings import Settings
@@ -56,14 +55,12 @@ def publish(*, file: Path, rate: float | None, labels: bool, labels_from: Path |
         raise click.UsageError("--labels sends no transactions, between which --labels-from could send labels")
     settings = settings_or_refuse()
     kinds = _kinds(labels=labels, labels_from=labels_from)
-    try:
+    with Refusals(settings):
         too_large = SizeFilter(asyncio.run(_check_topics(settings, kinds)), settings.compression)
         with tempfile.TemporaryDirectory(prefix="fraudstream-publish-") as workplace:
             playlist = _playlist(file, labels_from, kinds, Path(workplace))
             with refused_settings():
                 done = asyncio.run(_publish(settings, playlist, rate, too_large))
-    except (StreamError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     facts = {"sent": done.sent, "seconds": round(done.seconds, 3), "rate": round(done.sent / done.seconds, 1)}
     facts["worst_lag_ms"] = done.worst_lag_ms
     rate_text = f"{done.seconds:.1f} s, {facts['rate']} a second, at most {done.worst_lag_ms} ms late"

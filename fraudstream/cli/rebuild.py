@@ -5,18 +5,16 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from aiokafka.errors import KafkaError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from features.errors import StoreError
 from features.vector.sets import FeatureSets
 from fraudstream.cli.feature_sets import features_or_refuse
-from fraudstream.cli.output import refuse, say
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.output import say
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
 from fraudstream.ops.repair.rebuild import read_offsets, rebuild_here, start_rebuild, watch_workers
-from stream.errors import ControlLogError, RebuildError
 from stream.recovery.repair import RepairStatus
 from stream.settings import Settings
 
@@ -26,12 +24,8 @@ def rebuild(reason: str, as_json: bool, *, here: bool) -> None:  # noqa: FBT001 
     settings = settings_or_refuse()
     sets = features_or_refuse(settings.features)
     began = time.monotonic()
-    try:
+    with Refusals(settings):
         seen, epoch = asyncio.run(_rebuild(settings, sets, reason, here=here))
-    except (RebuildError, ControlLogError, StoreError) as error:
-        refuse(str(error))
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     found = facts(seen, epoch, time.monotonic() - began)
     text = "{applied:,} records applied in {seconds:.1f} s, {records_per_second:,.0f} a second; history epoch {epoch}"
     say(as_json, found, text.format_map(found))

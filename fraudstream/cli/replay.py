@@ -4,21 +4,17 @@ from collections.abc import Iterator
 
 import click
 import msgspec
-from aiokafka.errors import KafkaError
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from features.errors import FormulaError
 from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
-from fraudstream.cli.output import json_option, refuse, say
+from fraudstream.cli.output import json_option, say
 from fraudstream.cli.progress import bars
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
-from fraudstream.lab.dataset.errors import FileError
-from fraudstream.lab.rescoring.request import RescoringError
-from models.errors import ModelError
 
 _SHOWN = 5
 
@@ -39,13 +35,8 @@ def replay(transaction_id: str, card: str | None, as_json: bool) -> None:  # noq
     settings = settings_or_refuse()
     sets = features_or_refuse(settings.features)
     repository_or_refuse(settings)
-    try:
-        with bars() as progress:
-            found = run(settings, sets, (transaction_id, card), progress)
-    except (RescoringError, FileError, ModelError, FormulaError) as error:
-        refuse(str(error))
-    except (KafkaError, ConnectionError) as error:
-        refuse_kafka(settings, error)
+    with Refusals(settings), bars() as progress:
+        found = run(settings, sets, (transaction_id, card), progress)
     if as_json:
         say(as_json, msgspec.to_builtins(found), "")
     else:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from fraudstream.cli.output import refuse
-from stream.errors import MissingMatplotlibError, install_extra
+from fraudstream.cli.refusals import Refusals
+from stream.errors import install_extra
 
 ReportCommand = TypeVar("ReportCommand", bound=Callable[..., Any])
 
@@ -57,9 +58,9 @@ def write_report(page: Path, make: Callable[[], str], flag: str = "--report") ->
         make: returns the page.
         flag: the option that named the file.
     """
+    with Refusals():
+        text = make()
     try:
-        page.write_text(make(), encoding="utf-8")
-    except MissingMatplotlibError as error:
-        refuse(str(error))
+        page.write_text(text, encoding="utf-8")
     except OSError as error:
         refuse(f"cannot write the report to {page}: {error.strerror or error}; choose another file for {flag}")

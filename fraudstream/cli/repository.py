@@ -1,8 +1,8 @@
 """Opens the model repository for a command."""
 
-from typing import NoReturn
 
 from fraudstream.cli.output import refuse
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.settings import refused_settings
 from fraudstream.terminal import echo
 from models.errors import RepositoryUnavailableError
@@ -33,16 +33,9 @@ def trusted_repository_or_refuse(settings: Settings) -> Repository:
 def existing_repository_or_refuse(settings: Settings, *, trusted: bool = False) -> Repository:
     """Return the model repository; exit with 1 if it does not exist or does not answer, and with 2 as above."""
     repository = trusted_repository_or_refuse(settings) if trusted else repository_or_refuse(settings)
-    try:
+    with Refusals():
         is_there = repository.exists()
-    except RepositoryUnavailableError as error:
-        refuse_repository(error)
     if not is_there:
         advice = "correct the setting, or let `fraudstream train` store the first model there"
         refuse(f"{PREFIX}MODELS: {repository.place} does not exist: {advice}")
     return repository
-
-
-def refuse_repository(error: RepositoryUnavailableError) -> NoReturn:
-    """Print what is wrong with the repository, with the name of the setting, and exit with 1."""
-    refuse(f"{PREFIX}MODELS: {error}")

@@ -7,23 +7,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.commands import reason_option, verdict_line
 from fraudstream.cli.output import json_option, refuse, say
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.repository import repository_or_refuse
-from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from fraudstream.cli.settings import refused_settings, settings_or_refuse
 from fraudstream.ops.repair.proved_events import unproved_events
 from fraudstream.ops.repair.restore import RestoreRequest, plan
 from fraudstream.ops.repair.restore import restore as write_back
 from fraudstream.terminal import echo
 from models.commands import Event
-from models.errors import ModelError, RepositoryUnavailableError, UnsealedSnapshotError
+from models.errors import RepositoryUnavailableError, UnsealedSnapshotError
 from models.overview import SHORT_DIGEST
 from models.snapshot import RestorePlan, read_snapshot
 from stream.control.estate import Estate, estate_of
 from stream.control.snapshot_store import SnapshotStore
-from stream.errors import ControlLogError
 from stream.printing import printable
 from stream.redaction import redact_text
 from stream.settings import PREFIX, Settings
@@ -62,7 +61,7 @@ def restore(file: Path | None, yes: bool, force: bool, reason: str, as_json: boo
     Workers need not be stopped. What the log still has is kept; a second restore finds nothing to do.
     """
     settings = settings_or_refuse()
-    try:
+    with Refusals(settings):
         with refused_settings():
             intended = asyncio.run(_intended(settings, file, reason, force=force))
         planned = intended.plan
@@ -73,8 +72,6 @@ def restore(file: Path | None, yes: bool, force: bool, reason: str, as_json: boo
         writes = planned.needed and (yes or _is_confirmed())
         if writes:
             asyncio.run(write_back(settings, intended.request))
-    except (ModelError, ControlLogError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     say(as_json, _facts(intended, written=writes), _text(planned, written=writes))
     if intended.unproved and not force:
         refuse(f"{len(intended.unproved)} acceptances were left out, since nobody can prove that they were asked for")

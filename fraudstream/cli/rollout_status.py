@@ -3,28 +3,20 @@
 import asyncio
 import shutil
 
-from aiokafka.errors import KafkaError
-
 from fraudstream.cli.model_history import label, names_of_models, wrapped
-from fraudstream.cli.output import refuse, say
+from fraudstream.cli.output import say
 from fraudstream.cli.progress import bars
-from fraudstream.cli.settings import refuse_kafka, settings_for_arms_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_for_arms_or_refuse
 from fraudstream.ops.rollout.guard.finding import Limits
 from fraudstream.ops.rollout.guard.status import facts, lines, read_status
-from guards.errors import OtherHashKeyError
-from stream.errors import ControlLogError
 
 
 def print_status(limits: Limits, *, as_json: bool) -> None:
     """Print where the rollout stands; exit with 1 if it cannot be read."""
     settings = settings_for_arms_or_refuse()
-    try:
-        with bars() as bar:
-            found = asyncio.run(read_status(settings, limits, lambda done, total: bar("scores", done, total)))
-    except OtherHashKeyError as error:
-        refuse(str(error))
-    except (ControlLogError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
+    with Refusals(settings), bars() as bar:
+        found = asyncio.run(read_status(settings, limits, lambda done, total: bar("scores", done, total)))
     watched = found.watched
     names = {} if watched is None or as_json else names_of_models(settings, {*watched.models, watched.other})
     columns = shutil.get_terminal_size().columns

@@ -7,34 +7,29 @@ from typing import Any
 
 import click
 import msgspec
-from aiokafka.errors import KafkaError
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from features.errors import FormulaError
 from features.vector.sets import FeatureSets
 from fraudstream.cli.arguments import ModelParam, MomentParam, Offsets
 from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
-from fraudstream.cli.output import json_option, refuse, say
+from fraudstream.cli.output import json_option, say
 from fraudstream.cli.predictions_option import predictions_option
 from fraudstream.cli.progress import bars
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.score_publish import PredictionNameParam, ScoredAs, publish_scores, require_topic_of_predictions
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
-from fraudstream.lab.dataset.errors import FileError
-from fraudstream.lab.dataset.injector import InjectionError
 from fraudstream.lab.dataset.output import ending_problem
 from fraudstream.lab.rescoring.request import (
     DiffReport,
     FileRequest,
     Range,
-    RescoringError,
     ScoreReport,
     TopicRequest,
 )
-from models.errors import ModelError
 from stream.clock import now_ms
 from stream.settings import Settings
 
@@ -136,16 +131,12 @@ def score(file: Path | None, as_json: bool, **options: Any) -> None:  # noqa: AN
     sets = features_or_refuse(settings.features)
     _check_places(settings, options)
     computed_ms, published = now_ms(), None
-    try:
+    with Refusals(settings):
         with bars() as progress:
             report = _run(settings, sets, file, options, progress)
         if options["publish"] is not None and isinstance(report, ScoreReport):
             about = ScoredAs(options["publish"], computed_ms, report.digest)
             published = publish_scores(settings, options["out"], about)
-    except (FileError, InjectionError, RescoringError, ModelError, FormulaError) as error:
-        refuse(str(error))
-    except (KafkaError, ConnectionError) as error:
-        refuse_kafka(settings, error)
     if as_json:
         say(as_json, msgspec.to_builtins(report) | ({} if published is None else {"published": published}), "")
     else:
@@ -160,10 +151,8 @@ def _check_places(settings: Settings, options: Mapping[str, Any]) -> None:
     """Refuse a repository or a topic that cannot be used, before anything is scored."""
     _check_repository(settings, is_needed=not options["diff"])
     if options["publish"] is not None:
-        try:
+        with Refusals(settings):
             require_topic_of_predictions(settings)
-        except (KafkaError, ConnectionError) as error:
-            refuse_kafka(settings, error)
 
 
 def _check_repository(settings: Settings, *, is_needed: bool) -> None:

@@ -7,13 +7,13 @@ import asyncio
 from typing import Any
 
 import click
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.arguments import ModelParam
 from fraudstream.cli.lazy import CommandGroup
-from fraudstream.cli.output import json_option, refuse, say
+from fraudstream.cli.output import json_option, say
 from fraudstream.cli.progress import ReadingProgress
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.cli.shadow_verdict import verdict_command
 from fraudstream.console import terminal
 from fraudstream.ops.report.terminal import on_terminal
@@ -24,7 +24,6 @@ from models.policy import Decision
 from models.times import format_time, parse_time_ms
 from shadow.tally import Shift, Tally
 from stream.clock import now_ms
-from stream.errors import ControlLogError, ReportError
 
 _MOST_MINUTES = 100 * 366 * 24 * 60
 """A century; more is a typing error."""
@@ -51,12 +50,8 @@ shadow.add_command(verdict_command)
 def report_command(digest: str | None, since: str | None, minutes: float | None, as_json: bool) -> None:  # noqa: FBT001 - a flag
     """Compare challenger and live model: coverage, scores, and decisions that would have been others."""
     settings = settings_or_refuse()
-    try:
+    with Refusals(settings):
         found = asyncio.run(report(settings, digest, _since_ms(since, minutes), ReadingProgress().show))
-    except (ReportError, ControlLogError) as error:
-        refuse(str(error))
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     stated = state_shadow(found)
     if as_json:
         say(as_json, facts(found) | stated.facts(), "")

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.arguments import BudgetParam, ModelParam, MomentParam
 from fraudstream.cli.commands import refused_arguments
-from fraudstream.cli.output import json_option, refuse, say
+from fraudstream.cli.output import json_option, say
 from fraudstream.cli.progress import ReadingProgress
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.report_file import report_option, write_report
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.outcomes.costs import parse_cost
@@ -27,7 +27,6 @@ from fraudstream.ops.rollout.verdict.terms import VerdictOptions, known_currency
 from models.arms import parse_share
 from models.errors import InvalidShareError
 from stream.contract.money import parse_daily_amount
-from stream.errors import ControlLogError, ReportError
 from stream.settings import Settings
 
 _LONGEST_DAYS = 3_650.0
@@ -174,12 +173,8 @@ def verdict_or_refuse(settings: Settings, digest: str | None, options: dict[str,
         raise click.BadParameter("it must be above 0%", param_hint="--label-share")
     money = {name: dict(stated.pop(name)) for name in ("review", "decline", "caps")}
     wanted = VerdictOptions(stated.pop("currency"), **money, others=stated)
-    try:
+    with Refusals(settings):
         read = asyncio.run(read_verdict(settings, scope, ReadingProgress().show))
-    except (ReportError, ControlLogError) as error:
-        refuse(str(error))
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     with refused_arguments():
         return judge_challenger(read, wanted)
 

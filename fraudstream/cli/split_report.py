@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 
 import click
 import numpy as np
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.arguments import BudgetParam, MomentParam
 from fraudstream.cli.cost_options import cost_options, stated_costs
 from fraudstream.cli.lazy import CommandGroup
-from fraudstream.cli.output import json_option, refuse, say
+from fraudstream.cli.output import json_option, say
 from fraudstream.cli.progress import ReadingProgress
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.report_file import report_option, write_report
-from fraudstream.cli.settings import refuse_kafka, settings_for_arms_or_refuse
+from fraudstream.cli.settings import settings_for_arms_or_refuse
 from fraudstream.cli.shadow_verdict import CardsParam
 from fraudstream.console import terminal
 from fraudstream.ops.report.terminal import on_terminal
@@ -26,11 +26,10 @@ from fraudstream.ops.rollout.outcomes.costs import StatedCosts
 from fraudstream.ops.rollout.outcomes.first_days import CARD_DAYS
 from fraudstream.ops.rollout.outcomes.maturity import MATURITY_DAYS, MaturityTerms
 from fraudstream.ops.rollout.outcomes.reader import ReadPayments
-from guards.errors import OtherHashKeyError
 from guards.shares import WHOLE_BP
 from stream.clock import now_ms
 from stream.code_version import code_version
-from stream.errors import ControlLogError, ReportError
+from stream.errors import ReportError
 from stream.settings import Settings
 
 
@@ -168,9 +167,5 @@ class ReportWish(NamedTuple):
 
 
 def _report_or_refuse(settings: Settings, choice: ExperimentChoice, wish: ReportWish) -> ExperimentReport:
-    try:
+    with Refusals(settings):
         return asyncio.run(read_report(settings, choice, wish.plan, ReadingProgress().show))
-    except (ReportError, ControlLogError, OtherHashKeyError) as error:
-        refuse(str(error))
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)

@@ -4,21 +4,19 @@ import asyncio
 import time
 
 import click
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.arguments import Duration
 from fraudstream.cli.model_history import label, names_of_models
-from fraudstream.cli.output import json_option, refuse, say
+from fraudstream.cli.output import json_option, say
 from fraudstream.cli.progress import bars
-from fraudstream.cli.settings import refuse_kafka, settings_for_arms_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_for_arms_or_refuse
 from fraudstream.cli.watching import watching_options
 from fraudstream.console import terminal
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.guard.finding import Limits
 from fraudstream.ops.watch.fleet_sections import state_fleet
 from fraudstream.ops.watch.fleet_status import FleetStatus, read_fleet, role_rows
-from guards.errors import OtherHashKeyError
-from stream.errors import ControlLogError
 from stream.settings import Settings
 
 _LEAST_SECONDS = 1.0
@@ -63,10 +61,5 @@ def _show(settings: Settings, limits: Limits, *, as_json: bool, clears: bool) ->
 
 
 def _look(settings: Settings, limits: Limits) -> FleetStatus:
-    try:
-        with bars() as bar:
-            return asyncio.run(read_fleet(settings, limits, lambda done, total: bar("scores", done, total)))
-    except OtherHashKeyError as error:
-        refuse(str(error))
-    except (ControlLogError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
+    with Refusals(settings), bars() as bar:
+        return asyncio.run(read_fleet(settings, limits, lambda done, total: bar("scores", done, total)))

@@ -4,17 +4,16 @@ import asyncio
 from collections.abc import Iterator, Sequence
 
 import click
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.lazy import CommandSource, LazyGroup
-from fraudstream.cli.output import json_option, refuse, say
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.output import json_option, say
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.ops.repair.id_sample import COSTS_THE_RECORD, IdReport, sample_ids
 from fraudstream.ops.repair.key_sample import sample_keys
 from fraudstream.ops.repair.partitioners import PartitionerReport, advice, examine, used_by
 from fraudstream.terminal import echo
-from stream.errors import TopicsError
 from stream.id_rules import declared_ids
 from stream.kafka.topic_settings import mend, short_retentions
 from stream.kafka.topics import LABELS, TRANSACTIONS, apply
@@ -57,11 +56,9 @@ def topics_apply(partitions: int, replication: int, as_json: bool) -> None:  # n
     """
     settings = settings_or_refuse()
     horizons_ms = features_or_refuse(settings.features).horizons_ms
-    try:
+    with Refusals(settings):
         made = asyncio.run(apply(settings, partitions, replication, horizons_ms))
         found = asyncio.run(mend(settings, horizons_ms))
-    except (TopicsError, OSError) as error:
-        refuse(str(error))
     for warning in found.unread:
         echo(warning, err=True)
     changes = [
@@ -97,11 +94,9 @@ def topics_check(*, topic: str | None, records: int, seconds: float, ids: bool, 
         _check_ids(settings, names, (records, seconds), as_json=as_json)
         return
     horizons_ms = features_or_refuse(settings.features).horizons_ms
-    try:
+    with Refusals(settings):
         found = [examine(asyncio.run(sample_keys(settings, name, records, seconds))) for name in names]
         kept = asyncio.run(short_retentions(settings, horizons_ms))
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     for warning in kept.unread:
         echo(warning, err=True)
     short = [one for one in kept.deviations if topic in (None, one.topic)]
@@ -113,10 +108,8 @@ def topics_check(*, topic: str | None, records: int, seconds: float, ids: bool, 
 
 def _check_ids(settings: Settings, names: Sequence[str], bounds: tuple[int, float], *, as_json: bool) -> None:
     rules = declared_ids(settings.id_shapes)
-    try:
+    with Refusals(settings):
         found = [asyncio.run(sample_ids(settings, name, *bounds, rules)) for name in names]
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
     facts = [one._asdict() | {"counts": [count._asdict() for count in one.counts]} for one in found]
     say(as_json, {"topics": facts}, "\n".join(line for one in found for line in _id_lines(one)))
     if any(count.costs_records for one in found for count in one.counts):

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 
 import click
 import msgspec
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.arguments import MomentParam
 from fraudstream.cli.output import json_option, say
 from fraudstream.cli.progress import bars
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.ops.repair.audit import AuditReport, audit
-from stream.errors import ControlLogError
 
 
 @click.command("audit")
@@ -26,11 +25,8 @@ def topics_audit(*, since_ms: int, until_ms: int | None, as_json: bool) -> None:
     accepted as lost or skipped. Where that does not hold, the places are named, and the command ends with 1.
     """
     settings = settings_or_refuse()
-    try:
-        with bars() as progress:
-            report = asyncio.run(audit(settings, max(0, since_ms), until_ms, progress))
-    except (ControlLogError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
+    with Refusals(settings), bars() as progress:
+        report = asyncio.run(audit(settings, max(0, since_ms), until_ms, progress))
     say(as_json, msgspec.to_builtins(report), "\n".join(_audit_lines(report)))
     if not report.clean:
         raise SystemExit(1)

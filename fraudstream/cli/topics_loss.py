@@ -4,16 +4,15 @@ import asyncio
 from collections.abc import Mapping
 
 import click
-from aiokafka.errors import KafkaError
 
 from features.errors import StoreError
 from fraudstream.cli.commands import reason_option, send_partition_command, wait_option
 from fraudstream.cli.output import json_option, refuse, say
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.ops.repair.losses import PartitionLoss, read_losses
 from models.commands import CommandKind
 from stream.control.client import PartitionArguments
-from stream.errors import ControlLogError
 
 
 @click.command("accept-loss")
@@ -36,12 +35,11 @@ def accept_loss(
     settings = settings_or_refuse()
     if not reason and not dry_run:
         raise click.UsageError("--reason is needed: it is kept with the command for ever")
-    try:
-        found = asyncio.run(read_losses(settings))
-    except StoreError as error:
-        refuse(f"a commit was made by no worker, and the copy of the last one cannot be read: {error}")
-    except (ControlLogError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
+    with Refusals(settings):
+        try:
+            found = asyncio.run(read_losses(settings))
+        except StoreError as error:
+            refuse(f"a commit was made by no worker, and the copy of the last one cannot be read: {error}")
     _require_read(found.partitions, topic, partition)
     wanted = [one for one in found.losses if topic in (None, one.topic) and partition in (None, one.partition)]
     if not wanted:

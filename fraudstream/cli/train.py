@@ -9,36 +9,32 @@ from typing import Any
 
 import click
 import msgspec
-from aiokafka.errors import KafkaError
 from rich.table import Table
 
-from features.errors import FormulaError
 from fraudstream.cli.arguments import MomentParam
 from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.model_registry import key_option
-from fraudstream.cli.output import json_option, refuse, say
+from fraudstream.cli.output import json_option, say
 from fraudstream.cli.policy_options import policy_wish
 from fraudstream.cli.policy_text import policy_lines
 from fraudstream.cli.predictions_option import predictions_option
 from fraudstream.cli.progress import bars
-from fraudstream.cli.repository import refuse_repository, trusted_repository_or_refuse
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.repository import trusted_repository_or_refuse
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.cli.signatures import sign_or_refuse, signer_or_refuse
 from fraudstream.cli.training_options import sizes_of, training_options
 from fraudstream.console import terminal
-from fraudstream.lab.dataset.errors import BackfillError, FileError
 from fraudstream.lab.training.provenance import provenance_here
 from fraudstream.lab.training.request import (
     Baseline,
     ImportReport,
     Period,
-    TrainingError,
     TrainingReport,
     TrainingRequest,
 )
 from fraudstream.terminal import echo
-from models.errors import ModelError, RepositoryUnavailableError
 from models.repository import Repository
 from stream.code_version import code_version
 from stream.settings import Settings
@@ -116,12 +112,8 @@ def _read_topics(settings: Settings, folder: Path, until_ms: int | None) -> str:
     """Write the topics as a file into a folder; return what the report calls them."""
     from fraudstream.lab.training.topics_file import read_topics_file  # noqa: PLC0415 - it needs the extra `train`
 
-    try:
+    with Refusals(settings):
         found = asyncio.run(read_topics_file(settings, folder, until_ms))
-    except (KafkaError, ConnectionError) as error:
-        refuse_kafka(settings, error)
-    except (BackfillError, FileError) as error:
-        refuse(str(error))
     for one in found.left_out:
         echo(f"left out: {one.records:,} {one.code}, the first at {one.first}", err=True)
     return f"{found.payments:,} payments and {found.labels:,} labels of the topics"
@@ -130,13 +122,8 @@ def _read_topics(settings: Settings, folder: Path, until_ms: int | None) -> str:
 def _train(request: TrainingRequest, repository: Repository) -> TrainingReport:
     from fraudstream.lab.training.run import train as run  # noqa: PLC0415 - it needs the extra `train`
 
-    try:
-        with bars() as progress:
-            return run(request, repository, progress, lambda line: echo(line, err=True))
-    except RepositoryUnavailableError as error:
-        refuse_repository(error)
-    except (TrainingError, FileError, ModelError, FormulaError) as error:
-        refuse(str(error))
+    with Refusals(), bars() as progress:
+        return run(request, repository, progress, lambda line: echo(line, err=True))
 
 
 def _print(report: TrainingReport) -> None:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.output import refuse, say
 from fraudstream.cli.progress import ReadingProgress
+from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.report_file import write_report
-from fraudstream.cli.repository import existing_repository_or_refuse, refuse_repository
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.repository import existing_repository_or_refuse
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.outcomes.maturity import DAY_MS
@@ -20,12 +20,10 @@ from fraudstream.ops.watch.drift.facts import facts
 from fraudstream.ops.watch.drift.page import state_watch
 from fraudstream.ops.watch.drift.report import WatchReport, WatchScope, read_watch
 from fraudstream.ops.watch.drift.terms import DriftTerms
-from models.errors import RepositoryUnavailableError
 from models.problems import Problem
 from models.repository import Repository
 from stream.clock import now_ms
 from stream.code_version import code_version
-from stream.errors import ReportError
 from stream.settings import Settings
 
 DAYS = 70
@@ -54,21 +52,13 @@ def print_watch(options: Mapping[str, Any], page: Path | None, *, as_json: bool)
 
 
 def _digest_or_refuse(repository: Repository, name: str) -> str:
-    try:
+    with Refusals():
         digest = repository.resolve(name)
-    except RepositoryUnavailableError as error:
-        refuse_repository(error)
     if isinstance(digest, Problem):
         refuse(f"{digest.detail}; `fraudstream model list` lists the models")
     return digest
 
 
 def _read_or_refuse(settings: Settings, scope: WatchScope, repository: Repository) -> WatchReport:
-    try:
+    with Refusals(settings):
         return asyncio.run(read_watch(settings, scope, DriftTerms(), repository, ReadingProgress().show))
-    except RepositoryUnavailableError as error:
-        refuse_repository(error)
-    except ReportError as error:
-        refuse(str(error))
-    except (KafkaError, OSError) as error:
-        refuse_kafka(settings, error)
