@@ -2,14 +2,16 @@
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import click
 from aiokafka import AIOKafkaProducer
 
 from fraudstream.cli.extras import needs
+from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.lazy import CommandGroup
+from fraudstream.cli.model_roles import warn
 from fraudstream.cli.output import json_option, say
 from fraudstream.cli.publish import sending_bar
 from fraudstream.cli.refusals import Refusals
@@ -20,7 +22,7 @@ from models.times import format_time
 from stream.clock import now_ms
 from stream.kafka.client import producer_options, require_topic
 from stream.kafka.topics import PREDICTIONS
-from stream.settings import Settings
+from stream.settings import PREFIX, Settings
 
 
 @click.group(cls=CommandGroup)
@@ -66,11 +68,21 @@ def publish_command(
     seconds = round(done.seconds, 3)
     said = {"sent": done.sent, "cards": facts.cards, "names": list(facts.names), "seconds": seconds}
     said |= {"computed_from": format_time(facts.first_ms), "computed_to": format_time(facts.last_ms)}
+    said["unread"] = unread(settings, facts.names)
+    for name in said["unread"]:
+        warn(
+            f"no feature of {PREFIX}FEATURES reads predictions with the name {name!r}: declare `prediction({name!r}, …)`"
+        )
     text = (
         f"sent {done.sent} predictions ({', '.join(facts.names)}) about {facts.cards} cards in {done.seconds:.1f} s, "
         f"computed from {said['computed_from']} to {said['computed_to']}"
     )
     say(as_json, said, text)
+
+
+def unread(settings: Settings, names: Collection[str]) -> list[str]:
+    """Return the names that no feature of the settings' sets reads."""
+    return sorted({*names} - features_or_refuse(settings.features).prediction_delays_ms.keys())
 
 
 async def check_topic(settings: Settings) -> None:

@@ -1,6 +1,5 @@
 """Opens the model repository for a command."""
 
-
 from fraudstream.cli.output import refuse
 from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.settings import refused_settings

@@ -12,6 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from mode import Service
 
 from features.errors import StoreRefusedError, StoreUnavailableError
@@ -45,6 +46,7 @@ from stream.worker.row_times import RowTimeReports
 
 log = logging.getLogger("fraudstream.startup")
 
+_REDIS = "Redis"
 _RETRY_SECONDS = 1.0
 _TRIM_SECONDS = 1.0
 _CHECK_SECONDS = 0.5
@@ -115,7 +117,7 @@ class Startup(Service):
         await self._until("topics", self._check_topics)
         await self._until("the consumer group", deps.group.check)
         await self._until("Kafka's producer", deps.publisher.start)
-        await self._until("Redis", self._connect_store)
+        await self._until(_REDIS, self._connect_store)
         self._begin(deps.follower.run())
         self._waiting_for = "the control log has not been read to its end"
         await deps.follower.wait_until_caught_up()
@@ -160,7 +162,9 @@ class Startup(Service):
             except Exception as error:
                 if not is_retried(error, Phase.STARTUP):
                     raise
-                self._waiting_for = f"{what}: {await explain_error(self._deps.settings, error)}"
+                # Kafka is asked there whether histories were filled before
+                server = "Kafka" if what == _REDIS and isinstance(error, KafkaError) else what
+                self._waiting_for = f"{server}: {await explain_error(self._deps.settings, error)}"
                 await self.sleep(_RETRY_SECONDS)
             else:
                 self._waiting_for = None

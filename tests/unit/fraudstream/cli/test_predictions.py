@@ -14,6 +14,7 @@ from fraudstream.cli.predictions import scheduled
 from fraudstream.cli.score_publish import ScoredAs, write_last_scores
 from fraudstream.lab.dataset.predictions_file import PredictionsFile
 from models.times import format_time
+from stream.settings import Settings
 from support.training_files import write
 
 AT_MS = 1_767_225_600_000
@@ -41,6 +42,17 @@ def test_records_have_the_time_of_their_sending_or_of_their_computation(
     assert {one.has_time_of_sending for one in found} == {not backfill}
     assert [one.key for one in found] == [b"c2", b"c1"]
     assert {(one.topic, one.name) for one in found} == {("p-predictions", "predictions")}
+
+
+def test_names_that_no_feature_reads_are_known_before_a_person_waits_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "with_teacher.py").write_text(
+        "from features.rows import prediction\n\nFEATURES = [prediction('teacher', delay='6h', max_age='2d')]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert predictions.unread(Settings(), ("teacher", "embedding")) == ["embedding", "teacher"]
+    assert predictions.unread(Settings(features="with_teacher"), ("teacher", "embedding")) == ["embedding"]
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])

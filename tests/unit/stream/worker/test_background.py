@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 from mode import Service
 
 from features.errors import StoreRefusedError, StoreUnavailableError
@@ -312,3 +313,24 @@ async def test_a_worker_goes_on_without_its_log_of_changes_if_that_fails(caplog:
     await settle()
     assert task.done()
     assert "changes of this worker's state are no longer logged" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "server"),
+    [(GroupCoordinatorNotAvailableError("loading"), "Kafka: "), (StoreUnavailableError("away"), "Redis: ")],
+    ids=["Kafka", "Redis"],
+)
+async def test_a_start_that_waits_names_the_server_that_does_not_answer(error: Exception, server: str) -> None:
+    starting, tries = CrashedStartup(), 0
+    starting._deps = SimpleNamespace(settings=SETTINGS)  # type: ignore[assignment]
+
+    async def connect() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise error
+        assert (starting._waiting_for or "").startswith(server)
+
+    starting.sleep = stop  # type: ignore[method-assign]
+    await starting._until("Redis", connect)
+    assert (tries, starting._waiting_for) == (2, None)
