@@ -68,16 +68,14 @@ def publish_command(
     seconds = round(done.seconds, 3)
     said = {"sent": done.sent, "cards": facts.cards, "names": list(facts.names), "seconds": seconds}
     said |= {"computed_from": format_time(facts.first_ms), "computed_to": format_time(facts.last_ms)}
-    said["unread"] = unread(settings, facts.names)
-    for name in said["unread"]:
-        warn(
-            f"no feature of {PREFIX}FEATURES reads predictions with the name {name!r}: declare `prediction({name!r}, …)`"
-        )
+    unread_names = unread(settings, facts.names)
+    for name in unread_names:
+        warn(f"no feature of {PREFIX}FEATURES reads predictions named {name!r}: declare a `prediction`")
     text = (
         f"sent {done.sent} predictions ({', '.join(facts.names)}) about {facts.cards} cards in {done.seconds:.1f} s, "
         f"computed from {said['computed_from']} to {said['computed_to']}"
     )
-    say(as_json, said, text)
+    say(as_json, said | {"unread": unread_names}, text)
 
 
 def unread(settings: Settings, names: Collection[str]) -> list[str]:
