@@ -195,7 +195,10 @@ class WorkerApp(faust.App):
 
     def warnings(self) -> list[str]:
         """Return what an operator should know although it keeps no worker from deciding."""
-        return young_history(self.parts.store.age.days, self.parts.look_back_days)
+        return [
+            *young_history(self.parts.store.age.days, self.parts.look_back_days),
+            *self.facts.notices.warnings(),
+        ]
 
     def _gauge_sources(self) -> GaugeSources:
         parts = self.parts

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from stream.contract.codes import DeadLetterCode
 from stream.positions.dead_letters import DeadLetter
 from stream.scoring.facts import Decided, Fact, FactListener, LabelsApplied, PredictionsApplied
+from stream.worker.input_notices import InputNotices
 
 log = logging.getLogger("fraudstream.dead_letters")
 
@@ -31,6 +32,8 @@ class FactLog:
         self._bursts: dict[DeadLetterCode, int] = {}
         self._newest: dict[DeadLetterCode, DeadLetter] = {}
         self._since = clock()
+        self.notices = InputNotices(clock)
+        """What the input shows about its producers."""
         self.decided = 0
         """The number of payments that this worker has decided."""
         self.labels = 0
@@ -39,6 +42,7 @@ class FactLog:
     def __call__(self, fact: Fact) -> None:
         """Pass a fact on, and count it."""
         self._emit(fact)
+        self.notices.add(fact)
         if isinstance(fact, Decided):
             self.decided += len(fact.scored)
         elif isinstance(fact, LabelsApplied):

@@ -347,4 +347,5 @@ class LifecycleLog:
             self._changes.look()
             self._readiness.look(self._reasons(), time.monotonic())
             self._facts.summarise()
+            self._facts.notices.look()
             await self._follower.wait_for_change(_LOOK_SECONDS)
