@@ -78,18 +78,6 @@ class PendingCommand(NamedTuple):
     batch: Batch
 
 
-class JudgeDeps(NamedTuple):
-    """The judge's dependencies."""
-
-    settings: Settings
-    follower: Follower
-    loader: ModelLoader
-    cache: ModelCache
-    publisher: Publisher
-    admin: AIOKafkaAdminClient
-    estate: Estate
-
-
 class Judge:
     """Judges batches of commands in order; commands that wait for workers or the repository do not block the others.
 
@@ -97,17 +85,33 @@ class Judge:
         SettingsError: the file of the keys that sign commands cannot be used.
     """
 
-    def __init__(self, deps: JudgeDeps) -> None:
-        self._deps = deps
-        self._signatures = read_signatures(deps.settings)
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        follower: Follower,
+        loader: ModelLoader,
+        cache: ModelCache,
+        publisher: Publisher,
+        admin: AIOKafkaAdminClient,
+        estate: Estate,
+    ) -> None:
+        self._settings = settings
+        self._follower = follower
+        self._loader = loader
+        self._cache = cache
+        self._publisher = publisher
+        self._admin = admin
+        self._estate = estate
+        self._signatures = read_signatures(settings)
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._inspections = asyncio.Semaphore(_MOST_INSPECTIONS)
         self._inspecting: set[asyncio.Task[Inspection]] = set()
         self._pending: dict[str, PendingCommand] = {}
         """The commands without an answer by id, of each id the first."""
-        self._tp = TopicPartition(deps.settings.topic(MODEL_CONTROL.name), 0)
-        self._events = TopicPartition(deps.settings.topic(MODEL_EVENTS.name), 0)
+        self._tp = TopicPartition(settings.topic(MODEL_CONTROL.name), 0)
+        self._events = TopicPartition(settings.topic(MODEL_EVENTS.name), 0)
         self.owner = False
         """Whether this worker judges: the last assignment had the control topic's partition."""
         self._assignments = 0
@@ -117,7 +121,7 @@ class Judge:
 
     def erasure_problem(self, record: Record) -> str:
         """Say what is wrong with the signature of an erasure of a card; empty if it counts."""
-        return self._signatures.erasure_problem(self._deps.estate.scope, record.value or b"", record.headers)
+        return self._signatures.erasure_problem(self._estate.scope, record.value or b"", record.headers)
 
     @property
     def settled(self) -> bool:
@@ -146,11 +150,11 @@ class Judge:
         while self._backlog_end is None and assignment == self._assignments:
             try:
                 with given_up_as_error():
-                    committed = await committed_offsets(self._deps.settings, self._deps.admin, [self._tp])
-                    last = await last_record(self._deps.settings, self._tp, committed[self._tp].offset)
+                    committed = await committed_offsets(self._settings, self._admin, [self._tp])
+                    last = await last_record(self._settings, self._tp, committed[self._tp].offset)
                 if assignment == self._assignments:
                     self._backlog_end = last + 1
-                    await self._deps.follower.wake()
+                    await self._follower.wake()
             except KafkaError as error:
                 log.warning("the end of %s could not be read, retrying: %s", self._tp.topic, error)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -168,7 +172,7 @@ class Judge:
             await self._catch_up()
             waiting = [task for record in records if (task := await self._judge_record(batch, record))]
             self._judged_to = max(self._judged_to, records[-1].offset + 1)
-            await self._deps.follower.wake()
+            await self._follower.wake()
             self._spawn(self._acknowledge(batch, partition, waiting))
 
     async def _catch_up(self) -> None:
@@ -176,8 +180,8 @@ class Judge:
         while True:
             try:
                 with given_up_as_error():
-                    end = await end_offset(self._deps.settings, self._events)
-                return await self._deps.follower.wait_past(end - 1)
+                    end = await end_offset(self._settings, self._events)
+                return await self._follower.wait_past(end - 1)
             except KafkaError as error:
                 log.warning("the end of %s could not be read, retrying: %s", self._events.topic, error)
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -185,7 +189,7 @@ class Judge:
     async def _judge_record(self, batch: Batch, record: Record) -> "asyncio.Task[None] | None":
         """Judge one record; return a task if the verdict has to wait."""
         command = _without_card_numbers(read_command(record.value or b""))
-        if command.deployment not in (None, self._deps.settings.deployment):
+        if command.deployment not in (None, self._settings.deployment):
             return None
         if isinstance(command, UnreadableRecord):
             await self._refuse_unreadable(command)
@@ -198,8 +202,8 @@ class Judge:
 
     async def _begin(self, batch: Batch, command: Command, record: Record) -> PendingCommand:
         """Begin to judge a command; if it needs the repository, give it a moment, unless it is already slow."""
-        trace = self._deps.follower.operations.begin(f"judge {command.kind}", trace_headers(record.headers))
-        seal = self._signatures.seal(self._deps.estate.scope, command, record.value or b"", record.headers)
+        trace = self._follower.operations.begin(f"judge {command.kind}", trace_headers(record.headers))
+        seal = self._signatures.seal(self._estate.scope, command, record.value or b"", record.headers)
         slow, inspection = bool(self._inspecting), self._spawn(self._inspect(command, seal))
         self._inspecting.add(inspection)
         inspection.add_done_callback(self._inspecting.discard)
@@ -229,7 +233,7 @@ class Judge:
         if not command.needs_candidate or seal.problems:
             return {}
         needed = {name: arm.model for name, arm in (command.arms or {}).items()}
-        if (one := artifact_needed(self._deps.follower.lineup, command)) is not None:
+        if (one := artifact_needed(self._follower.lineup, command)) is not None:
             needed[_NO_ARM] = one
         found = await asyncio.gather(*(self._inspect_one(name) for name in needed.values()))
         return dict(zip(needed, found, strict=True))
@@ -237,17 +241,17 @@ class Judge:
     async def _inspect_one(self, name: str) -> Inspected:
         try:
             async with asyncio.timeout(DEADLINE_SECONDS), self._inspections:
-                work = partial(inspect_artifact, self._deps.loader.repository, name)
+                work = partial(inspect_artifact, self._loader.repository, name)
                 return await asyncio.wrap_future(in_thread(work))
         except TimeoutError:
             return self._unanswered(f"no answer within {DEADLINE_SECONDS:g} s")
 
     def _unanswered(self, why: str) -> tuple[Problem, ...]:
-        return (Problem(ProblemCode.REPOSITORY_UNAVAILABLE, f"{self._deps.loader.repository.place}: {why}"),)
+        return (Problem(ProblemCode.REPOSITORY_UNAVAILABLE, f"{self._loader.repository.place}: {why}"),)
 
     async def _judge_until_final(self, pending: PendingCommand) -> None:
         while pending.batch.current():
-            await self._deps.follower.wait_for_change(_POLL_SECONDS)
+            await self._follower.wait_for_change(_POLL_SECONDS)
             if await self._judge_once(pending):
                 self._forget(pending)
                 return
@@ -264,14 +268,14 @@ class Judge:
         command = pending.command
         if not pending.inspection.done() and now_ms() < command.expires_ms:
             return False
-        if not self._is_first(pending) and command.command_id not in self._deps.follower.lineup.answers:
+        if not self._is_first(pending) and command.command_id not in self._follower.lineup.answers:
             return False
         async with self._lock:
             try:
                 with given_up_as_error():
                     fleet = await self._fleet(pending)
                 sealed = Sealed(command, pending.seal)
-                verdict = judge_sealed(self._deps.follower.lineup, sealed, fleet, self._rules(command), now_ms())
+                verdict = judge_sealed(self._follower.lineup, sealed, fleet, self._rules(command), now_ms())
                 self._backlog.discard(command.command_id)
                 return await self._publish_verdict(pending, verdict)
             except KafkaError as error:
@@ -279,20 +283,20 @@ class Judge:
                 return False
 
     async def _fleet(self, pending: PendingCommand) -> Fleet:
-        deps, command = self._deps, pending.command
+        command = pending.command
         return Fleet(
-            fingerprints=frozenset(deps.loader.computed),
-            members=await group_members(deps.admin, deps.settings),
+            fingerprints=frozenset(self._loader.computed),
+            members=await group_members(self._admin, self._settings),
             artifact=self._artifact(pending),
             arms={name: self._inspected(pending, name) for name in pending.command.arms or ()},
-            answers=deps.follower.candidates.answers_to(command.command_id),
-            watch_ms=round(deps.settings.watch * 1000),
-            logs=deps.follower.logs,
+            answers=self._follower.candidates.answers_to(command.command_id),
+            watch_ms=round(self._settings.watch * 1000),
+            logs=self._follower.logs,
             input_topic=await self._input_topic(command),
-            term=deps.follower.term,
+            term=self._follower.term,
             partitions=await self._partitions(command),
-            record=deps.follower.record,
-            can=deps.follower.workers.can(deps.settings.deployment),
+            record=self._follower.record,
+            can=self._follower.workers.can(self._settings.deployment),
             exclude_key_check=exclusion_key_check(),
         )
 
@@ -304,8 +308,8 @@ class Judge:
         """
         if command.let_through is None:
             return 1
-        topic = self._deps.settings.topic(TRANSACTIONS.name)
-        described = (await self._deps.admin.describe_topics([topic]))[0]
+        topic = self._settings.topic(TRANSACTIONS.name)
+        described = (await self._admin.describe_topics([topic]))[0]
         if described["error_code"]:
             raise UnknownTopicOrPartitionError(f"{topic} could not be described")
         return len(described["partitions"])
@@ -314,25 +318,25 @@ class Judge:
         """Return what is known of signatures, and the command that this one countersigns, if it waits here."""
         awaited = self._pending.get(command.countersigns or "")
         sealed = None if awaited is None else Sealed(awaited.command, awaited.seal)
-        return Rules(self._signatures.two_persons, self._deps.follower.countersigned, sealed)
+        return Rules(self._signatures.two_persons, self._follower.countersigned, sealed)
 
     async def _input_topic(self, command: Command) -> InputTopic | None:
         """Return what the brokers say of the partition that the command names, if it is one of ours."""
-        inputs = {self._deps.settings.topic(layout.name) for layout in (TRANSACTIONS, LABELS, PREDICTIONS)}
+        inputs = {self._settings.topic(layout.name) for layout in (TRANSACTIONS, LABELS, PREDICTIONS)}
         if command.kind not in ABOUT_PARTITIONS or command.topic not in inputs or command.partition is None:
             return None
-        count = (await self._deps.admin.describe_topics([command.topic]))[0]["partitions"]
+        count = (await self._admin.describe_topics([command.topic]))[0]["partitions"]
         if command.partition >= len(count):
             return None
         tp = TopicPartition(command.topic, command.partition)
-        return (await input_states(self._deps.settings, self._deps.admin, [tp]))[tp]
+        return (await input_states(self._settings, self._admin, [tp]))[tp]
 
     def _artifact(self, pending: PendingCommand) -> Inspected:
         """Return what the repository holds of a model that is named, or what this worker has of the one before."""
         if pending.command.needs_candidate:
             return self._inspected(pending, _NO_ARM)
-        target = artifact_needed(self._deps.follower.lineup, pending.command)
-        return () if target is None else self._deps.cache.held(target)
+        target = artifact_needed(self._follower.lineup, pending.command)
+        return () if target is None else self._cache.held(target)
 
     def _inspected(self, pending: PendingCommand, name: str) -> Inspected:
         """Return what the repository holds of the model of an arm, or of the command's own."""
@@ -341,10 +345,10 @@ class Judge:
         return pending.inspection.result().get(name, ())
 
     async def _publish_verdict(self, pending: PendingCommand, verdict: Verdict) -> bool:
-        command, trace, lineup = pending.command, pending.trace, self._deps.follower.lineup
+        command, trace, lineup = pending.command, pending.trace, self._follower.lineup
         match verdict:
             case Waiting():
-                if command.command_id not in self._deps.follower.candidates.pending:
+                if command.command_id not in self._follower.candidates.pending:
                     event = verdict_event(command, verdict, lineup.revision, self._origin())
                     await self._publish(event, trace.headers)
                 return False
@@ -355,17 +359,17 @@ class Judge:
             case Accepted() | Refused():
                 event = verdict_event(command, verdict, lineup.revision, self._origin())
                 if event.kind is EventKind.ACCEPTED or event.evidence is not None:
-                    event = _with_author(event, command, self._deps.follower.countersigned.get(command.command_id))
+                    event = _with_author(event, command, self._follower.countersigned.get(command.command_id))
                 _log_verdict(command, event)
                 await self._publish(event, trace.headers)
-                answer = self._deps.follower.lineup.answers.get(command.command_id)
+                answer = self._follower.lineup.answers.get(command.command_id)
                 final = answer is not None and answer.event_id == event.event_id
                 if final:
                     trace.done(outcome_attributes(event))
                 return final
 
     async def _refuse_unreadable(self, command: UnreadableRecord) -> None:
-        lineup = self._deps.follower.lineup
+        lineup = self._follower.lineup
         if command.command_id in self._pending:  # the answer of that id belongs to the command that waits
             command = msgspec.structs.replace(command, command_id=None)
         event = unreadable_event(command, lineup.deployment, lineup.revision, self._origin())
@@ -378,10 +382,10 @@ class Judge:
 
     async def _publish(self, event: Event, headers: Headers = ()) -> None:
         """Publish an event and wait until this worker's follower has folded it."""
-        await self._deps.follower.wait_past(await self._deps.publisher.publish_event(event, headers))
+        await self._follower.wait_past(await self._publisher.publish_event(event, headers))
 
     def _origin(self) -> Origin:
-        return new_origin(self._deps.loader.worker)
+        return new_origin(self._loader.worker)
 
     def _spawn(self, work: Coroutine[None, None, _T]) -> "asyncio.Task[_T]":
         task = asyncio.create_task(work)

@@ -112,26 +112,6 @@ class RepairProgress:
         return "not started" if status is None else str(status)
 
 
-class RepairerDeps(NamedTuple):
-    """The repairer's dependencies: `store` is the one that decides.
-
-    `read_to` returns the offset up to which each own partition was read, None until that is known for all.
-    `begun_are_done` waits until no batch is being decided that was begun before; `withheld` tells whether finished
-    records of a topic are not in Redis yet; `log` returns the number of a topic's log.
-    """
-
-    settings: Settings
-    policy: RetentionPolicy
-    store: RedisStore
-    consumer: Callable[[], BatchConsumer | None]
-    read_to: Callable[[], Mapping[int, int] | None]
-    begun_are_done: Callable[[], Awaitable[None]]
-    withheld: Callable[[str], bool]
-    emit: FactListener
-    progress: RepairProgress
-    log: Callable[[str], int]
-
-
 class _Situation(NamedTuple):
     """What to repair (an epoch and how far back), and the assignment under which it runs."""
 
@@ -140,18 +120,45 @@ class _Situation(NamedTuple):
 
 
 class Repairer:
-    """Repairs this worker's partitions whenever that is needed."""
+    """Repairs this worker's partitions whenever that is needed; `store` is the one that decides.
 
-    def __init__(self, deps: RepairerDeps) -> None:
-        self._deps = deps
+    `read_to` returns the offset up to which each own partition was read, None until that is known for all.
+    `begun_are_done` waits until no batch is being decided that was begun before; `withheld` tells whether finished
+    records of a topic are not in Redis yet; `log` returns the number of a topic's log.
+    """
+
+    def __init__(  # noqa: PLR0913 - each part of a worker is named where all are wired
+        self,
+        *,
+        settings: Settings,
+        policy: RetentionPolicy,
+        store: RedisStore,
+        consumer: Callable[[], BatchConsumer | None],
+        read_to: Callable[[], Mapping[int, int] | None],
+        begun_are_done: Callable[[], Awaitable[None]],
+        withheld: Callable[[str], bool],
+        emit: FactListener,
+        progress: RepairProgress,
+        log: Callable[[str], int],
+    ) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._store = store
+        self._consumer = consumer
+        self._read_to = read_to
+        self._begun_are_done = begun_are_done
+        self._withheld = withheld
+        self._emit = emit
+        self._progress = progress
+        self._log = log
         self._assignment: int | None = None
         self._assignments = 0
 
     def reasons(self) -> list[str]:
         """Return that histories are incomplete, with the progress; empty if they are complete."""
-        if not self._deps.store.incomplete:
+        if not self._store.incomplete:
             return []
-        return [f"Redis has lost histories, which are being rebuilt from Kafka: {self._deps.progress.text()}"]
+        return [f"Redis has lost histories, which are being rebuilt from Kafka: {self._progress.text()}"]
 
     def assigned(self) -> None:
         """Repair under a new assignment, if needed."""
@@ -164,8 +171,9 @@ class Repairer:
 
     async def run(self) -> None:
         """Repair whenever needed, for ever: all histories that are lost, and single ones that were damaged."""
-        deps = self._deps
-        damage = DamageDeps(deps.settings, deps.policy, deps.store, deps.read_to, deps.emit, deps.progress.show_damaged)
+        damage = DamageDeps(
+            self._settings, self._policy, self._store, self._read_to, self._emit, self._progress.show_damaged
+        )
         await asyncio.gather(self._repair_lost(), DamageRepairer(damage).run())
 
     async def _repair_lost(self) -> None:
@@ -183,37 +191,36 @@ class Repairer:
 
     async def _checkpoint(self) -> None:
         """Store the offsets below which our partitions are applied, for a repair after the loss of a server."""
-        consumer = self._deps.consumer()
+        consumer = self._consumer()
         if consumer is None or self._assignment is None:
             return
         checkpoints: dict[LogPart, int] = {}
         for layout in (TRANSACTIONS, LABELS, PREDICTIONS):
-            topic = self._deps.settings.topic(layout.name)
-            done = {} if self._deps.withheld(topic) else consumer.finished_offsets(topic)
-            log_number = self._deps.log(topic)
+            topic = self._settings.topic(layout.name)
+            done = {} if self._withheld(topic) else consumer.finished_offsets(topic)
+            log_number = self._log(topic)
             checkpoints |= {
                 LogPart(layout is LABELS, partition, layout is PREDICTIONS): place_of(log_number, offset)
                 for partition, offset in done.items()
                 if offset
             }
         try:
-            await self._deps.store.checkpoint(checkpoints)
+            await self._store.checkpoint(checkpoints)
         except (StoreUnavailableError, StoreRefusedError) as error:
             log.info("the checkpoints could not be stored in Redis: %s", error)
 
     def _situation(self) -> _Situation | None:
-        missing = self._deps.store.state.pending_repair
+        missing = self._store.state.pending_repair
         if self._assignment is None or missing is None:
             return None
         return _Situation(missing, self._assignment)
 
     async def _repair_until_changed(self, situation: _Situation) -> None:
         """Repair until the situation changes; if Kafka or Redis does not respond, the caller retries."""
-        deps = self._deps
         repair = Repair(
-            RepairDeps(deps.settings, deps.policy, situation.repair, deps.emit, deps.read_to, deps.store.lock)
+            RepairDeps(self._settings, self._policy, situation.repair, self._emit, self._read_to, self._store.lock)
         )
-        deps.progress.started(repair)
+        self._progress.started(repair)
         task = asyncio.create_task(repair.run(self._ends))
         try:
             while self._situation() == situation and not (task.done() and task.exception()):
@@ -221,7 +228,7 @@ class Repairer:
                 await asyncio.sleep(_POLL_SECONDS if task.done() else 0)
         finally:
             (error,) = await end_tasks(task)
-            deps.progress.ended()
+            self._progress.ended()
         if isinstance(error, Exception):
             if not is_retried(error, Phase.REPAIR):
                 raise error
@@ -239,12 +246,12 @@ class Repairer:
 
         A killed worker may have applied labels past its last commit, and decisions have seen them.
         """
-        await self._deps.begun_are_done()
-        consumer = self._deps.consumer()
-        while consumer is None or (read_to := self._deps.read_to()) is None:
+        await self._begun_are_done()
+        consumer = self._consumer()
+        while consumer is None or (read_to := self._read_to()) is None:
             await asyncio.sleep(_POLL_SECONDS)
-            consumer = self._deps.consumer()
-        settings = self._deps.settings
+            consumer = self._consumer()
+        settings = self._settings
         labels = await consumer.offsets_to_repair(settings.topic(LABELS.name))
         finished = await consumer.offsets_to_repair(settings.topic(TRANSACTIONS.name))
         stored = (

@@ -4,71 +4,37 @@
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import faust
 from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from faust.app.base import BootStrategy
 from faust.tables import TableManager
 from faust.types import TP
 from mode.types import ServiceT
 
-from features.redis.store import RedisStore
-from features.vector.sets import load_sets
-from models.errors import RepositoryUnavailableError
-from models.repository import Repository
-from stream.challenger.comparer import Comparer
 from stream.clock import now_ms
-from stream.control.estate import Estate
-from stream.control.follower import Follower
-from stream.control.judge import Judge, JudgeDeps
-from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
-from stream.control.probes import probe_vectorisers
-from stream.control.reviews import ReviewDates
-from stream.control.snapshot_store import SnapshotStore
-from stream.control.snapshots import Snapshots
-from stream.control.trusted_models import trusted_repository
 from stream.engine.fetch_thread import ConsumerOptions
-from stream.engine.publisher import Publisher
 from stream.engine.transport import BatchConsumer, BatchTransport
-from stream.errors import SettingsError
-from stream.kafka.client import client_id, committed_offsets, connection_options
-from stream.kafka.topic_settings import TopicWatch
+from stream.kafka.client import client_id
 from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
-from stream.pipeline import Pipeline
-from stream.positions.commit_copies import CommitCopies
-from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress, WarmupCheck
-from stream.settings import PREFIX, Settings
+from stream.settings import Settings
 from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_process
-from stream.worker.backfilled import BackfilledShare
 from stream.worker.batch_agent import batch_agent
-from stream.worker.commit_copies import CommitCopier, CopierDeps
-from stream.worker.cut_over import CutOverAnswers, PublishingGates
-from stream.worker.decider import Decider, DeciderDeps
 from stream.worker.fact_log import FactLog
 from stream.worker.faust_options import faust_options
 from stream.worker.gauges import GaugeSources, Lag
-from stream.worker.group import GroupCheck
-from stream.worker.labeller import Labeller, LabellerDeps
 from stream.worker.let_through import LetThroughGauges
 from stream.worker.lifecycle import Assignments, LifecycleLog
-from stream.worker.losses import InputLosses, LossesDeps
-from stream.worker.positions import DecisionPositions, PositionsDeps
-from stream.worker.prediction_applier import PredictionApplier, PredictionDeps
-from stream.worker.prediction_catch_up import PredictionCatchUp
-from stream.worker.role import PublishedScores
-from stream.worker.row_times import RowTimeReports
-from stream.worker.startup import Startup, StartupDeps
-from stream.worker.stores import DecisionStore, decision_store, degrades, is_withheld, redis_store
+from stream.worker.parts import AppAccess, build_parts
+from stream.worker.stores import degrades, is_withheld
 from stream.worker.web import OwnPages
 from stream.worker.young_history import missing_days, young_history
 
-_ADMIN_MS = 3_000
 """A hung broker costs each attempt at it so long; all that is asked is small, and asked again."""
 
 
@@ -100,44 +66,6 @@ class NoTables(TableManager):
         if not self.should_stop:
             await self._update_channels()
             await self.recovery.start()
-
-
-class AppAccess(NamedTuple):
-    """What parts need of the app: the consumer that Faust creates at start-up, and why the worker does not decide.
-
-    `created` requires that it has been created, `current` may return None.
-    """
-
-    created: Callable[[], BatchConsumer]
-    current: Callable[[], BatchConsumer | None]
-    reasons: Callable[[], list[str]]
-
-
-class WorkerParts(NamedTuple):
-    """The parts of a worker that its app calls."""
-
-    store: RedisStore
-    histories: DecisionStore
-    follower: Follower
-    models: LoadedModels
-    cache: ModelCache
-    comparer: Comparer
-    judge: Judge
-    labeller: Labeller
-    predictions: PredictionApplier
-    catch_up: PredictionCatchUp
-    published: PublishedScores
-    positions: DecisionPositions
-    losses: InputLosses
-    group: GroupCheck
-    decider: Decider
-    repair: RepairProgress
-    repairer: Repairer
-    startup: Startup
-    snapshots: Snapshots
-    reviews: ReviewDates
-    topics: TopicWatch
-    look_back_days: int
 
 
 class WorkerApp(faust.App):
@@ -295,157 +223,3 @@ class WorkerApp(faust.App):
 
     def _create_directories(self) -> None:
         """Create none: there are no tables."""
-
-
-def build_parts(
-    settings: Settings, telemetry: Telemetry, app: AppAccess, challenger_command: Sequence[str] | None
-) -> WorkerParts:
-    """Make the parts of a worker; nothing is connected yet.
-
-    Raises:
-        DeclarationError: the feature table is invalid.
-        SettingsError: a setting is invalid.
-    """
-    features = load_sets(settings.features)
-    follower = Follower(settings, telemetry.operations)
-    models = LoadedModels(follower)
-    store = redis_store(settings, features, models)
-    admin = AIOKafkaAdminClient(**connection_options(settings) | {"request_timeout_ms": _ADMIN_MS})
-    publisher = Publisher(settings)
-    histories = decision_store(settings, features, store)
-    repair = RepairProgress()
-    warmup = WarmupCheck(features, store, repair.text)
-    loader = ModelLoader(_repository(settings), probe_vectorisers(features), settings.worker_id, warmup.problems)
-    group = GroupCheck(settings, admin)
-    cache = ModelCache(follower, models, loader, publisher, names=group.names_of)
-    comparer = Comparer(settings, follower, telemetry.emit, challenger_command, warmup.problems, names=group.names_of)
-    estate = Estate(settings)
-    judge = Judge(JudgeDeps(settings, follower, loader, cache, publisher, admin, estate))
-    published = PublishedScores(settings, follower, admin)
-    topics = TopicWatch(settings, admin, features.horizons_ms)
-    copies = CommitCopies(store.commit_notes)
-    positions = DecisionPositions(
-        PositionsDeps(settings, follower, published, publisher, admin, app.created, copies, telemetry.emit, group)
-    )
-    losses = InputLosses(
-        LossesDeps(settings, follower, admin, positions, app.created, copies, telemetry.emit, features.has_predictions)
-    )
-    labeller = Labeller(LabellerDeps(settings, histories, publisher, losses, telemetry.emit, telemetry.tracing))
-    decider = Decider(
-        DeciderDeps(
-            settings=settings,
-            pipeline=Pipeline(settings, features, histories, judge.erasure_problem),
-            models=models,
-            follower=follower,
-            publisher=publisher,
-            positions=positions,
-            consumer=app.created,
-            may_decide=lambda: judge.settled and (degrades(settings) or not store.incomplete),
-            emit=telemetry.emit,
-            tracing=telemetry.tracing,
-            shadow=comparer,
-            backfilled=BackfilledShare(lambda: histories.degraded),
-            clock_is_checked=lambda: settings.topic(TRANSACTIONS.name) in topics.bounded,
-        )
-    )
-    repairer = Repairer(
-        RepairerDeps(
-            settings=settings,
-            policy=features,
-            store=store,
-            consumer=app.current,
-            read_to=positions.read_to,
-            begun_are_done=decider.begun_are_done,
-            withheld=partial(is_withheld, settings, histories),
-            emit=telemetry.emit,
-            progress=repair,
-            log=follower.log_number,
-        )
-    )
-    snapshots = Snapshots(settings, follower, _snapshot_store(settings, estate), lambda: judge.owner)
-    reviews = ReviewDates(follower, models, loader.repository)
-    startup = Startup(
-        StartupDeps(
-            settings=settings,
-            admin=admin,
-            estate=estate,
-            store=store,
-            histories=histories,
-            follower=follower,
-            publisher=publisher,
-            cache=cache,
-            comparer=comparer,
-            row_times=RowTimeReports(follower, models, publisher, settings.worker_id),
-            cut_overs=CutOverAnswers(
-                follower,
-                models,
-                publisher,
-                settings.worker_id,
-                PublishingGates(
-                    app.reasons,
-                    lambda: store.incomplete or histories.degraded or store.state.pending_repair is not None,
-                    positions,
-                    published,
-                    app.current,
-                ),
-                names=group.names_of,
-            ),
-            repairer=repairer,
-            losses=losses,
-            group=group,
-            positions=positions,
-            published=published,
-            snapshots=snapshots,
-            reviews=reviews,
-            topics=topics,
-            reads_predictions=features.has_predictions,
-            copier=CommitCopier(
-                CopierDeps(
-                    settings=settings,
-                    notes=store.commit_notes,
-                    consumer=app.current,
-                    scores_ids=positions.scores_ids,
-                    commits=partial(committed_offsets, settings, admin),
-                    history_epoch=lambda: store.history_epoch,
-                )
-            ),
-        )
-    )
-    return WorkerParts(
-        store=store,
-        histories=histories,
-        follower=follower,
-        models=models,
-        cache=cache,
-        comparer=comparer,
-        judge=judge,
-        labeller=labeller,
-        predictions=PredictionApplier(PredictionDeps(settings, histories, publisher, features, telemetry, losses)),
-        catch_up=PredictionCatchUp(settings, app.created, losses, reads_predictions=features.has_predictions),
-        published=published,
-        positions=positions,
-        losses=losses,
-        group=group,
-        decider=decider,
-        repair=repair,
-        repairer=repairer,
-        startup=startup,
-        snapshots=snapshots,
-        reviews=reviews,
-        topics=topics,
-        look_back_days=features.look_back_days,
-    )
-
-
-def _snapshot_store(settings: Settings, estate: Estate) -> SnapshotStore:
-    try:
-        return SnapshotStore(settings, estate)
-    except RepositoryUnavailableError as error:
-        raise SettingsError(f"{PREFIX}SNAPSHOTS: {error}") from error
-
-
-def _repository(settings: Settings) -> Repository:
-    try:
-        return trusted_repository(settings)
-    except RepositoryUnavailableError as error:
-        raise SettingsError(f"{PREFIX}MODELS: {error}") from error

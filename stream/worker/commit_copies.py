@@ -7,7 +7,6 @@ partition on which nothing arrives gets no new one.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
@@ -27,34 +26,37 @@ from stream.tasks import until_tick
 FindCommits = Callable[[list[TopicPartition]], Awaitable[Mapping[TopicPartition, OffsetAndMetadata]]]
 
 
-class CopierDeps(NamedTuple):
-    """What the copier uses: `scores_ids` are the ids of the topics of this worker's scores, by partition.
+class CommitCopier:
+    """Copies the commits of this worker's partitions.
 
-    `commits` reads the group's commits from Kafka, `history_epoch` returns the number that rises with each loss of
-    Redis.
+    `scores_ids` are the ids of the topics of this worker's scores, by partition; `commits` reads the group's commits
+    from Kafka, and `history_epoch` returns the number that rises with each loss of Redis.
     """
 
-    settings: Settings
-    notes: CommitNotes
-    consumer: Callable[[], BatchConsumer | None]
-    scores_ids: Mapping[int, str]
-    commits: FindCommits
-    history_epoch: Callable[[], int]
-
-
-class CommitCopier:
-    """Copies the commits of this worker's partitions."""
-
-    def __init__(self, deps: CopierDeps) -> None:
-        self._deps = deps
-        self._layouts = {deps.settings.topic(one.name): one for one in (TRANSACTIONS, LABELS, PREDICTIONS)}
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        notes: CommitNotes,
+        consumer: Callable[[], BatchConsumer | None],
+        scores_ids: Mapping[int, str],
+        commits: FindCommits,
+        history_epoch: Callable[[], int],
+    ) -> None:
+        self._settings = settings
+        self._kept = notes
+        self._consumer = consumer
+        self._scores_ids = scores_ids
+        self._commits = commits
+        self._history_epoch = history_epoch
+        self._layouts = {settings.topic(one.name): one for one in (TRANSACTIONS, LABELS, PREDICTIONS)}
         self._copied: dict[TopicPartition, int] = {}
         """The history epoch under which the commits of each own partition were copied."""
 
     async def run(self) -> None:
         """Copy new commits as often as offsets are committed, for ever."""
         while True:
-            await until_tick(self._deps.settings.commit_interval)
+            await until_tick(self._settings.commit_interval)
             await self.copy()
 
     async def copy(self) -> None:
@@ -62,7 +64,7 @@ class CommitCopier:
 
         What cannot be read or written is tried again later.
         """
-        consumer, epoch = self._deps.consumer(), self._deps.history_epoch()
+        consumer, epoch = self._consumer(), self._history_epoch()
         if consumer is None:
             return
         own = [tp for topic in self._layouts for tp in partitions_of(topic, consumer.partitions(topic))]
@@ -71,7 +73,7 @@ class CommitCopier:
         lacking = [tp for tp in own if tp not in new and self._copied.get(tp) != epoch and self._is_read(tp)]
         try:
             earlier = await self._of_kafka(lacking)
-            await self._deps.notes.write(self._notes({**earlier, **new}))
+            await self._kept.write(self._notes({**earlier, **new}))
         except (StoreError, KafkaError):
             return  # `/health/ready` tells of both
         self._copied |= dict.fromkeys([*lacking, *(tp for tp in new if tp in own)], epoch)
@@ -81,18 +83,18 @@ class CommitCopier:
 
     def _is_read(self, tp: TopicPartition) -> bool:
         """Tell whether it is known which topic a partition's scores are in: a copy without its id is of no use."""
-        return self._layouts[tp.topic] is not TRANSACTIONS or tp.partition in self._deps.scores_ids
+        return self._layouts[tp.topic] is not TRANSACTIONS or tp.partition in self._scores_ids
 
     async def _of_kafka(self, tps: list[TopicPartition]) -> dict[TopicPartition, Commit]:
         """Return the commits that Kafka has of partitions, as far as workers have made them."""
-        found = await self._deps.commits(tps) if tps else {}
+        found = await self._commits(tps) if tps else {}
         return {tp: Commit(one.offset, one.metadata) for tp, one in found.items() if one.offset >= 0 and one.metadata}
 
     def _notes(self, commits: Mapping[TopicPartition, Commit]) -> dict[LogPart, bytes]:
         notes = {}
         for tp, commit in commits.items():
             if layout := self._layouts.get(tp.topic):
-                scores_id = self._deps.scores_ids.get(tp.partition, "") if layout is TRANSACTIONS else ""
-                copy = CommitCopy(self._deps.settings.group, commit.offset, commit.metadata, scores_id)
+                scores_id = self._scores_ids.get(tp.partition, "") if layout is TRANSACTIONS else ""
+                copy = CommitCopy(self._settings.group, commit.offset, commit.metadata, scores_id)
                 notes[LogPart(layout is LABELS, tp.partition, layout is PREDICTIONS)] = copy.encode()
         return notes

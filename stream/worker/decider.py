@@ -32,8 +32,8 @@ from stream.tasks import InProgress
 from stream.worker.backfilled import BackfilledShare
 from stream.worker.cap_log import CapLog
 from stream.worker.isolation import apply_isolating, decide_isolating
-from stream.worker.outputs import PartitionWriter, TopicOutputs
-from stream.worker.positions import DecisionPositions, ScoresToWrite
+from stream.worker.outputs import PartitionWriter, ScoresToWrite, TopicOutputs
+from stream.worker.positions import DecisionPositions
 from stream.worker.retry import retry_until_done
 from stream.worker.role import Role
 from stream.worker.unconfirmed import UnconfirmedDecisions
@@ -61,38 +61,46 @@ class _Parted(NamedTuple):
     settled: int
 
 
-class DeciderDeps(NamedTuple):
-    """What the decider uses.
+class Decider:
+    """Decides the batches of its partitions, and sets those aside that cannot go on.
 
     `consumer` returns the consumer that Faust has created. `may_decide` tells whether the other parts of the worker
     allow decisions now, `clock_is_checked` whether brokers refuse payments that are ahead of their clocks. `emit`
     receives facts for telemetry.
     """
 
-    settings: Settings
-    pipeline: Pipeline
-    models: LoadedModels
-    follower: Follower
-    publisher: Publisher
-    positions: DecisionPositions
-    consumer: Callable[[], BatchConsumer]
-    may_decide: Callable[[], bool]
-    emit: FactListener
-    tracing: Tracing
-    shadow: Shadow
-    backfilled: BackfilledShare
-    clock_is_checked: Callable[[], bool] = lambda: False
-
-
-class Decider:
-    """Decides the batches of its partitions, and sets those aside that cannot go on."""
-
-    def __init__(self, deps: DeciderDeps) -> None:
-        self._deps = deps
-        self._topic = deps.settings.topic(TRANSACTIONS.name)
-        letters = deps.settings.topic(DEAD_LETTERS.name)
-        self._writer = PartitionWriter(deps.publisher, letters)
-        self._positions = deps.positions
+    def __init__(  # noqa: PLR0913 - each part of a worker is named where all are wired
+        self,
+        *,
+        settings: Settings,
+        pipeline: Pipeline,
+        models: LoadedModels,
+        follower: Follower,
+        publisher: Publisher,
+        positions: DecisionPositions,
+        consumer: Callable[[], BatchConsumer],
+        may_decide: Callable[[], bool],
+        emit: FactListener,
+        tracing: Tracing,
+        shadow: Shadow,
+        backfilled: BackfilledShare,
+        clock_is_checked: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._settings = settings
+        self._pipeline = pipeline
+        self._models = models
+        self._follower = follower
+        self._consumer = consumer
+        self._may_decide = may_decide
+        self._emit = emit
+        self._tracing = tracing
+        self._shadow = shadow
+        self._backfilled = backfilled
+        self._clock_is_checked = clock_is_checked
+        self._topic = settings.topic(TRANSACTIONS.name)
+        letters = settings.topic(DEAD_LETTERS.name)
+        self._writer = PartitionWriter(publisher, letters)
+        self._positions = positions
         self._runs = DeadLetterRuns()
         self._runs_of: dict[int, tuple[int, int]] = {}
         """The assignment and the log in which each partition's run is counted."""
@@ -107,7 +115,7 @@ class Decider:
         own = self._positions.partitions
         found = [f"partition {one} halted: {why}" for one, why in self._runs.halted.items() if one in own]
         found += self._positions.reasons()
-        known, revision = self._positions.known(), self._deps.follower.lineup.revision
+        known, revision = self._positions.known(), self._follower.lineup.revision
         term = self._positions.role.term.number
         if behind := [one for one, at in known.items() if at.revision_in(term) > revision]:
             found.append(f"partitions {behind} were decided under a revision that is not known here yet")
@@ -116,7 +124,7 @@ class Decider:
     async def handle(self, batch: Batch) -> None:
         """Decide a batch as soon as possible; drop it if its partitions are revoked before it is done."""
         try:
-            await retry_until_done(batch, lambda: self._attempt(batch), self._set_trouble, self._deps.emit)
+            await retry_until_done(batch, lambda: self._attempt(batch), self._set_trouble, self._emit)
         finally:
             batch.finish()
 
@@ -141,15 +149,15 @@ class Decider:
         """
         now, since = asyncio.get_running_loop().time, dict[int, float]()
         while batch.may_start():
-            serving = self._deps.models.serving()
-            if serving is not None and self._deps.may_decide():
+            serving = self._models.serving()
+            if serving is not None and self._may_decide():
                 blocked = self._blocked(batch, serving.revision)
                 if not blocked:
                     return serving
                 for partition, why in blocked.items():
                     if now() - since.setdefault(partition, now()) >= _POSITION_SECONDS:
                         batch.set_aside(partition, why)
-            await self._deps.follower.wait_for_change(_POLL_SECONDS)
+            await self._follower.wait_for_change(_POLL_SECONDS)
         raise StaleBatchError("none of its partitions could be decided")
 
     def _blocked(self, batch: Batch, revision: int) -> dict[int, str]:
@@ -167,7 +175,7 @@ class Decider:
 
     async def _attempt(self, batch: Batch) -> None:
         """Decide and publish a batch once; every step may be repeated by the next attempt."""
-        self._deps.backfilled.admit(batch)
+        self._backfilled.admit(batch)
         serving = await self._await_serving(batch)
         with self._in_progress.step():
             await self._decide_and_publish(batch, serving)
@@ -178,8 +186,8 @@ class Decider:
         positions = {one: self._positions[one] for one in batch.current()}
         self._unconfirmed.look(positions)
         told = sum(len(one.scored.among(parted.decided)) for one in self._unconfirmed.found)
-        await apply_isolating(self._deps.pipeline, parted.decided, self._positions.log)
-        trace = self._deps.tracing.begin(parted.undecided)
+        await apply_isolating(self._pipeline, parted.decided, self._positions.log)
+        trace = self._tracing.begin(parted.undecided)
         terms = DecisionTerms(
             serving,
             dict(self._positions.epochs),
@@ -187,7 +195,7 @@ class Decider:
             self._positions.log,
             {partition: position.limit_state for partition, position in positions.items()},
             accepted=not role.publishes,
-            clock_is_checked=self._deps.clock_is_checked(),
+            clock_is_checked=self._clock_is_checked(),
         )
         try:
             outputs = await self._decide(batch, parted.undecided, terms)
@@ -197,9 +205,9 @@ class Decider:
             raise
         fact = replace(fact, already_decided=len(parted.decided) - told, already_refused=parted.settled)
         for found in (*self._unconfirmed.take_found(), fact):
-            self._deps.emit(found)
+            self._emit(found)
         trace.decided(fact)
-        self._deps.shadow.offer(fact.scored, serving, trace)
+        self._shadow.offer(fact.scored, serving, trace)
 
     def _part(self, batch: Batch) -> "_Parted":
         """Part the records into those that were accepted before, those to be decided, and those that get no verdict.
@@ -213,8 +221,8 @@ class Decider:
         count = 0
         for partition in batch.current():
             settled = self._positions.settled(partition)
-            where = (self._deps.settings.deployment, self._topic, partition)
-            lost = self._deps.follower.logs.lost_in(where, self._positions.log)
+            where = (self._settings.deployment, self._topic, partition)
+            lost = self._follower.logs.lost_in(where, self._positions.log)
             left = [record for record in batch.records[partition] if record.offset >= settled.first]
             count += len(left)
             for record in left:
@@ -227,7 +235,7 @@ class Decider:
         """Decide records; set the partitions aside whose payments show that this process's clock is wrong."""
         while True:
             try:
-                outputs = await decide_isolating(self._deps.pipeline, records, terms)
+                outputs = await decide_isolating(self._pipeline, records, terms)
             except ClockBehindError as error:
                 for partition, why in error.reasons.items():
                     batch.set_aside(partition, why)
@@ -265,7 +273,7 @@ class Decider:
         self._cap_log.look({one: self._positions[one] for one in written}, terms.serving.decline_cap)
         for partition in written:
             if partition in self._runs.halted:
-                self._deps.consumer().halt(TopicPartition(self._topic, partition))
+                self._consumer().halt(TopicPartition(self._topic, partition))
             # Also of one that is halted: what has a letter now must not be judged again after a restart.
             batch.acknowledge(partition, self._positions.note(partition, batch.records[partition][-1].offset + 1))
         outputs.stages.extend(stopwatch.stages)
@@ -319,7 +327,7 @@ class Decider:
         what was given up may be written even later, so the next decisions are of another epoch.
         """
         try:
-            settings = self._deps.settings
+            settings = self._settings
             origin = LetterOrigin(settings.deployment, terms.log, terms.epochs, settings.dead_letter_values)
             written = await self._writer.write(scores, dead, batch.may_start, origin)
         except asyncio.CancelledError:
@@ -328,7 +336,7 @@ class Decider:
             raise
         for partition, why in written.failed.items():
             batch.set_aside(partition, why)
-            self._deps.emit(Retried(batch.topic, "PublishError"))
+            self._emit(Retried(batch.topic, "PublishError"))
             was_given_up = partition in written.given_up
             self._positions.read_again(partition, written.pending.get(partition), given_up=was_given_up)
         self._set_aside_unknown(batch)

@@ -7,7 +7,7 @@ partition over applies those again that were decided without Redis.
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 import msgspec
 
@@ -56,31 +56,31 @@ class LabelInput(Protocol):
         ...
 
 
-class LabellerDeps(NamedTuple):
-    """What the labeller uses; `emit` receives a fact for each batch."""
-
-    settings: Settings
-    store: HistoryStore
-    publisher: Publisher
-    input: LabelInput
-    emit: FactListener
-    tracing: Tracing
-
-
 class Labeller:
-    """Applies batches of labels, and sets the partitions aside whose outputs cannot be written."""
+    """Applies batches of labels, and sets the partitions aside whose outputs cannot be written.
 
-    def __init__(self, deps: LabellerDeps) -> None:
-        settings = deps.settings
+    `emit` receives a fact for each batch.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: HistoryStore,
+        publisher: Publisher,
+        source: LabelInput,
+        emit: FactListener,
+        tracing: Tracing,
+    ) -> None:
         self._deployment = settings.deployment
-        self._store = deps.store
+        self._store = store
         self._ids = declared_ids(settings.id_shapes)
         self._letter_values = settings.dead_letter_values
         self._outcomes = settings.topic(OUTCOMES.name)
-        self._writer = PartitionWriter(deps.publisher, settings.topic(DEAD_LETTERS.name))
-        self._input = deps.input
-        self._emit = deps.emit
-        self._tracing = deps.tracing
+        self._writer = PartitionWriter(publisher, settings.topic(DEAD_LETTERS.name))
+        self._input = source
+        self._emit = emit
+        self._tracing = tracing
         self._trouble: str | None = None
         self._waiting = WaitingLabels(self._apply_waiting)
 

@@ -65,31 +65,36 @@ class _InputFound(NamedTuple):
     copy: CommitCopy | None
 
 
-class LossesDeps(NamedTuple):
-    """What looking for losses needs; `consumer` returns the consumer that Faust has created.
+class InputLosses:
+    """Holds back partitions of `labels` and `predictions` that lost records, and watches the ids of the inputs.
 
     Of predictions from storage nothing is held back but what a commit that no worker has made would pass over: one that
-    Kafka no longer has is a feature that is not there.
+    Kafka no longer has is a feature that is not there. `consumer` returns the consumer that Faust has created.
     """
 
-    settings: Settings
-    follower: Follower
-    admin: AIOKafkaAdminClient
-    positions: DecisionPositions
-    consumer: Callable[[], BatchConsumer]
-    copies: CommitCopies
-    emit: FactListener
-    reads_predictions: bool = False
-
-
-class InputLosses:
-    """Holds back partitions of `labels` and `predictions` that lost records, and watches the ids of the inputs."""
-
-    def __init__(self, deps: LossesDeps) -> None:
-        self._deps = deps
-        self._transactions = deps.settings.topic(TRANSACTIONS.name)
-        self._labels = deps.settings.topic(LABELS.name)
-        self._predictions = deps.settings.topic(PREDICTIONS.name)
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        follower: Follower,
+        admin: AIOKafkaAdminClient,
+        positions: DecisionPositions,
+        consumer: Callable[[], BatchConsumer],
+        copies: CommitCopies,
+        emit: FactListener,
+        reads_predictions: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._follower = follower
+        self._admin = admin
+        self._positions = positions
+        self._consumer = consumer
+        self._copies = copies
+        self._emit = emit
+        self._reads_predictions = reads_predictions
+        self._transactions = settings.topic(TRANSACTIONS.name)
+        self._labels = settings.topic(LABELS.name)
+        self._predictions = settings.topic(PREDICTIONS.name)
         self._assignment = 0
         self._held: dict[TopicPartition, str] = {}
         self._ids: dict[str, str] = {}
@@ -120,7 +125,7 @@ class InputLosses:
 
     def awaits_payments(self, partition: int) -> bool:
         """Tell whether payments of a partition that have a decision may not be in the histories yet."""
-        consumer, positions = self._deps.consumer(), self._deps.positions
+        consumer, positions = self._consumer(), self._positions
         finished = consumer.finished_offsets(self._transactions).get(partition, 0)
         return positions.is_behind(partition, finished)
 
@@ -138,19 +143,19 @@ class InputLosses:
 
     async def watch(self) -> None:
         """Compare the topics' ids and partition counts regularly, for ever; check inputs again that are made anew."""
-        settings = self._deps.settings
+        settings = self._settings
         names = [settings.topic(layout.name) for layout in LAYOUTS]
         while True:
             try:
                 with given_up_as_error():
-                    found = await topic_states(self._deps.admin, names)
+                    found = await topic_states(self._admin, names)
             except KafkaError as error:
                 log.info("the states of the topics cannot be read, retrying: %s", error)
             else:
                 self._count_problems = count_problems(
                     settings,
                     {one: state.partitions for one, state in found.items()},
-                    reads_predictions=self._deps.reads_predictions,
+                    reads_predictions=self._reads_predictions,
                 )
                 for topic in (self._transactions, self._labels):
                     if topic in found:
@@ -164,11 +169,11 @@ class InputLosses:
         self._ids[topic] = topic_id
 
     def _check_again(self, topic: str) -> None:
-        own = partitions_of(topic, self._deps.consumer().partitions(topic))
+        own = partitions_of(topic, self._consumer().partitions(topic))
         for tp in own:
             if topic == self._transactions:
-                self._deps.positions.displace(tp.partition)
-                self._deps.positions.read_again(tp.partition)
+                self._positions.displace(tp.partition)
+                self._positions.read_again(tp.partition)
             else:
                 self._check_displaced(tp)
 
@@ -185,7 +190,7 @@ class InputLosses:
         if isinstance(trouble, KafkaError):
             return str(trouble)
         if tp.topic == self._transactions:
-            positions = self._deps.positions
+            positions = self._positions
             positions.displace(tp.partition)
             if positions.get(tp.partition) is not None:  # otherwise it is being read, and may wait for an operator
                 positions.read_again(tp.partition)
@@ -201,7 +206,7 @@ class InputLosses:
         if tp.topic == self._predictions:
             log.error("%s: offsets %d to %d cannot be read, and are passed over", tp, found.first, found.end - 1)
             return found.end
-        skipped = self._deps.follower.logs.skipped.get((self._deps.settings.deployment, *tp), frozenset())
+        skipped = self._follower.logs.skipped.get((self._settings.deployment, *tp), frozenset())
         number = self._log_of(tp)
         if number is not None and SkippedRange(number, found.first) in skipped:
             return found.end
@@ -212,7 +217,7 @@ class InputLosses:
     def _log_of(self, tp: TopicPartition) -> int | None:
         """Return the number of the log that is read of a partition; None while that is not known."""
         if tp.topic == self._transactions:
-            position = self._deps.positions.get(tp.partition)
+            position = self._positions.get(tp.partition)
             return None if position is None else position.log
         note = self._notes.get(tp)
         return None if note is None else read_topic_note(note)[1]
@@ -224,7 +229,7 @@ class InputLosses:
         """
         try:
             with given_up_as_error():
-                (state,) = (await input_states(self._deps.settings, self._deps.admin, [tp])).values()
+                (state,) = (await input_states(self._settings, self._admin, [tp])).values()
         except KafkaError as error:
             return str(error)
         what = "predictions" if tp.topic == self._predictions else "commands"
@@ -247,11 +252,11 @@ class InputLosses:
             aiokafka.errors.KafkaError: the brokers do not respond.
             StoreError: some commits were not made by workers, and Redis does not answer.
         """
-        settings, admin = self._deps.settings, self._deps.admin
+        settings, admin = self._settings, self._admin
         commits = await committed_offsets(settings, admin, list(partitions))
         states = await input_states(settings, admin, partitions)  # later: an end is never below what was committed
         lacking = [tp for tp in partitions if not is_of_worker(commits[tp], states[tp].topic_id)]
-        copies = await copies_of(self._deps.copies, settings, lacking) if lacking else {}
+        copies = await copies_of(self._copies, settings, lacking) if lacking else {}
         return {tp: _InputFound(states[tp], commits[tp], copies.get(tp)) for tp in partitions}
 
     async def _check(self, tp: TopicPartition, assignment: int, seen: _InputFound | None = None) -> None:
@@ -279,7 +284,7 @@ class InputLosses:
                 self._held[tp] = found
             else:
                 self._tell(tp, found)
-            await self._deps.follower.wait_for_change(_RETRY_SECONDS)
+            await self._follower.wait_for_change(_RETRY_SECONDS)
 
     async def _find_start(self, tp: TopicPartition, seen: _InputFound) -> Start | tuple[str, int | None]:
         """Let the consumer go to where a partition is read on; or return why it waits, and how much is lost.
@@ -288,7 +293,7 @@ class InputLosses:
             RebalanceInProgressError: the coordinator refused a commit; check the partition again.
             aiokafka.errors.KafkaError: the brokers do not respond.
         """
-        deps, (state, commit, copy) = self._deps, seen
+        state, commit, copy = seen
         place_of = place_of_predictions if tp.topic == self._predictions else place_of_labels
         place = place_of(commit, state.topic_id, copy)
         if place.copy is not None:  # all that looks for losses starts from it
@@ -302,7 +307,7 @@ class InputLosses:
             return found.text, found.lost
         stands_at = commit.offset if commit.offset >= 0 else state.begin
         if tp in self._displaced or found.offset != stands_at:
-            await deps.consumer().rewind(tp, found.offset)
+            await self._consumer().rewind(tp, found.offset)
         self._notes[tp] = topic_note(state.topic_id or "", found.log)
         if place.copy is None and commit.offset >= 0 and not is_of_worker(commit, state.topic_id):
             await self._commit(tp, Commit(found.offset, self._notes[tp]), commit)
@@ -311,7 +316,7 @@ class InputLosses:
     def _start_of(self, tp: TopicPartition, state: InputTopic, progress: Progress) -> Start | Loss | str:
         if tp.topic == self._predictions and progress.moved is None:
             return Start(0, state.begin if progress.committed is None else progress.committed, progress.committed)
-        return find_start(self._deps.follower.logs, (self._deps.settings.deployment, *tp), state, progress)
+        return find_start(self._follower.logs, (self._settings.deployment, *tp), state, progress)
 
     async def _commit(self, tp: TopicPartition, commit: Commit, instead: OffsetAndMetadata) -> None:
         """Commit in place of what Kafka has: nothing, or a commit without a note.
@@ -319,7 +324,7 @@ class InputLosses:
         Raises:
             RebalanceInProgressError: the coordinator refused the commit; check the partition again.
         """
-        if not await self._deps.consumer().commit_now(tp, commit):
+        if not await self._consumer().commit_now(tp, commit):
             raise RebalanceInProgressError("a commit in place of what Kafka has was not accepted")
         if instead.offset < 0:
             log.warning(
@@ -332,7 +337,7 @@ class InputLosses:
         why, lost = found
         if self._held.get(tp) != why:
             log.error("%s partition %d does not go on: %s", *tp, why)
-            self._deps.emit(LossFound(tp.topic, tp.partition, lost))
+            self._emit(LossFound(tp.topic, tp.partition, lost))
         self._held[tp] = why
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

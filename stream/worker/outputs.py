@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from models.limits import LimitState
 from stream.engine.batches import in_thread_if_large
 from stream.engine.publisher import Destination, Outgoing, Published
 from stream.errors import StaleBatchError
@@ -115,3 +116,10 @@ def _failures(published: Published) -> dict[Destination, str]:
     return published.failures | {
         where: f"{where[0]} {where[1]} has not acknowledged its records yet" for where in published.pending
     }
+
+
+class ScoresToWrite(NamedTuple):
+    """The scores of one partition, and what its limits go by after them."""
+
+    records: Sequence[Outgoing]
+    limits: LimitState

@@ -6,7 +6,7 @@ Each partition is read on its own, so that one whose scores cannot be read holds
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
@@ -15,13 +15,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, RebalanceInProgressError
 
 from guards.shares import LIVE
-from models.limits import LimitState
 from models.terms import Term
 from stream.consumer import place_of
 from stream.control.announcements import Cutover, Handover, announce
 from stream.control.follower import Follower
 from stream.engine.batches import Commit
-from stream.engine.publisher import Outgoing, Publisher
+from stream.engine.publisher import Publisher
 from stream.engine.transport import BatchConsumer
 from stream.errors import WriteGivenUpError
 from stream.kafka.stray import given_up_as_error
@@ -37,6 +36,7 @@ from stream.settings import Settings
 from stream.tasks import both, failure_of
 from stream.watchdog import end_on_error, end_process
 from stream.worker.epochs import Epochs, GroupMembers
+from stream.worker.outputs import ScoresToWrite
 from stream.worker.refusals import PartitionRefusals, SettledOffsets
 from stream.worker.role import PublishedScores, role_of
 from stream.worker.starts import PartitionStarts, Readers
@@ -45,28 +45,6 @@ log = logging.getLogger("fraudstream.positions")
 
 _RETRY_SECONDS = 0.5
 _ROLE_SECONDS = 1.0
-
-
-class PositionsDeps(NamedTuple):
-    """What reading positions needs; `consumer` returns the one that Faust has created, `fatal` ends the process."""
-
-    settings: Settings
-    follower: Follower
-    published: PublishedScores
-    publisher: Publisher
-    admin: AIOKafkaAdminClient
-    consumer: Callable[[], BatchConsumer]
-    copies: CommitCopies
-    emit: FactListener
-    members: GroupMembers
-    fatal: Callable[[str], None] = end_process
-
-
-class ScoresToWrite(NamedTuple):
-    """The scores of one partition, and what its limits go by after them."""
-
-    records: Sequence[Outgoing]
-    limits: LimitState
 
 
 class _Reading(NamedTuple):
@@ -79,17 +57,38 @@ class _Reading(NamedTuple):
 class DecisionPositions:
     """The position, epoch and committed offset of each own partition of `transactions`, once they are known."""
 
-    def __init__(self, deps: PositionsDeps) -> None:
-        self._deps = deps
-        self.topic = deps.settings.topic(TRANSACTIONS.name)
+    def __init__(  # noqa: PLR0913 - each part of a worker is named where all are wired
+        self,
+        *,
+        settings: Settings,
+        follower: Follower,
+        published: PublishedScores,
+        publisher: Publisher,
+        admin: AIOKafkaAdminClient,
+        consumer: Callable[[], BatchConsumer],
+        copies: CommitCopies,
+        emit: FactListener,
+        members: GroupMembers,
+        fatal: Callable[[str], None] = end_process,
+    ) -> None:
+        self._settings = settings
+        self._follower = follower
+        self._published = published
+        self._publisher = publisher
+        self._admin = admin
+        self._consumer = consumer
+        self._copies = copies
+        self._emit = emit
+        self._members = members
+        self.topic = settings.topic(TRANSACTIONS.name)
         """The topic whose partitions these are."""
         self._known: dict[int, Position] = {}
         self._committed: dict[int, int] = {}
         self._handled: dict[int, int] = {}
         self._voids = VoidCounter()
-        self._refusals = PartitionRefusals(deps.follower, self.topic, deps.emit)
+        self._refusals = PartitionRefusals(follower, self.topic, emit)
         self._readers: list[TailReader] = []
-        self._starts = PartitionStarts(deps.settings, deps.follower, deps.published, deps.emit)
+        self._starts = PartitionStarts(settings, follower, published, emit)
         self._newest: dict[int, _Reading] = {}
         self._readings = 0
         self._writes: dict[int, asyncio.Task[int]] = {}
@@ -97,15 +96,15 @@ class DecisionPositions:
         self._tasks: set[asyncio.Task[None]] = set()
         self.scores_ids: dict[int, str] = {}
         """The id of the topic in which each partition's scores were read; empty where the brokers have none."""
-        self.epochs = Epochs(deps.members, deps.fatal)
+        self.epochs = Epochs(members, fatal)
         """The epoch of each partition's next decisions under this assignment."""
         self.generation: int | None = None
         """The group's generation; None while no partitions are assigned."""
         self.partitions: frozenset[int] = frozenset()
         self.log = 0
         """The number of the topic's log that is read now."""
-        self._term: Term = deps.follower.term
-        self.role = role_of(deps.settings, deps.follower)
+        self._term: Term = follower.term
+        self.role = role_of(settings, follower)
         """Under which the positions are known."""
 
     def __getitem__(self, partition: int) -> Position:
@@ -121,7 +120,7 @@ class DecisionPositions:
 
     def capped(self) -> Mapping[str, int]:
         """Return in how many own partitions the cap on declines holds, by arm; callable from any thread."""
-        cap, found = self._deps.follower.lineup.decline_cap, Counter({LIVE: 0})
+        cap, found = self._follower.lineup.decline_cap, Counter({LIVE: 0})
         for partition, position in tuple(self._known.items()):
             for arm, window in position.declines.items() if partition in self.partitions else ():
                 found[arm] += window.holds(cap)
@@ -156,8 +155,8 @@ class DecisionPositions:
 
     def _claim(self) -> None:
         """Read all positions under the present role."""
-        self._term = self._deps.follower.term
-        self.role = role_of(self._deps.settings, self._deps.follower)
+        self._term = self._follower.term
+        self.role = role_of(self._settings, self._follower)
         self._known, self._committed, self._handled = {}, {}, {}
         self._starts.losses.clear()
         self.epochs.clear()
@@ -166,9 +165,9 @@ class DecisionPositions:
     async def watch_role(self) -> None:
         """Claim every partition anew whenever the role changes, for ever."""
         while True:
-            await self._deps.follower.wait_for_change(_ROLE_SECONDS)
-            if role_of(self._deps.settings, self._deps.follower) != self.role:
-                term = self._deps.follower.term
+            await self._follower.wait_for_change(_ROLE_SECONDS)
+            if role_of(self._settings, self._follower) != self.role:
+                term = self._follower.term
                 log.warning("term %d: deployment %s publishes from now on", term.number, term.publisher)
                 self._displaced |= self.partitions
                 self._claim()
@@ -176,7 +175,7 @@ class DecisionPositions:
     def revoked(self) -> None:
         """Forget the partitions: another worker may own them now, so what is still being written is given up."""
         self.generation, self.partitions = None, frozenset()
-        self._deps.publisher.give_up(self._writes.values())
+        self._publisher.give_up(self._writes.values())
         self._writes.clear()
 
     def displace(self, partition: int) -> None:
@@ -213,7 +212,7 @@ class DecisionPositions:
 
         A silent deployment takes the verdicts of the one that publishes.
         """
-        of_publisher = None if self.role.publishes else self._deps.published.refused(partition, self.log)
+        of_publisher = None if self.role.publishes else self._published.refused(partition, self.log)
         return self._refusals.settled(partition, self.log, of_publisher)
 
     def claim_header(self, partition: int) -> tuple[str, bytes] | None:
@@ -248,14 +247,14 @@ class DecisionPositions:
     def _note(self, partition: int, position: Position, behind: int) -> str:
         # The next owner begins behind the last decision, so it needs the letters of what lies from there to `behind`.
         behind = min(behind, position.decided_to(position.log) or behind)
-        published = None if self.role.publishes else self._deps.published.noted(partition, self.log, behind)
+        published = None if self.role.publishes else self._published.noted(partition, self.log, behind)
         if self.role.publishes:
             position = self._refusals.noted(partition, position, behind)
         return position.to_metadata(
-            with_declines=self._deps.follower.lineup.limits is not None,
+            with_declines=self._follower.lineup.limits is not None,
             term=self.role.term.number,
             published=published,
-            with_letters=not self._deps.members.is_mixed,
+            with_letters=not self._members.is_mixed,
         )
 
     def advance(self, partition: int, revision: int, scores: ScoresToWrite, end: int) -> bool:
@@ -325,12 +324,11 @@ class DecisionPositions:
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _read_together(self, reading: _Reading, left: set[int]) -> None:
-        deps = self._deps
-        sources, own = TailSources(deps.copies, deps.published.position), partitions_of(self.topic, sorted(left))
+        sources, own = TailSources(self._copies, self._published.position), partitions_of(self.topic, sorted(left))
         async with AsyncExitStack() as stack:
             reader, inputs = await both(
-                stack.enter_async_context(tail_reader(deps.settings, deps.admin, sorted(left), self._term, sources)),
-                stack.enter_async_context(input_reader(deps.settings, deps.admin, own)),
+                stack.enter_async_context(tail_reader(self._settings, self._admin, sorted(left), self._term, sources)),
+                stack.enter_async_context(input_reader(self._settings, self._admin, own)),
             )
             self._readers.append(reader)
             try:
@@ -375,9 +373,9 @@ class DecisionPositions:
         stands_at = next((one for one in (point.committed, point.moved) if one is not None), state.begin)
         committed = max(start.offset, start.committed or 0)
         if partition in self._displaced or start.offset != stands_at:
-            await self._deps.consumer().rewind(tp, start.offset, committed)
+            await self._consumer().rewind(tp, start.offset, committed)
         point = point._replace(position=position)
-        await self._deps.members.settle()
+        await self._members.settle()
         if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, point, committed):
             return
         if point.moved is not None:
@@ -390,13 +388,13 @@ class DecisionPositions:
             self._known[partition] = position
             self._count_void(partition, point)
             self._announce_found(partition, position)
-            self._deps.consumer().aside.hurry(tp)
+            self._consumer().aside.hurry(tp)
             log.debug("partition %d is decided from offset %d on", partition, start.offset)
-            await self._deps.follower.wake()
+            await self._follower.wake()
 
     def _count_void(self, partition: int, point: ResumePoint) -> None:
         if void := self._voids.count_new(partition, point):
-            self._deps.emit(VoidFound(partition, void))
+            self._emit(VoidFound(partition, void))
 
     async def _claim_epoch(self, partition: int, point: ResumePoint, offset: int) -> bool:
         """Take an epoch once per assignment, but never one above a newer owner's; tell whether we own the partition.
@@ -415,11 +413,11 @@ class DecisionPositions:
         may_be_newer = mine is None and self.epochs.may_be_newer(seen, term, generation)
         # A commit that no worker has made is replaced at once: `topics accept-loss` then sees what the worker does.
         if may_be_newer or point.moved is not None:
-            if not self.role.publishes and self._deps.published.position(partition) is None:
+            if not self.role.publishes and self._published.position(partition) is None:
                 raise RebalanceInProgressError("how far the published scores were followed is not known yet")
             # The offset stays: later records may be decided, but not applied to the histories yet.
             commit = Commit(offset, self._note(partition, position, offset))
-            owned = await self._deps.consumer().commit_now(TopicPartition(self.topic, partition), commit)
+            owned = await self._consumer().commit_now(TopicPartition(self.topic, partition), commit)
             if not owned or self.generation != generation:
                 raise RebalanceInProgressError(f"epoch {seen} of partition {partition} may be a newer owner's")
         if mine is not None and seen > mine:
@@ -441,7 +439,7 @@ class DecisionPositions:
             self._announce(Handover(partition, position.term, first, position.handover))
 
     def _announce(self, found: Cutover | Handover) -> None:
-        self._spawn(announce(self._deps.publisher, self._deps.settings, found))
+        self._spawn(announce(self._publisher, self._settings, found))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

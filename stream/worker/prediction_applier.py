@@ -7,7 +7,7 @@ them, and their outcome says `late`.
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 
@@ -58,34 +58,34 @@ class PredictionInput(Protocol):
         ...
 
 
-class PredictionDeps(NamedTuple):
-    """What applying predictions uses: the feature sets say which names are read, and with which delay."""
-
-    settings: Settings
-    store: HistoryStore
-    publisher: Publisher
-    features: FeatureSets
-    telemetry: FactTelemetry
-    input: PredictionInput
-
-
 class PredictionApplier:
-    """Applies batches of predictions, and sets the partitions aside whose outputs cannot be written."""
+    """Applies batches of predictions, and sets the partitions aside whose outputs cannot be written.
 
-    def __init__(self, deps: PredictionDeps) -> None:
-        settings = deps.settings
+    `features` say which names are read, and with which delay.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        store: HistoryStore,
+        publisher: Publisher,
+        features: FeatureSets,
+        telemetry: FactTelemetry,
+        source: PredictionInput,
+    ) -> None:
         self._deployment = settings.deployment
-        self._store = deps.store
-        self._delays_ms = deps.features.prediction_delays_ms
-        self._input = deps.input
-        self._emit = deps.telemetry.emit
-        self._tracing = deps.telemetry.tracing
+        self._store = store
+        self._delays_ms = features.prediction_delays_ms
+        self._input = source
+        self._emit = telemetry.emit
+        self._tracing = telemetry.tracing
         self._topic = settings.topic(PREDICTIONS.name)
         self._skew_ms = round(settings.future_skew * 1000)
         self._ids = declared_ids(settings.id_shapes)
         self._letter_values = settings.dead_letter_values
         self._outcomes = settings.topic(OUTCOMES.name)
-        self._writer = PartitionWriter(deps.publisher, settings.topic(DEAD_LETTERS.name))
+        self._writer = PartitionWriter(publisher, settings.topic(DEAD_LETTERS.name))
         self._trouble: str | None = None
 
     @property

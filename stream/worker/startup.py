@@ -9,7 +9,6 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -57,41 +56,60 @@ _LOAD_SECONDS = 10.0
 """So long a worker that does not have its models yet leaves its share of partitions to the others."""
 
 
-class StartupDeps(NamedTuple):
-    """What start-up connects and checks, and whose background work it runs; `histories` wraps `store`."""
-
-    settings: Settings
-    admin: AIOKafkaAdminClient
-    estate: Estate
-    store: RedisStore
-    histories: WaitingStore | DegradingStore
-    follower: Follower
-    publisher: Publisher
-    cache: ModelCache
-    comparer: Comparer
-    row_times: RowTimeReports
-    cut_overs: CutOverAnswers
-    repairer: Repairer
-    losses: InputLosses
-    group: GroupCheck
-    positions: DecisionPositions
-    published: PublishedScores
-    snapshots: Snapshots
-    reviews: ReviewDates
-    topics: TopicWatch
-    reads_predictions: bool
-    copier: CommitCopier
-
-
 class Startup(Service):
     """Starts before the consumer does, and has started when the worker may join its group.
 
-    It stops with the worker: it ends the background work and closes the connections.
+    It connects and checks the other parts, and runs their background work; `histories` wraps `store`. It stops with the
+    worker: it ends the background work and closes the connections.
     """
 
-    def __init__(self, deps: StartupDeps) -> None:
+    def __init__(  # noqa: PLR0913 - each part of a worker is named where all are wired
+        self,
+        *,
+        settings: Settings,
+        admin: AIOKafkaAdminClient,
+        estate: Estate,
+        store: RedisStore,
+        histories: WaitingStore | DegradingStore,
+        follower: Follower,
+        publisher: Publisher,
+        cache: ModelCache,
+        comparer: Comparer,
+        row_times: RowTimeReports,
+        cut_overs: CutOverAnswers,
+        repairer: Repairer,
+        losses: InputLosses,
+        group: GroupCheck,
+        positions: DecisionPositions,
+        published: PublishedScores,
+        snapshots: Snapshots,
+        reviews: ReviewDates,
+        topics: TopicWatch,
+        reads_predictions: bool,
+        copier: CommitCopier,
+    ) -> None:
         super().__init__()
-        self._deps = deps
+        self._settings = settings
+        self._admin = admin
+        self._estate = estate
+        self._store = store
+        self._histories = histories
+        self._follower = follower
+        self._publisher = publisher
+        self._cache = cache
+        self._comparer = comparer
+        self._row_times = row_times
+        self._cut_overs = cut_overs
+        self._repairer = repairer
+        self._losses = losses
+        self._group = group
+        self._positions = positions
+        self._published = published
+        self._snapshots = snapshots
+        self._reviews = reviews
+        self._topics = topics
+        self._reads_predictions = reads_predictions
+        self._copier = copier
         self._waiting_for: str | None = "starting"
         self._redis_trouble: str | None = None
         self._redis_lost = asyncio.Event()
@@ -100,57 +118,58 @@ class Startup(Service):
 
     def reasons(self) -> list[str]:
         """Return what the worker waits for; empty when start-up is done and Redis answers."""
-        follower = self._deps.follower
+        follower = self._follower
         trouble = None if follower.caught_up else follower.last_error
         return [reason for reason in (follower.loss or self._waiting_for, trouble, self._redis_trouble) if reason]
 
     async def on_start(self) -> None:
         """Do the steps of start-up, one after the other, then start the background work."""
-        deps = self._deps
         log.info(
             "serving /health/live, /health/ready and /metrics at http://%s",
-            deps.settings.http,
-            extra={"event": "serving", "address": deps.settings.http},
+            self._settings.http,
+            extra={"event": "serving", "address": self._settings.http},
         )
-        await self._until("Kafka", deps.admin.start)
-        await self._until("the cluster's id", partial(deps.estate.find, deps.admin))
+        await self._until("Kafka", self._admin.start)
+        await self._until("the cluster's id", partial(self._estate.find, self._admin))
         await self._until("topics", self._check_topics)
-        await self._until("the consumer group", deps.group.check)
-        await self._until("Kafka's producer", deps.publisher.start)
+        await self._until("the consumer group", self._group.check)
+        await self._until("Kafka's producer", self._publisher.start)
         await self._until(_REDIS, self._connect_store)
-        self._begin(deps.follower.run())
+        self._begin(self._follower.run())
         self._waiting_for = "the control log has not been read to its end"
-        await deps.follower.wait_until_caught_up()
-        await self._until("the control log", deps.snapshots.check)
+        await self._follower.wait_until_caught_up()
+        await self._until("the control log", self._snapshots.check)
         # Before the group is joined: the first score under these settings comes behind their lines.
-        own_record = OwnRecord(deps.settings, deps.follower, deps.publisher)
+        own_record = OwnRecord(self._settings, self._follower, self._publisher)
         await self._until("the record of its settings on model-events", own_record.write)
-        self._begin(deps.snapshots.run(), deps.topics.run(), deps.cache.run(), deps.row_times.run(), deps.reviews.run())
-        deps.comparer.start()
         self._begin(
-            deps.cut_overs.run(),
-            deps.repairer.run(),
-            deps.losses.watch(),
-            deps.group.watch(),
-            deps.positions.watch_role(),
-            deps.published.run(),
-            deps.copier.run(),
+            self._snapshots.run(), self._topics.run(), self._cache.run(), self._row_times.run(), self._reviews.run()
+        )
+        self._comparer.start()
+        self._begin(
+            self._cut_overs.run(),
+            self._repairer.run(),
+            self._losses.watch(),
+            self._group.watch(),
+            self._positions.watch_role(),
+            self._published.run(),
+            self._copier.run(),
             own_record.run(),
             self._trim(),
             self._check_redis(),
             self._watch_deletions(),
         )
-        if not deps.settings.group_instance:  # nobody else decides what a static member owns
-            await deps.cache.await_loaded(_LOAD_SECONDS)
+        if not self._settings.group_instance:  # nobody else decides what a static member owns
+            await self._cache.await_loaded(_LOAD_SECONDS)
 
     async def on_stop(self) -> None:
         """End the background work and close the connections; all published records are acknowledged by then."""
-        await self._deps.comparer.stop()
+        await self._comparer.stop()
         await end_tasks(*self._work)
-        await self._deps.copier.copy()
-        await self._deps.publisher.stop()
-        await self._deps.admin.close()
-        await self._deps.store.close()
+        await self._copier.copy()
+        await self._publisher.stop()
+        await self._admin.close()
+        await self._store.close()
 
     async def _until(self, what: str, step: Callable[[], Awaitable[object]]) -> None:
         """Retry a step of start-up until it succeeds; it is the reason for not being ready meanwhile."""
@@ -164,7 +183,7 @@ class Startup(Service):
                     raise
                 # Kafka is asked there whether histories were filled before
                 server = "Kafka" if what == _REDIS and isinstance(error, KafkaError) else what
-                self._waiting_for = f"{server}: {await explain_error(self._deps.settings, error)}"
+                self._waiting_for = f"{server}: {await explain_error(self._settings, error)}"
                 await self.sleep(_RETRY_SECONDS)
             else:
                 self._waiting_for = None
@@ -176,24 +195,23 @@ class Startup(Service):
         Raises:
             NotReadyError: they do not.
         """
-        settings, admin = self._deps.settings, self._deps.admin
-        found = await problems(settings, admin, reads_predictions=self._deps.reads_predictions)
+        settings, admin = self._settings, self._admin
+        found = await problems(settings, admin, reads_predictions=self._reads_predictions)
         if found:
             raise NotReadyError("; ".join(found))
         scores, letters = (check_readable(settings, settings.topic(one.name)) for one in (SCORES, DEAD_LETTERS))
         await both(scores, letters)
         for risk in await risks(settings, admin):
             log.warning("the loss of a broker may lose decisions: %s", risk)
-        await self._deps.topics.check()
+        await self._topics.check()
 
     async def _connect_store(self) -> None:
         """Connect to Redis; if it is empty although payments have been decided or read, its histories are lost."""
-        deps = self._deps
-        await deps.store.connect(emptied=await has_filled_histories(deps.settings, deps.admin))
+        await self._store.connect(emptied=await has_filled_histories(self._settings, self._admin))
 
     async def _trim(self) -> None:
         """Trim histories, except during a repair, and write decisions to Redis that were made while it was down."""
-        store, histories = self._deps.store, self._deps.histories
+        store, histories = self._store, self._histories
         while True:
             await until_tick(_TRIM_SECONDS)
             try:
@@ -212,7 +230,7 @@ class Startup(Service):
         while True:
             await (asyncio.sleep(pause) if pause else self._until_look_at_redis())
             try:
-                await self._deps.store.refresh()
+                await self._store.refresh()
                 self._redis_trouble, pause = None, 0.0
             except (StoreUnavailableError, StoreRefusedError) as error:
                 self._redis_trouble = f"Redis: {error}"
@@ -230,7 +248,7 @@ class Startup(Service):
         refused = ""
         while True:
             try:
-                await self._deps.store.watch()
+                await self._store.watch()
             except StoreUnavailableError:
                 self._redis_lost.set()
                 await asyncio.sleep(_CHECK_SECONDS)

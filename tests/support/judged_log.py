@@ -16,7 +16,7 @@ from stream.clock import now_ms
 from stream.control import judge as judge_module
 from stream.control.estate import Estate
 from stream.control.follower import Follower
-from stream.control.judge import Judge, JudgeDeps
+from stream.control.judge import Judge
 from stream.control.model_cache import LoadedModels, ModelCache, ModelLoader
 from stream.engine.batches import Batch, CommitLedger
 from stream.settings import Settings
@@ -71,9 +71,16 @@ class JudgedLog:
         self.repository = Repository()
         loader = ModelLoader(self.repository, {"f": lambda _: None}, "w-1")  # type: ignore[arg-type,dict-item,return-value]
         self.cache = ModelCache(self.follower, self.models, loader, self.log)  # type: ignore[arg-type]
-        parts: Any = (settings, self.follower, loader, self.cache, self.log, None, Estate(settings))
-        self._deps = JudgeDeps(*parts)
-        self.judge = Judge(self._deps)
+        self.parts: dict[str, Any] = {
+            "settings": settings,
+            "follower": self.follower,
+            "loader": loader,
+            "cache": self.cache,
+            "publisher": self.log,
+            "admin": None,
+            "estate": Estate(settings),
+        }
+        self.judge = Judge(**self.parts)
         self._offset = 0
         self._held = held
 
@@ -99,7 +106,7 @@ class JudgedLog:
 
     def restart(self) -> None:
         """Let another worker judge, which has read all events and no command."""
-        self.judge = Judge(self._deps)
+        self.judge = Judge(**self.parts)
 
     async def send(self, *commands: Command) -> Batch:
         """Have commands judged that one poll returned."""

@@ -30,7 +30,7 @@ from stream.scoring.facts import ignore_fact
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.backfilled import BackfilledShare
-from stream.worker.decider import Decider, DeciderDeps
+from stream.worker.decider import Decider
 from stream.worker.positions import DecisionPositions
 from stream.worker.refusals import PartitionRefusals
 from stream.worker.role import Role
@@ -148,7 +148,7 @@ class Worker:
             "shadow": SimpleNamespace(offer=lambda *_: None),
             "backfilled": BackfilledShare(lambda: False),
         }
-        self._decider = Decider(DeciderDeps(**deps))
+        self._decider = Decider(**deps)
 
     async def decide(self, most: int, *, commits: bool) -> None:
         """Decide the next payments of each partition as one batch; what was not written is delivered again later."""
@@ -166,7 +166,7 @@ def positions_on(brokers: Brokers, lineup: Lineup, *, publishes: bool = True) ->
     made: Any = DecisionPositions.__new__(DecisionPositions)
     follower: Any = SimpleNamespace(lineup=lineup, logs=Logs())
     published = SimpleNamespace(noted=lambda *_: None, refused=lambda *_: frozenset())
-    made._deps = SimpleNamespace(follower=follower, published=published, members=SimpleNamespace(is_mixed=False))
+    made._follower, made._published, made._members = follower, published, SimpleNamespace(is_mixed=False)
     made._refusals = PartitionRefusals(follower, "transactions", ignore_fact)
     made._known = {one: brokers.position(one) for one in range(PARTITIONS)}
     made._committed, made._handled, made.log = {}, {}, 0

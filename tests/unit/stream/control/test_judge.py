@@ -300,7 +300,7 @@ async def test_a_let_through_is_divided_by_the_partitions_that_the_brokers_name_
 ) -> None:
     monkeypatch.setattr(judge_module, "_POLL_SECONDS", 0.001)
     admin: Any = Admin(3)
-    judged.judge = Judge(judged._deps._replace(admin=admin))
+    judged.judge = Judge(**judged.parts | {"admin": admin})
     await judged.send(command("promote", "p-1", 0, A))
     assert admin.asked == [], "only a command that needs it asks"
     wish = LetThroughWish(50, {"EUR": 50_000})

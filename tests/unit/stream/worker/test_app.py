@@ -130,7 +130,7 @@ async def test_the_root_page_is_no_ok_and_names_the_pages() -> None:
 
 async def test_the_parts_of_a_worker_emit_their_facts_through_the_log() -> None:
     app = worker("wait")
-    app.parts.decider._deps.emit(LabelsApplied([Told()], [], [], 0, []))
+    app.parts.decider._emit(LabelsApplied([Told()], [], [], 0, []))
     assert app.facts.labels == 1
 
 

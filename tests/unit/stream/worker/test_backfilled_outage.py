@@ -31,7 +31,7 @@ from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker import backfilled
 from stream.worker.backfilled import BackfilledShare
-from stream.worker.decider import Decider, DeciderDeps
+from stream.worker.decider import Decider
 from stream.worker.positions import DecisionPositions
 from stream.worker.refusals import PartitionRefusals
 from stream.worker.role import Role
@@ -86,7 +86,7 @@ def known_positions(partitions: Sequence[int]) -> DecisionPositions:
     """Return the positions of partitions of which nothing is decided yet."""
     made: Any = DecisionPositions.__new__(DecisionPositions)
     follower: Any = SimpleNamespace(lineup=Lineup("default"), logs=Logs())
-    made._deps = SimpleNamespace(follower=follower, members=SimpleNamespace(is_mixed=False))
+    made._follower, made._members = follower, SimpleNamespace(is_mixed=False)
     made._refusals = PartitionRefusals(follower, "transactions", ignore_fact)
     made._known = {one: Position(revision=1) for one in partitions}
     made._committed, made._handled, made.log = {}, {}, 0
@@ -125,7 +125,7 @@ class Worker:
             "shadow": SimpleNamespace(offer=lambda *_: None),
             "backfilled": BackfilledShare(lambda: self.store.degraded),
         }
-        self._decider = Decider(DeciderDeps(**deps))
+        self._decider = Decider(**deps)
 
     def send(self, partition: int, marks: Sequence[bool]) -> None:
         """Append payments of the partition's card, a second apart."""

@@ -1,6 +1,7 @@
 """What runs in the background of a worker goes on after a request was given up, or ends the worker with a reason."""
 
 import asyncio
+import inspect
 import logging
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from stream import watchdog
 from stream.kafka import topic_settings
 from stream.kafka.topic_settings import TopicWatch
 from stream.recovery import reapply, repair, repairer
-from stream.recovery.repairer import Repairer, RepairerDeps, RepairProgress
+from stream.recovery.repairer import Repairer, RepairProgress
 from stream.settings import Settings
 from stream.worker import batch_agent as agents
 from stream.worker import gauges, group, losses, main, role, startup
@@ -27,7 +28,7 @@ from stream.worker.fact_log import FactLog
 from stream.worker.gauges import Lag
 from stream.worker.group import GroupCheck
 from stream.worker.lifecycle import LifecycleLog
-from stream.worker.losses import InputLosses, LossesDeps
+from stream.worker.losses import InputLosses
 from stream.worker.role import PublishedScores
 from stream.worker.startup import Startup
 from support.given_up import GivenUpOnce, assert_asks_again, give_up
@@ -53,7 +54,15 @@ async def stop(*_: object, **__: object) -> None: ...
 
 def inputs() -> InputLosses:
     deps: Any = SimpleNamespace(wait_for_change=wait_for_change)
-    return InputLosses(LossesDeps(SETTINGS, deps, deps, deps, lambda: deps, deps, lambda _: None))
+    return InputLosses(
+        settings=SETTINGS,
+        follower=deps,
+        admin=deps,
+        positions=deps,
+        consumer=lambda: deps,
+        copies=deps,
+        emit=lambda _: None,
+    )
 
 
 # --- loops that ask again
@@ -134,7 +143,7 @@ async def test_redis_is_looked_at_at_once_where_a_connection_is_lost_and_soon_ag
         answered.set()
 
     monkeypatch.setattr(startup, "_CHECK_SECONDS", 3600.0)
-    starting._deps = SimpleNamespace(store=SimpleNamespace(refresh=refresh, watch=lose_connection))  # type: ignore[assignment]
+    starting._store = SimpleNamespace(refresh=refresh, watch=lose_connection)  # type: ignore[assignment]
     work = [asyncio.create_task(one) for one in (starting._check_redis(), starting._watch_deletions())]
     await asyncio.wait_for(answered.wait(), 5)
     await asyncio.sleep(0)
@@ -158,7 +167,7 @@ async def test_a_subscription_that_redis_refuses_is_tried_again_and_logged_once(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(startup, "_SUBSCRIBE_SECONDS", 0.001)
-    starting._deps = SimpleNamespace(store=SimpleNamespace(watch=watch))  # type: ignore[assignment]
+    starting._store = SimpleNamespace(watch=watch)  # type: ignore[assignment]
     watching = asyncio.create_task(starting._watch_deletions())
     await asyncio.wait_for(again.wait(), 5)
     watching.cancel()
@@ -173,24 +182,25 @@ async def test_histories_are_trimmed_and_checkpoints_noted_again_after_redis_ref
     monkeypatch.setattr(startup, "_TRIM_SECONDS", 0.001)
     store = SimpleNamespace(incomplete=False, state=SimpleNamespace(pending_repair=None), compact=refused)
     histories = SimpleNamespace(catch_up=stop)
-    starting._deps = SimpleNamespace(store=store, histories=histories)  # type: ignore[assignment]
+    starting._store, starting._histories = store, histories  # type: ignore[assignment]
     trimming = asyncio.create_task(starting._trim())
     await asyncio.wait_for(refused.again.wait(), 5)
     trimming.cancel()
     await asyncio.gather(trimming, return_exceptions=True)
-    deps: Any = [None] * len(RepairerDeps._fields)
     consumer: Any = SimpleNamespace(finished_offsets=lambda _topic: {0: 5})
-    made = Repairer(
-        RepairerDeps(*deps)._replace(
-            settings=SETTINGS,
-            store=SimpleNamespace(checkpoint=RefusedOnce()),  # type: ignore[arg-type]
-            consumer=lambda: consumer,
-            withheld=lambda _topic: False,
-            log=lambda _topic: 0,
-        )
+    made = repairer_of(
+        store=SimpleNamespace(checkpoint=RefusedOnce()),
+        consumer=lambda: consumer,
+        withheld=lambda _topic: False,
+        log=lambda _topic: 0,
     )
     made.assigned()
     await made._checkpoint()  # raises nothing
+
+
+def repairer_of(**parts: Any) -> Repairer:
+    names = ("policy", "store", "consumer", "read_to", "begun_are_done", "withheld", "emit", "progress", "log")
+    return Repairer(settings=SETTINGS, **dict.fromkeys(names) | parts)
 
 
 class RefusedOnce:
@@ -214,8 +224,7 @@ async def test_histories_are_repaired_again(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(repairer, "_RETRY_SECONDS", 0.001)
     monkeypatch.setattr(repair, "RedisStore", lambda *_: store)
     monkeypatch.setattr(reapply, "open_consumer", lambda *_, **__: SimpleNamespace(start=requests, stop=stop))
-    deps: Any = [None] * len(RepairerDeps._fields)
-    made = Repairer(RepairerDeps(*deps)._replace(settings=SETTINGS, store=store, progress=RepairProgress()))
+    made = repairer_of(store=store, progress=RepairProgress())
     made.assigned()
     await assert_asks_again(made._repair_lost(), requests)
 
@@ -227,7 +236,8 @@ class CrashedStartup(Startup):
     """The start-up of a worker without parts, which collects why it crashed."""
 
     def __init__(self) -> None:
-        super().__init__(SimpleNamespace(settings=SETTINGS))  # type: ignore[arg-type]
+        parts: Any = dict.fromkeys(inspect.signature(Startup).parameters)
+        super().__init__(**parts | {"settings": SETTINGS})
         self.crashes: list[BaseException] = []
 
     async def crash(self, reason: BaseException) -> None:
@@ -322,7 +332,6 @@ async def test_a_worker_goes_on_without_its_log_of_changes_if_that_fails(caplog:
 )
 async def test_a_start_that_waits_names_the_server_that_does_not_answer(error: Exception, server: str) -> None:
     starting, tries = CrashedStartup(), 0
-    starting._deps = SimpleNamespace(settings=SETTINGS)  # type: ignore[assignment]
 
     async def connect() -> None:
         nonlocal tries

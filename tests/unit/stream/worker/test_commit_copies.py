@@ -20,8 +20,8 @@ from stream.positions.commit_copies import CommitCopies, CommitCopy, parse_copy
 from stream.positions.losses import Start
 from stream.settings import Settings
 from stream.worker import losses
-from stream.worker.commit_copies import CommitCopier, CopierDeps
-from stream.worker.losses import InputLosses, LossesDeps
+from stream.worker.commit_copies import CommitCopier
+from stream.worker.losses import InputLosses
 
 PAYMENTS, LABELS, COMMANDS = (TopicPartition(topic, 0) for topic in ("transactions", "labels", "model-control"))
 PREDICTIONS, UNREAD = TopicPartition("predictions", 0), TopicPartition("transactions", 1)
@@ -80,7 +80,12 @@ class Kafka:
 def copier(notes: Any, consumer: Any, kafka: Kafka | None = None) -> CommitCopier:
     kafka = kafka or Kafka()
     return CommitCopier(
-        CopierDeps(Settings(), notes, lambda: consumer, {0: "id-scores"}, kafka.read, lambda: kafka.epoch)
+        settings=Settings(),
+        notes=notes,
+        consumer=lambda: consumer,
+        scores_ids={0: "id-scores"},
+        commits=kafka.read,
+        history_epoch=lambda: kafka.epoch,
     )
 
 
@@ -213,8 +218,15 @@ def find(
     follower: Any = SimpleNamespace(logs=logs)
     unused: Any = None
     consumer: Any = brokers
-    deps = LossesDeps(Settings(), follower, unused, unused, lambda: consumer, CommitCopies(notes), lambda _: None)
-    found = InputLosses(deps)
+    found = InputLosses(
+        settings=Settings(),
+        follower=follower,
+        admin=unused,
+        positions=unused,
+        consumer=lambda: consumer,
+        copies=CommitCopies(notes),
+        emit=lambda _: None,
+    )
     found._displaced |= displaced
 
     async def find() -> Start | tuple[str, int | None]:
@@ -350,8 +362,15 @@ async def test_labels_that_wait_between_the_commit_of_the_copy_and_their_start_a
     follower: Any = SimpleNamespace(logs=Logs(), wait_for_change=wait_for_change)
     notes: Any = Notes({LABELLED: CommitCopy(GROUP, 40, note).encode()})
     consumer, unused = cast("BatchConsumer", brokers), cast("Any", None)
-    deps = LossesDeps(Settings(), follower, unused, unused, lambda: consumer, CommitCopies(notes), lambda _: None)
-    checked = InputLosses(deps)
+    checked = InputLosses(
+        settings=Settings(),
+        follower=follower,
+        admin=unused,
+        positions=unused,
+        consumer=lambda: consumer,
+        copies=CommitCopies(notes),
+        emit=lambda _: None,
+    )
     checked.assigned([LABELS])
     for _ in range(20):
         await asyncio.sleep(0)

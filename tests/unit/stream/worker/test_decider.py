@@ -59,8 +59,7 @@ async def test_a_partition_that_is_read_again_during_its_write_is_set_aside_and_
         return Written(ends={READING: 5, KNOWN: 7})
 
     decider: Any = Decider.__new__(Decider)
-    deps = SimpleNamespace(settings=Settings())
-    decider._positions, decider._writer, decider._deps = positions, SimpleNamespace(write=write), deps
+    decider._positions, decider._writer, decider._settings = positions, SimpleNamespace(write=write), Settings()
     scores = TopicOutputs("scores", {one: [Outgoing(0, b"c", b"{}", ())] for one in records})
     limits = {one: LimitState() for one in records}
     terms = SimpleNamespace(serving=SimpleNamespace(revision=1), limit_states=limits, log=0, epochs={})
@@ -98,7 +97,7 @@ async def test_a_partition_that_is_read_again_while_it_is_decided_is_set_aside_b
 
     decider: Any = Decider.__new__(Decider)
     decider._positions, decider._writer, decider._topic = Known(), Writer(), "transactions"
-    decider._deps = SimpleNamespace(settings=Settings())
+    decider._settings = Settings()
     decider._runs, decider._runs_of = DeadLetterRuns(), {}
     decider._unwritten, decider._cap_log = lambda *_: [], SimpleNamespace(look=lambda *_: None)
     decider._unconfirmed = SimpleNamespace(keep=lambda *_: None)
@@ -144,7 +143,7 @@ async def test_a_batch_goes_on_as_soon_as_a_position_is_found_and_after_a_while_
     decider._positions, serving = positions, SimpleNamespace(revision=1)
     positions.role = SimpleNamespace(term=SimpleNamespace(number=0))  # type: ignore[attr-defined]
     models = SimpleNamespace(serving=lambda: serving)
-    decider._deps = SimpleNamespace(models=models, may_decide=lambda: True, follower=follower)
+    decider._models, decider._may_decide, decider._follower = models, lambda: True, follower
     waiting = asyncio.create_task(decider._await_serving(batch))
     await asyncio.wait_for(follower.awaited.wait(), 5)
     if found:
@@ -161,7 +160,7 @@ async def test_what_was_accepted_as_lost_is_neither_decided_nor_applied_in_the_l
     ledger.track(TopicPartition("transactions", 0), 1, 5)
     batch = Batch("transactions", 1, {0: records}, ledger, asyncio.Event())
     decider: Any = Decider.__new__(Decider)
-    decider._deps = SimpleNamespace(settings=Settings(), follower=SimpleNamespace(logs=Logs(lost=lost)))
+    decider._settings, decider._follower = Settings(), SimpleNamespace(logs=Logs(lost=lost))
     decider._runs, decider._topic = SimpleNamespace(halted={}), "transactions"
     decider._positions = SimpleNamespace(
         log=0,

@@ -18,7 +18,7 @@ from stream.scoring.facts import Fact, LabelsApplied
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker import labeller, waiting_labels
-from stream.worker.labeller import Labeller, LabellerDeps
+from stream.worker.labeller import Labeller
 from support.stream_records import MENTION, Told
 
 FEATURES = load_sets("")
@@ -86,8 +86,14 @@ class Bench:
         self.store, self.written, self.facts = FaultyStore(), Written(), list[Fact]()
         self.ledger, self.draining = CommitLedger(), asyncio.Event()
         self.input = FirstLog()
-        deps = LabellerDeps(Settings(), self.store, self.written, self.input, self.facts.append, NoTracing())
-        self.labeller = Labeller(deps)
+        self.labeller = Labeller(
+            settings=Settings(),
+            store=self.store,
+            publisher=self.written,
+            source=self.input,
+            emit=self.facts.append,
+            tracing=NoTracing(),
+        )
 
     def batch(self, *records: Told) -> Batch:
         partitions = sorted({record.partition for record in records})

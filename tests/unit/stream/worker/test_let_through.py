@@ -143,7 +143,7 @@ async def test_a_silent_deployment_draws_no_lots() -> None:
 async def test_a_worker_tells_what_its_partitions_may_still_let_through_today() -> None:
     brokers, lineup = Brokers([[Price(20_000)] * 10, [GOOD]]), Lineup("default", 1)
     worker = Worker(brokers, let_through=RULE)
-    follower: Any = worker._decider._deps.follower
+    follower: Any = worker._decider._follower
     gauges = LetThroughGauges(worker.positions, follower)
     assert gauges.cap() == gauges.left() == {"EUR": 240_000, "USD": 40_000}
     await worker.decide(10, commits=True)
@@ -155,6 +155,6 @@ async def test_a_worker_tells_what_its_partitions_may_still_let_through_today() 
     follower.lineup = lineup
     assert gauges.cap() == gauges.left() == {}
     silent = LetThroughGauges(
-        positions_on(brokers, lineup, publishes=False), Worker(brokers, None, RULE)._decider._deps.follower
+        positions_on(brokers, lineup, publishes=False), Worker(brokers, None, RULE)._decider._follower
     )
     assert silent.cap() == {}

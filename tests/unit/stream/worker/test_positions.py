@@ -24,12 +24,13 @@ from stream.engine.unpacking import Unreadable
 from stream.errors import WriteGivenUpError
 from stream.positions.losses import Progress, Start, find_start
 from stream.positions.offsets import Position, ResumePoint
-from stream.recovery.repairer import Repairer, RepairerDeps
+from stream.recovery.repairer import Repairer
 from stream.settings import Settings
 from stream.tasks import InProgress
 from stream.worker import positions, starts
-from stream.worker.losses import InputLosses, LossesDeps
-from stream.worker.positions import DecisionPositions, PositionsDeps, ScoresToWrite
+from stream.worker.losses import InputLosses
+from stream.worker.outputs import ScoresToWrite
+from stream.worker.positions import DecisionPositions
 from stream.worker.starts import PartitionStarts
 from support.known_letters import KnownLetters
 
@@ -139,25 +140,29 @@ def positions_on(brokers: Brokers) -> DecisionPositions:
     publisher: Any = SimpleNamespace(give_up=brokers.given_up.extend)
     published: Any = SimpleNamespace(position=lambda _partition: None, noted=lambda *_: None)
     return DecisionPositions(
-        PositionsDeps(
-            Settings(),
-            follower,
-            published,
-            publisher,
-            unused,
-            lambda: consumer,
-            unused,
-            lambda _: None,
-            brokers.members,
-            brokers.fatal.append,
-        )
+        settings=Settings(),
+        follower=follower,
+        published=published,
+        publisher=publisher,
+        admin=unused,
+        consumer=lambda: consumer,
+        copies=unused,
+        emit=lambda _: None,
+        members=brokers.members,
+        fatal=brokers.fatal.append,
     )
 
 
 def examiner(read: DecisionPositions) -> InputLosses:
-    deps: Any = SimpleNamespace(follower=read._deps.follower, admin=None)
+    deps: Any = SimpleNamespace(follower=read._follower, admin=None)
     return InputLosses(
-        LossesDeps(Settings(), deps.follower, deps.admin, read, lambda: deps, deps.admin, lambda _: None)
+        settings=Settings(),
+        follower=deps.follower,
+        admin=deps.admin,
+        positions=read,
+        consumer=lambda: deps,
+        copies=deps.admin,
+        emit=lambda _: None,
     )
 
 
@@ -217,8 +222,8 @@ async def test_a_silent_deployment_that_read_nothing_counts_what_is_published_as
     published: Any = SimpleNamespace(
         last_place=lambda _partition: next(places), position=lambda _partition: None, noted=lambda *_: None
     )
-    read._deps = deps = read._deps._replace(follower=follower, published=published)
-    read._starts = PartitionStarts(deps.settings, follower, published, deps.emit)
+    read._follower, read._published = follower, published
+    read._starts = PartitionStarts(read._settings, follower, published, read._emit)
     read.assigned(GENERATION, [0])
     await settle()
     await settle()
@@ -237,7 +242,7 @@ async def test_the_first_decision_of_a_term_is_announced_though_another_deployme
     monkeypatch.setattr(positions, "announce", announce)
     brokers.accepted, brokers.revision = True, 9
     read = positions_on(brokers)
-    read._deps.follower.term = Term(1, "default", ("blue",))
+    read._follower.term = Term(1, "default", ("blue",))
     read.assigned(GENERATION, [0])
     await settle()
     for number, revision in enumerate((2, 2, 3)):
@@ -297,7 +302,7 @@ async def test_a_skip_holds_in_the_log_in_which_it_was_accepted_and_in_no_other(
     brokers.accepted = True
     read = positions_on(brokers)
     losses, range_of_40 = examiner(read), Unreadable(5, 45, "its checksum is wrong")
-    follower: Any = read._deps.follower
+    follower: Any = read._follower
     follower.logs = Logs(skipped={("default", *TP): frozenset({SkippedRange(1, 5)})})
     read.assigned(GENERATION, [0])
     assert isinstance(await losses.examine(TP, range_of_40), str), "the log is not known yet"
@@ -348,7 +353,7 @@ async def test_a_repair_ends_behind_all_that_was_read_of_the_log_before(
     read = positions_on(brokers)
     accepted = AcceptedLoss(found.log, 10)
     anew = Logs({TP.topic: TopicLogs({"id": found.log}, found.log)}, {("default", *TP): accepted})
-    read._deps.follower.logs = anew if found.log else Logs()
+    read._follower.logs = anew if found.log else Logs()
     read.assigned(GENERATION, [0])
     await settle()
 
@@ -356,15 +361,24 @@ async def test_a_repair_ends_behind_all_that_was_read_of_the_log_before(
         return {TP.partition: found.finished if topic == TP.topic else 7}
 
     consumer: Any = SimpleNamespace(offsets_to_repair=offsets)
-    unused: Any = [None] * len(RepairerDeps._fields)
-    deps = RepairerDeps(*unused)._replace(
-        settings=Settings(), consumer=lambda: consumer, read_to=read.read_to, begun_are_done=InProgress().wait_for_begun
+    unused: Any = None
+    repairer = Repairer(
+        settings=Settings(),
+        policy=unused,
+        store=unused,
+        consumer=lambda: consumer,
+        read_to=read.read_to,
+        begun_are_done=InProgress().wait_for_begun,
+        withheld=unused,
+        emit=unused,
+        progress=unused,
+        log=unused,
     )
     labels, payments = (LogPart(of_labels=of_labels, partition=0) for of_labels in (True, False))
     ends = {labels: NO_END, payments: found.end}
-    assert await Repairer(deps)._ends({"transactions": 1, "labels": 1}) == ends
+    assert await repairer._ends({"transactions": 1, "labels": 1}) == ends
     stored = {LogPart(of_labels=False, partition=one, of_predictions=True): NO_END for one in range(3)}
-    assert await Repairer(deps)._ends({"transactions": 1, "labels": 1, "predictions": 3}) == {**ends, **stored}
+    assert await repairer._ends({"transactions": 1, "labels": 1, "predictions": 3}) == {**ends, **stored}
 
 
 async def test_no_commit_of_a_partition_that_is_read_again_is_below_what_was_committed(
@@ -373,7 +387,7 @@ async def test_no_commit_of_a_partition_that_is_read_again_is_below_what_was_com
     monkeypatch.setattr(starts, "find_start", find_start)
     brokers.committed, brokers.last, brokers.seen = 18, 12, (GENERATION - 1) * 2**10
     read = positions_on(brokers)
-    read._deps.follower.logs = Logs()
+    read._follower.logs = Logs()
     read.assigned(GENERATION - 1, [0])  # of the last score's epoch: only the coordinator knows whose it is
     await settle()
     assert (brokers.rewound, brokers.kept, brokers.made, read.committed(0)) == ([13], [18], [18], 18)
@@ -385,7 +399,7 @@ async def test_a_commit_that_no_worker_has_made_is_replaced_once_before_anything
     monkeypatch.setattr(starts, "find_start", find_start)
     brokers.committed, brokers.moved, brokers.last = None, 12, 12
     read = positions_on(brokers)
-    read._deps.follower.logs = Logs()
+    read._follower.logs = Logs()
     read.assigned(GENERATION, [0])
     await settle()
     assert (brokers.rewound, brokers.made, read.committed(0)) == ([10], [10], 10)
@@ -401,13 +415,13 @@ async def test_a_partition_whose_commit_would_pass_over_records_waits_with_the_c
     monkeypatch.setattr(starts, "find_start", find_start)
     brokers.committed, brokers.moved, brokers.last = None, 18, 12
     read = positions_on(brokers)
-    read._deps.follower.logs = Logs()
+    read._follower.logs = Logs()
     read.assigned(GENERATION, [0])
     await settle()
     assert "at most 5 records from offset 13 to 17 would be passed over" in read.why(0)
     assert (brokers.rewound, brokers.made) == ([], [])
     where, loss = ("default", *TP), AcceptedLoss(0, 18, 13)
-    read._deps.follower.logs = Logs({TP.topic: TopicLogs({"id": 0})}, {where: loss})
+    read._follower.logs = Logs({TP.topic: TopicLogs({"id": 0})}, {where: loss})
     await settle()
     assert (brokers.rewound, brokers.made) == ([10], [10]), "decisions may not be applied yet"
     assert read[0].standing.last_place == 12

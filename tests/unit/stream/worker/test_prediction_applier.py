@@ -19,7 +19,7 @@ from stream.engine.publisher import Destination, Outgoing, Published, Publisher
 from stream.scoring.facts import Fact, FactListener, PredictionsApplied, Retried
 from stream.scoring.tracing import NoTracing, Tracing
 from stream.settings import Settings
-from stream.worker.prediction_applier import PredictionApplier, PredictionDeps
+from stream.worker.prediction_applier import PredictionApplier
 from support.stream_records import Told
 
 SETS = load_sets("support.features.prediction_set")
@@ -80,7 +80,12 @@ class Applying:
         self.ledger, self.draining = CommitLedger(), asyncio.Event()
         telemetry = ListTelemetry(self.facts.append, NoTracing())
         self.applier = PredictionApplier(
-            PredictionDeps(Settings(), self.store, self.written, load_sets(modules), telemetry, Notes())
+            settings=Settings(),
+            store=self.store,
+            publisher=self.written,
+            features=load_sets(modules),
+            telemetry=telemetry,
+            source=Notes(),
         )
 
     async def apply(self, *records: Told) -> None:

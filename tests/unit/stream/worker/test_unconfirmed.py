@@ -26,8 +26,8 @@ from stream.scoring.facts import Decided, Fact
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.backfilled import BackfilledShare
-from stream.worker.decider import Decider, DeciderDeps
-from stream.worker.positions import ScoresToWrite
+from stream.worker.decider import Decider
+from stream.worker.outputs import ScoresToWrite
 from stream.worker.refusals import SettledOffsets
 from stream.worker.role import Role
 from support.bare_model import BareModel
@@ -128,19 +128,17 @@ class Worker:
         )
         fakes: Any = {"positions": self.positions, "publisher": self.broker}
         self._decider = Decider(
-            DeciderDeps(
-                settings=Settings(),
-                pipeline=Pipeline(Settings(), FEATURES, store),
-                models=anything,
-                follower=anything,
-                consumer=lambda: anything,
-                may_decide=lambda: True,
-                emit=self.facts.append,
-                tracing=anything,
-                backfilled=BackfilledShare(lambda: False),
-                shadow=anything,
-                **fakes,
-            )
+            settings=Settings(),
+            pipeline=Pipeline(Settings(), FEATURES, store),
+            models=anything,
+            follower=anything,
+            consumer=lambda: anything,
+            may_decide=lambda: True,
+            emit=self.facts.append,
+            tracing=anything,
+            backfilled=BackfilledShare(lambda: False),
+            shadow=anything,
+            **fakes,
         )
         self._records = [
             Told(text(transaction_id=f"t-{number}", occurred_at=AT_MS + number), offset=number)
