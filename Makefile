@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 BENCH := .venv-bench/bin
 STAMP := .venv/.installed
+# The demo needs a third of what development does; where that is installed, nothing more is.
+DEMO := $(if $(wildcard $(STAMP)),.venv,.venv-demo)
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "fraudstream needs Python 3.11 or newer: make PYTHON=python3.12 ...")
 PATHS := fraudstream stream features models shadow guards metrics benchmarks tests deploy docs examples hatch_build.py
 # One process more than cores: tests of the whole wait for other processes half of their time.
 PYTEST := $(BIN)/pytest -n 3 --dist worksteal --durations=25
@@ -17,14 +20,25 @@ help:  ## this list
 setup: $(STAMP)  ## virtual environment in .venv with the locked dependencies, fraudstream itself editable
 
 $(STAMP): requirements/dev.txt pyproject.toml hatch_build.py $(wildcard features/vector/*.[ch] models/*.[ch])
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fraudstream needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c '$(NEW_ENOUGH)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: setup  ## the main job on simulated cards, here, without Docker or Java: about three minutes
-	$(BIN)/fraudstream demo
+demo: $(DEMO)/.installed  ## the main job on simulated cards, here, without Docker or Java: about three minutes
+	$(DEMO)/bin/fraudstream demo
+
+.venv-demo/.installed: requirements/demo.txt requirements/editable.txt pyproject.toml hatch_build.py
+	@echo 'The demo lets simulated cards pay by a Kafka-compatible broker, a Redis and workers of its own, on this machine:'
+	@echo 'a model is promoted in mid-stream, rolled back, and a bad one is ended by its guard; each payment is checked.'
+	@echo 'First it installs what it needs in .venv-demo (350 MB, about a minute), then it takes about three minutes.'
+	@$(PYTHON) -c '$(NEW_ENOUGH)'
+	@test -x .venv-demo/bin/python || $(PYTHON) -m venv .venv-demo
+	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/demo.txt
+	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/editable.txt
+	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
 
 test: lint  ## lint, types, import contracts, and all tests except the long ones: about 17 minutes on two cores
 	$(PYTEST) -m "not acceptance"
@@ -73,6 +87,7 @@ lock: setup  ## renew requirements/*.txt from pyproject.toml
 	$(COMPILE) -o requirements/demo.txt --extra demo --extra signing -c requirements/worker.txt pyproject.toml
 	$(COMPILE) -o requirements/dev.txt --extra demo --extra report --extra search --extra signing --group dev -c requirements/demo.txt pyproject.toml requirements/tools.in
 	$(COMPILE) -o requirements/build.txt -c requirements/dev.txt requirements/build.in
+	$(COMPILE) -o requirements/editable.txt -c requirements/dev.txt requirements/editable.in
 	$(COMPILE) -o requirements/docs.txt --group docs -c requirements/dev.txt
 	$(COMPILE) -o requirements/parts.txt requirements/parts.in
 	$(COMPILE) -o requirements/bench.txt --extra train --extra report --group bench -c requirements/demo.txt pyproject.toml requirements/tools.in
@@ -86,4 +101,4 @@ parts: setup .venv-parts/.installed  ## bills of materials, licences and known v
 	@touch $@
 
 clean:  ## remove what was built here, .venv included
-	rm -rf .venv .venv-bench .venv-parts .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-bench .venv-demo .venv-parts .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -38,6 +38,8 @@ LARGEST_EVIDENCE_BYTES = 16_000
 MOST_SHARES = 20
 """Counts of at most so many shares are listed; a ladder has fewer, an operator's own changes may be more."""
 _TOLERANCE = 1e-6
+_FEW, _MANY = 10.0, 1e6
+"""Below the one a likelihood has a decimal, from the other on it is not counted."""
 
 _WORDS: Mapping[GuardKind, str] = {
     GuardKind.REVIEWED: "first reviews",
@@ -106,6 +108,16 @@ def _climb_e(guard: Mapping[str, Any], ratio: float) -> float:
 
 def _counts(guard: Mapping[str, Any]) -> Counts:
     return {row["share_bp"]: (row["canary"], row["live"]) for row in guard["counts"]}
+
+
+def likelihood_text(e: float) -> str:
+    """Say an E in words: how many times likelier the counts are if the model does harm than if it does none."""
+    if e < 1:
+        return "no likelier if it does harm than if it does none"
+    if e >= _MANY:
+        return "more than a million times as likely if it does harm as if it does none"
+    times = f"{e:.1f}" if e < _FEW else f"{float(f'{e:.2g}'):,.0f}"
+    return f"{times} times as likely if it does harm as if it does none"
 
 
 def lacking(found: Mapping[str, Any], accepted: Collection[GuardKind] = ()) -> Iterator[str]:

@@ -19,6 +19,7 @@ from fraudstream.demo.view import SHORT, View, amount, arms_text, delay, share
 from fraudstream.demo.world.rows import Pattern
 from fraudstream.ops.report.terminal import parts_on_terminal
 from fraudstream.ops.rollout.shadow.sections import changed_decisions
+from guards.report import likelihood_text
 from guards.shares import share_text
 from models.commands import CommandKind
 
@@ -57,7 +58,7 @@ def line(view: View) -> str:
         shadow = f"  shadow {share(view.coverage(newest))} compared, {share(newest.agreement, 1)} agreed"
     watched = ""
     if view.canary is not None:
-        watched = f"  canary E {view.canary.evidence:,.3g} of {view.canary.bound:,.3g}"
+        watched = f"  canary: {likelihood_text(view.canary.evidence)}, ended at {view.canary.bound:,.0f} times"
     if view.blue_green is not None:
         watched = f"  {publisher_text(view.blue_green)}"
     return (

@@ -12,6 +12,7 @@ from fraudstream.demo.comparisons import Amount, RevisionComparison, RevisionCom
 from fraudstream.demo.plan import ScheduledAction
 from fraudstream.demo.scoreboard import Outage, Percentiles, Scoreboard, TruthTally
 from fraudstream.demo.terms import FIRST_TERM, TermRevision
+from guards.report import likelihood_text
 from guards.shares import share_text
 
 SHORT = 8
@@ -97,7 +98,7 @@ def arms_text(canary: CanaryFacts) -> str:
     own, live = canary.first_declines
     found = (
         f"{own:,} of {own + live:,} first declines by {share_text(canary.share_bp)} of the cards: "
-        f"E = {canary.evidence:,.3g}, the bound is {canary.bound:,.3g}"
+        f"{likelihood_text(canary.evidence)} (it is ended at {canary.bound:,.0f} times)"
     )
     after_ms = canary.after_breach_ms
     return found if after_ms is None else f"{found}; it decided last {seconds(max(after_ms, 0))} after the breach"

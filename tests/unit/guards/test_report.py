@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from guards.evidence import log_fewer_evidence_of, log_more_evidence_of
-from guards.report import LARGEST_EVIDENCE_BYTES, breaches, disagreements, evidence, explain, recomputed
+from guards.report import (
+    LARGEST_EVIDENCE_BYTES,
+    breaches,
+    disagreements,
+    evidence,
+    explain,
+    likelihood_text,
+    recomputed,
+)
 from guards.specs import Action, GuardKind, GuardSpec, default_guards
 from guards.state import GuardState, OutcomePartition, PartitionCounts
 
@@ -91,3 +99,22 @@ def test_evidence_fits_into_a_command(partitions: int, has_positions: bool) -> N
     assert found["guards"]["declined"]["shares_left_out"] == 479
     assert disagreements(found) == ()
     assert math.isfinite(found["guards"]["declined"]["e"])
+
+
+@pytest.mark.parametrize(
+    ("e", "words"),
+    [
+        (0.0, "no likelier"),
+        (0.99, "no likelier"),
+        (1.0, "1.0 times as likely"),
+        (9.94, "9.9 times as likely"),
+        (104.0, "100 times as likely"),
+        (151_234.0, "150,000 times as likely"),
+        (3.32e15, "more than a million times as likely"),
+    ],
+)
+def test_evidence_is_said_in_words_without_an_exponent(e: float, words: str) -> None:
+    said = likelihood_text(e)
+    assert said.startswith(words)
+    assert "if it does harm" in said
+    assert "e+" not in said

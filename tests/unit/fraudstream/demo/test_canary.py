@@ -158,7 +158,7 @@ def test_panel_line_news_and_report_show_the_canary() -> None:
     assert f"{own} of {own} first declines by 10% of the cards" in " ".join(text.split())
     assert "bad gets some cards" in text
     assert "the guard ends it" in text
-    assert "canary E" in line(view)
+    assert "as likely if it does harm" in line(view)
     assert role(view, RevisionComparison(REVISION, None, None)) == "canary"
     ended = view_of(sound_board(), canary=facts_of(), partitions=0, commands=log_of(EVIDENCE), models=view.models)
     (_, end) = news(ended)
