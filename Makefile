@@ -26,7 +26,7 @@ $(STAMP): requirements/dev.txt pyproject.toml hatch_build.py $(wildcard features
 demo: setup  ## the main job on simulated cards, here, without Docker or Java: about three minutes
 	$(BIN)/fraudstream demo
 
-test: lint  ## lint, types, import contracts, and all tests except the long ones: about 17 minutes on two cores
+test: lint  ## lint, types, import contracts, and all tests except the long ones: about 12 minutes on two cores
 	$(PYTEST) -m "not acceptance"
 
 lint: setup  ## ruff, formatting, the import contracts, and mypy (alone: `make types`)
