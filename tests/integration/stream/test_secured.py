@@ -1,4 +1,4 @@
-"""Secured Kafka and Redis: six roles, each with the permissions of docs/how-to/secure.md and no more."""
+"""Secured Kafka and Redis: each role has the permissions of docs/how-to/secure.md and no more."""
 
 import asyncio
 import json
