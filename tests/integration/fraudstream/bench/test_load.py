@@ -1,4 +1,4 @@
-"""`bench load`, `pauses` and `scaling` on real workers: small, but with all that they do."""
+"""`bench load` and `scaling`, and the benchmark `pauses`, on real workers: small, but with all that they do."""
 
 import json
 import shlex
@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 from redis import Redis
 
-from fraudstream.cli.main import main
+from benchmarks.__main__ import main as benchmarks
+from fraudstream.cli.bench import bench
 from support.fleet.payments import put_model
 from support.fleet.workers import COMMAND
 from support.kafka.cluster import Cluster
@@ -31,8 +33,8 @@ def model(kafka: Cluster, redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_p
         assert list(client.scan_iter("fraudstream:bench-*")) == []
 
 
-def measured(*arguments: str) -> dict[str, Any]:
-    done = CliRunner().invoke(main, ["bench", *arguments, "--json"])
+def measured(*arguments: str, program: click.Group = bench) -> dict[str, Any]:
+    done = CliRunner().invoke(program, [*arguments, "--json"])
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -49,7 +51,9 @@ def test_each_rate_is_offered_in_an_open_loop_and_everything_is_decided(model: s
 
 
 def test_workers_join_and_leave_in_turns_and_nothing_is_lost_or_decided_twice(model: str) -> None:
-    found = measured("pauses", "--model", model, "--moves", "2", "--rate", "100", "--partitions", "6")
+    found = measured(
+        "pauses", "--model", model, "--moves", "2", "--rate", "100", "--partitions", "6", program=benchmarks
+    )
     assert (found["lost"], found["twice"]) == (0, 0)
     assert [one["kind"] for one in found["moves"]] == ["none", "join", "leave", "join", "leave"]
     assert {len(one["pauses_ms"]) for one in found["moves"]} == {6}

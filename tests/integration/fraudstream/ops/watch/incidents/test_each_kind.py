@@ -229,7 +229,7 @@ def test_the_breach_of_a_guard_is_told_of_with_all_that_the_new_model_decided(fl
     closed = await_incident(fleet, IncidentRule.GUARD_BREACH, CLOSED, 150)
     found = recounted(fleet, lambda one: one["arm"] == "canary" and one["decided_by"] == "model")
     assert stated(closed) == found
-    assert found.events > 20
+    assert found.events > 5, "a guard ends it within a tenth of a second or two of its first declines"
     assert {one.command for one in opened.actions} >= {"end_canary"}
     assert "The new model was withdrawn" in report_of(fleet, closed)["report"]
     assert guard.terminate() == 0
@@ -290,7 +290,7 @@ def test_an_accepted_loss_is_told_of_with_the_number_that_the_operator_saw(fleet
     closed = await_incident(fleet, IncidentRule.LOSS_ACCEPTED, CLOSED, 60)
     assert (closed.events, closed.amounts, closed.partition) == (ends[1] - before[1], {}, 1)
     assert [one.reason for one in closed.actions] == ["a test removed them"]
-    assert f"Messages        at most {closed.events}" in report_of(fleet, closed)["report"]
+    assert f"at most {closed.events} messages" in report_of(fleet, closed)["report"]
     assert [worker.terminate(), guard.terminate()] == [0, 0]
 
 
