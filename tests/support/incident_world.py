@@ -217,17 +217,17 @@ def troubled_past(seed: int, minutes: int = 40) -> Past:
 def _partition(
     partition: int, draw: np.random.Generator, times: Sequence[int], minutes: int
 ) -> tuple[list[FetchedRecord], list[FetchedRecord]]:
-    scores, letters, offset = list[FetchedRecord](), list[FetchedRecord](), 0
+    scores, letters, offset, paid_ms = list[FetchedRecord](), list[FetchedRecord](), 0, 0
     second = float(draw.exponential(6))
     while second < minutes * 60:
-        at_ms = START_MS + int(second * 1000) + int(draw.integers(0, 1000))
+        paid_ms = max(paid_ms, START_MS + int(second * 1000) + int(draw.integers(0, 1000)))  # letters come by offset
         gap, fields = _fields(second, draw, times, partition)
         if gap is None:
-            letters.append(letter(offset, at_ms, partition))
+            letters.append(letter(offset, paid_ms, partition))
             if draw.random() < 0.2:  # written again after a crash
-                letters.append(msgspec.structs.replace(letters[-1], timestamp=at_ms + 5))
+                letters.append(msgspec.structs.replace(letters[-1], timestamp=paid_ms + 5))
         else:
-            at_ms += gap
+            at_ms = paid_ms + gap
             value = msgspec.json.encode(score(offset, at_ms, partition, **fields))
             scores.append(record(SCORES, partition, (len(scores), at_ms), value))
             if draw.random() < 0.05:
