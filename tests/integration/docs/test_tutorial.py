@@ -57,8 +57,9 @@ class Reader:
         }
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the page's blocks, with this reader's topic prefix in place of the page's."""
-        text = PAGE.read_text().replace("tutorial-", self._settings["TOPIC_PREFIX"])
+        """Yield the page's blocks, with this reader's topic prefix and deployment in place of the page's."""
+        text = PAGE.read_text().replace("tutorial-scores-tutorial", f"tutorial-scores-{self._settings['DEPLOYMENT']}")
+        text = text.replace("tutorial-", self._settings["TOPIC_PREFIX"])
         for found in BLOCK.finditer(text):
             yield Block(found["note"] or "", found["language"], found["text"])
 

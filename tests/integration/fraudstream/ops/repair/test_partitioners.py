@@ -118,8 +118,10 @@ def test_scores_of_cards_on_two_partitions_are_marked_and_counted_and_differ_in_
     assert len(marked) == 2 * len(divided)  # of four payments the third is the first that goes back
     assert all((one.features or {})["card_count_30d"] in {3, 4} for one in marked)
     until(lambda: f"{MARKED}{len(marked)}.0" in worker.get("/metrics")[1], "the marked scores are counted")
-    (warning,) = json.loads(worker.get("/health/ready")[1])["warnings"]
-    assert warning.startswith("histories go back 0 days, but features look back 37")
+    young, two = json.loads(worker.get("/health/ready")[1])["warnings"]
+    assert young.startswith("histories go back 0 days, but features look back 37")
+    assert two.startswith(f"{len(marked)} decisions are about cards whose payments come by two partitions")
+    assert "decisions are about cards whose payments come by two partitions" in worker.log()
     assert "fraudstream_history_missing_days 37.0" in worker.get("/metrics")[1]
     compared = json.loads(fleet.cli("score", "--topic", "--diff", "--json").stdout)
     assert (compared["compared"], compared["equal"], compared["unexplained"]) == (count, count, 0)
