@@ -32,11 +32,11 @@ demo: $(DEMO)/.installed  ## the main job on simulated cards, here, without Dock
 .venv-demo/.installed: requirements/demo.txt requirements/editable.txt pyproject.toml hatch_build.py
 	@echo 'The demo lets simulated cards pay by a Kafka-compatible broker, a Redis and workers of its own, on this machine:'
 	@echo 'a model is promoted in mid-stream, rolled back, and a bad one is ended by its guard; each payment is checked.'
-	@echo 'First it installs what it needs in .venv-demo (350 MB, about a minute), then it takes about three minutes.'
+	@echo 'First it installs what it needs in .venv-demo (420 MB, about a minute), then it takes two to three minutes.'
 	@$(PYTHON) -c '$(NEW_ENOUGH)'
 	@test -x .venv-demo/bin/python || $(PYTHON) -m venv .venv-demo
-	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/demo.txt
-	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/editable.txt
+	@.venv-demo/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements/demo.txt
+	@.venv-demo/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements/editable.txt
 	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
