@@ -49,7 +49,7 @@ COMMANDS = {
         "Measure the bytes of a history by its records a month, exact and paned, and the cost of reading it.",
     ),
     "pauses": CommandSource(
-        "benchmarks.commands.pauses:pauses",
+        "benchmarks.commands.decisions:pauses",
         "Measure how long decisions pause while a worker joins, and while one leaves after SIGTERM, in turns.",
     ),
     "repair": CommandSource(

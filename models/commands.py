@@ -70,6 +70,8 @@ Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_ACTOR)]
 Reason = Annotated[str, msgspec.Meta(max_length=LONGEST_REASON)]
 
 
+SHORT_DIGEST = 12
+"""How many digits of a digest are shown to people."""
 WHOLE_DIGEST = 64
 """The hexadecimal digits of a digest; a command may name a model by fewer."""
 

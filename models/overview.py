@@ -11,13 +11,12 @@ from typing import TypeVar
 
 from models.artifact import Manifest, read_manifest
 from models.card import present_card, review_of
+from models.commands import SHORT_DIGEST
 from models.deadline import in_thread
 from models.errors import ArtifactError, DamagedArtifactError, MissingArtifactError, ModelError
 from models.repository import Repository, StoredManifest
 from models.reviews import Review
 
-SHORT_DIGEST = 12
-"""How many digits of a digest are shown to people."""
 _READERS = 4
 """Manifests that are read at the same time: an object store takes some 50 ms for each."""
 

@@ -89,6 +89,14 @@ class TopicScan:
         found = await first_offsets(self._consumer, list(self._firsts), since_ms)
         return {tp.partition: offset for tp, offset in found.items()}
 
+    async def record_at(self, partition: int, offset: int) -> FetchedRecord | None:
+        """Return the record at an offset that lies between a partition's beginning and end; None if none is there.
+
+        Raises:
+            aiokafka.errors.KafkaError: the broker does not respond.
+        """
+        return await record_at(self._consumer, next(tp for tp in self._firsts if tp.partition == partition), offset)
+
     def start_at(self, firsts: Mapping[int, int]) -> None:
         """Read these partitions alone, each from an offset."""
         self._firsts = {tp: firsts[tp.partition] for tp in self._firsts if tp.partition in firsts}

@@ -1,6 +1,7 @@
-"""`python -m benchmarks canary | stages | tracing | shadow`: what decisions cost by a model of the repository."""
+"""`python -m benchmarks canary | pauses | shadow | stages | tracing`: what decisions cost by a model that is stored."""
 
 import asyncio
+import shlex
 from typing import Any
 
 import click
@@ -120,3 +121,39 @@ def measure_variants(name: str, variants: Any, effort: dict[str, Any], as_json: 
     for figure in next(iter(found.values())):
         table.add_row(figure, *(f"{figures[figure]:,.2f}" for figures in found.values()))
     terminal().print(table)
+
+
+@click.command()
+@model_option
+@click.option(
+    "--workers", type=click.IntRange(2, 64), default=2, show_default=True, help="How many run after one has joined."
+)
+@click.option("--moves", type=click.IntRange(1, 1000), default=8, show_default=True, help="Joins, and as many leaves.")
+@click.option("--rate", type=click.FloatRange(1), default=200.0, show_default=True, help="Payments a second.")
+@click.option(
+    "--partitions", type=click.IntRange(1, 1000), default=12, show_default=True, help="Of the measurement's topics."
+)
+@click.option("--command", default="", metavar="COMMAND", help="A worker of another version, in place of this one's.")
+@json_option
+@needs("train", "duckdb")
+def pauses(name: str, command: str, as_json: bool, **plan: Any) -> None:  # noqa: ANN401, FBT001 - click's options
+    """Measure how long decisions pause while a worker joins, and while one leaves after SIGTERM, in turns."""
+    from benchmarks.parts.pauses import PausesPlan, measure_pauses  # noqa: PLC0415 - it needs an extra
+
+    def tell(line: str) -> None:
+        console.print(line, style="dim", highlight=False)
+
+    settings, console = settings_or_refuse(), terminal(stderr=True)
+    digest = model_or_refuse(settings, name).digest
+    with Refusals(settings):
+        made = PausesPlan(**plan, command=tuple(shlex.split(command)))
+        figures = asyncio.run(measure_pauses(settings, digest, made, tell))
+    if as_json:
+        found = figures._asdict() | {"moves": [one._asdict() for one in figures.moves]}
+        say(as_json, found | {"summaries": [one._asdict() for one in figures.summaries()]}, "")
+        return
+    table = Table("move", "count", "median pause of the worst partition, ms", "worst, ms", "above 500 ms")
+    for one in figures.summaries():
+        table.add_row(one.kind, str(one.moves), f"{one.median_ms:,.0f}", f"{one.worst_ms:,.0f}", str(one.above_500_ms))
+    terminal().print(table)
+    terminal().print(f"{figures.payments:,} payments, {figures.lost} lost, {figures.twice} decided twice")

@@ -16,8 +16,8 @@ from fraudstream.cli.lazy import CommandGroup
 from fraudstream.cli.letter_text import listed, shown
 from fraudstream.cli.output import json_option, refuse, say
 from fraudstream.cli.progress import bars
-from fraudstream.cli.refusals import Refusals
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.refusals import Refusals, refuse_error
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.ops.repair.kept_letters import KeptLetter, Redrive
 from fraudstream.ops.repair.redrive import Choice, find_letters, original_of, plan_redrive, send_again
 from fraudstream.terminal import echo, echo_json
@@ -197,7 +197,7 @@ def _doubt(settings: Settings, tp: TopicPartition, offset: int) -> str:
     try:
         found = asyncio.run(asyncio.wait_for(unreadable_at(settings, tp, offset), _CHECK_SECONDS))
     except UnknownTopicOrPartitionError as error:
-        refuse_kafka(settings, error, "the command was not sent: ")
+        refuse_error(error, settings, "the command was not sent: ")
     except (KafkaError, OSError, TimeoutError) as error:
         return f"warning: it cannot be checked whether offset {offset} is unreadable: {error!r}\n"
     if found is None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import click
 import msgspec
@@ -16,11 +15,10 @@ from fraudstream.console import terminal, wide_terminal
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.watch.incidents.report import report, state_incident
 from fraudstream.ops.watch.incidents.texts import amounts_text
-from fraudstream.ops.watch.incidents.told import ToldIncident, read_incidents
+from fraudstream.ops.watch.incidents.told import SHORT_ID, ToldIncident, read_incidents
 from fraudstream.terminal import echo, echo_json
 from stream.settings import Settings
 
-_SHORT_ID = 12
 _SHORTEST_PREFIX = 8
 
 
@@ -42,7 +40,7 @@ def list_incidents(limit: int, *, only_open: bool, as_json: bool) -> None:
     found = [one for one in _read(settings) if one.last.is_open or not only_open][-limit:]
     if as_json:
         for one in found:
-            echo_json(msgspec.json.encode(facts(one)))
+            echo_json(msgspec.json.encode(one.facts()))
     elif found:
         wide_terminal().print(_table(found))
     else:
@@ -65,15 +63,9 @@ def report_incident(name: str | None, *, with_details: bool, as_json: bool) -> N
     one = _chosen(_read(settings), name, settings)
     stated = state_incident(one, with_details=with_details)
     if as_json:
-        say(as_json, facts(one) | {"report": report(one)} | stated.facts(), "")
+        say(as_json, one.facts() | {"report": report(one)} | stated.facts(), "")
     else:
         terminal().print(on_terminal(stated, has_page=False))
-
-
-def facts(one: ToldIncident) -> dict[str, Any]:
-    """Return an incident as plain JSON: the last record that tells of it, and when it was opened."""
-    found: dict[str, Any] = msgspec.to_builtins(one.last)
-    return found | {"opened_at": one.first.at, "open": one.last.is_open}
 
 
 def _read(settings: Settings) -> Sequence[ToldIncident]:
@@ -103,7 +95,7 @@ def _table(found: Sequence[ToldIncident]) -> Table:
         table.add_column(column, justify="right" if column == "events" else "left", overflow="fold")
     for first, last in found:
         table.add_row(
-            last.incident_id[:_SHORT_ID],
+            last.incident_id[:SHORT_ID],
             f"{first.at[:10]} {first.at[11:19]}",
             "open" if last.is_open else f"over {last.at[11:19]}",
             last.severity,

@@ -7,9 +7,10 @@ from typing import Any
 from fraudstream.cli.signatures import signatures_of
 from models.artifact import Manifest
 from models.card import CardVersion, StatedCard, card_versions, review_of
+from models.commands import SHORT_DIGEST
 from models.lineage import Relation, Relative, ancestors, descendants, named_models
 from models.model_signatures import SignatureCheck
-from models.overview import SHORT_DIGEST, ModelOverview, overviews, stored_manifests
+from models.overview import ModelOverview, overviews, stored_manifests
 from models.repository import Repository
 from models.reviews import Review
 from stream.clock import now_ms

@@ -22,6 +22,7 @@ from fraudstream.ops.report.parts import Note
 from fraudstream.ops.report.tables import DataTable
 from models.artifact import MANIFEST, read_manifest
 from models.card import CardVersion, ReviewOutcome, StatedCard, read_card, store_card
+from models.commands import SHORT_DIGEST
 from models.errors import InvalidCardError
 from models.problems import Problem
 from models.repository import Repository
@@ -34,7 +35,6 @@ from stream.settings import Settings
 
 _ENDINGS = (".md", ".html")
 _LONGEST_LINE = 1_000
-_SHORT = 12
 
 
 def write_model_card(
@@ -122,7 +122,7 @@ def state_card(subject: CardSubject) -> Report:
     sections = card_sections(subject)
     return Report(
         f"Model card: {subject.manifest.name} {subject.manifest.version}",
-        f"{subject.digest[:_SHORT]}, for those who review it",
+        f"{subject.digest[:SHORT_DIGEST]}, for those who review it",
         _headline(subject, sections),
         tuple(map(_section, sections)),
         Provenance(measured, None, None, subject.at_ms, code_version()),

@@ -19,10 +19,10 @@ from fraudstream.terminal import echo, echo_json
 from guards.report import explain
 from guards.shares import share_text
 from models.arms import Canary, Split
-from models.commands import Command, CommandKind, Event, EventKind
+from models.commands import SHORT_DIGEST, Command, CommandKind, Event, EventKind
 from models.deadline import in_thread
 from models.errors import ModelError
-from models.overview import SHORT_DIGEST, ModelOverview, overviews
+from models.overview import ModelOverview, overviews
 from models.problems import ProblemCode
 from models.promotion_rules import VERDICT
 from models.repository import Repository

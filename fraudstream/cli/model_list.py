@@ -18,7 +18,8 @@ from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import Terminal, terminal
 from models.artifact import Manifest
 from models.card import WARN_DAYS
-from models.overview import SHORT_DIGEST, ModelOverview, overviews, reviews
+from models.commands import SHORT_DIGEST
+from models.overview import ModelOverview, overviews, reviews
 from models.repository import Repository
 from models.reviews import Review
 from models.times import format_time

@@ -14,17 +14,18 @@ from rich.table import Table
 
 from fraudstream.cli.output import refuse, say
 from fraudstream.cli.progress import ReadingProgress
-from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.refusals import Refusals, refuse_error
 from fraudstream.cli.repository import existing_repository_or_refuse
-from fraudstream.cli.settings import refuse_kafka, refused_settings, settings_or_refuse
+from fraudstream.cli.settings import refused_settings, settings_or_refuse
 from fraudstream.console import terminal
 from fraudstream.ops.rollout.lineup.named_models import NamedModels, NamingScope, read_latest_names, read_named_models
 from fraudstream.terminal import echo
 from models.artifact import read_manifest
 from models.card import card_folder
+from models.commands import SHORT_DIGEST
 from models.errors import DamagedArtifactError, MissingArtifactError
 from models.model_signatures import signature_folder
-from models.overview import SHORT_DIGEST, stored_manifests
+from models.overview import stored_manifests
 from models.repository import Repository, StoredManifest
 from models.retention import Mentions, PrunePlan, plan_prune
 from models.times import format_time
@@ -79,7 +80,7 @@ def prune_models(keep_days: int, scope: NamingScope, *, applied: bool, as_json: 
         except ControlLogError as error:
             refuse(f"{error}; {_NOT_DELETED}")
         except (KafkaError, OSError) as error:
-            refuse_kafka(settings, error, f"{_NOT_DELETED}, since the history is unknown: ")
+            refuse_error(error, settings, f"{_NOT_DELETED}, since the history is unknown: ")
     facts = {"repository": repository.place, "keep_days": keep_days, "applied": applied, **pruning_facts(pruning)}
     say(as_json, facts, "") if as_json else _print(pruning, repository, applied=applied)
 

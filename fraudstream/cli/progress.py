@@ -34,13 +34,26 @@ def bars() -> Iterator[Tell]:
         yield progress
 
 
+class _Pace:
+    """Tells when the next line is due, the first one after as long as all others."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._due = time.monotonic() + seconds
+
+    def is_due(self) -> bool:
+        if time.monotonic() < self._due:
+            return False
+        self._due = time.monotonic() + self._seconds
+        return True
+
+
 class _Lines:
     def __init__(self) -> None:
-        self._due = time.monotonic() + _LINE_SECONDS
+        self._pace = _Pace(_LINE_SECONDS)
 
     def show(self, stage: str, done: int, total: int) -> None:
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + _LINE_SECONDS
+        if self._pace.is_due():
             of_all = f" of {total:,}, {done / total:.0%}" if total else ""
             echo(f"{stage}: {done:,}{of_all}", err=True)
 
@@ -52,10 +65,9 @@ class ReadingProgress:
     """Prints how much of each topic has been read, a line every two seconds: nothing where it is quick."""
 
     def __init__(self) -> None:
-        self._due = time.monotonic() + _QUIET_SECONDS
+        self._pace = _Pace(_QUIET_SECONDS)
 
     def show(self, topic: str, share: float) -> None:
         """Print that so much of a topic has been read."""
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + _QUIET_SECONDS
+        if self._pace.is_due():
             echo(f"reading {topic}: {share:.0%}", err=True)

@@ -11,22 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.commands import request_of, send
 from fraudstream.cli.ended_watch import ask_to_end_watch, ended_watch, tell_ended_watch
 from fraudstream.cli.output import refuse
-from fraudstream.cli.settings import refuse_kafka, settings_or_refuse
+from fraudstream.cli.refusals import Refusals
+from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.terminal import echo
 from guards.shares import LIVE
-from models.commands import CommandKind
+from models.commands import SHORT_DIGEST, CommandKind
 from models.lineup import Lineup
 from stream.clock import now_ms
 from stream.control.client import CommandRequest, read_fold
 from stream.errors import ControlLogError
 from stream.settings import Settings
-
-_SHORT = 12
 
 verdict_option = click.option(
     "--verdict",
@@ -142,12 +140,13 @@ def _lineup(settings: Settings, expected_revision: int | None) -> Lineup | None:
 
     Without it only the judge knows what a promotion needs: it refuses one that lacks its evidence.
     """
-    try:
-        return asyncio.run(read_fold(settings)).lineup
-    except (ControlLogError, KafkaError, OSError) as error:
-        if isinstance(error, ControlLogError) and expected_revision is not None:
+    with Refusals(settings, "the command was not sent: "):
+        try:
+            return asyncio.run(read_fold(settings)).lineup
+        except ControlLogError:
+            if expected_revision is None:
+                raise
             return None
-        refuse_kafka(settings, error, "the command was not sent: ")
 
 
 def _needs_verdict(lineup: Lineup, request: CommandRequest) -> bool:
@@ -184,6 +183,6 @@ def _computed(settings: Settings, model: str, *, accepted: bool) -> Mapping[str,
         refuse(
             f"the verdict is {report.verdict.value}, decided by the gate {report.gate.value}; nothing was sent. "
             "`fraudstream shadow verdict` shows all of it; to promote all the same, on the record: "
-            f"--despite verdict:{report.challenger[:_SHORT]} --reason TEXT"
+            f"--despite verdict:{report.challenger[:SHORT_DIGEST]} --reason TEXT"
         )
     return evidence_of_verdict(report)

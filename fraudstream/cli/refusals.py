@@ -11,6 +11,7 @@
 import asyncio
 import sys
 from types import TracebackType
+from typing import NoReturn
 
 from features.errors import FeatureError
 from fraudstream.cli.output import refuse
@@ -46,6 +47,11 @@ class Refusals:
         words = None if error is None else words_of(error, self._settings)
         if words is not None:
             refuse(self._before + words)
+
+
+def refuse_error(error: Exception, settings: Settings | None, before: str = "") -> NoReturn:
+    """Refuse an error that a command has caught, with words of its own before those of the table."""
+    refuse(before + (words_of(error, settings) or str(error)))
 
 
 def words_of(error: BaseException, settings: Settings | None) -> str | None:

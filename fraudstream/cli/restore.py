@@ -17,9 +17,8 @@ from fraudstream.ops.repair.proved_events import unproved_events
 from fraudstream.ops.repair.restore import RestoreRequest, plan
 from fraudstream.ops.repair.restore import restore as write_back
 from fraudstream.terminal import echo
-from models.commands import Event
+from models.commands import SHORT_DIGEST, Event
 from models.errors import RepositoryUnavailableError, UnsealedSnapshotError
-from models.overview import SHORT_DIGEST
 from models.snapshot import RestorePlan, read_snapshot
 from stream.control.estate import Estate, estate_of
 from stream.control.snapshot_store import SnapshotStore

@@ -1,17 +1,14 @@
 """Reads the settings for a command, and reports invalid settings and errors of Kafka."""
 
-import asyncio
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
 
-from fraudstream.cli.output import refuse
 from fraudstream.terminal import echo
 from stream.errors import SettingsError
 from stream.hash_key import exclude_by_key
-from stream.kafka.client import check_tls_files, explain_error
+from stream.kafka.client import check_tls_files
 from stream.logs import log_to_stderr
 from stream.settings import Settings, near_misses, read_settings
 from stream.telemetry.environment import read as read_telemetry
@@ -46,8 +43,3 @@ def refused_settings() -> Iterator[None]:
     except SettingsError as error:
         echo(str(error), err=True)
         raise SystemExit(2) from error
-
-
-def refuse_kafka(settings: Settings, error: Exception, before: str = "") -> NoReturn:
-    """Print what an error of Kafka, or any other, means, and exit with 1."""
-    refuse(before + asyncio.run(explain_error(settings, error)))

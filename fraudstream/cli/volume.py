@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from aiokafka.errors import KafkaError
 
 from fraudstream.cli.output import refuse
 from fraudstream.cli.progress import ReadingProgress
-from fraudstream.cli.settings import refuse_kafka
+from fraudstream.cli.refusals import Refusals
 from fraudstream.ops.rollout.shadow.report import report
 from fraudstream.terminal import echo
 from models.artifact import MANIFEST, Manifest, read_manifest
@@ -25,7 +24,7 @@ from models.volume_rules import VOLUME, StatedVolume, VolumeBasis, beyond_budget
 from shadow.tally import Tally
 from stream.clock import now_ms
 from stream.control.trusted_models import ModelPlace
-from stream.errors import ControlLogError, ReportError
+from stream.errors import ReportError
 from stream.settings import Settings
 
 LEAST_COMPARED = 1_000
@@ -70,12 +69,11 @@ def _tell_of_move(settings: Settings, live: str, model: str) -> None:
 
 def _from_shadow(settings: Settings, live: str, model: str) -> StatedVolume | None:
     """Return what both models said of the payments of the last day; None if too few were compared."""
-    try:
-        found = asyncio.run(report(settings, model, None, ReadingProgress().show))
-    except ReportError:
-        return None
-    except (ControlLogError, KafkaError, OSError) as error:
-        refuse_kafka(settings, error, "the command was not sent: ")
+    with Refusals(settings, "the command was not sent: "):
+        try:
+            found = asyncio.run(report(settings, model, None, ReadingProgress().show))
+        except ReportError:
+            return None
     return volume_of_tally(found.tally, found.digest, live)
 
 

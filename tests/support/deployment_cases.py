@@ -29,6 +29,7 @@ GREEN = DeploymentState(
     histories=HistoriesFound(whole=True, found="whole, history epoch 7"),
     faults=Faults(1_767_225_000_000, 100),
     decided_to={0: 700, 1: 20},
+    unread={0: range(700, 703), 1: range(20, 20)},
 )
 COMPARISON = Comparison(
     since=AT,

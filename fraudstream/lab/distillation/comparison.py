@@ -29,8 +29,8 @@ from fraudstream.lab.evaluation.figures import (
 from fraudstream.lab.evaluation.payments import EvaluatedPayments
 from fraudstream.lab.evaluation.slices import PaymentSlice, segment_slices
 from metrics.bootstrap import BootstrapPlan
-from metrics.columns import Bools, Floats, exact_sum, ratios
-from metrics.money import CostMatrix, DecisionCode, MoneySums
+from metrics.columns import Bools, Floats, ratios
+from metrics.money import CostMatrix, DecisionCode, MoneySums, amounts_by_currency, decision_pairs
 from models.policy import Decision
 
 SUMS_PLAN = BootstrapPlan(draws=1_000)
@@ -178,35 +178,31 @@ def _segment(chosen: HeldBack, segment: PaymentSlice, terms: MoneyTerms) -> Segm
         by=segment.kind,
         name=segment.name,
         swaps=len(swapped.payments.fraud),
-        swapped_minor=_amounts_by_currency(swapped).get(terms.currency, 0),
+        swapped_minor=_amounts(swapped).get(terms.currency, 0),
         figures=compare(chosen, terms),
     )
 
 
-def decision_pairs(held: HeldBack) -> tuple[DecisionPair, ...]:
+def pairs_of(held: HeldBack) -> tuple[DecisionPair, ...]:
     """Count the payments of each pair of decisions that occurs, the teacher's mildest first."""
-    pairs = held.teacher.decisions * len(_DECISIONS) + held.student.decisions
-    return tuple(_pair(int(pair), held.where(pairs == pair)) for pair in np.unique(pairs))
-
-
-def _pair(pair: int, rows: HeldBack) -> DecisionPair:
-    teacher, student = divmod(pair, len(_DECISIONS))
-    frauds = rows.where(rows.payments.fraud)
-    return DecisionPair(
-        teacher=_DECISIONS[teacher].value,
-        student=_DECISIONS[student].value,
-        events=len(rows.payments.fraud),
-        cards=len(np.unique(rows.payments.card)),
-        frauds=len(frauds.payments.fraud),
-        amount_minor=_amounts_by_currency(rows),
-        fraud_minor=_amounts_by_currency(frauds),
+    return tuple(
+        _pair(_DECISIONS[teacher], _DECISIONS[student], held.where(rows))
+        for teacher, student, rows in decision_pairs(held.teacher.decisions, held.student.decisions)
     )
 
 
-def _amounts_by_currency(held: HeldBack) -> dict[str, int]:
-    """Sum up amounts in minor units, by currency."""
-    found = {
-        held.currencies[place]: exact_sum(held.payments.amount_minor[held.payments.currency == place])
-        for place in np.unique(held.payments.currency).tolist()
-    }
-    return dict(sorted(found.items()))
+def _pair(teacher: Decision, student: Decision, rows: HeldBack) -> DecisionPair:
+    frauds = rows.where(rows.payments.fraud)
+    return DecisionPair(
+        teacher=teacher.value,
+        student=student.value,
+        events=len(rows.payments.fraud),
+        cards=len(np.unique(rows.payments.card)),
+        frauds=len(frauds.payments.fraud),
+        amount_minor=_amounts(rows),
+        fraud_minor=_amounts(frauds),
+    )
+
+
+def _amounts(held: HeldBack) -> dict[str, int]:
+    return amounts_by_currency(held.payments.currency, held.payments.amount_minor, held.currencies)

@@ -22,12 +22,12 @@ from fraudstream.ops.report.quantities import (
     quantity_text,
 )
 from fraudstream.ops.report.tables import DataTable
+from models.commands import SHORT_DIGEST
 from models.times import stated_ms
 from stream.code_version import code_version
 from stream.contract.money import money_text
 
 Row = tuple[Cell, ...]
-_SHORT = 12
 _DECIMALS = 4
 _MEASURES = {
     "auc": "AUC",
@@ -68,7 +68,7 @@ def state_distillation(report: DistillationReport, made_ms: int) -> Report:
     }
     part = report.held_back
     return Report(
-        f"Student {report.name} {report.digest[:_SHORT]}",
+        f"Student {report.name} {report.digest[:SHORT_DIGEST]}",
         f"{report.size} (trees x leaves), distilled from {_teacher_text(report)}",
         _headline(report),
         tuple(Section(title, tuple(parts)) for title, parts in sections.items()),
@@ -95,7 +95,7 @@ def _teacher_text(report: DistillationReport) -> str:
     """Return who taught: a model, models with their weights, or a file of scores."""
     if report.scores is not None:
         return f"scores {report.scores.file}, of a model trained until {report.scores.trained_until}"
-    named = [(f"{one.name} {one.version} {one.digest[:_SHORT]}", one.weight) for one in report.teachers]
+    named = [(f"{one.name} {one.version} {one.digest[:SHORT_DIGEST]}", one.weight) for one in report.teachers]
     if len(named) == 1:
         return named[0][0]
     return " + ".join(f"{weight:.3g} {name}" for name, weight in named)

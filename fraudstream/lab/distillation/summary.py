@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fraudstream.lab.dataset.file import FileFacts
-from fraudstream.lab.distillation.comparison import HeldBack, MoneyTerms, compare_segments, decision_pairs
+from fraudstream.lab.distillation.comparison import HeldBack, MoneyTerms, compare_segments, pairs_of
 from fraudstream.lab.distillation.report import (
     DistillationReport,
     RowTime,
@@ -85,7 +85,7 @@ def summarise(
         metrics=manifest.metrics,
         teacher_metrics=measure(table, parts.held_back, teacher.scores[parts.held_back], teacher.policy),
         comparison=found.figures[0],
-        decisions=decision_pairs(found.held),
+        decisions=pairs_of(found.held),
         segments=compare_segments(
             found.held, int(table.occurred_ms[parts.held_back[0]] - table.occurred_ms[0]), found.terms
         ),

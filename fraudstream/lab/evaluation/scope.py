@@ -17,8 +17,8 @@ from fraudstream.lab.training.split import warm_since_ms
 from fraudstream.lab.training.vectors import Table
 from metrics.columns import Bools
 from models.artifact import Manifest
+from models.commands import SHORT_DIGEST
 from models.loading import Model
-from models.overview import SHORT_DIGEST
 from models.times import format_time, stated_ms
 
 LEAST_REFERENCE = 1_000

@@ -10,10 +10,10 @@ from fraudstream.ops.watch.drift.process import DriftWatcher
 from fraudstream.ops.watch.incidents.checkpoint import IncidentCheckpoint
 from fraudstream.ops.watch.incidents.deliveries import Deliveries
 from fraudstream.ops.watch.incidents.process import IncidentTeller
+from models.commands import SHORT_DIGEST
 from stream.settings import PREFIX, Settings
 
 _INCIDENTS, _DRIFT = logging.getLogger("fraudstream.incidents"), logging.getLogger("fraudstream.drift")
-_SHORT = 12
 
 
 def beside_guard(settings: Settings, checkpoint: Path | None, tail: SharedTail) -> FoldThreads:
@@ -46,7 +46,7 @@ def watches(watcher: DriftWatcher) -> FoldThread:
     """Return what watches live models for drift, and says which of them it cannot watch."""
 
     def unknown() -> list[str]:
-        named = ", ".join(one[:_SHORT] for one in watcher.unknown)
+        named = ", ".join(one[:SHORT_DIGEST] for one in watcher.unknown)
         said = f"models that decide are not in {PREFIX}MODELS, so they are not watched for drift: {named}"
         return [said] if named else []
 

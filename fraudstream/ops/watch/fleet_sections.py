@@ -9,9 +9,10 @@ from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.rollout.guard import status as rollout_status
 from fraudstream.ops.watch.fleet_status import FleetStatus, duration_text, look_first, role_rows
 from fraudstream.ops.watch.incidents.texts import amounts_text
+from fraudstream.ops.watch.incidents.told import SHORT_ID
+from models.commands import SHORT_DIGEST
 from stream.code_version import code_version
 
-_SHORT = 12
 _MOST_PARTITIONS = 8
 NameOf = Callable[[str], str]
 """Says what a digest is."""
@@ -69,7 +70,8 @@ def _first(found: FleetStatus) -> DataTable:
 
 def _roles(found: FleetStatus, name: NameOf) -> DataTable:
     rows = tuple(
-        (role, name(digest), digest[:_SHORT], about) for role, digest, about in role_rows(found.lineup, found.at_ms)
+        (role, name(digest), digest[:SHORT_DIGEST], about)
+        for role, digest, about in role_rows(found.lineup, found.at_ms)
     )
     return DataTable("Models by role", ("Role", "Model", "Digest", "Share"), rows)
 
@@ -97,7 +99,7 @@ def _incidents(found: FleetStatus) -> DataTable:
 def _incident_rows(found: FleetStatus) -> Iterator[tuple[str | Count, ...]]:
     for first, last in found.incidents:
         yield (
-            last.incident_id[:_SHORT],
+            last.incident_id[:SHORT_ID],
             last.severity.value,
             last.rule.value,
             first.since,

@@ -4,31 +4,26 @@ It joins what `deployment status`, `rollout status` and `incident list` read, an
 command to type. Nothing is written, and no guard needs to run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
-
-import msgspec
-from aiokafka import TopicPartition
 
 from fraudstream.ops.rollout.deployments.publishers import Publishers, read_publishers
 from fraudstream.ops.rollout.deployments.state import DeploymentState, read_states, target_of
 from fraudstream.ops.rollout.guard import status as rollout_status
 from fraudstream.ops.rollout.guard.finding import Limits
-from fraudstream.ops.watch.incidents.told import ToldIncident, read_incidents
+from fraudstream.ops.watch.incidents.told import SHORT_ID, ToldIncident, read_incidents
 from guards.shares import share_text
 from models.lineup import Lineup
 from models.times import format_time
 from stream.clock import now_ms
 from stream.contract.incident import Severity
-from stream.kafka.client import committed_offsets, open_admin
 from stream.kafka.topics import TRANSACTIONS
-from stream.scan import open_consumer, record_at
+from stream.scan import scan_topic
 from stream.settings import Settings
 
 LATE_MS = 60_000
 """A partition whose oldest payment has waited for so long is to be looked at."""
 _FAULTS_MS = 600_000
-_SHORT = 12
 _MANY_FAULTS = 0.05
 
 
@@ -76,9 +71,7 @@ class FleetStatus(NamedTuple):
             "publisher": self.publishers.term.publisher,
             "guard": rollout_status.facts(self.guard),
             "partitions": [one._asdict() for one in self.partitions],
-            "incidents": [
-                msgspec.to_builtins(one.last) | {"opened_at": one.first.at, "open": True} for one in self.incidents
-            ],
+            "incidents": [one.facts() for one in self.incidents],
             "look_first": [one._asdict() for one in look_first(self)],
         }
 
@@ -114,33 +107,21 @@ async def read_fleet(settings: Settings, limits: Limits, tell: rollout_status.Te
         publishers.lineup(settings.deployment),
         publishers,
         await rollout_status.read_status(settings, limits, tell),
-        await _waits(target.settings),
+        await _waits(settings, state.unread),
         tuple(one for one in await read_incidents(settings) if one.last.is_open),
     )
 
 
-async def _waits(settings: Settings) -> tuple[PartitionWait, ...]:
-    """Return how far behind the partitions of `transactions` are, by what the group has committed."""
-    topic = settings.topic(TRANSACTIONS.name)
-    consumer = open_consumer(settings, fetch_max_wait_ms=50)
-    try:
-        await consumer.start()
-        consumer.assign([TopicPartition(topic, 0)])
-        await consumer.end_offsets([TopicPartition(topic, 0)])  # loads the topic's metadata, and so its partitions
-        tps = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
-        consumer.assign(tps)
-        begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-        async with open_admin(settings) as admin:
-            committed = await committed_offsets(settings, admin, tps)
-        found = []
-        for tp in tps:
-            at = max(begins[tp], committed[tp].offset)
-            first = await record_at(consumer, tp, at) if at < ends[tp] else None
+async def _waits(settings: Settings, unread: Mapping[int, range]) -> tuple[PartitionWait, ...]:
+    """Return how far behind the partitions of `transactions` are; what was removed unread waits no longer."""
+    found = []
+    async with scan_topic(settings, settings.topic(TRANSACTIONS.name), 0) as scan:
+        for partition, offsets in sorted(unread.items()):
+            waiting = range(max(offsets.start, scan.first[partition]), offsets.stop)
+            first = await scan.record_at(partition, waiting.start) if waiting else None
             waits_ms = None if first is None else max(0, now_ms() - first.timestamp)
-            found.append(PartitionWait(tp.partition, max(0, ends[tp] - at), waits_ms))
-        return tuple(found)
-    finally:
-        await consumer.stop()
+            found.append(PartitionWait(partition, len(waiting), waits_ms))
+    return tuple(found)
 
 
 def look_first(status: FleetStatus) -> list[FirstLook]:
@@ -161,7 +142,7 @@ def _incidents(status: FleetStatus, severity: Severity) -> Iterator[FirstLook]:
     for first, last in status.incidents:
         if last.severity is severity:
             what = f"incident {last.rule} since {first.since}: {last.text}"
-            yield FirstLook(what, f"fraudstream incident report {last.incident_id[:_SHORT]} --details")
+            yield FirstLook(what, f"fraudstream incident report {last.incident_id[:SHORT_ID]} --details")
 
 
 def _behind(status: FleetStatus) -> Iterator[FirstLook]:

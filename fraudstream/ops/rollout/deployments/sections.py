@@ -12,11 +12,11 @@ from fraudstream.ops.rollout.deployments.gates import GoNoGo
 from fraudstream.ops.rollout.deployments.handover import HandoverReport, PartitionHandover
 from fraudstream.ops.rollout.deployments.state import DeploymentState, GroupSource
 from fraudstream.ops.rollout.deployments.survey import Survey
+from models.commands import SHORT_DIGEST
 from models.times import stated_ms
 from stream.code_version import code_version
 
 _MOST_WORKERS = 5
-_SHORT = 12
 _Row = tuple[Cell, ...]
 
 
@@ -81,7 +81,7 @@ def _facts(state: DeploymentState) -> Iterator[tuple[str, str]]:
     yield "Settings", ", ".join(f"{name} ({count})" for name, count in sorted(hashes.items())) or "not on record"
     yield "Code", ", ".join(f"{version} ({count:,})" for version, count in state.versions.items()) or "no decisions"
     yield "Last decision", quantity_text(Moment(state.decided_ms)) if state.decided_ms else "none"
-    yield "Live model", "none" if live is None else " ".join(filter(None, (*live[1:], live.digest[:_SHORT])))
+    yield "Live model", "none" if live is None else " ".join(filter(None, (*live[1:], live.digest[:SHORT_DIGEST])))
     yield "Revision", str(state.revision)
     yield "Lag", f"{lag.lag:,} records"
     yield "Behind published", "" if state.publishes else f"{lag.behind:,} records"

@@ -94,7 +94,7 @@ class DeploymentState:
     `since_ms` is since when it publishes or has been silent; None for a silent one that never published. `workers` are
     the members of its group by name, `running` what those have said of themselves. `versions` counts its last decisions
     by the version of the code, the newest of which was made at `decided_ms` (0: there is none). `decided_to` is the
-    offset behind its last decision, by partition.
+    offset behind its last decision, by partition; `unread` are the offsets from its commit to the end, likewise.
     """
 
     deployment: str
@@ -113,6 +113,7 @@ class DeploymentState:
     histories: HistoriesFound
     faults: Faults
     decided_to: Mapping[int, int]
+    unread: Mapping[int, range]
 
     def facts(self) -> dict[str, Any]:
         """Return it as plain JSON."""
@@ -207,6 +208,7 @@ class _StateReader:
             histories=await _histories(target),
             faults=recent.faults(self.letters, publisher),
             decided_to={one: log_and_offset(at.last_place)[1] + 1 for one, at in recent.valid.standings.items()},
+            unread=unread_of(self.ends, committed),
         )
 
     async def _silent(self, settings: Settings) -> RecentDecisions:
@@ -235,6 +237,11 @@ class _StateReader:
                     return tuple(sorted(workers)), {tp.partition: one.offset for tp, one in committed.items()}
 
 
+def unread_of(ends: Mapping[TopicPartition, int], committed: Mapping[int, int]) -> dict[int, range]:
+    """Return the offsets that a group has not committed, by partition; -1 stands for no commit."""
+    return {tp.partition: range(max(0, committed.get(tp.partition, 0)), end) for tp, end in ends.items()}
+
+
 def lag_of(
     ends: Mapping[TopicPartition, int],
     committed: Mapping[int, int],
@@ -244,7 +251,7 @@ def lag_of(
 
     What it has committed is handled, be it decided, refused or repeated; so it is not behind there.
     """
-    lag = sum(max(0, end - max(0, committed.get(tp.partition, 0))) for tp, end in ends.items())
+    lag = sum(map(len, unread_of(ends, committed).values()))
     if silent is None:
         return DecisionLag(lag, 0, len(ends))
     own, published = (one.valid for one in silent)

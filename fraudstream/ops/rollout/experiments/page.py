@@ -26,8 +26,8 @@ from fraudstream.ops.rollout.experiments.report import ExperimentReport
 from fraudstream.ops.rollout.experiments.words import headline_words, missing_lines, promises, remarks, verdict_line
 from guards.shares import LIVE, share_text
 from metrics.intervals import Interval
+from models.commands import SHORT_DIGEST
 
-_SHORT = 12
 _FOOTNOTES = (
     "A card's arm is fixed by chance; all it pays in the experiment counts for that arm, whatever decided it.",
     "Models are judged by what they said; what was decided in the end is what was really lost and stopped.",
@@ -45,7 +45,7 @@ def state_split(report: ExperimentReport, made_ms: int, version: str) -> Report:
         version: of fraudstream.
     """
     experiment, as_of_ms = report.experiment, report.terms.maturity.as_of_ms
-    named = ", ".join(f"{name} {digest[:_SHORT]}" for name, digest in experiment.models.items())
+    named = ", ".join(f"{name} {digest[:SHORT_DIGEST]}" for name, digest in experiment.models.items())
     decided = sum(one.said.total for one in report.figures)
     final, waiting = len(report.losses.arms), len(report.losses.waiting_ms)
     measured = (

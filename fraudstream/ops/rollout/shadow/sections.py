@@ -10,11 +10,11 @@ from fraudstream.ops.report.parts import Cell, Folded, Note, Part
 from fraudstream.ops.report.quantities import Count, Measure, Moment, Money, Percentage, by_money, quantity_text
 from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.rollout.shadow.report import ShadowReport
+from models.commands import SHORT_DIGEST
 from models.policy import Decision
 from shadow.tally import Pair, Shift, Tally
 from stream.code_version import code_version
 
-_SHORT = 12
 _TRUSTED_COVERAGE = 0.99
 """Below this share of compared decisions the rest cannot be trusted; the verdict's gate has the same default."""
 _CHANGES = tuple((live, challenger) for live in Decision for challenger in Decision if live is not challenger)
@@ -23,11 +23,11 @@ _CHANGES = tuple((live, challenger) for live in Decision for challenger in Decis
 def state_shadow(report: ShadowReport) -> Report:
     """Return what a challenger would have decided as a report."""
     against = ", ".join(
-        f"{(digest or 'rules')[:_SHORT]} ({count:,} payments)"
+        f"{(digest or 'rules')[:SHORT_DIGEST]} ({count:,} payments)"
         for digest, count in sorted(report.tally.opponents.items(), key=str)
     )
     return Report(
-        f"Challenger {report.digest[:_SHORT]} in the shadow",
+        f"Challenger {report.digest[:SHORT_DIGEST]} in the shadow",
         f"against {against or 'nobody yet'}; {_when(report)}",
         _headline(report),
         (Section("Coverage", tuple(_coverage(report))), *tally_sections(report.tally)),

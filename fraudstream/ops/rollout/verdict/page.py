@@ -33,10 +33,10 @@ from fraudstream.ops.rollout.verdict.page_sections import (
 )
 from fraudstream.ops.rollout.verdict.report import VerdictReport
 from fraudstream.ops.rollout.verdict.terms import VerdictTerms
+from models.commands import SHORT_DIGEST
 from models.times import stated_ms
 from stream.code_version import code_version
 
-_SHORT = 12
 _TONES = {VerdictWord.PROMOTE: Tone.GOOD, VerdictWord.HOLD: Tone.WAIT, VerdictWord.REJECT: Tone.BAD}
 _OF_MATURE_CARDS = frozenset({GateName.LABELS, GateName.LOSS, GateName.MEAN})
 _HELD_BY = {
@@ -64,7 +64,7 @@ _FOOTNOTES = (
 
 def state_verdict(report: VerdictReport) -> Report:
     """Return a verdict as a report, for a page and for a terminal alike."""
-    against = ", ".join(f"{one[:_SHORT]} ({count:,} payments)" for one, count in sorted(report.live.items()))
+    against = ", ".join(f"{one[:SHORT_DIGEST]} ({count:,} payments)" for one, count in sorted(report.live.items()))
     sections = {
         "In short": _in_short(report),
         "What is saved": saved(report),
@@ -77,7 +77,7 @@ def state_verdict(report: VerdictReport) -> Report:
         "Estimate before labels": estimated(report),
     }
     return Report(
-        f"Verdict on challenger {report.challenger[:_SHORT]}",
+        f"Verdict on challenger {report.challenger[:SHORT_DIGEST]}",
         f"Deployment {report.deployment}, against {against or 'nobody yet'}; money in {report.terms.currency}",
         _headline(report),
         tuple(Section(title, tuple(parts)) for title, parts in sections.items()),

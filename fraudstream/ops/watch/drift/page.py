@@ -24,6 +24,7 @@ from fraudstream.ops.watch.drift.words import (
     remarks,
     suggestion,
 )
+from models.commands import SHORT_DIGEST
 from models.times import format_time
 from models.training_reference import BAND_WIDTH, DAY_MS, TrainingReference
 
@@ -31,7 +32,6 @@ _MOST_LINES = 5
 _MOST_WINDOWS = 21
 """Windows in the table, the last ones; earlier ones are folded."""
 _MOST_QUANTITIES = 12
-_SHORT = 12
 _FOOTNOTES = (
     "The stability index is the sum of (a - e) ln(a / e) over the deciles of the reference, of shares a and e.",
     "Undefined values are a bin of their own. Weekends are compared with weekends.",
@@ -108,7 +108,7 @@ def _left_out(report: WatchReport) -> Iterator[str]:
     if report.late:
         yield f"{report.late:,} scores that were written too late for their day."
     if report.missing:
-        shown = ", ".join(one[:_SHORT] for one in report.missing)
+        shown = ", ".join(one[:SHORT_DIGEST] for one in report.missing)
         yield f"Models that decided, and are not in the repository, so that they are not watched: {shown}."
 
 

@@ -9,9 +9,9 @@ from fraudstream.ops.watch.drift.judge import JudgedWindow, QuantityDrift, day_t
 from fraudstream.ops.watch.drift.layout import ALERTS, DECLINES, REST, SCORE
 from fraudstream.ops.watch.drift.report import PairReport
 from fraudstream.ops.watch.drift.terms import DriftTerms
+from models.commands import SHORT_DIGEST
 from models.times import format_time
 
-_SHORT = 12
 _MOST_NAMED = 5
 _WORDS = {SCORE: "the score", ALERTS: "the share of alerts", DECLINES: "the share of declines"}
 
@@ -25,7 +25,7 @@ def named(name: str) -> str:
 
 def pair_text(pair: WatchedPair) -> str:
     """Return a model and arm in words."""
-    return f"model {pair.digest[:_SHORT]} ({pair.arm or 'live'})"
+    return f"model {pair.digest[:SHORT_DIGEST]} ({pair.arm or 'live'})"
 
 
 def moved_text(alarm: DriftAlarm, *, shows_index: bool = True) -> str:
@@ -43,9 +43,9 @@ def moved_text(alarm: DriftAlarm, *, shows_index: bool = True) -> str:
 def suggestion(pair: WatchedPair, alarm: DriftAlarm) -> str:
     """Return what to do about an alarm: where to look, and the command that trains anew."""
     return (
-        f"look at `fraudstream model watch {pair.digest[:_SHORT]} --report watch.html`; if the payments have changed "
-        f"and no input is broken, train on payments since {day_text(alarm.since_day)}, too: `fraudstream train FILE "
-        "--name NAME`, and then put the new model into the shadow: `fraudstream model challenge DIGEST`"
+        f"look at `fraudstream model watch {pair.digest[:SHORT_DIGEST]} --report watch.html`; if the payments have "
+        f"changed and no input is broken, train on payments since {day_text(alarm.since_day)}, too: `fraudstream train "
+        "FILE --name NAME`, and then put the new model into the shadow: `fraudstream model challenge DIGEST`"
     )
 
 

@@ -5,7 +5,7 @@ Two guards may write the same record. The first one counts: `Told.add` says whic
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -28,11 +28,20 @@ def read_incident(value: bytes | None) -> Incident | None:
         return None
 
 
+SHORT_ID = 12
+"""So many digits of an incident's id are shown where there is little room."""
+
+
 class ToldIncident(NamedTuple):
     """The first and the last record of an incident that count."""
 
     first: Incident
     last: Incident
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as plain JSON: the last record that tells of it, and when it was opened."""
+        found: dict[str, Any] = msgspec.to_builtins(self.last)
+        return found | {"opened_at": self.first.at, "open": self.last.is_open}
 
 
 class Told:

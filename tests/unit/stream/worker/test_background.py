@@ -32,6 +32,7 @@ from stream.worker.losses import InputLosses
 from stream.worker.role import PublishedScores
 from stream.worker.startup import Startup
 from support.given_up import GivenUpOnce, assert_asks_again, give_up
+from support.input_losses import losses_of
 
 LABELS = TopicPartition("labels", 0)
 SETTINGS = Settings()
@@ -54,15 +55,7 @@ async def stop(*_: object, **__: object) -> None: ...
 
 def inputs() -> InputLosses:
     deps: Any = SimpleNamespace(wait_for_change=wait_for_change)
-    return InputLosses(
-        settings=SETTINGS,
-        follower=deps,
-        admin=deps,
-        positions=deps,
-        consumer=lambda: deps,
-        copies=deps,
-        emit=lambda _: None,
-    )
+    return losses_of(deps, deps, admin=deps, positions=deps, copies=deps)
 
 
 # --- loops that ask again

@@ -21,7 +21,7 @@ from stream.positions.losses import Start
 from stream.settings import Settings
 from stream.worker import losses
 from stream.worker.commit_copies import CommitCopier
-from stream.worker.losses import InputLosses
+from support.input_losses import losses_of
 
 PAYMENTS, LABELS, COMMANDS = (TopicPartition(topic, 0) for topic in ("transactions", "labels", "model-control"))
 PREDICTIONS, UNREAD = TopicPartition("predictions", 0), TopicPartition("transactions", 1)
@@ -216,17 +216,8 @@ def find(
     monkeypatch.setattr(losses, "committed_offsets", commits)
     notes: Any = Notes({} if copy is None else {LABELLED if tp == LABELS else PREDICTED: copy.encode()})
     follower: Any = SimpleNamespace(logs=logs)
-    unused: Any = None
     consumer: Any = brokers
-    found = InputLosses(
-        settings=Settings(),
-        follower=follower,
-        admin=unused,
-        positions=unused,
-        consumer=lambda: consumer,
-        copies=CommitCopies(notes),
-        emit=lambda _: None,
-    )
+    found = losses_of(follower, consumer, copies=CommitCopies(notes))
     found._displaced |= displaced
 
     async def find() -> Start | tuple[str, int | None]:
@@ -361,16 +352,8 @@ async def test_labels_that_wait_between_the_commit_of_the_copy_and_their_start_a
     monkeypatch.setattr(losses, "committed_offsets", commits)
     follower: Any = SimpleNamespace(logs=Logs(), wait_for_change=wait_for_change)
     notes: Any = Notes({LABELLED: CommitCopy(GROUP, 40, note).encode()})
-    consumer, unused = cast("BatchConsumer", brokers), cast("Any", None)
-    checked = InputLosses(
-        settings=Settings(),
-        follower=follower,
-        admin=unused,
-        positions=unused,
-        consumer=lambda: consumer,
-        copies=CommitCopies(notes),
-        emit=lambda _: None,
-    )
+    consumer = cast("BatchConsumer", brokers)
+    checked = losses_of(follower, consumer, copies=CommitCopies(notes))
     checked.assigned([LABELS])
     for _ in range(20):
         await asyncio.sleep(0)

@@ -17,6 +17,7 @@ from stream.settings import Settings
 from stream.tasks import end_tasks
 from stream.worker import losses
 from stream.worker.losses import InputLosses
+from support.input_losses import losses_of
 
 LABELS = TopicPartition("labels", 0)
 ID = "00000000-0000-0000-0000-000000000001"
@@ -41,15 +42,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list["asyncio.Future[Start]"]:
 
 def inputs() -> InputLosses:
     deps: Any = SimpleNamespace(settings=Settings(), follower=None, admin=None)
-    return InputLosses(
-        settings=deps.settings,
-        follower=deps.follower,
-        admin=deps.admin,
-        positions=deps,
-        consumer=lambda: deps,
-        copies=deps,
-        emit=lambda _: None,
-    )
+    return losses_of(deps.follower, deps, settings=deps.settings, admin=deps.admin, positions=deps, copies=deps)
 
 
 async def test_a_consumer_whose_offset_is_not_there_is_moved_once_and_each_commit_then_names_the_topic(
@@ -69,15 +62,7 @@ async def test_a_consumer_whose_offset_is_not_there_is_moved_once_and_each_commi
     monkeypatch.setattr(losses, "input_states", states)
     monkeypatch.setattr(losses, "committed_offsets", committed)
     deps: Any = SimpleNamespace(settings=Settings(), logs=Logs(), rewind=rewind)
-    checked = InputLosses(
-        settings=deps.settings,
-        follower=deps,
-        admin=deps,
-        positions=deps,
-        consumer=lambda: deps,
-        copies=deps,
-        emit=lambda _: None,
-    )
+    checked = losses_of(deps, deps, settings=deps.settings, admin=deps, positions=deps, copies=deps)
     checked.assigned([LABELS])
     await settle()
     assert (rewound, LABELS in checked.held, checked.label_note(0)) == ([], False, ID)
@@ -110,15 +95,7 @@ async def test_partitions_are_checked_by_the_same_requests_and_alone_where_a_bro
     monkeypatch.setattr(losses, "input_states", states)
     monkeypatch.setattr(losses, "committed_offsets", committed)
     deps: Any = SimpleNamespace(settings=Settings(), logs=Logs(), wait_for_change=wait_for_change)
-    checked = InputLosses(
-        settings=deps.settings,
-        follower=deps,
-        admin=deps,
-        positions=deps,
-        consumer=lambda: deps,
-        copies=deps,
-        emit=lambda _: None,
-    )
+    checked = losses_of(deps, deps, settings=deps.settings, admin=deps, positions=deps, copies=deps)
     own = [TopicPartition("labels", number) for number in range(3)]
     checked.assigned(own)
     await settle()

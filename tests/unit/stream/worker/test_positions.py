@@ -32,6 +32,7 @@ from stream.worker.losses import InputLosses
 from stream.worker.outputs import ScoresToWrite
 from stream.worker.positions import DecisionPositions
 from stream.worker.starts import PartitionStarts
+from support.input_losses import losses_of
 from support.known_letters import KnownLetters
 
 TP = TopicPartition("transactions", 0)
@@ -155,15 +156,7 @@ def positions_on(brokers: Brokers) -> DecisionPositions:
 
 def examiner(read: DecisionPositions) -> InputLosses:
     deps: Any = SimpleNamespace(follower=read._follower, admin=None)
-    return InputLosses(
-        settings=Settings(),
-        follower=deps.follower,
-        admin=deps.admin,
-        positions=read,
-        consumer=lambda: deps,
-        copies=deps.admin,
-        emit=lambda _: None,
-    )
+    return losses_of(deps.follower, deps, admin=deps.admin, positions=read, copies=deps.admin)
 
 
 async def settle() -> None:

@@ -1,5 +1,6 @@
 """What a look at a deployment says, and in which order things are to be looked at."""
 
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -9,13 +10,7 @@ from rich.console import Console
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.deployments.publishers import Publishers
 from fraudstream.ops.rollout.deployments.recent import Faults
-from fraudstream.ops.rollout.deployments.state import (
-    DecisionLag,
-    DeploymentState,
-    GroupSource,
-    HistoriesFound,
-    LiveModel,
-)
+from fraudstream.ops.rollout.deployments.state import HistoriesFound
 from fraudstream.ops.rollout.guard.status import Status
 from fraudstream.ops.rollout.guard.watched import Past
 from fraudstream.ops.watch.fleet_sections import state_fleet
@@ -33,6 +28,7 @@ from models.rollouts import Freeze
 from models.terms import Term
 from models.worker_records import WorkerRecords
 from stream.contract.incident import Incident, IncidentKind, IncidentRule, Severity
+from support.deployment_cases import GREEN
 
 AT_MS = 1_700_000_000_000
 LIVE, OTHER = "a" * 64, "b" * 64
@@ -62,23 +58,14 @@ def incident(severity: Severity, rule: IncidentRule, name: str) -> ToldIncident:
 
 def status(lineup: Lineup | None = None, **changes: Any) -> FleetStatus:
     lineup = Lineup("default", 4, LIVE) if lineup is None else lineup
-    state = DeploymentState(
+    state = replace(
+        GREEN,
         deployment="default",
         group="cards",
-        group_source=GroupSource.RECORD,
         publishes=True,
-        since_ms=AT_MS,
-        term=1,
         workers=changes.pop("workers", ("w-1", "w-2")),
-        running={},
-        versions={},
-        decided_ms=AT_MS,
-        live=LiveModel(LIVE),
-        revision=lineup.revision,
-        lag=DecisionLag(0, 0, 2),
         histories=changes.pop("histories", HistoriesFound(whole=True, found="whole")),
         faults=changes.pop("faults", Faults(AT_MS, 100, 0, {}, 0, 0)),
-        decided_to={},
     )
     found = {"partitions": (PartitionWait(0, 0, None), PartitionWait(1, 0, None)), "incidents": ()} | changes
     publishers = Publishers(Term(1, "default"), (), {}, WorkerRecords())
