@@ -87,4 +87,4 @@ def rescored(settings: Settings, ranges: Mapping[int, tuple[int, int]], progress
         report = compare_topic(request, progress)
     except (RescoringError, FileError, ModelError, FeatureError, KafkaError, OSError) as error:
         return Reproduction(problem=str(error) or type(error).__name__)
-    return Reproduction(report.compared, report.equal, report.unexplained)
+    return Reproduction(report.compared, report.equal, report.unexplained, report.reasons)

@@ -217,17 +217,17 @@ def troubled_past(seed: int, minutes: int = 40) -> Past:
 def _partition(
     partition: int, draw: np.random.Generator, times: Sequence[int], minutes: int
 ) -> tuple[list[FetchedRecord], list[FetchedRecord]]:
-    scores, letters, offset, paid_ms = list[FetchedRecord](), list[FetchedRecord](), 0, 0
+    scores, letters, offset, at_ms = list[FetchedRecord](), list[FetchedRecord](), 0, 0
     second = float(draw.exponential(6))
     while second < minutes * 60:
-        paid_ms = max(paid_ms, START_MS + int(second * 1000) + int(draw.integers(0, 1000)))  # letters come by offset
-        gap, fields = _fields(second, draw, times, partition)
-        if gap is None:
-            letters.append(letter(offset, paid_ms, partition))
+        late_ms, fields = _fields(second, draw, times, partition)
+        paid_ms = START_MS + int(second * 1000) + int(draw.integers(0, 1000))
+        at_ms = max(at_ms, paid_ms + late_ms)  # scores and letters come by offset
+        if fields is None:
+            letters.append(letter(offset, at_ms, partition))
             if draw.random() < 0.2:  # written again after a crash
-                letters.append(msgspec.structs.replace(letters[-1], timestamp=paid_ms + 5))
+                letters.append(msgspec.structs.replace(letters[-1], timestamp=at_ms + 5))
         else:
-            at_ms = paid_ms + gap
             value = msgspec.json.encode(score(offset, at_ms, partition, **fields))
             scores.append(record(SCORES, partition, (len(scores), at_ms), value))
             if draw.random() < 0.05:
@@ -239,16 +239,17 @@ def _partition(
 
 def _fields(
     second: float, draw: np.random.Generator, times: Sequence[int], partition: int
-) -> tuple[int | None, dict[str, Any]]:
-    """Return what a payment's score says at a time; None in place of how late it is if it is refused."""
+) -> tuple[int, dict[str, Any] | None]:
+    """Return how late a payment of that time is decided, and what its score says; None if it is refused."""
     stood_in, incomplete, capped, missed, away, burst, halted, canary = times
     drawn = float(draw.random())
 
     def at(begin: int, seconds: int, share: float = 1.0) -> bool:
         return begin <= second < begin + seconds and drawn < share
 
+    late_ms = int((away + 150 - second) * 1000) if at(away, 150) else 0  # no worker decides, nor refuses
     if at(burst, 90, 0.5) or (partition == 1 and at(halted, 240)):
-        return None, {}
+        return late_ms, None
     fields: dict[str, Any] = {"decision": ("approve", "review", "decline")[int(drawn * 1e6) % 3]}
     if at(stood_in, 200, 0.3):
         fields |= {"decided_by": "rules" if drawn < 0.1 else "fallback", "degraded": ["live_model_failed"]}
@@ -260,7 +261,6 @@ def _fields(
         fields |= {"model": {"name": "card", "version": "2", "digest": NEW}, "arm": "canary", "revision": 2}
     epoch = 1 + (second >= incomplete) + (second >= away)
     fields["positions"] = {"history_epoch": epoch, "card": 1, "merchant": None}
-    late_ms = int((away + 150 - second) * 1000) if at(away, 150) else 0
     latency_ms = late_ms or (101 + int(drawn * 5_000) if at(missed, 800, 0.5) else 5)
     return late_ms, fields | {"latency_ms": latency_ms}
 

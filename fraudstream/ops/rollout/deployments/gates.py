@@ -1,6 +1,7 @@
 """Go or no-go: the gates that a deployment has to pass before it may publish, and the evidence for the judge."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -32,11 +33,13 @@ class Reproduction(NamedTuple):
     """What rescoring a sample of a deployment's own decisions gave, or the `problem` for which it gave nothing.
 
     Of those `compared`, some are `equal` to the last bit; others differ for a known reason, or are `unexplained`.
+    `reasons` counts the decisions that each reason explains.
     """
 
     compared: int = 0
     equal: int = 0
     unexplained: int = 0
+    reasons: Mapping[str, int] = MappingProxyType({})
     problem: str | None = None
     stated: bool = False
     """Whether a person states that the decisions reproduce, so that nothing was rescored."""
@@ -157,6 +160,7 @@ def reproduction_gate(deployment: str, reproduction: Reproduction) -> Gate:
         return Gate("reproduces", passed=True, found="stated by the sender", required="0 unexplained", advice=advice)
     found = reproduction.problem or (
         f"{reproduction.unexplained:,} unexplained and {reproduction.equal:,} equal of {reproduction.compared:,}"
+        + "".join(f", {count:,} {reason}" for reason, count in reproduction.reasons.items())
     )
     passed = reproduction.problem is None and reproduction.unexplained == 0 and reproduction.equal > 0
     return Gate("reproduces", passed, found, "0 unexplained, some equal", advice)

@@ -104,6 +104,11 @@ def test_differences_are_held_to_a_budget_in_which_payments_that_one_side_alone_
     assert refusing(findings) == ([] if passed else ["differences"])
 
 
+def test_what_explains_a_decision_that_is_not_equal_is_named() -> None:
+    gate = found(reproduction=Reproduction(200, 161, 0, {"order_unknown": 39})).gates[-1]
+    assert gate.found == "0 unexplained and 161 equal of 200, 39 order_unknown"
+
+
 def test_without_a_comparison_there_is_no_go() -> None:
     assert refusing(found(comparison=None)) == ["differences"]
 
