@@ -9,13 +9,14 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from stream.engine.batches import Record
 from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.engine.held_back import HeldBack
 from stream.engine.unpacking import FetchedRecord, Unreadable
 from stream.kafka.client import connection_options, require_topic
+from stream.kafka.stray import PlainConsumer
 from stream.settings import Settings
 
 __all__ = [
@@ -160,7 +161,7 @@ async def offset_ranges(
     Raises:
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
-    consumer = AIOKafkaConsumer(**connection_options(settings), enable_auto_commit=False)
+    consumer = PlainConsumer(**connection_options(settings), enable_auto_commit=False)
     try:
         await consumer.start()
         begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)

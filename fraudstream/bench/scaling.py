@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from aiokafka import AIOKafkaConsumer
 from numpy.typing import NDArray
 
 from fraudstream.bench.autoscaler import Autoscaler, ScalingRule, workers_needed
@@ -24,6 +23,7 @@ from fraudstream.bench.slow_link import slow_link
 from fraudstream.bench.worker import SeenScore, WorkerBench, own_names
 from models.commands import CommandKind
 from stream.kafka.client import connection_options, open_admin
+from stream.kafka.stray import PlainConsumer
 from stream.settings import Settings
 
 _PATIENCE_SECONDS = 900.0
@@ -196,7 +196,7 @@ class _Scene(NamedTuple):
 
 async def _open_lag(stack: AsyncExitStack, run: WorkerBench) -> CommittedLag:
     admin = await stack.enter_async_context(open_admin(run.settings))
-    consumer = AIOKafkaConsumer(**connection_options(run.settings), enable_auto_commit=False)
+    consumer = PlainConsumer(**connection_options(run.settings), enable_auto_commit=False)
     await consumer.start()
     stack.push_async_callback(consumer.stop)
     return CommittedLag(run.settings, admin, consumer, run.partitions)

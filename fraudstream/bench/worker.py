@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 import numpy as np
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.structs import RecordMetadata
 
 from fraudstream.bench.keys import own_keys
@@ -30,6 +30,7 @@ from stream.clock import now_ms
 from stream.control.client import CommandRequest
 from stream.errors import MeasurementError
 from stream.kafka.client import connection_options, open_admin, producer_options
+from stream.kafka.stray import PlainConsumer, PlainProducer
 from stream.kafka.topics import SCORES, TRANSACTIONS, apply, layouts_of
 from stream.settings import Settings
 from stream.tasks import end_tasks
@@ -98,7 +99,7 @@ class WorkerBench:
         self.folder = Path(tempfile.mkdtemp(prefix="fraudstream-bench-"))
         self._started = 0
         self._arrived = asyncio.Event()
-        self._producer = AIOKafkaProducer(**producer_options(settings), linger_ms=1)
+        self._producer = PlainProducer(**producer_options(settings), linger_ms=1)
         self._consuming: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -176,7 +177,7 @@ class WorkerBench:
         return Offered(due, report)
 
     async def _consume(self) -> None:
-        consumer = AIOKafkaConsumer(**connection_options(self.settings), enable_auto_commit=False, fetch_max_wait_ms=5)
+        consumer = PlainConsumer(**connection_options(self.settings), enable_auto_commit=False, fetch_max_wait_ms=5)
         try:
             await consumer.start()
             consumer.assign(

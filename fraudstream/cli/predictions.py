@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import click
-from aiokafka import AIOKafkaProducer
 
 from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
@@ -21,6 +20,7 @@ from fraudstream.lab.dataset.predictions_file import PredictionsFile
 from models.times import format_time
 from stream.clock import now_ms
 from stream.kafka.client import producer_options, require_topic
+from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import PREDICTIONS
 from stream.settings import PREFIX, Settings
 
@@ -89,7 +89,7 @@ async def check_topic(settings: Settings) -> None:
     Raises:
         aiokafka.errors.KafkaError: the topic is missing, or the broker does not respond.
     """
-    producer = AIOKafkaProducer(**producer_options(settings))
+    producer = PlainProducer(**producer_options(settings))
     try:
         await producer.start()
         await require_topic(producer, settings.topic(PREDICTIONS.name))
@@ -108,7 +108,7 @@ async def send(
         InjectionError: the broker did not take all of them.
         aiokafka.errors.KafkaError: the broker does not respond.
     """
-    producer = AIOKafkaProducer(**producer_options(settings))
+    producer = PlainProducer(**producer_options(settings))
     try:
         await producer.start()
         with sending_bar("predictions", opened.facts.rows) as progress:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import click
-from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
@@ -22,6 +21,7 @@ from fraudstream.lab.dataset.records import RecordKind, RecordsDatabase, TimedRe
 from fraudstream.lab.dataset.too_large import SizeFilter, TopicLimit, read_limits
 from stream.engine.tracing import OperationTracing
 from stream.kafka.client import open_admin, producer_options, require_topic
+from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.settings import Settings
 from stream.telemetry.command_line import steps_outside
@@ -104,7 +104,7 @@ def _topic(kind: RecordKind) -> str:
 
 async def _check_topics(settings: Settings, kinds: Iterable[RecordKind]) -> Mapping[RecordKind, TopicLimit]:
     """Fail before the files are read, which may take minutes, if there is no topic to send to; return the limits."""
-    producer = AIOKafkaProducer(**producer_options(settings))
+    producer = PlainProducer(**producer_options(settings))
     try:
         await producer.start()
         for kind in kinds:
@@ -126,7 +126,7 @@ async def _publish(
 async def _send(
     settings: Settings, playlist: _Playlist, rate: float | None, operations: OperationTracing
 ) -> InjectionReport:
-    producer = AIOKafkaProducer(**producer_options(settings))
+    producer = PlainProducer(**producer_options(settings))
     try:
         await producer.start()
         with sending_bar("publish", sum(playlist.counts.values())) as progress:

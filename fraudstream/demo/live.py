@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
 from fraudstream.demo.canary import canary_facts
@@ -31,6 +30,7 @@ from fraudstream.lab.dataset.injector import InjectionReport, Injector, Schedule
 from fraudstream.ops.rollout.deployments.publishers import publishers_of
 from stream.clock import now_ms
 from stream.kafka.client import producer_options
+from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import silent_scores
 from stream.tasks import end_tasks
 
@@ -107,7 +107,7 @@ class LiveRun:
 
     # --- what is published
 
-    async def _warm(self, producer: AIOKafkaProducer, presenter: Presenter) -> None:
+    async def _warm(self, producer: PlainProducer, presenter: Presenter) -> None:
         """Publish the last days of the history as fast as they are decided, then their labels."""
         count, began = self._traffic.warm_count, time.monotonic()
         if not count:
@@ -125,7 +125,7 @@ class LiveRun:
             await injector.run(self._traffic.warm_labels())
             step.result = f"{count:,} transactions, {count / seconds:,.0f} a second; {self._traffic.labels} labels"
 
-    async def _go_live(self, producer: AIOKafkaProducer) -> InjectionReport:
+    async def _go_live(self, producer: PlainProducer) -> InjectionReport:
         """Publish at the rate while the operator acts, then wait until everything is decided."""
         injector = self._injector(producer, self._plan.rate, live=True)
         self._began_ms = now_ms()
@@ -206,7 +206,7 @@ class LiveRun:
             blue_green=self._operator.blue_green.state if self._plan.blue_green else None,
         )
 
-    def _injector(self, producer: AIOKafkaProducer, rate: float | None, *, live: bool) -> Injector:
+    def _injector(self, producer: PlainProducer, rate: float | None, *, live: bool) -> Injector:
         def due(item: ScheduledRecord, due_ms: int) -> None:
             if item.name:
                 self.board.due(item.name, GroundTruth(self._traffic.patterns.pop(item.name), live, due_ms))
@@ -218,8 +218,8 @@ class LiveRun:
         return Injector(producer, rate, due, acknowledged)
 
     @asynccontextmanager
-    async def _producer(self) -> AsyncIterator[AIOKafkaProducer]:
-        producer = AIOKafkaProducer(**producer_options(self._settings))
+    async def _producer(self) -> AsyncIterator[PlainProducer]:
+        producer = PlainProducer(**producer_options(self._settings))
         try:
             await producer.start()
             yield producer

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from fraudstream.demo.commands import CommandLog
 from fraudstream.demo.comparisons import RevisionComparisons
@@ -21,6 +21,7 @@ from shadow.comparison import Comparison, read_comparison
 from stream.clock import now_ms
 from stream.consumer import ValidScores
 from stream.kafka.client import connection_options
+from stream.kafka.stray import PlainConsumer
 from stream.kafka.topics import DEAD_LETTERS, MODEL_CONTROL, MODEL_EVENTS, OUTCOMES, SCORES, SHADOW_SCORES
 from stream.settings import Settings
 
@@ -78,7 +79,7 @@ class Reader:
 
     async def run(self) -> None:
         """Read until cancelled."""
-        consumer = AIOKafkaConsumer(
+        consumer = PlainConsumer(
             **connection_options(self._settings),
             enable_auto_commit=False,
             auto_offset_reset="earliest",

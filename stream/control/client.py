@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from guards.ladder import Ladder
@@ -30,6 +30,7 @@ from stream.engine.fetcher import open_consumer
 from stream.engine.publisher import Headers
 from stream.engine.tracing import OperationTracing
 from stream.kafka.client import explain_error, producer_options, require_topic
+from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import MODEL_CONTROL
 from stream.settings import Settings
 from stream.tasks import end_tasks
@@ -326,7 +327,7 @@ def command_of(settings: Settings, request: CommandRequest, revision: int) -> Co
 
 
 async def send_signed(
-    settings: Settings, producer: AIOKafkaProducer, command: Command, headers: Headers, seal: SealCommand | None
+    settings: Settings, producer: PlainProducer, command: Command, headers: Headers, seal: SealCommand | None
 ) -> None:
     """Send a command, signed if there is a key for it, and wait until it is written.
 
@@ -340,7 +341,7 @@ async def send_signed(
 
 
 async def _send(settings: Settings, command: Command, headers: Headers, seal: SealCommand | None) -> None:
-    producer = AIOKafkaProducer(**producer_options(settings))
+    producer = PlainProducer(**producer_options(settings))
     try:
         await producer.start()
         await send_signed(settings, producer, command, headers, seal)

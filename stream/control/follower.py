@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from models.commands import Event, EventKind
@@ -26,7 +26,7 @@ from stream.engine.batches import Record
 from stream.engine.publisher import Headers
 from stream.engine.tracing import NoOperationTracing, OperationTracing
 from stream.kafka.client import connection_options, explain_error
-from stream.kafka.stray import given_up_as_error
+from stream.kafka.stray import PlainConsumer, given_up_as_error
 from stream.kafka.topics import MODEL_EVENTS
 from stream.settings import Settings
 from stream.tasks import timeout_at_tick
@@ -124,7 +124,7 @@ class Follower:
         return self.log.why_untrusted(self._tp.topic)
 
     async def _read(self) -> None:
-        consumer = AIOKafkaConsumer(
+        consumer = PlainConsumer(
             **connection_options(self._settings),
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -200,7 +200,7 @@ class Follower:
 
 async def end_offset(settings: Settings, partition: TopicPartition) -> int:
     """Return the current end offset of a partition."""
-    consumer = AIOKafkaConsumer(**connection_options(settings), enable_auto_commit=False)
+    consumer = PlainConsumer(**connection_options(settings), enable_auto_commit=False)
     try:
         await consumer.start()
         end: int = (await consumer.end_offsets([partition]))[partition]

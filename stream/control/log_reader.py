@@ -3,13 +3,14 @@
 from collections.abc import Collection
 from typing import Self
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from models.commands import Event, EventKind, read_event
 from models.event_log import EventLog
 from models.worker_records import WorkerRecords
 from stream.errors import ControlLogError
 from stream.kafka.client import connection_options, require_topic
+from stream.kafka.stray import PlainConsumer
 from stream.kafka.topics import MODEL_EVENTS
 from stream.settings import Settings
 
@@ -31,7 +32,7 @@ class LogReader:
         self._reports = reports
         self._other: dict[str, Event] = {}
         self._verdicts: dict[str, Event] = {}
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = PlainConsumer(
             **connection_options(settings),
             enable_auto_commit=False,
             auto_offset_reset="earliest",

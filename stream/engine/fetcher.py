@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.fetcher import Fetcher
@@ -30,6 +30,7 @@ from stream.engine.leaving import leave_group
 from stream.engine.unpacking import FetchedRecord, Unreadable, committed, split_batches
 from stream.engine.wire import FETCH, FETCH_VERSION, FetchedTopic, FetchOptions, Topics, fetch_from, speaks
 from stream.kafka.client import connection_options
+from stream.kafka.stray import PlainConsumer
 from stream.settings import Settings
 from stream.tasks import end_tasks
 
@@ -356,7 +357,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         return self.queues.failing.seconds(tp) >= _CERTAIN_SECONDS
 
 
-class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no types
+class LogConsumer(PlainConsumer):
     """A consumer of committed records with a `QueueingFetcher`.
 
     With `resets=False` an offset that the broker does not have is not replaced by another in silence.
@@ -373,7 +374,7 @@ class LogConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no t
     async def start(self) -> None:
         """Connect, and replace the fetcher before anything is assigned."""
         await super().start()
-        await self._fetcher.close()
+        await asyncio.shield(self._fetcher.close())  # which would swallow a cancellation that arrives meanwhile
         self._fetcher = QueueingFetcher(
             self._client,
             self._subscription,

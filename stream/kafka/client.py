@@ -4,6 +4,7 @@ A worker's client id contains its name, so the group coordinator's list of clien
 errors are explained in terms of the settings that fix them.
 """
 
+import asyncio
 import socket
 import ssl
 import struct
@@ -92,7 +93,7 @@ async def open_admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.start()
         yield admin
     finally:
-        await admin.close()
+        await asyncio.shield(admin.close())  # which would swallow a cancellation that arrives meanwhile
 
 
 def producer_options(settings: Settings) -> dict[str, Any]:

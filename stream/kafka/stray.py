@@ -1,13 +1,31 @@
-"""Requests that aiokafka gives up by itself or repeats for ever, as errors.
+"""What aiokafka does in silence, told: requests given up or repeated for ever, and cancellations that it swallows.
 
-It cancels their futures when a connection or a coordinator is lost, and asks on and on for one that is away.
+It cancels the futures of requests when a connection or a coordinator is lost, and asks on and on for one that is away.
+To stop, it cancels its own tasks and suppresses what awaiting them raises, which may be its caller's cancellation.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
+
+
+class PlainConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no types
+    """A consumer whose `stop` passes on a cancellation that arrives meanwhile, and ends by itself then."""
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await asyncio.shield(super().stop())
+
+
+class PlainProducer(AIOKafkaProducer):  # type: ignore[misc] # aiokafka ships no types
+    """A producer whose `stop` passes on a cancellation that arrives meanwhile, and ends by itself then."""
+
+    async def stop(self) -> None:
+        """Write what is pending, and disconnect."""
+        await asyncio.shield(super().stop())
 
 
 def given_up() -> Exception:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
@@ -22,6 +22,7 @@ from features.history.store import Entity
 from models.terms import Term
 from stream.errors import TopicsError
 from stream.kafka.client import HIDDEN, LARGEST_OUTPUT_BYTES, connection_options, explain_error, open_admin
+from stream.kafka.stray import PlainConsumer
 from stream.settings import Settings
 
 _DAY_MS = 86_400_000
@@ -252,7 +253,7 @@ async def partition_counts(admin: AIOKafkaAdminClient, settings: Settings) -> di
 
 async def has_records(settings: Settings, topic: str) -> bool:
     """Tell whether anything was ever written to an existing topic."""
-    consumer = AIOKafkaConsumer(topic, **connection_options(settings), enable_auto_commit=False)
+    consumer = PlainConsumer(topic, **connection_options(settings), enable_auto_commit=False)
     try:
         await consumer.start()
         partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
@@ -269,7 +270,7 @@ async def check_readable(settings: Settings, topic: str) -> None:
     Raises:
         aiokafka.errors.TopicAuthorizationFailedError: this client may not read it.
     """
-    consumer = AIOKafkaConsumer(**connection_options(settings), enable_auto_commit=False, fetch_max_wait_ms=1)
+    consumer = PlainConsumer(**connection_options(settings), enable_auto_commit=False, fetch_max_wait_ms=1)
     try:
         await consumer.start()
         consumer.assign([TopicPartition(topic, 0)])

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from models.judge import InputTopic
@@ -14,6 +14,7 @@ from stream.contract.fields import KnownFields, decode_object
 from stream.engine.fetcher import LogConsumer
 from stream.kafka.bounds import OffsetBounds
 from stream.kafka.client import committed_offsets, connection_options
+from stream.kafka.stray import PlainConsumer
 from stream.kafka.topic_ids import TopicState, topic_states
 from stream.kafka.topics import LABELS, SCORES, TRANSACTIONS, has_records, partition_counts
 from stream.positions.offsets import Position, identity_of
@@ -27,7 +28,7 @@ _IDS = KnownFields(["card_id", "transaction_id"])
 class InputReader:
     """Asks what the input topics hold; all partitions over the same connections, and none waits for another."""
 
-    def __init__(self, admin: AIOKafkaAdminClient, offsets: AIOKafkaConsumer) -> None:
+    def __init__(self, admin: AIOKafkaAdminClient, offsets: PlainConsumer) -> None:
         self._bounds = OffsetBounds(offsets)
         self._admin = admin
         self._asked: dict[frozenset[str], asyncio.Task[Mapping[str, TopicState]]] = {}
@@ -90,7 +91,7 @@ async def input_reader(
     Raises:
         aiokafka.errors.KafkaError: the brokers do not respond.
     """
-    offsets = AIOKafkaConsumer(**connection_options(settings), enable_auto_commit=False)
+    offsets = PlainConsumer(**connection_options(settings), enable_auto_commit=False)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(offsets.stop)
         await offsets.start()

@@ -1,9 +1,12 @@
 """Fixtures of the integration tests: fleets, and a Redis of the test's own."""
 
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiokafka import client as aiokafka_client
 
 from support.fleet.fleet import Fleet, new_fleet
 from support.fleet.workers import Worker
@@ -11,6 +14,36 @@ from support.kafka.cluster import Cluster
 from support.kafka.jars import NoJars
 from support.kafka.three_brokers import ThreeBrokers, three_brokers
 from support.redis.own import OwnRedis
+
+_CONNECTIONS = ContextVar[list[Any]]("connections that a bootstrap has made")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cancelled_bootstraps_leave_nothing() -> Iterator[None]:
+    """Close the connection of a cancelled bootstrap: aiokafka leaves it open, which a later test is told of."""
+    connect, bootstrap = aiokafka_client.create_conn, aiokafka_client.AIOKafkaClient.bootstrap
+
+    async def create_conn(*args: Any, **options: Any) -> Any:
+        made = await connect(*args, **options)
+        _CONNECTIONS.get([]).append(made)
+        return made
+
+    async def closing(client: Any) -> None:
+        made: list[Any] = []
+        _CONNECTIONS.set(made)
+        try:
+            await bootstrap(client)
+        except BaseException:
+            for connection in made:
+                connection.close()
+            raise
+        finally:
+            _CONNECTIONS.set([])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aiokafka_client, "create_conn", create_conn)
+        patch.setattr(aiokafka_client.AIOKafkaClient, "bootstrap", closing)
+        yield
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import time
 from typing import NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
 from fraudstream.ops.repair.kept_letters import KeptLetter, OriginalPlace
 from fraudstream.ops.repair.key_sample import sample_keys
@@ -20,6 +20,7 @@ from stream.control.log_reader import LogReader
 from stream.control.running import able, running_workers
 from stream.errors import UnsentCommandError
 from stream.kafka.client import committed_offsets, open_admin, producer_options, require_topic
+from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import TRANSACTIONS
 from stream.settings import Settings
 
@@ -113,7 +114,7 @@ async def send_erasure(settings: Settings, signer: Signer, erasure: CardErasure,
     """
     topic, value = settings.topic(TRANSACTIONS.name), erasure.value()
     headers = signer.headers((await estate_of(settings)).scope.of_all, value)
-    producer = AIOKafkaProducer(**producer_options(settings))
+    producer = PlainProducer(**producer_options(settings))
     try:
         await producer.start()
         await require_topic(producer, topic)

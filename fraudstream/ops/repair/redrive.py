@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError
 
 from fraudstream.ops.repair.kept_letters import KeptLetter, Originals, Redrive, headers_of, read_letter
 from stream.kafka.client import producer_options
+from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import DEAD_LETTERS, LABELS, PREDICTIONS, TRANSACTIONS
 from stream.scan import FetchedRecord, scan_topic
 from stream.settings import Settings
@@ -98,7 +98,7 @@ async def send_again(settings: Settings, plan: Redrive, progress: Progress) -> R
         aiokafka.errors.KafkaError: the broker does not respond; some may have been sent, and are known by their header.
     """
     done = Redrive([], plan.before, [*plan.refused])
-    producer = AIOKafkaProducer(**producer_options(settings))
+    producer = PlainProducer(**producer_options(settings))
     try:
         await producer.start()
         for letter, original in plan.sent:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from uuid import uuid4
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 
 from models.commands import EventKind, encode
 from models.event_log import EventLog
@@ -17,6 +17,7 @@ from models.snapshot import RestorePlan, plan_restore
 from stream.control.announcements import new_origin
 from stream.errors import ControlLogError
 from stream.kafka.client import connection_options, producer_options, require_topic
+from stream.kafka.stray import PlainConsumer, PlainProducer
 from stream.kafka.topics import MODEL_EVENTS
 from stream.settings import Settings
 
@@ -46,7 +47,7 @@ async def read_log(settings: Settings) -> LogState:
     Raises:
         aiokafka.errors.KafkaError: the broker does not respond, or the topic does not exist.
     """
-    consumer = AIOKafkaConsumer(
+    consumer = PlainConsumer(
         **connection_options(settings), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
     )
     tp, log = TopicPartition(settings.topic(MODEL_EVENTS.name), 0), EventLog(settings.deployment)
@@ -110,7 +111,7 @@ async def _write(settings: Settings, request: RestoreRequest, planned: RestorePl
     done = new_origin(_WRITER).event(
         settings.deployment, EventKind.RESTORED, revision, command_id=restore_id, records=len(planned.events)
     )
-    producer = AIOKafkaProducer(**producer_options(settings))
+    producer = PlainProducer(**producer_options(settings))
     try:
         await producer.start()
         for value in (encode(begun), *planned.events.values(), encode(done)):

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 
 from fraudstream.ops.folds.run import LoopTerms, run_fold
 from fraudstream.ops.folds.tail import SharedTail
@@ -39,6 +38,7 @@ from stream.control.log_reader import LogReader
 from stream.engine.tracing import OperationTrace, OperationTracing
 from stream.errors import ControlLogError
 from stream.kafka.client import producer_options
+from stream.kafka.stray import PlainProducer
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.guard")
@@ -202,13 +202,13 @@ class Guard:
         if self._reader is not None:
             await self._reader.close()
 
-    async def connect(self, stack: AsyncExitStack) -> tuple[LogReader, AIOKafkaProducer]:
+    async def connect(self, stack: AsyncExitStack) -> tuple[LogReader, PlainProducer]:
         """Connect; `stack` disconnects.
 
         Raises:
             aiokafka.errors.KafkaError: the brokers do not respond, or a topic is missing.
         """
-        producer = AIOKafkaProducer(**producer_options(self._settings))
+        producer = PlainProducer(**producer_options(self._settings))
         events = await stack.enter_async_context(LogReader(self._settings, (EventKind.ROW_TIME,)))
         stack.push_async_callback(producer.stop)
         await producer.start()
@@ -216,7 +216,7 @@ class Guard:
         self._log_read_at = -math.inf
         return events, producer
 
-    async def turn(self, connection: tuple[LogReader, AIOKafkaProducer]) -> bool:
+    async def turn(self, connection: tuple[LogReader, PlainProducer]) -> bool:
         """Read once what is new, look at it, and act; return whether it sees what it has to watch."""
         events, producer = connection
         past = await self._read_log(events) if self._must_read_log() else self._past()
@@ -320,7 +320,7 @@ class Guard:
 
     # --- act
 
-    async def _act(self, producer: AIOKafkaProducer) -> None:
+    async def _act(self, producer: PlainProducer) -> None:
         finding, past, now = self.view.finding, self._past(), now_ms()
         order = None if finding is None else finding.order
         if order is None or now < self._not_before_ms[order.raises] or silent(self._settings, past):

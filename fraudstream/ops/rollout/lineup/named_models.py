@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from models.commands import Event, EventKind, read_event
 from models.lineup import Lineup
@@ -16,6 +16,7 @@ from stream.clock import now_ms
 from stream.control.log_reader import LogReader
 from stream.errors import ControlLogError
 from stream.kafka.client import connection_options
+from stream.kafka.stray import PlainConsumer
 from stream.kafka.topics import INCIDENTS, MODEL_CONTROL, MODEL_EVENTS, PREDICTIONS, SCORES, SHADOW_SCORES
 from stream.scan import offset_ranges, scan_topic
 from stream.settings import Settings
@@ -140,7 +141,7 @@ def add_roles(mentions: Mentions, lineup: Lineup, at_ms: int) -> None:
 
 
 async def _topic_names(settings: Settings) -> frozenset[str]:
-    consumer = AIOKafkaConsumer(**connection_options(settings), enable_auto_commit=False)
+    consumer = PlainConsumer(**connection_options(settings), enable_auto_commit=False)
     try:
         await consumer.start()
         return frozenset(await consumer.topics())

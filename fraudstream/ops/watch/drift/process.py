@@ -8,7 +8,6 @@ import logging
 from contextlib import AsyncExitStack
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 
 from fraudstream.ops.folds.run import LoopTerms, run_fold
 from fraudstream.ops.folds.tail import SharedTail
@@ -33,6 +32,7 @@ from stream.clock import now_ms
 from stream.consumer import Standing
 from stream.contract.incident import Incident
 from stream.kafka.client import producer_options, require_topic
+from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import INCIDENTS, OUTCOMES, SCORES
 from stream.readers import ScoreView
 from stream.scan import EARLIER_SCORES
@@ -121,20 +121,20 @@ class DriftWatcher:
         await self.keep()
         await self._topics.close()
 
-    async def connect(self, stack: AsyncExitStack) -> tuple[ToldReader, AIOKafkaProducer]:
+    async def connect(self, stack: AsyncExitStack) -> tuple[ToldReader, PlainProducer]:
         """Connect; `stack` disconnects.
 
         Raises:
             aiokafka.errors.KafkaError: the brokers do not respond, or a topic is missing.
         """
         told = await stack.enter_async_context(ToldReader(self._settings))
-        producer = AIOKafkaProducer(**producer_options(self._settings))
+        producer = PlainProducer(**producer_options(self._settings))
         stack.push_async_callback(producer.stop)
         await producer.start()
         await require_topic(producer, self._incidents)
         return told, producer
 
-    async def turn(self, connection: tuple[ToldReader, AIOKafkaProducer]) -> bool:
+    async def turn(self, connection: tuple[ToldReader, PlainProducer]) -> bool:
         """Read once what is new, look at days that are complete, and tell of alarms."""
         told, producer = connection
         began = asyncio.get_running_loop().time()
@@ -187,7 +187,7 @@ class DriftWatcher:
             self._book.forget(until_ms)
             self.gauges.show_matured(self._book.matured(until_ms))
 
-    async def _tell(self, told: ToldReader, producer: AIOKafkaProducer) -> None:
+    async def _tell(self, told: ToldReader, producer: PlainProducer) -> None:
         """Write the alarms that are to be told of and were not yet, by whichever guard.
 
         Raises:
@@ -201,7 +201,7 @@ class DriftWatcher:
                     await self._write(producer, record)
             self._news.pop(0)
 
-    async def _tell_of_labels(self, told: ToldReader, producer: AIOKafkaProducer) -> None:
+    async def _tell_of_labels(self, told: ToldReader, producer: PlainProducer) -> None:
         """Write that labels are missing, or are not any more, once after each day that was judged.
 
         Raises:
@@ -216,7 +216,7 @@ class DriftWatcher:
             await self._write(producer, record)
         self._feed_told_to = self._feed.looked_to or 0
 
-    async def _write(self, producer: AIOKafkaProducer, incident: Incident) -> None:
+    async def _write(self, producer: PlainProducer, incident: Incident) -> None:
         key = self._settings.deployment.encode()
         await producer.send_and_wait(self._incidents, msgspec.json.encode(incident), key=key)
         log.warning("incident %s %s: %s", incident.incident_id, incident.kind, incident.text)

@@ -9,7 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from fraudstream.ops.watch.incidents.told import Told, read_incident
@@ -17,7 +17,7 @@ from fraudstream.ops.watch.incidents.webhook import SendOutcome, Webhook, weakne
 from stream.clock import now_ms
 from stream.contract.incident import Incident
 from stream.kafka.client import connection_options, explain_error, require_topic
-from stream.kafka.stray import given_up_as_error
+from stream.kafka.stray import PlainConsumer, given_up_as_error
 from stream.kafka.topics import INCIDENTS
 from stream.scan import FetchedRecord
 from stream.settings import Settings
@@ -96,7 +96,7 @@ class Deliveries:
 
     async def _connected(self) -> None:
         assignment = _Assignment()
-        consumer = AIOKafkaConsumer(
+        consumer = PlainConsumer(
             **connection_options(self._settings),
             group_id=f"{self._settings.group}{GROUP_SUFFIX}",
             enable_auto_commit=False,
@@ -115,7 +115,7 @@ class Deliveries:
         finally:
             await consumer.stop()
 
-    async def _serve(self, consumer: AIOKafkaConsumer, assignment: _Assignment) -> None:
+    async def _serve(self, consumer: PlainConsumer, assignment: _Assignment) -> None:
         """Send for one assignment of the partition; wait for a moment if it belongs to another process."""
         if not assignment.is_own:
             self._waiting = 0
@@ -149,7 +149,7 @@ class Deliveries:
         if turn.goes_on():
             await turn.consumer.commit({self._tp: record.offset + 1})
 
-    async def _sent_to(self, consumer: AIOKafkaConsumer) -> int:
+    async def _sent_to(self, consumer: PlainConsumer) -> int:
         """Return the offset from which on nothing was sent yet."""
         committed, end = await consumer.committed(self._tp), (await consumer.end_offsets([self._tp]))[self._tp]
         if committed is not None and committed <= end:
@@ -184,7 +184,7 @@ class Deliveries:
 class _Turn:
     """One assignment of the partition of `incidents` to this process."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, assignment: _Assignment, told: Told) -> None:
+    def __init__(self, consumer: PlainConsumer, assignment: _Assignment, told: Told) -> None:
         self.consumer = consumer
         self.told = told
         self._assignment = assignment

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 
 from fraudstream.ops.folds.run import LoopTerms, run_fold
 from fraudstream.ops.folds.tail import SharedTail
@@ -28,7 +27,7 @@ from stream.contract.incident import Incident, IncidentRule
 from stream.control.log_reader import LogReader
 from stream.errors import ControlLogError
 from stream.kafka.client import producer_options, require_topic
-from stream.kafka.stray import given_up_as_error
+from stream.kafka.stray import PlainProducer, given_up_as_error
 from stream.kafka.topics import INCIDENTS, TRANSACTIONS
 from stream.settings import Settings
 
@@ -59,7 +58,7 @@ class Connections:
         self.events = LogReader(settings, ())
         self.told = ToldReader(settings)
         self.waiting = WaitingPayments(settings)
-        self.producer = AIOKafkaProducer(**producer_options(settings))
+        self.producer = PlainProducer(**producer_options(settings))
 
     async def start(self, stack: AsyncExitStack, topic: str) -> None:
         """Connect; `stack` disconnects.

@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Self
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from stream.contract.incident import Incident, IncidentKind
 from stream.kafka.client import connection_options, require_topic
+from stream.kafka.stray import PlainConsumer
 from stream.kafka.topics import INCIDENTS
 from stream.readers import UNREADABLE
 from stream.settings import Settings
@@ -98,7 +99,7 @@ class ToldReader:
     def __init__(self, settings: Settings) -> None:
         self.told = Told(settings.deployment)
         self._tp = TopicPartition(settings.topic(INCIDENTS.name), 0)
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = PlainConsumer(
             **connection_options(settings),
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -17,11 +17,12 @@ from stream.engine.aside import AsidePartitions
 from stream.engine.batches import Commit
 from stream.engine.ending import EndableProducer
 from stream.engine.fetch_thread import FetchThread
+from stream.engine.fetcher import LogConsumer
 from stream.engine.lane import Lane
 from stream.engine.publisher import Outgoing, Publisher
 from stream.engine.transport import BatchConsumer
 from stream.errors import PublishError, WriteGivenUpError
-from stream.kafka.stray import given_up_as_error
+from stream.kafka.stray import PlainConsumer, PlainProducer, given_up_as_error
 from stream.settings import Settings
 from support.given_up import give_up
 
@@ -166,3 +167,25 @@ async def test_a_lane_that_ends_by_a_request_that_is_given_up_ends_the_process(m
     monkeypatch.setattr(BatchConsumer, "_poll_once", give_up)
     await asyncio.wait_for(made._drain_messages(running), 5)
     assert "given up" in fatal[0]
+
+
+@pytest.mark.parametrize("client", [PlainConsumer, PlainProducer, LogConsumer])
+async def test_a_cancellation_that_arrives_while_a_client_stops_is_not_swallowed(client: Any) -> None:
+    ended = asyncio.Event()
+
+    async def ends_slowly() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.02)
+            ended.set()
+
+    made = client(bootstrap_servers="127.0.0.1:1")
+    inner = made.client if client is PlainProducer else made._client
+    inner._sync_task = asyncio.ensure_future(ends_slowly())
+    stopping = asyncio.ensure_future(made.stop())
+    await asyncio.sleep(0.01)
+    stopping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+    await asyncio.wait_for(ended.wait(), 5)  # it stops by itself

@@ -1,7 +1,6 @@
 """The reader of a guard on a real broker: valid scores and outcomes, from a checkpoint on, and what Kafka lost."""
 
 import asyncio
-import gc
 import json
 import time
 from collections.abc import Sequence
@@ -125,7 +124,6 @@ async def step_and_break_off(reader: GuardReader) -> None:
             async with asyncio.timeout(seconds):
                 while True:
                     await reader.step(known)
-        gc.collect()  # the connection that a cancelled bootstrap leaves open, which would warn in a later test
 
 
 async def step_until_now(reader: GuardReader) -> None:
@@ -162,7 +160,6 @@ async def assert_counted_again(settings: Settings, since_ms: int, found: dict[st
     assert without_positions(evidence(again)) == without_positions(found)
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # aiokafka's bootstrap leaves a connection when it is cancelled
 async def test_a_guard_goes_on_from_its_checkpoint_and_its_evidence_can_be_counted_again(
     read: Topics, tail: SharedTail | None
 ) -> None:
