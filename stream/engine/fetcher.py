@@ -19,7 +19,6 @@ from aiokafka import TopicPartition
 from aiokafka import errors as kafka_errors
 from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.fetcher import Fetcher
-from aiokafka.errors import KafkaError
 from aiokafka.protocol.fetch import FetchRequest
 
 from stream.clock import now_ms
@@ -43,7 +42,7 @@ _PARTS_V11 = 5
 """The response's version 11 states a preferred replica between the aborted transactions and the records."""
 _ALL = 2**31
 _CERTAIN_SECONDS = 2.0
-Trouble: TypeAlias = "Unreadable | int | KafkaError"
+Trouble: TypeAlias = "Unreadable | int | kafka_errors.KafkaError"
 """Why a partition cannot be read on: what cannot be unpacked, the offset that does not exist, or a refusal."""
 _LEADER_CHANGED = (kafka_errors.NotLeaderForPartitionError, kafka_errors.UnknownTopicOrPartitionError)
 
@@ -71,7 +70,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         self._busy_wait_ms: int = self._fetch_max_wait_ms
         self._on_arrival: Callable[[Collection[TopicPartition]], None] = lambda _: None
         self._first: dict[int, int] = {}
-        self.refused: dict[TopicPartition, KafkaError] = {}
+        self.refused: dict[TopicPartition, kafka_errors.KafkaError] = {}
         self.pulsed_at: dict[TopicPartition, float] = {}
         self.held_back = HeldBackPartitions()
         self.passed_over: list[tuple[TopicPartition, Unreadable]] = []
@@ -235,7 +234,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
                 if early := self._early():
                     await asyncio.sleep(early)
                 topics = self._next_topics(assignment, node_id)
-        except KafkaError as error:
+        except kafka_errors.KafkaError as error:
             told = {"burst": f"fetch from broker {node_id}"}
             log.warning("records could not be fetched from broker %s, retrying: %s", node_id, error, extra=told)
             await asyncio.sleep(self._retry_backoff)
@@ -330,7 +329,7 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         self._arrived_at = time.monotonic()
         return True
 
-    def _accept_error(self, tp: TopicPartition, state: Any, error: type[KafkaError]) -> bool:  # noqa: ANN401 - aiokafka's
+    def _accept_error(self, tp: TopicPartition, state: Any, error: type[kafka_errors.KafkaError]) -> bool:  # noqa: ANN401 - aiokafka's
         is_missing = error is kafka_errors.OffsetOutOfRangeError
         if error in _LEADER_CHANGED or (is_missing and not self._is_certain(tp)):
             self._client.force_metadata_update()
