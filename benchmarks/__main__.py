@@ -48,6 +48,10 @@ COMMANDS = {
         "benchmarks.commands.histories:memory",
         "Measure the bytes of a history by its records a month, exact and paned, and the cost of reading it.",
     ),
+    "neighbours": CommandSource(
+        "benchmarks.commands.neighbours:neighbours",
+        "Measure how long payments wait while another partition is attacked; exits with 1 if they wait too long.",
+    ),
     "pauses": CommandSource(
         "benchmarks.commands.decisions:pauses",
         "Measure how long decisions pause while a worker joins, and while one leaves after SIGTERM, in turns.",

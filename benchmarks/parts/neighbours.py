@@ -1,0 +1,188 @@
+"""What a producer of one partition can do to the payments of others: the worst records that are known, on partition 0.
+
+Everyday payments come on the other partitions at a steady rate, first alone, then beside an attack. Latency counts from
+the time at which a payment was due to its score at a consumer. Each measurement has topics and a worker of its own.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from aiokafka import TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from fraudstream.bench.payments import PublishedPayment, payments
+from fraudstream.bench.worker import PARTITIONS, WorkerBench, own_names
+from models.commands import CommandKind
+from stream.errors import MeasurementError
+from stream.kafka.client import producer_options
+from stream.kafka.stray import PlainProducer
+from stream.kafka.topics import DEAD_LETTERS, TRANSACTIONS
+from stream.scan import offset_ranges
+from stream.settings import Settings
+
+ATTACKED = 0
+"""The partition that is attacked."""
+RATE = 20.0
+"""Payments a second on each of the others, as the attack was first measured."""
+_MIB = 2**20
+_WARM_UP, _WARM_UP_RATE = 600, 200.0
+_PATIENCE_SECONDS = 300.0
+_LOOK_SECONDS = 0.25
+_SEED = 36
+Batch = Sequence[tuple[bytes, bytes]]
+"""Keys and values of records that are compressed together."""
+
+
+class Attack(NamedTuple):
+    """What is sent: batches of records, in one go; `codec` of each batch, and what it is, in words."""
+
+    codec: str
+    batches: Callable[[], Iterator[Batch]]
+    text: str
+
+
+class NeighbourLine(NamedTuple):
+    """Milliseconds that the other partitions' payments took before an attack and during it, and how it ended.
+
+    Attributes:
+        attack: its name.
+        before, during: p50 and p95.
+        records: how many records the attack had.
+        answered: how many of them have a score or a dead letter.
+        seconds: until all were answered.
+    """
+
+    attack: str
+    before: tuple[float, float]
+    during: tuple[float, float]
+    records: int
+    answered: int
+    seconds: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the other partitions' p95 is at most twice that of before plus 20 ms, and nothing was lost."""
+        return self.during[1] <= 2 * self.before[1] + 20 and self.answered == self.records
+
+
+def _unpacking() -> Iterator[Batch]:
+    return ([(b"card", b"0" * (60 * _MIB))] for _ in range(60))
+
+
+def _digits() -> Iterator[Batch]:
+    return ([(b"card", b"7" * (_MIB - 100))] * 8 for _ in range(40))
+
+
+def _objects() -> Iterator[Batch]:
+    return ([(b"card", b"[" + b'{"a":1},' * (_MIB // 8 - 16) + b"0]")] * 8 for _ in range(40))
+
+
+def _of_cards(cards: int) -> Iterator[Batch]:
+    found = payments(20_000, _SEED + 1)
+    for first in range(0, len(found), 200):
+        batch = []
+        for at, one in enumerate(found[first : first + 200], first):
+            value = msgspec.json.decode(one.value)
+            value["card_id"] = f"attacked-{'abcdefghij'[at % cards % 10]}-{at % cards // 10 * 'x'}"
+            batch.append((value["card_id"].encode(), msgspec.json.encode(value)))
+        yield batch
+
+
+ATTACKS = {
+    "unpacking": Attack("zstd", _unpacking, "60 records of a few kB that unpack to 60 MiB each"),
+    "card": Attack("zstd", lambda: _of_cards(1), "20,000 payments of one card"),
+    "cards": Attack("zstd", lambda: _of_cards(200), "20,000 payments of 200 cards"),
+    "digits": Attack("zstd", _digits, "40 batches of 8 MiB of digits"),
+    "objects": Attack("zstd", _objects, '40 batches of 8 MiB of {"a":1},'),
+}
+
+
+async def measure_neighbours(settings: Settings, digest: str, attack: str, seconds: float) -> NeighbourLine:
+    """Measure the other partitions' payments for so long alone, and as long and until all is answered beside an attack.
+
+    Raises:
+        MeasurementError: the model cannot be made live, or payments are not decided.
+        aiokafka.errors.KafkaError: the brokers do not respond.
+    """
+    async with WorkerBench(own_names(settings), PARTITIONS) as run:
+        worker = run.start_worker()
+        try:
+            return await _measured(run, digest, attack, seconds)
+        finally:
+            worker.stop()
+
+
+async def _measured(run: WorkerBench, digest: str, attack: str, seconds: float) -> NeighbourLine:
+    count = int(seconds * RATE * (PARTITIONS - 1))
+    made = iter(payments(_WARM_UP + 12 * count, _SEED))
+    await run.command(CommandKind.PROMOTE, digest)
+    await run.inject(list(islice(made, _WARM_UP)), _WARM_UP_RATE)
+    others = (one for one in made if _partition_of(one.key) != ATTACKED)
+    before = await _offered(run, list(islice(others, count)))
+    seen, began = len(run.seen), time.monotonic()
+    attacking = asyncio.create_task(_attack(run, ATTACKS[attack]))
+    during = await _offered(run, list(islice(others, count)))
+    sent = await attacking
+    answered = await _answered(run, seen + count, sent)
+    return NeighbourLine(attack, _figures(before), _figures(during), sent, answered, round(time.monotonic() - began, 1))
+
+
+def _partition_of(key: bytes) -> int:
+    return int(DefaultPartitioner()(key, list(range(PARTITIONS)), list(range(PARTITIONS))))
+
+
+async def _offered(run: WorkerBench, records: list[PublishedPayment]) -> list[float]:
+    """Offer payments at the rate of the other partitions; return how late each was decided."""
+    due = (await run.offer(records, RATE * (PARTITIONS - 1))).due_ms
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        late = {
+            one.transaction_id: one.at_ms - due[one.transaction_id] for one in run.seen if one.transaction_id in due
+        }
+        if len(late) == len(due):
+            return list(late.values())
+        if time.monotonic() > deadline:
+            raise MeasurementError(f"{len(late):,} of {len(due):,} payments of other partitions are decided")
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _figures(late_ms: Sequence[float]) -> tuple[float, float]:
+    p50, p95 = np.percentile(late_ms, [50, 95]).round(1).tolist()
+    return p50, p95
+
+
+async def _attack(run: WorkerBench, attack: Attack) -> int:
+    """Send an attack as fast as the broker takes it; return how many records it has."""
+    options = producer_options(run.settings) | {"enable_idempotence": False}
+    producer, sent, topic = PlainProducer(**options), 0, run.settings.topic(TRANSACTIONS.name)
+    codec = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}[attack.codec]
+    await producer.start()
+    try:
+        for batch in await asyncio.to_thread(lambda: list(attack.batches())):
+            builder = BatchBuilder(2**31 - 1, codec)
+            for key, value in batch:
+                builder.append(timestamp=None, key=key, value=value)
+            builder.close()
+            await asyncio.to_thread(builder._build)  # noqa: SLF001 - compressing holds up what is measured
+            await (await producer.send_batch(builder, topic, partition=ATTACKED))
+            sent += len(batch)
+    finally:
+        await producer.stop()
+    return sent
+
+
+async def _answered(run: WorkerBench, before: int, sent: int) -> int:
+    """Wait until all records of an attack have a score or a dead letter; return how many have one in the end."""
+    letters, deadline = TopicPartition(run.settings.topic(DEAD_LETTERS.name), 0), time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        begin, end = (await offset_ranges(run.settings, [letters]))[letters]
+        found = len(run.seen) - before + end - begin
+        if found >= sent or time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(_LOOK_SECONDS)
