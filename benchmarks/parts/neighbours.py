@@ -5,11 +5,16 @@ the time at which a payment was due to its score at a consumer. Each measurement
 """
 
 import asyncio
+import os
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from asyncio.subprocess import PIPE
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from itertools import islice
 from typing import NamedTuple
 
+import click
 import msgspec
 import numpy as np
 from aiokafka import TopicPartition
@@ -17,14 +22,14 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from fraudstream.bench.payments import PublishedPayment, payments
-from fraudstream.bench.worker import PARTITIONS, WorkerBench, own_names
+from fraudstream.bench.worker import PARTITIONS, WorkerBench, own_names, worker_environment
 from models.commands import CommandKind
 from stream.errors import MeasurementError
 from stream.kafka.client import producer_options
 from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import DEAD_LETTERS, TRANSACTIONS
 from stream.scan import offset_ranges
-from stream.settings import Settings
+from stream.settings import Settings, read_settings
 
 ATTACKED = 0
 """The partition that is attacked."""
@@ -124,13 +129,41 @@ async def _measured(run: WorkerBench, digest: str, attack: str, seconds: float) 
     await run.command(CommandKind.PROMOTE, digest)
     await run.inject(list(islice(made, _WARM_UP)), _WARM_UP_RATE)
     others = (one for one in made if _partition_of(one.key) != ATTACKED)
-    before = await _offered(run, list(islice(others, count)))
-    seen, began = len(run.seen), time.monotonic()
-    attacking = asyncio.create_task(_attack(run, ATTACKS[attack]))
-    during = await _offered(run, list(islice(others, count)))
-    sent = await attacking
-    answered = await _answered(run, seen + count, sent)
+    async with _attacker(run.settings, attack) as begin:
+        before = await _offered(run, list(islice(others, count)))
+        seen, began = len(run.seen), time.monotonic()
+        attacking = asyncio.create_task(begin())
+        during = await _offered(run, list(islice(others, count)))
+        sent = await attacking
+        answered = await _answered(run, seen + count, sent)
     return NeighbourLine(attack, _figures(before), _figures(during), sent, answered, round(time.monotonic() - began, 1))
+
+
+@asynccontextmanager
+async def _attacker(settings: Settings, attack: str) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """Start a process that has all batches of an attack ready; yield what lets it send them, and returns their records.
+
+    In this process their making would hold up what is measured.
+    """
+    command = sys.executable, "-m", "benchmarks.parts.neighbours", attack
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=PIPE, stdout=PIPE, env=os.environ | worker_environment(settings)
+    )
+    assert process.stdin is not None  # noqa: S101 - it is a pipe
+    assert process.stdout is not None  # noqa: S101 - likewise
+    told, asked = process.stdout, process.stdin
+    try:
+        await told.readline()
+
+        async def begin() -> int:
+            asked.write(b"\n")
+            await asked.drain()
+            return int(await told.readline())
+
+        yield begin
+    finally:
+        asked.close()
+        await process.wait()
 
 
 def _partition_of(key: bytes) -> int:
@@ -157,24 +190,28 @@ def _figures(late_ms: Sequence[float]) -> tuple[float, float]:
     return p50, p95
 
 
-async def _attack(run: WorkerBench, attack: Attack) -> int:
-    """Send an attack as fast as the broker takes it; return how many records it has."""
-    options = producer_options(run.settings) | {"enable_idempotence": False}
-    producer, sent, topic = PlainProducer(**options), 0, run.settings.topic(TRANSACTIONS.name)
+async def _attack(settings: Settings, attack: Attack) -> None:
+    """Make all batches of an attack, wait for a line, and send them as fast as the broker takes them."""
+    builders, sent = list[BatchBuilder](), 0
     codec = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}[attack.codec]
+    for batch in attack.batches():
+        builder = BatchBuilder(2**31 - 1, codec)
+        for key, value in batch:
+            builder.append(timestamp=None, key=key, value=value)
+        builder.close()
+        builder._build()  # noqa: SLF001 - compressed now, and not while it is measured
+        builders.append(builder)
+        sent += len(batch)
+    producer = PlainProducer(**producer_options(settings) | {"enable_idempotence": False})
     await producer.start()
     try:
-        for batch in await asyncio.to_thread(lambda: list(attack.batches())):
-            builder = BatchBuilder(2**31 - 1, codec)
-            for key, value in batch:
-                builder.append(timestamp=None, key=key, value=value)
-            builder.close()
-            await asyncio.to_thread(builder._build)  # noqa: SLF001 - compressing holds up what is measured
-            await (await producer.send_batch(builder, topic, partition=ATTACKED))
-            sent += len(batch)
+        click.echo("ready")
+        await asyncio.to_thread(sys.stdin.readline)
+        for builder in builders:
+            await (await producer.send_batch(builder, settings.topic(TRANSACTIONS.name), partition=ATTACKED))
     finally:
         await producer.stop()
-    return sent
+    click.echo(sent)
 
 
 async def _answered(run: WorkerBench, before: int, sent: int) -> int:
@@ -186,3 +223,7 @@ async def _answered(run: WorkerBench, before: int, sent: int) -> int:
         if found >= sent or time.monotonic() > deadline:
             return found
         await asyncio.sleep(_LOOK_SECONDS)
+
+
+if __name__ == "__main__":
+    asyncio.run(_attack(read_settings(os.environ), ATTACKS[sys.argv[1]]))
