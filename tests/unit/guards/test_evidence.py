@@ -52,14 +52,6 @@ def test_evidence_equals_the_product_over_events_under_the_share_of_each(
     assert math.exp(log_evidence_of(counts_of(events), factor)) == pytest.approx(slow_evidence(events, factor), 1e-9)
 
 
-@given(EVENTS, FACTORS, st.randoms())
-def test_the_order_of_events_does_not_matter(events: list[tuple[int, bool]], factor: float, random: object) -> None:
-    shuffled = events.copy()
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert log_evidence_of(counts_of(events), factor) == log_evidence_of(counts_of(shuffled), factor)
-    assert log_ratio_evidence_of(counts_of(events)) == log_ratio_evidence_of(counts_of(shuffled))
-
-
 @given(SHARES_BP, FACTORS, st.integers(0, 1))
 def test_one_more_event_leaves_the_mean_of_evidence_at_one_where_the_ratio_is_the_tolerated(
     share_bp: int, factor: float, before: int
@@ -89,10 +81,6 @@ def test_evidence_is_finite_for_any_counts(share_bp: int, canary: int, live: int
     assert math.isfinite(log_ratio_evidence_of({share_bp: (canary, live)}))
 
 
-def test_no_event_is_no_evidence() -> None:
-    assert log_evidence_of({}) == log_ratio_evidence_of({}) == 0
-
-
 # --- oracles
 
 
@@ -103,11 +91,6 @@ def test_the_sample_ratio_stops_where_the_published_package_stops() -> None:
     stop = next(at for at, log in enumerate(logs) if log >= math.log(20))
     assert stop + 1 == 402
     assert math.exp(-logs[stop]) == pytest.approx(0.04845591105969517, rel=1e-12)
-
-
-def test_the_sample_ratio_of_two_arms_equals_the_published_figure_at_its_stop() -> None:
-    # the published run stops at n = 168; these are the only counts of 168 cards that give its p
-    assert math.exp(-log_ratio_evidence((116, 52), (0.8, 0.2))) == pytest.approx(0.04675270375081281, rel=1e-11)
 
 
 @given(st.lists(st.integers(0, 2), max_size=200))
@@ -170,11 +153,6 @@ def test_a_worse_canary_is_detected_after_about_as_many_events_as_stated(
     assert np.median(arms.cumsum(1)[np.arange(400), first]) == pytest.approx(in_canary, rel=0.25, abs=1)
 
 
-def test_a_doubling_is_detected_in_a_ramp_whose_first_rungs_saw_too_little() -> None:
-    logs = evidence_along(draw(300, RAMP, 2.0, 3), RAMP)
-    assert (logs.max(1) >= math.log(1 / ALPHA)).mean() > 0.95
-
-
 def test_sticky_cards_that_differ_raise_few_false_alarms_in_a_ramp() -> None:
     rng, runs, alpha = np.random.default_rng(5), 600, 0.1
     begins, shares = np.array([0.0, 0.3, 0.6]), np.array([0.01, 0.05, 0.25])
@@ -186,14 +164,3 @@ def test_sticky_cards_that_differ_raise_few_false_alarms_in_a_ramp() -> None:
         share = shares[np.searchsorted(begins, firsts[order], "right") - 1]
         crossed += bool(evidence_along((buckets[order] < share)[None], share).max() >= math.log(1 / alpha))
     assert crossed <= runs * alpha + 3 * math.sqrt(runs * alpha)
-
-
-def test_a_tolerated_factor_costs_about_twice_the_canarys_events() -> None:
-    shares = np.full(1500, 0.1)
-    arms = draw(300, shares, 2.0, 4)
-    needed = []
-    for factor in (1.0, 1.25):
-        crossed = evidence_along(arms, shares, factor) >= math.log(1 / ALPHA)
-        first = np.where(crossed.any(1), crossed.argmax(1), len(shares) - 1)
-        needed.append(float(np.median(arms.cumsum(1)[np.arange(300), first])))
-    assert needed[1] / needed[0] == pytest.approx(2, rel=0.35)

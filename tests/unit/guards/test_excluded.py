@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 from features.history.records import card_hash, use_hash_key
-from guards import excluded
 from guards.errors import OtherHashKeyError
 from guards.excluded import ExcludedCards, exclusion_key_check, is_hash
 from models.commands import Token
@@ -15,18 +14,6 @@ from support.hashed_cards import KEY, OTHER_KEY, check_by_the_contract, exclusio
 CARDS = ("card-1", "card-2", "c:3@x")
 BY_OPENSSL = "h1=e9cf4ff780ee5cbe8eee609961ad68b3"
 """By OpenSSL: `printf %s card-1 | openssl mac -macopt hexkey:0001…1f -macopt size:16 -macopt custom:… BLAKE2BMAC`."""
-
-
-def count_digests(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Return a list of what is hashed from now on."""
-    made, digest = list[bytes](), excluded._digest
-
-    def counted(person: bytes, data: bytes, size: int) -> str:
-        made.append(data)
-        return digest(person, data, size)
-
-    monkeypatch.setattr(excluded, "_digest", counted)
-    return made
 
 
 def test_a_card_is_hashed_as_anybody_with_the_key_can_compute_it() -> None:
@@ -67,24 +54,6 @@ def test_a_hash_is_not_what_names_the_cards_history() -> None:
     finally:
         use_hash_key(b"")
     assert named not in BY_OPENSSL
-
-
-@pytest.mark.parametrize("cards", [ExcludedCards(), ExcludedCards.of(CARDS, None)], ids=["nobody", "ids"])
-def test_without_hashes_nothing_is_hashed(cards: ExcludedCards, monkeypatch: pytest.MonkeyPatch) -> None:
-    with exclusion_key():
-        made = count_digests(monkeypatch)
-        assert "card-9" not in cards
-    assert made == []
-
-
-def test_a_card_is_hashed_once_and_again_with_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    with exclusion_key():
-        made = count_digests(monkeypatch)
-        cards = hashed("card-1")
-        assert [card in cards for card in ("card-1", "card-9", "card-1", "card-9")] == [True, False] * 2
-        assert made == [b"card-1", b"card-9"]
-    with exclusion_key(OTHER_KEY):
-        assert "card-1" in hashed("card-1", key=OTHER_KEY)
 
 
 @pytest.mark.parametrize(

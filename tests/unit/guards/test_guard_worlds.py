@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 
 from benchmarks.worlds.canaries import (
-    BOUND,
-    Blocks,
     Traffic,
     by_canary,
     classes_of,
@@ -24,7 +22,7 @@ from benchmarks.worlds.canaries import (
     payments_until,
     until_breach,
 )
-from guards.evidence import log_climb_evidence, log_evidence_of, log_fewer_evidence_of, log_more_evidence_of
+from guards.evidence import log_climb_evidence, log_fewer_evidence_of, log_more_evidence_of
 from guards.first_payments import (
     BAND_CLASSES,
     SCORE,
@@ -50,12 +48,6 @@ def test_a_canary_that_declines_nothing_is_found_after_some_first_declines_in_al
     own, total = until_breach({}, share, 0.0, np.random.default_rng(1), log_fewer_evidence_of)
     assert own == 0
     assert total == pytest.approx(all_firsts, rel=0.06)
-
-
-def test_it_is_found_after_a_week_of_declines_as_well() -> None:
-    rng = np.random.default_rng(2)
-    needed = [until_breach(clean(0.1, 168, rng), 0.1, 0.0, rng, log_fewer_evidence_of)[1] for _ in range(4)]
-    assert np.median(needed) < 170
 
 
 # --- too many, early and late
@@ -228,11 +220,3 @@ def test_shares_as_in_training_are_seldom_a_breach() -> None:
         crossed += worst >= math.log(4 / alpha)
     assert crossed <= runs * alpha + 3 * math.sqrt(runs * alpha)
     assert quantities(Sampled(10, {}, SEEN.classes), SEEN)[1] == Quantity("always", 0, 10, 0.02)
-
-
-def test_plain_evidence_needs_fewer_events_at_the_start_and_many_more_late() -> None:
-    """What the mixture over starts costs and gives, by the evidence without it."""
-    assert log_evidence_of({1_000: (8, 4)}) > log_more_evidence_of({(0, 1_000): (8, 4)})
-    calm: Blocks = {(block, 1_000): (1, 9) for block in range(300)}
-    burst = calm | {(300, 1_000): (14, 9)}
-    assert log_more_evidence_of(burst) >= math.log(BOUND) > log_evidence_of({1_000: (314, 2_709)})

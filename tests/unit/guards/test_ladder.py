@@ -69,11 +69,6 @@ def test_json_of_another_form_is_refused(value: object) -> None:
         Ladder.from_json(value)
 
 
-def test_an_empty_list_is_no_ladder() -> None:
-    with pytest.raises(LadderError, match="at least one rung"):
-        Ladder([])
-
-
 def at(minutes: float, share_bp: int = 500, **changes: object) -> Progress:
     now_ms = int(minutes * MINUTE_MS)
     situation = Situation(share_bp, 0, now_ms, now_ms, LEAST_DECISIONS)._replace(**changes)  # type: ignore[arg-type]
@@ -110,22 +105,10 @@ def test_a_rung_asks_for_evidence_from_the_stated_share_on_and_that_share_asks_t
         assert (waiting.phase, waiting.waits_for) == (RolloutPhase.WAITING, lacking)
 
 
-def test_nothing_climbs_while_something_is_held() -> None:
-    held = at(600, held=("declined is breached",))
-    assert held.phase is RolloutPhase.HELD
-    assert held.waits_for == ("declined is breached",)
-    assert held.next_share_bp == 2_500
-
-
 def test_below_the_first_rung_it_is_due_at_once_and_at_the_last_it_is_done() -> None:
     assert at(0, share_bp=0, canary_decisions=0) == Progress(RolloutPhase.DUE, 0, 100, 0, ())
     assert at(0, share_bp=0, held=("frozen",)).phase is RolloutPhase.HELD
     assert at(0, share_bp=10_000) == Progress(RolloutPhase.DONE, 4, None, None, ())
-
-
-def test_a_share_between_two_rungs_counts_as_the_lower() -> None:
-    assert at(9, share_bp=300) == at(9, share_bp=100)
-    assert at(10, share_bp=300).next_share_bp == 500
 
 
 @given(

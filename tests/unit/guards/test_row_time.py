@@ -89,17 +89,6 @@ def test_a_model_that_is_slow_on_some_of_its_rows_is_breached_by_the_upper_quant
     assert slowest([quick, RowTime(40.0, "w-1", "e-1", 100.0, 2_600.0)]) != quick
 
 
-def test_it_is_said_in_words_with_the_worker_and_the_budget() -> None:
-    assert explain(found(None))[-1] == (
-        "row_time: no worker has measured the new model yet, against a budget of 500 µs"
-    )
-    assert explain(found(RowTime(1_234.5, "w-1", "e-1")))[-1] == (
-        "row_time: the new model takes 1,234.5 µs for a row on w-1, the slowest worker, against a budget of 500 µs: "
-        "breached: roll_back"
-    )
-    assert explain(found(RowTime(10.0, "w-1", "e-1")))[-1].endswith("a budget of 500 µs: not breached")
-
-
 def test_a_verdict_that_its_own_time_does_not_give_is_found() -> None:
     stated = found(RowTime(600.0, "w-1", "e-1"))
     assert disagreements(stated) == ()

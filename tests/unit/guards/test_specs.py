@@ -85,9 +85,3 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     value = {"decline": {}, "reviewed": {"alpha": 1}, "declined": {"alpha": 0.01, "action": "hold"}}
     with pytest.raises(GuardSpecError, match=r"guards\.decline: .*; guards\.reviewed: "):
         read_guards(value)
-
-
-def test_the_largest_alpha_in_all_is_accepted() -> None:
-    assert total_alpha(default_guards(0.2)) == pytest.approx(0.2)
-    with pytest.raises(GuardSpecError, match=r"add up to 0\.21"):
-        default_guards(0.21)

@@ -14,9 +14,9 @@ from guards.errors import CheckpointError, OtherHashKeyError
 from guards.evidence import LARGEST_RATIO, RATIOS, log_arm_evidence, log_evidence_of, log_split_ratio_evidence
 from guards.excluded import ExcludedCards
 from guards.records import GuardedOutcome, GuardedScore, ScorePlace
-from guards.report import LARGEST_EVIDENCE_BYTES, breaches, disagreements, evidence, explain, recomputed
+from guards.report import LARGEST_EVIDENCE_BYTES, breaches, disagreements, evidence, recomputed
 from guards.shares import ArmShare, SplitArms
-from guards.specs import OF_A_CANARY, Action, GuardKind, GuardSpec, default_guards
+from guards.specs import OF_A_CANARY, Action, GuardKind, default_guards
 from guards.state import GuardState, PartitionCounts
 from support.hashed_cards import OTHER_KEY, exclusion_key, hashed
 
@@ -144,13 +144,6 @@ def test_one_arm_and_live_have_the_evidence_of_a_canary() -> None:
     assert found == pytest.approx(log_evidence_of({1_000: (9, 40)}))
 
 
-def test_the_sample_ratio_of_three_arms_stops_where_the_published_package_stops() -> None:
-    arms = np.random.RandomState(1).multinomial(1, [0.1, 0.3, 0.6], 1000).cumsum(0)
-    logs = [log_split_ratio_evidence(arms[at].tolist(), (1_000, 4_000, 5_000)) for at in range(1000)]
-    stop = next(at for at, log in enumerate(logs) if log >= math.log(20))
-    assert (stop + 1, math.exp(-logs[stop])) == (402, pytest.approx(0.04845591105969517, rel=1e-12))
-
-
 def test_without_a_share_of_live_no_arm_is_compared_and_a_card_of_live_cannot_be() -> None:
     assert log_arm_evidence((100, 0, 0), (5_000, 5_000, 0)) == [0.0, 0.0]
     assert log_split_ratio_evidence((10, 12, 0), (5_000, 5_000, 0)) == log_split_ratio_evidence((10, 12), (1, 1))
@@ -224,21 +217,6 @@ def test_the_evidence_can_be_checked_from_its_own_counts() -> None:
     found["guards"]["declined"]["arms"][0]["count"] = 39
     found["guards"]["sample_ratio"]["breached"] = True
     assert [one.partition(":")[0] for one in disagreements(found)] == ["declined", "sample_ratio"]
-
-
-def test_the_evidence_is_said_in_words() -> None:
-    lines = explain(evidence(counted(declined=[40, 31, 60], sample_ratio=[90, 310, 600])))
-    e, other = (math.exp(log) for log in log_arm_evidence((40, 31, 60), (1_000, 3_000, 6_000)))
-    assert "reviewed: no first reviews yet" in lines
-    assert (
-        f"declined: first declines: 40 of a (10%), E {e:,.3g}, 31 of b (30%), E {other:,.3g}, 60 of live (60%). "
-        f"E = {e:,.3g} against a bound of 200 (alpha 0.01): breached: roll_back"
-    ) in lines
-    (ratio,) = [line for line in lines if line.startswith("sample_ratio")]
-    assert ratio.startswith("sample_ratio: cards: 90 of a (10%), 310 of b (30%), 600 of live (60%). E = 0.")
-    tolerant = GuardState({GuardKind.DECLINED: GuardSpec(0.01, Action.HOLD, 1.25)}, "default", split=SPLIT)
-    tolerant.partitions = counted(declined=[1, 2, 3]).partitions
-    assert "; 1.25 times as many as live's are tolerated. E = " in explain(evidence(tolerant))[0]
 
 
 @pytest.mark.parametrize(("partitions", "has_positions"), [(300, True), (5_000, False)])

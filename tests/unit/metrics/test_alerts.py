@@ -69,15 +69,6 @@ def test_a_card_has_one_row_a_day_with_its_highest_score_and_any_fraud(rows: Any
     )
 
 
-def test_precision_by_cards_counts_a_card_with_three_alerts_once() -> None:
-    rows = scored([(0, 1, 9, True), (0, 1, 8, True), (0, 1, 7, True), (0, 2, 6, False), (0, 3, 5, True)])
-    by_event = AlertCounts.of(rows.fraud, alerts_at_budget(rows.days, rows.scores, 2))
-    cards = card_days(rows)
-    by_card = AlertCounts.of(cards.fraud, alerts_at_budget(cards.days, cards.scores, 2))
-    assert (by_event.precision, by_event.recall) == (1.0, 0.5)
-    assert (by_card.precision, by_card.recall) == (0.5, 0.5)
-
-
 def test_what_cannot_be_ranked_is_refused() -> None:
     days, scores = np.zeros(2, np.int64), np.array([0.5, np.nan])
     with pytest.raises(MeasureInputError, match=r"scores: 1 of 2 values .* such as nan"):

@@ -9,8 +9,6 @@ from hypothesis import strategies as st
 
 from metrics.arms import ArmsPlan
 from metrics.errors import MeasureInputError
-from metrics.intervals import Interval
-from metrics.running_mean import UNIT_STAKES, Observed, running_mean_interval
 
 CARDS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 300)), min_size=1, max_size=50)
 
@@ -53,30 +51,6 @@ def test_arms_that_differ_are_told_apart_and_the_difference_is_inside() -> None:
     plan = ArmsPlan(0.05, 50_000, shares_bp)
     found = plan.interval(*drawn(1, 60_000, shares_bp, (50_000, 30_000)))
     assert 0 < found.low < 0.05 * (25_000 - 15_000) < found.high
-
-
-def test_one_sequence_is_narrower_than_the_ends_of_two_with_half_of_alpha_each() -> None:
-    shares_bp = (5_000, 5_000)
-    values, arms = drawn(2, 60_000, shares_bp, (50_000, 50_000))
-    plan, cap = ArmsPlan(0.05, 50_000, shares_bp), 50_000
-    found = plan.interval(values, arms)
-    ours, theirs = (
-        running_mean_interval(
-            Observed.within(values[arm] / cap, 0.0, 1.0), 0.025, Interval(0.0, 1.0), stakes=UNIT_STAKES
-        ).scaled(cap)
-        for arm in arms
-    )
-    assert found.high - found.low < 0.85 * ((ours.high - theirs.low) - (ours.low - theirs.high))
-
-
-def test_events_of_cards_are_values_of_one() -> None:
-    plan = ArmsPlan(0.05, 1, (2_000, 2_000))
-    random = np.random.default_rng(3)
-    lot = random.random(40_000)
-    arms = lot < 0.2, (lot >= 0.2) & (lot < 0.4)
-    events = (random.random(40_000) < np.where(arms[0], 0.10, 0.05)).astype(np.int64)
-    found = plan.interval(events, arms)
-    assert 0.02 < found.low < 0.05 < found.high < 0.08
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

@@ -22,10 +22,7 @@ from metrics.bootstrap import (
     total_interval,
 )
 from metrics.card_precision import card_precision
-from metrics.columns import sum_by_card
 from metrics.errors import MeasureInputError
-from metrics.money import CostMatrix, MoneySums, PricedRows, savings_of
-from metrics.ranking import roc_auc
 
 SMALL = BootstrapPlan(draws=50, least_cards=5)
 
@@ -47,13 +44,6 @@ def test_the_drawn_sums_have_the_mean_and_the_spread_of_drawing_cards_with_repla
     assert drawn.mean(axis=0) == pytest.approx(plainly.mean(axis=0), rel=0.02)
     assert drawn.std(axis=0) == pytest.approx(plainly.std(axis=0), rel=0.06, abs=1e-9)
     assert (drawn[:, 1] == 300).all()
-
-
-def test_cards_without_anything_come_as_often_as_chance_has_it() -> None:
-    sums = np.concatenate((np.ones((40, 1)), np.zeros((360, 1))))
-    drawn = draw_sums(sums, BootstrapPlan(draws=4_000))[:, 0]
-    assert drawn.mean() == pytest.approx(40, rel=0.02)
-    assert drawn.var() == pytest.approx(400 * 0.1 * 0.9, rel=0.08)
 
 
 @given(st.integers(0, 10**6))
@@ -90,29 +80,6 @@ def test_all_rows_of_a_drawn_card_come_with_it() -> None:
         assert sum(int(times[card == one][0]) for one in range(60)) == 60
         assert len(np.unique(copies)) == 60
         assert all(len(set(card[rows[copies == one]].tolist())) == 1 for one in range(60))
-
-
-def test_savings_have_an_interval_around_their_exact_figure() -> None:
-    card, fraud, alerted = payments(2, 600)
-    costs = CostMatrix(500, 0, 300, 100)
-    amounts = np.random.default_rng(2).integers(100, 50_000, len(card))
-    rows = PricedRows(alerted.astype(int), fraud, amounts)
-    sums = sum_by_card(card, *costs.table(rows).T).sums
-    found = sums_interval(sums, savings_of, basis=3)
-    exact = MoneySums.of(rows, costs).savings
-    assert found is not None
-    assert exact is not None
-    assert found.low < exact < found.high < 1
-
-
-def test_a_measure_of_ranking_has_an_interval_over_drawn_rows() -> None:
-    card, fraud, alerted = payments(3, 100)
-    scores = np.random.default_rng(3).random(len(card)) + alerted
-    found = rows_interval(card, lambda rows, _: roc_auc(fraud[rows], scores[rows]), BootstrapPlan(draws=30))
-    exact = roc_auc(fraud, scores)
-    assert found is not None
-    assert exact is not None
-    assert found.low < exact < found.high
 
 
 def test_a_card_that_is_drawn_twice_counts_as_two_cards() -> None:

@@ -43,11 +43,6 @@ def test_card_precision_of_each_day_equals_a_recount(rows: Any, budget: int, blo
     assert found.mean == (pytest.approx(sum(expected.values()) / len(expected)) if expected else None)
 
 
-def test_a_found_card_is_investigated_again_after_two_weeks() -> None:
-    rows = scored([(day, 1, 9, True) for day in range(15)])
-    assert card_precision(rows, 1).precisions == (1.0, *[0.0] * 13, 1.0)
-
-
 def test_cards_may_be_named_by_strings_and_scores_be_of_any_unit() -> None:
     numbers = scored([(0, 1, 3, True), (0, 2, 5, False), (1, 2, 1, True)])
     names = numbers._replace(cards=np.array(["c1", "c2", "c2"]), scores=np.log(numbers.scores))

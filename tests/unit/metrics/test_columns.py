@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from metrics.columns import check_numbers, ratios, sum_by_card
 from metrics.errors import MeasureInputError
-from metrics.intervals import Interval
 
 ROWS = st.lists(st.tuples(st.integers(0, 6), st.integers(-9, 9), st.booleans()), max_size=40)
 
@@ -39,9 +38,3 @@ def test_numbers_out_of_range_are_counted_with_an_example() -> None:
         check_numbers("values", np.array([2.0, 0.0, np.nan]), -1, 1)
     with pytest.raises(MeasureInputError, match="differ in length: cards 1, column 0 2"):
         sum_by_card(np.array([1]), np.array([1, 2]))
-
-
-def test_intervals_change_units_and_are_mirrored() -> None:
-    one = Interval(0.25, 0.5)
-    assert one.scaled(100) == Interval(25, 50)
-    assert one.mirrored(1.0) == Interval(0.5, 0.75)

@@ -91,11 +91,3 @@ def test_a_bin_that_is_empty_in_the_reference_does_not_hide_what_fills_it() -> N
     test = drift_test(expected, multinomial_covariance(expected, 10_000, 2.0), by_group)
     assert test.index > 1
     assert test.chance_bound(1e-6) < 0.2
-
-
-def test_where_nothing_can_differ_the_index_and_its_bound_are_zero() -> None:
-    one_bin = np.tile([7, 0], (GROUPS, 1))
-    test = drift_test(np.array([1.0, 0.0]), np.zeros((2, 2)), one_bin)
-    assert test.index == 0.0
-    assert test.chance_bound(0.01) == 0.0
-    assert design_effect(one_bin) == 1.0

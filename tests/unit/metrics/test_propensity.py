@@ -110,15 +110,6 @@ def test_a_payment_that_was_seen_stands_for_as_many_as_its_weight(flags: list[tu
     )
 
 
-def test_where_everything_is_seen_the_figures_are_the_plain_ones() -> None:
-    fraud = np.arange(200) % 5 == 0
-    rows = LotRows(np.arange(200), np.ones(200), np.ones(200, np.bool_))
-    for estimate in (known_ratio, normalised_ratio):
-        found = estimate(fraud, np.ones(200), rows)
-        assert found.value == 0.2
-        assert found.interval is not None
-
-
 def test_too_few_lots_have_a_figure_and_no_interval() -> None:
     fraud, _, rows = of_declined(decided(0))
     few = rows._replace(seen=rows.seen & (np.cumsum(rows.seen) <= 19))

@@ -47,12 +47,6 @@ def test_both_equal_their_definitions_over_the_rows_that_are_not_left_out(rows: 
         assert average_precision(fraud, scores, left_out) == pytest.approx(stepwise_precision(kept, kept_scores))
 
 
-def test_without_a_mask_all_rows_are_measured() -> None:
-    fraud, scores = np.array([0, 1, 1], np.int8), np.array([0.2, 0.1, 0.9])
-    assert roc_auc(fraud, scores) == 0.5
-    assert average_precision(fraud, scores) == pytest.approx(1 / 2 + 1 / 2 * 2 / 3)
-
-
 def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(MissingLibraryError, match=r"scikit-learn is not installed; install .* fraudstream\[train\]"):

@@ -26,15 +26,6 @@ def test_the_measures_are_those_of_scikit_learn_with_weights_and_ties(seed: int,
     assert precision == pytest.approx(average_precision_score(fraud[kept], scores[kept], **given_))
 
 
-def test_a_row_that_counts_twice_is_a_row_that_is_there_twice() -> None:
-    random = np.random.default_rng(3)
-    fraud, scores = random.random(300) < 0.1, np.round(random.random(300), 2)
-    times = random.integers(0, 3, 300)
-    found = WeightedRanking(fraud, scores).measure(times.astype(np.float64))
-    repeated = WeightedRanking(np.repeat(fraud, times), np.repeat(scores, times))
-    assert found == pytest.approx(repeated.measure(np.ones(int(times.sum()))))
-
-
 def test_the_thresholds_are_the_different_scores_with_what_is_at_and_above_them() -> None:
     ranking = WeightedRanking(np.array([True, False, True, False]), np.array([0.5, 0.9, 0.5, 0.1]))
     frauds, genuine = ranking.counts(np.ones(4))
