@@ -5,12 +5,20 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from models.commands import AcceptedArm, CommandKind, Event, EventKind, encode
+from models.commands import AcceptedArm, Command, CommandKind, Event, EventKind, encode
 from models.event_log import EventLog
 from models.lineup import Lineup, follow
 
 MODELS = tuple(letter * 64 for letter in "abc")
 AT = "2026-01-01T00:00:00.000Z"
+A_MINUTE_LATER = "2026-01-01T00:01:00.000Z"
+
+
+def command(kind: str, model: str | None = None, **fields: Any) -> Command:
+    """Return a command of `ann` to the deployment `default`, which expires a minute after `AT`."""
+    named = {"command_id": "c-1", "deployment": "default", "expected_revision": 0, "actor": "ann", "reason": ""}
+    times = {"issued_at": AT, "expires_at": A_MINUTE_LATER}
+    return Command(kind=CommandKind(kind), model=model, **(named | times | fields))
 
 
 def event(kind: str, revision: int, event_id: str, **fields: Any) -> Event:

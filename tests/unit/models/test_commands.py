@@ -1,4 +1,4 @@
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,12 +13,10 @@ from models.commands import (
     CommandKind,
     Event,
     EventKind,
-    Token,
     UnreadableRecord,
     encode,
     read_event,
 )
-from models.let_through import LetThroughWish
 from models.problems import Problem, ProblemCode
 from models.splits import excluded_of
 from support.hashed_cards import check_by_the_contract, hash_by_the_contract, hashed
@@ -150,20 +148,6 @@ def test_a_cap_on_declines_is_a_share_and_what_is_none_is_refused_in_words() -> 
     assert problem.detail == "decline_cap: expected a number above 0 and at most 1, got 2"
 
 
-def test_a_let_through_is_an_object_and_what_is_none_is_refused_in_words() -> None:
-    command = read(kind="limits", model=..., let_through={"share_bp": 50, "caps": {"EUR": 50_000}})
-    assert isinstance(command, Command)
-    assert command.let_through == LetThroughWish(50, {"EUR": 50_000})
-    assert read_command(encode(command)) == command
-    (problem,) = read(kind="limits", model=..., let_through={"share_bp": 50, "caps": {"EUR": 5.5}}).problems
-    assert problem.detail.startswith("let_through: expected an object of share_bp, 0 to 10000 in 0.01 %, and caps, at ")
-    assert problem.detail.endswith('such as {"share_bp": 50, "caps": {"EUR": 50000}}, got an object')
-    (problem,) = read(kind="limits", model=...).problems
-    assert (
-        problem.detail == "decline_cap: missing, limits needs it, let_through, promote_needs_verdict or volume_budget"
-    )
-
-
 ARMS = {"a": {"model": "0123abcd", "share_bp": 1_000}, "b": {"model": "b" * 64, "share_bp": 9_000}}
 
 
@@ -277,13 +261,6 @@ def test_hashes_and_the_check_value_of_their_key_belong_together(fields: dict[st
     answer = split(**fields)
     assert isinstance(answer, UnreadableRecord)
     assert answer.problems[0].detail == detail
-
-
-def test_a_version_before_refuses_hashed_cards_and_reads_no_event_with_them() -> None:
-    """So it gives no excluded card to an arm: it judges no such split, and is not ready behind one."""
-    before = Annotated[tuple[Token, ...], msgspec.Meta(max_length=1_000)]
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.convert(HASHES, before)
 
 
 @pytest.mark.parametrize("value", [b"", b"[]", b"null", b'"\xff"', b'{"command_id":', b"[" * 100_000])

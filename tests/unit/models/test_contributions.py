@@ -29,12 +29,6 @@ def test_contributions_are_shapley_values_by_their_definition(row: tuple[float, 
     assert found[:-1] == pytest.approx(expected, abs=1e-12)
 
 
-@given(st.tuples(*[VALUES] * len(NAMES)))
-def test_base_and_contributions_sum_to_the_raw_margin(row: tuple[float, ...]) -> None:
-    booster, matrix = Booster(TEXT, NAMES), np.array([row])
-    assert abs(booster.contributions(matrix).sum() - booster.margins(matrix)[0]) < 1e-12
-
-
 def test_a_rows_contributions_do_not_depend_on_the_other_rows() -> None:
     booster, matrix = Booster(TEXT, NAMES), rows(50, seed=9, width=len(NAMES))
     alone = np.concatenate([booster.contributions(matrix[[at]]) for at in range(len(matrix))])

@@ -11,6 +11,7 @@ from models.lineup import Answer, Candidates, Lineup, follow, follow_candidates
 from models.problems import Problem, ProblemCode
 from models.terms import Term
 from models.verdict_events import Origin, verdict_event
+from support.control_events import command
 
 LIVE = "a" * 64
 ISSUED, EXPIRES = 1_767_225_600_000, 1_767_225_660_000
@@ -21,16 +22,7 @@ GO = {"go": True}
 
 def cut_over(**changes: Any) -> Command:
     fields: dict[str, Any] = {"expected_revision": TERM.number, "evidence": GO} | changes
-    return Command(
-        command_id="c-1",
-        deployment="green",
-        kind=CommandKind.CUT_OVER,
-        actor="ann",
-        reason="",
-        issued_at="2026-01-01T00:00:00.000Z",
-        expires_at="2026-01-01T00:01:00.000Z",
-        **fields,
-    )
+    return command("cut_over", deployment="green", **fields)
 
 
 def fleet(term: Term = TERM, **answers: str | tuple[Problem, ...]) -> Fleet:

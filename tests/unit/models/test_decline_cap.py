@@ -20,7 +20,6 @@ from models.decline_cap import (
     noted,
     overrule,
 )
-from models.limits import Limits
 from stream.positions.offsets import Decision, Position
 
 DECLINED, APPROVED = True, False
@@ -141,39 +140,11 @@ def test_what_is_let_through_counts_in_the_window_and_the_cap_asks_nothing_of_it
     assert window.declines == sum(decisions[-WINDOW:])
 
 
-def test_the_first_decline_beyond_the_share_of_a_whole_window_is_overruled_though_the_window_is_not_full() -> None:
-    cap = DeclineCap(0.02)
-    overruled, window = overrule(DeclineWindow(), [DECLINED] * 42, cap)
-    assert (overruled, window.holds(cap)) == ([40, 41], True)
-    assert overrule(DeclineWindow(), [DECLINED] * 40, cap)[0] == []
-
-
-def test_a_cap_ends_by_itself_once_models_decline_less_than_four_fifths_of_it() -> None:
-    cap = DeclineCap(0.02)
-    _, window = overrule(DeclineWindow(), [DECLINED] * 41, cap)
-    _, window = overrule(window, [APPROVED] * (WINDOW - 41 + 9), cap)
-    assert (window.declines, window.holds(cap)) == (32, True)
-    assert overrule(window, [DECLINED], cap)[0] == [0]
-    _, ended = overrule(window, [APPROVED], cap)
-    assert (ended.declines, ended.holds(cap)) == (31, False)
-    assert overrule(ended, [DECLINED], cap)[0] == []
-
-
-def test_without_a_cap_the_window_moves_so_that_a_cap_that_is_set_later_holds_at_once() -> None:
-    overruled, window = overrule(DeclineWindow(), [DECLINED] * 100, None)
-    assert (overruled, window.declines) == ([], 100)
-    assert overrule(window, [DECLINED], DeclineCap(0.05))[0] == [0]
-
-
 @pytest.mark.parametrize(
     ("share", "most", "least"), [(0.0001, 0, 1), (0.0035, 7, 6), (0.07, 140, 112), (0.9, 1800, 1440)]
 )
 def test_the_counts_of_a_share_are_exact(share: float, most: int, least: int) -> None:
     assert (DeclineCap(share).most, DeclineCap(share).least) == (most, least)
-
-
-def test_a_cap_of_everything_is_none() -> None:
-    assert [Limits(share).cap for share in (None, 1.0, 0.02)] == [None, None, DeclineCap(0.02)]
 
 
 def test_a_note_of_many_arms_stays_below_what_kafka_takes_and_keeps_the_live_one() -> None:

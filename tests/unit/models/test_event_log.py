@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.commands import encode
-from models.event_log import EventLog
 from models.limits import Limits
 from models.snapshot import plan_restore
 from support.control_events import accepted, event, logs, read, restore_of
@@ -54,10 +53,6 @@ def test_a_log_with_an_acceptance_of_a_later_version_is_not_trusted_once_its_rev
     assert read([accepted(1), unknown]).fold.lineup.revision == 1
     log = read([accepted(1), unknown, event("cutover", 2, "e", partition=0, offset=0)])
     assert "lacks the record of revision 2, or a newer version wrote it" in str(log.why_untrusted("model-events"))
-
-
-def test_events_of_another_deployment_are_no_loss() -> None:
-    assert read([accepted(7, deployment="other"), *PROMOTED]).trusted
 
 
 def test_a_complete_restore_makes_a_log_whole_from_there_on() -> None:
@@ -111,15 +106,6 @@ def test_records_that_were_lost_unread_are_noticed_and_a_topic_made_anew_is_read
     assert log.seek(0, 1) == 0
     log.add(0, encode(accepted(3)))
     assert (log.fold.lineup.revision, log.trusted) == (3, True)
-
-
-def test_a_log_is_read_to_an_offset_behind_which_no_record_lies() -> None:
-    log = EventLog("default")
-    log.seek(0, 9)
-    log.read_to(9)
-    assert log.next_offset == 9
-    log.read_to(3)
-    assert log.next_offset == 9
 
 
 def test_events_of_an_unknown_kind_are_kept_to_be_restored_and_what_is_no_event_is_not() -> None:

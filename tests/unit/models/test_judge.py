@@ -12,11 +12,9 @@ from models.commands import (
     CAPABILITIES,
     AcceptedArm,
     Capability,
-    Command,
     CommandKind,
     EventKind,
     RequestedArm,
-    UnreadableRecord,
     encode,
     read_event,
 )
@@ -28,7 +26,8 @@ from models.persistent import LiveSince
 from models.problems import Problem, ProblemCode
 from models.rollouts import Freeze
 from models.times import format_time
-from models.verdict_events import Origin, unreadable_event, verdict_event
+from models.verdict_events import Origin, verdict_event
+from support import control_events
 from support.hashed_cards import OTHER_KEY, check_by_the_contract, hashed
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -37,18 +36,7 @@ LIVE = Lineup("default", revision=4, live=A, challenger=C, previous=(B,), quaran
 
 
 def command(kind: Any = "promote", model: Any = B, revision: Any = 4, **changes: Any) -> Any:
-    return Command(
-        command_id="c-1",
-        deployment="default",
-        expected_revision=revision,
-        kind=CommandKind(kind),
-        model=model,
-        actor="ann",
-        reason="",
-        issued_at="2026-01-01T00:00:00.000Z",
-        expires_at="2026-01-01T00:01:00.000Z",
-        **changes,
-    )
+    return control_events.command(kind, model, expected_revision=revision, **changes)
 
 
 def fleet(digest: Any = B, *, members: Any = ("w1", "w2"), fingerprint: Any = "f", **answers: Any) -> Any:
@@ -145,12 +133,6 @@ def test_an_impossible_command_is_refused_with_the_code_of_its_problem(wish: Any
     assert codes(judge(LIVE, wish, seen, ISSUED)) == [code]
 
 
-def test_a_problem_of_the_repository_is_passed_on() -> None:
-    problem = Problem(ProblemCode.AMBIGUOUS_MODEL, "2 artifacts begin with b")
-    seen = Fleet(frozenset({"f"}), frozenset({"w1"}), (problem,))
-    assert judge(LIVE, command(model="bbbbbbbb"), seen, ISSUED) == Refused((problem,))
-
-
 def test_a_missing_live_or_previous_model_or_challenger_is_reported() -> None:
     first = Lineup("default", revision=4, live=A)
     assert codes(judge(first, command("roll_back", None), fleet(None), ISSUED)) == [ProblemCode.NOTHING_TO_ROLL_BACK]
@@ -167,10 +149,6 @@ def test_a_roll_back_or_demotion_does_not_wait_for_members(kind: Any) -> None:
     assert judge(LIVE, command(kind, None), fleet(B), ISSUED) == Accepted(5, B)
 
 
-def test_an_accepted_withdrawal_names_no_model() -> None:
-    assert judge(LIVE, command("withdraw", None), fleet(None), ISSUED) == Accepted(5, None)
-
-
 def test_force_lifts_a_quarantine() -> None:
     digest = "d" * 64
     assert judge(LIVE, command(model=digest, force=True), fleet(digest), ISSUED) == Accepted(5, digest)
@@ -183,17 +161,6 @@ def test_a_repeated_command_gets_its_first_answer_again() -> None:
     verdict = judge(Lineup("default", answers={"c-1": first}), command(revision=9), fleet(), EXPIRES)
     assert verdict == Answered(first)
     assert verdict_event(command(), verdict, 9, Origin("e-2", "w2", EXPIRES)) == first
-
-
-def test_verdicts_become_events() -> None:
-    origin = Origin("e-1", "w1", ISSUED)
-    problems = (Problem(ProblemCode.EXPIRED, "late"),)
-    refused = verdict_event(command(), Refused(problems, B), 4, origin)
-    assert (refused.kind, refused.revision, refused.problems) == (EventKind.REFUSED, 4, problems)
-    waiting = verdict_event(command(), Waiting(B, ("w1",)), 4, origin)
-    assert (waiting.kind, waiting.revision, waiting.model) == (EventKind.CANDIDATE, 4, B)
-    unreadable = unreadable_event(UnreadableRecord(problems, "c-9"), "default", 4, origin)
-    assert (unreadable.kind, unreadable.command_id, unreadable.deployment) == (EventKind.REFUSED, "c-9", "default")
 
 
 @pytest.mark.parametrize(
@@ -214,10 +181,6 @@ def test_a_promotion_is_watched_unless_another_challenger_is_there(lineup: Any, 
     assert verdict == Accepted(5, B, until)
     event = verdict_event(command(), verdict, 4, Origin("e-1", "w1", ISSUED))
     assert event.watch_until == (None if until is None else format_time(until))
-
-
-def test_only_a_promotion_is_watched() -> None:
-    assert judge(LIVE, command("roll_back", None), replace(fleet(B), watch_ms=5_000), ISSUED) == Accepted(5, B)
 
 
 def test_a_finished_watch_leaves_nothing_to_withdraw_and_a_watched_model_may_become_challenger() -> None:
@@ -390,13 +353,6 @@ def test_a_split_waits_for_the_members_with_all_its_models_and_is_salted_with_it
     assert read_event(encode(event)) == event
 
 
-def test_the_answers_of_a_split_count_like_those_for_one_model() -> None:
-    assert codes(judge(LIVE, start(), holding(w1="h", w2="i"), ISSUED)) == [ProblemCode.PROBE_MISMATCH]
-    damaged = (Problem(ProblemCode.DAMAGED_ARTIFACT, "model bbb: cut short"),)
-    assert codes(judge(LIVE, start(), holding(w1="h", w2=damaged), ISSUED)) == [ProblemCode.NOT_READY]
-    assert isinstance(judge(LIVE, start(force=True), holding(), ISSUED), Accepted)
-
-
 def test_everything_that_prevents_a_split_is_named_at_once_with_its_arm() -> None:
     held = {"a": HeldArtifact("d" * 64, "other"), "b": (Problem(ProblemCode.AMBIGUOUS_MODEL, "2 begin with c"),)}
     verdict = judge(CANARY, start(TWO_ARMS | {"c": RequestedArm("e" * 64, 1)}, revision=3), holding(held), ISSUED)
@@ -414,12 +370,6 @@ def test_everything_that_prevents_a_split_is_named_at_once_with_its_arm() -> Non
     ]
     nothing = judge(Lineup("default", 4), start(), holding(w1="h", w2="h"), ISSUED)
     assert codes(nothing) == [ProblemCode.NOTHING_LIVE]
-
-
-def test_force_lets_the_model_of_an_arm_out_of_quarantine() -> None:
-    held = {"a": HeldArtifact("d" * 64, "f")}
-    asked = start({"a": RequestedArm("d" * 64, 100)}, force=True)
-    assert isinstance(judge(LIVE, asked, holding(held), ISSUED), Accepted)
 
 
 HIDDEN = hashed("card-1", "card-2")

@@ -24,7 +24,6 @@ from models.let_through import (
 )
 
 DAYS = ("2026-01-30", "2026-01-31", "2026-02-01")
-RULE = LetThrough(5_000, {"EUR": 4_000, "JPY": 90}, "s", 4)
 NOTES = msgspec.json.Decoder(tuple[str, dict[str, int]])
 
 payments = st.builds(
@@ -126,25 +125,6 @@ def test_a_lot_is_the_contracts_bucket_of_the_payments_id_keyed_by_the_salt() ->
     drawn = sum(map(bool, lots))
     assert abs(drawn - 500) < 5 * sqrt(500)
     assert (totals.amounts, rule.propensity) == ({"EUR": drawn}, 0.005)
-
-
-def test_what_is_above_the_rest_of_the_day_or_has_no_cap_or_no_amount_gets_no_lot() -> None:
-    always = LetThrough(10_000, {"EUR": 4_003, "JPY": 90}, "s", 4)
-    told = [("EUR", 1_001), ("EUR", 999), ("EUR", 2), ("EUR", 1), ("EUR", 1), ("EUR", 0), ("SEK", 1), ("JPY", 22)]
-    declined = [DeclinedPayment(str(at), *one, DAYS[0]) for at, one in enumerate(told)]
-    lots, totals = draw_lots(always, 3, LetThroughTotals(), declined)
-    assert lots == [None, True, None, True, None, None, None, True]
-    assert totals == LetThroughTotals(DAYS[0], {"EUR": 1_000, "JPY": 22})
-    assert draw_lots(always, 4, LetThroughTotals(), declined)[0] == [None] * 8, "the partition was added later"
-
-
-def test_a_day_begins_with_the_whole_cap_and_never_comes_back() -> None:
-    totals = LetThroughTotals().after(DAYS[1], "EUR", 900).after(DAYS[0], "EUR", 50)
-    assert totals == LetThroughTotals(DAYS[1], {"EUR": 950})
-    assert totals.left(RULE, 0, DAYS[0]) == totals.left(RULE, 0, DAYS[1]) == {"EUR": 50, "JPY": 22}
-    assert totals.left(RULE, 0, DAYS[2]) == {"EUR": 1_000, "JPY": 22}
-    assert totals.after(DAYS[2], "JPY", 5) == LetThroughTotals(DAYS[2], {"JPY": 5})
-    assert totals.left(RULE, 4, DAYS[2]) == {}
 
 
 def test_a_note_holds_the_largest_amounts_if_caps_of_too_many_currencies_were_set_in_a_day() -> None:

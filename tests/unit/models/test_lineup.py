@@ -17,7 +17,6 @@ from models.commands import (
     LEAVES_REVISION,
     NAMES_A_MODEL,
     AcceptedArm,
-    Command,
     CommandKind,
     Event,
     EventKind,
@@ -25,11 +24,11 @@ from models.commands import (
 )
 from models.decline_cap import DeclineCap
 from models.judge import Accepted, Fleet, HeldArtifact, judge
-from models.let_through import LetThrough
 from models.limits import Limits
 from models.lineup import Candidates, Lineup, artifact_needed, follow, follow_candidates
 from models.times import format_time
 from models.verdict_events import Origin, verdict_event
+from support import control_events
 from support.hashed_cards import hashed
 
 MODELS = tuple(letter * 64 for letter in "abc")
@@ -43,18 +42,9 @@ UNTIL = "2026-01-01T00:00:00.000Z"
 def accepted(
     revision: Any, kind: Any, model: Any = None, command_id: Any = None, watch_until: Any = None, **fields: Any
 ) -> Any:
-    return Event(
-        event_id=f"e-{revision}-{kind}",
-        deployment="default",
-        kind=EventKind.ACCEPTED,
-        revision=revision,
-        worker="w",
-        at="2026-01-01T00:00:00.000Z",
-        command_id=command_id or f"c-{revision}",
-        command=CommandKind(kind),
-        model=model,
-        watch_until=watch_until,
-        **fields,
+    named = {"command_id": command_id or f"c-{revision}", "command": CommandKind(kind), "model": model}
+    return control_events.event(
+        "accepted", revision, f"e-{revision}-{kind}", **(named | {"watch_until": watch_until} | fields)
     )
 
 
@@ -117,11 +107,6 @@ def check_invariants(lineup: Any) -> None:
 
 
 A, B, C = MODELS
-
-
-def test_the_first_promotion_makes_revision_one() -> None:
-    lineup = fold(("promote", A))
-    assert (lineup.revision, lineup.live, lineup.rollback_target, lineup.needed) == (1, A, None, (A,))
 
 
 def test_a_roll_back_returns_to_the_model_that_was_live_before() -> None:
@@ -201,15 +186,6 @@ def test_limits_hold_whichever_models_decide_until_they_are_set_again() -> None:
     off = follow(lineup, replace(limits(1), revision=8, command_id="c-8"))
     assert (off.revision, off.limits, off.decline_cap, off.live) == (8, Limits(1.0), None, A)
     assert follow(off, replace(limits(1), limits=None, revision=9, command_id="c-9")).revision == 8
-
-
-def test_a_let_through_holds_whichever_models_decide_and_has_its_salt_and_partitions_in_the_event() -> None:
-    rule = LetThrough(50, {"EUR": 50_000}, "c-1", 4)
-    lineup = follow(START, accepted(1, "limits", limits=Limits(None, rule)))
-    assert (START.let_through, lineup.let_through, lineup.decline_cap) == (None, rule, None)
-    lineup = follow(lineup, accepted(2, "promote", A))
-    assert lineup.let_through == rule
-    assert follow(lineup, accepted(3, "limits", limits=Limits(0.02))).let_through is None
 
 
 @pytest.mark.parametrize(("kind", "quarantined"), [("roll_back", set()), ("demote", {B}), ("end_canary", set())])
@@ -387,15 +363,7 @@ def test_an_event_with_a_stale_or_future_revision_is_void() -> None:
 
 
 def test_the_first_answer_to_a_command_is_kept() -> None:
-    refusal = Event(
-        event_id="e",
-        deployment="default",
-        kind=EventKind.REFUSED,
-        revision=0,
-        worker="w",
-        at="2026-01-01T00:00:00.000Z",
-        command_id="c",
-    )
+    refusal = control_events.event("refused", 0, "e", command_id="c")
     refused = follow(START, refusal)
     assert refused.answers["c"] == refusal
     assert refused.revision == 0
@@ -404,18 +372,8 @@ def test_the_first_answer_to_a_command_is_kept() -> None:
 
 @pytest.mark.parametrize("kind", ["ready", "not_ready", "candidate", "cutover", "shadow"])
 def test_events_of_other_kinds_or_deployments_change_nothing(kind: Any) -> None:
-    event = Event(
-        event_id="e",
-        deployment="default",
-        kind=EventKind(kind),
-        revision=1,
-        worker="w",
-        at="2026-01-01T00:00:00.000Z",
-        command_id="c",
-        command=CommandKind.PROMOTE,
-        model=A,
-    )
-    assert follow(START, event) is START
+    other = control_events.event(kind, 1, "e", command_id="c", command=CommandKind.PROMOTE, model=A)
+    assert follow(START, other) is START
     assert follow(Lineup("other"), accepted(1, "promote", A)) == Lineup("other")
 
 
@@ -441,20 +399,15 @@ def test_repeated_events_give_the_same_lineup_and_a_second_read_keeps_all_answer
 
 
 def command_of(number: Any, kind: Any, model: Any, revision: Any) -> Any:
-    return Command(
+    return control_events.command(
+        kind,
+        model if kind in NAMES_A_MODEL else None,
         command_id=f"c-{number}",
-        deployment="default",
         expected_revision=revision,
-        kind=CommandKind(kind),
-        model=model if kind in NAMES_A_MODEL else None,
         share_bp=1 + number if kind is CommandKind.CANARY else None,
         ladder=Ladder.parse("1% 1h, 100%").rungs if kind is CommandKind.ROLLOUT else None,
         arms={"a": RequestedArm(model, 1 + number)} if kind is CommandKind.SPLIT else None,
         winner="ab"[number % 2] if kind is CommandKind.END_SPLIT else None,
-        actor="a",
-        reason="",
-        issued_at="2026-01-01T00:00:00.000Z",
-        expires_at="2026-01-02T00:00:00.000Z",
         force=True,
     )
 
@@ -512,43 +465,25 @@ def test_a_command_that_a_single_judge_accepts_is_never_void(command_fields: Any
 
 
 def test_candidates_collect_answers_until_the_judges_verdict() -> None:
-    def event(kind: Any, worker: Any, **fields: Any) -> Any:
-        return Event(
-            event_id="e",
-            deployment="default",
-            kind=kind,
-            revision=0,
-            worker=worker,
-            at="2026-01-01T00:00:00.000Z",
-            command_id="c-1",
-            **fields,
-        )
+    def said(kind: EventKind, worker: str, **fields: Any) -> Event:
+        return control_events.event(kind, 0, "e", worker=worker, command_id="c-1", **fields)
 
     candidates = Candidates("default")
-    assert follow_candidates(candidates, event(EventKind.READY, "w1", model=A, probe_hash=C)) == candidates
-    candidates = follow_candidates(candidates, event(EventKind.CANDIDATE, "judge", model=A))
-    candidates = follow_candidates(candidates, event(EventKind.NOT_READY, "w1", model=A))
-    candidates = follow_candidates(candidates, event(EventKind.READY, "w1", model=A, probe_hash=C))
-    candidates = follow_candidates(candidates, event(EventKind.READY, "w2", model=B, probe_hash=C))
+    assert follow_candidates(candidates, said(EventKind.READY, "w1", model=A, probe_hash=C)) == candidates
+    candidates = follow_candidates(candidates, said(EventKind.CANDIDATE, "judge", model=A))
+    candidates = follow_candidates(candidates, said(EventKind.NOT_READY, "w1", model=A))
+    candidates = follow_candidates(candidates, said(EventKind.READY, "w1", model=A, probe_hash=C))
+    candidates = follow_candidates(candidates, said(EventKind.READY, "w2", model=B, probe_hash=C))
     assert candidates.pending["c-1"].model == A
     assert {worker: answer.probe_hash for worker, answer in candidates.answers_to("c-1").items()} == {"w1": C}
     assert (candidates.deciders(), candidates.challengers()) == ({"c-1": {A}}, {})
-    asked = follow_candidates(candidates, event(EventKind.CANDIDATE, "judge", model=C, command=CommandKind.CHALLENGE))
+    asked = follow_candidates(candidates, said(EventKind.CANDIDATE, "judge", model=C, command=CommandKind.CHALLENGE))
     assert asked == candidates
-    candidates = follow_candidates(candidates, event(EventKind.REFUSED, "judge"))
+    candidates = follow_candidates(candidates, said(EventKind.REFUSED, "judge"))
     assert candidates == Candidates("default")
     assert dict(candidates.answers_to("c-1")) == {}
     candidates = follow_candidates(
-        candidates, event(EventKind.CANDIDATE, "judge", model=C, command=CommandKind.CHALLENGE)
+        candidates, said(EventKind.CANDIDATE, "judge", model=C, command=CommandKind.CHALLENGE)
     )
-    candidates = follow_candidates(candidates, event(EventKind.READY, "w1", model=C, probe_hash=C))
+    candidates = follow_candidates(candidates, said(EventKind.READY, "w1", model=C, probe_hash=C))
     assert (candidates.challengers(), candidates.deciders()) == ({"c-1": C}, {})
-
-
-def test_the_candidates_of_a_split_are_the_models_of_all_its_arms() -> None:
-    asked = accepted(0, "split", arms=arms({"a": B, "b": C}), command_id="c-1")
-    candidates = follow_candidates(Candidates("default"), replace(asked, kind=EventKind.CANDIDATE))
-    assert candidates.deciders() == {"c-1": {B, C}}
-    ready = replace(accepted(0, "split", command_id="c-1"), kind=EventKind.READY, probe_hash=A)
-    answers = follow_candidates(candidates, ready).answers_to("c-1")
-    assert {worker: answer.probe_hash for worker, answer in answers.items()} == {"w": A}

@@ -105,17 +105,6 @@ def test_rules_decide_as_a_recount_of_each_payment_says(rules: RuleSet, payments
             assert (found[at].decision, found[at].by) == (decision, by)
 
 
-def test_a_block_comes_before_a_review_and_that_before_an_allowance_whatever_their_order() -> None:
-    every = {"cards": ("c0",)}
-    rules = [ListRule("allow", RuleAction.ALLOW, **every), ListRule("check", RuleAction.REVIEW, **every)]
-    some, matrix, _ = columns([("c0", "m", None, 1, "EUR", (0.0, 0.0), Decision.APPROVE)])
-    (two,) = RuleMatcher(RuleSet(tuple(rules)), NAMES).rulings([Decision.APPROVE], some, matrix).values()
-    assert two == (Decision.REVIEW, "rule:check")
-    rules += [ListRule("stop", RuleAction.BLOCK, **every), ListRule("stop-too", RuleAction.BLOCK, **every)]
-    (three,) = RuleMatcher(RuleSet(tuple(rules)), NAMES).rulings([Decision.DECLINE], some, matrix).values()
-    assert three == (Decision.DECLINE, "rule:stop")
-
-
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -150,12 +139,6 @@ def test_a_manifest_with_rules_is_refused_by_versions_that_would_pass_over_them(
     assert msgspec.json.decode(msgspec.json.encode(again))["schema"] == "manifest/1"
     with pytest.raises(ValueError, match="expected in a manifest/2"):
         msgspec.structs.replace(plain, rules=RULES)
-
-
-def test_a_manifest_without_rules_has_the_bytes_that_it_had() -> None:
-    contents = artifact()
-    text = contents["manifest.json"].decode()
-    assert not any(name in text for name in ("cost_policy", "rules", "volume", "method", "choice"))
 
 
 def test_rules_about_a_feature_that_the_model_lacks_are_refused() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.artifact import Imported, TrainingData, digest_of, same_bits
+from models.artifact import Imported, TrainingData, same_bits
 from models.booster import Booster, text_of
 from models.calibration import Calibrator
 from models.errors import DamagedArtifactError, ProbeError, ScoringError
@@ -47,16 +47,6 @@ def test_margins_equal_those_of_lightgbm_row_by_row_and_in_a_batch(cells: Any) -
     assert same_bits(margins, np.asarray(TREES.predict(matrix, raw_score=True)))
     assert same_bits(margins, np.concatenate([BOOSTER.margins(row[np.newaxis]) for row in matrix]))
     assert same_bits(margins, BOOSTER.margins(np.asfortranarray(matrix)))
-
-
-def test_an_empty_batch_has_no_margins() -> None:
-    assert BOOSTER.margins(np.empty((0, 3))).shape == (0,)
-
-
-@pytest.mark.parametrize("shape", [(3, 2), (3, 4), (3,)])
-def test_a_matrix_of_another_width_is_refused(shape: Any) -> None:
-    with pytest.raises(ScoringError, match="3 features"):
-        BOOSTER.margins(np.zeros(shape))
 
 
 def test_an_intact_artifact_is_loaded_as_a_model(repository: Repository) -> None:
@@ -249,10 +239,6 @@ def test_a_tree_with_one_leaf_scores_as_in_lightgbm() -> None:
     assert same_bits(
         Booster(text_of(stump), NAMES).margins(rows(9)), np.asarray(stump.predict(rows(9), raw_score=True))
     )
-
-
-def test_the_digest_of_an_artifact_is_stable() -> None:
-    assert digest_of(artifact()) == digest_of(artifact())
 
 
 def test_a_manifest_says_what_its_model_was_trained_on_or_that_it_was_imported() -> None:

@@ -13,22 +13,11 @@ from models.logs import AcceptedLoss, Logs, LostRange, SkippedRange, TopicLogs, 
 from models.problems import Problem, ProblemCode
 from models.verdict_events import Origin, verdict_event
 from stream.control.client import CommandRequest, PartitionArguments
+from support import control_events
 
 WHERE = ("default", "transactions", 3)
 LATER = Logs(MappingProxyType({"transactions": TopicLogs(MappingProxyType({"id-new": 2}), 2)}))
-SKIP = Command(
-    command_id="c-1",
-    deployment="default",
-    expected_revision=4,
-    kind=CommandKind.SKIP,
-    actor="ann",
-    reason="damaged",
-    issued_at="2026-01-01T00:00:00.000Z",
-    expires_at="2026-01-01T00:01:00.000Z",
-    topic="transactions",
-    partition=3,
-    offset=5,
-)
+SKIP = control_events.command("skip", expected_revision=4, topic="transactions", partition=3, offset=5)
 
 
 def fleet(logs: Logs, topic_id: str | None) -> Fleet:
@@ -58,19 +47,10 @@ def test_a_skip_of_a_topic_made_anew_waits_until_that_is_accepted() -> None:
 
 
 def test_a_skip_that_names_no_log_was_accepted_in_the_first() -> None:
-    event = Event(
-        event_id="e-2",
-        deployment="default",
-        kind=accepted(Logs(), None).kind,
-        revision=4,
-        worker="w-1",
-        at="2026-01-01T00:00:00.000Z",
-        command=CommandKind.SKIP,
-        topic="transactions",
-        partition=3,
-        offset=5,
+    unnamed = control_events.event(
+        "accepted", 4, "e-2", command=CommandKind.SKIP, topic="transactions", partition=3, offset=5
     )
-    both = follow_logs(follow_logs(LATER, event), accepted(LATER, "id-new"))
+    both = follow_logs(follow_logs(LATER, unnamed), accepted(LATER, "id-new"))
     assert both.skipped == {WHERE: {SkippedRange(0, 5), SkippedRange(2, 5)}}
 
 

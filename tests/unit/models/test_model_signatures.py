@@ -1,6 +1,5 @@
 """A repository that asks for signatures returns signed artifacts alone, and says of every other what is wrong."""
 
-import threading
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -189,16 +188,6 @@ def test_a_file_that_cannot_be_read_puts_no_signed_model_out_of_use(
         trusting(str(tmp_path), EVE).fetch(digest)
 
 
-def test_the_signatures_of_some_keys_are_not_hidden_by_many_other_files(url: str) -> None:
-    repository = Repository(url)
-    digest = repository.put(CONTENTS)
-    for number in range(MOST_SIGNATURES):
-        repository.write(signature_name(digest, f"0{number:02}"), b"")
-    sign_model(repository, digest, ANN)
-    assert f"{ANN.key_id}.json" in repository.signatures(digest, {ANN.key_id})
-    assert trusting(url, ANN).fetch(digest) == CONTENTS
-
-
 def test_no_more_signatures_are_read_than_the_limit(url: str) -> None:
     repository = Repository(url)
     digest = repository.put(CONTENTS)
@@ -229,15 +218,3 @@ def test_every_way_to_load_a_model_answers_with_the_problem(tmp_path: Path) -> N
     found = ways[0]()
     assert isinstance(found, tuple)
     assert [problem.code for problem in found] == [ProblemCode.WRONG_MODEL_SIGNATURE]
-
-
-def test_persons_who_sign_at_the_same_time_all_have_signed(tmp_path: Path) -> None:
-    repository = Repository(str(tmp_path))
-    digest = repository.put(CONTENTS)
-    threads = [threading.Thread(target=sign_model, args=(repository, digest, one)) for one in (ANN, BOB, EVE)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(not one.problem for one in model_trust(ANN, BOB, EVE).checks(digest, repository.signatures(digest)))
-    assert len(repository.signatures(digest)) == 3

@@ -33,12 +33,6 @@ def floats(rows: list[Any]) -> np.ndarray:
     return np.array([float("nan") if value is None else float.fromhex(value) for value in rows])
 
 
-def test_an_artifact_of_each_form_is_kept_and_described() -> None:
-    described = (FOLDER / "README.md").read_text()
-    assert len(KEPT) >= 3
-    assert [path.name for path in KEPT if f"`{path.name}`" not in described] == []
-
-
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
 def test_an_old_artifact_replays_with_the_bits_that_its_own_version_gave(path: Path, tmp_path: Path) -> None:
     contents, cases = read(path)

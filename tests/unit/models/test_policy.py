@@ -31,10 +31,6 @@ def test_bands_follow_the_formula_of_the_contract(scores: Any) -> None:
         assert band == band_of_the_contract(score) or is_a_rounding_tie(score)
 
 
-def test_band_500_is_one_in_a_hundred_and_50_more_doubles_the_odds() -> None:
-    assert bands(np.array([0.01, 2 / 101, 0.0, 1.0])).tolist() == [500, 550, 0, 999]
-
-
 @given(st.lists(SCORES, min_size=2))
 def test_a_higher_score_never_gets_a_lower_band_or_a_milder_decision(scores: Any) -> None:
     ordered = np.sort(np.array(scores))

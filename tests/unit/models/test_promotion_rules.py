@@ -19,6 +19,7 @@ from models.problems import ProblemCode
 from models.promotion_rules import MOST_HOURS, stated_verdict
 from models.rollouts import Rollout
 from models.times import format_time
+from support import control_events
 
 LIVE, NEW, OTHER = "a" * 64, "b" * 64, "c" * 64
 NOW, EXPIRES = 1_767_225_600_000, 1_767_225_660_000
@@ -37,18 +38,7 @@ CODES = {
 
 def command(kind: CommandKind = CommandKind.PROMOTE, evidence: Any = None, **changes: Any) -> Command:
     fields: dict[str, Any] = {"model": NEW} | ({"ladder": LADDER.rungs} if kind is CommandKind.ROLLOUT else {})
-    return Command(
-        command_id="c-1",
-        deployment="default",
-        expected_revision=4,
-        kind=kind,
-        actor="ann",
-        reason="",
-        issued_at=format_time(NOW),
-        expires_at=format_time(EXPIRES),
-        evidence=evidence,
-        **(fields | changes),
-    )
+    return control_events.command(kind, expected_revision=4, evidence=evidence, **(fields | changes))
 
 
 def codes(lineup: Lineup, asked: Command) -> list[ProblemCode]:

@@ -129,15 +129,6 @@ def test_a_file_above_the_size_limit_is_refused(tmp_path: Path) -> None:
         repository.fetch(digest)
 
 
-def test_an_artifact_with_a_folder_in_place_of_a_file_is_damaged(tmp_path: Path) -> None:
-    repository = Repository(str(tmp_path))
-    digest = repository.put(CONTENTS)
-    (tmp_path / digest / "model.txt").unlink()
-    (tmp_path / digest / "model.txt").mkdir()
-    with pytest.raises(DamagedArtifactError):
-        repository.fetch(digest)
-
-
 def test_concurrent_writers_leave_one_complete_artifact(tmp_path: Path) -> None:
     contents = artifact()
     start = threading.Barrier(4)
@@ -246,9 +237,3 @@ def test_a_repository_that_hangs_is_unavailable_after_the_deadline_and_may_answe
         if thread.name == "fraudstream-blocking":
             thread.join(10)
     assert repository.fetch(digest) == CONTENTS
-
-
-def test_a_file_system_that_connects_when_it_is_made_is_not_opened_before_the_first_call() -> None:
-    repository = Repository("ftp://127.0.0.1:1/models")
-    with pytest.raises(RepositoryUnavailableError, match=r"ftp://127\.0\.0\.1:1/models: .*refused"):
-        repository.digests()

@@ -23,13 +23,12 @@ from fraudstream.ops.rollout.lineup.named_models import (
     read_named_models,
 )
 from models.artifact import FILES, digest_of
-from models.commands import EventKind, encode
+from models.commands import encode
 from models.errors import MissingArtifactError
 from models.lineage import Relation, ancestors, descendants, named_models
 from models.lineup import Lineup, follow
 from models.repository import Repository, StoredManifest
 from models.retention import Mentions, plan_prune
-from stream.control.announcements import new_origin
 from stream.errors import ControlLogError
 from stream.settings import Settings
 from support.control_events import accepted
@@ -96,13 +95,6 @@ def test_a_model_that_another_deployment_names_is_kept() -> None:
     mentions, _ = history(1, "green")
     plan = plan_prune({digest(1): stored(), digest(2): stored()}, mentions, SINCE_MS)
     assert plan.kept == {digest(1): ("promote at revision 1 of green", "live of green")}
-
-
-def test_every_event_of_a_worker_names_its_models_too() -> None:
-    mentions = Mentions()
-    event = new_origin("w-1").event("default", EventKind.NOT_READY, 3, command_id="c", model=digest(1))
-    add_event(mentions, event, encode(event))
-    assert mentions.of(digest(1)) == ("history of default",)
 
 
 @given(st.sets(NUMBERS), st.sets(st.tuples(NUMBERS, NUMBERS)), st.sets(NUMBERS))

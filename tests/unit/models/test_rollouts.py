@@ -9,11 +9,12 @@ import pytest
 from guards.ladder import Ladder
 from guards.specs import DEFAULT_ROW_TIME, NO_CLIMB, ClimbSpec, GuardKind, default_guards, guards_json
 from models.command_decoder import read_command
-from models.commands import Command, CommandKind, RequestedArm, UnreadableRecord, encode
+from models.commands import Command, RequestedArm, UnreadableRecord, encode
 from models.judge import Accepted, Fleet, HeldArtifact, Refused, judge
 from models.lineup import Lineup, follow
 from models.rollouts import Freeze, begun
 from models.verdict_events import Origin, verdict_event
+from support import control_events
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 LADDER = Ladder.parse("1% 10min, 5% 1h, 100% 2h")
@@ -22,19 +23,9 @@ EVIDENCE: dict[str, Any] = {"guards": {}}
 
 
 def command(kind: str, revision: int, model: str | None = None, **fields: Any) -> Command:
-    return Command(
-        command_id=f"c-{revision}-{kind}",
-        deployment="default",
-        expected_revision=revision,
-        kind=CommandKind(kind),
-        model=model,
-        actor="ann",
-        reason="",
-        issued_at="2026-01-01T00:00:00.000Z",
-        expires_at="2026-01-01T00:01:00.000Z",
-        force=kind in ("promote", "canary", "split", "rollout", "challenge"),
-        **fields,
-    )
+    force = kind in ("promote", "canary", "split", "rollout", "challenge")
+    named = {"command_id": f"c-{revision}-{kind}", "expected_revision": revision, "force": force}
+    return control_events.command(kind, model, **(named | fields))
 
 
 def step(lineup: Lineup, kind: str, model: str | None = None, **fields: Any) -> Lineup:
@@ -161,10 +152,6 @@ def test_a_freeze_refuses_what_a_guard_asks_for_and_never_what_a_person_does() -
         assert step(frozen, ending, evidence=EVIDENCE).frozen == Freeze()
         assert codes(off, ending, evidence=EVIDENCE) == ["frozen"]
     assert step(step(frozen, "canary", B, share_bp=500), "canary", B, share_bp=1, evidence=EVIDENCE).frozen == Freeze()
-
-
-def test_evidence_is_kept_with_the_acceptance() -> None:
-    assert step(started(), "pause", evidence=BREACHED).answers["c-2-pause"].evidence == BREACHED
 
 
 def problems(**changes: Any) -> list[str]:

@@ -17,7 +17,6 @@ from models.training_reference import (
     TrainingReference,
     bins_of,
     build_reference,
-    is_weekend,
 )
 from support.model_artifacts import artifact
 
@@ -113,10 +112,6 @@ def test_each_value_has_the_bin_that_counting_edges_gives(values: Any, edges: An
         for value in values
     ]
     assert bins_of(np.array(values, float), ordered).tolist() == expected
-
-
-def test_days_of_the_weekend_are_those_of_the_calendar() -> None:
-    assert is_weekend(np.arange(MONDAY, MONDAY + 7)).tolist() == [False] * 5 + [True] * 2
 
 
 def test_the_same_rows_give_the_same_and_it_survives_json() -> None:

@@ -75,12 +75,6 @@ def loaded(text: str) -> tuple[Booster, Forest]:
 
 
 @needs_kernel
-def test_where_there_is_a_compiler_the_kernel_is_built_and_used() -> None:
-    assert KERNEL is not None
-    assert loaded(trained(3))
-
-
-@needs_kernel
 @pytest.mark.parametrize("name", VARIANTS)
 def test_edge_rows_have_the_bits_of_lightgbm(name: str) -> None:
     text = trained(**VARIANTS[name])
@@ -102,24 +96,6 @@ def test_many_edge_rows_have_the_bits_of_lightgbm(name: str) -> None:
     for _ in range(sized(2, 100)):
         rows = edge_rows(forest, 10_000, random)
         assert same_bits(booster.margins(rows), booster._by_lightgbm(rows))
-
-
-def test_edge_rows_are_edges() -> None:
-    """All thresholds are met, from both sides, and all special values."""
-    trees = check_model_text(trained(3), NAMES)
-    if KERNEL is None:
-        pytest.skip("no kernel")
-    forest = KERNEL.forest(trees, WIDTH)
-    assert forest is not None
-    rows = edge_rows(forest, 20_000, np.random.default_rng(5))
-    for place, thresholds in forest.thresholds():
-        split = {at for tree in trees for at, f in zip(tree.thresholds, tree.features, strict=True) if f == place}
-        assert thresholds.tolist() == sorted(split)
-        found = set(rows[:, place].tolist())
-        for moved in (thresholds, np.nextafter(thresholds, np.inf), np.nextafter(thresholds, -np.inf)):
-            assert set(moved.tolist()) <= found
-        assert set(SPECIAL[~np.isnan(SPECIAL)].tolist()) <= found
-        assert np.isnan(rows[:, place]).any()
 
 
 NODE_DECISIONS = {"none": 0, "none, left": 2, "zero": 4, "zero, left": 6, "NaN": 8, "NaN, left": 10}

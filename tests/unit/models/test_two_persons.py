@@ -27,7 +27,7 @@ from models.two_persons import (
     judge_sealed,
     needs_second_person,
 )
-from support.control_events import accepted, event
+from support.control_events import accepted, command, event
 
 A, B = "a" * 64, "b" * 64
 NOW = 1_767_225_600_000
@@ -39,20 +39,8 @@ ANN, BOB, GUARD = Seal("ann", Role.OPERATOR), Seal("bob", Role.OPERATOR), Seal("
 
 
 def asked(kind: str = "promote", command_id: str = "c-1", **changes: Any) -> Command:
-    named = {"model": B} if kind == "promote" else {}
-    return Command(
-        command_id=command_id,
-        deployment="default",
-        expected_revision=4,
-        kind=CommandKind(kind),
-        actor="ann",
-        reason="",
-        issued_at="2026-01-01T00:00:00.000Z",
-        expires_at="2026-01-01T00:10:00.000Z",
-        force=True,
-        **named,
-        **changes,
-    )
+    named = {"command_id": command_id, "expected_revision": 4, "expires_at": "2026-01-01T00:10:00.000Z", "force": True}
+    return command(kind, **(named | ({"model": B} if kind == "promote" else {}) | changes))
 
 
 def verdict(sealed: Sealed, rules: Rules, now_ms: int = NOW) -> Verdict:

@@ -8,7 +8,7 @@ from models.commands import Event, EventKind, encode
 from models.lineup import Candidates, follow_candidates
 from models.times import format_time
 from models.worker_records import DatedRecord, WorkerRecord, WorkerRecords
-from support.control_events import MODELS, accepted, event, read
+from support.control_events import MODELS, event
 
 LINES = ("FRAUDSTREAM_FUTURE_SKEW=300",)
 FIRST, SECOND = WorkerRecord("g", "0.1.0+g1", "0000000a"), WorkerRecord("g-2", "0.1.0+g1", "0000000b")
@@ -82,11 +82,6 @@ def test_an_answer_for_a_candidate_is_no_record_and_a_record_is_no_answer() -> N
     pending = follow_candidates(Candidates("default"), asked)
     assert follow_candidates(pending, said(FIRST)) == pending
     assert follow_candidates(pending, answer).answers_to("c-1").keys() == {"w-1"}
-
-
-def test_a_record_changes_no_lineup_and_is_not_restored() -> None:
-    log = read([accepted(1), said(FIRST, settings_lines=LINES)])
-    assert (log.trusted, log.fold.lineup.revision, len(log.kept)) == (True, 1, 1)
 
 
 def test_a_version_that_knows_none_of_the_fields_reads_a_record_as_a_ready_without_command() -> None:

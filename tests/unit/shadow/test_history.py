@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from models.commands import AcceptedArm, Event, EventKind
+from models.commands import AcceptedArm, Event
 from models.times import format_time
 from shadow.history import (
     ArmAndModel,
@@ -18,6 +18,7 @@ from shadow.history import (
     reported_totals,
 )
 from shadow.tally import OffsetSet
+from support.control_events import event
 from support.shadow_cases import accepted
 
 A, B, C = (letter * 64 for letter in "abc")
@@ -104,18 +105,8 @@ def test_the_last_term_spans_all_consecutive_revisions_of_a_challenger() -> None
 
 def shadow_event(worker: str, revision: int, at_ms: int, *totals: int, model: str = B) -> Event:
     compared, skipped, failed = totals
-    return Event(
-        event_id="e",
-        deployment="default",
-        kind=EventKind.SHADOW,
-        revision=revision,
-        worker=worker,
-        at=format_time(at_ms),
-        model=model,
-        compared=compared,
-        skipped=skipped,
-        failed=failed,
-    )
+    counts = {"compared": compared, "skipped": skipped, "failed": failed}
+    return event("shadow", revision, "e", worker=worker, at=format_time(at_ms), model=model, **counts)
 
 
 def test_reported_totals_are_the_sums_of_the_growth_of_running_totals() -> None:
@@ -199,9 +190,3 @@ def test_an_hour_without_a_report_resets_the_pause_to_a_second() -> None:
     totals, due_ms = totals.plus(Totals(failed=1)), schedule.due_ms
     assert schedule.after(totals, due_ms + HOUR_MS - 1).due_ms > due_ms + HOUR_MS + 1_000
     assert schedule.after(totals, due_ms + HOUR_MS).due_ms == due_ms + HOUR_MS + 1_000
-
-
-def test_no_report_is_due_without_missed_comparisons() -> None:
-    schedule, totals = ReportSchedule(), Totals(compared=10**6)
-    assert not schedule.is_due(totals, 10**12)
-    assert not schedule.final_due(totals)

@@ -12,7 +12,6 @@ from shadow.protocol import (
     LARGEST_BYTES,
     MAGIC,
     Compare,
-    encode,
     frame,
     framed,
     payload_length,
@@ -27,12 +26,6 @@ def test_framed_payloads_are_read_back_one_by_one(payloads: Any) -> None:
     pipe = io.BytesIO(b"".join(map(frame, payloads)))
     assert [read_frame(pipe.read) for _ in payloads] == payloads
     assert read_frame(pipe.read) is None
-
-
-@given(st.binary(max_size=300), st.lists(st.binary(max_size=300)).map(tuple))
-def test_a_framed_message_is_its_payload_as_a_frame(matrix: bytes, scores: tuple[bytes, ...]) -> None:
-    message = Compare("a" * 64, 45, matrix, scores)
-    assert framed(message) == frame(encode(message))
 
 
 @given(st.binary(max_size=100), st.data())

@@ -31,7 +31,7 @@ from shadow.protocol import (
     decode_request,
     encode,
 )
-from shadow.server import ChallengerServer, Score, score_rows
+from shadow.server import ChallengerServer, Score
 from stream.contract.schema import json_schema
 from support.model_artifacts import CALIBRATION, FINGERPRINT, artifact, history_vectors, rows, train
 
@@ -189,16 +189,6 @@ def test_a_failing_row_gets_no_comparison_and_the_others_get_one(repository: Rep
     assert reply.why == "the number of the beast"
 
 
-def test_every_row_of_a_matrix_of_another_width_fails(repository: Repository, digest: str) -> None:
-    server = new_server(repository)
-    server.handle(Load(digest))
-    reply = server.handle(ask(digest, rows(3, width=4), [decided(number) for number in range(3)]))
-    assert isinstance(reply, CompareResult)
-    assert reply.records == (None, None, None)
-    assert reply.why is not None
-    assert "4 features" in reply.why or "(1, 4)" in reply.why
-
-
 def test_load_returns_problems_or_loads_a_model_once_and_keep_only_unloads_it(
     repository: Repository, digest: str
 ) -> None:
@@ -222,12 +212,6 @@ def test_load_returns_problems_or_loads_a_model_once_and_keep_only_unloads_it(
     server.handle(KeepOnly(()))
     with pytest.raises(KeyError):
         server.handle(ask(digest, rows(1), [decided(1)]))
-
-
-def test_an_empty_matrix_gives_no_scores(repository: Repository, digest: str) -> None:
-    model = load(repository, digest, {FINGERPRINT: history_vectors})
-    assert isinstance(model, Model)
-    assert score_rows(model, np.empty((0, 3)), None, Model.score) == ([], None)
 
 
 def test_messages_are_decoded_as_they_were_encoded() -> None:
