@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from features.aggregates import AGGREGATES, Aggregate
-from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Feature, FeatureSet, load, window_text
+from features.aggregates import Aggregate
+from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, Feature, FeatureSet, load
 from features.default_set import FEATURES
-from features.errors import DeclarationError, FeatureError, StoreError, StoreRefusedError, StoreUnavailableError
+from features.errors import DeclarationError
 from features.history.store import Entity
 from features.rows import card, device, merchant, paned
 
@@ -71,12 +71,6 @@ def test_the_second_default_set_is_the_first_with_eight_rows_and_the_same_histor
     assert not any(row.depends_on_arrival for row in second.rows)
 
 
-def test_what_is_compared_with_the_usual_amount_looks_back_as_far_as_that() -> None:
-    assert card("large_amounts", "7d").reach_ms == 30 * DAY_MS
-    assert card("large_amounts", "7d", delay="2d").reach_ms == 32 * DAY_MS
-    assert card("largest_to_median", "60d").reach_ms == 60 * DAY_MS
-
-
 def test_a_label_is_looked_for_as_far_back_as_any_feature_of_labels_looks() -> None:
     sequence = merchant("days_since_first_fraud", "60d", delay="7d")
     assert FeatureSet((COUNT, sequence)).horizons_ms[Entity.CARD] == 67 * DAY_MS
@@ -115,19 +109,6 @@ def test_an_invalid_feature_row_cannot_be_built(changes: dict, problem: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("row", "name"),
-    [
-        (card("merchants", "1d"), "card_merchants_1d"),
-        (merchant("card_first", "90m"), "merchant_card_first_90m"),
-        (device("fraud_share", "30d", delay="7d"), "device_fraud_share_delayed_30d"),
-        (card("seconds_since_last"), "card_seconds_since_last"),
-    ],
-)
-def test_a_feature_name_consists_of_entity_aggregate_delay_and_window(row: Feature, name: str) -> None:
-    assert row.name == name
-
-
-@pytest.mark.parametrize(
     ("row", "depends"),
     [
         (card("count", "1d"), False),
@@ -147,11 +128,6 @@ def test_no_feature_of_the_default_set_depends_on_the_arrival_of_other_partition
     assert [row.name for row in FEATURES if row.depends_on_arrival] == []
 
 
-def test_every_aggregate_has_a_unit_a_meaning_and_entities() -> None:
-    assert set(AGGREGATES) == set(Aggregate)
-    assert all(about.unit and about.meaning and about.of for about in AGGREGATES.values())
-
-
 def test_a_feature_set_without_rows_or_with_duplicate_names_is_refused() -> None:
     with pytest.raises(DeclarationError, match="at least one row"):
         FeatureSet(())
@@ -167,13 +143,6 @@ def test_a_fingerprint_covers_the_rows_their_order_and_units_but_not_the_meaning
     assert len({own, *(FeatureSet(rows).fingerprint for rows in others)}) == 5
 
 
-@pytest.mark.parametrize(
-    ("length_ms", "text"), [(SECOND_MS, "1s"), (600_000, "10m"), (3_600_000, "1h"), (90 * 60_000, "90m")]
-)
-def test_a_length_is_written_in_the_largest_unit_that_divides_it(length_ms: int, text: str) -> None:
-    assert window_text(length_ms) == text
-
-
 def test_the_card_horizon_covers_labels_of_merchants_and_is_part_of_the_fingerprint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -186,12 +155,6 @@ def test_the_card_horizon_covers_labels_of_merchants_and_is_part_of_the_fingerpr
     short = FeatureSet(rows)
     assert short.horizons_ms[Entity.CARD] == 8 * DAY_MS
     assert short.fingerprint != fingerprint_before
-
-
-def test_every_error_is_a_feature_error_and_store_errors_are_of_one_kind() -> None:
-    assert issubclass(DeclarationError, FeatureError)
-    assert all(issubclass(kind, StoreError) for kind in (StoreUnavailableError, StoreRefusedError))
-    assert issubclass(StoreError, FeatureError)
 
 
 SHOP = merchant("count", "7d")

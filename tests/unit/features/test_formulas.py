@@ -135,11 +135,6 @@ def test_a_formula_with_an_invalid_name_version_or_function_is_refused(changes: 
         replace(formula(larger_others), **changes)
 
 
-def test_a_formula_needs_a_window() -> None:
-    with pytest.raises(DeclarationError, match=r"card\(thing\): it needs a window, as in card\(thing, '7d'\)"):
-        card(formula(larger_others))
-
-
 def test_the_version_is_part_of_the_fingerprint_and_the_function_is_not() -> None:
     def fingerprint_of(of: Formula) -> str:
         return FeatureSet((card(of, "1d"),)).fingerprint

@@ -99,13 +99,6 @@ def test_what_the_init_of_such_a_folder_defines_is_missing_with_the_reason(here:
     )
 
 
-def test_a_module_beside_such_a_folder_is_found(here: Path) -> None:
-    own_package(here, ours=ROWS)
-    (here / "our_rows.py").write_text(ROWS)
-    assert load("our_rows").names[-1] == "merchant_cards_1d"
-    assert load("features.default_set").names == load(None).names
-
-
 def test_the_installed_program_finds_a_module_in_the_working_directory(here: Path) -> None:
     (here / "our_rows.py").write_text(ROWS)
     script = Path(sys.executable).with_name("fraudstream")

@@ -13,7 +13,7 @@ from features.history import compaction, panes, records
 from features.history.displaced import ALL_DISPLACED
 from features.history.frames import Frame
 from features.history.panes import CompactionNotes
-from features.history.retention import UNCOMPACTED_MS, Moments, ResolutionSchedule, Retention, exact
+from features.history.retention import UNCOMPACTED_MS, Moments, ResolutionSchedule, Retention
 from features.history.store import Entity, Fate, Ints, Observed
 from features.memory_store import MemoryStore
 from features.rows import card
@@ -304,16 +304,6 @@ def beside_each_other(asked: FeatureSet, stream: list) -> list:
 def test_nothing_within_the_horizon_of_an_exact_set_is_compacted() -> None:
     keep = FeatureSets((load(None), HOURLY, FINER)).retentions[Entity.MERCHANT]
     assert max(keep.bounds_ms(HOUR).values()) <= HOUR - 44 * DAY_MS
-
-
-def test_a_second_set_with_the_same_merchant_features_does_not_change_merchant_retention() -> None:
-    both = FeatureSets((HOURLY, FeatureSet((*HOURLY.rows, *load(None).rows[:3]))))
-    assert both.retentions[Entity.MERCHANT] == HOURLY.retentions[Entity.MERCHANT]
-
-
-def test_the_longest_horizon_of_exact_sets_applies() -> None:
-    keep = Retention((exact(7), exact(9)))
-    assert (keep.allows_panes, keep.horizon_ms, keep.oldest_ms(20)) == (False, 9, 11)
 
 
 schedules = st.builds(

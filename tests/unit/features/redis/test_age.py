@@ -59,15 +59,6 @@ async def test_a_payment_counts_at_once_and_is_written_at_the_next_sync() -> Non
     assert len(connection.calls) == before
 
 
-async def test_payments_without_a_decision_count_for_nothing() -> None:
-    one = age(HashConnection())
-    await one.sync(1)
-    one.note(on(19_999, 20_000, 20_000), [Fate.TOO_LATE, Fate.DECIDE, Fate.CONFLICT])
-    one.note(on(19_998), [Fate.REPEATED])
-    one.note(on(), [])
-    assert one.days == 0
-
-
 async def test_a_worker_learns_within_a_minute_what_others_wrote() -> None:
     connection, clock = HashConnection(), Clock()
     here, there = age(connection, clock), age(connection, clock)

@@ -11,7 +11,7 @@ from redis.crc import key_slot
 
 from features.history import records
 from features.history.store import Entity
-from features.redis.append import AppendContext, ShardAppend, append_calls, append_steps
+from features.redis.append import append_steps
 from features.redis.cache import CachedHistory
 from features.redis.keys import CLUSTER_SHARDS, HOME_SHARD, SINGLE_SERVER_SHARDS, SLOTS, KeyLayout
 
@@ -134,27 +134,3 @@ def test_a_batch_is_one_call_on_a_single_server_and_one_call_per_shard_and_step_
             for entry in touched[kind]
         )
         assert in_turn[2:] == ([in_turn[0]] if begins else [])
-
-
-@given(batch=batches())
-def test_the_calls_of_a_step_equal_those_of_each_part_alone(
-    batch: tuple[KeyLayout, dict[Entity, list[CachedHistory]]],
-) -> None:
-    shards, touched = batch
-    terms = AppendContext(7, HORIZONS, NOW)
-    for step in append_steps(touched, shards):
-        assert append_calls(step, shards, terms) == [append_calls([part], shards, terms)[0] for part in step]
-
-
-def test_an_append_call_carries_its_shards_epoch_and_describes_each_kind_of_history() -> None:
-    shards = KeyLayout("p:", "d", 2)
-    card, shop = history(2, Entity.CARD, shards), history(4, Entity.MERCHANT, shards, drafts=2, settled=1)
-    (call,) = append_calls(
-        [ShardAppend(0, {Entity.CARD: [card], Entity.MERCHANT: [shop]})], shards, AppendContext(7, HORIZONS, NOW)
-    )
-    assert call.shard == 0
-    assert call.keys == [shards.epochs[0], card.key, shop.key]
-    epoch, asks, drafts, headers, *kinds = call.arguments
-    assert (epoch, len(bytes(asks)), headers) == (7, 40, card.header())
-    assert drafts == card.uncommitted().tobytes() + shop.uncommitted().tobytes()
-    assert kinds == [1, 72, 86_400_001, 0, 1, 48, 86_400_001, 1]

@@ -6,7 +6,6 @@ from features.history.records import PANE_BIT, source
 from features.redis.progress import LogPart, PartProgress, TopicName, parse_part
 from features.redis.retention import Coverage, read_retention, retention_needs
 from features.vector.sets import load_sets
-from stream.recovery.reapply import topics_of_log
 from stream.recovery.repair import RepairStatus, needs_predictions
 
 SETS, PLAIN = load_sets("support.features.prediction_set"), load_sets("")
@@ -70,8 +69,3 @@ def test_the_needs_of_a_deployment_say_whether_predictions_are_a_part_of_its_rep
         assert kept.retentions == sets.retentions
         assert needs_predictions(kept.cover) is expected
         assert needs_predictions(Coverage.of(sets.horizons_ms)) is expected
-
-
-def test_a_log_without_predictions_has_two_topics() -> None:
-    assert topics_of_log(predictions=False) == ("transactions", "labels")
-    assert topics_of_log(predictions=True) == ("transactions", "labels", "predictions")

@@ -16,7 +16,7 @@ from features.history.displaced import ALL_DISPLACED, NONE_DISPLACED, Displaced
 from features.history.frames import Frame
 from features.history.history import History
 from features.history.retention import UNCOMPACTED_MS
-from features.history.store import Entity, Histories, Ints, Label, LongHistory
+from features.history.store import Entity, Ints, Label, LongHistory
 from features.memory_store import MemoryStore
 from features.rows import card, device, merchant
 from features.vector import vectorise as vectorise_module
@@ -162,25 +162,6 @@ def test_a_displaced_record_sees_what_other_partitions_appended_to_a_long_histor
 
 def hot(count: int, first: int = 0) -> list:
     return [transaction(first + i, card=f"c{first + i}", ms=START_MS + first + i) for i in range(count)]
-
-
-def long_of(histories: Histories) -> LongHistory:
-    (long,) = histories.long
-    return long
-
-
-def test_the_transactions_of_a_batch_share_the_rows_of_a_long_history(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(append, "LONG", 5)
-    store = MemoryStore(DEFAULT, most_bytes=LIMIT)
-    seen = store.observe_now(transactions([*hot(5), transaction(9, card="x", merchant="small")]))
-    long = long_of(seen.merchants)
-    (history,) = (one for one in store._histories[Entity.MERCHANT].values() if one.length == 5)
-    assert np.shares_memory(long.rows, history.rows)
-    assert (long.numbers.tolist(), long.places.tolist()) == ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
-    assert (seen.merchants.short.tolist(), seen.merchants.lengths.tolist()) == ([5], [1])
-    assert seen.merchants.positions.tolist() == [0, 1, 2, 3, 4, 0]
-    with pytest.raises(ValueError, match="read-only"):
-        long.rows[0] = 0
 
 
 def test_what_is_appended_labelled_and_compacted_later_does_not_change_what_was_seen(

@@ -6,7 +6,7 @@ import pytest
 
 from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, Feature, FeatureSet
 from features.memory_store import MemoryStore
-from features.rows import card, device, merchant
+from features.rows import card
 from features.vector.vectorise import vectorise
 from support.features.recount import Row, transaction, transactions
 
@@ -63,20 +63,10 @@ def test_a_country_jump_ignores_transactions_outside_the_window_and_later_ones(a
     assert last(JUMP, *rows) == pytest.approx(expected, abs=0, nan_ok=True)
 
 
-def test_a_late_transaction_is_compared_by_event_time_and_not_by_arrival() -> None:
-    rows = [payment(1, NOW - HOUR_MS, country="DE"), payment(2, NOW, country="FR")]
-    assert last(JUMP, *rows, payment(3, NOW - MINUTE_MS, country="DE")) == 0.0
-
-
 def test_a_distance_matches_a_known_one_and_a_speed_divides_it_by_the_time_between() -> None:
     rows = (payment(1, NOW - HOUR_MS, at=BERLIN), payment(2, at=MUNICH))
     assert last(DISTANCE, *rows) == pytest.approx(504.2, abs=0.5)
     assert last(SPEED, *rows) == last(DISTANCE, *rows)
-
-
-def test_the_farthest_of_several_places_in_one_millisecond_counts_in_any_order() -> None:
-    near, far, own = payment(1, at=BERLIN), payment(2, at=PARIS), payment(3, NOW + HOUR_MS, at=BERLIN)
-    assert last(DISTANCE, near, far, own) == last(DISTANCE, far, near, own) == pytest.approx(877, abs=2)
 
 
 def test_a_time_of_less_than_a_minute_counts_as_one_minute_in_a_speed() -> None:
@@ -86,54 +76,8 @@ def test_a_time_of_less_than_a_minute_counts_as_one_minute_in_a_speed() -> None:
     assert last(SPEED, payment(1, at=BERLIN), payment(2, NOW + MINUTE_MS + 1, at=MUNICH)) < after_a_minute
 
 
-@pytest.mark.parametrize("places", [(BERLIN,), (None, BERLIN), (BERLIN, None)])
-def test_distance_and_speed_are_undefined_without_two_places(places: tuple) -> None:
-    rows = [payment(i, NOW + i, at=at) for i, at in enumerate(places)]
-    assert math.isnan(last(DISTANCE, *rows))
-    assert math.isnan(last(SPEED, *rows))
-
-
-def test_a_card_at_the_same_place_has_distance_and_speed_0() -> None:
-    rows = (payment(1, at=BERLIN), payment(2, at=None), payment(3, at=BERLIN))
-    assert (last(DISTANCE, *rows), last(SPEED, *rows)) == (0.0, 0.0)
-
-
 def test_latitude_and_longitude_0_is_a_place() -> None:
     assert last(DISTANCE, payment(1, at=(0.0, 0.0)), payment(2, at=(0.0, 1.0))) == pytest.approx(111.195, abs=0.001)
-
-
-def test_distinct_countries_are_counted_without_absent_ones() -> None:
-    rows = [payment(i, NOW, country=country) for i, country in enumerate(["DE", None, "FR", "DE", None])]
-    assert last(card("countries", "7d"), *rows) == 2.0
-    assert last(card("countries", "7d"), rows[1]) == 0.0
-
-
-def test_distinct_devices_are_counted_and_a_new_one_is_flagged() -> None:
-    rows = [payment(i, NOW + i, device=name) for i, name in enumerate(["a", None, "b", "a"])]
-    first = card("device_first", "1d")
-    assert last(card("devices", "1d"), *rows) == 2.0
-    assert [last(first, *rows[: i + 1]) for i in range(4)] == pytest.approx([1.0, UNDEFINED, 1.0, 0.0], nan_ok=True)
-    assert last(first, rows[0], payment(9, NOW + DAY_MS, device="a")) == 1.0
-
-
-def test_device_features_are_undefined_for_a_transaction_without_a_device() -> None:
-    rows = [payment(i, NOW + i, card=f"card-{i}", device=name) for i, name in enumerate(["a", "a", None])]
-    assert last(device("count", "1d"), *rows[:2]) == last(device("cards", "1d"), *rows[:2]) == 2.0
-    assert math.isnan(last(device("count", "1d"), *rows))
-
-
-def test_distinct_cards_of_a_merchant_are_counted() -> None:
-    rows = [payment(i, NOW + i, card=f"card-{i % 2}") for i in range(5)]
-    assert last(merchant("cards", "1h"), *rows) == 2.0
-
-
-def test_amount_repeated_counts_others_of_the_same_amount_and_currency() -> None:
-    row = card("amount_repeated", "1d")
-    rows = [payment(i, NOW + i, amount=amount) for i, amount in enumerate([100, 101, 100])]
-    assert last(row, *rows, payment(9, NOW + 9, amount=100)) == 2.0
-    assert last(row, *rows, payment(9, NOW + 9, amount=100, currency="CHF")) == 0.0
-    assert last(row, payment(1)) == 0.0
-    assert last(row, payment(1, NOW - DAY_MS), payment(2)) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -152,11 +96,6 @@ def test_an_amount_is_divided_by_the_smallest_of_the_others(before: list[int], o
     assert last(card("amount_to_smallest", "1d"), *rows) == pytest.approx(expected, abs=0, nan_ok=True)
 
 
-def test_the_smallest_amount_is_compared_in_major_units() -> None:
-    rows = [payment(1, amount=3, exponent=0), payment(2, amount=1_000, exponent=3), payment(3, amount=900, exponent=2)]
-    assert last(card("amount_to_smallest", "1d"), *rows) == 9.0
-
-
 @pytest.mark.parametrize(
     ("before", "own", "expected"),
     [
@@ -173,11 +112,6 @@ def test_category_share_is_the_share_of_others_with_the_same_category(
 ) -> None:
     rows = [payment(i, NOW, mcc=mcc) for i, mcc in enumerate([*before, own])]
     assert last(card("category_share", "30d"), *rows) == pytest.approx(expected, abs=0, nan_ok=True)
-
-
-def test_channel_share_is_the_share_of_others_with_the_same_channel() -> None:
-    rows = [payment(i, NOW, channel=channel) for i, channel in enumerate(["pos", "ecommerce", "pos", None, "pos"])]
-    assert last(card("channel_share", "30d"), *rows) == 2 / 3
 
 
 @pytest.mark.parametrize(
@@ -201,10 +135,6 @@ def test_the_time_of_day_uses_the_utc_offset_of_each_transaction() -> None:
     assert last(row, payment(1, NOW - DAY_MS + 6 * HOUR_MS, utc_offset=-six_hours), payment(2)) == 1.0
     assert last(row, payment(1, NOW - DAY_MS, utc_offset=six_hours), payment(2)) == 0.0
     assert last(row, payment(1, NOW - DAY_MS, utc_offset=-six_hours), payment(2, utc_offset=-six_hours)) == 1.0
-
-
-def test_time_of_day_share_is_undefined_for_a_single_transaction() -> None:
-    assert math.isnan(last(card("time_of_day_share", "30d"), payment(1)))
 
 
 def test_in_a_delayed_window_the_own_transaction_is_compared_and_not_counted() -> None:

@@ -7,13 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.aggregates import StoredPrediction
 from features.declaration import DAY_MS, SLACK_MS, FeatureSet
-from features.default_set import FEATURES
 from features.errors import DeclarationError
 from features.history import records
 from features.history.predictions import PredictionLog, is_late
-from features.history.store import Entity, Observed, Prediction, PredictionStatus
+from features.history.store import Entity, Observed, Prediction
 from features.memory_store import MemoryStore
 from features.rows import card, prediction, prediction_age
 from features.vector.sets import FeatureSets, Vectors
@@ -159,14 +157,6 @@ def test_it_is_late_where_no_row_of_its_name_reads_it() -> None:
     assert not is_late(came[2]._replace(name="unread"), delays_ms)
 
 
-def test_the_same_prediction_again_is_repeated_and_a_redelivery_is_not() -> None:
-    store = MemoryStore(READING)
-    first, again = made(0, START_MS), made(5, START_MS)
-    statuses = [store.predict_now([one])[0].status for one in (first, first, again)]
-    assert statuses == [PredictionStatus.APPLIED, PredictionStatus.APPLIED, PredictionStatus.REPEATED]
-    assert [store.predict_now([made(6, START_MS, 0.6)])[0].position] == [1]
-
-
 def test_trimming_changes_no_value() -> None:
     """Predictions of a year, one an hour: the store keeps what is within the horizon, and the values stay those."""
     payments = [transaction(n, ms=START_MS + n * 7 * HOUR_MS) for n in range(1, 250)]
@@ -196,21 +186,6 @@ def test_what_the_horizon_hides_does_not_depend_on_trimming() -> None:
     ]
 
 
-def test_positions_count_the_predictions_that_a_payment_saw() -> None:
-    store = MemoryStore(READING)
-    store.predict_now([made(0, START_MS), made(1, START_MS + 1)])
-    batch = transactions([transaction(2), transaction(3, card="card-2")])
-    assert store.observe_now(batch).histories[Entity.PREDICTION].positions.tolist() == [2, 0]
-
-
-def test_a_set_without_predictions_keeps_none_and_its_fingerprint_says_nothing_of_them() -> None:
-    plain = FeatureSet(FEATURES)
-    assert Entity.PREDICTION not in plain.schedules
-    assert plain.prediction_delays_ms == {}
-    assert Entity.PREDICTION not in MemoryStore(plain).observe_now(transactions([transaction(0)])).histories
-    assert len({READING.fingerprint, FeatureSet(READING.rows[:2]).fingerprint, plain.fingerprint}) == 3
-
-
 def test_each_of_two_sets_reads_no_more_than_its_own_horizon() -> None:
     short = FeatureSet((card("count", "1h"), prediction("segment", "1h", "1d")))
     sets = FeatureSets((short, READING))
@@ -233,16 +208,6 @@ def test_a_probe_keeps_what_a_payment_saw_and_gives_its_vector_again() -> None:
     assert np.array_equal(again, vectors, equal_nan=True)
 
 
-def test_names_of_rows_say_what_they_read() -> None:
-    assert READING.names[1:] == (
-        "prediction_teacher_delayed_2d",
-        "prediction_teacher_age_delayed_2d",
-        "prediction_teacher_delayed_1d",
-        "prediction_segment_delayed_30d",
-        "prediction_segment_age_delayed_30d",
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -258,9 +223,3 @@ def test_a_row_that_cannot_read_a_prediction_is_refused(arguments: tuple[str, st
     for call in (prediction, prediction_age):
         with pytest.raises(DeclarationError, match=problem):
             call(*arguments)
-
-
-def test_only_the_entity_of_predictions_reads_one() -> None:
-    row = prediction("teacher", "1h", "1d")
-    with pytest.raises(DeclarationError, match="is a feature of a card's stored predictions, not of a card"):
-        type(row)(Entity.CARD, StoredPrediction("teacher"), row.window_ms, row.delay_ms, "", "")

@@ -21,7 +21,6 @@ from features.vector import window_kernel
 from features.vector.vectorise import KERNEL, vectorise
 from features.vector.window_kernel import WindowKernel
 from models import tree_kernel
-from stream.scoring.two_partitions import on_two_partitions
 
 NOW_MS = 1_790_000_000_000
 SET = FeatureSet(
@@ -153,16 +152,6 @@ def test_a_history_is_neither_pickled_nor_copied() -> None:
     for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="a history is neither pickled nor copied: `replace` the rows of a new one"):
             duplicate(history)
-
-
-@needs_kernel
-def test_marks_of_cards_on_one_partition_copy_no_history() -> None:
-    rows = rows_of(np.random.default_rng(1), 20)
-    rows[:, records.FLAGS] = 2 << records.EXPONENT_SHIFT
-    visibility = Visibility(Retention((exact(40 * DAY_MS),)), NONE_DISPLACED)
-    view = visible_histories([card_history(rows)], [19], rows[19:], visibility)
-    assert not on_two_partitions(view).any()
-    assert view._joined is None
 
 
 @needs_kernel

@@ -8,9 +8,8 @@ import pytest
 
 from features.declaration import DAY_MS, HOUR_MS, FeatureSet
 from features.default_set_2 import FEATURES
-from features.errors import DeclarationError
 from features.memory_store import MemoryStore
-from features.rows import card, merchant, paned
+from features.rows import card
 from features.vector.vectorise import vectorise
 from support.features.recount import Row, label, transaction, transactions
 
@@ -151,11 +150,3 @@ def cpu_seconds(feature_set: FeatureSet, batch: object, observed: object) -> flo
     began = time.thread_time()
     vectorise(feature_set, batch, observed)  # type: ignore[arg-type]
     return time.thread_time() - began
-
-
-def test_sequences_and_medians_cannot_be_paned_nor_asked_of_the_wrong_entity() -> None:
-    sequence = merchant("fraud_run", "30d", delay="7d")
-    with pytest.raises(DeclarationError, match="fraud_run cannot be computed from panes"):
-        paned(sequence, "1d")
-    with pytest.raises(DeclarationError, match="a merchant does not have it: use card"):
-        merchant("amount_to_earlier_median", "30d")

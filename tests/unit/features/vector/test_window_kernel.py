@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from features.aggregates import AGGREGATES, Aggregate
+from features.aggregates import AGGREGATES
 from features.declaration import DAY_MS, FeatureSet
 from features.history import records
 from features.history.store import Entity, Fate, Histories, Observed, Transactions
@@ -14,7 +14,7 @@ from features.history.views import spans_of
 from features.rows import card, device, merchant, own
 from features.vector import vectorise as vectorise_module
 from features.vector.vectorise import vectorise
-from features.vector.window_kernel import LIBRARY, OPERATIONS, WindowKernel, open_kernel, steps_of
+from features.vector.window_kernel import LIBRARY, OPERATIONS, open_kernel, steps_of
 
 MAKERS = {Entity.CARD: card, Entity.MERCHANT: merchant, Entity.DEVICE: device}
 WINDOWS = (("10m", None), ("1h", "10m"), ("1d", None), ("7d", "1d"), ("30d", None))
@@ -103,11 +103,6 @@ def same_bits(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 @needs_kernel
-def test_where_there_is_a_compiler_the_kernel_is_built_and_used() -> None:
-    assert isinstance(vectorise_module.KERNEL, WindowKernel)
-
-
-@needs_kernel
 @pytest.mark.parametrize(("n", "most", "seeds"), [(1, 40, 150), (16, 12, 60), (40, 90, 15), (3, 3_000, 3)])
 def test_every_feature_has_the_bits_of_numpy(n: int, most: int, seeds: int, monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = open_kernel()
@@ -150,10 +145,6 @@ def test_a_history_longer_than_the_kernel_takes_is_left() -> None:
     left = kernel.compute(steps_of([card("count", "1d")]), seen, np.repeat(payments.occurred_ms[-1:], 2), found)
     assert left.tolist() == [True, False]
     assert found[0, 1] == 8_192
-
-
-def test_all_aggregates_but_those_of_the_payment_alone_are_operations() -> None:
-    assert set(Aggregate) - set(OPERATIONS) == {Aggregate.NIGHT, Aggregate.WEEKEND}
 
 
 def test_without_the_library_there_is_no_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
