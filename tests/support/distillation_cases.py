@@ -18,7 +18,9 @@ from models.repository import Repository
 from models.times import format_time, parse_time_ms
 from support.training_files import DAY_MS, transactions, write
 
-FEATURES = load_features(None)
+SET = "support.features.small_set"
+"""The module of the features of students, and of teachers unless others are asked for."""
+FEATURES = load_features(SET)
 SETS = FeatureSets((FEATURES,))
 ROWS = 6_000
 SMALL = StudentSize(20, 6)

@@ -191,17 +191,6 @@ async def test_a_backfill_that_was_cut_off_goes_on_and_writes_nothing_twice(tmp_
     assert broker.logs == whole.logs
 
 
-async def test_the_ends_to_wait_for_are_those_of_written_and_of_found_records(tmp_path: Path) -> None:
-    path, broker = a_file(tmp_path), Broker(100)
-    with pytest.raises(PublishError):
-        await fill(broker, source_of(path))
-    broker._most = None
-    written = broker.written(source_of(path))
-    await fill(broker, source_of(path), written)
-    assert written.ends == {where: len(log) for where, log in broker.logs.items()}
-    assert broker.written(source_of(path)) == written
-
-
 async def test_the_same_file_to_other_places_is_another_backfill_since_its_records_are_elsewhere(
     tmp_path: Path,
 ) -> None:
@@ -270,20 +259,6 @@ async def test_a_record_that_a_producer_compresses_is_as_large_as_what_it_sends(
     (record, *_) = source_of(a_file(tmp_path, rows=1, device_id=["x" * 1_200_000])).records()
     assert SizeFilter(LIMITS, "zstd").passes(record)
     assert not SizeFilter(LIMITS, "none").passes(record)
-
-
-async def test_a_topic_whose_limit_may_not_be_read_is_taken_to_have_none(tmp_path: Path) -> None:
-    (record, *_) = source_of(a_file(tmp_path, rows=1, device_id=["x" * 1_200_000])).records()
-    assert SizeFilter(LIMITS | {RecordKind.TRANSACTION: TopicLimit("transactions", None)}).passes(record)
-
-
-async def test_of_many_records_that_are_too_large_the_first_are_named(tmp_path: Path) -> None:
-    source = source_of(a_file(tmp_path))
-    writer = BackfillWriter(Settings(), Broker(), limited(10), WrittenRecords.nothing())
-    assert await writer.write(source, lambda *_: None) == ROWS
-    lines = writer.too_large.lines()
-    assert lines[0].endswith(f"(max.message.bytes): {ROWS}")
-    assert lines[-2] == f"  and {ROWS - 20} more"
 
 
 @pytest.mark.parametrize(("largest", "most"), [(1_048_588, 8 << 20), (70_000, 60_000)])
@@ -447,8 +422,3 @@ async def test_a_coordinator_that_is_away_is_asked_again_and_a_refusal_is_raised
     assert await waited(monkeypatch, {0: 4}, away, {0: 10, 1: 5}) == [(4, 15), (4, 15), (15, 15)]
     with pytest.raises(GroupAuthorizationFailedError):
         await waited(monkeypatch, GroupAuthorizationFailedError())
-
-
-async def test_of_a_backfill_of_nothing_nothing_is_waited_for() -> None:
-    nothing: Any = None
-    assert [one async for one in watch_applied(Settings(), nothing, {})] == []

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from features.history.records import CHANNELS, pack_traits
+from features.history.records import CHANNELS
 from features.history.store import Transactions
 from fraudstream.lab.dataset.file import TransactionsFile
 from fraudstream.lab.dataset.records import RecordKind, RecordsDatabase
@@ -108,9 +108,3 @@ def test_numeric_columns_are_read_with_the_same_values_as_their_published_record
 def test_a_column_of_another_type_is_dropped_whole(tmp_path: Path) -> None:
     given_rows = [{"occurred_at": "2026-01-31T23:30:00Z", "currency": "EUR", "latitude": True, "mcc": True}] * 2
     assert read(file_of(tmp_path / "f.parquet", given_rows))[1] == {"latitude": 2, "mcc": 2}
-
-
-def test_a_file_without_optional_columns_is_read_with_empty_values(tmp_path: Path) -> None:
-    path = file_of(tmp_path / "f.csv", [{"occurred_at": "2026-01-31T23:30:00+01:00", "currency": "CHF"}])
-    packed = pack_traits(None, None, None, 60, "CHF")
-    assert read(path) == ({"t0": (None, 0, packed)}, {})

@@ -136,12 +136,6 @@ async def test_the_traced_operation_of_a_record_supplies_its_headers_and_gets_th
     assert second == "KafkaTimeoutError"
 
 
-async def test_the_headers_of_a_scheduled_record_are_sent() -> None:
-    producer = FakeProducer()
-    await Callbacks().injector(producer, None).run([items(1)[0]._replace(headers=[("correlation-id", b"1")])])
-    assert producer.headers == [[("correlation-id", b"1")]]
-
-
 async def test_a_topic_that_is_gone_stops_sending_with_the_first_record_and_is_named() -> None:
     class Gone(FakeProducer):
         async def send(self, topic: str, **record: Any) -> "asyncio.Future[Any]":

@@ -134,15 +134,6 @@ def test_nan_and_an_empty_text_are_no_value(tmp_path: Path) -> None:
             assert sum(b'"value":null' in one.value for one in file.records()) == 2
 
 
-def test_a_missing_column_an_empty_file_and_another_format_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(PredictionsFileError, match="column computed_at is missing"):
-        opened(tmp_path, {name: COLUMNS[name] for name in ("card_id", "name", "value")})
-    with pytest.raises(PredictionsFileError, match="holds no prediction"):
-        opened(tmp_path, {name: pa.array([], pa.string()) for name in COLUMNS})
-    with pytest.raises(PredictionsFileError, match=r"ends in '.txt': use .parquet or .csv"):
-        opened(tmp_path, COLUMNS, "p.txt")
-
-
 def test_a_file_is_needed_exactly_where_features_read_its_names(tmp_path: Path) -> None:
     path = written(tmp_path, COLUMNS)
     assert open_needed(None, (), tmp_path, 1) is None

@@ -8,7 +8,6 @@ import pytest
 
 from fraudstream.lab.dataset import database
 from fraudstream.lab.dataset.backfill_sources import FilesSource
-from fraudstream.lab.dataset.errors import TransactionsFileError
 from fraudstream.lab.dataset.records import RecordKind, RecordsDatabase
 from models.times import format_time
 from stream.contract.codes import Rejection
@@ -96,18 +95,6 @@ def test_a_label_without_labelled_at_is_dated_a_week_after_its_transaction(tmp_p
     given = columns(1, occurred_at=[START_MS], fraud=[True])
     (label,) = records(write(tmp_path / "p.parquet", given), tmp_path, RecordKind.LABEL)
     assert label["labelled_at"] == format_time(START_MS + 7 * 86_400_000)
-
-
-def test_reading_labels_from_a_file_without_a_fraud_column_raises(tmp_path: Path) -> None:
-    given = columns(3)
-    del given["fraud"]
-    with pytest.raises(TransactionsFileError, match="column fraud is missing"):
-        records(write(tmp_path / "p.parquet", given), tmp_path, RecordKind.LABEL)
-
-
-def test_an_invalid_file_is_rejected_when_it_is_opened(tmp_path: Path) -> None:
-    with pytest.raises(TransactionsFileError, match="currency is not an ISO 4217 code"):
-        RecordsDatabase(tmp_path).add(write(tmp_path / "p.parquet", columns(1, currency=["ZZZ"])))
 
 
 def test_many_files_share_one_database_and_its_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

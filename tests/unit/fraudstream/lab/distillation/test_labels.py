@@ -23,7 +23,7 @@ def inputs(labels_seed: int = 1, **changes: object) -> StudentInputs:
     """Return random vectors, a teacher whose log odds are linear in four of the features, and labels drawn by it."""
     random = np.random.default_rng(0)
     matrix = random.normal(size=(ROWS, len(SETS.newest)))
-    log_odds = 1.6 * matrix[:, 0] + 0.9 * matrix[:, 7] - 0.7 * matrix[:, 11] + 0.4 * matrix[:, 20] - 3.0
+    log_odds = 1.6 * matrix[:, 0] + 0.9 * matrix[:, 1] - 0.7 * matrix[:, 2] + 0.4 * matrix[:, 3] - 3.0
     scores = 1 / (1 + np.exp(-log_odds))
     times = np.arange(ROWS, dtype=np.int64) * 60_000
     table = Table(
@@ -51,17 +51,7 @@ def test_a_student_of_a_nearly_linear_teacher_agrees_with_it(target: SoftTarget)
     assert alike.mean() > 0.95
     flagged = [(one >= at).mean() for one, at in ((teacher, 0.4), (student.said.scores, student.policy.review_at))]
     assert flagged[1] == pytest.approx(flagged[0], rel=0.25)
-    assert {SETS.newest.names[at] for at in (0, 7, 11)} <= set(student.features)
-
-
-def test_more_trees_come_nearer_to_the_teacher() -> None:
-    given = inputs()
-    teacher = given.teacher.scores[PARTS.held_back]
-    near = [
-        spearmanr(teacher, train_student(given, StudentSize(trees, leaves)).said.scores).statistic
-        for trees, leaves in ((2, 3), (10, 6), (60, 12))
-    ]
-    assert near == sorted(near)
+    assert {SETS.newest.names[at] for at in (0, 1, 2)} <= set(student.features)
 
 
 def test_labels_of_training_and_of_the_held_back_part_change_nothing_of_a_student() -> None:

@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 
-from features.declaration import load as load_features
+from features.declaration import FeatureSet
+from features.rows import card
 from features.vector.sets import FeatureSets
 from fraudstream.cli.main import main
 from fraudstream.lab.distillation.page import state_distillation
@@ -25,16 +26,14 @@ from fraudstream.lab.distillation.request import (
     ScoresFileError,
     StudentSize,
     TeacherError,
-    UnpricedCurrencyError,
 )
 from fraudstream.lab.rescoring.file_run import score_file
 from fraudstream.lab.rescoring.request import FileRequest, UnknownModelError
-from fraudstream.ops.rollout.outcomes.costs import Cost, StatedCosts
 from models.artifact import MANIFEST, MODEL, Manifest, read_manifest
 from models.loading import Model, load
 from models.times import format_time, parse_time_ms
 from stream.control.probes import probe_vectorisers
-from support.distillation_cases import FEATURES, SETS, SMALL, DistillationCase, payments, silent
+from support.distillation_cases import FEATURES, SET, SETS, SMALL, DistillationCase, payments, silent
 from support.invented import assert_invented
 from support.parsed_page import parsed, pictures, words
 from support.training_files import DAY_MS, write
@@ -252,15 +251,6 @@ def test_sizes_are_compared_with_the_stored_one_and_the_front_is_marked(distille
     assert any("all sizes are compared on the same held-back part" in one for one in report.warnings)
 
 
-def test_a_student_may_be_limited_to_few_features_of_the_set(distilled: Distilled) -> None:
-    report = distilled.case.distil(distilled.teacher, size=StudentSize(20, 6, 2))
-    assert len(report.features) == 2
-    assert set(report.features) <= set(FEATURES.names)
-    manifest = manifest_of(distilled.case, report.digest)
-    assert manifest.feature_names == FEATURES.names
-    assert str(manifest.parameters["feature_contri"]).split(",").count("1") == 2
-
-
 def scores_file(distilled: Distilled, name: str, change: Callable[[list[dict[str, Any]]], Any] = list) -> Path:
     """Write a file of the teacher's scores, changed."""
     rows = [{"transaction_id": one, "score": row["score"]} for one, row in distilled.of_teacher.items()]
@@ -398,7 +388,7 @@ def test_an_ensemble_teaches_the_weighted_mean_of_its_models(distilled: Distille
 
 
 def test_a_teacher_with_more_features_teaches_a_student_of_the_newest_set(distilled: Distilled) -> None:
-    extended = load_features("features.extended_set")
+    extended = FeatureSet((*FEATURES.rows, card("merchants", "30d")))
     case = distilled.case
     rich = case.teacher(feature_set=extended)
     report = case.distil(rich, sets=FeatureSets((extended, FEATURES)))
@@ -406,12 +396,6 @@ def test_a_teacher_with_more_features_teaches_a_student_of_the_newest_set(distil
     assert [one.features for one in report.teachers] == [len(extended)]
     with pytest.raises(UnknownModelError, match="needs features"):
         case.distil(rich)
-
-
-def test_costs_are_stated_for_the_currency_that_is_compared(distilled: Distilled) -> None:
-    costs = StatedCosts(review={"USD": Cost(100, 0)})
-    with pytest.raises(UnpricedCurrencyError, match="compares in EUR, but the review cost is stated for USD"):
-        distilled.case.distil(distilled.teacher, costs=costs)
 
 
 def test_the_page_shows_figures_swaps_segments_speed_and_the_curve_of_sizes(distilled: Distilled) -> None:
@@ -439,7 +423,7 @@ def replaced(report: DistillationReport) -> DistillationReport:
 
 def invoke(case: DistillationCase, *arguments: str) -> Any:
     settings = {"FRAUDSTREAM_MODELS": case.repository.url, "FRAUDSTREAM_BROKERS": "localhost:1", "COLUMNS": "200"}
-    settings |= {"FRAUDSTREAM_FEATURES": "features.default_set"}
+    settings |= {"FRAUDSTREAM_FEATURES": SET}
     return CliRunner().invoke(main, ["distill", str(case.file), "--name", "student", *arguments], env=settings)
 
 

@@ -72,12 +72,6 @@ def test_volumes_of_alerts_and_of_declines_that_are_far_off_are_told(student: tu
     assert all(text in one for text, one in zip(told, found, strict=True))
 
 
-def test_decisions_as_numbers_are_those_of_the_policy() -> None:
-    policy, scores = Policy(0.3, 0.6), np.array([0.0, 0.29, 0.3, 0.59, 0.6, 1.0])
-    names = ("approve", "review", "decline")
-    assert [names[code] for code in decision_codes(scores, policy)] == policy.decide(scores)
-
-
 def test_log_odds_are_finite_at_the_ends_and_invert_the_sigmoid() -> None:
     scores = np.array([0.0, 1e-4, 0.25, 0.5, 1.0])
     found = soft_targets(scores, SoftTarget.LOG_ODDS)

@@ -54,18 +54,3 @@ def test_groups_beside_each_other_hold_the_sums_of_their_payments() -> None:
     sums = CardDraws(of.card, PLAN).grouped(groups, 2, np.ones(300), of.fraud)
     expected = [float(part[groups == group].sum()) for part in (np.ones(300), of.fraud) for group in range(2)]
     assert sums.by_card.sum(axis=0).tolist() == expected
-
-
-def test_the_difference_of_a_model_and_itself_has_no_interval() -> None:
-    of = payments()
-    ranking = WeightedRanking(of.fraud, said(of).scores)
-    every = np.arange(len(of.fraud))
-    one, other = (pair[1] for pair in CardDraws(of.card, PLAN).rankings(of.fraud, [(ranking, every)] * 2))
-    assert one.less(other).figure(PLAN) == type(one.figure(PLAN))(0.0, None)
-
-
-def test_few_cards_with_frauds_have_no_interval() -> None:
-    of = payments(rows=300, cards=40)
-    found = CardDraws(of.card, PLAN).sums(of.fraud).figure(lambda sums: sums[..., 0], 0).figure(PLAN)
-    assert found.value == of.fraud.sum()
-    assert found.interval is None

@@ -17,11 +17,9 @@ from fraudstream.lab.evaluation.figures import (
     card_figures,
     decision_figures,
     differences,
-    merged,
     money_figures,
     ranking_figures,
 )
-from fraudstream.lab.evaluation.payments import EvaluatedPayments
 from fraudstream.lab.evaluation.request import EvaluationTerms, UnstatedCostsError
 from fraudstream.lab.evaluation.whole import measure_whole
 from fraudstream.ops.rollout.outcomes.costs import Cost, StatedCosts
@@ -172,11 +170,6 @@ def test_differences_are_drawn_in_pairs_and_narrower_than_two_intervals() -> Non
     assert found["average_precision"].figure(TERMS.plan).interval is not None
 
 
-def test_one_model_has_no_differences_and_figures_are_merged_by_name() -> None:
-    assert differences([{}]) == {}
-    assert merged([{}], [{}]) == [{}]
-
-
 def test_the_curve_ends_at_a_recall_of_all_frauds() -> None:
     (curve,) = measure_whole(OF, SAID[:1], CURRENCIES, EvaluationTerms(draws=1), lambda *_: None).curves
     assert len(curve) <= 100
@@ -197,9 +190,3 @@ def test_costs_that_are_stated_for_another_currency_are_refused() -> None:
 def test_invalid_terms_are_named_all_at_once() -> None:
     with pytest.raises(ValueError, match=r"budgets: .*; cards_a_day: .*; draws: "):
         EvaluationTerms(budgets=(0,), cards_a_day=0, draws=0)
-
-
-def test_where_keeps_every_column() -> None:
-    some = OF.where(OF.fraud)
-    assert isinstance(some, EvaluatedPayments)
-    assert {len(column) for column in some} == {int(OF.fraud.sum())}

@@ -24,13 +24,6 @@ def test_the_sample_stands_for_all_payments() -> None:
     assert again.tolist() == rows.tolist()
 
 
-def test_a_small_file_is_its_own_sample() -> None:
-    fraud = np.arange(100) % 10 == 0
-    rows, weights = sample_rows(fraud, 1)
-    assert rows.tolist() == list(range(100))
-    assert set(weights.tolist()) == {1.0}
-
-
 def test_only_the_feature_that_counts_loses() -> None:
     random = np.random.default_rng(1)
     fraud = random.random(3_000) < 0.1

@@ -27,8 +27,6 @@ from fraudstream.lab.training.request import TrainingRequest
 from fraudstream.lab.training.run import train
 from fraudstream.lab.training.seen import stated_until_ms
 from fraudstream.lab.training.segments import country_name
-from fraudstream.ops.report.parts import Folded
-from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.verdict.figures import Figure
 from metrics.intervals import Interval
@@ -40,7 +38,8 @@ from models.repository import Repository
 from support.parsed_page import pictures
 from support.training_files import transactions, write
 
-FEATURES = load_features(None)
+SET = "support.features.small_set"
+FEATURES = load_features(SET)
 SETS = FeatureSets((FEATURES,))
 
 
@@ -181,25 +180,6 @@ def test_the_headline_says_whether_the_first_model_is_better(report: EvaluationR
     assert re.fullmatch(r"Finds .* % .*of the frauds; .* of its alerts are frauds", headline.words)
 
 
-def test_money_is_shown_first_in_the_currency_with_most_of_it(report: EvaluationReport) -> None:
-    one = next(iter(report.models[0].money.values()))
-    money = {
-        "GBP": one,
-        "EUR": msgspec.structs.replace(one, fraud_minor=one.fraud_minor + 1),
-        "USD": msgspec.structs.replace(one, payments=0),
-    }
-    known = {
-        f"{key.partition('.')[0]}.{code}": figure for key, figure in report.models[0].figures.items() for code in money
-    }
-    models = tuple(
-        msgspec.structs.replace(model, money=money, figures=model.figures | known) for model in report.models[:1]
-    )
-    sections = state_evaluation(msgspec.structs.replace(report, models=models, differences={})).stated
-    (shown,) = (section for section in sections if section.title == "Money")
-    assert [part.title for part in shown.parts if isinstance(part, Folded)] == [f"GBP, {one.payments:,} payments"]
-    assert next(part.caption for part in shown.parts if isinstance(part, DataTable)) == "Shares of the money in EUR"
-
-
 def test_payments_of_the_training_are_refused_unless_they_are_asked_for(house: tuple[Path, list[str], Path]) -> None:
     since = 1_767_225_600_000
     with pytest.raises(NotHeldBackError):
@@ -217,6 +197,7 @@ def test_the_command_writes_json_and_a_page_and_refuses_what_it_cannot_do(
 ) -> None:
     models, digests, file = house
     monkeypatch.setenv("FRAUDSTREAM_MODELS", str(models))
+    monkeypatch.setenv("FRAUDSTREAM_FEATURES", SET)
     page = tmp_path / "page.html"
     command = ["evaluate", digests[0][:12], str(file), "--draws", "5", "--budget", "3", "--json", "--report", str(page)]
     done = CliRunner().invoke(main, command)

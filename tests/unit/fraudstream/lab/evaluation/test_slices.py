@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from fraudstream.lab.evaluation.drift import ReferenceGroups, score_counts
+from fraudstream.lab.evaluation.drift import ReferenceGroups
 from fraudstream.lab.evaluation.request import EvaluationTerms
 from fraudstream.lab.evaluation.slices import SliceContext, segment_slices, slice_reports, weeks
-from fraudstream.lab.training.segments import channel_name, country_name
 from metrics.drift import stability_of_scores
 from support.evaluation_cases import CURRENCIES, DAY_MS, START_MS, payments, said
 
@@ -51,11 +50,6 @@ def test_a_kind_that_the_file_does_not_give_is_left_out_and_so_are_new_cards_at_
     assert {one.kind for one in segment_slices(of, CURRENCIES, 0)} == {"amount"}
 
 
-def test_names_of_channels_and_countries_are_unpacked() -> None:
-    assert [channel_name(packed) for packed in range(3)] == ["not given", "pos", "ecommerce"]
-    assert [country_name(packed) for packed in (0, 1, 83)] == ["not given", "AA", "DE"]
-
-
 def test_the_figures_of_a_slice_are_those_of_its_payments() -> None:
     done: list[str] = []
     found = slice_reports(context(), weeks(OF), lambda stage, *_: done.append(stage))
@@ -80,12 +74,3 @@ def test_segments_have_no_card_precision_and_one_without_fraud_has_no_recall() -
     assert "card_precision" not in report.figures[0]
     assert report.figures[0]["recall"].value is None
     assert report.figures[0]["average_precision"].value is None
-
-
-def test_scores_are_counted_by_band_from_the_first_bar_that_has_any_to_the_last() -> None:
-    found = score_counts(np.array([0.01, 0.011]), np.array([0.5, 0.01, 0.9]))
-    assert sum(found.reference) == 2
-    assert sum(found.evaluated) == 3
-    assert len(found.edges) == len(found.reference) + 1 == len(found.evaluated) + 1
-    assert found.reference[0] > 0
-    assert found.evaluated[-1] > 0

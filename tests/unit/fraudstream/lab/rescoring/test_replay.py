@@ -10,7 +10,7 @@ from rich.console import Console
 from fraudstream.cli.replay import _shown
 from fraudstream.lab.rescoring import log_replay
 from fraudstream.lab.rescoring import replay as replay_module
-from fraudstream.lab.rescoring.replay import Replay, ReplayedSettings, compare_settings, replay
+from fraudstream.lab.rescoring.replay import Replay, compare_settings, replay
 from fraudstream.lab.rescoring.request import NothingToScoreError
 from models.policy import Decision
 from stream.contract.outputs import Overruled
@@ -185,16 +185,6 @@ def test_settings_that_were_others_when_it_was_decided_are_named() -> None:
     assert compare_settings(decided, then, None).differing == {}
     assert compare_settings(decided, here, None).note == "the lines of the recorded ones are not on model-events"
     assert compare_settings(score("t", Place(0, 0)), here, None).recorded is None
-
-
-def test_settings_that_differ_are_printed_and_equal_ones_are_not(live: Trained) -> None:
-    found = replayed(weeks(live), "t-54")
-    assert found.settings.recorded == found.settings.here == deciding_settings(Settings()).hash
-    assert "settings" not in shown(found)
-    differing = {"FRAUDSTREAM_FEATURES": ("rows", ""), "FRAUDSTREAM_NEW": (None, "1")}
-    other = msgspec.structs.replace(found, settings=ReplayedSettings("0a1b2c3d", "4e5f6071", differing))
-    assert "other settings here: FRAUDSTREAM_FEATURES was rows, and is empty" in shown(other)
-    assert "other settings here: FRAUDSTREAM_NEW was not stated, and is 1" in shown(other)
 
 
 def test_a_missing_or_ambiguous_decision_raises(live: Trained) -> None:

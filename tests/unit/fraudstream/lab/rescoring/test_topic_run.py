@@ -13,7 +13,6 @@ from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
 from fraudstream.cli.main import main
 from fraudstream.lab.dataset.columns import UNPACKED
-from fraudstream.lab.rescoring import workdir
 from fraudstream.lab.rescoring.request import NothingToScoreError, Range
 from fraudstream.lab.rescoring.topic_tables import TopicTables
 from models.policy import Decision
@@ -189,19 +188,6 @@ def test_undecodable_records_on_the_topics_change_no_comparison(live: Trained) -
     world.decide()
     found = compared(world)
     assert (found.compared, found.equal) == (20, 20)
-
-
-def test_blocks_with_and_without_differences_are_written_to_one_file(
-    live: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workdir, "BLOCK_ROWS", 8)
-    world = weeks(live, 20)
-    last = max(world.topics["scores"], key=lambda number: len(world.topics["scores"][number]) and number)
-    altered = msgspec.json.decode(world.topics["scores"][last][-1].value or b"", type=Score).transaction_id
-    alter(world, altered, features={"card_count_30d": 99.0})
-    found = compared(world, out=tmp_path / "out.parquet")
-    assert (found.compared, found.equal, found.unexplained) == (20, 19, 1)
-    assert [name for name, row in lines(tmp_path / "out.parquet").items() if row["differences"]] == [altered]
 
 
 # --- scoring without comparing

@@ -4,13 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from fraudstream.lab.training.calibrators import KNOTS, choose_calibration, fit_calibration, log_loss
-from fraudstream.lab.training.evaluation import calibrate
+from fraudstream.lab.training.calibrators import KNOTS, choose_calibration, fit_calibration
 from fraudstream.lab.training.request import UnusableModelError
 from models.calibration import CalibrationMethod, Calibrator
 
@@ -52,13 +49,6 @@ def test_a_beta_calibration_recovers_the_map_by_which_frauds_were_drawn() -> Non
     platt = Calibrator.of(fit_calibration(margins, frauds, CalibrationMethod.PLATT)).probabilities(margins)
     assert np.abs(platt - true).mean() > 2 * np.abs(said - true).mean()
     assert len(fitted.margins) <= KNOTS
-
-
-def test_platts_method_is_the_one_that_there_was() -> None:
-    margins, frauds, _ = drawn(straight, 2)
-    before, now = calibrate(margins, frauds), fit_calibration(margins, frauds, CalibrationMethod.PLATT)
-    assert (before.margins, before.probabilities) == (now.margins, now.probabilities)
-    assert (before.method, now.method) == (None, CalibrationMethod.PLATT)
 
 
 def test_an_isotonic_calibration_has_scikit_learns_blocks() -> None:
@@ -112,11 +102,3 @@ def test_margins_that_fraud_does_not_rise_with_are_refused(method: CalibrationMe
     frauds = (np.arange(5_000) < 100).astype(np.int8)
     with pytest.raises(UnusableModelError, match="does not rise"):
         fit_calibration(margins, frauds, method)
-
-
-@given(st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1))
-def test_log_loss_is_a_mean_of_logarithms(rows: Any) -> None:
-    frauds, said = map(np.array, zip(*rows, strict=True))
-    sure = [min(max(p, 1e-12), 1 - 1e-12) for p in said]
-    expected = -np.mean([np.log(p) if fraud else np.log1p(-p) for fraud, p in zip(frauds, sure, strict=True)])
-    assert log_loss(frauds, said) == pytest.approx(expected)

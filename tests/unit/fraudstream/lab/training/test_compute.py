@@ -171,18 +171,6 @@ def test_the_command_prints_what_is_in_the_output(tmp_path: Path) -> None:
     assert (facts["rows"], facts["features"], facts["set_aside"]) == (300, list(newest.names), 0)
 
 
-def test_the_command_computes_the_newest_of_two_feature_sets(tmp_path: Path) -> None:
-    file = write(tmp_path / "in.csv", labelled(100))
-    facts = json.loads(
-        run(
-            file, "--out", tmp_path / "out.parquet", "--json",
-            FRAUDSTREAM_FEATURES="features.default_set,features.extended_set",
-        ).stdout
-    )  # fmt: skip
-    assert facts["fingerprint"] != FEATURES.fingerprint
-    assert len(facts["features"]) > len(FEATURES)
-
-
 def test_the_command_refuses_what_it_cannot_write_or_read(tmp_path: Path) -> None:
     file = write(tmp_path / "in.parquet", transactions(50))
     wrong = run(file, "--out", tmp_path / "out.json")

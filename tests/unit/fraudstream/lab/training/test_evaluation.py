@@ -3,7 +3,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.declaration import DAY_MS
 from fraudstream.lab.training.evaluation import (
     ALERTS_A_DAY,
     BLOCKED_DAYS,
@@ -12,7 +11,6 @@ from fraudstream.lab.training.evaluation import (
     measure,
 )
 from fraudstream.lab.training.request import UnusableModelError
-from fraudstream.lab.training.vectors import Table
 from models.calibration import Calibrator
 from models.policy import Policy
 from support.tables import table
@@ -56,33 +54,6 @@ def test_a_card_with_a_known_fraud_is_blocked_for_two_weeks() -> None:
     # The label is known as day 10 begins, so the card is blocked on days 10 to 23.
     metrics = measure(data, rows, scores, Policy(0.1, 0.9))
     assert metrics["card_precision_at_100"] == pytest.approx((1 + 1) / 2 / ALERTS_A_DAY)
-
-
-def test_the_measures_of_a_drawn_table_are_those_of_the_first_version() -> None:
-    random = np.random.default_rng(1)
-    rows = 4_000
-    occurred = np.sort(random.integers(19_000 * DAY_MS, 19_040 * DAY_MS, rows))
-    card = random.integers(0, 400, rows)
-    compromised = random.random(400) < 0.08
-    fraud = ((random.random(rows) < 0.5) & compromised[card]).astype(np.int8)
-    labelled = occurred + random.integers(0, 10 * DAY_MS, rows)
-    scores = np.clip(np.round(0.3 * fraud + random.random(rows) * 0.7, 3), 0, 1)
-    decided = random.random(rows) < 0.98
-    money = np.full(rows, 4_200), np.full(rows, b"EUR")
-    data = Table(np.zeros((rows, 1)), occurred, labelled, fraud, card, decided, *money)
-    expected = {
-        "auc": 0.9414020988310308,
-        "average_precision": 0.8172568395312362,
-        "card_precision_at_100": 0.004285714285714286,
-        "alert_rate": 0.0155,
-        "decline_rate": 0.0045,
-        "fraud_rate": 0.031,
-        "recall_at_review": 0.4838709677419355,
-        "precision_at_review": 0.967741935483871,
-        "brier": 0.1560599165,
-    }
-    found = measure(data, np.arange(2_000, rows), scores[2_000:], Policy(0.7, 0.9))
-    assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_calibration_is_within_0_05_of_platts_sigmoid() -> None:

@@ -169,11 +169,6 @@ def test_vectors_whose_gaps_were_filled_or_of_which_some_were_left_out_are_impor
 # --- refusals
 
 
-def test_invalid_values_of_the_request_are_all_named(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"name: expected 1 to 64 .*; decline_share and review_share: expected 0 <="):
-        request_for(folder, name="a b", decline_share=0.9)
-
-
 def rewritten(folder: Path, out: Path, change: Callable[[pa.Table], pa.Table]) -> Path:
     """Write a changed vectors file with the metadata of the original."""
     table = pq.read_table(folder / "vectors.parquet")

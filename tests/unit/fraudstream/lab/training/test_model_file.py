@@ -210,13 +210,6 @@ def test_missing_and_additional_features_are_named(path: Path) -> None:
     assert len(lines) == 2
 
 
-def test_many_missing_features_are_counted(path: Path) -> None:
-    saved(path, rows(), NAMES)
-    assert "lacks 8 of the 8 features: 'f0', 'f1', 'f2', 'f3', 'f4' and 3 more" in refused(
-        path, tuple(f"f{at}" for at in range(8))
-    )
-
-
 def test_another_order_is_refused_with_the_first_column_that_differs(path: Path) -> None:
     saved(path, rows(), NAMES)
     assert refused(path, ("amount", "gap", "count", "share")).startswith(

@@ -15,7 +15,6 @@ from features.rows import card, merchant, paned
 from fraudstream.lab.training.request import TrainingRequest
 from fraudstream.lab.training.run import build
 from fraudstream.lab.training.split import split
-from fraudstream.lab.training.trees import parameters_of
 from models.booster import Booster
 from support.tables import learnable
 
@@ -62,11 +61,6 @@ def test_without_the_option_and_without_a_declaration_margins_go_both_ways() -> 
         found = np.concatenate([steps(model, column, seed) for seed in range(50)])
         assert (found < 0).any()
         assert (found > 0).any()
-
-
-def test_the_constraints_are_in_the_manifest_only_if_asked_for() -> None:
-    assert "monotone_constraints" not in parameters_of(REQUEST)
-    assert parameters_of(replace(REQUEST, monotone=True))["monotone_constraints"] == "1,1,0,-1"
 
 
 def test_a_row_declares_the_risk_or_has_that_of_its_aggregate() -> None:

@@ -138,21 +138,6 @@ def test_costs_take_calibrated_scores_and_refuse_others(seed: int) -> None:
                       part(said, frauds=frauds), Shares()).volume.alert_share <= 0.01  # fmt: skip
 
 
-def test_costs_of_currencies_that_do_not_occur_are_refused() -> None:
-    said, frauds = drawn(1_000, 1.0, 1)
-    with pytest.raises(UnusableModelError, match="none of the payments that it is measured on is in EUR"):
-        fit_policy(PolicyWish(costs=COSTS), part(said, frauds=frauds, code=b"USD"), Shares())
-
-
-def test_by_costs_payments_of_different_amounts_have_different_thresholds() -> None:
-    said, frauds = drawn(20_000, 1.0, 3)
-    small, large = (
-        fit_policy(PolicyWish(costs=COSTS), part(said, frauds=frauds, amount=amount), Shares()).volume
-        for amount in (1_000, 1_000_000)
-    )
-    assert large.alert_share > 5 * small.alert_share
-
-
 def test_measures_of_alerts_are_those_of_what_the_policy_says() -> None:
     said, frauds = drawn(20_000, 1.0, 4)
     some = part(said, frauds=frauds)

@@ -106,12 +106,6 @@ def test_no_value_of_a_payment_is_in_the_rows() -> None:
         assert set(rows()[:, number].tolist()) & set(drawn()[0][:, number].tolist()) == set()
 
 
-def test_the_rows_depend_on_the_trees_and_the_reference_alone() -> None:
-    again = invented_rows(model(), NAMES, reference())
-    assert same_bits(again, rows())
-    assert not same_bits(invented_rows(model(39), NAMES, reference()), rows())
-
-
 def test_rows_are_invented_without_a_reference_too_and_every_feature_may_then_be_undefined() -> None:
     found = invented_rows(model(), NAMES, None)
     both, splits = ways_gone(model(), NAMES, found)

@@ -11,7 +11,6 @@ import pytest
 
 from fraudstream.lab.training import provenance
 from fraudstream.lab.training.provenance import code_fingerprint, provenance_here
-from models.provenance import configuration_fingerprint
 from support.paths import HOUSE
 
 
@@ -53,10 +52,3 @@ def test_the_fingerprint_of_code_covers_names_and_bytes_of_sources_and_nothing_e
     assert code_fingerprint(tmp_path, ("a",)) == found
     (tmp_path / "a/one.py").rename(tmp_path / "a/uno.py")
     assert code_fingerprint(tmp_path, ("a",)) != found
-
-
-def test_configurations_are_equal_if_parameters_and_seed_are_in_whatever_order() -> None:
-    one = configuration_fingerprint({"a": 1, "b": 0.5}, 1)
-    assert configuration_fingerprint({"b": 0.5, "a": 1}, 1) == one
-    assert configuration_fingerprint({"a": 1, "b": 0.5}, 2) != one
-    assert configuration_fingerprint({"a": 1, "b": 0.25}, 1) != one

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,7 +15,7 @@ from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
 from fraudstream.lab.dataset.errors import TransactionsFileError
 from fraudstream.lab.dataset.file import TransactionsFile
-from fraudstream.lab.training.request import TrainingDataError, TrainingRequest
+from fraudstream.lab.training.request import TrainingDataError, TrainingReport, TrainingRequest
 from fraudstream.lab.training.run import train
 from fraudstream.lab.training.vectors import NO_PROBES, Table, VectorPass, fill_table
 from models.artifact import PROBE_HISTORIES, ProbeHistories, matrix_of, same_bits
@@ -48,12 +48,26 @@ def repository(tmp_path: Path) -> Repository:
     return Repository(str(tmp_path / "models"))
 
 
+class Trained(NamedTuple):
+    """A model that was trained once, its repository, and the steps that were reported."""
+
+    repository: Repository
+    report: TrainingReport
+    progress: list[tuple[str, int, int]]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, columns: dict[str, list[Any]]) -> Trained:
+    folder, progress = tmp_path_factory.mktemp("trained"), list[tuple[str, int, int]]()
+    repository = Repository(str(folder / "models"))
+    file = write(folder / "a.parquet", columns)
+    return Trained(repository, train(request_for(file), repository, lambda *step: progress.append(step)), progress)
+
+
 def test_the_same_input_gives_the_same_digest_and_a_model_that_loads(
-    tmp_path: Path, repository: Repository, columns: dict[str, list[Any]]
+    tmp_path: Path, trained: Trained, columns: dict[str, list[Any]]
 ) -> None:
-    file = write(tmp_path / "a.parquet", columns)
-    progress: list[tuple[str, int, int]] = []
-    report = train(request_for(file), repository, lambda *step: progress.append(step))
+    repository, report, progress = trained
     again = train(request_for(write(tmp_path / "b.csv", columns), threads=2), repository, silent)
     assert again.digest == report.digest
     assert repository.digests() == (report.digest,)
@@ -68,23 +82,6 @@ def test_the_same_input_gives_the_same_digest_and_a_model_that_loads(
         "read", "features", "fit", "refit", "evaluate"
     ]  # fmt: skip
     assert msgspec.json.decode(msgspec.json.encode(report))["digest"] == report.digest
-
-
-def test_an_invalid_request_raises_with_all_its_problems() -> None:
-    with pytest.raises(
-        ValueError,
-        match=r"name: expected 1 to 64 .*; decline_share .*; trees: expected .*; seed: expected .*; learning",
-    ):
-        request_for(Path("a.csv"), name="a b", decline_share=0.9, trees=0, seed=-1, learning_rate=0.0)
-
-
-def test_another_name_or_seed_gives_another_digest(
-    tmp_path: Path, repository: Repository, columns: dict[str, list[Any]]
-) -> None:
-    file = write(tmp_path / "a.parquet", columns)
-    requests = [request_for(file), request_for(file, name="other"), request_for(file, seed=2)]
-    digests = {train(request, repository, silent).digest for request in requests}
-    assert len(digests) == 3
 
 
 def test_what_can_be_known_before_the_features_are_computed_is_refused_before_it(
@@ -156,10 +153,8 @@ def test_an_unreadable_probe_history_raises_a_probe_error(probe: bytes) -> None:
         vectorise_probe(FEATURES)([probe])
 
 
-def test_an_artifact_does_not_load_if_probe_vectors_differ_in_the_last_bit(
-    tmp_path: Path, repository: Repository, columns: dict[str, list[Any]]
-) -> None:
-    report = train(request_for(write(tmp_path / "a.parquet", columns)), repository, silent)
+def test_an_artifact_does_not_load_if_probe_vectors_differ_in_the_last_bit(trained: Trained) -> None:
+    repository, report, _ = trained
     contents = repository.fetch(report.digest)
     probes = msgspec.json.decode(contents[PROBE_HISTORIES], type=ProbeHistories)
     assert len(probes.histories) > 2
@@ -184,7 +179,10 @@ def test_long_histories_make_batches_smaller_and_change_no_vector(
 
 def test_repeated_rows_are_set_aside(tmp_path: Path, repository: Repository, columns: dict[str, list[Any]]) -> None:
     doubled = {name: [*values, *values[:100]] for name, values in columns.items()}
-    report = train(request_for(write(tmp_path / "a.parquet", doubled)), repository, silent)
+    request = request_for(
+        write(tmp_path / "a.parquet", doubled), feature_set=load_features("support.features.small_set")
+    )
+    report = train(request, repository, silent)
     assert report.set_aside == 100
 
 

@@ -119,15 +119,6 @@ def test_a_search_by_folds_of_time_compares_what_their_trees_have_not_seen() -> 
     assert found.search.highest >= found.search.best >= found.search.first > 0
 
 
-def test_the_chosen_parameters_give_the_chosen_trees() -> None:
-    found, _ = built(trials=4)
-    assert found.search is not None
-    request = request_for()
-    again = grow(request, parameters_of(request) | found.search.chosen, (DATA, PARTS), lambda _: None)
-    assert again.text == found.artifact.model_text
-    assert found.search.chosen.items() <= found.artifact.manifest.parameters.items()
-
-
 def test_the_test_part_changes_nothing_that_is_found() -> None:
     data = copy.deepcopy(DATA)
     data.fraud[PARTS.test] = 1 - data.fraud[PARTS.test]

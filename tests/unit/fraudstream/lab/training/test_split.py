@@ -59,12 +59,6 @@ def test_sizes_and_the_gap_are_those_that_are_asked_for() -> None:
     assert lengths["train"] == pytest.approx(193 - 15 - 10 - 17.8 - 30, abs=0.1)
 
 
-def test_a_size_is_the_shorter_of_its_share_and_its_length() -> None:
-    assert PartSize(0.25, 10).of(100) == 10
-    assert PartSize(0.25, 10).of(20) == 5
-    assert PartSize(0.25).of(-20) == 0
-
-
 def test_the_label_delay_is_that_of_nineteen_of_twenty_labels() -> None:
     data = spread(40)
     assert label_delay_ms(data) == 7 * DAY_MS
@@ -176,13 +170,6 @@ def test_a_time_that_is_too_short_for_gaps_and_parts_is_refused_with_what_to_set
     assert str(short.value).splitlines()[-1].startswith("add about ")
     with pytest.raises(TrainingDataError, match="set a shorter --gap or another --test"):
         split(spread(60), 0, DEFAULT_SIZES._replace(test=PartSize(length_ms=90 * DAY_MS)))
-
-
-def test_part_sizes_that_cannot_be_are_refused() -> None:
-    data = spread(60)
-    with pytest.raises(TrainingDataError, match=r"validate \d rows, 0 frauds; test") as refused:
-        split(data, 0, DEFAULT_SIZES._replace(validate=PartSize(length_ms=HOUR_MS)))
-    assert "leave out --calibrate and --validate: possible are folds of time" in str(refused.value)
 
 
 def test_insufficient_training_data_raises_an_error_with_the_reason() -> None:

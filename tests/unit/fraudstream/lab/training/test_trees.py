@@ -67,13 +67,6 @@ def test_training_ends_once_so_many_trees_have_not_raised_it() -> None:
     assert seen[-1] == fitted.trees + 7 < 200
 
 
-def test_without_patience_all_trees_are_kept() -> None:
-    request = request_for(patience=0)
-    fitted = grow(request, small(request), (DATA, PARTS), lambda _: None)
-    assert (fitted.trees, np.isnan(fitted.measure)) == (60, True)
-    assert fitted.text == text_of(by_lightgbm(request))
-
-
 def test_the_number_of_threads_changes_no_tree() -> None:
     request = request_for(patience=10)
     one, three = (
@@ -110,18 +103,6 @@ def test_probabilities_stay_calibrated_when_frauds_count_more() -> None:
         assert scores.mean() == pytest.approx(frauds.mean(), rel=0.3)
         as_grown = (1 / (1 + np.exp(-margins))).mean()
         assert bool(as_grown > 3 * frauds.mean()) is (weight > 1)
-
-
-def test_the_weight_is_in_the_manifest_only_if_frauds_count_more() -> None:
-    assert "scale_pos_weight" not in built(DATA, PARTS).manifest.parameters
-    assert built(DATA, PARTS, fraud_weight=3.0).manifest.parameters["scale_pos_weight"] == 3.0
-
-
-def test_the_manifest_says_how_many_trees_were_kept_and_what_chose_them() -> None:
-    manifest = built(DATA, PARTS).manifest
-    assert manifest.parameters["num_iterations"] < 60
-    assert manifest.training is not None
-    assert manifest.training.rows == len(PARTS.train) + len(PARTS.calibrate) + len(PARTS.validate)
 
 
 def test_the_measure_is_that_of_all_rows_if_the_cards_that_are_not_blocked_have_no_fraud() -> None:

@@ -27,7 +27,7 @@ from models.artifact import same_bits
 from models.repository import Repository
 from models.times import format_time, parse_time_ms
 from support.acceptance import sized
-from support.distillation_cases import DistillationCase
+from support.distillation_cases import SETS, DistillationCase
 from support.training_files import DAY_MS, START_MS, transactions, write
 
 FEATURES = load("support.features.prediction_set")
@@ -175,7 +175,7 @@ def test_an_evaluation_reads_predictions_beside_a_model_that_reads_none(
         models=case.repository.url,
         model=model,
         against=case.teacher(),
-        sets=FeatureSets((FEATURES, load(None))),
+        sets=FeatureSets((FEATURES, SETS.newest)),
         made_ms=START_MS,
         terms=EvaluationTerms(budgets=(1,), draws=1),
         threads=1,
@@ -197,7 +197,7 @@ def test_a_teacher_that_reads_predictions_teaches_what_it_scores_with_them(
     files: tuple[Path, Path], nightly_case: tuple[DistillationCase, str], tmp_path: Path
 ) -> None:
     case, teacher = nightly_case
-    both = FeatureSets((FEATURES, load(None)))
+    both = FeatureSets((FEATURES, SETS.newest))
     with pytest.raises(PredictionsFileError, match="the features read segment, teacher: give --predictions FILE"):
         case.distil(teacher, sets=both)
     by_model = case.distil(teacher, sets=both, predictions=files[1])
