@@ -37,6 +37,7 @@ from guards.first_payments import (
     unseen_explained,
 )
 from guards.specs import GuardKind, default_guards
+from support.acceptance import cases
 
 # --- too few
 
@@ -111,7 +112,7 @@ def _drawn(share: float, rng: np.random.Generator) -> tuple[int, int]:
 # --- evidence to climb
 
 
-@pytest.mark.parametrize(("share", "firsts"), [(0.01, 9), (0.1, 12), (0.25, 14)])
+@pytest.mark.parametrize(("share", "firsts"), cases([(0.01, 9), (0.1, 12), (0.25, 14)], short=[(0.1, 12), (0.25, 14)]))
 def test_an_equal_canary_excludes_a_doubling_after_some_of_its_first_declines(share: float, firsts: int) -> None:
     rng, runs, most = np.random.default_rng(5), 150, round(150 / share)
     own = rng.random((runs, most)) < share

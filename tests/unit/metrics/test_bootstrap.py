@@ -23,6 +23,7 @@ from metrics.bootstrap import (
 )
 from metrics.card_precision import card_precision
 from metrics.errors import MeasureInputError
+from support.acceptance import cases
 
 SMALL = BootstrapPlan(draws=50, least_cards=5)
 
@@ -150,8 +151,13 @@ def heavy(seed: int, cards: int, share: float) -> tuple[np.ndarray, np.ndarray]:
     return heavy_amounts(np.random.default_rng((seed, cards)), cards, share)
 
 
-@pytest.mark.parametrize(("cards", "runs"), [(54, 100), (180, 100), (720, 60)])
-@pytest.mark.parametrize("share", [0.6, 0.9])
+@pytest.mark.parametrize(
+    ("cards", "runs", "share"),
+    cases(
+        [(cards, runs, share) for cards, runs in ((54, 100), (180, 100), (720, 60)) for share in (0.6, 0.9)],
+        short=[(54, 100, 0.9), (180, 100, 0.6)],
+    ),
+)
 def test_shares_of_money_hold_where_few_amounts_are_most_of_it(cards: int, runs: int, share: float) -> None:
     plan, held, naive = BootstrapPlan(draws=200), 0, 0
     for seed in range(runs):
