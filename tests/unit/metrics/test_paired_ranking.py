@@ -19,7 +19,7 @@ def world(cards: int = 80, rows: int = 1_500) -> tuple[np.ndarray, tuple[np.ndar
 
 def test_the_interval_of_the_difference_is_that_of_rows_drawn_with_their_cards() -> None:
     fraud, scores, cards = world()
-    plan = BootstrapPlan(draws=200, seed=9)
+    plan = BootstrapPlan(draws=60, seed=9)
     found = paired_average_precision(fraud, scores, cards, plan)
     assert found is not None
     expected = [average_precision_score(fraud, one) for one in scores]

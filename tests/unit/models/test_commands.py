@@ -302,7 +302,7 @@ def test_events_and_commands_satisfy_their_schemas() -> None:
 @pytest.mark.parametrize("name", ["schema", "issued_at", "expires_at", "kind", "model", "arms", "reason", "deployment"])
 def test_a_field_nested_to_any_depth_is_refused_without_an_exception(name: str) -> None:
     sound = msgspec.json.encode({key: value for key, value in GOOD.items() if key != name})[:-1]
-    for depth in range(1, 1_100):
+    for depth in (1, 2, 3, 10, 100, 500, *range(998, 1_004), 1_099):
         nested = b"[" * depth + b"]" * depth
         assert isinstance(read_command(sound + b',"%b":%b}' % (name.encode(), nested)), UnreadableRecord)
 

@@ -99,20 +99,20 @@ def test_a_shared_history_gives_the_same_bits_as_copies_for_several_sets_and_dis
 
 
 def test_a_merchant_of_many_records_gives_the_same_bits_as_copies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(append, "LONG", 500)
-    monkeypatch.setattr(frames, "MANY", 1_000)
+    monkeypatch.setattr(append, "LONG", 250)
+    monkeypatch.setattr(frames, "MANY", 500)
     rng = np.random.default_rng(7)
     rows = [
         transaction(
             number,
             card=f"c{rng.integers(200)}",
             merchant="hot" if rng.random() < 0.9 else "m",
-            ms=START_MS + number * 2_400_000 - int(rng.integers(0, 10**9)),
+            ms=START_MS + number * 4_800_000 - int(rng.integers(0, 10**9)),
             amount=int(rng.integers(0, 10**12)),
             exponent=int(rng.choice((0, 2, 2, 2, 4))),
             device=f"phone-{rng.integers(3)}",
         )
-        for number in range(2_000)
+        for number in range(1_000)
     ]
     found = []
     for limit in (append.NO_LIMIT, LIMIT):

@@ -19,6 +19,7 @@ from features.vector import habits, novelty, travel
 from features.vector import vectorise as vectorise_module
 from features.vector.travel import latest_with
 from features.vector.vectorise import known_frauds, vectorise
+from support.acceptance import cases
 from support.examples import examples
 from support.features.recount import Row, everything, label, transaction, transactions
 from support.features.streams import Stream, journeys, outcomes, recounted, streams
@@ -183,9 +184,15 @@ BUGS = {
     "no record is known again": (records, "same_source_offset", lambda *_: False),
     "content does not matter": (records, "same_content", lambda *_: True),
 }
+RARELY_FOUND = {
+    "one of two places of one millisecond is asked",
+    "windows are one millisecond too long",
+    "no record is known again",
+}
+"""Bugs of which one stream in hundreds tells."""
 
 
-@pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.parametrize("bug", cases(BUGS, short=BUGS.keys() - RARELY_FOUND))
 def test_the_recount_detects_a_planted_bug(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(novelty, "FEW", 0)
     monkeypatch.setattr(vectorise_module, "KERNEL", None)  # numpy's code has the bug

@@ -158,7 +158,6 @@ def test_tables_and_page_show_both_models_and_whether_they_are_held_back(report:
     for one in report.models:
         assert one.model.digest[:12] in text
     page = state_evaluation(report).html()
-    assert page == state_evaluation(report).html()
     assert len(pictures(page)) > 10
     assert "they are held back" in page
 

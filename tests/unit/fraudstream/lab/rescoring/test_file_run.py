@@ -30,7 +30,6 @@ from models.policy import bands
 from models.repository import Repository
 from stream.control.probes import probe_vectorisers
 from support.acceptance import sized
-from support.examples import examples
 from support.fleet.payments import put_model
 from support.training_files import DAY_MS, START_MS, transactions, write
 
@@ -121,7 +120,7 @@ rows = st.lists(
 
 
 @given(rows, st.integers(1, 5))
-@settings(max_examples=examples(20))
+@settings(max_examples=sized(4, 20))
 def test_each_row_has_the_fate_and_features_that_the_store_in_memory_gives(
     models: str, digest: str, tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], shard: int
 ) -> None:
@@ -180,7 +179,7 @@ full_rows = st.lists(
 
 
 @given(full_rows)
-@settings(max_examples=sized(3, 8), phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=sized(2, 8), phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_what_score_writes_it_reads_again_with_equal_results(
     models: str, digest: str, tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
 ) -> None:

@@ -265,7 +265,7 @@ class Acts:
 
 
 @given(acts=ACTS)
-@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_decision_is_made_again_or_its_difference_explained(model: tuple[Model, Path], acts: list) -> None:
     """Predictions that are ahead, behind, late or repeated, or without outcome after a crash, and lost histories."""
     world = world_of(model)

@@ -14,7 +14,7 @@ from support.first_file import first_file
 from support.training_files import write
 
 pytestmark = pytest.mark.full_size
-ROWS = sized(12_000, 60_000)
+ROWS = sized(9_000, 60_000)
 FRAUD_SHARE = 300 / ROWS
 """In `make test` as many frauds among fewer payments."""
 
@@ -48,6 +48,7 @@ def test_frauds_and_a_few_genuine_labels_are_refused_before_features_are_compute
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.acceptance
 def test_frauds_that_look_like_other_payments_make_no_model(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"not above chance|do not predict the labels"):
         trained(tmp_path, signal=False)

@@ -30,8 +30,6 @@ from support.training_files import write
 
 OLD = HOUSE / "tests/data/artifacts/2026-11-26-83d9843.zip"
 DEVICES = 40
-WHOLE = 1_000_000
-"""Numbers above it are a payment's own; smaller ones are met by chance."""
 
 
 def telling() -> dict[str, list[Any]]:
@@ -134,13 +132,6 @@ def test_what_is_derived_from_an_artifact_with_probes_of_payments_has_none_of_th
     assert set(map(bytes, before.probe_histories.histories)).isdisjoint(map(bytes, after.probe_histories.histories))
     assert set(before.probe_rows.vectors).isdisjoint(after.probe_rows.vectors)
     assert isinstance(load(repository, digest, probe_vectorisers(SETS)), Model), "the old one loads as before"
-
-
-def test_the_same_file_gives_the_same_bytes(trained: Trained, tmp_path: Path) -> None:
-    wanted = TrainingRequest(
-        file=trained.file, name="card", feature_set=FEATURES, trees=20, threads=2, patience=0, accept_weak=True
-    )
-    assert train(wanted, Repository(str(tmp_path)), silent).digest == trained.digest
 
 
 @pytest.mark.parametrize("name", ["card_amount_sum_7d", "merchant_fraud_share_delayed_30d", "card_speed_from_last_7d"])

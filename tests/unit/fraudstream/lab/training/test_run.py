@@ -26,7 +26,7 @@ from stream.control.probes import vectorise_probe
 from support.acceptance import sized
 from support.training_files import transactions, write
 
-FEATURES = load_features(None)
+FEATURES, SMALL = load_features(None), load_features("support.features.small_set")
 
 
 def silent(_stage: str, _done: int, _total: int) -> None:
@@ -39,7 +39,7 @@ def columns() -> dict[str, list[Any]]:
 
 
 def request_for(path: Path, **changes: Any) -> TrainingRequest:
-    base = TrainingRequest(file=path, name="card", feature_set=FEATURES, trees=15, threads=1, code_version="0.1.0")
+    base = TrainingRequest(file=path, name="card", feature_set=SMALL, trees=15, threads=1, code_version="0.1.0")
     return replace(base, **changes)
 
 
@@ -71,7 +71,7 @@ def test_the_same_input_gives_the_same_digest_and_a_model_that_loads(
     again = train(request_for(write(tmp_path / "b.csv", columns), threads=2), repository, silent)
     assert again.digest == report.digest
     assert repository.digests() == (report.digest,)
-    model = load(repository, report.digest, {FEATURES.fingerprint: vectorise_probe(FEATURES)})
+    model = load(repository, report.digest, {SMALL.fingerprint: vectorise_probe(SMALL)})
     assert isinstance(model, Model)
     assert (model.name, model.version) == ("card", "2026-03-01")
     assert report.metrics["average_precision"] > 0.5
@@ -158,8 +158,8 @@ def test_an_artifact_does_not_load_if_probe_vectors_differ_in_the_last_bit(train
     contents = repository.fetch(report.digest)
     probes = msgspec.json.decode(contents[PROBE_HISTORIES], type=ProbeHistories)
     assert len(probes.histories) > 2
-    computed = vectorise_probe(FEATURES)([bytes(history) for history in probes.histories])
-    answer = load(repository, report.digest, {FEATURES.fingerprint: lambda _: np.nextafter(computed, np.inf)})
+    computed = vectorise_probe(SMALL)([bytes(history) for history in probes.histories])
+    answer = load(repository, report.digest, {SMALL.fingerprint: lambda _: np.nextafter(computed, np.inf)})
     assert not isinstance(answer, Model)
 
 
@@ -179,10 +179,7 @@ def test_long_histories_make_batches_smaller_and_change_no_vector(
 
 def test_repeated_rows_are_set_aside(tmp_path: Path, repository: Repository, columns: dict[str, list[Any]]) -> None:
     doubled = {name: [*values, *values[:100]] for name, values in columns.items()}
-    request = request_for(
-        write(tmp_path / "a.parquet", doubled), feature_set=load_features("support.features.small_set")
-    )
-    report = train(request, repository, silent)
+    report = train(request_for(write(tmp_path / "a.parquet", doubled)), repository, silent)
     assert report.set_aside == 100
 
 

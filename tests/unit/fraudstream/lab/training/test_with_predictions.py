@@ -121,18 +121,17 @@ def matrix(path: Path) -> np.ndarray:
 def test_compute_reads_what_the_store_in_memory_shows_bit_for_bit(
     tmp_path: Path, files: tuple[Path, Path], vectors: Path
 ) -> None:
-    expected = one_by_one(files[0], tmp_path, sized(2_000, 6_000))
+    expected = one_by_one(files[0], tmp_path, sized(800, 6_000))
     assert 0.2 < np.isnan(expected[:, 0]).mean() < 0.9
     assert np.isfinite(expected).any(axis=0).all()
     assert same_bits(matrix(vectors)[: len(expected), 4:], expected)
 
 
-@pytest.mark.parametrize("most", [500_000, 40])
 def test_score_reads_what_compute_reads_bit_for_bit(
-    files: tuple[Path, Path], vectors: Path, trained: tuple[str, str], monkeypatch: pytest.MonkeyPatch, most: int
+    files: tuple[Path, Path], vectors: Path, trained: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rescored_predictions, "MOST_RECORDS", most)
-    scored, (models, digest) = vectors.with_name(f"scored-{most}.parquet"), trained
+    monkeypatch.setattr(rescored_predictions, "MOST_RECORDS", 40)
+    scored, (models, digest) = vectors.with_name("scored.parquet"), trained
     score_file(FileRequest(files[0], digest, scored, models, FeatureSets((FEATURES,)), 1, files[1]), silent)
     assert same_bits(matrix(scored), matrix(vectors))
 
@@ -153,10 +152,8 @@ def test_another_file_of_predictions_is_other_data(tmp_path: Path, files: tuple[
     request = {"file": payments, "name": "card", "feature_set": FEATURES, "trees": 5, "threads": 1}
     request |= {"review_share": 0.1, "accept_weak": True}
     repository = Repository(str(tmp_path / "models"))
-    digests = [
-        train(TrainingRequest(predictions=one, **request), repository, silent).digest for one in (stored, stored, fewer)
-    ]  # type: ignore[arg-type]
-    assert digests[0] == digests[1] != digests[2]
+    digests = [train(TrainingRequest(predictions=one, **request), repository, silent).digest for one in (stored, fewer)]  # type: ignore[arg-type]
+    assert digests[0] != digests[1]
 
 
 @pytest.fixture(scope="module")
