@@ -16,7 +16,7 @@ from fraudstream.lab.training.request import TrainingRequest
 from fraudstream.lab.training.run import train
 from models.repository import Repository
 from models.times import format_time, parse_time_ms
-from support.training_files import DAY_MS, transactions, write
+from support.training_files import DAY_MS, silent, transactions, write
 
 SET = "support.features.small_set"
 """The module of the features of students, and of teachers unless others are asked for."""
@@ -24,10 +24,6 @@ FEATURES = load_features(SET)
 SETS = FeatureSets((FEATURES,))
 ROWS = 6_000
 SMALL = StudentSize(20, 6)
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    """Show no progress."""
 
 
 @cache

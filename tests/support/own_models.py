@@ -14,7 +14,7 @@ from features.vector.sets import DEFAULT_MODULES, FeatureSets
 from fraudstream.lab.training.compute import compute_vectors
 from fraudstream.lab.training.request import ImportRequest, VectorsReport, VectorsRequest
 from models.times import format_time, parse_time_ms
-from support.training_files import DAY_MS, START_MS, transactions, write
+from support.training_files import DAY_MS, START_MS, silent, transactions, write
 
 FEATURES = load(None)
 NEWEST = load(DEFAULT_MODULES[-1])
@@ -22,10 +22,6 @@ NEWEST = load(DEFAULT_MODULES[-1])
 SETS = FeatureSets((FEATURES,))
 TRAINED_UNTIL_MS = START_MS + 30 * DAY_MS
 PARAMETERS = {"objective": "binary", "verbosity": -1, "num_leaves": 8, "min_data_in_leaf": 20, "num_threads": 1}
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    pass
 
 
 def labelled(rows: int = 6_000) -> dict[str, list[Any]]:

@@ -18,6 +18,10 @@ START_MS = 1_767_225_600_000  # 2026-01-01
 DAY_MS = 86_400_000
 
 
+def silent(_stage: str, _done: int, _total: int) -> None:
+    """Show no progress."""
+
+
 def transactions(rows: int = 6_000, days: int = 60, seed: int = 0) -> dict[str, list[Any]]:
     """Make columns in order of time: 60% of one merchant's transactions are frauds, with higher amounts."""
     random = np.random.default_rng(seed)

@@ -262,6 +262,21 @@ class World:
         made = {"transaction_id": f"t-{number}", "card_id": "card-0", "merchant_id": "shop-0", "amount_minor": 1000}
         return made | {"currency": "EUR", "occurred_at": self.now_ms} | changes
 
+    def pay_in_turn(self, number: int, *, cards: int = 10, devices: int = 0, **changes: Any) -> dict[str, Any]:
+        """Make a payment now at one of two shops: cards, shops and devices take turns."""
+        named = {"card_id": f"card-{number % cards}", "merchant_id": f"shop-{number % 2}"}
+        device = {"device_id": f"phone-{number % devices}"} if devices else {}
+        return self.pay(number, **(named | device | changes))
+
+    def label(self, number: int, card_id: str, *, fraud: bool = True, before_ms: int = 0) -> dict[str, Any]:
+        """Make a label about a payment of a card, given so long before now."""
+        about = {"transaction_id": f"t-{number}", "card_id": card_id, "fraud": fraud, "reported_by": "rule"}
+        return about | {"labelled_at": self.now_ms - before_ms}
+
+    def label_in_turn(self, number: int, *, cards: int = 10) -> dict[str, Any]:
+        """Make a label about a payment of `pay_in_turn` now: every second one is a fraud."""
+        return self.label(number, f"card-{number % cards}", fraud=number % 2 == 0)
+
     def rescored(self, score: Score) -> Score:
         """Return a decision with score, band and decision recomputed from its features."""
         vector = np.array([[score.features[name] for name in self.sets.newest.names]], np.float64)  # type: ignore[index]

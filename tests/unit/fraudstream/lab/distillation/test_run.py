@@ -33,10 +33,10 @@ from models.artifact import MANIFEST, MODEL, Manifest, read_manifest
 from models.loading import Model, load
 from models.times import format_time, parse_time_ms
 from stream.control.probes import probe_vectorisers
-from support.distillation_cases import FEATURES, SET, SETS, SMALL, DistillationCase, payments, silent
+from support.distillation_cases import FEATURES, SET, SETS, SMALL, DistillationCase, payments
 from support.invented import assert_invented
 from support.parsed_page import parsed, pictures, words
-from support.training_files import DAY_MS, write
+from support.training_files import DAY_MS, silent, write
 
 SIZES = (StudentSize(2, 3), StudentSize(40, 8, 3))
 Scored = Mapping[str, dict[str, Any]]

@@ -36,15 +36,11 @@ from models.cost_policy import CostPolicy
 from models.loading import Model
 from models.repository import Repository
 from support.parsed_page import pictures
-from support.training_files import transactions, write
+from support.training_files import silent, transactions, write
 
 SET = "support.features.small_set"
 FEATURES = load_features(SET)
 SETS = FeatureSets((FEATURES,))
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    pass
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Backfilled payments are in the histories of rescored decisions, have no decision, and get none."""
 
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import msgspec
@@ -29,34 +28,24 @@ DEVICE_LABELLED_BETWEEN_A_CRASH_AND_THE_DECISION = [
 FILLED, LIVE = 80, 30
 
 
-def label(world: World, number: int, *, fraud: bool) -> dict[str, Any]:
-    said = {"transaction_id": f"t-{number}", "card_id": f"card-{number % 10}", "fraud": fraud}
-    return said | {"labelled_at": world.now_ms, "reported_by": "analyst"}
-
-
 def filled(live: Trained) -> World:
     """Fill two payments a day for forty days, by ten cards at two shops and with two devices, and some labels."""
     world = live.world()
     for number in range(FILLED):
         world.now_ms += STEP_MS
-        world.backfill(made(world, number))
+        world.backfill(world.pay_in_turn(number, devices=3))
         if number % 3 == 0:
             world.decide()
         if number % 5 == 4:
-            world.tell(label(world, number - 4, fraud=number % 2 == 0))
+            world.tell(world.label_in_turn(number - 4))
     world.decide()
     return world
-
-
-def made(world: World, number: int) -> dict[str, Any]:
-    names = {"card_id": f"card-{number % 10}", "merchant_id": f"shop-{number % 2}", "device_id": f"phone-{number % 3}"}
-    return world.pay(number, **names)
 
 
 def pay(world: World, numbers: range) -> None:
     for number in numbers:
         world.now_ms += STEP_MS
-        world.publish(made(world, number))
+        world.publish(world.pay_in_turn(number, devices=3))
         world.decide()
 
 
@@ -65,7 +54,7 @@ def test_decisions_behind_a_backfill_are_equal_and_none_is_missed(live: Trained,
     assert not any(world.topics["scores"].values())
     pay(world, range(FILLED, FILLED + LIVE))
     for number in range(FILLED - 10, FILLED):
-        world.tell(label(world, number, fraud=number % 2 == 0))
+        world.tell(world.label_in_turn(number))
     pay(world, range(FILLED + LIVE, FILLED + LIVE + 10))
     found = compared(world, out=out)
     assert (found.compared, found.equal, found.undecided, found.examples) == (LIVE + 10, LIVE + 10, 0, ())

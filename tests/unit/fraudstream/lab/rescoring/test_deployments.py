@@ -13,16 +13,6 @@ STEP_MS = DAY_MS // 2
 BEFORE, BESIDE = 60, 40
 
 
-def made(world: World, number: int) -> dict[str, Any]:
-    names = {"card_id": f"card-{number % 10}", "merchant_id": f"shop-{number % 2}", "device_id": f"phone-{number % 3}"}
-    return world.pay(number, **names)
-
-
-def label(world: World, number: int, *, fraud: bool) -> dict[str, Any]:
-    said = {"transaction_id": f"t-{number}", "card_id": f"card-{number % 10}", "fraud": fraud}
-    return said | {"labelled_at": world.now_ms, "reported_by": "analyst"}
-
-
 class Fleets:
     """A deployment that publishes, `blue`, and another one, `green`, which begins later."""
 
@@ -38,12 +28,12 @@ class Fleets:
         both = (self.blue, self.green)
         for number in range(self.paid, self.paid + count):
             self.blue.now_ms = self.now_ms + STEP_MS
-            self.blue.publish(made(self.blue, number))
+            self.blue.publish(self.blue.pay_in_turn(number, devices=3))
             for one in deciding:
                 one.now_ms = self.now_ms
                 one.decide()
             if number % 5 == 4:
-                (record,) = self.blue.publish(label(self.blue, number - 4, fraud=number % 2 == 0), topic="labels")
+                (record,) = self.blue.publish(self.blue.label_in_turn(number - 4), topic="labels")
                 for one in both:
                     one.now_ms = self.now_ms
                     one.answer(record)
@@ -115,7 +105,7 @@ def test_of_a_payment_that_one_deployment_decided_on_both_topics_the_published_d
 
 def test_a_payment_that_nobody_decided_is_undecided_for_both(fleets: Fleets) -> None:
     fleets.begin()
-    (record,) = fleets.blue.publish(made(fleets.blue, 900))
+    (record,) = fleets.blue.publish(fleets.blue.pay_in_turn(900, devices=3))
     for one in (fleets.blue, fleets.green):
         one.undecided[record.partition] += 1
     fleets.paid = 901
@@ -129,7 +119,7 @@ def test_payments_of_which_it_is_unknown_whether_they_were_applied_explain_what_
     fleets.green.observe([0, 1])
     for number in (0, 1):
         fleets.green.undecided[number] = len(waiting[number])
-    fleets.blue.publish(*(made(fleets.blue, number) for number in range(BEFORE, BEFORE + 10)))
+    fleets.blue.publish(*(fleets.blue.pay_in_turn(number, devices=3) for number in range(BEFORE, BEFORE + 10)))
     fleets.blue.decide()
     fleets.green.now_ms = fleets.blue.now_ms
     fleets.green.decide([0, 1])
@@ -140,7 +130,7 @@ def test_payments_of_which_it_is_unknown_whether_they_were_applied_explain_what_
 def test_a_label_that_one_deployment_has_applied_alone_is_in_the_histories_of_that_one_only(fleets: Fleets) -> None:
     fleets.begin()
     for number in (81, 82, 83, 84, 86, 87, 88, 89):
-        (record,) = fleets.blue.publish(label(fleets.blue, number, fraud=True), topic="labels")
+        (record,) = fleets.blue.publish(fleets.blue.label(number, f"card-{number % 10}"), topic="labels")
         fleets.blue.answer(record)
     fleets.pay(8, fleets.blue, fleets.green)
     assert compared(fleets.blue).equal == BEFORE + BESIDE + 8

@@ -23,11 +23,10 @@ def paid(live: Trained, count: int = 40) -> World:
 def pay(world: World, number: int) -> None:
     """Let a card pay, and label every third payment."""
     world.now_ms += HOUR_MS
-    world.publish(world.pay(number, card_id=f"card-{number % 4}", merchant_id=f"shop-{number % 2}"))
+    world.publish(world.pay_in_turn(number, cards=4))
     world.decide()
     if number % 3 == 0:
-        said = {"transaction_id": f"t-{number}", "card_id": f"card-{number % 4}", "fraud": number % 2 == 0}
-        world.tell(said | {"labelled_at": world.now_ms, "reported_by": "analyst"})
+        world.tell(world.label_in_turn(number, cards=4))
 
 
 def test_what_an_erased_card_had_decided_before_is_erased_and_everything_else_is_equal(

@@ -29,7 +29,7 @@ def month(live: Trained, **settings: Any) -> World:
     world = live.world(**settings)
     for number in range(96):
         world.now_ms += 15 * DAY_MS // 24
-        world.publish(world.pay(number, card_id=f"card-{number % 12}", merchant_id=f"shop-{number % 2}"))
+        world.publish(world.pay_in_turn(number, cards=12))
         world.decide()
     return world
 
@@ -291,8 +291,7 @@ def test_a_label_is_applied_although_the_next_transaction_of_its_card_was_decide
     world = live.world()
     world.publish(world.pay(0))
     world.decide()
-    said = {"transaction_id": "t-0", "card_id": "card-0", "fraud": True, "reported_by": "rule"}
-    world.tell(said | {"labelled_at": world.now_ms})
+    world.tell(world.label(0, "card-0"))
     world.publish(world.pay(1, card_id="card-1"))
     world.decide()
     world.now_ms += 60 * DAY_MS
@@ -307,15 +306,7 @@ def test_a_label_is_applied_although_the_next_transaction_of_its_card_was_decide
 
 def test_decisions_after_a_repair_are_equal(live: Trained) -> None:
     world = month(live)
-    world.tell(
-        {
-            "transaction_id": "t-80",
-            "card_id": "card-2",
-            "fraud": True,
-            "labelled_at": world.now_ms,
-            "reported_by": "rule",
-        }
-    )
+    world.tell(world.label(80, "card-2"))
     lose(world)
     world.publish(world.pay(96))
     world.decide()
@@ -353,8 +344,7 @@ def test_a_label_in_flight_during_a_loss_is_visible_before_its_outcome_is_publis
     world.decide()
     world.publish(world.pay(6, card_id=ahead))
     world.observe([0])
-    said = {"transaction_id": "t-5", "card_id": behind, "fraud": True, "reported_by": "rule"}
-    (under_way,) = world.publish(said | {"labelled_at": world.now_ms - 60_000}, topic="labels")
+    (under_way,) = world.publish(world.label(5, behind, before_ms=60_000), topic="labels")
     lose(world)
     repair(world, [0, 1, 2])
     world.decide()
@@ -377,8 +367,7 @@ def test_a_record_that_was_appended_before_a_loss_and_answered_after_it_explains
         world.publish(world.pay(number, card_id=ahead), world.pay(10 + number, card_id=behind))
         world.decide()
         world.now_ms += 2 * DAY_MS
-    said = {"transaction_id": "t-11", "card_id": behind, "fraud": True, "reported_by": "rule"}
-    (label,) = world.publish(said | {"labelled_at": world.now_ms - 60_000}, topic="labels")
+    (label,) = world.publish(world.label(11, behind, before_ms=60_000), topic="labels")
     if what == "payment":
         world.publish(world.pay(20, card_id=behind))
         world.observe([1])
@@ -401,8 +390,7 @@ def test_a_record_that_was_appended_before_a_loss_and_answered_after_it_explains
 
 def test_a_label_without_an_outcome_yet_explains_what_looks_at_it(live: Trained) -> None:
     world = month(live)
-    said = {"transaction_id": "t-90", "card_id": "card-6", "fraud": True, "reported_by": "rule"}
-    (label,) = world.publish(said | {"labelled_at": world.now_ms - 60_000}, topic="labels")
+    (label,) = world.publish(world.label(90, "card-6", before_ms=60_000), topic="labels")
     world.apply(label)
     world.publish(world.pay(96))
     world.decide()
@@ -417,13 +405,12 @@ def test_a_device_label_that_was_answered_after_a_decision_explains_the_fraud_sh
     for number in range(4):
         world.publish(world.pay(number, card_id=payer(number % PARTITIONS), device_id="phone-0"))
         world.decide()
-    said = {"card_id": payer(0), "fraud": True, "reported_by": "rule"}
-    (label,) = world.publish(said | {"transaction_id": "t-0", "labelled_at": world.now_ms - 500}, topic="labels")
+    (label,) = world.publish(world.label(0, payer(0), before_ms=500), topic="labels")
     world.apply(label)
     world.publish(world.pay(4, card_id=payer(1), device_id="phone-0"))
     world.decide()
     world.answer(label)
-    world.tell(said | {"transaction_id": "t-3", "labelled_at": world.now_ms})
+    world.tell(world.label(3, payer(0)))
     found = compared(world)
     assert (verdict(found), found.reasons) == ((4, 1, 0), {"order_unknown": 1})
     alter(world, "t-4", features={"device_cards_30d": 77.0, "merchant_fraud_share_30d": 0.5}, rescored=True)
@@ -437,9 +424,8 @@ def test_a_device_label_that_was_given_after_a_decision_explains_nothing(live: T
     for number in range(3):
         world.publish(world.pay(number, card_id=payer(number), device_id="phone-0"))
         world.decide()
-    said = {"transaction_id": "t-0", "card_id": payer(0), "fraud": True, "reported_by": "rule"}
     world.now_ms += 1000
-    world.tell(said | {"labelled_at": world.now_ms})
+    world.tell(world.label(0, payer(0)))
     assert verdict(compared(world)) == (3, 0, 0)
     alter(world, "t-2", features={"device_fraud_share_7d": 0.5}, rescored=True)
     assert differences(compared(world)) == {"t-2": {"device_fraud_share_7d"}}
@@ -453,10 +439,9 @@ def test_a_device_label_that_was_answered_while_a_payment_waited_explains_the_sh
     for number in range(2):
         world.publish(world.pay(number, card_id=payer(number), device_id="phone-0"))
         world.decide()
-    said = {"transaction_id": "t-0", "card_id": payer(0), "fraud": True, "reported_by": "rule"}
     world.publish(world.pay(2, card_id=payer(2), device_id="phone-0"))
     world.observe([partition_of(payer(2), PARTITIONS)])
-    world.tell(said | {"labelled_at": world.now_ms - 500})
+    world.tell(world.label(0, payer(0), before_ms=500))
     world.decide()
     found = compared(world)
     assert (verdict(found), found.reasons) == ((2, 1, 0), {"order_unknown": 1})

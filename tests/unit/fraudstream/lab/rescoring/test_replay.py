@@ -27,7 +27,7 @@ def weeks(live: Trained, **settings: Any) -> World:
     for number in range(60):
         world.now_ms += DAY_MS // 2
         device = {"device_id": "phone"} if number % 3 == 0 else {}
-        world.publish(world.pay(number, card_id=f"card-{number % 9}", merchant_id=f"shop-{number % 2}", **device))
+        world.publish(world.pay_in_turn(number, cards=9, **device))
         world.decide()
     return world
 
@@ -124,7 +124,7 @@ def beside(live: Trained) -> tuple[World, World]:
         if number == 70:
             green.take_over(world)
         world.now_ms += DAY_MS // 2
-        world.publish(world.pay(number, card_id=f"card-{number % 9}", merchant_id=f"shop-{number % 2}"))
+        world.publish(world.pay_in_turn(number, cards=9))
         for one in (green, world) if number >= 70 else (world, green):
             one.now_ms = max(world.now_ms, green.now_ms)
             one.decide()

@@ -48,9 +48,7 @@ def weeks(live: Trained, count: int = 80) -> World:
         world.now_ms += DAY_MS // 2
         country = {"merchant_country": "NG" if number % 8 == 0 else "FR"} if number % 4 == 0 else {}
         amount = {"amount_minor": 1_000 * (1 + number % 13), "currency": "EUR" if number % 3 else "USD"}
-        world.publish(
-            world.pay(number, card_id=f"card-{number % 9}", merchant_id=f"shop-{number % 2}", **country, **amount)
-        )
+        world.publish(world.pay_in_turn(number, cards=9, **country, **amount))
         world.decide()
     return world
 

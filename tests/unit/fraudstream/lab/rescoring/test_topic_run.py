@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
@@ -32,16 +31,11 @@ def weeks(live: Trained, count: int = 120) -> World:
     world = live.world()
     for number in range(count):
         world.now_ms += STEP_MS
-        world.publish(world.pay(number, card_id=f"card-{number % 10}", merchant_id=f"shop-{number % 2}"))
+        world.publish(world.pay_in_turn(number))
         world.decide()
         if number % 7 == 0:
-            world.tell(label(world, number, fraud=number % 2 == 0))
+            world.tell(world.label_in_turn(number))
     return world
-
-
-def label(world: World, number: int, *, fraud: bool) -> dict[str, Any]:
-    said = {"transaction_id": f"t-{number}", "card_id": f"card-{number % 10}", "fraud": fraud}
-    return said | {"labelled_at": world.now_ms, "reported_by": "analyst"}
 
 
 def moment(world: World, number: int) -> int:
@@ -127,7 +121,7 @@ def test_only_decisions_of_the_log_that_is_there_are_compared_and_its_beginning_
     world.make_anew()
     for number in range(30, 60):
         world.now_ms += STEP_MS
-        world.publish(world.pay(number, card_id=f"card-{number % 10}", merchant_id=f"shop-{number % 2}"))
+        world.publish(world.pay_in_turn(number))
         world.decide()
     found = compared(world)
     assert (found.compared, found.unexplained, found.other_logs, found.undecided) == (30, 0, 30, 0)
@@ -222,7 +216,7 @@ def waiting(world: World) -> dict[str, list[float | None]]:
     store, expected = MemoryStore(SETS), {}
     for number in range(40):
         world.now_ms += DAY_MS // 3
-        one = world.pay(number, card_id=f"card-{number % 5}", merchant_id=f"shop-{number % 2}")
+        one = world.pay_in_turn(number, cards=5)
         (record,) = world.publish(one)
         columns = decode([record], 0).columns
         observed = store.observe_now(columns)
@@ -230,8 +224,7 @@ def waiting(world: World) -> dict[str, list[float | None]]:
         (vector,) = vectorise(FEATURES, columns, observed).tolist()
         expected[f"t-{number}"] = [None if value != value else value for value in vector]  # noqa: PLR0124 - NaN
         if number % 4 == 0:
-            said = {"transaction_id": f"t-{number}", "card_id": f"card-{number % 5}", "fraud": True}
-            (record,) = world.publish(said | {"labelled_at": world.now_ms, "reported_by": "rule"}, topic="labels")
+            (record,) = world.publish(world.label(number, f"card-{number % 5}"), topic="labels")
             told = read_label(record.value, record.key, (record.partition, record.offset))
             store.label_now([told.label])  # type: ignore[union-attr]
     world.publish(one, one | {"amount_minor": 1})

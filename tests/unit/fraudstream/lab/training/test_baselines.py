@@ -24,15 +24,11 @@ from models.list_rules import ListRule, RuleAction, RuleSet
 from models.loading import inspect_artifact
 from models.repository import Repository
 from support.tables import FOUR, learnable
-from support.training_files import transactions, write
+from support.training_files import silent, transactions, write
 
 SMALL = load("support.features.small_set")
 DATA = learnable()
 PARTS = split(DATA, 0)
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    pass
 
 
 def test_the_logistic_regression_learns_what_is_linear_and_is_calibrated(tmp_path: Path) -> None:

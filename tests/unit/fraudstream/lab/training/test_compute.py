@@ -25,8 +25,8 @@ from models.artifact import ProbeHistories, matrix_of, same_bits
 from models.repository import Repository
 from stream.control.probes import vectorise_probe
 from support.fleet.payments import model_for_tests
-from support.own_models import FEATURES, SETS, computed, labelled, silent
-from support.training_files import transactions, write
+from support.own_models import FEATURES, SETS, computed, labelled
+from support.training_files import silent, transactions, write
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,8 @@ from models.loading import Model, load
 from models.repository import Repository
 from models.times import format_time
 from stream.control.probes import probe_vectorisers
-from support.own_models import FEATURES, SETS, TRAINED_UNTIL_MS, computed, labelled, request_for, rows_of, saved, silent
-from support.training_files import DAY_MS, START_MS
+from support.own_models import FEATURES, SETS, TRAINED_UNTIL_MS, computed, labelled, request_for, rows_of, saved
+from support.training_files import DAY_MS, START_MS, silent
 
 
 @pytest.fixture(scope="module")

@@ -24,9 +24,9 @@ from models.problems import ProblemCode
 from models.repository import Repository
 from stream.control.probes import probe_vectorisers, vectorise_probe
 from support.invented import assert_invented
-from support.own_models import FEATURES, SETS, computed, labelled, request_for, rows_of, saved, silent
+from support.own_models import FEATURES, SETS, computed, labelled, request_for, rows_of, saved
 from support.paths import HOUSE
-from support.training_files import write
+from support.training_files import silent, write
 
 OLD = HOUSE / "tests/data/artifacts/2026-11-26-83d9843.zip"
 DEVICES = 40

@@ -24,9 +24,9 @@ from fraudstream.lab.training.vectors import Table
 from models.artifact import read_manifest
 from models.repository import Repository
 from models.times import parse_time_ms
-from support.own_models import FEATURES, computed, labelled, request_for, rows_of, saved, silent
+from support.own_models import FEATURES, computed, labelled, request_for, rows_of, saved
 from support.tables import FOUR, learnable
-from support.training_files import transactions, write
+from support.training_files import silent, transactions, write
 
 NAME = FOUR.names[1]
 DATA = learnable(days=60)

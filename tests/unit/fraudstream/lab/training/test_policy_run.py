@@ -24,8 +24,8 @@ from models.repository import Repository
 from models.times import parse_time_ms
 from models.volume import AlertBudget, Allowance
 from stream.control.probes import probe_vectorisers
-from support.own_models import SETS, TRAINED_UNTIL_MS, computed, labelled, request_for, rows_of, saved, silent
-from support.training_files import DAY_MS
+from support.own_models import SETS, TRAINED_UNTIL_MS, computed, labelled, request_for, rows_of, saved
+from support.training_files import DAY_MS, silent
 
 RULES = """
 [[rules]]

@@ -24,13 +24,9 @@ from models.loading import Model, load
 from models.repository import Repository
 from stream.control.probes import vectorise_probe
 from support.acceptance import sized
-from support.training_files import transactions, write
+from support.training_files import silent, transactions, write
 
 FEATURES, SMALL = load_features(None), load_features("support.features.small_set")
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    pass
 
 
 @pytest.fixture(scope="module")

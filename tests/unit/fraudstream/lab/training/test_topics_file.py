@@ -19,7 +19,7 @@ from fraudstream.lab.training.topics_file import write_file
 from models.repository import Repository
 from models.times import format_time
 from support.stream_records import Told
-from support.training_files import DAY_MS, START_MS, transactions, write
+from support.training_files import DAY_MS, START_MS, silent, transactions, write
 
 OPTIONAL = {
     "device_id": "d1",
@@ -29,10 +29,6 @@ OPTIONAL = {
     "latitude": 48.5,
     "longitude": -2.25,
 }
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    pass
 
 
 def records_of(file: Path, folder: Path) -> tuple[list[Told], list[Told]]:

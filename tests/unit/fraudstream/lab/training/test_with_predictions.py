@@ -28,14 +28,10 @@ from models.repository import Repository
 from models.times import format_time, parse_time_ms
 from support.acceptance import sized
 from support.distillation_cases import SETS, DistillationCase
-from support.training_files import DAY_MS, START_MS, transactions, write
+from support.training_files import DAY_MS, START_MS, silent, transactions, write
 
 FEATURES = load("support.features.prediction_set")
 HOUR_MS = 3_600_000
-
-
-def silent(_stage: str, _done: int, _total: int) -> None:
-    """Show no progress."""
 
 
 def nightly(cards: int = 150, days: int = 60) -> dict[str, list[Any]]:
