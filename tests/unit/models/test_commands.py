@@ -139,15 +139,6 @@ def test_each_invalid_field_is_named(changes: Any, field: Any) -> None:
     assert field in [name for _, name in codes(read(**changes))]
 
 
-def test_a_cap_on_declines_is_a_share_and_what_is_none_is_refused_in_words() -> None:
-    for share in (1, 1.0, 0.0001, 2e-2):
-        command = read(kind="limits", model=..., decline_cap=share)
-        assert isinstance(command, Command)
-        assert (command.decline_cap, read_command(encode(command))) == (share, command)
-    (problem,) = read(kind="limits", model=..., decline_cap=2).problems
-    assert problem.detail == "decline_cap: expected a number above 0 and at most 1, got 2"
-
-
 ARMS = {"a": {"model": "0123abcd", "share_bp": 1_000}, "b": {"model": "b" * 64, "share_bp": 9_000}}
 
 

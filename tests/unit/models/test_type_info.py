@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from support.acceptance import cases
+
 ROUNDS = """
 import sys, threading, types
 import msgspec
@@ -41,7 +43,7 @@ for number in range(100):
 """
 
 
-@pytest.mark.parametrize("build", [True, False], ids=["built before", "not built before"])
+@pytest.mark.parametrize("build", cases([True, False], short=[True]))
 def test_threads_that_use_a_class_for_the_first_time_at_once(*, build: bool) -> None:
     program = f"BUILD = {build}\n{ROUNDS}"
     root = Path(__file__).parents[3]

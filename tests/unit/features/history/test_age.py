@@ -12,22 +12,6 @@ def days(*found: int) -> PaymentDays:
     return made
 
 
-def test_histories_begin_with_the_first_of_consecutive_days() -> None:
-    made = days(100, 101, 102, 103)
-    assert [made.age_on(day) for day in (99, 100, 102, 103)] == [0, 0, 2, 3]
-
-
-def test_a_payment_that_is_dated_far_back_makes_histories_no_older() -> None:
-    assert days(100, 150, 151, 152).age_on(152) == 2
-    assert days(3, 19_000).age_on(19_000) == 0
-
-
-def test_days_without_payments_make_histories_no_younger() -> None:
-    weekdays = [day for day in range(100, 140) if day % 7 < 5]
-    assert days(*weekdays).age_on(weekdays[-1]) == weekdays[-1] - weekdays[0]
-    assert days(*range(100, 120), *range(130, 140)).age_on(139) == 39
-
-
 def test_a_backfill_makes_histories_as_old_as_its_first_payment() -> None:
     made = days(200, 201)
     assert made.age_on(201) == 1

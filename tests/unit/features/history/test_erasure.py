@@ -58,16 +58,6 @@ def test_an_erasure_has_a_position_and_no_decision(store: MemoryStore) -> None:
     assert (seen.cards.positions.tolist(), after.cards.positions.tolist()) == ([3], [4])
 
 
-def test_nothing_sees_what_is_erased_and_merchants_keep_it(store: MemoryStore) -> None:
-    """Of the card's payments, the one after the erased time is left; its merchant's history is as it was."""
-    for offset in range(3):
-        fate_of(store, transaction(offset))
-    store.observe_now(erasure_of(3, BASE_MS + 1500))
-    seen = store.observe_now(transactions([transaction(4)]))
-    assert seen.cards.rows[:, records.OFFSET].tolist() == [2, 4]
-    assert seen.merchants.rows[:, records.OFFSET].tolist() == [0, 1, 2, 4]
-
-
 def test_a_payment_sees_itself_though_it_is_erased_and_no_later_one_does(store: MemoryStore) -> None:
     """It comes late, of a time that is erased already: it gets its decision."""
     store.observe_now(erasure_of(0, BASE_MS + 5000))
@@ -133,18 +123,6 @@ def test_an_erased_newest_payment_makes_no_later_one_late_by_its_day(store: Memo
     fate_of(store, transaction(0, ms=BASE_MS))
     store.observe_now(erasure_of(1, BASE_MS))
     assert fate_of(store, transaction(2, ms=BASE_MS - horizon_ms + 1)) is Fate.DECIDE
-
-
-def test_the_latest_of_several_erasures_holds_in_either_order(store: MemoryStore) -> None:
-    """An earlier time that comes later restores nothing; the same record twice is one."""
-    for offset in range(4):
-        fate_of(store, transaction(offset))
-    for _ in range(2):
-        store.observe_now(erasure_of(4, BASE_MS + 2000))
-    store.observe_now(erasure_of(5, BASE_MS + 1000))
-    seen = store.observe_now(transactions([transaction(6)]))
-    assert seen.cards.rows[:, records.OFFSET].tolist() == [3, 6]
-    assert seen.cards.positions.tolist() == [6]
 
 
 def test_an_erasure_in_a_batch_holds_for_the_payments_beside_it(store: MemoryStore) -> None:

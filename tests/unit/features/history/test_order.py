@@ -181,39 +181,6 @@ def test_transactions_undecided_at_a_loss_get_the_same_outcome_after_the_repair(
     assert list(itertools.compress(again, new)) == list(itertools.compress(first, new))
 
 
-def test_reapplying_a_transaction_restores_its_label_in_a_lost_merchant_history() -> None:
-    row, store = transaction(1), MemoryStore(NEAR)
-    store.observe_now(transactions([row]))
-    store.label_now([label(1, row, fraud=True, at_ms=row["ms"] + 1)])
-    lose(store._histories[Entity.MERCHANT], records.merchant_hash("shop-1"))
-    store.observe_now(transactions([row]))
-    assert records.is_label(merchant_of(store).rows[:, records.FLAGS]).tolist() == [False, True]
-
-
-def test_a_label_reapplied_before_the_merchants_history_exists_is_added_with_the_transaction() -> None:
-    row, store = transaction(1), MemoryStore(NEAR)
-    said = label(1, row, fraud=True, at_ms=row["ms"] + 1)
-    store.observe_now(transactions([row]))
-    store.label_now([said])
-    lose(store._histories[Entity.MERCHANT], records.merchant_hash("shop-1"))
-    (answer,) = store.label_now([said])
-    assert answer.merchant_position is None
-    store.observe_now(transactions([row]))
-    assert records.is_label(merchant_of(store).rows[:, records.FLAGS]).tolist() == [False, True]
-
-
-def test_of_labels_with_the_same_time_the_latest_offset_counts_in_any_append_order() -> None:
-    row = transaction(1)
-    later = transaction(9, ms=row["ms"] + 8 * DAY_MS - 1)
-    said = [label(n, row, fraud=n % 2 == 1, at_ms=row["ms"], reported_by=f"{n}") for n in (5, 4, 3)]
-    store = MemoryStore(NEAR)
-    store.observe_now(transactions([row]))
-    statuses = [store.label_now([one])[0].status for one in said]
-    assert statuses == [LabelStatus.APPLIED, LabelStatus.CORRECTED, LabelStatus.APPLIED]
-    share = NEAR.names.index("merchant_fraud_share_delayed_7d")
-    assert told(store, later)[0][share] == float(1).hex()
-
-
 def test_a_displaced_transaction_sees_restored_records_but_no_later_offsets_of_its_partition() -> None:
     rows = [transaction(offset) for offset in range(4)]
     elsewhere = transaction(90, card="card-2", partition=1)

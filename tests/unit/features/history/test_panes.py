@@ -14,7 +14,7 @@ from features.history.displaced import ALL_DISPLACED
 from features.history.frames import Frame
 from features.history.panes import CompactionNotes
 from features.history.retention import UNCOMPACTED_MS, Moments, ResolutionSchedule, Retention
-from features.history.store import Entity, Fate, Ints, Observed
+from features.history.store import Entity, Ints, Observed
 from features.memory_store import MemoryStore
 from features.rows import card
 from features.vector import paned
@@ -129,21 +129,6 @@ def compact_all(store: MemoryStore) -> None:
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_redelivered_compacted_transaction_is_counted_once_and_sees_the_present_history() -> None:
-    store = MemoryStore(HOURLY)
-    rows = at(HOUR, HOUR + 2 * HOUR_MS, HOUR + 4 * HOUR_MS)
-    store.observe_now(transactions(rows))
-    compact_all(store)
-    again = store.observe_now(transactions([rows[0]]))
-    assert list(again.fates) == [Fate.DECIDE]
-    assert again.merchants.positions.tolist() == [2]
-    assert again.merchants.rows[-1, records.ID] == records.transaction_hash("c1", "t1")
-    assert column("merchant_count_6h", again, rows[0]) == [1.0]
-    after = transaction(9, card="c9", ms=HOUR + 4 * HOUR_MS + 1)
-    assert column("merchant_count_6h", store.observe_now(transactions([after])), after) == [4.0]
-
-
-@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize(("which", "others"), [(0, 0), (3, 3)])
 def test_a_transaction_that_may_be_displaced_does_not_see_later_offsets_of_its_partition(
     which: int, others: int
@@ -157,18 +142,6 @@ def test_a_transaction_that_may_be_displaced_does_not_see_later_offsets_of_its_p
     again = store.observe_now(transactions([rows[which]]))
     assert again.merchants.rows[-1, records.ID] == records.transaction_hash(f"c{which + 1}", f"t{which + 1}")
     assert column("merchant_count_6h", again, rows[which]) == [others + 1.0]
-
-
-@pytest.mark.usefixtures("eager")
-def test_late_transactions_are_counted_though_their_time_is_already_compacted() -> None:
-    store = MemoryStore(HOURLY)
-    store.observe_now(transactions(at(HOUR, HOUR + 2 * HOUR_MS, HOUR + 4 * HOUR_MS)))
-    compact_all(store)
-    late = transaction(9, card="late", ms=HOUR + HOUR_MS)
-    store.observe_now(transactions([late, transaction(0, card="elsewhere", partition=1, ms=HOUR)]))
-    compact_all(store)
-    after = transaction(11, card="c9", ms=HOUR + 4 * HOUR_MS + 1)
-    assert column("merchant_count_6h", store.observe_now(transactions([after])), after) == [6.0]
 
 
 @pytest.mark.usefixtures("eager")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from features.declaration import DAY_MS, SLACK_MS, FeatureSet, load
+from features.declaration import SLACK_MS, FeatureSet, load
 from features.history import append, frames, records
 from features.history.append import fitting
 from features.history.displaced import ALL_DISPLACED, NONE_DISPLACED, Displaced
@@ -130,34 +130,6 @@ def test_a_merchant_of_many_records_gives_the_same_bits_as_copies(monkeypatch: p
             )
         assert bool(observed.merchants.long) == (limit == LIMIT)
     assert found[: len(found) // 2] == found[len(found) // 2 :]
-
-
-@pytest.mark.parametrize(("known_days_before", "share"), [(1, 0.5), (60, 0.0)])
-def test_a_label_beyond_the_horizon_of_a_long_history_is_not_known(
-    known_days_before: int, share: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(append, "LONG", 1)
-    for limit in (append.NO_LIMIT, LIMIT):
-        store = MemoryStore(DEFAULT, most_bytes=limit)
-        store.observe_now(transactions(rows := hot(2)))
-        store.label_now([label(5, rows[0], fraud=True, at_ms=START_MS - known_days_before * DAY_MS)])
-        batch = transactions([transaction(9, card="x", ms=START_MS + 10 * DAY_MS)])
-        vector = vectorise(DEFAULT, batch, store.observe_now(batch))[0]
-        assert vector[DEFAULT.names.index("merchant_fraud_share_delayed_7d")] == share
-
-
-@pytest.mark.parametrize(("displaced", "count"), [(NONE_DISPLACED, 0.0), (ALL_DISPLACED, 1.0)])
-def test_a_displaced_record_sees_what_other_partitions_appended_to_a_long_history_after_it(
-    displaced: Displaced, count: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(append, "LONG", 1)
-    rows = [transaction(1, ms=START_MS + 10 * DAY_MS), transaction(2, card="x", partition=1, ms=START_MS)]
-    for limit in (append.NO_LIMIT, LIMIT):
-        store = MemoryStore(DEFAULT, most_bytes=limit)
-        store.observe_now(transactions(rows))
-        store._displaced = displaced
-        vector = vectorise(DEFAULT, transactions(rows[:1]), store.observe_now(transactions(rows[:1])))[0]
-        assert vector[DEFAULT.names.index("merchant_count_delayed_7d")] == count
 
 
 def hot(count: int, first: int = 0) -> list:

@@ -129,26 +129,6 @@ def test_a_prediction_is_read_from_its_delay_on_until_its_greatest_age(age_ms: i
     assert found[:2] == ([0.5, age_ms / 1000] if is_read else [pytest.approx(math.nan, nan_ok=True)] * 2)
 
 
-def test_the_latest_computed_counts_whatever_came_last_and_of_equal_times_the_later_offset() -> None:
-    payment = transaction(9, ms=START_MS + 5 * HOUR_MS)
-    late_computed = made(0, START_MS + HOUR_MS, 0.9)
-    assert told([late_computed, made(1, START_MS, 0.1), payment])[0][0] == 0.9
-    assert told([made(3, START_MS, 0.3), made(2, START_MS, 0.2), payment])[0][0] == 0.3
-
-
-def test_a_prediction_without_a_value_hides_the_one_before_it_and_has_an_age() -> None:
-    found = told([made(0, START_MS), made(1, START_MS + 1, None), transaction(2, ms=START_MS + 2 * HOUR_MS)])[0]
-    assert math.isnan(found[0])
-    assert found[1] == 7199.999
-
-
-def test_one_that_came_after_its_delay_is_never_read_by_that_row_but_by_one_with_a_longer_delay() -> None:
-    came = made(0, START_MS, 0.7, arrived_ms=START_MS + 2 * HOUR_MS)
-    found = told([came, transaction(1, ms=START_MS + 7 * HOUR_MS)])[0]
-    assert math.isnan(found[0])
-    assert found[2] == 0.7
-
-
 def test_it_is_late_where_no_row_of_its_name_reads_it() -> None:
     delays_ms = READING.prediction_delays_ms
     assert delays_ms == {"teacher": 6 * HOUR_MS, "segment": HOUR_MS}
