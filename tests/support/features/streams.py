@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SLACK_MS, FeatureSet
+from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, SLACK_MS, Feature, FeatureSet
 from features.history.store import Fate, HistoryStore, Label, observe_all
+from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
 from support.features.recount import Recount, Row, label, transaction, transactions
 
@@ -216,3 +217,9 @@ def compared(row: Row, fate: Fate, values: list[float]) -> tuple[str, ...] | Non
 def bits(values: list[float]) -> tuple[str, ...]:
     """Return the values as texts that are equal only if the bits are; all NaN are equal."""
     return tuple("nan" if value != value else float(value).hex() for value in np.array(values, np.float64).tolist())  # noqa: PLR0124
+
+
+def last(feature: Feature, *rows: Row) -> float:
+    """Return one feature of the last of these transactions, in memory."""
+    feature_set, batch = FeatureSet((feature,)), transactions(list(rows))
+    return float(vectorise(feature_set, batch, MemoryStore(feature_set).observe_now(batch))[-1, 0])

@@ -16,7 +16,6 @@ from features.formulas import Formula, Payments
 from features.memory_store import MemoryStore
 from features.rows import card, merchant
 from features.vector.sets import FeatureSets
-from features.vector.vectorise import vectorise
 from models.arms import Arm, Split
 from models.errors import ProbeError, ScoringError
 from models.loading import Model
@@ -30,6 +29,7 @@ from stream.settings import Settings
 from stream.worker.isolation import decide_isolating
 from support.bare_model import BareModel
 from support.features.recount import Row, transaction, transactions
+from support.features.streams import last
 from support.stream_records import LATEST_MS, Told, text
 
 NOW = 1_700_000_000_000
@@ -41,12 +41,6 @@ def formula(function: Any, **changes: Any) -> Formula:
 
 def larger_others(own: Payments, others: Payments) -> float:
     return float((others.amount > own.amount).sum())
-
-
-def last(row: Any, *rows: Row) -> float:
-    feature_set = FeatureSet((row,))
-    batch = transactions(list(rows))
-    return float(vectorise(feature_set, batch, MemoryStore(feature_set).observe_now(batch))[-1, 0])
 
 
 def payment(offset: int, ms: int = NOW, **changes: object) -> Row:

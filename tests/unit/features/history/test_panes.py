@@ -24,7 +24,7 @@ from support.acceptance import cases
 from support.examples import examples
 from support.features.paned_sets import FINER, HOURLY, row_of
 from support.features.recount import Row, label, transaction, transactions
-from support.features.streams import Stream, compared, dense_streams, outcomes, recounted, streams
+from support.features.streams import Stream, compared, dense_streams, last, outcomes, recounted, streams
 
 SETS = {"hourly": HOURLY, "finer": FINER}
 HOUR = 1_700_000_000_000 // HOUR_MS * HOUR_MS
@@ -45,12 +45,6 @@ def at(*times_ms: int, **changes: object) -> list[Row]:
     ]
 
 
-def last(feature: Feature, rows: list[Row]) -> float:
-    feature_set = FeatureSet((feature,))
-    batch = transactions(rows)
-    return vectorise(feature_set, batch, MemoryStore(feature_set).observe_now(batch))[-1, 0].item()
-
-
 @pytest.mark.parametrize(
     ("other_ms", "counted"),
     [
@@ -63,7 +57,7 @@ def last(feature: Feature, rows: list[Row]) -> float:
 )
 def test_a_paned_window_begins_at_a_pane_border_and_ends_exactly(other_ms: int, counted: int) -> None:
     feature = row_of("count", 2 * HOUR_MS, resolution_ms=HOUR_MS)
-    assert last(feature, at(other_ms, HOUR + 5)) == counted
+    assert last(feature, *at(other_ms, HOUR + 5)) == counted
 
 
 @pytest.mark.parametrize(
@@ -79,14 +73,14 @@ def test_a_delayed_paned_window_has_its_declared_length_and_looks_no_nearer_than
     other_ms: int, counted: int
 ) -> None:
     feature = row_of("count", 2 * HOUR_MS, 8 * HOUR_MS, HOUR_MS)
-    assert last(feature, at(other_ms, HOUR + 5)) == counted
+    assert last(feature, *at(other_ms, HOUR + 5)) == counted
 
 
 def test_a_very_late_transaction_sees_only_what_precedes_its_pane_and_itself() -> None:
     feature = row_of("count", 2 * HOUR_MS, resolution_ms=HOUR_MS)
     now = HOUR + 9 * HOUR_MS
-    assert last(feature, at(HOUR - 1, HOUR + 1, HOUR + 7, now, HOUR + 5)) == 2.0
-    assert last(feature, at(HOUR - 1, HOUR + 1, HOUR + 7, HOUR + UNCOMPACTED_MS, HOUR + 5)) == 3.0
+    assert last(feature, *at(HOUR - 1, HOUR + 1, HOUR + 7, now, HOUR + 5)) == 2.0
+    assert last(feature, *at(HOUR - 1, HOUR + 1, HOUR + 7, HOUR + UNCOMPACTED_MS, HOUR + 5)) == 3.0
 
 
 @pytest.mark.parametrize("name", SETS)

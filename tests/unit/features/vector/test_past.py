@@ -4,22 +4,14 @@ import math
 
 import pytest
 
-from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS, Feature, FeatureSet
-from features.memory_store import MemoryStore
+from features.declaration import DAY_MS, HOUR_MS, MINUTE_MS
 from features.rows import card
-from features.vector.vectorise import vectorise
-from support.features.recount import Row, transaction, transactions
+from support.features.recount import Row, transaction
+from support.features.streams import last
 
 NOW = 1_700_000_000_000
 """22:13:20 in UTC."""
 BERLIN, MUNICH, PARIS = (52.52, 13.405), (48.1372, 11.5755), (48.8566, 2.3522)
-
-
-def last(row: Feature, *rows: Row) -> float:
-    """Return one feature of the last of these transactions."""
-    feature_set = FeatureSet((row,))
-    batch = transactions(list(rows))
-    return float(vectorise(feature_set, batch, MemoryStore(feature_set).observe_now(batch))[-1, 0])
 
 
 def payment(offset: int, ms: int = NOW, **changes: object) -> Row:
