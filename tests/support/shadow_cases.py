@@ -6,7 +6,7 @@ import numpy as np
 from aiokafka.errors import KafkaError
 
 from features.history.store import Entity, Fate, Histories, Observed
-from models.commands import CommandKind, Event, EventKind
+from models.commands import CommandKind, Event
 from models.policy import Decision
 from models.times import format_time
 from stream.contract.outputs import DecidedBy
@@ -16,6 +16,7 @@ from stream.scoring.decode import decode
 from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
+from support.control_events import event
 from support.stream_records import LATEST_MS, Told, text
 
 DIGEST, LIVE = "a" * 64, "d" * 64
@@ -23,18 +24,9 @@ DIGEST, LIVE = "a" * 64, "d" * 64
 
 def accepted(revision: int, kind: str, model: Any, at_ms: int, until_ms: Any = None) -> Event:
     """Make the `accepted` event of a command, with the end of its watch if it has one."""
-    return Event(
-        event_id=f"e-{revision}",
-        deployment="default",
-        kind=EventKind.ACCEPTED,
-        revision=revision,
-        worker="w",
-        at=format_time(at_ms),
-        command_id=f"c-{revision}",
-        command=CommandKind(kind),
-        model=model,
-        watch_until=None if until_ms is None else format_time(until_ms),
-    )
+    of_command = {"command_id": f"c-{revision}", "command": CommandKind(kind), "model": model}
+    until = None if until_ms is None else format_time(until_ms)
+    return event("accepted", revision, f"e-{revision}", at=format_time(at_ms), watch_until=until, **of_command)
 
 
 def scored(count: int, first: int = 0, score: float | None = 0.25) -> Scored:
