@@ -23,10 +23,10 @@ def register_profiles() -> None:
     settings.load_profile("ci")
 
 
-def examples(count: int) -> int:
-    """Return `count` in the profile `thorough`, else the part of it that is drawn in `ci`."""
-    return count if settings.get_current_profile_name() == "thorough" else part_of(count)
+def examples(count: int, part: int = PART) -> int:
+    """Return `count` in the profile `thorough`, else one of `part` parts of it, which is drawn in `ci`."""
+    return count if settings.get_current_profile_name() == "thorough" else part_of(count, part)
 
 
-def part_of(count: int) -> int:
-    return min(count, max(LEAST, count // PART))
+def part_of(count: int, part: int = PART) -> int:
+    return min(count, max(LEAST, count // part))

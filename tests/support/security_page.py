@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from functools import cache
 
 from support.paths import HOUSE
 
@@ -13,6 +14,7 @@ def _text() -> str:
     return re.sub(r"\\\n\s*", "", PAGE.read_text())
 
 
+@cache
 def acl_commands() -> list[list[str]]:
     """Return the arguments of each `acl` line of the page, as `kafka-acls` takes them."""
     lines = re.findall(r"^acl (User:.*)$", _text(), re.MULTILINE)

@@ -11,8 +11,6 @@ import pytest
 
 from support.paths import HOUSE
 
-needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
-
 
 @pytest.fixture
 def hook() -> ModuleType:
@@ -45,7 +43,8 @@ def sources(hook: ModuleType, root: Path) -> None:
             shutil.copy(file, (root / kernel.source).parent)
 
 
-@needs_compiler
+@pytest.mark.acceptance
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 def test_all_kernels_are_compiled_and_tie_the_wheel_to_the_platform(hook: ModuleType, tmp_path: Path) -> None:
     sources(hook, tmp_path)
     built, warnings = build(hook, tmp_path)
@@ -56,7 +55,8 @@ def test_all_kernels_are_compiled_and_tie_the_wheel_to_the_platform(hook: Module
     assert built["tag"].startswith("py3-none-")
 
 
-@needs_compiler
+@pytest.mark.acceptance
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 @pytest.mark.parametrize("broken", [0, 1])
 def test_a_kernel_that_does_not_compile_leaves_the_other(hook: ModuleType, tmp_path: Path, broken: int) -> None:
     sources(hook, tmp_path)

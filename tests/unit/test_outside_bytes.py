@@ -25,13 +25,6 @@ def test_genuine_bytes_are_read_and_what_was_written_is_read_back(name: str) -> 
 
 @pytest.mark.parametrize("name", TARGETS)
 @given(data=st.data())
-@settings(max_examples=examples(300))
+@settings(max_examples=examples(300, part=12))
 def test_damaged_bytes_are_read_or_refused(name: str, data: st.DataObject) -> None:
     TARGETS[name].check(data.draw(mutated(genuine(name))))
-
-
-@given(data=st.data())
-def test_damaged_bytes_are_genuine_ones_with_changes_and_any_others(data: st.DataObject) -> None:
-    value = data.draw(mutated([b"genuine"]))
-    assert isinstance(value, bytes)
-    assert len(value) < 10_000

@@ -9,6 +9,8 @@ import pytest
 
 from support.fleet.preloaded import COMMAND_LINE, OFF, SCRIPT, PreloadedChild, can_fork, run
 
+pytestmark = pytest.mark.acceptance  # these processes are those of the tests, not of the product
+
 COMMANDS = {
     "version": (*COMMAND_LINE, "--version"),
     "help of a group": (*SCRIPT, "topics", "--help"),

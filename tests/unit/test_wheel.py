@@ -20,6 +20,8 @@ from stream.errors import install_extra
 from support.fleet.workers import Worker
 from support.paths import HOUSE
 
+pytestmark = pytest.mark.acceptance
+
 LIBRARIES = {"features/vector/window_features.shared", "models/tree_margins.shared"}
 PACKAGES = ("features", "fraudstream", "guards", "metrics", "models", "shadow", "stream")
 BUILD_FILE = "stream/build.txt"

@@ -1,6 +1,5 @@
 """docs/architecture.md and docs/decisions name every folder, topic, error and dependency of the code."""
 
-import ast
 import re
 import tomllib
 
@@ -35,16 +34,9 @@ def test_the_pictures_name_every_topic() -> None:
 
 def errors() -> set[str]:
     """Return every exception that our packages define."""
-    return {
-        node.name
-        for package in PACKAGES
-        for path in (HOUSE / package).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ClassDef)
-        and any(
-            isinstance(base, ast.Name) and (base.id.endswith("Error") or base.id == "Exception") for base in node.bases
-        )
-    }
+    base = re.compile(r"^class (\w+)\((?:.*, ?)?(?:\w+Error|Exception)\b[^.]*\):", re.MULTILINE)
+    texts = (path.read_text() for package in PACKAGES for path in (HOUSE / package).rglob("*.py"))
+    return {name for text in texts for name in base.findall(text)}
 
 
 def test_the_table_of_faults_names_exactly_the_errors_of_the_code() -> None:
@@ -67,11 +59,6 @@ def test_decision_5_names_every_dependency() -> None:
     assert {name for name in names if not re.search(rf"\b{re.escape(name)}\b", text)} == set()
 
 
-def test_decisions_are_numbered_consecutively_and_have_the_required_sections() -> None:
-    pages = sorted(DECISIONS.glob("*.md"))
-    numbers = [int(page.name[:4]) for page in pages]
-    assert numbers == list(range(1, len(pages) + 1))
-    for page, number in zip(pages, numbers, strict=True):
-        headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
-        assert headings[0].startswith(f"{number}. ")
-        assert {"Context", "Choice", "What we gave up"} <= set(headings)
+def test_decisions_are_numbered_consecutively() -> None:
+    numbers = [int(page.name[:4]) for page in sorted(DECISIONS.glob("*.md"))]
+    assert numbers == list(range(1, len(numbers) + 1))

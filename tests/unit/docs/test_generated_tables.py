@@ -13,7 +13,6 @@ import click
 import msgspec
 import pytest
 
-from features.aggregates import AGGREGATES
 from features.declaration import DAY_MS
 from fraudstream.cli.main import main
 from fraudstream.lab.rescoring.reasons import Reason
@@ -205,36 +204,6 @@ def test_the_generated_parts_of_the_pages_are_those_that_this_file_writes() -> N
         for part in re.findall(r"<!-- generated from \S+ by \S+: (\S+) -->", page.read_text())
     }
     assert written == set(PARTS)
-
-
-def test_every_aggregate_documents_its_formula_edges_and_source() -> None:
-    for aggregate in AGGREGATES:
-        summary, sections = features_page.explained(aggregate)
-        assert summary.endswith("."), aggregate
-        assert tuple(sections) == features_page.SECTIONS, aggregate
-
-
-def test_every_setting_code_and_kind_of_event_has_a_docstring() -> None:
-    assert set(documented("stream/settings.py", "Settings")) == {f.name for f in msgspec.structs.fields(Settings)}
-    assert set(documented("stream/contract/codes.py", "DeadLetterCode")) == set(DeadLetterCode.__members__)
-    assert set(documented("models/problems.py", "ProblemCode")) == set(ProblemCode.__members__)
-    assert set(documented("models/commands.py", "EventKind")) == set(EventKind.__members__)
-    assert set(documented("models/commands.py", "Capability")) == set(Capability.__members__)
-
-
-def test_the_reference_names_every_setting_that_has_no_effect_yet() -> None:
-    readers = [path.read_text() for name in ("fraudstream", "stream") for path in (HOUSE / name).rglob("*.py")]
-    idle = {
-        f"{PREFIX}{field.name.upper()}"
-        for field in msgspec.structs.fields(Settings)
-        if not any(re.search(rf"\.{field.name}\b", text) for text in readers)
-    }
-    sentence = re.search(
-        r"^Accepted and checked, without effect yet: (.*?)\.$",
-        (HOUSE / REFERENCE / "settings.md").read_text(),
-        re.MULTILINE,
-    )
-    assert set(re.findall(r"`(\w+)`", sentence[1]) if sentence else ()) == idle
 
 
 @pytest.mark.parametrize("page", ["README.md", f"{REFERENCE}/records-and-topics.md"])

@@ -24,6 +24,7 @@ def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.mark.acceptance
 def test_each_night_the_teacher_tells_the_highest_score_of_a_fortnight(example: ModuleType, tmp_path: Path) -> None:
     file = write(tmp_path / "payments.parquet", transactions(rows=18_000, days=180))
     found = example.run(file, tmp_path)
