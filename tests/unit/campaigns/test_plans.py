@@ -2,7 +2,7 @@
 
 import pytest
 
-from campaigns.plans import CAMPAIGNS, LIVE_FIRST, MODELS, WORKERS, Plan, draw_clocks, draw_outage
+from campaigns.plans import CAMPAIGNS, Plan, draw_clocks, draw_outage
 
 SEEDS = range(1, 61)
 
@@ -12,15 +12,6 @@ def test_the_same_seed_gives_the_same_plan_and_another_seed_another(name: str) -
     draw = CAMPAIGNS[name]
     assert [draw(seed) for seed in SEEDS] == [draw(seed) for seed in SEEDS]
     assert len({draw(seed).summary() for seed in SEEDS}) == len(SEEDS)
-
-
-@pytest.mark.parametrize("name", CAMPAIGNS)
-def test_steps_are_in_the_order_of_their_moments_and_traffic_goes_on_after_them(name: str) -> None:
-    for plan in map(CAMPAIGNS[name], SEEDS):
-        moments = [step.at_s for step in plan.steps]
-        assert moments == sorted(moments)
-        assert 0 <= moments[0] <= moments[-1] <= plan.seconds <= 100
-        assert 0 < sum(plan.shares.values()) < 0.5
 
 
 def actions(plan: Plan) -> set[str]:
@@ -48,13 +39,6 @@ def test_each_outage_lasts_longer_than_a_write_is_waited_for_and_all_kinds_are_d
         assert end.at_s - begin.at_s > 30
         kinds.add((begin.arguments["kind"], end.at_s - begin.at_s > 60))
     assert len(kinds) == 6
-
-
-def test_commands_name_models_that_exist_and_rebalances_workers_that_do() -> None:
-    for plan in map(draw_outage, SEEDS):
-        for step in plan.steps:
-            assert LIVE_FIRST - 1 <= step.arguments.get("model", MODELS - 1) < MODELS
-            assert 0 <= step.arguments.get("worker", 0) < WORKERS
 
 
 def test_each_seed_of_clocks_goes_beyond_65_minutes_behind_and_ends_at_the_right_time() -> None:

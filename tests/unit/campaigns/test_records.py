@@ -52,12 +52,6 @@ def test_an_early_payment_depends_on_the_skew_and_a_far_one_on_the_clock() -> No
     assert clock_problem(answer, NOW + FAR_MS + SKEW_MS) is None
 
 
-def test_a_lead_is_ahead_of_a_clock_that_is_ten_minutes_behind() -> None:
-    answer = judged(payments().make("lead", NOW))
-    assert isinstance(answer, ParsedTransaction)
-    assert clock_problem(answer, NOW - 600_000 + SKEW_MS + HOUR_MS) is not None
-
-
 def test_a_repeat_is_the_same_record_and_a_conflict_has_the_id_of_another() -> None:
     made = payments()
     assert made.make("repeat", NOW) in made.sent
@@ -75,9 +69,3 @@ def test_a_backfilled_payment_has_a_mark_that_is_understood_and_a_label_is_read(
     assert backfill_mark([(BACKFILL_HEADER, backfilled.headers[BACKFILL_HEADER])]) is not None
     label = made.label(made.sent[0], NOW)
     assert isinstance(read_label(label.value, label.key.encode(), (0, 0)), ParsedLabel)
-
-
-def test_two_runs_of_a_seed_send_the_same_records() -> None:
-    kinds = ["payment", "repeat", "conflict", *BAD_KINDS, "lead", "backfill"]
-    first, second = payments(), payments()
-    assert [first.make(kind, NOW) for kind in kinds] == [second.make(kind, NOW) for kind in kinds]

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.alerts import CONDITIONS, FILE, duration, with_conditions
-from fraudstream.ops.watch.incidents import rules
+from deploy.alerts import CONDITIONS, FILE, with_conditions
 from fraudstream.ops.watch.incidents.facts import STOOD_IN
 from stream.contract.incident import IncidentRule, Severity
 
@@ -39,15 +38,13 @@ def test_each_alert_that_pages_is_about_an_incident_or_is_excepted_with_a_reason
     assert paging - set(CONDITIONS) == set(NO_INCIDENT)
 
 
-@pytest.mark.parametrize("name", CONDITIONS)
-def test_writing_a_condition_restores_its_alert_and_changes_no_other(name: str) -> None:
-    changed = re.sub(
-        rf"(- alert: {name}\n)((?: +#.*\n)*) +expr: (?s:.+?)( +annotations:\n)",
+def test_writing_the_conditions_restores_each_alert_and_changes_nothing_else() -> None:
+    changed, count = re.subn(
+        rf"(- alert: (?:{'|'.join(CONDITIONS)})\n)((?: +#.*\n)*) +expr: (?s:.+?)( +annotations:\n)",
         r"\1\2        expr: up > 7\n        for: 3d\n        labels: {severity: none}\n\3",
         TEXT,
     )
-    assert changed != TEXT
-    assert yaml.safe_load(changed)
+    assert count == len(CONDITIONS)
     assert with_conditions(changed) == TEXT
 
 
@@ -56,12 +53,6 @@ def test_an_alert_that_the_file_has_not_or_twice_is_named() -> None:
         with_conditions(TEXT.replace("- alert: DeadLetters\n", "- alert: Letters\n"))
     with pytest.raises(ValueError, match=r"alerts\.yml has 2 alerts DeadLetters"):
         with_conditions(TEXT.replace("- alert: Retries\n", "- alert: DeadLetters\n"))
-
-
-def test_bounds_are_written_as_prometheus_reads_them() -> None:
-    assert [duration(seconds) for seconds in (5, 60, 90, 600, 7_200, 172_800)] == ["5s", "1m", "90s", "10m", "2h", "2d"]
-    assert f"[{duration(rules.MISSED_WINDOW_SECONDS)}])) > {rules.MISSED_SHARE}" in ALERTS["DeadlineMissed"]["expr"]
-    assert ALERTS["NoWorkerReady"]["for"] == duration(rules.WAITING_SECONDS)
 
 
 def test_stand_ins_are_told_of_by_the_reasons_of_the_alerts() -> None:

@@ -1,6 +1,5 @@
 """Bills of what is shipped have each locked part and its licence; known vulnerabilities have answers that hold."""
 
-import tomllib
 from datetime import date
 
 import click
@@ -82,10 +81,3 @@ def test_what_an_audit_found_needs_an_answer_that_is_not_over_and_what_was_not_a
     ]
     answers = {"V-1": {"until": date(2026, 5, 31)}, "V-2": {"until": today}}
     assert list(unanswered(found, answers, today)) == ["a 1: V-1, fixed in 2: its answer was good until 2026-05-31"]
-
-
-def test_the_rules_have_what_is_asked_of_them() -> None:
-    rules = tomllib.loads((HOUSE / "requirements/parts.toml").read_text())
-    assert {"MIT", "Apache-2.0", "BSD-3-Clause"} <= set(rules["licences"])
-    assert not any("GPL" in one for one in rules["licences"])
-    assert all(isinstance(one["until"], date) and one["why"] for one in rules["answers"].values())

@@ -11,7 +11,7 @@ from support.kubernetes.schemas import custom_schemas
 VALUES: dict[str, tuple[Path, ...]] = {"default": ()} | {path.stem: (path,) for path in sorted(EXAMPLES.glob("*.yaml"))}
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def tools() -> None:
     """Build Helm and fetch the schemas, once; without Go skip, or fail where the environment requires them."""
     try:

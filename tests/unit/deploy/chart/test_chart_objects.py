@@ -15,10 +15,10 @@ from stream.telemetry.catalogue import CATALOGUE
 from support.command_lines import find_command
 from support.kubernetes.helm import EXAMPLES, KubernetesObject, lint, render
 from support.kubernetes.objects import COMPONENT, container, environment, of_kind, only, referenced, templates
-from support.kubernetes.schemas import NEWEST, OLDEST, custom_schemas, faults
+from support.kubernetes.schemas import NEWEST, OLDEST, faults
 from support.paths import HOUSE
 
-pytestmark = pytest.mark.timeout(1800)  # the first test may build Helm
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1800), pytest.mark.usefixtures("tools")]  # it may build Helm
 
 PRODUCTION = EXAMPLES / "production.yaml"
 
@@ -33,19 +33,6 @@ def test_helm_finds_no_fault_with_the_chart(name: str) -> None:
 @pytest.mark.parametrize("kubernetes", [OLDEST, NEWEST])
 def test_an_api_server_takes_every_object_as_it_is(objects: list[KubernetesObject], kubernetes: str) -> None:
     assert [fault for one in objects for fault in faults(one, kubernetes)] == []
-
-
-def test_the_schemas_find_faults() -> None:
-    custom = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": "x"}, "spec": {"a": 1}}
-    assert faults(custom, NEWEST) != []
-    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}, "spec": {"clusterIp": "None"}}
-    assert faults(service, NEWEST) != []
-    assert {kind for _, kind in custom_schemas()} == {
-        "ScaledObject",
-        "TriggerAuthentication",
-        "ServiceMonitor",
-        "PrometheusRule",
-    }
 
 
 def test_the_oldest_version_is_the_one_that_the_chart_states() -> None:

@@ -9,7 +9,7 @@ from stream.settings import PREFIX, read_settings
 from support.kubernetes.helm import EXAMPLES, KubernetesObject, render
 from support.kubernetes.objects import container, environment, of_kind, only, pod_template, referenced, templates
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1800), pytest.mark.usefixtures("tools")]
 
 UNITS = {"Mi": 1, "Gi": 1024}
 LONG_RUNNING = {"worker", "guard", "explain"}
@@ -56,20 +56,6 @@ def test_private_keys_are_mounted_for_their_role_alone_and_for_no_other_user() -
         assert ("snapshot-key" in volumes) == (f"{PREFIX}SNAPSHOT_KEY_FILE" in stated) == (part == "worker")
         assert ("hash-key" in volumes) == (f"{PREFIX}HASH_KEY_FILE" in stated) == (part in {"worker", "guard"})
         assert stated[f"{PREFIX}ESTATE"] == "production"
-
-
-def test_each_role_logs_in_with_a_secret_of_its_own() -> None:
-    objects = render(EXAMPLES / "production.yaml")
-    logins = {
-        part: next(
-            one["valueFrom"]["secretKeyRef"]["name"] for one in container(template)["env"] if "PASSWORD" in one["name"]
-        )
-        for part, template in templates(objects).items()
-    }
-    of_jobs = {logins[part] for part in JOBS}
-    assert len(of_jobs) == 1
-    others = [name for part, name in logins.items() if part not in JOBS]
-    assert len({*others, *of_jobs}) == len(others) + 1
 
 
 def test_pods_are_placed_and_named_as_stated() -> None:
@@ -285,11 +271,6 @@ def test_keda_scales_on_the_lag_of_payments_alone() -> None:
         ("password", "fraudstream-kafka-scaler"),
         ("ca", "kafka-ca"),
     }
-
-
-def test_without_values_for_it_keda_keeps_at_least_one_worker() -> None:
-    scaled = only(render(values={"autoscaling": {"by": "keda", "minReplicas": 1}}), "ScaledObject")["spec"]
-    assert scaled["minReplicaCount"] == 1
 
 
 @pytest.mark.parametrize("by", ["keda", "hpa"])
