@@ -37,6 +37,7 @@ def counted(bytecodes: Bytecodes) -> dict[Key, float]:
     return bytecodes.count()
 
 
+@pytest.mark.acceptance
 def test_no_stage_executes_more_bytecodes_than_its_budget(counted: dict[Key, float]) -> None:
     recorded = read_budgets().bytecodes
     if python_here() not in recorded:
@@ -52,6 +53,7 @@ def test_no_stage_takes_more_cpu_than_its_budget(replay: Replay) -> None:
     assert not cpu_problems(replay, recorded[processor_here()])
 
 
+@pytest.mark.acceptance
 def test_a_quarter_more_bytecodes_in_any_stage_are_found_and_a_count_repeats_exactly(
     bytecodes: Bytecodes, counted: dict[Key, float]
 ) -> None:

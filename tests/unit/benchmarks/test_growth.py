@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from rich.console import Console
 
 from benchmarks.contenders.scorers import Payment, decoded
 from benchmarks.growth import stages
 from benchmarks.growth.__main__ import main
 from benchmarks.growth.caches import by_payments
 from benchmarks.growth.cards import BEGAN_MS, RECORDS, CardSupply, card_name, stored_rows
-from benchmarks.growth.memory import growth_an_hour, medians, memory_series, memory_table
+from benchmarks.growth.memory import growth_an_hour
 from benchmarks.growth.series import GrowthPoint, GrowthSeries, picture, read_series, write_series
 from benchmarks.growth.stages import FEATURES, by_records
 from features.declaration import DAY_MS, FeatureSet
@@ -28,18 +27,7 @@ SERIES = GrowthSeries(
 )
 
 
-def shown(series: GrowthSeries) -> str:
-    console = Console(width=120, record=True)
-    console.print(series.table())
-    return console.export_text()
-
-
-def test_a_table_says_how_many_times_the_first_size_and_its_cost_the_last_ones_are() -> None:
-    lines = [line.split() for line in shown(SERIES).splitlines()]
-    assert ["│", "40", "│", "10.0", "│", "8.0", "│"] in lines
-    assert ["│", "4", "times", "│", "2.0", "times", "│", "1.0", "times", "│"] in lines
-
-
+@pytest.mark.acceptance
 def test_figures_can_be_drawn_from_their_files(tmp_path: Path) -> None:
     file, plot = tmp_path / "growth.json", tmp_path / "growth.svg"
     write_series([SERIES, SERIES], file)
@@ -73,13 +61,6 @@ def test_a_payment_is_measured_whose_histories_have_as_many_records_as_is_said(m
     assert all(value > 0 for point in points for value in point.values)
 
 
-def test_lines_that_have_units_of_their_own_are_named_by_them() -> None:
-    assert GrowthSeries("Workers", "workers", "", ("decisions a second",), SERIES.points).headings == (
-        "decisions a second",
-    )
-    assert SERIES.headings == ("backlog, µs", "slow, µs")
-
-
 def test_payments_of_many_cards_are_of_each_card_once_and_then_of_random_ones() -> None:
     supply = CardSupply(200, 7)
     first, then = supply.once_each(150), supply.at_random(400)
@@ -110,27 +91,10 @@ def samples(mib: Sequence[float]) -> list[GrowthPoint]:
     return [GrowthPoint(30 * at, (value, 3_000.0 * at)) for at, value in enumerate(mib)]
 
 
-def test_memory_is_shown_by_medians_of_ten_minutes() -> None:
-    points = samples([0, *[100] * 9, 900, *[100] * 10, *[200] * 20, 300, 310])
-    assert list(medians(points)) == [(10, 100.0, 60_000), (20, 200.0, 120_000), (30, 305.0, 126_000)]
-
-
 def test_growth_is_the_slope_of_the_second_half() -> None:
     filling, flat, growing = [100 + 10.0 * at for at in range(60)], [700.0] * 61, [700 + at / 10 for at in range(61)]
     assert growth_an_hour(samples(filling + flat)) == pytest.approx(0.0, abs=1e-9)
     assert growth_an_hour(samples(filling + growing)) == pytest.approx(12.0)
-
-
-def test_a_run_of_memory_can_be_shown_and_drawn_as_any_other(tmp_path: Path) -> None:
-    series = memory_series(samples([100.0] * 41), 100.0)
-    console = Console(width=120, record=True)
-    console.print(memory_table(series))
-    shown_text = console.export_text()
-    assert "A worker at 100 payments a second" in shown_text
-    assert "+0.0 an hour" in shown_text
-    write_series([series], tmp_path / "memory.json")
-    assert read_series(tmp_path / "memory.json") == [series]
-    assert "resident memory, MiB" in picture([series])
 
 
 @pytest.mark.acceptance

@@ -79,15 +79,11 @@ def test_the_steps_add_up_and_who_comes_during_a_batch_waits_for_it() -> None:
     assert summary(steps)[0][:2] == ("to the worker", 0)
 
 
-@pytest.mark.parametrize("encoding", ["gzip", ""])
-def test_the_collector_keeps_what_it_is_sent(encoding: str) -> None:
-    body = spans_of_two_batches().SerializeToString()
+def test_the_collector_keeps_what_it_is_sent() -> None:
+    body = gzip.compress(spans_of_two_batches().SerializeToString())
     with collecting() as (endpoint, spans):
-        request = urllib.request.Request(  # noqa: S310 - its own server
-            f"{endpoint}/v1/traces",
-            gzip.compress(body) if encoding else body,
-            {"Content-Encoding": encoding} if encoding else {},
-        )
+        url = f"{endpoint}/v1/traces"
+        request = urllib.request.Request(url, body, {"Content-Encoding": "gzip"})  # noqa: S310 - its own server
         with urllib.request.urlopen(request) as answer:  # noqa: S310
             assert answer.status == 200
         assert len(spans.batches()) == 3

@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from rich.console import Console
 
 from benchmarks.worlds import __main__ as command
 from benchmarks.worlds.foreign import (
     BUDGETS,
     CARDS,
-    Agreement,
     compare_with_strikeone,
     draw_scored,
     export,
@@ -30,20 +28,6 @@ TOSSES = World("tosses", "guards", "a fair coin", (HALF,), 50, lambda rng: (bool
 
 def run(*arguments: str) -> Result:
     return CliRunner(env={"COLUMNS": "200"}).invoke(command.main, arguments)
-
-
-def test_the_table_names_every_world_and_what_is_peculiar_about_it() -> None:
-    findings = [finding(world, promise, np.ones(2)) for world in command.WORLDS for promise in world.promises]
-    console = Console(width=400, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123 - closed at the end
-    console.print(command.promises_table(findings))
-    console.file.close()
-    shown = console.export_text()
-    names = [world.name for world in command.WORLDS]
-    assert len(names) == len(set(names)) >= 20
-    assert {world.part for world in command.WORLDS} == {"guards", "verdict", "let-through", "split", "drift"}
-    for world in command.WORLDS:
-        assert f"│ {world.name} " in shown
-        assert f"│ {world.peculiar} " in shown
 
 
 def test_a_few_runs_of_some_worlds_are_measured_and_the_same_seeds_give_the_same_figures(tmp_path: Path) -> None:
@@ -76,21 +60,6 @@ def test_a_broken_promise_ends_with_1_and_says_so(monkeypatch: pytest.MonkeyPatc
     assert "1 promises are broken" in broken.stderr
     assert "| **a loaded coin**: a fair coin | a toss shows heads | at most 50.0 % | 100.0 % |" in broken.stdout
     assert broken.stdout.count("BROKEN") == 1
-
-
-def test_a_figure_that_differs_from_the_foreign_evaluators_ends_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "WORLDS", (TOSSES,))
-    monkeypatch.setattr(command, "compare_with_strikeone", lambda _: [Agreement("a", 0.5, 0.5 + 1e-6)])
-    result = run("--strikeone", sys.executable)
-    assert result.exit_code == 1
-    assert "0 promises are broken, 1 figures differ from strikeone's" in result.stderr
-    assert "DIFFERS" in result.stdout
-
-
-@pytest.mark.parametrize("seeds", ["", "3-1", "x", "1-2000"])
-def test_wrong_seeds_and_names_are_refused(seeds: str) -> None:
-    assert "is not a seed such as 4, or at most 1,000 such as 1-3" in run("--seeds", seeds).stderr
-    assert "no world has that in its name; there are: equal canary;" in run("--only", "nowhere").stderr
 
 
 def test_a_probability_of_events_is_that_of_the_binomial_distribution() -> None:
@@ -143,6 +112,7 @@ def test_strikeone_computes_the_same_figures_of_exported_scores() -> None:
         assert one.is_equal, one
 
 
+@pytest.mark.acceptance
 def test_exported_scores_are_cases_of_several_frauds_with_ties(tmp_path: Path) -> None:
     scored = draw_scored(np.random.default_rng(1))
     export(scored, tmp_path / "scores.csv")

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from benchmarks.contenders.figures import HALF, ContenderFigures, RoundFigures, as_json, read_json, table
-from benchmarks.contenders.picture import of_line, picture
+from benchmarks.contenders.picture import picture
 from benchmarks.contenders.registry import CONTENDERS, LIMITS, OURS
 from benchmarks.contenders.report import plot_command, table_command
 from benchmarks.contenders.results import AfterKill, AtRate, Backlog, OfferedLoad
@@ -64,28 +64,7 @@ def test_markdown_and_the_table_of_the_run_have_the_same_cells(file: Path) -> No
     assert lines[5][2:4] == ["-", "-"], "the copy decides nothing"
 
 
-def test_failed_rounds_are_told_beside_the_table(file: Path) -> None:
-    assert invoked("table", file).stderr == "Faust, own, round 2: no scores\n"
-
-
-def test_a_picture_has_a_panel_for_each_line_and_ratios_beside_the_bars_and_dots(file: Path, tmp_path: Path) -> None:
-    svg = tmp_path / "contenders.svg"
-    done = invoked("plot", file, svg)
-    assert done.exit_code == 0, done.output
-    assert svg.read_text() == picture(MEASURED)
-    texts = drawn(MEASURED)
-    assert (
-        texts.count("Each as its author would write it")
-        == texts.count("All with our features, computed by our code")
-        == 1
-    )
-    assert texts.count("1,000, ours 10.0 times") == texts.count("500, ours 20.0 times") == 1
-    assert texts.count("250, ours 20.0 times") == 1, "the sustained rate"
-    assert texts.count("2.0 x") == 1, "p99 of Faust at 100/s to ours; at half each has a rate of its own"
-    assert texts.count("at half of what it sustains") == 2
-    assert texts.count(CONTENDERS[LIMITS[-1]].title) == 2, "only beside latencies"
-
-
+@pytest.mark.acceptance
 @pytest.mark.parametrize(
     "found",
     [
@@ -97,23 +76,3 @@ def test_a_picture_has_a_panel_for_each_line_and_ratios_beside_the_bars_and_dots
 )
 def test_a_part_of_a_run_can_be_drawn(found: list[ContenderFigures]) -> None:
     assert CONTENDERS[found[0].contender].title in drawn(found)
-
-
-def test_a_run_in_which_all_failed_has_a_picture_that_says_so() -> None:
-    assert drawn([ContenderFigures(OURS, Line.SAME, [RoundFigures(failed="x")])]) == ["Nothing was measured yet"]
-
-
-def test_a_line_has_ours_first_and_the_copy_last() -> None:
-    moved = [MEASURED[0], MEASURED[3], MEASURED[1]]
-    assert [one.contender for one in of_line(moved, Line.SAME)] == [OURS, "faust", LIMITS[-1]]
-
-
-@pytest.mark.parametrize(
-    ("content", "words"), [("{}", "cannot be read"), ('{"contenders": []}', "no measured contender")]
-)
-def test_another_file_is_refused(content: str, words: str, tmp_path: Path) -> None:
-    other = tmp_path / "other.json"
-    other.write_text(content)
-    done = invoked("table", other)
-    assert done.exit_code == 2
-    assert words in done.output

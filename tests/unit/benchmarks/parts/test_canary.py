@@ -11,6 +11,7 @@ from benchmarks.parts import canary as module
 from support.fleet.payments import put_model
 
 
+@pytest.mark.acceptance
 def test_each_share_is_measured_at_each_size_of_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_ROUNDS", {1: 2, 32: 1, 256: 1})
     monkeypatch.setattr(module, "_WARM_UP", 500)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.parts.variants import DecisionCost, VariantRound, compression_variants, summarise
+from benchmarks.parts.variants import DecisionCost, VariantRound, summarise
 from fraudstream.bench.worker import Latency
 
 
@@ -36,15 +36,3 @@ def test_ratios_are_those_within_a_round_though_the_machine_becomes_slower() -> 
     assert found["CPU µs, backlog"] == 220
     assert found["CPU µs, backlog to the first"] == pytest.approx(1.1)
     assert found["decisions/s to the first"] == pytest.approx(1.0)
-
-
-def test_bytes_that_were_not_measured_are_left_out() -> None:
-    figures = summarise({"off": [measured(1_000, 100, None)]})["off"]
-    assert "CPU µs, backlog" in figures
-    assert not [name for name in figures if "bytes" in name]
-
-
-def test_a_variant_of_compression_sets_the_codec_of_its_worker_alone() -> None:
-    none, zstd = compression_variants(("none", "zstd"))
-    assert (none.name, dict(none.environment)) == ("none", {"FRAUDSTREAM_COMPRESSION": "none"})
-    assert (zstd.name, dict(zstd.environment)) == ("zstd", {"FRAUDSTREAM_COMPRESSION": "zstd"})

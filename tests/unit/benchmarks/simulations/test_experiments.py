@@ -1,13 +1,10 @@
 """Simulated experiments: their truths are as stated, and what the report promises holds in them."""
 
-import json
 import math
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from benchmarks.__main__ import main
 from benchmarks.simulations.experiment_lots import LotWorld, simulate_lots
 from benchmarks.simulations.experiments import (
     CAP_MINOR,
@@ -63,6 +60,7 @@ def test_few_runs_keep_the_promises_and_a_seed_gives_the_same_figures() -> None:
         assert medians == sorted(medians, key=lambda one: math.inf if one is None else one)
 
 
+@pytest.mark.acceptance
 def test_lots_are_right_in_the_mean_and_naive_figures_are_not() -> None:
     for line in simulate_lots(np.random.default_rng(5), 200):
         error = line.deviation / math.sqrt(200)
@@ -79,13 +77,3 @@ def test_a_lot_shows_each_decline_with_its_propensity() -> None:
     declined = world.declined
     assert seen[~declined].min() == 1
     assert seen[declined].mean() == pytest.approx(chances[declined].mean(), abs=0.01)
-
-
-def test_the_command_prints_tables_and_json() -> None:
-    arguments = ["experiments", "--runs", "2", "--cards", "200", "--effect-runs", "1", "--lots", "2"]
-    result = CliRunner(env={"COLUMNS": "200"}).invoke(main, arguments)
-    assert result.exit_code == 0, result.output
-    assert "2 experiments of each truth, looked at all the time" in result.stdout
-    found = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)
-    assert [line["name"] for line in found["sound"]] == [world.name for world in SOUND]
-    assert {line["figure"] for line in found["lots"]} == {"precision of declines", "recall"}

@@ -1,18 +1,11 @@
 """The simulations of guards: their shortcuts equal the library's evidence, and the world is as its text says."""
 
-import json
 import math
-from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from benchmarks.__main__ import main
-from benchmarks.simulations import guard_counting, guard_streams, guards
-from benchmarks.simulations.guard_counting import generated_scores, measure_counting
-from benchmarks.simulations.guard_plot import plot
+from benchmarks.simulations import guard_counting, guards
 from benchmarks.simulations.guard_streams import (
     Scenario,
     SimulatedCards,
@@ -25,8 +18,6 @@ from benchmarks.simulations.guard_streams import (
 from benchmarks.simulations.guards import Effort, GuardFigures, simulate, simulate_alarms
 from guards.evidence import log_evidence_of, log_ratio_evidence
 from guards.specs import OF_A_CANARY, GuardKind, default_guards
-from stream.consumer import ValidScores
-from stream.contract.outputs import Score
 
 WORLD = SimulatedCards(cards=5_000, days=10.0)
 DECLINED = GuardKind.DECLINED
@@ -107,47 +98,8 @@ def test_clustered_cards_raise_no_false_alarm_if_only_first_events_count_and_man
     assert lines["evidence on the first decline of each card, from the start"].noticed > 0.3  # type: ignore[operator]
 
 
+@pytest.mark.acceptance
 @pytest.mark.usefixtures("small")
 def test_the_same_seed_gives_the_same_figures() -> None:
     assert tiny() == tiny()
     assert [line.name for line in tiny().scenarios] == [one.name for one in guards.SCENARIOS]
-
-
-@pytest.mark.usefixtures("small")
-def test_the_picture_has_a_line_for_each_share_and_the_aims() -> None:
-    drawn = ET.fromstring(plot(tiny().effects))  # noqa: S314 - our own
-    texts = [element.text for element in drawn.iter("{http://www.w3.org/2000/svg}text")]
-    assert {"1 % canary", "5 % canary", "10 % canary", "50 % canary", "10 %, p90", "aim at 10 %"} <= set(texts)
-
-
-@pytest.mark.usefixtures("small")
-def test_the_command_prints_one_object_or_tables(tmp_path: Path) -> None:
-    arguments = ["guards", "--runs", "2", "--alarm-runs", "2", "--scores", "1000"]
-    done = CliRunner().invoke(main, [*arguments, "--json", "--plot", str(tmp_path / "guards.svg")])
-    assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
-    assert set(found) == {"seed", "alarm_runs", "effects", "scenarios", "alarms", "counting"}
-    assert (tmp_path / "guards.svg").read_text().startswith("<svg")
-    shown = CliRunner().invoke(main, arguments, env={"COLUMNS": "200"})
-    assert "median / p90 [median of the canary's]" in shown.stdout
-    assert "declines ten times as much after a week" in shown.stdout
-    refused = CliRunner().invoke(main, [*arguments, "--plot", str(tmp_path / "absent" / "guards.svg")])
-    assert refused.exit_code == 1
-    assert "cannot write the picture" in refused.stderr
-
-
-@pytest.mark.usefixtures("small")
-def test_generated_scores_are_scores_and_each_step_is_timed() -> None:
-    class Record:
-        partition = 0
-
-        def __init__(self, value: bytes) -> None:
-            self.value = value
-
-    scores = [score for _, score in ValidScores[Record]().of(map(Record, generated_scores(200, 1)))]
-    assert len(scores) == 200
-    assert isinstance(scores[0], Score)
-    found = measure_counting(1_000, 1)
-    assert len(found.lines) == 5
-    assert found.set_bytes > 8
-    assert guard_streams.RATES.keys() < set(GuardKind)
