@@ -1,7 +1,7 @@
 """Each chart is drawn from nothing, from one point and from many, and says its figures to readers who do not see it."""
 
 import builtins
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -45,12 +45,10 @@ EMPTY: Mapping[str, Part] = {
 ONE: Mapping[str, Part] = {
     "a line": LineChart(FRAME, TIME, EUR, (ChartLine("a", (0,), (5,), (1,), (9,)),)),
     "a line without bounds": LineChart(FRAME, NUMBER, SHARE, (ChartLine("a", (1,), (0.5,), (None,), (None,)),)),
-    "an interval": IntervalChart(FRAME, SHARE, (IntervalRow("a", 0.1, 0.0, 0.2),)),
     "an interval of no width": IntervalChart(FRAME, SHARE, (IntervalRow("a", 0.0, 0.0, 0.0),), reference=None),
     "an interval without bounds": IntervalChart(FRAME, EUR, (IntervalRow("a", 7, None, None),)),
     "a bar": BarChart(FRAME, ("g",), (BarSeries("s", (-3,)),), EUR, "group", ReferenceLine("budget", 3)),
     "a point": FrontChart(FRAME, NUMBER, SHARE, (FrontPoint("p", 2, 0.1, None, None, on_front=True),)),
-    "a bin": ReliabilityChart(FRAME, (ReliabilityCurve("a", (ReliabilityBin(0.1, 0.2, 0.1, 0.3, 9),)),)),
     "a bin of 0": ReliabilityChart(FRAME, (ReliabilityCurve("a", (ReliabilityBin(0.0, 0.0, 0.0, 0.0, 9),)),)),
     "a bin, linear": ReliabilityChart(FRAME, (ReliabilityCurve("a", (ReliabilityBin(0, 0, 0, 0, 9),)),), False),  # noqa: FBT003
     "a count": HistogramChart(FRAME, NUMBER, (0, 1), (HistogramSeries("a", (4,)),), (ReferenceLine("review", 0.5),)),
@@ -67,18 +65,13 @@ def description(part: Part) -> str:
     return drawn(part).findtext(f"{SVG}desc") or ""
 
 
-@pytest.mark.parametrize("name", EMPTY)
-def test_a_chart_of_nothing_is_empty_and_its_section_leaves_it_out(name: str) -> None:
-    assert EMPTY[name].is_empty
-    assert Section("s", (EMPTY[name],)).is_empty
-    assert parts_markup("k", (EMPTY[name],)) == ""
+def test_a_chart_of_nothing_is_empty_and_its_section_leaves_it_out() -> None:
+    assert [name for name, part in EMPTY.items() if not part.is_empty or not Section("s", (part,)).is_empty] == []
+    assert parts_markup("k", tuple(EMPTY.values())) == ""
 
 
-@pytest.mark.parametrize("name", ONE)
-def test_a_chart_of_one_point_is_drawn(name: str) -> None:
-    assert not ONE[name].is_empty
-    assert drawn(ONE[name]).findall(f".//{SVG}path")
-    assert ONE[name].markup("k") == ONE[name].markup("k")
+def test_a_chart_of_one_point_is_drawn() -> None:
+    assert [name for name, part in ONE.items() if part.is_empty or not drawn(part).findall(f".//{SVG}path")] == []
 
 
 def test_a_chart_does_not_depend_on_the_settings_of_the_machine_and_leaves_them_as_they_are() -> None:
@@ -104,27 +97,10 @@ def test_the_description_of_a_forest_plot_has_every_row() -> None:
     assert "c" not in words(drawn(chart))
 
 
-def test_a_forest_plot_has_eight_rows_and_the_others_are_in_a_folded_table() -> None:
-    rows = tuple(IntervalRow(f"r{at}", at / 100, 0.0, 0.2, strong=at == 11) for at in range(12))
-    chart = IntervalChart(FRAME, SHARE, rows)
-    assert [row.name for row in chart.drawn] == ["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r11"]
-    (folded,) = parsed(chart.markup("k")).all("details")
-    assert folded.all("summary")[0].text == "Title: 4 more"
-    assert [row.all("th")[0].text for row in folded.all("tbody")[0].all("tr")] == ["r7", "r8", "r9", "r10"]
-    assert not parsed(IntervalChart(FRAME, SHARE, rows[:8]).markup("k")).all("details")
-
-
 def test_the_description_of_bars_has_every_value() -> None:
     chart = BarChart(FRAME, ("g", "h"), (BarSeries("s", (120, None)),), EUR)
     assert description(chart) == "Summary. g: s EUR 1.20. h: s n/a."
     assert "1.20" in words(drawn(chart))
-
-
-def test_a_budget_is_named_with_its_value() -> None:
-    chart = BarChart(FRAME, ("g",), (BarSeries("s", (1,)),), ChartAxis("n", AxisKind.COUNT), "", ReferenceLine("b", 2))
-    assert [node.text for node in parsed(chart.markup("k")).of_class("legend")[0].all("li")] == ["s", "b: 2"]
-    line = LineChart(FRAME, NUMBER, NUMBER, (ChartLine("a", (0, 1), (0, 3)),), (ReferenceLine("b", 2),))
-    assert "b: 2" in words(drawn(line))
 
 
 def test_a_mean_below_one_major_unit_is_shown_with_more_decimals() -> None:
@@ -160,22 +136,21 @@ def test_the_description_of_a_histogram_says_where_most_payments_are() -> None:
     assert description(chart) == "Summary. a: 4 payments, most of them from 25.00 % to 50.00 %."
 
 
-def series_of(count: int) -> list[Callable[[], Any]]:
-    names = [f"series {place}" for place in range(count)]
-    return [
-        lambda: LineChart(FRAME, NUMBER, NUMBER, tuple(ChartLine(name, (0, 1), (0, 1)) for name in names)),
-        lambda: BarChart(FRAME, ("g",), tuple(BarSeries(name, (1,)) for name in names), NUMBER),
-        lambda: ReliabilityChart(FRAME, tuple(ReliabilityCurve(name, ()) for name in names)),
-        lambda: HistogramChart(FRAME, NUMBER, (0, 1), tuple(HistogramSeries(name, (1,)) for name in names)),
-    ]
+NINE = [f"series {place}" for place in range(9)]
 
 
-@pytest.mark.parametrize("place", range(4))
-def test_eight_series_have_a_legend_and_nine_are_refused(place: int) -> None:
-    legend = parsed(series_of(8)[place]().markup("k")).of_class("legend")[0]
-    assert [node.text for node in legend.all("li")][:8] == [f"series {number}" for number in range(8)]
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LineChart(FRAME, NUMBER, NUMBER, tuple(ChartLine(name, (0, 1), (0, 1)) for name in NINE)),
+        lambda: BarChart(FRAME, ("g",), tuple(BarSeries(name, (1,)) for name in NINE), NUMBER),
+        lambda: ReliabilityChart(FRAME, tuple(ReliabilityCurve(name, ()) for name in NINE)),
+        lambda: HistogramChart(FRAME, NUMBER, (0, 1), tuple(HistogramSeries(name, (1,)) for name in NINE)),
+    ],
+)
+def test_more_than_eight_series_are_refused(make: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=r"more than 8|at most 8"):
-        series_of(9)[place]()
+        make()
 
 
 @pytest.mark.parametrize(
@@ -203,12 +178,6 @@ def test_a_long_name_is_wrapped_and_never_cut(name: str) -> None:
     assert max(map(len, lines)) <= 34
 
 
-def test_a_label_is_shown_to_its_last_character() -> None:
-    name = "cards-model-of-the-eastern-region:2026.11 81d07a5b"
-    shown = "".join(words(drawn(IntervalChart(FRAME, SHARE, (IntervalRow(name, 0.1, 0.0, 0.2),)))))
-    assert name.replace(" ", "") in shown.replace(" ", "")
-
-
 def test_without_matplotlib_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
@@ -220,15 +189,3 @@ def test_without_matplotlib_the_message_names_the_extra(monkeypatch: pytest.Monk
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingMatplotlibError, match=r"fraudstream\[report\]: pip install 'matplotlib>=3.10'"):
         ONE["a bar"].markup("k")
-
-
-def limits(texts: Sequence[str]) -> tuple[float, float]:
-    numbers = [float(one.replace(",", "")) for one in texts if one.replace(",", "").replace(".", "").isdecimal()]
-    return min(numbers), max(numbers)
-
-
-def test_ticks_have_thousands_separators_and_major_units() -> None:
-    chart = BarChart(FRAME, tuple("abcdefghijklm"), (BarSeries("s", (123_456_700,) * 13),), EUR)
-    texts = words(drawn(chart))
-    assert "amount (EUR)" in texts
-    assert limits(texts) == (0, 1_250_000)

@@ -1,29 +1,17 @@
 """A report as Markdown: the sections of the page, and no text that becomes HTML or another cell."""
 
 from fraudstream.ops.report.decisions import DecisionCell, DecisionMatrix
-from fraudstream.ops.report.document import Headline, Report, Section, Tone
+from fraudstream.ops.report.document import Headline, Report, Section
 from fraudstream.ops.report.markdown import in_markdown
 from fraudstream.ops.report.parts import Folded, KeyFigure, KeyFigures, Note, Part
 from fraudstream.ops.report.quantities import Count, Money, Percentage
 from fraudstream.ops.report.tables import DataTable
-from support.report_pages import PROVENANCE, verdict_page
+from support.report_pages import PROVENANCE
 
 
 def shown(*parts: Part, headline: Headline | None = None) -> list[str]:
     report = Report("Title", "Subtitle", headline, (Section("Section", parts),), PROVENANCE, ("A footnote.",))
     return in_markdown(report).split("\n")
-
-
-def test_the_headline_stands_before_every_section() -> None:
-    lines = shown(Note("Words."), headline=Headline("Better", Tone.GOOD, "PROMOTE", "Why."))
-    assert lines[:8] == ["# Title", "", "> **\N{CHECK MARK} Better**", ">", "> PROMOTE", ">", "> Why.", ""]
-    assert lines[8:14] == ["Subtitle", "", "## Section", "", "Words.", ""]
-    assert lines[-2:] == ["- A footnote.", ""]
-
-
-def test_a_section_without_data_is_left_out() -> None:
-    lines = shown(Note(), KeyFigures((KeyFigure("Recall", None),)), DataTable("Caption", ("A", "B"), (("a", None),)))
-    assert "## Section" not in lines
 
 
 def test_each_part_is_written_in_the_words_of_the_page() -> None:
@@ -54,9 +42,3 @@ def test_each_part_is_written_in_the_words_of_the_page() -> None:
 def test_no_text_becomes_html_or_breaks_its_line() -> None:
     lines = shown(DataTable("F", ("What", "Fact"), (("Owner", "Fraud <b>\n# desk\u202e"),)))
     assert "- **Owner**: Fraud &lt;b> # desk\N{REPLACEMENT CHARACTER}" in lines
-
-
-def test_a_whole_report_with_charts_is_written_without_them() -> None:
-    text = in_markdown(verdict_page())
-    assert text.startswith("# ")
-    assert "<svg" not in text

@@ -29,7 +29,9 @@ def report() -> VerdictReport:
 
 @pytest.fixture(scope="module")
 def page(report: VerdictReport) -> Node:
-    return parsed(state_verdict(report).html())
+    text = state_verdict(report).html()
+    assert len([picture for picture in pictures(text) if picture.get("role") == "img"]) == 6, "something in every chart"
+    return parsed(text)
 
 
 def rows(page: Node, caption: str) -> dict[str, list[str]]:
@@ -51,11 +53,6 @@ def test_the_gates_are_those_of_the_report(report: VerdictReport, page: Node) ->
     }
 
 
-def test_what_is_to_be_done_about_gates_that_are_not_passed_is_said(report: VerdictReport, page: Node) -> None:
-    failed = [one for one in report.gates if not one.passed]
-    assert all(one.advice in page.text for one in failed)
-
-
 def test_money_is_that_of_the_report_to_the_cent(report: VerdictReport, page: Node) -> None:
     loss, shown = report.loss, rows(page, "What this rests on")
     assert shown["Loss by what live said"] == [f"EUR {number_text(loss.live_minor, 'EUR')}"]
@@ -66,16 +63,6 @@ def test_money_is_that_of_the_report_to_the_cent(report: VerdictReport, page: No
     assert counts["Loss"] == [f"EUR {number_text(one.loss_minor, 'EUR')}" for one in sides]
     assert counts["Fraud not alerted"] == [f"EUR {number_text(one.fraud_lost_minor, 'EUR')}" for one in sides]
     assert counts["Frauds alerted"] == [f"{one.frauds_caught:,}" for one in sides]
-
-
-def test_shares_have_their_intervals(report: VerdictReport, page: Node) -> None:
-    recall = report.matured.challenger.recall
-    assert recall.value is not None
-    assert recall.interval is not None
-    low, high = recall.interval
-    assert (
-        rows(page, "Shares")["Recall of frauds"][1] == f"{100 * recall.value:.0f} ({100 * low:.0f} to {100 * high:.0f})"
-    )
 
 
 def test_what_differs_is_counted_in_payments_cards_and_money(report: VerdictReport, page: Node) -> None:
@@ -90,37 +77,7 @@ def test_what_differs_is_counted_in_payments_cards_and_money(report: VerdictRepo
     assert list(rows(page, "The largest of them in EUR")) == [one.transaction_id for one in report.largest]
 
 
-def test_the_world_of_the_example_has_something_in_every_chart(report: VerdictReport) -> None:
-    shown = [picture for picture in pictures(state_verdict(report).html()) if picture.get("role") == "img"]
-    assert len(shown) == 6
-    assert report.declined.otherwise.events
-    assert report.declined.lots is not None
-
-
-@pytest.mark.parametrize("word", VerdictWord)
-def test_each_word_has_a_banner_of_its_own(report: VerdictReport, word: VerdictWord) -> None:
-    (banner,) = parsed(state_verdict(msgspec.structs.replace(report, verdict=word)).html()).of_class("banner")
-    tones = {VerdictWord.PROMOTE: "good", VerdictWord.HOLD: "wait", VerdictWord.REJECT: "bad"}
-    assert banner.attributes["class"] == f"banner {tones[word]}"
-
-
-def test_the_same_report_gives_the_same_page(report: VerdictReport) -> None:
-    assert state_verdict(report).html() == state_verdict(report).html()
-
-
-def test_names_with_markup_are_shown_as_text(report: VerdictReport) -> None:
-    name = "<img src=x onerror=alert(1)>"
-    largest = tuple(msgspec.structs.replace(one, transaction_id=name, card_id=name) for one in report.largest)
-    hostile = msgspec.structs.replace(
-        report, challenger=name, deployment=name, live={name: 3}, largest=largest, live_now=name
-    )
-    made = state_verdict(hostile).html()
-    assert "<img" not in made
-    assert name[:12] in parsed(made).all("h1")[0].text
-    assert set(rows(parsed(made), "The largest of them in EUR")) == {name}
-
-
-@settings(max_examples=5, derandomize=True)
+@settings(max_examples=2, derandomize=True)
 @given(compared_payments())
 def test_any_verdict_has_a_well_formed_page(compared: list[Compared]) -> None:
     page = parsed(state_verdict(judge_challenger(read_of(compared), OPTIONS)).html())
@@ -163,18 +120,11 @@ def test_the_headline_says_when_to_ask_again(report: VerdictReport) -> None:
     )
 
 
-@pytest.mark.parametrize("gate", [gate for gate in GateName if gate not in {GateName.LOSS, GateName.LABELS}])
-def test_a_gate_that_is_not_passed_is_said_in_words(report: VerdictReport, gate: GateName) -> None:
-    held = msgspec.structs.replace(report, verdict=VerdictWord.HOLD, gate=gate)
-    assert words(held).startswith("Not yet: ")
-
-
-def test_a_terminal_and_the_page_say_the_same(report: VerdictReport) -> None:
+def test_a_terminal_and_the_page_say_the_same(report: VerdictReport, page: Node) -> None:
     stated = state_verdict(report)
     console = Console(width=200, file=StringIO())
     console.print(on_terminal(stated))
     shown = console.file.getvalue()  # type: ignore[attr-defined] - a StringIO
-    page = parsed(stated.html())
     assert shown.startswith(f"{SIGNS[Tone.WAIT]} {verdict_words(report)}\n")
     for name in [node.text for tag in ("h2", "caption") for node in page.all(tag)]:
         assert name == "Contents" or name in shown
