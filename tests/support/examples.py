@@ -23,10 +23,12 @@ def register_profiles() -> None:
     settings.load_profile("ci")
 
 
-def examples(count: int, part: int = PART) -> int:
-    """Return `count` in the profile `thorough`, else one of `part` parts of it, which is drawn in `ci`."""
-    return count if settings.get_current_profile_name() == "thorough" else part_of(count, part)
+def examples(count: int, in_ci: int | None = None) -> int:
+    """Return `count` in the profile `thorough`, else `in_ci`, or where none is stated the part that `ci` draws."""
+    if settings.get_current_profile_name() == "thorough":
+        return count
+    return part_of(count) if in_ci is None else in_ci
 
 
-def part_of(count: int, part: int = PART) -> int:
-    return min(count, max(LEAST, count // part))
+def part_of(count: int) -> int:
+    return min(count, max(LEAST, count // PART))

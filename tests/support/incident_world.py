@@ -5,6 +5,7 @@ Timestamps within a partition go forth and back by up to a second, as producers'
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -196,8 +197,9 @@ def begin_at(at_ms: int = START_MS) -> FoldState:
 # --- a past with an incident of nearly every kind
 
 
+@cache
 def troubled_past(seed: int, minutes: int = 40) -> Past:
-    """Return a past with incidents of every rule, at times that the seed says."""
+    """Return a past with incidents of every rule, at times that the seed says; it is made once."""
     draw = np.random.default_rng(seed)
     times = sorted(int(one) for one in draw.integers(60, minutes * 60 - 600, 8))
     scores, letters = list[FetchedRecord](), list[FetchedRecord]()

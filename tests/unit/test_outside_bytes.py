@@ -25,6 +25,6 @@ def test_genuine_bytes_are_read_and_what_was_written_is_read_back(name: str) -> 
 
 @pytest.mark.parametrize("name", TARGETS)
 @given(data=st.data())
-@settings(max_examples=examples(300, part=12))
+@settings(max_examples=examples(300, in_ci=25))
 def test_damaged_bytes_are_read_or_refused(name: str, data: st.DataObject) -> None:
     TARGETS[name].check(data.draw(mutated(genuine(name))))

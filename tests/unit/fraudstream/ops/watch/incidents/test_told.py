@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import msgspec
 import pytest
@@ -23,6 +24,7 @@ def _short_runs() -> Iterator[None]:
         yield
 
 
+@cache
 def found(seed: int) -> list[Incident]:
     return PastReader(troubled_past(seed), begin_at()).read_all()
 
@@ -65,7 +67,7 @@ class SlowGuard:
 
 
 @settings(max_examples=examples(60))
-@given(st.integers(0, 50), st.data())
+@given(st.integers(0, 9), st.data())
 def test_guards_that_write_at_the_same_time_and_lose_answers_tell_everything_once(
     seed: int, data: st.DataObject
 ) -> None:
@@ -83,7 +85,7 @@ def test_guards_that_write_at_the_same_time_and_lose_answers_tell_everything_onc
 
 
 @settings(max_examples=examples(40))
-@given(st.integers(0, 50), st.integers(0, 5))
+@given(st.integers(0, 9), st.integers(0, 5))
 def test_a_guard_that_knows_less_still_tells_the_end(seed: int, behind: int) -> None:
     """One without a checkpoint counts the records that tell of an incident from the last one on."""
     told = Told(SETTINGS.deployment)
@@ -100,15 +102,11 @@ def test_a_guard_that_knows_less_still_tells_the_end(seed: int, behind: int) -> 
     assert told.open_ones() == []
 
 
-def test_records_of_another_deployment_and_unreadable_ones_are_left_out() -> None:
+def test_unreadable_records_and_those_of_others_are_left_out_and_what_a_later_version_adds_is_ignored() -> None:
     one = found(0)[0]
     told = Told(SETTINGS.deployment)
     assert not told.add(msgspec.structs.replace(one, deployment="other"))
-    assert read_incident(msgspec.json.encode(one)) == one
+    later_version = msgspec.to_builtins(one) | {"cause": "x"}
+    assert read_incident(msgspec.json.encode(one)) == read_incident(msgspec.json.encode(later_version)) == one
     for value in (None, b"", b"{}", b"\xff", b"[" * 10_000, msgspec.json.encode({"schema": "incident/2"})):
         assert read_incident(value) is None
-
-
-def test_what_a_later_version_adds_is_ignored() -> None:
-    one = found(0)[0]
-    assert read_incident(msgspec.json.encode(msgspec.to_builtins(one) | {"cause": "x"})) == one

@@ -28,10 +28,8 @@ from fraudstream.ops.watch.incidents.webhook import (
     SendOutcome,
     Webhook,
     asked_pause_s,
-    cloud_event,
     event_id,
     signature,
-    weaknesses,
     with_secret,
 )
 from stream.clock import now_ms
@@ -83,15 +81,6 @@ async def test_the_event_is_a_cloud_event_in_structured_json_mode_that_holds_the
     assert set(event) == {*("specversion", "source", "type", "subject", "datacontenttype", "time", "id", "data")}
 
 
-def test_each_record_of_an_incident_has_an_id_of_its_own_and_the_same_one_always() -> None:
-    again = PastReader(troubled_past(1), begin_at()).read_all()
-    assert [cloud_event(one) for one in again] == [cloud_event(one) for one in FOUND]
-    assert len({event_id(one) for one in FOUND}) == len(FOUND)
-    assert not {
-        one for one in map(event_id, FOUND) if not re.fullmatch(r"[0-9a-f]{32}\.\d+\.(opened|changed|closed)", one)
-    }
-
-
 async def test_the_signature_covers_id_time_and_the_exact_body() -> None:
     async with Receiver() as receiver:
         await delivered(receiver)
@@ -141,7 +130,7 @@ async def test_without_a_secret_nothing_is_signed() -> None:
 # --- what becomes of each answer
 
 GOES_ON: dict[str, Respond] = {
-    **{str(status): answer(status) for status in (500, 502, 503, 504, 429, 408, 401, 403, 404, 405, 410, 418)},
+    **{str(status): answer(status) for status in (500, 429, 401, 404, 418)},
     "redirect": answer(308, Location="http://127.0.0.1:1/"),
     "closes": close,
 }
@@ -203,7 +192,7 @@ class Clock:
         return respond
 
 
-@pytest.mark.parametrize("status", [400, 406, 409, 413, 415, 422])
+@pytest.mark.parametrize("status", [400, 413])
 async def test_an_event_that_the_receiver_refuses_itself_is_given_up_after_ten_minutes(
     status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -222,16 +211,6 @@ async def test_an_answer_that_may_change_begins_the_ten_minutes_anew() -> None:
     async with Receiver(script) as receiver, Webhook(receiver.url, SECRET, clock) as hook:
         assert await hook.deliver(INCIDENT) is SendOutcome.DELIVERED
     assert len(receiver.posted) == 6
-
-
-async def test_a_receiver_that_was_away_for_a_month_gets_what_it_missed() -> None:
-    clock = Clock()
-    async with (
-        Receiver([clock.at(86_400 * day, 503) for day in range(30)]) as receiver,
-        Webhook(receiver.url, SECRET, clock) as hook,
-    ):
-        assert await hook.deliver(INCIDENT) is SendOutcome.DELIVERED
-    assert len(receiver.accepted) == 1
 
 
 async def test_retry_after_is_waited_for() -> None:
@@ -293,14 +272,6 @@ async def test_a_certificate_is_checked_against_the_systems_authorities(tmp_path
         assert receiver.posted == []
 
 
-def test_what_does_not_protect_the_events_is_said() -> None:
-    assert weaknesses(Settings(incident_webhook="https://pager/x", incident_secret=SECRET)) == ()
-    assert weaknesses(Settings(incident_webhook="http://127.0.0.1:8099/x", incident_secret=SECRET)) == ()
-    plain = weaknesses(Settings(incident_webhook="http://pager:80/key", incident_secret=SECRET))
-    assert plain == ("incidents are sent to pager:80 without encryption; use https://",)
-    assert "without a signature" in weaknesses(Settings(incident_webhook="https://pager/x"))[0]
-
-
 def test_the_secret_may_stand_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(f"{SECRET}\n")
     settings = Settings(incident_webhook="https://pager/x", incident_secret_file=str(tmp_path / "key"))
@@ -309,19 +280,13 @@ def test_the_secret_may_stand_in_a_file(tmp_path: Path) -> None:
     assert with_secret(Settings()) == Settings()
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"whsec_short", b"\xff\xfe", SECRET.encode() * 2])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", SECRET.encode() * 2])
 def test_a_file_without_a_secret_is_refused_by_name_without_what_it_holds(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "key").write_bytes(content)
     settings = Settings(incident_webhook="https://pager/x", incident_secret_file=str(tmp_path / "key"))
     with pytest.raises(SettingsError, match=r"FRAUDSTREAM_INCIDENT_SECRET_FILE: .*key must hold whsec_") as refused:
         with_secret(settings)
     assert SECRET not in str(refused.value)
-
-
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    settings = Settings(incident_webhook="https://pager/x", incident_secret_file=str(tmp_path / "none"))
-    with pytest.raises(SettingsError, match=r"INCIDENT_SECRET_FILE: .*none: No such file"):
-        with_secret(settings)
 
 
 # --- the receiver of the guide
