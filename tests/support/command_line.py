@@ -41,7 +41,7 @@ def record_requests(
 def answer_reads(
     monkeypatch: pytest.MonkeyPatch, function: str, answer: Callable[[], Any], *modules: ModuleType
 ) -> None:
-    """Replace a coroutine function of these modules: it returns what `answer` returns then, or raises what it raises."""
+    """Replace a coroutine function of these modules: it returns what `answer` returns, or raises what that raises."""
 
     async def read(*_: object, **__: object) -> Any:
         return answer()

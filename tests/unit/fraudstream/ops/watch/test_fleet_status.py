@@ -145,13 +145,6 @@ def test_each_role_is_stated_and_shown(lineup: Lineup, expected: dict[str, Any])
     assert OTHER[:12] in shown(status(lineup))
 
 
-def test_eight_partitions_are_listed_those_that_wait_longest() -> None:
-    waits = tuple(PartitionWait(number, number, number * 1_000 or None) for number in range(20))
-    text = shown(status(partitions=waits))
-    assert "12 more partitions wait no longer." in text
-    assert "19 s" in text
-
-
 @pytest.mark.parametrize(
     ("length_ms", "text"),
     [

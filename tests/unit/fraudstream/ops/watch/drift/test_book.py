@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudstream.ops.rollout.outcomes.labels import LabelCollector
@@ -15,6 +15,7 @@ from fraudstream.ops.watch.drift.scores import ScoreFilter
 from models.training_reference import DAY_MS
 from stream.readers import read_scores
 from support.drift_cases import DIGEST, FIRST_DAY, POLICY, label, payments, record
+from support.examples import examples
 
 PAIR = WatchedPair(DIGEST, "live")
 DRAWN = payments(range(FIRST_DAY, FIRST_DAY + 14), seed=5, cards=300)
@@ -36,6 +37,7 @@ def labels(records: list[Any]) -> Any:
     return collector.rows()
 
 
+@settings(max_examples=examples(100, in_ci=5))
 @given(st.randoms(use_true_random=False))
 def test_scores_and_labels_in_any_order_and_through_restarts_give_the_precision_of_a_recount(random: Any) -> None:
     book, read, scores, outcomes = AlertBook(), ScoreFilter("default"), list(SCORES), list(LABELS)

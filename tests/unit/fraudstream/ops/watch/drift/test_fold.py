@@ -5,20 +5,21 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudstream.ops.watch.drift.alarm import AlarmKind
 from fraudstream.ops.watch.drift.counts import DriftCounts, DriftRows, card_hashes, read_counts
-from fraudstream.ops.watch.drift.fold import LATENESS_MS, PairState, WatchedPair
+from fraudstream.ops.watch.drift.fold import LATENESS_MS, WatchedPair
 from fraudstream.ops.watch.drift.judge import JudgedWindow
 from fraudstream.ops.watch.drift.layout import ALERTS, DECLINES, SCORE
 from fraudstream.ops.watch.drift.scores import ScoreFilter
 from metrics.drift import LEAST_SHARE, stability_index
 from models.training_reference import DAY_MS
 from stream.readers import read_scores
-from support.drift_cases import DIGEST, FIRST_DAY, NAMES, POLICY, TERMS, new_fold, payments, record, records, watched
+from support.drift_cases import DIGEST, FIRST_DAY, NAMES, POLICY, new_fold, payments, record, records, watched
 from support.drift_cases import reference as reference_of
+from support.examples import examples
 
 BEFORE = payments(range(FIRST_DAY - 28, FIRST_DAY), seed=7)
 REFERENCE = reference_of(BEFORE)
@@ -67,6 +68,7 @@ def test_undefined_values_have_a_bin_of_their_own() -> None:
     assert window.worst_features[0] == found
 
 
+@settings(max_examples=examples(100, in_ci=5))
 @given(st.integers(1, 4), st.randoms(use_true_random=False))
 def test_partitions_divisions_and_orders_change_nothing(partitions: int, random: Any) -> None:
     drawn = payments(range(FIRST_DAY, FIRST_DAY + 3), seed=9, cards=160)
@@ -220,8 +222,6 @@ def test_a_window_with_few_cards_goes_on_for_some_days() -> None:
     few = payments(range(FIRST_DAY, FIRST_DAY + 6), seed=15, cards=60)
     found = windows(watched(new_fold(REFERENCE), records(few), FIRST_DAY + 6))
     assert [(one.first_day - FIRST_DAY, one.end_day - FIRST_DAY) for one in found] == [(0, 3), (3, 6)]
-    assert TERMS.most_days == 3
-    assert PairState().window is None
 
 
 def test_after_a_gap_neither_an_unfinished_window_nor_a_run_goes_on() -> None:

@@ -14,10 +14,8 @@ from rich.console import Console
 
 from fraudstream.cli import watch_report
 from fraudstream.cli.main import main
-from fraudstream.cli.model_watch import watch
 from fraudstream.ops.report.parts import NO
 from fraudstream.ops.report.terminal import on_terminal
-from fraudstream.ops.rollout.outcomes.maturity import MATURITY_DAYS
 from fraudstream.ops.watch.drift import report as report_module
 from fraudstream.ops.watch.drift.facts import facts
 from fraudstream.ops.watch.drift.fold import LATENESS_MS
@@ -182,11 +180,6 @@ class Loop:
         with pytest.raises(StopIteration) as ended:
             coroutine.send(None)
         return ended.value.value
-
-
-def test_the_default_maturity_is_that_of_the_other_reports() -> None:
-    (option,) = [one for one in watch.params if one.name == "maturity_days"]
-    assert option.default == MATURITY_DAYS
 
 
 def test_an_empty_time_is_refused() -> None:

@@ -17,7 +17,7 @@ from models.policy import Floats
 from stream.contract.explanation import AlertExplanation, ExplanationOutcome
 from stream.contract.outputs import Score
 from stream.contract.schema import json_schema
-from support.explanations.alerts import NAMES, model_in, scored, vectors
+from support.explanations.alerts import NAMES, model_in, scored
 from support.explanations.shapley import shapley_values
 from support.paths import HOUSE
 
@@ -169,7 +169,3 @@ def test_the_record_of_the_guide_is_one() -> None:
 def vectors_of(scores: list[Score]) -> np.ndarray:
     values = [[np.nan if value is None else value for value in (one.features or {}).values()] for one in scores]
     return np.array(values, dtype=np.float64)
-
-
-def test_the_support_makes_vectors_as_its_scores_have_them() -> None:
-    assert vectors(1, seed=4).shape == (1, len(NAMES))

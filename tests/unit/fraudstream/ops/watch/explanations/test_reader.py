@@ -11,7 +11,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from fraudstream.ops.watch.explanations import reader as module
 from fraudstream.ops.watch.explanations.alerts import ReadProgress
-from fraudstream.ops.watch.explanations.reader import AlertReader, CommitBefore, Membership, group_of
+from fraudstream.ops.watch.explanations.reader import AlertReader, CommitBefore, Membership
 from stream.consumer import Standing
 from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topic_ids import TopicState
@@ -123,10 +123,6 @@ async def test_partitions_are_given_up_where_the_coordinator_does_not_take_the_c
     assert membership.own == {TP}
     await listener.on_partitions_revoked([TP])
     assert (membership.own, membership.number) == (frozenset(), 2)
-
-
-def test_the_group_is_that_of_the_workers_with_an_ending() -> None:
-    assert group_of(Settings(group="bank")) == "bank-explanations"
 
 
 async def test_without_a_commit_it_begins_with_the_oldest_score(monkeypatch: pytest.MonkeyPatch) -> None:
