@@ -1,12 +1,11 @@
 """The day of load, and what is computed from the decisions of a run."""
 
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from fraudstream.bench.load import HEADINGS, LoadLine, LoadPlan, cells
+from fraudstream.bench.load import LoadPlan
 from fraudstream.bench.scaling import (
     DayOfLoad,
     ScalingFigures,
@@ -14,9 +13,8 @@ from fraudstream.bench.scaling import (
     ScalingSample,
     lag_per_worker,
     longest_pauses,
-    told,
 )
-from fraudstream.bench.scaling_page import scaling_page, scaling_picture
+from fraudstream.bench.scaling_page import scaling_page
 from fraudstream.bench.worker import SeenScore
 from fraudstream.cli.main import main
 
@@ -55,33 +53,12 @@ def test_the_lag_of_a_worker_at_seven_tenths_of_its_limit() -> None:
     assert lag_per_worker(0.5, 0.1) == 1
 
 
-def test_a_part_is_told_with_its_losses() -> None:
-    line = told(PHASE._replace(lost=3, twice=2))
-    assert "1,000 payments, 3 lost, 2 twice; 7 starts and drains" in line
-    assert "650 ms in the median, 900 ms at worst; 812 worker-seconds, 700 needed" in line
-
-
 def test_the_page_has_the_plots_and_the_parts() -> None:
     samples = tuple(ScalingSample(float(at), 10.0 * at, 7 * at, 1 + at // 3, 2, 1) for at in range(9))
     page = scaling_page(ScalingFigures(2000, 700, samples, (PHASE, PHASE._replace(name="a rolling restart"))), 0)
     for words in ("Payments a second", "What waits", "Workers", "a rolling restart", "At most 56 payments"):
         assert words in page
     assert "<script" not in page
-
-
-def test_the_picture_has_the_days_charts_below_one_another() -> None:
-    samples = tuple(ScalingSample(float(at), 10.0 * at, 7 * at, 1 + at // 3, 2, 1) for at in range(9))
-    picture = scaling_picture(ScalingFigures(2000, 700, samples, (PHASE._replace(lost=2),)))
-    root = ET.fromstring(picture)  # noqa: S314 - written just now
-    told = ["".join(one.itertext()) for one in root.iter() if one.tag.endswith(("text", "desc"))]
-    assert "2 payments lost, 0 decided twice" in told[0]
-    for words in ("Payments a second", "What waits", "Workers", "running", "needed", "seconds since the day began"):
-        assert words in told
-
-
-def test_a_line_has_a_cell_for_each_heading() -> None:
-    line = LoadLine(1000, 998.2, 20_000, 997.1, 8.1, 20.2, 33.3, 41.0, 0, 0, 12, 0.02, 0.31)
-    assert dict(zip(HEADINGS, cells(line), strict=True))["p99.9"] == "33"
 
 
 def test_each_rate_has_a_payment_at_least() -> None:

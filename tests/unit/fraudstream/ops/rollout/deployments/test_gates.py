@@ -7,7 +7,6 @@ import msgspec
 import pytest
 
 from fraudstream.ops.rollout.deployments.comparison import Comparison, DecisionChange
-from fraudstream.ops.rollout.deployments.evidence import in_words
 from fraudstream.ops.rollout.deployments.gates import (
     GateLimits,
     GoNoGo,
@@ -109,10 +108,6 @@ def test_what_explains_a_decision_that_is_not_equal_is_named() -> None:
     assert gate.found == "0 unexplained and 161 equal of 200, 39 order_unknown"
 
 
-def test_without_a_comparison_there_is_no_go() -> None:
-    assert refusing(found(comparison=None)) == ["differences"]
-
-
 @pytest.mark.parametrize(
     ("reproduction", "passed"),
     [
@@ -154,10 +149,3 @@ def test_the_evidence_is_never_too_large() -> None:
     evidence = evidence_of(findings, large)
     assert len(msgspec.json.encode(evidence)) <= LARGEST_EVIDENCE_BYTES
     assert (evidence["go"], evidence["gates"]["histories"]["passed"]) == (False, False)
-
-
-def test_the_evidence_is_told_in_words() -> None:
-    first, *others = in_words(evidence_of(found(replace(STATE, workers=())), COMPARISON))
-    assert first == "no-go: 7 gates"
-    assert others[0] == "workers NOT PASSED: 0 in group fraudstream-green"
-    assert others[2] == "caught_up passed: 1,000 records behind the last published decision"

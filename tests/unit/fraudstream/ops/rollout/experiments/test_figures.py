@@ -26,7 +26,7 @@ PLAN = BootstrapPlan(draws=50, least_cards=5)
 OLD_MS = at_ms(AS_OF_DAY) - 20 * 86_400_000
 
 
-@pytest.fixture(scope="module", params=range(4))
+@pytest.fixture(scope="module", params=range(2))
 def case(request: pytest.FixtureRequest) -> tuple[list[ArmPayment], dict[str, ArmFigures]]:
     """Return payments, and the figures of each arm."""
     payments = drawn_payments(request.param, cards=200)

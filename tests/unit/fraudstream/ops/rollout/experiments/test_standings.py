@@ -128,14 +128,6 @@ def test_means_are_capped_and_what_was_cut_off_is_told() -> None:
     assert found["other"] == (0, None, None, 0, 0)
 
 
-def test_the_order_of_cards_does_not_matter() -> None:
-    losses = World((0.05, 0.10, 0.10), 3_000).losses()
-    order = np.random.default_rng(1).permutation(3_000)
-    shuffled = losses._replace(arms=losses.arms[order], low=losses.low[order], high=losses.high[order])
-    for one, other in zip(compare(losses, ARMS, TERMS), compare(shuffled, ARMS, TERMS), strict=True):
-        assert one.interval == pytest.approx(other.interval)
-
-
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
 def test_a_difference_seen_from_the_other_arm_says_the_same(low: float, width: float) -> None:
     one = ArmDifference("a", "b", Interval(low, low + width))
@@ -151,21 +143,11 @@ def test_no_number_of_cards_shows_a_difference_that_is_not_seen() -> None:
     assert missing_cards(ArmDifference("new", "live", Interval(-1, 1)), worse, 1_000) is None
 
 
-def test_two_arms_with_all_cards_are_compared_with_each_other() -> None:
-    arms = (ArmShare("a", 5_000), ArmShare("b", 5_000))
-    rng = np.random.default_rng(3)
-    which = rng.integers(2, size=20_000)
-    low = np.where(rng.random(20_000) < np.where(which, 0.10, 0.05), 1_000, 0)
-    losses = CardLosses(which, low, low, np.arange(20_000), np.zeros(0, np.int64))
-    found = standings_of(losses, arms, {"a": "x", "b": "y"}, TERMS)
-    assert (found.winner, found.alpha_each) == ("a", 0.05)
-
-
 def test_an_arm_that_is_better_on_the_cards_that_appear_first_seldom_wins_when_it_saves_nothing() -> None:
     """A third of the cards lose less with `new`, the next third as much more; at alpha 0.05, looked at behind both."""
     arms, wrong = (ArmShare("new", 5_000), ArmShare("live", 5_000)), 0
     chances = np.repeat([[0.05, 0.15], [0.15, 0.05], [0.11, 0.10]], 2_000, axis=0)
-    for seed in range(30):
+    for seed in range(10):
         rng = np.random.default_rng(seed)
         which = rng.integers(2, size=6_000)
         low = np.where(rng.random(6_000) < chances[np.arange(6_000), which], 1_000, 0)
@@ -173,4 +155,4 @@ def test_an_arm_that_is_better_on_the_cards_that_appear_first_seldom_wins_when_i
         assert seed or standings_of(losses.part(0, 2_000), arms, {"new": "x", "live": "y"}, TERMS).winner == "new"
         looks = (losses.part(0, end) for end in (4_000, 5_000, 6_000))
         wrong += any(standings_of(one, arms, {"new": "x", "live": "y"}, TERMS).winner == "new" for one in looks)
-    assert wrong <= 1 + 3 * (30 * 0.05 * 0.95) ** 0.5
+    assert wrong <= 1 + 3 * (10 * 0.05 * 0.95) ** 0.5

