@@ -34,25 +34,8 @@ NUMBERS = tuple(
         ("62", 17),
     )
 )
-BETWEEN = [
-    "",
-    " ",
-    "-",
-    ".",
-    "_",
-    ":",
-    "@",
-    "/",
-    "\t",
-    "\xa0",
-    "\u2009",
-    "\u2011",
-    "\x00",
-    '", "',
-    ",\n        ",
-    "%20",
-]
-BETWEEN += ["%C2%A0", "+", "&nbsp;", "&#160;", "\\u00a0", "\\t", "\\n", "\\u002d"]
+BETWEEN = ["", *" -._:@/\t\xa0\u2009\u2011\x00", '", "', ",\n        ", "%20", "%C2%A0", "+", "&nbsp;", "&#160;"]
+BETWEEN += ["\\u00a0", "\\t", "\\n", "\\u002d"]
 
 
 def in_fours(number: str, between: str) -> str:
@@ -69,14 +52,13 @@ def hidden(text: bytes, number: str) -> bool:
     return number.encode() not in left and re.sub(rb"[^0-9]", b"", left) != number.encode()
 
 
-@pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("between", BETWEEN, ids=repr)
-def test_a_number_is_found_whatever_divides_its_groups(number: str, between: str) -> None:
-    divided = in_fours(number, between).encode()
-    assert redact_thoroughly(b"pan=" + divided + b"; x") == b"pan=" + MASK + b"; x"
+def test_a_number_is_found_whatever_divides_its_groups(between: str) -> None:
+    for number in NUMBERS:
+        divided = in_fours(number, between).encode()
+        assert redact_thoroughly(b"pan=" + divided + b"; x") == b"pan=" + MASK + b"; x"
 
 
-@pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize(
     "disguise",
     [
@@ -109,13 +91,14 @@ def test_a_number_is_found_whatever_divides_its_groups(number: str, between: str
         lambda number: b"\xff" + number.encode() + b"\xfe",
     ],
 )
-def test_a_number_is_found_in_each_disguise(number: str, disguise: Callable[[str], bytes]) -> None:
-    text = disguise(number)
-    spans = find_numbers(text)
-    assert spans
-    assert all(begin < end for begin, end in spans)
-    assert hidden(text, number)
-    assert hidden(b'{"note":"' + text + b'","more":1}', number)
+def test_a_number_is_found_in_each_disguise(disguise: Callable[[str], bytes]) -> None:
+    for number in NUMBERS:
+        text = disguise(number)
+        spans = find_numbers(text)
+        assert spans
+        assert all(begin < end for begin, end in spans)
+        assert hidden(text, number)
+        assert hidden(b'{"note":"' + text + b'","more":1}', number)
 
 
 @given(st.text(st.sampled_from("0123456789"), min_size=0, max_size=60))
@@ -142,7 +125,7 @@ def test_what_is_redacted_is_never_longer_and_holds_nothing_any_more(text: bytes
 
 
 def test_ordinary_records_are_kept_as_they_are() -> None:
-    for number in range(500):
+    for number in range(100):
         text = json.dumps(payment(number, device_id=f"d-{number}", merchant_country="DE")).encode()
         assert redact_thoroughly(text) is text
     for text in (b"", b"5-" * 6, b"2026-01-31T12:00:00.123Z 127.0.0.1:9092 " * 9, b'{"a":[1,2,3],"b":1796090241559}'):
@@ -156,15 +139,15 @@ def test_digits_that_letters_or_much_else_divide_are_no_number() -> None:
     assert find_numbers(in_fours(number, " " * (LARGEST_GAP + 1)).encode()) == []
 
 
-@pytest.mark.parametrize("before", [*range(20), 40])
 @pytest.mark.parametrize("encode", [bytes, base64.b64encode, lambda text: in_fours(text.decode(), "  ").encode()])
-def test_a_number_that_is_cut_leaves_nothing(before: int, encode: Callable[[bytes], bytes]) -> None:
+def test_a_number_that_is_cut_leaves_nothing(encode: Callable[[bytes], bytes]) -> None:
     number = encode(NUMBERS[1].encode())
     text = b"x " + number + b" " + b"y" * FARTHEST * 2
-    redacted = redact_thoroughly(text, before)
-    assert len(redacted) <= before
-    assert not re.search(rb"[0-9]", redacted)
-    assert not number[:4] or number[:4] not in redacted
+    for longest in (*range(20), 40):
+        redacted = redact_thoroughly(text, longest)
+        assert len(redacted) <= longest
+        assert not re.search(rb"[0-9]", redacted)
+        assert number[:4] not in redacted
 
 
 def test_headers_are_redacted_by_name_and_value() -> None:
@@ -175,7 +158,7 @@ def test_headers_are_redacted_by_name_and_value() -> None:
 
 def test_few_random_texts_lose_anything() -> None:
     rng = np.random.default_rng(1)
-    tokens = [bytes(rng.integers(0, 256, 16, np.uint8)).hex() for _ in range(3_000)]
-    assert sum(bool(find_numbers(token.encode())) for token in tokens) < 30
-    words = [base64.b64encode(bytes(rng.integers(0, 256, 300, np.uint8))) for _ in range(300)]
-    assert sum(bool(find_numbers(word)) for word in words) < 10
+    tokens = [bytes(rng.integers(0, 256, 16, np.uint8)).hex() for _ in range(1_000)]
+    assert sum(bool(find_numbers(token.encode())) for token in tokens) < 10
+    words = [base64.b64encode(bytes(rng.integers(0, 256, 300, np.uint8))) for _ in range(100)]
+    assert sum(bool(find_numbers(word)) for word in words) < 4

@@ -8,8 +8,6 @@ from aiokafka import ConsumerRecord as AiokafkaRecord
 from confluent_kafka import KafkaError, Message
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.propagate import extract
-from opentelemetry.trace import get_current_span
 
 from models.decline_cap import MOST_NOTED_ARMS, DeclineWindow
 from stream.consumer import Headers, Standing, ValidScores, trace_of
@@ -98,34 +96,6 @@ def test_the_epoch_of_a_void_score_raises_the_highest_epoch() -> None:
     assert standing == Standing(2, 5)
     assert not standing.is_valid(1, 6)
     assert standing.is_valid(2, 6)
-
-
-@given(PLACES)
-def test_after_a_valid_score_the_standing_is_its_own_epoch_and_place(places: list[tuple[int, int]]) -> None:
-    standing = Standing()
-    for epoch, offset in places:
-        valid, standing = standing.is_valid(epoch, offset), standing.after(epoch, offset)
-        assert not valid or standing == Standing(epoch, offset)
-
-
-@given(st.lists(st.booleans(), max_size=60), st.integers(0, 5), st.integers(0, 5))
-def test_a_zombies_scores_among_a_new_owners_cause_no_gap_and_no_duplicate(
-    turns: list[bool], decided: int, unseen: int
-) -> None:
-    standing = Standing()
-    for offset in range(decided):
-        standing = standing.after(1, offset)
-    resumed = standing.last_place + 1  # the new owner reads the tail, and then the zombie continues
-    for offset in range(decided, decided + unseen):
-        standing = standing.after(1, offset)
-    valid, zombie, owner = list(range(decided + unseen)), decided + unseen, resumed
-    for owners_turn in turns:
-        epoch, offset = (2, owner) if owners_turn else (1, zombie)
-        owner, zombie = owner + owners_turn, zombie + (not owners_turn)
-        if standing.is_valid(epoch, offset):
-            valid.append(offset)
-        standing = standing.after(epoch, offset)
-    assert valid == list(range(len(valid)))
 
 
 @given(
@@ -309,14 +279,6 @@ def test_the_tail_is_read_from_the_committed_position_unless_the_topic_was_recre
     assert start_at(committed, 55, 60) == committed._replace(scores_offset=55)
     assert start_at(committed, 0, 49) == Position()
     assert start_at(committed, 7, 49) == Position(scores_offset=7)
-
-
-def test_a_consumer_continues_the_trace_of_a_score() -> None:
-    trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-    headers = [("traceparent", f"00-{trace}-{span}-01".encode()), ("tracestate", b"bank=1"), ("other", b"1")]
-    span_context = get_current_span(extract(trace_of(Told(headers=headers)))).get_span_context()
-    assert (f"{span_context.trace_id:032x}", f"{span_context.span_id:016x}") == (trace, span)
-    assert span_context.trace_state["bank"] == "1"
 
 
 @pytest.mark.parametrize("headers", [(), [("traceparent", None)], [("traceparent", b"\xff")], [("other", b"x")]])

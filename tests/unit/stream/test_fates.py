@@ -20,7 +20,7 @@ from features.errors import FormulaError, StoreRefusedError, StoreUnavailableErr
 from models.errors import MissingArtifactError
 from stream.engine.batches import Batch, CommitLedger
 from stream.errors import NotReadyError, PublishError, SettingsError, StaleBatchError, StreamError
-from stream.fates import TABLE, Handling, Phase, fate_of, name_of
+from stream.fates import TABLE, Phase, fate_of, name_of
 from stream.scoring.facts import Retried
 from stream.worker.retry import retry_until_done
 from support.stream_records import Told
@@ -61,11 +61,6 @@ def test_every_error_of_the_product_has_a_row(ours: set[type]) -> None:
 def test_the_table_names_each_error_once_and_no_class_that_does_not_exist(ours: set[type]) -> None:
     foreign = {"aiokafka.errors.KafkaError", "builtins.OSError", "builtins.Exception"}
     assert sorted(listed()) == sorted({name_of(kind) for kind in ours} | foreign)
-
-
-def test_an_error_without_a_row_is_found(ours: set[type]) -> None:
-    planted = type("PlantedError", (PublishError,), {"__module__": "stream.planted"})
-    assert unlisted({*ours, planted}) == {"stream.planted.PlantedError"}
 
 
 @pytest.mark.parametrize(
@@ -134,8 +129,3 @@ async def test_an_error_that_is_neither_retried_nor_dropped_propagates(error: Ex
     with pytest.raises(type(error)):
         await retry_until_done(a_batch(), failing_once(error), troubles.append, troubles.append)
     assert troubles == []
-
-
-def test_each_handling_occurs_in_the_table() -> None:
-    used = {fate.during(phase) for fate in TABLE.values() for phase in Phase}
-    assert used == set(Handling)

@@ -103,18 +103,6 @@ def test_what_is_no_source_and_a_file_that_was_only_touched_are_no_change(root: 
     assert not changed(root)
 
 
-def test_a_merge_leaves_no_change_behind(root: Path, git: Git) -> None:
-    git("checkout", "--quiet", "-b", "topic")
-    edit(root)
-    git("commit", "--quiet", "--all", "--message", "topic")
-    git("checkout", "--quiet", "main")
-    (root / "models/lineup.py").write_text("main\n")
-    git("commit", "--quiet", "--all", "--message", "main")
-    git("merge", "--quiet", "--no-edit", "topic")
-    assert not changed(root)
-    assert commit_of(root) == git("rev-parse", "HEAD")
-
-
 def test_a_folder_that_is_no_checkout_or_has_no_commit_has_none(tmp_path: Path) -> None:
     assert commit_of(tmp_path) is None
     assert not changed(tmp_path)

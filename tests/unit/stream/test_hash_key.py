@@ -40,12 +40,6 @@ def test_a_process_without_histories_knows_excluded_cards_by_the_key(settings: S
     assert exclusion_key_check() is None
 
 
-def test_of_a_long_key_the_first_64_bytes_are_used(settings: Settings) -> None:
-    Path(settings.hash_key_file).write_text((b"k" * 80).hex())
-    hash_by_key(settings)
-    assert exclusion_key_check() == check_by_the_contract(b"k" * 64)
-
-
 def test_a_file_that_holds_no_key_is_an_invalid_setting(settings: Settings, tmp_path: Path) -> None:
     for text in ("", "short", f"{KEY.hex()}\n{KEY.hex()}"):
         Path(settings.hash_key_file).write_text(text)

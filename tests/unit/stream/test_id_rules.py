@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -42,11 +41,6 @@ def test_a_number_of_each_scheme_is_found_by_its_range_length_and_check_digit(
     assert is_range_number(found), scheme
     assert not is_range_number(found[:-1] + str((int(found[-1]) + 1) % 10))
     assert NO_SHAPES.refuses("card_id", found, AT)
-
-
-def test_no_range_lies_within_another() -> None:
-    ends = [(low.ljust(4, "0"), high.ljust(4, "9")) for _, low, high, _ in schemes()]
-    assert all(high < following for (_, high), (following, _) in pairwise(sorted(ends)))
 
 
 @pytest.mark.parametrize("start", ["0", "2199", "2721", "3094", "33", "70", "80", "83", "9791", "99"])
@@ -140,8 +134,8 @@ RANDOM_IDS: Mapping[str, tuple[float, Callable[[np.random.Generator], str]]] = {
 @pytest.mark.parametrize("kind", RANDOM_IDS)
 def test_so_many_random_ids_of_a_shape_are_refused(kind: str) -> None:
     most, draw_one = RANDOM_IDS[kind]
-    draw = np.random.default_rng(4)
-    refused = sum(NO_SHAPES.refuses("card_id", draw_one(draw), AT) for _ in range(5_000)) / 5_000
+    draw, count = np.random.default_rng(4), 5_000
+    refused = sum(NO_SHAPES.refuses("card_id", draw_one(draw), AT) for _ in range(count)) / count
     assert most / 2 <= refused <= most, f"{refused:.4f}; SECURITY.md states it"
 
 

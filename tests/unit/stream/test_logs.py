@@ -2,7 +2,6 @@
 
 import json
 import logging
-import warnings
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -106,18 +105,6 @@ def test_the_settings_are_logged_at_the_start_without_their_secrets(
 
 
 @pytest.mark.usefixtures("logging_as_before")
-def test_each_kernel_that_is_not_there_is_logged_at_the_start(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("features.vector.vectorise.KERNEL", object())
-    monkeypatch.setattr("models.tree_kernel.KERNEL", None)
-    log_service_to_stderr("info", service_formatter("json"))
-    log_start(SETTINGS)
-    (warned,) = [line for line in lines(capsys.readouterr().err) if line.get("event") == "no_kernel"]
-    assert warned["message"].startswith("models are scored by LightGBM, several times as slowly in small batches")
-
-
-@pytest.mark.usefixtures("logging_as_before")
 def test_what_json_does_not_know_becomes_text_and_breaks_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     log_service_to_stderr("info", service_formatter("json"))
     extra = {"bad": "\ud800", "raw": b"\xff", "none": None, "yes": True, "share": 0.5, "set": {1}, "big": 2**80}
@@ -125,19 +112,6 @@ def test_what_json_does_not_know_becomes_text_and_breaks_no_line(capsys: pytest.
     (line,) = lines(capsys.readouterr().err)
     assert line["message"] == "a \\ud800\nb"
     assert [line[name] for name in extra] == ["\\ud800", "b'\\xff'", None, True, 0.5, [1], 2**80]
-
-
-@pytest.mark.usefixtures("logging_as_before")
-def test_times_are_utc_with_milliseconds_in_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
-    for form in get_args(Form):
-        log_service_to_stderr("info", service_formatter(form))
-        record = logging.makeLogRecord(
-            {"name": "x", "msg": "x", "levelno": 40, "created": 1_790_000_000.25, "msecs": 250}
-        )
-        logging.getLogger().handle(record)
-    text, structured = capsys.readouterr().err.splitlines()
-    assert text.startswith("2026-09-21T14:13:20.250Z ")
-    assert json.loads(structured)["time"] == "2026-09-21T14:13:20.250Z"
 
 
 @pytest.mark.parametrize(
@@ -163,25 +137,6 @@ def test_the_level_is_that_of_our_own_lines_and_libraries_stay_quiet(
         for name in ("fraudstream.worker", "aiokafka.consumer")
     }
     assert found == {"fraudstream.worker": ours, "aiokafka.consumer": libraries}
-
-
-@pytest.mark.usefixtures("logging_as_before")
-def test_a_rebalance_is_no_warning(capsys: pytest.CaptureFixture[str]) -> None:
-    log_service_to_stderr("info", service_formatter("text"))
-    library = logging.getLogger("aiokafka.consumer.group_coordinator")
-    library.warning("Heartbeat failed for group %s because it is rebalancing", "g")
-    library.warning("Heartbeat failed: %s", "the session is gone")
-    assert capsys.readouterr().err.splitlines()[0].endswith("Heartbeat failed: the session is gone")
-
-
-@pytest.mark.usefixtures("logging_as_before")
-def test_a_warning_of_python_is_a_line_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
-    log_service_to_stderr("info", service_formatter("json"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.warn("soon gone", UserWarning, stacklevel=1)
-    (line,) = lines(capsys.readouterr().err)
-    assert (line["logger"], "soon gone" in line["message"]) == ("py.warnings", True)
 
 
 def test_lines_of_a_burst_are_counted_and_the_next_one_says_how_many_were_left_out() -> None:

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from stream import tasks
-from stream.tasks import InProgress, both, end_tasks, next_tick, until_tick
+from stream.tasks import InProgress, both, end_tasks, next_tick
 
 
 async def forever() -> None:
@@ -65,10 +65,6 @@ async def test_results_and_errors_are_returned_in_their_order() -> None:
     assert isinstance(cancelled, asyncio.CancelledError)
 
 
-async def test_no_tasks_end_at_once() -> None:
-    assert await end_tasks() == []
-
-
 async def test_two_things_are_waited_for_at_the_same_time_and_the_error_of_one_when_both_have_ended() -> None:
     begun, ended = asyncio.Event(), list[str]()
 
@@ -96,15 +92,6 @@ async def test_two_things_are_waited_for_at_the_same_time_and_the_error_of_one_w
 def test_ticks_are_the_multiples_of_a_period_since_a_beginning(now: float, period: float, tick: float) -> None:
     assert next_tick(now, period, 0.0) == tick
     assert next_tick(now + 100.125, period, 100.125) == tick + 100.125
-
-
-async def test_a_task_sleeps_until_the_next_tick_whenever_it_begins() -> None:
-    loop, period = asyncio.get_running_loop(), 0.02
-    for begun_after in (0, 0.003, 0.011):
-        await asyncio.sleep(begun_after)
-        tick = next_tick(loop.time(), period)
-        await until_tick(period)
-        assert loop.time() >= tick - 1e-6, "asyncio wakes one earlier by what its clock cannot resolve"
 
 
 async def test_what_has_begun_is_waited_for_though_it_fails_and_what_begins_meanwhile_is_not() -> None:

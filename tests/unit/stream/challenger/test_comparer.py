@@ -167,20 +167,6 @@ async def test_a_full_portion_and_a_stop_wait_for_no_other_decision(
     assert scene.process.portions == [256, 7]
 
 
-async def test_a_queue_that_is_smaller_than_a_portion_is_compared_once_it_is_full(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(comparer, "_GATHER_SECONDS", 600.0)
-    scene = Scene(queue=4)
-    scene.comparer.start()
-    await scene.until(lambda: DIGEST in scene.process.loaded)
-    scene.offer(1)
-    await asyncio.sleep(0.01)
-    scene.offer(3)
-    await scene.until(lambda: scene.process.portions == [4])
-    await scene.comparer.stop()
-
-
 async def test_a_process_failure_fails_all_queued_decisions_and_later_ones_are_skipped(scene: Scene) -> None:
     scene.process.fails = lambda what: what == "compare"
     scene.offer(300)
@@ -204,19 +190,6 @@ async def test_comparisons_not_acknowledged_in_time_count_as_failed_and_later_on
     scene.broker.away = False
     scene.offer(3)
     await scene.until(lambda: len(scene.broker.published) == 3)
-
-
-async def test_an_internal_error_is_logged_and_the_next_offer_is_not_queued(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def broken(*_: object) -> None:
-        raise ZeroDivisionError("ours")
-
-    monkeypatch.setattr(comparer, "emit_compared", broken)
-    scene.offer(3)
-    await scene.until(lambda: "failed unexpectedly" in caplog.text)
-    scene.offer(1)
-    assert scene.comparer.queued == 0
 
 
 async def test_a_request_that_is_given_up_ends_no_comparing(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
@@ -320,34 +293,6 @@ async def test_a_load_that_raises_is_answered_as_an_internal_error_and_retried_a
     assert (problem.code, problem.detail) == (ProblemCode.SHADOW_FAILED, detail)
     await scene.until(lambda: len(tried_ms) > 3)
     assert set(np.diff(tried_ms).tolist()) == {1_000}
-
-
-async def test_stopping_does_not_wait_for_kafka_to_acknowledge_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    scene, trying, released = Scene(), asyncio.Event(), asyncio.Event()
-
-    async def slow(_digest: str) -> Loaded:
-        trying.set()
-        try:
-            await asyncio.sleep(600)
-        finally:
-            scene.process.loaded[CANDIDATE] = HeldModel("hash", "f")  # so that the candidate could be answered
-        raise AssertionError
-
-    async def stuck(*_: object) -> int:
-        await released.wait()
-        return 0
-
-    monkeypatch.setattr(comparer, "_DRAIN_SECONDS", 0.05)
-    monkeypatch.setattr(comparer, "_FINAL_REPORT_SECONDS", 600)  # how long `stop` would take if it waited
-    scene.follower.candidates = follow_candidates(scene.follower.candidates, CANDIDATE_EVENT)
-    monkeypatch.setattr(scene.process, "load", slow)
-    monkeypatch.setattr(scene.broker, "publish_event", stuck)
-    scene.comparer.start()
-    await trying.wait()
-    async with asyncio.timeout(60):
-        await scene.comparer.stop()
-    assert scene.comparer._work is not None
-    assert scene.comparer._work.cancelled()
 
 
 async def test_stopping_does_not_wait_for_a_task_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from models.repository import Repository
 from models.signing import Role
 from shadow.errors import ChallengerProcessError
 from shadow.process import ChallengerProcess
-from shadow.protocol import Compare, Load, Setup
+from shadow.protocol import Compare, Setup
 from stream.challenger.comparer import child_command, child_environment
 from stream.control.probes import vectorise_probe
 from support.fleet.payments import FEATURES, model_for_tests
@@ -62,7 +62,7 @@ def compare_request(digest: str) -> Compare:
 
 
 @pytest.mark.parametrize("command", [child_command(), faulty_command("printing")], ids=["plain", "printing"])
-async def test_the_process_scores_as_a_worker_does_at_lower_priority_whatever_the_model_prints(
+async def test_the_process_scores_as_a_worker_does_at_lower_priority_and_leaves_no_core_file_whatever_the_model_prints(
     repository: Repository,
     digest: str,
     make_process: Callable[[Sequence[str]], ChallengerProcess],
@@ -72,7 +72,9 @@ async def test_the_process_scores_as_a_worker_does_at_lower_priority_whatever_th
     assert isinstance(here, Model)
     child = make_process(command)
     assert (await child.load(digest)).probe_hash == here.probe_hash
+    assert child.pid is not None
     assert psutil.Process(child.pid).nice() == psutil.Process().nice() + 10
+    assert resource.prlimit(child.pid, resource.RLIMIT_CORE) == (0, 0)
     for _ in range(2):
         assert list((await child.compare(compare_request(digest), 30)).scores) == here.score(MATRIX).tolist()
     await child.close()
@@ -113,22 +115,6 @@ async def test_a_failing_process_prints_the_location_of_the_error_but_nothing_of
     assert "the challenger's process ends: ValidationError" in stderr
     assert "shadow/server.py" in stderr
     assert "amount_minor" not in stderr
-
-
-async def test_a_process_that_gets_a_request_before_its_setup_exits_with_code_1() -> None:
-    child = ChallengerProcess(child_command(), Load("a" * 64), child_environment(os.environ))  # type: ignore[arg-type]
-    with pytest.raises(ChallengerProcessError, match=r"it ended with exit code 1$"):
-        await child.load("a" * 64)
-
-
-async def test_the_process_runs_with_a_core_file_limit_of_zero(
-    digest: str, make_process: Callable[[Sequence[str]], ChallengerProcess]
-) -> None:
-    child = make_process(child_command())
-    await child.load(digest)
-    assert child.pid is not None
-    assert resource.prlimit(child.pid, resource.RLIMIT_CORE) == (0, 0)
-    await child.close()
 
 
 async def test_with_keys_it_loads_signed_models_alone(repository: Repository, digest: str, tmp_path: Path) -> None:

@@ -42,7 +42,6 @@ from stream.settings import PREFIX, Settings
 from support.shadow_cases import DIGEST, LIVE, Log, scored, serving
 
 OTHER = "b" * 64
-SECOND_MS = 1_000
 
 
 class RecordingTrace(NoTracing):
@@ -112,12 +111,6 @@ def test_a_score_without_its_features_says_the_same_otherwise_whatever_its_texts
     assert read_decided(left) == read_decided(encoded)
 
 
-def test_a_request_has_no_features_twice() -> None:
-    (score,) = compare_request([queued_decisions(1)]).scores
-    assert b'"features"' in (scored(1).outgoing[0].value or b"")
-    assert b'"features"' not in score
-
-
 def test_comparisons_are_routed_to_their_scores_partitions_and_added_to_their_batchs_trace() -> None:
     traces, facts = (RecordingTrace(), RecordingTrace()), list[Fact]()
     first, second = DecisionColumns.of(scored(4), "f", 4), DecisionColumns.of(scored(2, 10, None), "f", 2)
@@ -178,16 +171,6 @@ def test_decisions_beyond_the_queue_limit_are_skipped_and_counted(offers: Any) -
     assert sum(map(len, made._queue)) == made.queued == sum(len(one.columns) for one in made._queue)
 
 
-def test_decisions_are_queued_only_for_a_loaded_challenger() -> None:
-    facts: list[Fact] = []
-    made = comparer(facts)
-    made.offer(scored(3), serving(OTHER), NoTracing())
-    assert facts == [Missed(OTHER, "skipped", 3)]
-    made.offer(scored(3), serving(None), NoTracing())
-    assert len(facts) == 1
-    assert made.queued == 0
-
-
 def test_the_challengers_environment_holds_no_setting_of_the_worker_but_the_form_of_its_log_and_none_of_its_telemetry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -229,16 +212,6 @@ async def test_misses_are_emitted_at_once_and_reported_periodically_and_at_the_e
     await misses.report_due((), 10**9)
     _, last = log.events
     assert (last.compared, last.skipped, last.failed) == (6, 1, 2)
-
-
-@pytest.mark.parametrize("missed", [0, 1])
-async def test_a_final_report_is_published_only_if_the_challenger_missed_decisions(missed: int) -> None:
-    log = Log()
-    misses = MissLog(Follower(Settings()), log, "w", lambda _: None)
-    misses.compared(DIGEST, 5)
-    misses.missed(DIGEST, "skipped", missed)
-    await misses.report_due((), SECOND_MS)
-    assert len(log.events) == missed
 
 
 def test_without_a_challenger_each_side_of_a_canary_scores_what_the_other_decided() -> None:

@@ -55,12 +55,6 @@ def test_what_is_wrong_is_refused_with_what_it_is(changes: dict[str, Any], code:
     assert (found.code, detail in found.detail) == (code, True)
 
 
-def test_its_key_is_its_card() -> None:
-    found = read_transaction(msgspec.json.encode(ASKED), b"card-2", AT_MS)
-    assert isinstance(found, Rejection)
-    assert found.code is DeadLetterCode.WRONG_KEY
-
-
 def test_one_that_was_accepted_is_read_under_any_key_and_clock() -> None:
     found = read_accepted_transaction(msgspec.json.encode(ASKED | {"occurred_at": AT_MS * 2}))
     assert isinstance(found, ParsedTransaction)

@@ -2,12 +2,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from jsonschema import Draft202012Validator
 
 from features.history.store import Label
 from stream.contract.codes import Rejection
-from stream.contract.label import FIELDS, LabelRecord, read_label
-from stream.contract.schema import json_schema
+from stream.contract.label import read_label
 from support.stream_records import CARD_NUMBER, KEY, MENTION
 
 EVERYTHING = MENTION | {
@@ -73,16 +71,6 @@ def test_an_invalid_optional_field_is_ignored(name: str, wrong: str) -> None:
     assert read(label_json(**{name: wrong})) == read(label_json())
 
 
-def test_null_and_unknown_fields_change_nothing() -> None:
-    assert read(label_json(schema=None, occurred_at=None, more=[1])) == read(label_json())
-
-
 def test_unknown_fields_are_counted() -> None:
     assert read_label(label_json(schema="label/1", more=[1], other=None), KEY, (3, 14))[1] == 2
     assert read_label(msgspec.json.encode(EVERYTHING), KEY, (3, 14))[1] == 0
-
-
-def test_the_field_table_matches_the_record_type_and_the_schema_allows_a_full_record() -> None:
-    declared = {field.name for field in msgspec.structs.fields(LabelRecord)}
-    assert set(FIELDS) | {"schema"} == declared
-    assert Draft202012Validator(json_schema("label/1")).is_valid(EVERYTHING)

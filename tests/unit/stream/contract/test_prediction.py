@@ -75,10 +75,6 @@ def test_an_infinite_value_and_another_key_are_refused() -> None:
     assert wrong.code is DeadLetterCode.WRONG_KEY
 
 
-def test_too_long_a_model_is_dropped_since_nothing_reads_it() -> None:
-    assert isinstance(read(model="m" * 201), ParsedPrediction)
-
-
 numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 anything = st.none() | st.booleans() | numbers | st.text() | st.just([]) | st.just({})
 

@@ -84,10 +84,6 @@ def test_the_refusal_of_a_record_that_is_no_command_has_no_sender(kind: CommandK
     assert not entry.void
 
 
-def test_the_refusal_of_a_record_without_an_id_is_not_void() -> None:
-    assert [entry.void for entry in history(event("refused", 0, "r")).entries] == [False]
-
-
 @given(logs())
 def test_the_last_roles_are_those_of_the_lineup_and_no_entry_leaves_a_gap(log: list[Event]) -> None:
     own = [one for one in log if one.deployment == "default"]
@@ -127,12 +123,3 @@ async def test_without_the_right_to_read_commands_the_verdicts_are_there_and_the
     assert found.unknown is not None
     assert "model-control: an anonymous client lacks a permission" in found.unknown
     assert [(entry.command, entry.after.live) for entry in found.entries] == [(None, A)]
-
-
-async def test_commands_that_are_not_read_in_time_do_not_hold_the_verdicts_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def commands(_settings: Settings) -> dict[str, Command]:
-        raise TimeoutError
-
-    found = await read(monkeypatch, commands)
-    assert found.unknown == "model-control was not read within 10 s"
-    assert len(found.entries) == 1

@@ -15,7 +15,6 @@ from models.limits import Limits
 from models.problems import Problem, ProblemCode
 from stream.control import judge as judge_module
 from stream.control.judge import Judge
-from stream.redaction import holds_card_number
 from support.control_events import event
 from support.given_up import give_up
 from support.hashed_cards import check_by_the_contract, exclusion_key, hashed
@@ -167,16 +166,6 @@ def split(command_id: str, revision: int, *cards: str, **arms: str) -> Command:
     return msgspec.structs.replace(command("split", command_id, revision), arms=asked, exclude=cards)
 
 
-async def test_a_split_asks_the_repository_for_the_model_of_each_arm(judged: JudgedLog) -> None:
-    await live(judged)
-    await judged.send(split("s-1", 2, "card-1", new=C, control=B))
-    assert sorted(judged.repository.asked) == [B, C]
-    (event,) = judged.log.events
-    assert (event.kind, event.revision, event.exclude) == ("accepted", 3, ("card-1",))
-    assert {name: arm.model for name, arm in (event.arms or {}).items()} == {"new": C, "control": B}
-    assert judged.follower.lineup.deciding == {B, C}
-
-
 async def test_a_split_is_refused_with_what_the_repository_says_of_each_arm(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -237,16 +226,6 @@ async def test_a_split_with_hashed_cards_needs_the_announcement_of_every_member_
     assert (found.kind, found.exclude, found.exclude_key_check) == ("accepted", cards.entries, cards.key_check)
     assert judged.follower.lineup.split is not None
     assert judged.follower.lineup.split.exclude == cards
-
-
-async def test_a_hash_that_looks_as_if_it_held_a_card_number_is_no_card_number(judged: JudgedLog) -> None:
-    looks_so = f"h1={CARD_NUMBER:a<32}"
-    assert holds_card_number(looks_so)
-    await live(judged)
-    await announce(judged)
-    with exclusion_key():
-        await judged.send(hidden("s-1", looks_so))
-    assert [(one.kind, one.exclude) for one in judged.log.events] == [("accepted", (looks_so,))]
 
 
 async def test_an_acceptance_says_who_asked_and_why_without_card_numbers(

@@ -218,27 +218,6 @@ async def test_a_worker_waits_for_the_live_model_until_it_is_loaded_or_cannot_be
         await work
 
 
-@pytest.mark.parametrize("digest", [None, LIVE], ids=["no model is live", "the repository does not answer"])
-async def test_a_worker_does_not_wait_for_ever_for_a_model(scene: SimpleNamespace, digest: str | None) -> None:
-    live(scene, digest)
-    async with asyncio.timeout(5):
-        await scene.cache.await_loaded(60 if digest is None else 0.01)
-    assert scene.models.serving() is None
-
-
-async def test_an_unexpected_error_of_a_load_ends_the_caches_work(
-    scene: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(model_cache, "load", fail)
-    live(scene, LIVE)
-    with pytest.raises(ExceptionGroup) as raised:
-        await scene.cache.run()
-    assert raised.group_contains(ZeroDivisionError)
-
-
 async def test_what_serves_follows_each_change_of_the_lineup_and_of_the_models_and_the_end_of_a_watch(
     scene: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

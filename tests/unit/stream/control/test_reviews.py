@@ -87,9 +87,3 @@ async def test_a_card_that_cannot_be_read_is_warned_of_and_the_last_date_stays(
         await found.read_due(NOW_MS + hours * HOUR_MS)
     assert found.days(NOW_MS) == {(LIVE[:12], "cards", "1"): 59.0}
     assert caplog.text.count("review date unknown, since its card cannot be read: cards/") == 1
-
-
-async def test_nothing_is_read_while_no_model_decides(repository: Repository) -> None:
-    found = dates(repository, None)
-    await found.read_due(NOW_MS)
-    assert found.days(NOW_MS) == {}

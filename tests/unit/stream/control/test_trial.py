@@ -21,7 +21,7 @@ from models.artifact import MANIFEST, MODEL, PROBE_HISTORIES
 from models.errors import DamagedArtifactError, RepositoryUnavailableError
 from models.lineup import Candidate, Candidates, Lineup
 from models.loading import Model, inspect_artifact, load, load_for_replay
-from models.problems import Problem, ProblemCode
+from models.problems import ProblemCode
 from models.repository import Repository
 from stream.control import model_cache, trial
 from stream.control.follower import Follower
@@ -157,11 +157,9 @@ def test_a_child_has_no_setting_and_no_login(monkeypatch: pytest.MonkeyPatch, tm
     ("change", "why"),
     [
         ({MODEL: b"tree\n"}, "^model.txt: does not start like a LightGBM model$"),
-        ({MANIFEST: b"{}"}, "^manifest.json: Object missing required field"),
         ({MANIFEST: b'{"schema":' * 200_000}, "^manifest.json: "),
-        ({PROBE_HISTORIES: b'{"histories":[],"vectors":[]}'}, "both counts must be equal and above 0$"),
     ],
-    ids=["text", "manifest", "deep", "probes"],
+    ids=["text", "deep"],
 )
 def test_what_the_child_cannot_read_is_refused_in_the_readers_words(change: Mapping[str, bytes], why: str) -> None:
     with pytest.raises(DamagedArtifactError, match=why):
@@ -169,7 +167,7 @@ def test_what_the_child_cannot_read_is_refused_in_the_readers_words(change: Mapp
 
 
 def test_an_artifact_that_needs_too_much_memory_is_refused() -> None:
-    large = {PROBE_HISTORIES: b'{"histories":[' + b"1," * 4_000_000 + b'1],"vectors":[[1.0]]}'}
+    large = {PROBE_HISTORIES: b'{"histories":[' + b"1," * 3_000_000 + b'1],"vectors":[[1.0]]}'}
     limits = TrialLimits(memory_mb=256)
     with pytest.raises(
         DamagedArtifactError, match="a process that tried to load it needed more than 256 MiB of memory"
@@ -313,9 +311,3 @@ async def test_the_event_loop_turns_while_an_artifact_is_tried(
         pytest.fail(f"{shelf.loaded}, {shelf.missing}")
     assert set(threads) == {"fraudstream-blocking"}
     assert model_cache.in_thread.__module__ == "models.deadline"
-
-
-def test_a_problem_names_the_whole_digest_and_what_to_do() -> None:
-    found = Problem(ProblemCode.DAMAGED_ARTIFACT, tried("os._exit(1)"))
-    assert DIGEST in found.detail
-    assert "use another model" in found.detail

@@ -30,13 +30,6 @@ def pauses(failures: int) -> list[float]:
     return found
 
 
-def test_the_pause_doubles_with_each_failure_up_to_two_seconds_with_a_quarter_of_jitter() -> None:
-    found = pauses(12)
-    nominal = [min(2.0, 0.1 * 2**at) for at in range(12)]
-    assert all(0.75 * want - 0.01 <= got <= 1.25 * want + 0.02 for got, want in zip(found, nominal, strict=True))
-    assert len({round(one, 2) for one in found[6:]}) > 1
-
-
 def test_a_partition_that_went_on_begins_with_the_first_pause_again() -> None:
     clock = Clock()
     aside = AsidePartitions(clock, default_rng(1))
@@ -57,16 +50,6 @@ def test_a_partition_whose_cause_is_gone_is_due_at_once() -> None:
     assert not aside.is_due(SECOND)
     aside.hurry(FIRST)
     assert aside.is_due(FIRST)
-
-
-def test_every_partition_that_is_set_aside_is_named_with_its_reason() -> None:
-    aside = AsidePartitions(Clock(), default_rng(1))
-    aside.add(SECOND, "no leader")
-    aside.add(FIRST, "too large")
-    assert aside.reasons() == ["transactions partition 0: too large", "transactions partition 1: no leader"]
-    assert len(aside) == 2
-    aside.clear()
-    assert aside.reasons() == []
 
 
 async def test_who_waits_for_a_partition_to_be_set_aside_wakes_with_it_and_does_not_wait_where_there_is_one() -> None:

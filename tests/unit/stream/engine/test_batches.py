@@ -89,24 +89,6 @@ def test_a_batch_ignores_its_dropped_partitions_and_does_not_start_without_any()
     assert not batch.may_start()
 
 
-def test_a_batch_does_not_start_while_partitions_are_revoked() -> None:
-    draining = asyncio.Event()
-    batch = a_batch(CommitLedger(), draining)
-    assert batch.start()
-    assert batch.started
-    draining.set()
-    assert not batch.may_start()
-    assert not batch.start()
-    batch.finish()
-    assert batch.finished.is_set()
-
-
-def test_the_size_of_records_is_that_of_their_keys_values_and_headers() -> None:
-    records = [Told(b"12345", b"123", headers=[("ab", b"1"), ("c", None)]), Told(None, None)]
-    assert size_of(*records) == 12 + 2 * OBJECT_BYTES
-    assert size_of() == 0
-
-
 def test_a_record_of_many_empty_headers_is_large() -> None:
     assert size_of(Told(None, None, headers=[("", None)] * 10_000)) >= 10_000 * OBJECT_BYTES
 
@@ -134,14 +116,3 @@ def test_a_partition_that_is_set_aside_is_not_committed_and_what_follows_waits_f
     again = Batch("transactions", 1, {0: [Told(offset=4)]}, ledger, draining)
     again.acknowledge(0)
     assert ledger.committable()[first].offset == 5
-
-
-def test_a_commit_that_fails_is_made_again_with_all_that_was_finished_since() -> None:
-    ledger, tp = CommitLedger(), TopicPartition("transactions", 0)
-    for last in (4, 9):
-        ledger.track(tp, 1, last)
-        ledger.acknowledge(tp, 1, last, f"note {last}")
-        refused = ledger.committable()  # the coordinator refuses it, so it is not recorded
-        assert refused[tp].offset == last + 1
-    ledger.committed(refused)
-    assert ledger.committable() == {}

@@ -1,6 +1,7 @@
 """A partition whose fetches fail is told of, and is asked for after a pause only; the others are fetched meanwhile."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterable
 from types import SimpleNamespace
@@ -56,16 +57,21 @@ def fetcher_of(broker: Broker, partitions: Iterable[TopicPartition]) -> Queueing
     return QueueingFetcher(broker, subscriptions, resets=False, retry_backoff_ms=BACKOFF * 1000)
 
 
+def most_requests(began: float) -> float:
+    """Return how often a partition may have been asked for since then, on a busy machine too."""
+    return 3 + (time.monotonic() - began) / BACKOFF
+
+
 async def test_a_partition_with_a_disk_error_is_noted_and_asked_for_after_a_pause_while_another_is_read() -> None:
     broker = Broker({FAILING: STORAGE_ERROR})
     fetcher = fetcher_of(broker, (FAILING, SOUND))
     try:
-        read = 0
+        read, began = 0, time.monotonic()
         for _ in range(100):
             await asyncio.sleep(0.005)
             read += len(fetcher.take([SOUND], 100).get(SOUND, ()))
         assert read > 20
-        assert 2 <= broker.requested[FAILING] <= 8
+        assert 2 <= broker.requested[FAILING] <= most_requests(began)
         failing = fetcher.queues.failing.copy()
         assert {tp: one.error for tp, one in failing.items()} == {FAILING: "KafkaStorageError"}
         broker.errors.clear()
@@ -80,8 +86,9 @@ async def test_a_partition_that_fails_alone_is_asked_for_again_when_its_pause_is
     broker = Broker({FAILING: UNKNOWN})
     fetcher = fetcher_of(broker, (FAILING,))
     try:
+        began = time.monotonic()
         await asyncio.sleep(5.5 * BACKOFF)
-        assert 3 <= broker.requested[FAILING] <= 7
+        assert 3 <= broker.requested[FAILING] <= most_requests(began)
         del fetcher.queues[FAILING]
         assert fetcher.queues.failing.copy() == {}
     finally:

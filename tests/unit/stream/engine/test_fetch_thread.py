@@ -105,11 +105,6 @@ def wanted(*partitions: TopicPartition, may_take: Callable[[], bool] = lambda: T
     return Wanted(partitions, 10, {}, may_take)
 
 
-async def test_what_is_queued_is_returned_at_once() -> None:
-    thread = QueuedThread(lambda: RECORDS)
-    assert await thread.fetch(wanted(HERE)) is RECORDS
-
-
 async def test_records_that_arrive_while_they_are_looked_for_are_not_waited_for() -> None:
     looks: list[int] = []
 
@@ -160,15 +155,6 @@ async def test_the_coordinators_error_ends_a_fetch() -> None:
     thread._quiet.error = GroupAuthorizationFailedError("group")
     with pytest.raises(GroupAuthorizationFailedError):
         await thread.fetch(wanted(HERE))
-
-
-async def test_an_arrival_after_the_main_loop_has_ended_disturbs_nobody() -> None:
-    loop = asyncio.new_event_loop()
-    arrivals = Arrivals(loop)
-    arrival = arrivals.expect([HERE])
-    loop.close()
-    arrivals.note([HERE])
-    arrivals.forget(arrival)
 
 
 # --- the group

@@ -1,15 +1,10 @@
 """A partition's queue returns records in order, each once, and stops before what cannot be read."""
 
-import asyncio
-from typing import Any
-
-import pytest
 from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.engine.fetch_queues import FetchQueues
-from stream.engine.fetcher import QueueingFetcher
 from stream.engine.partition_queue import PartitionQueue
 from stream.engine.unpacking import AnyBatch, FetchedRecord, Unreadable, split_batches
 from support.record_batches import CODECS, packed, sent
@@ -48,13 +43,6 @@ def test_every_record_is_taken_once_and_in_order(responses: list[list[int]], lim
     assert not queue
 
 
-def test_records_before_the_requested_offset_are_left_out() -> None:
-    queue = PartitionQueue(TP)
-    queue.add(batches(10, 5), 13, 15)
-    assert queue.position == 13
-    assert [record.offset for record in queue.take(10)] == [13, 14]
-
-
 def test_records_before_an_unreadable_range_are_taken_and_none_behind_it_until_it_is_skipped() -> None:
     queue = PartitionQueue(TP)
     queue.add([*batches(0, 2), *broken(2), *batches(3, 1)], 0, 4)
@@ -65,15 +53,6 @@ def test_records_before_an_unreadable_range_are_taken_and_none_behind_it_until_i
     queue.skip_unreadable()
     assert queue.unreadable() is None
     assert [record.offset for record in queue.take(10)] == [3]
-
-
-def test_a_response_without_records_to_take_moves_the_position() -> None:
-    queue = PartitionQueue(TP)
-    queue.add([], 5, 9)
-    assert queue.take(10) == []
-    assert queue.position is None
-    queue.add(batches(9, 1), 9, 10)
-    assert [record.offset for record in queue.take(10)] == [9]
 
 
 def test_a_partition_counts_as_contained_while_its_queue_is_full_or_its_offset_does_not_exist() -> None:
@@ -121,17 +100,3 @@ def test_what_is_taken_at_once_is_bounded_by_headers_too() -> None:
         counts.append(len(some))
     assert sum(counts) == 200
     assert max(counts) < 70
-
-
-@pytest.mark.parametrize("looks_again", [1, 0])
-async def test_what_another_thread_takes_lets_the_routine_look_again_if_it_leaves_a_partition_out(
-    looks_again: int,
-) -> None:
-    fetcher: Any = QueueingFetcher.__new__(QueueingFetcher)
-    fetcher.queues, fetcher._loop, fetcher._leaves_out = FetchQueues(), asyncio.get_running_loop(), bool(looks_again)
-    fetcher._wait_consume_future = fetcher._loop.create_future()
-    fetcher.queues.of(TP).add(batches(0, 2), 0, 2)
-    taken = await asyncio.to_thread(fetcher.take, [TP], 10)
-    await asyncio.sleep(0)
-    assert [record.offset for record in taken[TP]] == [0, 1]
-    assert fetcher._wait_consume_future.done() == bool(looks_again)

@@ -1,16 +1,10 @@
 """What lies behind a partition's last stable offset is held back, and its age counts from that offset's last move."""
 
-import pytest
 from aiokafka import TopicPartition
 
 from stream.engine.held_back import HeldBack, HeldBackPartitions
 
 TP = TopicPartition("transactions", 0)
-
-
-@pytest.mark.parametrize(("stable", "end"), [(5, 5), (0, 0), (-1, 7)])
-def test_nothing_is_held_back_where_the_last_stable_offset_is_the_end_or_unknown(stable: int, end: int) -> None:
-    assert HeldBack.after(HeldBack(3, 2, 1.0), stable, end, now=9.0) is None
 
 
 def test_the_age_counts_from_the_last_move_of_the_last_stable_offset_not_of_the_end() -> None:

@@ -18,10 +18,11 @@ from stream.engine.ending import EndableProducer, ProduceHandler
 from stream.engine.publisher import Outgoing, Publisher
 from stream.engine.unpacking import FetchedRecord, RecordBatch
 from stream.errors import WriteGivenUpError
-from stream.kafka.client import BATCH_BYTES, LARGEST_OUTPUT_BYTES, producer_options
+from stream.kafka.client import BATCH_BYTES, LARGEST_OUTPUT_BYTES
 from stream.kafka.topics import DEAD_LETTERS, LAYOUTS
 from stream.positions.dead_letters import DeadLetter, LetterOrigin
 from stream.settings import Compression, Settings
+from support.acceptance import cases
 from support.record_batches import CODECS
 
 WHERE = ("scores", 0)
@@ -82,13 +83,7 @@ async def test_a_batch_is_compressed_with_the_codec_of_the_setting(monkeypatch: 
     assert (len(batch) * 3 < 64 * len(SCORE)) == (codec != "none")
 
 
-async def test_what_is_written_is_compressed_without_any_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    (batch,) = await sent(monkeypatch, [Outgoing(0, b"card", SCORE, ())])
-    assert codec_of(batch) == "zstd"
-    assert producer_options(Settings())["compression_type"] == "zstd"
-
-
-@pytest.mark.parametrize("codec", get_args(Compression))
+@pytest.mark.parametrize("codec", cases(get_args(Compression), ["zstd"]))
 async def test_the_largest_dead_letter_fits_its_topic_if_a_codec_would_make_it_larger(
     monkeypatch: pytest.MonkeyPatch, codec: str
 ) -> None:

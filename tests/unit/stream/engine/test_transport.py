@@ -1,7 +1,6 @@
 """What the consumer says of partitions that are read again, and leaves unsaid of those that are well."""
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Coroutine
 from types import SimpleNamespace
@@ -73,20 +72,6 @@ async def test_what_is_read_again_from_before_the_commit_is_finished_and_commits
     made.ledger.track(HERE, 1, 4)
     made.ledger.acknowledge(HERE, 1, 4)
     assert made.ledger.committable() == {HERE: Commit(5, "")}, "of another log, so the earlier commit says nothing"
-
-
-async def test_a_worker_that_runs_for_minutes_does_not_log_that_it_never_fetched(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    made: Any = consumer({HERE: 0})[0]
-    made.assignment = lambda: {TP(*HERE)}
-    made.sleep = asyncio.sleep
-    made._stopped, made._crashed = asyncio.Event(), asyncio.Event()
-    made._thread.verify_event_path = lambda _now, tp: logging.getLogger("fraudstream").error(
-        "nothing fetched of %s", tp
-    )
-    await made.verify_all_partitions_active()
-    assert caplog.records == []
 
 
 async def test_the_watchdog_sees_a_lane_from_its_first_poll_on_and_so_none_while_no_broker_responds() -> None:

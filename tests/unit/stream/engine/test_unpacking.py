@@ -19,11 +19,11 @@ from stream.engine.unpacking import (
     LARGEST_NAMED,
     AnyBatch,
     FetchedRecord,
-    RecordBatch,
     Unreadable,
     committed,
     split_batches,
 )
+from support.acceptance import cases
 from support.record_batches import CODECS, HEADER_BYTES, LAST_DELTA_AT, Row, marker, packed, sent, signed, with_body
 
 TP = TopicPartition("transactions", 3)
@@ -197,7 +197,7 @@ def test_headers_that_are_no_text_count_among_the_first_thousand() -> None:
     assert (record.left_out[0], len(record.left_out), record.left_out_more) == ("\\xffdd", 20, 11)
 
 
-@pytest.mark.parametrize("count", [120_000, 4_000_000])
+@pytest.mark.parametrize("count", cases([120_000, 4_000_000], [120_000]))
 def test_a_record_of_millions_of_empty_headers_takes_the_memory_of_a_thousand(count: int) -> None:
     batch = only(packed([(b"k", b"{}", [("", None)] * count)], CODECS["gzip"]))
     (record,), taken = peak(batch)
@@ -208,11 +208,11 @@ def test_a_record_of_millions_of_empty_headers_takes_the_memory_of_a_thousand(co
 
 
 def test_a_batch_of_many_records_with_many_headers_each_is_unpacked_piece_by_piece() -> None:
-    rows: list[Row] = [(b"k", b"{}", [("", None)] * LARGEST_HEADER_COUNT)] * 4_000
+    rows: list[Row] = [(b"k", b"{}", [("", None)] * LARGEST_HEADER_COUNT)] * 1_500
     batch = only(packed(rows, CODECS["gzip"]))
     _, taken = peak(batch)
-    assert taken < 48 * MIB
-    assert [one.offset for one in unpacked(batch) if isinstance(one, FetchedRecord)] == list(range(4_000))
+    assert taken < 24 * MIB
+    assert [one.offset for one in unpacked(batch) if isinstance(one, FetchedRecord)] == list(range(1_500))
 
 
 @pytest.mark.parametrize("damaged", [0, 1_000, 2_999])
@@ -340,10 +340,3 @@ def test_a_damaged_marker_ends_its_producers_transaction_as_a_sound_one_does() -
 def test_a_transaction_that_began_before_the_response_is_left_out_up_to_its_marker() -> None:
     log = [sent(10, producer=7), marker(11, 7, abort=True), sent(12, producer=7)]
     assert [batch.base_offset for batch in committed(split_batches(b"".join(log)), [(7, 3)])] == [12]
-
-
-def test_a_batch_knows_its_size_and_the_offset_after_it() -> None:
-    message_set = packed([(None, b"a", ())] * 5, base=30)
-    batch = only(message_set)
-    assert isinstance(batch, RecordBatch)
-    assert (batch.size, batch.next_offset) == (len(message_set), 35)

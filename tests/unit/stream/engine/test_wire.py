@@ -155,9 +155,3 @@ async def test_a_version_that_the_broker_does_not_offer_is_not_spoken(versions: 
         assert speaks(open_one, PRODUCE, PRODUCE_VERSION)
         open_one._versions = versions
         assert not speaks(open_one, PRODUCE, PRODUCE_VERSION)
-
-
-async def test_a_closed_connection_speaks_nothing() -> None:
-    with open_connection() as open_one:
-        open_one.close()
-        assert not speaks(open_one, PRODUCE, PRODUCE_VERSION)

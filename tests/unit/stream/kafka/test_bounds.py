@@ -85,14 +85,6 @@ async def test_the_ends_of_all_records_are_asked_for_although_the_consumer_reads
     assert fetcher._isolation_level == 1
 
 
-async def test_what_is_asked_for_later_is_asked_for_again() -> None:
-    consumer = AskedConsumer()
-    async with opened(consumer) as bounds:
-        assert await bounds.of(HERE[2]) == (2, 20)
-        assert await bounds.of(HERE[2]) == (2, 20)
-        assert len(consumer.asked) == 4
-
-
 async def test_a_broker_that_does_not_answer_holds_up_its_own_partitions_alone() -> None:
     consumer = AskedConsumer()
     consumer.awake.clear()
@@ -131,17 +123,6 @@ async def test_metadata_that_do_not_come_are_waited_for_again_by_the_next_who_as
             with pytest.raises(KafkaConnectionError, match="given up"):
                 await bounds.of(HERE[0])
         assert await bounds.of(HERE[0]) == (0, 0)
-
-
-async def test_what_is_still_asked_for_ends_with_its_reader() -> None:
-    consumer = AskedConsumer()
-    consumer.awake.clear()
-    async with opened(consumer) as bounds:
-        waiting = asyncio.create_task(bounds.of(HERE[1]))
-        for _ in range(5):
-            await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
 
 
 async def test_nothing_is_kept_of_what_was_asked_for_and_an_error_that_nobody_waits_for_is_not_told_of() -> None:

@@ -11,10 +11,6 @@ from stream.kafka.client import check_tls_files, explain_error, missing_topic
 from stream.settings import Settings
 
 
-def test_settings_without_tls_files_pass_the_check() -> None:
-    check_tls_files(Settings())
-
-
 def test_every_unreadable_tls_file_is_reported(tmp_path: Path) -> None:
     settings = Settings(
         kafka_ssl_cafile=str(tmp_path / "none.pem"),
@@ -38,13 +34,6 @@ def test_a_ca_file_without_certificates_is_rejected(tmp_path: Path, name: str) -
     file.write_text("no certificate")
     with pytest.raises(SettingsError, match=rf"FRAUDSTREAM_{name.upper()}: .*notes\.txt holds no PEM certificates"):
         check_tls_files(Settings(**{name: str(file)}))
-
-
-def test_a_certfile_without_a_certificate_and_key_is_rejected(tmp_path: Path) -> None:
-    file = tmp_path / "notes.txt"
-    file.write_text("no certificate")
-    with pytest.raises(SettingsError, match=r"FRAUDSTREAM_KAFKA_SSL_CERTFILE: .* must be a pair, both in PEM"):
-        check_tls_files(Settings(kafka_ssl_certfile=str(file)))
 
 
 async def test_a_missing_topic_may_be_a_hidden_one_only_where_brokers_check_permissions() -> None:

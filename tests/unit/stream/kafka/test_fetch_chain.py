@@ -101,21 +101,6 @@ async def test_the_next_request_follows_an_answer_without_the_routine(reading: R
     assert len(looks) <= 1, "but for its look every 200 ms"
 
 
-async def test_both_partitions_come_first_in_turn(reading: Reading) -> None:
-    first: list[int] = []
-    for at in range(4):
-        first.append(next(iter(await reading.asked(at))))
-        reading.answer(reading.records(ONE, at))
-        reading.fetcher.take([ONE], 10)
-    assert {0, 1} == set(first[1:3])
-
-
-async def test_an_empty_answer_is_followed_by_the_same_request(reading: Reading) -> None:
-    await reading.asked(0)
-    reading.answer((0, 0, 0, 0, 0, [], -1, b""), (1, 0, 0, 0, 0, [], -1, b""))
-    assert await reading.asked(1) == {0: 0, 1: 0}
-
-
 async def test_a_partition_that_fails_is_left_out_for_a_while_and_asked_for_again(reading: Reading) -> None:
     await reading.asked(0)
     reading.answer(reading.records(ONE, 0, STORAGE_ERROR))

@@ -150,7 +150,7 @@ happened = st.lists(
 
 
 @given(happened)
-@settings(max_examples=examples(300))
+@settings(max_examples=examples(100))
 def test_both_fleets_count_what_was_let_through_on_scores_whatever_was_noted_lost_or_handed_over(
     events: list[tuple[str, list[int]]],
 ) -> None:

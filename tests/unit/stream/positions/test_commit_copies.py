@@ -76,11 +76,6 @@ def test_what_is_no_copy_is_none(note: bytes) -> None:
     assert parse_copy(note) is None
 
 
-def test_a_copy_is_read_as_it_was_written() -> None:
-    assert parse_copy(copy_of().encode()) == copy_of()
-    assert copy_of().position == AT
-
-
 # --- reading the scores from a copy on
 
 

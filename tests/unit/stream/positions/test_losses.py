@@ -20,7 +20,6 @@ from stream.positions.losses import (
     find_start,
     place_of_labels,
     place_of_predictions,
-    progress_of_labels,
 )
 
 TOPIC, WHERE = "transactions", ("default", "transactions", 3)
@@ -108,18 +107,6 @@ def test_an_accepted_new_log_is_read_from_where_the_loss_was_accepted() -> None:
     assert start(InputTopic(NEW, 0, 90), read, known) == Start(1, 5)
 
 
-def test_a_partition_waits_in_a_new_log_until_its_own_loss_is_accepted() -> None:
-    found = start(InputTopic(NEW, 0, 90), Progress(50, 49, OLD), logs({NEW: 1}))
-    assert isinstance(found, Loss)
-    assert (found.log, found.up_to) == (1, 0)
-
-
-def test_a_topic_that_is_made_anew_a_second_time_is_the_log_after_the_accepted_one() -> None:
-    found = start(InputTopic("id-third", 0, 90), Progress(5, place_of(1, 4), NEW), logs({NEW: 1}, AcceptedLoss(1, 0)))
-    assert isinstance(found, Loss)
-    assert found.log == 2
-
-
 def test_decisions_in_a_log_that_is_not_known_here_yet_are_waited_for() -> None:
     for progress in (Progress(5, place_of(1, 4)), Progress(5, log=1), Progress(5, 4, OLD, log=1)):
         found = start(InputTopic(None, 0, 90), progress)
@@ -166,14 +153,6 @@ def test_only_what_was_read_of_this_log_counts(
 ) -> None:
     found = find_start(known, WHERE, state, progress)
     assert (found[:3] if isinstance(found, Loss) else found) == expected
-
-
-def test_a_loss_of_labels_does_not_speak_of_decisions() -> None:
-    for state in (InputTopic(NEW, 0, 500), InputTopic(NEW, 0, 10), InputTopic(OLD, 0, 10), InputTopic(OLD, 90, 100)):
-        for known in (FRESH, logs({NEW: 1}), logs({"id-third": 1})):
-            found = start(state, progress_of_labels(50, OLD), known)
-            assert isinstance(found, Loss)
-            assert "the last decided offset" not in found.text
 
 
 @given(

@@ -127,14 +127,6 @@ def test_judgements_say_what_the_model_said_and_which_rule_decided(model: Model)
     }  # fmt: skip
 
 
-def test_a_payment_is_judged_alike_alone_in_a_batch_and_in_an_arm(model: Model) -> None:
-    matrix, some = rows(60, seed=4), payments(60)
-    together = score(ServingModels(1, model, None), OneSet(matrix), None, some)
-    for at in range(60):
-        (alone,) = score(ServingModels(1, model, None), OneSet(matrix[at : at + 1]), None, some.of(np.array([at])))
-        assert alone == together[at]
-
-
 def test_where_no_model_can_decide_the_rules_of_the_live_one_hold(model: Model) -> None:
     some = payments(50)
     judged = score(ServingModels(1, Broken(model), None), OneSet(np.zeros((50, 3))), None, some)
@@ -218,16 +210,6 @@ def test_of_a_model_that_stood_in_the_rule_cannot_be_proven(model: Model, plain:
     models = DecidingModels(str(folder), np.full(4, model.digest, object), by, blocked, stood_in(columns), capped_by)
     again, _ = rescore(models, NAMES, rows(4))
     assert again.rules.tolist() == [None, None, "rule:stolen", "rule:stolen"]
-
-
-def test_a_model_without_costs_and_rules_needs_no_payments(model: Model, folder: Path) -> None:
-    repository = Repository(str(folder))
-    plain = load(repository, repository.put(artifact()), {FINGERPRINT: history_vectors})
-    assert isinstance(plain, Model)
-    assert not plain.reads_payments
-    assert score(ServingModels(1, plain, None), OneSet(rows(5)))[0].overruled is None
-    with pytest.raises(ValueError, match="decides by the costs of each payment"):
-        model.decide(np.array([0.1]))
 
 
 def recorded(judgement: Judgement, at: int, some: Payments, vector: Any) -> Score:

@@ -69,10 +69,6 @@ def always(_: Floats) -> bool:
     return True
 
 
-def test_an_empty_batch_gives_no_judgements(models: tuple[Model, Model]) -> None:
-    assert score(ServingModels(1, *models), SameVectors(np.empty((0, 3)))) == []
-
-
 def test_judgements_have_the_live_models_outputs_and_name(models: tuple[Model, Model]) -> None:
     live, _ = models
     matrix = rows(50, seed=3)
@@ -118,11 +114,6 @@ def test_if_no_model_can_score_the_rules_decide_without_a_score(models: tuple[Mo
         assert one.degraded == ("live_model_failed", "no_model")
 
 
-def test_a_matrix_too_narrow_for_every_model_is_decided_by_the_rules(models: tuple[Model, Model]) -> None:
-    (judged,) = score(ServingModels(1, *models), SameVectors(np.zeros((1, 1)), ("a",)))
-    assert judged.decided_by is DecidedBy.RULES
-
-
 def test_the_model_before_scores_the_features_that_it_was_trained_on(models: tuple[Model, Model]) -> None:
     class VectorsBySet(SameVectors):
         def of(self, fingerprint: str) -> Floats:
@@ -144,21 +135,6 @@ def beside(live: Model, canary: Model, fallback: Model | None = None) -> Serving
 
 def arms_of(flags: list[bool]) -> list[str]:
     return ["canary" if flag else "live" for flag in flags]
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 2**31))
-def test_each_payment_is_judged_by_the_model_of_its_arm_in_the_order_of_the_batch(
-    models: tuple[Model, Model], flags: list[bool], seed: int
-) -> None:
-    live, canary = models
-    matrix = rows(len(flags), seed=seed)
-    judged = score(beside(live, canary), SameVectors(matrix), arms_of(flags))
-    assert [one.arm for one in judged] == ["canary" if flag else "live" for flag in flags]
-    for one, flag, row in zip(judged, flags, matrix, strict=True):
-        model = canary if flag else live
-        assert one.score == model.score(row[np.newaxis])[0]
-        assert one.model == ModelName("card", "1", model.digest)
-        assert (one.decided_by, one.degraded) == (DecidedBy.MODEL, ())
 
 
 @pytest.mark.parametrize(
@@ -184,28 +160,6 @@ def test_where_the_canary_fails_live_stands_in_then_the_model_before_then_the_ru
     assert (judged.arm, judged.decided_by, judged.degraded) == ("canary", decided_by, degraded)
     stood = next((model for name, model in given.items() if name not in failing), None)
     assert (judged.model and judged.model.digest) == (stood and stood.digest)
-
-
-def test_a_canary_that_fails_on_one_row_leaves_the_others_and_live_alone(models: tuple[Model, Model]) -> None:
-    live, canary = models
-    matrix = rows(6, seed=5)
-    matrix[[1, 2], 0] = 77.0
-    failing = Failing(canary, lambda some: (some == 77.0).any())
-    judged = score(beside(live, failing), SameVectors(matrix), arms_of([False, False, True, True, True, False]))
-    assert [one.decided_by for one in judged] == ["model", "model", "fallback", "model", "model", "model"]
-    assert [one.arm for one in judged] == ["live", "live", "canary", "canary", "canary", "live"]
-
-
-def test_a_canary_scores_the_features_that_it_was_trained_on(models: tuple[Model, Model]) -> None:
-    class VectorsBySet(SameVectors):
-        def of(self, fingerprint: str) -> Floats:
-            return rows(3, seed=8) if fingerprint == "canary's" else rows(3, seed=7)
-
-    live, canary = models
-    canary = Model(canary.digest, msgspec.structs.replace(canary.manifest, fingerprint="canary's"), canary._booster)
-    judged = score(beside(live, canary), VectorsBySet(rows(3, seed=7)), arms_of([True, False, True]))
-    theirs, ours = canary.score(rows(3, seed=8)), live.score(rows(3, seed=7))
-    assert [one.score for one in judged] == [theirs[0], ours[1], theirs[2]]
 
 
 # --- a split

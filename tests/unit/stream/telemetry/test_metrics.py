@@ -13,7 +13,7 @@ from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.telemetry.catalogue import CATALOGUE, prometheus_name
 from stream.telemetry.metric import MetricKind
-from stream.telemetry.metrics import Gauges, HistogramTally, MetricTotals
+from stream.telemetry.metrics import Gauges, HistogramTally
 from stream.telemetry.setup import begin
 from support.stream_records import Told
 from support.telemetry_facts import CAPPED, DIGEST, PASSED, decided, one_of_each, scored
@@ -151,11 +151,6 @@ def test_counters_with_known_attributes_are_exported_as_zero_from_the_start() ->
     assert value(series, "fraudstream_degraded_total", reason="history_young") == 0
 
 
-def test_a_producers_clock_that_is_ahead_gives_zero_latency() -> None:
-    series = export([decided(scored([Told()], [-500]))])
-    assert value(series, "fraudstream_latency_seconds_sum") == 0
-
-
 def test_only_differing_decisions_count_as_changed_and_a_missing_score_adds_no_shift() -> None:
     approve, decline = Decision.APPROVE, Decision.DECLINE
     fact = Compared(DIGEST, [-0.3, 0.3], [approve] * 3, [approve, decline, decline], [5, 7, 11], ["EUR", "EUR", "JPY"])
@@ -187,16 +182,6 @@ def test_values_added_in_bulk_fall_into_the_same_buckets_as_one_by_one(lots: lis
         assert (now.lowest, now.highest) == (min(values), max(values))
 
 
-@given(st.lists(st.sampled_from(one_of_each()), max_size=8))
-def test_no_order_of_facts_raises(facts: list[Fact]) -> None:
-    totals = MetricTotals(Settings())
-    for fact in facts:
-        totals.record(fact)
-    assert totals.counted("fraudstream.void_scores")[()] == 3 * sum(
-        type(fact).__name__ == "VoidFound" for fact in facts
-    )
-
-
 def test_with_the_sdk_disabled_only_process_metrics_are_exported() -> None:
     telemetry = begin(Settings(), {"OTEL_SDK_DISABLED": "true"})
     assert telemetry.emit is ignore_fact
@@ -205,8 +190,3 @@ def test_with_the_sdk_disabled_only_process_metrics_are_exported() -> None:
     page = telemetry.metrics().decode()
     assert "fraudstream_" not in page
     assert "process_resident_memory_bytes" in page
-
-
-def test_score_shifts_are_counted_without_any_decisions() -> None:
-    fact = Compared(DIGEST, [0.1, 0.2], [], [], [], [])
-    assert value(export([fact]), "fraudstream_shadow_score_shift_bucket", le="+Inf") == 2

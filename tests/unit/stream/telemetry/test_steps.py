@@ -1,6 +1,5 @@
 """Spans of single steps, those of the judge and of a worker among them, and the headers that they forward."""
 
-import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -185,14 +184,3 @@ async def test_a_verdict_removes_the_candidate_and_ends_its_open_span() -> None:
     assert answers.unanswered({}) == {}
     (span,) = kept.spans
     assert dict(span.attributes or {})["error.type"] == "settled"
-
-
-@pytest.mark.parametrize("headers", [(), SAMPLED[:1]])
-async def test_a_candidate_announced_twice_keeps_its_first_notice(headers: Headers) -> None:
-    follower = Follower(Settings())
-    await apply_events(follower, [(event(EventKind.CANDIDATE), headers)])
-    first = follower.candidate_notices["c-1"]
-    await asyncio.sleep(0)
-    await apply_events(follower, [(event(EventKind.CANDIDATE), SAMPLED)])
-    assert follower.candidate_notices["c-1"] is first
-    assert list(first.headers) == list(headers)

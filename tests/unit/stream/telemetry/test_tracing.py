@@ -1,6 +1,5 @@
 """Spans of batches, kept by an exporter in memory; headers with arbitrary bytes must not raise."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +28,7 @@ from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.sampling import SamplingRule
 from stream.telemetry.spans import SdkSpans, SpanOrigin
 from stream.telemetry.steps import OperationTracer
-from stream.telemetry.tracing import MAX_LINKS, BatchTracer, context_of, with_traceparent
+from stream.telemetry.tracing import MAX_LINKS, BatchTracer, context_of
 from support.stream_records import CARD_NUMBER, CARD_NUMBERS, Told
 from support.telemetry_facts import BEGAN_NS, CAPPED, DIGEST, decided, scored, stages
 
@@ -109,12 +108,6 @@ def test_a_root_span_is_created_only_if_the_sampler_samples_it() -> None:
     assert list(decide(none, records(5, ()))) == [()] * 5
 
 
-def test_a_sampler_that_ignores_parents_also_samples_records_flagged_unsampled() -> None:
-    bench = Bench(ALWAYS_ON)
-    decide(bench, records(2, [("traceparent", UNSAMPLED)]))
-    assert len(bench.named("process transactions")) == 2
-
-
 def test_each_sampled_record_and_its_batch_link_to_each_other() -> None:
     bench = Bench()
     some = [*records(2), Told(offset=2), Told(offset=3, headers=[("traceparent", UNSAMPLED)])]
@@ -170,21 +163,6 @@ def test_a_failed_attempt_ends_its_spans_with_the_errors_class_and_a_retry_has_i
     assert len(bench.named("process batch")) == 2
 
 
-def test_a_cancelled_attempt_is_traced_as_an_error() -> None:
-    bench = Bench()
-    bench.tracing.begin(records(1)).failed(asyncio.CancelledError())
-    assert attributes_of(bench.one("process transactions"))["error.type"] == "CancelledError"
-
-
-def test_headers_requested_twice_have_the_same_send_span() -> None:
-    bench = Bench()
-    (record,) = records(1)
-    batch_trace = bench.tracing.begin([record])
-    assert batch_trace.headers(record) == batch_trace.headers(record)
-    batch_trace.decided(decided(scored([record])))
-    assert len(bench.named("send scores")) == 1
-
-
 def test_the_challengers_time_is_added_to_the_traces_of_the_records_that_it_scored() -> None:
     bench = Bench()
     some = records(3)
@@ -211,14 +189,6 @@ def test_labels_are_traced_to_their_outcomes() -> None:
     send = bench.one("send outcomes")
     assert (sent or b"").decode().split("-")[2] == f"{send.context.span_id:016x}"
     assert attributes_of(send)["messaging.destination.name"] == "outcomes"
-
-
-def test_a_batch_decided_record_by_record_has_one_span_per_stage() -> None:
-    bench = Bench()
-    decide(bench, records(2), stages=[*stages(("decode", "score")), *stages(("decode", "score", "publish"))])
-    batch = bench.one("process batch").context.span_id
-    shown = [span.name for span in bench.spans if span.parent and span.parent.span_id == batch]
-    assert shown == ["decode", "score", "publish"]
 
 
 VALUES = st.one_of(
@@ -271,13 +241,6 @@ def test_tracestates_of_more_than_512_characters_together_are_in_no_span(value: 
     assert list(left[1:]) == headers[1:]
     assert bench.spans
     assert {len(span.context.trace_state) for span in bench.spans if span.kind is SpanKind.CONSUMER} == {kept}
-
-
-def test_a_new_traceparent_is_appended_to_the_other_headers() -> None:
-    bench = Bench(ROOTS_ON)
-    (left,) = decide(bench, [Told(headers=[("correlation-id", b"7")])])
-    assert [name for name, _ in left] == ["correlation-id", "traceparent"]
-    assert with_traceparent(left, bench.one("send scores").context) == left
 
 
 def test_spans_have_exactly_the_documented_attributes() -> None:

@@ -15,15 +15,13 @@ from features.history.store import Fate
 from features.redis.age import HistoryAge
 from features.redis.keys import KeyLayout
 from stream.errors import SettingsError
-from stream.recovery.outage import DegradingStore, WaitingStore
-from stream.scoring.facts import LabelsApplied
+from stream.recovery.outage import DegradingStore
 from stream.settings import Settings
 from stream.telemetry.setup import Telemetry
 from stream.worker.app import WorkerApp
 from stream.worker.main import add_health
 from support.features.stored_hashes import HashConnection
 from support.paths import HOUSE
-from support.stream_records import Told
 
 WIRED = ("worker", "control", "recovery", "kafka")
 
@@ -50,22 +48,8 @@ def test_no_module_assigns_to_an_attribute_of_another_object(folder: str) -> Non
     assert {path.name: found for path in sources if (found := assigned_from_outside(path.read_text()))} == {}
 
 
-def test_an_assignment_to_an_attribute_of_another_object_is_found() -> None:
-    assert assigned_from_outside("self.a = self.b.c = 1\nself.d: int = 2\nx.y += 1") == ["self.b.c", "x.y"]
-
-
 def worker(redis_down: str) -> WorkerApp:
     return WorkerApp(Settings(redis_down=redis_down, worker_id="w-1"), Telemetry())
-
-
-async def test_the_parts_of_a_worker_exist_before_it_starts() -> None:
-    app = worker("wait")
-    assert app.reasons() == ["starting"]
-    assert app.current_consumer() is None
-    assert app.pulses() == {}
-    assert isinstance(app.parts.histories, WaitingStore)
-    assert app.parts.models.serving() is None
-    assert app.parts.repair.text() == "not started"
 
 
 async def test_the_setting_redis_down_selects_the_store_of_decisions() -> None:
@@ -118,20 +102,6 @@ async def test_readiness_warns_while_histories_go_back_less_far_than_features_lo
             app.parts.store.age.note(np.arange(days) * DAY_MS, [Fate.DECIDE] * days)
             _, warnings, missing = await answered()
             assert (len(warnings), missing) == (bool(left), left)
-
-
-async def test_the_root_page_is_no_ok_and_names_the_pages() -> None:
-    app = worker("wait")
-    add_health(app)
-    async with TestClient(TestServer(await app.web.wsgi())) as client:
-        answer = await client.get("/", allow_redirects=False)
-        assert (answer.status, (await answer.json())["pages"]) == (404, ["/health/live", "/health/ready", "/metrics"])
-
-
-async def test_the_parts_of_a_worker_emit_their_facts_through_the_log() -> None:
-    app = worker("wait")
-    app.parts.decider._emit(LabelsApplied([Told()], [], [], 0, []))
-    assert app.facts.labels == 1
 
 
 async def test_a_rebalance_during_a_drain_closes_nothing_and_the_group_is_left_before_the_rest_is_stopped(

@@ -11,7 +11,7 @@ from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.loading import Model
 from models.row_times import RowTimes
-from stream.contract.backfill import BACKFILL_HEADER, BackfillMark
+from stream.contract.backfill import BackfillMark
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
@@ -75,11 +75,6 @@ async def test_payments_behind_backfilled_ones_in_a_batch_are_decided_and_see_th
     assert (outputs.backfilled, outputs.repeated, outputs.dead) == (2, 0, [])
 
 
-async def test_a_batch_of_backfilled_payments_alone_has_no_output() -> None:
-    outputs = await Worker().decide(*map(filled, range(5)))
-    assert (len(outputs.scored), outputs.backfilled, outputs.dead) == (0, 5, [])
-
-
 async def test_a_backfilled_payment_that_is_delivered_again_is_neither_decided_nor_counted_twice() -> None:
     worker = Worker()
     await worker.decide(filled(0), filled(1))
@@ -114,15 +109,6 @@ async def test_a_backfilled_payment_with_other_content_is_a_dead_letter_and_a_la
         (4, DeadLetterCode.TOO_LATE),
     ]
     assert (len(outputs.scored), outputs.backfilled) == (0, 0)
-
-
-async def test_a_payment_with_a_mark_of_another_kind_is_decided() -> None:
-    one = payment(0)
-    one.headers = [(BACKFILL_HEADER, b"yes")]
-    outputs = await Worker().decide(one)
-    score = msgspec.json.decode(outputs.scored.outgoing[0].value or b"")
-    assert score["dropped"] == [f"headers.{BACKFILL_HEADER}"]
-    assert outputs.scored.outgoing[0].headers == ()
 
 
 async def test_an_error_of_ours_in_a_batch_leaves_backfilled_payments_undecided() -> None:

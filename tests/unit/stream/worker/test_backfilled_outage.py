@@ -187,24 +187,6 @@ async def test_a_backfill_during_an_outage_leaves_room_for_the_payments_of_other
     assert "backfilled payments wait to be applied" in worker.aside[1]
 
 
-async def test_a_short_outage_holds_up_no_payment_behind_backfilled_ones() -> None:
-    worker = Worker([FILLED, FILLED, PAYMENT, FILLED, PAYMENT] * 2)
-    worker.redis.away = True
-    await worker.work()
-    assert worker.scores.offsets == {0: worker.due(0)}
-    assert worker.aside == {}
-
-
-async def test_the_share_is_free_again_after_an_outage() -> None:
-    worker = Worker([FILLED] * 30)
-    for most in (SHARE + POLL, 2 * (SHARE + POLL)):
-        worker.redis.away = True
-        await worker.work()
-        assert most - POLL <= worker.at[0] <= most
-        worker.redis.away = False
-        await worker.store.catch_up()
-
-
 runs = st.integers(1, 30).map(lambda length: [FILLED] * length) | st.integers(1, 3).map(lambda some: [PAYMENT] * some)
 mixed = st.lists(runs, max_size=4).map(lambda some: [mark for run in some for mark in run])
 

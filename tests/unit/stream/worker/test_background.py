@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import GroupCoordinatorNotAvailableError
 from mode import Service
 
 from features.errors import StoreRefusedError, StoreUnavailableError
@@ -253,15 +252,6 @@ async def test_background_work_that_ends_as_cancelled_on_its_own_crashes_the_wor
     assert "background work failed" in caplog.text
 
 
-async def test_background_work_that_the_worker_cancels_crashes_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    starting = CrashedStartup()
-    starting._begin(asyncio.Event().wait())  # type: ignore[arg-type]
-    await settle()
-    starting._work[0].cancel()
-    await settle()
-    assert (starting.crashes, caplog.text) == ([], "")
-
-
 async def test_a_step_of_start_up_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def explain(_settings: Settings, error: object) -> str:
         return str(error)
@@ -316,23 +306,3 @@ async def test_a_worker_goes_on_without_its_log_of_changes_if_that_fails(caplog:
     await settle()
     assert task.done()
     assert "changes of this worker's state are no longer logged" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("error", "server"),
-    [(GroupCoordinatorNotAvailableError("loading"), "Kafka: "), (StoreUnavailableError("away"), "Redis: ")],
-    ids=["Kafka", "Redis"],
-)
-async def test_a_start_that_waits_names_the_server_that_does_not_answer(error: Exception, server: str) -> None:
-    starting, tries = CrashedStartup(), 0
-
-    async def connect() -> None:
-        nonlocal tries
-        tries += 1
-        if tries == 1:
-            raise error
-        assert (starting._waiting_for or "").startswith(server)
-
-    starting.sleep = stop  # type: ignore[method-assign]
-    await starting._until("Redis", connect)
-    assert (tries, starting._waiting_for) == (2, None)

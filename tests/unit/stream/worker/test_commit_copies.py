@@ -159,19 +159,6 @@ async def test_what_redis_has_lost_and_what_comes_from_another_worker_is_copied_
     assert kafka.asked[4:] == [LABELS], "another worker may have owned it meanwhile"
 
 
-async def test_copies_are_read_by_topic_and_damaged_ones_are_none() -> None:
-    predicted = LogPart(of_labels=False, partition=0, of_predictions=True)
-    stored = {PAID: CommitCopy("g", 9, "a").encode(), LABELLED: b"damaged", predicted: CommitCopy("g", 7, ID).encode()}
-    notes: Any = Notes(stored)
-    copies = CommitCopies(notes)
-    assert await copies.of("transactions") == {0: CommitCopy("g", 9, "a")}
-    assert await copies.of("labels") == {}
-    assert await copies.of("predictions") == {0: CommitCopy("g", 7, ID)}
-    notes.away = True
-    with pytest.raises(StoreUnavailableError):
-        await copies.of("labels")
-
-
 # --- labels and predictions
 
 
@@ -257,14 +244,6 @@ def test_labels_without_a_commit_and_a_copy_that_tells_their_topic_are_read_from
     assert (brokers.committed, brokers.rewound) == ({}, {})
 
 
-def test_a_consumer_that_stands_beyond_labels_made_anew_goes_to_their_beginning(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    brokers = Brokers(NEWER_ID)
-    assert find(monkeypatch, brokers, None, frozenset({LABELS})) == Start(0, 0)
-    assert brokers.rewound == {LABELS: 0}
-
-
 def test_labels_wait_while_the_coordinator_does_not_take_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RebalanceInProgressError):
         find(monkeypatch, Brokers(ID, accepts=False), CommitCopy(GROUP, 40, ID))
@@ -299,27 +278,12 @@ def test_labels_whose_commit_was_moved_wait_without_a_copy_and_go_on_where_that_
     assert (brokers.rewound, brokers.committed) == ({}, {LABELS: Commit(70, ID)})
 
 
-def test_labels_whose_commit_was_moved_to_their_beginning_are_all_read_again_without_asking(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    brokers = Brokers(ID)
-    assert find(monkeypatch, brokers, None, made=OffsetAndMetadata(0, "")) == Start(0, 0)
-    assert (brokers.rewound, brokers.committed) == ({}, {LABELS: Commit(0, ID)})
-
-
 def test_predictions_of_the_version_before_go_on_at_their_commit_which_gets_a_note_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     brokers = Brokers(ID)
     assert find(monkeypatch, brokers, None, tp=PREDICTIONS, made=MOVED) == Start(0, 70, 70)
     assert (brokers.rewound, brokers.committed, brokers.note) == ({}, {PREDICTIONS: Commit(70, ID)}, ID)
-
-
-def test_predictions_whose_commit_a_tool_has_noted_wait_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
-    brokers = Brokers(ID)
-    found = find(monkeypatch, brokers, None, tp=PREDICTIONS, made=OffsetAndMetadata(70, "moved by ann"))
-    assert not isinstance(found, Start)
-    assert found[1] == 70
 
 
 def test_predictions_that_kafka_no_longer_has_hold_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,30 +68,3 @@ def test_the_first_dead_letter_of_a_burst_is_logged_and_the_others_are_counted_b
     )
     assert vars(caplog.records[0])["counts"] == {"not_json": 500, "wrong_key": 1}
     assert "tok-detail" not in caplog.text, "a detail quotes the record"
-
-
-def test_a_burst_goes_on_while_dead_letters_come_and_then_the_next_one_is_a_first_again(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    watched = Watched()
-    for offset in range(3):
-        watched.facts(LabelsApplied([], [], letters(WRONG_KEY, [offset], "labels"), 0, stages()))
-        watched.after(SUMMARY_SECONDS)
-    watched.after(SUMMARY_SECONDS)
-    watched.facts(LabelsApplied([], [], letters(WRONG_KEY, [9], "labels"), 0, stages()))
-    assert [message.partition(";")[0] for message in caplog.messages] == [
-        "dead letter wrong_key: labels partition 3 offset 0",
-        "dead letter wrong_key: labels partition 3 offset 1",
-        "dead letter wrong_key: labels partition 3 offset 2",
-        "dead letter wrong_key: labels partition 3 offset 9",
-    ]
-
-
-def test_what_was_counted_is_logged_when_the_worker_ends(caplog: pytest.LogCaptureFixture) -> None:
-    watched = Watched()
-    watched.facts(decided(scored([]), letters(NOT_JSON, [1, 2])))
-    watched.now = 2.0
-    watched.facts.summarise(now=True)
-    watched.facts.summarise(now=True)
-    assert len(caplog.messages) == 2
-    assert caplog.messages[1].startswith("dead letters of the last 2 s: 1 not_json (2 in all")

@@ -1,12 +1,9 @@
 """What the input shows about its producers is logged once, repeated while it goes on, and stands in `/health/ready`."""
 
-import logging
-
 import pytest
 
 from stream.scoring.facts import Decided, LabelsApplied
 from stream.scoring.two_partitions import CARD_ON_TWO_PARTITIONS
-from stream.worker.fact_log import FactLog
 from stream.worker.input_notices import REPEAT_SECONDS, InputNotices
 from support.stream_records import Told
 from support.telemetry_facts import decided, scored, stages
@@ -57,13 +54,3 @@ def test_what_stops_is_no_warning_any_more_and_is_told_anew_when_it_comes_again(
     watched.notices.add(LabelsApplied([], [], [], 2, stages()))
     assert [message[:8] for message in caplog.messages] == ["7 fields", "2 fields"]
     assert [one[:1] for one in watched.notices.warnings()] == ["2"]
-
-
-def test_a_clean_input_is_told_of_in_no_line(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    facts = FactLog(lambda _fact: None)
-    for _ in range(3):
-        facts(decided(scored([Told()] * 4)))
-    facts.notices.look()
-    assert caplog.messages == []
-    assert facts.notices.warnings() == []

@@ -108,12 +108,6 @@ def offsets(outputs: Outputs) -> dict[int, list[int]]:
     }
 
 
-async def test_a_batch_without_errors_is_decided_in_one_call() -> None:
-    pipeline = FailingPipeline(failing_on())
-    outputs = await decide(pipeline, a_batch())
-    assert (offsets(outputs), outputs.dead, pipeline.calls) == ({0: [0, 2, 4], 1: [1, 3, 5]}, [], [6])
-
-
 async def test_a_failing_record_is_decided_by_rules_and_the_others_as_usual(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -208,12 +202,6 @@ async def test_an_error_of_the_store_is_raised_and_makes_no_dead_letter(error: S
         await decide(FailingPipeline(fault), a_batch())
 
 
-async def test_an_empty_batch_gives_empty_outputs() -> None:
-    for fault in (failing_on(), lambda _: ValueError()):
-        outputs = await decide(FailingPipeline(fault), [])
-        assert (len(outputs.scored), outputs.dead, outputs.repeated) == (0, [], 0)
-
-
 async def test_a_record_that_was_appended_nowhere_becomes_an_undecidable_dead_letter() -> None:
     class Refusing(MemoryStore):
         async def observe(self, transactions: Transactions) -> Observed:
@@ -279,16 +267,6 @@ async def test_a_payment_that_is_due_no_decision_gets_none_although_all_raises_a
     assert [letter.code for letter in outputs.dead] == [DeadLetterCode.TRANSACTION_CONFLICT]
 
 
-async def test_a_payment_that_rules_decided_is_repeated_when_it_is_sent_again() -> None:
-    pipeline = FailingPipeline(failing_on(0))
-    await decide(pipeline, a_batch(1))
-    sent_again = Told(text(transaction_id="t-0", more=1), offset=9)
-    other_content = Told(text(transaction_id="t-0", amount_minor=1), offset=10)
-    outputs = await decide(pipeline, [sent_again, other_content])
-    assert (len(outputs.scored), outputs.repeated) == (0, 1)
-    assert [letter.code for letter in outputs.dead] == [DeadLetterCode.TRANSACTION_CONFLICT]
-
-
 async def test_a_failing_record_that_is_due_no_decision_gets_none() -> None:
     """Its fate is that of its card's history, also if it fails."""
     records = [*a_batch(1), Told(text(transaction_id="t-0", more=1), offset=1)]
@@ -298,50 +276,12 @@ async def test_a_failing_record_that_is_due_no_decision_gets_none() -> None:
     assert [letter.code for letter in outputs.dead] == [DeadLetterCode.TRANSACTION_CONFLICT, DeadLetterCode.NOT_JSON]
 
 
-async def test_many_payments_on_a_card_are_reviewed_although_the_model_cannot_decide() -> None:
-    outputs = await decide(FailingPipeline(failing_on(6)), a_batch(7))
-    assert [one.decision for one in outputs.scored.judgements][-1] == "review"
-    assert outputs.scored.judgements[-1].degraded == ("undecidable",)
-
-
 async def test_decisions_by_rules_join_those_of_a_batch_with_a_challenger_but_are_not_offered_to_it() -> None:
     serving = ServingModels(1, cast("Model", CountingModel()), None, "c" * 64)
     scored = (await decide(FailingPipeline(failing_on(2)), a_batch(4), serving)).scored
     assert len(scored) == 4
     assert {name: matrix.shape[0] for name, matrix in scored.vectors.items()} == dict.fromkeys(scored.vectors, 4)
     assert [record.offset for record in scored.comparable(LIVE).records] == [0, 1, 3]
-
-
-async def test_redis_may_fail_while_a_payment_is_decided_by_rules() -> None:
-    class Away(FailingPipeline):
-        async def decide_by_rules(self, *_: Any, **__: Any) -> Outputs:
-            raise StoreUnavailableError("away")
-
-    with pytest.raises(StoreUnavailableError):
-        await decide(Away(failing_on(0)), a_batch(1))
-
-
-async def test_a_decisions_latency_includes_the_time_to_observe_its_histories() -> None:
-    time_ms = 1_000
-
-    class Slow(MemoryStore):
-        async def observe(self, transactions: Transactions) -> Observed:
-            nonlocal time_ms
-            time_ms += 200
-            return await super().observe(transactions)
-
-    pipeline = Pipeline(Settings(), FEATURES, Slow(FEATURES))
-    terms = DecisionTerms(SERVING, {0: 1, 1: 1}, NoTracing().headers)
-    record = Told(text(transaction_id="t-0", occurred_at=0), timestamp=900)
-    (latency_ms,) = (await pipeline.decide([record], terms, lambda: time_ms)).scored.latencies_ms
-    assert latency_ms == 300
-
-
-async def test_an_applied_record_is_repeated_when_it_is_sent_again() -> None:
-    pipeline = FailingPipeline(failing_on())
-    await apply_isolating(pipeline, a_batch(), 0)
-    outputs = await decide(pipeline, [Told(text(transaction_id="t-0", more=1), offset=9)])
-    assert (len(outputs.scored), outputs.repeated) == (0, 1)
 
 
 async def test_a_record_that_cannot_be_applied_is_skipped_and_the_others_are_applied(
@@ -353,11 +293,3 @@ async def test_a_record_that_cannot_be_applied_is_skipped_and_the_others_are_app
     assert "partition 1 offset 3 cannot be decided" in caplog.text
     outputs = await decide(pipeline, [Told(text(transaction_id=f"t-{at}", more=1), offset=9 + at) for at in range(6)])
     assert (len(outputs.scored), outputs.repeated) == (1, 5)
-
-
-async def test_applying_raises_an_error_of_the_store_and_ignores_an_empty_batch() -> None:
-    with pytest.raises(StoreUnavailableError):
-        await apply_isolating(FailingPipeline(failing_on(3, error=StoreUnavailableError("away"))), a_batch(), 0)
-    pipeline = FailingPipeline(failing_on())
-    await apply_isolating(pipeline, [], 0)
-    assert pipeline.calls == []

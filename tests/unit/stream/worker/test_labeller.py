@@ -231,12 +231,3 @@ async def test_an_outcome_has_the_kind_of_fraud_without_card_numbers_and_none_wh
     assert found[0]["fraud_type"] == "stolen card"
     assert "4242" not in found[1]["fraud_type"]
     assert "fraud_type" not in found[2]
-
-
-async def test_a_partition_whose_outcomes_cannot_be_written_is_set_aside(bench: Bench) -> None:
-    bench.written.failing = True
-    batch = bench.batch(said(1))
-    await bench.labeller.handle(batch)
-    assert batch.aside == {0: "not acknowledged"}
-    assert bench.committable() == {}
-    assert [type(fact).__name__ for fact in bench.facts] == ["Retried", "LabelsApplied"]

@@ -5,15 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
 
-from models.commands import LEAVES_REVISION, CommandKind
 from models.lineup import Lineup, follow
-from stream.worker.fact_log import FactLog
-from stream.worker.lifecycle import _VERBS, Assignments, Drain, LineupChanges, Readiness
+from stream.worker.lifecycle import LineupChanges, Readiness
 from support.control_events import accepted
-from support.stream_records import CARD_NUMBER, Told
-from support.telemetry_facts import decided, scored
+from support.stream_records import CARD_NUMBER
 
 A, B = "a" * 64, "b" * 64
 NAMES = {A: SimpleNamespace(name="cards", version="2026-01"), B: SimpleNamespace(name="cards", version="2026-02")}
@@ -57,25 +53,6 @@ def test_what_lasts_is_a_warning_and_is_repeated_every_minute(caplog: pytest.Log
         "WARNING still not ready after 70 s: no model is live",
         "WARNING still not ready after 130 s: no model is live",
         "WARNING still not ready after 190 s: no model is live",
-    ]
-
-
-def test_a_reason_that_comes_after_ten_seconds_is_a_warning_at_once(caplog: pytest.LogCaptureFixture) -> None:
-    readiness = Readiness(lambda: "", 0.0)
-    for second in range(12):
-        readiness.look(["Kafka"], float(second))
-    readiness.look(["Redis"], 12.0)
-    assert levels(caplog)[1:] == ["WARNING still not ready after 10 s: Kafka", "WARNING not ready: Redis"]
-
-
-def test_reasons_that_differ_in_their_figures_alone_are_no_news(caplog: pytest.LogCaptureFixture) -> None:
-    readiness = Readiness(lambda: "", 0.0)
-    readiness.look([], 0.0)
-    for second in range(50):
-        readiness.look([f"partition 3 is at offset {17 * second} of 4000"], float(second))
-    assert levels(caplog)[1:] == [
-        "INFO not ready: partition 3 is at offset 0 of 4000",
-        "WARNING still not ready after 10 s: partition 3 is at offset 170 of 4000",
     ]
 
 
@@ -135,44 +112,7 @@ def test_several_revisions_between_two_looks_are_a_line_each(caplog: pytest.LogC
     ]
 
 
-def test_every_command_that_makes_a_revision_has_a_verb() -> None:
-    assert _VERBS.keys() == set(CommandKind) - LEAVES_REVISION
-
-
 # --- partitions
 
 
-def test_an_assignment_is_one_line_with_what_was_got_and_lost(caplog: pytest.LogCaptureFixture) -> None:
-    assignments = Assignments()
-    first = [TopicPartition("transactions", number) for number in (0, 1, 2, 7)] + [TopicPartition("labels", 0)]
-    assignments.assigned(first, 1)
-    assignments.assigned([*first[:2], TopicPartition("labels", 1)], 2)
-    assignments.assigned([], 3)
-    assert caplog.messages == [
-        "partitions of generation 1: got labels 0, transactions 0-2 7; lost none; owns labels 0, transactions 0-2 7",
-        "partitions of generation 2: got labels 1; lost labels 0, transactions 2 7; owns labels 1, transactions 0-1",
-        "partitions of generation 3: got none; lost labels 1, transactions 0-1; owns none",
-    ]
-    assert vars(caplog.records[1])["lost"] == {"labels": [0], "transactions": [2, 7]}
-
-
 # --- the drain
-
-
-def test_a_drain_says_why_and_what_it_has_finished(caplog: pytest.LogCaptureFixture) -> None:
-    facts = FactLog(lambda _: None)
-    facts(decided(scored([Told()] * 5)))
-    drain = Drain.begin("SIGTERM", 20.0, facts)
-    facts(decided(scored([Told()] * 2)))
-    drain._replace(began=drain.began - 1.5).end(0, facts)
-    assert levels(caplog) == [
-        "INFO SIGTERM: draining, at most 20 s: batches in progress are finished and committed, no new one begins",
-        "INFO drained after 1.5 s: 2 payments decided meanwhile, 7 payments and 0 labels since the start; exit code 0",
-    ]
-
-
-def test_an_end_by_a_fault_is_an_error(caplog: pytest.LogCaptureFixture) -> None:
-    facts = FactLog(lambda _: None)
-    Drain.begin("fatal error", 20.0, facts).end(70, facts)
-    assert levels(caplog)[1].startswith("ERROR ended after 0.0 s: 0 payments decided meanwhile")
-    assert levels(caplog)[1].endswith("exit code 70")

@@ -164,8 +164,3 @@ async def test_a_batch_is_tried_again_while_redis_is_away(monkeypatch: pytest.Mo
     assert applying.facts[:2] == [Retried("predictions", "StoreUnavailableError")] * 2
     assert [one["status"] for one in applying.written.outcomes()] == ["applied"]
     assert applying.applier.reasons() == []
-
-
-def test_a_worker_whose_features_read_no_prediction_subscribes_to_none() -> None:
-    assert list(Applying().applier.handlers) == ["predictions"]
-    assert dict(Applying(modules="").applier.handlers) == {}

@@ -104,9 +104,3 @@ async def test_the_time_of_each_model_of_a_split_is_reported() -> None:
         others.add(9_000_000, 3)
     assert await scene.look(1) == [(2, 40.0), (2, 3_000.0)]
     assert [event.model for event in scene.log.events] == [B, C]
-
-
-async def test_a_model_that_is_not_loaded_is_not_reported() -> None:
-    scene = Scene()
-    scene.follower.lineup = replace(CANARY, canary=Canary(A, 100, "s"))
-    assert await scene.look(0, 40.0) == []
