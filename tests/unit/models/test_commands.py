@@ -323,21 +323,3 @@ def test_a_command_of_more_than_256_kib_or_10_000_lists_is_refused_before_it_is_
     assert codes(read(note="x" * (room + 1))) == [
         (ProblemCode.INVALID_RECORD, f"{LARGEST_COMMAND_BYTES + 1} bytes, more than {LARGEST_COMMAND_BYTES}")
     ]
-
-
-def test_the_problems_of_a_record_say_what_is_expected_and_what_was_given_without_a_pattern() -> None:
-    answer = read(model="LATEST", deployment="a b", issued_at=[1], kind="reboot", expected_revision=-1, reason={})
-    assert isinstance(answer, UnreadableRecord)
-    details = {problem.detail for problem in answer.problems}
-    assert (
-        "model: expected a model's digest, or its first 8 or more hexadecimal digits, 0-9 a-f, got 'LATEST'" in details
-    )
-    assert "deployment: expected 1 to 64 letters, digits, . _ : @ -, got 'a b'" in details
-    assert "expected_revision: expected an integer from 0 to 9007199254740992, got -1" in details
-    assert "reason: expected a text of 0 to 2000 characters, got an object" in details
-    assert any(detail.startswith("kind: expected one of challenge, withdraw, promote, ") for detail in details)
-    unreadable = read_event(b'{"schema":"event/1","event_id":"a b"}')
-    assert isinstance(unreadable, UnreadableRecord)
-    assert [one.detail for one in unreadable.problems] == [
-        "no event/1: Expected `str` of another form - at `$.event_id`"
-    ]

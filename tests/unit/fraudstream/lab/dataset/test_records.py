@@ -68,12 +68,6 @@ def test_a_numeric_category_code_gets_its_leading_zeros_back(tmp_path: Path) -> 
     assert record["mcc"] == "0742"
 
 
-def test_a_time_with_a_utc_offset_keeps_its_text(tmp_path: Path) -> None:
-    given = columns(1, occurred_at=["2026-01-31T23:30:00.250+02:00"])
-    (record,) = records(write(tmp_path / "p.csv", given), tmp_path)
-    assert record["occurred_at"] == "2026-01-31T23:30:00.250+02:00"
-
-
 def test_epoch_milliseconds_become_rfc_3339_text(tmp_path: Path) -> None:
     (record,) = records(write(tmp_path / "p.parquet", columns(1, occurred_at=[START_MS + 7])), tmp_path)
     assert record["occurred_at"] == "2026-01-01T00:00:00.007+00:00"

@@ -322,16 +322,6 @@ def test_the_command_reports_an_error_and_exits_with_1(tmp_path: Path, models: s
     assert "column transaction_id is missing" in done.stderr
 
 
-def test_the_command_writes_csv_and_reads_it_again(tmp_path: Path, models: str, digest: str) -> None:
-    file, out = write(tmp_path / "in.csv", transactions(rows=50)), tmp_path / "out.CSV"
-    arguments = ["--model", digest, "--threads", "1", "--json", "--out"]
-    first = command(str(file), *arguments, str(out), models=models)
-    again = command(str(out), *arguments, str(tmp_path / "again.csv"), models=models)
-    assert (first.exit_code, again.exit_code) == (0, 0), again.output
-    assert out.read_text().startswith("transaction_id,card_id,")
-    assert json.loads(again.stdout)["decisions"] == json.loads(first.stdout)["decisions"]
-
-
 def test_an_output_that_cannot_be_what_was_asked_for_is_wrong_usage(tmp_path: Path, models: str, digest: str) -> None:
     file = write(tmp_path / "in.csv", transactions(rows=5))
     for out, problem in (("x.xlsx", "ends in '.xlsx': name a file that ends in .parquet, .pq, .csv"),

@@ -16,7 +16,6 @@ from features.history import records
 from features.history.store import Entity
 from features.rows import card
 from features.vector.sets import DEFAULT_MODULES
-from features.vector.travel import distances_km
 from fraudstream.lab.training.probe_histories import FIRST_MS, invented_histories
 from models.artifact import ProbeHistories, matrix_of, same_bits
 from stream.control.probes import vectorise_probe
@@ -28,7 +27,6 @@ SETS = {
     "every aggregate": everything(),
     "predictions": FeatureSet(WITH_PREDICTIONS),
 }
-NOT_IN_HISTORIES = {"is_night", "is_weekend"}
 
 
 @cache
@@ -118,29 +116,6 @@ def test_an_implementation_that_forgets_a_part_of_the_records_is_noticed(what: s
     reads = [at for at, one in enumerate(names) if re.search(features, one)]
     assert reads
     assert [names[at] for at in reads if same_bits(computed[:, at], expected[:, at])] == []
-
-
-def test_every_kind_of_record_is_there() -> None:
-    cards = records_of("every aggregate", "card")
-    flags = cards[:, records.FLAGS]
-    labels, payments = records.is_label(flags), records.is_transaction(flags)
-    assert 100 < labels.sum() < payments.sum()
-    frauds = (flags[labels] & records.FRAUD_BIT) != 0
-    assert 0 < frauds.sum() < len(frauds)
-    assert set(records.exponents(flags[payments]).tolist()) == {0, 2, 3, 4}
-    traits = cards[payments][:, records.TRAITS]
-    for trait, least in ((records.CATEGORY, 4), (records.COUNTRY, 4), (records.CHANNEL, 5), (records.CLOCK, 4)):
-        assert len(np.unique(records.unpack_trait(traits, trait))) >= least
-    assert 0 in records.unpack_trait(traits, records.CATEGORY), "absent in some"
-    assert 0 in cards[payments][:, records.DEVICE], "some without a device"
-    assert len(np.unique(cards[payments][:, records.DEVICE])) >= 4
-    places = cards[payments][:, records.PLACE][records.unpack_trait(traits, records.HAS_PLACE) == 1]
-    here, there = records.unpack_places(places[:-1]), records.unpack_places(places[1:])
-    assert distances_km(*here, *there).max() > 19_000
-    assert (records_of("features.hot_merchants_set", "merchant")[:, records.FLAGS] & records.PANE_BIT).any()
-    predictions = records_of("predictions", "prediction")
-    assert np.isnan(predictions[:, records.AMOUNT].view(np.float64)).any(), "some without a value"
-    assert len(np.unique(predictions[:, records.OTHER])) == 3, "two names, and one's own record"
 
 
 def test_some_records_came_late_some_are_later_than_the_payment_and_some_labels_are_not_known_yet() -> None:

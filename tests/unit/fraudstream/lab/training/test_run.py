@@ -64,7 +64,7 @@ def test_the_same_input_gives_the_same_digest_and_a_model_that_loads(
     tmp_path: Path, trained: Trained, columns: dict[str, list[Any]]
 ) -> None:
     repository, report, progress = trained
-    again = train(request_for(write(tmp_path / "b.csv", columns), threads=2), repository, silent)
+    again = train(request_for(write(tmp_path / "b.csv", columns)), repository, silent)
     assert again.digest == report.digest
     assert repository.digests() == (report.digest,)
     model = load(repository, report.digest, {SMALL.fingerprint: vectorise_probe(SMALL)})
