@@ -7,8 +7,10 @@ STAMP := .venv/.installed
 DEMO := $(if $(wildcard $(STAMP)),.venv,.venv-demo)
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "fraudstream needs Python 3.11 or newer: make PYTHON=python3.12 ...")
 PATHS := fraudstream stream features models shadow guards metrics benchmarks tests deploy docs examples hatch_build.py
-# One process more than cores: tests of the whole wait for other processes half of their time.
+# One process more than cores: tests of the whole wait for other processes half of their time. Unit tests wait for
+# nothing, and each process collects all of them first.
 PYTEST := $(BIN)/pytest -n 3 --dist worksteal --durations=25
+UNIT := $(BIN)/pytest -n logical --dist worksteal --durations=25
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
@@ -55,7 +57,7 @@ types: setup
 	$(BIN)/mypy examples/python
 
 unit: setup  ## the tests that need no server: about 7 minutes on two cores
-	$(PYTEST) -m "not integration and not acceptance" tests/unit tests/contract
+	$(UNIT) -m "not integration and not acceptance" tests/unit tests/contract
 
 integration: setup  ## the tests on Kafka and Redis, except the long ones
 	$(PYTEST) -m "integration and not acceptance"

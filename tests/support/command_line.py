@@ -16,7 +16,7 @@ from models.commands import Event
 from stream.control.client import CommandRequest
 from stream.settings import Settings
 
-DEFAULTS = {"FRAUDSTREAM_ACTOR": "ann", "FRAUDSTREAM_BROKERS": "127.0.0.1:1", "COLUMNS": "120"}
+DEFAULTS = {"FRAUDSTREAM_ACTOR": "ann", "FRAUDSTREAM_BROKERS": "127.0.0.1:1", "COLUMNS": "160"}
 
 
 def run_command(*arguments: str, settings: Mapping[str, str] | None = None, typed: str = "") -> Result:

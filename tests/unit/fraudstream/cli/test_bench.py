@@ -9,7 +9,7 @@ from fraudstream.cli.main import main
 
 
 @pytest.mark.parametrize("name", sorted(MOVED))
-@pytest.mark.parametrize("arguments", [(), ("--model", "3f9a02c1", "--json"), ("--help",)], ids=" ".join)
+@pytest.mark.parametrize("arguments", [("--model", "3f9a02c1", "--json"), ("--help",)], ids=" ".join)
 def test_a_command_that_has_moved_names_its_place_and_exits_with_2(name: str, arguments: tuple[str, ...]) -> None:
     done = CliRunner().invoke(main, ["bench", name, *arguments])
     assert (done.exit_code, done.stdout) == (2, "")

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from fraudstream.cli.lazy import CommandGroup, summary_of
-from fraudstream.cli.main import COMMANDS, main
+from fraudstream.cli.main import main
 
 GROUPS = ("", "model", "topics", "dead-letters", "bench", "features", "guard")
 
@@ -28,9 +28,8 @@ def test_every_group_names_what_is_meant_and_lists_whole_summaries() -> None:
 
 
 @pytest.mark.parametrize("words", GROUPS)
-@pytest.mark.parametrize("columns", [60, 80, 200])
-def test_no_summary_is_cut(words: str, columns: int) -> None:
-    shown = CliRunner().invoke(main, [*words.split(), "--help"], terminal_width=columns).stdout
+def test_no_summary_is_cut(words: str) -> None:
+    shown = CliRunner().invoke(main, [*words.split(), "--help"], terminal_width=60).stdout
     text = " ".join(shown.replace("-\n", "-").split())
     group = dict(all_groups(main))[tuple(words.split())]
     for name in group.list_commands(click.Context(group)):
@@ -39,14 +38,6 @@ def test_no_summary_is_cut(words: str, columns: int) -> None:
         summary = summary_of(command)
         assert summary.endswith(".") or summary[-1] in ")`"
         assert summary.replace("- ", "-") in text.replace("- ", "-"), name
-
-
-def test_the_commands_stand_by_what_a_person_wants_each_once() -> None:
-    shown = CliRunner().invoke(main, ["--help"]).stdout
-    headings = [line[:-1] for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    purposes = list(dict.fromkeys(source.purpose for source in COMMANDS.values()))
-    assert headings == ["Options", *purposes]
-    assert len(purposes) == len({*purposes}) == 7
 
 
 @pytest.mark.parametrize(
@@ -79,10 +70,3 @@ def test_a_word_that_is_like_no_command_is_refused_without_a_guess(typed: str) -
     assert done.exit_code == 2
     assert "No such command" in done.stderr
     assert "Did you mean" not in done.stderr
-
-
-def test_a_group_of_one_purpose_lists_its_commands_in_the_alphabet() -> None:
-    shown = CliRunner().invoke(main, ["model", "--help"], terminal_width=200).stdout
-    names = [line.split()[0] for line in shown.partition("Commands:")[2].splitlines() if line[:3].strip()]
-    assert names == sorted(names)
-    assert "promote" in names

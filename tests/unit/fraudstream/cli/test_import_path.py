@@ -41,6 +41,7 @@ def run(folder: Path, command: tuple[str, ...], **environment: str) -> subproces
     )
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize(
     ("command", "path"), [(SCRIPT, ""), (SCRIPT, "."), (MODULE, "")], ids=["script", "PYTHONPATH", "python -m"]
 )
@@ -52,6 +53,7 @@ def test_the_command_line_runs_in_a_project_with_packages_of_the_same_names(
     assert [row["name"] for row in json.loads(done.stdout)["features"]] == ["card_count_3d"]
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("command", [SCRIPT, MODULE], ids=["script", "python -m"])
 def test_a_set_inside_a_folder_of_the_same_name_is_found(project: Path, command: tuple[str, ...]) -> None:
     done = run(project, (*command, "features", "list", "--json"), FRAUDSTREAM_FEATURES="features.ours")

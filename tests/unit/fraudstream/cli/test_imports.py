@@ -11,7 +11,6 @@ import pytest
 from fraudstream.cli.lazy import LazyGroup
 from fraudstream.cli.main import main
 from support.environment import without_settings
-from support.paths import HOUSE
 
 KAFKA = {"aiokafka", "async_timeout", "cramjam", "msgspec", "packaging", "typing_extensions"}
 MODELS = {"fsspec", "numpy"}
@@ -84,11 +83,16 @@ def imported(program: str, *arguments: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("command", ALLOWED, ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(one, marks=() if one == ("--help",) else pytest.mark.acceptance) for one in ALLOWED],
+    ids=" ".join,
+)
 def test_a_command_imports_only_the_packages_that_it_may(command: tuple[str, ...]) -> None:
     assert imported(RUN_COMMAND, *command) - ALLOWED[command] - {"click"} == set()
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("module", PROCESSES)
 def test_a_process_imports_no_package_of_training_or_of_another_process(module: str) -> None:
     assert importlib.util.find_spec("sklearn") is not None
@@ -97,10 +101,12 @@ def test_a_process_imports_no_package_of_training_or_of_another_process(module: 
     assert found & PROCESSES[module] == set()
 
 
+@pytest.mark.acceptance
 def test_a_worker_without_keys_does_not_import_what_verifies_signatures() -> None:
     imported("import stream.worker.main, stream.control.keys; assert 'stream.control.ed25519' not in sys.modules")
 
 
+@pytest.mark.acceptance
 def test_importing_the_booster_does_not_import_scikit_learn_and_leaves_it_importable() -> None:
     found = imported("import models.booster; assert 'sklearn' not in sys.modules; import sklearn.linear_model")
     assert {"lightgbm", "sklearn"} <= found
@@ -126,16 +132,3 @@ def test_a_groups_table_has_the_names_and_summaries_of_its_commands() -> None:
             assert command is not None, f"{name} {one}"
             assert command.name == one
             assert " ".join((command.help or "").partition("\n\n")[0].split()) == group.sources[one].summary
-
-
-def test_get_command_returns_none_for_an_unknown_name() -> None:
-    assert main.get_command(click.Context(main), "no such command") is None
-
-
-def test_every_command_is_defined_in_a_module_of_the_command_line() -> None:
-    folder = HOUSE / "fraudstream" / "cli"
-    for _, group in groups(main):
-        for source in group.sources.values():
-            package, _, module = source.place.partition(":")[0].rpartition(".")
-            assert package == "fraudstream.cli"
-            assert (folder / f"{module}.py").exists()

@@ -7,11 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 from aiokafka.errors import KafkaError
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from fraudstream.cli import commands, let_through, limits
-from fraudstream.cli.main import main
-from models.commands import CommandKind, Event
+from fraudstream.cli import let_through, limits
+from models.commands import CommandKind
 from models.let_through import LetThrough, LetThroughTotals, LetThroughWish
 from models.limits import Limits
 from models.lineup import Lineup
@@ -21,24 +20,18 @@ from models.volume import VolumeBudget
 from stream.clock import now_ms
 from stream.control.client import CommandRequest
 from stream.settings import Settings
+from support.command_line import answer_reads, record_requests, run_command
 from support.control_events import accepted
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner(env={"FRAUDSTREAM_ACTOR": "ann"}).invoke(main, ["limits", *arguments])
+    return run_command("limits", *arguments)
 
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[CommandRequest]:
     """The requests that are sent; each is accepted."""
-    requests = list[CommandRequest]()
-
-    async def send(_settings: Settings, request: CommandRequest, _tell: object) -> tuple[str, Event]:
-        requests.append(request)
-        return "c-1", accepted(3, "limits", limits=Limits(request.decline_cap))
-
-    monkeypatch.setattr(commands, "command_traced", send)
-    return requests
+    return record_requests(monkeypatch, lambda request: accepted(3, "limits", limits=Limits(request.decline_cap)))
 
 
 @pytest.mark.parametrize(
@@ -87,10 +80,9 @@ def test_what_is_no_share_of_decisions_is_refused_before_anything_is_sent(
 def test_what_is_in_force_is_shown(
     monkeypatch: pytest.MonkeyPatch, found: Limits | None, text: str, cap: float | None
 ) -> None:
-    async def fold(_settings: Settings) -> Any:
-        return SimpleNamespace(lineup=Lineup("default", 7, limits=found), term=Term())
+    fold = SimpleNamespace(lineup=Lineup("default", 7, limits=found), term=Term())
 
-    monkeypatch.setattr(limits, "read_fold", fold)
+    answer_reads(monkeypatch, "read_fold", lambda: fold, limits)
     assert run("show").stdout == f"{text}\n"
     shown = {"deployment": "default", "revision": 7, "decline_cap": cap, "let_through": None}
     shown |= {"promote_needs_verdict": False, "volume_budget": None}
@@ -115,12 +107,6 @@ def test_a_budget_of_alerts_is_set_and_taken_away(
     result = run("set", *arguments, "--reason", "a team of twelve")
     assert result.exit_code == 0, result.stderr
     assert sent == [CommandRequest(CommandKind.LIMITS, "ann", "a team of twelve", 60.0, volume_budget=budget)]
-
-
-def test_a_budget_of_alerts_is_told_in_words() -> None:
-    event = accepted(3, "limits", limits=Limits(volume_budget=VolumeBudget(0.006, 0.001, 0.2)))
-    expected = "alerts at most 0.6%, declines at most 0.1%, alerts within 20% of the live model's"
-    assert commands.verdict_text(event).endswith(f"limits no cap on declines; promoted models keep {expected}")
 
 
 # --- let-through
@@ -153,11 +139,6 @@ def test_a_let_through_is_set_and_taken_away(
     assert sent == [CommandRequest(CommandKind.LIMITS, "ann", "truth", 60.0, let_through=wish)]
 
 
-def test_a_verdict_says_what_is_in_force() -> None:
-    event = accepted(3, "limits", limits=Limits(0.02, RULE))
-    assert commands.verdict_text(event).endswith(f"limits declines capped at 2%; {IN_WORDS}")
-
-
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
@@ -186,8 +167,7 @@ def test_what_is_no_let_through_is_refused_before_anything_is_sent(
 
 
 def test_what_was_let_through_today_is_shown_with_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fold(_settings: Settings) -> Any:
-        return SimpleNamespace(lineup=Lineup("default", 7, limits=Limits(0.02, RULE)), term=Term(0, "default"))
+    fold = SimpleNamespace(lineup=Lineup("default", 7, limits=Limits(0.02, RULE)), term=Term(0, "default"))
 
     async def totals(_settings: Settings, _term: Term) -> dict[int, LetThroughTotals]:
         today, before = day_of(now_ms()), "2026-01-31"
@@ -197,7 +177,7 @@ def test_what_was_let_through_today_is_shown_with_what_is_left(monkeypatch: pyte
             12: LetThroughTotals(),
         }
 
-    monkeypatch.setattr(limits, "read_fold", fold)
+    answer_reads(monkeypatch, "read_fold", lambda: fold, limits)
     monkeypatch.setattr(let_through, "_totals", totals)
     first, second = run("show").stdout.splitlines()
     assert first.startswith("revision 7: declines capped at 2%, that is 40 of")
@@ -223,8 +203,7 @@ def test_what_was_let_through_today_is_shown_with_what_is_left(monkeypatch: pyte
 def test_what_cannot_be_known_of_today_is_said(
     monkeypatch: pytest.MonkeyPatch, publisher: str, error: Exception | None, why: str
 ) -> None:
-    async def fold(_settings: Settings) -> Any:
-        return SimpleNamespace(lineup=Lineup("default", 7, limits=Limits(None, RULE)), term=Term(0, publisher))
+    fold = SimpleNamespace(lineup=Lineup("default", 7, limits=Limits(None, RULE)), term=Term(0, publisher))
 
     async def totals(_settings: Settings, _term: Term) -> Any:
         assert error is not None
@@ -233,7 +212,7 @@ def test_what_cannot_be_known_of_today_is_said(
     async def explain(_settings: Settings, error: Exception) -> str:
         return str(error)
 
-    monkeypatch.setattr(limits, "read_fold", fold)
+    answer_reads(monkeypatch, "read_fold", lambda: fold, limits)
     monkeypatch.setattr(let_through, "_totals", totals)
     monkeypatch.setattr(let_through, "explain_error", explain)
     result = run("show")

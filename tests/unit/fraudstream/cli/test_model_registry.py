@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,13 +11,9 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from click.testing import CliRunner, Result
 
-from features.declaration import load
-from features.vector.sets import FeatureSets
 from fraudstream.cli import model_card, model_prune
 from fraudstream.cli.card_sections import NOT_STATED
 from fraudstream.cli.main import main
-from fraudstream.lab.rescoring.request import UnknownModelError
-from fraudstream.lab.rescoring.rescore import usable_model
 from fraudstream.ops.rollout.lineup.named_models import NamedModels, NamingScope
 from fraudstream.ops.watch.explanations.process import AlertExplainer
 from models.artifact import digest_of
@@ -29,7 +24,6 @@ from models.retention import Mentions
 from models.signing import Role
 from stream.clock import now_ms
 from stream.control.history import History, history_of
-from stream.control.trusted_models import ModelPlace
 from stream.engine.tracing import NoOperationTracing
 from stream.errors import ControlLogError
 from stream.settings import Settings
@@ -412,13 +406,3 @@ def test_what_explains_alerts_for_months_loads_signed_models_alone(models: Path,
     explainer = AlertExplainer(settings, table, None, lambda _fact: None, NoOperationTracing())
     with pytest.raises(UnsignedArtifactError):
         explainer._shelf._repository.fetch(digest)
-
-
-def test_a_place_of_models_is_the_same_in_another_process(models: Path, tmp_path: Path) -> None:
-    (digest,) = put(models, OLD)
-    (tmp_path / "keys.toml").write_text(EVE.line)
-    place = pickle.loads(pickle.dumps(ModelPlace(str(models), str(tmp_path / "keys.toml"))))  # noqa: S301 - our own
-    with pytest.raises(UnknownModelError, match=f"{digest} is not signed"):
-        usable_model(place, digest, FeatureSets((load(None),)))
-    with pytest.raises(UnknownModelError, match="needs features"):
-        usable_model(str(models), digest, FeatureSets((load(None),)))

@@ -6,10 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from fraudstream.cli import commands, ended_watch, model_card, model_grounds, model_history, model_page, promotion
-from fraudstream.cli.main import main
+from fraudstream.cli import ended_watch, model_card, model_grounds, model_history, model_page, promotion
 from models.commands import Event, encode
 from models.event_log import EventFold
 from models.problems import Problem, ProblemCode
@@ -18,7 +17,7 @@ from models.times import format_time
 from stream.clock import now_ms
 from stream.control.client import CommandRequest
 from stream.control.history import History, history_of
-from stream.settings import Settings
+from support.command_line import answer_reads, record_requests, run_command
 from support.control_events import accepted, event
 from support.judged_log import command
 from support.model_artifacts import artifact
@@ -60,35 +59,29 @@ class World:
         until = format_time(now_ms() + int(minutes * 60_000))
         self.events.append(accepted(2, model=self.bad, watch_until=until, actor="bob"))
 
-    def run(self, *arguments: str, typed: str | None = "") -> Result:
-        environment = {"FRAUDSTREAM_MODELS": str(self.folder), "FRAUDSTREAM_ACTOR": "ann", "COLUMNS": "160"}
-        return CliRunner(env=environment).invoke(main, ["model", *arguments], input=typed)
+    def run(self, *arguments: str, typed: str = "") -> Result:
+        settings = {"FRAUDSTREAM_MODELS": str(self.folder), "COLUMNS": "160"}
+        return run_command("model", *arguments, settings=settings, typed=typed)
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     made = World(tmp_path)
 
-    async def send(_settings: Settings, request: CommandRequest, _tell: object) -> tuple[str, Event]:
-        made.sent.append(request)
-        return "c-1", made.answer
-
-    async def fold(_settings: Settings) -> EventFold:
+    def fold() -> EventFold:
         found = EventFold("default")
         for one in made.events:
             found.add(encode(one), one)
         return found
 
-    async def history(_settings: Settings) -> History:
+    def history() -> History:
         sent = command("promote", "c-e-9", 8, made.bad)
         sent = msgspec.structs.replace(sent, despite=("e-breach",), reason="the labels were wrong")
         return history_of("default", made.events, {"c-e-9": sent})
 
-    monkeypatch.setattr(commands, "command_traced", send)
-    for module in (promotion, ended_watch, model_grounds):
-        monkeypatch.setattr(module, "read_fold", fold)
-    for module in (model_card, model_history, model_page):
-        monkeypatch.setattr(module, "read_history", history)
+    made.sent = record_requests(monkeypatch, lambda _request: made.answer)
+    answer_reads(monkeypatch, "read_fold", fold, promotion, ended_watch, model_grounds)
+    answer_reads(monkeypatch, "read_history", history, model_card, model_history, model_page)
     return made
 
 
@@ -169,7 +162,7 @@ def test_what_is_accepted_is_sent_by_its_ids_and_needs_a_reason(world: World, ar
 
 def test_a_rollout_takes_it_as_well(world: World) -> None:
     arguments = ["rollout", "start", C, "--ladder", "1% 10min, 100%", "--despite", "e-1", "--reason", "r"]
-    done = CliRunner(env={"FRAUDSTREAM_MODELS": str(world.folder)}).invoke(main, arguments)
+    done = run_command(*arguments, settings={"FRAUDSTREAM_MODELS": str(world.folder)})
     assert done.exit_code == 0, done.stderr
     assert [one.despite for one in world.sent] == [("e-1",)]
 

@@ -45,13 +45,6 @@ def test_a_quick_command_says_nothing_of_its_progress(clock: Clock, capsys: pyte
     assert capsys.readouterr().err == ""
 
 
-def test_a_stage_of_unknown_length_has_no_share(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with bars() as tell:
-        clock.now += 10
-        tell("scores", 7, 0)
-    assert capsys.readouterr().err == "scores: 7\n"
-
-
 def test_a_terminal_has_bars(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with bars() as tell:

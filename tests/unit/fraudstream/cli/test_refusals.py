@@ -1,16 +1,13 @@
 """One table says what a command prints of an error; a fault of ours keeps its traceback; no command has a table."""
 
-import ast
-
 import pytest
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 
 from features.errors import StoreUnavailableError
-from fraudstream.cli.refusals import OWN, Refusals, words_of
+from fraudstream.cli.refusals import Refusals, words_of
 from models.errors import DamagedArtifactError, RepositoryUnavailableError
 from stream.errors import ControlLogError
 from stream.settings import Settings
-from support.paths import HOUSE
 
 SETTINGS = Settings(brokers="127.0.0.1:1")
 
@@ -52,24 +49,3 @@ def test_a_command_ends_with_1_and_says_first_what_was_left_undone(capsys: pytes
 
 def test_without_settings_a_client_is_not_connected_again() -> None:
     assert words_of(KafkaConnectionError("no"), None) == str(KafkaConnectionError("no"))
-
-
-def test_each_root_of_our_errors_is_in_the_table() -> None:
-    assert {root.__name__ for root in OWN} == {
-        "FeatureError",
-        "GuardError",
-        "MetricsError",
-        "ModelError",
-        "StreamError",
-    }
-
-
-def test_no_command_has_a_table_of_its_own() -> None:
-    copies = []
-    for path in sorted((HOUSE / "fraudstream/cli").glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ExceptHandler) and len(node.body) == 1:
-                said = ast.unparse(node.body[0])
-                if said in {"refuse(str(error))", "refuse_error(error, settings)", "refuse_error(error, None)"}:
-                    copies.append(f"{path.name}:{node.lineno}")
-    assert copies == []

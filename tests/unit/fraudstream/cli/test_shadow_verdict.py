@@ -6,31 +6,27 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from fraudstream.cli import commands, promotion, shadow_verdict
-from fraudstream.cli.main import main
+from fraudstream.cli import promotion, shadow_verdict
 from fraudstream.ops.rollout.verdict.evidence import evidence_of_verdict, read_report
 from fraudstream.ops.rollout.verdict.reader import VerdictScope
 from fraudstream.ops.rollout.verdict.report import VerdictInput, judge_challenger
 from fraudstream.ops.rollout.verdict.terms import VerdictOptions
 from fraudstream.ops.rollout.verdict.words import verdict_in_words
-from models.commands import CommandKind, Event
+from models.commands import CommandKind
 from models.limits import Limits
 from models.lineup import Lineup
 from models.promotion_rules import StatedVerdict, stated_verdict
 from stream.control.client import CommandRequest
 from stream.errors import ReportError
 from stream.settings import Settings
+from support.command_line import answer_reads, record_requests
+from support.command_line import run_command as run
 from support.control_events import accepted
 from support.outcome_cases import LIVE_DIGEST, Payment
 from support.verdict_cases import CHALLENGER_DIGEST, Compared, read_of
 
 QUICK = ("--maturity-days", "20", "--card-days", "7", "--alerts-per-day", "10")
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner(env={"FRAUDSTREAM_ACTOR": "ann"}).invoke(main, arguments)
 
 
 def compared(count: int = 1_200, *, labelled: bool = True) -> list[Compared]:
@@ -120,19 +116,9 @@ def test_without_a_challenger_the_reason_is_told(monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[CommandRequest]:
     """The requests that are sent; each is accepted, by a fleet that needs verdicts."""
-    requests = list[CommandRequest]()
-
-    async def send(_settings: Settings, request: CommandRequest, _tell: object) -> tuple[str, Event]:
-        requests.append(request)
-        return "c-1", accepted(3, "promote")
-
-    async def fold(_settings: Settings) -> Any:
-        limits = Limits(promote_needs_verdict=True)
-        return SimpleNamespace(lineup=Lineup("default", 2, live=LIVE_DIGEST, limits=limits))
-
-    monkeypatch.setattr(commands, "command_traced", send)
-    monkeypatch.setattr(promotion, "read_fold", fold)
-    return requests
+    lineup = Lineup("default", 2, live=LIVE_DIGEST, limits=Limits(promote_needs_verdict=True))
+    answer_reads(monkeypatch, "read_fold", lambda: SimpleNamespace(lineup=lineup), promotion)
+    return record_requests(monkeypatch, lambda _request: accepted(3, "promote"))
 
 
 def report(count: int = 1_200, **others: Any) -> Any:

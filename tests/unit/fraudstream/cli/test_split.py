@@ -6,21 +6,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from fraudstream.cli import commands, model_history, model_who, split
-from fraudstream.cli.main import main
 from fraudstream.cli.model_roles import roles_of
 from fraudstream.ops.rollout.lineup import who
 from fraudstream.ops.rollout.lineup.who import FirstDecision, WhoAt, reign_at
 from guards.excluded import use_exclusion_key
 from models.arms import Arm, Split
-from models.commands import AcceptedArm, CommandKind, Event, RequestedArm
+from models.commands import AcceptedArm, CommandKind, RequestedArm
 from models.lineup import Lineup, follow
 from stream.control.client import CommandRequest
 from stream.control.history import History, history_of
 from stream.errors import UnsentCommandError
-from stream.settings import Settings
+from support.command_line import answer_reads, record_requests, run_command
 from support.control_events import accepted
 from support.hashed_cards import KEY, check_by_the_contract, hash_by_the_contract, hashed
 from support.stream_records import CARD_NUMBER
@@ -35,24 +34,16 @@ EVENTS = [
 
 
 def run(*arguments: str, **settings: str) -> Result:
-    environment = {"FRAUDSTREAM_ACTOR": "ann", "COLUMNS": "120", "FRAUDSTREAM_BROKERS": "127.0.0.1:1"} | settings
-    return CliRunner(env=environment).invoke(main, ["model", *arguments])
+    return run_command("model", *arguments, settings=settings)
 
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[CommandRequest]:
     """The requests that are sent; each is accepted."""
-    requests = list[CommandRequest]()
-
-    async def send(_settings: Settings, request: CommandRequest, _tell: object) -> tuple[str, Event]:
-        requests.append(request)
-        return "c-1", EVENTS[1 if request.kind is CommandKind.SPLIT else 2]
-
-    monkeypatch.setattr(commands, "command_traced", send)
     monkeypatch.setattr(split, "tell_ended_watch", lambda _settings: None)
     monkeypatch.setattr(split, "grounds_of", lambda _winner, _file: None)
     monkeypatch.setattr(split, "winners_evidence", lambda _winner, _revision, force: {})  # noqa: ARG005 - its name
-    return requests
+    return record_requests(monkeypatch, lambda request: EVENTS[1 if request.kind is CommandKind.SPLIT else 2])
 
 
 def test_a_split_is_sent_with_its_arms_and_the_cards_that_are_excluded(
@@ -119,10 +110,10 @@ def test_a_key_that_cannot_be_read_ends_the_command_before_anything_is_sent(sent
 def test_a_split_that_workers_do_not_know_is_not_sent_and_says_why(
     sent: list[CommandRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refuse(*_: object) -> tuple[str, None]:
+    def refuse() -> None:
         raise UnsentCommandError("exclude: default/w-1 have not announced it")
 
-    monkeypatch.setattr(commands, "command_traced", refuse)
+    answer_reads(monkeypatch, "command_traced", refuse, commands)
     result = run("split", "--arm", "new=bbbbbbbb:10%")
     assert (result.exit_code, sent) == (1, [])
     assert result.stderr == "the command was not sent: exclude: default/w-1 have not announced it\n"
@@ -184,11 +175,7 @@ def test_excluded_cards_that_workers_would_refuse_are_not_sent(sent: list[Comman
 @pytest.fixture
 def history(monkeypatch: pytest.MonkeyPatch) -> History:
     found = history_of("default", EVENTS, {})
-
-    async def read(_settings: Settings) -> History:
-        return found
-
-    monkeypatch.setattr(model_history, "read_history", read)
+    answer_reads(monkeypatch, "read_history", lambda: found, model_history)
     monkeypatch.setattr(model_history, "names_of_models", lambda *_: {})
     return found
 
@@ -218,10 +205,7 @@ def test_who_was_live_says_for_whom_each_arm_decided(monkeypatch: pytest.MonkeyP
     assert reign is not None
     first = WhoAt(reign_at(history.entries[:2], 1_767_225_600_000), {0: FirstDecision(3, 3)}, history)
 
-    async def at(*_: object) -> WhoAt:
-        return first
-
-    monkeypatch.setattr(model_who, "who_at", at)
+    answer_reads(monkeypatch, "who_at", lambda: first, model_who)
     monkeypatch.setattr(model_who, "names_of", lambda *_: {})
     found = [line.strip() for line in run("who", "--at", "2026-01-01T00:00:00Z").stdout.splitlines()]
     assert found[1:5] == [
@@ -240,14 +224,8 @@ def test_who_was_live_is_not_said_where_excluded_cards_are_not_known(monkeypatch
     hidden = {"exclude": cards.entries, "exclude_key_check": cards.key_check}
     found = history_of("default", [EVENTS[0], accepted(2, "split", arms=ARMS, salt="s", **hidden)], {})
 
-    async def nothing(_settings: Settings) -> SimpleNamespace:
-        return SimpleNamespace(events=[])
-
-    async def history(*_: object) -> History:
-        return found
-
-    monkeypatch.setattr(who, "read_log", nothing)
-    monkeypatch.setattr(who, "history_with_commands", history)
+    answer_reads(monkeypatch, "read_log", lambda: SimpleNamespace(events=[]), who)
+    answer_reads(monkeypatch, "history_with_commands", lambda: found, who)
     result = run("who", "--at", "2026-01-01T00:00:00Z")
     assert result.exit_code == 1
     assert "1 excluded cards are hashed with a key, and this process has none" in result.stderr

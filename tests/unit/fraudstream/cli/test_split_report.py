@@ -2,32 +2,29 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from aiokafka.errors import KafkaConnectionError
-from click.testing import CliRunner, Result
 
-from fraudstream.cli import commands, split, split_report
-from fraudstream.cli.main import main
-from fraudstream.ops.report.document import Report
+from fraudstream.cli import split, split_report
 from fraudstream.ops.rollout.experiments import report
 from fraudstream.ops.rollout.experiments.report import ExperimentChoice, ExperimentReport, ReadingPlan, report_of
 from fraudstream.ops.rollout.experiments.terms import ExperimentTerms
 from fraudstream.ops.rollout.outcomes.columns import ColumnNames
-from fraudstream.ops.rollout.outcomes.costs import Cost, costs_text, parse_cost
 from fraudstream.ops.rollout.outcomes.labels import LABEL_ROW
 from fraudstream.ops.rollout.outcomes.reader import ReadPayments
 from guards.errors import OtherHashKeyError
 from metrics.bootstrap import BootstrapPlan
 from metrics.money import CostMatrix
-from models.commands import CommandKind, Event
+from models.commands import CommandKind
 from stream.control.client import CommandRequest
-from stream.errors import MissingMatplotlibError, ReportError
+from stream.errors import ReportError
 from stream.settings import Settings
+from support.command_line import record_requests
+from support.command_line import run_command as run
 from support.control_events import accepted
-from support.experiment_cases import EXPERIMENT, drawn_payments, rows_of, terms
+from support.experiment_cases import EXPERIMENT, drawn_payments, rows_of
 from support.outcome_cases import at_ms
 
 ROWS = rows_of(drawn_payments(1, cards=100))
@@ -59,11 +56,6 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Read:
     monkeypatch.setattr(split_report, "read_report", one.report)
     monkeypatch.setattr(report, "read_report", one.report)
     return one
-
-
-def run(*arguments: str) -> Result:
-    environment = {"FRAUDSTREAM_ACTOR": "ann", "COLUMNS": "160", "FRAUDSTREAM_BROKERS": "127.0.0.1:1"}
-    return CliRunner(env=environment).invoke(main, arguments)
 
 
 def test_the_report_is_of_the_last_experiment_with_the_stated_defaults(read: Read) -> None:
@@ -121,34 +113,11 @@ def test_an_experiment_that_is_not_there_and_brokers_that_do_not_answer_end_it_w
     assert run("split", "report").exit_code == 1
 
 
-def test_the_page_is_written_beside_the_output(read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = tmp_path / "report.html"
-    assert run("split", "report", "--report", str(page)).exit_code == 0
-    assert page.read_text().startswith("<!DOCTYPE html>")
-    assert len(read.choices) == 1
-    refused = run("split", "report", "--report", str(tmp_path / "none" / "x.html"))
-    assert (refused.exit_code, "cannot write the report" in refused.stderr) == (1, True)
-
-    def no_charts(*_: Any) -> None:
-        raise MissingMatplotlibError
-
-    monkeypatch.setattr(Report, "html", no_charts)
-    missing = run("split", "report", "--report", str(page))
-    assert (missing.exit_code, "fraudstream[report]" in missing.stderr) == (1, True)
-
-
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[CommandRequest]:
     """The requests that are sent; each is accepted."""
-    requests = list[CommandRequest]()
-
-    async def send(_settings: Settings, request: CommandRequest, _tell: object) -> tuple[str, Event]:
-        requests.append(request)
-        return "c-1", accepted(3, "end_split", "b" * 64, winner=request.winner)
-
-    monkeypatch.setattr(commands, "command_traced", send)
     monkeypatch.setattr(split, "winners_evidence", lambda _winner, _revision, force: {})  # noqa: ARG005 - its name
-    return requests
+    return record_requests(monkeypatch, lambda request: accepted(3, "end_split", "b" * 64, winner=request.winner))
 
 
 def test_what_the_report_says_is_shown_at_the_end_of_an_experiment_and_kept(
@@ -197,23 +166,3 @@ def test_a_report_by_other_terms_is_given_as_a_file(read: Read, sent: list[Comma
     assert (refused.exit_code, "is not what `split report --json` writes" in refused.stderr) == (2, True)
     file.write_text("{")
     assert run("model", "end-split", "--winner", "live", "--evidence", str(file)).exit_code == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "cost"),
-    [
-        ("EUR 3.00", ("EUR", Cost(300, 0))),
-        ("EUR 2.00 5%", ("EUR", Cost(200, 500))),
-        ("EUR 2.00 + 0.25 %", ("EUR", Cost(200, 25))),
-        ("JPY 300", ("JPY", Cost(300, 0))),
-    ],
-)
-def test_costs_are_read_as_people_write_them(text: str, cost: tuple[str, Cost]) -> None:
-    assert parse_cost(text) == cost
-    currency, found = cost
-    assert parse_cost(found.text(currency)) == cost
-
-
-def test_costs_are_said_in_words() -> None:
-    said = costs_text(terms(1.0).costs, "EUR")
-    assert said == "a review EUR 3.00, a wrong decline EUR 2.00 + 5%, an approved fraud its amount"

@@ -31,16 +31,6 @@ def run(file: Path, tmp_path: Path) -> Callable[..., Any]:
     return run_with
 
 
-def test_the_report_has_all_parts_the_trees_and_the_baseline(run: Callable[..., Any]) -> None:
-    result = run("--test", "8d", "--validate", "20%", "--gap", "5d")
-    assert result.exit_code == 0, result.output
-    text = " ".join(result.stdout.split())
-    for name in ("train", "calibrate", "validate", "test", "gaps", "trees", "policy", "logistic regression"):
-        assert f"│ {name} " in text
-    assert "5, 5, 5 days between them" in text
-    assert "warning: the gap before the test is 5.0 days, and labels take 7.0" in result.stderr
-
-
 def test_json_has_the_sizes_that_were_asked_for(run: Callable[..., Any]) -> None:
     result = run("--json", "--calibrate", "20%", "--validate", "20%")
     assert result.exit_code == 0, result.output
@@ -53,6 +43,7 @@ def test_json_has_the_sizes_that_were_asked_for(run: Callable[..., Any]) -> None
     assert [one["name"] for one in report["baselines"]] == ["logistic regression"]
 
 
+@pytest.mark.acceptance
 def test_the_file_is_looked_at_first_and_folds_of_time_are_taken_where_parts_would_be_small(
     run: Callable[..., Any],
 ) -> None:
@@ -83,6 +74,7 @@ def test_a_weak_model_is_refused_unless_it_is_accepted_and_then_says_so(run: Cal
     assert "times the 3 that were asked for" in report["warnings"][0]
 
 
+@pytest.mark.acceptance
 def test_a_search_prints_what_it_did(run: Callable[..., Any]) -> None:
     pytest.importorskip("optuna")
     result = run("--trials", "2")

@@ -7,13 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from fraudstream.cli import commands, missing_rules, promotion, split, volume
-from fraudstream.cli.main import main
+from fraudstream.cli import missing_rules, promotion, split, volume
 from models.arms import Arm, Split
 from models.artifact import read_artifact, with_policy, write_artifact
-from models.commands import CommandKind, Event
+from models.commands import CommandKind
 from models.limits import Limits
 from models.lineup import Lineup
 from models.list_rules import ListRule, RuleAction, RuleSet
@@ -25,6 +24,7 @@ from shadow.tally import Tally
 from stream.control.client import CommandRequest
 from stream.errors import ReportError
 from stream.settings import Settings
+from support.command_line import answer_reads, record_requests, run_command
 from support.control_events import accepted
 from support.model_artifacts import artifact
 
@@ -55,18 +55,14 @@ class World:
         self.sent = list[CommandRequest]()
 
     def run(self, *arguments: str) -> Result:
-        return CliRunner(env={"FRAUDSTREAM_MODELS": str(self.folder)}).invoke(main, arguments)
+        return run_command(*arguments, settings={"FRAUDSTREAM_MODELS": str(self.folder)})
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     made = World(tmp_path)
 
-    async def send(_settings: Settings, request: CommandRequest, _tell: object) -> tuple[str, Event]:
-        made.sent.append(request)
-        return "c-1", accepted(3, "promote")
-
-    async def fold(_settings: Settings) -> Any:
+    def fold() -> Any:
         return SimpleNamespace(lineup=Lineup("default", 2, live=made.live, limits=made.limits, split=made.split))
 
     async def report(_settings: Settings, digest: str, *_: Any) -> Any:
@@ -74,9 +70,8 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
             raise ReportError("no model is in the shadow")
         return SimpleNamespace(digest=digest.ljust(64, "0"), tally=made.tally)
 
-    monkeypatch.setattr(commands, "command_traced", send)
-    for module in (promotion, missing_rules):
-        monkeypatch.setattr(module, "read_fold", fold)
+    made.sent = record_requests(monkeypatch, lambda _request: accepted(3, "promote"))
+    answer_reads(monkeypatch, "read_fold", fold, promotion, missing_rules)
     monkeypatch.setattr(volume, "report", report)
     monkeypatch.setattr(split, "grounds_of", lambda _winner, _file: {"report": {}})
     return made
@@ -199,9 +194,8 @@ def test_rules_of_the_live_model_that_the_other_one_lacks_are_named(
 
 def test_without_a_repository_a_command_is_sent_without_a_word_on_rules(world: World) -> None:
     world.limits = None
-    result = CliRunner(env={"FRAUDSTREAM_MODELS": str(world.folder / "none")}).invoke(
-        main, ["model", "canary", "1" * 12, "--share", "1%"]
-    )
+    nowhere = {"FRAUDSTREAM_MODELS": str(world.folder / "none")}
+    result = run_command("model", "canary", "1" * 12, "--share", "1%", settings=nowhere)
     assert (result.exit_code, "lacks" in result.stderr, len(world.sent)) == (0, False, 1)
 
 
