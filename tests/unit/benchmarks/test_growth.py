@@ -1,19 +1,16 @@
 """How cost grows: sets of every size can be built, and figures are shown as they were measured."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
 from benchmarks.contenders.scorers import Payment, decoded
 from benchmarks.growth import stages
-from benchmarks.growth.__main__ import main
 from benchmarks.growth.caches import by_payments
 from benchmarks.growth.cards import BEGAN_MS, RECORDS, CardSupply, card_name, stored_rows
 from benchmarks.growth.memory import growth_an_hour
-from benchmarks.growth.series import GrowthPoint, GrowthSeries, picture, read_series, write_series
+from benchmarks.growth.series import GrowthPoint
 from benchmarks.growth.stages import FEATURES, by_records
 from features.declaration import DAY_MS, FeatureSet
 from features.history.frames import Floats
@@ -21,21 +18,6 @@ from features.history.records import FLAGS, ID, STORED, TIME, are_valid, card_ha
 from features.history.store import Entity, Observed, Transactions
 from features.redis.cache import CachedHistory
 from features.vector.sets import load_sets
-
-SERIES = GrowthSeries(
-    "A worker by cards", "cards", "µs", ("backlog", "slow"), (GrowthPoint(10, (5, 8)), GrowthPoint(40, (10, 8)))
-)
-
-
-@pytest.mark.acceptance
-def test_figures_can_be_drawn_from_their_files(tmp_path: Path) -> None:
-    file, plot = tmp_path / "growth.json", tmp_path / "growth.svg"
-    write_series([SERIES, SERIES], file)
-    assert read_series(file) == [SERIES, SERIES]
-    done = CliRunner().invoke(main, ["plot", str(file), "--plot", str(plot)], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    assert plot.read_text() == picture([SERIES, SERIES])
-    assert "A worker by cards" in plot.read_text()
 
 
 @pytest.mark.parametrize("count", FEATURES)

@@ -1,7 +1,6 @@
 """Worlds with known truth: a broken promise is an error, and a foreign evaluator computes the same figures."""
 
 import importlib.util
-import json
 import math
 import os
 import sys
@@ -20,7 +19,7 @@ from benchmarks.worlds.foreign import (
     export,
     our_figures,
 )
-from benchmarks.worlds.promise import BEYOND, Bound, Promise, World, at_least, finding, random_of
+from benchmarks.worlds.promise import BEYOND, Bound, Promise, World, at_least, finding
 
 HALF = Promise("a toss shows heads", Bound.AT_MOST, 0.5, "guards")
 TOSSES = World("tosses", "guards", "a fair coin", (HALF,), 50, lambda rng: (bool(rng.random() < 0.5),))
@@ -28,27 +27,6 @@ TOSSES = World("tosses", "guards", "a fair coin", (HALF,), 50, lambda rng: (bool
 
 def run(*arguments: str) -> Result:
     return CliRunner(env={"COLUMNS": "200"}).invoke(command.main, arguments)
-
-
-def test_a_few_runs_of_some_worlds_are_measured_and_the_same_seeds_give_the_same_figures(tmp_path: Path) -> None:
-    arguments = ["--seeds", "1-2", "--runs", "2", "--only", "slow on", "--only", "let-through"]
-    files = [tmp_path / name for name in ("first.json", "second.json")]
-    results = [run(*arguments, "--json", str(file)) for file in files]
-    assert results[0].exit_code == 0, results[0].output
-    assert "1 of 2: slow on 40 % of its rows, 4 runs in" in results[0].stderr
-    first, second = (json.loads(file.read_text()) for file in files)
-    assert first == second
-    assert first["seeds"] == [1, 2]
-    assert {line["world"] for line in first["findings"]} == {"slow on 40 % of its rows", "lots while the cap holds"}
-    assert (first["findings"][0]["measured"], first["findings"][0]["runs"]) == (1.0, 4)
-
-
-def test_a_world_is_drawn_alike_whatever_is_drawn_beside_it() -> None:
-    other = TOSSES._replace(name="other tosses")
-    alone, beside = (random_of(1, TOSSES, 3).random(4) for _ in range(2))
-    assert (alone == beside).all()
-    assert (alone != random_of(1, other, 3).random(4)).all()
-    assert (alone != random_of(2, TOSSES, 3).random(4)).all()
 
 
 def test_a_broken_promise_ends_with_1_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

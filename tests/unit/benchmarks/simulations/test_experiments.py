@@ -5,36 +5,19 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.simulations.experiment_lots import LotWorld, simulate_lots
+from benchmarks.simulations.experiment_lots import simulate_lots
 from benchmarks.simulations.experiments import (
-    CAP_MINOR,
-    CHANCE,
     HALVES,
-    SOUND,
     ExperimentEffort,
     LossWorld,
-    capped_mean,
     cards_needed,
     follow_looks,
     simulate,
 )
-from guards.shares import ArmShare
 
 
 def quiet(_stage: str, _done: int, _total: int) -> None:
     """Tell nobody."""
-
-
-def test_the_true_means_are_those_of_many_drawn_cards() -> None:
-    world = LossWorld("", (ArmShare("a", 2_500), ArmShare("live", 7_500)), (0.5, 1.0))
-    losses = world.draw(np.random.default_rng(1), 2_000_000)
-    kept = np.minimum(losses.low, CAP_MINOR)
-    for place, mean in enumerate(world.means()):
-        own = kept[losses.arms == place]
-        assert own.mean() == pytest.approx(mean, abs=5 * own.std() / math.sqrt(len(own)))
-    assert world.means()[1] == pytest.approx(CHANCE * capped_mean())
-    assert world.best == {"a"}
-    assert SOUND[0].best == {"a", "b", "live"}
 
 
 def test_a_large_difference_is_found_and_the_truth_is_held() -> None:
@@ -68,12 +51,3 @@ def test_lots_are_right_in_the_mean_and_naive_figures_are_not() -> None:
         assert abs(line.naive - line.truth) > 10 * error
         assert line.covered is not None
         assert line.covered > 0.85
-
-
-def test_a_lot_shows_each_decline_with_its_propensity() -> None:
-    world = LotWorld.draw(np.random.default_rng(4))
-    seen = np.mean([world.seen_by_lot(np.random.default_rng(seed))["decided"] == 0 for seed in range(200)], axis=0)
-    chances = world.seen_by_lot(np.random.default_rng(0))["propensity"]
-    declined = world.declined
-    assert seen[~declined].min() == 1
-    assert seen[declined].mean() == pytest.approx(chances[declined].mean(), abs=0.01)

@@ -1,6 +1,5 @@
 """The day of load, and what is computed from the decisions of a run."""
 
-
 import numpy as np
 import pytest
 from click.testing import CliRunner

@@ -1,16 +1,17 @@
 """A report as Markdown: the sections of the page, and no text that becomes HTML or another cell."""
 
 from fraudstream.ops.report.decisions import DecisionCell, DecisionMatrix
-from fraudstream.ops.report.document import Headline, Report, Section
+from fraudstream.ops.report.document import Provenance, Report, Section
 from fraudstream.ops.report.markdown import in_markdown
 from fraudstream.ops.report.parts import Folded, KeyFigure, KeyFigures, Note, Part
 from fraudstream.ops.report.quantities import Count, Money, Percentage
 from fraudstream.ops.report.tables import DataTable
-from support.report_pages import PROVENANCE
+
+ORIGIN = Provenance("topics scores and outcomes", 0, 86_400_000, 86_400_000, "0.1.0")
 
 
-def shown(*parts: Part, headline: Headline | None = None) -> list[str]:
-    report = Report("Title", "Subtitle", headline, (Section("Section", parts),), PROVENANCE, ("A footnote.",))
+def shown(*parts: Part) -> list[str]:
+    report = Report("Title", "Subtitle", None, (Section("Section", parts),), ORIGIN, ("A footnote.",))
     return in_markdown(report).split("\n")
 
 

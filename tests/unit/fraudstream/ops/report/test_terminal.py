@@ -9,16 +9,19 @@ from rich.console import Console
 from fraudstream.ops.report.charts.axis import ChartAxis
 from fraudstream.ops.report.charts.drawing import ChartFrame
 from fraudstream.ops.report.charts.intervals import IntervalChart, IntervalRow
-from fraudstream.ops.report.document import Headline, Report, Section
+from fraudstream.ops.report.document import Provenance, Report, Section
 from fraudstream.ops.report.parts import Cell, KeyFigure, KeyFigures, Note, Part
 from fraudstream.ops.report.quantities import Count, WithInterval
 from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.report.terminal import on_terminal
-from support.report_pages import PROVENANCE, verdict_page
+from fraudstream.ops.rollout.verdict.page import state_verdict
+from support.verdict_reports import example
+
+ORIGIN = Provenance("topics scores and outcomes", 0, 86_400_000, 86_400_000, "0.1.0")
 
 
-def shown(*parts: Part, width: int = 80, headline: Headline | None = None) -> str:
-    return printed(Report("Title", "Subtitle", headline, (Section("Section", parts),), PROVENANCE), width)
+def shown(*parts: Part, width: int = 80) -> str:
+    return printed(Report("Title", "Subtitle", None, (Section("Section", parts),), ORIGIN), width)
 
 
 def printed(report: Report, width: int) -> str:
@@ -59,9 +62,8 @@ def _without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_without_matplotlib")
 def test_a_report_with_charts_is_printed_without_matplotlib() -> None:
-    text = printed(verdict_page(), 100)
-    assert text.startswith("\N{CHECK MARK} Better: saves EUR 0.11 to 0.73 a card\n")
-    assert "The largest payments on which they differ" in text
+    text = printed(state_verdict(example(100)), 100)
+    assert "The largest of them in EUR" in text
 
 
 def test_names_do_not_move_the_cursor() -> None:
