@@ -1,4 +1,7 @@
-"""Does a stage of a decision cost more than its budget, and would it be noticed if one did?"""
+"""Does a stage of a decision cost more than its budget, and would it be noticed if one did?
+
+It needs no server and is not among the unit tests: to count takes ten seconds. `make test` runs it.
+"""
 
 import time
 
@@ -37,7 +40,6 @@ def counted(bytecodes: Bytecodes) -> dict[Key, float]:
     return bytecodes.count()
 
 
-@pytest.mark.acceptance
 def test_no_stage_executes_more_bytecodes_than_its_budget(counted: dict[Key, float]) -> None:
     recorded = read_budgets().bytecodes
     if python_here() not in recorded:
