@@ -1,7 +1,8 @@
 """`python -m benchmarks.budgets`: what each stage of a decision costs beside its budget; `--record` writes it anew.
 
 `budgets.json` has a batch's bytecodes by version of Python, which are exact everywhere, and its CPU as a ratio to a
-reference, by version and processor. tests/integration/benchmarks/test_budgets.py fails where a stage exceeds its budget.
+reference, by version and processor. tests/integration/benchmarks/test_budgets.py fails where a stage exceeds its
+budget.
 """
 
 import platform
