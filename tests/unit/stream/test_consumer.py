@@ -2,7 +2,6 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import msgspec
 import pytest
 from aiokafka import ConsumerRecord as AiokafkaRecord
 from confluent_kafka import KafkaError, Message
@@ -13,6 +12,7 @@ from models.decline_cap import MOST_NOTED_ARMS, DeclineWindow
 from stream.consumer import Headers, Standing, ValidScores, trace_of
 from stream.positions.offsets import Decision, Position, identity_of, parse_metadata, read_topic_note, topic_note
 from stream.positions.score_tails import start_at
+from support.handmade_scores import score
 from support.stream_records import Told
 
 with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # its import calls what Python will remove
@@ -33,37 +33,6 @@ def validity_by_rule(scores: Iterable[tuple[int, int]]) -> list[bool]:
     return verdicts
 
 
-def a_score(epoch: int, offset: int) -> bytes:
-    score = {
-        "schema": "score/1",
-        "transaction_id": f"t-{offset}",
-        "card_id": "c",
-        "merchant_id": "m",
-        "occurred_at": "2026-01-31T12:00:00.000Z",
-        "amount_minor": 1,
-        "currency": "EUR",
-        "score": None,
-        "band": None,
-        "decision": "approve",
-        "decided_by": "rules",
-        "model": None,
-        "arm": None,
-        "revision": 1,
-        "fingerprint": "f",
-        "code_version": "0",
-        "features": None,
-        "positions": {"history_epoch": 0, "card": 0, "merchant": None},
-        "degraded": [],
-        "dropped": [],
-        "epoch": epoch,
-        "source": {"topic": "t", "partition": 0, "offset": offset},
-        "scored_at": "2026-01-31T12:00:00.000Z",
-        "latency_ms": -1,
-        "added_later": [1],
-    }
-    return msgspec.json.encode(score)
-
-
 @given(PLACES)
 def test_a_standing_decides_validity_as_the_whole_partition_does(places: list[tuple[int, int]]) -> None:
     standing, found = Standing(), []
@@ -79,8 +48,10 @@ def test_valid_scores_applies_the_rule_by_partition_and_counts_void_scores(
 ) -> None:
     valid = ValidScores[Told]()
     passed = [
-        (record.partition, score.epoch, score.source.offset)
-        for record, score in valid.of(Told(a_score(epoch, at), partition=partition) for partition, epoch, at in scores)
+        (record.partition, one.epoch, one.source.offset)
+        for record, one in valid.of(
+            Told(score(0, epoch, 0, at), partition=partition) for partition, epoch, at in scores
+        )
     ]
     expected: list[tuple[int, int, int]] = []
     for partition in range(3):
@@ -132,21 +103,21 @@ def test_workers_that_each_resume_at_the_standing_they_read_decide_each_offset_o
         b"[" * 100_000,
         b'{"more":' + b"[" * 100_000,
         b"\xff",
-        a_score(-1, 0),
-        a_score(1, -1),
+        score(0, -1, 0, 0),
+        score(0, 1, 0, -1),
     ],
 )
 def test_an_unreadable_score_is_counted_and_does_not_affect_the_next(value: bytes | None) -> None:
     valid = ValidScores[Told]()
-    assert [score.epoch for _, score in valid.of([Told(value), Told(a_score(0, 0))])] == [0]
+    assert [one.epoch for _, one in valid.of([Told(value), Told(score(0, 0, 0, 0))])] == [0]
     assert (valid.unreadable, valid.void) == (1, 0)
 
 
 def test_a_consumer_resumes_from_stored_standings() -> None:
     first = ValidScores[Told]()
-    assert len(list(first.of([Told(a_score(1, 0)), Told(a_score(1, 1))]))) == 2
+    assert len(list(first.of([Told(score(0, 1, 0, 0)), Told(score(0, 1, 0, 1))]))) == 2
     second = ValidScores[Told](standings=dict(first.standings))
-    assert [score.source.offset for _, score in second.of([Told(a_score(1, 1)), Told(a_score(1, 2))])] == [2]
+    assert [one.source.offset for _, one in second.of([Told(score(0, 1, 0, 1)), Told(score(0, 1, 0, 2))])] == [2]
 
 
 # --- records as the clients return them
@@ -171,10 +142,10 @@ CLIENTS = [by_aiokafka, by_kafka_python, by_confluent_kafka]
 
 @pytest.mark.parametrize("fetched", CLIENTS)
 def test_valid_scores_takes_the_records_of_each_client_as_they_come(fetched: Callable[..., Any]) -> None:
-    records = [fetched(value) for value in (a_score(1, 0), None, a_score(0, 1), b"no score", a_score(1, 1))]
+    records = [fetched(value) for value in (score(0, 1, 0, 0), None, score(0, 0, 0, 1), b"no score", score(0, 1, 0, 1))]
     valid: ValidScores[Any] = ValidScores()
     passed = list(valid.of(records))
-    assert [score.source.offset for _, score in passed] == [0, 1]
+    assert [one.source.offset for _, one in passed] == [0, 1]
     assert [record for record, _ in passed] == [records[0], records[4]]
     assert (valid.void, valid.unreadable) == (1, 2)
     assert valid.standings == {2: Standing(1, 1)}
@@ -191,7 +162,7 @@ def test_the_trace_of_a_record_of_each_client_is_found(fetched: Callable[..., An
 def test_an_error_of_confluent_kafka_in_place_of_a_record_is_raised_and_nothing_before_it_is_lost() -> None:
     failed = Message("scores", 2, error=KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
     valid: ValidScores[Any] = ValidScores()
-    found = valid.of([by_confluent_kafka(a_score(1, 0)), failed, by_confluent_kafka(a_score(1, 1))])
+    found = valid.of([by_confluent_kafka(score(0, 1, 0, 0)), failed, by_confluent_kafka(score(0, 1, 0, 1))])
     assert next(found)[1].source.offset == 0
     with pytest.raises(ValueError, match=r"in place of a record of partition 2: .*TOPIC_AUTHORIZATION_FAILED"):
         next(found)

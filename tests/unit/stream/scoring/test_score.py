@@ -137,31 +137,6 @@ def arms_of(flags: list[bool]) -> list[str]:
     return ["canary" if flag else "live" for flag in flags]
 
 
-@pytest.mark.parametrize(
-    ("failing", "decided_by", "degraded"),
-    [
-        ((), "model", ()),
-        (("canary",), "fallback", ("canary_model_failed",)),
-        (("canary", "live"), "fallback", ("canary_model_failed", "live_model_failed")),
-        (("canary", "live", "before"), "rules", ("canary_model_failed", "live_model_failed", "no_model")),
-        (("live",), "model", ()),
-    ],
-)
-def test_where_the_canary_fails_live_stands_in_then_the_model_before_then_the_rules(
-    models: tuple[Model, Model], failing: tuple[str, ...], decided_by: str, degraded: tuple[str, ...]
-) -> None:
-    live, canary = models
-    before = Model("b" * 64, live.manifest, live._booster)
-    given = {"canary": canary, "live": live, "before": before}
-    used = {name: Failing(model, always) if name in failing else model for name, model in given.items()}
-    (judged,) = score(
-        beside(used["live"], used["canary"], used["before"]), SameVectors(np.zeros((1, 3))), arms_of([True])
-    )
-    assert (judged.arm, judged.decided_by, judged.degraded) == ("canary", decided_by, degraded)
-    stood = next((model for name, model in given.items() if name not in failing), None)
-    assert (judged.model and judged.model.digest) == (stood and stood.digest)
-
-
 # --- a split
 
 
@@ -190,25 +165,33 @@ def test_each_payment_of_a_split_is_judged_by_the_model_of_its_arm_as_if_it_were
 @pytest.mark.parametrize(
     ("failing", "decided_by", "degraded"),
     [
-        (("b",), "model", ()),
-        (("a",), "fallback", ("arm_model_failed",)),
-        (("a", "live"), "fallback", ("arm_model_failed", "live_model_failed")),
-        (("a", "live", "before"), "rules", ("arm_model_failed", "live_model_failed", "no_model")),
+        ((), "model", ()),
+        (("other",), "model", ()),
+        (("live",), "model", ()),
+        (("arm",), "fallback", ("failed",)),
+        (("arm", "live"), "fallback", ("failed", "live_model_failed")),
+        (("arm", "live", "before"), "rules", ("failed", "live_model_failed", "no_model")),
     ],
 )
+@pytest.mark.parametrize(("arm", "failed"), [("canary", "canary_model_failed"), ("a", "arm_model_failed")])
 def test_where_an_arms_model_fails_live_stands_in_then_the_model_before_then_the_rules(
-    models: tuple[Model, Model], failing: tuple[str, ...], decided_by: str, degraded: tuple[str, ...]
+    models: tuple[Model, Model],
+    arm: str,
+    failed: str,
+    *,
+    failing: tuple[str, ...],
+    decided_by: str,
+    degraded: tuple[str, ...],
 ) -> None:
     live, new = models
-    given = {"a": new, "live": live, "before": Model("b" * 64, live.manifest, live._booster), "b": new}
+    given = {"arm": new, "live": live, "before": Model("b" * 64, live.manifest, live._booster), "other": new}
     used = {name: Failing(model, always) if name in failing else model for name, model in given.items()}
-    serving = divided(used["live"], used["before"], a=used["a"], b=used["b"])
-    first, second = score(serving, SameVectors(np.zeros((2, 3))), ["a", "b"])
-    assert (first.arm, first.decided_by, first.degraded) == ("a", decided_by, degraded)
-    stood = next((given[name] for name in ("a", "live", "before") if name not in failing), None)
-    assert (first.model and first.model.digest) == (stood and stood.digest)
-    expected = ("fallback", ("arm_model_failed",)) if "b" in failing else ("model", ())
-    assert (second.arm, second.decided_by, second.degraded) == ("b", *expected)
+    serving = divided(used["live"], used["before"], **{arm: used["arm"], "other": used["other"]})
+    (judged,) = score(serving, SameVectors(np.zeros((1, 3))), [arm])
+    expected = tuple(failed if code == "failed" else code for code in degraded)
+    assert (judged.arm, judged.decided_by, judged.degraded) == (arm, decided_by, expected)
+    stood = next((given[name] for name in ("arm", "live", "before") if name not in failing), None)
+    assert (judged.model and judged.model.digest) == (stood and stood.digest)
 
 
 # --- the rule policy

@@ -10,7 +10,6 @@ from features.errors import HistoryDamagedError
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.loading import Model
-from models.row_times import RowTimes
 from stream.contract.backfill import BackfillMark
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
@@ -18,22 +17,12 @@ from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.isolation import decide_isolating
-from support.bare_model import BareModel
+from support.bare_model import CountingModel
 from support.stream_records import LATEST_MS, Told, text
 
 FEATURES = load_sets("")
 DAY_MS = 86_400_000
 AT_MS = LATEST_MS - 400 * DAY_MS
-
-
-class CountingModel(BareModel):
-    """A live model whose score is a tenth of the card's payments within a day."""
-
-    fingerprint, name, version, digest = FEATURES.newest.fingerprint, "card", "1", "d" * 64
-    row_times = RowTimes()
-
-    def score(self, matrix: Any) -> Any:
-        return matrix[:, FEATURES.newest.names.index("card_count_1d")] / 10
 
 
 SERVING = ServingModels(1, cast("Model", CountingModel()), None)

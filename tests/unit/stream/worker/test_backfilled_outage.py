@@ -16,7 +16,6 @@ from features.vector.sets import load_sets
 from models.lineup import Lineup
 from models.loading import Model
 from models.logs import Logs
-from models.row_times import RowTimes
 from models.terms import Term
 from stream.contract.backfill import BackfillMark
 from stream.control.model_cache import ServingModels
@@ -35,7 +34,7 @@ from stream.worker.decider import Decider
 from stream.worker.positions import DecisionPositions
 from stream.worker.refusals import PartitionRefusals
 from stream.worker.role import Role
-from support.bare_model import BareModel
+from support.bare_model import CountingModel
 from support.delivered import deliver
 from support.examples import examples
 from support.stream_records import Told, text
@@ -43,16 +42,6 @@ from support.stream_records import Told, text
 FEATURES = load_sets("")
 SHARE, MOST_KEPT, POLL = 10, 60, 4
 PAYMENT, FILLED = False, True
-
-
-class CountingModel(BareModel):
-    """A live model whose score is a tenth of the card's payments within a day."""
-
-    fingerprint, name, version, digest = FEATURES.newest.fingerprint, "card", "1", "d" * 64
-    row_times = RowTimes()
-
-    def score(self, matrix: Any) -> Any:
-        return matrix[:, FEATURES.newest.names.index("card_count_1d")] / 10
 
 
 class Redis(MemoryStore):

@@ -15,7 +15,6 @@ from features.vector.sets import load_sets
 from guards.shares import LIVE
 from models.errors import ScoringError
 from models.loading import Model
-from models.row_times import RowTimes
 from stream import pipeline as pipeline_module
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
@@ -26,7 +25,7 @@ from stream.scoring import encode
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.worker.isolation import apply_isolating, decide_isolating
-from support.bare_model import BareModel
+from support.bare_model import BareModel, CountingModel
 from support.stream_records import LATEST_MS, Told, text
 
 FEATURES = load_sets("")
@@ -39,16 +38,6 @@ class NoModel(BareModel):
 
     def score(self, _matrix: Any) -> Any:
         raise ScoringError("none here")
-
-
-class CountingModel(BareModel):
-    """A live model whose score is a tenth of the card's payments within a day."""
-
-    fingerprint, name, version, digest = FEATURES.newest.fingerprint, "card", "1", "d" * 64
-    row_times = RowTimes()
-
-    def score(self, matrix: Any) -> Any:
-        return matrix[:, FEATURES.newest.names.index("card_count_1d")] / 10
 
 
 SERVING = ServingModels(1, cast("Model", NoModel()), None)
