@@ -2,8 +2,7 @@
 
 import os
 import sys
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,8 @@ import pytest
 from stream.control import trial
 from support import json_shapes, report_lines
 from support.examples import register_profiles
-from support.fleet.workers import COMMAND, Worker
-from support.kafka.admin import delete_topics
-from support.kafka.cluster import Cluster, revive, running_cluster
+from support.fleet.workers import Worker, starting
+from support.kafka.cluster import Cluster, revive, running_cluster, separate_topics
 from support.redis.server import redis_server
 from support.report_lines import CLUSTERS, FIGURES, lines_of
 
@@ -54,12 +52,9 @@ def redis_url() -> Iterator[str]:
 
 @pytest.fixture
 def topic_prefix(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A prefix that no other test's topics have; they are deleted, since brokers of thousands are slow to make more."""
-    prefix = f"t{uuid.uuid4().hex[:10]}-"
-    cluster = request.getfixturevalue("kafka") if "kafka" in request.fixturenames else None
-    yield prefix
-    if cluster is not None and cluster.kind != "embedded":
-        delete_topics(cluster.brokers, prefix)
+    """A prefix that no other test's topics have."""
+    with separate_topics(request.getfixturevalue("kafka") if "kafka" in request.fixturenames else None) as prefix:
+        yield prefix
 
 
 @pytest.fixture
@@ -69,21 +64,10 @@ def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 
 @pytest.fixture
-def start_worker(tmp_path: Path) -> Iterator[Callable[[Mapping[str, str]], Worker]]:
+def start_worker(tmp_path: Path) -> Iterator[Callable[..., Worker]]:
     """A function that starts a worker with these settings; the test's workers are killed at its end."""
-    started: list[Worker] = []
-
-    def start(settings: Mapping[str, str], command: Sequence[str] = COMMAND) -> Worker:
-        worker = Worker(settings, tmp_path / f"worker-{len(started)}.log", command)
-        started.append(worker)
-        worker.start()
-        return worker
-
-    try:
+    with starting(tmp_path) as start:
         yield start
-    finally:
-        for worker in started:
-            worker.kill()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiokafka import client as aiokafka_client
 
-from support.fleet.fleet import Fleet, new_fleet
+from support.fleet.fleet import Fleet, new_fleet, standing_fleet
 from support.fleet.workers import Worker
 from support.kafka.cluster import Cluster
 from support.kafka.jars import NoJars
@@ -47,11 +47,31 @@ def _cancelled_bootstraps_leave_nothing() -> Iterator[None]:
 
 
 @pytest.fixture
+def apache_kafka(kafka: Cluster) -> None:
+    """Skip tests of what the embedded broker lacks: transactions, topic ids, bounds on timestamps, notes of commits."""
+    if kafka.kind == "embedded":
+        pytest.skip("the embedded broker lacks what this needs")
+
+
+@pytest.fixture
 def fleet(
     kafka: Cluster, redis_url: str, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]
 ) -> Fleet:
     """A fleet without workers yet."""
     return new_fleet(kafka, redis_url, topic_prefix, tmp_path, start_worker)
+
+
+@pytest.fixture(scope="module")
+def standing(
+    kafka: Cluster, redis_url: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Fleet]:
+    """A fleet of one worker with a live model that a module's tests share, under its `STANDING` settings if it has any.
+
+    No test ends its worker, stops a server or changes a topic's settings; each has ids and cards of its own.
+    """
+    settings = getattr(request.module, "STANDING", {})
+    with standing_fleet(kafka, redis_url, tmp_path_factory.mktemp("standing"), **settings) as fleet:
+        yield fleet
 
 
 @pytest.fixture

@@ -53,6 +53,12 @@ class Receiver:
         """Return the spans of one trace, in the order of their start times."""
         return sorted((span for span in self.spans if span.trace == trace), key=lambda span: span.start_ns)
 
+    def clear(self) -> None:
+        """Forget what was received."""
+        with self._lock:
+            for received in (self.raw, self.metrics, self._spans):
+                received.clear()
+
     def take(self, path: str, body: bytes) -> None:
         """Store the content of one request."""
         with self._lock:

@@ -24,11 +24,10 @@ from support.fleet.fleet import Fleet, until
 from support.fleet.payments import PARTITIONS, payment
 from support.fleet.workers import Worker
 from support.handmade_scores import handmade_scores
-from support.kafka.cluster import Cluster
 from support.kafka.jars import RECIPE, JarsCluster, Layout, NoJars
 from support.kafka.operations import delete_records
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.usefixtures("apache_kafka")]
 SENT_BY_EACH = 6_000
 """Payments that each client sends, half of them before the void scores and half behind them."""
 CARDS = 400
@@ -40,12 +39,6 @@ TOO_LARGE = 2_000_000
 BY_HAND = b"by hand"
 """The key of the scores that no worker wrote."""
 Start = Callable[[ExampleClient], RunningConsumer]
-
-
-@pytest.fixture(autouse=True)
-def _apache_kafka(kafka: Cluster) -> None:
-    if kafka.kind == "embedded":
-        pytest.skip("the embedded broker has no idempotent producers, which the examples are")
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from support.kafka.jars import NoJars
 from support.kafka.secured import PASSWORDS, SecuredCluster
 from support.redis.replicated import NAME, secured_sentinel
 from support.redis.secured import PASSWORD, SecuredRedis, secured_redis
-from support.security_page import acl_commands, described_errors, documented, redis_rules
+from support.security_page import acl_commands, documented, redis_rules
 
 pytestmark = pytest.mark.integration
 
@@ -425,8 +425,3 @@ def test_a_mismatched_and_an_encrypted_private_key_are_rejected(authority: Autho
 def test_a_command_with_an_unreadable_redis_cafile_exits_with_2() -> None:
     code, message = run({"REDIS_URL": "rediss://r", "REDIS_CAFILE": "none.pem"}, "topics", "apply", "--partitions", "2")
     assert (code, message) == (2, "FRAUDSTREAM_REDIS_CAFILE: none.pem cannot be read: No such file or directory\n")
-
-
-def test_every_error_message_of_the_page_is_tested_in_this_file() -> None:
-    text = Path(__file__).read_text()
-    assert [error for error in described_errors() if f'documented("{error}")' not in text] == []

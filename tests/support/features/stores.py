@@ -6,6 +6,7 @@ Those on Redis also exist for the oldest and the newest available server, and fo
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,9 @@ from support.redis.cluster import redis_cluster
 from support.redis.server import NAMES, redis_server, wheel_binary
 
 DEFAULT = load("features.default_set_2")
+FIRST_SET = load(None)
 DEPLOYMENTS = itertools.count()
+NOW_MS = 1_700_000_000_000
 
 KINDS = (
     *("memory", "redis", "two workers", "cluster", "two workers on a cluster"),
@@ -36,6 +39,25 @@ def marks_of(kind: str) -> list[pytest.MarkDecorator]:
 
 STORES = tuple(pytest.param(kind, marks=marks_of(kind)) for kind in KINDS)
 """The kinds as parameters of tests: all but the first start servers."""
+
+
+@asynccontextmanager
+async def worker(
+    url: str,
+    deployment: str,
+    features: RetentionPolicy = FIRST_SET,
+    *,
+    clock: Callable[[], int] = lambda: NOW_MS,
+    emptied: bool = False,
+    **options: Any,
+) -> AsyncIterator[RedisStore]:
+    """A store that is connected as a worker's is; other arguments are options of the store."""
+    store = RedisStore(url, deployment, features, clock, StoreOptions(**options))
+    try:
+        await store.connect(emptied=emptied)
+        yield store
+    finally:
+        await store.close()
 
 
 class Servers:

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from stream.consumer import ValidScores
 from stream.contract.outputs import Score
 from support.fleet.payments import PARTITIONS, ends, payment, publish, put_model, read_topic
 from support.fleet.preloaded import run
-from support.fleet.workers import Worker
-from support.kafka.cluster import Cluster
+from support.fleet.workers import Worker, patient, starting
+from support.kafka.cluster import Cluster, separate_topics
 
 IDENTITY = ("deployment", "source.topic", "source.partition", "source.offset")
 """The headers of a dead letter that tell it from others; after a crash the same one may come again."""
@@ -41,6 +42,7 @@ class Fleet:
         self.python = tuple(python)
         self.folder = folder
         self.prefix = environment["TOPIC_PREFIX"]
+        self.workers: list[Worker] = []
         self._start = start
 
     @property
@@ -61,11 +63,19 @@ class Fleet:
     ) -> subprocess.CompletedProcess[str]:
         """Run the command line, or another command in its place, with this fleet's settings."""
         named = {f"FRAUDSTREAM_{name}": value for name, value in (self.environment | settings).items()}
-        return run([*(command or self.command_line), *arguments], os.environ | named, seconds)
+        return run([*(command or self.command_line), *arguments], os.environ | named, patient(seconds))
+
+    def command(self, *arguments: str, refused: bool = False) -> dict[str, Any]:
+        """Send a command to the judge, and return its verdict, which is an acceptance unless it is to be `refused`."""
+        done = self.cli(*arguments, "--reason", "test", "--json")
+        assert done.returncode == refused, done.stdout + done.stderr
+        verdict: dict[str, Any] = json.loads(done.stdout)
+        return verdict
 
     def worker(self, command: Sequence[str] = (), **settings: str) -> Worker:
         """Start a worker, without waiting until it is ready."""
-        return self._start(self.environment | settings, command or (*self.command_line, "worker"))
+        self.workers.append(self._start(self.environment | settings, command or (*self.command_line, "worker")))
+        return self.workers[-1]
 
     def promote(self, digest: str, *arguments: str) -> dict[str, Any]:
         """Promote a model and return the verdict."""
@@ -99,29 +109,45 @@ class Fleet:
 
     def await_scores(self, count: int, seconds: float = 60.0) -> list[Score]:
         """Wait until so many scores are valid."""
-        deadline = time.monotonic() + seconds
         self.await_records("scores", count, seconds)
-        until(lambda: len(self.scores()[0]) >= count, f"{count} valid scores", deadline - time.monotonic())
+        until(lambda: len(self.scores()[0]) >= count, f"{count} valid scores", seconds)
         return self.scores()[0]
+
+    def await_decisions(self, transactions: Iterable[str], seconds: float = 60.0) -> dict[str, Score]:
+        """Wait until each of these transactions has a valid score, and return them by id, whatever else was decided."""
+        wanted, found = set(transactions), dict[str, Score]()
+
+        def are_decided() -> bool:
+            found.update((one.transaction_id, one) for one in self.scores()[0] if one.transaction_id in wanted)
+            return found.keys() == wanted
+
+        until(are_decided, f"scores of {len(wanted)} transactions", seconds)
+        return found
 
     def await_records(self, topic: str, count: int, seconds: float = 60.0) -> list[ConsumerRecord[bytes, bytes]]:
         """Wait until a topic has so many records."""
         until(lambda: sum(self.ends(topic).values()) >= count, f"{count} records in {topic}", seconds)
         return self.read(topic)
 
-    def await_dead_letters(self, count: int, seconds: float = 60.0) -> list[ConsumerRecord[bytes, bytes]]:
-        """Wait until so many records have a dead letter, and return the first of each: they come at least once."""
-        until(lambda: sum(self.ends("dead-letters").values()) >= count, f"{count} dead letters", seconds)
-        until(lambda: len(self.dead_letters()) >= count, f"{count} records with dead letters", seconds)
-        return self.dead_letters()
+    def await_dead_letters(
+        self, count: int, seconds: float = 60.0, known: Collection[ConsumerRecord[bytes, bytes]] = ()
+    ) -> list[ConsumerRecord[bytes, bytes]]:
+        """Wait until so many records have a dead letter, and return the first of each: they come at least once.
 
-    def dead_letters(self) -> list[ConsumerRecord[bytes, bytes]]:
-        """Return each deployment's first dead letter of each record that has one."""
+        What is `known` from before does not count.
+        """
+        until(lambda: sum(self.ends("dead-letters").values()) >= count, f"{count} dead letters", seconds)
+        until(lambda: len(self.dead_letters(known)) >= count, f"{count} records with dead letters", seconds)
+        return self.dead_letters(known)
+
+    def dead_letters(self, known: Collection[ConsumerRecord[bytes, bytes]] = ()) -> list[ConsumerRecord[bytes, bytes]]:
+        """Return each deployment's first dead letter of each record that has one, without those known from before."""
+        before = {(letter.partition, letter.offset) for letter in known}
         first: dict[tuple[bytes | None, ...], ConsumerRecord[bytes, bytes]] = {}
         for letter in self.read("dead-letters"):
             headers = dict(letter.headers)
             first.setdefault(tuple(headers[name] for name in IDENTITY), letter)
-        return list(first.values())
+        return [letter for letter in first.values() if (letter.partition, letter.offset) not in before]
 
     def await_outcomes(self, count: int, seconds: float = 60.0) -> None:
         """Wait until so many labels have an outcome; a second outcome of the same label is not counted."""
@@ -147,6 +173,7 @@ class Fleet:
 
 def until(holds: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     """Wait until a condition holds; fail with `what` if it does not in time."""
+    seconds = patient(seconds)
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
@@ -172,6 +199,19 @@ def new_fleet(kafka: Cluster, redis_url: str, prefix: str, folder: Path, start: 
     done = fleet.cli("topics", "apply", "--partitions", str(PARTITIONS), "--replication", str(kafka.replication))
     assert done.returncode == 0, done.stderr
     return fleet
+
+
+@contextmanager
+def standing_fleet(kafka: Cluster, redis_url: str, folder: Path, **settings: str) -> Iterator[Fleet]:
+    """A fleet of one worker with a live model for several tests, of which none ends or kills it; it drains at the end.
+
+    Each test uses ids and cards of its own, and waits for these.
+    """
+    with separate_topics(kafka) as prefix, starting(folder) as start:
+        fleet = new_fleet(kafka, redis_url, prefix, folder, start)
+        (worker,) = fleet.go_live(**settings)
+        yield fleet
+        assert worker.terminate() == 0
 
 
 def sources(scores: list[Score]) -> Counter[tuple[int, int]]:

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from features.declaration import FeatureSet, load
 from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
+from models import loading
 from models.artifact import Artifact, Manifest, ProbeHistories, ProbeRows, TrainingData, vectors_of, write_artifact
 from models.booster import text_of
 from models.calibration import Calibrator
@@ -19,7 +20,7 @@ from models.repository import Repository
 from models.times import format_time
 from stream.contract.codes import Rejection
 from stream.contract.transaction import read_transaction
-from stream.control.probes import write_probe
+from stream.control.probes import vectorise_probe, write_probe
 from stream.scoring.decode import decode
 from support.model_artifacts import CALIBRATION, train
 
@@ -49,6 +50,12 @@ def payment(number: int, *, cards: int = 50, merchants: int = 20, **changes: Any
         "amount_minor": int(random.integers(100, 50_000)),
         "currency": "EUR",
     } | changes
+
+
+def label_of(one: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the label that says that a payment was fraud."""
+    about = {name: one[name] for name in ("transaction_id", "card_id")}
+    return about | {"fraud": True, "labelled_at": "2026-01-01T00:00:00Z", "reported_by": "analyst"}
 
 
 def partition_of(card_id: str, partitions: int = PARTITIONS) -> int:
@@ -108,6 +115,13 @@ def luhn(head: str) -> str:
 def put_model(folder: str, **options: Any) -> str:
     """Put a model into a repository and return its digest."""
     return Repository(folder).put(model_for_tests(**options))
+
+
+def loaded_model(folder: str, digest: str) -> loading.Model:
+    """Load a model from a repository as a worker does."""
+    found = loading.load(Repository(folder), digest, {FEATURES.fingerprint: vectorise_probe(FEATURES)})
+    assert isinstance(found, loading.Model)
+    return found
 
 
 async def publish(brokers: str, topic: str, payments: Iterable[Mapping[str, Any] | tuple[Any, ...]]) -> None:

@@ -2,10 +2,12 @@
 
 import http.client
 import json
+import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,17 @@ LOG_BYTES = 100_000
 """So much of a log tells a worker's life from its start on."""
 _BEFORE_IT_JOINS = ("starting", "the control log has not been read", "has not been joined")
 """Reasons why a worker is not ready that stand before it has joined its group."""
+PATIENCE = "FRAUDSTREAM_TEST_PATIENCE"
+"""The variable with the factor by which tests wait longer; without it, the machine's load says how much that is."""
+_MOST_PATIENCE = 5.0
+
+
+def patient(seconds: float) -> float:
+    """Return how long a wait of so many seconds may take on this machine: as many times longer as it is overloaded."""
+    if stated := os.environ.get(PATIENCE):
+        return seconds * float(stated)
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return seconds * min(max(load, 1.0), _MOST_PATIENCE)
 
 
 class Worker:
@@ -60,6 +73,11 @@ class Worker:
         finally:
             connection.close()
 
+    def metric(self, name: str) -> float:
+        """Return the sum of the series of a metric whose name or labels begin so."""
+        lines = self.get("/metrics")[1].splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
     def readiness(self) -> tuple[bool, list[str]]:
         """Return whether it is ready, and its reasons."""
         status, body = self.get("/health/ready")
@@ -83,6 +101,7 @@ class Worker:
         return self._await(wanted=False, seconds=seconds)
 
     def _await(self, *, wanted: bool, seconds: float) -> list[str]:
+        seconds = patient(seconds)
         deadline = time.monotonic() + seconds
         while True:
             ready, reasons = self.readiness()
@@ -107,7 +126,7 @@ class Worker:
 
     def wait(self, seconds: float = 40.0) -> int:
         """Return the exit code of a process that is about to end."""
-        return self._child.wait(seconds)
+        return self._child.wait(patient(seconds))
 
     def kill(self) -> None:
         """SIGKILL it and reap the process."""
@@ -117,3 +136,21 @@ class Worker:
         """Return its log; of a long one the end."""
         log = self._child.log
         return log.read_bytes()[-LOG_BYTES:].decode(errors="replace") if log.exists() else ""
+
+
+@contextmanager
+def starting(folder: Path) -> Iterator[Callable[..., Worker]]:
+    """A function that starts a worker with some settings; all are killed at the end, and a folder has their logs."""
+    started: list[Worker] = []
+
+    def start(settings: Mapping[str, str], command: Sequence[str] = COMMAND) -> Worker:
+        worker = Worker(settings, folder / f"worker-{len(started)}.log", command)
+        started.append(worker)
+        worker.start()
+        return worker
+
+    try:
+        yield start
+    finally:
+        for worker in started:
+            worker.kill()

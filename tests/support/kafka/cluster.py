@@ -5,10 +5,12 @@ machines that must not fall back silently).
 """
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from support.kafka.admin import delete_topics
 from support.kafka.docker import DockerCluster, NoDocker
 from support.kafka.embedded import EmbeddedCluster
 from support.kafka.jars import JarsCluster, NoJars
@@ -81,3 +83,12 @@ def revive(cluster: Cluster) -> None:
     """Bring a cluster back into service after a test stopped, killed or paused it."""
     cluster.resume()
     cluster.start()
+
+
+@contextmanager
+def separate_topics(cluster: Cluster | None) -> Iterator[str]:
+    """A prefix that no other topics have; they are deleted at the end: brokers of thousands are slow."""
+    prefix = f"t{uuid.uuid4().hex[:10]}-"
+    yield prefix
+    if cluster is not None and cluster.kind != "embedded":
+        delete_topics(cluster.brokers, prefix)

@@ -3,15 +3,12 @@
 import asyncio
 import contextlib
 import gc
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from redis import asyncio as redis_asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from features.errors import StoreUnavailableError
 from features.redis.client import new_client, read_info
@@ -151,13 +148,3 @@ async def test_a_request_that_the_server_does_not_take_in_time_is_given_up(own_s
         assert await opened.run("hgetall", [Call(HOME_SHARD, (b"key",), ())]) == [[]]
     finally:
         await opened.close()
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="asyncio.wait_for was mended in Python 3.12")
-async def test_redis_py_alone_swallows_a_cancellation(url: str) -> None:
-    """If this fails, redis-py is fixed, and our connection class can be removed."""
-    plain = redis_asyncio.Redis.from_url(url, socket_timeout=1.0, retry=Retry(NoBackoff(), 0))
-    await plain.ping()
-    ended = [await ends_when_cancelled(plain.ping, steps) for steps in [*range(STEPS)] * 10]
-    await plain.aclose()
-    assert not all(ended)

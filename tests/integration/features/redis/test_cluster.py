@@ -6,8 +6,8 @@ In all cases an answer equals a recount of the whole log, or is marked as incomp
 import asyncio
 import itertools
 import signal
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,16 +16,17 @@ from hypothesis import strategies as st
 
 from features.declaration import load
 from features.errors import StoreRefusedError, StoreUnavailableError
-from features.history.records import card_hash, merchant_hash
+from features.history.records import card_hash
 from features.history.store import Entity, Fate, Label, LabelStatus, Observed, Transactions
 from features.memory_store import MemoryStore
 from features.redis.connection import Call, Script
 from features.redis.keys import CLUSTER_SHARDS, KeyLayout
 from features.redis.keys import slot as slot_by_name
-from features.redis.store import RedisStore, StoreOptions
+from features.redis.store import RedisStore
 from features.vector.vectorise import vectorise
 from support.examples import examples
 from support.features.recount import Row, label, transaction, transactions
+from support.features.stores import worker
 from support.features.streams import Stream, bits, recounted, streams
 from support.redis.cluster import Cluster, Node, redis_cluster
 from support.redis.retry import insist
@@ -44,21 +45,6 @@ NOW = 1_700_000_000_000
 def cluster() -> Iterator[Cluster]:
     with redis_cluster() as opened:
         yield opened
-
-
-@pytest.fixture
-def deployment() -> str:
-    return f"k{next(DEPLOYMENTS)}"
-
-
-@asynccontextmanager
-async def worker(url: str, deployment: str, **options: Any) -> AsyncIterator[RedisStore]:
-    store = RedisStore(url, deployment, DEFAULT, lambda: NOW, StoreOptions(**options))
-    try:
-        await store.connect()
-        yield store
-    finally:
-        await store.close()
 
 
 async def observe(store: RedisStore, *rows: Row) -> Observed:
@@ -580,7 +566,3 @@ async def test_scripts_are_sent_again_after_a_script_flush_on_one_master(cluster
         a_master(cluster).do("SCRIPT", "FLUSH")
         await compared.on(2)
         assert not compared.failed.is_set()
-
-
-def test_a_card_and_a_merchant_of_these_tests_have_different_slots(deployment: str) -> None:
-    assert slot_of(deployment, card_hash("card-7")) != slot_of(deployment, merchant_hash("shop-7"))

@@ -30,11 +30,6 @@ BUSY = [transaction(i, card=f"c{i % 7}", ms=START_MS + i * MINUTE_MS) for i in r
 """Ten hours of a payment a minute at one merchant."""
 
 
-@pytest.fixture
-def deployment() -> str:
-    return f"f{next(DEPLOYMENTS)}"
-
-
 class Clock:
     def __init__(self) -> None:
         self.ms = START_MS

@@ -2,8 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,12 +17,12 @@ from features.history.store import Entity, Fate, LabelStatus
 from features.redis.cache import HEADER
 from features.redis.keys import CLUSTER_SHARDS, SINGLE_SERVER_SHARDS, KeyLayout
 from features.redis.progress import LogPart
-from features.redis.store import RedisStore
 from features.redis.urls import is_cluster, seeds
 from features.redis.wholeness import read_wholeness
 from features.vector.vectorise import vectorise
 from support.examples import examples
 from support.features.recount import label, transaction, transactions
+from support.features.stores import worker
 from support.redis.cluster import redis_cluster
 from support.redis.server import redis_server
 
@@ -80,21 +79,6 @@ def cluster() -> Iterator[str]:
 @pytest.fixture(params=["one_server", "cluster"])
 def server(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(request.param))
-
-
-@pytest.fixture
-def deployment() -> str:
-    return f"damage{next(DEPLOYMENTS)}"
-
-
-@asynccontextmanager
-async def worker(url: str, deployment: str) -> AsyncIterator[RedisStore]:
-    store = RedisStore(url, deployment, DEFAULT, lambda: NOW)
-    try:
-        await store.connect()
-        yield store
-    finally:
-        await store.close()
 
 
 def client_of(url: str) -> Any:

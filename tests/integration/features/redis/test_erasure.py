@@ -1,6 +1,5 @@
 """What Redis keeps of an erased card, whoever appended it, and how labels still reach its merchants."""
 
-import itertools
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
@@ -24,13 +23,7 @@ from support.features.recount import Row, label, transaction, transactions
 pytestmark = pytest.mark.integration
 
 DEFAULT = load(None)
-DEPLOYMENTS = itertools.count()
 NOW = 1_700_000_000_000
-
-
-@pytest.fixture
-def deployment() -> str:
-    return f"e{next(DEPLOYMENTS)}"
 
 
 @asynccontextmanager

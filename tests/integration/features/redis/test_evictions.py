@@ -1,25 +1,22 @@
 """A server that evicts keys: nothing is decided by it meanwhile, and what it has evicted is a loss, seen or not."""
 
-import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 
 import pytest
 from redis import Redis
 
-from features.declaration import load
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.history.store import Observed, Prediction
 from features.redis.progress import LogPart
 from features.redis.store import RedisStore
 from support.features.recount import label, transaction, transactions
+from support.features.stores import worker
 from support.redis.cluster import redis_cluster
 from support.redis.server import redis_server
 
 pytestmark = pytest.mark.integration
 
 NOW = 1_700_000_000_000
-DEPLOYMENTS = itertools.count()
 EVICTING = "volatile-random"
 """Evicts histories, which expire, and no key that is kept for ever, as the epoch's."""
 
@@ -66,21 +63,6 @@ def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
     found.set_policy("noeviction")
 
 
-@pytest.fixture
-def deployment() -> str:
-    return f"evictions-{next(DEPLOYMENTS)}"
-
-
-@asynccontextmanager
-async def worker(servers: Servers, deployment: str) -> AsyncIterator[RedisStore]:
-    store = RedisStore(servers.url, deployment, load(None), lambda: NOW)
-    try:
-        await store.connect()
-        yield store
-    finally:
-        await store.close()
-
-
 async def observe(store: RedisStore, offset: int) -> Observed:
     return await store.observe(transactions([transaction(offset)]))
 
@@ -88,7 +70,7 @@ async def observe(store: RedisStore, offset: int) -> Observed:
 async def test_while_a_running_server_may_evict_nothing_is_decided_and_then_all_goes_on_as_before(
     servers: Servers, deployment: str
 ) -> None:
-    async with worker(servers, deployment) as store:
+    async with worker(servers.url, deployment) as store:
         first = await observe(store, 0)
         servers.set_policy("allkeys-lru")
         for _ in range(2):
@@ -110,7 +92,7 @@ async def test_while_a_running_server_may_evict_nothing_is_decided_and_then_all_
 async def test_what_was_evicted_meanwhile_is_one_loss_for_all_workers_whatever_the_checkpoints(
     servers: Servers, deployment: str
 ) -> None:
-    async with worker(servers, deployment) as store, worker(servers, deployment) as other:
+    async with worker(servers.url, deployment) as store, worker(servers.url, deployment) as other:
         before = (await observe(store, 0)).history_epoch
         await observe(other, 1)
         await store.checkpoint({LogPart(of_labels=False, partition=0): 1})
@@ -142,7 +124,7 @@ def nothing(_: Servers) -> None: ...
 async def test_a_policy_that_came_and_went_between_two_looks_is_noticed_by_the_servers_count(
     then: Callable[[Servers], None], servers: Servers, deployment: str
 ) -> None:
-    async with worker(servers, deployment) as store:
+    async with worker(servers.url, deployment) as store:
         before = (await observe(store, 0)).history_epoch
         if then is reset:  # then the count alone tells nothing, but the policy was seen
             servers.set_policy("allkeys-lru")
@@ -160,20 +142,20 @@ async def test_a_policy_that_came_and_went_between_two_looks_is_noticed_by_the_s
 async def test_what_is_evicted_while_no_worker_runs_is_noticed_at_the_next_start(
     servers: Servers, deployment: str
 ) -> None:
-    async with worker(servers, deployment) as store:
+    async with worker(servers.url, deployment) as store:
         before = (await observe(store, 0)).history_epoch
     servers.evict()
-    async with worker(servers, deployment) as store:
+    async with worker(servers.url, deployment) as store:
         assert (store.history_epoch, store.incomplete) == (before + 1, True)
-    async with worker(servers, deployment) as store:
+    async with worker(servers.url, deployment) as store:
         assert store.history_epoch == before + 1
 
 
 async def test_what_a_server_evicted_before_a_deployment_began_is_no_loss(servers: Servers, deployment: str) -> None:
-    async with worker(servers, f"{deployment}-earlier") as store:
+    async with worker(servers.url, f"{deployment}-earlier") as store:
         await observe(store, 0)
     servers.evict()
-    async with worker(servers, deployment) as store:
+    async with worker(servers.url, deployment) as store:
         first = await observe(store, 0)
         await store.refresh()
         assert (first.incomplete, store.history_epoch) == (False, first.history_epoch)

@@ -4,16 +4,14 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 
 import pytest
 
-from features.declaration import load
 from features.errors import StoreUnavailableError
 from features.history.store import Fate, Transactions
-from features.redis.store import RedisStore
 from support.features.recount import transaction, transactions
+from support.features.stores import worker
 from support.redis.cluster import until
 from support.redis.proxy import RedisProxy
 from support.redis.replicated import NAME, Pair, Server, redis_pair
@@ -40,16 +38,6 @@ def watched() -> Iterator[Pair]:
         yield opened
 
 
-@asynccontextmanager
-async def worker(url: str) -> AsyncIterator[RedisStore]:
-    store = RedisStore(url, "failover", load(None), lambda: NOW)
-    try:
-        await store.connect()
-        yield store
-    finally:
-        await store.close()
-
-
 def payment(offset: int) -> Transactions:
     return transactions([transaction(offset, card=f"c{offset}")])
 
@@ -68,7 +56,7 @@ def exchange(pair: Pair, proxy: RedisProxy) -> None:
 
 async def test_a_write_that_the_demoted_master_refuses_is_repeated_at_the_new_one(pair: Pair) -> None:
     with RedisProxy(pair.master.url) as proxy:
-        async with worker(proxy.url) as store:
+        async with worker(proxy.url, "failover") as store:
             observed = await store.observe(payment(1))
             epoch = observed.history_epoch
             until("the replica has the record", lambda: holds(pair.replica, 1))
@@ -85,7 +73,7 @@ async def test_a_write_that_the_demoted_master_refuses_is_repeated_at_the_new_on
 
 async def test_an_idle_worker_leaves_a_server_in_another_role(pair: Pair) -> None:
     with RedisProxy(pair.master.url) as proxy:
-        async with worker(proxy.url) as store:
+        async with worker(proxy.url, "failover") as store:
             epoch = store.history_epoch
             watching = asyncio.create_task(store.watch())
             await asyncio.sleep(0.2)  # it subscribes over the connection that was free
@@ -101,7 +89,7 @@ async def test_an_idle_worker_leaves_a_server_in_another_role(pair: Pair) -> Non
 
 async def test_a_server_that_still_loads_its_data_is_left(pair: Pair) -> None:
     with RedisProxy(pair.master.url) as proxy:
-        async with worker(proxy.url) as store:
+        async with worker(proxy.url, "failover") as store:
             await store.observe(payment(1))
             pair.master.client.mset({f"other-{number}": os.urandom(2048) for number in range(200)})
             until("the data is saved, after the replica's copy of it", pair.master.client.save)
@@ -121,9 +109,9 @@ async def test_a_server_that_still_loads_its_data_is_left(pair: Pair) -> None:
 
 async def test_the_master_that_sentinels_know_is_found_and_followed_when_it_fails(watched: Pair) -> None:
     with pytest.raises(StoreUnavailableError, match="No master found for 'nobody'"):
-        async with worker(watched.url.replace(NAME, "nobody")):
+        async with worker(watched.url.replace(NAME, "nobody"), "failover"):
             pass
-    async with worker(watched.url) as store:
+    async with worker(watched.url, "failover") as store:
         epoch = (await store.observe(payment(1))).history_epoch
         until("the replica has the record", lambda: holds(watched.replica, 1))
         watched.master.signal(signal.SIGKILL)
@@ -136,7 +124,7 @@ async def test_the_master_that_sentinels_know_is_found_and_followed_when_it_fail
 
 
 async def test_a_master_that_was_replaced_and_does_not_know_it_is_left(watched: Pair) -> None:
-    async with worker(watched.url) as store:
+    async with worker(watched.url, "failover") as store:
         epoch = (await store.observe(payment(1))).history_epoch
         until("the replica has the record", lambda: holds(watched.replica, 1))
         watched.master.signal(signal.SIGSTOP)
@@ -155,7 +143,7 @@ async def test_a_master_that_was_replaced_and_does_not_know_it_is_left(watched: 
 async def test_sentinels_that_are_away_are_named_without_logins() -> None:
     url = "redis+sentinel://user:secret@127.0.0.1:1,127.0.0.1:2/name?sentinel_password=hidden"
     with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1:1 - .*ConnectionError, 127\.0\.0\.1:2 - ") as told:
-        async with worker(url):
+        async with worker(url, "failover"):
             pass
     assert "secret" not in str(told.value)
     assert "hidden" not in str(told.value)

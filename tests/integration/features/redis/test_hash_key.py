@@ -1,6 +1,5 @@
 """Ids are hashed by a deployment's key, which Redis knows by a check value: another key is refused."""
 
-import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -18,7 +17,6 @@ from support.features.recount import transaction, transactions
 pytestmark = pytest.mark.integration
 
 DEFAULT = load(None)
-DEPLOYMENTS = itertools.count()
 NOW = 1_700_000_000_000
 KEY, OTHER = b"k" * 32, b"o" * 32
 
@@ -27,11 +25,6 @@ KEY, OTHER = b"k" * 32, b"o" * 32
 def _without_a_key_afterwards() -> Iterator[None]:
     yield
     use_hash_key(b"")
-
-
-@pytest.fixture
-def deployment() -> str:
-    return f"k{next(DEPLOYMENTS)}"
 
 
 @asynccontextmanager

@@ -2,9 +2,6 @@
 
 import asyncio
 import contextlib
-import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 from redis import asyncio as redis_asyncio
@@ -19,6 +16,7 @@ from features.redis.retention import Coverage, EpochCoverage, read_coverage, rea
 from features.redis.store import RedisStore
 from features.rows import card, device
 from support.features.recount import transaction, transactions
+from support.features.stores import worker
 from support.redis.proxy import RedisProxy
 from support.redis.server import free_port, redis_server
 from support.redis.watch import notices, watched
@@ -28,27 +26,9 @@ pytestmark = pytest.mark.integration
 DEFAULT = load(None)
 LONGER = FeatureSet((*DEFAULT.rows, card("count", "60d")))
 WITH_DEVICES = FeatureSet((*DEFAULT.rows, device("cards", "30d")))
-DEPLOYMENTS = itertools.count()
 NOW = 1_700_000_000_000
 COVER = Coverage.of(DEFAULT.horizons_ms)
 SOURCE, LABELS = LogPart(of_labels=False, partition=0), LogPart(of_labels=True, partition=0)
-
-
-@pytest.fixture
-def deployment() -> str:
-    return f"w{next(DEPLOYMENTS)}"
-
-
-@asynccontextmanager
-async def worker(
-    url: str, deployment: str, features: FeatureSet = DEFAULT, *, emptied: bool = False
-) -> AsyncIterator[RedisStore]:
-    store = RedisStore(url, deployment, features, lambda: NOW)
-    try:
-        await store.connect(emptied=emptied)
-        yield store
-    finally:
-        await store.close()
 
 
 def done(end: int, displaced_below: int = 0) -> PartReport:

@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -19,6 +17,7 @@ from features.redis.store import RedisStore, StoreOptions
 from features.redis.urls import is_cluster, seeds
 from features.vector.vectorise import vectorise
 from support.features.recount import label, transaction, transactions
+from support.features.stores import worker
 from support.redis.cluster import redis_cluster
 from support.redis.proxy import Loss, RedisProxy
 from support.redis.server import free_port, redis_server
@@ -27,7 +26,6 @@ pytestmark = pytest.mark.integration
 
 DEFAULT = load(None)
 Client = redis_asyncio.Redis | redis_asyncio.RedisCluster
-DEPLOYMENTS = itertools.count()
 NOW = 1_700_000_000_000
 
 
@@ -55,11 +53,6 @@ def proxy(one_server: str) -> Iterator[RedisProxy]:
 
 
 @pytest.fixture
-def deployment() -> str:
-    return f"i{next(DEPLOYMENTS)}"
-
-
-@pytest.fixture
 async def client(server: str) -> AsyncIterator[Client]:
     async with client_of(server) as opened:
         yield opened
@@ -77,16 +70,6 @@ class Clock:
 
     def __call__(self) -> int:
         return self.ms
-
-
-@asynccontextmanager
-async def worker(url: str, deployment: str, clock: Clock | None = None, **options: object) -> AsyncIterator[RedisStore]:
-    store = RedisStore(url, deployment, DEFAULT, clock or Clock(), StoreOptions(**options))  # type: ignore[arg-type]
-    try:
-        await store.connect()
-        yield store
-    finally:
-        await store.close()
 
 
 async def observe(store: RedisStore, *rows: dict) -> Observed:
@@ -365,7 +348,7 @@ async def test_keys_expire_a_day_after_their_horizon_and_the_expiry_is_set_once_
     server: str, deployment: str, client: Client
 ) -> None:
     clock = Clock()
-    async with worker(server, deployment, clock) as store:
+    async with worker(server, deployment, clock=clock) as store:
         await observe(store, transaction(1))
         (card,), (merchant,) = await keys(client, deployment, "c"), await keys(client, deployment, "m")
         for key, days in ((card, 38), (merchant, 45)):
@@ -381,7 +364,7 @@ async def test_keys_expire_a_day_after_their_horizon_and_the_expiry_is_set_once_
 
 async def test_an_expired_history_starts_anew_and_is_no_loss(server: str, deployment: str, client: Client) -> None:
     clock = Clock()
-    async with worker(server, deployment, clock) as store:
+    async with worker(server, deployment, clock=clock) as store:
         await observe(store, transaction(1))
         await client.delete(*await keys(client, deployment, "c"), *await keys(client, deployment, "m"))
         clock.ms += 45 * DAY_MS

@@ -9,15 +9,13 @@ import pytest
 
 from benchmarks.parts.faulty import Fault
 from benchmarks.parts.hampered import hampered_command
-from models.loading import Model, load
+from models.loading import Model
 from models.policy import bands
-from models.repository import Repository
 from shadow.comparison import Comparison, encode_comparison, read_comparison
 from stream.contract.outputs import Score
-from stream.control.probes import vectorise_probe
 from support.acceptance import cases
 from support.fleet.fleet import Fleet, feed, sources, until
-from support.fleet.payments import FEATURES, payment, put_model
+from support.fleet.payments import FEATURES, loaded_model, payment, put_model
 from support.fleet.workers import Worker
 
 
@@ -34,12 +32,6 @@ def report(fleet: Fleet, *arguments: str) -> dict[str, Any]:
     done = fleet.cli("shadow", "report", "--json", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def model_of(fleet: Fleet, digest: str) -> Model:
-    found = load(Repository(fleet.models), digest, {FEATURES.fingerprint: vectorise_probe(FEATURES)})
-    assert isinstance(found, Model)
     return found
 
 
@@ -71,19 +63,19 @@ def assert_equals_scoring(one: Comparison, score: Score, model: Model) -> None:
     assert one.decision_changed == (one.live.decision != one.challenger.decision)
 
 
-def test_each_decision_is_compared_with_the_challengers_score_of_the_same_features(fleet: Fleet) -> None:
-    (worker,) = fleet.go_live()
+def test_each_decision_is_compared_with_the_challengers_score_of_the_same_features(standing: Fleet) -> None:
+    fleet, (worker,) = standing, standing.workers
     assert children(worker) == []
     challenger = put_model(fleet.models, seed=1)
     challenge(fleet, challenger)
     fleet.publish(payment(number) for number in range(400))
-    valid = fleet.await_scores(400)
+    valid = list(fleet.await_decisions(f"t-{number}" for number in range(400)).values())
     records = fleet.await_records("shadow-scores", 400)
     found = {(one.source.partition, one.source.offset): one for one in map(read, records)}
     assert set(found) == set(sources(valid))
     assert all(record.partition == read(record).source.partition for record in records)
     assert all(record.key.decode() == read(record).card_id for record in records)
-    model = model_of(fleet, challenger)
+    model = loaded_model(fleet.models, challenger)
     for score in valid:
         assert_equals_scoring(found[score.source.partition, score.source.offset], score, model)
     (child,) = children(worker)
@@ -91,16 +83,16 @@ def test_each_decision_is_compared_with_the_challengers_score_of_the_same_featur
     assert fleet.cli("model", "withdraw").returncode == 0
     until(lambda: children(worker) == [], "the challenger's process ends with its last model")
     assert fleet.events("shadow") == []
-    assert worker.terminate() == 0
 
 
-def test_the_report_counts_each_comparison_once_even_after_the_challenger_is_withdrawn(fleet: Fleet) -> None:
-    fleet.go_live()
-    challenger = put_model(fleet.models, seed=1)
+def test_the_report_counts_each_comparison_once_even_after_the_challenger_is_withdrawn(standing: Fleet) -> None:
+    fleet, known = standing, sum(standing.ends("shadow-scores").values())
+    challenger = put_model(fleet.models, seed=2)
     challenge(fleet, challenger)
-    fleet.publish(payment(number) for number in range(200))
-    valid = fleet.await_scores(200)
-    found = [read(record) for record in fleet.await_records("shadow-scores", 200)]
+    fleet.publish(payment(number) for number in range(1_000, 1_200))
+    valid = fleet.await_decisions(f"t-{number}" for number in range(1_000, 1_200)).values()
+    every = map(read, fleet.await_records("shadow-scores", known + 200))
+    found = [one for one in every if one.challenger.digest == challenger]
     fleet.publish(((one.card_id, encode_comparison(one)) for one in found), topic="shadow-scores")
     assert fleet.cli("model", "withdraw").returncode == 0
     data = report(fleet, "--digest", challenger[:8])

@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.loading import Model, load
-from models.repository import Repository
+from models.loading import Model
 from shadow.comparison import Comparison, read_comparison
 from stream.contract.outputs import Score
-from stream.control.probes import vectorise_probe
 from support.fleet.arms import Rollout, assert_decided_by_arm, assert_revisions_rise, rollouts
 from support.fleet.fleet import Fleet, sources, until
 from support.fleet.load import Load
-from support.fleet.payments import FEATURES, PARTITIONS, payment, put_model
+from support.fleet.payments import FEATURES, PARTITIONS, loaded_model, payment, put_model
 from support.fleet.workers import Worker
 
 CARDS = 200
@@ -26,24 +24,11 @@ COMPARES = re.compile(r"^fraudstream_shadow_compared_total [1-9]", re.MULTILINE)
 
 
 def canary(fleet: Fleet, digest: str, share: str) -> dict[str, Any]:
-    return command(fleet, "canary", digest, "--share", share)
-
-
-def command(fleet: Fleet, *arguments: str) -> dict[str, Any]:
-    done = fleet.cli("model", *arguments, "--reason", "test", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    verdict: dict[str, Any] = json.loads(done.stdout)
-    return verdict
+    return fleet.command("model", "canary", digest, "--share", share)
 
 
 def publish(fleet: Fleet, numbers: Iterable[int]) -> None:
     fleet.publish(payment(number, cards=CARDS) for number in numbers)
-
-
-def model_of(fleet: Fleet, digest: str) -> Model:
-    found = load(Repository(fleet.models), digest, {FEATURES.fingerprint: vectorise_probe(FEATURES)})
-    assert isinstance(found, Model)
-    return found
 
 
 def publish_until_compared(fleet: Fleet, workers: Sequence[Worker], first: int) -> int:
@@ -79,7 +64,7 @@ def test_a_canary_decides_for_its_cards_and_each_side_is_compared_with_the_other
     publish(fleet, range(compared_from, compared_from + 400))
     fleet.await_scores(compared_from + 400)
     report = report_once_compared(fleet)
-    command(fleet, "rollback")
+    fleet.command("model", "rollback")
     publish(fleet, range(compared_from + 400, compared_from + 500))
     valid = fleet.await_scores(compared_from + 500)
     assert_who(fleet, valid)
@@ -134,7 +119,7 @@ def assert_each_side_compared(fleet: Fleet, scores: Sequence[Score], rollout: Ro
     assert set(sources(list(scores))) <= set(comparisons)
     assert rollout.canary is not None
     roles = rollout.live, rollout.canary
-    models = {digest: model_of(fleet, digest) for digest in roles}
+    models = {digest: loaded_model(fleet.models, digest) for digest in roles}
     for score in scores:
         assert_both_sides(comparisons[score.source.partition, score.source.offset], score, models, roles)
 
@@ -169,9 +154,9 @@ def test_a_ramp_under_load_and_faults_moves_no_card_but_into_the_canary(fleet: F
             load.await_decisions(time.monotonic())
             fault()
         load.await_decisions(time.monotonic())
-        command(fleet, "promote", challenger)
+        fleet.command("model", "promote", challenger)
         load.await_decisions(time.monotonic())
-        back = command(fleet, "rollback", "--to", fleet.events("accepted")[0]["at"])
+        back = fleet.command("model", "rollback", "--to", fleet.events("accepted")[0]["at"])
         load.await_decisions(time.monotonic())
     valid = fleet.await_scores(len(load.sent))
     assert len(sources(valid)) == len(valid) == len(load.sent)

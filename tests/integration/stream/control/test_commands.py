@@ -70,73 +70,77 @@ def test_a_promotion_under_load_gives_each_offset_one_revision_and_none_decrease
     assert len(deciders) == 2
 
 
-def test_a_rollback_restores_the_previous_model_and_a_demotion_quarantines_the_live_one(fleet: Fleet) -> None:
-    (worker,) = fleet.go_live()
-    first = fleet.events("accepted")[0]["model"]
-    second = put_model(fleet.models, seed=1)
-    fleet.promote(second)
-    assert json.loads(fleet.cli("model", "rollback", "--json").stdout)["kind"] == "accepted"
-    fleet.publish([payment(1)])
-    (score,) = fleet.await_scores(1)
+def live_model(fleet: Fleet) -> tuple[int, str]:
+    """Return the last accepted revision and its model."""
+    last = fleet.events("accepted")[-1]
+    return last["revision"], last["model"]
+
+
+def decided(fleet: Fleet, transaction: str) -> Score:
+    fleet.publish([payment(1, transaction_id=transaction)])
+    return fleet.await_decisions([transaction])[transaction]
+
+
+def test_a_rollback_restores_the_previous_model_and_a_demotion_quarantines_the_live_one(standing: Fleet) -> None:
+    revision, first = live_model(standing)
+    second = put_model(standing.models, seed=1)
+    standing.promote(second)
+    assert json.loads(standing.cli("model", "rollback", "--json").stdout)["kind"] == "accepted"
+    score = decided(standing, "rolled-back")
     assert score.model is not None
-    assert (score.revision, score.model.digest) == (3, first)
-    fleet.promote(second)
-    assert json.loads(fleet.cli("model", "demote", "--json").stdout)["kind"] == "accepted"
-    refused = fleet.cli("model", "promote", second, "--json")
+    assert (score.revision, score.model.digest) == (revision + 2, first)
+    standing.promote(second)
+    assert json.loads(standing.cli("model", "demote", "--json").stdout)["kind"] == "accepted"
+    refused = standing.cli("model", "promote", second, "--json")
     assert refused.returncode == 1
     assert [problem["code"] for problem in json.loads(refused.stdout)["problems"]] == ["quarantined"]
-    assert worker.readiness() == (True, [])
-    assert_history_says_who_why_and_what(fleet, first, second)
+    assert standing.workers[0].readiness() == (True, [])
+    assert_history_says_who_why_and_what(standing, first, second)
 
 
 def assert_history_says_who_why_and_what(fleet: Fleet, first: str, second: str) -> None:
-    history = [json.loads(line) for line in fleet.cli("model", "history", "--json").stdout.splitlines()]
+    told = fleet.cli("model", "history", "--json").stdout.splitlines()
+    history = [json.loads(line) for line in told[-5:]]
     changes = [(one["before"]["live"], one["after"]["live"]) for one in history]
     assert [tuple(live and live["digest"] for live in change) for change in changes] == [
-        (None, first),
         (first, second),
         (second, first),
         (first, second),
         (second, first),
         (first, first),
     ]
-    assert [one["kind"] for one in history] == ["accepted"] * 5 + ["refused"]
-    assert [one["reason"] for one in history] == ["test", "test", "", "test", "", ""]
+    assert [one["kind"] for one in history] == ["accepted"] * 4 + ["refused"]
+    assert [one["reason"] for one in history] == ["test", "", "test", "", ""]
     assert {one["actor"] for one in history} == {getuser()}
     assert [one["digest"] for one in history[-1]["after"]["quarantined"]] == [second]
     shown = fleet.cli("model", "show", second[:8])
     assert f"  by {getuser()}: test" in shown.stdout.splitlines(), shown.stderr
-    assert "quarantined, at revision 5" in shown.stdout
+    assert f"quarantined, at revision {live_model(fleet)[0]}" in shown.stdout
 
 
-def test_a_bad_command_is_refused_with_all_its_problems_and_changes_nothing(fleet: Fleet) -> None:
-    fleet.go_live()
-    put_model(fleet.models, seed=1, fingerprint="f" * 64)
-    live = fleet.events("accepted")[0]["model"]
-    wrong = next(digest for digest in Path(fleet.models).iterdir() if digest.name not in {live, "control"})
+def test_a_bad_command_is_refused_with_all_its_problems_and_changes_nothing(standing: Fleet) -> None:
+    revision, live = live_model(standing)
     cases = {
-        ("0123456789abcdef", "--expected-revision", "7"): {"wrong_revision", "unknown_model"},
-        (wrong.name,): {"wrong_fingerprint"},
+        ("0123456789abcdef", "--expected-revision", "77"): {"wrong_revision", "unknown_model"},
+        (put_model(standing.models, seed=3, fingerprint="f" * 64),): {"wrong_fingerprint"},
         (live,): {"already_live"},
     }
     for arguments, codes in cases.items():
-        refused = fleet.cli("model", "promote", *arguments, "--json")
+        refused = standing.cli("model", "promote", *arguments, "--json")
         assert refused.returncode == 1
         assert {problem["code"] for problem in json.loads(refused.stdout)["problems"]} == codes
-    assert fleet.cli("model", "withdraw").returncode == 1
-    fleet.publish([payment(1)])
-    assert fleet.await_scores(1)[0].revision == 1
+    assert standing.cli("model", "withdraw").returncode == 1
+    assert decided(standing, "after-a-bad-command").revision == revision
 
 
-def test_a_repeated_command_gets_its_first_verdict_again(fleet: Fleet) -> None:
-    fleet.go_live()
-    (command,) = fleet.read("model-control")
-    fleet.publish([("again", command.value)], topic="model-control")
-    until(lambda: len(fleet.events("accepted")) == 2, "a second answer")
-    first, again = fleet.events("accepted")
-    assert (first["revision"], first["command_id"]) == (again["revision"], again["command_id"])
-    fleet.publish([payment(1)])
-    assert fleet.await_scores(1)[0].revision == 1
+def test_a_repeated_command_gets_its_first_verdict_again(standing: Fleet) -> None:
+    revision, _ = live_model(standing)
+    answered, command = standing.events("accepted"), standing.read("model-control")[0]
+    standing.publish([("again", command.value)], topic="model-control")
+    until(lambda: len(standing.events("accepted")) > len(answered), "a second answer")
+    again = standing.events("accepted")[-1]
+    assert (again["revision"], again["command_id"]) == (answered[0]["revision"], answered[0]["command_id"])
+    assert decided(standing, "after-a-repetition").revision == revision
 
 
 @pytest.mark.acceptance

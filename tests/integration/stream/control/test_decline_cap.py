@@ -3,7 +3,6 @@
 import json
 import re
 from itertools import count, islice
-from typing import Any
 
 import pytest
 
@@ -38,13 +37,6 @@ class Stream:
         return self._fleet.await_scores(self.published)
 
 
-def command(fleet: Fleet, *arguments: str) -> dict[str, Any]:
-    done = fleet.cli(*arguments, "--reason", "test", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    verdict: dict[str, Any] = json.loads(done.stdout)
-    return verdict
-
-
 def metric(worker: Worker, series: str) -> float:
     found = re.search(rf"^{re.escape(series)} ([0-9.e+]+)$", worker.get("/metrics")[1], re.MULTILINE)
     return 0.0 if found is None else float(found[1])
@@ -61,8 +53,8 @@ def test_a_canary_that_declines_everything_is_capped_through_a_crash_until_it_de
     until(lambda: worker.has_joined, "the group is joined")
     fleet.promote(calm)
     worker.await_ready()
-    assert command(fleet, "limits", "set", "--decline-cap", "1%")["limits"] == {"decline_cap": 0.01}
-    command(fleet, "model", "canary", wild, "--share", "50%")
+    assert fleet.command("limits", "set", "--decline-cap", "1%")["limits"] == {"decline_cap": 0.01}
+    fleet.command("model", "canary", wild, "--share", "50%")
     capped = overruled(stream.decide(150))
     assert capped > 0
     assert (metric(worker, ACTIVE), metric(worker, OVERRULED)) == (1, capped)
@@ -97,8 +89,8 @@ def decide_until_compared(worker: Worker, stream: Stream) -> list[Score]:
 
 
 def replace_canary(fleet: Fleet, digest: str, share: str) -> None:
-    command(fleet, "model", "end-canary")
-    command(fleet, "model", "canary", digest, "--share", share)
+    fleet.command("model", "end-canary")
+    fleet.command("model", "canary", digest, "--share", share)
 
 
 def overruled(scores: list[Score]) -> int:

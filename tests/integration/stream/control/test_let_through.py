@@ -51,15 +51,8 @@ class Stream:
         return self._fleet.await_scores(self.published)
 
 
-def command(fleet: Fleet, *arguments: str) -> dict[str, Any]:
-    done = fleet.cli(*arguments, "--reason", "test", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    verdict: dict[str, Any] = json.loads(done.stdout)
-    return verdict
-
-
 def set_let_through(fleet: Fleet, share: str, cap: str, *options: str) -> dict[str, Any]:
-    found: dict[str, Any] = command(fleet, "limits", "set", "--let-through", share, "--let-through-cap", cap, *options)[
+    found: dict[str, Any] = fleet.command("limits", "set", "--let-through", share, "--let-through-cap", cap, *options)[
         "limits"
     ]["let_through"]
     return found

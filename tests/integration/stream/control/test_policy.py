@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from itertools import count, islice
-from typing import Any
 
 import msgspec
 
@@ -17,7 +16,6 @@ from models.volume import ExpectedVolume
 from stream.contract.outputs import Score
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import model_for_tests, payment, put_model
-from support.fleet.workers import Worker
 
 COSTS = CostPolicy({"EUR": CostMatrix(300, 0, 200, 500)})
 RULES = RuleSet(
@@ -43,13 +41,6 @@ def put(fleet: Fleet, seed: int, alerts: float, *, ruled: bool = False) -> str:
     return Repository(fleet.models).put(write_artifact(msgspec.structs.replace(found, manifest=manifest)))
 
 
-def command(fleet: Fleet, *arguments: str) -> dict[str, Any]:
-    done = fleet.cli(*arguments, "--reason", "test", "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    verdict: dict[str, Any] = json.loads(done.stdout)
-    return verdict
-
-
 def decided(fleet: Fleet, number: int) -> list[Score]:
     """Publish payments of a few cards, some of them abroad, and return their scores."""
     places = ("NG", "FR")
@@ -58,17 +49,9 @@ def decided(fleet: Fleet, number: int) -> list[Score]:
     return fleet.await_scores(number)
 
 
-def start(fleet: Fleet, digest: str) -> Worker:
-    worker = fleet.worker()
-    until(lambda: worker.has_joined, "the group is joined")
-    fleet.promote(digest)
-    worker.await_ready()
-    return worker
-
-
-def test_rules_and_costs_decide_and_every_decision_comes_out_of_the_logs_again(fleet: Fleet) -> None:
-    worker = start(fleet, put(fleet, 0, 0.01, ruled=True))
-    scores = decided(fleet, 400)
+def test_rules_and_costs_decide_and_every_decision_comes_out_of_the_logs_again(standing: Fleet) -> None:
+    standing.promote(put(standing, 0, 0.01, ruled=True))
+    scores = decided(standing, 400)
     for one in scores:
         by = None if one.overruled is None else one.overruled.by
         assert one.merchant_country in {"NG", "FR"}
@@ -81,31 +64,29 @@ def test_rules_and_costs_decide_and_every_decision_comes_out_of_the_logs_again(f
         assert one.decided_by == "model"
     found = Counter(one.overruled.by for one in scores if one.overruled)
     assert {"rule:stolen", "rule:fast"} <= set(found)
-    metrics = worker.get("/metrics")[1]
+    metrics = standing.workers[0].get("/metrics")[1]
     assert f'fraudstream_overruled_total{{arm="live",by="rule:stolen"}} {found["rule:stolen"]}' in metrics
-    diff = json.loads(fleet.cli("score", "--topic", "--diff", "--json").stdout)
+    diff = json.loads(standing.cli("score", "--topic", "--diff", "--json").stdout)
     assert (diff["compared"], diff["equal"], diff["unexplained"]) == (400, 400, 0), diff
     assert diff["overruled"] == dict(found)
     one = next(score for score in scores if score.overruled)
-    again = json.loads(fleet.cli("replay", one.transaction_id, "--json").stdout)
+    again = json.loads(standing.cli("replay", one.transaction_id, "--json").stdout)
     assert again["equal"], again
     assert [step["step"] for step in again["from_record"]][-1] == "list rules"
-    assert worker.terminate() == 0
 
 
-def test_a_promotion_within_the_budget_is_accepted_and_one_beyond_it_refused(fleet: Fleet) -> None:
-    worker = start(fleet, put(fleet, 0, 0.005))
-    near, far = put(fleet, 1, 0.0055), put(fleet, 2, 0.009)
-    limits = command(fleet, "limits", "set", "--alert-budget", "1%", "--volume-change", "20%")["limits"]
+def test_a_promotion_within_the_budget_is_accepted_and_one_beyond_it_refused(standing: Fleet) -> None:
+    standing.promote(put(standing, 0, 0.005))
+    near, far = put(standing, 1, 0.0055), put(standing, 2, 0.009)
+    limits = standing.command("limits", "set", "--alert-budget", "1%", "--volume-change", "20%")["limits"]
     assert limits == {"volume_budget": {"alert_share": 0.01, "change": 0.2}}
-    refused = fleet.cli("model", "promote", far, "--reason", "test")
+    refused = standing.cli("model", "promote", far, "--reason", "test")
     assert refused.returncode == 1
     assert "alerts would move from 0.5 % to 0.9 % of 40,000 payments (manifest)" in refused.stderr
-    accepted = command(fleet, "model", "promote", near)
+    accepted = standing.command("model", "promote", near)
     assert accepted["evidence"]["volume"]["alert_share"] == 0.0055
-    until(lambda: fleet.events("accepted")[-1]["model"] == near, "it is live")
-    bare = put_model(fleet.models, seed=9)
-    unknown = fleet.cli("model", "promote", bare, "--reason", "test")
+    until(lambda: standing.events("accepted")[-1]["model"] == near, "it is live")
+    bare = put_model(standing.models, seed=9)
+    unknown = standing.cli("model", "promote", bare, "--reason", "test")
     assert (unknown.returncode, "its manifest states none" in unknown.stderr) == (1, True)
-    assert command(fleet, "model", "promote", bare, "--force")["kind"] == "accepted"
-    assert worker.terminate() == 0
+    assert standing.command("model", "promote", bare, "--force")["kind"] == "accepted"

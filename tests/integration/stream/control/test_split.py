@@ -27,13 +27,6 @@ EXCLUDED = [card for card in ALL_CARDS if Rollout("", salt=SALT).bucket(card) < 
 """Cards that would be of the first arm."""
 
 
-def command(fleet: Fleet, *arguments: str, refused: bool = False) -> dict[str, Any]:
-    done = fleet.cli("model", *arguments, "--reason", "test", "--json")
-    assert done.returncode == refused, done.stdout + done.stderr
-    verdict: dict[str, Any] = json.loads(done.stdout)
-    return verdict
-
-
 @pytest.mark.acceptance
 @pytest.mark.parametrize("key", ["", HASH_KEY], ids=["without a hash key", "with a hash key"])
 def test_a_split_under_load_and_a_kill_decides_each_card_by_its_arm_until_an_arm_wins(fleet: Fleet, key: str) -> None:
@@ -54,7 +47,7 @@ def test_a_split_under_load_and_a_kill_decides_each_card_by_its_arm_until_an_arm
         assert_refused(fleet, outside, new)
         load.await_decisions(time.monotonic())
         assert_shown(third.get("/metrics")[1])
-        command(fleet, "end-split", "--winner", "b-new")
+        fleet.command("model", "end-split", "--winner", "b-new")
         load.await_decisions(time.monotonic())
     valid = fleet.await_scores(len(load.sent))
     assert_whole(fleet, valid, len(load.sent))
@@ -73,7 +66,7 @@ def split(fleet: Fleet, **arms: str) -> dict[str, Any]:
     """Start a split of these arms, from which some cards are excluded."""
     named = [part for name, arm in arms.items() for part in ("--arm", f"{name}={arm}")]
     excluded = [part for card in EXCLUDED for part in ("--exclude", card)]
-    return command(fleet, "split", *named, *excluded, "--salt", SALT)
+    return fleet.command("model", "split", *named, *excluded, "--salt", SALT)
 
 
 def assert_shown(metrics: str) -> None:
@@ -84,9 +77,9 @@ def assert_shown(metrics: str) -> None:
 def assert_refused(fleet: Fleet, outside: str, new: str) -> None:
     """Assert that nothing else is put beside live while the split runs, and that nothing changes."""
     for arguments in (("canary", outside, "--share", "1%"), ("promote", outside), ("challenge", new)):
-        verdict = command(fleet, *arguments, refused=True)
+        verdict = fleet.command("model", *arguments, refused=True)
         assert [problem["code"] for problem in verdict["problems"]] == ["split_running"]
-    (problem,) = command(fleet, "end-split", "--winner", "nobody", refused=True)["problems"]
+    (problem,) = fleet.command("model", "end-split", "--winner", "nobody", refused=True)["problems"]
     assert problem["detail"] == "winner: no arm is called 'nobody'; the arms are a-control, b-new, c-other and live"
 
 
@@ -118,7 +111,7 @@ def test_a_guard_ends_a_split_with_an_arm_that_declines_all_and_live_wins(fleet:
     guard: Worker = fleet.worker(GUARD)
     with Load(fleet, rate=200) as load:
         guard.await_ready()
-        begun = command(fleet, "split", "--arm", f"bad={bad}:10%", "--arm", f"good={good}:20%")
+        begun = fleet.command("model", "split", "--arm", f"bad={bad}:10%", "--arm", f"good={good}:20%")
         until(lambda: ended(fleet) != [], "the guard ends the split", 30)
         load.await_decisions(time.monotonic())
     assert_whole(fleet, fleet.await_scores(len(load.sent)), len(load.sent))

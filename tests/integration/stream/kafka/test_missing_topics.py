@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from fraudstream.cli.main import main
+from support.acceptance import cases
 from support.fleet.payments import put_model
 from support.kafka.cluster import Cluster
 from support.kafka.operations import topic_names
@@ -70,7 +71,14 @@ def arguments(
     return {"FILE": str(file), "OUT": str(out), "TRANSACTIONS": transactions_topic, "STORED": digest}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+SHORT = (
+    *("publish FILE", f"model promote {MODEL}", "topics check", "dead-letters redrive --all --yes", "incident list"),
+    *("features rebuild", "score --topic --diff", "replay t-1"),
+)
+"""One command of each kind; `make acceptance` runs them all."""
+
+
+@pytest.mark.parametrize("command", cases(COMMANDS, SHORT))
 def test_a_command_without_its_topics_ends_at_once_and_names_one_and_what_to_do(
     command: str, kafka: Cluster, topic_prefix: str, arguments: Mapping[str, str]
 ) -> None:

@@ -66,7 +66,6 @@ def test_while_redis_may_evict_workers_wait_with_the_reason_and_go_on_with_whole
 
 
 @pytest.mark.acceptance
-@pytest.mark.acceptance
 def test_with_degrade_payments_are_decided_from_memory_and_marked_while_redis_may_evict(
     apart: Fleet, own_redis: OwnRedis
 ) -> None:

@@ -12,16 +12,11 @@ from support.fleet.fleet import Fleet, until
 from support.fleet.payments import partition_of, payment
 from support.fleet.shipments import librdkafka_producer
 from support.kafka.admin import set_on_topic
-from support.kafka.cluster import Cluster
 from support.redis.own import OwnRedis
 
+pytestmark = pytest.mark.usefixtures("apache_kafka")
+
 YEAR_MS = 365 * 86_400_000
-
-
-@pytest.fixture(autouse=True)
-def _apache_kafka(kafka: Cluster) -> None:
-    if kafka.kind == "embedded":
-        pytest.skip("the embedded broker keeps no producer's timestamps")
 
 
 def genuine(number: int) -> dict[str, Any]:

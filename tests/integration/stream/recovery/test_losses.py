@@ -8,18 +8,13 @@ import pytest
 
 from stream.contract.outputs import Score
 from support.fleet.fleet import Fleet, until
-from support.fleet.payments import PARTITIONS, partition_of, payment
+from support.fleet.payments import PARTITIONS, label_of, partition_of, payment
 from support.fleet.workers import Worker
 from support.kafka.admin import make_anew, remove_before
-from support.kafka.cluster import Cluster
+
+pytestmark = pytest.mark.usefixtures("apache_kafka")
 
 WHY = ("--reason", "a test removed them")
-
-
-@pytest.fixture(autouse=True)
-def _apache_kafka(kafka: Cluster) -> None:
-    if kafka.kind == "embedded":
-        pytest.skip("the embedded broker removes no records")
 
 
 def payments(first: int, count: int) -> list[dict[str, Any]]:
@@ -46,12 +41,6 @@ def await_reason(worker: Worker, text: str) -> list[str]:
     return worker.readiness()[1]
 
 
-def metric(worker: Worker, name: str) -> float:
-    """Return the sum of a metric's series."""
-    lines = worker.get("/metrics")[1].splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
-
-
 def test_records_that_retention_removed_unread_hold_their_partitions_until_the_loss_is_accepted(fleet: Fleet) -> None:
     first, unread, later, last = (payments(*part) for part in ((0, 40), (100, 60), (200, 40), (300, 20)))
     removed, lost = lose(fleet, first, unread)
@@ -62,7 +51,7 @@ def test_records_that_retention_removed_unread_hold_their_partitions_until_the_l
         assert f"{fleet.prefix}transactions partition {partition}: at most {count} records from offset" in reasons
     whole = [one for one in (*unread, *later) if partition_of(one["card_id"]) == 0]
     fleet.await_scores(len(first) + len(whole))
-    until(lambda: metric(worker, "fraudstream_lost_unread_total") == sum(lost.values()), "the loss is counted")
+    until(lambda: worker.metric("fraudstream_lost_unread_total") == sum(lost.values()), "the loss is counted")
     shown = accept(fleet, "--dry-run")
     assert {one["partition"]: one["lost_at_most"] for one in shown} == lost
     assert not worker.readiness()[0]
@@ -151,8 +140,3 @@ def replace_input(fleet: Fleet, read: list[Any], others: list[Any]) -> None:
         make_anew(fleet.brokers, f"{fleet.prefix}{topic}", PARTITIONS)
     fleet.publish(others)
     fleet.publish([label_of(one) for one in others], topic="labels")
-
-
-def label_of(one: dict[str, Any]) -> dict[str, Any]:
-    about = {name: one[name] for name in ("transaction_id", "card_id")}
-    return about | {"fraud": True, "labelled_at": "2026-01-01T00:00:00Z", "reported_by": "analyst"}

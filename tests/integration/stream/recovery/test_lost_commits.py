@@ -13,20 +13,15 @@ from confluent_kafka.admin import AdminClient
 from redis import Redis
 
 from support.fleet.fleet import Fleet, until
-from support.fleet.payments import PARTITIONS, payment
+from support.fleet.payments import PARTITIONS, label_of, payment
 from support.fleet.workers import Worker
 from support.kafka.admin import make_anew
-from support.kafka.cluster import Cluster
+
+pytestmark = pytest.mark.usefixtures("apache_kafka")
 
 COUNT = 40
 VOID = 100_000
 """So many void scores that reading them is seen."""
-
-
-@pytest.fixture(autouse=True)
-def _apache_kafka(kafka: Cluster) -> None:
-    if kafka.kind == "embedded":
-        pytest.skip("the embedded broker has no topic ids")
 
 
 def payments(first: int, count: int = COUNT) -> list[dict[str, Any]]:
@@ -164,8 +159,3 @@ def answered(fleet: Fleet) -> set[tuple[int, int, int]]:
 def told(worker: Worker, *texts: str) -> int:
     """Return how many reasons of a worker contain all the texts."""
     return sum(all(text in reason for text in texts) for reason in worker.readiness()[1])
-
-
-def label_of(one: dict[str, Any]) -> dict[str, Any]:
-    about = {name: one[name] for name in ("transaction_id", "card_id")}
-    return about | {"fraud": True, "labelled_at": "2026-01-01T00:00:00Z", "reported_by": "analyst"}

@@ -19,18 +19,13 @@ from support.fleet.fleet import Fleet, until
 from support.fleet.payments import PARTITIONS, payment, put_model
 from support.fleet.workers import Worker
 from support.kafka.admin import move_offsets
-from support.kafka.cluster import Cluster
 from support.paths import HOUSE
+
+pytestmark = pytest.mark.usefixtures("apache_kafka")
 
 MODULE = "support.features.quick_prediction_set"
 CARDS, COUNT, BAD = 40, 40, 5
 TOPICS = ("transactions", "labels", "predictions")
-
-
-@pytest.fixture(autouse=True)
-def _apache_kafka(kafka: Cluster) -> None:
-    if kafka.kind == "embedded":
-        pytest.skip("the embedded broker keeps no metadata of commits")
 
 
 class Story:
@@ -126,11 +121,6 @@ def ids(*some: list[dict[str, Any]]) -> Counter[str]:
     return Counter(one["transaction_id"] for part in some for one in part)
 
 
-def metric(worker: Worker, name: str) -> float:
-    lines = worker.get("/metrics")[1].splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
-
-
 def log_of(fleet: Fleet, number: int) -> str:
     return (fleet.folder / f"worker-{number}.log").read_text(encoding="utf-8")
 
@@ -149,7 +139,7 @@ def test_where_a_copy_proves_the_place_offsets_that_were_moved_forward_pass_over
     assert "by no worker, and does not count" in log_of(fleet, 1)
     fleet.publish(payments(100))
     assert decided(fleet.await_scores(2 * COUNT)) == ids(payments(0), payments(100))
-    assert metric(worker, "fraudstream_already_decided_total") == 0, "nothing was read again"
+    assert worker.metric("fraudstream_already_decided_total") == 0, "nothing was read again"
     assert story.losses() == []
 
 
@@ -211,7 +201,7 @@ def test_offsets_that_were_moved_back_hold_nothing_and_nothing_is_decided_twice(
     worker.await_ready()
     fleet.publish(payments(100))
     assert decided(fleet.await_scores(2 * COUNT)) == ids(payments(0), payments(100))
-    assert metric(worker, "fraudstream_already_decided_total") == 0
+    assert worker.metric("fraudstream_already_decided_total") == 0
     assert sum(fleet.ends("outcomes").values()) == COUNT + CARDS
     assert worker.terminate() == 0
     story.move(dict.fromkeys(range(PARTITIONS), 0))
@@ -221,4 +211,4 @@ def test_offsets_that_were_moved_back_hold_nothing_and_nothing_is_decided_twice(
     worker.await_ready()
     fleet.publish(payments(200))
     assert decided(fleet.await_scores(3 * COUNT)) == ids(payments(0), payments(100), payments(200))
-    assert metric(worker, "fraudstream_already_decided_total") == 2 * COUNT, "their histories may lack them"
+    assert worker.metric("fraudstream_already_decided_total") == 2 * COUNT, "their histories may lack them"

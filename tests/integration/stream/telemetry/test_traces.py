@@ -14,9 +14,10 @@ from aiokafka import AIOKafkaProducer
 
 from fraudstream.demo.services.processes import free_port
 from stream.telemetry.attributes import MEANINGS
-from support.fleet.fleet import Fleet, until
+from support.fleet.fleet import Fleet, standing_fleet, until
 from support.fleet.payments import partition_of, payment, put_model
 from support.fleet.workers import Worker
+from support.kafka.cluster import Cluster
 from support.otlp_receiver import Received, Receiver, otlp_receiver
 from support.score_headers import passed_on
 from support.stream_records import luhn
@@ -27,14 +28,39 @@ SAMPLED = "00-{:032x}-00f067aa0ba902b7-01"
 UNSAMPLED = "00-{:032x}-00f067aa0ba902b7-00"
 
 
-@pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    """A collector for every process of the test; a trace is sent if its producer sampled it."""
-    with otlp_receiver() as receiver:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
-        monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
-        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+DELAY_MS = 200
+"""So long a process keeps a span before it sends it."""
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    """A collector for every process of the module; a trace is sent if its producer sampled it."""
+    with otlp_receiver() as receiver, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint)
+        patch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
+        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", str(DELAY_MS))
         yield receiver
+
+
+@pytest.fixture(scope="module")
+def traced_fleet(
+    receiver: Receiver, kafka: Cluster, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fleet]:
+    """A fleet of one worker that the module's tests share; it sends its metrics to the collector, too."""
+    assert receiver.endpoint
+    settings = {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_METRIC_EXPORT_INTERVAL": "500"}
+    settings |= {"OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}
+    folder = tmp_path_factory.mktemp("traced")
+    with standing_fleet(kafka, redis_url, folder, FETCH_WAIT_MS="500", **settings) as fleet:
+        yield fleet
+
+
+@pytest.fixture
+def collector(receiver: Receiver) -> Receiver:
+    """The collector, which has forgotten what the tests before made it receive."""
+    time.sleep(2 * DELAY_MS / 1000)
+    receiver.clear()
+    return receiver
 
 
 def send(fleet: Fleet, payments: Sequence[tuple[Mapping[str, Any], Headers]], topic: str = "transactions") -> None:
@@ -65,11 +91,11 @@ def one(spans: Sequence[Received], name: str) -> Received:
 
 
 def test_the_trace_of_a_single_payment_covers_its_producer_redis_and_its_score(
-    fleet: Fleet, collector: Receiver
+    traced_fleet: Fleet, collector: Receiver
 ) -> None:
-    (worker,) = fleet.go_live()
-    send(fleet, [(payment(1), traced(0xA1))])
-    (score,) = fleet.await_scores(1)
+    fleet, paid = traced_fleet, payment(1, transaction_id="single")
+    send(fleet, [(paid, traced(0xA1))])
+    score = fleet.await_decisions(["single"])["single"]
     trace = f"{0xA1:032x}"
     until(lambda: len(collector.trace(trace)) >= 7, "the spans of one payment")
     spans = collector.trace(trace)
@@ -97,7 +123,7 @@ def test_the_trace_of_a_single_payment_covers_its_producer_redis_and_its_score(
         "messaging.kafka.offset": score.source.offset,
         "messaging.consumer.group.name": fleet.environment["GROUP"],
         "fraudstream.batch.size": 1,
-        "fraudstream.revision": 1,
+        "fraudstream.revision": score.revision,
         "fraudstream.arm": "live",
         "fraudstream.model.digest": score.model.digest,
         "fraudstream.outcome": "decided",
@@ -109,23 +135,23 @@ def test_the_trace_of_a_single_payment_covers_its_producer_redis_and_its_score(
     assert (observe["db.system.name"], observe["db.operation.name"]) == ("redis", "EVALSHA")
     sent = one(spans, "send scores")
     assert sent.attributes["messaging.destination.name"] == f"{fleet.prefix}scores"
-    (record,) = fleet.read("scores")
+    (record,) = (one for one in fleet.read("scores") if b'"single"' in one.value)
     assert dict(passed_on(record.headers)) == {
         "traceparent": f"00-{trace}-{sent.id}-01".encode(),
         "tracestate": b"bank=1",
         "correlation-id": b"c-1",
     }
-    assert "fraudstream_decisions_total" in worker.get("/metrics")[1]
+    assert "fraudstream_decisions_total" in fleet.workers[0].get("/metrics")[1]
 
 
 def test_the_stages_of_a_batch_are_traced_once_and_linked_with_its_sampled_payments(
-    fleet: Fleet, collector: Receiver
+    traced_fleet: Fleet, collector: Receiver
 ) -> None:
-    fleet.go_live(FETCH_WAIT_MS="500")
+    fleet = traced_fleet
     sampled = {f"{0xB00 + at:032x}" for at in range(0, 60, 3)}
     headers = [traced(0xB00 + at) if at % 3 == 0 else _unsampled(at) for at in range(60)]
-    send(fleet, [(payment(at), one) for at, one in enumerate(headers)])
-    fleet.await_scores(60)
+    send(fleet, [(payment(100 + at), one) for at, one in enumerate(headers)])
+    fleet.await_decisions(f"t-{100 + at}" for at in range(60))
     until(lambda: {span.trace for span in collector.named("process transactions")} == sampled, "all sampled traces")
     batches = {span.id: span for span in collector.named("process batch")}
     in_batches = [
@@ -144,7 +170,7 @@ def test_the_stages_of_a_batch_are_traced_once_and_linked_with_its_sampled_payme
         stages = [child for child in collector.trace(batch.trace) if child.parent == batch.id]
         assert [stage.name for stage in stages] == ["decode", "observe", "vectorise", "score", "encode", "publish"]
         assert all(before.end_ns <= after.start_ns for before, after in pairwise(stages))
-    passed = {dict(record.headers)["traceparent"] for record in fleet.read("scores")}
+    passed = {dict(record.headers).get("traceparent") for record in fleet.read("scores")}
     assert passed > {dict(one)["traceparent"] for one in headers if b"-00" in dict(one)["traceparent"][-3:]}
     assert {name for span in collector.spans for name in span.attributes} <= set(MEANINGS)
 
@@ -153,11 +179,12 @@ def _unsampled(at: int) -> Headers:
     return (("traceparent", UNSAMPLED.format(0xC00 + at).encode()),)
 
 
-def test_the_challengers_span_is_in_the_trace_of_the_payment_it_scored(fleet: Fleet, collector: Receiver) -> None:
-    fleet.go_live()
-    second = put_model(fleet.models, seed=1)
+def test_the_challengers_span_is_in_the_trace_of_the_payment_it_scored(
+    traced_fleet: Fleet, collector: Receiver
+) -> None:
+    fleet, second = traced_fleet, put_model(traced_fleet.models, seed=1)
     assert fleet.cli("model", "challenge", second, "--reason", "test").returncode == 0
-    numbers = iter(range(1_000))
+    numbers = iter(range(1_000, 2_000))
 
     def has_shadow_span() -> bool:
         at = next(numbers)
@@ -171,6 +198,7 @@ def test_the_challengers_span_is_in_the_trace_of_the_payment_it_scored(fleet: Fl
     assert shadow.attributes["fraudstream.model.digest"] == second
     assert process.attributes["fraudstream.model.digest"] != second
     assert shadow.start_ns > process.start_ns
+    assert fleet.cli("model", "withdraw", "--reason", "test").returncode == 0
 
 
 def test_a_command_its_verdict_and_every_workers_answer_are_one_trace(
@@ -206,9 +234,9 @@ def test_a_command_its_verdict_and_every_workers_answer_are_one_trace(
 
 
 def test_the_spans_of_a_refused_command_carry_problem_codes_and_no_free_text(
-    fleet: Fleet, collector: Receiver, monkeypatch: pytest.MonkeyPatch
+    traced_fleet: Fleet, collector: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fleet.go_live()
+    fleet = traced_fleet
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_on")
     assert fleet.cli("model", "promote", "0123456789abcdef", "--reason", "no such model").returncode == 1
     until(lambda: len(collector.named("judge promote")) == 1, "the judge's span")
@@ -219,16 +247,16 @@ def test_the_spans_of_a_refused_command_carry_problem_codes_and_no_free_text(
 
 
 def test_publish_starts_the_traces_that_the_worker_continues(
-    fleet: Fleet, collector: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    traced_fleet: Fleet, collector: Receiver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    fleet.go_live()
+    fleet = traced_fleet
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_on")
     file = tmp_path / "payments.csv"
-    rows = [payment(number) for number in range(5)]
+    rows = [payment(number) for number in range(5_000, 5_005)]
     file.write_text("\n".join([",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]))
     done = fleet.cli("publish", str(file))
     assert done.returncode == 0, done.stderr
-    fleet.await_scores(5)
+    fleet.await_decisions(row["transaction_id"] for row in rows)
     until(lambda: len(collector.named("process transactions")) == 5, "the worker's spans")
     sent = {span.id: span for span in collector.named("send transactions")}
     assert len(sent) == 5
@@ -238,13 +266,12 @@ def test_publish_starts_the_traces_that_the_worker_continues(
         assert sent[span.parent].attributes["messaging.kafka.offset"] == span.attributes["messaging.kafka.offset"]
 
 
-def test_the_trace_of_a_label_and_the_workers_metrics_reach_the_collector(fleet: Fleet, collector: Receiver) -> None:
-    (worker,) = fleet.go_live(
-        OTEL_METRICS_EXPORTER="otlp", OTEL_METRIC_EXPORT_INTERVAL="500", OTEL_EXPORTER_OTLP_COMPRESSION="gzip"
-    )
-    paid = payment(1)
+def test_the_trace_of_a_label_and_the_workers_metrics_reach_the_collector(
+    traced_fleet: Fleet, collector: Receiver
+) -> None:
+    fleet, (worker,), paid = traced_fleet, traced_fleet.workers, payment(6_000)
     send(fleet, [(paid, ())])
-    fleet.await_scores(1)
+    fleet.await_decisions([paid["transaction_id"]])
     label = {name: paid[name] for name in ("transaction_id", "card_id")}
     label |= {"fraud": True, "labelled_at": paid["occurred_at"], "reported_by": "customer"}
     send(fleet, [(label, traced(0xE1))], "labels")
@@ -265,8 +292,8 @@ def _lag(worker: Worker) -> set[float]:
     return {float(line.rpartition(" ")[2]) for line in lines}
 
 
-def test_no_card_number_or_token_is_in_a_span_a_metric_or_a_log_line(fleet: Fleet, collector: Receiver) -> None:
-    (worker,) = fleet.go_live(OTEL_METRICS_EXPORTER="otlp", OTEL_METRIC_EXPORT_INTERVAL="500")
+def test_no_card_number_or_token_is_in_a_span_a_metric_or_a_log_line(traced_fleet: Fleet, collector: Receiver) -> None:
+    fleet, (worker,) = traced_fleet, traced_fleet.workers
     card, token = luhn("453201511283036"), "tok-7f3b9c-secret"
     odd = "-".join((card[:4], card[4:8], card[8:12], card[12:]))
     planted: list[tuple[Mapping[str, Any], Headers]] = [
@@ -288,7 +315,8 @@ def test_no_card_number_or_token_is_in_a_span_a_metric_or_a_log_line(fleet: Flee
         "all planted traces",
     )
     pages = worker.get("/metrics")[1], worker.get("/health/ready")[1]
-    assert worker.terminate() == 0
+    exports = collector.metrics.count("fraudstream.dead_letters")
+    until(lambda: collector.metrics.count("fraudstream.dead_letters") > exports + 1, "an export that began afterwards")
     output = b"".join(collector.raw) + "".join((*pages, worker.log())).encode()
     for secret in (card, odd, token, f"{token}-m"):
         assert secret.encode() not in output
@@ -300,6 +328,7 @@ def test_an_unreachable_collector_costs_a_line_a_minute_of_each_message_and_no_p
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("OTEL_TRACES_SAMPLER", raising=False)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     began = time.monotonic()

@@ -13,7 +13,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 from support.fleet.deployments import diff, go_live_when_warm, other_deployment, silent_scores
 from support.fleet.fleet import Fleet, until
-from support.fleet.payments import PARTITIONS, payment
+from support.fleet.payments import PARTITIONS, label_of, payment
 from support.fleet.workers import Worker
 from support.kafka.admin import remove_before
 from support.kafka.cluster import Cluster
@@ -30,29 +30,29 @@ def payments(first: int, count: int) -> list[dict[str, Any]]:
     return [payment(number, cards=30) for number in range(first, first + count)]
 
 
-def test_a_second_deployment_decides_silently_and_the_same(fleet: Fleet, green: Fleet) -> None:
-    (blue,) = fleet.go_live()
+def test_a_second_deployment_decides_silently_and_the_same(
+    standing: Fleet, start_worker: Callable[..., Worker]
+) -> None:
+    beside = other_deployment(standing, start_worker)
     before, after = payments(0, 60), payments(100, 100)
-    fleet.publish(before)
-    fleet.publish([label_of(before[0])], topic="labels")
-    fleet.await_scores(len(before))
-    assert green.cli("topics", "apply", "--partitions", str(PARTITIONS)).returncode == 0
-    (other,) = go_live_when_warm(green)
-    fleet.publish([*after, after[0] | {"amount_minor": -1}])
-    published = fleet.await_scores(len(before) + len(after))
-    silent = f"scores-{green.environment['DEPLOYMENT']}"
-    until(lambda: sum(fleet.ends(silent).values()) >= len(after), "all later payments are decided silently")
-    assert {score.deployment for score in published} == {fleet.environment["DEPLOYMENT"]}
-    decided = {score.transaction_id: score for score in silent_scores(green)}
-    assert decided.keys() == {one["transaction_id"] for one in after}
-    assert {score.deployment for score in decided.values()} == {green.environment["DEPLOYMENT"]}
-    for score in published:
-        if score.transaction_id in decided:
-            assert decided[score.transaction_id].features == score.features
-    assert blue.readiness() == (True, [])
+    standing.publish(before)
+    standing.publish([label_of(before[0])], topic="labels")
+    standing.await_decisions(ids_of(before))
+    assert beside.cli("topics", "apply", "--partitions", str(PARTITIONS)).returncode == 0
+    (other,) = go_live_when_warm(beside)
+    standing.publish([*after, after[0] | {"amount_minor": -1}])
+    published = standing.await_decisions(ids_of(after))
+    silent = f"scores-{beside.environment['DEPLOYMENT']}"
+    until(lambda: sum(standing.ends(silent).values()) >= len(after), "all later payments are decided silently")
+    assert {score.deployment for score in published.values()} == {standing.environment["DEPLOYMENT"]}
+    decided = {score.transaction_id: score for score in silent_scores(beside)}
+    assert decided.keys() == published.keys()
+    assert {score.deployment for score in decided.values()} == {beside.environment["DEPLOYMENT"]}
+    assert {name: one.features for name, one in decided.items()} == {n: one.features for n, one in published.items()}
+    assert standing.workers[0].readiness() == (True, [])
     assert other.readiness() == (True, [])
-    letters = [dict(letter.headers) for letter in fleet.await_dead_letters(1)]
-    assert {headers["deployment"].decode() for headers in letters} >= {fleet.environment["DEPLOYMENT"]}
+    letters = [dict(letter.headers) for letter in standing.await_dead_letters(1)]
+    assert {headers["deployment"].decode() for headers in letters} >= {standing.environment["DEPLOYMENT"]}
 
 
 @pytest.mark.acceptance
@@ -167,28 +167,31 @@ def await_silent_scores(green: Fleet, count: int) -> None:
     until(lambda: len(silent_scores(green)) == count, f"{count} payments are decided silently")
 
 
-def test_a_worker_of_another_deployment_is_refused_in_the_group_by_name(fleet: Fleet, green: Fleet) -> None:
-    (blue,) = fleet.go_live()
-    stranger = green.worker(GROUP=fleet.environment["GROUP"])
+def test_a_worker_of_another_deployment_is_refused_in_the_group_by_name(
+    standing: Fleet, start_worker: Callable[..., Worker]
+) -> None:
+    beside = other_deployment(standing, start_worker, "stranger")
+    stranger = beside.worker(GROUP=standing.environment["GROUP"])
     until(lambda: "FRAUDSTREAM_GROUP" in str(stranger.readiness()[1]), "the stranger says why it does not join")
     reasons = str(stranger.readiness()[1])
-    assert f"deployment {fleet.environment['DEPLOYMENT']}" in reasons
-    twin = fleet.worker(GROUP=f"{fleet.prefix}twins")
+    assert f"deployment {standing.environment['DEPLOYMENT']}" in reasons
+    twin = beside.worker(DEPLOYMENT=standing.environment["DEPLOYMENT"], GROUP=f"{standing.prefix}twins")
     until(lambda: "end them first" in str(twin.readiness()[1]), "a second group of the deployment does not start")
-    fleet.publish(payments(0, 100))
-    assert len(fleet.await_scores(100)) == 100
-    assert blue.readiness() == (True, [])
+    later = payments(1_000, 100)
+    standing.publish(later)
+    standing.await_decisions(ids_of(later))
+    assert standing.workers[0].readiness() == (True, [])
     assert (stranger.exit_code, twin.exit_code) == (None, None)
 
 
-def test_a_member_that_is_no_worker_is_told_of(fleet: Fleet, kafka: Cluster) -> None:
-    (blue,) = fleet.go_live()
+def test_a_member_that_is_no_worker_is_told_of(standing: Fleet, kafka: Cluster) -> None:
+    (blue,) = standing.workers
 
     async def intrude() -> None:
         consumer = AIOKafkaConsumer(
-            f"{fleet.prefix}transactions",
+            f"{standing.prefix}transactions",
             bootstrap_servers=kafka.brokers,
-            group_id=fleet.environment["GROUP"],
+            group_id=standing.environment["GROUP"],
             client_id="a-dashboard",
             partition_assignment_strategy=[RangePartitionAssignor],
         )
@@ -200,12 +203,12 @@ def test_a_member_that_is_no_worker_is_told_of(fleet: Fleet, kafka: Cluster) -> 
 
     asyncio.run(intrude())
     blue.await_ready(30)
-    fleet.publish(payments(0, 40))
-    assert Counter(one.transaction_id for one in fleet.await_scores(40)) == Counter(
-        one["transaction_id"] for one in payments(0, 40)
-    )
+    later = payments(2_000, 40)
+    standing.publish(later)
+    standing.await_decisions(ids_of(later))
+    decided = Counter(score.transaction_id for score in standing.scores()[0])
+    assert {decided[name] for name in ids_of(later)} == {1}
 
 
-def label_of(one: dict[str, Any]) -> dict[str, Any]:
-    about = {name: one[name] for name in ("transaction_id", "card_id")}
-    return about | {"fraud": True, "labelled_at": "2026-01-01T00:00:00Z", "reported_by": "analyst"}
+def ids_of(some: list[dict[str, Any]]) -> list[str]:
+    return [one["transaction_id"] for one in some]

@@ -116,7 +116,7 @@ def test_the_command_erases_a_card_and_says_what_is_left(apart: Fleet, tmp_path:
     assert "erased" in json.dumps(replayed)
     found = at_the_end(apart)
     assert (found["diff"]["reasons"], found["audit"]["offsets"]["erasure"]) == ({"erased": 5}, 1)
-    assert metric(worker, "fraudstream_erasures_total") == 1
+    assert worker.metric("fraudstream_erasures_total") == 1
 
 
 def test_an_erasure_that_the_wrong_key_signed_is_refused_and_erases_nothing(apart: Fleet, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_cards_are_erased_under_load_through_kills_and_the_loss_of_redis(
     again = [*sent, *(genuine(len(sent) + at, card) for at, card in enumerate(cards))]
     apart.publish(again)
     scores = apart.await_scores(len(sent) + len(cards), 180)
-    until(lambda: sum(metric(worker, "fraudstream_lag") for worker in workers) == 0, "all is read", 120)
+    until(lambda: sum(worker.metric("fraudstream_lag") for worker in workers) == 0, "all is read", 120)
     assert Counter(one.transaction_id for one in scores) == Counter(f"t-{n}" for n in range(len(sent) + len(cards)))
     of_last = {one.card_id: one for one in scores if int(one.transaction_id[2:]) >= len(sent)}
     for card in cards:
@@ -199,11 +199,6 @@ def test_cards_are_erased_under_load_through_kills_and_the_loss_of_redis(
     assert found["audit"]["offsets"]["erasure"] == len(cards)
     assert set(found["diff"]["reasons"]) <= {"erased", "degraded", "history_epoch_changed", "order_unknown"}
     assert_reduced(own_redis, apart, cards)
-
-
-def metric(worker: Worker, name: str) -> float:
-    lines = worker.get("/metrics")[1].splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
 def assert_reduced(redis: OwnRedis, fleet: Fleet, cards: list[str]) -> None:

@@ -13,17 +13,12 @@ from support.fleet.fleet import Fleet, sources, until
 from support.fleet.payments import partition_of, payment
 from support.fleet.shipments import librdkafka_producer
 from support.fleet.workers import Worker
-from support.kafka.cluster import Cluster
+
+pytestmark = pytest.mark.usefixtures("apache_kafka")
 
 PART = 60
 OPEN_MS = 120_000
 NO_SCORE = b"no score"
-
-
-@pytest.fixture(autouse=True)
-def _apache_kafka(kafka: Cluster) -> None:
-    if kafka.kind == "embedded":
-        pytest.skip("the embedded broker has no transactions")
 
 
 def publish(fleet: Fleet, part: int) -> None:

@@ -7,12 +7,15 @@ from collections import Counter
 from typing import Any
 
 import msgspec
+import pytest
 from aiokafka import AIOKafkaProducer
 
 from stream.card_search import find_numbers
 from stream.kafka.topics import SCORES
+from support.acceptance import sized
 from support.fleet.fleet import Fleet
 from support.fleet.payments import partition_of, payment
+from support.fleet.workers import patient
 
 NEAR_THE_LIMIT = 1_040_000
 COUNT = 3_000
@@ -20,8 +23,9 @@ MANY = 1_024
 """The largest bound of the histogram of batch sizes."""
 MEGABYTE = 1_000_000
 MANY_DASHES = 3 * MEGABYTE // 2
-MANY_SLOW = 20
-"""Megabytes that a search for card numbers takes 20 s for, if it compares each group of digits with the next ones."""
+MANY_SLOW = sized(5, 20)
+"""Megabytes that a search for card numbers takes a second each for, if it compares each group of digits with others."""
+STANDING = {"DEAD_LETTER_VALUES": "redacted"}
 UNPACKED = 64 * MEGABYTE
 ANSWER_SECONDS = 5.0
 """How long a worker may take to answer while it works on such records, beside other tests."""
@@ -39,21 +43,20 @@ async def send(fleet: Fleet, topic: str, value: bytes, headers: list[tuple[str, 
         await producer.stop()
 
 
-def test_the_outputs_of_records_near_the_size_limit_keep_their_headers(fleet: Fleet) -> None:
-    fleet.go_live()
+def test_the_outputs_of_records_near_the_size_limit_keep_their_headers(standing: Fleet) -> None:
     heavy = [("note", b"x" * NEAR_THE_LIMIT)]
     good = msgspec.json.encode(payment(1))
     bad = msgspec.json.encode(payment(2, amount_minor=-1))
     label: dict[str, Any] = {"transaction_id": "t-1", "card_id": payment(1)["card_id"], "fraud": True}
     label |= {"labelled_at": "2026-01-01T00:00:00Z", "reported_by": "analyst"}
     for topic, value in (("transactions", good), ("transactions", bad), ("labels", msgspec.json.encode(label))):
-        asyncio.run(send(fleet, topic, value, heavy))
-    fleet.publish([payment(3)])
-    assert {score.transaction_id for score in fleet.await_scores(2)} == {"t-1", "t-3"}
+        asyncio.run(send(standing, topic, value, heavy))
+    standing.publish([payment(3)])
+    standing.await_decisions(["t-1", "t-3"])
     for topic in ("outcomes", "dead-letters"):
-        (record,) = fleet.await_records(topic, 1)
+        record = standing.await_records(topic, 1)[0]
         assert ("note", heavy[0][1]) in record.headers
-    heaviest = max(fleet.read("scores"), key=lambda record: len(record.headers))
+    heaviest = max(standing.read("scores"), key=lambda record: len(record.headers))
     assert ("note", heavy[0][1]) in heaviest.headers
 
 
@@ -75,26 +78,25 @@ async def send_compressed(fleet: Fleet, topic: str, key: str, values: list[bytes
         await producer.stop()
 
 
-def test_compressed_records_that_unpack_to_megabytes_become_dead_letters_and_hold_nothing_up(fleet: Fleet) -> None:
-    (worker,) = fleet.go_live(DEAD_LETTER_VALUES="redacted")
+@pytest.mark.full_size
+def test_compressed_records_that_unpack_to_megabytes_become_dead_letters_and_hold_nothing_up(standing: Fleet) -> None:
+    (worker,), known = standing.workers, standing.dead_letters()
     key = payment(0)["card_id"]
     dashes, noted = b"5-" * MANY_DASHES, msgspec.json.encode(payment(1, card_id=key, note="x" * 9 * MEGABYTE))
     slow = msgspec.json.encode(payment(2, card_id="5-" * (MEGABYTE // 2)))
     label = msgspec.json.encode({"transaction_id": "t-0", "card_id": key, "fraud": 1, "note": "5-" * MANY_DASHES})
-    fleet.publish([payment(0)])
-    asyncio.run(send_compressed(fleet, "transactions", key, [dashes, noted, *[slow] * MANY_SLOW]))
-    asyncio.run(send_compressed(fleet, "labels", key, [label]))
-    fleet.publish(payment(number, card_id=f"card-{number}") for number in range(3, 13))
-    waits, deadline = [], time.monotonic() + 150
-    while sum(fleet.ends("dead-letters").values()) < MANY_SLOW + 3:
-        began = time.monotonic()
-        assert worker.get("/health/live", ANSWER_SECONDS)[0] == 200
-        waits.append(time.monotonic() - began)
+    standing.publish([payment(20)])
+    asyncio.run(send_compressed(standing, "transactions", key, [dashes, noted, *[slow] * MANY_SLOW]))
+    asyncio.run(send_compressed(standing, "labels", key, [label]))
+    standing.publish(payment(number, card_id=f"card-{number}") for number in range(21, 31))
+    deadline = time.monotonic() + patient(150)
+    while sum(standing.ends("dead-letters").values()) < len(known) + MANY_SLOW + 3:
+        assert worker.get("/health/live", patient(ANSWER_SECONDS))[0] == 200
         assert time.monotonic() < deadline, worker.log()
-    assert {score.transaction_id for score in fleet.await_scores(11)} == {"t-0", *(f"t-{at}" for at in range(3, 13))}
+    standing.await_decisions(f"t-{at}" for at in range(20, 31))
     assert worker.exit_code is None
     assert worker.readiness() == (True, [])
-    letters = [(dict(letter.headers), letter.value) for letter in fleet.dead_letters()]
+    letters = [(dict(letter.headers), letter.value) for letter in standing.dead_letters(known)]
     cut = [headers["error.truncated"] for headers, _ in letters if "error.truncated" in headers]
     assert sorted(cut) == sorted(b"value of %d bytes" % len(value) for value in (dashes, noted, label))
     codes = Counter(headers["error.code"] for headers, _ in letters)

@@ -22,8 +22,9 @@ from support.fleet.payments import PARTITIONS, partition_of, payment, put_model
 from support.fleet.shipments import librdkafka_producer
 from support.fleet.workers import Worker
 from support.kafka.admin import make_anew, set_on_topic
-from support.kafka.cluster import Cluster
 from support.redis.own import OwnRedis
+
+pytestmark = pytest.mark.usefixtures("apache_kafka")
 
 HOUR_MS = 3_600_000
 BEHIND_MS = -67 * 60_000
@@ -32,12 +33,6 @@ NO_BOUND = str(2**63 - 1)
 CARD = "card-1"
 OTHER_CARD = next(card for card in map("card-{}".format, range(99)) if partition_of(card) != partition_of(CARD))
 """A card on another partition."""
-
-
-@pytest.fixture(autouse=True)
-def _apache_kafka(kafka: Cluster) -> None:
-    if kafka.kind == "embedded":
-        pytest.skip("the embedded broker has no bounds on timestamps")
 
 
 def genuine(number: int, card: str = CARD) -> dict[str, Any]:
@@ -52,11 +47,6 @@ def at_the_end(fleet: Fleet) -> dict[str, Any]:
     assert audited.returncode == 0, audited.stdout + audited.stderr
     found: dict[str, Any] = json.loads(audited.stdout)
     return found
-
-
-def metric(worker: Worker, name: str) -> float:
-    lines = worker.get("/metrics")[1].splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
 def go_live(fleet: Fleet, clock: Path, **settings: str) -> Worker:
@@ -79,12 +69,12 @@ def test_where_brokers_refuse_what_is_ahead_a_wrong_clock_refuses_nothing(apart:
     apart.publish([genuine(number) for number in range(20)])
     reasons = worker.await_not_ready()
     until(lambda: any("clock is behind" in one for one in worker.readiness()[1]), f"the clock is named: {reasons}")
-    until(lambda: metric(worker, "fraudstream_clock_behind") == 1, "one partition is set aside")
+    until(lambda: worker.metric("fraudstream_clock_behind") == 1, "one partition is set aside")
     assert sum(apart.ends("dead-letters").values()) == 0
     clock.write_text("0")
     apart.await_scores(20)
     worker.await_ready()
-    assert metric(worker, "fraudstream_clock_behind") == 0
+    assert worker.metric("fraudstream_clock_behind") == 0
     assert decided(apart) == Counter(f"t-{number}" for number in range(20))
     assert sum(apart.ends("dead-letters").values()) == 0
 
@@ -113,7 +103,7 @@ def test_what_a_wrong_clock_refused_stays_refused_and_is_decided_once_when_it_is
     worker.await_ready()
     apart.publish(refused)
     apart.await_scores(count)
-    until(lambda: metric(worker, "fraudstream_repeated_total") == count - letters, "the others are repeated")
+    until(lambda: worker.metric("fraudstream_repeated_total") == count - letters, "the others are repeated")
     assert decided(apart) == Counter(f"t-{number}" for number in range(count))
     found = at_the_end(apart)["offsets"]
     assert (found["decided"], found["refused"], found["repeated"]) == (count, letters, count - letters)
@@ -130,7 +120,7 @@ def test_what_was_refused_is_not_applied_by_a_next_owner_whose_setting_would_acc
     worker.kill()
     later = apart.worker(FUTURE_SKEW="1 h")
     later.await_ready()
-    until(lambda: metric(later, "fraudstream_already_refused_total") == 1, "it is passed over")
+    until(lambda: later.metric("fraudstream_already_refused_total") == 1, "it is passed over")
     redriven = apart.cli("dead-letters", "redrive", "--id", "t-1", "--yes", "--json", FUTURE_SKEW="1 h")
     assert [one["id"] for one in json.loads(redriven.stdout)["sent"]] == ["t-1"], redriven.stdout + redriven.stderr
     apart.await_scores(2)
@@ -160,7 +150,7 @@ def test_a_refused_offset_of_an_old_log_hides_no_payment_of_the_topic_that_was_m
     until(lambda: any("lost histories" in one for one in worker.readiness()[1]), "the loss is noticed")
     worker.await_ready()
     apart.publish([at_the_refused_offset])
-    until(lambda: metric(worker, "fraudstream_repeated_total") == 1, "the one at the refused offset is known")
+    until(lambda: worker.metric("fraudstream_repeated_total") == 1, "the one at the refused offset is known")
     assert decided(apart) == Counter(["t-1", "t-2", "t-3"])
     assert dict(apart.dead_letters()[0].headers)["source.log"] == b"0"
 
@@ -233,9 +223,9 @@ def test_a_rule_that_comes_into_force_later_undoes_no_verdict(apart: Fleet, own_
     apart.publish(first)
     apart.await_scores(count)
     apart.publish(marked(filled))
-    until(lambda: metric(worker, "fraudstream_backfilled_total") == count, "the backfill is applied")
+    until(lambda: worker.metric("fraudstream_backfilled_total") == count, "the backfill is applied")
     apart.publish(first)
-    until(lambda: metric(worker, "fraudstream_repeated_total") == count, "what is sent again is repeated")
+    until(lambda: worker.metric("fraudstream_repeated_total") == count, "what is sent again is repeated")
     time.sleep(1.5)  # for a commit
     assert worker.terminate() == 0
     asyncio.run(own_redis.empty())
@@ -250,7 +240,7 @@ def test_a_rule_that_comes_into_force_later_undoes_no_verdict(apart: Fleet, own_
     worker = apart.worker()
     worker.await_ready()
     apart.publish([*first, *filled])
-    until(lambda: metric(worker, "fraudstream_repeated_total") == 2 * count, "the rule is gone, and all is repeated")
+    until(lambda: worker.metric("fraudstream_repeated_total") == 2 * count, "the rule is gone, and all is repeated")
     assert set(decided(apart).values()) == {1}
     found = at_the_end(apart)["offsets"]
     assert (found["decided"], found["backfilled"], found["refused"]) == (3 * count, count, 2 * count)

@@ -15,19 +15,14 @@ from confluent_kafka import Producer
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import PARTITIONS, payment
 from support.fleet.shipments import Place, java_classpath, run_java
-from support.kafka.cluster import Cluster
 from support.kafka.jars import NoJars
+
+pytestmark = pytest.mark.usefixtures("apache_kafka")
 
 BY_TOPIC = {"transactions": "crc32", "scores": "murmur2", "outcomes": "fnv1a", "labels": "murmur2"}
 OF_LIBRDKAFKA = {"transactions": "consistent_random", "scores": "murmur2_random", "outcomes": "fnv1a_random"}
 CARDS = 120
 MARKED = 'fraudstream_degraded_total{reason="card_on_two_partitions"} '
-
-
-@pytest.fixture(autouse=True)
-def _apache_kafka(kafka: Cluster) -> None:
-    if kafka.kind == "embedded":
-        pytest.skip("librdkafka and Java's client are tested with Apache Kafka")
 
 
 def payments(numbers: Iterable[int]) -> list[dict[str, Any]]:
