@@ -12,48 +12,37 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from fraudstream.demo.commands import CommandLog, CommandRecord
 from guards.evidence import BlockCounts, by_share, log_more_evidence_of
 from guards.shares import CANARY, LIVE, WHOLE_BP
 from guards.specs import GuardKind
-from models.artifact import read_artifact, write_artifact
+from models.artifact import read_artifact
 from models.commands import CommandKind, Event
-from models.policy import Policy
 from models.repository import Repository
 from models.times import stated_ms
-from models.training_reference import TrainingReference
 
 _HOUR_MS = 3_600_000
 BAD = "bad"
 """The version of the model that must not stay."""
-LADDER = "10% 1h, 100%"
 APPROVED_PART = 0.75
 """The bad model declines what scores above so much of the payments of the live model's training reference."""
 
 
-def put_bad_model(repository: Repository, digest: str) -> str:
-    """Store a copy of the live model that declines at far lower scores, and return its digest.
+def bad_threshold(repository: Repository, digest: str) -> float:
+    """Return the score from which on a bad copy of the live model declines: a decile far below live's own threshold.
 
     Its scores are live's own: what shows that it is bad is what it declines.
 
     Raises:
         ModelError: the repository does not answer.
     """
-    artifact = read_artifact(repository.fetch(digest))
-    at = _score_above(artifact.manifest.reference, APPROVED_PART)
-    manifest = msgspec.structs.replace(artifact.manifest, version=BAD, policy=Policy(at, at), parent=digest)
-    return repository.put(write_artifact(msgspec.structs.replace(artifact, manifest=manifest)))
-
-
-def _score_above(reference: TrainingReference | None, part: float) -> float:
-    """Return the decile of the scores of a reference that at most so much of it lies below."""
+    reference = read_artifact(repository.fetch(digest)).manifest.reference
     assert reference is not None  # noqa: S101 - whatever this version has trained has one
     score = reference.score
     below = np.cumsum(np.add(score.workdays, score.weekends)[: len(score.edges)]) / score.rows
-    return score.edges[max(0, int(np.searchsorted(below, part, side="right")) - 1)]
+    return score.edges[max(0, int(np.searchsorted(below, APPROVED_PART, side="right")) - 1)]
 
 
 class ArmedDecision(NamedTuple):

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fraudstream.demo.canary import CanaryFacts
 from fraudstream.demo.commands import CommandLog
 from fraudstream.demo.comparisons import RevisionComparisons
-from fraudstream.demo.scoreboard import Outage, Place, Scoreboard, waited
-from fraudstream.demo.terms import FIRST_TERM, TermRevision
+from fraudstream.demo.scoreboard import FIRST_TERM, Outage, Place, Scoreboard, TermRevision, waited
+from fraudstream.demo.shell import CommandRun, typed
 from guards.report import breached_kinds
 from models.commands import CommandKind, Event, EventKind
 
 SHOWN = 3
-EXPECTED = {
-    CommandKind.CHALLENGE: "challenge",
-    CommandKind.PROMOTE: "promotion",
-    CommandKind.ROLL_BACK: "roll-back",
-}
-"""The commands that must have been sent while payments were live or just before, and their names in problems."""
+CHANGES = (
+    CommandKind.CHALLENGE,
+    CommandKind.PROMOTE,
+    CommandKind.ROLL_BACK,
+    CommandKind.ROLLOUT,
+    CommandKind.END_CANARY,
+)
+"""The commands whose last one has to decide in every partition."""
 
 
 def never_published(board: Scoreboard) -> tuple[str, ...]:
@@ -33,30 +34,40 @@ def late_or_lost(board: Scoreboard) -> tuple[str, ...]:
     return _named("without a decision when the waiting ended", late)
 
 
-def decided_twice(board: Scoreboard) -> tuple[str, ...]:
-    """Name transactions with more than one valid score."""
-    twice = [f"{name} at {', '.join(map(_at, places))}" for name, places in board.decided.items() if len(places) > 1]
-    return _named("decided more than once", twice)
-
-
 def decided_unpublished(board: Scoreboard) -> tuple[str, ...]:
     """Name scores of transactions that this run did not publish."""
     return _named("decided and never published", [name for name in board.decided if name not in board.published])
 
 
-def offset_gaps(board: Scoreboard) -> tuple[str, ...]:
-    """Compare the decided offsets of each partition with the published ones."""
-    published: dict[int, list[int]] = {}
-    for partition, offset in board.published.values():
-        published.setdefault(partition, []).append(offset)
+def audited(audit: CommandRun, published: int) -> tuple[str, ...]:
+    """Compare what `topics audit` counted with what was published: each offset is decided, and no transaction twice."""
+    offsets = audit.facts.get("offsets")
+    if offsets is None:
+        return (f"`{typed(audit.command)}` counted nothing: {audit.problem}",)
+    others = {kind: count for kind, count in offsets.items() if count and kind != "decided"}
+    faults = {kind: count for kind, count in audit.facts["fault_counts"].items() if count}
+    problems = [f"{count} offsets {kind.replace('_', ' ')}" for kind, count in (others | faults).items()]
+    if offsets["decided"] != published:
+        problems.append(f"{offsets['decided']:,} offsets decided, of {published:,} published")
+    return tuple(f"`{typed(audit.command)}`: {problem}" for problem in problems)
+
+
+def evidence_unlike_topics(replay: CommandRun | None) -> tuple[str, ...]:
+    """Report what `guard replay` finds: the evidence with which a guard ended the bad model, counted again."""
+    if replay is None or replay.facts.get("equal"):
+        return ()
+    why = "; ".join(replay.facts.get("differences", ())) or replay.problem
+    return (f"`{typed(replay.command)}`: {why}",)
+
+
+def failed(runs: Iterable[CommandRun]) -> tuple[str, ...]:
+    """Name commands that were refused, or that did not end."""
     problems = []
-    for partition in sorted(published.keys() | board.offsets.keys()):
-        wanted, got = set(published.get(partition, [])), board.offsets.get(partition, [])
-        gaps, extra = sorted(wanted.difference(got)), sorted((Counter(got) - Counter(wanted)).elements())
-        if gaps:
-            problems.append(f"partition {partition}: {len(gaps)} offsets have no decision, the first is {gaps[0]}")
-        if extra:
-            problems.append(f"partition {partition}: {len(extra)} decisions too many, the first of offset {extra[0]}")
+    for run in runs:
+        if run.ended_ms is None:
+            problems.append(f"`{typed(run.command)}` did not end")
+        elif run.problem:
+            problems.append(f"`{typed(run.command)}`: {run.problem}")
     return tuple(problems)
 
 
@@ -96,18 +107,6 @@ def cutovers_unlike_announced(board: Scoreboard, events: Sequence[Event], revisi
         for partition, first in sorted(board.first_offsets.items())
         if wanted in first and (offset := announced.get(partition)) != first[wanted]
     )
-
-
-def verdicts(commands: CommandLog) -> tuple[str, ...]:
-    """Name commands that were not sent, got no verdict, or were refused."""
-    problems = []
-    for kind, name in EXPECTED.items():
-        record = commands.last(kind)
-        if record is None or record.answer is None:
-            problems.append(f"the {name} got no verdict")
-        elif not record.accepted:
-            problems.append(f"the {name} was refused: {record.refusal}")
-    return tuple(problems)
 
 
 def shadow_unseen(comparisons: RevisionComparisons, commands: CommandLog) -> tuple[str, ...]:

@@ -15,15 +15,16 @@ from aiokafka.structs import RecordMetadata
 
 from fraudstream.demo.canary import canary_facts
 from fraudstream.demo.errors import DemoError
-from fraudstream.demo.operator import DemoModels, Operator
+from fraudstream.demo.operator import Operator
 from fraudstream.demo.panel import line, panel
-from fraudstream.demo.plan import KEPT_SECONDS, DemoPlan
+from fraudstream.demo.plan import KEPT_SECONDS, Action, DemoPlan
 from fraudstream.demo.presenter import Draw, Presenter
 from fraudstream.demo.reader import Reader
-from fraudstream.demo.scoreboard import GroundTruth, Place, Scoreboard
+from fraudstream.demo.scoreboard import FIRST_TERM, GroundTruth, Place, Scoreboard, TermRevision
+from fraudstream.demo.script import script
+from fraudstream.demo.shell import typed
 from fraudstream.demo.stack import DemoStack
-from fraudstream.demo.terms import FIRST_TERM, TermRevision
-from fraudstream.demo.timeline import news
+from fraudstream.demo.timeline import act_lines, news
 from fraudstream.demo.traffic import Traffic, until_transaction
 from fraudstream.demo.view import View
 from fraudstream.lab.dataset.injector import InjectionReport, Injector, ScheduledRecord
@@ -37,6 +38,8 @@ from stream.tasks import end_tasks
 DRAW_SECONDS = 0.25
 PATIENCE_SECONDS = 20.0
 """The run fails if nothing is decided for so long while transactions are undecided."""
+MOST_LAST = 200
+"""So many payments are sent at most until each partition has had one of its own."""
 WARM_AHEAD = 4_000
 """The history is published so far ahead of the decisions; more would only take memory."""
 
@@ -64,7 +67,8 @@ class LiveRun:
         self._models = models
         silent_topic = silent_scores(stack.green.settings).name if plan.blue_green else None
         self._reader = Reader(self._settings, plan.partitions, self.board, silent_topic)
-        self._operator = Operator(stack, plan, self._reader, DemoModels(*models))
+        self._acts = script(*models)
+        self._operator = Operator(stack, plan, self._reader, self._acts)
         self._began_ms = 0
 
     async def run(self, presenter: Presenter) -> LiveResult:
@@ -93,17 +97,20 @@ class LiveRun:
             await injector.run(until_transaction(self._live, int(self._plan.rate * KEPT_SECONDS)))
 
     async def _flow(self, presenter: Presenter) -> LiveResult:
-        first, second, _bad = self._models.values()
-        with presenter.step(f"promote {first} through the control topic") as step:
-            step.result = f"revision {(await self._operator.promote_first()).revision}"
+        await self._prepare(Action.GO_LIVE, presenter)
         async with self._producer() as producer:
             await self._warm(producer, presenter)
-            with presenter.step(f"put {second} into the shadow") as step:
-                step.result = f"revision {(await self._operator.challenge()).revision}"
+            await self._prepare(Action.CHALLENGE, presenter)
             with presenter.live() as draw:
                 injected = await first_of(self._go_live(producer), self._show(draw, presenter))
                 draw(lambda: panel(self._view()), lambda: line(self._view()))
         return LiveResult(self._view(), injected, self._reader.valid.unreadable + self._reader.unreadable)
+
+    async def _prepare(self, action: Action, presenter: Presenter) -> None:
+        act = self._acts[action]
+        with presenter.step(action.value, typed(act.commands[-1])) as step:
+            run = await self._operator.prepare(action)
+            step.result = f"revision {run.facts['revision']}; look: {typed(act.look)}"
 
     # --- what is published
 
@@ -137,7 +144,23 @@ class LiveRun:
         finally:
             operator.cancel()
         await self._await_undecided(0)
+        await self._send_one_at_a_time(injector)
         return injected
+
+    async def _send_one_at_a_time(self, injector: Injector) -> None:
+        """Publish the last payments of each partition each after the decision before.
+
+        The embedded broker gives the first record of a partition's last batch for its end (docs/decisions/0002), so
+        that `topics audit` would not read the rest of a larger one.
+        """
+        ended = set[int]()
+        for _ in range(MOST_LAST):
+            if len(ended) == self._plan.partitions:
+                return
+            await injector.run(until_transaction(self._live, 1))
+            if not await self._await_undecided(0):
+                return
+            ended.add(next(reversed(self.board.published.values())).partition)
 
     async def _extend(self, injector: Injector, operator: asyncio.Task[None]) -> None:
         """Go on publishing while an action is pending, or the newest revision has not decided in every partition."""
@@ -152,7 +175,7 @@ class LiveRun:
         wanted = TermRevision(FIRST_TERM, newest)
         term = publishers_of(self._reader.events).term.number
         return all(
-            wanted in self.board.first_offsets[number] and self.board.terms.stretch(number, term) is not None
+            wanted in self.board.first_offsets[number] and self.board.first_of_term(number, term) is not None
             for number in range(self._plan.partitions)
         )
 
@@ -165,10 +188,14 @@ class LiveRun:
             await asyncio.sleep(DRAW_SECONDS)
 
     async def _show(self, draw: Draw, presenter: Presenter) -> None:
-        """Redraw the panel, and print what has happened once its result is final."""
-        printed: set[str] = set()
+        """Redraw the panel, and print each act when it begins, and what has happened once its result is final."""
+        acts, printed = len(self._operator.begun), set[str]()
         while True:
             draw(lambda: panel(self._view()), lambda: line(self._view()))
+            for act in self._operator.begun[acts:]:
+                acts += 1
+                for text in act_lines(act):
+                    presenter.note(text)
             for text in [text for text in news(self._view()) if text not in printed]:
                 presenter.note(text)
                 printed.add(text)
@@ -201,6 +228,8 @@ class LiveRun:
             labels=self._traffic.labels,
             void=self._reader.valid.void,
             planned=tuple(self._operator.planned),
+            begun=tuple(self._operator.begun),
+            runs=tuple(self._operator.runs),
             canary=canary_facts(self.board.armed, self._reader.commands),
             has_canary=not self._plan.blue_green,
             blue_green=self._operator.blue_green.state if self._plan.blue_green else None,

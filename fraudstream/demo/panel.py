@@ -12,18 +12,16 @@ from rich.text import Text
 
 from fraudstream.demo.comparisons import RevisionComparison
 from fraudstream.demo.fleets import fleets_table, publisher_text, silent_text
-from fraudstream.demo.scoreboard import TruthTally
+from fraudstream.demo.script import SHORT
+from fraudstream.demo.shell import typed
 from fraudstream.demo.stack import GREEN
 from fraudstream.demo.timeline import timeline_table
-from fraudstream.demo.view import SHORT, View, amount, arms_text, delay, share
-from fraudstream.demo.world.rows import Pattern
+from fraudstream.demo.view import QUIET, View, amount, arms_text, delay, share
 from fraudstream.ops.report.terminal import parts_on_terminal
 from fraudstream.ops.rollout.shadow.sections import changed_decisions
 from guards.report import likelihood_text
 from guards.shares import share_text
 from models.commands import CommandKind
-
-FRAUDS = list(Pattern)[1:]
 
 
 def panel(view: View) -> Panel:
@@ -31,6 +29,8 @@ def panel(view: View) -> Panel:
     newest, total = view.comparisons.newest, max(view.total, view.done)  # a late action makes the stream longer
     bar = Padding(ProgressBar(total=total, completed=view.done, complete_style="cyan"), 0)
     parts: list[RenderableType] = [bar, figures_table(view), "", timeline_table(view), "", revisions_table(view), ""]
+    if view.begun:
+        parts.insert(3, f"[bold]{view.begun[-1].shows}[/]; look: [cyan]{typed(view.begun[-1].look)}[/]")
     if view.canary is not None:
         parts.append(f"[bold]guard on declines[/]: {arms_text(view.canary)}")
     if view.blue_green is not None:
@@ -72,7 +72,7 @@ def line(view: View) -> str:
 
 def figures_table(view: View) -> Table:
     """Draw rates, latencies, and what went wrong or is missing."""
-    board, total = view.board, view.board.total
+    board, total, quiet = view.board, view.board.total, f"[dim](quiet: {QUIET.p50:.0f}, {QUIET.p99:.0f})[/]"
     grid = Table.grid(padding=(0, 2), expand=True)
     grid.add_column(ratio=1, no_wrap=True)
     grid.add_column(ratio=1, no_wrap=True)
@@ -85,25 +85,24 @@ def figures_table(view: View) -> Table:
         f"void scores [bold]{view.void}[/]",
     )
     grid.add_row(
-        f"read back in [bold]{delay(board.recent_round_trip(view.now_ms))}[/]",
+        f"read back in [bold]{delay(board.recent_round_trip(view.now_ms))}[/] {quiet}",
         f"labels sent {view.labels:,}, applied {board.outcomes:,}",
     )
     return grid
 
 
-def revisions_table(view: View, *, by_pattern: bool = False) -> Table:
-    """Draw how right each revision was by the simulator's truth, and how much of each kind of fraud it alerted."""
-    board, patterns = view.board, FRAUDS if by_pattern else []
+def revisions_table(view: View) -> Table:
+    """Draw how right each revision was by the simulator's truth."""
+    board = view.board
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     if view.blue_green is not None:
         table.add_column("term", justify="right", no_wrap=True)
     table.add_column("rev", justify="right", no_wrap=True)
     table.add_column("model", no_wrap=True)
-    for name in ("decided", "alert precision", "frauds found", *(pattern.name.lower() for pattern in patterns)):
+    for name in ("decided", "alert precision", "frauds found"):
         table.add_column(name, justify="right", no_wrap=True)
     for key, tally in sorted(board.tallies.items()):
         digest = board.digests.get(key)
-        kinds = [board.patterns.get((key, pattern), TruthTally()) for pattern in patterns]
         table.add_row(
             *(() if view.blue_green is None else (str(key.term),)),
             str(key.revision),
@@ -111,7 +110,6 @@ def revisions_table(view: View, *, by_pattern: bool = False) -> Table:
             f"{tally.decided:,}",
             f"{share(tally.precision)} of {tally.alerts}",
             f"{share(tally.recall)} of {tally.frauds}",
-            *(f"{kind.caught}/{kind.frauds}" for kind in kinds),
             style="bold" if key == board.newest else "",
         )
     return table

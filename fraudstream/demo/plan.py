@@ -29,8 +29,10 @@ BETTER = ModelSpec("better", days_old=0, trees=60, leaves=31, learning_rate=0.1)
 
 
 class Action(Enum):
-    """What is done while payments are live; the value announces it."""
+    """What is done while payments are live, or just before; the value announces it."""
 
+    GO_LIVE = "the first model goes live"
+    CHALLENGE = "a challenger in the shadow"
     PROMOTE = "the challenger is promoted"
     KILL = "the worker is killed"
     ROLL_BACK = "the promotion is rolled back"

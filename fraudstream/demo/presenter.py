@@ -10,6 +10,7 @@ from typing import Protocol
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 PLAIN_EVERY_SECONDS = 5.0
 Draw = Callable[[Callable[[], RenderableType], Callable[[], str]], None]
@@ -33,8 +34,8 @@ class Presenter(Protocol):
     def note(self, text: str) -> None:
         """Print what has just happened, unless the live panel shows it."""
 
-    def step(self, name: str) -> AbstractContextManager[ProgressStep]:
-        """Show a step in progress, and at its end how long it took and its result."""
+    def step(self, name: str, *commands: str) -> AbstractContextManager[ProgressStep]:
+        """Show a step in progress and the commands that do it; at its end how long it took and its result."""
 
     def live(self) -> AbstractContextManager[Draw]:
         """Show something that changes, until the end of the context."""
@@ -54,9 +55,11 @@ class TerminalPresenter:
         """Print nothing: the live panel shows it."""
 
     @contextmanager
-    def step(self, name: str) -> Iterator[ProgressStep]:
+    def step(self, name: str, *commands: str) -> Iterator[ProgressStep]:
         """Show a progress bar, and a line at the end."""
         began = time.monotonic()
+        for command in commands:
+            self._console.print(command_line(command))
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._console, transient=True) as progress:
             bar = progress.add_task(name, total=None)
@@ -93,9 +96,11 @@ class PlainPresenter:
         self._console.print(text, soft_wrap=True, markup=False)
 
     @contextmanager
-    def step(self, name: str) -> Iterator[ProgressStep]:
+    def step(self, name: str, *commands: str) -> Iterator[ProgressStep]:
         """Print a line at the end."""
         began = time.monotonic()
+        for command in commands:
+            self.say(command_line(command))
         step = ProgressStep(lambda _what, _done, _total: None)
         yield step
         self.say(f"{name}: {time.monotonic() - began:.1f} s  {step.result}".rstrip())
@@ -112,6 +117,11 @@ class PlainPresenter:
                 self.say(line())
 
         yield draw
+
+
+def command_line(command: str) -> Text:
+    """Return a command as it is printed: what follows the $ can be typed."""
+    return Text(f"$ {command}", style="cyan")
 
 
 def presenter_for(console: Console) -> Presenter:

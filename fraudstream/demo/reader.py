@@ -13,8 +13,7 @@ from aiokafka import TopicPartition
 
 from fraudstream.demo.commands import CommandLog
 from fraudstream.demo.comparisons import RevisionComparisons
-from fraudstream.demo.scoreboard import Place, Scoreboard
-from fraudstream.demo.silent import SilentComparison
+from fraudstream.demo.scoreboard import Scoreboard
 from models.command_decoder import read_command
 from models.commands import Command, Event, read_event
 from shadow.comparison import Comparison, read_comparison
@@ -56,7 +55,8 @@ class Reader:
         """Those of the settings' deployment."""
         self.events: list[Event] = []
         """Those of all deployments."""
-        self.silent = SilentComparison()
+        self.silent = 0
+        """How many payments the second fleet has decided silently."""
         self._valid_silent: ValidScores[Any] = ValidScores()
         self._settings = settings
         self.board = board
@@ -101,15 +101,12 @@ class Reader:
             void = self.valid.void
             for _, score in self.valid.of([record]):
                 self.board.decide(score, seen_ms)
-                if score.deployment == self._settings.deployment and self.board.is_live(score.transaction_id):
-                    self.silent.publish(Place(score.source.partition, score.source.offset), score.decision)
             if self.valid.void > void:
                 epoch = msgspec.json.decode(record.value, type=_ScoreEpoch).epoch
-                self.board.terms.pass_over(epoch, self.valid.standings[record.partition].highest_epoch)
+                self.board.pass_over(epoch, self.valid.standings[record.partition].highest_epoch)
 
     def _silent_scores(self, records: Records) -> None:
-        for _, score in self._valid_silent.of(records):
-            self.silent.decide_silently(Place(score.source.partition, score.source.offset), score.decision)
+        self.silent += sum(self.board.is_live(score.transaction_id) for _, score in self._valid_silent.of(records))
 
     def _comparisons(self, records: Records) -> None:
         comparisons: list[Comparison] = []

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.rule import Rule
 from rich.table import Table
 
 from fraudstream.demo.blue_green import BlueGreen
+from fraudstream.demo.commands import CommandRecord
 from fraudstream.demo.comparisons import RevisionComparison
 from fraudstream.demo.fleets import BlueGreenSummary, budget_text, places_text, silent_text
 from fraudstream.demo.panel import comparison_texts, revisions_table, role
 from fraudstream.demo.plan import CHAOS_SESSION_SECONDS
 from fraudstream.demo.scoreboard import Percentiles
+from fraudstream.demo.shell import CommandRun, typed
 from fraudstream.demo.summary import CanarySummary, ChaosSummary, RunFacts, Summary
 from fraudstream.demo.timeline import accepted, cutover
-from fraudstream.demo.view import View, payments, seconds
-from fraudstream.ops.report.terminal import sections_on_terminal
-from fraudstream.ops.rollout.shadow.sections import tally_sections
+from fraudstream.demo.view import QUIET, QUIET_COMMAND, QUIET_PAGE, View, payments, seconds
 from guards.shares import share_text
 from models.commands import CommandKind
 
@@ -38,11 +41,6 @@ PAGES = (
     Page("docs/how-to/consume-decisions.md", "", "how any consumer tells which decision counts"),
     Page("docs/architecture.md", "", "how it works, batch by batch, and where faults go"),
     Page("docs/explanation/models-and-who-is-live.md", "", "commands, verdicts, and how a model becomes live"),
-    Page("docs/how-to/run-a-shadow.md", "", "what the shadow promises, and how its report is read"),
-    Page("docs/how-to/judge-a-challenger.md", "", "the verdict on a challenger, in money, and its page"),
-    Page("docs/how-to/roll-out-a-model.md", "", "ladders, what a guard watches, and when it ends a model"),
-    Page("docs/how-to/hand-over.md", "", "how a second fleet takes over, and what it costs"),
-    Page("docs/how-to/read-traces-and-metrics.md", "", "traces, metrics, and when to look at which"),
     Page("docs/how-to/run-in-containers.md", "", "the same with Apache Kafka, Jaeger and Prometheus, in containers"),
 )
 GO_ON = (
@@ -55,22 +53,23 @@ GO_ON = (
 
 def report(run: RunFacts, summary: Summary) -> RenderableType:
     """Draw the report."""
-    view = run.view
-    parts: list[RenderableType] = [
+    parts: tuple[RenderableType, ...] = (
         Rule("what was shown"),
-        facts(view, summary),
+        facts(run.view, summary),
         "",
-        revisions_table(view, by_pattern=True),
-    ]
-    for _, compared in sorted(view.comparisons.by_revision.items())[:1]:
-        challenger = view.model(compared.challenger)
-        parts += ["", f"{challenger} before its promotion, as `fraudstream shadow report` prints it:"]
-        parts.append(sections_on_terminal(tally_sections(compared.tally), has_page=False))
-    return Group(*parts, "", verdict(summary), "", next_steps())
+        revisions_table(run.view),
+        "",
+        *checks_lines(run, summary),
+        "",
+        verdict(summary),
+        "",
+        next_steps(),
+    )
+    return Group(*parts)
 
 
 def facts(view: View, summary: Summary) -> Table:
-    """Draw the figures, a line or two for each thing that was shown."""
+    """Draw the figures, a line or two for each thing that was shown, with the command that did it."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
@@ -85,6 +84,7 @@ def facts(view: View, summary: Summary) -> Table:
         f"decided in {_both(summary.latency)}; read back in {_both(summary.round_trip)}, counted from when each was due"
         f"{_except(summary.chaos)}",
     )
+    table.add_row("", quiet_text())
     for _, compared in sorted(view.comparisons.by_revision.items()):
         table.add_row(role(view, compared), _shadow(view, compared))
     table.add_row("promotion", _command(view, CommandKind.PROMOTE))
@@ -98,6 +98,35 @@ def facts(view: View, summary: Summary) -> Table:
     return table
 
 
+def quiet_text() -> str:
+    """Return what a quiet machine shows, where that is documented, and why the demo shows more."""
+    return (
+        f"a quiet machine reads back in {_both(QUIET)} at 100/s: [cyan]{QUIET_COMMAND}[/] ({QUIET_PAGE}). There, load, "
+        "broker, Redis and one worker have two cores to themselves. Here the simulator, the screen, the challenger's "
+        f"process, a guard and each command that starts share {os.cpu_count()} with them"
+    )
+
+
+def checks_lines(run: RunFacts, summary: Summary) -> Iterator[str]:
+    """Yield what checked the run, and what it found."""
+    yield "[bold]checked by[/]"
+    decided = summary.audit.get("decided", 0)
+    others = sum(summary.audit.values()) - decided
+    yield _typed(run.audit)
+    yield f"    {decided:,} offsets decided, of {summary.published:,} published; {others:,} in another state"
+    if run.replay is not None:
+        yield _typed(run.replay)
+        equal = "equal" if summary.evidence_equal else "not equal"
+        yield f"    the guard's evidence, counted again from the topics, is {equal}"
+    done = [one for one in run.view.runs if one.ended_ms is not None and not one.problem]
+    yield f"  the exit codes of the acts' commands: {len(done)} of {len(run.view.runs)} accepted"
+    yield "  the demo itself, which reads the topics as any consumer can"
+
+
+def _typed(run: CommandRun) -> str:
+    return f"  [cyan]$ {escape(typed(run.command))}[/]"
+
+
 def _add_fleets(table: Table, state: BlueGreen, summary: BlueGreenSummary) -> None:
     """Add the second fleet and both hand-overs."""
     table.add_row(
@@ -106,15 +135,16 @@ def _add_fleets(table: Table, state: BlueGreen, summary: BlueGreenSummary) -> No
         f"{seconds(summary.ready_ms)} after its start; beside the first one: {silent_text(state)}",
     )
     terms = {one.deployment: one for one in summary.terms[1:]}
-    for name, run in zip(("hand-over", "way back"), state.hand_overs, strict=False):
-        term = terms.get(run.to)
-        if run.problem or run.result is None or term is None:
-            table.add_row(name, f"to {run.to} failed: {run.problem}")
+    for name, cut in zip(("hand-over", "way back"), state.hand_overs, strict=False):
+        term = terms.get(cut.to)
+        if cut.problem or cut.result is None or term is None:
+            table.add_row(name, f"to {cut.to} failed: {escape(cut.problem)}")
             continue
-        took = seconds(None if run.ended_ms is None else run.ended_ms - run.asked_ms)
         table.add_row(
             name,
-            f"to {run.to} in term {term.term}, {took} with its {len(run.result.gates)} gates; {budget_text(run)}. "
+            f"{_typed(cut.run).strip()}\n"
+            f"to {cut.to} in term {term.term}, {seconds(cut.run.took_ms)} with its {len(cut.result.gates)} gates; "
+            f"{budget_text(cut)}. "
             f"First offset and pause: {places_text(term)}; {term.late} void scores of the fleet before",
         )
 
@@ -163,18 +193,29 @@ def _command(view: View, kind: CommandKind) -> str:
     record = view.commands.last(kind)
     if record is None or record.answer is None:
         return "no verdict"
+    command = _dollar(view, record)
     if not record.accepted:
-        return f"{view.model(record.model)} refused: {record.refusal}"
-    return f"{view.model(record.model)}: {accepted(record)}; decides {cutover(view, record)} (partition:offset)"
+        return f"{command}{view.model(record.model)} refused: {escape(record.refusal)}"
+    return (
+        f"{command}{view.model(record.model)}: {accepted(record)}; decides {cutover(view, record)} (partition:offset)"
+    )
+
+
+def _dollar(view: View, record: CommandRecord) -> str:
+    command = view.command(record.kind, record.model)
+    return f"[cyan]$ {escape(command)}[/]\n" if command else ""
 
 
 def _guard(view: View, canary: CanarySummary) -> str:
-    name, declined = view.model(canary.model), f"{canary.declined:,} of {payments(canary.decided)} declined"
+    record = view.commands.last(CommandKind.ROLLOUT)
+    command = "" if record is None else _dollar(view, record)
+    name, breached = view.model(canary.model), ", ".join(canary.breached)
+    declined = f"{canary.declined:,} of {payments(canary.decided)} declined"
     if canary.after_breach_ms is None or canary.to_breach_ms is None:
-        return f"{name} was not ended; {declined}"
+        return f"{command}{name} was not ended; {declined}"
     own, live = canary.first_declines
     return (
-        f"{name} had {share_text(canary.share_bp)} of the cards, {declined}: breached ({', '.join(canary.breached)}) "
+        f"{command}{name} had {share_text(canary.share_bp)} of the cards, {declined}: breached ({breached}) "
         f"{seconds(max(canary.to_breach_ms, 0))} after its start, decided last "
         f"{seconds(max(canary.after_breach_ms, 0))} after that; first declines: {own} by it, {live} by the live model"
     )

@@ -1,8 +1,10 @@
-"""The demo from beginning to end; read this module first.
+"""The demo from beginning to end; read this module first, and `script` for what it shows.
 
 It starts a broker, a Redis and a worker, simulates cards, and trains two models, each on the history as it was known on
 its day. `live` then publishes the last days of the history and a live stream with a challenger, a promotion, perhaps a
 kill of the worker, a roll-back, and a bad model that a guard ends; or, in place of that, with a second fleet.
+
+What a command of fraudstream can do is done by that command. At the end `topics audit` and `guard replay` check it.
 """
 
 from __future__ import annotations
@@ -12,34 +14,40 @@ import io
 import logging
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.terminal_theme import DIMMED_MONOKAI
+from rich.text import Text
 
-from features.declaration import DAY_MS
-from features.declaration import load as load_features
-from fraudstream.demo.blue_green import BUDGET
-from fraudstream.demo.canary import BAD, put_bad_model
-from fraudstream.demo.live import LiveRun
+from fraudstream.demo.canary import BAD, bad_threshold
+from fraudstream.demo.errors import DemoError
+from fraudstream.demo.live import LiveResult, LiveRun
 from fraudstream.demo.panel import panel
-from fraudstream.demo.plan import BETTER, PLAIN, DemoPlan, ModelSpec
-from fraudstream.demo.presenter import Presenter
+from fraudstream.demo.plan import BETTER, PLAIN, Action, DemoPlan, ModelSpec
+from fraudstream.demo.presenter import Presenter, command_line
 from fraudstream.demo.report import report
-from fraudstream.demo.stack import FIRST, GREEN, DemoStack, demo_stack, joined
+from fraudstream.demo.script import (
+    GREEN_STATUS,
+    Act,
+    bad_policy_command,
+    script,
+    topics_command,
+    train_command,
+    verdict_command,
+)
+from fraudstream.demo.shell import Command, CommandRun, Shell, typed
+from fraudstream.demo.stack import DemoStack, demo_stack, joined
 from fraudstream.demo.summary import RunFacts, Summary, summarise
 from fraudstream.demo.traffic import Traffic, as_of, simulate_plan
-from fraudstream.demo.verdict import write_verdict
 from fraudstream.demo.world.world import World
 from fraudstream.demo.world.writing import write_history
-from fraudstream.lab.training.request import DEFAULT_SIZES, TrainingReport, TrainingRequest
-from fraudstream.lab.training.run import train
+from models.commands import CommandKind
 from models.repository import Repository
 from stream.clock import now_ms
-from stream.kafka.topics import apply as apply_topics
-from stream.settings import PREFIX
 
 COLUMNS = 116
 FONTS = "ui-monospace, 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', 'Liberation Mono', monospace"
@@ -66,8 +74,13 @@ FORMAT = """\
 </g>
 </svg>
 """.replace("%FONTS%", FONTS)
-NAME = "cards"
-STAGES = {"read": "reading", "features": "computing features", "fit": "growing trees", "evaluate": "measuring"}
+INTRODUCTION = """\
+Simulated cards pay by a Kafka-compatible broker, a Redis and workers on this machine, for about two and a half minutes:
+a model is promoted while payments flow, and rolled back; {last}. Each payment is checked.
+Lines with a $ are commands of fraudstream, run by the demo. In another terminal you can type them, or any other, after
+  {source}"""
+LAST = {False: "a bad one is ended by its guard", True: "a second fleet takes over, and hands back"}
+"""The last act, without and with `--blue-green`."""
 
 
 class SvgRecorder:
@@ -94,40 +107,38 @@ class SvgRecorder:
         path.write_text(drawn, encoding="utf-8")
 
 
-def train_model(world: World, spec: ModelSpec, plan: DemoPlan, folder: Path, presenter: Presenter) -> TrainingReport:
-    """Write the history up to the model's day, train the model, and put it into the repository in `folder`.
+def run_step(shell: Shell, name: str, commands: Sequence[Command], presenter: Presenter) -> list[dict[str, Any]]:
+    """Run commands of fraudstream beside each other as one step of the demo, and return what each has printed.
 
     Raises:
-        TrainingError: the history is too short to train on.
+        DemoError: one failed, and why.
     """
-    history = folder / f"history-{spec.version}.parquet"
-    request = TrainingRequest(
-        file=history,
-        name=NAME,
-        version=spec.version,
-        feature_set=load_features(None),
-        seed=plan.seed,
-        trees=spec.trees,
-        leaves=spec.leaves,
-        learning_rate=spec.learning_rate,
-        patience=0,  # the models differ by their numbers of trees
-        sizes=DEFAULT_SIZES._replace(gap_ms=2 * DAY_MS),  # by the label delay, too little of 39 days would be left
-        review_share=plan.review_share,
-        decline_share=plan.decline_share,
-        threads=1,  # on a busy machine two threads take four times as long as one, waiting for each other
-    )
-    with presenter.step(f"train model {NAME} {spec.version}") as step:
-        write_history(as_of(world, spec.days_old), history)
-        report = train(
-            request,
-            Repository(str(folder / "models")),
-            lambda stage, done, total: step.advance(STAGES.get(stage, stage), done, total),
-        )
-        step.result = (
-            f"{spec.trees} trees, {report.rows:,} transactions, {report.frauds} known frauds; "
-            f"average precision {report.metrics['average_precision']:.2f}"
-        )
-    return report
+    with presenter.step(name, *map(typed, commands)) as step:
+        printed = [required(run) for run in asyncio.run(_run_beside(shell, commands))]
+        step.result = "; ".join(RESULTS[command[0]](facts) for command, facts in zip(commands, printed, strict=True))
+    return printed
+
+
+async def _run_beside(shell: Shell, commands: Sequence[Command]) -> list[CommandRun]:
+    return await asyncio.gather(*map(shell.run, commands))
+
+
+def required(run: CommandRun) -> dict[str, Any]:
+    """Return what a command printed, unless it printed nothing of use; raises DemoError then."""
+    if run.problem or not run.facts:
+        raise DemoError(f"`{typed(run.command)}`: {run.problem or 'it printed nothing'}")
+    return run.facts
+
+
+RESULTS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "topics": lambda facts: f"{len(facts['created'])} topics",
+    "train": lambda facts: (
+        f"{facts['version']}: {facts['trees']} trees, {facts['rows']:,} transactions, {facts['frauds']} known frauds, "
+        f"average precision {facts['metrics']['average_precision']:.2f}"
+    ),
+    "model": lambda facts: f"it declines from a score of {facts['policy']['decline_at']:.2g} on",
+}
+"""What is said of a step, by the first word of its command."""
 
 
 class DemoOutput(NamedTuple):
@@ -149,33 +160,45 @@ def run_demo(plan: DemoPlan, output: DemoOutput) -> Summary:
         # log lines of the clients would disturb the panel that is redrawn in place
         logging.basicConfig(filename=f"{folder}/demo.log", level=logging.WARNING, force=True)
         exits.callback(logging.basicConfig, handlers=[logging.NullHandler()], force=True)  # the folder will be gone
-        with presenter.step("start a Kafka-compatible broker and a Redis") as step:
-            services = exits.enter_context(demo_stack(Path(folder), plan.session_seconds))
-            step.result = f"{services.settings.brokers} and {services.settings.redis_url}"
-        _apply_topics(services, plan)
+        services = exits.enter_context(demo_stack(Path(folder), plan.session_seconds))
+        presenter.say(INTRODUCTION.format(last=LAST[plan.blue_green], source=services.shell.source))
+        _create_topics(services, plan, presenter)
         services.worker.start()  # joining takes some seconds, in which the models are trained
         world = _simulate(plan, presenter)
-        models = {
-            train_model(world, spec, plan, services.folder, presenter).digest: spec.version for spec in (PLAIN, BETTER)
-        }
-        models[put_bad_model(Repository(str(services.folder / "models")), next(iter(models)))] = BAD
-        with presenter.step("wait for the worker to join its group") as step:
+        models = _make_models(world, plan, services, presenter)
+        with presenter.step("wait for the worker to join its group", typed(("worker",))) as step:
             services.await_worker(joined)
             step.result = f"process {services.worker.pid}, http://{services.settings.http}/health/ready"
         live = LiveRun(services, plan, Traffic(world, plan, services.settings), models)
-        summary = _run_live(live, plan, output, began)
+        summary = _run_live(live, services, plan, output, began)
         if output.page is not None:
-            model = (live.second, models[live.second])
-            presenter.say(write_verdict(services.settings, model, output.page, presenter))
+            presenter.say(_judge(services, live.second, output.page, presenter))
         if plan.keep:
-            _keep(live, services, presenter)
+            _keep(live, services, script(*models), presenter)
         return summary
 
 
-def _apply_topics(services: DemoStack, plan: DemoPlan) -> None:
+def _create_topics(services: DemoStack, plan: DemoPlan, presenter: Presenter) -> None:
     """Create all topics, those of a second fleet too: the embedded broker would create one that is asked for anyhow."""
-    for settings in (services.settings, *([services.green.settings] if plan.blue_green else [])):
-        asyncio.run(apply_topics(settings, plan.partitions, 1))
+    for shell in (services.shell, *([services.green.shell] if plan.blue_green else [])):
+        run_step(shell, "create the topics", [topics_command(plan)], presenter)
+
+
+def _make_models(world: World, plan: DemoPlan, services: DemoStack, presenter: Presenter) -> dict[str, str]:
+    """Train two models, and derive a bad one of the first; return their names by digest, in this order."""
+    commands = [train_command(_write_history(world, spec, services.folder), spec, plan) for spec in (PLAIN, BETTER)]
+    trained = run_step(services.shell, "train two models", commands, presenter)
+    first, second = (str(facts["digest"]) for facts in trained)
+    command = bad_policy_command(first, bad_threshold(Repository(services.settings.models), first))
+    (bad,) = run_step(services.shell, "make a bad model of the first", [command], presenter)
+    return {first: PLAIN.version, second: BETTER.version, bad["digest"]: BAD}
+
+
+def _write_history(world: World, spec: ModelSpec, folder: Path) -> Path:
+    """Write the history as it was known on the model's day."""
+    history = folder / f"history-{spec.version}.parquet"
+    write_history(as_of(world, spec.days_old), history)
+    return history
 
 
 def _simulate(plan: DemoPlan, presenter: Presenter) -> World:
@@ -185,14 +208,17 @@ def _simulate(plan: DemoPlan, presenter: Presenter) -> World:
     return world
 
 
-def _run_live(live: LiveRun, plan: DemoPlan, output: DemoOutput, began: float) -> Summary:
+def _run_live(live: LiveRun, services: DemoStack, plan: DemoPlan, output: DemoOutput, began: float) -> Summary:
     result = asyncio.run(live.run(output.presenter))
+    audit, replay = _checked(services, result, output.presenter)
     run = RunFacts(
         view=result.view,
         unreadable=result.unreadable,
         rate=plan.live_count / result.injected.seconds,
         worst_lag_ms=result.injected.worst_lag_ms,
         seconds=time.monotonic() - began,
+        audit=audit,
+        replay=replay,
     )
     summary = summarise(run)
     output.presenter.say(report(run, summary))
@@ -204,30 +230,49 @@ def _run_live(live: LiveRun, plan: DemoPlan, output: DemoOutput, began: float) -
     return summary
 
 
-def _second_fleet_lines(services: DemoStack) -> tuple[str, ...]:
-    """Return how to look at the second fleet, with its settings, and to let it take over once more."""
-    named = ("DEPLOYMENT", "GROUP", "HTTP")
-    settings = " ".join(f"{PREFIX}{name}={services.green.environment[PREFIX + name]}" for name in named)
-    options = f"--group {FIRST}={FIRST} --budget {BUDGET} --reproduced"
-    return (
-        f"  {settings} fraudstream deployment status {GREEN} {options}",
-        f"  {settings} fraudstream deployment cut-over {GREEN} {options}",
-    )
+def _checked(services: DemoStack, result: LiveResult, presenter: Presenter) -> tuple[CommandRun, CommandRun | None]:
+    """Run `topics audit`, and `guard replay` if a guard has ended the bad model."""
+    end = result.view.commands.last(CommandKind.END_CANARY)
+    commands: list[Command] = [("topics", "audit")]
+    if end is not None and end.accepted:
+        commands.append(("guard", "replay", end.command_id))
+    runs = []
+    for command in commands:
+        with presenter.step("check what the topics say", typed(command)) as step:
+            runs.append(asyncio.run(services.shell.run(command)))
+            step.result = runs[-1].problem or "nothing is wrong"
+    return runs[0], runs[1] if len(runs) > 1 else None
 
 
-def _keep(live: LiveRun, services: DemoStack, presenter: Presenter) -> None:
+def _judge(services: DemoStack, digest: str, page: Path, presenter: Presenter) -> RenderableType:
+    """Write the verdict on the second model, as a page for a risk committee, and return the last line of the report.
+
+    It was in the shadow for a few simulated days, of which no label has matured, so the verdict is HOLD: an example of
+    how such a page looks, and of what it refuses to say too early.
+    """
+    command = verdict_command(digest, page)
+    with presenter.step(f"write the verdict to {page}", typed(command)) as step:
+        run = asyncio.run(services.shell.run(command))
+        if "verdict" not in run.facts:
+            raise DemoError(f"`{typed(command)}`: {run.problem}")
+        step.result = f"{run.facts['verdict']}, decided by the gate {run.facts['gate']}"
+    return Text(f"verdict: {step.result}; the page is {page}")
+
+
+def _keep(live: LiveRun, services: DemoStack, acts: Mapping[Action, Act], presenter: Presenter) -> None:
     """Leave everything running, payments included, until Ctrl-C."""
-    for text in (
-        "",
-        "still running, traffic included, until Ctrl-C; in another terminal:",
-        *(f"  {export}" for export in services.exports),
-        "  fraudstream model list          # which model is live",
-        f"  fraudstream model promote {live.second[:8]}   # promote the second model again, while payments are decided",
-        f"  curl http://{services.settings.http}/health/ready",
-        *(_second_fleet_lines(services) if live.has_second_fleet else ()),
-        f"logs, models and histories to train on are in {services.folder}, until this ends",
-    ):
-        presenter.say(text)
+    presenter.say("", "still running, traffic included, until Ctrl-C; in another terminal:")
+    looks = [typed(act.look) for act in acts.values() if act.look != GREEN_STATUS and not act.in_green]
+    commands = (
+        services.shell.source,
+        *dict.fromkeys(looks),
+        typed(acts[Action.PROMOTE].commands[-1]),
+        f"curl http://{services.settings.http}/health/ready",
+    )
+    if live.has_second_fleet:
+        commands = (*commands, services.green.shell.source, typed(GREEN_STATUS))
+    presenter.say(*(command_line(command) for command in commands))
+    presenter.say(f"logs, models and histories to train on are in {services.folder}, until this ends")
     try:
         asyncio.run(live.continue_live())
     except KeyboardInterrupt:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -13,13 +13,14 @@ import msgspec
 import numpy as np
 
 from fraudstream.demo.canary import ArmedDecision
-from fraudstream.demo.terms import PublishedTerms, TermRevision
 from fraudstream.demo.world.rows import Pattern
 from guards.shares import CANARY
 from models.policy import Decision
+from models.terms import term_of
 from models.times import stated_ms
 from stream.contract.outputs import Score
 
+FIRST_TERM = 0
 RECENT_MS = 10_000
 CALM_SECONDS = 0.1
 """The backlog counts as decided once no more is undecided than arrives in so long."""
@@ -39,6 +40,18 @@ class Place(NamedTuple):
 
     partition: int
     offset: int
+
+
+class TermRevision(NamedTuple):
+    """A revision in a term; later ones are greater. Each deployment counts its own, so the term comes first."""
+
+    term: int
+    revision: int
+
+    @classmethod
+    def of(cls, score: Score) -> TermRevision:
+        """Return those under which a score was made."""
+        return cls(term_of(score.epoch), score.revision)
 
 
 class Takeover(NamedTuple):
@@ -121,22 +134,24 @@ class Scoreboard:
 
     truths: dict[str, GroundTruth] = field(default_factory=dict)
     published: dict[str, Place] = field(default_factory=dict)
-    decided: dict[str, list[Place]] = field(default_factory=dict)
-    """Every valid score of a transaction: one, if all is well."""
-    offsets: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
-    """By partition, the decided offsets in the order of the scores."""
+    decided: set[str] = field(default_factory=set)
+    """The transactions with a valid score."""
+    last_offsets: dict[int, int] = field(default_factory=dict)
+    """By partition, the highest decided offset."""
     first_offsets: dict[int, dict[TermRevision, int]] = field(default_factory=lambda: defaultdict(dict))
     """By partition and revision, the first offset that it decided."""
     went_back: list[Place] = field(default_factory=list)
     """Decided by an older revision than the record before, or in an older term."""
     takeovers: list[Takeover] = field(default_factory=list)
-    terms: PublishedTerms = field(default_factory=PublishedTerms)
+    publishers: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """By term, how many payments each deployment decided in it: one deployment, if all is well."""
+    late: Counter[int] = field(default_factory=Counter)
+    """By term, the void scores that the fleet of an earlier one wrote after its successor had begun."""
     digests: dict[TermRevision, str] = field(default_factory=dict)
     """By revision, the model that was live."""
     armed: list[ArmedDecision] = field(default_factory=list)
     """The decisions on live transactions, each with its card's arm."""
     tallies: dict[TermRevision, TruthTally] = field(default_factory=dict)
-    patterns: dict[tuple[TermRevision, Pattern], TruthTally] = field(default_factory=dict)
     delays: list[Delay] = field(default_factory=list)
     fallbacks: int = 0
     """Not decided by the live model."""
@@ -162,10 +177,10 @@ class Scoreboard:
     def decide(self, score: Score, seen_ms: int) -> None:
         """Record a valid score; each partition's come in order."""
         place = Place(score.source.partition, score.source.offset)
-        self.decided.setdefault(score.transaction_id, []).append(place)
-        self.offsets[place.partition].append(place.offset)
+        self.decided.add(score.transaction_id)
+        self.last_offsets[place.partition] = max(place.offset, self.last_offsets.get(place.partition, 0))
         self._revise(place, TermRevision.of(score))
-        self.terms.decide(score)
+        self.publishers[term_of(score.epoch)][score.deployment] += 1
         if score.epoch > self._epochs.setdefault(place.partition, score.epoch):
             self._epochs[place.partition] = score.epoch
             self.takeovers.append(Takeover(seen_ms, place.partition))
@@ -183,6 +198,16 @@ class Scoreboard:
         self.fallbacks += score.decided_by.value != "model"
         self._count(score, truth)
         self.delays.append(Delay(seen_ms, score.latency_ms, seen_ms - truth.due_ms))
+
+    def pass_over(self, epoch: int, highest_epoch: int) -> None:
+        """Record a void score, with the highest epoch so far in its partition."""
+        if (term := term_of(highest_epoch)) > term_of(epoch):
+            self.late[term] += 1
+
+    def first_of_term(self, partition: int, term: int) -> int | None:
+        """Return the first offset that a term decided in a partition; None if it decided nothing there."""
+        firsts = self.first_offsets.get(partition, {})
+        return min((offset for key, offset in firsts.items() if key.term == term), default=None)
 
     def dead_letter(self, code: str) -> None:
         """Record a dead letter."""
@@ -237,9 +262,7 @@ class Scoreboard:
     def _count(self, score: Score, truth: GroundTruth) -> None:
         fraud = truth.pattern is not Pattern.GENUINE
         revision = TermRevision.of(score)
-        kind = (revision, truth.pattern)
         self.tallies[revision] = self.tallies.get(revision, TruthTally()).plus(score.decision, fraud=fraud)
-        self.patterns[kind] = self.patterns.get(kind, TruthTally()).plus(score.decision, fraud=fraud)
 
 
 def percentiles(milliseconds: list[int]) -> Percentiles | None:

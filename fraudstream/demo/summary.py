@@ -6,14 +6,24 @@ from dataclasses import dataclass
 
 import msgspec
 
-from fraudstream.demo import checks, fleet_checks
+from fraudstream.demo import checks, fleets
 from fraudstream.demo.blue_green import BlueGreen
 from fraudstream.demo.canary import CanaryFacts
 from fraudstream.demo.commands import CommandRecord
 from fraudstream.demo.comparisons import Amount, RevisionComparison
 from fraudstream.demo.fleets import BlueGreenSummary, summary_of
-from fraudstream.demo.scoreboard import Delay, Outage, Percentiles, TruthTally, percentiles, undisturbed, waited
-from fraudstream.demo.terms import FIRST_TERM, TermRevision
+from fraudstream.demo.scoreboard import (
+    FIRST_TERM,
+    Delay,
+    Outage,
+    Percentiles,
+    TermRevision,
+    TruthTally,
+    percentiles,
+    undisturbed,
+    waited,
+)
+from fraudstream.demo.shell import CommandRun
 from fraudstream.demo.view import View
 from guards.report import breached_kinds
 from models.commands import CommandKind
@@ -125,6 +135,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     first_offsets: dict[int, dict[int, int]]
     """By partition and revision, in the first term."""
     seconds: float
+    audit: dict[str, int]
+    """How many offsets `topics audit` has found in which state; empty if it found nothing out."""
+    evidence_equal: bool | None
+    """Whether `guard replay` found the evidence that the guard stated; None without such a command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +150,10 @@ class RunFacts:
     rate: float
     worst_lag_ms: int
     seconds: float
+    audit: CommandRun
+    """`topics audit` at the end."""
+    replay: CommandRun | None = None
+    """`guard replay` of the command with which the guard ended the bad model."""
 
 
 def problems_of(run: RunFacts) -> tuple[str, ...]:
@@ -145,20 +163,19 @@ def problems_of(run: RunFacts) -> tuple[str, ...]:
     problems = [
         *checks.never_published(board),
         *checks.late_or_lost(board),
-        *checks.decided_twice(board),
         *checks.decided_unpublished(board),
-        *checks.offset_gaps(board),
-        *checks.void_scores(view.void - sum(board.terms.late.values()), run.unreadable),
+        *checks.audited(run.audit, len(board.published)),
+        *checks.void_scores(view.void - board.late.total(), run.unreadable),
         *checks.revisions_gone_back(board),
         *checks.dead_letters(board),
-        *checks.verdicts(commands),
+        *checks.failed(view.runs),
         *checks.shadow_unseen(view.comparisons, commands),
     ]
     if view.has_canary:
-        problems += checks.canary_not_ended(view.canary)
+        problems += [*checks.canary_not_ended(view.canary), *checks.evidence_unlike_topics(run.replay)]
     if view.blue_green is not None:
         problems += _handover_problems(view, view.blue_green)
-    for kind in (*checks.EXPECTED, CommandKind.ROLLOUT, CommandKind.END_CANARY):
+    for kind in checks.CHANGES:
         record = commands.last(kind)
         if record is not None and record.revision is not None:
             problems += checks.missed_cutovers(board, range(view.partitions), record.revision)
@@ -170,12 +187,10 @@ def problems_of(run: RunFacts) -> tuple[str, ...]:
 
 def _handover_problems(view: View, state: BlueGreen) -> list[str]:
     """Run the checks of both hand-overs."""
-    board, partitions = view.board, range(view.partitions)
     return [
-        *fleet_checks.not_handed_over(state),
-        *fleet_checks.terms_unlike_log(board, state.events, partitions),
-        *fleet_checks.handovers_unlike_announced(board, state.events, partitions),
-        *fleet_checks.handovers_unlike_reported(board, state),
+        *fleets.not_handed_over(state),
+        *fleets.published_by_others(view.board, state),
+        *fleets.handovers_unlike_scores(view.board, state, range(view.partitions)),
     ]
 
 
@@ -209,6 +224,8 @@ def summarise(run: RunFacts) -> Summary:
             for partition, firsts in sorted(board.first_offsets.items())
         },
         seconds=round(run.seconds, 1),
+        audit=run.audit.facts.get("offsets", {}),
+        evidence_equal=None if run.replay is None else run.replay.facts.get("equal", False),
     )
 
 

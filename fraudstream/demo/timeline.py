@@ -8,10 +8,11 @@ from typing import NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from fraudstream.demo.blue_green import BlueGreen, CutOverRun
+from fraudstream.demo.blue_green import BlueGreen, CutOver
 from fraudstream.demo.commands import CommandRecord
-from fraudstream.demo.fleets import budget_text, terms_of
 from fraudstream.demo.scoreboard import Outage, waited
+from fraudstream.demo.script import Act
+from fraudstream.demo.shell import typed
 from fraudstream.demo.stack import GREEN
 from fraudstream.demo.view import View, arms_text, payments, seconds
 from models.commands import CommandKind
@@ -22,13 +23,14 @@ EVENT_COLUMNS = 28
 
 
 class TimelineEntry(NamedTuple):
-    """One event: when, what, and the result in one line or two."""
+    """One event: when, what, the result in one line or two, and the command that was typed, if any."""
 
     at_ms: int
     event: str
     result: str
     style: str
     detail: str = ""
+    command: str = ""
 
     @property
     def final(self) -> bool:
@@ -55,7 +57,12 @@ def timeline_table(view: View) -> Table:
     table.add_column(width=1)
     table.add_column(ratio=1)
     for entry in timeline(view):
-        result = Text.assemble((entry.result, entry.style), (f"\n{entry.detail}" if entry.detail else "", "dim"))
+        is_live = entry.command and entry.at_ms >= view.began_ms  # what was typed before is printed above
+        result = Text.assemble(
+            (f"$ {entry.command}\n" if is_live else "", "cyan"),
+            (entry.result, entry.style),
+            (f"\n{entry.detail}" if entry.detail else "", "dim"),
+        )
         table.add_row(clock(entry.at_ms - view.began_ms), entry.event, Text(SIGNS[entry.style], entry.style), result)
     for planned in view.planned:
         table.add_row(clock(int(planned.seconds * 1000)), f"[dim]{planned.action.value}[/]", "", "[dim]to come[/]")
@@ -69,6 +76,14 @@ def news(view: View) -> list[str]:
         for entry in timeline(view)
         if entry.final
     ]
+
+
+def act_lines(act: Act) -> Iterator[str]:
+    """Yield what an act shows, the commands that do it, and where to look, a line each."""
+    where = f", with the settings of {GREEN}" if act.in_green else ""
+    yield f"{act.action.value}: {act.shows}{where}"
+    yield from (f"  $ {typed(command)}" for command in act.commands)
+    yield f"  look: {typed(act.look)}"
 
 
 def clock(milliseconds: int) -> str:
@@ -93,17 +108,18 @@ def cutover(view: View, record: CommandRecord) -> str:
 
 def _command(view: View, record: CommandRecord) -> TimelineEntry:
     at_ms, event = record.sent_ms or record.answered_ms, _event(view, record)
+    command = view.command(record.kind, record.model)
     if record.answer is None:
-        return TimelineEntry(at_ms, event, "asked for, no verdict yet", OPEN)
+        return TimelineEntry(at_ms, event, "asked for, no verdict yet", OPEN, command=command)
     if not record.accepted:
-        return TimelineEntry(at_ms, event, f"refused: {record.refusal}", BAD)
+        return TimelineEntry(at_ms, event, f"refused: {record.refusal}", BAD, command=command)
     if not _changes_live_model(view, record):
-        return TimelineEntry(at_ms, event, accepted(record), GOOD)
+        return TimelineEntry(at_ms, event, accepted(record), GOOD, command=command)
     style = GOOD if len(record.cutovers) >= view.partitions else OPEN
     detail = cutover(view, record)
     if record.kind is CommandKind.END_CANARY and view.canary is not None:
         detail = arms_text(view.canary)
-    return TimelineEntry(at_ms, event, accepted(record), style, detail)
+    return TimelineEntry(at_ms, event, accepted(record), style, detail, command)
 
 
 def _event(view: View, record: CommandRecord) -> str:
@@ -151,8 +167,8 @@ def _fleets(view: View, state: BlueGreen) -> Iterator[TimelineEntry]:
     """Yield the start of the second fleet, and each hand-over."""
     if state.started_ms is not None:
         yield _start(view, state, state.started_ms)
-    for run in state.hand_overs:
-        yield _cut_over(view, state, run)
+    for cut in state.hand_overs:
+        yield _cut_over(view, cut)
 
 
 def _start(view: View, state: BlueGreen, started_ms: int) -> TimelineEntry:
@@ -166,15 +182,13 @@ def _start(view: View, state: BlueGreen, started_ms: int) -> TimelineEntry:
     return TimelineEntry(started_ms, event, result, GOOD, f"it decides each payment silently, to scores-{GREEN}")
 
 
-def _cut_over(view: View, state: BlueGreen, run: CutOverRun) -> TimelineEntry:
-    event = f"[bold]{run.to}[/] takes over{'' if run.to == GREEN else ' again'}"
-    if run.ended_ms is None:
-        lasts = seconds(view.now_ms - run.asked_ms)
-        return TimelineEntry(run.asked_ms, event, f"deployment cut-over {run.to}, for {lasts} now", OPEN)
-    if run.problem or run.result is None or run.result.handover is None:
-        return TimelineEntry(run.asked_ms, event, run.problem, BAD)
-    number = run.result.handover.term
-    term = next((one for one in terms_of(view.board, state) if one.term == number), None)
-    pause = seconds(None if term is None else term.longest_pause_ms)
-    result = f"go by {len(run.result.gates)} gates; it publishes in term {number}, longest pause {pause}"
-    return TimelineEntry(run.asked_ms, event, result, GOOD, budget_text(run))
+def _cut_over(view: View, cut: CutOver) -> TimelineEntry:
+    event = f"[bold]{cut.to}[/] takes over{'' if cut.to == GREEN else ' again'}"
+    at_ms, command, report = cut.run.began_ms, typed(cut.run.command), cut.handover
+    if cut.run.ended_ms is None:
+        return TimelineEntry(at_ms, event, f"it runs for {seconds(view.now_ms - at_ms)} now", OPEN, command=command)
+    if cut.problem or cut.result is None or report is None:
+        return TimelineEntry(at_ms, event, cut.problem, BAD, command=command)
+    pause = seconds(report.longest_pause_ms)
+    result = f"go by {len(cut.result.gates)} gates; term {report.term}, longest pause {pause}"
+    return TimelineEntry(at_ms, event, result, GOOD, command=command)

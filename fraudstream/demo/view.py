@@ -10,12 +10,17 @@ from fraudstream.demo.canary import CanaryFacts
 from fraudstream.demo.commands import CommandLog
 from fraudstream.demo.comparisons import Amount, RevisionComparison, RevisionComparisons
 from fraudstream.demo.plan import ScheduledAction
-from fraudstream.demo.scoreboard import Outage, Percentiles, Scoreboard, TruthTally
-from fraudstream.demo.terms import FIRST_TERM, TermRevision
+from fraudstream.demo.scoreboard import FIRST_TERM, Outage, Percentiles, Scoreboard, TermRevision, TruthTally
+from fraudstream.demo.script import SHORT, Act
+from fraudstream.demo.shell import CommandRun, typed
 from guards.report import likelihood_text
 from guards.shares import share_text
+from models.commands import CommandKind
 
-SHORT = 8
+QUIET = Percentiles(7, 11)
+"""What one worker shows at 100 payments a second, in milliseconds, where nothing but the load runs beside it."""
+QUIET_COMMAND = "fraudstream bench load --model DIGEST --rate 100 --seconds 15"
+QUIET_PAGE = "docs/reference/performance.md, 'Load past the limit'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +45,10 @@ class View:
     void: int
     planned: tuple[ScheduledAction, ...] = ()
     """What has not happened yet."""
+    begun: tuple[Act, ...] = ()
+    """The acts that have begun, the present one last."""
+    runs: tuple[CommandRun, ...] = ()
+    """The commands of the acts that were run."""
     canary: CanaryFacts | None = None
     """What the bad model did as a canary; None before it begins."""
     has_canary: bool = False
@@ -50,6 +59,11 @@ class View:
     def model(self, digest: str | None) -> str:
         """Return the name of a model."""
         return "no model" if digest is None else self.models.get(digest, digest[:SHORT])
+
+    def command(self, kind: CommandKind | None, digest: str | None) -> str:
+        """Return what was typed for a command to the workers; empty for those of the guard."""
+        acts = [act for act in self.begun if act.kind and act.kind is kind and act.model in (None, digest)]
+        return typed(acts[-1].commands[-1]) if acts else ""
 
     def decided(self, compared: RevisionComparison) -> int:
         """Return how many live transactions the revision has decided; challengers are there in the first term alone."""

@@ -8,9 +8,10 @@ from rich.console import Console
 
 from fraudstream.demo.commands import CommandLog
 from fraudstream.demo.comparisons import RevisionComparisons
-from fraudstream.demo.scoreboard import GroundTruth, Place, Scoreboard
+from fraudstream.demo.scoreboard import FIRST_TERM, GroundTruth, Place, Scoreboard, TermRevision
+from fraudstream.demo.script import script
+from fraudstream.demo.shell import CommandRun
 from fraudstream.demo.summary import RunFacts
-from fraudstream.demo.terms import FIRST_TERM, TermRevision
 from fraudstream.demo.view import View
 from fraudstream.demo.world.rows import Pattern
 from models.commands import Command, CommandKind, Event, EventKind
@@ -160,14 +161,12 @@ def commands_of(board: Scoreboard) -> CommandLog:
 def comparisons_of(board: Scoreboard) -> RevisionComparisons:
     """Make a comparison for each decision of revisions 2 and 3; the models agree on all."""
     compared = RevisionComparisons(board.truths)
-    names = {place: name for name, places in board.decided.items() for place in places}
-    for partition, firsts in board.first_offsets.items():
-        for offset in board.offsets[partition]:
-            revision = max((known.revision for known, first in firsts.items() if first <= offset), default=0)
-            place = Place(partition, offset)
-            if revision in (CHALLENGED, PROMOTED):
-                pair = (Decision.APPROVE, Decision.APPROVE)
-                compared.compare([comparison(names[place], place, pair, revision=revision)])
+    for name, place in board.published.items():
+        firsts = board.first_offsets.get(place.partition, {})
+        revision = max((known.revision for known, first in firsts.items() if first <= place.offset), default=0)
+        if revision in (CHALLENGED, PROMOTED) and name in board.decided:
+            pair = (Decision.APPROVE, Decision.APPROVE)
+            compared.compare([comparison(name, place, pair, revision=revision)])
     return compared
 
 
@@ -180,7 +179,7 @@ def view_of(board: Scoreboard, **changes: Any) -> View:
             "commands": commands_of(board),
             "outage": None,
             "models": MODELS,
-            "partitions": len(board.offsets) or 2,
+            "partitions": len(board.last_offsets) or 2,
             "done": len(board.truths),
             "total": max(1, len(board.truths)),
             "began_ms": BEGAN_MS,
@@ -188,13 +187,23 @@ def view_of(board: Scoreboard, **changes: Any) -> View:
             "simulated_at": "2026-01-01T12:34:00.000Z",
             "labels": 3,
             "void": 0,
+            "begun": tuple(script(OLD, NEW, "c" * 64).values()),
         }
         | changes
     )
 
 
-def run_of(view: View) -> RunFacts:
-    return RunFacts(view=view, unreadable=0, rate=100.0, worst_lag_ms=1, seconds=1.0)
+def audit_of(decided: int, **changes: Any) -> CommandRun:
+    """Make a run of `topics audit` that has found so many decided offsets, and none of another kind."""
+    facts = {"clean": True, "offsets": {"decided": decided, "undecided": 0}, "fault_counts": {}}
+    return CommandRun(("topics", "audit"), 1_000, 1_500, 0, facts | changes)
+
+
+def run_of(view: View, **changes: Any) -> RunFacts:
+    """Make the facts of a run whose topics say that all that was published is decided."""
+    audit = audit_of(len(view.board.published))
+    known = {"view": view, "unreadable": 0, "rate": 100.0, "worst_lag_ms": 1, "seconds": 1.0, "audit": audit}
+    return RunFacts(**(known | changes))
 
 
 def refused(log: CommandLog, command_id: str, *problems: Problem) -> CommandLog:

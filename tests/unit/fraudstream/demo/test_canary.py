@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fraudstream.demo.canary import BAD, ArmedDecision, CanaryFacts, arm_of, canary_facts, put_bad_model
+from fraudstream.demo.canary import BAD, ArmedDecision, CanaryFacts, arm_of, bad_threshold, canary_facts
 from fraudstream.demo.checks import canary_not_ended
 from fraudstream.demo.commands import CommandLog
 from fraudstream.demo.comparisons import RevisionComparison
 from fraudstream.demo.panel import line, panel, role
 from fraudstream.demo.report import report
 from fraudstream.demo.scoreboard import Place
+from fraudstream.demo.shell import CommandRun
 from fraudstream.demo.summary import problems_of, summarise
 from fraudstream.demo.timeline import news
 from fraudstream.demo.view import View
 from guards.evidence import log_more_evidence_of
 from guards.report import breached_kinds
 from models.arms import Canary
-from models.artifact import read_artifact
 from models.commands import CommandKind, EventKind
 from models.policy import Decision, Policy
 from models.repository import Repository
@@ -68,18 +68,32 @@ def facts_of(evidence: dict[str, Any] | None = EVIDENCE) -> CanaryFacts:
     return found
 
 
-def test_the_bad_model_is_a_copy_that_declines_a_quarter_or_more_of_the_payments_of_the_reference(
+def test_the_threshold_of_the_bad_model_declines_a_quarter_or_more_of_the_payments_of_the_reference(
     tmp_path: Path,
 ) -> None:
     repository = Repository(str(tmp_path))
     scores, at = np.random.default_rng(0).random(1_000) ** 2, np.arange(1_000)
     rows = ReferenceRows(np.zeros((1_000, len(FEATURES))), at, scores, at, at * 60_000)
     good = put_model(str(tmp_path), reference=build_reference(rows, Policy(0.5, 0.8)))
-    artifact, before = (read_artifact(repository.fetch(one)) for one in (put_bad_model(repository, good), good))
-    decided = artifact.manifest.policy.decide(scores)
-    assert 250 <= decided.count(Decision.DECLINE) <= 350
-    assert (artifact.manifest.version, artifact.manifest.parent) == (BAD, good)
-    assert (artifact.model_text, artifact.probe_rows) == (before.model_text, before.probe_rows)
+    threshold = bad_threshold(repository, good)
+    assert 250 <= Policy(threshold, threshold).decide(scores).count(Decision.DECLINE) <= 350
+
+
+@pytest.mark.parametrize(
+    ("replay", "problem"),
+    [
+        ({"equal": False, "differences": ["declined: 3 of 4"]}, "declined: 3 of 4"),
+        ({}, "there is no such command"),
+    ],
+)
+def test_evidence_that_the_topics_do_not_bear_out_is_reported(replay: dict[str, Any], problem: str) -> None:
+    view = replace(view_of(sound_board()), has_canary=True, canary=facts_of())
+    run = CommandRun(("guard", "replay", "six"), 0, 1, 1, replay, "there is no such command")
+    summary = summarise(run_of(view, replay=run))
+    assert f"`fraudstream guard replay six`: {problem}" in summary.problems
+    assert summary.evidence_equal is False
+    sound = run_of(view, replay=replace(run, exit_code=0, facts={"equal": True}))
+    assert (problems_of(sound), summarise(sound).evidence_equal) == ((), True)
 
 
 def test_an_arm_is_that_of_the_worker() -> None:

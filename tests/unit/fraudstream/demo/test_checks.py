@@ -8,23 +8,22 @@ import pytest
 from fraudstream.demo import checks
 from fraudstream.demo.comparisons import RevisionComparisons
 from fraudstream.demo.scoreboard import Delay, GroundTruth, Outage, Place, Scoreboard
+from fraudstream.demo.shell import CommandRun
 from fraudstream.demo.summary import problems_of, summarise
 from fraudstream.demo.world.rows import Pattern
 from models.commands import EventKind
-from models.problems import Problem, ProblemCode
 from support.demo_scores import (
     BACK,
     PROMOTED,
+    audit_of,
     commands_of,
     event,
     in_first_term,
-    refused,
     run_of,
     score,
     sent,
     sound_board,
     view_of,
-    without,
 )
 
 
@@ -41,16 +40,6 @@ def test_a_sound_run_has_no_problems() -> None:
 
 def lose(board: Scoreboard) -> None:
     sent(board, "lost", Place(0, 6))
-
-
-def skip(board: Scoreboard) -> None:
-    board.decide(score("t13", sent(board, "t13", Place(1, 7)), revision=BACK), 1_010)
-    board.published["t12"] = Place(1, 6)
-    board.decided["t12"] = [Place(1, 6)]
-
-
-def twice(board: Scoreboard) -> None:
-    board.decide(score("t11", Place(1, 6), revision=BACK), 1_010)
 
 
 def unasked(board: Scoreboard) -> None:
@@ -73,9 +62,6 @@ def refuse(board: Scoreboard) -> None:
     ("harm", "words"),
     [
         (lose, "1 transactions without a decision when the waiting ended: lost at 0:6"),
-        (skip, "partition 1: 1 offsets have no decision, the first is 6"),
-        (twice, "1 transactions decided more than once: t11 at 1:5, 1:6"),
-        (twice, "partition 1: 1 decisions too many, the first of offset 6"),
         (unasked, "1 transactions decided and never published: ghost"),
         (go_back, "1 transactions decided by a revision older than the one before: 0:6"),
         (keep_back, "1 transactions never acknowledged by the broker: never"),
@@ -106,14 +92,38 @@ def test_a_cutover_event_whose_offset_differs_from_the_scores_is_reported() -> N
     assert problem == "partition 1: revision 3 began at offset 2, announced was 3"
 
 
-@pytest.mark.parametrize(("command_id", "name"), [("two", "challenge"), ("three", "promotion"), ("four", "roll-back")])
-def test_a_command_without_a_verdict_and_a_refused_command_are_reported(command_id: str, name: str) -> None:
-    sound = view_of(sound_board())
-    why = Problem(ProblemCode.UNKNOWN_MODEL, "there is no such model")
-    unanswered = problems_of(run_of(without(sound, command_id)))
-    turned_down = problems_of(run_of(replace(sound, commands=refused(sound.commands, command_id, why))))
-    assert f"the {name} got no verdict" in unanswered
-    assert f"the {name} was refused: there is no such model" in turned_down
+@pytest.mark.parametrize(
+    ("audit", "problem"),
+    [
+        (audit_of(11), "11 offsets decided, of 12 published"),
+        (audit_of(13), "13 offsets decided, of 12 published"),
+        (audit_of(12, offsets={"decided": 12, "undecided": 3}), "3 offsets undecided"),
+        (audit_of(12, fault_counts={"without_verdict": 2, "decided_and_refused": 0}), "2 offsets without verdict"),
+        (CommandRun(("topics", "audit"), 0, 1, 1, {}, "Kafka is away"), "Kafka is away"),
+    ],
+)
+def test_what_the_audit_of_the_topics_finds_is_reported(audit: CommandRun, problem: str) -> None:
+    (found,) = problems_of(run_of(view_of(sound_board()), audit=audit))
+    assert found.startswith("`fraudstream topics audit`")
+    assert found.endswith(problem)
+
+
+PROMOTE = ("model", "promote", "bbbbbbbb")
+REFUSED = {"kind": "refused", "problems": [{"code": "unknown_model", "detail": "there is no such model"}]}
+
+
+@pytest.mark.parametrize(
+    ("run", "problem"),
+    [
+        (CommandRun(PROMOTE, 0), "`fraudstream model promote bbbbbbbb` did not end"),
+        (CommandRun(PROMOTE, 0, 9, 1, REFUSED), "`fraudstream model promote bbbbbbbb`: there is no such model"),
+        (CommandRun(PROMOTE, 0, 9, 1, {}, "no verdict"), "`fraudstream model promote bbbbbbbb`: no verdict"),
+        (CommandRun(PROMOTE, 0, 9, -9), "`fraudstream model promote bbbbbbbb`: it ended with -9"),
+    ],
+)
+def test_a_command_that_was_refused_or_failed_is_reported(run: CommandRun, problem: str) -> None:
+    sound = CommandRun(PROMOTE, 0, 9, 0, {"kind": "accepted"})
+    assert problems_of(run_of(view_of(sound_board(), runs=(sound, run)))) == (problem,)
 
 
 def test_revisions_without_comparisons_are_reported() -> None:

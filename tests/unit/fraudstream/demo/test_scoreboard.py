@@ -41,7 +41,6 @@ def test_precision_is_computed_by_revision_and_in_total() -> None:
         board.decide(score(f"t{number}", place, revision=revision, decision=decision), 1_010)
     assert [board.tallies[in_first_term(one)].precision for one in (2, 3)] == [0.0, 1.0]
     assert (board.total.precision, board.total.recall) == (2 / 3, 2 / 3)
-    assert board.patterns[in_first_term(3), Pattern.STOLEN] == TruthTally(declined=1, frauds=1, caught=1)
     assert board.digests == {in_first_term(2): OLD, in_first_term(3): NEW}
 
 
@@ -51,7 +50,7 @@ def test_warm_up_transactions_are_checked_but_not_counted() -> None:
     board.decide(score("old", place, decision=Decision.DECLINE), 9_000)
     assert board.total == TruthTally()
     assert board.delays == []
-    assert board.offsets == {0: [0]}
+    assert board.last_offsets == {0: 0}
     assert board.in_flight == 0
 
 
