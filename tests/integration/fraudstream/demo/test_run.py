@@ -20,10 +20,10 @@ pytestmark = pytest.mark.integration
 SHORT = ("--seconds", "8", "--rate", "100", "--cards", "800")
 """Histories as long as in training: over shorter ones the models' decisions depend on the day of the test."""
 SIGNALS = (
-    ("start a Kafka", signal.SIGINT, 130),
+    ("  source /", signal.SIGINT, 130),
     ("simulate", signal.SIGHUP, 129),
     ("simulate", signal.SIGTERM, 143),
-    ("train model cards plain", signal.SIGTERM, 143),
+    ("$ fraudstream train", signal.SIGTERM, 143),
     ("fill the histories", signal.SIGINT, 130),
     ("fill the histories", signal.SIGTERM, 143),
     ("better goes live", signal.SIGTERM, 143),
@@ -47,6 +47,8 @@ class Running:
                 stderr=errors,
             )
         self._output = folder / "stdout"
+        self.looked: subprocess.CompletedProcess[str] | None = None
+        """What the demo says to look at, typed in another shell while it ran."""
         self.children: set[psutil.Process] = set()
         self.commands: dict[psutil.Process, str] = {}
         """The last command line of each child: `die_with_parent.py` becomes the command in its arguments."""
@@ -109,11 +111,28 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
         running.process.wait()
 
 
+def type_in_another_terminal(shown: str, command: str) -> subprocess.CompletedProcess[str]:
+    """Type the line with `source` that a demo has shown, and a command, into a shell without settings of its own."""
+    source = re.search(r"^(?:\$| ) (source \S+)$", shown, re.MULTILINE)
+    assert source is not None, shown
+    return subprocess.run(
+        ["bash", "-c", f"{source[1]} && {command}"],
+        env={"PATH": "/usr/bin:/bin", "HOME": os.environ.get("HOME", "/")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A demo that has ended, for the tests that only read what it left."""
+    """A demo that has ended, for the tests that only read what it left; meanwhile what it says to look at was typed."""
     demo = Running(tmp_path_factory.mktemp("demo"), "--json")
     try:
+        demo.until(lambda: demo.process.poll() is not None or "a challenger in the shadow:" in demo.errors)
+        (look,) = re.findall(r"the first model goes live: .*look: (fraudstream .*)$", demo.errors, re.MULTILINE)
+        demo.looked = type_in_another_terminal(demo.errors, f"{look} --json")
         demo.end()
         yield demo
     finally:
@@ -134,6 +153,19 @@ def test_the_demo_succeeds_and_leaves_no_process_or_file(ended: Running) -> None
     assert "all checks passed" in ended.errors
     assert len(ended.children) >= 4
     assert ended.left() == []
+
+
+def test_a_command_that_the_demo_prints_answers_in_another_terminal_while_it_runs(ended: Running) -> None:
+    assert ended.looked is not None
+    assert ended.looked.returncode == 0, ended.looked.stderr
+    roles = {model["version"]: model["role"] for model in json.loads(ended.looked.stdout)["models"]}
+    assert {"plain", "better", "bad"} == set(roles)
+    assert roles["plain"] == "live"
+    facts = json.loads(ended.output)
+    (promoted,) = re.findall(r"^  \$ fraudstream model promote (\w+)$", ended.errors, re.MULTILINE)
+    assert facts["commands"][2]["model"].startswith(promoted)
+    assert facts["audit"]["decided"] == sum(facts["audit"].values()) == facts["published"]
+    assert facts["evidence_equal"] is True
 
 
 def test_the_demo_runs_a_shadow_a_promotion_a_watch_a_rollback_and_a_canary_that_the_guard_ends(ended: Running) -> None:
@@ -223,7 +255,7 @@ def test_a_demo_stopped_while_its_killed_worker_is_down_leaves_no_process_or_fil
     start: Callable[..., Running],
 ) -> None:
     demo = start(*KILLING)
-    demo.until(lambda: "put better into the shadow" in demo.output)
+    demo.until(lambda: "$ fraudstream model challenge" in demo.output)
     before = demo.named("fraudstream.cli worker")
     demo.until(lambda: not before.is_running() or before.status() == psutil.STATUS_ZOMBIE)
     demo.process.send_signal(signal.SIGTERM)
@@ -236,7 +268,7 @@ def test_without_a_terminal_the_demo_prints_plain_lines(start: Callable[..., Run
     demo = start()
     assert demo.end() == 0, demo.errors
     assert "\x1b" not in demo.output
-    assert re.search(r"^train model cards better: [\d.]+ s", demo.output, re.MULTILINE)
+    assert re.search(r"^train two models: [\d.]+ s", demo.output, re.MULTILINE)
     assert re.search(r"tx/s .* latency p50 \d+ p99 \d+ ms .* revision [1-6]$", demo.output, re.MULTILINE)
     assert demo.left() == []
 
@@ -281,15 +313,7 @@ def test_keep_leaves_the_demo_running_and_prints_settings_for_the_command_line(s
     demo = start("--keep")
     demo.until(lambda: "still running" in demo.output)
     demo.until(lambda: "until this ends" in demo.output)
-    exported = dict(re.findall(r"export (\w+)=(\S+)", demo.output))
-    looked = subprocess.run(
-        [sys.executable, "-m", "fraudstream.cli", "model", "history", "--json"],
-        env=os.environ | exported,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    looked = type_in_another_terminal(demo.output, "fraudstream model history --json")
     assert [json.loads(line)["revision"] for line in looked.stdout.splitlines()] == [1, 2, 3, 4, 5, 6]
     demo.process.send_signal(signal.SIGINT)
     assert demo.end(30) == 0, demo.errors
