@@ -44,10 +44,11 @@ INTERRUPTIONS = ("Query interrupted", "KeyboardInterrupt")
 def demo(as_json: bool, picture: Path | None, page: Path | None, **numbers: Any) -> None:  # noqa: FBT001, ANN401 - a flag; click's options
     """Show the main job: live decisions, a challenger, a promotion, a roll-back, and a guard that ends a canary.
 
-    It needs the extra `demo`, no Docker and no Java, takes about three minutes, and leaves nothing behind. It ends with
-    1 if a transaction was lost, late or decided twice, if an offset was skipped, if a command was refused, if no guard
-    ended the bad canary, or if a card had another arm than its hash says. With --blue-green it ends with 1 if a
-    partition did not change its fleet at exactly one offset for each hand-over.
+    It prints the commands that it runs; while it runs, another terminal can type them, too. It needs the extra `demo`,
+    no Docker and no Java, takes about three minutes, and leaves nothing behind. It ends with 1 if a transaction was
+    lost, late or decided twice, if an offset was skipped, if a command was refused, if no guard ended the bad canary,
+    or if a card had another arm than its hash says. With --blue-green it ends with 1 if a partition did not change its
+    fleet at exactly one offset for each hand-over.
     """
     signals = _Signals()
     try:

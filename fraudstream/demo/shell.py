@@ -104,11 +104,13 @@ class Shell:
         lines = (f"export {name}={shlex.quote(value)}" for name, value in shared.items())
         (self.folder / self.name).write_text("\n".join((path, *lines, "")), encoding="utf-8")
 
-    def child(self, command: Command, log: str, output: Path | None = None, **variables: str) -> Child:
+    def child(
+        self, command: Command, log: str, output: Path | None = None, variables: Mapping[str, str] | None = None
+    ) -> Child:
         """Return a process of fraudstream that is not started yet; `variables` are set beside the settings."""
         whole = (sys.executable, "-P", "-m", "fraudstream.cli", *command)
         imports = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": _path()}
-        return Child(whole, self.folder / f"{log}.log", imports | dict(self.environment) | variables, output)
+        return Child(whole, self.folder / f"{log}.log", {**imports, **self.environment, **(variables or {})}, output)
 
     async def run(self, command: Command, runs: list[CommandRun] | None = None) -> CommandRun:
         """Run a command with `--json` to its end, and return what it printed; `runs` gets the run at its start."""

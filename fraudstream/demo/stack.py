@@ -105,7 +105,7 @@ def demo_stack(folder: Path, session_seconds: int) -> Iterator[DemoStack]:
         shell = Shell(folder, "settings", _environment(folder, broker.brokers, redis.url, session_seconds))
         worker, guard_http = shell.child(("worker",), "worker"), f"127.0.0.1:{free_port()}"
         own = {f"{PREFIX}HTTP": guard_http, f"{PREFIX}WORKER_ID": "demo-guard"}
-        guard, green = shell.child(("guard",), "guard", **own), _second_fleet(shell)
+        guard, green = shell.child(("guard",), "guard", variables=own), _second_fleet(shell)
         for one in (shell, green.shell):
             one.write_settings()
         try:
