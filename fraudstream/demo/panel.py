@@ -31,7 +31,7 @@ def panel(view: View) -> Panel:
     parts: list[RenderableType] = [bar, figures_table(view), "", timeline_table(view), "", revisions_table(view), ""]
     if view.begun:
         parts.insert(3, f"[bold]{view.begun[-1].shows}[/]; look: [cyan]{typed(view.begun[-1].look)}[/]")
-    if view.canary is not None:
+    if view.canary is not None and view.canary.end is None:
         parts.append(f"[bold]guard on declines[/]: {arms_text(view.canary)}")
     if view.blue_green is not None:
         parts += [f"[bold]{publisher_text(view.blue_green)}[/]", fleets_table(view, view.blue_green)]

@@ -75,9 +75,10 @@ FORMAT = """\
 </svg>
 """.replace("%FONTS%", FONTS)
 INTRODUCTION = """\
-Simulated cards pay by a Kafka-compatible broker, a Redis and workers on this machine, for about two and a half minutes:
-a model is promoted while payments flow, and rolled back; {last}. Each payment is checked.
-Lines with a $ are commands of fraudstream, run by the demo. In another terminal you can type them, or any other, after
+Simulated cards pay on this machine, by a Kafka-compatible broker, a Redis and workers of the demo.
+For about two and a half minutes a model is promoted while payments flow, and rolled back;
+{last}. Each payment is checked.
+A line with a $ is a command that the demo runs. Type it, or any other, in a second terminal after
   {source}"""
 LAST = {False: "a bad one is ended by its guard", True: "a second fleet takes over, and hands back"}
 """The last act, without and with `--blue-green`."""

@@ -167,8 +167,9 @@ def shown() -> View:
 
 def test_panel_line_news_and_report_show_the_canary() -> None:
     view, own = shown(), facts_of().first_declines[0]
+    assert "guard on declines" in drawn(panel(replace(view, canary=facts_of(None))))
     text = drawn(panel(view))
-    assert "guard on declines" in text
+    assert "guard on declines" not in text
     assert f"{own} of {own} first declines by 10% of the cards" in " ".join(text.split())
     assert "bad gets some cards" in text
     assert "the guard ends it" in text
