@@ -163,7 +163,7 @@ class LiveRun:
             ended.add(next(reversed(self.board.published.values())).partition)
 
     async def _extend(self, injector: Injector, operator: asyncio.Task[None]) -> None:
-        """Go on publishing while an action is pending, or the newest revision has not decided in every partition."""
+        """Go on publishing while an action is pending, or until the newest revision has decided in every partition."""
         for _ in range(self._plan.extra_seconds):
             if operator.done() and self._newest_decided():
                 return

@@ -138,7 +138,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     audit: dict[str, int]
     """How many offsets `topics audit` has found in which state; empty if it found nothing out."""
     evidence_equal: bool | None
-    """Whether `guard replay` found the evidence that the guard stated; None without such a command."""
+    """Whether `guard replay` found the evidence that the guard stated; None without such a command, or an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +225,7 @@ def summarise(run: RunFacts) -> Summary:
         },
         seconds=round(run.seconds, 1),
         audit=run.audit.facts.get("offsets", {}),
-        evidence_equal=None if run.replay is None else run.replay.facts.get("equal", False),
+        evidence_equal=None if run.replay is None else run.replay.facts.get("equal"),
     )
 
 

@@ -91,9 +91,12 @@ def test_evidence_that_the_topics_do_not_bear_out_is_reported(replay: dict[str, 
     run = CommandRun(("guard", "replay", "six"), 0, 1, 1, replay, "there is no such command")
     summary = summarise(run_of(view, replay=run))
     assert f"`fraudstream guard replay six`: {problem}" in summary.problems
-    assert summary.evidence_equal is False
+    assert summary.evidence_equal is replay.get("equal")
     sound = run_of(view, replay=replace(run, exit_code=0, facts={"equal": True}))
     assert (problems_of(sound), summarise(sound).evidence_equal) == ((), True)
+    uncounted = run_of(view, replay=replace(run, facts={}, error="the evidence cannot be counted again: it ends at 3"))
+    assert problems_of(uncounted) == ()
+    assert "states too early an end" in drawn(report(uncounted, summarise(uncounted)))
 
 
 def test_an_arm_is_that_of_the_worker() -> None:
