@@ -132,7 +132,7 @@ async def _measured(run: WorkerBench, digest: str, attack: str, seconds: float) 
     async with _attacker(run.settings, attack) as begin:
         before = await _offered(run, list(islice(others, count)))
         seen, began = len(run.seen), time.monotonic()
-        attacking = asyncio.create_task(begin())
+        attacking = asyncio.ensure_future(begin())
         during = await _offered(run, list(islice(others, count)))
         sent = await attacking
         answered = await _answered(run, seen + count, sent)
