@@ -129,7 +129,7 @@ async def test_who_waits_for_records_is_woken(reading: Reading) -> None:
 
 
 async def test_a_silent_broker_loses_its_connection_and_the_client_asks_it_anew(reading: Reading) -> None:
-    reading.connection._request_timeout = 0.01
+    reading.connection._request_timeout = 0.2
     await reading.asked(0)
     reading.subscriptions.assign_from_user({ONE})  # the time-out above counts from the next request on
     reading.subscriptions.seek(ONE, 3)
