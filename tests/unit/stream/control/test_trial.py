@@ -177,7 +177,6 @@ def test_an_artifact_that_needs_too_much_memory_is_refused() -> None:
 
 
 def test_an_artifact_of_other_features_or_with_other_bits_is_left_to_the_reader_to_judge() -> None:
-    ArtifactTrial(None)(DIGEST, artifact())
     ArtifactTrial("")(DIGEST, artifact())
     contents = model_for_tests()
     scores = contents["probe_rows.json"].replace(b'"scores":[0.', b'"scores":[0.9')

@@ -151,13 +151,17 @@ def test_headers_are_left_out_longest_first_only_if_there_is_no_room_for_some_of
     assert batch_bytes(outgoing) <= LARGEST_OUTPUT_BYTES
 
 
-def test_a_dead_letter_says_how_many_headers_of_its_record_were_not_read() -> None:
+def test_a_dead_letter_says_how_many_headers_of_its_record_were_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    largest = 100_000
+    monkeypatch.setattr(module, "LARGEST_OUTPUT_BYTES", largest)
     record = Told(b"v", b"k", 0, 0, [("a", b"1")], left_out=["odd", "odder"], left_out_more=40)
     outgoing = letter(record).to_record(WHOLE)
     assert dict(outgoing.headers)[TRUNCATED] == b"42 headers left out"
-    near = letter(Told(b"v" * (LARGEST_OUTPUT_BYTES - 350), None, 0, 0, [], left_out_more=7)).to_record(WHOLE)
+    near = letter(Told(b"v" * (largest - 350), None, 0, 0, [], left_out_more=7)).to_record(WHOLE)
     assert dict(near.headers)[TRUNCATED].endswith(b"7 headers left out")
-    assert batch_bytes(near) <= LARGEST_OUTPUT_BYTES
+    assert batch_bytes(near) <= largest
 
 
 @pytest.mark.parametrize(
