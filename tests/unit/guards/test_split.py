@@ -14,9 +14,9 @@ from guards.errors import CheckpointError, OtherHashKeyError
 from guards.evidence import LARGEST_RATIO, RATIOS, log_arm_evidence, log_evidence_of, log_split_ratio_evidence
 from guards.excluded import ExcludedCards
 from guards.records import GuardedOutcome, GuardedScore, ScorePlace
-from guards.report import LARGEST_EVIDENCE_BYTES, breaches, disagreements, evidence, recomputed
+from guards.report import LARGEST_EVIDENCE_BYTES, breaches, disagreements, evidence, explain, recomputed
 from guards.shares import ArmShare, SplitArms
-from guards.specs import OF_A_CANARY, Action, GuardKind, default_guards
+from guards.specs import OF_A_CANARY, Action, GuardKind, GuardSpec, default_guards
 from guards.state import GuardState, PartitionCounts
 from support.hashed_cards import OTHER_KEY, exclusion_key, hashed
 
@@ -230,3 +230,18 @@ def test_the_evidence_of_as_many_arms_as_there_may_be_fits_into_a_command(
     assert len(json.dumps(found, separators=(",", ":"))) <= LARGEST_EVIDENCE_BYTES
     assert ("positions" in found) is has_positions
     assert disagreements(found) == ()
+
+
+def test_the_evidence_is_said_in_words() -> None:
+    lines = explain(evidence(counted(declined=[40, 31, 60], sample_ratio=[90, 310, 600])))
+    e, other = (math.exp(log) for log in log_arm_evidence((40, 31, 60), (1_000, 3_000, 6_000)))
+    assert "reviewed: no first reviews yet" in lines
+    assert (
+        f"declined: first declines: 40 of a (10%), E {e:,.3g}, 31 of b (30%), E {other:,.3g}, 60 of live (60%). "
+        f"E = {e:,.3g} against a bound of 200 (alpha 0.01): breached: roll_back"
+    ) in lines
+    (ratio,) = [line for line in lines if line.startswith("sample_ratio")]
+    assert ratio.startswith("sample_ratio: cards: 90 of a (10%), 310 of b (30%), 600 of live (60%). E = 0.")
+    tolerant = GuardState({GuardKind.DECLINED: GuardSpec(0.01, Action.HOLD, 1.25)}, "default", split=SPLIT)
+    tolerant.partitions = counted(declined=[1, 2, 3]).partitions
+    assert "; 1.25 times as many as live's are tolerated. E = " in explain(evidence(tolerant))[0]

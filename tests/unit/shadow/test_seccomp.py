@@ -93,3 +93,11 @@ def test_on_another_machine_it_says_so_and_denies_nothing(monkeypatch: pytest.Mo
     monkeypatch.setattr(seccomp.platform, "machine", lambda: "riscv64")
     with pytest.raises(NoSeccompError, match="riscv64 is not supported"):
         restrict(connections=False)
+
+
+def test_the_machines_deny_the_same_uses() -> None:
+    machines = seccomp._MACHINES.values()
+    assert {len(one.connections) for one in machines} == {8}
+    assert all(len(set(one.always)) == len(one.always) for one in machines)
+    for one in machines:
+        assert all(len(step) == 8 for step in seccomp._program(one, connections=False))

@@ -10,7 +10,7 @@ from features.errors import StoreRefusedError
 from features.history import records
 from features.history.history import History
 from features.history.store import Entity
-from features.redis.cache import ENTRY_OVERHEAD_BYTES, HEADER, Cache, CachedHistory
+from features.redis.cache import ENTRY_OVERHEAD_BYTES, HEADER, Cache, CachedHistory, append_requests
 from support.features.recount import label, transaction, transactions
 
 NOW = 1_700_000_000_000
@@ -144,3 +144,21 @@ def test_a_grown_history_takes_more_of_the_cache_and_an_evicted_one_can_be_cache
     cache.clear(10_000)
     cache.put([second])
     assert cache.get(2) is second
+
+
+def test_an_append_request_states_the_cached_end_and_carries_the_drafts() -> None:
+    known, absent = cached(1, 2), CachedHistory(Entity.CARD, 2, "card-2", b"other")
+    known.append(rows_of(3)[0], NOW)
+    absent.append(rows_of(4)[0], NOW)
+    known.refreshed_ms = 5
+    ((asks, drafts, headers),) = append_requests([[known, absent]], 4)
+    assert len(asks) == 2 * 20
+    assert int.from_bytes(asks[:4], "little") == 80 + 72
+    assert asks[4:12] == rows_of(2)[0, records.ID].tobytes()
+    assert [asks[16], asks[36]] == [0, 3]
+    assert drafts == rows_of(3, 4).tobytes()
+    assert headers == absent.header()
+    assert append_requests([[known], [absent]], 4) == [
+        (asks[:20], rows_of(3).tobytes(), b""),
+        (asks[20:], rows_of(4).tobytes(), absent.header()),
+    ]

@@ -11,6 +11,7 @@ from redis.crc import key_slot
 
 from features.history import records
 from features.history.store import Entity
+from features.redis.append import AppendContext, ShardAppend, append_calls, append_steps
 from features.redis.cache import CachedHistory
 from features.redis.keys import CLUSTER_SHARDS, HOME_SHARD, SINGLE_SERVER_SHARDS, SLOTS, KeyLayout
 
@@ -95,3 +96,55 @@ def test_entities_are_spread_evenly_over_shards() -> None:
     counts = Counter(shards.shard_of(records.card_hash(f"card-{number}")) for number in range(CLUSTER_SHARDS * 500))
     assert set(counts) == set(range(CLUSTER_SHARDS))
     assert 380 < min(counts.values()) <= max(counts.values()) < 620
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[KeyLayout, dict[Entity, list[CachedHistory]]]:
+    shards = KeyLayout("p:", draw(deployments), draw(st.sampled_from((SINGLE_SERVER_SHARDS, 2, 3, 16))))
+    return shards, {
+        kind: [
+            history(entity, kind, shards, draw(st.integers(0, 2)), draw(st.integers(0, 2)))
+            for entity in draw(st.lists(hashes, unique=True, max_size=12, min_size=kind is Entity.CARD))
+        ]
+        for kind in HORIZONS
+    }
+
+
+@given(batch=batches())
+def test_a_batch_is_one_call_on_a_single_server_and_one_call_per_shard_and_step_on_a_cluster(
+    batch: tuple[KeyLayout, dict[Entity, list[CachedHistory]]],
+) -> None:
+    shards, touched = batch
+    in_turn = append_steps(touched, shards)
+    all_entries = [entry for group in touched.values() for entry in group]
+    appended = [part for step in in_turn[:2] for part in step]
+    assert sorted(map(id, (entry for part in appended for entry in part.entries))) == sorted(map(id, all_entries))
+    for step in in_turn:
+        assert len({part.shard for part in step}) == len(step)
+        assert all(shards.shard_of(entry.entity) == part.shard for part in step for entry in part.entries)
+    if shards.shard_count == SINGLE_SERVER_SHARDS:
+        assert [len(step) for step in in_turn] == [1]
+    else:
+        assert {kind for part in in_turn[0] for kind in part.groups} == {Entity.CARD}
+        assert Entity.CARD not in {kind for part in in_turn[1] for kind in part.groups}
+        begins = any(
+            not entry.committed and entry.length
+            for kind in touched
+            if kind is not Entity.CARD
+            for entry in touched[kind]
+        )
+        assert in_turn[2:] == ([in_turn[0]] if begins else [])
+
+
+def test_an_append_call_carries_its_shards_epoch_and_describes_each_kind_of_history() -> None:
+    shards = KeyLayout("p:", "d", 2)
+    card, shop = history(2, Entity.CARD, shards), history(4, Entity.MERCHANT, shards, drafts=2, settled=1)
+    (call,) = append_calls(
+        [ShardAppend(0, {Entity.CARD: [card], Entity.MERCHANT: [shop]})], shards, AppendContext(7, HORIZONS, NOW)
+    )
+    assert call.shard == 0
+    assert call.keys == [shards.epochs[0], card.key, shop.key]
+    epoch, asks, drafts, headers, *kinds = call.arguments
+    assert (epoch, len(bytes(asks)), headers) == (7, 40, card.header())
+    assert drafts == card.uncommitted().tobytes() + shop.uncommitted().tobytes()
+    assert kinds == [1, 72, 86_400_001, 0, 1, 48, 86_400_001, 1]
