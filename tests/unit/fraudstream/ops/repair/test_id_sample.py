@@ -1,9 +1,6 @@
 """What the rules on card numbers would refuse is counted by field, and no id is kept."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -12,6 +9,7 @@ from fraudstream.ops.repair.id_sample import IdCount, IdSample, sample_ids
 from stream.id_rules import NO_SHAPES, read_shapes
 from stream.settings import Settings
 from support.fleet.payments import luhn, payment
+from support.scans import GivenScan, give_scans
 from support.stream_records import Told
 
 NUMBER = luhn("453201511283036")
@@ -53,21 +51,10 @@ async def test_the_last_records_are_read_until_the_ends_or_until_the_time_is_ove
     hangs: bool,  # noqa: FBT001 - a parameter
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = []
-
-    class Scan:
-        async def read(self) -> AsyncIterator[tuple[Sequence[Told], float]]:
-            yield [Told(json.dumps(payment(1, card_id=NUMBER)).encode(), b"k"), Told(None, b"k")], 0.5
-            if hangs:
-                await asyncio.Event().wait()
-
-    @asynccontextmanager
-    async def scan_topic(_settings: Settings, topic: str, since_ms: int, before: int) -> AsyncIterator[Scan]:
-        asked.append((topic, since_ms > 2**49, before))
-        yield Scan()
-
-    monkeypatch.setattr(id_sample, "scan_topic", scan_topic)
+    records = [Told(json.dumps(payment(1, card_id=NUMBER)).encode(), b"k"), Told(None, b"k")]
+    asked = give_scans(monkeypatch, id_sample, {"transactions": GivenScan([records], hangs=hangs)})
     found = await sample_ids(Settings(), "transactions", 500, 0.05 if hangs else 60.0, NO_SHAPES)
-    assert asked == [("transactions", True, 500)]
+    ((topic, since_ms, before),) = asked
+    assert (topic, since_ms > 2**49, before) == ("transactions", True, 500)
     assert (found.topic, found.records, found.unreadable, found.is_whole) == ("transactions", 2, 1, not hangs)
     assert NUMBER not in repr(found)

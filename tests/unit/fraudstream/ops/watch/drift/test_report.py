@@ -2,8 +2,6 @@
 
 import io
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -28,6 +26,7 @@ from stream.settings import Settings
 from support.drift_cases import DIGEST, FIRST_DAY, POLICY, TERMS, DriftRecord, label, manifest, payments, record
 from support.drift_cases import reference as reference_of
 from support.parsed_page import parsed
+from support.scans import GivenScan, give_scans
 
 REFERENCE = reference_of(payments(range(FIRST_DAY - 28, FIRST_DAY), seed=7, cards=400))
 DAYS = 9
@@ -60,18 +59,6 @@ class Models:
         return True
 
 
-class Scan:
-    """Takes the place of a scan of a topic."""
-
-    def __init__(self, records: list[DriftRecord]) -> None:
-        self.first = {0: 0}
-        self._records = records
-
-    async def read(self) -> AsyncIterator[tuple[list[DriftRecord], float]]:
-        for begin in range(0, len(self._records), 500):
-            yield self._records[begin : begin + 500], 0.5
-
-
 def frauds_of(drawn: Any) -> list[DriftRecord]:
     """Return labels: of each alert that is fraud, two days later; scores are calibrated."""
     random = np.random.default_rng(3)
@@ -85,13 +72,10 @@ def frauds_of(drawn: Any) -> list[DriftRecord]:
 
 
 async def read(monkeypatch: pytest.MonkeyPatch, drawn: Any, models: Models | None = None) -> WatchReport:
-    topics = {"scores": [record(one, at) for at, one in enumerate(drawn)], "outcomes": frauds_of(drawn)}
-
-    @asynccontextmanager
-    async def scan_topic(_settings: Settings, topic: str, _since_ms: int, _before: int = 0) -> AsyncIterator[Scan]:
-        yield Scan(topics[topic])
-
-    monkeypatch.setattr(report_module, "scan_topic", scan_topic)
+    scores = [record(one, at) for at, one in enumerate(drawn)]
+    fetches = [scores[begin : begin + 500] for begin in range(0, len(scores), 500)]
+    topics = {"scores": GivenScan(fetches), "outcomes": GivenScan([frauds_of(drawn)])}
+    give_scans(monkeypatch, report_module, topics)
     return await read_watch(Settings(), SCOPE, TERMS, models or Models())  # type: ignore[arg-type]
 
 
