@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from fraudstream.ops.rollout.deployments.comparison import Comparison, DecisionChange
+from fraudstream.ops.rollout.deployments.evidence import in_words
 from fraudstream.ops.rollout.deployments.gates import (
     GateLimits,
     GoNoGo,
@@ -139,6 +140,12 @@ def test_the_evidence_says_go_and_what_each_gate_found() -> None:
         "passed": True, "found": "2 in group fraudstream-green", "required": "at least 1",
     }  # fmt: skip
     assert evidence_of(found(replace(STATE, workers=())), COMPARISON)["go"] is False
+
+
+def test_the_evidence_is_told_in_words() -> None:
+    first, *others = in_words(evidence_of(found(replace(STATE, workers=())), COMPARISON))
+    assert first == "no-go: 7 gates"
+    assert others[0] == "workers NOT PASSED: 0 in group fraudstream-green"
 
 
 def test_the_evidence_is_never_too_large() -> None:

@@ -30,6 +30,7 @@ from fraudstream.ops.watch.incidents.webhook import (
     asked_pause_s,
     event_id,
     signature,
+    weaknesses,
     with_secret,
 )
 from stream.clock import now_ms
@@ -270,6 +271,14 @@ async def test_a_certificate_is_checked_against_the_systems_authorities(tmp_path
         assert (refused.accepted, refused.refuses_event) == (False, False)
         assert "its certificate is not trusted" in refused.why
         assert receiver.posted == []
+
+
+def test_what_does_not_protect_the_events_is_said() -> None:
+    assert weaknesses(Settings(incident_webhook="https://pager/x", incident_secret=SECRET)) == ()
+    assert weaknesses(Settings(incident_webhook="http://127.0.0.1:8099/x", incident_secret=SECRET)) == ()
+    plain = weaknesses(Settings(incident_webhook="http://pager:80/key", incident_secret=SECRET))
+    assert plain == ("incidents are sent to pager:80 without encryption; use https://",)
+    assert "without a signature" in weaknesses(Settings(incident_webhook="https://pager/x"))[0]
 
 
 def test_the_secret_may_stand_in_a_file(tmp_path: Path) -> None:
