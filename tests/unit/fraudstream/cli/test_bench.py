@@ -16,6 +16,6 @@ def test_a_command_that_has_moved_names_its_place_and_exits_with_2(name: str, ar
     assert f"has moved: `python -m benchmarks {name} …` in a checkout" in done.stderr
 
 
-def test_what_has_moved_is_there_and_nothing_else() -> None:
-    assert set(ELSEWHERE) == MOVED
+def test_what_has_moved_is_there() -> None:
+    assert set(ELSEWHERE) >= MOVED
     assert not MOVED & set(COMMANDS)
