@@ -30,7 +30,7 @@ from stream.clock import now_ms
 from stream.errors import MeasurementError
 from stream.kafka.client import open_admin, producer_options
 from stream.kafka.topics import LABELS, TRANSACTIONS, apply, layouts_of
-from stream.recovery.repair import Repair, RepairDeps
+from stream.recovery.repair import Repair
 from stream.scoring.facts import Fact, Reapplied
 from stream.settings import Settings
 
@@ -218,7 +218,13 @@ def _repair_partitions(task: RepairTask) -> RepairResult:
     async def all_parts(_partitions: Mapping[TopicName, int]) -> dict[LogPart, int]:
         return ends
 
-    repair = Repair(RepairDeps(task.settings, load_sets(task.settings.features), task.repair, emit, dict))
+    repair = Repair(
+        settings=task.settings,
+        policy=load_sets(task.settings.features),
+        target=task.repair,
+        emit=emit,
+        read_to=dict,
+    )
     if not asyncio.run(repair.run(all_parts)):
         raise MeasurementError("Redis lost records during the measurement: try again")
     return RepairResult(counts, begun_s, ended_s)

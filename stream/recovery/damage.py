@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
@@ -26,13 +27,12 @@ from stream.engine.batches import Record
 from stream.fates import Phase, is_retried
 from stream.recovery.originals import originals_of
 from stream.recovery.reapply import (
+    LogReplay,
     OffsetRange,
-    ReapplyDeps,
     ReapplyRate,
     apply_again,
     log_reader,
     partitions_of_log,
-    reapply,
     topic_partition,
 )
 from stream.recovery.replayed_input import ReplayedInput, read_input
@@ -52,33 +52,37 @@ _SEEN_SECONDS = 2.0
 _CACHE_BYTES = 64 << 20
 
 
-class DamageDeps(NamedTuple):
-    """The dependencies: `store` is the one that decides, `show` receives the number of damaged histories.
+class DamageRepairer:
+    """Looks for damaged histories once a second, and rebuilds them, if this is the worker to do it.
 
-    `read_to` returns the offset up to which each own partition was read, None until all are known.
+    `store` is the one that decides, `show` receives the number of damaged histories. `read_to` returns the offset up to
+    which each own partition was read, None until all are known.
     """
 
-    settings: Settings
-    policy: RetentionPolicy
-    store: RedisStore
-    read_to: Callable[[], Mapping[int, int] | None]
-    emit: FactListener
-    show: Callable[[int], None]
-
-
-class DamageRepairer:
-    """Looks for damaged histories once a second, and rebuilds them, if this is the worker to do it."""
-
-    def __init__(self, deps: DamageDeps) -> None:
-        self._deps = deps
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        policy: RetentionPolicy,
+        store: RedisStore,
+        read_to: Callable[[], Mapping[int, int] | None],
+        emit: FactListener,
+        show: Callable[[int], None],
+    ) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._store = store
+        self._read_to = read_to
+        self._emit = emit
+        self._show = show
 
     async def run(self) -> None:
         """Rebuild whenever needed, for ever."""
         while True:
             await until_tick(_POLL_SECONDS)
             try:
-                found = await self._deps.store.damaged.read() if self._is_ours() else []
-                self._deps.show(len(found))
+                found = await self._store.damaged.read() if self._is_ours() else []
+                self._show(len(found))
                 if found:
                     await self._repair(found)
             except Exception as error:
@@ -88,13 +92,12 @@ class DamageRepairer:
 
     def _is_ours(self) -> bool:
         """Tell whether this worker is to rebuild them, now: not during a repair of everything, which comes first."""
-        store = self._deps.store
-        whole = not store.incomplete and store.state.pending_repair is None
-        return whole and FIRST_PARTITION in (self._deps.read_to() or {})
+        whole = not self._store.incomplete and self._store.state.pending_repair is None
+        return whole and FIRST_PARTITION in (self._read_to() or {})
 
     async def _repair(self, found: Sequence[DamagedHistory]) -> None:
         """Rebuild until that is done, or another worker is to do it."""
-        task = asyncio.create_task(rebuild_damaged(self._deps, found))
+        task = asyncio.create_task(self._rebuild(found))
         try:
             while self._is_ours() and not task.done():
                 await asyncio.wait({task}, timeout=_POLL_SECONDS)
@@ -103,89 +106,100 @@ class DamageRepairer:
         if isinstance(error, Exception):
             raise error
 
+    async def _rebuild(self, damaged: Sequence[DamagedHistory]) -> None:
+        """Append what damaged histories lack, with connections of its own, and say that they are whole.
 
-async def rebuild_damaged(deps: DamageDeps, damaged: Sequence[DamagedHistory]) -> None:
-    """Append what damaged histories lack, with connections of its own, and say that they are whole.
+        Labels come before transactions, which take them along, as in a repair of everything.
 
-    Labels come before transactions, which take them along, as in a repair of everything.
-
-    Raises:
-        StoreUnavailableError: Redis does not respond.
-        aiokafka.errors.KafkaError: Kafka does not respond.
-    """
-    log.warning("%d damaged histories are rebuilt from Kafka, such as %s", len(damaged), damaged[0].key.decode())
-    options = StoreOptions(
-        cache_bytes=min(_CACHE_BYTES, deps.settings.cache_mb << 20),
-        batch_bytes=deps.settings.batch_mb << 20,
-        other_store_lock=deps.store.lock,
-        originals=originals_of(deps.settings),
-    )
-    store = RedisStore(deps.settings.redis_url, deps.settings.deployment, deps.policy, now_ms, options)
-    try:
-        await store.connect()
-        rebuild = _Rebuild(deps, store, damaged)
-        if await rebuild.append_lacking():
-            await asyncio.sleep(_SEEN_SECONDS)
-            whole = [await store.damaged.mend(one) for one in damaged]
-            log.warning("%d of %d damaged histories are whole again", sum(whole), len(damaged))
-    finally:
-        await store.close()
+        Raises:
+            StoreUnavailableError: Redis does not respond.
+            aiokafka.errors.KafkaError: Kafka does not respond.
+        """
+        log.warning("%d damaged histories are rebuilt from Kafka, such as %s", len(damaged), damaged[0].key.decode())
+        settings = self._settings
+        options = StoreOptions(
+            cache_bytes=min(_CACHE_BYTES, settings.cache_mb << 20),
+            batch_bytes=settings.batch_mb << 20,
+            other_store_lock=self._store.lock,
+            originals=originals_of(settings),
+        )
+        store = RedisStore(settings.redis_url, settings.deployment, self._policy, now_ms, options)
+        try:
+            await store.connect()
+            rebuild = _Rebuild(settings, store, damaged, read_to=self._read_to() or {}, emit=self._emit)
+            if await rebuild.append_lacking():
+                await asyncio.sleep(_SEEN_SECONDS)
+                whole = [await store.damaged.mend(history) for history in damaged]
+                log.warning("%d of %d damaged histories are whole again", sum(whole), len(damaged))
+        finally:
+            await store.close()
 
 
 class _Rebuild:
     """One rebuild of some histories, under the history epoch of its beginning."""
 
-    def __init__(self, deps: DamageDeps, store: RedisStore, damaged: Sequence[DamagedHistory]) -> None:
-        self._deps = deps
+    def __init__(
+        self,
+        settings: Settings,
+        store: RedisStore,
+        damaged: Sequence[DamagedHistory],
+        *,
+        read_to: Mapping[int, int],
+        emit: FactListener,
+    ) -> None:
+        self._settings = settings
         self._store = store
         self._search = EntitySearch(damaged)
+        self._read_to = read_to
+        self._emit = emit
         self._epoch = store.history_epoch
         self._refresh_due = 0.0
 
     async def append_lacking(self) -> bool:
         """Append all that is lacking; False if the epoch rose meanwhile, so that everything is repaired."""
-        settings, search = self._deps.settings, self._search
+        settings, search = self._settings, self._search
         async with log_reader(settings) as reader:
-            deps = ReapplyDeps(reader, await read_input(settings, self._deps.read_to() or {}), self._store, SEARCH_RATE)
-            labels, transactions = [await self._ranges(deps, of_labels=of_labels) for of_labels in (True, False)]
-            await self._note_displaced(deps, (*labels, *transactions))
-            done = search.is_of_cards or await reapply(deps._replace(apply=search.collect), transactions, self._go_on)
-            done = done and await reapply(deps._replace(apply=self._apply_labels), labels, self._go_on)
-            done = done and await reapply(deps._replace(apply=self._apply_transactions), transactions, self._go_on)
-            done = done and await self._append_predictions(deps)
-            await self._note_displaced(deps, (*labels, *transactions))
+            replayed = await read_input(settings, self._read_to)
+            replay = LogReplay(reader=reader, input=replayed, store=self._store, rate=SEARCH_RATE)
+            labels = await self._ranges(replay, of_labels=True)
+            transactions = await self._ranges(replay, of_labels=False)
+            await self._note_displaced(replay, (*labels, *transactions))
+            done = search.is_of_cards or await replay.run(transactions, self._go_on, search.collect)
+            done = done and await replay.run(labels, self._go_on, self._apply_labels)
+            done = done and await replay.run(transactions, self._go_on, self._apply_transactions)
+            done = done and await self._append_predictions(replay)
+            await self._note_displaced(replay, (*labels, *transactions))
         return done
 
-    async def _append_predictions(self, deps: ReapplyDeps) -> bool:
+    async def _append_predictions(self, replay: LogReplay) -> bool:
         """Append the predictions that damaged ones lack; False if the rebuild is no longer needed as it began."""
         if not self._search.is_of_predictions:
             return True
-        async with log_reader(self._deps.settings, predictions=True) as reader:
-            count = partitions_of_log(reader, self._deps.settings, predictions=True)["predictions"]
+        async with log_reader(self._settings, predictions=True) as reader:
+            count = partitions_of_log(reader, self._settings, predictions=True)["predictions"]
             parts = [LogPart(of_labels=False, partition=one, of_predictions=True) for one in range(count)]
-            tps = {part: topic_partition(self._deps.settings, part) for part in parts}
+            tps = {part: topic_partition(self._settings, part) for part in parts}
             ends = await reader.end_offsets(list(tps.values()))
             ranges = [OffsetRange(part, 0, 0, ends[tp], 0) for part, tp in tps.items()]
-            apply = deps._replace(reader=reader, apply=self._apply_predictions)
-            return await reapply(apply, ranges, self._go_on)
+            return await replace(replay, reader=reader).run(ranges, self._go_on, self._apply_predictions)
 
     async def _apply_predictions(self, replayed: ReplayedInput, store: RedisStore, some: Sequence[Record]) -> None:
         found = self._search.predictions(some)
         await apply_again(replayed, store, found)
-        self._deps.emit(Reapplied("predictions", len(found)))
+        self._emit(Reapplied("predictions", len(found)))
 
-    async def _ranges(self, deps: ReapplyDeps, *, of_labels: bool) -> list[OffsetRange]:
+    async def _ranges(self, replay: LogReplay, *, of_labels: bool) -> list[OffsetRange]:
         """Return all that a topic holds now."""
-        counts = partitions_of_log(deps.reader, deps.input.settings)
+        counts = partitions_of_log(replay.reader, replay.input.settings)
         parts = [LogPart(of_labels, one) for one in range(counts["labels" if of_labels else "transactions"])]
-        ends = await deps.reader.end_offsets([topic_partition(deps.input.settings, part) for part in parts])
-        return [OffsetRange(part, 0, 0, ends[topic_partition(deps.input.settings, part)], 0) for part in parts]
+        ends = await replay.reader.end_offsets([topic_partition(replay.input.settings, part) for part in parts])
+        return [OffsetRange(part, 0, 0, ends[topic_partition(replay.input.settings, part)], 0) for part in parts]
 
-    async def _note_displaced(self, deps: ReapplyDeps, ranges: Sequence[OffsetRange]) -> None:
+    async def _note_displaced(self, replay: LogReplay, ranges: Sequence[OffsetRange]) -> None:
         """Store that all records that the log holds by now may be out of order."""
-        tps = {one.part: topic_partition(deps.input.settings, one.part) for one in ranges}
-        ends = await deps.reader.end_offsets(list(tps.values()))
-        below = {part: place_of(deps.input.log(tp.topic), ends[tp]) for part, tp in tps.items()}
+        tps = {one.part: topic_partition(replay.input.settings, one.part) for one in ranges}
+        ends = await replay.reader.end_offsets(list(tps.values()))
+        below = {part: place_of(replay.input.log(tp.topic), ends[tp]) for part, tp in tps.items()}
         await self._store.repair_progress.add_displaced(self._epoch, below, now_ms())
 
     async def _go_on(self, _ranges: Sequence[OffsetRange], _count: int) -> bool:
@@ -198,14 +212,14 @@ class _Rebuild:
     async def _apply_labels(self, replayed: ReplayedInput, store: RedisStore, some: Sequence[Record]) -> None:
         found = self._search.labels(some)
         await apply_again(replayed, store, found)
-        self._deps.emit(Reapplied("labels", len(found)))
+        self._emit(Reapplied("labels", len(found)))
 
     async def _apply_transactions(self, replayed: ReplayedInput, store: RedisStore, some: Sequence[Record]) -> None:
         decoded = replayed.decode(self._search.transactions(some))
         accepted = await store.confirm(decoded.columns) if decoded.records else []
         found = [record for record, one in zip(decoded.records, accepted, strict=True) if one]
         await apply_again(replayed, store, found)
-        self._deps.emit(Reapplied("transactions", len(found)))
+        self._emit(Reapplied("transactions", len(found)))
 
 
 class _Names(NamedTuple):

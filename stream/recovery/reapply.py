@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
@@ -43,16 +44,6 @@ THROTTLED = ReapplyRate(200, 1.0)
 
 ApplyRecords = Callable[[ReplayedInput, RedisStore, Sequence[Record]], Awaitable[None]]
 """Applies records, or a part of them, to the store."""
-
-
-class ReapplyDeps(NamedTuple):
-    """The reader of the log, the store to apply records to, and the rate; `apply` is `apply_again` if None."""
-
-    reader: LogConsumer
-    input: ReplayedInput
-    store: RedisStore
-    rate: ReapplyRate
-    apply: ApplyRecords | None = None
 
 
 class OffsetRange(NamedTuple):
@@ -118,36 +109,6 @@ def topic_partition(settings: Settings, part: LogPart) -> TopicPartition:
     return TopicPartition(settings.topic(part.topic), part.partition)
 
 
-async def reapply(deps: ReapplyDeps, ranges: Iterable[OffsetRange], progress: ProgressCallback) -> bool:
-    """Apply ranges again, in parallel, each in order; return whether all were applied to their end.
-
-    Raises:
-        StoreUnavailableError: Redis does not respond; what was passed to `progress` is applied.
-        aiokafka.errors.KafkaError: Kafka does not respond.
-    """
-    reader, replayed, store, rate, apply = deps
-    current = {topic_partition(replayed.settings, one.part): one for one in ranges}
-    reader.assign(list(current))
-    begins = await reader.beginning_offsets(list(current)) if current else {}
-    for tp, one in current.items():
-        at = max(one.at, begins[tp])
-        current[tp] = one._replace(first=max(one.first, begins[tp]), at=at)
-        reader.seek(tp, at)
-    proceed = await progress(list(current.values()), 0)
-    while proceed and (behind := [tp for tp, one in current.items() if one.at < one.end]):
-        fetched = await reader.getmany(*behind, timeout_ms=_FETCH_MS, max_records=rate.batch_size)
-        within = [record for tp, some in fetched.items() for record in some if record.offset < current[tp].end]
-        records = [record for record in within if not replayed.is_left_out(record)]
-        began = time.monotonic()
-        await (apply or apply_again)(replayed, store, records)
-        took_s = time.monotonic() - began
-        for tp in behind:  # control records and compaction leave gaps, so the reader's position counts
-            current[tp] = current[tp]._replace(at=max(current[tp].at, await reader.position(tp)))
-        proceed = await progress(list(current.values()), len(within))
-        await asyncio.sleep(rate.pause_ratio * took_s)
-    return proceed
-
-
 async def apply_again(replayed: ReplayedInput, store: RedisStore, records: Sequence[Record]) -> None:
     """Apply records; if that fails unexpectedly, one by one: the faulty record became a dead letter the first time."""
     try:
@@ -186,3 +147,44 @@ async def _append(replayed: ReplayedInput, store: RedisStore, records: Sequence[
     if of_transactions:
         decoded = await in_thread_if_large(size_of(*of_transactions), replayed.decode, of_transactions)
         await store.apply(decoded.columns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogReplay:
+    """An open log, as it was taken in, and the store that its records are applied to again, at a rate."""
+
+    reader: LogConsumer
+    input: ReplayedInput
+    store: RedisStore
+    rate: ReapplyRate
+
+    async def run(
+        self, ranges: Iterable[OffsetRange], progress: ProgressCallback, apply: ApplyRecords = apply_again
+    ) -> bool:
+        """Apply ranges again, in parallel, each in order; return whether all were applied to their end.
+
+        Raises:
+            StoreUnavailableError: Redis does not respond; what was passed to `progress` is applied.
+            aiokafka.errors.KafkaError: Kafka does not respond.
+        """
+        reader = self.reader
+        current = {topic_partition(self.input.settings, each.part): each for each in ranges}
+        reader.assign(list(current))
+        begins = await reader.beginning_offsets(list(current)) if current else {}
+        for tp, to_apply in current.items():
+            at = max(to_apply.at, begins[tp])
+            current[tp] = to_apply._replace(first=max(to_apply.first, begins[tp]), at=at)
+            reader.seek(tp, at)
+        proceed = await progress(list(current.values()), 0)
+        while proceed and (behind := [tp for tp, reached in current.items() if reached.at < reached.end]):
+            fetched = await reader.getmany(*behind, timeout_ms=_FETCH_MS, max_records=self.rate.batch_size)
+            within = [record for tp, some in fetched.items() for record in some if record.offset < current[tp].end]
+            records = [record for record in within if not self.input.is_left_out(record)]
+            began = time.monotonic()
+            await apply(self.input, self.store, records)
+            took_s = time.monotonic() - began
+            for tp in behind:  # control records and compaction leave gaps, so the reader's position counts
+                current[tp] = current[tp]._replace(at=max(current[tp].at, await reader.position(tp)))
+            proceed = await progress(list(current.values()), len(within))
+            await asyncio.sleep(self.rate.pause_ratio * took_s)
+        return proceed

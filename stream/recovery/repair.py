@@ -24,13 +24,12 @@ from stream.recovery.originals import originals_of
 from stream.recovery.reapply import (
     FULL_SPEED,
     THROTTLED,
+    LogReplay,
     OffsetRange,
     ProgressCallback,
-    ReapplyDeps,
     apply_erasures,
     log_reader,
     partitions_of_log,
-    reapply,
     topic_partition,
 )
 from stream.recovery.replayed_input import read_input
@@ -103,33 +102,36 @@ class RepairStatus:
         return f"{self.applied:,} of {self.wanted:,} records so far, {self.parts_done} of {self.parts} parts done"
 
 
-class RepairDeps(NamedTuple):
-    """A repair's dependencies: `repair` is the epoch and how far back histories are to reach, `emit` receives facts.
-
-    `read_to` returns the offset up to which each partition of transactions that is repaired here was read, None until
-    it is known. `store_lock` is the lock of the store that decides in this process, if any.
-    """
-
-    settings: Settings
-    policy: RetentionPolicy
-    repair: EpochCoverage
-    emit: FactListener
-    read_to: Callable[[], Mapping[int, int] | None]
-    store_lock: asyncio.Lock | None = None
-
-
 class Repair:
     """Repairs parts of the log, with connections of its own.
+
+    `target` is the epoch and how far back histories are to reach, `emit` receives facts. `read_to` returns the offset
+    up to which each partition of transactions that is repaired here was read, None until it is known. `store_lock` is
+    the lock of the store that decides in this process, if any.
 
     Attributes:
         status: the progress of all repairing workers; None until it has been read.
         ranges: the parts that are repaired here, with their progress.
     """
 
-    def __init__(self, deps: RepairDeps) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        policy: RetentionPolicy,
+        target: EpochCoverage,
+        emit: FactListener,
+        read_to: Callable[[], Mapping[int, int] | None],
+        store_lock: asyncio.Lock | None = None,
+    ) -> None:
         self.status: RepairStatus | None = None
         self.ranges: Mapping[LogPart, OffsetRange] = {}
-        self._deps = deps
+        self._settings = settings
+        self._policy = policy
+        self._target = target
+        self._emit = emit
+        self._read_to = read_to
+        self._store_lock = store_lock
 
     async def run(self, ends: Ends) -> bool:
         """Apply parts again, and wait for those of other workers; return whether this repair is still the current one.
@@ -138,25 +140,26 @@ class Repair:
             StoreUnavailableError: Redis does not respond; what was reported need not be repeated.
             aiokafka.errors.KafkaError: Kafka does not respond.
         """
-        settings, policy, store_lock = self._deps.settings, self._deps.policy, self._deps.store_lock
+        settings = self._settings
         options = StoreOptions(
             cache_bytes=min(_CACHE_BYTES, settings.cache_mb << 20),
             batch_bytes=settings.batch_mb << 20,
-            other_store_lock=store_lock,
+            other_store_lock=self._store_lock,
             originals=originals_of(settings),
         )
-        store = RedisStore(settings.redis_url, settings.deployment, policy, now_ms, options)
+        store = RedisStore(settings.redis_url, settings.deployment, self._policy, now_ms, options)
         try:
             await store.connect(emptied=True)  # it may have been emptied again meanwhile
             throttled = settings.redis_down == "degrade" or store.state.complete is not NO_COVERAGE
             async with log_reader(settings, predictions=self._has_predictions) as reader:
                 partitions = partitions_of_log(reader, settings, predictions=self._has_predictions)
                 own = await ends(partitions)  # before the letters are read: each one below these ends is written
-                while (read_to := self._deps.read_to()) is None:
+                while (read_to := self._read_to()) is None:
                     await until_tick(REPORT_SECONDS)
                 replayed = await read_input(settings, read_to)
-                reapply_deps = ReapplyDeps(reader, replayed, store, THROTTLED if throttled else FULL_SPEED)
-                await self._run_phases(_Run(store, reapply_deps, partitions, throttled), own)
+                rate = THROTTLED if throttled else FULL_SPEED
+                replay = LogReplay(reader=reader, input=replayed, store=store, rate=rate)
+                await self._run_phases(_Run(replay, partitions, throttled), own)
             return self._is_current(store)
         finally:
             await store.close()
@@ -164,7 +167,7 @@ class Repair:
     @property
     def _has_predictions(self) -> bool:
         """Whether some worker of the deployment needs predictions from storage."""
-        return needs_predictions(self._deps.repair.cover)
+        return needs_predictions(self._target.cover)
 
     async def _run_phases(self, run: "_Run", own: Mapping[LogPart, int]) -> None:
         """Apply labels, then transactions; each phase starts when all workers have finished the one before."""
@@ -184,13 +187,13 @@ class Repair:
 
     def _is_current(self, store: RedisStore) -> bool:
         """Tell whether this is still the repair that Redis's state calls for."""
-        return store.state.target == self._deps.repair
+        return store.state.target == self._target
 
     async def _refresh(self, run: "_Run", after_s: float = 0.0) -> RepairStatus:
         """Read the progress of all workers and the state in Redis."""
         await asyncio.sleep(after_s)
         await run.store.refresh()
-        progress = await run.store.repair_progress.parts(self._deps.repair)
+        progress = await run.store.repair_progress.parts(self._target)
         self.status = RepairStatus(progress, run.partitions)
         return self.status
 
@@ -201,18 +204,18 @@ class Repair:
 
         A part without progress starts at its checkpoint if the log still holds that offset, else at the beginning.
         """
-        tps = {part: topic_partition(self._deps.settings, part) for part in ends}
-        begins = await run.reapply.reader.beginning_offsets(list(tps.values()))
-        log_ends = await run.reapply.reader.end_offsets(list(tps.values()))
-        checkpoints = await run.store.repair_progress.checkpoints(self._deps.repair.cover)
+        tps = {part: topic_partition(self._settings, part) for part in ends}
+        begins = await run.replay.reader.beginning_offsets(list(tps.values()))
+        log_ends = await run.replay.reader.end_offsets(list(tps.values()))
+        checkpoints = await run.store.repair_progress.checkpoints(self._target.cover)
         found = []
         for part, tp in tps.items():
             log, first = log_and_offset(checkpoints.get(part, 0))
-            is_there = log == run.reapply.input.log(tp.topic) and begins[tp] <= first <= log_ends[tp]
+            is_there = log == run.replay.input.log(tp.topic) and begins[tp] <= first <= log_ends[tp]
             first = first if is_there else begins[tp]
             before = progress.get(part, PartProgress(first, first, NO_END))
             end = before.reached if before.done else max(before.reached, min(ends[part], log_ends[tp]))
-            displaced = place_of(run.reapply.input.log(tp.topic), log_ends[tp])
+            displaced = place_of(run.replay.input.log(tp.topic), log_ends[tp])
             found.append(OffsetRange(part, before.first, before.reached, end, displaced))
         return found
 
@@ -224,7 +227,7 @@ class Repair:
         async def progress(ranges: Sequence[OffsetRange], applied: int) -> bool:
             nonlocal report_due, compact_due
             self.ranges = {**self.ranges, **{one.part: one for one in ranges}}
-            self._deps.emit(Reapplied(topic, applied))
+            self._emit(Reapplied(topic, applied))
             now = time.monotonic()
             if now >= report_due or all(one.at >= one.end for one in ranges):
                 report_due = now + REPORT_SECONDS
@@ -238,9 +241,9 @@ class Repair:
 
         if own and topic == "transactions":
             # First: nothing that is decided meanwhile sees what was erased, wherever in the log that was asked for.
-            await reapply(run.reapply._replace(apply=apply_erasures), own, self._go_on(run))
+            await run.replay.run(own, self._go_on(run), apply_erasures)
         if own:
-            await reapply(run.reapply, own, progress)
+            await run.replay.run(own, progress)
 
     def _go_on(self, run: "_Run") -> ProgressCallback:
         """Return what tells whether to continue, and keeps that up to date."""
@@ -260,9 +263,9 @@ class Repair:
 
         Records that they appended before all was applied may be out of order: all that the log holds by now.
         """
-        tps = {part: topic_partition(self._deps.settings, part) for part in self.ranges}
-        log_ends = await run.reapply.reader.end_offsets(list(tps.values()))
-        below = {part: place_of(run.reapply.input.log(tp.topic), log_ends[tp]) for part, tp in tps.items()}
+        tps = {part: topic_partition(self._settings, part) for part in self.ranges}
+        log_ends = await run.replay.reader.end_offsets(list(tps.values()))
+        below = {part: place_of(run.replay.input.log(tp.topic), log_ends[tp]) for part, tp in tps.items()}
         self.ranges = {part: one._replace(displaced_below=below[part]) for part, one in self.ranges.items()}
         await self._report(run, list(self.ranges.values()), final=True)
 
@@ -270,13 +273,17 @@ class Repair:
         """Report progress; tell whether this repair is still the current one."""
         reports = {one.part: one.report._replace(final=final) for one in ranges}
         parts = sum(run.partitions.values())
-        return await run.store.repair_progress.report(self._deps.repair, reports, parts) is not None
+        return await run.store.repair_progress.report(self._target, reports, parts) is not None
 
 
 class _Run(NamedTuple):
-    """One run of a repair: its store and reader, the partitions of each topic, and whether decisions continue."""
+    """One run of a repair: what it applies again, the partitions of each topic, and whether decisions continue."""
 
-    store: RedisStore
-    reapply: ReapplyDeps
+    replay: LogReplay
     partitions: Mapping[TopicName, int]
     throttled: bool
+
+    @property
+    def store(self) -> RedisStore:
+        """The store that is repaired."""
+        return self.replay.store

@@ -23,8 +23,8 @@ from stream.control.model_cache import ServingModels
 from stream.engine.transport import BatchConsumer
 from stream.fates import Phase, is_retried
 from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS
-from stream.recovery.damage import DamageDeps, DamageRepairer
-from stream.recovery.repair import Repair, RepairDeps, ends_of
+from stream.recovery.damage import DamageRepairer
+from stream.recovery.repair import Repair, ends_of
 from stream.scoring.facts import FactListener
 from stream.settings import Settings
 from stream.tasks import end_tasks, until_tick
@@ -171,10 +171,15 @@ class Repairer:
 
     async def run(self) -> None:
         """Repair whenever needed, for ever: all histories that are lost, and single ones that were damaged."""
-        damage = DamageDeps(
-            self._settings, self._policy, self._store, self._read_to, self._emit, self._progress.show_damaged
+        damaged = DamageRepairer(
+            settings=self._settings,
+            policy=self._policy,
+            store=self._store,
+            read_to=self._read_to,
+            emit=self._emit,
+            show=self._progress.show_damaged,
         )
-        await asyncio.gather(self._repair_lost(), DamageRepairer(damage).run())
+        await asyncio.gather(self._repair_lost(), damaged.run())
 
     async def _repair_lost(self) -> None:
         """Repair whenever needed; in between, store checkpoints of how far histories are applied."""
@@ -218,7 +223,12 @@ class Repairer:
     async def _repair_until_changed(self, situation: _Situation) -> None:
         """Repair until the situation changes; if Kafka or Redis does not respond, the caller retries."""
         repair = Repair(
-            RepairDeps(self._settings, self._policy, situation.repair, self._emit, self._read_to, self._store.lock)
+            settings=self._settings,
+            policy=self._policy,
+            target=situation.repair,
+            emit=self._emit,
+            read_to=self._read_to,
+            store_lock=self._store.lock,
         )
         self._progress.started(repair)
         task = asyncio.create_task(repair.run(self._ends))

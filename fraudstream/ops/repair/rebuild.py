@@ -17,7 +17,7 @@ from stream.kafka.topics import SCORES, TRANSACTIONS, own_scores, partition_coun
 from stream.positions.inputs import has_filled_histories
 from stream.positions.score_tails import read_resume_points
 from stream.recovery.reapply import log_reader, partitions_of_log
-from stream.recovery.repair import REPORT_SECONDS, Repair, RepairDeps, RepairStatus, ends_of
+from stream.recovery.repair import REPORT_SECONDS, Repair, RepairStatus, ends_of
 from stream.scoring.facts import ignore_fact
 from stream.settings import Settings
 from stream.tasks import end_tasks
@@ -97,7 +97,11 @@ async def rebuild_here(rebuild: Rebuild, ends: Mapping[LogPart, int]) -> AsyncIt
     """
     read_to = {part.partition: end for part, end in ends.items() if part.topic == "transactions"}
     repair = Repair(
-        RepairDeps(rebuild.settings, rebuild.sets, rebuild.store.state.target, ignore_fact, lambda: read_to)
+        settings=rebuild.settings,
+        policy=rebuild.sets,
+        target=rebuild.store.state.target,
+        emit=ignore_fact,
+        read_to=lambda: read_to,
     )
 
     async def all_ends(_partitions: Mapping[TopicName, int]) -> Mapping[LogPart, int]:
