@@ -1,6 +1,6 @@
 """The Faust app of a worker: three agents over the batch transport, and the parts that they call.
 
-`build_parts` makes every part with all that it needs; the app passes them batches, assignments and revocations.
+`WorkerParts` makes every part with all that it needs; the app passes them batches, assignments and revocations.
 """
 
 import dataclasses
@@ -30,12 +30,9 @@ from stream.worker.faust_options import faust_options
 from stream.worker.gauges import GaugeSources, Lag
 from stream.worker.let_through import LetThroughGauges
 from stream.worker.lifecycle import Assignments, LifecycleLog
-from stream.worker.parts import AppAccess, build_parts
-from stream.worker.stores import degrades, is_withheld
+from stream.worker.parts import AppAccess, WorkerParts, degrades, is_withheld
 from stream.worker.web import OwnPages
 from stream.worker.young_history import missing_days, young_history
-
-"""A hung broker costs each attempt at it so long; all that is asked is small, and asked again."""
 
 
 class Boot(BootStrategy):
@@ -82,8 +79,8 @@ class WorkerApp(faust.App):
         access = AppAccess(self.created_consumer, self.current_consumer, self.reasons)
         self.facts = FactLog(telemetry.emit)
         watched = dataclasses.replace(telemetry, emit=self.facts)
-        self.parts = build_parts(settings, watched, access, challenger_command)
-        self.lifecycle = LifecycleLog(self.reasons, self.parts.follower, self.parts.models, self.facts)
+        self.parts = WorkerParts(settings, watched, access, challenger_command)
+        self.lifecycle = LifecycleLog(self.reasons, self.parts.lineup.follower, self.parts.lineup.models, self.facts)
         self._assignments = Assignments()
         self.lag = Lag(self.current_consumer)
         self._attach()
@@ -116,21 +113,22 @@ class WorkerApp(faust.App):
             return starting
         if not degrades(self.settings) and (incomplete := parts.repairer.reasons()):
             return incomplete
-        sources = (parts.group, parts.published, parts.cache, parts.decider, parts.losses, parts.judge, parts.labeller,
-                   parts.predictions)  # fmt: skip
+        inputs, lineup = parts.input, parts.lineup
+        sources = (parts.kafka.group, inputs.published, lineup.cache, parts.decider, inputs.losses, lineup.judge,
+                   parts.labeller, parts.predictions)  # fmt: skip
         aside = consumer.reasons() if (consumer := self.current_consumer()) else []
         return list(dict.fromkeys((*aside, *(reason for source in sources for reason in source.reasons()))))
 
     def warnings(self) -> list[str]:
         """Return what an operator should know although it keeps no worker from deciding."""
         return [
-            *young_history(self.parts.store.age.days, self.parts.look_back_days),
+            *young_history(self.parts.histories.store.age.days, self.parts.look_back_days),
             *self.facts.notices.warnings(),
         ]
 
     def _gauge_sources(self) -> GaugeSources:
         parts = self.parts
-        let_through = LetThroughGauges(parts.positions, parts.follower)
+        let_through = LetThroughGauges(parts.input.positions, parts.lineup.follower)
         return GaugeSources(
             settings=self.settings,
             topics=(
@@ -138,27 +136,27 @@ class WorkerApp(faust.App):
                 *parts.predictions.handlers,
             ),
             consumer=self.current_consumer,
-            models=parts.models,
+            models=parts.lineup.models,
             lag=self.lag,
             reasons=self.reasons,
-            incomplete=lambda: parts.store.incomplete or parts.histories.degraded,
-            open_parts=lambda: parts.repair.pending_parts,
-            damaged=lambda: parts.repair.damaged,
+            incomplete=lambda: parts.histories.incomplete,
+            open_parts=lambda: parts.histories.repair.pending_parts,
+            damaged=lambda: parts.histories.repair.damaged,
             waiting_labels=lambda: parts.labeller.waiting,
-            revision=lambda: parts.follower.lineup.revision,
-            term=lambda: parts.positions.role.term.number,
-            publishes=lambda: parts.positions.role.publishes,
-            capped=parts.positions.capped,
+            revision=lambda: parts.lineup.follower.lineup.revision,
+            term=lambda: parts.input.positions.role.term.number,
+            publishes=lambda: parts.input.positions.role.publishes,
+            capped=parts.input.positions.capped,
             let_through_cap=let_through.cap,
             let_through_left=let_through.left,
             clock_is_behind=lambda: parts.decider.clock_is_behind,
-            queued=lambda: parts.comparer.queued,
-            cache_stats=lambda: parts.store.cache_stats,
-            lost_events=lambda: parts.follower.log.lost,
-            unsaved_events=lambda: parts.snapshots.unsaved,
-            review_days=lambda: parts.reviews.days(now_ms()),
-            deviating=lambda: parts.topics.deviating,
-            missing_days=lambda: missing_days(parts.store.age.days, parts.look_back_days),
+            queued=lambda: parts.lineup.comparer.queued,
+            cache_stats=lambda: parts.histories.store.cache_stats,
+            lost_events=lambda: parts.lineup.follower.log.lost,
+            unsaved_events=lambda: parts.lineup.snapshots.unsaved,
+            review_days=lambda: parts.lineup.reviews.days(now_ms()),
+            deviating=lambda: parts.input.topics.deviating,
+            missing_days=lambda: missing_days(parts.histories.store.age.days, parts.look_back_days),
         )
 
     def _attach(self) -> None:
@@ -166,15 +164,15 @@ class WorkerApp(faust.App):
         handlers = {
             self.settings.topic(TRANSACTIONS.name): self.parts.decider.handle,
             self.settings.topic(LABELS.name): self.parts.labeller.handle,
-            self.settings.topic(MODEL_CONTROL.name): self.parts.judge.handle,
+            self.settings.topic(MODEL_CONTROL.name): self.parts.lineup.judge.handle,
             **self.parts.predictions.handlers,
         }
         for topic, handle in handlers.items():
             self.agent(self.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw"), name=topic)(
                 batch_agent(handle)
             )
-        withheld = partial(is_withheld, self.settings, self.parts.histories)
-        name, examine = client_id(self.settings), self.parts.losses.examine
+        withheld = partial(is_withheld, self.settings, self.parts.histories.decided)
+        name, examine = client_id(self.settings), self.parts.input.losses.examine
         options = ConsumerOptions(
             self.settings, tuple(handlers), name, end_process, withheld, examine, self._held, self._bounds
         )
@@ -184,13 +182,13 @@ class WorkerApp(faust.App):
 
     def _held(self) -> Collection[TopicPartition]:
         """Return the partitions that may not be read now at all."""
-        return self.parts.losses.held | self.parts.catch_up.held
+        return self.parts.input.losses.held | self.parts.input.catch_up.held
 
     def _bounds(self, topic: str, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Return from which offset on partitions may not be read now: what a silent deployment may not decide."""
         if topic != self.settings.topic(TRANSACTIONS.name):
             return {}
-        bounds = self.parts.published.bounds()
+        bounds = self.parts.input.published.bounds()
         return {tp: bounds.get(tp.partition, 0) for tp in partitions} if bounds is not None else {}
 
     async def _assigned(self, *args: Any, **_: Any) -> None:  # noqa: ANN401 - Faust's signal: the app, the partitions
@@ -198,18 +196,18 @@ class WorkerApp(faust.App):
         transactions = self.settings.topic(TRANSACTIONS.name)
         partitions = [tp.partition for tp in assigned if tp.topic == transactions]
         self._assignments.assigned((TopicPartition(*tp) for tp in assigned), self.consumer_generation_id)
-        self.parts.group.assigned()
-        self.parts.published.assigned(partitions)
-        self.parts.positions.assigned(self.consumer_generation_id, partitions)
-        self.parts.losses.assigned([TopicPartition(*tp) for tp in assigned])
-        self.parts.catch_up.assigned([TopicPartition(*tp) for tp in assigned])
+        self.parts.kafka.group.assigned()
+        self.parts.input.published.assigned(partitions)
+        self.parts.input.positions.assigned(self.consumer_generation_id, partitions)
+        self.parts.input.losses.assigned([TopicPartition(*tp) for tp in assigned])
+        self.parts.input.catch_up.assigned([TopicPartition(*tp) for tp in assigned])
         self.parts.repairer.assigned()
-        self.parts.judge.assigned(owner=TP(self.settings.topic(MODEL_CONTROL.name), 0) in assigned)
+        self.parts.lineup.judge.assigned(owner=TP(self.settings.topic(MODEL_CONTROL.name), 0) in assigned)
 
     async def _revoked(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 - Faust's signal
-        self.parts.positions.revoked()
-        self.parts.losses.revoked()
-        self.parts.catch_up.revoked()
+        self.parts.input.positions.revoked()
+        self.parts.input.losses.revoked()
+        self.parts.input.catch_up.revoked()
         self.parts.repairer.revoked()
 
     async def _stop_consumer(self) -> None:

@@ -6,7 +6,7 @@ runs the worker's background work.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -21,7 +21,6 @@ from stream.control.announcements import OwnRecord
 from stream.control.estate import Estate
 from stream.control.follower import Follower
 from stream.control.model_cache import ModelCache
-from stream.control.reviews import ReviewDates
 from stream.control.snapshots import Snapshots
 from stream.engine.publisher import Publisher
 from stream.errors import NotReadyError
@@ -32,16 +31,10 @@ from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import DEAD_LETTERS, SCORES, check_readable, problems, risks
 from stream.positions.inputs import has_filled_histories
 from stream.recovery.outage import DegradingStore, WaitingStore
-from stream.recovery.repairer import Repairer
 from stream.settings import Settings
 from stream.tasks import both, end_tasks, failure_of, timeout_at_tick, until_tick
 from stream.worker.commit_copies import CommitCopier
-from stream.worker.cut_over import CutOverAnswers
 from stream.worker.group import GroupCheck
-from stream.worker.losses import InputLosses
-from stream.worker.positions import DecisionPositions
-from stream.worker.role import PublishedScores
-from stream.worker.row_times import RowTimeReports
 
 log = logging.getLogger("fraudstream.startup")
 
@@ -56,11 +49,15 @@ _LOAD_SECONDS = 10.0
 """So long a worker that does not have its models yet leaves its share of partitions to the others."""
 
 
+Work = Callable[[], Coroutine[None, None, None]]
+"""Runs for ever, once it is called."""
+
+
 class Startup(Service):
     """Starts before the consumer does, and has started when the worker may join its group.
 
-    It connects and checks the other parts, and runs their background work; `histories` wraps `store`. It stops with the
-    worker: it ends the background work and closes the connections.
+    It connects and checks the parts that it is given, and runs their background work, and that of others in
+    `background`; `histories` wraps `store`. It stops with the worker: it ends that work and closes the connections.
     """
 
     def __init__(  # noqa: PLR0913 - each part of a worker is named where all are wired
@@ -75,18 +72,12 @@ class Startup(Service):
         publisher: Publisher,
         cache: ModelCache,
         comparer: Comparer,
-        row_times: RowTimeReports,
-        cut_overs: CutOverAnswers,
-        repairer: Repairer,
-        losses: InputLosses,
         group: GroupCheck,
-        positions: DecisionPositions,
-        published: PublishedScores,
         snapshots: Snapshots,
-        reviews: ReviewDates,
         topics: TopicWatch,
-        reads_predictions: bool,
         copier: CommitCopier,
+        reads_predictions: bool,
+        background: Sequence[Work],
     ) -> None:
         super().__init__()
         self._settings = settings
@@ -98,18 +89,12 @@ class Startup(Service):
         self._publisher = publisher
         self._cache = cache
         self._comparer = comparer
-        self._row_times = row_times
-        self._cut_overs = cut_overs
-        self._repairer = repairer
-        self._losses = losses
         self._group = group
-        self._positions = positions
-        self._published = published
         self._snapshots = snapshots
-        self._reviews = reviews
         self._topics = topics
-        self._reads_predictions = reads_predictions
         self._copier = copier
+        self._reads_predictions = reads_predictions
+        self._background = background
         self._waiting_for: str | None = "starting"
         self._redis_trouble: str | None = None
         self._redis_lost = asyncio.Event()
@@ -135,30 +120,16 @@ class Startup(Service):
         await self._until("the consumer group", self._group.check)
         await self._until("Kafka's producer", self._publisher.start)
         await self._until(_REDIS, self._connect_store)
-        self._begin(self._follower.run())
+        self._begin(self._follower.run)
         self._waiting_for = "the control log has not been read to its end"
         await self._follower.wait_until_caught_up()
         await self._until("the control log", self._snapshots.check)
         # Before the group is joined: the first score under these settings comes behind their lines.
         own_record = OwnRecord(self._settings, self._follower, self._publisher)
         await self._until("the record of its settings on model-events", own_record.write)
-        self._begin(
-            self._snapshots.run(), self._topics.run(), self._cache.run(), self._row_times.run(), self._reviews.run()
-        )
         self._comparer.start()
-        self._begin(
-            self._cut_overs.run(),
-            self._repairer.run(),
-            self._losses.watch(),
-            self._group.watch(),
-            self._positions.watch_role(),
-            self._published.run(),
-            self._copier.run(),
-            own_record.run(),
-            self._trim(),
-            self._check_redis(),
-            self._watch_deletions(),
-        )
+        self._begin(self._snapshots.run, self._topics.run, self._cache.run, self._group.watch, self._copier.run)
+        self._begin(own_record.run, self._trim, self._check_redis, self._watch_deletions, *self._background)
         if not self._settings.group_instance:  # nobody else decides what a static member owns
             await self._cache.await_loaded(_LOAD_SECONDS)
 
@@ -258,9 +229,9 @@ class Startup(Service):
                 refused = str(error)
                 await asyncio.sleep(_SUBSCRIBE_SECONDS)
 
-    def _begin(self, *work: Coroutine[None, None, None]) -> None:
-        for one in work:
-            task = asyncio.create_task(one)
+    def _begin(self, *background: Work) -> None:
+        for work in background:
+            task = asyncio.create_task(work())
             task.add_done_callback(self._ended)
             self._work.append(task)
 

@@ -53,7 +53,7 @@ def worker(redis_down: str) -> WorkerApp:
 
 
 async def test_the_setting_redis_down_selects_the_store_of_decisions() -> None:
-    histories = worker("degrade").parts.histories
+    histories = worker("degrade").parts.histories.decided
     assert isinstance(histories, DegradingStore)
     assert (histories.degraded, histories.has_pending) == (False, False)
 
@@ -85,7 +85,7 @@ async def test_a_worker_serves_its_three_pages_and_none_of_fausts() -> None:
 async def test_readiness_warns_while_histories_go_back_less_far_than_features_look() -> None:
     app, connection = worker("wait"), HashConnection()
     add_health(app)
-    app.parts.store.age = HistoryAge(cast("Any", connection), KeyLayout("", "default", 1), lambda: 0)
+    app.parts.histories.store.age = HistoryAge(cast("Any", connection), KeyLayout("", "default", 1), lambda: 0)
     gauge = app._gauge_sources().gauges()["fraudstream.history.missing"]
     async with TestClient(TestServer(await app.web.wsgi())) as client:
 
@@ -94,12 +94,12 @@ async def test_readiness_warns_while_histories_go_back_less_far_than_features_lo
             return answer.status, (await answer.json())["warnings"], gauge()[()]
 
         assert await answered() == (503, [], 0)  # the age is not known before Redis was read
-        await app.parts.store.age.sync(1)
+        await app.parts.histories.store.age.sync(1)
         status, warnings, missing = await answered()
         assert (status, len(warnings), missing) == (503, 1, 37)
         assert "histories go back 0 days, but features look back 37" in warnings[0]
         for days, left in ((37, 1), (38, 0)):
-            app.parts.store.age.note(np.arange(days) * DAY_MS, [Fate.DECIDE] * days)
+            app.parts.histories.store.age.note(np.arange(days) * DAY_MS, [Fate.DECIDE] * days)
             _, warnings, missing = await answered()
             assert (len(warnings), missing) == (bool(left), left)
 

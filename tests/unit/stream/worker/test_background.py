@@ -245,7 +245,7 @@ async def test_background_work_that_ends_as_cancelled_on_its_own_crashes_the_wor
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     starting = CrashedStartup()
-    starting._begin(give_up())
+    starting._begin(give_up)
     await settle()
     (why,) = starting.crashes
     assert "give_up" in str(why)
