@@ -3,6 +3,7 @@
 `WaitingStore` refuses until histories are complete, so the batch is retried. `DegradingStore` decides with what is in
 memory, marks those decisions and applies their transactions to Redis later. They are kept in memory until then, and
 the offsets of transactions are not committed, so a worker that takes over a partition applies them from Kafka.
+`BackfilledShare` bounds how many of them may be backfilled ones, which nobody waits for.
 """
 
 import asyncio
@@ -28,12 +29,50 @@ from features.history.store import (
 )
 from features.memory_store import MemoryStore
 from features.redis.store import RedisStore
+from stream.contract.backfill import backfill_mark
+from stream.engine.batches import Batch, Record
 
 log = logging.getLogger("fraudstream.outage")
 
+MOST_WITHOUT_REDIS = 100_000
+"""A fifth of the payments that may be kept, so a short outage delays no payment behind a backfilled one."""
 _MAX_PENDING = 500_000
 _CATCH_UP_BATCH = 4096
 """Large, so that catching up is faster than the incoming stream even if each call is slow."""
+
+
+class BackfilledShare:
+    """Counts the backfilled payments that are applied without Redis; `degraded` tells whether it is away.
+
+    Each takes a place of those that may be kept until Redis is back. Beyond a share of these places, a partition waits
+    at its backfilled payments, as all do with `FRAUDSTREAM_REDIS_DOWN=wait`: they are delivered again, in their order,
+    and the other partitions go on. The batch during which that is noticed is not counted. One that is delivered or
+    tried again counts again, since its payments are kept again.
+    """
+
+    def __init__(self, degraded: Callable[[], bool]) -> None:
+        self._degraded = degraded
+        self._count = 0
+
+    def admit(self, batch: Batch) -> None:
+        """Set aside the partitions of a batch whose backfilled payments exceed the share, and count the others."""
+        if not self._degraded():
+            self._count = 0
+            return
+        for partition in batch.current():
+            found = _count_marked(batch.records[partition])
+            if found and self._count + found > MOST_WITHOUT_REDIS:
+                batch.set_aside(
+                    partition,
+                    f"Redis is unavailable, and {self._count} backfilled payments wait to be applied: those of this "
+                    "partition wait for it, with what is behind them",
+                )
+            else:
+                self._count += found
+
+
+def _count_marked(records: Sequence[Record]) -> int:
+    return sum(1 for one in records if one.headers and backfill_mark(one.headers) is not None)
 
 
 class WaitingStore:

@@ -1,10 +1,11 @@
-"""The Faust app of a worker: three agents over the batch transport, and the parts that they call.
+"""The Faust app of a worker: three agents over the batch transport, its web server, and the parts that they call.
 
 `WorkerParts` makes every part with all that it needs; the app passes them batches, assignments and revocations.
 """
 
+import asyncio
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import chain
 from typing import Any
@@ -14,25 +15,101 @@ from aiokafka import TopicPartition
 from faust.app.base import BootStrategy
 from faust.tables import TableManager
 from faust.types import TP
+from faust.web.drivers.aiohttp import Web
 from mode.types import ServiceT
 
 from stream.clock import now_ms
+from stream.engine.batches import Batch
 from stream.engine.fetch_thread import ConsumerOptions
 from stream.engine.transport import BatchConsumer, BatchTransport
+from stream.errors import SettingsError
 from stream.kafka.client import client_id
 from stream.kafka.topics import LABELS, MODEL_CONTROL, TRANSACTIONS
+from stream.pages import address_problem
 from stream.settings import Settings
 from stream.telemetry.setup import Telemetry
-from stream.watchdog import end_process
-from stream.worker.batch_agent import batch_agent
+from stream.watchdog import end_on_error, end_process
 from stream.worker.fact_log import FactLog
-from stream.worker.faust_options import faust_options
-from stream.worker.gauges import GaugeSources, Lag
-from stream.worker.let_through import LetThroughGauges
+from stream.worker.gauges import GaugeSources, Lag, LetThroughGauges, missing_days, young_history
 from stream.worker.lifecycle import Assignments, LifecycleLog
 from stream.worker.parts import AppAccess, WorkerParts, degrades, is_withheld
-from stream.worker.web import OwnPages
-from stream.worker.young_history import missing_days, young_history
+
+_HEARTBEATS_A_SESSION = 3
+_REQUEST_SECONDS = 40.0
+_POLL_SECONDS = 300.0
+
+
+def faust_options(settings: Settings) -> dict[str, Any]:
+    """Return the options of a worker's app."""
+    host, _, port = settings.http.rpartition(":")
+    return {
+        "broker": ";".join(f"kafka://{address}" for address in settings.brokers.split(",")),
+        "autodiscover": False,
+        "key_serializer": "raw",
+        "value_serializer": "raw",
+        "store": "memory://",
+        "table_standby_replicas": 0,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "broker_session_timeout": settings.session_timeout,
+        "broker_heartbeat_interval": settings.session_timeout / _HEARTBEATS_A_SESSION,
+        "broker_request_timeout": max(_REQUEST_SECONDS, settings.session_timeout + 1),
+        "broker_rebalance_timeout": settings.drain_seconds + settings.session_timeout,
+        "broker_max_poll_interval": _POLL_SECONDS,
+        "broker_commit_interval": settings.commit_interval,
+        "stream_wait_empty": True,
+        "web_bind": host,
+        "web_host": host,
+        "web_port": int(port),
+        "web_cors_options": None,
+    }
+
+
+class OwnPages(Web):
+    """Serves the pages that are added to the app, and 404 for all else: none of Faust's own, whatever its settings.
+
+    Faust's show topics, tables and addresses, and have no login.
+    """
+
+    default_blueprints = ()
+    production_blueprints = ()
+    debug_blueprints = ()
+    optional_blueprints = ()
+
+    async def start_server(self) -> None:
+        """Bind the address.
+
+        Raises:
+            SettingsError: it cannot be bound, as when another worker on this machine has it.
+        """
+        try:
+            await super().start_server()
+        except OSError as error:
+            raise SettingsError(address_problem(self.app.conf.web_bind, self.app.conf.web_port, error)) from error
+
+
+def batch_agent(handle: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """Return an agent that works on a batch of each lane of its topic at the same time.
+
+    It reads its stream's channel: the stream counts and acknowledges events, which here the transport does for batches,
+    and costs a turn of the event loop.
+    """
+    working: set[asyncio.Task[None]] = set()
+
+    async def work(batch: Batch) -> None:
+        try:
+            await handle(batch)
+        except Exception as error:  # noqa: BLE001 - Faust would skip the batch and go on
+            end_process(f"a batch of {batch.topic} failed unexpectedly: {error!r}")
+
+    async def agent(stream: Any) -> None:  # noqa: ANN401 - Faust says that its channel has values, and it has events
+        async for event in stream.channel:
+            task = asyncio.create_task(work(event.value))
+            working.add(task)
+            task.add_done_callback(working.discard)
+            task.add_done_callback(end_on_error)
+
+    return agent
 
 
 class Boot(BootStrategy):

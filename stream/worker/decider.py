@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from aiokafka import TopicPartition
 
+from models.decline_cap import WINDOW, DeclineCap, DeclineWindow
 from models.limits import LimitState
 from stream.clock import Stopwatch
 from stream.control.follower import Follower
@@ -23,26 +24,61 @@ from stream.errors import ClockBehindError, StaleBatchError
 from stream.kafka.topics import DEAD_LETTERS, TRANSACTIONS
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.positions.dead_letters import DeadLetter, DeadLetterRuns, LetterOrigin
+from stream.positions.offsets import Position
+from stream.recovery.outage import BackfilledShare
 from stream.scoring.encode import Scored
 from stream.scoring.facts import Decided, FactListener, Retried
 from stream.scoring.overrule import overrule_decisions
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
 from stream.tasks import InProgress
-from stream.worker.backfilled import BackfilledShare
-from stream.worker.cap_log import CapLog
-from stream.worker.isolation import apply_isolating, decide_isolating
-from stream.worker.outputs import PartitionWriter, ScoresToWrite, TopicOutputs
+from stream.worker.isolation import apply_isolating, decide_isolating, retry_until_done
+from stream.worker.outputs import PartitionWriter, ScoresToWrite, TopicOutputs, UnconfirmedDecisions
 from stream.worker.positions import DecisionPositions
-from stream.worker.retry import retry_until_done
 from stream.worker.role import Role
-from stream.worker.unconfirmed import UnconfirmedDecisions
 
-log = logging.getLogger("fraudstream.decider")
+log = logging.getLogger("fraudstream.decline_cap")
 
 _POLL_SECONDS = 0.2
 _POSITION_SECONDS = 2.0
 """After so long a batch goes on without the partitions whose positions are still not known."""
+
+
+class CapLog:
+    """Logs when the cap on declines begins to hold in a partition, and when it ends: never a line for each payment."""
+
+    def __init__(self) -> None:
+        self._held: set[tuple[int, str]] = set()
+
+    def look(self, positions: Mapping[int, Position], cap: DeclineCap | None) -> None:
+        """Log what has changed in these partitions; None: no cap."""
+        if cap is None and not self._held:
+            return
+        for partition, position in positions.items():
+            for arm, window in position.declines.items():
+                self._look((partition, arm), window, cap)
+
+    def _look(self, place: tuple[int, str], window: DeclineWindow, cap: DeclineCap | None) -> None:
+        holds = window.holds(cap)
+        if holds is (place in self._held):
+            return
+        partition, arm = place
+        facts = {"partition": partition, "arm": arm, "declines": window.declines}
+        if cap is not None and holds:
+            self._held.add(place)
+            log.warning(
+                "partition %d: of the last %d decisions of %s, its model declined %d, and the cap is %d: what it "
+                "declines is reviewed. End its canary or roll back, or set the cap by `fraudstream limits set`",
+                *(partition, WINDOW, arm, window.declines, cap.most),
+                extra={"event": "decline_cap_begins"} | facts,
+            )
+        else:
+            self._held.discard(place)
+            log.info(
+                "partition %d: what the model of %s declines is declined again; it declined %d of the last %d",
+                *(partition, arm, window.declines, WINDOW),
+                extra={"event": "decline_cap_ends"} | facts,
+            )
 
 
 class Shadow(Protocol):

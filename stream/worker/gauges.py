@@ -6,6 +6,7 @@ Only the lag is queried beforehand, since only the brokers know the end of a log
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, ItemsView, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,10 @@ from aiokafka.errors import KafkaError
 from features.history.store import Entity
 from features.redis.cache import CacheStats
 from guards.shares import CANARY, WHOLE_BP
+from models.times import day_of
+from stream.clock import now_ms
 from stream.code_version import code_version
+from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels
 from stream.deciding_settings import deciding_settings
 from stream.engine.held_back import HeldBack
@@ -25,12 +29,58 @@ from stream.kafka.stray import given_up_as_error
 from stream.settings import Settings
 from stream.tasks import log_on_error, until_tick
 from stream.telemetry.metrics import Gauges, Values
+from stream.worker.positions import DecisionPositions
 
 log = logging.getLogger("fraudstream.gauges")
 
 _QUERY_SECONDS = 2.0
 _TIMEOUT_SECONDS = 5.0
 _SHOWN_DIGITS = 12
+
+
+class LetThroughGauges:
+    """Amounts in minor units by currency, over the own partitions whose positions are known.
+
+    Its methods are callable from any thread. Both are empty where nothing is let through, and in a silent deployment.
+    """
+
+    def __init__(self, positions: DecisionPositions, follower: Follower) -> None:
+        self._positions = positions
+        self._follower = follower
+
+    def cap(self) -> Mapping[str, int]:
+        """Return how much may be let through on a day."""
+        return self._sums(is_left=False)
+
+    def left(self) -> Mapping[str, int]:
+        """Return how much of that is left today."""
+        return self._sums(is_left=True)
+
+    def _sums(self, *, is_left: bool) -> Mapping[str, int]:
+        rule, positions = self._follower.lineup.let_through, self._positions
+        if rule is None or not positions.role.publishes:
+            return {}
+        day, sums = day_of(now_ms()), Counter(dict.fromkeys(rule.caps, 0))
+        for partition, position in tuple(positions.known().items()):
+            if partition in positions.partitions:
+                part = position.let_through.left(rule, partition, day) if is_left else rule.share_of(partition)
+                sums.update(part)
+        return sums
+
+
+def missing_days(age_days: int | None, look_back_days: int) -> int:
+    """Return how many days histories of this age lack of what features look back; 0 where the age is not known."""
+    return 0 if age_days is None else max(0, look_back_days - age_days)
+
+
+def young_history(age_days: int | None, look_back_days: int) -> list[str]:
+    """Return the warning about histories of this age; empty if they go back far enough, or their age is not known."""
+    missing = missing_days(age_days, look_back_days)
+    if not missing:
+        return []
+    expected = f"expect another share of alerts for {missing} more days of payments"
+    advice = f"{expected}, or fill older ones in first by `fraudstream backfill`"
+    return [f"histories go back {age_days} days, but features look back {look_back_days}: {advice}"]
 
 
 class Lag:

@@ -3,12 +3,14 @@
 A payment that cannot even be appended to its histories is a dead letter. Labels are isolated likewise; one whose card's
 history was damaged waits for it.
 
-This is the only place where an arbitrary exception becomes a decision or a dead letter; `stream.fates` says which do.
+This is the only place where an arbitrary exception becomes a decision or a dead letter; `stream.fates` says which do,
+and which errors have the whole batch tried again, while Kafka or Redis is unavailable (`retry_until_done`).
 """
 
+import asyncio
 import logging
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,16 +20,49 @@ from stream.clock import now_ms
 from stream.contract.codes import DeadLetterCode
 from stream.contract.label import ParsedLabel
 from stream.contract.prediction import ParsedPrediction
-from stream.engine.batches import Record
+from stream.engine.batches import Batch, Record
 from stream.engine.publisher import Headers
-from stream.fates import Phase, is_retried
+from stream.fates import Handling, Phase, fate_of, is_retried
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.positions.dead_letters import DeadLetter
+from stream.scoring.facts import FactListener, Retried
 
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 2.0
+
+SetTrouble = Callable[[str | None], None]
+"""Receives the error's text at each failure, and None when the work is done."""
 log = logging.getLogger("fraudstream.isolation")
+_retry_log = logging.getLogger("fraudstream.retry")
 
 _WAYS_TO_DECIDE = ((True, False), (False, False), (False, True))
 """Whether features are computed for the rules, and whether nothing else is: each way depends on less."""
+
+
+async def retry_until_done(
+    batch: Batch, work: Callable[[], Awaitable[None]], set_trouble: SetTrouble, emit: FactListener
+) -> None:
+    """Call `work` until it succeeds, with growing pauses, or its partitions are being revoked."""
+    pause = _FIRST_PAUSE_SECONDS
+    while batch.start():
+        try:
+            await work()
+        except Exception as error:
+            handling = fate_of(error).during(Phase.BATCH)
+            if handling is Handling.DROP:
+                if not batch.aside:  # otherwise each partition's own reason is logged, once
+                    _retry_log.info("dropped a batch of %s: %s", batch.topic, error)
+                return
+            if handling is not Handling.RETRY:
+                raise
+            _retry_log.warning("%s: retrying in %.2f s: %s", batch.topic, pause, error)
+            set_trouble(str(error))
+            emit(Retried(batch.topic, type(error).__name__))
+        else:
+            set_trouble(None)
+            return
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
 class WaitableLabel(NamedTuple):

@@ -1,13 +1,15 @@
 """Applies each label to its card's history, and publishes one outcome for it.
 
 Labels wait until the payments of their partition that have a decision are in the histories: a worker that takes the
-partition over applies those again that were decided without Redis.
+partition over applies those again that were decided without Redis. Labels whose card's history is being rebuilt wait
+beside the others, which are applied.
 """
 
 import asyncio
+import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import Protocol, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -20,6 +22,7 @@ from stream.contract.outputs import Outcome, Positions, Source
 from stream.engine.batches import Batch, Record, in_thread_if_large, size_of
 from stream.engine.publisher import Outgoing, Publisher
 from stream.errors import StaleBatchError
+from stream.fates import Phase, is_retried
 from stream.id_rules import IdRules, declared_ids
 from stream.kafka.topics import DEAD_LETTERS, OUTCOMES
 from stream.positions.dead_letters import DeadLetter, LetterOrigin
@@ -28,15 +31,83 @@ from stream.scoring.decode import read_label_record, without_impassable_headers
 from stream.scoring.facts import FactListener, LabelsApplied, Retried
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
-from stream.worker.isolation import LabelOutputs, WaitableLabel, label_isolating
+from stream.watchdog import end_on_error
+from stream.worker.isolation import LabelOutputs, WaitableLabel, label_isolating, retry_until_done
 from stream.worker.outputs import PartitionWriter, TopicOutputs, Written
-from stream.worker.retry import retry_until_done
-from stream.worker.waiting_labels import WaitingLabels
 
+log = logging.getLogger("fraudstream.waiting_labels")
+
+MOST_SLICES = 64
+"""Batches of one partition with labels that wait; with more, labels are not applied beside them."""
+_RETRY_WAITING_SECONDS = 1.0
+
+ApplyLabels = Callable[[Sequence[WaitableLabel]], Awaitable[Sequence[WaitableLabel]]]
+"""Applies labels, publishes their outcomes, and returns those that still wait."""
 _POLL_SECONDS = 0.05
 _POLLS = 40
 """After so many polls a batch goes on without the partitions whose payments are not applied yet."""
 _encode = msgspec.json.Encoder().encode
+
+
+class _WaitingSlice(NamedTuple):
+    """One partition's part of a batch, and the metadata of its commit."""
+
+    batch: Batch
+    partition: int
+    note: str
+
+
+class WaitingLabels:
+    """Tries the waiting labels again, once a second, until they are done or their partitions are revoked.
+
+    Their partition's offset is not committed beyond their batch until they are done. A worker that takes over the
+    partition so reads them again, and the labels behind them, whose outcomes it then says again.
+    """
+
+    def __init__(self, apply: ApplyLabels) -> None:
+        self._apply = apply
+        self._slices: dict[_WaitingSlice, Sequence[WaitableLabel]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of labels that wait."""
+        return sum(map(len, self._slices.values()))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more may wait."""
+        return len(self._slices) >= MOST_SLICES
+
+    def add(self, batch: Batch, partition: int, labels: Sequence[WaitableLabel], note: str) -> None:
+        """Let labels of one partition of a batch wait; it is acknowledged with `note` when they are done."""
+        self._slices[_WaitingSlice(batch, partition, note)] = labels
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+            self._task.add_done_callback(end_on_error)
+
+    async def _run(self) -> None:
+        while self._slices:
+            await asyncio.sleep(_RETRY_WAITING_SECONDS)
+            self._slices = {key: labels for key, labels in self._slices.items() if key.batch.is_current(key.partition)}
+            try:
+                await self._try_all()
+            except Exception as error:
+                if not is_retried(error, Phase.BATCH):
+                    raise
+                log.info("labels go on waiting: %s", error)
+
+    async def _try_all(self) -> None:
+        """Try all of them together, in the order of their offsets."""
+        tried = {key: labels for key, labels in self._slices.items() if key.batch.may_start()}
+        labels = sorted((one for some in tried.values() for one in some), key=lambda one: one.record.offset)
+        left = {id(one) for one in await self._apply(labels)} if labels else set()
+        for key, some in tried.items():
+            waiting = [one for one in some if id(one) in left]
+            if waiting:
+                self._slices[key] = waiting
+            else:
+                del self._slices[key]
+                key.batch.acknowledge(key.partition, key.note)
 
 
 class LabelInput(Protocol):

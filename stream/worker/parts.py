@@ -37,12 +37,11 @@ from stream.kafka.topics import TRANSACTIONS
 from stream.pipeline import Pipeline
 from stream.positions.commit_copies import CommitCopies
 from stream.recovery.originals import originals_of
-from stream.recovery.outage import DegradingStore, WaitingStore
+from stream.recovery.outage import BackfilledShare, DegradingStore, WaitingStore
 from stream.recovery.repairer import NeededHorizons, Repairer, RepairProgress, WarmupCheck
 from stream.scoring.facts import FactListener
 from stream.settings import PREFIX, Settings
 from stream.telemetry.setup import Telemetry
-from stream.worker.backfilled import BackfilledShare
 from stream.worker.commit_copies import CommitCopier
 from stream.worker.cut_over import CutOverAnswers, PublishingGates
 from stream.worker.decider import Decider

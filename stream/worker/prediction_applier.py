@@ -29,9 +29,8 @@ from stream.scoring.decode import read_prediction_record, without_impassable_hea
 from stream.scoring.facts import FactListener, PredictionsApplied, Retried
 from stream.scoring.tracing import BatchTrace, Tracing
 from stream.settings import Settings
-from stream.worker.isolation import PredictionOutputs, ValidPrediction, predict_isolating
+from stream.worker.isolation import PredictionOutputs, ValidPrediction, predict_isolating, retry_until_done
 from stream.worker.outputs import PartitionWriter, TopicOutputs
-from stream.worker.retry import retry_until_done
 
 _encode = msgspec.json.Encoder().encode
 

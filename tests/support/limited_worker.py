@@ -26,10 +26,10 @@ from stream.engine.publisher import Destination, Outgoing, Published
 from stream.engine.unpacking import FetchedRecord
 from stream.pipeline import Pipeline
 from stream.positions.offsets import Position, folded, parse_metadata
+from stream.recovery.outage import BackfilledShare
 from stream.scoring.facts import ignore_fact
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
-from stream.worker.backfilled import BackfilledShare
 from stream.worker.decider import Decider
 from stream.worker.positions import DecisionPositions
 from stream.worker.refusals import PartitionRefusals

@@ -22,7 +22,7 @@ from stream.engine.batches import Batch, CommitLedger
 from stream.errors import NotReadyError, PublishError, SettingsError, StaleBatchError, StreamError
 from stream.fates import TABLE, Phase, fate_of, name_of
 from stream.scoring.facts import Retried
-from stream.worker.retry import retry_until_done
+from stream.worker.isolation import retry_until_done
 from support.stream_records import Told
 
 PACKAGES = (fraudstream, stream, features, models, shadow, guards, metrics)

@@ -24,12 +24,10 @@ from stream.engine.publisher import Destination, Outgoing, Published
 from stream.pipeline import Pipeline
 from stream.positions.offsets import Position
 from stream.recovery import outage
-from stream.recovery.outage import DegradingStore
+from stream.recovery.outage import BackfilledShare, DegradingStore
 from stream.scoring.facts import Retried, ignore_fact
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
-from stream.worker import backfilled
-from stream.worker.backfilled import BackfilledShare
 from stream.worker.decider import Decider
 from stream.worker.positions import DecisionPositions
 from stream.worker.refusals import PartitionRefusals
@@ -160,7 +158,7 @@ class Worker:
 @pytest.fixture(autouse=True)
 def _small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outage, "_MAX_PENDING", MOST_KEPT)
-    monkeypatch.setattr(backfilled, "MOST_WITHOUT_REDIS", SHARE)
+    monkeypatch.setattr(outage, "MOST_WITHOUT_REDIS", SHARE)
 
 
 async def test_a_backfill_during_an_outage_leaves_room_for_the_payments_of_other_partitions() -> None:
@@ -192,7 +190,7 @@ def test_nothing_is_lost_reordered_or_decided_that_should_not_be(
     """The first records are applied with Redis, the others without it until nothing goes on, then Redis is back."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outage, "_MAX_PENDING", 80)
-        patch.setattr(backfilled, "MOST_WITHOUT_REDIS", SHARE)
+        patch.setattr(outage, "MOST_WITHOUT_REDIS", SHARE)
         asyncio.run(through_an_outage(logs, before, later))
 
 

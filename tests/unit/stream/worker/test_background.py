@@ -21,7 +21,7 @@ from stream.kafka.topic_settings import TopicWatch
 from stream.recovery import reapply, repair, repairer
 from stream.recovery.repairer import Repairer, RepairProgress
 from stream.settings import Settings
-from stream.worker import batch_agent as agents
+from stream.worker import app as agents
 from stream.worker import gauges, group, losses, main, role, startup
 from stream.worker.fact_log import FactLog
 from stream.worker.gauges import Lag

@@ -6,7 +6,7 @@ import pytest
 
 from models.decline_cap import DeclineCap, DeclineWindow
 from stream.positions.offsets import Position
-from stream.worker.cap_log import CapLog
+from stream.worker.decider import CapLog
 
 CAP = DeclineCap(0.002)
 HOLDING, ENDED = DeclineWindow(0b11111, overruled=True), DeclineWindow(0b111, overruled=True)

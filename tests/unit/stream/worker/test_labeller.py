@@ -17,7 +17,7 @@ from stream.engine.publisher import Destination, Outgoing, Published, Publisher
 from stream.scoring.facts import Fact, LabelsApplied
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
-from stream.worker import labeller, waiting_labels
+from stream.worker import labeller
 from stream.worker.labeller import Labeller
 from support.stream_records import MENTION, Told
 
@@ -121,7 +121,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setattr(waiting_labels, "_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(labeller, "_RETRY_WAITING_SECONDS", 0.01)
     return Bench()
 
 
@@ -213,7 +213,7 @@ async def test_a_label_that_raises_is_a_dead_letter_and_the_others_are_applied(
 async def test_with_too_many_batches_that_wait_the_partition_is_set_aside_and_others_go_on(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting_labels, "MOST_SLICES", 1)
+    monkeypatch.setattr(labeller, "MOST_SLICES", 1)
     await bench.labeller.handle(bench.batch(said(1, card_id=DAMAGED)))
     batch = bench.batch(said(2, card_id=DAMAGED), said(3), said(5, 1))
     await bench.labeller.handle(batch)

@@ -14,7 +14,7 @@ from models.let_through import LetThrough
 from models.lineup import Lineup
 from models.policy import Decision
 from stream.scoring.facts import Decided
-from stream.worker.let_through import LetThroughGauges
+from stream.worker.gauges import LetThroughGauges
 from support.decline_cap import CAPPED, should_be_overruled
 from support.examples import examples
 from support.let_through import PASSED, Lot, PartitionDays, Rule, expected_lots, found_lots

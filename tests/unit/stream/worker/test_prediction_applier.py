@@ -158,7 +158,7 @@ async def test_what_is_no_prediction_is_a_dead_letter_beside_the_others() -> Non
 
 
 async def test_a_batch_is_tried_again_while_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream.worker.retry._FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr("stream.worker.isolation._FIRST_PAUSE_SECONDS", 0.001)
     applying = Applying(away=2)
     await applying.apply(sent(0))
     assert applying.facts[:2] == [Retried("predictions", "StoreUnavailableError")] * 2

@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 
 from stream.engine.batches import Batch, CommitLedger
 from stream.errors import StaleBatchError
-from stream.worker.retry import retry_until_done
+from stream.worker.isolation import retry_until_done
 from support.stream_records import Told
 
 

@@ -22,10 +22,10 @@ from stream.engine.batches import Batch, CommitLedger
 from stream.engine.publisher import Destination, Outgoing, Published
 from stream.pipeline import Pipeline
 from stream.positions.offsets import Position
+from stream.recovery.outage import BackfilledShare
 from stream.scoring.facts import Decided, Fact
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
-from stream.worker.backfilled import BackfilledShare
 from stream.worker.decider import Decider
 from stream.worker.outputs import ScoresToWrite
 from stream.worker.refusals import SettledOffsets
