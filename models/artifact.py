@@ -20,12 +20,10 @@ from numpy.typing import NDArray
 from models.calibration import Calibration
 from models.commands import Digest, Timestamp, Token
 from models.cost_policy import CostPolicy
-from models.distilled import DistilledFrom
 from models.errors import DamagedArtifactError
 from models.expected import without_pattern
 from models.list_rules import RuleSet
 from models.policy import Floats, Policy
-from models.provenance import Provenance
 from models.training_reference import TrainingReference
 from models.volume import ExpectedVolume
 
@@ -43,6 +41,56 @@ Vector = tuple[float | None, ...]
 MOST_WEAKNESSES, LONGEST_WEAKNESS = 50, 600
 Weakness = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_WEAKNESS)]
 Weaknesses = Annotated[tuple[Weakness, ...], msgspec.Meta(max_length=MOST_WEAKNESSES)]
+Version = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+Commit = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}([0-9a-f]{24})?$")]
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The code and the environment of a training.
+
+    `code` is the SHA-256 over the sources that training runs, whatever they were installed from, `commit` the commit
+    that they were installed or checked out from; None if that is not known. `python` and `libraries` are versions, the
+    latter by the name of the distribution.
+    """
+
+    code: Digest
+    commit: Commit | None = None
+    python: Version
+    libraries: dict[str, Version]
+
+
+def configuration_fingerprint(parameters: Mapping[str, bool | int | float | str], seed: int) -> str:
+    """Return the SHA-256 of a training's parameters and seed: equal for trainings that were configured alike.
+
+    It is derived from what every manifest holds, so artifacts of all versions have one.
+    """
+    value = msgspec.json.encode({"parameters": dict(parameters), "seed": seed}, order="deterministic")
+    return hashlib.sha256(value).hexdigest()
+
+
+class WeighedTeacher(msgspec.Struct, frozen=True):
+    """One model of an ensemble; `weight` is its share of the ensemble's score, and those of all models sum up to 1."""
+
+    digest: Digest
+    weight: Annotated[float, msgspec.Meta(gt=0, le=1)]
+
+
+class TeacherScoresFile(msgspec.Struct, frozen=True):
+    """A file of scores: its SHA-256, and the last transaction that its model was trained on, as somebody stated it."""
+
+    digest: Digest
+    trained_until: Timestamp
+
+
+class DistilledFrom(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The teachers of a student: either the models of an ensemble or a file of scores."""
+
+    ensemble: tuple[WeighedTeacher, ...] = ()
+    scores_file: TeacherScoresFile | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.ensemble) is (self.scores_file is not None):
+            raise ValueError("ensemble, scores_file: expected one of the two")
 
 
 class TrainingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from metrics.money import CostMatrix
 from models.let_through import MOST_CURRENCIES, Currency
-from models.payments import Payments
-from models.policy import Decision, Floats, Policy
+from models.policy import Decision, Floats, Payments, Policy
 
 _DECISIONS = tuple(Decision)
 _REVIEW, _DECLINE = _DECISIONS.index(Decision.REVIEW), _DECISIONS.index(Decision.DECLINE)

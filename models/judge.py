@@ -10,11 +10,8 @@ from typing import NamedTuple
 
 from guards.shares import LIVE
 from models.arms import Arm, Split
-from models.canary_rules import canary_problems, cards_salt
 from models.command_decoder import unprintable_problems
 from models.commands import ABOUT_PARTITIONS, LEAVES_REVISION, Capability, Command, CommandKind, Event
-from models.cut_over_rules import cut_over_problems
-from models.limit_rules import limit_problems, limits_after
 from models.limits import Limits
 from models.lineup import Answer, Lineup, artifact_needed
 from models.logs import Logs
@@ -23,7 +20,14 @@ from models.problems import Problem, ProblemCode
 from models.promotion_rules import promotion_problems
 from models.record_rules import StatedFacts, record_problems
 from models.reviews import ReviewRecord
-from models.rollout_rules import rollout_problems
+from models.rollout_rules import (
+    canary_problems,
+    cards_salt,
+    cut_over_problems,
+    limit_problems,
+    limits_after,
+    rollout_problems,
+)
 from models.rollouts import Plan, plan_of
 from models.split_rules import exclusion_problems, split_problems, winners_model
 from models.splits import excluded_of

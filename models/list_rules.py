@@ -20,8 +20,7 @@ from guards.records import RULE
 from metrics.money import MOST_MINOR
 from models.expected import FORM_OF_TOKENS, text_like
 from models.let_through import MOST_CURRENCIES, Currency
-from models.payments import Payments
-from models.policy import Decision, Floats
+from models.policy import Decision, Floats, Payments
 
 MOST_RULES = 200
 MOST_ENTRIES = 100_000

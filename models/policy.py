@@ -1,12 +1,14 @@
-"""Turn a score into a decision, and into a band for human readers.
+"""Turn a score into a decision, by the columns of payments that it may look at, and into a band for human readers.
 
 Bands are looked up in a table of exact thresholds, because the bits of a vectorised logarithm differ between CPUs.
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal, localcontext
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -16,6 +18,36 @@ Floats = NDArray[np.float64]
 Unit = Annotated[float, msgspec.Meta(ge=0, le=1, description="a calibrated probability of fraud")]
 Band = Annotated[int, msgspec.Meta(ge=0, le=999, description="500 is odds of 1 in 100; 50 more double them")]
 LAST_BAND = 999
+
+
+@dataclass(frozen=True, slots=True)
+class Payments:
+    """n payments as columns, in the order of their scores.
+
+    `countries` are the merchants' (ISO 3166 alpha-2), None where it is not stated; `amounts_minor` are in the minor
+    units of `currencies` (ISO 4217), integers of shape (n,).
+    """
+
+    card_ids: Sequence[str]
+    merchant_ids: Sequence[str]
+    countries: Sequence[str | None]
+    amounts_minor: NDArray[np.int64]
+    currencies: Sequence[str]
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.amounts_minor)
+
+    def of(self, rows: NDArray[np.integer[Any]]) -> "Payments":
+        """Return some of the payments, by their row numbers."""
+        which = rows.tolist()
+        return Payments(
+            [self.card_ids[at] for at in which],
+            [self.merchant_ids[at] for at in which],
+            [self.countries[at] for at in which],
+            self.amounts_minor[rows],
+            [self.currencies[at] for at in which],
+        )
 
 
 class Decision(StrEnum):

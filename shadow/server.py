@@ -9,8 +9,7 @@ import numpy as np
 
 from models.errors import ScoringError
 from models.loading import Model
-from models.payments import Payments
-from models.policy import Floats, bands
+from models.policy import Floats, Payments, bands
 from models.problems import Problem
 from shadow.comparison import DecidedScore, Result, compare, encode_comparison, read_decided
 from shadow.protocol import Compare, CompareResult, KeepOnly, Load, Loaded, Request

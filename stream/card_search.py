@@ -5,7 +5,8 @@ stands before and behind it, and whatever stands between its digits but letters.
 JSON, URLs and HTML are read as what they stand for; base64 and hexadecimal texts are decoded. That redacts too much,
 which costs nothing here. `stream.id_rules` says which ids are refused, where too much would cost decisions.
 
-The time is proportional to the length of a text, whatever it is.
+The ranges are those that schemes and processors publish; a scheme that is not listed is not found. Lengths are 13 to 19
+digits, those of ISO/IEC 7812 that are in use. The time is proportional to the length of a text, whatever it is.
 """
 
 import re
@@ -22,7 +23,38 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.card_ranges import LONGEST, SHORTEST, schemes
+SHORTEST, LONGEST = 13, 19
+"""The number of digits of a card number."""
+
+_ALL = range(SHORTEST, LONGEST + 1)
+_SIXTEEN, _FROM_SIXTEEN, _FROM_FOURTEEN = range(16, 17), range(16, 20), range(14, 20)
+_FIFTEEN = range(15, 16)
+
+_RANGES: tuple[tuple[str, str, str, range], ...] = (
+    ("UATP, JCB with 1800", "1", "1", _FIFTEEN),
+    ("JCB, 15 digits", "2131", "2131", _FIFTEEN),
+    ("Mir", "2200", "2204", _FROM_SIXTEEN),
+    ("Borica", "2205", "2205", _SIXTEEN),
+    ("Mastercard", "2221", "2720", _SIXTEEN),
+    ("Diners Club", "300", "305", _FROM_FOURTEEN),
+    ("Diners Club", "3095", "3095", _FROM_FOURTEEN),
+    ("American Express", "34", "34", _FIFTEEN),
+    ("JCB", "3528", "3589", _FROM_SIXTEEN),
+    ("Diners Club", "36", "36", _FROM_FOURTEEN),
+    ("American Express", "37", "37", _FIFTEEN),
+    ("Diners Club", "38", "39", _FROM_FOURTEEN),
+    ("Visa", "4", "4", _ALL),
+    ("Maestro and others", "50", "50", _ALL),
+    ("Mastercard", "51", "55", _SIXTEEN),
+    ("Maestro and others", "56", "59", _ALL),
+    ("Discover, UnionPay, RuPay, Maestro, Troy and others", "60", "69", _ALL),
+    ("UnionPay", "81", "81", _FROM_SIXTEEN),
+    ("RuPay", "82", "82", _SIXTEEN),
+    ("Uzcard", "8600", "8600", _SIXTEEN),
+    ("Troy", "9792", "9792", _SIXTEEN),
+    ("Humo", "9860", "9860", _SIXTEEN),
+)
+"""A scheme, its first and last beginning, and how many digits its numbers have. None overlaps another."""
 
 Span = tuple[int, int]
 """The first byte of what is to be redacted, and the one behind it."""
@@ -34,6 +66,10 @@ FARTHEST = LONGEST * (LARGEST_GAP + 1)
 
 _WIDTH = 4
 """So many first digits say which lengths a number may have."""
+_STARTS = sorted((low.ljust(_WIDTH, "0"), high.ljust(_WIDTH, "9"), lengths) for _, low, high, lengths in _RANGES)
+_LOWS = [low for low, _, _ in _STARTS]
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+
 _DIGIT, _NINE = ord("0"), ord("9")
 _REST = b"\x02"
 """Stands for the bytes of a digit behind the first one."""
@@ -56,6 +92,28 @@ _APART = b"x"
 """A letter, which belongs to no number and to no escape that would hide one."""
 _STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")
 _NOT_DIGITS = bytes(byte for byte in range(256) if not _DIGIT <= byte <= _NINE)
+
+
+def schemes() -> Iterator[tuple[str, str, str, range]]:
+    """Yield each range: the scheme, its first and last beginning, and its lengths."""
+    yield from _RANGES
+
+
+def is_range_number(digits: str) -> bool:
+    """Tell whether a text of ASCII digits is a number of a known range that passes Luhn."""
+    if not SHORTEST <= len(digits) <= LONGEST:
+        return False
+    at = bisect_right(_LOWS, digits[:_WIDTH]) - 1
+    if at < 0:
+        return False
+    _, high, lengths = _STARTS[at]
+    return digits[:_WIDTH] <= high and len(digits) in lengths and passes_luhn(digits)
+
+
+def passes_luhn(digits: str) -> bool:
+    """Tell whether a text of ASCII digits passes the check of ISO/IEC 7812-1, annex B."""
+    backwards = [ord(digit) - 48 for digit in reversed(digits)]
+    return (sum(backwards[::2]) + sum(_DOUBLED[digit] for digit in backwards[1::2])) % 10 == 0
 
 
 def _lengths_by_start() -> NDArray[np.uint8]:

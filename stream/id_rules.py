@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from models.errors import InvalidTimeError
 from models.times import parse_time_ms
-from stream.card_ranges import LONGEST, SHORTEST, is_range_number
+from stream.card_search import LONGEST, SHORTEST, is_range_number
 
 _BETWEEN = re.compile(r"[ ._:@-]+")
 """What may stand between the digits: all that a token may have beside letters and digits, and a space."""

@@ -20,7 +20,7 @@ from features.history.records import COLUMNS
 from features.history.store import Fate, Histories, HistoryStore, Observed, observe_all
 from features.vector.sets import FeatureSets, Vectors
 from models.limits import LimitState
-from models.payments import Payments
+from models.policy import Payments
 from stream.clock import Stage, Stopwatch
 from stream.code_version import code_version
 from stream.contract.codes import DeadLetterCode

@@ -13,7 +13,7 @@ from aiokafka import TopicPartition
 
 from stream.engine.batches import Record
 from stream.engine.fetcher import LogConsumer, open_consumer
-from stream.engine.held_back import HeldBack
+from stream.engine.stalled import HeldBack
 from stream.engine.unpacking import FetchedRecord, Unreadable
 from stream.kafka.client import connection_options, require_topic
 from stream.kafka.stray import PlainConsumer

@@ -18,8 +18,8 @@ from features.declaration import DAY_MS, FeatureSet
 from features.history import records
 from features.history.store import Entity, Transactions, observe_all
 from features.redis.cache import CachedHistory
+from features.redis.client import open_client
 from features.redis.keys import SINGLE_SERVER_SHARDS, KeyLayout
-from features.redis.sentinel import open_client
 from features.redis.store import RedisStore, StoreOptions
 from features.vector.vectorise import vectorise
 from fraudstream.bench.keys import PREFIX, own_keys

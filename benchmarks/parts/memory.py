@@ -18,8 +18,8 @@ from features.history import records
 from features.history.append import rows_by_entity
 from features.history.store import Entity, Ints, Transactions
 from features.redis.cache import CachedHistory
+from features.redis.client import open_client
 from features.redis.keys import SINGLE_SERVER_SHARDS, KeyLayout
-from features.redis.sentinel import open_client
 from features.redis.store import RedisStore
 from features.rows import device, paned
 from features.vector.vectorise import vectorise

@@ -16,9 +16,8 @@ from redis.asyncio import Redis
 from benchmarks.parts.log_sizes import log_bytes
 from benchmarks.parts.repair import DAY_S, labels
 from features.history.store import Entity
-from features.redis.client import without_password
+from features.redis.client import open_client, without_password
 from features.redis.keys import SINGLE_SERVER_SHARDS, KeyLayout
-from features.redis.sentinel import open_client
 from fraudstream.bench.keys import PREFIX, keys_of
 from fraudstream.bench.payments import PublishedPayment, payments
 from fraudstream.bench.worker import WorkerBench, own_names, resident_mib

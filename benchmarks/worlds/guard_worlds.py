@@ -21,7 +21,7 @@ from benchmarks.worlds.watched_pairs import Labelled, watch_frauds
 from guards.report import breaches, evidence
 from guards.row_time import RowTime, row_time_evidence
 from guards.specs import DEFAULT_ROW_TIME, OF_A_CANARY, GuardKind, default_guards, total_alpha
-from models.row_times import LAST_CALLS, RowTimes
+from models.loading import LAST_CALLS, RowTimes
 
 _PAGE, _PART = "guards", "guards"
 _GUARDS = default_guards()

@@ -2,7 +2,7 @@
 
 A prediction is no transaction: it is in no other history, and a payment is not appended to it. So a payment sees all
 predictions that its card's log had when it was observed, within the horizon; how many these were is its position there.
-`features.vector.predictions` chooses among them by time.
+`features.vector.vectorise` chooses among them by time.
 """
 
 from collections.abc import Mapping, Sequence

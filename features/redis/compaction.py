@@ -1,16 +1,17 @@
-"""Shortens stored histories: drops expired records, merges old ones into panes, undoes panes of an earlier epoch.
+"""Rewrites stored histories: drops expired records, merges old ones into panes and undoes them, erases records.
 
 Each is one script that compares first, so a history that another worker changed is left alone. Nothing is dropped or
 merged that another worker needs with its feature tables: `HistoryState` knows all needs.
 """
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Mapping, Sequence
 
 from features.errors import StoreRefusedError
 from features.history.compaction import plan_compaction
 from features.history.retention import Retention
-from features.history.store import Entity, Ints
-from features.redis.cache import CachedHistory
+from features.history.store import Entity, Fate, Ints
+from features.redis.cache import CachedHistory, stored_bytes
 from features.redis.connection import Call, Connection
 from features.redis.keys import KeyLayout
 from features.redis.progress import PROGRESS_EXPIRY_MS
@@ -85,4 +86,37 @@ class Compactor:
         keys = (layout.epochs[shard], entry.key, layout.checkpoints(shard, epoch), layout.retention[shard])
         call = Call(shard, keys, (epoch, *entry.compaction_arguments(removed, prefix), PROGRESS_EXPIRY_MS, stored))
         (done,) = await self._connection.run("compact", [call])
+        return bool(done)
+
+
+def erased_now(cards: Sequence[CachedHistory | None], fates: Sequence[Fate]) -> frozenset[CachedHistory]:
+    """Return the cards of which a batch has an erasure, new or sent again."""
+    if Fate.ERASURE not in fates:
+        return frozenset()
+    return frozenset(card for card, fate in zip(cards, fates, strict=True) if card is not None and fate is Fate.ERASURE)
+
+
+class StoredErasures:
+    """Erases in the stored histories of a deployment: what is kept of a record replaces it.
+
+    An erasure that was appended by a worker that ended before is appended again by the next one, and finds what is left
+    to do. Histories of cards and of their predictions are never compacted, so there are no sums to take apart.
+    """
+
+    def __init__(self, connection: Connection, layout: KeyLayout, state: HistoryState) -> None:
+        self._connection = connection
+        self._layout = layout
+        self._state = state
+
+    async def reduce(self, history: CachedHistory, erased_ms: int) -> bool:
+        """Reduce the erased records of a committed history; False if the server's is another than the cached one."""
+        rows = history.reduced(erased_ms)
+        if rows is None:
+            return True
+        shard = self._layout.shard_of(history.entity)
+        arguments = (self._state.epoch, struct.pack("<Q", history.base), stored_bytes(rows), history.record_bytes)
+        call = Call(shard, (self._layout.epochs[shard], history.key), arguments)
+        (done,) = await self._connection.run("reduce", [call])
+        if done:
+            history.replace(history.base, rows)
         return bool(done)

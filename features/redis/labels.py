@@ -1,4 +1,4 @@
-"""Appends labels: to their cards' histories, and to those of the merchants and devices of known transactions.
+"""Appends labels, to their cards' histories and to those of merchants and devices, and predictions to those of cards.
 
 A label's transaction, and so its merchant, is known only from its card's history. Where the histories of several labels
 take too much memory together, the caller tries fewer. Of an erased transaction the history has its place alone: the
@@ -11,8 +11,9 @@ from typing import NamedTuple, cast
 from features.errors import HistoryDamagedError
 from features.history import records
 from features.history.append import NO_ENTITY, AppendedLabel, Visibility, append_card_label
+from features.history.predictions import AppendedPrediction, append_prediction
 from features.history.records import card_hash
-from features.history.store import PARTIES, Entity, Ints, Label, LabelResult
+from features.history.store import PARTIES, Entity, Ints, Label, LabelResult, Prediction, PredictionResult
 from features.redis.cache import CachedHistory
 from features.redis.session import HistorySession, NamedHistories, incomplete_places, rollback_on_exit
 
@@ -171,3 +172,43 @@ def _append_to_other(
     history = known.get(appended.entity(kind[0]) or NO_ENTITY)
     if history is not None:
         appended.append_to(history, row, allows_panes=kind[1])
+
+
+class PredictionAppender:
+    """Appends predictions in a session; the histories of one call take at most `batch_bytes` together.
+
+    Any worker may append to these histories while another one reads them for payments of the card, so they are shared:
+    an append goes behind what others have appended meanwhile.
+    """
+
+    def __init__(self, session: HistorySession, batch_bytes: int) -> None:
+        self._session = session
+        self._batch_bytes = batch_bytes
+
+    async def try_once(self, predictions: Sequence[Prediction]) -> list[PredictionResult] | None:
+        """Try once to append the first ones, as many as fit, at least one; None if a history changed meanwhile."""
+        ids = [prediction.card_id for prediction in predictions]
+        named = NamedHistories([records.card_hash(card_id) for card_id in ids], ids)
+        loaded = await self._session.load({Entity.PREDICTION: named}, self._batch_bytes)
+        histories = [cast("CachedHistory", one) for one in loaded[Entity.PREDICTION]]
+        some = predictions[: len(histories)]
+        with rollback_on_exit([histories]):
+            appended = [
+                append_prediction(history, records.prediction_row(prediction))
+                for history, prediction in zip(histories, some, strict=True)
+            ]
+            moved = await self._session.commit({Entity.PREDICTION: histories})
+        if moved is None:
+            return None
+        return [
+            self._result(history, prediction, one, is_moved=history in moved)
+            for history, prediction, one in zip(histories, some, appended, strict=True)
+        ]
+
+    def _result(
+        self, history: CachedHistory, prediction: Prediction, appended: AppendedPrediction, *, is_moved: bool
+    ) -> PredictionResult:
+        """Return what became of a prediction, judged again where others' records came to lie before it."""
+        if is_moved:
+            appended = append_prediction(history, records.prediction_row(prediction))
+        return PredictionResult(appended.status, self._session.state.epoch, appended.position)

@@ -1,8 +1,8 @@
-"""Progress of a repair, as all workers of a deployment share it, and checkpoints from which a repair can start.
+"""Progress of a repair, checkpoints from which one can start, and copies of commits, as all workers share them.
 
-It is stored in Redis beside the epoch, in HOME_SHARD. A log has two parts for each partition, transactions and labels,
-and a third where features read predictions from storage; when all parts are applied again, the epoch's histories are
-complete.
+They are stored in Redis beside the epoch, in HOME_SHARD. A log has two parts for each partition, transactions and
+labels, and a third where features read predictions from storage; when all parts are applied again, the epoch's
+histories are complete.
 """
 
 import re
@@ -30,6 +30,7 @@ VOID = "void"
 TopicName = Literal["transactions", "labels", "predictions"]
 _PREDICTIONS = "predictions:p"
 """Stored so that a version that knows no predictions takes the part for none, rather than for one of transactions."""
+_COMMIT_OF_PREDICTIONS = "commit:"
 
 
 class LogPart(NamedTuple):
@@ -222,3 +223,49 @@ def _integers(texts: Iterable[str]) -> tuple[int, ...]:
         return tuple(map(int, texts))
     except ValueError:
         return ()
+
+
+class CommitNotes:
+    """A second copy of what a group committed in Kafka, one note for each partition, of the deployment with these keys.
+
+    What a note says, and whether it can be trusted, is the caller's affair. They expire 45 days after the last one was
+    written.
+    """
+
+    def __init__(self, connection: Connection, layout: KeyLayout) -> None:
+        self._connection = connection
+        self._key = layout.commits
+
+    async def write(self, notes: Mapping[LogPart, bytes]) -> None:
+        """Write the notes of some parts, in one round trip; none if there are none.
+
+        Raises:
+            StoreUnavailableError: the server does not answer; it is unknown whether they are written.
+        """
+        if notes:
+            pairs = [word for part, note in notes.items() for word in (_field(part), note)]
+            call = Call(HOME_SHARD, (self._key,), [PROGRESS_EXPIRY_MS, *pairs])
+            await self._connection.run("set_fields", [call])
+
+    async def read(self) -> dict[LogPart, bytes]:
+        """Return the note of each part that has one.
+
+        Raises:
+            StoreUnavailableError: the server does not answer.
+        """
+        (reply,) = await self._connection.run("hgetall", [Call(HOME_SHARD, (self._key,), ())])
+        found = {_parse_field(field): note for field, note in zip(*[iter(reply)] * 2, strict=True)}
+        return {part: note for part, note in found.items() if part is not None}
+
+
+def _field(part: LogPart) -> bytes:
+    """Return the field of a part.
+
+    The version before takes every part but those of labels for one of transactions, so that of predictions has a field
+    that it passes over.
+    """
+    return f"{_COMMIT_OF_PREDICTIONS if part.of_predictions else ''}{part.text}".encode()
+
+
+def _parse_field(field: bytes) -> LogPart | None:
+    return parse_part(field.decode(errors="replace").removeprefix(_COMMIT_OF_PREDICTIONS))

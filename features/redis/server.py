@@ -14,8 +14,10 @@ from redis import exceptions
 from features.errors import StoreError, StoreRefusedError, StoreUnavailableError
 from features.redis.client import (
     SCRIPTS,
+    MasterPool,
     drop_connections,
     encode_command,
+    open_client,
     read_info,
     script_text,
     shows_no_master,
@@ -26,7 +28,6 @@ from features.redis.connection import Call, Script
 from features.redis.deletions import ServerDeletions
 from features.redis.evictions import REQUIRED_POLICY, evicted_keys, refusal_of
 from features.redis.keys import HOME_SHARD
-from features.redis.sentinel import MasterPool, open_client
 from features.redis.topology import Master, Servers, read_master
 
 

@@ -43,15 +43,20 @@ from features.history.store import (
 from features.redis.age import HistoryAge
 from features.redis.cache import CachedHistory, CacheStats
 from features.redis.cluster import ClusterConnection
-from features.redis.commit_notes import CommitNotes
+from features.redis.compaction import erased_now
 from features.redis.connection import Connection
 from features.redis.damage import DamagedHistories
 from features.redis.deletions import watch_deletions
-from features.redis.erasure import erased_now
 from features.redis.keys import CLUSTER_SHARDS, HOME_SHARD, SINGLE_SERVER_SHARDS, KeyLayout
-from features.redis.labels import LabelAppender, Originals, ReadOriginals, WantedOriginals, no_originals
-from features.redis.predictions import PredictionAppender
-from features.redis.progress import LogPart, RepairProgress
+from features.redis.labels import (
+    LabelAppender,
+    Originals,
+    PredictionAppender,
+    ReadOriginals,
+    WantedOriginals,
+    no_originals,
+)
+from features.redis.progress import CommitNotes, LogPart, RepairProgress
 from features.redis.retention import Coverage
 from features.redis.server import ServerConnection
 from features.redis.session import (
@@ -66,7 +71,6 @@ from features.redis.urls import is_cluster
 
 ATTEMPTS = 8
 """An attempt fails only if another worker wrote to one of the batch's cards in between, or after a loss."""
-
 UNLOCKED_ATTEMPTS = 2
 """Attempts before `other_store_lock` is taken."""
 
@@ -424,8 +428,8 @@ class RedisStore:
         for kind, entries in loaded.items():
             entry = entries[at]
             if entry is not None and not entry.is_incomplete:
-                clock = (self.state.horizons_ms[kind], self._now_ms())
-                return _has_or_dropped(entry, entity_rows[kind].rows[at], clock)
+                row, horizon_ms = entity_rows[kind].rows[at], self.state.horizons_ms[kind]
+                return _has_or_dropped(entry, row, horizon_ms, self._now_ms())
         return True
 
     async def compact(self) -> None:
@@ -435,9 +439,8 @@ class RedisStore:
                 await self._session.compact(entry)
 
 
-def _has_or_dropped(history: CachedHistory, row: Ints, clock: tuple[int, int]) -> bool:
-    """Tell whether a history has this very transaction, or had it: `clock` is its horizon, and the time now."""
-    horizon_ms, now_ms = clock
+def _has_or_dropped(history: CachedHistory, row: Ints, horizon_ms: int, now_ms: int) -> bool:
+    """Tell whether a history has this very transaction, or had it."""
     newest_ms = max(history.newest_ms, now_ms) if history.is_absent else history.newest_ms
     if int(row[records.TIME]) <= newest_ms - horizon_ms:
         return True

@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 
+from features.redis.client import PATIENT_S, open_client
 from features.redis.cluster_client import ClusterClient
 from features.redis.keys import CLUSTER_SHARDS, KeyLayout
-from features.redis.sentinel import PATIENT_S, open_client
 from features.redis.urls import is_cluster
 
 PREFIX = "fraudstream:"

@@ -11,9 +11,8 @@ from datetime import date
 from fraudstream.cli.model_beside import ModelSurroundings, relative_text
 from fraudstream.cli.policy_text import policy_lines
 from fraudstream.lab.training.policy_facts import PolicyFacts
-from models.artifact import Manifest, MeasuredModel, TrainingData
+from models.artifact import Manifest, MeasuredModel, TrainingData, configuration_fingerprint
 from models.card import StatedCard
-from models.provenance import configuration_fingerprint
 from models.times import format_time
 
 NOT_STATED = "not stated"

@@ -29,12 +29,10 @@ from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
 from fraudstream.lab.training.policy_facts import PolicyFacts
 from fraudstream.terminal import echo
-from models.artifact import MANIFEST, Manifest, TrainingData, read_manifest
+from models.artifact import MANIFEST, DistilledFrom, Manifest, TrainingData, configuration_fingerprint, read_manifest
 from models.card import review_record
-from models.distilled import DistilledFrom
 from models.model_record import ModelRecord
 from models.problems import Problem
-from models.provenance import configuration_fingerprint
 from models.record_rules import Ground, StatedFacts, grounds_of
 from models.times import format_time
 from stream.clock import now_ms

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from fraudstream.terminal import echo
 from stream.errors import SettingsError
-from stream.hash_key import exclude_by_key
 from stream.kafka.client import check_tls_files
+from stream.key_files import exclude_by_key
 from stream.logs import log_to_stderr
 from stream.settings import Settings, near_misses, read_settings
 from stream.telemetry.environment import read as read_telemetry

@@ -5,6 +5,7 @@ All paths accept the same records; the slower ones explain a rejection in more d
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
@@ -43,6 +44,10 @@ from stream.redaction import shown
 _Schema = Literal["transaction/1"]
 SCHEMA: _Schema = get_args(_Schema)[0]
 """The object that a decoder returns: msgspec leaves a default out only if it is this very one, see `_content`."""
+BACKFILL_HEADER = "fraudstream-backfill"
+_MARK = re.compile(rb"([0-9a-f]{16}):(0|[1-9][0-9]{0,14})")
+
+Headers = Sequence[tuple[str, bytes | None]]
 
 
 class TransactionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -312,3 +317,30 @@ def _kind_problem(raw: dict[str, Any]) -> Rejection | None:
         return None
     what = f"kind: {shown(kind)} is not supported, expected 'authorization' or '{erasure.KIND}'"
     return Rejection(DeadLetterCode.UNSUPPORTED_KIND, what)
+
+
+class BackfillMark(NamedTuple):
+    """Which backfill a record belongs to (16 hexadecimal digits), and its number there, from 0; the header says it.
+
+    Such records only fill the histories: a worker applies these payments and never decides them. `fraudstream backfill`
+    writes them, and one that was cut off goes on where it ended.
+    """
+
+    backfill: str
+    number: int
+
+    def header(self) -> tuple[str, bytes]:
+        """Return the header of such a record."""
+        return BACKFILL_HEADER, f"{self.backfill}:{self.number}".encode()
+
+
+def backfill_mark(headers: Headers) -> BackfillMark | None:
+    """Return the mark of a record; None if it has none, or one that no backfill has written.
+
+    A record with a header that is not understood is a payment like any other: it must not stay without a decision.
+    """
+    values = [value for name, value in headers if name == BACKFILL_HEADER]
+    if len(values) != 1:
+        return None
+    found = _MARK.fullmatch(values[0] or b"")
+    return None if found is None else BackfillMark(found[1].decode(), int(found[2]))

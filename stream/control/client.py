@@ -25,7 +25,6 @@ from stream.control.exclusions import require_known_cards
 from stream.control.history import History, history_of
 from stream.control.keys import read_signer
 from stream.control.log_reader import LogReader
-from stream.control.unjudged import FIRST_SECONDS, tell_if_unjudged
 from stream.engine.fetcher import open_consumer
 from stream.engine.publisher import Headers
 from stream.engine.tracing import OperationTracing
@@ -41,6 +40,10 @@ _COMMANDS_SECONDS = 10.0
 
 Tell = Callable[[str], None]
 """Receives what an operator should know while a command has no verdict."""
+FIRST_SECONDS = 2.0
+"""When the group is asked first: most verdicts are there earlier."""
+_BETWEEN_SECONDS = 1.0
+_LOOKS = 2
 
 
 class PartitionArguments(NamedTuple):
@@ -347,3 +350,38 @@ async def _send(settings: Settings, command: Command, headers: Headers, seal: Se
         await send_signed(settings, producer, command, headers, seal)
     finally:
         await producer.stop()
+
+
+async def tell_if_unjudged(settings: Settings, first_seconds: float, tell: Callable[[str], None]) -> None:
+    """Call `tell` once, with what to start, if the group has no worker; never where the group cannot be seen.
+
+    A worker judges: the one that owns the control topic's partition. So a group without a worker of the deployment
+    judges nothing. During a rebalance the coordinator still lists all members; only two looks in a row that find none
+    count. It looks until it has told: a worker that crashed is listed until its session has timed out.
+    """
+    await asyncio.sleep(first_seconds)
+    try:
+        async with open_admin(settings) as admin:
+            await _until_empty(settings, admin)
+        tell(
+            f"no worker of deployment {settings.deployment} is in the group {settings.group}, so nobody judges this "
+            "command: start one by `fraudstream worker`"
+        )
+    except KafkaError:
+        return  # without the right to see the group, or without a broker, nothing can be told
+
+
+async def _until_empty(settings: Settings, admin: AIOKafkaAdminClient) -> None:
+    """Return when the group was without a worker `_LOOKS` times in a row."""
+    empty = 0
+    while True:
+        try:
+            with given_up_as_error():
+                empty = 0 if await group_members(admin, settings) else empty + 1
+        except GroupAuthorizationFailedError:
+            raise
+        except KafkaError:
+            empty = 0
+        if empty == _LOOKS:
+            return
+        await asyncio.sleep(_BETWEEN_SECONDS)

@@ -19,12 +19,10 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from stream.engine.batches import Commit
-from stream.engine.failing import FailingFetch
 from stream.engine.fetcher import LogConsumer, Trouble
-from stream.engine.held_back import HeldBack
+from stream.engine.stalled import FailingFetch, HeldBack
 from stream.engine.unpacking import FetchedRecord
-from stream.kafka.client import ANNOUNCED, connection_options
-from stream.kafka.stray import given_up_as_error
+from stream.kafka.client import ANNOUNCED, connection_options, given_up_as_error
 from stream.settings import Settings
 from stream.tasks import Once, next_tick
 

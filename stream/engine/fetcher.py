@@ -22,10 +22,9 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.protocol.fetch import FetchRequest
 
 from stream.clock import now_ms
-from stream.engine.brisk_client import BriskClient
-from stream.engine.fetch_queues import FetchQueues
-from stream.engine.held_back import HeldBackPartitions
-from stream.engine.leaving import leave_group
+from stream.engine.coordination import BriskClient, leave_group
+from stream.engine.partition_queue import FetchQueues
+from stream.engine.stalled import HeldBackPartitions
 from stream.engine.unpacking import FetchedRecord, Unreadable, committed, split_batches
 from stream.engine.wire import FETCH, FETCH_VERSION, FetchedTopic, FetchOptions, Topics, fetch_from, speaks
 from stream.kafka.client import connection_options

@@ -24,15 +24,13 @@ from faust.types import TP, ChannelT, ConsumerMessage, Message
 from mode import ServiceT
 from numpy.random import default_rng
 
-from stream.engine.aside import AsidePartitions
 from stream.engine.batches import Batch, Commit, CommitLedger, Record
-from stream.engine.failing import FailingFetch
+from stream.engine.coordination import do_all
 from stream.engine.fetch_thread import ConsumerOptions, Fetched, FetchThread, Wanted
 from stream.engine.fetcher import LogConsumer, Trouble
-from stream.engine.held_back import HeldBack
-from stream.engine.lane import Lane
-from stream.engine.leaving import do_all
-from stream.kafka.stray import given_up_as_error
+from stream.engine.lanes import AsidePartitions, Lane
+from stream.engine.stalled import FailingFetch, HeldBack
+from stream.kafka.client import given_up_as_error
 from stream.tasks import end_tasks, set_within
 
 log = logging.getLogger("fraudstream.transport")

@@ -40,7 +40,7 @@ class CommitCopy(msgspec.Struct, frozen=True, array_like=True):
 
 
 class NoteSource(Protocol):
-    """Where the copies are kept, as `features.redis.commit_notes.CommitNotes` keeps them."""
+    """Where the copies are kept, as `features.redis.progress.CommitNotes` keeps them."""
 
     async def read(self) -> Mapping[LogPart, bytes]:
         """Return the note of each part that has one.

@@ -13,10 +13,10 @@ from typing import Literal, NamedTuple
 import msgspec
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from stream.contract.backfill import backfill_mark
 from stream.contract.codes import DeadLetterCode
 from stream.contract.fields import LARGEST_AMOUNT, ORDINARY_VALUE_BYTES
 from stream.contract.iso import CURRENCY_DECIMALS
+from stream.contract.transaction import backfill_mark
 from stream.engine.batches import Record, size_of
 from stream.engine.publisher import Headers, Outgoing
 from stream.engine.unpacking import LARGEST_HEADER_COUNT

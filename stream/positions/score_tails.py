@@ -20,7 +20,7 @@ from aiokafka.structs import OffsetAndMetadata
 from features.errors import StoreError
 from models.terms import Term
 from stream.engine.fetcher import LogConsumer, open_consumer
-from stream.engine.held_back import HeldBack
+from stream.engine.stalled import HeldBack
 from stream.kafka.bounds import OffsetBounds, ends_of_all
 from stream.kafka.client import committed_offsets
 from stream.kafka.topic_ids import topic_states

@@ -25,13 +25,13 @@ from stream.clock import now_ms
 from stream.consumer import place_of
 from stream.engine.batches import Record
 from stream.fates import Phase, is_retried
-from stream.recovery.originals import originals_of
 from stream.recovery.reapply import (
     LogReplay,
     OffsetRange,
     ReapplyRate,
     apply_again,
     log_reader,
+    originals_of,
     partitions_of_log,
     topic_partition,
 )

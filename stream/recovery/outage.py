@@ -29,7 +29,7 @@ from features.history.store import (
 )
 from features.memory_store import MemoryStore
 from features.redis.store import RedisStore
-from stream.contract.backfill import backfill_mark
+from stream.contract.transaction import backfill_mark
 from stream.engine.batches import Batch, Record
 
 log = logging.getLogger("fraudstream.outage")

@@ -1,32 +1,42 @@
-"""Read ranges of the log again and apply them to the histories; appending a record that is there changes nothing."""
+"""Read ranges of the log again and apply them to the histories; appending a record that is there changes nothing.
+
+Single transactions are read again at their places, too: of an erased one a history keeps nothing else.
+"""
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
-from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
+from features.errors import StoreUnavailableError
+from features.history.records import card_rows
+from features.history.store import Ints
+from features.redis.labels import Originals, Place, ReadOriginals
 from features.redis.progress import LogPart, PartProgress, PartReport, TopicName
 from features.redis.store import RedisStore
 from models.signing import KEY_HEADER
+from stream.consumer import log_and_offset
 from stream.engine.batches import Record, in_thread_if_large, size_of
 from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.fates import Phase, is_retried
-from stream.kafka.client import require_topic
-from stream.kafka.stray import given_up_as_error
-from stream.kafka.topics import LABELS, PREDICTIONS
+from stream.kafka.client import given_up_as_error, require_topic
+from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS
 from stream.recovery.replayed_input import ReplayedInput
+from stream.scoring.decode import decode
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.reapply")
 
 _FETCH_MS = 500
 _FETCH_BYTES = 4 * 1024 * 1024
+_ORIGINALS_FETCH_MS = 500
+_ATTEMPTS = 20
 
 
 class ReapplyRate(NamedTuple):
@@ -188,3 +198,38 @@ class LogReplay:
             proceed = await progress(list(current.values()), len(within))
             await asyncio.sleep(self.rate.pause_ratio * took_s)
         return proceed
+
+
+def originals_of(settings: Settings) -> ReadOriginals:
+    """Return the function that reads transactions at their places, each call with a connection of its own."""
+
+    async def read(places: Collection[Place]) -> Originals:
+        try:
+            async with log_reader(settings) as reader:
+                return {place: await _read(settings, reader, place) for place in places}
+        except KafkaError as error:
+            raise StoreUnavailableError(f"erased payments could not be read at their places: {error}") from error
+
+    return read
+
+
+async def _read(settings: Settings, reader: LogConsumer, place: Place) -> Ints | None:
+    """Return the transaction at a place as its card's row; None if retention has removed it."""
+    tp = TopicPartition(settings.topic(TRANSACTIONS.name), place.partition)
+    log, offset = log_and_offset(place.offset)
+    begin, end = (await reader.beginning_offsets([tp]))[tp], (await reader.end_offsets([tp]))[tp]
+    if not begin <= offset < end:
+        return None
+    reader.assign([tp])
+    reader.seek(tp, offset)
+    for _ in range(_ATTEMPTS):
+        found = await reader.getmany(tp, timeout_ms=_ORIGINALS_FETCH_MS, max_records=1)
+        for record in found.get(tp, ()):
+            return _row(record, log) if record.offset == offset else None
+    raise StoreUnavailableError(f"{tp.topic} {tp.partition}: offset {offset} could not be read; try again")
+
+
+def _row(record: Record, log: int) -> Ints | None:
+    columns = decode([record], 0, log, is_accepted=lambda _: True).columns
+    row: Ints | None = card_rows(columns)[0] if len(columns) else None
+    return row

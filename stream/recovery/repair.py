@@ -20,7 +20,6 @@ from features.redis.retention import NO_COVERAGE, Coverage, EpochCoverage
 from features.redis.store import RedisStore, StoreOptions
 from stream.clock import now_ms
 from stream.consumer import log_and_offset, place_of
-from stream.recovery.originals import originals_of
 from stream.recovery.reapply import (
     FULL_SPEED,
     THROTTLED,
@@ -29,6 +28,7 @@ from stream.recovery.reapply import (
     ProgressCallback,
     apply_erasures,
     log_reader,
+    originals_of,
     partitions_of_log,
     topic_partition,
 )

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from features.history.records import HAS_PLACE, pack_place, pack_traits
 from features.history.store import Transactions
 from stream.consumer import place_of
-from stream.contract.backfill import BACKFILL_HEADER, backfill_mark
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.label import ParsedLabel, read_label
 from stream.contract.prediction import ParsedPrediction, PredictionSource, read_prediction
 from stream.contract.transaction import (
+    BACKFILL_HEADER,
     ParsedTransaction,
+    backfill_mark,
     clock_problem,
     read_accepted_transaction,
     read_transaction,

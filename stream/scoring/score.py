@@ -24,8 +24,7 @@ from guards.shares import CANARY, LIVE
 from models.errors import ScoringError
 from models.list_rules import RuleMatcher, Ruling, rulings_of
 from models.loading import Model
-from models.payments import Payments
-from models.policy import Decision, bands
+from models.policy import Decision, Payments, bands
 from stream.contract.outputs import DecidedBy, ModelName, Overruled
 from stream.control.model_cache import ServingModels
 from stream.scoring.encode import UNDECIDABLE, Judgement

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from threading import Thread
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
@@ -22,11 +23,14 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.util.types import AnyValue
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
 from models.logins import without_logins
 from stream.code_version import code_version
-from stream.engine.tracing import NoOperationTracing, OperationTracing
+from stream.engine.publisher import Headers
+from stream.engine.tracing import Attributes, NoOperationTracing, OperationTrace, OperationTracing, UntracedOperation
 from stream.errors import SettingsError
 from stream.redaction import redact_text
 from stream.scoring.facts import FactListener, ignore_fact
@@ -37,8 +41,7 @@ from stream.telemetry.metrics import Gauges, Instruments, MetricTotals, Promethe
 from stream.telemetry.otlp import OtlpSender, OtlpSpans, QueueSizes
 from stream.telemetry.sampling import SamplingRule
 from stream.telemetry.spans import SdkSpans, SpanOrigin, SpanSink
-from stream.telemetry.steps import OperationTracer
-from stream.telemetry.tracing import BatchTracer
+from stream.telemetry.tracing import BatchTracer, context_of, traceparent_of, with_traceparent
 
 log = logging.getLogger("fraudstream.telemetry")
 
@@ -51,6 +54,50 @@ SCOPE = "fraudstream"
 
 _GRPC = "opentelemetry.exporter.otlp.proto.grpc"
 _STOP_SECONDS = 3.0
+_PRODUCERS = ("send ", "model ")
+"""Prefixes of steps that produce a message; every other step consumes one."""
+
+
+class OperationTracer:
+    """Begins steps; the sampler of `tracer` decides which of them are traced."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+
+    def begin(self, name: str, parent_headers: Headers = (), start_ns: int | None = None) -> OperationTrace:
+        """Begin a step; a context that cannot be parsed is forwarded as it came.
+
+        A decision against sampling is forwarded too, or the next consumer would decide again.
+        """
+        root = traceparent_of(parent_headers) is None
+        context = Context() if root else context_of(parent_headers)
+        if context is None:
+            return UntracedOperation(parent_headers)
+        kind = SpanKind.PRODUCER if name.startswith(_PRODUCERS) else SpanKind.CONSUMER
+        span = self._tracer.start_span(name, context, kind, start_time=start_ns)
+        headers = with_traceparent(parent_headers, span.get_span_context())
+        if not span.is_recording():
+            return UntracedOperation(headers if root else parent_headers)
+        return TracedOperation(span, headers)
+
+
+@dataclass(frozen=True, slots=True)
+class TracedOperation:
+    """A step with a span."""
+
+    span: Span
+    headers: Headers
+
+    def done(self, attributes: Attributes) -> None:
+        """End the span with the result as attributes."""
+        self.span.set_attributes(cast("Mapping[str, AnyValue]", attributes))
+        self.span.end()
+
+    def failed(self, error: str) -> None:
+        """End the span as an error."""
+        self.span.set_attributes({"error.type": error})
+        self.span.set_status(Status(StatusCode.ERROR))
+        self.span.end()
 
 
 class RateLimitedHandler(logging.Handler):

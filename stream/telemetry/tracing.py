@@ -21,7 +21,7 @@ from features.redis.urls import first_host
 from models.signing import KEY_HEADER
 from stream.card_numbers import card_numbers
 from stream.clock import Stage, now_ns
-from stream.contract.backfill import backfill_mark
+from stream.contract.transaction import backfill_mark
 from stream.engine.batches import Record
 from stream.engine.publisher import Headers
 from stream.engine.tracing import Attributes, kafka_attributes, sent_attributes

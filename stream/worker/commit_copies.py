@@ -13,8 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from features.errors import StoreError
-from features.redis.commit_notes import CommitNotes
-from features.redis.progress import LogPart
+from features.redis.progress import CommitNotes, LogPart
 from stream.engine.batches import Commit
 from stream.engine.transport import BatchConsumer
 from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS

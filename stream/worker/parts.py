@@ -30,14 +30,14 @@ from stream.control.trusted_models import trusted_repository
 from stream.engine.publisher import Publisher
 from stream.engine.transport import BatchConsumer
 from stream.errors import SettingsError
-from stream.hash_key import hash_by_key
 from stream.kafka.client import committed_offsets, connection_options
 from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import TRANSACTIONS
+from stream.key_files import hash_by_key
 from stream.pipeline import Pipeline
 from stream.positions.commit_copies import CommitCopies
-from stream.recovery.originals import originals_of
 from stream.recovery.outage import BackfilledShare, DegradingStore, WaitingStore
+from stream.recovery.reapply import originals_of
 from stream.recovery.repairer import NeededHorizons, Repairer, RepairProgress, WarmupCheck
 from stream.scoring.facts import FactListener
 from stream.settings import PREFIX, Settings

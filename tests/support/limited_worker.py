@@ -14,10 +14,9 @@ from models.decline_cap import DeclineCap, DeclineWindow
 from models.let_through import LetThrough
 from models.limits import Limits
 from models.lineup import Lineup
-from models.loading import Model
+from models.loading import Model, RowTimes
 from models.logs import Logs
 from models.policy import Policy
-from models.row_times import RowTimes
 from models.terms import Term
 from stream.contract.outputs import Score
 from stream.control.model_cache import ArmModels, ServingModels

@@ -23,7 +23,7 @@ from fraudstream.lab.dataset.too_large import TOPICS, SizeFilter, TopicLimit
 from fraudstream.ops.repair.partitioners import HASHES
 from models.errors import InvalidTimeError
 from models.times import format_time, parse_time_ms
-from stream.contract.backfill import BackfillMark, backfill_mark
+from stream.contract.transaction import BackfillMark, backfill_mark
 from stream.engine.publisher import Destination, Outgoing
 from stream.kafka.client import BATCH_BYTES, committed_offsets, missing_topic
 from stream.kafka.topics import partition_counts

@@ -1,7 +1,7 @@
 """Row times of models that are measured in one run, in turn, so that whatever else the machine does hits all alike.
 
 A worker scores one payment where the stream is quiet and batches where it is not, on one thread; so both are measured,
-in processor time of the thread, as the worker measures its own models (`models.row_times`).
+in processor time of the thread, as the worker measures its own models (`models.loading`).
 """
 
 from collections.abc import Callable, Sequence

@@ -20,7 +20,7 @@ from fraudstream.lab.training.seen import known_until_ms
 from fraudstream.lab.training.split import SingleFit
 from fraudstream.lab.training.vectors import Table, score_blocks
 from metrics.columns import Flags
-from models.distilled import DistilledFrom, TeacherScoresFile, WeighedTeacher
+from models.artifact import DistilledFrom, TeacherScoresFile, WeighedTeacher
 from models.loading import Model
 from models.policy import Floats, Policy
 from models.repository import Repository

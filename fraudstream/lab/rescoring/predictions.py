@@ -14,7 +14,7 @@ import numpy as np
 from features.history import records
 from features.history.frames import Floats
 from features.history.store import Entity, Ints
-from features.vector.predictions import PredictionReader
+from features.vector.vectorise import PredictionReader
 from fraudstream.lab.dataset.database import connect_memory, quoted
 from fraudstream.lab.dataset.predictions_file import DEDUPLICATED, read_log
 from fraudstream.lab.rescoring.erased import WITHOUT_ERASED

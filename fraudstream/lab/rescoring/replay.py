@@ -23,8 +23,7 @@ from fraudstream.lab.rescoring.topic_tables import softens_rule
 from fraudstream.ops.rollout.outcomes.costs import costs_text
 from models.decline_cap import DECLINE_CAP
 from models.loading import Model
-from models.payments import Payments
-from models.policy import Decision, Floats, bands
+from models.policy import Decision, Floats, Payments, bands
 from stream.consumer import Standing
 from stream.contract.outputs import Overruled, Score
 from stream.control.log_reader import LogReader

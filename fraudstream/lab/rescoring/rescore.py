@@ -17,8 +17,7 @@ from models.decline_cap import DECLINE_CAP
 from models.errors import ModelError, ScoringError
 from models.list_rules import RuleMatcher
 from models.loading import Model, load, load_for_replay
-from models.payments import Payments
-from models.policy import Decision, bands
+from models.policy import Decision, Payments, bands
 from models.problems import Problem, ProblemCode
 from models.repository import Repository
 from stream.contract.outputs import DecidedBy

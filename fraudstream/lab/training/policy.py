@@ -19,8 +19,7 @@ from metrics.alerts import AlertCounts
 from metrics.calibration import calibration_error, equal_counts, reliability
 from models.cost_policy import CostPolicy
 from models.list_rules import RuleSet
-from models.payments import Payments
-from models.policy import Decision, Floats, Policy
+from models.policy import Decision, Floats, Payments, Policy
 from models.times import format_time
 from models.volume import AlertBudget, Allowance, ExpectedVolume
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from models.provenance import Provenance
+from models.artifact import Provenance
 
 _ROOT = Path(__file__).resolve().parents[3]
 _SOURCES = ("features", "metrics", "models", "fraudstream/lab/dataset", "fraudstream/lab/training")

@@ -21,7 +21,7 @@ import msgspec
 from features.declaration import DAY_MS, FeatureSet
 from features.vector.sets import FeatureSets
 from fraudstream.lab.training.policy_facts import PolicyFacts
-from models.artifact import Parameter
+from models.artifact import Parameter, Provenance
 from models.calibration import CalibrationMethod
 from models.commands import Token
 from models.cost_policy import CostPolicy
@@ -29,7 +29,6 @@ from models.expected import FORM_OF_TOKENS
 from models.list_rules import RuleSet
 from models.model_text import MOST_LEAVES
 from models.policy import Policy
-from models.provenance import Provenance
 from models.volume import AlertBudget
 from stream.errors import StreamError
 

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from models.logs import Logs, LostRange
 from stream.consumer import OFFSETS_OF_A_LOG
-from stream.contract.backfill import backfill_mark
 from stream.contract.codes import Rejection
-from stream.contract.transaction import ParsedTransaction, read_accepted_transaction
+from stream.contract.transaction import ParsedTransaction, backfill_mark, read_accepted_transaction
 from stream.control.client import read_fold
 from stream.kafka.client import open_admin
 from stream.kafka.topic_ids import topic_states

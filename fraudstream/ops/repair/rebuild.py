@@ -11,9 +11,9 @@ from features.vector.sets import FeatureSets
 from stream.clock import now_ms
 from stream.control.client import read_fold
 from stream.errors import RebuildError
-from stream.hash_key import hash_by_key
 from stream.kafka.client import group_members, open_admin, require_topic
 from stream.kafka.topics import SCORES, TRANSACTIONS, own_scores, partition_counts
+from stream.key_files import hash_by_key
 from stream.positions.inputs import has_filled_histories
 from stream.positions.score_tails import read_resume_points
 from stream.recovery.reapply import log_reader, partitions_of_log

@@ -17,7 +17,7 @@ from features.default_set_2 import FEATURES
 from features.history import append, records
 from features.history.store import NOWHERE, Entity, Fate, HistoryStore, LabelStatus, Observed
 from features.memory_store import MemoryStore
-from features.redis import loading, session
+from features.redis import session
 from features.redis.store import StoreOptions
 from features.rows import device
 from features.vector.vectorise import vectorise
@@ -97,7 +97,7 @@ def test_batches_that_are_cut_as_their_histories_are_fetched_equal_a_recount(
     async def told() -> list:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(append, "LONG", long)
-            patch.setattr(loading, "HEAD_BYTES", 200)
+            patch.setattr(session, "HEAD_BYTES", 200)
             patch.setattr(session, "FETCHED_TOGETHER", 2)
             async with opened(kind, servers, WITH_DEVICES, options=options) as pick:
                 return await outcomes(Stream(stream), WITH_DEVICES, pick)

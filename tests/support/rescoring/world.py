@@ -33,10 +33,10 @@ from models.logs import Logs, TopicLogs
 from models.policy import bands
 from models.signing import KEY_HEADER
 from models.terms import Term
-from stream.contract.backfill import BackfillMark
 from stream.contract.label import read_label
 from stream.contract.outputs import Score
 from stream.contract.prediction import ParsedPrediction
+from stream.contract.transaction import BackfillMark
 from stream.control.model_cache import ServingModels
 from stream.pipeline import DecisionTerms, Pipeline
 from stream.positions.letters import OffsetSet

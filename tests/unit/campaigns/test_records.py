@@ -6,10 +6,9 @@ import pytest
 from campaigns.facts import BACKFILL_HEADER, KIND_HEADER
 from campaigns.plans import BAD_KINDS
 from campaigns.traffic import FAR_MS, Payments, Shipment
-from stream.contract.backfill import backfill_mark
 from stream.contract.codes import Rejection
 from stream.contract.label import ParsedLabel, read_label
-from stream.contract.transaction import ParsedTransaction, clock_problem, read_transaction
+from stream.contract.transaction import ParsedTransaction, backfill_mark, clock_problem, read_transaction
 
 NOW = 1_760_000_000_000
 SKEW_MS, HOUR_MS = 300_000, 3_600_000

@@ -18,9 +18,8 @@ from features.rows import card, merchant
 from features.vector.sets import FeatureSets
 from models.arms import Arm, Split
 from models.errors import ProbeError, ScoringError
-from models.loading import Model
+from models.loading import Model, RowTimes
 from models.policy import Policy
-from models.row_times import RowTimes
 from stream.control.model_cache import ArmModels, ServingModels
 from stream.control.probes import vectorise_probe, write_probe
 from stream.pipeline import DecisionTerms, Pipeline

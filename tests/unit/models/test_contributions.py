@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.booster import Booster, text_of
-from models.contributions import Contributions
 from models.errors import ScoringError
-from models.loading import Model, load_for_replay
+from models.loading import Contributions, Model, load_for_replay
 from models.repository import Repository
 from support.explanations.shapley import shapley_values
 from support.model_artifacts import artifact, rows, train

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from metrics.money import CostMatrix, DecisionCode, PricedRows
 from models.cost_policy import CostPolicy
-from models.payments import Payments
-from models.policy import Decision, Policy
+from models.policy import Decision, Payments, Policy
 
 EURO = CostMatrix(300, 0, 200, 500)
 COSTS = CostPolicy({"EUR": EURO, "JPY": CostMatrix(500, 10, 0, 1_000)})

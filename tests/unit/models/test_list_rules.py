@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from models.artifact import Manifest, PolicyManifest, read_artifact, with_policy
 from models.errors import DamagedArtifactError
 from models.list_rules import FeatureBound, ListRule, RuleAction, RuleMatcher, RuleSet
-from models.payments import Payments
-from models.policy import Decision, Policy
+from models.policy import Decision, Payments, Policy
 from support.model_artifacts import artifact
 
 NAMES = ("a", "b")

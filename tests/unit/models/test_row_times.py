@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.row_times import LAST_CALLS, LEAST_CALLS, LEAST_CALLS_OF_P99, RowTimes
+from models.loading import LAST_CALLS, LEAST_CALLS, LEAST_CALLS_OF_P99, RowTimes
 
 
 def test_the_median_of_the_last_calls_is_in_microseconds_for_a_row() -> None:

@@ -13,12 +13,11 @@ import pytest
 
 from models import tree_kernel
 from models.artifact import same_bits
-from models.booster import Booster, text_of
+from models.booster import SPECIAL, Booster, agrees, edge_rows, text_of
 from models.calibration import Calibrator
 from models.errors import DamagedArtifactError
 from models.model_text import Tree, check_model_text
 from models.tree_kernel import KERNEL, LANES, LIBRARY, Forest, open_kernel
-from models.tree_proof import SPECIAL, agrees, edge_rows
 from support.acceptance import sized
 from support.threads import in_threads
 

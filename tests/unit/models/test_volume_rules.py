@@ -13,10 +13,10 @@ from models.arms import Arm, Canary, Split
 from models.command_decoder import read_command
 from models.commands import Command, CommandKind, encode
 from models.judge import Accepted, Fleet, HeldArtifact, Refused, judge
-from models.limit_rules import limits_after
 from models.limits import Limits
 from models.lineup import Answer, Lineup
 from models.problems import ProblemCode
+from models.rollout_rules import limits_after
 from models.rollouts import Rollout
 from models.times import format_time
 from models.volume import Allowance, VolumeBudget

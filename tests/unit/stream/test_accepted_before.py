@@ -8,8 +8,7 @@ import pytest
 
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
-from models.loading import Model
-from models.row_times import RowTimes
+from models.loading import Model, RowTimes
 from stream.contract.codes import DeadLetterCode
 from stream.control.model_cache import ServingModels
 from stream.errors import ClockBehindError

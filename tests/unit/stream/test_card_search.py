@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.card_ranges import LONGEST, SHORTEST, is_range_number
-from stream.card_search import FARTHEST, LARGEST_GAP, find_numbers
+from stream.card_search import FARTHEST, LARGEST_GAP, LONGEST, SHORTEST, find_numbers, is_range_number
 from stream.redaction import MASK, redact_headers_thoroughly, redact_thoroughly
 from support.fleet.payments import luhn, payment
 

@@ -8,7 +8,7 @@ import pytest
 from features.history.records import hash_key_check, use_hash_key
 from guards.excluded import exclusion_key_check, use_exclusion_key
 from stream.errors import SettingsError
-from stream.hash_key import exclude_by_key, hash_by_key
+from stream.key_files import exclude_by_key, hash_by_key
 from stream.settings import Settings
 from support.hashed_cards import KEY, check_by_the_contract
 

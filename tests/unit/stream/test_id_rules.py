@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.card_ranges import is_range_number, passes_luhn, schemes
+from stream.card_search import is_range_number, passes_luhn, schemes
 from stream.id_rules import FIELDS, NO_SHAPES, is_card_number, read_shapes
 
 AT = {"occurred_at": "2026-05-01T00:00:00.000Z"}

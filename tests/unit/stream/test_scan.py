@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from fraudstream.lab.dataset.backfill_sources import require_all_read
 from fraudstream.lab.dataset.errors import BackfillError
 from stream import scan
-from stream.engine.held_back import HeldBackPartitions
+from stream.engine.stalled import HeldBackPartitions
 from stream.engine.unpacking import Unreadable
 from stream.scan import TopicScan
 from stream.settings import Settings

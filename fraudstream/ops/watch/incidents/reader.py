@@ -9,7 +9,7 @@ from fraudstream.ops.folds.topics import FetchedPart, FollowedTopics, ReadTopic
 from fraudstream.ops.repair.kept_letters import KeptLetter, read_letter
 from fraudstream.ops.watch.incidents.facts import is_redriven
 from fraudstream.ops.watch.incidents.fold import FoldState, FoldTerms, IncidentFold, ReadPartition
-from stream.contract.backfill import backfill_mark
+from stream.contract.transaction import backfill_mark
 from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS
 from stream.readers import ValidViews, ViewedRecord
 from stream.scan import EARLIER_SCORES, FetchedRecord

@@ -4,8 +4,7 @@ import pytest
 from redis import asyncio as redis_asyncio
 
 from features.declaration import DAY_MS
-from features.redis.commit_notes import CommitNotes
-from features.redis.progress import LogPart, parse_part
+from features.redis.progress import CommitNotes, LogPart, parse_part
 from features.redis.store import DEFAULT, open_connection
 
 pytestmark = pytest.mark.integration

@@ -13,7 +13,7 @@ import pytest
 
 from models.times import format_time
 from stream.clock import now_ms
-from stream.contract.backfill import BackfillMark
+from stream.contract.transaction import BackfillMark
 from stream.positions.dead_letters import MAX_RUN
 from support.acceptance import sized
 from support.fleet import hampered_worker, sleeping_worker

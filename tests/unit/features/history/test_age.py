@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.history.age import KEPT_DAYS, PaymentDays
+from features.redis.age import KEPT_DAYS, PaymentDays
 
 
 def days(*found: int) -> PaymentDays:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from features.redis.sentinel import MasterPool, open_client
+from features.redis.client import MasterPool, open_client
 from features.redis.urls import (
     Address,
     first_host,

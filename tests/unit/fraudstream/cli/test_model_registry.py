@@ -16,9 +16,8 @@ from fraudstream.cli.card_sections import NOT_STATED
 from fraudstream.cli.main import main
 from fraudstream.ops.rollout.lineup.named_models import NamedModels, NamingScope
 from fraudstream.ops.watch.explanations.process import AlertExplainer
-from models.artifact import digest_of
+from models.artifact import Provenance, digest_of
 from models.errors import UnsignedArtifactError
-from models.provenance import Provenance
 from models.repository import Repository
 from models.retention import Mentions
 from models.signing import Role

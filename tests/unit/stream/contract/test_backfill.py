@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream.contract.backfill import BACKFILL_HEADER, BackfillMark, backfill_mark
+from stream.contract.transaction import BACKFILL_HEADER, BackfillMark, backfill_mark
 from stream.engine.unpacking import FetchedRecord
 from stream.scoring.decode import decode, read_label_record, without_impassable_headers
 from support.stream_records import LATEST_MS, MENTION, Told, text

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError, KafkaError
 
-from stream.control import unjudged
-from stream.control.unjudged import tell_if_unjudged
+from stream.control import client as sender
+from stream.control.client import tell_if_unjudged
 from stream.kafka import client
 from stream.settings import Settings
 
@@ -49,8 +49,8 @@ class Coordinator:
 async def told(monkeypatch: pytest.MonkeyPatch, coordinator: Coordinator) -> list[str]:
     """Return what is told until it has ended, or the group was asked often enough."""
     monkeypatch.setattr(client, "AIOKafkaAdminClient", lambda **_: coordinator)
-    monkeypatch.setattr(unjudged, "group_members", coordinator.members)
-    monkeypatch.setattr(unjudged, "_BETWEEN_SECONDS", 0.0)
+    monkeypatch.setattr(sender, "group_members", coordinator.members)
+    monkeypatch.setattr(sender, "_BETWEEN_SECONDS", 0.0)
     said: list[str] = []
     telling = asyncio.create_task(tell_if_unjudged(SETTINGS, 0.0, said.append))
     enough = asyncio.create_task(coordinator.enough.wait())

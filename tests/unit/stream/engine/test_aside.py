@@ -5,7 +5,7 @@ import asyncio
 from aiokafka import TopicPartition
 from numpy.random import default_rng
 
-from stream.engine.aside import AsidePartitions
+from stream.engine.lanes import AsidePartitions
 
 FIRST, SECOND = TopicPartition("transactions", 0), TopicPartition("transactions", 1)
 

@@ -11,8 +11,8 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer.subscription_state import SubscriptionState
 
-from stream.engine.failing import FailingPartitions
 from stream.engine.fetcher import QueueingFetcher
+from stream.engine.stalled import FailingPartitions
 from support.record_batches import packed
 
 FAILING, SOUND = TopicPartition("transactions", 0), TopicPartition("transactions", 1)
@@ -97,7 +97,7 @@ async def test_a_partition_that_fails_alone_is_asked_for_again_when_its_pause_is
 
 def test_the_age_counts_from_the_first_error_whatever_the_next_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1.0
-    monkeypatch.setattr("stream.engine.failing.time.monotonic", lambda: now)
+    monkeypatch.setattr("stream.engine.stalled.time.monotonic", lambda: now)
     failing = FailingPartitions()
     assert failing.note(FAILING, "KafkaStorageError", 0.5)
     assert (failing.pauses(FAILING), failing.pauses(SOUND), failing.shortest_pause()) == (True, False, 0.5)

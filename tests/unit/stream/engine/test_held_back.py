@@ -2,7 +2,7 @@
 
 from aiokafka import TopicPartition
 
-from stream.engine.held_back import HeldBack, HeldBackPartitions
+from stream.engine.stalled import HeldBack, HeldBackPartitions
 
 TP = TopicPartition("transactions", 0)
 

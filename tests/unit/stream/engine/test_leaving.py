@@ -7,8 +7,8 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.group import LeaveGroupRequest
 
-from stream.engine import leaving
-from stream.engine.leaving import leave_group
+from stream.engine import coordination
+from stream.engine.coordination import leave_group
 
 NODE = 3
 
@@ -48,7 +48,7 @@ class Client:
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leaving, "_JOIN_SECONDS", 0.02)
+    monkeypatch.setattr(coordination, "_JOIN_SECONDS", 0.02)
 
 
 async def test_outside_a_rebalance_the_consumers_coordinator_leaves() -> None:

@@ -13,7 +13,7 @@ from faust.types import TP
 from stream.engine import transport
 from stream.engine.batches import Batch, Commit, CommitLedger
 from stream.engine.fetch_thread import Fetched
-from stream.engine.lane import Lane
+from stream.engine.lanes import Lane
 from stream.engine.transport import BatchConsumer
 
 HERE, ELSEWHERE = TopicPartition("transactions", 0), TopicPartition("transactions", 1)

@@ -10,7 +10,7 @@ from aiokafka.errors import GroupAuthorizationFailedError, GroupLoadInProgressEr
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 from aiokafka.structs import OffsetAndMetadata
 
-from stream.engine.brisk_client import BriskClient
+from stream.engine.coordination import BriskClient
 
 HERE = TopicPartition("labels", 3)
 COMMITTED = OffsetFetchResponse_v3(0, [("labels", [(3, 40, "note", 0)])], 0)

@@ -13,7 +13,6 @@ from models.commands import Event, EventKind
 from stream.control import follower
 from stream.control.follower import Follower
 from stream.engine import publisher
-from stream.engine.aside import AsidePartitions
 from stream.engine.batches import Commit
 from stream.engine.ending import EndableProducer
 from stream.engine.fetch_thread import FetchThread

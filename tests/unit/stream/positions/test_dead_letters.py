@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.card_numbers import card_numbers
-from stream.contract.backfill import BackfillMark
 from stream.contract.codes import DeadLetterCode
+from stream.contract.transaction import BackfillMark
 from stream.engine.publisher import Outgoing
 from stream.kafka.client import LARGEST_OUTPUT_BYTES
 from stream.positions import dead_letters as module

@@ -23,8 +23,7 @@ from models.let_through import LetThrough
 from models.limits import LimitState
 from models.list_rules import FeatureBound, ListRule, RuleAction, RuleSet
 from models.loading import Model, load
-from models.payments import Payments
-from models.policy import Decision, Policy
+from models.policy import Decision, Payments, Policy
 from models.repository import Repository
 from stream.contract.outputs import DecidedBy, Overruled, Score
 from stream.contract.transaction import Transaction
@@ -32,9 +31,8 @@ from stream.control.model_cache import ServingModels
 from stream.engine.publisher import Outgoing
 from stream.engine.unpacking import FetchedRecord
 from stream.positions.offsets import Position, folded
-from stream.scoring.cap import cap_declines
 from stream.scoring.encode import Judgement, Scored
-from stream.scoring.overrule import overrule_decisions
+from stream.scoring.overrule import cap_declines, overrule_decisions
 from stream.scoring.score import score
 from support.model_artifacts import FINGERPRINT, NAMES, artifact, history_vectors, rows
 

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from models.arms import Arm, Canary, Split
 from models.errors import ScoringError
-from models.loading import Model, load
+from models.loading import LEAST_CALLS, Model, load
 from models.policy import Decision, bands
 from models.repository import Repository
-from models.row_times import LEAST_CALLS
 from stream.contract.outputs import DecidedBy, ModelName
 from stream.control.model_cache import ArmModels, ServingModels
 from stream.scoring.score import REVIEW_ABOVE, Floats, decide_by_rules, score

@@ -19,8 +19,7 @@ from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.telemetry.command_line import steps_outside
 from stream.telemetry.environment import read
-from stream.telemetry.setup import RateLimitedHandler, Telemetry, begin
-from stream.telemetry.steps import OperationTracer
+from stream.telemetry.setup import OperationTracer, RateLimitedHandler, Telemetry, begin
 from stream.telemetry.tracing import BatchTracer
 from support.otlp_receiver import otlp_receiver
 from support.stream_records import CARD_NUMBER, Told

@@ -23,7 +23,7 @@ from stream.engine.publisher import Headers
 from stream.kafka.client import names_for_judges
 from stream.settings import Settings
 from stream.telemetry.attributes import MEANINGS
-from stream.telemetry.steps import OperationTracer
+from stream.telemetry.setup import OperationTracer
 from support.stream_records import CARD_NUMBER, Told
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -16,8 +16,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from features.history.store import LabelStatus
 from models.commands import Event, EventKind
 from stream.clock import Stage
-from stream.contract.backfill import BackfillMark
 from stream.contract.codes import DeadLetterCode
+from stream.contract.transaction import BackfillMark
 from stream.control.announcements import outcome_attributes
 from stream.engine.tracing import sent_attributes
 from stream.positions.dead_letters import DeadLetter
@@ -26,6 +26,7 @@ from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
 from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.sampling import SamplingRule
+from stream.telemetry.setup import OperationTracer
 from stream.telemetry.spans import SdkSpans, SpanOrigin
 from stream.telemetry.steps import OperationTracer
 from stream.telemetry.tracing import MAX_LINKS, BatchTracer, context_of

@@ -12,6 +12,7 @@ from features.vector.sets import load_sets
 from models.loading import Model
 from stream.contract.backfill import BackfillMark
 from stream.contract.codes import DeadLetterCode
+from stream.contract.transaction import BACKFILL_HEADER, BackfillMark
 from stream.control.model_cache import ServingModels
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.scoring.tracing import NoTracing

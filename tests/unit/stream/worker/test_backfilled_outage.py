@@ -14,10 +14,10 @@ from features.history.store import Entity, Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.lineup import Lineup
-from models.loading import Model
+from models.loading import Model, RowTimes
 from models.logs import Logs
 from models.terms import Term
-from stream.contract.backfill import BackfillMark
+from stream.contract.transaction import BackfillMark
 from stream.control.model_cache import ServingModels
 from stream.engine.batches import CommitLedger
 from stream.engine.publisher import Destination, Outgoing, Published

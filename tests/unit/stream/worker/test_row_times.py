@@ -11,8 +11,8 @@ from guards.specs import DEFAULT_ROW_TIME, RowTimeSpec, default_guards
 from models.arms import Arm, Canary, Split
 from models.commands import EventKind
 from models.lineup import Lineup
+from models.loading import LAST_CALLS, RowTimes
 from models.rollouts import Rollout
-from models.row_times import LAST_CALLS, RowTimes
 from stream.control.follower import Follower
 from stream.settings import Settings
 from stream.worker.row_times import GuardedModel, RowTimeReports, guarded_models

@@ -12,9 +12,8 @@ from features.errors import StoreUnavailableError
 from features.history.store import Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
-from models.loading import Model
+from models.loading import Model, RowTimes
 from models.logs import Logs
-from models.row_times import RowTimes
 from models.terms import Term
 from stream.consumer import Standing
 from stream.control.model_cache import ServingModels

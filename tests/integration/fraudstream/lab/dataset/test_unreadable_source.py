@@ -13,7 +13,7 @@ from fraudstream.lab.dataset.errors import BackfillError
 from fraudstream.lab.dataset.records import RecordKind
 from stream import scan
 from stream.clock import now_ms
-from stream.contract.backfill import BackfillMark
+from stream.contract.transaction import BackfillMark
 from stream.settings import Settings
 from support.fleet.fleet import Fleet
 from support.fleet.payments import payment

@@ -29,7 +29,7 @@ from fraudstream.lab.dataset.records import RecordKind, TimedRecord
 from fraudstream.lab.dataset.too_large import SizeFilter, TopicLimit
 from fraudstream.ops.repair.partitioners import HASHES
 from models.times import format_time
-from stream.contract.backfill import BackfillMark, backfill_mark
+from stream.contract.transaction import BackfillMark, backfill_mark
 from stream.engine.publisher import Destination, Outgoing
 from stream.engine.unpacking import Unreadable
 from stream.errors import PublishError

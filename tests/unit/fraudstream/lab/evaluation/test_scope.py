@@ -11,8 +11,7 @@ from fraudstream.lab.evaluation.request import EvaluatedPeriod, NotHeldBackError
 from fraudstream.lab.evaluation.scope import EvaluationScope, choose_scope
 from fraudstream.lab.training.seen import known_until_ms
 from fraudstream.lab.training.vectors import Table
-from models.artifact import Imported, TrainingData
-from models.distilled import DistilledFrom, TeacherScoresFile
+from models.artifact import DistilledFrom, Imported, TeacherScoresFile, TrainingData
 from models.repository import Repository
 from models.times import format_time
 

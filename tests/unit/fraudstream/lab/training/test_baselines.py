@@ -16,9 +16,8 @@ from fraudstream.lab.training.request import TrainingReport, TrainingRequest
 from fraudstream.lab.training.run import train
 from fraudstream.lab.training.split import split
 from metrics.money import CostMatrix
-from models.artifact import Imported, read_artifact, with_policy, write_artifact
+from models.artifact import DistilledFrom, Imported, TeacherScoresFile, read_artifact, with_policy, write_artifact
 from models.cost_policy import CostPolicy
-from models.distilled import DistilledFrom, TeacherScoresFile
 from models.judge import HeldArtifact
 from models.list_rules import ListRule, RuleAction, RuleSet
 from models.loading import inspect_artifact

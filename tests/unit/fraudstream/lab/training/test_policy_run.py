@@ -16,8 +16,16 @@ from fraudstream.lab.training.import_run import import_model
 from fraudstream.lab.training.policy_run import PolicyRequest, derive
 from fraudstream.lab.training.request import PolicyWish, TrainingDataError, UnusableModelError
 from fraudstream.lab.training.vectors import Table
-from models.artifact import Artifact, Manifest, PolicyManifest, read_artifact, same_bits, write_artifact
-from models.distilled import DistilledFrom, TeacherScoresFile
+from models.artifact import (
+    Artifact,
+    DistilledFrom,
+    Manifest,
+    PolicyManifest,
+    TeacherScoresFile,
+    read_artifact,
+    same_bits,
+    write_artifact,
+)
 from models.loading import Model, load
 from models.policy import Policy
 from models.repository import Repository

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fraudstream.ops.repair import audit
-from stream.contract.backfill import BACKFILL_HEADER
+from stream.contract.transaction import BACKFILL_HEADER
 from stream.engine.unpacking import FetchedRecord
 from stream.settings import Settings
 from support.fleet.payments import payment

@@ -11,8 +11,7 @@ import pytest
 
 from features.reasons import ReasonTable
 from fraudstream.ops.watch.explanations.explain import Explained, explain
-from models.contributions import Contributions
-from models.loading import Model
+from models.loading import Contributions, Model
 from models.policy import Floats
 from stream.contract.explanation import AlertExplanation, ExplanationOutcome
 from stream.contract.outputs import Score

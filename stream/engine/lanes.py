@@ -1,23 +1,57 @@
-"""The partitions of a worker that cannot go on for now, why, and when each is tried again.
+"""The pollers of a topic, each with its batch in progress, and the partitions that cannot go on for now.
 
-They are kept apart from the batches of the others, so that no partition waits for another one's trouble. A partition
+These are kept apart from the batches of the others, so that no partition waits for another one's trouble. A partition
 that is tried again and again waits longer each time, with jitter, so that workers do not try in step.
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
 from numpy.random import Generator
 
+from stream.engine.batches import Batch
 from stream.tasks import timeout_at_tick
 
 _FIRST_SECONDS = 0.1
 _LONGEST_SECONDS = 2.0
 _JITTER = 0.25
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One of the two pollers of a topic, and its batch in progress; `retries` polls what was set aside.
+
+    `polls` counts its polls, for the watchdog.
+    """
+
+    topic: str
+    retries: bool
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    polls: int = 0
+    batch: Batch | None = None
+
+    def count_poll(self) -> None:
+        """Count one more poll."""
+        self.polls += 1
+
+    @contextmanager
+    def working_on(self, batch: Batch) -> Iterator[None]:
+        """Count the batch's beats as the lane's, while it is worked on."""
+        self.batch = batch
+        try:
+            yield
+        finally:
+            self.polls += batch.beats
+            self.batch = None
+
+    @property
+    def pulse(self) -> int:
+        """A count that rises while the lane polls or its batch is worked on."""
+        return self.polls + (0 if self.batch is None else self.batch.beats)
 
 
 class SetAside(NamedTuple):

@@ -1,0 +1,106 @@
+"""How a consumer speaks with its group's coordinator: it waits for it long, tells its refusals, and leaves at once.
+
+Whatever ends a worker, its group is left, also in the midst of a rebalance, by aiokafka's coordinator and past it: the
+steps before it are made one by one, and one that raises is logged.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.errors import NoError, for_code
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.group import LeaveGroupRequest
+
+from stream.kafka.client import REQUEST_TIMEOUT_MS, given_up_as_error
+
+log = logging.getLogger("fraudstream.leaving")
+
+_JOIN_SECONDS = 1.0
+"""So long a member that leaves takes part in a rebalance that has begun, before it leaves in its midst."""
+_COORDINATES = ContextVar("coordinates", default=False)
+
+
+def require_commits(request: Any, answer: Any) -> None:  # noqa: ANN401 - aiokafka ships no types
+    """Raise the error of an answer to a request for commits, if it has one of its own, as while a coordinator moves.
+
+    aiokafka looks at the errors of single partitions only, and would take such an answer for a group that never
+    committed: the consumer would read its partitions again from their beginnings.
+
+    Raises:
+        aiokafka.errors.KafkaError: the coordinator did not return the commits; one that helps to ask again says so.
+    """
+    error = for_code(getattr(answer, "error_code", 0)) if isinstance(request, OffsetFetchRequest) else NoError
+    if error is not NoError:
+        raise error("the coordinator did not return the commits of the group")
+
+
+class BriskClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka ships no types
+    """A client that waits long only for the group's coordinator, where a rebalance may take that long.
+
+    A broker that is hung answers neither fetches nor requests for metadata; with one timeout for all, each attempt at
+    it would hold up the partitions of all brokers for as long as a rebalance may take.
+    """
+
+    @classmethod
+    def of(cls, client: AIOKafkaClient) -> "BriskClient":
+        """Return a client in place of another one that was not used yet: aiokafka has no way to pass one."""
+        brisk: BriskClient = cls.__new__(cls)
+        brisk.__dict__.update(client.__dict__)
+        return brisk
+
+    @property
+    def _request_timeout_ms(self) -> int:
+        """How long to wait on a connection that is made now."""
+        whole: int = self.__dict__["_request_timeout_ms"]
+        return whole if _COORDINATES.get() else min(whole, REQUEST_TIMEOUT_MS)
+
+    async def _get_conn(self, node_id: int, **options: Any) -> Any:  # noqa: ANN401 - aiokafka's
+        token = _COORDINATES.set(options.get("group") is ConnectionGroup.COORDINATION)
+        try:
+            return await super()._get_conn(node_id, **options)
+        finally:
+            _COORDINATES.reset(token)
+
+    async def send(self, node_id: int, request: Any, **options: Any) -> Any:  # noqa: ANN401 - aiokafka's
+        """Send a request; an answer without the commits that were asked for is an error."""
+        answer = await super().send(node_id, request, **options)
+        require_commits(request, answer)
+        return answer
+
+
+async def leave_group(coordinator: Any, client: Any, *, is_static: bool) -> None:  # noqa: ANN401 - aiokafka's
+    """Close a consumer's coordinator, which tells the group's that the member leaves, unless it is a static one.
+
+    A rebalance that waits for another member leaves the request to join unanswered, and its connection blocked. Then
+    the group's coordinator is told on the connection for records: it would count on this member otherwise, and if it is
+    the one that assigns, all partitions would stand still until its session ends.
+
+    Raises:
+        aiokafka.errors.KafkaError: the group's coordinator does not respond.
+    """
+    closing = asyncio.create_task(coordinator.close())
+    try:
+        await asyncio.wait({closing}, timeout=_JOIN_SECONDS)
+        node, member = coordinator.coordinator_id, coordinator.member_id
+        if not closing.done() and member and node is not None and not is_static:
+            await client.send(node, LeaveGroupRequest(coordinator.group_id, member))
+            await asyncio.wait({closing}, timeout=_JOIN_SECONDS)
+    finally:
+        closing.cancel()  # where it has not ended, the consumer's own stop goes on from there
+        await asyncio.wait({closing})
+    if not closing.cancelled():
+        closing.result()
+
+
+async def do_all(*steps: Callable[[], Awaitable[object]]) -> None:
+    """Take the steps of a worker's end in their order; log what one of them raises, and go on with the next."""
+    for step in steps:
+        try:
+            with given_up_as_error():
+                await step()
+        except Exception:  # whatever it is, the worker ends anyway, and the other steps do not depend on this one
+            log.exception("a step of this worker's end failed, the others follow")
