@@ -257,7 +257,7 @@ def _searched(
         threads=effort.threads,
         trials=effort.trials,
     )
-    chosen, fitted, report = search(request, effort.parameters, (table, parts), progress)
+    chosen, fitted, report = search(request, effort.parameters, table, parts, progress)
     return chosen | {"num_iterations": fitted.trees}, report
 
 

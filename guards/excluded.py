@@ -117,5 +117,5 @@ def _hash_of(card_id: str) -> str:
     return HASH_PREFIX + _digest(_PERSON, card_id.encode(), _HASH_BYTES)
 
 
-def _digest(person: bytes, data: bytes, size: int) -> str:
-    return hashlib.blake2b(data, digest_size=size, person=person, key=_key.value).hexdigest()
+def _digest(person: bytes, identity: bytes, size: int) -> str:
+    return hashlib.blake2b(identity, digest_size=size, person=person, key=_key.value).hexdigest()

@@ -37,7 +37,7 @@ class ChallengerServer:
         self._score = score
         self._models: dict[str, Model] = {}
 
-    def handle(self, request: Request) -> Loaded | CompareResult | None:
+    def answer(self, request: Request) -> Loaded | CompareResult | None:
         """Carry out a request and return the reply, None for a request that has none.
 
         Raises:

@@ -149,13 +149,13 @@ class _Digits(NamedTuple):
 
 
 def _search_arrays(text: bytes) -> Iterator[tuple[int, int]]:
-    data = np.frombuffer(text, np.uint8)
+    octets = np.frombuffer(text, np.uint8)
     kinds = np.frombuffer(bytearray(text.translate(_KINDS)), np.uint8)
-    _mark_escapes(data, kinds)
+    _mark_escapes(octets, kinds)
     at = np.flatnonzero(kinds == _DIGIT)
     run = np.cumsum(kinds == _OTHER, dtype=np.int32)[at]
     group = np.cumsum(kinds <= _SEPARATOR, dtype=np.int32)[at]
-    digits = _Digits(at, data[at] - np.uint8(ord("0")), run, group)
+    digits = _Digits(at, octets[at] - np.uint8(ord("0")), run, group)
     first, length = _longest_numbers(digits)
     searched = 0
     for start, count in zip(first.tolist(), length.tolist(), strict=True):
@@ -165,15 +165,15 @@ def _search_arrays(text: bytes) -> Iterator[tuple[int, int]]:
             yield begin - (_ESCAPE_LENGTH - 1) * bool(begin and kinds[begin - 1] == _PART), end
 
 
-def _mark_escapes(data: NDArray[np.uint8], kinds: NDArray[np.uint8]) -> None:
+def _mark_escapes(octets: NDArray[np.uint8], kinds: NDArray[np.uint8]) -> None:
     r"""Change the kinds of the bytes of each `\uXXXX`."""
-    at = np.flatnonzero((data[: 1 - _ESCAPE_LENGTH] == ord("\\")) & (data[1 : 2 - _ESCAPE_LENGTH] == ord("u")))
+    at = np.flatnonzero((octets[: 1 - _ESCAPE_LENGTH] == ord("\\")) & (octets[1 : 2 - _ESCAPE_LENGTH] == ord("u")))
     for place in range(2, _ESCAPE_LENGTH):
-        at = at[_IS_HEXADECIMAL[data[at + place]]]
+        at = at[_IS_HEXADECIMAL[octets[at + place]]]
     for place in range(2, _ESCAPE_LENGTH):
         kinds[at + place] = _OTHER
-    at = at[(data[at + 2] == ord("0")) & (data[at + 3] == ord("0"))]
-    row, last = data[at + 4], data[at + 5]
+    at = at[(octets[at + 2] == ord("0")) & (octets[at + 3] == ord("0"))]
+    row, last = octets[at + 4], octets[at + 5]
     digits = (row == ord("3")) & (last >= ord("0")) & (last <= ord("9"))
     separators = (row == ord("2")) & ((last == ord("0")) | (last == ord("d")) | (last == ord("D")))
     for chosen, kind in ((at[digits], _DIGIT), (at[separators], _SEPARATOR)):

@@ -14,9 +14,9 @@ REQUIRED_POLICY = "noeviction"
 OLDEST_SERVER = (6, 2)
 
 
-def refusal_of(info: Mapping[str, Any], policy: str, where: str) -> str | None:
+def refusal_of(reply: Mapping[str, Any], policy: str, where: str) -> str | None:
     """Say why a server with this INFO must not be used, and what to do; None if it may be."""
-    version = str(info.get("redis_version", "0.0"))
+    version = str(reply.get("redis_version", "0.0"))
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_SERVER:
         return f"{where}: Redis {version} is too old; 6.2 or later is needed. Upgrade it."
     if policy != REQUIRED_POLICY:
@@ -28,9 +28,9 @@ def refusal_of(info: Mapping[str, Any], policy: str, where: str) -> str | None:
     return None
 
 
-def evicted_keys(info: Mapping[str, Any]) -> dict[str, int]:
+def evicted_keys(reply: Mapping[str, Any]) -> dict[str, int]:
     """Return how many keys a server has evicted, by the id of its run: it counts anew after a restart."""
-    return {str(info.get("run_id")): int(info.get("evicted_keys", 0))}
+    return {str(reply.get("run_id")): int(reply.get("evicted_keys", 0))}
 
 
 class EvictionWatch:

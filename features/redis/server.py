@@ -63,7 +63,7 @@ class ServerConnection:
 
     async def check_server(self) -> None:
         """Refuse a server that is not usable, and trust the one that serves now."""
-        info = await self._info()
+        info = await self._server_report()
         if info.get("cluster_enabled") == "1":
             raise StoreRefusedError(
                 f"{self.where}: this server belongs to a Redis Cluster and holds only a part of the keys. Set "
@@ -100,7 +100,7 @@ class ServerConnection:
             await self._follow_sentinels()
         connected = self._connected
         if recheck or connected != self._seen_connected:
-            info = await self._info()
+            info = await self._server_report()
             found = read_master("server", info)
             if found is None:
                 await self._leave()
@@ -173,18 +173,18 @@ class ServerConnection:
         await self._give_back()
         await drop_connections(self._client)
 
-    async def _info(self) -> Mapping[str, str]:
+    async def _server_report(self) -> Mapping[str, str]:
         """Return what the server says of itself; redis-py's own reading of it costs more than a batch of one."""
         return read_info(await self._ask(b"INFO"))
 
-    async def _policy(self, info: Mapping[str, str]) -> str:
+    async def _policy(self, reply: Mapping[str, str]) -> str:
         """Return the eviction policy; managed services forbid CONFIG, so INFO is the fallback."""
         async with self._translated():
             try:
                 settings: Any = await self._client.config_get("maxmemory-policy")
             except exceptions.ResponseError:
                 settings = {}
-        return str(settings.get("maxmemory-policy", info.get("maxmemory_policy", "unknown")))
+        return str(settings.get("maxmemory-policy", reply.get("maxmemory_policy", "unknown")))
 
     async def values(self, keys: Sequence[tuple[int, bytes]]) -> list[bytes | None]:
         """Fetch whole values."""

@@ -65,12 +65,12 @@ class Master(NamedTuple):
     promoted: bool
 
 
-def read_master(node_id: str, info: Mapping[str, Any]) -> Master | None:
+def read_master(node_id: str, reply: Mapping[str, Any]) -> Master | None:
     """Parse a server's INFO; None if it is no master now."""
-    if info.get("role") != "master":
+    if reply.get("role") != "master":
         return None
-    promoted = bool(str(info.get("master_replid2", NO_REPLICATION)).strip(NO_REPLICATION))
-    return Master(node_id, str(info.get("run_id")), str(info.get("master_replid")), promoted)
+    promoted = bool(str(reply.get("master_replid2", NO_REPLICATION)).strip(NO_REPLICATION))
+    return Master(node_id, str(reply.get("run_id")), str(reply.get("master_replid")), promoted)
 
 
 class Servers(NamedTuple):

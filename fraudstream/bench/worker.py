@@ -195,7 +195,7 @@ class WorkerBench:
             await consumer.stop()
 
 
-def _ignore(_item: ScheduledRecord, _where: RecordMetadata) -> None:
+def _ignore(_scheduled: ScheduledRecord, _where: RecordMetadata) -> None:
     """Ignore an acknowledgement; the injector raises if one is missing."""
 
 

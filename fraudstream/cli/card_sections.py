@@ -80,12 +80,12 @@ def _development(subject: CardSubject, stated: StatedCard) -> Facts:
     yield "Method", _text(stated.method)
     yield "Data in words", _text(stated.data)
     if manifest.training is not None:
-        yield from _data("Trained on", manifest.training)
+        yield from _data_set_facts("Trained on", manifest.training)
         if (days := manifest.training.maturity_days) is not None:
             yield "Payments without a label", f"count as genuine when they are {days:g} days old"
     if manifest.imported is not None:
         yield "Trained elsewhere, until", manifest.imported.trained_until or "an unknown time"
-        yield from _data("Calibrated on", manifest.imported.calibrated_on)
+        yield from _data_set_facts("Calibrated on", manifest.imported.calibrated_on)
     shown = manifest.feature_names[:_MOST_FEATURES]
     more = len(manifest.feature_names) - len(shown)
     yield f"Features ({len(manifest.feature_names)})", ", ".join(shown) + (f", and {more} more" if more else "")
@@ -160,10 +160,13 @@ def _kind(manifest: Manifest) -> str:
     return f"{count} (LightGBM), with a table that turns margins into probabilities"
 
 
-def _data(name: str, data: TrainingData) -> Facts:
-    share = data.frauds / max(data.rows, 1)
-    yield name, f"{data.since} to {data.until}: {data.rows:,} payments, {data.frauds:,} frauds ({share:.2%})"
-    yield "Data fingerprint", data.fingerprint
+def _data_set_facts(name: str, span: TrainingData) -> Facts:
+    share = span.frauds / max(span.rows, 1)
+    yield (
+        name,
+        f"{span.since} to {span.until}: {span.rows:,} payments, {span.frauds:,} frauds ({share:.2%})",
+    )
+    yield "Data fingerprint", span.fingerprint
 
 
 def _measured(measured: MeasuredModel) -> str:

@@ -175,7 +175,7 @@ def _lines(page: ModelPage) -> Iterator[tuple[str, str]]:
     yield from ground_lines(page.on_record)
     yield "stored", f"{stored}in {page.place}, {page.size:,} bytes"
     if manifest.training is not None:
-        yield from _data("trained on", manifest.training)
+        yield from _data_set_lines("trained on", manifest.training)
         if (days := manifest.training.maturity_days) is not None:
             yield "labels", f"a payment without one counts as genuine when it is {days:g} days old"
     if manifest.measured is not None:
@@ -184,7 +184,7 @@ def _lines(page: ModelPage) -> Iterator[tuple[str, str]]:
     if manifest.imported is not None:
         yield "imported", f"trained elsewhere, until {manifest.imported.trained_until or 'an unknown time'}"
         yield "model file", manifest.imported.model_file
-        yield from _data("calibrated on", manifest.imported.calibrated_on)
+        yield from _data_set_lines("calibrated on", manifest.imported.calibrated_on)
     yield "features", _features(page)
     yield "fingerprint", f"{manifest.fingerprint}, {_COMPUTED[page.computed]}"
     yield from policy_lines(PolicyFacts.of(manifest))
@@ -206,11 +206,14 @@ def _teachers(distilled: DistilledFrom) -> Iterator[tuple[str, str]]:
         yield "distilled from", f"scores of the file {stated.digest}, of a model trained until {stated.trained_until}"
 
 
-def _data(name: str, data: TrainingData) -> Iterator[tuple[str, str]]:
+def _data_set_lines(name: str, span: TrainingData) -> Iterator[tuple[str, str]]:
     """Yield the lines about the transactions that a model was fitted to."""
-    yield name, f"{data.since} to {data.until}"
-    yield "", f"{data.rows:,} transactions, {data.frauds:,} frauds ({data.frauds / max(data.rows, 1):.2%})"
-    yield "data digest", data.fingerprint
+    yield name, f"{span.since} to {span.until}"
+    yield (
+        "",
+        f"{span.rows:,} transactions, {span.frauds:,} frauds ({span.frauds / max(span.rows, 1):.2%})",
+    )
+    yield "data digest", span.fingerprint
 
 
 def _role(page: ModelPage) -> str:

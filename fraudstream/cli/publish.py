@@ -133,7 +133,7 @@ async def _send(
             injector = Injector(
                 producer,
                 rate,
-                lambda _item, _due_ms: None,
+                lambda _scheduled, _due_ms: None,
                 progress,
                 lambda item: operations.begin(f"send {item.name}"),
             )
@@ -158,7 +158,7 @@ class SentCounter:
         self._progress = progress
         self._task = progress.add_task(name, total=total)
 
-    def __call__(self, _item: ScheduledRecord, _place: RecordMetadata) -> None:
+    def __call__(self, _scheduled: ScheduledRecord, _place: RecordMetadata) -> None:
         """Count one record."""
         self._progress.advance(self._task)
 

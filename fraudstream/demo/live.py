@@ -240,9 +240,9 @@ class LiveRun:
             if item.name:
                 self.board.due(item.name, GroundTruth(self._traffic.patterns.pop(item.name), live, due_ms))
 
-        def acknowledged(item: ScheduledRecord, placed: RecordMetadata) -> None:
-            if item.name:
-                self.board.acknowledge(item.name, Place(placed.partition, placed.offset))
+        def acknowledged(scheduled: ScheduledRecord, placed: RecordMetadata) -> None:
+            if scheduled.name:
+                self.board.acknowledge(scheduled.name, Place(placed.partition, placed.offset))
 
         return Injector(producer, rate, due, acknowledged)
 

@@ -78,7 +78,7 @@ def _restrict(models: str) -> None:
 def _reply(server: ChallengerServer, requests: "SimpleQueue[Request]", out: int) -> None:
     with os.fdopen(out, "wb", closefd=False) as replies:  # the pipe must stay open until the process has exited
         while True:
-            reply = server.handle(requests.get())
+            reply = server.answer(requests.get())
             if reply is not None:
                 replies.write(framed(reply))
                 replies.flush()

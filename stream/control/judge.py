@@ -158,7 +158,7 @@ class Judge:
                 log.warning("the end of %s could not be read, retrying: %s", self._tp.topic, error)
                 await asyncio.sleep(_RETRY_SECONDS)
 
-    async def handle(self, batch: Batch) -> None:
+    async def judge_batch(self, batch: Batch) -> None:
         """Judge a batch of commands; a partition is acknowledged when all its commands have a verdict."""
         try:
             async with batch.alive():

@@ -70,11 +70,11 @@ class _Expected(Generic[Answer]):
     def RESPONSE_TYPE(self) -> "_Expected[Answer]":  # noqa: N802 - aiokafka's name
         return self
 
-    def parse_response_header(self, data: BytesIO) -> _Number:
-        return _Number(int.from_bytes(data.read(_HEADER_BYTES), "big", signed=True))
+    def parse_response_header(self, response: BytesIO) -> _Number:
+        return _Number(int.from_bytes(response.read(_HEADER_BYTES), "big", signed=True))
 
-    def decode(self, data: BytesIO) -> Answer:
-        return self._decode(data.getvalue())
+    def decode(self, response: BytesIO) -> Answer:
+        return self._decode(response.getvalue())
 
 
 def speaks(connection: AIOKafkaConnection, key: int, version: int) -> bool:

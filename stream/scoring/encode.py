@@ -138,7 +138,7 @@ class Scored:
             [one for part in some for one in part.records],
             [one for part in some for one in part.transactions],
             [one for part in some for one in part.dropped],
-            {name: np.concatenate([part.vectors[name] for part in some]) for name in _common(some)},
+            {name: np.concatenate([part.vectors[name] for part in some]) for name in _values_shared(some)},
             [one for part in some for one in part.judgements],
             [one for part in some for one in part.latencies_ms],
             [one for part in some for one in part.outgoing],
@@ -189,7 +189,7 @@ class Scored:
         return outputs
 
 
-def _common(parts: Sequence[Scored]) -> list[str]:
+def _values_shared(parts: Sequence[Scored]) -> list[str]:
     """Return the feature sets of which all parts have vectors."""
     return [name for name in parts[0].vectors if all(name in part.vectors for part in parts)]
 

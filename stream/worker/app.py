@@ -88,7 +88,7 @@ class OwnPages(Web):
             raise SettingsError(address_problem(self.app.conf.web_bind, self.app.conf.web_port, error)) from error
 
 
-def batch_agent(handle: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+def batch_agent(work_on: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
     """Return an agent that works on a batch of each lane of its topic at the same time.
 
     It reads its stream's channel: the stream counts and acknowledges events, which here the transport does for batches,
@@ -98,7 +98,7 @@ def batch_agent(handle: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], A
 
     async def work(batch: Batch) -> None:
         try:
-            await handle(batch)
+            await work_on(batch)
         except Exception as error:  # noqa: BLE001 - Faust would skip the batch and go on
             end_process(f"a batch of {batch.topic} failed unexpectedly: {error!r}")
 
@@ -239,14 +239,14 @@ class WorkerApp(faust.App):
     def _attach(self) -> None:
         """Register an agent for each topic, the transport, and the handlers of assignments and revocations."""
         handlers = {
-            self.settings.topic(TRANSACTIONS.name): self.parts.decider.handle,
-            self.settings.topic(LABELS.name): self.parts.labeller.handle,
-            self.settings.topic(MODEL_CONTROL.name): self.parts.lineup.judge.handle,
+            self.settings.topic(TRANSACTIONS.name): self.parts.decider.decide_batch,
+            self.settings.topic(LABELS.name): self.parts.labeller.apply_batch,
+            self.settings.topic(MODEL_CONTROL.name): self.parts.lineup.judge.judge_batch,
             **self.parts.predictions.handlers,
         }
-        for topic, handle in handlers.items():
+        for topic, work_on in handlers.items():
             self.agent(self.topic(topic, value_type=bytes, value_serializer="raw", key_serializer="raw"), name=topic)(
-                batch_agent(handle)
+                batch_agent(work_on)
             )
         withheld = partial(is_withheld, self.settings, self.parts.histories.decided)
         name, examine = client_id(self.settings), self.parts.input.losses.examine

@@ -157,7 +157,7 @@ class Decider:
             found.append(f"partitions {behind} were decided under a revision that is not known here yet")
         return [*found, self._trouble] if self._trouble else found
 
-    async def handle(self, batch: Batch) -> None:
+    async def decide_batch(self, batch: Batch) -> None:
         """Decide a batch as soon as possible; drop it if its partitions are revoked before it is done."""
         try:
             await retry_until_done(batch, lambda: self._attempt(batch), self._set_trouble, self._emit)

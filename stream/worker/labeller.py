@@ -165,7 +165,7 @@ class Labeller:
         waiting = f"{self.waiting} labels wait: the histories of their cards were damaged, and are rebuilt from Kafka"
         return [*([self._trouble] if self._trouble else []), *([waiting] if self.waiting else [])]
 
-    async def handle(self, batch: Batch) -> None:
+    async def apply_batch(self, batch: Batch) -> None:
         """Apply a batch, and acknowledge it when its outcomes and dead letters are written."""
         try:
             await retry_until_done(batch, lambda: self._attempt(batch), self._set_trouble, self._emit)

@@ -90,13 +90,13 @@ class PredictionApplier:
     @property
     def handlers(self) -> Mapping[str, Callable[[Batch], Awaitable[None]]]:
         """The handler of the predictions topic, by its name; none if no feature reads a prediction."""
-        return {self._topic: self.handle} if self._delays_ms else {}
+        return {self._topic: self.apply_batch} if self._delays_ms else {}
 
     def reasons(self) -> list[str]:
         """Return the reason why predictions are not applied; empty while they are."""
         return [self._trouble] if self._trouble else []
 
-    async def handle(self, batch: Batch) -> None:
+    async def apply_batch(self, batch: Batch) -> None:
         """Apply a batch, and acknowledge it when its outcomes and dead letters are written."""
         try:
             await retry_until_done(batch, lambda: self._attempt(batch), self._set_trouble, self._emit)

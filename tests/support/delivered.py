@@ -23,7 +23,7 @@ async def deliver(
     for partition, some in records.items():
         ledger.track(TopicPartition(TOPIC, partition), 1, some[-1].offset)
     async with asyncio.timeout(5):
-        await decider.handle(batch)
+        await decider.decide_batch(batch)
     for partition, some in records.items():
         if partition in batch.acknowledged:
             at[partition] = some[-1].offset + 1

@@ -119,7 +119,7 @@ class JudgedLog:
         ledger = CommitLedger()
         batch = Batch("model-control", 1, {0: records}, ledger, asyncio.Event())
         ledger.track(judge_module.TopicPartition("model-control", 0), 1, records[-1].offset)
-        await self.judge.handle(batch)
+        await self.judge.judge_batch(batch)
         return batch
 
     @property

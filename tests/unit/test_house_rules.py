@@ -17,6 +17,12 @@ PACKAGES = ("fraudstream", "stream", "features", "models", "shadow", "guards", "
 SOURCES = (*PACKAGES, "benchmarks")
 """What is written by the rules of the house; `benchmarks` is not shipped."""
 LONGEST_FILE = 450
+VAGUE_MODULES = frozenset({"base", "common", "helper", "helpers", "manager", "misc", "util", "utils"})
+VAGUE_CLASSES = ("Helper", "Manager", "Util", "Utils")
+VAGUE = VAGUE_MODULES - {"base"} | frozenset(
+    {"data", "do", "foo", "handle", "info", "item", "obj", "process", "stuff", "thing", "things", "tmp"}
+)
+"""What fits everything and tells nothing; a history's `base` is its first position."""
 LOCKS = ("worker", "demo", "dev", "docs")
 BINARY = {".parquet", ".png", ".gz", ".zip"}
 # written so that the patterns do not match this file
@@ -48,6 +54,40 @@ def test_class_names_are_unique_within_a_package(name: str) -> None:
             places[found].append(str(path.relative_to(HOUSE)))
     assert len(places) > 10
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_no_name_fits_everything(name: str) -> None:
+    vague = []
+    for path in (HOUSE / name).rglob("*.py"):
+        where = path.relative_to(HOUSE)
+        vague += [str(where)] if path.stem in VAGUE_MODULES else []
+        vague += [f"{where}: {found}" for found in vague_names(ast.parse(path.read_text()))]
+    assert vague == []
+
+
+def vague_names(tree: ast.AST) -> list[str]:
+    """Return the functions, parameters and classes whose names say nothing of what they are."""
+    names = list[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names += [one for one in (node.name, *parameters_of(node)) if one.strip("_") in VAGUE]
+        elif isinstance(node, ast.ClassDef) and node.name.strip("_").endswith(VAGUE_CLASSES):
+            names.append(node.name)
+    return names
+
+
+def parameters_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    return [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+
+
+def test_a_vague_name_is_found_wherever_it_stands() -> None:
+    planted = """
+class OffsetManager:
+    def handle(self, batch, /, *, data): ...
+async def decide(item): ...
+"""
+    assert vague_names(ast.parse(planted)) == ["OffsetManager", "item", "handle", "data"]
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -50,8 +50,8 @@ class ScheduledRecord(NamedTuple):
         return now_ms() if self.has_time_of_sending else due_ms
 
 
-def _untraced(item: ScheduledRecord) -> OperationTrace:
-    return UntracedOperation(item.headers)
+def _untraced(scheduled: ScheduledRecord) -> OperationTrace:
+    return UntracedOperation(scheduled.headers)
 
 
 class InjectionReport(NamedTuple):
@@ -126,27 +126,27 @@ class Injector:
             await asyncio.sleep(0)
         return max(0.0, -ahead) if self._rate else 0.0
 
-    async def _send(self, item: ScheduledRecord, due_ms: int) -> None:
-        self._on_due(item, due_ms)
-        operation = self._begin(item)
+    async def _send(self, scheduled: ScheduledRecord, due_ms: int) -> None:
+        self._on_due(scheduled, due_ms)
+        operation = self._begin(scheduled)
         try:
             future = await self._producer.send(
-                item.topic,
-                value=item.value,
-                key=item.key,
-                timestamp_ms=item.timestamp(due_ms),
+                scheduled.topic,
+                value=scheduled.value,
+                key=scheduled.key,
+                timestamp_ms=scheduled.timestamp(due_ms),
                 headers=list(operation.headers),
             )
         except UnknownTopicOrPartitionError as error:  # aiokafka has looked for it for 10 s, and would for each record
             operation.failed(type(error).__name__)
-            raise InjectionError(f"sending was stopped: {missing_topic(item.topic)}") from error
+            raise InjectionError(f"sending was stopped: {missing_topic(scheduled.topic)}") from error
         except KafkaError as error:
             self._record_failure(operation, type(error).__name__, str(error))
             return
-        future.add_done_callback(lambda done: self._complete(item, operation, done))
+        future.add_done_callback(lambda done: self._complete(scheduled, operation, done))
 
     def _complete(
-        self, item: ScheduledRecord, operation: OperationTrace, done: "asyncio.Future[RecordMetadata]"
+        self, scheduled: ScheduledRecord, operation: OperationTrace, done: "asyncio.Future[RecordMetadata]"
     ) -> None:
         if done.cancelled():
             self._record_failure(operation, "cancelled")
@@ -155,7 +155,7 @@ class Injector:
         else:
             place = done.result()
             operation.done(sent_attributes(place.topic, place.partition, place.offset))
-            self._on_acknowledged(item, place)
+            self._on_acknowledged(scheduled, place)
 
     def _record_failure(self, operation: OperationTrace, kind: str, why: str = "") -> None:
         operation.failed(kind)

@@ -176,7 +176,7 @@ class CardPass(_HistoryPass):
             history.erase_until(self._erased[name])
         return history
 
-    def process(self, batch: Transactions, labels: Sequence[CardLabel], wanted: Flags) -> JudgedBatch:
+    def judge_batch(self, batch: Transactions, labels: Sequence[CardLabel], wanted: Flags) -> JudgedBatch:
         """Append n transactions and the labels between them, and return fates, features and forwarded labels.
 
         Features are computed for the transactions that are `wanted`, shape (n,), and are to be decided, in their order.
@@ -227,7 +227,7 @@ class OtherPass(_HistoryPass):
     With `displaced`, transactions of one batch see everything in the log but what their own partition has after them.
     """
 
-    def process(
+    def judge_batch(
         self, batch: Transactions, labels: Sequence[PartyLabel], parked: Mapping[tuple[int, int], Ints], wanted: Flags
     ) -> VisibleFeatures:
         """Append n transactions in the order of this party's log, and return the features of the `wanted` ones.

@@ -36,7 +36,7 @@ def run_card_shard(workdir: Workdir, shard: int) -> None:
         for batch in source.batches():
             sort_keys = batch.sort_keys() if due and due[0].sort_key <= batch.last_key else ()
             before = [*_card_labels_before(due, sort_keys, batch.last_key)]
-            judged = cards.process(batch.transactions, before, batch.rows >= 0)
+            judged = cards.judge_batch(batch.transactions, before, batch.rows >= 0)
             fates[batch.numbers] = codes = np.array([CODE[fate] for fate in judged.fates], np.int8)
             out.write(batch.rows[(batch.rows >= 0) & (codes == DECIDE)], judged.seen)
             forwarded += judged.forwarded
@@ -60,7 +60,7 @@ def run_other_shard(entity: Entity, workdir: Workdir, shard: int) -> None:
             if len(accepted.numbers):
                 sort_keys = accepted.sort_keys() if due and due[0].sort_key <= accepted.last_key else ()
                 before = [*other_labels_before(due, sort_keys, accepted.last_key)] if sort_keys else []
-                seen = others.process(accepted.transactions, before, incoming.parked, accepted.rows >= 0)
+                seen = others.judge_batch(accepted.transactions, before, incoming.parked, accepted.rows >= 0)
                 out.write(accepted.rows[accepted.rows >= 0], seen)
             done[shard] += len(batch.numbers)
 

@@ -51,7 +51,7 @@ class _Given(NamedTuple):
 
 
 def measure_baselines(
-    request: TrainingRequest, repository: Repository, data: tuple[Table, Split], logistic: ScoreRows | None = None
+    request: TrainingRequest, repository: Repository, table: Table, parts: Split, logistic: ScoreRows | None = None
 ) -> tuple[Baseline, ...]:
     """Measure the logistic regression, and a stored model: `request.live`, else the newest of the request's name.
 
@@ -60,17 +60,16 @@ def measure_baselines(
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    given = _Given(request, *data)
-    return (_logistic(given, logistic or fit_logistic(*data)), *_stored(given, repository))
+    given = _Given(request, table, parts)
+    return (_logistic(given, logistic or fit_logistic(table, parts)), *_stored(given, repository))
 
 
-def ranks_worse(data: tuple[Table, Split], model: ScoreRows, logistic: ScoreRows) -> Iterator[str]:
+def ranks_worse(table: Table, parts: Split, model: ScoreRows, logistic: ScoreRows) -> Iterator[str]:
     """Yield that a model ranks the test part worse than the logistic regression, if chance does not explain it.
 
     Both are of cards not known compromised, as `average_precision` among the metrics. The interval is by card, since of
     few frauds chance alone makes either model look better.
     """
-    table, parts = data
     rows = parts.test[ranked_rows(table.fraud[parts.test], blocked(table, parts.test))]
     fraud, scores = table.fraud[rows], (model(rows), logistic(rows))
     first, second = (average_precision(fraud, one) for one in scores)

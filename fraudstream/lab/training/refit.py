@@ -33,20 +33,20 @@ class Refitted(NamedTuple):
 
 
 def refit(
-    request: TrainingRequest, parameters: dict[str, Parameter], data: tuple[Table, Split], before: Decisions
+    request: TrainingRequest, parameters: dict[str, Parameter], table: Table, parts: Split, before: Decisions
 ) -> Refitted | None:
     """Return the model that is fitted to all known rows; None where too few frauds come before others for folds.
 
     Args:
         request: what was asked for.
         parameters: LightGBM's, with the number of trees that was chosen.
-        data: the rows, and their split.
+        table: the rows.
+        parts: their split.
         before: the measured model's decisions; metrics and expected volume stay those.
 
     Raises:
         UnusableModelError: the probability of fraud does not rise with the margin, or costs need a better calibration.
     """
-    table, parts = data
     known, names = parts.before_test if parts.known is None else parts.known, request.feature_set.names
     folds = time_folds(table, known, parts.gaps_ms[0])
     if not folds:

@@ -105,9 +105,9 @@ def train(
         accepted = refuse_leaks(find_leaks(table, learned, request.feature_set), request.accepted)
         built = build(request, table, parts, progress)
         logistic = fit_logistic(table, parts)
-        weak = refuse_weak(_weaknesses(request, (table, parts), built), accepted=request.accept_weak)
-        worse = ranks_worse((table, parts), _scorer(built, table), logistic)
-        baselines = measure_baselines(request, repository, (table, parts), logistic)
+        weak = refuse_weak(_weaknesses(request, table, parts, built), accepted=request.accept_weak)
+        worse = ranks_worse(table, parts, _scorer(built, table), logistic)
+        baselines = measure_baselines(request, repository, table, parts, logistic)
         built = _with_weaknesses(built, (*terms.weaknesses, *accepted, *weak, *worse))
         progress("evaluate", 1, 1)
         digest = store(built.artifact, request.feature_set, repository, folder)
@@ -124,9 +124,8 @@ def _look(request: TrainingRequest, source: TransactionsFile, tell: Callable[[st
     return terms
 
 
-def _weaknesses(request: TrainingRequest, data: tuple[Table, Split], built: Built) -> Iterator[str]:
+def _weaknesses(request: TrainingRequest, table: Table, parts: Split, built: Built) -> Iterator[str]:
     """Yield what is weak about the measured model."""
-    table, parts = data
     manifest = built.artifact.manifest
     yield from few_trees(int(manifest.parameters["num_iterations"]), request.trees)
     if manifest.volume is not None:
@@ -149,14 +148,14 @@ def build(request: TrainingRequest, table: Table, parts: Split, progress: Progre
         UnusableModelError: the model does not predict the labels.
         MissingExtraError: a library is not installed.
     """
-    parameters, fitted, searched = _grow(request, (table, parts), progress)
+    parameters, fitted, searched = _grow(request, table, parts, progress)
     parameters["num_iterations"] = fitted.trees
     names = request.feature_set.names
     folds = fold_margins(request, parameters, table, parts.folds) if parts.folds else None
     both = parts.calibrate, parts.test
     decisions = fit_decisions(Booster(fitted.text, names), table, both, request.terms, out_of_fold=folds)
     text, rows, measured = fitted.text, parts.before_test, None
-    if request.refit and (again := refit(request, parameters, (table, parts), decisions)) is not None:
+    if request.refit and (again := refit(request, parameters, table, parts, decisions)) is not None:
         text, decisions, rows, measured = again
     progress("refit", 1, 1)
     trees, feature_set = MadeTrees(text, parameters, request.seed), request.feature_set
@@ -179,14 +178,16 @@ def _with_weaknesses(built: Built, weaknesses: tuple[str, ...]) -> Built:
 
 
 def _grow(
-    request: TrainingRequest, data: tuple[Table, Split], progress: Progress
+    request: TrainingRequest, table: Table, parts: Split, progress: Progress
 ) -> tuple[dict[str, Parameter], FittedTrees, SearchReport | None]:
     """Grow trees by the request's parameters, or by the best that a search finds."""
     parameters = parameters_of(request)
     if request.searches:
-        return search(request, parameters, data, progress)
+        return search(request, parameters, table, parts, progress)
     unfinished = request.trees - 1
-    fitted = grow(request, parameters, data, lambda trees: progress("fit", min(trees, unfinished), request.trees))
+    fitted = grow(
+        request, parameters, table, parts, lambda trees: progress("fit", min(trees, unfinished), request.trees)
+    )
     progress("fit", request.trees, request.trees)
     return parameters, fitted, None
 

@@ -52,7 +52,8 @@ class _Trials:
         self,
         request: TrainingRequest,
         parameters: Mapping[str, Parameter],
-        data: tuple[Table, Split],
+        table: Table,
+        parts: Split,
         progress: Progress,
     ) -> None:
         self.measures: list[float] = []
@@ -60,14 +61,15 @@ class _Trials:
         self._first: PartMargins | None = None
         self._request = request
         self._parameters = parameters
-        self._data = data
+        self._table = table
+        self._parts = parts
         self._progress = progress
         self._began = time.monotonic()
 
     def run(self, trial: Any) -> float:  # noqa: ANN401 - of a module that may not be there
         """Grow trees by the parameters that a trial proposes, and return their average precision on `validate`."""
         tried = {**self._parameters, **_proposed(trial, _present(self._parameters))}
-        fitted = grow(self._request, tried, self._data, lambda _trees: None)
+        fitted = grow(self._request, tried, self._table, self._parts, lambda _trees: None)
         if not self.measures or (fitted.measure > self.taken[0][1].measure and self._is_better(tried, fitted)):
             self.taken = [(tried, fitted)]
         self.measures.append(fitted.measure)
@@ -76,7 +78,7 @@ class _Trials:
 
     def _is_better(self, tried: Mapping[str, Parameter], fitted: FittedTrees) -> bool:
         """Tell whether a trial ranks better than the first one by a standard error, paired by card."""
-        table, _ = self._data
+        table = self._table
         first = self._first = self._first or self._margins(*self.taken[0])  # it is still the first that is taken
         rows = first.labelled
         kept = ~blocked(table, rows)
@@ -87,7 +89,7 @@ class _Trials:
 
     def _margins(self, tried: Mapping[str, Parameter], fitted: FittedTrees) -> PartMargins:
         """Return what trees say of the rows that they are chosen by, which they have not seen."""
-        table, parts = self._data
+        table, parts = self._table, self._parts
         if parts.folds:
             return fold_margins(self._request, {**tried, "num_iterations": fitted.trees}, table, parts.folds)
         return PartMargins.of(Booster(fitted.text, self._request.feature_set.names), table, parts.validate)
@@ -110,7 +112,7 @@ class _Trials:
 
 
 def search(
-    request: TrainingRequest, parameters: Mapping[str, Parameter], data: tuple[Table, Split], progress: Progress
+    request: TrainingRequest, parameters: Mapping[str, Parameter], table: Table, parts: Split, progress: Progress
 ) -> tuple[dict[str, Parameter], FittedTrees, SearchReport]:
     """Return the parameters that are taken within the request's budget, their trees, and what the search did.
 
@@ -118,7 +120,7 @@ def search(
         MissingExtraError: Optuna is not installed.
     """
     optuna = _import_optuna()
-    trials = _Trials(request, parameters, data, progress)
+    trials = _Trials(request, parameters, table, parts, progress)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=request.seed))
     study.enqueue_trial(_present(parameters))
     study.optimize(trials.run, n_trials=1)

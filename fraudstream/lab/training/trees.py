@@ -62,7 +62,8 @@ def parameters_of(request: TrainingRequest) -> dict[str, Parameter]:
 def grow(
     request: TrainingRequest,
     parameters: Mapping[str, Parameter],
-    data: tuple[Table, Split],
+    table: Table,
+    parts: Split,
     on_tree: Callable[[int], None],
 ) -> FittedTrees:
     """Grow trees on `train`, with early stopping on `validate` if the request has patience.
@@ -73,13 +74,13 @@ def grow(
     Args:
         request: says the features, the threads and the patience.
         parameters: LightGBM's.
-        data: the rows, and the parts that they are in.
+        table: the rows.
+        parts: the parts that they are in.
         on_tree: called with the number of trees grown so far.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    table, parts = data
     names, used = request.feature_set.names, {**parameters, "num_threads": request.threads}
     rows = FitRows(table.matrix, parts.train, table.fraud[parts.train])
     if not request.patience:

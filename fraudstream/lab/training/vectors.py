@@ -175,7 +175,7 @@ class VectorPass:
             until_ms = int(batch.transactions.occurred_ms[-1])
             self._store.label_now(self._source.frauds_known(known_ms, until_ms))
             known_ms = until_ms
-            yield self._process(batch)
+            yield self._vectors_of(batch)
             progress("features", self._done, self._source.facts.rows)
 
     @property
@@ -193,7 +193,7 @@ class VectorPass:
         """Return the probes taken so far."""
         return ProbeHistories(tuple(self._probes.histories), tuple(self._probes.vectors))
 
-    def _process(self, batch: DatasetBatch) -> VectorBatch:
+    def _vectors_of(self, batch: DatasetBatch) -> VectorBatch:
         """Append one batch to the histories, and compute its vectors."""
         count = len(batch.transactions)
         observed = self._store.observe_now(batch.transactions)

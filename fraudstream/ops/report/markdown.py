@@ -23,7 +23,7 @@ def in_markdown(report: Report) -> str:
     blocks += [_inline(report.subtitle)] if report.subtitle else []
     for section in report.stated:
         blocks += [f"## {_inline(section.title)}", *_parts(section.parts)]
-    facts = [_item(name, fact) for name, fact in report.provenance.facts()]
+    facts = [_list_line(name, fact) for name, fact in report.provenance.facts()]
     blocks += [f"## {RESTS_ON}", "\n".join([*facts, *(f"- {_inline(note)}" for note in report.footnotes)])]
     return "\n\n".join(blocks) + "\n"
 
@@ -43,7 +43,7 @@ def _parts(parts: tuple[Part, ...]) -> Iterator[str]:
                 yield from (["\n".join(f"- {_inline(point)}" for point in part.points)] if part.points else [])
             case KeyFigures():
                 figures = ((figure, f" ({figure.detail})" if figure.detail else "") for figure in part.known)
-                yield "\n".join(_item(figure.name, f"{figure.shown}{detail}") for figure, detail in figures)
+                yield "\n".join(_list_line(figure.name, f"{figure.shown}{detail}") for figure, detail in figures)
             case DataTable():
                 yield from _table(part)
             case DecisionMatrix():
@@ -61,7 +61,7 @@ def _table(table: DataTable) -> Iterator[str]:
     yield f"**{_inline(table.caption)}**"
     if len(columns) == _PAIR:
         unit = f" {columns[1].unit}" if columns[1].unit else ""
-        yield "\n".join(_item(name, f"{value}{unit}" if value else value) for name, value in rows)
+        yield "\n".join(_list_line(name, f"{value}{unit}" if value else value) for name, value in rows)
     else:
         under = [_under(at, column) for at, column in enumerate(columns)]
         yield "\n".join(map(_row, ([_head(column) for column in columns], under, *map(list, rows))))
@@ -80,7 +80,7 @@ def _row(cells: list[str]) -> str:
     return f"| {' | '.join(_inline(cell).replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _item(name: str, value: str) -> str:
+def _list_line(name: str, value: str) -> str:
     return f"- **{_inline(name)}**: {_inline(value)}"
 
 

@@ -95,8 +95,8 @@ def test_a_comparison_equals_the_boosters_score_and_the_policys_decision_to_the_
     repository: Repository, digest: str, trees: lightgbm.Booster, size: int, seed: int
 ) -> None:
     server, matrix = new_server(repository), rows(size, seed=seed)
-    assert isinstance(server.handle(Load(digest)), Loaded)
-    reply = server.handle(ask(digest, matrix, [decided(number) for number in range(size)]))
+    assert isinstance(server.answer(Load(digest)), Loaded)
+    reply = server.answer(ask(digest, matrix, [decided(number) for number in range(size)]))
     assert isinstance(reply, CompareResult)
     plain = Calibrator.of(CALIBRATION).probabilities(np.asarray(trees.predict(matrix, raw_score=True, num_threads=1)))
     decisions = Policy(review_at=0.5, decline_at=0.8).decide(plain)
@@ -125,9 +125,9 @@ def test_a_challenger_is_compared_with_its_own_rules(repository: Repository) -> 
     manifest = with_policy(before.manifest, Policy(review_at=0.999, decline_at=0.9999), None, rules, None)
     digest = repository.put(write_artifact(msgspec.structs.replace(before, manifest=manifest)))
     server, matrix = new_server(repository), rows(3, seed=1)
-    server.handle(Load(digest))
+    server.answer(Load(digest))
     records = [decided(at, card_id=f"c-{at}") for at in range(3)]
-    reply = server.handle(Compare(digest, matrix.shape[1], matrix.tobytes(), tuple(records), ("DE", "NG", None)))
+    reply = server.answer(Compare(digest, matrix.shape[1], matrix.tobytes(), tuple(records), ("DE", "NG", None)))
     assert isinstance(reply, CompareResult)
     assert reply.decisions == ("approve", "review", "decline")
     sides = [read_comparison(record or b"") for record in reply.records]
@@ -144,13 +144,13 @@ def test_the_side_that_decided_is_compared_after_its_rules_and_before_limits(
     repository: Repository, digest: str, stated: dict[str, str]
 ) -> None:
     server = new_server(repository)
-    server.handle(Load(digest))
+    server.answer(Load(digest))
     by_rule = decided(0, decision=Decision.DECLINE, overruled={"by": "rule:x", "from": "approve"} | stated)
     let_through = decided(1, overruled={"by": "let_through", "from": "decline"})
     softened = decided(
         2, decision=Decision.REVIEW, overruled={"by": "decline_cap", "from": "approve", "ruled": "decline"}
     )
-    reply = server.handle(ask(digest, rows(3, seed=1), [by_rule, let_through, softened]))
+    reply = server.answer(ask(digest, rows(3, seed=1), [by_rule, let_through, softened]))
     assert isinstance(reply, CompareResult)
     sides = [read_comparison(record or b"").live for record in reply.records]
     assert [(one.decision, one.said) for one in sides] == [
@@ -162,8 +162,8 @@ def test_the_side_that_decided_is_compared_after_its_rules_and_before_limits(
 
 def test_a_decision_by_the_rules_is_compared_too(repository: Repository, digest: str) -> None:
     server = new_server(repository)
-    server.handle(Load(digest))
-    reply = server.handle(ask(digest, rows(2), [decided(1, None, Decision.REVIEW), decided(2)]))
+    server.answer(Load(digest))
+    reply = server.answer(ask(digest, rows(2), [decided(1, None, Decision.REVIEW), decided(2)]))
     assert isinstance(reply, CompareResult)
     one = read_comparison(reply.records[0] or b"")
     assert (one.live.digest, one.live.score, one.live.band, one.live.decision) == (None, None, None, Decision.REVIEW)
@@ -181,8 +181,8 @@ def test_a_failing_row_gets_no_comparison_and_the_others_get_one(repository: Rep
         return model.score(given)
 
     server = new_server(repository, fails)
-    server.handle(Load(digest))
-    reply = server.handle(ask(digest, matrix, [decided(number) for number in range(6)]))
+    server.answer(Load(digest))
+    reply = server.answer(ask(digest, matrix, [decided(number) for number in range(6)]))
     assert isinstance(reply, CompareResult)
     assert [record is None for record in reply.records] == [False, False, False, False, True, False]
     assert [score is None for score in reply.scores] == [decision is None for decision in reply.decisions]
@@ -199,19 +199,19 @@ def test_load_returns_problems_or_loads_a_model_once_and_keep_only_unloads_it(
         return load(repository, name, {FINGERPRINT: history_vectors})
 
     server = ChallengerServer(load_counting, lambda: 0)
-    missing = server.handle(Load("e" * 64))
+    missing = server.answer(Load("e" * 64))
     assert isinstance(missing, Loaded)
     assert (missing.probe_hash, [one.code for one in missing.problems]) == (None, ["missing_artifact"])
-    first = server.handle(Load(digest))
+    first = server.answer(Load(digest))
     assert isinstance(first, Loaded)
     assert (first.probe_hash is None, first.fingerprint) == (False, FINGERPRINT)
-    assert server.handle(Load(digest)) == first
+    assert server.answer(Load(digest)) == first
     assert loads == ["e" * 64, digest], "a loaded model was loaded again"
-    assert server.handle(KeepOnly((digest,))) is None
-    assert server.handle(ask(digest, rows(1), [decided(1)])) is not None
-    server.handle(KeepOnly(()))
+    assert server.answer(KeepOnly((digest,))) is None
+    assert server.answer(ask(digest, rows(1), [decided(1)])) is not None
+    server.answer(KeepOnly(()))
     with pytest.raises(KeyError):
-        server.handle(ask(digest, rows(1), [decided(1)]))
+        server.answer(ask(digest, rows(1), [decided(1)]))
 
 
 def test_messages_are_decoded_as_they_were_encoded() -> None:
@@ -252,9 +252,9 @@ def test_what_a_canary_decided_is_compared_with_the_live_model_on_the_live_side(
 ) -> None:
     """The live model scores it in the shadow; `live` is its side, and the decision is the other."""
     server, matrix = new_server(repository), rows(1, seed=9)
-    server.handle(Load(digest))
+    server.answer(Load(digest))
     record = decided(1, 0.9, Decision.DECLINE, arm="canary")
-    reply = server.handle(Compare(digest, matrix.shape[1], matrix.tobytes(), (record,)))
+    reply = server.answer(Compare(digest, matrix.shape[1], matrix.tobytes(), (record,)))
     assert isinstance(reply, CompareResult)
     (made,) = map(read_comparison, filter(None, reply.records))
     assert (made.arm, made.live.digest, made.live.score) == ("canary", digest, reply.scores[0])

@@ -129,9 +129,9 @@ async def test_a_label_of_a_damaged_card_waits_and_the_others_of_its_batch_and_t
     bench: Bench,
 ) -> None:
     first = bench.batch(said(1), said(2, card_id=DAMAGED), said(3), said(7, 1))
-    await bench.labeller.handle(first)
+    await bench.labeller.apply_batch(first)
     assert first.finished.is_set()
-    await bench.labeller.handle(bench.batch(said(4), said(8, 1)))
+    await bench.labeller.apply_batch(bench.batch(said(4), said(8, 1)))
     assert bench.written.offsets() == [1, 3, 4, 7, 8]
     assert bench.committable() == {1: 9}, "the offset of the label that waits is not passed"
     assert bench.labeller.waiting == 1
@@ -152,13 +152,13 @@ async def test_labels_wait_for_the_payments_of_their_partition_and_after_a_while
 ) -> None:
     bench.input.behind = {0, 1}
     batch = bench.batch(said(1), said(7, 1))
-    handling = asyncio.create_task(bench.labeller.handle(batch))
+    handling = asyncio.create_task(bench.labeller.apply_batch(batch))
     await asyncio.sleep(0.1)
     assert bench.written.offsets() == []
     monkeypatch.setattr(labeller, "_POLLS", 2)
     bench.input.behind = {0}
     again = bench.batch(said(2), said(8, 1))
-    await bench.labeller.handle(again)
+    await bench.labeller.apply_batch(again)
     assert 8 in bench.written.offsets()
     assert 2 not in bench.written.offsets()
     assert again.aside == {0: "payments that were decided before are applied to the histories first"}
@@ -168,7 +168,7 @@ async def test_labels_wait_for_the_payments_of_their_partition_and_after_a_while
 
 
 async def test_a_commit_names_the_topic_of_its_partition_also_where_labels_waited(bench: Bench) -> None:
-    await bench.labeller.handle(bench.batch(said(1, card_id=DAMAGED), said(7, 1)))
+    await bench.labeller.apply_batch(bench.batch(said(1, card_id=DAMAGED), said(7, 1)))
     bench.store.damaged = False
     await until(lambda: bench.labeller.waiting == 0)
     notes = {tp.partition: commit.metadata for tp, commit in bench.ledger.committable().items()}
@@ -176,7 +176,7 @@ async def test_a_commit_names_the_topic_of_its_partition_also_where_labels_waite
 
 
 async def test_labels_that_wait_go_on_waiting_while_redis_or_kafka_is_away(bench: Bench) -> None:
-    await bench.labeller.handle(bench.batch(said(1, card_id=DAMAGED)))
+    await bench.labeller.apply_batch(bench.batch(said(1, card_id=DAMAGED)))
     bench.store.damaged, bench.store.away = False, True
     await asyncio.sleep(0.05)
     bench.store.away, bench.written.failing = False, True
@@ -188,7 +188,7 @@ async def test_labels_that_wait_go_on_waiting_while_redis_or_kafka_is_away(bench
 
 
 async def test_labels_of_revoked_partitions_wait_no_longer_and_nothing_is_written_for_them(bench: Bench) -> None:
-    await bench.labeller.handle(bench.batch(said(1, card_id=DAMAGED), said(2, 1, card_id=DAMAGED)))
+    await bench.labeller.apply_batch(bench.batch(said(1, card_id=DAMAGED), said(2, 1, card_id=DAMAGED)))
     bench.draining.set()
     bench.store.damaged = False
     await asyncio.sleep(0.05)
@@ -203,7 +203,8 @@ async def test_labels_of_revoked_partitions_wait_no_longer_and_nothing_is_writte
 async def test_a_label_that_raises_is_a_dead_letter_and_the_others_are_applied(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await bench.labeller.handle(bench.batch(said(1), said(2, transaction_id="faulty"), Told(b"x", offset=3), said(4)))
+    batch = bench.batch(said(1), said(2, transaction_id="faulty"), Told(b"x", offset=3), said(4))
+    await bench.labeller.apply_batch(batch)
     assert bench.written.offsets() == [1, 4]
     assert bench.written.offsets("dead-letters") == [2, 3]
     assert bench.committable() == {0: 5}
@@ -214,9 +215,9 @@ async def test_with_too_many_batches_that_wait_the_partition_is_set_aside_and_ot
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(labeller, "MOST_SLICES", 1)
-    await bench.labeller.handle(bench.batch(said(1, card_id=DAMAGED)))
+    await bench.labeller.apply_batch(bench.batch(said(1, card_id=DAMAGED)))
     batch = bench.batch(said(2, card_id=DAMAGED), said(3), said(5, 1))
-    await bench.labeller.handle(batch)
+    await bench.labeller.apply_batch(batch)
     assert batch.aside == {0: "1 labels wait already for damaged histories"}
     assert bench.written.offsets() == [5]
     assert bench.committable() == {1: 6}
@@ -226,7 +227,7 @@ async def test_an_outcome_has_the_kind_of_fraud_without_card_numbers_and_none_wh
     bench: Bench,
 ) -> None:
     kinds = ({"fraud_type": "stolen card"}, {"fraud_type": "used 4242424242424242 twice"}, {})
-    await bench.labeller.handle(bench.batch(*(said(at, **kind) for at, kind in enumerate(kinds, start=1))))
+    await bench.labeller.apply_batch(bench.batch(*(said(at, **kind) for at, kind in enumerate(kinds, start=1))))
     found = [msgspec.json.decode(one.value or b"") for some in bench.written.records.values() for one in some]
     assert found[0]["fraud_type"] == "stolen card"
     assert "4242" not in found[1]["fraud_type"]

@@ -94,7 +94,7 @@ class Applying:
             by_partition.setdefault(record.partition, []).append(record)
         for partition, some in by_partition.items():
             self.ledger.track(TopicPartition("predictions", partition), 1, some[-1].offset)
-        await self.applier.handle(Batch("predictions", 1, by_partition, self.ledger, self.draining))
+        await self.applier.apply_batch(Batch("predictions", 1, by_partition, self.ledger, self.draining))
 
     def applied(self) -> list[PredictionsApplied]:
         return [one for one in self.facts if isinstance(one, PredictionsApplied)]

@@ -152,7 +152,7 @@ class Worker:
     async def deliver(self) -> None:
         ledger = CommitLedger()
         ledger.track(TopicPartition("transactions", 0), 1, COUNT - 1)
-        await self._decider.handle(Batch("transactions", 1, {0: self._records}, ledger, asyncio.Event()))
+        await self._decider.decide_batch(Batch("transactions", 1, {0: self._records}, ledger, asyncio.Event()))
 
     def counted(self) -> tuple[int, int]:
         """Return how many decisions were told of, and how many records that had one before."""

@@ -32,7 +32,7 @@ PARTS = split(DATA, 0)
 
 def test_the_logistic_regression_learns_what_is_linear_and_is_calibrated(tmp_path: Path) -> None:
     request = TrainingRequest(file=tmp_path / "a.csv", name="card", feature_set=FOUR)
-    (found,) = measure_baselines(request, Repository(str(tmp_path / "models")), (DATA, PARTS))
+    (found,) = measure_baselines(request, Repository(str(tmp_path / "models")), DATA, PARTS)
     assert (found.name, found.digest, found.note) == (LOGISTIC, None, "")
     frauds, matrix = DATA.fraud[PARTS.test], DATA.matrix[PARTS.test]
     by_one_column = average_precision_score(frauds, matrix[:, 0])
@@ -47,7 +47,7 @@ def test_a_column_that_is_never_defined_is_no_obstacle(tmp_path: Path) -> None:
     data = learnable(days=60, seed=2)
     data.matrix[:, 3] = np.nan
     request = TrainingRequest(file=tmp_path / "a.csv", name="card", feature_set=FOUR)
-    (found,) = measure_baselines(request, Repository(str(tmp_path / "models")), (data, split(data, 0)))
+    (found,) = measure_baselines(request, Repository(str(tmp_path / "models")), data, split(data, 0))
     assert found.metrics["auc"] > 0.6
 
 
@@ -57,16 +57,16 @@ def by_noise(rows: Any) -> np.ndarray:
 
 def test_a_model_that_ranks_worse_than_the_logistic_regression_is_called_weak() -> None:
     logistic = fit_logistic(DATA, PARTS)
-    (why,) = ranks_worse((DATA, PARTS), by_noise, logistic)
+    (why,) = ranks_worse(DATA, PARTS, by_noise, logistic)
     assert why.startswith("it ranks the test part worse than a logistic regression: average precision 0.")
-    assert list(ranks_worse((DATA, PARTS), logistic, by_noise)) == []
-    assert list(ranks_worse((DATA, PARTS), logistic, logistic)) == []
+    assert list(ranks_worse(DATA, PARTS, logistic, by_noise)) == []
+    assert list(ranks_worse(DATA, PARTS, logistic, logistic)) == []
 
 
 def test_of_so_few_frauds_that_chance_may_explain_it_no_model_is_called_weak() -> None:
     few = learnable(per_day=10)
     parts = split(few, 0)
-    assert list(ranks_worse((few, parts), by_noise, fit_logistic(few, parts))) == []
+    assert list(ranks_worse(few, parts, by_noise, fit_logistic(few, parts))) == []
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def test_the_same_seed_and_number_of_trials_give_the_same_artifact() -> None:
 
 def test_the_first_trial_has_the_parameters_of_the_request_and_the_best_is_no_worse() -> None:
     request = request_for()
-    plain = grow(request, parameters_of(request), (DATA, PARTS), lambda _: None)
+    plain = grow(request, parameters_of(request), DATA, PARTS, lambda _: None)
     one, _ = built(trials=1)
     assert one.artifact.model_text == plain.text
     assert one.search is not None
@@ -66,12 +66,12 @@ def test_the_first_trial_is_kept_unless_another_is_better_by_a_standard_error_pa
     usual = parameters_of(request) | {"min_data_in_leaf": 20, "feature_fraction": 0.7}
     tried = [usual | {"seed": seed} for seed in (1, 2)]
     tried += [usual | {"num_leaves": 2, "num_iterations": trees} for trees in (1,)]
-    grown = [(one, grow(request, one, (DATA, PARTS), lambda _: None)) for one in tried]
+    grown = [(one, grow(request, one, DATA, PARTS, lambda _: None)) for one in tried]
     answers = set()
     for first, other in permutations(grown, 2):
         difference, error = by_card(first[1].text, other[1].text)
         if difference > 0 and abs(difference / error - 1) > 0.3:
-            trials = _Trials(request, usual, (DATA, PARTS), lambda *_: None)
+            trials = _Trials(request, usual, DATA, PARTS, lambda *_: None)
             trials.taken = [first]
             assert trials._is_better(*other) is (difference > error)
             answers.add(difference > error)
@@ -90,7 +90,7 @@ class _Noisy(_Trials):
 def test_of_trials_that_differ_by_noise_hardly_one_in_six_replaces_the_first() -> None:
     nothing, replaced = FittedTrees("", 1), 0
     for first in range(5):
-        trials = _Noisy(request_for(), {}, (DATA, PARTS), lambda *_: None)
+        trials = _Noisy(request_for(), {}, DATA, PARTS, lambda *_: None)
         trials.taken = [({"seed": first}, nothing)]
         replaced += sum(trials._is_better({"seed": other}, nothing) for other in range(10, 16))
     assert replaced <= 15  # 5 of 30 are expected beyond one standard error

@@ -43,7 +43,7 @@ def small(request: TrainingRequest) -> dict[str, Any]:
 
 def test_the_trees_are_those_up_to_the_highest_average_precision_on_validate() -> None:
     request = request_for(patience=60)
-    fitted = grow(request, small(request), (DATA, PARTS), lambda _: None)
+    fitted = grow(request, small(request), DATA, PARTS, lambda _: None)
     whole = by_lightgbm(request)
     frauds, matrix = DATA.fraud[PARTS.validate], DATA.matrix[PARTS.validate]
     kept = np.ones(len(frauds), np.bool_)
@@ -63,16 +63,14 @@ def test_the_trees_are_those_up_to_the_highest_average_precision_on_validate() -
 def test_training_ends_once_so_many_trees_have_not_raised_it() -> None:
     seen: list[int] = []
     request = request_for(patience=7, trees=200)
-    fitted = grow(request, small(request), (DATA, PARTS), seen.append)
+    fitted = grow(request, small(request), DATA, PARTS, seen.append)
     assert seen[-1] == fitted.trees + 7 < 200
 
 
 def test_the_number_of_threads_changes_no_tree() -> None:
     request = request_for(patience=10)
     one, three = (
-        grow(
-            replace(request, threads=threads), small(request) | {"num_threads": threads}, (DATA, PARTS), lambda _: None
-        )
+        grow(replace(request, threads=threads), small(request) | {"num_threads": threads}, DATA, PARTS, lambda _: None)
         for threads in (1, 3)
     )
     assert one == three
