@@ -88,7 +88,7 @@ class RowTimes:
     @property
     def quantiles(self) -> RowQuantiles | None:
         """The quantiles of the last 512 calls; None below 50 calls."""
-        calls = list(self._calls)
+        calls = list(self._calls)  # a copy in one step: a scoring thread may add meanwhile
         if len(calls) < LEAST_CALLS:
             return None
         times, features = sorted(call[0] for call in calls), sorted(call[1] for call in calls)

@@ -307,6 +307,7 @@ class Pipeline:
         """Score here, or in another thread if it takes long: LightGBM releases the GIL."""
         if len(vectors.of(serving.live.fingerprint)) < _MIN_ROWS_FOR_THREAD:
             return score(serving, vectors, arms, payments)
+        # The thread reads values that nobody changes: a batch has its own vectors, and a new lineup is another object.
         return await asyncio.to_thread(score, serving, vectors, arms, payments)
 
     def _frame(self, terms: DecisionTerms, now_ms: int) -> ScoreFrame:

@@ -68,6 +68,7 @@ class Watchdog(threading.Thread):
 
     def tick(self) -> None:
         """Check once; a pulse that has not changed since the last check is one tick older."""
+        # In the watchdog's thread, while those watched count on: a count that is one too old is seen a tick later.
         beats = self._pulses()
         self._still = {
             name: self._still.get(name, 0.0) + _TICK_SECONDS if self._last.get(name) == beat else 0.0

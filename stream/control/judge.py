@@ -269,6 +269,8 @@ class Judge:
             return False
         if not self._is_first(pending) and command.command_id not in self._follower.lineup.answers:
             return False
+        # One after the other: a command that is judged while the verdict of the one before is still being written would
+        # be judged by the lineup from before that verdict.
         async with self._lock:
             try:
                 with given_up_as_error():

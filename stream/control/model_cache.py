@@ -281,6 +281,7 @@ class ModelCache:
 
     async def _ensure(self, digest: str) -> None:
         """Load a model that is not loaded; while another task does so, wait for it."""
+        # Two commands may name the same model: without the lock it would be fetched, tried and kept in memory twice.
         async with self._loading.setdefault(digest, asyncio.Lock()):
             if digest in self._models:
                 return

@@ -108,7 +108,9 @@ class ArtifactTrial:
             DamagedArtifactError: the child could not load it, or did not survive it; the message says which.
             RepositoryUnavailableError: no child could be started.
         """
-        with self._locks.setdefault(digest, threading.Lock()):  # two loads of an artifact need one trial
+        # Loads run in threads of their own; two of one artifact need one trial. `setdefault` is one step, so that both
+        # get the same lock.
+        with self._locks.setdefault(digest, threading.Lock()):
             if digest in self._passed:
                 return
             known = self._failures.get(digest)

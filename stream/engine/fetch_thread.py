@@ -78,6 +78,8 @@ class Arrivals:
 
     def note(self, arrived: Collection[TopicPartition] | None) -> None:
         """Wake those that wait for one of these partitions, or all of them; callable from any thread."""
+        # A copy, made in one step: the loop's thread expects and forgets arrivals meanwhile. One that is forgotten by
+        # now is woken in vain, and one that is expected by now looks at the queues itself.
         for arrival, partitions in tuple(self._waiting.items()):
             if arrived is None or any(tp in partitions for tp in arrived):
                 with suppress(RuntimeError):  # the loop has ended
@@ -198,7 +200,8 @@ class FetchThread(driver.AIOKafkaConsumerThread):
                     await self.run_on_loop(_check_errors(consumer))
                     if not wanted.may_take():
                         break
-                arrival = self._arrivals.expect(wanted.partitions)  # before it is looked for
+                # Expected before the look: else a record that comes between the two would wake nobody.
+                arrival = self._arrivals.expect(wanted.partitions)
                 try:
                     found = self._taken(wanted)
                     if found.records or found.troubles or now() >= deadline:

@@ -27,6 +27,8 @@ class PartitionQueue:
 
     def __init__(self, tp: TopicPartition) -> None:
         self._tp = tp
+        # The fetching thread adds, the one that decides takes. Without the lock `add` could find the queue empty while
+        # `take` has yet to set the position behind the last record, and that would overwrite the one that `add` sets.
         self._lock = RLock()
         self._packed: deque[AnyBatch] = deque()
         self._packed_bytes = 0
@@ -48,7 +50,10 @@ class PartitionQueue:
             self._fetched_to = fetched_to
 
     def __bool__(self) -> bool:
-        """Tell whether something is queued, records or an unreadable range."""
+        """Tell whether something is queued, records or an unreadable range.
+
+        Without the lock: what is added just now is seen at the next look, for which its arrival wakes whoever waits.
+        """
         return bool(self._records or self._next_piece or self._packed)
 
     @property

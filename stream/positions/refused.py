@@ -76,7 +76,7 @@ class LettersTail:
             aiokafka.errors.KafkaError: the broker does not respond.
         """
         # A pass that has begun may have asked for the end before a letter was written that this caller must see.
-        needed = self._begun + 1
+        needed = self._begun + 1  # a pass that has begun already may have passed the end by which the caller needs it
         while self._ended < needed:
             async with self._lock:
                 if self._ended < needed:

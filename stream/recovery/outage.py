@@ -162,6 +162,8 @@ class DegradingStore:
         self._stopgap: MemoryStore | None = None
         self._pending: deque[Transactions] = deque()
         self._pending_count = 0
+        # Batches are decided at the same time, and `catch_up` beside them. Under the lock only one of them begins a
+        # stopgap, and none is decided in memory after `catch_up` has applied the last pending one.
         self._deciding = asyncio.Lock()
 
     @property

@@ -84,6 +84,8 @@ class OtlpSpans:
         self._sizes = sizes
         self._queue: deque[tuple[bytes, int]] = deque()
         self._queued = 0
+        # Any thread adds, the sending one takes. The lock keeps the count true of the queue: `+=` is two steps, and one
+        # that was lost between them would leave no room for spans, or too much, for ever.
         self._lock = Lock()
         self._woken = Event()
         self._stopping = False
