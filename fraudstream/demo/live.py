@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from aiokafka.structs import RecordMetadata
+from stream.kafka.stray import PlainProducer
 
 from fraudstream.demo.canary import canary_facts
 from fraudstream.demo.errors import DemoError
@@ -31,7 +32,6 @@ from fraudstream.lab.dataset.injector import InjectionReport, Injector, Schedule
 from fraudstream.ops.rollout.deployments.publishers import publishers_of
 from stream.clock import now_ms
 from stream.kafka.client import producer_options
-from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import silent_scores
 from stream.tasks import end_tasks
 

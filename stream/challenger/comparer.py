@@ -33,7 +33,7 @@ from stream.control.model_cache import LoadFailures, ServingModels, WarmupProble
 from stream.control.trial import python_command, python_environment
 from stream.engine.publisher import Destination, Outgoing, Publisher
 from stream.errors import PublishError
-from stream.kafka.client import given_up_as_error
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import SHADOW_SCORES
 from stream.scoring.encode import Scored
 from stream.scoring.facts import FactListener

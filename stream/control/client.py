@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from guards.ladder import Ladder
 from models.command_decoder import argument_problems, read_command
@@ -28,8 +29,8 @@ from stream.control.log_reader import LogReader
 from stream.engine.fetcher import open_consumer
 from stream.engine.publisher import Headers
 from stream.engine.tracing import OperationTracing
-from stream.kafka.client import explain_error, producer_options, require_topic
-from stream.kafka.stray import PlainProducer
+from stream.kafka.client import explain_error, group_members, open_admin, producer_options, require_topic
+from stream.kafka.stray import PlainProducer, given_up_as_error
 from stream.kafka.topics import MODEL_CONTROL
 from stream.settings import Settings
 from stream.tasks import end_tasks

@@ -40,7 +40,8 @@ from stream.control.model_cache import ModelCache, ModelLoader
 from stream.engine.batches import Batch, Record
 from stream.engine.publisher import Headers, Publisher
 from stream.engine.tracing import OperationTrace
-from stream.kafka.client import committed_offsets, given_up_as_error, group_members
+from stream.kafka.client import committed_offsets, group_members
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import LABELS, MODEL_CONTROL, MODEL_EVENTS, PREDICTIONS, TRANSACTIONS
 from stream.positions.inputs import input_states
 from stream.redaction import holds_card_number, redact_json, redact_text

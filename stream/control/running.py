@@ -8,7 +8,8 @@ from aiokafka.errors import KafkaError
 
 from models.commands import Capability
 from models.worker_records import WorkerRecord, WorkerRecords
-from stream.kafka.client import given_up_as_error, members_of, open_admin
+from stream.kafka.client import members_of, open_admin
+from stream.kafka.stray import given_up_as_error
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.running")

@@ -15,7 +15,8 @@ from aiokafka.errors import NoError, for_code
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
-from stream.kafka.client import REQUEST_TIMEOUT_MS, given_up_as_error
+from stream.kafka.client import REQUEST_TIMEOUT_MS
+from stream.kafka.stray import given_up_as_error
 
 log = logging.getLogger("fraudstream.leaving")
 

@@ -22,7 +22,8 @@ from stream.engine.batches import Commit
 from stream.engine.fetcher import LogConsumer, Trouble
 from stream.engine.stalled import FailingFetch, HeldBack
 from stream.engine.unpacking import FetchedRecord
-from stream.kafka.client import ANNOUNCED, connection_options, given_up_as_error
+from stream.kafka.client import ANNOUNCED, connection_options
+from stream.kafka.stray import given_up_as_error
 from stream.settings import Settings
 from stream.tasks import Once, next_tick
 

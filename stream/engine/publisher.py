@@ -21,7 +21,8 @@ from models.logins import without_logins
 from stream.engine.direct import SentAtOnce, send_at_once
 from stream.engine.ending import EndableProducer, Refusal, is_too_large
 from stream.errors import PublishError, WriteGivenUpError
-from stream.kafka.client import BATCH_BYTES, given_up, given_up_as_error, producer_options
+from stream.kafka.client import BATCH_BYTES, producer_options
+from stream.kafka.stray import given_up, given_up_as_error
 from stream.kafka.topics import MODEL_EVENTS
 from stream.redaction import redact_text_thoroughly
 from stream.settings import Compression, Settings

@@ -30,7 +30,7 @@ from stream.engine.fetch_thread import ConsumerOptions, Fetched, FetchThread, Wa
 from stream.engine.fetcher import LogConsumer, Trouble
 from stream.engine.lanes import AsidePartitions, Lane
 from stream.engine.stalled import FailingFetch, HeldBack
-from stream.kafka.client import given_up_as_error
+from stream.kafka.stray import given_up_as_error
 from stream.tasks import end_tasks, set_within
 
 log = logging.getLogger("fraudstream.transport")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import READ_UNCOMMITTED, Fetcher
 
-from stream.kafka.client import given_up_as_error
+from stream.kafka.stray import given_up_as_error
 from stream.tasks import end_tasks, look_at_error
 
 Result = TypeVar("Result")

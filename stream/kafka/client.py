@@ -9,7 +9,7 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -23,7 +23,6 @@ from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     KafkaConnectionError,
     KafkaError,
-    KafkaTimeoutError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
@@ -69,42 +68,6 @@ _PROTOCOL = (
     f"{PREFIX}KAFKA_SECURITY_PROTOCOL may not match this port, or the broker requires a client certificate "
     f"({PREFIX}KAFKA_SSL_CERTFILE)"
 )
-
-
-def given_up() -> Exception:
-    """Return the error about a request that was given up."""
-    error: Exception = KafkaConnectionError("the client has given up a request")
-    return error
-
-
-@contextmanager
-def given_up_as_error() -> Iterator[None]:
-    """Raise an error for a request that was given up; a task that awaits it would end as if it had been cancelled.
-
-    Raises:
-        aiokafka.errors.KafkaConnectionError: a request was given up.
-    """
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise given_up() from error
-
-
-@asynccontextmanager
-async def answered_within(seconds: float, beside: float = 0.0) -> AsyncIterator[None]:
-    """Raise an error if the brokers do not answer in time; `beside` seconds are spent on something else.
-
-    Raises:
-        aiokafka.errors.KafkaTimeoutError: they have not answered.
-    """
-    try:
-        async with asyncio.timeout(seconds + beside):
-            yield
-    except TimeoutError as error:
-        raise KafkaTimeoutError(f"the brokers have not answered within {seconds:g} s") from error
 
 
 def connection_options(settings: Settings) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from aiokafka.errors import KafkaError, for_code
 
 from features.history.store import Entity
 from stream.errors import TopicsError
-from stream.kafka.client import explain_error, given_up_as_error, open_admin
+from stream.kafka.client import explain_error, open_admin
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import (
     LABELS,
     LARGEST_LEAD_MS,

@@ -25,7 +25,8 @@ from stream.consumer import log_and_offset
 from stream.engine.batches import Record, in_thread_if_large, size_of
 from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.fates import Phase, is_retried
-from stream.kafka.client import given_up_as_error, require_topic
+from stream.kafka.client import require_topic
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS
 from stream.recovery.replayed_input import ReplayedInput
 from stream.scoring.decode import decode

@@ -25,7 +25,7 @@ from stream.control.model_cache import LoadedModels
 from stream.deciding_settings import deciding_settings
 from stream.engine.stalled import HeldBack
 from stream.engine.transport import BatchConsumer
-from stream.kafka.client import given_up_as_error
+from stream.kafka.stray import given_up_as_error
 from stream.settings import Settings
 from stream.tasks import log_on_error, until_tick
 from stream.telemetry.metrics import Gauges, Values

@@ -12,7 +12,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
 from stream.errors import NotReadyError
-from stream.kafka.client import Member, given_up_as_error, members_of, names_for_judges
+from stream.kafka.client import Member, members_of, names_for_judges
+from stream.kafka.stray import given_up_as_error
 from stream.settings import Settings
 from stream.tasks import until_tick
 from stream.watchdog import end_on_error

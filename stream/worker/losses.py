@@ -24,7 +24,8 @@ from stream.engine.batches import Commit
 from stream.engine.fetcher import Trouble
 from stream.engine.transport import BatchConsumer
 from stream.engine.unpacking import Unreadable
-from stream.kafka.client import committed_offsets, given_up_as_error
+from stream.kafka.client import committed_offsets
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import LABELS, LAYOUTS, PREDICTIONS, TRANSACTIONS, count_problems
 from stream.positions.commit_copies import CommitCopies, CommitCopy, copies_of

@@ -23,7 +23,7 @@ from stream.engine.batches import Commit
 from stream.engine.publisher import Publisher
 from stream.engine.transport import BatchConsumer
 from stream.errors import WriteGivenUpError
-from stream.kafka.client import given_up_as_error
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import TRANSACTIONS
 from stream.positions.commit_copies import CommitCopies
 from stream.positions.inputs import input_reader, partitions_of

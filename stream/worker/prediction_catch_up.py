@@ -14,7 +14,7 @@ from typing import Protocol
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from stream.kafka.client import given_up_as_error
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import PREDICTIONS, TRANSACTIONS
 from stream.settings import Settings
 from stream.watchdog import end_on_error

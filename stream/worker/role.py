@@ -21,7 +21,8 @@ from stream.consumer import log_and_offset
 from stream.control.follower import Follower
 from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.kafka.bounds import OffsetBounds, ends_of_all
-from stream.kafka.client import committed_offsets, given_up_as_error
+from stream.kafka.client import committed_offsets
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topics import DEAD_LETTERS, SCORES, TRANSACTIONS, own_scores
 from stream.positions.letters import Claim, first_needed
 from stream.positions.offsets import Position, folded, read_note

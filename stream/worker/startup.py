@@ -25,7 +25,8 @@ from stream.control.snapshots import Snapshots
 from stream.engine.publisher import Publisher
 from stream.errors import NotReadyError
 from stream.fates import Phase, is_retried
-from stream.kafka.client import explain_error, given_up_as_error
+from stream.kafka.client import explain_error
+from stream.kafka.stray import given_up_as_error
 from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import DEAD_LETTERS, SCORES, check_readable, problems, risks
 from stream.positions.inputs import has_filled_histories

@@ -1,5 +1,6 @@
 """Rules of this repository that no linter checks."""
 
+import ast
 import importlib.metadata
 import importlib.util
 import re

@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from aiokafka.errors import KafkaError
 
-from stream.kafka.client import explain_error, given_up_as_error
+from stream.kafka.client import explain_error
+from stream.kafka.stray import given_up_as_error
 from stream.settings import Settings
 
 Connection = TypeVar("Connection")

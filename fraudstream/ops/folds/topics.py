@@ -16,7 +16,8 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 
 from fraudstream.ops.folds.tail import FETCHING, WAIT_MS, Others, Scores, SharedTail, fetch_from
 from stream.clock import now_ms
-from stream.kafka.client import answered_within, given_up_as_error, missing_topic, open_admin, require_topic
+from stream.kafka.client import missing_topic, open_admin, require_topic
+from stream.kafka.stray import answered_within, given_up_as_error
 from stream.kafka.topic_ids import TopicState, topic_states
 from stream.kafka.topics import MODEL_EVENTS, SCORES
 from stream.readers import read_scores

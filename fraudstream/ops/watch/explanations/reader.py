@@ -19,14 +19,8 @@ from aiokafka.structs import OffsetAndMetadata
 from fraudstream.ops.folds.tail import fetch_from
 from fraudstream.ops.watch.explanations.alerts import PartitionReader, ReadPart, ReadProgress, read_commit
 from stream.contract.outputs import Score
-from stream.kafka.client import (
-    REQUEST_TIMEOUT_MS,
-    answered_within,
-    committed_offsets,
-    connection_options,
-    open_admin,
-    require_topic,
-)
+from stream.kafka.client import REQUEST_TIMEOUT_MS, committed_offsets, connection_options, open_admin, require_topic
+from stream.kafka.stray import answered_within
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import EXPLANATIONS, SCORES
 from stream.scan import EARLIER_SCORES, LogConsumer, first_offsets

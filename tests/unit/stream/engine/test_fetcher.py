@@ -4,8 +4,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.engine.fetch_queues import FetchQueues
-from stream.engine.partition_queue import PartitionQueue
+from stream.engine.partition_queue import FetchQueues, PartitionQueue
 from stream.engine.unpacking import AnyBatch, FetchedRecord, Unreadable, split_batches
 from support.record_batches import CODECS, packed, sent
 

@@ -17,7 +17,7 @@ from stream.engine.batches import Commit
 from stream.engine.ending import EndableProducer
 from stream.engine.fetch_thread import FetchThread
 from stream.engine.fetcher import LogConsumer
-from stream.engine.lane import Lane
+from stream.engine.lanes import AsidePartitions, Lane
 from stream.engine.publisher import Outgoing, Publisher
 from stream.engine.transport import BatchConsumer
 from stream.errors import PublishError, WriteGivenUpError

@@ -28,7 +28,6 @@ from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.sampling import SamplingRule
 from stream.telemetry.setup import OperationTracer
 from stream.telemetry.spans import SdkSpans, SpanOrigin
-from stream.telemetry.steps import OperationTracer
 from stream.telemetry.tracing import MAX_LINKS, BatchTracer, context_of
 from support.stream_records import CARD_NUMBER, CARD_NUMBERS, Told
 from support.telemetry_facts import BEGAN_NS, CAPPED, DIGEST, decided, scored, stages

@@ -10,9 +10,8 @@ from features.errors import HistoryDamagedError
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.loading import Model
-from stream.contract.backfill import BackfillMark
 from stream.contract.codes import DeadLetterCode
-from stream.contract.transaction import BACKFILL_HEADER, BackfillMark
+from stream.contract.transaction import BackfillMark
 from stream.control.model_cache import ServingModels
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
 from stream.scoring.tracing import NoTracing

@@ -4,7 +4,7 @@ import pytest
 
 from stream.scoring.facts import Decided, LabelsApplied
 from stream.scoring.two_partitions import CARD_ON_TWO_PARTITIONS
-from stream.worker.input_notices import REPEAT_SECONDS, InputNotices
+from stream.worker.fact_log import REPEAT_SECONDS, InputNotices
 from support.stream_records import Told
 from support.telemetry_facts import decided, scored, stages
 
