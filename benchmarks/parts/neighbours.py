@@ -20,13 +20,13 @@ import numpy as np
 from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
-from stream.kafka.stray import PlainProducer
 
 from fraudstream.bench.payments import PublishedPayment, payments
 from fraudstream.bench.worker import PARTITIONS, WorkerBench, own_names, worker_environment
 from models.commands import CommandKind
 from stream.errors import MeasurementError
 from stream.kafka.client import producer_options
+from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import DEAD_LETTERS, TRANSACTIONS
 from stream.scan import offset_ranges
 from stream.settings import Settings, read_settings

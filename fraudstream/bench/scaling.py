@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from stream.kafka.stray import PlainConsumer
 
 from fraudstream.bench.autoscaler import Autoscaler, ScalingRule, workers_needed
 from fraudstream.bench.fleet import BenchFleet, CommittedLag, RunningWorker, await_ready
@@ -24,6 +23,7 @@ from fraudstream.bench.slow_link import slow_link
 from fraudstream.bench.worker import SeenScore, WorkerBench, own_names
 from models.commands import CommandKind
 from stream.kafka.client import connection_options, open_admin
+from stream.kafka.stray import PlainConsumer
 from stream.settings import Settings
 
 _PATIENCE_SECONDS = 900.0

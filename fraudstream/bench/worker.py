@@ -20,7 +20,6 @@ import msgspec
 import numpy as np
 from aiokafka import TopicPartition
 from aiokafka.structs import RecordMetadata
-from stream.kafka.stray import PlainConsumer, PlainProducer
 
 from fraudstream.bench.keys import own_keys
 from fraudstream.bench.payments import PublishedPayment
@@ -31,6 +30,7 @@ from stream.clock import now_ms
 from stream.control.client import CommandRequest
 from stream.errors import MeasurementError
 from stream.kafka.client import connection_options, open_admin, producer_options
+from stream.kafka.stray import PlainConsumer, PlainProducer
 from stream.kafka.topics import SCORES, TRANSACTIONS, apply, layouts_of
 from stream.settings import Settings
 from stream.tasks import end_tasks

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import click
-from stream.kafka.stray import PlainProducer
 
 from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
@@ -21,6 +20,7 @@ from fraudstream.lab.dataset.predictions_file import PredictionsFile
 from models.times import format_time
 from stream.clock import now_ms
 from stream.kafka.client import producer_options, require_topic
+from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import PREDICTIONS
 from stream.settings import PREFIX, Settings
 

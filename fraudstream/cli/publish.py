@@ -10,7 +10,6 @@ from typing import NamedTuple
 import click
 from aiokafka.structs import RecordMetadata
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
-from stream.kafka.stray import PlainProducer
 
 from fraudstream.cli.extras import needs
 from fraudstream.cli.output import json_option, refuse, say
@@ -22,6 +21,7 @@ from fraudstream.lab.dataset.records import RecordKind, RecordsDatabase, TimedRe
 from fraudstream.lab.dataset.too_large import SizeFilter, TopicLimit, read_limits
 from stream.engine.tracing import OperationTracing
 from stream.kafka.client import open_admin, producer_options, require_topic
+from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.settings import Settings
 from stream.telemetry.command_line import steps_outside

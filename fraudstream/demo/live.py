@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from aiokafka.structs import RecordMetadata
-from stream.kafka.stray import PlainProducer
 
 from fraudstream.demo.canary import canary_facts
 from fraudstream.demo.errors import DemoError
@@ -32,6 +31,7 @@ from fraudstream.lab.dataset.injector import InjectionReport, Injector, Schedule
 from fraudstream.ops.rollout.deployments.publishers import publishers_of
 from stream.clock import now_ms
 from stream.kafka.client import producer_options
+from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import silent_scores
 from stream.tasks import end_tasks
 
@@ -93,7 +93,7 @@ class LiveRun:
     async def continue_live(self) -> None:
         """Go on publishing until cancelled, or until the simulated days are over."""
         async with self._producer() as producer:
-            injector = Injector(producer, self._plan.rate, lambda _item, _due: None, lambda _item, _place: None)
+            injector = Injector(producer, self._plan.rate, lambda _scheduled, _due: None, lambda _scheduled, _place: None)
             await injector.run(until_transaction(self._live, int(self._plan.rate * KEPT_SECONDS)))
 
     async def _flow(self, presenter: Presenter) -> LiveResult:
@@ -236,9 +236,9 @@ class LiveRun:
         )
 
     def _injector(self, producer: PlainProducer, rate: float | None, *, live: bool) -> Injector:
-        def due(item: ScheduledRecord, due_ms: int) -> None:
-            if item.name:
-                self.board.due(item.name, GroundTruth(self._traffic.patterns.pop(item.name), live, due_ms))
+        def due(scheduled: ScheduledRecord, due_ms: int) -> None:
+            if scheduled.name:
+                self.board.due(scheduled.name, GroundTruth(self._traffic.patterns.pop(scheduled.name), live, due_ms))
 
         def acknowledged(scheduled: ScheduledRecord, placed: RecordMetadata) -> None:
             if scheduled.name:

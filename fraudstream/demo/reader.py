@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
-from stream.kafka.stray import PlainConsumer
 
 from fraudstream.demo.commands import CommandLog
 from fraudstream.demo.comparisons import RevisionComparisons
@@ -21,6 +20,7 @@ from shadow.comparison import Comparison, read_comparison
 from stream.clock import now_ms
 from stream.consumer import ValidScores
 from stream.kafka.client import connection_options
+from stream.kafka.stray import PlainConsumer
 from stream.kafka.topics import DEAD_LETTERS, MODEL_CONTROL, MODEL_EVENTS, OUTCOMES, SCORES, SHADOW_SCORES
 from stream.settings import Settings
 

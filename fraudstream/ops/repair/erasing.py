@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import msgspec
 from aiokafka import TopicPartition
-from stream.kafka.stray import PlainProducer
 
 from fraudstream.ops.repair.kept_letters import KeptLetter, OriginalPlace
 from fraudstream.ops.repair.key_sample import sample_keys
@@ -21,6 +20,7 @@ from stream.control.log_reader import LogReader
 from stream.control.running import able, running_workers
 from stream.errors import UnsentCommandError
 from stream.kafka.client import committed_offsets, open_admin, producer_options, require_topic
+from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import TRANSACTIONS
 from stream.settings import Settings
 

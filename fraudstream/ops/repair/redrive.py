@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError
-from stream.kafka.stray import PlainProducer
 
 from fraudstream.ops.repair.kept_letters import KeptLetter, Originals, Redrive, headers_of, read_letter
 from stream.kafka.client import producer_options
+from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import DEAD_LETTERS, LABELS, PREDICTIONS, TRANSACTIONS
 from stream.scan import FetchedRecord, scan_topic
 from stream.settings import Settings

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from aiokafka import TopicPartition
-from stream.kafka.stray import PlainConsumer, PlainProducer
 
 from models.commands import EventKind, encode
 from models.event_log import EventLog
@@ -18,6 +17,7 @@ from models.snapshot import RestorePlan, plan_restore
 from stream.control.announcements import new_origin
 from stream.errors import ControlLogError
 from stream.kafka.client import connection_options, producer_options, require_topic
+from stream.kafka.stray import PlainConsumer, PlainProducer
 from stream.kafka.topics import MODEL_EVENTS
 from stream.settings import Settings
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-from stream.kafka.stray import PlainProducer
 
 from fraudstream.ops.folds.run import LoopTerms, run_fold
 from fraudstream.ops.folds.tail import SharedTail
@@ -39,6 +38,7 @@ from stream.control.log_reader import LogReader
 from stream.engine.tracing import OperationTrace, OperationTracing
 from stream.errors import ControlLogError
 from stream.kafka.client import producer_options
+from stream.kafka.stray import PlainProducer
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.guard")

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import msgspec
 from aiokafka import TopicPartition
-from stream.kafka.stray import PlainConsumer
 
 from models.commands import Event, EventKind, read_event
 from models.lineup import Lineup
@@ -17,6 +16,7 @@ from stream.clock import now_ms
 from stream.control.log_reader import LogReader
 from stream.errors import ControlLogError
 from stream.kafka.client import connection_options
+from stream.kafka.stray import PlainConsumer
 from stream.kafka.topics import INCIDENTS, MODEL_CONTROL, MODEL_EVENTS, PREDICTIONS, SCORES, SHADOW_SCORES
 from stream.scan import offset_ranges, scan_topic
 from stream.settings import Settings

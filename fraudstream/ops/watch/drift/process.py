@@ -8,7 +8,6 @@ import logging
 from contextlib import AsyncExitStack
 
 import msgspec
-from stream.kafka.stray import PlainProducer
 
 from fraudstream.ops.folds.run import LoopTerms, run_fold
 from fraudstream.ops.folds.tail import SharedTail
@@ -33,6 +32,7 @@ from stream.clock import now_ms
 from stream.consumer import Standing
 from stream.contract.incident import Incident
 from stream.kafka.client import producer_options, require_topic
+from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import INCIDENTS, OUTCOMES, SCORES
 from stream.readers import ScoreView
 from stream.scan import EARLIER_SCORES

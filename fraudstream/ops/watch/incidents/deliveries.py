@@ -11,13 +11,13 @@ from collections.abc import Iterable
 
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
-from stream.kafka.stray import PlainConsumer, given_up_as_error
 
 from fraudstream.ops.watch.incidents.told import Told, read_incident
 from fraudstream.ops.watch.incidents.webhook import SendOutcome, Webhook, weaknesses
 from stream.clock import now_ms
 from stream.contract.incident import Incident
 from stream.kafka.client import connection_options, explain_error, require_topic
+from stream.kafka.stray import PlainConsumer, given_up_as_error
 from stream.kafka.topics import INCIDENTS
 from stream.scan import FetchedRecord
 from stream.settings import Settings

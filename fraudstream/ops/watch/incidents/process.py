@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 import msgspec
-from stream.kafka.stray import PlainProducer, given_up_as_error
 
 from fraudstream.ops.folds.run import LoopTerms, run_fold
 from fraudstream.ops.folds.tail import SharedTail
@@ -28,6 +27,7 @@ from stream.contract.incident import Incident, IncidentRule
 from stream.control.log_reader import LogReader
 from stream.errors import ControlLogError
 from stream.kafka.client import producer_options, require_topic
+from stream.kafka.stray import PlainProducer, given_up_as_error
 from stream.kafka.topics import INCIDENTS, TRANSACTIONS
 from stream.settings import Settings
 

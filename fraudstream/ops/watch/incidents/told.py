@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 from aiokafka import TopicPartition
-from stream.kafka.stray import PlainConsumer
 
 from stream.contract.incident import Incident, IncidentKind
 from stream.kafka.client import connection_options, require_topic
+from stream.kafka.stray import PlainConsumer
 from stream.kafka.topics import INCIDENTS
 from stream.readers import UNREADABLE
 from stream.settings import Settings
