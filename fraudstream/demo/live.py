@@ -93,7 +93,9 @@ class LiveRun:
     async def continue_live(self) -> None:
         """Go on publishing until cancelled, or until the simulated days are over."""
         async with self._producer() as producer:
-            injector = Injector(producer, self._plan.rate, lambda _scheduled, _due: None, lambda _scheduled, _place: None)
+            injector = Injector(
+                producer, self._plan.rate, lambda _scheduled, _due: None, lambda _scheduled, _place: None
+            )
             await injector.run(until_transaction(self._live, int(self._plan.rate * KEPT_SECONDS)))
 
     async def _flow(self, presenter: Presenter) -> LiveResult:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from models.row_times import RowTimes
+
 from features.vector.sets import load_sets
 from models.policy import Decision, Policy
-from models.row_times import RowTimes
 
 DEFAULT = load_sets("").newest
 

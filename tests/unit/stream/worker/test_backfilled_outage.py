@@ -14,7 +14,7 @@ from features.history.store import Entity, Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
 from models.lineup import Lineup
-from models.loading import Model, RowTimes
+from models.loading import Model
 from models.logs import Logs
 from models.terms import Term
 from stream.contract.transaction import BackfillMark
