@@ -21,7 +21,7 @@ from fraudstream.bench.payments import payments
 from models.loading import Model
 from stream.clock import now_ms
 from stream.control.model_cache import ServingModels
-from stream.engine.decompression import DECOMPRESSORS
+from stream.engine.decompression import decompress
 from stream.engine.publisher import Outgoing
 from stream.pipeline import CODE_VERSION
 from stream.scoring.decode import decode
@@ -129,7 +129,6 @@ def _run(codec: Codec, plain: Sequence[bytes]) -> tuple[int, int, int]:
     began = thread_time_ns()
     packed = [codec.compress(one) for one in plain]
     compressed = thread_time_ns()
-    decompress = DECOMPRESSORS.get(codec.number, bytes)
-    for one in packed:
-        decompress(one)
+    for one in packed if codec.number else ():
+        decompress(codec.number, one)
     return sum(map(len, packed)), compressed - began, thread_time_ns() - compressed

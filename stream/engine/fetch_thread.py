@@ -6,6 +6,7 @@ It has an event loop of its own, so heartbeats continue while the main loop comp
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -20,6 +21,7 @@ from faust.types import TP
 
 from stream.engine.batches import Commit
 from stream.engine.fetcher import LogConsumer, Trouble
+from stream.engine.partition_queue import PartitionQueue
 from stream.engine.stalled import FailingFetch, HeldBack
 from stream.engine.unpacking import FetchedRecord
 from stream.kafka.client import ANNOUNCED, connection_options
@@ -119,6 +121,9 @@ class AnnouncingAssignor(RangePartitionAssignor):  # type: ignore[misc] # aiokaf
 class FetchThread(driver.AIOKafkaConsumerThread):
     """Runs the consumer on its own event loop."""
 
+    _unpacking: ThreadPoolExecutor | None = None
+    """Unpacks large batches, from the consumer's start on."""
+
     def __post_init__(self) -> None:
         """Faust's part of the constructor, and those that wait for records."""
         super().__post_init__()
@@ -128,6 +133,13 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         """Start the consumer, and let it wake those that wait."""
         await super().on_start()
         self.log_consumer.fetcher.call_on_arrival(self._arrivals.note)
+        unpacking = self._unpacking = ThreadPoolExecutor(1, "unpacking")  # one large batch at a time
+        self.log_consumer.fetcher.queues.aside = lambda queue: unpacking.submit(self._unpack_aside, queue)
+
+    def _unpack_aside(self, queue: PartitionQueue) -> None:
+        """Unpack a large batch while the main loop goes on with other partitions, and wake it; in a third thread."""
+        queue.unpack_next()
+        self._arrivals.note([queue.tp])
 
     def _create_worker_consumer(self, transport: driver.Transport) -> LogConsumer:
         options: ConsumerOptions = transport.options  # type: ignore[attr-defined] # it is a BatchTransport
@@ -160,6 +172,8 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         except asyncio.CancelledError:
             log.info("the consumer was stopped while a fetch waited for a retry")
         finally:
+            if self._unpacking is not None:
+                self._unpacking.shutdown(wait=False, cancel_futures=True)
             self.set_shutdown()
 
     @property

@@ -1,15 +1,17 @@
 """What was fetched of partitions and not taken yet: packed batches, and one that is being unpacked.
 
 A record takes up to forty times its bytes once it is unpacked, so no more is unpacked than is taken next. One thread
-fetches, another one takes. `FetchQueues` stands where aiokafka keeps what it has fetched.
+fetches, another one takes; what takes long to unpack a third one unpacks, so that whoever takes goes on with others.
+`FetchQueues` stands where aiokafka keeps what it has fetched.
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from threading import RLock
 
 from aiokafka import TopicPartition
 
+from stream.engine.decompression import LARGEST_UNPACKED_BYTES, UnpacksToMoreError
 from stream.engine.stalled import FailingPartitions
 from stream.engine.unpacking import OBJECT_BYTES, AnyBatch, FetchedRecord, Piece, Unreadable
 
@@ -22,11 +24,19 @@ A partition is not fetched either while the batch that is being unpacked is as l
 """
 
 
-class PartitionQueue:
-    """The fetched batches of one partition, and the next one's records."""
+_AT_ONCE_BYTES = 1024 * 1024
+"""A batch that is larger without compression is unpacked aside, if that can be done."""
+Aside = Callable[["PartitionQueue"], object]
+"""Lets another thread call `unpack_next` of a queue, which then has something to take."""
 
-    def __init__(self, tp: TopicPartition) -> None:
-        self._tp = tp
+
+class PartitionQueue:
+    """The fetched batches of one partition, and the next one's records; large ones are unpacked `aside`, if given."""
+
+    def __init__(self, tp: TopicPartition, aside: Aside | None = None) -> None:
+        self.tp = tp
+        self._aside = aside
+        self._is_unpacked_aside = False
         # The fetching thread adds, the one that decides takes. Without the lock `add` could find the queue empty while
         # `take` has yet to set the position behind the last record, and that would overwrite the one that `add` sets.
         self._lock = RLock()
@@ -101,23 +111,46 @@ class PartitionQueue:
 
     def _unpack(self) -> bool:
         """Unpack the next records if none is left; tell whether there is one now."""
-        while not self._records and (self._next_piece or self._packed):
-            piece = self._next_piece or self._begin(self._packed.popleft())
-            self._next_piece = next(self._pieces, ())
+        while not self._records and (self._next_piece or (self._packed and self._begin())):
+            piece, self._next_piece = self._next_piece, next(self._pieces, ())
             if piece and _end_of(piece[0]) <= self._position:
                 piece = [one for one in piece if _end_of(one) > self._position]
             self._records.extend(piece)
-        if not self._records:
+        if not self:
             self._position = max(self._position, self._fetched_to)
         return bool(self._records)
 
-    def _begin(self, batch: AnyBatch) -> Piece:
-        """Begin to unpack a batch; return the first piece."""
+    def _begin(self) -> bool:
+        """Begin to unpack the next batch; False if it is unpacked aside."""
+        if self._is_unpacked_aside:
+            return False
+        batch, most = self._packed[0], LARGEST_UNPACKED_BYTES if self._aside is None else _AT_ONCE_BYTES
+        try:
+            pieces = iter(batch.unpack(self.tp, most))
+        except UnpacksToMoreError:
+            assert self._aside is not None  # noqa: S101 - else nothing that is read is too large
+            self._is_unpacked_aside = True
+            self._aside(self)
+            return False
+        self._begun(batch, pieces, next(pieces, ()))
+        return True
+
+    def unpack_next(self) -> None:
+        """Unpack the next batch, whatever its size; in a thread of its own, while others fetch and take."""
+        with self._lock:
+            batch = self._packed[0]
+        pieces = iter(batch.unpack(self.tp))  # the lock is not held: whoever takes meanwhile finds nothing
+        first = next(pieces, ())
+        with self._lock:
+            self._begun(batch, pieces, first)
+            self._is_unpacked_aside = False
+
+    def _begun(self, batch: AnyBatch, pieces: Iterator[Piece], first: Piece) -> None:
+        """Go on with the pieces of the next batch."""
+        self._packed.popleft()
         self._packed_bytes -= batch.size
-        self._pieces = iter(batch.unpack(self._tp))
-        first = next(self._pieces, ())
+        self._pieces, self._next_piece = pieces, first
         self._unpacked_bytes = batch.unpacked_size
-        return first
 
 
 def _end_of(one: FetchedRecord | Unreadable) -> int:
@@ -136,6 +169,8 @@ class FetchQueues:
         self.out_of_range: dict[TopicPartition, int] = {}
         """The partitions whose next offset the broker does not have, by that offset, until another is sought."""
         self.failing = FailingPartitions()
+        self.aside: Aside | None = None
+        """Unpacks large batches of queues that are made from now on; without, whoever takes does."""
 
     def __contains__(self, tp: TopicPartition) -> bool:
         if tp in self.out_of_range or self.failing.pauses(tp):
@@ -163,7 +198,7 @@ class FetchQueues:
     def of(self, tp: TopicPartition) -> PartitionQueue:
         """Return the queue of a partition."""
         queue = self._queues.get(tp)
-        return self._queues.setdefault(tp, PartitionQueue(tp)) if queue is None else queue
+        return self._queues.setdefault(tp, PartitionQueue(tp, self.aside)) if queue is None else queue
 
     def unreadable(self, tp: TopicPartition) -> Unreadable | None:
         """Return the unreadable range that is next in a partition; None if a record or nothing is."""

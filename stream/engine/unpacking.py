@@ -2,8 +2,9 @@
 
 aiokafka's own unpacking raises in the middle of a batch. Here a batch takes the fast way through aiokafka's compiled
 code, piece by piece; from where that raises, it is read record by record: a header whose key is not UTF-8 is left out,
-a record that is damaged but has a known length is returned as damaged, and only the rest of a batch in which records
-cannot be told apart is unreadable. The format is that of KIP-98 (`RecordBatch`, magic 2).
+and a record that is damaged but has a known length is returned as damaged. Where records cannot be told apart, each
+offset that the batch's header counts is returned as a damaged record without its bytes; only what has a wrong checksum,
+or a header that contradicts itself, is unreadable. The format is that of KIP-98 (`RecordBatch`, magic 2).
 """
 
 import struct
@@ -17,7 +18,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 from aiokafka.record.util import decode_varint
 
-from stream.engine.decompression import DECOMPRESSORS, LARGEST_UNPACKED_BYTES
+from stream.engine.decompression import LARGEST_UNPACKED_BYTES, UnpacksToMoreError, decompress
 
 LARGEST_HEADER_COUNT = 1_000
 """So many headers of a record are read, the first ones; the others are counted."""
@@ -42,6 +43,8 @@ _PIECE = 128
 """So many records are unpacked at once."""
 _LONG_BYTES = 256 * 1024
 """aiokafka builds all headers of a record before any can be left out, up to 10 MiB of objects for one of this size."""
+_MOST_TOLD = 10_000
+"""So many records that cannot be told apart are returned one by one; a header may claim two thousand million."""
 _MOST_OLD_RECORDS = 100_000
 """A batch of the old formats is unpacked as a whole."""
 Headers = Sequence[tuple[str, bytes | None]]
@@ -51,8 +54,8 @@ class FetchedRecord(msgspec.Struct):
     """A record as the consumer returns it; `timestamp` is in epoch milliseconds.
 
     `left_out` names headers that were not read, and `left_out_more` counts those that it does not name. `damage` says
-    why the record cannot be read; its value is then the record's bytes as they came, and it has neither key nor
-    headers.
+    why the record cannot be read; its value is then the record's bytes as they came, where it is known which these are,
+    and it has neither key nor headers.
     """
 
     topic: str
@@ -111,14 +114,20 @@ class RecordBatch:
         """Whether it holds a transaction's marker and no records."""
         return bool(self._attributes & _CONTROL)
 
-    def unpack(self, tp: TopicPartition) -> Iterable[Piece]:
-        """Return all records in log order; damaged ones, and what is unreadable, in their places."""
+    def unpack(self, tp: TopicPartition, most: int = LARGEST_UNPACKED_BYTES) -> Iterable[Piece]:
+        """Return all records in log order; damaged ones, and what is unreadable, in their places.
+
+        Raises:
+            UnpacksToMoreError: it is larger without compression than `most`, which is below the largest that is read.
+        """
         try:
             if not DefaultRecordBatch(self._buffer).validate_crc():
-                return [[self._unreadable(self.base_offset, "its checksum is wrong")]]
-            plain = self._plain()
-        except Exception as error:  # noqa: BLE001 - every decompressor raises errors of its own
-            return [[self._unreadable(self.base_offset, f"it cannot be unpacked: {error!r}"[:300])]]
+                return [[Unreadable(self.base_offset, self.next_offset, "its checksum is wrong")]]
+            plain = self._plain(most)
+        except Exception as error:  # every decompressor raises errors of its own
+            if isinstance(error, UnpacksToMoreError) and most < LARGEST_UNPACKED_BYTES:
+                raise
+            return [list(self._rest(tp, 0, self.base_offset, f"its batch cannot be unpacked: {error}"[:300]))]
         self.unpacked_size = len(plain)
         if len(plain) <= _LONG_BYTES:
             try:
@@ -152,17 +161,24 @@ class RecordBatch:
         end = first + len(records)
         return end <= self.next_offset and [one.offset for one in records] == list(range(first, end))
 
-    def _unreadable(self, first: int, why: str) -> Unreadable:
-        return Unreadable(first, self.next_offset, why)
+    def _rest(self, tp: TopicPartition, done: int, first: int, why: str) -> Iterator[FetchedRecord | Unreadable]:
+        """Yield what is left behind `done` records, from an offset on: records cannot be told apart there."""
+        offsets = range(first, self.next_offset)
+        if len(offsets) != self._count - done or len(offsets) > _MOST_TOLD:
+            yield Unreadable(first, self.next_offset, why)
+            return
+        kind = int(bool(self._attributes & _APPEND_TIME))
+        for offset in offsets:
+            yield FetchedRecord(tp.topic, tp.partition, offset, self._max_timestamp, kind, None, None, (), damage=why)
 
-    def _plain(self) -> bytes:
+    def _plain(self, most: int) -> bytes:
         """Return the batch without compression."""
         codec = self._attributes & _CODEC_MASK
         if not codec:
+            if len(self._buffer) > most:
+                raise UnpacksToMoreError(most)
             return self._buffer
-        plain = DECOMPRESSORS[codec](self._buffer[_HEADER.size :])
-        if len(plain) > LARGEST_UNPACKED_BYTES:
-            raise ValueError(f"it unpacks to more than {LARGEST_UNPACKED_BYTES} bytes")
+        plain = decompress(codec, self._buffer[_HEADER.size :], most)
         head = bytearray(self._buffer[: _HEADER.size])
         struct.pack_into(">h", head, _ATTRIBUTES_AT, self._attributes & ~_CODEC_MASK)
         return bytes(head) + plain
@@ -170,7 +186,7 @@ class RecordBatch:
     def _one_by_one(self, tp: TopicPartition, plain: bytes, done: int, at: int) -> Iterator[FetchedRecord | Unreadable]:
         """Yield what is left after `done` records, the next of which begins at `at`."""
         next_offset = self.base_offset + done
-        for _ in range(done, self._count):
+        for number in range(done, self._count):
             if next_offset >= self.next_offset:
                 return
             try:
@@ -179,7 +195,7 @@ class RecordBatch:
                 length, start = -1, 0
             start, end = at + start, at + start + length
             if length < 0 or end > len(plain):
-                yield self._unreadable(next_offset, "a record's length is invalid")
+                yield from self._rest(tp, number, next_offset, "a record's length is invalid")
                 return
             record = self._lenient(tp, _FieldReader(plain, start, end), next_offset)
             yield record
@@ -226,29 +242,33 @@ class OldRecordBatch:
         """Its size in bytes, as it came."""
         return len(self._buffer)
 
-    def unpack(self, tp: TopicPartition) -> Iterable[Piece]:
-        """Return all records in log order, or one unreadable range."""
-        return [self._whole(tp)]
+    def unpack(self, tp: TopicPartition, most: int = LARGEST_UNPACKED_BYTES) -> Iterable[Piece]:
+        """Return all records in log order, or one unreadable range.
 
-    def _whole(self, tp: TopicPartition) -> Piece:
+        Raises:
+            UnpacksToMoreError: as of a batch of today.
+        """
+        return [self._whole(tp, most)]
+
+    def _whole(self, tp: TopicPartition, most: int) -> Piece:
         try:
             batch = LegacyRecordBatch(self._buffer, min(1, self._buffer[_MAGIC_AT]))
             if not batch.validate_crc():
                 return [Unreadable(self.base_offset, self.next_offset, "its checksum is wrong")]
-            self._check_unpacked()
+            self._check_unpacked(most)
             return [_record(tp, one) for one in batch]
-        except Exception as error:  # noqa: BLE001 - every decompressor raises errors of its own
+        except Exception as error:  # every decompressor raises errors of its own
+            if isinstance(error, UnpacksToMoreError) and most < LARGEST_UNPACKED_BYTES:
+                raise
             return [Unreadable(self.base_offset, self.next_offset, f"it cannot be unpacked: {error!r}"[:300])]
 
-    def _check_unpacked(self) -> None:
+    def _check_unpacked(self, most: int) -> None:
         """Check the size and the structure of what aiokafka unpacks: it has no limits of its own."""
         codec = self._buffer[_OLD_ATTRIBUTES_AT] & _CODEC_MASK
         if codec:
             key_at = _OLD_KEY_AT[min(1, self._buffer[_MAGIC_AT])]
             value_at = key_at + _INT.size + max(0, _INT.unpack_from(self._buffer, key_at)[0])
-            plain = DECOMPRESSORS[codec](self._buffer[value_at + _INT.size :])
-            if len(plain) > LARGEST_UNPACKED_BYTES:
-                raise ValueError(f"it unpacks to more than {LARGEST_UNPACKED_BYTES} bytes")
+            plain = decompress(codec, self._buffer[value_at + _INT.size :], most)
             self.unpacked_size = len(plain)
             at = count = 0
             while at < len(plain):

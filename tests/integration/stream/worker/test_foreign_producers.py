@@ -15,12 +15,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiokafka.codec import lz4_encode, snappy_encode
+from aiokafka.codec import snappy_encode, zstd_encode
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from stream.clock import now_ms
 from stream.contract.codes import DeadLetterCode
 from stream.contract.outputs import Score
+from stream.engine.decompression import LARGEST_UNPACKED_BYTES
 from stream.engine.unpacking import LARGEST_HEADER_COUNT, LARGEST_NAMED
 from support.acceptance import FULL
 from support.fleet.fleet import Fleet, sources, until
@@ -61,6 +62,8 @@ PASSED_ON = (("kept", b"1"), ("", b"3"), ("kept", None))
 SHORT = {"aiokafka": "zstd", "librdkafka": "lz4", "java": "snappy", "performance": "gzip"}
 """The codec of each client outside of `make acceptance`, which has all pairs."""
 BAD = {"amount_minor": -1}
+UNTOLD = 10_001
+"""Records of a batch that is unreadable if they cannot be told apart; up to one less they are dead letters."""
 MANY = 1_500_000
 """Empty headers that gzip makes 3 kB of; the broker takes them."""
 OPEN_MS = 60_000
@@ -270,20 +273,38 @@ def assert_many_headers_delay_nothing(fleet: Fleet, workers: Sequence[Worker]) -
     ]
 
 
-def test_a_batch_that_cannot_be_unpacked_halts_its_own_partition_alone_and_is_told_of(fleet: Fleet) -> None:
+def test_records_of_a_batch_that_cannot_be_unpacked_are_dead_letters_and_their_partition_goes_on(fleet: Fleet) -> None:
+    workers = fleet.go_live()
+    card = "beside"
+    here, section = partition_of(card), records_section([raw(payment(number, card_id=card)) for number in range(3)])
+    fleet.publish([payment(10, card_id=card)])
+    first = store_section(fleet, (lz4_with_wrong_checksum(section), 3), here, "lz4")
+    bomb = records_section([RawRecord(card.encode(), bytes(LARGEST_UNPACKED_BYTES))])
+    store_section(fleet, (zstd_encode(bomb), 1), here, "zstd")
+    fleet.publish([payment(11, card_id=card)])
+    fleet.await_scores(2)
+    letters = [dict(letter.headers) for letter in fleet.await_dead_letters(4)]
+    assert [int(headers["source.offset"]) for headers in letters] == list(range(first, first + 4))
+    assert {headers["error.code"] for headers in letters} == {b"unreadable_record"}
+    assert all(b"its batch cannot be unpacked" in headers["error.detail"] for headers in letters)
+    assert_all_alive(workers)
+
+
+def test_many_records_that_cannot_be_told_apart_halt_their_own_partition_alone_and_are_told_of(fleet: Fleet) -> None:
     workers = fleet.go_live()
     cards = [next(one for one in map(str, range(50)) if partition_of(one) == here) for here in range(PARTITIONS)]
     first, second = ([payment(at + card, card_id=cards[card]) for card in range(PARTITIONS)] for at in (0, 10))
     fleet.publish(first)
     fleet.await_scores(PARTITIONS)
-    section = records_section([raw(payment(20, card_id=cards[0]))])
+    section = records_section([RawRecord(None, b"{}")] * UNTOLD)
+    damaged = {"lz4": lz4_with_wrong_checksum(section), "snappy": snappy_encode(section) + b".."}
     unreadable = {
-        0: store_section(fleet, (lz4_with_wrong_checksum(section), 1), 0, "lz4"),
-        1: store_section(fleet, (lz4_with_wrong_checksum(section), 1), 1, "lz4"),
-        2: store_section(fleet, (lz4_encode(section) + b"more", 1), 2, "lz4"),
+        0: store_section(fleet, (damaged["lz4"], UNTOLD), 0, "lz4"),
+        1: store_section(fleet, (damaged["lz4"], UNTOLD), 1, "lz4"),
+        2: store_section(fleet, (damaged["snappy"], UNTOLD), 2, "snappy"),
     }
     fleet.publish([label_of(first[0])], topic="labels")
-    stray = store_section(fleet, (snappy_encode(section) + b"..", 1), 0, "snappy", topic="labels")
+    stray = store_section(fleet, (damaged["snappy"], UNTOLD), 0, "snappy", topic="labels")
     fleet.publish([label_of(first[-1])], topic="labels")
     fleet.publish(second)
     fleet.await_scores(PARTITIONS + 1)
@@ -291,7 +312,8 @@ def test_a_batch_that_cannot_be_unpacked_halts_its_own_partition_alone_and_is_to
     until(lambda: all(told(workers, *where) for where in (*unreadable.items(), (0, stray))), "all four are told of")
     log = "".join(worker.log() for worker in workers)
     for partition, offset in unreadable.items():
-        assert f"transactions partition {partition} is set aside: offsets {offset} to {offset} cannot be read" in log
+        last = offset + UNTOLD - 1
+        assert f"transactions partition {partition} is set aside: offsets {offset} to {last} cannot be read" in log
     assert decided(fleet) == {one["transaction_id"] for one in (*first, second[-1])}
     assert "warning: what is at offset 0 can be read here" in skip(fleet, 0, 0)
     assert "warning" not in skip(fleet, 0, unreadable[0])

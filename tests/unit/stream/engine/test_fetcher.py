@@ -54,6 +54,20 @@ def test_records_before_an_unreadable_range_are_taken_and_none_behind_it_until_i
     assert [record.offset for record in queue.take(10)] == [3]
 
 
+def test_a_large_batch_is_unpacked_aside_and_nothing_is_taken_of_its_partition_meanwhile() -> None:
+    asked: list[PartitionQueue] = []
+    queue = PartitionQueue(TP, asked.append)
+    large = split_batches(packed([(b"k", bytes(600_000), ())] * 3, CODECS["zstd"], 2))
+    queue.add([*batches(0, 2), *large, *batches(5, 1)], 0, 6)
+    assert [record.offset for record in queue.take(10)] == [0, 1]
+    for _ in range(3):
+        assert (queue.take(10), queue.unreadable(), queue.position, bool(queue)) == ([], None, 2, True)
+    assert asked == [queue]
+    asked.pop().unpack_next()
+    assert [record.offset for record in queue.take(10)] == [2, 3, 4, 5]
+    assert (queue.position, bool(queue), asked) == (None, False, [])
+
+
 def test_a_partition_counts_as_contained_while_its_queue_is_full_or_its_offset_does_not_exist() -> None:
     queues = FetchQueues()
     assert TP not in queues

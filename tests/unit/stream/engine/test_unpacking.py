@@ -3,7 +3,7 @@
 import struct
 import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import cramjam
@@ -13,7 +13,7 @@ from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.engine.decompression import LARGEST_UNPACKED_BYTES
+from stream.engine.decompression import LARGEST_UNPACKED_BYTES, UnpacksToMoreError, decompress
 from stream.engine.unpacking import (
     LARGEST_HEADER_COUNT,
     LARGEST_NAMED,
@@ -47,6 +47,13 @@ def changed(batch: bytes, change: Callable[[bytearray], None]) -> bytes:
 def only(message_set: bytes) -> AnyBatch:
     (batch,) = split_batches(message_set)
     return batch
+
+
+def told(found: Sequence[FetchedRecord | Unreadable]) -> list[tuple[int, str]]:
+    """Return the offsets of damaged records without bytes, and what is said of each."""
+    damaged = [one for one in found if isinstance(one, FetchedRecord) and one.value is None and one.key is None]
+    assert len(damaged) == len(found)
+    return [(one.offset, one.damage) for one in damaged]
 
 
 def unpacked(batch: AnyBatch) -> list[FetchedRecord | Unreadable]:
@@ -101,7 +108,7 @@ def test_a_record_with_an_impossible_field_length_is_damaged_and_the_others_are_
     assert b"second" in (second.value or b"")
 
 
-def test_the_rest_of_a_batch_is_unreadable_from_a_record_of_impossible_length_on() -> None:
+def test_the_records_from_one_of_impossible_length_on_are_damaged_up_to_the_end_of_their_batch() -> None:
     rows: list[Row] = [(None, b"a", ()), (None, b"b", ()), (None, b"c", ())]
     batch = packed(rows, base=7)
     size = (len(batch) - HEADER_BYTES) // len(rows)
@@ -109,10 +116,10 @@ def test_the_rest_of_a_batch_is_unreadable_from_a_record_of_impossible_length_on
     def damage(copy: bytearray) -> None:
         copy[HEADER_BYTES + size] = 0x7F  # a negative length
 
-    first, rest = unpacked(only(changed(batch, damage)))
+    first, *rest = unpacked(only(changed(batch, damage)))
     assert isinstance(first, FetchedRecord)
     assert first.value == b"a"
-    assert rest == Unreadable(8, 10, "a record's length is invalid")
+    assert told(rest) == [(8, "a record's length is invalid"), (9, "a record's length is invalid")]
 
 
 def test_a_wrong_checksum_makes_the_whole_batch_unreadable() -> None:
@@ -122,19 +129,49 @@ def test_a_wrong_checksum_makes_the_whole_batch_unreadable() -> None:
 
 
 @pytest.mark.parametrize("codec", [1, 2, 3, 4, 5, 7])
-def test_bytes_that_no_codec_unpacks_make_the_batch_unreadable(codec: int) -> None:
-    (found,) = unpacked(only(with_body(b"not compressed at all" * 5, codec, 3)))
+def test_bytes_that_no_codec_unpacks_are_as_many_damaged_records_as_the_header_counts(codec: int) -> None:
+    found = told(unpacked(only(with_body(b"not compressed at all" * 5, codec, 3))))
+    assert [offset for offset, _ in found] == [0, 1, 2]
+    assert all(why.startswith("its batch cannot be unpacked: ") for _, why in found)
+
+
+def test_a_header_that_counts_other_records_than_offsets_or_too_many_makes_the_batch_unreadable() -> None:
+    (found,) = unpacked(only(with_body(b"not compressed at all" * 5, 4, 20_000)))
     assert isinstance(found, Unreadable)
-    assert (found.first, found.end) == (0, 3)
-    assert found.reason.startswith("it cannot be unpacked: ")
+    assert (found.first, found.end) == (0, 20_000)
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
-def test_a_batch_that_unpacks_to_more_than_the_limit_is_unreadable(codec: str) -> None:
+def test_a_batch_that_unpacks_to_more_than_the_limit_is_damaged(codec: str) -> None:
     bomb = b"\0" * (LARGEST_UNPACKED_BYTES + 1)
     compress = cramjam.snappy.compress_raw if codec == "snappy" else getattr(cramjam, codec).compress
-    (found,) = unpacked(only(with_body(bytes(compress(bomb)), CODECS[codec], 1)))
-    assert isinstance(found, Unreadable)
+    found = unpacked(only(with_body(bytes(compress(bomb)), CODECS[codec], 1)))
+    assert told(found) == [(0, f"its batch cannot be unpacked: it unpacks to more than {LARGEST_UNPACKED_BYTES} bytes")]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\x1f\x8b\x08" + bytes(20) + b"\xff\xff\xff\x7f",
+        b"\x04\x22\x4d\x18\x68\x40" + (2**40).to_bytes(8, "little") + b"\0" * 8,
+        b"\x28\xb5\x2f\xfd\xa0" + (2**31).to_bytes(4, "little") + bytes(8),
+    ],
+    ids=["gzip", "lz4", "zstd"],
+)
+def test_a_frame_that_states_more_than_the_limit_is_refused_before_anything_is_unpacked(frame: bytes) -> None:
+    codec = {0x1F: 1, 0x04: 3, 0x28: 4}[frame[0]]
+    with pytest.raises(UnpacksToMoreError):
+        decompress(codec, frame)
+
+
+@pytest.mark.parametrize("codec", sorted(CODECS))
+def test_a_batch_larger_than_was_asked_for_is_not_unpacked_and_then_it_is(codec: str) -> None:
+    batch = only(packed([(None, bytes(300_000), ())], CODECS[codec]))
+    with pytest.raises(UnpacksToMoreError):
+        batch.unpack(TP, 200_000)
+    (record,) = unpacked(batch)
+    assert isinstance(record, FetchedRecord)
+    assert record.value == bytes(300_000)
 
 
 @pytest.mark.parametrize("codec", sorted(CODECS))
@@ -150,11 +187,11 @@ def test_damaged_compressed_bytes_are_not_unpacked_again_into_larger_and_larger_
     batch = only(with_body(b"not compressed at all" * 5, CODECS[codec], 3))
     tracemalloc.start()
     try:
-        (found,) = unpacked(batch)
+        found = unpacked(batch)
         assert tracemalloc.get_traced_memory()[1] < 1024 * 1024
     finally:
         tracemalloc.stop()
-    assert isinstance(found, Unreadable)
+    assert len(told(found)) == 3
 
 
 MIB = 1024 * 1024
@@ -250,9 +287,8 @@ def test_a_last_offset_that_no_record_has_costs_neither_memory_nor_progress(delt
 @pytest.mark.parametrize("size", [2**32 - 1, 2**34])
 def test_a_snappy_block_that_claims_gigabytes_is_not_unpacked(size: int) -> None:
     claim = bytes((size >> (7 * at)) & 0x7F | 0x80 for at in range(4)) + bytes([size >> 28 & 0x7F])
-    (found,) = unpacked(only(with_body(claim + b"abc", 2, 1)))
-    assert isinstance(found, Unreadable)
-    assert "unpacks to more than" in found.reason
+    ((_, why),) = told(unpacked(only(with_body(claim + b"abc", 2, 1))))
+    assert "unpacks to more than" in why
 
 
 @given(ROWS, st.binary(min_size=1, max_size=4), st.integers(0, 2**16), st.sampled_from([0, 0, 1, 2, 3, 4]))
