@@ -113,3 +113,7 @@ class MissingMatplotlibError(StreamError):
     def __init__(self) -> None:
         """Build a message that says which extra to install, and how."""
         super().__init__(f"charts of a report: matplotlib is not installed; {install_extra('report')}")
+
+
+class UnpacksToMoreError(StreamError):
+    """A batch of records is larger without compression than was asked for."""

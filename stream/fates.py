@@ -191,6 +191,11 @@ TABLE: Mapping[tuple[type[Exception] | str, ...], ErrorFate] = {
         Handling.CAUGHT,
         "The command line refuses the argument",
     ),
+    (stream.UnpacksToMoreError,): ErrorFate(
+        "A batch of records is larger without compression than is unpacked",
+        Handling.CAUGHT,
+        "Above 1 MiB it is unpacked beside the event loop; above 16 MiB its records are dead letters",
+    ),
     (shadow.NoSeccompError,): ErrorFate(
         "The kernel cannot restrict the challenger's process",
         Handling.CAUGHT,

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import cramjam
 
+from stream.errors import UnpacksToMoreError
+
 LARGEST_UNPACKED_BYTES = 16 * 1024 * 1024
 """A batch that unpacks to more is refused: 1 MiB of a repeated byte unpacks to 1 GiB with gzip.
 
@@ -26,13 +28,6 @@ _LZ4_SIZED, _LZ4_SIZE = 0x08, slice(6, 14)
 _ZSTD_FRAME = b"\x28\xb5\x2f\xfd"
 _ZSTD_SINGLE_SEGMENT = 0x20
 _ZSTD_ID_BYTES = (0, 1, 2, 4)
-
-
-class UnpacksToMoreError(ValueError):
-    """A batch is larger without compression than was asked for."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__(f"it unpacks to more than {most} bytes")
 
 
 def _gunzip(packed: bytes, most: int) -> bytes:
@@ -56,7 +51,7 @@ def _growing(decompress_into: Callable[[bytes, bytearray], int]) -> Callable[[by
                 if str(error) != _BUFFER_FULL:
                     raise
                 if size >= most:
-                    raise UnpacksToMoreError(most) from error
+                    raise UnpacksToMoreError(f"it unpacks to more than {most} bytes") from error
             size *= _FIRST_GUESS
 
     return decompress
@@ -141,8 +136,8 @@ def decompress(codec: int, packed: bytes, most: int = LARGEST_UNPACKED_BYTES) ->
     if found is None:
         raise ValueError(f"codec {codec} is unknown")
     if found.states(packed) > most:
-        raise UnpacksToMoreError(most)
+        raise UnpacksToMoreError(f"it unpacks to more than {most} bytes")
     plain = found.unpack(packed, most)
     if len(plain) > most:
-        raise UnpacksToMoreError(most)
+        raise UnpacksToMoreError(f"it unpacks to more than {most} bytes")
     return plain

@@ -11,9 +11,10 @@ from threading import RLock
 
 from aiokafka import TopicPartition
 
-from stream.engine.decompression import LARGEST_UNPACKED_BYTES, UnpacksToMoreError
+from stream.engine.decompression import LARGEST_UNPACKED_BYTES
 from stream.engine.stalled import FailingPartitions
 from stream.engine.unpacking import OBJECT_BYTES, AnyBatch, FetchedRecord, Piece, Unreadable
+from stream.errors import UnpacksToMoreError
 
 _FULL_PACKED_BYTES = 1024 * 1024
 """A partition with so many packed bytes in its queue is not fetched; at most one response more is held."""

@@ -18,7 +18,8 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 from aiokafka.record.util import decode_varint
 
-from stream.engine.decompression import LARGEST_UNPACKED_BYTES, UnpacksToMoreError, decompress
+from stream.engine.decompression import LARGEST_UNPACKED_BYTES, decompress
+from stream.errors import UnpacksToMoreError
 
 LARGEST_HEADER_COUNT = 1_000
 """So many headers of a record are read, the first ones; the others are counted."""
@@ -176,7 +177,7 @@ class RecordBatch:
         codec = self._attributes & _CODEC_MASK
         if not codec:
             if len(self._buffer) > most:
-                raise UnpacksToMoreError(most)
+                raise UnpacksToMoreError(f"it unpacks to more than {most} bytes")
             return self._buffer
         plain = decompress(codec, self._buffer[_HEADER.size :], most)
         head = bytearray(self._buffer[: _HEADER.size])

@@ -13,7 +13,7 @@ from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.engine.decompression import LARGEST_UNPACKED_BYTES, UnpacksToMoreError, decompress
+from stream.engine.decompression import LARGEST_UNPACKED_BYTES, decompress
 from stream.engine.unpacking import (
     LARGEST_HEADER_COUNT,
     LARGEST_NAMED,
@@ -23,6 +23,7 @@ from stream.engine.unpacking import (
     committed,
     split_batches,
 )
+from stream.errors import UnpacksToMoreError
 from support.acceptance import cases
 from support.record_batches import CODECS, HEADER_BYTES, LAST_DELTA_AT, Row, marker, packed, sent, signed, with_body
 
