@@ -179,7 +179,7 @@ def test_scores_do_not_depend_on_the_blocks_in_which_they_are_computed(
 ) -> None:
     request = TrainingRequest(file=tmp_path / "a.csv", name="card", feature_set=FOUR)
     repository = Repository(str(tmp_path / "models"))
-    whole = measure_baselines(request, repository, (DATA, PARTS))
+    whole = measure_baselines(request, repository, DATA, PARTS)
     monkeypatch.setattr("fraudstream.lab.training.vectors._BLOCK_ROWS", 300)
-    (parts,) = measure_baselines(request, repository, (DATA, PARTS))
+    (parts,) = measure_baselines(request, repository, DATA, PARTS)
     assert parts.metrics == pytest.approx(whole[0].metrics)
