@@ -23,7 +23,7 @@ SET = "support.features.small_set"
 FEATURES = load_features(SET)
 SETS = FeatureSets((FEATURES,))
 ROWS = 6_000
-SMALL = StudentSize(20, 6)
+SMALL = StudentSize(10, 4)
 
 
 @cache
@@ -49,7 +49,7 @@ class DistillationCase:
     def teacher(self, **changes: Any) -> str:
         """Train a teacher on the file, and return its digest."""
         given: dict[str, Any] = {"trees": 40, "leaves": 8, "learning_rate": 0.15, "feature_set": FEATURES}
-        given |= {"refit": False, "accept_weak": True, "review_share": 0.05, "decline_share": 0.02}
+        given |= {"refit": False, "accept_weak": True, "review_share": 0.1, "decline_share": 0.05}
         wanted = TrainingRequest(**({"file": self.file, "name": "teacher", "threads": 1} | given | changes))
         return train(wanted, self.repository, silent).digest
 

@@ -9,14 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.declaration import load
+from features.declaration import FeatureSet, load
 from features.vector.sets import DEFAULT_MODULES, FeatureSets
 from fraudstream.lab.training.compute import compute_vectors
 from fraudstream.lab.training.request import ImportRequest, VectorsReport, VectorsRequest
 from models.times import format_time, parse_time_ms
 from support.training_files import DAY_MS, START_MS, silent, transactions, write
 
-FEATURES = load(None)
+SET = "support.features.small_set"
+FEATURES = load(SET)
 NEWEST = load(DEFAULT_MODULES[-1])
 """The set that commands compute by default."""
 SETS = FeatureSets((FEATURES,))
@@ -31,10 +32,10 @@ def labelled(rows: int = 6_000) -> dict[str, list[Any]]:
     return columns | {"labelled_at": known}
 
 
-def computed(out: Path, columns: dict[str, Any]) -> VectorsReport:
+def computed(out: Path, columns: dict[str, Any], features: FeatureSet = FEATURES) -> VectorsReport:
     """Compute the vectors of columns, with a file of them beside the output."""
     file = write(out.with_name(f"{out.stem}-transactions.parquet"), columns)
-    return compute_vectors(VectorsRequest(file, out, FEATURES, 1), silent)
+    return compute_vectors(VectorsRequest(file, out, features, 1), silent)
 
 
 def rows_of(

@@ -89,7 +89,7 @@ def test_a_student_is_a_model_that_a_worker_serves_and_names_its_teacher(distill
     assert isinstance(model, Model)
     manifest = model.manifest
     assert (manifest.parent, manifest.distilled) == (distilled.teacher, None)
-    assert (manifest.parameters["objective"], manifest.parameters["num_leaves"]) == ("cross_entropy", 6)
+    assert (manifest.parameters["objective"], manifest.parameters["num_leaves"]) == ("cross_entropy", 4)
     assert manifest.training is not None
     assert manifest.training.rows == report.train.rows + report.calibrate.rows
     assert manifest.metrics == report.metrics
@@ -421,7 +421,7 @@ def test_the_command_prints_the_report_writes_the_page_and_refuses_wrong_use(
     distilled: Distilled, tmp_path: Path
 ) -> None:
     case, page = distilled.case, tmp_path / "page.html"
-    small = ("--trees", "20", "--leaves", "6", "--threads", "1")
+    small = ("--trees", "10", "--leaves", "4", "--threads", "1")
     printed = invoke(case, "--teacher", distilled.teacher[:10], *small, "--json", "--report", str(page))
     assert printed.exit_code == 0, printed.output
     assert json.loads(printed.stdout)["digest"] != ""

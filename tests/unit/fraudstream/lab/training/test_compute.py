@@ -45,7 +45,7 @@ def matrix(path: Path, condition: str = "true") -> np.ndarray:
 
 def test_the_vectors_are_those_that_score_writes(tmp_path: Path, vectors: Path) -> None:
     models = str(tmp_path / "models")
-    digest = Repository(models).put(model_for_tests())
+    digest = Repository(models).put(model_for_tests(features=FEATURES))
     file = vectors.with_name("vectors-transactions.parquet")
     score_file(FileRequest(file, digest, tmp_path / "scored.parquet", models, SETS, 1), silent)
     assert same_bits(matrix(vectors), matrix(tmp_path / "scored.parquet"))
@@ -89,7 +89,7 @@ def test_the_metadata_say_which_features_they_are_and_hold_probes_that_give_thei
     description = msgspec.json.decode(metadata[b"fraudstream.vectors"], type=VectorsDescription)
     assert description.fingerprint == FEATURES.fingerprint
     assert description.columns == column_meanings(FEATURES)
-    assert description.columns["card_count_10m"] == "transactions: number of transactions"
+    assert description.columns["card_count_1h"] == "transactions: number of transactions"
     assert (description.rows, description.since[:10], description.until[:10]) == (6_000, "2026-01-01", "2026-03-01")
     probes = msgspec.json.decode(metadata[b"fraudstream.probes"], type=ProbeHistories)
     assert len(probes.histories) == 6

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from features.declaration import FeatureSet
+from features.declaration import load as features_of
 from features.history import records
 from features.vector.sets import FeatureSets
 from fraudstream.lab.training.import_run import import_model
@@ -24,10 +25,12 @@ from models.problems import ProblemCode
 from models.repository import Repository
 from stream.control.probes import probe_vectorisers, vectorise_probe
 from support.invented import assert_invented
-from support.own_models import FEATURES, SETS, computed, labelled, request_for, rows_of, saved
+from support.own_models import computed, labelled, request_for, rows_of, saved
 from support.paths import HOUSE
 from support.training_files import silent, write
 
+FEATURES = features_of(None)
+SETS = FeatureSets((FEATURES,))
 OLD = HOUSE / "tests/data/artifacts/2026-11-26-83d9843.zip"
 DEVICES = 40
 
@@ -51,8 +54,8 @@ class Trained:
         wanted = TrainingRequest(file=self.file, name="card", feature_set=FEATURES, trees=20, threads=1, patience=0)
         self.digest = train(replace(wanted, accept_weak=True), self.repository, silent).digest
         self.contents = self.repository.fetch(self.digest)
-        computed(folder / "vectors.parquet", self.columns)
-        self.matrix = rows_of(folder / "vectors.parquet", 1 << 60)[0]
+        computed(folder / "vectors.parquet", self.columns, FEATURES)
+        self.matrix = rows_of(folder / "vectors.parquet", 1 << 60, FEATURES.names)[0]
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +113,10 @@ def test_what_is_trained_imported_and_derived_has_probes_of_its_own_trees_and_ma
     trained: Trained, tmp_path: Path
 ) -> None:
     assert_invented(trained.contents, FEATURES)
-    computed(tmp_path / "vectors.parquet", labelled())
-    saved(tmp_path / "model.txt", rows_of(tmp_path / "vectors.parquet"), seed=3)
+    computed(tmp_path / "vectors.parquet", labelled(), FEATURES)
+    saved(tmp_path / "model.txt", rows_of(tmp_path / "vectors.parquet", names=FEATURES.names), FEATURES.names, seed=3)
     repository = Repository(str(tmp_path / "models"))
-    imported = import_model(request_for(tmp_path), repository, silent).digest
+    imported = import_model(request_for(tmp_path, sets=SETS), repository, silent).digest
     assert_invented(repository.fetch(imported), FEATURES)
     request = PolicyRequest(model=imported, policy=PolicyWish(thresholds=Policy(0.1, 0.2)))
     assert_invented(repository.fetch(derive(request, SETS, repository, silent).digest), FEATURES)

@@ -205,13 +205,13 @@ def test_vectors_with_a_count_of_what_came_later_are_refused(
         cards = table.column("card_id").to_numpy()
         return np.array([int((cards == one).sum()) for one in cards])
 
-    vectors = changed(folder, tmp_path / "v.parquet", of_the_whole_file, "card_count_30d")
+    vectors = changed(folder, tmp_path / "v.parquet", of_the_whole_file, "card_count_1h")
     with pytest.raises(
-        LeakError, match=r"^card_count_30d has other values than at the decision: in (\d+) of \1 payments"
+        LeakError, match=r"^card_count_1h has other values than at the decision: in (\d+) of \1 payments"
     ):
         import_model(request_for(folder, vectors=vectors), repository, silent)
-    accepted = import_model(request_for(folder, vectors=vectors, accepted=("card_count_30d",)), repository, silent)
-    assert accepted.warnings[0].startswith("card_count_30d has other values")
+    accepted = import_model(request_for(folder, vectors=vectors, accepted=("card_count_1h",)), repository, silent)
+    assert accepted.warnings[0].startswith("card_count_1h has other values")
     manifest = read_manifest(repository.fetch(accepted.digest)["manifest.json"])
     assert manifest.weaknesses == accepted.warnings[:1]
 

@@ -32,7 +32,7 @@ from models.repository import Repository
 from models.times import parse_time_ms
 from models.volume import AlertBudget, Allowance
 from stream.control.probes import probe_vectorisers
-from support.own_models import SETS, TRAINED_UNTIL_MS, computed, labelled, request_for, rows_of, saved
+from support.own_models import SET, SETS, TRAINED_UNTIL_MS, computed, labelled, request_for, rows_of, saved
 from support.training_files import DAY_MS, silent
 
 RULES = """
@@ -44,7 +44,7 @@ cards = ["c3"]
 [[rules]]
 name = "fast"
 action = "review"
-features = { card_count_1d = { above = 3 } }
+features = { card_count_1h = { above = 3 } }
 """
 
 
@@ -63,7 +63,7 @@ class Given:
         return read_artifact(self.repository.fetch(digest))
 
     def run(self, *arguments: str) -> Any:
-        environment = {"FRAUDSTREAM_MODELS": str(self.folder / "models")}
+        environment = {"FRAUDSTREAM_MODELS": str(self.folder / "models"), "FRAUDSTREAM_FEATURES": SET}
         return CliRunner(env=environment).invoke(main, ["model", "policy", self.digest[:12], *arguments])
 
 

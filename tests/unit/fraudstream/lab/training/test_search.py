@@ -40,7 +40,7 @@ def built(data: Table = DATA, **changes: Any) -> tuple[Built, list[tuple[str, in
 
 
 def test_the_same_seed_and_number_of_trials_give_the_same_artifact() -> None:
-    (first, _), (second, _) = built(trials=4), built(trials=4, threads=2)
+    (first, _), (second, _) = built(trials=4), built(trials=4)
     assert write_artifact(first.artifact) == write_artifact(second.artifact)
     assert first.search == second.search
     other, _ = built(trials=4, seed=2)
