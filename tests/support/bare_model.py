@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from models.row_times import RowTimes
-
 from features.vector.sets import load_sets
+from models.loading import RowTimes
 from models.policy import Decision, Policy
 
 DEFAULT = load_sets("").newest
