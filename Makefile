@@ -42,7 +42,7 @@ demo: $(DEMO)/.installed  ## the main job on simulated cards, here, without Dock
 	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-test: lint  ## lint, types, import contracts, and all tests except the long ones: about 12 minutes on two cores
+test: lint  ## lint, types, import contracts, and all tests except the long ones: about 9 minutes on two cores
 	$(PYTEST) -m "not acceptance"
 
 lint: setup  ## ruff, formatting, the import contracts, and mypy (alone: `make types`)
@@ -56,7 +56,7 @@ types: setup
 	$(BIN)/mypy deploy
 	$(BIN)/mypy examples/python
 
-unit: setup  ## the tests that need no server: about 7 minutes on two cores
+unit: setup  ## the tests that need no server: about 3 minutes on two cores
 	$(UNIT) -m "not integration and not acceptance" tests/unit tests/contract
 
 integration: setup  ## the tests on Kafka and Redis, except the long ones

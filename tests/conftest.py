@@ -2,8 +2,10 @@
 
 import os
 import sys
+from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +57,24 @@ def topic_prefix(request: pytest.FixtureRequest) -> Iterator[str]:
     """A prefix that no other test's topics have."""
     with separate_topics(request.getfixturevalue("kafka") if "kafka" in request.fixturenames else None) as prefix:
         yield prefix
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _connections_left_open(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Name each test whose event loop ends while a connection is open; the collector would blame a later test."""
+    close = BaseSelectorEventLoop.close
+
+    def told(loop: Any) -> None:
+        for one in [] if loop.is_closed() else list(loop._transports.values()):
+            if not one.is_closing():
+                test, protocol = os.environ.get("PYTEST_CURRENT_TEST"), type(one.get_protocol())
+                where = f"{protocol.__module__}.{protocol.__qualname__}, {one.get_extra_info('peername')}"
+                lines_of(request.config, FIGURES).append(f"{test}: a connection is left open: {where}")
+        close(loop)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseSelectorEventLoop, "close", told)
+        yield
 
 
 @pytest.fixture
