@@ -49,7 +49,7 @@ COMMANDS = {
         "Measure the bytes of a history by its records a month, exact and paned, and the cost of reading it.",
     ),
     "neighbours": CommandSource(
-        "benchmarks.commands.neighbours:neighbours",
+        "benchmarks.commands.decisions:neighbours",
         "Measure how long payments wait while another partition is attacked; exits with 1 if they wait too long.",
     ),
     "pauses": CommandSource(

@@ -1,4 +1,4 @@
-"""`python -m benchmarks canary | pauses | shadow | stages | tracing`: what decisions cost by a model that is stored."""
+"""`python -m benchmarks canary | neighbours | pauses | shadow | stages | tracing`: decisions by a stored model."""
 
 import asyncio
 import shlex
@@ -157,3 +157,49 @@ def pauses(name: str, command: str, as_json: bool, **plan: Any) -> None:  # noqa
         table.add_row(one.kind, str(one.moves), f"{one.median_ms:,.0f}", f"{one.worst_ms:,.0f}", str(one.above_500_ms))
     terminal().print(table)
     terminal().print(f"{figures.payments:,} payments, {figures.lost} lost, {figures.twice} decided twice")
+
+
+@click.command()
+@model_option
+@click.option(
+    "--attack",
+    "attacks",
+    multiple=True,
+    help="unpacking, card, cards, digits or objects; repeatable.",
+)
+@click.option("--rounds", type=click.IntRange(1, 20), default=3, show_default=True, help="Of all attacks, in turns.")
+@click.option(
+    "--seconds", type=click.FloatRange(1, 600), default=10.0, show_default=True, help="Before an attack, and from then."
+)
+@json_option
+@needs("train", "duckdb")
+def neighbours(name: str, attacks: tuple[str, ...], rounds: int, seconds: float, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Measure how long payments wait while another partition is attacked; exits with 1 if they wait too long."""
+    from benchmarks.parts.neighbours import ATTACKS, measure_neighbours, medians  # noqa: PLC0415 - it needs an extra
+
+    if unknown := set(attacks) - set(ATTACKS):
+        raise click.BadParameter(f"{', '.join(sorted(unknown))}: the attacks are {', '.join(ATTACKS)}")
+    settings, lines = settings_or_refuse(), list[Any]()
+    digest = model_or_refuse(settings, name).digest
+    with Refusals(settings):
+        for _ in range(rounds):
+            for attack in attacks or ATTACKS:
+                lines.append(asyncio.run(measure_neighbours(settings, digest, attack, seconds)))
+                click.echo(f"{lines[-1]}", err=True)
+    shown = medians(lines)
+    if as_json:
+        say(as_json, {"medians": [line._asdict() for line in shown], "rounds": [line._asdict() for line in lines]}, "")
+    else:
+        table = Table("attack", "p50 ms", "during", "p95 ms", "during", "records", "answered", "after s", "holds")
+        for line in shown:
+            figures = (line.before[0], line.during[0], line.before[1], line.during[1])
+            cells = (
+                *(f"{ms:,.0f}" for ms in figures),
+                f"{line.records:,}",
+                f"{line.answered:,}",
+                f"{line.seconds:.0f}",
+            )
+            table.add_row(line.attack, *cells, "yes" if line.holds else "NO")
+        terminal().print(table)
+    if not all(line.holds for line in shown):
+        raise SystemExit(1)

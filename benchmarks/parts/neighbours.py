@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from typing import NamedTuple
@@ -20,6 +20,7 @@ import numpy as np
 from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch
 
 from fraudstream.bench.payments import PublishedPayment, payments
 from fraudstream.bench.worker import PARTITIONS, WorkerBench, own_names, worker_environment
@@ -45,9 +46,8 @@ Batch = Sequence[tuple[bytes, bytes]]
 
 
 class Attack(NamedTuple):
-    """What is sent: batches of records, in one go; `codec` of each batch, and what it is, in words."""
+    """What is sent in one go, each batch compressed by itself, and what it is, in words."""
 
-    codec: str
     batches: Callable[[], Iterator[Batch]]
     text: str
 
@@ -100,12 +100,20 @@ def _of_cards(cards: int) -> Iterator[Batch]:
 
 
 ATTACKS = {
-    "unpacking": Attack("zstd", _unpacking, "60 records of a few kB that unpack to 60 MiB each"),
-    "card": Attack("zstd", lambda: _of_cards(1), "20,000 payments of one card"),
-    "cards": Attack("zstd", lambda: _of_cards(200), "20,000 payments of 200 cards"),
-    "digits": Attack("zstd", _digits, "40 batches of 8 MiB of digits"),
-    "objects": Attack("zstd", _objects, '40 batches of 8 MiB of {"a":1},'),
+    "unpacking": Attack(_unpacking, "60 records of a few kB that unpack to 60 MiB each"),
+    "card": Attack(lambda: _of_cards(1), "20,000 payments of one card"),
+    "cards": Attack(lambda: _of_cards(200), "20,000 payments of 200 cards"),
+    "digits": Attack(_digits, "40 batches of 8 MiB of digits"),
+    "objects": Attack(_objects, '40 batches of 8 MiB of {"a":1},'),
 }
+
+
+def medians(lines: Iterable[NeighbourLine]) -> list[NeighbourLine]:
+    """Return of each attack the run whose p95 beside it is the median."""
+    by_attack: dict[str, list[NeighbourLine]] = {}
+    for line in lines:
+        by_attack.setdefault(line.attack, []).append(line)
+    return [sorted(runs, key=lambda run: run.during[1])[len(runs) // 2] for runs in by_attack.values()]
 
 
 async def measure_neighbours(settings: Settings, digest: str, attack: str, seconds: float) -> NeighbourLine:
@@ -193,9 +201,8 @@ def _figures(late_ms: Sequence[float]) -> tuple[float, float]:
 async def _attack(settings: Settings, attack: Attack) -> None:
     """Make all batches of an attack, wait for a line, and send them as fast as the broker takes them."""
     builders, sent = list[BatchBuilder](), 0
-    codec = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}[attack.codec]
     for batch in attack.batches():
-        builder = BatchBuilder(2**31 - 1, codec)
+        builder = BatchBuilder(2**31 - 1, DefaultRecordBatch.CODEC_ZSTD)
         for key, value in batch:
             builder.append(timestamp=None, key=key, value=value)
         builder.close()

@@ -154,8 +154,7 @@ class BlueGreenAct:
     async def _hand_over(self, action: Action) -> None:
         act = self._acts[action]
         shell = self._stack.green.shell if act.in_green else self._stack.shell
-        command = act.commands[-1]
-        started = asyncio.create_task(shell.run(command, self._runs))
-        await asyncio.sleep(0)  # the run is in the list from its first step on
-        self.state.hand_overs.append(CutOver(command[2], self._runs[-1]))
-        await started
+        run = CommandRun(act.commands[-1], now_ms())
+        self._runs.append(run)
+        self.state.hand_overs.append(CutOver(run.command[2], run))
+        await shell.finish(run)

@@ -95,7 +95,8 @@ class Operator:
         act = self._acts[action]
         if act not in self.begun[-1:]:
             self.begun.append(act)
-        return await self._stack.shell.run(act.commands[-1], self.runs)
+        self.runs.append(CommandRun(act.commands[-1], now_ms()))
+        return await self._stack.shell.finish(self.runs[-1])
 
     async def _canary(self) -> None:
         """Start a guard, then a rollout of the bad model, and wait until the guard has ended it."""

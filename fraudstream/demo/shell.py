@@ -112,14 +112,15 @@ class Shell:
         imports = {"PYTHONUNBUFFERED": "1", "PYTHONPATH": _path()}
         return Child(whole, self.folder / f"{log}.log", {**imports, **self.environment, **(variables or {})}, output)
 
-    async def run(self, command: Command, runs: list[CommandRun] | None = None) -> CommandRun:
-        """Run a command with `--json` to its end, and return what it printed; `runs` gets the run at its start."""
-        run = CommandRun(command, now_ms())
-        if runs is not None:
-            runs.append(run)
+    async def run(self, command: Command) -> CommandRun:
+        """Run a command with `--json` to its end, and return what it printed."""
+        return await self.finish(CommandRun(command, now_ms()))
+
+    async def finish(self, run: CommandRun) -> CommandRun:
+        """Do a run that has begun, which others may look at meanwhile; return it at its end."""
         name = f"command-{time.monotonic_ns()}"
         output = self.folder / f"{name}.json"
-        child = self.child((*command, "--json"), name, output)
+        child = self.child((*run.command, "--json"), name, output)
         child.start()
         try:
             for _ in range(_LOOKS):

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakSet
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import (
@@ -32,6 +32,7 @@ from aiokafka.errors import (
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 from aiokafka.producer.sender import Sender, SendProduceReqHandler
 
+from stream.kafka.stray import PlainProducer
 from stream.tasks import end_tasks, look_at_error
 
 Part = TypeVar("Part")
@@ -63,7 +64,7 @@ def is_too_large(error: BaseException) -> bool:
     return isinstance(error, Refusal) and isinstance(error, _TOO_LARGE)
 
 
-class EndableProducer(AIOKafkaProducer):  # type: ignore[misc] # aiokafka ships no types
+class EndableProducer(PlainProducer):
     """aiokafka's producer, which can also be ended without writing what it holds."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - aiokafka's

@@ -19,8 +19,8 @@ import numpy as np
 from features.history import records
 from features.history.store import PARTIES, Entity, Ints, RetentionPolicy
 from features.redis.damage import DamagedHistory
-from features.redis.progress import LogPart
-from features.redis.store import RedisStore, StoreOptions
+from features.redis.progress import LogPart, TopicName
+from features.redis.store import RedisStore
 from stream.clock import now_ms
 from stream.consumer import place_of
 from stream.engine.batches import Record
@@ -31,7 +31,7 @@ from stream.recovery.reapply import (
     ReapplyRate,
     apply_again,
     log_reader,
-    originals_of,
+    own_store,
     partitions_of_log,
     topic_partition,
 )
@@ -116,17 +116,10 @@ class DamageRepairer:
             aiokafka.errors.KafkaError: Kafka does not respond.
         """
         log.warning("%d damaged histories are rebuilt from Kafka, such as %s", len(damaged), damaged[0].key.decode())
-        settings = self._settings
-        options = StoreOptions(
-            cache_bytes=min(_CACHE_BYTES, settings.cache_mb << 20),
-            batch_bytes=settings.batch_mb << 20,
-            other_store_lock=self._store.lock,
-            originals=originals_of(settings),
-        )
-        store = RedisStore(settings.redis_url, settings.deployment, self._policy, now_ms, options)
+        store = own_store(self._settings, self._policy, _CACHE_BYTES, self._store.lock)
         try:
             await store.connect()
-            rebuild = _Rebuild(settings, store, damaged, read_to=self._read_to() or {}, emit=self._emit)
+            rebuild = _Rebuild(self._settings, store, damaged, read_to=self._read_to() or {}, emit=self._emit)
             if await rebuild.append_lacking():
                 await asyncio.sleep(_SEEN_SECONDS)
                 whole = [await store.damaged.mend(history) for history in damaged]
@@ -161,8 +154,8 @@ class _Rebuild:
         async with log_reader(settings) as reader:
             replayed = await read_input(settings, self._read_to)
             replay = LogReplay(reader=reader, input=replayed, store=self._store, rate=SEARCH_RATE)
-            labels = await self._ranges(replay, of_labels=True)
-            transactions = await self._ranges(replay, of_labels=False)
+            labels = await self._ranges(replay, "labels")
+            transactions = await self._ranges(replay, "transactions")
             await self._note_displaced(replay, (*labels, *transactions))
             done = search.is_of_cards or await replay.run(transactions, self._go_on, search.collect)
             done = done and await replay.run(labels, self._go_on, self._apply_labels)
@@ -176,24 +169,23 @@ class _Rebuild:
         if not self._search.is_of_predictions:
             return True
         async with log_reader(self._settings, predictions=True) as reader:
-            count = partitions_of_log(reader, self._settings, predictions=True)["predictions"]
-            parts = [LogPart(of_labels=False, partition=one, of_predictions=True) for one in range(count)]
-            tps = {part: topic_partition(self._settings, part) for part in parts}
-            ends = await reader.end_offsets(list(tps.values()))
-            ranges = [OffsetRange(part, 0, 0, ends[tp], 0) for part, tp in tps.items()]
-            return await replace(replay, reader=reader).run(ranges, self._go_on, self._apply_predictions)
+            predictions = replace(replay, reader=reader)
+            ranges = await self._ranges(predictions, "predictions")
+            return await predictions.run(ranges, self._go_on, self._apply_predictions)
 
     async def _apply_predictions(self, replayed: ReplayedInput, store: RedisStore, some: Sequence[Record]) -> None:
         found = self._search.predictions(some)
         await apply_again(replayed, store, found)
         self._emit(Reapplied("predictions", len(found)))
 
-    async def _ranges(self, replay: LogReplay, *, of_labels: bool) -> list[OffsetRange]:
+    async def _ranges(self, replay: LogReplay, topic: TopicName) -> list[OffsetRange]:
         """Return all that a topic holds now."""
-        counts = partitions_of_log(replay.reader, replay.input.settings)
-        parts = [LogPart(of_labels, one) for one in range(counts["labels" if of_labels else "transactions"])]
-        ends = await replay.reader.end_offsets([topic_partition(replay.input.settings, part) for part in parts])
-        return [OffsetRange(part, 0, 0, ends[topic_partition(replay.input.settings, part)], 0) for part in parts]
+        of_predictions = topic == "predictions"
+        counts = partitions_of_log(replay.reader, self._settings, predictions=of_predictions)
+        parts = [LogPart(topic == "labels", number, of_predictions=of_predictions) for number in range(counts[topic])]
+        tps = {part: topic_partition(self._settings, part) for part in parts}
+        ends = await replay.reader.end_offsets(list(tps.values()))
+        return [OffsetRange(part, 0, 0, ends[tp], 0) for part, tp in tps.items()]
 
     async def _note_displaced(self, replay: LogReplay, ranges: Sequence[OffsetRange]) -> None:
         """Store that all records that the log holds by now may be out of order."""

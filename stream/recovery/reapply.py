@@ -16,11 +16,12 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from features.errors import StoreUnavailableError
 from features.history.records import card_rows
-from features.history.store import Ints
+from features.history.store import Ints, RetentionPolicy
 from features.redis.labels import Originals, Place, ReadOriginals
 from features.redis.progress import LogPart, PartProgress, PartReport, TopicName
-from features.redis.store import RedisStore
+from features.redis.store import RedisStore, StoreOptions
 from models.signing import KEY_HEADER
+from stream.clock import now_ms
 from stream.consumer import log_and_offset
 from stream.engine.batches import Record, in_thread_if_large, size_of
 from stream.engine.fetcher import LogConsumer, open_consumer
@@ -36,7 +37,6 @@ log = logging.getLogger("fraudstream.reapply")
 
 _FETCH_MS = 500
 _FETCH_BYTES = 4 * 1024 * 1024
-_ORIGINALS_FETCH_MS = 500
 _ATTEMPTS = 20
 
 
@@ -201,6 +201,19 @@ class LogReplay:
         return proceed
 
 
+def own_store(
+    settings: Settings, policy: RetentionPolicy, most_cache_bytes: int, other_store_lock: asyncio.Lock | None
+) -> RedisStore:
+    """Return a store for records that are applied again, beside the one that decides, which has that lock."""
+    options = StoreOptions(
+        cache_bytes=min(most_cache_bytes, settings.cache_mb << 20),
+        batch_bytes=settings.batch_mb << 20,
+        other_store_lock=other_store_lock,
+        originals=originals_of(settings),
+    )
+    return RedisStore(settings.redis_url, settings.deployment, policy, now_ms, options)
+
+
 def originals_of(settings: Settings) -> ReadOriginals:
     """Return the function that reads transactions at their places, each call with a connection of its own."""
 
@@ -224,7 +237,7 @@ async def _read(settings: Settings, reader: LogConsumer, place: Place) -> Ints |
     reader.assign([tp])
     reader.seek(tp, offset)
     for _ in range(_ATTEMPTS):
-        found = await reader.getmany(tp, timeout_ms=_ORIGINALS_FETCH_MS, max_records=1)
+        found = await reader.getmany(tp, timeout_ms=_FETCH_MS, max_records=1)
         for record in found.get(tp, ()):
             return _row(record, log) if record.offset == offset else None
     raise StoreUnavailableError(f"{tp.topic} {tp.partition}: offset {offset} could not be read; try again")

@@ -17,8 +17,7 @@ from typing import NamedTuple
 from features.history.store import Entity, RetentionPolicy
 from features.redis.progress import NO_END, LogPart, PartProgress, TopicName
 from features.redis.retention import NO_COVERAGE, Coverage, EpochCoverage
-from features.redis.store import RedisStore, StoreOptions
-from stream.clock import now_ms
+from features.redis.store import RedisStore
 from stream.consumer import log_and_offset, place_of
 from stream.recovery.reapply import (
     FULL_SPEED,
@@ -28,7 +27,7 @@ from stream.recovery.reapply import (
     ProgressCallback,
     apply_erasures,
     log_reader,
-    originals_of,
+    own_store,
     partitions_of_log,
     topic_partition,
 )
@@ -141,13 +140,7 @@ class Repair:
             aiokafka.errors.KafkaError: Kafka does not respond.
         """
         settings = self._settings
-        options = StoreOptions(
-            cache_bytes=min(_CACHE_BYTES, settings.cache_mb << 20),
-            batch_bytes=settings.batch_mb << 20,
-            other_store_lock=self._store_lock,
-            originals=originals_of(settings),
-        )
-        store = RedisStore(settings.redis_url, settings.deployment, self._policy, now_ms, options)
+        store = own_store(settings, self._policy, _CACHE_BYTES, self._store_lock)
         try:
             await store.connect(emptied=True)  # it may have been emptied again meanwhile
             throttled = settings.redis_down == "degrade" or store.state.complete is not NO_COVERAGE

@@ -9,7 +9,7 @@ import json
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -17,7 +17,7 @@ import click
 sys.path.append(str(Path(__file__).parents[2]))  # run as a script, this file has to find `support`
 from support.campaign.campaign import Campaign, Summary, kinds
 from support.fleet.fleet import new_fleet
-from support.fleet.workers import COMMAND, Worker
+from support.fleet.workers import starting
 from support.kafka.three_brokers import ThreeBrokers, three_brokers
 from support.redis.replicated import Pair, redis_pair
 
@@ -38,20 +38,10 @@ def run_on(
     only: Sequence[str],
 ) -> Summary:
     """Run a campaign of so many faults by a seed; its workers are killed at the end."""
-    (cluster, pair), started = servers, list[Worker]()
-
-    def start(settings: Mapping[str, str], command: Sequence[str] = COMMAND) -> Worker:
-        worker = Worker(settings, folder / f"worker-{len(started)}.log", command)
-        started.append(worker)
-        worker.start()
-        return worker
-
-    try:
+    cluster, pair = servers
+    with starting(folder) as start:
         fleet = new_fleet(cluster, pair.url, f"c{uuid.uuid4().hex[:8]}-", folder, start)
         return Campaign((cluster, fleet, pair), drawn, say, only).run()
-    finally:
-        for worker in started:
-            worker.kill()
 
 
 def main() -> None:

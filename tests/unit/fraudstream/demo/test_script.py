@@ -21,6 +21,7 @@ from fraudstream.demo.script import (
 from fraudstream.demo.shell import Command, CommandRun, Shell, typed
 from fraudstream.demo.timeline import act_lines
 from fraudstream.demo.view import QUIET, QUIET_COMMAND, QUIET_PAGE
+from stream.clock import now_ms
 from support.paths import HOUSE
 
 FIRST, SECOND, BAD = "a" * 64, "b" * 64, "c" * 64
@@ -92,9 +93,10 @@ def test_the_settings_give_another_shell_the_command_and_the_places_but_not_the_
 
 
 def test_a_command_is_run_with_json_and_its_exit_code_output_and_error_are_kept(tmp_path: Path) -> None:
-    shell, runs = Shell(tmp_path, "settings", {"FRAUDSTREAM_DEPLOYMENT": "demo"}), list[CommandRun]()
-    shown = asyncio.run(shell.run(("config", "show"), runs))
-    assert (shown.exit_code, shown.problem, runs) == (0, "", [shown])
+    shell = Shell(tmp_path, "settings", {"FRAUDSTREAM_DEPLOYMENT": "demo"})
+    run = CommandRun(("config", "show"), now_ms())
+    shown = asyncio.run(shell.finish(run))
+    assert (shown.exit_code, shown.problem, [run]) == (0, "", [shown])
     assert shown.facts
     assert (shown.took_ms or 0) > 0
     wrong = asyncio.run(shell.run(("topics", "apply")))

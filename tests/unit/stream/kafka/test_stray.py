@@ -168,7 +168,7 @@ async def test_a_lane_that_ends_by_a_request_that_is_given_up_ends_the_process(m
     assert "given up" in fatal[0]
 
 
-@pytest.mark.parametrize("client", [PlainConsumer, PlainProducer, LogConsumer])
+@pytest.mark.parametrize("client", [PlainConsumer, PlainProducer, LogConsumer, EndableProducer])
 async def test_a_cancellation_that_arrives_while_a_client_stops_is_not_swallowed(client: Any) -> None:
     ended = asyncio.Event()
 
@@ -180,7 +180,7 @@ async def test_a_cancellation_that_arrives_while_a_client_stops_is_not_swallowed
             ended.set()
 
     made = client(bootstrap_servers="127.0.0.1:1")
-    inner = made.client if client is PlainProducer else made._client
+    inner = made.client if isinstance(made, PlainProducer) else made._client
     inner._sync_task = asyncio.ensure_future(ends_slowly())
     stopping = asyncio.ensure_future(made.stop())
     await asyncio.sleep(0.01)
