@@ -18,7 +18,7 @@ from models.worker_records import WorkerRecords
 from stream import watchdog
 from stream.kafka import topic_settings
 from stream.kafka.topic_settings import TopicWatch
-from stream.recovery import reapply, repair, repairer
+from stream.recovery import reapply, repairer
 from stream.recovery.repairer import Repairer, RepairProgress
 from stream.settings import Settings
 from stream.worker import app as agents
@@ -214,7 +214,7 @@ async def test_histories_are_repaired_again(monkeypatch: pytest.MonkeyPatch) -> 
     state = SimpleNamespace(pending_repair=missing, complete=NO_COVERAGE, target=missing)
     store: Any = SimpleNamespace(state=state, incomplete=True, lock=asyncio.Lock(), connect=stop, close=stop)
     monkeypatch.setattr(repairer, "_RETRY_SECONDS", 0.001)
-    monkeypatch.setattr(repair, "RedisStore", lambda *_: store)
+    monkeypatch.setattr(reapply, "RedisStore", lambda *_: store)
     monkeypatch.setattr(reapply, "open_consumer", lambda *_, **__: SimpleNamespace(start=requests, stop=stop))
     made = repairer_of(store=store, progress=RepairProgress())
     made.assigned()
