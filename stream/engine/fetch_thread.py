@@ -53,13 +53,16 @@ class Fetched(NamedTuple):
 class Wanted(NamedTuple):
     """What a fetch is to return: at most `limit` records of some partitions, as long as `may_take` says so.
 
-    If several have records, each gets an equal share; none from the offset in `ends` on.
+    If several have records, each gets an equal share; no more than `each`, and none from the offset in `ends` on.
+    Without `waits`, what has arrived is taken, be it nothing.
     """
 
     partitions: Sequence[TopicPartition]
     limit: int
+    each: int
     ends: Mapping[TopicPartition, int]
     may_take: Callable[[], bool]
+    waits: bool = True
 
 
 class Arrivals:
@@ -208,7 +211,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):
             aiokafka.errors.KafkaError: the consumer has failed for good.
         """
         consumer, now = self.log_consumer, asyncio.get_running_loop().time
-        deadline = next_tick(now(), _BOUNDED_SECONDS if wanted.ends else _POLL_SECONDS)
+        deadline = next_tick(now(), _BOUNDED_SECONDS if wanted.ends else _POLL_SECONDS) if wanted.waits else now()
         with consumer.polling():
             while wanted.may_take():
                 if consumer.has_failed:
@@ -231,7 +234,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         if not self._has_started:
             return Fetched({}, {})
         fetcher = self.log_consumer.fetcher
-        records = fetcher.take(wanted.partitions, wanted.limit, wanted.ends)
+        records = fetcher.take(wanted.partitions, wanted.limit, wanted.ends, wanted.each)
         return Fetched(records, dict(fetcher.troubles(one for one in wanted.partitions if one not in records)))
 
     def interrupt(self) -> None:

@@ -84,13 +84,14 @@ class QueueingFetcher(Fetcher):  # type: ignore[misc] # aiokafka ships no types
         partitions: Collection[TopicPartition],
         limit: int,
         ends: Mapping[TopicPartition, int] = MappingProxyType({}),
+        each: int = _ALL,
     ) -> dict[TopicPartition, list[FetchedRecord]]:
         """Return up to `limit` queued records of these partitions; if several have some, each gets an equal share.
 
-        From the offset in `ends` on, none of a partition are returned.
+        Of a partition, no more than `each` are returned, and none from the offset in `ends` on.
         """
         filled = self.queues.filled(partitions)
-        share = max(1, limit // max(1, len(filled)))
+        share = min(each, max(1, limit // max(1, len(filled))))
         taken: dict[TopicPartition, list[FetchedRecord]] = {}
         for tp in filled:
             if records := self.queues.of(tp).take(min(share, limit), ends.get(tp)):

@@ -1,6 +1,6 @@
 """The pollers of a topic, each with its batch in progress, and the partitions that cannot go on for now.
 
-These are kept apart from the batches of the others, so that no partition waits for another one's trouble. A partition
+These are kept out of the batches of the others, so that no partition waits for another one's trouble. A partition
 that is tried again and again waits longer each time, with jitter, so that workers do not try in step.
 """
 
@@ -8,28 +8,40 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
 from numpy.random import Generator
 
 from stream.engine.batches import Batch
+from stream.engine.budgets import Budgets
 from stream.tasks import timeout_at_tick
 
+IDLE_SECONDS = 0.05
+_CALM_SECONDS = 1.0
 _FIRST_SECONDS = 0.1
 _LONGEST_SECONDS = 2.0
 _JITTER = 0.25
 
 
+class LaneKind(Enum):
+    """What a lane polls; its value is how a message names it behind the topic."""
+
+    SHARED = ""
+    """All partitions that are well, into one batch."""
+    RETRIES = ", retries"
+    """Those that were set aside, when they are to be tried again."""
+    APART = ", over their budget"
+    """Those that take more than their share of time, one after the other, in small pieces."""
+
+
 @dataclass(slots=True, eq=False)
 class Lane:
-    """One of the two pollers of a topic, and its batch in progress; `retries` polls what was set aside.
-
-    `polls` counts its polls, for the watchdog.
-    """
+    """One of the pollers of a topic, and its batch in progress; `polls` counts its polls, for the watchdog."""
 
     topic: str
-    retries: bool
+    kind: LaneKind
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     polls: int = 0
     batch: Batch | None = None
@@ -117,3 +129,20 @@ class AsidePartitions:
     def reasons(self) -> list[str]:
         """Return why each partition is set aside."""
         return [f"{tp.topic} partition {tp.partition}: {one.reason}" for tp, one in sorted(self._partitions.items())]
+
+
+def polls(kind: LaneKind, tp: TopicPartition, aside: AsidePartitions, budgets: Budgets) -> bool:
+    """Tell whether a lane of this kind polls a partition now."""
+    if kind is LaneKind.RETRIES:
+        return aside.is_due(tp)
+    return tp not in aside and (tp in budgets) is (kind is LaneKind.APART)
+
+
+async def wait_for_work(kind: LaneKind, aside: AsidePartitions, budgets: Budgets) -> None:
+    """Wait a moment in a lane that has nothing to poll; longer where nothing is set aside or apart."""
+    if kind is LaneKind.RETRIES and not aside:
+        await aside.wait_for_one(_CALM_SECONDS)
+    elif kind is LaneKind.APART and not budgets:
+        await budgets.wait_for_one(_CALM_SECONDS)
+    else:
+        await asyncio.sleep(IDLE_SECONDS)

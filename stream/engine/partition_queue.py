@@ -18,13 +18,10 @@ from stream.errors import UnpacksToMoreError
 
 _FULL_PACKED_BYTES = 1024 * 1024
 """A partition with so many packed bytes in its queue is not fetched; at most one response more is held."""
-_FULL_UNPACKED_BYTES = _TAKEN_BYTES = 4 * 1024 * 1024
-"""So much is taken of a partition at once, and one record more: compressed records may be large when unpacked.
-
-A partition is not fetched either while the batch that is being unpacked is as large without compression.
-"""
-
-
+_FULL_UNPACKED_BYTES = 4 * 1024 * 1024
+"""A partition is not fetched either while the batch that is being unpacked is as large without compression."""
+_TAKEN_BYTES = 1024 * 1024
+"""So much is taken of a partition at once, and one record more: compressed records may be large when unpacked."""
 _AT_ONCE_BYTES = 1024 * 1024
 """A batch that is larger without compression is unpacked aside, if that can be done."""
 Aside = Callable[["PartitionQueue"], object]
@@ -80,7 +77,7 @@ class PartitionQueue:
             return self._position if self else None
 
     def take(self, limit: int, end: int | None = None) -> list[FetchedRecord]:
-        """Return up to `limit` records in order, and a few MiB at most.
+        """Return up to `limit` records in order, and about a MiB at most.
 
         None from the offset `end` on, nor behind an unreadable range.
         """

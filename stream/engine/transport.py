@@ -1,34 +1,34 @@
 """A Faust transport whose consumer delivers whole batches to agents, and commits only what they acknowledged.
 
 Faust's own path costs about 60 microseconds per event before an agent's first line, this one about two. It uses private
-attributes of faust-streaming 0.15 and aiokafka 0.14, so both are pinned. Each topic has two lanes, and each is polled
-only after its last batch is finished, which is the back-pressure: one for all partitions that are well, and one that
-tries again those that were set aside.
+attributes of faust-streaming 0.15 and aiokafka 0.14, so both are pinned. Each topic has three lanes, and each is polled
+only after its last batch is finished, which is the back-pressure: one for all partitions that are well, one that tries
+again those that were set aside, and one for those that take more than their share of time.
 """
 
 import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from typing import Any, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalStateError
 from faust import App
-from faust.events import Event
-from faust.transport.conductor import Conductor
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, ChannelT, ConsumerMessage, Message
+from faust.types import TP, Message
 from mode import ServiceT
 from numpy.random import default_rng
 
 from stream.engine.batches import Batch, Commit, CommitLedger, Record
+from stream.engine.budgets import LEAST_TAKEN, Budgets
 from stream.engine.coordination import do_all
+from stream.engine.delivery import give_to_agents
 from stream.engine.fetch_thread import ConsumerOptions, Fetched, FetchThread, Wanted
 from stream.engine.fetcher import LogConsumer, Trouble
-from stream.engine.lanes import AsidePartitions, Lane
+from stream.engine.lanes import IDLE_SECONDS, AsidePartitions, Lane, LaneKind, polls, wait_for_work
 from stream.engine.stalled import FailingFetch, HeldBack
 from stream.kafka.stray import given_up_as_error
 from stream.tasks import end_tasks, set_within
@@ -37,7 +37,6 @@ log = logging.getLogger("fraudstream.transport")
 
 Value = TypeVar("Value")
 
-_IDLE_SECONDS = 0.05
 _CALM_SECONDS = 1.0
 _STILL_SECONDS = 10.0
 
@@ -51,9 +50,8 @@ class BatchConsumer(driver.Consumer):
         self.ledger = CommitLedger()
         self.draining = asyncio.Event()
         self.aside = AsidePartitions(asyncio.get_running_loop().time, default_rng())
-        self.lanes = tuple(
-            Lane(topic, retries) for topic in self._options_of(args[0]).topics for retries in (False, True)
-        )
+        self.budgets = Budgets(time.monotonic)
+        self.lanes = tuple(Lane(topic, kind) for topic in self._options_of(args[0]).topics for kind in LaneKind)
         self.uncopied: dict[TopicPartition, Commit] = {}
         """The last commit of each partition, until whoever keeps a second copy removes it."""
         self._outstanding: set[Batch] = set()
@@ -87,6 +85,7 @@ class BatchConsumer(driver.Consumer):
         await self.wait_empty()
         await super().on_partitions_revoked(revoked)
         self.aside.clear()
+        self.budgets.clear()
         for tp in revoked:
             self.ledger.drop(TopicPartition(*tp))
         for batch in tuple(self._outstanding):
@@ -194,7 +193,7 @@ class BatchConsumer(driver.Consumer):
     def pulses(self) -> dict[str, int]:
         """Return a count for each lane that has begun to poll, and each own partition, that rises while it works."""
         begun = [lane for lane in self.lanes if lane.pulse]  # until the brokers respond, none polls
-        lanes = {f"{lane.topic}{', retries' if lane.retries else ''}": lane.pulse for lane in begun}
+        lanes = {f"{lane.topic}{lane.kind.value}": lane.pulse for lane in begun}
         fetched = {
             f"the fetch of {tp.topic} partition {tp.partition}": int(at * 1000) for tp, at in self._pulsed_at().items()
         }
@@ -292,39 +291,73 @@ class BatchConsumer(driver.Consumer):
                 lane.count_poll()
                 if not self.flow_active:
                     await set_within(self.can_resume_flow, _CALM_SECONDS)
-                elif partitions := self._pollable(lane):
-                    await self._poll_once(lane, partitions)
-                elif lane.retries and not self.aside:
-                    await self.aside.wait_for_one(_CALM_SECONDS)
+                elif not (partitions := self._pollable(lane)):
+                    await wait_for_work(lane.kind, self.aside, self.budgets)
+                elif lane.kind is LaneKind.APART:
+                    await self._poll_pieces(lane, partitions)
                 else:
-                    await asyncio.sleep(_IDLE_SECONDS)
+                    await self._poll_once(lane, partitions)
 
     def _pollable(self, lane: Lane) -> list[TopicPartition]:
-        """Return the partitions that this lane polls now: those that are well, or those to be tried again."""
-        held, aside, halted = self.options.held(), self.aside, self._halted
+        """Return the partitions that this lane polls now."""
+        held, halted = self.options.held(), self._halted
         own = [TopicPartition(*tp) for tp in self._active_partitions if tp.topic == lane.topic]
         own = [tp for tp in own if tp not in halted and tp not in held]
-        return [tp for tp in own if aside.is_due(tp)] if lane.retries else [tp for tp in own if tp not in aside]
+        return [tp for tp in own if polls(lane.kind, tp, self.aside, self.budgets)]
 
-    async def _poll_once(self, lane: Lane, partitions: Sequence[TopicPartition]) -> None:
+    async def _poll_pieces(self, lane: Lane, partitions: Sequence[TopicPartition]) -> None:
+        """Work on a piece of each partition that is apart; before the next, others' batches end that have begun."""
+        found = False
+        for tp in partitions:
+            began = time.monotonic()
+            found |= await self._poll_once(lane, [tp])
+            await self._give_way(time.monotonic() - began)
+            if tp not in self.budgets:
+                self._thread.interrupt()  # the shared lane waits for records of the others alone
+        if not found:
+            await asyncio.sleep(IDLE_SECONDS)
+
+    async def _give_way(self, seconds: float) -> None:
+        """Wait until no batch of a shared lane is in progress, but no longer than so many seconds."""
+        shared = [lane.batch for lane in self.lanes if lane.kind is LaneKind.SHARED and lane.batch is not None]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                for batch in shared:
+                    await batch.finished.wait()
+
+    async def _poll_once(self, lane: Lane, partitions: Sequence[TopicPartition]) -> bool:
+        """Fetch a batch, have it worked on, and wait for its end; tell whether there was one."""
         async with lane.lock:
             generation = self.app.consumer_generation_id
-            records, troubles = await self._fetch(lane.topic, partitions, generation)
+            records, troubles = await self._fetch(lane, partitions, generation)
             if not self._may_deliver(generation):
-                return
+                return False
             unread = {tp.partition: self._unread(TP(*tp), some) for tp, some in records.items()}
             unread = {partition: some for partition, some in unread.items() if some}
             batch = Batch(lane.topic, generation, unread, self.ledger, self.draining)
             self._track(batch)
-        if lane.retries and not records and not troubles:
+        if lane.kind is LaneKind.RETRIES and not records and not troubles:
             for tp in partitions:
                 self.aside.remove(tp)  # nothing is left of what they failed on
         for tp, trouble in troubles.items():
             await self._examine(tp, trouble, generation)
         if unread and self._may_deliver(generation):
+            before = time.process_time()
             with lane.working_on(batch):
                 await self._deliver(batch)
+                self._count_time(lane, batch, time.process_time() - before)
                 await self._settle(batch)
+        elif lane.kind is LaneKind.APART:
+            self.budgets.spent(partitions[0], 0, 0.0)
+        return bool(unread)
+
+    def _count_time(self, lane: Lane, batch: Batch, seconds: float) -> None:
+        """Look whether a partition took too much of a batch's processor time, or takes little again."""
+        if lane.kind is LaneKind.SHARED:
+            self.budgets.judge(batch.topic, batch.records, seconds, self.owned[batch.topic])
+        elif lane.kind is LaneKind.APART:
+            for partition, records in batch.records.items():
+                self.budgets.spent(TopicPartition(batch.topic, partition), len(records), seconds)
 
     def _may_deliver(self, generation: int) -> bool:
         """Tell whether a batch reaches its agent: Faust drops what comes during a rebalance, or from before one.
@@ -333,11 +366,20 @@ class BatchConsumer(driver.Consumer):
         """
         return self.flow_active and generation == self.app.consumer_generation_id
 
-    async def _fetch(self, topic: str, partitions: Sequence[TopicPartition], generation: int) -> Fetched:
-        """Fetch records as long as they may be delivered."""
-        ends = self.options.bounds(topic, partitions)
-        limit = self.options.settings.poll_records
-        return await self._thread.fetch(Wanted(partitions, limit, ends, lambda: self._may_deliver(generation)))
+    async def _fetch(self, lane: Lane, partitions: Sequence[TopicPartition], generation: int) -> Fetched:
+        """Fetch records as long as they may be delivered: of each of several partitions its part of a full batch."""
+        ends, limit = self.options.bounds(lane.topic, partitions), self.options.settings.poll_records
+        each = limit if len(partitions) == 1 else max(LEAST_TAKEN, limit // len(partitions))
+        each = min(self.budgets.piece(tp, each) for tp in partitions)
+        changes = self.budgets.changes
+
+        def may_take() -> bool:
+            is_shared = lane.kind is LaneKind.SHARED
+            return self._may_deliver(generation) and not (is_shared and self.budgets.changes != changes)
+
+        return await self._thread.fetch(
+            Wanted(partitions, limit, each, ends, may_take, waits=lane.kind is not LaneKind.APART)
+        )
 
     async def _examine(self, tp: TopicPartition, trouble: Trouble, generation: int) -> None:
         """Set a partition aside that cannot be read on, or go on behind what an operator has accepted."""
@@ -388,43 +430,10 @@ class BatchConsumer(driver.Consumer):
         """Put a batch into the queues of its topic's agents and wait until it is finished."""
         self._outstanding.add(batch)
         try:
-            for channel in self._channels(TP(batch.topic, next(iter(batch.records)))):
-                channel.queue.put_nowait_enhanced(
-                    Event(self.app, None, batch, None, self._envelope(batch)),
-                    on_pressure_high=_ignore,
-                    on_pressure_drop=_ignore,
-                )
+            give_to_agents(self.app, batch)
             await batch.finished.wait()
         finally:
             self._outstanding.discard(batch)
-
-    def _channels(self, tp: TP) -> Iterable[ChannelT[Batch]]:
-        """Return the channels of the agents that read this topic."""
-        conductor = self.app.topics
-        assert isinstance(conductor, Conductor)  # noqa: S101 - a wiring error, not an input
-        return conductor._tp_index[tp]  # noqa: SLF001 - there is no public access
-
-    @staticmethod
-    def _envelope(batch: Batch) -> ConsumerMessage:
-        """Return the message that Faust's stream expects around a batch; only its generation is used."""
-        partition, records = next(iter(batch.records.items()))
-        message = ConsumerMessage(
-            batch.topic,
-            partition,
-            records[-1].offset,
-            records[-1].timestamp / 1000.0,
-            records[-1].timestamp_type,
-            None,
-            None,
-            None,
-            None,
-            0,
-            0,
-            TP(batch.topic, partition),
-            generation_id=batch.generation,
-        )
-        message.incref(1)
-        return message
 
 
 class BatchTransport(driver.Transport):
@@ -442,7 +451,3 @@ async def _seek(consumer: LogConsumer, partition: TopicPartition, offset: int) -
         consumer.seek(partition, offset)
     except IllegalStateError as error:
         log.info("%s partition %d belongs to another worker by now: %s", *partition, error)
-
-
-def _ignore() -> None:
-    """Ignore Faust's pressure marks: a topic is polled only when its queue is empty."""

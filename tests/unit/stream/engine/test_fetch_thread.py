@@ -102,7 +102,7 @@ class QueuedThread(FetchThread):
 
 
 def wanted(*partitions: TopicPartition, may_take: Callable[[], bool] = lambda: True) -> Wanted:
-    return Wanted(partitions, 10, {}, may_take)
+    return Wanted(partitions, 10, 10, {}, may_take)
 
 
 async def test_records_that_arrive_while_they_are_looked_for_are_not_waited_for() -> None:

@@ -13,7 +13,7 @@ from faust.types import TP
 from stream.engine import transport
 from stream.engine.batches import Batch, Commit, CommitLedger
 from stream.engine.fetch_thread import Fetched
-from stream.engine.lanes import Lane
+from stream.engine.lanes import Lane, LaneKind
 from stream.engine.transport import BatchConsumer
 
 HERE, ELSEWHERE = TopicPartition("transactions", 0), TopicPartition("transactions", 1)
@@ -77,7 +77,7 @@ async def test_what_is_read_again_from_before_the_commit_is_finished_and_commits
 async def test_the_watchdog_sees_a_lane_from_its_first_poll_on_and_so_none_while_no_broker_responds() -> None:
     made: Any = consumer({HERE: 0})[0]
     made.flow_active = False
-    made.lanes = (Lane("transactions", retries=False), Lane("transactions", retries=True))
+    made.lanes = (Lane("transactions", LaneKind.SHARED), Lane("transactions", LaneKind.RETRIES))
     assert made.pulses() == {}
     made.lanes[0].count_poll()
     assert made.pulses() == {"the consumer of transactions": 1}
@@ -111,7 +111,7 @@ async def test_records_that_a_rebalance_overtakes_are_not_delivered_where_nobody
     made._fetch, made._deliver, made.draining = fetch, deliver, asyncio.Event()
     made._read_offset = {TP(*HERE): None}
     monkeypatch.setattr(BatchConsumer, "options", property(lambda self: self.transport.options))
-    await asyncio.wait_for(made._poll_once(Lane("transactions", retries=False), [HERE]), 5)
+    await asyncio.wait_for(made._poll_once(Lane("transactions", LaneKind.SHARED), [HERE]), 5)
     assert delivered == []
 
 
@@ -201,7 +201,7 @@ async def test_a_lane_whose_flow_is_stopped_leaves_no_task_behind(monkeypatch: p
     made.flow_active, made.can_resume_flow = False, asyncio.Event()
     monkeypatch.setattr(BatchConsumer, "should_stop", False)
     made.app.should_stop = False
-    lane, fetcher = CountedLane("transactions", retries=False), SimpleNamespace(should_stop=False)
+    lane, fetcher = CountedLane("transactions", LaneKind.SHARED), SimpleNamespace(should_stop=False)
     polling, before = asyncio.create_task(made._poll(lane, fetcher)), len(asyncio.all_tasks())
     await asyncio.wait_for(lane.ten.wait(), 5)
     assert len(asyncio.all_tasks()) <= before

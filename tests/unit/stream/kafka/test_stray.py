@@ -17,7 +17,8 @@ from stream.engine.batches import Commit
 from stream.engine.ending import EndableProducer
 from stream.engine.fetch_thread import FetchThread
 from stream.engine.fetcher import LogConsumer
-from stream.engine.lanes import AsidePartitions, Lane
+from stream.engine.budgets import Budgets
+from stream.engine.lanes import AsidePartitions, Lane, LaneKind
 from stream.engine.publisher import Outgoing, Publisher
 from stream.engine.transport import BatchConsumer
 from stream.errors import PublishError, WriteGivenUpError
@@ -159,10 +160,11 @@ async def test_a_lane_that_ends_by_a_request_that_is_given_up_ends_the_process(m
     made: Any = BatchConsumer.__new__(BatchConsumer)
     made._stopped, made._crashed, made.app, made.flow_active = asyncio.Event(), asyncio.Event(), running, True
     made.aside = AsidePartitions(asyncio.get_running_loop().time, default_rng())
-    made.lanes = (Lane("labels", retries=False), Lane("labels", retries=True))
+    made.budgets = Budgets(asyncio.get_running_loop().time)
+    made.lanes = (Lane("labels", LaneKind.SHARED), Lane("labels", LaneKind.RETRIES))
     made.transport = SimpleNamespace(options=SimpleNamespace(fatal=fatal.append))
     monkeypatch.setattr(BatchConsumer, "options", property(lambda self: self.transport.options))
-    monkeypatch.setattr(BatchConsumer, "_pollable", lambda _, lane: [] if lane.retries else [HERE])
+    monkeypatch.setattr(BatchConsumer, "_pollable", lambda _, lane: [] if lane.kind is LaneKind.RETRIES else [HERE])
     monkeypatch.setattr(BatchConsumer, "_poll_once", give_up)
     await asyncio.wait_for(made._drain_messages(running), 5)
     assert "given up" in fatal[0]
