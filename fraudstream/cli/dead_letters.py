@@ -183,7 +183,10 @@ def skip(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Pass over the records at an offset that cannot be read, on the record."""
+    """Pass over the records at an offset that cannot be read, or go on behind a run of dead letters, on the record.
+
+    A partition that was halted goes on when the last record of its run is skipped; `/health/ready` names its offset.
+    """
     if not reason:
         raise click.UsageError("--reason is needed: it is kept with the command for ever")
     settings = settings_or_refuse()
@@ -201,6 +204,8 @@ def _doubt(settings: Settings, tp: TopicPartition, offset: int) -> str:
     except (KafkaError, OSError, TimeoutError) as error:
         return f"warning: it cannot be checked whether offset {offset} is unreadable: {error!r}\n"
     if found is None:
+        if _found(settings, Choice(names=(f"{tp.topic}:{tp.partition}:{offset}",))):
+            return ""
         return f"warning: what is at offset {offset} can be read here, so there is nothing to pass over\n"
     if found.first != offset:
         return f"warning: no unreadable range begins at offset {offset}; it lies in that from {found.first} on\n"

@@ -35,19 +35,22 @@ _FAIR_SHARES, _LARGEST_SHARE = 2.0, 0.75
 """A partition takes too much with twice an equal share of a batch, or with this one."""
 _CALM_SECONDS = 2.0
 """A partition comes back when all that arrived has fit into its pieces for so long."""
-_KEY_SHARE = 0.5
-"""A key with this share of the records is named, by its hash."""
+_CARD_SHARE = 0.5
+"""A card with more than this share of the records is named, by its hash."""
 
 
 class Excess(NamedTuple):
-    """Why a partition is apart: its share of a batch and the seconds of that, and the hash of a key with most of it."""
+    """Why a partition is apart: its share of a batch, and the seconds of that.
+
+    `card` is the hash by which Redis names the card of most of its records; empty if there is none.
+    """
 
     share: float
     seconds: float
-    key: str
+    card: str
 
     def __str__(self) -> str:
-        of_card = f"; most of it is of the card with the hash {self.key}" if self.key else ""
+        of_card = f", most of it of the card with the hash {self.card}" if self.card else ""
         return f"it had {self.share:.0%} of a batch that took {self.seconds * 1000:.0f} ms{of_card}"
 
 
@@ -86,12 +89,12 @@ class Budgets:
         partition = max(shares, key=shares.__getitem__)
         if shares[partition] < min(_FAIR_SHARES / own, _LARGEST_SHARE):
             return
-        excess = Excess(shares[partition], seconds, _hash_of_most(records[partition]))
+        excess = Excess(shares[partition], seconds, _card_of_most(records[partition]))
         log.warning(
             "%s partition %d goes on apart from the others, in small pieces: %s. Other partitions do not wait for it; "
             "find out what its producer sends",
             *(topic, partition, excess),
-            extra={"event": "partition_apart", "topic": topic, "partition": partition, "card": excess.key},
+            extra={"event": "partition_apart", "topic": topic, "partition": partition, "card": excess.card},
         )
         piece = max(1, int(counts[partition] * PIECE_SECONDS / seconds))
         self._apart[TopicPartition(topic, partition)] = _Apart(excess, piece, self.clock() + _CALM_SECONDS)
@@ -143,9 +146,9 @@ class Budgets:
         return bool(self._apart)
 
 
-def _hash_of_most(records: Sequence[Record]) -> str:
+def _card_of_most(records: Sequence[Record]) -> str:
     """Return the hash by which Redis names the card that most records have as their key; empty if there is none."""
     key, count = Counter(record.key for record in records).most_common(1)[0]
-    if key is None or count <= _KEY_SHARE * len(records):
+    if key is None or count <= _CARD_SHARE * len(records):
         return ""
     return f"{card_hash(key.decode('utf-8', 'surrogateescape')) & (2**64 - 1):016x}"

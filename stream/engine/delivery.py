@@ -2,22 +2,21 @@
 
 from collections.abc import Iterable
 
-from faust import App
 from faust.events import Event
 from faust.transport.conductor import Conductor
-from faust.types import TP, ChannelT, ConsumerMessage
+from faust.types import TP, AppT, ChannelT, ConsumerMessage
 
 from stream.engine.batches import Batch
 
 
-def give_to_agents(app: App, batch: Batch) -> None:
+def give_to_agents(app: AppT, batch: Batch) -> None:
     """Put a batch into the queues of its topic's agents: one each, since a lane polls only after its last batch."""
     event = Event(app, None, batch, None, _envelope(batch))
     for channel in _channels(app, TP(batch.topic, next(iter(batch.records)))):
         channel.queue.put_nowait_enhanced(event, on_pressure_high=_ignore, on_pressure_drop=_ignore)
 
 
-def _channels(app: App, tp: TP) -> Iterable[ChannelT[Batch]]:
+def _channels(app: AppT, tp: TP) -> Iterable[ChannelT[Batch]]:
     """Return the channels of the agents that read this topic."""
     conductor = app.topics
     assert isinstance(conductor, Conductor)  # noqa: S101 - a wiring error, not an input

@@ -55,7 +55,6 @@ class BatchConsumer(driver.Consumer):
         self.uncopied: dict[TopicPartition, Commit] = {}
         """The last commit of each partition, until whoever keeps a second copy removes it."""
         self._outstanding: set[Batch] = set()
-        self._halted: set[TopicPartition] = set()
         self._left = False
         super().__init__(*args, **kwargs)
 
@@ -181,10 +180,6 @@ class BatchConsumer(driver.Consumer):
         own = [TopicPartition(*tp) for tp in self._active_partitions if tp.topic == topic]
         return {tp.partition: self.ledger.finished_offset(tp) or self._committed_offset[TP(*tp)] or 0 for tp in own}
 
-    def halt(self, partition: TopicPartition) -> None:
-        """Stop reading a partition until the process restarts."""
-        self._halted.add(partition)
-
     # --- signs of life
 
     async def verify_all_partitions_active(self) -> None:
@@ -228,11 +223,6 @@ class BatchConsumer(driver.Consumer):
     def _own(self, found: Mapping[TopicPartition, Value]) -> dict[TopicPartition, Value]:
         own = {TopicPartition(*tp) for tp in tuple(self._active_partitions)}
         return {tp: one for tp, one in found.items() if tp in own}
-
-    @property
-    def halted(self) -> int:
-        """The number of own partitions that are halted."""
-        return sum(TP(*tp) in self._active_partitions for tp in tuple(self._halted))
 
     @property
     def owned(self) -> Counter[str]:
@@ -300,10 +290,9 @@ class BatchConsumer(driver.Consumer):
 
     def _pollable(self, lane: Lane) -> list[TopicPartition]:
         """Return the partitions that this lane polls now."""
-        held, halted = self.options.held(), self._halted
+        held = self.options.held()
         own = [TopicPartition(*tp) for tp in self._active_partitions if tp.topic == lane.topic]
-        own = [tp for tp in own if tp not in halted and tp not in held]
-        return [tp for tp in own if polls(lane.kind, tp, self.aside, self.budgets)]
+        return [tp for tp in own if tp not in held and polls(lane.kind, tp, self.aside, self.budgets)]
 
     async def _poll_pieces(self, lane: Lane, partitions: Sequence[TopicPartition]) -> None:
         """Work on a piece of each partition that is apart; before the next, others' batches end that have begun."""

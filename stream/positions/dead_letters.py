@@ -208,19 +208,36 @@ def to_records(letters: Iterable[DeadLetter], origin: LetterOrigin) -> list[Outg
     return [letter.to_record(origin) for letter in letters]
 
 
+class Halt(NamedTuple):
+    """Why a partition is halted: the last record of a run of dead letters; a skip of that offset ends it."""
+
+    topic: str
+    partition: int
+    offset: int
+    code: DeadLetterCode
+
+    def __str__(self) -> str:
+        place = f"--topic {self.topic} --partition {self.partition} --offset {self.offset}"
+        return (
+            f"{MAX_RUN} dead letters in a row up to offset {self.offset}, the last {self.code}; see `fraudstream "
+            f"dead-letters show {self.topic}:{self.partition}:{self.offset}`, fix the producer, then go on behind them "
+            f"by `fraudstream dead-letters skip {place}`"
+        )
+
+
 @dataclass(slots=True)
 class DeadLetterRuns:
-    """The length of the current run by partition, and the reason for each partition that reached the limit.
+    """The length of the current run by partition, and the halt of each partition that reached the limit.
 
     `counted` is the last counted offset by partition, so that a record is counted once even if its batch is retried.
     """
 
     lengths: dict[int, int] = field(default_factory=dict)
-    halted: dict[int, str] = field(default_factory=dict)
+    halted: dict[int, Halt] = field(default_factory=dict)
     counted: dict[int, int] = field(default_factory=dict)
 
     def forget(self, partition: int) -> None:
-        """Forget a partition's run: its next records are of another assignment or log, and no longer in a row."""
+        """Forget a partition's run: an operator lets it go on, or its next records are of another assignment or log."""
         for of_partition in (self.lengths, self.halted, self.counted):
             of_partition.pop(partition, None)
 
@@ -240,9 +257,4 @@ class DeadLetterRuns:
                 continue  # a file that is filled in again with other contents: no producer is to be stopped for it
             self.lengths[partition] = 0 if letter is None else self.lengths.get(partition, 0) + 1
             if letter is not None and self.lengths[partition] == MAX_RUN:
-                record = letter.record
-                self.halted[partition] = (
-                    f"{MAX_RUN} dead letters in a row up to offset {record.offset}, the last {letter.code}; see "
-                    f"`fraudstream dead-letters show {record.topic}:{partition}:{record.offset}`, fix the producer, "
-                    f"then restart the worker"
-                )
+                self.halted[partition] = Halt(letter.record.topic, partition, letter.record.offset, letter.code)

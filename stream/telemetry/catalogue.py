@@ -138,7 +138,7 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         "{partition}",
         (),
         "Partitions halted by a run of dead letters.",
-        "above 0: the producer is broken; fix it, then restart the worker.",
+        "above 0: the producer is broken; fix it, then end the halt by `fraudstream dead-letters skip`.",
     ),
     "fraudstream.history.damaged": Metric(
         MetricKind.GAUGE,
@@ -252,6 +252,14 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         ("digest", "name", "version"),
         "Days until the review of each model that decides is due, by its card; below 0 once it is overdue.",
         "below 30: plan the review, and record it by `fraudstream model card`.",
+    ),
+    "fraudstream.over_budget": Metric(
+        MetricKind.GAUGE,
+        "{partition}",
+        ("topic", "partition", "card"),
+        "1 for an own partition that takes more than its share of time, and goes on apart from the others, in small "
+        "pieces. `card` is the hash of a card with most of the records that it had then.",
+        "above 0 for long: a producer sends more than is decided, or records that take long.",
     ),
     "fraudstream.overruled": Metric(
         MetricKind.COUNTER,

@@ -66,6 +66,7 @@ MetricName = Literal[
     "fraudstream.lost_unread",
     "fraudstream.model.info",
     "fraudstream.model.review",
+    "fraudstream.over_budget",
     "fraudstream.overruled",
     "fraudstream.partitions",
     "fraudstream.predictions",

@@ -227,6 +227,7 @@ class WorkerApp(faust.App):
             let_through_cap=let_through.cap,
             let_through_left=let_through.left,
             clock_is_behind=lambda: parts.decider.clock_is_behind,
+            halted=lambda: parts.decider.halted,
             queued=lambda: parts.lineup.comparer.queued,
             cache_stats=lambda: parts.histories.store.cache_stats,
             lost_events=lambda: parts.lineup.follower.log.lost,
@@ -259,7 +260,7 @@ class WorkerApp(faust.App):
 
     def _held(self) -> Collection[TopicPartition]:
         """Return the partitions that may not be read now at all."""
-        return self.parts.input.losses.held | self.parts.input.catch_up.held
+        return self.parts.input.losses.held | self.parts.input.catch_up.held | self.parts.decider.held()
 
     def _bounds(self, topic: str, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Return from which offset on partitions may not be read now: what a silent deployment may not decide."""

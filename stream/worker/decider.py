@@ -7,6 +7,7 @@ and keeps the position of each partition. Published decisions are offered to the
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -19,7 +20,6 @@ from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels, ServingModels
 from stream.engine.batches import Batch, Record
 from stream.engine.publisher import Outgoing, Publisher
-from stream.engine.transport import BatchConsumer
 from stream.errors import ClockBehindError, StaleBatchError
 from stream.kafka.topics import DEAD_LETTERS, TRANSACTIONS
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
@@ -100,9 +100,8 @@ class _Parted(NamedTuple):
 class Decider:
     """Decides the batches of its partitions, and sets those aside that cannot go on.
 
-    `consumer` returns the consumer that Faust has created. `may_decide` tells whether the other parts of the worker
-    allow decisions now, `clock_is_checked` whether brokers refuse payments that are ahead of their clocks. `emit`
-    receives facts for telemetry.
+    `may_decide` tells whether the other parts of the worker allow decisions now, `clock_is_checked` whether brokers
+    refuse payments that are ahead of their clocks. `emit` receives facts for telemetry.
     """
 
     def __init__(  # noqa: PLR0913 - each part of a worker is named where all are wired
@@ -114,7 +113,6 @@ class Decider:
         follower: Follower,
         publisher: Publisher,
         positions: DecisionPositions,
-        consumer: Callable[[], BatchConsumer],
         may_decide: Callable[[], bool],
         emit: FactListener,
         tracing: Tracing,
@@ -126,7 +124,6 @@ class Decider:
         self._pipeline = pipeline
         self._models = models
         self._follower = follower
-        self._consumer = consumer
         self._may_decide = may_decide
         self._emit = emit
         self._tracing = tracing
@@ -156,6 +153,19 @@ class Decider:
         if behind := [one for one, at in known.items() if at.revision_in(term) > revision]:
             found.append(f"partitions {behind} were decided under a revision that is not known here yet")
         return [*found, self._trouble] if self._trouble else found
+
+    def held(self) -> AbstractSet[TopicPartition]:
+        """Return the halted partitions, which must not be read on until an operator skips the end of each one's run."""
+        for partition, halt in tuple(self._runs.halted.items()):
+            if halt.offset in self._follower.logs.skipped_in(self._topic, partition, self._positions.log):
+                log.warning("%s partition %d goes on behind its dead letters, after offset %d", *halt[:3])
+                self._runs.forget(partition)
+        return {TopicPartition(self._topic, partition) for partition in self._runs.halted}
+
+    @property
+    def halted(self) -> int:
+        """The number of own partitions that are halted."""
+        return len(self._runs.halted.keys() & self._positions.partitions)
 
     async def decide_batch(self, batch: Batch) -> None:
         """Decide a batch as soon as possible; drop it if its partitions are revoked before it is done."""
@@ -307,10 +317,7 @@ class Decider:
         stopwatch.lap("publish")
         written = batch.current()
         self._cap_log.look({one: self._positions[one] for one in written}, terms.serving.decline_cap)
-        for partition in written:
-            if partition in self._runs.halted:
-                self._consumer().halt(TopicPartition(self._topic, partition))
-            # Also of one that is halted: what has a letter now must not be judged again after a restart.
+        for partition in written:  # also what is halted: what has a letter now must not be judged again after a restart
             batch.acknowledge(partition, self._positions.note(partition, batch.records[partition][-1].offset + 1))
         outputs.stages.extend(stopwatch.stages)
         fact = Decided(

@@ -134,6 +134,7 @@ class GaugeSources:
     let_through_cap: Callable[[], Mapping[str, int]]
     let_through_left: Callable[[], Mapping[str, int]]
     clock_is_behind: Callable[[], int]
+    halted: Callable[[], int]
     queued: Callable[[], int]
     cache_stats: Callable[[], Mapping[Entity, CacheStats]]
     lost_events: Callable[[], int]
@@ -159,7 +160,7 @@ class GaugeSources:
             "fraudstream.control_log.lost": lambda: _one(self.lost_events()),
             "fraudstream.control_log.unsaved": lambda: _one(self.unsaved_events()),
             "fraudstream.decline_cap.active": lambda: {(arm,): count for arm, count in self.capped().items()},
-            "fraudstream.halted": lambda: _one(consumer.halted if (consumer := self.consumer()) else 0),
+            "fraudstream.halted": lambda: _one(self.halted()),
             "fraudstream.history.damaged": lambda: _one(self.damaged()),
             "fraudstream.history.incomplete": lambda: _one(self.incomplete()),
             "fraudstream.history.missing": lambda: _one(self.missing_days()),
@@ -170,6 +171,7 @@ class GaugeSources:
             "fraudstream.let_through.left": lambda: _by_currency(self.let_through_left()),
             "fraudstream.model.info": lambda: dict.fromkeys(self._model_info(), 1),
             "fraudstream.model.review": lambda: dict(self.review_days()),
+            "fraudstream.over_budget": self._over_budget,
             "fraudstream.partitions": self._partitions,
             "fraudstream.publishes": lambda: _one(self.publishes()),
             "fraudstream.ready": lambda: _one(not self.reasons()),
@@ -195,6 +197,11 @@ class GaugeSources:
     def _uncommitted_age(self) -> dict[Values, float]:
         now = time.monotonic()
         return {key: now - one.since for key, one in self._held_back()}
+
+    def _over_budget(self) -> dict[Values, float]:
+        consumer = self.consumer()
+        excesses = {} if consumer is None else consumer.budgets.excesses()
+        return {(tp.topic, str(tp.partition), one.card): 1 for tp, one in excesses.items()}
 
     def _partitions(self) -> dict[Values, float]:
         consumer = self.consumer()

@@ -246,7 +246,7 @@ class WorkerParts:
             app=app,
             emit=telemetry.emit,
         )
-        self.decider = self._decider(settings, features, telemetry, app)
+        self.decider = self._decider(settings, features, telemetry)
         self.labeller = Labeller(
             settings=settings,
             store=self.histories.decided,
@@ -266,7 +266,7 @@ class WorkerParts:
         self.repairer = self._repairer(settings, features, telemetry, app)
         self.startup = self._startup(settings, features, app)
 
-    def _decider(self, settings: Settings, features: FeatureSets, telemetry: Telemetry, app: AppAccess) -> Decider:
+    def _decider(self, settings: Settings, features: FeatureSets, telemetry: Telemetry) -> Decider:
         histories, lineup, topics = self.histories, self.lineup, self.input.topics
         return Decider(
             settings=settings,
@@ -275,7 +275,6 @@ class WorkerParts:
             follower=lineup.follower,
             publisher=self.kafka.publisher,
             positions=self.input.positions,
-            consumer=app.created,
             may_decide=lambda: lineup.judge.settled and (degrades(settings) or not histories.store.incomplete),
             emit=telemetry.emit,
             tracing=telemetry.tracing,

@@ -140,7 +140,6 @@ class Worker:
             "follower": SimpleNamespace(wait_for_change=asyncio.sleep, lineup=lineup, logs=Logs()),
             "publisher": brokers,
             "positions": self.positions,
-            "consumer": lambda: None,
             "may_decide": lambda: True,
             "emit": self.facts.append,
             "tracing": NoTracing(),

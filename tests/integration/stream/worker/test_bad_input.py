@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -149,7 +150,9 @@ def test_valid_labels_become_outcomes_and_invalid_ones_dead_letters(standing: Fl
     assert dict(letter.headers)["error.code"] == b"invalid_field"
 
 
-def test_a_thousand_dead_letters_in_a_row_halt_their_partition_and_unset_readiness(fleet: Fleet) -> None:
+def test_a_thousand_dead_letters_in_a_row_halt_their_partition_until_an_operator_skips_the_last_one(
+    fleet: Fleet,
+) -> None:
     (worker,) = fleet.go_live()
     other = next(f"card-{at}" for at in range(50) if partition_of(f"card-{at}") != partition_of(KEY))
     fleet.publish([(KEY, b"broken")] * 1_000)
@@ -159,6 +162,13 @@ def test_a_thousand_dead_letters_in_a_row_halt_their_partition_and_unset_readine
     fleet.publish([payment(1, card_id=KEY), payment(2, card_id=other)])
     (score,) = fleet.await_scores(1)
     assert score.card_id == other
+    (command,) = re.findall(r"`fraudstream (dead-letters skip [^`]*)`", str(reasons))
+    done = fleet.cli(*command.split(), "--reason", "the producer is repaired")
+    assert (done.returncode, done.stderr) == (0, ""), "what is refused is what may be skipped: no warning"
+    fleet.await_scores(2)
+    worker.await_ready()
+    assert worker.metric("fraudstream_halted") == 0
+    assert fleet.cli("topics", "audit").returncode == 0
 
 
 @pytest.mark.parametrize("setting", ["REDIS_URL", "BROKERS"])

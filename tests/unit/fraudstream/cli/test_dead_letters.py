@@ -95,19 +95,21 @@ def test_a_long_value_is_cut_for_people_only(run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "warned"),
+    ("found", "letters", "warned"),
     [
-        (Unreadable(7, 10, "its checksum is wrong"), ""),
+        (Unreadable(7, 10, "its checksum is wrong"), (), ""),
         (
             Unreadable(5, 10, "its checksum is wrong"),
+            (),
             "begins at offset 7; it lies in that from 5 on",
         ),
-        (None, "what is at offset 7 can be read here"),
-        (TimeoutError(), "it cannot be checked whether offset 7 is unreadable"),
+        (None, (), "what is at offset 7 can be read here"),
+        (None, ("its dead letter",), ""),
+        (TimeoutError(), (), "it cannot be checked whether offset 7 is unreadable"),
     ],
 )
 def test_a_skip_that_would_change_nothing_is_warned_of_and_sent(
-    monkeypatch: pytest.MonkeyPatch, found: Unreadable | Exception | None, warned: str
+    monkeypatch: pytest.MonkeyPatch, found: Unreadable | Exception | None, letters: Sequence[str], warned: str
 ) -> None:
     sent = []
 
@@ -117,6 +119,9 @@ def test_a_skip_that_would_change_nothing_is_warned_of_and_sent(
         return found
 
     monkeypatch.setattr(dead_letters, "unreadable_at", unreadable_at)
+    monkeypatch.setattr(
+        dead_letters, "_found", lambda _, choice: letters if choice.names == ("transactions:3:7",) else ()
+    )
     monkeypatch.setattr(dead_letters, "settings_or_refuse", Settings)
     monkeypatch.setattr(dead_letters, "send_partition_command", lambda *command: sent.append(command[2].offset))
     place = ["--topic", "transactions", "--partition", "3", "--offset", "7", "--reason", "damaged"]

@@ -36,7 +36,7 @@ ALLOWED: dict[tuple[str, ...], set[str]] = {
     ("features", "rebuild"): KAFKA | RICH | HISTORIES,
     ("publish", "--help"): KAFKA | RICH | {"numpy"},
     ("backfill", "--help"): KAFKA | MODELS | RICH,
-    ("demo", "--help"): KAFKA | RICH,
+    ("demo", "--help"): KAFKA | RICH | {"numpy"},
     ("evaluate", "--help"): KAFKA | RICH | MODELS,
     ("train", "--help"): KAFKA | RICH | MODELS,
     ("distill", "--help"): KAFKA | RICH | MODELS,

@@ -14,10 +14,10 @@ from stream.control import follower
 from stream.control.follower import Follower
 from stream.engine import publisher
 from stream.engine.batches import Commit
+from stream.engine.budgets import Budgets
 from stream.engine.ending import EndableProducer
 from stream.engine.fetch_thread import FetchThread
 from stream.engine.fetcher import LogConsumer
-from stream.engine.budgets import Budgets
 from stream.engine.lanes import AsidePartitions, Lane, LaneKind
 from stream.engine.publisher import Outgoing, Publisher
 from stream.engine.transport import BatchConsumer

@@ -193,11 +193,10 @@ def test_a_partition_halts_at_the_1000th_dead_letter_in_a_row() -> None:
     assert runs.halted == {}
     runs.add([letter(lot[-1], f"got {CARD_NUMBER}")], {0: lot[-1:]})
     assert runs.halted.keys() == {0}
-    assert (
-        "up to offset 999, the last not_json; see `fraudstream dead-letters show transactions:0:999`"
-        in (runs.halted[0])
-    )
-    assert "got" not in runs.halted[0], "a detail quotes the record, and the reason is logged"
+    told = str(runs.halted[0])
+    assert "up to offset 999, the last not_json; see `fraudstream dead-letters show transactions:0:999`" in told
+    assert "`fraudstream dead-letters skip --topic transactions --partition 0 --offset 999`" in told
+    assert "got" not in told, "a detail quotes the record, and the reason is logged"
 
 
 def test_one_good_record_ends_a_run() -> None:

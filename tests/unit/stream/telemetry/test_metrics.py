@@ -61,6 +61,7 @@ GAUGES: Gauges = {
     "fraudstream.let_through.left": lambda: {("EUR",): 45_834},
     "fraudstream.model.info": lambda: {("live", DIGEST[:12], "cards", "1"): 1},
     "fraudstream.model.review": lambda: {(DIGEST[:12], "cards", "1"): 12.5},
+    "fraudstream.over_budget": lambda: {("transactions", "0", "00ff00ff00ff00ff"): 1},
     "fraudstream.partitions": lambda: {("transactions",): 4},
     "fraudstream.ready": lambda: {(): 1},
     "fraudstream.publishes": lambda: {(): 1},

@@ -105,7 +105,6 @@ class Worker:
             "follower": SimpleNamespace(wait_for_change=asyncio.sleep, lineup=SimpleNamespace(revision=1), logs=Logs()),
             "publisher": self.scores,
             "positions": known_positions(range(len(logs))),
-            "consumer": lambda: None,
             "may_decide": lambda: True,
             "emit": self.facts.append,
             "tracing": NoTracing(),

@@ -131,7 +131,6 @@ class Worker:
             pipeline=Pipeline(Settings(), FEATURES, store),
             models=anything,
             follower=anything,
-            consumer=lambda: anything,
             may_decide=lambda: True,
             emit=self.facts.append,
             tracing=anything,
