@@ -23,7 +23,7 @@ from models.limits import LimitState
 from models.policy import Payments
 from stream.clock import Stage, Stopwatch
 from stream.code_version import code_version
-from stream.contract.codes import DeadLetterCode
+from stream.contract.codes import UNREADABLE_EVER, DeadLetterCode
 from stream.control.model_cache import ServingModels
 from stream.deciding_settings import deciding_settings
 from stream.engine.batches import Record, in_thread_if_large, size_of
@@ -255,7 +255,9 @@ class Pipeline:
 
         A worker before, or this one under another clock, has accepted them, and ended before it could say so.
         """
-        records = [one.record for one in dead]
+        records = [one.record for one in dead if one.code not in UNREADABLE_EVER]
+        if not records:
+            return frozenset()
         read = await self._decode(records, size_of(*records), log, is_accepted=_always)
         held = await self._store.holds(read.columns) if read.records else ()
         return frozenset(

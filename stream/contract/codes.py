@@ -50,6 +50,20 @@ class DeadLetterCode(StrEnum):
     its histories. After an error later on, a transaction is decided by rules instead."""
 
 
+UNREADABLE_EVER = frozenset(
+    {
+        DeadLetterCode.UNREADABLE_RECORD,
+        DeadLetterCode.EMPTY_VALUE,
+        DeadLetterCode.TOO_LARGE,
+        DeadLetterCode.NOT_JSON,
+        DeadLetterCode.TOO_DEEP,
+        DeadLetterCode.NOT_AN_OBJECT,
+        DeadLetterCode.MISSING_FIELD,
+    }
+)
+"""In spite of these no record was ever accepted: they follow from its bytes, under every clock and all settings."""
+
+
 class Rejection(NamedTuple):
     """Why a record was rejected; `detail` names the field, its value and what is expected."""
 

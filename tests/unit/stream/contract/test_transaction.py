@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from stream.contract import transaction as module
-from stream.contract.codes import DeadLetterCode, Rejection
+from stream.contract.codes import UNREADABLE_EVER, DeadLetterCode, Rejection
 from stream.contract.fields import ORDINARY_VALUE_BYTES, KnownFields, RawRecord, decode_object
 from stream.contract.schema import json_schema
 from stream.contract.transaction import (
@@ -465,3 +465,18 @@ def test_an_accepted_record_whose_amount_is_no_number_is_none_that_can_be_comput
     found = read_accepted_transaction(msgspec.json.encode(PAYMENT | {"amount_minor": amount}))
     assert isinstance(found, Rejection)
     assert found.code in {DeadLetterCode.INVALID_FIELD, DeadLetterCode.MISSING_FIELD}
+
+
+ANY_FIELDS = st.dictionaries(
+    st.sampled_from([*FULL_PAYMENT, "schema", "more"]), st.none() | st.integers() | st.text() | st.just("erasure")
+)
+
+
+@given((RECORDS | ANY_FIELDS).map(msgspec.json.encode) | st.binary(max_size=40))
+@example(b"[" * 600 + b"]" * 600)
+@example(b"7" * 5_000)
+def test_what_can_never_be_read_is_not_accepted_as_if_it_had_been_before_either(value: bytes) -> None:
+    for one in (value, value.replace(b'"authorization"', b'"erasure"')):
+        found = read(one)
+        if isinstance(found, Rejection) and found.code in UNREADABLE_EVER:
+            assert isinstance(read_accepted_transaction(one), Rejection)
