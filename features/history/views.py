@@ -104,6 +104,23 @@ def spans_of(histories: Histories) -> RowSpans:
     return _spans(starts, lengths, columns, EVERYTHING_MS, rows)
 
 
+def spans_of_long(histories: Histories) -> tuple[Ints, RowSpans] | None:
+    """Return the numbers of the transactions that see just a beginning of a long history, and where these lie.
+
+    Compacted histories and displaced transactions are left out. None if there is none, or if what is visible does not
+    follow from one horizon in ms.
+    """
+    plain = [long for long in histories.long if not long.compacted and not long.within.allows_panes]
+    if not plain:
+        return None
+    which = [~np.array(long.displaced, np.bool_) for long in plain]
+    numbers = np.concatenate([long.numbers[is_plain] for long, is_plain in zip(plain, which, strict=True)])
+    lengths = np.concatenate([long.places[is_plain] + 1 for long, is_plain in zip(plain, which, strict=True)])
+    starts = np.repeat([long.rows.ctypes.data for long in plain], [np.count_nonzero(is_plain) for is_plain in which])
+    first = plain[0]
+    return numbers, _spans(starts, lengths, first.rows.shape[1], first.within.horizon_ms, plain)
+
+
 def _spans(
     starts: Sequence[int] | Ints, lengths: Sequence[int] | Ints, columns: int, horizon_ms: int, kept: object
 ) -> RowSpans:

@@ -19,7 +19,7 @@ from features.history.frames import Beginning, Columns, Flags, Floats, Frame, Wi
 from features.history.history import seen_by, visible
 from features.history.retention import ResolutionSchedule
 from features.history.store import NOWHERE, Entity, Histories, Ints, LongHistory, Observed, Transactions
-from features.history.views import spans_of
+from features.history.views import RowSpans, spans_of, spans_of_long
 from features.vector import amounts, habits, novelty, travel
 from features.vector.frauds import (
     days_since_first_fraud,
@@ -91,8 +91,6 @@ COMPUTED_BY: Mapping[Aggregate, Callable[..., Floats]] = MappingProxyType(
 
 Groups = Sequence[tuple[Sequence[Feature], slice]]
 """Features that are computed in one pass, and their places among those of all groups."""
-OwnFrame = tuple[slice, Frame]
-"""Which transaction of a batch a frame is of, and the frame."""
 KERNEL = open_kernel()
 """The kernel in C; None: numpy computes everything, with the same bits."""
 NONE_READ = -1
@@ -230,22 +228,22 @@ def _plan(groups: Groups) -> _Plan:
 
 
 def _compute(plan: _Plan, seen: tuple[Histories, Ints], schedule: ResolutionSchedule, found: Floats) -> None:
-    """Fill in the features of one kind of history: of short ones by the kernel where it can, else frame by frame."""
+    """Fill in the features of one kind of history: by the kernel where it can, else frame by frame."""
     histories, own_ms = seen
-    groups, short = plan.groups, histories.short if histories.long else np.arange(len(own_ms))
-    if not len(short):
-        groups = ()
-    elif KERNEL is not None and not schedule.allows_panes:
-        groups = plan.rest
-        _by_kernel(KERNEL, plan, (histories, own_ms, short), schedule, found)
-    if groups:
-        _fill(found, groups, short, _FrameReader(Frame(histories, own_ms[short], schedule), schedule))
-    for which, frame in _long_frames(histories, own_ms, schedule):
-        _fill(found, plan.groups, which, _FrameReader(frame, schedule))
-        del frame  # the next one needs the memory
+    kernel = None if schedule.allows_panes else KERNEL
+    short = histories.short if histories.long else np.arange(len(own_ms))
+    if len(short):
+        groups = plan.groups
+        if kernel is not None:
+            groups = plan.rest
+            _short_by_kernel(kernel, plan, (histories, own_ms, short), schedule, found)
+        if groups:
+            _fill(found, groups, short, _FrameReader(Frame(histories, own_ms[short], schedule), schedule))
+    if histories.long:
+        _compute_long(kernel, plan, seen, schedule, found)
 
 
-def _by_kernel(
+def _short_by_kernel(
     kernel: WindowKernel,
     plan: _Plan,
     seen: tuple[Histories, Ints, Ints],
@@ -254,15 +252,44 @@ def _by_kernel(
 ) -> None:
     """Fill in what the kernel computes of the short histories; numpy computes those that it leaves."""
     histories, own_ms, short = seen
-    values = np.empty((len(found), len(short))) if histories.long else found
-    left = kernel.compute(plan.steps, spans_of(histories), own_ms[short], values)
-    if values is not found:
-        places = plan.steps.table[:, COLUMN]
-        found[places[:, np.newaxis], short] = values[places]
+    left = _by_kernel(kernel, plan, spans_of(histories), own_ms, found, which=short if histories.long else None)
     if left.any():
         which = short[left]
         frame = Frame(Histories(*histories.part(left), histories.positions[:0]), own_ms[which], schedule)
         _fill(found, plan.compiled, which, _FrameReader(frame, schedule))
+
+
+def _by_kernel(
+    kernel: WindowKernel, plan: _Plan, spans: RowSpans, own_ms: Ints, found: Floats, *, which: Ints | None
+) -> Flags:
+    """Fill in what the kernel computes of the transactions `which`, None: of all in order; return which it leaves."""
+    if which is None:
+        return kernel.compute(plan.steps, spans, own_ms, found)
+    values, places = np.empty((len(found), len(which))), plan.steps.table[:, COLUMN]
+    left = kernel.compute(plan.steps, spans, own_ms[which], values)
+    found[places[:, np.newaxis], which] = values[places]
+    return left
+
+
+def _compute_long(
+    kernel: WindowKernel | None,
+    plan: _Plan,
+    seen: tuple[Histories, Ints],
+    schedule: ResolutionSchedule,
+    found: Floats,
+) -> None:
+    """Fill in the features of the transactions that see long histories."""
+    histories, own_ms = seen
+    is_done = np.zeros(len(own_ms), np.bool_)
+    spans = None if kernel is None else spans_of_long(histories)
+    if kernel is not None and spans is not None:
+        numbers, where = spans
+        is_done[numbers] = ~_by_kernel(kernel, plan, where, own_ms, found, which=numbers)
+    wanted = np.ones(len(own_ms), np.bool_) if plan.rest else ~is_done
+    for number, frame in _long_frames(histories, own_ms, schedule, wanted):
+        groups = plan.rest if is_done[number] else plan.groups
+        _fill(found, groups, slice(number, number + 1), _FrameReader(frame, schedule))
+        del frame  # the next one needs the memory
 
 
 def _fill(found: Floats, groups: Groups, which: slice | Ints, reading: "_FrameReader") -> None:
@@ -271,19 +298,23 @@ def _fill(found: Floats, groups: Groups, which: slice | Ints, reading: "_FrameRe
         found[at, which] = reading.values(rows)
 
 
-def _long_frames(histories: Histories, own_ms: Ints, schedule: ResolutionSchedule) -> Iterator[OwnFrame]:
-    """Yield each transaction that sees a long history, and its frame."""
+def _long_frames(
+    histories: Histories, own_ms: Ints, schedule: ResolutionSchedule, wanted: Flags
+) -> Iterator[tuple[int, Frame]]:
+    """Yield the number of each wanted transaction that sees a long history, and its frame."""
     for long in histories.long:
-        shared = None if long.compacted or schedule.allows_panes else Columns(long.rows)
+        places = np.flatnonzero(wanted[long.numbers]).tolist()
+        shared = None if long.compacted or schedule.allows_panes or not places else Columns(long.rows)
         after_ms = None if shared is None else _after_ms(long, shared).tolist()
-        for i, number in enumerate(long.numbers.tolist()):
-            which = slice(number, number + 1)
+        for i in places:
+            number = int(long.numbers[i])
+            own = own_ms[number : number + 1]
             if shared is None or after_ms is None or long.displaced[i]:
-                yield which, Frame(_alone(long, i), own_ms[which], schedule)
+                yield number, Frame(_alone(long, i), own, schedule)
             else:
                 end = int(long.places[i]) + 1
                 seen = Histories(long.rows[:end], np.array([end]), long.places[i : i + 1])
-                yield which, Frame(seen, own_ms[which], schedule, Beginning(shared, after_ms[i]))
+                yield number, Frame(seen, own, schedule, Beginning(shared, after_ms[i]))
 
 
 def _after_ms(long: LongHistory, columns: Columns) -> Ints:

@@ -1,9 +1,10 @@
 /* The windowed features of a batch in one pass over its histories, equal to the bit to features/vector.
  *
  * A history is a contiguous matrix of int64, a row for each record, as features/history/records.py lays them out; the
- * last row is the payment itself. It is read where it lies, and what the payment may not see of it is passed over, see
- * window_rows.h. What is computed of it is data: a list of operations, each with its window and its column. Sums are
- * exact integers of 128 bits until the one conversion, division or square root that ends each answer.
+ * last row is the payment itself. It is read where it lies, once for all payments that see it one after the other, and
+ * what a payment may not see of it is passed over, see window_rows.h. What is computed of it is data: a list of
+ * operations, each with its window and its column. Sums are exact integers of 128 bits until the one conversion,
+ * division or square root that ends each answer.
  *
  * A history whose numbers could exceed that is left to the caller: `window_features` marks it, and its columns are
  * undefined. Compile with -ffp-contract=off: a fused multiplication has other bits.
@@ -14,71 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "window_keys.h"
 #include "window_others.h"
 #include "window_rows.h"
 #include "window_steps.h"
-
-/* --- a table of distinct keys: as many slots as fit twice the records, emptied by a round number */
-
-struct table {
-    int64_t *keys, *values;
-    uint32_t *rounds, round, mask;
-};
-
-static void empty(struct table *t)
-{
-    if (++t->round == 0) {
-        memset(t->rounds, 0, sizeof(*t->rounds) * ((size_t)t->mask + 1));
-        t->round = 1;
-    }
-}
-
-/* Where a key is, or would be. */
-static uint32_t slot_of(const struct table *t, int64_t key)
-{
-    uint32_t slot = (uint32_t)((uint64_t)key * UINT64_C(0x9E3779B97F4A7C15) >> 32) & t->mask;
-    while (t->rounds[slot] == t->round && t->keys[slot] != key)
-        slot = (slot + 1) & t->mask;
-    return slot;
-}
-
-static int first_time(struct table *t, int64_t key)
-{
-    uint32_t slot = slot_of(t, key);
-    if (t->rounds[slot] == t->round)
-        return 0;
-    t->rounds[slot] = t->round;
-    t->keys[slot] = key;
-    return 1;
-}
-
-/* --- frauds: the latest label of each transaction that is known at the own time */
-
-static int later_label(const struct frame *f, const struct constants *c, int64_t a, int64_t b)
-{
-    if (field(f, a, TIME) != field(f, b, TIME))
-        return field(f, a, TIME) > field(f, b, TIME);
-    if (field(f, a, OFFSET) != field(f, b, OFFSET))
-        return field(f, a, OFFSET) > field(f, b, OFFSET);
-    return field(f, a, FLAGS) >> c->partition_shift > field(f, b, FLAGS) >> c->partition_shift;
-}
-
-static void mark_frauds(const struct frame *f, const struct constants *c, struct table *latest)
-{
-    empty(latest);
-    for (int64_t i = 0; f->has_labels && i < f->count; i++) {
-        if (!(field(f, i, FLAGS) & c->label_bit) || field(f, i, TIME) > f->own_ms || is_hidden(f, i))
-            continue;
-        uint32_t slot = slot_of(latest, field(f, i, OTHER));
-        if (first_time(latest, field(f, i, OTHER)) || !later_label(f, c, latest->values[slot], i))
-            latest->values[slot] = i;
-    }
-    for (int64_t i = 0; i < f->count; i++) {
-        uint32_t slot = slot_of(latest, field(f, i, ID));
-        f->fraud[i] = f->age[i] != NEVER && latest->rounds[slot] == latest->round &&
-                      (field(f, latest->values[slot], FLAGS) & c->fraud_bit) != 0;
-    }
-}
 
 /* --- distances, as features/vector/travel.py: each step one operation of IEEE doubles */
 
@@ -119,152 +59,179 @@ static double distance_km(const struct constants *c, int64_t from, int64_t to)
 
 /* --- one step on one history */
 
-static double spread(const struct frame *f, const struct step *s, const struct sums *sums)
+static double spread(const struct frame *f, const struct window *w)
 {
-    wide squares = 0;
-    for (int64_t i = 0; i < f->count; i++)
-        if (inside(f, i, s))
-            squares += (wide)f->amount[i] * f->amount[i];
-    return (double)(sums->count * squares - (wide)sums->total * sums->total);
+    wide squares = w->has_own ? (wide)f->amount[f->last] * f->amount[f->last] : 0;
+    for (int64_t i = w->first; i < f->last; i++) {
+        const int64_t amount = inside(f, w, i) ? f->amount[i] : 0;
+        squares += (wide)amount * amount;
+    }
+    return (double)(w->count * squares - (wide)w->total * w->total);
 }
 
 static double of_amounts(struct frame *f, const struct constants *c, const struct step *s)
 {
-    const struct sums *sums = sums_of(f, s);
-    const int64_t count = sums->count, own = f->amount[f->count - 1];
+    const struct window *w = sums_of(f, s);
+    const int64_t count = w->count, own = f->amount[f->last];
     switch (s->operation) {
     case COUNT:
         return (double)count;
     case AMOUNT_SUM:
-        return (double)sums->total / c->per_major;
+        return (double)w->total / c->per_major;
     case AMOUNT_MEAN:
-        return quotient((double)sums->total, (double)count * c->per_major, !count);
+        return quotient((double)w->total, (double)count * c->per_major, !count);
     case AMOUNT_MAX:
-        return count ? (double)sums->largest / c->per_major : NAN;
+        return count ? (double)w->largest / c->per_major : NAN;
     case AMOUNT_TO_MEAN:
-        return quotient((double)((wide)own * count), (double)sums->total, !count || !sums->total);
+        return quotient((double)((wide)own * count), (double)w->total, !count || !w->total);
     default: /* AMOUNT_DEVIATION */
-        return quotient(sqrt(spread(f, s, sums)), (double)count * c->per_major, !count);
+        return quotient(sqrt(spread(f, w)), (double)count * c->per_major, !count);
     }
 }
 
-static double of_counts(const struct frame *f, const struct constants *c, const struct step *s, struct table *seen)
+/* Whether none of the others has own value of a column; most often one of the last few has it. */
+static int is_new(const struct frame *f, const struct window *w, const int64_t *column)
 {
-    const int64_t last = f->count - 1, *own = f->own;
-    int64_t count = 0, found = 0, with_value = 0, least = INT64_MAX;
-    const int64_t trait = s->operation == CATEGORY_SHARE ? c->category_mask : c->channel_mask;
-    const int64_t own_wall = own[TIME] + ((f->columns > TRAITS ? own[TRAITS] : 0) >> c->clock_shift & c->clock_mask) * c->minute_ms;
-    empty(seen);
-    for (int64_t i = 0; i < f->count; i++) {
-        if (!inside(f, i, s))
+    for (int64_t i = f->last - 1; i >= w->first; i--)
+        if (column[i] == column[f->last] && inside(f, w, i))
+            return 0;
+    return 1;
+}
+
+static double share_of_own(const struct frame *f, const struct window *w, int64_t trait)
+{
+    const int64_t own = f->own[TRAITS] & trait;
+    int64_t same = 0, with_value = 0;
+    for (int64_t i = w->first; i < f->last; i++) {
+        const int64_t value = f->traits[i] & trait;
+        const int is_in = inside(f, w, i);
+        with_value += is_in & (value != 0);
+        same += is_in & (value == own);
+    }
+    return quotient((double)same, (double)with_value, !with_value || !own);
+}
+
+static double time_of_day_share(const struct frame *f, const struct constants *c, const struct window *w)
+{
+    const int64_t own_clock = f->traits[f->last] >> c->clock_shift & c->clock_mask;
+    const int64_t from_ms = f->own[TIME] + own_clock * c->minute_ms - c->near_ms;
+    int64_t count = 0, near = 0;
+    for (int64_t i = w->first; i < f->last; i++) {
+        if (!inside(f, w, i))
             continue;
-        const int64_t *row = f->rows + i * f->columns;
-        const int is_other = i != last;
+        const int64_t clock = f->traits[i] >> c->clock_shift & c->clock_mask;
+        int64_t around = (f->time[i] + clock * c->minute_ms - from_ms) % c->day_ms;
+        around += around < 0 ? c->day_ms : 0;
         count += 1;
-        switch (s->operation) {
-        case OTHERS:
-            found += first_time(seen, row[OTHER]);
-            break;
-        case OTHER_FIRST:
-            found += is_other && row[OTHER] == own[OTHER];
-            break;
-        case FRAUD_SHARE:
-            found += f->fraud[i];
-            break;
-        case AMOUNT_TO_SMALLEST:
-            if (is_other && f->amount[i] < least)
-                least = f->amount[i];
-            break;
-        case AMOUNT_REPEATED:
-            found += is_other && row[AMOUNT] == own[AMOUNT] && !((row[TRAITS] ^ own[TRAITS]) & c->currency_mask);
-            break;
-        case COUNTRIES:
-            found += row[TRAITS] & c->country_mask && first_time(seen, row[TRAITS] & c->country_mask);
-            break;
-        case DEVICES:
-            found += row[DEVICE] && first_time(seen, row[DEVICE]);
-            break;
-        case DEVICE_FIRST:
-            found += is_other && row[DEVICE] == own[DEVICE];
-            break;
-        case CATEGORY_SHARE:
-        case CHANNEL_SHARE:
-            if (is_other && row[TRAITS] & trait) {
-                with_value += 1;
-                found += !((row[TRAITS] ^ own[TRAITS]) & trait);
-            }
-            break;
-        default: /* TIME_OF_DAY_SHARE */
-            if (is_other) {
-                int64_t wall = row[TIME] + (row[TRAITS] >> c->clock_shift & c->clock_mask) * c->minute_ms;
-                int64_t around = (wall - own_wall + c->near_ms) % c->day_ms;
-                around += around < 0 ? c->day_ms : 0;
-                with_value += 1;
-                found += around <= 2 * c->near_ms;
-            }
-        }
+        near += around <= 2 * c->near_ms;
     }
-    switch (s->operation) {
-    case OTHERS:
-    case AMOUNT_REPEATED:
-    case COUNTRIES:
-    case DEVICES:
-        return (double)found;
-    case OTHER_FIRST:
-        return (double)!found;
-    case FRAUD_SHARE:
-        return (double)found / (double)(count ? count : 1);
-    case AMOUNT_TO_SMALLEST:
-        if (least == INT64_MAX)
-            return NAN;
-        return (double)f->amount[last] / (double)(least > c->least_amount ? least : c->least_amount);
-    case DEVICE_FIRST:
-        return own[DEVICE] ? (double)!found : NAN;
-    case CATEGORY_SHARE:
-    case CHANNEL_SHARE:
-        return quotient((double)found, (double)with_value, !with_value || !(own[TRAITS] & trait));
-    default: /* TIME_OF_DAY_SHARE */
-        return quotient((double)found, (double)with_value, !with_value);
-    }
+    return quotient((double)near, (double)count, !count);
+}
+
+static double amount_repeated(const struct frame *f, const struct constants *c, const struct window *w)
+{
+    int64_t found = 0;
+    for (int64_t i = w->first; i < f->last; i++)
+        found += field(f, i, AMOUNT) == f->own[AMOUNT] && !((f->traits[i] ^ f->own[TRAITS]) & c->currency_mask) &&
+                 inside(f, w, i);
+    return (double)found;
+}
+
+static double amount_to_smallest(const struct frame *f, const struct constants *c, const struct window *w)
+{
+    int64_t least = INT64_MAX;
+    for (int64_t i = w->first; i < f->last; i++)
+        least = least_of(least, inside(f, w, i) ? f->amount[i] : INT64_MAX);
+    if (least == INT64_MAX)
+        return NAN;
+    return (double)f->amount[f->last] / (double)most_of(least, c->least_amount);
+}
+
+static double fraud_share(struct frame *f, const struct step *s)
+{
+    const struct window *w = sums_of(f, s);
+    int64_t found = 0;
+    for (int64_t i = w->first; f->fraud_count && i < f->last; i++)
+        found += f->fraud[i] & inside(f, w, i);
+    if (f->fraud_count && w->has_own)
+        found += f->fraud[f->last];
+    return (double)found / (double)(w->count ? w->count : 1);
 }
 
 /* The latest others that have a value which the payment has, too: several if they are of one millisecond. */
-static double of_latest(const struct frame *f, const struct constants *c, const struct step *s)
+static double of_latest(struct frame *f, const struct constants *c, const struct step *s)
 {
-    const int64_t mask = s->operation == COUNTRY_JUMP ? c->country_mask : c->place_mask, last = f->count - 1;
-    int64_t youngest = INT64_MAX;
-    if (!(f->own[TRAITS] & mask))
-        return NAN;
-    for (int64_t i = 0; i < last; i++)
-        if (field(f, i, TRAITS) & mask && inside(f, i, s) && f->age[i] < youngest)
-            youngest = f->age[i];
-    if (youngest == INT64_MAX)
-        return NAN;
+    const struct window *w = window_of(f, s->length_ms, s->delay_ms);
+    const int64_t mask = s->operation == COUNTRY_JUMP ? c->country_mask : c->place_mask, own = f->own[TRAITS];
+    int64_t latest_ms = NO_TIME_MS;
     int differs = 0;
     double km = -1.0;
-    for (int64_t i = 0; i < last; i++) {
-        if (f->age[i] != youngest || !(field(f, i, TRAITS) & mask) || !inside(f, i, s))
+    if (!(own & mask))
+        return NAN;
+    for (int64_t i = f->last - 1; i >= w->first && f->peak[i] >= latest_ms; i--) {
+        if (!(f->traits[i] & mask) || f->time[i] < latest_ms || !inside(f, w, i))
             continue;
+        if (f->time[i] > latest_ms) {
+            latest_ms = f->time[i];
+            differs = 0;
+            km = -1.0;
+        }
         if (s->operation == COUNTRY_JUMP) {
-            differs |= ((field(f, i, TRAITS) ^ f->own[TRAITS]) & mask) != 0;
+            differs |= ((f->traits[i] ^ own) & mask) != 0;
         } else {
-            double one = distance_km(c, field(f, i, PLACE), f->own[PLACE]);
-            km = one > km ? one : km;
+            const double distance = distance_km(c, field(f, i, PLACE), f->own[PLACE]);
+            km = distance > km ? distance : km;
         }
     }
+    if (latest_ms == NO_TIME_MS)
+        return NAN;
     if (s->operation == COUNTRY_JUMP)
         return (double)differs;
     if (s->operation == DISTANCE_FROM_LAST)
         return km;
-    return km * c->ms_per_hour / (double)(youngest > c->least_elapsed_ms ? youngest : c->least_elapsed_ms);
+    return km * c->ms_per_hour / (double)most_of(f->own_ms - latest_ms, c->least_elapsed_ms);
 }
 
 static double seconds_since_last(const struct frame *f)
 {
-    int64_t least = NEVER;
-    for (int64_t i = 0; i < f->count - 1; i++)
-        least = f->age[i] < least ? f->age[i] : least;
-    return least == NEVER ? NAN : (double)least / 1000.0;
+    int64_t latest_ms = most_of(f->after_ms, NO_TIME_MS);
+    int is_known = 0;
+    for (int64_t i = f->last - 1; i >= 0 && f->peak[i] > latest_ms; i--)
+        if (f->time[i] > latest_ms && f->time[i] <= f->own_ms) {
+            latest_ms = f->time[i];
+            is_known = 1;
+        }
+    return is_known ? (double)(f->own_ms - latest_ms) / 1000.0 : NAN;
+}
+
+static double of_records(struct frame *f, const struct constants *c, const struct step *s, struct table *seen)
+{
+    const struct window *w = window_of(f, s->length_ms, s->delay_ms);
+    int64_t found;
+    switch (s->operation) {
+    case OTHERS:
+        return (double)distinct(f, w, f->other, -1, seen);
+    case OTHER_FIRST:
+        return (double)is_new(f, w, f->other);
+    case AMOUNT_TO_SMALLEST:
+        return amount_to_smallest(f, c, w);
+    case AMOUNT_REPEATED:
+        return amount_repeated(f, c, w);
+    case COUNTRIES: /* none is 0 */
+        found = distinct(f, w, f->traits, c->country_mask, seen);
+        return (double)(found - holds(seen, 0));
+    case DEVICES:
+        found = distinct(f, w, f->device, -1, seen);
+        return (double)(found - holds(seen, 0));
+    case DEVICE_FIRST:
+        return f->own[DEVICE] ? (double)is_new(f, w, f->device) : NAN;
+    case CATEGORY_SHARE:
+        return share_of_own(f, w, c->category_mask);
+    case CHANNEL_SHARE:
+        return share_of_own(f, w, c->channel_mask);
+    default: /* TIME_OF_DAY_SHARE */
+        return time_of_day_share(f, c, w);
+    }
 }
 
 static double value(struct frame *f, const struct constants *c, const struct step *s, struct table *seen)
@@ -283,6 +250,8 @@ static double value(struct frame *f, const struct constants *c, const struct ste
         return of_latest(f, c, s);
     case SECONDS_SINCE_LAST:
         return seconds_since_last(f);
+    case FRAUD_SHARE:
+        return fraud_share(f, s);
     case FRAUD_RUN:
     case FRAUD_LATEST:
     case FRAUD_SHARE_OF_LAST_5:
@@ -294,40 +263,49 @@ static double value(struct frame *f, const struct constants *c, const struct ste
     case LARGEST_TO_MEDIAN:
         return of_usual(f, c, s);
     default:
-        return of_counts(f, c, s, seen);
+        return of_records(f, c, s, seen);
     }
 }
 
 /* --- a batch */
 
-static int is_exact(struct frame *f, const struct constants *c)
+static int reads_frauds(const struct step *steps, int64_t step_count)
 {
-    if (f->count > MOST_RECORDS)
-        return 0;
-    for (int64_t i = 0; i < f->count; i++) {
-        if (is_hidden(f, i)) {
-            f->age[i] = NEVER;
-            f->amount[i] = 0;
-            continue;
-        }
-        int64_t flags = field(f, i, FLAGS), minor = field(f, i, AMOUNT);
-        int64_t exponent = flags >> c->exponent_shift & c->exponent_mask;
-        int is_label = (flags & c->label_bit) != 0;
-        int64_t age = f->own_ms - field(f, i, TIME);
-        f->age[i] = is_label || age < 0 ? NEVER : age;
-        f->has_labels |= is_label;
-        if (is_label) {
-            f->amount[i] = 0;
-            continue;
-        }
-        if (exponent > FINEST)
-            return 0;
-        int64_t scale = POWERS[FINEST - exponent];
-        if (minor > LARGEST_AMOUNT / scale || minor < -LARGEST_AMOUNT / scale)
-            return 0;
-        f->amount[i] = minor * scale;
-    }
-    return 1;
+    for (int64_t k = 0; k < step_count; k++)
+        if (steps[k].operation == FRAUD_SHARE ||
+            (steps[k].operation >= FRAUD_RUN && steps[k].operation <= DAYS_SINCE_FIRST_FRAUD))
+            return 1;
+    return 0;
+}
+
+/* Cuts a piece off the scratch memory, which is counted first and then cut in the same way: the address of what was
+ * not there yet is NULL. */
+struct scratch {
+    char *memory;
+    size_t used;
+};
+
+static void *cut(struct scratch *scratch, size_t bytes)
+{
+    void *piece = scratch->memory ? scratch->memory + scratch->used : NULL;
+    scratch->used += (bytes + 7) / 8 * 8;
+    return piece;
+}
+
+static void place(struct scratch *scratch, struct frame *f, struct table *seen, int64_t longest, int64_t step_count)
+{
+    const size_t column = (size_t)longest * sizeof(int64_t), shared_column = f->columns > TRAITS ? column : 0;
+    seen->slots = cut(scratch, ((size_t)seen->mask + 1) * sizeof(struct slot));
+    f->time = cut(scratch, column);
+    f->peak = cut(scratch, column);
+    f->amount = cut(scratch, column);
+    f->other = cut(scratch, column);
+    f->device = cut(scratch, shared_column);
+    f->traits = cut(scratch, shared_column);
+    f->chosen = cut(scratch, column);
+    f->windows = cut(scratch, 2 * (size_t)step_count * sizeof(struct window));  /* a step may read a second window */
+    f->label_at = cut(scratch, (size_t)longest * sizeof(uint32_t));
+    f->fraud = cut(scratch, (size_t)longest);
 }
 
 /*
@@ -340,48 +318,35 @@ int window_features(
     const struct constants *c, double *found)
 {
     const struct batch b = batch_of(batch, n);
-    int64_t longest = 1, slots = 16;
-    int reads_frauds = 0;
+    const int marks_frauds = reads_frauds(steps, step_count);
+    int64_t longest = 1;
     for (int64_t i = 0; i < n; i++)
-        longest = b.lengths[i] > longest ? b.lengths[i] : longest;
-    longest = longest > MOST_RECORDS ? MOST_RECORDS : longest;
-    while (slots < 2 * longest)
-        slots *= 2;
-    for (int64_t k = 0; k < step_count; k++)
-        reads_frauds |= steps[k].operation == FRAUD_SHARE ||
-                        (steps[k].operation >= FRAUD_RUN && steps[k].operation <= DAYS_SINCE_FIRST_FRAUD);
-    size_t size = (size_t)longest * (3 * sizeof(int64_t) + 1) + (size_t)slots * (2 * sizeof(int64_t) + sizeof(uint32_t)) +
-                  2 * (size_t)step_count * sizeof(struct sums);  /* a step may read a second window */
-    int64_t *memory = malloc(size);
-    if (!memory)
-        return -1;
+        longest = most_of(longest, least_of(b.lengths[i], MOST_RECORDS));
     struct sequence sequence;
     struct frame f = {.columns = columns, .sequence = &sequence};
-    struct table seen = {.keys = memory, .mask = (uint32_t)slots - 1};
-    seen.values = seen.keys + slots;
-    f.age = seen.values + slots;
-    f.amount = f.age + longest;
-    f.chosen = f.amount + longest;
-    f.sums = (struct sums *)(f.chosen + longest);
-    seen.rounds = (uint32_t *)(f.sums + 2 * step_count);
-    f.fraud = (uint8_t *)(seen.rounds + slots);
-    memset(seen.rounds, 0, (size_t)slots * sizeof(uint32_t));
+    struct table seen = {.mask = 15};
+    while (seen.mask + 1 < 2 * longest)
+        seen.mask = 2 * seen.mask + 1;
+    struct scratch scratch = {0};
+    place(&scratch, &f, &seen, longest, step_count);
+    scratch = (struct scratch){.memory = malloc(scratch.used)};
+    if (!scratch.memory)
+        return -1;
+    place(&scratch, &f, &seen, longest, step_count);
+    memset(seen.slots, 0, ((size_t)seen.mask + 1) * sizeof(struct slot));
     for (int64_t i = 0; i < n; i++) {
-        open_history(&f, c, &b, i, horizon_ms);
-        if (i + 1 < n)
+        b.marks[i] = !open_history(&f, c, &b, i, horizon_ms);
+        if (i + 1 < n && b.starts[i + 1] != b.starts[i])
             fetch_ahead(&b, i + 1, columns);
-        f.own_ms = b.own_ms[i];
-        f.has_labels = f.sum_count = 0;
-        sequence.delay_ms = NEVER;
-        b.marks[i] = !is_exact(&f, c);
         if (b.marks[i])
             continue;
-        if (reads_frauds)
+        sequence.delay_ms = NEVER;
+        if (marks_frauds)
             mark_frauds(&f, c, &seen);
         for (int64_t k = 0; k < step_count; k++)
             found[steps[k].column * n + i] = value(&f, c, &steps[k], &seen);
     }
-    free(memory);
+    free(scratch.memory);
     return 0;
 }
 
@@ -389,13 +354,19 @@ int window_features(
 void several_partitions(int64_t *batch, int64_t n, int64_t columns, int64_t horizon_ms, const struct constants *c)
 {
     const struct batch b = batch_of(batch, n);
-    struct frame f = {.columns = columns};
     for (int64_t i = 0; i < n; i++) {
-        open_history(&f, c, &b, i, horizon_ms);
-        b.marks[i] = 0;
-        for (int64_t k = 0; k < f.count && !b.marks[i]; k++) {
-            const int64_t flags = field(&f, k, FLAGS);
-            b.marks[i] = !(flags & c->no_transaction) && (flags ^ f.own[FLAGS]) >> c->partition_shift && !is_hidden(&f, k);
+        const int64_t *rows = rows_of(&b, i), *own = rows + (b.lengths[i] - 1) * columns, *row;
+        int64_t newest_ms = NO_TIME_MS, latest_ms = NO_TIME_MS;
+        int is_from_another = 0;
+        for (row = rows; row <= own; row += columns) {
+            if (row[FLAGS] & c->no_transaction)
+                continue;
+            newest_ms = most_of(newest_ms, row[TIME]);
+            if ((row[FLAGS] ^ own[FLAGS]) >> c->partition_shift) {
+                latest_ms = most_of(latest_ms, row[TIME]);
+                is_from_another = 1;
+            }
         }
+        b.marks[i] = is_from_another && (horizon_ms < 0 || latest_ms > newest_ms - horizon_ms);
     }
 }

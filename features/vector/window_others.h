@@ -29,49 +29,50 @@ static int64_t kth_smallest(int64_t *numbers, int64_t n, int64_t k, int64_t leas
     return n > 1 ? least : numbers[0];
 }
 
-static int64_t twice_the_median(struct frame *f, const struct step *s)
+static int64_t twice_the_median(struct frame *f, int64_t length_ms, int64_t delay_ms)
 {
-    struct sums *sums = sums_of(f, s);
-    if (sums->twice_the_median != UNREAD)
-        return sums->twice_the_median;
+    struct window *w = window_of(f, length_ms, delay_ms);
+    if (w->twice_the_median != UNREAD)
+        return w->twice_the_median;
     int64_t n = 0, least = INT64_MAX, most = INT64_MIN;
-    for (int64_t i = 0; i < f->count - 1; i++)
-        if (inside(f, i, s)) {
-            int64_t one = f->amount[i];
-            least = one < least ? one : least;
-            most = one > most ? one : most;
-            f->chosen[n++] = one;
+    for (int64_t i = w->first; i < f->last; i++)
+        if (inside(f, w, i)) {
+            const int64_t amount = f->amount[i];
+            least = least_of(least, amount);
+            most = most_of(most, amount);
+            f->chosen[n++] = amount;
         }
     if (!n)
-        return sums->twice_the_median = -1;
+        return w->twice_the_median = -1;
     int64_t low = kth_smallest(f->chosen, n, (n - 1) / 2, least, most), upto = 0, high = INT64_MAX;
     for (int64_t i = 0; i < n; i++) {
         upto += f->chosen[i] <= low;
         high = f->chosen[i] > low && f->chosen[i] < high ? f->chosen[i] : high;
     }
-    return sums->twice_the_median = low + (upto > n / 2 ? low : high);
+    return w->twice_the_median = low + (upto > n / 2 ? low : high);
 }
 
 /* What compares with the card's usual amount: that of the others, without the payment itself. */
 static double of_usual(struct frame *f, const struct constants *c, const struct step *s)
 {
-    const int64_t last = f->count - 1, own = f->amount[last];
+    const int64_t own = f->amount[f->last];
     if (s->operation == AMOUNT_TO_EARLIER_MEAN) {
-        const struct sums *sums = sums_of(f, s);
-        const int64_t is_in = inside(f, last, s), count = sums->count - is_in, total = sums->total - is_in * own;
+        const struct window *w = sums_of(f, s);
+        const int64_t count = w->count - w->has_own, total = w->total - w->has_own * own;
         return quotient((double)((wide)own * count), (double)total, !count || !total);
     }
     if (s->operation == AMOUNT_TO_EARLIER_MEDIAN) {
-        const int64_t twice = twice_the_median(f, s);
+        const int64_t twice = twice_the_median(f, s->length_ms, s->delay_ms);
         return quotient((double)(2 * own), (double)twice, twice <= 0);
     }
-    const int64_t twice = twice_the_median(f, &(struct step){0, c->usual_ms, s->delay_ms, 0});
+    const int64_t twice = twice_the_median(f, c->usual_ms, s->delay_ms);
+    const struct window *w = window_of(f, s->length_ms, s->delay_ms);
     int64_t large = 0, largest = -1;
-    for (int64_t i = 0; i < last; i++)
-        if (inside(f, i, s)) {
-            large += 2 * c->large_below * f->amount[i] > c->large_above * twice;
-            largest = f->amount[i] > largest ? f->amount[i] : largest;
-        }
+    for (int64_t i = w->first; i < f->last; i++) {
+        const int is_in = inside(f, w, i);
+        large += is_in & (2 * c->large_below * f->amount[i] > c->large_above * twice);
+        largest = most_of(largest, is_in ? f->amount[i] : -1);
+    }
     if (s->operation == LARGE_AMOUNTS)
         return (double)large;
     return quotient((double)(2 * largest), (double)twice, twice <= 0 || largest < 0);
@@ -83,16 +84,20 @@ static const struct sequence *sequence_of(struct frame *f, const struct step *s)
     struct sequence *found = f->sequence;
     if (found->length_ms == s->length_ms && found->delay_ms == s->delay_ms)
         return found;
-    int64_t keys[LATEST + 1], kept = 0, genuine_age = NEVER, count = 0, run = 0, first = -1;
-    for (int64_t i = f->count - 2; i >= 0; i--) {
-        if (!inside(f, i, s))
+    const struct window *w = sums_of(f, s);
+    const int64_t count = w->count - w->has_own;
+    *found = (struct sequence){s->length_ms, s->delay_ms, count, 0, least_of(count, LATEST), 0, -1};
+    if (!f->fraud_count)
+        return found;
+    int64_t keys[LATEST + 1], kept = 0, genuine_age = NEVER;
+    for (int64_t i = f->last - 1; i >= w->first; i--) {
+        if (!inside(f, w, i))
             continue;
-        count += 1;
+        const int64_t age = f->own_ms - f->time[i], key = 2 * age + f->fraud[i];
         if (f->fraud[i])
-            first = f->age[i] > first ? f->age[i] : first;
+            found->first_fraud_age = most_of(found->first_fraud_age, age);
         else
-            genuine_age = f->age[i] < genuine_age ? f->age[i] : genuine_age;
-        const int64_t key = 2 * f->age[i] + f->fraud[i];
+            genuine_age = least_of(genuine_age, age);
         if (kept == LATEST && key >= keys[LATEST - 1])
             continue;
         int64_t at = kept < LATEST ? kept++ : LATEST - 1;
@@ -100,12 +105,10 @@ static const struct sequence *sequence_of(struct frame *f, const struct step *s)
             keys[at] = keys[at - 1];
         keys[at] = key;
     }
-    for (int64_t i = 0; i < f->count - 1; i++)
-        run += inside(f, i, s) && f->fraud[i] && f->age[i] < genuine_age;
-    int64_t frauds = 0;
+    for (int64_t i = w->first; i < f->last; i++)
+        found->run += f->fraud[i] && inside(f, w, i) && f->own_ms - f->time[i] < genuine_age;
     for (int64_t k = 0; k < kept; k++)
-        frauds += keys[k] & 1;
-    *found = (struct sequence){s->length_ms, s->delay_ms, count, run, kept, frauds, first};
+        found->frauds_of_latest += keys[k] & 1;
     return found;
 }
 

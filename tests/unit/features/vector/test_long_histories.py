@@ -22,6 +22,7 @@ from features.rows import card, device, merchant
 from features.vector import vectorise as vectorise_module
 from features.vector.sets import FeatureSets, Vectors
 from features.vector.vectorise import vectorise
+from features.vector.window_kernel import WindowKernel
 from support.examples import examples
 from support.features.paned_sets import FINER, HOURLY
 from support.features.recount import everything, label, transaction, transactions
@@ -37,18 +38,21 @@ SETS = FeatureSets((SHORTER, WIDER))
 """Horizons that the streams reach exactly, and shorter ones beside them."""
 LIMIT = append.NO_LIMIT - 1
 """A store without a limit shares nothing."""
-LEAST = (1, 3)
-"""All histories are long, or those of three rows."""
+LEAST = ((1, True), (3, True), (1, False), (3, False))
+"""All histories are long, or those of three rows; and the kernel computes them, or numpy."""
 ANY_STREAM = st.one_of(streams, journeys, dense_streams)
 BELOW = Displaced({records.source(0, of_labels=of_labels): 20 for of_labels in (False, True)})
 
 after_ms = vectorise_module._after_ms
 
 
-@pytest.fixture(params=LEAST)
+@pytest.fixture(params=LEAST, ids=lambda param: f"{param[0]} {'kernel' if param[1] else 'numpy'}")
 def least(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(append, "LONG", request.param)
+    rows, by_the_kernel = request.param
+    monkeypatch.setattr(append, "LONG", rows)
     monkeypatch.setattr(frames, "MANY", 0)
+    if not by_the_kernel:
+        monkeypatch.setattr(vectorise_module, "KERNEL", None)
 
 
 @pytest.mark.usefixtures("least")
@@ -98,9 +102,13 @@ def test_a_shared_history_gives_the_same_bits_as_copies_for_several_sets_and_dis
     equal()
 
 
-def test_a_merchant_of_many_records_gives_the_same_bits_as_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kernel", [vectorise_module.KERNEL, None], ids=["kernel", "numpy"])
+def test_a_merchant_of_many_records_gives_the_same_bits_as_copies(
+    kernel: WindowKernel | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(append, "LONG", 250)
     monkeypatch.setattr(frames, "MANY", 500)
+    monkeypatch.setattr(vectorise_module, "KERNEL", kernel)
     rng = np.random.default_rng(7)
     rows = [
         transaction(
@@ -198,6 +206,7 @@ BUGS = {
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_planted_bug_is_found(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(append, "LONG", 1)
+    monkeypatch.setattr(vectorise_module, "KERNEL", None)
     monkeypatch.setattr(*BUGS[bug])
 
     @given(stream=st.one_of(streams, dense_streams), displaced=st.sampled_from((NONE_DISPLACED, BELOW, ALL_DISPLACED)))

@@ -1,6 +1,7 @@
 """The kernel in C has the bits of numpy's code, on histories made to be awkward; what it leaves, numpy computes."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from features.aggregates import AGGREGATES
 from features.declaration import DAY_MS, FeatureSet
 from features.history import records
-from features.history.store import Entity, Fate, Histories, Observed, Transactions
-from features.history.views import spans_of
+from features.history.retention import schedule_for
+from features.history.store import Entity, Fate, Histories, LongHistory, Observed, Transactions
+from features.history.views import spans_of, spans_of_long
 from features.rows import card, device, merchant, own
 from features.vector import vectorise as vectorise_module
 from features.vector.vectorise import vectorise
@@ -134,17 +136,124 @@ def test_histories_that_could_overflow_are_computed_by_numpy(monkeypatch: pytest
     assert same_bits(compiled, expected).all()
 
 
+def shared(random: np.random.Generator, kind: Entity, numbers: np.ndarray, rows: np.ndarray) -> LongHistory:
+    """Make a long history that the transactions with these numbers see, in the order of the log but for a few."""
+    payments = np.flatnonzero(~records.is_label(rows[:, records.FLAGS]))
+    places = np.sort(random.choice(payments[len(payments) // 3 :], len(numbers)))
+    if random.random() < 0.3:
+        random.shuffle(places)
+    displaced = random.random(len(numbers)) < random.choice([0, 0.3])
+    within = EVERYTHING.schedules[kind]
+    return LongHistory(rows, numbers, rows[places], places, displaced.tolist(), compacted=False, within=within)
+
+
+def long_batch(seed: int, n: int, most: int) -> tuple[Transactions, Observed]:
+    """Make a batch of which most transactions see one of two long histories of each kind, all at different times."""
+    random = np.random.default_rng(seed)
+    payments, observed = batch(seed, n, 40)
+    histories = {}
+    for kind, seen in observed.histories.items():
+        lane = random.integers(0, 3, n)  # 0: a short history
+        long = [
+            shared(random, kind, np.flatnonzero(lane == number), history(random, kind, NOW_MS + DAY_MS, most))
+            for number in (1, 2)
+        ]
+        rows, lengths = seen.part(lane == 0)
+        histories[kind] = Histories(rows, lengths, seen.positions, [one for one in long if len(one.numbers)])
+    return payments, replace(observed, histories=histories)
+
+
+def at_own_times(payments: Transactions, observed: Observed) -> Observed:
+    """Give each payment's record in each long history the payment's time; later ones may be before earlier ones."""
+    for seen in observed.histories.values():
+        for long in seen.long:
+            long.rows[long.places, records.TIME] = payments.occurred_ms[long.numbers]
+            long.own[:] = long.rows[long.places]
+    return observed
+
+
 @needs_kernel
-def test_a_history_longer_than_the_kernel_takes_is_left() -> None:
+@pytest.mark.parametrize(("n", "most", "seeds"), [(1, 60, 60), (12, 30, 60), (30, 200, 20), (6, 9_000, 3)])
+def test_every_feature_of_a_long_history_has_the_bits_of_numpy(
+    n: int, most: int, seeds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel, by_the_kernel = open_kernel(), 0
+    assert kernel is not None
+    for seed in range(seeds):
+        payments, observed = long_batch(seed, n, most)
+        at_own_times(payments, observed)
+        for seen in observed.histories.values():
+            if (spans := spans_of_long(seen)) is not None:
+                nothing = np.empty((0, n))
+                assert not kernel.compute(steps_of([]), spans[1], payments.occurred_ms[spans[0]], nothing).any()
+                by_the_kernel += len(spans[0])
+        compiled, expected = vectorise(EVERYTHING, payments, observed), by_numpy(monkeypatch, payments, observed)
+        wrong = ~same_bits(compiled, expected)
+        names = [EVERYTHING.names[at] for at in np.flatnonzero(wrong.any(axis=0))]
+        assert not wrong.any(), (seed, names, compiled[wrong], expected[wrong])
+    assert by_the_kernel > seeds
+
+
+def with_largest(amount: int, count: int) -> tuple[Transactions, Observed]:
+    """Make a payment that sees a long history of so many records, the largest amount of which is given in 10^-4."""
+    payments, observed = batch(4, 1, 1)
+    rows = np.repeat(observed.cards.rows, count, axis=0)
+    rows[:, records.TIME] = payments.occurred_ms[0] - np.arange(count)[::-1] * 1_000
+    rows[:, records.AMOUNT] = amount
+    rows[:, records.FLAGS] = records.FINEST_EXPONENT << records.EXPONENT_SHIFT
+    rows[-1, records.AMOUNT] = 1
+    places, within = np.array([count - 1]), EVERYTHING.schedules[Entity.CARD]
+    long = LongHistory(rows, np.array([0]), rows[-1:], places, [False], compacted=False, within=within)
+    none = Histories(rows[:0], np.empty(0, np.int64), places, [long])
+    return payments, replace(observed, histories={**observed.histories, Entity.CARD: none})
+
+
+@needs_kernel
+@pytest.mark.parametrize("count", [9_000, 100_000])
+def test_the_largest_amount_that_the_kernel_takes_follows_the_number_of_records(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kernel = open_kernel()
     assert kernel is not None
+    for amount, is_left in ((2**62 // count, False), (2**62 // count + 1, True)):
+        payments, observed = with_largest(amount, count)
+        spans = spans_of_long(observed.cards)
+        assert spans is not None
+        found = np.empty((1, 1))
+        left = kernel.compute(steps_of([card("count", "1d")]), spans[1], payments.occurred_ms, found)
+        assert left.tolist() == [is_left]
+        compiled, expected = vectorise(EVERYTHING, payments, observed), by_numpy(monkeypatch, payments, observed)
+        assert same_bits(compiled, expected).all()
+
+
+@needs_kernel
+def test_a_history_longer_than_the_kernel_takes_is_left() -> None:
+    kernel, most = open_kernel(), 2**20
+    assert kernel is not None
     payments, observed = batch(2, 2, 5)
-    long = np.repeat(observed.cards.rows[-1:], 8_193, axis=0)
-    lengths, found = np.array([8_193, 8_192]), np.empty((1, 2))
-    seen = spans_of(Histories(np.concatenate((long, long[:8_192])), lengths, lengths))
-    left = kernel.compute(steps_of([card("count", "1d")]), seen, np.repeat(payments.occurred_ms[-1:], 2), found)
+    rows = np.repeat(observed.merchants.rows[-1:], most + 1, axis=0)
+    places, within = np.array([most, most - 1]), EVERYTHING.schedules[Entity.MERCHANT]
+    long = LongHistory(rows, np.arange(2), rows[places], places, [False] * 2, compacted=False, within=within)
+    spans = spans_of_long(Histories(rows[:0], np.empty(0, np.int64), places, [long]))
+    assert spans is not None
+    found = np.empty((1, 2))
+    left = kernel.compute(steps_of([merchant("count", "1d")]), spans[1], np.repeat(payments.occurred_ms[-1:], 2), found)
     assert left.tolist() == [True, False]
-    assert found[0, 1] == 8_192
+    assert found[0, 1] == most
+
+
+@needs_kernel
+def test_what_is_no_plain_beginning_of_a_history_is_left_to_numpy() -> None:
+    payments, observed = long_batch(7, 12, 60)
+    for seen in observed.histories.values():
+        plain = [number for long in seen.long for number in long.numbers[~np.array(long.displaced)].tolist()]
+        spans = spans_of_long(seen)
+        assert spans is not None
+        assert spans[0].tolist() == plain
+        assert spans_of_long(replace(seen, long=[replace(long, compacted=True) for long in seen.long])) is None
+        paned = schedule_for({60_000: DAY_MS}, DAY_MS)
+        assert spans_of_long(replace(seen, long=[replace(long, within=paned) for long in seen.long])) is None
+    assert len(payments) == 12
 
 
 def test_without_the_library_there_is_no_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
