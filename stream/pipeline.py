@@ -111,6 +111,11 @@ class _Part(NamedTuple):
     due: NDArray[np.bool_]
     watch: Stopwatch
 
+    @property
+    def long_bytes(self) -> int:
+        """How many bytes the long histories have that some of them see."""
+        return sum(long.rows.nbytes for seen in self.observed.histories.values() for long in seen.long)
+
 
 class Pipeline:
     """Decides batches of transactions."""
@@ -149,9 +154,12 @@ class Pipeline:
     async def _decide_part(self, part: _Part, terms: DecisionTerms, clock: Callable[[], int]) -> Outputs:
         """Decide the records that were observed together."""
         vectors, arms = self._vectors(part), _arms_of(terms.serving, part)
-        computed = self._computed(terms.serving, vectors, arms)
+        # A tricky part: long histories are read in a thread, while other batches append to them. Nobody writes to a row
+        # that the thread reads: it was committed before the store returned it, appending writes behind the committed
+        # rows, and trimming, splicing and erasing replace the buffer, of which `rows` keeps the old one.
+        computed = await in_thread_if_large(part.long_bytes, self._computed, terms.serving, vectors, arms)
         part.watch.lap("vectorise")
-        judgements = await self._score(terms.serving, vectors, arms, _payments_of(terms.serving, part))
+        judgements = await self._score(terms.serving, vectors, arms, part)
         computed |= {name: vectors.of(name) for name in {one.fingerprint for one in judgements} if name is not None}
         part.watch.lap("score")
         return await self._encode(part, self._frame(terms, clock()), computed, judgements)
@@ -206,7 +214,7 @@ class Pipeline:
             names = self._features.by_fingerprint if terms.serving.compares else theirs
             computed = {name: vectors.undefined(name) for name in names}
             for fingerprint in theirs if features else ():
-                computed[fingerprint] = vectors.without_formulas(fingerprint)
+                computed[fingerprint] = await in_thread_if_large(part.long_bytes, vectors.without_formulas, fingerprint)
             watch.lap("vectorise")
             judgements = _undecidable(frame, terms.serving, computed, arms)
             if not bare:
@@ -304,10 +312,11 @@ class Pipeline:
         return await in_thread_if_large(size, read, records, skew_ms, log, now_ms)
 
     async def _score(
-        self, serving: ServingModels, vectors: Vectors, arms: Sequence[str] | None, payments: Payments | None
+        self, serving: ServingModels, vectors: Vectors, arms: Sequence[str] | None, part: _Part
     ) -> list[Judgement]:
-        """Score here, or in another thread if it takes long: LightGBM releases the GIL."""
-        if len(vectors.of(serving.live.fingerprint)) < _MIN_ROWS_FOR_THREAD:
+        """Score here, or in another thread if it takes long: LightGBM releases the GIL, and so do an arm's features."""
+        payments = _payments_of(serving, part)
+        if len(vectors.of(serving.live.fingerprint)) < _MIN_ROWS_FOR_THREAD and not part.long_bytes:
             return score(serving, vectors, arms, payments)
         # The thread reads values that nobody changes: a batch has its own vectors, and a new lineup is another object.
         return await asyncio.to_thread(score, serving, vectors, arms, payments)

@@ -25,6 +25,8 @@ TRIM_LEAST = 16
 """and it has at least this many records."""
 FEW = 4
 """So few histories are searched one by one: joining them costs as much as searching them."""
+MANY = 4096
+"""A history of so many rows is searched once for all records of a batch."""
 
 
 class History:
@@ -272,11 +274,27 @@ def known_before(histories: Sequence[History], ids: Ints) -> list[int]:
     if len(columns) <= FEW:
         return [i for i, (column, one) in enumerate(zip(columns, ids.tolist(), strict=True)) if (column == one).any()]
     lengths = np.fromiter(map(len, columns), np.int64, len(columns))
+    if int(lengths.max()) >= MANY:
+        return _known_to_each(histories, ids)
     hits = np.flatnonzero(np.concatenate(columns) == np.repeat(ids, lengths))
     if not len(hits):
         return []
     found: list[int] = np.unique(np.searchsorted(np.cumsum(lengths), hits, side="right")).tolist()
     return found
+
+
+def _known_to_each(histories: Sequence[History], ids: Ints) -> list[int]:
+    """Return the same; each history is searched once for all ids that it may hold."""
+    numbers: dict[History, list[int]] = {}
+    for i, history in enumerate(histories):
+        numbers.setdefault(history, []).append(i)
+    known = list[int]()
+    for history, which in numbers.items():
+        column, wanted = history.rows[:, records.ID], np.sort(ids[which])
+        nearest = wanted[np.minimum(np.searchsorted(wanted, column), len(wanted) - 1)]
+        held = set(column[nearest == column].tolist())
+        known += [i for i in which if int(ids[i]) in held]
+    return sorted(known)
 
 
 def seen_by(own: Ints, rows: Ints, place: int, *, displaced: bool, compacted: bool) -> Ints:

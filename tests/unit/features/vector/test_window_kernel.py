@@ -227,6 +227,22 @@ def test_the_largest_amount_that_the_kernel_takes_follows_the_number_of_records(
 
 
 @needs_kernel
+def test_payments_before_the_first_amount_that_is_too_large_are_not_left() -> None:
+    kernel = open_kernel()
+    assert kernel is not None
+    _, observed = with_largest(1, 9_000)
+    (long,) = observed.cards.long
+    long.rows[[4_000, 7_000], records.AMOUNT] = 2**50
+    places = np.array([3_999, 4_000, 5_000, 7_000, 3_000])
+    own_ms = long.rows[places, records.TIME]
+    long = replace(long, numbers=np.arange(5), own=long.rows[places], places=places, displaced=[False] * 5)
+    spans = spans_of_long(Histories(long.rows[:0], np.empty(0, np.int64), places, [long]))
+    assert spans is not None
+    left = kernel.compute(steps_of([card("amount_sum", "1d")]), spans[1], own_ms, np.empty((1, 5)))
+    assert left.tolist() == [False, True, True, True, False]
+
+
+@needs_kernel
 def test_a_history_longer_than_the_kernel_takes_is_left() -> None:
     kernel, most = open_kernel(), 2**20
     assert kernel is not None
