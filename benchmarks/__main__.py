@@ -10,7 +10,7 @@ from fraudstream.cli.lazy import CommandSource, LazyGroup
 COMMANDS = {
     "batches": CommandSource(
         "benchmarks.commands.histories:batches",
-        "Measure CPU and memory of batches of payments at one merchant with a long history, and of ordinary ones.",
+        "Measure CPU and memory of batches at one merchant or of one card with a long history, and of ordinary ones.",
     ),
     "canary": CommandSource(
         "benchmarks.commands.decisions:canary",

@@ -98,11 +98,11 @@ def memory(rates: tuple[int, ...], as_json: bool) -> None:  # noqa: FBT001 - a f
     type=click.IntRange(1),
     default=147_000,
     show_default=True,
-    help="Records of the merchant with a long history.",
+    help="Records of the merchant and of the card with a long history.",
 )
 @json_option
 def batches(visible: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Measure CPU and memory of batches of payments at one merchant with a long history, and of ordinary ones."""
+    """Measure CPU and memory of batches at one merchant or of one card with a long history, and of ordinary ones."""
     from benchmarks.parts.batches import measure_batches  # noqa: PLC0415 - nothing else needs it
 
     settings = settings_or_refuse()
@@ -112,7 +112,7 @@ def batches(visible: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
     if as_json:
         say(as_json, {"visible": visible, "lines": [line._asdict() for line in lines]}, "")
         return
-    table = Table("payments at", "batch", "CPU µs a payment", "parts", "MiB at most")
+    table = Table("payments", "batch", "CPU µs a payment", "parts", "MiB at most")
     for line in lines:
         figures = (f"{line.us_a_payment:,.0f}", str(line.parts), f"{line.peak_bytes / (1 << 20):,.1f}")
         table.add_row(line.payments_at, str(line.batch), *figures)

@@ -11,6 +11,7 @@ from benchmarks.growth.series import GrowthPoint, GrowthSeries
 from benchmarks.trees import NAMES, rows_to_score, trained
 from benchmarks.workload import Workload
 from features.declaration import DAY_MS, Feature, FeatureSet
+from features.history.append import NO_LIMIT
 from features.history.store import Transactions
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
@@ -19,8 +20,11 @@ from models.booster import Booster
 
 TREES = (100, 200, 400, 800, 1_600)
 FEATURES = (45, 60, 80, 100)
-RECORDS = (0, 10, 100, 1_000, 4_000)
+RECORDS = (0, 10, 100, 1_000, 10_000, 100_000)
 BATCHES = (1, 256)
+TOGETHER = 32
+"""Payments of one card in a batch."""
+_AT_ONCE = 1_000
 _ROUNDS, _SECONDS = 7, 0.05
 _SEED = 3
 _SPAN_MS = 25 * DAY_MS
@@ -89,20 +93,21 @@ def _vector_us(feature_set: FeatureSet, store: MemoryStore, workload: Workload, 
 
 
 def by_records() -> GrowthSeries:
-    """Measure a payment whose card and merchant have so many visible records each."""
+    """Measure payments whose card and merchant have so many visible records each: one, and several that share them."""
     feature_set, points = load_sets("").newest, []
     for count in RECORDS:
-        store, some = MemoryStore(feature_set), _of_one_card(count + 1)
-        if count:
-            store.observe_now(some.first(count))
-        last = some.after(count)
-        observed = store.observe_now(last)
-        points.append(
-            GrowthPoint(count, tuple(cpu_us([lambda: vectorise(feature_set, last, observed)], 1)))  # noqa: B023 - called at once
-        )
+        store, some = MemoryStore(feature_set, most_bytes=NO_LIMIT - 1), _of_one_card(count + 1 + TOGETHER)
+        for first in range(0, count, _AT_ONCE):
+            store.observe_now(some.after(first).first(min(_AT_ONCE, count - first)))
+        spent = []
+        for first, batch in ((count, 1), (count + 1, TOGETHER)):
+            last = some.after(first).first(batch)
+            observed = store.observe_now(last)
+            spent += cpu_us([lambda: vectorise(feature_set, last, observed)], batch)  # noqa: B023 - called at once
+        points.append(GrowthPoint(count, tuple(spent)))
     return GrowthSeries(
         "Features by the length of histories", "records of the card and of the merchant", "µs a payment",
-        ("one payment",), tuple(points),
+        ("one payment", f"each of {TOGETHER} in a batch"), tuple(points),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The time and memory of batches: all payments at one merchant with a long history, or at many with short ones.
+"""The time and memory of batches: all payments at one merchant or of one card with a long history, or ordinary ones.
 
 A batch is observed and its features computed part by part, as a worker does. Time is CPU of this thread, which other
 load on the machine hardly disturbs. Memory is what Python and numpy allocate at most meanwhile, beyond what was there
@@ -27,8 +27,8 @@ from stream.clock import now_ms
 from stream.settings import Settings
 
 SIZES = (1, 16, 128, 512)
-HORIZON_MS = 44 * DAY_MS
-ONE_MERCHANT, ORDINARY = "one merchant", "ordinary"
+HORIZONS_MS = {Entity.MERCHANT: 44 * DAY_MS, Entity.CARD: 37 * DAY_MS}
+ONE_MERCHANT, ONE_CARD, ORDINARY = "one merchant", "one card", "ordinary"
 CARDS, MERCHANTS, WARM_UP = 2_000, 300, 30_000
 _ROUNDS = {1: 41, 16: 11, 128: 3, 512: 3}
 
@@ -51,7 +51,8 @@ async def measure_batches(settings: Settings, feature_set: FeatureSet, visible: 
     async with own_keys(settings.redis_url, deployment), open_client(settings.redis_url) as client:
         try:
             await store.connect()
-            await _write(client, deployment, visible)
+            await _write(client, deployment, (Entity.MERCHANT, ONE_MERCHANT), visible)
+            await _write(client, deployment, (Entity.CARD, ONE_CARD), visible)
             source = _Payments()
             for _ in range(WARM_UP // 500):
                 await store.observe(source.next(ORDINARY, 500))
@@ -61,21 +62,22 @@ async def measure_batches(settings: Settings, feature_set: FeatureSet, visible: 
 
 
 def _cases() -> Iterator[tuple[str, int]]:
-    for kind in (ONE_MERCHANT, ORDINARY):
+    for kind in (ONE_MERCHANT, ONE_CARD, ORDINARY):
         for size in SIZES:
             yield kind, size
 
 
-async def _write(client: Redis, deployment: str, visible: int) -> None:
-    """Write the merchant's history, evenly over its horizon."""
-    entity = records.merchant_hash(ONE_MERCHANT)
-    key = KeyLayout(PREFIX, deployment, SINGLE_SERVER_SHARDS).key(Entity.MERCHANT, entity)
-    rows = np.zeros((visible, records.SHARED_COLUMNS), records.STORED)
-    rows[:, records.TIME] = now_ms() - np.arange(visible, 0, -1) * (HORIZON_MS // (visible + 1))
+async def _write(client: Redis, deployment: str, whose: tuple[Entity, str], visible: int) -> None:
+    """Write the history of the merchant or the card, evenly over its horizon."""
+    kind, name = whose
+    entity = records.HASHES[kind](name)
+    key = KeyLayout(PREFIX, deployment, SINGLE_SERVER_SHARDS).key(kind, entity)
+    rows = np.zeros((visible, records.COLUMNS[kind]), records.STORED)
+    rows[:, records.TIME] = now_ms() - np.arange(visible, 0, -1) * (HORIZONS_MS[kind] // (visible + 1))
     rows[:, records.AMOUNT] = np.arange(visible) % 100_000
     rows[:, records.ID] = rows[:, records.OTHER] = np.arange(visible) + (1 << 40)
     rows[:, records.OFFSET] = np.arange(visible)
-    header = CachedHistory(Entity.MERCHANT, entity, ONE_MERCHANT, key).header()
+    header = CachedHistory(kind, entity, name, key).header()
     await client.set(key, header + rows.tobytes())
 
 
@@ -109,20 +111,20 @@ async def _decide(store: RedisStore, feature_set: FeatureSet, batch: Transaction
 
 
 class _Payments:
-    """Payments one a millisecond, each of another card than the one before."""
+    """Payments one a millisecond, each of another card than the one before, or all of one."""
 
     def __init__(self) -> None:
         self._made = 0
         self._began_ms = now_ms()
 
     def next(self, kind: str, count: int) -> Transactions:
-        """Return the next payments, at one merchant or at many."""
+        """Return the next payments, at one merchant, of one card, or ordinary ones."""
         numbers = np.arange(self._made, self._made + count)
         self._made += count
         zeros = np.zeros(count, np.int64)
         return Transactions(
             transaction_ids=[f"t-{number}" for number in numbers.tolist()],
-            card_ids=[f"card-{number % CARDS}" for number in numbers.tolist()],
+            card_ids=[kind if kind == ONE_CARD else f"card-{number % CARDS}" for number in numbers.tolist()],
             merchant_ids=[
                 kind if kind == ONE_MERCHANT else f"shop-{number % MERCHANTS}" for number in numbers.tolist()
             ],
