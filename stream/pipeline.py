@@ -111,11 +111,6 @@ class _Part(NamedTuple):
     due: NDArray[np.bool_]
     watch: Stopwatch
 
-    @property
-    def long_bytes(self) -> int:
-        """How many bytes the long histories have that some of them see."""
-        return sum(long.rows.nbytes for seen in self.observed.histories.values() for long in seen.long)
-
 
 class Pipeline:
     """Decides batches of transactions."""
@@ -157,7 +152,7 @@ class Pipeline:
         # A tricky part: long histories are read in a thread, while other batches append to them. Nobody writes to a row
         # that the thread reads: it was committed before the store returned it, appending writes behind the committed
         # rows, and trimming, splicing and erasing replace the buffer, of which `rows` keeps the old one.
-        computed = await in_thread_if_large(part.long_bytes, self._computed, terms.serving, vectors, arms)
+        computed = await in_thread_if_large(part.observed.long_bytes, self._computed, terms.serving, vectors, arms)
         part.watch.lap("vectorise")
         judgements = await self._score(terms.serving, vectors, arms, part)
         computed |= {name: vectors.of(name) for name in {one.fingerprint for one in judgements} if name is not None}
@@ -214,7 +209,9 @@ class Pipeline:
             names = self._features.by_fingerprint if terms.serving.compares else theirs
             computed = {name: vectors.undefined(name) for name in names}
             for fingerprint in theirs if features else ():
-                computed[fingerprint] = await in_thread_if_large(part.long_bytes, vectors.without_formulas, fingerprint)
+                computed[fingerprint] = await in_thread_if_large(
+                    part.observed.long_bytes, vectors.without_formulas, fingerprint
+                )
             watch.lap("vectorise")
             judgements = _undecidable(frame, terms.serving, computed, arms)
             if not bare:
@@ -316,7 +313,7 @@ class Pipeline:
     ) -> list[Judgement]:
         """Score here, or in another thread if it takes long: LightGBM releases the GIL, and so do an arm's features."""
         payments = _payments_of(serving, part)
-        if len(vectors.of(serving.live.fingerprint)) < _MIN_ROWS_FOR_THREAD and not part.long_bytes:
+        if len(vectors.of(serving.live.fingerprint)) < _MIN_ROWS_FOR_THREAD and not part.observed.long_bytes:
             return score(serving, vectors, arms, payments)
         # The thread reads values that nobody changes: a batch has its own vectors, and a new lineup is another object.
         return await asyncio.to_thread(score, serving, vectors, arms, payments)

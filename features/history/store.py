@@ -246,6 +246,11 @@ class Observed:
         """The merchants' histories."""
         return self.histories[Entity.MERCHANT]
 
+    @property
+    def long_bytes(self) -> int:
+        """How many bytes the long histories have that some of the transactions see."""
+        return sum(long.rows.nbytes for seen in self.histories.values() for long in seen.long)
+
 
 class LabelResult(NamedTuple):
     """The answer for one label; `merchant_id` and `occurred_ms` are None if neither label nor history has them."""
