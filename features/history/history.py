@@ -119,10 +119,7 @@ class History:
 
     def replace(self, base: int, rows: Ints) -> None:
         """Replace everything by committed rows, which are copied, as the server holds them."""
-        self.base, self._address = base, None
-        self._buffer = np.empty((max(SMALLEST, len(rows) + len(rows) // 4 + 1), self.columns), np.int64)
-        self._buffer[: len(rows)] = rows
-        self.length = len(rows)
+        self._hold(base, rows)
         self.notes = read_notes(rows)
         self.prefix_rows = 0 if self.notes is None else self.notes.prefix_rows
         log = self.log
@@ -135,6 +132,17 @@ class History:
                 times = erasure.least_times(log[~labels])
         self.newest_ms = int(times.max(initial=records.NO_TIME_MS))
         self.commit()
+
+    def replace_by_transactions(self, base: int, rows: Ints, newest_ms: int) -> None:
+        """Do what `replace` does with records that are all transactions, the newest of this time."""
+        self._hold(base, rows)
+        self.notes, self.prefix_rows, self.labelled, self.newest_ms = None, 0, None, newest_ms
+        self.commit()
+
+    def _hold(self, base: int, rows: Ints) -> None:
+        self.base, self._address, self.length = base, None, len(rows)
+        self._buffer = np.empty((max(SMALLEST, len(rows) + len(rows) // 4 + 1), self.columns), np.int64)
+        self._buffer[: len(rows)] = rows
 
     def append(self, row: Ints, time_ms: int | None) -> int:
         """Append an uncommitted record and return its position; `time_ms` is a transaction's time, None for a label."""

@@ -350,10 +350,15 @@ def are_marked(flags: Ints) -> NDArray[np.bool_]:
 
 def are_valid(rows: Ints) -> bool:
     """Tell whether rows can be records, or panes: what no formula can compute with is found, a wrong value is not."""
+    return not are_wrong(rows).any()
+
+
+def are_wrong(rows: Ints) -> NDArray[np.bool_]:
+    """Mark the rows that can be neither records nor panes."""
     flags, times = rows[:, FLAGS], rows[:, TIME]
     is_known = (exponents(flags) <= FINEST_EXPONENT) | are_marked(flags)
-    wrong = (flags < 0) | ~is_known | (times > LATEST_MS) | (times < -LATEST_MS)
-    return not wrong.any()
+    wrong: NDArray[np.bool_] = (flags < 0) | ~is_known | (times > LATEST_MS) | (times < -LATEST_MS)
+    return wrong
 
 
 def exponents(flags: Ints) -> Ints:

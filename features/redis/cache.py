@@ -5,8 +5,8 @@ records.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -88,6 +88,17 @@ class CachedHistory(History):
             return False
         self.entity_id = self.entity_id if name.startswith(_HASHED) else name
         self._become(base, encoded, rows)
+        return True
+
+    def load_transactions(self, value: bytes, rows: Ints, newest_ms: int) -> bool:
+        """Do what `load` does with a value whose rows are known to be transactions; False if the header is no log's."""
+        base, encoded, entity_id = HEADER.unpack_from(value)
+        name = entity_id.rstrip(b"\0").decode(errors="replace")
+        if encoded != PLAIN or base >= MOST_POSITIONS or not self._is_named(name):
+            return False
+        self.entity_id = self.entity_id if name.startswith(_HASHED) else name
+        self.refreshed_ms, self.is_incomplete = 0, False
+        self.replace_by_transactions(base, rows, newest_ms)
         return True
 
     def _is_named(self, name: str) -> bool:
@@ -242,6 +253,37 @@ class Cache:
         self._most_bytes = most_bytes
         for entity in list(self._entries):
             self.drop(entity)
+
+
+def load_together(histories: Sequence[CachedHistory], values: Sequence[bytes | None]) -> list[bool]:
+    """Load those whose values are logs of transactions alone, and tell which these are; `load` is for the others.
+
+    Looking at all of their rows at once takes a third of what it takes one after the other.
+    """
+    loaded, by_kind = [False] * len(histories), dict[Entity, list[int]]()
+    for place, (history, value) in enumerate(zip(histories, values, strict=True)):
+        if value is not None and len(value) > HEADER.size and not (len(value) - HEADER.size) % history.record_bytes:
+            by_kind.setdefault(history.kind, []).append(place)
+    for places in by_kind.values():
+        some = [(histories[place], cast("bytes", values[place])) for place in places]
+        for place, is_loaded in zip(places, _load_of_kind(some), strict=True):
+            loaded[place] = is_loaded
+    return loaded
+
+
+def _load_of_kind(some: Sequence[tuple[CachedHistory, bytes]]) -> Iterator[bool]:
+    """Load histories of one kind whose values have whole rows, each one at least."""
+    columns, record_bytes = some[0][0].columns, some[0][0].record_bytes
+    joined = b"".join([value[HEADER.size :] for _, value in some])
+    rows = np.frombuffer(joined, records.STORED).reshape(-1, columns)
+    ends = np.cumsum([(len(value) - HEADER.size) // record_bytes for _, value in some])
+    starts = np.concatenate(([0], ends[:-1]))
+    are_others = records.are_wrong(rows) | ~records.is_transaction(rows[:, records.FLAGS])
+    has_others = np.logical_or.reduceat(are_others, starts).tolist()
+    newest_ms = np.maximum.reduceat(rows[:, records.TIME], starts).tolist()
+    bounds = zip(starts.tolist(), ends.tolist(), strict=True)
+    for (history, value), (start, end), has_other, newest in zip(some, bounds, has_others, newest_ms, strict=True):
+        yield not has_other and history.load_transactions(value, rows[start:end], newest)
 
 
 def _are_rows(encoded: int, rows: Ints) -> bool:

@@ -28,7 +28,7 @@ from features.redis.append import (
     by_kind,
     read_reply,
 )
-from features.redis.cache import Cache, CachedHistory, CacheStats
+from features.redis.cache import Cache, CachedHistory, CacheStats, load_together
 from features.redis.compaction import Compactor, StoredErasures
 from features.redis.connection import Call, Connection
 from features.redis.damage import DamagedHistories
@@ -75,7 +75,10 @@ class HistoryLoader:
         calls = [Call(shard, [entry.key for entry in group], (HEAD_BYTES,)) for shard, group in groups.items()]
         long = set()
         for group, heads in zip(groups.values(), await self._connection.run("heads", calls), strict=True):
-            for entry, head in zip(group, heads, strict=True):
+            short = [None if head == NO_STRING or (head and len(head) == HEAD_BYTES) else head for head in heads]
+            for entry, head, is_loaded in zip(group, heads, load_together(group, short), strict=True):
+                if is_loaded:
+                    continue
                 if head == NO_STRING:
                     await self.begin_anew(entry, None)
                 elif head is not None and len(head) == HEAD_BYTES:

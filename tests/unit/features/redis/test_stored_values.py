@@ -15,7 +15,7 @@ from features.history.append import rows_by_entity
 from features.history.compaction import compact_in_memory
 from features.history.history import History
 from features.history.store import Entity
-from features.redis.cache import COMPACTED, HEADER, INCOMPLETE, PLAIN
+from features.redis.cache import COMPACTED, HEADER, INCOMPLETE, PLAIN, CachedHistory, load_together
 from features.redis.retention import UNKNOWN_RETENTION, StoredRetention, read_retention
 from support.examples import examples
 from support.features.recount import transactions
@@ -61,6 +61,55 @@ def test_every_feature_can_be_computed_with_whatever_is_read(values: tuple[bytes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a value that is no payment's may overflow
         use(which, {kind: found[kind][0] for kind in which.retentions})
+
+
+def state_of(entry: CachedHistory) -> tuple[object, ...]:
+    """Return all that a load sets."""
+    names = ("base", "committed", "newest_ms", "erased_ms", "labelled", "notes", "prefix_rows", "entity_id")
+    sizes = entry.is_incomplete, entry.committed_end, entry.last_id if entry.committed else None
+    return *(getattr(entry, name) for name in names), *sizes, entry.rows.tobytes()
+
+
+def loaded_alone(kind: Entity, value: bytes | None) -> tuple[object, ...] | None:
+    entry = history(kind)
+    try:
+        return state_of(entry) if entry.load(value) else None
+    except StoreRefusedError:
+        return None
+
+
+KINDS = st.sampled_from(list(NAMES))
+
+
+@given(
+    st.lists(
+        KINDS.flatmap(
+            lambda kind: st.tuples(st.just(kind), stored(kind) | stored(kind) | st.none() | st.binary(max_size=90))
+        ),
+        max_size=8,
+    )
+)
+@settings(max_examples=examples(300), deadline=None)
+def test_histories_that_are_loaded_together_are_as_if_each_had_been_loaded_alone(
+    stored_ones: list[tuple[Entity, bytes | None]],
+) -> None:
+    entries, values = [history(kind) for kind, _ in stored_ones], [value for _, value in stored_ones]
+    for (kind, value), entry, is_loaded in zip(stored_ones, entries, load_together(entries, values), strict=True):
+        if is_loaded:
+            assert state_of(entry) == loaded_alone(kind, value)
+            entry.append(np.zeros(entry.columns, np.int64), NOW_MS)
+        else:
+            assert state_of(entry) == state_of(history(kind)), "nothing has changed"
+
+
+def test_logs_of_transactions_are_loaded_together() -> None:
+    row = rows_by_entity(transactions([PAYMENT]), (Entity.MERCHANT,))[Entity.MERCHANT].rows[0]
+    value = history(Entity.MERCHANT).header() + np.stack([row] * 3).tobytes()
+    assert load_together([history(Entity.MERCHANT) for _ in range(3)], [value, None, value[:-1]]) == [
+        True,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize("epoch", [b"9" * 5000, "\u0667".encode(), b"-1", b""])
