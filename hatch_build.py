@@ -39,7 +39,7 @@ FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fno-sanitize=undefined", "-fP
 _SECONDS = 120
 BUILD_FILE = "stream/build.txt"
 PACKAGES = ("fraudstream", "stream", "features", "models", "shadow", "guards", "metrics")
-SUFFIXES = (".py", ".c", ".lua")
+SUFFIXES = (".py", ".c", ".h", ".lua")
 COMMIT = "FRAUDSTREAM_COMMIT"
 """The variable that names the commit where there is no git, as in the build of an image."""
 _DIGITS = 12

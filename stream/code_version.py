@@ -11,7 +11,7 @@ from pathlib import Path
 from stream.git_checkout import commit_of, has_changes
 
 PACKAGES = ("fraudstream", "stream", "features", "models", "shadow", "guards", "metrics")
-SUFFIXES = (".py", ".c", ".lua")
+SUFFIXES = (".py", ".c", ".h", ".lua")
 DIGITS = 12
 """Of a commit's hash; 13 digits and more might be taken for a card number where they are all decimal."""
 _BUILD = Path(__file__).with_name("build.txt")
