@@ -32,6 +32,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from stream.errors import SettingsError
+from stream.kafka.stray import KnownBrokers
 from stream.settings import PREFIX, Settings
 
 REQUEST_TIMEOUT_MS = 10_000
@@ -72,9 +73,8 @@ _PROTOCOL = (
 
 def connection_options(settings: Settings) -> dict[str, Any]:
     """Return the options of every client: brokers, security, and how long to wait for a broker that may be hung."""
-    brokers = settings.brokers.split(",")
     return {
-        "bootstrap_servers": brokers,
+        "bootstrap_servers": KnownBrokers(settings.brokers),
         "request_timeout_ms": REQUEST_TIMEOUT_MS,
         "metadata_max_age_ms": METADATA_AGE_MS,
         **_security(settings),

@@ -1,19 +1,59 @@
-"""What aiokafka does in silence, told: requests given up or repeated for ever, and cancellations that it swallows.
+"""What aiokafka does in silence, told: requests given up, cancellations that it swallows, brokers that have moved.
 
-It cancels the futures of requests when a connection or a coordinator is lost, and asks on and on for one that is away.
+A new client of it knows only the brokers of the settings, even where another one has learnt that all have moved. It
+cancels the futures of requests when a connection or a coordinator is lost, and asks on and on for one that is away.
 To stop, it cancels its own tasks and suppresses what awaiting them raises, which may be its caller's cancellation.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
+
+_MOVED: dict[str, tuple[str, ...]] = {}
+"""Where the clients of this process last found all brokers, by the setting that they began with.
+
+Two threads write it, each whole entries of the same kind: the later one counts.
+"""
+
+
+class KnownBrokers(list[str]):
+    """The addresses that a new client begins with: those of the settings, and where earlier clients found the brokers.
+
+    Brokers may all move, one after the other, while a process runs. Clients follow by the metadata that they ask for
+    again and again, but a worker makes new ones, with each partition that it takes over.
+    """
+
+    def __init__(self, configured: str) -> None:
+        super().__init__(dict.fromkeys((*configured.split(","), *_MOVED.get(configured, ()))))
+        self._configured = configured
+
+    def learn(self, cluster: ClusterMetadata) -> None:
+        """Remember where the brokers are now; a client calls it whenever its metadata are renewed."""
+        if found := tuple(_address(broker.host, broker.port) for broker in cluster.brokers()):
+            _MOVED[self._configured] = found
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _follow(client: AIOKafkaClient, began_with: object) -> None:
+    if isinstance(began_with, KnownBrokers):
+        client.cluster.add_listener(began_with.learn)
 
 
 class PlainConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no types
     """A consumer whose `stop` passes on a cancellation that arrives meanwhile, and ends by itself then."""
+
+    def __init__(self, *topics: str, **options: Any) -> None:  # noqa: ANN401 - aiokafka's
+        super().__init__(*topics, **options)
+        _follow(self._client, options.get("bootstrap_servers"))
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -22,6 +62,10 @@ class PlainConsumer(AIOKafkaConsumer):  # type: ignore[misc] # aiokafka ships no
 
 class PlainProducer(AIOKafkaProducer):  # type: ignore[misc] # aiokafka ships no types
     """A producer whose `stop` passes on a cancellation that arrives meanwhile, and ends by itself then."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - aiokafka's
+        super().__init__(**options)
+        _follow(self.client, options.get("bootstrap_servers"))
 
     async def stop(self) -> None:
         """Write what is pending, and disconnect."""

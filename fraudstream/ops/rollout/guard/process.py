@@ -208,8 +208,8 @@ class Guard:
         Raises:
             aiokafka.errors.KafkaError: the brokers do not respond, or a topic is missing.
         """
-        producer = PlainProducer(**producer_options(self._settings))
         events = await stack.enter_async_context(LogReader(self._settings, (EventKind.ROW_TIME,)))
+        producer = PlainProducer(**producer_options(self._settings))
         stack.push_async_callback(producer.stop)
         await producer.start()
         self._seal = await command_seal(self._settings, self._signer)

@@ -66,9 +66,9 @@ class Connections:
         Raises:
             aiokafka.errors.KafkaError: the brokers do not respond, or a topic is missing.
         """
+        stack.push_async_callback(self.producer.stop)
         for one in (self.events, self.told, self.waiting):
             await stack.enter_async_context(one)
-        stack.push_async_callback(self.producer.stop)
         with given_up_as_error():
             await self.producer.start()
         await require_topic(self.producer, topic)

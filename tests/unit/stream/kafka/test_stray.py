@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.metadata import MetadataResponse_v1
 from numpy.random import default_rng
 
 from models.commands import Event, EventKind
@@ -22,6 +23,7 @@ from stream.engine.lanes import AsidePartitions, Lane, LaneKind
 from stream.engine.publisher import Outgoing, Publisher
 from stream.engine.transport import BatchConsumer
 from stream.errors import PublishError, WriteGivenUpError
+from stream.kafka.client import connection_options, producer_options
 from stream.kafka.stray import PlainConsumer, PlainProducer, given_up_as_error
 from stream.settings import Settings
 from support.given_up import give_up
@@ -190,3 +192,22 @@ async def test_a_cancellation_that_arrives_while_a_client_stops_is_not_swallowed
     with pytest.raises(asyncio.CancelledError):
         await stopping
     await asyncio.wait_for(ended.wait(), 5)  # it stops by itself
+
+
+def found(client: Any, *addresses: tuple[str, int]) -> None:
+    """Let a client's metadata say where the brokers are."""
+    brokers = [(number, host, port, None) for number, (host, port) in enumerate(addresses)]
+    client.cluster.update_metadata(MetadataResponse_v1(brokers, 0, []))
+
+
+async def test_a_new_client_begins_with_the_brokers_that_earlier_ones_found() -> None:
+    settings = Settings(brokers="moved-1:1,moved-2:2")
+    follower, writer = PlainConsumer(**connection_options(settings)), PlainProducer(**producer_options(settings))
+    found(follower._client, ("moved-1", 1), ("moved-3", 3))
+    assert connection_options(settings)["bootstrap_servers"] == ["moved-1:1", "moved-2:2", "moved-3:3"]
+    found(writer.client, ("::1", 4))
+    found(follower._client)
+    assert connection_options(settings)["bootstrap_servers"] == ["moved-1:1", "moved-2:2", "[::1]:4"]
+    assert connection_options(Settings(brokers="moved-1:1"))["bootstrap_servers"] == ["moved-1:1"]
+    await follower.stop()
+    await writer.stop()
