@@ -15,7 +15,7 @@ from fraudstream.ops.repair.key_sample import sample_keys
 from fraudstream.ops.repair.partitioners import PartitionerReport, advice, examine, used_by
 from fraudstream.terminal import echo
 from stream.id_rules import declared_ids
-from stream.kafka.topic_settings import mend, short_retentions
+from stream.kafka.topic_settings import losing_settings, mend
 from stream.kafka.topics import LABELS, TRANSACTIONS, apply
 from stream.settings import Settings
 
@@ -26,7 +26,7 @@ COMMANDS = {
     ),
     "apply": CommandSource(
         "fraudstream.cli.topics:topics_apply",
-        "Create the topics that are missing, and mend settings of others by which Kafka deletes records too soon.",
+        "Create the topics that are missing, and mend settings of others by which Kafka would lose records.",
     ),
     "audit": CommandSource(
         "fraudstream.cli.topics_audit:topics_audit",
@@ -49,7 +49,7 @@ def topics() -> None:
 @click.option("--replication", type=click.IntRange(1, 32), default=1, show_default=True)
 @json_option
 def topics_apply(partitions: int, replication: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
-    """Create the topics that are missing, and mend settings of others by which Kafka deletes records too soon.
+    """Create the topics that are missing, and mend settings of others by which Kafka would lose records.
 
     Transactions, labels and predictions are kept for 45 days, or for as long as the features of FRAUDSTREAM_FEATURES
     look back, a week of slack, and a day.
@@ -83,7 +83,8 @@ def topics_check(*, topic: str | None, records: int, seconds: float, ids: bool, 
     """Tell from the last records of each partition which partitioner producers use, and whether they differ.
 
     With different ones a card's records are on two partitions, and the order between them is lost: exit code 1. So it
-    is where Kafka deletes transactions or labels before the features of FRAUDSTREAM_FEATURES need them no more.
+    is where Kafka deletes transactions or labels before the features of FRAUDSTREAM_FEATURES need them no more, and
+    where a topic has unclean leader election on, by which acknowledged records can be lost.
 
     With --ids it counts by field how many ids would be refused as card numbers with FRAUDSTREAM_ID_SHAPES as it is, and
     ends with 1 if records would be refused for them.
@@ -96,7 +97,7 @@ def topics_check(*, topic: str | None, records: int, seconds: float, ids: bool, 
     horizons_ms = features_or_refuse(settings.features).horizons_ms
     with Refusals(settings):
         found = [examine(asyncio.run(sample_keys(settings, name, records, seconds))) for name in names]
-        kept = asyncio.run(short_retentions(settings, horizons_ms))
+        kept = asyncio.run(losing_settings(settings, horizons_ms))
     for warning in kept.unread:
         echo(warning, err=True)
     short = [one for one in kept.deviations if topic in (None, one.topic)]

@@ -1,4 +1,4 @@
-"""The settings by which Kafka deletes records: whether those of the topics keep records as long as they are needed.
+"""The settings by which Kafka loses records: whether those of the topics keep records as long as they are needed.
 
 Other tooling may set them at any time, so they are checked at start-up and while a worker runs. They are mended by
 `fraudstream topics apply` alone.
@@ -35,6 +35,7 @@ from stream.settings import Settings
 log = logging.getLogger("fraudstream.topics")
 
 SIZE_SETTING = "max.message.bytes"
+UNCLEAN_SETTING = "unclean.leader.election.enable"
 RETENTION_SETTINGS = frozenset({"cleanup.policy", "retention.ms", "retention.bytes"})
 TIMESTAMP_TYPE, BY_BROKERS = "message.timestamp.type", "LogAppendTime"
 _CHECK_SECONDS = 60.0
@@ -42,8 +43,15 @@ _SET_ON_THE_TOPIC = 1
 """The source of a setting, in a response, that is the topic's own; others come from the broker."""
 
 
+_HARMS: Mapping[str, str] = {
+    LEAD_SETTING: "a record from the far future is refused by the workers' own clocks only",
+    UNCLEAN_SETTING: "a broker that lacks acknowledged records may become the leader, and they are lost",
+}
+"""What a setting does, where it is not that records are deleted."""
+
+
 class Deviation(NamedTuple):
-    """A setting of a topic by which records are deleted too soon, what it is, and what it must be."""
+    """A setting of a topic by which records are lost or deleted too soon, what it is, and what it must be."""
 
     topic: str
     setting: str
@@ -52,11 +60,7 @@ class Deviation(NamedTuple):
 
     def __str__(self) -> str:
         """Say what is wrong, and the command that mends it."""
-        harm = (
-            "a record from the far future is refused by the workers' own clocks only"
-            if self.setting == LEAD_SETTING
-            else "records that are needed will be deleted"
-        )
+        harm = _HARMS.get(self.setting, "records that are needed will be deleted")
         return (
             f"{self.topic}: {self.setting} is {self.found or 'empty'} instead of {self.wanted}, so {harm}; mend it by "
             "`fraudstream topics apply`, or kafka-configs.sh --alter --entity-type topics --entity-name "
@@ -81,6 +85,7 @@ _RULES: Mapping[str, Callable[[str, str], bool]] = {
     "retention.ms": _keeps_as_long,
     "retention.bytes": _keeps_as_long,
     LEAD_SETTING: _leads_no_further,
+    UNCLEAN_SETTING: str.__eq__,
 }
 """When a setting will do, given what it is and what the layout says."""
 
@@ -107,8 +112,8 @@ class Findings(NamedTuple):
 
 
 def deviations_of(layout: TopicLayout, topic: str, values: Mapping[str, str]) -> Iterator[Deviation]:
-    """Yield the settings of a topic that delete records too soon; one that a broker does not name, it does not have."""
-    wanted = layout.configuration(1) | {"retention.bytes": str(UNLIMITED)}
+    """Yield the settings of a topic that lose records; one that a broker does not name, it does not have."""
+    wanted = layout.configuration(1) | {"retention.bytes": str(UNLIMITED), UNCLEAN_SETTING: "false"}
     for setting in _RULES.keys() & values.keys() & wanted.keys():
         if not _RULES[setting](values[setting], wanted[setting]):
             yield Deviation(topic, setting, values[setting], wanted[setting])
@@ -142,7 +147,7 @@ def is_bounded(values: Mapping[str, str]) -> bool:
 
 
 async def mend(settings: Settings, horizons_ms: Mapping[Entity, int] = NO_HORIZONS) -> Findings:
-    """Set what deletes records too soon, leave all other settings, and return what was changed or not checked.
+    """Set what loses records, leave all other settings, and return what was changed or not checked.
 
     Raises:
         TopicsError: the broker does not respond, or a topic's settings may not be changed.
@@ -165,8 +170,10 @@ async def _mend(settings: Settings, admin: AIOKafkaAdminClient, horizons_ms: Map
     return found
 
 
-async def short_retentions(settings: Settings, horizons_ms: Mapping[Entity, int]) -> Findings:
-    """Return by which settings the inputs are deleted before histories of `horizons_ms` need them no more.
+async def losing_settings(settings: Settings, horizons_ms: Mapping[Entity, int]) -> Findings:
+    """Return by which settings inputs are deleted before histories of `horizons_ms` need them no more.
+
+    Unclean leader election is among them, of any topic.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not respond.
@@ -176,8 +183,12 @@ async def short_retentions(settings: Settings, horizons_ms: Mapping[Entity, int]
     inputs = {settings.topic(layout.name) for layout in (TRANSACTIONS, LABELS)}
     if any(kind is Entity.PREDICTION for kind in horizons_ms):
         inputs.add(settings.topic(PREDICTIONS.name))
-    short = (one for one in found.deviations if one.topic in inputs and one.setting in RETENTION_SETTINGS)
-    return found._replace(deviations=tuple(short))
+    losing = (
+        one
+        for one in found.deviations
+        if one.setting == UNCLEAN_SETTING or (one.topic in inputs and one.setting in RETENTION_SETTINGS)
+    )
+    return found._replace(deviations=tuple(losing))
 
 
 async def _alter(admin: AIOKafkaAdminClient, topic: str, values: Mapping[str, str]) -> None:
@@ -225,7 +236,7 @@ class TopicWatch:
         self._horizons_ms = horizons_ms
         self._said: frozenset[str] = frozenset()
         self.deviating: Mapping[str, int] = {}
-        """How many settings of each topic delete records too soon."""
+        """How many settings of each topic lose records, or delete them too soon."""
         self.bounded: frozenset[str] = frozenset()
         """The topics that cannot hold a record that is more than an hour ahead of their brokers' clocks."""
 

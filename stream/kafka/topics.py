@@ -215,7 +215,9 @@ def _of_workers(settings: Settings, *, reads_predictions: bool) -> list[str]:
 
 
 async def risks(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str, ...]:
-    """Return what could lose acknowledged decisions: too few replicas, or unclean leader election.
+    """Return what could lose acknowledged decisions: too few replicas, or too few of them in sync.
+
+    `topic_settings` looks for unclean leader election, of every topic and while the worker runs.
 
     Raises:
         aiokafka.errors.KafkaError: the broker does not respond.
@@ -233,8 +235,6 @@ async def risks(settings: Settings, admin: AIOKafkaAdminClient) -> tuple[str, ..
         found.append("its configuration could not be read (DescribeConfigs), so it could not be checked further")
     elif int(configured.get("min.insync.replicas") or 1) < _SAFE_REPLICATION - 1:
         found.append(f"min.insync.replicas below {_SAFE_REPLICATION - 1}: one broker's disk may hold the only copy")
-    if configured.get("unclean.leader.election.enable") == "true":
-        found.append("unclean leader election is on: a replica that lacks decisions may become the leader")
     return tuple(f"{name}: {risk}" for risk in found)
 
 

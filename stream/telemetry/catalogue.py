@@ -390,7 +390,7 @@ _OF_WORKERS: dict[MetricName, Metric] = {
         MetricKind.GAUGE,
         "{setting}",
         ("topic",),
-        "Settings of a topic by which Kafka deletes records sooner than they are needed.",
+        "Settings of a topic by which Kafka loses records, or deletes them sooner than they are needed.",
         "above 0: records will be lost; `fraudstream topics apply` mends the settings.",
     ),
     "fraudstream.uncommitted": Metric(

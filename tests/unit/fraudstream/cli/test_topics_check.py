@@ -29,12 +29,12 @@ def check(
     async def sample_keys(_settings: Settings, topic: str, _records: int, _seconds: float) -> KeySample:
         return samples[topic]
 
-    async def short_retentions(_settings: Settings, horizons_ms: Mapping[Entity, int]) -> Findings:
+    async def losing_settings(_settings: Settings, horizons_ms: Mapping[Entity, int]) -> Findings:
         assert horizons_ms[Entity.MERCHANT] == 44 * DAY_MS
         return Findings(tuple(short), ())
 
     monkeypatch.setattr(topics, "sample_keys", sample_keys)
-    monkeypatch.setattr(topics, "short_retentions", short_retentions)
+    monkeypatch.setattr(topics, "losing_settings", losing_settings)
     return CliRunner().invoke(main, ["topics", "check", *arguments], prog_name="fraudstream")
 
 

@@ -6,7 +6,7 @@ from features.declaration import FeatureSet
 from features.history.store import Entity
 from features.rows import card, merchant, prediction
 from stream.kafka.topic_settings import deviations_of
-from stream.kafka.topics import LABELS, LAYOUTS, MODEL_EVENTS, PREDICTIONS, TRANSACTIONS, TopicLayout, kept_for
+from stream.kafka.topics import LABELS, LAYOUTS, MODEL_EVENTS, PREDICTIONS, SCORES, TRANSACTIONS, TopicLayout, kept_for
 
 DAY_MS = 86_400_000
 GOOD = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
@@ -29,9 +29,13 @@ def test_what_topics_apply_sets_deviates_in_nothing(layout: TopicLayout) -> None
         (TRANSACTIONS, "retention.bytes", "1073741824"),
         (TRANSACTIONS, "cleanup.policy", "compact"),
         (TRANSACTIONS, "cleanup.policy", "compact,delete"),
+        (TRANSACTIONS, "unclean.leader.election.enable", "true"),
+        (SCORES, "unclean.leader.election.enable", "true"),
     ],
 )
-def test_a_setting_that_deletes_records_too_soon_is_a_deviation(layout: TopicLayout, setting: str, found: str) -> None:
+def test_a_setting_that_loses_records_or_deletes_them_too_soon_is_a_deviation(
+    layout: TopicLayout, setting: str, found: str
+) -> None:
     (deviation,) = deviations_of(layout, "eu.topic", GOOD | {setting: found})
     assert (deviation.topic, deviation.setting, deviation.found) == ("eu.topic", setting, found)
     assert f"--entity-name eu.topic --add-config {setting}={deviation.wanted}" in str(deviation)
