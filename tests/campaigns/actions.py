@@ -16,8 +16,9 @@ from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from campaigns.broker_actions import BROKER_ACTIONS, BrokerActions
 from campaigns.facts import scores_of
-from campaigns.plans import Step
+from campaigns.plan import Step
 from campaigns.world import ADMIN_SECONDS, World
 from models.commands import CommandKind
 from stream.control.client import CommandRequest, send_command
@@ -43,10 +44,14 @@ class Actions:
         self.world = world
         self._pool = ThreadPoolExecutor(16, "action")
         self._running: list[Future[None]] = []
+        self._brokers = BrokerActions(world, self._beside)
 
     def do(self, step: Step) -> None:
         """Do a step; what lasts goes on beside."""
-        ACTIONS[step.action](self, **step.arguments)
+        if step.action in BROKER_ACTIONS:
+            BROKER_ACTIONS[step.action](self._brokers, **step.arguments)
+        else:
+            ACTIONS[step.action](self, **step.arguments)
 
     def finish(self) -> None:
         """Wait for all that goes on beside; raises what went wrong there."""
@@ -62,7 +67,6 @@ class Actions:
     def begin_outage(self, kind: str, node: int) -> None:
         """Take `scores` away: they refuse writes, or their brokers are killed, or the one that has some hangs."""
         world = self.world
-        world.count_descriptors()
         match kind:
             case "too_few_replicas":
                 world.cluster.nodes[node].kill()  # the least is never above the replicas there are, whatever is set
@@ -289,6 +293,7 @@ class Actions:
 
     def _await_well(self) -> None:
         self.world.await_well(self.accept)
+        self.world.measure_workers()
 
 
 ACTIONS: Mapping[str, Callable[..., None]] = {
@@ -310,7 +315,6 @@ ACTIONS: Mapping[str, Callable[..., None]] = {
         Actions.redrive,
         Actions.move_offsets,
         Actions.make_anew,
-        Actions.kill_worker,
     )
 }
 

@@ -115,6 +115,13 @@ class Answer(NamedTuple):
         return self.log, self.partition, self.offset
 
 
+class Use(NamedTuple):
+    """What a worker's process uses."""
+
+    descriptors: int
+    memory_mb: int
+
+
 def scores_of(records: Iterable[Record]) -> list[Score]:
     return [_score(record) for record in records]
 

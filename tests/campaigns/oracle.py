@@ -56,16 +56,25 @@ class Standing(NamedTuple):
         return self.score.epoch >= self.epoch and (self.score.log, self.score.offset) > self.decided
 
 
+class Reading:
+    """Goes through the scores of each partition, which have to come in order."""
+
+    def __init__(self) -> None:
+        self._epochs: dict[int, int] = {}
+        self._decided: dict[int, tuple[int, int]] = {}
+
+    def next(self, score: Score) -> Standing:
+        """Return the standing of the score that comes next in its partition."""
+        one = Standing(score, self._epochs.get(score.partition, -1), self._decided.get(score.partition, (-1, -1)))
+        self._epochs[score.partition] = max(one.epoch, score.epoch)
+        if one.is_valid:
+            self._decided[score.partition] = score.log, score.offset
+        return one
+
+
 def standings(scores: Iterable[Score]) -> Iterator[Standing]:
     """Go through the scores of each partition, in order."""
-    epochs: dict[int, int] = {}
-    decided: dict[int, tuple[int, int]] = {}
-    for score in sorted(scores, key=lambda score: (score.partition, score.at)):
-        one = Standing(score, epochs.get(score.partition, -1), decided.get(score.partition, (-1, -1)))
-        yield one
-        epochs[score.partition] = max(one.epoch, score.epoch)
-        if one.is_valid:
-            decided[score.partition] = score.log, score.offset
+    return map(Reading().next, sorted(scores, key=lambda score: (score.partition, score.at)))
 
 
 def valid_scores(scores: Iterable[Score]) -> list[Score]:

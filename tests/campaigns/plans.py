@@ -1,25 +1,29 @@
-"""What happens in each seed of a campaign: steps at moments, drawn by the seed alone, so that the same seed gives the
-same plan. `actions.py` does what a step names.
-"""
+"""What the campaigns of outages, clocks and operators draw; `broker_plans.py` has those of brokers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-WORKERS = 3
-MODELS = 5
-LIVE_FIRST = 3
-"""So many models are promoted before the steps begin, so that there are some to go back to."""
-STOPPED_SECONDS = 4.5
-"""Past the session timeout of a fleet, 3 s: the partitions of a stopped worker move, and it comes back as a zombie."""
+from campaigns.broker_plans import BROKER_CAMPAIGNS
+from campaigns.plan import (
+    AFTER_SECONDS,
+    BEFORE_SECONDS,
+    STOPPED_SECONDS,
+    WORKERS,
+    Plan,
+    Step,
+    moment,
+    ordered,
+    rebalances,
+    role_commands,
+    shares_of_kinds,
+)
+
 OUTAGE_SECONDS = ((34.0, 45.0), (63.0, 75.0))
 """A write is given up after 30 s: once in an outage of the first length, twice in one of the second."""
 OUTAGE_PARTITIONS = 12
 """Four of a worker: its batches differ in size with how many of them are set aside at a time."""
-BEFORE_SECONDS, AFTER_SECONDS = 4.0, 5.0
-"""Of traffic before the first step and after the last."""
 PHASE_SECONDS = 8.0
 """For so long a clock stays as it was set."""
 FAR_BEHIND_S = 3_900
@@ -30,69 +34,6 @@ MINUTE = 60
 UNBOUNDED_SEED = 4
 """Each fourth seed of the campaign of clocks has topics that take any timestamp."""
 OUTAGES = ("too_few_replicas", "two_brokers_killed", "leader_hangs")
-BAD_KINDS = tuple(
-    f"bad:{code}"
-    for code in (
-        *("not_json", "wrong_key", "in_the_future", "missing_field", "invalid_field", "unknown_currency"),
-        *("unsupported_kind", "not_an_object", "empty_value"),
-    )
-)
-"""Records that are always refused, with this code."""
-
-
-class Step(NamedTuple):
-    """An action, so many seconds after the traffic began."""
-
-    at_s: float
-    action: str
-    arguments: Mapping[str, Any] = {}
-
-    def __str__(self) -> str:
-        told = " ".join(f"{name}={value}" for name, value in self.arguments.items())
-        return f"{self.at_s:.1f} {self.action} {told}".rstrip()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A seed's whole: payments a second, the shares of other kinds of records, how the topics are, and the steps."""
-
-    campaign: str
-    seed: int
-    seconds: float
-    steps: tuple[Step, ...]
-    rate: int = 40
-    shares: Mapping[str, float] = field(default_factory=dict)
-    partitions: int = 4
-    labels: float = 0.0
-    """The share of payments that get a label."""
-    bounded: bool = True
-    """Whether brokers refuse timestamps more than an hour ahead, as `topics apply` sets it."""
-    settings: Mapping[str, str] = field(default_factory=dict)
-    """Of all workers, without `FRAUDSTREAM_` in front."""
-    alone: int | None = None
-    """The broker that alone has some partitions of `scores`, in place of three replicas."""
-
-    def summary(self) -> str:
-        """Tell the plan in a line."""
-        options = [f"{self.rate} a second", *(f"{name}={value}" for name, value in self.settings.items())]
-        options += [] if self.bounded else ["no bound of timestamps"]
-        options += [] if self.alone is None else [f"broker {self.alone} alone has some scores"]
-        return "; ".join([*options, *map(str, self.steps)])
-
-
-def _ordered(steps: list[Step]) -> tuple[Step, ...]:
-    return tuple(sorted(steps, key=lambda step: (step.at_s, step.action)))
-
-
-def _moment(draw: np.random.Generator, first_s: float, last_s: float) -> float:
-    return round(float(draw.uniform(first_s, last_s)), 1)
-
-
-def _shares(draw: np.random.Generator, **other: float) -> dict[str, float]:
-    """Return the shares of bad records, repeats and the like; they vary between seeds, from hardly any to many."""
-    bad = float(draw.choice([0.01, 0.05, 0.15]))
-    kinds = {"repeat": 0.04, "backfill": 0.02, "conflict": 0.01, "early": 0.01, "late": 0.01} | other
-    return kinds | dict.fromkeys(BAD_KINDS, bad / len(BAD_KINDS))
 
 
 # --- outages of `scores` beyond 30 s, with role changes
@@ -101,22 +42,22 @@ def _shares(draw: np.random.Generator, **other: float) -> dict[str, float]:
 def draw_outage(seed: int) -> Plan:
     """Draw an outage of `scores`, the commands sent meanwhile, and perhaps a rebalance."""
     draw = np.random.default_rng([1, seed])
-    kind, length = OUTAGES[seed % len(OUTAGES)], _moment(draw, *OUTAGE_SECONDS[int(draw.integers(2))])
+    kind, length = OUTAGES[seed % len(OUTAGES)], moment(draw, *OUTAGE_SECONDS[int(draw.integers(2))])
     end = BEFORE_SECONDS + length
     node = int(draw.integers(1, 4))
     begin = Step(BEFORE_SECONDS, "begin_outage", {"kind": kind, "node": node})
     steps = [begin, Step(end, "end_outage", {"kind": kind, "node": node})]
     steps += _commands(draw, end, control_is_up=kind != "two_brokers_killed")
-    steps += _rebalances(draw, BEFORE_SECONDS, end)
+    steps += rebalances(draw, BEFORE_SECONDS, end)
     last = max(step.at_s for step in steps)
-    alone, shares = node if kind == "leader_hangs" else None, _shares(draw)
+    alone, shares = node if kind == "leader_hangs" else None, shares_of_kinds(draw)
     rate, poll = int(draw.choice([40, 80])), int(draw.choice([60, 512]))
     settings = {"POLL_RECORDS": str(poll)}
     return Plan(
         "outages",
         seed,
         last + AFTER_SECONDS,
-        _ordered(steps),
+        ordered(steps),
         rate=rate,
         shares=shares,
         partitions=OUTAGE_PARTITIONS,
@@ -129,32 +70,8 @@ def _commands(draw: np.random.Generator, end: float, *, control_is_up: bool) -> 
     """Draw commands of roles: the first is sent in the outage, if anyone could judge it then."""
     count = int(draw.integers(1, 4))
     first, last = (BEFORE_SECONDS + 3, end - 2) if control_is_up else (end - 4, end + 4)
-    moments = [_moment(draw, first, last), *(_moment(draw, first, end + 4) for _ in range(count - 1))]
-    kinds = draw.choice(["demote", "promote", "roll_back"], count, p=[0.5, 0.3, 0.2]).tolist()
-    return [
-        Step(
-            at_s,
-            "command",
-            {"kind": kind} | ({"model": int(draw.integers(LIVE_FIRST - 1, MODELS))} if kind == "promote" else {}),
-        )
-        for at_s, kind in zip(moments, kinds, strict=True)
-    ]
-
-
-def _rebalances(draw: np.random.Generator, first_s: float, last_s: float, most: int = 2) -> list[Step]:
-    """Draw up to so many rebalances: a worker is killed and replaced, added, or stopped beyond its session."""
-    steps: list[Step] = []
-    for _ in range(int(draw.integers(0, most + 1))):
-        at_s, worker = _moment(draw, first_s + 2, last_s), int(draw.integers(WORKERS))
-        match str(draw.choice(["kill", "add", "stop"])):
-            case "kill":
-                steps.append(Step(at_s, "kill_worker", {"worker": worker}))
-            case "add":
-                steps.append(Step(at_s, "add_worker"))
-            case _:
-                stopped_s = _moment(draw, STOPPED_SECONDS, 12)
-                steps.append(Step(at_s, "stop_worker", {"worker": worker, "seconds": stopped_s}))
-    return steps
+    moments = [moment(draw, first, last), *(moment(draw, first, end + 4) for _ in range(count - 1))]
+    return role_commands(draw, moments)
 
 
 # --- clocks that step on one of three workers
@@ -171,15 +88,15 @@ def draw_clocks(seed: int) -> Plan:
         if offset < -FAR_BEHIND_S:
             steps += _while_behind(draw, at_s)
     for _ in range(int(draw.integers(0, 3))):
-        stopped = {"worker": int(draw.integers(WORKERS)), "seconds": _moment(draw, STOPPED_SECONDS, 8)}
-        steps.append(Step(_moment(draw, 2, end - 2), "stop_before_letters", stopped))
-    steps += _rebalances(draw, 2, end, most=1)
+        stopped = {"worker": int(draw.integers(WORKERS)), "seconds": moment(draw, STOPPED_SECONDS, 8)}
+        steps.append(Step(moment(draw, 2, end - 2), "stop_before_letters", stopped))
+    steps += rebalances(draw, 2, end, most=1)
     if draw.random() < 0.4:
-        steps.append(Step(_moment(draw, 4, end), "empty_redis"))
+        steps.append(Step(moment(draw, 4, end), "empty_redis"))
     if draw.random() < 0.7:
         steps += [Step(end + 1, "empty_redis"), Step(end + 2.5, "send_again", {"count": 80})]
-    shares = _shares(draw, lead=0.05, **({} if bounded else {"far": 0.02}))
-    return Plan("clocks", seed, end + AFTER_SECONDS, _ordered(steps), shares=shares, bounded=bounded)
+    shares = shares_of_kinds(draw, lead=0.05, **({} if bounded else {"far": 0.02}))
+    return Plan("clocks", seed, end + AFTER_SECONDS, ordered(steps), shares=shares, bounded=bounded)
 
 
 def _clock_offsets(draw: np.random.Generator) -> list[int]:
@@ -191,12 +108,12 @@ def _clock_offsets(draw: np.random.Generator) -> list[int]:
 
 def _while_behind(draw: np.random.Generator, began_s: float) -> list[Step]:
     """Draw what happens while the worker refuses for its clock: it is killed or stopped, or refuses a thousand."""
-    at_s = _moment(draw, began_s + 3, began_s + PHASE_SECONDS - 0.5)
+    at_s = moment(draw, began_s + 3, began_s + PHASE_SECONDS - 0.5)
     match str(draw.choice(["kill", "stop", "burst", "nothing"], p=[0.35, 0.2, 0.35, 0.1])):
         case "kill":
             return [Step(at_s, "kill_worker", {"worker": FAKED_WORKER})]
         case "stop":
-            seconds = _moment(draw, STOPPED_SECONDS, 8)
+            seconds = moment(draw, STOPPED_SECONDS, 8)
             return [Step(at_s, "stop_worker", {"worker": FAKED_WORKER, "seconds": seconds})]
         case "burst":
             return [Step(began_s + 2, "burst", {"count": 1_150})]
@@ -214,7 +131,7 @@ def draw_operators(seed: int) -> Plan:
     kinds = [kinds[at] for at in draw.permutation(len(kinds))][: int(draw.integers(3, 6))]
     steps = [Step(3.0 + 3.0 * at, *_OPERATIONS[kind](draw)) for at, kind in enumerate(kinds)]
     seconds = 3.0 + 3.0 * len(kinds) + AFTER_SECONDS
-    return Plan("operators", seed, seconds, tuple(steps), rate=40, shares=_shares(draw, early=0.03), labels=0.1)
+    return Plan("operators", seed, seconds, tuple(steps), rate=40, shares=shares_of_kinds(draw, early=0.03), labels=0.1)
 
 
 def _move_offsets(draw: np.random.Generator) -> tuple[str, dict[str, Any]]:
@@ -258,4 +175,5 @@ CAMPAIGNS: Mapping[str, Callable[[int], Plan]] = {
     "outages": draw_outage,
     "clocks": draw_clocks,
     "operators": draw_operators,
+    **BROKER_CAMPAIGNS,
 }

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from campaigns.checks import Result
-from campaigns.plans import Plan
+from campaigns.plan import Plan
 
 PASSED, FAILED, BROKEN = "passed", "failed", "broken"
 """`broken`: the seed did not come to its end, so that nothing was checked."""

@@ -4,15 +4,17 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from campaigns.actions import Actions, summary_of
-from campaigns.checks import EXTRA_DESCRIPTORS, Evidence, Result, violations
-from campaigns.facts import Letter, Record, answers_of, letters_of, scores_of, verdicts_of
+from campaigns.checks import CHECKS, CHECKS_OF_LOSSES, Evidence, Result, uses_too_much, violations
+from campaigns.facts import Letter, Record, Use, answers_of, letters_of, scores_of, verdicts_of
 from campaigns.oracle import Fate, Fold, fold
-from campaigns.plans import LIVE_FIRST, Plan
+from campaigns.plan import LIVE_FIRST, Plan
+from campaigns.witness import NoGoError, built_judge, judged
 from campaigns.world import NotWellError, World, servers
 from models.commands import CommandKind
 
@@ -34,7 +36,7 @@ def run_seed(plan: Plan, folder: Path, say: Say) -> Result:
         NoJars: there are no three brokers.
     """
     folder.mkdir(parents=True)
-    with tempfile.TemporaryDirectory(prefix="campaign-") as temporary, servers(Path(temporary)) as whole:
+    with tempfile.TemporaryDirectory(prefix="campaign-") as temporary, servers(Path(temporary), plan.kafka) as whole:
         world = World(whole, plan, folder)
         try:
             result = _run(world, say)
@@ -50,6 +52,7 @@ def _run(world: World, say: Say) -> Result:
     world.start_workers()
     _go_live(actions)
     say("live")
+    world.witness.start()
     world.traffic.start()
     unwell: list[str] = []
     try:
@@ -74,10 +77,12 @@ def _go_live(actions: Actions) -> None:
 
 
 def _follow_plan(world: World, actions: Actions, say: Say) -> None:
-    """Do each step at its moment, or as soon as those before it are done."""
+    """Do each step at its moment, or as soon as those before it are done; measure the workers before the first."""
     began = time.monotonic()
-    for step in world.plan.steps:
+    for number, step in enumerate(world.plan.steps):
         time.sleep(max(0.0, began + step.at_s - time.monotonic()))
+        if number == 0:
+            world.measure_workers()
         world.revive()
         say(f"{time.monotonic() - began:.1f}: {step}")
         actions.do(step)
@@ -116,7 +121,7 @@ def _check(world: World, unwell: list[str]) -> Result:
         folded,
         verdicts,
         world.plan.bounded,
-        descriptors=_settled_descriptors(world),
+        use=_settled_use(world),
         exits=world.exits,
         unready=unwell,
         diff=_diff(world),
@@ -125,8 +130,12 @@ def _check(world: World, unwell: list[str]) -> Result:
         answers=answers_of(world.read("outcomes"), deployment),
         label_letters=of_labels,
         label_losses=[one for one in verdicts if one.topic == world.topic("labels")],
+        warnings=world.warnings,
     )
-    found = violations(evidence)
+    loses = world.plan.campaign == "unclean"
+    lost_inputs = _lost_inputs(world, records) if loses else ()
+    evidence = replace(evidence, anomalies=_anomalies(world), lost_inputs=lost_inputs)
+    found = violations(evidence, CHECKS_OF_LOSSES if loses else CHECKS)
     if found:
         _keep_topics(world)
     return Result(found, _figures(evidence, folded, letters), tuple(world.notes))
@@ -146,18 +155,36 @@ def _readable(record: Record) -> dict[str, Any]:
     return record._asdict() | {"key": key, "headers": text, "value": record.fields or value}
 
 
-def _settled_descriptors(world: World) -> dict[str, tuple[int, int]]:
-    """Return the descriptors before and after, once they no longer become fewer."""
-    last = world.descriptors_now()
+def _settled_use(world: World) -> dict[str, tuple[Use, Use]]:
+    """Return what workers used and use, once it no longer is too much."""
+    last = world.use_now()
     deadline = time.monotonic() + 15
-    while (
-        last
-        and any(after > before + EXTRA_DESCRIPTORS for before, after in last.values())
-        and time.monotonic() < deadline
-    ):
+    while any(map(uses_too_much, last.values())) and time.monotonic() < deadline:
         time.sleep(1)
-        last = world.descriptors_now()
+        last = world.use_now()
     return last
+
+
+def _anomalies(world: World) -> Sequence[str]:
+    """Return what porcupine finds in what the readers of `scores` saw; nothing, and a note, without Go."""
+    world.witness.finish()
+    history = world.folder / "history.jsonl"
+    with history.open("w") as file:
+        file.writelines(world.witness.history.lines(world.traffic.published()))
+    try:
+        return judged(built_judge(), history)
+    except NoGoError as reason:
+        world.notes.append(f"the history of decisions was not judged: {reason}")
+        return ()
+
+
+def _lost_inputs(world: World, records: Sequence[Record]) -> list[str]:
+    """Return the acknowledged records of `transactions` that are gone, or have another one at their places."""
+    there = {(record.log, record.partition, record.offset): record.value or b"" for record in records}
+    topic = world.topic("transactions")
+    acknowledged = [one for one in world.traffic.acknowledged if one[0] == topic]
+    gone = [one for one in acknowledged if there.get((0, one[1], one[2])) != one[3]]
+    return [f"the payment at {partition}:{offset} is gone" for _, partition, offset, _ in gone]
 
 
 def _diff(world: World) -> Mapping[str, Any]:
@@ -188,7 +215,10 @@ def _figures(evidence: Evidence, folded: Fold, letters: list[Letter]) -> dict[st
         "letters": len(letters),
         "commands": len(evidence.verdicts),
         "labels": len(evidence.labels),
-        "more_descriptors": [after - before for before, after in evidence.descriptors.values()],
+        "more_descriptors": [after.descriptors - before.descriptors for before, after in evidence.use.values()],
+        "more_memory_mb": [after.memory_mb - before.memory_mb for before, after in evidence.use.values()],
+        "anomalies": len(evidence.anomalies),
+        "lost_inputs": len(evidence.lost_inputs),
         "diff": {
             name: evidence.diff.get(name) for name in ("compared", "equal", "explained", "unexplained", "undecided")
         },

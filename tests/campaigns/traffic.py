@@ -14,7 +14,7 @@ import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
 
 from campaigns.facts import BACKFILL_HEADER, KIND_HEADER
-from campaigns.plans import BAD_KINDS, Plan
+from campaigns.plan import BAD_KINDS, Plan
 from stream.clock import now_ms
 from support.fleet.payments import partition_of
 
@@ -44,6 +44,10 @@ QUIET = logging.getLogger("campaigns.kafka")
 """For clients that lose their brokers on purpose."""
 QUIET.setLevel(logging.CRITICAL)
 QUIET.addHandler(logging.NullHandler())
+
+
+Payment = tuple[str, str]
+"""Card and transaction id."""
 
 
 class Shipment(NamedTuple):
@@ -146,6 +150,9 @@ class Traffic:
         draw = np.random.default_rng([plan.seed, 7])
         self.payments = Payments(f"{plan.campaign[0]}{plan.seed}-", draw)
         self.refused: list[str] = []
+        self.acknowledged: list[tuple[str, int, int, bytes]] = []
+        """Topic, partition, offset and value of each record that brokers have acknowledged."""
+        self._first_sent: dict[bytes, int] = {}
         self._brokers, self._prefix, self._plan, self._draw = brokers, prefix, plan, draw
         self._producer = self._new_producer()
         self._sending = threading.RLock()
@@ -198,6 +205,8 @@ class Traffic:
         """Send records, each to the partition of its card."""
         for shipment in shipments:
             key = shipment.key.removesuffix(OTHER_CARD)
+            if shipment.topic == "transactions":
+                self._first_sent.setdefault(shipment.value, time.monotonic_ns())
             self._producer.produce(
                 self._prefix + shipment.topic,
                 shipment.value,
@@ -209,9 +218,21 @@ class Traffic:
             )
         self._producer.poll(0)
 
-    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+    def published(self) -> dict[Payment, int]:
+        """Return when each payment was first sent, by the clock of `time.monotonic_ns`."""
+        published: dict[Payment, int] = {}
+        for value, at in self._first_sent.items():
+            if value not in RAW.values():
+                fields = json.loads(value)
+                published.setdefault((fields["card_id"], fields["transaction_id"]), at)
+        return published
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self.refused.append(str(error))
+        else:
+            place = (message.partition() or 0, message.offset() or 0)
+            self.acknowledged.append((message.topic() or "", *place, message.value() or b""))
 
     def some(self, count: int) -> list[Shipment]:
         """Make so many records as the plan has them, the labels of some included."""

@@ -4,6 +4,7 @@ A worker that ends by itself is counted, and replaced as a supervisor does.
 """
 
 import os
+import resource
 import shutil
 import sys
 import time
@@ -16,15 +17,17 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, TopicPartition
 from redis import Redis
 
-from campaigns.facts import Record
-from campaigns.plans import FAKED_WORKER, MODELS, WORKERS, Plan
+from campaigns.facts import Record, Use
+from campaigns.plan import MODELS, WORKERS, Plan
+from campaigns.plans import FAKED_WORKER
 from campaigns.traffic import Traffic
+from campaigns.witness import Witness
 from models.repository import Repository
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import model_for_tests
 from support.fleet.workers import COMMAND, Worker
 from support.kafka.admin import set_on_topic
-from support.kafka.jars import NoJars
+from support.kafka.jars import OLD_VERSIONS, VERSION, NoJars
 from support.kafka.three_brokers import IDS, ThreeBrokers, require_jars, three_brokers
 from support.redis.server import redis_server
 
@@ -39,7 +42,8 @@ def missing(campaign: str) -> str:
     if campaign == "clocks" and not FAKETIME.exists():
         return f"the campaign of clocks needs {FAKETIME}: apt-get install libfaketime"
     try:
-        require_jars()
+        for version in OLD_VERSIONS if campaign == "old_brokers" else (VERSION,):
+            require_jars(version)
     except NoJars as reason:
         return f"a campaign needs three brokers of Apache Kafka: {reason}"
     return ""
@@ -55,15 +59,15 @@ class Servers(NamedTuple):
 
 
 @contextmanager
-def servers(folder: Path) -> Iterator[Servers]:
-    """Yield three brokers and a Redis in service, and models to promote.
+def servers(folder: Path, kafka: str) -> Iterator[Servers]:
+    """Yield three brokers of a version and a Redis in service, and models to promote.
 
     Raises:
         NoJars: there are no three brokers.
     """
     repository = folder / "models"
-    digests = tuple(Repository(str(repository)).put(model_for_tests(seed=seed)) for seed in range(MODELS))
-    with three_brokers() as cluster, redis_server() as url:
+    digests = tuple(Repository(str(repository)).put(model_for_tests(seed=seed)) for seed in range(MODELS + 1))
+    with three_brokers(kafka) as cluster, redis_server() as url:
         yield Servers(cluster, url, repository, digests)
 
 
@@ -74,18 +78,21 @@ class NotWellError(Exception):
 class World:
     """A seed's fleet and traffic; `history` has the records of topics that were made anew since, by name.
 
-    `notes` are what the actions have to tell, `exits` the workers that ended by themselves.
+    `notes` are what the actions have to tell, `exits` the workers that ended by themselves, `warnings` what an unsafe
+    setting was warned of by, and how.
     """
 
     def __init__(self, whole: Servers, plan: Plan, folder: Path) -> None:
         self.servers, self.cluster, self.plan, self.folder = whole, whole.cluster, plan, folder
         self.notes: list[str] = []
         self.exits: list[str] = []
+        self.warnings: dict[str, str] = {}
         self.settings = dict(plan.settings)
         self.history: dict[str, list[Record]] = {"transactions": [], "labels": []}
         self.logs = {"transactions": 0, "labels": 0}
         self.workers: list[Worker] = []
-        self.descriptors: dict[int, int] = {}
+        self.guard: Worker | None = None
+        self._first_use: dict[int, Use] = {}
         self._started: list[Worker] = []
         self.prefix = f"{plan.campaign[:3]}{plan.seed}-{uuid.uuid4().hex[:6]}-"
         self.fleet = Fleet(self._environment(), folder, self._start)
@@ -94,6 +101,7 @@ class World:
         self.clock.write_text("+0")
         self._create_topics()
         self.traffic = Traffic(self.cluster.brokers, self.prefix, plan)
+        self.witness = Witness(lambda: self.cluster.brokers, self.topic("scores"))
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -115,7 +123,7 @@ class World:
             self.cluster.create(self.topic("scores"), leaders)
             set_on_topic(self.cluster.brokers, self.topic("scores"), min_insync_replicas="1")
         self.apply_topics()
-        if not self.plan.bounded:
+        if not self.plan.bounded and self.plan.kafka == VERSION:  # the oldest cannot refuse any
             for name in ("transactions", "labels"):
                 settings = {"message_timestamp_after_max_ms": LONG_MAX}
                 set_on_topic(self.cluster.brokers, self.topic(name), **settings)
@@ -182,6 +190,9 @@ class World:
             if worker.exit_code is not None:
                 self._note_exit(worker)
                 self.workers[at] = self.new_worker(at)
+        if self.guard and self.guard.exit_code is not None:
+            self._note_exit(self.guard)
+            self.guard = None
 
     def _note_exit(self, worker: Worker) -> None:
         if worker.exit_code is not None:
@@ -189,7 +200,8 @@ class World:
 
     def reasons(self) -> list[str]:
         """Return why workers are not ready; empty if all are."""
-        answers = [worker.readiness() for worker in self.workers]
+        processes = [*self.workers, *([self.guard] if self.guard else [])]
+        answers = [process.readiness() for process in processes]
         return [reason for ready, reasons in answers if not ready for reason in reasons or ["not ready"]]
 
     def await_well(self, accept: Callable[[], None], seconds: float = 90.0) -> None:
@@ -220,19 +232,22 @@ class World:
         new.write_text(f"{offset_s:+d}")
         new.replace(self.clock)
 
-    def count_descriptors(self) -> None:
-        """Remember how many descriptors each worker has, by its process."""
-        self.descriptors = {worker.pid: descriptors_of(worker.pid) for worker in self.workers}
+    def measure_workers(self) -> None:
+        """Remember what each worker's process uses; one that was measured before keeps its first measurement."""
+        for worker in self.workers:
+            if worker.exit_code is None and worker.pid not in self._first_use:
+                self._first_use[worker.pid] = use_of(worker.pid)
 
-    def descriptors_now(self) -> dict[str, tuple[int, int]]:
-        """Return how many descriptors the workers had that are still there, and how many they have."""
-        alive = [worker.pid for worker in self.workers if worker.exit_code is None and worker.pid in self.descriptors]
-        return {f"process {pid}": (self.descriptors[pid], descriptors_of(pid)) for pid in alive}
+    def use_now(self) -> dict[str, tuple[Use, Use]]:
+        """Return what the workers used that are still there, and what they use."""
+        pids = [worker.pid for worker in self.workers if worker.exit_code is None]
+        return {f"process {pid}": (self._first_use[pid], use_of(pid)) for pid in pids if pid in self._first_use}
 
     # --- the end
 
     def close(self) -> None:
         """Kill the workers; what the seed made on its servers ends with them."""
+        self.witness.stop()
         for worker in self._started:
             worker.kill()
         self.redis.close()
@@ -309,9 +324,11 @@ def _read_partition(consumer: Consumer, topic: str, number: int, log: int) -> li
     return records
 
 
-def descriptors_of(pid: int) -> int:
-    """Return how many descriptors a process has open."""
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+def use_of(pid: int) -> Use:
+    """Return how many descriptors a process has open, and its resident memory."""
+    process = Path("/proc") / str(pid)
+    resident_pages = int((process / "statm").read_text().split()[1])
+    return Use(len(list((process / "fd").iterdir())), resident_pages * resource.getpagesize() // 2**20)
 
 
 def _reading(brokers: str) -> dict[str, str | bool | int]:

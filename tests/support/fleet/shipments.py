@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 
 from stream.contract.codes import DeadLetterCode
 from support.fleet.payments import payment
-from support.kafka.jars import SUPPORT, NoJars, resolve_jars
+from support.kafka.jars import SUPPORT, NoJars, tools_classpath
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 IN_TRANSACTIONS = ("aborted", "committed")
@@ -214,7 +214,7 @@ def java_classpath() -> str:
     """
     if shutil.which("javac") is None:
         raise NoJars("no javac on PATH: a JDK is needed to run Java's producers")
-    return f"{resolve_jars()}/*:{resolve_jars('tools.xml', 'tools')}/*"
+    return tools_classpath()
 
 
 SENDERS: dict[str, Callable[[Place, Sequence[Shipment]], None]] = {

@@ -18,8 +18,9 @@ from support.kafka.wire import brokers_in_service
 from support.paths import HOUSE, SUPPORT
 
 VERSION = "4.3.1"
+OLD_VERSIONS = ("3.4.1", "3.9.2")
+"""Before and after brokers could refuse timestamps far ahead (3.6); the last line that had ZooKeeper, too."""
 RECIPE = SUPPORT / "kafka"
-CACHE = HOUSE / ".cache" / f"kafka-{VERSION}"
 START_SECONDS = 300.0
 """2 to 3 s on a quiet machine; a killed broker recovers its topics first: 20 s with 300 of them, 85 s with 1,200."""
 RESOLVE_SECONDS = 600.0
@@ -48,37 +49,52 @@ class Layout:
     tls: ssl.SSLContext | None = None
     heap_mb: int = 512
     cluster_id: str = field(default_factory=new_cluster_id)
+    version: str = VERSION
 
 
 PLAIN = Layout()
 
 
-def resolve_jars(recipe: str = "pom.xml", name: str = "libs") -> Path:
+def resolve_jars(recipe: str = "pom.xml", name: str = "libs", version: str = VERSION) -> Path:
     """Return the folder of a recipe's jars, by default the broker's; Maven fills it once, all or nothing.
+
+    Only the broker's recipe has other versions than `VERSION`.
 
     Raises:
         NoJars: there is no `java`, or no `mvn` while the folder is empty, or Maven could not resolve the artifacts.
     """
     if shutil.which("java") is None:
         raise NoJars("no java on PATH")
-    libraries = CACHE / name
+    cache = HOUSE / ".cache" / f"kafka-{version}"
+    libraries = cache / name
     if libraries.is_dir():
         return libraries
     if shutil.which("mvn") is None:
         raise NoJars("no mvn on PATH")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / f"{name}.lock").open("w") as lock, tempfile.TemporaryDirectory(dir=CACHE) as folder:
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{name}.lock").open("w") as lock, tempfile.TemporaryDirectory(dir=cache) as folder:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes; Maven runs in one
         if libraries.is_dir():
             return libraries
         target = Path(folder) / name
         command = ["mvn", "-q", "-B", "-f", str(RECIPE / recipe), "dependency:copy-dependencies"]
-        command += [f"-DoutputDirectory={target}"]
+        command += [f"-DoutputDirectory={target}", f"-Dkafka.version={version}"]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=RESOLVE_SECONDS)
         if done.returncode != 0:
-            raise NoJars(f"mvn could not resolve {recipe}: {done.stdout[-500:]}{done.stderr[-500:]}")
+            raise NoJars(
+                f"mvn could not resolve {recipe} for Kafka {version}: {done.stdout[-500:]}{done.stderr[-500:]}"
+            )
         target.rename(libraries)
     return libraries
+
+
+def tools_classpath() -> str:
+    """Return the class path of Kafka's command line tools.
+
+    Raises:
+        NoJars: see `resolve_jars`.
+    """
+    return f"{resolve_jars()}/*:{resolve_jars('tools.xml', 'tools')}/*"
 
 
 class JarsCluster:
@@ -92,21 +108,26 @@ class JarsCluster:
     replication = 1
 
     def __init__(self, layout: Layout = PLAIN) -> None:
-        classpath = f"{resolve_jars()}/*"
+        classpath = f"{resolve_jars(version=layout.version)}/*"
         self._layout = layout
         self._folder = tempfile.TemporaryDirectory(prefix="kafka-")
         folder = Path(self._folder.name)
-        self.port = free_port()
-        self.brokers = f"127.0.0.1:{self.port}"
         self._settings = folder / "server.properties"
-        places = {"port": self.port, "controller_port": free_port(), "folder": folder}
-        self._settings.write_text((RECIPE / layout.properties).read_text().format(**{**places, **layout.values}))
+        self._places = {"controller_port": free_port(), "folder": folder}
+        self.move()
         logging = f"-Dlog4j2.configurationFile={RECIPE / 'log4j2.properties'}"
         heap = ["-Xms256m", f"-Xmx{layout.heap_mb}m"]
         java = ["java", *heap, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", logging]
         self._java = [*java, "-cp", classpath]
         self._child = Child([*self._java, "kafka.Kafka", str(self._settings)], folder / "broker.log")
         self._format()
+
+    def move(self) -> None:
+        """Choose another port, on which the broker listens from its next start on."""
+        self.port = free_port()
+        self.brokers = f"127.0.0.1:{self.port}"
+        values = {"port": self.port, **self._places, **self._layout.values}
+        self._settings.write_text((RECIPE / self._layout.properties).read_text().format(**values))
 
     def _format(self) -> None:
         """Give the empty data folder its cluster id."""

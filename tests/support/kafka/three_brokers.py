@@ -1,24 +1,28 @@
 """Three Apache Kafka nodes from jars on loopback: each can be stopped, killed and paused, and is found by its role."""
 
+import json
 import os
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from confluent_kafka import KafkaException
+from confluent_kafka import ElectionType, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, PartitionMetadata
 
 from fraudstream.demo.services.processes import free_port
 from support.kafka.cluster import VARIABLE
-from support.kafka.jars import JarsCluster, Layout, NoJars, new_cluster_id, resolve_jars
+from support.kafka.jars import VERSION, JarsCluster, Layout, NoJars, new_cluster_id, resolve_jars, tools_classpath
 from support.kafka.wire import active_controller, coordinator
 
 IDS = (1, 2, 3)
 HEAP_MB = 256
 LOOK_UP_SECONDS = 30.0
 SYNC_SECONDS = 90.0
+_NOT_ELECTED = {KafkaError.ELECTION_NOT_NEEDED, KafkaError.PREFERRED_LEADER_NOT_AVAILABLE}
 Answer = TypeVar("Answer")
 
 
@@ -32,17 +36,21 @@ class ThreeBrokers:
     kind = "apache-kafka-jars"
     replication = len(IDS)
 
-    def __init__(self) -> None:
+    def __init__(self, version: str = VERSION) -> None:
         ports = {node: free_port() for node in IDS}
         voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in ports.items())
         cluster_id = new_cluster_id()
 
         def made(node: int) -> JarsCluster:
             values = {"node": node, "voters": voters, "controller_port": ports[node]}
-            return JarsCluster(Layout("replicated.properties", values, heap_mb=HEAP_MB, cluster_id=cluster_id))
+            layout = Layout("replicated.properties", values, heap_mb=HEAP_MB, cluster_id=cluster_id, version=version)
+            return JarsCluster(layout)
 
         with ThreadPoolExecutor(len(IDS)) as pool:
             self.nodes: Mapping[int, JarsCluster] = dict(zip(IDS, pool.map(made, IDS), strict=True))
+        self._find()
+
+    def _find(self) -> None:
         self.brokers = ",".join(node.brokers for node in self.nodes.values())
         self._admin = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
 
@@ -64,6 +72,34 @@ class ThreeBrokers:
         made = NewTopic(topic, len(leaders), replica_assignment=[[node] for node in leaders])
         for done in self._admin.create_topics([made]).values():
             done.result(LOOK_UP_SECONDS)
+
+    # --- what operators move
+
+    def move(self, node: int) -> None:
+        """Give a broker that does not run another port, which clients have to find."""
+        self.nodes[node].move()
+        self._find()
+
+    def reassign(self, wanted: Mapping[tuple[str, int], Sequence[int]]) -> None:
+        """Begin to give partitions other replicas, as `kafka-reassign-partitions` does, while others may be moved."""
+        moves = [
+            {"topic": topic, "partition": number, "replicas": list(nodes)} for (topic, number), nodes in wanted.items()
+        ]
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump({"version": 1, "partitions": moves}, file)
+            file.flush()
+            tool = ["org.apache.kafka.tools.reassign.ReassignPartitionsCommand", "--bootstrap-server", self.brokers]
+            tool += ["--reassignment-json-file", file.name, "--execute", "--additional"]
+            command = ["java", "-XX:TieredStopAtLevel=1", "-cp", tools_classpath(), *tool]
+            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SYNC_SECONDS)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def elect_preferred(self, topic: str) -> None:
+        """Let the first replica of each partition lead it, where it does not and is in sync."""
+        partitions = [TopicPartition(topic, number) for number in self._partitions(topic)]
+        outcomes = self._admin.elect_leaders(ElectionType.PREFERRED, partitions).result(LOOK_UP_SECONDS)
+        failed = [one for one in outcomes.values() if one is not None and one.code() not in _NOT_ELECTED]
+        assert not failed, failed
 
     # --- who does what; each waits for an answer
 
@@ -112,26 +148,26 @@ class ThreeBrokers:
         return answer
 
 
-def require_jars() -> None:
-    """Make sure that three brokers can be started.
+def require_jars(version: str = VERSION) -> None:
+    """Make sure that three brokers of a version can be started.
 
     Raises:
         NoJars: there are none, or another kind of cluster is asked for.
     """
     if (wanted := os.environ.get(VARIABLE, "")) not in {"", "apache", "jars"}:
         raise NoJars(f"{VARIABLE}={wanted}")
-    resolve_jars()
+    resolve_jars(version=version)
 
 
 @contextmanager
-def three_brokers() -> Iterator[ThreeBrokers]:
+def three_brokers(version: str = VERSION) -> Iterator[ThreeBrokers]:
     """Yield three brokers in service, and remove them afterwards.
 
     Raises:
         NoJars: see `require_jars`.
     """
-    require_jars()
-    cluster = ThreeBrokers()
+    require_jars(version)
+    cluster = ThreeBrokers(version)
     try:
         cluster.start()
         yield cluster

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from campaigns.checks import CHECKS, GRACE_MS, Evidence, violations
-from campaigns.facts import KIND_HEADER, Answer, Letter, Record, Score, Verdict
+from campaigns.checks import CHECKS, CHECKS_OF_LOSSES, GRACE_MS, Evidence, violations
+from campaigns.facts import KIND_HEADER, Answer, Letter, Record, Score, Use, Verdict
 from campaigns.oracle import fold
 
 TOPIC = "transactions"
@@ -64,7 +64,7 @@ def evidence(
 def test_clean_evidence_has_no_violations() -> None:
     label = record(0, "label")
     whole = evidence(
-        descriptors={"worker": (60, 63)},
+        use={"worker": (Use(60, 200), Use(63, 210))},
         diff={"unexplained": 0},
         audit=(0, "{}"),
         labels=[label],
@@ -82,13 +82,36 @@ PLANTED: Mapping[str, Evidence] = {
     "no_demoted_model_decides": evidence(
         scores=[score(0), score(1, digest=OLD, scored_at_ms=DEMOTED_MS + GRACE_MS + 1)]
     ),
-    "descriptors_are_as_before": evidence(descriptors={"worker": (60, 75)}),
+    "descriptors_are_as_before": evidence(use={"worker": (Use(60, 200), Use(75, 200))}),
+    "memory_is_as_before": evidence(use={"worker": (Use(60, 200), Use(60, 300))}),
     "no_worker_ended": evidence(exits=["a worker ended with 70"]),
     "every_worker_is_ready": evidence(unready=["not ready"]),
     "nothing_is_unexplained": evidence(diff={"unexplained": 1}),
     "the_audit_is_clean": evidence(audit=(1, "{}")),
+    "decisions_are_written_once_and_kept": evidence(anomalies=["card/t-0: two decisions"]),
     "every_label_is_answered": evidence(labels=[record(0, "label")]),
 }
+
+
+WARNED = {"worker": "unclean.leader.election.enable is true"}
+ACCEPTED = Verdict("accept_loss", 1_000, 1, None, TOPIC, 0, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("of_losses", "named"),
+    [
+        (evidence(warnings=WARNED, audit=(0, "{}")), set()),
+        (evidence(warnings=WARNED, audit=(1, "{}"), anomalies=["card/t-0: the decision was lost"]), set()),
+        (evidence(warnings=WARNED, audit=(0, "{}"), lost_inputs=["0:1"], verdicts=[*DEMOTION, ACCEPTED]), set()),
+        (evidence(warnings=WARNED, audit=(0, "{}"), lost_inputs=["0:1"]), {"every_loss_is_told"}),
+        (evidence(warnings=WARNED, audit=(0, "{}"), anomalies=["two decisions"]), {"every_loss_is_told"}),
+        (evidence(warnings=WARNED, audit=(1, "{}")), {"every_loss_is_told"}),
+        (evidence(warnings=WARNED | {"topics check": ""}, audit=(0, "{}")), {"the_setting_was_warned_of"}),
+        (evidence(audit=(0, "{}")), {"the_setting_was_warned_of"}),
+    ],
+)
+def test_where_kafka_loses_records_each_loss_is_told_and_none_is_invented(of_losses: Evidence, named: set[str]) -> None:
+    assert set(violations(of_losses, CHECKS_OF_LOSSES)) == named
 
 
 def test_each_check_has_a_planted_violation() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from campaigns.facts import BACKFILL_HEADER, KIND_HEADER
-from campaigns.plans import BAD_KINDS
+from campaigns.plan import BAD_KINDS
 from campaigns.traffic import FAR_MS, Payments, Shipment
 from stream.contract.codes import Rejection
 from stream.contract.label import ParsedLabel, read_label
