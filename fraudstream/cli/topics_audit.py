@@ -22,7 +22,8 @@ def topics_audit(*, since_ms: int, until_ms: int | None, as_json: bool) -> None:
     """Check that each offset of `transactions` has one verdict, and count the offsets of each kind.
 
     An offset is decided or refused, or neither since it repeats another, is a backfill's, holds no record, or was
-    accepted as lost or skipped. Where that does not hold, the places are named, and the command ends with 1.
+    accepted as lost or skipped. Where that does not hold, the places are named, and the command ends with 1. So it does
+    where Kafka has lost scores that it had acknowledged, and their payments were decided again.
     """
     settings = settings_or_refuse()
     with Refusals(settings), bars() as progress:
@@ -43,4 +44,7 @@ def _audit_lines(report: AuditReport) -> Iterator[str]:
         shown = ", ".join(f"{one.partition}:{one.offset}" for one in places)
         more = report.fault_counts[fault] - len(places)
         yield f"{fault.replace('_', ' ')}: {shown}{f' and {more:,} more' if more else ''}"
-    yield "each offset has one verdict" if report.clean else "the rule is broken at these places (partition:offset)"
+    if report.lost_scores:
+        yield f"up to {report.lost_scores:,} acknowledged scores were lost by Kafka: their payments were decided again"
+    broken = any(report.faults.values())
+    yield "the rule is broken at these places (partition:offset)" if broken else "each offset has one verdict"

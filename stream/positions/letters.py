@@ -17,6 +17,8 @@ from stream.consumer import place_of
 from stream.engine.batches import Record
 
 LETTERS_READ = "letters-read"
+SCORES_LOST = "scores-lost"
+"""The header of the first score after acknowledged ones were found gone: how many, at most."""
 """The header of the first score after a claim: the offset of `dead-letters` up to which the new owner has read."""
 CODE = "error.code"
 """The first of the headers that a worker adds to those of the refused record."""
@@ -103,6 +105,11 @@ def letters_read_of(headers: Sequence[tuple[str, bytes | None]]) -> int | None:
     if not headers:
         return None
     return _number(dict(headers).get(LETTERS_READ))
+
+
+def scores_lost_of(headers: Sequence[tuple[str, bytes | None]]) -> int:
+    """Return how many scores the headers of a score say to be gone; 0 if they say nothing."""
+    return _number(dict(headers).get(SCORES_LOST)) or 0
 
 
 class LetterColumns:

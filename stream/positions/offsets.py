@@ -287,15 +287,16 @@ class ResumePoint(NamedTuple):
     """Where to resume one partition: the committed offset (None: none), and the position of its decisions.
 
     `moved` is the offset of a commit that no worker has made, so that it does not say what was read. `copied` is the
-    offset of the last commit of a worker where Kafka has another one or none, by a copy that proves it; else None. With
-    `scores_lost`, scores that were there at the commit are gone, so what lies before it may be undecided again.
+    offset of the last commit of a worker where Kafka has another one or none, by a copy that proves it; else None.
+    `scores_lost` is how many scores at most are gone that were there at the commit; what they decided may be undecided
+    again.
     """
 
     committed: int | None
     position: Position
     copied: int | None = None
     moved: int | None = None
-    scores_lost: bool = False
+    scores_lost: int = 0
 
     @property
     def applied(self) -> int | None:

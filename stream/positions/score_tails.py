@@ -129,7 +129,12 @@ class TailReader:
             start = await self._by_copy(tp, start, self._copies.get(partition), (begin, end))
         if start.position.scores_offset > end:
             end = await self._end_of_last_batch(tp, begin, end)
-        lost = start.position.scores_offset > end
+        if lost := max(0, start.position.scores_offset - end):
+            log.warning(
+                "%s partition %d ends at %d and was read to %d before: up to %d scores that Kafka had acknowledged are "
+                "gone; payments that have none now are decided again",
+                *(*tp, end, start.position.scores_offset, lost),
+            )
         position = start_at(start.position, begin, end)
         self.consumer.resume(tp)
         self.consumer.seek(tp, position.scores_offset)

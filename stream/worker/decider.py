@@ -346,11 +346,11 @@ class Decider:
 
     def _with_claim(self, partition: int, scores: Sequence[Outgoing]) -> Sequence[Outgoing]:
         """Return a partition's scores; the first one of an epoch says how far dead letters had been read before."""
-        header = self._positions.claim_header(partition) if scores else None
-        if header is None:
+        headers = self._positions.claim_headers(partition) if scores else []
+        if not headers:
             return scores
         first, *others = scores
-        return [first._replace(headers=[*first.headers, header]), *others]
+        return [first._replace(headers=[*first.headers, *headers]), *others]
 
     def _unwritten(self, dead: Iterable[DeadLetter], current: list[int]) -> list[DeadLetter]:
         """Leave out dead letters below the committed offset: they are written and counted already."""

@@ -215,11 +215,11 @@ class DecisionPositions:
         of_publisher = None if self.role.publishes else self._published.refused(partition, self.log)
         return self._refusals.settled(partition, self.log, of_publisher)
 
-    def claim_header(self, partition: int) -> tuple[str, bytes] | None:
-        """Return what the next score of a known partition says of its claim; None if an earlier one has said it."""
+    def claim_headers(self, partition: int) -> list[tuple[str, bytes]]:
+        """Return what the next score of a known partition says of its claim, unless an earlier one has said it."""
         if not self.role.publishes:
-            return None
-        return self._refusals.claim_header(partition, self._known[partition].standing, self.epochs[partition])
+            return []
+        return self._refusals.claim_headers(partition, self._known[partition].standing, self.epochs[partition])
 
     def is_behind(self, partition: int, finished: int) -> bool:
         """Tell whether own payments may be left to apply that have a decision; `finished` is the offset after the last.
@@ -268,7 +268,8 @@ class DecisionPositions:
             return False
         place, first = place_of(self.log, last.source_offset), scores.records[0].source_offset
         term, epoch = self.role.term.number, self.epochs[partition]
-        claim = self.claim_header(partition)
+        claim = self.claim_headers(partition)
+        self._refusals.claimed(partition)
         if revision > before.revision_in(term):
             self._announce(Cutover(partition, revision, first))
         if before.term < term and self.role.publishes:
@@ -284,7 +285,7 @@ class DecisionPositions:
             let_through=scores.limits.let_through,
             term=term,
             handover=None,
-            claims=before.claims_after(epoch, letters_read_of([claim] if claim else [])),
+            claims=before.claims_after(epoch, letters_read_of(claim)),
         )
         return True
 
@@ -369,12 +370,12 @@ class DecisionPositions:
             tail = readers[0].letters
             await tail.read()
             position = self._refusals.settle(partition, position, tail, start.offset)
-        await self._refusals.resume(readers[0], partition, position, start.offset)
+        point = point._replace(position=position)
+        await self._refusals.resume(readers[0], partition, point, start.offset)
         stands_at = next((one for one in (point.committed, point.moved) if one is not None), state.begin)
         committed = max(start.offset, start.committed or 0)
         if partition in self._displaced or start.offset != stands_at:
             await self._consumer().rewind(tp, start.offset, committed)
-        point = point._replace(position=position)
         await self._members.settle()
         if not self._is_newest(reading, partition) or not await self._claim_epoch(partition, point, committed):
             return

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from stream.consumer import Standing, place_of
 from stream.control.follower import Follower
-from stream.positions.letters import LETTERS_READ, first_needed
-from stream.positions.offsets import Position
+from stream.positions.letters import LETTERS_READ, SCORES_LOST, first_needed
+from stream.positions.offsets import Position, ResumePoint
 from stream.positions.refused import LettersTail
 from stream.positions.score_tails import TailReader
 from stream.scoring.facts import FactListener, LateLetters
@@ -63,6 +63,7 @@ class PartitionRefusals:
         self._known: dict[int, _Known] = {}
         self._counted_to: dict[int, int] = {}
         self._resumed: dict[int, _Resumed] = {}
+        self._lost: dict[int, int] = {}
 
     def settle(self, partition: int, position: Position, tail: LettersTail, first: int) -> Position:
         """Take what was read for a partition that goes on at offset `first`; return its position with what matters.
@@ -87,16 +88,19 @@ class PartitionRefusals:
         first = self._resumed.get(partition, _NOT_RESUMED).first
         return SettledOffsets(first, refused, self.skipped(partition, log))
 
-    async def resume(self, reader: TailReader, partition: int, position: Position, first: int) -> None:
+    async def resume(self, reader: TailReader, partition: int, point: ResumePoint, first: int) -> None:
         """Note that a partition is read on at `first`, and find out which skips from there on came after a decision.
 
         Raises:
             aiokafka.errors.KafkaError: the broker does not respond.
         """
-        log, skipped = position.log, self._follower.logs.skipped_in(self._topic, partition, position.log)
+        position, log = point.position, point.position.log
+        skipped = self._follower.logs.skipped_in(self._topic, partition, position.log)
         past = [offset for offset in skipped if first <= offset < position.decided_to(log)]
         passed_over = await reader.undecided(partition, log, past) if past else frozenset()
         self._resumed[partition] = _Resumed(first, position.standing.last_place, passed_over)
+        if point.scores_lost:
+            self._lost[partition] = point.scores_lost
 
     def skipped(self, partition: int, log: int) -> AbstractSet[int]:
         """Return the offsets of a partition's log that operators let workers pass over, of whichever deployment.
@@ -109,11 +113,20 @@ class PartitionRefusals:
         _, last_place, passed_over = self._resumed.get(partition, _NOT_RESUMED)
         return {offset for offset in skipped if place_of(log, offset) > last_place} | passed_over
 
-    def claim_header(self, partition: int, standing: Standing, epoch: int) -> tuple[str, bytes] | None:
-        """Return the header of a partition's next score: how far letters were read, if it is the first of its epoch."""
-        if partition not in self._known or standing.highest_epoch >= epoch:
-            return None
-        return LETTERS_READ, str(self._known[partition].read_to).encode()
+    def claim_headers(self, partition: int, standing: Standing, epoch: int) -> list[tuple[str, bytes]]:
+        """Return the headers of a partition's next score: how far letters were read, if it is the first of its epoch.
+
+        And how many scores are gone, if that was found out since the last one.
+        """
+        lost = self._lost.get(partition)
+        headers = [] if lost is None else [(SCORES_LOST, str(lost).encode())]
+        if partition in self._known and standing.highest_epoch < epoch:
+            headers.append((LETTERS_READ, str(self._known[partition].read_to).encode()))
+        return headers
+
+    def claimed(self, partition: int) -> None:
+        """Note that the broker has acknowledged a score with the headers."""
+        self._lost.pop(partition, None)
 
     def noted(self, partition: int, position: Position, behind: int) -> Position:
         """Return a position with what a commit of offset `behind` notes: where the next owner reads letters from.

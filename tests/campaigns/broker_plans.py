@@ -148,7 +148,15 @@ def draw_unclean(seed: int) -> Plan:
     if draw.random() < 0.5:
         steps.append(Step(BEFORE_SECONDS + 12, "kill_worker", {"worker": int(draw.integers(WORKERS))}))
     end = max(step.at_s for step in steps)
-    return Plan("unclean", seed, end + 2 * AFTER_SECONDS, ordered(steps), rate=60, shares=shares_of_kinds(draw))
+    return Plan(
+        "unclean",
+        seed,
+        end + 2 * AFTER_SECONDS,
+        ordered(steps),
+        rate=60,
+        shares=shares_of_kinds(draw),
+        idempotent=False,
+    )
 
 
 BROKER_CAMPAIGNS: Mapping[str, Callable[[int], Plan]] = {

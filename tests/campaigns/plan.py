@@ -61,6 +61,8 @@ class Plan:
     """Of all workers, without `FRAUDSTREAM_` in front."""
     alone: int | None = None
     """The broker that alone has some partitions of `scores`, in place of three replicas."""
+    idempotent: bool = True
+    """Whether the producer is; one that is ends where brokers no longer have what they acknowledged."""
     kafka: str = VERSION
     """The version of the brokers."""
 

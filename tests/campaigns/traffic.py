@@ -165,7 +165,7 @@ class Traffic:
 
     def _new_producer(self) -> Producer:
         options = {"bootstrap.servers": self._brokers, "log_level": 0, "reconnect.backoff.max.ms": 500}
-        durable = {"acks": "all", "enable.idempotence": True, "linger.ms": 5, "partitioner": "consistent"}
+        durable = {"acks": "all", "enable.idempotence": self._plan.idempotent, "linger.ms": 5}
         return Producer(options | durable | {"message.timeout.ms": int(FLUSH_SECONDS * 1000)}, logger=QUIET)
 
     def start(self) -> None:

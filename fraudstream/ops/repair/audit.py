@@ -24,6 +24,7 @@ from stream.control.client import read_fold
 from stream.kafka.client import open_admin
 from stream.kafka.topic_ids import topic_states
 from stream.kafka.topics import SCORES, TRANSACTIONS
+from stream.positions.letters import scores_lost_of
 from stream.positions.offsets import Position, folded, identity_of, read_decision
 from stream.positions.refused import RefusedOffsets, read_letters, refused_by
 from stream.scan import FetchedRecord, scan_topic
@@ -75,7 +76,8 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `offsets` counts them by kind, `faults` names the places where the rule is broken, `repeated` some of those that
     repeat another, with that one. `late_letters` are void, `void_scores` too; `earlier_logs` counts decisions of topics
-    that were made anew since.
+    that were made anew since. `lost_scores` counts, at most, those that Kafka had acknowledged and lost: readers may
+    have seen other decisions than were made again.
     """
 
     topic: str
@@ -88,6 +90,7 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     late_letters: int
     void_scores: int
     earlier_logs: int
+    lost_scores: int
 
 
 @dataclass(slots=True)
@@ -100,11 +103,13 @@ class ScoredPartition:
     identities: "array[int]" = field(default_factory=lambda: array("Q"))
     places: "array[int]" = field(default_factory=lambda: array("q"))
     earlier: int = 0
+    lost: int = 0
 
     def add(self, record: FetchedRecord) -> None:
         """Fold one record of the partition's scores."""
         score, before = read_decision(record), self.position
         self.position = folded(before, record)
+        self.lost += scores_lost_of(record.headers)
         if score is None or not before.standing.is_valid(score.epoch, score.place):
             return
         self.identities.append(int(score.identity, 16))
@@ -348,6 +353,7 @@ def _report(
     partitions: Mapping[int, PartitionAudit],
     found: Mapping[int, str],
 ) -> AuditReport:
+    lost_scores = sum(one.lost for one in verdicts.scored.values())
     repeated = [place for made in partitions.values() for place in made.settle(found)]
     counts, faults = Counter[Kind](), defaultdict[Fault, list[AuditedPlace]](list)
     for partition, made in partitions.items():
@@ -357,7 +363,7 @@ def _report(
     return AuditReport(
         topic=topic,
         log=log,
-        clean=not any(faults.values()),
+        clean=not any(faults.values()) and not lost_scores,
         offsets={kind.value: counts[kind] for kind in Kind},
         faults={fault.value: places[:MOST_PLACES] for fault, places in faults.items() if places},
         fault_counts={fault.value: len(faults[fault]) for fault in Fault},
@@ -365,4 +371,5 @@ def _report(
         late_letters=verdicts.refused.late,
         void_scores=sum(one.position.void for one in verdicts.scored.values()),
         earlier_logs=sum(one.earlier for one in verdicts.scored.values()),
+        lost_scores=lost_scores,
     )

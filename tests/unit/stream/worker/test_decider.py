@@ -89,8 +89,9 @@ async def test_a_partition_that_is_read_again_while_it_is_decided_is_set_aside_b
         def __getitem__(self, partition: int) -> str:
             return self.known[partition]
 
-        def claim_header(self, partition: int) -> None:
+        def claim_headers(self, partition: int) -> list[tuple[str, bytes]]:
             assert self.known[partition]
+            return []
 
         def note(self, partition: int, _behind: int) -> str:
             return self.known[partition]

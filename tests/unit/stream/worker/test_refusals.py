@@ -8,8 +8,8 @@ import pytest
 
 from models.logs import Logs, SkippedRange
 from stream.consumer import Standing
-from stream.positions.letters import LETTERS_READ, Claim
-from stream.positions.offsets import Decision, Position, parse_metadata, read_note
+from stream.positions.letters import LETTERS_READ, SCORES_LOST, Claim
+from stream.positions.offsets import Decision, Position, ResumePoint, parse_metadata, read_note
 from stream.scoring.facts import LateLetters
 from stream.worker.refusals import PartitionRefusals
 from support.known_letters import KnownLetters, is_late, refusal
@@ -54,9 +54,20 @@ def test_late_letters_are_void_and_counted_once_however_often_they_are_read() ->
 
 def test_the_first_score_of_an_epoch_says_how_far_letters_were_read_and_no_other_does() -> None:
     made, _, _ = settled(end=17)
-    assert made.claim_header(HERE, Standing(1_024, 4), 2_048) == (LETTERS_READ, b"17")
-    assert made.claim_header(HERE, Standing(2_048, 5), 2_048) is None
-    assert made.claim_header(HERE + 1, Standing(1_024, 4), 2_048) is None
+    assert made.claim_headers(HERE, Standing(1_024, 4), 2_048) == [(LETTERS_READ, b"17")]
+    assert made.claim_headers(HERE, Standing(2_048, 5), 2_048) == []
+    assert made.claim_headers(HERE + 1, Standing(1_024, 4), 2_048) == []
+
+
+async def test_the_first_score_after_a_loss_of_scores_says_how_many_are_gone_until_it_is_acknowledged() -> None:
+    made, position, _ = settled(end=17)
+    reader: Any = None  # asked only about offsets that were skipped
+    await made.resume(reader, HERE, ResumePoint(9, position, scores_lost=5), 9)
+    lost = (SCORES_LOST, b"5")
+    assert made.claim_headers(HERE, Standing(1_024, 4), 2_048) == [lost, (LETTERS_READ, b"17")]
+    assert made.claim_headers(HERE, Standing(2_048, 4), 2_048) == [lost], "its write was given up, or not done yet"
+    made.claimed(HERE)
+    assert made.claim_headers(HERE, Standing(2_048, 5), 2_048) == []
 
 
 def test_a_commit_notes_the_claim_and_from_where_letters_have_to_be_read() -> None:
@@ -118,7 +129,7 @@ async def test_what_was_decided_before_it_was_skipped_stays_decided(decided: set
         return frozenset(asked) - decided
 
     reader: Any = SimpleNamespace(undecided=find)
-    await made.resume(reader, HERE, Position(Standing(1_024, 7)), first=3)
+    await made.resume(reader, HERE, ResumePoint(None, Position(Standing(1_024, 7))), first=3)
     assert sorted(asked) == [4, 5], (
         "those before it goes on are not asked for, those behind its decisions are undecided"
     )
@@ -127,7 +138,7 @@ async def test_what_was_decided_before_it_was_skipped_stays_decided(decided: set
 
 async def test_offsets_before_the_one_from_which_a_partition_is_read_on_are_settled_without_their_letters() -> None:
     made, _, _ = settled((0, 4, 1), (1, 6, 1))
-    await made.resume(SimpleNamespace(), HERE, Position(), first=5)
+    await made.resume(SimpleNamespace(), HERE, ResumePoint(None, Position()), first=5)
     known = made.settled(HERE, 0, None)
     assert (known.first, [offset for offset in range(5, 9) if known.has(offset)]) == (5, [6])
     of_publisher = made.settled(HERE, 0, {7})

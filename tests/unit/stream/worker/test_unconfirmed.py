@@ -66,8 +66,8 @@ class Positions:
     def settled(self, _partition: int) -> SettledOffsets:
         return SettledOffsets(0, (), ())
 
-    def claim_header(self, _partition: int) -> None:
-        return None
+    def claim_headers(self, _partition: int) -> list[tuple[str, bytes]]:
+        return []
 
     def why(self, _partition: int) -> str:
         return "its last decisions are being read"

@@ -2,14 +2,17 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
+from fraudstream.cli.topics_audit import _audit_lines
 from fraudstream.ops.repair import audit
 from stream.contract.transaction import BACKFILL_HEADER
 from stream.engine.unpacking import FetchedRecord
+from stream.positions.letters import LETTERS_READ, SCORES_LOST
 from stream.settings import Settings
 from support.fleet.payments import payment
 
@@ -30,6 +33,19 @@ class Scan:
     async def read(self, until: Mapping[int, int]) -> AsyncIterator[tuple[list[FetchedRecord], float]]:
         Scan.until = until
         yield [one for one in self.records if one.offset < until[one.partition]], 1.0
+
+
+@pytest.mark.parametrize(("header", "lost"), [(b"5", 5), (b"-5", 0), (b"", 0)])
+def test_an_audit_is_not_clean_where_a_score_says_that_others_were_lost(header: bytes, lost: int) -> None:
+    scored = audit.ScoredPartition(0)
+    for headers in ((), ((SCORES_LOST, header),), ((LETTERS_READ, b"9"),)):
+        scored.add(FetchedRecord("scores", 0, 0, 0, 0, b"", b"", headers))
+    verdicts: Any = SimpleNamespace(scored={0: scored}, refused=SimpleNamespace(late=0))
+    report = audit._report("transactions", 0, verdicts, {}, {})
+    assert (report.lost_scores, report.clean) == (lost, not lost)
+    lines = list(_audit_lines(report))
+    assert any("5 acknowledged scores were lost" in line for line in lines) is bool(lost)
+    assert lines[-1] == "each offset has one verdict"
 
 
 async def test_what_was_filled_in_before_the_range_is_found_at_its_first_place(monkeypatch: pytest.MonkeyPatch) -> None:
