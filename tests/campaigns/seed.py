@@ -203,6 +203,13 @@ def _audit(world: World) -> tuple[int, str] | None:
     return done.returncode, done.stdout or done.stderr
 
 
+def _audited_losses(report: str) -> dict[str, Any]:
+    """Return what `topics audit` tells of losses: scores that Kafka lost, and offsets that break the rule."""
+    audited = summary_of(report)
+    faults = {name: count for name, count in audited.get("fault_counts", {}).items() if count}
+    return {"lost_scores": audited.get("lost_scores")} | faults
+
+
 def _figures(evidence: Evidence, folded: Fold, letters: list[Letter]) -> dict[str, Any]:
     fates = {fate.name.lower(): count for fate in Fate if (count := folded.count(fate))}
     logs = max((record.log for record in evidence.records), default=0)
@@ -223,4 +230,5 @@ def _figures(evidence: Evidence, folded: Fold, letters: list[Letter]) -> dict[st
             name: evidence.diff.get(name) for name in ("compared", "equal", "explained", "unexplained", "undecided")
         },
         "audit": None if evidence.audit is None else evidence.audit[0],
+        "audited_losses": None if evidence.audit is None else _audited_losses(evidence.audit[1]),
     }

@@ -21,7 +21,7 @@ def remove_before(brokers: str, topic: str, offsets: Mapping[int, int]) -> None:
 
 def set_on_topic(brokers: str, topic: str, **settings: str) -> None:
     """Set a topic's settings; underscores in their names stand for dots."""
-    admin = AdminClient({"bootstrap.servers": brokers})
+    admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0})
     resource = ConfigResource(ResourceType.TOPIC, topic)
     for name, value in settings.items():
         entry = ConfigEntry(name.replace("_", "."), value, incremental_operation=AlterConfigOpType.SET)
