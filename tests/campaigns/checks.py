@@ -48,7 +48,7 @@ class Evidence:
     label_letters: Sequence[Letter] = ()
     label_losses: Sequence[Verdict] = ()
     anomalies: Sequence[str] = ()
-    lost_inputs: Sequence[str] = ()
+    lost_inputs: Sequence[Place] = ()
     warnings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -236,14 +236,15 @@ def the_setting_was_warned_of(evidence: Evidence) -> Iterator[str]:
 
 
 def every_loss_is_told(evidence: Evidence) -> Iterator[str]:
-    """Where decisions or payments are gone, `topics audit` is not clean, or the loss was accepted on the record."""
-    lost = [*evidence.anomalies, *evidence.lost_inputs]
+    """Where decisions are gone, `topics audit` is not clean; where payments are, their loss was accepted."""
     code, report = evidence.audit or (0, "")
-    told = code == 1
-    accepted = any(verdict.command == "accept_loss" for verdict in evidence.verdicts)
-    if lost and not told and not accepted:
-        yield f"{len(lost)} losses are told of by nothing: {'; '.join(lost[:SHOWN])}"
-    if not lost and told:
+    accepted = {verdict.partition for verdict in evidence.verdicts if verdict.command == "accept_loss"}
+    untold = [place for place in evidence.lost_inputs if place[1] not in accepted]
+    if code == 0 and evidence.anomalies:
+        yield f"{len(evidence.anomalies)} payments lost their decisions: {'; '.join(evidence.anomalies[:SHOWN])}"
+    if code == 0 and untold:
+        yield f"{len(untold)} acknowledged payments are gone: {', '.join(map(described, untold[:SHOWN]))}"
+    if code == 1 and not evidence.anomalies and not evidence.lost_inputs:
         yield f"topics audit names what porcupine and the producer do not know of: {report[:2_000]}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from campaigns.actions import Actions, summary_of
 from campaigns.checks import CHECKS, CHECKS_OF_LOSSES, Evidence, Result, uses_too_much, violations
-from campaigns.facts import Letter, Record, Use, answers_of, letters_of, scores_of, verdicts_of
+from campaigns.facts import Letter, Place, Record, Use, answers_of, letters_of, scores_of, verdicts_of
 from campaigns.oracle import Fate, Fold, fold
 from campaigns.plan import LIVE_FIRST, Plan
 from campaigns.witness import NoGoError, built_judge, judged
@@ -178,13 +178,15 @@ def _anomalies(world: World) -> Sequence[str]:
         return ()
 
 
-def _lost_inputs(world: World, records: Sequence[Record]) -> list[str]:
+def _lost_inputs(world: World, records: Sequence[Record]) -> list[Place]:
     """Return the acknowledged records of `transactions` that are gone, or have another one at their places."""
-    there = {(record.log, record.partition, record.offset): record.value or b"" for record in records}
-    topic = world.topic("transactions")
-    acknowledged = [one for one in world.traffic.acknowledged if one[0] == topic]
-    gone = [one for one in acknowledged if there.get((0, one[1], one[2])) != one[3]]
-    return [f"the payment at {partition}:{offset} is gone" for _, partition, offset, _ in gone]
+    there = {record.place: record.value or b"" for record in records}
+    acknowledged = [one for one in world.traffic.acknowledged if one[0] == world.topic("transactions")]
+    return [
+        (0, partition, offset)
+        for _, partition, offset, value in acknowledged
+        if there.get((0, partition, offset)) != value
+    ]
 
 
 def _diff(world: World) -> Mapping[str, Any]:

@@ -102,8 +102,12 @@ ACCEPTED = Verdict("accept_loss", 1_000, 1, None, TOPIC, 0, 1, 5)
     [
         (evidence(warnings=WARNED, audit=(0, "{}")), set()),
         (evidence(warnings=WARNED, audit=(1, "{}"), anomalies=["card/t-0: the decision was lost"]), set()),
-        (evidence(warnings=WARNED, audit=(0, "{}"), lost_inputs=["0:1"], verdicts=[*DEMOTION, ACCEPTED]), set()),
-        (evidence(warnings=WARNED, audit=(0, "{}"), lost_inputs=["0:1"]), {"every_loss_is_told"}),
+        (evidence(warnings=WARNED, audit=(0, "{}"), lost_inputs=[(0, 0, 1)], verdicts=[*DEMOTION, ACCEPTED]), set()),
+        (
+            evidence(warnings=WARNED, audit=(0, "{}"), lost_inputs=[(0, 1, 1)], verdicts=[*DEMOTION, ACCEPTED]),
+            {"every_loss_is_told"},
+        ),
+        (evidence(warnings=WARNED, audit=(0, "{}"), lost_inputs=[(0, 0, 1)]), {"every_loss_is_told"}),
         (evidence(warnings=WARNED, audit=(0, "{}"), anomalies=["two decisions"]), {"every_loss_is_told"}),
         (evidence(warnings=WARNED, audit=(1, "{}")), {"every_loss_is_told"}),
         (evidence(warnings=WARNED | {"topics check": ""}, audit=(0, "{}")), {"the_setting_was_warned_of"}),
