@@ -295,3 +295,15 @@ def test_a_position_past_the_end_that_the_broker_names_counts_if_the_last_batch_
     point = asyncio.run(reader.read(0))
     assert point.position.standing == Standing(1, 19)
     assert stored.taken == taken
+
+
+@pytest.mark.parametrize("gone", [0, 5])
+def test_scores_that_are_gone_since_the_commit_are_counted_and_told_of(
+    gone: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored: Any = StoredScores(NORMAL)
+    starts = {0: ResumePoint(7, folded(NORMAL)._replace(scores_offset=len(NORMAL) + gone))}
+    point = asyncio.run(TailReader(stored, SCORES.topic, HERE, starts, None, letters=no_letters).read(0))
+    assert (point.scores_lost, point.position.standing) == (gone, folded(NORMAL).standing)
+    told = "up to 5 scores that Kafka had acknowledged are gone"
+    assert [told in line for line in caplog.messages] == ([True] if gone else [])
