@@ -33,6 +33,7 @@ from stream.settings import Settings
 MOST_PLACES = 100
 """So many places of each fault are named."""
 _PARTS = 1000
+_UNKNOWN = 0
 
 Ints = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]
@@ -61,6 +62,8 @@ class Fault(StrEnum):
     """At or below the last valid score, without a score, a letter or any of the kinds that need neither."""
     DECIDED_WITHOUT_RECORD = "decided_without_record"
     """It has a valid score, and the topic has no record there, though it has earlier ones."""
+    DECIDED_ANOTHER = "decided_another"
+    """Its valid score is of another payment: Kafka lost what was there, and the one that is there has no decision."""
 
 
 class AuditedPlace(NamedTuple):
@@ -95,11 +98,15 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class ScoredPartition:
-    """What the scores of one partition say: which offsets of the log they decide, and whose transactions."""
+    """What the scores of one partition say: which offsets of the log they decide, and whose transactions.
+
+    `decided` are the transactions at `offsets`, `identities` those of all logs, at `places`.
+    """
 
     log: int
     position: Position = field(default_factory=Position)
     offsets: "array[int]" = field(default_factory=lambda: array("q"))
+    decided: "array[int]" = field(default_factory=lambda: array("Q"))
     identities: "array[int]" = field(default_factory=lambda: array("Q"))
     places: "array[int]" = field(default_factory=lambda: array("q"))
     earlier: int = 0
@@ -117,6 +124,7 @@ class ScoredPartition:
         log, offset = divmod(score.place, OFFSETS_OF_A_LOG)
         if log == self.log:
             self.offsets.append(offset)
+            self.decided.append(int(score.identity, 16))
         else:
             self.earlier += 1
 
@@ -155,9 +163,15 @@ class PartitionAudit:
         """Take the next records of the partition."""
         offsets = np.array([record.offset for record in records], np.int64)
         decided, refused = _among(offsets, self._decided), _among(offsets, self.refused)
-        for record, is_decided, is_refused in zip(records, decided.tolist(), refused.tolist(), strict=True):
+        scores = np.searchsorted(self._decided, offsets).tolist()
+        for record, score, is_decided, is_refused in zip(
+            records, scores, decided.tolist(), refused.tolist(), strict=True
+        ):
             self._gap(record.offset)
-            self._record(record, is_decided=is_decided, is_refused=is_refused)
+            if is_decided and _identity(record) not in {_UNKNOWN, self.scored.decided[score]}:
+                self.faults[Fault.DECIDED_ANOTHER].append(record.offset)
+            else:
+                self._record(record, is_decided=is_decided, is_refused=is_refused)
             self.next_offset = record.offset + 1
 
     def skip(self, first: int, end: int) -> None:
@@ -228,14 +242,14 @@ def _read(record: FetchedRecord) -> ParsedTransaction | None:
 def _identity(record: FetchedRecord) -> int:
     """Return the identity of a record's transaction; 0 if it cannot be read."""
     read = _read(record)
-    return 0 if read is None else int(identity_of(read.transaction.card_id, read.transaction.transaction_id), 16)
+    return _UNKNOWN if read is None else int(identity_of(read.transaction.card_id, read.transaction.transaction_id), 16)
 
 
 def originals(
     wanted: Iterable[int], partitions: Mapping[int, ScoredPartition], backfilled: Mapping[int, str]
 ) -> dict[int, str]:
     """Return where the transactions with these identities were decided, or filled in, on whichever partition."""
-    searched = np.array(sorted(set(wanted) - {0}), np.uint64)
+    searched = np.array(sorted(set(wanted) - {_UNKNOWN}), np.uint64)
     found = {one: backfilled[one] for one in searched.tolist() if one in backfilled}
     for partition, scored in partitions.items():
         identities = np.array(scored.identities, np.uint64)
@@ -333,7 +347,7 @@ def _partition(verdicts: _Verdicts, topic: str, log: int, partition: int) -> Par
 
 def _open_identities(partitions: Mapping[int, PartitionAudit]) -> set[int]:
     """Return the transactions that may repeat others, as far as they can be read."""
-    return {identity for made in partitions.values() for _, identity in made.open_ones} - {0}
+    return {identity for made in partitions.values() for _, identity in made.open_ones} - {_UNKNOWN}
 
 
 def _found_here(verdicts: _Verdicts, partitions: Mapping[int, PartitionAudit]) -> dict[int, str]:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from fraudstream.cli.topics_audit import _audit_lines
@@ -59,3 +60,22 @@ async def test_what_was_filled_in_before_the_range_is_found_at_its_first_place(m
     found = await audit._filled_in_before(Settings(), "transactions", {0: 6}, {filled, decided, other})
     assert (found, Scan.until) == ({filled: "0:3"}, {0: 6})
     assert await audit._filled_in_before(Settings(), "transactions", {0: 3}, {filled}) == {}
+
+
+def score_of(offset: int, number: int) -> FetchedRecord:
+    """Return the score at the offset of a payment, of which it may not be."""
+    value = payment(number)
+    ids = {name: value[name] for name in ("card_id", "transaction_id")}
+    body = msgspec.json.encode(ids | {"epoch": 1, "revision": 1, "source": {"offset": offset}})
+    return FetchedRecord("scores", 0, offset, 0, 0, b"", body, ())
+
+
+def test_an_offset_whose_score_is_of_another_payment_is_a_fault() -> None:
+    scored = audit.ScoredPartition(0)
+    for offset, number in enumerate((1, 2, 3)):
+        scored.add(score_of(offset, number))
+    made = audit.PartitionAudit(0, scored, np.empty(0, np.int64), frozenset(), ())
+    made.begin(0)
+    made.add([record(offset, number, filled_in=False) for offset, number in enumerate((1, 9, 3))])
+    assert made.counts == {audit.Kind.DECIDED: 2}
+    assert made.faults == {audit.Fault.DECIDED_ANOTHER: [1]}
