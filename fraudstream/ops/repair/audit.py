@@ -98,9 +98,10 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(slots=True)
 class ScoredPartition:
-    """What the scores of one partition say: which offsets of the log they decide, and whose transactions.
+    """What the scores of one partition say: which offsets of its last log they decide, and whose transactions.
 
-    `decided` are the transactions at `offsets`, `identities` those of all logs, at `places`.
+    `decided` are the transactions at `offsets`, `identities` those of all logs, at `places`. `log` is at first the last
+    one that was accepted for the partition: others of the topic may be a log ahead, where the end of it was cut off.
     """
 
     log: int
@@ -122,11 +123,18 @@ class ScoredPartition:
         self.identities.append(int(score.identity, 16))
         self.places.append(score.place)
         log, offset = divmod(score.place, OFFSETS_OF_A_LOG)
+        if log > self.log:
+            self._begin_log(log)
         if log == self.log:
             self.offsets.append(offset)
             self.decided.append(int(score.identity, 16))
         else:
             self.earlier += 1
+
+    def _begin_log(self, log: int) -> None:
+        self.earlier += len(self.offsets)
+        del self.offsets[:], self.decided[:]
+        self.log = log
 
     @property
     def last(self) -> int:
@@ -298,7 +306,7 @@ async def audit(settings: Settings, since_ms: int, until_ms: int | None, progres
     """
     topic, fold = settings.topic(TRANSACTIONS.name), await read_fold(settings)
     log = await _log_of(settings, topic, fold.logs)
-    scored = await _read_scores(settings, log, progress)
+    scored = await _read_scores(settings, lambda partition: _own_log(fold.logs, topic, partition, log), progress)
     claims = {partition: one.position.claims for partition, one in scored.items()}
     letters = await read_letters(settings, fold.term)
     of_topic = {source: columns for source, columns in letters.items() if source[0] == topic}
@@ -345,10 +353,23 @@ async def _log_of(settings: Settings, topic: str, logs: Logs) -> int:
     return logs.last(topic) + 1 if number is None else number
 
 
-async def _read_scores(settings: Settings, log: int, progress: Progress) -> dict[int, ScoredPartition]:
+def _own_log(logs: Logs, topic: str, partition: int, log: int) -> int:
+    """Return the log in which a partition was last accepted; that of the topic, `log`, while no other is known.
+
+    Where the end of a topic was cut off, the partitions whose loss is not accepted go on in the log before.
+    """
+    if log > logs.last(topic):
+        return log
+    accepted = (loss.log for (_, *where), loss in logs.losses.items() if where == [topic, partition])
+    return max(accepted, default=0)
+
+
+async def _read_scores(
+    settings: Settings, log_of: Callable[[int], int], progress: Progress
+) -> dict[int, ScoredPartition]:
     found: dict[int, ScoredPartition] = {}
     async with scan_topic(settings, settings.topic(SCORES.name), 0) as scan:
-        found = {partition: ScoredPartition(log) for partition in scan.first}
+        found = {partition: ScoredPartition(log_of(partition)) for partition in scan.first}
         async for records, share in scan.read():
             for record in records:
                 found[record.partition].add(record)
@@ -358,6 +379,7 @@ async def _read_scores(settings: Settings, log: int, progress: Progress) -> dict
 
 def _partition(verdicts: _Verdicts, topic: str, log: int, partition: int) -> PartitionAudit:
     scored = verdicts.scored.get(partition, ScoredPartition(log))
+    log = scored.log
     lost = [
         one
         for (_, *where), ranges in verdicts.logs.lost.items()

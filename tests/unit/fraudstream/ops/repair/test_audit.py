@@ -11,6 +11,8 @@ import pytest
 
 from fraudstream.cli.topics_audit import _audit_lines
 from fraudstream.ops.repair import audit
+from models.commands import CommandKind, Event, EventKind
+from models.logs import Logs, follow_logs
 from stream.contract.transaction import BACKFILL_HEADER
 from stream.engine.unpacking import FetchedRecord
 from stream.positions.letters import LETTERS_READ, SCORES_LOST
@@ -62,11 +64,11 @@ async def test_what_was_filled_in_before_the_range_is_found_at_its_first_place(m
     assert await audit._filled_in_before(Settings(), "transactions", {0: 3}, {filled}) == {}
 
 
-def score_of(offset: int, number: int) -> FetchedRecord:
+def score_of(offset: int, number: int, log: int = 0) -> FetchedRecord:
     """Return the score at the offset of a payment, of which it may not be."""
     value = payment(number)
     ids = {name: value[name] for name in ("card_id", "transaction_id")}
-    body = msgspec.json.encode(ids | {"epoch": 1, "revision": 1, "source": {"offset": offset}})
+    body = msgspec.json.encode(ids | {"epoch": 1, "revision": 1, "source": {"offset": offset, "log": log}})
     return FetchedRecord("scores", 0, offset, 0, 0, b"", body, ())
 
 
@@ -79,3 +81,31 @@ def test_an_offset_whose_score_is_of_another_payment_is_a_fault() -> None:
     made.add([record(offset, number, filled_in=False) for offset, number in enumerate((1, 9, 3))])
     assert made.counts == {audit.Kind.DECIDED: 2}
     assert made.faults == {audit.Fault.DECIDED_ANOTHER: [1]}
+
+
+def accepted(partition: int, log: int) -> Event:
+    return Event(
+        event_id="e",
+        deployment="default",
+        kind=EventKind.ACCEPTED,
+        revision=1,
+        worker="w",
+        at="2026-01-01T00:00:00.000Z",
+        command=CommandKind.ACCEPT_LOSS,
+        topic="transactions",
+        partition=partition,
+        log=log,
+        up_to=0,
+        topic_id="id",
+    )
+
+
+def test_a_partition_is_in_the_log_that_was_accepted_for_it_or_that_its_last_score_names() -> None:
+    logs = follow_logs(Logs(), accepted(partition=1, log=1))
+    assert [audit._own_log(logs, "transactions", partition, 1) for partition in (0, 1)] == [0, 1]
+    assert audit._own_log(logs, "transactions", 0, 2) == 2, "a topic that was made anew, and not accepted yet"
+    scored = audit.ScoredPartition(0)
+    for offset, log in ((7, 0), (2, 1), (3, 1)):
+        scored.add(score_of(offset, offset, log))
+    assert (scored.log, list(scored.offsets), scored.earlier, scored.last) == (1, [2, 3], 1, 3)
+    assert len(scored.decided) == 2
