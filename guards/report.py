@@ -33,6 +33,8 @@ from guards.shares import WHOLE_BP
 from guards.specs import CLIMB, TWO_SIDED, Action, ClimbSpec, GuardKind, GuardSpec, total_alpha
 from guards.state import GuardState
 
+PROMOTION = "promotion"
+"""What evidence has under `watched` where a promotion is; its counts are then of pairs, half of them the new model's."""
 LARGEST_EVIDENCE_BYTES = 16_000
 """A command's `evidence` is at most this long as JSON."""
 MOST_SHARES = 20
@@ -261,10 +263,13 @@ def explain(found: Mapping[str, Any]) -> list[str]:
 
 def explain_each(found: Mapping[str, Any]) -> dict[GuardKind, str]:
     """Say in words what some evidence states of each guard."""
-    return {GuardKind(kind): _explained(GuardKind(kind), guard) for kind, guard in found["guards"].items()}
+    is_promotion = found.get("watched") == PROMOTION
+    return {
+        GuardKind(kind): _explained(GuardKind(kind), guard, is_promotion) for kind, guard in found["guards"].items()
+    }
 
 
-def _explained(kind: GuardKind, guard: Mapping[str, Any]) -> str:
+def _explained(kind: GuardKind, guard: Mapping[str, Any], is_promotion: bool) -> str:  # noqa: FBT001 - one of two texts
     if kind is GuardKind.ROW_TIME:
         return row_time_explained(guard)
     if kind is GuardKind.SCORES:
@@ -282,8 +287,9 @@ def _explained(kind: GuardKind, guard: Mapping[str, Any]) -> str:
     bound = f"{guard['bound']:,.3g} (alpha {guard['alpha']:g})"
     fewer = f", {guard['e_fewer']:,.3g} that they are too few," if "e_fewer" in guard else ""
     verdict = f"breached: {_action_of(guard)}" if guard["breached"] else "not breached"
+    whose = "the new model's; if both models were alike" if is_promotion else "the canary's; by its share of cards"
     return (
-        f"{kind}: {canary:,} of {total:,} {_WORDS[kind]} are the canary's; by its share of cards, {fair:,.1f} would be"
+        f"{kind}: {canary:,} of {total:,} {_WORDS[kind]} are {whose}, {fair:,.1f} would be"
         f"{tolerated}. {_labels_explained(guard)}"
         f"E = {guard['e_more' if fewer else 'e']:,.3g}{fewer} against a bound of {bound}: {verdict}"
     )

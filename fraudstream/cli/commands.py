@@ -45,6 +45,8 @@ revision_option = click.option(
     help="The command is void if the revision is another; by default the present one.",
 )
 _WAIT_SECONDS = 60.0
+_WATCHED = frozenset({CommandKind.CANARY, CommandKind.ROLLOUT, CommandKind.SPLIT})
+"""A guard watches what these begin; what a promotion begins if the model before stays in the shadow."""
 _DIGEST_SECONDS = 10.0
 """How long the command line asks the repository which model a short digest names."""
 wait_option = click.option(
@@ -103,8 +105,14 @@ def request_of(settings: Settings, kind: CommandKind, wait: float | None, option
 
 
 def send(settings: Settings, wish: CommandRequest, *, as_json: bool) -> None:
-    """Send a command, print its verdict, and exit with 1 if it was not accepted."""
-    say_verdict(verdict_on(settings, wish, as_json=as_json), as_json=as_json)
+    """Send a command, print its verdict, and exit with 1 if it was not accepted; say if no guard watches what began."""
+    answer = verdict_on(settings, wish, as_json=as_json)
+    say_verdict(answer, as_json=as_json)
+    if answer.watch_until or answer.command in _WATCHED:
+        from fraudstream.ops.rollout.guard.presence import missing_guard  # noqa: PLC0415 - numpy comes with it
+
+        if (missing := asyncio.run(missing_guard(settings, answer))) is not None:
+            echo(missing, err=True)
 
 
 def say_verdict(answer: Event, *, as_json: bool) -> None:

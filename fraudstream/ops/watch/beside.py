@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fraudstream.ops.folds.beside import FoldThread, FoldThreads
 from fraudstream.ops.folds.tail import SharedTail
+from fraudstream.ops.rollout.guard.presence import GuardPresence
 from fraudstream.ops.watch.drift.checkpoint import DriftCheckpoint
 from fraudstream.ops.watch.drift.process import DriftWatcher
 from fraudstream.ops.watch.incidents.checkpoint import IncidentCheckpoint
@@ -13,7 +14,8 @@ from fraudstream.ops.watch.incidents.process import IncidentTeller
 from models.commands import SHORT_DIGEST
 from stream.settings import PREFIX, Settings
 
-_INCIDENTS, _DRIFT = logging.getLogger("fraudstream.incidents"), logging.getLogger("fraudstream.drift")
+_GUARD, _INCIDENTS = logging.getLogger("fraudstream.guard"), logging.getLogger("fraudstream.incidents")
+_DRIFT = logging.getLogger("fraudstream.drift")
 
 
 def beside_guard(settings: Settings, checkpoint: Path | None, tail: SharedTail) -> FoldThreads:
@@ -26,8 +28,7 @@ def beside_guard(settings: Settings, checkpoint: Path | None, tail: SharedTail) 
     """
     kept = None if checkpoint is None else IncidentCheckpoint(checkpoint)
     threads = [tells(IncidentTeller(settings, kept, tail))]
-    if settings.incident_webhook:
-        threads.append(sends(Deliveries(settings)))
+    threads.append(sends(Deliveries(settings)) if settings.incident_webhook else shows(GuardPresence(settings)))
     known = None if checkpoint is None else DriftCheckpoint(checkpoint)
     return FoldThreads(*threads, watches(DriftWatcher(settings, known, tail=tail)))
 
@@ -40,6 +41,11 @@ def tells(teller: IncidentTeller) -> FoldThread:
 def sends(deliveries: Deliveries) -> FoldThread:
     """Return what sends incidents to a webhook."""
     return FoldThread(deliveries, "incidents are not sent to the webhook", deliveries.gauges, _INCIDENTS)
+
+
+def shows(presence: GuardPresence) -> FoldThread:
+    """Return what shows that the guard runs, where nothing is sent to a webhook."""
+    return FoldThread(presence, "`fraudstream status` does not see this guard", presence.gauges, _GUARD)
 
 
 def watches(watcher: DriftWatcher) -> FoldThread:

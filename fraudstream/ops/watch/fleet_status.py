@@ -11,6 +11,7 @@ from fraudstream.ops.rollout.deployments.publishers import Publishers, read_publ
 from fraudstream.ops.rollout.deployments.state import DeploymentState, read_states, target_of
 from fraudstream.ops.rollout.guard import status as rollout_status
 from fraudstream.ops.rollout.guard.finding import Limits
+from fraudstream.ops.rollout.guard.presence import NO_GUARD, WITHOUT_A_GUARD
 from fraudstream.ops.watch.incidents.told import SHORT_ID, ToldIncident, read_incidents
 from guards.shares import share_text
 from models.lineup import Lineup
@@ -160,13 +161,15 @@ def _histories(status: FleetStatus) -> Iterator[FirstLook]:
 
 
 def _guard(status: FleetStatus) -> Iterator[FirstLook]:
-    finding, lineup = status.guard.finding, status.lineup
+    finding, lineup, watched = status.guard.finding, status.lineup, status.guard.watched
+    if finding is not None and watched is not None and status.guard.has_no_guard:
+        yield FirstLook(f"{NO_GUARD}: {WITHOUT_A_GUARD[watched.stretch]}", "fraudstream guard")
     if lineup.frozen is not None:
         yield FirstLook("automatic commands are frozen", "fraudstream model thaw")
     if finding is not None and finding.breached:
         breached = ", ".join(sorted(map(str, finding.breached)))
         yield FirstLook(f"breached guards: {breached}", "fraudstream rollout status")
-    if finding is not None and finding.held:
+    if finding is not None and finding.held and watched is not None and watched.rollout is not None:
         yield FirstLook(f"the rollout is held: {'; '.join(finding.held)}", "fraudstream rollout status")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from features.redis.client import COMMANDS
 from fraudstream.ops.watch.explanations.reader import group_of
-from fraudstream.ops.watch.incidents.deliveries import GROUP_SUFFIX
+from fraudstream.ops.rollout.guard.presence import guards_group
 from stream.kafka.topics import LAYOUTS, PREDICTIONS, silent_scores
 from stream.settings import Settings
 from support.security_page import acl_commands, redis_rules
@@ -59,7 +59,7 @@ def test_a_worker_may_use_the_default_group_alone() -> None:
 
 
 def test_a_guard_may_use_a_group_of_its_own_to_send_incidents_and_look_at_that_of_the_workers() -> None:
-    assert allowed("guard", "Read", "--group") == {Settings().group + GROUP_SUFFIX}
+    assert allowed("guard", "Read", "--group") == {guards_group(Settings())}
     assert allowed("guard", "Describe", "--group") == {Settings().group}
 
 

@@ -78,6 +78,14 @@ def test_evidence_is_said_in_words() -> None:
     )
 
 
+def test_evidence_of_a_promotion_names_no_canary() -> None:
+    lines = explain(evidence(state_with(DECLINES), {"watched": "promotion"}))
+    (declined,) = [line for line in lines if line.startswith("declined")]
+    assert declined.startswith(
+        "declined: 49 of 261 first declines are the new model's; if both models were alike, 20.3 would be. "
+    )
+
+
 @pytest.mark.parametrize(("partitions", "has_positions"), [(300, True), (5_000, False)])
 def test_evidence_fits_into_a_command(partitions: int, has_positions: bool) -> None:  # noqa: FBT001
     many: dict[Any, dict[tuple[int, int], list[int]]] = {

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from fraudstream.ops.rollout.guard.finding import Finding, Limits, Sight, finding_on
+from fraudstream.ops.rollout.guard.presence import NO_GUARD, WITHOUT_A_GUARD, running_guards
 from fraudstream.ops.rollout.guard.sight import empty_state, reader_of, sight_of
 from fraudstream.ops.rollout.guard.training import KnownTraining
 from fraudstream.ops.rollout.guard.watched import Past, Stretch, Watched, past_of
@@ -23,12 +24,21 @@ Tell = Callable[[int, int], None]
 
 
 class Status(NamedTuple):
-    """What is watched, and what a guard would make of it; the last three are None if nothing is watched."""
+    """What is watched, and what a guard would make of it; these three are None if nothing is watched.
+
+    `guards` are the names of the guards that run; None where that cannot be told.
+    """
 
     past: Past
     watched: Watched | None = None
     sight: Sight | None = None
     finding: Finding | None = None
+    guards: frozenset[str] | None = None
+
+    @property
+    def has_no_guard(self) -> bool:
+        """Whether it is known that no guard runs."""
+        return self.guards is not None and not self.guards
 
 
 async def read_status(settings: Settings, limits: Limits, tell: Tell) -> Status:
@@ -40,10 +50,10 @@ async def read_status(settings: Settings, limits: Limits, tell: Tell) -> Status:
         aiokafka.errors.KafkaError: the brokers do not answer, or a topic is missing.
     """
     fold, events = await read_log(settings)
-    past = past_of(settings.deployment, events, fold.term.publisher)
+    past, guards = past_of(settings.deployment, events, fold.term.publisher), await running_guards(settings)
     watched = past.watched
     if watched is None or watched.is_over(now_ms()):
-        return Status(past)
+        return Status(past, guards=guards)
     begun_ms, read = now_ms(), 0
     async with reader_of(settings, watched, empty_state(settings, watched), {}) as reader:
         ends, starts = await reader.topics.ranges(), reader.topics.positions
@@ -55,7 +65,7 @@ async def read_status(settings: Settings, limits: Limits, tell: Tell) -> Status:
         sight = sight_of(settings, past, watched, reader, await known.of(watched))
         if known.trouble:
             sight = sight._replace(blind=(*sight.blind, known.trouble))
-    return Status(past, watched, sight, finding_on(past, watched, sight, limits))
+    return Status(past, watched, sight, finding_on(past, watched, sight, limits), guards)
 
 
 async def _nothing() -> None:
@@ -64,13 +74,14 @@ async def _nothing() -> None:
 
 def facts(status: Status) -> dict[str, Any]:
     """Return a status as plain JSON."""
-    past, watched, sight, finding = status
+    past, watched, sight, finding, _ = status
     frozen = past.lineup.frozen
     about: dict[str, Any] = {
         "deployment": past.lineup.deployment,
         "revision": past.lineup.revision,
         "watched": watched and str(watched.stretch),
         "frozen": None if frozen is None else {"hands_off": frozen.hands_off},
+        "guards": None if status.guards is None else sorted(status.guards),
     }
     if watched is None or sight is None or finding is None:
         return about
@@ -111,19 +122,25 @@ def facts(status: Status) -> dict[str, Any]:
 
 def lines(status: Status, name: Callable[[str], str]) -> Iterator[str]:
     """Say a status in words; `name` says what a digest is."""
-    past, watched, sight, finding = status
+    past, watched, sight, finding, _ = status
     if past.lineup.frozen is not None:
         way_back = "also those that end a model's exposure" if past.lineup.frozen.hands_off else "a way back stays open"
         yield f"automatic commands are frozen; {way_back}"
     if watched is None or sight is None or finding is None:
         yield f"nothing is watched at revision {past.lineup.revision}: no canary or split runs, no promotion is watched"
+        if status.has_no_guard:
+            yield "no guard runs, so nobody is told of incidents"
         return
-    yield from _standing(watched, finding, sight, name)
+    if status.has_no_guard:
+        yield f"{NO_GUARD}: {WITHOUT_A_GUARD[watched.stretch]}"
+    yield from _standing(status, watched, finding, sight, name)
     yield f"counted until {format_time(sight.read_until_ms)}:"
     yield from (f"  {line}" for line in explain(sight.evidence))
 
 
-def _standing(watched: Watched, finding: Finding, sight: Sight, name: Callable[[str], str]) -> Iterator[str]:
+def _standing(
+    status: Status, watched: Watched, finding: Finding, sight: Sight, name: Callable[[str], str]
+) -> Iterator[str]:
     other = name(watched.other)
     models = f"{', '.join(map(name, watched.models))}, beside {other}"
     if watched.split is not None:
@@ -142,7 +159,9 @@ def _standing(watched: Watched, finding: Finding, sight: Sight, name: Callable[[
     elif finding.held:
         yield from (f"held: {why}" for why in finding.held)
     if finding.order is not None:
-        yield f"a guard that runs sends now: {finding.order.kind} ({finding.order.reason})"
+        sends = "a guard would send now" if status.has_no_guard else "a guard that runs sends now"
+        yield f"{sends}: {finding.order.kind} ({finding.order.reason})"
         due_ms = 0 if finding.progress is None else finding.progress.due_ms or 0
-        if finding.order.raises and sight.now_ms > due_ms + _LATE_MS:
+        is_late = sight.now_ms > due_ms + _LATE_MS
+        if finding.order.raises and is_late and not status.has_no_guard:
             yield "no guard has sent it for more than a minute: does `fraudstream guard` run?"

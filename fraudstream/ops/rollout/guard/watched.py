@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from guards.errors import GuardSpecError
 from guards.paired import PAIRED_SHARE_BP, Pair, paired_guards
-from guards.report import breached_kinds, declines_too_much
+from guards.report import PROMOTION, breached_kinds, declines_too_much
 from guards.row_time import RowTime
 from guards.shares import LIVE, WHOLE_BP, ArmShare, SplitArms
 from guards.specs import OF_A_CANARY, ClimbSpec, GuardKind, Guards, RowTimeSpec, default_guards
@@ -29,7 +29,7 @@ class Stretch(StrEnum):
     """A canary decides for a share of the cards."""
     SPLIT = "split"
     """The arms of a split decide for fixed shares of the cards."""
-    PROMOTION = "promotion"
+    PROMOTION = PROMOTION
     """A model was promoted, and its predecessor scores in the shadow for a while."""
 
 

@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
+from fraudstream.ops.rollout.guard.presence import guard_consumer
 from fraudstream.ops.watch.incidents.told import Told, read_incident
 from fraudstream.ops.watch.incidents.webhook import SendOutcome, Webhook, weaknesses
 from stream.clock import now_ms
 from stream.contract.incident import Incident
-from stream.kafka.client import connection_options, explain_error, require_topic
+from stream.kafka.client import explain_error, require_topic
 from stream.kafka.stray import PlainConsumer, given_up_as_error
 from stream.kafka.topics import INCIDENTS
 from stream.scan import FetchedRecord
@@ -26,11 +27,9 @@ from stream.telemetry.metrics import Gauges, Values
 
 log = logging.getLogger("fraudstream.webhook")
 
-GROUP_SUFFIX = "-incidents"
 _FETCH_MS = 500
 _POLL_SECONDS = 1.0
 _RETRY_SECONDS = 2.0
-_SESSION_MS = 10_000
 _BEFORE_START_MS = 3_600_000
 """A group without a commit begins with what was told of in the hour before: the first incident must not be missed."""
 
@@ -96,13 +95,7 @@ class Deliveries:
 
     async def _connected(self) -> None:
         assignment = _Assignment()
-        consumer = PlainConsumer(
-            **connection_options(self._settings),
-            group_id=f"{self._settings.group}{GROUP_SUFFIX}",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            session_timeout_ms=_SESSION_MS,
-        )
+        consumer = guard_consumer(self._settings)
         try:
             with given_up_as_error():
                 await consumer.start()

@@ -28,7 +28,8 @@ def test_a_look_says_who_decides_what_waits_and_what_to_look_at_first(fleet: Fle
     found = look(fleet)
     assert (found["roles"]["live"], found["roles"]["canary"]) == (live, {"model": canary, "share_bp": 1_000})
     assert found["publisher"] == found["state"]["deployment"]
-    assert (found["look_first"], found["incidents"], found["guard"]["watched"]) == ([], [], "canary")
+    assert (found["incidents"], found["guard"]["watched"], found["guard"]["guards"]) == ([], "canary", [])
+    assert [one["command"] for one in found["look_first"]] == ["fraudstream guard"]
     assert len(found["partitions"]) == PARTITIONS
     assert "decides with 1 worker; nothing waits" in found["headline"]
 

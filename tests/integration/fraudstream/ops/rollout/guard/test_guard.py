@@ -83,7 +83,8 @@ def test_a_guard_ends_a_canary_that_declines_all_and_what_it_saw_can_be_counted_
     (ended,) = accepted(fleet, "end_canary")
     assert_counted(fleet, ended, begun["revision"])
     assert "first declines are the canary's" in fleet.cli("model", "history").stdout
-    assert run(fleet, "rollout", "status")["watched"] is None
+    status = run(fleet, "rollout", "status")
+    assert (status["watched"], len(status["guards"])) == (None, 1)
     stop([guard, *workers])
 
 

@@ -59,6 +59,19 @@ def test_a_split_that_harms_is_said_with_what_a_guard_sends() -> None:
     assert "a guard that runs sends now: end_split (breached: declined)" in [*lines(harmful, NAMES.__getitem__)]
 
 
+def test_where_no_guard_runs_nothing_is_said_to_be_sent() -> None:
+    alone = status(control=8, new=60, live=64)._replace(guards=frozenset())
+    said = [*lines(alone, NAMES.__getitem__)]
+    assert said[0] == "no guard runs: nothing ends this split if an arm does harm"
+    assert "a guard would send now: end_split (breached: declined)" in said
+    assert facts(alone)["guards"] == []
+    guarded = status()._replace(guards=frozenset({"guard-1"}))
+    assert facts(guarded)["guards"] == ["guard-1"]
+    assert not [line for line in lines(guarded, NAMES.__getitem__) if "no guard" in line]
+    unknown = facts(status())["guards"]
+    assert unknown is None
+
+
 def test_without_a_canary_a_split_or_a_promotion_nothing_is_watched() -> None:
     nothing = Status(past_of("default", [accepted(1, model=A)]))
     assert [*lines(nothing, NAMES.__getitem__)] == [
