@@ -5,6 +5,7 @@ payments that are applied again after a loss, so that a repair brings the days b
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -20,6 +21,7 @@ _NEVER_MS = -(1 << 62)
 _DAY_DIGITS = 6
 """A field of more digits is no day."""
 DAY_MS = 86_400_000
+_DAY_SECONDS = 86_400
 KEPT_DAYS = 1_000
 """Days that lie further back than this from the newest are not kept: no feature looks so far."""
 
@@ -48,6 +50,12 @@ class PaymentDays:
     def newest(self) -> int | None:
         """The last of the days; None if there are none."""
         return max(self._days, default=None)
+
+    @property
+    def age(self) -> int:
+        """How many days the histories go back on the newest day; 0 without payments."""
+        newest = self.newest
+        return 0 if newest is None else self.age_on(newest)
 
     def add(self, days: Iterable[int]) -> set[int]:
         """Add days, and return those that are new."""
@@ -84,6 +92,32 @@ def days_of(times_ms: Ints) -> Ints:
     return times_ms // DAY_MS
 
 
+def stored_days(reply: Sequence[bytes]) -> Iterable[int]:
+    """Return the days that Redis holds, from the fields and values of the hash."""
+    return (int(day) for day in reply[::2] if day.isdigit() and len(day) <= _DAY_DIGITS)
+
+
+def missing_days(days: PaymentDays | None, look_back_days: int) -> int:
+    """Return how many days histories lack of what features look back; 0 where their days are not known."""
+    return 0 if days is None else max(0, look_back_days - days.age)
+
+
+def young_history(days: PaymentDays | None, look_back_days: int) -> list[str]:
+    """Return the warning about histories of these days; empty if they go back far enough, or are not known."""
+    missing = missing_days(days, look_back_days)
+    if days is None or not missing:
+        return []
+    text = (
+        f"histories go back {days.age} days, but features look back {look_back_days}: expect another share of alerts "
+        f"for {missing} more days of payments, or fill older ones in by `fraudstream backfill` before the stream begins"
+    )
+    if days.newest is None:
+        return [text]
+    begin = datetime.fromtimestamp((days.newest - days.age) * _DAY_SECONDS, UTC).date()
+    rule = "the earliest day since which half of the days have payments: what lies before a long gap does not count"
+    return [f"{text}. They begin on {begin}, {rule}"]
+
+
 class HistoryAge:
     """The age of the histories of the deployment with these keys; `now_ms` is the clock."""
 
@@ -97,12 +131,15 @@ class HistoryAge:
         self._epoch = NO_EPOCH
 
     @property
+    def known(self) -> PaymentDays | None:
+        """The days on which payments occurred; None while they are not known."""
+        return None if self._read_ms == _NEVER_MS else self._days
+
+    @property
     def days(self) -> int | None:
         """How many days the histories go back on the newest day; 0 without payments, None while it is not known."""
-        newest = self._days.newest
-        if self._read_ms == _NEVER_MS:
-            return None
-        return 0 if newest is None else self._days.age_on(newest)
+        known = self.known
+        return None if known is None else known.age
 
     def note(self, times_ms: Ints, fates: Sequence[Fate]) -> None:
         """Note when the payments of a batch occurred that were appended, or had been before."""
@@ -139,5 +176,5 @@ class HistoryAge:
         now_ms = self._now_ms()
         if now_ms - self._read_ms >= REREAD_MS:
             (reply,) = await self._connection.run("hgetall", [Call(HOME_SHARD, (self._key,), ())])
-            self._days.add(int(day) for day in reply[::2] if day.isdigit() and len(day) <= _DAY_DIGITS)
+            self._days.add(stored_days(reply))
             self._read_ms = now_ms

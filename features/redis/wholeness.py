@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
+from features.redis.age import PaymentDays, stored_days
 from features.redis.append import NO_EPOCH
 from features.redis.connection import Call
 from features.redis.epochs import Epochs
+from features.redis.keys import HOME_SHARD
 from features.redis.retention import NO_COVERAGE, UNKNOWN_RETENTION, Coverage
 from features.redis.store import DEFAULT, open_connection
 
@@ -13,12 +15,13 @@ class Wholeness(NamedTuple):
     """What Redis says of a deployment's histories.
 
     `epoch` is the history epoch, `complete` whether all that its workers need is applied under it, and `damaged` how
-    many histories are begun anew and not yet restored.
+    many histories are begun anew and not yet restored. `days` are those on which payments occurred.
     """
 
     epoch: int
     complete: bool
     damaged: int
+    days: PaymentDays
 
     @property
     def whole(self) -> bool:
@@ -47,7 +50,10 @@ async def read_wholeness(url: str, deployment: str) -> Wholeness | None:
             and complete.cover.includes(stored.cover)
         )
         listed = await connection.run("hgetall", [Call(shard, (key,), ()) for shard, key in enumerate(layout.damaged)])
+        (stated,) = await connection.run("hgetall", [Call(HOME_SHARD, (layout.payment_days,), ())])
+        days = PaymentDays()
+        days.add(stored_days(stated))
         # A history that was restored stays in the list for a while, without the time of its damage (mend.lua).
-        return Wholeness(epoch, is_complete, sum(1 for reply in listed for since in reply[1::2] if since))
+        return Wholeness(epoch, is_complete, sum(1 for reply in listed for since in reply[1::2] if since), days)
     finally:
         await connection.close()

@@ -199,10 +199,11 @@ def _warning(live: int, rate: float | None) -> str:
         if rate is None
         else f"with --rate {rate:g} that is short if the workers apply more in a second than these and the stream's own"
     )
+    payments = "1 payment" if live == 1 else f"{live:,} payments"
     return (
-        f"warning: the stream has begun ({live:,} payments to decide): decisions until now have not seen what is "
-        "filled in, and a payment that arrives meanwhile waits until the workers have applied what lies before it; "
-        f"{wait}"
+        f"warning: the stream has begun ({payments} to decide on the topic, or decided): decisions until now have not "
+        "seen what is filled in, and a payment that arrives meanwhile waits until the workers have applied what lies "
+        f"before it; {wait}"
     )
 
 

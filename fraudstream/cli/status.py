@@ -6,6 +6,7 @@ import time
 import click
 
 from fraudstream.cli.arguments import Duration
+from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.model_history import label, names_of_models
 from fraudstream.cli.output import json_option, say
 from fraudstream.cli.progress import bars
@@ -16,7 +17,7 @@ from fraudstream.console import terminal
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.guard.finding import Limits
 from fraudstream.ops.watch.fleet_sections import state_fleet
-from fraudstream.ops.watch.fleet_status import FleetStatus, read_fleet, role_rows
+from fraudstream.ops.watch.fleet_status import FleetStatus, look_first, read_fleet, role_rows
 from stream.settings import Settings
 
 _LEAST_SECONDS = 1.0
@@ -31,35 +32,43 @@ _LEAST_SECONDS = 1.0
     flag_value="5s",
     help="Look again each 5 s, or as often as is said here, until Ctrl-C; with --json one object a line.",
 )
+@click.option(
+    "--check", "checks", is_flag=True, help="Exit with 1 if something is urgent; without it, and with --watch, with 0."
+)
 @watching_options
 @json_option
-def status(seconds: float | None, limits: Limits, *, as_json: bool) -> None:
+def status(seconds: float | None, limits: Limits, *, checks: bool, as_json: bool) -> None:
     """Show who decides, what a guard does next, how far behind each partition is, and what to look at first.
 
     It joins what `deployment status`, `rollout status` and `incident list --open` read, of the deployment of the
-    settings.
+    settings. Urgent is what a person is woken for: nobody decides, a page is open, a payment waits for a minute,
+    histories lack records, a guard is breached, or none runs to watch a new model.
     """
     settings = settings_for_arms_or_refuse()
-    _show(settings, limits, as_json=as_json, clears=False)
+    found = _show(settings, limits, as_json=as_json, clears=False)
     while seconds is not None:
         time.sleep(max(seconds, _LEAST_SECONDS))
         _show(settings, limits, as_json=as_json, clears=True)
+    if checks and any(one.urgent for one in look_first(found)):
+        raise SystemExit(1)
 
 
-def _show(settings: Settings, limits: Limits, *, as_json: bool, clears: bool) -> None:
+def _show(settings: Settings, limits: Limits, *, as_json: bool, clears: bool) -> FleetStatus:
     found = _look(settings, limits)
     digests = {digest for _, digest, _ in role_rows(found.lineup, found.at_ms)}
     names = {} if as_json else names_of_models(settings, digests)
     stated = state_fleet(found, lambda digest: label(digest, names))
     if as_json:
         say(as_json, found.facts() | stated.facts(), "")
-        return
+        return found
     screen = terminal()
     if clears:
         screen.clear()
     screen.print(on_terminal(stated, has_page=False))
+    return found
 
 
 def _look(settings: Settings, limits: Limits) -> FleetStatus:
+    look_back_days = features_or_refuse(settings.features).look_back_days
     with Refusals(settings), bars() as bar:
-        return asyncio.run(read_fleet(settings, limits, lambda done, total: bar("scores", done, total)))
+        return asyncio.run(read_fleet(settings, limits, look_back_days, lambda done, total: bar("scores", done, total)))

@@ -18,6 +18,7 @@ from faust.types import TP
 from faust.web.drivers.aiohttp import Web
 from mode.types import ServiceT
 
+from features.redis.age import missing_days, young_history
 from stream.clock import now_ms
 from stream.engine.batches import Batch
 from stream.engine.fetch_thread import ConsumerOptions
@@ -30,7 +31,7 @@ from stream.settings import Settings
 from stream.telemetry.setup import Telemetry
 from stream.watchdog import end_on_error, end_process
 from stream.worker.fact_log import FactLog
-from stream.worker.gauges import GaugeSources, Lag, LetThroughGauges, missing_days, young_history
+from stream.worker.gauges import GaugeSources, Lag, LetThroughGauges
 from stream.worker.lifecycle import Assignments, LifecycleLog
 from stream.worker.parts import AppAccess, WorkerParts, degrades, is_withheld
 
@@ -199,7 +200,7 @@ class WorkerApp(faust.App):
     def warnings(self) -> list[str]:
         """Return what an operator should know although it keeps no worker from deciding."""
         return [
-            *young_history(self.parts.histories.store.age.days, self.parts.look_back_days),
+            *young_history(self.parts.histories.store.age.known, self.parts.look_back_days),
             *self.facts.notices.warnings(),
         ]
 
@@ -234,7 +235,7 @@ class WorkerApp(faust.App):
             unsaved_events=lambda: parts.lineup.snapshots.unsaved,
             review_days=lambda: parts.lineup.reviews.days(now_ms()),
             deviating=lambda: parts.input.topics.deviating,
-            missing_days=lambda: missing_days(parts.histories.store.age.days, parts.look_back_days),
+            missing_days=lambda: missing_days(parts.histories.store.age.known, parts.look_back_days),
         )
 
     def _attach(self) -> None:

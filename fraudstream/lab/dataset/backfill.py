@@ -28,7 +28,7 @@ from stream.engine.publisher import Destination, Outgoing
 from stream.kafka.client import BATCH_BYTES, committed_offsets, missing_topic
 from stream.kafka.topics import partition_counts
 from stream.scan import Record, scan_topic
-from stream.settings import Settings
+from stream.settings import PREFIX, Settings
 
 CHUNK = 4_000
 CHUNK_BYTES = 8 * 1024 * 1024
@@ -130,12 +130,18 @@ class InputScan:
         if self._earliest is None:
             return
         at = self._earliest
+        advice = f"leave out what is not earlier, with --until {format_time(at.occurred_ms)}"
+        if self._source.first_ms >= at.occurred_ms:
+            advice = (
+                "none of it can be filled in any more, since its first payment, of "
+                f"{format_time(self._source.first_ms)}, is not earlier either. Histories grow with the stream. To "
+                f"have older ones, begin anew ({PREFIX}TOPIC_PREFIX, {PREFIX}DEPLOYMENT), and fill before you publish"
+            )
         raise BackfillError(
             f"{self._source.name}: the stream has begun before it ends. Its last payment occurred at "
             f"{format_time(self._source.last_ms)}, and {self._overlapping:,} payments to decide are not later, the "
             f"earliest of {format_time(at.occurred_ms)}: {topic} partition {at.partition} offset {at.offset}. A "
-            "payment that is filled in is never decided, and one that was decided cannot be filled in before: leave "
-            f"out what is not earlier, with --until {format_time(at.occurred_ms)}"
+            f"payment that is filled in is never decided, and one that was decided cannot be filled in before: {advice}"
         )
 
 

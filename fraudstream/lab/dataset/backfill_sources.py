@@ -48,6 +48,11 @@ class BackfillSource(Protocol):
         ...
 
     @property
+    def first_ms(self) -> int:
+        """Return when the first payment occurred, in epoch milliseconds."""
+        ...
+
+    @property
     def last_ms(self) -> int:
         """Return when the last payment occurred, in epoch milliseconds."""
         ...
@@ -89,7 +94,7 @@ class FilesSource:
         self._database = RecordsDatabase(folder)
         for digest in sorted(by_digest):
             self._database.add(by_digest[digest], until_ms=end_ms)
-        self.last_ms = self._database.last_ms
+        self.first_ms, self.last_ms = self._database.first_ms, self._database.last_ms
         _require_payments(self, until_ms)
 
     def count(self, kind: RecordKind) -> int:
@@ -165,7 +170,7 @@ class TopicsSource:
         self._counts: Counter[RecordKind] = Counter()
         self._left_out: Counter[str] = Counter()
         self._first_left_out: dict[str, str] = {}
-        self.last_ms = 0
+        self.first_ms, self.last_ms = LAST_TIME_MS, 0
 
     @property
     def identity(self) -> str:
@@ -225,7 +230,8 @@ class TopicsSource:
         self._sum %= 1 << (8 * _IDENTITY_BYTES)
         self._counts[kind] += len(kept)
         if kind is RecordKind.TRANSACTION:
-            self.last_ms = max(self.last_ms, *(one.timed.at_ms for one in kept))
+            times = [one.timed.at_ms for one in kept]
+            self.first_ms, self.last_ms = min(self.first_ms, *times), max(self.last_ms, *times)
         columns: Mapping[str, Any] = {
             "at_ms": np.array([one.timed.at_ms for one in kept], np.int64),
             "is_label": np.full(len(kept), kind is RecordKind.LABEL),

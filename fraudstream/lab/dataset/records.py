@@ -82,7 +82,8 @@ class RecordsDatabase:
         folder: where the database goes, which may become as large as the files.
 
     Attributes:
-        last_ms: when the last payment of all files occurred, in epoch milliseconds; 0 if there is none.
+        first_ms, last_ms: when the first and the last payment of all files occurred, in epoch milliseconds; without
+            payments the latest time that there is, and 0.
 
     Raises:
         MissingExtraError: DuckDB is not installed.
@@ -95,7 +96,7 @@ class RecordsDatabase:
         self._files: list[str] = []
         self._optional: set[str] = set()
         self._counts: Counter[RecordKind] = Counter()
-        self.last_ms = 0
+        self.first_ms, self.last_ms = LAST_TIME_MS, 0
 
     def add(
         self, path: Path, kinds: Collection[RecordKind] = tuple(RecordKind), *, until_ms: int = LAST_TIME_MS
@@ -113,12 +114,13 @@ class RecordsDatabase:
             optional = _optional_columns(table.kinds)
             self._insert(_required_columns(table.kinds) | optional, kinds, until_ms)
         self._optional |= optional.keys()
-        payments, labels, last_ms = self._connection.execute(
-            "SELECT count(payment_ms), count(label_ms), coalesce(max(payment_ms), 0) FROM records WHERE file = ?",
+        payments, labels, first_ms, last_ms = self._connection.execute(
+            f"SELECT count(payment_ms), count(label_ms), coalesce(min(payment_ms), {LAST_TIME_MS}), "  # noqa: S608 - our own
+            "coalesce(max(payment_ms), 0) FROM records WHERE file = ?",
             [len(self._files)],
         ).fetchall()[0]
         self._counts += Counter({RecordKind.TRANSACTION: payments, RecordKind.LABEL: labels})
-        self.last_ms = max(self.last_ms, last_ms)
+        self.first_ms, self.last_ms = min(self.first_ms, first_ms), max(self.last_ms, last_ms)
         self._files.append(f"{path} row")
 
     def _insert(self, expressions: Mapping[str, str], kinds: Collection[RecordKind], until_ms: int) -> None:

@@ -54,7 +54,13 @@ def _workers(found: FleetStatus) -> str:
 def _headline(found: FleetStatus, name: NameOf) -> Headline:
     live, first = found.lineup.live, look_first(found)
     if live is None or not found.state.workers:
-        return Headline(f"Nobody decides: {first[0].what}", Tone.BAD)
+        publisher = found.publishers.term.publisher
+        nobody = (
+            "Nobody decides"
+            if publisher in (None, found.state.deployment)
+            else f"Nothing is decided beside {publisher}"
+        )
+        return Headline(f"{nobody}: {first[0].what}", Tone.BAD)
     worst = found.worst
     behind = "nothing waits" if worst is None else f"the oldest payment waits for {duration_text(worst.waits_ms or 0)}"
     words = f"{name(live)} decides with {_workers(found)}; {behind}"

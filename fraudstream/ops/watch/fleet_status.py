@@ -4,10 +4,14 @@ It joins what `deployment status`, `rollout status` and `incident list` read, an
 command to type. Nothing is written, and no guard needs to run.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from features.redis.age import missing_days, young_history
 from fraudstream.ops.rollout.deployments.publishers import Publishers, read_publishers
+from fraudstream.ops.rollout.deployments.recent import DeadLetterPlaces, read_letters
 from fraudstream.ops.rollout.deployments.state import DeploymentState, read_states, target_of
 from fraudstream.ops.rollout.guard import status as rollout_status
 from fraudstream.ops.rollout.guard.finding import Limits
@@ -20,12 +24,13 @@ from stream.clock import now_ms
 from stream.contract.incident import Severity
 from stream.kafka.topics import TRANSACTIONS
 from stream.scan import scan_topic
-from stream.settings import Settings
+from stream.settings import PREFIX, Settings
 
 LATE_MS = 60_000
 """A partition whose oldest payment has waited for so long is to be looked at."""
 _FAULTS_MS = 600_000
 _MANY_FAULTS = 0.05
+_LETTERS_MS = 86_400_000
 
 
 class PartitionWait(NamedTuple):
@@ -40,14 +45,41 @@ class PartitionWait(NamedTuple):
 
 
 class FirstLook(NamedTuple):
-    """Something to look at: what is wrong, and the command or setting that says more or mends it."""
+    """Something to look at: what is wrong, and the command or setting that says more or mends it.
+
+    `urgent` is what a person is woken for: payments wait, histories lack records, or a new model harms unhindered.
+    """
 
     what: str
     command: str
+    urgent: bool = False
+
+
+class RecentLetters(NamedTuple):
+    """The deployment's dead letters of the last day: how many of each code, and when the last one was written."""
+
+    codes: Mapping[str, int] = MappingProxyType({})
+    last_ms: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        return sum(self.codes.values())
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        return {
+            "total": self.total,
+            "codes": dict(self.codes),
+            "last": format_time(self.last_ms) if self.total else None,
+        }
 
 
 class FleetStatus(NamedTuple):
-    """What was found at a time; `incidents` are those that are open."""
+    """What was found at a time; `incidents` are those that are open.
+
+    `look_back_days` is how far the features of the settings look back.
+    """
 
     at_ms: int
     state: DeploymentState
@@ -56,6 +88,8 @@ class FleetStatus(NamedTuple):
     guard: rollout_status.Status
     partitions: tuple[PartitionWait, ...]
     incidents: tuple[ToldIncident, ...]
+    letters: RecentLetters = RecentLetters()
+    look_back_days: int = 0
 
     @property
     def worst(self) -> PartitionWait | None:
@@ -73,6 +107,8 @@ class FleetStatus(NamedTuple):
             "guard": rollout_status.facts(self.guard),
             "partitions": [one._asdict() for one in self.partitions],
             "incidents": [one.facts() for one in self.incidents],
+            "dead_letters": self.letters.facts(),
+            "history_missing_days": missing_days(self.state.histories.days, self.look_back_days),
             "look_first": [one._asdict() for one in look_first(self)],
         }
 
@@ -91,8 +127,8 @@ def roles(lineup: Lineup, at_ms: int) -> dict[str, Any]:
     }
 
 
-async def read_fleet(settings: Settings, limits: Limits, tell: rollout_status.Tell) -> FleetStatus:
-    """Read the settings' deployment once.
+async def read_fleet(settings: Settings, limits: Limits, look_back_days: int, tell: rollout_status.Tell) -> FleetStatus:
+    """Read the settings' deployment once; its features look back so far.
 
     Raises:
         ControlLogError: the event log has lost records.
@@ -110,7 +146,16 @@ async def read_fleet(settings: Settings, limits: Limits, tell: rollout_status.Te
         await rollout_status.read_status(settings, limits, tell),
         await _waits(settings, state.unread),
         tuple(one for one in await read_incidents(settings) if one.last.is_open),
+        recent_letters(await read_letters(settings, at_ms - _LETTERS_MS), settings.deployment, at_ms),
+        look_back_days,
     )
+
+
+def recent_letters(letters: DeadLetterPlaces, deployment: str, at_ms: int) -> RecentLetters:
+    """Return a deployment's dead letters of the day before a time."""
+    recent = [one for one in letters.of(deployment).values() if one.written_ms >= at_ms - _LETTERS_MS]
+    codes = Counter(one.code for one in recent)
+    return RecentLetters(dict(codes.most_common()), max((one.written_ms for one in recent), default=0))
 
 
 async def _waits(settings: Settings, unread: Mapping[int, range]) -> tuple[PartitionWait, ...]:
@@ -128,22 +173,27 @@ async def _waits(settings: Settings, unread: Mapping[int, range]) -> tuple[Parti
 def look_first(status: FleetStatus) -> list[FirstLook]:
     """Return what to look at, the most urgent first; empty if there is nothing."""
     return [*_nobody_decides(status), *_incidents(status, Severity.PAGE), *_behind(status), *_histories(status),
-            *_guard(status), *_incidents(status, Severity.TICKET), *_faults(status)]  # fmt: skip
+            *_guard(status), *_incidents(status, Severity.TICKET), *_letters(status), *_faults(status),
+            *_young(status)]  # fmt: skip
 
 
 def _nobody_decides(status: FleetStatus) -> Iterator[FirstLook]:
-    state = status.state
-    if status.lineup.live is None:
-        yield FirstLook("no model is live, so every payment waits", "fraudstream model promote MODEL")
+    state, publisher = status.state, status.publishers.term.publisher
+    if status.lineup.live is None and publisher not in (None, state.deployment):
+        what = f"deployment {state.deployment} has no live model, and {publisher} publishes: is its name right?"
+        yield FirstLook(what, f"{PREFIX}DEPLOYMENT", urgent=True)
+    elif status.lineup.live is None:
+        yield FirstLook("no model is live, so every payment waits", "fraudstream model promote MODEL", urgent=True)
     if not state.workers:
-        yield FirstLook(f"no worker runs in group {state.group}", "fraudstream worker")
+        yield FirstLook(f"no worker runs in group {state.group}", "fraudstream worker", urgent=True)
 
 
 def _incidents(status: FleetStatus, severity: Severity) -> Iterator[FirstLook]:
     for first, last in status.incidents:
         if last.severity is severity:
             what = f"incident {last.rule} since {first.since}: {last.text}"
-            yield FirstLook(what, f"fraudstream incident report {last.incident_id[:SHORT_ID]} --details")
+            command = f"fraudstream incident report {last.incident_id[:SHORT_ID]} --details"
+            yield FirstLook(what, command, urgent=severity is Severity.PAGE)
 
 
 def _behind(status: FleetStatus) -> Iterator[FirstLook]:
@@ -152,25 +202,46 @@ def _behind(status: FleetStatus) -> Iterator[FirstLook]:
         worst = max(late, key=lambda one: one.waits_ms or 0)
         others = f", and {len(late) - 1} others" if len(late) > 1 else ""
         what = f"partition {worst.partition} waits for {duration_text(worst.waits_ms or 0)}{others}"
-        yield FirstLook(f"{what}: {worst.lag:,} records there", "fraudstream deployment status")
+        yield FirstLook(f"{what}: {worst.lag:,} records there", "fraudstream deployment status", urgent=True)
 
 
 def _histories(status: FleetStatus) -> Iterator[FirstLook]:
-    if status.state.histories.whole is False and status.state.decided_ms:  # a new deployment has none yet
-        yield FirstLook(f"histories: {status.state.histories.found}", "fraudstream features rebuild")
+    histories = status.state.histories
+    if histories.whole is not False or not status.state.decided_ms:  # a new deployment has none yet
+        return
+    if histories.answers:
+        yield FirstLook(f"histories: {histories.found}", "fraudstream features rebuild", urgent=True)
+    else:
+        what = f"the histories are not known: {histories.found}. Does this URL name the workers' Redis?"
+        yield FirstLook(what, f"{PREFIX}REDIS_URL")
 
 
 def _guard(status: FleetStatus) -> Iterator[FirstLook]:
     finding, lineup, watched = status.guard.finding, status.lineup, status.guard.watched
     if finding is not None and watched is not None and status.guard.has_no_guard:
-        yield FirstLook(f"{NO_GUARD}: {WITHOUT_A_GUARD[watched.stretch]}", "fraudstream guard")
+        yield FirstLook(f"{NO_GUARD}: {WITHOUT_A_GUARD[watched.stretch]}", "fraudstream guard", urgent=True)
     if lineup.frozen is not None:
         yield FirstLook("automatic commands are frozen", "fraudstream model thaw")
     if finding is not None and finding.breached:
         breached = ", ".join(sorted(map(str, finding.breached)))
-        yield FirstLook(f"breached guards: {breached}", "fraudstream rollout status")
+        yield FirstLook(f"breached guards: {breached}", "fraudstream rollout status", urgent=True)
     if finding is not None and finding.held and watched is not None and watched.rollout is not None:
         yield FirstLook(f"the rollout is held: {'; '.join(finding.held)}", "fraudstream rollout status")
+
+
+def _letters(status: FleetStatus) -> Iterator[FirstLook]:
+    letters = status.letters
+    if letters.total:
+        codes = ", ".join(f"{code} {count:,}" for code, count in letters.codes.items())
+        last = f"the last at {format_time(letters.last_ms)}"
+        records = "1 record was" if letters.total == 1 else f"{letters.total:,} records were"
+        yield FirstLook(f"{records} refused in the last day ({codes}), {last}", "fraudstream dead-letters list")
+
+
+def _young(status: FleetStatus) -> Iterator[FirstLook]:
+    if status.state.decided_ms:
+        for warning in young_history(status.state.histories.days, status.look_back_days):
+            yield FirstLook(warning, "fraudstream backfill FILE")
 
 
 def _faults(status: FleetStatus) -> Iterator[FirstLook]:

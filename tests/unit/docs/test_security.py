@@ -4,8 +4,8 @@ from itertools import pairwise
 from typing import Any
 
 from features.redis.client import COMMANDS
-from fraudstream.ops.watch.explanations.reader import group_of
 from fraudstream.ops.rollout.guard.presence import guards_group
+from fraudstream.ops.watch.explanations.reader import group_of
 from stream.kafka.topics import LAYOUTS, PREDICTIONS, silent_scores
 from stream.settings import Settings
 from support.security_page import acl_commands, redis_rules

@@ -105,7 +105,7 @@ def _histories_gate(state: DeploymentState) -> Gate:
 
     Its workers say it, too, when the judge asks them.
     """
-    whole, found = state.histories
+    whole, found = state.histories.whole, state.histories.found
     if whole is None:
         lacking = state.faults.kinds.get(HISTORY_INCOMPLETE, 0)
         whole = not lacking

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from msgspec.structs import replace
 
 from features.errors import StoreError
+from features.redis.age import PaymentDays
 from features.redis.wholeness import read_wholeness
 from fraudstream.ops.rollout.deployments.publishers import Publishers
 from fraudstream.ops.rollout.deployments.recent import (
@@ -61,10 +62,20 @@ class Target(NamedTuple):
 
 
 class HistoriesFound(NamedTuple):
-    """Whether the histories are whole (None: unknown), and what was found."""
+    """Whether the histories are whole (None: unknown), and what was found.
+
+    `answers` tells whether the Redis of the settings answers and holds histories of the deployment: if not, the setting
+    may name another one than the workers', and nothing is known of theirs. `days` are those of the payments.
+    """
 
     whole: bool | None
     found: str
+    answers: bool = True
+    days: PaymentDays | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as plain JSON."""
+        return {"whole": self.whole, "found": self.found}
 
 
 class LiveModel(NamedTuple):
@@ -131,7 +142,7 @@ class DeploymentState:
             "live": None if self.live is None else self.live._asdict(),
             "revision": self.revision,
             **self.lag._asdict(),
-            "histories": self.histories._asdict(),
+            "histories": self.histories.facts(),
             "faults": self.faults.facts(),
         }
 
@@ -285,11 +296,12 @@ async def _histories(target: Target) -> HistoriesFound:
     try:
         found = await read_wholeness(target.settings.redis_url, target.name)
     except StoreError as error:
-        return HistoriesFound(whole=False, found=str(error))
+        return HistoriesFound(whole=False, found=str(error), answers=False)
     if found is None:
-        return HistoriesFound(whole=False, found="Redis holds no histories of it")
+        return HistoriesFound(whole=False, found="Redis holds no histories of it", answers=False)
+    text = f"whole, history epoch {found.epoch}"
     if not found.complete:
-        return HistoriesFound(whole=False, found=f"history epoch {found.epoch} is being repaired")
-    if found.damaged:
-        return HistoriesFound(whole=False, found=f"{found.damaged:,} histories are damaged and wait for a repair")
-    return HistoriesFound(whole=True, found=f"whole, history epoch {found.epoch}")
+        text = f"history epoch {found.epoch} is being repaired"
+    elif found.damaged:
+        text = f"{found.damaged:,} histories are damaged and wait for a repair"
+    return HistoriesFound(found.whole, text, days=found.days)

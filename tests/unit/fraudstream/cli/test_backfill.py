@@ -75,5 +75,6 @@ def test_a_refusal_for_size_is_explained_and_any_other_is_met_by_the_same_comman
 @pytest.mark.parametrize(("rate", "told"), [(None, "give --rate"), (200.0, "with --rate 200 that is short")])
 def test_a_stream_that_has_begun_is_warned_of_with_the_rate_that_limits_the_wait(rate: float | None, told: str) -> None:
     warning = _warning(1_200, rate)
-    assert "the stream has begun (1,200 payments to decide)" in warning
+    assert "the stream has begun (1,200 payments to decide on the topic, or decided)" in warning
+    assert "(1 payment to decide on" in _warning(1, rate)
     assert told in warning

@@ -319,8 +319,18 @@ def test_a_backfill_that_ends_after_the_stream_began_is_refused_and_told_where_t
     assert scan.live == 1
     scan.add(RecordKind.TRANSACTION, [live(source.last_ms), live(START_MS), live(source.last_ms)])
     where = r"the stream has begun before it ends.* 3 payments to decide .*transactions partition 2 offset 41"
-    with pytest.raises(BackfillError, match=rf"{where}.*--until {format_time(START_MS)}"):
+    with pytest.raises(BackfillError, match=rf"{where}.*none of it can be filled in any more"):
         scan.require_past("transactions")
+
+
+def test_a_backfill_that_is_older_in_part_is_cut_where_the_stream_begins(tmp_path: Path) -> None:
+    source = source_of(a_file(tmp_path))
+    scan = InputScan(source, PLACES.backfill_of(source))
+    scan.add(RecordKind.TRANSACTION, [live(source.last_ms), live(source.first_ms + 1)])
+    with pytest.raises(BackfillError, match=f"--until {format_time(source.first_ms + 1)}"):
+        scan.require_past("transactions")
+    again = source_of(a_file(tmp_path), until_ms=source.first_ms + 1)
+    InputScan(again, PLACES.backfill_of(again)).require_past("transactions")
 
 
 def test_a_payment_with_a_bad_mark_counts_as_one_of_the_stream(tmp_path: Path) -> None:

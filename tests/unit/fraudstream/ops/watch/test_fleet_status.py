@@ -7,28 +7,39 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from features.redis.age import PaymentDays
+from fraudstream.ops.report.document import Tone
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.deployments.publishers import Publishers
-from fraudstream.ops.rollout.deployments.recent import Faults
+from fraudstream.ops.rollout.deployments.recent import DeadLetterPlaces, Faults
 from fraudstream.ops.rollout.deployments.state import HistoriesFound
+from fraudstream.ops.rollout.guard.finding import Finding
 from fraudstream.ops.rollout.guard.status import Status
-from fraudstream.ops.rollout.guard.watched import Past
+from fraudstream.ops.rollout.guard.watched import Past, past_of
 from fraudstream.ops.watch.fleet_sections import state_fleet
 from fraudstream.ops.watch.fleet_status import (
     FleetStatus,
     PartitionWait,
+    RecentLetters,
     duration_text,
     look_first,
+    recent_letters,
     roles,
 )
 from fraudstream.ops.watch.incidents.told import ToldIncident
+from guards.specs import Action, GuardKind
 from models.arms import Arm, Canary, Split
 from models.lineup import Lineup
 from models.rollouts import Freeze
 from models.terms import Term
+from models.times import format_time
 from models.worker_records import WorkerRecords
+from stream.contract.codes import DeadLetterCode
 from stream.contract.incident import Incident, IncidentKind, IncidentRule, Severity
+from stream.positions.dead_letters import DeadLetter, LetterOrigin
+from support.control_events import accepted
 from support.deployment_cases import GREEN
+from support.stream_records import Told
 
 AT_MS = 1_700_000_000_000
 LIVE, OTHER = "a" * 64, "b" * 64
@@ -69,7 +80,13 @@ def status(lineup: Lineup | None = None, **changes: Any) -> FleetStatus:
     )
     found = {"partitions": (PartitionWait(0, 0, None), PartitionWait(1, 0, None)), "incidents": ()} | changes
     publishers = Publishers(Term(1, "default"), (), {}, WorkerRecords())
-    return FleetStatus(AT_MS, state, lineup, publishers, Status(Past(lineup)), **found)
+    guard = found.pop("guard", Status(Past(lineup)))
+    return FleetStatus(AT_MS, state, lineup, publishers, guard, **found)
+
+
+def letter(offset: int, code: DeadLetterCode = DeadLetterCode.TOO_LATE, deployment: str = "default") -> Told:
+    outgoing = DeadLetter(Told(b"{}", offset=offset), code, "because").to_record(LetterOrigin(deployment))
+    return Told(outgoing.value, headers=tuple(outgoing.headers), timestamp=AT_MS - 1_000)
 
 
 def commands(found: FleetStatus) -> list[str]:
@@ -119,6 +136,62 @@ def test_what_stops_payments_stands_before_what_waits_until_morning() -> None:
     assert headline(found) == "Nobody decides: no worker runs in group cards"
     assert "partition 1 waits for 2 min 5 s, and 1 others: 9 records there" in [one.what for one in look_first(found)]
     assert [one["partition"] for one in found.facts()["partitions"]] == [0, 1, 2]
+
+
+def test_a_day_with_refused_records_is_not_green() -> None:
+    letters = DeadLetterPlaces()
+    codes = [DeadLetterCode.TOO_LATE] * 3 + [DeadLetterCode.INVALID_FIELD]
+    letters.add(letter(number, code) for number, code in enumerate(codes))
+    letters.add([letter(4, deployment="other")])
+    recent = recent_letters(letters, "default", AT_MS)
+    found = status(letters=recent)
+    (look,) = look_first(found)
+    refused = "4 records were refused in the last day (too_late 3, invalid_field 1)"
+    assert look.what == f"{refused}, the last at {format_time(AT_MS - 1_000)}"
+    assert (look.command, look.urgent) == ("fraudstream dead-letters list", False)
+    stated = state_fleet(found, str).headline
+    assert stated is not None
+    assert stated.tone is Tone.PLAIN
+    assert found.facts()["dead_letters"]["total"] == 4
+    assert recent_letters(letters, "default", AT_MS + 2 * 86_400_000) == RecentLetters()
+
+
+def test_young_histories_are_to_be_looked_at_as_at_the_workers() -> None:
+    days = PaymentDays()
+    days.add((20_000, 20_001))
+    found = status(histories=HistoriesFound(whole=True, found="whole", days=days), look_back_days=37)
+    (look,) = look_first(found)
+    assert look.what.startswith("histories go back 1 days, but features look back 37")
+    assert "They begin on 2024-10-04" in look.what
+    assert (look.command, found.facts()["history_missing_days"]) == ("fraudstream backfill FILE", 36)
+
+
+@pytest.mark.parametrize("found", ["redis://127.0.0.1:9/0: Connection refused", "Redis holds no histories of it"])
+def test_a_redis_that_may_be_another_one_is_no_reason_to_rebuild(found: str) -> None:
+    (look,) = look_first(status(histories=HistoriesFound(whole=False, found=found, answers=False)))
+    assert (look.command, look.urgent) == ("FRAUDSTREAM_REDIS_URL", False)
+
+
+def test_a_promotion_that_no_guard_watches_is_urgent() -> None:
+    past = past_of("default", [accepted(1, model=LIVE), accepted(2, model=OTHER, watch_until=format_time(AT_MS))])
+    assert past.watched is not None
+    finding = Finding(None, None, ("declined is breached",), {GuardKind.DECLINED: Action.ROLL_BACK})
+    watched = Status(past, past.watched, None, finding, frozenset())
+    first, breached = look_first(status(past.lineup, guard=watched))
+    assert first.what == "no guard runs: nothing rolls this promotion back if the new model does harm"
+    assert (first.command, first.urgent) == ("fraudstream guard", True)
+    assert breached.what == "breached guards: declined"
+    (guarded,) = look_first(status(past.lineup, guard=watched._replace(guards=frozenset({"guard-1"}))))
+    assert guarded == breached
+
+
+def test_a_name_that_no_deployment_has_is_not_taken_for_a_standstill() -> None:
+    beside = Publishers(Term(1, "bank"), (), {}, WorkerRecords())
+    found = status(Lineup("default"), workers=())._replace(publishers=beside)
+    assert commands(found) == ["FRAUDSTREAM_DEPLOYMENT", "fraudstream worker"]
+    assert headline(found) == (
+        "Nothing is decided beside bank: deployment default has no live model, and bank publishes: is its name right?"
+    )
 
 
 def test_a_deployment_without_a_model_says_how_one_becomes_live() -> None:

@@ -5,6 +5,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from features.errors import StoreUnavailableError
+from features.redis.age import PaymentDays
 from features.redis.wholeness import Wholeness
 from fraudstream.ops.rollout.deployments import state
 from fraudstream.ops.rollout.deployments.recent import RecentDecisions
@@ -15,6 +16,7 @@ from support.control_events import event
 from support.demo_scores import Place, score
 from support.stream_records import Told
 
+DAYS = PaymentDays()
 ENDS = {TopicPartition("transactions", 0): 100, TopicPartition("transactions", 1): 50}
 
 
@@ -61,16 +63,19 @@ def test_a_deployment_has_the_group_that_is_named_or_else_that_of_its_workers_or
 @pytest.mark.parametrize(
     ("read", "expected"),
     [
-        (Wholeness(7, complete=True, damaged=0), HistoriesFound(whole=True, found="whole, history epoch 7")),
         (
-            Wholeness(7, complete=False, damaged=0),
-            HistoriesFound(whole=False, found="history epoch 7 is being repaired"),
+            Wholeness(7, complete=True, damaged=0, days=DAYS),
+            HistoriesFound(whole=True, found="whole, history epoch 7", days=DAYS),
         ),
         (
-            Wholeness(7, complete=True, damaged=2),
-            HistoriesFound(whole=False, found="2 histories are damaged and wait for a repair"),
+            Wholeness(7, complete=False, damaged=0, days=DAYS),
+            HistoriesFound(whole=False, found="history epoch 7 is being repaired", days=DAYS),
         ),
-        (None, HistoriesFound(whole=False, found="Redis holds no histories of it")),
+        (
+            Wholeness(7, complete=True, damaged=2, days=DAYS),
+            HistoriesFound(whole=False, found="2 histories are damaged and wait for a repair", days=DAYS),
+        ),
+        (None, HistoriesFound(whole=False, found="Redis holds no histories of it", answers=False)),
     ],
 )
 async def test_histories_are_what_redis_says_of_them(
@@ -90,8 +95,7 @@ async def test_histories_are_not_whole_while_redis_is_away_and_unknown_where_it_
         raise StoreUnavailableError("redis://r: no answer")
 
     monkeypatch.setattr(state, "read_wholeness", answer)
-    assert await state._histories(target_of(Settings(), "default", {}, WorkerRecords())) == (
-        False,
-        "redis://r: no answer",
-    )
+    away = await state._histories(target_of(Settings(), "default", {}, WorkerRecords()))
+    assert away == HistoriesFound(whole=False, found="redis://r: no answer", answers=False)
+    assert away.facts() == {"whole": False, "found": "redis://r: no answer"}
     assert (await state._histories(target_of(Settings(), "green", {}, WorkerRecords()))).whole is None
