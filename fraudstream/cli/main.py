@@ -49,6 +49,11 @@ COMMANDS = {
         "Publish a transactions FILE (parquet, CSV) in the order of time, each record with its card as key.",
         "Send and read",
     ),
+    "decisions": CommandSource(
+        "fraudstream.cli.decisions:decisions",
+        "Show the newest decisions, or follow them as they are made.",
+        "Send and read",
+    ),
     "backfill": CommandSource(
         "fraudstream.cli.backfill:backfill",
         "Fill the histories with past payments and their labels, from FILEs (parquet, CSV) or from topics of yours.",

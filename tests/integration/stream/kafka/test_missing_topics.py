@@ -44,6 +44,7 @@ COMMANDS: dict[str, Sequence[str]] = {
     "features rebuild --here": ("transactions", "labels"),
     "score --topic --model STORED --out OUT": ("transactions", "model-events", "dead-letters"),
     "score --topic --diff": ("transactions", "scores", "model-events", "dead-letters"),
+    "decisions": ("scores",),
     "replay t-1": ("scores", "transactions", "dead-letters"),
 }
 """Each command, and the topics of which it names the first that it needs."""
