@@ -44,8 +44,8 @@ def ended_watch(lineup: Lineup, at_ms: int) -> str | None:
     whose = "" if began is None else f" at revision {began.revision} by {began.actor or 'an unknown person'}"
     return (
         f"the watch of the promotion of {lineup.live[:_SHORT]}{whose} ends in {_duration(until_ms - at_ms)}; this ends "
-        f"it now if it is accepted: nothing compares it with {(lineup.challenger or '')[:_SHORT]} any more then, and no "
-        "guard rolls it back"
+        f"it now if it is accepted: nothing compares it with {(lineup.challenger or '')[:_SHORT]} any more then, and "
+        "no guard rolls it back"
     )
 
 

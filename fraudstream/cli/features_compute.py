@@ -7,11 +7,10 @@ import msgspec
 from rich.table import Table
 
 from fraudstream.cli.feature_sets import features_or_refuse
-from fraudstream.cli.output import say
+from fraudstream.cli.output import dropped_text, say
 from fraudstream.cli.progress import bars
 from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.settings import settings_or_refuse
-from fraudstream.cli.train import dropped_text
 from fraudstream.console import terminal
 from fraudstream.lab.dataset.output import ending_problem
 from fraudstream.lab.training.compute import compute_vectors

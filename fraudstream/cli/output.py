@@ -28,3 +28,8 @@ def refuse(message: str) -> NoReturn:
     """Print an error to standard error, without logins and keys of URLs that it quotes, and exit with 1."""
     echo(without_logins(message), err=True)
     raise SystemExit(1)
+
+
+def dropped_text(dropped: Mapping[str, int]) -> str:
+    """Return how many optional values were dropped, by column."""
+    return ", ".join(f"{count:,} invalid in {name}" for name, count in dropped.items())

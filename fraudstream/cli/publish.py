@@ -12,13 +12,16 @@ from aiokafka.structs import RecordMetadata
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
 
 from fraudstream.cli.extras import needs
-from fraudstream.cli.output import json_option, refuse, say
+from fraudstream.cli.output import dropped_text, json_option, refuse, say
 from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.settings import refused_settings, settings_or_refuse
 from fraudstream.console import terminal
 from fraudstream.lab.dataset.injector import InjectionReport, Injector, ScheduledRecord
 from fraudstream.lab.dataset.records import RecordKind, RecordsDatabase, TimedRecord
 from fraudstream.lab.dataset.too_large import SizeFilter, TopicLimit, read_limits
+from fraudstream.terminal import echo
+from models.times import format_time
+from stream.clock import now_ms
 from stream.engine.tracing import OperationTracing
 from stream.kafka.client import open_admin, producer_options, require_topic
 from stream.kafka.stray import PlainProducer
@@ -54,7 +57,7 @@ def publish(*, file: Path, rate: float | None, labels: bool, labels_from: Path |
     if labels and labels_from is not None:
         raise click.UsageError("--labels sends no transactions, between which --labels-from could send labels")
     settings = settings_or_refuse()
-    kinds = _kinds(labels=labels, labels_from=labels_from)
+    kinds, begun_ms = _kinds(labels=labels, labels_from=labels_from), now_ms()
     with Refusals(settings):
         too_large = SizeFilter(asyncio.run(_check_topics(settings, kinds)), settings.compression)
         with tempfile.TemporaryDirectory(prefix="fraudstream-publish-") as workplace:
@@ -65,9 +68,12 @@ def publish(*, file: Path, rate: float | None, labels: bool, labels_from: Path |
     facts["worst_lag_ms"] = done.worst_lag_ms
     rate_text = f"{done.seconds:.1f} s, {facts['rate']} a second, at most {done.worst_lag_ms} ms late"
     counts = {f"{kind}s": count - too_large.counts[kind] for kind, count in playlist.counts.items()}
-    what = " and ".join(f"{count} {name}" for name, count in counts.items())
+    what = " and ".join(f"{count} {name.removesuffix('s') if count == 1 else name}" for name, count in counts.items())
     facts |= counts | {"too_large": too_large.counts.total()}
     say(as_json, facts, f"sent {what} in {rate_text}")
+    if not as_json and RecordKind.TRANSACTION in kinds:
+        letters = f"`fraudstream dead-letters list --since {format_time(begun_ms)}`"
+        echo(f"each gets a decision (`fraudstream decisions`), or is refused ({letters})", err=True)
     if too_large.counts:
         refuse("\n".join(too_large.lines()))
 
@@ -95,6 +101,8 @@ def _playlist(file: Path, labels_from: Path | None, kinds: tuple[RecordKind, ...
     database.add(file, kinds[:1])
     if labels_from is not None:
         database.add(labels_from, (RecordKind.LABEL,), until_ms=database.last_ms + 1)
+    if database.dropped:
+        echo(f"warning: workers will read as absent what is not valid: {dropped_text(database.dropped)}", err=True)
     return _Playlist(database.records(), {kind: database.count(kind) for kind in kinds})
 
 

@@ -15,7 +15,7 @@ from fraudstream.cli.arguments import MomentParam
 from fraudstream.cli.extras import needs
 from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.model_registry import key_option
-from fraudstream.cli.output import json_option, say
+from fraudstream.cli.output import dropped_text, json_option, say
 from fraudstream.cli.policy_options import policy_wish
 from fraudstream.cli.policy_text import policy_lines
 from fraudstream.cli.predictions_option import predictions_option
@@ -162,11 +162,6 @@ def report_table(report: TrainingReport | ImportReport) -> Table:
     table = Table(title=f"{report.name} {report.version}", show_header=False, title_justify="left")
     table.add_row("digest", report.digest)
     return table
-
-
-def dropped_text(dropped: Mapping[str, int]) -> str:
-    """Return how many optional values were dropped, by column."""
-    return ", ".join(f"{count:,} invalid in {name}" for name, count in dropped.items())
 
 
 def add_parts(table: Table, parts: Mapping[str, Period]) -> None:

@@ -1,7 +1,8 @@
 """Reads a table that a user gives (parquet, CSV) by a declaration of its columns: values, or all that is wrong with it.
 
-A file must have the declared columns, in types that can be read, with valid values and without card numbers. All
-problems of a step are reported at once, each with its column, how many rows have it, the first of these, and its value.
+A file must have the declared columns, in types that can be read, with valid values and without card numbers. What is
+wrong with columns is reported at once, else what is wrong with values: card numbers first, then each problem with its
+column, how many rows have it, the first of these, and its value.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -149,8 +150,8 @@ def read_table(
     """Check a whole file, and create the view `read` of its rows, from which the context fills tables.
 
     Raises:
-        InputFileError: `failure`, with all that is wrong: with columns and their types, else with values, else with
-            card numbers; or the file cannot be read, also later in the context.
+        InputFileError: `failure`, with all that is wrong: with columns, else with their types, else with values, the
+            columns with card numbers first; or the file cannot be read, also later in the context.
     """
     duckdb = import_duckdb()
     try:
@@ -202,9 +203,8 @@ class _CheckedFile:
         self._create_view(source, readings, kinds)
         present = {column: reading for column, reading in readings.items() if column.name in kinds}
         problems, dropped = self._examine(present)
-        self._refuse(problems)
-        self._refuse(self._find_repeated(kinds))
-        self._refuse(self._find_card_numbers(present))
+        repeated = self._find_repeated(kinds, is_whole=not problems)
+        self._refuse([*self._find_card_numbers(present), *problems, *repeated])
         return InputTable(kinds, dropped)
 
     def _create_view(self, source: str, readings: Mapping[Column, ColumnExpression], kinds: Mapping[str, str]) -> None:
@@ -233,18 +233,21 @@ class _CheckedFile:
         dropped = zip(lenient, found[3 * len(checks) :], strict=True)
         return problems, {column.name: count for column, count in dropped if count}
 
-    def _find_repeated(self, kinds: Collection[str]) -> list[str]:
-        """Return a problem if rows have the key of an earlier one."""
+    def _find_repeated(self, kinds: Collection[str], *, is_whole: bool) -> list[str]:
+        """Return a problem if rows have the key of an earlier one; unless the file `is_whole`, of rows with a key."""
         key = [name for name in self._layout.unique if name in kinds]
         if not key:
             return []
-        values = ", ".join(f'"read_{name}"' for name in key)
-        (count,) = self._connection.execute(f"SELECT count(*) - count(DISTINCT ({values})) FROM read").fetchall()[0]  # noqa: S608 - our own
+        columns = [f'"read_{name}"' for name in key]
+        values = ", ".join(columns)
+        incomplete = "false" if is_whole else " OR ".join(f"{column} IS NULL" for column in columns)
+        rows = f"(SELECT * FROM read WHERE NOT ({incomplete}))"  # noqa: S608 - our own
+        (count,) = self._connection.execute(f"SELECT count(*) - count(DISTINCT ({values})) FROM {rows}").fetchall()[0]  # noqa: S608 - our own
         if not count:  # the window that tells which rows they are keeps all of them
             return []
         (row,) = self._connection.execute(
             "SELECT min(row) FROM "  # noqa: S608 - our own
-            f"(SELECT row FROM read QUALIFY row_number() OVER (PARTITION BY {values} ORDER BY row) > 1)"
+            f"(SELECT row FROM {rows} QUALIFY row_number() OVER (PARTITION BY {values} ORDER BY row) > 1)"
         ).fetchall()[0]
         which = "is that" if len(key) == 1 else "are those"
         return [f"{' and '.join(key)} {which} of an earlier row in {_rows(count, row)}: keep one of each"]

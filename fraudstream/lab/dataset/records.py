@@ -82,6 +82,7 @@ class RecordsDatabase:
         folder: where the database goes, which may become as large as the files.
 
     Attributes:
+        dropped: how many optional values are invalid, by column: workers read them as absent.
         first_ms, last_ms: when the first and the last payment of all files occurred, in epoch milliseconds; without
             payments the latest time that there is, and 0.
 
@@ -96,6 +97,7 @@ class RecordsDatabase:
         self._files: list[str] = []
         self._optional: set[str] = set()
         self._counts: Counter[RecordKind] = Counter()
+        self.dropped: Counter[str] = Counter()
         self.first_ms, self.last_ms = LAST_TIME_MS, 0
 
     def add(
@@ -114,6 +116,7 @@ class RecordsDatabase:
             optional = _optional_columns(table.kinds)
             self._insert(_required_columns(table.kinds) | optional, kinds, until_ms)
         self._optional |= optional.keys()
+        self.dropped.update(table.dropped)
         payments, labels, first_ms, last_ms = self._connection.execute(
             f"SELECT count(payment_ms), count(label_ms), coalesce(min(payment_ms), {LAST_TIME_MS}), "  # noqa: S608 - our own
             "coalesce(max(payment_ms), 0) FROM records WHERE file = ?",

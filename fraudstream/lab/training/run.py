@@ -39,7 +39,7 @@ from fraudstream.lab.training.search import search
 from fraudstream.lab.training.split import Split, label_delay_ms, split
 from fraudstream.lab.training.trees import fold_margins, grow, parameters_of
 from fraudstream.lab.training.vectors import Table, VectorPass, fill_table, reach_ms
-from fraudstream.lab.training.weakness import few_trees, refuse_weak, weaknesses
+from fraudstream.lab.training.weakness import declines_beyond_asked, few_trees, refuse_weak, weaknesses
 from models.artifact import Artifact, Parameter, as_weaknesses
 from models.booster import Booster, FittedTrees
 from models.policy import Policy
@@ -200,6 +200,7 @@ def _warnings(request: TrainingRequest, table: Table, parts: Split, built: Built
     volume = built.artifact.manifest.volume
     if volume is not None:  # as many as the model alerts, by its ranking
         alerts[np.argsort(-margins_there, kind="stable")[: round(volume.alert_share * len(tested))]] = True
+        yield from declines_beyond_asked(volume, request.terms)
     yield from chosen_labels(table, tested, alerts)
     if request.refit and built.artifact.manifest.measured is None:
         yield "the stored model is the measured one: frauds come too close together in time to fit it again"

@@ -89,6 +89,20 @@ def _area(fraud: Flags, scores: Floats, cards: Ints) -> tuple[float, float, floa
     return ranking.measure(np.ones(len(fraud)))[0], low, high
 
 
+def declines_beyond_asked(volume: ExpectedVolume, terms: ArtifactTerms) -> Iterator[str]:
+    """Yield that a model declines far more than was asked for by a share; it may alert as many as it was to."""
+    policy = terms.policy
+    if policy.thresholds is not None or policy.costs is not None or policy.budget is not None:
+        return
+    declines, asked = volume.decline_share * volume.payments, terms.shares.decline * volume.payments
+    if declines > max(MOST_ALERTS * asked, _FEWEST_ASKED):
+        all_alerts = "" if volume.review_share else ": every alert is a decline, and none is left to review"
+        yield (
+            f"it declines {declines:,.0f} of {volume.payments:,} payments of the test part, {declines / max(asked, 1):.1f} "
+            f"times the {asked:,.0f} that were asked for{all_alerts}. `fraudstream model policy` sets other thresholds"
+        )
+
+
 def _beyond_asked(volume: ExpectedVolume, terms: ArtifactTerms) -> Iterator[str]:
     policy = terms.policy
     if policy.thresholds is not None or policy.costs is not None:

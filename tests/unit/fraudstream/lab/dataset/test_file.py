@@ -196,6 +196,16 @@ def test_card_numbers_are_rejected_and_not_echoed(file: Path) -> None:
     assert number not in "".join(found)
 
 
+def test_card_numbers_are_named_first_and_beside_all_other_problems_of_values(file: Path) -> None:
+    wrong = {"card_id": ["4111111111111111", "c"], "merchant_id": ["m", ""], "amount_minor": ["1.5", "2"]}
+    found = problems(write(file, columns(3, **{name: [*values, "3"] for name, values in wrong.items()})))
+    assert [problem.partition(" in row")[0] for problem in found] == [
+        "card_id holds a card number",
+        "merchant_id is missing",
+        "amount_minor is not a whole number of minor units from 0 to 10^12 (12.34 EUR is 1234)",
+    ]
+
+
 def test_an_empty_unreadable_absent_or_unsupported_file_is_reported(tmp_path: Path) -> None:
     empty = {name: pa.array([], pa.string()) for name in ROW}
     assert problems(write(tmp_path / "a.parquet", empty)) == ["holds no transaction"]

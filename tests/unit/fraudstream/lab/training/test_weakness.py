@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from fraudstream.lab.training.request import ArtifactTerms, PolicyWish, Shares, WeakModelError
 from fraudstream.lab.training.split import split
-from fraudstream.lab.training.weakness import few_trees, refuse_weak, weaknesses
+from fraudstream.lab.training.weakness import declines_beyond_asked, few_trees, refuse_weak, weaknesses
 from models.policy import Policy
 from models.volume import AlertBudget, Allowance, ExpectedVolume
 from support.tables import learnable
@@ -57,6 +58,23 @@ def test_three_times_the_alerts_that_were_asked_for_are_weak() -> None:
     assert found(good, 120.0, budget=budget) == []
     assert len(found(good, 121.0, budget=budget)) == 1
     assert found(good, 4_000.0, thresholds=Policy(0.1, 0.2)) == []
+
+
+def test_three_times_the_declines_that_were_asked_for_are_told_where_the_alerts_are_as_asked() -> None:
+    def told(declines: int, reviews: int, **wish: Any) -> list[str]:
+        measured = msgspec.structs.replace(
+            volume(reviews), review_share=reviews / 5_000, decline_share=declines / 5_000
+        )
+        return list(declines_beyond_asked(measured, ASKED._replace(policy=PolicyWish(**wish))))
+
+    assert told(15, 0) == []
+    (text,) = told(38, 0)
+    assert text.startswith(
+        "it declines 38 of 5,000 payments of the test part, 7.6 times the 5 that were asked for: every"
+    )
+    (some,) = told(38, 12)
+    assert "every alert" not in some
+    assert told(38, 0, thresholds=Policy(0.1, 0.2)) == []
 
 
 def test_what_is_weak_is_refused_unless_it_is_accepted() -> None:
