@@ -9,7 +9,7 @@ from rich.text import Text
 
 from stream.printing import printable_lines
 
-_LEAST_WIDTH = 80
+_LEAST_WIDTH, _DIGEST_WIDTH = 80, 100
 
 
 class Terminal(Console):
@@ -29,6 +29,14 @@ class Terminal(Console):
 def terminal(*, stderr: bool = False) -> Terminal:
     """Return a console that prints what it is given as it stands."""
     return Terminal(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def terminal_for_digests() -> Terminal:
+    """Return a console that has room for a digest beside a name, unless it is a terminal, which has its own width."""
+    found = terminal()
+    if not found.is_terminal:
+        found.width = max(found.width, _DIGEST_WIDTH)
+    return found
 
 
 def wide_terminal() -> Terminal:

@@ -21,6 +21,8 @@ LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 OWN_LOGGERS = "fraudstream"
 """The root of our own loggers; all others belong to libraries."""
 
+_TOLD = ("because it is rebalancing", 'Unable connect to "%s:%s"')
+"""Of lines of aiokafka that our own say better."""
 BURST_SECONDS = 10.0
 _MOST_BURSTS = 1_000
 
@@ -53,7 +55,9 @@ class CleanFormatter(logging.Formatter):
 
 def log_to_stderr(level: int, template: str, secrets: Collection[str] = ()) -> logging.Handler:
     """Write the log of this process to standard error, instead of wherever it went before; return the handler."""
-    return _log_with(CleanFormatter(template, secrets), level)
+    handler = _log_with(CleanFormatter(template, secrets), level)
+    handler.addFilter(is_news)
+    return handler
 
 
 def log_service_to_stderr(level: Level, formatter: logging.Formatter) -> logging.Handler:
@@ -81,8 +85,12 @@ def service_formatter(
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """Tell whether a line of a library is worth one: aiokafka warns of every rebalance, which our own line reports."""
-    return "because it is rebalancing" not in str(record.msg)
+    """Tell whether a line of a library is worth one: of each rebalance, and of brokers that none answers, ours tell.
+
+    aiokafka writes the latter as `"host:port"` for each address that it is given; of a single node of a cluster that it
+    has reached it writes another, which nothing else tells of.
+    """
+    return not any(told in str(record.msg) for told in _TOLD)
 
 
 class BurstFilter(logging.Filter):

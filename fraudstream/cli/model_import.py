@@ -14,7 +14,7 @@ from fraudstream.cli.repository import repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.cli.signatures import sign_or_refuse, signer_or_refuse
 from fraudstream.cli.train import add_measures, add_parts, report_table
-from fraudstream.console import terminal
+from fraudstream.console import terminal_for_digests
 from fraudstream.lab.training import import_run
 from fraudstream.lab.training.provenance import provenance_here
 from fraudstream.lab.training.request import ImportReport, ImportRequest
@@ -61,4 +61,4 @@ def _print(report: ImportReport) -> None:
         table.add_row("left out", f"{report.trained_on:,} labelled vectors, because the model was trained on them")
     add_parts(table, {"calibrate": report.calibrate, "test": report.test})
     add_measures(table, report)
-    terminal().print(table)
+    terminal_for_digests().print(table)

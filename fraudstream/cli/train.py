@@ -25,7 +25,7 @@ from fraudstream.cli.repository import trusted_repository_or_refuse
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.cli.signatures import sign_or_refuse, signer_or_refuse
 from fraudstream.cli.training_options import sizes_of, training_options
-from fraudstream.console import terminal
+from fraudstream.console import terminal_for_digests
 from fraudstream.lab.training.provenance import provenance_here
 from fraudstream.lab.training.request import (
     Baseline,
@@ -148,7 +148,7 @@ def _print(report: TrainingReport) -> None:
     add_measures(table, report)
     for baseline in report.baselines:
         table.add_row(baseline.name, _baseline_text(baseline))
-    terminal().print(table)
+    terminal_for_digests().print(table)
 
 
 def _baseline_text(baseline: Baseline) -> str:
@@ -160,6 +160,8 @@ def _baseline_text(baseline: Baseline) -> str:
 def report_table(report: TrainingReport | ImportReport) -> Table:
     """Return the beginning of a model's report: its name, version and digest."""
     table = Table(title=f"{report.name} {report.version}", show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")  # what is too long for a narrow terminal goes on below, whole
     table.add_row("digest", report.digest)
     return table
 

@@ -171,7 +171,7 @@ def source_of(path: Path, failure: type[InputFileError] = InputFileError, *, fro
     if is_parquet(path):
         return f"read_parquet({quoted(path)})"
     if (ending := path.suffix.lower()) not in _CSV:
-        raise failure(str(path), (f"ends in {ending!r}: use .parquet or .csv",))
+        raise failure(str(path), (f"ends in {ending!r}: use .parquet or .csv (.csv.gz and .tsv are read, too)",))
     source = f"read_csv({quoted(path)}, all_varchar = true, header = true)"
     if from_output:
         return f"(SELECT {without_apostrophe('COLUMNS(*)')} FROM {source})"  # noqa: S608 - quoted

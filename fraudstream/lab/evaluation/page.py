@@ -14,7 +14,7 @@ from fraudstream.lab.evaluation.page_sections import (
     weeks,
 )
 from fraudstream.lab.evaluation.report import EvaluationReport, ModelEvaluation
-from fraudstream.lab.evaluation.words import quantity, verdict_of_difference, with_interval, words_of
+from fraudstream.lab.evaluation.words import NO_INTERVAL, quantity, verdict_of_difference, with_interval, words_of
 from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
 from fraudstream.ops.report.parts import KeyFigure, KeyFigures, Note, Part
 from fraudstream.ops.report.quantities import quantity_text
@@ -106,6 +106,8 @@ def words_of_difference(report: EvaluationReport) -> tuple[str, str]:
     figure, other = report.differences[_DECIDES], report.models[1].model.label
     verdict, shown = verdict_of_difference(_DECIDES, figure.interval), with_interval(_DECIDES, figure)
     by = "" if shown is None else f": average precision differs by {quantity_text(shown)} from that of {other}"
+    if verdict == NO_INTERVAL:
+        return verdict, f"Too early to say{by}, and fewer than 50 cards bear on it, so it may be chance"
     return verdict, f"{verdict.capitalize()}{by}"
 
 

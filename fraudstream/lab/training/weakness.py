@@ -97,9 +97,10 @@ def declines_beyond_asked(volume: ExpectedVolume, terms: ArtifactTerms) -> Itera
     declines, asked = volume.decline_share * volume.payments, terms.shares.decline * volume.payments
     if declines > max(MOST_ALERTS * asked, _FEWEST_ASKED):
         all_alerts = "" if volume.review_share else ": every alert is a decline, and none is left to review"
+        times = f"{declines / max(asked, 1):.1f} times the {asked:,.0f} that were asked for"
         yield (
-            f"it declines {declines:,.0f} of {volume.payments:,} payments of the test part, {declines / max(asked, 1):.1f} "
-            f"times the {asked:,.0f} that were asked for{all_alerts}. `fraudstream model policy` sets other thresholds"
+            f"it declines {declines:,.0f} of {volume.payments:,} payments of the test part, {times}{all_alerts}. "
+            "`fraudstream model policy` sets other thresholds"
         )
 
 

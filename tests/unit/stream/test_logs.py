@@ -139,6 +139,14 @@ def test_the_level_is_that_of_our_own_lines_and_libraries_stay_quiet(
     assert found == {"fraudstream.worker": ours, "aiokafka.consumer": libraries}
 
 
+def test_of_what_aiokafka_says_twice_ours_is_printed_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_stderr(logging.WARNING, "%(message)s")
+    library = logging.getLogger("aiokafka")
+    library.error('Unable connect to "%s:%s": %s', "kafka-1", 9092, "refused")
+    library.error("Unable connect to node with id %s: %s", 2, "refused")
+    assert capsys.readouterr().err == "Unable connect to node with id 2: refused\n"
+
+
 def test_lines_of_a_burst_are_counted_and_the_next_one_says_how_many_were_left_out() -> None:
     now = [0.0]
     burst = BurstFilter(10.0, lambda: now[0])

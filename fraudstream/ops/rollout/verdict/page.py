@@ -43,7 +43,7 @@ _HELD_BY = {
     GateName.COVERAGE: "too few of the payments were compared",
     GateName.OPPONENT: "too few payments were compared with the model that is live now",
     GateName.LATENCY: "the challenger is slower than asked for, or its time was not measured",
-    GateName.ALERTS: "the challenger alerts more than can be worked on, or for less than a day",
+    GateName.ALERTS: "the challenger alerts more than can be worked on",
     GateName.LABELS: "too few frauds are labelled",
     GateName.LOSS: "it is not proved that less money is lost",
     GateName.MEAN: "the mature cards save nothing on average",
@@ -122,7 +122,10 @@ def _words_of_hold(report: VerdictReport, saved_on_a_card: str) -> str:
         sure = f"{loss.final:,} of {loss.cards:,} cards are mature"
         return f"Too early to say: saves {saved_on_a_card} a card, and {sure}{_ask_again(report)}"
     proved = f"; it saves {saved_on_a_card} a card" if loss.final and loss.low_minor > 0 else ""
-    return f"Not yet: {_HELD_BY[report.gate]}{proved}"
+    held_by = _HELD_BY[report.gate]
+    if report.gate is GateName.ALERTS and report.alerts.days < 1:
+        held_by = f"its alerts were observed for {report.alerts.days:.1f} days; a day is needed"
+    return f"Not yet: {held_by}{proved}"
 
 
 def _ask_again(report: VerdictReport) -> str:

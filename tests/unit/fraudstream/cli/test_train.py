@@ -1,6 +1,7 @@
 """The command `train`: how options are read, what it prints, and what it refuses."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def test_a_weak_model_is_refused_unless_it_is_accepted_and_then_says_so(run: Cal
     )
     accepted = run(*weak, "--accept-weak")
     assert accepted.exit_code == 0, accepted.output
+    assert re.search(r"│ digest +│ [0-9a-f]{64} +│", accepted.stdout)  # whole, although a pipe has 80 columns
     assert "times the 3 that were asked for" in accepted.stderr
     for part in ("train", "calibrate", "validate", "test", "gaps", "trees", "policy", "logistic regression"):
         assert f"│ {part} " in accepted.stdout

@@ -197,7 +197,7 @@ def test_card_numbers_are_rejected_and_not_echoed(file: Path) -> None:
 
 
 def test_card_numbers_are_named_first_and_beside_all_other_problems_of_values(file: Path) -> None:
-    wrong = {"card_id": ["4111111111111111", "c"], "merchant_id": ["m", ""], "amount_minor": ["1.5", "2"]}
+    wrong = {"card_id": ["4111111111111111", "c"], "merchant_id": ["m", None], "amount_minor": ["1.5", "2"]}
     found = problems(write(file, columns(3, **{name: [*values, "3"] for name, values in wrong.items()})))
     assert [problem.partition(" in row")[0] for problem in found] == [
         "card_id holds a card number",

@@ -169,6 +169,9 @@ def test_the_headline_says_whether_the_first_model_is_better(report: EvaluationR
     )  # fmt: skip
     assert words_of_difference(differing(report, -0.021, Interval(-0.031, -0.011)))[0] == "worse"
     assert words_of_difference(differing(report, 0.0, Interval(-0.01, 0.01)))[1].startswith("Not told apart: ")
+    few = words_of_difference(differing(report, 0.074, None))[1]
+    assert few.startswith("Too early to say: average precision differs by ")
+    assert few.endswith(", and fewer than 50 cards bear on it, so it may be chance")
     alone = msgspec.structs.replace(report, models=report.models[:1], differences={})
     headline = state_evaluation(alone).headline
     assert headline is not None
