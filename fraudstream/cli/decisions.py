@@ -53,7 +53,7 @@ def decisions(last: int, *, follow: bool, as_json: bool) -> None:
 
 async def _show(settings: Settings, last: int, *, follows: bool, as_json: bool) -> None:
     async with scan_topic(settings, settings.topic(SCORES.name), 0) as scan:
-        reader = DecisionReader(scan)
+        reader = DecisionTail(scan)
         found = await reader.read_last(last)
         _print(found, as_json=as_json)
         if not found and not follows:
@@ -63,7 +63,7 @@ async def _show(settings: Settings, last: int, *, follows: bool, as_json: bool) 
             _print(await reader.read_new(), as_json=as_json)
 
 
-class DecisionReader:
+class DecisionTail:
     """Reads the valid decisions of a scan: first the newest ones, then again and again what is new."""
 
     def __init__(self, scan: TopicScan) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from fraudstream.ops.report.document import Headline, Provenance, Report, Section, Tone
 from fraudstream.ops.report.parts import Note
-from fraudstream.ops.report.quantities import Count
+from fraudstream.ops.report.quantities import Count, Moment, quantity_text
 from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.rollout.guard import status as rollout_status
 from fraudstream.ops.watch.fleet_status import FleetStatus, duration_text, look_first, role_rows
@@ -38,11 +38,13 @@ def state_fleet(found: FleetStatus, name: NameOf) -> Report:
 def _publishing(found: FleetStatus) -> str:
     term = found.publishers.term
     if found.state.publishes:
-        since = f"publishes in term {term.number}"
+        starts = found.publishers.starts
+        begun = f" since {quantity_text(Moment(starts[-1].at_ms))}" if starts else ""
+        since = f"publishes{begun} (term {term.number})"
     elif term.publisher is None:
         since = "no deployment publishes yet"
     else:
-        since = f"silent beside {term.publisher}, which publishes in term {term.number}"
+        since = f"silent beside {term.publisher}, which publishes (term {term.number})"
     return f"{since}; revision {found.lineup.revision}; {_workers(found)}"
 
 

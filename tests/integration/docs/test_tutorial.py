@@ -32,7 +32,7 @@ TOKENS = re.compile(
     rf"|(?P<digest>\b{DIGEST}\b)|(?P<number>[-+]?\d+\.\d+%?|[-+]\d+)|(?P<space>\s+)"
 )
 DECIDED = re.compile(r"approve|review|decline|Bands|otherwise")
-CHANGED = re.compile("Different|From live|(?:approve|review|decline) to (?:approve|review|decline)")
+CHANGED = re.compile("Different|Alike|From live|(?:approve|review|decline) to (?:approve|review|decline)")
 RATE = re.compile(r"\d+(?= ms late)")
 
 

@@ -134,7 +134,10 @@ def lines(status: Status, name: Callable[[str], str]) -> Iterator[str]:
     if status.has_no_guard:
         yield f"{NO_GUARD}: {WITHOUT_A_GUARD[watched.stretch]}"
     yield from _standing(status, watched, finding, sight, name)
-    yield f"counted until {format_time(sight.read_until_ms)}:"
+    yield (
+        f"counted until {format_time(sight.read_until_ms)}; E is how many times likelier the counts are if the new "
+        "model does harm than if it does none, and a guard is breached from its bound on:"
+    )
     yield from (f"  {line}" for line in explain(sight.evidence))
 
 

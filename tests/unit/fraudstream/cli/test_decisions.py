@@ -7,7 +7,7 @@ from typing import Any, cast
 import msgspec
 
 from fraudstream.cli import decisions
-from fraudstream.cli.decisions import DecisionReader, decision_line, valid_decisions
+from fraudstream.cli.decisions import DecisionTail, decision_line, valid_decisions
 from models.policy import Decision
 from stream.contract.outputs import DecidedBy, Overruled, Score
 from stream.readers import ValidViews, read_view
@@ -40,8 +40,8 @@ class Log:
                 yield new, 1.0
 
 
-def reader_of(log: Log) -> DecisionReader:
-    return DecisionReader(cast("TopicScan", log))
+def reader_of(log: Log) -> DecisionTail:
+    return DecisionTail(cast("TopicScan", log))
 
 
 def test_a_line_says_what_was_decided_of_which_payment_by_what() -> None:

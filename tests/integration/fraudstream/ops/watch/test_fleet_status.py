@@ -4,7 +4,7 @@ import asyncio
 import json
 from typing import Any
 
-from fraudstream.cli.decisions import DecisionReader
+from fraudstream.cli.decisions import DecisionTail
 from stream.scan import scan_topic
 from stream.settings import read_settings
 from support.fleet.fleet import Fleet, until
@@ -31,7 +31,7 @@ def shown_decisions(fleet: Fleet) -> None:
 
     async def followed() -> list[str]:
         async with scan_topic(settings, settings.topic("scores"), 0) as scan:
-            reader = DecisionReader(scan)
+            reader = DecisionTail(scan)
             assert len(await reader.read_last(100)) == 40
             await publish(fleet.brokers, settings.topic("transactions"), map(payment, range(100, 103)))
             new: list[str] = []
