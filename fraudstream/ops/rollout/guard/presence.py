@@ -99,7 +99,8 @@ class GuardPresence:
 
 async def missing_guard(settings: Settings, answer: Event) -> str | None:
     """Say that no guard runs to watch what an accepted command has begun; None if one does, or nothing is watched."""
-    stretch = Stretch.PROMOTION if answer.watch_until else _BEGUN_BY.get(answer.command)
+    begun = None if answer.command is None else _BEGUN_BY.get(answer.command)
+    stretch = Stretch.PROMOTION if answer.watch_until else begun
     if stretch is None or await running_guards(settings) != frozenset():
         return None
     return f"{NO_GUARD}: {WITHOUT_A_GUARD[stretch]}; `fraudstream guard` starts one"
