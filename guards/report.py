@@ -34,7 +34,7 @@ from guards.specs import CLIMB, TWO_SIDED, Action, ClimbSpec, GuardKind, GuardSp
 from guards.state import GuardState
 
 PROMOTION = "promotion"
-"""What evidence has under `watched` where a promotion is; its counts are of pairs, half of which are the new model's."""
+"""What evidence has under `watched` where a promotion is: its counts are of pairs, half of them the new model's."""
 LARGEST_EVIDENCE_BYTES = 16_000
 """A command's `evidence` is at most this long as JSON."""
 MOST_SHARES = 20
