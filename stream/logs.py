@@ -10,7 +10,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import Literal
+from contextlib import suppress
+from typing import Literal, TextIO
 
 from models.logins import without_logins
 from stream.printing import printable, printable_lines
@@ -133,8 +134,18 @@ class BurstFilter(logging.Filter):
                 self._left_out.pop(key, None)
 
 
+class CleanHandler(logging.StreamHandler[TextIO]):
+    """Writes cleaned lines, and says of one that cannot be written only why: `logging` would print what it holds."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as `logging` calls it
+        """Tell that a line is missing; the error's text may quote it."""
+        error = sys.exc_info()[0]
+        with suppress(OSError, ValueError):
+            sys.stderr.write(f"a line of {record.name} cannot be logged: {error.__name__ if error else 'unknown'}\n")
+
+
 def _log_with(formatter: logging.Formatter, level: int) -> logging.Handler:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = CleanHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     return handler

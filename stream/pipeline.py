@@ -152,9 +152,11 @@ class Pipeline:
         # A tricky part: long histories are read in a thread, while other batches append to them. Nobody writes to a row
         # that the thread reads: it was committed before the store returned it, appending writes behind the committed
         # rows, and trimming, splicing and erasing replace the buffer, of which `rows` keeps the old one.
-        computed = await in_thread_if_large(part.observed.long_bytes, self._computed, terms.serving, vectors, arms)
+        long_bytes = part.observed.long_bytes
+        computed = await in_thread_if_large(long_bytes, self._computed, terms.serving, vectors, arms)
         part.watch.lap("vectorise")
-        judgements = await self._score(terms.serving, vectors, arms, part)
+        payments = _payments_of(terms.serving, part)
+        judgements = await self._score(terms.serving, vectors, arms, payments, reads_long=long_bytes > 0)
         computed |= {name: vectors.of(name) for name in {one.fingerprint for one in judgements} if name is not None}
         part.watch.lap("score")
         return await self._encode(part, self._frame(terms, clock()), computed, judgements)
@@ -309,11 +311,16 @@ class Pipeline:
         return await in_thread_if_large(size, read, records, skew_ms, log, now_ms)
 
     async def _score(
-        self, serving: ServingModels, vectors: Vectors, arms: Sequence[str] | None, part: _Part
+        self,
+        serving: ServingModels,
+        vectors: Vectors,
+        arms: Sequence[str] | None,
+        payments: Payments | None,
+        *,
+        reads_long: bool,
     ) -> list[Judgement]:
         """Score here, or in another thread if it takes long: LightGBM releases the GIL, and so do an arm's features."""
-        payments = _payments_of(serving, part)
-        if len(vectors.of(serving.live.fingerprint)) < _MIN_ROWS_FOR_THREAD and not part.observed.long_bytes:
+        if len(vectors.of(serving.live.fingerprint)) < _MIN_ROWS_FOR_THREAD and not reads_long:
             return score(serving, vectors, arms, payments)
         # The thread reads values that nobody changes: a batch has its own vectors, and a new lineup is another object.
         return await asyncio.to_thread(score, serving, vectors, arms, payments)

@@ -249,7 +249,11 @@ class Observed:
     @property
     def long_bytes(self) -> int:
         """How many bytes the long histories have that some of the transactions see."""
-        return sum(long.rows.nbytes for seen in self.histories.values() for long in seen.long)
+        size = 0
+        for seen in self.histories.values():
+            if seen.long:
+                size += sum(one.rows.nbytes for one in seen.long)
+        return size
 
 
 class LabelResult(NamedTuple):

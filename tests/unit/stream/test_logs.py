@@ -1,5 +1,6 @@
 """No log entry holds a login or a key, whichever library wrote it and however it quotes it; JSON lines are JSON."""
 
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from stream.logs import BurstFilter, Form, Level, log_service_to_stderr, log_to_stderr, service_formatter
+from stream.logs import LINE, BurstFilter, Form, Level, log_service_to_stderr, log_to_stderr, service_formatter
 from stream.settings import Settings
 from stream.telemetry.environment import read
 from stream.worker.lifecycle import log_start
@@ -137,6 +138,25 @@ def test_the_level_is_that_of_our_own_lines_and_libraries_stay_quiet(
         for name in ("fraudstream.worker", "aiokafka.consumer")
     }
     assert found == {"fraudstream.worker": ours, "aiokafka.consumer": libraries}
+
+
+@pytest.mark.usefixtures("logging_as_before")
+@pytest.mark.parametrize("why", ["its stream is closed", "its stream takes ASCII alone", "its arguments do not fit"])
+def test_of_a_line_that_cannot_be_logged_nothing_is_printed_but_that(
+    why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = log_to_stderr(logging.INFO, LINE)
+    assert isinstance(handler, logging.StreamHandler)
+    stream = io.TextIOWrapper(io.BytesIO(), "ascii" if "ASCII" in why else "utf-8")
+    handler.setStream(stream)
+    if "closed" in why:
+        stream.close()
+    arguments = (PLANTED, "two") if "fit" in why else (f"{PLANTED} \u0141",)
+    logging.getLogger("fraudstream.some").error("%s", *arguments)
+    printed = capsys.readouterr().err
+    assert printed.startswith("a line of fraudstream.some cannot be logged: ")
+    assert PLANTED not in printed
+    assert printed.count("\n") == 1
 
 
 def test_of_what_aiokafka_says_twice_ours_is_printed_alone(capsys: pytest.CaptureFixture[str]) -> None:
