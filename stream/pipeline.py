@@ -155,8 +155,13 @@ class Pipeline:
         long_bytes = part.observed.long_bytes
         computed = await in_thread_if_large(long_bytes, self._computed, terms.serving, vectors, arms)
         part.watch.lap("vectorise")
-        payments = _payments_of(terms.serving, part)
-        judgements = await self._score(terms.serving, vectors, arms, payments, reads_long=long_bytes > 0)
+        scoring = terms.serving, vectors, arms, _payments_of(terms.serving, part)
+        if long_bytes or len(vectors.of(terms.serving.live.fingerprint)) >= _MIN_ROWS_FOR_THREAD:
+            # It takes long, and LightGBM releases the GIL. The thread reads values that nobody changes: a batch has its
+            # own vectors, and a new lineup is another object.
+            judgements = await asyncio.to_thread(score, *scoring)
+        else:
+            judgements = score(*scoring)
         computed |= {name: vectors.of(name) for name in {one.fingerprint for one in judgements} if name is not None}
         part.watch.lap("score")
         return await self._encode(part, self._frame(terms, clock()), computed, judgements)
@@ -309,21 +314,6 @@ class Pipeline:
         ids = declared_ids(self._settings.id_shapes)
         read = partial(decode, ids=ids, is_accepted=is_accepted, seal_problem=self._seal_problem)
         return await in_thread_if_large(size, read, records, skew_ms, log, now_ms)
-
-    async def _score(
-        self,
-        serving: ServingModels,
-        vectors: Vectors,
-        arms: Sequence[str] | None,
-        payments: Payments | None,
-        *,
-        reads_long: bool,
-    ) -> list[Judgement]:
-        """Score here, or in another thread if it takes long: LightGBM releases the GIL, and so do an arm's features."""
-        if len(vectors.of(serving.live.fingerprint)) < _MIN_ROWS_FOR_THREAD and not reads_long:
-            return score(serving, vectors, arms, payments)
-        # The thread reads values that nobody changes: a batch has its own vectors, and a new lineup is another object.
-        return await asyncio.to_thread(score, serving, vectors, arms, payments)
 
     def _frame(self, terms: DecisionTerms, now_ms: int) -> ScoreFrame:
         live = terms.serving.live.fingerprint
