@@ -298,6 +298,8 @@ class BatchConsumer(driver.Consumer):
         """Work on a piece of each partition that is apart; before the next, others' batches end that have begun."""
         found = False
         for tp in partitions:
+            if tp not in self._pollable(lane):  # it came back, or was revoked meanwhile
+                continue
             began = time.monotonic()
             found |= await self._poll_once(lane, [tp])
             await self._give_way(time.monotonic() - began)

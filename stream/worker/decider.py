@@ -155,9 +155,14 @@ class Decider:
         return [*found, self._trouble] if self._trouble else found
 
     def held(self) -> AbstractSet[TopicPartition]:
-        """Return the halted partitions, which must not be read on until an operator skips the end of each one's run."""
+        """Return the halted partitions, which must not be read on until an operator skips the end of each one's run.
+
+        What was halted in a log that is gone goes on: in the next one that offset is another record.
+        """
         for partition, halt in tuple(self._runs.halted.items()):
-            if halt.offset in self._follower.logs.skipped_in(self._topic, partition, self._positions.log):
+            _, of_log = self._runs_of[partition]
+            is_skipped = halt.offset in self._follower.logs.skipped_in(self._topic, partition, of_log)
+            if is_skipped or of_log != self._positions.log:
                 log.warning("%s partition %d goes on behind its dead letters, after offset %d", *halt[:3])
                 self._runs.forget(partition)
         return {TopicPartition(self._topic, partition) for partition in self._runs.halted}

@@ -8,14 +8,15 @@ import pytest
 from aiokafka import TopicPartition
 
 from models.limits import LimitState
-from models.logs import Logs, LostRange
+from models.logs import Logs, LostRange, SkippedRange
+from stream.contract.codes import DeadLetterCode
 from stream.control.follower import Follower
 from stream.engine.batches import Batch, CommitLedger
 from stream.engine.publisher import Outgoing
 from stream.engine.unpacking import FetchedRecord
 from stream.errors import StaleBatchError
 from stream.pipeline import DecisionTerms, Outputs
-from stream.positions.dead_letters import DeadLetterRuns
+from stream.positions.dead_letters import DeadLetterRuns, Halt
 from stream.settings import Settings
 from stream.worker import decider as module
 from stream.worker.decider import Decider
@@ -178,3 +179,22 @@ async def test_what_was_accepted_as_lost_is_neither_decided_nor_applied_in_the_l
     parted = decider._part(batch)
     kept = [one.offset for one in parted.decided], [one.offset for one in parted.undecided]
     assert (*kept, parted.settled) == ([2], [3, 4], 1), "a batch kept from an earlier reading begins before this one"
+
+
+def test_a_halted_partition_is_held_until_the_end_of_its_run_is_skipped_in_its_log_or_that_log_is_gone() -> None:
+    decider: Any = Decider.__new__(Decider)
+    decider._topic, decider._runs = "transactions", DeadLetterRuns()
+    decider._positions = SimpleNamespace(log=3, partitions={0, 1})
+    decider._runs_of = dict.fromkeys((0, 1, 2), (7, 3))
+    for partition, offset in ((0, 999), (1, 1_999), (2, 999)):
+        code = DeadLetterCode.NOT_JSON
+        decider._runs.halted[partition] = Halt("transactions", partition, offset, code)
+    of_others = {("d", "transactions", 0): {SkippedRange(2, 999), SkippedRange(3, 998)}}
+    decider._follower = SimpleNamespace(logs=Logs(skipped=of_others))
+    assert decider.held() == {TopicPartition("transactions", one) for one in (0, 1, 2)}
+    assert decider.halted == 2, "of its own partitions"
+    decider._follower.logs = Logs(skipped=of_others | {("d", "transactions", 1): {SkippedRange(3, 1_999)}})
+    assert decider.held() == {TopicPartition("transactions", one) for one in (0, 2)}
+    decider._positions.log = 4
+    assert decider.held() == set()
+    assert decider.halted == 0
