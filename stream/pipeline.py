@@ -3,7 +3,6 @@
 Read this module first. It works on batches, with ports and values; it does not depend on Faust or a Kafka client.
 """
 
-import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -26,7 +25,7 @@ from stream.code_version import code_version
 from stream.contract.codes import UNREADABLE_EVER, DeadLetterCode
 from stream.control.model_cache import ServingModels
 from stream.deciding_settings import deciding_settings
-from stream.engine.batches import Record, in_thread_if_large, size_of
+from stream.engine.batches import Record, in_thread, in_thread_if_large, size_of
 from stream.engine.publisher import Headers
 from stream.errors import ClockBehindError
 from stream.id_rules import declared_ids
@@ -159,7 +158,7 @@ class Pipeline:
         if long_bytes or len(vectors.of(terms.serving.live.fingerprint)) >= _MIN_ROWS_FOR_THREAD:
             # It takes long, and LightGBM releases the GIL. The thread reads values that nobody changes: a batch has its
             # own vectors, and a new lineup is another object.
-            judgements = await asyncio.to_thread(score, *scoring)
+            judgements = await in_thread(score, *scoring)
         else:
             judgements = score(*scoring)
         computed |= {name: vectors.of(name) for name in {one.fingerprint for one in judgements} if name is not None}

@@ -1,11 +1,15 @@
 """A batch as the transport delivers it to an agent, and the ledger that decides which offsets may be committed."""
 
 import asyncio
+import time
+import types
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import NamedTuple, ParamSpec, Protocol, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from aiokafka import TopicPartition
 
@@ -31,6 +35,8 @@ class Record(Protocol):
     """Why the record cannot be read; empty if it can."""
 
 
+_worked_on: "ContextVar[Batch | None]" = ContextVar("batch", default=None)
+"""The batch on which a task works."""
 Result = TypeVar("Result")
 Parameters = ParamSpec("Parameters")
 
@@ -54,7 +60,44 @@ async def in_thread_if_large(
     """Call a function on `size` bytes of records, in another thread if they are many: the event loop goes on."""
     if size < _LARGE_BYTES:
         return function(*args, **kwargs)
-    return await asyncio.to_thread(function, *args, **kwargs)
+    return await in_thread(function, *args, **kwargs)
+
+
+async def in_thread(
+    function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+) -> Result:
+    """Call a function in another thread; what it takes counts as a cost of the batch that is worked on."""
+    return await asyncio.to_thread(_call_counted, partial(function, *args, **kwargs))
+
+
+def _call_counted(function: Callable[[], Result]) -> Result:
+    batch, before = _worked_on.get(), time.thread_time()
+    try:
+        return function()
+    finally:
+        if batch is not None:  # nobody else counts meanwhile: the task of the batch waits for this call
+            batch.cost_seconds += time.thread_time() - before
+
+
+@types.coroutine
+def counted(work: Coroutine[Any, Any, None], batch: "Batch") -> Generator[Any, Any, None]:
+    """Await the work on a batch, and count the processor time of each of its steps; no other task runs in a step."""
+    _worked_on.set(batch)
+    answer: Any = None
+    failure: BaseException | None = None
+    while True:
+        before = time.thread_time()
+        try:
+            awaited = work.send(answer) if failure is None else work.throw(failure)
+        except StopIteration:
+            return
+        finally:
+            batch.cost_seconds += time.thread_time() - before
+        answer, failure = None, None
+        try:
+            answer = yield awaited
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is the work's
+            failure = error
 
 
 class Commit(NamedTuple):
@@ -162,6 +205,8 @@ class Batch:
     """The partitions that were set aside, and why."""
     acknowledged: set[int] = field(default_factory=set)
     beats: int = 0
+    cost_seconds: float = 0.0
+    """The processor time that the work on it has taken so far."""
     _slices: dict[int, tuple[TopicPartition, _Slice]] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -333,22 +333,22 @@ class BatchConsumer(driver.Consumer):
         for tp, trouble in troubles.items():
             await self._examine(tp, trouble, generation)
         if unread and self._may_deliver(generation):
-            before = time.process_time()
             with lane.working_on(batch):
                 await self._deliver(batch)
-                self._count_time(lane, batch, time.process_time() - before)
                 await self._settle(batch)
+            # Not before: until a partition is set aside, no lane but this one may poll it.
+            self._count_cost(lane, batch)
         elif lane.kind is LaneKind.APART:
             self.budgets.spent(partitions[0], 0, 0.0)
         return bool(unread)
 
-    def _count_time(self, lane: Lane, batch: Batch, seconds: float) -> None:
+    def _count_cost(self, lane: Lane, batch: Batch) -> None:
         """Look whether a partition took too much of a batch's processor time, or takes little again."""
         if lane.kind is LaneKind.SHARED:
-            self.budgets.judge(batch.topic, batch.records, seconds, self.owned[batch.topic])
+            self.budgets.judge(batch.topic, batch.records, batch.cost_seconds, self.owned[batch.topic])
         elif lane.kind is LaneKind.APART:
             for partition, records in batch.records.items():
-                self.budgets.spent(TopicPartition(batch.topic, partition), len(records), seconds)
+                self.budgets.spent(TopicPartition(batch.topic, partition), len(records), batch.cost_seconds)
 
     def _may_deliver(self, generation: int) -> bool:
         """Tell whether a batch reaches its agent: Faust drops what comes during a rebalance, or from before one.

@@ -209,12 +209,17 @@ def to_records(letters: Iterable[DeadLetter], origin: LetterOrigin) -> list[Outg
 
 
 class Halt(NamedTuple):
-    """Why a partition is halted: the last record of a run of dead letters; a skip of that offset ends it."""
+    """Why a partition is halted: the last record of a run of dead letters; a skip of that offset ends it.
+
+    `log` is the number of its log; from the offset `read_to` on the partition is not read.
+    """
 
     topic: str
     partition: int
     offset: int
     code: DeadLetterCode
+    log: int = 0
+    read_to: int = 0
 
     def __str__(self) -> str:
         place = f"--topic {self.topic} --partition {self.partition} --offset {self.offset}"
@@ -229,17 +234,24 @@ class Halt(NamedTuple):
 class DeadLetterRuns:
     """The length of the current run by partition, and the halt of each partition that reached the limit.
 
+    A partition that has `reached` it is halted once its batch is written: until then it is read again, if need be.
     `counted` is the last counted offset by partition, so that a record is counted once even if its batch is retried.
     """
 
     lengths: dict[int, int] = field(default_factory=dict)
+    reached: dict[int, Halt] = field(default_factory=dict)
     halted: dict[int, Halt] = field(default_factory=dict)
     counted: dict[int, int] = field(default_factory=dict)
 
     def forget(self, partition: int) -> None:
         """Forget a partition's run: an operator lets it go on, or its next records are of another assignment or log."""
-        for of_partition in (self.lengths, self.halted, self.counted):
+        for of_partition in (self.lengths, self.reached, self.halted, self.counted):
             of_partition.pop(partition, None)
+
+    def written(self, partition: int, log: int, read_to: int) -> None:
+        """Halt a partition whose run reached the limit: all its letters up to `read_to` of its log are written."""
+        if (halt := self.reached.pop(partition, None)) is not None:
+            self.halted[partition] = halt._replace(log=log, read_to=read_to)
 
     def add(self, dead: Iterable[DeadLetter], records: Mapping[int, Sequence[Record]]) -> None:
         """Count the dead letters among the records of some partitions, each in log order."""
@@ -257,4 +269,4 @@ class DeadLetterRuns:
                 continue  # a file that is filled in again with other contents: no producer is to be stopped for it
             self.lengths[partition] = 0 if letter is None else self.lengths.get(partition, 0) + 1
             if letter is not None and self.lengths[partition] == MAX_RUN:
-                self.halted[partition] = Halt(letter.record.topic, partition, letter.record.offset, letter.code)
+                self.reached[partition] = Halt(letter.record.topic, partition, letter.record.offset, letter.code)

@@ -5,7 +5,7 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import chain
 from typing import Any
@@ -20,7 +20,7 @@ from mode.types import ServiceT
 
 from features.redis.age import missing_days, young_history
 from stream.clock import now_ms
-from stream.engine.batches import Batch
+from stream.engine.batches import Batch, counted
 from stream.engine.fetch_thread import ConsumerOptions
 from stream.engine.transport import BatchConsumer, BatchTransport
 from stream.errors import SettingsError
@@ -89,7 +89,7 @@ class OwnPages(Web):
             raise SettingsError(address_problem(self.app.conf.web_bind, self.app.conf.web_port, error)) from error
 
 
-def batch_agent(work_on: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+def batch_agent(work_on: Callable[[Batch], Coroutine[Any, Any, None]]) -> Callable[[Any], Awaitable[None]]:
     """Return an agent that works on a batch of each lane of its topic at the same time.
 
     It reads its stream's channel: the stream counts and acknowledges events, which here the transport does for batches,
@@ -99,7 +99,7 @@ def batch_agent(work_on: Callable[[Batch], Awaitable[None]]) -> Callable[[Any], 
 
     async def work(batch: Batch) -> None:
         try:
-            await work_on(batch)
+            await counted(work_on(batch), batch)
         except Exception as error:  # noqa: BLE001 - Faust would skip the batch and go on
             end_process(f"a batch of {batch.topic} failed unexpectedly: {error!r}")
 

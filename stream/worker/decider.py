@@ -23,7 +23,7 @@ from stream.engine.publisher import Outgoing, Publisher
 from stream.errors import ClockBehindError, StaleBatchError
 from stream.kafka.topics import DEAD_LETTERS, TRANSACTIONS
 from stream.pipeline import DecisionTerms, Outputs, Pipeline
-from stream.positions.dead_letters import DeadLetter, DeadLetterRuns, LetterOrigin
+from stream.positions.dead_letters import DeadLetter, DeadLetterRuns, Halt, LetterOrigin
 from stream.positions.offsets import Position
 from stream.recovery.outage import BackfilledShare
 from stream.scoring.encode import Scored
@@ -155,17 +155,22 @@ class Decider:
         return [*found, self._trouble] if self._trouble else found
 
     def held(self) -> AbstractSet[TopicPartition]:
-        """Return the halted partitions, which must not be read on until an operator skips the end of each one's run.
-
-        What was halted in a log that is gone goes on: in the next one that offset is another record.
-        """
+        """Return the halted partitions, which must not be read on until an operator skips the end of each one's run."""
         for partition, halt in tuple(self._runs.halted.items()):
-            _, of_log = self._runs_of[partition]
-            is_skipped = halt.offset in self._follower.logs.skipped_in(self._topic, partition, of_log)
-            if is_skipped or of_log != self._positions.log:
+            if self._goes_on(halt):
                 log.warning("%s partition %d goes on behind its dead letters, after offset %d", *halt[:3])
                 self._runs.forget(partition)
         return {TopicPartition(self._topic, partition) for partition in self._runs.halted}
+
+    def _goes_on(self, halt: Halt) -> bool:
+        """Tell whether a halt is over: its end is skipped, another worker has read on, or its log is gone.
+
+        In the next log the offset is another record.
+        """
+        positions = self._positions
+        if positions.log != halt.log or positions.committed(halt.partition) > halt.read_to:
+            return True
+        return halt.offset in self._follower.logs.skipped_in(self._topic, halt.partition, halt.log)
 
     @property
     def halted(self) -> int:
@@ -322,7 +327,9 @@ class Decider:
         stopwatch.lap("publish")
         written = batch.current()
         self._cap_log.look({one: self._positions[one] for one in written}, terms.serving.decline_cap)
-        for partition in written:  # also what is halted: what has a letter now must not be judged again after a restart
+        for partition in written:
+            self._runs.written(partition, terms.log, batch.records[partition][-1].offset + 1)
+            # Also of one that is halted: what has a letter now must not be judged again after a restart.
             batch.acknowledge(partition, self._positions.note(partition, batch.records[partition][-1].offset + 1))
         outputs.stages.extend(stopwatch.stages)
         fact = Decided(

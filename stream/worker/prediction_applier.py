@@ -6,8 +6,8 @@ them, and their outcome says `late`.
 """
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -88,7 +88,7 @@ class PredictionApplier:
         self._trouble: str | None = None
 
     @property
-    def handlers(self) -> Mapping[str, Callable[[Batch], Awaitable[None]]]:
+    def handlers(self) -> Mapping[str, Callable[[Batch], Coroutine[Any, Any, None]]]:
         """The handler of the predictions topic, by its name; none if no feature reads a prediction."""
         return {self._topic: self.apply_batch} if self._delays_ms else {}
 

@@ -1,11 +1,15 @@
 import asyncio
 import threading
+import time
+from collections.abc import Coroutine
+from typing import Any
 
+import pytest
 from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.engine.batches import Batch, Commit, CommitLedger, in_thread_if_large, size_of
+from stream.engine.batches import Batch, Commit, CommitLedger, counted, in_thread, in_thread_if_large, size_of
 from stream.engine.unpacking import OBJECT_BYTES
 from support.stream_records import Told
 
@@ -116,3 +120,56 @@ def test_a_partition_that_is_set_aside_is_not_committed_and_what_follows_waits_f
     again = Batch("transactions", 1, {0: [Told(offset=4)]}, ledger, draining)
     again.acknowledge(0)
     assert ledger.committable()[first].offset == 5
+
+
+def burn(seconds: float) -> str:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+    return "burnt"
+
+
+async def test_a_batch_costs_what_its_own_work_takes_on_all_threads_and_nothing_else_does() -> None:
+    batch = Batch("transactions", 1, {}, CommitLedger(), asyncio.Event())
+
+    async def others() -> None:
+        for _ in range(4):
+            burn(0.02)
+            await asyncio.sleep(0)
+
+    async def work() -> None:
+        burn(0.01)
+        await asyncio.sleep(0.03)
+        assert await in_thread(burn, 0.02) == "burnt"
+        with pytest.raises(ValueError, match="no number"):
+            await in_thread(int, "no number")
+        burn(0.01)
+        raise LookupError("its end")
+
+    beside = asyncio.create_task(others())
+    with pytest.raises(LookupError, match="its end"):
+        await asyncio.create_task(_counted(work(), batch))
+    await beside
+    assert batch.cost_seconds == pytest.approx(0.04, rel=0.25)
+
+
+async def test_work_on_a_batch_can_be_cancelled() -> None:
+    batch, ended = Batch("transactions", 1, {}, CommitLedger(), asyncio.Event()), list[str]()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    task = asyncio.create_task(_counted(work(), batch))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended == ["cancelled"]
+
+
+async def _counted(work: Coroutine[Any, Any, None], batch: Batch) -> None:
+    await counted(work, batch)

@@ -10,6 +10,7 @@ from aiokafka import TopicPartition
 
 from features.history.records import card_hash
 from stream.engine.budgets import LEAST_TAKEN, PIECE_SECONDS, ROUND_SECONDS, Budgets
+from support.stream_records import CARD_NUMBER
 
 TOPIC = "transactions"
 HERE = TopicPartition(TOPIC, 0)
@@ -71,8 +72,10 @@ def test_a_partition_goes_on_apart_that_had_most_of_a_batch_that_took_long(
         ([*records(20, key=b"one card"), *records(20)], ""),
         ([SimpleNamespace(key=None, value=b"", headers=())] * 40, ""),
         (records(40, key=b"\xff\xfe no text"), None),
+        (records(40, key=CARD_NUMBER.encode()), ""),
+        (records(40, key=f"000{CARD_NUMBER[:8]}-{CARD_NUMBER[8:]}".encode()), ""),
     ],
-    ids=["one card", "one for the most part", "one of many", "no key", "no text"],
+    ids=["one card", "one for the most part", "one of many", "no key", "no text", "a card number", "a dressed one"],
 )
 def test_the_card_with_most_of_the_records_is_named_by_its_hash_alone(
     some: Sequence[Any], card: str | None, budgets: Budgets, caplog: pytest.LogCaptureFixture

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import pytest
 from aiokafka import TopicPartition
 from faust.types import TP
+from numpy.random import default_rng
 
 from stream.engine import transport
 from stream.engine.batches import Batch, Commit, CommitLedger
+from stream.engine.budgets import Budgets
 from stream.engine.fetch_thread import Fetched
-from stream.engine.lanes import Lane, LaneKind
+from stream.engine.lanes import AsidePartitions, Lane, LaneKind
 from stream.engine.transport import BatchConsumer
 
 HERE, ELSEWHERE = TopicPartition("transactions", 0), TopicPartition("transactions", 1)
@@ -209,3 +211,39 @@ async def test_a_lane_whose_flow_is_stopped_leaves_no_task_behind(monkeypatch: p
     fetcher.should_stop = True
     made.can_resume_flow.set()  # ends the wait at once
     await asyncio.wait_for(polling, 5)
+
+
+@pytest.mark.parametrize("kind", [LaneKind.SHARED, LaneKind.APART])
+async def test_a_partition_changes_its_lane_only_after_it_is_set_aside_and_will_be_read_again(
+    kind: LaneKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its later records would be decided by the other lane, and the commit would pass over these."""
+    made: Any = consumer({HERE: 0})[0]
+    made.flow_active, made.aside = True, AsidePartitions(asyncio.get_running_loop().time, default_rng())
+    made.budgets, changed = Budgets(lambda: 0.0), list[bool]()
+    lane = Lane("transactions", kind)
+
+    async def fetch(*_: object) -> Fetched:
+        records = [SimpleNamespace(offset=at, key=b"c", value=b"v", headers=()) for at in range(64)]
+        return Fetched({HERE: records}, {})  # type: ignore[dict-item]
+
+    async def fail(batch: Batch) -> None:
+        batch.cost_seconds = 1.0 if kind is LaneKind.SHARED else 0.0
+        batch.set_aside(0, "its scores are not acknowledged")
+
+    async def seek(*_: object) -> None:
+        changed.append((HERE in made.budgets) is (kind is LaneKind.SHARED))
+        await asyncio.sleep(0)
+        changed.append((HERE in made.budgets) is (kind is LaneKind.SHARED))
+
+    if kind is LaneKind.APART:
+        made.budgets.judge("transactions", {0: (await fetch()).records[HERE]}, 1.0, 2)
+        made.budgets.clock = lambda: 60.0
+        made.budgets._apart[HERE].piece = 512
+    made._fetch, made._deliver, made._seek, made.draining = fetch, fail, seek, asyncio.Event()
+    made._read_offset = {TP(*HERE): None}
+    monkeypatch.setattr(BatchConsumer, "owned", {"transactions": 2})
+    await asyncio.wait_for(made._poll_once(lane, [HERE]), 5)
+    assert changed == [False, False], "not while it is sought"
+    assert HERE in made.aside
+    assert (HERE in made.budgets) is (kind is LaneKind.SHARED), "afterwards"

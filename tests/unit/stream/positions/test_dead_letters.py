@@ -190,9 +190,13 @@ def a_lot(count: int, since: int = 0, partition: int = 0) -> list[Told]:
 def test_a_partition_halts_at_the_1000th_dead_letter_in_a_row() -> None:
     runs, lot = DeadLetterRuns(), a_lot(MAX_RUN)
     runs.add(map(letter, lot[:-1]), {0: lot[:-1]})
-    assert runs.halted == {}
+    assert runs.reached == {}
     runs.add([letter(lot[-1], f"got {CARD_NUMBER}")], {0: lot[-1:]})
-    assert runs.halted.keys() == {0}
+    assert (runs.reached.keys(), runs.halted) == ({0}, {}), "its letters are not written yet"
+    runs.written(1, 2, 50)
+    runs.written(0, 2, 1_004)
+    assert (runs.reached, runs.halted.keys()) == ({}, {0})
+    assert (runs.halted[0].log, runs.halted[0].read_to) == (2, 1_004)
     told = str(runs.halted[0])
     assert "up to offset 999, the last not_json; see `fraudstream dead-letters show transactions:0:999`" in told
     assert "`fraudstream dead-letters skip --topic transactions --partition 0 --offset 999`" in told

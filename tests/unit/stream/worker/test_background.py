@@ -265,7 +265,7 @@ async def test_a_step_of_start_up_is_tried_again(monkeypatch: pytest.MonkeyPatch
 
 async def test_a_batch_that_ends_as_cancelled_on_its_own_ends_the_process(ended: list[str]) -> None:
     async def batches() -> AsyncIterator[Any]:
-        yield SimpleNamespace(value=SimpleNamespace(topic="transactions"))
+        yield SimpleNamespace(value=SimpleNamespace(topic="transactions", cost_seconds=0.0))
 
     await agents.batch_agent(give_up)(SimpleNamespace(channel=batches()))
     await settle()

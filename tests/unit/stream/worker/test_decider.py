@@ -163,7 +163,7 @@ async def test_what_was_accepted_as_lost_is_neither_decided_nor_applied_in_the_l
     batch = Batch("transactions", 1, {0: records}, ledger, asyncio.Event())
     decider: Any = Decider.__new__(Decider)
     decider._settings, decider._follower = Settings(), SimpleNamespace(logs=Logs(lost=lost))
-    decider._runs, decider._topic = SimpleNamespace(halted={}), "transactions"
+    decider._runs, decider._topic = DeadLetterRuns(), "transactions"
     decider._positions = SimpleNamespace(
         log=0,
         is_accepted=lambda _partition, offset: offset < 3,
@@ -181,20 +181,29 @@ async def test_what_was_accepted_as_lost_is_neither_decided_nor_applied_in_the_l
     assert (*kept, parted.settled) == ([2], [3, 4], 1), "a batch kept from an earlier reading begins before this one"
 
 
-def test_a_halted_partition_is_held_until_the_end_of_its_run_is_skipped_in_its_log_or_that_log_is_gone() -> None:
+def test_a_halted_partition_is_held_until_its_end_is_skipped_in_its_log_or_another_worker_has_read_on() -> None:
     decider: Any = Decider.__new__(Decider)
     decider._topic, decider._runs = "transactions", DeadLetterRuns()
-    decider._positions = SimpleNamespace(log=3, partitions={0, 1})
-    decider._runs_of = dict.fromkeys((0, 1, 2), (7, 3))
+    committed = {0: 1_004, 1: 2_004, 2: 0}
+    decider._positions = SimpleNamespace(log=3, partitions={0, 1}, committed=committed.__getitem__)
     for partition, offset in ((0, 999), (1, 1_999), (2, 999)):
-        code = DeadLetterCode.NOT_JSON
-        decider._runs.halted[partition] = Halt("transactions", partition, offset, code)
+        decider._runs.reached[partition] = Halt("transactions", partition, offset, DeadLetterCode.NOT_JSON)
+        assert TopicPartition("transactions", partition) not in (held := held_by(decider)), held
+        decider._runs.written(partition, 3, offset + 5)
     of_others = {("d", "transactions", 0): {SkippedRange(2, 999), SkippedRange(3, 998)}}
-    decider._follower = SimpleNamespace(logs=Logs(skipped=of_others))
-    assert decider.held() == {TopicPartition("transactions", one) for one in (0, 1, 2)}
+    decider._follower.logs = Logs(skipped=of_others)
+    assert held_by(decider) == {TopicPartition("transactions", one) for one in (0, 1, 2)}
     assert decider.halted == 2, "of its own partitions"
     decider._follower.logs = Logs(skipped=of_others | {("d", "transactions", 1): {SkippedRange(3, 1_999)}})
-    assert decider.held() == {TopicPartition("transactions", one) for one in (0, 2)}
+    assert held_by(decider) == {TopicPartition("transactions", one) for one in (0, 2)}
+    committed[0] = 1_005
+    assert held_by(decider) == {TopicPartition("transactions", 2)}, "another worker owned it and went on"
     decider._positions.log = 4
-    assert decider.held() == set()
+    assert held_by(decider) == set(), "in the next log that offset is another record"
     assert decider.halted == 0
+
+
+def held_by(decider: Any) -> Any:
+    if not hasattr(decider, "_follower"):
+        decider._follower = SimpleNamespace(logs=Logs())
+    return decider.held()
