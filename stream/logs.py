@@ -23,7 +23,7 @@ OWN_LOGGERS = "fraudstream"
 """The root of our own loggers; all others belong to libraries."""
 
 _TOLD = ("because it is rebalancing", 'Unable connect to "%s:%s"')
-"""Of lines of aiokafka that our own say better."""
+"""Texts of aiokafka's lines that repeat, less clearly, what our own lines say."""
 BURST_SECONDS = 10.0
 _MOST_BURSTS = 1_000
 
@@ -86,10 +86,10 @@ def service_formatter(
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """Tell whether a line of a library is worth one: of each rebalance, and of brokers that none answers, ours tell.
+    """Tell whether a line says something new: our own lines report each rebalance, and that no broker answers.
 
-    aiokafka writes the latter as `"host:port"` for each address that it is given; of a single node of a cluster that it
-    has reached it writes another, which nothing else tells of.
+    aiokafka logs `Unable connect to "host:port"` for each address that it begins with. Its line about a node of a
+    cluster that it has reached is worded differently and passes: none of ours reports that.
     """
     return not any(told in str(record.msg) for told in _TOLD)
 

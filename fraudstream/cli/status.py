@@ -5,8 +5,9 @@ import time
 
 import click
 
+from features.errors import DeclarationError
+from features.vector.sets import load_sets
 from fraudstream.cli.arguments import Duration
-from fraudstream.cli.feature_sets import features_or_refuse
 from fraudstream.cli.model_history import label, names_of_models
 from fraudstream.cli.output import json_option, say
 from fraudstream.cli.progress import bars
@@ -17,7 +18,7 @@ from fraudstream.console import terminal
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.guard.finding import Limits
 from fraudstream.ops.watch.fleet_sections import state_fleet
-from fraudstream.ops.watch.fleet_status import FleetStatus, look_first, read_fleet, role_rows
+from fraudstream.ops.watch.fleet_status import FleetStatus, LookBack, look_first, read_fleet, role_rows
 from stream.settings import Settings
 
 _LEAST_SECONDS = 1.0
@@ -69,6 +70,14 @@ def _show(settings: Settings, limits: Limits, *, as_json: bool, clears: bool) ->
 
 
 def _look(settings: Settings, limits: Limits) -> FleetStatus:
-    look_back_days = features_or_refuse(settings.features).look_back_days
     with Refusals(settings), bars() as bar:
-        return asyncio.run(read_fleet(settings, limits, look_back_days, lambda done, total: bar("scores", done, total)))
+        found = asyncio.run(read_fleet(settings, limits, lambda done, total: bar("scores", done, total)))
+    return found._replace(look_back=_look_back(settings))
+
+
+def _look_back(settings: Settings) -> LookBack:
+    """Return how far the features look back; in an emergency that they are not installed here refuses nothing."""
+    try:
+        return LookBack(load_sets(settings.features).look_back_days)
+    except DeclarationError as error:
+        return LookBack(unknown=str(error))

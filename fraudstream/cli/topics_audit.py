@@ -23,7 +23,9 @@ def topics_audit(*, since_ms: int, until_ms: int | None, as_json: bool) -> None:
 
     An offset is decided or refused, or neither since it repeats another, is a backfill's, holds no record, or was
     accepted as lost or skipped. Where that does not hold, the places are named, and the command ends with 1. So it does
-    where Kafka has lost scores that it had acknowledged, and their payments were decided again.
+    where Kafka has lost scores that it had acknowledged, and their payments were decided again. Those are counted that
+    a worker or a commit had noted, if the score that tells of them has a timestamp in the range; later ones may be
+    lost, too.
     """
     settings = settings_or_refuse()
     with Refusals(settings), bars() as progress:
@@ -45,6 +47,7 @@ def _audit_lines(report: AuditReport) -> Iterator[str]:
         more = report.fault_counts[fault] - len(places)
         yield f"{fault.replace('_', ' ')}: {shown}{f' and {more:,} more' if more else ''}"
     if report.lost_scores:
-        yield f"up to {report.lost_scores:,} acknowledged scores were lost by Kafka: their payments were decided again"
+        lost = f"Kafka lost up to {report.lost_scores:,} acknowledged scores that a worker or a commit had noted"
+        yield f"{lost}, and perhaps later ones: their payments were decided again"
     broken = any(report.faults.values())
     yield "the rule is broken at these places (partition:offset)" if broken else "each offset has one verdict"

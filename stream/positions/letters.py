@@ -17,9 +17,14 @@ from stream.consumer import place_of
 from stream.engine.batches import Record
 
 LETTERS_READ = "letters-read"
-SCORES_LOST = "scores-lost"
-"""The header of the first score after acknowledged ones were found gone: how many, at most."""
 """The header of the first score after a claim: the offset of `dead-letters` up to which the new owner has read."""
+SCORES_LOST = "scores-lost"
+"""The header of the first score after acknowledged ones were found gone: how many, at most, of those that were noted.
+
+A commit notes how far scores were read, and a running worker how far it has written; later ones are not counted.
+"""
+OWN_HEADERS = frozenset({LETTERS_READ, SCORES_LOST})
+"""Headers of a score with which a worker speaks to other readers: a producer's are not passed on."""
 CODE = "error.code"
 """The first of the headers that a worker adds to those of the refused record."""
 SOURCE_LOG, EPOCH = "source.log", "epoch"

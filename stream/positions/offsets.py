@@ -288,8 +288,8 @@ class ResumePoint(NamedTuple):
 
     `moved` is the offset of a commit that no worker has made, so that it does not say what was read. `copied` is the
     offset of the last commit of a worker where Kafka has another one or none, by a copy that proves it; else None.
-    `scores_lost` is how many scores at most are gone that were there at the commit; what they decided may be undecided
-    again.
+    `scores_lost` is how many scores at most are gone of those that the commit had noted; later ones may be gone, too.
+    What they decided may be undecided again.
     """
 
     committed: int | None

@@ -131,8 +131,8 @@ class TailReader:
             end = await self._end_of_last_batch(tp, begin, end)
         if lost := max(0, start.position.scores_offset - end):
             log.warning(
-                "%s partition %d ends at %d and was read to %d before: up to %d scores that Kafka had acknowledged are "
-                "gone; payments that have none now are decided again",
+                "%s partition %d ends at %d, and a commit notes %d: up to %d scores that Kafka had acknowledged are "
+                "gone of those that the commit notes, perhaps more; payments that have none now are decided again",
                 *(*tp, end, start.position.scores_offset, lost),
             )
         position = start_at(start.position, begin, end)

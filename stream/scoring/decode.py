@@ -26,11 +26,13 @@ from stream.engine.unpacking import LARGEST_HEADER_COUNT, LARGEST_NAMED, Fetched
 from stream.id_rules import NO_SHAPES, IdRules
 from stream.kafka.topics import LARGEST_LEAD_MS
 from stream.positions.dead_letters import DeadLetter
+from stream.positions.letters import OWN_HEADERS
 from stream.redaction import PASSED_AS_THEY_ARE, shorten
 
 _LARGEST_HEADERS_BYTES = 1024 * 1024
 """Half of what an output may be as a whole; a score itself is a few kB."""
 _LONGEST_NAME = 64
+_MEANINGFUL = OWN_HEADERS | {BACKFILL_HEADER}
 _NO_EXPONENT = 0
 _COLUMNS = 8
 """How many of a transaction's columns are int64."""
@@ -132,7 +134,9 @@ def read_prediction_record(
 
 
 def without_impassable_headers(record: Record) -> tuple[Record, tuple[str, ...]]:
-    """Leave out headers that would make an output too large to pass on, the largest first, and unknown backfill marks.
+    """Leave out headers that would make an output too large to pass on, the largest first, and misleading ones.
+
+    Misleading are unknown backfill marks, and headers with which only a worker speaks to readers of scores.
 
     Returns the record, and the names of headers of the original that cannot be passed on: of the first
     `LARGEST_NAMED`, and how many more there are.
@@ -140,7 +144,7 @@ def without_impassable_headers(record: Record) -> tuple[Record, tuple[str, ...]]
     if not (record.headers or record.left_out or record.left_out_more):
         return record, ()
     headers = record.headers[:LARGEST_HEADER_COUNT]
-    left_out = _too_large(headers) | _unknown_marks(headers)
+    left_out = _too_large(headers) | _misleading(headers)
     more = record.headers[LARGEST_HEADER_COUNT:]
     count = len(record.left_out) + record.left_out_more + len(left_out) + len(more)
     if not count:
@@ -162,10 +166,15 @@ def without_impassable_headers(record: Record) -> tuple[Record, tuple[str, ...]]
     return copy, (*named, *unnamed)
 
 
-def _unknown_marks(headers: Headers) -> set[int]:
-    """Return which headers have the name of a backfill's mark and are none: such a payment is decided."""
-    named = {at for at, (name, _) in enumerate(headers) if name == BACKFILL_HEADER}
-    return named if named and backfill_mark(headers) is None else set()
+def _misleading(headers: Headers) -> set[int]:
+    """Return which headers have a name of a worker's own, or that of a backfill's mark and are none.
+
+    A payment with such a mark is decided. A worker's own would tell of a loss, or of late dead letters, in its name.
+    """
+    named = {at for at, (name, _) in enumerate(headers) if name in _MEANINGFUL}
+    if named and backfill_mark(headers) is not None:
+        return {at for at in named if headers[at][0] != BACKFILL_HEADER}
+    return named
 
 
 def _too_large(headers: Headers) -> set[int]:

@@ -158,6 +158,7 @@ class DecisionPositions:
         self._term = self._follower.term
         self.role = role_of(self._settings, self._follower)
         self._known, self._committed, self._handled = {}, {}, {}
+        self._refusals.begin_assignment()
         self._starts.losses.clear()
         self.epochs.clear()
         self._begin(self.partitions)
@@ -191,6 +192,7 @@ class DecisionPositions:
         """
         if (known := self._known.pop(partition, None)) is not None:
             self.epochs.note(partition, known.standing.highest_epoch)
+            self._refusals.expect(partition, known.scores_offset)
         if given_up:
             self.epochs.raise_attempt(partition)
         self._begin(frozenset({partition}), after)
@@ -260,15 +262,15 @@ class DecisionPositions:
     def advance(self, partition: int, revision: int, scores: ScoresToWrite, end: int) -> bool:
         """Move a partition behind scores that the broker has acknowledged; its topic ends at `end` now.
 
-        Returns False if somebody else has written there since: then it must be read which scores are valid.
+        Returns False if they do not follow ours, since others wrote or Kafka lost some: read again which are valid.
         """
         before, last = self._known[partition], scores.records[-1]
-        if end - len(scores.records) != before.scores_offset:
-            log.warning("partition %d: offsets %d to %d are of others", partition, before.scores_offset, end)
+        if (wanted_end := before.scores_offset + len(scores.records)) != end:
+            log.warning("partition %d: its scores end at %d, and not at %d", partition, end, wanted_end)
+            self._known[partition] = before._replace(scores_offset=wanted_end)  # it is read again from here on
             return False
         place, first = place_of(self.log, last.source_offset), scores.records[0].source_offset
         term, epoch = self.role.term.number, self.epochs[partition]
-        claim = self.claim_headers(partition)
         self._refusals.claimed(partition)
         if revision > before.revision_in(term):
             self._announce(Cutover(partition, revision, first))
@@ -285,7 +287,7 @@ class DecisionPositions:
             let_through=scores.limits.let_through,
             term=term,
             handover=None,
-            claims=before.claims_after(epoch, letters_read_of(claim)),
+            claims=before.claims_after(epoch, letters_read_of(self.claim_headers(partition))),
         )
         return True
 
@@ -339,12 +341,11 @@ class DecisionPositions:
 
     async def _read(self, readers: Readers, reading: _Reading, partition: int, left: set[int]) -> None:
         """Read one partition's position; retry while its broker is unavailable."""
-        reader, _ = readers
         while self._is_newest(reading, partition):
             try:
                 with given_up_as_error():
-                    point = await reader.read(partition)
-                    self.scores_ids[partition] = reader.scores_id
+                    point = await readers[0].read(partition)
+                    self.scores_ids[partition] = readers[0].scores_id
                     await self._resume(readers, reading, partition, point)
             except RebalanceInProgressError as error:
                 log.info("the position of partition %d has to be read again: %s", partition, error)

@@ -4,6 +4,7 @@ Read from `dead-letters` whenever a partition's position is read, behind the end
 before the scores of its batch, so none is missing of what these say is decided.
 """
 
+import logging
 from collections.abc import Container, Mapping
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from stream.positions.offsets import Position, ResumePoint
 from stream.positions.refused import LettersTail
 from stream.positions.score_tails import TailReader
 from stream.scoring.facts import FactListener, LateLetters
+
+log = logging.getLogger("fraudstream.refusals")
 
 _NONE: Mapping[int, int] = {}
 
@@ -64,6 +67,15 @@ class PartitionRefusals:
         self._counted_to: dict[int, int] = {}
         self._resumed: dict[int, _Resumed] = {}
         self._lost: dict[int, int] = {}
+        self._written_to: dict[int, int] = {}
+
+    def begin_assignment(self) -> None:
+        """Forget how far scores were written: from now on others may write, and note what is gone, too."""
+        self._written_to.clear()
+
+    def expect(self, partition: int, scores_offset: int) -> None:
+        """Note how far the scores of an own partition were written that is read again: none of them may be missing."""
+        self._written_to[partition] = scores_offset
 
     def settle(self, partition: int, position: Position, tail: LettersTail, first: int) -> Position:
         """Take what was read for a partition that goes on at offset `first`; return its position with what matters.
@@ -91,16 +103,36 @@ class PartitionRefusals:
     async def resume(self, reader: TailReader, partition: int, point: ResumePoint, first: int) -> None:
         """Note that a partition is read on at `first`, and find out which skips from there on came after a decision.
 
+        What is gone of its scores is told by the next one, unless one that was written since has told of it.
+
         Raises:
             aiokafka.errors.KafkaError: the broker does not respond.
         """
-        position, log = point.position, point.position.log
+        position, topic_log = point.position, point.position.log
         skipped = self._follower.logs.skipped_in(self._topic, partition, position.log)
-        past = [offset for offset in skipped if first <= offset < position.decided_to(log)]
-        passed_over = await reader.undecided(partition, log, past) if past else frozenset()
-        self._resumed[partition] = _Resumed(first, position.standing.last_place, passed_over)
-        if point.scores_lost:
-            self._lost[partition] = point.scores_lost
+        past = [offset for offset in skipped if first <= offset < position.decided_to(topic_log)]
+        passed_over = await reader.undecided(partition, topic_log, past) if past else frozenset()
+        before, last_place = self._resumed.get(partition, _NOT_RESUMED), position.standing.last_place
+        self._resumed[partition] = _Resumed(first, last_place, passed_over)
+        if lost := self._count_lost(partition, point):
+            self._lost[partition] = lost
+        elif last_place != before.last_place:
+            # A valid score was written since: ours with the header, though its write seemed to fail, or another
+            # owner's, who has told of the loss. The same number again would be counted twice.
+            self._lost.pop(partition, None)
+
+    def _count_lost(self, partition: int, point: ResumePoint) -> int:
+        """Return how many scores are gone; what this assignment has written to is later than what a commit notes."""
+        written_to, end = self._written_to.get(partition), point.position.scores_offset
+        if written_to is None:
+            return point.scores_lost
+        if written_to > end:
+            log.warning(
+                "the scores of partition %d end at %d, and this worker has written to %d: up to %d that Kafka had "
+                "acknowledged are gone; payments that have none now are decided again",
+                *(partition, end, written_to, written_to - end),
+            )
+        return max(0, written_to - end)
 
     def skipped(self, partition: int, log: int) -> AbstractSet[int]:
         """Return the offsets of a partition's log that operators let workers pass over, of whichever deployment.

@@ -5,6 +5,7 @@ backfilled, no record, or in a range that was accepted as lost or skipped. The s
 letters, then the transactions: so nothing is missing of what the scores say is settled, while workers go on.
 """
 
+import sys
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -34,6 +35,7 @@ MOST_PLACES = 100
 """So many places of each fault are named."""
 _PARTS = 1000
 _UNKNOWN = 0
+_ALL_TIMES = range(sys.maxsize)
 
 Ints = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]
@@ -79,8 +81,8 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `offsets` counts them by kind, `faults` names the places where the rule is broken, `repeated` some of those that
     repeat another, with that one. `late_letters` are void, `void_scores` too; `earlier_logs` counts decisions of topics
-    that were made anew since. `lost_scores` counts, at most, those that Kafka had acknowledged and lost: readers may
-    have seen other decisions than were made again.
+    that were made anew since. `lost_scores` counts, at most, acknowledged scores that Kafka lost after a worker or a
+    commit had noted them, as scores in the range tell: readers may have seen other decisions than were made again.
     """
 
     topic: str
@@ -102,9 +104,11 @@ class ScoredPartition:
 
     `decided` are the transactions at `offsets`, `identities` those of all logs, at `places`. `log` is at first the last
     one that was accepted for the partition: others of the topic may be a log ahead, where the end of it was cut off.
+    `lost` counts what scores with timestamps in `times_ms` tell to be gone.
     """
 
     log: int
+    times_ms: range = _ALL_TIMES
     position: Position = field(default_factory=Position)
     offsets: "array[int]" = field(default_factory=lambda: array("q"))
     decided: "array[int]" = field(default_factory=lambda: array("Q"))
@@ -117,24 +121,26 @@ class ScoredPartition:
         """Fold one record of the partition's scores."""
         score, before = read_decision(record), self.position
         self.position = folded(before, record)
-        self.lost += scores_lost_of(record.headers)
         if score is None or not before.standing.is_valid(score.epoch, score.place):
             return
+        if record.headers and record.timestamp in self.times_ms:
+            self.lost += scores_lost_of(record.headers)
         self.identities.append(int(score.identity, 16))
         self.places.append(score.place)
         log, offset = divmod(score.place, OFFSETS_OF_A_LOG)
-        if log > self.log:
-            self._begin_log(log)
+        self.begin_log(log)
         if log == self.log:
             self.offsets.append(offset)
             self.decided.append(int(score.identity, 16))
         else:
             self.earlier += 1
 
-    def _begin_log(self, log: int) -> None:
-        self.earlier += len(self.offsets)
-        del self.offsets[:], self.decided[:]
-        self.log = log
+    def begin_log(self, log: int) -> None:
+        """Go on in a log, unless it is none after the present one: a score or a dead letter is of it."""
+        if log > self.log:
+            self.earlier += len(self.offsets)
+            del self.offsets[:], self.decided[:]
+            self.log = log
 
     @property
     def last(self) -> int:
@@ -306,10 +312,12 @@ async def audit(settings: Settings, since_ms: int, until_ms: int | None, progres
     """
     topic, fold = settings.topic(TRANSACTIONS.name), await read_fold(settings)
     log = await _log_of(settings, topic, fold.logs)
-    scored = await _read_scores(settings, lambda partition: _own_log(fold.logs, topic, partition, log), progress)
+    times_ms = range(since_ms, _ALL_TIMES.stop if until_ms is None else until_ms)
+    scored = await _read_scores(settings, lambda one: _own_log(fold.logs, topic, one, log), times_ms, progress)
     claims = {partition: one.position.claims for partition, one in scored.items()}
     letters = await read_letters(settings, fold.term)
     of_topic = {source: columns for source, columns in letters.items() if source[0] == topic}
+    _begin_logs_of_letters(scored, of_topic)
     verdicts = _Verdicts(scored, refused_by(of_topic, claims, topic), fold.logs)
     partitions: dict[int, PartitionAudit] = {}
     async with scan_topic(settings, topic, since_ms) as scan:
@@ -354,9 +362,10 @@ async def _log_of(settings: Settings, topic: str, logs: Logs) -> int:
 
 
 def _own_log(logs: Logs, topic: str, partition: int, log: int) -> int:
-    """Return the log in which a partition was last accepted; that of the topic, `log`, while no other is known.
+    """Return the log in which a partition was last accepted; that of the topic, `log`, while none of it is accepted.
 
-    Where the end of a topic was cut off, the partitions whose loss is not accepted go on in the log before.
+    Where the end of a topic was cut off, the partitions whose loss is not accepted go on in the log before. One that
+    had lost nothing needs no acceptance: its scores and dead letters tell of a later log.
     """
     if log > logs.last(topic):
         return log
@@ -364,12 +373,18 @@ def _own_log(logs: Logs, topic: str, partition: int, log: int) -> int:
     return max(accepted, default=0)
 
 
+def _begin_logs_of_letters(scored: Mapping[int, ScoredPartition], sources: Iterable[tuple[str, int, int]]) -> None:
+    for _, partition, log in sources:
+        if partition in scored:
+            scored[partition].begin_log(log)
+
+
 async def _read_scores(
-    settings: Settings, log_of: Callable[[int], int], progress: Progress
+    settings: Settings, log_of: Callable[[int], int], times_ms: range, progress: Progress
 ) -> dict[int, ScoredPartition]:
     found: dict[int, ScoredPartition] = {}
     async with scan_topic(settings, settings.topic(SCORES.name), 0) as scan:
-        found = {partition: ScoredPartition(log_of(partition)) for partition in scan.first}
+        found = {partition: ScoredPartition(log_of(partition), times_ms) for partition in scan.first}
         async for records, share in scan.read():
             for record in records:
                 found[record.partition].add(record)

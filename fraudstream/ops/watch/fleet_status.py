@@ -75,11 +75,15 @@ class RecentLetters(NamedTuple):
         }
 
 
-class FleetStatus(NamedTuple):
-    """What was found at a time; `incidents` are those that are open.
+class LookBack(NamedTuple):
+    """How many days the features of the settings look back; `unknown` says why that is not known, empty if it is."""
 
-    `look_back_days` is how far the features of the settings look back.
-    """
+    days: int = 0
+    unknown: str = ""
+
+
+class FleetStatus(NamedTuple):
+    """What was found at a time; `incidents` are those that are open."""
 
     at_ms: int
     state: DeploymentState
@@ -89,7 +93,7 @@ class FleetStatus(NamedTuple):
     partitions: tuple[PartitionWait, ...]
     incidents: tuple[ToldIncident, ...]
     letters: RecentLetters = RecentLetters()
-    look_back_days: int = 0
+    look_back: LookBack = LookBack()
 
     @property
     def worst(self) -> PartitionWait | None:
@@ -108,7 +112,7 @@ class FleetStatus(NamedTuple):
             "partitions": [one._asdict() for one in self.partitions],
             "incidents": [one.facts() for one in self.incidents],
             "dead_letters": self.letters.facts(),
-            "history_missing_days": missing_days(self.state.histories.days, self.look_back_days),
+            "history_missing_days": missing_days(self.state.histories.days, self.look_back.days),
             "look_first": [one._asdict() for one in look_first(self)],
         }
 
@@ -127,8 +131,8 @@ def roles(lineup: Lineup, at_ms: int) -> dict[str, Any]:
     }
 
 
-async def read_fleet(settings: Settings, limits: Limits, look_back_days: int, tell: rollout_status.Tell) -> FleetStatus:
-    """Read the settings' deployment once; its features look back so far.
+async def read_fleet(settings: Settings, limits: Limits, tell: rollout_status.Tell) -> FleetStatus:
+    """Read the settings' deployment once, apart from how far its features look back.
 
     Raises:
         ControlLogError: the event log has lost records.
@@ -147,7 +151,6 @@ async def read_fleet(settings: Settings, limits: Limits, look_back_days: int, te
         await _waits(settings, state.unread),
         tuple(one for one in await read_incidents(settings) if one.last.is_open),
         recent_letters(await read_letters(settings, at_ms - _LETTERS_MS), settings.deployment, at_ms),
-        look_back_days,
     )
 
 
@@ -239,8 +242,11 @@ def _letters(status: FleetStatus) -> Iterator[FirstLook]:
 
 
 def _young(status: FleetStatus) -> Iterator[FirstLook]:
-    if status.state.decided_ms:
-        for warning in young_history(status.state.histories.days, status.look_back_days):
+    if status.look_back.unknown:
+        what = "whether histories are too young is not known, since the features cannot be loaded here"
+        yield FirstLook(f"{what}: {status.look_back.unknown}", f"{PREFIX}FEATURES")
+    elif status.state.decided_ms:
+        for warning in young_history(status.state.histories.days, status.look_back.days):
             yield FirstLook(warning, "fraudstream backfill FILE")
 
 

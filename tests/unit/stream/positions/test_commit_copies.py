@@ -305,5 +305,5 @@ def test_scores_that_are_gone_since_the_commit_are_counted_and_told_of(
     starts = {0: ResumePoint(7, folded(NORMAL)._replace(scores_offset=len(NORMAL) + gone))}
     point = asyncio.run(TailReader(stored, SCORES.topic, HERE, starts, None, letters=no_letters).read(0))
     assert (point.scores_lost, point.position.standing) == (gone, folded(NORMAL).standing)
-    told = "up to 5 scores that Kafka had acknowledged are gone"
+    told = "up to 5 scores that Kafka had acknowledged are gone of those that the commit notes"
     assert [told in line for line in caplog.messages] == ([True] if gone else [])

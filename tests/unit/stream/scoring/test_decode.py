@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from stream.contract.transaction import BACKFILL_HEADER
 from stream.engine.unpacking import LARGEST_HEADER_COUNT, FetchedRecord
+from stream.positions.letters import LETTERS_READ, SCORES_LOST
 from stream.scoring.decode import without_impassable_headers
 
 MIB = 1024 * 1024
@@ -47,6 +49,15 @@ def test_the_largest_are_left_out_first_and_identifiers_last_and_they_are_named_
     assert named == ("headers.b", "headers.c")
     passable, named = without_impassable_headers(record([headers[0], headers[2], headers[3]]))
     assert ([name for name, _ in passable.headers], named) == (["b", "d"], ("headers.c",))
+
+
+@pytest.mark.parametrize("mark", [(), (BACKFILL_HEADER, b"c" * 16 + b":1")], ids=["decided", "filled in"])
+def test_headers_with_which_a_worker_speaks_to_readers_are_left_out_of_what_a_producer_wrote(mark: Header) -> None:
+    kept: list[Header] = [("scores-lost-", b"1"), *([mark] if mark else [])]
+    own: list[Header] = [(SCORES_LOST, b"1000"), (LETTERS_READ, b"0"), (SCORES_LOST, None)]
+    passable, named = without_impassable_headers(record([own[0], *kept, *own[1:]]))
+    assert passable.headers == tuple(kept)
+    assert named == ("headers.scores-lost", "headers.letters-read", "headers.scores-lost")
 
 
 def test_what_was_not_read_is_named_before_what_does_not_fit_and_counted_with_it() -> None:

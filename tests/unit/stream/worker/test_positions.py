@@ -22,6 +22,7 @@ from stream.engine.fetcher import Trouble
 from stream.engine.publisher import Outgoing
 from stream.engine.unpacking import Unreadable
 from stream.errors import WriteGivenUpError
+from stream.positions.letters import SCORES_LOST
 from stream.positions.losses import Progress, Start, find_start
 from stream.positions.offsets import Position, ResumePoint
 from stream.recovery.repairer import Repairer
@@ -554,3 +555,25 @@ async def test_an_epoch_beyond_the_own_generations_is_raised_only_once_the_next_
     assert read.advance(0, 0, ScoresToWrite([score], LimitState()), read[0].scores_offset + 1)
     read.read_again(0, given_up=True)
     assert (read.epochs, brokers.fatal) == ({0: 8 * 2**10 + 1}, [])
+
+
+@pytest.mark.parametrize("own", [0, 3], ids=["its write failed", "its write ends where none of its own should"])
+async def test_a_running_worker_that_finds_its_scores_cut_tells_how_many_are_gone(brokers: Brokers, own: int) -> None:
+    brokers.ends = iter([100, 95 + own, 95 + own])
+    read = await claimed(brokers)
+    assert read[0].scores_offset == 100
+    scores = [Outgoing(10 + number, b"card", b"", (), f"t-{number}") for number in range(own)]
+    assert not own or not read.advance(0, 0, ScoresToWrite(scores, LimitState()), 95 + own)
+    read.read_again(0)
+    read.read_again(0)
+    await settle()
+    assert (SCORES_LOST, b"5") in read.claim_headers(0)
+
+
+async def test_scores_of_others_before_the_own_are_no_loss(brokers: Brokers) -> None:
+    brokers.ends = iter([100, 103])
+    read = await claimed(brokers)
+    assert not read.advance(0, 0, ScoresToWrite([Outgoing(10, b"card", b"", (), "t-0")], LimitState()), 103)
+    read.read_again(0)
+    await settle()
+    assert SCORES_LOST not in dict(read.claim_headers(0))

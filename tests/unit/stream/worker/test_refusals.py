@@ -70,6 +70,37 @@ async def test_the_first_score_after_a_loss_of_scores_says_how_many_are_gone_unt
     assert made.claim_headers(HERE, Standing(2_048, 5), 2_048) == []
 
 
+async def test_a_loss_is_told_once_though_the_partition_was_elsewhere_meanwhile() -> None:
+    made, _ = refusals()
+    reader: Any = None  # asked only about offsets that were skipped
+    found = Position(Standing(1_024, 4))
+    await made.resume(reader, HERE, ResumePoint(5, found, scores_lost=5), 5)
+    await made.resume(reader, HERE, ResumePoint(5, found), 5)
+    assert made.claim_headers(HERE, found.standing, 1_024) == [(SCORES_LOST, b"5")], "nobody has written since"
+    await made.resume(reader, HERE, ResumePoint(9, Position(Standing(2_048, 8))), 9)
+    assert made.claim_headers(HERE, Standing(2_048, 8), 3_072) == [], "the owner between has told of it"
+
+
+async def test_a_worker_counts_what_is_gone_of_its_own_scores_and_not_by_an_earlier_commit(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made, _ = refusals()
+    reader: Any = None
+    found = Position(Standing(1_024, 4), scores_offset=95)
+    made.expect(HERE, 100)
+    await made.resume(reader, HERE, ResumePoint(5, found, scores_lost=2), 5)
+    assert made.claim_headers(HERE, found.standing, 1_024) == [(SCORES_LOST, b"5")]
+    (line,) = caplog.messages
+    assert "up to 5 that Kafka had acknowledged are gone" in line
+    made.expect(HERE, 95)  # three were written with the header, though their write seemed to fail
+    await made.resume(reader, HERE, ResumePoint(5, Position(Standing(1_024, 7), scores_offset=98), scores_lost=2), 5)
+    assert made.claim_headers(HERE, Standing(1_024, 7), 1_024) == []
+    made.expect(HERE, 98)
+    made.begin_assignment()
+    await made.resume(reader, HERE, ResumePoint(5, Position(Standing(2_048, 4), scores_offset=95)), 5)
+    assert made.claim_headers(HERE, Standing(2_048, 4), 3_072) == [], "another owner may have found it, and noted it"
+
+
 def test_a_commit_notes_the_claim_and_from_where_letters_have_to_be_read() -> None:
     made, position, _ = settled((3, 6, 1), (1, 9, 1), end=30)
     noted = made.noted(HERE, position, behind=7)

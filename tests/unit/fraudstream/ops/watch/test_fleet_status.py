@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from features.redis.age import PaymentDays
+from fraudstream.cli.status import _look_back
 from fraudstream.ops.report.document import Tone
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.deployments.publishers import Publishers
@@ -19,6 +20,7 @@ from fraudstream.ops.rollout.guard.watched import Past, past_of
 from fraudstream.ops.watch.fleet_sections import state_fleet
 from fraudstream.ops.watch.fleet_status import (
     FleetStatus,
+    LookBack,
     PartitionWait,
     RecentLetters,
     duration_text,
@@ -37,6 +39,7 @@ from models.worker_records import WorkerRecords
 from stream.contract.codes import DeadLetterCode
 from stream.contract.incident import Incident, IncidentKind, IncidentRule, Severity
 from stream.positions.dead_letters import DeadLetter, LetterOrigin
+from stream.settings import Settings
 from support.control_events import accepted
 from support.deployment_cases import GREEN
 from support.stream_records import Told
@@ -159,11 +162,23 @@ def test_a_day_with_refused_records_is_not_green() -> None:
 def test_young_histories_are_to_be_looked_at_as_at_the_workers() -> None:
     days = PaymentDays()
     days.add((20_000, 20_001))
-    found = status(histories=HistoriesFound(whole=True, found="whole", days=days), look_back_days=37)
+    found = status(histories=HistoriesFound(whole=True, found="whole", days=days), look_back=LookBack(37))
     (look,) = look_first(found)
     assert look.what.startswith("histories go back 1 days, but features look back 37")
     assert "They begin on 2024-10-04" in look.what
     assert (look.command, found.facts()["history_missing_days"]) == ("fraudstream backfill FILE", 36)
+
+
+def test_features_that_cannot_be_loaded_cost_one_answer_and_not_the_others() -> None:
+    look_back = _look_back(Settings(features="no_such_module"))
+    assert look_back.days == 0
+    found = status(look_back=look_back, workers=())
+    nobody, unknown = look_first(found)
+    assert (nobody.urgent, unknown.urgent, unknown.command) == (True, False, "FRAUDSTREAM_FEATURES")
+    assert unknown.what.startswith("whether histories are too young is not known, since the features cannot be loaded")
+    assert "no_such_module" in unknown.what
+    assert found.facts()["history_missing_days"] == 0
+    assert _look_back(Settings()).days > 0
 
 
 @pytest.mark.parametrize("found", ["redis://127.0.0.1:9/0: Connection refused", "Redis holds no histories of it"])
