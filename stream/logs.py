@@ -141,7 +141,7 @@ class CleanHandler(logging.StreamHandler[TextIO]):
         """Tell that a line is missing; the error's text may quote it."""
         error = sys.exc_info()[0]
         with suppress(OSError, ValueError):
-            sys.stderr.write(f"a line of {record.name} cannot be logged: {error.__name__ if error else 'unknown'}\n")
+            self.stream.write(f"a line of {record.name} cannot be logged: {error.__name__ if error else 'unknown'}\n")
 
 
 def _log_with(formatter: logging.Formatter, level: int) -> logging.Handler:
