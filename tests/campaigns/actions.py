@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 from campaigns.broker_actions import BROKER_ACTIONS, BrokerActions
 from campaigns.facts import scores_of
 from campaigns.plan import Step
+from campaigns.service_actions import SERVICE_ACTIONS, ServiceActions
 from campaigns.world import ADMIN_SECONDS, World
 from models.commands import CommandKind
 from stream.control.client import CommandRequest, send_command
@@ -45,11 +46,14 @@ class Actions:
         self._pool = ThreadPoolExecutor(16, "action")
         self._running: list[Future[None]] = []
         self._brokers = BrokerActions(world, self._beside)
+        self._services = ServiceActions(world, self._beside)
 
     def do(self, step: Step) -> None:
         """Do a step; what lasts goes on beside."""
         if step.action in BROKER_ACTIONS:
             BROKER_ACTIONS[step.action](self._brokers, **step.arguments)
+        elif step.action in SERVICE_ACTIONS:
+            SERVICE_ACTIONS[step.action](self._services, **step.arguments)
         else:
             ACTIONS[step.action](self, **step.arguments)
 

@@ -53,6 +53,7 @@ class Plan:
     rate: int = 40
     shares: Mapping[str, float] = field(default_factory=dict)
     partitions: int = 4
+    workers: int = WORKERS
     labels: float = 0.0
     """The share of payments that get a label."""
     bounded: bool = True
@@ -69,6 +70,7 @@ class Plan:
     def summary(self) -> str:
         """Tell the plan in a line."""
         options = [f"{self.rate} a second", *(f"{name}={value}" for name, value in self.settings.items())]
+        options += [] if self.workers == WORKERS else [f"{self.workers} workers"]
         options += [] if self.kafka == VERSION else [f"Kafka {self.kafka}"]
         options += [] if self.bounded else ["no bound of timestamps"]
         options += [] if self.alone is None else [f"broker {self.alone} alone has some scores"]

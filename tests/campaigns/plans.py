@@ -19,6 +19,7 @@ from campaigns.plan import (
     role_commands,
     shares_of_kinds,
 )
+from campaigns.service_plans import SERVICE_CAMPAIGNS
 
 OUTAGE_SECONDS = ((34.0, 45.0), (63.0, 75.0))
 """A write is given up after 30 s: once in an outage of the first length, twice in one of the second."""
@@ -176,4 +177,5 @@ CAMPAIGNS: Mapping[str, Callable[[int], Plan]] = {
     "clocks": draw_clocks,
     "operators": draw_operators,
     **BROKER_CAMPAIGNS,
+    **SERVICE_CAMPAIGNS,
 }

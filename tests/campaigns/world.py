@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, TopicPartition
 from redis import Redis
 
 from campaigns.facts import Record, Use
-from campaigns.plan import MODELS, WORKERS, Plan
+from campaigns.plan import MODELS, Plan
 from campaigns.plans import FAKED_WORKER
 from campaigns.traffic import Traffic
 from campaigns.witness import Witness
@@ -160,8 +160,8 @@ class World:
         script = str(Path(__file__).with_name("faked_worker.py"))
         return self.fleet.worker(("env", *preload, sys.executable, script, "worker"), **self.settings)
 
-    def start_workers(self, count: int = WORKERS) -> None:
-        self.workers = [self.new_worker(at) for at in range(count)]
+    def start_workers(self) -> None:
+        self.workers = [self.new_worker(at) for at in range(self.plan.workers)]
         until(lambda: all(worker.has_joined for worker in self.workers), "the group is joined", 90)
 
     def end_workers(self) -> None:

@@ -37,6 +37,12 @@ def test_sixty_seeds_draw_each_action_of_their_campaign() -> None:
     assert drawn["old_brokers"] == common | {"restart_broker", "empty_redis", "send_again"}
     assert drawn["unclean"] == {"endanger", "look_for_warnings", "elect_unclean", "kill_worker"}
     assert drawn["ports"] == common | {"move_broker", "start_guard", "let_guard_act"}
+    assert drawn["rollouts"] == common | {
+        *("start_guard", "start_rollout", "kill_guard_at_each_step", "canary", "empty_redis"),
+    }
+    assert drawn["artifacts"] == {"damage_artifact", "restore_artifact", "command", "kill_worker"}
+    assert drawn["descriptors"] == {"limit_descriptors", "restart_broker", "command", "kill_worker"}
+    assert drawn["rolling"] == {"restart_one_by_one", "command"}
 
 
 def test_each_outage_lasts_longer_than_a_write_is_waited_for_and_all_kinds_are_drawn() -> None:
