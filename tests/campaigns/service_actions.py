@@ -35,7 +35,9 @@ class ServiceActions:
     def canary(self, model: int, share_bp: int) -> None:
         """Start a canary as an operator does; while a rollout goes on, it is refused."""
         digest = self.world.servers.models[model]
-        self._beside(lambda: self._tell("canary", "model", "canary", digest, "--share", f"{share_bp / 100:g}%", "--wait", "15"))
+        self._beside(
+            lambda: self._tell("canary", "model", "canary", digest, "--share", f"{share_bp / 100:g}%", "--wait", "15")
+        )
 
     def _tell(self, what: str, *command: str) -> None:
         done = self.world.fleet.cli(*command, "--reason", "a campaign")

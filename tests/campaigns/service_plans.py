@@ -23,7 +23,9 @@ from campaigns.plan import (
 )
 from support.kafka.three_brokers import IDS
 
-CLIMBING_SECONDS = 26.0
+CLIMBING_SECONDS = 20.0
+UNDISTURBED_SECONDS = 16.0
+"""Within which a guard mostly has climbed its ladder, or ended the rollout."""
 DAMAGES = ("truncate", "remove", "replace")
 """What happens to an artifact's folder in the repository."""
 DAMAGED_SECONDS = 7.0
@@ -34,19 +36,23 @@ QUICK_SEEDS, QUICK_ROUNDS, ROUNDS = 3, 1, 10
 
 
 def draw_rollouts(seed: int) -> Plan:
-    """Draw a rollout whose guard is killed at each step of its ladder, beside canaries, promotions and a repair."""
+    """Draw a rollout whose guard is killed at each step of its ladder, beside canaries, promotions and a repair.
+
+    In odd seeds commands of others, which may end the rollout, come at any time, in even ones after the first steps.
+    """
     draw = np.random.default_rng([8, seed])
-    end = BEFORE_SECONDS + CLIMBING_SECONDS
+    first = BEFORE_SECONDS + (3 if seed % 2 else UNDISTURBED_SECONDS)
+    end = first + CLIMBING_SECONDS
     steps = [
         Step(BEFORE_SECONDS, "start_guard"),
         Step(BEFORE_SECONDS + 2, "start_rollout", {"model": GUARDED_MODEL}),
         Step(BEFORE_SECONDS + 2, "kill_guard_at_each_step", {"times": int(draw.integers(2, 5))}),
     ]
-    steps += role_commands(draw, [moment(draw, BEFORE_SECONDS + 3, end) for _ in range(int(draw.integers(1, 4)))])
+    steps += role_commands(draw, [moment(draw, first, end) for _ in range(int(draw.integers(1, 4)))])
     for _ in range(int(draw.integers(1, 3))):
-        canary = {"model": int(draw.integers(MODELS)), "share_bp": int(draw.choice([500, 2_000, 10_000]))}
-        steps.append(Step(moment(draw, BEFORE_SECONDS + 3, end), "canary", canary))
-    at_s = moment(draw, BEFORE_SECONDS + 4, end)
+        canary = {"model": int(draw.integers(MODELS)), "share_bp": int(draw.choice([500, 2_000, 5_000]))}
+        steps.append(Step(moment(draw, first, end), "canary", canary))
+    at_s = moment(draw, first + 1, end)
     promoted = {"kind": "promote", "model": int(draw.integers(LIVE_FIRST - 1, MODELS))}
     steps += [Step(at_s, "empty_redis"), Step(round(at_s + float(draw.uniform(0, 2)), 1), "command", promoted)]
     steps += rebalances(draw, BEFORE_SECONDS, end)
