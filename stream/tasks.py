@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 _CLEAN_UP_SECONDS = 2.0
@@ -85,6 +85,13 @@ async def until_tick(period: float) -> None:
 def timeout_at_tick(period: float) -> asyncio.Timeout:
     """Return the context of a wait that ends at the next tick of `period` seconds by a `TimeoutError`."""
     return asyncio.timeout_at(next_tick(asyncio.get_running_loop().time(), period))
+
+
+async def set_by_tick(event: asyncio.Event, period: float) -> None:
+    """Wait until an event is set, at most until the next tick of `period` seconds."""
+    with suppress(TimeoutError):
+        async with timeout_at_tick(period):
+            await event.wait()
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -21,7 +21,6 @@ _NEVER_MS = -(1 << 62)
 _DAY_DIGITS = 6
 """A field of more digits is no day."""
 DAY_MS = 86_400_000
-_DAY_SECONDS = 86_400
 KEPT_DAYS = 1_000
 """Days that lie further back than this from the newest are not kept: no feature looks so far."""
 
@@ -113,7 +112,7 @@ def young_history(days: PaymentDays | None, look_back_days: int) -> list[str]:
     )
     if days.newest is None:
         return [text]
-    begin = datetime.fromtimestamp((days.newest - days.age) * _DAY_SECONDS, UTC).date()
+    begin = datetime.fromtimestamp((days.newest - days.age) * DAY_MS / 1000, UTC).date()
     rule = "the earliest day since which half of the days have payments: what lies before a long gap does not count"
     return [f"{text}. They begin on {begin}, {rule}"]
 
@@ -134,12 +133,6 @@ class HistoryAge:
     def known(self) -> PaymentDays | None:
         """The days on which payments occurred; None while they are not known."""
         return None if self._read_ms == _NEVER_MS else self._days
-
-    @property
-    def days(self) -> int | None:
-        """How many days the histories go back on the newest day; 0 without payments, None while it is not known."""
-        known = self.known
-        return None if known is None else known.age
 
     def note(self, times_ms: Ints, fates: Sequence[Fate]) -> None:
         """Note when the payments of a batch occurred that were appended, or had been before."""

@@ -74,32 +74,43 @@ class CachedHistory(History):
         if value is None:
             self._become(0, PLAIN, np.empty((0, self.columns), np.int64))
             return True
-        if len(value) < HEADER.size or (len(value) - HEADER.size) % self.record_bytes:
+        if not self.has_whole_rows(value):
             return False
-        base, encoded, entity_id = HEADER.unpack_from(value)
+        base, encoded, name = self._read_header(value)
         rows = np.frombuffer(value, records.STORED, offset=HEADER.size).reshape(-1, self.columns)
         if encoded in LATER:
             raise StoreRefusedError(
                 f"{self.key.decode()}: format {encoded} is unknown; this version supports {PLAIN} to {INCOMPLETE}. "
                 "Run the version that wrote it, or set another FRAUDSTREAM_DEPLOYMENT."
             )
-        name = entity_id.rstrip(b"\0").decode(errors="replace")
         if not self._is_named(name) or base >= MOST_POSITIONS or not _are_rows(encoded, rows):
             return False
-        self.entity_id = self.entity_id if name.startswith(_HASHED) else name
+        self._take_name(name)
         self._become(base, encoded, rows)
         return True
 
     def load_transactions(self, value: bytes, rows: Ints, newest_ms: int) -> bool:
         """Do what `load` does with a value whose rows are known to be transactions; False if the header is no log's."""
-        base, encoded, entity_id = HEADER.unpack_from(value)
-        name = entity_id.rstrip(b"\0").decode(errors="replace")
+        base, encoded, name = self._read_header(value)
         if encoded != PLAIN or base >= MOST_POSITIONS or not self._is_named(name):
             return False
-        self.entity_id = self.entity_id if name.startswith(_HASHED) else name
+        self._take_name(name)
         self.refreshed_ms, self.is_incomplete = 0, False
         self.replace_by_transactions(base, rows, newest_ms)
         return True
+
+    def has_whole_rows(self, value: bytes) -> bool:
+        """Tell whether a value has the length of a header and some records."""
+        return len(value) >= HEADER.size and not (len(value) - HEADER.size) % self.record_bytes
+
+    @staticmethod
+    def _read_header(value: bytes) -> tuple[int, int, str]:
+        """Return base position, format and name."""
+        base, encoded, entity_id = HEADER.unpack_from(value)
+        return base, encoded, entity_id.rstrip(b"\0").decode(errors="replace")
+
+    def _take_name(self, name: str) -> None:
+        self.entity_id = self.entity_id if name.startswith(_HASHED) else name
 
     def _is_named(self, name: str) -> bool:
         """Tell whether a header names this entity: by its id, or by its hash alone."""
@@ -262,7 +273,7 @@ def load_together(histories: Sequence[CachedHistory], values: Sequence[bytes | N
     """
     loaded, by_kind = [False] * len(histories), dict[Entity, list[int]]()
     for place, (history, value) in enumerate(zip(histories, values, strict=True)):
-        if value is not None and len(value) > HEADER.size and not (len(value) - HEADER.size) % history.record_bytes:
+        if value is not None and len(value) > HEADER.size and history.has_whole_rows(value):
             by_kind.setdefault(history.kind, []).append(place)
     for places in by_kind.values():
         some = [(histories[place], cast("bytes", values[place])) for place in places]

@@ -75,16 +75,18 @@ class HistoryLoader:
         calls = [Call(shard, [entry.key for entry in group], (HEAD_BYTES,)) for shard, group in groups.items()]
         long = set()
         for group, heads in zip(groups.values(), await self._connection.run("heads", calls), strict=True):
-            short = [None if head == NO_STRING or (head and len(head) == HEAD_BYTES) else head for head in heads]
-            for entry, head, is_loaded in zip(group, heads, load_together(group, short), strict=True):
-                if is_loaded:
-                    continue
+            short, values = list[CachedHistory](), list[bytes | None]()
+            for entry, head in zip(group, heads, strict=True):
                 if head == NO_STRING:
                     await self.begin_anew(entry, None)
                 elif head is not None and len(head) == HEAD_BYTES:
                     long.add(entry)
                 else:
-                    await self._load(entry, head)
+                    short.append(entry)
+                    values.append(head)
+            for entry, value, is_loaded in zip(short, values, load_together(short, values), strict=True):
+                if not is_loaded:
+                    await self._load(entry, value)
         return long
 
     async def _load(self, entry: CachedHistory, value: bytes | None) -> None:

@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from aiokafka import TopicPartition
 from features.history.records import card_hash
 from stream.engine.batches import Record, size_of
 from stream.id_rules import is_card_number
-from stream.tasks import timeout_at_tick
+from stream.tasks import set_by_tick
 
 log = logging.getLogger("fraudstream.budgets")
 
@@ -105,9 +104,7 @@ class Budgets:
         """Wait while none is apart, at most until the next tick of `timeout` seconds."""
         if not self._apart:
             self._added.clear()
-            with suppress(TimeoutError):
-                async with timeout_at_tick(timeout):
-                    await self._added.wait()
+            await set_by_tick(self._added, timeout)
 
     def spent(self, tp: TopicPartition, count: int, seconds: float) -> None:
         """Note what a piece of a partition that is apart took, and take it back if all fits into pieces by now."""

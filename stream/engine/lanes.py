@@ -6,7 +6,7 @@ that is tried again and again waits longer each time, with jitter, so that worke
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -16,10 +16,10 @@ from numpy.random import Generator
 
 from stream.engine.batches import Batch
 from stream.engine.budgets import Budgets
-from stream.tasks import timeout_at_tick
+from stream.tasks import set_by_tick
 
 IDLE_SECONDS = 0.05
-_CALM_SECONDS = 1.0
+CALM_SECONDS = 1.0
 _FIRST_SECONDS = 0.1
 _LONGEST_SECONDS = 2.0
 _JITTER = 0.25
@@ -96,9 +96,7 @@ class AsidePartitions:
         """Wait while none is set aside, at most until the next tick of `timeout` seconds."""
         if not self._partitions:
             self._added.clear()
-            with suppress(TimeoutError):
-                async with timeout_at_tick(timeout):
-                    await self._added.wait()
+            await set_by_tick(self._added, timeout)
 
     def remove(self, partition: TopicPartition) -> None:
         """Take a partition back: it has gone on."""
@@ -141,8 +139,8 @@ def polls(kind: LaneKind, tp: TopicPartition, aside: AsidePartitions, budgets: B
 async def wait_for_work(kind: LaneKind, aside: AsidePartitions, budgets: Budgets) -> None:
     """Wait a moment in a lane that has nothing to poll; longer where nothing is set aside or apart."""
     if kind is LaneKind.RETRIES and not aside:
-        await aside.wait_for_one(_CALM_SECONDS)
+        await aside.wait_for_one(CALM_SECONDS)
     elif kind is LaneKind.APART and not budgets:
-        await budgets.wait_for_one(_CALM_SECONDS)
+        await budgets.wait_for_one(CALM_SECONDS)
     else:
         await asyncio.sleep(IDLE_SECONDS)

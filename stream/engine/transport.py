@@ -28,7 +28,7 @@ from stream.engine.coordination import do_all
 from stream.engine.delivery import give_to_agents
 from stream.engine.fetch_thread import ConsumerOptions, Fetched, FetchThread, Wanted
 from stream.engine.fetcher import LogConsumer, Trouble
-from stream.engine.lanes import IDLE_SECONDS, AsidePartitions, Lane, LaneKind, polls, wait_for_work
+from stream.engine.lanes import CALM_SECONDS, IDLE_SECONDS, AsidePartitions, Lane, LaneKind, polls, wait_for_work
 from stream.engine.stalled import FailingFetch, HeldBack
 from stream.kafka.stray import given_up_as_error
 from stream.tasks import end_tasks, set_within
@@ -37,7 +37,6 @@ log = logging.getLogger("fraudstream.transport")
 
 Value = TypeVar("Value")
 
-_CALM_SECONDS = 1.0
 _STILL_SECONDS = 10.0
 
 
@@ -280,7 +279,7 @@ class BatchConsumer(driver.Consumer):
             while not self._stopping(fetcher):
                 lane.count_poll()
                 if not self.flow_active:
-                    await set_within(self.can_resume_flow, _CALM_SECONDS)
+                    await set_within(self.can_resume_flow, CALM_SECONDS)
                 elif not (partitions := self._pollable(lane)):
                     await wait_for_work(lane.kind, self.aside, self.budgets)
                 elif lane.kind is LaneKind.APART:
@@ -298,7 +297,7 @@ class BatchConsumer(driver.Consumer):
         """Work on a piece of each partition that is apart; before the next, others' batches end that have begun."""
         found = False
         for tp in partitions:
-            if tp not in self._pollable(lane):  # it came back, or was revoked meanwhile
+            if tp not in self.budgets:  # it was revoked meanwhile
                 continue
             began = time.monotonic()
             found |= await self._poll_once(lane, [tp])

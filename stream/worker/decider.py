@@ -328,9 +328,10 @@ class Decider:
         written = batch.current()
         self._cap_log.look({one: self._positions[one] for one in written}, terms.serving.decline_cap)
         for partition in written:
-            self._runs.written(partition, terms.log, batch.records[partition][-1].offset + 1)
+            behind = batch.records[partition][-1].offset + 1
+            self._runs.written(partition, terms.log, behind)
             # Also of one that is halted: what has a letter now must not be judged again after a restart.
-            batch.acknowledge(partition, self._positions.note(partition, batch.records[partition][-1].offset + 1))
+            batch.acknowledge(partition, self._positions.note(partition, behind))
         outputs.stages.extend(stopwatch.stages)
         fact = Decided(
             scored,

@@ -9,6 +9,7 @@ import sys
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -272,14 +273,11 @@ def _is_payment(record: FetchedRecord, identity: int) -> bool:
 
     Where its ids alone say so, the rest of it is not read: that takes most of an audit's time.
     """
-    try:
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         ids = _read_ids(record.value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _identity(record) in {_UNKNOWN, identity}
-    return int(identity_of(ids.card_id, ids.transaction_id), 16) == identity or _identity(record) in {
-        _UNKNOWN,
-        identity,
-    }
+        if int(identity_of(ids.card_id, ids.transaction_id), 16) == identity:
+            return True
+    return _identity(record) in {_UNKNOWN, identity}
 
 
 def originals(

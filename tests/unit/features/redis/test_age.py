@@ -35,11 +35,15 @@ def note(one: HistoryAge, *days: int) -> None:
     one.note(on(*days), [Fate.DECIDE] * len(days))
 
 
+def known_age(age: HistoryAge) -> int | None:
+    return None if age.known is None else age.known.age
+
+
 async def test_the_age_is_not_known_until_it_was_read_and_0_without_payments() -> None:
     one = age(HashConnection())
-    assert (one.days, one.at(on(20_000))) == (None, None)
+    assert (one.known, one.at(on(20_000))) == (None, None)
     await one.sync(1)
-    assert one.days == 0
+    assert known_age(one) == 0
     assert one.at(on(20_000, 19_999)).tolist() == [0, 0]  # type: ignore[union-attr]
 
 
@@ -48,7 +52,7 @@ async def test_a_payment_counts_at_once_and_is_written_at_the_next_sync() -> Non
     one = age(connection)
     await one.sync(1)
     note(one, 19_990, 19_991, 19_992)
-    assert one.days == 2
+    assert known_age(one) == 2
     assert one.at(on(19_992, 19_991, 19_992)).tolist() == [2, 1, 2]  # type: ignore[union-attr]
     assert connection.hashes == {LAYOUT.payment_days: {}}
     await one.sync(1)
@@ -68,10 +72,10 @@ async def test_a_worker_learns_within_a_minute_what_others_wrote() -> None:
     await there.sync(1)
     clock.now_ms += REREAD_MS - 1
     await here.sync(1)
-    assert here.days == 0
+    assert known_age(here) == 0
     clock.now_ms += 1
     await here.sync(1)
-    assert here.days == 39
+    assert known_age(here) == 39
 
 
 async def test_after_a_loss_only_what_is_stored_or_applied_again_counts() -> None:
@@ -82,9 +86,9 @@ async def test_after_a_loss_only_what_is_stored_or_applied_again_counts() -> Non
     await one.sync(1)
     connection.hashes.clear()
     await one.sync(2)
-    assert one.days == 0
+    assert known_age(one) == 0
     note(one, *range(19_970, 20_000))
-    assert one.days == 29
+    assert known_age(one) == 29
     await one.sync(2)
     assert len(connection.hashes[LAYOUT.payment_days]) == 30
 

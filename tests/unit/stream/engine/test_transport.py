@@ -199,7 +199,7 @@ class CountedLane(Lane):
 
 async def test_a_lane_whose_flow_is_stopped_leaves_no_task_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     made: Any = consumer({HERE: 0})[0]
-    monkeypatch.setattr(transport, "_CALM_SECONDS", 0.001)
+    monkeypatch.setattr(transport, "CALM_SECONDS", 0.001)
     made.flow_active, made.can_resume_flow = False, asyncio.Event()
     monkeypatch.setattr(BatchConsumer, "should_stop", False)
     made.app.should_stop = False
