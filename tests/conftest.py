@@ -98,7 +98,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests that use Kafka or Redis as `integration`, and Hypothesis tests as `property`."""
+    """Mark tests that use Kafka or Redis as `integration`, Hypothesis tests as `property`; campaigns come first.
+
+    Each of pytest's processes begins with a contiguous part, and others take from its end: the campaigns, at the head
+    of the first, run one after the other as long as there is other work.
+    """
+    items.sort(key=lambda item: "test_a_seed_of_a_campaign" not in item.name)
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker(pytest.mark.property)
