@@ -190,7 +190,9 @@ def neighbours(name: str, attacks: tuple[str, ...], rounds: int, seconds: float,
     if as_json:
         say(as_json, {"medians": [line._asdict() for line in shown], "rounds": [line._asdict() for line in lines]}, "")
     else:
-        table = Table("attack", "p50 ms", "during", "p95 ms", "during", "records", "answered", "after s", "holds")
+        table = Table(
+            "attack", "p50 ms", "during", "p95 ms", "during", "records", "answered", "after s", "MiB", "holds"
+        )
         for line in shown:
             figures = (line.before[0], line.during[0], line.before[1], line.during[1])
             cells = (
@@ -198,6 +200,7 @@ def neighbours(name: str, attacks: tuple[str, ...], rounds: int, seconds: float,
                 f"{line.records:,}",
                 f"{line.answered:,}",
                 f"{line.seconds:.0f}",
+                f"{line.resident_mib[0]:.0f}, {line.resident_mib[1]:.0f}",
             )
             table.add_row(line.attack, *cells, "yes" if line.holds else "NO")
         terminal().print(table)

@@ -11,7 +11,7 @@ import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import islice
+from itertools import count, islice
 from typing import NamedTuple
 
 import click
@@ -23,8 +23,9 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from fraudstream.bench.payments import PublishedPayment, payments
-from fraudstream.bench.worker import PARTITIONS, WorkerBench, own_names, worker_environment
+from fraudstream.bench.worker import PARTITIONS, WorkerBench, own_names, resident_mib, worker_environment
 from models.commands import CommandKind
+from stream.clock import now_ms
 from stream.errors import MeasurementError
 from stream.kafka.client import producer_options
 from stream.kafka.stray import PlainProducer
@@ -38,7 +39,9 @@ RATE = 20.0
 """Payments a second on each of the others, as the attack was first measured."""
 _MIB = 2**20
 _WARM_UP, _WARM_UP_RATE = 600, 200.0
-_PATIENCE_SECONDS = 300.0
+_PATIENCE_SECONDS, _SLOWEST = 300.0, 100.0
+"""For so long an answer is waited for, or until so many a second would have been answered."""
+_IN_A_BATCH, _IN_AN_HOUR, _HOUR_MS = 200, 100_000, 3_600_000
 _LOOK_SECONDS = 0.25
 _SEED = 36
 Batch = Sequence[tuple[bytes, bytes]]
@@ -61,6 +64,7 @@ class NeighbourLine(NamedTuple):
         records: how many records the attack had.
         answered: how many of them have a score or a dead letter.
         seconds: until all were answered.
+        resident_mib: the worker's memory before the attack and after it.
     """
 
     attack: str
@@ -69,6 +73,7 @@ class NeighbourLine(NamedTuple):
     records: int
     answered: int
     seconds: float
+    resident_mib: tuple[float, float]
 
     @property
     def holds(self) -> bool:
@@ -88,15 +93,26 @@ def _objects() -> Iterator[Batch]:
     return ([(b"card", b"[" + b'{"a":1},' * (_MIB // 8 - 16) + b"0]")] * 8 for _ in range(40))
 
 
-def _of_cards(cards: int) -> Iterator[Batch]:
-    found = payments(20_000, _SEED + 1)
-    for first in range(0, len(found), 200):
+def _of_cards(cards: int, of_all: int = 20_000) -> Iterator[Batch]:
+    found = payments(of_all, _SEED + 1)
+    for first in range(0, len(found), _IN_A_BATCH):
         batch = []
-        for at, one in enumerate(found[first : first + 200], first):
+        for at, one in enumerate(found[first : first + _IN_A_BATCH], first):
             value = msgspec.json.decode(one.value)
             value["card_id"] = f"attacked-{'abcdefghij'[at % cards % 10]}-{at % cards // 10 * 'x'}"
             batch.append((value["card_id"].encode(), msgspec.json.encode(value)))
         yield batch
+
+
+def _hour_of_a_card() -> Iterator[Batch]:
+    """Make payments of one card that are spread evenly over the last hour, which are published at once."""
+    begin, numbers = now_ms() - _HOUR_MS, count()
+    for batch in _of_cards(1, _IN_AN_HOUR):
+        timed = []
+        for key, value in batch:
+            at_ms = begin + next(numbers) * _HOUR_MS // _IN_AN_HOUR
+            timed.append((key, msgspec.json.encode(msgspec.json.decode(value) | {"occurred_at": at_ms})))
+        yield timed
 
 
 ATTACKS = {
@@ -104,6 +120,7 @@ ATTACKS = {
     "card": Attack(lambda: _of_cards(1), "20,000 payments of one card"),
     "cards": Attack(lambda: _of_cards(200), "20,000 payments of 200 cards"),
     "digits": Attack(_digits, "40 batches of 8 MiB of digits"),
+    "hour": Attack(_hour_of_a_card, f"{_IN_AN_HOUR:,} payments of one card in an hour"),
     "objects": Attack(_objects, '40 batches of 8 MiB of {"a":1},'),
 }
 
@@ -126,25 +143,26 @@ async def measure_neighbours(settings: Settings, digest: str, attack: str, secon
     async with WorkerBench(own_names(settings), PARTITIONS) as run:
         worker = run.start_worker()
         try:
-            return await _measured(run, digest, attack, seconds)
+            return await _measured(run, worker.pid, digest, attack, seconds)
         finally:
             worker.stop()
 
 
-async def _measured(run: WorkerBench, digest: str, attack: str, seconds: float) -> NeighbourLine:
-    count = int(seconds * RATE * (PARTITIONS - 1))
-    made = iter(payments(_WARM_UP + 12 * count, _SEED))
+async def _measured(run: WorkerBench, pid: int, digest: str, attack: str, seconds: float) -> NeighbourLine:
+    wanted = int(seconds * RATE * (PARTITIONS - 1))
+    made = iter(payments(_WARM_UP + 12 * wanted, _SEED))
     await run.command(CommandKind.PROMOTE, digest)
     await run.inject(list(islice(made, _WARM_UP)), _WARM_UP_RATE)
     others = (one for one in made if _partition_of(one.key) != ATTACKED)
     async with _attacker(run.settings, attack) as begin:
-        before = await _offered(run, list(islice(others, count)))
+        before, memory = await _offered(run, list(islice(others, wanted))), round(resident_mib(pid))
         seen, began = len(run.seen), time.monotonic()
         attacking = asyncio.ensure_future(begin())
-        during = await _offered(run, list(islice(others, count)))
+        during = await _offered(run, list(islice(others, wanted)))
         sent = await attacking
-        answered = await _answered(run, seen + count, sent)
-    return NeighbourLine(attack, _figures(before), _figures(during), sent, answered, round(time.monotonic() - began, 1))
+        answered = await _answered(run, seen + wanted, sent)
+    seconds, memories = round(time.monotonic() - began, 1), (memory, round(resident_mib(pid)))
+    return NeighbourLine(attack, _figures(before), _figures(during), sent, answered, seconds, memories)
 
 
 @asynccontextmanager
@@ -223,7 +241,8 @@ async def _attack(settings: Settings, attack: Attack) -> None:
 
 async def _answered(run: WorkerBench, before: int, sent: int) -> int:
     """Wait until all records of an attack have a score or a dead letter; return how many have one in the end."""
-    letters, deadline = TopicPartition(run.settings.topic(DEAD_LETTERS.name), 0), time.monotonic() + _PATIENCE_SECONDS
+    letters = TopicPartition(run.settings.topic(DEAD_LETTERS.name), 0)
+    deadline = time.monotonic() + max(_PATIENCE_SECONDS, sent / _SLOWEST)
     while True:
         begin, end = (await offset_ranges(run.settings, [letters]))[letters]
         found = len(run.seen) - before + end - begin

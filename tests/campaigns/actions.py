@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from campaigns.broker_actions import BROKER_ACTIONS, BrokerActions
 from campaigns.facts import scores_of
+from campaigns.host_actions import HOST_ACTIONS, HostActions
 from campaigns.plan import Step
 from campaigns.service_actions import SERVICE_ACTIONS, ServiceActions
 from campaigns.world import ADMIN_SECONDS, World
@@ -47,6 +48,7 @@ class Actions:
         self._running: list[Future[None]] = []
         self._brokers = BrokerActions(world, self._beside)
         self._services = ServiceActions(world, self._beside)
+        self._hosts = HostActions(world, self._beside)
 
     def do(self, step: Step) -> None:
         """Do a step; what lasts goes on beside."""
@@ -54,6 +56,8 @@ class Actions:
             BROKER_ACTIONS[step.action](self._brokers, **step.arguments)
         elif step.action in SERVICE_ACTIONS:
             SERVICE_ACTIONS[step.action](self._services, **step.arguments)
+        elif step.action in HOST_ACTIONS:
+            HOST_ACTIONS[step.action](self._hosts, **step.arguments)
         else:
             ACTIONS[step.action](self, **step.arguments)
 

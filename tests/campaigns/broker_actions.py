@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from itertools import cycle
 
 from campaigns.broker_plans import COMMITS, MOVED
-from campaigns.plan import GUARDED_MODEL
+from campaigns.plan import SAME_MODEL
 from campaigns.world import NotWellError, World
 from support.fleet.fleet import until
 from support.fleet.workers import GUARD_COMMAND
@@ -92,7 +92,7 @@ class BrokerActions:
 
     def let_guard_act(self) -> None:
         """Start a rollout, which the guard climbs or ends, by how the model decides: it reads scores and commands."""
-        world, model = self.world, self.world.servers.models[GUARDED_MODEL]
+        world, model = self.world, self.world.servers.models[SAME_MODEL]
         with self._one_away:  # the brokers that move have moved
             pass
         ladder = ("--ladder", "10% 1s, 25% 1h, 100%", "--climb", "none")

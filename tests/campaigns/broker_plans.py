@@ -9,6 +9,7 @@ from campaigns.plan import (
     BEFORE_SECONDS,
     WORKERS,
     Plan,
+    Services,
     Step,
     moment,
     ordered,
@@ -97,7 +98,7 @@ def draw_old_brokers(seed: int) -> Plan:
         shares=shares_of_kinds(draw),
         labels=0.1,
         bounded=not oldest,
-        kafka=OLD_VERSIONS[0 if oldest else 1],
+        services=Services(kafka=OLD_VERSIONS[0 if oldest else 1]),
     )
 
 

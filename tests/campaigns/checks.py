@@ -1,7 +1,7 @@
 """What must hold at the end of each seed, whatever was drawn: each check returns its violations, none if it holds."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ class Evidence:
     `use` is what each worker's process used once it was well, and in the end. `diff` is what
     `score --topic --diff` printed, `audit` what `topics audit` did: its exit code and output, None if it is not there.
     `anomalies` are those that porcupine found in what readers of `scores` saw meanwhile,
+    `read_late` the places on `scores` of what a late reader took for valid, None if there was none,
     `lost_inputs` the places of acknowledged records of `transactions` that are gone; `warnings` tell who warned of an
     unsafe setting before, and how.
     """
@@ -50,6 +51,7 @@ class Evidence:
     label_losses: Sequence[Verdict] = ()
     anomalies: Sequence[str] = ()
     lost_inputs: Sequence[Place] = ()
+    read_late: Collection[tuple[int, int]] | None = None
     warnings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -213,6 +215,17 @@ def decisions_are_written_once_and_kept(evidence: Evidence) -> Iterator[str]:
         yield f"porcupine: {len(evidence.anomalies)} payments: {'; '.join(evidence.anomalies[:SHOWN])}"
 
 
+def a_late_reader_agrees(evidence: Evidence) -> Iterator[str]:
+    """A consumer that lags, and goes on from what it stored, takes for valid what a reader of the whole does."""
+    if evidence.read_late is None:
+        return
+    valid = {(score.partition, score.at) for score in evidence.fold.valid}
+    late = set(evidence.read_late)
+    for what, places in (("missed", valid - late), ("took void scores for valid:", late - valid)):
+        if places:
+            yield f"a late reader {what} {len(places)}: {sorted(places)[:SHOWN]}"
+
+
 def every_label_is_answered(evidence: Evidence) -> Iterator[str]:
     """Each label has an outcome or a dead letter, or is in a range that was accepted as lost."""
     answered = {one.place for one in (*evidence.answers, *evidence.label_letters)}
@@ -268,6 +281,7 @@ CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     nothing_is_unexplained,
     the_audit_is_clean,
     decisions_are_written_once_and_kept,
+    a_late_reader_agrees,
     every_label_is_answered,
 )
 

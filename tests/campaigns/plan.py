@@ -3,7 +3,7 @@ same plan. `actions.py` does what a step names.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +12,12 @@ from support.kafka.jars import VERSION
 
 WORKERS = 3
 MODELS = 5
-GUARDED_MODEL = MODELS
-"""One more model, of which no command but a rollout's is drawn."""
+"""So many models decide differently from each other; commands are drawn of them."""
+SAME_MODEL, OTHER_MODEL = MODELS, MODELS + 1
+"""Of two more models, no command but that of a rollout or of another fleet is drawn: one decides as the model does that
+is live first, so that a guard climbs with it, the other differently, so that a guard may end it."""
+FAKED_WORKER = 0
+"""The worker whose clock is moved, where only one is."""
 LIVE_FIRST = 3
 """So many models are promoted before the steps begin, so that there are some to go back to."""
 STOPPED_SECONDS = 4.5
@@ -43,6 +47,25 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Services:
+    """How the servers of a seed are set up."""
+
+    kafka: str = VERSION
+    """The version of the brokers."""
+    idle_ms: int = 600_000
+    """After which brokers close a connection that nobody uses."""
+    redis: tuple[str, ...] = ()
+    """Arguments of redis-server."""
+    has_standby: bool = False
+    """Whether Redis has a replica behind a slow link, and a proxy in front that a fail-over switches."""
+    disk_mb: int = 0
+    """The size of the disk with the models and the guard's checkpoint; 0: that of the machine."""
+
+
+USUAL = asdict(Services())
+
+
+@dataclass(frozen=True)
 class Plan:
     """A seed's whole: payments a second, the shares of other kinds of records, how the topics are, and the steps."""
 
@@ -64,14 +87,19 @@ class Plan:
     """The broker that alone has some partitions of `scores`, in place of three replicas."""
     idempotent: bool = True
     """Whether the producer is; one that is ends where brokers no longer have what they acknowledged."""
-    kafka: str = VERSION
-    """The version of the brokers."""
+    services: Services = Services()
+    faked: tuple[int, ...] = ()
+    """The places of the workers whose clock can be moved."""
+    night_s: int = 0
+    """How far behind their clocks and the traffic's begin."""
+    may_end: bool = False
+    """Whether a worker may end by itself, and is replaced."""
 
     def summary(self) -> str:
         """Tell the plan in a line."""
         options = [f"{self.rate} a second", *(f"{name}={value}" for name, value in self.settings.items())]
         options += [] if self.workers == WORKERS else [f"{self.workers} workers"]
-        options += [] if self.kafka == VERSION else [f"Kafka {self.kafka}"]
+        options += [f"{name}={value}" for name, value in asdict(self.services).items() if value != USUAL[name]]
         options += [] if self.bounded else ["no bound of timestamps"]
         options += [] if self.alone is None else [f"broker {self.alone} alone has some scores"]
         return "; ".join([*options, *map(str, self.steps)])

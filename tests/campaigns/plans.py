@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from campaigns.broker_plans import BROKER_CAMPAIGNS
+from campaigns.host_plans import HOST_CAMPAIGNS
 from campaigns.plan import (
     AFTER_SECONDS,
     BEFORE_SECONDS,
+    FAKED_WORKER,
     STOPPED_SECONDS,
     WORKERS,
     Plan,
@@ -29,8 +31,6 @@ PHASE_SECONDS = 8.0
 """For so long a clock stays as it was set."""
 FAR_BEHIND_S = 3_900
 """Behind by more than the hour and the default skew, a worker takes payments of now for ones of the future."""
-FAKED_WORKER = 0
-"""The worker whose clock is moved."""
 MINUTE = 60
 UNBOUNDED_SEED = 4
 """Each fourth seed of the campaign of clocks has topics that take any timestamp."""
@@ -97,7 +97,9 @@ def draw_clocks(seed: int) -> Plan:
     if draw.random() < 0.7:
         steps += [Step(end + 1, "empty_redis"), Step(end + 2.5, "send_again", {"count": 80})]
     shares = shares_of_kinds(draw, lead=0.05, **({} if bounded else {"far": 0.02}))
-    return Plan("clocks", seed, end + AFTER_SECONDS, ordered(steps), shares=shares, bounded=bounded)
+    return Plan(
+        "clocks", seed, end + AFTER_SECONDS, ordered(steps), shares=shares, bounded=bounded, faked=(FAKED_WORKER,)
+    )
 
 
 def _clock_offsets(draw: np.random.Generator) -> list[int]:
@@ -178,4 +180,5 @@ CAMPAIGNS: Mapping[str, Callable[[int], Plan]] = {
     "operators": draw_operators,
     **BROKER_CAMPAIGNS,
     **SERVICE_CAMPAIGNS,
+    **HOST_CAMPAIGNS,
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from campaigns.actions import Actions, summary_of
-from campaigns.checks import CHECKS, CHECKS_OF_LOSSES, Evidence, Result, uses_too_much, violations
+from campaigns.checks import CHECKS, CHECKS_OF_LOSSES, Evidence, Result, no_worker_ended, uses_too_much, violations
 from campaigns.facts import Letter, Place, Record, Use, answers_of, letters_of, scores_of, verdicts_of
 from campaigns.oracle import Fate, Fold, fold
 from campaigns.plan import LIVE_FIRST, Plan
@@ -36,7 +36,7 @@ def run_seed(plan: Plan, folder: Path, say: Say) -> Result:
         NoJars: there are no three brokers.
     """
     folder.mkdir(parents=True)
-    with tempfile.TemporaryDirectory(prefix="campaign-") as temporary, servers(Path(temporary), plan.kafka) as whole:
+    with tempfile.TemporaryDirectory(prefix="campaign-") as temporary, servers(Path(temporary), plan.services) as whole:
         world = World(whole, plan, folder)
         try:
             result = _run(world, say)
@@ -53,10 +53,12 @@ def _run(world: World, say: Say) -> Result:
     _go_live(actions)
     say("live")
     world.witness.start()
+    world.late_reader.start()
     world.traffic.start()
     unwell: list[str] = []
     try:
         _follow_plan(world, actions, say)
+        actions.finish()
     except NotWellError as error:
         unwell.append(f"in the course of the plan, {error}")
     finally:
@@ -135,7 +137,11 @@ def _check(world: World, unwell: list[str]) -> Result:
     loses = world.plan.campaign == "unclean"
     lost_inputs = _lost_inputs(world, records) if loses else ()
     evidence = replace(evidence, anomalies=_anomalies(world), lost_inputs=lost_inputs)
-    found = violations(evidence, CHECKS_OF_LOSSES if loses else CHECKS)
+    if not loses:
+        world.late_reader.finish()
+        evidence = replace(evidence, read_late=world.late_reader.valid)
+    checks = CHECKS_OF_LOSSES if loses else CHECKS
+    found = violations(evidence, [one for one in checks if not (world.plan.may_end and one is no_worker_ended)])
     if found:
         _keep_topics(world)
     return Result(found, _figures(evidence, folded, letters), tuple(world.notes))
@@ -226,6 +232,7 @@ def _figures(evidence: Evidence, folded: Fold, letters: list[Letter]) -> dict[st
         "labels": len(evidence.labels),
         "more_descriptors": [after.descriptors - before.descriptors for before, after in evidence.use.values()],
         "more_memory_mb": [after.memory_mb - before.memory_mb for before, after in evidence.use.values()],
+        "exits": len(evidence.exits),
         "anomalies": len(evidence.anomalies),
         "lost_inputs": len(evidence.lost_inputs),
         "diff": {

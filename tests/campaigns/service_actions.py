@@ -51,22 +51,23 @@ class ServiceActions:
         seen = 0
         for _ in range(times):
             deadline = time.monotonic() + STEP_SECONDS
-            while (found := self._accepted_of_guards()) <= seen and time.monotonic() < deadline:
+            while len(found := self._accepted_of_guards()) <= seen and time.monotonic() < deadline:
                 time.sleep(0.1)
-            if found <= seen:
+            if len(found) <= seen:
                 self.world.notes.append(f"the guard did nothing for {STEP_SECONDS:g} s after {seen} commands")
                 return
-            seen = found
+            seen = len(found)
             guard, self.world.guard = self.world.guard, None
             if guard is not None:
                 guard.kill()
             self.world.guard = self.world.fleet.worker(GUARD)
-        self.world.notes.append(f"the guard was killed {times} times, after {seen} commands of it")
+        self.world.notes.append(f"the guard was killed {times} times, after {', '.join(found)}")
 
-    def _accepted_of_guards(self) -> int:
+    def _accepted_of_guards(self) -> list[str]:
+        """Return the commands of guards that were accepted, in their order."""
         events = [record.fields for record in self.world.read("model-events")]
-        actors = [str(event.get("actor")) for event in events if event.get("kind") == "accepted"]
-        return sum(actor.startswith("guard@") for actor in actors)
+        of_guards = [event for event in events if str(event.get("actor")).startswith("guard@")]
+        return [str(event.get("command")) for event in of_guards if event.get("kind") == "accepted"]
 
     # --- artifacts
 

@@ -9,9 +9,10 @@ import numpy as np
 from campaigns.plan import (
     AFTER_SECONDS,
     BEFORE_SECONDS,
-    GUARDED_MODEL,
     LIVE_FIRST,
     MODELS,
+    OTHER_MODEL,
+    SAME_MODEL,
     WORKERS,
     Plan,
     Step,
@@ -38,14 +39,15 @@ QUICK_SEEDS, QUICK_ROUNDS, ROUNDS = 3, 1, 10
 def draw_rollouts(seed: int) -> Plan:
     """Draw a rollout whose guard is killed at each step of its ladder, beside canaries, promotions and a repair.
 
-    In odd seeds commands of others, which may end the rollout, come at any time, in even ones after the first steps.
+    In odd seeds commands of others, which may end the rollout, come at any time, in even ones after the first steps. In
+    each third the model decides differently from the live one, so that the guard may end the rollout.
     """
     draw = np.random.default_rng([8, seed])
     first = BEFORE_SECONDS + (3 if seed % 2 else UNDISTURBED_SECONDS)
     end = first + CLIMBING_SECONDS
     steps = [
         Step(BEFORE_SECONDS, "start_guard"),
-        Step(BEFORE_SECONDS + 2, "start_rollout", {"model": GUARDED_MODEL}),
+        Step(BEFORE_SECONDS + 2, "start_rollout", {"model": OTHER_MODEL if seed % 3 == 0 else SAME_MODEL}),
         Step(BEFORE_SECONDS + 2, "kill_guard_at_each_step", {"times": int(draw.integers(2, 5))}),
     ]
     steps += role_commands(draw, [moment(draw, first, end) for _ in range(int(draw.integers(1, 4)))])

@@ -150,6 +150,8 @@ class Traffic:
         draw = np.random.default_rng([plan.seed, 7])
         self.payments = Payments(f"{plan.campaign[0]}{plan.seed}-", draw)
         self.refused: list[str] = []
+        self.behind_ms = plan.night_s * 1000
+        """How far behind the payments' clock is."""
         self.acknowledged: list[tuple[str, int, int, bytes]] = []
         """Topic, partition, offset and value of each record that brokers have acknowledged."""
         self._first_sent: dict[bytes, int] = {}
@@ -213,7 +215,7 @@ class Traffic:
                 shipment.key,
                 partition_of(key, self._plan.partitions),
                 on_delivery=self._delivered,
-                timestamp=shipment.timestamp_ms or now_ms(),
+                timestamp=shipment.timestamp_ms or self._now(),
                 headers=dict(shipment.headers),
             )
         self._producer.poll(0)
@@ -236,7 +238,7 @@ class Traffic:
 
     def some(self, count: int) -> list[Shipment]:
         """Make so many records as the plan has them, the labels of some included."""
-        now, shipments = now_ms(), list[Shipment]()
+        now, shipments = self._now(), list[Shipment]()
         for _ in range(count):
             shipment = self.payments.make(self._draw_kind(), now)
             shipments.append(shipment)
@@ -246,7 +248,7 @@ class Traffic:
 
     def burst(self, count: int) -> None:
         """Send so many payments to each partition at once: more than a run of dead letters that halts one."""
-        now, of_partition = now_ms(), dict[int, list[str]]()
+        now, of_partition = self._now(), dict[int, list[str]]()
         for card in (f"card-{number}" for number in range(CARDS)):
             of_partition.setdefault(partition_of(card, self._plan.partitions), []).append(card)
         for cards in of_partition.values():
@@ -263,6 +265,9 @@ class Traffic:
         """Return so many of the payments that were sent, to send them again: in any order, `without` some values."""
         sent = [one for one in self.payments.sent if one.value not in without]
         return [sent[at] for at in self._draw.permutation(len(sent))[:count].tolist()]
+
+    def _now(self) -> int:
+        return now_ms() - self.behind_ms
 
     def _draw_kind(self) -> str:
         lot = self._draw.random()

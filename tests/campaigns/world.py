@@ -6,11 +6,12 @@ A worker that ends by itself is counted, and replaced as a supervisor does.
 import os
 import resource
 import shutil
+import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,8 +19,9 @@ from confluent_kafka import Consumer, TopicPartition
 from redis import Redis
 
 from campaigns.facts import Record, Use
-from campaigns.plan import MODELS, Plan
-from campaigns.plans import FAKED_WORKER
+from campaigns.late_reader import LateReader
+from campaigns.plan import LIVE_FIRST, MODELS, OTHER_MODEL, SAME_MODEL, Plan, Services
+from campaigns.standby import Standby, redis_with_standby
 from campaigns.traffic import Traffic
 from campaigns.witness import Witness
 from models.repository import Repository
@@ -33,14 +35,18 @@ from support.redis.server import redis_server
 
 FAKETIME = Path("/usr/lib") / f"{os.uname().machine}-linux-gnu" / "faketime" / "libfaketimeMT.so.1"
 """Where Debian's package `libfaketime` puts the library for programs with threads."""
+NEED_FAKETIME = {"clocks", "idle_night"}
+NEED_ROOT = {"full_disk"}
 LONG_MAX = str(2**63 - 1)
 ADMIN_SECONDS = 30.0
 
 
 def missing(campaign: str) -> str:
     """Return what this machine lacks for a campaign, and how to get it; empty if nothing."""
-    if campaign == "clocks" and not FAKETIME.exists():
-        return f"the campaign of clocks needs {FAKETIME}: apt-get install libfaketime"
+    if campaign in NEED_FAKETIME and not FAKETIME.exists():
+        return f"the campaign {campaign} needs {FAKETIME}: apt-get install libfaketime"
+    if campaign in NEED_ROOT and os.geteuid() != 0:
+        return f"the campaign {campaign} mounts a small disk, for which it has to run as root"
     try:
         for version in OLD_VERSIONS if campaign == "old_brokers" else (VERSION,):
             require_jars(version)
@@ -56,19 +62,41 @@ class Servers(NamedTuple):
     redis_url: str
     repository: Path
     models: tuple[str, ...]
+    standby: Standby | None = None
 
 
 @contextmanager
-def servers(folder: Path, kafka: str) -> Iterator[Servers]:
-    """Yield three brokers of a version and a Redis in service, and models to promote.
+def servers(folder: Path, services: Services) -> Iterator[Servers]:
+    """Yield three brokers and a Redis in service, and models to promote.
 
     Raises:
         NoJars: there are no three brokers.
     """
-    repository = folder / "models"
-    digests = tuple(Repository(str(repository)).put(model_for_tests(seed=seed)) for seed in range(MODELS + 1))
-    with three_brokers(kafka) as cluster, redis_server() as url:
-        yield Servers(cluster, url, repository, digests)
+    with ExitStack() as stack:
+        disk = folder / "disk"
+        disk.mkdir()
+        if services.disk_mb:
+            stack.enter_context(_small_disk(disk, services.disk_mb))
+        repository = disk / "models"
+        models = {seed: model_for_tests(seed=seed) for seed in range(MODELS)}
+        models[SAME_MODEL] = model_for_tests(seed=LIVE_FIRST - 1, version="same")
+        models[OTHER_MODEL] = model_for_tests(seed=OTHER_MODEL)
+        digests = tuple(Repository(str(repository)).put(models[at]) for at in sorted(models))
+        cluster = stack.enter_context(three_brokers(services.kafka, services.idle_ms))
+        if services.has_standby:
+            standby = stack.enter_context(redis_with_standby(services.redis))
+            yield Servers(cluster, standby.url, repository, digests, standby)
+        else:
+            yield Servers(cluster, stack.enter_context(redis_server(*services.redis)), repository, digests)
+
+
+@contextmanager
+def _small_disk(folder: Path, size_mb: int) -> Iterator[None]:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "campaign", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 class NotWellError(Exception):
@@ -92,16 +120,19 @@ class World:
         self.logs = {"transactions": 0, "labels": 0}
         self.workers: list[Worker] = []
         self.guard: Worker | None = None
+        self.other_fleet: Fleet | None = None
+        self.other_workers: list[Worker] = []
         self._first_use: dict[int, Use] = {}
         self._started: list[Worker] = []
         self.prefix = f"{plan.campaign[:3]}{plan.seed}-{uuid.uuid4().hex[:6]}-"
-        self.fleet = Fleet(self._environment(), folder, self._start)
+        self.fleet = Fleet(self._environment(), folder, self.start)
         self.redis: Redis = Redis.from_url(whole.redis_url)
         self.clock = folder / "clock"
-        self.clock.write_text("+0")
+        self.set_clock(-plan.night_s)
         self._create_topics()
         self.traffic = Traffic(self.cluster.brokers, self.prefix, plan)
         self.witness = Witness(lambda: self.cluster.brokers, self.topic("scores"))
+        self.late_reader = LateReader(lambda: self.cluster.brokers, self.topic("scores"), plan.seed)
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -123,7 +154,7 @@ class World:
             self.cluster.create(self.topic("scores"), leaders)
             set_on_topic(self.cluster.brokers, self.topic("scores"), min_insync_replicas="1")
         self.apply_topics()
-        if not self.plan.bounded and self.plan.kafka == VERSION:  # the oldest cannot refuse any
+        if not self.plan.bounded and self.plan.services.kafka == VERSION:  # the oldest cannot refuse any
             for name in ("transactions", "labels"):
                 settings = {"message_timestamp_after_max_ms": LONG_MAX}
                 set_on_topic(self.cluster.brokers, self.topic(name), **settings)
@@ -137,7 +168,8 @@ class World:
 
     # --- workers
 
-    def _start(self, settings: Mapping[str, str], command: Sequence[str] = COMMAND) -> Worker:
+    def start(self, settings: Mapping[str, str], command: Sequence[str] = COMMAND) -> Worker:
+        """Start a process of any fleet."""
         worker = Worker(settings, self.folder / f"worker-{len(self._started)}.log", command)
         self._started.append(worker)
         worker.start()
@@ -147,9 +179,9 @@ class World:
         return self.folder / f"stop-{at}"
 
     def new_worker(self, at: int) -> Worker:
-        """Start the worker of a place; one place of the campaign of clocks has a clock that can be moved."""
+        """Start the worker of a place; some plans have places whose clock can be moved."""
         preload = [f"FRAUDSTREAM_TEST_STOP={self.stop_flag(at)}"]
-        if self.plan.campaign == "clocks" and at == FAKED_WORKER:
+        if at in self.plan.faked:
             preload += [
                 f"LD_PRELOAD={FAKETIME}",
                 f"FAKETIME_TIMESTAMP_FILE={self.clock}",
@@ -193,6 +225,10 @@ class World:
         if self.guard and self.guard.exit_code is not None:
             self._note_exit(self.guard)
             self.guard = None
+        for worker in [one for one in self.other_workers if one.exit_code is not None and self.other_fleet]:
+            self._note_exit(worker)
+            self.other_workers.remove(worker)
+            self.other_workers.append(self.other_fleet.worker())
 
     def _note_exit(self, worker: Worker) -> None:
         if worker.exit_code is not None:
@@ -200,7 +236,7 @@ class World:
 
     def reasons(self) -> list[str]:
         """Return why workers are not ready; empty if all are."""
-        processes = [*self.workers, *([self.guard] if self.guard else [])]
+        processes = [*self.workers, *self.other_workers, *([self.guard] if self.guard else [])]
         answers = [process.readiness() for process in processes]
         return [reason for ready, reasons in answers if not ready for reason in reasons or ["not ready"]]
 
@@ -227,7 +263,7 @@ class World:
         return reasons
 
     def set_clock(self, offset_s: int) -> None:
-        """Move the clock of the worker that has one of its own."""
+        """Move the clock of the workers that have one of their own."""
         new = self.clock.with_suffix(".new")
         new.write_text(f"{offset_s:+d}")
         new.replace(self.clock)
@@ -248,6 +284,7 @@ class World:
     def close(self) -> None:
         """Kill the workers; what the seed made on its servers ends with them."""
         self.witness.stop()
+        self.late_reader.stop()
         for worker in self._started:
             worker.kill()
         self.redis.close()

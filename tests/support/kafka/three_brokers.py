@@ -22,6 +22,8 @@ IDS = (1, 2, 3)
 HEAP_MB = 256
 LOOK_UP_SECONDS = 30.0
 SYNC_SECONDS = 90.0
+IDLE_MS = 600_000
+"""After which a broker closes a connection that nobody uses, by default."""
 _NOT_ELECTED = {KafkaError.ELECTION_NOT_NEEDED, KafkaError.PREFERRED_LEADER_NOT_AVAILABLE}
 Answer = TypeVar("Answer")
 
@@ -36,13 +38,13 @@ class ThreeBrokers:
     kind = "apache-kafka-jars"
     replication = len(IDS)
 
-    def __init__(self, version: str = VERSION) -> None:
+    def __init__(self, version: str = VERSION, idle_ms: int = IDLE_MS) -> None:
         ports = {node: free_port() for node in IDS}
         voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in ports.items())
         cluster_id = new_cluster_id()
 
         def made(node: int) -> JarsCluster:
-            values = {"node": node, "voters": voters, "controller_port": ports[node]}
+            values = {"node": node, "voters": voters, "controller_port": ports[node], "idle_ms": idle_ms}
             layout = Layout("replicated.properties", values, heap_mb=HEAP_MB, cluster_id=cluster_id, version=version)
             return JarsCluster(layout)
 
@@ -160,14 +162,14 @@ def require_jars(version: str = VERSION) -> None:
 
 
 @contextmanager
-def three_brokers(version: str = VERSION) -> Iterator[ThreeBrokers]:
+def three_brokers(version: str = VERSION, idle_ms: int = IDLE_MS) -> Iterator[ThreeBrokers]:
     """Yield three brokers in service, and remove them afterwards.
 
     Raises:
         NoJars: see `require_jars`.
     """
     require_jars(version)
-    cluster = ThreeBrokers(version)
+    cluster = ThreeBrokers(version, idle_ms)
     try:
         cluster.start()
         yield cluster

@@ -49,12 +49,12 @@ class Connection:
 class RedisProxy:
     """Listens in front of the server at `url` during its `with` block; clients connect to its own `url`.
 
-    `delay_s` is the delay of each request. `counts` holds the number of "connections", of those "cut", and of each
-    loss by its value. `lost` is set once the loss that `lose` requested has happened.
+    `delay_s` is the delay of each request, `reply_delay_s` of each reply. `counts` holds the number of "connections",
+    of those "cut", and of each loss by its value. `lost` is set once the loss that `lose` requested has happened.
     """
 
     def __init__(self, url: str) -> None:
-        self.delay_s = 0.0
+        self.delay_s = self.reply_delay_s = 0.0
         self.counts: Counter[str] = Counter()
         self.lost = threading.Event()
         self._server_url = urlsplit(url)
@@ -78,12 +78,15 @@ class RedisProxy:
         self._loop.close()
 
     @property
+    def port(self) -> int:
+        assert self._server is not None, "the proxy is open only in its with block"
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
     def url(self) -> str:
         """The server's URL, with the proxy's port in it."""
-        assert self._server is not None, "the proxy is open only in its with block"
         login, _, _ = self._server_url.netloc.rpartition("@")
-        port = self._server.sockets[0].getsockname()[1]
-        return self._server_url._replace(netloc=f"{login}{'@' if login else ''}127.0.0.1:{port}").geturl()
+        return self._server_url._replace(netloc=f"{login}{'@' if login else ''}127.0.0.1:{self.port}").geturl()
 
     def lose(self, what: Loss, of: bytes = EVALSHA) -> None:
         """Lose this part of the next call whose request contains the word `of`."""
@@ -183,6 +186,7 @@ class RedisProxy:
 
     async def _forward_replies(self, connection: Connection, answers: asyncio.StreamReader) -> None:
         while data := await answers.read(CHUNK_BYTES):
+            await asyncio.sleep(self.reply_delay_s)
             await self._flowing.wait()
             if connection.lost is None:
                 connection.client_writer.write(data)

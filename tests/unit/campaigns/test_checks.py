@@ -89,6 +89,7 @@ PLANTED: Mapping[str, Evidence] = {
     "nothing_is_unexplained": evidence(diff={"unexplained": 1}),
     "the_audit_is_clean": evidence(audit=(1, "{}")),
     "decisions_are_written_once_and_kept": evidence(anomalies=["card/t-0: two decisions"]),
+    "a_late_reader_agrees": evidence(read_late=[]),
     "every_label_is_answered": evidence(labels=[record(0, "label")]),
 }
 

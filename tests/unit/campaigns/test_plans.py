@@ -43,6 +43,14 @@ def test_sixty_seeds_draw_each_action_of_their_campaign() -> None:
     assert drawn["artifacts"] == {"damage_artifact", "restore_artifact", "command", "kill_worker"}
     assert drawn["descriptors"] == {"limit_descriptors", "restart_broker", "command", "kill_worker"}
     assert drawn["rolling"] == {"restart_one_by_one", "command"}
+    assert drawn["failover"] == common | {"fail_over", "send_again"}
+    assert drawn["full_disk"] == {
+        *("start_guard_with_checkpoint", "restart_guard_with_checkpoint", "fill_disk", "free_disk", "put_model"),
+        *("command", "kill_worker"),
+    }
+    assert drawn["memory"] == common | {"limit_memory", "burst"}
+    assert drawn["idle_night"] == {"let_night_pass", "burst", "send_again", "command", "kill_worker"}
+    assert drawn["hand_over"] == common | {"start_other_fleet", "hand_over", "canary"}
 
 
 def test_each_outage_lasts_longer_than_a_write_is_waited_for_and_all_kinds_are_drawn() -> None:
@@ -73,8 +81,8 @@ def test_reassignments_move_every_topic_to_two_or_three_brokers() -> None:
 
 
 def test_old_brokers_are_of_3_4_in_even_seeds_and_of_3_9_in_odd_ones() -> None:
-    assert {plan.kafka[:3] for plan in map(draw_old_brokers, SEEDS[1::2])} == {"3.4"}
-    assert {plan.kafka[:3] for plan in map(draw_old_brokers, SEEDS[::2])} == {"3.9"}
+    assert {plan.services.kafka[:3] for plan in map(draw_old_brokers, SEEDS[1::2])} == {"3.4"}
+    assert {plan.services.kafka[:3] for plan in map(draw_old_brokers, SEEDS[::2])} == {"3.9"}
 
 
 def test_brokers_move_one_after_the_other_and_in_most_seeds_all_of_them() -> None:
