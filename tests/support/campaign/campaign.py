@@ -24,6 +24,7 @@ from support.handbook import Recount, label
 from support.kafka.three_brokers import ThreeBrokers
 from support.redis.replicated import Pair
 
+_PLACE = ("source.topic", "source.log", "source.partition", "source.offset")
 FAULTS_A_WEEK = 6
 WEEK_SECONDS = 8.0
 SETTLE_SECONDS = 180.0
@@ -185,7 +186,7 @@ class Campaign:
         places = Counter((score.source.log, score.source.partition, score.source.offset) for score in valid)
         assert set(places.values()) == {1}
         dead = self._dead_letters()
-        assert dead == self._traffic.dead
+        assert dead == self._traffic.dead, f"dead letters {dict(dead)}, where {dict(self._traffic.dead)} were sent"
         assert Counter(self._outcomes().values()) == {"applied": len(rows)}, self._not_applied()
         self._check_features(rows, {score.transaction_id: score for score in valid})
         for worker in self._whole.workers:
@@ -207,7 +208,7 @@ class Campaign:
     def _dead_letters(self) -> Counter[str]:
         """Return how many records became dead letters, by code; each counts once, however often it is written."""
         found = (dict(letter.headers) for letter in self._fleet.read("dead-letters"))
-        codes = {(one["source.partition"], one["source.offset"]): one["error.code"].decode() for one in found}
+        codes = {tuple(one.get(name) for name in _PLACE): one["error.code"].decode() for one in found}
         return Counter(codes.values())
 
     def _check_features(self, rows: Rows, scores: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ import pytest
 from features.declaration import FeatureSet, load
 from features.history.store import HistoryStore, RetentionPolicy
 from features.memory_store import MemoryStore
-from features.redis.store import DEFAULT as UNLIMITED
 from features.redis.store import RedisStore, StoreOptions
 from support.features.streams import START_MS
 from support.redis.cluster import redis_cluster
@@ -60,6 +59,10 @@ async def worker(
         await store.close()
 
 
+PATIENT = StoreOptions(timeout_s=10.0)
+"""On a machine that all tests share, a server may not answer within the second that a worker waits."""
+
+
 class Servers:
     """The servers of the stores, each started when its URL is first asked for."""
 
@@ -94,7 +97,7 @@ async def opened(
     servers: Servers,
     feature_set: FeatureSet = DEFAULT,
     kept: RetentionPolicy | None = None,
-    options: StoreOptions = UNLIMITED,
+    options: StoreOptions = PATIENT,
 ) -> AsyncIterator[Callable[[], HistoryStore]]:
     """Yield a function that returns the store to use next, one or two in turn; histories are also kept for `kept`."""
     if kind == "memory":
@@ -105,7 +108,7 @@ async def opened(
     async with AsyncExitStack() as stack:
         stores = []
         if kept is not None:
-            with_needs = RedisStore(servers.url(kind), deployment, kept, clock)
+            with_needs = RedisStore(servers.url(kind), deployment, kept, clock, options)
             stack.push_async_callback(with_needs.close)
             await with_needs.connect()
         for _ in range(2 if "two" in kind else 1):

@@ -25,10 +25,12 @@ CHANGING = (
     (re.compile(r" {2,}"), "  "),
     (re.compile(r"─+"), "─"),
     (re.compile(r"^commit .*\n", re.MULTILINE), ""),
+    (re.compile(r"^\w+: [\d,]+ of [\d,]+, \d+%\n", re.MULTILINE), ""),
     (re.compile(r"(?<=\b0\.1\.0)\+g[0-9a-f]+(?:\.dirty)?"), ""),
     (re.compile(r"^made with .*$", re.MULTILINE), "made with VERSIONS"),
 )
-"""What differs between runs or machines: times, ids, scores and metrics, sizes, rates, places, widths, versions."""
+"""What differs between runs or machines: times, ids, scores and metrics, sizes, rates, places, widths, versions, and
+lines of progress, which a step writes after ten seconds."""
 COLUMNS = "300"
 """Wide enough for one line, however long the path of the folder is."""
 

@@ -165,7 +165,6 @@ def test_a_partition_that_never_changed_its_fleet_is_reported() -> None:
     ("changed", "words"),
     [
         ({"announced": 5}, "`cut-over` says 6, announced was 5"),
-        ({"announced": None}, "`cut-over` says 6, announced was None"),
         ({"first_offset": 7}, "`cut-over` says 7, announced was 6"),
     ],
 )
@@ -174,6 +173,15 @@ def test_a_first_offset_that_differs_from_the_scores_is_reported(changed: dict[s
     state.hand_overs[0].run.facts["handover"]["partitions"][0] |= changed
     (problem,) = fleets.handovers_unlike_scores(two_hand_overs(), state, (0, 1))
     assert problem == f"partition 0: term 1 began at offset 6; {words}"
+
+
+def test_an_announcement_that_came_late_counts_and_one_that_never_came_is_reported() -> None:
+    state = act()
+    state.hand_overs[0].run.facts["handover"]["partitions"][0]["announced"] = None
+    assert fleets.handovers_unlike_scores(two_hand_overs(), state, (0, 1)) == ()
+    state.events[:] = [one for one in state.events if one.kind is not EventKind.HANDOVER]
+    (problem,) = fleets.handovers_unlike_scores(two_hand_overs(), state, (0, 1))
+    assert problem == "partition 0: term 1 began at offset 6; `cut-over` says 6, announced was None"
 
 
 NO_GATE = Gate("faults", passed=False, found="3 of 600 decisions", required="none", advice="look")
