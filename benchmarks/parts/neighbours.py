@@ -33,6 +33,8 @@ from stream.kafka.topics import DEAD_LETTERS, TRANSACTIONS
 from stream.scan import offset_ranges
 from stream.settings import Settings, read_settings
 
+LONG = "hour"
+"""The attack that takes minutes."""
 ATTACKED = 0
 """The partition that is attacked."""
 RATE = 20.0
@@ -120,7 +122,7 @@ ATTACKS = {
     "card": Attack(lambda: _of_cards(1), "20,000 payments of one card"),
     "cards": Attack(lambda: _of_cards(200), "20,000 payments of 200 cards"),
     "digits": Attack(_digits, "40 batches of 8 MiB of digits"),
-    "hour": Attack(_hour_of_a_card, f"{_IN_AN_HOUR:,} payments of one card in an hour"),
+    LONG: Attack(_hour_of_a_card, f"{_IN_AN_HOUR:,} payments of one card in an hour"),
     "objects": Attack(_objects, '40 batches of 8 MiB of {"a":1},'),
 }
 

@@ -4,7 +4,6 @@ Every chunk is acknowledged before the next is sent, so a card's payments are in
 chunk whose fate is unknown is sent again, as a producer does; the contract recognises it.
 """
 
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from confluent_kafka import KafkaException, Producer
 
 from stream.clock import now_ms
 from stream.contract.codes import DeadLetterCode
-from support.fleet.fleet import Fleet, until
+from support.fleet.fleet import Fleet
 from support.fleet.payments import START_MS, partition_of
 from support.fleet.shipments import CODECS, librdkafka_producer
 from support.handbook import LABEL_DELAY_MS, transaction
@@ -159,32 +158,27 @@ class Traffic:
         return True
 
     def corrupt(self, _: Rows, rows: Rows) -> bool:
-        """Store a batch that no client can unpack, and have an operator pass over it."""
+        """Store a batch that no client can unpack: its record becomes a dead letter."""
         record = RawRecord(rows[0]["card_id"].encode(), b"{}")
         batch = record_batch(lz4_with_wrong_checksum(records_section([record])), 1, now_ms(), "lz4")
-        partition = partition_of(rows[0]["card_id"])
-        place = ("--partition", str(partition), "--offset", str(self._store(partition, batch)))
-        skip = ("dead-letters", "skip", "--topic", self._topic, *place, "--reason", "a campaign")
-        until(lambda: self._is_done(skip), f"an operator may skip {place}", 8 * SECONDS)
+        self._store(partition_of(rows[0]["card_id"]), batch)
+        self.dead[DeadLetterCode.UNREADABLE_RECORD] += 1
         return False
 
-    def _is_done(self, command: Sequence[str]) -> bool:
-        """Run a command as an operator does, who tries again while brokers are away; tell whether it was accepted."""
-        try:
-            return self._fleet.cli(*command, "--wait", str(SECONDS)).returncode == 0
-        except subprocess.TimeoutExpired:
-            return False
-
-    def _store(self, partition: int, batch: bytes) -> int:
-        """Store a batch at the partition's leader, and return its offset."""
+    def _store(self, partition: int, batch: bytes) -> None:
+        """Store a batch at the partition's leader."""
         deadline = time.monotonic() + 2 * SECONDS
-        while True:
-            try:
-                leader = self._cluster.leaders(self._topic)[partition]
-                return produce(self._cluster.nodes[leader].port, self._topic, partition, batch)
-            except (ProduceRefused, OSError, KeyError):
-                assert time.monotonic() < deadline, f"partition {partition} has no leader"
-                time.sleep(0.2)
+        while not self._is_stored(partition, batch):
+            assert time.monotonic() < deadline, f"partition {partition} has no leader"
+            time.sleep(0.2)
+
+    def _is_stored(self, partition: int, batch: bytes) -> bool:
+        try:
+            leader = self._cluster.leaders(self._topic)[partition]
+            produce(self._cluster.nodes[leader].port, self._topic, partition, batch)
+        except (ProduceRefused, OSError, KeyError):
+            return False
+        return True
 
     def repeat(self, before: Rows, _: Rows) -> bool:
         """Send the payments before once more, as a producer that missed the acknowledgement."""
