@@ -31,11 +31,10 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
-from stream.errors import SettingsError
+from stream.errors import SettingsError, install_extra
 from stream.kafka.sasl import create_connection, use_sasl_connections
 from stream.kafka.stray import KnownBrokers
 from stream.kafka.token_sources import keeper_of, login_trouble, uses_tokens
-from stream.kafka.tokens import TokenUnavailableError
 from stream.settings import PREFIX, Settings
 
 REQUEST_TIMEOUT_MS = 10_000
@@ -159,8 +158,9 @@ def check_tls_files(settings: Settings) -> None:
     Raises:
         SettingsError: names every variable whose file cannot be used, or whose package is missing, and why.
     """
-    authorities = ("kafka_ssl_cafile", "kafka_oauth_cafile", "redis_cafile")
-    files = (*authorities, "kafka_ssl_certfile", "kafka_ssl_keyfile", "kafka_oauth_client_secret_file")
+    authorities = ("kafka_ssl_cafile", "redis_cafile", "kafka_oauth_cafile")
+    files = ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile", *authorities[1:])
+    files += ("kafka_oauth_client_secret_file",)
     unreadable = {name: problem for name in files if (problem := _read_problem(name, settings))}
     problems = [*unreadable.values(), *_missing_packages(settings)]
     for name in authorities:
@@ -176,8 +176,7 @@ def _missing_packages(settings: Settings) -> Iterator[str]:
     if settings.kafka_sasl_mechanism == "GSSAPI" and find_spec("gssapi") is None:
         yield f"{PREFIX}KAFKA_SASL_MECHANISM: GSSAPI needs the package gssapi, which is not installed"
     if settings.kafka_oauth_aws_region and find_spec("aws_msk_iam_sasl_signer") is None:
-        package = "aws-msk-iam-sasl-signer-python"
-        yield f"{PREFIX}KAFKA_OAUTH_AWS_REGION: needs the package {package}: install fraudstream[aws]"
+        yield f"{PREFIX}KAFKA_OAUTH_AWS_REGION: needs the signer of AWS: {install_extra('aws')}"
 
 
 def _read_problem(name: str, settings: Settings) -> str | None:
@@ -351,7 +350,7 @@ def _explanation(settings: Settings, error: KafkaError | OSError) -> str:
             )
         case ssl.SSLError():
             return f"the TLS handshake failed ({error.reason or error}); {_PROTOCOL}"
-        case TokenUnavailableError() | SaslAuthenticationFailed():
+        case SaslAuthenticationFailed():
             return _login_refusal(settings, error)
         case UnsupportedSaslMechanismError():
             mechanism = settings.kafka_sasl_mechanism
@@ -361,10 +360,8 @@ def _explanation(settings: Settings, error: KafkaError | OSError) -> str:
     return _connect_failure(error)
 
 
-def _login_refusal(settings: Settings, error: KafkaError) -> str:
+def _login_refusal(settings: Settings, error: SaslAuthenticationFailed) -> str:
     """Return why a login failed, and what to look at."""
-    if isinstance(error, TokenUnavailableError):
-        return str(error)
     if uses_tokens(settings):
         advice = f"{PREFIX}KAFKA_OAUTH_AUDIENCE and _SCOPE, and the issuer and audience that the brokers expect"
         return f"{login_trouble(settings) or error}; check {advice}"

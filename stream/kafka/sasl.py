@@ -66,7 +66,7 @@ class TokenAuthenticator:
         A broker that refuses it says so in an answer that is not empty, which aiokafka takes for consent.
 
         Raises:
-            stream.kafka.tokens.TokenUnavailableError: there is no token.
+            aiokafka.errors.KafkaConnectionError: there is no token.
         """
         if not self.sent:
             self.sent = await self._keeper.token()

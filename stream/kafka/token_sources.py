@@ -5,6 +5,7 @@ the broker is the judge. Messages quote neither a token nor a secret, nor what a
 """
 
 import asyncio
+import os
 import re
 import ssl
 from base64 import b64encode, urlsafe_b64decode
@@ -19,6 +20,7 @@ import aiohttp
 import msgspec
 
 from stream.clock import now_ms
+from stream.errors import install_extra
 from stream.kafka.tokens import Token, TokenKeeper, TokenSource
 from stream.settings import PREFIX, Settings
 
@@ -237,7 +239,7 @@ class AwsSigner:
             signer: Any = import_module("aws_msk_iam_sasl_signer.MSKAuthTokenProvider")
             core: Any = import_module("botocore.exceptions")
         except ImportError:
-            return "the package aws-msk-iam-sasl-signer-python is not installed: install fraudstream[aws]"
+            return f"it is not installed: {install_extra('aws')}"
         try:
             value, expires_ms = signer.generate_auth_token(self.region)
         except (AttributeError, ValueError):  # what it raises without credentials
@@ -253,7 +255,9 @@ def _first_line(file: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", "") or type(error).__name__)
+    """Return the operating system's words for an error; asyncio puts the address before them."""
+    number = getattr(error, "errno", None) or 0
+    return os.strerror(number) if number > 0 else str(getattr(error, "strerror", "") or type(error).__name__)
 
 
 def claims_of(token: str) -> dict[str, Any]:

@@ -23,18 +23,12 @@ from stream.tasks import Once
 log = logging.getLogger("fraudstream.tokens")
 
 _SPREAD = default_rng()
-_PATIENCE_SECONDS = 10.0
-"""So long a new connection waits for the first token."""
+_PATIENCE_SECONDS = 12.0
+"""So long a new connection waits for the first token: longer than an endpoint is waited for, which tells more."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
+_LONGEST_UNASKED_SECONDS = 3600.0
 _LONGEST_WITHOUT_SECONDS = 5.0
 """The longest pause between two attempts while there is no token that is valid."""
-
-
-class TokenUnavailableError(KafkaConnectionError):  # type: ignore[misc] # aiokafka ships no types
-    """There is no valid token to log in with: retried, as a broker that is away; the message names the source."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +114,7 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
         """Return a token that is valid; the first one is waited for.
 
         Raises:
-            TokenUnavailableError: there is none.
+            aiokafka.errors.KafkaConnectionError: there is none; retried, as for a broker that is away.
         """
         return (await self._await(lambda held, now: held.valid(now), gives_up=True)).value
 
@@ -165,7 +159,7 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
         for loop, change in tuple(self._waiting):
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(change.happen)
-        return max(0.0, self._held.pause_s(self._source, self._clock(), self._spread()))
+        return min(self._held.pause_s(self._source, self._clock(), self._spread()), _LONGEST_UNASKED_SECONDS)
 
     def _log(self, before: HeldToken) -> None:
         if self._held.problem and self._held.problem != before.problem:
@@ -188,7 +182,7 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
                     return token
                 if gives_up and (held.problem or loop.time() >= deadline):
                     late = f"{self._source.name} has not given a token within {_PATIENCE_SECONDS:g} s"
-                    raise TokenUnavailableError(self.trouble() or late)
+                    raise KafkaConnectionError(self.trouble() or late)
                 await (change[1].until(deadline) if gives_up else change[1].happened)
             finally:
                 self._waiting.discard(change)
