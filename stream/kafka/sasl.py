@@ -98,9 +98,9 @@ class HeldWriter:
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all but writing is the writer's
         return getattr(self.writer, name)
 
-    def write(self, data: bytes) -> None:
+    def write(self, request: bytes) -> None:
         """Hold a request."""
-        self._held.append(data)
+        self._held.append(request)
 
     def release(self) -> None:
         """Send what was held."""

@@ -101,7 +101,7 @@ def running_provider(**options: Any) -> Iterator[Provider]:
             self._reply(*provider.answer(self.headers, body))
 
         def do_GET(self) -> None:
-            self._reply(200, json.dumps(provider.key_set()).encode())
+            self._reply(200, json.dumps(provider.key_set()).encode())  # at /keys
 
         def _reply(self, status: int, body: bytes) -> None:
             self.send_response(status)
