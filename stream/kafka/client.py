@@ -159,13 +159,13 @@ def check_tls_files(settings: Settings) -> None:
         SettingsError: names every variable whose file cannot be used, or whose package is missing, and why.
     """
     authorities = ("kafka_ssl_cafile", "redis_cafile", "kafka_oauth_cafile")
-    files = ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile", *authorities[1:])
-    files += ("kafka_oauth_client_secret_file",)
+    of_client = ("kafka_ssl_certfile", "kafka_ssl_keyfile")
+    files = (authorities[0], *of_client, *authorities[1:], "kafka_oauth_client_secret_file")
     unreadable = {name: problem for name in files if (problem := _read_problem(name, settings))}
     problems = [*unreadable.values(), *_missing_packages(settings)]
     for name in authorities:
         problems += [] if name in unreadable else _authority_problems(name, getattr(settings, name))
-    if not unreadable.keys() & {"kafka_ssl_certfile", "kafka_ssl_keyfile"}:
+    if not unreadable.keys() & set(of_client):
         problems += _client_certificate_problems(settings)
     if problems:
         raise SettingsError("\n".join(problems))
