@@ -180,8 +180,10 @@ class SaslConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka ships
             if isinstance(keeper := self._sasl_oauth_token_provider, TokenKeeper):
                 await keeper.await_longer(self._token, self._session_ends)
             await self._log_in_again()
-        except (KafkaError, OSError, TimeoutError) as error:
-            log.warning("%s:%s: the session could not be renewed: %s", self._host, self._port, error)
+        except Exception as error:  # else the connection would hold its requests for ever
+            expected = isinstance(error, KafkaError | OSError)  # a time-out is one
+            where = f"{self._host}:{self._port}"
+            log.warning("%s: the session could not be renewed: %s", where, error, exc_info=not expected)
             self._renewal = None
             self.close(reason=CloseReason.AUTH_FAILURE, exc=error)
         self._renewal = None
@@ -191,12 +193,11 @@ class SaslConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka ships
         handshake = self.send(SaslHandShakeRequest(self._sasl_mechanism))
         writer, held = self._writer, HeldWriter(self._writer)
         self._writer = held
-        try:
-            await self._log_in(handshake, lambda request: self._send_before_held(request, writer, held))
-        finally:
-            if self._writer is held:  # else it was closed meanwhile
-                self._writer = writer
-                held.release()
+        # Where this raises, the connection is closed: what is held is never sent, and its senders try again.
+        await self._log_in(handshake, lambda request: self._send_before_held(request, writer, held))
+        if self._writer is held:  # else it was closed meanwhile
+            self._writer = writer
+            held.release()
 
     def _send_before_held(self, request: Any, writer: asyncio.StreamWriter, held: HeldWriter) -> Awaitable[Any]:  # noqa: ANN401 - aiokafka's
         """Send a request while others are held; answers are told apart by their order, so theirs are expected later."""

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus, urlsplit
 
-import aiohttp
 import msgspec
 
 from stream.clock import now_ms
@@ -42,7 +41,8 @@ def keeper_of(settings: Settings) -> TokenKeeper:
     key = (_source_of(settings), settings.kafka_oauth_extensions)
     if key not in _KEEPERS:
         pairs = [pair.partition("=") for pair in key[1].split(",") if pair]
-        _KEEPERS[key] = TokenKeeper(key[0], {name: value for name, _, value in pairs})
+        # In one step: a client on another loop may be made at the same time, and all must have the same keeper.
+        _KEEPERS.setdefault(key, TokenKeeper(key[0], {name: value for name, _, value in pairs}))
     return _KEEPERS[key]
 
 
@@ -106,32 +106,46 @@ class TokenEndpoint:
             return (
                 f"{self.secret_file} is empty: write the client secret there ({PREFIX}KAFKA_OAUTH_CLIENT_SECRET_FILE)"
             )
-        try:
-            status, body = asyncio.run(self._post(secret, context))
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            return _not_reached(error)
-        return _read_answer(status, body)
+        answer = asyncio.run(self._post(secret, context))
+        return answer if isinstance(answer, str) else _read_answer(*answer)
 
-    async def _post(self, secret: str, context: ssl.SSLContext) -> tuple[int, bytes]:
-        """Send the request; id and secret are encoded as RFC 6749, section 2.3.1, has it."""
+    async def _post(self, secret: str, context: ssl.SSLContext) -> tuple[int, bytes] | str:
+        """Send the request, and return the answer's status and body, or why there is none.
+
+        Id and secret are encoded as RFC 6749, section 2.3.1, has it.
+        """
+        import aiohttp  # noqa: PLC0415 - it would slow down every command that uses Kafka
+
         form = {"grant_type": "client_credentials", "scope": self.scope, "audience": self.audience}
         login = b64encode(f"{quote_plus(self.client_id)}:{quote_plus(secret)}".encode()).decode()
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS)) as session,
-            session.post(
-                self.url,
-                data={name: text for name, text in form.items() if text},
-                headers={"Authorization": f"Basic {login}", "Accept": "application/json"},
-                ssl=context,
-                allow_redirects=False,
-            ) as answer,
-        ):
-            body = bytearray()
-            async for chunk in answer.content.iter_any():
-                body += chunk
-                if len(body) > _LONGEST_ANSWER_BYTES:
-                    break
-            return answer.status, bytes(body)
+        body = bytearray()
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS)) as session,
+                session.post(
+                    self.url,
+                    data={name: text for name, text in form.items() if text},
+                    headers={"Authorization": f"Basic {login}", "Accept": "application/json"},
+                    ssl=context,
+                    allow_redirects=False,
+                ) as answer,
+            ):
+                async for chunk in answer.content.iter_any():
+                    body += chunk
+                    if len(body) > _LONGEST_ANSWER_BYTES:
+                        break
+                return answer.status, bytes(body)
+        except TimeoutError:
+            return f"it did not answer within {_ANSWER_SECONDS:g} s"
+        except aiohttp.ClientConnectorCertificateError as error:
+            why = getattr(error.certificate_error, "verify_message", "") or "another name"
+            return f"its certificate is not trusted ({why}): set {PREFIX}KAFKA_OAUTH_CAFILE to its authority's file"
+        except aiohttp.ClientConnectorError as error:
+            return f"it cannot be reached: {_reason(error.os_error)}"
+        except aiohttp.ServerDisconnectedError:
+            return "it closed the connection without an answer"
+        except (aiohttp.ClientError, OSError) as error:
+            return type(error).__name__  # their own texts quote URLs
 
 
 def _read_answer(status: int, body: bytes) -> Token | str:
@@ -165,21 +179,6 @@ def _advice(code: str) -> str:
         case "invalid_scope":
             return f": check {PREFIX}KAFKA_OAUTH_SCOPE"
     return ""
-
-
-def _not_reached(error: Exception) -> str:
-    """Return why an endpoint was not reached; aiohttp's own texts quote URLs."""
-    match error:
-        case TimeoutError():
-            return f"it did not answer within {_ANSWER_SECONDS:g} s"
-        case aiohttp.ClientConnectorCertificateError():
-            why = getattr(error.certificate_error, "verify_message", "") or "another name"
-            return f"its certificate is not trusted ({why}): set {PREFIX}KAFKA_OAUTH_CAFILE to its authority's file"
-        case aiohttp.ClientConnectorError():
-            return f"it cannot be reached: {_reason(error.os_error)}"
-        case aiohttp.ServerDisconnectedError():
-            return "it closed the connection without an answer"
-    return type(error).__name__
 
 
 @dataclass(frozen=True, slots=True)

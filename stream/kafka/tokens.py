@@ -102,6 +102,8 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
         self._spread = spread
         self._held = HeldToken()
         self._refusal = ""
+        self._asked_at = -inf
+        self._sooner = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._waiting: set[tuple[asyncio.AbstractEventLoop, Once]] = set()
@@ -139,7 +141,12 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
         return f"cannot log in to Kafka: {expired} {self._source.name} gives none: {why}"
 
     def note_login(self, refusal: str = "") -> str:
-        """Note that the brokers have taken the token, or why they have refused it; return that in one line."""
+        """Note that the brokers have taken the token, or why they have refused it; return that in one line.
+
+        A token that is refused before its time, as after a change of keys, is replaced soon.
+        """
+        if refusal and self._clock() - self._asked_at > _LONGEST_WITHOUT_SECONDS:
+            self._sooner.set()
         token = self._held.token
         said = f", which says {token.claims}," if token is not None and token.claims else ""
         self._refusal = refusal and f"the brokers refuse the token of {self._source.name}{said} ({refusal})"
@@ -147,7 +154,7 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
 
     def look(self) -> float:
         """Ask the source once, and return how long to wait before the next time; blocks."""
-        asked_at = self._clock()
+        asked_at = self._asked_at = self._clock()
         try:
             outcome = self._source.fetch()
         except Exception as error:  # the thread must go on: without it, no token would be renewed any more
@@ -196,4 +203,5 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
     def _keep(self) -> None:
         """Ask for tokens for ever; the thread ends with the process."""
         while True:
-            time.sleep(self.look())
+            self._sooner.wait(self.look())
+            self._sooner.clear()

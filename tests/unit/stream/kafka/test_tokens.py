@@ -154,3 +154,17 @@ def test_a_refusal_lasts_until_a_login_succeeds_and_quotes_what_the_token_says_o
     )
     keeper.note_login()
     assert keeper.trouble() is None
+
+
+async def test_a_token_that_is_refused_before_its_time_is_replaced_but_not_at_every_refusal() -> None:
+    source = Script(Token("first", 1e6), Token("second", 1e6))
+    keeper, clock = kept(source)
+    assert await keeper.token() == "first"
+    keeper.note_login("invalid_token")
+    await asyncio.sleep(0.05)
+    assert source.asked == 1
+    clock.now += 6
+    keeper.note_login("invalid_token")
+    async with asyncio.timeout(5):
+        await keeper.await_longer("first", inf)
+    assert await keeper.token() == "second"
