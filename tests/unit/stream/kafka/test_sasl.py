@@ -22,6 +22,8 @@ from support.kafka.sasl_broker import OTHER, SaslBroker, running_broker
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let sessions be short, which the second between two logins would not allow."""
     monkeypatch.setattr(sasl, "_LEAST_SECONDS", 0.01)
+    monkeypatch.setattr(sasl, "_EARLIEST", 0.4)
+    monkeypatch.setattr(sasl, "_LATEST", 0.5)
     monkeypatch.setattr(tokens, "_FIRST_PAUSE_SECONDS", 0.05)
 
 
@@ -100,7 +102,7 @@ async def test_an_idle_connection_is_renewed_behind_a_request_that_takes_long() 
     broker = SaslBroker(session_s=0.2, answer_s=0.3)
     async with connected(broker, Tokens()) as connection:
         first = request(connection, b"long poll")
-        await asyncio.sleep(0.22)  # the login waits for its answer, and so do the others
+        await asyncio.sleep(0.15)  # the login waits for its answer, and so do the others
         others = [request(connection, body) for body in (b"a", b"b")]
         broker.answer_s = 0.0
         assert await asyncio.gather(first, *others) == [b"long poll", b"a", b"b"]
