@@ -26,6 +26,8 @@ _SPREAD = default_rng()
 _PATIENCE_SECONDS = 12.0
 """So long a new connection waits for the first token: longer than an endpoint is waited for, which tells more."""
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0
+_LEAST_GAIN_SECONDS = 1.0
+"""So much longer a login by the same token must last to be worth it: it ends a session that ends with the token."""
 _LONGEST_UNASKED_SECONDS = 3600.0
 _LONGEST_WITHOUT_SECONDS = 5.0
 """The longest pause between two attempts while there is no token that is valid."""
@@ -125,7 +127,8 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
         await self._await(
             lambda held, now: (
                 token
-                if (token := held.valid(now)) is not None and (token.value != than or held.until > until)
+                if (token := held.valid(now)) is not None
+                and (token.value != than or held.until > until + _LEAST_GAIN_SECONDS)
                 else None
             )
         )
@@ -170,7 +173,9 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
 
     def _log(self, before: HeldToken) -> None:
         if self._held.problem and self._held.problem != before.problem:
-            log.warning("%s gives no token, it is asked again: %s", self._source.name, self._held.problem)
+            # Without a token nobody can log in, and each that tries tells why.
+            level = logging.INFO if before.token is None else logging.WARNING
+            log.log(level, "%s gives no token, it is asked again: %s", self._source.name, self._held.problem)
         elif before.problem and not self._held.problem:
             log.info("%s gives tokens again", self._source.name)
 
