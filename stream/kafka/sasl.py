@@ -26,7 +26,7 @@ log = logging.getLogger("fraudstream.sasl")
 
 _SPREAD = default_rng()
 _EARLIEST, _LATEST = 0.8, 0.9
-"""After this share of a session the login is repeated, each connection at another time (Kafka's client: 0.85 to 0.95)."""
+"""The login is repeated after this share of a session, another for each connection; in Kafka's client, 0.85 to 0.95."""
 _LEAST_SECONDS = 1.05
 """Brokers refuse a login that follows another one within a second."""
 _END = b"\x01"

@@ -120,18 +120,11 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
         Raises:
             aiokafka.errors.KafkaConnectionError: there is none; retried, as for a broker that is away.
         """
-        return (await self._await(lambda held, now: held.valid(now), gives_up=True)).value
+        return (await self._await(lambda _token, _until: True, gives_up=True)).value
 
     async def await_longer(self, than: str, until: float) -> None:
         """Wait until a login lasts beyond `until`, a time of the clock: by another token than that, or by the same."""
-        await self._await(
-            lambda held, now: (
-                token
-                if (token := held.valid(now)) is not None
-                and (token.value != than or held.until > until + _LEAST_GAIN_SECONDS)
-                else None
-            )
-        )
+        await self._await(lambda token, lasts: token.value != than or lasts > until + _LEAST_GAIN_SECONDS)
 
     def trouble(self) -> str | None:
         """Return why nobody can log in, in one line; None if that is not known to be so."""
@@ -179,8 +172,8 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
         elif before.problem and not self._held.problem:
             log.info("%s gives tokens again", self._source.name)
 
-    async def _await(self, choose: Callable[[HeldToken, float], Token | None], *, gives_up: bool = False) -> Token:
-        """Wait for a token that is chosen; with `gives_up`, only as long as one may be on its way."""
+    async def _await(self, suits: Callable[[Token, float], bool], *, gives_up: bool = False) -> Token:
+        """Wait for a token that suits, by itself and its end; with `gives_up`, only while one may be on its way."""
         self._begin()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (_PATIENCE_SECONDS if gives_up else inf)
@@ -190,7 +183,7 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
             self._waiting.add(change)
             try:
                 held = self._held
-                if (token := choose(held, self._clock())) is not None:
+                if (token := held.valid(self._clock())) is not None and suits(token, held.until):
                     return token
                 if gives_up and (held.problem or loop.time() >= deadline):
                     late = f"{self._source.name} has not given a token within {_PATIENCE_SECONDS:g} s"
