@@ -318,10 +318,10 @@ async def explain_error(settings: Settings, error: BaseException) -> str:
         )
     if isinstance(error, UnknownTopicOrPartitionError) and error.args:
         return f"{error.args[0]}{_or_hidden(settings)}"  # ours: `str(error)` begins with the name of the class
+    if isinstance(error, KafkaError) and (trouble := login_trouble(settings)) is not None:
+        return trouble
     if not isinstance(error, KafkaConnectionError):
         return str(error)
-    if (trouble := login_trouble(settings)) is not None:
-        return trouble
     addresses = settings.brokers.split(",")
     reasons = [reason for one in addresses if (reason := await _connect_problem(settings, one)) is not None]
     if len(reasons) < len(addresses):
