@@ -8,8 +8,8 @@ import pytest
 from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
-from fraudstream.ops.rollout.guard.gauges import GuardGauges
 from fraudstream.ops.rollout.guard import pages
+from fraudstream.ops.rollout.guard.gauges import GuardGauges
 from fraudstream.ops.rollout.guard.pages import served_pages
 from guards.paired import PairedScore
 from guards.report import evidence
