@@ -363,8 +363,7 @@ def _explanation(settings: Settings, error: KafkaError | OSError) -> str:
 def _login_refusal(settings: Settings, error: SaslAuthenticationFailed) -> str:
     """Return why a login failed, and what to look at."""
     if uses_tokens(settings):
-        advice = f"{PREFIX}KAFKA_OAUTH_AUDIENCE and _SCOPE, and the issuer and audience that the brokers expect"
-        return f"{login_trouble(settings) or error}; check {advice}"
+        return login_trouble(settings) or str(error)
     return (
         f"the broker refuses {_principal(settings)} ({error}); check {PREFIX}KAFKA_SASL_USERNAME and "
         f"_PASSWORD, and that this user has a {settings.kafka_sasl_mechanism} credential"

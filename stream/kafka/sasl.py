@@ -80,12 +80,12 @@ class TokenAuthenticator:
         return _END, True
 
 
-def _status(answer: bytes) -> str:
+def _status(answer: bytes, otherwise: str = "refused") -> str:
     """Return the status in a broker's refusal, such as `invalid_token`."""
     try:
         return str(msgspec.json.decode(answer, type=dict[str, Any])["status"])[:100]
     except (msgspec.DecodeError, ValueError, KeyError):
-        return "refused"
+        return otherwise
 
 
 class HeldWriter:
@@ -157,7 +157,8 @@ class SaslConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka ships
 
     def _note_login(self, error: SaslAuthenticationFailed | None) -> None:
         if isinstance(keeper := self._sasl_oauth_token_provider, TokenKeeper):
-            keeper.note_login("" if error is None else " ".join(str(error.args[0]).split()))
+            message = "" if error is None else " ".join(str(error.args[0]).split())
+            keeper.note_login(_status(message.encode(), message))
 
     # --- the next login
 

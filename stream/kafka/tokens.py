@@ -145,7 +145,10 @@ class TokenKeeper(AbstractTokenProvider):  # type: ignore[misc] # aiokafka ships
             self._sooner.set()
         token = self._held.token
         said = f", which says {token.claims}," if token is not None and token.claims else ""
-        self._refusal = refusal and f"the brokers refuse the token of {self._source.name}{said} ({refusal})"
+        self._refusal = refusal and (
+            f"the brokers refuse the token of {self._source.name}{said} ({refusal}): check the issuer, audience and "
+            "scope that they expect"
+        )
         return self._refusal
 
     def look(self) -> float:

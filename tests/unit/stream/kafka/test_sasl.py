@@ -148,7 +148,8 @@ async def test_a_refused_token_is_an_error_with_the_brokers_reason_and_what_the_
             await create_connection("127.0.0.1", broker.port, **options, sasl_oauth_token_provider=keeper)
     assert broker.events == ["handshake", "refused"]
     assert keeper.trouble() == (
-        "the brokers refuse the token of the source, which says audience 'x', (the audience is another)"
+        "the brokers refuse the token of the source, which says audience 'x', (the audience is another): check the "
+        "issuer, audience and scope that they expect"
     )
 
 

@@ -150,7 +150,8 @@ def test_a_refusal_lasts_until_a_login_succeeds_and_quotes_what_the_token_says_o
     keeper.look()
     keeper.note_login("invalid_token")
     assert keeper.trouble() == (
-        "the brokers refuse the token of the source, which says issuer 'i', audience 'x', (invalid_token)"
+        "the brokers refuse the token of the source, which says issuer 'i', audience 'x', (invalid_token): check the "
+        "issuer, audience and scope that they expect"
     )
     keeper.note_login()
     assert keeper.trouble() is None
