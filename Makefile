@@ -11,7 +11,7 @@ PATHS := fraudstream stream features models shadow guards metrics benchmarks tes
 # nothing, and each process collects all of them first.
 PYTEST := $(BIN)/pytest -n 3 --dist worksteal --durations=25
 UNIT := $(BIN)/pytest -n logical --dist worksteal --durations=25
-COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"
+COMPILE := $(BIN)/uv pip compile -q --universal -c requirements/constraints.in --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint unit integration acceptance bench compose-check docs parts lock clean
@@ -87,7 +87,7 @@ docs: setup  ## the documentation as a site in build/docs, warnings as errors
 lock: setup  ## renew requirements/*.txt from pyproject.toml
 	$(COMPILE) -o requirements/worker.txt --extra signing pyproject.toml
 	$(COMPILE) -o requirements/demo.txt --extra demo --extra signing -c requirements/worker.txt pyproject.toml
-	$(COMPILE) -o requirements/dev.txt --extra demo --extra report --extra search --extra signing --group dev -c requirements/demo.txt pyproject.toml requirements/tools.in
+	$(COMPILE) -o requirements/dev.txt --extra aws --extra demo --extra report --extra search --extra signing --group dev -c requirements/demo.txt pyproject.toml requirements/tools.in
 	$(COMPILE) -o requirements/build.txt -c requirements/dev.txt requirements/build.in
 	$(COMPILE) -o requirements/editable.txt -c requirements/dev.txt requirements/editable.in
 	$(COMPILE) -o requirements/docs.txt --group docs -c requirements/dev.txt

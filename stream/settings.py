@@ -4,78 +4,40 @@ The settings table in the documentation is generated from the docstrings below. 
 variables of the environment, its own `OTEL_*`.
 """
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, get_type_hints
-from urllib.parse import SplitResult, parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
 
-from features.redis.urls import first_host
-from models.expected import EXPECTED, expected, text_like
+from features.redis.urls import PASSWORD_FILE, first_host
+from models.expected import expected
 from models.logins import SHORTEST_SECRET, secrets_in, without_logins
+from stream import setting_types as kinds
 from stream.errors import SettingsError
 from stream.id_rules import read_shapes
 from stream.logs import Form, Level
 
 PREFIX = "FRAUDSTREAM_"
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)?")
+_SECRETS = frozenset({"incident_secret", "kafka_oauth_client_secret"})
 _REDIS_SECRETS = ("password", "sentinel_password")
+_TOKEN_SOURCES = ("kafka_oauth_token_endpoint", "kafka_oauth_token_file", "kafka_oauth_aws_region")
 _INSECURE_OPTIONS = {"ssl_cert_reqs", "ssl_check_hostname"}
 _ALIKE = 0.8
 """How much of two names must be the same for one to be taken for a misspelling of the other, from 0 to 1."""
-_SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
-
-_HOST = r"(\[[0-9A-Fa-f:.]+\]|[^\s,:\[\]]+)"
-_PORT = r"0*([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-_LETTERS = "letters, digits, . _ -"
-SIGNING_FORM = "whsec_ and the base64 of 24 to 64 bytes, as of `openssl rand -base64 32`"
-
-
-def _duration(limits: str) -> dict[str, str]:
-    """Return what a duration's annotation has in words."""
-    return {EXPECTED: f"a duration such as 20, 500 ms or 5 min, {limits}"}
-
-
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400, extra=_duration("above 0, at most 1 d"))]
-Skew = Annotated[float, msgspec.Meta(ge=0, le=86_400, extra=_duration("0 or more, at most 1 d"))]
-Watch = Annotated[float, msgspec.Meta(ge=0, le=30 * 86_400, extra=_duration("0 or more, at most 30 d"))]
-Name = Annotated[str, text_like(r"^[A-Za-z0-9._-]{1,64}$", f"1 to 64 {_LETTERS}")]
-OptionalName = Annotated[str, text_like(r"^[A-Za-z0-9._-]{0,64}$", f"at most 64 {_LETTERS}")]
-Prefix = Annotated[str, text_like(r"^[A-Za-z0-9._-]{0,100}$", f"at most 100 {_LETTERS}")]
-Addresses = Annotated[str, text_like(rf"^{_HOST}:{_PORT}(,{_HOST}:{_PORT})*$", "host:port,host:port,… without spaces")]
-Address = Annotated[str, text_like(rf"^({_HOST})?:{_PORT}$", "host:port, or :port for all interfaces")]
-RedisUrl = Annotated[
-    str,
-    text_like(
-        r"^(rediss?(\+(cluster|sentinel))?|unix)://[^\s]+$",
-        "a URL without spaces that begins with redis://, rediss://, redis+cluster://, rediss+cluster://, "
-        "redis+sentinel://, rediss+sentinel:// or unix://",
-    ),
-]
-Compression = Literal["none", "gzip", "lz4", "snappy", "zstd"]
-WebhookUrl = Annotated[
-    str,
-    text_like(r"^(https?://[^\s/?#]+([/?#][^\s]*)?)?$", "a URL that begins with https:// or http://, without spaces"),
-]
-WebhookSecret = Annotated[
-    str, text_like(r"^(whsec_([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)?$", SIGNING_FORM)
-]
-Author = Annotated[str, msgspec.Meta(max_length=200)]
-Place = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of a process. Each field is read from the environment variable FRAUDSTREAM_<FIELD>."""
 
-    brokers: Addresses = "127.0.0.1:9092"
+    brokers: kinds.Addresses = "127.0.0.1:9092"
     """Kafka's bootstrap servers, `host:port,…`."""
-    redis_url: RedisUrl = "redis://127.0.0.1:6379/0"
+    redis_url: kinds.RedisUrl = "redis://127.0.0.1:6379/0"
     """The Redis that holds the histories: `redis://`, `rediss://`, `unix://`; for a Redis Cluster
     `redis+cluster://host:port,…`, `rediss+cluster://`; for the master that Redis Sentinel knows by a name
     `redis+sentinel://host:port,…/name/0`, `rediss+sentinel://`."""
-    models: Place = "models-repository"
+    models: kinds.Place = "models-repository"
     """The model repository: a folder or an fsspec URL."""
     snapshots: str = ""
     """Where the judge keeps its snapshot of the control log: a folder or an fsspec URL, which may have a login of its
@@ -93,26 +55,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A file with the key that seals the snapshot of the control log: a line of at least 32 bytes in hexadecimal or
     base64. A second line is a key that is still accepted. With keys, or with `FRAUDSTREAM_COMMAND_KEYS`, only a
     snapshot that one of them has sealed is used; `fraudstream model restore` needs it, too."""
-    deployment: Name = "default"
+    deployment: kinds.Name = "default"
     """The deployment's name, for each independent lineup: prefixes its Redis keys, and keys its control records."""
-    group: Prefix = ""
+    group: kinds.Prefix = ""
     """The consumer group that the workers of a deployment share; empty: `fraudstream-<deployment>`. No worker of
     another deployment may be in it, and a deployment has one group."""
-    group_instance: OptionalName = ""
+    group_instance: kinds.OptionalName = ""
     """A name of the worker in its group that it keeps over restarts (`group.instance.id`), each worker its own; empty:
     none. A restart within the session timeout then moves no partition, but a worker that is stopped and does not come
     back leaves its partitions without decisions for that long."""
-    topic_prefix: Prefix = ""
+    topic_prefix: kinds.Prefix = ""
     """A prefix for the name of every topic."""
-    estate: OptionalName = ""
+    estate: kinds.OptionalName = ""
     """What tells this installation from others that share its keys or its model repository, such as `production` and
     `staging`; empty: the id of the Kafka cluster. Signatures of commands count within it, and the snapshot of the
     control log is named by it: set one name where a cluster is moved, or mirrored to take over."""
-    http: Address = "127.0.0.1:6066"
+    http: kinds.Address = "127.0.0.1:6066"
     """The address on which a worker serves `/health/live`, `/health/ready` and `/metrics`."""
     deadline_ms: Annotated[int, msgspec.Meta(gt=0)] = 100
     """A decision later than this after its record's timestamp counts as a missed deadline."""
-    future_skew: Skew = 300.0
+    future_skew: kinds.Skew = 300.0
     """How far `occurred_at` may be ahead of its record's Kafka timestamp, since terminals' clocks drift."""
     id_shapes: str = ""
     """The shapes of your ids, `FIELD=SHAPE` separated by commas, for `card_id`, `merchant_id`, `account_id`,
@@ -137,30 +99,59 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mark_young_history: bool = False
     """Mark the decisions (`degraded`, `history_young`) that were made while the histories go back less far than the
     features look, as in a deployment's first weeks."""
-    session_timeout: Seconds = 10.0
+    session_timeout: kinds.Seconds = 10.0
     """A worker without heartbeats for this long leaves the group, and its partitions move."""
-    drain_seconds: Seconds = 20.0
+    drain_seconds: kinds.Seconds = 20.0
     """How long a batch in progress may take after SIGTERM or a revocation of partitions; then the process ends."""
     poll_records: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 512
     """The maximum number of records in a batch, over all partitions; limits how long a synchronous step takes."""
     fetch_wait_ms: Annotated[int, msgspec.Meta(ge=1, le=500)] = 20
     """How long a fetch waits for data at most; a partition that is not in the fetch waits as long. Where nothing has
     come for 5 s, it is 200 ms at least."""
-    commit_interval: Seconds = 1.0
+    commit_interval: kinds.Seconds = 1.0
     """How often offsets are committed, and copied to Redis; affects how much a new owner reads again."""
-    compression: Compression = "zstd"
+    compression: kinds.Compression = "zstd"
     """The codec of everything that is written to Kafka, batch by batch: `none`, `gzip`, `lz4`, `snappy` or `zstd`. All
     that read the topics need it; some Kafka clients and services have `gzip` only."""
     kafka_idempotence: bool = True
     """Use idempotent producers; turn it off only for brokers that do not support them, as the demo's."""
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     """The security protocol of the brokers."""
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    """With a SASL protocol: the mechanism."""
+    kafka_sasl_mechanism: kinds.Mechanism = "SCRAM-SHA-512"
+    """With a SASL protocol: the mechanism. `OAUTHBEARER` needs a source of tokens, one of
+    `FRAUDSTREAM_KAFKA_OAUTH_TOKEN_ENDPOINT`, `_TOKEN_FILE` and `_AWS_REGION`; `GSSAPI` is Kerberos, and needs the
+    package `gssapi`."""
     kafka_sasl_username: str = ""
-    """With a SASL protocol: the user name."""
+    """With `PLAIN` or `SCRAM`: the user name."""
     kafka_sasl_password: str = ""
-    """With a SASL protocol: the password. Never logged."""
+    """With `PLAIN` or `SCRAM`: the password. Never logged."""
+    kafka_sasl_kerberos_service: kinds.Name = "kafka"
+    """With `GSSAPI`: the name of the brokers' service; a broker's principal is `SERVICE/HOST`."""
+    kafka_sasl_kerberos_domain: kinds.OptionalName = ""
+    """With `GSSAPI`: the host in the brokers' principal; empty: that of each broker's address."""
+    kafka_oauth_token_endpoint: kinds.TokenEndpoint = ""
+    """With `OAUTHBEARER`: the URL at which an OpenID Connect provider gives tokens for client credentials."""
+    kafka_oauth_client_id: str = ""
+    """With a token endpoint: the client id."""
+    kafka_oauth_client_secret: str = ""
+    """With a token endpoint: the client secret. Never logged."""
+    kafka_oauth_client_secret_file: str = ""
+    """A file that holds the client secret, in place of the variable; read again for each token."""
+    kafka_oauth_scope: str = ""
+    """With a token endpoint: the scopes to ask for, separated by spaces; empty: the provider's choice."""
+    kafka_oauth_audience: str = ""
+    """With a token endpoint: the parameter `audience`, which some providers need; empty: it is not sent."""
+    kafka_oauth_cafile: str = ""
+    """With a token endpoint: a PEM file of the authorities that are trusted to sign its certificate; empty: the
+    system's."""
+    kafka_oauth_token_file: str = ""
+    """With `OAUTHBEARER`: a file that holds the token and is replaced in time, as Kubernetes' projected tokens are. It
+    is read again and again."""
+    kafka_oauth_aws_region: kinds.Region = ""
+    """With `OAUTHBEARER`: the region of an Amazon MSK cluster with IAM access control. Tokens are signed with the AWS
+    credentials of the process; needs the extra `aws`."""
+    kafka_oauth_extensions: kinds.Extensions = ""
+    """With `OAUTHBEARER`: SASL extensions, `NAME=VALUE` separated by commas, such as `logicalCluster=lkc-1`."""
     kafka_ssl_cafile: str = ""
     """A PEM file of the authorities that are trusted to sign the brokers' certificates; empty: the system's."""
     kafka_ssl_certfile: str = ""
@@ -169,30 +160,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """For mutual TLS: the PEM file of its private key, not encrypted; empty: the key is in the certificate's file."""
     redis_cafile: str = ""
     """With a URL that begins with `rediss`: a PEM file of authorities that are trusted besides the system's."""
-    watch: Watch = 3600.0
+    redis_password_file: str = ""
+    """A file that holds the password of the user in `FRAUDSTREAM_REDIS_URL`, in place of one in the URL; read again for
+    each connection, so that it can be replaced at any time."""
+    watch: kinds.Watch = 3600.0
     """How long a promotion keeps the previous live model as challenger, to watch the switch; 0: not at all."""
     shadow_queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
     """The maximum number of decisions queued for the challenger; those that do not fit are skipped and counted."""
-    shadow_timeout: Seconds = 10.0
+    shadow_timeout: kinds.Seconds = 10.0
     """If the challenger's process does not answer for this long, it is killed and restarted."""
     shadow_memory_mb: Annotated[int, msgspec.Meta(ge=256, le=1_048_576)] = 1024
     """The limit of the challenger's private memory, in MiB."""
-    worker_id: OptionalName = ""
+    worker_id: kinds.OptionalName = ""
     """The worker's name in events; empty: `FRAUDSTREAM_GROUP_INSTANCE`, or host and process id."""
     log_level: Level = "info"
     """The level from which on a worker logs: `debug`, `info`, `warning` or `error`. What libraries log is left out
     below `warning`; with `debug`, it is shown from INFO on."""
     log_format: Form = "text"
     """The form of a worker's log, on standard error: `text`, or `json` for one JSON object a line."""
-    incident_webhook: WebhookUrl = ""
+    incident_webhook: kinds.WebhookUrl = ""
     """For a guard: the URL to which incidents are posted, as CloudEvents 1.0; empty: they are on the topic `incidents`
     alone."""
-    incident_secret: WebhookSecret = ""
+    incident_secret: kinds.WebhookSecret = ""
     """With `FRAUDSTREAM_INCIDENT_WEBHOOK`: the key that signs what is posted (Standard Webhooks, HMAC-SHA256), `whsec_`
     and base64; empty: it is not signed. Never logged."""
     incident_secret_file: str = ""
     """A file that holds that key, in place of `FRAUDSTREAM_INCIDENT_SECRET`."""
-    actor: Author = ""
+    actor: kinds.Author = ""
     """The author that is recorded with a command; empty: the login name. A guard acts as `guard@HOST`, whatever this
     says, unless it signs."""
     command_keys: str = ""
@@ -214,9 +208,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def secrets(self) -> frozenset[str]:
         """Return the passwords and keys in these settings, to be removed from texts that may quote them."""
-        logins = {self.kafka_sasl_password} | secrets_in(self.redis_url, _REDIS_SECRETS) | secrets_in(self.models)
+        logins = (
+            {self.kafka_sasl_password, self.kafka_oauth_client_secret}
+            | secrets_in(self.redis_url, _REDIS_SECRETS)
+            | secrets_in(self.models)
+        )
         logins |= secrets_in(self.snapshots)
-        webhook = {self.incident_secret, _behind_host(self.incident_webhook)} | secrets_in(self.incident_webhook)
+        webhook = {self.incident_secret, kinds.behind_host(self.incident_webhook)} | secrets_in(self.incident_webhook)
         return frozenset(secret for secret in logins | webhook if len(secret) >= SHORTEST_SECRET)
 
     def __repr__(self) -> str:
@@ -252,10 +250,15 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             problems.append(f"{PREFIX}{name.upper()}: {_refusal(name, kind, text)}")
     settings = Settings(**values)
     problems += [*_login_problems(settings), *_tls_problems(settings), *_redis_problems(settings)]
-    problems += [*_name_problems(settings), *_webhook_problems(settings), *_id_problems(settings)]
+    problems += [
+        *_oauth_problems(settings),
+        *_name_problems(settings),
+        *_webhook_problems(settings),
+        *_id_problems(settings),
+    ]
     if problems:
         raise SettingsError("\n".join(problems))
-    return msgspec.structs.replace(settings, redis_url=_with_cafile(settings.redis_url, settings.redis_cafile))
+    return msgspec.structs.replace(settings, redis_url=_with_files(settings))
 
 
 def near_misses(environment: Mapping[str, str]) -> tuple[str, ...]:
@@ -292,13 +295,44 @@ def _refusal(name: str, kind: object, text: str) -> str:
 
 def _login_problems(settings: Settings) -> Iterator[str]:
     """Yield which SASL settings are missing for the security protocol, or have no effect with it."""
-    protocol = settings.kafka_security_protocol
+    protocol, mechanism = settings.kafka_security_protocol, settings.kafka_sasl_mechanism
+    has_user = protocol.startswith("SASL") and mechanism not in ("OAUTHBEARER", "GSSAPI")
+    with_what, instead = f"KAFKA_SECURITY_PROTOCOL={protocol}", "SASL_SSL"
+    if protocol.startswith("SASL"):
+        with_what, instead = f"KAFKA_SASL_MECHANISM={mechanism}", "PLAIN or SCRAM"
     for name in ("kafka_sasl_username", "kafka_sasl_password"):
         given = bool(getattr(settings, name))
-        if protocol.startswith("SASL") and not given:
+        if has_user and not given:
             yield f"{PREFIX}{name.upper()}: needed with {protocol}, but is empty"
-        if given and not protocol.startswith("SASL"):
-            yield _no_effect(name, f"KAFKA_SECURITY_PROTOCOL={protocol}", "SASL_SSL")
+        if given and not has_user:
+            yield _no_effect(name, with_what, instead)
+
+
+def _oauth_problems(settings: Settings) -> Iterator[str]:
+    """Yield which settings of OAuth are missing or in each other's way, or have no effect."""
+    of_oauth = [field.name for field in msgspec.structs.fields(Settings) if field.name.startswith("kafka_oauth_")]
+    given = [name for name in of_oauth if getattr(settings, name)]
+    mechanism = settings.kafka_sasl_mechanism
+    if not settings.kafka_security_protocol.startswith("SASL") or mechanism != "OAUTHBEARER":
+        with_what = f"KAFKA_SECURITY_PROTOCOL={settings.kafka_security_protocol} and KAFKA_SASL_MECHANISM={mechanism}"
+        yield from (_no_effect(name, with_what, "SASL_SSL and OAUTHBEARER") for name in given)
+        return
+    if len([name for name in _TOKEN_SOURCES if name in given]) != 1:
+        names = [f"{PREFIX}{name.upper()}" for name in _TOKEN_SOURCES]
+        yield f"{PREFIX}KAFKA_SASL_MECHANISM: OAUTHBEARER needs one of {', '.join(names)}, and no other of them"
+    if not settings.kafka_oauth_token_endpoint:
+        without = f"without {PREFIX}KAFKA_OAUTH_TOKEN_ENDPOINT"
+        useless = [name for name in given if name not in (*_TOKEN_SOURCES, "kafka_oauth_extensions")]
+        yield from (f"{PREFIX}{name.upper()}: is set, but has no effect {without}" for name in useless)
+        return
+    if fault := kinds.url_fault(settings.kafka_oauth_token_endpoint):
+        shown = _shown("kafka_oauth_token_endpoint", settings.kafka_oauth_token_endpoint)
+        yield f"{PREFIX}KAFKA_OAUTH_TOKEN_ENDPOINT: {fault}, got {shown}"
+    if "kafka_oauth_client_id" not in given:
+        yield f"{PREFIX}KAFKA_OAUTH_CLIENT_ID: needed with a token endpoint, but is empty"
+    if len([name for name in given if name.startswith("kafka_oauth_client_secret")]) != 1:
+        variable = f"{PREFIX}KAFKA_OAUTH_CLIENT_SECRET"
+        yield f"{variable}: a token endpoint needs this or {variable}_FILE, and not both"
 
 
 def _tls_problems(settings: Settings) -> Iterator[str]:
@@ -315,7 +349,7 @@ def _redis_problems(settings: Settings) -> Iterator[str]:
     """Yield which TLS settings of Redis have no effect, or disable verification."""
     try:
         redis = urlsplit(settings.redis_url)
-        if _is_cut_login(redis):
+        if kinds.is_cut_login(redis):
             yield f"{PREFIX}REDIS_URL: write / ? and # in a user or password as %2F, %3F and %23"
             return
         first_host(settings.redis_url)
@@ -328,16 +362,10 @@ def _redis_problems(settings: Settings) -> Iterator[str]:
         yield _no_effect("redis_cafile", f"a {PREFIX}REDIS_URL of {redis.scheme}://", "rediss://")
     if not encrypted and any(option.startswith("ssl_") for option in options):
         yield f"{PREFIX}REDIS_URL: has TLS options, but begins with {redis.scheme}://; use rediss://"
+    if settings.redis_password_file and (redis.password or options & {"password", PASSWORD_FILE}):
+        yield f"{PREFIX}REDIS_PASSWORD_FILE: set this or a password in {PREFIX}REDIS_URL, not both"
     for option in sorted(options & _INSECURE_OPTIONS):
         yield f"{PREFIX}REDIS_URL: {option} would disable verification of the server's certificate; remove it"
-
-
-def _is_cut_login(url: SplitResult) -> bool:
-    """Tell whether a character of the login ended the URL's host: a message about the host would quote the login."""
-    if not url.netloc or "@" in url.netloc:
-        return False
-    port = url.netloc.rpartition(":")[2]
-    return "@" in url.path or ("@" in url.query + url.fragment and ":" in url.netloc and not port.isdecimal())
 
 
 def _name_problems(settings: Settings) -> Iterator[str]:
@@ -360,8 +388,8 @@ def _id_problems(settings: Settings) -> Iterator[str]:
 def _webhook_problems(settings: Settings) -> Iterator[str]:
     """Yield that a webhook's URL leads nowhere, or that a secret has no effect."""
     variable, url = f"{PREFIX}INCIDENT_WEBHOOK", settings.incident_webhook
-    if url and (fault := _url_fault(url)):
-        yield f"{variable}: {fault}, got {_shown_webhook(url)}"
+    if url and (fault := kinds.url_fault(url)):
+        yield f"{variable}: {fault}, got {kinds.without_path(url)}"
     secrets = [name for name in ("incident_secret", "incident_secret_file") if getattr(settings, name)]
     if not url:
         yield from (f"{PREFIX}{name.upper()}: is set, but has no effect without {variable}" for name in secrets)
@@ -369,59 +397,28 @@ def _webhook_problems(settings: Settings) -> Iterator[str]:
         yield f"{PREFIX}INCIDENT_SECRET_FILE: set this or {PREFIX}INCIDENT_SECRET, not both"
 
 
-def _url_fault(url: str) -> str:
-    """Return what is wrong with a URL's host or port; empty if nothing is."""
-    try:
-        parts = urlsplit(url)
-        is_whole = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_whole = False
-    return "" if is_whole else "expected a host and, if there is one, a port from 1 to 65535"
-
-
 def _no_effect(name: str, with_what: str, instead: str) -> str:
     """Return the problem that a setting has no effect together with another."""
     return f"{PREFIX}{name.upper()}: is set, but has no effect with {with_what}; use {instead}, or leave it empty"
 
 
-def _with_cafile(url: str, cafile: str) -> str:
-    """Add the authorities' file to a Redis URL, so that every client uses it."""
-    if not cafile:
-        return url
-    return f"{url}{'&' if urlsplit(url).query else '?'}ssl_ca_certs={quote(cafile)}"
+def _with_files(settings: Settings) -> str:
+    """Return the URL of Redis with the files of authorities and of the password, so that every client uses them."""
+    url = settings.redis_url
+    for option, file in (("ssl_ca_certs", settings.redis_cafile), (PASSWORD_FILE, settings.redis_password_file)):
+        url += f"{'&' if urlsplit(url).query else '?'}{option}={quote(file)}" if file else ""
+    return url
 
 
 def _shown(name: str, value: object) -> str:
     """Format a setting for messages, without passwords and without logins and keys in URLs."""
-    if "password" in name or (name == "incident_secret" and value):
+    if name == "kafka_sasl_password" or (name in _SECRETS and value):
         return "…"
-    return _shown_webhook(str(value)) if name == "incident_webhook" else without_logins(repr(value))
-
-
-def _shown_webhook(url: str) -> str:
-    """Format a webhook's URL without what stands behind its host: it may be a key."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "…"
-    if not url or parts.scheme not in ("http", "https"):
-        return "…" if url else "''"
-    return repr(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/…")
-
-
-def _behind_host(url: str) -> str:
-    """Return what stands behind the host of a URL: path, query and fragment, without the slash before them."""
-    return url.partition("://")[2].partition("/")[2]
+    return kinds.without_path(str(value)) if name == "incident_webhook" else without_logins(repr(value))
 
 
 def _read_text(text: str, kind: object) -> float | str:
     """Return what is converted: a duration in seconds, a level in small letters, or the text as it is."""
-    if kind in (Seconds, Skew, Watch):
-        return read_seconds(text)
+    if kind in (kinds.Seconds, kinds.Skew, kinds.Watch):
+        return kinds.read_seconds(text)
     return text.lower() if kind == Level else text
-
-
-def read_seconds(text: str) -> float | str:
-    """Parse a duration such as `20`, `500 ms` or `5 min` as seconds; without a unit it is in seconds."""
-    match = _DURATION.fullmatch(text.strip())
-    return float(match[1]) * _SECONDS[match[2] or "s"] if match else text

@@ -15,7 +15,7 @@ from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.console import terminal
 from fraudstream.terminal import echo
-from stream.settings import Compression
+from stream.setting_types import Compression
 
 CODECS: tuple[str, ...] = get_args(Compression)
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
+from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 from urllib.parse import urlsplit
 
@@ -18,10 +19,11 @@ from redis.asyncio import sentinel as redis_sentinel
 from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
 
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.redis.connection import Script
-from features.redis.urls import is_sentinel, named_master, sentinel_url, server_url
+from features.redis.urls import is_sentinel, named_master, sentinel_url, server_url, split_password_file
 
 COMMANDS = (
     *("append", "evalsha", "get", "getrange", "hget", "hgetall", "hset", "info", "mget"),
@@ -37,6 +39,7 @@ _DENIED_TO_SCRIPTS = ("executing the script can't", "ACL failure in script")
 Client = TypeVar("Client", bound=redis_asyncio.Redis)
 OnConnect = Callable[[redis_asyncio.Connection], Awaitable[None]]
 """Called with every new connection; it must do what redis-py would: `await connection.on_connect()`."""
+_PASSWORD_FILE = "FRAUDSTREAM_REDIS_PASSWORD_FILE"  # noqa: S105 - a setting's name
 PATIENT_S = 10.0
 """The time-out of clients for whom nobody waits."""
 
@@ -117,6 +120,37 @@ async def drop_connections(client: redis_asyncio.Redis) -> None:
     await pool.disconnect(inuse_connections=False)
 
 
+class PasswordFile(CredentialProvider):
+    """The login of a user whose password is in a file, which is read for each new connection.
+
+    Who replaces it may do so before or after the server knows the new password, or take it away for a moment. So what
+    is wrong with it is an outage, which ends when the file is right.
+    """
+
+    def __init__(self, user: str, file: str) -> None:
+        self._user = user
+        self.file = file
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """Return the user, if there is one, and the password, without the white space around it.
+
+        Raises:
+            redis.exceptions.ConnectionError: the file cannot be read, or is empty.
+        """
+        try:
+            password = Path(self.file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is no text"
+            raise exceptions.ConnectionError(f"{_PASSWORD_FILE}: {self.file} cannot be read: {why}") from error
+        if not password:
+            raise exceptions.ConnectionError(f"{_PASSWORD_FILE}: {self.file} is empty: write the user's password there")
+        return (self._user, password) if self._user else (password,)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        """Return the same: it is a small file."""
+        return self.get_credentials()
+
+
 class Cancellable:
     """Mixin for redis-py's connection classes: sending can be cancelled, and a closed connection is not used again.
 
@@ -124,6 +158,18 @@ class Cancellable:
     the awaited call has just finished: the task then continues. It also creates a task for every command, which
     costs more than sending one.
     """
+
+    async def on_connect_check_health(self: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's signature
+        """Log in as redis-py does; a password of a file that is refused is an outage."""
+        try:
+            await super().on_connect_check_health(check_health)  # type: ignore[misc] # the class that this is mixed into
+        except exceptions.AuthenticationError as error:
+            if not isinstance(self.credential_provider, PasswordFile):
+                raise
+            raise exceptions.ConnectionError(
+                f"Redis refuses the password in {self.credential_provider.file} ({str(error).rstrip('.')}), which is "
+                f"read again for each connection; check {_PASSWORD_FILE}, and the user in FRAUDSTREAM_REDIS_URL"
+            ) from error
 
     async def can_read(self: Any) -> bool:
         """Tell whether something was sent that no command has read.
@@ -170,7 +216,15 @@ def new_client(url: str, timeout_s: float, greet: OnConnect | None = None) -> re
         StoreRefusedError: the URL, or an option in it, is invalid.
     """
     with refused_if_invalid(url):
-        return checked(redis_asyncio.Redis.from_url(url, **connection_options(timeout_s), redis_connect_func=greet))
+        bare, login = _with_login(url)
+        options = {**connection_options(timeout_s), **login}
+        return checked(redis_asyncio.Redis.from_url(bare, **options, redis_connect_func=greet))
+
+
+def _with_login(url: str) -> tuple[str, dict[str, Any]]:
+    """Return a URL for redis-py, and its option for a password that is in a file, if it is."""
+    bare, user, file = split_password_file(url)
+    return bare, {"credential_provider": PasswordFile(user, file)} if file else {}
 
 
 def connection_options(timeout_s: float) -> dict[str, Any]:
@@ -242,7 +296,8 @@ def _new_master_client(url: str, timeout_s: float, greet: OnConnect | None) -> r
         sentinels.sentinels = [
             checked(_Sentinel.from_url(sentinel_url(url, address), **common)) for address in place.sentinels
         ]
-        options: dict[str, Any] = {**parse_url(server_url(url, place.sentinels[0])), **common}
+        bare, login = _with_login(server_url(url, place.sentinels[0]))
+        options: dict[str, Any] = {**parse_url(bare), **common, **login}
         secure = options.pop("connection_class", None) is SSLConnection
         del options["host"], options["port"]  # a sentinel's
         pool = cast("Any", MasterPool)(place.name, sentinels, ssl=secure, redis_connect_func=greet, **options)

@@ -5,13 +5,14 @@
     redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME/0
                                                             the master that these sentinels know by NAME; database 0
 
-The first letters `rediss` are TLS. Options follow after `?`. The login is the servers'; sentinels that ask for one of
-their own have it in the options `sentinel_username` and `sentinel_password`.
+The first letters `rediss` are TLS. Options follow after `?`. The login is the servers'; `password_file` names a file
+of its password. Sentinels that ask for a login of their own have it in the options `sentinel_username` and
+`sentinel_password`.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
-from urllib.parse import SplitResult, quote, unquote, unquote_plus, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, unquote_plus, urlsplit
 
 SCHEMES = {
     "redis+cluster": "redis",
@@ -21,6 +22,8 @@ SCHEMES = {
 }
 """The scheme of each single server's URL, by that of several."""
 DEFAULT_PORT, DEFAULT_SENTINEL_PORT = 6379, 26379
+PASSWORD_FILE = "password_file"  # noqa: S105 - an option's name
+"""The option that names the file of the password, in place of one in the URL; ours, not redis-py's."""
 SENTINEL_LOGIN = ("sentinel_username", "sentinel_password")
 """The options with a login for sentinels."""
 
@@ -102,6 +105,17 @@ def server_url(url: str, address: Address) -> str:
     path = f"/{named_master(url).database}" if is_sentinel(url) else ""
     options = [option for option in parts.query.split("&") if _name_of(option) not in SENTINEL_LOGIN]
     return _one_of(parts, "".join(parts.netloc.rpartition("@")[:2]), address, path, options)
+
+
+def split_password_file(url: str) -> tuple[str, str, str]:
+    """Return a server's URL without user and password file, the user, and that file; both are empty without a file."""
+    parts = urlsplit(url)
+    file = parse_qs(parts.query).get(PASSWORD_FILE, [""])[0]
+    if not file:
+        return url, "", ""
+    options = [option for option in parts.query.split("&") if _name_of(option) != PASSWORD_FILE]
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="&".join(options)).geturl()
+    return bare, unquote(parts.username or ""), file
 
 
 def sentinel_url(url: str, address: Address) -> str:

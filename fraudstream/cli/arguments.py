@@ -14,7 +14,7 @@ from models.errors import InvalidShareError, InvalidTimeError
 from models.let_through import LARGEST_CAP_MINOR
 from models.times import parse_time_ms
 from stream.contract.money import parse_daily_amount
-from stream.settings import Name, read_seconds
+from stream.setting_types import Name, read_seconds
 
 _OFFSETS = re.compile(r"(\d+):(\d+)-(\d+)")
 OFF = "off"

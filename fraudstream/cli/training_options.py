@@ -11,7 +11,7 @@ from fraudstream.lab.training.request import DEFAULT_SIZES, PartSize, SplitSizes
 from guards.shares import WHOLE_BP
 from models.arms import parse_share
 from models.errors import InvalidShareError
-from stream.settings import read_seconds
+from stream.setting_types import read_seconds
 
 _PARTS = {
     "calibrate": "The part for calibration and thresholds.",

@@ -25,7 +25,8 @@ from stream.kafka.client import BATCH_BYTES, producer_options
 from stream.kafka.stray import given_up, given_up_as_error
 from stream.kafka.topics import MODEL_EVENTS
 from stream.redaction import redact_text_thoroughly
-from stream.settings import Compression, Settings
+from stream.setting_types import Compression
+from stream.settings import Settings
 from stream.tasks import look_at_error
 
 log = logging.getLogger("fraudstream.publisher")

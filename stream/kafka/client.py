@@ -10,13 +10,13 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.conn import create_conn
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
@@ -31,8 +31,10 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
-from stream.errors import SettingsError
+from stream.errors import SettingsError, install_extra
+from stream.kafka.sasl import create_connection, use_sasl_connections
 from stream.kafka.stray import KnownBrokers
+from stream.kafka.token_sources import keeper_of, login_trouble, uses_tokens
 from stream.settings import PREFIX, Settings
 
 REQUEST_TIMEOUT_MS = 10_000
@@ -113,10 +115,23 @@ def _security(settings: Settings) -> dict[str, Any]:
     if settings.kafka_security_protocol.endswith("SSL"):
         options["ssl_context"] = tls_context(settings)
     if settings.kafka_security_protocol.startswith("SASL"):
+        use_sasl_connections()
         options["sasl_mechanism"] = settings.kafka_sasl_mechanism
-        options["sasl_plain_username"] = settings.kafka_sasl_username
-        options["sasl_plain_password"] = settings.kafka_sasl_password
+        options |= _login(settings)
     return options
+
+
+def _login(settings: Settings) -> dict[str, Any]:
+    """Return what a client logs in with, by the mechanism."""
+    match settings.kafka_sasl_mechanism:
+        case "OAUTHBEARER":
+            return {"sasl_oauth_token_provider": keeper_of(settings)}
+        case "GSSAPI":
+            return {
+                "sasl_kerberos_service_name": settings.kafka_sasl_kerberos_service,
+                "sasl_kerberos_domain_name": settings.kafka_sasl_kerberos_domain or None,
+            }
+    return {"sasl_plain_username": settings.kafka_sasl_username, "sasl_plain_password": settings.kafka_sasl_password}
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext:
@@ -138,20 +153,30 @@ def _load_client_certificate(context: ssl.SSLContext, settings: Settings) -> Non
 
 
 def check_tls_files(settings: Settings) -> None:
-    """Read every file that the settings name, as a connection would.
+    """Read every file that the settings name for TLS and for a login, as a connection would, but those that may come.
 
     Raises:
-        SettingsError: names every variable whose file cannot be used, and why.
+        SettingsError: names every variable whose file cannot be used, or whose package is missing, and why.
     """
-    files = ("kafka_ssl_cafile", "kafka_ssl_certfile", "kafka_ssl_keyfile", "redis_cafile")
+    authorities = ("kafka_ssl_cafile", "redis_cafile", "kafka_oauth_cafile")
+    of_client = ("kafka_ssl_certfile", "kafka_ssl_keyfile")
+    files = (authorities[0], *of_client, *authorities[1:], "kafka_oauth_client_secret_file")
     unreadable = {name: problem for name in files if (problem := _read_problem(name, settings))}
-    problems = list(unreadable.values())
-    for name in ("kafka_ssl_cafile", "redis_cafile"):
+    problems = [*unreadable.values(), *_missing_packages(settings)]
+    for name in authorities:
         problems += [] if name in unreadable else _authority_problems(name, getattr(settings, name))
-    if not unreadable.keys() & {"kafka_ssl_certfile", "kafka_ssl_keyfile"}:
+    if not unreadable.keys() & set(of_client):
         problems += _client_certificate_problems(settings)
     if problems:
         raise SettingsError("\n".join(problems))
+
+
+def _missing_packages(settings: Settings) -> Iterator[str]:
+    """Yield which setting needs a package that is not installed."""
+    if settings.kafka_sasl_mechanism == "GSSAPI" and find_spec("gssapi") is None:
+        yield f"{PREFIX}KAFKA_SASL_MECHANISM: GSSAPI needs the package gssapi, which is not installed"
+    if settings.kafka_oauth_aws_region and find_spec("aws_msk_iam_sasl_signer") is None:
+        yield f"{PREFIX}KAFKA_OAUTH_AWS_REGION: needs the signer of AWS: {install_extra('aws')}"
 
 
 def _read_problem(name: str, settings: Settings) -> str | None:
@@ -293,6 +318,8 @@ async def explain_error(settings: Settings, error: BaseException) -> str:
         )
     if isinstance(error, UnknownTopicOrPartitionError) and error.args:
         return f"{error.args[0]}{_or_hidden(settings)}"  # ours: `str(error)` begins with the name of the class
+    if isinstance(error, KafkaError) and (trouble := login_trouble(settings)) is not None:
+        return trouble
     if not isinstance(error, KafkaConnectionError):
         return str(error)
     addresses = settings.brokers.split(",")
@@ -307,7 +334,7 @@ async def _connect_problem(settings: Settings, address: str) -> str | None:
     host, _, port = address.rpartition(":")
     try:
         options = {**_security(settings), "request_timeout_ms": _CONNECT_TIMEOUT_MS}
-        connection = await create_conn(host.strip("[]"), int(port), **options)
+        connection = await create_connection(host.strip("[]"), int(port), **options)
     except (KafkaError, OSError) as error:
         return f"{address}: {_explanation(settings, error)}"
     connection.close()
@@ -324,16 +351,23 @@ def _explanation(settings: Settings, error: KafkaError | OSError) -> str:
         case ssl.SSLError():
             return f"the TLS handshake failed ({error.reason or error}); {_PROTOCOL}"
         case SaslAuthenticationFailed():
-            return (
-                f"the broker refuses {_principal(settings)} ({error}); check {PREFIX}KAFKA_SASL_USERNAME and "
-                f"_PASSWORD, and that this user has a {settings.kafka_sasl_mechanism} credential"
-            )
+            return _login_refusal(settings, error)
         case UnsupportedSaslMechanismError():
             mechanism = settings.kafka_sasl_mechanism
             return f"the broker does not support {mechanism}; set {PREFIX}KAFKA_SASL_MECHANISM to one that it does"
         case KafkaConnectionError() | ConnectionResetError():
             return f"the broker ends the connection ({error}); {_PROTOCOL}"
     return _connect_failure(error)
+
+
+def _login_refusal(settings: Settings, error: SaslAuthenticationFailed) -> str:
+    """Return why a login failed, and what to look at."""
+    if uses_tokens(settings):
+        return login_trouble(settings) or str(error)
+    return (
+        f"the broker refuses {_principal(settings)} ({error}); check {PREFIX}KAFKA_SASL_USERNAME and "
+        f"_PASSWORD, and that this user has a {settings.kafka_sasl_mechanism} credential"
+    )
 
 
 def _connect_failure(error: KafkaError | OSError) -> str:
@@ -358,7 +392,11 @@ def _or_hidden(settings: Settings) -> str:
 
 def _principal(settings: Settings) -> str:
     if settings.kafka_security_protocol.startswith("SASL"):
-        return f"the user {settings.kafka_sasl_username!r}"
+        by_ticket = {
+            "OAUTHBEARER": "the subject of this process's token",
+            "GSSAPI": "this process's Kerberos principal",
+        }
+        return by_ticket.get(settings.kafka_sasl_mechanism, f"the user {settings.kafka_sasl_username!r}")
     if settings.kafka_ssl_certfile:
         return f"the owner of {settings.kafka_ssl_certfile}"
     return "an anonymous client"

@@ -27,6 +27,7 @@ from stream.errors import NotReadyError
 from stream.fates import Phase, is_retried
 from stream.kafka.client import explain_error
 from stream.kafka.stray import given_up_as_error
+from stream.kafka.token_sources import login_trouble
 from stream.kafka.topic_settings import TopicWatch
 from stream.kafka.topics import DEAD_LETTERS, SCORES, check_readable, problems, risks
 from stream.positions.inputs import has_filled_histories
@@ -105,7 +106,8 @@ class Startup(Service):
         """Return what the worker waits for; empty when start-up is done and Redis answers."""
         follower = self._follower
         trouble = None if follower.caught_up else follower.last_error
-        return [reason for reason in (follower.loss or self._waiting_for, trouble, self._redis_trouble) if reason]
+        waits = follower.loss or self._waiting_for or login_trouble(self._settings)
+        return [reason for reason in (waits, trouble, self._redis_trouble) if reason]
 
     async def on_start(self) -> None:
         """Do the steps of start-up, one after the other, then start the background work."""

@@ -16,7 +16,8 @@ from stream.engine.publisher import Headers, Outgoing, size_alone
 from stream.kafka.topic_settings import SIZE_SETTING, read_configurations
 from stream.kafka.topics import LABELS, TRANSACTIONS
 from stream.redaction import shown
-from stream.settings import Compression, Settings
+from stream.setting_types import Compression
+from stream.settings import Settings
 
 TOPICS = {RecordKind.TRANSACTION: TRANSACTIONS, RecordKind.LABEL: LABELS}
 _MOST_NAMED = 20

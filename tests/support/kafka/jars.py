@@ -40,7 +40,7 @@ class Layout:
     """The layout of a node: its properties file, the values for it, and the options that format its data folder.
 
     `tls` is used to ask whether the node is in service, if its port uses TLS. Nodes of one cluster have the same
-    `cluster_id`.
+    `cluster_id`. `flags` are Java's.
     """
 
     properties: str = "server.properties"
@@ -48,6 +48,7 @@ class Layout:
     formatting: tuple[str, ...] = ()
     tls: ssl.SSLContext | None = None
     heap_mb: int = 512
+    flags: tuple[str, ...] = ()
     cluster_id: str = field(default_factory=new_cluster_id)
     version: str = VERSION
 
@@ -117,7 +118,15 @@ class JarsCluster:
         self.move()
         logging = f"-Dlog4j2.configurationFile={RECIPE / 'log4j2.properties'}"
         heap = ["-Xms256m", f"-Xmx{layout.heap_mb}m"]
-        java = ["java", *heap, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", logging]
+        java = [
+            "java",
+            *heap,
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseSerialGC",
+            "-XX:+ExitOnOutOfMemoryError",
+            logging,
+            *layout.flags,
+        ]
         self._java = [*java, "-cp", classpath]
         self._child = Child([*self._java, "kafka.Kafka", str(self._settings)], folder / "broker.log")
         self._format()

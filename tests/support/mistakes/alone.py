@@ -97,6 +97,11 @@ SETTINGS = (
         settings={"KAFKA_SASL_PASSWORD": "secret"},
     ),
     Mistake(
+        title="A login by token, but no source of tokens",
+        command="topics apply --partitions 4",
+        settings={"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": "OAUTHBEARER"},
+    ),
+    Mistake(
         title="The authority's file does not exist",
         command="topics apply --partitions 4",
         settings={"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CAFILE": "missing.pem"},

@@ -25,3 +25,12 @@ def test_each_connection_that_is_not_encrypted_is_named_without_its_login(
     assert all(part in line for part, line in zip(found, said, strict=True))
     assert "pl4nted" not in "".join(said)
     assert not any("Redis" in line for line in plain_connections(settings, with_redis=False))
+
+
+def test_a_token_endpoint_without_tls_is_named() -> None:
+    (line,) = plain_connections(
+        Settings(kafka_security_protocol="SASL_SSL", kafka_oauth_token_endpoint="http://u:pl4nted@idp/"),  # noqa: S106
+        with_redis=False,
+    )
+    assert "FRAUDSTREAM_KAFKA_OAUTH_TOKEN_ENDPOINT begins with http://" in line
+    assert "pl4nted" not in line

@@ -15,6 +15,19 @@ WITH_SECRETS = {
     "incident_secret": f"whsec_{'A' * 32}",
 }
 
+OAUTH = {
+    "kafka_security_protocol": "SASL_SSL",
+    "kafka_sasl_mechanism": "OAUTHBEARER",
+    "kafka_oauth_token_endpoint": "https://user:secret@idp/token?key=secret",
+    "kafka_oauth_client_id": "worker",
+    "kafka_oauth_client_secret": "secret",
+}
+TOKEN_FILE = {
+    "kafka_security_protocol": "SASL_SSL",
+    "kafka_sasl_mechanism": "OAUTHBEARER",
+    "kafka_oauth_token_file": "/run/token",
+}
+
 
 def read(**variables: str) -> Settings:
     return read_settings({PREFIX + name.upper(): text for name, text in variables.items()})
@@ -67,7 +80,10 @@ def test_durations_may_have_a_unit(text: str, seconds: float) -> None:
         *(("compression", text) for text in ("", "ZSTD", "brotli", "gzip:1")),
         *(("kafka_idempotence", text) for text in ("", "maybe")),
         ("kafka_security_protocol", "TLS"),
-        ("kafka_sasl_mechanism", "GSSAPI"),
+        ("kafka_sasl_mechanism", "NTLM"),
+        ("kafka_oauth_token_endpoint", "ftp://idp"),
+        ("kafka_oauth_aws_region", "eu central"),
+        *(("kafka_oauth_extensions", text) for text in ("lkc", "a=b,", "a_b=c", "a=b c")),
         ("models", ""),
         ("worker_id", "a b"),
         ("group_instance", "a b"),
@@ -162,6 +178,39 @@ def test_settings_and_variables_of_other_programs_are_no_near_misses() -> None:
             },
             "INCIDENT_SECRET_FILE: set this or FRAUDSTREAM_INCIDENT_SECRET, not both",
         ),
+        *(
+            (OAUTH | changes, said)
+            for changes, said in (
+                ({"kafka_oauth_client_id": ""}, "KAFKA_OAUTH_CLIENT_ID: needed with a token endpoint, but is empty"),
+                (
+                    {"kafka_oauth_client_secret": ""},
+                    "KAFKA_OAUTH_CLIENT_SECRET: a token endpoint needs this or FRAUDSTREAM_KAFKA_OAUTH_CLIENT_",
+                ),
+                ({"kafka_oauth_client_secret_file": "f"}, "KAFKA_OAUTH_CLIENT_SECRET: a token endpoint needs this or"),
+                ({"kafka_oauth_token_endpoint": "https://:1/"}, "KAFKA_OAUTH_TOKEN_ENDPOINT: expected a host and, if"),
+                (
+                    {"kafka_oauth_token_file": "f"},
+                    "KAFKA_SASL_MECHANISM: OAUTHBEARER needs one of FRAUDSTREAM_KAFKA_OAUTH_TOKEN_ENDPOINT, ",
+                ),
+                ({"kafka_sasl_username": "ann"}, "KAFKA_SASL_USERNAME: is set, but has no effect with KAFKA_SASL_MECH"),
+            )
+        ),
+        (
+            {"kafka_security_protocol": "SASL_SSL", "kafka_sasl_mechanism": "OAUTHBEARER"},
+            "KAFKA_SASL_MECHANISM: OAUTHBEARER needs one of FRAUDSTREAM_KAFKA_OAUTH_TOKEN_ENDPOINT, ",
+        ),
+        (
+            TOKEN_FILE | {"kafka_oauth_scope": "s"},
+            "KAFKA_OAUTH_SCOPE: is set, but has no effect without FRAUDSTREAM_KAFKA_OAUTH_TOKEN_ENDPOINT",
+        ),
+        (
+            {"kafka_oauth_extensions": "a=b"},
+            "KAFKA_OAUTH_EXTENSIONS: is set, but has no effect with KAFKA_SECURITY_PROTOCOL=PLAINTEXT and KAFKA_SASL_",
+        ),
+        *(
+            ({"redis_url": url, "redis_password_file": "f"}, "REDIS_PASSWORD_FILE: set this or a password in")
+            for url in ("redis://u:p@r", "redis://r?password=p")
+        ),
         ({"group_instance": "a", "worker_id": "b"}, "WORKER_ID: must be that of FRAUDSTREAM_GROUP_INSTANCE, 'a', or"),
         ({"redis_url": "redis://[r"}, "REDIS_URL: Invalid IPv6 URL"),
         ({"redis_url": "redis://u:p/w@r"}, "REDIS_URL: write / ? and # in a user or password as %2F, %3F and %23"),
@@ -200,6 +249,32 @@ def test_the_ca_file_of_redis_is_added_to_its_url() -> None:
     assert url == "rediss+cluster://r:1,s:2?ssl_ca_certs=ca.pem"
 
 
+def test_the_password_file_of_redis_is_added_to_its_url_as_well() -> None:
+    files = {"redis_cafile": "ca.pem", "redis_password_file": "/run/a b"}
+    url = read(redis_url="rediss://fraud@r:1/0", **files).redis_url
+    assert url == "rediss://fraud@r:1/0?ssl_ca_certs=ca.pem&password_file=/run/a%20b"
+    assert "/run/a b" in read(**files, redis_url="rediss://r").shown().values()
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        OAUTH,
+        TOKEN_FILE,
+        {"kafka_security_protocol": "SASL_SSL", "kafka_sasl_mechanism": "GSSAPI"},
+        {
+            "kafka_security_protocol": "SASL_SSL",
+            "kafka_sasl_mechanism": "OAUTHBEARER",
+            "kafka_oauth_aws_region": "eu-central-1",
+        },
+    ],
+)
+def test_logins_without_a_password_need_none_and_no_secret_of_theirs_is_shown(variables: dict[str, str]) -> None:
+    settings = read(**variables)
+    assert "secret" not in re.sub(r"_secret(_file)?=", "", repr(settings))
+    assert "secret" not in " ".join(settings.shown().values())
+
+
 def test_no_password_is_shown_in_representations_or_error_messages() -> None:
     settings = read(**WITH_SECRETS)
     shown = [
@@ -211,7 +286,7 @@ def test_no_password_is_shown_in_representations_or_error_messages() -> None:
     shown.append(refusal(redis_url="rediss://user:sec/ret secret@redis"))
     shown.append(repr(read(redis_url="rediss://redis?password=secret&db=1")))
     shown.append(repr(read(redis_url="redis+sentinel://u:secret@s:1,t:2/name?sentinel_password=secret&db=1")))
-    assert not [text for text in shown if "secret" in re.sub(r"incident_secret(_file)?=", "", text)]
+    assert not [text for text in shown if "secret" in re.sub(r"_secret(_file)?=", "", text)]
 
 
 PLANTED = "pl4nted"

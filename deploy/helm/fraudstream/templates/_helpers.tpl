@@ -32,6 +32,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 
 {{- define "fraudstream.usesSasl" -}}{{ if hasPrefix "SASL" .Values.kafka.securityProtocol }}yes{{ end }}{{- end -}}
+{{- define "fraudstream.usesTokens" -}}{{ if and (hasPrefix "SASL" .Values.kafka.securityProtocol) (eq .Values.kafka.sasl.mechanism "OAUTHBEARER") }}yes{{ end }}{{- end -}}
+{{/* Whether each role logs in with what is in a Secret of its own: a password, or the secret of a client. */}}
+{{- define "fraudstream.usesLogins" -}}{{ if and (hasPrefix "SASL" .Values.kafka.securityProtocol) (or (ne .Values.kafka.sasl.mechanism "OAUTHBEARER") .Values.kafka.sasl.oauth.tokenEndpoint) }}yes{{ end }}{{- end -}}
 {{- define "fraudstream.usesTls" -}}{{ if hasSuffix "SSL" .Values.kafka.securityProtocol }}yes{{ end }}{{- end -}}
 
 {{/* The Secret of a role; no role has that of another. */}}
@@ -143,6 +146,9 @@ capabilities: {drop: [ALL]}
 {{- if $values.redis.caSecret }}
 - {name: FRAUDSTREAM_REDIS_CAFILE, value: /etc/fraudstream/redis/ca.crt}
 {{- end }}
+{{- if $values.redis.passwordSecret }}
+- {name: FRAUDSTREAM_REDIS_PASSWORD_FILE, value: /etc/fraudstream/redis-password/password}
+{{- end }}
 {{- if $values.keys.commandKeysConfigMap }}
 - {name: FRAUDSTREAM_COMMAND_KEYS, value: /etc/fraudstream/command-keys/keys.toml}
 {{- end }}
@@ -166,10 +172,36 @@ capabilities: {drop: [ALL]}
 {{- if include "fraudstream.usesSasl" .root }}
 {{- $login := include "fraudstream.roleSecret" (dict "secrets" $values.kafka.sasl.secrets "role" .role) }}
 - {name: FRAUDSTREAM_KAFKA_SASL_MECHANISM, value: {{ $values.kafka.sasl.mechanism }}}
+{{- if not (include "fraudstream.usesTokens" .root) }}
 - name: FRAUDSTREAM_KAFKA_SASL_USERNAME
   valueFrom: {secretKeyRef: {name: {{ $login }}, key: {{ $values.kafka.sasl.usernameKey }}}}
 - name: FRAUDSTREAM_KAFKA_SASL_PASSWORD
   valueFrom: {secretKeyRef: {name: {{ $login }}, key: {{ $values.kafka.sasl.passwordKey }}}}
+{{- else }}
+{{- $oauth := $values.kafka.sasl.oauth }}
+{{- if $oauth.tokenEndpoint }}
+- {name: FRAUDSTREAM_KAFKA_OAUTH_TOKEN_ENDPOINT, value: {{ $oauth.tokenEndpoint | quote }}}
+- name: FRAUDSTREAM_KAFKA_OAUTH_CLIENT_ID
+  valueFrom: {secretKeyRef: {name: {{ $login }}, key: {{ $values.kafka.sasl.usernameKey }}}}
+- {name: FRAUDSTREAM_KAFKA_OAUTH_CLIENT_SECRET_FILE, value: /etc/fraudstream/kafka-login/{{ $values.kafka.sasl.passwordKey }}}
+{{- if $oauth.scope }}
+- {name: FRAUDSTREAM_KAFKA_OAUTH_SCOPE, value: {{ $oauth.scope | quote }}}
+{{- end }}
+{{- if $oauth.audience }}
+- {name: FRAUDSTREAM_KAFKA_OAUTH_AUDIENCE, value: {{ $oauth.audience | quote }}}
+{{- end }}
+{{- if $oauth.caSecret }}
+- {name: FRAUDSTREAM_KAFKA_OAUTH_CAFILE, value: /etc/fraudstream/oauth-ca/ca.crt}
+{{- end }}
+{{- else if $oauth.awsRegion }}
+- {name: FRAUDSTREAM_KAFKA_OAUTH_AWS_REGION, value: {{ $oauth.awsRegion }}}
+{{- else }}
+- {name: FRAUDSTREAM_KAFKA_OAUTH_TOKEN_FILE, value: /var/run/fraudstream/kafka-token/token}
+{{- end }}
+{{- if $oauth.extensions }}
+- {name: FRAUDSTREAM_KAFKA_OAUTH_EXTENSIONS, value: {{ $oauth.extensions | quote }}}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if include "fraudstream.usesTls" .root }}
 {{- if $values.kafka.tls.caSecret }}
@@ -231,8 +263,21 @@ envFrom:
 {{- if and (include "fraudstream.usesTls" .root) (include "fraudstream.roleSecret" (dict "secrets" $values.kafka.tls.certSecrets "role" .role)) }}
 - {name: kafka-cert, mountPath: /etc/fraudstream/kafka-cert, readOnly: true}
 {{- end }}
+{{- if include "fraudstream.usesTokens" .root }}
+{{- if $values.kafka.sasl.oauth.tokenEndpoint }}
+- {name: kafka-login, mountPath: /etc/fraudstream/kafka-login, readOnly: true}
+{{- if $values.kafka.sasl.oauth.caSecret }}
+- {name: oauth-ca, mountPath: /etc/fraudstream/oauth-ca, readOnly: true}
+{{- end }}
+{{- else if not $values.kafka.sasl.oauth.awsRegion }}
+- {name: kafka-token, mountPath: /var/run/fraudstream/kafka-token, readOnly: true}
+{{- end }}
+{{- end }}
 {{- if and (eq .part "worker") $values.redis.caSecret }}
 - {name: redis-ca, mountPath: /etc/fraudstream/redis, readOnly: true}
+{{- end }}
+{{- if and (eq .part "worker") $values.redis.passwordSecret }}
+- {name: redis-password, mountPath: /etc/fraudstream/redis-password, readOnly: true}
 {{- end }}
 {{- if and (eq .part "worker") $values.keys.commandKeysConfigMap }}
 - {name: command-keys, mountPath: /etc/fraudstream/command-keys, readOnly: true}
@@ -271,9 +316,30 @@ envFrom:
 - name: kafka-cert
   secret: {secretName: {{ $certificate }}, defaultMode: 0400}
 {{- end }}
+{{- if include "fraudstream.usesTokens" .root }}
+{{- $oauth := $values.kafka.sasl.oauth }}
+{{- if $oauth.tokenEndpoint }}
+- name: kafka-login
+  secret: {secretName: {{ include "fraudstream.roleSecret" (dict "secrets" $values.kafka.sasl.secrets "role" .role) }}, defaultMode: 0400}
+{{- if $oauth.caSecret }}
+- name: oauth-ca
+  secret: {secretName: {{ $oauth.caSecret }}, defaultMode: 0400}
+{{- end }}
+{{- else if not $oauth.awsRegion }}
+- name: kafka-token # a token of the pod's service account, for Kafka alone; the cluster does not take it
+  projected:
+    defaultMode: 0400
+    sources:
+      - serviceAccountToken: {path: token, audience: {{ $oauth.projectedToken.audience | quote }}, expirationSeconds: {{ $oauth.projectedToken.expirationSeconds }}}
+{{- end }}
+{{- end }}
 {{- if and (eq .part "worker") $values.redis.caSecret }}
 - name: redis-ca
   secret: {secretName: {{ $values.redis.caSecret }}, defaultMode: 0400}
+{{- end }}
+{{- if and (eq .part "worker") $values.redis.passwordSecret }}
+- name: redis-password
+  secret: {secretName: {{ $values.redis.passwordSecret }}, defaultMode: 0400}
 {{- end }}
 {{- if and (eq .part "worker") $values.keys.commandKeysConfigMap }}
 - name: command-keys

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from stream.errors import SettingsError
+from stream.kafka.token_sources import login_trouble
 from stream.pages import LIVE, METRICS_TYPE, address_problem, no_page, readiness
 from stream.settings import Settings
 from stream.telemetry.setup import Telemetry
@@ -39,7 +40,10 @@ async def served_pages(
         return web.json_response(LIVE)
 
     async def ready(_request: web.Request) -> web.Response:
-        found, status = readiness(reasons(), warnings(), secrets)
+        told = list(reasons())
+        if (login := login_trouble(settings)) is not None and not any(login in reason for reason in told):
+            told.append(login)
+        found, status = readiness(told, warnings(), secrets)
         return web.json_response(found, status=status)
 
     async def metrics(_request: web.Request) -> web.Response:

@@ -24,7 +24,8 @@ import msgspec
 from stream.clock import now_ms
 from stream.contract.incident import Incident
 from stream.errors import SettingsError
-from stream.settings import PREFIX, SIGNING_FORM, Settings, WebhookSecret
+from stream.setting_types import SIGNING_FORM, WebhookSecret
+from stream.settings import PREFIX, Settings
 
 log = logging.getLogger("fraudstream.webhook")
 

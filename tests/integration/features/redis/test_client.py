@@ -148,3 +148,32 @@ async def test_a_request_that_the_server_does_not_take_in_time_is_given_up(own_s
         assert await opened.run("hgetall", [Call(HOME_SHARD, (b"key",), ())]) == [[]]
     finally:
         await opened.close()
+
+
+async def test_a_password_of_a_file_may_be_replaced_and_open_connections_stay(url: str, tmp_path: Path) -> None:
+    """Nor is a password that one side knows before the other more than an outage of new connections."""
+    file, where = tmp_path / "password", urlsplit(url)
+    file.write_text("first-password\n")
+    async with redis_asyncio.Redis.from_url(url) as admin:
+
+        async def user(*rules: str) -> None:
+            await admin.execute_command("ACL", "SETUSER", "ann", "on", "~*", "+@all", *rules)
+
+        await user(">first-password")
+        opened = ServerConnection(f"redis://ann@{where.netloc}/0?password_file={file}", b"tried", 1.0)
+        try:
+            await opened.set(HOME_SHARD, b"rotated", "1")
+            await user("<first-password", ">second-password")
+            await opened.set(HOME_SHARD, b"rotated", "2")  # on the connection that is open
+            await admin.execute_command("CLIENT", "KILL", "USER", "ann")
+            with pytest.raises(StoreUnavailableError, match=f"Redis refuses the password in {file} .*PASSWORD_FILE"):
+                await opened.set(HOME_SHARD, b"rotated", "3")
+            file.write_text("")
+            with pytest.raises(StoreUnavailableError, match=r"is empty: write the user's password there"):
+                await opened.set(HOME_SHARD, b"rotated", "3")
+            file.write_text("second-password")
+            await opened.set(HOME_SHARD, b"rotated", "3")
+            assert await opened.values([(HOME_SHARD, b"rotated")]) == [b"3"]
+        finally:
+            await opened.close()
+            await admin.execute_command("ACL", "DELUSER", "ann")

@@ -6,7 +6,7 @@ from typing import get_args
 from benchmarks.parts.codecs import CODECS, SIZES, measure_codecs
 from stream.engine.decompression import decompress
 from stream.engine.publisher import Outgoing
-from stream.settings import Compression
+from stream.setting_types import Compression
 from support import record_batches
 
 

@@ -12,6 +12,14 @@ from support.kubernetes.objects import container, environment, templates
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1800), pytest.mark.usefixtures("tools")]
 
 
+TOKENS = {"securityProtocol": "SASL_SSL"}
+ENDPOINT = {
+    "mechanism": "OAUTHBEARER",
+    "oauth": {"tokenEndpoint": "https://idp/token", "caSecret": "idp-ca", "scope": "s"},
+}
+PROJECTED = {"mechanism": "OAUTHBEARER", "oauth": {"projectedToken": {"audience": "kafka"}}}
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
@@ -37,6 +45,12 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1800), pytest.mark.use
         ({"settings": {"DRAIN_SECONDS": "soon"}}, "DRAIN_SECONDS"),
         ({"kafka": {"securityProtocol": "SASL_SSL"}}, "needs a login for worker"),
         ({"kafka": {"securityProtocol": "SASL_SSL", "sasl": {"secrets": {"worker": "x"}}}}, "needs a login for topics"),
+        (
+            {"kafka": TOKENS | {"sasl": {"mechanism": "OAUTHBEARER"}}},
+            "needs one of tokenEndpoint, projectedToken.audience",
+        ),
+        ({"kafka": TOKENS | {"sasl": ENDPOINT}}, "needs a login for worker"),
+        ({"kafka": TOKENS | {"sasl": PROJECTED}, "autoscaling": {"by": "keda"}}, "set it to hpa, or"),
         ({"explain": {"enabled": True}, "settings": {"SCORE_FEATURES": "none"}}, "no features to explain"),
         ({"guard": {"incidents": {"secret": "x"}}}, "guard.incidents.webhook is empty"),
         ({"guard": {"incidents": {"webhook": "https://x", "webhookSecret": "x"}}}, "both state where to post"),
@@ -83,3 +97,36 @@ def test_a_small_release_has_neither_guard_nor_network_policy() -> None:
         ("PodDisruptionBudget", "fs-worker"),
         ("Service", "fs-worker"),
     }
+
+
+def test_each_role_asks_a_provider_for_tokens_by_a_secret_of_its_own() -> None:
+    secrets = {role: f"login-{role}" for role in ("worker", "guard", "explain", "topics", "scaler")}
+    objects = render(
+        values={"kafka": TOKENS | {"sasl": ENDPOINT | {"secrets": secrets}}, "autoscaling": {"by": "keda"}}
+    )
+    parts = templates(objects)
+    for name, template in parts.items():
+        found = environment(template)
+        assert found[f"{PREFIX}KAFKA_OAUTH_TOKEN_ENDPOINT"] == "https://idp/token"
+        assert found[f"{PREFIX}KAFKA_OAUTH_CLIENT_SECRET_FILE"] == "/etc/fraudstream/kafka-login/password"
+        assert f"{PREFIX}KAFKA_SASL_PASSWORD" not in found
+        volumes = {one["name"]: one for one in template["spec"]["volumes"]}
+        assert volumes["kafka-login"]["secret"]["secretName"] == f"login-{name}"
+    (login,) = (one for one in objects if one["kind"] == "TriggerAuthentication")
+    assert [one["parameter"] for one in login["spec"]["env"]] == ["oauthTokenEndpointUri", "scopes"]
+
+
+def test_a_projected_token_is_for_kafka_alone_and_needs_no_secret() -> None:
+    for template in templates(render(values={"kafka": TOKENS | {"sasl": PROJECTED}})).values():
+        assert environment(template)[f"{PREFIX}KAFKA_OAUTH_TOKEN_FILE"] == "/var/run/fraudstream/kafka-token/token"
+        (volume,) = (one for one in template["spec"]["volumes"] if one["name"] == "kafka-token")
+        (source,) = volume["projected"]["sources"]
+        assert source["serviceAccountToken"] == {"path": "token", "audience": "kafka", "expirationSeconds": 3600}
+        assert template["spec"]["automountServiceAccountToken"] is False
+
+
+def test_a_password_of_redis_is_a_file_of_workers_alone() -> None:
+    parts = templates(render(values={"redis": {"passwordSecret": "redis-login"}}))
+    files = {name: environment(template).get(f"{PREFIX}REDIS_PASSWORD_FILE") for name, template in parts.items()}
+    assert files.pop("worker") == "/etc/fraudstream/redis-password/password"
+    assert set(files.values()) == {None}

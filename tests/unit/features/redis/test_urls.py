@@ -1,8 +1,11 @@
 """The URLs of clusters, and of masters that sentinels know: what they name, and how invalid ones are refused."""
 
-import pytest
+from pathlib import Path
 
-from features.redis.client import MasterPool, open_client
+import pytest
+from redis import exceptions
+
+from features.redis.client import MasterPool, PasswordFile, new_client, open_client
 from features.redis.urls import (
     Address,
     first_host,
@@ -12,6 +15,7 @@ from features.redis.urls import (
     seeds,
     sentinel_url,
     server_url,
+    split_password_file,
 )
 
 
@@ -100,3 +104,40 @@ async def test_a_sentinel_that_led_to_no_master_is_asked_last() -> None:
         pool.ask_another()
         assert repr(pool.sentinel_manager.sentinels) == "[h2:2, h3:3, h1:1]"
         assert not await pool.has_moved()
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("rediss://u%3Aa@h:1/2?password_file=/run/a%20b&db=3", ("rediss://h:1/2?db=3", "u:a", "/run/a b")),
+        ("redis://h?password_file=p", ("redis://h", "", "p")),
+        ("redis://u:p@h/0?db=1", ("redis://u:p@h/0?db=1", "", "")),
+    ],
+)
+def test_the_file_of_a_password_is_taken_out_of_a_url_with_the_user(url: str, parts: tuple[str, str, str]) -> None:
+    assert split_password_file(url) == parts
+
+
+def test_every_server_of_several_has_the_file_and_no_sentinel_has() -> None:
+    url = "rediss+cluster://u@h1,h2?password_file=p"
+    assert split_password_file(server_url(url, Address("h2", 1))) == ("rediss://h2:1", "u", "p")
+    assert sentinel_url("redis+sentinel://u@s/m?password_file=p", Address("s", 1)) == "redis://s:1"
+
+
+async def test_a_password_of_a_file_is_read_for_each_connection(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    for url in ("redis://ann@h:1/0", "redis+sentinel://ann@h:1/m"):
+        async with open_client(f"{url}?password_file={file}") as client:
+            login = client.connection_pool.connection_kwargs["credential_provider"]
+            assert isinstance(login, PasswordFile)
+            for password in ("first", "second \n"):
+                file.write_text(password)
+                assert await login.get_credentials_async() == ("ann", password.strip())
+    async with new_client(f"redis://h?password_file={file}", 1.0) as client:
+        assert client.connection_pool.connection_kwargs["credential_provider"].get_credentials() == ("second",)
+    file.write_text("")
+    with pytest.raises(exceptions.ConnectionError, match=r"FRAUDSTREAM_REDIS_PASSWORD_FILE: .* is empty"):
+        login.get_credentials()
+    file.unlink()
+    with pytest.raises(exceptions.ConnectionError, match="cannot be read: No such file or directory"):
+        login.get_credentials()

@@ -21,7 +21,8 @@ from stream.errors import WriteGivenUpError
 from stream.kafka.client import BATCH_BYTES, LARGEST_OUTPUT_BYTES
 from stream.kafka.topics import DEAD_LETTERS, LAYOUTS
 from stream.positions.dead_letters import DeadLetter, LetterOrigin
-from stream.settings import Compression, Settings
+from stream.setting_types import Compression
+from stream.settings import Settings
 from support.acceptance import cases
 from support.record_batches import CODECS
 

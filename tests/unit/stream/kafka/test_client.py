@@ -2,13 +2,20 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiokafka import client as aiokafka_client
 from aiokafka.errors import KafkaConnectionError, UnknownTopicOrPartitionError
 
 from stream.errors import SettingsError
-from stream.kafka.client import check_tls_files, explain_error, missing_topic
+from stream.kafka import client
+from stream.kafka.client import check_tls_files, connection_options, explain_error, missing_topic, open_admin
+from stream.kafka.sasl import create_connection
+from stream.kafka.token_sources import keeper_of
 from stream.settings import Settings
+from support.kafka.sasl_broker import SaslBroker, running_broker
+from support.oauth.provider import CLIENTS, running_provider
 
 
 def test_every_unreadable_tls_file_is_reported(tmp_path: Path) -> None:
@@ -28,12 +35,72 @@ def test_every_unreadable_tls_file_is_reported(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["kafka_ssl_cafile", "redis_cafile"])
+@pytest.mark.parametrize("name", ["kafka_ssl_cafile", "kafka_oauth_cafile", "redis_cafile"])
 def test_a_ca_file_without_certificates_is_rejected(tmp_path: Path, name: str) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("no certificate")
     with pytest.raises(SettingsError, match=rf"FRAUDSTREAM_{name.upper()}: .*notes\.txt holds no PEM certificates"):
         check_tls_files(Settings(**{name: str(file)}))
+
+
+def test_a_package_that_a_login_needs_is_missed_before_any_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "find_spec", lambda _: None)
+    sasl: dict[str, Any] = {"kafka_security_protocol": "SASL_SSL"}
+    with pytest.raises(SettingsError, match="FRAUDSTREAM_KAFKA_SASL_MECHANISM: GSSAPI needs the package gssapi"):
+        check_tls_files(Settings(**sasl, kafka_sasl_mechanism="GSSAPI"))
+    with pytest.raises(SettingsError, match=r"AWS_REGION: needs the signer of AWS: install the extra fraudstream\[aws"):
+        check_tls_files(Settings(**sasl, kafka_sasl_mechanism="OAUTHBEARER", kafka_oauth_aws_region="eu-central-1"))
+
+
+def test_what_a_client_logs_in_with_depends_on_the_mechanism(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aiokafka_client, "create_conn", aiokafka_client.create_conn)
+    sasl: dict[str, Any] = {"kafka_security_protocol": "SASL_PLAINTEXT"}
+    kerberos = Settings(**sasl, kafka_sasl_mechanism="GSSAPI", kafka_sasl_kerberos_domain="brokers.internal")
+    options = connection_options(kerberos)
+    assert options["sasl_kerberos_service_name"] == "kafka"
+    assert options["sasl_kerberos_domain_name"] == "brokers.internal"
+    assert "sasl_plain_password" not in options
+    by_file = Settings(**sasl, kafka_sasl_mechanism="OAUTHBEARER", kafka_oauth_token_file="/no/token")  # noqa: S106 - a path
+    assert connection_options(by_file)["sasl_oauth_token_provider"] is keeper_of(by_file)
+    assert aiokafka_client.create_conn is create_connection
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (
+            None,
+            "the brokers refuse the token of the token endpoint {endpoint}, which says issuer '{issuer}', audience ",
+        ),
+        (
+            (500, b"<html>"),
+            "cannot log in to Kafka: no token yet: the token endpoint {endpoint} gives none: it answered 5",
+        ),
+    ],
+)
+async def test_a_login_by_token_that_fails_is_told_in_one_line_for_all_brokers(
+    monkeypatch: pytest.MonkeyPatch, fault: tuple[int, bytes] | None, said: str
+) -> None:
+    monkeypatch.setattr(aiokafka_client, "create_conn", aiokafka_client.create_conn)
+    broker = SaslBroker(accepts=lambda _: False)
+    with running_provider(fault=fault) as provider:
+        async with running_broker(broker):
+            address = f"127.0.0.1:{broker.port}"
+            settings = Settings(
+                brokers=f"{address},{address}",
+                kafka_security_protocol="SASL_PLAINTEXT",
+                kafka_sasl_mechanism="OAUTHBEARER",
+                kafka_oauth_token_endpoint=provider.endpoint,
+                kafka_oauth_client_id="worker",
+                kafka_oauth_client_secret=CLIENTS["worker"],
+            )
+            with pytest.raises(KafkaConnectionError) as error:
+                async with open_admin(settings):
+                    pass
+            told = await explain_error(settings, error.value)
+    assert told.startswith(said.format(endpoint=provider.endpoint, issuer=provider.issuer))
+    assert "\n" not in told
+    assert not [secret for secret in (*CLIENTS.values(), *provider.issued) if secret in told]
 
 
 async def test_a_missing_topic_may_be_a_hidden_one_only_where_brokers_check_permissions() -> None:

@@ -263,6 +263,14 @@ async def test_a_step_of_start_up_is_tried_again(monkeypatch: pytest.MonkeyPatch
     assert "the client has given up a request" in str(starting._waiting_for)
 
 
+def test_a_worker_that_cannot_log_in_any_more_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    starting = CrashedStartup()
+    starting._waiting_for, starting._follower = None, SimpleNamespace(caught_up=True, loss=None)  # type: ignore[assignment]
+    assert starting.reasons() == []
+    monkeypatch.setattr(startup, "login_trouble", lambda _: "cannot log in to Kafka: it is away")
+    assert starting.reasons() == ["cannot log in to Kafka: it is away"]
+
+
 async def test_a_batch_that_ends_as_cancelled_on_its_own_ends_the_process(ended: list[str]) -> None:
     async def batches() -> AsyncIterator[Any]:
         yield SimpleNamespace(value=SimpleNamespace(topic="transactions", cost_seconds=0.0))

@@ -19,7 +19,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from fraudstream.demo.services.errors import NotInstalled
 from fraudstream.demo.services.servers import EmbeddedBroker, EmbeddedRedis
-from stream.settings import Compression
+from stream.setting_types import Compression
 
 pytestmark = pytest.mark.integration
 TOPIC = "letters"

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import ClientSession
 from prometheus_client.parser import text_string_to_metric_families
 
+from fraudstream.ops.rollout.guard import pages
 from fraudstream.ops.rollout.guard.gauges import GuardGauges
 from fraudstream.ops.rollout.guard.pages import served_pages
 from guards.paired import PairedScore
@@ -37,7 +38,7 @@ def telemetry(settings: Settings) -> Iterator[Telemetry]:
 
 
 async def test_a_guard_answers_whether_it_is_ready_and_shows_no_secret(
-    settings: Settings, telemetry: Telemetry
+    settings: Settings, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reasons = ["broker says correct-horse", "topic scores is missing"]
     async with (
@@ -52,6 +53,8 @@ async def test_a_guard_answers_whether_it_is_ready_and_shows_no_secret(
         reasons.clear()
         found = await client.get("/health/ready")
         assert (found.status, await found.json()) == (200, {"ready": True, "reasons": [], "warnings": ["late"]})
+        monkeypatch.setattr(pages, "login_trouble", lambda _: "cannot log in to Kafka")
+        assert (await (await client.get("/health/ready")).json())["reasons"] == ["cannot log in to Kafka"]
         assert (await (await client.get("/health/live")).json()) == {"live": True}
         assert [(await client.get(path)).status for path in ("/", "/health", "/metrics")] == [404, 404, 200]
 
