@@ -75,11 +75,9 @@ def without_event_headers(headers: Headers) -> Headers:
     """Leave out the headers that make a payment or label an event of its producer's: what answers it is another."""
     if not headers:
         return headers
-    return tuple(header for header in headers if not _is_of_event(header[0].lower()))
-
-
-def _is_of_event(name: str) -> bool:
-    return name.startswith(PREFIX) or name == VALUE_TYPE_HEADER
+    return tuple(
+        [one for one in headers if not ((name := one[0].lower()).startswith(PREFIX) or name == VALUE_TYPE_HEADER)]
+    )
 
 
 def _constant_headers() -> tuple[tuple[str, bytes], ...]:
