@@ -28,6 +28,7 @@ from support.fleet.incidents import told
 from support.fleet.payments import label_of, partition_of, payment, put_model
 from support.fleet.workers import EXPLAIN_COMMAND, GUARD_COMMAND
 from support.otlp_receiver import otlp_receiver
+from support.page_blocks import blocks
 from support.paths import HOUSE
 
 pytestmark = pytest.mark.integration
@@ -179,6 +180,7 @@ def test_what_a_running_deployment_writes_is_as_its_document_says(bank: Bank) ->
     assert set(messages) == set(document["components"]["messages"])
     assert conformance.unseen(set(messages)) - {("command", "tracestate"), ("event", "tracestate")} == RARE
     are_events_by_the_sdk(bank, [record for record, name in zip(records, messages, strict=True) if name in OF_EVENTS])
+    run_the_pages_example(bank.fleet.read("scores"))
     if os.environ.get("FRAUDSTREAM_TEST_EXAMPLES"):
         write_examples(bank, zip(messages, records, strict=True))
 
@@ -206,6 +208,12 @@ def are_events_by_the_sdk(bank: Bank, records: Sequence[Any]) -> None:
             f"fraudstream.score.{score['decision']}",
             score["transaction_id"],
         )
+
+
+def run_the_pages_example(records: Sequence[Any]) -> None:
+    """Run what the documentation shows of a consumer of events, over real scores."""
+    (*_, example) = blocks((HOUSE / "docs/how-to/consume-decisions.md").read_text(), "python")
+    exec(compile(example, "consume-decisions.md", "exec"), {"records": records})  # noqa: S102 - our own page
 
 
 def write_examples(bank: Bank, named: Iterable[tuple[str, Any]]) -> None:
