@@ -199,6 +199,7 @@ def are_events_by_the_sdk(bank: Bank, records: Sequence[Any]) -> None:
         assert event.get_source() == f"/fraudstream/{bank.settings.deployment}"
         events.append(event)
     assert len({event.get_id() for event in events}) == len(events) > PAYMENTS
+    assert {dict(one.headers).get("ce_id") for one in bank.fleet.read("shadow-scores")} == {b"of the producer", None}
     kinds = {event.get_type().split(".")[1] for event in events}
     assert kinds == set(OF_EVENTS.values())
     scores = [event for event in events if event.get_type().startswith("fraudstream.score.")]
