@@ -1,12 +1,8 @@
-"""What a running deployment writes is what its AsyncAPI document says, every header included, and read by the SDK.
-
-With `FRAUDSTREAM_TEST_EXAMPLES=1` it also renews the examples of the document, `fraudstream/contract/examples.json`.
-"""
+"""What a running deployment writes is what its AsyncAPI document says, every header included, and read by the SDK."""
 
 import asyncio
 import csv
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +18,7 @@ from models.policy import Policy
 from models.times import format_time
 from stream.clock import now_ms
 from stream.settings import Settings, read_settings
-from support.asyncapi import Conformance, Read
+from support.asyncapi import Conformance
 from support.fleet.fleet import Fleet, until
 from support.fleet.incidents import told
 from support.fleet.payments import label_of, partition_of, payment, put_model
@@ -33,7 +29,6 @@ from support.paths import HOUSE
 
 pytestmark = pytest.mark.integration
 
-EXAMPLES = HOUSE / "fraudstream" / "contract" / "examples.json"
 FEATURES = "support.features.quick_prediction_set"
 REVIEWS_ALL = Policy(review_at=1e-9, decline_at=0.6)
 PAYMENTS, PAST, REFUSED = 40, 6, 12
@@ -181,8 +176,6 @@ def test_what_a_running_deployment_writes_is_as_its_document_says(bank: Bank) ->
     assert conformance.unseen(set(messages)) - {("command", "tracestate"), ("event", "tracestate")} == RARE
     are_events_by_the_sdk(bank, [record for record, name in zip(records, messages, strict=True) if name in OF_EVENTS])
     run_the_pages_example(bank.fleet.read("scores"))
-    if os.environ.get("FRAUDSTREAM_TEST_EXAMPLES"):
-        write_examples(bank, zip(messages, records, strict=True))
 
 
 OF_EVENTS = {"score": "score", "outcome": "outcome", "predictionOutcome": "outcome", "incident": "incident"}
@@ -215,16 +208,3 @@ def run_the_pages_example(records: Sequence[Any]) -> None:
     """Run what the documentation shows of a consumer of events, over real scores."""
     (*_, example) = blocks((HOUSE / "docs/how-to/consume-decisions.md").read_text(), "python")
     exec(compile(example, "consume-decisions.md", "exec"), {"records": records})  # noqa: S102 - our own page
-
-
-def write_examples(bank: Bank, named: Iterable[tuple[str, Any]]) -> None:
-    """Write the first record of each message, with the default names in place of the test's."""
-    found: dict[str, Any] = {}
-    for message, record in named:
-        read = Read.of(record)
-        is_told = message not in {"command", "event"} or read.payload["kind"] in {"challenge", "accepted"}
-        if message not in found and is_told:
-            found[message] = [{"headers": read.headers, "payload": read.payload}]
-    text = json.dumps(found, indent=2, ensure_ascii=False)
-    text = text.replace(bank.settings.deployment, "default").replace(bank.fleet.prefix, "")
-    EXAMPLES.write_text(text + "\n")
