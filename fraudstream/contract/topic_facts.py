@@ -162,7 +162,6 @@ def _inputs() -> tuple[TopicFacts, ...]:
         "transaction/1:erasure",
         "The erasure of a card, by `fraudstream erase`. It gets no decision.",
         required=SEAL,
-        optional=(REDRIVEN,),
         others=_IGNORED,
     )
     label = MessageFacts("label", "label/1", "Whether a payment was fraud.", optional=_INPUT, others=_PASSED_ON)
@@ -170,7 +169,7 @@ def _inputs() -> tuple[TopicFacts, ...]:
         "prediction",
         "prediction/1",
         "A prediction from storage about a card, which features can read.",
-        optional=_INPUT,
+        optional=_ANSWER,
         others=_PASSED_ON,
     )
     writers = (Role.PRODUCER, Role.BACKFILL)
@@ -225,7 +224,7 @@ def _decisions(settings: Settings) -> tuple[TopicFacts, ...]:
         "predictionOutcome",
         "outcome/1:prediction",
         "What became of a prediction from storage.",
-        optional=(*_ANSWER, BACKFILL),
+        optional=_ANSWER,
         others="Other headers are those of the prediction, card numbers removed.",
         event=EVENT_OF_OUTCOME,
     )
