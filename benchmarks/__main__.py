@@ -28,6 +28,10 @@ COMMANDS = {
         "benchmarks.commands.sizes:compression",
         "Measure bytes of a score on disk, CPU and latency of workers that compress with each codec, alternating.",
     ),
+    "events": CommandSource(
+        "benchmarks.commands.sizes:events",
+        "Measure bytes and CPU of a score as a CloudEvent and as none, in turns; needs neither Kafka nor Redis.",
+    ),
     "experiments": CommandSource(
         "benchmarks.commands.experiments:experiments",
         "Simulate experiments with known truth: false winners, and how long a difference takes; takes minutes.",

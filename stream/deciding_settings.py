@@ -67,6 +67,7 @@ EFFECTS: Mapping[str, Effect] = MappingProxyType(
         "score_features": _RECORDED,
         "dead_letter_values": _RECORDED,
         "mark_young_history": _RECORDED,
+        "cloud_events": _RECORDED,
         "session_timeout": _PAUSE,
         "drain_seconds": _PAUSE,
         "poll_records": _AMOUNT,

@@ -99,6 +99,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mark_young_history: bool = False
     """Mark the decisions (`degraded`, `history_young`) that were made while the histories go back less far than the
     features look, as in a deployment's first weeks."""
+    cloud_events: bool = False
+    """Write scores, outcomes and incidents as CloudEvents 1.0 in binary mode: headers `ce_…` and `content-type` beside
+    the record, which stays as it is. Set it for workers and guards alike."""
     session_timeout: kinds.Seconds = 10.0
     """A worker without heartbeats for this long leaves the group, and its partitions move."""
     drain_seconds: kinds.Seconds = 20.0

@@ -1,4 +1,4 @@
-"""`python -m benchmarks codecs | compression | sizes`: what compression saves, and what disk and memory hold."""
+"""`python -m benchmarks codecs | compression | events | sizes`: what compression saves, and what records hold."""
 
 import asyncio
 from typing import Any, get_args
@@ -40,6 +40,30 @@ def codecs(name: str, rounds: int, as_json: bool) -> None:  # noqa: FBT001 - a f
         figures = (f"{line.bytes_a_score:,.0f}", f"{line.ratio:.2f}")
         times = (f"{line.compress_us:,.1f}", f"{line.decompress_us:,.1f}")
         table.add_row(str(line.batch), line.codec, *figures, *times, end_section=line.codec == lines[-1].codec)
+    terminal().print(table)
+
+
+@click.command()
+@model_option
+@click.option("--rounds", type=click.IntRange(1, 50), default=5, show_default=True)
+@json_option
+@needs("train", "duckdb")
+def events(name: str, rounds: int, as_json: bool) -> None:  # noqa: FBT001 - a flag
+    """Measure bytes and CPU of a score as a CloudEvent and as none, in turns; needs neither Kafka nor Redis."""
+    from benchmarks.parts.codecs import measure_events  # noqa: PLC0415 - it needs an extra
+
+    settings = settings_or_refuse()
+    model, features = model_or_refuse(settings, name), features_or_refuse(settings.features)
+    lines = measure_events(settings, features, model, rounds)
+    if as_json:
+        say(as_json, {"lines": [line._asdict() for line in lines]}, "")
+        return
+    sides = ("bytes a score", "as an event", "CPU µs: headers", "a batch", "a batch of events")
+    table = Table("scores in a batch", *sides)
+    for line in lines:
+        sizes_text = (f"{line.bytes_without:,.0f}", f"{line.bytes_with:,.0f}")
+        times = (f"{line.headers_us:,.1f}", f"{line.batch_us_without:,.1f}", f"{line.batch_us_with:,.1f}")
+        table.add_row(str(line.batch), *sizes_text, *times)
     terminal().print(table)
 
 

@@ -1,10 +1,10 @@
-"""Bytes and CPU of real scores in record batches, by codec and by the number of scores in a batch.
+"""Bytes and CPU of real scores in record batches, by codec and by the number of scores in a batch; and as events.
 
 The scores are those of simulated payments and a model of the repository, encoded as a worker does. Codecs are called as
 aiokafka's producer and our own consumer call them; other levels are measured beside them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from statistics import median
 from time import thread_time_ns
@@ -20,12 +20,13 @@ from features.vector.sets import FeatureSets, Vectors
 from fraudstream.bench.payments import payments
 from models.loading import Model
 from stream.clock import now_ms
+from stream.contract.cloud_events import ScoreEvents
 from stream.control.model_cache import ServingModels
 from stream.engine.decompression import decompress
 from stream.engine.publisher import Outgoing
 from stream.pipeline import CODE_VERSION
 from stream.scoring.decode import decode
-from stream.scoring.encode import ScoreFrame, encode
+from stream.scoring.encode import Scored, ScoreFrame, encode
 from stream.scoring.score import score
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings
@@ -81,21 +82,69 @@ class CodecLine(NamedTuple):
 
 def encoded_scores(settings: Settings, sets: FeatureSets, model: Model, sizes: tuple[int, int]) -> list[Outgoing]:
     """Return scores of simulated payments; `sizes` says how many, and how many payments are in the histories before."""
-    count, before = sizes
+    batches = scored_batches(settings, sets, model, (*sizes, _AT_ONCE))
+    return [one for batch in batches for one in batch.outgoing][-sizes[0] :]
+
+
+def scored_batches(
+    settings: Settings, sets: FeatureSets, model: Model, sizes: tuple[int, int, int]
+) -> Iterator[Scored]:
+    """Yield batches of decisions; `sizes`: of how many payments, after how many others, how many at once."""
+    count, before, at_once = sizes
     records: Any = [consumed(sent, offset) for offset, sent in enumerate(payments(before + count, seed=1))]
     store, serving = MemoryStore(sets), ServingModels(1, model, None)
     live = model.fingerprint
     shared = (sets.by_fingerprint[live].names, live, CODE_VERSION, 1, {0: 1}, now_ms(), NoTracing().headers)
-    frame, scores = ScoreFrame(settings, *shared), list[Outgoing]()
-    for at in range(0, len(records), _AT_ONCE):
-        decoded = decode(records[at : at + _AT_ONCE], _SKEW_MS)
+    frame = ScoreFrame(settings, *shared)
+    for at in range(0, before, _AT_ONCE):
+        store.observe_now(decode(records[at : min(at + _AT_ONCE, before)], _SKEW_MS).columns)
+    for at in range(before, len(records), at_once):
+        decoded = decode(records[at : at + at_once], _SKEW_MS)
         observed = store.observe_now(decoded.columns)
-        if at + _AT_ONCE <= before:
-            continue
         vectors = Vectors(sets, decoded.columns, observed, np.ones(len(decoded.records), np.bool_))
         judged = (np.arange(len(decoded.records)), {live: vectors.of(live)}, score(serving, vectors))
-        scores += encode(frame, decoded, observed, judged).outgoing
-    return scores[-count:]
+        yield encode(frame, decoded, observed, judged)
+
+
+class EventLine(NamedTuple):
+    """What it costs to write a score as a CloudEvent, by the number of scores in a batch.
+
+    Bytes of a score in the log as zstd compresses it, and medians of the worker's CPU in microseconds: to add the
+    headers, and to put the records into a batch and compress it, without the headers and with them.
+    """
+
+    batch: int
+    bytes_without: float
+    bytes_with: float
+    headers_us: float
+    batch_us_without: float
+    batch_us_with: float
+
+
+def measure_events(settings: Settings, sets: FeatureSets, model: Model, rounds: int) -> list[EventLine]:
+    """Measure batches of each size without and with the headers of CloudEvents, in turns."""
+    (zstd,) = (codec for codec in CODECS if codec.name == "zstd")
+    events, lines = ScoreEvents(settings.deployment), list[EventLine]()
+    for size in SIZES:
+        batches = list(scored_batches(settings, sets, model, (SCORES, HISTORY, size)))
+        found = [_run_events(events, batches, zstd) for _ in range(rounds)]
+        bytes_without, bytes_with, *times = (median(each) / SCORES for each in zip(*found, strict=True))
+        lines.append(EventLine(size, bytes_without, bytes_with, *(ns / 1e3 for ns in times)))
+    return lines
+
+
+def _run_events(events: ScoreEvents, batches: Sequence[Scored], codec: Codec) -> tuple[int, int, int, int, int]:
+    """Write all batches without and with headers: bytes of both, and nanoseconds of this thread for each step."""
+    began = thread_time_ns()
+    with_headers = [one.as_events(events, {0: 1}, 0) for one in batches]
+    added_ns = thread_time_ns() - began
+    found = []
+    for some in (batches, with_headers):
+        began = thread_time_ns()
+        size = sum(len(codec.compress(_records_of(one.outgoing))) + _HEADER_BYTES for one in some)
+        found.append((size, thread_time_ns() - began))
+    (bytes_without, without_ns), (bytes_with, with_ns) = found
+    return bytes_without, bytes_with, added_ns, without_ns, with_ns
 
 
 def measure_codecs(scores: Sequence[Outgoing], rounds: int) -> list[CodecLine]:

@@ -44,6 +44,11 @@ COMMANDS = {
         "Print the JSON Schema of a record, or one object with all of them.",
         "Run a fleet",
     ),
+    "contract": CommandSource(
+        "fraudstream.cli.contract:contract",
+        "Print what your programs and your cluster may rely on: topics, records, headers, keys and rights.",
+        "Run a fleet",
+    ),
     "publish": CommandSource(
         "fraudstream.cli.publish:publish",
         "Publish a transactions FILE (parquet, CSV) in the order of time, each record with its card as key.",

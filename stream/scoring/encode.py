@@ -1,7 +1,7 @@
 """Encode judgements as `score/1` records for their partitions."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import repeat
 from math import isnan
@@ -15,6 +15,7 @@ from features.history.store import NOWHERE, Entity, Observed
 from guards.shares import LIVE
 from models.policy import Decision
 from models.times import format_time, formatted
+from stream.contract.cloud_events import ScoreEvents, without_event_headers
 from stream.contract.outputs import DecidedBy, ModelName, Overruled, Positions, Score, Source
 from stream.contract.transaction import Transaction
 from stream.engine.batches import Record
@@ -180,6 +181,26 @@ class Scored:
             [self.latencies_ms[at] for at in kept],
             [self.outgoing[at] for at in kept],
         )
+
+    def as_events(self, events: ScoreEvents, epochs: Mapping[int, int], log: int) -> "Scored":
+        """Return them with the headers of CloudEvents before those that payments pass on; the values stay as they are.
+
+        Readers of ours read the first 1,000 headers of a record.
+        """
+        outgoing = []
+        for one, record, judgement, latency_ms in zip(
+            self.outgoing, self.records, self.judgements, self.latencies_ms, strict=True
+        ):
+            headers = events.headers(
+                judgement.decision,
+                (record.topic, record.partition, record.offset, log),
+                epoch=epochs[record.partition],
+                scored_ms=record.timestamp + latency_ms,
+                transaction_id=one.transaction_id,
+            )
+            passed = without_event_headers(one.headers)
+            outgoing.append(Outgoing(one.source_offset, one.key, one.value, (*headers, *passed), one.transaction_id))
+        return replace(self, outgoing=outgoing)
 
     def by_partition(self) -> dict[int, list[Outgoing]]:
         """Return the records to publish, by partition."""

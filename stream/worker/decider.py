@@ -16,6 +16,7 @@ from aiokafka import TopicPartition
 from models.decline_cap import WINDOW, DeclineCap, DeclineWindow
 from models.limits import LimitState
 from stream.clock import Stopwatch
+from stream.contract.cloud_events import ScoreEvents
 from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels, ServingModels
 from stream.engine.batches import Batch, Record
@@ -130,6 +131,7 @@ class Decider:
         self._shadow = shadow
         self._backfilled = backfilled
         self._clock_is_checked = clock_is_checked
+        self._score_events = ScoreEvents(settings.deployment) if settings.cloud_events else None
         self._topic = settings.topic(TRANSACTIONS.name)
         letters = settings.topic(DEAD_LETTERS.name)
         self._writer = PartitionWriter(publisher, letters)
@@ -321,7 +323,8 @@ class Decider:
         stopwatch = Stopwatch()
         dead = self._unwritten(outputs.dead, current)
         scored, limits = _overruled(role, terms, outputs)
-        found = scored.by_partition()
+        events = self._score_events
+        found = (scored if events is None else scored.as_events(events, terms.epochs, terms.log)).by_partition()
         scores = TopicOutputs(role.scores, {one: self._with_claim(one, found.get(one, [])) for one in current})
         await self._write(batch, terms._replace(limit_states=limits), scores, dead)
         stopwatch.lap("publish")
@@ -358,12 +361,15 @@ class Decider:
         self._runs.add(dead, {partition: batch.records[partition] for partition in current})
 
     def _with_claim(self, partition: int, scores: Sequence[Outgoing]) -> Sequence[Outgoing]:
-        """Return a partition's scores; the first one of an epoch says how far dead letters had been read before."""
+        """Return a partition's scores; the first one of an epoch says how far dead letters had been read before.
+
+        It says so in its first headers: of a record's headers workers read no more than the first 1,000.
+        """
         headers = self._positions.claim_headers(partition) if scores else []
         if not headers:
             return scores
         first, *others = scores
-        return [first._replace(headers=[*first.headers, *headers]), *others]
+        return [first._replace(headers=[*headers, *first.headers]), *others]
 
     def _unwritten(self, dead: Iterable[DeadLetter], current: list[int]) -> list[DeadLetter]:
         """Leave out dead letters below the committed offset: they are written and counted already."""

@@ -16,6 +16,7 @@ import msgspec
 from features.history.store import HistoryStore, LabelResult
 from models.times import format_time
 from stream.clock import Stopwatch
+from stream.contract.cloud_events import headers_of_outcome
 from stream.contract.codes import Rejection
 from stream.contract.label import LONGEST_FRAUD_TYPE, ParsedLabel, Reporter
 from stream.contract.outputs import Outcome, Positions, Source
@@ -144,6 +145,7 @@ class Labeller:
         tracing: Tracing,
     ) -> None:
         self._deployment = settings.deployment
+        self._are_events = settings.cloud_events
         self._store = store
         self._ids = declared_ids(settings.id_shapes)
         self._letter_values = settings.dead_letter_values
@@ -252,8 +254,10 @@ class Labeller:
         """Publish outcomes and dead letters; return what became of each partition, and what was published."""
         outcomes: dict[int, list[Outgoing]] = defaultdict(list)
         for one, done in outputs.done:
-            outcome = _encode(_outcome(one.record, one.parsed, done, (self._deployment, self._input.log)))
-            outcomes[one.record.partition].append(Outgoing(one.record.offset, one.record.key, outcome, one.headers))
+            outcome = _outcome(one.record, one.parsed, done, (self._deployment, self._input.log))
+            headers = headers_of_outcome(outcome, one.headers) if self._are_events else one.headers
+            outgoing = Outgoing(one.record.offset, one.record.key, _encode(outcome), headers)
+            outcomes[one.record.partition].append(outgoing)
         stopwatch.lap("encode")
         origin = LetterOrigin(self._deployment, self._input.log, values=self._letter_values)
         written = await self._writer.write(TopicOutputs(self._outcomes, outcomes), outputs.dead, may_go_on, origin)

@@ -16,6 +16,7 @@ from features.history.store import HistoryStore, PredictionResult, PredictionSta
 from features.vector.sets import FeatureSets
 from models.times import format_time
 from stream.clock import Stopwatch
+from stream.contract.cloud_events import headers_of_outcome
 from stream.contract.codes import Rejection
 from stream.contract.outputs import PredictionOutcome, PredictionPositions, Source
 from stream.engine.batches import Batch, Record, in_thread_if_large, size_of
@@ -74,6 +75,7 @@ class PredictionApplier:
         source: PredictionInput,
     ) -> None:
         self._deployment = settings.deployment
+        self._are_events = settings.cloud_events
         self._store = store
         self._delays_ms = features.prediction_delays_ms
         self._input = source
@@ -135,8 +137,10 @@ class PredictionApplier:
         outputs = outputs.of(current)
         outcomes: dict[int, list[Outgoing]] = defaultdict(list)
         for one, done in outputs.done:
-            outcome = _encode(_outcome(self._deployment, one, done))
-            outcomes[one.record.partition].append(Outgoing(one.record.offset, one.record.key, outcome, one.headers))
+            outcome = _outcome(self._deployment, one, done)
+            headers = headers_of_outcome(outcome, one.headers) if self._are_events else one.headers
+            outgoing = Outgoing(one.record.offset, one.record.key, _encode(outcome), headers)
+            outcomes[one.record.partition].append(outgoing)
         stopwatch.lap("encode")
         origin = LetterOrigin(self._deployment, values=self._letter_values)
         written = await self._writer.write(

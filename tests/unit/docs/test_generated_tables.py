@@ -30,6 +30,7 @@ from stream.telemetry.attributes import MEANINGS
 from stream.telemetry.catalogue import CATALOGUE, prometheus_name
 
 sys.path.append(str(Path(__file__).parents[2]))  # run as a script, this file has to find `support`
+from support import asyncapi_page
 from support.features import page as features_page
 from support.incidents_page import incidents
 from support.paths import HOUSE
@@ -157,6 +158,7 @@ def helped(context: click.Context) -> Iterator[str]:
 
 HELP_COLUMNS = 100
 REFERENCE = "docs/reference"
+ASYNCAPI = HOUSE / REFERENCE / "asyncapi.yaml"
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/architecture.md", "fates"): fates,
     ("docs/architecture.md", "handlings"): members("stream/fates.py", Handling, "fate"),
@@ -169,6 +171,10 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     (f"{REFERENCE}/features.md", "extended"): partial(features_page.extended, table),
     (f"{REFERENCE}/features.md", "default_2"): partial(features_page.default_2, table),
     (f"{REFERENCE}/vectors-file.md", "vectors"): vectors,
+    (f"{REFERENCE}/asyncapi.md", "channels"): partial(asyncapi_page.channels, table),
+    ("docs/how-to/secure.md", "acls"): asyncapi_page.access_rules,
+    ("docs/how-to/secure.md", "rights"): partial(asyncapi_page.rights, table),
+    ("docs/how-to/secure.md", "roles"): partial(asyncapi_page.roles, table),
     (f"{REFERENCE}/commands-and-events.md", "events"): members("models/commands.py", EventKind, "kind"),
     (f"{REFERENCE}/commands-and-events.md", "capabilities"): members("models/commands.py", Capability, "capability"),
     (f"{REFERENCE}/commands-and-events.md", "problems"): members("models/problems.py", ProblemCode, "code"),
@@ -206,6 +212,10 @@ def test_the_generated_parts_of_the_pages_are_those_that_this_file_writes() -> N
     assert written == set(PARTS)
 
 
+def test_the_asyncapi_document_is_up_to_date() -> None:
+    assert ASYNCAPI.read_text() == asyncapi_page.reference_text()
+
+
 @pytest.mark.parametrize("page", ["README.md", f"{REFERENCE}/records-and-topics.md"])
 def test_a_page_lists_the_topics_with_the_codes_partitions_and_retention(page: str) -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \|[^|]*\| (N|1) \| ([^|]+) \|", (HOUSE / page).read_text(), re.MULTILINE)
@@ -221,7 +231,8 @@ def test_a_page_lists_the_topics_with_the_codes_partitions_and_retention(page: s
 
 
 def write_all() -> None:
-    """Write every table into its page."""
+    """Write every table into its page, and the AsyncAPI document."""
+    ASYNCAPI.write_text(asyncapi_page.reference_text())
     for (page, part), give in PARTS.items():
         text = (HOUSE / page).read_text()
         found = place(part).search(text)

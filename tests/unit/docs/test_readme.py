@@ -117,7 +117,8 @@ def test_every_command_line_of_the_pages_parses() -> None:
 
 
 def problem_of(line: str) -> str | None:
-    words = [word for word in shlex.split(line, comments=True)[1:] if not re.fullmatch(r"\[.*\]", word)]
+    command = line.partition(" > ")[0]
+    words = [word for word in shlex.split(command, comments=True)[1:] if not re.fullmatch(r"\[.*\]", word)]
     try:
         context, rest = find_command(main, words)
         if rest and not isinstance(context.command, click.Group):
@@ -136,7 +137,7 @@ def stand_ins(command: click.Command, words: list[str]) -> list[str]:
         re.sub(r"\b(PARTITION|OFFSET|N|MODEL|TIME)\b", lambda found: named.get(found[1], "8"), word) for word in words
     ]
     return [
-        str(HOUSE / "LICENSE") if must_exist and re.search(r"\bFILE\b|\.(csv|parquet|toml|txt)$", w) else w
+        str(HOUSE / "LICENSE") if must_exist and re.search(r"\bFILE\b|\.(csv|json|parquet|toml|txt)$", w) else w
         for w in numbers
     ]
 

@@ -7,8 +7,6 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 
-import msgspec
-
 from fraudstream.ops.folds.run import LoopTerms, run_fold
 from fraudstream.ops.folds.tail import SharedTail
 from fraudstream.ops.folds.topics import FetchedPart, FollowedTopics, ReadTopic
@@ -24,7 +22,7 @@ from fraudstream.ops.watch.drift.report import add_scores
 from fraudstream.ops.watch.drift.scores import ScoreFilter
 from fraudstream.ops.watch.drift.telling import feed_record, record_of
 from fraudstream.ops.watch.drift.terms import DriftTerms
-from fraudstream.ops.watch.incidents.told import ToldReader
+from fraudstream.ops.watch.incidents.told import ToldReader, write_incident
 from guards.shares import WHOLE_BP
 from models.errors import RepositoryUnavailableError
 from models.repository import Repository
@@ -217,8 +215,7 @@ class DriftWatcher:
         self._feed_told_to = self._feed.looked_to or 0
 
     async def _write(self, producer: PlainProducer, incident: Incident) -> None:
-        key = self._settings.deployment.encode()
-        await producer.send_and_wait(self._incidents, msgspec.json.encode(incident), key=key)
+        await write_incident(self._settings, producer, incident)
         log.warning("incident %s %s: %s", incident.incident_id, incident.kind, incident.text)
 
     async def keep(self) -> None:

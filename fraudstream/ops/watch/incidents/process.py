@@ -9,8 +9,6 @@ import math
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
-import msgspec
-
 from fraudstream.ops.folds.run import LoopTerms, run_fold
 from fraudstream.ops.folds.tail import SharedTail
 from fraudstream.ops.folds.topics import FetchedPart
@@ -20,7 +18,7 @@ from fraudstream.ops.watch.incidents.gauges import IncidentGauges
 from fraudstream.ops.watch.incidents.notices import incident_of
 from fraudstream.ops.watch.incidents.reader import IncidentReader
 from fraudstream.ops.watch.incidents.resume import new_state
-from fraudstream.ops.watch.incidents.told import ToldReader
+from fraudstream.ops.watch.incidents.told import ToldReader, write_incident
 from fraudstream.ops.watch.incidents.waiting import PartitionProgress, WaitingPayments
 from stream.clock import now_ms
 from stream.contract.incident import Incident, IncidentRule
@@ -220,8 +218,7 @@ class IncidentTeller:
             await connections.told.read_to_end()
             incident = connections.told.told.next_of(self._outbox[0])
             if incident is not None:
-                key = self._settings.deployment.encode()
-                await connections.producer.send_and_wait(self._topic, msgspec.json.encode(incident), key=key)
+                await write_incident(self._settings, connections.producer, incident)
                 log.warning("incident %s %s: %s", incident.incident_id, incident.kind, incident.text)
             self._outbox.pop(0)
 

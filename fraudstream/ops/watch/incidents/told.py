@@ -1,4 +1,4 @@
-"""What `incidents` says: a fold of the topic, so that nothing is told twice, and its readers.
+"""What `incidents` says: a fold of the topic, so that nothing is told twice, its readers, and how it is written.
 
 Two guards may write the same record. The first one counts: `Told.add` says which is news.
 """
@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, Self
 import msgspec
 from aiokafka import TopicPartition
 
+from stream.contract.cloud_events import event_of_incident
 from stream.contract.incident import Incident, IncidentKind
 from stream.kafka.client import connection_options, require_topic
-from stream.kafka.stray import PlainConsumer
+from stream.kafka.stray import PlainConsumer, PlainProducer
 from stream.kafka.topics import INCIDENTS
 from stream.readers import UNREADABLE
 from stream.settings import Settings
@@ -31,6 +32,17 @@ def read_incident(value: bytes | None) -> Incident | None:
 
 SHORT_ID = 12
 """So many digits of an incident's id are shown where there is little room."""
+
+
+async def write_incident(settings: Settings, producer: PlainProducer, incident: Incident) -> None:
+    """Write a record, as an event where that is asked for, and wait until the brokers have it.
+
+    Raises:
+        aiokafka.errors.KafkaError: they do not; it may have been written.
+    """
+    topic, key = settings.topic(INCIDENTS.name), settings.deployment.encode()
+    headers = event_of_incident(incident).headers() if settings.cloud_events else ()
+    await producer.send_and_wait(topic, msgspec.json.encode(incident), key=key, headers=list(headers))
 
 
 class ToldIncident(NamedTuple):

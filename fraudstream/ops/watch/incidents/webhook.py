@@ -22,6 +22,7 @@ import aiohttp
 import msgspec
 
 from stream.clock import now_ms
+from stream.contract.cloud_events import SPEC_VERSION, VALUE_TYPE, event_of_incident
 from stream.contract.incident import Incident
 from stream.errors import SettingsError
 from stream.setting_types import SIGNING_FORM, WebhookSecret
@@ -30,7 +31,6 @@ from stream.settings import PREFIX, Settings
 log = logging.getLogger("fraudstream.webhook")
 
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
-EVENT_TYPE = "fraudstream.incident"
 SECRET_PREFIX = "whsec_"  # noqa: S105 - not a secret, but what one begins with
 
 _ANSWER_SECONDS = 10.0
@@ -97,19 +97,15 @@ def with_secret(settings: Settings) -> Settings:
 
 def event_id(incident: Incident) -> str:
     """Return the id of the event of a record: by it a receiver knows a repeat again."""
-    return f"{incident.incident_id}.{incident.sequence}.{incident.kind}"
+    return event_of_incident(incident).id
 
 
 def cloud_event(incident: Incident) -> dict[str, Any]:
     """Return the event of a record, as plain JSON; `data` is the record."""
     return {
-        "specversion": "1.0",
-        "id": event_id(incident),
-        "source": f"/fraudstream/{incident.deployment}",
-        "type": f"{EVENT_TYPE}.{incident.kind}",
-        "subject": incident.incident_id,
-        "time": incident.at,
-        "datacontenttype": "application/json",
+        "specversion": SPEC_VERSION,
+        **event_of_incident(incident)._asdict(),
+        "datacontenttype": VALUE_TYPE,
         "data": msgspec.to_builtins(incident),
     }
 

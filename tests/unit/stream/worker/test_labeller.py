@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -82,12 +83,12 @@ class FirstLog:
 class Bench:
     """A labeller with what it writes and emits, and the ledger of its partitions."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
         self.store, self.written, self.facts = FaultyStore(), Written(), list[Fact]()
         self.ledger, self.draining = CommitLedger(), asyncio.Event()
         self.input = FirstLog()
         self.labeller = Labeller(
-            settings=Settings(),
+            settings=settings or Settings(),
             store=self.store,
             publisher=self.written,
             source=self.input,
@@ -232,3 +233,17 @@ async def test_an_outcome_has_the_kind_of_fraud_without_card_numbers_and_none_wh
     assert found[0]["fraud_type"] == "stolen card"
     assert "4242" not in found[1]["fraud_type"]
     assert "fraud_type" not in found[2]
+
+
+async def test_outcomes_are_events_where_that_is_asked_for_and_not_those_of_their_labels() -> None:
+    found = {}
+    label = replace(said(1), headers=(("ce_id", b"theirs"), ("correlation-id", b"c")))
+    for asked in (False, True):
+        bench = Bench(Settings(cloud_events=asked))
+        await bench.labeller.apply_batch(bench.batch(label))
+        ((one,),) = bench.written.records.values()
+        found[asked] = one
+    assert found[False].headers == label.headers
+    assert dict(found[True].headers)["ce_id"] == b"labels:0:1:0"
+    assert found[True].headers[-1] == ("correlation-id", b"c")
+    assert found[True].value == found[False].value

@@ -75,12 +75,14 @@ class Notes:
 class Applying:
     """An applier with what it writes and emits, and the ledger of its partitions."""
 
-    def __init__(self, away: int = 0, modules: str = "support.features.prediction_set") -> None:
+    def __init__(
+        self, away: int = 0, modules: str = "support.features.prediction_set", *, events: bool = False
+    ) -> None:
         self.store, self.written, self.facts = AwayStore(away), WrittenOutcomes(), list[Fact]()
         self.ledger, self.draining = CommitLedger(), asyncio.Event()
         telemetry = ListTelemetry(self.facts.append, NoTracing())
         self.applier = PredictionApplier(
-            settings=Settings(),
+            settings=Settings(cloud_events=events),
             store=self.store,
             publisher=self.written,
             features=load_sets(modules),
@@ -164,3 +166,13 @@ async def test_a_batch_is_tried_again_while_redis_is_away(monkeypatch: pytest.Mo
     assert applying.facts[:2] == [Retried("predictions", "StoreUnavailableError")] * 2
     assert [one["status"] for one in applying.written.outcomes()] == ["applied"]
     assert applying.applier.reasons() == []
+
+
+async def test_outcomes_of_predictions_are_events_where_that_is_asked_for() -> None:
+    found = []
+    for events in (False, True):
+        applying = Applying(events=events)
+        await applying.apply(sent(7))
+        found.append(dict(applying.written.records["outcomes", 0][0].headers))
+    assert found[0] == {}
+    assert (found[1]["ce_id"], found[1]["ce_subject"]) == (b"predictions:0:7:0", b"card-1")

@@ -121,8 +121,8 @@ class Told:
         for one in self.sent:
             self.told.add(one)
 
-    async def send_and_wait(self, topic: str, value: bytes, *, key: bytes) -> None:
-        assert (topic, key) == ("incidents", b"default")
+    async def send_and_wait(self, topic: str, value: bytes, *, key: bytes, headers: list[tuple[str, bytes]]) -> None:
+        assert (topic, key, headers) == ("incidents", b"default", [])
         self.sent.append(msgspec.json.decode(value, type=Incident))
 
 

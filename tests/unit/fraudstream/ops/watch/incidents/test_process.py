@@ -41,8 +41,8 @@ class Topic:
         for one in self.written:
             self.told.add(one)
 
-    async def send_and_wait(self, _topic: str, value: bytes, key: bytes) -> None:
-        assert key == b"bank"
+    async def send_and_wait(self, _topic: str, value: bytes, key: bytes, headers: list[tuple[str, bytes]]) -> None:
+        assert (key, headers) == (b"bank", [])
         fault = self.faults.pop() if self.faults else ""
         if fault == "before":
             raise KafkaConnectionError

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudstream.ops.watch.incidents import rules
-from fraudstream.ops.watch.incidents.told import Told, read_incident
+from fraudstream.ops.watch.incidents.told import Told, read_incident, write_incident
 from fraudstream.ops.watch.incidents.webhook import event_id
 from stream.contract.incident import Incident, IncidentKind
 from support.examples import examples
@@ -110,3 +111,24 @@ def test_unreadable_records_and_those_of_others_are_left_out_and_what_a_later_ve
     assert read_incident(msgspec.json.encode(one)) == read_incident(msgspec.json.encode(later_version)) == one
     for value in (None, b"", b"{}", b"\xff", b"[" * 10_000, msgspec.json.encode({"schema": "incident/2"})):
         assert read_incident(value) is None
+
+
+class SentIncidents:
+    """Takes the place of a producer."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, bytes, bytes, list[tuple[str, bytes]]]] = []
+
+    async def send_and_wait(self, topic: str, value: bytes, key: bytes, headers: list[tuple[str, bytes]]) -> None:
+        self.sent.append((topic, value, key, headers))
+
+
+async def test_an_incident_is_written_as_an_event_where_that_is_asked_for() -> None:
+    producer: Any = SentIncidents()
+    incident = found(1)[0]
+    for asked in (False, True):
+        await write_incident(msgspec.structs.replace(SETTINGS, cloud_events=asked), producer, incident)
+    without, with_event = producer.sent
+    assert with_event[:3] == without[:3]
+    assert without[3] == []
+    assert dict(with_event[3])["ce_id"].decode() == event_id(incident)
