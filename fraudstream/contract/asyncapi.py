@@ -17,6 +17,7 @@ import msgspec
 from fraudstream.contract.record_headers import CORRELATION, HeaderFacts
 from fraudstream.contract.topic_facts import ROLE_MEANINGS, MessageFacts, Role, TopicFacts, topic_facts
 from fraudstream.ops.watch.explanations.reader import group_of
+from models.logins import without_logins
 from stream.contract.schema import RECORDS, portable
 from stream.kafka.topics import TopicLayout
 from stream.settings import Settings
@@ -25,7 +26,12 @@ ASYNCAPI_VERSION = "3.1.0"
 BINDING_VERSION = "0.5.0"
 _SCHEMAS = "#/components/schemas/"
 _VERBS = {"receive": "Reads", "send": "Writes"}
-_SECURITY = {"PLAIN": "plain", "SCRAM-SHA-256": "scramSha256", "SCRAM-SHA-512": "scramSha512"}
+_SECURITY = {
+    "PLAIN": "plain",
+    "SCRAM-SHA-256": "scramSha256",
+    "SCRAM-SHA-512": "scramSha512",
+    "GSSAPI": "gssapi",
+}
 _DESCRIPTION = """\
 Card payments in, exactly one decision each out. Values are JSON objects in UTF-8; keys and headers are UTF-8.
 Of records that fraudstream reads, unlisted fields are ignored and counted. Within a version of a record (`score/1`),
@@ -77,10 +83,23 @@ def _servers(settings: Settings) -> dict[str, Any]:
 def _security_schemes(settings: Settings) -> dict[str, Any]:
     """Return how a client logs in, as far as AsyncAPI has a word for it."""
     protocol = settings.kafka_security_protocol
-    kind = _SECURITY.get(settings.kafka_sasl_mechanism) if protocol.startswith("SASL") else None
-    if protocol == "SSL" and settings.kafka_ssl_certfile:
-        kind = "X509"
-    return {} if kind is None else {"securitySchemes": {"login": {"type": kind}}}
+    login: dict[str, Any] | None = None
+    if protocol.startswith("SASL"):
+        login = _sasl_scheme(settings)
+    elif protocol == "SSL" and settings.kafka_ssl_certfile:
+        login = {"type": "X509"}
+    return {} if login is None else {"securitySchemes": {"login": login}}
+
+
+def _sasl_scheme(settings: Settings) -> dict[str, Any] | None:
+    """Return the scheme of a SASL mechanism; None for tokens of a file or of AWS, for which AsyncAPI has no word."""
+    if settings.kafka_sasl_mechanism != "OAUTHBEARER":
+        return {"type": _SECURITY[settings.kafka_sasl_mechanism]}
+    if not settings.kafka_oauth_token_endpoint:
+        return None
+    scopes = dict.fromkeys(settings.kafka_oauth_scope.split(), "")
+    endpoint = without_logins(settings.kafka_oauth_token_endpoint)
+    return {"type": "oauth2", "flows": {"clientCredentials": {"tokenUrl": endpoint, "availableScopes": scopes}}}
 
 
 def _channel(settings: Settings, topic: TopicFacts, partitions: int | None) -> dict[str, Any]:

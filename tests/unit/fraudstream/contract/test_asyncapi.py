@@ -41,6 +41,14 @@ OF_A_BANK = Settings(
     kafka_sasl_password="a secret of nobody",  # noqa: S106 - of no server
     dead_letter_values="redacted",
 )
+BY_TOKEN = Settings(
+    kafka_security_protocol="SASL_SSL",
+    kafka_sasl_mechanism="OAUTHBEARER",
+    kafka_oauth_token_endpoint="https://login.bank.example/token?tenant=7",  # noqa: S106 - an address
+    kafka_oauth_client_id="worker",
+    kafka_oauth_client_secret="a secret of nobody",  # noqa: S106 - of no server
+    kafka_oauth_scope="kafka payments",
+)
 ANY_JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -75,7 +83,9 @@ def messages() -> dict[str, MessageFacts]:
     return {message.name: message for topic in topic_facts(DEFAULT) for message in topic.messages}
 
 
-@pytest.mark.parametrize("settings", [DEFAULT, EVENTS, OF_A_BANK], ids=["default", "events", "of a bank"])
+@pytest.mark.parametrize(
+    "settings", [DEFAULT, EVENTS, OF_A_BANK, BY_TOKEN], ids=["default", "events", "of a bank", "by token"]
+)
 def test_the_document_follows_the_schema_of_asyncapi_3_1(settings: Settings) -> None:
     try:
         schema = json.loads((installed("specs", SPECS) / "@asyncapi/specs/schemas/3.1.0.json").read_text())
@@ -117,6 +127,17 @@ def test_it_says_what_the_settings_say_and_no_secret() -> None:
     assert group == {"type": "string", "enum": ["desk"]}
     assert "type" not in whole["components"]["messages"]["deadLetter"]["payload"]
     assert "a secret of nobody" not in json.dumps(whole)
+
+
+def test_a_login_by_token_names_its_endpoint_and_scopes() -> None:
+    (login,) = document(BY_TOKEN)["components"]["securitySchemes"].values()
+    assert login["type"] == "oauth2"
+    assert login["flows"]["clientCredentials"]["availableScopes"] == {"kafka": "", "payments": ""}
+    assert login["flows"]["clientCredentials"]["tokenUrl"].startswith("https://login.bank.example/token?")
+    assert "tenant=7" not in json.dumps(login)
+    changed = {"kafka_oauth_token_endpoint": "", "kafka_oauth_token_file": "/run/token"}
+    of_a_file = msgspec.structs.replace(BY_TOKEN, **changed)
+    assert "securitySchemes" not in document(of_a_file)["components"]
 
 
 def test_the_headers_of_events_are_in_it_where_they_are_written() -> None:
