@@ -13,7 +13,7 @@ from support.acceptance import sized
 from support.certificates import Authority, NoCertificates
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import PARTITIONS
-from support.fleet.workers import EXPLAIN_COMMAND, GUARD_COMMAND, Worker
+from support.fleet.workers import EXPLAIN_COMMAND, GUARD_COMMAND, Worker, patient
 from support.kafka.jars import NoJars
 from support.oauth.cluster import TokenCluster, login_by
 from support.oauth.load import became, send_evenly
@@ -117,6 +117,7 @@ def refusal(fleet: TokenFleet, *command: str, **changes: str) -> str:
     return line
 
 
+@pytest.mark.acceptance
 @pytest.mark.full_size
 def test_tokens_are_renewed_under_load_and_no_payment_is_lost_or_decided_twice_or_waits_a_second(
     tokens: TokenFleet, provider: Provider, report: Callable[[str], None]
@@ -226,18 +227,18 @@ def test_a_token_file_is_read_again_and_the_login_repeated(
         total += len(load(tokens, total, 4))
     tokens.await_scores(total)
     found = became(tokens.read("transactions"), tokens.read("scores"), range(total))
-    assert found.longest_ms < 1_000
+    assert found.longest_ms < 1_000 * patient(1)
     assert (found.lost, found.repeated) == (0, 0)
     assert worker.terminate() == 0
 
 
 async def test_an_idle_client_stays_connected_over_many_sessions(tokens: TokenFleet, provider: Provider) -> None:
-    provider.lifetime_s = 3.0
+    provider.lifetime_s = 6.0  # on a busy machine a tenth of a shorter one is too little
     settings = read_settings({f"FRAUDSTREAM_{name}": text for name, text in tokens.environment.items()})
     async with open_admin(settings) as admin:
         await admin.list_topics()
         connections = dict(admin._client._conns)
-        await asyncio.sleep(7)
+        await asyncio.sleep(13)
         await admin.list_topics()
         assert {key: admin._client._conns[key] for key in connections} == connections
         assert all(connection.connected() for connection in connections.values())

@@ -99,7 +99,7 @@ async def test_a_partition_that_is_read_again_while_it_is_decided_is_set_aside_b
 
     decider: Any = Decider.__new__(Decider)
     decider._positions, decider._writer, decider._topic = Known(), Writer(), "transactions"
-    decider._settings = Settings()
+    decider._settings, decider._score_events = Settings(), None
     decider._runs, decider._runs_of = DeadLetterRuns(), {}
     decider._unwritten, decider._cap_log = lambda *_: [], SimpleNamespace(look=lambda *_: None)
     decider._unconfirmed = SimpleNamespace(keep=lambda *_: None)
