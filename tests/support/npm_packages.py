@@ -8,14 +8,14 @@ from pathlib import Path
 
 from support.paths import HOUSE
 
-RESOLVE_SECONDS = 600.0
+RESOLVE_SECONDS = 90.0
 
 
 class NoPackages(Exception):  # noqa: N818 - a state of the machine
     """npm is missing, or the packages cannot be resolved."""
 
 
-def installed(name: str, *packages: str) -> Path:
+def installed(name: str, *packages: str, seconds: float = RESOLVE_SECONDS) -> Path:
     """Return the folder `node_modules` of some packages, each as `name@version`; npm fills it once.
 
     Raises:
@@ -37,9 +37,9 @@ def installed(name: str, *packages: str) -> Path:
         options = ("--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
         command = ["npm", "install", "--prefix", str(made), *options, *packages]
         try:
-            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=RESOLVE_SECONDS)
+            done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds)
         except subprocess.TimeoutExpired as error:
-            raise NoPackages(f"npm did not end within {RESOLVE_SECONDS:g} s") from error
+            raise NoPackages(f"npm did not end within {seconds:g} s") from error
         if done.returncode:
             raise NoPackages(f"npm: {done.stderr.strip()[-300:]}")
         made.rename(target)

@@ -83,14 +83,18 @@ def messages() -> dict[str, MessageFacts]:
     return {message.name: message for topic in topic_facts(DEFAULT) for message in topic.messages}
 
 
+@pytest.fixture(scope="module")
+def schema() -> Any:
+    try:
+        return json.loads((installed("specs", SPECS) / "@asyncapi/specs/schemas/3.1.0.json").read_text())
+    except NoPackages as reason:
+        pytest.skip(f"no schema of AsyncAPI: {reason}")
+
+
 @pytest.mark.parametrize(
     "settings", [DEFAULT, EVENTS, OF_A_BANK, BY_TOKEN], ids=["default", "events", "of a bank", "by token"]
 )
-def test_the_document_follows_the_schema_of_asyncapi_3_1(settings: Settings) -> None:
-    try:
-        schema = json.loads((installed("specs", SPECS) / "@asyncapi/specs/schemas/3.1.0.json").read_text())
-    except NoPackages as reason:
-        pytest.skip(f"no schema of AsyncAPI: {reason}")
+def test_the_document_follows_the_schema_of_asyncapi_3_1(schema: Any, settings: Settings) -> None:
     errors = [
         f"{error.json_path}: {error.message[:200]}" for error in Draft7Validator(schema).iter_errors(document(settings))
     ]

@@ -22,7 +22,7 @@ def modules() -> Path:
     if shutil.which("node") is None:
         pytest.skip("no node on PATH")
     try:
-        return installed("cli", NODE, CLI)
+        return installed("cli", NODE, CLI, seconds=600)
     except NoPackages as reason:
         pytest.skip(f"no command line of AsyncAPI: {reason}")
 
