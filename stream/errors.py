@@ -18,6 +18,7 @@ StreamError                     the root: catch it to catch all errors of this p
     └── WriteGivenUpError       they may still be written, by a producer that was ended: go on under another epoch
 """
 
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -118,3 +119,9 @@ class MissingMatplotlibError(StreamError):
 
 class UnpacksToMoreError(StreamError):
     """A batch of records is larger without compression than was asked for."""
+
+
+def system_reason(error: Exception) -> str:
+    """Return the operating system's words for an error; asyncio's own text repeats the address before them."""
+    number = getattr(error, "errno", None) or 0
+    return os.strerror(number) if number > 0 else str(getattr(error, "strerror", "") or type(error).__name__)

@@ -1,11 +1,11 @@
 """The HTTP pages that a worker and a guard have alike: their names, what they say, and an address that is taken."""
 
 import errno
-import os
 from collections.abc import Collection, Iterable
 from typing import Any
 
 from models.logins import without_logins
+from stream.errors import system_reason
 from stream.settings import PREFIX
 
 PAGES = ("/health/live", "/health/ready", "/metrics")
@@ -34,6 +34,4 @@ def address_problem(host: str, port: int, error: OSError) -> str:
             f"{PREFIX}HTTP: {host}:{port} is in use, perhaps by another worker or a guard; give each of them on a "
             f"machine an address of its own, such as {PREFIX}HTTP={other}"
         )
-    number = error.errno or 0
-    reason = os.strerror(number) if number > 0 else error.strerror  # asyncio's own text repeats the address
-    return f"{PREFIX}HTTP: {host}:{port} cannot be bound: {reason}; give an address of this machine"
+    return f"{PREFIX}HTTP: {host}:{port} cannot be bound: {system_reason(error)}; give an address of this machine"

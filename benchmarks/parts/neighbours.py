@@ -11,7 +11,7 @@ import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import count, islice
+from itertools import islice
 from typing import NamedTuple
 
 import click
@@ -95,26 +95,24 @@ def _objects() -> Iterator[Batch]:
     return ([(b"card", b"[" + b'{"a":1},' * (_MIB // 8 - 16) + b"0]")] * 8 for _ in range(40))
 
 
-def _of_cards(cards: int, of_all: int = 20_000) -> Iterator[Batch]:
+def _of_cards(cards: int, of_all: int = 20_000, at_ms: Callable[[int], int] | None = None) -> Iterator[Batch]:
+    """Make so many payments of some cards; `at_ms` says when each occurs, if not as it is simulated."""
     found = payments(of_all, _SEED + 1)
     for first in range(0, len(found), _IN_A_BATCH):
         batch = []
         for at, one in enumerate(found[first : first + _IN_A_BATCH], first):
             value = msgspec.json.decode(one.value)
             value["card_id"] = f"attacked-{'abcdefghij'[at % cards % 10]}-{at % cards // 10 * 'x'}"
+            if at_ms is not None:
+                value["occurred_at"] = at_ms(at)
             batch.append((value["card_id"].encode(), msgspec.json.encode(value)))
         yield batch
 
 
 def _hour_of_a_card() -> Iterator[Batch]:
     """Make payments of one card that are spread evenly over the last hour, which are published at once."""
-    begin, numbers = now_ms() - _HOUR_MS, count()
-    for batch in _of_cards(1, _IN_AN_HOUR):
-        timed = []
-        for key, value in batch:
-            at_ms = begin + next(numbers) * _HOUR_MS // _IN_AN_HOUR
-            timed.append((key, msgspec.json.encode(msgspec.json.decode(value) | {"occurred_at": at_ms})))
-        yield timed
+    begin = now_ms() - _HOUR_MS
+    return _of_cards(1, _IN_AN_HOUR, lambda at: begin + at * _HOUR_MS // _IN_AN_HOUR)
 
 
 ATTACKS = {

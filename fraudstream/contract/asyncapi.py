@@ -168,7 +168,7 @@ def _camel(name: str) -> str:
 
 def _message(settings: Settings, topic: TopicFacts, message: MessageFacts) -> dict[str, Any]:
     correlated = CORRELATION in message.optional
-    examples = [_with_event_headers(settings, message, one) for one in recorded_examples().get(message.name, [])]
+    examples = [_with_event_headers(settings, message, one) for one in stored_examples().get(message.name, [])]
     return {
         "name": message.name,
         "title": message.record or "a record of any value",
@@ -237,8 +237,8 @@ def _renamed(part: Any) -> Any:  # noqa: ANN401 - any JSON
 
 
 @cache
-def recorded_examples() -> Mapping[str, Sequence[Mapping[str, Any]]]:
-    """Return records that a deployment wrote, with their headers, by the name of the message."""
+def stored_examples() -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """Return examples, made by the code that writes such records, with their headers, by the name of the message."""
     found: dict[str, list[dict[str, Any]]] = json.loads((files(__package__) / "examples.json").read_text())
     return found
 

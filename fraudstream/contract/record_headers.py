@@ -3,6 +3,7 @@
 Kafka's headers are bytes; those of the contract are UTF-8. Which message has which of them is in `topic_facts`.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from fraudstream.ops.repair.kept_letters import REDRIVEN_FROM
@@ -90,19 +91,19 @@ LETTER = (
 """What some dead letters have."""
 
 
-def event_headers(kind: str, id_meaning: str, subject: str, time: str) -> tuple[HeaderFacts, ...]:
-    """Return the headers of a record that is written as a CloudEvent; the texts say what its attributes are."""
-    of_kind = {
-        SCORE_TYPE: [f"{SCORE_TYPE}.{decision}" for decision in Decision],
-        OUTCOME_TYPE: [f"{OUTCOME_TYPE}.{outcome}" for outcome in ("label", "prediction")],
-        INCIDENT_TYPE: [f"{INCIDENT_TYPE}.{incident}" for incident in IncidentKind],
-    }
+def event_headers(
+    kind: str, of_kind: Iterable[str], id_meaning: str, subject: str, time: str
+) -> tuple[HeaderFacts, ...]:
+    """Return the headers of a record that is written as a CloudEvent, of a type `kind.…` for each `of_kind`.
+
+    The texts say what its attributes are.
+    """
     return (
         HeaderFacts(f"{PREFIX}specversion", "The version of CloudEvents.", values=(SPEC_VERSION,)),
         HeaderFacts(VALUE_TYPE_HEADER, "The type of the value.", values=(VALUE_TYPE,)),
         HeaderFacts(f"{PREFIX}id", f"{id_meaning}. With `ce_source` it tells the event from all others."),
         HeaderFacts(f"{PREFIX}source", "`/fraudstream/` and the deployment.", "^/fraudstream/[A-Za-z0-9._-]+$"),
-        HeaderFacts(f"{PREFIX}type", "What happened, for filters.", values=tuple(of_kind[kind])),
+        HeaderFacts(f"{PREFIX}type", "What happened, for filters.", values=tuple(f"{kind}.{one}" for one in of_kind)),
         HeaderFacts(f"{PREFIX}subject", f"{subject}."),
         HeaderFacts(f"{PREFIX}time", f"{time}."),
     )
@@ -110,16 +111,18 @@ def event_headers(kind: str, id_meaning: str, subject: str, time: str) -> tuple[
 
 EVENT_OF_SCORE = event_headers(
     SCORE_TYPE,
+    Decision,
     "The place of the transaction (topic, partition, offset, log) and the epoch of the decision",
     "The transaction's id",
     "When it was decided, `scored_at`",
 )
 EVENT_OF_OUTCOME = event_headers(
     OUTCOME_TYPE,
+    ("label", "prediction"),
     "The place of the label or prediction (topic, partition, offset, log)",
     "The transaction's id; of a prediction the card's",
     "When the label became known or the prediction was computed",
 )
 EVENT_OF_INCIDENT = event_headers(
-    INCIDENT_TYPE, "The incident's id, the number of the record and its kind", "The incident's id", "`at`"
+    INCIDENT_TYPE, IncidentKind, "The incident's id, the number of the record and its kind", "The incident's id", "`at`"
 )

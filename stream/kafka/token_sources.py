@@ -5,7 +5,6 @@ the broker is the judge. Messages quote neither a token nor a secret, nor what a
 """
 
 import asyncio
-import os
 import re
 import ssl
 from base64 import b64encode, urlsafe_b64decode
@@ -19,7 +18,7 @@ from urllib.parse import quote_plus, urlsplit
 import msgspec
 
 from stream.clock import now_ms
-from stream.errors import install_extra
+from stream.errors import install_extra, system_reason
 from stream.kafka.tokens import Token, TokenKeeper, TokenSource
 from stream.settings import PREFIX, Settings
 
@@ -98,10 +97,10 @@ class TokenEndpoint:
     def fetch(self) -> Token | str:
         """Ask for a token, on an event loop of this call's own."""
         try:
-            secret = _first_line(self.secret_file) if self.secret_file else self.secret
+            secret = _text_of(self.secret_file) if self.secret_file else self.secret
             context = ssl.create_default_context(cafile=self.cafile or None)
         except (OSError, UnicodeDecodeError) as error:
-            return f"{self.secret_file or self.cafile} cannot be read: {_reason(error)}"
+            return f"{self.secret_file or self.cafile} cannot be read: {system_reason(error)}"
         if not secret:
             return (
                 f"{self.secret_file} is empty: write the client secret there ({PREFIX}KAFKA_OAUTH_CLIENT_SECRET_FILE)"
@@ -141,7 +140,7 @@ class TokenEndpoint:
             why = getattr(error.certificate_error, "verify_message", "") or "another name"
             return f"its certificate is not trusted ({why}): set {PREFIX}KAFKA_OAUTH_CAFILE to its authority's file"
         except aiohttp.ClientConnectorError as error:
-            return f"it cannot be reached: {_reason(error.os_error)}"
+            return f"it cannot be reached: {system_reason(error.os_error)}"
         except aiohttp.ServerDisconnectedError:
             return "it closed the connection without an answer"
         except (aiohttp.ClientError, OSError) as error:
@@ -202,9 +201,9 @@ class TokenFile:
     def fetch(self) -> Token | str:
         """Read the file; how long its token lasts is said by the token itself, if it is a JSON Web Token."""
         try:
-            value = _first_line(self.file)
+            value = _text_of(self.file)
         except (OSError, UnicodeDecodeError) as error:
-            return f"it cannot be read: {_reason(error)}; check {PREFIX}KAFKA_OAUTH_TOKEN_FILE"
+            return f"it cannot be read: {system_reason(error)}; check {PREFIX}KAFKA_OAUTH_TOKEN_FILE"
         if not value:
             return "it is empty"
         if not _FORM.fullmatch(value):
@@ -248,15 +247,9 @@ class AwsSigner:
         return Token(value, expires_ms / 1000 - now_ms() / 1000, f"region {self.region!r}")
 
 
-def _first_line(file: str) -> str:
+def _text_of(file: str) -> str:
     """Return a file's text without the white space around it."""
     return Path(file).read_text("utf-8").strip()
-
-
-def _reason(error: Exception) -> str:
-    """Return the operating system's words for an error; asyncio puts the address before them."""
-    number = getattr(error, "errno", None) or 0
-    return os.strerror(number) if number > 0 else str(getattr(error, "strerror", "") or type(error).__name__)
 
 
 def claims_of(token: str) -> dict[str, Any]:

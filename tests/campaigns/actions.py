@@ -21,7 +21,7 @@ from campaigns.facts import scores_of
 from campaigns.host_actions import HOST_ACTIONS, HostActions
 from campaigns.plan import Step
 from campaigns.service_actions import SERVICE_ACTIONS, ServiceActions
-from campaigns.world import ADMIN_SECONDS, World
+from campaigns.world import ADMIN_SECONDS, NotWellError, World
 from models.commands import CommandKind
 from stream.control.client import CommandRequest, send_command
 from stream.engine.tracing import NoOperationTracing
@@ -61,11 +61,16 @@ class Actions:
         else:
             ACTIONS[step.action](self, **step.arguments)
 
-    def finish(self) -> None:
-        """Wait for all that goes on beside; raises what went wrong there."""
+    def finish(self) -> list[str]:
+        """Wait for all that goes on beside, and return where the fleet was not well; raises what else went wrong."""
+        unwell: list[str] = []
         for future in self._running:
-            future.result()
+            try:
+                future.result()
+            except NotWellError as error:
+                unwell.append(f"beside the plan, {error}")
         self._running.clear()
+        return unwell
 
     def _beside(self, work: Callable[[], None]) -> None:
         self._running.append(self._pool.submit(work))

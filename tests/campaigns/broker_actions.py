@@ -96,8 +96,7 @@ class BrokerActions:
         with self._one_away:  # the brokers that move have moved
             pass
         ladder = ("--ladder", "10% 1s, 25% 1h, 100%", "--climb", "none")
-        done = world.fleet.cli("rollout", "start", model, *ladder, "--reason", "a campaign")
-        world.notes.append(f"rollout start: {done.returncode} {done.stderr.strip()[-300:]}")
+        world.tell("rollout start", "rollout", "start", model, *ladder)
         deadline = time.monotonic() + ACT_SECONDS
         while not self._guard_has_acted():
             if time.monotonic() > deadline:

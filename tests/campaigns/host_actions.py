@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from campaigns.broker_actions import GUARD, Beside
+from campaigns.service_actions import limited
 from campaigns.world import NotWellError, World
 from models.commands import CommandKind
 from models.errors import ModelError
@@ -68,11 +69,8 @@ class HostActions:
         except (ModelError, OSError) as error:
             self.world.notes.append(f"put: {type(error).__name__} {error}"[:300])
             return
-        self._beside(lambda: self._tell("promote of a new model", "model", "promote", digest))
-
-    def _tell(self, what: str, *command: str) -> None:
-        done = self.world.fleet.cli(*command, "--reason", "a campaign", "--wait", "15")
-        self.world.notes.append(f"{what}: {done.returncode} {(done.stderr or done.stdout).strip()[-300:]}")
+        promotion = ("model", "promote", digest, "--wait", "15")
+        self._beside(lambda: self.world.tell("promote of a new model", *promotion))
 
     @property
     def _disk(self) -> Path:
@@ -87,15 +85,7 @@ class HostActions:
     def limit_memory(self, worker: int, spare_mb: int, seconds: float) -> None:
         """Let a worker have only so much more memory of its own, for some seconds."""
         pid = self.world.workers[worker].pid
-        before = resource.prlimit(pid, resource.RLIMIT_DATA)
-        resource.prlimit(pid, resource.RLIMIT_DATA, (_data_bytes(pid) + (spare_mb << 20), before[1]))
-
-        def lift() -> None:
-            time.sleep(seconds)
-            if Path(f"/proc/{pid}").exists():
-                resource.prlimit(pid, resource.RLIMIT_DATA, before)
-
-        self._beside(lift)
+        limited(self._beside, pid, resource.RLIMIT_DATA, _data_bytes(pid) + (spare_mb << 20), seconds)
 
     # --- a night
 

@@ -10,15 +10,14 @@ from collections.abc import Callable
 from typing import Self
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException, Message
 
-from campaigns.traffic import QUIET
+from campaigns.witness import opened_at
 from stream.consumer import Standing, ValidScores
 
 AWAY_SECONDS = (1.0, 12.0)
 READ_SECONDS = (0.2, 2.0)
 FEW = 40
-LOOK_UP_SECONDS = 5.0
 LAST_SECONDS = 60.0
 
 Position = tuple[int, int]
@@ -79,18 +78,7 @@ class _Visit:
     def __init__(self, brokers: str, topic: str, positions: dict[int, int], standings: dict[int, Standing]) -> None:
         self.positions, self.valid = dict(positions), set[Position]()
         self._scores: ValidScores[Message] = ValidScores(dict(standings))
-        options = {"bootstrap.servers": brokers, "group.id": "late", "enable.auto.commit": False, "log_level": 0}
-        self._consumer = Consumer({**options, "auto.offset.reset": "error"}, logger=QUIET)
-        try:
-            numbers = self._consumer.list_topics(topic, timeout=LOOK_UP_SECONDS).topics[topic].partitions
-            wanted = [TopicPartition(topic, number, self.positions.get(number, 0)) for number in numbers]
-            self._ends = {
-                one.partition: self._consumer.get_watermark_offsets(one, timeout=LOOK_UP_SECONDS)[1] for one in wanted
-            }
-            self._consumer.assign(wanted)
-        except KafkaException:
-            self._consumer.close()
-            raise
+        self._consumer, self._ends = opened_at(brokers, topic, positions)
 
     def __enter__(self) -> Self:
         return self

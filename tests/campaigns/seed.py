@@ -58,12 +58,11 @@ def _run(world: World, say: Say) -> Result:
     unwell: list[str] = []
     try:
         _follow_plan(world, actions, say)
-        actions.finish()
     except NotWellError as error:
         unwell.append(f"in the course of the plan, {error}")
     finally:
         world.traffic.stop()
-    actions.finish()
+    unwell += actions.finish()
     say("settling")
     unwell += _settle(world, actions)
     say("checking")

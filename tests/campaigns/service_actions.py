@@ -30,18 +30,13 @@ class ServiceActions:
     def start_rollout(self, model: int) -> None:
         """Start a rollout that the guard climbs or ends, by how its model decides."""
         digest = self.world.servers.models[model]
-        self._beside(lambda: self._tell("rollout start", "rollout", "start", digest, *LADDER))
+        self._beside(lambda: self.world.tell("rollout start", "rollout", "start", digest, *LADDER))
 
     def canary(self, model: int, share_bp: int) -> None:
         """Start a canary as an operator does; while a rollout goes on, it is refused."""
         digest = self.world.servers.models[model]
-        self._beside(
-            lambda: self._tell("canary", "model", "canary", digest, "--share", f"{share_bp / 100:g}%", "--wait", "15")
-        )
-
-    def _tell(self, what: str, *command: str) -> None:
-        done = self.world.fleet.cli(*command, "--reason", "a campaign")
-        self.world.notes.append(f"{what}: {done.returncode} {done.stderr.strip()[-300:]}")
+        canary = ("model", "canary", digest, "--share", f"{share_bp / 100:g}%", "--wait", "15")
+        self._beside(lambda: self.world.tell("canary", *canary))
 
     def kill_guard_at_each_step(self, times: int) -> None:
         """Kill the guard as soon as a command of it is accepted, and start another one; up to so many times."""
@@ -101,15 +96,7 @@ class ServiceActions:
     def limit_descriptors(self, worker: int, spare: int, seconds: float) -> None:
         """Let a worker open only so many more descriptors, for some seconds."""
         pid = self.world.workers[worker].pid
-        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (use_of(pid).descriptors + spare, before[1]))
-
-        def lift() -> None:
-            time.sleep(seconds)
-            if Path(f"/proc/{pid}").exists():
-                resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
-
-        self._beside(lift)
+        limited(self._beside, pid, resource.RLIMIT_NOFILE, use_of(pid).descriptors + spare, seconds)
 
     # --- a large fleet
 
@@ -123,6 +110,19 @@ class ServiceActions:
                 world.restart_worker(at)
             joining = world.workers[at]
             until(lambda joining=joining: joining.has_joined, f"worker {at} has joined", JOINED_SECONDS)
+
+
+def limited(beside: Beside, pid: int, kind: int, most: int, seconds: float) -> None:
+    """Let a process have only so much of a resource, a kind of `resource`, for some seconds."""
+    before = resource.prlimit(pid, kind)
+    resource.prlimit(pid, kind, (most, before[1]))
+
+    def lift() -> None:
+        time.sleep(seconds)
+        if Path(f"/proc/{pid}").exists():
+            resource.prlimit(pid, kind, before)
+
+    beside(lift)
 
 
 SERVICE_ACTIONS: Mapping[str, Callable[..., None]] = {

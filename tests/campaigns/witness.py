@@ -88,6 +88,26 @@ class History:
             yield json.dumps(one._asdict() | {"payment": "/".join(one.payment), "call": call}) + "\n"
 
 
+def opened_at(brokers: str, topic: str, positions: Mapping[int, int]) -> tuple[Consumer, dict[int, int]]:
+    """Return a consumer of a topic from some positions on, or the beginning, and where each partition ends now.
+
+    Raises:
+        KafkaException: the brokers do not answer in time.
+    """
+    options = {"bootstrap.servers": brokers, "group.id": "witness", "enable.auto.commit": False}
+    quiet = {"log_level": 0, "isolation.level": "read_committed", "reconnect.backoff.max.ms": 500}
+    consumer = Consumer({**options, **quiet, "auto.offset.reset": "error"}, logger=QUIET)
+    try:
+        numbers = consumer.list_topics(topic, timeout=LOOK_UP_SECONDS).topics[topic].partitions
+        wanted = [TopicPartition(topic, number, positions.get(number, 0)) for number in numbers]
+        bounds = [consumer.get_watermark_offsets(place, timeout=LOOK_UP_SECONDS) for place in wanted]
+        consumer.assign(wanted)
+    except KafkaException:
+        consumer.close()
+        raise
+    return consumer, {place.partition: bound[1] for place, bound in zip(wanted, bounds, strict=True)}
+
+
 class _Reader:
     """One reader of all scores from the first on; it has caught up when it has read what there was when it began."""
 
@@ -96,18 +116,8 @@ class _Reader:
         self.saw: set[Payment] = set()
         self._valid: ValidScores[Message] | None = ValidScores() if ours else None
         self._reading = Reading()
-        options = {"bootstrap.servers": brokers, "group.id": "witness", "enable.auto.commit": False}
-        quiet = {"log_level": 0, "isolation.level": "read_committed", "reconnect.backoff.max.ms": 500}
-        self._consumer = Consumer({**options, **quiet, "auto.offset.reset": "error"}, logger=QUIET)
-        try:
-            numbers = self._consumer.list_topics(topic, timeout=LOOK_UP_SECONDS).topics[topic].partitions
-            self._wanted = [TopicPartition(topic, number) for number in numbers]
-            bounds = [self._consumer.get_watermark_offsets(one, timeout=LOOK_UP_SECONDS) for one in self._wanted]
-        except KafkaException:
-            self._consumer.close()
-            raise
-        self._ends = {one.partition: bound[1] for one, bound in zip(self._wanted, bounds, strict=True)}
-        self._consumer.assign([TopicPartition(topic, number, 0) for number in numbers])
+        self._consumer, self._ends = opened_at(brokers, topic, {})
+        self._wanted = [TopicPartition(topic, number) for number in self._ends]
 
     def poll(self) -> list[Seen]:
         """Read some.

@@ -159,6 +159,11 @@ class World:
                 settings = {"message_timestamp_after_max_ms": LONG_MAX}
                 set_on_topic(self.cluster.brokers, self.topic(name), **settings)
 
+    def tell(self, what: str, *command: str) -> None:
+        """Send a command as an operator does, and note what came of it; it may be refused."""
+        done = self.fleet.cli(*command, "--reason", "a campaign")
+        self.notes.append(f"{what}: {done.returncode} {(done.stderr or done.stdout).strip()[-300:]}")
+
     def apply_topics(self) -> None:
         replication = str(self.cluster.replication)
         done = self.fleet.cli(

@@ -14,7 +14,7 @@ from jsonschema import Draft7Validator
 
 from fraudstream.cli.main import main
 from fraudstream.contract.acls import acl_script, grants
-from fraudstream.contract.asyncapi import asyncapi_document, recorded_examples, yaml_text
+from fraudstream.contract.asyncapi import asyncapi_document, stored_examples, yaml_text
 from fraudstream.contract.topic_facts import MessageFacts, Role, topic_facts
 from stream.contract.codes import DeadLetterCode
 from stream.contract.schema import RECORDS, json_schema
@@ -166,7 +166,7 @@ def test_a_role_reads_and_writes_in_it_what_the_access_rules_grant() -> None:
 
 
 def test_every_record_has_an_example_that_is_real_valid_and_without_card_numbers() -> None:
-    whole, examples = Conformance(document(EVENTS)), recorded_examples()
+    whole, examples = Conformance(document(EVENTS)), stored_examples()
     assert set(examples) == set(messages())
     for name, some in examples.items():
         for example in some:
