@@ -134,6 +134,7 @@ class Reader:
 OPEN = {"time": r"\S+Z", "date": r"\d{4}-\d\d-\d\d", "digest": DIGEST, "number": r"[-+]?[\d,.]+%?", "space": r"\s+"}
 
 
+@pytest.mark.acceptance
 @pytest.mark.timeout(1200)
 def test_the_tutorial_runs_as_written(
     kafka: Cluster, redis_url: str, topic_prefix: str, tmp_path: Path, start_worker: Callable[..., Worker]

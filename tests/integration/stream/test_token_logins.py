@@ -9,14 +9,13 @@ import pytest
 
 from stream.kafka.client import open_admin
 from stream.settings import read_settings
-from support.acceptance import sized
 from support.certificates import Authority, NoCertificates
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import PARTITIONS
 from support.fleet.workers import EXPLAIN_COMMAND, GUARD_COMMAND, Worker, patient
 from support.kafka.jars import NoJars
 from support.oauth.cluster import TokenCluster, login_by
-from support.oauth.load import became, send_evenly
+from support.oauth.load import became, load_seconds, send_evenly
 from support.oauth.provider import CLIENTS, Provider, running_provider
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(2400)]
@@ -122,8 +121,8 @@ def refusal(fleet: TokenFleet, *command: str, **changes: str) -> str:
 def test_tokens_are_renewed_under_load_and_no_payment_is_lost_or_decided_twice_or_waits_a_second(
     tokens: TokenFleet, provider: Provider, report: Callable[[str], None]
 ) -> None:
-    provider.lifetime_s = float(sized(6, 30))
-    seconds = sized(20, 1800)
+    seconds = load_seconds()
+    provider.lifetime_s = 30.0 if seconds >= 300 else 6.0
     workers = tokens.go_live(workers=2)
     others = [tokens.worker(GUARD_COMMAND), tokens.worker(EXPLAIN_COMMAND)]
     for other in others:
@@ -232,6 +231,7 @@ def test_a_token_file_is_read_again_and_the_login_repeated(
     assert worker.terminate() == 0
 
 
+@pytest.mark.acceptance
 async def test_an_idle_client_stays_connected_over_many_sessions(tokens: TokenFleet, provider: Provider) -> None:
     provider.lifetime_s = 6.0  # on a busy machine a tenth of a shorter one is too little
     settings = read_settings({f"FRAUDSTREAM_{name}": text for name, text in tokens.environment.items()})

@@ -1,6 +1,7 @@
 """Load with an even rate on a fleet, and what became of it: lost and repeated payments, and the longest pause."""
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 
 from stream.consumer import ValidScores
+from support.acceptance import sized
 from support.fleet.payments import partition_of, payment
 
 
@@ -18,6 +20,11 @@ class Became(NamedTuple):
     lost: int
     repeated: int
     longest_ms: int
+
+
+def load_seconds() -> int:
+    """Return how long a load lasts: what the variable says, or else five minutes in `make acceptance`."""
+    return int(os.environ.get("FRAUDSTREAM_TEST_TOKEN_LOAD_SECONDS") or sized(20, 300))
 
 
 async def send_evenly(brokers: str, topic: str, first: int, seconds: float, rate: int) -> range:
