@@ -34,6 +34,9 @@ FAR_BEHIND_S = 3_900
 MINUTE = 60
 UNBOUNDED_SEED = 4
 """Each fourth seed of the campaign of clocks has topics that take any timestamp."""
+DISTURBANCES = 40
+"""In a seed: 25 seeds are a thousand histories of payments around something that happened to a worker."""
+CALM_SECONDS = (2.5, 4.5)
 OUTAGES = ("too_few_replicas", "two_brokers_killed", "leader_hangs")
 
 
@@ -174,10 +177,39 @@ _OPERATIONS: Mapping[str, Callable[[np.random.Generator], tuple[str, dict[str, A
     "kill_worker": _kill_worker,
 }
 
+# --- one disturbance after the other
+
+
+def draw_disturbances(seed: int) -> Plan:
+    """Draw many disturbances of workers in short turns: many of them happen before the one before is over."""
+    draw = np.random.default_rng([18, seed])
+    steps, at_s = list[Step](), BEFORE_SECONDS
+    for _ in range(DISTURBANCES):
+        steps.append(_disturbance(draw, round(at_s, 1)))
+        at_s += moment(draw, *CALM_SECONDS)
+    return Plan("disturbances", seed, at_s + AFTER_SECONDS, ordered(steps), shares=shares_of_kinds(draw), labels=0.1)
+
+
+def _disturbance(draw: np.random.Generator, at_s: float) -> Step:
+    worker = {"worker": int(draw.integers(WORKERS))}
+    match str(draw.choice(["kill", "stop", "command", "again", "burst"], p=[0.3, 0.25, 0.25, 0.1, 0.1])):
+        case "kill":
+            return Step(at_s, "kill_worker", worker)
+        case "stop":
+            return Step(at_s, "stop_worker", {**worker, "seconds": moment(draw, 1, STOPPED_SECONDS + 2)})
+        case "command":
+            return role_commands(draw, [at_s])[0]
+        case "again":
+            return Step(at_s, "send_again", {"count": 40})
+        case _:
+            return Step(at_s, "burst", {"count": 150})
+
+
 CAMPAIGNS: Mapping[str, Callable[[int], Plan]] = {
     "outages": draw_outage,
     "clocks": draw_clocks,
     "operators": draw_operators,
+    "disturbances": draw_disturbances,
     **BROKER_CAMPAIGNS,
     **SERVICE_CAMPAIGNS,
     **HOST_CAMPAIGNS,

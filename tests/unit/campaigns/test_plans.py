@@ -33,6 +33,7 @@ def test_sixty_seeds_draw_each_action_of_their_campaign() -> None:
         *("move_offsets", "make_anew", "restart_workers", "redrive", "empty_redis_and_send_again", "kill_worker"),
     }
     common = {"command", "kill_worker", "add_worker", "stop_worker"}
+    assert drawn["disturbances"] == common - {"add_worker"} | {"burst", "send_again"}
     assert drawn["reassignment"] == common | {"reassign", "elect_preferred"}
     assert drawn["old_brokers"] == common | {"restart_broker", "empty_redis", "send_again"}
     assert drawn["unclean"] == {"endanger", "look_for_warnings", "elect_unclean", "kill_worker"}
