@@ -6,12 +6,12 @@ STAMP := .venv/.installed
 # The demo needs a third of what development does; where that is installed, nothing more is.
 DEMO := $(if $(wildcard $(STAMP)),.venv,.venv-demo)
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and "fraudstream needs Python 3.11 or newer: make PYTHON=python3.12 ...")
-PATHS := fraudstream stream features models shadow guards metrics benchmarks tests deploy docs examples hatch_build.py
+PATHS := fraudstream stream features models shadow guards metrics benchmarks tests deploy docs examples clients hatch_build.py
 # One process more than cores: tests of the whole wait for other processes half of their time. Unit tests wait for
 # nothing, and each process collects all of them first.
 PYTEST := $(BIN)/pytest -n 3 --dist worksteal --durations=25
 UNIT := $(BIN)/pytest -n logical --dist worksteal --durations=25
-COMPILE := $(BIN)/uv pip compile -q --universal -c requirements/constraints.in --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"
+COMPILE := $(BIN)/uv pip compile -q --universal --no-emit-package fraudstream-client -c requirements/constraints.in --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint unit integration acceptance bench compose-check docs parts lock clean
@@ -21,17 +21,17 @@ help:  ## this list
 
 setup: $(STAMP)  ## virtual environment in .venv with the locked dependencies, fraudstream itself editable
 
-$(STAMP): requirements/dev.txt pyproject.toml hatch_build.py $(wildcard features/vector/*.[ch] models/*.[ch])
+$(STAMP): requirements/dev.txt pyproject.toml clients/python/pyproject.toml hatch_build.py $(wildcard features/vector/*.[ch] models/*.[ch])
 	@$(PYTHON) -c '$(NEW_ENOUGH)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
 	@touch $@
 
 demo: $(DEMO)/.installed  ## the main job on simulated cards, here, without Docker or Java: about three minutes
 	$(DEMO)/bin/fraudstream demo
 
-.venv-demo/.installed: requirements/demo.txt requirements/editable.txt pyproject.toml hatch_build.py
+.venv-demo/.installed: requirements/demo.txt requirements/editable.txt pyproject.toml clients/python/pyproject.toml hatch_build.py
 	@echo 'The demo lets simulated cards pay by a Kafka-compatible broker, a Redis and workers of its own, on this machine:'
 	@echo 'a model is promoted in mid-stream, rolled back, and a bad one is ended by its guard; each payment is checked.'
 	@echo 'First it installs what it needs in .venv-demo (420 MB, about a minute), then it takes two to three minutes.'
@@ -39,7 +39,7 @@ demo: $(DEMO)/.installed  ## the main job on simulated cards, here, without Dock
 	@test -x .venv-demo/bin/python || $(PYTHON) -m venv .venv-demo
 	@.venv-demo/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements/demo.txt
 	@.venv-demo/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes -r requirements/editable.txt
-	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@.venv-demo/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
 	@touch $@
 
 test: lint  ## lint, types, import contracts, and all tests except the long ones: about 9 minutes on two cores
@@ -73,10 +73,10 @@ bench: .venv-bench/.installed  ## fraudstream beside what users would write inst
 	@mkdir -p build
 	$(BENCH)/python -m benchmarks.contenders run --model $(MODEL) --json build/contenders.json
 
-.venv-bench/.installed: requirements/bench.txt pyproject.toml
+.venv-bench/.installed: requirements/bench.txt pyproject.toml clients/python/pyproject.toml
 	@test -x $(BENCH)/python || $(PYTHON) -m venv .venv-bench
 	$(BENCH)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
-	$(BENCH)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BENCH)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e clients/python -e .
 	@touch $@
 
 docs: setup  ## the documentation as a site in build/docs, warnings as errors

@@ -38,7 +38,8 @@ FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fno-sanitize=undefined", "-fP
 """A fused multiplication and addition would give other bits than numpy and LightGBM."""
 _SECONDS = 120
 BUILD_FILE = "stream/build.txt"
-PACKAGES = ("fraudstream", "stream", "features", "models", "shadow", "guards", "metrics")
+PACKAGES = ("fraudstream", "stream", "features", "models", "shadow", "guards", "metrics", "clients")
+"""The folders of a checkout that the code which runs is in; `clients` has a distribution of its own."""
 SUFFIXES = (".py", ".c", ".h", ".lua")
 COMMIT = "FRAUDSTREAM_COMMIT"
 """The variable that names the commit where there is no git, as in the build of an image."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from fraudstream.ops.watch.incidents import rules
 from fraudstream.ops.watch.incidents.rules import RULES
-from stream.contract.incident import IncidentRule, Severity
+from fraudstream_client.incidents import IncidentRule, Severity
 from stream.scoring.encode import UNDECIDABLE
 from stream.scoring.score import LIVE_MODEL_FAILED
 

@@ -13,9 +13,9 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord
 
-from stream.consumer import ValidScores
+from fraudstream_client.outputs import Score
+from fraudstream_client.validity import ValidScores
 from stream.contract.iso import CURRENCY_DECIMALS
-from stream.contract.outputs import Score
 from stream.kafka.client import connection_options
 from stream.kafka.topics import SCORES
 from stream.settings import Settings, read_settings

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from fraudstream.shared_names import share
 
 if TYPE_CHECKING:
-    from stream.consumer import Standing, ValidScores, trace_of
-    from stream.contract.outputs import Score
+    from fraudstream_client import Score, Standing, ValidScores, trace_of
 
 __all__ = ["Score", "Standing", "ValidScores", "trace_of"]
 
@@ -25,4 +24,4 @@ def __getattr__(name: str) -> object:
     """Import what is asked for: a command starts without what only readers of scores need."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("stream.contract.outputs" if name == "Score" else "stream.consumer"), name)
+    return getattr(import_module("fraudstream_client"), name)

@@ -9,8 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fraudstream_client.arms import LIVE
 from guards.evidence import Counts, log_arm_evidence, log_split_ratio_evidence
-from guards.shares import LIVE, SplitArms, share_text
+from guards.shares import SplitArms, share_text
 from guards.specs import GuardKind, GuardSpec
 
 ARMS = "arms"

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from guards.shares import WHOLE_BP
+from fraudstream_client.arms import WHOLE_BP
 
 Floats = NDArray[np.float64]
 Counts = Mapping[int, tuple[int, ...]]

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fraudstream_client.arms import WHOLE_BP
 from guards.arm_report import e_of, rounded
 from guards.evidence import Floats, log_evidence
-from guards.shares import WHOLE_BP
 from guards.specs import GuardSpec
 
 BAND_WIDTH = 50

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from fraudstream_client.arms import WHOLE_BP
 from guards.errors import LadderError
-from guards.shares import WHOLE_BP, share_text
+from guards.shares import share_text
 
 LONGEST_SECONDS = 30 * 86_400
 """The longest time on one rung, and the longest watch after a promotion: 30 days."""

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from fraudstream_client.arms import CANARY, LIVE, WHOLE_BP
 from guards.errors import GuardSpecError
 from guards.records import APPROVED, REVIEWED
-from guards.shares import CANARY, LIVE, WHOLE_BP
 from guards.specs import GuardKind, Guards
 
 PAIRED_SHARE_BP = WHOLE_BP // 2

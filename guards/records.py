@@ -4,39 +4,22 @@ Reading a dozen fields of a score takes a third of the time of building all of t
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from fraudstream_client.field_types import Count, LogNumber, Offset
+from fraudstream_client.outputs import after_rules
 from guards.specs import GuardKind
 
 APPROVED, REVIEWED, DECLINED = "approve", "review", "decline"
 _BY_MODEL = "model"
 STALE = "stale"
-RULE = "rule:"
-"""What `overruled.by` begins with where a rule beside the model decided; the rule's name stands behind it."""
 _BY_DECISION = {REVIEWED: GuardKind.REVIEWED, DECLINED: GuardKind.DECLINED}
 _NOTHING: tuple[GuardKind, ...] = ()
 _STOOD_IN = (GuardKind.STOOD_IN,)
 _WITHOUT = {decision: (kind,) for decision, kind in _BY_DECISION.items()}
 _WITH = {decision: (kind, GuardKind.STOOD_IN) for decision, kind in _BY_DECISION.items()}
-
-
-Decided = TypeVar("Decided", bound=str)
-
-
-def after_rules(by: str, said: Decided, ruled: Decided | msgspec.UnsetType, decision: Decided) -> Decided:
-    """Return a decision after the artifact's rules and before limits.
-
-    Args:
-        by: what changed it last.
-        said: what the model had decided.
-        ruled: what is stated of it; scores state it where it differs from `said`, those of versions before never.
-        decision: the last one.
-    """
-    if ruled is not msgspec.UNSET:
-        return ruled
-    return decision if by.startswith(RULE) else said
 
 
 class Overrule(msgspec.Struct, frozen=True):
@@ -52,10 +35,10 @@ class Overrule(msgspec.Struct, frozen=True):
 
 
 class ScorePlace(msgspec.Struct, frozen=True):
-    """The place of a score's transaction, by which `stream.consumer.Standing` tells whether the score is valid."""
+    """The place of a score's transaction, by which `fraudstream_client.Standing` tells whether the score is valid."""
 
-    offset: Annotated[int, msgspec.Meta(ge=0, le=2**44 - 1)]
-    log: Annotated[int, msgspec.Meta(ge=0, le=511)] = 0
+    offset: Offset
+    log: LogNumber = 0
 
 
 class GuardedScore(msgspec.Struct, frozen=True):
@@ -66,7 +49,7 @@ class GuardedScore(msgspec.Struct, frozen=True):
     decision: str
     decided_by: str
     revision: int
-    epoch: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    epoch: Count
     source: ScorePlace
     deployment: str = ""
     arm: str | None = None
@@ -112,7 +95,7 @@ class LabelledPayment(Protocol):
 
 
 class DecidedScore(Protocol):
-    """What is counted: a `GuardedScore`, or any score with these fields, such as `stream.contract.outputs.Score`."""
+    """What is counted: a `GuardedScore`, or any score with these fields, such as `fraudstream_client.Score`."""
 
     @property
     def transaction_id(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from fraudstream_client.arms import WHOLE_BP
 from guards.arm_report import ARMS, arm_evidence, arm_rows, arms_explained, e_of, recomputed_arms, rounded
 from guards.evidence import (
     LARGEST_RATIO,
@@ -29,7 +30,6 @@ from guards.first_payments import (
 )
 from guards.row_time import disagreements as row_time_disagreements
 from guards.row_time import explained as row_time_explained
-from guards.shares import WHOLE_BP
 from guards.specs import CLIMB, TWO_SIDED, Action, ClimbSpec, GuardKind, GuardSpec, total_alpha
 from guards.state import GuardState
 

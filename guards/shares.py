@@ -4,11 +4,6 @@ from typing import NamedTuple
 
 from guards.excluded import ExcludedCards
 
-LIVE = "live"
-CANARY = "canary"
-WHOLE_BP = 10_000
-"""The share of all cards."""
-
 
 class ArmShare(NamedTuple):
     """An arm of a split, and its share of the cards."""

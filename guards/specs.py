@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from fraudstream_client.arms import WHOLE_BP
 from guards.errors import GuardSpecError
 from guards.evidence import CLIMB_RATIO, LARGEST_RATIO
-from guards.shares import WHOLE_BP
 
 LARGEST_ALPHA = 0.2
 """The largest total alpha: a rollout that is stopped without cause once in five times guards nothing."""

@@ -10,6 +10,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
+from fraudstream_client.arms import CANARY, LIVE, WHOLE_BP
 from guards.evidence import BlockCounts, Counts, by_share
 from guards.excluded import ExcludedCards
 from guards.first_payments import BAND_CLASSES, BAND_WIDTH, FIRST_HOURS, ClassCounts, Sampled
@@ -24,7 +25,7 @@ from guards.records import (
     features_of,
     ruled,
 )
-from guards.shares import CANARY, LIVE, WHOLE_BP, SplitArms
+from guards.shares import SplitArms
 from guards.specs import GuardKind, Guards
 
 HOUR_MS = 3_600_000
@@ -61,7 +62,7 @@ class PartitionCounts:
 
     Attributes:
         position: the offset behind the last record that was read, valid or not.
-        standing: highest epoch and last place there, as `stream.consumer.Standing`, to go on telling valid scores.
+        standing: highest epoch and last place there, as `fraudstream_client.Standing`, to go on telling valid scores.
         decided: payments by share: those of each of the state's `arms`.
         firsts: cards by kind, block and share, at their first bad event of that kind: those of each arm. For
             `sample_ratio`, at their first payment, whose block does not matter.
@@ -201,7 +202,7 @@ class GuardState:
             partition: the partition of `scores`.
             scores: its valid scores up to `position`; those of other deployments, revisions or arms are passed over.
             position: the offset behind the last record read there, valid or not.
-            standing: `stream.consumer.Standing` there, kept for whoever reads on.
+            standing: `fraudstream_client.Standing` there, kept for whoever reads on.
 
         Raises:
             OtherHashKeyError: cards of the split are excluded by hashes of another key than this process has.

@@ -1,23 +1,17 @@
-"""Which arm decides a card's payments: the contract's rule, so that anyone can compute it again.
+"""The arms of a split and their models; which arm decides a card's payments is the rule of `fraudstream_client.arms`.
 
-A card's bucket follows from its id and a salt alone, so a card keeps its arm over restarts, rebalances and versions.
-The arms of a split take consecutive ranges of buckets in the order of their names. A canary is a split of one arm; a
-larger share of it only adds cards.
+A canary is a split of one arm; a larger share of it only adds cards.
 """
 
 import re
-from bisect import bisect_right
 from collections.abc import Sequence
 from decimal import Decimal
-from hashlib import blake2b
-from itertools import accumulate
 from typing import NamedTuple
 
+from fraudstream_client.arms import CANARY, LIVE, WHOLE_BP, arms_of
 from guards.excluded import ExcludedCards
-from guards.shares import CANARY, LIVE, WHOLE_BP
 from models.errors import InvalidShareError
 
-_BUCKET_BYTES = 8
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?) ?%")
 
 
@@ -59,11 +53,10 @@ class Split(NamedTuple):
         Raises:
             OtherHashKeyError: cards are excluded by hashes of another key than this process has.
         """
-        salt, exclude = self.salt, self.exclude
-        ends, names = list(accumulate(arm.share_bp for arm in self.arms)), [*(arm.name for arm in self.arms), LIVE]
-        if not exclude:
-            return [names[bisect_right(ends, bucket(salt, one))] for one in card_ids]
-        return [LIVE if one in exclude else names[bisect_right(ends, bucket(salt, one))] for one in card_ids]
+        names = arms_of(card_ids, {arm.name: arm.share_bp for arm in self.arms}, self.salt)
+        if not self.exclude:
+            return names
+        return [LIVE if card in self.exclude else name for card, name in zip(card_ids, names, strict=True)]
 
 
 class Canary(NamedTuple):
@@ -77,12 +70,6 @@ class Canary(NamedTuple):
     def split(self) -> Split:
         """The same as a split of one arm."""
         return Split((Arm(CANARY, self.model, self.share_bp),), self.salt)
-
-
-def bucket(salt: str, card_id: str) -> int:
-    """Return a card's bucket, 0 to 9,999, one for each 0.01 %: BLAKE2b of its id, keyed by the salt."""
-    digest = blake2b(card_id.encode(), key=salt.encode(), digest_size=_BUCKET_BYTES).digest()
-    return int.from_bytes(digest) % WHOLE_BP
 
 
 def parse_share(text: str) -> int:

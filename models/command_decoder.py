@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from fraudstream_client.field_types import FORM_OF_TOKENS
 from guards.errors import GuardError
 from guards.excluded import is_hash
 from guards.ladder import Ladder
@@ -21,7 +22,7 @@ from models.commands import (
     UnreadableRecord,
 )
 from models.errors import InvalidTimeError
-from models.expected import FORM_OF_TOKENS, expected, explained, quoted
+from models.expected import expected, explained, quoted
 from models.problems import Problem, ProblemCode
 from models.splits import arms_problems, exclude_problems
 from models.times import format_time, parse_time_ms

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import msgspec
 
+from fraudstream_client.field_types import FORM_OF_TOKENS, LogNumber, SettingsHash, text_like
 from guards.excluded import HASH_PREFIX
 from guards.ladder import Rung
 from models.decline_cap import CapShare
-from models.expected import FORM_OF_TOKENS, explained, text_like
+from models.expected import explained
 from models.let_through import LetThroughArgument
 from models.limits import Limits
 from models.problems import Problem, ProblemCode
@@ -53,9 +54,6 @@ Despite = Annotated[tuple[Token, ...], msgspec.Meta(max_length=MOST_DESPITE)]
 """What is on record against a model and is accepted: ids of events and of other grounds, as a refusal names them."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Microseconds = Annotated[float, msgspec.Meta(ge=0)]
-LogNumber = Annotated[int, msgspec.Meta(ge=0, le=511)]
-SettingsHash = Annotated[str, text_like("^[0-9a-f]{8}$", "a hash of 8 hexadecimal digits, 0-9 a-f")]
-"""The first 4 bytes of the SHA-256 over the sorted `name=value` lines of the settings that can change a decision."""
 TermNumber = Annotated[int, msgspec.Meta(ge=0, le=2**20 - 1)]
 """An epoch, which has the term above its lower 32 bits, stays below 2^53."""
 TopicName = Annotated[

@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudstream_client.outputs import Decision
 from metrics.money import CostMatrix
 from models.let_through import MOST_CURRENCIES, Currency
-from models.policy import Decision, Floats, Payments, Policy
+from models.policy import Floats, Payments, Policy
 
 _DECISIONS = tuple(Decision)
 _REVIEW, _DECLINE = _DECISIONS.index(Decision.REVIEW), _DECISIONS.index(Decision.DECLINE)

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from guards.shares import LIVE
+from fraudstream_client.arms import LIVE
 
 DECLINE_CAP = "decline_cap"
 """The entry of a score's `overruled.by`."""

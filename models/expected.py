@@ -8,15 +8,10 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import msgspec
 from msgspec import inspect
 
-EXPECTED = "expected"
-"""The key of the words in the annotation's `extra`."""
-FORM_OF_TOKENS = "1 to 64 letters, digits, . _ : @ -"
-"""The form of the contract's tokens; the letters are those of ASCII."""
-NO_NEWLINE_BEHIND = r"(?!\n)"
-"""Stands behind each pattern's `$`, which in Python also matches before a last newline."""
+from fraudstream_client.field_types import EXPECTED
+
 _SMALLEST_UNQUOTED = 10**20
 LONGEST_QUOTATION = 200
 """A text of an unreadable record that is longer is not quoted: the answer would be too large for its topic."""
@@ -29,15 +24,6 @@ _KINDS: dict[type[inspect.Type], str] = {
     inspect.DictType: "an object",
     inspect.ListType: "a list",
 }
-
-
-def text_like(pattern: str, words: str, description: str | None = None) -> msgspec.Meta:
-    """Return the annotation of a text that must match a pattern, whose form messages give in words.
-
-    `pattern` goes from `^` to `$` and has only what all engines read alike: no look-around, and `[0-9]` for a digit.
-    `description` goes into the JSON Schema.
-    """
-    return msgspec.Meta(pattern=pattern + NO_NEWLINE_BEHIND, description=description, extra={EXPECTED: words})
 
 
 @cache

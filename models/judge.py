@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from guards.shares import LIVE
+from fraudstream_client.arms import LIVE
 from models.arms import Arm, Split
 from models.command_decoder import unprintable_problems
 from models.commands import ABOUT_PARTITIONS, LEAVES_REVISION, Capability, Command, CommandKind, Event

@@ -11,9 +11,8 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from guards.shares import WHOLE_BP
-from models.arms import bucket
-from models.expected import EXPECTED, FORM_OF_TOKENS, text_like
+from fraudstream_client.arms import WHOLE_BP, bucket
+from fraudstream_client.field_types import EXPECTED, FORM_OF_TOKENS, text_like
 
 LET_THROUGH = "let_through"
 """The entry of a score's `overruled.by`."""

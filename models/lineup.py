@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from guards.shares import LIVE, WHOLE_BP
+from fraudstream_client.arms import LIVE, WHOLE_BP
 from models.arms import Canary, Split
 from models.commands import LEAVES_REVISION, Command, CommandKind, Event, EventKind
 from models.decline_cap import DeclineCap

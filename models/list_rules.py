@@ -16,11 +16,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from guards.records import RULE
+from fraudstream_client.field_types import FORM_OF_TOKENS, text_like
+from fraudstream_client.outputs import RULE, Decision
 from metrics.money import MOST_MINOR
-from models.expected import FORM_OF_TOKENS, text_like
 from models.let_through import MOST_CURRENCIES, Currency
-from models.policy import Decision, Floats, Payments
+from models.policy import Floats, Payments
 
 MOST_RULES = 200
 MOST_ENTRIES = 100_000

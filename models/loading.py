@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudstream_client.outputs import Decision
 from models.artifact import Artifact, Contents, Manifest, matrix_of, read_artifact, read_manifest, same_bits
 from models.booster import Booster
 from models.calibration import Calibrator
@@ -31,7 +32,7 @@ from models.errors import (
 )
 from models.judge import HeldArtifact
 from models.list_rules import RuleMatcher
-from models.policy import Decision, Floats, Payments, Policy
+from models.policy import Floats, Payments, Policy
 from models.problems import Problem, ProblemCode
 from models.repository import Repository
 

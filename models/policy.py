@@ -7,16 +7,15 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudstream_client.outputs import Decision
+
 Floats = NDArray[np.float64]
-Unit = Annotated[float, msgspec.Meta(ge=0, le=1, description="a calibrated probability of fraud")]
-Band = Annotated[int, msgspec.Meta(ge=0, le=999, description="500 is odds of 1 in 100; 50 more double them")]
 LAST_BAND = 999
 
 
@@ -48,14 +47,6 @@ class Payments:
             self.amounts_minor[rows],
             [self.currencies[at] for at in which],
         )
-
-
-class Decision(StrEnum):
-    """The decision on a payment, mildest first."""
-
-    APPROVE = "approve"
-    REVIEW = "review"
-    DECLINE = "decline"
 
 
 _BY_SEVERITY = tuple(Decision)

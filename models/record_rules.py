@@ -7,8 +7,8 @@ exposure is never refused for it, nor is a guard that climbs the ladder of a rol
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from fraudstream_client.arms import LIVE
 from guards.report import breached_kinds, explain
-from guards.shares import LIVE
 from models.commands import TAKES_DESPITE, Command, CommandKind, Event
 from models.lineup import Lineup
 from models.model_record import ModelRecord, verdict_ms, verdict_of

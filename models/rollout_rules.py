@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from guards.shares import LIVE, share_text
+from fraudstream_client.arms import LIVE
+from guards.shares import share_text
 from models.commands import Command, CommandKind
 from models.let_through import LetThrough
 from models.limits import Limits

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from guards.shares import LIVE
+from fraudstream_client.arms import LIVE
 from models.commands import Actor, Command, CommandKind
 from models.errors import InvalidKeysError
 from models.expected import expected, without_pattern

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, Iterator
 
-from guards.shares import CANARY, LIVE, share_text
+from fraudstream_client.arms import CANARY, LIVE
+from guards.shares import share_text
 from models.arms import Split
 from models.commands import Capability, Command, CommandKind
 from models.lineup import Lineup

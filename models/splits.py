@@ -5,8 +5,10 @@ from typing import Any
 
 import msgspec
 
+from fraudstream_client.arms import CANARY, LIVE, WHOLE_BP
+from fraudstream_client.field_types import FORM_OF_TOKENS
 from guards.excluded import ExcludedCards
-from guards.shares import CANARY, LIVE, WHOLE_BP, share_text
+from guards.shares import share_text
 from models.arms import Arm, Split
 from models.commands import (
     FORM_OF_EXCLUDED,
@@ -19,7 +21,7 @@ from models.commands import (
     Token,
 )
 from models.decline_cap import MOST_NOTED_ARMS
-from models.expected import FORM_OF_TOKENS, LONGEST_QUOTATION, expected
+from models.expected import LONGEST_QUOTATION, expected
 
 MOST_ARMS = MOST_NOTED_ARMS - 1
 """Beside `live`: the windows of the cap on declines of so many arms have room in a commit's note."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from guards.shares import LIVE, WHOLE_BP
+from fraudstream_client.arms import LIVE, WHOLE_BP
 from models.commands import Command, CommandKind, Event, EventKind, RequestedArm, is_digest
 from models.judge import Accepted, Answered, Fleet, Refused, Verdict, Waiting, judge
 from models.lineup import Lineup

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from models.expected import text_like
+from fraudstream_client.field_types import text_like
 
 VolumeShare = Annotated[float, msgspec.Meta(ge=0, le=1)]
 """A share of all payments."""

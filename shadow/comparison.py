@@ -4,11 +4,11 @@ from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
+from fraudstream_client.arms import CANARY, LIVE
+from fraudstream_client.field_types import Band, Unit, text_like
+from fraudstream_client.outputs import Decision
 from guards.records import Overrule
-from guards.shares import CANARY, LIVE
 from models.commands import Digest, Revision, Timestamp, Token
-from models.expected import text_like
-from models.policy import Band, Decision, Unit
 from models.times import format_time
 
 AmountMinor = Annotated[int, msgspec.Meta(ge=0, le=10**12, description="in the currency's minor unit")]

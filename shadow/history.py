@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from guards.shares import CANARY, LIVE
+from fraudstream_client.arms import CANARY, LIVE
 from models.commands import Event, EventKind
 from models.lineup import Lineup, follow
 from models.times import stated_ms

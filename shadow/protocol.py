@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import msgspec
 
+from fraudstream_client.outputs import Decision
 from models.expected import without_pattern
-from models.policy import Decision
 from models.problems import Problem
 from shadow.errors import FrameError
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
+from fraudstream_client.outputs import Decision
 from metrics.drift import stability_of_counts
-from models.policy import Decision
 from shadow.comparison import Comparison
 
 _BITS = 8

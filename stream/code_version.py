@@ -10,7 +10,8 @@ from pathlib import Path
 
 from stream.git_checkout import commit_of, has_changes
 
-PACKAGES = ("fraudstream", "stream", "features", "models", "shadow", "guards", "metrics")
+PACKAGES = ("fraudstream", "stream", "features", "models", "shadow", "guards", "metrics", "clients")
+"""The folders of a checkout that the code which runs is in; `clients` has a distribution of its own."""
 SUFFIXES = (".py", ".c", ".h", ".lua")
 DIGITS = 12
 """Of a commit's hash; 13 digits and more might be taken for a card number where they are all decimal."""

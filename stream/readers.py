@@ -12,13 +12,21 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from features.history.store import LabelStatus
-from models.policy import Band, Decision, Unit
+from fraudstream_client.field_types import (
+    AmountMinor,
+    Band,
+    Count,
+    CurrencyCode,
+    Propensity,
+    TimeText,
+    Token,
+    TransactionId,
+    Unit,
+)
+from fraudstream_client.inputs import Reporter
+from fraudstream_client.outputs import DecidedBy, Decision, LabelStatus, ModelName, Overruled, Source
+from fraudstream_client.validity import Headers, Standing, place_of
 from models.times import stated_ms
-from stream.consumer import Headers, Standing, place_of
-from stream.contract.fields import AmountMinor, CurrencyCode, TimeText, Token, TransactionId
-from stream.contract.label import Reporter
-from stream.contract.outputs import Count, DecidedBy, ModelName, Overruled, Propensity, Source
 from stream.engine.unpacking import FetchedRecord
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -32,7 +40,7 @@ class HistoryEpoch(msgspec.Struct, frozen=True, gc=False):
 
 
 class ScoreView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A `score/1`, without what no reader beside the fleet goes by; see `stream.contract.outputs.Score`.
+    """A `score/1`, without what no reader beside the fleet goes by; see `fraudstream_client.Score`.
 
     Reading it takes half the time of a whole score, nearly all of which is for the features.
     """
@@ -64,7 +72,7 @@ class ScoreView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def place(self) -> int:
-        """The place of its transaction, see `stream.consumer.place_of`."""
+        """The place of its transaction, see `place_of`."""
         return place_of(self.source.log, self.source.offset)
 
     @property
@@ -97,7 +105,7 @@ read_view = msgspec.json.Decoder(ScoreView).decode
 
 
 class LabelView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The `outcome/1` of a label; see `stream.contract.outputs.Outcome`. One of a prediction is none."""
+    """The `outcome/1` of a label; see `fraudstream_client.Outcome`. One of a prediction is none."""
 
     schema: Literal["outcome/1"] = "outcome/1"
     kind: Literal["label"] = "label"
@@ -114,7 +122,7 @@ class LabelView(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def place(self) -> int:
-        """The place of the label's own record, see `stream.consumer.place_of`."""
+        """The place of the label's own record, see `place_of`."""
         return place_of(self.source.log, self.source.offset)
 
     def is_of(self, deployment: str) -> bool:

@@ -17,9 +17,9 @@ from features.history.frames import Floats
 from features.history.store import Transactions
 from features.vector.sets import load_sets
 from fraudstream.bench.keys import keys_of
+from fraudstream_client.outputs import Decision
 from models import tree_kernel
 from models.loading import Model, load
-from models.policy import Decision
 from models.repository import Repository
 from stream.clock import now_ms
 from stream.control.probes import vectorise_probe

@@ -18,7 +18,7 @@ from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
 from fraudstream.bench.payments import payments
 from fraudstream.bench.worker import resident_mib
-from guards.shares import CANARY
+from fraudstream_client.arms import CANARY
 from models.arms import Canary
 from models.loading import Model
 from stream.clock import now_ms

@@ -16,13 +16,14 @@ import numpy as np
 from aiokafka import TopicPartition
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from fraudstream_client.field_types import Token
+from fraudstream_client.validity import ValidScores, trace_of
 from models.command_decoder import LARGEST_COMMAND_BYTES, read_command
 from models.commands import read_event
 from models.errors import InvalidTimeError
 from models.times import parse_time_ms
-from stream.consumer import ValidScores, trace_of
 from stream.contract.codes import DeadLetterCode
-from stream.contract.fields import ORDINARY_VALUE_BYTES, Token
+from stream.contract.fields import ORDINARY_VALUE_BYTES
 from stream.contract.label import read_label
 from stream.contract.transaction import read_transaction
 from stream.engine.unpacking import RecordBatch

@@ -23,16 +23,15 @@ from numpy.typing import NDArray
 from fraudstream.bench.worker import cpu_seconds, own_names
 from fraudstream.demo.services.processes import Child, free_port
 from fraudstream.lab.dataset.injector import Injector, ScheduledRecord
+from fraudstream_client.outputs import AlertExplanation, DecidedBy, Decision, ModelName, Positions, Score, Source
 from metrics.ranking import average_precision
 from models.artifact import matrix_of, read_artifact
 from models.booster import Booster, FitRows, fit
 from models.loading import Model
-from models.policy import Decision, Floats
+from models.policy import Floats
 from models.repository import Repository
 from models.times import format_time
 from stream.clock import now_ms
-from stream.contract.explanation import AlertExplanation
-from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source
 from stream.errors import MeasurementError
 from stream.kafka.client import connection_options, open_admin, producer_options
 from stream.kafka.topics import EXPLANATIONS, SCORES, TRANSACTIONS, apply, layouts_of

@@ -15,7 +15,8 @@ import numpy as np
 from benchmarks.simulations.experiment_lots import LotLine, simulate_lots
 from fraudstream.ops.rollout.experiments.cards import CardLosses
 from fraudstream.ops.rollout.experiments.comparison import ArmDifference, pair_plans, winner_of
-from guards.shares import LIVE, ArmShare
+from fraudstream_client.arms import LIVE
+from guards.shares import ArmShare
 from metrics.arms import ArmsPlan
 from metrics.columns import Floats
 

@@ -9,12 +9,12 @@ import msgspec
 import numpy as np
 
 from features.default_set import FEATURES
+from fraudstream_client.outputs import Score
+from fraudstream_client.validity import Standing
 from guards.hashes import HashSet
 from guards.report import evidence
 from guards.specs import GuardKind, Guards, default_guards
 from guards.state import GuardState
-from stream.consumer import Standing
-from stream.contract.outputs import Score
 from stream.readers import ScoreView, read_view
 
 _REVISION, _SHARE_BP = 3, 1_000

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudstream_client.arms import WHOLE_BP
 from guards.evidence import CONCENTRATION, FEWER_FROM_START, log_evidence, log_gains, tail
-from guards.shares import WHOLE_BP
 from guards.specs import GuardKind
 
 Floats = NDArray[np.float64]

@@ -21,7 +21,8 @@ from benchmarks.simulations.experiments import (
 from benchmarks.worlds.promise import Bound, Promise, World
 from fraudstream.ops.rollout.experiments.cards import CardLosses
 from fraudstream.ops.rollout.experiments.comparison import ArmDifference, pair_plans, winner_of
-from guards.shares import LIVE, ArmShare
+from fraudstream_client.arms import LIVE
+from guards.shares import ArmShare
 from metrics.columns import Floats
 
 EFFECT = 0.5

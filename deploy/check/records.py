@@ -11,8 +11,8 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from stream.consumer import ValidScores
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
+from fraudstream_client.validity import ValidScores
 
 EndOffsets: TypeAlias = Mapping[int, int]
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"

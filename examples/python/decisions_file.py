@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from stream.consumer import Standing, place_of
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
+from fraudstream_client.validity import Standing, place_of
 
 
 class Decision(NamedTuple):

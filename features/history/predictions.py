@@ -13,7 +13,8 @@ import numpy as np
 from features.history import erasure, records
 from features.history.history import History, visible
 from features.history.retention import ResolutionSchedule, Retention
-from features.history.store import Histories, Ints, Prediction, PredictionStatus
+from features.history.store import Histories, Ints, Prediction
+from fraudstream_client.outputs import PredictionStatus
 
 _NOTHING: Ints = np.empty((0, records.PREDICTION_COLUMNS), np.int64)
 

@@ -11,7 +11,8 @@ import numpy as np
 from features.history import erasure, records
 from features.history.displaced import NONE_DISPLACED, Displaced
 from features.history.history import History
-from features.history.store import Fate, Ints, LabelStatus
+from features.history.store import Fate, Ints
+from fraudstream_client.outputs import LabelStatus
 
 
 class TransactionVerdict(NamedTuple):

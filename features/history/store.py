@@ -5,7 +5,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from enum import Enum, StrEnum
+from enum import Enum
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.history.retention import ResolutionSchedule, Retention
+from fraudstream_client.outputs import LabelStatus, PredictionStatus
 
 Ints = NDArray[np.int64]
 NOWHERE = -1
@@ -62,26 +63,6 @@ class Fate(Enum):
     """Older than its card's horizon."""
     ERASURE = "erasure"
     """No payment: up to its time, nothing sees the card's records from now on."""
-
-
-class LabelStatus(StrEnum):
-    """The effect of a label, from its card's history before the label's first offset."""
-
-    APPLIED = "applied"
-    REPEATED = "repeated"
-    CORRECTED = "corrected"
-    STALE = "stale"
-    UNKNOWN_TRANSACTION = "unknown_transaction"
-
-
-class PredictionStatus(Enum):
-    """The effect of a prediction from storage, by its first offset."""
-
-    APPLIED = "applied"
-    REPEATED = "repeated"
-    """The same prediction came before, at another offset."""
-    LATE = "late"
-    """It came later than its delay, so that no feature ever reads it."""
 
 
 @dataclass(frozen=True, slots=True)

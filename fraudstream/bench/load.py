@@ -16,9 +16,9 @@ import numpy as np
 from fraudstream.bench.payments import PublishedPayment, payments
 from fraudstream.bench.worker import WorkerBench, cpu_seconds, own_names
 from fraudstream.demo.services.processes import Child
+from fraudstream_client.outputs import DecidedBy
 from models.commands import CommandKind
 from stream.clock import now_ms
-from stream.contract.outputs import DecidedBy
 from stream.settings import Settings
 
 _WARM_UP = 2_000

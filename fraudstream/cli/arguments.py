@@ -6,7 +6,7 @@ from typing import Any
 import click
 import msgspec
 
-from guards.shares import WHOLE_BP
+from fraudstream_client.arms import WHOLE_BP
 from models.arms import parse_share
 from models.commands import ModelName
 from models.decline_cap import NO_CAP

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from fraudstream.terminal import echo
-from guards.shares import CANARY, share_text
+from fraudstream_client.arms import CANARY
+from guards.shares import share_text
 from models.arms import Arm, Split
 from models.lineup import Lineup
 from models.logins import without_logins

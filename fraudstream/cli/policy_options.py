@@ -12,7 +12,7 @@ import click
 
 from fraudstream.cli.refusals import Refusals
 from fraudstream.ops.rollout.outcomes.costs import Cost, parse_cost
-from guards.shares import WHOLE_BP
+from fraudstream_client.arms import WHOLE_BP
 from metrics.money import CostMatrix
 from models.arms import parse_share
 from models.calibration import CalibrationMethod

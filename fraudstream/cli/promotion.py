@@ -18,7 +18,7 @@ from fraudstream.cli.output import refuse
 from fraudstream.cli.refusals import Refusals
 from fraudstream.cli.settings import settings_or_refuse
 from fraudstream.terminal import echo
-from guards.shares import LIVE
+from fraudstream_client.arms import LIVE
 from models.commands import SHORT_DIGEST, CommandKind
 from models.lineup import Lineup
 from stream.clock import now_ms

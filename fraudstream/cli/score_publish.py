@@ -13,8 +13,8 @@ from fraudstream.cli.settings import refused_settings
 from fraudstream.lab.dataset.database import connect_memory, quoted
 from fraudstream.lab.dataset.input_table import source_of
 from fraudstream.lab.dataset.predictions_file import PredictionsFile
+from fraudstream_client.field_types import FORM_OF_TOKENS
 from models.commands import Token
-from models.expected import FORM_OF_TOKENS
 from models.times import format_time
 from stream.settings import Settings
 

@@ -19,8 +19,8 @@ from fraudstream.console import terminal
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.shadow.report import ShadowReport, report
 from fraudstream.ops.rollout.shadow.sections import state_shadow
+from fraudstream_client.outputs import Decision
 from models.errors import InvalidTimeError
-from models.policy import Decision
 from models.times import format_time, parse_time_ms
 from shadow.tally import Shift, Tally
 from stream.clock import now_ms

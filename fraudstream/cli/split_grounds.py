@@ -11,8 +11,8 @@ from aiokafka.errors import KafkaError
 
 from fraudstream.cli.settings import settings_for_arms_or_refuse
 from fraudstream.terminal import echo
+from fraudstream_client.arms import LIVE
 from guards.errors import OtherHashKeyError
-from guards.shares import LIVE
 from stream.errors import ControlLogError, ReportError
 from stream.kafka.client import explain_error
 from stream.settings import Settings

@@ -26,7 +26,7 @@ from fraudstream.ops.rollout.outcomes.costs import StatedCosts
 from fraudstream.ops.rollout.outcomes.first_days import CARD_DAYS
 from fraudstream.ops.rollout.outcomes.maturity import MATURITY_DAYS, MaturityTerms
 from fraudstream.ops.rollout.outcomes.reader import ReadPayments
-from guards.shares import WHOLE_BP
+from fraudstream_client.arms import WHOLE_BP
 from stream.clock import now_ms
 from stream.code_version import code_version
 from stream.errors import ReportError

@@ -8,7 +8,7 @@ import click
 from fraudstream.cli.arguments import Duration, ModelParam
 from fraudstream.cli.policy_options import accept_weak_option, calibration_option, maturity_option, policy_options
 from fraudstream.lab.training.request import DEFAULT_SIZES, PartSize, SplitSizes
-from guards.shares import WHOLE_BP
+from fraudstream_client.arms import WHOLE_BP
 from models.arms import parse_share
 from models.errors import InvalidShareError
 from stream.setting_types import read_seconds

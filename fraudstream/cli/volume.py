@@ -14,10 +14,10 @@ from fraudstream.cli.progress import ReadingProgress
 from fraudstream.cli.refusals import Refusals
 from fraudstream.ops.rollout.shadow.report import report
 from fraudstream.terminal import echo
+from fraudstream_client.outputs import Decision
 from models.artifact import MANIFEST, Manifest, read_manifest
 from models.errors import ModelError
 from models.lineup import Lineup
-from models.policy import Decision
 from models.problems import Problem
 from models.times import format_time
 from models.volume_rules import VOLUME, StatedVolume, VolumeBasis, beyond_budget

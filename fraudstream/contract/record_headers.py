@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from fraudstream.ops.repair.kept_letters import REDRIVEN_FROM
 from fraudstream.ops.watch.explanations.writes import CODES_HEADER
-from models.policy import Decision
+from fraudstream_client.incidents import IncidentKind
+from fraudstream_client.outputs import Decision
 from models.signing import KEY_HEADER, SIGNATURE_HEADER
 from stream.contract.cloud_events import (
     INCIDENT_TYPE,
@@ -20,7 +21,6 @@ from stream.contract.cloud_events import (
     VALUE_TYPE_HEADER,
 )
 from stream.contract.codes import DeadLetterCode
-from stream.contract.incident import IncidentKind
 from stream.contract.transaction import BACKFILL_HEADER
 from stream.positions.dead_letters import AMOUNT, TRANSACTION, TRUNCATED, VALUES
 from stream.positions.letters import CODE, EPOCH, LETTERS_READ, SCORES_LOST, SOURCE_LOG

@@ -27,7 +27,7 @@ from fraudstream.contract.record_headers import (
     TRACE,
     HeaderFacts,
 )
-from stream.contract.fields import Token
+from fraudstream_client.field_types import Token
 from stream.contract.schema import portable
 from stream.kafka.topics import (
     DEAD_LETTERS,

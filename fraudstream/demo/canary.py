@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fraudstream.demo.commands import CommandLog, CommandRecord
+from fraudstream_client.arms import CANARY, LIVE, WHOLE_BP
 from guards.evidence import BlockCounts, by_share, log_more_evidence_of
-from guards.shares import CANARY, LIVE, WHOLE_BP
 from guards.specs import GuardKind
 from models.artifact import read_artifact
 from models.commands import CommandKind, Event

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from fraudstream.demo.scoreboard import GroundTruth
 from fraudstream.demo.world.population import CURRENCIES, EURO
 from fraudstream.demo.world.rows import Pattern
-from models.policy import Decision
+from fraudstream_client.outputs import Decision
 from shadow.comparison import Comparison
 from shadow.tally import Pair, Shift, Tally
 

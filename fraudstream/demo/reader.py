@@ -14,11 +14,11 @@ from aiokafka import TopicPartition
 from fraudstream.demo.commands import CommandLog
 from fraudstream.demo.comparisons import RevisionComparisons
 from fraudstream.demo.scoreboard import Scoreboard
+from fraudstream_client.validity import ValidScores
 from models.command_decoder import read_command
 from models.commands import Command, Event, read_event
 from shadow.comparison import Comparison, read_comparison
 from stream.clock import now_ms
-from stream.consumer import ValidScores
 from stream.kafka.client import connection_options
 from stream.kafka.stray import PlainConsumer
 from stream.kafka.topics import DEAD_LETTERS, MODEL_CONTROL, MODEL_EVENTS, OUTCOMES, SCORES, SHADOW_SCORES

@@ -14,11 +14,10 @@ import numpy as np
 
 from fraudstream.demo.canary import ArmedDecision
 from fraudstream.demo.world.rows import Pattern
-from guards.shares import CANARY
-from models.policy import Decision
+from fraudstream_client.arms import CANARY
+from fraudstream_client.outputs import Decision, Score
 from models.terms import term_of
 from models.times import stated_ms
-from stream.contract.outputs import Score
 
 FIRST_TERM = 0
 RECENT_MS = 10_000

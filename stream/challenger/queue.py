@@ -9,8 +9,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from guards.shares import CANARY, LIVE
-from models.policy import Decision
+from fraudstream_client.arms import CANARY, LIVE
+from fraudstream_client.outputs import Decision
 from shadow.protocol import Compare, CompareResult
 from stream.clock import Stage
 from stream.control.model_cache import ServingModels

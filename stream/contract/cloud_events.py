@@ -7,10 +7,9 @@ The Kafka protocol binding (https://github.com/cloudevents/spec) leaves a record
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from models.policy import Decision
+from fraudstream_client.incidents import Incident
+from fraudstream_client.outputs import Decision, Outcome, PredictionOutcome, Source
 from models.times import format_time
-from stream.contract.incident import Incident
-from stream.contract.outputs import Outcome, PredictionOutcome, Source
 
 Headers = Sequence[tuple[str, bytes | None]]
 

@@ -5,13 +5,11 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from fraudstream_client.field_types import Time, Token, TransactionId
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.fields import (
     Field,
     KnownFields,
-    Time,
-    Token,
-    TransactionId,
     decode_object,
     key_problem,
     read_fields,

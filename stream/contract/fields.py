@@ -9,27 +9,12 @@ import msgspec
 import numpy as np
 
 from models.errors import InvalidTimeError
-from models.expected import FORM_OF_TOKENS, expected, text_like
+from models.expected import expected
 from models.times import Moment, parse_time_ms
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
 from stream.id_rules import NO_SHAPES, IdRules
 from stream.redaction import shown
-
-Token = Annotated[str, text_like("^[A-Za-z0-9._:@-]{1,64}$", FORM_OF_TOKENS, "a token, never a card number")]
-TransactionId = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-LARGEST_AMOUNT = 10**12
-AmountMinor = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_AMOUNT, description="in the currency's minor unit")]
-CurrencyCode = Annotated[str, text_like("^[A-Z]{3}$", "an ISO 4217 code, such as EUR", "ISO 4217, alphabetic")]
-CountryCode = Annotated[str, text_like("^[A-Z]{2}$", "an ISO 3166-1 alpha-2 code, such as DE", "ISO 3166-1 alpha-2")]
-CategoryCode = Annotated[str, text_like("^[0-9]{4}$", "4 digits", "merchant category code")]
-Latitude = Annotated[float, msgspec.Meta(ge=-90, le=90, description="degrees north")]
-Longitude = Annotated[float, msgspec.Meta(ge=-180, le=180, description="degrees east")]
-Time = Annotated[
-    int | str,
-    msgspec.Meta(description="RFC 3339 with a zone, or integer epoch milliseconds; cut to whole milliseconds"),
-]
-TimeText = Annotated[str, msgspec.Meta(description="RFC 3339, UTC, three decimals")]
 
 DEEPEST = 500
 """The deepest accepted nesting of JSON; decoders' own limits differ between Python versions."""

@@ -1,17 +1,14 @@
 """The record `label/1`: whether a transaction was fraud, as case management reported it, and when."""
 
-from typing import Annotated, Any, Literal, NamedTuple
-
-import msgspec
+from typing import Any, NamedTuple
 
 from features.history.store import Label
+from fraudstream_client.field_types import FraudType, Time, Token, TransactionId
+from fraudstream_client.inputs import Reporter
 from stream.contract.codes import Rejection
 from stream.contract.fields import (
     Field,
     KnownFields,
-    Time,
-    Token,
-    TransactionId,
     decode_object,
     key_problem,
     read_fields,
@@ -22,25 +19,6 @@ from stream.contract.fields import (
 from stream.id_rules import NO_SHAPES, IdRules
 
 SCHEMA = "label/1"
-
-Reporter = Literal["chargeback", "customer", "analyst", "rule"]
-LONGEST_FRAUD_TYPE = 64
-FraudType = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_FRAUD_TYPE)]
-
-
-class LabelRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whether a transaction was fraud, as reported at `labelled_at`."""
-
-    schema: Literal["label/1"] = "label/1"
-    transaction_id: TransactionId
-    card_id: Token
-    fraud: bool
-    labelled_at: Time
-    reported_by: Reporter
-    merchant_id: Token | None = None
-    occurred_at: Time | None = None
-    fraud_type: FraudType | None = None
-
 
 FIELDS: dict[str, Field] = {
     "transaction_id": Field(TransactionId, required=True),

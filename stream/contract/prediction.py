@@ -1,19 +1,16 @@
 """The record `prediction/1`: what a batch job, or a model that is too slow for the stream, predicts about a card."""
 
 import math
-from typing import Annotated, Any, Literal, NamedTuple
-
-import msgspec
+from typing import Any, NamedTuple
 
 from features.history.store import Prediction
+from fraudstream_client.field_types import ModelText, Time, Token
 from models.times import format_time
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.fields import (
     Field,
     KnownFields,
     RawRecord,
-    Time,
-    Token,
     decode_object,
     key_problem,
     read_fields,
@@ -27,21 +24,6 @@ from stream.redaction import shown
 SCHEMA = "prediction/1"
 LARGEST_INTEGER = 2**1023
 """A larger one is no float64."""
-LONGEST_MODEL = 200
-"""Characters of `model`."""
-
-ModelText = Annotated[str, msgspec.Meta(max_length=LONGEST_MODEL, description="what predicted it; free text")]
-
-
-class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What a model predicts about a card, computed at `computed_at`; `value` is null where it has no prediction."""
-
-    schema: Literal["prediction/1"] = "prediction/1"
-    card_id: Token
-    name: Token
-    value: float | None
-    computed_at: Time
-    model: ModelText | None = None
 
 
 def _finite(value: float) -> Rejection | None:

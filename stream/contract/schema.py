@@ -5,16 +5,13 @@ from typing import Any
 
 import msgspec
 
+from fraudstream_client.field_types import NO_NEWLINE_BEHIND
+from fraudstream_client.incidents import Incident
+from fraudstream_client.inputs import LabelRecord, PredictionRecord, TransactionRecord
+from fraudstream_client.outputs import AlertExplanation, Outcome, PredictionOutcome, Score
 from models.commands import Command, Event
-from models.expected import NO_NEWLINE_BEHIND
 from shadow.comparison import Comparison
 from stream.contract.erasure import ErasureRecord
-from stream.contract.explanation import AlertExplanation
-from stream.contract.incident import Incident
-from stream.contract.label import LabelRecord
-from stream.contract.outputs import Outcome, PredictionOutcome, Score
-from stream.contract.prediction import PredictionRecord
-from stream.contract.transaction import TransactionRecord
 
 RECORDS = MappingProxyType(
     {

@@ -10,23 +10,26 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
+from fraudstream_client.field_types import (
+    AmountMinor,
+    CategoryCode,
+    CountryCode,
+    CurrencyCode,
+    Latitude,
+    Longitude,
+    Time,
+    Token,
+    TransactionId,
+)
+from fraudstream_client.inputs import Channel
 from models.times import Moment, format_time
 from stream.contract import erasure
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.fields import (
     ORDINARY_VALUE_BYTES,
-    AmountMinor,
-    CategoryCode,
-    CountryCode,
-    CurrencyCode,
     Field,
     KnownFields,
-    Latitude,
-    Longitude,
     RawRecord,
-    Time,
-    Token,
-    TransactionId,
     decode_object,
     key_problem,
     known_country,
@@ -50,30 +53,6 @@ _MARK = re.compile(rb"([0-9a-f]{16}):(0|[1-9][0-9]{0,14})")
 Headers = Sequence[tuple[str, bytes | None]]
 
 
-class TransactionRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A card payment to decide."""
-
-    schema: _Schema = SCHEMA
-    transaction_id: TransactionId
-    card_id: Token
-    merchant_id: Token
-    occurred_at: Time
-    amount_minor: AmountMinor
-    currency: CurrencyCode
-    kind: Literal["authorization"] = "authorization"
-    account_id: Token | None = None
-    customer_id: Token | None = None
-    device_id: Token | None = None
-    mcc: CategoryCode | None = None
-    channel: Literal["pos", "ecommerce", "moto", "atm"] | None = None
-    merchant_country: CountryCode | None = None
-    card_country: CountryCode | None = None
-    latitude: Latitude | None = None
-    longitude: Longitude | None = None
-    merchant_amount_minor: AmountMinor | None = None
-    merchant_currency: CurrencyCode | None = None
-
-
 class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
     """The fields of a `TransactionRecord` as they are decoded.
 
@@ -92,7 +71,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     customer_id: str | None = None
     device_id: str | None = None
     mcc: str | None = None
-    channel: Literal["pos", "ecommerce", "moto", "atm"] | None = None
+    channel: Channel | None = None
     merchant_country: str | None = None
     card_country: str | None = None
     latitude: Latitude | None = None
@@ -128,7 +107,7 @@ FIELDS: dict[str, Field] = {
     "customer_id": Field(Token, required=False, no_card=True),
     "device_id": Field(Token, required=False, no_card=True),
     "mcc": Field(CategoryCode, required=False),
-    "channel": Field(Literal["pos", "ecommerce", "moto", "atm"], required=False),
+    "channel": Field(Channel, required=False),
     "merchant_country": Field(CountryCode, required=False, check=known_country),
     "card_country": Field(CountryCode, required=False, check=known_country),
     "latitude": Field(Latitude, required=False),

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from fraudstream_client.validity import trace_headers
 from models.commands import Event, EventKind
 from models.event_log import EventLog
 from models.lineup import Candidates, Lineup
@@ -21,7 +22,6 @@ from models.terms import Term
 from models.two_persons import NOBODY
 from models.worker_records import WorkerRecords
 from stream.clock import now_ns
-from stream.consumer import trace_headers
 from stream.engine.batches import Record
 from stream.engine.publisher import Headers
 from stream.engine.tracing import NoOperationTracing, OperationTracing

@@ -17,6 +17,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
+from fraudstream_client.validity import trace_headers
 from guards.excluded import exclusion_key_check, is_hash
 from models.command_decoder import read_command
 from models.commands import ABOUT_PARTITIONS, Command, Event, EventKind, UnreadableRecord
@@ -30,7 +31,6 @@ from models.signing import Seal
 from models.two_persons import Rules, Sealed, judge_sealed
 from models.verdict_events import Origin, unreadable_event, verdict_event
 from stream.clock import now_ms
-from stream.consumer import trace_headers
 from stream.control.announcements import new_origin, outcome_attributes
 from stream.control.backlog import last_record
 from stream.control.estate import Estate

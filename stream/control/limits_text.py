@@ -1,6 +1,7 @@
 """Limits in words, as commands, logs and histories show them."""
 
-from guards.shares import WHOLE_BP, share_text
+from fraudstream_client.arms import WHOLE_BP
+from guards.shares import share_text
 from models.let_through import LetThrough
 from models.limits import Limits
 from models.volume import VolumeBudget

@@ -13,7 +13,7 @@ from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
-from guards.shares import CANARY
+from fraudstream_client.arms import CANARY
 from models.arms import Split
 from models.deadline import in_thread
 from models.decline_cap import DeclineCap

@@ -12,8 +12,8 @@ import msgspec
 from aiokafka import TopicPartition
 
 from features.redis.progress import LogPart, TopicName
-from stream.consumer import Standing
-from stream.contract.outputs import Count
+from fraudstream_client.field_types import Count
+from fraudstream_client.validity import Standing
 from stream.positions.offsets import Decision, Position, parse_metadata
 from stream.settings import Settings
 

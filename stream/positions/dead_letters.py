@@ -13,8 +13,9 @@ from typing import Literal, NamedTuple
 import msgspec
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from fraudstream_client.field_types import LARGEST_AMOUNT
 from stream.contract.codes import DeadLetterCode
-from stream.contract.fields import LARGEST_AMOUNT, ORDINARY_VALUE_BYTES
+from stream.contract.fields import ORDINARY_VALUE_BYTES
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.transaction import backfill_mark
 from stream.engine.batches import Record, size_of

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
-from stream.consumer import Standing, place_of
+from fraudstream_client.validity import Standing, place_of
 from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.kafka.client import require_topic
 from stream.positions.offsets import read_decision

@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from fraudstream_client.validity import log_and_offset
 from models.judge import InputTopic
-from stream.consumer import log_and_offset
 from stream.contract.codes import Rejection
 from stream.contract.fields import KnownFields, decode_object
 from stream.engine.fetcher import LogConsumer

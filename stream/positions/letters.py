@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudstream_client.validity import place_of
 from models.terms import Term, term_of
-from stream.consumer import place_of
 from stream.engine.batches import Record
 
 LETTERS_READ = "letters-read"

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from aiokafka.structs import OffsetAndMetadata
 
+from fraudstream_client.validity import log_and_offset
 from models.judge import InputTopic
 from models.logs import AcceptedLoss, Logs
-from stream.consumer import log_and_offset
 from stream.positions.commit_copies import CommitCopy
 from stream.positions.offsets import ResumePoint, is_topic_note, read_topic_note
 

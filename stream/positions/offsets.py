@@ -12,10 +12,11 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from guards.records import RULE, after_rules
-from guards.shares import LIVE
+from fraudstream_client.arms import LIVE
+from fraudstream_client.field_types import AmountMinor, Count, CurrencyCode, LogNumber, Offset, TimeText
+from fraudstream_client.outputs import RULE, Overruled, after_rules
+from fraudstream_client.validity import Standing, log_and_offset, place_of
 from models import policy
-from models.commands import LogNumber
 from models.decline_cap import (
     DECLINE_CAP,
     LONGEST_ARM,
@@ -36,9 +37,6 @@ from models.let_through import (
 )
 from models.limits import LimitState
 from models.terms import term_of
-from stream.consumer import Standing, log_and_offset, place_of
-from stream.contract.fields import AmountMinor, CurrencyCode, TimeText
-from stream.contract.outputs import Count, Offset, Overruled
 from stream.engine.unpacking import FetchedRecord
 from stream.positions.letters import MOST_CLAIMS, Claim, letters_read_of
 

@@ -21,8 +21,8 @@ from features.history.store import PARTIES, Entity, Ints, RetentionPolicy
 from features.redis.damage import DamagedHistory
 from features.redis.progress import LogPart, TopicName
 from features.redis.store import RedisStore
+from fraudstream_client.validity import place_of
 from stream.clock import now_ms
-from stream.consumer import place_of
 from stream.engine.batches import Record
 from stream.fates import Phase, is_retried
 from stream.recovery.reapply import (

@@ -20,9 +20,9 @@ from features.history.store import Ints, RetentionPolicy
 from features.redis.labels import Originals, Place, ReadOriginals
 from features.redis.progress import LogPart, PartProgress, PartReport, TopicName
 from features.redis.store import RedisStore, StoreOptions
+from fraudstream_client.validity import log_and_offset
 from models.signing import KEY_HEADER
 from stream.clock import now_ms
-from stream.consumer import log_and_offset
 from stream.engine.batches import Record, in_thread_if_large, size_of
 from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.fates import Phase, is_retried

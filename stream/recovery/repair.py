@@ -18,7 +18,7 @@ from features.history.store import Entity, RetentionPolicy
 from features.redis.progress import NO_END, LogPart, PartProgress, TopicName
 from features.redis.retention import NO_COVERAGE, Coverage, EpochCoverage
 from features.redis.store import RedisStore
-from stream.consumer import log_and_offset, place_of
+from fraudstream_client.validity import log_and_offset, place_of
 from stream.recovery.reapply import (
     FULL_SPEED,
     THROTTLED,

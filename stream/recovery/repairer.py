@@ -17,8 +17,8 @@ from features.redis.progress import LogPart, TopicName
 from features.redis.retention import Coverage, EpochCoverage
 from features.redis.store import RedisStore
 from features.vector.sets import FeatureSets
+from fraudstream_client.validity import place_of
 from models.problems import Problem, ProblemCode
-from stream.consumer import place_of
 from stream.control.model_cache import ServingModels
 from stream.engine.transport import BatchConsumer
 from stream.fates import Phase, is_retried

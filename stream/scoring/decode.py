@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from features.history.records import HAS_PLACE, pack_place, pack_traits
 from features.history.store import Transactions
-from stream.consumer import place_of
+from fraudstream_client.validity import place_of
 from stream.contract.codes import DeadLetterCode, Rejection
 from stream.contract.iso import CURRENCY_DECIMALS
 from stream.contract.label import ParsedLabel, read_label

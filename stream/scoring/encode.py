@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.history.store import NOWHERE, Entity, Observed
-from guards.shares import LIVE
-from models.policy import Decision
+from fraudstream_client.arms import LIVE
+from fraudstream_client.outputs import DecidedBy, Decision, ModelName, Overruled, Positions, Score, Source
 from models.times import format_time, formatted
 from stream.contract.cloud_events import ScoreEvents, without_event_headers
-from stream.contract.outputs import DecidedBy, ModelName, Overruled, Positions, Score, Source
 from stream.contract.transaction import Transaction
 from stream.engine.batches import Record
 from stream.engine.publisher import Headers, Outgoing

@@ -5,12 +5,11 @@ Emitting a fact has no effect on the worker, which never waits for a listener.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
-from features.history.store import LabelStatus, PredictionStatus
-from models.policy import Decision
+from fraudstream_client.outputs import Decision, LabelStatus, PredictionStatus
 from stream.clock import Stage
-from stream.contract.explanation import ExplanationOutcome
 from stream.engine.batches import Record
 from stream.positions.dead_letters import DeadLetter
 from stream.scoring.encode import Scored
@@ -127,6 +126,23 @@ class Reapplied:
 
     topic: Literal["transactions", "labels", "predictions"]
     count: int
+
+
+class ExplanationOutcome(StrEnum):
+    """What became of an alert, as metrics and the log have it."""
+
+    EXPLAINED = "explained"
+    """It has the reasons of the model that decided."""
+    BY_RULES = "by_rules"
+    """No model decided: the rules are named."""
+    NO_FEATURES = "no_features"
+    """The score carries no features, so there is nothing to explain by."""
+    OTHER_FEATURES = "other_features"
+    """The score's features are not those of its model."""
+    OTHER_SCORE = "other_score"
+    """The model gives another score for these features than the record states."""
+    INEXACT = "inexact"
+    """The contributions do not sum to the raw score within 1e-9."""
 
 
 @dataclass(frozen=True, slots=True)

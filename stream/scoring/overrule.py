@@ -10,13 +10,12 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec import structs
 
-from guards.shares import LIVE
+from fraudstream_client.arms import LIVE
+from fraudstream_client.outputs import DecidedBy, Decision, Overruled, Score
 from models.decline_cap import DECLINE_CAP, DeclineCap, DeclineWindow, DeclineWindows, overrule
 from models.let_through import LET_THROUGH, DeclinedPayment, LetThrough, LetThroughTotals, draw_lots
 from models.limits import LimitState
-from models.policy import Decision
 from models.times import day_of
-from stream.contract.outputs import DecidedBy, Overruled, Score
 from stream.engine.batches import Record
 from stream.scoring.encode import Judgement, Scored
 

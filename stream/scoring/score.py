@@ -20,12 +20,12 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from features.errors import FormulaError
-from guards.shares import CANARY, LIVE
+from fraudstream_client.arms import CANARY, LIVE
+from fraudstream_client.outputs import DecidedBy, Decision, ModelName, Overruled
 from models.errors import ScoringError
 from models.list_rules import RuleMatcher, Ruling, rulings_of
 from models.loading import Model
-from models.policy import Decision, Payments, bands
-from stream.contract.outputs import DecidedBy, ModelName, Overruled
+from models.policy import Payments, bands
 from stream.control.model_cache import ServingModels
 from stream.scoring.encode import UNDECIDABLE, Judgement
 

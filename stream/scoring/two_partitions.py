@@ -14,7 +14,7 @@ from features.history.history import seen_by, visible
 from features.history.store import Histories, Ints, LongHistory
 from features.history.views import spans_of
 from features.vector.vectorise import KERNEL
-from stream.consumer import OFFSETS_OF_A_LOG
+from fraudstream_client.validity import OFFSETS_OF_A_LOG
 
 CARD_ON_TWO_PARTITIONS = "card_on_two_partitions"
 """The entry of `degraded`: the order of this card's transactions is not that of any partition."""

@@ -27,15 +27,12 @@ from opentelemetry.sdk.metrics.export import (
 )
 from prometheus_client import CollectorRegistry
 
-from features.history.store import LabelStatus, PredictionStatus
-from guards.shares import LIVE
+from fraudstream_client.arms import LIVE
+from fraudstream_client.outputs import DecidedBy, Decision, LabelStatus, PredictionStatus
 from models.decline_cap import DECLINE_CAP
 from models.let_through import LET_THROUGH
-from models.policy import Decision
 from stream.clock import Stage, now_ms
 from stream.contract.codes import DeadLetterCode
-from stream.contract.explanation import ExplanationOutcome
-from stream.contract.outputs import DecidedBy
 from stream.contract.transaction import Transaction
 from stream.kafka.topics import LABELS, PREDICTIONS, TRANSACTIONS
 from stream.scoring.encode import HISTORY_INCOMPLETE, HISTORY_YOUNG, UNDECIDABLE, Judgement, Scored
@@ -43,6 +40,7 @@ from stream.scoring.facts import (
     AlertsExplained,
     Compared,
     Decided,
+    ExplanationOutcome,
     Fact,
     LabelsApplied,
     LateLetters,

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
+from fraudstream_client.validity import log_and_offset
 from models.problems import Problem, ProblemCode
-from stream.consumer import log_and_offset
 from stream.control.announcements import AnswerNames, CandidateAnswers, ProbeOutcome, own_name_only
 from stream.control.follower import Follower
 from stream.control.model_cache import LoadedModels

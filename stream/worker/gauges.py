@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from features.history.store import Entity
 from features.redis.cache import CacheStats
-from guards.shares import CANARY, WHOLE_BP
+from fraudstream_client.arms import CANARY, WHOLE_BP
 from models.times import day_of
 from stream.clock import now_ms
 from stream.code_version import code_version

@@ -14,12 +14,14 @@ from typing import NamedTuple, Protocol, cast
 import msgspec
 
 from features.history.store import HistoryStore, LabelResult
+from fraudstream_client.field_types import LONGEST_FRAUD_TYPE
+from fraudstream_client.inputs import Reporter
+from fraudstream_client.outputs import Outcome, Positions, Source
 from models.times import format_time
 from stream.clock import Stopwatch
 from stream.contract.cloud_events import headers_of_outcome
 from stream.contract.codes import Rejection
-from stream.contract.label import LONGEST_FRAUD_TYPE, ParsedLabel, Reporter
-from stream.contract.outputs import Outcome, Positions, Source
+from stream.contract.label import ParsedLabel
 from stream.engine.batches import Batch, Record, in_thread_if_large, size_of
 from stream.engine.publisher import Outgoing, Publisher
 from stream.errors import StaleBatchError

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 
 from features.vector import vectorise
-from guards.shares import CANARY, share_text
+from fraudstream_client.arms import CANARY
+from guards.shares import share_text
 from models import tree_kernel
 from models.arms import Arm
 from models.commands import CommandKind, Event, EventKind

@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from fraudstream_client.validity import place_of
 from models.limits import LimitState
-from stream.consumer import place_of
 from stream.engine.batches import in_thread_if_large
 from stream.engine.publisher import Destination, Outgoing, Published
 from stream.errors import StaleBatchError

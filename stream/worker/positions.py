@@ -14,9 +14,9 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError, RebalanceInProgressError
 
-from guards.shares import LIVE
+from fraudstream_client.arms import LIVE
+from fraudstream_client.validity import place_of
 from models.terms import Term
-from stream.consumer import place_of
 from stream.control.announcements import Cutover, Handover, announce
 from stream.control.follower import Follower
 from stream.engine.batches import Commit

@@ -12,13 +12,13 @@ from typing import Any, Protocol
 import msgspec
 
 from features.history.predictions import is_late
-from features.history.store import HistoryStore, PredictionResult, PredictionStatus
+from features.history.store import HistoryStore, PredictionResult
 from features.vector.sets import FeatureSets
+from fraudstream_client.outputs import PredictionOutcome, PredictionPositions, PredictionStatus, Source
 from models.times import format_time
 from stream.clock import Stopwatch
 from stream.contract.cloud_events import headers_of_outcome
 from stream.contract.codes import Rejection
-from stream.contract.outputs import PredictionOutcome, PredictionPositions, Source
 from stream.engine.batches import Batch, Record, in_thread_if_large, size_of
 from stream.engine.publisher import Outgoing, Publisher
 from stream.errors import StaleBatchError

@@ -9,7 +9,7 @@ from collections.abc import Container, Mapping
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from stream.consumer import Standing, place_of
+from fraudstream_client.validity import Standing, place_of
 from stream.control.follower import Follower
 from stream.positions.letters import LETTERS_READ, SCORES_LOST, first_needed
 from stream.positions.offsets import Position, ResumePoint

@@ -16,8 +16,8 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 
+from fraudstream_client.validity import log_and_offset
 from models.terms import Term
-from stream.consumer import log_and_offset
 from stream.control.follower import Follower
 from stream.engine.fetcher import LogConsumer, open_consumer
 from stream.kafka.bounds import OffsetBounds, ends_of_all

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from aiokafka import TopicPartition
 from aiokafka.errors import RebalanceInProgressError
 
+from fraudstream_client.validity import Standing, log_and_offset
 from models.judge import InputTopic
-from stream.consumer import Standing, log_and_offset
 from stream.control.follower import Follower
 from stream.kafka.topics import TRANSACTIONS
 from stream.positions.inputs import InputReader

@@ -13,7 +13,7 @@ import numpy as np
 from confluent_kafka import KafkaException, Message
 
 from campaigns.witness import opened_at
-from stream.consumer import Standing, ValidScores
+from fraudstream_client.validity import Standing, ValidScores
 
 AWAY_SECONDS = (1.0, 12.0)
 READ_SECONDS = (0.2, 2.0)

@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from campaigns.facts import Record, scores_of
 from campaigns.oracle import Reading
 from campaigns.traffic import QUIET, Payment
-from stream.consumer import ValidScores
+from fraudstream_client.validity import ValidScores
 from support.paths import HOUSE, SUPPORT
 
 POLL_SECONDS = 0.5

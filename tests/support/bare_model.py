@@ -3,8 +3,9 @@
 from typing import Any
 
 from features.vector.sets import load_sets
+from fraudstream_client.outputs import Decision
 from models.loading import RowTimes
-from models.policy import Decision, Policy
+from models.policy import Policy
 
 DEFAULT = load_sets("").newest
 

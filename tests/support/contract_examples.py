@@ -13,12 +13,20 @@ import msgspec
 import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1]))  # run as a program, this has to find `support`
-from features.history.store import LabelStatus, PredictionStatus
 from features.memory_store import MemoryStore
 from features.reasons import ReasonTable
 from features.vector.sets import Vectors, load_sets
 from fraudstream.ops.repair.erasing import CardErasure
 from fraudstream.ops.watch.explanations.explain import explain
+from fraudstream_client.outputs import (
+    LabelStatus,
+    Outcome,
+    PredictionOutcome,
+    PredictionPositions,
+    PredictionStatus,
+    Score,
+    Source,
+)
 from models.commands import encode
 from models.loading import Model
 from models.policy import Policy
@@ -26,7 +34,6 @@ from models.signing import Role, SealScope
 from shadow.comparison import Result, compare, encode_comparison, read_decided
 from stream.contract.cloud_events import Headers, ScoreEvents, event_of_incident, headers_of_outcome
 from stream.contract.codes import DeadLetterCode
-from stream.contract.outputs import Outcome, PredictionOutcome, PredictionPositions, Score, Source
 from stream.control.keys import Signer
 from stream.control.model_cache import ServingModels
 from stream.engine.publisher import Outgoing

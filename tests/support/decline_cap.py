@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from stream.contract.outputs import Overruled, Score
+from fraudstream_client.outputs import Overruled, Score
 
 CAPPED = Overruled("decline_cap", "decline")  # type: ignore[arg-type]
 """What the score of an overruled decline says."""

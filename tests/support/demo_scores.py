@@ -14,13 +14,12 @@ from fraudstream.demo.shell import CommandRun
 from fraudstream.demo.summary import RunFacts
 from fraudstream.demo.view import View
 from fraudstream.demo.world.rows import Pattern
+from fraudstream_client.outputs import DecidedBy, Decision, ModelName, Positions, Score, Source
 from models.commands import Command, CommandKind, Event, EventKind
-from models.policy import Decision
 from models.problems import Problem
 from models.times import format_time
 from shadow.comparison import Comparison, Side
 from shadow.comparison import Source as ComparisonSource
-from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source
 
 OLD, NEW = "a" * 64, "b" * 64
 MODELS = {OLD: "plain", NEW: "better"}

@@ -16,10 +16,10 @@ from fraudstream.ops.watch.incidents.commands import AcceptedCommands, command_l
 from fraudstream.ops.watch.incidents.fold import FoldState
 from fraudstream.ops.watch.incidents.notices import incident_of
 from fraudstream.ops.watch.incidents.reader import IncidentReader
+from fraudstream_client.incidents import Incident
 from models.commands import CommandKind, Event, EventKind
 from models.times import format_time
 from stream.contract.codes import DeadLetterCode
-from stream.contract.incident import Incident
 from stream.engine.unpacking import FetchedRecord
 from stream.positions.dead_letters import DeadLetter, LetterOrigin
 from stream.settings import Settings

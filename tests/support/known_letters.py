@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from stream.consumer import place_of
+from fraudstream_client.validity import place_of
 from stream.positions.letters import NO_EPOCH, Claim, Letter, LetterColumns
 
 

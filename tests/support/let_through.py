@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from stream.contract.outputs import Overruled, Score
+from fraudstream_client.outputs import Overruled, Score
 
 PASSED = Overruled("let_through", "decline")  # type: ignore[arg-type]
 """What the score of a decline says that was let through."""

@@ -9,6 +9,7 @@ import msgspec
 
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
+from fraudstream_client.outputs import Score
 from models.arms import Canary, Split
 from models.decline_cap import DeclineCap, DeclineWindow
 from models.let_through import LetThrough
@@ -18,7 +19,6 @@ from models.loading import Model, RowTimes
 from models.logs import Logs
 from models.policy import Policy
 from models.terms import Term
-from stream.contract.outputs import Score
 from stream.control.model_cache import ArmModels, ServingModels
 from stream.engine.batches import Commit, CommitLedger
 from stream.engine.publisher import Destination, Outgoing, Published

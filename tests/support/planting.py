@@ -116,8 +116,10 @@ class Checkout:
         return ran.returncode, ran.stdout + ran.stderr
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        # Without bytecode: a module that is planted and restored within a second has one that looks up to date.
-        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "500"}
+        # Without bytecode: a module that is planted and restored within a second has one that looks up to date. The
+        # environment has the client of the checkout that it was made for.
+        client = str(self.root / "clients/python")
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "500", "PYTHONPATH": client}
         command = [self._python, *arguments]
         return subprocess.run(
             command, cwd=self.root, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False

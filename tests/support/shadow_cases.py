@@ -6,10 +6,9 @@ import numpy as np
 from aiokafka.errors import KafkaError
 
 from features.history.store import Entity, Fate, Histories, Observed
+from fraudstream_client.outputs import DecidedBy, Decision
 from models.commands import CommandKind, Event
-from models.policy import Decision
 from models.times import format_time
-from stream.contract.outputs import DecidedBy
 from stream.control.model_cache import ServingModels
 from stream.engine.publisher import Publisher
 from stream.scoring.decode import decode

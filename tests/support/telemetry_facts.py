@@ -6,12 +6,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from features.history.store import LabelStatus, PredictionStatus
-from models.policy import Decision
+from fraudstream_client.outputs import DecidedBy, Decision, LabelStatus, ModelName, Overruled, PredictionStatus
 from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode
-from stream.contract.explanation import ExplanationOutcome
-from stream.contract.outputs import DecidedBy, ModelName, Overruled
 from stream.contract.transaction import Transaction
 from stream.engine.publisher import Outgoing
 from stream.positions.dead_letters import DeadLetter
@@ -20,6 +17,7 @@ from stream.scoring.facts import (
     AlertsExplained,
     Compared,
     Decided,
+    ExplanationOutcome,
     Fact,
     LabelsApplied,
     LateLetters,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from features.history import records
 from features.history.records import Trait
-from models.policy import Decision
+from fraudstream_client.outputs import Decision
 from stream.contract.iso import COUNTRIES, CURRENCY_DECIMALS
 
 INTEGERS = frozenset(

@@ -20,8 +20,8 @@ from fraudstream.lab.dataset.columns import ANY_TEXT, IDENTIFIER, NUMBER, TIME
 from fraudstream.lab.dataset.database import MEMORY_MB, connect, quoted
 from fraudstream.lab.dataset.errors import PredictionsFileError
 from fraudstream.lab.dataset.input_table import Column, ColumnCheck, Need, TableLayout, read_table
+from fraudstream_client.field_types import LONGEST_MODEL
 from models.times import format_time
-from stream.contract.prediction import LONGEST_MODEL
 
 DATABASE = "predictions.duckdb"
 """Name of the database in its folder; it stays there after `close`."""

@@ -28,10 +28,10 @@ from fraudstream.lab.evaluation.figures import (
 )
 from fraudstream.lab.evaluation.payments import EvaluatedPayments
 from fraudstream.lab.evaluation.slices import PaymentSlice, segment_slices
+from fraudstream_client.outputs import Decision
 from metrics.bootstrap import BootstrapPlan
 from metrics.columns import Bools, Floats, ratios
 from metrics.money import CostMatrix, DecisionCode, MoneySums, amounts_by_currency, decision_pairs
-from models.policy import Decision
 
 SUMS_PLAN = BootstrapPlan(draws=1_000)
 RANKING_PLAN = BootstrapPlan(draws=300)

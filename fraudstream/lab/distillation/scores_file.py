@@ -16,7 +16,7 @@ from fraudstream.lab.dataset.file import DATABASE
 from fraudstream.lab.dataset.input_table import Column, ColumnCheck, Need, TableLayout, read_table
 from fraudstream.lab.dataset.output import is_parquet, without_apostrophe
 from fraudstream.lab.distillation.request import ScoresFileError
-from models.policy import Decision
+from fraudstream_client.outputs import Decision
 
 _MEMORY_MB = 1_024
 _LAYOUT = TableLayout(

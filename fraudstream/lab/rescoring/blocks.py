@@ -13,8 +13,9 @@ from fraudstream.lab.rescoring.rescore import Models, payments_of, usable_model
 from fraudstream.lab.rescoring.shard_output import block_vectors
 from fraudstream.lab.rescoring.tasks import DECIDE, FATES
 from fraudstream.lab.rescoring.workdir import Workdir
+from fraudstream_client.outputs import Decision
 from models.loading import Model
-from models.policy import Decision, bands
+from models.policy import bands
 
 FATE_NAMES = np.array([fate.value for fate in FATES], object)
 

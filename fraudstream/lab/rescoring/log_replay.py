@@ -20,8 +20,8 @@ from fraudstream.lab.rescoring.stages import TaskPool, run_passes
 from fraudstream.lab.rescoring.topic_reader import TopicPart, open_reader
 from fraudstream.lab.rescoring.topic_run import PreparedRange, prepare
 from fraudstream.lab.rescoring.topic_tables import EntityFilter
+from fraudstream_client.outputs import Score
 from models.times import format_time
-from stream.contract.outputs import Score
 from stream.kafka.topics import TRANSACTIONS
 from stream.scoring.decode import decode
 from stream.settings import Settings

@@ -12,9 +12,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from fraudstream_client.outputs import PredictionOutcome
 from models.times import parse_time_ms
 from stream.contract.codes import Rejection
-from stream.contract.outputs import PredictionOutcome
 from stream.id_rules import NO_SHAPES, IdRules
 from stream.readers import UNREADABLE
 from stream.recovery.replayed_input import ReplayedInput

@@ -21,11 +21,11 @@ from fraudstream.lab.rescoring.rescore import deciding_model, different, overrul
 from fraudstream.lab.rescoring.topic_reader import TopicPart, TopicReader, open_reader
 from fraudstream.lab.rescoring.topic_tables import softens_rule
 from fraudstream.ops.rollout.outcomes.costs import costs_text
+from fraudstream_client.outputs import Decision, Overruled, Score
+from fraudstream_client.validity import Standing
 from models.decline_cap import DECLINE_CAP
 from models.loading import Model
-from models.policy import Decision, Floats, Payments, bands
-from stream.consumer import Standing
-from stream.contract.outputs import Overruled, Score
+from models.policy import Floats, Payments, bands
 from stream.control.log_reader import LogReader
 from stream.deciding_settings import DecidingSettings, deciding_settings
 from stream.kafka.topics import SCORES, silent_scores

@@ -12,15 +12,14 @@ from features.history.store import Ints
 from features.vector.sets import FeatureSets
 from fraudstream.lab.rescoring.history_pass import Flags
 from fraudstream.lab.rescoring.request import UnknownModelError
-from guards.records import RULE
+from fraudstream_client.outputs import RULE, DecidedBy, Decision
 from models.decline_cap import DECLINE_CAP
 from models.errors import ModelError, ScoringError
 from models.list_rules import RuleMatcher
 from models.loading import Model, load, load_for_replay
-from models.policy import Decision, Payments, bands
+from models.policy import Payments, bands
 from models.problems import Problem, ProblemCode
 from models.repository import Repository
-from stream.contract.outputs import DecidedBy
 from stream.control.probes import probe_vectorisers
 from stream.control.trusted_models import ModelPlace
 from stream.scoring.score import LIVE_MODEL_FAILED, decide_by_rules

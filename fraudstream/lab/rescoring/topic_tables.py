@@ -19,12 +19,12 @@ from features.vector.sets import FeatureSets
 from fraudstream.lab.dataset.database import columns_of
 from fraudstream.lab.rescoring.erased import CREATE_ERASURES
 from fraudstream.lab.rescoring.prediction_tables import PredictionTables
+from fraudstream_client.outputs import Outcome, Score
+from fraudstream_client.validity import ValidScores
 from models.decline_cap import DECLINE_CAP
 from models.signing import KEY_HEADER
 from models.times import parse_time_ms
-from stream.consumer import ValidScores
 from stream.contract.codes import Rejection
-from stream.contract.outputs import Outcome, Score
 from stream.id_rules import NO_SHAPES, IdRules
 from stream.readers import UNREADABLE, is_of_prediction
 from stream.recovery.replayed_input import ReplayedInput

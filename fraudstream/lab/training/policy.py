@@ -15,11 +15,12 @@ from features.history.store import Ints
 from fraudstream.lab.training.calibrators import log_loss
 from fraudstream.lab.training.evaluation import choose_policy
 from fraudstream.lab.training.request import PolicyWish, Shares, UnusableModelError
+from fraudstream_client.outputs import Decision
 from metrics.alerts import AlertCounts
 from metrics.calibration import calibration_error, equal_counts, reliability
 from models.cost_policy import CostPolicy
 from models.list_rules import RuleSet
-from models.policy import Decision, Floats, Payments, Policy
+from models.policy import Floats, Payments, Policy
 from models.times import format_time
 from models.volume import AlertBudget, Allowance, ExpectedVolume
 

@@ -21,11 +21,11 @@ import msgspec
 from features.declaration import DAY_MS, FeatureSet
 from features.vector.sets import FeatureSets
 from fraudstream.lab.training.policy_facts import PolicyFacts
+from fraudstream_client.field_types import FORM_OF_TOKENS
 from models.artifact import Parameter, Provenance
 from models.calibration import CalibrationMethod
 from models.commands import Token
 from models.cost_policy import CostPolicy
-from models.expected import FORM_OF_TOKENS
 from models.list_rules import RuleSet
 from models.model_text import MOST_LEAVES
 from models.policy import Policy

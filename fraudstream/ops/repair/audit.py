@@ -18,8 +18,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudstream_client.validity import OFFSETS_OF_A_LOG
 from models.logs import Logs, LostRange
-from stream.consumer import OFFSETS_OF_A_LOG
 from stream.contract.codes import Rejection
 from stream.contract.transaction import ParsedTransaction, backfill_mark, read_accepted_transaction
 from stream.control.client import read_fold

@@ -17,11 +17,11 @@ from fraudstream.ops.rollout.guard import status as rollout_status
 from fraudstream.ops.rollout.guard.finding import Limits
 from fraudstream.ops.rollout.guard.presence import NO_GUARD, WITHOUT_A_GUARD
 from fraudstream.ops.watch.incidents.told import SHORT_ID, ToldIncident, read_incidents
+from fraudstream_client.incidents import Severity
 from guards.shares import share_text
 from models.lineup import Lineup
 from models.times import format_time
 from stream.clock import now_ms
-from stream.contract.incident import Severity
 from stream.kafka.topics import TRANSACTIONS
 from stream.scan import scan_topic
 from stream.settings import PREFIX, Settings

@@ -11,9 +11,10 @@ import pytest
 from features.aggregates import Aggregate
 from features.declaration import DAY_MS, HOUR_MS, FeatureSet
 from features.default_set import FEATURES
-from features.history.store import HistoryStore, Label, LabelResult, LabelStatus
+from features.history.store import HistoryStore, Label, LabelResult
 from features.rows import merchant
 from features.vector.vectorise import vectorise
+from fraudstream_client.outputs import LabelStatus
 from support.features.recount import Row, label, transaction, transactions
 from support.features.stores import DEFAULT, STORES, Servers, opened
 

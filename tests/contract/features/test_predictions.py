@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from features.history.store import Entity, HistoryStore, Prediction, PredictionStatus
+from features.history.store import Entity, HistoryStore, Prediction
 from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
+from fraudstream_client.outputs import PredictionStatus
 from support.examples import examples
 from support.features.prediction_recount import HOUR_MS, READING, START_MS, made
 from support.features.recount import label, transaction, transactions

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from features.declaration import DAY_MS, FeatureSet
 from features.default_set_2 import FEATURES
 from features.history import append, records
-from features.history.store import NOWHERE, Entity, Fate, HistoryStore, LabelStatus, Observed
+from features.history.store import NOWHERE, Entity, Fate, HistoryStore, Observed
 from features.memory_store import MemoryStore
 from features.redis import session
 from features.redis.store import StoreOptions
 from features.rows import device
 from features.vector.vectorise import vectorise
+from fraudstream_client.outputs import LabelStatus
 from support.examples import examples
 from support.features.recount import Row, label, transaction, transactions
 from support.features.stores import DEFAULT, STORES, Servers, opened

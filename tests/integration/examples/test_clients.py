@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from stream.consumer import ValidScores, trace_of
+from fraudstream_client.validity import ValidScores, trace_of
 from support.example_clients import Decision, NoToolchain, RunningConsumer, built, run_program, send
 from support.example_commands import CLIENTS, ExampleClient
 from support.fleet.fleet import Fleet, until

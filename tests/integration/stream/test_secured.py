@@ -20,9 +20,9 @@ from features.redis.client import COMMANDS
 from features.redis.store import RedisStore
 from fraudstream.cli.main import main
 from fraudstream.demo.services.errors import NotReady
+from fraudstream_client.outputs import Score
+from fraudstream_client.validity import ValidScores
 from models.policy import Policy
-from stream.consumer import ValidScores
-from stream.contract.outputs import Score
 from stream.errors import SettingsError
 from stream.kafka.client import check_tls_files, connection_options, explain_error, producer_options
 from stream.kafka.topics import check_readable

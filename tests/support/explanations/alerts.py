@@ -7,10 +7,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from fraudstream_client.outputs import DecidedBy, Decision, ModelName, Positions, Score, Source
 from models.loading import Model, load_for_replay
-from models.policy import Decision
 from models.repository import Repository
-from stream.contract.outputs import DecidedBy, ModelName, Positions, Score, Source
 from stream.engine.unpacking import FetchedRecord
 from support.model_artifacts import artifact, rows
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
 from support.fleet.fleet import Fleet, sources
 
 

@@ -29,7 +29,8 @@ class Checkout(NamedTuple):
     @property
     def python(self) -> tuple[str, ...]:
         """The command that starts an interpreter with this code: `-P` leaves the working folder out."""
-        return ("env", f"PYTHONPATH={self.folder}:{HOUSE / 'tests'}", sys.executable, "-P")
+        folders = (self.folder, self.folder / "clients/python", HOUSE / "tests")
+        return ("env", f"PYTHONPATH={':'.join(map(str, folders))}", sys.executable, "-P")
 
     def put_model(self, folder: str, seed: int) -> str:
         """Put a model of this code's features into a repository and return its digest."""

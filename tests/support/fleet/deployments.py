@@ -9,10 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fraudstream_client.outputs import Score
+from fraudstream_client.validity import ValidScores
 from models.commands import CommandKind, Event
 from models.terms import term_of
-from stream.consumer import ValidScores
-from stream.contract.outputs import Score
 from stream.control.client import CommandRequest, send_command
 from stream.engine.tracing import NoOperationTracing
 from stream.settings import Settings

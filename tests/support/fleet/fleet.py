@@ -14,8 +14,8 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from stream.consumer import ValidScores
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
+from fraudstream_client.validity import ValidScores
 from support.fleet.payments import PARTITIONS, ends, payment, publish, put_model, read_topic
 from support.fleet.preloaded import run
 from support.fleet.workers import Worker, patient, starting

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from fraudstream.ops.watch.incidents.told import read_incident
+from fraudstream_client.incidents import Incident, IncidentKind, IncidentRule
 from models.times import stated_ms
-from stream.contract.incident import Incident, IncidentKind, IncidentRule
 from support.fleet.fleet import Fleet, until
 from support.fleet.workers import GUARD_COMMAND, Worker
 from support.webhook_receiver import Receiver

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-from stream.consumer import ValidScores
+from fraudstream_client.validity import ValidScores
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import PARTITIONS, partition_of, payment
 

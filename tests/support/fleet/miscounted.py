@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
 from stream.scoring.encode import HISTORY_INCOMPLETE
 
 

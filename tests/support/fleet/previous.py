@@ -15,7 +15,7 @@ from support.paths import HOUSE
 
 VARIABLE = "FRAUDSTREAM_TEST_PREVIOUS"
 """Names the commit or tag of the earlier version; by default the one before the code changed last."""
-CODE = ("fraudstream", "stream", "features", "models", "shadow", "guards", "metrics")
+CODE = ("fraudstream", "stream", "features", "models", "shadow", "guards", "metrics", "clients/python")
 LOCK = "requirements/worker.txt"
 
 
@@ -49,7 +49,7 @@ class Version(NamedTuple):
     @property
     def _python(self) -> tuple[str, ...]:
         # `-P`: the working folder, which is the present version, is not searched first.
-        return ("env", f"PYTHONPATH={self.folder}", sys.executable, "-P")
+        return ("env", f"PYTHONPATH={self.folder}:{self.folder / 'clients/python'}", sys.executable, "-P")
 
 
 def previous_version(folder: Path) -> Version:

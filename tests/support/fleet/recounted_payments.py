@@ -13,8 +13,8 @@ from aiokafka import ConsumerRecord
 
 from features.declaration import FeatureSet, load
 from features.history.store import Label, Transactions
+from fraudstream_client.outputs import Score
 from stream.contract.label import ParsedLabel, read_label
-from stream.contract.outputs import Score
 from stream.engine.unpacking import FetchedRecord
 from stream.scoring.decode import decode
 from support.features.recount import Recount, Row

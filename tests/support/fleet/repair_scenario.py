@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from features.history import records
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
 from support.fleet.fleet import Fleet, sources, until
 from support.fleet.payments import START_MS
 from support.handbook import Recount, label, transaction, weeks

@@ -18,7 +18,7 @@ SLOWEST_SECONDS = 30
 MOST_MEMORY_MB = 2048
 """atheris itself keeps up to 1.5 kB for each run (version 3.0, target `labels`), so a long run may end by this."""
 LONGEST_INPUT_BYTES = 64 * 1024
-PACKAGES = ["fraudstream", "stream", "features", "models", "shadow", "guards", "metrics"]
+PACKAGES = ["fraudstream_client", "fraudstream", "stream", "features", "models", "shadow", "guards", "metrics"]
 
 
 def main() -> None:

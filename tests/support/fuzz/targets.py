@@ -17,10 +17,10 @@ from features.history.append import rows_by_entity
 from features.history.store import Entity
 from features.memory_store import MemoryStore
 from features.redis.topology import Master, Servers
+from fraudstream_client.outputs import Decision
 from models.commands import AcceptedArm
 from models.commands import encode as encode_record
 from models.lineup import Lineup
-from models.policy import Decision
 from models.snapshot import SnapshotScope, SnapshotSeal
 from shadow.protocol import CompareResult, Loaded, frame
 from shadow.protocol import encode as encode_message

@@ -15,10 +15,10 @@ from features.history.records import HASH_MASK, HASHES
 from features.history.store import Entity
 from features.redis.damage import DamagedHistory
 from fraudstream.ops.repair.kept_letters import Originals, headers_of, read_letter
+from fraudstream_client.validity import ValidScores, trace_of
 from models.decline_cap import noted
 from models.let_through import noted_totals
 from shadow.comparison import read_comparison
-from stream.consumer import ValidScores, trace_of
 from stream.contract.codes import Rejection
 from stream.contract.fields import ORDINARY_VALUE_BYTES
 from stream.contract.label import read_label

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiokafka import AIOKafkaProducer
 
-from stream.consumer import ValidScores
+from fraudstream_client.validity import ValidScores
 from support.acceptance import sized
 from support.fleet.payments import partition_of, payment
 

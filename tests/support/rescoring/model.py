@@ -14,10 +14,10 @@ from fraudstream.lab.rescoring.request import DiffReport, Range, ScoreReport, To
 from fraudstream.lab.rescoring.topic_run import compare_topic, score_topic
 from fraudstream.lab.training.request import TrainingRequest
 from fraudstream.lab.training.run import train
+from fraudstream_client.outputs import Score
 from models.loading import Model
 from models.loading import load as load_model
 from models.repository import Repository
-from stream.contract.outputs import Score
 from stream.control.probes import probe_vectorisers
 from stream.settings import Settings
 from support.rescoring.faults import Act, Play

@@ -21,20 +21,19 @@ from features.history.store import (
     Observed,
     Prediction,
     PredictionResult,
-    PredictionStatus,
     Transactions,
 )
 from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
 from fraudstream.lab.rescoring import topic_run
 from fraudstream.lab.rescoring.topic_reader import Offsets, Records, TopicPart
+from fraudstream_client.outputs import PredictionStatus, Score
 from models.loading import Model
 from models.logs import Logs, TopicLogs
 from models.policy import bands
 from models.signing import KEY_HEADER
 from models.terms import Term
 from stream.contract.label import read_label
-from stream.contract.outputs import Score
 from stream.contract.prediction import ParsedPrediction
 from stream.contract.transaction import BackfillMark
 from stream.control.model_cache import ServingModels

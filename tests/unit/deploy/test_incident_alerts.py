@@ -8,7 +8,7 @@ import yaml
 
 from deploy.alerts import CONDITIONS, FILE, with_conditions
 from fraudstream.ops.watch.incidents.facts import STOOD_IN
-from stream.contract.incident import IncidentRule, Severity
+from fraudstream_client.incidents import IncidentRule, Severity
 
 TEXT = FILE.read_text()
 ALERTS: dict[str, dict[str, Any]] = {

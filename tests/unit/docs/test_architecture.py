@@ -8,7 +8,8 @@ from support.paths import HOUSE
 
 ARCHITECTURE = (HOUSE / "docs/architecture.md").read_text()
 DECISIONS = HOUSE / "docs/decisions"
-PACKAGES = ("fraudstream", "stream", "features", "models", "shadow", "guards", "metrics")
+CLIENT = "clients/python/fraudstream_client"
+PACKAGES = ("fraudstream", "stream", "features", "models", "shadow", "guards", "metrics", CLIENT)
 
 
 def test_the_table_of_folders_lists_each_folder_with_a_module_to_read_first() -> None:

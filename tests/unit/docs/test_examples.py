@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from fraudstream_client.validity import Standing, place_of
 from models.let_through import LetThrough
-from stream.consumer import Standing, place_of
 from stream.contract.transaction import ParsedTransaction, read_transaction
 from support.example_commands import BUILD_GO, CLIENTS, COPY_JARS
 from support.paths import HOUSE

@@ -110,7 +110,7 @@ def attributes() -> str:
 
 def shown(kind: type[Exception] | str) -> str:
     package, _, path = name_of(kind).partition(".")
-    if package in {"fraudstream", "stream", "features", "models", "shadow", "guards", "metrics"}:
+    if package in {"fraudstream_client", "fraudstream", "stream", "features", "models", "shadow", "guards", "metrics"}:
         return f"`{path.rpartition('.')[2]}`"
     return {"Exception": "any other", "KafkaError": "Kafka's errors"}.get(path.rpartition(".")[2], path)
 

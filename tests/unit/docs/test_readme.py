@@ -12,12 +12,12 @@ import pytest
 
 from features.declaration import load
 from fraudstream.cli.main import main
+from fraudstream_client.outputs import Score
 from models.loading import Model
 from models.loading import load as load_model
 from models.policy import bands
 from models.repository import Repository
 from stream.contract.codes import Rejection
-from stream.contract.outputs import Score
 from stream.contract.transaction import ParsedTransaction, read_transaction
 from stream.control.probes import vectorise_probe
 from stream.settings import PREFIX, Settings

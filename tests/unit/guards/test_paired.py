@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.worlds.watched_pairs import GUARDS, PAIR, Labelled, comparison, watch_frauds
+from fraudstream_client.outputs import Decision
 from guards.errors import GuardSpecError
 from guards.evidence import log_evidence_of
 from guards.paired import (
@@ -23,7 +24,6 @@ from guards.records import GuardedOutcome
 from guards.report import breaches, disagreements, evidence, explain
 from guards.specs import Action, GuardKind, GuardSpec, default_guards
 from guards.state import GuardState
-from models.policy import Decision
 from shadow.comparison import DecidedScore, Result, compare, encode_comparison
 from support.acceptance import cases
 

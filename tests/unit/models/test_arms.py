@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudstream_client.arms import bucket
 from guards.errors import OtherHashKeyError
 from guards.excluded import ExcludedCards
 from guards.shares import share_text
-from models.arms import Arm, Canary, Split, bucket, parse_share
+from models.arms import Arm, Canary, Split, parse_share
 from models.errors import InvalidShareError
 from support.hashed_cards import OTHER_KEY, exclusion_key, hashed
 

@@ -7,9 +7,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudstream_client.outputs import Decision
 from metrics.money import CostMatrix, DecisionCode, PricedRows
 from models.cost_policy import CostPolicy
-from models.policy import Decision, Payments, Policy
+from models.policy import Payments, Policy
 
 EURO = CostMatrix(300, 0, 200, 500)
 COSTS = CostPolicy({"EUR": EURO, "JPY": CostMatrix(500, 10, 0, 1_000)})

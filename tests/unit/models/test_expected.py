@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from models.expected import expected, text_like, without_pattern
+from fraudstream_client.field_types import text_like
+from models.expected import expected, without_pattern
 
 Code = Annotated[str, text_like("^[A-Z]{3}$", "3 capital letters", "a code")]
 

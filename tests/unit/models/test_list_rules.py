@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudstream_client.outputs import Decision
 from models.artifact import Manifest, PolicyManifest, read_artifact, with_policy
 from models.errors import DamagedArtifactError
 from models.list_rules import FeatureBound, ListRule, RuleAction, RuleMatcher, RuleSet
-from models.policy import Decision, Payments, Policy
+from models.policy import Payments, Policy
 from support.model_artifacts import artifact
 
 NAMES = ("a", "b")

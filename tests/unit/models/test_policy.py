@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudstream_client.outputs import Decision
 from models.calibration import Calibration, Calibrator
-from models.policy import Decision, Policy, bands
+from models.policy import Policy, bands
 
 SCORES = st.floats(0, 1)
 

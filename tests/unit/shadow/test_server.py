@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudstream_client.outputs import Decision
 from models.artifact import read_artifact, with_policy, write_artifact
 from models.calibration import Calibrator
 from models.errors import ScoringError
 from models.list_rules import ListRule, RuleAction, RuleSet
 from models.loading import Model, load
-from models.policy import Decision, Floats, Policy, bands
+from models.policy import Floats, Policy, bands
 from models.problems import Problem
 from models.repository import Repository
 from shadow.comparison import read_comparison

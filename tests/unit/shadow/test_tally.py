@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudstream_client.outputs import Decision
 from metrics.drift import stability_of_counts
-from models.policy import Decision, bands
+from models.policy import bands
 from shadow.comparison import Comparison, Side, Source
 from shadow.tally import SCORE_STEPS, Shift, Tally, quantile
 

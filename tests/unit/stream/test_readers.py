@@ -7,9 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.history.store import PredictionStatus
-from stream.consumer import ValidScores
-from stream.contract.outputs import Outcome, PredictionOutcome, PredictionPositions, Score, Source
+from fraudstream_client.outputs import (
+    Outcome,
+    PredictionOutcome,
+    PredictionPositions,
+    PredictionStatus,
+    Score,
+    Source,
+)
+from fraudstream_client.validity import ValidScores
 from stream.readers import (
     UNREADABLE,
     LabelView,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.ops.rollout.deployments.decisions import compared
-from models.policy import Decision
+from fraudstream_client.outputs import Decision
 from stream.readers import ScoreView, ValidViews, read_scores
 from stream.scan import EARLIER_SCORES, FetchedRecord, scan_topic
 from stream.settings import Settings

@@ -1,8 +1,7 @@
 """What a status or a comparison of deployments says of a decision."""
 
+from fraudstream_client.outputs import DecidedBy, Decision
 from models.let_through import LET_THROUGH
-from models.policy import Decision
-from stream.contract.outputs import DecidedBy
 from stream.readers import ScoreView
 from stream.scoring.encode import HISTORY_YOUNG
 

@@ -12,10 +12,10 @@ import msgspec
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from fraudstream_client.validity import log_and_offset
 from models.commands import Event, EventKind
 from models.terms import term_of
 from models.times import stated_ms
-from stream.consumer import log_and_offset
 from stream.control.log_reader import LogReader
 from stream.kafka.client import committed_offsets, group_members, open_admin, require_topic
 from stream.kafka.topics import SCORES, TRANSACTIONS

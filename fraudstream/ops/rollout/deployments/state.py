@@ -22,13 +22,13 @@ from fraudstream.ops.rollout.deployments.recent import (
     read_letters,
     read_recent,
 )
+from fraudstream_client.validity import log_and_offset
 from models.errors import ModelError
 from models.lineup import Lineup
 from models.overview import overviews
 from models.repository import Repository
 from models.times import format_time
 from models.worker_records import WorkerRecord, WorkerRecords
-from stream.consumer import log_and_offset
 from stream.kafka.client import committed_offsets, group_members, open_admin
 from stream.kafka.topics import SCORES, TRANSACTIONS, silent_scores
 from stream.scan import scan_topic

@@ -21,7 +21,8 @@ import numpy as np
 
 from fraudstream.ops.rollout.experiments.cards import CardLosses
 from fraudstream.ops.rollout.experiments.terms import ExperimentTerms
-from guards.shares import LIVE, ArmShare
+from fraudstream_client.arms import LIVE
+from guards.shares import ArmShare
 from metrics.arms import ArmsPlan
 from metrics.columns import exact_sum
 from metrics.intervals import Interval, Side

@@ -10,7 +10,8 @@ from fraudstream.ops.rollout.experiments.terms import ExperimentTerms
 from fraudstream.ops.rollout.outcomes.columns import PaymentRows
 from fraudstream.ops.rollout.outcomes.declines import DeclineFigures, decline_figures
 from fraudstream.ops.rollout.outcomes.maturity import DAY_MS, Outcomes, outcomes_of
-from guards.shares import WHOLE_BP, ArmShare
+from fraudstream_client.arms import WHOLE_BP
+from guards.shares import ArmShare
 from metrics.alerts import AlertCounts, ScoredRows
 from metrics.bootstrap import BootstrapPlan, ratio_interval, share_interval, sums_interval
 from metrics.card_precision import card_precision

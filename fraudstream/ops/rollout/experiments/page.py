@@ -24,7 +24,8 @@ from fraudstream.ops.rollout.experiments.comparison import ArmDifference, arm_lo
 from fraudstream.ops.rollout.experiments.figures import ArmFigures, ArmMoney, BoundedFigure
 from fraudstream.ops.rollout.experiments.report import ExperimentReport
 from fraudstream.ops.rollout.experiments.words import headline_words, missing_lines, promises, remarks, verdict_line
-from guards.shares import LIVE, share_text
+from fraudstream_client.arms import LIVE
+from guards.shares import share_text
 from metrics.intervals import Interval
 from models.commands import SHORT_DIGEST
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fraudstream.ops.rollout.outcomes.columns import PaymentRows
+from fraudstream_client.arms import LIVE
 from guards.evidence import log_split_ratio_evidence
-from guards.shares import LIVE, ArmShare
+from guards.shares import ArmShare
 
 _LARGEST_LOG = 700.0
 

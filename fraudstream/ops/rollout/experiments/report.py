@@ -15,7 +15,7 @@ from fraudstream.ops.rollout.experiments.terms import ExperimentTerms
 from fraudstream.ops.rollout.outcomes.columns import PaymentRows, ValidPayment
 from fraudstream.ops.rollout.outcomes.maturity import MATURITY_DAYS
 from fraudstream.ops.rollout.outcomes.reader import Progress, ReadingScope, ReadPayments, read_payments
-from guards.shares import WHOLE_BP
+from fraudstream_client.arms import WHOLE_BP
 from metrics.bootstrap import BootstrapPlan
 from models.arms import Split
 from stream.control.client import read_events

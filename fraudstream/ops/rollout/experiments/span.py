@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from guards.shares import LIVE, ArmShare
+from fraudstream_client.arms import LIVE
+from guards.shares import ArmShare
 from models.arms import Split
 from models.commands import CommandKind, Event
 from models.times import format_time, stated_ms

@@ -6,7 +6,7 @@ from fraudstream.ops.report.quantities import MeanMoney, WithInterval, day_text,
 from fraudstream.ops.rollout.experiments.comparison import Missing
 from fraudstream.ops.rollout.experiments.report import ExperimentReport
 from fraudstream.ops.rollout.outcomes.costs import costs_text
-from guards.shares import LIVE
+from fraudstream_client.arms import LIVE
 from models.times import format_time
 from stream.contract.money import number_text
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fraudstream.ops.rollout.guard.watched import Past, Stretch, Watched
+from fraudstream_client.arms import LIVE, WHOLE_BP
 from guards.ladder import Progress, RolloutPhase, Situation, progress_on
 from guards.report import breaches, lacking, rate_ratio
-from guards.shares import LIVE, WHOLE_BP, share_text
+from guards.shares import share_text
 from guards.specs import Action, GuardKind
 from models.commands import CommandKind
 

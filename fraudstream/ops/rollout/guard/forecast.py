@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fraudstream_client.arms import WHOLE_BP
 from guards.evidence import log_climb_evidence
 from guards.ladder import Ladder
 from guards.records import bad_events
-from guards.shares import WHOLE_BP, share_text
+from guards.shares import share_text
 from guards.specs import ClimbSpec, GuardKind
 from stream.clock import now_ms
 from stream.kafka.topics import SCORES

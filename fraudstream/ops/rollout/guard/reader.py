@@ -11,9 +11,9 @@ from aiokafka import TopicPartition
 
 from fraudstream.ops.folds.tail import SharedTail
 from fraudstream.ops.folds.topics import FetchedPart, FollowedTopics, ReadTopic
+from fraudstream_client.validity import Standing
 from guards.paired import Pair, paired_scores, read_comparison
 from guards.state import GuardState, PartitionCounts
-from stream.consumer import Standing
 from stream.kafka.topics import OUTCOMES, SCORES, SHADOW_SCORES
 from stream.readers import UNREADABLE, ValidViews, ViewedRecord, read_label_view
 from stream.scan import EARLIER_SCORES, FetchedRecord

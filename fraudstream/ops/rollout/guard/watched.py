@@ -8,11 +8,12 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
+from fraudstream_client.arms import LIVE, WHOLE_BP
 from guards.errors import GuardSpecError
 from guards.paired import PAIRED_SHARE_BP, Pair, paired_guards
 from guards.report import PROMOTION, breached_kinds, declines_too_much
 from guards.row_time import RowTime
-from guards.shares import LIVE, WHOLE_BP, ArmShare, SplitArms
+from guards.shares import ArmShare, SplitArms
 from guards.specs import OF_A_CANARY, ClimbSpec, GuardKind, Guards, RowTimeSpec, default_guards
 from models.arms import Split
 from models.commands import CommandKind, Event, EventKind

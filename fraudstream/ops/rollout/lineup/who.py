@@ -8,12 +8,12 @@ and those on its own topic, from when it decided silently.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from guards.shares import LIVE
+from fraudstream_client.arms import LIVE
+from fraudstream_client.outputs import DecidedBy, Score
+from fraudstream_client.validity import ValidScores, place_of
 from models.arms import Canary, Split
 from models.commands import Event, EventKind
 from models.times import stated_ms
-from stream.consumer import ValidScores, place_of
-from stream.contract.outputs import DecidedBy, Score
 from stream.control.client import history_with_commands, read_log
 from stream.control.history import History, HistoryEntry, ModelRoles
 from stream.kafka.topics import decision_topics

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.ops.rollout.outcomes.labels import NO_TIME, UNLABELLED, LabelRows, card_hash, is_sampled, payment_hash
+from fraudstream_client.outputs import DecidedBy, Decision
 from metrics.columns import Bools
 from metrics.money import DecisionCode
-from models.policy import Decision
-from stream.contract.outputs import DecidedBy
 from stream.errors import ReportError
 from stream.readers import ScoreView, ValidViews, ViewedRecord
 

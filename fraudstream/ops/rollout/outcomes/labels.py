@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guards.shares import WHOLE_BP
+from fraudstream_client.arms import WHOLE_BP
 from models.errors import InvalidTimeError
 from models.times import parse_time_ms
 from stream.readers import UNREADABLE, read_label_view

@@ -21,7 +21,7 @@ from fraudstream.ops.rollout.outcomes.columns import (
 )
 from fraudstream.ops.rollout.outcomes.labels import LabelCollector, LabelRows
 from fraudstream.ops.rollout.outcomes.maturity import DAY_MS, MATURITY_DAYS
-from guards.shares import WHOLE_BP
+from fraudstream_client.arms import WHOLE_BP
 from stream.kafka.topics import OUTCOMES, SCORES, decision_topics
 from stream.readers import read_scores
 from stream.scan import EARLIER_SCORES, scan_topic

@@ -8,14 +8,13 @@ few bits for each decision, and a tally. `sections.py` states the report.
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from models.policy import Decision
+from fraudstream_client.outputs import Decision, Score
+from fraudstream_client.validity import ValidScores
 from models.times import parse_time_ms
 from shadow.comparison import Comparison, read_comparison
 from shadow.history import ArmAndModel, ChallengerHistory, ShadowTerm, Totals, reported_totals
 from shadow.tally import OffsetSet, Tally
 from stream.clock import now_ms
-from stream.consumer import ValidScores
-from stream.contract.outputs import Score
 from stream.control.client import read_events
 from stream.errors import ReportError
 from stream.kafka.topics import SCORES, SHADOW_SCORES, decision_topics

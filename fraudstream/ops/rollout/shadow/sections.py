@@ -10,8 +10,8 @@ from fraudstream.ops.report.parts import Cell, Folded, Note, Part
 from fraudstream.ops.report.quantities import Count, Measure, Moment, Money, Percentage, by_money, quantity_text
 from fraudstream.ops.report.tables import DataTable
 from fraudstream.ops.rollout.shadow.report import ShadowReport
+from fraudstream_client.outputs import Decision
 from models.commands import SHORT_DIGEST
-from models.policy import Decision
 from shadow.tally import Pair, Shift, Tally
 from stream.code_version import code_version
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fraudstream.ops.rollout.outcomes.columns import BY_RULES, CODES, ColumnNames, PaymentRows, index_of
 from fraudstream.ops.rollout.outcomes.labels import card_hash, is_sampled, payment_hash
-from guards.shares import WHOLE_BP
+from fraudstream_client.arms import WHOLE_BP
 from metrics.columns import Bools, Floats, Ints
 from models.times import stated_ms
 from shadow.comparison import Comparison, read_comparison

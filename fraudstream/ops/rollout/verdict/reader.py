@@ -10,7 +10,7 @@ from fraudstream.ops.rollout.shadow.report import choose
 from fraudstream.ops.rollout.verdict.pairs import PairCollector
 from fraudstream.ops.rollout.verdict.report import Subject, VerdictInput
 from fraudstream.ops.rollout.verdict.swaps import RowTimeReport
-from guards.shares import WHOLE_BP
+from fraudstream_client.arms import WHOLE_BP
 from models.commands import Event, EventKind
 from shadow.history import ArmAndModel, ChallengerHistory, ShadowTerm, reported_totals
 from stream.clock import now_ms

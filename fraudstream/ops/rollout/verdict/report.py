@@ -41,7 +41,7 @@ from fraudstream.ops.rollout.verdict.swaps import (
     swap_facts,
 )
 from fraudstream.ops.rollout.verdict.terms import VerdictOptions, VerdictTerms
-from guards.shares import WHOLE_BP
+from fraudstream_client.arms import WHOLE_BP
 from models.times import format_time
 from shadow.history import WorkerReports
 

@@ -14,11 +14,12 @@ from fraudstream.ops.rollout.outcomes.columns import CODES
 from fraudstream.ops.rollout.outcomes.maturity import DAY_MS, Outcomes
 from fraudstream.ops.rollout.verdict.pairs import Pairs, SwapIds
 from fraudstream.ops.rollout.verdict.terms import VerdictTerms
-from guards.shares import WHOLE_BP
+from fraudstream_client.arms import WHOLE_BP
+from fraudstream_client.outputs import Decision
 from metrics.columns import Bools, Ints
 from metrics.drift import stability_of_counts
 from metrics.money import DecisionCode, amounts_by_currency, decision_pairs
-from models.policy import Decision, bands
+from models.policy import bands
 from models.times import format_time
 from shadow.history import WorkerReports
 from shadow.tally import BAND_GROUP

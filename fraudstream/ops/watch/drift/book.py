@@ -24,8 +24,8 @@ from fraudstream.ops.rollout.outcomes.labels import (
 from fraudstream.ops.rollout.outcomes.maturity import MATURITY_DAYS, MaturityTerms
 from fraudstream.ops.watch.drift.fold import WatchedPair
 from fraudstream.ops.watch.drift.precision import latest_matured
+from fraudstream_client.outputs import Decision
 from metrics.money import DecisionCode
-from models.policy import Decision
 from models.training_reference import DAY_MS
 from stream.readers import ScoreView
 

@@ -20,9 +20,9 @@ from fraudstream.ops.watch.drift.first_days import FirstDays
 from fraudstream.ops.watch.drift.fold import DriftFold, PairState, WatchedPair
 from fraudstream.ops.watch.drift.judge import JudgedWindow
 from fraudstream.ops.watch.drift.terms import DriftTerms
+from fraudstream_client.validity import Standing
 from models.folder_store import replace_file
 from models.training_reference import TrainingReference
-from stream.consumer import Standing
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.drift")

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.ops.watch.drift.layout import DECISIONS, Layout
+from fraudstream_client.outputs import Decision
 from guards.hashes import hash_of
 from metrics.columns import Bools, Floats, Ints
 from metrics.drift_test import GROUPS
-from models.policy import Decision, bands
+from models.policy import bands
 from models.training_reference import BAND_CLASSES, BAND_WIDTH
 
 PROBABILITY_UNIT = 1_000_000_000

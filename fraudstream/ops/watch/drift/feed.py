@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from features.history.store import LabelStatus
 from fraudstream.ops.rollout.outcomes.labels import card_hash
 from fraudstream.ops.watch.drift.terms import DAYS_OF_YEAR
+from fraudstream_client.outputs import LabelStatus
 from models.training_reference import DAY_MS
 from stream.readers import UNREADABLE, LabelView, read_label_view
 from stream.scan import FetchedRecord

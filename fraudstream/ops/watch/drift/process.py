@@ -23,12 +23,12 @@ from fraudstream.ops.watch.drift.scores import ScoreFilter
 from fraudstream.ops.watch.drift.telling import feed_record, record_of
 from fraudstream.ops.watch.drift.terms import DriftTerms
 from fraudstream.ops.watch.incidents.told import ToldReader, write_incident
-from guards.shares import WHOLE_BP
+from fraudstream_client.arms import WHOLE_BP
+from fraudstream_client.incidents import Incident
+from fraudstream_client.validity import Standing
 from models.errors import RepositoryUnavailableError
 from models.repository import Repository
 from stream.clock import now_ms
-from stream.consumer import Standing
-from stream.contract.incident import Incident
 from stream.kafka.client import producer_options, require_topic
 from stream.kafka.stray import PlainProducer
 from stream.kafka.topics import INCIDENTS, OUTCOMES, SCORES

@@ -26,9 +26,9 @@ from fraudstream.ops.watch.drift.manifests import KnownManifests
 from fraudstream.ops.watch.drift.precision import PrecisionReport, precision_by_week
 from fraudstream.ops.watch.drift.scores import ScoreFilter
 from fraudstream.ops.watch.drift.terms import DriftTerms
-from guards.shares import WHOLE_BP
+from fraudstream_client.arms import WHOLE_BP
+from fraudstream_client.outputs import Decision
 from models.artifact import Manifest
-from models.policy import Decision
 from models.repository import Repository
 from models.training_reference import TrainingReference
 from stream.kafka.topics import OUTCOMES, SCORES

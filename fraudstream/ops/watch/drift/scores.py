@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from stream.consumer import Standing
-from stream.contract.outputs import DecidedBy
+from fraudstream_client.outputs import DecidedBy
+from fraudstream_client.validity import Standing
 from stream.readers import ScoreView, ValidViews, ViewedRecord
 from stream.scoring.encode import HISTORY_INCOMPLETE
 

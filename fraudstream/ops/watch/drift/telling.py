@@ -12,9 +12,9 @@ from fraudstream.ops.watch.drift.words import alarm_text, feed_over_text, feed_t
 from fraudstream.ops.watch.incidents.episode import incident_id
 from fraudstream.ops.watch.incidents.rules import RULES
 from fraudstream.ops.watch.incidents.told import ToldIncident
+from fraudstream_client.incidents import Incident, IncidentKind, IncidentRule
 from models.times import format_time, stated_ms
 from models.training_reference import DAY_MS
-from stream.contract.incident import Incident, IncidentKind, IncidentRule
 from stream.settings import Settings
 
 

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from models.policy import Decision
-from stream.consumer import Headers, Standing
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Decision, Score
+from fraudstream_client.validity import Headers, Standing
 from stream.readers import UNREADABLE, ScoreView, read_scores
 from stream.scan import FetchedRecord
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from features.reasons import ReasonTable
 from fraudstream.ops.watch.explanations.reasons import ModelPart, chosen_reasons
+from fraudstream_client.outputs import AlertExplanation, Score
 from models.errors import ScoringError
 from models.loading import Model
 from models.policy import Floats
 from models.times import format_time
-from stream.contract.explanation import AlertExplanation, ExplanationOutcome
-from stream.contract.outputs import Score
+from stream.scoring.facts import ExplanationOutcome
 
 log = logging.getLogger("fraudstream.explanations")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
 from stream.errors import SettingsError
 from stream.settings import PREFIX, Settings
 

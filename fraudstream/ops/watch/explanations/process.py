@@ -19,9 +19,9 @@ from fraudstream.ops.watch.explanations.gauges import ExplanationGauges
 from fraudstream.ops.watch.explanations.models import ModelShelf
 from fraudstream.ops.watch.explanations.reader import AlertReader, group_of
 from fraudstream.ops.watch.explanations.writes import ExplainedPart, ExplanationWrites
+from fraudstream_client.validity import trace_headers
 from models.loading import Model
 from stream.clock import now_ms
-from stream.consumer import trace_headers
 from stream.control.trusted_models import trusted_repository
 from stream.engine.publisher import Publisher
 from stream.engine.tracing import Attributes, OperationTracing, kafka_attributes

@@ -18,7 +18,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from fraudstream.ops.folds.tail import fetch_from
 from fraudstream.ops.watch.explanations.alerts import PartitionReader, ReadPart, ReadProgress, read_commit
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
 from stream.kafka.client import REQUEST_TIMEOUT_MS, committed_offsets, connection_options, open_admin, require_topic
 from stream.kafka.stray import answered_within
 from stream.kafka.topic_ids import topic_states

@@ -9,10 +9,8 @@ from typing import NamedTuple
 
 from features.reason_codes import DECLINE_CAP, RULES
 from features.reasons import ReasonTable
+from fraudstream_client.outputs import MOST_REASONS, AlertReason, DecidedBy, Decision, Overruled, Score
 from models import decline_cap
-from models.policy import Decision
-from stream.contract.explanation import MOST_REASONS, AlertReason
-from stream.contract.outputs import DecidedBy, Overruled, Score
 from stream.scoring.score import REVIEW_ABOVE
 
 RULE_PREFIX = "rule:"

@@ -12,7 +12,7 @@ import msgspec
 from features.reason_codes import VERSION
 from fraudstream.ops.watch.explanations.alerts import Alert
 from fraudstream.ops.watch.explanations.explain import Explained
-from stream.consumer import trace_headers
+from fraudstream_client.validity import trace_headers
 from stream.engine.publisher import Destination, Outgoing, Publisher
 from stream.engine.tracing import OperationTrace
 from stream.errors import PublishError

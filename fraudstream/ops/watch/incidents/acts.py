@@ -10,9 +10,9 @@ from fraudstream.ops.watch.incidents.commands import AcceptedCommand, AcceptedCo
 from fraudstream.ops.watch.incidents.episode import Reading
 from fraudstream.ops.watch.incidents.exposure import NOTHING, Exposure, total
 from fraudstream.ops.watch.incidents.facts import SecondFacts
+from fraudstream_client.incidents import IncidentRule, Opening
+from fraudstream_client.validity import log_and_offset
 from models.commands import ABOUT_PARTITIONS, CommandKind
-from stream.consumer import log_and_offset
-from stream.contract.incident import IncidentRule, Opening
 
 
 class DecidedPlaces(NamedTuple):

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 
 from fraudstream.ops.watch.incidents.fold import FoldState
+from fraudstream_client.incidents import Incident
 from models.folder_store import replace_file
-from stream.contract.incident import Incident
 from stream.settings import Settings
 
 log = logging.getLogger("fraudstream.incidents")

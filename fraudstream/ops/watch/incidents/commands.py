@@ -11,12 +11,12 @@ from typing import NamedTuple
 import msgspec
 
 from fraudstream.ops.rollout.guard.watched import Watched, after, past_of
+from fraudstream_client.incidents import IncidentAction
 from guards.report import breached_kinds, declines_too_much
 from guards.specs import GuardKind
 from models.commands import LEAVES_REVISION, CommandKind, Event, EventKind
 from models.model_record import AFTER_A_BREACH
 from models.times import format_time, stated_ms
-from stream.contract.incident import IncidentAction
 
 _ENDS_A_PAUSE = frozenset(
     {

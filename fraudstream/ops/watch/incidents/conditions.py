@@ -12,8 +12,8 @@ from fraudstream.ops.watch.incidents import rules
 from fraudstream.ops.watch.incidents.episode import Reading
 from fraudstream.ops.watch.incidents.exposure import NOTHING, Exposure, place_key, total
 from fraudstream.ops.watch.incidents.facts import Place, SecondFacts, StandstillFact
-from stream.consumer import log_and_offset
-from stream.contract.incident import IncidentRule, Opening, Severity
+from fraudstream_client.incidents import IncidentRule, Opening, Severity
+from fraudstream_client.validity import log_and_offset
 
 _MOST_LETTERS = 10 * rules.HALTING_RUN
 """A worker halts a partition once its batch is written, so a run is hardly longer than a batch."""

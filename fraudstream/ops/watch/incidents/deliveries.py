@@ -15,8 +15,8 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from fraudstream.ops.rollout.guard.presence import guard_consumer
 from fraudstream.ops.watch.incidents.told import Told, read_incident
 from fraudstream.ops.watch.incidents.webhook import SendOutcome, Webhook, weaknesses
+from fraudstream_client.incidents import Incident
 from stream.clock import now_ms
-from stream.contract.incident import Incident
 from stream.kafka.client import explain_error, require_topic
 from stream.kafka.stray import PlainConsumer, given_up_as_error
 from stream.kafka.topics import INCIDENTS

@@ -10,8 +10,8 @@ import msgspec
 
 from fraudstream.ops.watch.incidents.exposure import NOTHING, Exposure
 from fraudstream.ops.watch.incidents.rules import CHANGE_SECONDS, RULES, RuleTerms
+from fraudstream_client.incidents import IncidentKind, IncidentRule, Opening, Severity
 from models.times import format_time
-from stream.contract.incident import IncidentKind, IncidentRule, Opening, Severity
 
 _MS = 1000
 

@@ -8,7 +8,7 @@ from functools import reduce
 
 import msgspec
 
-from stream.contract.incident import Opening
+from fraudstream_client.incidents import Opening
 
 _SEPARATOR = " "
 

@@ -10,11 +10,11 @@ import msgspec
 from fraudstream.ops.repair.kept_letters import REDRIVEN_FROM, KeptLetter
 from fraudstream.ops.watch.incidents.exposure import NOTHING, Exposure, one, place_key
 from fraudstream.ops.watch.incidents.rules import WAITING_SECONDS
+from fraudstream_client.field_types import AmountMinor, CurrencyCode
+from fraudstream_client.incidents import IncidentRule, Opening
+from fraudstream_client.outputs import DecidedBy
 from models.decline_cap import DECLINE_CAP
-from stream.contract.fields import AmountMinor, CurrencyCode
-from stream.contract.incident import IncidentRule, Opening
 from stream.contract.iso import CURRENCY_DECIMALS
-from stream.contract.outputs import DecidedBy
 from stream.readers import UNREADABLE, ScoreView, ViewedRecord
 from stream.scoring.encode import HISTORY_INCOMPLETE, UNDECIDABLE
 from stream.scoring.score import LIVE_MODEL_FAILED

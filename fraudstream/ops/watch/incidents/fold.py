@@ -33,8 +33,8 @@ from fraudstream.ops.watch.incidents.facts import (
     shown_by,
 )
 from fraudstream.ops.watch.incidents.rules import WAITING_SECONDS
-from stream.consumer import Standing
-from stream.contract.incident import IncidentKind, IncidentRule
+from fraudstream_client.incidents import IncidentKind, IncidentRule
+from fraudstream_client.validity import Standing
 from stream.readers import ScoreView
 
 _MS = 1000

@@ -7,8 +7,8 @@ from fraudstream.ops.watch.incidents.episode import Episode, Notice, RuleScope, 
 from fraudstream.ops.watch.incidents.exposure import NOTHING, Exposure, decided_names
 from fraudstream.ops.watch.incidents.rules import RULES
 from fraudstream.ops.watch.incidents.texts import sentence
+from fraudstream_client.incidents import Incident, IncidentRule
 from models.times import format_time, stated_ms
-from stream.contract.incident import Incident, IncidentRule
 from stream.settings import Settings
 
 _MS = 1000

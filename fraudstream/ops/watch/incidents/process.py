@@ -20,8 +20,8 @@ from fraudstream.ops.watch.incidents.reader import IncidentReader
 from fraudstream.ops.watch.incidents.resume import new_state
 from fraudstream.ops.watch.incidents.told import ToldReader, write_incident
 from fraudstream.ops.watch.incidents.waiting import PartitionProgress, WaitingPayments
+from fraudstream_client.incidents import Incident, IncidentRule
 from stream.clock import now_ms
-from stream.contract.incident import Incident, IncidentRule
 from stream.control.log_reader import LogReader
 from stream.errors import ControlLogError
 from stream.kafka.client import producer_options, require_topic

@@ -16,12 +16,12 @@ from fraudstream.ops.report.terminal import plain_text
 from fraudstream.ops.watch.incidents.rules import BURST_SECONDS, WAITING_SECONDS
 from fraudstream.ops.watch.incidents.texts import joined, money_text
 from fraudstream.ops.watch.incidents.told import ToldIncident
+from fraudstream_client.incidents import Incident, IncidentRule
+from fraudstream_client.outputs import DecidedBy
 from models.commands import CommandKind
 from models.times import stated_ms
 from stream.code_version import code_version
-from stream.contract.incident import Incident, IncidentRule
 from stream.contract.iso import CURRENCY_DECIMALS
-from stream.contract.outputs import DecidedBy
 
 _COLUMNS = 100
 

@@ -9,9 +9,9 @@ from fraudstream.ops.watch.incidents.episode import RuleScope
 from fraudstream.ops.watch.incidents.fold import FoldState
 from fraudstream.ops.watch.incidents.notices import COUNTED_AGAIN, episode_of, scope_of
 from fraudstream.ops.watch.incidents.rules import BURST_SECONDS, MISSED_WINDOW_SECONDS, TOLD_BY_THE_WATCH
+from fraudstream_client.incidents import Incident, IncidentRule
 from models.commands import CommandKind
 from models.times import stated_ms
-from stream.contract.incident import Incident, IncidentRule
 
 _MS = 1000
 _HOUR_MS = 3_600_000

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from stream.contract.incident import IncidentRule, Severity
+from fraudstream_client.incidents import IncidentRule, Severity
 from stream.positions.dead_letters import MAX_RUN
 
 CHANGE_SECONDS = 300

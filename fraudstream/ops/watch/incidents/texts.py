@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from fraudstream.ops.watch.incidents.rules import WAITING_SECONDS
-from stream.contract.incident import Incident, IncidentKind, IncidentRule
+from fraudstream_client.incidents import Incident, IncidentKind, IncidentRule
+from fraudstream_client.outputs import DecidedBy
 from stream.contract.iso import CURRENCY_DECIMALS
-from stream.contract.outputs import DecidedBy
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WORDS: Mapping[IncidentRule, tuple[str, str]] = MappingProxyType(

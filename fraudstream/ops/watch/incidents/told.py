@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Self
 import msgspec
 from aiokafka import TopicPartition
 
+from fraudstream_client.incidents import Incident, IncidentKind
 from stream.contract.cloud_events import event_of_incident
-from stream.contract.incident import Incident, IncidentKind
 from stream.kafka.client import connection_options, require_topic
 from stream.kafka.stray import PlainConsumer, PlainProducer
 from stream.kafka.topics import INCIDENTS

@@ -15,8 +15,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from fraudstream.ops.watch.incidents.exposure import Exposure, one
 from fraudstream.ops.watch.incidents.facts import StandstillFact, stated_amount
 from fraudstream.ops.watch.incidents.rules import WAITING_SECONDS
-from stream.consumer import log_and_offset
-from stream.contract.incident import Opening
+from fraudstream_client.incidents import Opening
+from fraudstream_client.validity import log_and_offset
 from stream.kafka.client import committed_offsets, open_admin, require_topic
 from stream.kafka.topics import TRANSACTIONS
 from stream.scan import FetchedRecord, LogConsumer, open_consumer

@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
+from fraudstream_client.incidents import Incident
 from stream.clock import now_ms
 from stream.contract.cloud_events import SPEC_VERSION, VALUE_TYPE, event_of_incident
-from stream.contract.incident import Incident
 from stream.errors import SettingsError
 from stream.setting_types import SIGNING_FORM, WebhookSecret
 from stream.settings import PREFIX, Settings

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 from features.declaration import load
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.history.records import card_hash
-from features.history.store import Entity, Fate, Label, LabelStatus, Observed, Transactions
+from features.history.store import Entity, Fate, Label, Observed, Transactions
 from features.memory_store import MemoryStore
 from features.redis.connection import Call, Script
 from features.redis.keys import CLUSTER_SHARDS, KeyLayout
 from features.redis.keys import slot as slot_by_name
 from features.redis.store import RedisStore
 from features.vector.vectorise import vectorise
+from fraudstream_client.outputs import LabelStatus
 from support.examples import examples
 from support.features.recount import Row, label, transaction, transactions
 from support.features.stores import worker

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from features.declaration import load
 from features.errors import HistoryDamagedError
 from features.history.records import card_hash, merchant_hash
-from features.history.store import Entity, Fate, LabelStatus
+from features.history.store import Entity, Fate
 from features.redis.cache import HEADER
 from features.redis.keys import CLUSTER_SHARDS, SINGLE_SERVER_SHARDS, KeyLayout
 from features.redis.progress import LogPart
 from features.redis.urls import is_cluster, seeds
 from features.redis.wholeness import read_wholeness
 from features.vector.vectorise import vectorise
+from fraudstream_client.outputs import LabelStatus
 from support.examples import examples
 from support.features.recount import label, transaction, transactions
 from support.features.stores import worker

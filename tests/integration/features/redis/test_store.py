@@ -12,10 +12,11 @@ from redis.asyncio.cluster import ClusterNode
 from features.declaration import DAY_MS, load
 from features.errors import StoreRefusedError, StoreUnavailableError
 from features.history.records import card_hash, merchant_hash
-from features.history.store import Entity, Fate, LabelStatus, Observed, observe_all
+from features.history.store import Entity, Fate, Observed, observe_all
 from features.redis.store import RedisStore, StoreOptions
 from features.redis.urls import is_cluster, seeds
 from features.vector.vectorise import vectorise
+from fraudstream_client.outputs import LabelStatus
 from support.features.recount import label, transaction, transactions
 from support.features.stores import worker
 from support.redis.cluster import redis_cluster

@@ -9,10 +9,10 @@ import pytest
 
 from benchmarks.parts.faulty import Fault
 from benchmarks.parts.hampered import hampered_command
+from fraudstream_client.outputs import Score
 from models.loading import Model
 from models.policy import bands
 from shadow.comparison import Comparison, encode_comparison, read_comparison
-from stream.contract.outputs import Score
 from support.acceptance import cases
 from support.fleet.fleet import Fleet, feed, sources, until
 from support.fleet.payments import FEATURES, loaded_model, payment, put_model

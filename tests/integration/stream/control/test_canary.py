@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fraudstream_client.outputs import Score
 from models.loading import Model
 from shadow.comparison import Comparison, read_comparison
-from stream.contract.outputs import Score
 from support.fleet.arms import Rollout, assert_decided_by_arm, assert_revisions_rise, rollouts
 from support.fleet.fleet import Fleet, sources, until
 from support.fleet.load import Load

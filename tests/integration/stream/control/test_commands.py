@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
 from support.fleet import slow_store
 from support.fleet.fleet import Fleet, feed, sources, until
 from support.fleet.odd_amount_worker import COMMAND as CRASHING_WORKER

@@ -6,9 +6,9 @@ from itertools import count, islice
 
 import pytest
 
+from fraudstream_client.outputs import Score
 from models.policy import Policy
 from shadow.comparison import read_comparison
-from stream.contract.outputs import Score
 from support.decline_cap import CAPPED, should_be_overruled
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import partition_of, payment, put_model

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from fraudstream_client.outputs import Score
 from models.policy import Policy
-from stream.contract.outputs import Score
 from support.fleet.deployments import (
     assert_published_once,
     go_live_when_warm,

@@ -6,6 +6,7 @@ from itertools import count, islice
 
 import msgspec
 
+from fraudstream_client.outputs import Score
 from metrics.money import CostMatrix
 from models.artifact import read_artifact, with_policy, write_artifact
 from models.cost_policy import CostPolicy
@@ -13,7 +14,6 @@ from models.list_rules import FeatureBound, ListRule, RuleAction, RuleSet
 from models.policy import Policy
 from models.repository import Repository
 from models.volume import ExpectedVolume
-from stream.contract.outputs import Score
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import model_for_tests, payment, put_model
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from fraudstream_client.outputs import Score
+from fraudstream_client.validity import ValidScores
 from models.policy import Policy
-from stream.consumer import ValidScores
-from stream.contract.outputs import Score
 from support.fleet.arms import Rollout, assert_whole, rollouts
 from support.fleet.fleet import Fleet, until
 from support.fleet.load import CARDS, Load

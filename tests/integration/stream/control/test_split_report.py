@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from fraudstream_client.validity import ValidScores
 from models.policy import Policy
 from models.times import format_time
-from stream.consumer import ValidScores
 from support.experiment_recount import DECISIONS, Recount, RecountTerms, ms, payments_of
 from support.fleet.arms import Rollout
 from support.fleet.fleet import Fleet

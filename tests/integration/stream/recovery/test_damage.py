@@ -6,7 +6,7 @@ import re
 import pytest
 
 from features.history.records import HASH_MASK, merchant_hash
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
 from support.fleet.fleet import Fleet, until
 from support.fleet.repair_scenario import A_WEEK, Rows, Scenario, same
 from support.fleet.workers import Worker

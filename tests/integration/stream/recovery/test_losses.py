@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import PARTITIONS, label_of, partition_of, payment
 from support.fleet.workers import Worker

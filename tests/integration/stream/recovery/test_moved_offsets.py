@@ -12,9 +12,9 @@ import pytest
 from redis import Redis
 
 from features.declaration import load
+from fraudstream_client.outputs import Score
 from models.times import format_time
 from stream.clock import now_ms
-from stream.contract.outputs import Score
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import PARTITIONS, payment, put_model
 from support.fleet.workers import Worker

@@ -19,8 +19,8 @@ import pytest
 from features.declaration import load
 from features.redis.retention import Coverage, EpochCoverage
 from features.vector.sets import FeatureSets
+from fraudstream_client.outputs import Score
 from models.problems import ProblemCode
-from stream.contract.outputs import Score
 from support.acceptance import sized
 from support.fleet.fleet import Fleet, new_fleet, sources, until
 from support.fleet.payments import START_MS, put_model

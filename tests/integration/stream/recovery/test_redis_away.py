@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from fraudstream_client.outputs import Score
 from models.times import parse_time_ms
 from stream.clock import now_ms
-from stream.contract.outputs import Score
 from support.fleet.fleet import Fleet, new_fleet, sources, until
 from support.fleet.payments import partition_of
 from support.fleet.recounted_payments import Payments, Season, a_season, differing, recounted

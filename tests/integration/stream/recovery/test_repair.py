@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
 from support.fleet.fleet import Fleet, new_fleet, until
 from support.fleet.payments import PARTITIONS
 from support.fleet.repair_scenario import A_WEEK, Scenario

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
 from support import handbook
 from support.fleet.chaos import Chaos
 from support.fleet.fleet import Fleet, new_fleet, until

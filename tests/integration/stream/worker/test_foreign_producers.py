@@ -18,9 +18,9 @@ import pytest
 from aiokafka.codec import snappy_encode, zstd_encode
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from fraudstream_client.outputs import Score
 from stream.clock import now_ms
 from stream.contract.codes import DeadLetterCode
-from stream.contract.outputs import Score
 from stream.engine.decompression import LARGEST_UNPACKED_BYTES
 from stream.engine.unpacking import LARGEST_HEADER_COUNT, LARGEST_NAMED
 from support.acceptance import FULL

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
 from support.fleet.fleet import Fleet, sources, until
 from support.fleet.impatient_worker import COMMAND
 from support.fleet.payments import payment, put_model

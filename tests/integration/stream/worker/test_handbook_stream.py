@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
 from support.acceptance import sized
 from support.fleet.fleet import Fleet, sources
 from support.fleet.workers import Worker

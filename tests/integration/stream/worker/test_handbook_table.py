@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
 from support.acceptance import sized
 from support.fleet.fleet import Fleet
 from support.handbook import DAY_MS, LABEL_DELAY_MS, label, needs_handbook, rows, transaction

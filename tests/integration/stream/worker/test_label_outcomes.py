@@ -9,7 +9,7 @@ from collections import defaultdict
 from itertools import count
 from typing import Any
 
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
 from support.fleet.fleet import Fleet
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.contract.outputs import Score
+from fraudstream_client.outputs import Score
 from support.fleet.fleet import Fleet, sources, until
 from support.fleet.payments import put_model
 from support.fleet.previous import NoPreviousVersion, Version, previous_version

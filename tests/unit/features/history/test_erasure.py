@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from features.declaration import DAY_MS, HOUR_MS, FeatureSet
 from features.default_set import FEATURES
 from features.history import erasure, records
-from features.history.store import Entity, Fate, LabelStatus, Observed, Prediction, Transactions
+from features.history.store import Entity, Fate, Observed, Prediction, Transactions
 from features.memory_store import MemoryStore
 from features.rows import prediction
+from fraudstream_client.outputs import LabelStatus
 from support.features.erasures import erasure_of, joined
 from support.features.recount import Row, label, transaction, transactions
 

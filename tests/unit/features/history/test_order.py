@@ -12,10 +12,11 @@ from features.declaration import DAY_MS, HOUR_MS, FeatureSet, load
 from features.history import records
 from features.history.displaced import NONE_DISPLACED, Displaced
 from features.history.history import History
-from features.history.store import Entity, Fate, Label, LabelStatus
+from features.history.store import Entity, Fate, Label
 from features.memory_store import MemoryStore
 from features.rows import card, device, merchant
 from features.vector.vectorise import vectorise
+from fraudstream_client.outputs import LabelStatus
 from support.examples import examples
 from support.features.recount import Row, label, transaction, transactions
 from support.features.streams import FIELDS, START_MS, Step, Stream, bits, outcomes

@@ -8,8 +8,7 @@ import msgspec
 
 from fraudstream.cli import decisions
 from fraudstream.cli.decisions import DecisionTail, decision_line, valid_decisions
-from models.policy import Decision
-from stream.contract.outputs import DecidedBy, Overruled, Score
+from fraudstream_client.outputs import DecidedBy, Decision, Overruled, Score
 from stream.readers import ValidViews, read_view
 from stream.scan import TopicScan
 from support.demo_scores import OLD, Place, score

@@ -12,7 +12,7 @@ from fraudstream.cli import incident
 from fraudstream.cli.main import main
 from fraudstream.ops.watch.incidents.report import report
 from fraudstream.ops.watch.incidents.told import Told, ToldIncident
-from stream.contract.incident import Incident, IncidentAction, IncidentKind
+from fraudstream_client.incidents import Incident, IncidentAction, IncidentKind
 from stream.settings import Settings
 from support.incident_world import SETTINGS, PastReader, begin_at, troubled_past
 

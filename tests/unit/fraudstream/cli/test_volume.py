@@ -10,13 +10,13 @@ import pytest
 from click.testing import Result
 
 from fraudstream.cli import missing_rules, promotion, split, volume
+from fraudstream_client.outputs import Decision
 from models.arms import Arm, Split
 from models.artifact import read_artifact, with_policy, write_artifact
 from models.commands import CommandKind
 from models.limits import Limits
 from models.lineup import Lineup
 from models.list_rules import ListRule, RuleAction, RuleSet
-from models.policy import Decision
 from models.repository import Repository
 from models.volume import ExpectedVolume, VolumeBudget
 from models.volume_rules import StatedVolume, VolumeBasis, stated_volume

@@ -19,11 +19,12 @@ from fraudstream.demo.shell import CommandRun
 from fraudstream.demo.summary import problems_of, summarise
 from fraudstream.demo.timeline import news
 from fraudstream.demo.view import View
+from fraudstream_client.outputs import Decision
 from guards.evidence import log_more_evidence_of
 from guards.report import breached_kinds
 from models.arms import Canary
 from models.commands import CommandKind, EventKind
-from models.policy import Decision, Policy
+from models.policy import Policy
 from models.repository import Repository
 from models.training_reference import ReferenceRows, build_reference
 from support.demo_scores import command, comparison, drawn, event, run_of, score, sent, sound_board, view_of

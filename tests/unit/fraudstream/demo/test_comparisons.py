@@ -5,7 +5,7 @@ import pytest
 from fraudstream.demo.comparisons import Amount, RevisionComparisons
 from fraudstream.demo.scoreboard import Place, Scoreboard
 from fraudstream.demo.world.rows import Pattern
-from models.policy import Decision
+from fraudstream_client.outputs import Decision
 from support.demo_scores import NEW, OLD, PROMOTED, comparison, score, sent, sound_board, view_of
 
 APPROVE, REVIEW, DECLINE = Decision

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from fraudstream.demo.scoreboard import Percentiles, Place, Scoreboard, Takeover, TruthTally, percentiles
 from fraudstream.demo.world.rows import Pattern
-from models.policy import Decision
-from stream.contract.outputs import DecidedBy
+from fraudstream_client.outputs import DecidedBy, Decision
 from support.demo_scores import NEW, OLD, in_first_term, score, sent, sound_board
 
 CASES = st.lists(st.tuples(st.sampled_from(list(Decision)), st.booleans()), max_size=60)

@@ -21,7 +21,7 @@ from fraudstream.demo.summary import summarise
 from fraudstream.demo.timeline import clock, news
 from fraudstream.demo.view import View, seconds, share
 from fraudstream.demo.world.rows import Pattern
-from models.policy import Decision
+from fraudstream_client.outputs import Decision
 from models.problems import Problem, ProblemCode
 from support.demo_scores import (
     BACK,

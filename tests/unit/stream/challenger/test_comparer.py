@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from fraudstream_client.outputs import Decision
 from models.commands import CommandKind, Event, EventKind
 from models.lineup import Lineup, follow_candidates
-from models.policy import Decision
 from models.problems import ProblemCode
 from shadow.errors import ChallengerProcessError
 from shadow.process import ChallengerProcess, HeldModel

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudstream_client.outputs import DecidedBy, Decision, ModelName, Score
 from models.commands import EventKind
-from models.policy import Decision
 from models.problems import Problem, ProblemCode
 from shadow.comparison import read_decided
 from shadow.process import HeldModel
@@ -32,7 +32,6 @@ from stream.challenger.queue import (
     without_features,
 )
 from stream.clock import Stage
-from stream.contract.outputs import DecidedBy, ModelName, Score
 from stream.control.follower import Follower
 from stream.control.model_cache import ArmModels, ServingModels
 from stream.scoring.encode import Judgement, Scored

@@ -9,8 +9,18 @@ import pytest
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 
-from features.history.store import LabelStatus, PredictionStatus
-from models.policy import Decision
+from fraudstream_client.incidents import Incident, IncidentKind, IncidentRule, Severity
+from fraudstream_client.outputs import (
+    DecidedBy,
+    Decision,
+    LabelStatus,
+    Outcome,
+    Positions,
+    PredictionOutcome,
+    PredictionPositions,
+    PredictionStatus,
+    Source,
+)
 from models.times import format_time
 from stream.contract.cloud_events import (
     Headers,
@@ -20,8 +30,6 @@ from stream.contract.cloud_events import (
     headers_of_outcome,
     without_event_headers,
 )
-from stream.contract.incident import Incident, IncidentKind, IncidentRule, Severity
-from stream.contract.outputs import DecidedBy, Outcome, Positions, PredictionOutcome, PredictionPositions, Source
 from stream.engine.publisher import Outgoing
 from stream.scoring.encode import Judgement, Scored
 from support.stream_records import Told

@@ -16,25 +16,25 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import Field, TypeAdapter, ValidationError
 
+from fraudstream_client import field_types
 from models import commands
 from shadow import comparison
-from stream.contract import fields, incident
 from stream.contract.schema import RECORDS, json_schema, portable
 from support.paths import SUPPORT
 
 TYPES: tuple[Any, ...] = (
-    fields.Token,
-    fields.CurrencyCode,
-    fields.CountryCode,
-    fields.CategoryCode,
-    incident.IncidentId,
+    field_types.Token,
+    field_types.CurrencyCode,
+    field_types.CountryCode,
+    field_types.CategoryCode,
+    field_types.IncidentId,
+    field_types.SettingsHash,
     commands.Token,
     commands.Digest,
     commands.ModelName,
     commands.Timestamp,
     commands.TopicName,
     commands.TopicId,
-    commands.SettingsHash,
     commands.ExcludedCard,
     commands.KeyCheck,
     comparison.Currency,

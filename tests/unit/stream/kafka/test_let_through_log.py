@@ -9,12 +9,12 @@ from aiokafka.structs import OffsetAndMetadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guards.shares import LIVE
+from fraudstream_client.arms import LIVE
+from fraudstream_client.outputs import Score
+from fraudstream_client.validity import Standing, ValidScores
 from models.decline_cap import MOST_NOTED_ARMS, DeclineWindow
 from models.let_through import MOST_CURRENCIES, DeclinedPayment, LetThrough, LetThroughTotals, draw_lots
 from models.terms import Term
-from stream.consumer import Standing, ValidScores
-from stream.contract.outputs import Score
 from stream.engine.unpacking import FetchedRecord
 from stream.positions.offsets import CommitNote, Position, ResumePoint, folded, parse_metadata, read_note
 from stream.positions.score_tails import noted_on_scores, resume_point

@@ -6,9 +6,9 @@ from types import MappingProxyType
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fraudstream_client.validity import place_of
 from models.judge import InputTopic
 from models.logs import AcceptedLoss, Logs, TopicLogs
-from stream.consumer import place_of
 from stream.positions.losses import Loss, Progress, Start, find_start
 
 WHERE = ("default", "transactions", 3)

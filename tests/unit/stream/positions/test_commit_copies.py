@@ -11,7 +11,7 @@ from aiokafka.errors import RebalanceInProgressError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.consumer import Standing
+from fraudstream_client.validity import Standing
 from stream.positions import score_tails
 from stream.positions.commit_copies import CommitCopy, Origin, parse_copy, why_unproven
 from stream.positions.losses import Progress, progress_of_transactions

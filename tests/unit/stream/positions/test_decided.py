@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from aiokafka import TopicPartition
 
-from stream.consumer import Standing, log_and_offset, place_of
+from fraudstream_client.validity import Standing, log_and_offset, place_of
 from stream.positions import decided as module
 from stream.positions.decided import undecided_among
 

@@ -8,9 +8,9 @@ from aiokafka.structs import OffsetAndMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudstream_client.validity import place_of
 from models.judge import InputTopic
 from models.logs import AcceptedLoss, Logs, TopicLogs
-from stream.consumer import place_of
 from stream.positions.commit_copies import CommitCopy
 from stream.positions.losses import (
     InputPlace,

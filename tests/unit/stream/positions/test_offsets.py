@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.structs import OffsetAndMetadata
 
-from stream.consumer import Standing, ValidScores, place_of
+from fraudstream_client.validity import Standing, ValidScores, place_of
 from stream.engine.unpacking import FetchedRecord
 from stream.kafka.client import committed_offsets
 from stream.positions.offsets import Position, ResumePoint, VoidCounter, folded

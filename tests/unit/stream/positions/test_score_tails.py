@@ -4,8 +4,8 @@ import pytest
 from aiokafka.errors import RebalanceInProgressError
 from aiokafka.structs import OffsetAndMetadata
 
+from fraudstream_client.validity import Standing
 from models.terms import Term
-from stream.consumer import Standing
 from stream.positions.offsets import CommitNote, Decision, Position, ResumePoint, read_note
 from stream.positions.score_tails import noted_on_scores, resume_point
 from stream.settings import Settings

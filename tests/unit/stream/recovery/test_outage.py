@@ -10,9 +10,18 @@ from hypothesis import strategies as st
 from features.declaration import DAY_MS, load
 from features.errors import StoreUnavailableError
 from features.history.history import History
-from features.history.store import Entity, Fate, Label, LabelResult, LabelStatus, Observed, Transactions, observe_all
+from features.history.store import (
+    Entity,
+    Fate,
+    Label,
+    LabelResult,
+    Observed,
+    Transactions,
+    observe_all,
+)
 from features.memory_store import MemoryStore, no_history
 from features.vector.vectorise import vectorise
+from fraudstream_client.outputs import LabelStatus
 from stream.recovery.outage import DegradingStore
 from support.examples import examples
 from support.features.recount import Recount, Row, label, transaction, transactions

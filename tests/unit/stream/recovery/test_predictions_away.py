@@ -6,9 +6,10 @@ import pytest
 
 from features.errors import StoreUnavailableError
 from features.history.history import History
-from features.history.store import Entity, Observed, Prediction, PredictionResult, PredictionStatus, Transactions
+from features.history.store import Entity, Observed, Prediction, PredictionResult, Transactions
 from features.memory_store import MemoryStore
 from features.vector.vectorise import vectorise
+from fraudstream_client.outputs import PredictionStatus
 from stream.recovery.outage import DegradingStore
 from support.features.prediction_recount import HOUR_MS, READING, START_MS, made
 from support.features.recount import transaction, transactions

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from features.history.store import Entity, Fate, Histories, LabelStatus, Observed
-from models.policy import Decision, Policy, bands
-from stream.consumer import ValidScores
-from stream.contract.outputs import DecidedBy, ModelName, Outcome, Positions, Source
+from features.history.store import Entity, Fate, Histories, Observed
+from fraudstream_client.outputs import DecidedBy, Decision, LabelStatus, ModelName, Outcome, Positions, Source
+from fraudstream_client.validity import ValidScores
+from models.policy import Policy, bands
 from stream.contract.schema import RECORDS, json_schema
 from stream.scoring.decode import decode
 from stream.scoring.encode import Judgement, Scored, ScoreFrame, encode

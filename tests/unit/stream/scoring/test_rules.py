@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from fraudstream.lab.rescoring.replay import from_record
 from fraudstream.lab.rescoring.rescore import DecidingModels, rescore, stood_in
 from fraudstream.lab.rescoring.rescore import recorded as recorded_outputs
-from guards.shares import LIVE
+from fraudstream_client.arms import LIVE
+from fraudstream_client.outputs import DecidedBy, Decision, Overruled, Score
 from metrics.money import CostMatrix
 from models.artifact import read_artifact, with_policy, write_artifact
 from models.cost_policy import CostPolicy
@@ -23,9 +24,8 @@ from models.let_through import LetThrough
 from models.limits import LimitState
 from models.list_rules import FeatureBound, ListRule, RuleAction, RuleSet
 from models.loading import Model, load
-from models.policy import Decision, Payments, Policy
+from models.policy import Payments, Policy
 from models.repository import Repository
-from stream.contract.outputs import DecidedBy, Overruled, Score
 from stream.contract.transaction import Transaction
 from stream.control.model_cache import ServingModels
 from stream.engine.publisher import Outgoing

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudstream_client.outputs import DecidedBy, Decision, ModelName
 from models.arms import Arm, Canary, Split
 from models.errors import ScoringError
 from models.loading import LEAST_CALLS, Model, load
-from models.policy import Decision, bands
+from models.policy import bands
 from models.repository import Repository
-from stream.contract.outputs import DecidedBy, ModelName
 from stream.control.model_cache import ArmModels, ServingModels
 from stream.scoring.score import REVIEW_ABOVE, Floats, decide_by_rules, score
 from support.model_artifacts import FINGERPRINT, NAMES, artifact, history_vectors, rows

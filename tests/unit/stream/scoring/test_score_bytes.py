@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from features.history.records import CARD_COLUMNS, FLAGS, PARTITION_SHIFT, SHARED_COLUMNS, TIME
 from features.history.store import NOWHERE, Entity, Fate, Histories, Observed
-from guards.shares import LIVE
-from models.policy import Decision
-from stream.contract.outputs import DecidedBy, ModelName, Overruled, Score
+from fraudstream_client.arms import LIVE
+from fraudstream_client.outputs import DecidedBy, Decision, ModelName, Overruled, Score
 from stream.contract.transaction import ParsedTransaction
 from stream.engine.unpacking import FetchedRecord
 from stream.redaction import redact_headers

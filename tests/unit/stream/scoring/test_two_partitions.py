@@ -13,7 +13,7 @@ from features.history.displaced import Displaced
 from features.history.records import source
 from features.history.store import NOWHERE, Entity, Fate
 from features.memory_store import MemoryStore
-from stream.consumer import place_of
+from fraudstream_client.validity import place_of
 from stream.scoring.two_partitions import _are_divided, _seen, on_two_partitions
 from support.examples import examples
 from support.features.recount import Row, label, transaction, transactions

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.policy import Decision
+from fraudstream_client.outputs import Decision
 from stream.scoring.facts import Compared, Fact, ignore_fact
 from stream.scoring.tracing import NoTracing
 from stream.settings import Settings

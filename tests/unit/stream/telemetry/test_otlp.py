@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import SpanLimits
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind, TraceState
 
-from models.policy import Decision
+from fraudstream_client.outputs import Decision
 from stream.engine.tracing import AttributeName, Attributes
 from stream.settings import Settings
 from stream.telemetry.attributes import MEANINGS

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased,
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind, StatusCode
 
-from features.history.store import LabelStatus
+from fraudstream_client.outputs import LabelStatus
 from models.commands import Event, EventKind
 from stream.clock import Stage
 from stream.contract.codes import DeadLetterCode

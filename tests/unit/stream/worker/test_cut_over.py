@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from fraudstream_client.validity import place_of
 from models.commands import CommandKind, EventKind
 from models.problems import ProblemCode
-from stream.consumer import place_of
 from stream.control.follower import Follower
 from stream.settings import Settings
 from stream.worker.cut_over import FAR_BEHIND, CutOverAnswers, PublishingGates

@@ -8,9 +8,9 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fraudstream_client.outputs import Decision
 from models.arms import Arm, Split
 from models.decline_cap import DeclineCap, DeclineWindow
-from models.policy import Decision
 from stream.scoring.facts import Decided
 from support.decline_cap import CAPPED, should_be_overruled
 from support.examples import examples

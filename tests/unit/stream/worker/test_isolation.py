@@ -12,7 +12,7 @@ from features.history.store import Histories, Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector import sets
 from features.vector.sets import load_sets
-from guards.shares import LIVE
+from fraudstream_client.arms import LIVE
 from models.errors import ScoringError
 from models.loading import Model
 from stream import pipeline as pipeline_module

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fraudstream_client.outputs import Decision
 from models.decline_cap import DeclineCap
 from models.let_through import LetThrough
 from models.lineup import Lineup
-from models.policy import Decision
 from stream.scoring.facts import Decided
 from stream.worker.gauges import LetThroughGauges
 from support.decline_cap import CAPPED, should_be_overruled

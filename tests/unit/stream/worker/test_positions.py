@@ -10,12 +10,12 @@ import pytest
 from aiokafka import TopicPartition
 
 from features.redis.progress import NO_END, LogPart
+from fraudstream_client.validity import Standing, place_of
 from models.judge import InputTopic
 from models.limits import LimitState
 from models.lineup import Lineup
 from models.logs import AcceptedLoss, Logs, SkippedRange, TopicLogs
 from models.terms import Term
-from stream.consumer import Standing, place_of
 from stream.control.announcements import Cutover, Handover
 from stream.engine.batches import Commit
 from stream.engine.fetcher import Trouble

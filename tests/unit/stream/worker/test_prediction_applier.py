@@ -10,9 +10,10 @@ from aiokafka import TopicPartition
 from jsonschema import Draft202012Validator
 
 from features.errors import StoreUnavailableError
-from features.history.store import Prediction, PredictionResult, PredictionStatus
+from features.history.store import Prediction, PredictionResult
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
+from fraudstream_client.outputs import PredictionStatus
 from stream.contract.schema import json_schema
 from stream.engine.batches import Batch, Commit, CommitLedger
 from stream.engine.publisher import Destination, Outgoing, Published, Publisher

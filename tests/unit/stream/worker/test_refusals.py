@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from fraudstream_client.validity import Standing
 from models.logs import Logs, SkippedRange
-from stream.consumer import Standing
 from stream.positions.letters import LETTERS_READ, SCORES_LOST, Claim
 from stream.positions.offsets import Decision, Position, ResumePoint, parse_metadata, read_note
 from stream.scoring.facts import LateLetters

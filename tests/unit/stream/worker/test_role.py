@@ -10,9 +10,9 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
+from fraudstream_client.validity import place_of
 from models.terms import Term
 from models.worker_records import WorkerRecord, WorkerRecords
-from stream.consumer import place_of
 from stream.engine.unpacking import FetchedRecord
 from stream.settings import Settings
 from stream.worker import role

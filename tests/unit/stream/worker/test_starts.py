@@ -6,9 +6,9 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
+from fraudstream_client.validity import Standing
 from models.judge import InputTopic
 from models.logs import Logs
-from stream.consumer import Standing
 from stream.positions.offsets import Position, ResumePoint
 from stream.settings import Settings
 from stream.worker.starts import PartitionStarts

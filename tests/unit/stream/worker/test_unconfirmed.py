@@ -12,10 +12,10 @@ from features.errors import StoreUnavailableError
 from features.history.store import Observed, Transactions
 from features.memory_store import MemoryStore
 from features.vector.sets import load_sets
+from fraudstream_client.validity import Standing
 from models.loading import Model, RowTimes
 from models.logs import Logs
 from models.terms import Term
-from stream.consumer import Standing
 from stream.control.model_cache import ServingModels
 from stream.engine.batches import Batch, CommitLedger
 from stream.engine.publisher import Destination, Outgoing, Published

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from fraudstream_client.outputs import Score
 from models.repository import Repository
-from stream.contract.outputs import Score
 from support.fleet.fleet import Fleet, until
 from support.fleet.payments import PARTITIONS, payment
 from support.handbook import label, needs_handbook, rows, transaction, weeks

@@ -6,8 +6,8 @@ from typing import Any
 import duckdb
 import pytest
 
+from fraudstream_client.outputs import Score
 from models.repository import Repository
-from stream.contract.outputs import Score
 from support.fleet.fleet import Fleet, until
 from support.notebook import run_notebook
 from support.own_models import NEWEST

@@ -11,9 +11,9 @@ from features.declaration import load
 from features.memory_store import MemoryStore
 from features.vector.sets import FeatureSets
 from fraudstream.lab.rescoring.request import DiffReport, Range
+from fraudstream_client.outputs import ModelName, Score
 from models.errors import ScoringError
 from models.loading import Model
-from stream.contract.outputs import ModelName, Score
 from support.fleet.payments import partition_of
 from support.rescoring.faults import DAY_MS, Stopgap, lose, repair
 from support.rescoring.model import SETS, Trained, alter, compared, lines, scored

@@ -12,8 +12,7 @@ from fraudstream.lab.rescoring import log_replay
 from fraudstream.lab.rescoring import replay as replay_module
 from fraudstream.lab.rescoring.replay import Replay, compare_settings, replay
 from fraudstream.lab.rescoring.request import NothingToScoreError
-from models.policy import Decision
-from stream.contract.outputs import Overruled
+from fraudstream_client.outputs import Decision, Overruled
 from stream.deciding_settings import deciding_settings
 from stream.settings import Settings
 from support.demo_scores import Place, score

@@ -6,13 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fraudstream_client.outputs import Overruled, Score
 from metrics.money import CostMatrix
 from models.artifact import read_artifact, with_policy, write_artifact
 from models.cost_policy import CostPolicy
 from models.list_rules import FeatureBound, ListRule, RuleAction, RuleSet
 from models.loading import Model, load
 from models.repository import Repository
-from stream.contract.outputs import Overruled, Score
 from stream.control.probes import probe_vectorisers
 from support.rescoring.faults import DAY_MS
 from support.rescoring.model import SETS, Trained, alter, compared, lines, scored

@@ -14,9 +14,8 @@ from fraudstream.cli.main import main
 from fraudstream.lab.dataset.columns import UNPACKED
 from fraudstream.lab.rescoring.request import NothingToScoreError, Range
 from fraudstream.lab.rescoring.topic_tables import TopicTables
-from models.policy import Decision
+from fraudstream_client.outputs import Decision, Overruled, Score
 from stream.contract.label import read_label
-from stream.contract.outputs import Overruled, Score
 from stream.scoring.decode import decode
 from support.fleet.payments import partition_of
 from support.rescoring.faults import DAY_MS

@@ -12,10 +12,11 @@ from fraudstream.lab.training.assembly import fit_decisions
 from fraudstream.lab.training.policy import ScoredPart, alert_measures, expected_volume, fit_policy, within_budget
 from fraudstream.lab.training.request import ArtifactTerms, PolicyWish, Shares, UnusableModelError
 from fraudstream.lab.training.vectors import Table
+from fraudstream_client.outputs import Decision
 from metrics.money import CostMatrix
 from models.calibration import CalibrationMethod, Calibrator
 from models.cost_policy import CostPolicy
-from models.policy import Decision, Policy
+from models.policy import Policy
 from models.volume import AlertBudget, Allowance
 
 DAY_MS = 86_400_000

@@ -16,10 +16,10 @@ from fraudstream.cli import topics_loss
 from fraudstream.cli.main import main
 from fraudstream.ops.repair import losses
 from fraudstream.ops.repair.losses import read_losses
+from fraudstream_client.validity import Standing
 from models.event_log import EventFold
 from models.judge import InputTopic
 from models.terms import Term
-from stream.consumer import Standing
 from stream.kafka import client
 from stream.kafka.topics import own_scores
 from stream.positions.commit_copies import CommitCopy

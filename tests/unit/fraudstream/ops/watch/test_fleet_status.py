@@ -29,6 +29,7 @@ from fraudstream.ops.watch.fleet_status import (
     roles,
 )
 from fraudstream.ops.watch.incidents.told import ToldIncident
+from fraudstream_client.incidents import Incident, IncidentKind, IncidentRule, Severity
 from guards.specs import Action, GuardKind
 from models.arms import Arm, Canary, Split
 from models.lineup import Lineup
@@ -37,7 +38,6 @@ from models.terms import Term
 from models.times import format_time
 from models.worker_records import WorkerRecords
 from stream.contract.codes import DeadLetterCode
-from stream.contract.incident import Incident, IncidentKind, IncidentRule, Severity
 from stream.positions.dead_letters import DeadLetter, LetterOrigin
 from stream.settings import Settings
 from support.control_events import accepted

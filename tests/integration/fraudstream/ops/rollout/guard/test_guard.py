@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from fraudstream_client.outputs import Score
+from fraudstream_client.validity import ValidScores
 from guards.evidence import log_evidence_of
 from models.artifact import read_artifact, with_policy, write_artifact
 from models.list_rules import ListRule, RuleAction, RuleSet
 from models.policy import Policy
 from models.repository import Repository
 from models.times import stated_ms
-from stream.consumer import ValidScores
-from stream.contract.outputs import Score
 from support.fleet.arms import assert_whole, rollouts
 from support.fleet.fleet import Fleet, until
 from support.fleet.load import Load

@@ -18,13 +18,13 @@ from fraudstream.ops.folds.tail import SharedTail
 from fraudstream.ops.folds.topics import FollowedTopics, ReadTopic
 from fraudstream.ops.rollout.guard.reader import GuardReader
 from fraudstream.ops.rollout.guard.recount import recount
+from fraudstream_client.validity import ValidScores
 from guards.checkpoint import read_state, state_json
 from guards.paired import PAIRED_SHARE_BP, Pair, paired_guards
 from guards.report import evidence
 from guards.specs import GuardKind, default_guards
 from guards.state import GuardState
 from stream.clock import now_ms
-from stream.consumer import ValidScores
 from stream.errors import RecountError
 from stream.readers import read_label_view
 from stream.settings import Settings

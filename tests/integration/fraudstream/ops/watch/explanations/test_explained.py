@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fraudstream_client.outputs import Decision, Score
 from models.loading import Model, load_for_replay
-from models.policy import Decision, Policy
+from models.policy import Policy
 from models.repository import Repository
-from stream.contract.outputs import Score
 from support.fleet.fleet import Fleet, new_fleet, until
 from support.fleet.payments import payment, put_model
 from support.fleet.workers import Worker

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from fraudstream.ops.watch.incidents.texts import money_text
+from fraudstream_client.incidents import Incident, IncidentKind, IncidentRule, Severity
 from models.policy import Policy
 from models.times import stated_ms
-from stream.contract.incident import Incident, IncidentKind, IncidentRule, Severity
 from support.fleet.fleet import Fleet, until
 from support.fleet.incidents import (
     Fields,

@@ -8,10 +8,9 @@ import pytest
 
 from fraudstream.ops.rollout.deployments.decision_columns import DECISIONS, DecisionCollector, newest
 from fraudstream.ops.rollout.deployments.recent import DeadLetterPlaces, RecentDecisions
-from models.policy import Decision
-from stream.consumer import place_of
+from fraudstream_client.outputs import DecidedBy, Decision, Overruled, Score, Source
+from fraudstream_client.validity import place_of
 from stream.contract.codes import DeadLetterCode
-from stream.contract.outputs import DecidedBy, Overruled, Score, Source
 from stream.positions.dead_letters import DeadLetter, LetterOrigin
 from stream.readers import ValidViews, read_scores
 from support.demo_scores import Place, score

@@ -3,9 +3,9 @@
 import msgspec
 
 from fraudstream.ops.rollout.deployments.handover import HandoverFold, HandoverReport, PartitionHandover, announced_in
+from fraudstream_client.outputs import Score
 from models.commands import Event
 from models.times import format_time
-from stream.contract.outputs import Score
 from support.control_events import event
 from support.demo_scores import Place, score
 from support.stream_records import Told

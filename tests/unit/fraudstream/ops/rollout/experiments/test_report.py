@@ -21,9 +21,9 @@ from fraudstream.ops.rollout.experiments.report import (
 )
 from fraudstream.ops.rollout.experiments.words import headline_words, missing_lines, promises, remarks, verdict_line
 from fraudstream.ops.rollout.outcomes.columns import ValidPayment
+from fraudstream_client.arms import bucket
 from guards.errors import OtherHashKeyError
 from metrics.bootstrap import BootstrapPlan
-from models.arms import bucket
 from models.commands import AcceptedArm, Event
 from stream.readers import read_view
 from stream.settings import Settings

@@ -12,12 +12,12 @@ from aiokafka.errors import KafkaError
 
 from fraudstream.ops.folds.topics import FetchedPart, FollowedTopics, ReadTopic
 from fraudstream.ops.rollout.guard.reader import GuardReader
+from fraudstream_client.validity import ValidScores
 from guards.checkpoint import read_state, state_json
 from guards.paired import Pair
 from guards.report import evidence
 from guards.specs import GuardKind, default_guards
 from guards.state import GuardState
-from stream.consumer import ValidScores
 from stream.engine.unpacking import Unreadable
 from stream.kafka.topic_ids import TopicState
 from stream.settings import Settings

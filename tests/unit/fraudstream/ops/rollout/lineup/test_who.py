@@ -13,9 +13,9 @@ from fraudstream.ops.rollout.lineup.who import (
     first_decision,
     reign_at,
 )
+from fraudstream_client.outputs import DecidedBy, ModelName
 from models.commands import Event, EventKind
 from models.times import format_time
-from stream.contract.outputs import DecidedBy, ModelName
 from stream.control.history import history_of
 from support.demo_scores import Place, score
 from support.shadow_cases import accepted

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from fraudstream.ops.rollout.outcomes.columns import BY_RULES, ColumnNames, PaymentCollector, joined, last_of_each
 from fraudstream.ops.rollout.outcomes.labels import UNLABELLED, card_hash, payment_hash
+from fraudstream_client.validity import ValidScores
 from metrics.money import DecisionCode
-from stream.consumer import ValidScores
 from stream.errors import ReportError
 from stream.readers import read_scores
 from support.handmade_scores import handmade_scores

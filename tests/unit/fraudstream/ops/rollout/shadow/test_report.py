@@ -15,12 +15,11 @@ from fraudstream.demo.scoreboard import Place
 from fraudstream.ops.report.terminal import on_terminal
 from fraudstream.ops.rollout.shadow.report import ExpectedComparisons, ShadowReport, _is_expected, _readable, choose
 from fraudstream.ops.rollout.shadow.sections import state_shadow
-from models.policy import Decision
+from fraudstream_client.outputs import Decision, Overruled, Score
 from models.times import format_time
 from shadow.comparison import Comparison, Side, Source, encode_comparison
 from shadow.history import ChallengerHistory, ShadowTerm, Totals
 from shadow.tally import Tally
-from stream.contract.outputs import Overruled, Score
 from stream.errors import ReportError
 from support.demo_scores import score
 from support.shadow_cases import accepted

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fraudstream.ops.rollout.outcomes.columns import CODES, ColumnNames
 from fraudstream.ops.rollout.outcomes.labels import payment_hash
 from fraudstream.ops.rollout.verdict.pairs import PairCollector
-from models.policy import Decision
+from fraudstream_client.outputs import Decision
 from shadow.comparison import Comparison, Side, Source, encode_comparison
 from support.outcome_cases import LIVE_DIGEST, Payment, payment_rows
 from support.verdict_cases import CHALLENGER_DIGEST

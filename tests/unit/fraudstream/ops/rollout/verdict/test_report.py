@@ -13,7 +13,7 @@ from fraudstream.ops.rollout.verdict.gates import GateName, VerdictWord, decide
 from fraudstream.ops.rollout.verdict.report import VerdictReport, judge_challenger
 from fraudstream.ops.rollout.verdict.swaps import RowTimeReport
 from fraudstream.ops.rollout.verdict.terms import VerdictOptions
-from models.policy import Decision
+from fraudstream_client.outputs import Decision
 from support.outcome_cases import LIVE_DIGEST, Payment
 from support.verdict_cases import OPTIONS, Compared, compared_payments, decision_cost, read_of, saved, used
 

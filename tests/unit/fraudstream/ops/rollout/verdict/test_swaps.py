@@ -5,7 +5,7 @@ import pytest
 
 from fraudstream.ops.rollout.verdict.swaps import RowTimeReport, alert_facts, coverage_facts, latency_facts, shift_facts
 from fraudstream.ops.rollout.verdict.terms import VerdictTerms
-from models.policy import Decision
+from fraudstream_client.outputs import Decision
 from shadow.comparison import Comparison, Side, Source
 from shadow.history import Totals, WorkerReports
 from shadow.tally import Shift, Tally

@@ -11,8 +11,8 @@ from benchmarks.simulations.label_feed import LOSSES, WARM_DAYS, WORLDS, FeedLos
 from fraudstream.ops.watch.drift.feed import FRAUDS, LABELS, LabelFeed, StoredFeed
 from fraudstream.ops.watch.drift.telling import feed_record
 from fraudstream.ops.watch.incidents.told import Told
+from fraudstream_client.incidents import Incident, IncidentKind, IncidentRule
 from models.training_reference import DAY_MS
-from stream.contract.incident import Incident, IncidentKind, IncidentRule
 from stream.settings import Settings
 from support.drift_cases import FIRST_DAY, DriftRecord
 from support.outcome_cases import outcome_value

@@ -13,10 +13,10 @@ from fraudstream.ops.watch.drift.checkpoint import DriftCheckpoint
 from fraudstream.ops.watch.drift.fold import LATENESS_MS
 from fraudstream.ops.watch.drift.process import DriftWatcher, read_until
 from fraudstream.ops.watch.incidents.told import Told as ToldIncidents
+from fraudstream_client.incidents import Incident, IncidentRule
 from models.errors import MissingArtifactError, RepositoryUnavailableError
 from models.repository import StoredManifest
 from models.training_reference import DAY_MS
-from stream.contract.incident import Incident, IncidentRule
 from stream.settings import Settings
 from support.drift_cases import DIGEST, FIRST_DAY, DriftRecord, label, manifest, payments, record
 from support.fetched import fetched_part

@@ -13,8 +13,8 @@ from fraudstream.ops.watch.drift.telling import record_of
 from fraudstream.ops.watch.incidents.commands import AcceptedCommands
 from fraudstream.ops.watch.incidents.resume import new_state
 from fraudstream.ops.watch.incidents.told import Told
+from fraudstream_client.incidents import Incident, IncidentKind, IncidentRule
 from models.training_reference import DAY_MS
-from stream.contract.incident import Incident, IncidentKind, IncidentRule
 from stream.readers import read_scores
 from stream.settings import Settings
 from support.drift_cases import DIGEST, FIRST_DAY, TERMS, DriftRecord, new_fold, payments, record

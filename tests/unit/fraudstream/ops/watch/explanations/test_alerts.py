@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fraudstream.ops.watch.explanations.alerts import CommittedProgress, PartitionReader, ReadProgress, read_commit
-from models.policy import Decision
-from stream.consumer import Standing, ValidScores
-from stream.contract.outputs import Score, Source
+from fraudstream_client.outputs import Decision, Score, Source
+from fraudstream_client.validity import Standing, ValidScores
 from stream.engine.unpacking import FetchedRecord
 from support.explanations.alerts import record, scored
 

@@ -11,11 +11,11 @@ import pytest
 
 from features.reasons import ReasonTable
 from fraudstream.ops.watch.explanations.explain import Explained, explain
+from fraudstream_client.outputs import AlertExplanation, Score
 from models.loading import Contributions, Model
 from models.policy import Floats
-from stream.contract.explanation import AlertExplanation, ExplanationOutcome
-from stream.contract.outputs import Score
 from stream.contract.schema import json_schema
+from stream.scoring.facts import ExplanationOutcome
 from support.explanations.alerts import NAMES, model_in, scored
 from support.explanations.shapley import shapley_values
 from support.paths import HOUSE

@@ -15,15 +15,14 @@ from fraudstream.ops.watch.explanations import writes
 from fraudstream.ops.watch.explanations.alerts import PartitionReader, ReadPart, ReadProgress
 from fraudstream.ops.watch.explanations.process import AlertExplainer
 from fraudstream.ops.watch.explanations.reader import Membership
+from fraudstream_client.outputs import AlertExplanation, Score
 from models.loading import Model
 from models.repository import Repository
-from stream.contract.explanation import AlertExplanation, ExplanationOutcome
-from stream.contract.outputs import Score
 from stream.engine.publisher import Destination, Outgoing, Published
 from stream.engine.tracing import NoOperationTracing
 from stream.engine.unpacking import FetchedRecord
 from stream.errors import PublishError, SettingsError
-from stream.scoring.facts import AlertsExplained, Fact, VoidFound
+from stream.scoring.facts import AlertsExplained, ExplanationOutcome, Fact, VoidFound
 from stream.settings import Settings
 from support.explanations.alerts import model_in, record, scored
 from support.model_artifacts import artifact

@@ -12,7 +12,7 @@ from aiokafka.structs import OffsetAndMetadata
 from fraudstream.ops.watch.explanations import reader as module
 from fraudstream.ops.watch.explanations.alerts import ReadProgress
 from fraudstream.ops.watch.explanations.reader import AlertReader, CommitBefore, Membership
-from stream.consumer import Standing
+from fraudstream_client.validity import Standing
 from stream.engine.unpacking import FetchedRecord
 from stream.kafka.topic_ids import TopicState
 from stream.scan import EARLIER_SCORES

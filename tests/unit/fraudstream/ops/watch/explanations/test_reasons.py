@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from features.reasons import ReasonTable
 from fraudstream.ops.watch.explanations.reasons import ChosenReasons, ModelPart, chosen_reasons
-from models.policy import Decision
-from stream.contract.outputs import Overruled, Score
+from fraudstream_client.outputs import Decision, Overruled, Score
 from support.explanations.alerts import scored
 
 TABLE = ReasonTable()

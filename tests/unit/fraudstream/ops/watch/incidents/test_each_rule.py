@@ -10,11 +10,11 @@ from aiokafka import TopicPartition
 from fraudstream.ops.watch.incidents import rules
 from fraudstream.ops.watch.incidents.episode import incident_id
 from fraudstream.ops.watch.incidents.facts import StandstillFact
+from fraudstream_client.incidents import Incident, IncidentKind, IncidentRule, Opening, Severity
 from guards.ladder import Rung
 from models.commands import AcceptedArm, CommandKind
 from models.times import stated_ms
 from stream.contract.codes import DeadLetterCode
-from stream.contract.incident import Incident, IncidentKind, IncidentRule, Opening, Severity
 from stream.engine.unpacking import FetchedRecord
 from support.incident_world import (
     BREACHED,

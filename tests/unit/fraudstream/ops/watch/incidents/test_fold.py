@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fraudstream.ops.watch.incidents import rules
 from fraudstream.ops.watch.incidents.resume import new_state
 from fraudstream.ops.watch.incidents.told import Told
-from stream.contract.incident import Incident, IncidentKind, IncidentRule
+from fraudstream_client.incidents import Incident, IncidentKind, IncidentRule
 from support.examples import examples
 from support.incident_world import SETTINGS, START_MS, Past, PastReader, begin_at, troubled_past
 

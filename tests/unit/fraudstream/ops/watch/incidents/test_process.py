@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaConnectionError
 from fraudstream.ops.folds.topics import FetchedPart
 from fraudstream.ops.watch.incidents.process import IncidentTeller
 from fraudstream.ops.watch.incidents.told import Told, read_incident
-from stream.contract.incident import Incident
+from fraudstream_client.incidents import Incident
 from support.fetched import fetched_part
 from support.incident_world import SETTINGS, Past, PastReader, begin_at, troubled_past
 

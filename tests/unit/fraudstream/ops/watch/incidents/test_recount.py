@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudstream.ops.watch.incidents import rules
+from fraudstream_client.incidents import Incident, IncidentKind, IncidentRule
 from models.times import stated_ms
-from stream.contract.incident import Incident, IncidentKind, IncidentRule
 from support.examples import examples
 from support.incident_world import LETTERS, NEW, SCORES, Past, PastReader, begin_at, troubled_past
 

@@ -10,8 +10,7 @@ from fraudstream.ops.watch.incidents.report import EXPLANATIONS, report, state_i
 from fraudstream.ops.watch.incidents.rules import RULES
 from fraudstream.ops.watch.incidents.texts import amounts_text, money_text, sentence, span_text
 from fraudstream.ops.watch.incidents.told import ToldIncident
-from stream.code_version import code_version
-from stream.contract.incident import (
+from fraudstream_client.incidents import (
     Incident,
     IncidentAction,
     IncidentKind,
@@ -19,6 +18,7 @@ from stream.contract.incident import (
     Opening,
     Severity,
 )
+from stream.code_version import code_version
 from support.incident_world import PastReader, begin_at, troubled_past
 
 SINCE_MS, UNTIL_MS = 1_769_853_734_000, 1_769_854_181_000  # 2026-01-31, 10:02:14 and 10:09:41

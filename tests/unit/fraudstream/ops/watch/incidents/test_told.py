@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fraudstream.ops.watch.incidents import rules
 from fraudstream.ops.watch.incidents.told import Told, read_incident, write_incident
 from fraudstream.ops.watch.incidents.webhook import event_id
-from stream.contract.incident import Incident, IncidentKind
+from fraudstream_client.incidents import Incident, IncidentKind
 from support.examples import examples
 from support.incident_world import SETTINGS, PastReader, begin_at, troubled_past
 

@@ -33,8 +33,8 @@ from fraudstream.ops.watch.incidents.webhook import (
     weaknesses,
     with_secret,
 )
+from fraudstream_client.incidents import Incident, IncidentKind
 from stream.clock import now_ms
-from stream.contract.incident import Incident, IncidentKind
 from stream.errors import SettingsError
 from stream.settings import Settings
 from support.certificates import Authority, NoCertificates

@@ -1,25 +1,42 @@
-"""The records that a worker writes: `score/1` and `outcome/1`."""
+"""The records that fraudstream writes about single payments: `score/1`, `outcome/1` and `explanation/1`."""
 
-from enum import StrEnum
-from typing import Annotated, Literal
+from enum import Enum, StrEnum
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from features.history.store import LabelStatus, PredictionStatus
-from guards.records import after_rules
-from models.commands import LogNumber, SettingsHash
-from models.policy import Band, Decision, Unit
-from stream.contract.fields import AmountMinor, CountryCode, CurrencyCode, TimeText, Token, TransactionId
-from stream.contract.label import FraudType, Reporter
+from fraudstream_client.field_types import (
+    AmountMinor,
+    Band,
+    Count,
+    CountryCode,
+    CurrencyCode,
+    FraudType,
+    LogNumber,
+    Offset,
+    Propensity,
+    SettingsHash,
+    TimeText,
+    Token,
+    TransactionId,
+    Unit,
+)
+from fraudstream_client.inputs import Reporter
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Offset = Annotated[int, msgspec.Meta(ge=0, le=2**44 - 1)]
-"""With a log's number it is one integer, see `stream.consumer.place_of`."""
+RULE = "rule:"
+"""What `overruled.by` begins with where a rule beside the model decided; the rule's name stands behind it."""
+MOST_REASONS = 4
+"""Of an explanation."""
+
+Decided = TypeVar("Decided", bound=str)
 
 
-Propensity = Annotated[
-    float, msgspec.Meta(gt=0, le=1, description="the probability with which the lot let the declined payment through")
-]
+class Decision(StrEnum):
+    """The decision on a payment, mildest first."""
+
+    APPROVE = "approve"
+    REVIEW = "review"
+    DECLINE = "decline"
 
 
 class DecidedBy(StrEnum):
@@ -45,6 +62,20 @@ class ModelName(msgspec.Struct, frozen=True, gc=False):
     name: str
     version: str
     digest: str
+
+
+def after_rules(by: str, said: Decided, ruled: Decided | msgspec.UnsetType, decision: Decided) -> Decided:
+    """Return a decision after the artifact's rules and before limits.
+
+    Args:
+        by: what changed it last.
+        said: what the model had decided.
+        ruled: what is stated of it; scores state it where it differs from `said`, those of versions before never.
+        decision: the last one.
+    """
+    if ruled is not msgspec.UNSET:
+        return ruled
+    return decision if by.startswith(RULE) else said
 
 
 class Overruled(msgspec.Struct, frozen=True, gc=False):
@@ -83,7 +114,7 @@ class Positions(msgspec.Struct, frozen=True, gc=False):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One decision. It counts only if it is valid: see `stream.consumer`."""
+    """One decision. It counts only if it is valid: see `ValidScores`."""
 
     schema: Literal["score/1"] = "score/1"
     transaction_id: TransactionId
@@ -126,6 +157,16 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.decision if self.overruled is None else self.overruled.after_rules(self.decision)
 
 
+class LabelStatus(StrEnum):
+    """The effect of a label, from its card's history before the label's first offset."""
+
+    APPLIED = "applied"
+    REPEATED = "repeated"
+    CORRECTED = "corrected"
+    STALE = "stale"
+    UNKNOWN_TRANSACTION = "unknown_transaction"
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The result of one label; `fraud_type` is the label's, without card numbers."""
 
@@ -143,6 +184,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     positions: Positions
     status: LabelStatus
     source: Source
+
+
+class PredictionStatus(Enum):
+    """The effect of a prediction from storage, by its first offset."""
+
+    APPLIED = "applied"
+    REPEATED = "repeated"
+    """The same prediction came before, at another offset."""
+    LATE = "late"
+    """It came later than its delay, so that no feature ever reads it."""
 
 
 class PredictionPositions(msgspec.Struct, frozen=True):
@@ -164,3 +215,42 @@ class PredictionOutcome(msgspec.Struct, frozen=True, kw_only=True):
     positions: PredictionPositions
     status: PredictionStatus
     source: Source
+
+
+class AlertReason(msgspec.Struct, frozen=True):
+    """One reason: its code, and of the features of that code the one that adds most.
+
+    Attributes:
+        code: of the table that `fraudstream explain codes` prints, or `rule:NAME`, `rules:FEATURE`.
+        feature: the feature's name; null for a rule or a cap.
+        value: the feature's value; null where it is undefined.
+        contribution: what all features of the code add to the raw score; null where no model decided.
+        text: a sentence for an analyst, with the value.
+    """
+
+    code: str
+    feature: str | None
+    value: float | None
+    contribution: float | None
+    text: str
+
+
+class AlertExplanation(msgspec.Struct, frozen=True, kw_only=True):
+    """The reasons for one valid score that is not `approve`, strongest first. Written at least once.
+
+    `source` is that of the score: the position of the transaction in Kafka, by which a repeat is known. `digest` is the
+    model that decided; null, like `score`, `base` and `rest`, where the rules did. `base` and `rest` are also null, and
+    there are no reasons of the model, where contributions cannot be computed or do not add up.
+    Otherwise `base`, the contributions shown and `rest` sum to the model's raw score (log-odds before calibration).
+    """
+
+    schema: Literal["explanation/1"] = "explanation/1"
+    transaction_id: TransactionId
+    card_id: Token
+    digest: str | None
+    score: Unit | None
+    reasons: Annotated[tuple[AlertReason, ...], msgspec.Meta(max_length=MOST_REASONS)]
+    base: float | None
+    rest: float | None
+    source: Source
+    explained_at: TimeText

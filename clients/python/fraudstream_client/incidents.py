@@ -5,16 +5,20 @@ An incident is told of three times or more: it is opened, changed and closed. Th
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 
-from models.expected import text_like
-from stream.contract.fields import CurrencyCode, TimeText, Token
-from stream.contract.outputs import Count, Offset
-
-IncidentId = Annotated[str, text_like("^[0-9a-f]{32}$", "32 hexadecimal digits, 0-9 a-f", "32 hexadecimal digits")]
-Total = Annotated[int, msgspec.Meta(ge=0)]
+from fraudstream_client.field_types import (
+    Count,
+    CurrencyCode,
+    IncidentId,
+    LogNumber,
+    Offset,
+    TimeText,
+    Token,
+    Total,
+)
 
 
 class IncidentRule(StrEnum):
@@ -70,7 +74,7 @@ class Opening(msgspec.Struct, frozen=True):
     topic: str
     partition: Count
     offset: Offset
-    log: Annotated[int, msgspec.Meta(ge=0, le=511)] = 0
+    log: LogNumber = 0
 
 
 class IncidentAction(msgspec.Struct, frozen=True):
